@@ -1,0 +1,77 @@
+#!/bin/sh
+# The first program of the client VM once its root file system stands: prepares the machine as a
+# script may expect it, tells the runner, and then does what the runner asks, a line each:
+#   run MARK       run the script; at its end `MARK STATUS` follows the last byte of its output
+#   server VERB N  with --single: kill, start, pause, resume, link-down, link-up
+# shellcheck disable=SC1091 # these files exist in the guest only
+. /etc/anemone/environment
+export PATH
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/pts /dev/shm /tmp /run /sys/fs/cgroup
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t configfs configfs /sys/kernel/config
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for controller in memory io pids cpu cpuset; do
+    echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
+done 2>/dev/null
+ln -sf /proc/self/fd /dev/fd
+ln -sf fd/0 /dev/stdin
+ln -sf fd/1 /dev/stdout
+ln -sf fd/2 /dev/stderr
+ln -sf ttyS1 /dev/anemone-host
+for port in /sys/class/virtio-ports/*; do
+    ln -sf "${port##*/}" "/dev/anemone-$(cat "$port/name")"
+done
+
+# A line a read, as from a terminal, but nothing echoed or translated; held open, so that an
+# answer is kept for whoever opens the device next.
+exec 4<>/dev/anemone-host
+stty -F /dev/anemone-host icanon clocal -echo -isig -iexten -icrnl -inlcr -ixon -opost
+
+echo 500 >/proc/sys/vm/watermark_scale_factor
+echo 1 >/proc/sys/kernel/panic_on_oops
+echo 7 >/proc/sys/kernel/printk
+echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
+hostname client
+ip link set lo up
+ulimit -l unlimited
+# Neither this shell nor the servers beside it may fall to the OOM killer; the script may.
+echo -1000 >/proc/self/oom_score_adj
+
+exec 3<>/dev/anemone-ctl
+if [ "${VM_SINGLE:-0}" = 1 ]; then
+    . /etc/anemone/segment.sh
+    segment_up
+else
+    ip link set eth0 mtu "$VM_MTU"
+    ip link set eth0 up
+fi
+
+run_script() {
+    (
+        exec 3>&- 4>&-
+        echo 0 >/proc/self/oom_score_adj
+        cd /root || exit 125
+        . /etc/anemone/script
+    ) </dev/null
+    # In one write after the script's last byte, in the same pipe: so nothing is lost or cut.
+    printf '%s %s\n' "$1" "$?"
+}
+
+mkfifo /run/output
+cat /run/output >/dev/anemone-out &
+echo booted >&3
+while read -r verb first second <&3; do
+    case $verb in
+    run) run_script "$first" >/run/output 2>&1 & ;;
+    server) segment_server "$first" "$second" >&3 ;;
+    esac
+done

@@ -1,0 +1,96 @@
+# shellcheck shell=sh
+# The Ethernet segment of --single: client and servers in network namespaces of one VM.
+# One server: a veth pair straight to it. More: a bridge in the namespace `switch`.
+# Sourced by client.sh, as root, before the script runs.
+
+segment_mac() { printf '52:54:00:a0:00:%02x' "$1"; }
+
+segment_up() {
+    count=${VM_SERVERS:-0}
+    if [ "$count" -gt 1 ]; then
+        ip netns add switch
+        ip -n switch link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+        ip link add eth0 address "$(segment_mac 0)" type veth peer name client netns switch
+        segment_plug client
+    fi
+    number=1
+    while [ "$number" -le "$count" ]; do
+        ip netns add "server$number"
+        if [ "$count" -gt 1 ]; then
+            ip -n switch link add "s$number" type veth \
+                peer name eth0 address "$(segment_mac "$number")" netns "server$number"
+            segment_plug "s$number"
+        else
+            ip link add eth0 address "$(segment_mac 0)" type veth \
+                peer name eth0 address "$(segment_mac 1)" netns server1
+        fi
+        ip -n "server$number" link set eth0 mtu "$VM_MTU"
+        ip -n "server$number" link set lo up
+        ip -n "server$number" link set eth0 up
+        number=$((number + 1))
+    done
+    if [ "$count" -gt 1 ]; then
+        ip -n switch link set br0 mtu "$VM_MTU"
+        ip -n switch link set br0 up
+    elif [ "$count" -eq 0 ]; then
+        ip link add eth0 address "$(segment_mac 0)" type dummy
+    fi
+    ip link set eth0 mtu "$VM_MTU"
+    ip link set eth0 up
+    # A path or two of the module may be loaded: servers start only when the runner asks.
+}
+
+segment_plug() {
+    ip -n switch link set "$1" mtu "$VM_MTU"
+    ip -n switch link set "$1" master br0
+    ip -n switch link set "$1" up
+}
+
+# segment_server VERB N: does it and prints `ok`, `error: ...` or, for start, nothing: the
+# server's own log says `ready N` when it is.
+segment_server() {
+    pid=$(cat "/run/server$2.pid" 2>/dev/null)
+    if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then pid=; fi
+    case $1 in
+    start)
+        segment_serve "$2" &
+        return ;;
+    kill) [ -z "$pid" ] || kill -KILL "$pid"; rm -f "/run/server$2.pid" ;;
+    pause) kill -STOP "$pid" ;;
+    resume) kill -CONT "$pid" ;;
+    link-down) segment_link "$2" down ;;
+    link-up) segment_link "$2" up ;;
+    *) echo "error: the guest does not know '$1'"; return ;;
+    esac 2>/dev/null && echo ok || echo "error: '$1' failed for server $2 in the guest"
+}
+
+segment_link() {
+    if [ "${VM_SERVERS:-0}" -gt 1 ]; then
+        ip -n switch link set "s$1" "$2"
+    else
+        ip -n server1 link set eth0 "$2"
+    fi
+}
+
+# The server's process, its log to the console, what the runner waits for to the runner.
+segment_serve() {
+    if [ -z "$ANEMONE_SERVER" ]; then
+        # Without a server program: something that can be killed and paused all the same.
+        ip netns exec "server$1" tail -f /dev/null 3>&- 4>&- &
+        echo "$!" >"/run/server$1.pid"
+        echo "ready $1" >&3
+        wait
+        return
+    fi
+    {
+        sh -c 'echo "$$" >"/run/server$1.pid"; exec ip netns exec "server$1" "$2" --interface eth0 --capacity "$3"' \
+            sh "$1" "$ANEMONE_SERVER" "${VM_CAPACITY_MIB}M" 3>&- 4>&- </dev/null
+        echo "anemone-vm-exited $?"
+    } 2>&1 | while IFS= read -r line; do
+        case $line in
+        'anemone-vm-exited '*) echo "exited $1 ${line#anemone-vm-exited }" >&3 ;;
+        *ready*) echo "server $1: $line" >/dev/console; echo "ready $1" >&3 ;;
+        *) echo "server $1: $line" >/dev/console ;;
+        esac
+    done
+}

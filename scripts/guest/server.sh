@@ -1,0 +1,38 @@
+#!/bin/sh
+# The first program of a server VM: busybox sh in an initramfs, nothing else.
+# VM_MTU and VM_CAPACITY_MIB come from the kernel's command line, as the kernel hands
+# what it does not know to its first program. It talks to the runner over ttyS1:
+# `ready` once the memory server serves, `exited STATUS` if it ends by itself.
+export PATH=/bin NO_COLOR=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /tmp /run && mount -t tmpfs tmpfs /tmp
+
+exec 3<>/dev/ttyS1
+stty -F /dev/ttyS1 raw -echo clocal
+ulimit -l unlimited
+echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
+ip link set lo up
+ip link set eth0 mtu "${VM_MTU:-1500}" && ip link set eth0 up || echo "error eth0 cannot be set up" >&3
+
+serve() {
+    anemone-server --interface eth0 --capacity "${VM_CAPACITY_MIB}M" 3>&-
+    echo "anemone-vm-exited $?"
+}
+
+if [ -x /bin/anemone-server ]; then
+    # Its log goes to the console; the pipe is where `ready` is seen as soon as it is said.
+    serve 2>&1 | while IFS= read -r line; do
+        case $line in
+        'anemone-vm-exited '*) echo "exited ${line#anemone-vm-exited }" >&3 ;;
+        *ready*) echo "$line"; echo ready >&3 ;;
+        *) echo "$line" ;;
+        esac
+    done
+else
+    echo ready >&3
+fi
+# The first program must not end; the runner turns the machine off.
+while :; do read -r _ <&3; done

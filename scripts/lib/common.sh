@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# What every host-side script needs: messages, the cache, logged steps with progress.
+# Sourced, never run. Knows nothing of kernels, VMs or tests.
+
+set -euo pipefail
+
+ANEMONE_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# Everything expensive lives here, outside the checkout, and survives it.
+ANEMONE_CACHE=${ANEMONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anemone}
+ANEMONE_LOGS=$ANEMONE_CACHE/log
+# cargo's own programs, bindgen first of all, must be found in every make call on a kernel tree.
+case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) PATH=$HOME/.cargo/bin:$PATH ;; esac
+export PATH ANEMONE_CACHE
+
+say() { printf '%s\n' "anemone: $*" >&2; }
+die() { printf '%s\n' "anemone: error: $*" >&2; exit 1; }
+
+# run_step NAME WHAT COMMAND...: runs COMMAND with its output in a log, showing the time and the
+# last line of it; on failure says which step, shows the end of the log, and where the rest is.
+run_step() {
+    local name=$1 what=$2 log pid status=0 start=$SECONDS tick=0
+    shift 2
+    mkdir -p "$ANEMONE_LOGS"
+    log=$ANEMONE_LOGS/$name.log
+    say "$what (log: $log)"
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+    # Waits on the process itself; the tick only paces the progress line.
+    while kill -0 "$pid" 2>/dev/null; do
+        read -r -t 1 <> <(:) || true
+        tick=$((tick + 1))
+        if [ -t 2 ]; then
+            printf '\r\033[K  %4d s  %.100s' $((SECONDS - start)) "$(tail -n 1 "$log" | tr -d '\r')" >&2
+        elif [ $((tick % 60)) -eq 0 ]; then
+            printf '  %4d s  %.100s\n' $((SECONDS - start)) "$(tail -n 1 "$log" | tr -d '\r')" >&2
+        fi
+    done
+    [ -t 2 ] && printf '\r\033[K' >&2
+    wait "$pid" || status=$?
+    if [ "$status" -ne 0 ]; then
+        printf '%s\n' "--- the last lines of $log" >&2
+        tail -n 25 "$log" >&2
+        die "$what: failed with status $status after $((SECONDS - start)) s; the whole log is $log"
+    fi
+    say "$what: done in $((SECONDS - start)) s"
+}

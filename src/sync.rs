@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Atomics under the kernel's names, for code that runs in both worlds.
+//!
+//! In the module these are `kernel::sync::atomic` (the Linux memory model); on the host, the same
+//! interface over `core`'s. Only what the engine uses is there.
+
+#[cfg(MODULE)]
+pub use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+
+#[cfg(not(MODULE))]
+pub use host::{Acquire, Atomic, Full, Relaxed, Release};
+
+#[cfg(not(MODULE))]
+mod host {
+    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// Orders later accesses after this one.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Acquire;
+    /// Orders earlier accesses before this one.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Release;
+    /// Orders nothing else.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Relaxed;
+    /// Orders all accesses on both sides.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Full;
+
+    /// An ordering as `core` names it: for loads, for stores, for read-modify-writes.
+    pub trait Order {
+        /// For loads, and for a compare-and-exchange that fails.
+        const LOAD: Ordering;
+        /// For stores.
+        const STORE: Ordering;
+        /// For read-modify-writes.
+        const RMW: Ordering;
+    }
+    impl Order for Acquire {
+        const LOAD: Ordering = Ordering::Acquire;
+        const STORE: Ordering = Ordering::SeqCst;
+        const RMW: Ordering = Ordering::Acquire;
+    }
+    impl Order for Release {
+        const LOAD: Ordering = Ordering::Relaxed;
+        const STORE: Ordering = Ordering::Release;
+        const RMW: Ordering = Ordering::Release;
+    }
+    impl Order for Relaxed {
+        const LOAD: Ordering = Ordering::Relaxed;
+        const STORE: Ordering = Ordering::Relaxed;
+        const RMW: Ordering = Ordering::Relaxed;
+    }
+    impl Order for Full {
+        const LOAD: Ordering = Ordering::SeqCst;
+        const STORE: Ordering = Ordering::SeqCst;
+        const RMW: Ordering = Ordering::SeqCst;
+    }
+
+    /// The `core` atomic that holds a `Self`.
+    pub trait Word: Copy {
+        /// Its type.
+        type Cell;
+    }
+    impl Word for u32 {
+        type Cell = AtomicU32;
+    }
+    impl Word for u64 {
+        type Cell = AtomicU64;
+    }
+
+    /// A word that several threads may access at once; see `kernel::sync::atomic::Atomic`.
+    #[derive(Debug)]
+    pub struct Atomic<T: Word>(T::Cell);
+
+    macro_rules! atomic {
+        ($word:ty, $cell:ty) => {
+            impl Default for Atomic<$word> {
+                fn default() -> Self {
+                    Self::new(0)
+                }
+            }
+
+            impl Atomic<$word> {
+                /// A cell that holds `value`.
+                pub const fn new(value: $word) -> Self {
+                    Self(<$cell>::new(value))
+                }
+                /// Reads the word.
+                pub fn load<O: Order>(&self, _: O) -> $word {
+                    self.0.load(O::LOAD)
+                }
+                /// Writes the word.
+                pub fn store<O: Order>(&self, value: $word, _: O) {
+                    self.0.store(value, O::STORE)
+                }
+                /// Writes the word, returns what it was.
+                pub fn xchg<O: Order>(&self, value: $word, _: O) -> $word {
+                    self.0.swap(value, O::RMW)
+                }
+                /// Writes `new` if the word is `old`; `Ok` and `Err` hold what it was.
+                pub fn cmpxchg<O: Order>(
+                    &self,
+                    old: $word,
+                    new: $word,
+                    _: O,
+                ) -> Result<$word, $word> {
+                    self.0.compare_exchange(old, new, O::RMW, O::LOAD)
+                }
+                /// Adds, wrapping.
+                pub fn add(&self, value: $word, _: Relaxed) {
+                    self.0.fetch_add(value, Ordering::Relaxed);
+                }
+                /// Adds, wrapping; returns what it was.
+                pub fn fetch_add<O: Order>(&self, value: $word, _: O) -> $word {
+                    self.0.fetch_add(value, O::RMW)
+                }
+                /// Subtracts, wrapping; returns what it was.
+                pub fn fetch_sub<O: Order>(&self, value: $word, _: O) -> $word {
+                    self.0.fetch_sub(value, O::RMW)
+                }
+            }
+        };
+    }
+    atomic!(u32, AtomicU32);
+    atomic!(u64, AtomicU64);
+}

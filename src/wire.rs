@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The frames that clients and memory servers exchange. `docs/protocol.md` is the specification.
+//!
+//! Only the format is here: what a byte means, and whether a frame is well formed. Who may send
+//! what when, is the engine's. Everything is checked before anything is believed: a [`Frame`] is
+//! proof that its header's checksum, version and lengths are right.
+
+mod fragment;
+mod frame;
+mod header;
+mod message;
+
+pub use fragment::{FragmentMask, Fragmentation};
+pub use frame::{Frame, FrameError};
+pub use header::{Flags, Header, Opcode, Status, HEADER_LEN, PROTOCOL_VERSION};
+pub use message::{
+    Announce, ClientId, ClusterName, Hello, HelloAck, PageVersion, Stats, MAX_PAGE_VERSIONS,
+};
+
+/// A hardware address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// To everybody on the segment.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether it can be one station's address: neither a group's nor all zeros.
+    pub fn is_unicast(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
+impl core::fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl core::str::FromStr for MacAddress {
+    type Err = MacAddressError;
+
+    /// Six two-digit hexadecimal numbers with colons between them.
+    fn from_str(text: &str) -> Result<Self, MacAddressError> {
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().ok_or(MacAddressError)?;
+            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(MacAddressError);
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| MacAddressError)?;
+        }
+        match parts.next() {
+            None => Ok(Self(octets)),
+            Some(_) => Err(MacAddressError),
+        }
+    }
+}
+
+/// The text is not a hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacAddressError;
+
+/// Bytes of a page: what one replica holds, and the device's logical block.
+pub const PAGE_SIZE: usize = 4096;
+
+/// The EtherType unless told otherwise: IEEE 802 Local Experimental 1.
+pub const ETHERTYPE: u16 = 0x88b5;
+
+/// Bytes of an Ethernet header without a VLAN tag.
+pub const ETHERNET_LEN: usize = 14;

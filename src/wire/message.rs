@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What control frames carry.
+
+use zerocopy::byteorder::big_endian::{U32, U64};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A client's lasting identity, 128 random bits: outlives its sessions.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(transparent)]
+pub struct ClientId(pub [u8; 16]);
+
+/// The name of a cluster: UTF-8, filled up with zeros; empty is the cluster without a name.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(transparent)]
+pub struct ClusterName(pub [u8; 32]);
+
+/// Payload of HELLO: who wants the session that the header names.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Hello {
+    /// The client.
+    pub client: ClientId,
+    /// What the server's HELLO_ACK said; 0 at first.
+    pub cookie: U64,
+    /// The cluster that the client belongs to.
+    pub cluster: ClusterName,
+}
+
+/// Payload of HELLO_ACK.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct HelloAck {
+    /// With status COOKIE: to be said again. Otherwise 0.
+    pub cookie: U64,
+    /// Pages of 4 KiB that this client may keep here.
+    pub quota_pages: U64,
+    /// Pages that it keeps here now: 0 in a new session.
+    pub held_pages: U64,
+    /// Seconds that the session lasts without a frame from the client.
+    pub lease_s: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// Payload of ANNOUNCE.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Announce {
+    /// The cluster that the server belongs to.
+    pub cluster: ClusterName,
+    /// Pages of 4 KiB that it has.
+    pub capacity_pages: U64,
+    /// Pages of them that are free.
+    pub free_pages: U64,
+    /// Frames that it took in during the last second.
+    pub frames_per_s: U64,
+}
+
+/// An element of FREE's payload: the page is to be dropped if its version is below `version`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct PageVersion {
+    /// The page's index.
+    pub page: U64,
+    /// A version above all that are to go.
+    pub version: U64,
+}
+
+/// Elements that a FREE carries at the most: it crosses an MTU of 1500.
+pub const MAX_PAGE_VERSIONS: usize = 80;
+
+/// Payload of STATS_REPLY: what a server counted since it began.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Stats {
+    /// Pages of 4 KiB that it has.
+    pub capacity_pages: U64,
+    /// Pages of them that are free.
+    pub free_pages: U64,
+    /// Pages that this session keeps there.
+    pub held_pages: U64,
+    /// Pages taken in whole from this session.
+    pub pages_written: U64,
+    /// Pages given out to this session.
+    pub pages_read: U64,
+    /// Pages that this session freed.
+    pub pages_freed: U64,
+    /// Frames that were short, damaged, malformed or of another version.
+    pub frames_bad: U64,
+    /// Frames that the host dropped before the server saw them.
+    pub frames_dropped: U64,
+}
