@@ -9,7 +9,6 @@ export PATH
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm /tmp /run /sys/fs/cgroup
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
@@ -42,6 +41,7 @@ echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 hostname client
 ip link set lo up
+# shellcheck disable=SC3045 # busybox and bash have it
 ulimit -l unlimited
 # Neither this shell nor the servers beside it may fall to the OOM killer; the script may.
 echo -1000 >/proc/self/oom_score_adj

@@ -37,7 +37,6 @@ segment_up() {
     fi
     ip link set eth0 mtu "$VM_MTU"
     ip link set eth0 up
-    # A path or two of the module may be loaded: servers start only when the runner asks.
 }
 
 segment_plug() {
@@ -46,22 +45,27 @@ segment_plug() {
     ip -n switch link set "$1" up
 }
 
-# segment_server VERB N: does it and prints `ok`, `error: ...` or, for start, nothing: the
-# server's own log says `ready N` when it is.
+# segment_server VERB N: prints `answer ok` or `answer error: ...` when it is done. Start and kill
+# are done later, when the runner is told `ready N` or `exited N STATUS`: they print nothing then.
 segment_server() {
     pid=$(cat "/run/server$2.pid" 2>/dev/null)
-    if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then pid=; fi
     case $1 in
-    start)
-        segment_serve "$2" &
-        return ;;
-    kill) [ -z "$pid" ] || kill -KILL "$pid"; rm -f "/run/server$2.pid" ;;
-    pause) kill -STOP "$pid" ;;
-    resume) kill -CONT "$pid" ;;
-    link-down) segment_link "$2" down ;;
-    link-up) segment_link "$2" up ;;
-    *) echo "error: the guest does not know '$1'"; return ;;
-    esac 2>/dev/null && echo ok || echo "error: '$1' failed for server $2 in the guest"
+    start) segment_serve "$2" & ;;
+    kill) kill -KILL "$pid" || segment_refuse "$@" ;;
+    pause) segment_try "$@" kill -STOP "$pid" ;;
+    resume) segment_try "$@" kill -CONT "$pid" ;;
+    link-down) segment_try "$@" segment_link "$2" down ;;
+    link-up) segment_try "$@" segment_link "$2" up ;;
+    *) segment_refuse "$@" ;;
+    esac
+}
+
+segment_refuse() { echo "answer error: '$1' failed for server $2 in the guest"; }
+
+segment_try() {
+    verb=$1 number=$2
+    shift 2
+    if "$@"; then echo "answer ok"; else segment_refuse "$verb" "$number"; fi
 }
 
 segment_link() {
@@ -72,19 +76,10 @@ segment_link() {
     fi
 }
 
-# The server's process, its log to the console, what the runner waits for to the runner.
+# Runs server N to its end: its log goes to the console, its start and end to the runner.
 segment_serve() {
-    if [ -z "$ANEMONE_SERVER" ]; then
-        # Without a server program: something that can be killed and paused all the same.
-        ip netns exec "server$1" tail -f /dev/null 3>&- 4>&- &
-        echo "$!" >"/run/server$1.pid"
-        echo "ready $1" >&3
-        wait
-        return
-    fi
     {
-        sh -c 'echo "$$" >"/run/server$1.pid"; exec ip netns exec "server$1" "$2" --interface eth0 --capacity "$3"' \
-            sh "$1" "$ANEMONE_SERVER" "${VM_CAPACITY_MIB}M" 3>&- 4>&- </dev/null
+        sh /etc/anemone/server-process.sh "$1" 3>&- 4>&- </dev/null
         echo "anemone-vm-exited $?"
     } 2>&1 | while IFS= read -r line; do
         case $line in

@@ -9,8 +9,14 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /tmp /run && mount -t tmpfs tmpfs /tmp
 
+if [ -n "$VM_PROBE" ]; then
+    echo "anemone-vm: ready"
+    poweroff -f
+fi
+
 exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo clocal
+# shellcheck disable=SC3045 # busybox and bash have it
 ulimit -l unlimited
 echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6

@@ -1,0 +1,1 @@
+"""What scripts/vm is made of: it boots the machines of one private Ethernet segment in QEMU."""

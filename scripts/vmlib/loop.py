@@ -1,0 +1,104 @@
+"""One thread that waits for everything: sockets, ends of processes, and times."""
+
+import heapq
+import itertools
+import os
+import selectors
+import time
+
+
+class Loop:
+    """Calls back when a descriptor can be read or a moment has come."""
+
+    def __init__(self):
+        self._selector = selectors.DefaultSelector()
+        self._timers = []
+        self._order = itertools.count()
+
+    def watch(self, descriptor, callback):
+        self._selector.register(descriptor, selectors.EVENT_READ, callback)
+
+    def forget(self, descriptor):
+        self._selector.unregister(descriptor)
+
+    def after(self, seconds, callback):
+        """Calls back once after that time; the returned list is emptied to call it off."""
+        timer = [callback]
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
+        return timer
+
+    def run_until(self, done):
+        """Handles events until `done()` holds; exceptions of callbacks end it."""
+        while not done():
+            for key, _ in self._selector.select(self._next_timeout()):
+                # An earlier callback of this round may have forgotten this one.
+                if key.fd in self._selector.get_map():
+                    key.data()
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                timer = heapq.heappop(self._timers)[2]
+                for callback in timer:
+                    callback()
+
+    def _next_timeout(self):
+        if not self._timers:
+            return None
+        return max(0, self._timers[0][0] - time.monotonic())
+
+
+class Stream:
+    """One end of a socket whose other end a VM holds; hands on what arrives."""
+
+    def __init__(self, loop, connection, on_data):
+        self._loop = loop
+        self._connection = connection
+        self._on_data = on_data
+        loop.watch(connection.fileno(), self._readable)
+
+    def _readable(self):
+        data = self._connection.recv(65536)
+        if not data:
+            self._loop.forget(self._connection.fileno())
+            self._connection.close()
+        else:
+            self._on_data(data)
+
+    def drain(self):
+        """Hands on what has arrived already: after a VM's end nothing more will."""
+        while self._connection.fileno() >= 0:
+            try:
+                data = self._connection.recv(65536, 0x40)  # MSG_DONTWAIT
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._on_data(data)
+
+    def send_line(self, line):
+        if self._connection.fileno() >= 0:
+            self._connection.sendall(line.encode() + b"\n")
+
+    def close(self):
+        if self._connection.fileno() >= 0:
+            self._loop.forget(self._connection.fileno())
+            self._connection.close()
+
+
+def by_lines(on_line):
+    """Turns a consumer of lines into one of bytes."""
+    pending = bytearray()
+
+    def on_data(data):
+        pending.extend(data)
+        while (end := pending.find(b"\n")) >= 0:
+            line = bytes(pending[:end]).decode(errors="replace").rstrip("\r")
+            del pending[:end + 1]
+            on_line(line)
+
+    return on_data
+
+
+def write_all(descriptor, data):
+    """Writes everything: a pipe may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view):]
