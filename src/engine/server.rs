@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A memory server's protocol: takes frames and the time, says what to send.
+//!
+//! Sessions, leases and the handshake are here; pages are [`super::store`]'s, sockets and clocks
+//! the caller's. Every operation is idempotent, and a frame is looked at only after its checksum,
+//! its session, the address that it comes from and the incarnation that it means have been.
+
+mod admission;
+mod hello;
+mod outbox;
+mod request;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admission, CookieClaim};
+pub use outbox::{Outbox, Payload};
+pub use session::Session;
+
+use crate::crc::crc32c;
+use crate::engine::store::{Arrays, Layout, Memory, Store};
+use crate::wire::{
+    Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
+    PROTOCOL_VERSION,
+};
+use session::Sessions;
+use zerocopy::IntoBytes;
+
+/// Between two announcements.
+const ANNOUNCE_INTERVAL_NS: u64 = 1_000_000_000;
+/// Between two steps of dropping an ended session's pages.
+const SWEEP_INTERVAL_NS: u64 = 1_000_000;
+/// Pages of the arena looked at in one such step.
+const SWEEP_STEP: u32 = 4096;
+
+/// What a server is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Random, not 0: tells this start of the server from all others.
+    pub incarnation: u64,
+    /// Random: keys the store's hash.
+    pub seed: u64,
+    /// The cluster whose clients are served.
+    pub cluster: ClusterName,
+    /// Seconds without a frame after which a session's pages may be dropped for others.
+    pub lease_s: u32,
+    /// Pages that one client may keep here; more than there are for no limit.
+    pub quota_pages: u64,
+}
+
+/// What a server counts, from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames taken in, bad ones included.
+    pub frames: u64,
+    /// Frames that were short, damaged, malformed or of another protocol version.
+    pub bad: u64,
+    /// Frames of an open session that came from another address than its client's.
+    pub forged: u64,
+    /// Frames of sessions that are not open, or for another incarnation.
+    pub unknown_session: u64,
+    /// Sessions opened.
+    pub sessions_opened: u64,
+    /// Sessions ended because their lease had run out and their room was needed.
+    pub sessions_expired: u64,
+    /// Pages taken in whole.
+    pub pages_written: u64,
+    /// Pages given out, whole or in part.
+    pub pages_read: u64,
+    /// Pages freed by clients.
+    pub pages_freed: u64,
+    /// Pages that were asked for and not held.
+    pub pages_missing: u64,
+    /// Page-outs refused for want of space or quota.
+    pub pages_refused: u64,
+    /// Page-outs of an old version.
+    pub pages_stale: u64,
+    /// Page-outs whose bytes were not those of their checksum.
+    pub pages_corrupt: u64,
+}
+
+/// The arrays of a server.
+pub struct ServerArrays<M: Memory> {
+    /// The store's.
+    pub store: Arrays<M>,
+    /// As many as the layout has owners.
+    pub sessions: M::Array<Session>,
+    /// Zeros; any number, best as many as there are sessions.
+    pub session_heads: M::Array<u16>,
+}
+
+/// Bytes that a server needs for each owner of the layout beside the store's.
+pub const BYTES_PER_OWNER: usize = size_of::<Session>() + size_of::<u16>();
+
+/// A memory server without its sockets.
+pub struct Server<M: Memory, A: Admission> {
+    config: Config,
+    max_clients: usize,
+    store: Store<M>,
+    sessions: Sessions<M>,
+    admission: A,
+    counters: Counters,
+    /// Frames that the host dropped before we saw them.
+    frames_dropped: u64,
+    /// Counts beginnings, moves and ends of sessions.
+    epoch: u64,
+    /// The epoch of the last end of a session.
+    last_end: u64,
+    announce_at_ns: u64,
+    /// Frames counted at the last announcement.
+    frames_announced: u64,
+    sweep_at_ns: Option<u64>,
+}
+
+impl<M: Memory, A: Admission> Server<M, A> {
+    /// A server without sessions, which announces itself at the first [`Server::handle_timeout`].
+    /// `None` if the arrays are not `layout`'s or the incarnation is 0.
+    pub fn new(
+        config: Config,
+        layout: &Layout,
+        arrays: ServerArrays<M>,
+        admission: A,
+        now_ns: u64,
+    ) -> Option<Self> {
+        if config.incarnation == 0 || arrays.sessions.len() != usize::from(layout.owners) {
+            return None;
+        }
+        Some(Self {
+            config,
+            max_clients: layout.max_clients.into(),
+            store: Store::new(arrays.store, layout, config.seed)?,
+            sessions: Sessions::new(arrays.sessions, arrays.session_heads)?,
+            admission,
+            counters: Counters::default(),
+            frames_dropped: 0,
+            epoch: 0,
+            last_end: 0,
+            announce_at_ns: now_ns,
+            frames_announced: 0,
+            sweep_at_ns: None,
+        })
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The pages.
+    pub fn store(&self) -> &Store<M> {
+        &self.store
+    }
+
+    /// Sessions that are open.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.open()
+    }
+
+    /// Says how many frames the host has dropped since the start, for STATS.
+    pub fn set_frames_dropped(&mut self, frames: u64) {
+        self.frames_dropped = frames;
+    }
+
+    /// Sends what `out` has kept, after which nothing in it refers to the arena.
+    pub fn flush(&mut self, out: &mut impl Outbox) {
+        out.flush(self.store.arena());
+        self.store.settle();
+    }
+
+    /// Takes in one frame, without its Ethernet header, that came from `source`.
+    pub fn handle_frame(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        bytes: &[u8],
+        out: &mut impl Outbox,
+    ) {
+        self.counters.frames = self.counters.frames.wrapping_add(1);
+        if !source.is_unicast() {
+            self.count_bad();
+            return;
+        }
+        let frame = match Frame::parse(bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.count_bad();
+                // In every version the second byte's lowest bit tells a server's frames, which
+                // are never answered, from a client's.
+                let from_client = bytes.get(1).is_some_and(|opcode| opcode & 1 == 0);
+                if matches!(error, FrameError::Version(v) if v != PROTOCOL_VERSION) && from_client {
+                    let mut reject = Header::new(Opcode::Reject);
+                    reject.status = Status::UnknownVersion;
+                    self.send(source, reject, Payload::EMPTY, out);
+                }
+                return;
+            }
+        };
+        if frame.header.opcode.is_from_server() {
+            return;
+        }
+        if frame.header.opcode == Opcode::Hello {
+            self.handle_hello(now_ns, source, &frame, out);
+        } else {
+            self.handle_request(now_ns, source, &frame, out);
+        }
+    }
+
+    /// When [`Server::handle_timeout`] is to be called.
+    pub fn next_timeout_ns(&self) -> u64 {
+        match self.sweep_at_ns {
+            Some(at_ns) => at_ns.min(self.announce_at_ns),
+            None => self.announce_at_ns,
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now_ns: u64, out: &mut impl Outbox) {
+        if self.sweep_at_ns.is_some_and(|at_ns| at_ns <= now_ns) {
+            self.store.sweep(SWEEP_STEP);
+            let more = self.store.is_sweeping();
+            self.sweep_at_ns = more.then(|| now_ns.saturating_add(SWEEP_INTERVAL_NS));
+        }
+        if self.announce_at_ns <= now_ns {
+            self.announce(now_ns, out);
+        }
+    }
+
+    fn announce(&mut self, now_ns: u64, out: &mut impl Outbox) {
+        let late_ns = now_ns.saturating_sub(self.announce_at_ns);
+        // A server that was stopped does not make up for what it missed.
+        let from_ns = if late_ns < ANNOUNCE_INTERVAL_NS {
+            self.announce_at_ns
+        } else {
+            now_ns
+        };
+        self.announce_at_ns = from_ns.saturating_add(ANNOUNCE_INTERVAL_NS);
+        let frames = self.counters.frames.wrapping_sub(self.frames_announced);
+        self.frames_announced = self.counters.frames;
+        let announce = Announce {
+            cluster: self.config.cluster,
+            capacity_pages: self.store.capacity_pages().into(),
+            free_pages: self.store.free_pages().into(),
+            frames_per_s: frames.into(),
+        };
+        let header = Header::new(Opcode::Announce);
+        self.send_message(MacAddress::BROADCAST, header, announce.as_bytes(), out);
+    }
+
+    fn count_bad(&mut self) {
+        self.counters.bad = self.counters.bad.wrapping_add(1);
+    }
+
+    /// Ends the session at `index`; its pages are dropped by and by.
+    fn end_session(&mut self, now_ns: u64, index: usize) {
+        self.sessions.remove(index);
+        if let Some(owner) = self.store.owner(index) {
+            self.store.close(owner);
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        self.last_end = self.epoch;
+        if self.store.is_sweeping() && self.sweep_at_ns.is_none() {
+            self.sweep_at_ns = Some(now_ns);
+        }
+    }
+
+    /// Makes room for session `number` by ending the one whose lease ran out first. Returns
+    /// whether there was one.
+    fn end_expired(&mut self, now_ns: u64, number: u64) -> bool {
+        let lease_ns = u64::from(self.config.lease_s).saturating_mul(1_000_000_000);
+        let Some(index) = self.sessions.expired(now_ns, lease_ns, number) else {
+            return false;
+        };
+        self.end_session(now_ns, index);
+        self.counters.sessions_expired = self.counters.sessions_expired.wrapping_add(1);
+        true
+    }
+
+    /// Sends `header` with who we are and how full, and a payload whose checksum it has or needs
+    /// not.
+    fn send(
+        &self,
+        destination: MacAddress,
+        header: Header,
+        payload: Payload<'_>,
+        out: &mut impl Outbox,
+    ) {
+        let header = Header {
+            incarnation: self.config.incarnation,
+            utilisation: self.store.utilisation(),
+            ..header
+        };
+        // A payload is at most as long as one that came in a frame: its length fits 16 bits.
+        let Ok(len) = u16::try_from(payload.bytes().len()) else {
+            return;
+        };
+        let bytes: [u8; HEADER_LEN] = header.emit(len);
+        out.send(destination, &bytes, payload);
+    }
+
+    /// Sends `header` with a message of our own behind it.
+    fn send_message(
+        &self,
+        destination: MacAddress,
+        header: Header,
+        message: &[u8],
+        out: &mut impl Outbox,
+    ) {
+        let header = Header {
+            payload_crc: crc32c(message),
+            ..header
+        };
+        self.send(destination, header, Payload::Bytes(message), out);
+    }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The handshake: how a session begins, moves to another address, and takes an older one's place.
+//!
+//! A HELLO alone changes nothing. It is answered with a cookie that is good for this client, this
+//! session, this address and this incarnation, and only until a session of this client begins,
+//! moves or ends: so a HELLO of the past is never good.
+
+use super::{Admission, CookieClaim, Outbox, Server, Session};
+use crate::engine::store::Memory;
+use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
+use zerocopy::{FromBytes, IntoBytes};
+
+impl<M: Memory, A: Admission> Server<M, A> {
+    pub(super) fn handle_hello(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        frame: &Frame<'_>,
+        out: &mut impl Outbox,
+    ) {
+        let number = frame.header.session;
+        let Ok(hello) = Hello::read_from_bytes(frame.payload) else {
+            self.count_bad();
+            return;
+        };
+        if number == 0 {
+            self.count_bad();
+            return;
+        }
+        let (status, cookie) = self.answer_hello(now_ns, source, &frame.header, &hello);
+        let held = match self.sessions.find(number) {
+            Some(index) if status == Status::Ok => self
+                .store
+                .owner(index)
+                .map_or(0, |owner| self.store.held_pages(owner)),
+            _ => 0,
+        };
+        let ack = HelloAck {
+            cookie: cookie.into(),
+            quota_pages: self
+                .config
+                .quota_pages
+                .min(self.store.capacity_pages())
+                .into(),
+            held_pages: held.into(),
+            lease_s: self.config.lease_s.into(),
+            reserved: 0.into(),
+        };
+        let header = frame.header.answer(Opcode::HelloAck, status);
+        self.send_message(source, header, ack.as_bytes(), out);
+    }
+
+    /// Returns the status, and the cookie that goes with [`Status::Cookie`].
+    fn answer_hello(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        header: &Header,
+        hello: &Hello,
+    ) -> (Status, u64) {
+        let number = header.session;
+        if hello.cluster != self.config.cluster || !self.admission.admits(hello.client, source) {
+            return (Status::NotAdmitted, 0);
+        }
+        // A session's number is its client's secret: who takes another's is not let in.
+        if let Some(session) = self
+            .sessions
+            .find(number)
+            .and_then(|at| self.sessions.get(at))
+        {
+            if session.client != hello.client {
+                return (Status::NotAdmitted, 0);
+            }
+        }
+        let current = self.sessions.of_client(hello.client);
+        let mut epoch = self.last_end;
+        if let Some(session) = current.and_then(|index| self.sessions.get_mut(index)) {
+            if session.number == number && session.mac == source {
+                session.heard_ns = now_ns;
+                return (Status::Ok, 0);
+            }
+            epoch = session.epoch;
+        }
+        let cookie = self.cookie(source, number, hello, epoch);
+        if hello.cookie.get() != cookie {
+            return (Status::Cookie, cookie);
+        }
+        if let Some(index) = current {
+            if let Some(session) = self.sessions.get_mut(index) {
+                if session.number == number {
+                    self.epoch = self.epoch.wrapping_add(1);
+                    session.epoch = self.epoch;
+                    session.mac = source;
+                    session.heard_ns = now_ns;
+                    return (Status::Ok, 0);
+                }
+            }
+            self.end_session(now_ns, index);
+        }
+        if self.open_session(now_ns, source, header, hello) {
+            (Status::Ok, 0)
+        } else {
+            (Status::TooManyClients, 0)
+        }
+    }
+
+    fn cookie(&self, source: MacAddress, number: u64, hello: &Hello, epoch: u64) -> u64 {
+        let claim = CookieClaim {
+            client: hello.client,
+            session: number.into(),
+            incarnation: self.config.incarnation.into(),
+            epoch: epoch.into(),
+            mac: source.0,
+            reserved: [0; 2],
+        };
+        // 0 is a client's way to say that it has none.
+        self.admission.cookie(&claim).max(1)
+    }
+
+    fn open_session(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        header: &Header,
+        hello: &Hello,
+    ) -> bool {
+        let full = self.sessions.open() >= self.max_clients;
+        if full && !self.end_expired(now_ns, header.session) {
+            return false;
+        }
+        let Some(owner) = self.store.open() else {
+            return false;
+        };
+        self.epoch = self.epoch.wrapping_add(1);
+        let mut session = Session::new(header.session, hello.client, source);
+        session.epoch = self.epoch;
+        session.low_water = header.low_water;
+        session.heard_ns = now_ns;
+        self.sessions.insert(owner.index(), session);
+        self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);
+        true
+    }
+}

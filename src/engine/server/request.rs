@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a server does for an open session: pages in and out, freeing, questions, the end.
+
+use super::{Admission, Outbox, Payload, Server};
+use crate::engine::store::{Fragment, Memory, OwnerId, PageSlice, Written};
+use crate::wire::{
+    Flags, FragmentMask, Fragmentation, Frame, Header, MacAddress, Opcode, PageVersion, Stats,
+    Status, MAX_PAGE_VERSIONS,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Bytes of a page of one value.
+const FILL_LEN: u16 = 8;
+
+impl<M: Memory, A: Admission> Server<M, A> {
+    pub(super) fn handle_request(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        frame: &Frame<'_>,
+        out: &mut impl Outbox,
+    ) {
+        let header = &frame.header;
+        let ours = header.incarnation == 0 || header.incarnation == self.config.incarnation;
+        let found = if ours {
+            self.sessions.find(header.session)
+        } else {
+            None
+        };
+        let open = found.and_then(|index| {
+            Some((
+                index,
+                self.store.owner(index)?,
+                self.sessions.get_mut(index)?,
+            ))
+        });
+        let Some((index, owner, session)) = open else {
+            self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
+            // What is not open has ended, as the client wishes.
+            let answer = if header.opcode == Opcode::Bye {
+                header.answer(Opcode::ByeAck, Status::Ok)
+            } else {
+                header.answer(Opcode::Reject, Status::NoSession)
+            };
+            self.send(source, answer, Payload::EMPTY, out);
+            return;
+        };
+        if session.mac != source {
+            self.counters.forged = self.counters.forged.wrapping_add(1);
+            return;
+        }
+        session.heard_ns = now_ns;
+        session.low_water = session.low_water.max(header.low_water);
+        let low_water = session.low_water;
+        match header.opcode {
+            Opcode::Read => self.read(index, owner, source, header, out),
+            Opcode::Write => {
+                let answer = self.write(now_ns, index, owner, low_water, frame, out);
+                if let Some((status, held)) = answer {
+                    let answer = Header {
+                        fragment_mask: held,
+                        ..header.answer(Opcode::WriteAck, status)
+                    };
+                    self.send(source, answer, Payload::EMPTY, out);
+                }
+            }
+            Opcode::Free => {
+                if self.free(index, owner, frame.payload) {
+                    let answer = header.answer(Opcode::FreeAck, Status::Ok);
+                    self.send(source, answer, Payload::EMPTY, out);
+                } else {
+                    self.count_bad();
+                }
+            }
+            Opcode::Ping => {
+                let answer = header.answer(Opcode::Pong, Status::Ok);
+                self.send_message(source, answer, frame.payload, out);
+            }
+            Opcode::Stats => {
+                let stats = self.stats(index, owner);
+                let answer = header.answer(Opcode::StatsReply, Status::Ok);
+                self.send_message(source, answer, stats.as_bytes(), out);
+            }
+            Opcode::Bye => {
+                self.end_session(now_ns, index);
+                self.send(
+                    source,
+                    header.answer(Opcode::ByeAck, Status::Ok),
+                    Payload::EMPTY,
+                    out,
+                );
+            }
+            // A server's opcodes and HELLO do not come here.
+            _ => {}
+        }
+    }
+
+    fn read(
+        &mut self,
+        index: usize,
+        owner: OwnerId,
+        source: MacAddress,
+        header: &Header,
+        out: &mut impl Outbox,
+    ) {
+        let held = self.store.get(owner, header.page);
+        // CAST: a generation is the low 8 bits of a version.
+        let Some(page) = held.filter(|page| page.version as u8 == header.version as u8) else {
+            self.counters.pages_missing = self.counters.pages_missing.wrapping_add(1);
+            let version = held.map_or(0, |page| page.version);
+            let answer = Header {
+                version,
+                ..header.answer(Opcode::ReadReply, Status::Missing)
+            };
+            self.send(source, answer, Payload::EMPTY, out);
+            return;
+        };
+        self.counters.pages_read = self.counters.pages_read.wrapping_add(1);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.pages_read = session.pages_read.wrapping_add(1);
+        }
+        let (cut, wanted, flags) = if page.filled {
+            (
+                Some(Fragmentation::WHOLE),
+                Fragmentation::WHOLE.all(),
+                Flags::SAME_FILLED,
+            )
+        } else {
+            let cut = Fragmentation::from_count(header.fragment_count);
+            (cut, header.fragment_mask, Flags::default())
+        };
+        let Some(cut) = cut else { return };
+        for fragment_index in wanted.iter() {
+            let Some((offset, len)) = cut.span(fragment_index) else {
+                continue;
+            };
+            let len = if page.filled { FILL_LEN } else { len };
+            let slice = PageSlice {
+                at: page.at,
+                offset,
+                len,
+            };
+            let reply = Header {
+                flags,
+                fragment_index,
+                fragment_count: cut.count(),
+                payload_crc: page.crc,
+                version: page.version,
+                ..header.answer(Opcode::ReadReply, Status::Ok)
+            };
+            let payload = Payload::Page(slice, slice.bytes(self.store.arena()));
+            self.send(source, reply, payload, out);
+        }
+    }
+
+    /// Returns what to say: the status, and the fragments held.
+    fn write(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        owner: OwnerId,
+        low_water: u64,
+        frame: &Frame<'_>,
+        out: &mut impl Outbox,
+    ) -> Option<(Status, FragmentMask)> {
+        let header = &frame.header;
+        if header.version < low_water {
+            // Nothing of the past comes back, not even what is half here.
+            self.store.abandon(owner, header.page, low_water);
+            self.counters.pages_stale = self.counters.pages_stale.wrapping_add(1);
+            return Some((Status::Stale, FragmentMask::EMPTY));
+        }
+        let cut = Fragmentation::from_count(header.fragment_count)?;
+        let fragment = Fragment {
+            page: header.page,
+            version: header.version,
+            crc: header.payload_crc,
+            attempt: header.attempt,
+            cut,
+            index: header.fragment_index,
+            filled: header.flags.contains(Flags::SAME_FILLED),
+            bytes: frame.payload,
+        };
+        if !self.store.is_ready() {
+            // What was dropped lately may still be on its way out.
+            self.flush(out);
+        }
+        let quota = self.config.quota_pages;
+        let mut written = self.store.write(owner, &fragment, quota);
+        if written == Written::NoSpace && self.end_expired(now_ns, header.session) {
+            if !self.store.is_ready() {
+                self.flush(out);
+            }
+            written = self.store.write(owner, &fragment, quota);
+        }
+        let counters = &mut self.counters;
+        let (count, status, held) = match written {
+            Written::Pending => return None,
+            Written::Incomplete(held) => return Some((Status::Incomplete, held)),
+            Written::Held => return Some((Status::Ok, cut.all())),
+            Written::Stored => {
+                if let Some(session) = self.sessions.get_mut(index) {
+                    session.pages_written = session.pages_written.wrapping_add(1);
+                }
+                (&mut counters.pages_written, Status::Ok, cut.all())
+            }
+            Written::NoSpace => (
+                &mut counters.pages_refused,
+                Status::NoSpace,
+                FragmentMask::EMPTY,
+            ),
+            Written::Quota => (
+                &mut counters.pages_refused,
+                Status::Quota,
+                FragmentMask::EMPTY,
+            ),
+            Written::Stale => (
+                &mut counters.pages_stale,
+                Status::Stale,
+                FragmentMask::EMPTY,
+            ),
+            Written::Corrupt => (
+                &mut counters.pages_corrupt,
+                Status::Corrupt,
+                FragmentMask::EMPTY,
+            ),
+        };
+        *count = count.wrapping_add(1);
+        Some((status, held))
+    }
+
+    /// Returns whether `payload` was well formed.
+    fn free(&mut self, index: usize, owner: OwnerId, payload: &[u8]) -> bool {
+        let Ok(batch) = <[PageVersion]>::ref_from_bytes(payload) else {
+            return false;
+        };
+        if batch.len() > MAX_PAGE_VERSIONS {
+            return false;
+        }
+        let mut freed = 0_u64;
+        for one in batch {
+            if self.store.free(owner, one.page.get(), one.version.get()) {
+                freed = freed.wrapping_add(1);
+            }
+        }
+        self.counters.pages_freed = self.counters.pages_freed.wrapping_add(freed);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.pages_freed = session.pages_freed.wrapping_add(freed);
+        }
+        true
+    }
+
+    fn stats(&self, index: usize, owner: OwnerId) -> Stats {
+        let (written, read, freed) = self.sessions.get(index).map_or((0, 0, 0), |session| {
+            (
+                session.pages_written,
+                session.pages_read,
+                session.pages_freed,
+            )
+        });
+        Stats {
+            capacity_pages: self.store.capacity_pages().into(),
+            free_pages: self.store.free_pages().into(),
+            held_pages: self.store.held_pages(owner).into(),
+            pages_written: written.into(),
+            pages_read: read.into(),
+            pages_freed: freed.into(),
+            frames_bad: self.counters.bad.into(),
+            frames_dropped: self.frames_dropped.into(),
+        }
+    }
+}

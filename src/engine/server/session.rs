@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sessions that are open, found by the number that their client chose.
+//!
+//! Knows who, from where and since when; the pages are the store's. A session has the index of its
+//! owner in the store.
+
+use crate::engine::store::Memory;
+use crate::wire::{ClientId, MacAddress};
+
+/// An open session.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// The number that the client chose; 0 if none is open here.
+    pub(super) number: u64,
+    pub(super) client: ClientId,
+    pub(super) mac: MacAddress,
+    /// The value of the server's epoch when it was opened or moved.
+    pub(super) epoch: u64,
+    pub(super) low_water: u64,
+    /// When its client was last heard.
+    pub(super) heard_ns: u64,
+    pub(super) pages_written: u64,
+    pub(super) pages_read: u64,
+    pub(super) pages_freed: u64,
+    /// The next in the chain, plus one; 0 at its end.
+    next: u16,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new(0, ClientId([0; 16]), MacAddress::default())
+    }
+}
+
+impl Session {
+    pub(super) fn new(number: u64, client: ClientId, mac: MacAddress) -> Self {
+        Self {
+            number,
+            client,
+            mac,
+            epoch: 0,
+            low_water: 0,
+            heard_ns: 0,
+            pages_written: 0,
+            pages_read: 0,
+            pages_freed: 0,
+            next: 0,
+        }
+    }
+}
+
+/// All sessions.
+pub(super) struct Sessions<M: Memory> {
+    all: M::Array<Session>,
+    /// Heads of chains of sessions whose numbers share a bucket, plus one; 0 for none.
+    heads: M::Array<u16>,
+    open: usize,
+}
+
+impl<M: Memory> Sessions<M> {
+    /// None open. `None` if an array is empty.
+    pub(super) fn new(all: M::Array<Session>, heads: M::Array<u16>) -> Option<Self> {
+        if all.is_empty() || heads.is_empty() {
+            return None;
+        }
+        Some(Self {
+            all,
+            heads,
+            open: 0,
+        })
+    }
+
+    /// How many are open.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    fn bucket(&self, number: u64) -> usize {
+        // Clients choose at random; and there are few sessions.
+        // CAST: the remainder is below a length.
+        number.checked_rem(self.heads.len() as u64).unwrap_or(0) as usize
+    }
+
+    /// The index of the session of this number.
+    pub(super) fn find(&self, number: u64) -> Option<usize> {
+        let mut link = *self.heads.get(self.bucket(number))?;
+        loop {
+            let index = usize::from(link.checked_sub(1)?);
+            let session = self.all.get(index)?;
+            if session.number == number {
+                return Some(index);
+            }
+            link = session.next;
+        }
+    }
+
+    /// The index of this client's session.
+    pub(super) fn of_client(&self, client: ClientId) -> Option<usize> {
+        self.all
+            .iter()
+            .position(|session| session.number != 0 && session.client == client)
+    }
+
+    /// The index of the one that has been silent longest, and for longer than `lease_ns`, among
+    /// those that are not number `but`.
+    pub(super) fn expired(&self, now_ns: u64, lease_ns: u64, but: u64) -> Option<usize> {
+        self.all
+            .iter()
+            .enumerate()
+            .filter(|(_, session)| session.number != 0 && session.number != but)
+            .map(|(index, session)| (now_ns.saturating_sub(session.heard_ns), index))
+            .filter(|&(silent_ns, _)| silent_ns > lease_ns)
+            .max()
+            .map(|(_, index)| index)
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Session> {
+        self.all.get(index).filter(|session| session.number != 0)
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Session> {
+        self.all
+            .get_mut(index)
+            .filter(|session| session.number != 0)
+    }
+
+    /// Opens a session at `index`, where none is; its number must not be open.
+    pub(super) fn insert(&mut self, index: usize, session: Session) {
+        let bucket = self.bucket(session.number);
+        let (Some(place), Some(head), Ok(link)) = (
+            self.all.get_mut(index),
+            self.heads.get_mut(bucket),
+            u16::try_from(index.saturating_add(1)),
+        ) else {
+            return;
+        };
+        *place = Session {
+            next: *head,
+            ..session
+        };
+        *head = link;
+        self.open = self.open.saturating_add(1);
+    }
+
+    /// Closes the session at `index`.
+    pub(super) fn remove(&mut self, index: usize) {
+        let Some(&Session { number, next, .. }) = self.get(index) else {
+            return;
+        };
+        let bucket = self.bucket(number);
+        let Some(head) = self.heads.get_mut(bucket) else {
+            return;
+        };
+        if usize::from(*head) == index.saturating_add(1) {
+            *head = next;
+        } else {
+            let mut link = *head;
+            while let Some(before) = usize::from(link)
+                .checked_sub(1)
+                .and_then(|at| self.all.get_mut(at))
+            {
+                if usize::from(before.next) == index.saturating_add(1) {
+                    before.next = next;
+                    break;
+                }
+                link = before.next;
+            }
+        }
+        if let Some(place) = self.all.get_mut(index) {
+            *place = Session::default();
+        }
+        self.open = self.open.saturating_sub(1);
+    }
+}

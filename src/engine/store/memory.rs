@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The arrays that a store lives in, and how many of each a given amount of memory makes.
+//!
+//! The caller allocates them; nothing here or above ever asks for more.
+
+use core::ops::DerefMut;
+
+use super::{Assembly, Owner, Page, Record};
+
+/// Where arrays live: `Vec`s in tests and the simulator, slices of a locked mapping in the server.
+pub trait Memory {
+    /// An array of fixed length.
+    type Array<T: 'static>: DerefMut<Target = [T]>;
+}
+
+/// The arrays of one store. Lengths are a [`Layout`]'s; contents are `T::default()`, which for
+/// pages, records and heads is all zeros.
+pub struct Arrays<M: Memory> {
+    /// The arena.
+    pub pages: M::Array<Page>,
+    /// What each page of the arena holds; as many as there are pages.
+    pub records: M::Array<Record>,
+    /// Heads of the hash chains; any number above zero, best as many as there are pages.
+    pub heads: M::Array<u32>,
+    /// One for each session that is open or whose pages are still to be dropped.
+    pub owners: M::Array<Owner>,
+    /// Pages on their way in: the same number for each owner.
+    pub assemblies: M::Array<Assembly>,
+}
+
+/// Pages that one client may have half received, if memory is not scarce.
+const MAX_ASSEMBLIES: u64 = 64;
+/// Pages that one client may have half received at least.
+const MIN_ASSEMBLIES: u64 = 4;
+/// Owners beyond the clients: ended sessions whose pages are being dropped.
+const LEAVING_OWNERS: u64 = 8;
+/// More pages cannot be numbered.
+const MAX_PAGES: u64 = super::table::MAX_RECORDS as u64;
+
+/// How a number of bytes is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Pages in the arena: those that clients can fill, and those that assemble overwrites.
+    pub pages: u32,
+    /// Pages that clients can fill.
+    pub capacity_pages: u32,
+    /// Clients at a time.
+    pub max_clients: u16,
+    /// Owners: `max_clients` and some whose pages are still to be dropped.
+    pub owners: u16,
+    /// Assemblies of one owner.
+    pub assemblies_per_owner: u16,
+}
+
+impl Layout {
+    /// The layout that fits into `bytes` for `max_clients` clients at a time (1 to 60,000), all
+    /// arrays and `extra_per_owner` bytes for each owner included. `None` if not even a few pages
+    /// fit.
+    pub fn fit(bytes: u64, max_clients: u16, extra_per_owner: usize) -> Option<Self> {
+        if !(1..=60_000).contains(&max_clients) {
+            return None;
+        }
+        let clients = u64::from(max_clients);
+        let owners = clients.checked_add(LEAVING_OWNERS)?;
+        let wanted = bytes / size_of::<Page>() as u64 / 16 / clients;
+        let assemblies = wanted.clamp(MIN_ASSEMBLIES, MAX_ASSEMBLIES);
+        let per_owner = (size_of::<Owner>() as u64)
+            .checked_add(extra_per_owner as u64)?
+            .checked_add(assemblies.checked_mul(size_of::<Assembly>() as u64)?)?;
+        let fixed = owners.checked_mul(per_owner)?;
+        let per_page = (size_of::<Page>() + size_of::<Record>() + size_of::<u32>()) as u64;
+        let pages = (bytes.checked_sub(fixed)? / per_page).min(MAX_PAGES);
+        // Each half-received page needs a buffer though the arena be full, and one more takes a
+        // page that comes in one piece: an overwrite never fails for space.
+        let reserve = clients.checked_mul(assemblies)?.checked_add(1)?;
+        let capacity = pages.checked_sub(reserve)?;
+        if capacity == 0 {
+            return None;
+        }
+        Some(Self {
+            pages: u32::try_from(pages).ok()?,
+            capacity_pages: u32::try_from(capacity).ok()?,
+            max_clients,
+            owners: u16::try_from(owners).ok()?,
+            assemblies_per_owner: u16::try_from(assemblies).ok()?,
+        })
+    }
+
+    /// Length of [`Arrays::assemblies`].
+    pub fn assemblies(&self) -> usize {
+        usize::from(self.owners).saturating_mul(usize::from(self.assemblies_per_owner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that the arrays of `layout` take.
+    fn taken(layout: &Layout, extra: usize) -> u64 {
+        let per_page = size_of::<Page>() + size_of::<Record>() + size_of::<u32>();
+        (layout.pages as usize * per_page
+            + usize::from(layout.owners) * (size_of::<Owner>() + extra)
+            + layout.assemblies() * size_of::<Assembly>()) as u64
+    }
+
+    #[test]
+    fn never_more_than_given_and_little_wasted() {
+        for clients in [1, 2, 32, 1000] {
+            for mib in [1_u64, 3, 16, 64, 512, 4096, 65_536] {
+                let bytes = mib << 20;
+                let Some(layout) = Layout::fit(bytes, clients, 200) else {
+                    assert!(clients == 1000 && mib < 64, "{clients} clients, {mib} MiB");
+                    continue;
+                };
+                let taken = taken(&layout, 200);
+                assert!(taken <= bytes && bytes - taken < 4200);
+                assert!(layout.capacity_pages < layout.pages);
+                if clients <= 32 && mib >= 16 {
+                    assert!(u64::from(layout.capacity_pages) * 4096 > bytes * 9 / 10);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_costs_at_most_32_bytes_beside_itself() {
+        assert!(size_of::<Record>() + size_of::<u32>() <= 32);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        assert_eq!(Layout::fit(0, 1, 0), None);
+        assert_eq!(Layout::fit(1 << 30, 0, 0), None);
+        assert_eq!(Layout::fit(5 * 4124, 1, 0), None);
+        assert!(Layout::fit(u64::MAX, 60_000, 4096).is_some());
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which page of the arena holds which page of which owner: a chained hash table whose chains and
+//! whose queue of free pages run through one array of records.
+//!
+//! Knows neither the pages' bytes nor who may write them. A chain is as long as chance makes it
+//! at a load of at most one: one or two records. The hash is keyed, so that nobody can choose
+//! page numbers that share a chain.
+
+use super::{ArenaPage, Memory};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a page of the arena holds. All zeros: nothing, and no link.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Record {
+    /// The [`Key`] held here; 0 if the page is free or being assembled.
+    key: u64,
+    version: u64,
+    crc: u32,
+    /// Number of the next record in the chain or in the free queue plus one, 0 at its end; the
+    /// highest bit is [`FILLED`].
+    next: u32,
+}
+
+/// The page is one 64-bit value over and over; only its first 8 bytes are valid.
+const FILLED: u32 = 1 << 31;
+
+/// Records that links can number.
+pub(super) const MAX_RECORDS: u32 = FILLED - 2;
+
+/// A page of an owner: what the table is searched for. Never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u64);
+
+/// Bits of a page's index.
+const PAGE_BITS: u32 = 48;
+
+impl Key {
+    /// `None` for a page index of 2^48 or above: the table has no room for it.
+    pub(super) fn new(owner: u16, page: u64) -> Option<Self> {
+        if page >> PAGE_BITS != 0 {
+            return None;
+        }
+        let owner = u64::from(owner.checked_add(1)?);
+        Some(Self(owner << PAGE_BITS | page))
+    }
+
+    fn owner(self) -> u16 {
+        // CAST: 16 bits are left of the shift, and `new` put one more than the owner there.
+        ((self.0 >> PAGE_BITS) as u16).wrapping_sub(1)
+    }
+}
+
+/// What the table says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) version: u64,
+    pub(super) crc: u32,
+    pub(super) filled: bool,
+}
+
+/// Where a key is; good until the table changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) at: ArenaPage,
+    pub(super) entry: Entry,
+    key: Key,
+    bucket: usize,
+    /// Link to the record before it in its chain; 0 if it is the first.
+    previous: u32,
+    /// Link to the one after it.
+    next: u32,
+}
+
+/// The table.
+///
+/// # Invariants
+///
+/// A record is in exactly one of: the chain of its key's bucket, the free queue (key 0), the hands
+/// of whoever called [`Table::take`] (key 0), or not used since the beginning (`fresh` or above).
+pub(super) struct Table<M: Memory> {
+    records: M::Array<Record>,
+    heads: M::Array<u32>,
+    seed: u64,
+    /// Records from here on have never been used.
+    fresh: u32,
+    /// First of the free queue, as a link.
+    first: u32,
+    /// Last of it, as a link.
+    last: u32,
+    /// Records in the queue.
+    queued: u32,
+    /// The last so many of them were let go since [`Table::settle`].
+    unsettled: u32,
+}
+
+impl<M: Memory> Table<M> {
+    /// A table over zeroed arrays. `None` if they are empty or too long to be numbered.
+    pub(super) fn new(records: M::Array<Record>, heads: M::Array<u32>, seed: u64) -> Option<Self> {
+        if heads.is_empty() || records.len() > MAX_RECORDS as usize {
+            return None;
+        }
+        Some(Self {
+            records,
+            heads,
+            seed,
+            fresh: 0,
+            first: 0,
+            last: 0,
+            queued: 0,
+            unsettled: 0,
+        })
+    }
+
+    fn bucket(&self, key: Key) -> usize {
+        let product = u128::from(key.0 ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // CAST: the two halves of the product, folded.
+        let folded = product as u64 ^ (product >> 64) as u64;
+        // CAST: below the number of heads, which is a length.
+        ((folded >> 32).wrapping_mul(self.heads.len() as u64) >> 32) as usize
+    }
+
+    fn record(&self, link: u32) -> Option<&Record> {
+        self.records.get(link.checked_sub(1)? as usize)
+    }
+
+    fn record_mut(&mut self, link: u32) -> Option<&mut Record> {
+        self.records.get_mut(link.checked_sub(1)? as usize)
+    }
+
+    /// Where `key` is held, if it is.
+    pub(super) fn find(&self, key: Key) -> Option<Place> {
+        let bucket = self.bucket(key);
+        let mut previous = 0;
+        let mut link = *self.heads.get(bucket)?;
+        loop {
+            let record = self.record(link)?;
+            let next = record.next & !FILLED;
+            if record.key == key.0 {
+                return Some(Place {
+                    at: ArenaPage::from_link(link)?,
+                    entry: Entry {
+                        version: record.version,
+                        crc: record.crc,
+                        filled: record.next & FILLED != 0,
+                    },
+                    key,
+                    bucket,
+                    previous,
+                    next,
+                });
+            }
+            previous = link;
+            link = next;
+        }
+    }
+
+    /// Makes the chain of `bucket` go on with `link` after `previous`, or begin with it.
+    fn set_link(&mut self, bucket: usize, previous: u32, link: u32) {
+        if previous == 0 {
+            if let Some(head) = self.heads.get_mut(bucket) {
+                *head = link;
+            }
+        } else if let Some(record) = self.record_mut(previous) {
+            record.next = record.next & FILLED | link;
+        }
+    }
+
+    /// Puts `entry` under `key` at `at`, a page that was taken. The key must not be held.
+    pub(super) fn insert(&mut self, key: Key, at: ArenaPage, entry: Entry) {
+        let bucket = self.bucket(key);
+        let next = self.heads.get(bucket).copied().unwrap_or(0);
+        self.fill(at, key, entry, next);
+        self.set_link(bucket, 0, at.link());
+    }
+
+    /// Puts `entry` at `at`, a page that was taken, in the stead of what is at `place`, whose
+    /// page becomes free.
+    pub(super) fn replace(&mut self, place: &Place, at: ArenaPage, entry: Entry) {
+        self.fill(at, place.key, entry, place.next);
+        self.set_link(place.bucket, place.previous, at.link());
+        self.give(place.at);
+    }
+
+    /// Forgets what is at `place`; its page becomes free.
+    pub(super) fn remove(&mut self, place: &Place) {
+        self.set_link(place.bucket, place.previous, place.next);
+        self.give(place.at);
+    }
+
+    fn fill(&mut self, at: ArenaPage, key: Key, entry: Entry, next: u32) {
+        if let Some(record) = self.record_mut(at.link()) {
+            *record = Record {
+                key: key.0,
+                version: entry.version,
+                crc: entry.crc,
+                next: next | if entry.filled { FILLED } else { 0 },
+            };
+        }
+    }
+
+    /// The owner and place of what the page `at` holds, if it holds something.
+    pub(super) fn held_at(&self, at: u32) -> Option<(u16, Place)> {
+        let key = Key(self.records.get(at as usize)?.key);
+        if key.0 == 0 {
+            return None;
+        }
+        Some((key.owner(), self.find(key)?))
+    }
+
+    /// Pages that have ever been used: what is held is below.
+    pub(super) fn used(&self) -> u32 {
+        self.fresh
+    }
+
+    /// Whether [`Table::take`] has a page.
+    pub(super) fn can_take(&self) -> bool {
+        (self.fresh as usize) < self.records.len() || self.queued > self.unsettled
+    }
+
+    /// Takes a free page, the one that has been free longest; never one that was let go since
+    /// [`Table::settle`].
+    pub(super) fn take(&mut self) -> Option<ArenaPage> {
+        if (self.fresh as usize) < self.records.len() {
+            let at = ArenaPage(self.fresh);
+            self.fresh = self.fresh.checked_add(1)?;
+            return Some(at);
+        }
+        if self.queued <= self.unsettled {
+            return None;
+        }
+        let at = ArenaPage::from_link(self.first)?;
+        let next = self.record(self.first)?.next;
+        self.first = next;
+        self.queued = self.queued.saturating_sub(1);
+        Some(at)
+    }
+
+    /// Gives a page back that was taken.
+    pub(super) fn give(&mut self, at: ArenaPage) {
+        let link = at.link();
+        if let Some(record) = self.record_mut(link) {
+            *record = Record::default();
+        }
+        if self.queued == 0 {
+            self.first = link;
+        } else if let Some(record) = self.record_mut(self.last) {
+            record.next = link;
+        }
+        self.last = link;
+        self.queued = self.queued.saturating_add(1);
+        self.unsettled = self.unsettled.saturating_add(1);
+    }
+
+    /// Nobody refers any more to pages that were let go until now.
+    pub(super) fn settle(&mut self) {
+        self.unsettled = 0;
+    }
+}
