@@ -34,7 +34,9 @@ impl Fragmentation {
 
     /// The cut into `count` fragments; `None` for a count that no MTU gives.
     pub fn from_count(count: u8) -> Option<Self> {
-        (1..=MAX_FRAGMENTS as u8).contains(&count).then_some(Self { count })
+        (1..=MAX_FRAGMENTS as u8)
+            .contains(&count)
+            .then_some(Self { count })
     }
 
     /// Number of fragments, 1 to 8.

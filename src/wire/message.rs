@@ -26,7 +26,17 @@ pub struct ClientId(pub [u8; 16]);
 
 /// The name of a cluster: UTF-8, filled up with zeros; empty is the cluster without a name.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
 )]
 #[repr(transparent)]
 pub struct ClusterName(pub [u8; 32]);
@@ -89,6 +99,14 @@ pub struct PageVersion {
     pub page: U64,
     /// A version above all that are to go.
     pub version: U64,
+}
+
+impl PageVersion {
+    /// Page 0, no version: frees nothing.
+    pub const ZERO: Self = Self {
+        page: U64::ZERO,
+        version: U64::ZERO,
+    };
 }
 
 /// Elements that a FREE carries at the most: it crosses an MTU of 1500.

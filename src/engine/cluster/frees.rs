@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Telling one server what to free: a batch is filled while another awaits its acknowledgement.
+
+use zerocopy::IntoBytes;
+
+use super::peer::Query;
+use crate::engine::free::StaleCopy;
+use crate::engine::ids::ServerSlot;
+use crate::wire::{Header, Opcode, PageVersion, MAX_PAGE_VERSIONS};
+
+/// How long a batch waits to be filled.
+const FILL_NS: u64 = 5_000_000;
+
+#[derive(Clone, Debug)]
+struct Batch {
+    pages: [PageVersion; MAX_PAGE_VERSIONS],
+    len: usize,
+}
+
+impl Batch {
+    const fn new() -> Self {
+        Self {
+            pages: [PageVersion::ZERO; MAX_PAGE_VERSIONS],
+            len: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.len >= MAX_PAGE_VERSIONS
+    }
+}
+
+/// The frees of one server.
+#[derive(Clone, Debug)]
+pub(super) struct Frees {
+    filling: Batch,
+    sent: Batch,
+    query: Query,
+    /// When the batch being filled is to go, if another is not in the way.
+    fill_until_ns: u64,
+}
+
+impl Frees {
+    pub fn new(query: Query) -> Self {
+        Self {
+            filling: Batch::new(),
+            sent: Batch::new(),
+            query,
+            fill_until_ns: u64::MAX,
+        }
+    }
+
+    pub fn has_room(&self) -> bool {
+        !self.filling.is_full()
+    }
+
+    pub fn put(&mut self, now_ns: u64, copy: &StaleCopy) {
+        if let Some(cell) = self.filling.pages.get_mut(self.filling.len) {
+            *cell = PageVersion {
+                page: u64::from(copy.page.0).into(),
+                version: copy.below.0.into(),
+            };
+            if self.filling.len == 0 {
+                self.fill_until_ns = now_ns.saturating_add(FILL_NS);
+            }
+            self.filling.len = self.filling.len.saturating_add(1);
+            if self.filling.is_full() {
+                self.fill_until_ns = now_ns;
+            }
+        }
+    }
+
+    fn is_awaiting(&self) -> bool {
+        self.sent.len != 0
+    }
+
+    pub fn due_ns(&self) -> u64 {
+        match self.is_awaiting() {
+            true => self.query.due_ns(),
+            false => self.fill_until_ns,
+        }
+    }
+
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.due_ns()
+    }
+
+    /// The server cannot be told now; later.
+    pub fn put_off(&mut self, now_ns: u64) {
+        let later = now_ns.saturating_add(crate::engine::config::NS_PER_S);
+        match self.is_awaiting() {
+            true => self.query.put_off(later),
+            false => self.fill_until_ns = later,
+        }
+    }
+
+    /// The batch to send, now or again.
+    pub fn batch(&mut self, now_ns: u64, slot: ServerSlot) -> (Header, &[u8]) {
+        if !self.is_awaiting() {
+            core::mem::swap(&mut self.filling, &mut self.sent);
+            self.filling.len = 0;
+            self.fill_until_ns = u64::MAX;
+            self.query.restart(now_ns);
+        }
+        // The first page's version tells batches apart: it is a new one each time.
+        let nonce = self
+            .sent
+            .pages
+            .first()
+            .map_or(0, |first| first.version.get());
+        let header = self.query.ask(now_ns, slot, nonce, Opcode::Free);
+        let pages = self.sent.pages.get(..self.sent.len).unwrap_or(&[]);
+        (header, pages.as_bytes())
+    }
+
+    pub fn acknowledged(&mut self, header: &Header) {
+        if self.is_awaiting() && self.query.answers(header) {
+            self.sent.len = 0;
+            self.query.answered();
+        }
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One server as the cluster sees it.
+
+use super::frees::Frees;
+use super::{Outbox, CONTROL};
+use crate::engine::config::NS_PER_S;
+use crate::engine::ids::ServerSlot;
+use crate::wire::{Header, MacAddress, Opcode, Status, PAGE_SIZE};
+
+/// How far we are with a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nobody's slot.
+    #[default]
+    Empty,
+    /// A session is being opened.
+    Greeting,
+    /// There is a session.
+    Open,
+    /// Its pages are gone; the map still names it.
+    Sweeping {
+        /// Whether the same server is to be greeted in this slot afterwards.
+        successor: bool,
+    },
+}
+
+/// A question that is asked until it is answered, each time with a fresh nonce.
+///
+/// The nonce is the frame's `attempt`; only an answer to the last one counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query {
+    kind: u8,
+    nonce: u32,
+    asking: bool,
+    tries: u32,
+    due_ns: u64,
+    sent_ns: u64,
+}
+
+/// Between the first two tries.
+const FIRST_RETRY_NS: u64 = 20_000_000;
+
+impl Query {
+    const HELLO: u8 = 1;
+    const PING: u8 = 2;
+    const PROBE: u8 = 3;
+    pub(super) const FREE: u8 = 4;
+
+    const fn new(kind: u8) -> Self {
+        Self {
+            kind,
+            nonce: 0,
+            asking: false,
+            tries: 0,
+            due_ns: u64::MAX,
+            sent_ns: 0,
+        }
+    }
+
+    /// To be asked at `due_ns`, as if for the first time.
+    pub fn restart(&mut self, due_ns: u64) {
+        self.asking = false;
+        self.tries = 0;
+        self.due_ns = due_ns;
+    }
+
+    /// Not before `due_ns`.
+    pub fn put_off(&mut self, due_ns: u64) {
+        self.due_ns = self.due_ns.max(due_ns);
+    }
+
+    pub fn answered(&mut self) {
+        self.restart(u64::MAX);
+    }
+
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.due_ns
+    }
+
+    pub fn is_due_later_than(&self, now_ns: u64) -> bool {
+        self.due_ns > now_ns
+    }
+
+    pub fn due_ns(&self) -> u64 {
+        self.due_ns
+    }
+
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// Whether an answer is awaited.
+    pub fn is_asking(&self) -> bool {
+        self.asking
+    }
+
+    /// Whether it may be asked out of turn: not if that was just done.
+    pub fn may_be_hurried(&self, now_ns: u64) -> bool {
+        !self.asking || now_ns.saturating_sub(self.sent_ns) >= FIRST_RETRY_NS
+    }
+
+    pub fn answers(&self, header: &Header) -> bool {
+        self.asking
+            && header.attempt == self.nonce
+            && header.tag & 0xff00 == u32::from(self.kind) << 8
+    }
+
+    /// The header of the next try, which is counted: again after 20 ms, then after twice as
+    /// long each time, up to a second.
+    pub fn ask(&mut self, now_ns: u64, slot: ServerSlot, nonce: u64, opcode: Opcode) -> Header {
+        // CAST: the low half of a random number is as random.
+        self.nonce = nonce as u32;
+        self.asking = true;
+        self.sent_ns = now_ns;
+        let wait_ns = FIRST_RETRY_NS.wrapping_shl(self.tries.min(6)).min(NS_PER_S);
+        self.due_ns = now_ns.saturating_add(wait_ns);
+        self.tries = self.tries.saturating_add(1);
+        let mut header = Header::new(opcode);
+        // CAST: below 256.
+        header.tag = CONTROL | u32::from(self.kind) << 8 | slot.index() as u32;
+        header.attempt = self.nonce;
+        header
+    }
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(super) mac: MacAddress,
+    pub(super) state: State,
+    pub(super) session: u64,
+    pub(super) incarnation: u64,
+    pub(super) cookie: u64,
+    pub(super) refusal: Option<Status>,
+    pub(super) heard_ns: u64,
+    /// Nothing new is sent to it until it answers a ping.
+    pub(super) silent: bool,
+    /// Frames of the interface's MTU are known to cross.
+    pub(super) wide: bool,
+    pub(super) quota_pages: u64,
+    pub(super) capacity_pages: u64,
+    pub(super) free_pages: u64,
+    pub(super) hello: Query,
+    pub(super) ping: Query,
+    pub(super) probe: Query,
+    pub(super) frees: Frees,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            mac: MacAddress::default(),
+            state: State::Empty,
+            session: 0,
+            incarnation: 0,
+            cookie: 0,
+            refusal: None,
+            heard_ns: 0,
+            silent: false,
+            wide: false,
+            quota_pages: 0,
+            capacity_pages: 0,
+            free_pages: 0,
+            hello: Query::new(Query::HELLO),
+            ping: Query::new(Query::PING),
+            probe: Query::new(Query::PROBE),
+            frees: Frees::new(Query::new(Query::FREE)),
+        }
+    }
+}
+
+impl Peer {
+    /// A server to open a session with.
+    pub(super) fn greeting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
+        let mut peer = Self {
+            mac,
+            session,
+            state: State::Greeting,
+            ..Self::default()
+        };
+        peer.hello.restart(now_ns);
+        peer
+    }
+
+    pub(super) fn send_hello(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        nonce: u64,
+        hello: &[u8],
+        outbox: &mut impl Outbox,
+    ) {
+        let header = self.hello.ask(now_ns, slot, nonce, Opcode::Hello);
+        self.send(header, hello, outbox);
+    }
+
+    pub(super) fn send_ping(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        nonce: u64,
+        outbox: &mut impl Outbox,
+    ) {
+        let header = self.ping.ask(now_ns, slot, nonce, Opcode::Ping);
+        self.send(header, &[], outbox);
+    }
+
+    /// A ping as long as a wide frame. It is tried a few times quickly, then now and then: the
+    /// path may widen.
+    pub(super) fn send_probe(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        nonce: u64,
+        payload_len: usize,
+        outbox: &mut impl Outbox,
+    ) {
+        let header = self.probe.ask(now_ns, slot, nonce, Opcode::Ping);
+        if self.probe.tries() > PROBE_TRIES {
+            self.probe.put_off(now_ns.saturating_add(PROBE_EVERY_NS));
+        }
+        if let Some(padding) = PADDING.get(..payload_len) {
+            self.send(header, padding, outbox);
+        }
+    }
+
+    pub(super) fn send_frees(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        usable: bool,
+        outbox: &mut impl Outbox,
+    ) {
+        if !self.frees.is_due(now_ns) {
+            return;
+        }
+        if !usable {
+            self.frees.put_off(now_ns);
+            return;
+        }
+        let (header, payload) = self.frees.batch(now_ns, slot);
+        let mut header = header;
+        header.session = self.session;
+        header.incarnation = self.incarnation;
+        header.payload_crc = crate::crc::crc32c(payload);
+        outbox.send(self.mac, &header, payload);
+    }
+
+    pub(super) fn send_bye(&mut self, slot: ServerSlot, outbox: &mut impl Outbox) {
+        let mut header = Header::new(Opcode::Bye);
+        // CAST: below 256.
+        header.tag = CONTROL | slot.index() as u32;
+        self.send(header, &[], outbox);
+    }
+
+    fn send(&mut self, mut header: Header, payload: &[u8], outbox: &mut impl Outbox) {
+        header.session = self.session;
+        header.incarnation = self.incarnation;
+        header.payload_crc = crate::crc::crc32c(payload);
+        outbox.send(self.mac, &header, payload);
+    }
+}
+
+/// Probes in quick succession.
+const PROBE_TRIES: u32 = 4;
+/// Between later ones.
+const PROBE_EVERY_NS: u64 = 10 * NS_PER_S;
+
+/// What a probe is filled with.
+static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an administrator may choose, in ranges that are checked once, here.
+
+use super::ids::MAX_REPLICAS;
+
+/// Seconds that a request may wait for a copy that may still return, unless told otherwise.
+pub const DEFAULT_PATIENCE_S: u32 = 60;
+
+/// Nanoseconds of a second.
+pub const NS_PER_S: u64 = 1_000_000_000;
+
+/// How the client is to behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Copies wanted of a page, 1 to [`MAX_REPLICAS`].
+    pub replicas: usize,
+    /// Copies without which a page-out does not complete, 1 to `replicas`.
+    pub min_copies: usize,
+    /// How long a request may wait, in nanoseconds.
+    pub patience_ns: u64,
+}
+
+/// A value that is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// `replicas` is not 1 to [`MAX_REPLICAS`].
+    Replicas,
+    /// `min_copies` is not 1 to `replicas`.
+    MinCopies,
+    /// The patience is not 1 s to a day.
+    Patience,
+}
+
+impl Config {
+    /// Checks the three values.
+    pub fn new(replicas: u32, min_copies: u32, patience_s: u32) -> Result<Self, ConfigError> {
+        let replicas = replicas as usize;
+        let min_copies = min_copies as usize;
+        if !(1..=MAX_REPLICAS).contains(&replicas) {
+            return Err(ConfigError::Replicas);
+        }
+        if !(1..=replicas).contains(&min_copies) {
+            return Err(ConfigError::MinCopies);
+        }
+        if !(1..=86_400).contains(&patience_s) {
+            return Err(ConfigError::Patience);
+        }
+        Ok(Self {
+            replicas,
+            min_copies,
+            patience_ns: u64::from(patience_s).wrapping_mul(NS_PER_S),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert!(Config::new(2, 1, 60).is_ok());
+        assert_eq!(Config::new(0, 1, 60), Err(ConfigError::Replicas));
+        assert_eq!(Config::new(4, 1, 60), Err(ConfigError::Replicas));
+        assert_eq!(Config::new(2, 0, 60), Err(ConfigError::MinCopies));
+        assert_eq!(Config::new(2, 3, 60), Err(ConfigError::MinCopies));
+        assert_eq!(Config::new(2, 1, 0), Err(ConfigError::Patience));
+        assert_eq!(Config::new(2, 1, 86_401), Err(ConfigError::Patience));
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the client counts. One table: a name here is the name in debugfs.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts since the module was loaded. Every shard has its own; they are added to be read.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Takes another shard's counts in.
+            pub fn merge(&mut self, other: &Self) {
+                $(self.$name = self.$name.wrapping_add(other.$name);)*
+            }
+
+            /// Calls `each` with every counter's name and value, in the order of the table.
+            pub fn for_each(&self, mut each: impl FnMut(&'static str, u64)) {
+                $(each(stringify!($name), self.$name);)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Pages paged out, completed without error.
+    pages_out,
+    /// Pages paged in, completed without error.
+    pages_in,
+    /// Copies acknowledged by servers for those page-outs.
+    copies_out,
+    /// Pages paged out with fewer copies than wanted.
+    pages_out_degraded,
+    /// Page-outs that ended in an I/O error.
+    pages_out_failed,
+    /// Page-ins that ended in an I/O error.
+    pages_in_failed,
+    /// Pages paged out as a header, one 64-bit value filling them.
+    same_filled_out,
+    /// Pages paged in as a header.
+    same_filled_in,
+    /// Pages paged in that were never written, or freed: zeros, no frame sent.
+    unwritten_in,
+    /// Requests that waited for another's page-out of the same page.
+    parked,
+    /// Requests that found no usable server and waited for one.
+    stalled,
+    /// Transfers sent, first sendings and later ones.
+    transfers_sent,
+    /// Transfers, or parts, sent again.
+    retransmissions,
+    /// Retransmission timeouts.
+    timeouts,
+    /// Transfers moved to another server.
+    failovers,
+    /// Page-ins whose server had not the page, or another generation of it.
+    misses,
+    /// Pages received that did not match their checksum.
+    corrupt_in,
+    /// Pages sent that the server found not to match their checksum.
+    corrupt_out,
+    /// Page-outs begun anew because the page changed while it was sent.
+    pages_changed,
+    /// Page-outs refused for lack of room, by one server.
+    no_space,
+    /// Answers to requests that were over, or never were: dropped.
+    stale_frames,
+    /// Fragments dropped because another was being copied to the same page.
+    claim_conflicts,
+    /// Pages discarded or freed by the swap layer.
+    pages_freed,
+    /// Stale copies of which the servers could not be told: the list was full.
+    frees_dropped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up() {
+        let mut one = Counters {
+            pages_out: 3,
+            ..Counters::default()
+        };
+        let two = Counters {
+            pages_out: 4,
+            misses: 1,
+            ..Counters::default()
+        };
+        one.merge(&two);
+        let mut sum = 0;
+        one.for_each(|name, value| {
+            sum += value;
+            assert_eq!(
+                value,
+                match name {
+                    "pages_out" => 7,
+                    "misses" => 1,
+                    _ => 0,
+                }
+            );
+        });
+        assert_eq!(sum, 8);
+    }
+}

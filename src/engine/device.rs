@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What all shards of a device share.
+
+use core::ops::Deref;
+
+use super::config::Config;
+use super::ids::Version;
+use super::page_map::PageMap;
+use super::server_table::ServerTable;
+use crate::sync::{Acquire, Atomic, Full, Relaxed};
+
+/// On a cache line of its own: every page-out of every CPU writes it.
+#[repr(align(64))]
+struct VersionCounter(Atomic<u64>);
+
+/// A device: its map, its servers, its versions.
+pub struct Device<M> {
+    /// Where every page is.
+    pub map: PageMap<M>,
+    /// Who the servers are.
+    pub servers: ServerTable,
+    next_version: VersionCounter,
+    low_water: Atomic<u64>,
+    replicas: usize,
+    min_copies: usize,
+    patience_ns: Atomic<u64>,
+    shards: u32,
+    /// Requests that wait for another's page-out of their page.
+    parked: Atomic<u32>,
+}
+
+impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
+    /// A device with nothing written and no servers, for so many shards.
+    pub fn new(map: M, config: Config, shards: u32) -> Self {
+        Self {
+            map: PageMap::new(map),
+            servers: ServerTable::default(),
+            next_version: VersionCounter(Atomic::<u64>::new(1)),
+            low_water: Atomic::<u64>::new(1),
+            replicas: config.replicas,
+            min_copies: config.min_copies,
+            patience_ns: Atomic::<u64>::new(config.patience_ns),
+            shards,
+            parked: Atomic::<u32>::new(0),
+        }
+    }
+
+    /// A version above all that were given out before.
+    pub fn take_version(&self) -> Version {
+        Version(self.next_version.0.fetch_add(1, Full))
+    }
+
+    /// The version that will be given out next.
+    pub fn next_version(&self) -> Version {
+        Version(self.next_version.0.load(Relaxed))
+    }
+
+    /// Every version below it is settled: no page-out with one is under way.
+    pub fn low_water(&self) -> Version {
+        Version(self.low_water.load(Relaxed))
+    }
+
+    /// Raises the low-water version. `settled` is the lowest version under way in any shard, or
+    /// what [`Self::next_version`] was before the first shard was asked.
+    pub fn raise_low_water(&self, settled: Version) {
+        if settled > self.low_water() {
+            self.low_water.store(settled.0, Relaxed);
+        }
+    }
+
+    /// Copies wanted of a page.
+    pub fn replicas(&self) -> usize {
+        self.replicas
+    }
+
+    /// Copies without which a page-out does not complete.
+    pub fn min_copies(&self) -> usize {
+        self.min_copies
+    }
+
+    /// How long a request may wait.
+    pub fn patience_ns(&self) -> u64 {
+        self.patience_ns.load(Relaxed)
+    }
+
+    /// Changes how long a request may wait, of those under way too.
+    pub fn set_patience_ns(&self, patience_ns: u64) {
+        self.patience_ns.store(patience_ns, Relaxed);
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// A request waits for a page-out. Full order: the waiter then looks at the page once more,
+    /// while whoever ends the page-out first changes the page and then asks
+    /// [`Self::has_parked`]; one of them sees the other.
+    pub(super) fn park(&self) {
+        self.parked.fetch_add(1, Full);
+    }
+
+    /// A request waits no longer.
+    pub(super) fn unpark(&self) {
+        self.parked.fetch_sub(1, Full);
+    }
+
+    /// Whether any request of any shard waits for a page-out. To be asked after the
+    /// compare-and-exchange that ended the page-out, which orders the two; a load writes no line.
+    pub(super) fn has_parked(&self) -> bool {
+        self.parked.load(Acquire) != 0
+    }
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Copies that servers need not keep: freed pages, and versions that newer ones have replaced.
+
+use core::ops::{Deref, DerefMut};
+
+use super::ids::{PageIndex, SlotSet, Version};
+use super::page_map::PageMap;
+use crate::sync::{Atomic, Full, Relaxed};
+
+/// Copies of one page that servers may drop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StaleCopy {
+    /// The page.
+    pub page: PageIndex,
+    /// Who may hold such a copy.
+    pub slots: SlotSet,
+    /// Versions below this one are to go.
+    pub below: Version,
+}
+
+/// A bounded queue of them. What does not fit is lost: it costs a server memory until it is
+/// asked what it holds, never data.
+pub struct StaleCopies<S> {
+    ring: S,
+    first: usize,
+    len: usize,
+}
+
+impl<S: DerefMut<Target = [StaleCopy]>> StaleCopies<S> {
+    /// An empty queue in `ring`.
+    pub fn new(ring: S) -> Self {
+        Self {
+            ring,
+            first: 0,
+            len: 0,
+        }
+    }
+
+    /// Puts one at the end; returns whether there was room.
+    pub fn put(&mut self, copy: StaleCopy) -> bool {
+        let capacity = self.ring.len();
+        if self.len >= capacity {
+            return false;
+        }
+        let place = self
+            .first
+            .wrapping_add(self.len)
+            .checked_rem(capacity)
+            .unwrap_or(0);
+        if let Some(cell) = self.ring.get_mut(place) {
+            *cell = copy;
+        }
+        self.len = self.len.wrapping_add(1);
+        true
+    }
+
+    /// Takes the first.
+    pub fn take(&mut self) -> Option<StaleCopy> {
+        if self.len == 0 {
+            return None;
+        }
+        let copy = self.ring.get(self.first).copied();
+        self.first = self
+            .first
+            .wrapping_add(1)
+            .checked_rem(self.ring.len())
+            .unwrap_or(0);
+        self.len = self.len.wrapping_sub(1);
+        copy
+    }
+}
+
+/// Pages of the map that one bit of [`DirtyChunks`] stands for.
+const CHUNK_PAGES: u32 = 1024;
+
+/// Which parts of the map have pages in FREE_PENDING: a bit for every 1024 pages.
+pub struct DirtyChunks<S> {
+    words: S,
+}
+
+impl<S: Deref<Target = [Atomic<u32>]>> DirtyChunks<S> {
+    /// Words that a map of `pages` needs.
+    pub fn words_for(pages: usize) -> usize {
+        pages.div_ceil(CHUNK_PAGES as usize * 32)
+    }
+
+    /// No dirty chunk; `words` are all zero.
+    pub fn new(words: S) -> Self {
+        Self { words }
+    }
+
+    /// The page's chunk has one to be freed. Returns whether that is news. Takes no lock and may
+    /// be called anywhere.
+    pub fn mark(&self, page: PageIndex) -> bool {
+        let chunk = page.0 / CHUNK_PAGES;
+        let bit = 1 << (chunk % 32);
+        let Some(word) = self.words.get((chunk / 32) as usize) else {
+            return false;
+        };
+        let mut old = word.load(Relaxed);
+        loop {
+            if old & bit != 0 {
+                return false;
+            }
+            match word.cmpxchg(old, old | bit, Full) {
+                Ok(_) => return true,
+                Err(seen) => old = seen,
+            }
+        }
+    }
+
+    /// Takes a dirty chunk, the lowest at or after `from`: its bit is cleared, its pages are
+    /// returned as first and one past the last.
+    pub fn take(&self, from: PageIndex) -> Option<(PageIndex, PageIndex)> {
+        let first = (from.0 / CHUNK_PAGES / 32) as usize;
+        for (index, word) in self.words.iter().enumerate().skip(first) {
+            let seen = word.load(Relaxed);
+            if seen == 0 {
+                continue;
+            }
+            let bit = seen & seen.wrapping_neg();
+            let mut old = seen;
+            while old & bit != 0 {
+                match word.cmpxchg(old, old & !bit, Full) {
+                    Ok(_) => break,
+                    Err(changed) => old = changed,
+                }
+            }
+            // CAST: a map has fewer than 2^32 pages.
+            let chunk = (index as u32)
+                .wrapping_mul(32)
+                .wrapping_add(bit.trailing_zeros());
+            let start = chunk.saturating_mul(CHUNK_PAGES);
+            return Some((
+                PageIndex(start),
+                PageIndex(start.saturating_add(CHUNK_PAGES)),
+            ));
+        }
+        None
+    }
+}
+
+/// Walks a dirty chunk of `map` for pages to be freed, from `*next` to `end`; `take_version`
+/// gives a version above all that were given out. `None` at the end of the chunk.
+pub fn next_free<M: Deref<Target = [Atomic<u32>]>>(
+    map: &PageMap<M>,
+    next: &mut PageIndex,
+    end: PageIndex,
+    mut take_version: impl FnMut() -> Version,
+) -> Option<StaleCopy> {
+    while next.0 < end.0 {
+        let page = *next;
+        next.0 = next.0.saturating_add(1);
+        let entry = map.load(page);
+        if !entry.is_free_pending() || entry.is_busy() {
+            continue;
+        }
+        // Taken before the entry is: a page-out that comes after has a higher one.
+        let below = take_version();
+        if let Some(slots) = map.take_free(page, entry) {
+            if !slots.is_empty() {
+                return Some(StaleCopy { page, slots, below });
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    fn words(count: usize) -> Vec<Atomic<u32>> {
+        (0..count).map(|_| Atomic::<u32>::new(0)).collect()
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_in_order() {
+        let mut queue = StaleCopies::new([StaleCopy::default(); 3].to_vec());
+        let copy = |page| StaleCopy {
+            page: PageIndex(page),
+            slots: SlotSet::ALL,
+            below: Version(9),
+        };
+        for round in 0..5 {
+            assert_eq!(queue.take(), None);
+            for page in 0..3 {
+                assert!(queue.put(copy(round + page)));
+            }
+            assert!(!queue.put(copy(99)));
+            for page in 0..3 {
+                assert_eq!(queue.take(), Some(copy(round + page)));
+            }
+        }
+        assert!(!StaleCopies::new(Vec::new()).put(copy(0)));
+    }
+
+    #[test]
+    fn dirty_chunks_are_found_once() {
+        let chunks = DirtyChunks::new(words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(100_000)));
+        assert_eq!(chunks.take(PageIndex(0)), None);
+        assert!(chunks.mark(PageIndex(99_999)));
+        assert!(chunks.mark(PageIndex(5)));
+        assert!(!chunks.mark(PageIndex(1023)));
+        assert!(!chunks.mark(PageIndex(u32::MAX)), "past the end");
+        assert_eq!(
+            chunks.take(PageIndex(0)),
+            Some((PageIndex(0), PageIndex(1024)))
+        );
+        assert_eq!(
+            chunks.take(PageIndex(0)),
+            Some((PageIndex(99_328), PageIndex(100_352)))
+        );
+        assert_eq!(chunks.take(PageIndex(0)), None);
+    }
+
+    #[test]
+    fn freed_pages_are_taken_and_others_left() {
+        let map = PageMap::new(words(1024));
+        for page in [3, 4, 5] {
+            let begun = map.begin_write(PageIndex(page)).unwrap();
+            map.finish_write(
+                PageIndex(page),
+                begun,
+                Version(7),
+                SlotSet::from_bits(1 << page),
+            );
+        }
+        map.set_free_pending(PageIndex(3));
+        map.set_free_pending(PageIndex(5));
+        map.begin_write(PageIndex(5)).unwrap();
+        let (mut next, end) = (PageIndex(0), PageIndex(1024));
+        let found = next_free(&map, &mut next, end, || Version(8)).unwrap();
+        assert_eq!(found.page, PageIndex(3));
+        assert_eq!(found.slots, SlotSet::from_bits(1 << 3));
+        assert_eq!(next_free(&map, &mut next, end, || Version(9)), None);
+        assert!(map.load(PageIndex(4)).is_written());
+        assert!(map.load(PageIndex(5)).is_free_pending());
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Numbers that must not be mistaken for each other.
+
+/// Server slots: as many as a page map entry has replica bits.
+pub const SERVER_SLOTS: usize = 20;
+
+/// Replicas of a page at the most.
+pub const MAX_REPLICAS: usize = 3;
+
+/// Which page of the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageIndex(pub u32);
+
+/// A page's version: from one counter of the client, so that a later page-out has a higher one.
+/// 0 is no version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// Its low 8 bits, which the page map keeps.
+    pub fn generation(self) -> Generation {
+        // CAST: the low bits are what is wanted.
+        Generation(self.0 as u8)
+    }
+}
+
+/// The low bits of a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Generation(pub u8);
+
+/// Which server slot.
+///
+/// # Invariants
+///
+/// Below [`SERVER_SLOTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerSlot(u8);
+
+impl ServerSlot {
+    /// The slot with this number, if there is one.
+    pub fn new(number: usize) -> Option<Self> {
+        // INVARIANT: checked here. CAST: fits, for the same reason.
+        (number < SERVER_SLOTS).then_some(Self(number as u8))
+    }
+
+    /// Its number.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A set of server slots: the low [`SERVER_SLOTS`] bits of a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SlotSet(u32);
+
+impl SlotSet {
+    /// No slot.
+    pub const EMPTY: Self = Self(0);
+    /// Every slot.
+    pub const ALL: Self = Self((1 << SERVER_SLOTS) - 1);
+
+    /// The set with these bits; bits that are no slot's are dropped.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
+    /// The set as bits.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set of one slot.
+    pub fn one(slot: ServerSlot) -> Self {
+        Self(1 << slot.0)
+    }
+
+    /// Whether no slot is in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Number of slots in it.
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether `slot` is in it.
+    pub fn contains(self, slot: ServerSlot) -> bool {
+        self.0 >> slot.0 & 1 == 1
+    }
+
+    /// Puts `slot` in.
+    pub fn insert(&mut self, slot: ServerSlot) {
+        self.0 |= 1 << slot.0;
+    }
+
+    /// Takes `slot` out.
+    pub fn remove(&mut self, slot: ServerSlot) {
+        self.0 &= !(1 << slot.0);
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in this one and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The slots in it, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = ServerSlot> {
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            // CAST: below 32. INVARIANT: no bit above the slots is ever set.
+            let slot = ServerSlot(left.trailing_zeros() as u8);
+            left &= left.wrapping_sub(1);
+            Some(slot)
+        })
+    }
+}

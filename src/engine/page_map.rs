@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where every page's newest version is: 4 bytes a page.
+//!
+//! Entries change by compare-and-exchange only. [`Entry::BUSY`] is a page's lock: whoever set it
+//! is the only one to give the page a new version, and clears it at the end. Replica bits may be
+//! cleared, and FREE_PENDING set, by others meanwhile.
+
+use core::ops::Deref;
+
+use super::ids::{Generation, PageIndex, SlotSet, Version, SERVER_SLOTS};
+use crate::sync::{Acquire, Atomic, Full};
+
+/// What the map says of one page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry(u32);
+
+const _: () = assert!(core::mem::size_of::<Atomic<u32>>() == 4);
+
+impl Entry {
+    /// The page has been written, and not freed since.
+    const WRITTEN: u32 = 1 << SERVER_SLOTS;
+    /// The newest version is on the local disk.
+    const DISK: u32 = 1 << 21;
+    /// A page-out or a background copy is under way.
+    const BUSY: u32 = 1 << 22;
+    /// The page is free; the servers have not been told.
+    const FREE_PENDING: u32 = 1 << 23;
+    const GENERATION_SHIFT: u32 = 24;
+
+    /// Servers that hold the newest version.
+    pub fn replicas(self) -> SlotSet {
+        SlotSet::from_bits(self.0)
+    }
+
+    /// Whether the page has contents: written, and not freed since.
+    pub fn is_written(self) -> bool {
+        self.0 & Self::WRITTEN != 0 && self.0 & Self::FREE_PENDING == 0
+    }
+
+    /// Whether a page-out or a background copy is under way.
+    pub fn is_busy(self) -> bool {
+        self.0 & Self::BUSY != 0
+    }
+
+    /// Whether the page is free and the servers have not been told.
+    pub fn is_free_pending(self) -> bool {
+        self.0 & Self::FREE_PENDING != 0
+    }
+
+    /// Whether the newest version is on the local disk.
+    pub fn is_on_disk(self) -> bool {
+        self.0 & Self::DISK != 0
+    }
+
+    /// The low bits of the newest version.
+    pub fn generation(self) -> Generation {
+        // CAST: the shift leaves 8 bits.
+        Generation((self.0 >> Self::GENERATION_SHIFT) as u8)
+    }
+
+    fn without_replicas(self, slots: SlotSet) -> Self {
+        Self(self.0 & !slots.bits())
+    }
+}
+
+/// The map of a device: one entry a page, in storage that the caller gives.
+pub struct PageMap<S> {
+    entries: S,
+}
+
+/// Somebody else is writing the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
+    /// A map over `entries`, which are all zero: no page written.
+    pub fn new(entries: S) -> Self {
+        Self { entries }
+    }
+
+    /// Number of pages.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no page.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn cell(&self, page: PageIndex) -> Option<&Atomic<u32>> {
+        self.entries.get(page.0 as usize)
+    }
+
+    /// What is known of `page`; a page past the end was never written.
+    pub fn load(&self, page: PageIndex) -> Entry {
+        Entry(self.cell(page).map_or(0, |cell| cell.load(Acquire)))
+    }
+
+    /// Changes an entry as `change` says, unless that says `None`. Returns what it was before.
+    fn update(
+        &self,
+        page: PageIndex,
+        mut change: impl FnMut(Entry) -> Option<Entry>,
+    ) -> Option<Entry> {
+        let cell = self.cell(page)?;
+        let mut old = cell.load(Acquire);
+        loop {
+            let new = change(Entry(old))?;
+            match cell.cmpxchg(old, new.0, Full) {
+                Ok(_) => return Some(Entry(old)),
+                Err(seen) => old = seen,
+            }
+        }
+    }
+
+    /// Takes the page's lock for a page-out. Returns what it was; the caller then sends nothing
+    /// to a server before [`Self::forget`] has taken that server's bit.
+    pub fn begin_write(&self, page: PageIndex) -> Result<Entry, Busy> {
+        self.update(page, |entry| {
+            (!entry.is_busy()).then_some(Entry(entry.0 | Entry::BUSY))
+        })
+        .ok_or(Busy)
+    }
+
+    /// `slots` no longer count as holding the page.
+    pub fn forget(&self, page: PageIndex, slots: SlotSet) {
+        self.update(page, |entry| {
+            (!entry.replicas().intersection(slots).is_empty())
+                .then(|| entry.without_replicas(slots))
+        });
+    }
+
+    /// The page-out is complete: `replicas` hold `version`, and nobody else the newest one.
+    /// What was freed before the page-out began, is free no longer.
+    pub fn finish_write(&self, page: PageIndex, begun: Entry, version: Version, replicas: SlotSet) {
+        self.update(page, |entry| {
+            // A page freed while it was written stays freed; one freed before does not.
+            let freed = if begun.is_free_pending() {
+                0
+            } else {
+                entry.0 & Entry::FREE_PENDING
+            };
+            let generation = u32::from(version.generation().0) << Entry::GENERATION_SHIFT;
+            Some(Entry(generation | Entry::WRITTEN | freed | replicas.bits()))
+        });
+    }
+
+    /// The page-out has failed: what is left of the older version stays.
+    pub fn abandon_write(&self, page: PageIndex) {
+        self.update(page, |entry| Some(Entry(entry.0 & !Entry::BUSY)));
+    }
+
+    /// The page's contents are needed no longer. Returns whether there were any.
+    pub fn set_free_pending(&self, page: PageIndex) -> bool {
+        self.update(page, |entry| {
+            let wanted = entry.0 & (Entry::WRITTEN | Entry::BUSY) != 0 && !entry.is_free_pending();
+            wanted.then_some(Entry(entry.0 | Entry::FREE_PENDING))
+        })
+        .is_some()
+    }
+
+    /// Makes a page that is free, and not being written, one that was never written. `entry` is
+    /// what [`Self::load`] returned; it must not have changed. Returns who may hold the page.
+    pub fn take_free(&self, page: PageIndex, entry: Entry) -> Option<SlotSet> {
+        if !entry.is_free_pending() || entry.is_busy() {
+            return None;
+        }
+        let cell = self.cell(page)?;
+        cell.cmpxchg(entry.0, 0, Full).ok()?;
+        Some(entry.replicas())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::ServerSlot;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    fn map(pages: usize) -> PageMap<Vec<Atomic<u32>>> {
+        PageMap::new((0..pages).map(|_| Atomic::<u32>::new(0)).collect())
+    }
+
+    fn slots(numbers: &[usize]) -> SlotSet {
+        let mut set = SlotSet::EMPTY;
+        for &number in numbers {
+            set.insert(ServerSlot::new(number).unwrap());
+        }
+        set
+    }
+
+    const PAGE: PageIndex = PageIndex(3);
+
+    #[test]
+    fn a_page_is_written_by_one_at_a_time() {
+        let map = map(8);
+        assert!(!map.load(PAGE).is_written());
+        let begun = map.begin_write(PAGE).unwrap();
+        assert_eq!(map.begin_write(PAGE), Err(Busy));
+        map.finish_write(PAGE, begun, Version(0x1234), slots(&[0, 19]));
+        let entry = map.load(PAGE);
+        assert!(entry.is_written() && !entry.is_busy());
+        assert_eq!(entry.replicas(), slots(&[0, 19]));
+        assert_eq!(entry.generation(), Generation(0x34));
+        assert!(map.begin_write(PAGE).is_ok());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_who_was_not_written_to() {
+        let map = map(8);
+        let begun = map.begin_write(PAGE).unwrap();
+        map.finish_write(PAGE, begun, Version(7), slots(&[1, 2]));
+        map.begin_write(PAGE).unwrap();
+        map.forget(PAGE, slots(&[2, 5]));
+        map.abandon_write(PAGE);
+        let entry = map.load(PAGE);
+        assert_eq!(entry.replicas(), slots(&[1]));
+        assert_eq!(entry.generation(), Generation(7));
+        assert!(entry.is_written());
+    }
+
+    #[test]
+    fn freeing_and_writing_in_every_order() {
+        let map = map(8);
+        assert!(!map.set_free_pending(PAGE), "never written");
+        let begun = map.begin_write(PAGE).unwrap();
+        map.finish_write(PAGE, begun, Version(1), slots(&[0]));
+        assert!(map.set_free_pending(PAGE));
+        assert!(!map.load(PAGE).is_written());
+
+        // Written again before the servers were told.
+        let begun = map.begin_write(PAGE).unwrap();
+        assert_eq!(map.take_free(PAGE, map.load(PAGE)), None, "being written");
+        map.finish_write(PAGE, begun, Version(2), slots(&[0]));
+        assert!(map.load(PAGE).is_written());
+
+        // Freed while it is written.
+        let begun = map.begin_write(PAGE).unwrap();
+        assert!(map.set_free_pending(PAGE));
+        map.finish_write(PAGE, begun, Version(3), slots(&[4]));
+        let entry = map.load(PAGE);
+        assert!(!entry.is_written());
+        assert_eq!(map.take_free(PAGE, entry), Some(slots(&[4])));
+        assert_eq!(map.load(PAGE), Entry::default());
+        assert_eq!(map.take_free(PAGE, entry), None, "changed since");
+    }
+
+    #[test]
+    fn pages_past_the_end_change_nothing() {
+        let map = map(1);
+        assert_eq!(map.begin_write(PageIndex(1)), Err(Busy));
+        assert!(!map.set_free_pending(PageIndex(u32::MAX)));
+        assert!(!map.load(PageIndex(9)).is_written());
+    }
+}

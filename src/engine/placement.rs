@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which servers a page-out goes to: the least utilised ones.
+//!
+//! Utilisation is what the server announced, plus what this client has placed there since and
+//! has on its way, so that a burst does not all run to the server that was emptiest a second
+//! ago. A server that holds an older version of the page is preferred among near equals: it
+//! needs no new memory, and nobody has to be told to free the old copy.
+
+use super::ids::{ServerSlot, SlotSet};
+use super::server_table::Load;
+
+/// One in utilisation's units: 16 bits after the point.
+const ONE: u64 = 1 << 16;
+
+/// How much fuller an old holder may be and still be preferred: 1/32.
+const HOLDER_BONUS: u64 = ONE / 32;
+
+/// What a shard knows of one server beyond its announcement.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placed {
+    /// Pages placed since that announcement.
+    pages: u32,
+    announcement: u32,
+}
+
+impl Placed {
+    /// A page was sent to the server.
+    pub fn add(&mut self, load: Load) {
+        self.renew(load);
+        self.pages = self.pages.saturating_add(1);
+    }
+
+    fn renew(&mut self, load: Load) {
+        if self.announcement != load.announcement {
+            *self = Self {
+                pages: 0,
+                announcement: load.announcement,
+            };
+        }
+    }
+
+    /// How full the server is, in 1/65536, if `shards` shards do as this one does.
+    pub fn utilisation(&mut self, load: Load, shards: u32) -> u64 {
+        self.renew(load);
+        let used = u64::from(self.pages)
+            .saturating_mul(u64::from(shards))
+            .saturating_add(u64::from(load.used_pages));
+        used.saturating_mul(ONE)
+            .checked_div(u64::from(load.capacity_pages))
+            .unwrap_or(ONE)
+    }
+}
+
+/// The slot of `candidates` with the lowest utilisation; `holders` have a bonus.
+pub fn least_utilised(
+    candidates: SlotSet,
+    holders: SlotSet,
+    mut utilisation: impl FnMut(ServerSlot) -> u64,
+) -> Option<ServerSlot> {
+    candidates.iter().min_by_key(|&slot| {
+        let full = utilisation(slot);
+        if holders.contains(slot) {
+            full.saturating_sub(HOLDER_BONUS)
+        } else {
+            full
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(number: usize) -> ServerSlot {
+        ServerSlot::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_burst_spreads_by_free_memory() {
+        let loads = [
+            Load {
+                capacity_pages: 1000,
+                used_pages: 0,
+                announcement: 1,
+            },
+            Load {
+                capacity_pages: 3000,
+                used_pages: 0,
+                announcement: 1,
+            },
+        ];
+        let mut placed = [Placed::default(); 2];
+        let mut got = [0; 2];
+        for _ in 0..400 {
+            let chosen = least_utilised(SlotSet::from_bits(3), SlotSet::EMPTY, |slot| {
+                placed[slot.index()].utilisation(loads[slot.index()], 1)
+            })
+            .unwrap()
+            .index();
+            placed[chosen].add(loads[chosen]);
+            got[chosen] += 1;
+        }
+        assert_eq!(got, [100, 300]);
+    }
+
+    #[test]
+    fn an_announcement_replaces_what_was_placed() {
+        let mut placed = Placed::default();
+        let mut load = Load {
+            capacity_pages: 100,
+            used_pages: 10,
+            announcement: 7,
+        };
+        placed.add(load);
+        placed.add(load);
+        assert_eq!(placed.utilisation(load, 1), 12 * ONE / 100);
+        assert_eq!(placed.utilisation(load, 4), 18 * ONE / 100);
+        load.announcement = 8;
+        load.used_pages = 12;
+        assert_eq!(placed.utilisation(load, 1), 12 * ONE / 100);
+    }
+
+    #[test]
+    fn an_old_holder_wins_among_near_equals_only() {
+        let near = [ONE / 2 + ONE / 64, ONE / 2];
+        let far = [ONE / 2 + ONE / 16, ONE / 2];
+        let choose = |levels: [u64; 2]| {
+            least_utilised(SlotSet::from_bits(3), SlotSet::one(slot(0)), |slot| {
+                levels[slot.index()]
+            })
+        };
+        assert_eq!(choose(near), Some(slot(0)));
+        assert_eq!(choose(far), Some(slot(1)));
+        assert_eq!(least_utilised(SlotSet::EMPTY, SlotSet::ALL, |_| 0), None);
+    }
+
+    #[test]
+    fn a_server_without_capacity_is_full() {
+        let load = Load {
+            capacity_pages: 0,
+            used_pages: 0,
+            announcement: 0,
+        };
+        assert_eq!(Placed::default().utilisation(load, 1), ONE);
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What all shards may know of the servers: written by the cluster's state machine, read on the
+//! data path. Its lines are read-mostly, so that reading them costs the CPUs nothing.
+//!
+//! A slot belongs to one incarnation of one server. Its numbers are published before its bit
+//! appears in [`ServerTable::valid`], and do not change until after that bit has gone and every
+//! shard has been told ([`super::shard::Shard::servers_changed`]).
+
+use super::ids::{ServerSlot, SlotSet, SERVER_SLOTS};
+use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
+use crate::wire::{Fragmentation, MacAddress};
+
+/// One server, as the data path sees it.
+#[derive(Default)]
+struct View {
+    mac: Atomic<u64>,
+    session: Atomic<u64>,
+    incarnation: Atomic<u64>,
+    capacity_pages: Atomic<u32>,
+    used_pages: Atomic<u32>,
+    /// Counts the server's announcements, so that shards notice a new one.
+    announcements: Atomic<u32>,
+    fragment_count: Atomic<u32>,
+}
+
+/// Who a frame to a server is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its hardware address.
+    pub mac: MacAddress,
+    /// Our session there.
+    pub session: u64,
+    /// Its incarnation.
+    pub incarnation: u64,
+}
+
+/// How full a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Pages that it has for us.
+    pub capacity_pages: u32,
+    /// Pages of them in use, at the last announcement.
+    pub used_pages: u32,
+    /// Changes with every announcement.
+    pub announcement: u32,
+}
+
+/// All slots.
+#[derive(Default)]
+pub struct ServerTable {
+    views: [View; SERVER_SLOTS],
+    valid: Atomic<u32>,
+    usable: Atomic<u32>,
+    full: Atomic<u32>,
+    suspects: Atomic<u32>,
+}
+
+fn mac_to_u64(mac: MacAddress) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+fn mac_from_u64(number: u64) -> MacAddress {
+    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+    MacAddress([a, b, c, d, e, f])
+}
+
+fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) {
+    let mut old = word.load(Relaxed);
+    loop {
+        let mut new = SlotSet::from_bits(old);
+        if set {
+            new.insert(slot);
+        } else {
+            new.remove(slot);
+        }
+        if new.bits() == old {
+            return;
+        }
+        match word.cmpxchg(old, new.bits(), Full) {
+            Ok(_) => return,
+            Err(seen) => old = seen,
+        }
+    }
+}
+
+impl ServerTable {
+    fn view(&self, slot: ServerSlot) -> Option<&View> {
+        self.views.get(slot.index())
+    }
+
+    /// Slots whose replica bits mean something: the server may still have the pages.
+    pub fn valid(&self) -> SlotSet {
+        SlotSet::from_bits(self.valid.load(Acquire))
+    }
+
+    /// Slots of servers that answer: new transfers may go there.
+    pub fn usable(&self) -> SlotSet {
+        SlotSet::from_bits(self.usable.load(Acquire))
+    }
+
+    /// Slots of servers that have refused a page for lack of room since they last had any.
+    pub fn full(&self) -> SlotSet {
+        SlotSet::from_bits(self.full.load(Relaxed))
+    }
+
+    /// Who is in `slot`; only right while the slot is valid.
+    pub fn address(&self, slot: ServerSlot) -> Address {
+        self.view(slot).map_or(
+            Address {
+                mac: MacAddress::default(),
+                session: 0,
+                incarnation: 0,
+            },
+            |view| Address {
+                mac: mac_from_u64(view.mac.load(Relaxed)),
+                session: view.session.load(Relaxed),
+                incarnation: view.incarnation.load(Relaxed),
+            },
+        )
+    }
+
+    /// Whether `slot` still belongs to `incarnation`, and its pages count.
+    pub fn is_current(&self, slot: ServerSlot, incarnation: u64) -> bool {
+        self.valid().contains(slot) && self.address(slot).incarnation == incarnation
+    }
+
+    /// How full the server is.
+    pub fn load(&self, slot: ServerSlot) -> Load {
+        self.view(slot).map_or(
+            Load {
+                capacity_pages: 0,
+                used_pages: 0,
+                announcement: 0,
+            },
+            |view| Load {
+                capacity_pages: view.capacity_pages.load(Relaxed),
+                used_pages: view.used_pages.load(Relaxed),
+                announcement: view.announcements.load(Relaxed),
+            },
+        )
+    }
+
+    /// How pages are cut on the way to and from the server.
+    pub fn fragmentation(&self, slot: ServerSlot) -> Fragmentation {
+        self.view(slot)
+            .and_then(|view| u8::try_from(view.fragment_count.load(Relaxed)).ok())
+            .and_then(Fragmentation::from_count)
+            .unwrap_or(Fragmentation::WHOLE)
+    }
+
+    /// Publishes who is in `slot`: valid and usable from now on.
+    pub(super) fn open(&self, slot: ServerSlot, address: Address, cut: Fragmentation) {
+        if let Some(view) = self.view(slot) {
+            view.mac.store(mac_to_u64(address.mac), Relaxed);
+            view.session.store(address.session, Relaxed);
+            view.incarnation.store(address.incarnation, Release);
+            view.fragment_count.store(u32::from(cut.count()), Relaxed);
+        }
+        change(&self.full, slot, false);
+        change(&self.valid, slot, true);
+        change(&self.usable, slot, true);
+    }
+
+    /// The pages in `slot` are gone.
+    pub(super) fn close(&self, slot: ServerSlot) {
+        change(&self.usable, slot, false);
+        change(&self.valid, slot, false);
+    }
+
+    /// Whether new transfers may go to `slot`.
+    pub(super) fn set_usable(&self, slot: ServerSlot, usable: bool) {
+        change(&self.usable, slot, usable);
+    }
+
+    /// The path to the server has another MTU.
+    pub(super) fn set_fragmentation(&self, slot: ServerSlot, cut: Fragmentation) {
+        if let Some(view) = self.view(slot) {
+            view.fragment_count.store(u32::from(cut.count()), Relaxed);
+        }
+    }
+
+    /// Takes an announcement in.
+    pub(super) fn announce(&self, slot: ServerSlot, capacity_pages: u32, used_pages: u32) {
+        if let Some(view) = self.view(slot) {
+            view.capacity_pages.store(capacity_pages, Relaxed);
+            view.used_pages.store(used_pages, Relaxed);
+            view.announcements.fetch_add(1, Release);
+        }
+        if used_pages < capacity_pages {
+            change(&self.full, slot, false);
+        }
+    }
+
+    /// A shard was refused for lack of room.
+    pub fn set_full(&self, slot: ServerSlot) {
+        change(&self.full, slot, true);
+    }
+
+    /// A shard gets no answer: nothing new waits on the server until it is heard again. Returns
+    /// whether that is news, so that the cluster can be told to look at once.
+    pub fn suspect(&self, slot: ServerSlot) -> bool {
+        let news = self.usable().contains(slot);
+        change(&self.usable, slot, false);
+        change(&self.suspects, slot, true);
+        news
+    }
+
+    /// Slots suspected since this was last asked.
+    pub(super) fn take_suspects(&self) -> SlotSet {
+        SlotSet::from_bits(self.suspects.xchg(0, Full))
+    }
+}

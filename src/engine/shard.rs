@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The data path of one hardware queue: its page-outs, its page-ins, and their transfers.
+//!
+//! A device has one shard for each hardware queue, each under one lock of its own; shards meet
+//! only in the [`Device`]. The caller holds the lock while it calls a method here, and never
+//! while it does what [`Shard::poll`] returns. What is being done outside the lock holds its op
+//! in place: an op ends only when nothing of it is being sent or copied.
+//!
+//! An op is one page of one request. A transfer is one server's part in it. Ops are in the list
+//! of the active while they are anybody's; transfers to be sent are in the ready list, or wait
+//! in their server's list for room in its window.
+
+mod list;
+mod op;
+mod page_in;
+mod page_out;
+mod path;
+mod transfer;
+
+use core::ops::{Deref, DerefMut};
+
+use super::counters::Counters;
+use super::device::Device;
+use super::free::{StaleCopies, StaleCopy};
+use super::histogram::Histogram;
+use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
+use crate::sync::Atomic;
+use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress};
+
+use list::List;
+use op::{Kind, Link, Stage};
+pub use op::{Op, Outcome};
+use path::Path;
+
+/// Memory for a shard, which its owner gives.
+pub trait Storage {
+    /// The ops; a request's tag says which are its own.
+    type Ops: DerefMut<Target = [Op]>;
+    /// A histogram's buckets: [`super::histogram::BUCKETS`] of them.
+    type Buckets: DerefMut<Target = [u32]>;
+    /// Copies that servers are to be told to free.
+    type Stale: DerefMut<Target = [StaleCopy]>;
+}
+
+/// What is to be done without the shard's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send frames, then say [`Shard::sent`].
+    Send(Send),
+    /// Tell whoever asked for the page; the op is free again.
+    Complete(Completion),
+}
+
+/// Frames of one transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Of which op.
+    pub op: usize,
+    /// Which of its transfers, for the frames that are kept for it.
+    pub transfer: usize,
+    /// To which server.
+    pub destination: MacAddress,
+    /// The header of every frame, but for the fragment's index.
+    pub header: Header,
+    /// What the frames carry.
+    pub payload: SendPayload,
+}
+
+/// What a transfer's frames carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendPayload {
+    /// One frame with nothing: a READ.
+    Nothing,
+    /// One frame with the value that fills the page.
+    Fill(u64),
+    /// Fragments of the page.
+    Page {
+        /// Which.
+        fragments: FragmentMask,
+        /// How the page is cut.
+        cut: Fragmentation,
+        /// Whether the page's checksum must be computed again first; if it is not the header's,
+        /// nothing is sent and [`Shard::page_changed`] is told.
+        verify: bool,
+    },
+}
+
+/// An op that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Which.
+    pub op: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Requests wait for this page: tell every shard ([`Shard::unpark`]).
+    pub wake: Option<PageIndex>,
+}
+
+/// What becomes of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is dealt with.
+    Done,
+    /// Its payload is to be copied into the op's page, and then [`Shard::received`] told.
+    Receive(Receive),
+}
+
+/// A claim to write into an op's page: while it lasts the op does not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Of which op.
+    pub op: usize,
+    transfer: usize,
+    index: u8,
+    /// Where in the page, in bytes.
+    pub offset: u16,
+    /// How many bytes.
+    pub len: u16,
+    /// Whether the page is then complete, so that its checksum must be computed.
+    pub completes: bool,
+}
+
+/// An op that is in use was asked for, or one that there is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpInUse;
+
+/// The data path of one hardware queue.
+pub struct Shard<S: Storage> {
+    /// Its number, which is the high half of its tags.
+    number: u16,
+    ops: S::Ops,
+    paths: [Path; SERVER_SLOTS],
+    ready: List,
+    ended: List,
+    active: Link,
+    next_deadline_ns: u64,
+    /// Breaks ties between equal servers.
+    rotation: u32,
+    suspicion: bool,
+    counters: Counters,
+    page_in_latency: Histogram<S::Buckets>,
+    page_out_latency: Histogram<S::Buckets>,
+    stale: StaleCopies<S::Stale>,
+}
+
+/// Of what a shard is made.
+pub struct Parts<S: Storage> {
+    /// At most 65536.
+    pub ops: S::Ops,
+    /// For page-ins and page-outs.
+    pub buckets: [S::Buckets; 2],
+    /// Any number; one that is too small costs servers' memory until they are asked.
+    pub stale: S::Stale,
+}
+
+impl<S: Storage> Shard<S> {
+    /// A shard with nothing to do.
+    pub fn new(number: u16, parts: Parts<S>) -> Self {
+        let [page_in, page_out] = parts.buckets;
+        Self {
+            number,
+            ops: parts.ops,
+            paths: [Path::default(); SERVER_SLOTS],
+            ready: List::default(),
+            ended: List::default(),
+            active: Link::NONE,
+            next_deadline_ns: u64::MAX,
+            rotation: 0,
+            suspicion: false,
+            counters: Counters::default(),
+            page_in_latency: Histogram::new(page_in),
+            page_out_latency: Histogram::new(page_out),
+            stale: StaleCopies::new(parts.stale),
+        }
+    }
+
+    /// Which shard a tag belongs to.
+    pub fn number_of_tag(tag: u32) -> usize {
+        // CAST: 16 bits.
+        (tag >> 16) as usize
+    }
+
+    fn tag(&self, op: usize) -> u32 {
+        // CAST: ops are at most 65536.
+        u32::from(self.number) << 16 | (op as u32 & 0xffff)
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next; `u64::MAX` for never. It may be
+    /// called earlier, for nothing.
+    pub fn next_timeout_ns(&self) -> u64 {
+        self.next_deadline_ns
+    }
+
+    fn note_deadline(&mut self, deadline_ns: u64) {
+        self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
+    }
+
+    /// Whether a server has newly been suspected since this was last asked; then the cluster
+    /// should look at it at once.
+    pub fn take_suspicion(&mut self) -> bool {
+        core::mem::take(&mut self.suspicion)
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How long page-ins took, from their start to their completion.
+    pub fn page_in_latency(&self) -> &Histogram<S::Buckets> {
+        &self.page_in_latency
+    }
+
+    /// How long page-outs took.
+    pub fn page_out_latency(&self) -> &Histogram<S::Buckets> {
+        &self.page_out_latency
+    }
+
+    /// A copy that no server needs to keep.
+    pub fn take_stale(&mut self) -> Option<StaleCopy> {
+        self.stale.take()
+    }
+
+    /// A page was freed, or discarded.
+    pub fn count_freed(&mut self, pages: u64) {
+        self.counters.pages_freed = self.counters.pages_freed.wrapping_add(pages);
+    }
+
+    /// When a frame of the server was last received here, in nanoseconds; 0 for never.
+    pub fn heard_ns(&self, slot: ServerSlot) -> u64 {
+        self.path(slot).heard_ns
+    }
+
+    /// Smoothed round-trip time to the server; 0 if there was none.
+    pub fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
+        self.path(slot).rtt.smoothed_ns()
+    }
+
+    /// The slot belongs to another server from now on: forget what was measured of the old one.
+    pub fn reset_path(&mut self, slot: ServerSlot) {
+        self.flush_waiting(slot);
+        *self.path_mut(slot) = Path::default();
+    }
+
+    fn path(&self, slot: ServerSlot) -> &Path {
+        // PANIC: never; a slot is below the array's length by its invariant.
+        &self.paths[slot.index()]
+    }
+
+    fn path_mut(&mut self, slot: ServerSlot) -> &mut Path {
+        // PANIC: never, as above.
+        &mut self.paths[slot.index()]
+    }
+
+    /// The lowest version that a page-out here is under way with.
+    pub fn oldest_version(&self) -> Option<Version> {
+        let mut oldest = None;
+        let mut link = self.active;
+        while let Some((_, op)) = self.op_at(link) {
+            if op.kind == Kind::PageOut && op.begun.is_some() {
+                oldest = Some(oldest.map_or(op.version, |other: Version| other.min(op.version)));
+            }
+            link = op.next_active;
+        }
+        oldest
+    }
+
+    /// Number of ops that are not free.
+    pub fn in_flight(&self) -> usize {
+        self.ops.iter().filter(|op| op.stage != Stage::Free).count()
+    }
+
+    /// Takes the next thing to be done; `None` if there is nothing now.
+    pub fn poll<M>(&mut self, now_ns: u64, device: &Device<M>) -> Option<Action>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if let Some(completion) = self.poll_ended(now_ns) {
+            return Some(Action::Complete(completion));
+        }
+        while let Some(id) = self.pop_ready() {
+            if let Some(send) = self.begin_send(now_ns, id, device) {
+                return Some(Action::Send(send));
+            }
+        }
+        None
+    }
+
+    /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
+    pub fn sent(&mut self, send: &Send) {
+        self.release_hold(send.op);
+    }
+
+    /// A frame has come for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is
+    /// the payload of a frame that says SAME_FILLED, with its checksum checked.
+    pub fn handle_frame<M>(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        header: &Header,
+        fill: Option<u64>,
+        device: &Device<M>,
+    ) -> Verdict
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some((op, transfer)) = self.find_transfer(source, header, device) else {
+            self.counters.stale_frames = self.counters.stale_frames.wrapping_add(1);
+            return Verdict::Done;
+        };
+        self.note_heard(now_ns, op, transfer);
+        match header.opcode {
+            crate::wire::Opcode::WriteAck => {
+                self.handle_write_ack(now_ns, op, transfer, header, device);
+                Verdict::Done
+            }
+            _ => self.handle_read_reply(now_ns, op, transfer, header, fill, device),
+        }
+    }
+
+    /// Time has passed: what is due is sent again, moved to another server, or given up.
+    pub fn handle_timeout<M>(&mut self, now_ns: u64, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if now_ns < self.next_deadline_ns {
+            return;
+        }
+        self.next_deadline_ns = u64::MAX;
+        let patience_ns = device.patience_ns();
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            let (stage, end_ns) = (op.stage, op.started_ns.saturating_add(patience_ns));
+            if now_ns >= end_ns {
+                self.give_up(index, device);
+                continue;
+            }
+            self.note_deadline(end_ns);
+            match stage {
+                Stage::Active => self.check_transfers(now_ns, index, device),
+                // Whoever frees the page or brings a server tells us; this is the safety net.
+                Stage::Parked | Stage::Stalled => {
+                    self.begin_again(now_ns, index, device);
+                    self.note_deadline(now_ns.saturating_add(SAFETY_NET_NS));
+                }
+                Stage::Free | Stage::Ended(_) => {}
+            }
+        }
+    }
+
+    /// A server has become usable or unusable, valid or invalid.
+    pub fn servers_changed<M>(&mut self, now_ns: u64, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        for slot in super::ids::SlotSet::ALL.iter() {
+            self.flush_waiting(slot);
+        }
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            match op.stage {
+                Stage::Active => self.drop_invalid_transfers(now_ns, index, device),
+                Stage::Stalled => self.begin_again(now_ns, index, device),
+                Stage::Parked | Stage::Free | Stage::Ended(_) => {}
+            }
+        }
+    }
+
+    /// A page-out of `page` has ended somewhere: whoever waited for it goes on.
+    pub fn unpark<M>(&mut self, now_ns: u64, page: PageIndex, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            if op.stage == Stage::Parked && op.page == page {
+                self.begin_again(now_ns, index, device);
+            }
+        }
+    }
+
+    /// Ends every op with an error: the device goes away.
+    pub fn give_up_all<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            self.give_up(index, device);
+        }
+    }
+
+    fn begin_again<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.stage == Stage::Parked {
+            device.unpark();
+        }
+        op.stage = Stage::Stalled;
+        match op.kind {
+            Kind::PageOut => self.begin_page_out(now_ns, index, device),
+            Kind::PageIn => self.begin_page_in(now_ns, index, device),
+        }
+    }
+
+    /// The patience is out, or every copy is known to be gone.
+    fn give_up<M>(&mut self, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.stage == Stage::Parked {
+            device.unpark();
+        }
+        match op.kind {
+            Kind::PageOut => self.fail_page_out(index, device),
+            Kind::PageIn => self.end(index, Outcome::Failed),
+        }
+    }
+}
+
+/// How often what waits for others is looked at, in case nobody says a word.
+const SAFETY_NET_NS: u64 = 100_000_000;

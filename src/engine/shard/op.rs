@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One page of one request: what is wanted, and what has been done for it.
+
+use super::super::ids::{Generation, PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::super::page_map::Entry;
+use crate::wire::{FragmentMask, Fragmentation};
+
+/// How a request for a page ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A page-out has its copies; a page-in has its bytes.
+    Done,
+    /// A page-in of a page that has no contents: it reads as zeros.
+    Zeros,
+    /// A page-in of a page that is one value over and over.
+    Filled(u64),
+    /// No copy could be written, or read, in time or ever.
+    Failed,
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    PageIn,
+    PageOut,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nobody's.
+    #[default]
+    Free,
+    /// Waits until the page is not written by somebody else.
+    Parked,
+    /// Waits until some server can be used.
+    Stalled,
+    /// Has transfers.
+    Active,
+    /// Over, but a frame of it is being sent or copied, or nobody has asked yet.
+    Ended(Outcome),
+}
+
+/// How far one server's part has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TransferStage {
+    /// Unused.
+    #[default]
+    Idle,
+    /// In a list, to be sent.
+    Queued,
+    /// Sent, not answered.
+    Sent,
+    /// Acknowledged.
+    Acknowledged,
+}
+
+/// One server's part in an op: a copy of a page-out, or the asking for a page-in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transfer {
+    pub stage: TransferStage,
+    pub slot: Option<ServerSlot>,
+    /// Whom it was for when it began; an answer of another incarnation is nobody's.
+    pub incarnation: u64,
+    pub session: u64,
+    pub first_attempt: u32,
+    pub attempt: u32,
+    /// Timeouts since the last sign of progress.
+    pub tries: u32,
+    /// When it was first sent to this server, for suspicion.
+    pub began_ns: u64,
+    pub sent_ns: u64,
+    pub due_ns: u64,
+    pub cut: Option<Fragmentation>,
+    /// To be sent (page-out), or to be asked for (page-in).
+    pub pending: FragmentMask,
+    /// Page-out: what the server has said that it holds.
+    pub held: FragmentMask,
+    /// Whether it counts in its server's window.
+    pub in_window: bool,
+    /// Whether it hangs in a list; it must not be put in another.
+    pub linked: bool,
+    pub next: Link,
+}
+
+/// A page being put together from one server's fragments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Assembly {
+    pub transfer: usize,
+    pub version: Version,
+    pub crc: u32,
+    pub cut: Fragmentation,
+    pub have: FragmentMask,
+}
+
+/// An index into a shard's ops or transfers, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link(pub u32);
+
+impl Link {
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// One page of one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Op {
+    pub(super) kind: Kind,
+    pub(super) stage: Stage,
+    pub(super) page: PageIndex,
+    /// Page-out: the version being written.
+    pub(super) version: Version,
+    /// Page-in: which generation is wanted.
+    pub(super) generation: Generation,
+    /// Page-out: the entry when the page was taken.
+    pub(super) begun: Option<Entry>,
+    pub(super) crc: u32,
+    pub(super) fill: Option<u64>,
+    pub(super) started_ns: u64,
+    /// Never the same twice, over all uses of this op.
+    pub(super) next_attempt: u32,
+    /// Frames of it being sent or copied right now, without the shard's lock.
+    pub(super) holds: u32,
+    /// Whether one of them is being copied into the page.
+    pub(super) claimed: bool,
+    /// How often the page was found changed, or damaged.
+    pub(super) restarts: u32,
+    /// Servers not to be asked again, until the op is stalled or its page changes.
+    pub(super) tried: SlotSet,
+    /// Page-out: servers that may hold a copy of it, one that counts or not.
+    pub(super) sent_to: SlotSet,
+    /// Whether it has been counted as stalled.
+    pub(super) counted_stalled: bool,
+    pub(super) assembly: Option<Assembly>,
+    pub(super) transfers: [Transfer; MAX_REPLICAS],
+    /// Whether others wait for this page to be no longer written.
+    pub(super) wake: bool,
+    /// Whether it hangs in the list of the ended.
+    pub(super) ended_linked: bool,
+    pub(super) next_ended: Link,
+    pub(super) next_active: Link,
+    pub(super) previous_active: Link,
+}
+
+impl Op {
+    /// A number for the next sending.
+    pub(super) fn take_attempt(&mut self) -> u32 {
+        let attempt = self.next_attempt;
+        self.next_attempt = attempt.wrapping_add(1);
+        attempt
+    }
+
+    /// Servers that some transfer is for.
+    pub(super) fn targets(&self) -> SlotSet {
+        let mut targets = SlotSet::EMPTY;
+        for transfer in &self.transfers {
+            if transfer.stage != TransferStage::Idle {
+                if let Some(slot) = transfer.slot {
+                    targets.insert(slot);
+                }
+            }
+        }
+        targets
+    }
+
+    /// Whether some transfer is neither idle nor acknowledged.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.transfers
+            .iter()
+            .any(|transfer| matches!(transfer.stage, TransferStage::Queued | TransferStage::Sent))
+    }
+}

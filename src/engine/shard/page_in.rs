@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page-ins: from the replica expected to answer soonest, then from the next.
+//!
+//! A page is put together from one server, one version, at a time. Its checksum is checked
+//! before anybody sees it.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::list::TransferId;
+use super::op::{Assembly, Kind, Outcome, Stage, TransferStage};
+use super::{OpInUse, Receive, Shard, Storage, Verdict};
+use crate::sync::Atomic;
+use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
+
+impl<S: Storage> Shard<S> {
+    /// Begins a page-in. The page must stay where it is until the completion.
+    pub fn start_page_in<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        page: PageIndex,
+        device: &Device<M>,
+    ) -> Result<(), OpInUse>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.claim_op(now_ns, index, Kind::PageIn, page)?;
+        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.link_active(index);
+        self.begin_page_in(now_ns, index, device);
+        Ok(())
+    }
+
+    pub(super) fn begin_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(page) = self.ops.get(index).map(|op| op.page) else {
+            return;
+        };
+        let entry = loop {
+            let entry = device.map.load(page);
+            if !entry.is_busy() {
+                break entry;
+            }
+            if self.park(now_ns, index, device) {
+                return;
+            }
+        };
+        if !entry.is_written() {
+            self.end(index, Outcome::Zeros);
+            return;
+        }
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.generation != entry.generation() {
+            op.tried = SlotSet::EMPTY;
+        }
+        op.generation = entry.generation();
+        op.assembly = None;
+        let holders = entry.replicas().intersection(device.servers.valid());
+        if holders.without(op.tried).is_empty() {
+            // Every copy is known to be gone.
+            self.end(index, Outcome::Failed);
+            return;
+        }
+        let candidates = holders
+            .without(op.tried)
+            .intersection(device.servers.usable());
+        let Some(slot) = self.soonest(candidates) else {
+            self.stall_page_in(now_ns, index);
+            return;
+        };
+        if let Some(op) = self.ops.get_mut(index) {
+            op.stage = Stage::Active;
+        }
+        let id = TransferId {
+            op: index,
+            transfer: 0,
+        };
+        self.start_transfer(now_ns, id, slot, device);
+    }
+
+    /// The server of `candidates` that is expected to answer first.
+    fn soonest(&mut self, candidates: SlotSet) -> Option<ServerSlot> {
+        self.rotation = self.rotation.wrapping_add(1);
+        let odd = self.rotation & 1;
+        let mut best = None;
+        for slot in candidates.iter() {
+            let expected = self.path(slot).expected();
+            let better = best.is_none_or(|(_, other)| {
+                // Equals take turns, so that both are measured.
+                expected < other || (expected == other && odd == 1)
+            });
+            if better {
+                best = Some((slot, expected));
+            }
+        }
+        best.map(|(slot, _)| slot)
+    }
+
+    fn stall_page_in(&mut self, now_ns: u64, index: usize) {
+        if let Some(op) = self.ops.get_mut(index) {
+            op.stage = Stage::Stalled;
+        }
+        self.count_stalled(index);
+        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
+    }
+
+    /// Begins anew if nothing is under way any more.
+    pub(super) fn continue_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
+            self.begin_page_in(now_ns, index, device);
+        }
+    }
+
+    pub(super) fn handle_read_reply<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        transfer: usize,
+        header: &Header,
+        fill: Option<u64>,
+        device: &Device<M>,
+    ) -> Verdict
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let id = TransferId {
+            op: index,
+            transfer,
+        };
+        let Some(op) = self.ops.get_mut(index) else {
+            return Verdict::Done;
+        };
+        let version = Version(header.version);
+        if header.status != Status::Ok || version.generation() != op.generation {
+            self.handle_miss(now_ns, id, device);
+            return Verdict::Done;
+        }
+        if op.claimed {
+            // Another CPU is copying a fragment of it. This one is lost, and asked for again.
+            self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
+            return Verdict::Done;
+        }
+        if header.flags.contains(Flags::SAME_FILLED) {
+            if let Some(value) = fill {
+                self.note_success(now_ns, id, header.attempt);
+                self.counters.same_filled_in = self.counters.same_filled_in.wrapping_add(1);
+                self.end(index, Outcome::Filled(value));
+            }
+            return Verdict::Done;
+        }
+        let Some(cut) = Fragmentation::from_count(header.fragment_count) else {
+            return Verdict::Done;
+        };
+        let Some((offset, len)) = cut.span(header.fragment_index) else {
+            return Verdict::Done;
+        };
+        let fits = |assembly: &Assembly| {
+            assembly.version == version
+                && assembly.crc == header.payload_crc
+                && assembly.cut == cut
+                && assembly.transfer == transfer
+        };
+        let mut assembly = match op.assembly {
+            Some(assembly) if fits(&assembly) => assembly,
+            // One server at a time, unless that one has fallen silent (see the timeout).
+            Some(assembly) if assembly.transfer != transfer => return Verdict::Done,
+            _ => Assembly {
+                transfer,
+                version,
+                crc: header.payload_crc,
+                cut,
+                have: FragmentMask::EMPTY,
+            },
+        };
+        if assembly.have.contains(header.fragment_index) {
+            return Verdict::Done;
+        }
+        op.assembly = Some(assembly);
+        op.claimed = true;
+        op.holds = op.holds.saturating_add(1);
+        assembly.have.insert(header.fragment_index);
+        Verdict::Receive(Receive {
+            op: index,
+            transfer,
+            index: header.fragment_index,
+            offset,
+            len,
+            completes: assembly.have == cut.all(),
+        })
+    }
+
+    /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is that
+    /// of the whole page, if the fragment completes it.
+    pub fn received<M>(
+        &mut self,
+        now_ns: u64,
+        receive: &Receive,
+        copied: bool,
+        crc: Option<u32>,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let id = TransferId {
+            op: receive.op,
+            transfer: receive.transfer,
+        };
+        let Some(op) = self.ops.get_mut(receive.op) else {
+            return;
+        };
+        op.claimed = false;
+        if op.stage == Stage::Active && copied {
+            if let Some(assembly) = &mut op.assembly {
+                if assembly.transfer == receive.transfer {
+                    assembly.have.insert(receive.index);
+                    let assembly = *assembly;
+                    self.assembled(now_ns, id, assembly, crc, device);
+                }
+            }
+        }
+        self.release_hold(receive.op);
+    }
+
+    fn assembled<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        assembly: Assembly,
+        crc: Option<u32>,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if assembly.have != assembly.cut.all() {
+            // Progress: the rest may take as long again.
+            if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+                let due_ns = now_ns.saturating_add(self.path(slot).rtt.timeout_ns(0));
+                if let Some(transfer) = self.transfer_mut(id) {
+                    transfer.due_ns = transfer.due_ns.max(due_ns);
+                }
+            }
+            return;
+        }
+        if crc == Some(assembly.crc) {
+            let attempt = self.transfer_mut(id).map_or(0, |transfer| transfer.attempt);
+            self.note_success(now_ns, id, attempt);
+            self.end(id.op, Outcome::Done);
+            return;
+        }
+        self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
+        self.ask_anew(now_ns, id, device);
+    }
+
+    /// What was put together is thrown away, and all of it asked for again: of the next holder
+    /// if there is one, else of this one.
+    fn ask_anew<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if let Some(op) = self.ops.get_mut(id.op) {
+            op.assembly = None;
+        }
+        if self.ask_another(now_ns, id.op, device) {
+            self.release(id);
+            return;
+        }
+        let all = self
+            .transfer_mut(id)
+            .and_then(|transfer| transfer.cut)
+            .map(Fragmentation::all);
+        if let Some(all) = all {
+            self.resend(id, all);
+        }
+    }
+
+    /// The server has not the page, or not this generation of it.
+    fn handle_miss<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.counters.misses = self.counters.misses.wrapping_add(1);
+        let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
+        self.release(id);
+        if let (Some(op), Some(slot)) = (self.ops.get_mut(id.op), slot) {
+            op.tried.insert(slot);
+        }
+        self.continue_page_in(now_ns, id.op, device);
+    }
+
+    pub(super) fn page_in_timed_out<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let another = self.ask_another(now_ns, id.op, device);
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        if another
+            && op
+                .assembly
+                .is_some_and(|assembly| assembly.transfer == id.transfer)
+        {
+            // From now on whoever answers first is listened to.
+            op.assembly = None;
+        }
+        let have = match op.assembly {
+            Some(assembly) if assembly.transfer == id.transfer => assembly.have,
+            _ => FragmentMask::EMPTY,
+        };
+        if another && !device.servers.usable().contains(slot) {
+            self.release(id);
+            return;
+        }
+        let missing = self.transfer_mut(id).and_then(|transfer| {
+            let cut = transfer.cut?;
+            Some(cut.all().without(have))
+        });
+        if let Some(missing) = missing {
+            self.resend(id, missing);
+        }
+    }
+
+    /// Asks a holder that is not being asked. Returns whether there was one.
+    fn ask_another<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return false;
+        };
+        let entry = device.map.load(op.page);
+        if entry.generation() != op.generation || !entry.is_written() {
+            return false;
+        }
+        let candidates = entry
+            .replicas()
+            .intersection(device.servers.usable())
+            .without(op.targets())
+            .without(op.tried);
+        let free = (0..MAX_REPLICAS).find(|&transfer| {
+            op.transfers.get(transfer).map(|transfer| transfer.stage) == Some(TransferStage::Idle)
+        });
+        let (Some(transfer), Some(slot)) = (free, self.soonest(candidates)) else {
+            return false;
+        };
+        self.counters.failovers = self.counters.failovers.wrapping_add(1);
+        let id = TransferId {
+            op: index,
+            transfer,
+        };
+        self.start_transfer(now_ns, id, slot, device);
+        true
+    }
+}

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page-outs: a copy each to the least utilised servers, complete when all have it whole.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::free::StaleCopy;
+use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::super::placement;
+use super::list::TransferId;
+use super::op::{Kind, Op, Outcome, Stage, TransferStage};
+use super::{OpInUse, Send, Shard, Storage};
+use crate::sync::Atomic;
+use crate::wire::{FragmentMask, Header, Status};
+
+/// How often a page may change under us before its page-out is an error.
+const MAX_CHANGES: u32 = 16;
+
+impl<S: Storage> Shard<S> {
+    /// Begins a page-out. `fill` is the value that fills the whole page, if one does; `crc` is
+    /// CRC32C of the page, or of those 8 bytes, big-endian. The page must stay where it is until
+    /// the completion.
+    pub fn start_page_out<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        page: PageIndex,
+        fill: Option<u64>,
+        crc: u32,
+        device: &Device<M>,
+    ) -> Result<(), OpInUse>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.claim_op(now_ns, index, Kind::PageOut, page)?;
+        op.fill = fill;
+        op.crc = crc;
+        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.link_active(index);
+        self.begin_page_out(now_ns, index, device);
+        Ok(())
+    }
+
+    /// Makes a free op one of `kind` for `page`.
+    pub(super) fn claim_op(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        kind: Kind,
+        page: PageIndex,
+    ) -> Result<&mut Op, OpInUse> {
+        let op = self.ops.get_mut(index).ok_or(OpInUse)?;
+        if op.stage != Stage::Free {
+            return Err(OpInUse);
+        }
+        op.kind = kind;
+        op.stage = Stage::Stalled;
+        op.page = page;
+        op.version = Version::default();
+        op.begun = None;
+        op.fill = None;
+        op.started_ns = now_ns;
+        op.holds = 0;
+        op.claimed = false;
+        op.restarts = 0;
+        op.tried = SlotSet::EMPTY;
+        op.sent_to = SlotSet::EMPTY;
+        op.counted_stalled = false;
+        op.assembly = None;
+        op.wake = false;
+        Ok(op)
+    }
+
+    /// Waits for the page to be no longer written, unless it is already.
+    pub(super) fn park<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return false;
+        };
+        device.park();
+        if !device.map.load(op.page).is_busy() {
+            device.unpark();
+            return false;
+        }
+        op.stage = Stage::Parked;
+        self.counters.parked = self.counters.parked.wrapping_add(1);
+        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
+        true
+    }
+
+    pub(super) fn begin_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let page = op.page;
+        if page.0 as usize >= device.map.len() {
+            self.end(index, Outcome::Failed);
+            return;
+        }
+        while self.ops.get(index).is_some_and(|op| op.begun.is_none()) {
+            match device.map.begin_write(page) {
+                Ok(entry) => {
+                    // The version comes after the page's lock, so that versions of a page rise.
+                    let version = device.take_version();
+                    if let Some(op) = self.ops.get_mut(index) {
+                        op.begun = Some(entry);
+                        op.version = version;
+                    }
+                }
+                Err(_) => {
+                    if self.park(now_ns, index, device) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.continue_page_out(now_ns, index, device);
+    }
+
+    /// Fills up the transfers, and ends the op if nothing more can be done for it.
+    pub(super) fn continue_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        for transfer in 0..device.replicas().min(MAX_REPLICAS) {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(op) = self.ops.get_mut(index) else {
+                return;
+            };
+            if op.transfers.get(transfer).map(|transfer| transfer.stage)
+                != Some(TransferStage::Idle)
+            {
+                continue;
+            }
+            op.stage = Stage::Active;
+            let Some(slot) = self.place(index, device) else {
+                break;
+            };
+            self.start_page_out_transfer(now_ns, id, slot, device);
+        }
+        self.finish_if_done(now_ns, index, device);
+    }
+
+    /// Chooses a server for another copy of the op's page.
+    fn place<M>(&mut self, index: usize, device: &Device<M>) -> Option<ServerSlot>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.ops.get(index)?;
+        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
+        // A full server still takes a newer version of a page that it holds.
+        let full = device.servers.full().without(holders);
+        let candidates = device
+            .servers
+            .usable()
+            .without(full)
+            .without(op.targets())
+            .without(op.tried);
+        let paths = &mut self.paths;
+        placement::least_utilised(candidates, holders, |slot| {
+            let load = device.servers.load(slot);
+            paths.get_mut(slot.index()).map_or(u64::MAX, |path| {
+                path.placed.utilisation(load, device.shards())
+            })
+        })
+    }
+
+    fn start_page_out_transfer<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        op.tried.insert(slot);
+        op.sent_to.insert(slot);
+        // Once it has been sent the newer version, it may hold either.
+        if op
+            .begun
+            .is_some_and(|entry| entry.replicas().contains(slot))
+        {
+            device.map.forget(op.page, SlotSet::one(slot));
+        }
+        self.path_mut(slot).placed.add(device.servers.load(slot));
+        self.start_transfer(now_ns, id, slot, device);
+    }
+
+    pub(super) fn handle_write_ack<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        transfer: usize,
+        header: &Header,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let id = TransferId {
+            op: index,
+            transfer,
+        };
+        match header.status {
+            Status::Ok => {
+                self.note_success(now_ns, id, header.attempt);
+                if let Some(transfer) = self.transfer_mut(id) {
+                    transfer.stage = TransferStage::Acknowledged;
+                }
+                self.leave_window(id);
+                self.finish_if_done(now_ns, index, device);
+            }
+            Status::Incomplete => self.handle_gap(id, header),
+            Status::Corrupt => {
+                self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
+                if let Some(transfer) = self.transfer_mut(id) {
+                    transfer.held = FragmentMask::EMPTY;
+                    if let Some(cut) = transfer.cut {
+                        self.resend(id, cut.all());
+                    }
+                }
+            }
+            Status::NoSpace | Status::Quota => {
+                self.counters.no_space = self.counters.no_space.wrapping_add(1);
+                if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+                    device.servers.set_full(slot);
+                }
+                self.release(id);
+                self.continue_page_out(now_ns, index, device);
+            }
+            // It holds a newer version than the newest there is, or is out of its mind.
+            _ => {
+                self.release(id);
+                self.continue_page_out(now_ns, index, device);
+            }
+        }
+    }
+
+    /// A later fragment came, an earlier one did not: send what is missing below.
+    fn handle_gap(&mut self, id: TransferId, header: &Header) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        transfer.held = transfer.held.union(header.fragment_mask);
+        transfer.tries = 0;
+        if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
+            return;
+        }
+        let held = transfer.held.bits();
+        // CAST: below 256; the mask of all below the highest that is held.
+        let below_highest = (1_u32 << (u8::BITS - held.leading_zeros())).wrapping_sub(1) as u8;
+        let gap = FragmentMask::from_bits(below_highest & !held);
+        if !gap.is_empty() {
+            self.resend(id, gap);
+        }
+    }
+
+    /// The page was found changed since its checksum was computed: all copies must be of one
+    /// version, so the page-out begins anew with the next one.
+    pub fn page_changed<M>(&mut self, now_ns: u64, send: &Send, crc: u32, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let index = send.op;
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.stage != Stage::Active
+            || op.kind != Kind::PageOut
+            || op.version.0 != send.header.version
+        {
+            return;
+        }
+        self.counters.pages_changed = self.counters.pages_changed.wrapping_add(1);
+        op.restarts = op.restarts.saturating_add(1);
+        if op.restarts > MAX_CHANGES {
+            self.fail_page_out(index, device);
+            return;
+        }
+        op.crc = crc;
+        op.version = device.take_version();
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(transfer) = self.transfer_mut(id) else {
+                return;
+            };
+            if transfer.stage != TransferStage::Idle {
+                if let Some(slot) = transfer.slot {
+                    self.leave_window(id);
+                    self.start_transfer(now_ns, id, slot, device);
+                }
+            }
+        }
+    }
+
+    pub(super) fn page_out_timed_out<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if device.servers.usable().contains(slot) {
+            let missing = self.transfer_mut(id).and_then(|transfer| {
+                let cut = transfer.cut?;
+                Some(cut.all().without(transfer.held))
+            });
+            if let Some(missing) = missing {
+                self.resend(id, missing);
+            }
+            return;
+        }
+        self.release(id);
+        self.counters.failovers = self.counters.failovers.wrapping_add(1);
+        self.continue_page_out(now_ns, id.op, device);
+    }
+
+    /// Ends the op if every transfer is answered and there are enough copies.
+    fn finish_if_done<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        if !matches!(op.stage, Stage::Active | Stage::Stalled) || op.is_waiting() {
+            return;
+        }
+        let mut copies = SlotSet::EMPTY;
+        for transfer in &op.transfers {
+            if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
+                // A server that has begun anew since holds nothing.
+                if device.servers.is_current(slot, transfer.incarnation) {
+                    copies.insert(slot);
+                }
+            }
+        }
+        if copies.len() < device.min_copies() {
+            self.stall_page_out(now_ns, index);
+            return;
+        }
+        let (page, version) = (op.page, op.version);
+        if let Some(begun) = op.begun {
+            device.map.finish_write(page, begun, version, copies);
+        }
+        let counters = &mut self.counters;
+        // CAST: three at the most.
+        counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
+        if copies.len() < device.replicas() {
+            counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
+        }
+        if op.fill.is_some() {
+            counters.same_filled_out = counters.same_filled_out.wrapping_add(1);
+        }
+        self.note_stale(index, copies);
+        self.wake(index, device);
+        self.end(index, Outcome::Done);
+    }
+
+    /// Too few servers: wait for one. What was acknowledged stays so.
+    fn stall_page_out(&mut self, now_ns: u64, index: usize) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        // Whoever comes back may be asked again.
+        op.stage = Stage::Stalled;
+        op.tried = op.targets();
+        self.count_stalled(index);
+        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
+    }
+
+    /// Counts an op that waits for a server, once.
+    pub(super) fn count_stalled(&mut self, index: usize) {
+        if let Some(op) = self.ops.get_mut(index) {
+            if !core::mem::replace(&mut op.counted_stalled, true) {
+                self.counters.stalled = self.counters.stalled.wrapping_add(1);
+            }
+        }
+    }
+
+    /// The page-out ends in an error: what is left of the older version stays.
+    pub(super) fn fail_page_out<M>(&mut self, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        if op.begun.is_some() {
+            device.map.abandon_write(op.page);
+            self.note_stale(index, SlotSet::EMPTY);
+            self.wake(index, device);
+        }
+        self.end(index, Outcome::Failed);
+    }
+
+    /// Everybody who may hold an older version of the page, or a copy that does not count, is to
+    /// be told to free it.
+    fn note_stale(&mut self, index: usize, copies: SlotSet) {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let older = match (copies.is_empty(), op.begun) {
+            // The older version is the newest again.
+            (true, _) | (_, None) => SlotSet::EMPTY,
+            (false, Some(begun)) => begun.replicas(),
+        };
+        let slots = older.union(op.sent_to).without(copies);
+        if slots.is_empty() {
+            return;
+        }
+        let stale = StaleCopy {
+            page: op.page,
+            slots,
+            below: Version(op.version.0.saturating_add(1)),
+        };
+        if !self.stale.put(stale) {
+            self.counters.frees_dropped = self.counters.frees_dropped.wrapping_add(1);
+        }
+    }
+
+    fn wake<M>(&mut self, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let wake = device.has_parked();
+        if let Some(op) = self.ops.get_mut(index) {
+            op.wake = wake;
+        }
+    }
+}

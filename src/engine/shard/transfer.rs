@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending, matching answers, and what happens when none comes.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::list::TransferId;
+use super::op::{Kind, Stage, Transfer, TransferStage};
+use super::{Send, SendPayload, Shard, Storage};
+use crate::sync::Atomic;
+use crate::wire::{Flags, FragmentMask, Header, MacAddress, Opcode};
+
+/// A timer that fires this late says that we were stopped, not that a server was silent.
+const STOPPED_NS: u64 = 250_000_000;
+
+impl<S: Storage> Shard<S> {
+    /// Makes a transfer one to `slot`, and queues it.
+    pub(super) fn start_transfer<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let address = device.servers.address(slot);
+        let cut = device.servers.fragmentation(slot);
+        if let Some(Transfer {
+            linked: true,
+            slot: Some(old),
+            ..
+        }) = self.transfer_mut(id).copied()
+        {
+            // It may hang in the list of a server that nothing moves any more.
+            self.flush_waiting(old);
+        }
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        let first_attempt = op.take_attempt();
+        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
+            return;
+        };
+        *transfer = Transfer {
+            stage: TransferStage::Queued,
+            slot: Some(slot),
+            incarnation: address.incarnation,
+            session: address.session,
+            first_attempt,
+            attempt: first_attempt,
+            began_ns: now_ns,
+            cut: Some(cut),
+            pending: cut.all(),
+            // Where it hangs, it hangs.
+            linked: transfer.linked,
+            next: transfer.next,
+            ..Transfer::default()
+        };
+        self.push_ready(id);
+    }
+
+    /// Queues a transfer again, for `pending`, under a new attempt.
+    pub(super) fn resend(&mut self, id: TransferId, pending: FragmentMask) {
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        let attempt = op.take_attempt();
+        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
+            return;
+        };
+        transfer.attempt = attempt;
+        transfer.pending = pending;
+        transfer.stage = TransferStage::Queued;
+        self.counters.retransmissions = self.counters.retransmissions.wrapping_add(1);
+        self.push_ready(id);
+    }
+
+    /// The transfer is over, with or without success: nothing of it is under way for us.
+    pub(super) fn release(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        transfer.stage = TransferStage::Idle;
+        self.leave_window(id);
+    }
+
+    /// The transfer no longer counts in its server's window; who waited for that may go on.
+    pub(super) fn leave_window(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        if core::mem::take(&mut transfer.in_window) {
+            self.path_mut(slot).window.leave();
+            self.flush_waiting(slot);
+        }
+    }
+
+    /// Takes a transfer from the ready list to the wire, if it is still wanted and the window
+    /// has room.
+    pub(super) fn begin_send<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        device: &Device<M>,
+    ) -> Option<Send>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let tag = self.tag(id.op);
+        let op = self.ops.get_mut(id.op)?;
+        if op.stage != Stage::Active {
+            return None;
+        }
+        let (kind, page, version, crc, fill, generation) =
+            (op.kind, op.page, op.version, op.crc, op.fill, op.generation);
+        let transfer = op.transfers.get_mut(id.transfer)?;
+        if transfer.stage != TransferStage::Queued {
+            return None;
+        }
+        let slot = transfer.slot?;
+        // PANIC: never; a slot is below the array's length by its invariant.
+        let path = &mut self.paths[slot.index()];
+        if !transfer.in_window {
+            if !path.window.has_room() {
+                // Its server may die while it waits here.
+                transfer.due_ns = now_ns.saturating_add(path.rtt.timeout_ns(0));
+                self.push_waiting(slot, id);
+                return None;
+            }
+            transfer.in_window = true;
+            path.window.enter();
+        }
+        transfer.stage = TransferStage::Sent;
+        transfer.sent_ns = now_ns;
+        transfer.due_ns = now_ns.saturating_add(path.rtt.timeout_ns(transfer.tries));
+        let due_ns = transfer.due_ns;
+        let cut = transfer.cut?;
+        let again = transfer.attempt != transfer.first_attempt;
+        let mut header = Header::new(match kind {
+            Kind::PageOut => Opcode::Write,
+            Kind::PageIn => Opcode::Read,
+        });
+        header.tag = tag;
+        header.attempt = transfer.attempt;
+        header.session = transfer.session;
+        header.incarnation = transfer.incarnation;
+        header.page = u64::from(page.0);
+        header.low_water = device.low_water().0;
+        header.fragment_count = cut.count();
+        let payload = match (kind, fill) {
+            (Kind::PageIn, _) => {
+                header.fragment_mask = transfer.pending;
+                header.version = u64::from(generation.0);
+                SendPayload::Nothing
+            }
+            (Kind::PageOut, Some(value)) => {
+                header.flags = Flags::SAME_FILLED;
+                header.fragment_count = 1;
+                header.version = version.0;
+                header.payload_crc = crc;
+                SendPayload::Fill(value)
+            }
+            (Kind::PageOut, None) => {
+                header.version = version.0;
+                header.payload_crc = crc;
+                SendPayload::Page {
+                    fragments: transfer.pending,
+                    cut,
+                    verify: again,
+                }
+            }
+        };
+        op.holds = op.holds.saturating_add(1);
+        self.note_deadline(due_ns);
+        self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
+        Some(Send {
+            op: id.op,
+            transfer: id.transfer,
+            destination: device.servers.address(slot).mac,
+            header,
+            payload,
+        })
+    }
+
+    /// The transfer that a frame answers. `None` if it answers none: it is late, repeated,
+    /// foreign or forged.
+    pub(super) fn find_transfer<M>(
+        &self,
+        source: MacAddress,
+        header: &Header,
+        device: &Device<M>,
+    ) -> Option<(usize, usize)>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if Self::number_of_tag(header.tag) != usize::from(self.number) {
+            return None;
+        }
+        // CAST: 16 bits.
+        let index = (header.tag & 0xffff) as usize;
+        let op = self.ops.get(index)?;
+        let expected = match op.kind {
+            Kind::PageOut => Opcode::WriteAck,
+            Kind::PageIn => Opcode::ReadReply,
+        };
+        if op.stage != Stage::Active
+            || header.opcode != expected
+            || header.page != u64::from(op.page.0)
+            || (op.kind == Kind::PageOut && header.version != op.version.0)
+        {
+            return None;
+        }
+        let found = op.transfers.iter().position(|transfer| {
+            // A transfer that is queued to be sent again may still be answered.
+            let asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
+            let since_first = header.attempt.wrapping_sub(transfer.first_attempt);
+            let since_first_max = transfer.attempt.wrapping_sub(transfer.first_attempt);
+            asked
+                && since_first <= since_first_max
+                && transfer.session == header.session
+                && transfer.incarnation == header.incarnation
+        })?;
+        let slot = op.transfers.get(found)?.slot?;
+        (device.servers.is_current(slot, header.incarnation)
+            && device.servers.address(slot).mac == source)
+            .then_some((index, found))
+    }
+
+    /// A server has answered: it lives.
+    pub(super) fn note_heard(&mut self, now_ns: u64, op: usize, transfer: usize) {
+        let id = TransferId { op, transfer };
+        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            self.path_mut(slot).heard_ns = now_ns;
+        }
+    }
+
+    /// The transfer was answered as it should be: measure, and let the window open.
+    pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        // Karn's rule: only what was sent once says how long it took.
+        let once = transfer.attempt == attempt && transfer.attempt == transfer.first_attempt;
+        let rtt_ns = now_ns.saturating_sub(transfer.sent_ns);
+        let path = self.path_mut(slot);
+        if once {
+            path.rtt.sample(rtt_ns);
+        }
+        path.window.on_answer();
+    }
+
+    /// Looks at every transfer of an active op for what is due.
+    pub(super) fn check_transfers<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(op) = self.ops.get(index) else {
+                return;
+            };
+            if op.stage != Stage::Active {
+                return;
+            }
+            let Some(current) = op.transfers.get(transfer).copied() else {
+                return;
+            };
+            if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
+                continue;
+            }
+            if now_ns < current.due_ns {
+                self.note_deadline(current.due_ns);
+                continue;
+            }
+            if current.stage == TransferStage::Sent {
+                self.transfer_timed_out(now_ns, id, current, device);
+            } else if current.due_ns != 0 {
+                self.check_waiting(now_ns, id, current, device);
+            }
+        }
+    }
+
+    /// No answer in time.
+    fn transfer_timed_out<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        transfer: Transfer,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
+        let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
+        let path = self.path_mut(slot);
+        let rtt_ns = path.rtt.smoothed_ns();
+        path.window.on_loss(now_ns, rtt_ns);
+        let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
+        if was_stopped {
+            if let Some(transfer) = self.transfer_mut(id) {
+                transfer.began_ns = now_ns;
+            }
+        } else if silent_ns >= path.suspect_after_ns() && device.servers.suspect(slot) {
+            self.suspicion = true;
+        }
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.tries = transfer.tries.saturating_add(1);
+        }
+        if transfer.cut != Some(device.servers.fragmentation(slot)) {
+            // The path's MTU is another now: what was sent may not have fitted.
+            if let Some(op) = self.ops.get_mut(id.op) {
+                op.assembly = None;
+            }
+            self.leave_window(id);
+            self.start_transfer(now_ns, id, slot, device);
+            return;
+        }
+        match self.ops.get(id.op).map(|op| op.kind) {
+            Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
+            Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
+            None => {}
+        }
+    }
+
+    /// It waits for a window that does not open: go elsewhere if the server is out of use.
+    fn check_waiting<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        transfer: Transfer,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        let again_ns = now_ns.saturating_add(self.path(slot).rtt.timeout_ns(0));
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.due_ns = again_ns;
+        }
+        self.note_deadline(again_ns);
+        if !device.servers.usable().contains(slot) {
+            match self.ops.get(id.op).map(|op| op.kind) {
+                Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
+                Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
+                None => {}
+            }
+        }
+    }
+
+    /// Servers have come or gone: transfers to those that are gone end, and the op goes on.
+    pub(super) fn drop_invalid_transfers<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let mut dropped = SlotSet::EMPTY;
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(current) = self.transfer_mut(id).copied() else {
+                return;
+            };
+            let Some(slot) = current.slot else {
+                continue;
+            };
+            if current.stage != TransferStage::Idle
+                && !device.servers.is_current(slot, current.incarnation)
+            {
+                self.release(id);
+                dropped.insert(slot);
+            }
+        }
+        if dropped.is_empty() {
+            return;
+        }
+        match self.ops.get(index).map(|op| op.kind) {
+            Some(Kind::PageOut) => self.continue_page_out(now_ns, index, device),
+            Some(Kind::PageIn) => self.continue_page_in(now_ns, index, device),
+            None => {}
+        }
+    }
+}

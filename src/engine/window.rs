@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How many pages may be under way to one server at once.
+//!
+//! Additive increase, multiplicative decrease (RFC 5681, in pages instead of segments): it opens
+//! while answers come, and halves on loss, once a round trip, so that many page-ins at once do
+//! not overrun a switch port (incast).
+
+/// Pages under way at the beginning.
+const INITIAL: u32 = 32;
+/// At the least, however much is lost.
+const MIN: u32 = 2;
+/// At the most.
+const MAX: u32 = 512;
+
+/// A path's window.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pages: u32,
+    threshold: u32,
+    /// Answers since the window last grew by one.
+    credit: u32,
+    in_flight: u32,
+    /// Losses before this time belong to the last decrease.
+    decided_until_ns: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            pages: INITIAL,
+            threshold: MAX,
+            credit: 0,
+            in_flight: 0,
+            decided_until_ns: 0,
+        }
+    }
+}
+
+impl Window {
+    /// Whether another page may be sent.
+    pub fn has_room(&self) -> bool {
+        self.in_flight < self.pages
+    }
+
+    /// A page is under way.
+    pub fn enter(&mut self) {
+        self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// A page is under way no longer, however it ended.
+    pub fn leave(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// An answer came.
+    pub fn on_answer(&mut self) {
+        self.credit = self.credit.wrapping_add(1);
+        let needed = if self.pages < self.threshold {
+            1
+        } else {
+            self.pages
+        };
+        if self.credit >= needed {
+            self.credit = 0;
+            self.pages = self.pages.saturating_add(1).min(MAX);
+        }
+    }
+
+    /// Something was lost.
+    pub fn on_loss(&mut self, now_ns: u64, rtt_ns: u64) {
+        if now_ns < self.decided_until_ns {
+            return;
+        }
+        self.pages = (self.pages / 2).max(MIN);
+        self.threshold = self.pages;
+        self.credit = 0;
+        self.decided_until_ns = now_ns.saturating_add(rtt_ns);
+    }
+
+    /// Pages under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_and_halves() {
+        let mut window = Window::default();
+        for _ in 0..INITIAL {
+            assert!(window.has_room());
+            window.enter();
+        }
+        assert!(!window.has_room());
+        window.on_answer();
+        assert!(window.has_room());
+        window.on_loss(100, 50);
+        assert_eq!(window.pages, (INITIAL + 1) / 2);
+        window.on_loss(149, 50);
+        assert_eq!(window.pages, (INITIAL + 1) / 2, "the same loss");
+        for round in 0..20 {
+            window.on_loss(1000 * (round + 1), 50);
+        }
+        assert_eq!(window.pages, MIN);
+        // Past the threshold it takes a window's answers to grow by one.
+        window.on_answer();
+        assert_eq!(window.pages, MIN);
+        window.on_answer();
+        assert_eq!(window.pages, MIN + 1);
+    }
+}
