@@ -1,1 +1,598 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! The store against a simple model, and what the model cannot show.
+
+use super::*;
+use crate::crc::crc32c;
+use crate::wire::{FragmentMask, Fragmentation};
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::vec::Vec;
+
+/// Arrays on the heap.
+pub(crate) struct Heap;
+
+impl Memory for Heap {
+    type Array<T: 'static> = Vec<T>;
+}
+
+pub(crate) fn arrays(layout: &Layout) -> Arrays<Heap> {
+    Arrays {
+        pages: vec![Page::default(); layout.pages as usize],
+        records: vec![Record::default(); layout.pages as usize],
+        // Few: chains grow long, as they seldom do.
+        heads: vec![0; layout.pages as usize / 3 + 1],
+        owners: vec![Owner::default(); layout.owners.into()],
+        assemblies: vec![Assembly::default(); layout.assemblies()],
+    }
+}
+
+/// Room for `capacity_pages`, two clients, two half-received pages each.
+pub(crate) fn small(capacity_pages: u32) -> Layout {
+    Layout {
+        pages: capacity_pages + 5,
+        capacity_pages,
+        max_clients: 2,
+        owners: 4,
+        assemblies_per_owner: 2,
+    }
+}
+
+fn store(capacity_pages: u32) -> Store<Heap> {
+    let layout = small(capacity_pages);
+    Store::new(arrays(&layout), &layout, 0x1234_5678_9abc_def0).unwrap()
+}
+
+/// A page whose bytes depend on `seed` and on their place.
+pub(crate) fn content(seed: u64) -> Vec<u8> {
+    (0..PAGE_SIZE as u64)
+        .map(|at| (seed.wrapping_mul(0x9e37_79b9).wrapping_add(at * (seed | 1)) >> 5) as u8)
+        .collect()
+}
+
+fn whole(page: u64, version: u64, bytes: &[u8]) -> Fragment<'_> {
+    Fragment {
+        page,
+        version,
+        crc: crc32c(bytes),
+        attempt: 0,
+        cut: Fragmentation::WHOLE,
+        index: 0,
+        filled: false,
+        bytes,
+    }
+}
+
+fn part(page: u64, version: u64, attempt: u32, index: u8, bytes: &[u8]) -> Fragment<'_> {
+    let cut = Fragmentation::from_count(3).unwrap();
+    let (offset, len) = cut.span(index).unwrap();
+    Fragment {
+        attempt,
+        cut,
+        index,
+        bytes: &bytes[usize::from(offset)..usize::from(offset + len)],
+        ..whole(page, version, bytes)
+    }
+}
+
+const NO_QUOTA: u64 = u64::MAX;
+
+/// Writes, having made ready, as the server does.
+fn write(store: &mut Store<Heap>, owner: OwnerId, fragment: &Fragment<'_>) -> Written {
+    if !store.is_ready() {
+        store.settle();
+    }
+    store.write(owner, fragment, NO_QUOTA)
+}
+
+fn bytes(store: &Store<Heap>, owner: OwnerId, page: u64) -> Option<(u64, Vec<u8>)> {
+    let held = store.get(owner, page)?;
+    let len = if held.filled { 8 } else { PAGE_SIZE as u16 };
+    let slice = PageSlice {
+        at: held.at,
+        offset: 0,
+        len,
+    };
+    let bytes = slice.bytes(store.arena()).to_vec();
+    assert_eq!(crc32c(&bytes), held.crc);
+    Some((held.version, bytes))
+}
+
+fn mask(bits: u8) -> FragmentMask {
+    FragmentMask::from_bits(bits)
+}
+
+#[test]
+fn fragments_become_a_page_only_when_all_are_there() {
+    let mut store = store(4);
+    let owner = store.open().unwrap();
+    let (old, new) = (content(1), content(2));
+    assert_eq!(
+        write(&mut store, owner, &whole(7, 1, &old)),
+        Written::Stored
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 0, 0, &new)),
+        Written::Pending
+    );
+    // The gap is told of once, a repetition once an attempt.
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 0, 2, &new)),
+        Written::Incomplete(mask(0b101))
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 0, 2, &new)),
+        Written::Incomplete(mask(0b101))
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 0, 0, &new)),
+        Written::Pending
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 1, 0, &new)),
+        Written::Incomplete(mask(0b101))
+    );
+    assert_eq!(bytes(&store, owner, 7), Some((1, old)));
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 1, 1, &new)),
+        Written::Stored
+    );
+    assert_eq!(bytes(&store, owner, 7), Some((2, new.clone())));
+    assert_eq!(
+        write(&mut store, owner, &part(7, 2, 0, 1, &new)),
+        Written::Held
+    );
+    assert_eq!(store.held_pages(owner), 1);
+}
+
+#[test]
+fn a_gap_is_told_of_again_when_a_retransmission_leaves_it() {
+    let mut store = store(4);
+    let owner = store.open().unwrap();
+    let page = content(3);
+    let cut = Fragmentation::from_count(4).unwrap();
+    let mut send = |attempt, index| {
+        let (offset, len) = cut.span(index).unwrap();
+        let bytes = &page[usize::from(offset)..usize::from(offset + len)];
+        let fragment = Fragment {
+            attempt,
+            cut,
+            index,
+            bytes,
+            ..whole(1, 9, &page)
+        };
+        write(&mut store, owner, &fragment)
+    };
+    assert_eq!(send(0, 0), Written::Pending);
+    assert_eq!(send(0, 3), Written::Incomplete(mask(0b1001)));
+    assert_eq!(send(1, 2), Written::Incomplete(mask(0b1101)));
+    assert_eq!(send(2, 1), Written::Stored);
+}
+
+#[test]
+fn a_page_that_changed_between_attempts_is_never_mixed() {
+    let mut store = store(4);
+    let owner = store.open().unwrap();
+    let (first, second) = (content(1), content(2));
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, 0, 0, &first)),
+        Written::Pending
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, 1, 1, &second)),
+        Written::Incomplete(mask(0b010))
+    );
+    // Overtaken: of the attempt before.
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, 0, 2, &first)),
+        Written::Pending
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, 1, 0, &second)),
+        Written::Pending
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, 1, 2, &second)),
+        Written::Stored
+    );
+    assert_eq!(bytes(&store, owner, 7), Some((5, second)));
+    // One version never has two contents.
+    assert_eq!(
+        write(&mut store, owner, &whole(7, 5, &first)),
+        Written::Stale
+    );
+}
+
+#[test]
+fn damaged_pages_are_not_kept() {
+    let mut store = store(4);
+    let owner = store.open().unwrap();
+    let page = content(1);
+    let mut bad = page.clone();
+    bad[4095] ^= 1;
+    let crc = crc32c(&page);
+    let damaged = Fragment {
+        crc,
+        ..whole(7, 1, &bad)
+    };
+    assert_eq!(write(&mut store, owner, &damaged), Written::Corrupt);
+    for index in 0..3 {
+        let fragment = Fragment {
+            crc,
+            ..part(7, 1, 0, index, &bad)
+        };
+        let last = if index == 2 {
+            Written::Corrupt
+        } else {
+            Written::Pending
+        };
+        assert_eq!(write(&mut store, owner, &fragment), last);
+    }
+    assert_eq!(store.get(owner, 7), None);
+    // All must be sent again, and then it is held.
+    assert_eq!(
+        write(&mut store, owner, &part(7, 1, 1, 2, &page)),
+        Written::Incomplete(mask(0b100))
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 1, 1, 0, &page)),
+        Written::Pending
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 1, 1, 1, &page)),
+        Written::Stored
+    );
+}
+
+#[test]
+fn a_full_store_takes_overwrites_in_pieces_for_ever() {
+    let mut store = store(8);
+    let (a, b) = (store.open().unwrap(), store.open().unwrap());
+    let page = content(1);
+    for index in 0..8 {
+        let owner = if index % 2 == 0 { a } else { b };
+        assert_eq!(
+            write(&mut store, owner, &whole(index, 1, &page)),
+            Written::Stored
+        );
+    }
+    assert_eq!(store.free_pages(), 0);
+    assert_eq!(store.utilisation(), u16::MAX);
+    assert_eq!(
+        write(&mut store, a, &whole(100, 2, &page)),
+        Written::NoSpace
+    );
+    assert_eq!(
+        write(&mut store, a, &part(100, 2, 0, 0, &page)),
+        Written::NoSpace
+    );
+    for version in 2..100 {
+        let page = content(version);
+        for index in 0..8 {
+            let owner = if index % 2 == 0 { a } else { b };
+            // As many half-received pages as there may be, and more.
+            for other in 0..4 {
+                let other = (index + 2 * other) % 8;
+                write(&mut store, owner, &part(other, version + 1000, 0, 0, &page));
+            }
+            assert_eq!(
+                write(&mut store, owner, &whole(index, version, &page)),
+                Written::Stored
+            );
+            assert_eq!(bytes(&store, owner, index), Some((version, page.clone())));
+        }
+    }
+    assert!(store.free(a, 0, 1000));
+    assert_eq!(
+        write(&mut store, b, &whole(100, 2000, &page)),
+        Written::Stored
+    );
+}
+
+#[test]
+fn quota_is_for_new_pages_only() {
+    let mut store = store(8);
+    let owner = store.open().unwrap();
+    let page = content(1);
+    assert_eq!(store.write(owner, &whole(1, 1, &page), 1), Written::Stored);
+    assert_eq!(store.write(owner, &whole(2, 2, &page), 1), Written::Quota);
+    assert_eq!(store.write(owner, &whole(1, 3, &page), 1), Written::Stored);
+}
+
+#[test]
+fn an_ended_owners_pages_make_room_at_once() {
+    let mut store = store(64);
+    let page = content(1);
+    for round in 0..20_u64 {
+        let owner = store.open().unwrap();
+        for index in 0..64 {
+            let fragment = whole(index, round + 1, &page);
+            assert_eq!(
+                write(&mut store, owner, &fragment),
+                Written::Stored,
+                "{round} {index}"
+            );
+        }
+        assert_eq!(store.free_pages(), 0);
+        store.close(owner);
+        assert_eq!(store.free_pages(), 64);
+        assert_eq!(store.owner(owner.index()), None);
+    }
+    while store.is_sweeping() {
+        store.sweep(7);
+    }
+    for _ in 0..4 {
+        assert!(store.open().is_some());
+    }
+    assert!(store.open().is_none());
+}
+
+#[test]
+fn an_owner_sees_its_own_pages_only() {
+    let mut store = store(8);
+    let (a, b) = (store.open().unwrap(), store.open().unwrap());
+    let (page, other) = (content(1), content(2));
+    write(&mut store, a, &whole(1, 5, &page));
+    assert_eq!(store.get(b, 1), None);
+    assert!(!store.free(b, 1, 100));
+    write(&mut store, b, &whole(1, 3, &other));
+    assert_eq!(bytes(&store, a, 1), Some((5, page)));
+    assert_eq!(bytes(&store, b, 1), Some((3, other)));
+}
+
+#[test]
+fn page_numbers_out_of_range_are_refused() {
+    let mut store = store(8);
+    let owner = store.open().unwrap();
+    let page = content(1);
+    let last = (1 << 48) - 1;
+    assert_eq!(
+        write(&mut store, owner, &whole(last, 1, &page)),
+        Written::Stored
+    );
+    assert_eq!(
+        write(&mut store, owner, &whole(last + 1, 1, &page)),
+        Written::NoSpace
+    );
+    assert_eq!(store.get(owner, u64::MAX), None);
+    assert!(!store.free(owner, last + 1, 9));
+    assert!(store.free(owner, last, 9));
+}
+
+/// One step of the property test.
+#[derive(Clone, Debug)]
+enum Step {
+    Whole {
+        owner: usize,
+        page: u64,
+        version: u64,
+        seed: u64,
+        damaged: bool,
+    },
+    Filled {
+        owner: usize,
+        page: u64,
+        version: u64,
+        value: u64,
+    },
+    Part {
+        owner: usize,
+        page: u64,
+        version: u64,
+        attempt: u32,
+        index: u8,
+        seed: u64,
+    },
+    Free {
+        owner: usize,
+        page: u64,
+        version: u64,
+    },
+    Read {
+        owner: usize,
+        page: u64,
+    },
+    Reopen {
+        owner: usize,
+    },
+    Sweep {
+        steps: u32,
+    },
+    Settle,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let at = || (0..2_usize, 0..6_u64, 1..12_u64);
+    prop_oneof![
+        4 => (at(), 0..3_u64, prop::bool::weighted(0.1)).prop_map(
+            |((owner, page, version), seed, damaged)| Step::Whole { owner, page, version, seed, damaged }
+        ),
+        2 => (at(), 0..3_u64).prop_map(
+            |((owner, page, version), value)| Step::Filled { owner, page, version, value }
+        ),
+        12 => (at(), 0..3_u32, 0..3_u8, 0..2_u64).prop_map(
+            |((owner, page, version), attempt, index, seed)| Step::Part { owner, page, version, attempt, index, seed }
+        ),
+        3 => at().prop_map(|(owner, page, version)| Step::Free { owner, page, version }),
+        6 => (0..2_usize, 0..6_u64).prop_map(|(owner, page)| Step::Read { owner, page }),
+        1 => (0..2_usize).prop_map(|owner| Step::Reopen { owner }),
+        1 => (0..9_u32).prop_map(|steps| Step::Sweep { steps }),
+        1 => Just(Step::Settle),
+    ]
+}
+
+/// What a client would see: the newest whole page of each number.
+#[derive(Default)]
+struct Model {
+    pages: HashMap<(usize, u64), (u64, Vec<u8>)>,
+    /// Half-received pages, oldest first: page, version, content, attempt, fragments.
+    parts: [Vec<(u64, u64, u64, u32, u8)>; 2],
+}
+
+impl Model {
+    /// What becomes of a write that needs no more fragments, or may begin: `None` if it may go on.
+    fn refusal(
+        &self,
+        capacity: usize,
+        quota: usize,
+        at: (usize, u64),
+        version: u64,
+        bytes: &[u8],
+    ) -> Option<Written> {
+        match self.pages.get(&at) {
+            Some((held, old)) if *held == version && old == bytes => Some(Written::Held),
+            Some((held, _)) if *held >= version => Some(Written::Stale),
+            Some(_) => None,
+            None if self.count(at.0) >= quota => Some(Written::Quota),
+            None if self.pages.len() >= capacity => Some(Written::NoSpace),
+            None => None,
+        }
+    }
+
+    fn count(&self, owner: usize) -> usize {
+        self.pages.keys().filter(|key| key.0 == owner).count()
+    }
+
+    fn store(&mut self, at: (usize, u64), version: u64, bytes: Vec<u8>) {
+        self.pages.insert(at, (version, bytes));
+        self.parts[at.0].retain(|part| part.0 != at.1 || part.1 > version);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn behaves_as_the_model(
+        capacity in 3..9_u32,
+        quota in 2..7_usize,
+        steps in prop::collection::vec(steps(), 1..150),
+    ) {
+        let layout = small(capacity);
+        let mut store = Store::<Heap>::new(arrays(&layout), &layout, 7).unwrap();
+        let mut owners = [store.open().unwrap(), store.open().unwrap()];
+        let mut model = Model::default();
+        // Answers on their way: their bytes must stay until the store is settled.
+        let mut sent: Vec<(PageSlice, Vec<u8>)> = Vec::new();
+        macro_rules! settle { () => {
+            for (slice, bytes) in sent.drain(..) {
+                prop_assert_eq!(slice.bytes(store.arena()), &bytes[..]);
+            }
+            store.settle();
+        } }
+        for step in steps {
+            if matches!(step, Step::Whole { .. } | Step::Filled { .. } | Step::Part { .. })
+                && !store.is_ready()
+            {
+                settle!();
+                prop_assert!(store.is_ready());
+            }
+            let cap = capacity as usize;
+            match step {
+                Step::Whole { owner, page, version, seed, damaged } => {
+                    let bytes = content(seed);
+                    let mut fragment = whole(page, version, &bytes);
+                    if damaged {
+                        fragment.crc ^= 1;
+                    }
+                    let got = store.write(owners[owner], &fragment, quota as u64);
+                    let at = (owner, page);
+                    let expected = match model.refusal(cap, quota, at, version, &bytes) {
+                        Some(Written::Held) if damaged => Written::Stale,
+                        Some(refusal) => refusal,
+                        None if damaged => Written::Corrupt,
+                        None => {
+                            model.store(at, version, bytes.clone());
+                            Written::Stored
+                        }
+                    };
+                    prop_assert_eq!(got, expected);
+                }
+                Step::Filled { owner, page, version, value } => {
+                    let bytes = value.to_be_bytes();
+                    let fragment = Fragment { filled: true, ..whole(page, version, &bytes) };
+                    let got = store.write(owners[owner], &fragment, quota as u64);
+                    let at = (owner, page);
+                    let expected = model.refusal(cap, quota, at, version, &bytes)
+                        .unwrap_or_else(|| {
+                            model.store(at, version, bytes.to_vec());
+                            Written::Stored
+                        });
+                    prop_assert_eq!(got, expected);
+                }
+                Step::Part { owner, page, version, attempt, index, seed } => {
+                    let bytes = content(seed);
+                    let fragment = part(page, version, attempt, index, &bytes);
+                    let got = store.write(owners[owner], &fragment, quota as u64);
+                    let at = (owner, page);
+                    if let Some(refusal) = model.refusal(cap, quota, at, version, &bytes) {
+                        prop_assert_eq!(got, refusal);
+                        continue;
+                    }
+                    let parts = &mut model.parts[owner];
+                    let found = parts.iter().position(|part| part.0 == page && part.1 == version);
+                    let found = found.unwrap_or_else(|| {
+                        if parts.len() == 2 {
+                            parts.remove(0);
+                        }
+                        parts.push((page, version, seed, attempt, 0));
+                        parts.len() - 1
+                    });
+                    let one = &mut parts[found];
+                    if one.2 != seed && one.3 >= attempt {
+                        prop_assert_eq!(got, Written::Pending);
+                        continue;
+                    }
+                    if one.2 != seed {
+                        one.2 = seed;
+                        one.4 = 0;
+                    }
+                    one.3 = one.3.max(attempt);
+                    one.4 |= 1 << index;
+                    let held = mask(one.4);
+                    if one.4 == 0b111 {
+                        prop_assert_eq!(got, Written::Stored);
+                        model.store(at, version, bytes);
+                    } else {
+                        prop_assert!(got == Written::Pending || got == Written::Incomplete(held));
+                    }
+                }
+                Step::Free { owner, page, version } => {
+                    let held = model.pages.get(&(owner, page)).is_some_and(|held| held.0 < version);
+                    if held {
+                        model.pages.remove(&(owner, page));
+                    }
+                    model.parts[owner].retain(|part| part.0 != page || part.1 >= version);
+                    prop_assert_eq!(store.free(owners[owner], page, version), held);
+                }
+                Step::Read { owner, page } => {
+                    let got = bytes(&store, owners[owner], page);
+                    prop_assert_eq!(got.as_ref(), model.pages.get(&(owner, page)));
+                    if let Some((held, (_, bytes))) = store.get(owners[owner], page).zip(got) {
+                        let slice = PageSlice { at: held.at, offset: 0, len: bytes.len() as u16 };
+                        sent.push((slice, bytes));
+                    }
+                }
+                Step::Reopen { owner } => {
+                    store.close(owners[owner]);
+                    owners[owner] = store.open().unwrap();
+                    model.pages.retain(|key, _| key.0 != owner);
+                    model.parts[owner].clear();
+                }
+                Step::Sweep { steps } => store.sweep(steps),
+                Step::Settle => { settle!(); }
+            }
+            for owner in 0..2 {
+                prop_assert_eq!(store.held_pages(owners[owner]), model.count(owner) as u64);
+            }
+            prop_assert_eq!(store.free_pages(), (cap - model.pages.len()) as u64);
+        }
+        settle!();
+        for owner in 0..2 {
+            for page in 0..6 {
+                let got = bytes(&store, owners[owner], page);
+                prop_assert_eq!(got.as_ref(), model.pages.get(&(owner, page)));
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Owners of pages: how they come, and how the pages of one that went are dropped by and by.
+
+use super::{Memory, Store};
+
+/// Who pages belong to: one session, from its opening until all its pages are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerId(pub(super) u16);
+
+impl OwnerId {
+    /// Its index, below the layout's number of owners.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum OwnerState {
+    #[default]
+    Vacant,
+    Open,
+    /// Closed, and some of its pages are still to be dropped.
+    Leaving,
+}
+
+/// What the store knows of an owner.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owner {
+    pub(super) state: OwnerState,
+    pub(super) assemblies: u16,
+    pub(super) pages: u32,
+}
+
+impl<M: Memory> Store<M> {
+    /// A new owner without pages. `None` if there are as many as there can be.
+    pub fn open(&mut self) -> Option<OwnerId> {
+        if self.vacant().is_none() {
+            // All are open, or sessions end faster than they are swept.
+            self.sweep(self.table.used());
+        }
+        let index = self.vacant()?;
+        *self.owners.get_mut(usize::from(index))? = Owner {
+            state: OwnerState::Open,
+            ..Owner::default()
+        };
+        Some(OwnerId(index))
+    }
+
+    /// The owner of this index, if it is open.
+    pub fn owner(&self, index: usize) -> Option<OwnerId> {
+        let id = OwnerId(u16::try_from(index).ok()?);
+        self.owners
+            .get(index)
+            .is_some_and(|owner| owner.state == OwnerState::Open)
+            .then_some(id)
+    }
+
+    fn vacant(&self) -> Option<u16> {
+        let index = self
+            .owners
+            .iter()
+            .position(|owner| owner.state == OwnerState::Vacant)?;
+        u16::try_from(index).ok()
+    }
+
+    /// Ends `owner`: its pages count as free at once, and are dropped by and by.
+    pub fn close(&mut self, owner: OwnerId) {
+        let Some(state) = self.owners.get_mut(owner.index()) else {
+            return;
+        };
+        if state.state != OwnerState::Open {
+            return;
+        }
+        self.live = self.live.saturating_sub(state.pages);
+        self.leaving = self.leaving.saturating_add(state.pages);
+        while let Some(at) = self.assemblies.drop_oldest(owner.0, &mut state.assemblies) {
+            self.table.give(at);
+        }
+        state.state = if state.pages == 0 {
+            OwnerState::Vacant
+        } else {
+            OwnerState::Leaving
+        };
+    }
+
+    /// Whether pages of ended owners are still to be dropped: then [`Store::sweep`] is of use.
+    pub fn is_sweeping(&self) -> bool {
+        self.leaving > 0
+    }
+
+    /// Looks at up to `steps` pages of the arena and drops those of ended owners.
+    pub fn sweep(&mut self, steps: u32) {
+        for _ in 0..steps {
+            if self.leaving == 0 {
+                return;
+            }
+            self.sweep_one();
+        }
+    }
+
+    pub(super) fn sweep_one(&mut self) {
+        if self.sweep >= self.table.used() {
+            self.sweep = 0;
+        }
+        let held = self.table.held_at(self.sweep);
+        self.sweep = self.sweep.wrapping_add(1);
+        let Some((index, place)) = held else { return };
+        let Some(owner) = self.owners.get_mut(usize::from(index)) else {
+            return;
+        };
+        if owner.state != OwnerState::Leaving {
+            return;
+        }
+        self.table.remove(&place);
+        self.leaving = self.leaving.saturating_sub(1);
+        owner.pages = owner.pages.saturating_sub(1);
+        if owner.pages == 0 {
+            owner.state = OwnerState::Vacant;
+        }
+    }
+}
