@@ -26,6 +26,7 @@ segment_up() {
         fi
         ip -n "server$number" link set eth0 mtu "$VM_MTU"
         ip -n "server$number" link set lo up
+        ip -n "server$number" addr add "10.181.0.$number/24" dev eth0
         ip -n "server$number" link set eth0 up
         number=$((number + 1))
     done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first program of a server VM: busybox sh in an initramfs, nothing else.
-# VM_MTU and VM_CAPACITY_MIB come from the kernel's command line, as the kernel hands
+# VM_NUMBER, VM_MTU and VM_CAPACITY_MIB come from the kernel's command line, as the kernel hands
 # what it does not know to its first program. It talks to the runner over ttyS1:
 # `ready` once the memory server serves, `exited STATUS` if it ends by itself.
 export PATH=/bin NO_COLOR=1
@@ -21,6 +21,7 @@ ulimit -l unlimited
 echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 ip link set lo up
+ip addr add "10.181.0.$VM_NUMBER/24" dev eth0
 ip link set eth0 mtu "${VM_MTU:-1500}" && ip link set eth0 up || echo "error eth0 cannot be set up" >&3
 
 serve() {

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from .cache import cache_directory, key_of
+from .cache import cache_directory, identity, key_of
 from .errors import EXIT_USAGE, RunnerError
 from .machine import die_with, qemu_program
 
@@ -32,7 +32,7 @@ def _kvm_works(initramfs, kernel):
         return False
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
-    path = os.path.join(cache_directory(), f"kvm-{key_of([boot, qemu_program(), kernel])}")
+    path = os.path.join(cache_directory(), f"kvm-{key_of([boot, identity(qemu_program())])}")
     if not os.path.exists(path):
         answer = "yes" if _probe(initramfs, kernel) else "no"
         with open(path, "w", encoding="ascii") as file:

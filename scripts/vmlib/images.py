@@ -123,8 +123,11 @@ def _mke2fs(path, size_mib, *options):
     program = programs.find_program("mke2fs")
     if not program:
         raise RunnerError("mke2fs is missing: run scripts/setup (Debian package e2fsprogs)")
+    # Made beforehand, so that mke2fs may leave holes where it would write zeros.
+    with open(path, "wb") as file:
+        file.truncate(size_mib << 20)
     command = [program, "-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal",
-               "-E", "root_owner=0:0,lazy_itable_init=0", *options, path, f"{size_mib}M"]
+               "-E", "root_owner=0:0,lazy_itable_init=0", *options, path]
     result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if result.returncode != 0:
         raise RunnerError(f"{' '.join(command)} failed: {result.stderr.strip()}")

@@ -41,6 +41,7 @@ class Run:
         self._output = Output(self._mark, lambda data: write_all(1, data))
         self._host_port = HostPort(self._servers, lambda answer: self._client.send_line("serial", answer))
         self._up = False
+        self._panics = {}
         self._accelerator = None
 
     def execute(self):
@@ -106,7 +107,8 @@ class Run:
         machine = self._machine(Specification(
             name=f"server{number}", kernel=kernel, initramfs=initramfs,
             memory_mib=self._options.server_mem, cpus=1, accelerator=self._accelerator,
-            append=f"{APPEND} VM_MTU={self._options.mtu} VM_CAPACITY_MIB={self._capacity_mib()}",
+            append=f"{APPEND} VM_NUMBER={number} VM_MTU={self._options.mtu} "
+                   f"VM_CAPACITY_MIB={self._capacity_mib()}",
             network=server_network(cable, self._options.mtu), sockets=[cable.server_end]),
             {"serial": by_lines(lambda line: self._server_line(number, line))})
         return ServerMachine(number, self._loop, self._options.boot_timeout, machine, cable, self._client)
@@ -124,7 +126,8 @@ class Run:
         memory = self._options.server_mem
         if self._options.single:
             return memory - max(16, memory // 16)
-        return max(memory - SERVER_OVERHEAD_MIB, memory // 8)
+        # Below that, half of what the kernel leaves.
+        return memory - SERVER_OVERHEAD_MIB if memory >= 192 else (memory - 48) // 2
 
     def _server_programs(self):
         if self._options.no_module or not self._options.servers:
@@ -254,18 +257,20 @@ class Run:
         print(f"vm: warning: {message}", file=sys.stderr)
 
     def _panicked(self, name, what):
-        status = EXIT_LOST if self._up else EXIT_NOT_UP
-
         def give_up():
-            raise RunnerError(f"the kernel of {name} panicked: {what}", status)
+            raise self._lost(f"the kernel of {name} panicked: {what}")
 
+        self._panics.setdefault(name, what)
         self._loop.after(LAST_WORDS_S, give_up)
 
     def _machine_ended(self, machine, _status):
-        what = "before its script had ended" if machine is self._client else "without being asked to"
-        if self._up:
-            raise RunnerError(f"{machine.name} went off {what} (panic, reboot or power-off)", EXIT_LOST)
-        raise RunnerError(f"{machine.name} went off while it was booting")
+        if what := self._panics.get(machine.name):
+            raise self._lost(f"the kernel of {machine.name} panicked: {what}")
+        raise self._lost(f"{machine.name} went off by itself (a reboot or power-off)")
+
+    def _lost(self, message):
+        """A machine is gone: whether it had ever come up makes the difference to the caller."""
+        return RunnerError(message, EXIT_LOST if self._up else EXIT_NOT_UP)
 
     def _not_up(self):
         if not self._up:

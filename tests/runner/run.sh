@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Tests of scripts/vm itself, without the module and the memory server: what it promises to scripts,
+# to its caller, and to the machine that it runs on.
+#
+#   tests/runner/run.sh [NAME...]      all tests, or these; prints `ok NAME` or `FAIL NAME why`
+set -uo pipefail
+
+TOP=$(cd "$(dirname "$0")/../.." && pwd)
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+mkdir "$SCRATCH/tmp"
+export TMPDIR=$SCRATCH/tmp
+export ANEMONE_CACHE=${ANEMONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anemone}
+passed=0 failed=0 reason=
+
+# vm ARG...: a run with neither module nor server program.
+vm() { "$TOP/scripts/vm" run --no-module "$@"; }
+
+# script NAME: a script for the client, from standard input.
+script() { cat >"$SCRATCH/$1"; }
+
+because() { reason=$*; return 1; }
+
+expect_status() { [ "$2" -eq "$1" ] || because "exit status $2 instead of $1: $(tail -n 3 "$SCRATCH/err")"; }
+
+expect_line() { grep -qxF -- "$1" "$SCRATCH/out" || because "no line '$1' in the output: $(tail -n 5 "$SCRATCH/out")"; }
+
+# leftovers MARKER: what appeared since in the two places where the runner could leave anything.
+leftovers() { find "$ANEMONE_CACHE/vm" "$TMPDIR" -mindepth 1 -newer "$1" ! -name '*.ext4' ! -name '*.lock' -printf '%p '; }
+
+test_exit_status_and_arguments() {
+    script status.sh <<'END'
+[ "$#" -eq 3 ] && [ "$1" = one ] && [ "$2" = "two words" ] && [ "$3" = --three ] || exit 1
+[ "$PWD" = /root ] && [ "$(id -u)" = 0 ] || exit 2
+[ -z "$ANEMONE_MODULE$ANEMONE_SERVERS$ANEMONE_DISK" ] && [ "$ANEMONE_INTERFACE" = eth0 ] || exit 3
+exit 37
+END
+    vm --servers 0 "$SCRATCH/status.sh" one "two words" --three >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 37 $?
+}
+
+# Every byte value, the mark's own alphabet, no newline at the end; nothing of the kernel's in between.
+test_output_is_exact() {
+    head -c 3000000 /dev/urandom >"$SCRATCH/bytes"
+    script cat.sh <<'END'
+echo "a kernel message" >/dev/kmsg
+echo to-stderr >/dev/stderr
+exec cat bytes "given/name with space"
+END
+    mkdir -p "$SCRATCH/directory/below" "$SCRATCH/tree"
+    printf 'no newline' >"$SCRATCH/directory/name with space"
+    vm --servers 0 --file "$SCRATCH/bytes" --file "$SCRATCH/directory:given" "$SCRATCH/cat.sh" \
+        >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 0 $? || return
+    { echo to-stderr; cat "$SCRATCH/bytes"; printf 'no newline'; } | cmp -s - "$SCRATCH/out" ||
+        because "the output is not what the script wrote ($(wc -c <"$SCRATCH/out") bytes)"
+}
+
+test_programs_come_with_their_libraries() {
+    script programs.sh <<'END'
+printf '3\n1\n2\n' | sort --parallel=2 | tr '\n' ' ' && sort --version | head -n 1
+printf 'b\na\n' | /opt/bin/order
+fio --version
+for tool in ip tc; do readlink -f "$(command -v $tool)"; done
+modprobe null_blk && test -b /dev/nullb0 && echo modprobe works
+test "$(blockdev --getsize64 "$ANEMONE_DISK")" = 67108864 && dd if=/dev/zero of="$ANEMONE_DISK" bs=1M count=64 2>/dev/null && echo disk works
+nproc
+END
+    vm --servers 0 --client-cpus 2 --disk 64 --file "$(command -v sort)" --file "$(command -v sort):/opt/bin/order" \
+        "$SCRATCH/programs.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 0 $? || return
+    grep -q '^1 2 3 sort (GNU coreutils)' "$SCRATCH/out" || because "GNU sort did not run: $(cat "$SCRATCH/out")" || return
+    expect_line a && expect_line "modprobe works" && expect_line "disk works" && expect_line 2
+}
+
+test_a_script_that_does_not_end() {
+    script hang.sh <<'END'
+echo begun
+sleep 1000
+END
+    vm --servers 0 --timeout 2 "$SCRATCH/hang.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 124 $? && expect_line begun
+}
+
+test_a_kernel_panic() {
+    script panic.sh <<'END'
+echo begun
+echo c >/proc/sysrq-trigger
+sleep 1000
+END
+    vm --servers 0 --timeout 60 "$SCRATCH/panic.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 126 $? && expect_line begun || return
+    grep -q 'the kernel of client panicked' "$SCRATCH/err" || because "the panic is not named: $(tail -n 3 "$SCRATCH/err")"
+}
+
+test_a_machine_that_never_comes_up() {
+    vm --servers 1 --boot-timeout 0.5 /dev/null >"$SCRATCH/out" 2>"$SCRATCH/err"
+    [ $? -eq 2 ] || because "a script that is no file was taken" || return
+    vm --servers 1 --boot-timeout 0.5 "$SCRATCH/hang.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 125 $?
+}
+
+# interrupted SIGNAL STATUS: nothing is left, whatever ends the runner.
+interrupted() {
+    local name=hang-$1.sh runner status=0 before=$SCRATCH/before
+    cp "$SCRATCH/hang.sh" "$SCRATCH/$name"
+    touch "$before"
+    mkfifo "$SCRATCH/fifo-$1"
+    vm --servers 1 --log-dir "$SCRATCH/log-$1" "$SCRATCH/$name" >"$SCRATCH/fifo-$1" 2>"$SCRATCH/err" &
+    runner=$!
+    read -r _ <"$SCRATCH/fifo-$1"
+    # The function ran in a subshell: its child is the runner.
+    local real children
+    real=$(pgrep -P "$runner" || echo "$runner")
+    children=$(pgrep -P "$real" | tr '\n' ' ')
+    [ "$(wc -w <<<"$children")" -eq 2 ] || because "not two QEMUs: $children" || return
+    kill -"$1" "$real"
+    wait "$runner" || status=$?
+    [ "$status" -eq "$2" ] || because "exit status $status instead of $2" || return
+    for _ in $(seq 50); do
+        # shellcheck disable=SC2086 # a list
+        kill -0 $children 2>/dev/null || break
+        read -r -t 0.1 <> <(:) || true
+    done
+    for child in $children; do
+        ! kill -0 "$child" 2>/dev/null || because "QEMU $child is still running" || return
+    done
+    local left
+    left=$(leftovers "$before")
+    [ -z "$left" ] || because "left behind: $left"
+}
+
+test_interrupt() { interrupted INT 130; }
+test_kill() { interrupted KILL 137; }
+
+write_segment_script() {
+    script segment.sh <<'END'
+. "$ANEMONE_LIB"
+test "$ANEMONE_SERVERS" = 52:54:00:a0:00:01,52:54:00:a0:00:02 || fail "servers $ANEMONE_SERVERS"
+ip addr add 10.181.0.100/24 dev "$ANEMONE_INTERFACE"
+reach() { ping -c 1 -W 1 -s 8000 "10.181.0.$1" >/dev/null; }
+not() { ! "$@"; }
+for server in 1 2; do
+    wait_for 10 "server $server answers" reach $server || fail reach
+    mac=$(ip neigh show 10.181.0.$server | grep -o 52:54:00:a0:00:0$server) || fail "server $server is $mac"
+done
+test "$(cat /sys/class/net/eth0/mtu)" = 9000 || fail mtu
+test "$(cat /sys/class/net/eth0/address)" = 52:54:00:a0:00:00 || fail mac
+[ "$1" = machines ] && {
+    host pause 1 && not reach 1 && reach 2 || fail pause
+    host resume 1 && wait_for 10 resumed reach 1 || fail resume
+}
+[ "$1" = processes ] && { host pause 1 && host resume 1 || fail pause; }
+host link 2 down && not reach 2 && reach 1 || fail "link down"
+host link 2 up && wait_for 10 "link up" reach 2 || fail "link up"
+host kill 1 || fail kill
+[ "$1" = machines ] && reach 1 && fail "server 1 answers after its end"
+host kill 1 2>/dev/null && fail "killed twice"
+host start 1 && wait_for 10 "server 1 is back" reach 1 || fail start
+echo nonsense >"$ANEMONE_HOST" && read -r answer <"$ANEMONE_HOST" && echo "$answer"
+exec 5<>"$ANEMONE_HOST" && echo kill 3 >&5 && read -r answer <&5 && echo "$answer"
+kernel_log_clean && echo all is well
+END
+}
+
+segment() {
+    write_segment_script
+    vm --mtu 9000 "$@" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 0 $? || because "$reason; $(tail -n 3 "$SCRATCH/out")" || return
+    expect_line "all is well" && expect_line "error: there is no server 3; servers: 1 to 2"
+}
+
+test_segment_of_machines() { segment --server-mem 128 "$SCRATCH/segment.sh" machines; }
+test_segment_of_namespaces() { segment --single --server-mem 64 "$SCRATCH/segment.sh" processes; }
+
+# The shell library in the shells that it promises to work in.
+test_library() {
+    script library.sh <<'END'
+. "$ANEMONE_LIB"
+for shell in "busybox sh" dash bash; do
+    $shell -c '. "$ANEMONE_LIB"; test "$(vmstat_value pgfault)" -gt 0 && ! wait_for 1 never false && ! host bogus &&
+        ! counter none && ! anemone_load && kernel_log_clean' 2>/dev/null || fail "$shell"
+    $shell -c '. "$ANEMONE_LIB"; requires ip no-such-program' 2>/dev/null
+    test $? -eq 4 || fail "$shell: requires does not skip"
+done
+echo "<4>BUG: of this test" >/dev/kmsg
+kernel_log_clean 2>/dev/null && fail "a dirty log was found clean"
+echo all is well
+END
+    vm --servers 0 "$SCRATCH/library.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 0 $? || because "$reason; $(tail -n 3 "$SCRATCH/out")" || return
+    expect_line "all is well"
+}
+
+# The same work costs the same time by count of instructions, to a thousandth.
+test_instruction_count() {
+    script count.sh <<'END'
+now() { sed 's/ .*//; s/\.//; s/^0*//' /proc/uptime; }
+from=$(now)
+i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done
+echo $(($(now) - from))
+END
+    local first second
+    first=$(vm --servers 1 --server-mem 64 --single --icount "$SCRATCH/count.sh" 2>"$SCRATCH/err") || because "$(tail -n 3 "$SCRATCH/err")" || return
+    second=$(vm --servers 1 --server-mem 64 --single --icount "$SCRATCH/count.sh" 2>"$SCRATCH/err") || because "$(tail -n 3 "$SCRATCH/err")" || return
+    local off=$((first - second))
+    # /proc/uptime counts hundredths of a second: one of them may fall either way.
+    [ "${off#-}" -le $((first / 1000 + 1)) ] || because "$first and $second hundredths of a second"
+}
+
+if [ $# -gt 0 ]; then
+    names=("$@")
+else
+    mapfile -t names < <(declare -F | sed -n 's/^declare -f test_//p' |
+        while read -r name; do printf '%s %s\n' "$(grep -n "^test_$name()" "$0" | cut -d: -f1)" "$name"; done | sort -n | cut -d' ' -f2)
+fi
+for name in "${names[@]}"; do
+    reason=failed
+    began=$SECONDS
+    if "test_$name"; then
+        passed=$((passed + 1))
+        echo "ok $name ($((SECONDS - began)) s)"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $name $reason"
+    fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
