@@ -28,7 +28,7 @@ use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress};
 
-use list::List;
+use list::{List, TransferId};
 use op::{Kind, Link, Stage};
 pub use op::{Op, Outcome};
 use path::Path;
@@ -289,7 +289,10 @@ impl<S: Storage> Shard<S> {
 
     /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
     pub fn sent(&mut self, send: &Send) {
-        self.release_hold(send.op);
+        self.end_send(TransferId {
+            op: send.op,
+            transfer: send.transfer,
+        });
     }
 
     /// A frame has come for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is
@@ -369,15 +372,16 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A page-out of `page` has ended somewhere: whoever waited for it goes on.
-    pub fn unpark<M>(&mut self, now_ns: u64, page: PageIndex, device: &Device<M>)
+    /// A page-out of `page`, or of any page for `None`, has ended somewhere: whoever waited for
+    /// it goes on.
+    pub fn unpark<M>(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
-            if op.stage == Stage::Parked && op.page == page {
+            if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
                 self.begin_again(now_ns, index, device);
             }
         }

@@ -80,6 +80,8 @@ pub(super) struct Transfer {
     pub held: FragmentMask,
     /// Whether it counts in its server's window.
     pub in_window: bool,
+    /// Whether its frames are being sent right now: nobody else may touch them.
+    pub sending: bool,
     /// Whether it hangs in a list; it must not be put in another.
     pub linked: bool,
     pub next: Link,

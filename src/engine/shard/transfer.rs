@@ -57,6 +57,7 @@ impl<S: Storage> Shard<S> {
             // Where it hangs, it hangs.
             linked: transfer.linked,
             next: transfer.next,
+            sending: transfer.sending,
             ..Transfer::default()
         };
         self.push_ready(id);
@@ -120,7 +121,8 @@ impl<S: Storage> Shard<S> {
         let (kind, page, version, crc, fill, generation) =
             (op.kind, op.page, op.version, op.crc, op.fill, op.generation);
         let transfer = op.transfers.get_mut(id.transfer)?;
-        if transfer.stage != TransferStage::Queued {
+        if transfer.stage != TransferStage::Queued || transfer.sending {
+            // Who is sending it puts it back when done.
             return None;
         }
         let slot = transfer.slot?;
@@ -137,6 +139,7 @@ impl<S: Storage> Shard<S> {
             path.window.enter();
         }
         transfer.stage = TransferStage::Sent;
+        transfer.sending = true;
         transfer.sent_ns = now_ns;
         transfer.due_ns = now_ns.saturating_add(path.rtt.timeout_ns(transfer.tries));
         let due_ns = transfer.due_ns;
@@ -186,6 +189,17 @@ impl<S: Storage> Shard<S> {
             header,
             payload,
         })
+    }
+
+    /// The frames of a transfer are free again; if it was queued meanwhile, it is ready now.
+    pub(super) fn end_send(&mut self, id: TransferId) {
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.sending = false;
+            if transfer.stage == TransferStage::Queued {
+                self.push_ready(id);
+            }
+        }
+        self.release_hold(id.op);
     }
 
     /// The transfer that a frame answers. `None` if it answers none: it is late, repeated,
