@@ -12,7 +12,7 @@ mod memory;
 mod owner;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod write;
 
 pub use assembly::Assembly;

@@ -425,9 +425,12 @@ fn steps() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     pages: HashMap<(usize, u64), (u64, Vec<u8>)>,
-    /// Half-received pages, oldest first: page, version, content, attempt, fragments.
-    parts: [Vec<(u64, u64, u64, u32, u8)>; 2],
+    /// Half-received pages, oldest first.
+    parts: [Vec<Part>; 2],
 }
+
+/// Page, version, content, attempt, fragments.
+type Part = (u64, u64, u64, u32, u8);
 
 impl Model {
     /// What becomes of a write that needs no more fragments, or may begin: `None` if it may go on.
@@ -582,16 +585,16 @@ proptest! {
                 Step::Sweep { steps } => store.sweep(steps),
                 Step::Settle => { settle!(); }
             }
-            for owner in 0..2 {
-                prop_assert_eq!(store.held_pages(owners[owner]), model.count(owner) as u64);
+            for (index, &owner) in owners.iter().enumerate() {
+                prop_assert_eq!(store.held_pages(owner), model.count(index) as u64);
             }
             prop_assert_eq!(store.free_pages(), (cap - model.pages.len()) as u64);
         }
         settle!();
-        for owner in 0..2 {
+        for (index, &owner) in owners.iter().enumerate() {
             for page in 0..6 {
-                let got = bytes(&store, owners[owner], page);
-                prop_assert_eq!(got.as_ref(), model.pages.get(&(owner, page)));
+                let got = bytes(&store, owner, page);
+                prop_assert_eq!(got.as_ref(), model.pages.get(&(index, page)));
             }
         }
     }

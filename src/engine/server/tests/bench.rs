@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A server, clients to plague it with, and a network that sends late.
+
+use super::super::*;
+use crate::engine::store::tests::{arrays, content, small, Heap};
+use crate::engine::store::{Page, PageSlice};
+use crate::wire::{ClientId, FragmentMask, Hello, HelloAck, PageVersion};
+use std::vec::Vec;
+use zerocopy::FromBytes;
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const INCARNATION: u64 = 0xfeed;
+pub(super) const LEASE_S: u32 = 100;
+
+/// An outbox that keeps slices of the arena until it is flushed, as the real one does.
+#[derive(Default)]
+pub(super) struct Network {
+    kept: Vec<(MacAddress, [u8; HEADER_LEN], Kept)>,
+    sent: Vec<(MacAddress, Vec<u8>)>,
+}
+
+pub(super) enum Kept {
+    Bytes(Vec<u8>),
+    Slice(PageSlice),
+}
+
+impl Outbox for Network {
+    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+        let payload = match payload {
+            Payload::Bytes(bytes) => Kept::Bytes(bytes.to_vec()),
+            Payload::Page(slice, _) => Kept::Slice(slice),
+        };
+        self.kept.push((destination, *header, payload));
+    }
+
+    fn flush(&mut self, arena: &[Page]) {
+        for (destination, header, payload) in self.kept.drain(..) {
+            let mut bytes = header.to_vec();
+            match payload {
+                Kept::Bytes(payload) => bytes.extend_from_slice(&payload),
+                Kept::Slice(slice) => bytes.extend_from_slice(slice.bytes(arena)),
+            }
+            self.sent.push((destination, bytes));
+        }
+    }
+}
+
+/// Not a good hash, but one of every byte.
+pub(super) struct Doorkeeper {
+    pub(super) banned: ClientId,
+}
+
+impl Admission for Doorkeeper {
+    fn cookie(&self, claim: &CookieClaim) -> u64 {
+        claim.as_bytes().iter().fold(99, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
+    fn admits(&self, client: ClientId, _: MacAddress) -> bool {
+        client != self.banned
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) to: MacAddress,
+    pub(super) header: Header,
+    pub(super) payload: Vec<u8>,
+}
+
+pub(super) struct Bench {
+    pub(super) server: Server<Heap, Doorkeeper>,
+    pub(super) network: Network,
+    pub(super) now_ns: u64,
+}
+
+pub(super) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
+    let layout = small(capacity_pages);
+    let config = Config {
+        incarnation: INCARNATION,
+        seed: 5,
+        cluster: ClusterName::default(),
+        lease_s: LEASE_S,
+        quota_pages,
+    };
+    let arrays = ServerArrays {
+        store: arrays(&layout),
+        sessions: vec![Session::default(); layout.owners.into()],
+        session_heads: vec![0; 2],
+    };
+    let admission = Doorkeeper {
+        banned: ClientId([66; 16]),
+    };
+    Bench {
+        server: Server::new(config, &layout, arrays, admission, 0).unwrap(),
+        network: Network::default(),
+        now_ns: 0,
+    }
+}
+
+impl Bench {
+    pub(super) fn raw(&mut self, from: MacAddress, bytes: &[u8]) -> Vec<Answer> {
+        self.server
+            .handle_frame(self.now_ns, from, bytes, &mut self.network);
+        self.answers()
+    }
+
+    pub(super) fn answers(&mut self) -> Vec<Answer> {
+        self.server.flush(&mut self.network);
+        let parse = |(to, bytes): (MacAddress, Vec<u8>)| {
+            let frame = Frame::parse(&bytes).unwrap();
+            assert!(frame.header.opcode.is_from_server());
+            assert_eq!(frame.header.incarnation, INCARNATION);
+            Answer {
+                to,
+                header: frame.header,
+                payload: frame.payload.to_vec(),
+            }
+        };
+        self.network.sent.drain(..).map(parse).collect()
+    }
+
+    pub(super) fn ask(&mut self, from: MacAddress, header: Header, payload: &[u8]) -> Vec<Answer> {
+        self.raw(from, &frame(header, payload))
+    }
+
+    pub(super) fn one(&mut self, from: MacAddress, header: Header, payload: &[u8]) -> Answer {
+        let answers = self.ask(from, header, payload);
+        let [answer] = &answers[..] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(answer.to, from);
+        answer.clone()
+    }
+
+    pub(super) fn status(&mut self, client: &Client, header: Header, payload: &[u8]) -> Status {
+        self.one(client.mac, client.of(header), payload)
+            .header
+            .status
+    }
+
+    pub(super) fn hello(&mut self, client: &Client, cookie: u64) -> (Status, HelloAck) {
+        let hello = client.hello(cookie);
+        let header = client.of(Header::new(Opcode::Hello));
+        let answer = self.one(client.mac, header, hello.as_bytes());
+        assert_eq!(answer.header.opcode, Opcode::HelloAck);
+        assert_eq!(answer.header.session, client.session);
+        (
+            answer.header.status,
+            HelloAck::read_from_bytes(&answer.payload).unwrap(),
+        )
+    }
+
+    /// The whole handshake; returns the cookie that was good.
+    pub(super) fn open(&mut self, client: &Client) -> u64 {
+        let (status, ack) = self.hello(client, 0);
+        assert_eq!(status, Status::Cookie);
+        let cookie = ack.cookie.get();
+        let (status, ack) = self.hello(client, cookie);
+        assert_eq!(status, Status::Ok);
+        assert_eq!(ack.lease_s.get(), LEASE_S);
+        cookie
+    }
+
+    pub(super) fn put(&mut self, client: &Client, page: u64, version: u64) -> Status {
+        let bytes = content(version);
+        self.status(client, write(page, version, &bytes), &bytes)
+    }
+
+    /// The page's bytes, read in three fragments.
+    pub(super) fn get(&mut self, client: &Client, page: u64, version: u64) -> Option<Vec<u8>> {
+        let answers = self.ask(client.mac, client.of(read(page, version)), &[]);
+        if answers[0].header.status == Status::Missing {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for (index, answer) in answers.iter().enumerate() {
+            assert_eq!(answer.header.opcode, Opcode::ReadReply);
+            assert_eq!(usize::from(answer.header.fragment_index), index);
+            assert_eq!(answer.header.version, version);
+            bytes.extend_from_slice(&answer.payload);
+        }
+        assert_eq!(crc32c(&bytes), answers[0].header.payload_crc);
+        Some(bytes)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Client {
+    pub(super) id: ClientId,
+    pub(super) session: u64,
+    pub(super) mac: MacAddress,
+}
+
+pub(super) fn client(number: u8) -> Client {
+    Client {
+        id: ClientId([number; 16]),
+        session: 1000 + u64::from(number),
+        mac: MacAddress([2, 0, 0, 0, 0, number]),
+    }
+}
+
+impl Client {
+    pub(super) fn of(&self, header: Header) -> Header {
+        Header {
+            session: self.session,
+            ..header
+        }
+    }
+
+    pub(super) fn hello(&self, cookie: u64) -> Hello {
+        Hello {
+            client: self.id,
+            cookie: cookie.into(),
+            cluster: ClusterName::default(),
+        }
+    }
+}
+
+pub(super) fn frame(header: Header, payload: &[u8]) -> Vec<u8> {
+    let payload_crc = match header.opcode {
+        Opcode::Write => header.payload_crc,
+        _ => crc32c(payload),
+    };
+    let header = Header {
+        payload_crc,
+        ..header
+    };
+    let mut bytes = header.emit(payload.len() as u16).to_vec();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+pub(super) fn write(page: u64, version: u64, bytes: &[u8]) -> Header {
+    Header {
+        tag: 77,
+        attempt: 3,
+        page,
+        version,
+        fragment_count: 1,
+        payload_crc: crc32c(bytes),
+        ..Header::new(Opcode::Write)
+    }
+}
+
+pub(super) fn read(page: u64, version: u64) -> Header {
+    Header {
+        tag: 78,
+        attempt: 4,
+        page,
+        version: version & 0xff,
+        fragment_count: 3,
+        fragment_mask: FragmentMask::from_bits(0b111),
+        ..Header::new(Opcode::Read)
+    }
+}
+
+pub(super) fn free(batch: &[(u64, u64)]) -> Vec<u8> {
+    let element = |&(page, version): &(u64, u64)| PageVersion {
+        page: page.into(),
+        version: version.into(),
+    };
+    let batch: Vec<_> = batch.iter().map(element).collect();
+    batch.as_bytes().to_vec()
+}
+
+pub(super) const NO_QUOTA: u64 = u64::MAX;
