@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel root of Anemone: the module, and the modules that it shares with user space.
+//!
+//! The host root is `lib.rs`; both declare the same shared modules.
+
+pub mod crc;
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the driver, which uses these, comes next"
+)]
+mod linux;
+pub mod sync;
+pub mod wire;
+
+use kernel::prelude::*;
+
+module! {
+    type: Anemone,
+    name: "anemone",
+    authors: ["The Anemone developers"],
+    description: "Swap to the idle memory of neighbouring machines over raw Ethernet",
+    license: "GPL v2",
+}
+
+struct Anemone;
+
+impl kernel::Module for Anemone {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices on blk-mq: what `kernel::block::mq` will be once it has sectors, late errors,
+//! per-request data and queue limits. Names and shapes follow it.
+//!
+//! A driver implements [`Operations`], makes a [`TagSet`] and a [`GenDisk`], and is handed each
+//! [`Request`] as an owned value: it can be ended once, from any context, and dropping it ends it
+//! with an error. The data of a request is reached [`Block`] by [`Block`].
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+mod block;
+mod gen_disk;
+mod operations;
+mod request;
+mod tag_set;
+
+pub(crate) use block::{
+    Block,
+    Blocks,
+    Span,
+    Spans,
+    BLOCK_SIZE, //
+};
+pub(crate) use gen_disk::{
+    GenDisk,
+    GenDiskBuilder, //
+};
+pub(crate) use operations::{
+    Busy,
+    Operations, //
+};
+pub(crate) use request::{
+    BlkStatus,
+    Op,
+    Request, //
+};
+pub(crate) use tag_set::TagSet;

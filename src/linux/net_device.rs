@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network devices.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+mod notifier;
+
+use core::ptr::NonNull;
+
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+
+use super::shim;
+use crate::wire::MacAddress;
+
+pub(crate) use notifier::{
+    Event,
+    Notifier,
+    NotifierCallback, //
+};
+
+/// A wrapper for `struct net_device`.
+///
+/// # Invariants
+///
+/// The device is live: it has been allocated and somebody holds a reference to it.
+#[repr(transparent)]
+pub(crate) struct NetDevice(Opaque<bindings::net_device>);
+
+// SAFETY: References may be dropped by any thread.
+unsafe impl Send for NetDevice {}
+// SAFETY: What `&NetDevice` allows is reading fields that the network stack itself reads without
+// a lock.
+unsafe impl Sync for NetDevice {}
+
+impl NetDevice {
+    /// The device of that name in the network namespace of the calling process.
+    pub(crate) fn by_name(name: &CStr) -> Option<ARef<Self>> {
+        // SAFETY: The name is terminated; a process that runs has a network namespace.
+        let device = unsafe { shim::anemone_dev_get_by_name(name.as_char_ptr()) };
+        // SAFETY: It is live, and its reference is ours.
+        Some(unsafe { ARef::from_raw(NonNull::new(device)?.cast()) })
+    }
+
+    /// Borrows a device.
+    ///
+    /// # Safety
+    ///
+    /// `device` must be live for `'a`.
+    #[inline]
+    unsafe fn from_raw<'a>(device: *mut bindings::net_device) -> &'a Self {
+        // SAFETY: By the requirements of this function; `Self` is transparent.
+        unsafe { &*device.cast() }
+    }
+
+    /// The device's address, for kernel functions.
+    #[inline]
+    pub(in crate::linux) fn as_ptr(&self) -> *mut bindings::net_device {
+        self.0.get()
+    }
+
+    /// Its name now.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: The device is live. Its name always ends in a zero byte, though it may change
+        // while it is read.
+        unsafe { CStr::from_char_ptr(shim::anemone_dev_name(self.as_ptr())) }
+    }
+
+    /// Its hardware address now.
+    #[inline]
+    pub(crate) fn address(&self) -> MacAddress {
+        // SAFETY: The device is live, and any device's address has room for 32 bytes.
+        unsafe { MacAddress(*shim::anemone_dev_addr(self.as_ptr()).cast::<[u8; 6]>()) }
+    }
+
+    /// The most bytes behind the Ethernet header that it sends, now.
+    pub(crate) fn mtu(&self) -> u32 {
+        // SAFETY: The device is live.
+        unsafe { shim::anemone_dev_mtu(self.as_ptr()) }
+    }
+
+    /// Whether it speaks Ethernet to others: the loopback device does not.
+    pub(crate) fn is_ethernet(&self) -> bool {
+        // SAFETY: The device is live.
+        unsafe { shim::anemone_dev_is_ethernet(self.as_ptr()) }
+    }
+
+    /// Whether it is up and has a carrier, now.
+    pub(crate) fn is_up(&self) -> bool {
+        // SAFETY: The device is live.
+        unsafe { shim::anemone_dev_is_up(self.as_ptr()) }
+    }
+
+    /// Whether it can send from scattered pages. If not, the stack copies each frame into memory
+    /// that it allocates.
+    pub(crate) fn has_scatter_gather(&self) -> bool {
+        // SAFETY: The device is live.
+        unsafe { shim::anemone_dev_has_sg(self.as_ptr()) }
+    }
+
+    /// Whether it is in the same network namespace as `other`, now.
+    pub(crate) fn is_in_namespace_of(&self, other: &Self) -> bool {
+        // SAFETY: Both devices are live.
+        unsafe { shim::anemone_dev_same_net(self.as_ptr(), other.as_ptr()) }
+    }
+}
+
+impl PartialEq for NetDevice {
+    /// Whether they are the same device.
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self, other)
+    }
+}
+
+// SAFETY: `dev_hold` and `dev_put` count references, and a device lives until all are dropped.
+unsafe impl AlwaysRefCounted for NetDevice {
+    fn inc_ref(&self) {
+        // SAFETY: The device is live.
+        unsafe { shim::anemone_dev_hold(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference that it owns.
+        unsafe { shim::anemone_dev_put(obj.cast().as_ptr()) };
+    }
+}

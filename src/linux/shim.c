@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Kernel interfaces that exist only as macros and inline functions, or whose structures the
+ * kernel's Rust bindings do not cover. Each function does one thing that src/linux/ wraps:
+ * no policy and no state is here.
+ */
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/err.h>
+#include <linux/if_arp.h>
+#include <linux/mm.h>
+#include <linux/net.h>
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/netlink.h>
+#include <linux/nsproxy.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include <net/net_namespace.h>
+#include <net/sock.h>
+
+#include "shim.h"
+
+/* Pages */
+
+void *anemone_page_address(const struct page *page)
+{
+	return page_address(page);
+}
+
+/* Takes a reference for a frame, unless the network may not refer to such a page. */
+bool anemone_get_page_to_send(struct page *page)
+{
+	if (!sendpage_ok(page))
+		return false;
+	get_page(page);
+	return true;
+}
+
+void anemone_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+/* Network devices */
+
+/* In the network namespace of the calling process: whoever loads the module. */
+struct net_device *anemone_dev_get_by_name(const char *name)
+{
+	return dev_get_by_name(current->nsproxy->net_ns, name);
+}
+
+void anemone_dev_hold(struct net_device *dev)
+{
+	dev_hold(dev);
+}
+
+void anemone_dev_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
+const char *anemone_dev_name(const struct net_device *dev)
+{
+	return dev->name;
+}
+
+const u8 *anemone_dev_addr(const struct net_device *dev)
+{
+	return dev->dev_addr;
+}
+
+unsigned int anemone_dev_mtu(const struct net_device *dev)
+{
+	return READ_ONCE(dev->mtu);
+}
+
+bool anemone_dev_is_ethernet(const struct net_device *dev)
+{
+	return dev->type == ARPHRD_ETHER && dev->addr_len == ETH_ALEN &&
+	       dev->hard_header_len >= ETH_HLEN && !(dev->flags & IFF_LOOPBACK);
+}
+
+bool anemone_dev_is_up(const struct net_device *dev)
+{
+	return netif_running(dev) && netif_carrier_ok(dev);
+}
+
+bool anemone_dev_has_sg(const struct net_device *dev)
+{
+	return dev->features & NETIF_F_SG;
+}
+
+bool anemone_dev_same_net(const struct net_device *dev, const struct net_device *other)
+{
+	return net_eq(dev_net(dev), dev_net(other));
+}
+
+struct net_device *anemone_notifier_info_to_dev(void *info)
+{
+	return netdev_notifier_info_to_dev(info);
+}
+
+/* Received frames */
+
+struct anemone_ingress {
+#ifdef CONFIG_NETFILTER_INGRESS
+	struct nf_hook_ops ops;
+#else
+	struct packet_type type;
+	anemone_receive_fn *receive;
+#endif
+};
+
+#ifdef CONFIG_NETFILTER_INGRESS
+
+struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
+						 anemone_receive_fn *receive, void *priv)
+{
+	struct anemone_ingress *ingress = kzalloc(sizeof(*ingress), GFP_KERNEL);
+	int err;
+
+	if (!ingress)
+		return ERR_PTR(-ENOMEM);
+	ingress->ops.hook = receive;
+	ingress->ops.dev = dev;
+	ingress->ops.priv = priv;
+	ingress->ops.pf = NFPROTO_NETDEV;
+	ingress->ops.hooknum = NF_NETDEV_INGRESS;
+	ingress->ops.priority = INT_MIN;
+	err = nf_register_net_hook(dev_net(dev), &ingress->ops);
+	if (err) {
+		kfree(ingress);
+		return ERR_PTR(err);
+	}
+	return ingress;
+}
+
+/* The namespace is asked for now: the device may have been moved since it was registered. */
+void anemone_ingress_unregister(struct anemone_ingress *ingress)
+{
+	nf_unregister_net_hook(dev_net(ingress->ops.dev), &ingress->ops);
+	synchronize_net();
+	kfree(ingress);
+}
+
+#else
+
+static int anemone_packet_rcv(struct sk_buff *skb, struct net_device *dev,
+			      struct packet_type *type, struct net_device *orig_dev)
+{
+	struct anemone_ingress *ingress = container_of(type, struct anemone_ingress, type);
+
+	if (ingress->receive(type->af_packet_priv, skb, NULL) != NF_STOLEN)
+		kfree_skb(skb);
+	return NET_RX_SUCCESS;
+}
+
+struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
+						 anemone_receive_fn *receive, void *priv)
+{
+	struct anemone_ingress *ingress = kzalloc(sizeof(*ingress), GFP_KERNEL);
+
+	if (!ingress)
+		return ERR_PTR(-ENOMEM);
+	ingress->receive = receive;
+	ingress->type.type = ethertype;
+	ingress->type.dev = dev;
+	ingress->type.func = anemone_packet_rcv;
+	ingress->type.af_packet_priv = priv;
+	dev_add_pack(&ingress->type);
+	return ingress;
+}
+
+void anemone_ingress_unregister(struct anemone_ingress *ingress)
+{
+	dev_remove_pack(&ingress->type);
+	kfree(ingress);
+}
+
+#endif
+
+/*
+ * While one socket of the host is marked so, network drivers may receive into the emergency
+ * reserve. A netlink user socket is the one kind that every kernel with CONFIG_NET can make.
+ */
+void *anemone_memalloc_socket(void)
+{
+	struct socket *sock;
+	int err;
+
+	err = sock_create_kern(&init_net, PF_NETLINK, SOCK_RAW, NETLINK_USERSOCK, &sock);
+	if (err)
+		return ERR_PTR(err);
+	sk_set_memalloc(sock->sk);
+	return sock;
+}
+
+void anemone_memalloc_socket_release(void *priv)
+{
+	struct socket *sock = priv;
+
+	sk_clear_memalloc(sock->sk);
+	sock_release(sock);
+}
+
+/* Constants that bindgen does not see, as src/linux/ spells them. */
+
+static_assert(PAGE_SIZE == 4096);
+static_assert(IS_ENABLED(CONFIG_64BIT));
+static_assert((__force u8)BLK_STS_NOTSUPP == 1);
+static_assert((__force u8)BLK_STS_TIMEOUT == 2);
+static_assert((__force u8)BLK_STS_NOSPC == 3);
+static_assert((__force u8)BLK_STS_TRANSPORT == 4);
+static_assert((__force u8)BLK_STS_MEDIUM == 7);
+static_assert((__force u8)BLK_STS_RESOURCE == 9);
+static_assert((__force u8)BLK_STS_IOERR == 10);
+static_assert((__force u8)BLK_STS_DEV_RESOURCE == 13);
+static_assert((__force u8)BLK_STS_INVAL == 19);
+static_assert((__force u32)BLK_FEAT_STABLE_WRITES == 1u << 5);
+static_assert((__force u32)BLK_OPEN_READ == 1u << 0);
+static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
+static_assert(NETDEV_UP == 1 && NETDEV_DOWN == 2 && NETDEV_CHANGE == 4);
+static_assert(NETDEV_REGISTER == 5 && NETDEV_UNREGISTER == 6 && NETDEV_CHANGEMTU == 7);
+static_assert(NETDEV_CHANGEADDR == 8 && NETDEV_GOING_DOWN == 10 && NETDEV_CHANGENAME == 11);
+static_assert((__force u32)__GFP_MEMALLOC == 1u << 17);
+static_assert(NET_XMIT_SUCCESS == 0 && NET_XMIT_CN == 2);

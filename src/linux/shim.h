@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What shim.c offers to src/linux/shim.rs, which declares the same functions again by hand:
+ * bindgen runs only for the kernel's own headers. Change both together.
+ */
+#ifndef ANEMONE_SHIM_H
+#define ANEMONE_SHIM_H
+
+#include <linux/types.h>
+
+struct anemone_ingress;
+struct net_device;
+struct nf_hook_state;
+struct page;
+struct sk_buff;
+
+/* Looks at a received frame: NF_ACCEPT leaves it to the stack, NF_STOLEN means it is consumed. */
+typedef unsigned int anemone_receive_fn(void *priv, struct sk_buff *skb,
+					const struct nf_hook_state *state);
+
+void *anemone_page_address(const struct page *page);
+bool anemone_get_page_to_send(struct page *page);
+void anemone_put_page(struct page *page);
+
+struct net_device *anemone_dev_get_by_name(const char *name);
+void anemone_dev_hold(struct net_device *dev);
+void anemone_dev_put(struct net_device *dev);
+const char *anemone_dev_name(const struct net_device *dev);
+const u8 *anemone_dev_addr(const struct net_device *dev);
+unsigned int anemone_dev_mtu(const struct net_device *dev);
+bool anemone_dev_is_ethernet(const struct net_device *dev);
+bool anemone_dev_is_up(const struct net_device *dev);
+bool anemone_dev_has_sg(const struct net_device *dev);
+bool anemone_dev_same_net(const struct net_device *dev, const struct net_device *other);
+struct net_device *anemone_notifier_info_to_dev(void *info);
+
+struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
+						 anemone_receive_fn *receive, void *priv);
+void anemone_ingress_unregister(struct anemone_ingress *ingress);
+
+void *anemone_memalloc_socket(void);
+void anemone_memalloc_socket_release(void *sock);
+
+#endif

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Foreign functions that the kernel's bindings lack: those of `shim.c`, and exported kernel
+//! functions whose headers bindgen does not read. Only `src/linux/` calls them.
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// A registered ingress hook, or packet type. Opaque.
+#[repr(C)]
+pub(super) struct anemone_ingress {
+    _opaque: [u8; 0],
+}
+
+/// `anemone_receive_fn` of `shim.h`. The last argument is a `struct nf_hook_state`.
+pub(super) type ReceiveFn =
+    unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const c_void) -> c_uint;
+
+// shim.c; documented there.
+#[allow(
+    improper_ctypes,
+    reason = "struct page has an empty struct inside in some configurations"
+)]
+extern "C" {
+    pub(super) fn anemone_page_address(page: *const bindings::page) -> *mut c_void;
+    pub(super) fn anemone_get_page_to_send(page: *mut bindings::page) -> bool;
+    pub(super) fn anemone_put_page(page: *mut bindings::page);
+
+    pub(super) fn anemone_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
+    pub(super) fn anemone_dev_hold(dev: *mut bindings::net_device);
+    pub(super) fn anemone_dev_put(dev: *mut bindings::net_device);
+    pub(super) fn anemone_dev_name(dev: *const bindings::net_device) -> *const c_char;
+    pub(super) fn anemone_dev_addr(dev: *const bindings::net_device) -> *const u8;
+    pub(super) fn anemone_dev_mtu(dev: *const bindings::net_device) -> c_uint;
+    pub(super) fn anemone_dev_is_ethernet(dev: *const bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_is_up(dev: *const bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_has_sg(dev: *const bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_same_net(
+        dev: *const bindings::net_device,
+        other: *const bindings::net_device,
+    ) -> bool;
+    pub(super) fn anemone_notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
+
+    pub(super) fn anemone_ingress_register(
+        dev: *mut bindings::net_device,
+        ethertype: u16,
+        receive: ReceiveFn,
+        private: *mut c_void,
+    ) -> *mut anemone_ingress;
+    pub(super) fn anemone_ingress_unregister(ingress: *mut anemone_ingress);
+
+    pub(super) fn anemone_memalloc_socket() -> *mut c_void;
+    pub(super) fn anemone_memalloc_socket_release(sock: *mut c_void);
+}
+
+// Exported by the kernel.
+extern "C" {
+    /// `lib/crc`: takes and returns the raw register.
+    pub(super) fn crc32c(crc: u32, p: *const c_void, len: usize) -> u32;
+
+    /// `net/core/dev.c`: consumes the skb whatever it returns.
+    pub(super) fn __dev_queue_xmit(
+        skb: *mut bindings::sk_buff,
+        sb_dev: *mut bindings::net_device,
+    ) -> c_int;
+
+    pub(super) fn register_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
+    pub(super) fn unregister_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A received frame.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+use super::{
+    headers,
+    Headers, //
+};
+use crate::{
+    linux::mq::Block,
+    wire::{
+        MacAddress,
+        HEADER_LEN, //
+    },
+};
+
+/// A frame that has been received, lent for as long as it is looked at.
+///
+/// Offsets count from behind the Ethernet header. The bytes may be shared with other readers.
+///
+/// # Invariants
+///
+/// `skb` is live for `'a`, its `data` points behind its Ethernet header, and nobody writes to its
+/// bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct RxFrame<'a> {
+    skb: *mut bindings::sk_buff,
+    _p: PhantomData<&'a bindings::sk_buff>,
+}
+
+impl RxFrame<'_> {
+    /// Wraps a received frame.
+    ///
+    /// # Safety
+    ///
+    /// What the invariants of the type say must hold for `skb` and `'a`.
+    #[inline]
+    pub(in crate::linux) unsafe fn from_raw(skb: *mut bindings::sk_buff) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self {
+            skb,
+            _p: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn raw(&self) -> &bindings::sk_buff {
+        // SAFETY: By the type invariant.
+        unsafe { &*self.skb }
+    }
+
+    #[inline]
+    fn headers(&self) -> &Headers {
+        // SAFETY: By the type invariant.
+        unsafe { &*headers(self.skb) }
+    }
+
+    /// Its EtherType.
+    #[inline]
+    pub(crate) fn ethertype(&self) -> u16 {
+        u16::from_be(self.headers().protocol)
+    }
+
+    /// Whether it is for this station: its address, a group's, or everybody's, and on the
+    /// device itself, not on a VLAN above it.
+    #[inline]
+    pub(crate) fn is_for_us(&self) -> bool {
+        let headers = self.headers();
+        // SAFETY: Any bytes are a valid `vlan_all`.
+        let vlan_all = unsafe { headers.__bindgen_anon_2.vlan_all };
+        // CAST: A small constant.
+        headers.pkt_type() != bindings::PACKET_OTHERHOST as u8 && vlan_all == 0
+    }
+
+    /// Whether it was sent to everybody, or to a group.
+    #[inline]
+    pub(crate) fn is_broadcast(&self) -> bool {
+        // CAST: A small constant.
+        self.headers().pkt_type() != bindings::PACKET_HOST as u8
+    }
+
+    /// Who sent it.
+    #[inline]
+    pub(crate) fn source(&self) -> MacAddress {
+        let raw = self.raw();
+        // SAFETY: By the type invariant the Ethernet header was received and lies at
+        // `mac_header`: 6 bytes of destination, then the source.
+        unsafe {
+            let mac = raw.head.add(usize::from(self.headers().mac_header));
+            MacAddress(mac.add(6).cast::<[u8; 6]>().read())
+        }
+    }
+
+    /// Number of bytes behind the Ethernet header, padding included.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.raw().len as usize
+    }
+
+    /// The header: where it lies, if it lies in one piece, else copied to `buffer`. `None` if the
+    /// frame is shorter.
+    #[inline]
+    pub(crate) fn header<'b>(
+        &'b self,
+        buffer: &'b mut [u8; HEADER_LEN],
+    ) -> Option<&'b [u8; HEADER_LEN]> {
+        let raw = self.raw();
+        if raw.len.wrapping_sub(raw.data_len) >= HEADER_LEN as u32 {
+            // SAFETY: That many bytes lie at `data`, and nobody writes to them.
+            return Some(unsafe { &*raw.data.cast::<[u8; HEADER_LEN]>() });
+        }
+        self.copy_bytes(0, buffer)?;
+        Some(buffer)
+    }
+
+    /// Fills `bytes` from `offset` on; `None` if the frame ends before.
+    #[inline]
+    pub(crate) fn copy_bytes(&self, offset: usize, bytes: &mut [u8]) -> Option<()> {
+        // SAFETY: `bytes` is valid for writes of its length.
+        unsafe { self.copy_to_raw(offset, bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    /// Copies `len` bytes from `offset` on into `block` at `block_offset`. `None` if the frame
+    /// ends before, and then only some have been copied. What lies outside of the block is left
+    /// out.
+    #[inline]
+    pub(crate) fn copy_to_block(
+        &self,
+        offset: usize,
+        block: &Block,
+        block_offset: u16,
+        len: u16,
+    ) -> Option<()> {
+        let mut offset = offset;
+        let mut result = Some(());
+        block.for_each_run(block_offset, len, |data, len| {
+            // SAFETY: The run is memory of the block's request, which has not ended, by the
+            // invariant of `Block`.
+            result = unsafe { self.copy_to_raw(offset, data, len) };
+            offset = offset.wrapping_add(len);
+            result.is_some()
+        });
+        result
+    }
+
+    /// # Safety
+    ///
+    /// `to` must be valid for writes of `len` bytes.
+    #[inline]
+    unsafe fn copy_to_raw(&self, offset: usize, to: *mut u8, len: usize) -> Option<()> {
+        let offset = c_int::try_from(offset).ok()?;
+        let len = c_int::try_from(len).ok()?;
+        // SAFETY: By the type invariant the skb is live; the function checks the bounds.
+        let status = unsafe { bindings::skb_copy_bits(self.skb, offset, to.cast(), len) };
+        (status == 0).then_some(())
+    }
+}
