@@ -8,6 +8,7 @@ pub mod crc;
 #[expect(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "the driver, which uses these, comes next"
 )]
 mod linux;

@@ -6,13 +6,19 @@
 //! A wrapper knows nothing of Anemone: no protocol, no policy, no state beyond that of the kernel
 //! object that it wraps.
 
+pub(crate) mod alloc;
+pub(crate) mod block_device;
 mod crc32c;
 pub(crate) mod hrtimer;
 pub(crate) mod ingress;
 pub(crate) mod memalloc_socket;
 pub(crate) mod mq;
 pub(crate) mod net_device;
+pub(crate) mod param;
+pub(crate) mod random;
+pub(crate) mod rcu_cell;
 mod shim;
 pub(crate) mod skb;
+pub(crate) mod workqueue;
 
 pub(crate) use crc32c::crc32c;

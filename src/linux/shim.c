@@ -43,6 +43,18 @@ void anemone_put_page(struct page *page)
 	put_page(page);
 }
 
+/* Block devices */
+
+bool anemone_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+u64 anemone_bdev_nr_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
 /* Network devices */
 
 /* In the network namespace of the calling process: whoever loads the module. */

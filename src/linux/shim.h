@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 struct anemone_ingress;
+struct block_device;
 struct net_device;
 struct nf_hook_state;
 struct page;
@@ -21,6 +22,9 @@ typedef unsigned int anemone_receive_fn(void *priv, struct sk_buff *skb,
 void *anemone_page_address(const struct page *page);
 bool anemone_get_page_to_send(struct page *page);
 void anemone_put_page(struct page *page);
+
+bool anemone_bdev_read_only(struct block_device *bdev);
+u64 anemone_bdev_nr_bytes(struct block_device *bdev);
 
 struct net_device *anemone_dev_get_by_name(const char *name);
 void anemone_dev_hold(struct net_device *dev);

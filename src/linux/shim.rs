@@ -28,6 +28,9 @@ extern "C" {
     pub(super) fn anemone_get_page_to_send(page: *mut bindings::page) -> bool;
     pub(super) fn anemone_put_page(page: *mut bindings::page);
 
+    pub(super) fn anemone_bdev_read_only(bdev: *mut bindings::block_device) -> bool;
+    pub(super) fn anemone_bdev_nr_bytes(bdev: *mut bindings::block_device) -> u64;
+
     pub(super) fn anemone_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
     pub(super) fn anemone_dev_hold(dev: *mut bindings::net_device);
     pub(super) fn anemone_dev_put(dev: *mut bindings::net_device);
