@@ -85,7 +85,7 @@ segment_serve() {
     } 2>&1 | while IFS= read -r line; do
         case $line in
         'anemone-vm-exited '*) echo "exited $1 ${line#anemone-vm-exited }" >&3 ;;
-        *ready*) echo "server $1: $line" >/dev/console; echo "ready $1" >&3 ;;
+        ready* | *[!a-z]ready*) echo "server $1: $line" >/dev/console; echo "ready $1" >&3 ;;
         *) echo "server $1: $line" >/dev/console ;;
         esac
     done

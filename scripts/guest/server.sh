@@ -34,7 +34,7 @@ if [ -x /bin/anemone-server ]; then
     serve 2>&1 | while IFS= read -r line; do
         case $line in
         'anemone-vm-exited '*) echo "exited ${line#anemone-vm-exited }" >&3 ;;
-        *ready*) echo "$line"; echo ready >&3 ;;
+        ready* | *[!a-z]ready*) echo "$line"; echo ready >&3 ;;
         *) echo "$line" ;;
         esac
     done

@@ -1,9 +1,11 @@
 """One thread that waits for everything: sockets, ends of processes, and times."""
 
+import contextlib
 import heapq
 import itertools
 import os
 import selectors
+import socket
 import time
 
 
@@ -55,18 +57,25 @@ class Stream:
         loop.watch(connection.fileno(), self._readable)
 
     def _readable(self):
-        data = self._connection.recv(65536)
+        data = self._receive(0)
         if not data:
             self._loop.forget(self._connection.fileno())
             self._connection.close()
         else:
             self._on_data(data)
 
+    def _receive(self, flags):
+        try:
+            return self._connection.recv(65536, flags)
+        except ConnectionResetError:
+            # A killed VM had not read everything: its end all the same.
+            return b""
+
     def drain(self):
         """Hands on what has arrived already: after a VM's end nothing more will."""
         while self._connection.fileno() >= 0:
             try:
-                data = self._connection.recv(65536, 0x40)  # MSG_DONTWAIT
+                data = self._receive(socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             if not data:
@@ -74,8 +83,10 @@ class Stream:
             self._on_data(data)
 
     def send_line(self, line):
+        """Sends a line; a VM that has just ended is noticed by its end, not by this."""
         if self._connection.fileno() >= 0:
-            self._connection.sendall(line.encode() + b"\n")
+            with contextlib.suppress(ConnectionError):
+                self._connection.sendall(line.encode() + b"\n")
 
     def close(self):
         if self._connection.fileno() >= 0:

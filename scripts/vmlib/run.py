@@ -22,7 +22,8 @@ DEBUG_OVERHEAD_MIB = 320
 DEBUG_LEAST_MIB = 384
 # How long a dying kernel may go on with its last words.
 LAST_WORDS_S = 1
-APPEND = "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on rootfstype=ramfs dummy.numdummies=0 ifb.numifbs=0"
+APPEND = ("console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on "
+          "rootfstype=ramfs dummy.numdummies=0 ifb.numifbs=0")
 GUEST_PATH = "/root:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LIBRARY = "/etc/anemone/anemone.sh"
 
@@ -165,7 +166,7 @@ class Run:
         for name in ("client.sh", "segment.sh", "server-process.sh", "anemone.sh"):
             tree.file(f"etc/anemone/{name}", images.guest_script(name), 0o755)
         for value in options.file:
-            host_path, _, guest_path = value.partition(":")
+            host_path, _, guest_path = (value, "", "") if os.path.exists(value) else value.partition(":")
             name = os.path.basename(os.path.abspath(host_path))
             if not guest_path or guest_path.endswith("/"):
                 guest_path = os.path.join(guest_path or "/root", name)
