@@ -5,12 +5,8 @@
 //! The host root is `lib.rs`; both declare the same shared modules.
 
 pub mod crc;
-#[expect(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "the driver, which uses these, comes next"
-)]
+mod driver;
+pub mod engine;
 mod linux;
 pub mod sync;
 pub mod wire;
@@ -18,17 +14,21 @@ pub mod wire;
 use kernel::prelude::*;
 
 module! {
-    type: Anemone,
+    type: Module,
     name: "anemone",
     authors: ["The Anemone developers"],
     description: "Swap to the idle memory of neighbouring machines over raw Ethernet",
     license: "GPL v2",
 }
 
-struct Anemone;
+struct Module {
+    _anemone: driver::module::Anemone,
+}
 
-impl kernel::Module for Anemone {
+impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+        Ok(Self {
+            _anemone: driver::module::Anemone::new()?,
+        })
     }
 }

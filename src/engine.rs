@@ -16,8 +16,10 @@ pub mod ids;
 pub mod page_map;
 pub mod placement;
 pub mod rtt;
+#[cfg(not(MODULE))]
 pub mod server;
 pub mod server_table;
 pub mod shard;
+#[cfg(not(MODULE))]
 pub mod store;
 pub mod window;

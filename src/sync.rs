@@ -76,12 +76,6 @@ mod host {
 
     macro_rules! atomic {
         ($word:ty, $cell:ty) => {
-            impl Default for Atomic<$word> {
-                fn default() -> Self {
-                    Self::new(0)
-                }
-            }
-
             impl Atomic<$word> {
                 /// A cell that holds `value`.
                 pub const fn new(value: $word) -> Self {

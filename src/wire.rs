@@ -12,6 +12,8 @@ mod header;
 mod message;
 
 pub use fragment::{FragmentMask, Fragmentation};
+#[cfg(MODULE)]
+pub(crate) use frame::parse_header;
 pub use frame::{Frame, FrameError};
 pub use header::{Flags, Header, Opcode, Status, HEADER_LEN, PROTOCOL_VERSION};
 pub use message::{

@@ -214,6 +214,12 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
+    /// Has the server announce itself at the next [`Server::handle_timeout`]: to be called when
+    /// its interface is back.
+    pub fn announce_now(&mut self, now_ns: u64) {
+        self.announce_at_ns = now_ns;
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now_ns: u64, out: &mut impl Outbox) {
         if self.sweep_at_ns.is_some_and(|at_ns| at_ns <= now_ns) {

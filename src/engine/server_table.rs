@@ -12,7 +12,6 @@ use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::wire::{Fragmentation, MacAddress};
 
 /// One server, as the data path sees it.
-#[derive(Default)]
 struct View {
     mac: Atomic<u64>,
     session: Atomic<u64>,
@@ -22,6 +21,20 @@ struct View {
     /// Counts the server's announcements, so that shards notice a new one.
     announcements: Atomic<u32>,
     fragment_count: Atomic<u32>,
+}
+
+impl View {
+    const fn new() -> Self {
+        Self {
+            mac: Atomic::<u64>::new(0),
+            session: Atomic::<u64>::new(0),
+            incarnation: Atomic::<u64>::new(0),
+            capacity_pages: Atomic::<u32>::new(0),
+            used_pages: Atomic::<u32>::new(0),
+            announcements: Atomic::<u32>::new(0),
+            fragment_count: Atomic::<u32>::new(0),
+        }
+    }
 }
 
 /// Who a frame to a server is for.
@@ -47,7 +60,6 @@ pub struct Load {
 }
 
 /// All slots.
-#[derive(Default)]
 pub struct ServerTable {
     views: [View; SERVER_SLOTS],
     valid: Atomic<u32>,
@@ -85,7 +97,24 @@ fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) {
     }
 }
 
+impl Default for ServerTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ServerTable {
+    /// A table without servers.
+    pub const fn new() -> Self {
+        Self {
+            views: [const { View::new() }; SERVER_SLOTS],
+            valid: Atomic::<u32>::new(0),
+            usable: Atomic::<u32>::new(0),
+            full: Atomic::<u32>::new(0),
+            suspects: Atomic::<u32>::new(0),
+        }
+    }
+
     fn view(&self, slot: ServerSlot) -> Option<&View> {
         self.views.get(slot.index())
     }

@@ -102,6 +102,13 @@ impl<T: TimerCallback> Timer<T> {
         }
     }
 
+    /// Waits until the callback is not running, and unsets the timer. Sleeps.
+    pub(crate) fn cancel(&self) {
+        // SAFETY: By the type invariant the timer is set up.
+        unsafe { bindings::hrtimer_cancel(self.timer.get()) };
+        self.deadline_ns.store(Self::NEVER, Relaxed);
+    }
+
     #[cold]
     #[inline(never)]
     fn bring_forward(&self, deadline_ns: u64) {

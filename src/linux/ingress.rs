@@ -16,7 +16,8 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
 };
 
@@ -33,7 +34,7 @@ pub(crate) const RECEIVES_FROM_RESERVE: bool = cfg!(CONFIG_NETFILTER_INGRESS);
 pub(crate) trait Receiver: Send + Sync + 'static {
     /// Looks at a frame of the EtherType that is for this station. Called in softirq context,
     /// on any CPU, on several at once.
-    fn receive(&self, frame: RxFrame<'_>);
+    fn receive(this: ArcBorrow<'_, Self>, frame: RxFrame<'_>);
 }
 
 /// The hook's private data.
@@ -131,7 +132,7 @@ unsafe extern "C" fn receive_callback<R: Receiver>(
     if frame.ethertype() != private.ethertype || !frame.is_for_us() {
         return bindings::NF_ACCEPT;
     }
-    private.receiver.receive(frame);
+    R::receive(private.receiver.as_arc_borrow(), frame);
     // SAFETY: With this verdict our caller leaves its reference to us, and we end it.
     unsafe { bindings::consume_skb(skb) };
     bindings::NF_STOLEN

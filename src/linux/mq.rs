@@ -17,9 +17,7 @@ mod tag_set;
 
 pub(crate) use block::{
     Block,
-    Blocks,
     Span,
-    Spans,
     BLOCK_SIZE, //
 };
 pub(crate) use gen_disk::{

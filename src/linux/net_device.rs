@@ -106,10 +106,11 @@ impl NetDevice {
         unsafe { shim::anemone_dev_has_sg(self.as_ptr()) }
     }
 
-    /// Whether it is in the same network namespace as `other`, now.
-    pub(crate) fn is_in_namespace_of(&self, other: &Self) -> bool {
-        // SAFETY: Both devices are live.
-        unsafe { shim::anemone_dev_same_net(self.as_ptr(), other.as_ptr()) }
+    /// The number of the network namespace that it is in now; no other has or had it
+    /// (`SO_NETNS_COOKIE`).
+    pub(crate) fn namespace(&self) -> u64 {
+        // SAFETY: The device is live.
+        unsafe { shim::anemone_dev_net_cookie(self.as_ptr()) }
     }
 }
 

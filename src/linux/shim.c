@@ -104,9 +104,9 @@ bool anemone_dev_has_sg(const struct net_device *dev)
 	return dev->features & NETIF_F_SG;
 }
 
-bool anemone_dev_same_net(const struct net_device *dev, const struct net_device *other)
+u64 anemone_dev_net_cookie(const struct net_device *dev)
 {
-	return net_eq(dev_net(dev), dev_net(other));
+	return dev_net(dev)->net_cookie;
 }
 
 struct net_device *anemone_notifier_info_to_dev(void *info)

@@ -35,7 +35,7 @@ unsigned int anemone_dev_mtu(const struct net_device *dev);
 bool anemone_dev_is_ethernet(const struct net_device *dev);
 bool anemone_dev_is_up(const struct net_device *dev);
 bool anemone_dev_has_sg(const struct net_device *dev);
-bool anemone_dev_same_net(const struct net_device *dev, const struct net_device *other);
+u64 anemone_dev_net_cookie(const struct net_device *dev);
 struct net_device *anemone_notifier_info_to_dev(void *info);
 
 struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,

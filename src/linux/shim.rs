@@ -40,10 +40,7 @@ extern "C" {
     pub(super) fn anemone_dev_is_ethernet(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_is_up(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_has_sg(dev: *const bindings::net_device) -> bool;
-    pub(super) fn anemone_dev_same_net(
-        dev: *const bindings::net_device,
-        other: *const bindings::net_device,
-    ) -> bool;
+    pub(super) fn anemone_dev_net_cookie(dev: *const bindings::net_device) -> u64;
     pub(super) fn anemone_notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
 
     pub(super) fn anemone_ingress_register(

@@ -46,6 +46,14 @@ impl OwnedQueue {
     }
 }
 
+impl OwnedQueue {
+    /// Waits for all work, also such as work itself queues. Sleeps.
+    pub(crate) fn drain(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
+    }
+}
+
 impl Deref for OwnedQueue {
     type Target = Queue;
 

@@ -1,1 +1,136 @@
-fn main() {}
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory server: keeps pages for Anemone clients in this machine's memory.
+//!
+//! The protocol and the store are the library's; here are the socket, the memory, the clock and
+//! the command line.
+#![deny(unsafe_code)]
+
+mod arena;
+mod arguments;
+mod doorkeeper;
+mod failure;
+mod link;
+mod outbox;
+mod serve;
+mod sys;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anemone::engine::server::{Config, Server};
+use anemone::wire::PAGE_SIZE;
+use clap::Parser;
+use rustix::mm::{mlockall, MlockAllFlags};
+use rustix::rand::{getrandom, GetRandomFlags};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing::level_filters::LevelFilter;
+use tracing::{debug, error, info};
+
+use arena::{Arena, Forever};
+use arguments::Arguments;
+use doorkeeper::Doorkeeper;
+use failure::{Failure, Kind};
+use link::{Claim, LinkOptions};
+use serve::Serving;
+
+/// Part of the capacity that frames may wait in.
+const RING_SHARE: u64 = 128;
+/// Least and most bytes for that.
+const RING_BYTES: (u64, u64) = (256 << 10, 4 << 20);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(!is_plain && std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(LevelFilter::from(arguments.log_level))
+        .init();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(other)?;
+    }
+    let capacity = match arguments.capacity {
+        Some(bytes) => bytes,
+        None => arena::available() / 2,
+    };
+    let ring_bytes = (capacity / RING_SHARE).clamp(RING_BYTES.0, RING_BYTES.1);
+    let options = LinkOptions {
+        interface: arguments.interface,
+        ethertype: arguments.ethertype,
+        // CAST: at most 4 MiB.
+        ring_bytes: ring_bytes as usize,
+        qdisc_bypass: arguments.qdisc_bypass,
+    };
+    let claim = Claim::new(&options)?;
+    let Arena {
+        layout,
+        arrays,
+        backing,
+    } = Arena::new(capacity.saturating_sub(ring_bytes), arguments.max_clients)?;
+    let capacity_pages = u64::from(layout.capacity_pages);
+    let config = Config {
+        // 0 is nobody's incarnation.
+        incarnation: random::<u64>()?.max(1),
+        seed: random()?,
+        cluster: arguments.cluster,
+        lease_s: arguments.lease,
+        quota_pages: arguments
+            .quota
+            .map_or(u64::MAX, |bytes| bytes / PAGE_SIZE as u64),
+    };
+    let doorkeeper = Doorkeeper::new(random::<u128>()?.to_ne_bytes(), arguments.allow);
+    let now_ns = serve::now_ns();
+    let mut server = Server::<Forever, _>::new(config, &layout, arrays, doorkeeper, now_ns)
+        .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
+    let link = claim.listen(&options)?;
+    // The server must not be paged out itself; its memory is locked already, this is the rest.
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
+        debug!(%error, "the program itself is not locked");
+    }
+    info!(
+        interface = link.interface.name,
+        mac = %link.interface.mac,
+        mtu = link.interface.mtu,
+        pages = capacity_pages,
+        backing,
+        incarnation = format_args!("{:016x}", config.incarnation),
+        "ready"
+    );
+    let serving = Serving {
+        options,
+        spin: Duration::from_micros(arguments.spin_us.into()),
+        stop: &stop,
+    };
+    serve::serve(&serving, &mut server, link);
+    let held = capacity_pages - server.store().free_pages();
+    let sessions = server.open_sessions();
+    info!(pages_held = held, sessions, counters = ?server.counters(), "ended by a signal");
+    Ok(())
+}
+
+/// A random number.
+fn random<T: zerocopy::FromBytes + zerocopy::IntoBytes>() -> Result<T, Failure> {
+    let mut number = T::new_zeroed();
+    getrandom(number.as_mut_bytes(), GetRandomFlags::empty()).map_err(other)?;
+    Ok(number)
+}
+
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Kind::Other, error.to_string())
+}

@@ -35,6 +35,8 @@ const MAX_ASSEMBLIES: u64 = 64;
 const MIN_ASSEMBLIES: u64 = 4;
 /// Owners beyond the clients: ended sessions whose pages are being dropped.
 const LEAVING_OWNERS: u64 = 8;
+/// Bytes for each page of the arena: itself, its record, and its share of the hash table.
+const PER_PAGE: u64 = (size_of::<Page>() + size_of::<Record>() + size_of::<u32>()) as u64;
 /// More pages cannot be numbered.
 const MAX_PAGES: u64 = super::table::MAX_RECORDS as u64;
 
@@ -69,8 +71,7 @@ impl Layout {
             .checked_add(extra_per_owner as u64)?
             .checked_add(assemblies.checked_mul(size_of::<Assembly>() as u64)?)?;
         let fixed = owners.checked_mul(per_owner)?;
-        let per_page = (size_of::<Page>() + size_of::<Record>() + size_of::<u32>()) as u64;
-        let pages = (bytes.checked_sub(fixed)? / per_page).min(MAX_PAGES);
+        let pages = (bytes.checked_sub(fixed)? / PER_PAGE).min(MAX_PAGES);
         // Each half-received page needs a buffer though the arena be full, and one more takes a
         // page that comes in one piece: an overwrite never fails for space.
         let reserve = clients.checked_mul(assemblies)?.checked_add(1)?;
@@ -87,6 +88,20 @@ impl Layout {
         })
     }
 
+    /// Bytes of the arrays that have an element for each page of the arena.
+    pub fn arena_bytes(&self) -> u64 {
+        u64::from(self.pages).saturating_mul(PER_PAGE)
+    }
+
+    /// Bytes of all arrays, and `extra_per_owner` for each owner.
+    pub fn total_bytes(&self, extra_per_owner: usize) -> u64 {
+        let per_owner = size_of::<Owner>().saturating_add(extra_per_owner);
+        let owners = usize::from(self.owners).saturating_mul(per_owner);
+        let assemblies = self.assemblies().saturating_mul(size_of::<Assembly>());
+        self.arena_bytes()
+            .saturating_add(owners.saturating_add(assemblies) as u64)
+    }
+
     /// Length of [`Arrays::assemblies`].
     pub fn assemblies(&self) -> usize {
         usize::from(self.owners).saturating_mul(usize::from(self.assemblies_per_owner))
@@ -97,14 +112,6 @@ impl Layout {
 mod tests {
     use super::*;
 
-    /// Bytes that the arrays of `layout` take.
-    fn taken(layout: &Layout, extra: usize) -> u64 {
-        let per_page = size_of::<Page>() + size_of::<Record>() + size_of::<u32>();
-        (layout.pages as usize * per_page
-            + usize::from(layout.owners) * (size_of::<Owner>() + extra)
-            + layout.assemblies() * size_of::<Assembly>()) as u64
-    }
-
     #[test]
     fn never_more_than_given_and_little_wasted() {
         for clients in [1, 2, 32, 1000] {
@@ -114,7 +121,7 @@ mod tests {
                     assert!(clients == 1000 && mib < 64, "{clients} clients, {mib} MiB");
                     continue;
                 };
-                let taken = taken(&layout, 200);
+                let taken = layout.total_bytes(200);
                 assert!(taken <= bytes && bytes - taken < 4200);
                 assert!(layout.capacity_pages < layout.pages);
                 if clients <= 32 && mib >= 16 {

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory that the server was given: how much that may be, and taking and locking it.
+
+use std::time::{Duration, Instant};
+
+use anemone::engine::server::{ServerArrays, Session, BYTES_PER_OWNER};
+use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, Record};
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use tracing::{debug, info};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::failure::{Failure, Kind};
+use crate::sys::mapping::{self, Backing, HUGE_PAGE};
+
+const MIB: u64 = 1 << 20;
+/// Locked at a time, between two looks at the clock.
+const LOCK_STEP: usize = 64 << 20;
+/// Between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Arrays that live as long as the process.
+pub struct Forever;
+
+impl Memory for Forever {
+    type Array<T: 'static> = &'static mut [T];
+}
+
+/// A memory server's memory.
+pub struct Arena {
+    /// How it is divided.
+    pub layout: Layout,
+    /// All of it.
+    pub arrays: ServerArrays<Forever>,
+    /// What is to be said of its pages, for a log.
+    pub backing: String,
+}
+
+/// Bytes that can be had without paging others out, as the kernel estimates, and as the control
+/// groups above this process allow.
+pub fn available() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            kib.checked_mul(1024)
+        })
+        .unwrap_or_else(|| {
+            let info = rustix::system::sysinfo();
+            (info.freeram as u64).saturating_mul(info.mem_unit.into())
+        });
+    machine.min(available_in_groups().unwrap_or(u64::MAX))
+}
+
+/// The least that a control group has left, of that of this process and those above; `None` if
+/// none has a limit.
+fn available_in_groups() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let number = |dir: &std::path::Path, file: &str| -> Option<u64> {
+        std::fs::read_to_string(dir.join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    root.join(path)
+        .ancestors()
+        .take_while(|dir| *dir != root && dir.starts_with(root))
+        .filter_map(|dir| {
+            let limit = number(dir, "memory.max")?;
+            Some(limit.saturating_sub(number(dir, "memory.current").unwrap_or(0)))
+        })
+        .min()
+}
+
+impl Arena {
+    /// Takes and locks `bytes` of memory for this many clients.
+    pub fn new(bytes: u64, max_clients: u16) -> Result<Self, Failure> {
+        let layout = layout(bytes, max_clients).ok_or_else(|| {
+            let text = format!(
+                "too little memory: {} KiB leave no room for pages beside what {max_clients} clients \
+                 need; give more with --capacity, or fewer --max-clients",
+                bytes / 1024
+            );
+            Failure::new(Kind::Memory, text)
+        })?;
+        let too_large = || {
+            let text = format!("too little memory: {} MiB cannot be had", bytes / MIB);
+            Failure::new(Kind::Memory, text)
+        };
+        let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large())?;
+        let (memory, backing) = mapping::map_forever(len).map_err(|_| too_large())?;
+        let available = available();
+        if backing == Backing::Ordinary && len as u64 > available {
+            let text = format!(
+                "too little memory: {} MiB wanted, {} MiB available",
+                bytes / MIB,
+                available / MIB
+            );
+            return Err(Failure::new(Kind::Memory, text));
+        }
+        lock(memory)?;
+        let backing = describe(backing);
+        let arrays = divide(memory, &layout).ok_or_else(too_large)?;
+        Ok(Self {
+            layout,
+            arrays,
+            backing,
+        })
+    }
+}
+
+/// Bytes of a page of the machine.
+const SMALL_PAGE: u64 = 4096;
+
+/// The layout that fits into `bytes`, whose mapping fills whole huge pages if it is large.
+fn layout(bytes: u64, max_clients: u16) -> Option<Layout> {
+    let tight = Layout::fit(bytes, max_clients, BYTES_PER_OWNER)?;
+    let arena = tight.arena_bytes();
+    // Huge pages are worth their rounding where they are many.
+    let huge = HUGE_PAGE as u64;
+    let beyond = if arena < 16 * huge { 0 } else { arena % huge };
+    let bytes = bytes.checked_sub(beyond.max(SMALL_PAGE))?;
+    Layout::fit(bytes, max_clients, BYTES_PER_OWNER)
+}
+
+/// Bytes to be mapped for `layout`: whole huge pages if `bytes` allow it, else whole pages.
+fn mapping_len(bytes: u64, layout: &Layout) -> u64 {
+    let arena = layout.arena_bytes();
+    let beside = layout.total_bytes(BYTES_PER_OWNER) - arena;
+    let huge = arena.next_multiple_of(HUGE_PAGE as u64);
+    if huge + beside <= bytes {
+        huge
+    } else {
+        arena.next_multiple_of(SMALL_PAGE)
+    }
+}
+
+/// Locks memory, with a line now and then if it takes long.
+fn lock(memory: &mut [u8]) -> Result<(), Failure> {
+    // A process without CAP_IPC_LOCK may lock up to the soft limit, which it may raise.
+    let limit = getrlimit(Resource::Memlock);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, raised) {
+        debug!(%error, "the limit of locked memory cannot be raised");
+    }
+    let total = memory.len();
+    let mut told = Instant::now();
+    let mut done = 0;
+    for part in memory.chunks_mut(LOCK_STEP) {
+        if let Err(error) = mapping::lock(part) {
+            let limit = match limit.maximum {
+                Some(bytes) => format!("{} KiB", bytes / 1024),
+                None => "unlimited".to_owned(),
+            };
+            let text = format!(
+                "cannot lock {} MiB of memory ({error}): raise the limit of locked memory (ulimit -l, \
+                 LimitMEMLOCK=; it is {limit}), grant CAP_IPC_LOCK, or give less with --capacity",
+                total as u64 / MIB
+            );
+            return Err(Failure::new(Kind::Memory, text));
+        }
+        done += part.len();
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            info!(
+                "locked {} of {} MiB of memory",
+                done as u64 / MIB,
+                total as u64 / MIB
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Says what pages the kernel gave.
+fn describe(backing: Backing) -> String {
+    if backing == Backing::HugePages {
+        return "huge pages set aside".to_owned();
+    }
+    // The arena is nearly all of this process.
+    let huge_kib = std::fs::read_to_string("/proc/self/smaps_rollup")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("AnonHugePages:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        });
+    match huge_kib {
+        Some(kib) if kib > 0 => format!("{} MiB of transparent huge pages", kib / 1024),
+        _ => "ordinary pages".to_owned(),
+    }
+}
+
+fn divide(memory: &'static mut [u8], layout: &Layout) -> Option<ServerArrays<Forever>> {
+    let count = usize::try_from(layout.pages).ok()?;
+    let (pages, rest) = take::<Page>(memory, count)?;
+    let (records, rest) = take::<Record>(rest, count)?;
+    let (heads, _) = take::<u32>(rest, count)?;
+    let owners = usize::from(layout.owners);
+    Some(ServerArrays {
+        store: Arrays {
+            pages,
+            records,
+            heads,
+            owners: defaults::<Owner>(owners),
+            assemblies: defaults::<Assembly>(layout.assemblies()),
+        },
+        sessions: defaults::<Session>(owners),
+        session_heads: defaults(owners),
+    })
+}
+
+/// The first `count` elements that `memory` is long enough for, and what is behind them.
+fn take<T>(memory: &'static mut [u8], count: usize) -> Option<(&'static mut [T], &'static mut [u8])>
+where
+    T: FromBytes + IntoBytes + Immutable + KnownLayout,
+{
+    <[T]>::mut_from_prefix_with_elems(memory, count).ok()
+}
+
+fn defaults<T: Clone + Default>(count: usize) -> &'static mut [T] {
+    Vec::leak(vec![T::default(); count])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mapped_is_never_more_than_was_given() {
+        for mib in [1, 2, 8, 31, 33, 64, 100, 512, 4096] {
+            for odd in [0, 1, 4095, 123_456] {
+                let bytes = mib * MIB + odd;
+                let layout = layout(bytes, 4).unwrap();
+                let mapped = mapping_len(bytes, &layout);
+                let beside = layout.total_bytes(BYTES_PER_OWNER) - layout.arena_bytes();
+                assert!(mapped + beside <= bytes, "{bytes}");
+                assert!(
+                    mib < 64 || mapped.is_multiple_of(HUGE_PAGE as u64),
+                    "{bytes}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_divided_as_the_layout_says() {
+        let layout = layout(2 * MIB, 2).unwrap();
+        let arena = Arena::new(2 * MIB, 2).unwrap();
+        assert_eq!(arena.layout, layout);
+        assert_eq!(
+            arena.arrays.store.pages.len(),
+            arena.arrays.store.records.len()
+        );
+        assert_eq!(arena.arrays.store.pages.len(), layout.pages as usize);
+        assert_eq!(arena.arrays.sessions.len(), usize::from(layout.owners));
+    }
+
+    #[test]
+    fn too_little_is_said() {
+        let failure = Arena::new(10_000, 2).err().unwrap();
+        assert_eq!(failure.kind, Kind::Memory);
+        let failure = Arena::new(1 << 50, 2).err().unwrap();
+        assert_eq!(failure.kind, Kind::Memory);
+    }
+}

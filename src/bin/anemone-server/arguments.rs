@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use anemone::wire::{ClientId, ClusterName, MacAddress, ETHERTYPE};
+use clap::{Parser, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::failure::EXIT_STATUS;
+
+/// Serves this machine's idle memory to Anemone clients on the same Ethernet segment.
+///
+/// Clients are Linux machines with the anemone module, which swap to it. All memory is taken and
+/// locked at the start, and never more than --capacity. Needs CAP_NET_RAW, and CAP_IPC_LOCK or a
+/// large enough limit of locked memory.
+#[derive(Debug, Parser)]
+#[command(name = "anemone-server", version, after_help = EXIT_STATUS)]
+pub struct Arguments {
+    /// Network interface to serve on
+    #[arg(long, value_name = "NAME")]
+    pub interface: String,
+
+    /// Memory to take, all included: bytes, or with K, M, G or T behind [default: half of what is
+    /// available]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub capacity: Option<u64>,
+
+    /// What is logged to stderr
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// Cluster whose clients are served, up to 32 bytes
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_cluster)]
+    pub cluster: ClusterName,
+
+    /// Client to admit: its identity (32 hexadecimal digits) or its hardware address; may be
+    /// repeated [default: any]
+    #[arg(long, value_name = "CLIENT", value_parser = parse_allowed)]
+    pub allow: Vec<Allowed>,
+
+    /// Memory that one client may fill [default: all]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub quota: Option<u64>,
+
+    /// Seconds of silence after which a client's pages may be dropped, if others need the room
+    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub lease: u32,
+
+    /// EtherType of the frames
+    #[arg(long, value_name = "NUMBER", default_value = "0x88b5", value_parser = parse_ethertype)]
+    pub ethertype: u16,
+
+    /// Clients at a time; each keeps some memory in reserve
+    #[arg(long, value_name = "COUNT", default_value_t = 32,
+          value_parser = clap::value_parser!(u16).range(1..=60_000))]
+    pub max_clients: u16,
+
+    /// Microseconds to look for the next frame before sleeping: a page-in waits less, a processor
+    /// is kept busy
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub spin_us: u32,
+
+    /// Send past the interface's queueing discipline
+    #[arg(long)]
+    pub qdisc_bypass: bool,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::OFF,
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Who is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// This client, from anywhere.
+    Client(ClientId),
+    /// Any client from there.
+    Mac(MacAddress),
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let shift = match unit
+        .to_ascii_uppercase()
+        .trim_end_matches('B')
+        .trim_end_matches('I')
+    {
+        "" if !unit.to_ascii_uppercase().starts_with('I') => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(format!("unknown unit '{unit}': one of K, M, G, T")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "not a number with a unit behind".to_owned())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("must be more than nothing".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err("too large".to_owned()),
+    }
+}
+
+fn parse_cluster(text: &str) -> Result<ClusterName, String> {
+    let mut name = ClusterName::default();
+    let room = name.0.get_mut(..text.len()).ok_or("longer than 32 bytes")?;
+    room.copy_from_slice(text.as_bytes());
+    Ok(name)
+}
+
+fn parse_ethertype(text: &str) -> Result<u16, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u16::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    match number {
+        Ok(number) if number >= 0x600 => Ok(number),
+        Ok(_) => Err("below 0x600 it is a length, not an EtherType".to_owned()),
+        Err(_) => Err("not a number of 16 bits".to_owned()),
+    }
+}
+
+fn parse_allowed(text: &str) -> Result<Allowed, String> {
+    if let Ok(mac) = text.parse() {
+        return Ok(Allowed::Mac(mac));
+    }
+    let digits: String = text.chars().filter(|&c| c != '-').collect();
+    if digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if let Ok(number) = u128::from_str_radix(&digits, 16) {
+            return Ok(Allowed::Client(ClientId(number.to_be_bytes())));
+        }
+    }
+    Err("neither 32 hexadecimal digits nor a hardware address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4096", 4096),
+            ("2K", 2048),
+            ("512M", 512 << 20),
+            ("512MiB", 512 << 20),
+            ("512mb", 512 << 20),
+            ("4G", 4 << 30),
+            ("1T", 1 << 40),
+            ("7B", 7),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "M",
+            "0",
+            "0G",
+            "-1",
+            "1.5G",
+            "12X",
+            "12iB",
+            "99999999999T",
+            "1 G",
+        ] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ethertypes() {
+        assert_eq!(parse_ethertype("0x88b5"), Ok(0x88b5));
+        assert_eq!(parse_ethertype("34997"), Ok(0x88b5));
+        for text in ["", "0x5ff", "46", "0x10000", "x"] {
+            assert!(parse_ethertype(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_is_allowed() {
+        let id = "00112233445566778899aabbccddeeff";
+        let bytes = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
+        assert_eq!(parse_allowed(id), Ok(Allowed::Client(ClientId(bytes))));
+        let uuid = "00112233-4455-6677-8899-aabbccddeeff";
+        assert_eq!(parse_allowed(uuid), Ok(Allowed::Client(ClientId(bytes))));
+        let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+        assert_eq!(parse_allowed("02:00:00:00:00:01"), Ok(Allowed::Mac(mac)));
+        for text in [
+            "",
+            "02:00:00:00:00",
+            "0011",
+            "+0112233445566778899aabbccddeeff",
+        ] {
+            assert!(parse_allowed(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cluster_names() {
+        assert_eq!(parse_cluster(""), Ok(ClusterName::default()));
+        assert!(parse_cluster(&"x".repeat(32)).is_ok());
+        assert!(parse_cluster(&"x".repeat(33)).is_err());
+    }
+}

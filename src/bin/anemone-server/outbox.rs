@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Answers on their way out: collected while frames are handled, sent in one system call.
+//!
+//! A page's bytes go from the arena straight into the kernel's packet; here only their place is
+//! kept.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use anemone::engine::server::{Outbox, Payload};
+use anemone::engine::store::{Page, PageSlice};
+use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+
+use crate::sys::socket::PacketSocket;
+
+/// Frames collected at the most.
+const BATCH: usize = 64;
+
+/// How long a full socket may keep everything waiting. Then frames are lost, as on any network.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
+
+/// A frame to be sent.
+struct Outgoing {
+    header: [u8; ETHERNET_LEN + HEADER_LEN],
+    payload: Kept,
+}
+
+/// Where a frame's payload is.
+enum Kept {
+    /// In the batch's own bytes; perhaps none.
+    Here(Range<usize>),
+    /// In the arena.
+    Arena(PageSlice),
+}
+
+/// The frames collected.
+pub struct Batch {
+    frames: Vec<Outgoing>,
+    bytes: Vec<u8>,
+    /// Frames that could not be sent.
+    pub lost: u64,
+}
+
+impl Batch {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            frames: Vec::with_capacity(BATCH),
+            bytes: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// Whether it must be sent before another frame is handled.
+    pub fn is_full(&self) -> bool {
+        self.frames.len() + Sender::MOST > BATCH
+    }
+
+    /// Whether there is nothing to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+/// A batch with the socket that it is sent through.
+pub struct Sender<'a> {
+    /// The frames.
+    pub batch: &'a mut Batch,
+    /// Where they go.
+    pub socket: &'a mut PacketSocket,
+    /// What they come from.
+    pub source: MacAddress,
+    /// What they are.
+    pub ethertype: u16,
+}
+
+impl Outbox for Sender<'_> {
+    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+        let payload = match payload {
+            Payload::Page(slice, _) => Kept::Arena(slice),
+            Payload::Bytes(bytes) => {
+                let start = self.batch.bytes.len();
+                self.batch.bytes.extend_from_slice(bytes);
+                Kept::Here(start..self.batch.bytes.len())
+            }
+        };
+        let mut frame = [0; ETHERNET_LEN + HEADER_LEN];
+        frame[..6].copy_from_slice(&destination.0);
+        frame[6..12].copy_from_slice(&self.source.0);
+        frame[12..ETHERNET_LEN].copy_from_slice(&self.ethertype.to_be_bytes());
+        frame[ETHERNET_LEN..].copy_from_slice(header);
+        self.batch.frames.push(Outgoing {
+            header: frame,
+            payload,
+        });
+    }
+
+    fn flush(&mut self, arena: &[Page]) {
+        let Batch {
+            frames,
+            bytes,
+            lost,
+        } = &mut *self.batch;
+        let mut rest = &frames[..];
+        let mut waited = false;
+        while !rest.is_empty() {
+            let parts = rest.iter().map(|frame| {
+                let payload = match &frame.payload {
+                    Kept::Here(range) => bytes.get(range.clone()).unwrap_or_default(),
+                    Kept::Arena(slice) => slice.bytes(arena),
+                };
+                (&frame.header[..], payload)
+            });
+            let error = match self.socket.send(parts) {
+                Ok(sent) => {
+                    rest = rest.get(sent.max(1)..).unwrap_or_default();
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let skip = match error.kind() {
+                io::ErrorKind::Interrupted => 0,
+                io::ErrorKind::WouldBlock if !waited => {
+                    waited = true;
+                    wait_for_room(self.socket);
+                    0
+                }
+                // The interface is down or gone, which the link's own check finds out; or its
+                // queue is full; or its MTU was made smaller.
+                io::ErrorKind::WouldBlock | io::ErrorKind::NetworkDown => rest.len(),
+                _ => 1,
+            };
+            *lost += skip as u64;
+            rest = rest.get(skip..).unwrap_or_default();
+        }
+        frames.clear();
+        bytes.clear();
+    }
+}
+
+fn wait_for_room(socket: &PacketSocket) {
+    let socket = socket.as_fd();
+    // Whatever it returns, the next attempt to send shows whether there is room.
+    let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&PATIENCE));
+}

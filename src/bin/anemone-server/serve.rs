@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The loop: frames from the ring to the protocol, answers out, sleep; timers; an interface that
+//! comes and goes.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anemone::engine::server::{Admission, Outbox, Server};
+use anemone::engine::store::Memory;
+use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::time::{clock_gettime, ClockId};
+use tracing::{debug, info};
+
+use crate::link::{Claim, Health, Link, LinkOptions};
+use crate::outbox::{Batch, Sender};
+
+/// Between two looks at the interface.
+const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
+/// Between two attempts to open an interface that is not there.
+const RETRY_INTERVAL_NS: u64 = 250_000_000;
+/// Frames handled between two looks at the clock.
+const ROUND: usize = 256;
+/// `PACKET_HOST` of packet(7): the frame was for us.
+const FOR_US: u8 = 0;
+
+/// What the loop needs beside the server.
+pub struct Serving<'a> {
+    /// What link to open again.
+    pub options: LinkOptions,
+    /// How long to look for the next frame before sleeping.
+    pub spin: Duration,
+    /// Becomes true when it is to end.
+    pub stop: &'a AtomicBool,
+}
+
+/// Nanoseconds of a clock that never goes back, to a few milliseconds: it is read without a system
+/// call, before every frame that comes alone.
+pub fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    // CAST: neither is negative on this clock.
+    (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Serves until it is told to stop.
+pub fn serve<M: Memory, A: Admission>(
+    serving: &Serving<'_>,
+    server: &mut Server<M, A>,
+    first: Link,
+) {
+    let mut batch = Batch::new();
+    let mut link = Some(first);
+    let mut dropped = 0;
+    let mut check_at_ns = now_ns() + CHECK_INTERVAL_NS;
+    while !serving.stop.load(Ordering::Relaxed) {
+        let now_ns = now_ns();
+        let Some(open) = &mut link else {
+            link = reopen(serving, server, now_ns);
+            check_at_ns = now_ns + CHECK_INTERVAL_NS;
+            continue;
+        };
+        let mut look = now_ns >= check_at_ns;
+        let mut sender = Sender {
+            batch: &mut batch,
+            socket: &mut open.socket,
+            source: open.interface.mac,
+            ethertype: serving.options.ethertype,
+        };
+        if server.next_timeout_ns() <= now_ns {
+            server.handle_timeout(now_ns, &mut sender);
+            server.flush(&mut sender);
+        }
+        let handled = receive(server, &mut open.ring, &mut sender, now_ns);
+        if !handled.more && !spin(serving, open) {
+            let until_ns = server.next_timeout_ns().min(check_at_ns);
+            look |= sleep(open, until_ns.saturating_sub(now_ns));
+        }
+        if look || handled.truncated {
+            check_at_ns = now_ns + CHECK_INTERVAL_NS;
+            dropped += u64::from(open.socket.take_drops().unwrap_or(0));
+            server.set_frames_dropped(dropped);
+            if open.check() == Health::Lost {
+                link = None;
+            }
+        }
+    }
+    let lost = batch.lost;
+    debug!(dropped, lost, "frames that were lost in this host");
+}
+
+/// What a round of receiving found.
+struct Round {
+    /// There may be more.
+    more: bool,
+    /// A frame was longer than the ring's slots.
+    truncated: bool,
+}
+
+/// Hands frames to the server until there are none, or it is time to look at the clock.
+fn receive<M: Memory, A: Admission>(
+    server: &mut Server<M, A>,
+    ring: &mut crate::sys::ring::Ring,
+    sender: &mut Sender<'_>,
+    now_ns: u64,
+) -> Round {
+    let mut truncated = false;
+    for _ in 0..ROUND {
+        let Some(slot) = ring.next() else {
+            if sender.batch.is_empty() {
+                return Round {
+                    more: false,
+                    truncated,
+                };
+            }
+            // While this is being sent, the next may come.
+            server.flush(sender);
+            continue;
+        };
+        truncated |= slot.len > slot.bytes.len();
+        if slot.kind != FOR_US {
+            continue;
+        }
+        let Some((ethernet, frame)) = slot.bytes.split_first_chunk::<ETHERNET_LEN>() else {
+            continue;
+        };
+        let [_, _, _, _, _, _, source @ .., _, _] = *ethernet;
+        server.handle_frame(now_ns, MacAddress(source), frame, sender);
+        drop(slot);
+        if sender.batch.is_full() {
+            server.flush(sender);
+        }
+    }
+    server.flush(sender);
+    Round {
+        more: true,
+        truncated,
+    }
+}
+
+/// Looks for a frame for a while. Returns whether there is one.
+fn spin(serving: &Serving<'_>, link: &Link) -> bool {
+    if serving.spin.is_zero() {
+        return false;
+    }
+    let begin = Instant::now();
+    while begin.elapsed() < serving.spin {
+        if link.ring.is_ready() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    false
+}
+
+/// Sleeps until a frame or a signal comes, or so much time has passed. Returns whether the
+/// interface should be looked at.
+fn sleep(link: &Link, for_ns: u64) -> bool {
+    let timeout = timespec(for_ns);
+    let socket = link.socket.as_fd();
+    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    // A signal's handler has set `stop`; the loop sees it.
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
+        Err(_) => false,
+    }
+}
+
+fn timespec(ns: u64) -> Timespec {
+    // CAST: both are below the type's bounds.
+    Timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as _,
+    }
+}
+
+/// Tries once to open the link again, else waits a little. The server's own timers go on.
+fn reopen<M: Memory, A: Admission>(
+    serving: &Serving<'_>,
+    server: &mut Server<M, A>,
+    now_ns: u64,
+) -> Option<Link> {
+    let opened = Claim::new(&serving.options).and_then(|claim| claim.listen(&serving.options));
+    match opened {
+        Ok(link) => {
+            let interface = &link.interface;
+            info!(interface = interface.name, mac = %interface.mac, "serving on the interface again");
+            server.announce_now(now_ns);
+            Some(link)
+        }
+        Err(failure) => {
+            debug!("{failure}");
+            if server.next_timeout_ns() <= now_ns {
+                server.handle_timeout(now_ns, &mut Nowhere);
+            }
+            // Signals interrupt it.
+            let _ = poll(&mut [], Some(&timespec(RETRY_INTERVAL_NS)));
+            None
+        }
+    }
+}
+
+/// The outbox of a server without an interface.
+struct Nowhere;
+
+impl Outbox for Nowhere {
+    fn send(
+        &mut self,
+        _: MacAddress,
+        _: &[u8; HEADER_LEN],
+        _: anemone::engine::server::Payload<'_>,
+    ) {
+    }
+}

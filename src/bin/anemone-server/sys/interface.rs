@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel says of a network interface.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anemone::wire::MacAddress;
+use rustix::net::netdevice;
+
+/// A network interface as it was when it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Lasts as long as the interface; a new one of the same name has another.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: MacAddress,
+    /// Bytes that a frame may carry behind its Ethernet header.
+    pub mtu: usize,
+    /// Whether it is administratively up.
+    pub is_up: bool,
+    /// Whether its frames are Ethernet's.
+    pub is_ethernet: bool,
+}
+
+impl Interface {
+    /// The interface of this name. `ENODEV` if there is none. `socket` is any socket.
+    pub fn by_name(socket: impl AsFd, name: &str) -> io::Result<Self> {
+        let index = netdevice::name_to_index(&socket, name)?;
+        let mut request = Request::new(&socket, name)?;
+        let hardware = request.ask(libc::SIOCGIFHWADDR)?;
+        // SAFETY: SIOCGIFHWADDR has filled in this member of the union, which is plain integers.
+        let address = unsafe { hardware.ifr_ifru.ifru_hwaddr };
+        let mut mac = [0; 6];
+        for (to, from) in mac.iter_mut().zip(address.sa_data) {
+            *to = from.to_ne_bytes()[0];
+        }
+        let mtu = request.ask(libc::SIOCGIFMTU)?;
+        // SAFETY: SIOCGIFMTU has filled in this member of the union, an integer.
+        let mtu = unsafe { mtu.ifr_ifru.ifru_mtu };
+        let flags = request.ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS has filled in this member of the union, an integer.
+        let flags = unsafe { flags.ifr_ifru.ifru_flags };
+        Ok(Self {
+            index,
+            name: name.to_owned(),
+            mac: MacAddress(mac),
+            mtu: usize::try_from(mtu).unwrap_or(0),
+            is_up: i32::from(flags) & libc::IFF_UP != 0,
+            is_ethernet: address.sa_family == libc::ARPHRD_ETHER,
+        })
+    }
+
+    /// The interface of this index, whatever it is called now. `ENODEV` if it is gone.
+    pub fn by_index(socket: impl AsFd, index: u32) -> io::Result<Self> {
+        let name = netdevice::index_to_name(&socket, index)?;
+        Self::by_name(socket, &name)
+    }
+}
+
+/// A question about one interface.
+struct Request<F> {
+    socket: F,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl<F: AsFd> Request<F> {
+    fn new(socket: F, name: &str) -> io::Result<Self> {
+        let mut bytes = [0; libc::IFNAMSIZ];
+        // The last one stays zero.
+        if name.len() >= bytes.len() {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        for (to, &from) in bytes.iter_mut().zip(name.as_bytes()) {
+            *to = libc::c_char::from_ne_bytes([from]);
+        }
+        Ok(Self {
+            socket,
+            name: bytes,
+        })
+    }
+
+    fn ask(&mut self, question: libc::c_ulong) -> io::Result<libc::ifreq> {
+        // SAFETY: an ifreq is integers and a union of integers: all zeros is one.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_name = self.name;
+        let fd = self.socket.as_fd().as_raw_fd();
+        // CAST: these numbers are small; the C libraries differ in their type.
+        // SAFETY: the descriptor is open for as long as `socket` is borrowed; these questions
+        // read and write one ifreq, which lives through the call.
+        let result = unsafe { libc::ioctl(fd, question as libc::Ioctl, &mut request) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(request)
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Glue between the engine, which knows no kernel, and the kernel, which knows no pages.
+//!
+//! No policy is here: what to send, when, to whom, is the engine's to say. What is here is who
+//! holds which lock (`docs/locking.md`), in which context, and in which order things go.
+
+pub(crate) mod control;
+pub(crate) mod core;
+pub(crate) mod debugfs;
+pub(crate) mod disk;
+pub(crate) mod frames;
+pub(crate) mod link;
+pub(crate) mod module;
+pub(crate) mod params;
+pub(crate) mod queue;
+pub(crate) mod receive;
+pub(crate) mod worker;
+
+impl kernel::fmt::Display for crate::wire::MacAddress {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        ::core::fmt::Display::fmt(self, f)
+    }
+}

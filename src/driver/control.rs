@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The cluster under its lock, and the control frames it wants sent.
+//!
+//! Context: process only. Frames are gathered under the lock and sent without it.
+
+use kernel::{
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        CondVar,
+        CondVarTimeoutResult,
+        Mutex, //
+    },
+    time::msecs_to_jiffies, //
+};
+
+use super::core::Core;
+use crate::{
+    engine::{
+        cluster::{
+            AddError,
+            Cluster,
+            Health,
+            Outbox,
+            Peer,
+            Report, //
+        },
+        ids::{
+            SlotSet,
+            SERVER_SLOTS, //
+        }, //
+    },
+    linux::{
+        hrtimer::now_ns,
+        random,
+        skb::TxFrame, //
+    },
+    wire::{
+        ClientId,
+        ClusterName,
+        Header,
+        MacAddress,
+        PAGE_SIZE, //
+    },
+};
+
+/// Bytes that a control frame may carry, but for a probe: a full FREE.
+const PAYLOAD: usize = 1280;
+
+/// Control frames that may be sent at a time: what is more is lost, and sent again later.
+const STAGED_FRAMES: usize = 48;
+
+/// A frame to be sent.
+struct Staged {
+    destination: MacAddress,
+    header: Header,
+    payload: [u8; PAYLOAD],
+    /// More than there is room for stands for zeros: a probe.
+    len: usize,
+}
+
+/// Frames that the cluster wants sent.
+struct StagedFrames(KVec<Staged>);
+
+impl Outbox for StagedFrames {
+    fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
+        let mut staged = Staged {
+            destination,
+            header: *header,
+            payload: [0; PAYLOAD],
+            len: payload.len(),
+        };
+        if let Some(bytes) = staged.payload.get_mut(..payload.len()) {
+            bytes.copy_from_slice(payload);
+        }
+        // Full is lost.
+        let _ = self.0.push_within_capacity(staged);
+    }
+}
+
+/// The cluster and what it wants sent.
+pub(crate) struct ControlState {
+    pub(crate) cluster: Cluster<KVec<Peer>>,
+    outbox: StagedFrames,
+    /// A copy that a server has no room to be told of yet.
+    pub(crate) waiting_free: Option<crate::engine::free::StaleCopy>,
+    /// Where the scan for freed pages stands: next page, one past the last.
+    pub(crate) scan: Option<(crate::engine::ids::PageIndex, crate::engine::ids::PageIndex)>,
+}
+
+impl ControlState {
+    /// The cluster and its outbox, apart.
+    pub(crate) fn parts(&mut self) -> (&mut Cluster<KVec<Peer>>, &mut impl Outbox) {
+        (&mut self.cluster, &mut self.outbox)
+    }
+}
+
+/// Frames that are kept for sending.
+struct Sender {
+    short: KVec<TxFrame>,
+    long: KVec<TxFrame>,
+}
+
+/// The cluster.
+#[pin_data]
+pub(crate) struct Control {
+    #[pin]
+    state: Mutex<ControlState>,
+    /// Notified whenever the worker has run.
+    #[pin]
+    changed: CondVar,
+    #[pin]
+    sender: Mutex<Sender>,
+}
+
+impl Control {
+    /// A cluster without servers.
+    pub(crate) fn new(cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
+        let client = ClientId(random::random_bytes());
+        let seed = random::random_u64();
+        let peers = KVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?;
+        let state = ControlState {
+            cluster: Cluster::new(client, cluster, seed, 1500, peers),
+            outbox: StagedFrames(KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
+            waiting_free: None,
+            scan: None,
+        };
+        let mut sender = Sender {
+            short: KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?,
+            long: KVec::with_capacity(SERVER_SLOTS, GFP_KERNEL)?,
+        };
+        for _ in 0..STAGED_FRAMES {
+            // CAST: both fit 16 bits.
+            sender.short.push(TxFrame::new(PAYLOAD as u16)?, GFP_KERNEL)?;
+        }
+        for _ in 0..2 {
+            sender.long.push(TxFrame::new(PAGE_SIZE as u16)?, GFP_KERNEL)?;
+        }
+        Ok(try_pin_init!(Self {
+            state <- new_mutex!(state, "anemone_cluster"),
+            changed <- new_condvar!("anemone_changed"),
+            sender <- new_mutex!(sender, "anemone_sender"),
+        }))
+    }
+
+    /// Does something with the cluster, then sends what it wants sent.
+    pub(crate) fn with<R>(&self, core: &Core, work: impl FnOnce(&mut ControlState) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = work(&mut state);
+        let frames = core::mem::replace(&mut state.outbox.0, KVec::new());
+        drop(state);
+
+        let mut frames = self.send(core, frames);
+
+        frames.clear();
+        let mut state = self.state.lock();
+        if state.outbox.0.capacity() < frames.capacity() {
+            for staged in state.outbox.0.drain_all() {
+                let _ = frames.push_within_capacity(staged);
+            }
+            state.outbox.0 = frames;
+        }
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    fn send(&self, core: &Core, frames: KVec<Staged>) -> KVec<Staged> {
+        let mut sender = self.sender.lock();
+        for staged in &frames {
+            let (pool, payload) = match staged.payload.get(..staged.len) {
+                Some(payload) => (&mut sender.short, payload),
+                None => (
+                    &mut sender.long,
+                    PADDING.get(..staged.len).unwrap_or(&PADDING),
+                ),
+            };
+            // None is free only if the interface holds very many back: lost, as by the wire.
+            if let Some(frame) = pool.iter_mut().find(|frame| !frame.is_busy()) {
+                core.link
+                    .send_control(frame, staged.destination, &staged.header, payload);
+            }
+        }
+        drop(sender);
+        frames
+    }
+
+    /// Adds servers.
+    pub(crate) fn add(&self, core: &Core, servers: &[MacAddress]) -> Result<(), AddError> {
+        self.with(core, |state| {
+            servers
+                .iter()
+                .try_for_each(|&mac| state.cluster.add(now_ns(), mac).map(|_| ()))
+        })
+    }
+
+    /// The interface has another MTU, or is another.
+    pub(crate) fn mtu_changed(&self, core: &Core) {
+        if let Some(mtu) = core.link.mtu() {
+            self.with(core, |state| {
+                state
+                    .cluster
+                    .set_mtu(now_ns(), mtu, &core.device.servers)
+            });
+        }
+    }
+
+    /// Every server, for people.
+    pub(crate) fn reports(&self, mut each: impl FnMut(usize, &Report)) {
+        let state = self.state.lock();
+        for slot in SlotSet::ALL.iter() {
+            if let Some(report) = state.cluster.report(slot) {
+                each(slot.index(), &report);
+            }
+        }
+    }
+
+    /// Waits until all of `wanted` servers are up, or the time is over, or a signal comes.
+    /// Returns how many are up.
+    pub(crate) fn wait_for_servers(&self, wanted: usize, timeout_ms: u32) -> Result<usize> {
+        let mut left = msecs_to_jiffies(timeout_ms);
+        let mut state = self.state.lock();
+        loop {
+            let up = SlotSet::ALL
+                .iter()
+                .filter_map(|slot| state.cluster.report(slot))
+                .filter(|report| report.health == Health::Up)
+                .count();
+            if up >= wanted {
+                return Ok(up);
+            }
+            match self.changed.wait_interruptible_timeout(&mut state, left) {
+                CondVarTimeoutResult::Timeout => return Ok(up),
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+            }
+        }
+    }
+}
+
+static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+/// Has the servers of `core` drop our pages.
+pub(crate) fn say_bye(core: &Arc<Core>) {
+    core.control.with(core, |state| {
+        let (cluster, outbox) = state.parts();
+        cluster.say_bye(outbox);
+    });
+}

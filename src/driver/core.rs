@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Everything that the contexts of the driver share: one value, reference-counted.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work, //
+    }, //
+};
+
+use super::{
+    control::Control,
+    link::Link,
+    queue::Queue,
+    receive::Inbox, //
+};
+use crate::{
+    engine::{
+        counters::Counters,
+        device::Device,
+        free::DirtyChunks,
+        histogram::{
+            Histogram,
+            BUCKETS, //
+        },
+        ids::PageIndex, //
+    },
+    linux::{
+        hrtimer::{
+            now_ns,
+            Timer,
+            TimerCallback, //
+        },
+        workqueue::OwnedQueue, //
+    },
+};
+
+/// Words of the page map, or of the map of dirty chunks.
+pub(crate) type Words = VVec<crate::sync::Atomic<u32>>;
+
+/// The driver's state.
+#[pin_data]
+pub(crate) struct Core {
+    /// The engine's shared state.
+    pub(crate) device: Device<Words>,
+    /// Which parts of the map have pages to be freed.
+    pub(crate) chunks: DirtyChunks<Words>,
+    /// The data path: one for each hardware queue.
+    pub(crate) queues: KVec<Arc<Queue>>,
+    /// The network interface, if it is there.
+    #[pin]
+    pub(crate) link: Link,
+    /// The cluster.
+    #[pin]
+    pub(crate) control: Control,
+    /// Control frames that have come in.
+    #[pin]
+    pub(crate) inbox: SpinLockIrq<Inbox>,
+    /// Frames that were short, damaged, malformed, or no server's.
+    pub(crate) frames_bad: Atomic<u64>,
+    /// Control frames dropped because the inbox was full.
+    pub(crate) frames_dropped: Atomic<u64>,
+    /// Fires when the cluster has something to do.
+    pub(crate) timer: Arc<Timer<Kicker>>,
+    /// What the worker runs on.
+    pub(crate) work_queue: Arc<OwnedQueue>,
+    #[pin]
+    work: Work<Core>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Core { self.work }
+}
+
+/// What [`Core::new`] is made from.
+pub(crate) struct Parts {
+    pub(crate) device: Device<Words>,
+    pub(crate) chunks: DirtyChunks<Words>,
+    pub(crate) queues: KVec<Arc<Queue>>,
+    pub(crate) timer: Arc<Timer<Kicker>>,
+    pub(crate) work_queue: Arc<OwnedQueue>,
+    pub(crate) inbox: Inbox,
+}
+
+impl Core {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        parts: Parts,
+        link: impl PinInit<Link, Error>,
+        control: impl PinInit<Control, Error>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            device: parts.device,
+            chunks: parts.chunks,
+            queues: parts.queues,
+            link <- link,
+            control <- control,
+            inbox <- kernel::new_spinlock_irq!(parts.inbox, "anemone_inbox"),
+            frames_bad: Atomic::new(0),
+            frames_dropped: Atomic::new(0),
+            timer: parts.timer,
+            work_queue: parts.work_queue,
+            work <- new_work!("anemone_work"),
+        })
+    }
+
+    /// Has the worker run soon. Any context.
+    pub(crate) fn kick(self: ArcBorrow<'_, Self>) {
+        // An error is only that it is queued already.
+        let _ = self.work_queue.enqueue(Arc::from(self));
+    }
+
+    /// The page is needed no longer. Any context, also under a spinlock.
+    pub(crate) fn note_free(&self, page: PageIndex) -> bool {
+        if !self.device.map.set_free_pending(page) {
+            return false;
+        }
+        if self.chunks.mark(page) {
+            self.timer.arm(now_ns().saturating_add(FREE_DELAY_NS));
+        }
+        true
+    }
+
+    /// The counts of all queues.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for queue in &self.queues {
+            queue.with_shard(|shard| sum.merge(shard.counters()));
+        }
+        sum
+    }
+
+    /// The latencies of all queues: of page-ins and of page-outs.
+    pub(crate) fn latencies(&self) -> Result<[Histogram<KVec<u32>>; 2]> {
+        let empty = || -> Result<_> {
+            Ok(Histogram::new(KVec::from_elem(0, BUCKETS, GFP_KERNEL)?))
+        };
+        let mut sums = [empty()?, empty()?];
+        for queue in &self.queues {
+            queue.with_shard(|shard| {
+                let [page_in, page_out] = &mut sums;
+                page_in.merge(shard.page_in_latency());
+                page_out.merge(shard.page_out_latency());
+            });
+        }
+        Ok(sums)
+    }
+
+    /// Counts a frame that is nobody's.
+    pub(crate) fn count_bad_frame(&self) {
+        self.frames_bad.fetch_add(1, Relaxed);
+    }
+}
+
+/// How long freed pages are gathered before the servers are told.
+const FREE_DELAY_NS: u64 = 2_000_000;
+
+/// Wakes the worker when its time has come.
+///
+/// It holds the core only while the module runs: [`Kicker::disconnect`] ends the cycle.
+#[pin_data]
+pub(crate) struct Kicker {
+    #[pin]
+    core: SpinLockIrq<Option<Arc<Core>>>,
+}
+
+impl Kicker {
+    /// One that wakes nobody yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            core <- kernel::new_spinlock_irq!(None, "anemone_kicker"),
+        })
+    }
+
+    /// From now on it wakes `core`'s worker.
+    pub(crate) fn connect(&self, core: Arc<Core>) {
+        *self.core.lock() = Some(core);
+    }
+
+    /// It wakes nobody any more.
+    pub(crate) fn disconnect(&self) {
+        let core = self.core.lock().take();
+        drop(core);
+    }
+}
+
+impl TimerCallback for Kicker {
+    fn expired(this: &Timer<Self>) {
+        if let Some(core) = &*this.core.lock() {
+            core.as_arc_borrow().kick();
+        }
+    }
+}

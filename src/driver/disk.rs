@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The block device: requests taken apart into pages.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+use super::{
+    core::Core,
+    queue::{
+        PageOut,
+        MAX_REQUEST_PAGES, //
+    },
+};
+use crate::{
+    engine::ids::PageIndex,
+    linux::mq::{
+        BlkStatus,
+        Block,
+        Busy,
+        Op,
+        Operations,
+        Request, //
+    },
+    wire::PAGE_SIZE,
+};
+
+/// Sectors of 512 bytes in a page.
+pub(crate) const PAGE_SECTORS: u64 = 8;
+
+/// Bytes that a request may have.
+pub(crate) const MAX_REQUEST_BYTES: u32 = (MAX_REQUEST_PAGES * PAGE_SIZE) as u32;
+
+/// The disk's operations.
+pub(crate) struct Disk;
+
+#[vtable]
+impl Operations for Disk {
+    type QueueData = Arc<Core>;
+    type HwData = KBox<u32>;
+    type RequestData = ();
+
+    fn new_request_data() -> impl Init<()> {
+        pin_init::init_zeroed()
+    }
+
+    fn init_hctx(_core: ArcBorrow<'_, Core>, hw_queue: u32) -> Result<KBox<u32>> {
+        Ok(KBox::new(hw_queue, GFP_KERNEL)?)
+    }
+
+    #[inline]
+    fn queue_rq(
+        hw_queue: &u32,
+        core: ArcBorrow<'_, Core>,
+        request: Request<Self>,
+        _is_last: bool,
+    ) -> Result<(), Busy<Self>> {
+        let first = request.sector() / PAGE_SECTORS;
+        let count = request.bytes() as usize / PAGE_SIZE;
+        let Ok(first) = u32::try_from(first).map(PageIndex) else {
+            request.end(BlkStatus::IoErr);
+            return Ok(());
+        };
+        match request.op() {
+            op @ (Op::Read | Op::Write) => {
+                let Some(queue) = core.queues.get(*hw_queue as usize) else {
+                    request.end(BlkStatus::IoErr);
+                    return Ok(());
+                };
+                if count == 0 || count > MAX_REQUEST_PAGES {
+                    request.end(BlkStatus::Inval);
+                    return Ok(());
+                }
+                let blocks = request.blocks();
+                if op == Op::Read {
+                    queue.page_in(core, request, first, blocks);
+                } else {
+                    queue.page_out(core, request, first, blocks.map(page_out));
+                }
+            }
+            Op::Discard => {
+                for index in 0..count {
+                    // CAST: a request has fewer than 2^32 pages.
+                    let page = PageIndex(first.0.saturating_add(index as u32));
+                    core.note_free(page);
+                }
+                request.end(BlkStatus::Ok);
+            }
+            Op::Flush => request.end(BlkStatus::Ok),
+            Op::WriteZeroes | Op::Other(_) => request.end(BlkStatus::NotSupp),
+        }
+        Ok(())
+    }
+
+    fn commit_rqs(_hw_queue: &u32, _core: ArcBorrow<'_, Core>) {}
+
+    fn swap_slot_free_notify(core: ArcBorrow<'_, Core>, slot: u64) {
+        if let Ok(slot) = u32::try_from(slot) {
+            core.note_free(PageIndex(slot));
+        }
+    }
+}
+
+/// Looks at a page that is to be written.
+#[inline]
+fn page_out(block: Block) -> PageOut {
+    let fill = block.same_fill();
+    let crc = match fill {
+        Some(value) => crate::crc::crc32c(&value.to_be_bytes()),
+        None => block.crc32c(),
+    };
+    PageOut { block, fill, crc }
+}

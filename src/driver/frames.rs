@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The frames that an op sends with: made at load, so that sending allocates nothing.
+
+use kernel::prelude::*;
+
+use crate::{
+    engine::{
+        ids::MAX_REPLICAS,
+        shard::{
+            Send,
+            SendPayload, //
+        },
+    },
+    linux::{
+        mq::Block,
+        net_device::NetDevice,
+        skb::{
+            Payload,
+            TxFrame, //
+        },
+        try_cell::TryCell, //
+    },
+};
+
+/// Room for what a SAME_FILLED frame carries.
+const FILL_LEN: u16 = 8;
+
+/// The frames of one transfer.
+struct TransferFrames {
+    frames: KVec<TxFrame>,
+    /// Whether they may refer to pages of a request.
+    has_pages: bool,
+}
+
+/// The frames of one op: those of each of its transfers may be used at once, by different CPUs.
+pub(crate) struct OpFrames {
+    transfers: KVec<TryCell<TransferFrames>>,
+}
+
+/// What came of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Handed over, or lost on the way: the engine sends again.
+    Done,
+    /// Not sent: the page is not what its checksum was computed from. Its checksum now.
+    Changed(u32),
+}
+
+impl OpFrames {
+    /// Frames for `replicas` transfers of pages cut into `fragments`, and for one page-in more
+    /// at a time.
+    pub(crate) fn new(replicas: usize, fragments: u8) -> Result<Self> {
+        let mut transfers = KVec::with_capacity(MAX_REPLICAS, GFP_KERNEL)?;
+        for transfer in 0..MAX_REPLICAS {
+            // Transfers past the replicas only ever ask for pages.
+            let count = if transfer < replicas { fragments } else { 1 };
+            let mut frames = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
+            for _ in 0..count {
+                frames.push(TxFrame::new(FILL_LEN)?, GFP_KERNEL)?;
+            }
+            let frames = TransferFrames {
+                frames,
+                has_pages: false,
+            };
+            transfers.push(TryCell::new(frames), GFP_KERNEL)?;
+        }
+        Ok(Self { transfers })
+    }
+
+    /// Sends what the engine wants sent. `block` is the op's page.
+    pub(crate) fn send(
+        &self,
+        device: &NetDevice,
+        ethertype: u16,
+        send: &Send,
+        block: &Block,
+    ) -> Sent {
+        let Some(mut frames) = self
+            .transfers
+            .get(send.transfer)
+            .and_then(|transfer| transfer.try_lock())
+        else {
+            return Sent::Done;
+        };
+        frames.send(device, ethertype, send, block)
+    }
+
+    /// The op has ended: lets go of its request's pages. Returns false if some frame is still on
+    /// its way out of this host and has to keep them.
+    pub(crate) fn release(&self) -> bool {
+        self.transfers.iter().all(|transfer| {
+            transfer
+                .try_lock()
+                .is_some_and(|mut frames| frames.release())
+        })
+    }
+}
+
+impl TransferFrames {
+    fn send(&mut self, device: &NetDevice, ethertype: u16, send: &Send, block: &Block) -> Sent {
+        let destination = send.destination;
+        match send.payload {
+            SendPayload::Nothing => {
+                if let Some(frame) = self.frames.first_mut() {
+                    let header = send.header.emit(0);
+                    // Lost if it cannot be sent, as on the wire: it is sent again.
+                    let _ = frame.send(device, destination, ethertype, &header, Payload::None);
+                }
+            }
+            SendPayload::Fill(value) => {
+                if let Some(frame) = self.frames.first_mut() {
+                    let header = send.header.emit(FILL_LEN);
+                    let bytes = value.to_be_bytes();
+                    let payload = Payload::Bytes(&bytes);
+                    let _ = frame.send(device, destination, ethertype, &header, payload);
+                }
+            }
+            SendPayload::Page {
+                fragments,
+                cut,
+                verify,
+            } => {
+                if verify {
+                    let crc = block.crc32c();
+                    if crc != send.header.payload_crc {
+                        return Sent::Changed(crc);
+                    }
+                }
+                self.has_pages = true;
+                for index in fragments.iter() {
+                    let Some((offset, len)) = cut.span(index) else {
+                        continue;
+                    };
+                    // After the MTU has shrunk there are fewer frames than fragments: one that is
+                    // still in use is left to the retransmission.
+                    let place = usize::from(index).checked_rem(self.frames.len()).unwrap_or(0);
+                    let Some(frame) = self.frames.get_mut(place) else {
+                        continue;
+                    };
+                    let mut header = send.header;
+                    header.fragment_index = index;
+                    let header = header.emit(len);
+                    let payload = Payload::Block {
+                        block: *block,
+                        offset,
+                        len,
+                    };
+                    let _ = frame.send(device, destination, ethertype, &header, payload);
+                }
+            }
+        }
+        Sent::Done
+    }
+
+    fn release(&mut self) -> bool {
+        if self.has_pages {
+            let mut released = true;
+            for frame in &mut self.frames {
+                released &= frame.release();
+            }
+            self.has_pages = !released;
+        }
+        !self.has_pages
+    }
+}

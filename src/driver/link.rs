@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The network interface: bound when there is one of that name, unbound when it goes away.
+//!
+//! While it is unbound nothing is sent, which to the engine is loss like any other.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        rcu,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    }, //
+};
+
+use super::{
+    core::Core,
+    frames::{
+        OpFrames,
+        Sent, //
+    },
+};
+use crate::{
+    engine::shard::Send,
+    linux::{
+        ingress::Ingress,
+        mq::Block,
+        net_device::{
+            Event,
+            NetDevice,
+            NotifierCallback, //
+        },
+        rcu_cell::RcuCell,
+        skb::{
+            Payload,
+            TxFrame, //
+        }, //
+    },
+    wire::{
+        Header,
+        MacAddress, //
+    },
+};
+
+/// What is bound.
+struct Binding {
+    device: ARef<NetDevice>,
+}
+
+/// The network interface.
+#[pin_data]
+pub(crate) struct Link {
+    name: CString,
+    ethertype: u16,
+    /// For sending: read without a lock.
+    binding: RcuCell<Binding>,
+    /// For receiving; also serialises binding and unbinding. Taken inside the RTNL lock.
+    #[pin]
+    ingress: Mutex<Option<Ingress<Core>>>,
+}
+
+impl Link {
+    /// An interface that is not bound yet.
+    pub(crate) fn new(name: CString, ethertype: u16) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            name,
+            ethertype,
+            binding: RcuCell::new(None),
+            ingress <- new_mutex!(None, "anemone_ingress"),
+        })
+    }
+
+    #[inline]
+    fn with<R>(&self, work: impl FnOnce(&Binding) -> R) -> Option<R> {
+        let guard = rcu::read_lock();
+        self.binding.read(&guard).map(work)
+    }
+
+    /// Sends an op's frames.
+    #[inline]
+    pub(crate) fn send(&self, frames: &OpFrames, send: &Send, block: &Block) -> Sent {
+        self.with(|binding| frames.send(&binding.device, self.ethertype, send, block))
+            .unwrap_or(Sent::Done)
+    }
+
+    /// Sends a control frame; `payload` is at most the room that `frame` was made with.
+    pub(crate) fn send_control(
+        &self,
+        frame: &mut TxFrame,
+        destination: MacAddress,
+        header: &Header,
+        payload: &[u8],
+    ) {
+        let Ok(len) = u16::try_from(payload.len()) else {
+            return;
+        };
+        self.with(|binding| {
+            // Lost if it cannot be sent, as on the wire: it is sent again.
+            let _ = frame.send(
+                &binding.device,
+                destination,
+                self.ethertype,
+                &header.emit(len),
+                Payload::Bytes(payload),
+            );
+        });
+    }
+
+    /// The MTU of the interface; `None` if there is none.
+    pub(crate) fn mtu(&self) -> Option<usize> {
+        // CAST: 32 bits.
+        self.with(|binding| binding.device.mtu() as usize)
+    }
+
+    /// Its name, as it was given.
+    pub(crate) fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// Whether `device` is called as the interface is.
+    fn is_called(&self, device: &NetDevice) -> bool {
+        device.name().to_bytes() == self.name.to_bytes()
+    }
+
+    /// Binds `device`: from now on frames come and go through it.
+    pub(crate) fn bind(&self, core: ArcBorrow<'_, Core>, device: ARef<NetDevice>) -> Result {
+        let mut ingress = self.ingress.lock();
+        if ingress.is_some() {
+            return Ok(());
+        }
+        *ingress = Some(Ingress::new(device.clone(), self.ethertype, core.into())?);
+        let binding = KBox::new(Binding { device }, GFP_KERNEL)?;
+        drop(self.binding.replace(Some(binding)));
+        Ok(())
+    }
+
+    /// Lets go of whatever is bound. When this returns nothing is sent or received any more, and
+    /// the device is not referred to. Returns whether something was bound.
+    pub(crate) fn unbind(&self) -> bool {
+        let mut ingress = self.ingress.lock();
+        // Sending first: what has been sent may still be answered.
+        drop(self.binding.replace(None));
+        ingress.take().is_some()
+    }
+
+    fn is_bound_to(&self, device: &NetDevice) -> bool {
+        self.ingress
+            .lock()
+            .as_ref()
+            .is_some_and(|ingress| ingress.device() == device)
+    }
+}
+
+/// Follows the interface through its life.
+pub(crate) struct LinkWatch {
+    core: Arc<Core>,
+    /// The network namespace of who loaded the module: there names are looked up.
+    namespace: u64,
+}
+
+impl LinkWatch {
+    /// Watches for `core`'s interface in a network namespace, named by its cookie.
+    pub(crate) fn new(core: Arc<Core>, namespace: u64) -> Self {
+        Self { core, namespace }
+    }
+}
+
+impl NotifierCallback for LinkWatch {
+    fn event(&self, event: Event, device: &NetDevice) {
+        let core = self.core.as_arc_borrow();
+        let link = &core.link;
+        match event {
+            Event::Unregister => {
+                if link.is_bound_to(device) && link.unbind() {
+                    pr_warn!(
+                        "interface {} has gone away: pages wait for it to come back\n",
+                        link.name()
+                    );
+                    core.kick();
+                }
+            }
+            Event::Register | Event::Up | Event::ChangeName => {
+                if link.is_bound_to(device) {
+                    core.kick();
+                } else if link.is_called(device)
+                    && device.namespace() == self.namespace
+                    && device.is_ethernet()
+                {
+                    match link.bind(core, device.into()) {
+                        Ok(()) => pr_info!("interface {} is bound\n", link.name()),
+                        Err(error) => pr_err!(
+                            "interface {} cannot be used: {:?}; bring it down and up to try again\n",
+                            link.name(),
+                            error
+                        ),
+                    }
+                    core.control.mtu_changed(&core);
+                    core.kick();
+                }
+            }
+            Event::ChangeMtu if link.is_bound_to(device) => {
+                core.control.mtu_changed(&core);
+                core.kick();
+            }
+            Event::Change | Event::ChangeAddress if link.is_bound_to(device) => core.kick(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loading and unloading: what is made in which order, and goes in which.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    control::{
+        self,
+        Control, //
+    },
+    core::{
+        Core,
+        Kicker,
+        Parts, //
+    },
+    debugfs,
+    disk::{
+        Disk,
+        MAX_REQUEST_BYTES,
+        PAGE_SECTORS, //
+    },
+    link::{
+        Link,
+        LinkWatch, //
+    },
+    params::Params,
+    queue::{
+        Expiry,
+        Queue, //
+    },
+    receive::Inbox,
+};
+use crate::{
+    engine::{
+        device::Device,
+        free::DirtyChunks, //
+    },
+    linux::{
+        alloc::zeroed_table,
+        block_device::{
+            BlockDevice,
+            OpenError, //
+        },
+        hrtimer::Timer,
+        memalloc_socket::MemallocSocket,
+        mq::{
+            GenDisk,
+            GenDiskBuilder,
+            TagSet, //
+        },
+        net_device::{
+            NetDevice,
+            Notifier, //
+        },
+        workqueue::OwnedQueue, //
+    },
+    wire::{
+        Fragmentation,
+        PAGE_SIZE, //
+    },
+};
+
+/// Everything that is there while the module is loaded. It goes in the order of the fields.
+pub(crate) struct Anemone {
+    /// First: no more requests, and none under way.
+    _disk: GenDisk<Disk>,
+    _files: debugfs::Files,
+    _watch: Pin<KBox<Notifier<LinkWatch>>>,
+    _connection: Connection,
+    _socket: MemallocSocket,
+    _local: Option<BlockDevice>,
+}
+
+/// The core at work: frames come in, timers fire, the worker runs. Dropping it ends all that.
+struct Connection {
+    core: Arc<Core>,
+}
+
+impl Connection {
+    fn new(core: Arc<Core>) -> Self {
+        core.timer.connect(core.clone());
+        for queue in &core.queues {
+            queue.timer.connect(core.clone());
+        }
+        Self { core }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let core = &self.core;
+        control::say_bye(core);
+        core.link.unbind();
+        // Nothing comes in any more. What the timers and the worker still do finds nothing to do;
+        // each of them must be over before the core goes, for they hold it.
+        core.timer.disconnect();
+        for queue in &core.queues {
+            queue.timer.disconnect();
+        }
+        core.timer.cancel();
+        for queue in &core.queues {
+            queue.timer.cancel();
+        }
+        core.work_queue.drain();
+    }
+}
+
+impl Anemone {
+    /// Loads the module by its parameters.
+    pub(crate) fn new() -> Result<Self> {
+        let params = Params::read()?;
+        let device = NetDevice::by_name(&params.interface).ok_or_else(|| {
+            pr_err!("interface={}: there is no such network device\n", &*params.interface);
+            ENODEV
+        })?;
+        if !device.is_ethernet() {
+            pr_err!("interface={} does not speak Ethernet\n", &*params.interface);
+            return Err(EINVAL);
+        }
+        let Some(cut) = Fragmentation::for_mtu((device.mtu() as usize).min(1500)) else {
+            pr_err!(
+                "interface={}: an MTU of {} bytes is too small, {} is the least\n",
+                &*params.interface,
+                device.mtu(),
+                Fragmentation::MIN_MTU
+            );
+            return Err(EINVAL);
+        };
+        let local = Self::open_local(&params)?;
+        if params.servers.is_empty() && local.is_none() {
+            pr_err!("servers= and local_device= are both missing: there is nowhere to keep pages\n");
+            return Err(EHOSTUNREACH);
+        }
+
+        let core = Self::make_core(&params, cut.count())?;
+        let socket = MemallocSocket::new()?;
+        let connection = Connection::new(core.clone());
+        let namespace = device.namespace();
+        core.link.bind(core.as_arc_borrow(), device)?;
+        let watch = KBox::pin_init(
+            Notifier::new(LinkWatch::new(core.clone(), namespace)),
+            GFP_KERNEL,
+        )?;
+        Self::connect(&params, &core, local.is_some())?;
+
+        let tag_set = Arc::pin_init(
+            TagSet::new(u32::from(params.hw_queues), params.queue_depth as u32),
+            GFP_KERNEL,
+        )?;
+        let files = debugfs::Files::new(&core)?;
+        let disk = GenDiskBuilder::new((params.pages as u64).wrapping_mul(PAGE_SECTORS))
+            .max_request_bytes(MAX_REQUEST_BYTES)
+            .max_discard_bytes(MAX_DISCARD_BYTES)
+            .build(fmt!("anemone"), tag_set, core)?;
+        pr_info!(
+            "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
+            params.pages / ((1 << 20) / PAGE_SIZE),
+            params.config.replicas,
+            params.hw_queues,
+            params.queue_depth
+        );
+        Ok(Self {
+            _disk: disk,
+            _files: files,
+            _watch: watch,
+            _connection: connection,
+            _socket: socket,
+            _local: local,
+        })
+    }
+
+    fn make_core(params: &Params, fragments: u8) -> Result<Arc<Core>> {
+        let map = zeroed_table(params.pages).inspect_err(|_| {
+            pr_err!(
+                "no memory for the page map: {} MiB for a device of {} MiB\n",
+                (params.pages >> 18).max(1),
+                params.pages / ((1 << 20) / PAGE_SIZE)
+            );
+        })?;
+        let chunks = zeroed_table(DirtyChunks::<super::core::Words>::words_for(params.pages))?;
+        let mut queues = KVec::with_capacity(usize::from(params.hw_queues), GFP_KERNEL)?;
+        for number in 0..params.hw_queues {
+            let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
+            let queue = Queue::new(
+                number,
+                params.queue_depth,
+                params.config.replicas,
+                fragments,
+                timer,
+            )?;
+            queues.push(queue, GFP_KERNEL)?;
+        }
+        let parts = Parts {
+            device: Device::new(map, params.config, u32::from(params.hw_queues)),
+            chunks: DirtyChunks::new(chunks),
+            queues,
+            timer: Arc::pin_init(Timer::new(Kicker::new()), GFP_KERNEL)?,
+            work_queue: Arc::new(OwnedQueue::new(c"anemone", 1)?, GFP_KERNEL)?,
+            inbox: Inbox::new()?,
+        };
+        Arc::pin_init(
+            Core::new(
+                parts,
+                Link::new((*params.interface).try_into()?, params.ethertype),
+                Control::new(params.cluster)?,
+            ),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Opens the local device, if one is given.
+    fn open_local(params: &Params) -> Result<Option<BlockDevice>> {
+        let Some(path) = &params.local_device else {
+            return Ok(None);
+        };
+        let bytes = (params.pages as u64).wrapping_mul(PAGE_SIZE as u64);
+        let path: &CStr = path;
+        BlockDevice::open::<Disk>(path, bytes, None)
+            .map(Some)
+            .map_err(|error| {
+                match error {
+                    OpenError::NotFound => pr_err!("local_device={}: there is no such file\n", path),
+                    OpenError::NotABlockDevice => {
+                        pr_err!("local_device={} is not a block device\n", path)
+                    }
+                    OpenError::Busy => pr_err!(
+                        "local_device={} is in use: mounted, swapped on, or another's\n",
+                        path
+                    ),
+                    OpenError::ReadOnly => pr_err!("local_device={} is read-only\n", path),
+                    OpenError::Itself => pr_err!("local_device={} is this device itself\n", path),
+                    OpenError::TooSmall { have, want } => pr_err!(
+                        "local_device={} is too small: {} bytes, {} are needed\n",
+                        path,
+                        have,
+                        want
+                    ),
+                    OpenError::Other(error) => {
+                        pr_err!("local_device={} cannot be opened: {:?}\n", path, error)
+                    }
+                }
+                error.to_error()
+            })
+    }
+
+    /// Opens the sessions, waiting for a bounded time.
+    fn connect(params: &Params, core: &Arc<Core>, has_local: bool) -> Result {
+        core.control.mtu_changed(core);
+        core.control
+            .add(core, &params.servers)
+            .map_err(|_| EINVAL)?;
+        core.as_arc_borrow().kick();
+        let wanted = params.servers.len();
+        let up = core.control.wait_for_servers(wanted, params.connect_ms)?;
+        if up == 0 && !has_local {
+            pr_err!(
+                "none of {} servers answered on {} within {} ms: are they running, and is the interface up?\n",
+                wanted,
+                &*params.interface,
+                params.connect_ms
+            );
+            return Err(EHOSTUNREACH);
+        }
+        if up < wanted || up < params.config.replicas {
+            pr_warn!(
+                "degraded: {} of {} servers answered, {} replicas are wanted of each page\n",
+                up,
+                wanted,
+                params.config.replicas
+            );
+        }
+        let mut offered = 0_u64;
+        core.control.reports(|_, report| {
+            offered = offered.saturating_add(report.capacity_pages);
+        });
+        let needed = (params.pages as u64).saturating_mul(params.config.replicas as u64);
+        if up > 0 && needed > offered {
+            pr_warn!(
+                "the device may need {} MiB on the servers, which offer {} MiB\n",
+                needed >> 8,
+                offered >> 8
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that one discard may name: 64 MiB, a bounded time without sleep.
+const MAX_DISCARD_BYTES: u32 = 64 << 20;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's parameters: one table, and one place where they are checked.
+
+use kernel::{
+    bindings,
+    prelude::*,
+    str::CString, //
+};
+
+use crate::{
+    engine::config::Config,
+    linux::param::{
+        module_params,
+        READ,
+        READ_WRITE, //
+    },
+    wire::{
+        ClusterName,
+        MacAddress,
+        PAGE_SIZE, //
+    },
+};
+
+module_params! {
+    text interface, "Network device of the segment with the memory servers; required";
+    text servers, "Hardware addresses of the memory servers, with commas between them";
+    text local_device, "Path of a block device to mirror pages on; opened and checked";
+    text cluster, "Name of the cluster, at most 32 bytes; empty is the cluster without a name";
+    number size_mib = 1024 in 1..=16777216, READ, "Size of the device in MiB";
+    number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
+    number min_copies = 1 in 1..=3, READ, "Copies without which a page-out does not complete; at most replicas";
+    number patience_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";
+    number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for servers to answer";
+    number hw_queues = 0 in 0..=64, READ, "Hardware queues; 0 is one for each CPU, at most 8";
+    number queue_depth = 32 in 1..=256, READ, "Requests under way in each hardware queue";
+    number ethertype = 34997 in 1536..=65535, READ, "EtherType of the frames; 34997 is 0x88b5";
+}
+
+/// Servers that may be given at load.
+pub(crate) const MAX_SERVERS: usize = crate::engine::ids::SERVER_SLOTS;
+
+/// What the parameters say, checked.
+pub(crate) struct Params {
+    pub(crate) interface: CString,
+    pub(crate) servers: KVec<MacAddress>,
+    pub(crate) local_device: Option<CString>,
+    pub(crate) cluster: ClusterName,
+    pub(crate) pages: usize,
+    pub(crate) config: Config,
+    pub(crate) connect_ms: u32,
+    pub(crate) hw_queues: u16,
+    pub(crate) queue_depth: usize,
+    pub(crate) ethertype: u16,
+}
+
+/// Hardware queues unless told otherwise, however many CPUs there are.
+const MAX_DEFAULT_QUEUES: u64 = 8;
+
+impl Params {
+    /// Reads and checks all parameters. What is wrong stands in the kernel's log.
+    pub(crate) fn read() -> Result<Self> {
+        check_parameters()?;
+        if interface.value().is_empty() {
+            pr_err!("interface= is missing: name the network device of the memory servers\n");
+            return Err(EINVAL);
+        }
+        if interface.value().to_bytes().len() >= bindings::IFNAMSIZ as usize {
+            pr_err!(
+                "interface={} is too long for a network device's name\n",
+                interface.value()
+            );
+            return Err(EINVAL);
+        }
+        if min_copies.value() > replicas.value() {
+            pr_err!(
+                "min_copies={} is more than replicas={}\n",
+                min_copies.value(),
+                replicas.value()
+            );
+            return Err(EINVAL);
+        }
+        let config = Config::new(
+            narrow(replicas.value()),
+            narrow(min_copies.value()),
+            narrow(patience_s.value()),
+        )
+        .map_err(|_| EINVAL)?;
+        let local = local_device.value();
+        let wanted_queues = match hw_queues.value() {
+            0 => online_cpus().min(MAX_DEFAULT_QUEUES),
+            wanted => wanted,
+        };
+        Ok(Self {
+            interface: interface.value().try_into()?,
+            servers: read_servers()?,
+            local_device: match local.is_empty() {
+                true => None,
+                false => Some(local.try_into()?),
+            },
+            cluster: read_cluster()?,
+            // PANIC: none; the range's end is far below overflow.
+            pages: (size_mib.value() as usize).wrapping_mul((1 << 20) / PAGE_SIZE),
+            config,
+            connect_ms: narrow(connect_ms.value()),
+            // CAST: the ranges say that they fit.
+            hw_queues: wanted_queues as u16,
+            queue_depth: queue_depth.value() as usize,
+            ethertype: ethertype.value() as u16,
+        })
+    }
+}
+
+/// The patience as it is now.
+pub(crate) fn patience_ns() -> u64 {
+    patience_s
+        .value()
+        .saturating_mul(crate::engine::config::NS_PER_S)
+}
+
+fn online_cpus() -> u64 {
+    u64::from(kernel::cpu::nr_cpu_ids())
+}
+
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn read_cluster() -> Result<ClusterName> {
+    let mut name = ClusterName::default();
+    let text = cluster.value().to_bytes();
+    match name.0.get_mut(..text.len()) {
+        Some(bytes) => bytes.copy_from_slice(text),
+        None => {
+            pr_err!("cluster={} is longer than 32 bytes\n", cluster.value());
+            return Err(EINVAL);
+        }
+    }
+    Ok(name)
+}
+
+fn read_servers() -> Result<KVec<MacAddress>> {
+    let mut found = KVec::new();
+    let text = servers.value();
+    if text.is_empty() {
+        return Ok(found);
+    }
+    let text = text.to_str().map_err(|_| {
+        pr_err!("servers= holds bytes that are no text\n");
+        EINVAL
+    })?;
+    for name in text.split(',') {
+        let mac = name
+            .parse::<MacAddress>()
+            .ok()
+            .filter(|mac| mac.is_unicast())
+            .ok_or_else(|| {
+                pr_err!(
+                    "servers=: '{}' is not a station's hardware address, such as 52:54:00:12:34:56\n",
+                    name
+                );
+                EINVAL
+            })?;
+        if found.iter().any(|other| *other == mac) {
+            pr_err!("servers=: {} stands there twice\n", mac);
+            return Err(EINVAL);
+        }
+        if found.len() >= MAX_SERVERS {
+            pr_err!("servers=: more than {} servers\n", MAX_SERVERS);
+            return Err(EINVAL);
+        }
+        found.push(mac, GFP_KERNEL)?;
+    }
+    Ok(found)
+}

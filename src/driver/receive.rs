@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames that come in: checked, and given to the queue or to the cluster they are for.
+//!
+//! Context: softirq, on any CPU, on several at once.
+
+use kernel::prelude::*;
+
+use super::core::Core;
+use crate::{
+    engine::{
+        cluster::is_control_tag,
+        shard::Shard, //
+    },
+    linux::{
+        ingress::Receiver,
+        skb::RxFrame, //
+    },
+    wire::{
+        self,
+        Flags,
+        Frame,
+        Header,
+        MacAddress,
+        Opcode,
+        HEADER_LEN,
+        PAGE_SIZE, //
+    },
+};
+
+use super::queue::KernelStorage;
+use kernel::sync::{
+    atomic::Relaxed,
+    ArcBorrow, //
+};
+
+/// Bytes of a control frame's payload that are kept: the longest that a server sends.
+const CONTROL_PAYLOAD: usize = 128;
+
+/// Control frames that may wait for the worker.
+const INBOX_FRAMES: usize = 64;
+
+/// A control frame, kept until the worker looks at it.
+#[derive(Clone)]
+pub(crate) struct ControlFrame {
+    pub(crate) source: MacAddress,
+    header: Header,
+    payload: [u8; CONTROL_PAYLOAD],
+    payload_len: usize,
+}
+
+/// What a PONG to a long PING carries; it is not worth being kept.
+static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+impl ControlFrame {
+    /// The frame as the engine takes it.
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        let payload = match self.payload.get(..self.payload_len) {
+            Some(payload) => payload,
+            None => PADDING.get(..self.payload_len).unwrap_or(&PADDING),
+        };
+        Frame {
+            header: self.header,
+            payload,
+        }
+    }
+}
+
+/// Control frames that have come in, oldest first.
+pub(crate) struct Inbox {
+    frames: KVec<Option<ControlFrame>>,
+    first: usize,
+    len: usize,
+}
+
+impl Inbox {
+    /// An empty one.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            frames: KVec::from_elem(None, INBOX_FRAMES, GFP_KERNEL)?,
+            first: 0,
+            len: 0,
+        })
+    }
+
+    /// Puts a frame at the end; returns whether there was room.
+    fn put(&mut self, frame: ControlFrame) -> bool {
+        if self.len >= INBOX_FRAMES {
+            return false;
+        }
+        let place = self.first.wrapping_add(self.len) % INBOX_FRAMES;
+        if let Some(cell) = self.frames.get_mut(place) {
+            *cell = Some(frame);
+        }
+        self.len = self.len.wrapping_add(1);
+        true
+    }
+
+    /// Takes the first frame.
+    pub(crate) fn take(&mut self) -> Option<ControlFrame> {
+        if self.len == 0 {
+            return None;
+        }
+        let frame = self.frames.get_mut(self.first)?.take();
+        self.first = self.first.wrapping_add(1) % INBOX_FRAMES;
+        self.len = self.len.wrapping_sub(1);
+        frame
+    }
+}
+
+impl Receiver for Core {
+    #[inline]
+    fn receive(this: ArcBorrow<'_, Self>, frame: RxFrame<'_>) {
+        this.handle(&frame);
+    }
+}
+
+impl Core {
+    fn handle(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>) {
+        let mut buffer = [0; HEADER_LEN];
+        let parsed = frame
+            .header(&mut buffer)
+            .and_then(|bytes| wire::parse_header(bytes).ok());
+        let Some((header, payload_len)) = parsed else {
+            self.count_bad_frame();
+            return;
+        };
+        let payload_len = usize::from(payload_len);
+        if !header.opcode.is_from_server() {
+            // Another client's request to everybody, or to us by mistake.
+            return;
+        }
+        if frame.len() < HEADER_LEN.wrapping_add(payload_len) {
+            self.count_bad_frame();
+            return;
+        }
+        match header.opcode {
+            Opcode::WriteAck | Opcode::ReadReply if !is_control_tag(header.tag) => {
+                self.handle_data(frame, &header);
+            }
+            _ => self.handle_control(frame, header, payload_len),
+        }
+    }
+
+    #[inline]
+    fn handle_data(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>, header: &Header) {
+        let mut fill = None;
+        if header.flags.contains(Flags::SAME_FILLED) {
+            let mut bytes = [0; 8];
+            if frame.copy_bytes(HEADER_LEN, &mut bytes).is_none()
+                || crate::crc::crc32c(&bytes) != header.payload_crc
+            {
+                self.count_bad_frame();
+                return;
+            }
+            fill = Some(u64::from_be_bytes(bytes));
+        }
+        match self
+            .queues
+            .get(Shard::<KernelStorage>::number_of_tag(header.tag))
+        {
+            Some(queue) => queue.receive(self, frame, header, fill),
+            None => self.count_bad_frame(),
+        }
+    }
+
+    fn handle_control(
+        self: ArcBorrow<'_, Self>,
+        frame: &RxFrame<'_>,
+        header: Header,
+        payload_len: usize,
+    ) {
+        let mut control = ControlFrame {
+            source: frame.source(),
+            header,
+            payload: [0; CONTROL_PAYLOAD],
+            payload_len,
+        };
+        if let Some(payload) = control.payload.get_mut(..payload_len) {
+            let intact = frame.copy_bytes(HEADER_LEN, payload).is_some()
+                && crate::crc::crc32c(payload) == header.payload_crc;
+            if !intact {
+                self.count_bad_frame();
+                return;
+            }
+        } else if header.opcode != Opcode::Pong || payload_len > PAGE_SIZE {
+            // Only the answer to a probe is longer, and of that only its length matters.
+            self.count_bad_frame();
+            return;
+        }
+        if !self.inbox.lock().put(control) {
+            self.frames_dropped.fetch_add(1, Relaxed);
+        }
+        self.kick();
+    }
+}
