@@ -19,6 +19,7 @@ pub(crate) mod random;
 pub(crate) mod rcu_cell;
 mod shim;
 pub(crate) mod skb;
+pub(crate) mod try_cell;
 pub(crate) mod workqueue;
 
 pub(crate) use crc32c::crc32c;

@@ -93,19 +93,6 @@ impl NetDevice {
         unsafe { shim::anemone_dev_is_ethernet(self.as_ptr()) }
     }
 
-    /// Whether it is up and has a carrier, now.
-    pub(crate) fn is_up(&self) -> bool {
-        // SAFETY: The device is live.
-        unsafe { shim::anemone_dev_is_up(self.as_ptr()) }
-    }
-
-    /// Whether it can send from scattered pages. If not, the stack copies each frame into memory
-    /// that it allocates.
-    pub(crate) fn has_scatter_gather(&self) -> bool {
-        // SAFETY: The device is live.
-        unsafe { shim::anemone_dev_has_sg(self.as_ptr()) }
-    }
-
     /// The number of the network namespace that it is in now; no other has or had it
     /// (`SO_NETNS_COOKIE`).
     pub(crate) fn namespace(&self) -> u64 {

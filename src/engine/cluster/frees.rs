@@ -42,7 +42,7 @@ pub(super) struct Frees {
 }
 
 impl Frees {
-    pub fn new(query: Query) -> Self {
+    pub(super) fn new(query: Query) -> Self {
         Self {
             filling: Batch::new(),
             sent: Batch::new(),
@@ -51,11 +51,11 @@ impl Frees {
         }
     }
 
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         !self.filling.is_full()
     }
 
-    pub fn put(&mut self, now_ns: u64, copy: &StaleCopy) {
+    pub(super) fn put(&mut self, now_ns: u64, copy: &StaleCopy) {
         if let Some(cell) = self.filling.pages.get_mut(self.filling.len) {
             *cell = PageVersion {
                 page: u64::from(copy.page.0).into(),
@@ -75,19 +75,19 @@ impl Frees {
         self.sent.len != 0
     }
 
-    pub fn due_ns(&self) -> u64 {
+    pub(super) fn due_ns(&self) -> u64 {
         match self.is_awaiting() {
             true => self.query.due_ns(),
             false => self.fill_until_ns,
         }
     }
 
-    pub fn is_due(&self, now_ns: u64) -> bool {
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
         now_ns >= self.due_ns()
     }
 
     /// The server cannot be told now; later.
-    pub fn put_off(&mut self, now_ns: u64) {
+    pub(super) fn put_off(&mut self, now_ns: u64) {
         let later = now_ns.saturating_add(crate::engine::config::NS_PER_S);
         match self.is_awaiting() {
             true => self.query.put_off(later),
@@ -96,7 +96,7 @@ impl Frees {
     }
 
     /// The batch to send, now or again.
-    pub fn batch(&mut self, now_ns: u64, slot: ServerSlot) -> (Header, &[u8]) {
+    pub(super) fn batch(&mut self, now_ns: u64, slot: ServerSlot) -> (Header, &[u8]) {
         if !self.is_awaiting() {
             core::mem::swap(&mut self.filling, &mut self.sent);
             self.filling.len = 0;
@@ -114,7 +114,7 @@ impl Frees {
         (header, pages.as_bytes())
     }
 
-    pub fn acknowledged(&mut self, header: &Header) {
+    pub(super) fn acknowledged(&mut self, header: &Header) {
         if self.is_awaiting() && self.query.answers(header) {
             self.sent.len = 0;
             self.query.answered();

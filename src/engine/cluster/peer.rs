@@ -59,48 +59,48 @@ impl Query {
     }
 
     /// To be asked at `due_ns`, as if for the first time.
-    pub fn restart(&mut self, due_ns: u64) {
+    pub(super) fn restart(&mut self, due_ns: u64) {
         self.asking = false;
         self.tries = 0;
         self.due_ns = due_ns;
     }
 
     /// Not before `due_ns`.
-    pub fn put_off(&mut self, due_ns: u64) {
+    pub(super) fn put_off(&mut self, due_ns: u64) {
         self.due_ns = self.due_ns.max(due_ns);
     }
 
-    pub fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.restart(u64::MAX);
     }
 
-    pub fn is_due(&self, now_ns: u64) -> bool {
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
         now_ns >= self.due_ns
     }
 
-    pub fn is_due_later_than(&self, now_ns: u64) -> bool {
+    pub(super) fn is_due_later_than(&self, now_ns: u64) -> bool {
         self.due_ns > now_ns
     }
 
-    pub fn due_ns(&self) -> u64 {
+    pub(super) fn due_ns(&self) -> u64 {
         self.due_ns
     }
 
-    pub fn tries(&self) -> u32 {
+    pub(super) fn tries(&self) -> u32 {
         self.tries
     }
 
     /// Whether an answer is awaited.
-    pub fn is_asking(&self) -> bool {
+    pub(super) fn is_asking(&self) -> bool {
         self.asking
     }
 
     /// Whether it may be asked out of turn: not if that was just done.
-    pub fn may_be_hurried(&self, now_ns: u64) -> bool {
+    pub(super) fn may_be_hurried(&self, now_ns: u64) -> bool {
         !self.asking || now_ns.saturating_sub(self.sent_ns) >= FIRST_RETRY_NS
     }
 
-    pub fn answers(&self, header: &Header) -> bool {
+    pub(super) fn answers(&self, header: &Header) -> bool {
         self.asking
             && header.attempt == self.nonce
             && header.tag & 0xff00 == u32::from(self.kind) << 8
@@ -108,7 +108,7 @@ impl Query {
 
     /// The header of the next try, which is counted: again after 20 ms, then after twice as
     /// long each time, up to a second.
-    pub fn ask(&mut self, now_ns: u64, slot: ServerSlot, nonce: u64, opcode: Opcode) -> Header {
+    pub(super) fn ask(&mut self, now_ns: u64, slot: ServerSlot, nonce: u64, opcode: Opcode) -> Header {
         // CAST: the low half of a random number is as random.
         self.nonce = nonce as u32;
         self.asking = true;

@@ -16,8 +16,8 @@ pub(super) struct List {
 /// Which transfer of which op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TransferId {
-    pub op: usize,
-    pub transfer: usize,
+    pub(super) op: usize,
+    pub(super) transfer: usize,
 }
 
 impl TransferId {

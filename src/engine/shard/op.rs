@@ -60,49 +60,49 @@ pub(super) enum TransferStage {
 /// One server's part in an op: a copy of a page-out, or the asking for a page-in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transfer {
-    pub stage: TransferStage,
-    pub slot: Option<ServerSlot>,
+    pub(super) stage: TransferStage,
+    pub(super) slot: Option<ServerSlot>,
     /// Whom it was for when it began; an answer of another incarnation is nobody's.
-    pub incarnation: u64,
-    pub session: u64,
-    pub first_attempt: u32,
-    pub attempt: u32,
+    pub(super) incarnation: u64,
+    pub(super) session: u64,
+    pub(super) first_attempt: u32,
+    pub(super) attempt: u32,
     /// Timeouts since the last sign of progress.
-    pub tries: u32,
+    pub(super) tries: u32,
     /// When it was first sent to this server, for suspicion.
-    pub began_ns: u64,
-    pub sent_ns: u64,
-    pub due_ns: u64,
-    pub cut: Option<Fragmentation>,
+    pub(super) began_ns: u64,
+    pub(super) sent_ns: u64,
+    pub(super) due_ns: u64,
+    pub(super) cut: Option<Fragmentation>,
     /// To be sent (page-out), or to be asked for (page-in).
-    pub pending: FragmentMask,
+    pub(super) pending: FragmentMask,
     /// Page-out: what the server has said that it holds.
-    pub held: FragmentMask,
+    pub(super) held: FragmentMask,
     /// Whether it counts in its server's window.
-    pub in_window: bool,
+    pub(super) in_window: bool,
     /// Whether its frames are being sent right now: nobody else may touch them.
-    pub sending: bool,
+    pub(super) sending: bool,
     /// Whether it hangs in a list; it must not be put in another.
-    pub linked: bool,
-    pub next: Link,
+    pub(super) linked: bool,
+    pub(super) next: Link,
 }
 
 /// A page being put together from one server's fragments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assembly {
-    pub transfer: usize,
-    pub version: Version,
-    pub crc: u32,
-    pub cut: Fragmentation,
-    pub have: FragmentMask,
+    pub(super) transfer: usize,
+    pub(super) version: Version,
+    pub(super) crc: u32,
+    pub(super) cut: Fragmentation,
+    pub(super) have: FragmentMask,
 }
 
 /// An index into a shard's ops or transfers, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link(pub u32);
+pub(super) struct Link(pub(super) u32);
 
 impl Link {
-    pub const NONE: Self = Self(u32::MAX);
+    pub(super) const NONE: Self = Self(u32::MAX);
 }
 
 impl Default for Link {

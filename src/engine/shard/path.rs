@@ -10,13 +10,13 @@ use super::list::List;
 /// The way to one server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Path {
-    pub rtt: RttEstimator,
-    pub window: Window,
-    pub placed: Placed,
+    pub(super) rtt: RttEstimator,
+    pub(super) window: Window,
+    pub(super) placed: Placed,
     /// When a frame of it last came.
-    pub heard_ns: u64,
+    pub(super) heard_ns: u64,
     /// Transfers that wait for room in the window.
-    pub waiting: List,
+    pub(super) waiting: List,
 }
 
 /// How long a server may be silent before it is suspected, however quick it was.
@@ -27,7 +27,7 @@ const SUSPECT_MAX_NS: u64 = 2_000_000_000;
 impl Path {
     /// How long the server may leave a request unanswered before it is suspected: three
     /// timeouts' time.
-    pub fn suspect_after_ns(&self) -> u64 {
+    pub(super) fn suspect_after_ns(&self) -> u64 {
         self.rtt
             .timeout_ns(0)
             .saturating_mul(3)
@@ -35,7 +35,7 @@ impl Path {
     }
 
     /// How soon an answer is to be expected, in units of 4 µs, coarse so that equals are equal.
-    pub fn expected(&self) -> u64 {
+    pub(super) fn expected(&self) -> u64 {
         self.rtt
             .smoothed_ns()
             .saturating_mul(u64::from(self.window.in_flight()).saturating_add(4))

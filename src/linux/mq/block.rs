@@ -433,33 +433,5 @@ impl Block {
         });
     }
 
-    /// Copies the part from `offset` on into `bytes`.
-    pub(crate) fn copy_to(&self, offset: u16, bytes: &mut [u8]) {
-        let mut rest = bytes;
-        // CAST: `for_each_run` leaves out what lies outside of the block.
-        let wanted = rest.len().min(BLOCK_SIZE) as u16;
-        self.for_each_run(offset, wanted, |data, len| {
-            let (to, behind) = core::mem::take(&mut rest).split_at_mut(len);
-            // SAFETY: The run is memory of the request, by the type invariant, and `to` is as
-            // long.
-            unsafe { data.copy_to_nonoverlapping(to.as_mut_ptr(), len) };
-            rest = behind;
-            true
-        });
-    }
 
-    /// Copies `bytes` into the part from `offset` on.
-    pub(crate) fn copy_from(&self, offset: u16, bytes: &[u8]) {
-        let mut rest = bytes;
-        // CAST: `for_each_run` leaves out what lies outside of the block.
-        let wanted = rest.len().min(BLOCK_SIZE) as u16;
-        self.for_each_run(offset, wanted, |data, len| {
-            let (from, behind) = rest.split_at(len);
-            // SAFETY: The run is memory of the request, by the type invariant, and `from` is as
-            // long.
-            unsafe { data.copy_from_nonoverlapping(from.as_ptr(), len) };
-            rest = behind;
-            true
-        });
-    }
 }

@@ -44,8 +44,9 @@ const HEADERS_LEN: usize = ETHERNET_LEN + HEADER_LEN;
 /// `TC_PRIO_INTERACTIVE`: the highest band of the default queueing discipline.
 const PRIORITY: u32 = 6;
 
-/// `__GFP_MEMALLOC`: the emergency reserve may be used, for sending frees memory.
-const GFP_MEMALLOC: u32 = 1 << 17;
+/// Not to sleep, nor to complain; the emergency reserve may be used (`__GFP_MEMALLOC`), for
+/// sending frees memory.
+const ATOMIC_RESERVE: bindings::gfp_t = bindings::GFP_ATOMIC | bindings::__GFP_NOWARN | 1 << 17;
 
 /// What a frame carries behind its header.
 #[derive(Clone, Copy)]
@@ -100,13 +101,25 @@ unsafe impl Sync for TxFrame {}
 impl TxFrame {
     /// Allocates a frame for headers and pages, with room for `room` bytes to be copied. May sleep.
     pub(crate) fn new(room: u16) -> Result<Self> {
+        Self::with_flags(room, bindings::GFP_KERNEL)
+    }
+
+    /// Allocates another pair in place of one that stays busy, as when a sniffer has the frame in
+    /// its queue: whoever still uses the old one frees it, and its references to pages with it.
+    /// Does not sleep; on failure the frame is as it was.
+    pub(crate) fn renew(&mut self) -> Result {
+        *self = Self::with_flags(self.room, ATOMIC_RESERVE)?;
+        Ok(())
+    }
+
+    fn with_flags(room: u16, flags: bindings::gfp_t) -> Result<Self> {
         let size = HEADROOM + HEADERS_LEN + usize::from(room);
         // SAFETY: No requirements.
         let skb = unsafe {
             bindings::__alloc_skb(
                 // CAST: Less than 70,000.
                 size as u32,
-                bindings::GFP_KERNEL,
+                flags,
                 // CAST: A flag.
                 bindings::SKB_ALLOC_FCLONE as c_int,
                 bindings::NUMA_NO_NODE,
@@ -123,6 +136,8 @@ impl TxFrame {
             // As `__skb_header_release`: the companion's user may write to the header, which is
             // written anew for each transmission.
             raw.set_nohdr(1);
+            // Its memory may be the reserve's, but what is in it need not reach a marked socket.
+            raw.set_pfmemalloc(0);
             (*shared_info(raw)).dataref.counter = 1 + (1 << bindings::SKB_DATAREF_SHIFT);
             let headers = &mut *headers(raw);
             headers.priority = PRIORITY;
@@ -327,9 +342,8 @@ impl Drop for TxFrame {
 /// A page of our own with the bytes of `span` at its beginning.
 #[cold]
 fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
-    let flags = bindings::GFP_ATOMIC | GFP_MEMALLOC | bindings::__GFP_NOWARN;
     // SAFETY: No requirements.
-    let page = unsafe { bindings::alloc_pages(flags, 0) };
+    let page = unsafe { bindings::alloc_pages(ATOMIC_RESERVE, 0) };
     if page.is_null() {
         return Err(SendError::NoMemory);
     }
