@@ -79,18 +79,19 @@ fn available_in_groups() -> Option<u64> {
 }
 
 impl Arena {
-    /// Takes and locks `bytes` of memory for this many clients.
-    pub fn new(bytes: u64, max_clients: u16) -> Result<Self, Failure> {
+    /// Takes and locks memory for this many clients: of `given` bytes, all but `set_aside`.
+    pub fn new(given: u64, set_aside: u64, max_clients: u16) -> Result<Self, Failure> {
+        let bytes = given.saturating_sub(set_aside);
         let layout = layout(bytes, max_clients).ok_or_else(|| {
             let text = format!(
                 "too little memory: {} KiB leave no room for pages beside what {max_clients} clients \
                  need; give more with --capacity, or fewer --max-clients",
-                bytes / 1024
+                given / 1024
             );
             Failure::new(Kind::Memory, text)
         })?;
         let too_large = || {
-            let text = format!("too little memory: {} MiB cannot be had", bytes / MIB);
+            let text = format!("too little memory: {} MiB cannot be had", given / MIB);
             Failure::new(Kind::Memory, text)
         };
         let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large())?;
@@ -99,7 +100,7 @@ impl Arena {
         if backing == Backing::Ordinary && len as u64 > available {
             let text = format!(
                 "too little memory: {} MiB wanted, {} MiB available",
-                bytes / MIB,
+                given / MIB,
                 available / MIB
             );
             return Err(Failure::new(Kind::Memory, text));
@@ -125,7 +126,8 @@ fn layout(bytes: u64, max_clients: u16) -> Option<Layout> {
     // Huge pages are worth their rounding where they are many.
     let huge = HUGE_PAGE as u64;
     let beyond = if arena < 16 * huge { 0 } else { arena % huge };
-    let bytes = bytes.checked_sub(beyond.max(SMALL_PAGE))?;
+    // A page more may be lost to either rounding.
+    let bytes = bytes.checked_sub(beyond + 2 * SMALL_PAGE)?;
     Layout::fit(bytes, max_clients, BYTES_PER_OWNER)
 }
 
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn memory_is_divided_as_the_layout_says() {
         let layout = layout(2 * MIB, 2).unwrap();
-        let arena = Arena::new(2 * MIB, 2).unwrap();
+        let arena = Arena::new(3 * MIB, MIB, 2).unwrap();
         assert_eq!(arena.layout, layout);
         assert_eq!(
             arena.arrays.store.pages.len(),
@@ -268,9 +270,9 @@ mod tests {
 
     #[test]
     fn too_little_is_said() {
-        let failure = Arena::new(10_000, 2).err().unwrap();
+        let failure = Arena::new(10_000, 1, 2).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);
-        let failure = Arena::new(1 << 50, 2).err().unwrap();
+        let failure = Arena::new(1 << 50, 0, 2).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);
     }
 }

@@ -82,7 +82,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         layout,
         arrays,
         backing,
-    } = Arena::new(capacity.saturating_sub(ring_bytes), arguments.max_clients)?;
+    } = Arena::new(capacity, ring_bytes, arguments.max_clients)?;
     let capacity_pages = u64::from(layout.capacity_pages);
     let config = Config {
         // 0 is nobody's incarnation.

@@ -10,6 +10,8 @@ use super::ring::{Geometry, Ring};
 /// Bytes on their way out that the socket may hold: some hundred frames.
 const SEND_BUFFER: libc::c_int = 8 << 20;
 
+const _: () = assert!(size_of::<libc::mmsghdr>() == 64, "the kernel's own layout");
+
 /// A packet socket.
 pub struct PacketSocket {
     fd: OwnedFd,
@@ -136,17 +138,18 @@ impl PacketSocket {
             message.msg_hdr.msg_iovlen = if pair[1].iov_len == 0 { 1 } else { 2 };
             self.messages.push(message);
         }
-        // CAST: a batch is short.
-        let count = self.messages.len() as libc::c_uint;
-        // SAFETY: each of the `count` messages points to one or two elements of `vectors`, and
-        // these to bytes that `frames` has lent for `'a`, past this call. The kernel only reads
-        // the bytes. The bound address is used: no name is passed.
+        // SAFETY: each of the messages points to one or two elements of `vectors`, and these to
+        // bytes that `frames` has lent for `'a`, past this call. The kernel only reads the bytes.
+        // No name is passed: the bound address is used. The structures are the kernel's own: where
+        // the C library's have narrower lengths, the padding behind them is zero.
         let sent = unsafe {
-            libc::sendmmsg(
+            // Not musl's sendmmsg: it makes a system call for each message.
+            libc::syscall(
+                libc::SYS_sendmmsg,
                 self.fd.as_raw_fd(),
                 self.messages.as_mut_ptr(),
-                count,
-                libc::MSG_DONTWAIT as _,
+                self.messages.len(),
+                libc::MSG_DONTWAIT,
             )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
