@@ -38,6 +38,7 @@ use crate::{
         ids::PageIndex, //
     },
     linux::{
+        alloc::Table,
         hrtimer::{
             now_ns,
             Timer,
@@ -48,7 +49,7 @@ use crate::{
 };
 
 /// Words of the page map, or of the map of dirty chunks.
-pub(crate) type Words = VVec<crate::sync::Atomic<u32>>;
+pub(crate) type Words = Table<crate::sync::Atomic<u32>>;
 
 /// The driver's state.
 #[pin_data]

@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Large tables.
+//!
+//! C header: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
+
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull,
+    slice, //
+};
 
 use kernel::{
-    alloc::flags::{
-        __GFP_NOWARN,
-        __GFP_ZERO, //
-        GFP_KERNEL,
-    },
+    bindings,
+    page::PAGE_SIZE,
     prelude::*,
     sync::atomic::Atomic, //
 };
+
+use super::shim;
 
 /// A type of which all zero bytes are a value.
 ///
@@ -19,23 +29,67 @@ use kernel::{
 /// They must be, and the type must need no `Drop`.
 pub(crate) unsafe trait ZeroValue {}
 
-// SAFETY: Integers.
-unsafe impl ZeroValue for u8 {}
-// SAFETY: As above.
-unsafe impl ZeroValue for u32 {}
-// SAFETY: As above.
-unsafe impl ZeroValue for u64 {}
 // SAFETY: An integer with interior mutability.
 unsafe impl ZeroValue for Atomic<u32> {}
-// SAFETY: As above.
-unsafe impl ZeroValue for Atomic<u64> {}
 
-/// A table of `len` zero values, of any size that fits the machine's memory. Sleeps; the pages
-/// are zeroed as they are allocated.
-pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<VVec<T>> {
-    let mut table = VVec::with_capacity(len, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN)?;
-    // SAFETY: The capacity is at least `len`, and all bytes are zero, which `ZeroValue` says are
-    // values.
-    unsafe { table.inc_len(len) };
-    Ok(table)
+/// A table of fixed length, mapped with huge pages where there are some.
+///
+/// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
+/// larger than memory has other programs killed before its allocation fails.
+///
+/// # Invariants
+///
+/// `data` points to `len` values in memory that is ours, from `vmalloc`.
+pub(crate) struct Table<T: ZeroValue> {
+    data: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: The memory belongs to no thread.
+unsafe impl<T: ZeroValue + Send> Send for Table<T> {}
+// SAFETY: As for a slice.
+unsafe impl<T: ZeroValue + Sync> Sync for Table<T> {}
+
+/// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
+/// larger than the memory that is available.
+pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
+    let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
+    // SAFETY: No requirements.
+    let available_pages = usize::try_from(unsafe { bindings::si_mem_available() }).unwrap_or(0);
+    if bytes.div_ceil(PAGE_SIZE) > available_pages {
+        return Err(ENOMEM);
+    }
+    // SAFETY: No requirements but process context.
+    let data = unsafe { shim::anemone_vzalloc_huge(bytes) };
+    // INVARIANT: All bytes are zero, which `ZeroValue` says are values; pages are aligned for any.
+    Ok(Table {
+        data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
+        len,
+    })
+}
+
+impl<T: ZeroValue> Deref for Table<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: By the type invariant.
+        unsafe { slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: ZeroValue> DerefMut for Table<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: By the type invariant, and `self` is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: ZeroValue> Drop for Table<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; the values need no `Drop`. Process context, as tables
+        // are dropped at unload.
+        unsafe { shim::vfree(self.data.as_ptr().cast()) };
+    }
 }

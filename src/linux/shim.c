@@ -17,10 +17,19 @@
 #include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
 #include "shim.h"
+
+/* Memory */
+
+/* Fails rather than have programs killed. */
+void *anemone_vzalloc_huge(size_t size)
+{
+	return vmalloc_huge(size, GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+}
 
 /* Pages */
 

@@ -19,6 +19,8 @@ struct sk_buff;
 typedef unsigned int anemone_receive_fn(void *priv, struct sk_buff *skb,
 					const struct nf_hook_state *state);
 
+void *anemone_vzalloc_huge(size_t size);
+
 void *anemone_page_address(const struct page *page);
 bool anemone_get_page_to_send(struct page *page);
 void anemone_put_page(struct page *page);

@@ -24,6 +24,8 @@ pub(super) type ReceiveFn =
     reason = "struct page has an empty struct inside in some configurations"
 )]
 extern "C" {
+    pub(super) fn anemone_vzalloc_huge(size: usize) -> *mut c_void;
+
     pub(super) fn anemone_page_address(page: *const bindings::page) -> *mut c_void;
     pub(super) fn anemone_get_page_to_send(page: *mut bindings::page) -> bool;
     pub(super) fn anemone_put_page(page: *mut bindings::page);
@@ -65,6 +67,9 @@ extern "C" {
         skb: *mut bindings::sk_buff,
         sb_dev: *mut bindings::net_device,
     ) -> c_int;
+
+    /// `mm/vmalloc.c`
+    pub(super) fn vfree(address: *const c_void);
 
     pub(super) fn register_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
     pub(super) fn unregister_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
