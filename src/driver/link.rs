@@ -10,6 +10,10 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         rcu,
         Arc,
         ArcBorrow,
@@ -58,6 +62,8 @@ pub(crate) struct Link {
     ethertype: u16,
     /// For sending: read without a lock.
     binding: RcuCell<Binding>,
+    /// Whether events of the interface are to be followed; not while the module goes.
+    followed: Atomic<bool>,
     /// For receiving; also serialises binding and unbinding. Taken inside the RTNL lock.
     #[pin]
     ingress: Mutex<Option<Ingress<Core>>>,
@@ -70,6 +76,7 @@ impl Link {
             name,
             ethertype,
             binding: RcuCell::new(None),
+            followed: Atomic::new(true),
             ingress <- new_mutex!(None, "anemone_ingress"),
         })
     }
@@ -147,6 +154,12 @@ impl Link {
         ingress.take().is_some()
     }
 
+    /// Follows the interface no longer: unregistering the notifier tells of every device that it
+    /// goes away.
+    pub(crate) fn unfollow(&self) {
+        self.followed.store(false, Relaxed);
+    }
+
     fn is_bound_to(&self, device: &NetDevice) -> bool {
         self.ingress
             .lock()
@@ -173,6 +186,9 @@ impl NotifierCallback for LinkWatch {
     fn event(&self, event: Event, device: &NetDevice) {
         let core = self.core.as_arc_borrow();
         let link = &core.link;
+        if !link.followed.load(Relaxed) {
+            return;
+        }
         match event {
             Event::Unregister => {
                 if link.is_bound_to(device) && link.unbind() {

@@ -68,11 +68,21 @@ use crate::{
 pub(crate) struct Anemone {
     /// First: no more requests, and none under way.
     _disk: GenDisk<Disk>,
+    _unfollow: Unfollow,
     _files: debugfs::Files,
     _watch: Pin<KBox<Notifier<LinkWatch>>>,
     _connection: Connection,
     _socket: MemallocSocket,
     _local: Option<BlockDevice>,
+}
+
+/// Before the notifier goes: the link follows its device no longer.
+struct Unfollow(Arc<Core>);
+
+impl Drop for Unfollow {
+    fn drop(&mut self) {
+        self.0.link.unfollow();
+    }
 }
 
 /// The core at work: frames come in, timers fire, the worker runs. Dropping it ends all that.
@@ -155,7 +165,7 @@ impl Anemone {
         let disk = GenDiskBuilder::new((params.pages as u64).wrapping_mul(PAGE_SECTORS))
             .max_request_bytes(MAX_REQUEST_BYTES)
             .max_discard_bytes(MAX_DISCARD_BYTES)
-            .build(fmt!("anemone"), tag_set, core)?;
+            .build(fmt!("anemone"), tag_set, core.clone())?;
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
             params.pages / ((1 << 20) / PAGE_SIZE),
@@ -165,6 +175,7 @@ impl Anemone {
         );
         Ok(Self {
             _disk: disk,
+            _unfollow: Unfollow(core.clone()),
             _files: files,
             _watch: watch,
             _connection: connection,

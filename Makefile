@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+# Entry points only; what they do is in scripts/.
+
+KERNEL ?= release
+SEEDS ?= 2000
+KINDS = $(if $(filter both,$(KERNEL)),release debug,$(KERNEL))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo
+	@echo '  KERNEL=debug      the kernel with KASAN, lockdep and kmemleak, for kernel and modules'
+	@echo '  KDIR=DIR          a built Linux 7.3 tree of your own, instead of the one built here'
+	@echo '  ANEMONE_CACHE=DIR where kernels are kept (default ~/.cache/anemone)'
+
+.PHONY: demo
+demo: setup kernel modules server ## Sort more than fits in memory, over two memory servers
+	scripts/demo
+
+.PHONY: test
+test: setup kernel modules server programs ## Run all tests
+	scripts/test
+
+.PHONY: test-vng
+test-vng: modules server programs ## Run the kernel tests under virtme-ng
+	scripts/test-vng
+
+.PHONY: check
+check: setup ## Check format, lints, documents and scripts
+	scripts/check
+
+.PHONY: bench
+bench: setup kernel modules server ## Measure against the budgets, in counted instructions
+	scripts/bench
+
+.PHONY: sim
+sim: ## Run the simulator over SEEDS seeds
+	scripts/sim --seeds $(SEEDS)
+
+.PHONY: modules
+modules: ## Build the kernel module (KDIR=, KERNEL=)
+	for kind in $(KINDS); do scripts/modules $$kind || exit; done
+
+.PHONY: server
+server: ## Build the memory server, a static program
+	scripts/server
+
+.PHONY: programs
+programs: ## Build the programs that tests run
+	scripts/programs
+
+.PHONY: kernel
+kernel: setup ## Build the kernels to test on, once
+	for kind in $(KINDS); do scripts/kernel build $$kind || exit; done
+
+.PHONY: setup
+setup: ## Install what is missing to build and test
+	scripts/setup
+
+.PHONY: clean
+clean: ## Remove what was built in this checkout; kernels are kept
+	rm -rf build target

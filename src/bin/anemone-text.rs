@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The demo's text: makes it from a seed, the same on every machine, and counts it as it passes.
+//!
+//! Knows nothing of Anemone. Both commands can keep the number of bytes so far in a file, for a
+//! script that shows progress.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Makes text for the demo, and counts it.
+#[derive(Debug, Parser)]
+#[command(name = "anemone-text", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// File that holds the number of bytes so far
+    #[arg(long, value_name = "FILE", global = true)]
+    progress: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write lines of 768 to 1279 bytes, in no order, to standard output
+    Make {
+        /// Number that the whole text follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Length of the text in MiB
+        #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+        mib: u32,
+    },
+    /// Copy standard input to standard output
+    Count,
+}
+
+/// Bytes between two looks at the progress file.
+const STEP: u64 = 1 << 20;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("anemone-text: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    let mut progress = Progress::new(arguments.progress.as_ref())?;
+    let mut output = io::stdout().lock();
+    match arguments.command {
+        Command::Make { seed, mib } => {
+            let mut text = Text::new(seed, u64::from(mib) << 20);
+            while let Some(line) = text.next_line() {
+                output.write_all(line)?;
+                progress.add(line.len() as u64)?;
+            }
+        }
+        Command::Count => {
+            let mut input = io::stdin().lock();
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let length = input.read(&mut buffer)?;
+                if length == 0 {
+                    break;
+                }
+                output.write_all(&buffer[..length])?;
+                progress.add(length as u64)?;
+            }
+        }
+    }
+    output.flush()?;
+    progress.finish()
+}
+
+/// The number of bytes so far, in memory and now and then in a file.
+struct Progress {
+    file: Option<File>,
+    bytes: u64,
+    shown: u64,
+}
+
+impl Progress {
+    fn new(path: Option<&PathBuf>) -> io::Result<Self> {
+        let mut progress = Self {
+            file: path.map(File::create).transpose()?,
+            bytes: 0,
+            shown: 0,
+        };
+        progress.finish()?;
+        Ok(progress)
+    }
+
+    fn add(&mut self, bytes: u64) -> io::Result<()> {
+        self.bytes += bytes;
+        if self.bytes - self.shown >= STEP {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.shown = self.bytes;
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        // Always as long, so that a reader never sees a part of the last one.
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(format!("{:>20}\n", self.bytes).as_bytes())
+    }
+}
+
+/// Least bytes of a line, its end included; up to `LINE_SPREAD` - 1 more follow from the seed.
+const LINE_LEAST: u64 = 768;
+const LINE_SPREAD: u64 = 512;
+
+/// A text of a given length: lines of random letters, the last one cut to fit.
+struct Text {
+    state: u64,
+    left: u64,
+    line: Vec<u8>,
+}
+
+impl Text {
+    fn new(seed: u64, bytes: u64) -> Self {
+        Self {
+            state: seed,
+            left: bytes,
+            line: Vec::with_capacity((LINE_LEAST + LINE_SPREAD) as usize),
+        }
+    }
+
+    /// The next line with its end, or nothing after the last.
+    fn next_line(&mut self) -> Option<&[u8]> {
+        let wanted = LINE_LEAST + self.random() % LINE_SPREAD;
+        let length = wanted.min(self.left) as usize;
+        self.left -= length as u64;
+        self.line.clear();
+        while self.line.len() < length {
+            // Eight letters at once, each `a` to `p` by four bits of its byte.
+            let letters = (self.random() & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161;
+            self.line.extend_from_slice(&letters.to_le_bytes());
+        }
+        self.line.truncate(length);
+        *self.line.last_mut()? = b'\n';
+        Some(&self.line)
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood, 2014): one addition and two multiplications a number.
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(seed: u64, bytes: u64) -> Vec<u8> {
+        let mut text = Text::new(seed, bytes);
+        let mut found = Vec::new();
+        while let Some(line) = text.next_line() {
+            found.extend_from_slice(line);
+        }
+        found
+    }
+
+    #[test]
+    fn a_text_has_its_length_and_whole_lines() {
+        for bytes in [1, 2, 767, 768, 1279, 1280, 100_000] {
+            let text = whole(7, bytes);
+            assert_eq!(text.len() as u64, bytes);
+            assert_eq!(text.last(), Some(&b'\n'));
+        }
+    }
+
+    #[test]
+    fn lines_are_about_a_kibibyte_of_letters() {
+        let text = whole(1, 1 << 20);
+        let lines: Vec<_> = text.split_inclusive(|&byte| byte == b'\n').collect();
+        assert!((900..1150).contains(&lines.len()));
+        for line in &lines[..lines.len() - 1] {
+            assert!((768..1280).contains(&line.len()));
+            assert!(line[..line.len() - 1]
+                .iter()
+                .all(|byte| (b'a'..=b'p').contains(byte)));
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        assert_eq!(whole(3, 10_000), whole(3, 10_000));
+        assert_ne!(whole(3, 10_000), whole(4, 10_000));
+    }
+
+    #[test]
+    fn the_first_number_is_that_of_the_published_generator() {
+        assert_eq!(Text::new(0, 0).random(), 0xe220_a839_7b1d_cdaf);
+    }
+}
