@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What kernel tests run on the device, or with the device as swap space.
+//!
+//! Each command knows by itself what every byte must be: nothing that it compares with lies on the
+//! device. It says in one line what it did, and ends with 1 if a byte is wrong.
+#![deny(unsafe_code)]
+
+mod changing;
+mod content;
+mod direct;
+mod dirty;
+mod pages;
+mod random;
+mod sys;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Bytes of a page, and of the device's blocks.
+const PAGE_SIZE: usize = 4096;
+
+/// Works on memory or on a block device, and knows what every byte must be.
+#[derive(Parser)]
+#[command(name = "anemone-test", version)]
+enum Command {
+    /// Fills memory page by page, then reads and rewrites it in several orders.
+    Pages(pages::Options),
+    /// Changes pages again and again while they are paged out.
+    Dirty(dirty::Options),
+    /// Reads and writes a device past the page cache, from buffers at odd places.
+    Direct(direct::Options),
+    /// Writes to a device from buffers that are changed meanwhile.
+    Changing(changing::Options),
+}
+
+fn main() -> ExitCode {
+    let done: Result<String, Box<dyn Error>> = match Command::parse() {
+        Command::Pages(options) => pages::run(&options),
+        Command::Dirty(options) => dirty::run(&options),
+        Command::Direct(options) => direct::run(&options),
+        Command::Changing(options) => changing::run(&options),
+    };
+    match done {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("anemone-test: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

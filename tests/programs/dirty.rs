@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads change pages again and again while another has the kernel page them out.
+//!
+//! A page that is written while it is on its way out must be paged out once more, and what is
+//! read back must be what was written last.
+
+use std::error::Error;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::content::{Content, Wrong};
+use crate::random::{mix, Random};
+use crate::sys::Memory;
+use crate::PAGE_SIZE;
+
+/// How it is done.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Memory in MiB
+    #[arg(long, default_value_t = 8)]
+    mib: usize,
+    /// How long pages are changed
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Threads that change pages, each of a part of its own
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Contents and orders follow from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// In the end pages everything out, makes this file, and waits until it is removed
+    #[arg(long)]
+    hold: Option<PathBuf>,
+}
+
+/// One thread's pages.
+struct Writer<'a> {
+    memory: &'a Memory,
+    /// The version of every page: locked in memory.
+    versions: &'a Memory,
+    seed: u64,
+    part: Range<usize>,
+}
+
+impl Writer<'_> {
+    /// Changes pages until it is told to stop; returns how often.
+    fn change(&self, stop: &AtomicBool) -> Result<u64, Wrong> {
+        let mut random = Random::new(mix(self.seed ^ self.part.start as u64));
+        let mut count = 0;
+        while !stop.load(Relaxed) {
+            let page = self.part.start + random.below(self.part.len());
+            // One in eight is looked at before: reading, too, meets a page that is on its way out.
+            if random.next() & 7 == 0 {
+                self.check(page)?;
+            }
+            let version = &self.versions.words()[page];
+            let content = Content::new(self.seed, page, version.load(Relaxed) + 1);
+            for (index, word) in self.memory.page(page).iter().enumerate() {
+                word.store(content.word(index), Relaxed);
+            }
+            version.store(version.load(Relaxed) + 1, Relaxed);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn check(&self, page: usize) -> Result<(), Wrong> {
+        let version = self.versions.words()[page].load(Relaxed);
+        if version == 0 {
+            return Ok(());
+        }
+        let words = self.memory.page(page);
+        Content::new(self.seed, page, version).check(|index| words[index].load(Relaxed))
+    }
+}
+
+/// Runs the program.
+pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
+    let pages = options.mib * (1 << 20) / PAGE_SIZE;
+    let memory = Memory::new(pages)?;
+    let versions = Memory::new((pages * 8).div_ceil(PAGE_SIZE))?;
+    versions.lock()?;
+    let writer = |part| Writer {
+        memory: &memory,
+        versions: &versions,
+        seed: options.seed,
+        part,
+    };
+    let share = pages.div_ceil(options.threads.max(1));
+    let stop = AtomicBool::new(false);
+    let end = Instant::now() + Duration::from_secs(options.seconds);
+    let mut rounds = 0;
+    let changes = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..pages)
+            .step_by(share)
+            .map(|first| {
+                let writer = writer(first..(first + share).min(pages));
+                let stop = &stop;
+                scope.spawn(move || writer.change(stop))
+            })
+            .collect();
+        while Instant::now() < end && !writers.iter().any(|writer| writer.is_finished()) {
+            // If it cannot, less is paged out: whoever asked compares counters.
+            let _ = memory.page_out(0..pages);
+            rounds += 1;
+        }
+        stop.store(true, Relaxed);
+        writers
+            .into_iter()
+            .map(|writer| match writer.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .sum::<Result<u64, Wrong>>()
+    })?;
+    let all = writer(0..pages);
+    (0..pages).try_for_each(|page| all.check(page))?;
+    memory.page_out(0..pages)?;
+    if let Some(path) = &options.hold {
+        std::fs::write(path, "")?;
+        while path.exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    (0..pages).try_for_each(|page| all.check(page))?;
+    Ok(format!(
+        "dirty: {pages} pages, {changes} changes, paged out {rounds} times, all as they must be"
+    ))
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A program that needs much memory, and knows what every page of it must be at any time.
+//!
+//! Pass 1 writes all pages in order. Every later pass visits all pages, by turns in a shuffled
+//! order and in order, finds each as the passes before left it, and rewrites about half of them.
+
+use std::error::Error;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::content::{Content, Wrong};
+use crate::random::{mix, shuffled};
+use crate::sys::{Child, Memory};
+use crate::PAGE_SIZE;
+
+/// How it is done.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Memory in MiB
+    #[arg(long)]
+    mib: usize,
+    /// Passes, the first of which fills it
+    #[arg(long, default_value_t = 3)]
+    passes: u64,
+    /// Threads, each with a part of its own
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Contents and orders follow from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// After the first pass, goes on in two processes, which no longer share what they write
+    #[arg(long)]
+    fork: bool,
+    /// Has the kernel page everything out after each pass
+    #[arg(long)]
+    page_out: bool,
+}
+
+/// Whether pass `pass` writes the page.
+fn is_written(seed: u64, page: usize, pass: u64) -> bool {
+    pass == 1 || mix(seed ^ mix(page as u64 ^ (pass << 40))) & 1 == 0
+}
+
+/// What the page holds after `pass` of process `process`; the first pass is that of process 0.
+fn content(seed: u64, page: usize, pass: u64, process: u64) -> Content {
+    let written = (1..=pass)
+        .rev()
+        .find(|&pass| is_written(seed, page, pass))
+        .unwrap_or(1);
+    let writer = if written == 1 { 0 } else { process };
+    Content::new(seed ^ (writer << 56), page, written)
+}
+
+/// One of the workers that share the memory.
+struct Worker<'a> {
+    memory: &'a Memory,
+    options: &'a Options,
+    part: Range<usize>,
+    process: u64,
+}
+
+impl Worker<'_> {
+    /// Does pass `pass`, or only looks after the last.
+    fn pass(&self, pass: u64) -> Result<(), Wrong> {
+        let (seed, first) = (self.options.seed, self.part.start);
+        let shuffled = shuffled(mix(seed ^ pass), self.part.len());
+        let straight = 0..self.part.len();
+        if pass.is_multiple_of(2) {
+            shuffled
+                .into_iter()
+                .try_for_each(|index| self.visit(first + index, pass))?;
+        } else {
+            straight
+                .into_iter()
+                .try_for_each(|index| self.visit(first + index, pass))?;
+        }
+        if self.options.page_out {
+            // If it cannot, less is paged out: nothing that this program promises.
+            let _ = self.memory.page_out(self.part.clone());
+        }
+        Ok(())
+    }
+
+    fn visit(&self, page: usize, pass: u64) -> Result<(), Wrong> {
+        let (seed, process) = (self.options.seed, self.process);
+        let words = self.memory.page(page);
+        if pass > 1 {
+            content(seed, page, pass - 1, process).check(|index| words[index].load(Relaxed))?;
+        }
+        if pass <= self.options.passes && is_written(seed, page, pass) {
+            let content = content(seed, page, pass, process);
+            for (index, word) in words.iter().enumerate() {
+                word.store(content.word(index), Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does some passes with all threads. The one after the last only looks.
+fn passes(
+    memory: &Memory,
+    options: &Options,
+    pages: usize,
+    passes: Range<u64>,
+    process: u64,
+) -> Result<(), Wrong> {
+    let share = pages.div_ceil(options.threads.max(1));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..pages)
+            .step_by(share)
+            .map(|first| {
+                let worker = Worker {
+                    memory,
+                    options,
+                    part: first..(first + share).min(pages),
+                    process,
+                };
+                let mut passes = passes.clone();
+                scope.spawn(move || passes.try_for_each(|pass| worker.pass(pass)))
+            })
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })
+}
+
+/// Runs the program.
+pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
+    let pages = options.mib * (1 << 20) / PAGE_SIZE;
+    let memory = Memory::new(pages)?;
+    let end = options.passes + 2;
+    passes(&memory, options, pages, 1..2, 0)?;
+    let child = match options.fork {
+        false => None,
+        true => Some(Child::fork(|| {
+            match passes(&memory, options, pages, 2..end, 1) {
+                Ok(()) => 0,
+                Err(wrong) => {
+                    eprintln!("anemone-test: the copied process: {wrong}");
+                    1
+                }
+            }
+        })?),
+    };
+    passes(&memory, options, pages, 2..end, 0)?;
+    if let Some(status) = child.map(Child::wait).transpose()? {
+        if status != 0 {
+            return Err(format!("the copied process ended with wait status {status:#x}").into());
+        }
+    }
+    Ok(format!(
+        "pages: {pages} pages, {} passes, {} threads, all as they must be",
+        options.passes, options.threads
+    ))
+}

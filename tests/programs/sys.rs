@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that is shared with the kernel while it is used, and a copy of this process.
+//!
+//! All unsafe code of these programs is here.
+#![allow(
+    unsafe_code,
+    reason = "system calls on memory that is changed meanwhile"
+)]
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+
+use rustix::mm::{madvise, mlock, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
+
+use crate::PAGE_SIZE;
+
+/// Anonymous memory, as words that any thread may change at any time.
+///
+/// # Invariants
+///
+/// `start` is a private anonymous mapping of `len` bytes, whole pages, that nobody else unmaps.
+pub struct Memory {
+    start: NonNull<c_void>,
+    len: usize,
+}
+
+// SAFETY: It is memory of the process, not of a thread.
+unsafe impl Send for Memory {}
+// SAFETY: `&Memory` gives access by atomics and by system calls only.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// `pages` pages of zeros.
+    pub fn new(pages: usize) -> io::Result<Self> {
+        let len = pages * PAGE_SIZE;
+        // SAFETY: A new mapping, at a place that the kernel chooses.
+        let start = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
+        // INVARIANT: Mapped just now.
+        Ok(Self { start, len })
+    }
+
+    /// Its words.
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: By the type invariant; the mapping is aligned to pages, and all bytes of it are
+        // initialised, with zeros.
+        unsafe { std::slice::from_raw_parts(self.start.cast().as_ptr(), self.len / 8) }
+    }
+
+    /// The words of page `page`.
+    pub fn page(&self, page: usize) -> &[AtomicU64] {
+        &self.words()[page * (PAGE_SIZE / 8)..(page + 1) * (PAGE_SIZE / 8)]
+    }
+
+    fn part(&self, pages: Range<usize>) -> (*mut c_void, usize) {
+        assert!(pages.start <= pages.end && pages.end * PAGE_SIZE <= self.len);
+        // SAFETY: Within the mapping, as just checked.
+        let start = unsafe { self.start.as_ptr().byte_add(pages.start * PAGE_SIZE) };
+        (start, pages.len() * PAGE_SIZE)
+    }
+
+    /// Has the kernel page these pages out now.
+    pub fn page_out(&self, pages: Range<usize>) -> io::Result<()> {
+        let (start, len) = self.part(pages);
+        // SAFETY: A part of our mapping, whose content this does not change.
+        Ok(unsafe { madvise(start, len, Advice::LinuxPageOut) }?)
+    }
+
+    /// Keeps all of it in memory.
+    pub fn lock(&self) -> io::Result<()> {
+        // SAFETY: Our mapping.
+        Ok(unsafe { mlock(self.start.as_ptr(), self.len) }?)
+    }
+
+    /// Writes pages to a file.
+    pub fn write_to(&self, file: &File, pages: Range<usize>, offset: u64) -> io::Result<usize> {
+        let (start, len) = self.part(pages);
+        let offset = i64::try_from(offset).map_err(io::Error::other)?;
+        // SAFETY: A part of our mapping. The kernel reads it while others may write to it, which
+        // is what this is for: it copies bytes, whatever they are.
+        let written = unsafe {
+            libc::pwrite(
+                std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()),
+                start,
+                len,
+                offset,
+            )
+        };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; nothing refers to it any more. That it cannot fail for
+        // a mapping of ours makes the result of no interest.
+        let _ = unsafe { munmap(self.start.as_ptr(), self.len) };
+    }
+}
+
+/// A copy of this process.
+pub struct Child(libc::pid_t);
+
+impl Child {
+    /// Copies the process, which must have no other thread. In the copy `work` says with which
+    /// status it ends.
+    pub fn fork(work: impl FnOnce() -> i32) -> io::Result<Self> {
+        // SAFETY: There is no other thread whose locks could be copied.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                let status = work();
+                // SAFETY: No requirements.
+                unsafe { libc::_exit(status) }
+            }
+            pid => Ok(Self(pid)),
+        }
+    }
+
+    /// Waits for its end; its wait status, 0 if all was well.
+    pub fn wait(self) -> io::Result<i32> {
+        let mut status = 0;
+        // SAFETY: `status` is valid for writes.
+        match unsafe { libc::waitpid(self.0, &mut status, 0) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(status),
+        }
+    }
+}
