@@ -158,7 +158,8 @@ class Run:
             "ANEMONE_HOST": "/dev/anemone-host", "ANEMONE_LIB": LIBRARY, "ANEMONE_KERNEL": options.kernel}
         if not options.no_module:
             self._bring_products(tree, environment)
-        settings = {"VM_SINGLE": int(options.single), "VM_SERVERS": options.servers,
+        settings = {"VM_SINGLE": int(options.single), "VM_ICOUNT": int(options.icount),
+                    "VM_SERVERS": options.servers,
                     "VM_MTU": options.mtu, "VM_CAPACITY_MIB": self._capacity_mib()}
         lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
         lines += [f"{name}={value}" for name, value in settings.items()]

@@ -310,6 +310,7 @@ impl<S: Storage> Shard<S> {
     {
         let Some((op, transfer)) = self.find_transfer(source, header, device) else {
             self.counters.stale_frames = self.counters.stale_frames.wrapping_add(1);
+            self.note_late(now_ns, source, header, device);
             return Verdict::Done;
         };
         self.note_heard(now_ns, op, transfer);

@@ -133,6 +133,7 @@ impl<S: Storage> Shard<S> {
                 op: index,
                 transfer,
             };
+            self.release_if_invalid(id, device);
             let Some(op) = self.ops.get_mut(index) else {
                 return;
             };
@@ -220,7 +221,10 @@ impl<S: Storage> Shard<S> {
                     transfer.stage = TransferStage::Acknowledged;
                 }
                 self.leave_window(id);
-                self.finish_if_done(now_ns, index, device);
+                if self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
+                    // Not the end yet, if a copy has been lost or a server has come meanwhile.
+                    self.continue_page_out(now_ns, index, device);
+                }
             }
             Status::Incomplete => self.handle_gap(id, header),
             Status::Corrupt => {

@@ -13,14 +13,18 @@ pub(super) struct Path {
     pub(super) rtt: RttEstimator,
     pub(super) window: Window,
     pub(super) placed: Placed,
+    /// Whether it has let a request run into its timeout since a frame of it last came.
+    pub(super) overdue: bool,
     /// When a frame of it last came.
     pub(super) heard_ns: u64,
     /// Transfers that wait for room in the window.
     pub(super) waiting: List,
 }
 
-/// How long a server may be silent before it is suspected, however quick it was.
-const SUSPECT_MIN_NS: u64 = 40_000_000;
+/// How long a server may be silent before it is suspected, however quick it was: longer than a
+/// busy machine's hiccup, for a page-out then goes on without it. Page-ins need not wait so long:
+/// they ask another replica after one timeout.
+const SUSPECT_MIN_NS: u64 = 250_000_000;
 /// And how long at the most, however slow.
 const SUSPECT_MAX_NS: u64 = 2_000_000_000;
 
@@ -34,8 +38,12 @@ impl Path {
             .clamp(SUSPECT_MIN_NS, SUSPECT_MAX_NS)
     }
 
-    /// How soon an answer is to be expected, in units of 4 µs, coarse so that equals are equal.
+    /// How soon an answer is to be expected, in units of 4 µs, coarse so that equals are equal. A
+    /// server that is overdue comes after all others.
     pub(super) fn expected(&self) -> u64 {
+        if self.overdue {
+            return u64::MAX;
+        }
         self.rtt
             .smoothed_ns()
             .saturating_mul(u64::from(self.window.in_flight()).saturating_add(4))

@@ -5,7 +5,7 @@
 use core::ops::Deref;
 
 use super::super::device::Device;
-use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::ids::{ServerSlot, MAX_REPLICAS};
 use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::{Send, SendPayload, Shard, Storage};
@@ -79,12 +79,21 @@ impl<S: Storage> Shard<S> {
         self.push_ready(id);
     }
 
-    /// The transfer is over, with or without success: nothing of it is under way for us.
+    /// The transfer is over, with or without success: nothing of it is under way for us, and
+    /// nothing that it began to assemble stands in another's way.
     pub(super) fn release(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfer_mut(id) else {
+        let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
-        transfer.stage = TransferStage::Idle;
+        if op
+            .assembly
+            .is_some_and(|assembly| assembly.transfer == id.transfer)
+        {
+            op.assembly = None;
+        }
+        if let Some(transfer) = op.transfers.get_mut(id.transfer) {
+            transfer.stage = TransferStage::Idle;
+        }
         self.leave_window(id);
     }
 
@@ -250,7 +259,32 @@ impl<S: Storage> Shard<S> {
     pub(super) fn note_heard(&mut self, now_ns: u64, op: usize, transfer: usize) {
         let id = TransferId { op, transfer };
         if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
-            self.path_mut(slot).heard_ns = now_ns;
+            let path = self.path_mut(slot);
+            path.heard_ns = now_ns;
+            path.overdue = false;
+        }
+    }
+
+    /// A server has answered what nobody waits for any more: that it lives is news all the same.
+    pub(super) fn note_late<M>(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        header: &Header,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let from = device.servers.valid().iter().find(|&slot| {
+            let address = device.servers.address(slot);
+            address.mac == source
+                && address.session == header.session
+                && address.incarnation == header.incarnation
+        });
+        if let Some(slot) = from {
+            let path = self.path_mut(slot);
+            path.heard_ns = now_ns;
+            path.overdue = false;
         }
     }
 
@@ -324,6 +358,7 @@ impl<S: Storage> Shard<S> {
         let path = self.path_mut(slot);
         let rtt_ns = path.rtt.smoothed_ns();
         path.window.on_loss(now_ns, rtt_ns);
+        path.overdue = true;
         let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
         if was_stopped {
             if let Some(transfer) = self.transfer_mut(id) {
@@ -378,6 +413,24 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// Releases the transfer if its server's pages are gone. Returns whether they are.
+    pub(super) fn release_if_invalid<M>(&mut self, id: TransferId, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return false;
+        };
+        let is_gone = transfer.stage != TransferStage::Idle
+            && transfer
+                .slot
+                .is_some_and(|slot| !device.servers.is_current(slot, transfer.incarnation));
+        if is_gone {
+            self.release(id);
+        }
+        is_gone
+    }
+
     /// Servers have come or gone: transfers to those that are gone end, and the op goes on.
     pub(super) fn drop_invalid_transfers<M>(
         &mut self,
@@ -387,26 +440,15 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let mut dropped = SlotSet::EMPTY;
+        let mut dropped = false;
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {
                 op: index,
                 transfer,
             };
-            let Some(current) = self.transfer_mut(id).copied() else {
-                return;
-            };
-            let Some(slot) = current.slot else {
-                continue;
-            };
-            if current.stage != TransferStage::Idle
-                && !device.servers.is_current(slot, current.incarnation)
-            {
-                self.release(id);
-                dropped.insert(slot);
-            }
+            dropped |= self.release_if_invalid(id, device);
         }
-        if dropped.is_empty() {
+        if !dropped {
             return;
         }
         match self.ops.get(index).map(|op| op.kind) {
