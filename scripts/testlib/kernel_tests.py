@@ -1,0 +1,213 @@
+"""The numbered kernel tests of tests/vm: which there are, and running several in one boot."""
+
+import concurrent.futures
+import dataclasses
+import glob
+import os
+import re
+import shlex
+import subprocess
+import threading
+
+from .report import TOP, log_path
+
+DIRECTORY = os.path.join(TOP, "tests", "vm")
+DRIVER = os.path.join(DIRECTORY, "several.sh")
+PASSED, SKIPPED = 0, 4
+# How much longer everything may take on the debug kernel.
+DEBUG_FACTOR = 6
+# What scripts/vm allows a boot, on a machine that is not busy.
+BOOT_S = 120
+# What ends a test that is over its bound also needs some time, as does putting the machine right.
+GRACE_S = 40
+RUNNER_STATUS = {124: "the boot's time was over", 125: "a VM never came up",
+                 126: "a VM was lost (a kernel panic, a power-off)"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """One script and what its header says."""
+
+    name: str
+    path: str
+    what: str
+    options: tuple
+    files: tuple
+    bound_s: int
+    debug: bool
+
+    def label(self, kernel):
+        return self.name if kernel == "release" else f"{self.name}@{kernel}"
+
+
+def found(pattern):
+    """The tests whose name matches."""
+    wanted = re.compile(pattern)
+    paths = sorted(glob.glob(os.path.join(DIRECTORY, "[0-9][0-9][0-9]_*.sh")))
+    tests = [_read(path) for path in paths]
+    return [test for test in tests if wanted.search(test.name)]
+
+
+def _read(path):
+    header = {}
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            if match := re.match(r"# (\w+): *(.*)", line):
+                header[match.group(1)] = match.group(2).strip()
+    words = shlex.split(header.get("vm", ""))
+    options, files = [], []
+    while words:
+        word = words.pop(0)
+        if word == "--file":
+            files.append(words.pop(0))
+        else:
+            options.append(word)
+    return Test(name=os.path.basename(path)[:-3], path=path, what=header.get("what", ""), options=tuple(options),
+                files=tuple(files), bound_s=int(header.get("bound", "60")), debug=header.get("debug") == "yes")
+
+
+def run(report, options):
+    """Runs what is wanted of them, some boots at a time."""
+    tests = found(options.filter)
+    boots = []
+    for kernel in _kernels(report, options.kernel):
+        chosen = [test for test in tests if kernel == "release" or test.debug]
+        if chosen and (missing := _missing(kernel, chosen)):
+            report.failed(f"vm ({kernel})", None, missing)
+        else:
+            boots += [(kernel, group) for group in _groups(chosen, options.jobs)]
+    # The longest first, so that no processor is idle while another has much left to do.
+    boots.sort(key=lambda boot: -sum(test.bound_s for test in boot[1]))
+    with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
+        waiting = [pool.submit(Boot(report, kernel, group, options.slow).run) for kernel, group in boots]
+        for each in concurrent.futures.as_completed(waiting):
+            each.result()
+
+
+def _kernels(report, asked):
+    if asked in ("release", "debug"):
+        return [asked]
+    if asked == "both" or not _missing("debug", []):
+        return ["release", "debug"]
+    report.note("the debug kernel is not built, so no tests run on it: make kernel modules KERNEL=debug")
+    return ["release"]
+
+
+def _missing(kernel, tests):
+    """What is not built, and how to build it; or None."""
+    suffix = "" if kernel == "release" else f" KERNEL={kernel}"
+    path = subprocess.run([os.path.join(TOP, "scripts", "kernel"), "path", kernel],
+                          capture_output=True, check=False)
+    if path.returncode != 0:
+        return f"the {kernel} kernel is not built: run `make kernel{suffix}`"
+    if not os.environ.get("ANEMONE_MODULE") and not os.path.exists(
+            os.path.join(TOP, "build", "module", kernel, "anemone.ko")):
+        return f"build/module/{kernel}/anemone.ko is missing: run `make modules{suffix}`"
+    products = {"build/anemone-server": "make server"}
+    products.update({name: "make programs" for test in tests for name in test.files if name.startswith("build/")})
+    for name, how in products.items():
+        if not os.path.exists(os.path.join(TOP, name)):
+            return f"{name} is missing: run `{how}`"
+    return None
+
+
+def _groups(tests, jobs):
+    """Tests that share a boot: those with the same options, in as many boots as run at a time."""
+    by_options = {}
+    for test in tests:
+        by_options.setdefault(test.options, []).append(test)
+    total = sum(test.bound_s for test in tests)
+    for group in by_options.values():
+        share = max(total / jobs, 1)
+        boots = max(1, min(len(group), round(sum(test.bound_s for test in group) / share * jobs / 2)))
+        parts = [[] for _ in range(boots)]
+        for test in sorted(group, key=lambda test: -test.bound_s):
+            min(parts, key=lambda part: sum(each.bound_s for each in part)).append(test)
+        for part in parts:
+            yield sorted(part, key=lambda test: test.name)
+
+
+class Boot:
+    """Runs a group of tests in one boot; in another one what is left, if the machine was lost."""
+
+    # Boots fail together if something is wrong with all of them: then one message is enough.
+    _lock = threading.Lock()
+
+    def __init__(self, report, kernel, tests, slow):
+        self._report = report
+        self._kernel = kernel
+        self._tests = tests
+        self._factor = slow * (DEBUG_FACTOR if kernel == "debug" else 1)
+        self._by_name = {f"{test.name}.sh": test for test in tests}
+
+    def run(self):
+        left = list(self._tests)
+        while left:
+            done = self._boot(left)
+            left = left[done:]
+
+    def _command(self, tests):
+        files = sorted({name for test in tests for name in test.files})
+        bounds = [max(1, round(test.bound_s * self._factor)) for test in tests]
+        command = [os.path.join(TOP, "scripts", "vm"), "run", *tests[0].options, "--kernel", self._kernel,
+                   "--timeout", str(sum(bounds) + GRACE_S * len(tests)),
+                   "--boot-timeout", str(BOOT_S * self._factor)]
+        for name in files:
+            command += ["--file", os.path.join(TOP, name)]
+        for test in tests:
+            command += ["--file", test.path]
+        return [*command, DRIVER, *(f"{test.name}.sh:{bound}" for test, bound in zip(tests, bounds))]
+
+    def _boot(self, tests):
+        """Returns how many of the tests are done: at least one."""
+        process = subprocess.Popen(self._command(tests), cwd=TOP, text=True, errors="replace",
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done, current, lines, before = 0, None, [], []
+        try:
+            for line in process.stdout:
+                words = line.split()
+                if words[:2] == ["@@", "begin"]:
+                    current, lines = self._by_name[words[2]], []
+                elif words[:2] == ["@@", "end"]:
+                    self._ended(self._by_name[words[2]], int(words[3]), int(words[4]) / 100, lines)
+                    current = None
+                    done += 1
+                else:
+                    (lines if current else before).append(line)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            status = process.wait()
+        if current or done == 0:
+            # What the runner said of a lost machine belongs to the test that lost it.
+            test = current or tests[0]
+            why = RUNNER_STATUS.get(status, f"the VM runner ended with status {status}")
+            said = [line for line in lines + before if line.startswith("vm: error:")]
+            self._failed(test, None, (said or [why])[-1].strip(), lines if current else before)
+            done += 1
+        return done
+
+    def _ended(self, test, status, seconds, lines):
+        if status == PASSED:
+            self._keep(test, lines)
+            self._report.passed(test.label(self._kernel), seconds)
+        elif status == SKIPPED:
+            self._report.skipped(test.label(self._kernel), _last(lines, "skipped: ") or "not applicable here")
+        else:
+            self._failed(test, seconds, _last(lines, "failed: ") or f"ended with status {status}", lines)
+
+    def _keep(self, test, lines):
+        path = log_path(test.label(self._kernel))
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        return path
+
+    def _failed(self, test, seconds, why, lines):
+        self._report.failed(test.label(self._kernel), seconds, why, self._keep(test, lines))
+
+
+def _last(lines, start):
+    said = [line[len(start):].strip() for line in lines if line.startswith(start)]
+    return said[-1] if said else None

@@ -1,0 +1,85 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: each wrong parameter refuses the load with its errno and one message, and leaves nothing behind
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 60
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+needs_single
+
+mac=52:54:00:a0:00
+all=interface=eth0
+bad() { refused "$@"; }
+INVAL="invalid \(argument\|parameters\)"
+
+bad "$INVAL" "interface= is missing" servers="$(servers 1)"
+bad "no such device" "interface=eth9: there is no such network device" interface=eth9 servers="$(servers 1)"
+bad "$INVAL" "is too long" interface=a-name-of-sixteen servers="$(servers 1)"
+bad "$INVAL" "interface=lo does not speak Ethernet" interface=lo servers="$(servers 1)"
+ip link add small0 type dummy && ip link set small0 mtu 500 up || fail "no dummy interface"
+bad "$INVAL" "an MTU of 500 bytes is too small" interface=small0 servers="$(servers 1)"
+ip link del small0 || fail "the dummy interface is held"
+
+for wrong in 52:54:00 nonsense $mac:zz $mac:01:02 ff:ff:ff:ff:ff:ff 01:00:5e:00:00:01 "$mac:01," "$mac:01;$mac:02"; do
+    bad "$INVAL" "is not a station's hardware address" $all servers="$wrong"
+done
+bad "$INVAL" "stands there twice" $all servers="$mac:01,$mac:02,$mac:01"
+many=$mac:01
+for number in 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 10 11 12 13 14 15; do many=$many,$mac:$number; done
+bad "$INVAL" "more than 20 servers" $all servers="$many"
+
+set -- $all servers="$ANEMONE_SERVERS"
+bad "$INVAL" "size_mib=0 is out of range" "$@" size_mib=0
+bad "$INVAL" "size_mib=16777217 is out of range" "$@" size_mib=16777217
+bad "$INVAL" "replicas=0 is out of range" "$@" replicas=0
+bad "$INVAL" "replicas=4 is out of range" "$@" replicas=4
+bad "$INVAL" "min_copies=0 is out of range" "$@" min_copies=0
+bad "$INVAL" "min_copies=4 is out of range" "$@" min_copies=4 replicas=3
+bad "$INVAL" "min_copies=3 is more than replicas=2" "$@" min_copies=3 replicas=2
+bad "$INVAL" "patience_s=0 is out of range" "$@" patience_s=0
+bad "$INVAL" "patience_s=86401 is out of range" "$@" patience_s=86401
+bad "$INVAL" "connect_ms=99 is out of range" "$@" connect_ms=99
+bad "$INVAL" "connect_ms=60001 is out of range" "$@" connect_ms=60001
+bad "$INVAL" "hw_queues=65 is out of range" "$@" hw_queues=65
+bad "$INVAL" "queue_depth=0 is out of range" "$@" queue_depth=0
+bad "$INVAL" "queue_depth=257 is out of range" "$@" queue_depth=257
+bad "$INVAL" "ethertype=1500 is out of range" "$@" ethertype=1500
+bad "$INVAL" "ethertype=65536 is out of range" "$@" ethertype=65536
+bad "$INVAL" "cluster=.* is longer than 32 bytes" "$@" cluster=abcdefghijklmnopqrstuvwxyz-0123456789
+
+# What the kernel's own parser refuses, it reports.
+for wrong in size_mib=many size_mib=-1 size_mib= replicas=two patience_s=60s; do
+    dmesg -c >/dev/null
+    insmod "$ANEMONE_MODULE" "$@" "$wrong" 2>/dev/null && fail "$wrong was accepted"
+    [ "$(dmesg | grep -c "invalid for parameter")" -eq 1 ] || fail "$wrong: $(dmesg)"
+    nothing_left || fail "$wrong: something is left"
+done
+
+# Neither a server nor a disk.
+bad "no route to host" "servers= and local_device= are both missing" $all
+# Servers that do not answer: bounded.
+from=$(anemone_seconds)
+bad "no route to host" "none of 2 servers answered" $all servers="$mac:71,$mac:72" connect_ms=1000
+[ $(($(anemone_seconds) - from)) -le 8 ] || fail "it took $(($(anemone_seconds) - from)) s to find no servers"
+
+# Every parameter can be read, and no more can be changed than what may change.
+anemone_load size_mib=64 replicas=3 min_copies=2 cluster= || fail "good parameters were refused"
+value() { cat "/sys/module/anemone/parameters/$1"; }
+[ "$(value size_mib)/$(value replicas)/$(value min_copies)/$(value interface)" = 64/3/2/eth0 ] || fail "parameters read wrong"
+[ "$(value servers)" = "$ANEMONE_SERVERS" ] || fail "servers reads $(value servers)"
+echo 5 >/sys/module/anemone/parameters/patience_s || fail "patience_s cannot be changed"
+[ "$(value patience_s)" = 5 ] || fail "patience_s was not changed"
+for wrong in 0 86401 x -1; do
+    echo "$wrong" 2>/dev/null >/sys/module/anemone/parameters/patience_s && fail "patience_s=$wrong was accepted"
+done
+[ "$(value patience_s)" = 5 ] || fail "patience_s was changed by a wrong value"
+anemone_unload || fail "unload"
+
+modinfo "$ANEMONE_MODULE" >"$SCRATCH/modinfo"
+for parameter in interface servers size_mib replicas min_copies patience_s local_device; do
+    grep -q "^parm: *$parameter:..* (.*)\$" "$SCRATCH/modinfo" || fail "modinfo does not describe $parameter: $(cat "$SCRATCH/modinfo")"
+done
+for field in description license author; do
+    grep -q "^$field:  *[^ ]" "$SCRATCH/modinfo" || fail "modinfo has no $field: $(cat "$SCRATCH/modinfo")"
+done

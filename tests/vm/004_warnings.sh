@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: fewer servers than wanted, and a size beyond what they offer, are warned of; else nothing is
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 30
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+said() { dmesg | grep -q "anemone: .*$1" || fail "not said: $1: $(dmesg)"; }
+load() {
+    dmesg -c >/dev/null
+    anemone_load "$@" connect_ms=1500 || fail "not loaded: $*"
+}
+
+load size_mib=64 replicas=2
+dmesg -r | grep -q '^<[0-4]>.*anemone:' && fail "a warning without a cause: $(dmesg)"
+anemone_unload
+load size_mib=64 replicas=2 servers="$(servers 1)"
+said "degraded: 1 of 1 servers answered, 2 replicas are wanted of each page"
+dmesg -r | grep -q '^<4>.*anemone: degraded' || fail "it is not a warning: $(dmesg -r)"
+anemone_unload
+load size_mib=64 replicas=2 servers="$(servers 1 2),52:54:00:a0:00:71"
+said "degraded: 2 of 3 servers answered, 2 replicas are wanted of each page"
+anemone_unload
+load size_mib=200 replicas=2 servers="$(servers 1 2)"
+said "the device may need 400 MiB on the servers, which offer [0-9]* MiB"
+offered=$(dmesg | sed -n 's/.*which offer \([0-9]*\) MiB.*/\1/p')
+[ "$offered" -gt 100 ] && [ "$offered" -le 192 ] || fail "two servers of 96 MiB offer $offered MiB?"
+anemone_unload

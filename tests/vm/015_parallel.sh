@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: several programs at once: fio, direct I/O, and two that are swapped out
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 90
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+requires fio anemone-test
+# Raw I/O and swap do not share a device: the same module takes both in turn, each in parallel.
+anemone_load size_mib=64 || fail "load"
+for part in 0 1 2; do
+    fio --name=part$part --filename="$ANEMONE_DEVICE" --direct=1 --ioengine=io_uring --iodepth=8 --rw=randwrite --bs=4k \
+        --offset=$((24 + part * 12))m --size="$(scaled 10 5)m" --verify=crc32c --verify_fatal=1 --randseed=$part \
+        --output="$SCRATCH/part$part" >/dev/null 2>&1 &
+    eval "part$part=$!"
+done
+anemone-test direct --threads 4 --blocks 1024 --operations "$(scaled 300)" || fail "direct"
+for part in 0 1 2; do
+    eval "wait \$part$part" || { cat "$SCRATCH/part$part" >&2; fail "fio, part $part"; }
+done
+
+anemone_swapon || fail "swapon"
+mkdir /sys/fs/cgroup/test && echo "$(scaled 16 2)M" >/sys/fs/cgroup/test/memory.max || fail "no cgroup"
+in_group() { (exec sh -c "echo \$\$ >/sys/fs/cgroup/test/cgroup.procs; exec $*"); }
+in_group anemone-test pages --mib "$(scaled 20 4)" --seed 1 --threads 2 >"$SCRATCH/first" 2>&1 &
+first=$!
+in_group anemone-test pages --mib "$(scaled 12 4)" --seed 2 --fork >"$SCRATCH/second" 2>&1 &
+second=$!
+wait $first || fail "the first: $(cat "$SCRATCH/first")"
+wait $second || fail "the second: $(cat "$SCRATCH/second")"
+[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+swapoff "$ANEMONE_DEVICE" || fail "swapoff"

@@ -1,0 +1,24 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: direct writes from memory that is changed meanwhile: both copies of each page are equal
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 90
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+requires anemone-test
+anemone_load size_mib=32 servers="$(servers 1 2)" || fail "load"
+# With loss, so that fragments of one page are sent at different times.
+netem 0 loss 5% || fail "netem"
+anemone-test changing --blocks 512 --length 8 --seconds 6 || fail "the program"
+expect_more "dropped frames" 0 "$(netem_dropped 0)"
+netem_off 0
+expect_more pages_changed 0 "$(counter pages_changed)"
+wait_for 20 "nothing in flight" idle || fail "requests are in flight"
+copy() {
+    dd if="$ANEMONE_DEVICE" of="$SCRATCH/copy$1" bs=4k count=512 iflag=direct conv=noerror,sync 2>/dev/null
+}
+disturb pause 1 && copy 2 && host resume 1 && wait_for 20 "server 1 is back" is_healthy 1 || fail "server 2's copy"
+disturb pause 2 && copy 1 && host resume 2 && wait_for 20 "server 2 is back" is_healthy 2 || fail "server 1's copy"
+cmp "$SCRATCH/copy1" "$SCRATCH/copy2" || fail "the copies on the two servers are not equal"

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: the interface goes down and comes up under load: requests wait, none fails
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 60
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+requires anemone-test
+anemone_load size_mib=64 || fail "load"
+load_begin --threads 2 --blocks 512
+load_progress "$(scaled 500)" || fail "the load does not begin"
+for round in 1 2 3; do
+    ip link set eth0 down || fail "down"
+    wait_for 10 "a load that waits" stands_still || fail "the load goes on without an interface"
+    ip link set eth0 up || fail "up"
+    load_progress "$(scaled 300)" || fail "round $round: the load does not go on"
+done
+# The servers' side.
+for number in $(server_numbers); do disturb link "$number" down || fail "link down"; done
+wait_for 10 "a load that waits" stands_still || fail "the load goes on without servers"
+for number in $(server_numbers); do host link "$number" up || fail "link up"; done
+load_progress "$(scaled 300)" || fail "the load does not go on"
+load_end || fail "the load"
+[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"

@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: the interface is deleted under load and made again: requests wait, none fails
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 60
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+requires anemone-test
+anemone_load size_mib=64 || fail "load"
+load_begin --threads 2 --blocks 512
+load_progress "$(scaled 500)" || fail "the load does not begin"
+for round in 1 2; do
+    dmesg -c >/dev/null
+    timeout 20 ip link del eth0 || fail "round $round: the interface is held"
+    wait_for 10 "a load that waits" stands_still || fail "the load goes on without an interface"
+    [ "$(dmesg | grep -c 'anemone: interface eth0 has gone away')" = 1 ] || fail "round $round: not said, or more than once"
+    make_interface || fail "it cannot be made again"
+    load_progress "$(scaled 300)" || fail "round $round: the load does not go on"
+    dmesg | grep -q 'anemone: interface eth0 is bound' || fail "round $round: not said"
+done
+load_end || fail "the load"
+[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+
+# Unloading while there is no interface, and loading when there is one again.
+ip link del eth0 || fail "the interface is held"
+anemone_unload || fail "unload without an interface"
+make_interface && anemone_load size_mib=64 || fail "load"
+anemone_unload
+nothing_left || fail "something is left"

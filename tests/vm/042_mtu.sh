@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: the MTU changes under load, up and down, on both sides and on one
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 60
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+requires anemone-test fio
+anemone_load size_mib=64 || fail "load"
+frames() { cat /sys/class/net/eth0/statistics/tx_packets; }
+servers_mtu() {
+    for number in $(server_numbers); do
+        ip -n switch link set "s$number" mtu "$1" && ip -n "server$number" link set eth0 mtu "$1" || fail "MTU"
+    done
+}
+load_begin --threads 2 --blocks 512
+load_progress "$(scaled 500)" || fail "the load does not begin"
+for mtu in 9000 1500 9000 1000 1500; do
+    set_mtu $mtu || fail "MTU $mtu"
+    load_progress "$(scaled 300)" || fail "MTU $mtu: the load does not go on"
+done
+# Jumbo frames that leave the client but do not arrive: what a switch would do.
+set_mtu 9000 || fail "MTU 9000"
+load_progress "$(scaled 300)" || fail "MTU 9000"
+servers_mtu 1500
+load_progress "$(scaled 300)" || fail "servers at 1500: the load does not go on"
+set_mtu 9000 || fail "MTU 9000"
+load_progress "$(scaled 300)" || fail "servers at 9000 again"
+load_end || fail "the load"
+[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+anemone_unload || fail "unload"
+
+# Loaded while the switch drops jumbo frames: pages go in small ones.
+servers_mtu 1500
+anemone_load size_mib=64 || fail "load beside a switch that drops jumbo frames"
+anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "beside a switch that drops jumbo frames"
+anemone_unload || fail "unload"
+# And where they arrive: one frame a page, not three.
+set_mtu 9000 && anemone_load size_mib=64 servers="$(servers 1)" replicas=1 || fail "load at MTU 9000"
+from=$(frames) pages=$(counter pages_out)
+fio_job --rw=write --bs=64k --ioengine=psync --size=4m || fail "writing"
+from=$(($(frames) - from)) pages=$(($(counter pages_out) - pages))
+[ "$from" -lt $((pages * 3 / 2)) ] || fail "$from frames for $pages pages at MTU 9000"

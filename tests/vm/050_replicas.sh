@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: every page is whole on each of its two servers: either alone can be read
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 90
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+mib=$(scaled 16 2)
+anemone_load size_mib=64 servers="$(servers 1 2)" || fail "load"
+head -c "${mib}M" /dev/urandom >"$SCRATCH/older"
+head -c "${mib}M" /dev/urandom >"$SCRATCH/random"
+for version in older random; do
+    dd if="$SCRATCH/$version" of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null || fail "writing"
+done
+[ "$(counter pages_out_degraded)" = 0 ] || fail "some pages have one copy only"
+same() {
+    dd if="$ANEMONE_DEVICE" bs=256k count=$((mib * 4)) iflag=direct 2>/dev/null | cmp - "$SCRATCH/random" || fail "$1"
+}
+same "with both servers"
+for number in 1 2; do
+    disturb pause $number || fail "pause"
+    same "without server $number"
+    host resume $number && wait_for 20 "server $number is back" is_healthy $number || fail "resume"
+done
+expect_more timeouts 0 "$(counter timeouts)"
+# For good: the machine is gone, with half of all copies.
+disturb kill 2 || fail "kill"
+same "after server 2's end"
+# A page of which one copy is left is written again: degraded, and counted.
+dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=256k count=4 oflag=direct 2>/dev/null || fail "writing with one server"
+[ "$(counter pages_out_degraded)" -ge 256 ] || fail "only $(counter pages_out_degraded) pages are counted as degraded"
+same "written with one server"
+[ "$(counter pages_in_failed)" = 0 ] || fail "some pages failed"

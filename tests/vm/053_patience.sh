@@ -1,0 +1,52 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: without any server a request waits as long as it may, then fails; lost pages are errors, never zeros
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 90
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+anemone_load size_mib=64 servers="$(servers 1 2)" patience_s=4 || fail "load"
+head -c 1048576 /dev/urandom >"$SCRATCH/random"
+put() { dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k count="$1" seek="${2:-0}" oflag=direct 2>"$SCRATCH/error"; }
+get() { dd if="$ANEMONE_DEVICE" bs=4k count="$1" skip="${2:-0}" iflag=direct 2>"$SCRATCH/error"; }
+put 256 || fail "writing"
+disturb pause 1 && disturb pause 2 || fail "pause"
+from=$(anemone_seconds)
+get 1 >"$SCRATCH/back" && fail "read without servers"
+grep -qi "i.*o error\|input/output error" "$SCRATCH/error" || fail "reading: $(cat "$SCRATCH/error")"
+put 1 300 && fail "written without servers"
+took=$(($(anemone_seconds) - from))
+[ "$took" -ge 7 ] && [ "$took" -le 20 ] || fail "two requests with a patience of 4 s took $took s"
+# Changed at run time.
+echo 1 >/sys/module/anemone/parameters/patience_s || fail "patience_s"
+from=$(anemone_seconds)
+get 1 >"$SCRATCH/back" && fail "read without servers"
+took=$(($(anemone_seconds) - from))
+[ "$took" -le 6 ] || fail "a request with a patience of 1 s took $took s"
+expect_more pages_in_failed 1 "$(counter pages_in_failed)"
+expect_more pages_out_failed 0 "$(counter pages_out_failed)"
+echo 30 >/sys/module/anemone/parameters/patience_s || fail "patience_s"
+# They were only away: everything is there.
+host resume 1 && host resume 2 || fail "resume"
+get 256 | cmp - "$SCRATCH/random" || fail "after their return"
+# A page-out that failed leaves nothing, or the new page, or an error.
+if get 1 300 >"$SCRATCH/back"; then
+    cmp -n 4096 "$SCRATCH/back" "$SCRATCH/random" || [ "$(tr -d '\0' <"$SCRATCH/back" | wc -c)" = 0 ] ||
+        fail "a page-out that failed left something else than the old or the new page"
+fi
+
+# Now they come back with empty memories.
+disturb kill 1 && disturb kill 2 && host start 1 && host start 2 || fail "restart"
+wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+from=$(anemone_seconds)
+get 1 >"$SCRATCH/back" && fail "a page whose copies are all gone was read"
+took=$(($(anemone_seconds) - from))
+[ "$took" -le 10 ] || fail "every copy is known to be gone, and still the request waited $took s"
+get 1 1000 >"$SCRATCH/back" || fail "a page never written is an error"
+put 128 || fail "writing once more"
+get 128 | cmp -n 524288 - "$SCRATCH/random" || fail "written once more"
+get 1 200 >"$SCRATCH/back" && fail "a lost page that was not written again was read"
+blkdiscard -o 0 -l 1048576 "$ANEMONE_DEVICE" || fail "blkdiscard"
+[ "$(get 256 | tr -d '\0' | wc -c)" = 0 ] || fail "what was lost and then discarded is not zero"

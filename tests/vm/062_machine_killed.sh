@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a server machine loses power while a program is swapped out to it: the program goes on
+# vm: --servers 2 --server-mem 224 --client-mem 112 --file tests/vm/common.sh --file build/anemone-test
+# bound: 120
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_machines
+requires anemone-test
+anemone_load size_mib=96 || fail "load"
+anemone_swapon || fail "swapon"
+mkdir /sys/fs/cgroup/test && echo 24M >/sys/fs/cgroup/test/memory.max || fail "no cgroup"
+out=$(vmstat_value pswpout)
+(exec sh -c 'echo $$ >/sys/fs/cgroup/test/cgroup.procs; exec anemone-test pages --mib 48 --passes 5') >"$SCRATCH/pages" 2>&1 &
+program=$!
+has_come() { [ "$(vmstat_value pswpout)" -gt "$1" ]; }
+wait_for 60 "a program that is paged out" has_come $((out + 8000)) || fail "$(cat "$SCRATCH/pages")"
+disturb kill 1 || fail "kill"
+wait $program || fail "$(cat "$SCRATCH/pages")"
+expect_more "pages paged out degraded" 0 "$(counter pages_out_degraded)"
+[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+swapoff "$ANEMONE_DEVICE" || fail "swapoff"
+host start 1 || fail "start"
+wait_for 30 "the new server 1 is used" is_healthy 1 || fail "$(cat "$ANEMONE_DEBUG/servers")"

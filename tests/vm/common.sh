@@ -1,0 +1,201 @@
+# shellcheck shell=sh disable=SC2015
+# What the numbered kernel tests share, on top of "$ANEMONE_LIB". Sourced first by each:
+#
+#   . "$(dirname "$0")/common.sh"
+#
+# A test's header says, for scripts/test and for who runs it alone:
+#   # what: one sentence
+#   # vm: the options of `scripts/vm run` that it needs
+#   # bound: seconds that it may take on a machine with 2 cores under TCG
+#   # debug: yes     if it is run on the debug kernel as well
+# `fail` and `skip` do not return, so that `this && that || fail` is what it looks like (SC2015).
+#
+# It ends with 0 (passed), 4 (skipped: `skip WHY`) or 1 (failed: `fail WHY`). On its end, whatever
+# happened, `common_end` puts the machine back as it was, and looks at the kernel's log.
+
+# shellcheck disable=SC1090 # it is where the VM runner says
+. "$ANEMONE_LIB"
+
+SCRATCH=$(mktemp -d)
+DEBUG_KERNEL=$([ "$ANEMONE_KERNEL" = debug ] && echo yes)
+# The last thing that is said about a failure should be the failure itself.
+trap 'common_end $?' EXIT
+trap 'exit 143' TERM INT
+
+# How much less is done on the debug kernel, on which a request costs twenty times as much.
+scaled() { if [ "$DEBUG_KERNEL" ]; then echo $(($1 / ${2:-10})); else echo "$1"; fi; }
+
+common_end() {
+    common_status=$1
+    trap - EXIT
+    common_restore || common_status=1
+    if [ "$common_status" -ne 0 ] && [ "$common_status" -ne 4 ]; then
+        dmesg | tail -n 60 | sed 's/^/kernel: /' >&2
+    elif ! kernel_log_clean; then
+        common_status=1
+    fi
+    exit "$common_status"
+}
+
+common_restore() {
+    # shellcheck disable=SC2046 # a list of processes
+    set -- $(jobs -p)
+    [ $# -eq 0 ] || kill -KILL "$@" 2>/dev/null
+    tc qdisc del dev eth0 root 2>/dev/null
+    for common_server in $(server_numbers); do
+        netem_off "$common_server" 2>/dev/null
+    done
+    for common_server in $DISTURBED; do
+        host resume "$common_server" 2>/dev/null
+        host link "$common_server" up 2>/dev/null
+        host start "$common_server" 2>/dev/null
+    done
+    DISTURBED=
+    for common_cgroup in /sys/fs/cgroup/test*; do
+        [ -d "$common_cgroup" ] || continue
+        echo 1 >"$common_cgroup/cgroup.kill"
+        wait_for 10 "an empty cgroup" rmdir "$common_cgroup"
+    done
+    rm -rf "$SCRATCH"
+    if [ -d /sys/module/anemone ]; then
+        grep -q "^$ANEMONE_DEVICE " /proc/swaps && swapoff "$ANEMONE_DEVICE"
+        anemone_unload || wait_for 20 "rmmod of what a failed test left" anemone_unload || return
+    fi
+    [ "$SINGLE" ] || return 0
+    ip link show eth0 >/dev/null 2>&1 || make_interface || return
+    ip link set eth0 up && [ "$(cat /sys/class/net/eth0/mtu)" = 1500 ] || set_mtu 1500
+}
+
+# server_numbers: 1 2 3, as many as there are.
+server_numbers() { echo "$ANEMONE_SERVERS" | tr , '\n' | grep -n . | cut -d: -f1; }
+# servers FIRST [LAST]: their MAC addresses, by commas.
+servers() { echo "$ANEMONE_SERVERS" | cut -d, -f"$1-${2:-$1}"; }
+
+# disturb VERB N ...: as `host`, but undone when the test ends.
+DISTURBED=
+disturb() {
+    DISTURBED="$DISTURBED $2"
+    [ "$1" != link ] || DISTURBED="$DISTURBED $2"
+    host "$@"
+}
+
+# Whether the servers are network namespaces of this machine.
+SINGLE=$([ -e /run/netns/server1 ] && echo yes)
+needs_single() { [ "$SINGLE" ] || skip "needs the servers in network namespaces: --single"; }
+needs_machines() { [ -z "$SINGLE" ] || skip "needs servers that are machines: not --single"; }
+
+# netem N OPTION...: what server N sends is treated by netem from now on; N = 0 is the client.
+netem() {
+    common_number=$1
+    shift
+    # shellcheck disable=SC2046 # a command
+    $(in_server "$common_number") tc qdisc replace dev eth0 root netem limit 10000 "$@"
+}
+netem_off() { $(in_server "$1") tc qdisc del dev eth0 root; }
+in_server() { [ "$1" = 0 ] || echo "ip netns exec server$1"; }
+# netem_count N FIELD: dropped, overlimits or requeues of that netem; sent for packets.
+netem_dropped() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.*dropped \([0-9]*\).*/\1/p' | head -n 1; }
+netem_sent() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head -n 1; }
+
+# expect_more WHAT BEFORE AFTER
+expect_more() { [ "$3" -gt "$2" ] || fail "$1 did not rise: $2, then $3"; }
+
+# refused ERRNO TEXT PARAMETER=VALUE...: loading fails with that error (its text, as insmod says it),
+# one kernel message holds TEXT, and nothing is left.
+refused() {
+    refused_error=$1 refused_text=$2
+    shift 2
+    dmesg -c >/dev/null
+    if insmod "$ANEMONE_MODULE" "$@" 2>"$SCRATCH/refused"; then
+        fail "$* was accepted"
+    fi
+    grep -qi "$refused_error" "$SCRATCH/refused" || fail "$*: $(cat "$SCRATCH/refused"), not $refused_error"
+    refused_lines=$(dmesg | grep -vc -e 'loading out-of-tree' -e 'module verification')
+    dmesg | grep -q "anemone: .*$refused_text" || fail "$*: no message '$refused_text': $(dmesg)"
+    [ "$refused_lines" -eq 1 ] || fail "$*: $refused_lines kernel messages: $(dmesg)"
+    nothing_left || fail "$*: something is left"
+    say "ok: $(dmesg | grep 'anemone: ' | tail -n 1)"
+}
+
+# nothing_left: the module and all that it made are gone.
+nothing_left() {
+    for common_left in /sys/module/anemone /sys/kernel/debug/anemone /sys/block/anemone /dev/anemone; do
+        [ ! -e "$common_left" ] || { say "$common_left is left"; return 1; }
+    done
+    ! grep -q -e anemone /proc/modules /proc/devices || { say "/proc/modules or /proc/devices names it"; return 1; }
+}
+
+# health N: what the module thinks of server N (up, suspected, ...).
+health() {
+    common_mac=$(servers "$1")
+    sed -n "s/.* mac $common_mac health \([a-z]*\) .*/\1/p" "$ANEMONE_DEBUG/servers" | tail -n 1
+}
+is_healthy() { [ "$(health "$1")" = up ]; }
+# server_field N FIELD: a number of that server's line.
+server_field() { sed -n "s/.* mac $(servers "$1") .* $2 \([0-9]*\).*/\1/p" "$ANEMONE_DEBUG/servers" | tail -n 1; }
+
+# fio_job OPTION...: a job on the device; its report goes to $SCRATCH/fio, which is shown on failure.
+fio_job() {
+    fio --name=job --filename="$ANEMONE_DEVICE" --direct=1 --randrepeat=1 --output="$SCRATCH/fio" "$@" >"$SCRATCH/fio.err" 2>&1 || {
+        cat "$SCRATCH/fio" "$SCRATCH/fio.err" >&2
+        return 1
+    }
+}
+
+# fio_verify OPTION...: writes, and reads back with fio's own checksums and block numbers.
+fio_verify() { fio_job --verify=crc32c --verify_fatal=1 --do_verify=1 --serialize_overlap=1 "$@"; }
+
+# sum_of_device MIB: of the device's first MIB MiB, past the cache.
+sum_of_device() { dd if="$ANEMONE_DEVICE" bs=256k count=$(($1 * 4)) iflag=direct 2>/dev/null | sha256sum; }
+
+# load_begin [OPTION...]: a program that reads and writes the device until load_end, and compares.
+load_begin() {
+    : >"$SCRATCH/load"
+    anemone-test direct --while "$SCRATCH/load" "$@" >"$SCRATCH/load.out" 2>&1 &
+    LOAD=$!
+}
+load_goes_on() { kill -0 "$LOAD" 2>/dev/null; }
+# load_progress N [SECONDS]: until N more pages have been written and read.
+load_progress() {
+    common_out=$(($(counter pages_out) + $1)) common_in=$(($(counter pages_in) + $1))
+    wait_for "${2:-60}" "$1 more pages written and read" load_has_come "$common_out" "$common_in" ||
+        { cat "$SCRATCH/load.out" "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
+}
+load_has_come() {
+    load_goes_on || return 0
+    [ "$(counter pages_out)" -ge "$1" ] && [ "$(counter pages_in)" -ge "$2" ]
+}
+# stands_still: not one page has been written or read for half a second.
+stands_still() {
+    common_out=$(counter pages_out) common_in=$(counter pages_in)
+    sleep 0.5
+    [ "$(counter pages_out)/$(counter pages_in)" = "$common_out/$common_in" ]
+}
+# load_end: fails if anything that was read was wrong, or was an error.
+load_end() {
+    rm -f "$SCRATCH/load"
+    if wait "$LOAD"; then
+        cat "$SCRATCH/load.out" >&2
+    else
+        cat "$SCRATCH/load.out" "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2
+        return 1
+    fi
+}
+
+# make_interface: after `ip link del eth0`, the interface once more.
+make_interface() {
+    ip link add eth0 address 52:54:00:a0:00:00 type veth peer name client netns switch &&
+        ip -n switch link set client mtu 1500 master br0 up && ip link set eth0 mtu 1500 up
+}
+
+# set_mtu N: of everything on the segment.
+set_mtu() {
+    ip link set eth0 mtu "$1" || return
+    for common_server in $(server_numbers); do
+        ip -n "server$common_server" link set eth0 mtu "$1" || return
+        ip -n switch link set "s$common_server" mtu "$1" || return
+    done
+    ip -n switch link set client mtu "$1" && ip -n switch link set br0 mtu "$1"
+}
+
+idle() { [ "$(counter in_flight)" -eq 0 ]; }

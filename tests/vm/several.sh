@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Runs several numbered tests in one boot, for scripts/test: NAME:BOUND each, BOUND in seconds.
+# Before a test's output stands `@@ begin NAME`, after it `@@ end NAME STATUS HUNDREDTHS`. A test
+# that leaves the machine so that the next cannot be run in it ends the whole: status 3.
+
+hundredths() { sed 's/ .*//; s/\.//; s/^0*\(.\)/\1/' /proc/uptime; }
+
+spoiled() {
+    [ ! -e /sys/module/anemone ] || { echo "the module is still there"; return 0; }
+    ! grep -q . /sys/fs/cgroup/test*/cgroup.procs 2>/dev/null || { echo "its processes are still there"; return 0; }
+    return 1
+}
+
+# --watch PID BOUND: ends the process group when its time is over, first gently.
+if [ "$1" = --watch ]; then
+    sleep "$3"
+    echo "failed: it did not end within $3 s"
+    # What hangs, and where: in the log of the test.
+    echo w >/proc/sysrq-trigger
+    kill -TERM "-$2"
+    sleep 20
+    kill -KILL "-$2"
+    exit
+fi
+
+for item; do
+    name=${item%:*}
+    printf '@@ begin %s\n' "$name"
+    dmesg -c >/dev/null
+    from=$(hundredths)
+    setsid /bin/sh "./$name" </dev/null &
+    pid=$!
+    setsid /bin/sh "$0" --watch "$pid" "${item##*:}" </dev/null &
+    watchdog=$!
+    wait "$pid"
+    status=$?
+    kill -TERM "-$watchdog" 2>/dev/null
+    printf '\n@@ end %s %s %s\n' "$name" "$status" $(($(hundredths) - from))
+    spoiled && exit 3
+done
+exit 0
