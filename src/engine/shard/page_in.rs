@@ -172,7 +172,7 @@ impl<S: Storage> Shard<S> {
         };
         let mut assembly = match op.assembly {
             Some(assembly) if fits(&assembly) => assembly,
-            // One server at a time, unless that one has fallen silent (see the timeout).
+            // One server at a time, until that one falls silent (see the timeout).
             Some(assembly) if assembly.transfer != transfer => return Verdict::Done,
             _ => Assembly {
                 transfer,
@@ -180,6 +180,7 @@ impl<S: Storage> Shard<S> {
                 crc: header.payload_crc,
                 cut,
                 have: FragmentMask::EMPTY,
+                progress: false,
             },
         };
         if assembly.have.contains(header.fragment_index) {
@@ -223,6 +224,7 @@ impl<S: Storage> Shard<S> {
             if let Some(assembly) = &mut op.assembly {
                 if assembly.transfer == receive.transfer {
                     assembly.have.insert(receive.index);
+                    assembly.progress = true;
                     let assembly = *assembly;
                     self.assembled(now_ns, id, assembly, crc, device);
                 }
@@ -310,18 +312,19 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
-        if another
-            && op
-                .assembly
-                .is_some_and(|assembly| assembly.transfer == id.transfer)
-        {
-            // From now on whoever answers first is listened to.
-            op.assembly = None;
+        let others = op.has_other_asked(id.transfer);
+        let mut have = FragmentMask::EMPTY;
+        if let Some(assembly) = op.assembly.as_mut() {
+            if assembly.transfer == id.transfer {
+                let progress = core::mem::take(&mut assembly.progress);
+                if another || (others && !progress) {
+                    // From now on whoever answers first is listened to.
+                    op.assembly = None;
+                } else {
+                    have = assembly.have;
+                }
+            }
         }
-        let have = match op.assembly {
-            Some(assembly) if assembly.transfer == id.transfer => assembly.have,
-            _ => FragmentMask::EMPTY,
-        };
         if another && !device.servers.usable().contains(slot) {
             self.release(id);
             return;

@@ -86,6 +86,8 @@ impl<S: Storage> Shard<S> {
             return false;
         }
         op.stage = Stage::Parked;
+        // Whoever had not the page, may have it after that; its generation may be the same.
+        op.tried = SlotSet::EMPTY;
         self.counters.parked = self.counters.parked.wrapping_add(1);
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
         true
