@@ -279,7 +279,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 }
             }
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
-                peer.frees.acknowledged(header);
+                peer.frees.acknowledged(now_ns, header);
             }
             Opcode::Reject if peer.state == State::Open => {
                 // Not an answer to a nonce of ours: ask.
@@ -516,6 +516,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             .span(0)
             .map_or(0, |(_, len)| usize::from(len));
         let probing = self.wide_cut() != self.cautious_cut();
+        let mtu = self.mtu;
         let mut fell_silent = false;
         let Some(peer) = self.peer_mut(slot) else {
             return;
@@ -535,7 +536,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         if probing && !peer.wide && !peer.silent && peer.probe.is_due(now_ns) {
             peer.send_probe(now_ns, slot, probe_nonce, wide_len, outbox);
         }
-        peer.send_frees(now_ns, slot, table.usable().contains(slot), outbox);
+        peer.send_frees(now_ns, slot, table.usable().contains(slot), mtu, outbox);
         if fell_silent {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;

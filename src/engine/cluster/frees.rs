@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use super::peer::Query;
 use crate::engine::free::StaleCopy;
 use crate::engine::ids::ServerSlot;
-use crate::wire::{Header, Opcode, PageVersion, MAX_PAGE_VERSIONS};
+use crate::wire::{Header, Opcode, PageVersion, HEADER_LEN, MAX_PAGE_VERSIONS};
 
 /// How long a batch waits to be filled.
 const FILL_NS: u64 = 5_000_000;
@@ -36,6 +36,8 @@ impl Batch {
 pub(super) struct Frees {
     filling: Batch,
     sent: Batch,
+    /// How many of the batch were in the last frame: all, but where the MTU is small.
+    asked: usize,
     query: Query,
     /// When the batch being filled is to go, if another is not in the way.
     fill_until_ns: u64,
@@ -46,6 +48,7 @@ impl Frees {
         Self {
             filling: Batch::new(),
             sent: Batch::new(),
+            asked: 0,
             query,
             fill_until_ns: u64::MAX,
         }
@@ -95,8 +98,13 @@ impl Frees {
         }
     }
 
-    /// The batch to send, now or again.
-    pub(super) fn batch(&mut self, now_ns: u64, slot: ServerSlot) -> (Header, &[u8]) {
+    /// The batch to send, now or again: as much of it as crosses an MTU of `mtu` bytes.
+    pub(super) fn batch(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        mtu: usize,
+    ) -> (Header, &[u8]) {
         if !self.is_awaiting() {
             core::mem::swap(&mut self.filling, &mut self.sent);
             self.filling.len = 0;
@@ -110,14 +118,22 @@ impl Frees {
             .first()
             .map_or(0, |first| first.version.get());
         let header = self.query.ask(now_ns, slot, nonce, Opcode::Free);
-        let pages = self.sent.pages.get(..self.sent.len).unwrap_or(&[]);
+        let room = mtu.saturating_sub(HEADER_LEN) / size_of::<PageVersion>();
+        self.asked = self.sent.len.min(room.max(1));
+        let pages = self.sent.pages.get(..self.asked).unwrap_or(&[]);
         (header, pages.as_bytes())
     }
 
-    pub(super) fn acknowledged(&mut self, header: &Header) {
-        if self.is_awaiting() && self.query.answers(header) {
-            self.sent.len = 0;
-            self.query.answered();
+    pub(super) fn acknowledged(&mut self, now_ns: u64, header: &Header) {
+        if !self.is_awaiting() || !self.query.answers(header) {
+            return;
+        }
+        self.query.answered();
+        self.sent.len = self.sent.len.saturating_sub(self.asked);
+        if self.is_awaiting() {
+            // PANIC: never; at most as many were asked as a batch has.
+            self.sent.pages.rotate_left(self.asked);
+            self.query.restart(now_ns);
         }
     }
 }

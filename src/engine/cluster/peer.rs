@@ -108,7 +108,13 @@ impl Query {
 
     /// The header of the next try, which is counted: again after 20 ms, then after twice as
     /// long each time, up to a second.
-    pub(super) fn ask(&mut self, now_ns: u64, slot: ServerSlot, nonce: u64, opcode: Opcode) -> Header {
+    pub(super) fn ask(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        nonce: u64,
+        opcode: Opcode,
+    ) -> Header {
         // CAST: the low half of a random number is as random.
         self.nonce = nonce as u32;
         self.asking = true;
@@ -230,6 +236,7 @@ impl Peer {
         now_ns: u64,
         slot: ServerSlot,
         usable: bool,
+        mtu: usize,
         outbox: &mut impl Outbox,
     ) {
         if !self.frees.is_due(now_ns) {
@@ -239,7 +246,7 @@ impl Peer {
             self.frees.put_off(now_ns);
             return;
         }
-        let (header, payload) = self.frees.batch(now_ns, slot);
+        let (header, payload) = self.frees.batch(now_ns, slot, mtu);
         let mut header = header;
         header.session = self.session;
         header.incarnation = self.incarnation;
