@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The cluster against frames made by hand: what is believed, and what is not.
+
+extern crate std;
+
+use std::vec::Vec;
+
+use super::*;
+
+const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const MS: u64 = 1_000_000;
+
+/// What was sent: header and payload's length.
+#[derive(Default)]
+struct Sent(Vec<(Header, usize)>);
+
+impl Outbox for Sent {
+    fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
+        assert_eq!(destination, MAC);
+        self.0.push((*header, payload.len()));
+    }
+}
+
+struct World {
+    cluster: Cluster<Vec<Peer>>,
+    table: ServerTable,
+    sent: Sent,
+    now_ns: u64,
+    slot: ServerSlot,
+}
+
+impl World {
+    /// One server, to which the first HELLO has been sent.
+    fn new(mtu: usize) -> Self {
+        let peers = std::vec![Peer::default(); SERVER_SLOTS];
+        let name = ClusterName::default();
+        let mut cluster = Cluster::new(ClientId([7; 16]), name, 1, mtu, peers);
+        let slot = cluster.add(0, MAC).unwrap();
+        let mut world = Self {
+            cluster,
+            table: ServerTable::new(),
+            sent: Sent::default(),
+            now_ns: 0,
+            slot,
+        };
+        world.pass(0);
+        world
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.now_ns += ns;
+        let (now_ns, table) = (self.now_ns, &self.table);
+        self.cluster
+            .handle_timeout(now_ns, table, |_| 0, &mut self.sent);
+    }
+
+    fn last(&self, opcode: Opcode) -> Option<Header> {
+        let found = self
+            .sent
+            .0
+            .iter()
+            .rev()
+            .find(|(header, _)| header.opcode == opcode);
+        found.map(|(header, _)| *header)
+    }
+
+    fn receive(&mut self, header: Header, payload: &[u8]) {
+        let frame = Frame { header, payload };
+        let (now_ns, table) = (self.now_ns, &self.table);
+        self.cluster
+            .handle_frame(now_ns, MAC, &frame, table, &mut self.sent);
+    }
+
+    fn acknowledge_hello(&mut self, status: Status, incarnation: u64) {
+        let mut header = self
+            .last(Opcode::Hello)
+            .unwrap()
+            .answer(Opcode::HelloAck, status);
+        header.incarnation = incarnation;
+        let ack = HelloAck {
+            cookie: 99.into(),
+            quota_pages: 1000.into(),
+            held_pages: 0.into(),
+            lease_s: 10.into(),
+            reserved: 0.into(),
+        };
+        self.receive(header, ack.as_bytes());
+    }
+
+    fn open(mtu: usize) -> Self {
+        let mut world = Self::new(mtu);
+        world.acknowledge_hello(Status::Cookie, 5);
+        world.acknowledge_hello(Status::Ok, 5);
+        assert!(world.table.usable().contains(world.slot));
+        world
+    }
+
+    /// Has the server looked after until it is asked with `opcode`.
+    fn wait_for(&mut self, opcode: Opcode) -> Header {
+        self.sent.0.clear();
+        for _ in 0..5000 {
+            self.pass(MS);
+            if let Some(header) = self.last(opcode) {
+                return header;
+            }
+        }
+        panic!("no {opcode:?} in five seconds");
+    }
+}
+
+#[test]
+fn a_session_opens_with_the_cookie_only() {
+    let mut world = World::new(1500);
+    let first = world.last(Opcode::Hello).unwrap();
+    // An acknowledgement of something else: another nonce, another session.
+    for change in [
+        |h: &mut Header| h.attempt ^= 1,
+        |h: &mut Header| h.session ^= 1,
+    ] {
+        let mut forged = first.answer(Opcode::HelloAck, Status::Ok);
+        change(&mut forged);
+        forged.incarnation = 5;
+        world.receive(forged, &[0; 32]);
+        assert!(!world.table.valid().contains(world.slot));
+    }
+    world.acknowledge_hello(Status::Cookie, 5);
+    let second = world.last(Opcode::Hello).unwrap();
+    assert_ne!(first.attempt, second.attempt);
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.is_current(world.slot, 5));
+    assert!(world.cluster.take_changes().opened.contains(world.slot));
+}
+
+#[test]
+fn a_hello_is_repeated_until_it_is_answered() {
+    let mut world = World::new(1500);
+    for _ in 0..3000 {
+        world.pass(MS);
+    }
+    let hellos = world.sent.0.len();
+    assert!((6..=12).contains(&hellos), "{hellos} in three seconds");
+}
+
+#[test]
+fn another_incarnation_must_answer_a_fresh_ping_before_it_is_believed() {
+    let mut world = World::open(1500);
+    let mut announce = Header::new(Opcode::Announce);
+    announce.incarnation = 6;
+    let payload = Announce {
+        cluster: ClusterName::default(),
+        capacity_pages: 10.into(),
+        free_pages: 10.into(),
+        frames_per_s: 0.into(),
+    };
+    world.sent.0.clear();
+    world.receive(announce, payload.as_bytes());
+    assert!(
+        world.table.is_current(world.slot, 5),
+        "an announcement proves nothing"
+    );
+    let ping = world.last(Opcode::Ping).expect("it is asked");
+
+    let mut stale = ping.answer(Opcode::Reject, Status::NoSession);
+    stale.attempt ^= 1;
+    stale.incarnation = 6;
+    world.receive(stale, &[]);
+    assert!(
+        world.table.is_current(world.slot, 5),
+        "nor does an old answer"
+    );
+
+    let mut fresh = ping.answer(Opcode::Reject, Status::NoSession);
+    fresh.incarnation = 6;
+    world.receive(fresh, &[]);
+    assert!(!world.table.valid().contains(world.slot));
+    let changes = world.cluster.take_changes();
+    assert!(changes.to_sweep.contains(world.slot));
+
+    // It has another slot; the old one is nobody's until it is swept.
+    let next = world.cluster.slot_of(MAC).unwrap();
+    assert_ne!(next, world.slot);
+    let health = |world: &World, slot| world.cluster.report(slot).map(|report| report.health);
+    assert_eq!(health(&world, world.slot), Some(Health::Sweeping));
+    world.cluster.swept(world.now_ns, world.slot);
+    assert_eq!(health(&world, world.slot), None);
+}
+
+#[test]
+fn a_silent_server_is_suspected_and_believed_again_when_it_answers() {
+    let mut world = World::open(1500);
+    world.cluster.take_changes();
+    world.sent.0.clear();
+    for _ in 0..3000 {
+        world.pass(MS);
+    }
+    assert!(!world.table.usable().contains(world.slot));
+    assert!(
+        world.table.valid().contains(world.slot),
+        "its pages count all the same"
+    );
+    assert!(world.cluster.take_changes().servers_changed);
+    let mut pong = world
+        .last(Opcode::Ping)
+        .unwrap()
+        .answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[]);
+    assert!(world.table.usable().contains(world.slot));
+    assert!(world.cluster.take_changes().servers_changed);
+}
+
+#[test]
+fn wide_frames_are_used_once_they_are_known_to_cross() {
+    let mut world = World::open(9000);
+    assert_eq!(world.table.fragmentation(world.slot).count(), 3);
+    let ping = loop {
+        let ping = world.wait_for(Opcode::Ping);
+        if world
+            .sent
+            .0
+            .iter()
+            .any(|(header, len)| *header == ping && *len == 4096)
+        {
+            break ping;
+        }
+    };
+    let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[0; 4096]);
+    assert_eq!(world.table.fragmentation(world.slot).count(), 1);
+    let (now_ns, table) = (world.now_ns, &world.table);
+    world.cluster.set_mtu(now_ns, 1000, table);
+    assert_eq!(world.table.fragmentation(world.slot).count(), 5);
+}
+
+#[test]
+fn servers_are_added_once_and_not_without_a_slot() {
+    let mut world = World::new(1500);
+    assert_eq!(world.cluster.add(0, MAC), Err(AddError::Exists));
+    let broadcast = MacAddress::BROADCAST;
+    assert_eq!(world.cluster.add(0, broadcast), Err(AddError::NotUnicast));
+    for number in 2..=SERVER_SLOTS as u8 {
+        assert!(world
+            .cluster
+            .add(0, MacAddress([2, 0, 0, 0, 0, number]))
+            .is_ok());
+    }
+    let one_more = MacAddress([2, 0, 0, 0, 1, 0]);
+    assert_eq!(world.cluster.add(0, one_more), Err(AddError::NoSlot));
+}
+
+#[test]
+fn frees_are_sent_again_until_acknowledged() {
+    use crate::engine::free::StaleCopy;
+    use crate::engine::ids::{PageIndex, Version};
+    let mut world = World::open(1500);
+    let copy = StaleCopy {
+        page: PageIndex(3),
+        slots: SlotSet::one(world.slot),
+        below: Version(8),
+    };
+    assert!(world.cluster.free(world.now_ns, &copy));
+    let first = world.wait_for(Opcode::Free);
+    let again = world.wait_for(Opcode::Free);
+    let mut ack = again.answer(Opcode::FreeAck, Status::Ok);
+    ack.incarnation = 5;
+    ack.attempt ^= 1;
+    world.receive(ack, &[]);
+    assert!(
+        world.cluster.next_timeout_ns() < world.now_ns + 1000 * MS,
+        "still awaited"
+    );
+    ack.attempt = first.attempt;
+    world.receive(ack, &[]);
+    world.sent.0.clear();
+    for _ in 0..2000 {
+        world.pass(MS);
+    }
+    assert_eq!(world.last(Opcode::Free), None);
+}
