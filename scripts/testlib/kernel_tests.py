@@ -74,8 +74,8 @@ def run(report, options):
     boots = []
     for kernel in _kernels(report, options.kernel):
         chosen = [test for test in tests if kernel == "release" or test.debug]
-        if chosen and (missing := _missing(kernel, chosen)):
-            report.failed(f"vm ({kernel})", None, missing)
+        if chosen and (lack := missing(kernel, chosen)):
+            report.failed(f"vm ({kernel})", None, lack)
         else:
             boots += [(kernel, group) for group in _groups(chosen, options.jobs)]
     # The longest first, so that no processor is idle while another has much left to do.
@@ -89,13 +89,13 @@ def run(report, options):
 def _kernels(report, asked):
     if asked in ("release", "debug"):
         return [asked]
-    if asked == "both" or not _missing("debug", []):
+    if asked == "both" or not missing("debug", []):
         return ["release", "debug"]
     report.note("the debug kernel is not built, so no tests run on it: make kernel modules KERNEL=debug")
     return ["release"]
 
 
-def _missing(kernel, tests):
+def missing(kernel, tests):
     """What is not built, and how to build it; or None."""
     suffix = "" if kernel == "release" else f" KERNEL={kernel}"
     path = subprocess.run([os.path.join(TOP, "scripts", "kernel"), "path", kernel],
@@ -148,9 +148,12 @@ class Boot:
             done = self._boot(left)
             left = left[done:]
 
+    def _bounds(self, tests):
+        return [max(1, round(test.bound_s * self._factor)) for test in tests]
+
     def _command(self, tests):
         files = sorted({name for test in tests for name in test.files})
-        bounds = [max(1, round(test.bound_s * self._factor)) for test in tests]
+        bounds = self._bounds(tests)
         command = [os.path.join(TOP, "scripts", "vm"), "run", *tests[0].options, "--kernel", self._kernel,
                    "--timeout", str(sum(bounds) + GRACE_S * len(tests)),
                    "--boot-timeout", str(BOOT_S * self._factor)]

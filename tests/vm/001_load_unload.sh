@@ -27,6 +27,6 @@ insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" && rmmod anem
     insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" && rmmod anemone || fail "in a row"
 # Nothing refers to the interface any more: else the kernel would wait for it for ever.
 ip link add name other0 type dummy && ip link set other0 up || fail "no dummy interface"
-refused "no route to host" "none of 1 servers answered on other0" interface=other0 servers="$(servers 1)" connect_ms=200
+refused EHOSTUNREACH "none of 1 servers answered on other0" interface=other0 servers="$(servers 1)" connect_ms=200
 timeout 5 ip link del other0 || fail "the interface is still held"
 kernel_memory_clean

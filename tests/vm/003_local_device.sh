@@ -19,21 +19,21 @@ loop() {
 disk=$(loop 80) && small=$(loop 63) && fixed=$(loop 80 -r) || fail "no loop devices"
 set -- interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64
 
-refused "no such file" "local_device=/dev/none: there is no such file" "$@" local_device=/dev/none
-refused "block device required" "local_device=/etc/passwd is not a block device" "$@" local_device=/etc/passwd
-refused "block device required" "local_device=/dev/null is not a block device" "$@" local_device=/dev/null
-refused "no space left" "local_device=$small is too small: 66060288 bytes, 67108864 are needed" "$@" local_device="$small"
-refused "read-only file system" "local_device=$fixed is read-only" "$@" local_device="$fixed"
+refused ENOENT "local_device=/dev/none: there is no such file" "$@" local_device=/dev/none
+refused ENOTBLK "local_device=/etc/passwd is not a block device" "$@" local_device=/etc/passwd
+refused ENOTBLK "local_device=/dev/null is not a block device" "$@" local_device=/dev/null
+refused ENOSPC "local_device=$small is too small: 66060288 bytes, 67108864 are needed" "$@" local_device="$small"
+refused EROFS "local_device=$fixed is read-only" "$@" local_device="$fixed"
 
 mkfs.ext4 -q "$disk" && mkdir "$SCRATCH/mounted" && mount "$disk" "$SCRATCH/mounted" || fail "no file system"
-refused "busy" "local_device=$disk is in use" "$@" local_device="$disk"
+refused EBUSY "local_device=$disk is in use" "$@" local_device="$disk"
 umount "$SCRATCH/mounted"
 mkswap "$disk" >/dev/null && swapon "$disk" || fail "no swap"
-refused "busy" "local_device=$disk is in use" "$@" local_device="$disk"
+refused EBUSY "local_device=$disk is in use" "$@" local_device="$disk"
 swapoff "$disk"
 
 # It is given back by a load that fails later, ...
-refused "invalid" "replicas=4 is out of range" "$@" local_device="$disk" replicas=4
+refused EINVAL "replicas=4 is out of range" "$@" local_device="$disk" replicas=4
 # ... held by one that succeeds, ...
 anemone_load size_mib=64 local_device="$disk" || fail "it was not taken"
 mount "$disk" "$SCRATCH/mounted" 2>/dev/null && fail "it can be mounted while the module has it"

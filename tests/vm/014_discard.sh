@@ -20,7 +20,7 @@ zeros() { dd if="$ANEMONE_DEVICE" bs=256k count="$1" skip="${2:-0}" iflag=direct
 before=$(free)
 mib=$(scaled 16 2)
 pages=$((mib * 256))
-head -c "${mib}M" /dev/urandom >"$SCRATCH/random"
+head -c $((mib << 20)) /dev/urandom >"$SCRATCH/random"
 dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null || fail "writing"
 wait_for 20 "servers that hold $pages pages twice" has_less $((before - 2 * pages)) || fail "free: $before, then $(free)"
 blkdiscard -o 0 -l $((mib << 20)) "$ANEMONE_DEVICE" || fail "blkdiscard"

@@ -9,8 +9,8 @@
 
 mib=$(scaled 16 2)
 anemone_load size_mib=64 servers="$(servers 1 2)" || fail "load"
-head -c "${mib}M" /dev/urandom >"$SCRATCH/older"
-head -c "${mib}M" /dev/urandom >"$SCRATCH/random"
+head -c $((mib << 20)) /dev/urandom >"$SCRATCH/older"
+head -c $((mib << 20)) /dev/urandom >"$SCRATCH/random"
 for version in older random; do
     dd if="$SCRATCH/$version" of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null || fail "writing"
 done

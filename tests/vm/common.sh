@@ -100,10 +100,25 @@ netem_sent() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.* \([0-9
 # expect_more WHAT BEFORE AFTER
 expect_more() { [ "$3" -gt "$2" ] || fail "$1 did not rise: $2, then $3"; }
 
-# refused ERRNO TEXT PARAMETER=VALUE...: loading fails with that error (its text, as insmod says it),
-# one kernel message holds TEXT, and nothing is left.
+# errno_text NAME: how insmod says an error. kmod has words of its own for some.
+errno_text() {
+    case $1 in
+    EINVAL) echo 'invalid \(argument\|parameters\)' ;;
+    ENOENT) echo 'unknown symbol\|no such file' ;;
+    ENODEV) echo 'no such device' ;;
+    ENOTBLK) echo 'block device required' ;;
+    EBUSY) echo 'busy' ;;
+    EROFS) echo 'read-only file system' ;;
+    ENOSPC) echo 'no space left' ;;
+    EHOSTUNREACH) echo 'no route to host\|host is unreachable' ;;
+    *) echo "no text for $1" ;;
+    esac
+}
+
+# refused ERRNO TEXT PARAMETER=VALUE...: loading fails with that error, one kernel message holds
+# TEXT, and nothing is left.
 refused() {
-    refused_error=$1 refused_text=$2
+    refused_error=$(errno_text "$1") refused_text=$2
     shift 2
     dmesg -c >/dev/null
     if insmod "$ANEMONE_MODULE" "$@" 2>"$SCRATCH/refused"; then
