@@ -22,7 +22,7 @@ DEBUG_OVERHEAD_MIB = 320
 DEBUG_LEAST_MIB = 384
 # How long a dying kernel may go on with its last words.
 LAST_WORDS_S = 1
-APPEND = ("console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on "
+APPEND = ("console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on no_timer_check "
           "rootfstype=ramfs dummy.numdummies=0 ifb.numifbs=0")
 GUEST_PATH = "/root:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LIBRARY = "/etc/anemone/anemone.sh"
