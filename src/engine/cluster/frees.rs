@@ -99,12 +99,7 @@ impl Frees {
     }
 
     /// The batch to send, now or again: as much of it as crosses an MTU of `mtu` bytes.
-    pub(super) fn batch(
-        &mut self,
-        now_ns: u64,
-        slot: ServerSlot,
-        mtu: usize,
-    ) -> (Header, &[u8]) {
+    pub(super) fn batch(&mut self, now_ns: u64, slot: ServerSlot, mtu: usize) -> (Header, &[u8]) {
         if !self.is_awaiting() {
             core::mem::swap(&mut self.filling, &mut self.sent);
             self.filling.len = 0;
