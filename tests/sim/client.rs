@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A client: the real engine, and around it what the kernel's driver does, with all the delays
+//! that locks, preemption and interrupts bring.
+
+mod requests;
+mod worker;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use anemone::crc::crc32c;
+use anemone::engine::cluster::{self, Cluster, Peer};
+use anemone::engine::config::Config;
+use anemone::engine::device::Device;
+use anemone::engine::free::{DirtyChunks, StaleCopy};
+use anemone::engine::histogram::BUCKETS;
+use anemone::engine::ids::{PageIndex, ServerSlot, SERVER_SLOTS};
+use anemone::engine::shard::{
+    Action, Op, Parts, Receive, Send, SendPayload, Shard, Storage, Verdict,
+};
+use anemone::sync::Atomic;
+use anemone::wire::{ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
+use rand::Rng;
+
+use crate::context::Context;
+use crate::event::{Event, Wire};
+use crate::faults::Fault;
+use crate::network::show;
+use crate::oracle::{Claim, RequestId};
+use crate::scenario::MS;
+pub use requests::Done;
+use requests::Request;
+use worker::Job;
+
+/// Frames that wait for a client that stands still, before its card drops them.
+const BACKLOG: usize = 64;
+
+/// Something that happens inside a client.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// Programs want something.
+    Load,
+    /// A shard's timer is due.
+    ShardTimer(usize),
+    /// The cluster's timer is due.
+    ClusterTimer,
+    /// Frames are sent now that a shard asked for earlier.
+    Send(usize, Send),
+    /// A received fragment is copied now.
+    Copy(usize, Receive, RequestId, Vec<u8>),
+    /// A program changes the page of a request.
+    ChangePage(usize, usize, RequestId),
+    /// A shard hears that a page-out has ended.
+    Unpark(usize, PageIndex),
+    /// The worker does its next job.
+    Work,
+    /// The worker looks for something to do.
+    Patrol,
+    /// A server is added.
+    Add(MacAddress),
+    /// The interface's MTU is another.
+    SetMtu(usize),
+}
+
+/// Memory of a shard: `Vec`s.
+pub struct Heap;
+
+impl Storage for Heap {
+    type Ops = Vec<Op>;
+    type Buckets = Vec<u32>;
+    type Stale = Vec<StaleCopy>;
+}
+
+type Words = Vec<Atomic<u32>>;
+
+fn words(count: usize) -> Words {
+    (0..count).map(|_| Atomic::<u32>::new(0)).collect()
+}
+
+/// Where the cluster's frames go.
+struct Frames {
+    source: MacAddress,
+    wires: Vec<Wire>,
+}
+
+impl cluster::Outbox for Frames {
+    fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
+        // CAST: the engine's frames are below 64 KiB.
+        let mut bytes = header.emit(payload.len() as u16).to_vec();
+        bytes.extend_from_slice(payload);
+        self.wires.push(Wire {
+            source: self.source,
+            destination,
+            bytes,
+        });
+    }
+}
+
+/// A client and its programs.
+pub struct Client {
+    number: usize,
+    pub mac: MacAddress,
+    pub device: Device<Words>,
+    shards: Vec<Shard<Heap>>,
+    cluster: Cluster<Vec<Peer>>,
+    chunks: DirtyChunks<Words>,
+    /// What each op of each shard is used for.
+    requests: Vec<Vec<Option<Request>>>,
+    /// Requests that have ended and that the oracle has not seen.
+    pub done: Vec<Done>,
+    next_write: u32,
+    shard_timers_ns: Vec<u64>,
+    cluster_timer_ns: u64,
+    jobs: VecDeque<Job>,
+    is_working: bool,
+    /// Copies to be freed for which the cluster has no room yet.
+    held_back: VecDeque<StaleCopy>,
+    mtu: usize,
+    /// It stands still until then.
+    pub frozen_until_ns: u64,
+    /// Frames that wait for its end.
+    pub backlog: usize,
+    /// When its MTU was last changed.
+    pub mtu_set_ns: u64,
+    /// When servers were added.
+    pub added_ns: BTreeMap<MacAddress, u64>,
+    /// Whether programs want anything more.
+    pub is_loaded: bool,
+}
+
+impl Client {
+    /// A client without servers.
+    pub fn new(number: usize, ctx: &mut Context) -> Self {
+        let scenario = &ctx.scenario;
+        let shards = scenario.shards;
+        let config = Config::new(scenario.replicas, scenario.min_copies, scenario.patience_s);
+        let config = config.expect("a scenario's values are in their ranges");
+        let pages = scenario.pages as usize;
+        let shard = |number: usize| {
+            Shard::new(
+                number as u16,
+                Parts {
+                    ops: vec![Op::default(); scenario.ops_per_shard],
+                    buckets: [vec![0; BUCKETS], vec![0; BUCKETS]],
+                    stale: vec![StaleCopy::default(); scenario.stale],
+                },
+            )
+        };
+        let (mtu, ops) = (scenario.mtu, scenario.ops_per_shard);
+        let all = (0..shards).map(shard).collect();
+        Self {
+            number,
+            mac: MacAddress([2, 0, 0, 0, 2, number as u8]),
+            device: Device::new(words(pages), config, shards as u32),
+            shards: all,
+            cluster: Cluster::new(
+                ClientId([number as u8 + 1; 16]),
+                ClusterName::default(),
+                ctx.rng.random(),
+                mtu,
+                vec![Peer::default(); SERVER_SLOTS],
+            ),
+            chunks: DirtyChunks::new(words(DirtyChunks::<Words>::words_for(pages))),
+            requests: (0..shards)
+                .map(|_| (0..ops).map(|_| None).collect())
+                .collect(),
+            done: Vec::new(),
+            next_write: 0,
+            shard_timers_ns: vec![u64::MAX; shards],
+            cluster_timer_ns: u64::MAX,
+            jobs: VecDeque::new(),
+            is_working: false,
+            held_back: VecDeque::new(),
+            mtu,
+            frozen_until_ns: 0,
+            backlog: 0,
+            mtu_set_ns: 0,
+            added_ns: BTreeMap::new(),
+            is_loaded: true,
+        }
+    }
+
+    /// Puts an event of its own in.
+    fn after(&self, ctx: &mut Context, delay_ns: u64, event: ClientEvent) {
+        ctx.after(delay_ns, Event::Client(self.number, event));
+    }
+
+    /// Something happens inside.
+    pub fn handle(&mut self, ctx: &mut Context, event: ClientEvent) {
+        match event {
+            ClientEvent::Load => self.load(ctx),
+            ClientEvent::ShardTimer(shard) => {
+                if ctx.now_ns >= self.shard_timers_ns[shard] {
+                    self.shard_timers_ns[shard] = u64::MAX;
+                }
+                self.shards[shard].handle_timeout(ctx.now_ns, &self.device);
+                self.pump(ctx, shard);
+            }
+            ClientEvent::ClusterTimer => {
+                if ctx.now_ns >= self.cluster_timer_ns {
+                    self.cluster_timer_ns = u64::MAX;
+                }
+                self.run_cluster(ctx);
+            }
+            ClientEvent::Send(shard, send) => self.send(ctx, shard, &send),
+            ClientEvent::Copy(shard, receive, request, bytes) => {
+                self.copy(ctx, shard, &receive, request, &bytes);
+            }
+            ClientEvent::ChangePage(shard, op, request) => {
+                self.change_page(ctx, shard, op, request);
+            }
+            ClientEvent::Unpark(shard, page) => {
+                self.shards[shard].unpark(ctx.now_ns, Some(page), &self.device);
+                self.pump(ctx, shard);
+            }
+            ClientEvent::Work => self.work(ctx),
+            ClientEvent::Patrol => self.patrol(ctx),
+            ClientEvent::Add(mac) => {
+                ctx.note(|| format!("client {} adds {mac}", self.number));
+                if self.cluster.add(ctx.now_ns, mac).is_ok() {
+                    self.added_ns.insert(mac, ctx.now_ns);
+                }
+                self.run_cluster(ctx);
+            }
+            ClientEvent::SetMtu(mtu) => {
+                ctx.note(|| format!("client {}: MTU {mtu}", self.number));
+                self.mtu = mtu;
+                self.mtu_set_ns = ctx.now_ns;
+                self.cluster.set_mtu(ctx.now_ns, mtu, &self.device.servers);
+                self.run_cluster(ctx);
+            }
+        }
+    }
+
+    /// Whether its card takes another frame while it stands still.
+    pub fn takes_backlog(&mut self) -> bool {
+        self.backlog += 1;
+        self.backlog <= BACKLOG
+    }
+
+    /// A frame comes in.
+    pub fn deliver(&mut self, ctx: &mut Context, wire: &Wire) {
+        let ours = wire.destination == self.mac || wire.destination == MacAddress::BROADCAST;
+        if !ours || wire.bytes.len() > self.mtu {
+            return;
+        }
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        ctx.note(|| format!("client {} gets {}", self.number, show(wire)));
+        let header = frame.header;
+        let shard = Shard::<Heap>::number_of_tag(header.tag);
+        match header.opcode {
+            Opcode::WriteAck | Opcode::ReadReply if shard < self.shards.len() => {
+                self.deliver_to_shard(ctx, shard, wire.source, &frame);
+            }
+            _ => {
+                let mut frames = self.frames();
+                self.cluster.handle_frame(
+                    ctx.now_ns,
+                    wire.source,
+                    &frame,
+                    &self.device.servers,
+                    &mut frames,
+                );
+                self.transmit_all(ctx, frames);
+                self.run_cluster(ctx);
+            }
+        }
+    }
+
+    fn deliver_to_shard(
+        &mut self,
+        ctx: &mut Context,
+        shard: usize,
+        source: MacAddress,
+        frame: &Frame<'_>,
+    ) {
+        let header = &frame.header;
+        let mut fill = None;
+        if header.opcode == Opcode::ReadReply
+            && header.flags.contains(Flags::SAME_FILLED)
+            && crc32c(frame.payload) == header.payload_crc
+        {
+            fill = frame.payload.try_into().ok().map(u64::from_be_bytes);
+        }
+        let verdict =
+            self.shards[shard].handle_frame(ctx.now_ns, source, header, fill, &self.device);
+        if let Verdict::Receive(receive) = verdict {
+            let request = self.requests[shard][receive.op].as_ref().map(|r| r.id);
+            let Some(id) = request else {
+                ctx.oracle
+                    .fail(|| format!("a claim on op {} that is nobody's", receive.op));
+                return;
+            };
+            // As a rule the copy is made before the next frame is looked at.
+            if ctx.rng.random_bool(0.8) {
+                self.copy(ctx, shard, &receive, id, frame.payload);
+                return;
+            }
+            let delay_ns = ctx.host_delay();
+            let event = ClientEvent::Copy(shard, receive, id, frame.payload.to_vec());
+            self.after(ctx, delay_ns, event);
+        }
+        self.pump(ctx, shard);
+    }
+
+    /// Copies a fragment into its request's page.
+    fn copy(
+        &mut self,
+        ctx: &mut Context,
+        shard: usize,
+        receive: &Receive,
+        id: RequestId,
+        bytes: &[u8],
+    ) {
+        let request = self.requests[shard][receive.op].as_mut();
+        let Some(request) = request.filter(|request| request.id == id) else {
+            ctx.oracle
+                .fail(|| format!("request {id} ended while its page was copied to"));
+            return;
+        };
+        let from = usize::from(receive.offset);
+        let to = from + usize::from(receive.len);
+        let copied = !(ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.02));
+        if !copied {
+            ctx.counts.fault(Fault::CopyFailed);
+        } else if let (Some(place), true) = (
+            request.bytes.get_mut(from..to),
+            bytes.len() == usize::from(receive.len),
+        ) {
+            place.copy_from_slice(bytes);
+        } else {
+            ctx.oracle.fail(|| format!("{receive:?} does not fit"));
+        }
+        let crc = receive.completes.then(|| crc32c(&request.bytes[..]));
+        self.shards[shard].received(ctx.now_ns, receive, copied, crc, &self.device);
+        self.pump(ctx, shard);
+    }
+
+    /// Does what a shard wants done.
+    fn pump(&mut self, ctx: &mut Context, shard: usize) {
+        while let Some(action) = self.shards[shard].poll(ctx.now_ns, &self.device) {
+            match action {
+                Action::Send(send) => {
+                    let delay_ns = ctx.host_delay();
+                    self.after(ctx, delay_ns, ClientEvent::Send(shard, send));
+                }
+                Action::Complete(completion) => {
+                    if let Some(page) = completion.wake {
+                        for other in 0..self.shards.len() {
+                            let delay_ns = ctx.host_delay();
+                            self.after(ctx, delay_ns, ClientEvent::Unpark(other, page));
+                        }
+                    }
+                    self.complete(ctx, shard, completion.op, completion.outcome);
+                }
+            }
+        }
+        if self.shards[shard].take_suspicion() {
+            self.run_cluster(ctx);
+        }
+        let due_ns = self.shards[shard].next_timeout_ns();
+        if due_ns < self.shard_timers_ns[shard] {
+            self.shard_timers_ns[shard] = due_ns;
+            let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
+            let event = Event::Client(self.number, ClientEvent::ShardTimer(shard));
+            ctx.queue.put(at_ns, event);
+        }
+    }
+
+    /// Sends the frames of a transfer.
+    fn send(&mut self, ctx: &mut Context, shard: usize, send: &Send) {
+        let request = self.requests[shard][send.op].as_ref();
+        let Some(bytes) = request.map(|request| request.bytes.clone()) else {
+            ctx.oracle
+                .fail(|| format!("{send:?} of a request that has ended"));
+            return;
+        };
+        let mut header = send.header;
+        match send.payload {
+            SendPayload::Nothing => self.transmit(ctx, send.destination, &header, &[]),
+            SendPayload::Fill(value) => {
+                self.transmit(ctx, send.destination, &header, &value.to_be_bytes());
+            }
+            SendPayload::Page {
+                fragments,
+                cut,
+                verify,
+            } => {
+                let crc = crc32c(&bytes[..]);
+                if verify && crc != header.payload_crc {
+                    ctx.note(|| format!("client {}: page {} changed", self.number, header.page));
+                    self.shards[shard].page_changed(ctx.now_ns, send, crc, &self.device);
+                } else {
+                    for index in fragments.iter() {
+                        let Some((offset, len)) = cut.span(index) else {
+                            ctx.oracle
+                                .fail(|| format!("no fragment {index} in {cut:?}"));
+                            continue;
+                        };
+                        let (from, to) = (usize::from(offset), usize::from(offset + len));
+                        header.fragment_index = index;
+                        self.transmit(ctx, send.destination, &header, &bytes[from..to]);
+                    }
+                }
+            }
+        }
+        self.shards[shard].sent(send);
+        self.pump(ctx, shard);
+    }
+
+    fn transmit(
+        &mut self,
+        ctx: &mut Context,
+        destination: MacAddress,
+        header: &Header,
+        payload: &[u8],
+    ) {
+        let mut frames = self.frames();
+        cluster::Outbox::send(&mut frames, destination, header, payload);
+        self.transmit_all(ctx, frames);
+    }
+
+    fn frames(&self) -> Frames {
+        Frames {
+            source: self.mac,
+            wires: Vec::new(),
+        }
+    }
+
+    fn transmit_all(&mut self, ctx: &mut Context, frames: Frames) {
+        for wire in frames.wires {
+            let too_long = wire.bytes.len() > self.mtu;
+            if too_long && !ctx.scenario.enabled.mtu_change {
+                ctx.oracle
+                    .fail(|| format!("longer than the MTU: {}", show(&wire)));
+            }
+            if too_long || ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.01) {
+                ctx.counts.fault(Fault::SendFailed);
+            } else {
+                ctx.transmit(wire);
+            }
+        }
+    }
+
+    /// Whom it counts as holding a page; `None` while the page is written.
+    pub fn claims(&self, page: u32, server_of: impl Fn(MacAddress) -> usize) -> Option<Vec<Claim>> {
+        let entry = self.device.map.load(PageIndex(page));
+        let slots = entry.replicas().intersection(self.device.servers.valid());
+        let claim = |slot: ServerSlot| {
+            let address = self.device.servers.address(slot);
+            Claim {
+                server: server_of(address.mac),
+                incarnation: address.incarnation,
+            }
+        };
+        (!entry.is_busy()).then(|| slots.iter().map(claim).collect())
+    }
+}

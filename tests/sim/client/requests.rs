@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What programs want of a client: pages out, pages in, discards, at random.
+
+use anemone::crc::crc32c;
+use anemone::engine::ids::PageIndex;
+use anemone::engine::shard::Outcome;
+use rand::Rng;
+
+use super::{Client, ClientEvent};
+use crate::content::{zeros, Bytes, Content};
+use crate::context::Context;
+use crate::faults::Fault;
+use crate::oracle::RequestId;
+use crate::scenario::MS;
+
+/// A request for one page.
+pub(super) struct Request {
+    pub id: RequestId,
+    pub page: u32,
+    pub is_page_out: bool,
+    /// The program's page.
+    pub bytes: Bytes,
+}
+
+/// A request that has ended.
+pub struct Done {
+    pub client: usize,
+    pub id: RequestId,
+    pub page: u32,
+    pub is_page_out: bool,
+    /// What was read; `None` for an error.
+    pub bytes: Option<Bytes>,
+}
+
+impl Client {
+    /// Programs want something now, and something later.
+    pub(super) fn load(&mut self, ctx: &mut Context) {
+        if !self.is_loaded {
+            return;
+        }
+        let gap_ns = ctx.scenario.gap_ns;
+        let delay_ns = match ctx.rng.random_range(0..10) {
+            // Bursts, and pauses that make up for them.
+            0..5 => 0,
+            _ => ctx.rng.random_range(0..4 * gap_ns),
+        };
+        self.after(ctx, delay_ns, ClientEvent::Load);
+        let pages = ctx.scenario.pages;
+        let page = match ctx.rng.random_bool(0.3) {
+            true => ctx.rng.random_range(0..pages.min(4)),
+            false => ctx.rng.random_range(0..pages),
+        };
+        let kind = ctx.rng.random_range(0..100);
+        let (page_outs, discards) = (ctx.scenario.page_outs, ctx.scenario.discards);
+        if kind < page_outs {
+            self.page_out(ctx, page);
+        } else if kind < page_outs + discards {
+            self.discard(ctx, page);
+        } else {
+            self.page_in(ctx, page);
+        }
+    }
+
+    /// A free op of some shard.
+    fn free_op(&self, ctx: &mut Context) -> Option<(usize, usize)> {
+        let first = ctx.rng.random_range(0..self.requests.len());
+        (0..self.requests.len()).find_map(|offset| {
+            let shard = (first + offset) % self.requests.len();
+            let op = self.requests[shard].iter().position(Option::is_none)?;
+            Some((shard, op))
+        })
+    }
+
+    fn content(&mut self, ctx: &mut Context, page: u32) -> Content {
+        if ctx.rng.random_bool(0.02) {
+            return Content::Zeros;
+        }
+        self.next_write += 1;
+        let filled = ctx.rng.random_range(0..100) < ctx.scenario.filled;
+        Content::new(self.number, page, self.next_write, filled)
+    }
+
+    fn page_out(&mut self, ctx: &mut Context, page: u32) {
+        let Some((shard, op)) = self.free_op(ctx) else {
+            return;
+        };
+        let id = ctx.next_request();
+        let content = self.content(ctx, page);
+        let fill = content.fill();
+        let bytes = content.bytes();
+        let crc = match fill {
+            Some(value) => crc32c(&value.to_be_bytes()),
+            None => crc32c(&bytes[..]),
+        };
+        ctx.note(|| format!("client {} request {id}: out {content}", self.number));
+        ctx.oracle
+            .begin_page_out(ctx.now_ns, id, self.number, page, content);
+        self.requests[shard][op] = Some(Request {
+            id,
+            page,
+            is_page_out: true,
+            bytes,
+        });
+        let page = PageIndex(page);
+        let started =
+            self.shards[shard].start_page_out(ctx.now_ns, op, page, fill, crc, &self.device);
+        if started.is_err() {
+            ctx.oracle.fail(|| format!("op {op} is not free"));
+        }
+        if ctx.scenario.enabled.change_page && fill.is_none() && ctx.rng.random_bool(0.2) {
+            self.change_later(ctx, shard, op, id);
+        }
+        self.pump(ctx, shard);
+    }
+
+    fn change_later(&mut self, ctx: &mut Context, shard: usize, op: usize, id: RequestId) {
+        let latency_ns = ctx.scenario.latency_ns;
+        let delay_ns = match ctx.rng.random_bool(0.7) {
+            true => ctx.rng.random_range(0..4 * latency_ns),
+            false => ctx.rng.random_range(0..50 * MS),
+        };
+        self.after(ctx, delay_ns, ClientEvent::ChangePage(shard, op, id));
+    }
+
+    pub(super) fn change_page(
+        &mut self,
+        ctx: &mut Context,
+        shard: usize,
+        op: usize,
+        id: RequestId,
+    ) {
+        self.next_write += 1;
+        let (client, write) = (self.number, self.next_write);
+        let request = self.requests[shard][op].as_mut();
+        let Some(request) = request.filter(|request| request.id == id) else {
+            return;
+        };
+        ctx.counts.fault(Fault::PageChanged);
+        let content = Content::new(client, request.page, write, false);
+        ctx.trace.note(ctx.now_ns, || {
+            format!("client {client} request {id}: changed to {content}")
+        });
+        request.bytes = content.bytes();
+        ctx.oracle.add_content(id, content);
+        if ctx.rng.random_bool(0.5) {
+            self.change_later(ctx, shard, op, id);
+        }
+    }
+
+    /// Pages a page in, if an op is free; returns whether one was.
+    pub fn page_in(&mut self, ctx: &mut Context, page: u32) -> bool {
+        let Some((shard, op)) = self.free_op(ctx) else {
+            return false;
+        };
+        let id = ctx.next_request();
+        ctx.note(|| format!("client {} request {id}: in page {page}", self.number));
+        ctx.oracle.begin_page_in(ctx.now_ns, id, self.number, page);
+        let mut bytes = zeros();
+        // What was there before must not show.
+        bytes.fill(0xee);
+        self.requests[shard][op] = Some(Request {
+            id,
+            page,
+            is_page_out: false,
+            bytes,
+        });
+        let page = PageIndex(page);
+        if self.shards[shard]
+            .start_page_in(ctx.now_ns, op, page, &self.device)
+            .is_err()
+        {
+            ctx.oracle.fail(|| format!("op {op} is not free"));
+        }
+        self.pump(ctx, shard);
+        true
+    }
+
+    fn discard(&mut self, ctx: &mut Context, page: u32) {
+        ctx.note(|| format!("client {}: discard page {page}", self.number));
+        ctx.counts.discards += 1;
+        if self.device.map.set_free_pending(PageIndex(page)) {
+            self.shards[0].count_freed(1);
+            self.chunks.mark(PageIndex(page));
+        }
+        ctx.oracle.discard(self.number, page);
+    }
+
+    /// A shard says that an op is over.
+    pub(super) fn complete(
+        &mut self,
+        ctx: &mut Context,
+        shard: usize,
+        op: usize,
+        outcome: Outcome,
+    ) {
+        let Some(mut request) = self.requests[shard][op].take() else {
+            ctx.oracle.fail(|| format!("op {op} ended twice"));
+            return;
+        };
+        let id = request.id;
+        ctx.note(|| format!("client {} request {id}: {outcome:?}", self.number));
+        match outcome {
+            Outcome::Zeros => request.bytes = zeros(),
+            Outcome::Filled(value) => {
+                for chunk in request.bytes.chunks_exact_mut(8) {
+                    chunk.copy_from_slice(&value.to_be_bytes());
+                }
+            }
+            Outcome::Done | Outcome::Failed => {}
+        }
+        self.done.push(Done {
+            client: self.number,
+            id,
+            page: request.page,
+            is_page_out: request.is_page_out,
+            bytes: (outcome != Outcome::Failed).then_some(request.bytes),
+        });
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the driver does in its worker: timers of the cluster, news for the shards, sweeps,
+//! frees, the low-water version. One job after the other, with anything in between.
+
+use anemone::engine::free::{next_free, StaleCopy};
+use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use rand::Rng;
+
+use super::{Client, ClientEvent, Heap};
+use crate::context::Context;
+use crate::event::Event;
+use crate::scenario::MS;
+use anemone::engine::shard::Shard;
+
+/// Something to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Job {
+    /// Tell a shard what has changed.
+    Tell { shard: usize, opened: SlotSet },
+    /// Sweep a part of the map.
+    Sweep { slot: ServerSlot, from: u32 },
+    /// Ask a shard, or after the last one raise the low-water version.
+    LowWater { settled: Version, shard: usize },
+}
+
+impl Client {
+    /// Gives the cluster its time, and takes what it wants done.
+    pub(super) fn run_cluster(&mut self, ctx: &mut Context) {
+        let mut frames = self.frames();
+        let shards = &self.shards;
+        let heard_ns = |slot| {
+            let heard = shards
+                .iter()
+                .map(|shard: &Shard<Heap>| shard.heard_ns(slot));
+            heard.max().unwrap_or(0)
+        };
+        self.cluster
+            .handle_timeout(ctx.now_ns, &self.device.servers, heard_ns, &mut frames);
+        self.transmit_all(ctx, frames);
+        let changes = self.cluster.take_changes();
+        if changes.servers_changed || !changes.opened.is_empty() {
+            ctx.note(|| format!("client {}: {changes:?}", self.number));
+            for shard in 0..self.shards.len() {
+                let opened = changes.opened;
+                self.jobs.push_back(Job::Tell { shard, opened });
+            }
+        }
+        for slot in changes.to_sweep.iter() {
+            self.jobs.push_back(Job::Sweep { slot, from: 0 });
+        }
+        self.work_soon(ctx);
+        let due_ns = self.cluster.next_timeout_ns();
+        if due_ns < self.cluster_timer_ns {
+            self.cluster_timer_ns = due_ns;
+            let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
+            let event = Event::Client(self.number, ClientEvent::ClusterTimer);
+            ctx.queue.put(at_ns, event);
+        }
+    }
+
+    fn work_soon(&mut self, ctx: &mut Context) {
+        if !self.is_working && !self.jobs.is_empty() {
+            self.is_working = true;
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Work);
+        }
+    }
+
+    pub(super) fn work(&mut self, ctx: &mut Context) {
+        self.is_working = false;
+        match self.jobs.pop_front() {
+            Some(Job::Tell { shard, opened }) => {
+                for slot in opened.iter() {
+                    self.shards[shard].reset_path(slot);
+                }
+                self.shards[shard].servers_changed(ctx.now_ns, &self.device);
+                self.pump(ctx, shard);
+            }
+            Some(Job::Sweep { slot, from }) => self.sweep(ctx, slot, from),
+            Some(Job::LowWater { settled, shard }) => match self.shards.get(shard) {
+                Some(asked) => {
+                    let oldest = asked.oldest_version().unwrap_or(settled);
+                    self.jobs.push_back(Job::LowWater {
+                        settled: settled.min(oldest),
+                        shard: shard + 1,
+                    });
+                }
+                None => self.device.raise_low_water(settled),
+            },
+            None => {}
+        }
+        self.work_soon(ctx);
+    }
+
+    fn sweep(&mut self, ctx: &mut Context, slot: ServerSlot, from: u32) {
+        let pages = self.device.map.len() as u32;
+        let to = pages.min(from + 1 + ctx.rng.random_range(0..1000));
+        for page in from..to {
+            self.device.map.forget(PageIndex(page), SlotSet::one(slot));
+        }
+        if to < pages {
+            self.jobs.push_front(Job::Sweep { slot, from: to });
+            return;
+        }
+        ctx.note(|| format!("client {}: {slot:?} is swept", self.number));
+        self.cluster.swept(ctx.now_ns, slot);
+        self.run_cluster(ctx);
+    }
+
+    /// Looks after what nobody announces.
+    pub(super) fn patrol(&mut self, ctx: &mut Context) {
+        self.free(ctx);
+        let has_low_water = |job: &Job| matches!(job, Job::LowWater { .. });
+        if !self.jobs.iter().any(has_low_water) {
+            // What is given out from now on, is above this.
+            let settled = self.device.next_version();
+            self.jobs.push_back(Job::LowWater { settled, shard: 0 });
+        }
+        self.run_cluster(ctx);
+        let delay_ns = ctx.rng.random_range(MS..50 * MS);
+        self.after(ctx, delay_ns, ClientEvent::Patrol);
+    }
+
+    fn free(&mut self, ctx: &mut Context) {
+        while let Some(copy) = self.held_back.pop_front() {
+            if !self.cluster.free(ctx.now_ns, &copy) {
+                self.held_back.push_front(copy);
+                return;
+            }
+        }
+        let mut found: Vec<StaleCopy> = Vec::new();
+        while let Some((mut next, end)) = self.chunks.take(PageIndex(0)) {
+            while let Some(copy) = next_free(&self.device.map, &mut next, end, || {
+                self.device.take_version()
+            }) {
+                found.push(copy);
+            }
+        }
+        for shard in &mut self.shards {
+            while let Some(copy) = shard.take_stale() {
+                found.push(copy);
+            }
+        }
+        for copy in found {
+            if !self.held_back.is_empty() || !self.cluster.free(ctx.now_ns, &copy) {
+                self.held_back.push_back(copy);
+            }
+        }
+    }
+
+    /// Stale copies of which servers could not be told.
+    pub fn frees_dropped(&self) -> u64 {
+        let dropped = self
+            .shards
+            .iter()
+            .map(|shard| shard.counters().frees_dropped);
+        dropped.sum()
+    }
+
+    /// Whether nothing is left to be freed, as far as can be seen from outside.
+    pub fn has_freed_all(&self) -> bool {
+        self.held_back.is_empty()
+    }
+}

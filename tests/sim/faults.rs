@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How often each fault happened, and what else a run counted.
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// Every kind.
+        pub const ALL: &[Fault] = &[$(Fault::$name,)*];
+    };
+}
+
+faults! {
+    /// A frame was lost.
+    FrameLost,
+    /// A frame arrived twice.
+    FrameRepeated,
+    /// A frame was overtaken by later ones.
+    FrameReordered,
+    /// A frame was on its way for long.
+    FrameDelayed,
+    /// Bits of a frame were flipped.
+    FrameCorrupted,
+    /// A frame was cut off.
+    FrameTruncated,
+    /// A frame met a partition.
+    FramePartitioned,
+    /// A frame was longer than the switch lets pass.
+    FrameJumboDropped,
+    /// An old frame came again, much later.
+    FrameReplayed,
+    /// A frame was made up, from parts of real ones.
+    FrameForged,
+    /// A frame of another protocol, or noise.
+    FrameForeign,
+    /// A link between a client and a server was cut.
+    Partition,
+    /// A link was cut in one direction.
+    PartitionOneWay,
+    /// The switch began to drop jumbo frames.
+    JumboLimit,
+    /// A client's MTU was changed.
+    MtuChanged,
+    /// A server was gone from one moment to the next.
+    ServerCrashed,
+    /// A server came back empty.
+    ServerRestarted,
+    /// A server stopped for a while.
+    ServerPaused,
+    /// A server refused a page for lack of room.
+    ServerFull,
+    /// A server's announcement was wrong.
+    ServerLied,
+    /// A server ended a session whose lease was over.
+    LeaseExpired,
+    /// A server was added while the device was in use.
+    ServerAdded,
+    /// A client stood still for a while.
+    ClientFrozen,
+    /// A page was changed while it was written.
+    PageChanged,
+    /// A frame could not be sent by its host.
+    SendFailed,
+    /// A received frame could not be copied.
+    CopyFailed,
+}
+
+/// Counts of a run, or of many.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    faults: [u64; ALL.len()],
+    /// Page-ins that ended.
+    pub page_ins: u64,
+    /// Page-outs that ended.
+    pub page_outs: u64,
+    /// Discards.
+    pub discards: u64,
+    /// Operations that ended in an error, rightly.
+    pub errors: u64,
+    /// Frames delivered.
+    pub frames: u64,
+    /// Simulated time.
+    pub simulated_ns: u64,
+    /// Copies left on servers that no map knows, for a known reason.
+    pub orphans: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            faults: [0; ALL.len()],
+            page_ins: 0,
+            page_outs: 0,
+            discards: 0,
+            errors: 0,
+            frames: 0,
+            simulated_ns: 0,
+            orphans: 0,
+        }
+    }
+}
+
+impl Counts {
+    /// The fault has happened.
+    pub fn fault(&mut self, fault: Fault) {
+        self.faults[fault as usize] += 1;
+    }
+
+    /// How often it has.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.faults[fault as usize]
+    }
+
+    /// Takes another run's counts in.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.faults.iter_mut().zip(other.faults) {
+            *mine += theirs;
+        }
+        self.page_ins += other.page_ins;
+        self.page_outs += other.page_outs;
+        self.discards += other.discards;
+        self.errors += other.errors;
+        self.frames += other.frames;
+        self.simulated_ns += other.simulated_ns;
+        self.orphans += other.orphans;
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} page-outs, {} page-ins, {} discards, {} rightful errors; {} frames; {:.1} s simulated; {} orphans",
+            self.page_outs,
+            self.page_ins,
+            self.discards,
+            self.errors,
+            self.frames,
+            self.simulated_ns as f64 / 1e9,
+            self.orphans,
+        )?;
+        for &fault in ALL {
+            writeln!(f, "  {:<20} {}", format!("{fault:?}"), self.of(fault))?;
+        }
+        Ok(())
+    }
+}

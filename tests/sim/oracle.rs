@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Knows what every page may contain, and looks at what the servers really hold. It shares no
+//! code with the engine.
+//!
+//! A page is a register: page-outs and page-ins that overlap may take effect in any order between
+//! their beginnings and their ends (Herlihy and Wing, 1990). What a page may contain is the set
+//! of all contents that some order leaves there.
+
+mod judge;
+mod page;
+
+use std::collections::BTreeMap;
+
+pub use judge::{Claim, Evidence};
+use page::PageState;
+
+use crate::content::Content;
+use crate::context::HOST_DELAY_MAX_NS;
+use crate::scenario::{Scenario, MS, S};
+
+/// Counts what the oracle has been told: the order of things that happen at the same time.
+type Step = u64;
+
+/// A request of a client, for one page; never the same number twice.
+pub type RequestId = u64;
+
+/// What a request ended with, as its issuer sees it.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending<'a> {
+    /// A page-out without error.
+    Written,
+    /// A page-in without error, and its bytes.
+    Read(&'a [u8]),
+    /// An I/O error.
+    Error,
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+struct Request {
+    client: usize,
+    page: u32,
+    began_ns: u64,
+    began_step: Step,
+    /// It must have ended by then.
+    until_ns: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    PageIn {
+        /// What may be read.
+        allowed: Vec<Content>,
+        /// Whether a page-out was under way at some time, or a discard came.
+        overlapped: bool,
+        /// Whether an error is right whenever it comes.
+        may_fail: bool,
+    },
+    PageOut {
+        /// What it writes; several if its page was changed meanwhile.
+        contents: Vec<Content>,
+        /// Whether another page-out or a discard of the page came between.
+        overlapped: bool,
+    },
+}
+
+/// What time a request may take beyond the patience: delays inside the host, and late timers.
+const MARGIN_NS: u64 = 4 * HOST_DELAY_MAX_NS + 50 * MS;
+
+/// How long everything must have been well for an engine to have no excuse.
+const CALM_NS: u64 = 6 * S;
+
+/// The oracle.
+pub struct Oracle {
+    pages: BTreeMap<(usize, u32), PageState>,
+    requests: BTreeMap<RequestId, Request>,
+    step: Step,
+    patience_ns: u64,
+    replicas: usize,
+    min_copies: usize,
+    failure: Option<String>,
+}
+
+impl Oracle {
+    /// Knows that nothing has been written.
+    pub fn new(scenario: &Scenario) -> Self {
+        Self {
+            pages: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            step: 0,
+            patience_ns: u64::from(scenario.patience_s) * S,
+            replicas: scenario.replicas as usize,
+            min_copies: scenario.min_copies as usize,
+            failure: None,
+        }
+    }
+
+    /// The contract is broken. Only the first time counts.
+    pub fn fail(&mut self, why: impl FnOnce() -> String) {
+        if self.failure.is_none() {
+            self.failure = Some(why());
+        }
+    }
+
+    /// How the contract was broken, if it was.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Pages of a client that were ever written.
+    pub fn written_pages(&self, client: usize) -> Vec<u32> {
+        let pages = self.pages.range((client, 0)..=(client, u32::MAX));
+        pages.map(|((_, page), _)| *page).collect()
+    }
+
+    /// Requests under way.
+    pub fn under_way(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn page(&mut self, client: usize, page: u32) -> &mut PageState {
+        self.pages.entry((client, page)).or_default()
+    }
+
+    /// All requests under way for a page.
+    fn requests_of(&mut self, client: usize, page: u32) -> impl Iterator<Item = &mut Request> {
+        self.requests
+            .values_mut()
+            .filter(move |request| request.client == client && request.page == page)
+    }
+
+    /// A page-in begins.
+    pub fn begin_page_in(&mut self, now_ns: u64, id: RequestId, client: usize, page: u32) {
+        let state = self.page(client, page);
+        let mut allowed = state.contents();
+        let may_fail = state.may_fail;
+        let mut overlapped = false;
+        for request in self.requests_of(client, page) {
+            if let Kind::PageOut { contents, .. } = &request.kind {
+                allowed.extend(contents);
+                overlapped = true;
+            }
+        }
+        let kind = Kind::PageIn {
+            allowed,
+            overlapped,
+            may_fail,
+        };
+        self.insert(now_ns, id, client, page, kind);
+    }
+
+    /// A page-out begins.
+    pub fn begin_page_out(
+        &mut self,
+        now_ns: u64,
+        id: RequestId,
+        client: usize,
+        page: u32,
+        content: Content,
+    ) {
+        let mut overlapped = false;
+        for request in self.requests_of(client, page) {
+            if let Kind::PageOut {
+                overlapped: other, ..
+            } = &mut request.kind
+            {
+                *other = true;
+                overlapped = true;
+            }
+        }
+        let kind = Kind::PageOut {
+            contents: Vec::new(),
+            overlapped,
+        };
+        self.page(client, page).holders.clear();
+        self.insert(now_ns, id, client, page, kind);
+        self.add_content(id, content);
+    }
+
+    /// The page of a page-out has been changed to `content` under it.
+    pub fn add_content(&mut self, id: RequestId, content: Content) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let (client, page) = (request.client, request.page);
+        if let Kind::PageOut { contents, .. } = &mut request.kind {
+            contents.push(content);
+        }
+        for request in self.requests_of(client, page) {
+            if let Kind::PageIn {
+                allowed,
+                overlapped,
+                ..
+            } = &mut request.kind
+            {
+                allowed.push(content);
+                *overlapped = true;
+            }
+        }
+    }
+
+    /// A page is discarded, from one moment to the next.
+    pub fn discard(&mut self, client: usize, page: u32) {
+        self.step += 1;
+        let step = self.step;
+        for request in self.requests_of(client, page) {
+            match &mut request.kind {
+                Kind::PageIn {
+                    allowed,
+                    overlapped,
+                    may_fail,
+                } => {
+                    allowed.push(Content::Zeros);
+                    *overlapped = true;
+                    // The copies may have been lost before.
+                    *may_fail = true;
+                }
+                Kind::PageOut { overlapped, .. } => *overlapped = true,
+            }
+        }
+        self.page(client, page).discard(step);
+    }
+
+    fn insert(&mut self, now_ns: u64, id: RequestId, client: usize, page: u32, kind: Kind) {
+        self.step += 1;
+        let request = Request {
+            client,
+            page,
+            began_ns: now_ns,
+            began_step: self.step,
+            until_ns: now_ns + self.patience_ns + MARGIN_NS,
+            kind,
+        };
+        self.requests.insert(id, request);
+    }
+
+    /// A client will stand still until `until_ns`: its requests cannot end earlier.
+    pub fn freeze(&mut self, client: usize, until_ns: u64) {
+        for request in self.requests.values_mut() {
+            if request.client == client {
+                request.until_ns = request.until_ns.max(until_ns + MARGIN_NS);
+            }
+        }
+    }
+
+    /// Every wait is bounded.
+    pub fn check_waits(&mut self, now_ns: u64) {
+        let late = self
+            .requests
+            .iter()
+            .find(|(_, request)| now_ns > request.until_ns);
+        if let Some((id, request)) = late {
+            let why = format!(
+                "request {id} has not ended {} ms after its beginning: {request:?}",
+                (now_ns - request.began_ns) / MS
+            );
+            self.fail(|| why);
+        }
+    }
+
+    /// A request has ended.
+    pub fn end(
+        &mut self,
+        now_ns: u64,
+        id: RequestId,
+        ending: Ending<'_>,
+        evidence: &impl Evidence,
+    ) {
+        self.step += 1;
+        let Some(request) = self.requests.remove(&id) else {
+            self.fail(|| format!("request {id} has ended, which was not under way"));
+            return;
+        };
+        if now_ns > request.until_ns {
+            let waited_ms = (now_ns - request.began_ns) / MS;
+            self.fail(|| format!("request {id} took {waited_ms} ms: {request:?}"));
+        }
+        let verdict = match (&request.kind, ending) {
+            (Kind::PageIn { .. }, Ending::Read(bytes)) => self.judge_read(&request, bytes),
+            (Kind::PageIn { .. }, Ending::Error) => {
+                self.judge_read_error(now_ns, &request, evidence)
+            }
+            (Kind::PageOut { .. }, Ending::Written) => self.judge_written(&request, evidence),
+            (Kind::PageOut { .. }, Ending::Error) => {
+                self.judge_write_error(now_ns, &request, evidence)
+            }
+            _ => Err("ended as something else".into()),
+        };
+        if let Err(why) = verdict {
+            let (client, page) = (request.client, request.page);
+            let state = self.page(client, page).clone();
+            self.fail(|| {
+                format!(
+                    "client {client} page {page}, request {id}: {why}\n  {request:?}\n  {state:?}"
+                )
+            });
+        }
+    }
+}

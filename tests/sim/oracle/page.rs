@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of one page.
+
+use super::{Claim, Step};
+use crate::content::Content;
+
+/// A page.
+#[derive(Clone, Debug)]
+pub(super) struct PageState {
+    /// What it may contain, each with when the operation ended that put it there.
+    contents: Vec<(Content, Step)>,
+    /// A page-out has failed since the last one that succeeded: an error is right.
+    pub may_fail: bool,
+    /// Where its newest version was when its page-out ended; empty if that is not known, or
+    /// there is none.
+    pub holders: Vec<Claim>,
+}
+
+impl Default for PageState {
+    fn default() -> Self {
+        Self {
+            contents: vec![(Content::Zeros, 0)],
+            may_fail: false,
+            holders: Vec::new(),
+        }
+    }
+}
+
+impl PageState {
+    /// What it may contain.
+    pub fn contents(&self) -> Vec<Content> {
+        self.contents.iter().map(|(content, _)| *content).collect()
+    }
+
+    /// What it contains, if there is no doubt.
+    pub fn content(&self) -> Option<Content> {
+        match self.contents[..] {
+            [(content, _)] => Some(content),
+            _ => None,
+        }
+    }
+
+    /// A page-out from `began` to `ended` has succeeded: what was there before is gone, but
+    /// for what came from operations that overlapped it.
+    pub fn write(&mut self, began: Step, ended: Step, contents: &[Content]) {
+        self.contents.retain(|(_, put)| *put > began);
+        self.add(ended, contents);
+        self.may_fail = false;
+    }
+
+    /// A page-out has failed: the page may be what it was, or the new one, or an error.
+    pub fn fail(&mut self, ended: Step, contents: &[Content]) {
+        self.add(ended, contents);
+        self.may_fail = true;
+    }
+
+    fn add(&mut self, ended: Step, contents: &[Content]) {
+        for content in contents {
+            self.contents.retain(|(other, _)| other != content);
+            self.contents.push((*content, ended));
+        }
+    }
+
+    /// The page is free.
+    pub fn discard(&mut self, now: Step) {
+        self.contents = vec![(Content::Zeros, now)];
+        self.may_fail = false;
+        self.holders.clear();
+    }
+
+    /// A page-in that began at `began`, with no page-out under way since, has found `content`.
+    pub fn settle(&mut self, began: Step, content: Content) {
+        if self.contents.iter().all(|(_, put)| *put <= began) {
+            self.contents.retain(|(other, _)| *other == content);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a seed stands for: sizes, speeds, and which faults there are. Each kind of fault is left
+//! out of many seeds, so that others show undisturbed ("swarm testing", Groce and others, 2012).
+
+use rand::seq::IndexedRandom;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// Nanoseconds of a millisecond.
+pub const MS: u64 = 1_000_000;
+/// Nanoseconds of a second.
+pub const S: u64 = 1_000_000_000;
+
+/// How likely each thing is to happen to a frame, while the network is rough.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    pub lose: f64,
+    pub repeat: f64,
+    pub reorder: f64,
+    pub delay: f64,
+    pub corrupt: f64,
+    pub truncate: f64,
+    pub replay: f64,
+    pub forge: f64,
+    pub foreign: f64,
+}
+
+/// Which faults beside those of frames there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Enabled {
+    pub partition: bool,
+    pub jumbo_limit: bool,
+    pub mtu_change: bool,
+    pub crash: bool,
+    pub pause: bool,
+    pub lie: bool,
+    pub add: bool,
+    pub freeze: bool,
+    pub change_page: bool,
+    pub send_failure: bool,
+    /// Delays inside a client of milliseconds instead of microseconds.
+    pub slow_client: bool,
+}
+
+/// All that is chosen before a run begins.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub clients: usize,
+    /// Servers, those included that are added later.
+    pub servers: usize,
+    /// Servers that clients know from the beginning.
+    pub servers_at_first: usize,
+    pub shards: usize,
+    pub ops_per_shard: usize,
+    pub pages: u32,
+    pub replicas: u32,
+    pub min_copies: u32,
+    pub patience_s: u32,
+    pub mtu: usize,
+    pub capacity_pages: u32,
+    pub quota_pages: u64,
+    pub max_clients: u16,
+    pub assemblies: u16,
+    pub lease_s: u32,
+    /// How long there is load and trouble.
+    pub active_ns: u64,
+    /// Between two requests of a client, on average.
+    pub gap_ns: u64,
+    /// Of a frame, without trouble.
+    pub latency_ns: u64,
+    /// Of a hundred requests: page-outs, discards; the rest are page-ins.
+    pub page_outs: u32,
+    pub discards: u32,
+    /// Of a hundred page-outs, those of one value.
+    pub filled: u32,
+    /// Copies that a shard can keep for the servers to free.
+    pub stale: usize,
+    /// Between two troubles.
+    pub trouble_ns: u64,
+    pub rates: Rates,
+    pub enabled: Enabled,
+}
+
+impl Scenario {
+    /// What is drawn from `rng`.
+    pub fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
+        let clients = pick(&[1, 1, 2, 3]) as usize;
+        let servers_at_first = pick(&[1, 2, 2, 3, 3, 4]) as usize;
+        let later = pick(&[0, 0, 1, 2]) as usize;
+        let shards = pick(&[1, 2, 3, 4]) as usize;
+        let ops_per_shard = pick(&[1, 2, 4, 8, 40]) as usize;
+        let pages = pick(&[3, 16, 64, 256, 2500]) as u32;
+        let replicas = pick(&[1, 2, 2, 2, 3]);
+        let min_copies = pick(&[1, 1, 1, 2, 3]).min(replicas);
+        let patience_s = pick(&[1, 2, 5, 20, 60]) as u32;
+        let mtu = pick(&[1500, 1500, 9000, 9000, 700, 4300]) as usize;
+        let roomy = u64::from(pages) * clients as u64;
+        let capacity_pages = pick(&[roomy, roomy, roomy, roomy / 2, roomy / 4, 8]).max(4) as u32;
+        let quota_pages = pick(&[u64::MAX, u64::MAX, u64::MAX, u64::from(pages) / 2]).max(2);
+        let max_clients = pick(&[8, 8, 8, clients as u64]) as u16;
+        let assemblies = pick(&[2, 4, 16, 64]) as u16;
+        let lease_s = pick(&[1, 3, 86_400, 86_400]) as u32;
+        let gap_ns = pick(&[MS / 5, MS, 3 * MS, 10 * MS, 30 * MS]);
+        let requests = pick(&[200, 500, 1000]);
+        let active_ns = (gap_ns * requests).clamp(S, 20 * S);
+        let latency_ns = pick(&[5_000, 20_000, 100_000, MS]);
+        let page_outs = pick(&[30, 45, 60]) as u32;
+        let discards = pick(&[0, 3, 15]) as u32;
+        let filled = pick(&[0, 10, 50]) as u32;
+        let stale = pick(&[64, 1024, 1024, 2]) as usize;
+        let trouble_ns = pick(&[100 * MS, 500 * MS, 2 * S]);
+        let mut rate = |most: f64| match rng.random_bool(0.5) {
+            true => most * rng.random_range(0.01_f64..1.0).powi(2),
+            false => 0.0,
+        };
+        let rates = Rates {
+            lose: rate(0.5),
+            repeat: rate(0.3),
+            reorder: rate(0.5),
+            delay: rate(0.1),
+            corrupt: rate(0.3),
+            truncate: rate(0.1),
+            replay: rate(0.05),
+            forge: rate(0.05),
+            foreign: rate(0.02),
+        };
+        let mut half = || rng.random_bool(0.4);
+        let enabled = Enabled {
+            partition: half(),
+            jumbo_limit: half(),
+            mtu_change: half(),
+            crash: half(),
+            pause: half(),
+            lie: half(),
+            add: half(),
+            freeze: half(),
+            change_page: half(),
+            send_failure: half(),
+            slow_client: half(),
+        };
+        Self {
+            clients,
+            servers: servers_at_first + if enabled.add { later } else { 0 },
+            servers_at_first,
+            shards,
+            ops_per_shard,
+            pages,
+            replicas: replicas as u32,
+            min_copies: min_copies as u32,
+            patience_s,
+            mtu,
+            capacity_pages,
+            quota_pages,
+            max_clients,
+            assemblies,
+            lease_s,
+            active_ns,
+            gap_ns,
+            latency_ns,
+            page_outs,
+            discards,
+            filled,
+            stale,
+            trouble_ns,
+            rates,
+            enabled,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A memory server: the real state machine, in a host that crashes, stops and lies.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use anemone::engine::server::{
+    Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
+};
+use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, PageSlice, Record};
+use anemone::wire::{
+    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, HEADER_LEN,
+};
+use rand::Rng;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::content::Content;
+use crate::context::Context;
+use crate::event::{Event, Wire};
+use crate::faults::Fault;
+use crate::network::show;
+
+/// Frames that wait for a server that stands still, before the host drops them.
+const BACKLOG: usize = 64;
+
+/// Arrays that are `Vec`s.
+pub struct Heap;
+
+impl Memory for Heap {
+    type Array<T: 'static> = Vec<T>;
+}
+
+/// Lets everybody in; its cookies are hashes under a key.
+pub struct Doorman(u64);
+
+impl Admission for Doorman {
+    fn cookie(&self, claim: &CookieClaim) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.0, claim.as_bytes()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn admits(&self, _: ClientId, _: MacAddress) -> bool {
+        true
+    }
+}
+
+/// One start of a server.
+struct Incarnation {
+    number: u64,
+    engine: Server<Heap, Doorman>,
+    /// When it was gone, if it is.
+    died_ns: Option<u64>,
+}
+
+/// A frame whose payload may still lie in the arena.
+enum Kept {
+    Bytes(Wire),
+    Slice(Wire, PageSlice),
+}
+
+/// Keeps frames as slices of the arena until the flush, as a ring of a network card would.
+struct Ring<'a> {
+    mac: MacAddress,
+    kept: &'a mut Vec<Kept>,
+    ready: Vec<Wire>,
+}
+
+impl Outbox for Ring<'_> {
+    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+        let mut wire = Wire {
+            source: self.mac,
+            destination,
+            bytes: header.to_vec(),
+        };
+        self.kept.push(match payload {
+            Payload::Bytes(bytes) => {
+                wire.bytes.extend_from_slice(bytes);
+                Kept::Bytes(wire)
+            }
+            Payload::Page(slice, _) => Kept::Slice(wire, slice),
+        });
+    }
+
+    fn flush(&mut self, arena: &[Page]) {
+        for kept in self.kept.drain(..) {
+            self.ready.push(match kept {
+                Kept::Bytes(wire) => wire,
+                Kept::Slice(mut wire, slice) => {
+                    wire.bytes.extend_from_slice(slice.bytes(arena));
+                    wire
+                }
+            });
+        }
+    }
+}
+
+/// A copy of a page that is or was on a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Which server.
+    pub server: usize,
+    /// Which of its incarnations.
+    pub incarnation: u64,
+    /// Of the page.
+    pub version: u64,
+    /// When that incarnation was gone, if it is.
+    pub died_ns: Option<u64>,
+}
+
+/// A server and its host.
+pub struct SimServer {
+    number: usize,
+    pub mac: MacAddress,
+    /// All its starts; the last one may be alive.
+    incarnations: Vec<Incarnation>,
+    paused: bool,
+    /// Since when it has been running without a break.
+    running_since_ns: u64,
+    backlog: VecDeque<Wire>,
+    kept: Vec<Kept>,
+    timer_ns: u64,
+    /// The last time when it refused a page.
+    pub refused_ns: Option<u64>,
+    /// What is announced instead of the truth, as free pages.
+    lie: Option<u64>,
+}
+
+impl SimServer {
+    /// A server that is not there yet; see [`SimServer::start`].
+    pub fn new(number: usize) -> Self {
+        Self {
+            number,
+            mac: MacAddress([2, 0, 0, 0, 1, number as u8]),
+            incarnations: Vec::new(),
+            paused: false,
+            running_since_ns: 0,
+            backlog: VecDeque::new(),
+            kept: Vec::new(),
+            timer_ns: u64::MAX,
+            refused_ns: None,
+            lie: None,
+        }
+    }
+
+    /// Begins, or begins anew and empty.
+    pub fn start(&mut self, ctx: &mut Context) {
+        let scenario = &ctx.scenario;
+        let (clients, assemblies) = (scenario.max_clients, scenario.assemblies);
+        let owners = clients + 2;
+        let layout = Layout {
+            pages: scenario.capacity_pages + u32::from(clients) * u32::from(assemblies) + 1,
+            capacity_pages: scenario.capacity_pages,
+            max_clients: clients,
+            owners,
+            assemblies_per_owner: assemblies,
+        };
+        let arrays = ServerArrays {
+            store: Arrays {
+                pages: vec![Page::default(); layout.pages as usize],
+                records: vec![Record::default(); layout.pages as usize],
+                heads: vec![0; layout.pages as usize],
+                owners: vec![Owner::default(); owners.into()],
+                assemblies: vec![Assembly::default(); layout.assemblies()],
+            },
+            sessions: vec![Session::default(); owners.into()],
+            session_heads: vec![0; owners.into()],
+        };
+        let config = Config {
+            incarnation: ctx.rng.random_range(1..u64::MAX),
+            seed: ctx.rng.random(),
+            cluster: ClusterName::default(),
+            lease_s: scenario.lease_s,
+            quota_pages: scenario.quota_pages,
+        };
+        let doorman = Doorman(ctx.rng.random());
+        let engine = Server::new(config, &layout, arrays, doorman, ctx.now_ns);
+        self.incarnations.push(Incarnation {
+            number: config.incarnation,
+            engine: engine.expect("the layout's arrays"),
+            died_ns: None,
+        });
+        self.running_since_ns = ctx.now_ns;
+        self.paused = false;
+        self.refused_ns = None;
+        self.arm(ctx);
+    }
+
+    /// Is gone, with all it has.
+    pub fn crash(&mut self, ctx: &mut Context) {
+        if let Some(last) = self.incarnations.last_mut() {
+            last.died_ns.get_or_insert(ctx.now_ns);
+        }
+        self.kept.clear();
+        self.backlog.clear();
+        self.timer_ns = u64::MAX;
+        self.paused = false;
+    }
+
+    /// Whether it is there, if only standing still.
+    pub fn is_alive(&self) -> bool {
+        self.incarnations
+            .last()
+            .is_some_and(|last| last.died_ns.is_none())
+    }
+
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Stands still.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Goes on, with what its host has kept for it.
+    pub fn resume(&mut self, ctx: &mut Context) {
+        self.paused = false;
+        self.running_since_ns = ctx.now_ns;
+        for wire in std::mem::take(&mut self.backlog) {
+            self.deliver(ctx, wire);
+        }
+        self.handle_timer(ctx);
+        self.flush(ctx);
+    }
+
+    /// Announces `free_pages` from now on; the truth for `None`.
+    pub fn set_lie(&mut self, free_pages: Option<u64>) {
+        self.lie = free_pages;
+    }
+
+    /// Since when it has been running; `None` if it does not.
+    pub fn running_since_ns(&self) -> Option<u64> {
+        (self.is_alive() && !self.paused).then_some(self.running_since_ns)
+    }
+
+    /// Pages that clients can still fill.
+    pub fn free_pages(&self) -> u64 {
+        self.alive().map_or(0, |engine| engine.store().free_pages())
+    }
+
+    fn alive(&self) -> Option<&Server<Heap, Doorman>> {
+        let last = self.incarnations.last()?;
+        last.died_ns.is_none().then_some(&last.engine)
+    }
+
+    /// A frame comes in.
+    pub fn deliver(&mut self, ctx: &mut Context, wire: Wire) {
+        if !self.is_alive()
+            || (wire.destination != self.mac && wire.destination != MacAddress::BROADCAST)
+        {
+            return;
+        }
+        if self.paused {
+            if self.backlog.len() < BACKLOG {
+                self.backlog.push_back(wire);
+            }
+            return;
+        }
+        let Some(last) = self.incarnations.last_mut() else {
+            return;
+        };
+        ctx.trace.note(ctx.now_ns, || {
+            format!("server {} gets {}", self.number, show(&wire))
+        });
+        let before = last.engine.counters();
+        let mut ring = Ring {
+            mac: self.mac,
+            kept: &mut self.kept,
+            ready: Vec::new(),
+        };
+        last.engine
+            .handle_frame(ctx.now_ns, wire.source, &wire.bytes, &mut ring);
+        let ready = std::mem::take(&mut ring.ready);
+        let after = last.engine.counters();
+        if after.pages_refused != before.pages_refused {
+            ctx.counts.fault(Fault::ServerFull);
+            self.refused_ns = Some(ctx.now_ns);
+        }
+        if after.sessions_expired != before.sessions_expired {
+            ctx.counts.fault(Fault::LeaseExpired);
+            ctx.trace.note(ctx.now_ns, || {
+                format!("server {} ends a lease", self.number)
+            });
+        }
+        self.hand_over(ctx, ready);
+        if self.kept.is_empty() {
+        } else if self.kept.len() > 16 || ctx.rng.random_bool(0.3) {
+            self.flush(ctx);
+        } else {
+            let delay_ns = ctx.rng.random_range(0..20_000);
+            ctx.after(delay_ns, Event::ServerFlush(self.number));
+        }
+        self.arm(ctx);
+    }
+
+    /// Hands over what is kept.
+    pub fn flush(&mut self, ctx: &mut Context) {
+        if self.paused || !self.is_alive() {
+            return;
+        }
+        let Some(last) = self.incarnations.last_mut() else {
+            return;
+        };
+        let mut ring = Ring {
+            mac: self.mac,
+            kept: &mut self.kept,
+            ready: Vec::new(),
+        };
+        last.engine.flush(&mut ring);
+        let ready = std::mem::take(&mut ring.ready);
+        self.hand_over(ctx, ready);
+    }
+
+    /// Its timer is due.
+    pub fn handle_timer(&mut self, ctx: &mut Context) {
+        if ctx.now_ns >= self.timer_ns {
+            self.timer_ns = u64::MAX;
+        }
+        if self.paused || !self.is_alive() {
+            return;
+        }
+        if let Some(last) = self.incarnations.last_mut() {
+            let mut ring = Ring {
+                mac: self.mac,
+                kept: &mut self.kept,
+                ready: Vec::new(),
+            };
+            last.engine.handle_timeout(ctx.now_ns, &mut ring);
+        }
+        self.flush(ctx);
+        self.arm(ctx);
+    }
+
+    fn arm(&mut self, ctx: &mut Context) {
+        let due_ns = self.alive().map_or(u64::MAX, Server::next_timeout_ns);
+        if due_ns < self.timer_ns {
+            self.timer_ns = due_ns;
+            let at_ns = due_ns.max(ctx.now_ns);
+            ctx.queue.put(at_ns, Event::ServerTimer(self.number));
+        }
+    }
+
+    fn hand_over(&mut self, ctx: &mut Context, wires: Vec<Wire>) {
+        for mut wire in wires {
+            if let Some(free_pages) = self.lie {
+                if lie(&mut wire, free_pages) {
+                    ctx.counts.fault(Fault::ServerLied);
+                }
+            }
+            ctx.transmit(wire);
+        }
+    }
+
+    /// The copies of `client`'s page that are `content`, those included that have died.
+    pub fn copies(&self, page: u32, content: Content) -> Vec<Copy> {
+        let mut copies = Vec::new();
+        for incarnation in &self.incarnations {
+            let store = incarnation.engine.store();
+            for owner in (0..64).filter_map(|index| store.owner(index)) {
+                let Some(held) = store.get(owner, page.into()) else {
+                    continue;
+                };
+                let Some(bytes) = store.arena().get(held.at.index()) else {
+                    continue;
+                };
+                let same = match (held.filled, content.fill()) {
+                    (true, fill) => {
+                        fill.map(u64::to_be_bytes).as_ref().map(|f| &f[..]) == bytes.0.get(..8)
+                    }
+                    (false, _) => content.is(&bytes.0),
+                };
+                if same {
+                    copies.push(Copy {
+                        server: self.number,
+                        incarnation: incarnation.number,
+                        version: held.version,
+                        died_ns: incarnation.died_ns,
+                    });
+                }
+            }
+        }
+        copies
+    }
+}
+
+/// Makes an announcement say something else. Returns whether it was one.
+fn lie(wire: &mut Wire, free_pages: u64) -> bool {
+    let Ok(frame) = Frame::parse(&wire.bytes) else {
+        return false;
+    };
+    if frame.header.opcode != Opcode::Announce {
+        return false;
+    }
+    let Ok(mut announce) = Announce::read_from_bytes(frame.payload) else {
+        return false;
+    };
+    announce.free_pages = free_pages.into();
+    let mut header: Header = frame.header;
+    header.payload_crc = anemone::crc::crc32c(announce.as_bytes());
+    // CAST: 56 bytes.
+    wire.bytes = header.emit(announce.as_bytes().len() as u16).to_vec();
+    wire.bytes.extend_from_slice(announce.as_bytes());
+    true
+}

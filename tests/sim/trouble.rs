@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What goes wrong around the stations, and comes right again.
+
+use rand::seq::IndexedRandom;
+use rand::Rng;
+
+use crate::client::ClientEvent;
+use crate::event::{Event, Node};
+use crate::faults::Fault;
+use crate::scenario::{MS, S};
+use crate::world::{World, WorldEvent};
+
+/// A change for worse or better.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// Cuts (true) or mends the ways from some stations to others.
+    Block(Vec<(Node, Node)>, bool),
+    /// The longest frames that pass.
+    Longest(usize),
+    /// A server is gone.
+    Crash(usize),
+    /// A server begins, or begins anew.
+    Start(usize),
+    /// A server stands still.
+    Pause(usize),
+    /// A server goes on.
+    Resume(usize),
+    /// A server announces this many free pages; the truth for `None`.
+    Lie(usize, Option<u64>),
+    /// A client stands still for so long.
+    Freeze(usize, u64),
+}
+
+/// Kinds of trouble to choose from.
+#[derive(Clone, Copy)]
+enum Kind {
+    Partition,
+    Jumbo,
+    Mtu,
+    Crash,
+    Pause,
+    Lie,
+    Add,
+    Freeze,
+}
+
+impl World {
+    fn later(&mut self, delay_ns: u64, trouble: Trouble) {
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::Trouble(trouble)));
+    }
+
+    /// How long some trouble lasts.
+    fn while_ns(&mut self) -> u64 {
+        let rng = &mut self.ctx.rng;
+        match rng.random_range(0..10) {
+            0..4 => rng.random_range(0..100 * MS),
+            4..8 => rng.random_range(0..2 * S),
+            _ => rng.random_range(0..20 * S),
+        }
+    }
+
+    /// The network becomes rough or gentle, for a while.
+    pub fn change_weather(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        let now_ns = self.ctx.now_ns;
+        let rough = self.ctx.rng.random_bool(0.6);
+        self.ctx.note(|| format!("rough: {rough}"));
+        self.ctx.network.set_rough(now_ns, rough);
+        let delay_ns = self.ctx.rng.random_range(200 * MS..8 * S);
+        self.ctx.after(delay_ns, Event::World(WorldEvent::Weather));
+    }
+
+    /// Some trouble begins, and more later.
+    pub fn brew(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        let trouble_ns = self.ctx.scenario.trouble_ns;
+        let delay_ns = self.ctx.rng.random_range(0..2 * trouble_ns);
+        self.ctx.after(delay_ns, Event::World(WorldEvent::Brew));
+        let enabled = self.ctx.scenario.enabled;
+        let kinds: Vec<Kind> = [
+            (enabled.partition, Kind::Partition),
+            (enabled.jumbo_limit, Kind::Jumbo),
+            (enabled.mtu_change, Kind::Mtu),
+            (enabled.crash, Kind::Crash),
+            (enabled.pause, Kind::Pause),
+            (enabled.lie, Kind::Lie),
+            (enabled.add, Kind::Add),
+            (enabled.freeze, Kind::Freeze),
+        ]
+        .iter()
+        .filter(|(enabled, _)| *enabled)
+        .map(|(_, kind)| *kind)
+        .collect();
+        let Some(kind) = kinds.choose(&mut self.ctx.rng) else {
+            return;
+        };
+        let server = self.ctx.rng.random_range(0..self.servers.len());
+        let client = self.ctx.rng.random_range(0..self.clients.len());
+        let lasts_ns = self.while_ns();
+        match kind {
+            Kind::Partition => self.brew_partition(client, server, lasts_ns),
+            Kind::Jumbo => {
+                self.ctx.counts.fault(Fault::JumboLimit);
+                let longest = [1500, 1500, 4000].choose(&mut self.ctx.rng).copied();
+                self.trouble(Trouble::Longest(longest.unwrap_or(1500)));
+                self.later(lasts_ns, Trouble::Longest(usize::MAX));
+            }
+            Kind::Mtu => {
+                self.ctx.counts.fault(Fault::MtuChanged);
+                let mtu = [1500, 9000, 700, 4300].choose(&mut self.ctx.rng).copied();
+                let event = ClientEvent::SetMtu(mtu.unwrap_or(1500));
+                self.ctx.after(0, Event::Client(client, event));
+            }
+            Kind::Crash => {
+                // Rare enough that there is something to lose.
+                if self.servers[server].is_alive() && self.ctx.rng.random_bool(0.5) {
+                    self.trouble(Trouble::Crash(server));
+                    self.later(lasts_ns, Trouble::Start(server));
+                }
+            }
+            Kind::Pause => {
+                self.trouble(Trouble::Pause(server));
+                self.later(lasts_ns, Trouble::Resume(server));
+            }
+            Kind::Lie => {
+                let free_pages = [0, 1, u64::MAX].choose(&mut self.ctx.rng).copied();
+                self.trouble(Trouble::Lie(server, free_pages));
+                self.later(lasts_ns, Trouble::Lie(server, None));
+            }
+            Kind::Add => {
+                let mac = self.servers[server].mac;
+                if !self.clients[client].added_ns.contains_key(&mac) {
+                    self.ctx.counts.fault(Fault::ServerAdded);
+                    let event = ClientEvent::Add(mac);
+                    self.ctx.after(0, Event::Client(client, event));
+                }
+            }
+            Kind::Freeze => self.trouble(Trouble::Freeze(client, lasts_ns)),
+        }
+    }
+
+    fn brew_partition(&mut self, client: usize, server: usize, lasts_ns: u64) {
+        let clients: Vec<usize> = match self.ctx.rng.random_bool(0.7) {
+            true => vec![client],
+            false => (0..self.clients.len()).collect(),
+        };
+        let servers: Vec<usize> = match self.ctx.rng.random_bool(0.7) {
+            true => vec![server],
+            false => (0..self.servers.len()).collect(),
+        };
+        let direction = self.ctx.rng.random_range(0..4);
+        self.ctx.counts.fault(match direction {
+            0 | 1 => Fault::PartitionOneWay,
+            _ => Fault::Partition,
+        });
+        let mut ways = Vec::new();
+        for &client in &clients {
+            for &server in &servers {
+                let (client, server) = (Node::Client(client), Node::Server(server));
+                if direction != 0 {
+                    ways.push((client, server));
+                }
+                if direction != 1 {
+                    ways.push((server, client));
+                }
+            }
+        }
+        self.trouble(Trouble::Block(ways.clone(), true));
+        self.later(lasts_ns, Trouble::Block(ways, false));
+    }
+
+    /// Trouble begins or ends.
+    pub fn trouble(&mut self, trouble: Trouble) {
+        let ctx = &mut self.ctx;
+        let now_ns = ctx.now_ns;
+        ctx.note(|| format!("trouble: {trouble:?}"));
+        match trouble {
+            Trouble::Block(ways, blocked) => {
+                for (from, to) in ways {
+                    ctx.network.set_blocked(now_ns, from, to, blocked);
+                }
+            }
+            Trouble::Longest(longest) => {
+                if !self.is_calm {
+                    ctx.network.set_longest(now_ns, longest);
+                }
+            }
+            Trouble::Crash(server) => {
+                ctx.counts.fault(Fault::ServerCrashed);
+                self.servers[server].crash(ctx);
+            }
+            Trouble::Start(server) => {
+                if !self.servers[server].is_alive() {
+                    ctx.counts.fault(Fault::ServerRestarted);
+                    self.servers[server].start(ctx);
+                }
+            }
+            Trouble::Pause(server) => {
+                if self.servers[server].is_alive() {
+                    ctx.counts.fault(Fault::ServerPaused);
+                    self.servers[server].pause();
+                }
+            }
+            Trouble::Resume(server) => {
+                if self.servers[server].is_paused() {
+                    self.servers[server].resume(ctx);
+                }
+            }
+            Trouble::Lie(server, free_pages) => self.servers[server].set_lie(free_pages),
+            Trouble::Freeze(client, lasts_ns) => {
+                ctx.counts.fault(Fault::ClientFrozen);
+                let frozen_until_ns = &mut self.clients[client].frozen_until_ns;
+                let until_ns = (*frozen_until_ns).max(now_ns + lasts_ns);
+                *frozen_until_ns = until_ns;
+                ctx.oracle.freeze(client, until_ns);
+            }
+        }
+    }
+
+    /// All trouble ends. A switch may go on dropping jumbo frames, a server may stay away.
+    pub fn calm(&mut self) {
+        let now_ns = self.ctx.now_ns;
+        self.ctx.network.set_rough(now_ns, false);
+        for client in 0..self.clients.len() {
+            for server in 0..self.servers.len() {
+                let (client, server) = (Node::Client(client), Node::Server(server));
+                self.ctx.network.set_blocked(now_ns, client, server, false);
+                self.ctx.network.set_blocked(now_ns, server, client, false);
+            }
+        }
+        for server in 0..self.servers.len() {
+            self.trouble(Trouble::Resume(server));
+            self.trouble(Trouble::Lie(server, None));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One run: stations, trouble, then calm, and at the end every page is read.
+
+use anemone::wire::MacAddress;
+
+use crate::client::{Client, ClientEvent};
+use crate::content::Content;
+use crate::context::Context;
+use crate::event::{Event, Node};
+use crate::faults::Counts;
+use crate::network::Network;
+use crate::oracle::{Claim, Ending, Evidence};
+use crate::scenario::{MS, S};
+use crate::server::{Copy, SimServer};
+use crate::trouble::Trouble;
+
+/// Something around the stations.
+#[derive(Debug)]
+pub enum WorldEvent {
+    /// The network becomes rough, or gentle.
+    Weather,
+    /// Some trouble begins.
+    Brew,
+    /// Trouble begins or ends.
+    Trouble(Trouble),
+    /// Look whether anybody waits for too long.
+    Watch,
+    /// No more load and no more trouble.
+    Calm,
+    /// Read what can be read of all pages.
+    ReadAll,
+    /// Look at what is left on the servers, and stop.
+    Finish,
+}
+
+/// How a run went.
+pub struct Report {
+    pub counts: Counts,
+    /// What broke the contract, if it was broken.
+    pub failure: Option<String>,
+    /// The last events.
+    pub trace: Vec<String>,
+}
+
+/// Everything.
+pub struct World {
+    pub ctx: Context,
+    pub clients: Vec<Client>,
+    pub servers: Vec<SimServer>,
+    /// When the last lease was ended.
+    lease_ended_ns: Option<u64>,
+    /// Pages still to be read at the end, for each client.
+    to_read: Option<Vec<Vec<u32>>>,
+    is_over: bool,
+    /// Whether trouble is over.
+    pub is_calm: bool,
+}
+
+/// Runs a seed. With `traced` the last events are kept.
+pub fn run(seed: u64, traced: bool) -> Report {
+    let mut world = World::new(seed, traced);
+    world.begin();
+    world.live();
+    let World { ctx, .. } = world;
+    let mut counts = ctx.counts;
+    counts.simulated_ns = ctx.now_ns;
+    Report {
+        counts,
+        failure: ctx.oracle.failure().map(str::to_owned),
+        trace: ctx.trace.into_lines(),
+    }
+}
+
+impl World {
+    fn new(seed: u64, traced: bool) -> Self {
+        let mut ctx = Context::new(seed, traced);
+        let clients = (0..ctx.scenario.clients)
+            .map(|number| Client::new(number, &mut ctx))
+            .collect();
+        let servers = (0..ctx.scenario.servers).map(SimServer::new).collect();
+        Self {
+            ctx,
+            clients,
+            servers,
+            lease_ended_ns: None,
+            to_read: None,
+            is_over: false,
+            is_calm: false,
+        }
+    }
+
+    fn begin(&mut self) {
+        let ctx = &mut self.ctx;
+        for (number, server) in self.servers.iter_mut().enumerate() {
+            ctx.network.plug(server.mac, Node::Server(number));
+            server.start(ctx);
+        }
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            ctx.network.plug(client.mac, Node::Client(number));
+            for server in &self.servers[..ctx.scenario.servers_at_first] {
+                ctx.after(0, Event::Client(number, ClientEvent::Add(server.mac)));
+            }
+            ctx.after(10 * MS, Event::Client(number, ClientEvent::Load));
+            ctx.after(0, Event::Client(number, ClientEvent::Patrol));
+        }
+        ctx.after(100 * MS, Event::World(WorldEvent::Watch));
+        ctx.after(S, Event::World(WorldEvent::Weather));
+        ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
+        ctx.after(ctx.scenario.active_ns, Event::World(WorldEvent::Calm));
+    }
+
+    fn live(&mut self) {
+        while !self.is_over && self.ctx.oracle.failure().is_none() {
+            let Some((at_ns, event)) = self.ctx.queue.take() else {
+                return;
+            };
+            self.ctx.now_ns = at_ns;
+            self.happen(event);
+            self.judge();
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let ctx = &mut self.ctx;
+        match event {
+            Event::Deliver(Node::Client(number), wire) => {
+                let client = &mut self.clients[number];
+                if client.frozen_until_ns <= ctx.now_ns {
+                    ctx.counts.frames += 1;
+                    client.backlog = 0;
+                    client.deliver(ctx, &wire);
+                } else if client.takes_backlog() {
+                    let until_ns = client.frozen_until_ns;
+                    ctx.queue
+                        .put(until_ns, Event::Deliver(Node::Client(number), wire));
+                }
+            }
+            Event::Deliver(Node::Server(number), wire) => {
+                ctx.counts.frames += 1;
+                let before = ctx.counts.of(crate::faults::Fault::LeaseExpired);
+                self.servers[number].deliver(ctx, wire);
+                if ctx.counts.of(crate::faults::Fault::LeaseExpired) != before {
+                    self.lease_ended_ns = Some(ctx.now_ns);
+                }
+            }
+            Event::Client(number, event) => {
+                let client = &mut self.clients[number];
+                if client.frozen_until_ns <= ctx.now_ns {
+                    client.handle(ctx, event);
+                } else {
+                    let until_ns = client.frozen_until_ns;
+                    ctx.queue.put(until_ns, Event::Client(number, event));
+                }
+            }
+            Event::ServerTimer(number) => self.servers[number].handle_timer(ctx),
+            Event::ServerFlush(number) => self.servers[number].flush(ctx),
+            Event::World(event) => self.turn(event),
+        }
+    }
+
+    fn turn(&mut self, event: WorldEvent) {
+        let now_ns = self.ctx.now_ns;
+        match event {
+            WorldEvent::Weather => self.change_weather(),
+            WorldEvent::Brew => self.brew(),
+            WorldEvent::Trouble(trouble) => self.trouble(trouble),
+            WorldEvent::Watch => {
+                self.ctx.oracle.check_waits(now_ns);
+                self.ctx.after(100 * MS, Event::World(WorldEvent::Watch));
+            }
+            WorldEvent::Calm => {
+                self.ctx.note(|| "calm".into());
+                self.is_calm = true;
+                self.calm();
+                for client in &mut self.clients {
+                    client.is_loaded = false;
+                }
+                let patience_ns = u64::from(self.ctx.scenario.patience_s) * S;
+                let thawed = self.clients.iter().map(|client| client.frozen_until_ns);
+                let from_ns = thawed.max().unwrap_or(0).max(now_ns);
+                let at_ns = from_ns + patience_ns.max(10 * S);
+                self.ctx.queue.put(at_ns, Event::World(WorldEvent::ReadAll));
+            }
+            WorldEvent::ReadAll => self.read_all(),
+            WorldEvent::Finish => {
+                self.finish();
+                self.is_over = true;
+            }
+        }
+    }
+
+    fn read_all(&mut self) {
+        let ctx = &mut self.ctx;
+        let to_read = self.to_read.get_or_insert_with(|| {
+            let clients = 0..self.clients.len();
+            clients
+                .map(|client| ctx.oracle.written_pages(client))
+                .collect()
+        });
+        for (client, pages) in self.clients.iter_mut().zip(to_read.iter_mut()) {
+            while let Some(page) = pages.pop() {
+                if !client.page_in(ctx, page) {
+                    pages.push(page);
+                    break;
+                }
+            }
+        }
+        if to_read.iter().all(Vec::is_empty) && ctx.oracle.under_way() == 0 {
+            ctx.after(5 * S, Event::World(WorldEvent::Finish));
+        } else {
+            ctx.after(5 * MS, Event::World(WorldEvent::ReadAll));
+        }
+    }
+
+    /// Lets the oracle look at what has ended.
+    fn judge(&mut self) {
+        for number in 0..self.clients.len() {
+            for done in std::mem::take(&mut self.clients[number].done) {
+                let counts = &mut self.ctx.counts;
+                match done.is_page_out {
+                    true => counts.page_outs += 1,
+                    false => counts.page_ins += 1,
+                }
+                let ending = match (&done.bytes, done.is_page_out) {
+                    (None, _) => {
+                        counts.errors += 1;
+                        Ending::Error
+                    }
+                    (Some(_), true) => Ending::Written,
+                    (Some(bytes), false) => Ending::Read(&bytes[..]),
+                };
+                let witness = Witness {
+                    now_ns: self.ctx.now_ns,
+                    clients: &self.clients,
+                    servers: &self.servers,
+                    network: &self.ctx.network,
+                    lease_ended_ns: self.lease_ended_ns,
+                };
+                self.ctx
+                    .oracle
+                    .end(self.ctx.now_ns, done.id, ending, &witness);
+            }
+        }
+    }
+
+    /// No copy may be left on a server that no map knows.
+    fn finish(&mut self) {}
+}
+
+/// What the oracle may look at.
+struct Witness<'a> {
+    now_ns: u64,
+    clients: &'a [Client],
+    servers: &'a [SimServer],
+    network: &'a Network,
+    lease_ended_ns: Option<u64>,
+}
+
+impl Witness<'_> {
+    fn server_of(&self, mac: MacAddress) -> usize {
+        let found = self.servers.iter().position(|server| server.mac == mac);
+        found.unwrap_or(usize::MAX)
+    }
+}
+
+impl Evidence for Witness<'_> {
+    fn copies(&self, _: usize, page: u32, content: Content) -> Vec<Copy> {
+        let servers = self.servers.iter();
+        servers
+            .flat_map(|server| server.copies(page, content))
+            .collect()
+    }
+
+    fn claims(&self, client: usize, page: u32) -> Option<Vec<Claim>> {
+        self.clients[client].claims(page, |mac| self.server_of(mac))
+    }
+
+    fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64> {
+        let gentle = self
+            .network
+            .gentle_since_ns(Node::Client(client), Node::Server(server))?;
+        let client = &self.clients[client];
+        if client.frozen_until_ns > self.now_ns {
+            return None;
+        }
+        let running = self.servers[server].running_since_ns()?;
+        Some(
+            gentle
+                .max(running)
+                .max(client.frozen_until_ns)
+                .max(client.mtu_set_ns),
+        )
+    }
+
+    fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize> {
+        let usable = |&server: &usize| {
+            let state = &self.servers[server];
+            let added = self.clients[client].added_ns.get(&state.mac);
+            let calm = self.calm_since_ns(client, server);
+            added.is_some_and(|added_ns| *added_ns <= since_ns)
+                && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
+                && state
+                    .refused_ns
+                    .is_none_or(|refused_ns| refused_ns < since_ns)
+                && state.free_pages() > 0
+        };
+        (0..self.servers.len()).filter(usable).collect()
+    }
+
+    fn lease_ended_since(&self, since_ns: u64) -> bool {
+        self.lease_ended_ns
+            .is_some_and(|ended_ns| ended_ns >= since_ns)
+    }
+}
