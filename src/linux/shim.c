@@ -125,6 +125,26 @@ struct net_device *anemone_notifier_info_to_dev(void *info)
 
 /* Received frames */
 
+/* Where these bytes of a frame lie, if they lie in one piece; else NULL. */
+const void *anemone_skb_pointer(const struct sk_buff *skb, unsigned int offset, unsigned int len)
+{
+	const struct skb_shared_info *info = skb_shinfo(skb);
+	unsigned int size = skb_headlen(skb);
+	unsigned int i;
+
+	if (offset < size)
+		return len <= size - offset ? skb->data + offset : NULL;
+	if (!skb_frags_readable(skb))
+		return NULL;
+	for (i = 0; i < info->nr_frags; i++) {
+		offset -= size;
+		size = skb_frag_size(&info->frags[i]);
+		if (offset < size)
+			return len <= size - offset ? skb_frag_address(&info->frags[i]) + offset : NULL;
+	}
+	return NULL;
+}
+
 struct anemone_ingress {
 #ifdef CONFIG_NETFILTER_INGRESS
 	struct nf_hook_ops ops;

@@ -21,6 +21,8 @@ typedef unsigned int anemone_receive_fn(void *priv, struct sk_buff *skb,
 
 void *anemone_vzalloc_huge(size_t size);
 
+const void *anemone_skb_pointer(const struct sk_buff *skb, unsigned int offset, unsigned int len);
+
 void *anemone_page_address(const struct page *page);
 bool anemone_get_page_to_send(struct page *page);
 void anemone_put_page(struct page *page);

@@ -26,6 +26,12 @@ pub(super) type ReceiveFn =
 extern "C" {
     pub(super) fn anemone_vzalloc_huge(size: usize) -> *mut c_void;
 
+    pub(super) fn anemone_skb_pointer(
+        skb: *const bindings::sk_buff,
+        offset: c_uint,
+        len: c_uint,
+    ) -> *const c_void;
+
     pub(super) fn anemone_page_address(page: *const bindings::page) -> *mut c_void;
     pub(super) fn anemone_get_page_to_send(page: *mut bindings::page) -> bool;
     pub(super) fn anemone_put_page(page: *mut bindings::page);

@@ -2,7 +2,10 @@
 
 //! A received frame.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -14,7 +17,11 @@ use super::{
     Headers, //
 };
 use crate::{
-    linux::mq::Block,
+    linux::{
+        copy::copy,
+        mq::Block,
+        shim, //
+    },
     wire::{
         MacAddress,
         HEADER_LEN, //
@@ -104,6 +111,26 @@ impl RxFrame<'_> {
         self.raw().len as usize
     }
 
+    /// `len` bytes from `offset` on, if they lie in one piece.
+    #[inline]
+    fn in_one_piece(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        let raw = self.raw();
+        let linear = raw.len.wrapping_sub(raw.data_len) as usize;
+        if offset.checked_add(len)? <= linear {
+            // SAFETY: That many bytes lie at `data`.
+            return NonNull::new(unsafe { raw.data.add(offset) });
+        }
+        // SAFETY: By the type invariant the skb is live; the function checks the bounds.
+        let bytes = unsafe {
+            shim::anemone_skb_pointer(
+                self.skb,
+                u32::try_from(offset).ok()?,
+                u32::try_from(len).ok()?,
+            )
+        };
+        NonNull::new(bytes.cast_mut().cast())
+    }
+
     /// The header: where it lies, if it lies in one piece, else copied to `buffer`. `None` if the
     /// frame is shorter.
     #[inline]
@@ -111,10 +138,9 @@ impl RxFrame<'_> {
         &'b self,
         buffer: &'b mut [u8; HEADER_LEN],
     ) -> Option<&'b [u8; HEADER_LEN]> {
-        let raw = self.raw();
-        if raw.len.wrapping_sub(raw.data_len) >= HEADER_LEN as u32 {
-            // SAFETY: That many bytes lie at `data`, and nobody writes to them.
-            return Some(unsafe { &*raw.data.cast::<[u8; HEADER_LEN]>() });
+        if let Some(bytes) = self.in_one_piece(0, HEADER_LEN) {
+            // SAFETY: That many bytes are there, and by the type invariant nobody writes to them.
+            return Some(unsafe { bytes.cast::<[u8; HEADER_LEN]>().as_ref() });
         }
         self.copy_bytes(0, buffer)?;
         Some(buffer)
@@ -155,6 +181,11 @@ impl RxFrame<'_> {
     /// `to` must be valid for writes of `len` bytes.
     #[inline]
     unsafe fn copy_to_raw(&self, offset: usize, to: *mut u8, len: usize) -> Option<()> {
+        if let Some(from) = self.in_one_piece(offset, len) {
+            // SAFETY: That many bytes are there, in the skb's memory, which is not the caller's.
+            unsafe { copy(from.as_ptr(), to, len) };
+            return Some(());
+        }
         let offset = c_int::try_from(offset).ok()?;
         let len = c_int::try_from(len).ok()?;
         // SAFETY: By the type invariant the skb is live; the function checks the bounds.
