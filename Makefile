@@ -16,7 +16,7 @@ help: ## List the targets
 	@echo '  ANEMONE_CACHE=DIR where kernels are kept (default ~/.cache/anemone)'
 
 .PHONY: demo
-demo: setup kernel modules server ## Sort more than fits in memory, over two memory servers
+demo: setup kernel modules server programs ## Sort more than fits in memory, over two memory servers
 	scripts/demo
 
 .PHONY: test
@@ -48,7 +48,7 @@ server: ## Build the memory server, a static program
 	scripts/server
 
 .PHONY: programs
-programs: ## Build the programs that tests run
+programs: ## Build the programs that VMs run for tests and the demo
 	scripts/programs
 
 .PHONY: kernel

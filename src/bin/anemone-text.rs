@@ -26,7 +26,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write lines of 768 to 1279 bytes, in no order, to standard output
+    /// Write a journal of some days to standard output: lines of 768 to 1279 bytes, day after day,
+    /// those of a day in no order
     Make {
         /// Number that the whole text follows from
         #[arg(long, default_value_t = 1)]
@@ -34,6 +35,9 @@ enum Command {
         /// Length of the text in MiB
         #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
         mib: u32,
+        /// Days that the text is about; 1 is a text without any order
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=99))]
+        days: u8,
     },
     /// Copy standard input to standard output
     Count,
@@ -57,8 +61,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let mut progress = Progress::new(arguments.progress.as_ref())?;
     let mut output = io::stdout().lock();
     match arguments.command {
-        Command::Make { seed, mib } => {
-            let mut text = Text::new(seed, u64::from(mib) << 20);
+        Command::Make { seed, mib, days } => {
+            let mut text = Text::new(seed, u64::from(mib) << 20, days.into());
             while let Some(line) = text.next_line() {
                 output.write_all(line)?;
                 progress.add(line.len() as u64)?;
@@ -122,18 +126,24 @@ impl Progress {
 const LINE_LEAST: u64 = 768;
 const LINE_SPREAD: u64 = 512;
 
-/// A text of a given length: lines of random letters, the last one cut to fit.
+/// A text of a given length: lines of random letters behind the number of their day, the last line
+/// cut to fit.
 struct Text {
     state: u64,
-    left: u64,
+    written: u64,
+    bytes: u64,
+    days: u64,
     line: Vec<u8>,
 }
 
 impl Text {
-    fn new(seed: u64, bytes: u64) -> Self {
+    fn new(seed: u64, bytes: u64, days: u64) -> Self {
         Self {
             state: seed,
-            left: bytes,
+            written: 0,
+            bytes,
+            days,
+            // CAST: a small constant.
             line: Vec::with_capacity((LINE_LEAST + LINE_SPREAD) as usize),
         }
     }
@@ -141,9 +151,14 @@ impl Text {
     /// The next line with its end, or nothing after the last.
     fn next_line(&mut self) -> Option<&[u8]> {
         let wanted = LINE_LEAST + self.random() % LINE_SPREAD;
-        let length = wanted.min(self.left) as usize;
-        self.left -= length as u64;
+        // CAST: at most the length of a line.
+        let length = wanted.min(self.bytes - self.written) as usize;
+        // A day has its share of the bytes; there are at most 2^40 of them.
+        let day = self.written * self.days / self.bytes + 1;
+        self.written += length as u64;
         self.line.clear();
+        self.line
+            .extend_from_slice(format!("day {day:02} ").as_bytes());
         while self.line.len() < length {
             // Eight letters at once, each `a` to `p` by four bits of its byte.
             let letters = (self.random() & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161;
@@ -167,8 +182,8 @@ impl Text {
 mod tests {
     use super::*;
 
-    fn whole(seed: u64, bytes: u64) -> Vec<u8> {
-        let mut text = Text::new(seed, bytes);
+    fn whole(seed: u64, bytes: u64, days: u64) -> Vec<u8> {
+        let mut text = Text::new(seed, bytes, days);
         let mut found = Vec::new();
         while let Some(line) = text.next_line() {
             found.extend_from_slice(line);
@@ -176,10 +191,14 @@ mod tests {
         found
     }
 
+    fn lines(text: &[u8]) -> Vec<&[u8]> {
+        text.split_inclusive(|&byte| byte == b'\n').collect()
+    }
+
     #[test]
     fn a_text_has_its_length_and_whole_lines() {
         for bytes in [1, 2, 767, 768, 1279, 1280, 100_000] {
-            let text = whole(7, bytes);
+            let text = whole(7, bytes, 4);
             assert_eq!(text.len() as u64, bytes);
             assert_eq!(text.last(), Some(&b'\n'));
         }
@@ -187,25 +206,37 @@ mod tests {
 
     #[test]
     fn lines_are_about_a_kibibyte_of_letters() {
-        let text = whole(1, 1 << 20);
-        let lines: Vec<_> = text.split_inclusive(|&byte| byte == b'\n').collect();
+        let text = whole(1, 1 << 20, 1);
+        let lines = lines(&text);
         assert!((900..1150).contains(&lines.len()));
         for line in &lines[..lines.len() - 1] {
             assert!((768..1280).contains(&line.len()));
-            assert!(line[..line.len() - 1]
+            let letters = line.strip_prefix(b"day 01 ").expect("a day");
+            assert!(letters[..letters.len() - 1]
                 .iter()
                 .all(|byte| (b'a'..=b'p').contains(byte)));
         }
     }
 
     #[test]
+    fn days_follow_each_other_and_a_day_is_in_no_order() {
+        let text = whole(1, 1 << 20, 4);
+        let lines = lines(&text);
+        assert!(lines.is_sorted_by_key(|line| &line[..6]));
+        assert!(lines[0].starts_with(b"day 01"));
+        assert!(lines[lines.len() - 1].starts_with(b"day 04"));
+        let falling = lines.windows(2).filter(|pair| pair[0] > pair[1]).count();
+        assert!((400..600).contains(&falling));
+    }
+
+    #[test]
     fn the_seed_decides() {
-        assert_eq!(whole(3, 10_000), whole(3, 10_000));
-        assert_ne!(whole(3, 10_000), whole(4, 10_000));
+        assert_eq!(whole(3, 10_000, 4), whole(3, 10_000, 4));
+        assert_ne!(whole(3, 10_000, 4), whole(4, 10_000, 4));
     }
 
     #[test]
     fn the_first_number_is_that_of_the_published_generator() {
-        assert_eq!(Text::new(0, 0).random(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(Text::new(0, 0, 1).random(), 0xe220_a839_7b1d_cdaf);
     }
 }

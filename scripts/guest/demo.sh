@@ -1,0 +1,125 @@
+#!/bin/sh
+# The demo's part in the client VM: swaps on, sorts more text than there is memory, says how it goes.
+#
+#   demo.sh anemone|disk SEED TEXT_MIB DEVICE_MIB LIMIT_S
+#
+# Tells scripts/demo in lines of a first word and values:
+#   began                           swap is on, the sort begins
+#   sample CENTISECONDS MADE SORTED PSWPOUT PSWPIN PAGES_OUT PAGES_IN
+#                                   since then; bytes made and sorted; the kernel's and the module's pages
+#   ended CENTISECONDS STATUS       the sort's status, or `limit` if it was stopped at LIMIT_S
+#   checksum SHA256
+#   before|after vmstat NAME VALUE, before|after counter NAME VALUE
+#   server SLOT CAPACITY FREE HEALTH   in pages, with each sample
+#   latency KIND NAME VALUE ...     nanoseconds
+#   problem TEXT                    what should not be
+# shellcheck source=/dev/null # it exists in the guest only
+. "$ANEMONE_LIB"
+
+kind=$1 seed=$2 text_mib=$3 device_mib=$4 limit_s=$5
+# Each waking of this script costs the sort some time and memory.
+sample_s=2
+
+problem() { echo "problem $*"; }
+now() { read -r up _ </proc/uptime; echo "${up%.*}${up#*.}"; }
+
+# values_of WHEN: what the kernel, and the module, have counted so far.
+values_of() {
+    for name in pswpout pswpin swpout_zero swpin_zero oom_kill; do
+        echo "$1 vmstat $name $(vmstat_value "$name")"
+    done
+    [ "$kind" = anemone ] || return 0
+    while read -r name value; do
+        echo "$1 counter $name $value"
+    done <"$ANEMONE_DEBUG/counters"
+}
+
+# One process for all: more would push the sort's pages out, and the shell's own `read` takes these
+# files in pieces.
+sample() {
+    files="/proc/vmstat /proc/uptime /run/made /run/sorted"
+    [ "$kind" = disk ] || files="$files $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/servers"
+    # shellcheck disable=SC2086 # words on purpose
+    awk -v "begin=$begin" '
+        FILENAME == "/proc/uptime" { now = $1 * 100 }
+        FILENAME == "/run/made" { made = $1 + 0 }
+        FILENAME == "/run/sorted" { sorted = $1 + 0 }
+        $1 == "slot" { print "server", $2, $8, $10, $6 }
+        { value[$1] = $2 }
+        END {
+            print "sample", now - begin, made, sorted, value["pswpout"] + 0, value["pswpin"] + 0,
+                value["pages_out"] + 0, value["pages_in"] + 0
+        }' $files
+}
+
+swap_on() {
+    case $kind in
+    anemone)
+        anemone_load "size_mib=$device_mib" || fail "the module cannot be loaded"
+        ;;
+    disk)
+        ANEMONE_DEVICE=$ANEMONE_DISK
+        ;;
+    esac
+    anemone_swapon || fail "cannot swap on $ANEMONE_DEVICE"
+    # As good to page out the sort's memory as the programs that run: they are few, and all in use.
+    echo 100 >/proc/sys/vm/swappiness
+}
+
+# The programs of the pipe, which leave their exit statuses in files. The sort has no place for
+# temporary files: it holds the whole text in memory, or fails. Should memory run out, it is to go.
+text() {
+    anemone-text make --seed "$seed" --mib "$text_mib" --progress /run/made
+    echo $? >/run/made.status
+}
+sorted() {
+    # shellcheck disable=SC2016 # expanded by that shell
+    LC_ALL=C sh -c 'echo $$ >/run/sort.pid; echo 300 >/proc/self/oom_score_adj; exec sort "$@"' sh \
+        --parallel=1 --buffer-size="$((text_mib * 5 / 4))M" --temporary-directory=/nonexistent
+    echo $? >/run/sort.status
+}
+checked() { anemone-text count --progress /run/sorted | sha256sum >/run/checksum; }
+
+swap_on
+echo 0 >/run/made
+echo 0 >/run/sorted
+values_of before
+begin=$(now)
+echo began
+{ text | sorted | checked; now >/run/end; } &
+job=$!
+state=running
+while [ "$state" = running ]; do
+    sleep "$sample_s"
+    sample
+    if [ -s /run/end ]; then
+        state=$(cat /run/sort.status)
+    elif [ "$(($(now) - begin))" -ge "$((limit_s * 100))" ]; then
+        state=limit
+        now >/run/limit
+        kill -KILL "$(cat /run/sort.pid)"
+    fi
+done
+wait "$job"
+[ "$state" = limit ] || mv /run/end /run/limit
+echo "ended $(($(cat /run/limit) - begin)) $state"
+
+if [ "$kind" = anemone ]; then
+    # The kernel counts a page when it hands it over, the module when it is done.
+    quiet() { [ "$(counter in_flight)" = 0 ]; }
+    wait_for 30 "no page under way" quiet || problem "pages are still under way 30 s after the sort"
+fi
+values_of after
+if [ "$state" != limit ]; then
+    [ "$(cat /run/made.status)" = 0 ] || problem "the text could not be made"
+    read -r sum _ </run/checksum && echo "checksum $sum"
+fi
+
+if [ "$kind" = anemone ]; then
+    while read -r name pairs; do
+        echo "latency $name $pairs"
+    done <"$ANEMONE_DEBUG/latency"
+    swapoff "$ANEMONE_DEVICE" || problem "swap on $ANEMONE_DEVICE cannot be turned off"
+    anemone_unload || problem "the module cannot be unloaded"
+fi
+kernel_log_clean 2>&1 | while read -r line; do problem "$line"; done
