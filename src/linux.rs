@@ -8,6 +8,7 @@
 
 pub(crate) mod alloc;
 pub(crate) mod block_device;
+mod copy;
 mod crc32c;
 pub(crate) mod hrtimer;
 pub(crate) mod ingress;
