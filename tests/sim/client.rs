@@ -14,7 +14,7 @@ use anemone::engine::config::Config;
 use anemone::engine::device::Device;
 use anemone::engine::free::{DirtyChunks, StaleCopy};
 use anemone::engine::histogram::BUCKETS;
-use anemone::engine::ids::{PageIndex, ServerSlot, SERVER_SLOTS};
+use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
 use anemone::engine::shard::{
     Action, Op, Parts, Receive, Send, SendPayload, Shard, Storage, Verdict,
 };
@@ -444,10 +444,20 @@ impl Client {
         }
     }
 
+    /// Whom it counts as holding a page that has contents, and the low bits of its version;
+    /// `None` while the page is written.
+    pub fn entry(&self, page: u32) -> Option<(SlotSet, u8)> {
+        let entry = self.device.map.load(PageIndex(page));
+        let mut slots = entry.replicas().intersection(self.device.servers.valid());
+        if !entry.is_written() {
+            slots = SlotSet::EMPTY;
+        }
+        (!entry.is_busy()).then_some((slots, entry.generation().0))
+    }
+
     /// Whom it counts as holding a page; `None` while the page is written.
     pub fn claims(&self, page: u32, server_of: impl Fn(MacAddress) -> usize) -> Option<Vec<Claim>> {
-        let entry = self.device.map.load(PageIndex(page));
-        let slots = entry.replicas().intersection(self.device.servers.valid());
+        let (slots, _) = self.entry(page)?;
         let claim = |slot: ServerSlot| {
             let address = self.device.servers.address(slot);
             Claim {
@@ -455,6 +465,6 @@ impl Client {
                 incarnation: address.incarnation,
             }
         };
-        (!entry.is_busy()).then(|| slots.iter().map(claim).collect())
+        Some(slots.iter().map(claim).collect())
     }
 }

@@ -22,8 +22,10 @@ const FILLED: u64 = 0xffff;
 /// What a page contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Zeros: never written, freed, or written so.
+    /// Zeros: never written, or freed.
     Zeros,
+    /// Zeros that were written.
+    Blank,
     /// What one page-out wrote.
     Written {
         /// Client, page and number of the page-out: the high 48 bits of every word.
@@ -43,7 +45,7 @@ impl Content {
 
     fn word(self, index: u64) -> u64 {
         match self {
-            Self::Zeros => 0,
+            Self::Zeros | Self::Blank => 0,
             Self::Written { name, filled } => name | if filled { FILLED } else { index },
         }
     }
@@ -63,6 +65,11 @@ impl Content {
             chunk.copy_from_slice(&self.word(index as u64).to_be_bytes());
         }
         page
+    }
+
+    /// Whether both read the same.
+    pub fn reads_as(self, other: Self) -> bool {
+        self.word(0) == other.word(0) && self.fill() == other.fill()
     }
 
     /// Whether `page` is this, every byte.

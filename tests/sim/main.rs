@@ -6,6 +6,7 @@
 //! `ANEMONE_SIM_SEEDS=N` tries N seeds; `ANEMONE_SIM_SEED=S` runs one and shows its last events
 //! if it fails, `ANEMONE_SIM_EVENTS=N` so many; `ANEMONE_SIM_FIRST=S` is where trying begins.
 
+mod audit;
 mod client;
 mod content;
 mod context;
@@ -18,11 +19,13 @@ mod scenario;
 mod server;
 mod trace;
 mod trouble;
+mod watch;
 mod world;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use faults::{Counts, Fault};
 use world::Report;
@@ -31,6 +34,8 @@ use world::Report;
 const SEEDS: u64 = 200;
 /// Events shown of a failing seed, unless told otherwise.
 const SHOWN: u64 = 150;
+/// A seed that takes longer is worth a look.
+const SLOW: Duration = Duration::from_secs(20);
 /// Failures shown at the most.
 const FAILURES: usize = 5;
 
@@ -70,7 +75,12 @@ fn run_all(seeds: &[u64]) -> (Counts, Vec<(u64, String)>) {
                 let Some(&seed) = seeds.get(index) else {
                     return;
                 };
+                let began = Instant::now();
                 let report = run(seed, false);
+                let took = began.elapsed();
+                if took > SLOW {
+                    println!("seed {seed} took {:.1} s", took.as_secs_f64());
+                }
                 let mut results = results.lock().unwrap_or_else(|error| error.into_inner());
                 results.0.merge(&report.counts);
                 if let Some(failure) = report.failure {
@@ -136,7 +146,7 @@ fn seeds() {
     let count = variable("ANEMONE_SIM_SEEDS").unwrap_or(SEEDS);
     let first = variable("ANEMONE_SIM_FIRST").unwrap_or(0);
     let seeds: Vec<u64> = (first..first + count).collect();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let (counts, failures) = run_all(&seeds);
     println!(
         "{count} seeds in {:.1} s: {counts}",

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anemone::wire::MacAddress;
+use anemone::wire::{Announce, MacAddress, Opcode};
 use rand::Rng;
+use zerocopy::FromBytes;
 
 use crate::context::Context;
 use crate::event::{Event, Node, Wire};
@@ -225,6 +226,12 @@ pub fn show(wire: &Wire) -> String {
     let what = match anemone::wire::Frame::parse(&wire.bytes) {
         Ok(frame) => {
             let h = frame.header;
+            if let (Opcode::Announce, Ok(said)) =
+                (h.opcode, Announce::read_from_bytes(frame.payload))
+            {
+                let (free, all) = (said.free_pages, said.capacity_pages);
+                return format!("{} announces {free} of {all} free", wire.source);
+            }
             format!(
                 "{:?} {:?} tag {:x}.{} page {} version {} fragment {}/{} mask {:x} low {} session {:.4x} incarnation {:.4x}",
                 h.opcode, h.status, h.tag, h.attempt, h.page, h.version, h.fragment_index,

@@ -101,7 +101,7 @@ impl Scenario {
         let quota_pages = pick(&[u64::MAX, u64::MAX, u64::MAX, u64::from(pages) / 2]).max(2);
         let max_clients = pick(&[8, 8, 8, clients as u64]) as u16;
         let assemblies = pick(&[2, 4, 16, 64]) as u16;
-        let lease_s = pick(&[1, 3, 86_400, 86_400]) as u32;
+        let lease_s = pick(&[1, 1, 3, 86_400]) as u32;
         let gap_ns = pick(&[MS / 5, MS, 3 * MS, 10 * MS, 30 * MS]);
         let requests = pick(&[200, 500, 1000]);
         let active_ns = (gap_ns * requests).clamp(S, 20 * S);

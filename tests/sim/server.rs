@@ -20,6 +20,11 @@ use crate::context::Context;
 use crate::event::{Event, Wire};
 use crate::faults::Fault;
 use crate::network::show;
+use crate::scenario::S;
+use crate::watch::Watch;
+
+/// Above every owner's index.
+const MAX_OWNERS: usize = 64;
 
 /// Frames that wait for a server that stands still, before the host drops them.
 const BACKLOG: usize = 64;
@@ -121,10 +126,11 @@ pub struct SimServer {
     backlog: VecDeque<Wire>,
     kept: Vec<Kept>,
     timer_ns: u64,
-    /// The last time when it refused a page.
-    pub refused_ns: Option<u64>,
+    /// The last time when it had no room, or none for some client.
+    pub full_ns: Option<u64>,
     /// What is announced instead of the truth, as free pages.
     lie: Option<u64>,
+    watch: Watch,
 }
 
 impl SimServer {
@@ -139,8 +145,9 @@ impl SimServer {
             backlog: VecDeque::new(),
             kept: Vec::new(),
             timer_ns: u64::MAX,
-            refused_ns: None,
+            full_ns: None,
             lie: None,
+            watch: Watch::default(),
         }
     }
 
@@ -182,8 +189,9 @@ impl SimServer {
             died_ns: None,
         });
         self.running_since_ns = ctx.now_ns;
+        self.watch = Watch::default();
         self.paused = false;
-        self.refused_ns = None;
+        self.full_ns = None;
         self.arm(ctx);
     }
 
@@ -241,6 +249,12 @@ impl SimServer {
         self.alive().map_or(0, |engine| engine.store().free_pages())
     }
 
+    /// The number of its present start.
+    pub fn incarnation(&self) -> Option<u64> {
+        let last = self.incarnations.last()?;
+        last.died_ns.is_none().then_some(last.number)
+    }
+
     fn alive(&self) -> Option<&Server<Heap, Doorman>> {
         let last = self.incarnations.last()?;
         last.died_ns.is_none().then_some(&last.engine)
@@ -266,6 +280,7 @@ impl SimServer {
             format!("server {} gets {}", self.number, show(&wire))
         });
         let before = last.engine.counters();
+        let was_full = last.engine.store().free_pages() == 0;
         let mut ring = Ring {
             mac: self.mac,
             kept: &mut self.kept,
@@ -277,14 +292,24 @@ impl SimServer {
         let after = last.engine.counters();
         if after.pages_refused != before.pages_refused {
             ctx.counts.fault(Fault::ServerFull);
-            self.refused_ns = Some(ctx.now_ns);
+            self.full_ns = Some(ctx.now_ns);
+        }
+        if was_full || last.engine.store().free_pages() == 0 {
+            self.full_ns = Some(ctx.now_ns);
         }
         if after.sessions_expired != before.sessions_expired {
             ctx.counts.fault(Fault::LeaseExpired);
             ctx.trace.note(ctx.now_ns, || {
                 format!("server {} ends a lease", self.number)
             });
+            let lease_ns = u64::from(ctx.scenario.lease_s) * S;
+            if !self.watch.anybody_silent(ctx.now_ns, lease_ns) {
+                let server = self.number;
+                ctx.oracle
+                    .fail(|| format!("server {server} ended the lease of a client that it hears"));
+            }
         }
+        self.watch.note(ctx.now_ns, &wire);
         self.hand_over(ctx, ready);
         if self.kept.is_empty() {
         } else if self.kept.len() > 16 || ctx.rng.random_bool(0.3) {
@@ -354,12 +379,37 @@ impl SimServer {
         }
     }
 
+    /// Whether a page-out may have come after the page was freed, so that nobody knows of it.
+    pub fn came_late(&self, client: MacAddress, page: u32) -> bool {
+        self.watch.late.contains(&(client, page.into()))
+    }
+
+    /// Copies of `page` that it holds now, whosever they are, and their first words.
+    pub fn held(&self, page: u32) -> Vec<(Copy, u64)> {
+        let (Some(last), Some(engine)) = (self.incarnations.last(), self.alive()) else {
+            return Vec::new();
+        };
+        let store = engine.store();
+        let held = (0..MAX_OWNERS).filter_map(|index| {
+            let held = store.get(store.owner(index)?, page.into())?;
+            let word = store.arena().get(held.at.index())?.0.first_chunk()?;
+            let copy = Copy {
+                server: self.number,
+                incarnation: last.number,
+                version: held.version,
+                died_ns: None,
+            };
+            Some((copy, u64::from_be_bytes(*word)))
+        });
+        held.collect()
+    }
+
     /// The copies of `client`'s page that are `content`, those included that have died.
     pub fn copies(&self, page: u32, content: Content) -> Vec<Copy> {
         let mut copies = Vec::new();
         for incarnation in &self.incarnations {
             let store = incarnation.engine.store();
-            for owner in (0..64).filter_map(|index| store.owner(index)) {
+            for owner in (0..MAX_OWNERS).filter_map(|index| store.owner(index)) {
                 let Some(held) = store.get(owner, page.into()) else {
                     continue;
                 };

@@ -49,7 +49,7 @@ pub struct World {
     pub clients: Vec<Client>,
     pub servers: Vec<SimServer>,
     /// When the last lease was ended.
-    lease_ended_ns: Option<u64>,
+    pub lease_ended_ns: Option<u64>,
     /// Pages still to be read at the end, for each client.
     to_read: Option<Vec<Vec<u32>>>,
     is_over: bool,
@@ -167,6 +167,7 @@ impl World {
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);
+                self.audit(false);
                 self.ctx.after(100 * MS, Event::World(WorldEvent::Watch));
             }
             WorldEvent::Calm => {
@@ -184,7 +185,7 @@ impl World {
             }
             WorldEvent::ReadAll => self.read_all(),
             WorldEvent::Finish => {
-                self.finish();
+                self.audit(true);
                 self.is_over = true;
             }
         }
@@ -243,9 +244,6 @@ impl World {
             }
         }
     }
-
-    /// No copy may be left on a server that no map knows.
-    fn finish(&mut self) {}
 }
 
 /// What the oracle may look at.
@@ -300,9 +298,7 @@ impl Evidence for Witness<'_> {
             let calm = self.calm_since_ns(client, server);
             added.is_some_and(|added_ns| *added_ns <= since_ns)
                 && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
-                && state
-                    .refused_ns
-                    .is_none_or(|refused_ns| refused_ns < since_ns)
+                && state.full_ns.is_none_or(|full_ns| full_ns < since_ns)
                 && state.free_pages() > 0
         };
         (0..self.servers.len()).filter(usable).collect()

@@ -74,7 +74,7 @@ impl Client {
 
     fn content(&mut self, ctx: &mut Context, page: u32) -> Content {
         if ctx.rng.random_bool(0.02) {
-            return Content::Zeros;
+            return Content::Blank;
         }
         self.next_write += 1;
         let filled = ctx.rng.random_range(0..100) < ctx.scenario.filled;

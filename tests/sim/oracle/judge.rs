@@ -89,7 +89,7 @@ impl Oracle {
         let Some(content) = state.content() else {
             return Ok(());
         };
-        if content == Content::Zeros && state.holders.is_empty() {
+        if content == Content::Zeros {
             return Err("an error for a page without contents".into());
         }
         let copies = evidence.copies(request.client, request.page, content);
@@ -144,7 +144,7 @@ impl Oracle {
             copies.extend(found.into_iter().map(|copy| (*content, copy)));
         }
         copies.retain(|(_, copy)| copy.died_ns.is_none_or(|died_ns| died_ns >= began_ns));
-        if !contents.contains(&Content::Zeros) {
+        if !contents.contains(&Content::Blank) {
             // Nobody else writes this.
             let newest = copies.iter().map(|(_, copy)| copy.version).max();
             copies.retain(|(_, copy)| Some(copy.version) == newest);

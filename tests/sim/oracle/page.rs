@@ -72,7 +72,7 @@ impl PageState {
     /// A page-in that began at `began`, with no page-out under way since, has found `content`.
     pub fn settle(&mut self, began: Step, content: Content) {
         if self.contents.iter().all(|(_, put)| *put <= began) {
-            self.contents.retain(|(other, _)| *other == content);
+            self.contents.retain(|(other, _)| other.reads_as(content));
         }
     }
 }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Compares what clients' maps say with what servers hold.
+
+use rand::Rng;
+
+use crate::world::World;
+
+/// Pages of a client that are looked at each time, before the end.
+const SAMPLE: u32 = 100;
+
+impl World {
+    /// Every replica bit names a server that holds that version, and at the end no server holds
+    /// a page that no bit names.
+    pub fn audit(&mut self, at_end: bool) {
+        if self.lease_ended_ns.is_some() {
+            // A client hears of it later.
+            return;
+        }
+        let pages = self.ctx.scenario.pages;
+        for client in 0..self.clients.len() {
+            let (from, to) = match at_end || pages <= SAMPLE {
+                true => (0, pages),
+                false => {
+                    let from = self.ctx.rng.random_range(0..pages - SAMPLE);
+                    (from, from + SAMPLE)
+                }
+            };
+            for page in from..to {
+                if let Err(why) = self.audit_replicas(client, page) {
+                    self.ctx.oracle.fail(|| why);
+                }
+                if at_end {
+                    self.audit_orphans(client, page);
+                }
+            }
+        }
+    }
+
+    fn audit_replicas(&self, client: usize, page: u32) -> Result<(), String> {
+        let number = client;
+        let client = &self.clients[client];
+        let Some((slots, generation)) = client.entry(page) else {
+            return Ok(());
+        };
+        for slot in slots.iter() {
+            let address = client.device.servers.address(slot);
+            let server = self.servers.iter().find(|server| server.mac == address.mac);
+            let held = server.map(|server| server.held(page)).unwrap_or_default();
+            let server_is_same =
+                server.and_then(|server| server.incarnation()) == Some(address.incarnation);
+            let holds = held
+                .iter()
+                .any(|(copy, word)| copy.version as u8 == generation && is_of(number, *word));
+            if server_is_same && !holds {
+                return Err(format!(
+                    "client {number} page {page}: {} counts as holding generation {generation}, and holds {held:?}",
+                    address.mac
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn audit_orphans(&mut self, client: usize, page: u32) {
+        let Some((slots, generation)) = self.clients[client].entry(page) else {
+            return;
+        };
+        for server in &self.servers {
+            let known = slots.iter().any(|slot| {
+                let address = self.clients[client].device.servers.address(slot);
+                address.mac == server.mac
+            });
+            for (copy, word) in server.held(page) {
+                if !is_of(client, word) || (word == 0 && self.clients.len() > 1) {
+                    continue;
+                }
+                if known && copy.version as u8 == generation {
+                    continue;
+                }
+                let late = server.came_late(self.clients[client].mac, page);
+                if late || self.clients[client].frees_dropped() > 0 {
+                    self.ctx.counts.orphans += 1;
+                    continue;
+                }
+                self.ctx
+                    .oracle
+                    .fail(|| format!("nobody frees {copy:?} of client {client} page {page}"));
+            }
+        }
+    }
+}
+
+/// Whether a page with this first word may be the client's.
+fn is_of(client: usize, word: u64) -> bool {
+    word == 0 || word >> 56 == client as u64 + 1
+}
