@@ -133,9 +133,17 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
     }
 
     /// The page-out is complete: `replicas` hold `version`, and nobody else the newest one.
-    /// What was freed before the page-out began, is free no longer.
-    pub fn finish_write(&self, page: PageIndex, begun: Entry, version: Version, replicas: SlotSet) {
-        self.update(page, |entry| {
+    /// What was freed before the page-out began, is free no longer. Returns whether it was freed
+    /// meanwhile: then it is the caller's to [`Self::take_free`], for whoever looked for pages to
+    /// be freed has passed over it.
+    pub fn finish_write(
+        &self,
+        page: PageIndex,
+        begun: Entry,
+        version: Version,
+        replicas: SlotSet,
+    ) -> bool {
+        let before = self.update(page, |entry| {
             // A page freed while it was written stays freed; one freed before does not.
             let freed = if begun.is_free_pending() {
                 0
@@ -145,11 +153,14 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
             let generation = u32::from(version.generation().0) << Entry::GENERATION_SHIFT;
             Some(Entry(generation | Entry::WRITTEN | freed | replicas.bits()))
         });
+        !begun.is_free_pending() && before.is_some_and(Entry::is_free_pending)
     }
 
-    /// The page-out has failed: what is left of the older version stays.
-    pub fn abandon_write(&self, page: PageIndex) {
-        self.update(page, |entry| Some(Entry(entry.0 & !Entry::BUSY)));
+    /// The page-out has failed: what is left of the older version stays. Returns whether the page
+    /// is free, as [`Self::finish_write`] does.
+    pub fn abandon_write(&self, page: PageIndex) -> bool {
+        self.update(page, |entry| Some(Entry(entry.0 & !Entry::BUSY)))
+            .is_some_and(Entry::is_free_pending)
     }
 
     /// The page's contents are needed no longer. Returns whether there were any.
@@ -235,13 +246,13 @@ mod tests {
         // Written again before the servers were told.
         let begun = map.begin_write(PAGE).unwrap();
         assert_eq!(map.take_free(PAGE, map.load(PAGE)), None, "being written");
-        map.finish_write(PAGE, begun, Version(2), slots(&[0]));
+        assert!(!map.finish_write(PAGE, begun, Version(2), slots(&[0])));
         assert!(map.load(PAGE).is_written());
 
         // Freed while it is written.
         let begun = map.begin_write(PAGE).unwrap();
         assert!(map.set_free_pending(PAGE));
-        map.finish_write(PAGE, begun, Version(3), slots(&[4]));
+        assert!(map.finish_write(PAGE, begun, Version(3), slots(&[4])));
         let entry = map.load(PAGE);
         assert!(!entry.is_written());
         assert_eq!(map.take_free(PAGE, entry), Some(slots(&[4])));

@@ -362,10 +362,9 @@ impl<S: Storage> Shard<S> {
             self.stall_page_out(now_ns, index);
             return;
         }
-        let (page, version) = (op.page, op.version);
-        if let Some(begun) = op.begun {
-            device.map.finish_write(page, begun, version, copies);
-        }
+        let (page, version, begun) = (op.page, op.version, op.begun.unwrap_or_default());
+        let old = begun.replicas().union(op.sent_to).without(copies);
+        let freed = device.map.finish_write(page, begun, version, copies);
         let counters = &mut self.counters;
         // CAST: three at the most.
         counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
@@ -375,7 +374,7 @@ impl<S: Storage> Shard<S> {
         if op.fill.is_some() {
             counters.same_filled_out = counters.same_filled_out.wrapping_add(1);
         }
-        self.note_stale(index, copies);
+        self.note_stale(index, old, freed, device);
         self.wake(index, device);
         self.end(index, Outcome::Done);
     }
@@ -410,34 +409,39 @@ impl<S: Storage> Shard<S> {
             return;
         };
         if op.begun.is_some() {
-            device.map.abandon_write(op.page);
-            self.note_stale(index, SlotSet::EMPTY);
+            let sent_to = op.sent_to;
+            let freed = device.map.abandon_write(op.page);
+            self.note_stale(index, sent_to, freed, device);
             self.wake(index, device);
         }
         self.end(index, Outcome::Failed);
     }
 
-    /// Everybody who may hold an older version of the page, or a copy that does not count, is to
-    /// be told to free it.
-    fn note_stale(&mut self, index: usize, copies: SlotSet) {
+    /// Has `old`, who may hold an older version of the page or a copy that does not count, told
+    /// to free it; and everybody else too, if the page was freed while it was written.
+    fn note_stale<M>(&mut self, index: usize, old: SlotSet, freed: bool, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
         let Some(op) = self.ops.get(index) else {
             return;
         };
-        let older = match (copies.is_empty(), op.begun) {
-            // The older version is the newest again.
-            (true, _) | (_, None) => SlotSet::EMPTY,
-            (false, Some(begun)) => begun.replicas(),
-        };
-        let slots = older.union(op.sent_to).without(copies);
-        if slots.is_empty() {
-            return;
-        }
-        let stale = StaleCopy {
+        let mut stale = StaleCopy {
             page: op.page,
-            slots,
+            slots: old,
             below: Version(op.version.0.saturating_add(1)),
         };
-        if !self.stale.put(stale) {
+        if freed {
+            // Taken before the entry is: a page-out that comes after has a higher one.
+            let below = device.take_version();
+            let entry = device.map.load(op.page);
+            if let Some(holders) = device.map.take_free(op.page, entry) {
+                stale.slots = old.union(holders);
+                stale.below = below;
+                self.count_freed(1);
+            }
+        }
+        if !stale.slots.is_empty() && !self.stale.put(stale) {
             self.counters.frees_dropped = self.counters.frees_dropped.wrapping_add(1);
         }
     }
