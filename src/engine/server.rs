@@ -18,11 +18,9 @@ pub use admission::{Admission, CookieClaim};
 pub use outbox::{Outbox, Payload};
 pub use session::Session;
 
-use crate::crc::crc32c;
 use crate::engine::store::{Arrays, Layout, Memory, Store};
 use crate::wire::{
-    Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
-    PROTOCOL_VERSION,
+    Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, PROTOCOL_VERSION,
 };
 use session::Sessions;
 use zerocopy::IntoBytes;
@@ -181,7 +179,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             self.count_bad();
             return;
         }
-        let frame = match Frame::parse(bytes) {
+        let frame = match Frame::parse_with(bytes, M::crc32c) {
             Ok(frame) => frame,
             Err(error) => {
                 self.count_bad();
@@ -282,8 +280,16 @@ impl<M: Memory, A: Admission> Server<M, A> {
         true
     }
 
-    /// Sends `header` with who we are and how full, and a payload whose checksum it has or needs
-    /// not.
+    /// `header` with what every frame of this server says: who it is, and how full.
+    fn signed(&self, header: Header) -> Header {
+        Header {
+            incarnation: self.config.incarnation,
+            utilisation: self.store.utilisation(),
+            ..header
+        }
+    }
+
+    /// Sends `header`, [`Server::signed`] here, and a payload whose checksum it has or needs not.
     fn send(
         &self,
         destination: MacAddress,
@@ -291,17 +297,21 @@ impl<M: Memory, A: Admission> Server<M, A> {
         payload: Payload<'_>,
         out: &mut impl Outbox,
     ) {
-        let header = Header {
-            incarnation: self.config.incarnation,
-            utilisation: self.store.utilisation(),
-            ..header
-        };
+        Self::send_signed(destination, &self.signed(header), payload, out);
+    }
+
+    /// Sends a header that is signed already.
+    fn send_signed(
+        destination: MacAddress,
+        header: &Header,
+        payload: Payload<'_>,
+        out: &mut impl Outbox,
+    ) {
         // A payload is at most as long as one that came in a frame: its length fits 16 bits.
         let Ok(len) = u16::try_from(payload.bytes().len()) else {
             return;
         };
-        let bytes: [u8; HEADER_LEN] = header.emit(len);
-        out.send(destination, &bytes, payload);
+        out.send(destination, &header.emit_with(len, M::crc32c), payload);
     }
 
     /// Sends `header` with a message of our own behind it.
@@ -313,7 +323,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         out: &mut impl Outbox,
     ) {
         let header = Header {
-            payload_crc: crc32c(message),
+            payload_crc: M::crc32c(message),
             ..header
         };
         self.send(destination, header, Payload::Bytes(message), out);

@@ -37,12 +37,17 @@ pub enum FrameError {
 impl<'a> Frame<'a> {
     /// Checks `bytes`, which begin after the Ethernet header and may end in padding.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
-        let (header, payload_len) = parse_header(bytes)?;
+        Self::parse_with(bytes, crate::crc::crc32c)
+    }
+
+    /// [`Frame::parse`], for a caller who has a faster `crc32c`.
+    pub fn parse_with(bytes: &'a [u8], crc32c: impl Fn(&[u8]) -> u32) -> Result<Self, FrameError> {
+        let (header, payload_len) = parse_header_with(bytes, &crc32c)?;
         let payload = bytes
             .get(HEADER_LEN..)
             .and_then(|rest| rest.get(..usize::from(payload_len)))
             .ok_or(FrameError::Short)?;
-        if !carries_page(&header) && crate::crc::crc32c(payload) != header.payload_crc {
+        if !carries_page(&header) && crc32c(payload) != header.payload_crc {
             return Err(FrameError::Checksum);
         }
         Ok(Self { header, payload })
@@ -53,7 +58,14 @@ impl<'a> Frame<'a> {
 /// receiver that copies a page's bytes from elsewhere. Returns the header and the payload's
 /// length. What it cannot check is that the payload is there, and a control payload's checksum.
 pub(crate) fn parse_header(bytes: &[u8]) -> Result<(Header, u16), FrameError> {
-    let (header, payload_len) = Header::parse(bytes).map_err(|error| match error {
+    parse_header_with(bytes, crate::crc::crc32c)
+}
+
+fn parse_header_with(
+    bytes: &[u8],
+    crc32c: impl Fn(&[u8]) -> u32,
+) -> Result<(Header, u16), FrameError> {
+    let (header, payload_len) = Header::parse(bytes, crc32c).map_err(|error| match error {
         HeaderError::Short => FrameError::Short,
         HeaderError::Checksum => FrameError::Checksum,
         HeaderError::Version(version) => FrameError::Version(version),

@@ -11,6 +11,7 @@ use tracing::{debug, info};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::failure::{Failure, Kind};
+use crate::sys::checksum;
 use crate::sys::mapping::{self, Backing, HUGE_PAGE};
 
 const MIB: u64 = 1 << 20;
@@ -24,6 +25,11 @@ pub struct Forever;
 
 impl Memory for Forever {
     type Array<T: 'static> = &'static mut [T];
+
+    #[inline]
+    fn crc32c(bytes: &[u8]) -> u32 {
+        checksum::crc32c(bytes)
+    }
 }
 
 /// A memory server's memory.

@@ -61,10 +61,6 @@ pub struct Arguments {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub spin_us: u32,
-
-    /// Send past the interface's queueing discipline
-    #[arg(long)]
-    pub qdisc_bypass: bool,
 }
 
 /// How much is logged.

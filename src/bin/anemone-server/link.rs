@@ -26,8 +26,6 @@ pub struct LinkOptions {
     pub ethertype: u16,
     /// About so much memory for frames that wait.
     pub ring_bytes: usize,
-    /// Whether to send past the queueing discipline.
-    pub qdisc_bypass: bool,
 }
 
 /// The right to serve on an interface.
@@ -109,11 +107,6 @@ impl Claim {
                 let text = format!("cannot receive from '{}': {error}", interface.name);
                 Failure::new(kind, text)
             })?;
-        if options.qdisc_bypass {
-            if let Err(error) = socket.bypass_queue() {
-                warn!(%error, "sending through the queueing discipline");
-            }
-        }
         if !interface.is_up {
             warn!(interface = interface.name, "the interface is down");
         }

@@ -26,7 +26,7 @@ use anemone::wire::PAGE_SIZE;
 use clap::Parser;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::rand::{getrandom, GetRandomFlags};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info};
 
@@ -36,6 +36,7 @@ use doorkeeper::Doorkeeper;
 use failure::{Failure, Kind};
 use link::{Claim, LinkOptions};
 use serve::Serving;
+use sys::ticker;
 
 /// Part of the capacity that frames may wait in.
 const RING_SHARE: u64 = 128;
@@ -65,6 +66,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(other)?;
     }
+    // It only has to interrupt a sleep.
+    signal_hook::flag::register(SIGALRM, Arc::default()).map_err(other)?;
     let capacity = match arguments.capacity {
         Some(bytes) => bytes,
         None => arena::available() / 2,
@@ -75,7 +78,6 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         ethertype: arguments.ethertype,
         // CAST: at most 4 MiB.
         ring_bytes: ring_bytes as usize,
-        qdisc_bypass: arguments.qdisc_bypass,
     };
     let claim = Claim::new(&options)?;
     let Arena {
@@ -112,6 +114,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         incarnation = format_args!("{:016x}", config.incarnation),
         "ready"
     );
+    ticker::start(serve::TICK).map_err(other)?;
     let serving = Serving {
         options,
         spin: Duration::from_micros(arguments.spin_us.into()),

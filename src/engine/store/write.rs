@@ -7,7 +7,6 @@ use super::assembly::Progress;
 use super::owner::OwnerState;
 use super::table::{Entry, Key, Place};
 use super::{ArenaPage, Memory, OwnerId, Store};
-use crate::crc::crc32c;
 use crate::wire::{FragmentMask, Fragmentation, PAGE_SIZE};
 
 /// A page, or a part of one, that a client wants kept.
@@ -97,7 +96,7 @@ impl<M: Memory> Store<M> {
         fragment: &Fragment<'_>,
     ) -> Written {
         let len = if fragment.filled { FILL_LEN } else { PAGE_SIZE };
-        if fragment.bytes.len() != len || crc32c(fragment.bytes) != fragment.crc {
+        if fragment.bytes.len() != len || M::crc32c(fragment.bytes) != fragment.crc {
             return Written::Corrupt;
         }
         let Some(at) = self.table.take() else {
@@ -143,7 +142,7 @@ impl<M: Memory> Store<M> {
             part.copy_from_slice(fragment.bytes);
         }
         if held == fragment.cut.all() {
-            if crc32c(&page.0) != fragment.crc {
+            if M::crc32c(&page.0) != fragment.crc {
                 self.drop_assemblies(owner, fragment.page, fragment.version);
                 return Written::Corrupt;
             }

@@ -10,13 +10,17 @@ use super::ring::{Geometry, Ring};
 /// Bytes on their way out that the socket may hold: some hundred frames.
 const SEND_BUFFER: libc::c_int = 8 << 20;
 
+/// Frames sent at once, at the most.
+pub const BATCH: usize = 64;
+
 const _: () = assert!(size_of::<libc::mmsghdr>() == 64, "the kernel's own layout");
 
 /// A packet socket.
 pub struct PacketSocket {
     fd: OwnedFd,
-    vectors: Vec<libc::iovec>,
+    /// As many as are sent at once, with a pair of parts each.
     messages: Vec<libc::mmsghdr>,
+    parts: Vec<[libc::iovec; 2]>,
 }
 
 impl PacketSocket {
@@ -31,8 +35,9 @@ impl PacketSocket {
         Ok(Self {
             // SAFETY: the descriptor was just opened and is nobody else's.
             fd: unsafe { OwnedFd::from_raw_fd(fd) },
-            vectors: Vec::new(),
-            messages: Vec::new(),
+            // SAFETY: an mmsghdr is integers and pointers: all zeros is one.
+            messages: vec![unsafe { std::mem::zeroed() }; BATCH],
+            parts: vec![[part(&[]); 2]; BATCH],
         })
     }
 
@@ -67,12 +72,6 @@ impl PacketSocket {
             return Err(io::Error::last_os_error());
         }
         Ok(ring)
-    }
-
-    /// Lets frames out go past the interface's queueing discipline.
-    pub fn bypass_queue(&self) -> io::Result<()> {
-        let on: libc::c_int = 1;
-        self.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &on)
     }
 
     fn set<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
@@ -114,32 +113,21 @@ impl PacketSocket {
         Ok(statistics.tp_drops)
     }
 
-    /// Sends frames, each of two parts, without waiting. Returns how many were sent, at least one
-    /// of a list that is not empty; the error is the first one's.
+    /// Sends the first frames, up to [`BATCH`], each of two parts, without waiting. Returns how
+    /// many were sent, at least one of a list that is not empty; the error is the first one's.
     pub fn send<'a>(
         &mut self,
         frames: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> io::Result<usize> {
-        self.vectors.clear();
-        self.messages.clear();
-        for parts in frames {
-            for part in [parts.0, parts.1] {
-                self.vectors.push(libc::iovec {
-                    iov_base: part.as_ptr().cast_mut().cast(),
-                    iov_len: part.len(),
-                });
-            }
+        let mut count: usize = 0;
+        let places = self.messages.iter_mut().zip(&mut self.parts);
+        for ((message, parts), frame) in places.zip(frames) {
+            *parts = [part(frame.0), part(frame.1)];
+            message.msg_hdr.msg_iov = parts.as_mut_ptr();
+            message.msg_hdr.msg_iovlen = if frame.1.is_empty() { 1 } else { 2 };
+            count += 1;
         }
-        // The vectors stay where they are from here on.
-        for pair in self.vectors.chunks_exact_mut(2) {
-            // SAFETY: an mmsghdr is integers and pointers: all zeros is one.
-            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-            message.msg_hdr.msg_iov = pair.as_mut_ptr();
-            message.msg_hdr.msg_iovlen = if pair[1].iov_len == 0 { 1 } else { 2 };
-            self.messages.push(message);
-        }
-        // SAFETY: each of the messages points to one or two elements of `vectors`, and these to
-        // bytes that `frames` has lent for `'a`, past this call. The kernel only reads the bytes.
+        // SAFETY: each of `count` messages points to its pair of parts, and these to bytes that `frames` has lent for `'a`, past this call. The kernel only reads the bytes.
         // No name is passed: the bound address is used. The structures are the kernel's own: where
         // the C library's have narrower lengths, the padding behind them is zero.
         let sent = unsafe {
@@ -148,11 +136,19 @@ impl PacketSocket {
                 libc::SYS_sendmmsg,
                 self.fd.as_raw_fd(),
                 self.messages.as_mut_ptr(),
-                self.messages.len(),
+                count,
                 libc::MSG_DONTWAIT,
             )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+fn part(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        // The kernel only reads.
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
     }
 }
 
