@@ -5,8 +5,9 @@
 mod bench;
 
 use super::*;
+use crate::crc::crc32c;
 use crate::engine::store::tests::{arrays, content, small, Heap};
-use crate::wire::{ClientId, Flags, FragmentMask, Fragmentation, Stats, PAGE_SIZE};
+use crate::wire::{ClientId, Flags, FragmentMask, Fragmentation, Stats, HEADER_LEN, PAGE_SIZE};
 use bench::*;
 use zerocopy::FromBytes;
 

@@ -3,9 +3,10 @@
 //! A server, clients to plague it with, and a network that sends late.
 
 use super::super::*;
+use crate::crc::crc32c;
 use crate::engine::store::tests::{arrays, content, small, Heap};
 use crate::engine::store::{Page, PageSlice};
-use crate::wire::{ClientId, FragmentMask, Hello, HelloAck, PageVersion};
+use crate::wire::{ClientId, FragmentMask, Hello, HelloAck, PageVersion, HEADER_LEN};
 use std::vec::Vec;
 use zerocopy::FromBytes;
 
