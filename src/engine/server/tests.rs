@@ -3,6 +3,7 @@
 //! The server as clients, strangers and the network may treat it.
 
 mod bench;
+mod chance;
 
 use super::*;
 use crate::crc::crc32c;

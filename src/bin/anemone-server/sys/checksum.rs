@@ -133,7 +133,7 @@ mod x86_64 {
 mod tests {
     #[test]
     fn agrees_with_the_library_at_every_length_and_offset() {
-        let bytes: Vec<u8> = (0..20_000_u32).map(|at| (at * at >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..20_000_u32).map(|at| ((at * at) >> 7) as u8).collect();
         for len in (0..300).chain([1360, 4079, 4080, 4081, 4096, 4097, 8160, 8191, 8192, 12_288]) {
             for offset in [0, 1, 3, 8, 4097] {
                 let part = &bytes[offset..offset + len];
