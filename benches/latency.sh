@@ -10,7 +10,7 @@ cost() {
     iops=$(fio --name=cost --filename="/dev/$1" --direct=1 --ioengine=io_uring --bs=4k \
         --size="${SIZE_MIB}m" --rw="$2" --iodepth="$3" --number_ios="$4" --randseed=7 \
         --output-format=json | awk -v want="$2" '
-            /"read" : {/ { part = "randread" } /"write" : {/ { part = "randwrite" }
+            /"read" : [{]/ { part = "randread" } /"write" : [{]/ { part = "randwrite" }
             part == want && /"iops" :/ { gsub(/[",]/, ""); print $3; exit }')
     awk -v iops="$iops" -v line="$1 $2 $3" 'BEGIN { printf "%s %.2f\n", line, 1e6 / iops }'
 }

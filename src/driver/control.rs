@@ -134,10 +134,14 @@ impl Control {
         };
         for _ in 0..STAGED_FRAMES {
             // CAST: both fit 16 bits.
-            sender.short.push(TxFrame::new(PAYLOAD as u16)?, GFP_KERNEL)?;
+            sender
+                .short
+                .push(TxFrame::new(PAYLOAD as u16)?, GFP_KERNEL)?;
         }
         for _ in 0..2 {
-            sender.long.push(TxFrame::new(PAGE_SIZE as u16)?, GFP_KERNEL)?;
+            sender
+                .long
+                .push(TxFrame::new(PAGE_SIZE as u16)?, GFP_KERNEL)?;
         }
         Ok(try_pin_init!(Self {
             state <- new_mutex!(state, "anemone_cluster"),
@@ -201,9 +205,7 @@ impl Control {
     pub(crate) fn mtu_changed(&self, core: &Core) {
         if let Some(mtu) = core.link.mtu() {
             self.with(core, |state| {
-                state
-                    .cluster
-                    .set_mtu(now_ns(), mtu, &core.device.servers)
+                state.cluster.set_mtu(now_ns(), mtu, &core.device.servers)
             });
         }
     }

@@ -145,9 +145,8 @@ impl Core {
 
     /// The latencies of all queues: of page-ins and of page-outs.
     pub(crate) fn latencies(&self) -> Result<[Histogram<KVec<u32>>; 2]> {
-        let empty = || -> Result<_> {
-            Ok(Histogram::new(KVec::from_elem(0, BUCKETS, GFP_KERNEL)?))
-        };
+        let empty =
+            || -> Result<_> { Ok(Histogram::new(KVec::from_elem(0, BUCKETS, GFP_KERNEL)?)) };
         let mut sums = [empty()?, empty()?];
         for queue in &self.queues {
             queue.with_shard(|shard| {

@@ -22,7 +22,6 @@ use crate::{
     linux::mq::{
         BlkStatus,
         Block,
-        Busy,
         Op,
         Operations,
         Request, //
@@ -54,27 +53,22 @@ impl Operations for Disk {
     }
 
     #[inline]
-    fn queue_rq(
-        hw_queue: &u32,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Self>,
-        _is_last: bool,
-    ) -> Result<(), Busy<Self>> {
+    fn queue_rq(hw_queue: &u32, core: ArcBorrow<'_, Core>, request: Request<Self>, _is_last: bool) {
         let first = request.sector() / PAGE_SECTORS;
         let count = request.bytes() as usize / PAGE_SIZE;
         let Ok(first) = u32::try_from(first).map(PageIndex) else {
             request.end(BlkStatus::IoErr);
-            return Ok(());
+            return;
         };
         match request.op() {
             op @ (Op::Read | Op::Write) => {
                 let Some(queue) = core.queues.get(*hw_queue as usize) else {
                     request.end(BlkStatus::IoErr);
-                    return Ok(());
+                    return;
                 };
                 if count == 0 || count > MAX_REQUEST_PAGES {
                     request.end(BlkStatus::Inval);
-                    return Ok(());
+                    return;
                 }
                 let blocks = request.blocks();
                 if op == Op::Read {
@@ -94,7 +88,6 @@ impl Operations for Disk {
             Op::Flush => request.end(BlkStatus::Ok),
             Op::WriteZeroes | Op::Other(_) => request.end(BlkStatus::NotSupp),
         }
-        Ok(())
     }
 
     fn commit_rqs(_hw_queue: &u32, _core: ArcBorrow<'_, Core>) {}

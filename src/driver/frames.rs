@@ -21,6 +21,7 @@ use crate::{
         },
         try_cell::TryCell, //
     },
+    wire::HEADER_LEN,
 };
 
 /// Room for what a SAME_FILLED frame carries.
@@ -97,23 +98,43 @@ impl OpFrames {
     }
 }
 
+/// Hands a frame to the network. It is lost if that cannot be done, as on the wire: it is sent again.
+fn transmit(
+    frame: &mut TxFrame,
+    device: &NetDevice,
+    ethertype: u16,
+    send: &Send,
+    header: &[u8; HEADER_LEN],
+    payload: Payload<'_>,
+) {
+    if send.insist && frame.is_busy() {
+        // Somebody keeps the old one, a sniffer that was stopped, say: leave it to him.
+        let _ = frame.renew();
+    }
+    let _ = frame.send(device, send.destination, ethertype, header, payload);
+}
+
 impl TransferFrames {
     fn send(&mut self, device: &NetDevice, ethertype: u16, send: &Send, block: &Block) -> Sent {
-        let destination = send.destination;
         match send.payload {
             SendPayload::Nothing => {
                 if let Some(frame) = self.frames.first_mut() {
                     let header = send.header.emit(0);
-                    // Lost if it cannot be sent, as on the wire: it is sent again.
-                    let _ = frame.send(device, destination, ethertype, &header, Payload::None);
+                    transmit(frame, device, ethertype, send, &header, Payload::None);
                 }
             }
             SendPayload::Fill(value) => {
                 if let Some(frame) = self.frames.first_mut() {
                     let header = send.header.emit(FILL_LEN);
                     let bytes = value.to_be_bytes();
-                    let payload = Payload::Bytes(&bytes);
-                    let _ = frame.send(device, destination, ethertype, &header, payload);
+                    transmit(
+                        frame,
+                        device,
+                        ethertype,
+                        send,
+                        &header,
+                        Payload::Bytes(&bytes),
+                    );
                 }
             }
             SendPayload::Page {
@@ -134,7 +155,9 @@ impl TransferFrames {
                     };
                     // After the MTU has shrunk there are fewer frames than fragments: one that is
                     // still in use is left to the retransmission.
-                    let place = usize::from(index).checked_rem(self.frames.len()).unwrap_or(0);
+                    let place = usize::from(index)
+                        .checked_rem(self.frames.len())
+                        .unwrap_or(0);
                     let Some(frame) = self.frames.get_mut(place) else {
                         continue;
                     };
@@ -146,7 +169,7 @@ impl TransferFrames {
                         offset,
                         len,
                     };
-                    let _ = frame.send(device, destination, ethertype, &header, payload);
+                    transmit(frame, device, ethertype, send, &header, payload);
                 }
             }
         }

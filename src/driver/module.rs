@@ -46,6 +46,7 @@ use crate::{
             OpenError, //
         },
         hrtimer::Timer,
+        ingress::RECEIVES_FROM_RESERVE,
         memalloc_socket::MemallocSocket,
         mq::{
             GenDisk,
@@ -124,7 +125,10 @@ impl Anemone {
     pub(crate) fn new() -> Result<Self> {
         let params = Params::read()?;
         let device = NetDevice::by_name(&params.interface).ok_or_else(|| {
-            pr_err!("interface={}: there is no such network device\n", &*params.interface);
+            pr_err!(
+                "interface={}: there is no such network device\n",
+                &*params.interface
+            );
             ENODEV
         })?;
         if !device.is_ethernet() {
@@ -141,8 +145,15 @@ impl Anemone {
             return Err(EINVAL);
         };
         let local = Self::open_local(&params)?;
+        if !RECEIVES_FROM_RESERVE {
+            pr_warn!(
+                "this kernel has no ingress hook: when memory is short, answers may be dropped\n"
+            );
+        }
         if params.servers.is_empty() && local.is_none() {
-            pr_err!("servers= and local_device= are both missing: there is nowhere to keep pages\n");
+            pr_err!(
+                "servers= and local_device= are both missing: there is nowhere to keep pages\n"
+            );
             return Err(EHOSTUNREACH);
         }
 
@@ -234,7 +245,9 @@ impl Anemone {
             .map(Some)
             .map_err(|error| {
                 match error {
-                    OpenError::NotFound => pr_err!("local_device={}: there is no such file\n", path),
+                    OpenError::NotFound => {
+                        pr_err!("local_device={}: there is no such file\n", path)
+                    }
                     OpenError::NotABlockDevice => {
                         pr_err!("local_device={} is not a block device\n", path)
                     }

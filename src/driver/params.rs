@@ -161,7 +161,7 @@ fn read_servers() -> Result<KVec<MacAddress>> {
                 );
                 EINVAL
             })?;
-        if found.iter().any(|other| *other == mac) {
+        if found.contains(&mac) {
             pr_err!("servers=: {} stands there twice\n", mac);
             return Err(EINVAL);
         }

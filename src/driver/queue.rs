@@ -124,7 +124,6 @@ struct State {
 }
 
 /// One thing to be done without the lock.
-#[expect(clippy::large_enum_variant, reason = "on the stack, and mostly sends")]
 enum Todo {
     Send(Send, Option<Block>),
     /// The op's frames let go of its page, then the request ends if it was the last.
@@ -142,7 +141,6 @@ enum Todo {
 }
 
 /// What the shard must be told when something has been done.
-#[expect(clippy::large_enum_variant, reason = "on the stack, and mostly sends")]
 enum Told {
     Sent(Send, Sent),
     Filled(usize),
@@ -485,7 +483,9 @@ impl Queue {
             }
             let mut left = word.xchg(0, Full);
             while left != 0 {
-                let op = index.wrapping_mul(32).wrapping_add(left.trailing_zeros() as usize);
+                let op = index
+                    .wrapping_mul(32)
+                    .wrapping_add(left.trailing_zeros() as usize);
                 left &= left.wrapping_sub(1);
                 if self.frames.get(op).is_some_and(|frames| !frames.release()) {
                     self.linger(op);
@@ -573,7 +573,9 @@ impl TimerCallback for Expiry {
         };
         if let Some(queue) = core.queues.get(this.number) {
             queue.release_lingering();
-            queue.drive(core.as_arc_borrow(), |shard, now_ns| shard.handle_timeout(now_ns, &core.device));
+            queue.drive(core.as_arc_borrow(), |shard, now_ns| {
+                shard.handle_timeout(now_ns, &core.device)
+            });
         }
     }
 }

@@ -65,6 +65,9 @@ pub struct Send {
     pub header: Header,
     /// What the frames carry.
     pub payload: SendPayload,
+    /// Whether to send even if an earlier sending is still in this host: it is the first, or the
+    /// others came to nothing for so long that something holds them back.
+    pub insist: bool,
 }
 
 /// What a transfer's frames carry.

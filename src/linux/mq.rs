@@ -25,7 +25,6 @@ pub(crate) use gen_disk::{
     GenDiskBuilder, //
 };
 pub(crate) use operations::{
-    Busy,
     Operations, //
 };
 pub(crate) use request::{

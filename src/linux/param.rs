@@ -17,7 +17,6 @@ use kernel::{
     error::from_result,
     prelude::*,
     str::{
-        kstrtobool_bytes,
         parse_int::ParseInt,
         BStr, //
     },
@@ -166,38 +165,6 @@ impl Param for Number {
     }
 }
 
-/// A truth value. Named without a value it is true.
-pub(crate) struct Switch(Atomic<u32>);
-
-impl Switch {
-    /// To be made by [`module_params`].
-    pub(crate) const fn new(default: bool) -> Self {
-        Self(Atomic::new(default as u32))
-    }
-
-    /// Its value now.
-    #[inline]
-    pub(crate) fn value(&self) -> bool {
-        self.0.load(Relaxed) != 0
-    }
-}
-
-impl Param for Switch {
-    const OPS: &'static bindings::kernel_param_ops =
-        &ops::<Self>(bindings::KERNEL_PARAM_OPS_FL_NOARG);
-
-    fn set(&self, text: &BStr, _is_live: bool) -> Result {
-        self.0.store(kstrtobool_bytes(text)?.into(), Relaxed);
-        Ok(())
-    }
-
-    unsafe fn get(&self, buffer: *mut c_char) -> c_int {
-        let text = if self.value() { c"Y\n" } else { c"N\n" };
-        // SAFETY: By the requirements of this function.
-        unsafe { bindings::scnprintf(buffer, bindings::PAGE_SIZE, text.as_char_ptr()) }
-    }
-}
-
 /// Longest string, terminator included.
 const TEXT_LEN: usize = 512;
 
@@ -272,7 +239,6 @@ pub(crate) const fn text_bytes<const N: usize>(text: &str) -> [u8; N] {
 /// module_params! {
 ///     text interface, "Network device of the segment with the memory servers";
 ///     number replicas = 2 in 1..=3, READ, "Copies of each page";
-///     switch direct = false, READ_WRITE, "Bypass the queueing discipline";
 /// }
 /// ```
 macro_rules! module_params {
@@ -304,14 +270,6 @@ macro_rules! module_param {
             $crate::linux::param::Number::new(stringify!($name), $default, $min, $max);
         $crate::linux::param::module_param!(@declare Number, $name, $perm, "ulong",
             concat!($text, " (", $min, " to ", $max, ", default ", $default, ")"));
-    };
-    (switch $name:ident = $default:literal, $perm:expr, $text:literal) => {
-        #[doc = $text]
-        #[allow(non_upper_case_globals)]
-        pub(crate) static $name: $crate::linux::param::Switch =
-            $crate::linux::param::Switch::new($default);
-        $crate::linux::param::module_param!(@declare Switch, $name, $perm, "bool",
-            concat!($text, " (default ", $default, ")"));
     };
     (text $name:ident, $text:literal) => {
         #[doc = $text]

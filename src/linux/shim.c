@@ -103,16 +103,6 @@ bool anemone_dev_is_ethernet(const struct net_device *dev)
 	       dev->hard_header_len >= ETH_HLEN && !(dev->flags & IFF_LOOPBACK);
 }
 
-bool anemone_dev_is_up(const struct net_device *dev)
-{
-	return netif_running(dev) && netif_carrier_ok(dev);
-}
-
-bool anemone_dev_has_sg(const struct net_device *dev)
-{
-	return dev->features & NETIF_F_SG;
-}
-
 u64 anemone_dev_net_cookie(const struct net_device *dev)
 {
 	return dev_net(dev)->net_cookie;

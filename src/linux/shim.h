@@ -37,8 +37,6 @@ const char *anemone_dev_name(const struct net_device *dev);
 const u8 *anemone_dev_addr(const struct net_device *dev);
 unsigned int anemone_dev_mtu(const struct net_device *dev);
 bool anemone_dev_is_ethernet(const struct net_device *dev);
-bool anemone_dev_is_up(const struct net_device *dev);
-bool anemone_dev_has_sg(const struct net_device *dev);
 u64 anemone_dev_net_cookie(const struct net_device *dev);
 struct net_device *anemone_notifier_info_to_dev(void *info);
 

@@ -46,8 +46,6 @@ extern "C" {
     pub(super) fn anemone_dev_addr(dev: *const bindings::net_device) -> *const u8;
     pub(super) fn anemone_dev_mtu(dev: *const bindings::net_device) -> c_uint;
     pub(super) fn anemone_dev_is_ethernet(dev: *const bindings::net_device) -> bool;
-    pub(super) fn anemone_dev_is_up(dev: *const bindings::net_device) -> bool;
-    pub(super) fn anemone_dev_has_sg(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_net_cookie(dev: *const bindings::net_device) -> u64;
     pub(super) fn anemone_notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
 

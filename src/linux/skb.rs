@@ -12,7 +12,6 @@ use kernel::bindings;
 pub(crate) use rx_frame::RxFrame;
 pub(crate) use tx_frame::{
     Payload,
-    SendError,
     TxFrame, //
 };
 

@@ -12,6 +12,9 @@ use super::{Send, SendPayload, Shard, Storage};
 use crate::sync::Atomic;
 use crate::wire::{Flags, FragmentMask, Header, MacAddress, Opcode};
 
+/// Timeouts after which frames that are still in this host no longer hold back others.
+const INSIST_TRIES: u32 = 3;
+
 /// A timer that fires this late says that we were stopped, not that a server was silent.
 const STOPPED_NS: u64 = 250_000_000;
 
@@ -154,6 +157,7 @@ impl<S: Storage> Shard<S> {
         let due_ns = transfer.due_ns;
         let cut = transfer.cut?;
         let again = transfer.attempt != transfer.first_attempt;
+        let insist = !again || transfer.tries >= INSIST_TRIES;
         let mut header = Header::new(match kind {
             Kind::PageOut => Opcode::Write,
             Kind::PageIn => Opcode::Read,
@@ -197,6 +201,7 @@ impl<S: Storage> Shard<S> {
             destination: device.servers.address(slot).mac,
             header,
             payload,
+            insist,
         })
     }
 

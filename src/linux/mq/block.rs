@@ -432,6 +432,4 @@ impl Block {
             true
         });
     }
-
-
 }

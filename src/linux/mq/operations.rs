@@ -21,33 +21,6 @@ use super::{
 
 type ForeignBorrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
 
-/// Why a request is not taken now. blk-mq offers it again.
-pub(crate) struct Busy<T: Operations> {
-    request: Request<T>,
-    status: BlkStatus,
-}
-
-impl<T: Operations> Busy<T> {
-    /// The driver has used up something of its own, and a request of this device that is under
-    /// way will give it back (`BLK_STS_DEV_RESOURCE`): offered again when one ends.
-    #[inline]
-    pub(crate) fn device(request: Request<T>) -> Self {
-        Self {
-            request,
-            status: BlkStatus::DevResource,
-        }
-    }
-
-    /// Something outside of the device is short (`BLK_STS_RESOURCE`): offered again soon.
-    #[inline]
-    pub(crate) fn system(request: Request<T>) -> Self {
-        Self {
-            request,
-            status: BlkStatus::Resource,
-        }
-    }
-}
-
 /// A block device driver.
 ///
 /// blk-mq's own request timeout is always answered with "wait on": the driver bounds its waits
@@ -73,7 +46,7 @@ pub(crate) trait Operations: Sized + 'static {
         hw_queue: u32,
     ) -> Result<Self::HwData>;
 
-    /// Takes a request, which has been started, or gives it back. Must not sleep.
+    /// Takes a request, which has been started. Must not sleep.
     ///
     /// If `is_last` is false, another call or [`Operations::commit_rqs`] follows at once.
     fn queue_rq(
@@ -81,7 +54,7 @@ pub(crate) trait Operations: Sized + 'static {
         queue_data: ForeignBorrowed<'_, Self::QueueData>,
         request: Request<Self>,
         is_last: bool,
-    ) -> Result<(), Busy<Self>>;
+    );
 
     /// The last request queued with `is_last` false was the last after all.
     fn commit_rqs(
@@ -145,14 +118,8 @@ impl<T: Operations> OperationsVTable<T> {
         let request = unsafe { Request::from_raw(rq) };
         // SAFETY: blk-mq keeps `hctx` live for the duration of this callback.
         let (hw_data, queue_data) = unsafe { (Self::hw_data(hctx), Self::queue_data(hctx)) };
-        match T::queue_rq(hw_data, queue_data, request, is_last) {
-            Ok(()) => BlkStatus::Ok as u8,
-            Err(Busy { request, status }) => {
-                // Ownership returns to blk-mq with the status.
-                let _ = request.into_raw();
-                status as u8
-            }
-        }
+        T::queue_rq(hw_data, queue_data, request, is_last);
+        BlkStatus::Ok as u8
     }
 
     /// # Safety

@@ -15,8 +15,7 @@ use super::{
         Blocks,
         BLOCK_SIZE, //
     },
-    operations::Operations,
-    tag_set, //
+    operations::Operations, //
 };
 
 /// What a request asks for.
@@ -44,20 +43,8 @@ pub(crate) enum BlkStatus {
     Ok = 0,
     /// `EOPNOTSUPP`
     NotSupp = 1,
-    /// `ETIMEDOUT`
-    Timeout = 2,
-    /// `ENOSPC`
-    NoSpc = 3,
-    /// `ENOLINK`
-    Transport = 4,
-    /// `ENODATA`
-    Medium = 7,
-    /// Not taken: see [`super::Busy::system`].
-    Resource = 9,
     /// `EIO`
     IoErr = 10,
-    /// Not taken: see [`super::Busy::device`].
-    DevResource = 13,
     /// `EINVAL`
     Inval = 19,
 }
@@ -136,21 +123,6 @@ impl<T: Operations> Request<T> {
     pub(crate) fn tag(&self) -> u32 {
         // CAST: A started request's tag is not negative.
         self.raw().tag as u32
-    }
-
-    /// The number of its hardware queue.
-    #[inline]
-    pub(crate) fn hw_queue(&self) -> u32 {
-        // SAFETY: A started request has a hardware queue, which lives as long as the disk.
-        unsafe { (*self.raw().mq_hctx).queue_num }
-    }
-
-    /// The driver's own data beside the request.
-    #[inline]
-    pub(crate) fn data(&self) -> &T::RequestData {
-        // SAFETY: By the type invariant the data is initialised; it outlives the request's
-        // ownership by the driver, and only shared references to it are made.
-        unsafe { &*tag_set::data_of::<T>(self.0.as_ptr()) }
     }
 
     /// The request's data, block by block; nothing for an operation without data.

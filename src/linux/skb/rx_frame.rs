@@ -86,13 +86,6 @@ impl RxFrame<'_> {
         headers.pkt_type() != bindings::PACKET_OTHERHOST as u8 && vlan_all == 0
     }
 
-    /// Whether it was sent to everybody, or to a group.
-    #[inline]
-    pub(crate) fn is_broadcast(&self) -> bool {
-        // CAST: A small constant.
-        self.headers().pkt_type() != bindings::PACKET_HOST as u8
-    }
-
     /// Who sent it.
     #[inline]
     pub(crate) fn source(&self) -> MacAddress {
