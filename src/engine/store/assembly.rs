@@ -53,7 +53,9 @@ impl Assembly {
     }
 
     fn add(&mut self, fragment: &Fragment<'_>) -> Progress {
-        let newer = fragment.attempt > self.attempt;
+        // Attempts are numbered modulo 2^32.
+        // CAST: the difference's sign says which is later.
+        let newer = (fragment.attempt.wrapping_sub(self.attempt) as i32) > 0;
         if self.crc != fragment.crc || self.count != fragment.cut.count() {
             // The client cut the page anew, or the page changed under its hands: what came
             // before is of no use, but for frames that were overtaken.

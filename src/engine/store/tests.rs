@@ -204,6 +204,32 @@ fn a_page_that_changed_between_attempts_is_never_mixed() {
 }
 
 #[test]
+fn attempts_wrap_around() {
+    let mut store = store(4);
+    let owner = store.open().unwrap();
+    let (first, second) = (content(1), content(2));
+    let last = u32::MAX;
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, last, 0, &first)),
+        Written::Pending
+    );
+    for index in 0..2 {
+        assert_eq!(
+            write(&mut store, owner, &part(7, 5, 0, index, &second)),
+            Written::Pending
+        );
+    }
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, last, 2, &first)),
+        Written::Pending
+    );
+    assert_eq!(
+        write(&mut store, owner, &part(7, 5, 0, 2, &second)),
+        Written::Stored
+    );
+}
+
+#[test]
 fn damaged_pages_are_not_kept() {
     let mut store = store(4);
     let owner = store.open().unwrap();
