@@ -4,6 +4,7 @@
 
 set -euo pipefail
 
+export ANEMONE_TOP
 ANEMONE_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Everything expensive lives here, outside the checkout, and survives it.
 ANEMONE_CACHE=${ANEMONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anemone}

@@ -98,7 +98,8 @@ impl OpFrames {
     }
 }
 
-/// Hands a frame to the network. It is lost if that cannot be done, as on the wire: it is sent again.
+/// Hands a frame to the network. It is lost if that cannot be done, as on the wire: it is sent
+/// again.
 fn transmit(
     frame: &mut TxFrame,
     device: &NetDevice,

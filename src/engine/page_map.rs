@@ -2,7 +2,7 @@
 
 //! Where every page's newest version is: 4 bytes a page.
 //!
-//! Entries change by compare-and-exchange only. [`Entry::BUSY`] is a page's lock: whoever set it
+//! Entries change by compare-and-exchange only. `BUSY` is a page's lock: whoever set it
 //! is the only one to give the page a new version, and clears it at the end. Replica bits may be
 //! cleared, and FREE_PENDING set, by others meanwhile.
 

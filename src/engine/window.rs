@@ -99,9 +99,9 @@ mod tests {
         window.on_answer();
         assert!(window.has_room());
         window.on_loss(100, 50);
-        assert_eq!(window.pages, (INITIAL + 1) / 2);
+        assert_eq!(window.pages, INITIAL.div_ceil(2));
         window.on_loss(149, 50);
-        assert_eq!(window.pages, (INITIAL + 1) / 2, "the same loss");
+        assert_eq!(window.pages, INITIAL.div_ceil(2), "the same loss");
         for round in 0..20 {
             window.on_loss(1000 * (round + 1), 50);
         }

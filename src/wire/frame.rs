@@ -57,6 +57,7 @@ impl<'a> Frame<'a> {
 /// Checks the header at the beginning of `bytes`, of which the payload may be missing: for a
 /// receiver that copies a page's bytes from elsewhere. Returns the header and the payload's
 /// length. What it cannot check is that the payload is there, and a control payload's checksum.
+#[cfg(MODULE)]
 pub(crate) fn parse_header(bytes: &[u8]) -> Result<(Header, u16), FrameError> {
     parse_header_with(bytes, crate::crc::crc32c)
 }

@@ -127,7 +127,8 @@ impl PacketSocket {
             message.msg_hdr.msg_iovlen = if frame.1.is_empty() { 1 } else { 2 };
             count += 1;
         }
-        // SAFETY: each of `count` messages points to its pair of parts, and these to bytes that `frames` has lent for `'a`, past this call. The kernel only reads the bytes.
+        // SAFETY: each of `count` messages points to its pair of parts, and these to bytes that
+        // `frames` has lent for `'a`, past this call. The kernel only reads the bytes.
         // No name is passed: the bound address is used. The structures are the kernel's own: where
         // the C library's have narrower lengths, the padding behind them is zero.
         let sent = unsafe {
