@@ -28,6 +28,7 @@ class Plan:
     seed: int
     client_mem: int
     text_mib: int
+    mtu: int
     # The program that makes the text.
     text: str
 
@@ -83,7 +84,7 @@ class Sorting:
     def on_anemone(cls, plan, limit_s, logs):
         """With swap on memory servers."""
         return cls(plan, "anemone", limit_s, logs,
-                   ["--servers", str(SERVERS), "--server-mem", str(plan.server_mem)])
+                   ["--servers", str(SERVERS), "--server-mem", str(plan.server_mem), "--mtu", str(plan.mtu)])
 
     @classmethod
     def on_disk(cls, plan, limit_s, logs):

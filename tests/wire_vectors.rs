@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The test vectors of `docs/protocol.md`, read from there: what is said must be emitted as the
+//! bytes that stand there, and the bytes be read as what is said.
+
+use std::collections::BTreeMap;
+
+use anemone::crc::crc32c;
+use anemone::wire::{
+    Announce, Flags, FragmentMask, Frame, FrameError, Header, Hello, HelloAck, Opcode, PageVersion,
+    Stats, Status, HEADER_LEN, PAGE_SIZE,
+};
+use zerocopy::FromBytes;
+
+/// One vector: its fields by name.
+type Vector = BTreeMap<String, String>;
+
+/// The vectors of the document, by name.
+fn vectors() -> BTreeMap<String, Vector> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut all = BTreeMap::new();
+    for block in text.split("```vector\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let mut vector = Vector::new();
+        let mut field = String::new();
+        for line in block.lines() {
+            if let Some(more) = line.strip_prefix("  ") {
+                vector.get_mut(&field).unwrap().push_str(more);
+                continue;
+            }
+            let (name, value) = line.split_once(':').unwrap();
+            field = name.to_owned();
+            let before = vector.insert(field.clone(), value.trim().to_owned());
+            assert_eq!(before, None, "{block}");
+        }
+        let name = vector["name"].clone();
+        assert!(all.insert(name.clone(), vector).is_none(), "{name} twice");
+    }
+    all
+}
+
+/// The page that the document speaks of.
+fn page() -> Vec<u8> {
+    (0..PAGE_SIZE)
+        .map(|at| ((7 * at + 3) % 251) as u8)
+        .collect()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    assert_eq!(text.len() % 2, 0, "{text}");
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn number(vector: &Vector, field: &str) -> u64 {
+    let Some(text) = vector.get(field) else {
+        return 0;
+    };
+    let (digits, radix) = match text.split_at_checked(2) {
+        Some(("0x", digits)) => (digits, 16),
+        Some(("0b", digits)) => (digits, 2),
+        _ => (text.as_str(), 10),
+    };
+    u64::from_str_radix(digits, radix).unwrap()
+}
+
+fn payload(vector: &Vector) -> Vec<u8> {
+    let text = vector.get("payload").map_or("", String::as_str);
+    match text
+        .strip_prefix("page[")
+        .and_then(|text| text.strip_suffix(']'))
+    {
+        Some(range) => {
+            let (from, to) = range.split_once("..").unwrap();
+            page()[from.parse().unwrap()..to.parse().unwrap()].to_vec()
+        }
+        None => hex(text),
+    }
+}
+
+fn opcode(name: &str) -> Opcode {
+    match name {
+        "HELLO" => Opcode::Hello,
+        "HELLO_ACK" => Opcode::HelloAck,
+        "ANNOUNCE" => Opcode::Announce,
+        "WRITE" => Opcode::Write,
+        "WRITE_ACK" => Opcode::WriteAck,
+        "READ" => Opcode::Read,
+        "READ_REPLY" => Opcode::ReadReply,
+        "FREE" => Opcode::Free,
+        "FREE_ACK" => Opcode::FreeAck,
+        "PING" => Opcode::Ping,
+        "PONG" => Opcode::Pong,
+        "STATS" => Opcode::Stats,
+        "STATS_REPLY" => Opcode::StatsReply,
+        "BYE" => Opcode::Bye,
+        "BYE_ACK" => Opcode::ByeAck,
+        "REJECT" => Opcode::Reject,
+        _ => panic!("{name}"),
+    }
+}
+
+fn status(name: &str) -> Status {
+    match name {
+        "OK" => Status::Ok,
+        "INCOMPLETE" => Status::Incomplete,
+        "NO_SPACE" => Status::NoSpace,
+        "QUOTA" => Status::Quota,
+        "STALE" => Status::Stale,
+        "CORRUPT" => Status::Corrupt,
+        "MISSING" => Status::Missing,
+        "NO_SESSION" => Status::NoSession,
+        "COOKIE" => Status::Cookie,
+        "NOT_ADMITTED" => Status::NotAdmitted,
+        "TOO_MANY_CLIENTS" => Status::TooManyClients,
+        "UNKNOWN_VERSION" => Status::UnknownVersion,
+        _ => panic!("{name}"),
+    }
+}
+
+/// What the document says that a frame says.
+fn header(vector: &Vector) -> Header {
+    let known = [
+        "name",
+        "opcode",
+        "status",
+        "flags",
+        "tag",
+        "attempt",
+        "fragment",
+        "mask",
+        "utilisation",
+        "session",
+        "incarnation",
+        "page",
+        "version",
+        "low_water",
+        "payload_crc",
+        "payload",
+        "header",
+    ];
+    for field in vector.keys() {
+        assert!(known.contains(&field.as_str()), "{field}");
+    }
+    let mut header = Header::new(opcode(&vector["opcode"]));
+    if let Some(name) = vector.get("status") {
+        header.status = status(name);
+    }
+    if let Some(flags) = vector.get("flags") {
+        assert_eq!(flags, "SAME_FILLED");
+        header.flags = Flags::SAME_FILLED;
+    }
+    if let Some(fragment) = vector.get("fragment") {
+        let (index, count) = fragment.split_once(" of ").unwrap();
+        header.fragment_index = index.parse().unwrap();
+        header.fragment_count = count.parse().unwrap();
+    }
+    header.tag = number(vector, "tag") as u32;
+    header.attempt = number(vector, "attempt") as u32;
+    header.fragment_mask = FragmentMask::from_bits(number(vector, "mask") as u8);
+    header.utilisation = number(vector, "utilisation") as u16;
+    header.payload_crc = number(vector, "payload_crc") as u32;
+    header.session = number(vector, "session");
+    header.incarnation = number(vector, "incarnation");
+    header.page = number(vector, "page");
+    header.version = number(vector, "version");
+    header.low_water = number(vector, "low_water");
+    header
+}
+
+#[test]
+fn whole_frames_are_emitted_and_read_as_they_stand() {
+    let mut opcodes = Vec::new();
+    for (name, vector) in vectors() {
+        if !vector.contains_key("header") {
+            continue;
+        }
+        let header = header(&vector);
+        let payload = payload(&vector);
+        let bytes = hex(&vector["header"]);
+        assert_eq!(bytes.len(), HEADER_LEN, "{name}");
+        let emitted = header.emit(payload.len() as u16);
+        assert_eq!(emitted[..], bytes[..], "{name}");
+        let frame = [&bytes[..], &payload, &[0; 9]].concat();
+        let expected = Frame {
+            header,
+            payload: &payload,
+        };
+        assert_eq!(Frame::parse(&frame), Ok(expected), "{name}");
+        opcodes.push(header.opcode as u8);
+    }
+    let missing: Vec<_> = (0..=u8::MAX)
+        .filter_map(Opcode::from_u8)
+        .filter(|&opcode| !opcodes.contains(&(opcode as u8)))
+        .collect();
+    assert_eq!(missing, [], "opcodes without a vector");
+}
+
+#[test]
+fn bad_frames_are_refused_for_the_reason_that_stands() {
+    let mut reasons = Vec::new();
+    for (name, vector) in vectors() {
+        let Some(reason) = vector.get("error") else {
+            continue;
+        };
+        let expected = match reason.as_str() {
+            "short" => FrameError::Short,
+            "checksum" => FrameError::Checksum,
+            "malformed" => FrameError::Malformed,
+            "version 2" => FrameError::Version(2),
+            _ => panic!("{reason}"),
+        };
+        assert_eq!(
+            Frame::parse(&hex(&vector["frame"])),
+            Err(expected),
+            "{name}"
+        );
+        reasons.push(reason.clone());
+    }
+    reasons.sort();
+    reasons.dedup();
+    assert_eq!(reasons, ["checksum", "malformed", "short", "version 2"]);
+}
+
+#[test]
+fn checksums_are_those_that_stand() {
+    let vectors = vectors();
+    assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    let whole = number(&vectors["write-whole"], "payload_crc") as u32;
+    assert_eq!(crc32c(&page()), whole);
+    let text = include_str!("../docs/protocol.md");
+    assert!(text.contains(&format!("its CRC32C is `{whole:#010x}`")));
+    let filled = &vectors["write-same-filled"];
+    assert_eq!(
+        u64::from(crc32c(&payload(filled))),
+        number(filled, "payload_crc")
+    );
+}
+
+#[test]
+fn payloads_mean_what_the_document_says() {
+    let vectors = vectors();
+    let payload = |name: &str| payload(&vectors[name]);
+    let mut cluster = [0; 32];
+    cluster[..3].copy_from_slice(b"lab");
+
+    let hello = Hello::read_from_bytes(&payload("hello-with-cookie")).unwrap();
+    assert_eq!(
+        hello.client.0,
+        *b"\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f"
+    );
+    assert_eq!(hello.cookie.get(), 0x0123_4567_89ab_cdef);
+    assert_eq!(hello.cluster.0, cluster);
+
+    let ack = HelloAck::read_from_bytes(&payload("hello-ack-cookie")).unwrap();
+    assert_eq!(ack.cookie, hello.cookie);
+    assert_eq!(ack.quota_pages.get(), 1000);
+    assert_eq!(ack.held_pages.get(), 0);
+    assert_eq!(ack.lease_s.get(), 86_400);
+
+    let announce = Announce::read_from_bytes(&payload("announce")).unwrap();
+    assert_eq!(announce.cluster.0, cluster);
+    assert_eq!(announce.capacity_pages.get(), 131_072);
+    assert_eq!(announce.free_pages.get(), 98_304);
+    assert_eq!(announce.frames_per_s.get(), 1500);
+
+    let bytes = payload("free");
+    let batch = <[PageVersion]>::ref_from_bytes(&bytes).unwrap();
+    let batch: Vec<_> = batch
+        .iter()
+        .map(|one| (one.page.get(), one.version.get()))
+        .collect();
+    assert_eq!(batch, [(77, 5010), (78, 5011)]);
+
+    let stats = Stats::read_from_bytes(&payload("stats-reply")).unwrap();
+    let Stats {
+        capacity_pages,
+        free_pages,
+        held_pages,
+        pages_written,
+        pages_read,
+        pages_freed,
+        frames_bad,
+        frames_dropped,
+    } = stats;
+    let numbers = [
+        capacity_pages,
+        free_pages,
+        held_pages,
+        pages_written,
+        pages_read,
+        pages_freed,
+        frames_bad,
+        frames_dropped,
+    ];
+    let numbers = numbers.map(|number| number.get());
+    assert_eq!(numbers, [131_072, 98_304, 200, 310, 295, 40, 2, 1]);
+}
+
+#[test]
+fn the_cuts_are_those_that_stand() {
+    use anemone::wire::Fragmentation;
+    let text = include_str!("../docs/protocol.md");
+    for count in 1..=8 {
+        let cut = Fragmentation::from_count(count).unwrap();
+        let (_, stride) = cut.span(0).unwrap();
+        let (_, last) = cut.span(count - 1).unwrap();
+        let mtu = usize::from(stride) + HEADER_LEN;
+        let row = format!("| {count} | {stride} | {last} | {mtu} |");
+        assert!(text.contains(&row), "{row}");
+    }
+}
