@@ -437,7 +437,9 @@ fn steps() -> impl Strategy<Value = Step> {
             |((owner, page, version), value)| Step::Filled { owner, page, version, value }
         ),
         12 => (at(), 0..3_u32, 0..3_u8, 0..2_u64).prop_map(
-            |((owner, page, version), attempt, index, seed)| Step::Part { owner, page, version, attempt, index, seed }
+            |((owner, page, version), attempt, index, seed)| Step::Part {
+                owner, page, version, attempt, index, seed
+            }
         ),
         3 => at().prop_map(|(owner, page, version)| Step::Free { owner, page, version }),
         6 => (0..2_usize, 0..6_u64).prop_map(|(owner, page)| Step::Read { owner, page }),

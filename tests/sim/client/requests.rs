@@ -25,9 +25,7 @@ pub(super) struct Request {
 
 /// A request that has ended.
 pub struct Done {
-    pub client: usize,
     pub id: RequestId,
-    pub page: u32,
     pub is_page_out: bool,
     /// What was read; `None` for an error.
     pub bytes: Option<Bytes>,
@@ -210,9 +208,7 @@ impl Client {
             Outcome::Done | Outcome::Failed => {}
         }
         self.done.push(Done {
-            client: self.number,
             id,
-            page: request.page,
             is_page_out: request.is_page_out,
             bytes: (outcome != Outcome::Failed).then_some(request.bytes),
         });

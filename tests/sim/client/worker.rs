@@ -157,9 +157,4 @@ impl Client {
             .map(|shard| shard.counters().frees_dropped);
         dropped.sum()
     }
-
-    /// Whether nothing is left to be freed, as far as can be seen from outside.
-    pub fn has_freed_all(&self) -> bool {
-        self.held_back.is_empty()
-    }
 }
