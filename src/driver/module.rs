@@ -166,6 +166,8 @@ impl Anemone {
             Notifier::new(LinkWatch::new(core.clone(), namespace)),
             GFP_KERNEL,
         )?;
+        // Also when loading fails from here on: declared later, it goes earlier.
+        let unfollow = Unfollow(core.clone());
         Self::connect(&params, &core, local.is_some())?;
 
         let tag_set = Arc::pin_init(
@@ -186,7 +188,7 @@ impl Anemone {
         );
         Ok(Self {
             _disk: disk,
-            _unfollow: Unfollow(core.clone()),
+            _unfollow: unfollow,
             _files: files,
             _watch: watch,
             _connection: connection,

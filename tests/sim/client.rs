@@ -44,10 +44,10 @@ pub enum ClientEvent {
     ShardTimer(usize),
     /// The cluster's timer is due.
     ClusterTimer,
-    /// Frames are sent now that a shard asked for earlier.
-    Send(usize, Send),
-    /// A received fragment is copied now.
-    Copy(usize, Receive, RequestId, Vec<u8>),
+    /// Frames are sent now that a shard asked for earlier, at that time.
+    Send(usize, Send, u64),
+    /// A fragment is copied now that was received earlier, at that time.
+    Copy(usize, Receive, RequestId, Vec<u8>, u64),
     /// A program changes the page of a request.
     ChangePage(usize, usize, RequestId),
     /// A shard hears that a page-out has ended.
@@ -202,9 +202,9 @@ impl Client {
                 }
                 self.run_cluster(ctx);
             }
-            ClientEvent::Send(shard, send) => self.send(ctx, shard, &send),
-            ClientEvent::Copy(shard, receive, request, bytes) => {
-                self.copy(ctx, shard, &receive, request, &bytes);
+            ClientEvent::Send(shard, send, then_ns) => self.send(ctx, shard, &send, then_ns),
+            ClientEvent::Copy(shard, receive, request, bytes, then_ns) => {
+                self.copy(ctx, shard, &receive, request, &bytes, then_ns);
             }
             ClientEvent::ChangePage(shard, op, request) => {
                 self.change_page(ctx, shard, op, request);
@@ -295,17 +295,18 @@ impl Client {
             };
             // As a rule the copy is made before the next frame is looked at.
             if ctx.rng.random_bool(0.8) {
-                self.copy(ctx, shard, &receive, id, frame.payload);
+                self.copy(ctx, shard, &receive, id, frame.payload, ctx.now_ns);
                 return;
             }
             let delay_ns = ctx.host_delay();
-            let event = ClientEvent::Copy(shard, receive, id, frame.payload.to_vec());
+            let bytes = frame.payload.to_vec();
+            let event = ClientEvent::Copy(shard, receive, id, bytes, ctx.now_ns);
             self.after(ctx, delay_ns, event);
         }
         self.pump(ctx, shard);
     }
 
-    /// Copies a fragment into its request's page.
+    /// Copies a fragment into its request's page. The clock was read when it was received.
     fn copy(
         &mut self,
         ctx: &mut Context,
@@ -313,6 +314,7 @@ impl Client {
         receive: &Receive,
         id: RequestId,
         bytes: &[u8],
+        then_ns: u64,
     ) {
         let request = self.requests[shard][receive.op].as_mut();
         let Some(request) = request.filter(|request| request.id == id) else {
@@ -334,17 +336,22 @@ impl Client {
             ctx.oracle.fail(|| format!("{receive:?} does not fit"));
         }
         let crc = receive.completes.then(|| crc32c(&request.bytes[..]));
-        self.shards[shard].received(ctx.now_ns, receive, copied, crc, &self.device);
-        self.pump(ctx, shard);
+        self.shards[shard].received(then_ns, receive, copied, crc, &self.device);
+        self.pump_at(ctx, shard, then_ns);
     }
 
     /// Does what a shard wants done.
     fn pump(&mut self, ctx: &mut Context, shard: usize) {
-        while let Some(action) = self.shards[shard].poll(ctx.now_ns, &self.device) {
+        self.pump_at(ctx, shard, ctx.now_ns);
+    }
+
+    /// Does what a shard wants done. The clock was read at `then_ns`.
+    fn pump_at(&mut self, ctx: &mut Context, shard: usize, then_ns: u64) {
+        while let Some(action) = self.shards[shard].poll(then_ns, &self.device) {
             match action {
                 Action::Send(send) => {
                     let delay_ns = ctx.host_delay();
-                    self.after(ctx, delay_ns, ClientEvent::Send(shard, send));
+                    self.after(ctx, delay_ns, ClientEvent::Send(shard, send, then_ns));
                 }
                 Action::Complete(completion) => {
                     if let Some(page) = completion.wake {
@@ -369,8 +376,8 @@ impl Client {
         }
     }
 
-    /// Sends the frames of a transfer.
-    fn send(&mut self, ctx: &mut Context, shard: usize, send: &Send) {
+    /// Sends the frames of a transfer. The clock was read when the shard asked for that.
+    fn send(&mut self, ctx: &mut Context, shard: usize, send: &Send, then_ns: u64) {
         let request = self.requests[shard][send.op].as_ref();
         let Some(bytes) = request.map(|request| request.bytes.clone()) else {
             ctx.oracle
@@ -391,7 +398,7 @@ impl Client {
                 let crc = crc32c(&bytes[..]);
                 if verify && crc != header.payload_crc {
                     ctx.note(|| format!("client {}: page {} changed", self.number, header.page));
-                    self.shards[shard].page_changed(ctx.now_ns, send, crc, &self.device);
+                    self.shards[shard].page_changed(then_ns, send, crc, &self.device);
                 } else {
                     for index in fragments.iter() {
                         let Some((offset, len)) = cut.span(index) else {
@@ -407,7 +414,7 @@ impl Client {
             }
         }
         self.shards[shard].sent(send);
-        self.pump(ctx, shard);
+        self.pump_at(ctx, shard, then_ns);
     }
 
     fn transmit(

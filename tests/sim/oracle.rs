@@ -72,6 +72,9 @@ const MARGIN_NS: u64 = 4 * HOST_DELAY_MAX_NS + 50 * MS;
 /// How long everything must have been well for an engine to have no excuse.
 const CALM_NS: u64 = 6 * S;
 
+/// What a page-in may take at the most while a server that holds the page is well.
+const SOON_NS: u64 = 4 * S;
+
 /// The oracle.
 pub struct Oracle {
     pages: BTreeMap<(usize, u32), PageState>,
@@ -278,7 +281,9 @@ impl Oracle {
             self.fail(|| format!("request {id} took {waited_ms} ms: {request:?}"));
         }
         let verdict = match (&request.kind, ending) {
-            (Kind::PageIn { .. }, Ending::Read(bytes)) => self.judge_read(&request, bytes),
+            (Kind::PageIn { .. }, Ending::Read(bytes)) => {
+                self.judge_read(now_ns, &request, bytes, evidence)
+            }
             (Kind::PageIn { .. }, Ending::Error) => {
                 self.judge_read_error(now_ns, &request, evidence)
             }

@@ -2,7 +2,7 @@
 
 //! Whether a request has ended as it may.
 
-use super::{Kind, Oracle, Request, CALM_NS};
+use super::{Kind, Oracle, Request, CALM_NS, SOON_NS};
 use crate::content::{describe, Content};
 use crate::scenario::MS;
 use crate::server::Copy;
@@ -38,7 +38,13 @@ type Verdict = Result<(), String>;
 
 impl Oracle {
     /// Exactly the bytes of the last completed page-out, or of one that overlapped.
-    pub(super) fn judge_read(&mut self, request: &Request, bytes: &[u8]) -> Verdict {
+    pub(super) fn judge_read(
+        &mut self,
+        now_ns: u64,
+        request: &Request,
+        bytes: &[u8],
+        evidence: &impl Evidence,
+    ) -> Verdict {
         let Kind::PageIn {
             allowed,
             overlapped,
@@ -47,6 +53,9 @@ impl Oracle {
         else {
             return Ok(());
         };
+        if !overlapped {
+            self.judge_promptness(now_ns, request, evidence)?;
+        }
         let Some(found) = allowed.iter().find(|content| content.is(bytes)) else {
             let allowed: Vec<String> = allowed.iter().map(Content::to_string).collect();
             return Err(format!(
@@ -58,6 +67,29 @@ impl Oracle {
         if !overlapped {
             let state = self.page(request.client, request.page);
             state.settle(request.began_step, *found);
+        }
+        Ok(())
+    }
+
+    /// A page-in ends soon if any of the servers that hold the page is well and has been.
+    fn judge_promptness(
+        &mut self,
+        now_ns: u64,
+        request: &Request,
+        evidence: &impl Evidence,
+    ) -> Verdict {
+        if now_ns < request.began_ns + SOON_NS {
+            return Ok(());
+        }
+        let since_ns = request.began_ns.saturating_sub(CALM_NS);
+        let (client, page) = (request.client, request.page);
+        let state = self.page(client, page);
+        for claim in &state.holders {
+            let calm = evidence.calm_since_ns(client, claim.server);
+            if calm.is_some_and(|calm_ns| calm_ns <= since_ns) {
+                let after_ms = (now_ns - request.began_ns) / MS;
+                return Err(format!("{after_ms} ms, although {claim:?} was well"));
+            }
         }
         Ok(())
     }

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory server as its administrator meets it: messages, exit statuses, signals.
+//!
+//! What needs an interface runs in a network namespace of its own, made by `unshare` (as root, or
+//! in a user namespace); where that is not allowed it is skipped, and says so.
+
+use std::process::{Command, Output};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_anemone-server");
+
+fn server(arguments: &[&str]) -> Output {
+    Command::new(SERVER)
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a shell script in a network namespace with the Ethernet interfaces `v0` and `v1`, which
+/// are one another's other end. `None` where that is not possible.
+fn in_namespace(script: &str) -> Option<Output> {
+    let prepare = "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up";
+    let run = |script: &str| {
+        Command::new("unshare")
+            .args(["--map-root-user", "--net", "sh", "-c", script])
+            .env("NO_COLOR", "1")
+            .env("SERVER", SERVER)
+            .output()
+    };
+    if !run(prepare).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network namespace with a veth pair can be made here");
+        return None;
+    }
+    Some(run(&format!("{prepare} && {{ {script}\n}}")).unwrap())
+}
+
+#[test]
+fn help_and_version() {
+    let help = server(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let help = text(&help.stdout);
+    for option in ["--interface", "--capacity", "--log-level", "Exit status:"] {
+        assert!(help.contains(option), "{help}");
+    }
+    let version = server(&["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    let expected = format!("anemone-server {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&version.stdout), expected);
+}
+
+#[test]
+fn wrong_command_lines() {
+    for arguments in [
+        &[][..],
+        &["--interface"],
+        &["--interface", "x", "--capacity", "12Q"],
+        &["--interface", "x", "--capacity", "0"],
+        &["--interface", "x", "--log-level", "loud"],
+        &["--interface", "x", "--lease", "0"],
+        &["--interface", "x", "--ethertype", "0x10"],
+        &["--interface", "x", "--allow", "me"],
+        &["--interface", "x", "--max-clients", "0"],
+        &["--interfaces", "x"],
+    ] {
+        let output = server(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains("error:"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn failures_are_one_line_and_a_status() {
+    let Some(output) = in_namespace(
+        "try() { \"$SERVER\" \"$@\" 2>&1; echo \"status $?\"; }
+        try --interface missing --capacity 4M
+        try --interface lo --capacity 4M
+        try --interface v0 --capacity 100K
+        try --interface v0 --capacity 4000T
+        setpriv --bounding-set -net_raw --inh-caps -net_raw \
+            \"$SERVER\" --interface v0 --capacity 4M 2>&1; echo \"status $?\"",
+    ) else {
+        return;
+    };
+    let lines = text(&output.stdout);
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines.len(), 10, "{lines:#?}");
+    for (pair, (message, status)) in lines.chunks(2).zip([
+        ("there is no network interface 'missing'", 3),
+        ("network interface 'lo' is not an Ethernet interface", 3),
+        ("too little memory", 5),
+        ("too little memory", 5),
+        ("CAP_NET_RAW", 4),
+    ]) {
+        assert!(
+            pair[0].contains("ERROR") && pair[0].contains(message),
+            "{pair:?}"
+        );
+        assert_eq!(pair[1], format!("status {status}"), "{pair:?}");
+    }
+}
+
+#[test]
+fn it_serves_alone_and_ends_when_told() {
+    let Some(output) = in_namespace(
+        "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
+        begin() { \"$SERVER\" --interface $1 --capacity 4M --max-clients 2 >\"$log/$1\" 2>&1 & }
+        await() {
+            tries=0
+            until grep -q ready \"$log/$1\" || [ $tries -ge 300 ]; do
+                sleep 0.1
+                tries=$((tries + 1))
+            done
+        }
+        begin v0; first=$!; await v0
+        begin v1; other=$!; await v1
+        \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 2>&1; echo \"second $?\"
+        kill -TERM $first; wait $first; echo \"first $?\"
+        kill -INT $other; wait $other; echo \"other $?\"
+        cat \"$log/v0\"",
+    ) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    assert!(all.contains("another server serves on 'v0'"), "{all}");
+    for line in ["second 6", "first 0", "other 0"] {
+        assert!(all.lines().any(|one| one == line), "{line}: {all}");
+    }
+    let ready: Vec<_> = all.lines().filter(|line| line.contains("ready")).collect();
+    assert_eq!(ready.len(), 1, "{all}");
+    for part in ["INFO", "interface=\"v0\"", "mac=", "pages=", "incarnation="] {
+        assert!(ready[0].contains(part), "{part}: {}", ready[0]);
+    }
+    assert!(all.contains("ended by a signal"), "{all}");
+}
