@@ -370,6 +370,7 @@ impl SimServer {
 
     fn hand_over(&mut self, ctx: &mut Context, wires: Vec<Wire>) {
         for mut wire in wires {
+            self.watch.note_sent(ctx.now_ns, &wire);
             if let Some(free_pages) = self.lie {
                 if lie(&mut wire, free_pages) {
                     ctx.counts.fault(Fault::ServerLied);

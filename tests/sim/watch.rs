@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anemone::wire::{Frame, MacAddress, Opcode, PageVersion};
+use anemone::wire::{Frame, MacAddress, Opcode, PageVersion, Status};
 use zerocopy::FromBytes;
 
 use crate::event::Wire;
@@ -12,8 +12,8 @@ use crate::event::Wire;
 /// Notes of frames.
 #[derive(Default)]
 pub struct Watch {
-    /// When each client last sent something for its session.
-    heard_ns: BTreeMap<MacAddress, u64>,
+    /// Each client's session, and when something was last sent for it.
+    sessions: BTreeMap<MacAddress, (u64, u64)>,
     /// Below which version a client has freed a page.
     freed: BTreeMap<(MacAddress, u64), u64>,
     /// Pages of clients of which a version came that was freed already.
@@ -23,8 +23,20 @@ pub struct Watch {
 impl Watch {
     /// Whether some client has sent nothing for longer than a lease.
     pub fn anybody_silent(&self, now_ns: u64, lease_ns: u64) -> bool {
-        let mut heard = self.heard_ns.values();
-        heard.any(|heard_ns| now_ns.saturating_sub(*heard_ns) > lease_ns)
+        let mut sessions = self.sessions.values();
+        sessions.any(|(_, heard_ns)| now_ns.saturating_sub(*heard_ns) > lease_ns)
+    }
+
+    /// A frame goes out.
+    pub fn note_sent(&mut self, now_ns: u64, wire: &Wire) {
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        let header = frame.header;
+        if header.opcode == Opcode::HelloAck && header.status == Status::Ok {
+            self.sessions
+                .insert(wire.destination, (header.session, now_ns));
+        }
     }
 
     /// A frame has come.
@@ -36,7 +48,11 @@ impl Watch {
         if header.opcode.is_from_server() {
             return;
         }
-        self.heard_ns.insert(wire.source, now_ns);
+        if let Some((session, heard_ns)) = self.sessions.get_mut(&wire.source) {
+            if *session == header.session {
+                *heard_ns = now_ns;
+            }
+        }
         match header.opcode {
             Opcode::Free => {
                 let freed = <[PageVersion]>::ref_from_bytes(frame.payload).unwrap_or_default();
