@@ -10,7 +10,7 @@
 requires fio
 anemone_load size_mib=64 || fail "load"
 before=$(counter pages_out)
-size=$(scaled 12 6)m
+size=$(scaled 6 3)m
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=1 --size="$(scaled 4 4)m" || fail "libaio, depth 1, 4k"
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=32 --size="$size" || fail "libaio, depth 32, 4k"
 fio_verify --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=16 --size="$size" || fail "io_uring, depth 16, 4k"

@@ -10,6 +10,6 @@
 requires anemone-test
 anemone_load size_mib=64 || fail "load"
 set_mtu 1500 || fail "MTU"
-anemone-test direct --blocks 2048 --operations "$(scaled 1200)" --seed 11 || fail "MTU 1500"
+anemone-test direct --blocks 2048 --operations "$(scaled 800)" --seed 11 || fail "MTU 1500"
 anemone_unload && set_mtu 9000 && anemone_load size_mib=64 || fail "MTU 9000"
-anemone-test direct --blocks 1024 --threads 2 --operations "$(scaled 800)" --seed 12 || fail "MTU 9000"
+anemone-test direct --blocks 1024 --threads 2 --operations "$(scaled 400)" --seed 12 || fail "MTU 9000"
