@@ -24,7 +24,10 @@ use kernel::{
 use super::{
     net_device::NetDevice,
     shim,
-    skb::RxFrame, //
+    skb::{
+        note_receiving_cpu,
+        RxFrame, //
+    },
 };
 
 /// Whether frames in the emergency reserve can be received.
@@ -132,6 +135,7 @@ unsafe extern "C" fn receive_callback<R: Receiver>(
     if frame.ethertype() != private.ethertype || !frame.is_for_us() {
         return bindings::NF_ACCEPT;
     }
+    note_receiving_cpu();
     R::receive(private.receiver.as_arc_borrow(), frame);
     // SAFETY: With this verdict our caller leaves its reference to us, and we end it.
     unsafe { bindings::consume_skb(skb) };

@@ -14,10 +14,18 @@ use core::{
 
 use kernel::{
     bindings,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Relaxed, //
+    },
 };
 
-use super::headers;
+use super::{
+    headers,
+    RECEIVING_CPU, //
+};
 use crate::{
     linux::{
         mq::{
@@ -256,6 +264,8 @@ impl TxFrame {
             raw.__bindgen_anon_1.__bindgen_anon_1.__bindgen_anon_1.dev = dev.as_ptr();
             let headers = &mut *headers(raw);
             headers.protocol = ethertype;
+            // CAST: There are fewer than 2^16 CPUs.
+            headers.alloc_cpu = RECEIVING_CPU.load(Relaxed) as u16;
             // Frames to one station keep their order on a device with several queues, and none
             // is dissected to find that out.
             let [_, _, tail @ ..] = destination.0;
@@ -374,8 +384,8 @@ unsafe fn shared_info(skb: *mut bindings::sk_buff) -> *mut bindings::skb_shared_
 #[inline]
 unsafe fn load_acquire(counter: *const bindings::atomic_t) -> c_int {
     // SAFETY: `Atomic<i32>` is laid out as `atomic_t` is, which `counter` points to.
-    let atomic = unsafe { &*counter.cast::<kernel::sync::atomic::Atomic<i32>>() };
-    atomic.load(kernel::sync::atomic::Acquire)
+    let atomic = unsafe { &*counter.cast::<Atomic<i32>>() };
+    atomic.load(Acquire)
 }
 
 const _: () = assert!(offset_of!(bindings::sk_buff_fclones, skb1) == 0);
