@@ -20,8 +20,8 @@ demo: setup kernel modules server programs ## Sort more than fits in memory, ove
 	scripts/demo
 
 .PHONY: test
-test: setup kernel modules server programs ## Run all tests
-	scripts/test
+test: setup kernel modules server programs ## Run all tests (TEST=options of scripts/test)
+	scripts/test $(TEST)
 
 .PHONY: test-vng
 test-vng: modules server programs ## Run the kernel tests under virtme-ng
