@@ -9,9 +9,10 @@ NOT_THERE = "-"
 
 def title(screen, plan):
     screen.line("Anemone: GNU sort over more text than the machine has memory")
-    screen.line(f"  {plan.text_mib} MiB of text (lines of about 1 KiB, seed {plan.seed}) in a machine with "
-                f"{plan.client_mem} MiB of memory,")
-    screen.line(f"  its pages on {SERVERS} machines with {plan.server_mem} MiB each, two copies of every page.")
+    screen.line(f"  {plan.text_mib} MiB of text in a machine with {plan.client_mem} MiB of memory; its pages on "
+                f"{SERVERS} machines with {plan.server_mem} MiB each,")
+    screen.line("  two copies of every page. The text is a journal of four days: lines of about 1 KiB, in no order")
+    screen.line(f"  within a day, made from the seed {plan.seed}.")
     screen.line()
 
 
@@ -19,42 +20,65 @@ def extrapolated(anemone, disk):
     """Seconds that the disk would need for as many pages as Anemone moved; None if it came to its end."""
     if disk is None or disk.finished:
         return None
-    return disk.seconds * anemone.pages_moved / max(1, disk.pages_moved)
+    left = max(0, anemone.pages_moved - disk.pages_moved)
+    return disk.seconds + left / max(1, disk.late_pages_per_second)
 
 
 def table(screen, plan, checksum, anemone, disk):
     """A line for each figure, a column for each sort."""
-    disk_name = f"disk: {DISK_IOPS} I/O/s, {DISK_MB_S} MB/s"
-    screen.line(f"  {'':34}{f'Anemone, {SERVERS} servers':>24}" + (f"{disk_name:>28}" if disk else ""))
+    disk_name = f"disk, {DISK_IOPS} IOPS, {DISK_MB_S} MB/s"
 
     def row(name, first, second=NOT_THERE):
-        screen.line(f"  {name:34}{first:>24}" + (f"{second:>28}" if disk else ""))
+        screen.line(f"  {name:38}{first:>22}" + (f"{second:>28}" if disk else ""))
 
     def both(name, value):
         row(name, value(anemone), value(disk) if disk else NOT_THERE)
 
+    row("swap on", f"Anemone, {SERVERS} servers", disk_name)
+    screen.line("  " + "-" * (88 if disk else 60))
     both("bytes sorted", lambda sorting: f"{plan.text_bytes:,}" if sorting.finished else "not finished")
     both("checksum (SHA-256)", lambda sorting: verdict(sorting, checksum))
     both("time", lambda sorting: f"{sorting.seconds:.1f} s" if sorting.finished else
          f"stopped after {sorting.seconds:.0f} s")
     if late := extrapolated(anemone, disk):
-        row("time, extrapolated*", NOT_THERE, f"about {late:,.0f} s")
-    both("pages out and in, a second", lambda sorting: f"{sorting.pages_per_second:,.0f}")
-    both("pages out, by the kernel", lambda sorting: f"{sorting.count('pswpout'):,}")
-    row("pages out, by the module", f"{anemone.count('pages_out'):,}")
-    both("pages in, by the kernel", lambda sorting: f"{sorting.count('pswpin'):,}")
-    row("pages in, by the module", f"{anemone.count('pages_in'):,}")
-    both("zero pages kept by the kernel", lambda sorting: f"{sorting.count('swpout_zero'):,}")
-    row("copies sent to servers", f"{anemone.count('copies_out'):,}")
+        row("time, EXTRAPOLATED (1)", NOT_THERE, f"about {late:,.0f} s")
+    both("pages a second", lambda sorting: f"{sorting.pages_per_second:,.0f}")
+    both("pages a second, second half", lambda sorting: f"{sorting.late_pages_per_second:,.0f}")
+    both("pages out, counted by the kernel", lambda sorting: f"{sorting.count('pswpout'):,}")
+    row("pages out, counted by the module", f"{anemone.count('pages_out'):,}")
+    both("pages in, counted by the kernel", lambda sorting: f"{sorting.count('pswpin'):,}")
+    row("pages in, counted by the module", f"{anemone.count('pages_in'):,}")
+    for way, kernel, module, causes in anemone.differences():
+        if kernel != module:
+            what = ", ".join(f"{number:,} {cause}" for cause, number in causes.items() if number)
+            row(f"  difference, pages {way}", what or "not explained")
+    both("pages of zeros, kept by the kernel", lambda sorting: f"{sorting.count('swpout_zero'):,}")
+    row("copies acknowledged by the servers", f"{anemone.count('copies_out'):,}")
+    if degraded := anemone.count("pages_out_degraded"):
+        row("pages out with one copy only", f"{degraded:,}")
     for slot, (pages, _) in sorted(anemone.servers.items()):
-        row(f"most pages held by server {slot + 1}", f"{pages:,}")
+        row(f"copies on server {slot + 1} at a time, at most", f"{pages:,}")
     for kind, name in (("page_in", "page-in"), ("page_out", "page-out")):
         for field, what in (("mean_ns", "mean"), ("p50_ns", "median"), ("p99_ns", "99th percentile")):
-            row(f"{name}, {what}", microseconds(anemone.latency.get(kind, {}).get(field)))
+            row(f"{name}, {what}", milliseconds(anemone.latency.get(kind, {}).get(field)))
     screen.line()
     if extrapolated(anemone, disk):
-        screen.line("  * the time that the disk would take, at its pages a second, for the pages that Anemone moved")
-    screen.line(f"  Checksum of the same text, sorted outside the VM: {checksum}")
+        screen.line("  (1) not measured: if the disk had moved the pages that it had not yet moved, and Anemone had,")
+        screen.line("      at its rate of the second half")
+    screen.line("  Checksum of the same text, sorted outside the VM:")
+    screen.line(f"  {checksum}")
+
+
+def conclusion(screen, plan, anemone, disk):
+    """What it comes to, in a sentence."""
+    screen.line()
+    screen.line(f"A program of {plan.text_mib} MiB ran in {plan.client_mem} MiB of memory, every byte right, "
+                f"in {anemone.seconds:.0f} s.")
+    if disk:
+        slow = extrapolated(anemone, disk) or disk.seconds
+        how = "took" if disk.finished else "would take about"
+        screen.line(f"On the disk it {how} {slow:.0f} s, {slow / anemone.seconds:.1f} times as long"
+                    + ("." if disk.finished else " (extrapolated)."))
 
 
 def verdict(sorting, checksum):
@@ -63,8 +87,8 @@ def verdict(sorting, checksum):
     return f"{sorting.checksum[:12]}... " + ("right" if sorting.checksum == checksum else "WRONG")
 
 
-def microseconds(value):
-    return NOT_THERE if value is None else f"{value / 1000:,.0f} us"
+def milliseconds(value):
+    return NOT_THERE if value is None else f"{value / 1000000:,.2f} ms"
 
 
 def write_json(path, plan, checksum, anemone, disk, problems):
@@ -97,6 +121,9 @@ def write_json(path, plan, checksum, anemone, disk, problems):
         "disk_pages_out": disk.count("pswpout") if disk else None,
         "disk_pages_in": disk.count("pswpin") if disk else None,
         "disk_pages_per_second": round(disk.pages_per_second, 1) if disk else None,
+        "pages_per_second": round(anemone.pages_per_second, 1),
+        "pages_per_second_second_half": round(anemone.late_pages_per_second, 1),
+        "disk_pages_per_second_second_half": round(disk.late_pages_per_second, 1) if disk else None,
         "disk_iops_limit": DISK_IOPS,
         "disk_mb_s_limit": DISK_MB_S,
     }

@@ -28,7 +28,6 @@ class Plan:
     seed: int
     client_mem: int
     text_mib: int
-    mtu: int
     # The program that makes the text.
     text: str
 
@@ -84,7 +83,7 @@ class Sorting:
     def on_anemone(cls, plan, limit_s, logs):
         """With swap on memory servers."""
         return cls(plan, "anemone", limit_s, logs,
-                   ["--servers", str(SERVERS), "--server-mem", str(plan.server_mem), "--mtu", str(plan.mtu)])
+                   ["--servers", str(SERVERS), "--server-mem", str(plan.server_mem)])
 
     @classmethod
     def on_disk(cls, plan, limit_s, logs):
@@ -132,7 +131,7 @@ class Sorting:
                 most = max(capacity - free, self.servers.get(slot, (0, ""))[0])
                 self.servers[slot] = (most, values[3])
             case "before" | "after":
-                self._counts[word][values[1]] = int(values[2])
+                self._counts[word][values[0]] = int(values[1])
             case "ended":
                 self.seconds = int(values[0]) / 100
                 self._state = values[1]
@@ -176,6 +175,14 @@ class Sorting:
     def pages_per_second(self):
         return self.pages_moved / self.seconds
 
+    @property
+    def late_pages_per_second(self):
+        """The same in the second half of the time: after the text came in, which pages out in bulk."""
+        last = self.samples[-1]
+        half = next(sample for sample in self.samples if sample.centiseconds * 2 >= last.centiseconds)
+        pages = last.pswpout + last.pswpin - half.pswpout - half.pswpin
+        return pages * 100 / max(1, last.centiseconds - half.centiseconds)
+
     def differences(self):
         """For page-outs and page-ins: the kernel's count, the module's, and what stands between."""
         # The kernel counts a page when it hands it over, the module when it is done without error.
@@ -213,7 +220,8 @@ class Sorting:
             if self.count(name):
                 yield f"{self.count(name)} {what}"
         for slot, (pages, health) in sorted(self.servers.items()):
-            if not pages or health != "up":
+            # `suspected` is one that was silent for a moment: no fault on a machine that is busy.
+            if not pages or health not in ("up", "suspected"):
                 yield f"server {slot + 1} holds {pages} pages and is {health}"
         if len(self.servers) != SERVERS:
             yield f"the module knows {len(self.servers)} servers instead of {SERVERS}"

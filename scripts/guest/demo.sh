@@ -9,7 +9,7 @@
 #                                   since then; bytes made and sorted; the kernel's and the module's pages
 #   ended CENTISECONDS STATUS       the sort's status, or `limit` if it was stopped at LIMIT_S
 #   checksum SHA256
-#   before|after vmstat NAME VALUE, before|after counter NAME VALUE
+#   before|after NAME VALUE         counters of the kernel and the module
 #   server SLOT CAPACITY FREE HEALTH   in pages, with each sample
 #   latency KIND NAME VALUE ...     nanoseconds
 #   problem TEXT                    what should not be
@@ -23,15 +23,24 @@ sample_s=2
 problem() { echo "problem $*"; }
 now() { read -r up _ </proc/uptime; echo "${up%.*}${up#*.}"; }
 
-# values_of WHEN: what the kernel, and the module, have counted so far.
+# values_of WHEN: what the kernel, and the module, have counted so far. They count a page at different
+# moments, and this script may be paged in itself: taken when nothing was under way or has changed.
 values_of() {
-    for name in pswpout pswpin swpout_zero swpin_zero oom_kill; do
-        echo "$1 vmstat $name $(vmstat_value "$name")"
-    done
-    [ "$kind" = anemone ] || return 0
+    files=/proc/vmstat
+    [ "$kind" = disk ] || files="$files $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/counters /proc/vmstat"
+    wait_for 30 "no page under way" counted || problem "pages are still under way after 30 s"
     while read -r name value; do
-        echo "$1 counter $name $value"
-    done <"$ANEMONE_DEBUG/counters"
+        echo "$1 $name $value"
+    done </run/values
+}
+
+counted() {
+    # shellcheck disable=SC2086 # words on purpose
+    awk '
+        $1 !~ /^(pswpout|pswpin|swpout_zero|swpin_zero|oom_kill)$/ && FILENAME == "/proc/vmstat" { next }
+        $1 in value { if (value[$1] != $2) changed = 1; next }
+        { value[$1] = $2; print }
+        END { exit changed || value["in_flight"] > 0 }' $files >/run/values
 }
 
 # One process for all: more would push the sort's pages out, and the shell's own `read` takes these
@@ -105,11 +114,6 @@ wait "$job" 2>/dev/null
 [ "$state" = limit ] || mv /run/end /run/limit
 echo "ended $(($(cat /run/limit) - begin)) $state"
 
-if [ "$kind" = anemone ]; then
-    # The kernel counts a page when it hands it over, the module when it is done.
-    quiet() { [ "$(counter in_flight)" = 0 ]; }
-    wait_for 30 "no page under way" quiet || problem "pages are still under way 30 s after the sort"
-fi
 values_of after
 if [ "$state" != limit ]; then
     [ "$(cat /run/made.status)" = 0 ] || problem "the text could not be made"
