@@ -259,11 +259,13 @@ impl<S: Storage> Shard<S> {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
-        transfer.held = transfer.held.union(header.fragment_mask);
         transfer.tries = 0;
         if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
+            transfer.held = transfer.held.union(header.fragment_mask);
             return;
         }
+        // All that it holds: it may have dropped what it held before.
+        transfer.held = header.fragment_mask;
         let held = transfer.held.bits();
         // CAST: below 256; the mask of all below the highest that is held.
         let below_highest = (1_u32 << (u8::BITS - held.leading_zeros())).wrapping_sub(1) as u8;
@@ -325,8 +327,10 @@ impl<S: Storage> Shard<S> {
     {
         if device.servers.usable().contains(slot) {
             let missing = self.transfer_mut(id).and_then(|transfer| {
-                let cut = transfer.cut?;
-                Some(cut.all().without(transfer.held))
+                let all = transfer.cut?.all();
+                let missing = all.without(transfer.held);
+                // If it held all, it would have said so: it has dropped some.
+                Some(if missing.is_empty() { all } else { missing })
             });
             if let Some(missing) = missing {
                 self.resend(id, missing);
