@@ -36,7 +36,7 @@ pub trait Outbox {
 /// What the caller must do for the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Servers have become usable or unusable: tell every shard.
+    /// Servers have become usable or unusable, or the way to one narrower: tell every shard.
     pub servers_changed: bool,
     /// Slots that now belong to another server: reset their paths in every shard.
     pub opened: SlotSet,
@@ -204,6 +204,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             peer.wide = false;
             if peer.state == State::Open {
                 table.set_fragmentation(slot, cut);
+                self.changes.servers_changed = true;
             }
         }
     }

@@ -357,7 +357,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A server has become usable or unusable, valid or invalid.
+    /// A server has become usable or unusable, valid or invalid, or the way to it narrower.
     pub fn servers_changed<M>(&mut self, now_ns: u64, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -369,7 +369,7 @@ impl<S: Storage> Shard<S> {
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
             match op.stage {
-                Stage::Active => self.drop_invalid_transfers(now_ns, index, device),
+                Stage::Active => self.look_at_servers(now_ns, index, device),
                 Stage::Stalled => self.begin_again(now_ns, index, device),
                 Stage::Parked | Stage::Free | Stage::Ended(_) => {}
             }

@@ -95,8 +95,8 @@ pub(super) struct Assembly {
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
-    /// Whether a fragment has come since the transfer's last timeout.
-    pub(super) progress: bool,
+    /// When its last fragment came.
+    pub(super) fed_ns: u64,
 }
 
 /// An index into a shard's ops or transfers, or none.
@@ -172,13 +172,6 @@ impl Op {
             }
         }
         targets
-    }
-
-    /// Whether a transfer other than this one waits for an answer.
-    pub(super) fn has_other_asked(&self, transfer: usize) -> bool {
-        self.transfers.iter().enumerate().any(|(index, other)| {
-            index != transfer && matches!(other.stage, TransferStage::Queued | TransferStage::Sent)
-        })
     }
 
     /// Whether some transfer is neither idle nor acknowledged.

@@ -137,6 +137,7 @@ impl<S: Storage> Shard<S> {
             op: index,
             transfer,
         };
+        let others_until_ns = self.others_until_ns(id);
         let Some(op) = self.ops.get_mut(index) else {
             return Verdict::Done;
         };
@@ -172,15 +173,15 @@ impl<S: Storage> Shard<S> {
         };
         let mut assembly = match op.assembly {
             Some(assembly) if fits(&assembly) => assembly,
-            // One server at a time, until that one falls silent (see the timeout).
-            Some(assembly) if assembly.transfer != transfer => return Verdict::Done,
+            // One server at a time, until that one falls silent.
+            Some(_) if now_ns < others_until_ns => return Verdict::Done,
             _ => Assembly {
                 transfer,
                 version,
                 crc: header.payload_crc,
                 cut,
                 have: FragmentMask::EMPTY,
-                progress: false,
+                fed_ns: now_ns,
             },
         };
         if assembly.have.contains(header.fragment_index) {
@@ -198,6 +199,22 @@ impl<S: Storage> Shard<S> {
             len,
             completes: assembly.have == cut.all(),
         })
+    }
+
+    /// Until when what another transfer has begun to assemble is not to be thrown away: as long as
+    /// its server would answer. 0 if there is no such thing.
+    fn others_until_ns(&self, id: TransferId) -> u64 {
+        let Some((op, assembly)) = self
+            .ops
+            .get(id.op)
+            .and_then(|op| Some((op, op.assembly.as_ref()?)))
+            .filter(|(_, assembly)| assembly.transfer != id.transfer)
+        else {
+            return 0;
+        };
+        let slot = op.transfers.get(assembly.transfer).and_then(|t| t.slot);
+        let answer_ns = slot.map_or(0, |slot| self.path(slot).rtt.timeout_ns(0));
+        assembly.fed_ns.saturating_add(answer_ns)
     }
 
     /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is that
@@ -224,7 +241,7 @@ impl<S: Storage> Shard<S> {
             if let Some(assembly) = &mut op.assembly {
                 if assembly.transfer == receive.transfer {
                     assembly.have.insert(receive.index);
-                    assembly.progress = true;
+                    assembly.fed_ns = now_ns;
                     let assembly = *assembly;
                     self.assembled(now_ns, id, assembly, crc, device);
                 }
@@ -312,19 +329,10 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
-        let others = op.has_other_asked(id.transfer);
-        let mut have = FragmentMask::EMPTY;
-        if let Some(assembly) = op.assembly.as_mut() {
-            if assembly.transfer == id.transfer {
-                let progress = core::mem::take(&mut assembly.progress);
-                if another || (others && !progress) {
-                    // From now on whoever answers first is listened to.
-                    op.assembly = None;
-                } else {
-                    have = assembly.have;
-                }
-            }
-        }
+        let have = match op.assembly {
+            Some(assembly) if assembly.transfer == id.transfer => assembly.have,
+            _ => FragmentMask::EMPTY,
+        };
         if another && !device.servers.usable().contains(slot) {
             self.release(id);
             return;

@@ -18,6 +18,9 @@ const INSIST_TRIES: u32 = 3;
 /// A timer that fires this late says that we were stopped, not that a server was silent.
 const STOPPED_NS: u64 = 250_000_000;
 
+/// Sendings that there is time for, at the least.
+const TRIES: u64 = 8;
+
 impl<S: Storage> Shard<S> {
     /// Makes a transfer one to `slot`, and queues it.
     pub(super) fn start_transfer<M>(
@@ -153,7 +156,12 @@ impl<S: Storage> Shard<S> {
         transfer.stage = TransferStage::Sent;
         transfer.sending = true;
         transfer.sent_ns = now_ns;
-        transfer.due_ns = now_ns.saturating_add(path.rtt.timeout_ns(transfer.tries));
+        // However slow the path was, several tries fit into the patience.
+        let wait_ns = path
+            .rtt
+            .timeout_ns(transfer.tries)
+            .min(device.patience_ns() / TRIES);
+        transfer.due_ns = now_ns.saturating_add(wait_ns);
         let due_ns = transfer.due_ns;
         let cut = transfer.cut?;
         let again = transfer.attempt != transfer.first_attempt;
@@ -377,11 +385,7 @@ impl<S: Storage> Shard<S> {
         }
         if transfer.cut != Some(device.servers.fragmentation(slot)) {
             // The path's MTU is another now: what was sent may not have fitted.
-            if let Some(op) = self.ops.get_mut(id.op) {
-                op.assembly = None;
-            }
-            self.leave_window(id);
-            self.start_transfer(now_ns, id, slot, device);
+            self.cut_anew(now_ns, id, slot, device);
             return;
         }
         match self.ops.get(id.op).map(|op| op.kind) {
@@ -436,13 +440,36 @@ impl<S: Storage> Shard<S> {
         is_gone
     }
 
-    /// Servers have come or gone: transfers to those that are gone end, and the op goes on.
-    pub(super) fn drop_invalid_transfers<M>(
-        &mut self,
-        now_ns: u64,
-        index: usize,
-        device: &Device<M>,
-    ) where
+    /// Begins the transfer anew if its fragments are longer than now are known to cross the path.
+    fn cut_smaller<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
+            return;
+        };
+        let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
+        if is_asked && device.servers.fragmentation(slot).count() > cut.count() {
+            self.cut_anew(now_ns, id, slot, device);
+        }
+    }
+
+    /// Begins the transfer anew, with fragments of the length that is now right.
+    fn cut_anew<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.release(id);
+        self.start_transfer(now_ns, id, slot, device);
+    }
+
+    /// Servers have come or gone, or the way to one has become narrower: transfers to those that
+    /// are gone end, and the op goes on.
+    pub(super) fn look_at_servers<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
         M: Deref<Target = [Atomic<u32>]>,
     {
         let mut dropped = false;
@@ -452,6 +479,7 @@ impl<S: Storage> Shard<S> {
                 transfer,
             };
             dropped |= self.release_if_invalid(id, device);
+            self.cut_smaller(now_ns, id, device);
         }
         if !dropped {
             return;
