@@ -48,6 +48,8 @@ pub enum ClientEvent {
     Send(usize, Send, u64),
     /// A fragment is copied now that was received earlier, at that time.
     Copy(usize, Receive, RequestId, Vec<u8>, u64),
+    /// The worker looks at a control frame.
+    Control(Wire),
     /// A program changes the page of a request.
     ChangePage(usize, usize, RequestId),
     /// A shard hears that a page-out has ended.
@@ -206,6 +208,7 @@ impl Client {
             ClientEvent::Copy(shard, receive, request, bytes, then_ns) => {
                 self.copy(ctx, shard, &receive, request, &bytes, then_ns);
             }
+            ClientEvent::Control(wire) => self.control(ctx, &wire),
             ClientEvent::ChangePage(shard, op, request) => {
                 self.change_page(ctx, shard, op, request);
             }
@@ -255,18 +258,26 @@ impl Client {
                 self.deliver_to_shard(ctx, shard, wire.source, &frame);
             }
             _ => {
-                let mut frames = self.frames();
-                self.cluster.handle_frame(
-                    ctx.now_ns,
-                    wire.source,
-                    &frame,
-                    &self.device.servers,
-                    &mut frames,
-                );
-                self.transmit_all(ctx, frames);
-                self.run_cluster(ctx);
+                let delay_ns = ctx.host_delay();
+                self.after(ctx, delay_ns, ClientEvent::Control(wire.clone()));
             }
         }
+    }
+
+    fn control(&mut self, ctx: &mut Context, wire: &Wire) {
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        let mut frames = self.frames();
+        self.cluster.handle_frame(
+            ctx.now_ns,
+            wire.source,
+            &frame,
+            &self.device.servers,
+            &mut frames,
+        );
+        self.transmit_all(ctx, frames);
+        self.run_cluster(ctx);
     }
 
     fn deliver_to_shard(

@@ -60,6 +60,10 @@ faults! {
     LeaseExpired,
     /// A server was added while the device was in use.
     ServerAdded,
+    /// The patience was changed.
+    PatienceChanged,
+    /// The device went away.
+    Unloaded,
     /// A client stood still for a while.
     ClientFrozen,
     /// A page was changed while it was written.

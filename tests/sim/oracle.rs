@@ -45,6 +45,8 @@ struct Request {
     began_step: Step,
     /// It must have ended by then.
     until_ns: u64,
+    /// Whether its device has gone away.
+    abandoned: bool,
     kind: Kind,
 }
 
@@ -80,6 +82,7 @@ pub struct Oracle {
     pages: BTreeMap<(usize, u32), PageState>,
     requests: BTreeMap<RequestId, Request>,
     step: Step,
+    frozen_until_ns: BTreeMap<usize, u64>,
     patience_ns: u64,
     replicas: usize,
     min_copies: usize,
@@ -93,6 +96,7 @@ impl Oracle {
             pages: BTreeMap::new(),
             requests: BTreeMap::new(),
             step: 0,
+            frozen_until_ns: BTreeMap::new(),
             patience_ns: u64::from(scenario.patience_s) * S,
             replicas: scenario.replicas as usize,
             min_copies: scenario.min_copies as usize,
@@ -234,13 +238,37 @@ impl Oracle {
             began_ns: now_ns,
             began_step: self.step,
             until_ns: now_ns + self.patience_ns + MARGIN_NS,
+            abandoned: false,
             kind,
         };
         self.requests.insert(id, request);
     }
 
+    /// Requests may wait for so long from now on, those under way too.
+    pub fn set_patience(&mut self, now_ns: u64, patience_ns: u64) {
+        self.patience_ns = patience_ns;
+        for request in self.requests.values_mut() {
+            let until_ns = request.began_ns + patience_ns + MARGIN_NS;
+            // Whoever waits, is looked at now and then.
+            request.until_ns = until_ns.max(now_ns + MARGIN_NS + S);
+            let frozen_ns = self.frozen_until_ns.get(&request.client).copied();
+            request.until_ns = request.until_ns.max(frozen_ns.unwrap_or(0) + MARGIN_NS);
+        }
+    }
+
+    /// A client's device goes away: what is under way ends at once, in errors.
+    pub fn unload(&mut self, now_ns: u64, client: usize) {
+        for request in self.requests.values_mut() {
+            if request.client == client {
+                request.until_ns = now_ns + MARGIN_NS;
+                request.abandoned = true;
+            }
+        }
+    }
+
     /// A client will stand still until `until_ns`: its requests cannot end earlier.
     pub fn freeze(&mut self, client: usize, until_ns: u64) {
+        self.frozen_until_ns.insert(client, until_ns);
         for request in self.requests.values_mut() {
             if request.client == client {
                 request.until_ns = request.until_ns.max(until_ns + MARGIN_NS);
@@ -284,6 +312,7 @@ impl Oracle {
             (Kind::PageIn { .. }, Ending::Read(bytes)) => {
                 self.judge_read(now_ns, &request, bytes, evidence)
             }
+            (_, Ending::Error) if request.abandoned => Ok(()),
             (Kind::PageIn { .. }, Ending::Error) => {
                 self.judge_read_error(now_ns, &request, evidence)
             }

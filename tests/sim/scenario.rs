@@ -37,8 +37,11 @@ pub struct Enabled {
     pub lie: bool,
     pub add: bool,
     pub freeze: bool,
+    pub patience: bool,
     pub change_page: bool,
     pub send_failure: bool,
+    /// Sweeps that take seconds.
+    pub slow_sweep: bool,
     /// Delays inside a client of milliseconds instead of microseconds.
     pub slow_client: bool,
 }
@@ -100,7 +103,7 @@ impl Scenario {
         let capacity_pages = pick(&[roomy, roomy, roomy, roomy / 2, roomy / 4, 8]).max(4) as u32;
         let quota_pages = pick(&[u64::MAX, u64::MAX, u64::MAX, u64::from(pages) / 2]).max(2);
         let max_clients = pick(&[8, 8, 8, clients as u64]) as u16;
-        let assemblies = pick(&[2, 4, 16, 64]) as u16;
+        let assemblies = pick(&[4, 4, 16, 64]) as u16;
         let lease_s = pick(&[1, 1, 3, 86_400]) as u32;
         let gap_ns = pick(&[MS / 5, MS, 3 * MS, 10 * MS, 30 * MS]);
         let requests = pick(&[200, 500, 1000]);
@@ -136,8 +139,10 @@ impl Scenario {
             lie: half(),
             add: half(),
             freeze: half(),
+            patience: half(),
             change_page: half(),
             send_failure: half(),
+            slow_sweep: half(),
             slow_client: half(),
         };
         Self {

@@ -30,6 +30,8 @@ pub enum Trouble {
     Lie(usize, Option<u64>),
     /// A client stands still for so long.
     Freeze(usize, u64),
+    /// Requests may wait for so many seconds.
+    Patience(u64),
 }
 
 /// Kinds of trouble to choose from.
@@ -43,6 +45,7 @@ enum Kind {
     Lie,
     Add,
     Freeze,
+    Patience,
 }
 
 impl World {
@@ -92,6 +95,7 @@ impl World {
             (enabled.lie, Kind::Lie),
             (enabled.add, Kind::Add),
             (enabled.freeze, Kind::Freeze),
+            (enabled.patience, Kind::Patience),
         ]
         .iter()
         .filter(|(enabled, _)| *enabled)
@@ -142,6 +146,10 @@ impl World {
                 }
             }
             Kind::Freeze => self.trouble(Trouble::Freeze(client, lasts_ns)),
+            Kind::Patience => {
+                let patience_s = [1, 2, 10, 60].choose(&mut self.ctx.rng).copied();
+                self.trouble(Trouble::Patience(patience_s.unwrap_or(1)));
+            }
         }
     }
 
@@ -213,6 +221,14 @@ impl World {
                 }
             }
             Trouble::Lie(server, free_pages) => self.servers[server].set_lie(free_pages),
+            Trouble::Patience(patience_s) => {
+                ctx.counts.fault(Fault::PatienceChanged);
+                for client in &self.clients {
+                    client.device.set_patience_ns(patience_s * S);
+                }
+                ctx.scenario.patience_s = patience_s as u32;
+                ctx.oracle.set_patience(now_ns, patience_s * S);
+            }
             Trouble::Freeze(client, lasts_ns) => {
                 ctx.counts.fault(Fault::ClientFrozen);
                 let frozen_until_ns = &mut self.clients[client].frozen_until_ns;

@@ -8,7 +8,7 @@ use crate::client::{Client, ClientEvent};
 use crate::content::Content;
 use crate::context::Context;
 use crate::event::{Event, Node};
-use crate::faults::Counts;
+use crate::faults::{Counts, Fault};
 use crate::network::Network;
 use crate::oracle::{Claim, Ending, Evidence};
 use crate::scenario::{MS, S};
@@ -30,8 +30,10 @@ pub enum WorldEvent {
     Calm,
     /// Read what can be read of all pages.
     ReadAll,
-    /// Look at what is left on the servers, and stop.
+    /// Look at what is left on the servers.
     Finish,
+    /// Everything has ended, or never will.
+    End,
 }
 
 /// How a run went.
@@ -53,6 +55,7 @@ pub struct World {
     /// Pages still to be read at the end, for each client.
     to_read: Option<Vec<Vec<u32>>>,
     is_over: bool,
+    is_unloaded: bool,
     /// Whether trouble is over.
     pub is_calm: bool,
 }
@@ -86,6 +89,7 @@ impl World {
             lease_ended_ns: None,
             to_read: None,
             is_over: false,
+            is_unloaded: false,
             is_calm: false,
         }
     }
@@ -138,9 +142,9 @@ impl World {
             }
             Event::Deliver(Node::Server(number), wire) => {
                 ctx.counts.frames += 1;
-                let before = ctx.counts.of(crate::faults::Fault::LeaseExpired);
+                let before = ctx.counts.of(Fault::LeaseExpired);
                 self.servers[number].deliver(ctx, wire);
-                if ctx.counts.of(crate::faults::Fault::LeaseExpired) != before {
+                if ctx.counts.of(Fault::LeaseExpired) != before {
                     self.lease_ended_ns = Some(ctx.now_ns);
                 }
             }
@@ -167,7 +171,9 @@ impl World {
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);
-                self.audit(false);
+                if !self.is_unloaded {
+                    self.audit(false);
+                }
                 self.ctx.after(100 * MS, Event::World(WorldEvent::Watch));
             }
             WorldEvent::Calm => {
@@ -186,6 +192,11 @@ impl World {
             WorldEvent::ReadAll => self.read_all(),
             WorldEvent::Finish => {
                 self.audit(true);
+                self.unload();
+                self.ctx.after(S, Event::World(WorldEvent::End));
+            }
+            WorldEvent::End => {
+                self.ctx.oracle.check_waits(now_ns);
                 self.is_over = true;
             }
         }
@@ -211,6 +222,21 @@ impl World {
             ctx.after(5 * S, Event::World(WorldEvent::Finish));
         } else {
             ctx.after(5 * MS, Event::World(WorldEvent::ReadAll));
+        }
+    }
+
+    /// The clients' devices go away in the middle of something.
+    fn unload(&mut self) {
+        self.is_unloaded = true;
+        let ctx = &mut self.ctx;
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            ctx.counts.fault(Fault::Unloaded);
+            for page in 0..ctx.scenario.pages.min(8) {
+                client.page_out(ctx, page);
+                client.page_in(ctx, page);
+            }
+            ctx.oracle.unload(ctx.now_ns, number);
+            client.unload(ctx);
         }
     }
 

@@ -79,7 +79,8 @@ impl Client {
         Content::new(self.number, page, self.next_write, filled)
     }
 
-    fn page_out(&mut self, ctx: &mut Context, page: u32) {
+    /// Pages a page out, if an op is free.
+    pub fn page_out(&mut self, ctx: &mut Context, page: u32) {
         let Some((shard, op)) = self.free_op(ctx) else {
             return;
         };

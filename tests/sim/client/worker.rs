@@ -60,9 +60,16 @@ impl Client {
     }
 
     fn work_soon(&mut self, ctx: &mut Context) {
-        if !self.is_working && !self.jobs.is_empty() {
+        let Some(job) = self.jobs.front() else {
+            return;
+        };
+        if !self.is_working {
             self.is_working = true;
-            let delay_ns = ctx.host_delay();
+            let slow = ctx.scenario.enabled.slow_sweep && matches!(job, Job::Sweep { .. });
+            let delay_ns = match slow {
+                true => ctx.rng.random_range(0..3000 * MS),
+                false => ctx.host_delay(),
+            };
             self.after(ctx, delay_ns, ClientEvent::Work);
         }
     }
@@ -147,6 +154,17 @@ impl Client {
                 self.held_back.push_back(copy);
             }
         }
+    }
+
+    /// Ends all requests, and says goodbye.
+    pub fn unload(&mut self, ctx: &mut Context) {
+        for shard in 0..self.shards.len() {
+            self.shards[shard].give_up_all(&self.device);
+            self.pump(ctx, shard);
+        }
+        let mut frames = self.frames();
+        self.cluster.say_bye(&mut frames);
+        self.transmit_all(ctx, frames);
     }
 
     /// Stale copies of which servers could not be told.
