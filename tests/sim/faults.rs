@@ -2,6 +2,8 @@
 
 //! How often each fault happened, and what else a run counted.
 
+use std::collections::BTreeMap;
+
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A kind of fault.
@@ -90,6 +92,8 @@ pub struct Counts {
     pub frames: u64,
     /// Simulated time.
     pub simulated_ns: u64,
+    /// On which grounds the oracle found endings right.
+    pub grounds: BTreeMap<&'static str, u64>,
     /// Copies left on servers that no map knows, for a known reason.
     pub orphans: u64,
 }
@@ -104,6 +108,7 @@ impl Default for Counts {
             errors: 0,
             frames: 0,
             simulated_ns: 0,
+            grounds: BTreeMap::new(),
             orphans: 0,
         }
     }
@@ -132,6 +137,9 @@ impl Counts {
         self.frames += other.frames;
         self.simulated_ns += other.simulated_ns;
         self.orphans += other.orphans;
+        for (grounds, count) in &other.grounds {
+            *self.grounds.entry(grounds).or_default() += count;
+        }
     }
 }
 
@@ -149,7 +157,10 @@ impl std::fmt::Display for Counts {
             self.orphans,
         )?;
         for &fault in ALL {
-            writeln!(f, "  {:<20} {}", format!("{fault:?}"), self.of(fault))?;
+            writeln!(f, "  {:<20} {:>9}", format!("{fault:?}"), self.of(fault))?;
+        }
+        for (grounds, count) in &self.grounds {
+            writeln!(f, "  {count:>9} {grounds}")?;
         }
         Ok(())
     }

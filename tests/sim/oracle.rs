@@ -87,6 +87,8 @@ pub struct Oracle {
     replicas: usize,
     min_copies: usize,
     failure: Option<String>,
+    /// How often each kind of ending was right.
+    pub grounds: BTreeMap<&'static str, u64>,
 }
 
 impl Oracle {
@@ -101,6 +103,7 @@ impl Oracle {
             replicas: scenario.replicas as usize,
             min_copies: scenario.min_copies as usize,
             failure: None,
+            grounds: BTreeMap::new(),
         }
     }
 
@@ -129,6 +132,12 @@ impl Oracle {
 
     fn page(&mut self, client: usize, page: u32) -> &mut PageState {
         self.pages.entry((client, page)).or_default()
+    }
+
+    /// Whether a page-out of the page is under way.
+    fn is_written(&mut self, client: usize, page: u32) -> bool {
+        self.requests_of(client, page)
+            .any(|request| matches!(request.kind, Kind::PageOut { .. }))
     }
 
     /// All requests under way for a page.
@@ -312,7 +321,7 @@ impl Oracle {
             (Kind::PageIn { .. }, Ending::Read(bytes)) => {
                 self.judge_read(now_ns, &request, bytes, evidence)
             }
-            (_, Ending::Error) if request.abandoned => Ok(()),
+            (_, Ending::Error) if request.abandoned => Ok("an error, the device gone"),
             (Kind::PageIn { .. }, Ending::Error) => {
                 self.judge_read_error(now_ns, &request, evidence)
             }
@@ -322,7 +331,9 @@ impl Oracle {
             }
             _ => Err("ended as something else".into()),
         };
-        if let Err(why) = verdict {
+        if let Ok(grounds) = verdict {
+            *self.grounds.entry(grounds).or_default() += 1;
+        } else if let Err(why) = verdict {
             let (client, page) = (request.client, request.page);
             let state = self.page(client, page).clone();
             self.fail(|| {

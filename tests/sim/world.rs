@@ -68,6 +68,7 @@ pub fn run(seed: u64, traced: bool) -> Report {
     let World { ctx, .. } = world;
     let mut counts = ctx.counts;
     counts.simulated_ns = ctx.now_ns;
+    counts.grounds = ctx.oracle.grounds.clone();
     Report {
         counts,
         failure: ctx.oracle.failure().map(str::to_owned),

@@ -2,6 +2,7 @@
 
 //! Whether a request has ended as it may.
 
+use super::page::PageState;
 use super::{Kind, Oracle, Request, CALM_NS, SOON_NS};
 use crate::content::{describe, Content};
 use crate::scenario::MS;
@@ -34,7 +35,8 @@ pub trait Evidence {
     fn lease_ended_since(&self, since_ns: u64) -> bool;
 }
 
-type Verdict = Result<(), String>;
+/// On what grounds an ending is right, or why it is wrong.
+type Verdict = Result<&'static str, String>;
 
 impl Oracle {
     /// Exactly the bytes of the last completed page-out, or of one that overlapped.
@@ -51,7 +53,7 @@ impl Oracle {
             ..
         } = &request.kind
         else {
-            return Ok(());
+            return Err("ended as something else".into());
         };
         if !overlapped {
             self.judge_promptness(now_ns, request, evidence)?;
@@ -68,7 +70,7 @@ impl Oracle {
             let state = self.page(request.client, request.page);
             state.settle(request.began_step, *found);
         }
-        Ok(())
+        Ok("read")
     }
 
     /// A page-in ends soon if any of the servers that hold the page is well and has been.
@@ -77,7 +79,7 @@ impl Oracle {
         now_ns: u64,
         request: &Request,
         evidence: &impl Evidence,
-    ) -> Verdict {
+    ) -> Result<(), String> {
         if now_ns < request.began_ns + SOON_NS {
             return Ok(());
         }
@@ -107,47 +109,51 @@ impl Oracle {
             ..
         } = &request.kind
         else {
-            return Ok(());
+            return Err("ended as something else".into());
         };
         let patience_ns = self.patience_ns;
         let state = self.page(request.client, request.page);
         if *may_fail || state.may_fail {
-            return Ok(());
+            return Ok("an error after a failed page-out, or about a discard");
         }
         let waited = now_ns >= request.began_ns + patience_ns;
         if *overlapped && waited {
-            return Ok(());
+            return Ok("an error after waiting for a page-out");
         }
-        let Some(content) = state.content() else {
-            return Ok(());
-        };
-        if content == Content::Zeros {
+        let contents = state.contents();
+        if contents[..] == [Content::Zeros] {
             return Err("an error for a page without contents".into());
         }
-        let copies = evidence.copies(request.client, request.page, content);
-        let counted: Vec<Copy> = copies
-            .into_iter()
-            .filter(|copy| {
+        if state.holders.is_empty() {
+            return Ok("an error of which nothing is known");
+        }
+        let mut is_left = false;
+        for content in contents {
+            for copy in evidence.copies(request.client, request.page, content) {
                 let claim = Claim {
                     server: copy.server,
                     incarnation: copy.incarnation,
                 };
-                copy.died_ns.is_none() && state.holders.contains(&claim)
-            })
-            .collect();
-        for copy in &counted {
-            if !waited {
-                let after_ms = (now_ns - request.began_ns) / MS;
-                return Err(format!(
-                    "an error after {after_ms} ms, while there is {copy:?}"
-                ));
-            }
-            let calm = evidence.calm_since_ns(request.client, copy.server);
-            if calm.is_some_and(|since_ns| since_ns + CALM_NS <= now_ns) {
-                return Err(format!("an error, while this could be reached: {copy:?}"));
+                if copy.died_ns.is_some() || !state.holders.contains(&claim) {
+                    continue;
+                }
+                is_left = true;
+                if !waited {
+                    let after_ms = (now_ns - request.began_ns) / MS;
+                    return Err(format!(
+                        "an error after {after_ms} ms, while there is {copy:?}"
+                    ));
+                }
+                let calm = evidence.calm_since_ns(request.client, copy.server);
+                if calm.is_some_and(|since_ns| since_ns + CALM_NS <= now_ns) {
+                    return Err(format!("an error, while this could be reached: {copy:?}"));
+                }
             }
         }
-        Ok(())
+        Ok(match is_left {
+            true => "an error, every copy out of reach",
+            false => "an error, every copy lost",
+        })
     }
 
     /// Copies on as many servers as are wanted and can be had, and never fewer than the least.
@@ -157,37 +163,29 @@ impl Oracle {
             overlapped,
         } = &request.kind
         else {
-            return Ok(());
+            return Err("ended as something else".into());
         };
         let (client, page, began_ns) = (request.client, request.page, request.began_ns);
-        let mut contents = contents.clone();
         let (replicas, min_copies) = (self.replicas, self.min_copies);
         let (began, step) = (request.began_step, self.step);
-        let state = self.page(client, page);
-        if *overlapped {
-            state.write(began, step, &contents);
-            state.holders.clear();
-            return Ok(());
-        }
-        // The version that counts is the newest.
-        let mut copies: Vec<(Content, Copy)> = Vec::new();
-        for content in &contents {
-            let found = evidence.copies(client, page, *content);
-            copies.extend(found.into_iter().map(|copy| (*content, copy)));
-        }
-        copies.retain(|(_, copy)| copy.died_ns.is_none_or(|died_ns| died_ns >= began_ns));
-        if !contents.contains(&Content::Blank) {
-            // Nobody else writes this.
-            let newest = copies.iter().map(|(_, copy)| copy.version).max();
-            copies.retain(|(_, copy)| Some(copy.version) == newest);
-        }
+        let is_written = self.is_written(client, page);
+        let mut contents = contents.clone();
+        let copies = newest_copies(request, &contents, evidence);
         if let Some((content, _)) = copies.first() {
             contents = vec![*content];
         }
+        let state = self.page(client, page);
         state.write(began, step, &contents);
+        state.holders.clear();
+        if is_written {
+            return Ok("written, and being written again");
+        }
+        let claims = evidence.claims(client, page).unwrap_or_default();
         if evidence.lease_ended_since(began_ns) {
-            state.holders.clear();
-            return Ok(());
+            return Ok("written, and a lease has ended");
+        }
+        if *overlapped {
+            return judge_overlapped(state, request, claims, evidence);
         }
         let mut servers: Vec<usize> = copies.iter().map(|(_, copy)| copy.server).collect();
         servers.sort_unstable();
@@ -195,8 +193,7 @@ impl Oracle {
         if servers.len() < min_copies {
             return Err(format!("written with {} copies: {copies:?}", servers.len()));
         }
-        let claims = evidence.claims(client, page);
-        state.holders = claims.unwrap_or_default();
+        state.holders = claims;
         for claim in &state.holders {
             let is_true = copies.iter().any(|(_, copy)| {
                 (copy.server, copy.incarnation) == (claim.server, claim.incarnation)
@@ -215,7 +212,10 @@ impl Oracle {
                 state.holders
             ));
         }
-        Ok(())
+        Ok(match state.holders.len() < replicas {
+            true => "written to fewer than wanted",
+            false => "written to as many as wanted",
+        })
     }
 
     /// An error after the patience, and only if there were too few servers.
@@ -230,15 +230,14 @@ impl Oracle {
             overlapped,
         } = &request.kind
         else {
-            return Ok(());
+            return Err("ended as something else".into());
         };
         let (patience_ns, min_copies, step) = (self.patience_ns, self.min_copies, self.step);
         let state = self.page(request.client, request.page);
         state.fail(step, contents);
         state.holders.clear();
         if contents.len() > 16 {
-            // Its page was changed again and again.
-            return Ok(());
+            return Ok("an error, the page changed again and again");
         }
         if now_ns < request.began_ns + patience_ns {
             let after_ms = (now_ns - request.began_ns) / MS;
@@ -248,6 +247,52 @@ impl Oracle {
         if !overlapped && request.began_ns + CALM_NS <= now_ns && could.len() >= min_copies {
             return Err(format!("failed, while {could:?} could be used"));
         }
-        Ok(())
+        Ok("an error, too few servers")
     }
+}
+
+/// The copies of a page-out's newest version, those included that were lost since it began.
+fn newest_copies(
+    request: &Request,
+    contents: &[Content],
+    evidence: &impl Evidence,
+) -> Vec<(Content, Copy)> {
+    let mut copies: Vec<(Content, Copy)> = Vec::new();
+    for content in contents {
+        let found = evidence.copies(request.client, request.page, *content);
+        copies.extend(found.into_iter().map(|copy| (*content, copy)));
+    }
+    copies.retain(|(_, copy)| {
+        copy.died_ns
+            .is_none_or(|died_ns| died_ns >= request.began_ns)
+    });
+    if !contents.contains(&Content::Blank) {
+        // Nobody else writes this.
+        let newest = copies.iter().map(|(_, copy)| copy.version).max();
+        copies.retain(|(_, copy)| Some(copy.version) == newest);
+    }
+    copies
+}
+
+/// Other page-outs or discards came between: whoever counts must hold what one of them wrote.
+fn judge_overlapped(
+    state: &mut PageState,
+    request: &Request,
+    claims: Vec<Claim>,
+    evidence: &impl Evidence,
+) -> Verdict {
+    let mut copies = Vec::new();
+    for content in state.contents() {
+        copies.extend(evidence.copies(request.client, request.page, content));
+    }
+    for claim in &claims {
+        let is_true = copies
+            .iter()
+            .any(|copy| (copy.server, copy.incarnation) == (claim.server, claim.incarnation));
+        if !is_true {
+            return Err(format!("{claim:?} is counted, of {copies:?}"));
+        }
+    }
+    state.holders = claims;
+    Ok("written, with others between")
 }

@@ -33,15 +33,6 @@ impl PageState {
         self.contents.iter().map(|(content, _)| *content).collect()
     }
 
-    /// What it contains, if there is no doubt.
-    #[expect(dead_code, reason = "for looking at a failing seed")]
-    pub fn content(&self) -> Option<Content> {
-        match self.contents[..] {
-            [(content, _)] => Some(content),
-            _ => None,
-        }
-    }
-
     /// A page-out from `began` to `ended` has succeeded: what was there before is gone, but
     /// for what came from operations that overlapped it.
     pub fn write(&mut self, began: Step, ended: Step, contents: &[Content]) {
