@@ -9,19 +9,20 @@
 . "$(dirname "$0")/common.sh"
 
 requires anemone-test
-anemone_load size_mib=32 servers="$(servers 1 2)" || fail "load"
+anemone_load size_mib=16 servers="$(servers 1 2)" || fail "load"
 anemone_swapon || fail "swapon"
 before=$(counter pages_out)
-anemone-test dirty --mib "$(scaled 12 4)" --seconds 6 --threads 3 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
+anemone-test dirty --mib 4 --seconds 6 --threads 3 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!
 wait_for 60 "a program that is paged out" test -e "$SCRATCH/hold" || fail "$(cat "$SCRATCH/dirty")"
-expect_more "twice the pages out" $((before + $(scaled 12 4) * 512)) "$(counter pages_out)"
+# Each page twice, at the least: while it is changed, and in the end.
+expect_more "pages out" $((before + 2048)) "$(counter pages_out)"
 wait_for 20 "nothing in flight" idle || fail "requests are in flight"
 disturb pause 1 || fail "pause 1"
-second=$(sum_of_device 32)
+second=$(sum_of_device 16)
 host resume 1 && wait_for 20 "server 1 is back" is_healthy 1 || fail "resume 1"
 disturb pause 2 || fail "pause 2"
-first=$(sum_of_device 32)
+first=$(sum_of_device 16)
 host resume 2 && wait_for 20 "server 2 is back" is_healthy 2 || fail "resume 2"
 [ "$first" = "$second" ] || fail "the copies on the two servers are not equal"
 expect_more "timeouts, with a server that does not answer," 0 "$(counter timeouts)"

@@ -3,7 +3,6 @@
 # what: frames pass each other in each direction, at MTU 1500 and 9000
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 60
-# draft: not yet seen to pass on the release kernel
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

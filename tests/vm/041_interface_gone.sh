@@ -11,14 +11,14 @@ needs_single
 requires anemone-test
 anemone_load size_mib=64 || fail "load"
 load_begin --threads 2 --blocks 512
-load_progress "$(scaled 500)" || fail "the load does not begin"
+load_progress "$(scaled 200)" || fail "the load does not begin"
 for round in 1 2; do
     dmesg -c >/dev/null
     timeout 20 ip link del eth0 || fail "round $round: the interface is held"
     wait_for 10 "a load that waits" stands_still || fail "the load goes on without an interface"
     [ "$(dmesg | grep -c 'anemone: interface eth0 has gone away')" = 1 ] || fail "round $round: not said, or more than once"
     make_interface || fail "it cannot be made again"
-    load_progress "$(scaled 300)" || fail "round $round: the load does not go on"
+    load_progress "$(scaled 200)" || fail "round $round: the load does not go on"
     dmesg | grep -q 'anemone: interface eth0 is bound' || fail "round $round: not said"
 done
 load_end || fail "the load"

@@ -18,18 +18,18 @@ servers_mtu() {
     done
 }
 load_begin --threads 2 --blocks 512
-load_progress "$(scaled 500)" || fail "the load does not begin"
+load_progress "$(scaled 200)" || fail "the load does not begin"
 for mtu in 9000 1500 9000 1000 1500; do
     set_mtu $mtu || fail "MTU $mtu"
-    load_progress "$(scaled 300)" || fail "MTU $mtu: the load does not go on"
+    load_progress "$(scaled 200)" || fail "MTU $mtu: the load does not go on"
 done
 # Jumbo frames that leave the client but do not arrive: what a switch would do.
 set_mtu 9000 || fail "MTU 9000"
-load_progress "$(scaled 300)" || fail "MTU 9000"
+load_progress "$(scaled 200)" || fail "MTU 9000"
 servers_mtu 1500
-load_progress "$(scaled 300)" || fail "servers at 1500: the load does not go on"
+load_progress "$(scaled 200)" || fail "servers at 1500: the load does not go on"
 set_mtu 9000 || fail "MTU 9000"
-load_progress "$(scaled 300)" || fail "servers at 9000 again"
+load_progress "$(scaled 200)" || fail "servers at 9000 again"
 load_end || fail "the load"
 [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
 anemone_unload || fail "unload"

@@ -11,21 +11,21 @@
 requires anemone-test
 anemone_load size_mib=64 servers="$(servers 1 2)" || fail "load"
 load_begin --threads 2 --blocks 1024
-load_progress "$(scaled 500)" || fail "the load does not begin"
+load_progress "$(scaled 200)" || fail "the load does not begin"
 for number in 1 2; do
     incarnation=$(sed -n "s/.* mac $(servers $number) .*incarnation //p" "$ANEMONE_DEBUG/servers")
     disturb pause $number || fail "pause"
-    load_progress "$(scaled 500)" || fail "the load does not go on without server $number"
+    load_progress "$(scaled 200)" || fail "the load does not go on without server $number"
     # Longer than what makes a server suspect, and than what it takes to say hello again.
     sleep 3
     host resume $number && wait_for 20 "server $number is back" is_healthy $number || fail "resume"
     grep -q "mac $(servers $number) .*incarnation $incarnation" "$ANEMONE_DEBUG/servers" || fail "server $number is taken for another"
-    load_progress "$(scaled 500)" || fail "the load does not go on with server $number again"
+    load_progress "$(scaled 200)" || fail "the load does not go on with server $number again"
 done
 # All of them: requests wait.
 disturb pause 1 && disturb pause 2 || fail "pause"
 wait_for 10 "a load that waits" stands_still || fail "the load goes on without servers"
 host resume 1 && host resume 2 || fail "resume"
-load_progress "$(scaled 500)" || fail "the load does not go on"
+load_progress "$(scaled 200)" || fail "the load does not go on"
 load_end || fail "the load"
 [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"

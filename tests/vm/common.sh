@@ -173,8 +173,10 @@ load_goes_on() { kill -0 "$LOAD" 2>/dev/null; }
 # load_progress N [SECONDS]: until N more pages have been written and read.
 load_progress() {
     common_out=$(($(counter pages_out) + $1)) common_in=$(($(counter pages_in) + $1))
+    common_from=$(anemone_seconds)
     wait_for "${2:-60}" "$1 more pages written and read" load_has_come "$common_out" "$common_in" ||
         { cat "$SCRATCH/load.out" "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
+    say "$1 more pages written and read after $(($(anemone_seconds) - common_from)) s"
 }
 load_has_come() {
     load_goes_on || return 0
