@@ -56,6 +56,7 @@ def table(screen, plan, checksum, anemone, disk):
     row("copies acknowledged by the servers", f"{anemone.count('copies_out'):,}")
     if degraded := anemone.count("pages_out_degraded"):
         row("pages out with one copy only", f"{degraded:,}")
+    row("sent again, unanswered in time", f"{anemone.count('retransmissions'):,}")
     for slot, (pages, _) in sorted(anemone.servers.items()):
         row(f"copies on server {slot + 1} at a time, at most", f"{pages:,}")
     for kind, name in (("page_in", "page-in"), ("page_out", "page-out")):

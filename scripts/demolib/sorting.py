@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ SERVERS = 2
 GRACE_S = 120
 # What scripts/vm takes from a server's memory for its own use, and some air.
 SERVER_OVERHEAD_MIB = 160
+COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|Kernel panic|Call Trace|Out of memory| ERROR |panicked")
 
 
 @dataclasses.dataclass
@@ -151,10 +153,9 @@ class Sorting:
         now = self.samples[-1]
         last = self.samples[-2] if len(self.samples) > 1 else Sample(0, 0, 0, 0, 0, 0, 0)
         seconds = max(1, now.centiseconds - last.centiseconds) / 100
-        # Mostly one after the other: first the text comes in, then it is compared, then it goes out.
         screen.progress(
-            f"  {now.centiseconds // 100:4d} s   text in {now.made >> 20:4d} of {self._plan.text_mib} MiB, "
-            f"sorted out {now.sorted >> 20:4d} MiB   pages/s: {(now.pswpout - last.pswpout) / seconds:6,.0f} out, "
+            f"  {now.centiseconds // 100:4d} s  read {now.made >> 20:4d} of {self._plan.text_mib} MiB, "
+            f"sorted {now.sorted >> 20:4d} MiB, pages/s: {(now.pswpout - last.pswpout) / seconds:6,.0f} out, "
             f"{(now.pswpin - last.pswpin) / seconds:6,.0f} in")
 
     # What came of it
@@ -226,3 +227,12 @@ class Sorting:
         if len(self.servers) != SERVERS:
             yield f"the module knows {len(self.servers)} servers instead of {SERVERS}"
         yield from (line for line in self._said if line.startswith("vm: warning:"))
+        yield from self._problems_of_servers()
+
+    def _problems_of_servers(self):
+        """What the server VMs' kernels and programs complained of; the client looks at its own."""
+        for number in range(1, SERVERS + 1):
+            path = os.path.join(self._logs, f"server{number}.console")
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if line := next(filter(COMPLAINT.search, file), None):
+                    yield f"server {number} complained: {line.strip()}"
