@@ -511,7 +511,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
-        let (ping_nonce, probe_nonce) = (self.random(), self.random());
+        let [ping_nonce, probe_nonce, free_nonce] = core::array::from_fn(|_| self.random());
         let wide_len = self
             .wide_cut()
             .span(0)
@@ -537,7 +537,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         if probing && !peer.wide && !peer.silent && peer.probe.is_due(now_ns) {
             peer.send_probe(now_ns, slot, probe_nonce, wide_len, outbox);
         }
-        peer.send_frees(now_ns, slot, table.usable().contains(slot), mtu, outbox);
+        let usable = table.usable().contains(slot);
+        peer.send_frees(now_ns, slot, usable, mtu, free_nonce, outbox);
         if fell_silent {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;

@@ -38,6 +38,7 @@ pub(super) struct Frees {
     sent: Batch,
     /// How many of the batch were in the last frame: all, but where the MTU is small.
     asked: usize,
+    nonce: u64,
     query: Query,
     /// When the batch being filled is to go, if another is not in the way.
     fill_until_ns: u64,
@@ -49,6 +50,7 @@ impl Frees {
             filling: Batch::new(),
             sent: Batch::new(),
             asked: 0,
+            nonce: 0,
             query,
             fill_until_ns: u64::MAX,
         }
@@ -98,21 +100,25 @@ impl Frees {
         }
     }
 
-    /// The batch to send, now or again: as much of it as crosses an MTU of `mtu` bytes.
-    pub(super) fn batch(&mut self, now_ns: u64, slot: ServerSlot, mtu: usize) -> (Header, &[u8]) {
+    /// The batch to send, now or again: as much of it as crosses an MTU of `mtu` bytes. `nonce`
+    /// is a fresh one, for what has not been sent before; of what has, every answer counts.
+    pub(super) fn batch(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        mtu: usize,
+        nonce: u64,
+    ) -> (Header, &[u8]) {
         if !self.is_awaiting() {
             core::mem::swap(&mut self.filling, &mut self.sent);
             self.filling.len = 0;
             self.fill_until_ns = u64::MAX;
             self.query.restart(now_ns);
         }
-        // The first page's version tells batches apart: it is a new one each time.
-        let nonce = self
-            .sent
-            .pages
-            .first()
-            .map_or(0, |first| first.version.get());
-        let header = self.query.ask(now_ns, slot, nonce, Opcode::Free);
+        if !self.query.is_asking() {
+            self.nonce = nonce;
+        }
+        let header = self.query.ask(now_ns, slot, self.nonce, Opcode::Free);
         let room = mtu.saturating_sub(HEADER_LEN) / size_of::<PageVersion>();
         self.asked = self.sent.len.min(room.max(1));
         let pages = self.sent.pages.get(..self.asked).unwrap_or(&[]);
@@ -130,5 +136,64 @@ impl Frees {
             self.sent.pages.rotate_left(self.asked);
             self.query.restart(now_ns);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::{PageIndex, SlotSet, Version};
+
+    const SLOT_BITS: u32 = 1;
+    const MTU: usize = 1500;
+
+    fn frees(pages: u32) -> Frees {
+        let mut frees = Frees::new(Query::new(Query::FREE));
+        for page in 0..pages {
+            frees.put(0, &copy(page));
+        }
+        frees
+    }
+
+    fn copy(page: u32) -> StaleCopy {
+        StaleCopy {
+            page: PageIndex(page),
+            slots: SlotSet::from_bits(SLOT_BITS),
+            below: Version(7),
+        }
+    }
+
+    fn ask(frees: &mut Frees, mtu: usize, nonce: u64) -> (Header, usize) {
+        let slot = ServerSlot::new(0).unwrap();
+        let (header, payload) = frees.batch(0, slot, mtu, nonce);
+        (header, payload.len() / size_of::<PageVersion>())
+    }
+
+    #[test]
+    fn an_answer_repeated_is_not_the_next_batchs() {
+        let mut frees = frees(1);
+        let (first, _) = ask(&mut frees, MTU, 100);
+        frees.put(0, &copy(1));
+        frees.acknowledged(0, &first);
+        let (second, count) = ask(&mut frees, MTU, 101);
+        assert_eq!(count, 1);
+        frees.acknowledged(0, &first);
+        assert!(frees.is_awaiting());
+        // Asked again, it still is: any answer to it counts.
+        ask(&mut frees, MTU, 102);
+        frees.acknowledged(0, &second);
+        assert!(!frees.is_awaiting());
+    }
+
+    #[test]
+    fn a_batch_is_cut_to_a_small_mtu() {
+        let mut frees = frees(50);
+        let mtu = HEADER_LEN + 20 * size_of::<PageVersion>();
+        for (nonce, expected) in [(1, 20), (2, 20), (3, 10)] {
+            let (header, count) = ask(&mut frees, mtu, nonce);
+            assert_eq!(count, expected);
+            frees.acknowledged(0, &header);
+        }
+        assert!(!frees.is_awaiting());
     }
 }

@@ -47,7 +47,7 @@ impl Query {
     const PROBE: u8 = 3;
     pub(super) const FREE: u8 = 4;
 
-    const fn new(kind: u8) -> Self {
+    pub(super) const fn new(kind: u8) -> Self {
         Self {
             kind,
             nonce: 0,
@@ -237,6 +237,7 @@ impl Peer {
         slot: ServerSlot,
         usable: bool,
         mtu: usize,
+        nonce: u64,
         outbox: &mut impl Outbox,
     ) {
         if !self.frees.is_due(now_ns) {
@@ -246,7 +247,7 @@ impl Peer {
             self.frees.put_off(now_ns);
             return;
         }
-        let (header, payload) = self.frees.batch(now_ns, slot, mtu);
+        let (header, payload) = self.frees.batch(now_ns, slot, mtu, nonce);
         let mut header = header;
         header.session = self.session;
         header.incarnation = self.incarnation;
