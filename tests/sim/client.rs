@@ -4,6 +4,7 @@
 //! that locks, preemption and interrupts bring.
 
 mod requests;
+mod sending;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,9 +16,7 @@ use anemone::engine::device::Device;
 use anemone::engine::free::{DirtyChunks, StaleCopy};
 use anemone::engine::histogram::BUCKETS;
 use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
-use anemone::engine::shard::{
-    Action, Op, Parts, Receive, Send, SendPayload, Shard, Storage, Verdict,
-};
+use anemone::engine::shard::{Action, Op, Parts, Receive, Shard, Storage, Verdict};
 use anemone::sync::Atomic;
 use anemone::wire::{ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
 use rand::Rng;
@@ -30,6 +29,7 @@ use crate::oracle::{Claim, RequestId};
 use crate::scenario::MS;
 pub use requests::Done;
 use requests::Request;
+use sending::Sending;
 use worker::Job;
 
 /// Frames that wait for a client that stands still, before its card drops them.
@@ -44,8 +44,10 @@ pub enum ClientEvent {
     ShardTimer(usize),
     /// The cluster's timer is due.
     ClusterTimer,
-    /// Frames are sent now that a shard asked for earlier, at that time.
-    Send(usize, Send, u64),
+    /// Frames are sent now that a shard asked for earlier.
+    Send(Sending),
+    /// A shard hears that they have been.
+    Sent(Sending),
     /// A fragment is copied now that was received earlier, at that time.
     Copy(usize, Receive, RequestId, Vec<u8>, u64),
     /// The worker looks at a control frame.
@@ -204,7 +206,8 @@ impl Client {
                 }
                 self.run_cluster(ctx);
             }
-            ClientEvent::Send(shard, send, then_ns) => self.send(ctx, shard, &send, then_ns),
+            ClientEvent::Send(sending) => self.send(ctx, sending),
+            ClientEvent::Sent(sending) => self.end_send(ctx, &sending),
             ClientEvent::Copy(shard, receive, request, bytes, then_ns) => {
                 self.copy(ctx, shard, &receive, request, &bytes, then_ns);
             }
@@ -362,7 +365,8 @@ impl Client {
             match action {
                 Action::Send(send) => {
                     let delay_ns = ctx.host_delay();
-                    self.after(ctx, delay_ns, ClientEvent::Send(shard, send, then_ns));
+                    let sending = Sending::new(shard, send, then_ns);
+                    self.after(ctx, delay_ns, ClientEvent::Send(sending));
                 }
                 Action::Complete(completion) => {
                     if let Some(page) = completion.wake {
@@ -384,81 +388,6 @@ impl Client {
             let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
             let event = Event::Client(self.number, ClientEvent::ShardTimer(shard));
             ctx.queue.put(at_ns, event);
-        }
-    }
-
-    /// Sends the frames of a transfer. The clock was read when the shard asked for that.
-    fn send(&mut self, ctx: &mut Context, shard: usize, send: &Send, then_ns: u64) {
-        let request = self.requests[shard][send.op].as_ref();
-        let Some(bytes) = request.map(|request| request.bytes.clone()) else {
-            ctx.oracle
-                .fail(|| format!("{send:?} of a request that has ended"));
-            return;
-        };
-        let mut header = send.header;
-        match send.payload {
-            SendPayload::Nothing => self.transmit(ctx, send.destination, &header, &[]),
-            SendPayload::Fill(value) => {
-                self.transmit(ctx, send.destination, &header, &value.to_be_bytes());
-            }
-            SendPayload::Page {
-                fragments,
-                cut,
-                verify,
-            } => {
-                let crc = crc32c(&bytes[..]);
-                if verify && crc != header.payload_crc {
-                    ctx.note(|| format!("client {}: page {} changed", self.number, header.page));
-                    self.shards[shard].page_changed(then_ns, send, crc, &self.device);
-                } else {
-                    for index in fragments.iter() {
-                        let Some((offset, len)) = cut.span(index) else {
-                            ctx.oracle
-                                .fail(|| format!("no fragment {index} in {cut:?}"));
-                            continue;
-                        };
-                        let (from, to) = (usize::from(offset), usize::from(offset + len));
-                        header.fragment_index = index;
-                        self.transmit(ctx, send.destination, &header, &bytes[from..to]);
-                    }
-                }
-            }
-        }
-        self.shards[shard].sent(send);
-        self.pump_at(ctx, shard, then_ns);
-    }
-
-    fn transmit(
-        &mut self,
-        ctx: &mut Context,
-        destination: MacAddress,
-        header: &Header,
-        payload: &[u8],
-    ) {
-        let mut frames = self.frames();
-        cluster::Outbox::send(&mut frames, destination, header, payload);
-        self.transmit_all(ctx, frames);
-    }
-
-    fn frames(&self) -> Frames {
-        Frames {
-            source: self.mac,
-            wires: Vec::new(),
-        }
-    }
-
-    fn transmit_all(&mut self, ctx: &mut Context, frames: Frames) {
-        for wire in frames.wires {
-            let too_long = wire.bytes.len() > self.mtu;
-            if too_long && !ctx.scenario.enabled.mtu_change {
-                ctx.oracle
-                    .fail(|| format!("longer than the MTU: {}", show(&wire)));
-            }
-            if too_long || ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.01) {
-                ctx.counts.fault(Fault::SendFailed);
-            } else {
-                ctx.transmit(wire);
-            }
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anemone::wire::{Announce, MacAddress, Opcode};
+use anemone::wire::{Announce, MacAddress, Opcode, PageVersion};
 use rand::Rng;
 use zerocopy::FromBytes;
 
@@ -231,6 +231,14 @@ pub fn show(wire: &Wire) -> String {
             {
                 let (free, all) = (said.free_pages, said.capacity_pages);
                 return format!("{} announces {free} of {all} free", wire.source);
+            }
+            if h.opcode == Opcode::Free {
+                let pages = <[PageVersion]>::ref_from_bytes(frame.payload).unwrap_or_default();
+                let pages: Vec<String> = pages
+                    .iter()
+                    .map(|one| format!("{} below {}", one.page, one.version))
+                    .collect();
+                return format!("{} frees {}", wire.source, pages.join(", "));
             }
             format!(
                 "{:?} {:?} tag {:x}.{} page {} version {} fragment {}/{} mask {:x} low {} session {:.4x} incarnation {:.4x}",

@@ -69,7 +69,7 @@ enum Kind {
 }
 
 /// What time a request may take beyond the patience: delays inside the host, and late timers.
-const MARGIN_NS: u64 = 4 * HOST_DELAY_MAX_NS + 50 * MS;
+const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 
 /// How long everything must have been well for an engine to have no excuse.
 const CALM_NS: u64 = 6 * S;

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames on their way out of a client: one after the other, with anything in between, and the
+//! shard hears of it last.
+
+use anemone::crc::crc32c;
+use anemone::engine::cluster::Outbox;
+use anemone::engine::shard::{Send, SendPayload};
+use anemone::wire::{FragmentMask, Header, MacAddress};
+use rand::Rng;
+
+use super::{Client, ClientEvent, Frames};
+use crate::context::Context;
+use crate::faults::Fault;
+use crate::network::show;
+
+/// Frames that a shard has asked for.
+#[derive(Debug)]
+pub struct Sending {
+    shard: usize,
+    send: Send,
+    /// When the clock was read: when the shard asked.
+    then_ns: u64,
+    /// Fragments that have been sent.
+    done: FragmentMask,
+    /// The page's checksum, if it was found to have changed.
+    changed: Option<u32>,
+}
+
+impl Sending {
+    /// Frames that `shard` has asked for.
+    pub(super) fn new(shard: usize, send: Send, then_ns: u64) -> Self {
+        Self {
+            shard,
+            send,
+            then_ns,
+            done: FragmentMask::EMPTY,
+            changed: None,
+        }
+    }
+}
+
+impl Client {
+    /// Sends frames, all of them or some.
+    pub(super) fn send(&mut self, ctx: &mut Context, mut sending: Sending) {
+        let send = &sending.send;
+        let request = self.requests[sending.shard][send.op].as_ref();
+        let Some(bytes) = request.map(|request| request.bytes.clone()) else {
+            ctx.oracle
+                .fail(|| format!("{send:?} of a request that has ended"));
+            return;
+        };
+        let (to, mut header) = (send.destination, send.header);
+        match send.payload {
+            SendPayload::Nothing => self.transmit(ctx, to, &header, &[]),
+            SendPayload::Fill(value) => self.transmit(ctx, to, &header, &value.to_be_bytes()),
+            SendPayload::Page {
+                fragments,
+                cut,
+                verify,
+            } => {
+                let crc = crc32c(&bytes[..]);
+                if verify && sending.done.is_empty() && crc != header.payload_crc {
+                    ctx.note(|| format!("client {}: page {} changed", self.number, header.page));
+                    sending.changed = Some(crc);
+                } else {
+                    for index in fragments.without(sending.done).iter() {
+                        let Some((offset, len)) = cut.span(index) else {
+                            ctx.oracle
+                                .fail(|| format!("no fragment {index} in {cut:?}"));
+                            return;
+                        };
+                        let (from, end) = (usize::from(offset), usize::from(offset + len));
+                        header.fragment_index = index;
+                        self.transmit(ctx, to, &header, &bytes[from..end]);
+                        sending.done.insert(index);
+                        if ctx.rng.random_bool(0.1) {
+                            let delay_ns = ctx.host_delay();
+                            self.after(ctx, delay_ns, ClientEvent::Send(sending));
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        if ctx.rng.random_bool(0.5) {
+            self.end_send(ctx, &sending);
+        } else {
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Sent(sending));
+        }
+    }
+
+    /// Tells the shard.
+    pub(super) fn end_send(&mut self, ctx: &mut Context, sending: &Sending) {
+        let shard = &mut self.shards[sending.shard];
+        if let Some(crc) = sending.changed {
+            shard.page_changed(sending.then_ns, &sending.send, crc, &self.device);
+        }
+        shard.sent(&sending.send);
+        self.pump_at(ctx, sending.shard, sending.then_ns);
+    }
+
+    fn transmit(
+        &mut self,
+        ctx: &mut Context,
+        destination: MacAddress,
+        header: &Header,
+        payload: &[u8],
+    ) {
+        let mut frames = self.frames();
+        frames.send(destination, header, payload);
+        self.transmit_all(ctx, frames);
+    }
+
+    pub(super) fn frames(&self) -> Frames {
+        Frames {
+            source: self.mac,
+            wires: Vec::new(),
+        }
+    }
+
+    pub(super) fn transmit_all(&mut self, ctx: &mut Context, frames: Frames) {
+        for wire in frames.wires {
+            let too_long = wire.bytes.len() > self.mtu;
+            if too_long && !ctx.scenario.enabled.mtu_change {
+                ctx.oracle
+                    .fail(|| format!("longer than the MTU: {}", show(&wire)));
+            }
+            if too_long || ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.01) {
+                ctx.counts.fault(Fault::SendFailed);
+            } else {
+                ctx.transmit(wire);
+            }
+        }
+    }
+}
