@@ -74,7 +74,8 @@ const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 /// How long everything must have been well for an engine to have no excuse.
 const CALM_NS: u64 = 6 * S;
 
-/// What a page-in may take at the most while a server that holds the page is well.
+/// What a page-in may take at the most while a server that holds the page is well, and a page-out
+/// while as many servers are as copies are wanted.
 const SOON_NS: u64 = 4 * S;
 
 /// The oracle.
@@ -325,7 +326,9 @@ impl Oracle {
             (Kind::PageIn { .. }, Ending::Error) => {
                 self.judge_read_error(now_ns, &request, evidence)
             }
-            (Kind::PageOut { .. }, Ending::Written) => self.judge_written(&request, evidence),
+            (Kind::PageOut { .. }, Ending::Written) => {
+                self.judge_written(now_ns, &request, evidence)
+            }
             (Kind::PageOut { .. }, Ending::Error) => {
                 self.judge_write_error(now_ns, &request, evidence)
             }

@@ -157,7 +157,12 @@ impl Oracle {
     }
 
     /// Copies on as many servers as are wanted and can be had, and never fewer than the least.
-    pub(super) fn judge_written(&mut self, request: &Request, evidence: &impl Evidence) -> Verdict {
+    pub(super) fn judge_written(
+        &mut self,
+        now_ns: u64,
+        request: &Request,
+        evidence: &impl Evidence,
+    ) -> Verdict {
         let Kind::PageOut {
             contents,
             overlapped,
@@ -206,6 +211,10 @@ impl Oracle {
             return Err(format!("written, and only {:?} counted", state.holders));
         }
         let could = evidence.usable_since(client, began_ns.saturating_sub(CALM_NS));
+        if now_ns >= began_ns + SOON_NS && could.len() >= replicas {
+            let after_ms = (now_ns - began_ns) / MS;
+            return Err(format!("{after_ms} ms, although {could:?} were well"));
+        }
         if state.holders.len() < replicas.min(could.len()) {
             return Err(format!(
                 "written to {:?} only, while {could:?} could be used",
