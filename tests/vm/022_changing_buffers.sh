@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 requires anemone-test
-anemone_load size_mib=32 servers="$(servers 1 2)" || fail "load"
+anemone_load size_mib=32 min_copies=2 servers="$(servers 1 2)" || fail "load"
 # With loss, so that fragments of one page are sent at different times.
 netem 0 loss 5% || fail "netem"
 anemone-test changing --blocks 512 --length 8 --seconds 6 || fail "the program"

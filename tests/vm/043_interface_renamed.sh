@@ -3,7 +3,7 @@
 # what: the interface gets another name and another address under load
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 60
-# draft: not yet seen to pass on the release kernel
+# draft: servers know a session by its address, and an open session is not greeted again from a new one
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

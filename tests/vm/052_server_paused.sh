@@ -9,23 +9,24 @@
 . "$(dirname "$0")/common.sh"
 
 requires anemone-test
-anemone_load size_mib=64 servers="$(servers 1 2)" || fail "load"
-load_begin --threads 2 --blocks 1024
+# Of three, so that each page has two copies even while one is away.
+anemone_load size_mib=64 min_copies=2 || fail "load"
+load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "the load does not begin"
-for number in 1 2; do
-    incarnation=$(sed -n "s/.* mac $(servers $number) .*incarnation //p" "$ANEMONE_DEBUG/servers")
-    disturb pause $number || fail "pause"
+for number in $(server_numbers); do
+    incarnation=$(sed -n "s/.* mac $(servers "$number") .*incarnation //p" "$ANEMONE_DEBUG/servers")
+    disturb pause "$number" || fail "pause"
     load_progress "$(scaled 200)" || fail "the load does not go on without server $number"
     # Longer than what makes a server suspect, and than what it takes to say hello again.
     sleep 3
-    host resume $number && wait_for 20 "server $number is back" is_healthy $number || fail "resume"
-    grep -q "mac $(servers $number) .*incarnation $incarnation" "$ANEMONE_DEBUG/servers" || fail "server $number is taken for another"
+    host resume "$number" && wait_for 20 "server $number is back" is_healthy "$number" || fail "resume"
+    grep -q "mac $(servers "$number") .*incarnation $incarnation" "$ANEMONE_DEBUG/servers" || fail "server $number is taken for another"
     load_progress "$(scaled 200)" || fail "the load does not go on with server $number again"
 done
 # All of them: requests wait.
-disturb pause 1 && disturb pause 2 || fail "pause"
+for number in $(server_numbers); do disturb pause "$number" || fail "pause"; done
 wait_for 10 "a load that waits" stands_still || fail "the load goes on without servers"
-host resume 1 && host resume 2 || fail "resume"
+for number in $(server_numbers); do host resume "$number" || fail "resume"; done
 load_progress "$(scaled 200)" || fail "the load does not go on"
 load_end || fail "the load"
 [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"

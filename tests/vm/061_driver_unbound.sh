@@ -3,7 +3,6 @@
 # what: the network interface's driver is unbound and bound again under load
 # vm: --servers 2 --server-mem 224 --client-mem 112 --file tests/vm/common.sh --file build/anemone-test
 # bound: 90
-# draft: not yet seen to pass on the release kernel
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

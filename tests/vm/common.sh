@@ -160,8 +160,11 @@ fio_job() {
 # fio_verify OPTION...: writes, and reads back with fio's own checksums and block numbers.
 fio_verify() { fio_job --verify=crc32c --verify_fatal=1 --do_verify=1 --serialize_overlap=1 "$@"; }
 
-# sum_of_device MIB: of the device's first MIB MiB, past the cache.
-sum_of_device() { dd if="$ANEMONE_DEVICE" bs=256k count=$(($1 * 4)) iflag=direct 2>/dev/null | sha256sum; }
+# sum_of_device MIB: of the device's first MIB MiB, past the cache; fails if they cannot be read.
+sum_of_device() {
+    dd if="$ANEMONE_DEVICE" of="$SCRATCH/device" bs=256k count=$(($1 * 4)) iflag=direct 2>/dev/null || return
+    sha256sum <"$SCRATCH/device" && rm "$SCRATCH/device"
+}
 
 # load_begin [OPTION...]: a program that reads and writes the device until load_end, and compares.
 load_begin() {
