@@ -3,7 +3,6 @@
 # what: pages that are changed again while they are paged out: both copies of each are equal
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 90
-# draft: not yet seen to pass on the release kernel
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -3,7 +3,6 @@
 # what: the interface goes down and comes up under load: requests wait, none fails
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 60
-# draft: not yet seen to pass on the release kernel
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

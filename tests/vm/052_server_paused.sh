@@ -3,7 +3,6 @@
 # what: a server stops for seconds and goes on: no request fails, and its pages are good
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 90
-# draft: not yet seen to pass on the release kernel
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

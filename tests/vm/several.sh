@@ -29,7 +29,10 @@ for item; do
     printf '@@ begin %s\n' "$name"
     dmesg -c >/dev/null
     from=$(hundredths)
-    setsid /bin/sh "./$name" </dev/null &
+    # A process group of its own, but not as its session's leader: the kernel would make the device
+    # $ANEMONE_HOST that one's terminal, and hang it up for everybody when the test ends.
+    # shellcheck disable=SC2016 # for the inner shell
+    setsid /bin/sh -c 'trap : TERM; /bin/sh "$0"; exit $?' "./$name" </dev/null &
     pid=$!
     setsid /bin/sh "$0" --watch "$pid" "${item##*:}" </dev/null &
     watchdog=$!
