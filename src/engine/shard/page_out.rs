@@ -228,7 +228,7 @@ impl<S: Storage> Shard<S> {
                     self.continue_page_out(now_ns, index, device);
                 }
             }
-            Status::Incomplete => self.handle_gap(id, header),
+            Status::Incomplete => self.handle_gap(now_ns, id, header),
             Status::Corrupt => {
                 self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
                 if let Some(transfer) = self.transfer_mut(id) {
@@ -254,8 +254,10 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A later fragment came, an earlier one did not: send what is missing below.
-    fn handle_gap(&mut self, id: TransferId, header: &Header) {
+    /// A later fragment came, an earlier one did not: send what is missing below. Or the server had
+    /// no room for what it held before, too many pages being half there: send all of it, when the
+    /// window, which closes, has room again.
+    fn handle_gap(&mut self, now_ns: u64, id: TransferId, header: &Header) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
@@ -264,13 +266,24 @@ impl<S: Storage> Shard<S> {
             transfer.held = transfer.held.union(header.fragment_mask);
             return;
         }
-        // All that it holds: it may have dropped what it held before.
+        let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
+            return;
+        };
+        let dropped = !transfer.held.without(header.fragment_mask).is_empty();
         transfer.held = header.fragment_mask;
-        let held = transfer.held.bits();
+        let held = header.fragment_mask.bits();
         // CAST: below 256; the mask of all below the highest that is held.
         let below_highest = (1_u32 << (u8::BITS - held.leading_zeros())).wrapping_sub(1) as u8;
         let gap = FragmentMask::from_bits(below_highest & !held);
-        if !gap.is_empty() {
+        if gap.is_empty() && !dropped {
+            return;
+        }
+        if dropped {
+            let path = self.path_mut(slot);
+            path.window.on_loss(now_ns, path.rtt.smoothed_ns());
+            self.leave_window(id);
+            self.resend(id, cut.all());
+        } else {
             self.resend(id, gap);
         }
     }
