@@ -250,8 +250,13 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
+        // Whatever a server answers, it repeats the session: so it cannot be made to reject ours by
+        // somebody who asks in another's name.
+        if header.opcode != Opcode::Announce && header.session != peer.session {
+            return;
+        }
         match header.opcode {
-            Opcode::HelloAck if peer.hello.answers(header) && header.session == peer.session => {
+            Opcode::HelloAck if peer.hello.answers(header) => {
                 if let Ok((ack, _)) = HelloAck::read_from_prefix(frame.payload) {
                     self.handle_hello_ack(now_ns, slot, header, &ack, table, outbox);
                 }
