@@ -100,7 +100,7 @@ impl Context {
             let place = self.rng.random_range(0..RECORDED);
             self.network.recorded[place] = wire.clone();
         }
-        self.disturb();
+        self.disturb(&wire);
         self.carry(wire);
     }
 
@@ -186,7 +186,7 @@ impl Context {
     }
 
     /// Sends something that nobody meant to send now.
-    fn disturb(&mut self) {
+    fn disturb(&mut self, present: &Wire) {
         if !self.network.rough {
             return;
         }
@@ -199,7 +199,11 @@ impl Context {
             }
         }
         if self.chance(rates.forge) {
-            if let Some(wire) = self.recorded().and_then(|wire| self.forge(wire)) {
+            let model = match self.chance(0.5) {
+                true => Some(present.clone()),
+                false => self.recorded(),
+            };
+            if let Some(wire) = model.and_then(|wire| self.forge(wire)) {
                 self.counts.fault(Fault::FrameForged);
                 self.note(|| format!("forged {}", show(&wire)));
                 self.carry(wire);

@@ -121,7 +121,11 @@ impl World {
                 return;
             };
             self.ctx.now_ns = at_ns;
+            let leases = self.ctx.counts.of(Fault::LeaseExpired);
             self.happen(event);
+            if self.ctx.counts.of(Fault::LeaseExpired) != leases {
+                self.lease_ended_ns = Some(at_ns);
+            }
             self.judge();
         }
     }
@@ -143,11 +147,7 @@ impl World {
             }
             Event::Deliver(Node::Server(number), wire) => {
                 ctx.counts.frames += 1;
-                let before = ctx.counts.of(Fault::LeaseExpired);
                 self.servers[number].deliver(ctx, wire);
-                if ctx.counts.of(Fault::LeaseExpired) != before {
-                    self.lease_ended_ns = Some(ctx.now_ns);
-                }
             }
             Event::Client(number, event) => {
                 let client = &mut self.clients[number];
