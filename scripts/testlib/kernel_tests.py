@@ -88,10 +88,16 @@ def run(report, options):
             boots += [(kernel, group) for group in _groups(chosen, options.jobs)]
     # The longest first, so that no processor is idle while another has much left to do.
     boots.sort(key=lambda boot: -sum(test.bound_s for test in boot[1]))
+    running = [Boot(report, kernel, group, options.slow) for kernel, group in boots]
     with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        waiting = [pool.submit(Boot(report, kernel, group, options.slow).run) for kernel, group in boots]
-        for each in concurrent.futures.as_completed(waiting):
-            each.result()
+        waiting = [pool.submit(boot.run) for boot in running]
+        try:
+            for each in concurrent.futures.as_completed(waiting):
+                each.result()
+        except BaseException:
+            for boot in running:
+                boot.stop()
+            raise
 
 
 def _kernels(report, asked):
@@ -140,19 +146,24 @@ def _groups(tests, jobs):
 class Boot:
     """Runs a group of tests in one boot; in another one what is left, if the machine was lost."""
 
-    # Boots fail together if something is wrong with all of them: then one message is enough.
-    _lock = threading.Lock()
-
     def __init__(self, report, kernel, tests, slow):
         self._report = report
         self._kernel = kernel
         self._tests = tests
         self._factor = slow * (DEBUG_FACTOR if kernel == "debug" else 1)
         self._by_name = {f"{test.name}.sh": test for test in tests}
+        self._stopped = threading.Event()
+        self._process = None
+
+    def stop(self):
+        """Ends it, from another thread: what has not ended by itself is not reported."""
+        self._stopped.set()
+        if process := self._process:
+            process.terminate()
 
     def run(self):
         left = list(self._tests)
-        while left:
+        while left and not self._stopped.is_set():
             done = self._boot(left)
             left = left[done:]
 
@@ -175,6 +186,7 @@ class Boot:
         """Returns how many of the tests are done: at least one."""
         process = subprocess.Popen(self._command(tests), cwd=TOP, text=True, errors="replace",
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._process = process
         done, current, lines, before = 0, None, [], []
         try:
             for line in process.stdout:
@@ -191,6 +203,8 @@ class Boot:
             if process.poll() is None:
                 process.terminate()
             status = process.wait()
+        if self._stopped.is_set():
+            return len(tests)
         if current or done == 0:
             # What the runner said of a lost machine belongs to the test that lost it.
             test = current or tests[0]

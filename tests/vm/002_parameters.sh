@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: each wrong parameter refuses the load with its errno and one message, and leaves nothing behind
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 60
+# bound: 120
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: fio reads back what it wrote: depths, block sizes and ways of I/O
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 120
+# bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
@@ -10,8 +10,8 @@
 requires fio
 anemone_load size_mib=64 || fail "load"
 before=$(counter pages_out)
-size=$(scaled 6 3)m
-fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=1 --size="$(scaled 4 4)m" || fail "libaio, depth 1, 4k"
+size=$(scaled 4 2)m
+fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=1 --size="$(scaled 2 1)m" || fail "libaio, depth 1, 4k"
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=32 --size="$size" || fail "libaio, depth 32, 4k"
 fio_verify --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=16 --size="$size" || fail "io_uring, depth 16, 4k"
 fio_verify --rw=randwrite --bs=16k --ioengine=psync --size="$size" || fail "sync, 16k"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: discarded pages read as zeros at once, and the servers have their room back soon
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 60
+# bound: 120
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
@@ -18,7 +18,7 @@ zeros() { dd if="$ANEMONE_DEVICE" bs=256k count="$1" skip="${2:-0}" iflag=direct
 [ "$(counter unwritten_in)" = 1024 ] || fail "$(counter unwritten_in) pages of 1024 were known to be unwritten"
 
 before=$(free)
-mib=$(scaled 16 2)
+mib=$(scaled 8 2)
 pages=$((mib * 256))
 head -c $((mib << 20)) /dev/urandom >"$SCRATCH/random"
 dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null || fail "writing"
@@ -29,7 +29,7 @@ wait_for 30 "servers that hold no page" has_free "$before" || fail "free: $befor
 
 # Written again right behind the discard: what frees the old version must not take the new one.
 round=0
-while [ $round -lt 20 ]; do
+while [ $round -lt 8 ]; do
     blkdiscard -o 0 -l 1048576 "$ANEMONE_DEVICE" || fail "blkdiscard"
     dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=64k count=8 skip=$round oflag=direct 2>/dev/null || fail "writing"
     dd if="$SCRATCH/random" bs=64k count=8 skip=$round 2>/dev/null >"$SCRATCH/expected"

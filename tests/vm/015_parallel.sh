@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: several programs at once: fio, direct I/O, and two that are swapped out
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 90
+# bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
@@ -12,21 +12,21 @@ requires fio anemone-test
 anemone_load size_mib=64 || fail "load"
 for part in 0 1 2; do
     fio --name=part$part --filename="$ANEMONE_DEVICE" --direct=1 --ioengine=io_uring --iodepth=8 --rw=randwrite --bs=4k \
-        --offset=$((24 + part * 12))m --size="$(scaled 10 5)m" --verify=crc32c --verify_fatal=1 --randseed=$part \
+        --offset=$((24 + part * 12))m --size="$(scaled 4 2)m" --verify=crc32c --verify_fatal=1 --randseed=$part \
         --output="$SCRATCH/part$part" >/dev/null 2>&1 &
     eval "part$part=$!"
 done
-anemone-test direct --threads 4 --blocks 1024 --operations "$(scaled 300)" || fail "direct"
+anemone-test direct --threads 4 --blocks 1024 --operations "$(scaled 100)" || fail "direct"
 for part in 0 1 2; do
     eval "wait \$part$part" || { cat "$SCRATCH/part$part" >&2; fail "fio, part $part"; }
 done
 
 anemone_swapon || fail "swapon"
-mkdir /sys/fs/cgroup/test && echo "$(scaled 16 2)M" >/sys/fs/cgroup/test/memory.max || fail "no cgroup"
+mkdir /sys/fs/cgroup/test && echo 8M >/sys/fs/cgroup/test/memory.max || fail "no cgroup"
 in_group() { (exec sh -c "echo \$\$ >/sys/fs/cgroup/test/cgroup.procs; exec $*"); }
-in_group anemone-test pages --mib "$(scaled 20 4)" --seed 1 --threads 2 >"$SCRATCH/first" 2>&1 &
+in_group anemone-test pages --mib 12 --passes 2 --seed 1 --threads 2 >"$SCRATCH/first" 2>&1 &
 first=$!
-in_group anemone-test pages --mib "$(scaled 12 4)" --seed 2 --fork >"$SCRATCH/second" 2>&1 &
+in_group anemone-test pages --mib 6 --passes 2 --seed 2 --fork >"$SCRATCH/second" 2>&1 &
 second=$!
 wait $first || fail "the first: $(cat "$SCRATCH/first")"
 wait $second || fail "the second: $(cat "$SCRATCH/second")"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: frames pass each other in each direction, at MTU 1500 and 9000
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 60
+# bound: 120
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
@@ -14,7 +14,7 @@ for mtu in 1500 9000; do
     set_mtu $mtu && anemone_load size_mib=64 || fail "load at MTU $mtu"
     for where in 0 "1 2 3"; do
         for number in $where; do netem "$number" delay 2ms reorder 40% || fail "netem"; done
-        anemone-test direct --blocks 256 --threads 4 --operations "$(scaled 60 5)" --seed 32 || fail "MTU $mtu, from $where"
+        anemone-test direct --blocks 256 --threads 4 --operations "$(scaled 30 3)" --seed 32 || fail "MTU $mtu, from $where"
         for number in $where; do
             expect_more "MTU $mtu: frames of $number that passed others" 0 "$(reordered "$number")"
             netem_off "$number"

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: every page is whole on each of its two servers: either alone can be read
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 90
+# bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
-mib=$(scaled 16 2)
+mib=$(scaled 8 2)
 anemone_load size_mib=64 servers="$(servers 1 2)" || fail "load"
 head -c $((mib << 20)) /dev/urandom >"$SCRATCH/older"
 head -c $((mib << 20)) /dev/urandom >"$SCRATCH/random"

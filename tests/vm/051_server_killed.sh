@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: a server is killed under load, and comes back empty: no byte is wrong, no request fails
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 120
+# bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
@@ -11,14 +11,14 @@ requires anemone-test fio
 anemone_load size_mib=48 || fail "load"
 load_begin --threads 2 --blocks 1024
 fio --name=load --filename="$ANEMONE_DEVICE" --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite --bs=4k --offset=16m \
-    --size="$(scaled 8 2)m" --loops=3 --verify=crc32c --verify_fatal=1 --output="$SCRATCH/fio" >/dev/null 2>&1 &
+    --size="$(scaled 4 2)m" --loops=2 --verify=crc32c --verify_fatal=1 --output="$SCRATCH/fio" >/dev/null 2>&1 &
 fio=$!
-load_progress "$(scaled 500)" || fail "the load does not begin"
+load_progress "$(scaled 300)" || fail "the load does not begin"
 disturb kill 2 || fail "kill"
-load_progress "$(scaled 500)" || fail "the load does not go on without server 2"
+load_progress "$(scaled 300)" || fail "the load does not go on without server 2"
 wait $fio || { cat "$SCRATCH/fio" >&2; fail "fio"; }
 host start 2 || fail "start"
 wait_for 30 "the new server 2 is used" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
-load_progress "$(scaled 500)" || fail "the load does not go on with server 2 again"
+load_progress "$(scaled 300)" || fail "the load does not go on with server 2 again"
 load_end || fail "the load"
 [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: the network interface's driver is unbound and bound again under load
 # vm: --servers 2 --server-mem 224 --client-mem 112 --file tests/vm/common.sh --file build/anemone-test
-# bound: 90
+# bound: 180
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
