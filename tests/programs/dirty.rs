@@ -17,6 +17,9 @@ use crate::random::{mix, Random};
 use crate::sys::Memory;
 use crate::PAGE_SIZE;
 
+/// How often everything is paged out, at the least.
+const MIN_ROUNDS: u32 = 4;
+
 /// How it is done.
 #[derive(clap::Args)]
 pub struct Options {
@@ -93,7 +96,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     let share = pages.div_ceil(options.threads.max(1));
     let stop = AtomicBool::new(false);
     let end = Instant::now() + Duration::from_secs(options.seconds);
-    let mut rounds = 0;
+    let mut rounds = 0_u32;
     let changes = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..pages)
             .step_by(share)
@@ -103,7 +106,10 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
                 scope.spawn(move || writer.change(stop))
             })
             .collect();
-        while Instant::now() < end && !writers.iter().any(|writer| writer.is_finished()) {
+        // On a busy machine a round may take most of the time.
+        while (Instant::now() < end || rounds < MIN_ROUNDS)
+            && !writers.iter().any(|writer| writer.is_finished())
+        {
             // If it cannot, less is paged out: whoever asked compares counters.
             let _ = memory.page_out(0..pages);
             rounds += 1;
