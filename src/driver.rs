@@ -11,6 +11,7 @@ pub(crate) mod debugfs;
 pub(crate) mod disk;
 pub(crate) mod frames;
 pub(crate) mod link;
+pub(crate) mod local;
 pub(crate) mod module;
 pub(crate) mod params;
 pub(crate) mod queue;

@@ -23,6 +23,7 @@ use kernel::{
 use super::{
     control::Control,
     link::Link,
+    local::Local,
     queue::Queue,
     receive::Inbox, //
 };
@@ -66,6 +67,9 @@ pub(crate) struct Core {
     /// The cluster.
     #[pin]
     pub(crate) control: Control,
+    /// The local disk, if there is one.
+    #[pin]
+    pub(crate) local: Local,
     /// Control frames that have come in.
     #[pin]
     pub(crate) inbox: SpinLockIrq<Inbox>,
@@ -108,6 +112,7 @@ impl Core {
             queues: parts.queues,
             link <- link,
             control <- control,
+            local <- Local::new(),
             inbox <- kernel::new_spinlock_irq!(parts.inbox, "anemone_inbox"),
             frames_bad: Atomic::new(0),
             frames_dropped: Atomic::new(0),

@@ -27,6 +27,7 @@ use super::{
         Link,
         LinkWatch, //
     },
+    local,
     params::Params,
     queue::{
         Expiry,
@@ -41,10 +42,6 @@ use crate::{
     },
     linux::{
         alloc::zeroed_table,
-        block_device::{
-            BlockDevice,
-            OpenError, //
-        },
         hrtimer::Timer,
         ingress::RECEIVES_FROM_RESERVE,
         memalloc_socket::MemallocSocket,
@@ -74,7 +71,6 @@ pub(crate) struct Anemone {
     _watch: Pin<KBox<Notifier<LinkWatch>>>,
     _connection: Connection,
     _socket: MemallocSocket,
-    _local: Option<BlockDevice>,
 }
 
 /// Before the notifier goes: the link follows its device no longer.
@@ -144,13 +140,12 @@ impl Anemone {
             );
             return Err(EINVAL);
         };
-        let local = Self::open_local(&params)?;
         if !RECEIVES_FROM_RESERVE {
             pr_warn!(
                 "this kernel has no ingress hook: when memory is short, answers may be dropped\n"
             );
         }
-        if params.servers.is_empty() && local.is_none() {
+        if params.servers.is_empty() && params.local_device.is_none() {
             pr_err!(
                 "servers= and local_device= are both missing: there is nowhere to keep pages\n"
             );
@@ -158,6 +153,7 @@ impl Anemone {
         }
 
         let core = Self::make_core(&params, cut.count())?;
+        let has_local = Self::attach_local(&params, &core)?;
         let socket = MemallocSocket::new()?;
         let connection = Connection::new(core.clone());
         let namespace = device.namespace();
@@ -168,7 +164,7 @@ impl Anemone {
         )?;
         // Also when loading fails from here on: declared later, it goes earlier.
         let unfollow = Unfollow(core.clone());
-        Self::connect(&params, &core, local.is_some())?;
+        Self::connect(&params, &core, has_local)?;
 
         let tag_set = Arc::pin_init(
             TagSet::new(u32::from(params.hw_queues), params.queue_depth as u32),
@@ -179,6 +175,7 @@ impl Anemone {
             .max_request_bytes(MAX_REQUEST_BYTES)
             .max_discard_bytes(MAX_DISCARD_BYTES)
             .build(fmt!("anemone"), tag_set, core.clone())?;
+        core.local.set_own(disk.number());
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
             params.pages / ((1 << 20) / PAGE_SIZE),
@@ -193,7 +190,6 @@ impl Anemone {
             _watch: watch,
             _connection: connection,
             _socket: socket,
-            _local: local,
         })
     }
 
@@ -236,41 +232,20 @@ impl Anemone {
         )
     }
 
-    /// Opens the local device, if one is given.
-    fn open_local(params: &Params) -> Result<Option<BlockDevice>> {
+    /// Attaches the local device, if one is given. Returns whether one is.
+    fn attach_local(params: &Params, core: &Arc<Core>) -> Result<bool> {
         let Some(path) = &params.local_device else {
-            return Ok(None);
+            return Ok(false);
         };
-        let bytes = (params.pages as u64).wrapping_mul(PAGE_SIZE as u64);
-        let path: &CStr = path;
-        BlockDevice::open::<Disk>(path, bytes, None)
-            .map(Some)
-            .map_err(|error| {
-                match error {
-                    OpenError::NotFound => {
-                        pr_err!("local_device={}: there is no such file\n", path)
-                    }
-                    OpenError::NotABlockDevice => {
-                        pr_err!("local_device={} is not a block device\n", path)
-                    }
-                    OpenError::Busy => pr_err!(
-                        "local_device={} is in use: mounted, swapped on, or another's\n",
-                        path
-                    ),
-                    OpenError::ReadOnly => pr_err!("local_device={} is read-only\n", path),
-                    OpenError::Itself => pr_err!("local_device={} is this device itself\n", path),
-                    OpenError::TooSmall { have, want } => pr_err!(
-                        "local_device={} is too small: {} bytes, {} are needed\n",
-                        path,
-                        have,
-                        want
-                    ),
-                    OpenError::Other(error) => {
-                        pr_err!("local_device={} cannot be opened: {:?}\n", path, error)
-                    }
-                }
-                error.to_error()
-            })
+        local::attach(core, path).map_err(|error| {
+            pr_err!("local_device={}{}\n", &**path, error);
+            match error.to_error() {
+                // Of a module that cannot be loaded, insmod takes that for a missing symbol.
+                error if error == ENOENT => ENXIO,
+                error => error,
+            }
+        })?;
+        Ok(true)
     }
 
     /// Opens the sessions, waiting for a bounded time.

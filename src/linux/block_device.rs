@@ -12,19 +12,18 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
-use super::{
-    mq::{
-        GenDisk,
-        Operations, //
-    },
-    shim,
-};
+use super::shim;
 
-/// `BLK_OPEN_READ | BLK_OPEN_WRITE`
-const READ_WRITE: bindings::blk_mode_t = 1 << 0 | 1 << 1;
+/// The number of a block device: its major and minor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceNumber(pub(in crate::linux) bindings::dev_t);
 
 /// Why a device cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub(crate) enum OpenError {
     Busy,
     /// It cannot be written to.
     ReadOnly,
-    /// It is the disk that it is to serve.
+    /// It is the disk that it is to serve, or is made of it.
     Itself,
     /// It is smaller than wanted. Bytes.
     TooSmall {
@@ -77,45 +76,70 @@ impl OpenError {
     }
 }
 
-/// A block device that is open for reading and writing, and nobody else's. Closed when dropped.
+/// A block device that is open for reading and writing, and nobody else's. Closed when dropped,
+/// which sleeps.
 ///
 /// # Invariants
 ///
-/// `file` is an open file made by `bdev_file_open_by_dev`, which only we refer to.
+/// `file` is an open file made by `anemone_bdev_open` with `gone`, which only we refer to.
 pub(crate) struct BlockDevice {
     file: NonNull<bindings::file>,
+    /// Set when the device is taken away.
+    gone: KBox<Atomic<u32>>,
+    number: DeviceNumber,
 }
 
 // SAFETY: A file may be closed by any thread.
 unsafe impl Send for BlockDevice {}
-// SAFETY: `&BlockDevice` allows only reading the size, which is a single word.
+// SAFETY: `&BlockDevice` allows only reading single words, and submitting bios, which may be done
+// anywhere.
 unsafe impl Sync for BlockDevice {}
 
+/// A disk that must not be opened: its number and name.
+pub(crate) struct Excluded<'a> {
+    /// Its number.
+    pub(crate) number: DeviceNumber,
+    /// Its name in `/dev`.
+    pub(crate) name: &'a CStr,
+}
+
 impl BlockDevice {
-    /// Opens the device at `path`, which must have `min_bytes` bytes at least and be no part of
-    /// `disk`. Sleeps.
-    pub(crate) fn open<T: Operations>(
-        path: &CStr,
-        min_bytes: u64,
-        disk: Option<&GenDisk<T>>,
-    ) -> Result<Self, OpenError> {
+    /// The number of the device at `path`. Sleeps.
+    pub(crate) fn look_up(path: &CStr) -> Result<DeviceNumber, OpenError> {
         let mut dev = 0;
         // SAFETY: The path is terminated, and `dev` is valid for writes.
         to_result(unsafe { bindings::lookup_bdev(path.as_char_ptr(), &mut dev) })?;
-        // The holder is only compared: the address of something of this module's.
-        let holder = (&raw const bindings::__this_module).cast_mut().cast();
-        // SAFETY: No requirements; there are no holder operations.
+        Ok(DeviceNumber(dev))
+    }
+
+    /// Opens the device at `path`, which must have `min_bytes` bytes at least, and neither be the
+    /// disk `excluded` nor be made of it. Sleeps.
+    pub(crate) fn open(
+        path: &CStr,
+        min_bytes: u64,
+        excluded: Option<&Excluded<'_>>,
+    ) -> Result<Self, OpenError> {
+        let number = Self::look_up(path)?;
+        if excluded.is_some_and(|excluded| excluded.number == number) {
+            return Err(OpenError::Itself);
+        }
+        let gone = KBox::new(Atomic::new(0), GFP_KERNEL)
+            .map_err(|error| OpenError::Other(error.into()))?;
+        // SAFETY: The flag stays where it is, for longer than the file is open.
         let file = from_err_ptr(unsafe {
-            bindings::bdev_file_open_by_dev(dev, READ_WRITE, holder, core::ptr::null())
+            shim::anemone_bdev_open(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
         })?;
         // INVARIANT: Opened just now. From here on, errors close it.
         let device = Self {
             // SAFETY: It is neither an error nor null.
             file: unsafe { NonNull::new_unchecked(file) },
+            gone,
+            number,
         };
-        // SAFETY: The device is open, so its disk is live.
-        let device_disk = unsafe { (*device.as_ptr()).bd_disk };
-        if disk.is_some_and(|disk| core::ptr::eq(disk.as_ptr(), device_disk)) {
+        // SAFETY: The device is open, and the name is terminated.
+        if excluded.is_some_and(|excluded| unsafe {
+            shim::anemone_bdev_is_made_of(device.as_ptr(), excluded.name.as_char_ptr())
+        }) {
             return Err(OpenError::Itself);
         }
         // SAFETY: The device is open.
@@ -130,6 +154,17 @@ impl BlockDevice {
             });
         }
         Ok(device)
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> DeviceNumber {
+        self.number
+    }
+
+    /// Whether it has been taken away: it may only be closed.
+    #[expect(dead_code, reason = "asked by whoever does I/O, which comes next")]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed) != 0
     }
 
     /// The device, for kernel functions.
@@ -148,7 +183,8 @@ impl BlockDevice {
 impl Drop for BlockDevice {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; it is not used after this. Unlike `fput`, this gives up
-        // the claim at once, so that the device can be opened again when it returns.
+        // the claim at once, so that the device can be opened again when it returns, and `gone`,
+        // which is dropped later, is the kernel's no more.
         unsafe { bindings::bdev_fput(self.file.as_ptr()) };
     }
 }

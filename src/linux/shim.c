@@ -8,6 +8,7 @@
 #include <linux/blkdev.h>
 #include <linux/err.h>
 #include <linux/if_arp.h>
+#include <linux/kernfs.h>
 #include <linux/mm.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
@@ -62,6 +63,38 @@ bool anemone_bdev_read_only(struct block_device *bdev)
 u64 anemone_bdev_nr_bytes(struct block_device *bdev)
 {
 	return bdev_nr_bytes(bdev);
+}
+
+/* The holder is the flag that says that the device is gone. */
+static void anemone_mark_dead(struct block_device *bdev, bool surprise)
+{
+	u32 *gone = bdev->bd_holder;
+
+	WRITE_ONCE(*gone, 1);
+	mutex_unlock(&bdev->bd_holder_lock);
+}
+
+static const struct blk_holder_ops anemone_holder_ops = {
+	.mark_dead = anemone_mark_dead,
+};
+
+/* Opens a device for reading and writing, and for nobody else. */
+struct file *anemone_bdev_open(dev_t dev, u32 *gone)
+{
+	return bdev_file_open_by_dev(dev, BLK_OPEN_READ | BLK_OPEN_WRITE, gone,
+				     &anemone_holder_ops);
+}
+
+/* Whether the device's disk is made, among others, of the disk of that name. */
+bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name)
+{
+	struct kobject *dir = bdev->bd_disk->slave_dir;
+	struct kernfs_node *node = dir ? kernfs_find_and_get(dir->sd, name) : NULL;
+
+	if (!node)
+		return false;
+	kernfs_put(node);
+	return true;
 }
 
 /* Network devices */
@@ -250,8 +283,6 @@ static_assert((__force u8)BLK_STS_IOERR == 10);
 static_assert((__force u8)BLK_STS_DEV_RESOURCE == 13);
 static_assert((__force u8)BLK_STS_INVAL == 19);
 static_assert((__force u32)BLK_FEAT_STABLE_WRITES == 1u << 5);
-static_assert((__force u32)BLK_OPEN_READ == 1u << 0);
-static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
 static_assert(NETDEV_UP == 1 && NETDEV_DOWN == 2 && NETDEV_CHANGE == 4);
 static_assert(NETDEV_REGISTER == 5 && NETDEV_UNREGISTER == 6 && NETDEV_CHANGEMTU == 7);
 static_assert(NETDEV_CHANGEADDR == 8 && NETDEV_GOING_DOWN == 10 && NETDEV_CHANGENAME == 11);

@@ -10,6 +10,7 @@
 
 struct anemone_ingress;
 struct block_device;
+struct file;
 struct net_device;
 struct nf_hook_state;
 struct page;
@@ -29,6 +30,8 @@ void anemone_put_page(struct page *page);
 
 bool anemone_bdev_read_only(struct block_device *bdev);
 u64 anemone_bdev_nr_bytes(struct block_device *bdev);
+struct file *anemone_bdev_open(dev_t dev, u32 *gone);
+bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name);
 
 struct net_device *anemone_dev_get_by_name(const char *name);
 void anemone_dev_hold(struct net_device *dev);

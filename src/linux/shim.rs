@@ -38,6 +38,11 @@ extern "C" {
 
     pub(super) fn anemone_bdev_read_only(bdev: *mut bindings::block_device) -> bool;
     pub(super) fn anemone_bdev_nr_bytes(bdev: *mut bindings::block_device) -> u64;
+    pub(super) fn anemone_bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
+    pub(super) fn anemone_bdev_is_made_of(
+        bdev: *mut bindings::block_device,
+        name: *const c_char,
+    ) -> bool;
 
     pub(super) fn anemone_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
     pub(super) fn anemone_dev_hold(dev: *mut bindings::net_device);

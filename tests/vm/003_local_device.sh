@@ -19,7 +19,7 @@ loop() {
 disk=$(loop 80) && small=$(loop 63) && fixed=$(loop 80 -r) || fail "no loop devices"
 set -- interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64
 
-refused ENOENT "local_device=/dev/none: there is no such file" "$@" local_device=/dev/none
+refused ENXIO "local_device=/dev/none: there is no such file" "$@" local_device=/dev/none
 refused ENOTBLK "local_device=/etc/passwd is not a block device" "$@" local_device=/etc/passwd
 refused ENOTBLK "local_device=/dev/null is not a block device" "$@" local_device=/dev/null
 refused ENOSPC "local_device=$small is too small: 66060288 bytes, 67108864 are needed" "$@" local_device="$small"

@@ -105,6 +105,7 @@ errno_text() {
     case $1 in
     EINVAL) echo 'invalid \(argument\|parameters\)' ;;
     ENOENT) echo 'unknown symbol\|no such file' ;;
+    ENXIO) echo 'no such device or address' ;;
     ENODEV) echo 'no such device' ;;
     ENOTBLK) echo 'block device required' ;;
     EBUSY) echo 'busy' ;;

@@ -34,6 +34,7 @@ use super::{
     tag_set::TagSet,
     BLOCK_SIZE, //
 };
+use crate::linux::block_device::DeviceNumber;
 
 /// Bytes of a sector, the block layer's unit.
 const SECTOR_SIZE: u32 = 512;
@@ -174,9 +175,10 @@ unsafe impl<T: Operations> Send for GenDisk<T> {}
 unsafe impl<T: Operations> Sync for GenDisk<T> {}
 
 impl<T: Operations> GenDisk<T> {
-    /// The disk's address, to tell it from others.
-    pub(in crate::linux) fn as_ptr(&self) -> *mut bindings::gendisk {
-        self.disk.as_ptr()
+    /// Its number.
+    pub(crate) fn number(&self) -> DeviceNumber {
+        // SAFETY: By the type invariant it is live, and has been given its number.
+        DeviceNumber(unsafe { (*(*self.disk.as_ptr()).part0).bd_dev })
     }
 }
 
