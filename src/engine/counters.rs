@@ -3,15 +3,15 @@
 //! What the client counts. One table: a name here is the name in debugfs.
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts since the module was loaded. Every shard has its own; they are added to be read.
+    ($(#[$all:meta])* $Counters:ident: $($(#[$doc:meta])* $name:ident,)*) => {
+        $(#[$all])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters {
+        pub struct $Counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        impl Counters {
-            /// Takes another shard's counts in.
+        impl $Counters {
+            /// Takes another's counts in.
             pub fn merge(&mut self, other: &Self) {
                 $(self.$name = self.$name.wrapping_add(other.$name);)*
             }
@@ -25,6 +25,8 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Counts since the module was loaded. Every shard has its own; they are added to be read.
+    Counters:
     /// Pages paged out, completed without error.
     pages_out,
     /// Pages paged in, completed without error.
@@ -73,6 +75,33 @@ counters! {
     pages_freed,
     /// Stale copies of which the servers could not be told: the list was full.
     frees_dropped,
+}
+
+counters! {
+    /// What the mirror counts.
+    MirrorCounters:
+    /// Writes given to the disk.
+    writes,
+    /// Pages in those writes.
+    pages_written,
+    /// Reads given to the disk.
+    reads,
+    /// Pages in those reads.
+    pages_read,
+    /// Page-ins answered from a page that was on its way to the disk.
+    buffer_hits,
+    /// Page-outs that found no buffer.
+    pool_full,
+    /// Pages whose newest version did not go to the disk with its page-out.
+    lagged,
+    /// Pages freed before they were written.
+    freed_unwritten,
+    /// I/Os that ended in an error.
+    errors,
+    /// I/Os that did not end in time.
+    abandoned,
+    /// How often the disk was retired.
+    retired,
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 use core::ops::Deref;
 
 use super::config::Config;
-use super::ids::Version;
+use super::disk::DiskWord;
+use super::ids::{PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
 use crate::sync::{Acquire, Atomic, Full, Relaxed};
@@ -20,6 +21,8 @@ pub struct Device<M> {
     pub map: PageMap<M>,
     /// Who the servers are.
     pub servers: ServerTable,
+    /// What is known of the local disk.
+    pub disk: DiskWord,
     next_version: VersionCounter,
     low_water: Atomic<u64>,
     replicas: usize,
@@ -36,6 +39,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
         Self {
             map: PageMap::new(map),
             servers: ServerTable::default(),
+            disk: DiskWord::new(),
             next_version: VersionCounter(Atomic::<u64>::new(1)),
             low_water: Atomic::<u64>::new(1),
             replicas: config.replicas,
@@ -88,6 +92,10 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     pub fn set_patience_ns(&self, patience_ns: u64) {
         self.patience_ns.store(patience_ns, Relaxed);
     }
+
+    /// The page's newest version should be on the local disk, and is not: it is to be brought
+    /// there later.
+    pub fn note_lagging(&self, _page: PageIndex) {}
 
     /// Number of shards.
     pub fn shards(&self) -> u32 {

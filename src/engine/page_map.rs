@@ -132,6 +132,23 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
         });
     }
 
+    /// The local disk no longer holds the newest version for certain.
+    pub fn forget_disk(&self, page: PageIndex) {
+        self.update(page, |entry| {
+            entry.is_on_disk().then_some(Entry(entry.0 & !Entry::DISK))
+        });
+    }
+
+    /// The local disk holds the version with this generation, and has held no other since that one
+    /// was the newest. Returns whether it still is, and nobody writes the page.
+    pub fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
+        self.update(page, |entry| {
+            let is_it = entry.is_written() && !entry.is_busy() && entry.generation() == generation;
+            is_it.then_some(Entry(entry.0 | Entry::DISK))
+        })
+        .is_some()
+    }
+
     /// The page-out is complete: `replicas` hold `version`, and nobody else the newest one.
     /// What was freed before the page-out began, is free no longer. Returns whether it was freed
     /// meanwhile: then it is the caller's to [`Self::take_free`], for whoever looked for pages to

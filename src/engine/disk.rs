@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What all shards may know of the local disk: one word, written by [`super::mirror::Mirror`]
+//! under its lock, read on the data path.
+
+use crate::sync::{Acquire, Atomic, Full, Relaxed};
+
+/// When page-outs that the servers hold go to the disk as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// As long as there is a buffer; a page that finds none is brought up to date later.
+    #[default]
+    Lag,
+    /// Always: a page-out waits for a buffer, and so for the disk's speed.
+    Strict,
+    /// Never. The disk still takes what too few servers hold.
+    Off,
+}
+
+/// What is known of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskState(u32);
+
+impl DiskState {
+    const TRACKED: u32 = 1;
+    const ATTACHED: u32 = 1 << 1;
+    const USABLE: u32 = 1 << 2;
+    const STRICT: u32 = 1 << 3;
+    const OFF: u32 = 1 << 4;
+
+    pub(super) fn new(tracked: bool, attached: bool, usable: bool, policy: Policy) -> Self {
+        let bit = |set: bool, bit: u32| if set { bit } else { 0 };
+        Self(
+            bit(tracked, Self::TRACKED)
+                | bit(attached, Self::ATTACHED)
+                | bit(usable, Self::USABLE)
+                | bit(policy == Policy::Strict, Self::STRICT)
+                | bit(policy == Policy::Off, Self::OFF),
+        )
+    }
+
+    /// Whether the mirror may know something of some page, so that it must hear of every page-out.
+    pub fn is_tracked(self) -> bool {
+        self.0 & Self::TRACKED != 0
+    }
+
+    /// Whether there is a disk: what the map says to be there, is.
+    pub fn is_attached(self) -> bool {
+        self.0 & Self::ATTACHED != 0
+    }
+
+    /// Whether the disk takes page-outs.
+    pub fn is_usable(self) -> bool {
+        self.0 & Self::USABLE != 0
+    }
+
+    /// When page-outs that the servers hold go to the disk as well.
+    pub fn policy(self) -> Policy {
+        if self.0 & Self::OFF != 0 {
+            Policy::Off
+        } else if self.0 & Self::STRICT != 0 {
+            Policy::Strict
+        } else {
+            Policy::Lag
+        }
+    }
+
+    /// Whether every page is wanted on the disk.
+    pub fn wants_all(self) -> bool {
+        self.is_usable() && self.policy() != Policy::Off
+    }
+}
+
+/// Where the state is published.
+pub struct DiskWord(Atomic<u32>);
+
+impl DiskWord {
+    /// No disk.
+    pub const fn new() -> Self {
+        Self(Atomic::<u32>::new(0))
+    }
+
+    /// What is known now. Costs a load.
+    pub fn load(&self) -> DiskState {
+        DiskState(self.0.load(Acquire))
+    }
+
+    /// Says something new. Returns whether it is.
+    pub(super) fn store(&self, state: DiskState) -> bool {
+        let news = self.0.load(Relaxed) != state.0;
+        if news {
+            self.0.xchg(state.0, Full);
+        }
+        news
+    }
+}
+
+impl Default for DiskWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}

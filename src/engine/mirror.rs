@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The local disk: pages on their way to it and from it, in a bounded pool of buffers.
+//!
+//! One lock, the owner's, is held around every call; it is innermost but for the page map, which
+//! has none. Nothing here touches memory of a request: who calls copies into a buffer, or out of
+//! one, without the lock, while the buffer is his.
+//!
+//! **A page-out.** [`Mirror::begin_write`] while the page is BUSY in the map: from then on whatever
+//! was here of the page is superseded, whether there is room for the new version or not. With
+//! [`Put::Buffer`], the caller copies the page. If nobody waits for the disk, that is all until the
+//! page-out has ended; [`Mirror::settle`] then says whether it completed, and only then may the
+//! buffer answer a page-in, be written, and the DISK bit be set. If somebody waits,
+//! [`Mirror::want`] has it written at once and [`Event::Written`] says how that ended.
+//!
+//! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk.
+//!
+//! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time;
+//! [`Mirror::ended`] is told how it ended, in any order and however late. One that does not end
+//! within the disk's patience is abandoned: whoever waits for it is told, and the disk is retired
+//! until it ends.
+//!
+//! **What may not happen.** Two writes of one page never pass each other, and a read of a page and
+//! a write of it are never both with the disk: the page's next I/O waits for the one before. The
+//! DISK bit of the map is set under this lock by the end of a write that nothing has superseded, or
+//! by the page-out that waited for it; and it is cleared before a write of another version begins.
+//! So wherever it is set and the page is not BUSY, the disk holds the map's version.
+
+mod io;
+mod pool;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use core::ops::{Deref, DerefMut};
+
+use super::counters::MirrorCounters;
+use super::device::Device;
+use super::disk::DiskState;
+pub use super::disk::Policy;
+use super::ids::PageIndex;
+use crate::sync::Atomic;
+
+pub use io::Io;
+pub use pool::{Buffer, Head};
+use pool::{Pool, Queue};
+
+/// Pages that one I/O may have.
+pub const MERGE: usize = 32;
+
+/// Memory for a mirror, which its owner gives.
+pub trait Storage {
+    /// One for each page of the pool.
+    type Buffers: DerefMut<Target = [Buffer]>;
+    /// Heads of the hash by page: any number, best as many as there are buffers.
+    type Heads: DerefMut<Target = [Head]>;
+    /// One for each I/O that may be under way at a time.
+    type Ios: DerefMut<Target = [Io]>;
+}
+
+/// Of what a mirror is made. Everything is in its default state.
+pub struct Parts<S: Storage> {
+    /// The pool: at least 64, at most 2^24.
+    pub buffers: S::Buffers,
+    /// The hash.
+    pub heads: S::Heads,
+    /// The I/Os: at least 4.
+    pub ios: S::Ios,
+}
+
+/// How the disk is to be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// When page-outs that the servers hold go to the disk.
+    pub policy: Policy,
+    /// How long an I/O may take before it is abandoned.
+    pub patience_ns: u64,
+    /// How often a page's I/O is tried again after an error.
+    pub retries: u32,
+    /// How many errors in a row retire the disk.
+    pub errors_max: u32,
+    /// How long pages that nobody waits for are gathered, to be written together.
+    pub gather_ns: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Lag,
+            patience_ns: 10_000_000_000,
+            retries: 2,
+            errors_max: 16,
+            gather_ns: 2_000_000,
+        }
+    }
+}
+
+/// Which page of the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferId(u32);
+
+impl BufferId {
+    /// Its number: below the number of buffers.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who waits for an I/O. The mirror only hands it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Token {
+    /// The op's tag: [`super::shard::Shard::number_of_tag`] says whose it is.
+    pub tag: u32,
+    /// Which of the op's waits it is.
+    pub attempt: u32,
+}
+
+/// What becomes of a page that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It goes into this buffer, which is the caller's to fill until [`Mirror::want`] or
+    /// [`Mirror::settle`], one of which must follow.
+    Buffer(BufferId),
+    /// There is no room now. [`Event::Room`] comes when there is.
+    Full,
+    /// The disk takes no pages.
+    Closed,
+}
+
+/// Where a page's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Get {
+    /// From this buffer; [`Mirror::release`] when they have been copied.
+    Buffered(BufferId),
+    /// From the disk: [`Event::Read`] comes.
+    Queued,
+    /// There is no buffer for it now. [`Event::Room`] comes when there is.
+    Full,
+    /// The page is being written, or is another version: look at the map again.
+    Changed,
+    /// They are neither buffered nor on the disk.
+    Absent,
+    /// An I/O of the page has been abandoned; until that ends, the disk is not asked for it.
+    Hung,
+}
+
+/// How a read from the disk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The disk says that it cannot.
+    Failed,
+    /// It does not answer.
+    Hung,
+    /// A newer version of the page is being written: look at the map again.
+    Changed,
+}
+
+/// Something that others must be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A page that somebody waits for is on the disk (`true`), or will not be in time.
+    Written(Token, bool),
+    /// A page has been read into a buffer, to be copied from it and then given back by
+    /// [`Mirror::release`].
+    Read(Token, Result<BufferId, ReadError>),
+    /// There is room again: whoever got [`Put::Full`] or [`Get::Full`] may try again.
+    Room,
+    /// The disk has become usable, or is no longer: tell every shard.
+    StateChanged,
+}
+
+/// What is to be done with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskIo {
+    /// To be given back to [`Mirror::ended`]: which of the I/Os.
+    pub id: usize,
+    /// Whether the buffers go to the disk, or are filled from it.
+    pub is_write: bool,
+    /// Of the first page; the others follow it.
+    pub first: PageIndex,
+    buffers: [BufferId; MERGE],
+    count: usize,
+}
+
+impl DiskIo {
+    /// The pages of the pool, in the order of the disk.
+    pub fn buffers(&self) -> &[BufferId] {
+        self.buffers.get(..self.count).unwrap_or(&[])
+    }
+}
+
+/// The mirror is in use: pages are in it, or with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse;
+
+/// The local disk's state machine.
+pub struct Mirror<S: Storage> {
+    config: Config,
+    pool: Pool<S>,
+    ios: S::Ios,
+    ios_in_use: usize,
+    writes_under_way: usize,
+    abandoned: usize,
+    errors_in_a_row: u32,
+    next_deadline_ns: u64,
+    is_attached: bool,
+    /// Whether the disk was retired for its errors, and not taken back since.
+    has_failed: bool,
+    /// Whether somebody waits for room.
+    room_wanted: bool,
+    room: bool,
+    state_changed: bool,
+    counters: MirrorCounters,
+}
+
+impl<S: Storage> Mirror<S> {
+    /// A mirror without a disk.
+    pub fn new(config: Config, parts: Parts<S>) -> Self {
+        Self {
+            config,
+            pool: Pool::new(parts.buffers, parts.heads),
+            ios: parts.ios,
+            ios_in_use: 0,
+            writes_under_way: 0,
+            abandoned: 0,
+            errors_in_a_row: 0,
+            next_deadline_ns: u64::MAX,
+            is_attached: false,
+            has_failed: false,
+            room_wanted: false,
+            room: false,
+            state_changed: false,
+            counters: MirrorCounters::default(),
+        }
+    }
+
+    /// There is a disk from now on. No page is on it: the map's DISK bits must all be clear.
+    pub fn attach<M>(&mut self, device: &Device<M>) -> Result<(), InUse>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.is_attached || !self.is_idle() {
+            return Err(InUse);
+        }
+        self.is_attached = true;
+        self.has_failed = false;
+        self.errors_in_a_row = 0;
+        self.publish(device);
+        Ok(())
+    }
+
+    /// The disk takes no more pages, and what it has counts for nothing; I/O that is under way goes
+    /// on. When [`Self::is_idle`], tell every shard, then clear the map's DISK bits, then
+    /// [`Self::finish_detach`].
+    pub fn begin_detach<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.is_attached = false;
+        self.drop_queued(device);
+        self.drop_reads(ReadError::Failed);
+        self.publish(device);
+    }
+
+    /// The disk stays after all. May be called until [`Self::finish_detach`], before the map's DISK
+    /// bits are cleared.
+    pub fn cancel_detach<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.is_attached = true;
+        self.publish(device);
+    }
+
+    /// There is no disk any more.
+    pub fn finish_detach<M>(&mut self, device: &Device<M>) -> Result<(), InUse>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.is_attached || !self.is_idle() {
+            return Err(InUse);
+        }
+        device.disk.store(DiskState::default());
+        Ok(())
+    }
+
+    /// A disk that was retired for its errors is used again.
+    pub fn revive<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.has_failed = false;
+        self.errors_in_a_row = 0;
+        self.publish(device);
+    }
+
+    /// The disk is used no more, until [`Self::revive`]: somebody has found it gone.
+    pub fn retire<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.has_failed = true;
+        self.drop_queued(device);
+        self.publish(device);
+    }
+
+    /// Changes how the disk is treated; what is under way hears of it too.
+    pub fn set_config<M>(&mut self, config: Config, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.config == config {
+            return;
+        }
+        self.config = config;
+        // Whoever is held back by one policy need not be by the next.
+        self.room |= core::mem::take(&mut self.room_wanted);
+        self.next_deadline_ns = 0;
+        if device.disk.load().is_tracked() {
+            self.publish(device);
+        }
+    }
+
+    /// How the disk is treated.
+    pub fn config(&self) -> Config {
+        self.config
+    }
+
+    /// Whether there is a disk.
+    pub fn is_attached(&self) -> bool {
+        self.is_attached
+    }
+
+    /// Whether the disk takes page-outs: it is there, and neither failed nor silent.
+    pub fn is_usable(&self) -> bool {
+        self.is_attached && !self.has_failed && self.abandoned == 0
+    }
+
+    /// Whether the disk was retired for its errors.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Whether I/O has been abandoned that has not ended: the disk, and the pool, must stay.
+    pub fn has_abandoned(&self) -> bool {
+        self.abandoned != 0
+    }
+
+    /// Whether every buffer is free: nothing is with the disk, and nobody is to be told anything.
+    pub fn is_idle(&self) -> bool {
+        self.pool.count(Queue::Free) == self.pool.len()
+    }
+
+    /// Number of buffers in use.
+    pub fn buffered(&self) -> usize {
+        self.pool.len().saturating_sub(self.pool.count(Queue::Free))
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &MirrorCounters {
+        &self.counters
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next; `u64::MAX` for never. It may be called
+    /// earlier, for nothing.
+    pub fn next_timeout_ns(&self) -> u64 {
+        self.next_deadline_ns
+    }
+
+    fn note_deadline(&mut self, deadline_ns: u64) {
+        self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
+    }
+
+    /// Tells the shards what they may know.
+    fn publish<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let state = DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
+        self.state_changed |= device.disk.store(state);
+    }
+}

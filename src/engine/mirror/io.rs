@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is with the disk: adjacent pages together, ends in any order, and what never ends.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::PageIndex;
+use super::pool::{Buffer, News, Queue, Stage};
+use super::{BufferId, DiskIo, Mirror, ReadError, Storage, MERGE};
+use crate::sync::Atomic;
+
+/// How long an I/O that has failed is not tried again.
+const RETRY_NS: u64 = 50_000_000;
+
+/// Something that the disk has been asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Io {
+    stage: IoStage,
+    is_write: bool,
+    buffers: [BufferId; MERGE],
+    count: usize,
+    began_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum IoStage {
+    #[default]
+    Free,
+    UnderWay,
+    /// It has not ended in time. Nobody waits for it any more.
+    Abandoned,
+}
+
+impl Io {
+    fn buffers(&self) -> &[BufferId] {
+        self.buffers.get(..self.count).unwrap_or(&[])
+    }
+}
+
+impl<S: Storage> Mirror<S> {
+    /// Takes the next thing to be done with the disk; `None` if there is nothing now.
+    pub fn poll<M>(&mut self, now_ns: u64, device: &Device<M>) -> Option<DiskIo>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.ios_in_use >= self.ios.len() {
+            return None;
+        }
+        while let Some(first) = self.pool.pop(Queue::Reads) {
+            // Another read of the page may have gone to the disk: this one waits for its end.
+            if !self.is_page_with_disk(first) {
+                return self.begin_io(now_ns, first, device);
+            }
+        }
+        // Some are kept for reads.
+        let writes_max = self.ios.len().saturating_sub(self.ios.len() / 4);
+        if self.writes_under_way >= writes_max || !self.is_usable() {
+            return None;
+        }
+        while let Some(first) = self.next_write(now_ns) {
+            self.pool.unlink(first);
+            if !self.is_page_with_disk(first) && self.is_still_wanted(first, device) {
+                return self.begin_io(now_ns, first, device);
+            }
+        }
+        None
+    }
+
+    /// The page to be written next, if it is time.
+    fn next_write(&mut self, now_ns: u64) -> Option<BufferId> {
+        if let Some(first) = self.pool.first(Queue::Urgent) {
+            return Some(first);
+        }
+        let first = self.pool.first(Queue::Ready)?;
+        let due_ns = self.gathered_ns(first);
+        let is_time = now_ns >= due_ns
+            || self.pool.count(Queue::Ready) >= MERGE
+            || self.pool.count(Queue::Free) < self.pool.len() / 2;
+        if !is_time {
+            self.note_deadline(due_ns);
+            return None;
+        }
+        Some(first)
+    }
+
+    /// Until when a page waits for neighbours.
+    fn gathered_ns(&self, id: BufferId) -> u64 {
+        let since_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
+        since_ns.saturating_add(self.config.gather_ns)
+    }
+
+    fn is_page_with_disk(&self, id: BufferId) -> bool {
+        self.pool
+            .get(id)
+            .is_some_and(|buffer| self.pool.find(buffer.page, Buffer::is_with_disk).is_some())
+    }
+
+    /// Whether the page has not been freed since; if it has, the buffer goes.
+    fn is_still_wanted<M>(&mut self, id: BufferId, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(buffer) = self.pool.get(id) else {
+            return false;
+        };
+        let entry = device.map.load(buffer.page);
+        if entry.is_busy() || entry.is_written() {
+            return true;
+        }
+        self.counters.freed_unwritten = self.counters.freed_unwritten.wrapping_add(1);
+        self.drop_ready(id);
+        false
+    }
+
+    /// Gives a page, which is in no list, to the disk, together with its neighbours.
+    fn begin_io<M>(&mut self, now_ns: u64, seed: BufferId, device: &Device<M>) -> Option<DiskIo>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let id = self.ios.iter().position(|io| io.stage == IoStage::Free)?;
+        let page = self
+            .pool
+            .get(seed)
+            .map_or(PageIndex(0), |buffer| buffer.page);
+        let is_write = self.pool.get(seed).map(|buffer| buffer.stage) == Some(Stage::Ready);
+        let mut buffers = [seed; MERGE];
+        let mut count = 1_usize;
+        let mut first = page;
+        if self.pool.get(seed).is_some_and(|buffer| !buffer.is_alone) {
+            // Those before it, the nearest first; then those behind it.
+            while let Some(previous) = first.0.checked_sub(1).map(PageIndex) {
+                let Some(place) = buffers.get_mut(count) else {
+                    break;
+                };
+                let Some(neighbour) = self.neighbour(previous, is_write, device) else {
+                    break;
+                };
+                *place = neighbour;
+                count = count.wrapping_add(1);
+                first = previous;
+            }
+            if let Some(before) = buffers.get_mut(..count) {
+                before.reverse();
+            }
+            let mut last = page;
+            while let Some(place) = buffers.get_mut(count) {
+                last = PageIndex(last.0.saturating_add(1));
+                let Some(neighbour) = self.neighbour(last, is_write, device) else {
+                    break;
+                };
+                *place = neighbour;
+                count = count.wrapping_add(1);
+            }
+        }
+        for &buffer in buffers.get(..count).unwrap_or(&[]) {
+            self.give_to_disk(buffer, device);
+        }
+        if let Some(io) = self.ios.get_mut(id) {
+            *io = Io {
+                stage: IoStage::UnderWay,
+                is_write,
+                buffers,
+                count,
+                began_ns: now_ns,
+            };
+        }
+        self.note_deadline(now_ns.saturating_add(self.config.patience_ns));
+        self.count_io(is_write, count);
+        Some(DiskIo {
+            id,
+            is_write,
+            first,
+            buffers,
+            count,
+        })
+    }
+
+    /// A buffer of `page` that can go to the disk with its neighbour; it is in no list then.
+    fn neighbour<M>(
+        &mut self,
+        page: PageIndex,
+        is_write: bool,
+        device: &Device<M>,
+    ) -> Option<BufferId>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let stage = if is_write {
+            Stage::Ready
+        } else {
+            Stage::Wanted
+        };
+        let id = self
+            .pool
+            .find(page, |buffer| buffer.stage == stage && !buffer.is_alone)?;
+        let is_listed = matches!(
+            self.pool.queue_of(id),
+            Some(Queue::Reads | Queue::Urgent | Queue::Ready)
+        );
+        if !is_listed || self.is_page_with_disk(id) {
+            return None;
+        }
+        if is_write && !self.is_still_wanted(id, device) {
+            return None;
+        }
+        self.pool.unlink(id);
+        Some(id)
+    }
+
+    fn give_to_disk<M>(&mut self, id: BufferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        if buffer.stage == Stage::Wanted {
+            buffer.stage = Stage::Reading;
+            return;
+        }
+        buffer.stage = Stage::Writing;
+        if !buffer.is_settled {
+            // Its page-out may yet fail, and the older version be the newest again.
+            device.map.forget_disk(buffer.page);
+        }
+    }
+
+    fn count_io(&mut self, is_write: bool, pages: usize) {
+        self.ios_in_use = self.ios_in_use.saturating_add(1);
+        let counters = &mut self.counters;
+        // CAST: few.
+        let (ios, sum) = if is_write {
+            self.writes_under_way = self.writes_under_way.saturating_add(1);
+            (&mut counters.writes, &mut counters.pages_written)
+        } else {
+            (&mut counters.reads, &mut counters.pages_read)
+        };
+        *ios = ios.wrapping_add(1);
+        *sum = sum.wrapping_add(pages as u64);
+    }
+
+    /// An I/O that [`Self::poll`] gave has ended, however late.
+    pub fn ended<M>(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(io) = self.ios.get_mut(id) else {
+            return;
+        };
+        if io.stage == IoStage::Free {
+            return;
+        }
+        let io = core::mem::take(io);
+        self.ios_in_use = self.ios_in_use.saturating_sub(1);
+        if io.is_write {
+            self.writes_under_way = self.writes_under_way.saturating_sub(1);
+        }
+        if io.stage == IoStage::Abandoned {
+            self.abandoned = self.abandoned.saturating_sub(1);
+        }
+        if ok {
+            self.errors_in_a_row = 0;
+        } else {
+            self.note_error(&io, device);
+        }
+        let is_alone = io.count == 1;
+        for &buffer in io.buffers() {
+            if io.is_write {
+                self.write_ended(now_ns, buffer, ok, is_alone, device);
+            } else {
+                self.read_ended(now_ns, buffer, ok, is_alone);
+            }
+        }
+        self.publish(device);
+        self.note_room();
+    }
+
+    fn note_error<M>(&mut self, io: &Io, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.counters.errors = self.counters.errors.wrapping_add(1);
+        let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
+        if pages.any(|buffer| buffer.is_alone) {
+            // One bad place is tried several times; that says nothing of others.
+            return;
+        }
+        self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
+        if self.errors_in_a_row >= self.config.errors_max && !self.has_failed {
+            self.counters.retired = self.counters.retired.wrapping_add(1);
+            self.has_failed = true;
+            self.drop_queued(device);
+        }
+    }
+
+    fn write_ended<M>(
+        &mut self,
+        now_ns: u64,
+        id: BufferId,
+        ok: bool,
+        was_alone: bool,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let may_retry = !ok && self.is_usable();
+        let retries = self.config.retries;
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        let page = buffer.page;
+        // Leaves the disk, before others of the page may go there.
+        buffer.stage = Stage::Ready;
+        if may_retry && !buffer.is_superseded && !buffer.is_abandoned {
+            // It is not the page's fault if it failed together with others.
+            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
+            if buffer.tries <= retries {
+                buffer.is_alone = true;
+                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
+                let at_ns = buffer.at_ns;
+                self.pool.push(Queue::Retries, id);
+                self.note_deadline(at_ns);
+                self.enqueue_others(id);
+                return;
+            }
+        }
+        let is_newest = buffer.is_settled && !buffer.is_superseded;
+        if is_newest && ok {
+            device.map.mark_on_disk(page, buffer.version.generation());
+        } else if is_newest && !buffer.is_abandoned {
+            self.note_lag(page, device);
+        }
+        self.enqueue_others(id);
+        self.leave(id, News::Written(ok));
+    }
+
+    fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
+        let retries = self.config.retries;
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        buffer.stage = Stage::Wanted;
+        if !ok && !buffer.is_abandoned {
+            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
+            if buffer.tries <= retries {
+                buffer.is_alone = true;
+                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
+                let at_ns = buffer.at_ns;
+                self.pool.push(Queue::Retries, id);
+                self.note_deadline(at_ns);
+                self.enqueue_others(id);
+                return;
+            }
+        }
+        self.enqueue_others(id);
+        let result = if ok { Ok(()) } else { Err(ReadError::Failed) };
+        self.leave(id, News::Read(result));
+    }
+
+    /// Nothing more becomes of the buffer: whoever waits is told, then it is free.
+    fn leave(&mut self, id: BufferId, news: News) {
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        if buffer.is_abandoned && buffer.news.is_some() {
+            // He is being told that it was abandoned.
+            buffer.stage = Stage::Told;
+        } else if buffer.waiter.is_some() {
+            self.tell(id, news);
+        } else if buffer.pins != 0 {
+            buffer.stage = Stage::Left;
+        } else {
+            self.pool.give(id);
+        }
+    }
+
+    /// What waited until this buffer of the same page left the disk, waits no more.
+    fn enqueue_others(&mut self, id: BufferId) {
+        let page = self.pool.get(id).map(|buffer| buffer.page);
+        let mut next = page.and_then(|page| self.pool.find(page, |_| true));
+        while let Some(other) = next {
+            next = self.pool.next_of(other);
+            let waits = self
+                .pool
+                .get(other)
+                .is_some_and(|buffer| matches!(buffer.stage, Stage::Ready | Stage::Wanted));
+            if waits && other != id {
+                self.enqueue(other);
+            }
+        }
+    }
+
+    /// Time has passed: what has not ended is abandoned, what failed is tried again.
+    pub fn handle_timeout<M>(&mut self, now_ns: u64, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if now_ns < self.next_deadline_ns {
+            return;
+        }
+        self.next_deadline_ns = u64::MAX;
+        for id in 0..self.ios.len() {
+            let Some(io) = self.ios.get(id) else {
+                break;
+            };
+            if io.stage != IoStage::UnderWay {
+                continue;
+            }
+            let due_ns = io.began_ns.saturating_add(self.config.patience_ns);
+            if now_ns >= due_ns {
+                self.abandon(id, device);
+            } else {
+                self.note_deadline(due_ns);
+            }
+        }
+        let mut next = self.pool.first(Queue::Retries);
+        while let Some(id) = next {
+            next = self.pool.next_in_list(id);
+            let at_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
+            if now_ns >= at_ns {
+                self.pool.unlink(id);
+                self.enqueue(id);
+            } else {
+                self.note_deadline(at_ns);
+            }
+        }
+        // Pages that have been gathered for long enough go with the next poll, or when an I/O has
+        // ended; the poll notes when it is the others' time.
+        let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));
+        if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
+            self.note_deadline(due_ns);
+        }
+    }
+
+    /// Nobody waits for the I/O any more; its buffers stay with the disk.
+    fn abandon<M>(&mut self, id: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(io) = self.ios.get_mut(id) else {
+            return;
+        };
+        io.stage = IoStage::Abandoned;
+        let io = *io;
+        self.counters.abandoned = self.counters.abandoned.wrapping_add(1);
+        if self.is_usable() {
+            self.counters.retired = self.counters.retired.wrapping_add(1);
+        }
+        self.abandoned = self.abandoned.saturating_add(1);
+        for &id in io.buffers() {
+            let Some(buffer) = self.pool.get_mut(id) else {
+                continue;
+            };
+            buffer.is_abandoned = true;
+            let (page, is_newest) = (buffer.page, buffer.is_settled && !buffer.is_superseded);
+            if buffer.waiter.is_some() {
+                let news = match io.is_write {
+                    true => News::Written(false),
+                    false => News::Read(Err(ReadError::Hung)),
+                };
+                self.tell(id, news);
+            }
+            if io.is_write && is_newest {
+                self.note_lag(page, device);
+            }
+        }
+        self.drop_queued(device);
+        self.publish(device);
+    }
+}

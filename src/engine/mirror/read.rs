@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages wanted back: from a buffer that is on its way to the disk, or from the disk.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{Generation, PageIndex};
+use super::pool::{News, Queue, Stage};
+use super::{BufferId, Event, Get, Mirror, ReadError, Storage, Token};
+use crate::sync::Atomic;
+
+impl<S: Storage> Mirror<S> {
+    /// Wants the bytes of the page's version with this generation, which the map said to be its
+    /// newest. With `buffers_only`, the disk is not asked.
+    pub fn begin_read<M>(
+        &mut self,
+        page: PageIndex,
+        generation: Generation,
+        reader: Token,
+        buffers_only: bool,
+        device: &Device<M>,
+    ) -> Get
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        // Whoever writes the page, supersedes what is here while the page is BUSY: looked at after
+        // the lock was taken, the map says what the buffers and the disk have.
+        let entry = device.map.load(page);
+        if entry.is_busy() || !entry.is_written() || entry.generation() != generation {
+            return Get::Changed;
+        }
+        let buffered = self.pool.find(page, |buffer| {
+            matches!(buffer.stage, Stage::Ready | Stage::Writing)
+                && buffer.is_settled
+                && !buffer.is_superseded
+                && buffer.version.generation() == generation
+        });
+        if let Some(id) = buffered {
+            if let Some(buffer) = self.pool.get_mut(id) {
+                buffer.pins = buffer.pins.saturating_add(1);
+            }
+            self.counters.buffer_hits = self.counters.buffer_hits.wrapping_add(1);
+            return Get::Buffered(id);
+        }
+        if !entry.is_on_disk() || !self.is_attached {
+            return Get::Absent;
+        }
+        if buffers_only {
+            return Get::Absent;
+        }
+        // A disk that does not answer is asked again now and then, but does not get everything.
+        if self.abandoned >= self.ios.len() / 2
+            || self.pool.find(page, |buffer| buffer.is_abandoned).is_some()
+        {
+            return Get::Hung;
+        }
+        let Some(id) = self.pool.take(page, 0) else {
+            self.room_wanted = true;
+            return Get::Full;
+        };
+        if let Some(buffer) = self.pool.get_mut(id) {
+            buffer.stage = Stage::Wanted;
+            buffer.generation = generation;
+            buffer.waiter = Some(reader);
+        }
+        self.enqueue(id);
+        Get::Queued
+    }
+
+    /// Whoever got the buffer from [`Get::Buffered`] or [`Event::Read`] has copied what he wanted.
+    pub fn release(&mut self, id: BufferId) {
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        match buffer.stage {
+            Stage::Lent => {
+                self.pool.give(id);
+                self.note_room();
+            }
+            _ => {
+                buffer.pins = buffer.pins.saturating_sub(1);
+                if buffer.stage == Stage::Left && buffer.pins == 0 {
+                    self.pool.give(id);
+                    self.note_room();
+                }
+            }
+        }
+    }
+
+    /// Takes the next thing that others must be told; `None` if there is nothing.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(id) = self.pool.pop(Queue::Told) {
+            let buffer = self.pool.get_mut(id)?;
+            let (waiter, news) = (buffer.waiter.take(), buffer.news.take());
+            let is_read = news == Some(News::Read(Ok(())));
+            if buffer.stage == Stage::Told {
+                if is_read && waiter.is_some() {
+                    buffer.stage = Stage::Lent;
+                } else if buffer.pins != 0 {
+                    buffer.stage = Stage::Left;
+                } else {
+                    self.pool.give(id);
+                    self.note_room();
+                }
+            }
+            if let (Some(waiter), Some(news)) = (waiter, news) {
+                return Some(match news {
+                    News::Written(ok) => Event::Written(waiter, ok),
+                    News::Read(Ok(())) => Event::Read(waiter, Ok(id)),
+                    News::Read(Err(error)) => Event::Read(waiter, Err(error)),
+                });
+            }
+        }
+        if core::mem::take(&mut self.state_changed) {
+            return Some(Event::StateChanged);
+        }
+        core::mem::take(&mut self.room).then_some(Event::Room)
+    }
+
+    /// Whoever waits for the buffer is to be told; nothing else becomes of it. A buffer that is
+    /// with the disk stays there.
+    pub(super) fn tell(&mut self, id: BufferId, news: News) {
+        self.pool.unlink(id);
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        buffer.news = Some(news);
+        if !buffer.is_with_disk() {
+            buffer.stage = Stage::Told;
+        }
+        self.pool.push(Queue::Told, id);
+    }
+
+    /// Reads that have not gone to the disk end.
+    pub(super) fn drop_reads(&mut self, error: ReadError) {
+        for index in 0..self.pool.len() {
+            // CAST: at most 2^24.
+            let id = BufferId(index as u32);
+            if self.pool.get(id).map(|buffer| buffer.stage) == Some(Stage::Wanted) {
+                self.tell(id, News::Read(Err(error)));
+            }
+        }
+    }
+}

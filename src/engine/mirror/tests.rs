@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::super::config;
+use super::super::ids::{Generation, SlotSet, Version};
+use super::*;
+
+extern crate std;
+use std::vec::Vec;
+
+pub(super) struct Heap;
+
+impl Storage for Heap {
+    type Buffers = Vec<Buffer>;
+    type Heads = Vec<Head>;
+    type Ios = Vec<Io>;
+}
+
+type Map = Vec<Atomic<u32>>;
+
+const MS: u64 = 1_000_000;
+const TOKEN: Token = Token { tag: 7, attempt: 3 };
+
+fn device(pages: usize) -> Device<Map> {
+    let map = (0..pages).map(|_| Atomic::<u32>::new(0)).collect();
+    Device::new(map, config::Config::new(2, 1, 60).unwrap(), 1)
+}
+
+fn mirror(buffers: usize, device: &Device<Map>) -> Mirror<Heap> {
+    let mut mirror = Mirror::new(
+        Config::default(),
+        Parts {
+            buffers: std::vec![Buffer::default(); buffers],
+            heads: std::vec![Head::default(); 16],
+            ios: std::vec![Io::default(); 8],
+        },
+    );
+    mirror.attach(device).unwrap();
+    while mirror.poll_event().is_some() {}
+    mirror
+}
+
+/// A page-out that two servers hold and that finds room.
+fn page_out(mirror: &mut Mirror<Heap>, now_ns: u64, page: u32, device: &Device<Map>) -> Version {
+    let page = PageIndex(page);
+    let begun = device.map.begin_write(page).unwrap();
+    let version = device.take_version();
+    let put = mirror.begin_write(page, version, false, None, device);
+    assert!(matches!(put, Put::Buffer(_)), "{put:?}");
+    device
+        .map
+        .finish_write(page, begun, version, SlotSet::from_bits(3));
+    mirror.settle(now_ns, page, version, true, device);
+    version
+}
+
+fn pages(io: &DiskIo) -> (bool, u32, usize) {
+    (io.is_write, io.first.0, io.buffers().len())
+}
+
+#[test]
+fn pages_are_gathered_merged_and_marked() {
+    let device = device(100);
+    let mut mirror = mirror(64, &device);
+    for page in [12, 10, 11, 20] {
+        page_out(&mut mirror, 0, page, &device);
+    }
+    assert_eq!(mirror.poll(MS, &device), None, "neighbours may come");
+    assert_eq!(mirror.next_timeout_ns(), 2 * MS);
+    mirror.handle_timeout(2 * MS, &device);
+    let first = mirror.poll(2 * MS, &device).unwrap();
+    assert_eq!(pages(&first), (true, 10, 3));
+    let second = mirror.poll(2 * MS, &device).unwrap();
+    assert_eq!(pages(&second), (true, 20, 1));
+    assert!(!device.map.load(PageIndex(10)).is_on_disk());
+    mirror.ended(3 * MS, first.id, true, &device);
+    assert!(device.map.load(PageIndex(10)).is_on_disk());
+    assert!(device.map.load(PageIndex(12)).is_on_disk());
+    assert!(!device.map.load(PageIndex(20)).is_on_disk());
+    mirror.ended(3 * MS, second.id, true, &device);
+    assert!(mirror.is_idle());
+    assert_eq!(mirror.poll_event(), None);
+}
+
+#[test]
+fn a_newer_version_replaces_or_follows() {
+    let device = device(100);
+    let mut mirror = mirror(64, &device);
+    page_out(&mut mirror, 0, 5, &device);
+    let second = page_out(&mut mirror, 0, 5, &device);
+    assert_eq!(mirror.buffered(), 1, "replaced");
+    let io = mirror.poll(5 * MS, &device).unwrap();
+    let third = page_out(&mut mirror, 5 * MS, 5, &device);
+    assert_eq!(mirror.poll(9 * MS, &device), None, "it follows");
+    let read = |mirror: &mut Mirror<Heap>, version: Version| {
+        mirror.begin_read(PageIndex(5), version.generation(), TOKEN, true, &device)
+    };
+    assert_eq!(read(&mut mirror, second), Get::Changed);
+    let Get::Buffered(id) = read(&mut mirror, third) else {
+        panic!("the newest is buffered");
+    };
+    mirror.ended(9 * MS, io.id, true, &device);
+    assert!(
+        !device.map.load(PageIndex(5)).is_on_disk(),
+        "an older one is"
+    );
+    let io = mirror.poll(9 * MS, &device).unwrap();
+    mirror.ended(9 * MS, io.id, true, &device);
+    assert!(device.map.load(PageIndex(5)).is_on_disk());
+    assert!(!mirror.is_idle(), "somebody copies from it");
+    mirror.release(id);
+    assert!(mirror.is_idle());
+}
+
+#[test]
+fn a_version_that_found_no_room_supersedes_all_the_same() {
+    let device = device(2000);
+    let mut mirror = mirror(64, &device);
+    let first = page_out(&mut mirror, 0, 5, &device);
+    let io = mirror.poll(5 * MS, &device).unwrap();
+    for page in 0..55 {
+        page_out(&mut mirror, 5 * MS, 100 + 2 * page, &device);
+    }
+    // The same generation, 256 versions later.
+    let begun = device.map.begin_write(PageIndex(5)).unwrap();
+    let version = Version(first.0 + 256);
+    let put = mirror.begin_write(PageIndex(5), version, false, None, &device);
+    assert_eq!(put, Put::Full);
+    let servers = SlotSet::from_bits(3);
+    device
+        .map
+        .finish_write(PageIndex(5), begun, version, servers);
+    let get = mirror.begin_read(PageIndex(5), version.generation(), TOKEN, false, &device);
+    assert_eq!(get, Get::Absent);
+    mirror.ended(6 * MS, io.id, true, &device);
+    assert!(!device.map.load(PageIndex(5)).is_on_disk());
+    assert_eq!(mirror.poll_event(), Some(Event::Room));
+}
+
+#[test]
+fn who_waits_is_told_and_errors_are_tried_again() {
+    let device = device(100);
+    let mut mirror = mirror(64, &device);
+    let page = PageIndex(9);
+    let begun = device.map.begin_write(page).unwrap();
+    let version = device.take_version();
+    let put = mirror.begin_write(page, version, true, None, &device);
+    assert!(matches!(put, Put::Buffer(_)));
+    assert!(mirror.want(0, page, version, TOKEN));
+    for attempt in 0..3_u64 {
+        let now_ns = attempt * 100 * MS;
+        mirror.handle_timeout(now_ns, &device);
+        let io = mirror.poll(now_ns, &device).unwrap();
+        assert_eq!(mirror.poll_event(), None);
+        mirror.ended(now_ns, io.id, false, &device);
+    }
+    assert_eq!(mirror.poll_event(), Some(Event::Written(TOKEN, false)));
+    assert!(mirror.is_idle());
+    assert!(!device.map.abandon_write(page));
+    assert_eq!(begun, Default::default());
+}
+
+#[test]
+fn what_does_not_end_is_abandoned() {
+    let device = device(100);
+    let mut mirror = mirror(64, &device);
+    let version = page_out(&mut mirror, 0, 9, &device);
+    let io = mirror.poll(5 * MS, &device).unwrap();
+    page_out(&mut mirror, 5 * MS, 30, &device);
+    assert!(device.disk.load().is_usable());
+    mirror.handle_timeout(5 * MS + mirror.config().patience_ns, &device);
+    assert!(mirror.has_abandoned() && !mirror.is_usable());
+    assert!(!device.disk.load().is_usable());
+    assert_eq!(mirror.poll_event(), Some(Event::StateChanged));
+    assert_eq!(mirror.buffered(), 1, "what had not gone, does not go");
+    assert_eq!(mirror.finish_detach(&device), Err(InUse));
+    let generation = version.generation();
+    let get = mirror.begin_read(PageIndex(9), generation, TOKEN, true, &device);
+    let Get::Buffered(id) = get else {
+        panic!("still there");
+    };
+    mirror.release(id);
+    mirror.ended(1 << 40, io.id, true, &device);
+    assert!(mirror.is_usable() && device.disk.load().is_usable());
+    assert_eq!(mirror.poll_event(), Some(Event::StateChanged));
+    assert!(device.map.load(PageIndex(9)).is_on_disk());
+    assert!(mirror.is_idle());
+}
+
+#[test]
+fn reads_wait_for_nothing_stale() {
+    let device = device(100);
+    let mut mirror = mirror(64, &device);
+    let version = page_out(&mut mirror, 0, 9, &device);
+    let io = mirror.poll(5 * MS, &device).unwrap();
+    mirror.ended(5 * MS, io.id, true, &device);
+    let generation = version.generation();
+    let read = |mirror: &mut Mirror<Heap>, generation| {
+        mirror.begin_read(PageIndex(9), generation, TOKEN, false, &device)
+    };
+    assert_eq!(
+        read(&mut mirror, Generation(generation.0.wrapping_add(1))),
+        Get::Changed
+    );
+    assert_eq!(read(&mut mirror, generation), Get::Queued);
+    let io = mirror.poll(6 * MS, &device).unwrap();
+    assert_eq!(pages(&io), (false, 9, 1));
+    // A second read waits for the first, and is cancelled by a page-out.
+    assert_eq!(read(&mut mirror, generation), Get::Queued);
+    assert_eq!(mirror.poll(6 * MS, &device), None);
+    page_out(&mut mirror, 6 * MS, 9, &device);
+    assert_eq!(
+        mirror.poll_event(),
+        Some(Event::Read(TOKEN, Err(ReadError::Changed)))
+    );
+    assert_eq!(mirror.poll(100 * MS, &device), None, "a read is under way");
+    mirror.ended(100 * MS, io.id, true, &device);
+    let Some(Event::Read(TOKEN, Ok(id))) = mirror.poll_event() else {
+        panic!("read");
+    };
+    mirror.release(id);
+    let io = mirror.poll(100 * MS, &device).unwrap();
+    assert_eq!(pages(&io), (true, 9, 1));
+}
+
+#[test]
+fn errors_in_a_row_retire_the_disk_until_it_is_taken_back() {
+    let device = device(1000);
+    let mut mirror = mirror(64, &device);
+    for round in 0..16 {
+        let now_ns = 5 * MS * round;
+        page_out(&mut mirror, now_ns, 3 * round as u32, &device);
+        let io = mirror.poll(now_ns + 4 * MS, &device).unwrap();
+        assert!(mirror.is_usable());
+        mirror.ended(now_ns + 4 * MS, io.id, false, &device);
+    }
+    assert!(mirror.has_failed() && !device.disk.load().is_usable());
+    assert!(device.disk.load().is_attached());
+    assert!(mirror.is_idle(), "nothing is tried again");
+    mirror.revive(&device);
+    assert!(device.disk.load().is_usable());
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages on their way to the disk, until they are with it.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{PageIndex, Version};
+use super::pool::{Buffer, News, Queue, Stage};
+use super::{BufferId, Mirror, Policy, Put, Storage, Token};
+use crate::sync::Atomic;
+
+impl<S: Storage> Mirror<S> {
+    /// A page-out of `page` with `version` is under way: the page is BUSY in the map, and the caller
+    /// is who made it so. Whatever is here of the page is superseded. Every page-out must come here
+    /// while the disk is tracked, before it completes.
+    ///
+    /// `is_urgent` says that the page-out needs the disk, for want of servers. `replaces` is a
+    /// version for which the same page-out has been here before, and which it gives up.
+    pub fn begin_write<M>(
+        &mut self,
+        page: PageIndex,
+        version: Version,
+        is_urgent: bool,
+        replaces: Option<Version>,
+        device: &Device<M>,
+    ) -> Put
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if let Some(given_up) = replaces {
+            self.drop_version(page, given_up);
+        }
+        self.supersede(page, version);
+        if !self.is_usable() || (self.config.policy == Policy::Off && !is_urgent) {
+            return Put::Closed;
+        }
+        // BUSY keeps others from using the older version; it may not be back before we have written.
+        debug_assert!(device.map.load(page).is_busy());
+        self.take(page, version)
+    }
+
+    /// The page's newest version, which has completed, is to be brought to the disk by somebody who
+    /// is not its page-out. [`Put::Closed`] if it is not that version, is being written, or is
+    /// there already.
+    ///
+    /// The map has only 8 bits of a version: the caller has noted the page where page-outs look,
+    /// before he read it, and looks whether one has begun since, after this and before he says
+    /// [`Self::settle`]: if one has, the copy has failed.
+    pub fn begin_copy<M>(&mut self, page: PageIndex, version: Version, device: &Device<M>) -> Put
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let entry = device.map.load(page);
+        let is_wanted = self.is_usable()
+            && !entry.is_busy()
+            && entry.is_written()
+            && !entry.is_on_disk()
+            && entry.generation() == version.generation();
+        let is_here = |buffer: &Buffer| {
+            matches!(buffer.stage, Stage::Filling | Stage::Ready | Stage::Writing)
+                && !buffer.is_superseded
+        };
+        if !is_wanted || self.pool.find(page, is_here).is_some() {
+            return Put::Closed;
+        }
+        self.take(page, version)
+    }
+
+    fn take(&mut self, page: PageIndex, version: Version) -> Put {
+        let Some(id) = self.pool.take(page, self.reserve()) else {
+            self.room_wanted = true;
+            self.counters.pool_full = self.counters.pool_full.wrapping_add(1);
+            return Put::Full;
+        };
+        if let Some(buffer) = self.pool.get_mut(id) {
+            buffer.stage = Stage::Filling;
+            buffer.version = version;
+        }
+        Put::Buffer(id)
+    }
+
+    /// Buffers that are kept for reads: a page-in does not wait until writes have made room.
+    fn reserve(&self) -> usize {
+        self.pool.len() / 8
+    }
+
+    /// The buffer of this version is filled, and somebody waits until it is on the disk. Returns
+    /// whether it is there: if not, it has been written, or given up, and nobody will be told.
+    pub fn want(&mut self, now_ns: u64, page: PageIndex, version: Version, waiter: Token) -> bool {
+        let found = self.pool.find(page, |buffer| {
+            matches!(buffer.stage, Stage::Filling | Stage::Ready | Stage::Writing)
+                && buffer.version == version
+                && !buffer.is_superseded
+                && !buffer.is_abandoned
+        });
+        let Some(id) = found else {
+            return false;
+        };
+        let is_usable = self.is_usable();
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return false;
+        };
+        match buffer.stage {
+            Stage::Filling if !is_usable => {
+                self.pool.give(id);
+                self.note_room();
+                return false;
+            }
+            Stage::Filling => {
+                buffer.waiter = Some(waiter);
+                self.make_ready(now_ns, id);
+            }
+            Stage::Ready => {
+                buffer.waiter = Some(waiter);
+                if self.pool.queue_of(id) == Some(Queue::Ready) {
+                    self.pool.unlink(id);
+                    self.pool.push(Queue::Urgent, id);
+                }
+            }
+            _ => buffer.waiter = Some(waiter),
+        }
+        true
+    }
+
+    /// The page-out has ended: with success (`completed`), and then this version is the page's, or
+    /// in an error. To be told after the map has been, for every page-out that got a buffer.
+    pub fn settle<M>(
+        &mut self,
+        now_ns: u64,
+        page: PageIndex,
+        version: Version,
+        completed: bool,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if !completed {
+            self.drop_version(page, version);
+            return;
+        }
+        let mut will_be_there = false;
+        let mut next = self.pool.find(page, |buffer| buffer.version == version);
+        while let Some(id) = next {
+            next = self.pool.next_of(id);
+            will_be_there |= self.settle_buffer(now_ns, id, version, device);
+        }
+        if !will_be_there {
+            self.note_lag(page, device);
+        }
+    }
+
+    /// Returns whether the version is on the disk, will be, or need not be.
+    fn settle_buffer<M>(
+        &mut self,
+        now_ns: u64,
+        id: BufferId,
+        version: Version,
+        device: &Device<M>,
+    ) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let is_usable = self.is_usable();
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return false;
+        };
+        if buffer.version != version {
+            return false;
+        }
+        match buffer.stage {
+            Stage::Filling if buffer.is_superseded || !is_usable => {
+                let is_superseded = buffer.is_superseded;
+                self.pool.give(id);
+                self.note_room();
+                is_superseded
+            }
+            Stage::Filling => {
+                buffer.is_settled = true;
+                self.make_ready(now_ns, id);
+                true
+            }
+            Stage::Ready | Stage::Writing => {
+                // Nobody waits any more: the page-out has ended.
+                buffer.waiter = None;
+                buffer.is_settled = true;
+                !buffer.is_abandoned
+            }
+            // It has been written; who waited for it had not heard of that.
+            Stage::Told if buffer.news == Some(News::Written(true)) => {
+                buffer.is_superseded || device.map.mark_on_disk(buffer.page, version.generation())
+            }
+            _ => false,
+        }
+    }
+
+    /// A buffer is to be written as soon as nothing of its page is with the disk.
+    pub(super) fn make_ready(&mut self, now_ns: u64, id: BufferId) {
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        buffer.stage = Stage::Ready;
+        buffer.at_ns = now_ns;
+        self.enqueue(id);
+    }
+
+    /// Puts a buffer that is to be written, or read, in its list, unless it must wait until other
+    /// I/O of its page has ended: then whoever hears of that end comes here again.
+    pub(super) fn enqueue(&mut self, id: BufferId) {
+        let Some(buffer) = self.pool.get(id).copied() else {
+            return;
+        };
+        if self.pool.find(buffer.page, Buffer::is_with_disk).is_some() {
+            return;
+        }
+        let queue = match (buffer.stage, buffer.waiter) {
+            (Stage::Wanted, _) => Queue::Reads,
+            (_, Some(_)) => Queue::Urgent,
+            (_, None) => Queue::Ready,
+        };
+        self.pool.push(queue, id);
+        if queue == Queue::Ready {
+            self.note_deadline(buffer.at_ns.saturating_add(self.config.gather_ns));
+        }
+    }
+
+    /// What is here of the page, is of older versions than `version`, which is on its way.
+    fn supersede(&mut self, page: PageIndex, version: Version) {
+        let mut next = self.pool.find(page, |_| true);
+        while let Some(id) = next {
+            next = self.pool.next_of(id);
+            let Some(buffer) = self.pool.get_mut(id) else {
+                return;
+            };
+            match buffer.stage {
+                Stage::Filling | Stage::Writing | Stage::Told if buffer.version < version => {
+                    buffer.is_superseded = true;
+                }
+                Stage::Ready if buffer.version < version => self.drop_ready(id),
+                Stage::Wanted => self.tell(id, News::Read(Err(super::ReadError::Changed))),
+                _ => {}
+            }
+        }
+    }
+
+    /// This version is not the page's, and will never be.
+    fn drop_version(&mut self, page: PageIndex, version: Version) {
+        let mut next = self.pool.find(page, |_| true);
+        while let Some(id) = next {
+            next = self.pool.next_of(id);
+            let Some(buffer) = self.pool.get_mut(id) else {
+                return;
+            };
+            if buffer.version != version {
+                continue;
+            }
+            match buffer.stage {
+                Stage::Filling => {
+                    self.pool.give(id);
+                    self.note_room();
+                }
+                Stage::Writing => {
+                    buffer.waiter = None;
+                    buffer.is_superseded = true;
+                }
+                Stage::Ready => {
+                    buffer.waiter = None;
+                    self.drop_ready(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A page that was to be written is not: whoever waits is told, whoever copies from it goes on.
+    pub(super) fn drop_ready(&mut self, id: BufferId) {
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        buffer.is_superseded = true;
+        if buffer.waiter.is_some() {
+            self.tell(id, News::Written(false));
+        } else if buffer.pins != 0 {
+            buffer.stage = Stage::Left;
+            self.pool.unlink(id);
+        } else {
+            self.pool.give(id);
+            self.note_room();
+        }
+    }
+
+    /// The disk is used no longer: nothing that has not gone to it goes there.
+    pub(super) fn drop_queued<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        for index in 0..self.pool.len() {
+            // CAST: at most 2^24.
+            let id = BufferId(index as u32);
+            let Some(buffer) = self.pool.get(id).copied() else {
+                return;
+            };
+            if buffer.stage == Stage::Ready {
+                self.drop_ready(id);
+                if buffer.is_settled {
+                    self.note_lag(buffer.page, device);
+                }
+            }
+        }
+        self.note_room();
+    }
+
+    /// The page's newest version will not be on the disk.
+    pub(super) fn note_lag<M>(&mut self, page: PageIndex, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.counters.lagged = self.counters.lagged.wrapping_add(1);
+        device.note_lagging(page);
+    }
+
+    /// A buffer has become free.
+    pub(super) fn note_room(&mut self) {
+        if self.room_wanted && self.pool.count(Queue::Free) > self.reserve() {
+            self.room_wanted = false;
+            self.room = true;
+        }
+    }
+}
