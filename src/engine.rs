@@ -17,6 +17,7 @@ pub mod ids;
 pub mod mirror;
 pub mod page_map;
 pub mod placement;
+pub mod quantile;
 pub mod rtt;
 #[cfg(not(MODULE))]
 pub mod server;

@@ -31,6 +31,7 @@ module_params! {
     number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
     number min_copies = 1 in 1..=3, READ, "Copies without which a page-out does not complete; at most replicas";
     number patience_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";
+    number hedge_percent = 5 in 0..=100, READ_WRITE, "Of a hundred page-ins, how many may ask a second server when the first is slow";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for servers to answer";
     number hw_queues = 0 in 0..=64, READ, "Hardware queues; 0 is one for each CPU, at most 8";
     number queue_depth = 32 in 1..=256, READ, "Requests under way in each hardware queue";
@@ -116,6 +117,11 @@ pub(crate) fn patience_ns() -> u64 {
     patience_s
         .value()
         .saturating_mul(crate::engine::config::NS_PER_S)
+}
+
+/// How many page-ins may be hedged, as it is now.
+pub(crate) fn hedged_percent() -> u32 {
+    narrow(hedge_percent.value())
 }
 
 fn online_cpus() -> u64 {

@@ -49,6 +49,8 @@ impl WorkItem for Core {
 impl Core {
     fn work(self: ArcBorrow<'_, Self>) {
         self.device.set_patience_ns(super::params::patience_ns());
+        self.device
+            .set_hedge_percent(super::params::hedged_percent());
         self.raise_low_water();
         let heard_ns = self.heard_ns();
         let (changes, next_ns) = self.control.with(&self, |state| {

@@ -7,6 +7,9 @@ use super::ids::MAX_REPLICAS;
 /// Seconds that a request may wait for a copy that may still return, unless told otherwise.
 pub const DEFAULT_PATIENCE_S: u32 = 60;
 
+/// Of a hundred page-ins, how many may ask a second replica early, unless told otherwise.
+pub const DEFAULT_HEDGE_PERCENT: u32 = 5;
+
 /// Nanoseconds of a second.
 pub const NS_PER_S: u64 = 1_000_000_000;
 

@@ -57,6 +57,10 @@ counters! {
     timeouts,
     /// Transfers moved to another server.
     failovers,
+    /// Page-ins for which another replica was asked too, because the first took long.
+    hedges,
+    /// Page-ins that the other replica ended first.
+    hedges_won,
     /// Page-ins whose server had not the page, or another generation of it.
     misses,
     /// Pages received that did not match their checksum.

@@ -4,7 +4,7 @@
 
 use core::ops::Deref;
 
-use super::config::Config;
+use super::config::{Config, DEFAULT_HEDGE_PERCENT};
 use super::disk::DiskWord;
 use super::ids::{PageIndex, Version};
 use super::page_map::PageMap;
@@ -28,6 +28,7 @@ pub struct Device<M> {
     replicas: usize,
     min_copies: usize,
     patience_ns: Atomic<u64>,
+    hedge_percent: Atomic<u32>,
     shards: u32,
     /// Requests that wait for another's page-out of their page.
     parked: Atomic<u32>,
@@ -45,6 +46,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
             replicas: config.replicas,
             min_copies: config.min_copies,
             patience_ns: Atomic::<u64>::new(config.patience_ns),
+            hedge_percent: Atomic::<u32>::new(DEFAULT_HEDGE_PERCENT),
             shards,
             parked: Atomic::<u32>::new(0),
         }
@@ -96,6 +98,16 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     /// The page's newest version should be on the local disk, and is not: it is to be brought
     /// there later.
     pub fn note_lagging(&self, _page: PageIndex) {}
+
+    /// Of a hundred page-ins, how many may ask a second replica before the first has failed.
+    pub fn hedge_percent(&self) -> u32 {
+        self.hedge_percent.load(Relaxed)
+    }
+
+    /// Changes how many page-ins may be hedged.
+    pub fn set_hedge_percent(&self, percent: u32) {
+        self.hedge_percent.store(percent, Relaxed);
+    }
 
     /// Number of shards.
     pub fn shards(&self) -> u32 {

@@ -3,13 +3,23 @@
 //! Round-trip time and retransmission timeout of one path, after RFC 6298.
 //!
 //! The RFC's constants, with bounds that fit a local segment instead of the Internet: no
-//! timeout below [`MIN_RTO_NS`], none above [`MAX_RTO_NS`]. Samples come from frames that were
-//! sent once only (Karn's rule); the caller sees to that.
+//! timeout below [`MIN_RTO_NS`], none above [`MAX_RTO_NS`]. Every answer says which sending it
+//! answers, so that what was sent again can be measured as well: without that, a path that has
+//! become slow would only ever be measured by what was quick (Karn's rule and its gap).
+//!
+//! The RFC's mean deviation forgets within a few samples, which here is less than a millisecond:
+//! the hiccups of a busy host, rare and long, would find it small each time. So the timeout is
+//! also never below twice what all but one in a hundred answers took.
+
+use super::quantile::Quantile;
 
 /// The shortest retransmission timeout: above a scheduling hiccup of a busy server.
-pub const MIN_RTO_NS: u64 = 4_000_000;
+pub const MIN_RTO_NS: u64 = 8_000_000;
 /// The longest, back-off included.
 pub const MAX_RTO_NS: u64 = 1_000_000_000;
+/// The longest that counts as a hiccup. A server that stood still for longer was stopped; what it
+/// answers then says nothing of the next answers, and would not be forgotten for a thousand of them.
+const HICCUP_NS: u64 = 40_000_000;
 /// What it is before the first sample.
 const INITIAL_RTO_NS: u64 = 20_000_000;
 
@@ -19,12 +29,15 @@ pub struct RttEstimator {
     /// Smoothed round-trip time; 0 before the first sample.
     smoothed_ns: u64,
     variation_ns: u64,
+    /// What one of 129 answers exceeds.
+    slow: Quantile<2, 9>,
 }
 
 impl RttEstimator {
     /// Takes a measured round trip in.
     pub fn sample(&mut self, rtt_ns: u64) {
         let rtt_ns = rtt_ns.clamp(1, MAX_RTO_NS);
+        self.slow.sample(rtt_ns.min(HICCUP_NS));
         if self.smoothed_ns == 0 {
             self.smoothed_ns = rtt_ns;
             self.variation_ns = rtt_ns / 2;
@@ -50,7 +63,8 @@ impl RttEstimator {
             self.smoothed_ns
                 .wrapping_add(self.variation_ns.wrapping_mul(4))
         };
-        once.max(MIN_RTO_NS)
+        once.max(self.slow.estimate_ns().saturating_mul(2))
+            .max(MIN_RTO_NS)
             .wrapping_shl(tries.min(8))
             .min(MAX_RTO_NS)
     }
@@ -71,6 +85,22 @@ mod tests {
         // RTTVAR = 3/4 * 4 + 1/4 * 8 = 5; SRTT = 7/8 * 8 + 1/8 * 16 = 9
         assert_eq!(rtt.timeout_ns(0), 29_000_000);
         assert_eq!(rtt.timeout_ns(1), 58_000_000);
+    }
+
+    #[test]
+    fn rare_hiccups_are_not_forgotten() {
+        let mut rtt = RttEstimator::default();
+        for _ in 0..50 {
+            for _ in 0..49 {
+                rtt.sample(100_000);
+            }
+            rtt.sample(12_000_000);
+        }
+        for _ in 0..49 {
+            rtt.sample(100_000);
+        }
+        assert!(rtt.timeout_ns(0) > 12_000_000);
+        assert!(rtt.smoothed_ns() < 200_000);
     }
 
     #[test]

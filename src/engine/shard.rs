@@ -11,6 +11,7 @@
 //! of the active while they are anybody's; transfers to be sent are in the ready list, or wait
 //! in their server's list for room in its window.
 
+mod hedge;
 mod list;
 mod op;
 mod page_in;
@@ -28,6 +29,7 @@ use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress};
 
+use hedge::HedgeBudget;
 use list::{List, TransferId};
 use op::{Kind, Link, Stage};
 pub use op::{Op, Outcome};
@@ -116,6 +118,8 @@ pub struct Receive {
     pub op: usize,
     transfer: usize,
     index: u8,
+    /// Which sending the fragment answers.
+    attempt: u32,
     /// Where in the page, in bytes.
     pub offset: u16,
     /// How many bytes.
@@ -141,6 +145,7 @@ pub struct Shard<S: Storage> {
     /// Breaks ties between equal servers.
     rotation: u32,
     suspicion: bool,
+    hedges: HedgeBudget,
     counters: Counters,
     page_in_latency: Histogram<S::Buckets>,
     page_out_latency: Histogram<S::Buckets>,
@@ -171,6 +176,7 @@ impl<S: Storage> Shard<S> {
             next_deadline_ns: u64::MAX,
             rotation: 0,
             suspicion: false,
+            hedges: HedgeBudget::default(),
             counters: Counters::default(),
             page_in_latency: Histogram::new(page_in),
             page_out_latency: Histogram::new(page_out),
@@ -440,3 +446,6 @@ impl<S: Storage> Shard<S> {
 
 /// How often what waits for others is looked at, in case nobody says a word.
 const SAFETY_NET_NS: u64 = 100_000_000;
+
+#[cfg(test)]
+mod tests;

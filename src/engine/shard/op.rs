@@ -71,7 +71,10 @@ pub(super) struct Transfer {
     pub(super) tries: u32,
     /// When it was first sent to this server, for suspicion.
     pub(super) began_ns: u64,
+    pub(super) first_sent_ns: u64,
     pub(super) sent_ns: u64,
+    /// Whether an answer has told how long the path takes.
+    pub(super) measured: bool,
     pub(super) due_ns: u64,
     pub(super) cut: Option<Fragmentation>,
     /// To be sent (page-out), or to be asked for (page-in).
@@ -142,6 +145,10 @@ pub struct Op {
     pub(super) sent_to: SlotSet,
     /// Whether it has been counted as stalled.
     pub(super) counted_stalled: bool,
+    /// Page-in: when another replica is to be asked too, if there is one and it has not been.
+    pub(super) hedge_ns: u64,
+    /// Page-in: the transfer that asks another replica because the first takes long.
+    pub(super) hedge: Option<usize>,
     pub(super) assembly: Option<Assembly>,
     pub(super) transfers: [Transfer; MAX_REPLICAS],
     /// Whether others wait for this page to be no longer written.

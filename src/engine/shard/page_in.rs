@@ -11,6 +11,7 @@ use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::list::TransferId;
 use super::op::{Assembly, Kind, Outcome, Stage, TransferStage};
+use super::transfer::HEDGE_WHEN_SENT;
 use super::{OpInUse, Receive, Shard, Storage, Verdict};
 use crate::sync::Atomic;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
@@ -28,6 +29,7 @@ impl<S: Storage> Shard<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         self.claim_op(now_ns, index, Kind::PageIn, page)?;
+        self.hedges.earn(device.hedge_percent());
         self.note_deadline(now_ns.saturating_add(device.patience_ns()));
         self.link_active(index);
         self.begin_page_in(now_ns, index, device);
@@ -77,6 +79,10 @@ impl<S: Storage> Shard<S> {
         };
         if let Some(op) = self.ops.get_mut(index) {
             op.stage = Stage::Active;
+            op.hedge_ns = match candidates.len() {
+                0 | 1 => u64::MAX,
+                _ => HEDGE_WHEN_SENT,
+            };
         }
         let id = TransferId {
             op: index,
@@ -155,6 +161,7 @@ impl<S: Storage> Shard<S> {
             if let Some(value) = fill {
                 self.note_success(now_ns, id, header.attempt);
                 self.counters.same_filled_in = self.counters.same_filled_in.wrapping_add(1);
+                self.note_whole(index, transfer);
                 self.end(index, Outcome::Filled(value));
             }
             return Verdict::Done;
@@ -195,6 +202,7 @@ impl<S: Storage> Shard<S> {
             op: index,
             transfer,
             index: header.fragment_index,
+            attempt: header.attempt,
             offset,
             len,
             completes: assembly.have == cut.all(),
@@ -202,7 +210,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Until when what another transfer has begun to assemble is not to be thrown away: as long as
-    /// its server would answer. 0 if there is no such thing.
+    /// its server's page-ins take. 0 if there is no such thing.
     fn others_until_ns(&self, id: TransferId) -> u64 {
         let Some((op, assembly)) = self
             .ops
@@ -213,7 +221,7 @@ impl<S: Storage> Shard<S> {
             return 0;
         };
         let slot = op.transfers.get(assembly.transfer).and_then(|t| t.slot);
-        let answer_ns = slot.map_or(0, |slot| self.path(slot).rtt.timeout_ns(0));
+        let answer_ns = slot.map_or(0, |slot| self.path(slot).hedge_after_ns());
         assembly.fed_ns.saturating_add(answer_ns)
     }
 
@@ -243,7 +251,7 @@ impl<S: Storage> Shard<S> {
                     assembly.have.insert(receive.index);
                     assembly.fed_ns = now_ns;
                     let assembly = *assembly;
-                    self.assembled(now_ns, id, assembly, crc, device);
+                    self.assembled(now_ns, id, receive.attempt, assembly, crc, device);
                 }
             }
         }
@@ -254,6 +262,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         id: TransferId,
+        attempt: u32,
         assembly: Assembly,
         crc: Option<u32>,
         device: &Device<M>,
@@ -263,7 +272,7 @@ impl<S: Storage> Shard<S> {
         if assembly.have != assembly.cut.all() {
             // Progress: the rest may take as long again.
             if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
-                let due_ns = now_ns.saturating_add(self.path(slot).rtt.timeout_ns(0));
+                let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
                 if let Some(transfer) = self.transfer_mut(id) {
                     transfer.due_ns = transfer.due_ns.max(due_ns);
                 }
@@ -271,8 +280,8 @@ impl<S: Storage> Shard<S> {
             return;
         }
         if crc == Some(assembly.crc) {
-            let attempt = self.transfer_mut(id).map_or(0, |transfer| transfer.attempt);
             self.note_success(now_ns, id, attempt);
+            self.note_whole(id.op, id.transfer);
             self.end(id.op, Outcome::Done);
             return;
         }
@@ -289,7 +298,7 @@ impl<S: Storage> Shard<S> {
         if let Some(op) = self.ops.get_mut(id.op) {
             op.assembly = None;
         }
-        if self.ask_another(now_ns, id.op, device) {
+        if self.fail_over(now_ns, id.op, device) {
             self.release(id);
             return;
         }
@@ -325,7 +334,7 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let another = self.ask_another(now_ns, id.op, device);
+        let another = self.fail_over(now_ns, id.op, device);
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
@@ -346,17 +355,33 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Asks a holder that is not being asked. Returns whether there was one.
-    fn ask_another<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
+    /// Asks a holder that is not being asked, the one that is being failing us. Returns whether
+    /// there was one.
+    fn fail_over<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(op) = self.ops.get(index) else {
-            return false;
-        };
+        let another = self.ask_another(now_ns, index, device).is_some();
+        if another {
+            self.counters.failovers = self.counters.failovers.wrapping_add(1);
+        }
+        another
+    }
+
+    /// Asks a holder that is not being asked. Returns the transfer, if there was one.
+    pub(super) fn ask_another<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        device: &Device<M>,
+    ) -> Option<usize>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.ops.get(index)?;
         let entry = device.map.load(op.page);
         if entry.generation() != op.generation || !entry.is_written() {
-            return false;
+            return None;
         }
         let candidates = entry
             .replicas()
@@ -367,14 +392,16 @@ impl<S: Storage> Shard<S> {
             op.transfers.get(transfer).map(|transfer| transfer.stage) == Some(TransferStage::Idle)
         });
         let (Some(transfer), Some(slot)) = (free, self.soonest(candidates)) else {
-            return false;
+            return None;
         };
-        self.counters.failovers = self.counters.failovers.wrapping_add(1);
+        if let Some(op) = self.ops.get_mut(index) {
+            op.hedge = op.hedge.filter(|&hedge| hedge != transfer);
+        }
         let id = TransferId {
             op: index,
             transfer,
         };
         self.start_transfer(now_ns, id, slot, device);
-        true
+        Some(transfer)
     }
 }

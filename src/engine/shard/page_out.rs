@@ -67,6 +67,8 @@ impl<S: Storage> Shard<S> {
         op.tried = SlotSet::EMPTY;
         op.sent_to = SlotSet::EMPTY;
         op.counted_stalled = false;
+        op.hedge_ns = u64::MAX;
+        op.hedge = None;
         op.assembly = None;
         op.wake = false;
         Ok(op)

@@ -3,6 +3,7 @@
 //! What a shard has measured of the way to one server.
 
 use super::super::placement::Placed;
+use super::super::quantile::Quantile;
 use super::super::rtt::RttEstimator;
 use super::super::window::Window;
 use super::list::List;
@@ -11,6 +12,8 @@ use super::list::List;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Path {
     pub(super) rtt: RttEstimator,
+    /// How long all but one of 33 page-ins take.
+    page_in: Quantile<3, 8>,
     pub(super) window: Window,
     pub(super) placed: Placed,
     /// Whether it has let a request run into its timeout since a frame of it last came.
@@ -28,7 +31,39 @@ const SUSPECT_MIN_NS: u64 = 250_000_000;
 /// And how long at the most, however slow.
 const SUSPECT_MAX_NS: u64 = 2_000_000_000;
 
+/// Sendings that there is time for within the patience, at the least.
+const TRIES: u64 = 8;
+
+/// The shortest time after which another replica is asked too: on a segment where page-ins take less
+/// than that, a timer for each would cost more than waiting.
+const HEDGE_MIN_NS: u64 = 1_000_000;
+/// The longest: servers that stood still for a while are not waited for so long ever after.
+const HEDGE_MAX_NS: u64 = 40_000_000;
+
 impl Path {
+    /// How long to wait for an answer that has been asked for `tries` times before: however slow the
+    /// path was, several tries fit into the patience.
+    pub(super) fn retry_after_ns(&self, tries: u32, patience_ns: u64) -> u64 {
+        self.rtt.timeout_ns(tries).min(patience_ns / TRIES)
+    }
+
+    /// A page-in took so long.
+    pub(super) fn note_page_in(&mut self, took_ns: u64) {
+        self.page_in.sample(took_ns.min(HEDGE_MAX_NS));
+    }
+
+    /// How long a page-in may take before another replica is asked as well: longer than nearly all
+    /// of this server's, and never as long as the retransmission timeout.
+    pub(super) fn hedge_after_ns(&self) -> u64 {
+        let timeout_ns = self.rtt.timeout_ns(0);
+        match self.page_in.estimate_ns() {
+            0 => timeout_ns / 2,
+            slow_ns => slow_ns
+                .clamp(HEDGE_MIN_NS, HEDGE_MAX_NS)
+                .min(timeout_ns / 2),
+        }
+    }
+
     /// How long the server may leave a request unanswered before it is suspected: three
     /// timeouts' time.
     pub(super) fn suspect_after_ns(&self) -> u64 {

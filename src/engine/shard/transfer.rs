@@ -18,8 +18,8 @@ const INSIST_TRIES: u32 = 3;
 /// A timer that fires this late says that we were stopped, not that a server was silent.
 const STOPPED_NS: u64 = 250_000_000;
 
-/// Sendings that there is time for, at the least.
-const TRIES: u64 = 8;
+/// In place of when to hedge: so long after it is first sent as is usual for its server.
+pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
 
 impl<S: Storage> Shard<S> {
     /// Makes a transfer one to `slot`, and queues it.
@@ -117,6 +117,14 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// How long an answer of the server is waited for.
+    pub(super) fn retry_after_ns<M>(&self, slot: ServerSlot, tries: u32, device: &Device<M>) -> u64
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.path(slot).retry_after_ns(tries, device.patience_ns())
+    }
+
     /// Takes a transfer from the ready list to the wire, if it is still wanted and the window
     /// has room.
     pub(super) fn begin_send<M>(
@@ -146,7 +154,8 @@ impl<S: Storage> Shard<S> {
         if !transfer.in_window {
             if !path.window.has_room() {
                 // Its server may die while it waits here.
-                transfer.due_ns = now_ns.saturating_add(path.rtt.timeout_ns(0));
+                let wait_ns = path.retry_after_ns(0, device.patience_ns());
+                transfer.due_ns = now_ns.saturating_add(wait_ns);
                 self.push_waiting(slot, id);
                 return None;
             }
@@ -156,15 +165,17 @@ impl<S: Storage> Shard<S> {
         transfer.stage = TransferStage::Sent;
         transfer.sending = true;
         transfer.sent_ns = now_ns;
-        // However slow the path was, several tries fit into the patience.
-        let wait_ns = path
-            .rtt
-            .timeout_ns(transfer.tries)
-            .min(device.patience_ns() / TRIES);
-        transfer.due_ns = now_ns.saturating_add(wait_ns);
-        let due_ns = transfer.due_ns;
-        let cut = transfer.cut?;
         let again = transfer.attempt != transfer.first_attempt;
+        if !again {
+            transfer.first_sent_ns = now_ns;
+            if op.hedge_ns == HEDGE_WHEN_SENT {
+                op.hedge_ns = now_ns.saturating_add(path.hedge_after_ns());
+            }
+        }
+        let wait_ns = path.retry_after_ns(transfer.tries, device.patience_ns());
+        transfer.due_ns = now_ns.saturating_add(wait_ns);
+        let due_ns = transfer.due_ns.min(op.hedge_ns);
+        let cut = transfer.cut?;
         let insist = !again || transfer.tries >= INSIST_TRIES;
         let mut header = Header::new(match kind {
             Kind::PageOut => Opcode::Write,
@@ -298,25 +309,67 @@ impl<S: Storage> Shard<S> {
             let path = self.path_mut(slot);
             path.heard_ns = now_ns;
             path.overdue = false;
+            self.measure_late(now_ns, slot, header);
         }
     }
 
-    /// The transfer was answered as it should be: measure, and let the window open.
-    pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
-        let Some(transfer) = self.transfer_mut(id) else {
+    /// Measures by an answer that nobody waits for any more, if its op is still as it was: else only
+    /// those who are quick enough would be measured.
+    fn measure_late(&mut self, now_ns: u64, slot: ServerSlot, header: &Header) {
+        // CAST: 16 bits.
+        let op = (header.tag & 0xffff) as usize;
+        let found = self.ops.get(op).and_then(|op| {
+            op.transfers.iter().position(|transfer| {
+                transfer.slot == Some(slot)
+                    && transfer.session == header.session
+                    && transfer.incarnation == header.incarnation
+            })
+        });
+        if let (Some(transfer), true) = (
+            found,
+            Self::number_of_tag(header.tag) == usize::from(self.number),
+        ) {
+            self.measure(now_ns, TransferId { op, transfer }, header.attempt);
+        }
+    }
+
+    /// The transfer's sending number `attempt` was answered: if it was the first or the last, it
+    /// is known when it was sent.
+    fn measure(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        let is_page_in = op.kind == Kind::PageIn;
+        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
+            return;
+        };
+        let sent_ns = if attempt == transfer.first_attempt {
+            transfer.first_sent_ns
+        } else if attempt == transfer.attempt && transfer.stage != TransferStage::Queued {
+            transfer.sent_ns
+        } else {
             return;
         };
         let Some(slot) = transfer.slot else {
             return;
         };
-        // Karn's rule: only what was sent once says how long it took.
-        let once = transfer.attempt == attempt && transfer.attempt == transfer.first_attempt;
-        let rtt_ns = now_ns.saturating_sub(transfer.sent_ns);
-        let path = self.path_mut(slot);
-        if once {
-            path.rtt.sample(rtt_ns);
+        if core::mem::replace(&mut transfer.measured, true) || sent_ns == 0 {
+            return;
         }
-        path.window.on_answer();
+        let rtt_ns = now_ns.saturating_sub(sent_ns);
+        let path = self.path_mut(slot);
+        path.rtt.sample(rtt_ns);
+        if is_page_in {
+            path.note_page_in(rtt_ns);
+        }
+    }
+
+    /// The transfer was answered as it should be: measure, and let the window open.
+    pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
+        self.measure(now_ns, id, attempt);
+        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            self.path_mut(slot).window.on_answer();
+        }
     }
 
     /// Looks at every transfer of an active op for what is due.
@@ -324,6 +377,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        self.check_hedge(now_ns, index, device);
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {
                 op: index,
@@ -408,7 +462,7 @@ impl<S: Storage> Shard<S> {
         let Some(slot) = transfer.slot else {
             return;
         };
-        let again_ns = now_ns.saturating_add(self.path(slot).rtt.timeout_ns(0));
+        let again_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
         if let Some(transfer) = self.transfer_mut(id) {
             transfer.due_ns = again_ns;
         }

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hedged page-ins: one that takes longer than nearly all do asks a second replica, and whoever
+//! is whole first wins ("The Tail at Scale", Dean and Barroso, 2013).
+//!
+//! The budget keeps them few, so that servers that are all slow are not asked twice for everything.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::op::{Kind, Stage};
+use super::transfer::HEDGE_WHEN_SENT;
+use super::{Shard, Storage};
+use crate::sync::Atomic;
+
+/// What one hedge costs: every page-in earns the percentage that is allowed.
+const COST: u32 = 100;
+
+/// Hedges that may be saved up, for when a server dies with many page-ins on their way to it.
+const SAVED: u32 = 16;
+
+/// Hedges that are paid for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HedgeBudget {
+    credit: u32,
+}
+
+impl HedgeBudget {
+    /// A page-in begins.
+    pub(super) fn earn(&mut self, percent: u32) {
+        self.credit = self.credit.saturating_add(percent).min(COST * SAVED);
+    }
+
+    fn has_one(&self) -> bool {
+        self.credit >= COST
+    }
+
+    fn spend(&mut self) {
+        self.credit = self.credit.saturating_sub(COST);
+    }
+}
+
+impl<S: Storage> Shard<S> {
+    /// Asks another replica too, if the page-in has waited long enough and there is credit.
+    pub(super) fn check_hedge<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        if op.kind != Kind::PageIn || op.stage != Stage::Active {
+            return;
+        }
+        if now_ns < op.hedge_ns {
+            if op.hedge_ns < HEDGE_WHEN_SENT {
+                self.note_deadline(op.hedge_ns);
+            }
+            return;
+        }
+        // While fragments come, it is on its way.
+        let fed = op.assembly.and_then(|assembly| {
+            let slot = op.transfers.get(assembly.transfer)?.slot?;
+            Some((assembly.fed_ns, slot))
+        });
+        let again_ns = fed.map_or(0, |(fed_ns, slot)| {
+            fed_ns.saturating_add(self.path(slot).hedge_after_ns())
+        });
+        if now_ns < again_ns {
+            if let Some(op) = self.ops.get_mut(index) {
+                op.hedge_ns = again_ns;
+            }
+            self.note_deadline(again_ns);
+            return;
+        }
+        let hedge = match device.hedge_percent() != 0 && self.hedges.has_one() {
+            true => self.ask_another(now_ns, index, device),
+            false => None,
+        };
+        if hedge.is_some() {
+            self.hedges.spend();
+            self.counters.hedges = self.counters.hedges.wrapping_add(1);
+        }
+        if let Some(op) = self.ops.get_mut(index) {
+            op.hedge_ns = u64::MAX;
+            op.hedge = hedge;
+        }
+    }
+
+    /// The page is whole, by this transfer.
+    pub(super) fn note_whole(&mut self, index: usize, transfer: usize) {
+        if self
+            .ops
+            .get(index)
+            .is_some_and(|op| op.hedge == Some(transfer))
+        {
+            self.counters.hedges_won = self.counters.hedges_won.wrapping_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_twenty_at_five_percent() {
+        let mut budget = HedgeBudget::default();
+        let mut hedges = 0;
+        for _ in 0..1000 {
+            budget.earn(5);
+            if budget.has_one() {
+                budget.spend();
+                hedges += 1;
+            }
+        }
+        assert_eq!(hedges, 50);
+    }
+
+    #[test]
+    fn only_so_many_are_saved_up() {
+        let mut budget = HedgeBudget::default();
+        for _ in 0..100_000 {
+            budget.earn(100);
+        }
+        for _ in 0..SAVED {
+            assert!(budget.has_one());
+            budget.spend();
+        }
+        assert!(!budget.has_one());
+    }
+}

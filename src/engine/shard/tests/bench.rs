@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests drive a shard with: a clock, a device, and answers made by hand.
+
+extern crate std;
+use std::vec;
+use std::vec::Vec;
+
+use super::super::super::config::Config;
+use super::super::super::device::Device;
+use super::super::super::free::StaleCopy;
+use super::super::super::histogram::BUCKETS;
+use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use super::super::super::server_table::Address;
+use super::super::{Action, Completion, Op, Parts, Send, Shard, Storage, Verdict};
+use crate::crc::crc32c;
+use crate::sync::Atomic;
+use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
+
+/// Nanoseconds of a microsecond.
+pub const US: u64 = 1000;
+/// Nanoseconds of a millisecond.
+pub const MS: u64 = 1_000_000;
+
+const OPS: usize = 16;
+const PAGES: usize = 4096;
+
+/// Memory of a shard: `Vec`s.
+pub struct Heap;
+
+impl Storage for Heap {
+    type Ops = Vec<Op>;
+    type Buckets = Vec<u32>;
+    type Stale = Vec<StaleCopy>;
+}
+
+/// A shard and its world.
+pub struct Bench {
+    /// The time.
+    pub now_ns: u64,
+    /// What the shards share.
+    pub device: Device<Vec<Atomic<u32>>>,
+    /// The shard.
+    pub shard: Shard<Heap>,
+    servers: usize,
+}
+
+fn words(count: usize) -> Vec<Atomic<u32>> {
+    (0..count).map(|_| Atomic::<u32>::new(0)).collect()
+}
+
+/// What every page holds.
+const BYTE: u8 = 0x5a;
+
+impl Bench {
+    /// A device of two replicas with so many servers, whose pages come in one fragment.
+    pub fn new(servers: usize) -> Self {
+        let config = Config::new(2, 1, 60).unwrap();
+        let device = Device::new(words(PAGES), config, 1);
+        let parts = Parts {
+            ops: vec![Op::default(); OPS],
+            buckets: [vec![0; BUCKETS], vec![0; BUCKETS]],
+            stale: vec![StaleCopy::default(); 64],
+        };
+        let bench = Self {
+            now_ns: 1_000_000_000,
+            device,
+            shard: Shard::new(0, parts),
+            servers,
+        };
+        for number in 0..servers {
+            let slot = ServerSlot::new(number).unwrap();
+            let address = Address {
+                mac: bench.mac(number),
+                session: 100 + number as u64,
+                incarnation: 200 + number as u64,
+            };
+            bench
+                .device
+                .servers
+                .open(slot, address, Fragmentation::WHOLE);
+            bench.device.servers.announce(slot, 1000, 0);
+        }
+        bench
+    }
+
+    /// Number of ops.
+    pub fn ops(&self) -> usize {
+        OPS
+    }
+
+    /// A server's address.
+    pub fn mac(&self, number: usize) -> MacAddress {
+        MacAddress([2, 0, 0, 0, 0, number as u8])
+    }
+
+    /// A server's slot.
+    pub fn slot(&self, number: usize) -> ServerSlot {
+        ServerSlot::new(number).unwrap()
+    }
+
+    /// The slot of the server with this address.
+    pub fn slot_of(&self, mac: MacAddress) -> ServerSlot {
+        let number = (0..self.servers).find(|&number| self.mac(number) == mac);
+        self.slot(number.unwrap())
+    }
+
+    /// Makes the page one that these servers hold.
+    pub fn write(&mut self, page: PageIndex, servers: &[usize]) -> Version {
+        let mut holders = SlotSet::EMPTY;
+        for &number in servers {
+            holders.insert(self.slot(number));
+        }
+        let begun = self.device.map.begin_write(page).unwrap();
+        let version = self.device.take_version();
+        self.device.map.finish_write(page, begun, version, holders);
+        version
+    }
+
+    /// Begins a page-in.
+    pub fn start_page_in(&mut self, op: usize, page: PageIndex) {
+        self.shard
+            .start_page_in(self.now_ns, op, page, &self.device)
+            .unwrap();
+    }
+
+    /// Begins a page-out.
+    pub fn start_page_out(&mut self, op: usize, page: PageIndex) {
+        let crc = crc32c(&[BYTE; PAGE_SIZE]);
+        self.shard
+            .start_page_out(self.now_ns, op, page, None, crc, &self.device)
+            .unwrap();
+    }
+
+    /// What the shard wants done.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.shard.poll(self.now_ns, &self.device)
+    }
+
+    /// What the shard wants sent, which is so; it must be the next thing.
+    pub fn next_send(&mut self) -> Send {
+        match self.poll() {
+            Some(Action::Send(send)) => {
+                self.shard.sent(&send);
+                send
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An op that is over; it must be the next thing.
+    pub fn next_completion(&mut self) -> Completion {
+        match self.poll() {
+            Some(Action::Complete(completion)) => completion,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends whatever is to be sent, into the void.
+    pub fn discard_sends(&mut self) {
+        while let Some(action) = self.poll() {
+            match action {
+                Action::Send(send) => self.shard.sent(&send),
+                Action::Complete(completion) => panic!("{completion:?}"),
+            }
+        }
+    }
+
+    /// Time passes, and the timer goes off.
+    pub fn advance(&mut self, ns: u64) {
+        self.now_ns += ns;
+        if self.now_ns >= self.shard.next_timeout_ns() {
+            self.shard.handle_timeout(self.now_ns, &self.device);
+        }
+    }
+
+    /// Time passes until something is to be sent; nothing else may happen.
+    pub fn wait_for_send(&mut self) -> Send {
+        for _ in 0..100_000 {
+            if let Some(action) = self.poll() {
+                let Action::Send(send) = action else {
+                    panic!("{action:?}");
+                };
+                self.shard.sent(&send);
+                return send;
+            }
+            self.advance(10 * US);
+        }
+        panic!("nothing to be sent within a second");
+    }
+
+    /// What the map says of the page's generation.
+    fn version(&self, send: &Send) -> u64 {
+        match send.header.opcode {
+            Opcode::Write => send.header.version,
+            _ => 0x100 | send.header.version,
+        }
+    }
+
+    /// Answers a READ with the page, in as many fragments as were asked for.
+    pub fn answer_page(&mut self, send: &Send, fragments: &[u8]) {
+        for &index in fragments {
+            let mut header = Header::new(Opcode::ReadReply);
+            header.tag = send.header.tag;
+            header.attempt = send.header.attempt;
+            header.session = send.header.session;
+            header.incarnation = send.header.incarnation;
+            header.page = send.header.page;
+            header.version = self.version(send);
+            header.fragment_index = index;
+            header.fragment_count = send.header.fragment_count;
+            header.payload_crc = crc32c(&[BYTE; PAGE_SIZE]);
+            self.deliver(send.destination, &header);
+        }
+    }
+
+    fn deliver(&mut self, source: MacAddress, header: &Header) {
+        let verdict = self
+            .shard
+            .handle_frame(self.now_ns, source, header, None, &self.device);
+        if let Verdict::Receive(receive) = verdict {
+            let crc = receive.completes.then(|| crc32c(&[BYTE; PAGE_SIZE]));
+            self.shard
+                .received(self.now_ns, &receive, true, crc, &self.device);
+        }
+    }
+
+    /// Answers a WRITE.
+    pub fn acknowledge(&mut self, send: &Send, status: Status) {
+        let mut header = Header::new(Opcode::WriteAck);
+        header.status = status;
+        header.tag = send.header.tag;
+        header.attempt = send.header.attempt;
+        header.session = send.header.session;
+        header.incarnation = send.header.incarnation;
+        header.page = send.header.page;
+        header.version = send.header.version;
+        header.fragment_count = send.header.fragment_count;
+        header.fragment_mask = match status {
+            Status::Ok => Fragmentation::WHOLE.all(),
+            _ => FragmentMask::EMPTY,
+        };
+        self.deliver(send.destination, &header);
+    }
+}
