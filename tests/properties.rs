@@ -298,8 +298,13 @@ impl Model {
                     return;
                 };
                 let pending = self.pending && !begun.is_free_pending();
-                let freed =
-                    map.finish_write(page, begun, Version(version), SlotSet::from_bits(replicas));
+                let freed = map.finish_write(
+                    page,
+                    begun,
+                    Version(version),
+                    SlotSet::from_bits(replicas),
+                    false,
+                );
                 assert_eq!(freed, pending);
                 *self = Self {
                     written: true,
@@ -365,7 +370,7 @@ proptest! {
         let chunks = DirtyChunks::new(words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(40_000)));
         for page in 0..40_000 {
             let begun = map.begin_write(PageIndex(page)).unwrap();
-            map.finish_write(PageIndex(page), begun, Version(1), SlotSet::from_bits(1));
+            map.finish_write(PageIndex(page), begun, Version(1), SlotSet::from_bits(1), false);
         }
         for &page in &freed {
             prop_assert!(map.set_free_pending(PageIndex(page)));

@@ -504,6 +504,8 @@ impl State {
                 let block = self.blocks.get(send.op).copied().flatten();
                 Todo::Send(send, block)
             }
+            // Nothing attaches a disk to a mirror yet, and without that there is no such work.
+            Action::Disk(_) => return None,
             Action::Complete(Completion { op, outcome, wake }) => match outcome {
                 Outcome::Done | Outcome::Failed => Todo::End {
                     op,

@@ -79,6 +79,10 @@ counters! {
     pages_freed,
     /// Stale copies of which the servers could not be told: the list was full.
     frees_dropped,
+    /// Page-outs that waited for the local disk, for want of servers, and have it.
+    local_out,
+    /// Page-ins from the local disk, or from a page on its way there.
+    local_in,
 }
 
 counters! {

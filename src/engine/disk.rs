@@ -65,9 +65,9 @@ impl DiskState {
         }
     }
 
-    /// Whether every page is wanted on the disk.
-    pub fn wants_all(self) -> bool {
-        self.is_usable() && self.policy() != Policy::Off
+    /// Whether every page is wanted on the disk, now or when it is usable again.
+    pub fn is_wanted(self) -> bool {
+        self.is_attached() && self.policy() != Policy::Off
     }
 }
 

@@ -228,6 +228,7 @@ mod tests {
                 begun,
                 Version(7),
                 SlotSet::from_bits(1 << page),
+                false,
             );
         }
         map.set_free_pending(PageIndex(3));

@@ -149,7 +149,8 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
         .is_some()
     }
 
-    /// The page-out is complete: `replicas` hold `version`, and nobody else the newest one.
+    /// The page-out is complete: `replicas` hold `version`, the local disk if `on_disk`, and nobody
+    /// else the newest one.
     /// What was freed before the page-out began, is free no longer. Returns whether it was freed
     /// meanwhile: then it is the caller's to [`Self::take_free`], for whoever looked for pages to
     /// be freed has passed over it.
@@ -159,6 +160,7 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
         begun: Entry,
         version: Version,
         replicas: SlotSet,
+        on_disk: bool,
     ) -> bool {
         let before = self.update(page, |entry| {
             // A page freed while it was written stays freed; one freed before does not.
@@ -168,7 +170,10 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
                 entry.0 & Entry::FREE_PENDING
             };
             let generation = u32::from(version.generation().0) << Entry::GENERATION_SHIFT;
-            Some(Entry(generation | Entry::WRITTEN | freed | replicas.bits()))
+            let disk = if on_disk { Entry::DISK } else { 0 };
+            Some(Entry(
+                generation | Entry::WRITTEN | freed | disk | replicas.bits(),
+            ))
         });
         !begun.is_free_pending() && before.is_some_and(Entry::is_free_pending)
     }
@@ -229,7 +234,7 @@ mod tests {
         assert!(!map.load(PAGE).is_written());
         let begun = map.begin_write(PAGE).unwrap();
         assert_eq!(map.begin_write(PAGE), Err(Busy));
-        map.finish_write(PAGE, begun, Version(0x1234), slots(&[0, 19]));
+        map.finish_write(PAGE, begun, Version(0x1234), slots(&[0, 19]), false);
         let entry = map.load(PAGE);
         assert!(entry.is_written() && !entry.is_busy());
         assert_eq!(entry.replicas(), slots(&[0, 19]));
@@ -241,7 +246,7 @@ mod tests {
     fn a_failed_write_leaves_who_was_not_written_to() {
         let map = map(8);
         let begun = map.begin_write(PAGE).unwrap();
-        map.finish_write(PAGE, begun, Version(7), slots(&[1, 2]));
+        map.finish_write(PAGE, begun, Version(7), slots(&[1, 2]), false);
         map.begin_write(PAGE).unwrap();
         map.forget(PAGE, slots(&[2, 5]));
         map.abandon_write(PAGE);
@@ -256,20 +261,20 @@ mod tests {
         let map = map(8);
         assert!(!map.set_free_pending(PAGE), "never written");
         let begun = map.begin_write(PAGE).unwrap();
-        map.finish_write(PAGE, begun, Version(1), slots(&[0]));
+        map.finish_write(PAGE, begun, Version(1), slots(&[0]), false);
         assert!(map.set_free_pending(PAGE));
         assert!(!map.load(PAGE).is_written());
 
         // Written again before the servers were told.
         let begun = map.begin_write(PAGE).unwrap();
         assert_eq!(map.take_free(PAGE, map.load(PAGE)), None, "being written");
-        assert!(!map.finish_write(PAGE, begun, Version(2), slots(&[0])));
+        assert!(!map.finish_write(PAGE, begun, Version(2), slots(&[0]), false));
         assert!(map.load(PAGE).is_written());
 
         // Freed while it is written.
         let begun = map.begin_write(PAGE).unwrap();
         assert!(map.set_free_pending(PAGE));
-        assert!(map.finish_write(PAGE, begun, Version(3), slots(&[4])));
+        assert!(map.finish_write(PAGE, begun, Version(3), slots(&[4]), false));
         let entry = map.load(PAGE);
         assert!(!entry.is_written());
         assert_eq!(map.take_free(PAGE, entry), Some(slots(&[4])));

@@ -11,6 +11,7 @@
 //! of the active while they are anybody's; transfers to be sent are in the ready list, or wait
 //! in their server's list for room in its window.
 
+mod disk;
 mod hedge;
 mod list;
 mod op;
@@ -29,6 +30,10 @@ use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress};
 
+use disk::DiskList;
+pub use disk::{
+    AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer,
+};
 use hedge::HedgeBudget;
 use list::{List, TransferId};
 use op::{Kind, Link, Stage};
@@ -52,6 +57,8 @@ pub enum Action {
     Send(Send),
     /// Tell whoever asked for the page; the op is free again.
     Complete(Completion),
+    /// Do something with the mirror; [`DiskWork`] says what, and what to say then.
+    Disk(DiskWork),
 }
 
 /// Frames of one transfer.
@@ -140,6 +147,9 @@ pub struct Shard<S: Storage> {
     paths: [Path; SERVER_SLOTS],
     ready: List,
     ended: List,
+    disk_work: DiskList,
+    /// What the mirror is to be told of the op that has ended last.
+    settle: Option<DiskSettle>,
     active: Link,
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
@@ -172,6 +182,8 @@ impl<S: Storage> Shard<S> {
             paths: [Path::default(); SERVER_SLOTS],
             ready: List::default(),
             ended: List::default(),
+            disk_work: DiskList::default(),
+            settle: None,
             active: Link::NONE,
             next_deadline_ns: u64::MAX,
             rotation: 0,
@@ -285,6 +297,9 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        if let Some(settle) = self.settle.take() {
+            return Some(Action::Disk(DiskWork::Settle(settle)));
+        }
         if let Some(completion) = self.poll_ended(now_ns) {
             return Some(Action::Complete(completion));
         }
@@ -293,7 +308,8 @@ impl<S: Storage> Shard<S> {
                 return Some(Action::Send(send));
             }
         }
-        None
+        // Last, so that the page is copied while the servers are at it.
+        self.poll_disk(device)
     }
 
     /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
@@ -421,8 +437,14 @@ impl<S: Storage> Shard<S> {
         }
         op.stage = Stage::Stalled;
         match op.kind {
-            Kind::PageOut => self.begin_page_out(now_ns, index, device),
-            Kind::PageIn => self.begin_page_in(now_ns, index, device),
+            Kind::PageOut => {
+                self.retry_put(index);
+                self.begin_page_out(now_ns, index, device);
+            }
+            Kind::PageIn => {
+                self.retry_ask(index);
+                self.begin_page_in(now_ns, index, device);
+            }
         }
     }
 
@@ -438,7 +460,7 @@ impl<S: Storage> Shard<S> {
             device.unpark();
         }
         match op.kind {
-            Kind::PageOut => self.fail_page_out(index, device),
+            Kind::PageOut => self.finish_at_last(index, device),
             Kind::PageIn => self.end(index, Outcome::Failed),
         }
     }

@@ -368,6 +368,7 @@ impl Client {
                     let sending = Sending::new(shard, send, then_ns);
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));
                 }
+                Action::Disk(work) => ctx.oracle.fail(|| format!("{work:?} without a disk")),
                 Action::Complete(completion) => {
                     if let Some(page) = completion.wake {
                         for other in 0..self.shards.len() {

@@ -48,7 +48,7 @@ fn page_out(mirror: &mut Mirror<Heap>, now_ns: u64, page: u32, device: &Device<M
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
     device
         .map
-        .finish_write(page, begun, version, SlotSet::from_bits(3));
+        .finish_write(page, begun, version, SlotSet::from_bits(3), false);
     mirror.settle(now_ns, page, version, true, device);
     version
 }
@@ -128,7 +128,7 @@ fn a_version_that_found_no_room_supersedes_all_the_same() {
     let servers = SlotSet::from_bits(3);
     device
         .map
-        .finish_write(PageIndex(5), begun, version, servers);
+        .finish_write(PageIndex(5), begun, version, servers, false);
     let get = mirror.begin_read(PageIndex(5), version.generation(), TOKEN, false, &device);
     assert_eq!(get, Get::Absent);
     mirror.ended(6 * MS, io.id, true, &device);

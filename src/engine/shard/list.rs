@@ -153,11 +153,12 @@ impl<S: Storage> Shard<S> {
         }
         op.stage = Stage::Ended(outcome);
         op.assembly = None;
+        op.settle_disk(outcome == Outcome::Done);
         self.unlink_active(index);
         self.link_ended(index);
     }
 
-    /// A frame of the op is no longer being sent or copied.
+    /// The op's page is no longer being sent or copied.
     pub(super) fn release_hold(&mut self, index: usize) {
         if let Some(op) = self.ops.get_mut(index) {
             op.holds = op.holds.saturating_sub(1);
@@ -192,6 +193,7 @@ impl<S: Storage> Shard<S> {
         };
         op.stage = Stage::Free;
         op.ended_linked = false;
+        let settle = op.disk.settle.take();
         let next = core::mem::take(&mut op.next_ended);
         let wake = op.wake.then_some(op.page);
         let (kind, latency_ns) = (op.kind, now_ns.saturating_sub(op.started_ns));
@@ -199,6 +201,7 @@ impl<S: Storage> Shard<S> {
         if next == Link::NONE {
             self.ended.tail = Link::NONE;
         }
+        self.settle = settle;
         self.count_ended(kind, outcome, latency_ns);
         Some(Completion {
             op: index,

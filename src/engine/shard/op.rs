@@ -4,6 +4,7 @@
 
 use super::super::ids::{Generation, PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::super::page_map::Entry;
+use super::disk::DiskPart;
 use crate::wire::{FragmentMask, Fragmentation};
 
 /// How a request for a page ended.
@@ -39,7 +40,7 @@ pub(super) enum Stage {
     Stalled,
     /// Has transfers.
     Active,
-    /// Over, but a frame of it is being sent or copied, or nobody has asked yet.
+    /// Over, but its page is being sent or copied, or nobody has asked yet.
     Ended(Outcome),
 }
 
@@ -151,6 +152,7 @@ pub struct Op {
     pub(super) hedge: Option<usize>,
     pub(super) assembly: Option<Assembly>,
     pub(super) transfers: [Transfer; MAX_REPLICAS],
+    pub(super) disk: DiskPart,
     /// Whether others wait for this page to be no longer written.
     pub(super) wake: bool,
     /// Whether it hangs in the list of the ended.

@@ -40,15 +40,22 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(page) = self.ops.get(index).map(|op| op.page) else {
+        let Some(op) = self.ops.get(index) else {
             return;
         };
+        if op.disk.is_in_hand() {
+            return;
+        }
+        let page = op.page;
         let entry = loop {
             let entry = device.map.load(page);
             if !entry.is_busy() {
                 break entry;
             }
             if self.park(now_ns, index, device) {
+                if let Some(op) = self.ops.get_mut(index) {
+                    op.disk.renew();
+                }
                 return;
             }
         };
@@ -61,20 +68,25 @@ impl<S: Storage> Shard<S> {
         };
         if op.generation != entry.generation() {
             op.tried = SlotSet::EMPTY;
+            op.disk.renew();
         }
         op.generation = entry.generation();
         op.assembly = None;
-        let holders = entry.replicas().intersection(device.servers.valid());
-        if holders.without(op.tried).is_empty() {
-            // Every copy is known to be gone.
-            self.end(index, Outcome::Failed);
+        let holders = entry
+            .replicas()
+            .intersection(device.servers.valid())
+            .without(op.tried);
+        if self.look_at_buffers(index, entry, device) {
             return;
         }
-        let candidates = holders
-            .without(op.tried)
-            .intersection(device.servers.usable());
+        let candidates = holders.intersection(device.servers.usable());
         let Some(slot) = self.soonest(candidates) else {
-            self.stall_page_in(now_ns, index);
+            match self.ask_disk(index, device) {
+                Some(true) => {}
+                // Every copy is known to be gone.
+                None if holders.is_empty() => self.end(index, Outcome::Failed),
+                _ => self.stall_page_in(now_ns, index),
+            }
             return;
         };
         if let Some(op) = self.ops.get_mut(index) {
@@ -335,6 +347,10 @@ impl<S: Storage> Shard<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let another = self.fail_over(now_ns, id.op, device);
+        if !another {
+            self.retry_ask(id.op);
+            self.ask_disk(id.op, device);
+        }
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };

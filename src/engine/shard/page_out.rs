@@ -8,6 +8,7 @@ use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::super::placement;
+use super::disk::DiskVerdict;
 use super::list::TransferId;
 use super::op::{Kind, Op, Outcome, Stage, TransferStage};
 use super::{OpInUse, Send, Shard, Storage};
@@ -71,6 +72,7 @@ impl<S: Storage> Shard<S> {
         op.hedge = None;
         op.assembly = None;
         op.wake = false;
+        op.disk.renew();
         Ok(op)
     }
 
@@ -116,6 +118,7 @@ impl<S: Storage> Shard<S> {
                         op.begun = Some(entry);
                         op.version = version;
                     }
+                    self.begin_put(index, device);
                 }
                 Err(_) => {
                     if self.park(now_ns, index, device) {
@@ -306,6 +309,17 @@ impl<S: Storage> Shard<S> {
         {
             return;
         }
+        self.begin_anew(now_ns, index, crc, device);
+    }
+
+    /// Begins the page-out anew, with the next version, for the page now has another checksum.
+    pub(super) fn begin_anew<M>(&mut self, now_ns: u64, index: usize, crc: u32, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
         self.counters.pages_changed = self.counters.pages_changed.wrapping_add(1);
         op.restarts = op.restarts.saturating_add(1);
         if op.restarts > MAX_CHANGES {
@@ -314,6 +328,7 @@ impl<S: Storage> Shard<S> {
         }
         op.crc = crc;
         op.version = device.take_version();
+        self.put_anew(index);
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {
                 op: index,
@@ -368,6 +383,27 @@ impl<S: Storage> Shard<S> {
         if !matches!(op.stage, Stage::Active | Stage::Stalled) || op.is_waiting() {
             return;
         }
+        let copies = Self::acknowledged(op, device);
+        let is_short = copies.len() < device.replicas();
+        match self.judge_disk(index, is_short, device) {
+            DiskVerdict::InHand => {}
+            DiskVerdict::Wait => self.wait_for_more(now_ns, index),
+            DiskVerdict::Go(on_disk) => {
+                if copies.len().saturating_add(usize::from(on_disk)) < device.min_copies() {
+                    self.count_stalled(index);
+                    self.wait_for_more(now_ns, index);
+                } else {
+                    self.finish(index, copies, on_disk, device);
+                }
+            }
+        }
+    }
+
+    /// The servers that hold the op's page.
+    fn acknowledged<M>(op: &Op, device: &Device<M>) -> SlotSet
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
         let mut copies = SlotSet::EMPTY;
         for transfer in &op.transfers {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
@@ -377,18 +413,51 @@ impl<S: Storage> Shard<S> {
                 }
             }
         }
-        if copies.len() < device.min_copies() {
-            self.stall_page_out(now_ns, index);
+        copies
+    }
+
+    /// The patience is out: what there is has to do, or the page-out fails.
+    pub(super) fn finish_at_last<M>(&mut self, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
             return;
+        };
+        let copies = Self::acknowledged(op, device);
+        let on_disk = op.disk.is_written();
+        let is_enough = op.begun.is_some()
+            && copies.len().saturating_add(usize::from(on_disk)) >= device.min_copies()
+            && self.disk_knows(index, device);
+        match is_enough {
+            true => self.finish(index, copies, on_disk, device),
+            false => self.fail_page_out(index, device),
         }
+    }
+
+    /// The page-out is complete.
+    fn finish<M>(&mut self, index: usize, copies: SlotSet, on_disk: bool, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
         let (page, version, begun) = (op.page, op.version, op.begun.unwrap_or_default());
         let old = begun.replicas().union(op.sent_to).without(copies);
-        let freed = device.map.finish_write(page, begun, version, copies);
+        let freed = device
+            .map
+            .finish_write(page, begun, version, copies, on_disk);
         let counters = &mut self.counters;
         // CAST: three at the most.
         counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
         if copies.len() < device.replicas() {
             counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
+        }
+        if on_disk {
+            counters.local_out = counters.local_out.wrapping_add(1);
+        } else if op.disk.is_missed() && device.disk.load().is_wanted() {
+            device.note_lagging(page);
         }
         if op.fill.is_some() {
             counters.same_filled_out = counters.same_filled_out.wrapping_add(1);
@@ -398,15 +467,14 @@ impl<S: Storage> Shard<S> {
         self.end(index, Outcome::Done);
     }
 
-    /// Too few servers: wait for one. What was acknowledged stays so.
-    fn stall_page_out(&mut self, now_ns: u64, index: usize) {
+    /// Too few servers: wait for one, or for the disk. What was acknowledged stays so.
+    fn wait_for_more(&mut self, now_ns: u64, index: usize) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         // Whoever comes back may be asked again.
         op.stage = Stage::Stalled;
         op.tried = op.targets();
-        self.count_stalled(index);
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
     }
 

@@ -3,6 +3,7 @@
 //! One shard and servers that the test plays.
 
 mod bench;
+mod disk;
 
 extern crate std;
 
@@ -131,6 +132,7 @@ fn page_ins_on_their_way_to_a_dying_server_end_soon() {
                     assert_eq!(completion.outcome, Outcome::Done);
                     ended += 1;
                 }
+                Action::Disk(work) => panic!("{work:?}"),
             }
         }
         bench.advance(100 * US);
@@ -207,6 +209,7 @@ fn late_answers_are_measured_too() {
                         }
                     }
                     Action::Complete(_) => is_over = true,
+                    Action::Disk(work) => panic!("{work:?}"),
                 }
             }
             if is_over {

@@ -535,7 +535,8 @@ impl<S: Storage> Shard<S> {
             dropped |= self.release_if_invalid(id, device);
             self.cut_smaller(now_ns, id, device);
         }
-        if !dropped {
+        // Whoever waits for the disk alone, may have the servers instead.
+        if !dropped && self.ops.get(index).is_none_or(|op| op.is_waiting()) {
             return;
         }
         match self.ops.get(index).map(|op| op.kind) {

@@ -113,7 +113,9 @@ impl Bench {
         }
         let begun = self.device.map.begin_write(page).unwrap();
         let version = self.device.take_version();
-        self.device.map.finish_write(page, begun, version, holders);
+        self.device
+            .map
+            .finish_write(page, begun, version, holders, false);
         version
     }
 
@@ -161,7 +163,7 @@ impl Bench {
         while let Some(action) = self.poll() {
             match action {
                 Action::Send(send) => self.shard.sent(&send),
-                Action::Complete(completion) => panic!("{completion:?}"),
+                other => panic!("{other:?}"),
             }
         }
     }

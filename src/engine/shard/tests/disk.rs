@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One shard, a mirror, and servers and a disk that the test plays.
+
+extern crate std;
+use std::vec;
+use std::vec::Vec;
+
+use super::super::super::ids::PageIndex;
+use super::super::super::mirror::{
+    Buffer, BufferId, Config, DiskIo, Event, Get, Head, Io, Mirror, Parts, Policy, Put, Storage,
+};
+use super::super::{Action, AskAnswer, DiskWork, Outcome, PutAnswer, Send};
+use super::bench::{Bench, MS};
+use crate::wire::Status;
+
+struct Heap;
+
+impl Storage for Heap {
+    type Buffers = Vec<Buffer>;
+    type Heads = Vec<Head>;
+    type Ios = Vec<Io>;
+}
+
+const PAGE: PageIndex = PageIndex(3);
+const BUFFERS: usize = 64;
+
+/// A bench with a disk.
+struct Disked {
+    bench: Bench,
+    mirror: Mirror<Heap>,
+    sends: Vec<Send>,
+    /// Ops that have ended.
+    ended: Vec<(usize, Outcome)>,
+    /// What the page's checksum is found to be when it is copied to a buffer, if not the op's.
+    changed: Option<u32>,
+}
+
+impl Disked {
+    fn new(servers: usize, policy: Policy) -> Self {
+        let bench = Bench::new(servers);
+        let config = Config {
+            policy,
+            ..Config::default()
+        };
+        let mut mirror = Mirror::new(
+            config,
+            Parts {
+                buffers: vec![Buffer::default(); BUFFERS],
+                heads: vec![Head::default(); 16],
+                ios: vec![Io::default(); 8],
+            },
+        );
+        mirror.attach(&bench.device).unwrap();
+        let mut disked = Self {
+            bench,
+            mirror,
+            sends: Vec::new(),
+            ended: Vec::new(),
+            changed: None,
+        };
+        disked.run();
+        disked
+    }
+
+    /// Does what shard and mirror want done, but for the disk's I/O.
+    fn run(&mut self) {
+        loop {
+            if let Some(action) = self.bench.poll() {
+                match action {
+                    Action::Send(send) => {
+                        self.bench.shard.sent(&send);
+                        self.sends.push(send);
+                    }
+                    Action::Complete(completion) => {
+                        self.ended.push((completion.op, completion.outcome));
+                    }
+                    Action::Disk(work) => self.work(work),
+                }
+                continue;
+            }
+            let Some(event) = self.mirror.poll_event() else {
+                return;
+            };
+            self.tell(event);
+        }
+    }
+
+    fn work(&mut self, work: DiskWork) {
+        let (now_ns, device) = (self.bench.now_ns, &self.bench.device);
+        let (shard, mirror) = (&mut self.bench.shard, &mut self.mirror);
+        match work {
+            DiskWork::Write(write) => {
+                let (page, version) = (write.page, write.version);
+                let put =
+                    mirror.begin_write(page, version, write.is_urgent, write.replaces, device);
+                let answer = match (put, self.changed.take()) {
+                    (Put::Buffer(_), Some(crc)) => {
+                        mirror.settle(now_ns, page, version, false, device);
+                        PutAnswer::Changed(crc)
+                    }
+                    (Put::Buffer(_), None) => {
+                        if write.is_urgent {
+                            assert!(mirror.want(now_ns, page, version, write.token));
+                        }
+                        PutAnswer::Copied
+                    }
+                    (Put::Full, _) => PutAnswer::Full,
+                    (Put::Closed, _) => PutAnswer::Closed,
+                };
+                shard.disk_put(now_ns, &write, answer, device);
+            }
+            DiskWork::Want(want) => {
+                if !mirror.want(now_ns, want.page, want.version, want.token) {
+                    shard.disk_written(now_ns, want.token, false, device);
+                }
+            }
+            DiskWork::Settle(settle) => {
+                let (page, version) = (settle.page, settle.version);
+                mirror.settle(now_ns, page, version, settle.completed, device);
+            }
+            DiskWork::Read(read) => {
+                let only = read.buffers_only;
+                let get = mirror.begin_read(read.page, read.generation, read.token, only, device);
+                if only {
+                    let found = match get {
+                        Get::Buffered(id) => Some(id),
+                        _ => None,
+                    };
+                    if let Some(id) = found {
+                        mirror.release(id);
+                    }
+                    shard.disk_looked(now_ns, &read, found.is_some(), device);
+                    return;
+                }
+                let (answer, found) = match get {
+                    Get::Buffered(id) => (AskAnswer::Queued, Some(id)),
+                    Get::Queued => (AskAnswer::Queued, None),
+                    Get::Full => (AskAnswer::Full, None),
+                    Get::Hung => (AskAnswer::Hung, None),
+                    Get::Changed | Get::Absent => (AskAnswer::Changed, None),
+                };
+                shard.disk_asked(now_ns, &read, answer, device);
+                if let Some(id) = found {
+                    self.tell(Event::Read(read.token, Ok(id)));
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let (now_ns, device) = (self.bench.now_ns, &self.bench.device);
+        let (shard, mirror) = (&mut self.bench.shard, &mut self.mirror);
+        match event {
+            Event::Written(token, ok) => shard.disk_written(now_ns, token, ok, device),
+            Event::Read(token, result) => {
+                let told: Result<BufferId, _> = result;
+                let receive = shard.disk_read(now_ns, token, told.map(|_| ()), device);
+                if let Some(receive) = receive {
+                    shard.disk_received(now_ns, &receive, true, device);
+                }
+                if let Ok(id) = told {
+                    mirror.release(id);
+                }
+            }
+            Event::Room | Event::StateChanged => shard.disk_changed(now_ns, device),
+        }
+    }
+
+    /// The next I/O that the disk gets, now.
+    fn io(&mut self) -> Option<DiskIo> {
+        self.run();
+        self.mirror.poll(self.bench.now_ns, &self.bench.device)
+    }
+
+    fn io_ended(&mut self, io: &DiskIo, ok: bool) {
+        self.mirror
+            .ended(self.bench.now_ns, io.id, ok, &self.bench.device);
+        self.run();
+    }
+
+    fn advance(&mut self, ns: u64) {
+        self.bench.advance(ns);
+        self.mirror
+            .handle_timeout(self.bench.now_ns, &self.bench.device);
+        self.run();
+    }
+
+    fn page_out(&mut self, op: usize, page: PageIndex) {
+        self.bench.start_page_out(op, page);
+        self.run();
+    }
+
+    fn page_in(&mut self, op: usize, page: PageIndex) {
+        self.bench.start_page_in(op, page);
+        self.run();
+    }
+
+    /// The servers answer whatever they were asked.
+    fn servers_answer(&mut self) {
+        for send in core::mem::take(&mut self.sends) {
+            match send.header.opcode {
+                crate::wire::Opcode::Write => self.bench.acknowledge(&send, Status::Ok),
+                _ => self.bench.answer_page(&send, &[0]),
+            }
+        }
+        self.run();
+    }
+
+    fn ended(&mut self) -> Vec<(usize, Outcome)> {
+        core::mem::take(&mut self.ended)
+    }
+
+    fn is_on_disk(&self) -> bool {
+        self.bench.device.map.load(PAGE).is_on_disk()
+    }
+
+    fn lose_server(&mut self, number: usize) {
+        let slot = self.bench.slot(number);
+        self.bench.device.servers.close(slot);
+        self.bench
+            .shard
+            .servers_changed(self.bench.now_ns, &self.bench.device);
+        self.run();
+    }
+}
+
+#[test]
+fn the_disk_follows_the_servers() {
+    let mut disked = Disked::new(2, Policy::Lag);
+    disked.page_out(0, PAGE);
+    assert_eq!(disked.sends.len(), 2);
+    assert_eq!(
+        disked.mirror.buffered(),
+        1,
+        "copied while servers are at it"
+    );
+    disked.advance(5 * MS / 2);
+    assert_eq!(disked.io(), None, "not before the page-out has completed");
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(!disked.is_on_disk());
+
+    // From the buffer, without a frame.
+    disked.page_in(1, PAGE);
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+    assert!(disked.sends.is_empty());
+
+    disked.advance(3 * MS);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert!(disked.is_on_disk() && disked.mirror.is_idle());
+
+    // On the disk, but servers are quicker.
+    disked.page_in(1, PAGE);
+    assert_eq!(disked.sends.len(), 1);
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+}
+
+#[test]
+fn the_disk_stands_in_for_a_missing_server() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    assert_eq!(disked.ended(), []);
+    let io = disked.io().expect("at once");
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(disked.is_on_disk());
+    let entry = disked.bench.device.map.load(PAGE);
+    assert_eq!(entry.replicas().len(), 1);
+    assert!(disked.mirror.is_idle());
+    assert_eq!(disked.bench.shard.counters().local_out, 1);
+}
+
+#[test]
+fn without_servers_the_disk_does_it_all() {
+    let mut disked = Disked::new(0, Policy::Off);
+    disked.page_out(0, PAGE);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    disked.page_in(1, PAGE);
+    let io = disked.io().unwrap();
+    assert!(!io.is_write);
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+    assert_eq!(disked.bench.shard.counters().local_in, 1);
+    assert!(disked.mirror.is_idle());
+
+    // Every copy is gone at once, when the disk cannot read it.
+    disked.page_in(1, PAGE);
+    for _ in 0..3 {
+        let io = disked.io().unwrap();
+        disked.io_ended(&io, false);
+        disked.advance(100 * MS);
+    }
+    assert_eq!(disked.ended(), [(1, Outcome::Failed)]);
+}
+
+#[test]
+fn a_server_lost_half_way_makes_the_disk_waited_for() {
+    let mut disked = Disked::new(2, Policy::Lag);
+    disked.page_out(0, PAGE);
+    assert_eq!(disked.io(), None);
+    disked.lose_server(1);
+    assert_eq!(disked.io(), None, "server 0 has not answered");
+    disked.servers_answer();
+    assert_eq!(disked.ended(), []);
+    let io = disked.io().expect("waited for now");
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(disked.is_on_disk());
+}
+
+#[test]
+fn a_disk_that_fails_fails_no_page_out() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    for _ in 0..3 {
+        let io = disked.io().unwrap();
+        assert_eq!(disked.ended(), []);
+        disked.io_ended(&io, false);
+        disked.advance(100 * MS);
+    }
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(!disked.is_on_disk() && disked.mirror.is_idle());
+}
+
+#[test]
+fn a_disk_that_hangs_is_not_waited_for_longer_than_its_patience() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    let io = disked.io().unwrap();
+    disked.advance(10_001 * MS);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(!disked.is_on_disk() && disked.mirror.has_abandoned());
+    // Meanwhile it is as if there were none.
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    // What ends late, is older than what has come since.
+    disked.io_ended(&io, true);
+    assert!(!disked.is_on_disk() && disked.mirror.is_idle());
+    assert!(disked.bench.device.disk.load().is_usable());
+}
+
+#[test]
+fn with_nothing_but_a_disk_that_hangs_requests_end_with_the_patience() {
+    let mut disked = Disked::new(0, Policy::Lag);
+    disked.page_out(0, PAGE);
+    assert!(disked.io().is_some());
+    let mut waited_ns = 0;
+    while disked.ended.is_empty() {
+        disked.advance(100 * MS);
+        waited_ns += 100 * MS;
+    }
+    assert_eq!(disked.ended(), [(0, Outcome::Failed)]);
+    assert_eq!(waited_ns, 60_000 * MS);
+    assert!(!disked.bench.device.map.load(PAGE).is_busy());
+}
+
+#[test]
+fn a_full_pool_lags_or_holds_back() {
+    for policy in [Policy::Lag, Policy::Strict] {
+        let mut disked = Disked::new(2, policy);
+        let mut ended = 0;
+        for page in 0..BUFFERS as u32 {
+            disked.page_out(0, PageIndex(10 + 2 * page));
+            disked.servers_answer();
+            if disked.ended().is_empty() {
+                break;
+            }
+            ended += 1;
+        }
+        if policy == Policy::Lag {
+            assert_eq!(ended, BUFFERS);
+            assert_eq!(disked.mirror.counters().pool_full, BUFFERS as u64 / 8);
+            continue;
+        }
+        assert_eq!(ended, BUFFERS - BUFFERS / 8);
+        let io = disked.io().unwrap();
+        assert_eq!(disked.ended(), []);
+        disked.io_ended(&io, true);
+        assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    }
+}
+
+#[test]
+fn a_page_changed_while_it_is_copied() {
+    // Held by two servers as it was: the disk goes without.
+    let mut disked = Disked::new(2, Policy::Lag);
+    disked.changed = Some(1);
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(disked.mirror.is_idle());
+
+    // The disk is needed: all copies are of what it is now.
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.changed = Some(1);
+    disked.page_out(0, PAGE);
+    let first = disked.sends.first().unwrap().header.version;
+    assert_eq!(disked.bench.shard.counters().pages_changed, 1);
+    let again = disked.sends.pop().unwrap();
+    assert!(again.header.version > first);
+    assert_eq!(again.header.payload_crc, 1);
+    disked.bench.acknowledge(&again, Status::Ok);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(disked.is_on_disk());
+}
+
+#[test]
+fn a_page_in_goes_to_the_disk_when_its_server_falls_silent() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    disked.ended();
+    disked.page_in(1, PAGE);
+    assert_eq!(disked.sends.len(), 1);
+    let mut io = None;
+    for _ in 0..1000 {
+        disked.advance(MS);
+        io = disked.io();
+        if io.is_some() {
+            break;
+        }
+    }
+    disked.io_ended(&io.unwrap(), true);
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+}
+
+#[test]
+fn a_page_in_takes_a_server_that_comes_back_while_the_disk_hangs() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.page_out(0, PAGE);
+    disked.servers_answer();
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    disked.ended();
+    let slot = disked.bench.slot(0);
+    assert!(disked.bench.device.servers.suspect(slot));
+    disked.page_in(1, PAGE);
+    assert!(disked.sends.is_empty());
+    let io = disked.io().unwrap();
+    disked.bench.device.servers.set_usable(slot, true);
+    let now_ns = disked.bench.now_ns;
+    disked
+        .bench
+        .shard
+        .servers_changed(now_ns, &disked.bench.device);
+    disked.run();
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+    // Whoever waited, waits no more.
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), []);
+    assert!(disked.mirror.is_idle());
+}
+
+#[test]
+fn detaching_gives_buffers_back_that_page_outs_hold() {
+    let mut disked = Disked::new(2, Policy::Lag);
+    disked.page_out(0, PAGE);
+    assert_eq!(disked.mirror.buffered(), 1);
+    disked.mirror.begin_detach(&disked.bench.device);
+    disked.run();
+    assert!(disked.mirror.is_idle());
+    assert_eq!(disked.mirror.finish_detach(&disked.bench.device), Ok(()));
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(!disked.bench.device.disk.load().is_tracked());
+}
