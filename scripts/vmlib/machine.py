@@ -49,6 +49,7 @@ class Specification:
     cpus: int
     accelerator: list
     append: str
+    board: str = "pc"
     disks: list = dataclasses.field(default_factory=list)
     # Arguments of the network, and the sockets that they name.
     network: list = dataclasses.field(default_factory=list)
@@ -124,7 +125,7 @@ class Machine:
         wanted = self.specification
         arguments = [
             qemu_program(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-name", f"anemone-{wanted.name}", "-machine", "pc,usb=off,vmport=off", *wanted.accelerator,
+            "-name", f"anemone-{wanted.name}", "-machine", f"{wanted.board},usb=off,vmport=off", *wanted.accelerator,
             "-m", f"{wanted.memory_mib}M", "-smp", str(wanted.cpus),
             "-kernel", wanted.kernel, "-initrd", f"/proc/self/fd/{wanted.initramfs.fileno()}",
             "-append", wanted.append]
