@@ -12,6 +12,7 @@ mod direct;
 mod dirty;
 mod pages;
 mod random;
+mod storm;
 mod sys;
 
 use std::error::Error;
@@ -34,6 +35,8 @@ enum Command {
     Direct(direct::Options),
     /// Writes to a device from buffers that are changed meanwhile.
     Changing(changing::Options),
+    /// Has the kernel allocate what cannot wait, as fast as it can.
+    Storm(storm::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Dirty(options) => dirty::run(&options),
         Command::Direct(options) => direct::run(&options),
         Command::Changing(options) => changing::run(&options),
+        Command::Storm(options) => storm::run(&options),
     };
     match done {
         Ok(summary) => {

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Datagrams to a port where nobody listens, as many as go. The kernel answers each with a message
+//! that it allocates where it may not wait for memory.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+/// How it is done.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Goes on as long as this file exists
+    #[arg(long = "while")]
+    while_exists: PathBuf,
+    /// Bytes of a datagram
+    #[arg(long, default_value_t = 1400)]
+    bytes: usize,
+}
+
+/// Datagrams between two looks at the file.
+const BURST: usize = 64;
+
+/// Runs the program.
+pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let nobody = {
+        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        closed.local_addr()?
+    };
+    sender.connect(nobody)?;
+    let datagram = vec![0x5a; options.bytes];
+    let (mut sent, mut answered, mut refused) = (0_u64, 0_u64, 0_u64);
+    while options.while_exists.exists() {
+        for _ in 0..BURST {
+            match sender.send(&datagram).map_err(|error| error.raw_os_error()) {
+                Ok(_) => sent += 1,
+                Err(code) if code == Some(Errno::CONNREFUSED.raw_os_error()) => answered += 1,
+                // There is no memory for it now.
+                Err(code) if code == Some(Errno::NOBUFS.raw_os_error()) => refused += 1,
+                Err(code) if code == Some(Errno::NOMEM.raw_os_error()) => refused += 1,
+                Err(code) => return Err(format!("sending failed: error {code:?}").into()),
+            }
+        }
+    }
+    if answered == 0 {
+        return Err("not one datagram was answered: there was no storm".into());
+    }
+    Ok(format!(
+        "storm: {sent} datagrams sent, {answered} answers seen, {refused} without memory"
+    ))
+}
