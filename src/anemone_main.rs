@@ -9,6 +9,7 @@ mod driver;
 pub mod engine;
 mod linux;
 pub mod sync;
+pub mod uapi;
 pub mod wire;
 
 use kernel::prelude::*;

@@ -6,6 +6,7 @@
 //! holds which lock (`docs/locking.md`), in which context, and in which order things go.
 
 pub(crate) mod control;
+pub(crate) mod control_device;
 pub(crate) mod core;
 pub(crate) mod debugfs;
 pub(crate) mod disk;
@@ -16,6 +17,8 @@ pub(crate) mod module;
 pub(crate) mod params;
 pub(crate) mod queue;
 pub(crate) mod receive;
+pub(crate) mod removal;
+pub(crate) mod status;
 pub(crate) mod worker;
 
 impl kernel::fmt::Display for crate::wire::MacAddress {

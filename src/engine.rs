@@ -6,11 +6,13 @@
 //! done. It never calls the kernel, allocates, waits or logs, and takes no lock; storage is the
 //! caller's. So the module, the memory server, the simulator and the fuzzers drive the same code.
 
+pub mod census;
 pub mod cluster;
 pub mod config;
 pub mod counters;
 pub mod device;
 pub mod disk;
+pub mod drain;
 pub mod free;
 pub mod histogram;
 pub mod ids;

@@ -11,4 +11,5 @@
 pub mod crc;
 pub mod engine;
 pub mod sync;
+pub mod uapi;
 pub mod wire;

@@ -13,6 +13,7 @@ mod crc32c;
 pub(crate) mod hrtimer;
 pub(crate) mod ingress;
 pub(crate) mod memalloc_socket;
+pub(crate) mod misc_device;
 pub(crate) mod mq;
 pub(crate) mod net_device;
 pub(crate) mod param;

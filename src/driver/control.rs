@@ -28,6 +28,7 @@ use crate::{
             Peer,
             Report, //
         },
+        drain::Walk,
         ids::{
             SlotSet,
             SERVER_SLOTS, //
@@ -114,6 +115,9 @@ pub(crate) struct Control {
     changed: CondVar,
     #[pin]
     sender: Mutex<Sender>,
+    /// Held by whoever lets a server go; how far the looks at the map have come.
+    #[pin]
+    pub(super) removal: Mutex<[Walk; SERVER_SLOTS]>,
 }
 
 impl Control {
@@ -147,6 +151,7 @@ impl Control {
             state <- new_mutex!(state, "anemone_cluster"),
             changed <- new_condvar!("anemone_changed"),
             sender <- new_mutex!(sender, "anemone_sender"),
+            removal <- new_mutex!([Walk::default(); SERVER_SLOTS], "anemone_removal"),
         }))
     }
 
@@ -192,12 +197,18 @@ impl Control {
         frames
     }
 
+    /// Looks at the cluster.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Cluster<KVec<Peer>>) -> R) -> R {
+        look(&self.state.lock().cluster)
+    }
+
     /// Adds servers.
     pub(crate) fn add(&self, core: &Core, servers: &[MacAddress]) -> Result<(), AddError> {
         self.with(core, |state| {
-            servers
-                .iter()
-                .try_for_each(|&mac| state.cluster.add(now_ns(), mac).map(|_| ()))
+            servers.iter().try_for_each(|&mac| {
+                let servers = &core.device.servers;
+                state.cluster.add(now_ns(), mac, servers).map(|_| ())
+            })
         })
     }
 
@@ -207,6 +218,13 @@ impl Control {
             self.with(core, |state| {
                 state.cluster.set_mtu(now_ns(), mtu, &core.device.servers)
             });
+        }
+    }
+
+    /// The interface has another hardware address, or is another.
+    pub(crate) fn address_changed(&self, core: &Core) {
+        if let Some(address) = core.link.address() {
+            self.with(core, |state| state.cluster.set_address(now_ns(), address));
         }
     }
 

@@ -57,12 +57,7 @@ fn counters(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
     });
     result?;
-    let in_flight: usize = core
-        .queues
-        .iter()
-        .map(|queue| queue.with_shard(|shard| shard.in_flight()))
-        .sum();
-    writeln!(f, "in_flight {in_flight}")?;
+    writeln!(f, "in_flight {}", core.in_flight())?;
     writeln!(f, "frames_bad {}", core.frames_bad.load(Relaxed))?;
     writeln!(f, "frames_dropped {}", core.frames_dropped.load(Relaxed))
 }
@@ -74,15 +69,10 @@ fn servers(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             Health::Connecting => "connecting",
             Health::Up => "up",
             Health::Suspected => "suspected",
+            Health::Leaving => "leaving",
             Health::Sweeping => "sweeping",
         };
-        let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| {
-            core.queues
-                .iter()
-                .map(|queue| queue.with_shard(|shard| shard.round_trip_ns(slot)))
-                .max()
-                .unwrap_or(0)
-        });
+        let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| core.round_trip_ns(slot));
         result = result.and_then(|()| {
             writeln!(
                 f,

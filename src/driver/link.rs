@@ -123,6 +123,11 @@ impl Link {
         self.with(|binding| binding.device.mtu() as usize)
     }
 
+    /// The hardware address that frames come from; `None` if there is no interface.
+    pub(crate) fn address(&self) -> Option<MacAddress> {
+        self.with(|binding| binding.device.address())
+    }
+
     /// Its name, as it was given.
     pub(crate) fn name(&self) -> &CStr {
         &self.name
@@ -215,6 +220,7 @@ impl NotifierCallback for LinkWatch {
                         ),
                     }
                     core.control.mtu_changed(&core);
+                    core.control.address_changed(&core);
                     core.kick();
                 }
             }
@@ -222,7 +228,11 @@ impl NotifierCallback for LinkWatch {
                 core.control.mtu_changed(&core);
                 core.kick();
             }
-            Event::Change | Event::ChangeAddress if link.is_bound_to(device) => core.kick(),
+            Event::ChangeAddress if link.is_bound_to(device) => {
+                core.control.address_changed(&core);
+                core.kick();
+            }
+            Event::Change if link.is_bound_to(device) => core.kick(),
             _ => {}
         }
     }

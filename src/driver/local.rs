@@ -80,10 +80,6 @@ pub(crate) enum DetachError {
 
 impl DetachError {
     /// The error number that says it.
-    #[expect(
-        dead_code,
-        reason = "asked for by the control device, which comes next"
-    )]
     pub(crate) fn to_error(self) -> Error {
         match self {
             Self::NotAttached => ENODEV,
@@ -147,10 +143,6 @@ pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
 }
 
 /// Detaches the disk; with `force` also if it has the only copy of some page. Sleeps.
-#[expect(
-    dead_code,
-    reason = "asked for by the control device, which comes next"
-)]
 pub(crate) fn detach(core: &Arc<Core>, _force: bool) -> Result<(), DetachError> {
     let mut attached = core.local.attached.lock();
     if attached.take().is_none() {

@@ -12,6 +12,7 @@ use super::{
         self,
         Control, //
     },
+    control_device,
     core::{
         Core,
         Kicker,
@@ -45,6 +46,7 @@ use crate::{
         hrtimer::Timer,
         ingress::RECEIVES_FROM_RESERVE,
         memalloc_socket::MemallocSocket,
+        misc_device::MiscDevice,
         mq::{
             GenDisk,
             GenDiskBuilder,
@@ -64,7 +66,9 @@ use crate::{
 
 /// Everything that is there while the module is loaded. It goes in the order of the fields.
 pub(crate) struct Anemone {
-    /// First: no more requests, and none under way.
+    /// No more commands; none is under way, for no file is open.
+    _control: Pin<KBox<MiscDevice<Core>>>,
+    /// No more requests, and none under way.
     _disk: GenDisk<Disk>,
     _unfollow: Unfollow,
     _files: debugfs::Files,
@@ -171,6 +175,11 @@ impl Anemone {
             GFP_KERNEL,
         )?;
         let files = debugfs::Files::new(&core)?;
+        // Before the disk, which others look at as soon as it is there.
+        let control = KBox::pin_init(
+            MiscDevice::new(control_device::NAME, core.clone()),
+            GFP_KERNEL,
+        )?;
         let disk = GenDiskBuilder::new((params.pages as u64).wrapping_mul(PAGE_SECTORS))
             .max_request_bytes(MAX_REQUEST_BYTES)
             .max_discard_bytes(MAX_DISCARD_BYTES)
@@ -184,6 +193,7 @@ impl Anemone {
             params.queue_depth
         );
         Ok(Self {
+            _control: control,
             _disk: disk,
             _unfollow: unfollow,
             _files: files,
@@ -251,6 +261,7 @@ impl Anemone {
     /// Opens the sessions, waiting for a bounded time.
     fn connect(params: &Params, core: &Arc<Core>, has_local: bool) -> Result {
         core.control.mtu_changed(core);
+        core.control.address_changed(core);
         core.control
             .add(core, &params.servers)
             .map_err(|_| EINVAL)?;

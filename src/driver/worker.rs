@@ -77,6 +77,10 @@ impl Core {
             (cluster.take_changes(), next_ns)
         });
         self.follow(changes);
+        let next_ns = match self.drain_servers() {
+            Some(again_ns) => next_ns.min(now_ns().saturating_add(again_ns)),
+            None => next_ns,
+        };
         self.timer.arm(next_ns);
     }
 
@@ -96,8 +100,20 @@ impl Core {
             });
         }
         for slot in changes.to_sweep.iter() {
-            pr_warn!("server slot {}: its pages are gone\n", slot.index());
+            if changes.lost.contains(slot) {
+                pr_warn!("server slot {}: its pages are gone\n", slot.index());
+            }
             self.sweep(slot);
+        }
+    }
+
+    /// Tells the queues that servers may be used, or not. When this returns, every page-out that
+    /// ends knows it.
+    pub(super) fn tell_queues(self: ArcBorrow<'_, Self>) {
+        for queue in &self.queues {
+            queue.drive(self, |shard, now_ns| {
+                shard.servers_changed(now_ns, &self.device)
+            });
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod frees;
 mod peer;
+mod removal;
 
 use core::ops::DerefMut;
 
@@ -25,6 +26,7 @@ use crate::wire::{
 };
 pub use peer::Peer;
 use peer::State;
+pub use removal::{NotThere, Removal};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Where frames to servers go.
@@ -42,6 +44,8 @@ pub struct Changes {
     pub opened: SlotSet,
     /// Slots to be swept from the page map, then [`Cluster::swept`] told.
     pub to_sweep: SlotSet,
+    /// Those of them whose pages are gone because the server has begun anew.
+    pub lost: SlotSet,
 }
 
 /// Why a server cannot be added.
@@ -64,7 +68,9 @@ pub enum Health {
     Up,
     /// Silent; nothing new is sent to it.
     Suspected,
-    /// Its slot is being swept.
+    /// To be removed, as soon as no page needs it.
+    Leaving,
+    /// It is gone, and its slot is being swept.
     Sweeping,
 }
 
@@ -83,6 +89,8 @@ pub struct Report {
     pub free_pages: u64,
     /// Why it refused the last session, if it did.
     pub refusal: Option<Status>,
+    /// Whether it answers.
+    pub answers: bool,
 }
 
 /// High half of the tags of control frames: no shard has this number.
@@ -100,6 +108,8 @@ pub struct Cluster<P> {
     peers: P,
     random: u64,
     mtu: usize,
+    /// The hardware address that our frames come from; `None` before the interface is known.
+    address: Option<MacAddress>,
     changes: Changes,
 }
 
@@ -113,6 +123,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             peers,
             random: seed,
             mtu,
+            address: None,
             changes: Changes::default(),
         }
     }
@@ -131,24 +142,37 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         core::mem::take(&mut self.changes)
     }
 
-    /// Adds a server: a session is opened as soon as it answers.
-    pub fn add(&mut self, now_ns: u64, mac: MacAddress) -> Result<ServerSlot, AddError> {
+    /// Adds a server: a session is opened as soon as it answers. One that is to be removed stays.
+    pub fn add(
+        &mut self,
+        now_ns: u64,
+        mac: MacAddress,
+        table: &ServerTable,
+    ) -> Result<ServerSlot, AddError> {
         if !mac.is_unicast() {
             return Err(AddError::NotUnicast);
         }
-        if self.slot_of(mac).is_some() {
-            return Err(AddError::Exists);
+        if let Some(slot) = self.slot_of(mac) {
+            return match self.keep(slot, table) {
+                true => Ok(slot),
+                false => Err(AddError::Exists),
+            };
         }
-        self.greet(now_ns, mac).ok_or(AddError::NoSlot)
+        self.greet(now_ns, mac)
+            .or_else(|| self.succeed(mac))
+            .ok_or(AddError::NoSlot)
     }
 
     /// Begins to open a session with `mac` in a slot that is empty.
     fn greet(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let session = self.random();
-        let slot = SlotSet::ALL.iter().find(|slot| {
-            self.peer(*slot)
-                .is_some_and(|peer| peer.state == State::Empty)
-        })?;
+        let has = |wanted: State| {
+            SlotSet::ALL
+                .iter()
+                .find(|slot| self.peer(*slot).is_some_and(|peer| peer.state == wanted))
+        };
+        // Who has not heard our goodbye, drops the pages when the lease ends.
+        let slot = has(State::Empty).or_else(|| has(State::Parting))?;
         let peer = self.peers.get_mut(slot.index())?;
         *peer = Peer::greeting(now_ns, mac, session);
         Some(slot)
@@ -162,11 +186,11 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         self.peers.get_mut(slot.index())
     }
 
-    /// The slot of the server with this address, sweeping ones aside.
+    /// The slot of the server with this address, those aside that are gone.
     pub fn slot_of(&self, mac: MacAddress) -> Option<ServerSlot> {
         SlotSet::ALL.iter().find(|slot| {
             self.peer(*slot).is_some_and(|peer| {
-                peer.mac == mac && !matches!(peer.state, State::Empty | State::Sweeping { .. })
+                peer.mac == mac && matches!(peer.state, State::Greeting | State::Open)
             })
         })
     }
@@ -175,8 +199,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
     pub fn report(&self, slot: ServerSlot) -> Option<Report> {
         let peer = self.peer(slot)?;
         let health = match peer.state {
-            State::Empty => return None,
+            State::Empty | State::Parting => return None,
             State::Greeting => Health::Connecting,
+            State::Open if peer.leaving => Health::Leaving,
             State::Open if peer.silent => Health::Suspected,
             State::Open => Health::Up,
             State::Sweeping { .. } => Health::Sweeping,
@@ -188,6 +213,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             capacity_pages: peer.capacity_pages,
             free_pages: peer.free_pages,
             refusal: peer.refusal,
+            answers: peer.state == State::Open && !peer.silent,
         })
     }
 
@@ -209,6 +235,29 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
     }
 
+    /// Our frames come from this hardware address from now on. Servers know a session by it: if it
+    /// is another than before, they are told, and until then drop what we send.
+    pub fn set_address(&mut self, now_ns: u64, address: MacAddress) {
+        if self
+            .address
+            .replace(address)
+            .is_none_or(|old| old == address)
+        {
+            return;
+        }
+        for peer in self.peers.iter_mut() {
+            match peer.state {
+                // The cookie was for the old address.
+                State::Greeting | State::Open => {
+                    peer.say_hello_again(now_ns);
+                    // What was asked from the old one says nothing of this.
+                    peer.ping.restart(now_ns);
+                }
+                State::Empty | State::Sweeping { .. } | State::Parting => {}
+            }
+        }
+    }
+
     fn cautious_cut(&self) -> Fragmentation {
         Fragmentation::for_mtu(self.mtu.min(1500)).unwrap_or(Fragmentation::WHOLE)
     }
@@ -225,11 +274,15 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         let State::Sweeping { successor } = peer.state else {
             return;
         };
-        let mac = peer.mac;
-        *peer = Peer::default();
         if successor {
-            // There was no other slot when the server began anew.
+            // There was no other slot when the server began anew, or was added again.
+            let mac = peer.mac;
+            *peer = Peer::default();
             self.greet(now_ns, mac);
+        } else if peer.has_parted() {
+            *peer = Peer::default();
+        } else {
+            peer.state = State::Parting;
         }
     }
 
@@ -243,10 +296,14 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
+        let header = &frame.header;
+        if header.opcode == Opcode::ByeAck {
+            self.handle_bye_ack(source, header);
+            return;
+        }
         let Some(slot) = self.slot_of(source) else {
             return;
         };
-        let header = &frame.header;
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
@@ -265,6 +322,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 if let Ok((announce, _)) = Announce::read_from_prefix(frame.payload) {
                     self.handle_announce(now_ns, slot, header, &announce, table, outbox);
                 }
+            }
+            Opcode::Reject if peer.hello.answers(header) && peer.state == State::Open => {
+                self.begin_anew(now_ns, slot, table);
             }
             Opcode::Pong | Opcode::Reject if peer.ping.answers(header) => {
                 peer.ping.answered();
@@ -308,14 +368,20 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
-        if peer.state != State::Greeting {
-            return;
-        }
         match header.status {
             Status::Cookie => {
                 peer.cookie = ack.cookie.get();
                 peer.hello.restart(now_ns);
                 self.send_hello(now_ns, slot, outbox);
+            }
+            Status::Ok if peer.state == State::Open => {
+                peer.refusal = None;
+                if header.incarnation == peer.incarnation {
+                    self.note_alive(now_ns, slot, header, table);
+                } else {
+                    // It should have rejected us.
+                    self.begin_anew(now_ns, slot, table);
+                }
             }
             Status::Ok => {
                 peer.hello.answered();
@@ -395,13 +461,15 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
     }
 
-    /// The server has answered a ping of ours.
+    /// The server has answered a ping of ours, or a HELLO that goes on with the session.
     fn note_alive(&mut self, now_ns: u64, slot: ServerSlot, header: &Header, table: &ServerTable) {
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         peer.heard_ns = now_ns;
         peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
+        // It knows the session by the address that we send from.
+        peer.hello.answered();
         if header.utilisation != u16::MAX && peer.free_pages == 0 {
             peer.free_pages = 1;
         }
@@ -430,18 +498,19 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
     /// The server's pages are gone: it has begun anew, or has ended our session.
     fn begin_anew(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
         table.close(slot);
-        let Some(mac) = self.peer(slot).map(|peer| peer.mac) else {
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.state = State::Sweeping { successor: false };
-        }
-        let successor = self.greet(now_ns, mac).is_none();
+        peer.state = State::Sweeping { successor: false };
+        // One that was to be removed has gone by itself.
+        let (mac, stays) = (peer.mac, !peer.leaving);
+        let successor = stays && self.greet(now_ns, mac).is_none();
         if let Some(peer) = self.peer_mut(slot) {
             peer.state = State::Sweeping { successor };
         }
         self.changes.servers_changed = true;
         self.changes.to_sweep.insert(slot);
+        self.changes.lost.insert(slot);
     }
 
     fn ping_now(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
@@ -465,6 +534,19 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
     }
 
+    fn repeat_hello(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        if peer.hello.is_due(now_ns) {
+            if peer.hello.tries() >= COOKIE_TRIES {
+                // The cookie may be an old incarnation's.
+                peer.cookie = 0;
+            }
+            self.send_hello(now_ns, slot, outbox);
+        }
+    }
+
     /// Time has passed, or a shard has a suspicion. `heard_ns` says when the shards last had a
     /// frame of a server.
     pub fn handle_timeout(
@@ -481,13 +563,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             };
             match peer.state {
                 State::Greeting => {
-                    if peer.hello.is_due(now_ns) {
-                        if peer.hello.tries() >= COOKIE_TRIES {
-                            // The cookie may be an old incarnation's.
-                            peer.cookie = 0;
-                        }
-                        self.send_hello(now_ns, slot, outbox);
-                    }
+                    self.repeat_hello(now_ns, slot, outbox);
                 }
                 State::Open => {
                     peer.heard_ns = peer.heard_ns.max(heard_ns(slot));
@@ -503,8 +579,10 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                         self.changes.servers_changed = true;
                     }
                     self.look_after(now_ns, slot, table, outbox);
+                    self.repeat_hello(now_ns, slot, outbox);
                 }
-                State::Empty | State::Sweeping { .. } => {}
+                State::Sweeping { .. } | State::Parting => self.say_goodbye(now_ns, slot, outbox),
+                State::Empty => {}
             }
         }
     }
@@ -536,6 +614,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             if peer.ping.tries() >= SILENT_TRIES && !peer.silent {
                 peer.silent = true;
                 fell_silent = true;
+                // Perhaps it only does not know us by the address that we send from now.
+                peer.say_hello_again(now_ns);
             }
             peer.send_ping(now_ns, slot, ping_nonce, outbox);
         }
@@ -560,9 +640,11 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                     true => peer.probe.due_ns(),
                     false => u64::MAX,
                 };
-                peer.ping.due_ns().min(probe).min(peer.frees.due_ns())
+                let asked = peer.ping.due_ns().min(peer.hello.due_ns());
+                asked.min(probe).min(peer.frees.due_ns())
             }
-            State::Empty | State::Sweeping { .. } => u64::MAX,
+            State::Sweeping { .. } | State::Parting => peer.bye.due_ns(),
+            State::Empty => u64::MAX,
         };
         self.peers.iter().map(due).min().unwrap_or(u64::MAX)
     }

@@ -28,6 +28,9 @@ impl DiskState {
     const STRICT: u32 = 1 << 3;
     const OFF: u32 = 1 << 4;
 
+    /// There is none.
+    pub const NONE: Self = Self(0);
+
     pub(super) fn new(tracked: bool, attached: bool, usable: bool, policy: Policy) -> Self {
         let bit = |set: bool, bit: u32| if set { bit } else { 0 };
         Self(

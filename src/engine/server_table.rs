@@ -65,6 +65,8 @@ pub struct ServerTable {
     valid: Atomic<u32>,
     usable: Atomic<u32>,
     full: Atomic<u32>,
+    leaving: Atomic<u32>,
+    closing: Atomic<u32>,
     suspects: Atomic<u32>,
 }
 
@@ -111,6 +113,8 @@ impl ServerTable {
             valid: Atomic::<u32>::new(0),
             usable: Atomic::<u32>::new(0),
             full: Atomic::<u32>::new(0),
+            leaving: Atomic::<u32>::new(0),
+            closing: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
         }
     }
@@ -132,6 +136,22 @@ impl ServerTable {
     /// Slots of servers that have refused a page for lack of room since they last had any.
     pub fn full(&self) -> SlotSet {
         SlotSet::from_bits(self.full.load(Relaxed))
+    }
+
+    /// Slots of servers that are to be removed: nothing is placed there while there is a choice.
+    pub fn leaving(&self) -> SlotSet {
+        SlotSet::from_bits(self.leaving.load(Acquire))
+    }
+
+    /// Slots of servers that go as soon as no page turns out to need them: they are read from, but
+    /// no page-out ends on the strength of a copy there.
+    pub fn closing(&self) -> SlotSet {
+        SlotSet::from_bits(self.closing.load(Acquire))
+    }
+
+    /// Slots whose copies count towards the replicas that are wanted of a page.
+    pub fn counting(&self) -> SlotSet {
+        self.valid().without(self.leaving())
     }
 
     /// Who is in `slot`; only right while the slot is valid.
@@ -188,6 +208,8 @@ impl ServerTable {
             view.fragment_count.store(u32::from(cut.count()), Relaxed);
         }
         change(&self.full, slot, false);
+        change(&self.leaving, slot, false);
+        change(&self.closing, slot, false);
         change(&self.valid, slot, true);
         change(&self.usable, slot, true);
     }
@@ -201,6 +223,17 @@ impl ServerTable {
     /// Whether new transfers may go to `slot`.
     pub(super) fn set_usable(&self, slot: ServerSlot, usable: bool) {
         change(&self.usable, slot, usable);
+    }
+
+    /// The server is to be removed, or stays after all.
+    pub(super) fn set_leaving(&self, slot: ServerSlot, leaving: bool) {
+        change(&self.leaving, slot, leaving);
+    }
+
+    /// Whether copies there are enough to end a page-out. Every shard must be told before that is
+    /// relied on.
+    pub(super) fn set_closing(&self, slot: ServerSlot, closing: bool) {
+        change(&self.closing, slot, closing);
     }
 
     /// The path to the server has another MTU.

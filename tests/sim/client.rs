@@ -223,7 +223,11 @@ impl Client {
             ClientEvent::Patrol => self.patrol(ctx),
             ClientEvent::Add(mac) => {
                 ctx.note(|| format!("client {} adds {mac}", self.number));
-                if self.cluster.add(ctx.now_ns, mac).is_ok() {
+                if self
+                    .cluster
+                    .add(ctx.now_ns, mac, &self.device.servers)
+                    .is_ok()
+                {
                     self.added_ns.insert(mac, ctx.now_ns);
                 }
                 self.run_cluster(ctx);

@@ -3,7 +3,6 @@
 # what: the interface gets another name and another address under load
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 120
-# draft: servers know a session by its address, and an open session is not greeted again from a new one
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

@@ -135,7 +135,7 @@ refused() {
 
 # nothing_left: the module and all that it made are gone.
 nothing_left() {
-    for common_left in /sys/module/anemone /sys/kernel/debug/anemone /sys/block/anemone /dev/anemone; do
+    for common_left in /sys/module/anemone /sys/kernel/debug/anemone /sys/block/anemone /dev/anemone /dev/anemone-control; do
         [ ! -e "$common_left" ] || { say "$common_left is left"; return 1; }
     done
     ! grep -q -e anemone /proc/modules /proc/devices || { say "/proc/modules or /proc/devices names it"; return 1; }

@@ -23,6 +23,8 @@ pub(super) enum State {
         /// Whether the same server is to be greeted in this slot afterwards.
         successor: bool,
     },
+    /// It has been removed, and the map does not name it; it is being told.
+    Parting,
 }
 
 /// A question that is asked until it is answered, each time with a fresh nonce.
@@ -46,6 +48,7 @@ impl Query {
     const PING: u8 = 2;
     const PROBE: u8 = 3;
     pub(super) const FREE: u8 = 4;
+    const BYE: u8 = 5;
 
     pub(super) const fn new(kind: u8) -> Self {
         Self {
@@ -151,6 +154,10 @@ pub struct Peer {
     pub(super) ping: Query,
     pub(super) probe: Query,
     pub(super) frees: Frees,
+    /// To be removed as soon as no page needs it.
+    pub(super) leaving: bool,
+    /// That it has been removed.
+    pub(super) bye: Query,
 }
 
 impl Default for Peer {
@@ -172,6 +179,8 @@ impl Default for Peer {
             ping: Query::new(Query::PING),
             probe: Query::new(Query::PROBE),
             frees: Frees::new(Query::new(Query::FREE)),
+            leaving: false,
+            bye: Query::new(Query::BYE),
         }
     }
 }
@@ -199,6 +208,12 @@ impl Peer {
     ) {
         let header = self.hello.ask(now_ns, slot, nonce, Opcode::Hello);
         self.send(header, hello, outbox);
+    }
+
+    /// Has the server told, by a HELLO that goes on with the session, where we are now.
+    pub(super) fn say_hello_again(&mut self, now_ns: u64) {
+        self.cookie = 0;
+        self.hello.restart(now_ns);
     }
 
     pub(super) fn send_ping(
@@ -262,6 +277,30 @@ impl Peer {
         self.send(header, &[], outbox);
     }
 
+    /// As [`Self::send_bye`], but until it is acknowledged, or seems in vain.
+    pub(super) fn repeat_bye(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        nonce: u64,
+        outbox: &mut impl Outbox,
+    ) {
+        if !self.bye.is_due(now_ns) {
+            return;
+        }
+        if self.bye.tries() >= BYE_TRIES {
+            self.bye.answered();
+            return;
+        }
+        let header = self.bye.ask(now_ns, slot, nonce, Opcode::Bye);
+        self.send(header, &[], outbox);
+    }
+
+    /// Whether nobody waits for an acknowledgement of the goodbye any more.
+    pub(super) fn has_parted(&self) -> bool {
+        self.bye.due_ns() == u64::MAX
+    }
+
     fn send(&mut self, mut header: Header, payload: &[u8], outbox: &mut impl Outbox) {
         header.session = self.session;
         header.incarnation = self.incarnation;
@@ -269,6 +308,9 @@ impl Peer {
         outbox.send(self.mac, &header, payload);
     }
 }
+
+/// Goodbyes until a server is taken to be out of reach: within about half a second.
+const BYE_TRIES: u32 = 5;
 
 /// Probes in quick succession.
 const PROBE_TRIES: u32 = 4;

@@ -36,10 +36,11 @@ impl World {
         let peers = std::vec![Peer::default(); SERVER_SLOTS];
         let name = ClusterName::default();
         let mut cluster = Cluster::new(ClientId([7; 16]), name, 1, mtu, peers);
-        let slot = cluster.add(0, MAC).unwrap();
+        let table = ServerTable::new();
+        let slot = cluster.add(0, MAC, &table).unwrap();
         let mut world = Self {
             cluster,
-            table: ServerTable::new(),
+            table,
             sent: Sent::default(),
             now_ns: 0,
             slot,
@@ -237,17 +238,26 @@ fn wide_frames_are_used_once_they_are_known_to_cross() {
 #[test]
 fn servers_are_added_once_and_not_without_a_slot() {
     let mut world = World::new(1500);
-    assert_eq!(world.cluster.add(0, MAC), Err(AddError::Exists));
+    assert_eq!(
+        world.cluster.add(0, MAC, &world.table),
+        Err(AddError::Exists)
+    );
     let broadcast = MacAddress::BROADCAST;
-    assert_eq!(world.cluster.add(0, broadcast), Err(AddError::NotUnicast));
+    assert_eq!(
+        world.cluster.add(0, broadcast, &world.table),
+        Err(AddError::NotUnicast)
+    );
     for number in 2..=SERVER_SLOTS as u8 {
         assert!(world
             .cluster
-            .add(0, MacAddress([2, 0, 0, 0, 0, number]))
+            .add(0, MacAddress([2, 0, 0, 0, 0, number]), &world.table)
             .is_ok());
     }
     let one_more = MacAddress([2, 0, 0, 0, 1, 0]);
-    assert_eq!(world.cluster.add(0, one_more), Err(AddError::NoSlot));
+    assert_eq!(
+        world.cluster.add(0, one_more, &world.table),
+        Err(AddError::NoSlot)
+    );
 }
 
 #[test]
@@ -278,4 +288,180 @@ fn frees_are_sent_again_until_acknowledged() {
         world.pass(MS);
     }
     assert_eq!(world.last(Opcode::Free), None);
+}
+
+#[test]
+fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
+    let mut world = World::open(1500);
+    assert_eq!(
+        world.cluster.remove(0, MacAddress([2; 6]), &world.table),
+        Err(NotThere)
+    );
+    let removal = world
+        .cluster
+        .remove(world.now_ns, MAC, &world.table)
+        .unwrap();
+    let Removal::Leaving(slot, session) = removal else {
+        panic!("{removal:?}");
+    };
+    assert!(world.table.leaving().contains(slot) && world.table.usable().contains(slot));
+    assert!(world.table.valid().contains(slot) && !world.table.counting().contains(slot));
+    assert!(world.cluster.take_changes().servers_changed);
+
+    // Some page needs it after all.
+    assert!(world.cluster.begin_closing(slot, session, &world.table));
+    assert!(world.table.closing().contains(slot));
+    world
+        .cluster
+        .cancel_closing(slot, session, false, &world.table);
+    assert!(world.table.closing().is_empty() && world.table.leaving().contains(slot));
+
+    assert!(!world.cluster.begin_closing(slot, session ^ 1, &world.table));
+    assert!(world.cluster.begin_closing(slot, session, &world.table));
+    assert!(world
+        .cluster
+        .close(world.now_ns, slot, session, &world.table));
+    assert!(!world.table.valid().contains(slot));
+    let changes = world.cluster.take_changes();
+    assert!(changes.to_sweep.contains(slot) && !changes.lost.contains(slot));
+    assert_eq!(world.cluster.slot_of(MAC), None);
+
+    let first = world.wait_for(Opcode::Bye);
+    assert_eq!(first.session, session);
+    let again = world.wait_for(Opcode::Bye);
+    let mut ack = again.answer(Opcode::ByeAck, Status::Ok);
+    ack.attempt ^= 1;
+    world.receive(ack, &[]);
+    world.wait_for(Opcode::Bye);
+    // Swept before it has answered: its slot is nobody's all the same, but it is asked still.
+    world.cluster.swept(world.now_ns, slot);
+    assert_eq!(world.cluster.report(slot), None);
+    let last = world.wait_for(Opcode::Bye);
+    world.receive(last.answer(Opcode::ByeAck, Status::Ok), &[]);
+    assert_eq!(world.cluster.next_timeout_ns(), u64::MAX);
+}
+
+#[test]
+fn a_goodbye_that_nobody_hears_ends() {
+    let mut world = World::open(1500);
+    let Ok(Removal::Leaving(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
+        panic!("it has a session");
+    };
+    world.cluster.begin_closing(slot, session, &world.table);
+    world
+        .cluster
+        .close(world.now_ns, slot, session, &world.table);
+    world.cluster.swept(world.now_ns, slot);
+    world.sent.0.clear();
+    for _ in 0..3000 {
+        world.pass(MS);
+    }
+    assert_eq!(world.sent.0.len(), 5);
+    assert_eq!(world.cluster.next_timeout_ns(), u64::MAX);
+}
+
+#[test]
+fn a_server_that_is_added_again_while_it_leaves_stays() {
+    let mut world = World::open(1500);
+    world.cluster.remove(0, MAC, &world.table).unwrap();
+    assert_eq!(world.cluster.add(0, MAC, &world.table), Ok(world.slot));
+    assert!(world.table.leaving().is_empty());
+    assert_eq!(
+        world.cluster.add(0, MAC, &world.table),
+        Err(AddError::Exists)
+    );
+    // Nor does one that has begun anew come back by itself, once it is to be removed.
+    world.cluster.remove(0, MAC, &world.table).unwrap();
+    let ping = world.wait_for(Opcode::Ping);
+    world.receive(ping.answer(Opcode::Reject, Status::NoSession), &[]);
+    assert_eq!(world.cluster.slot_of(MAC), None);
+    assert!(world.cluster.take_changes().lost.contains(world.slot));
+}
+
+#[test]
+fn a_server_that_never_answered_is_removed_at_once() {
+    let mut world = World::new(1500);
+    assert_eq!(
+        world.cluster.remove(0, MAC, &world.table),
+        Ok(Removal::Done)
+    );
+    assert_eq!(world.cluster.slot_of(MAC), None);
+    assert_eq!(world.cluster.remove(0, MAC, &world.table), Err(NotThere));
+    // What comes late opens nothing.
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.valid().is_empty());
+}
+
+#[test]
+fn a_server_that_was_removed_is_added_in_its_old_slot_if_there_is_no_other() {
+    let mut world = World::open(1500);
+    for number in 2..=SERVER_SLOTS as u8 {
+        let mac = MacAddress([2, 0, 0, 0, 0, number]);
+        world.cluster.add(0, mac, &world.table).unwrap();
+    }
+    let Ok(Removal::Leaving(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
+        panic!("it has a session");
+    };
+    world.cluster.begin_closing(slot, session, &world.table);
+    assert!(world
+        .cluster
+        .close(world.now_ns, slot, session, &world.table));
+    let another = MacAddress([2, 0, 0, 0, 9, 9]);
+    assert_eq!(
+        world.cluster.add(0, another, &world.table),
+        Err(AddError::NoSlot)
+    );
+    assert_eq!(world.cluster.add(0, MAC, &world.table), Ok(slot));
+    assert_eq!(world.cluster.slot_of(MAC), None, "not before it is swept");
+    world.cluster.swept(world.now_ns, slot);
+    assert_eq!(world.cluster.slot_of(MAC), Some(slot));
+}
+
+#[test]
+fn a_session_is_taken_along_to_another_address() {
+    let mut world = World::open(1500);
+    let here = MacAddress([2, 0, 0, 0, 7, 1]);
+    let there = MacAddress([2, 0, 0, 0, 7, 2]);
+    world.sent.0.clear();
+    world.cluster.set_address(world.now_ns, here);
+    world.cluster.set_address(world.now_ns, here);
+    world.pass(0);
+    assert_eq!(world.last(Opcode::Hello), None, "nothing has changed");
+    world.cluster.set_address(world.now_ns, there);
+    world.pass(0);
+    let hello = world.last(Opcode::Hello).unwrap();
+    let session = world.table.address(world.slot).session;
+    assert_eq!((hello.session, hello.incarnation), (session, 5));
+    world.acknowledge_hello(Status::Cookie, 5);
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.usable().contains(world.slot) && world.table.is_current(world.slot, 5));
+    world.sent.0.clear();
+    world.pass(MS);
+    assert_eq!(world.last(Opcode::Hello), None, "it is answered");
+
+    // A server that does not know the session any more, says so: to this question only.
+    world.cluster.set_address(world.now_ns, here);
+    world.pass(0);
+    let mut reject = world.last(Opcode::Hello).unwrap();
+    reject = reject.answer(Opcode::Reject, Status::NoSession);
+    reject.attempt ^= 1;
+    world.receive(reject, &[]);
+    assert!(world.table.valid().contains(world.slot));
+    reject.attempt ^= 1;
+    world.receive(reject, &[]);
+    assert!(!world.table.valid().contains(world.slot));
+    assert!(world.cluster.take_changes().lost.contains(world.slot));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_where_we_are() {
+    let mut world = World::open(1500);
+    let hello = world.wait_for(Opcode::Hello);
+    assert_eq!(hello.incarnation, 5);
+    assert!(
+        !world.table.usable().contains(world.slot),
+        "only one that is silent"
+    );
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.usable().contains(world.slot));
 }

@@ -6,7 +6,7 @@
 //! session, this address and this incarnation, and only until a session of this client begins,
 //! moves or ends: so a HELLO of the past is never good.
 
-use super::{Admission, CookieClaim, Outbox, Server, Session};
+use super::{Admission, CookieClaim, Outbox, Payload, Server, Session};
 use crate::engine::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
@@ -26,6 +26,12 @@ impl<M: Memory, A: Admission> Server<M, A> {
         };
         if number == 0 {
             self.count_bad();
+            return;
+        }
+        if self.goes_on_with_nothing(&frame.header, &hello) {
+            let header = frame.header.answer(Opcode::Reject, Status::NoSession);
+            self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
+            self.send(source, header, Payload::EMPTY, out);
             return;
         }
         let (status, cookie) = self.answer_hello(now_ns, source, &frame.header, &hello);
@@ -49,6 +55,18 @@ impl<M: Memory, A: Admission> Server<M, A> {
         };
         let header = frame.header.answer(Opcode::HelloAck, status);
         self.send_message(source, header, ack.as_bytes(), out);
+    }
+
+    /// Whether a HELLO that names an incarnation, and so wants to go on with a session, finds none:
+    /// its client must not take an empty one for that.
+    fn goes_on_with_nothing(&self, header: &Header, hello: &Hello) -> bool {
+        let open = || {
+            let index = self.sessions.find(header.session)?;
+            let session = self.sessions.get(index)?;
+            (session.client == hello.client).then_some(())
+        };
+        header.incarnation != 0
+            && (header.incarnation != self.config.incarnation || open().is_none())
     }
 
     /// Returns the status, and the cookie that goes with [`Status::Cookie`].

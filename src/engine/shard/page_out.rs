@@ -170,9 +170,18 @@ impl<S: Storage> Shard<S> {
         let candidates = device
             .servers
             .usable()
+            .without(device.servers.closing())
             .without(full)
             .without(op.targets())
             .without(op.tried);
+        // Only where the page-out could not end otherwise, on a server that is to be removed.
+        let leaving = device.servers.leaving();
+        let staying = candidates.without(leaving);
+        let must = op.targets().without(leaving).len() < device.min_copies();
+        let candidates = match staying.is_empty() && must {
+            true => candidates,
+            false => staying,
+        };
         let paths = &mut self.paths;
         placement::least_utilised(candidates, holders, |slot| {
             let load = device.servers.load(slot);
@@ -407,8 +416,11 @@ impl<S: Storage> Shard<S> {
         let mut copies = SlotSet::EMPTY;
         for transfer in &op.transfers {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
-                // A server that has begun anew since holds nothing.
-                if device.servers.is_current(slot, transfer.incarnation) {
+                // A server that has begun anew since holds nothing; one that is about to be let go
+                // may be gone before anybody asks.
+                if device.servers.is_current(slot, transfer.incarnation)
+                    && !device.servers.closing().contains(slot)
+                {
                     copies.insert(slot);
                 }
             }
@@ -451,7 +463,7 @@ impl<S: Storage> Shard<S> {
         let counters = &mut self.counters;
         // CAST: three at the most.
         counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
-        if copies.len() < device.replicas() {
+        if copies.intersection(device.servers.counting()).len() < device.replicas() {
             counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
         }
         if on_disk {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod disk;
+mod removal;
 
 extern crate std;
 

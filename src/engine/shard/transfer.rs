@@ -5,7 +5,7 @@
 use core::ops::Deref;
 
 use super::super::device::Device;
-use super::super::ids::{ServerSlot, MAX_REPLICAS};
+use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::{Send, SendPayload, Shard, Storage};
@@ -476,18 +476,26 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Releases the transfer if its server's pages are gone. Returns whether they are.
+    /// Releases the transfer if its server's pages are gone, or a page-out cannot end on the
+    /// strength of a copy there. Returns whether that is so.
     pub(super) fn release_if_invalid<M>(&mut self, id: TransferId, device: &Device<M>) -> bool
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(transfer) = self.transfer_mut(id) else {
+        let Some(op) = self.ops.get(id.op) else {
             return false;
         };
+        let Some(transfer) = op.transfers.get(id.transfer) else {
+            return false;
+        };
+        let closing = match op.kind {
+            Kind::PageOut => device.servers.closing(),
+            Kind::PageIn => SlotSet::EMPTY,
+        };
         let is_gone = transfer.stage != TransferStage::Idle
-            && transfer
-                .slot
-                .is_some_and(|slot| !device.servers.is_current(slot, transfer.incarnation));
+            && transfer.slot.is_some_and(|slot| {
+                closing.contains(slot) || !device.servers.is_current(slot, transfer.incarnation)
+            });
         if is_gone {
             self.release(id);
         }

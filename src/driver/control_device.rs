@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The control device, `/dev/anemone-control`: what callers give is checked here, and done
+//! elsewhere. [`crate::uapi`] says what it understands.
+//!
+//! Context: process, in the caller's. A bad caller gets an error, and no line in the log.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+use zerocopy::{
+    FromBytes,
+    Immutable,
+    IntoBytes, //
+};
+
+use super::{
+    core::Core,
+    local,
+    removal::{
+        How,
+        RemoveError, //
+    }, //
+};
+use crate::{
+    engine::cluster::AddError,
+    linux::misc_device::{
+        is_administrator,
+        Ioctl, //
+    },
+    uapi,
+    wire::MacAddress, //
+};
+
+/// The device's name in `/dev`.
+pub(crate) const NAME: &CStr = c"anemone-control";
+
+impl Ioctl for Core {
+    fn ioctl(core: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        if !is_administrator() {
+            return Err(EPERM);
+        }
+        let arg = UserPtr::from_addr(arg);
+        match cmd {
+            uapi::ADD_SERVER => add_server(core, arg)?,
+            uapi::REMOVE_SERVER => remove_server(core, arg)?,
+            uapi::ATTACH_DISK => attach_disk(core, arg)?,
+            uapi::DETACH_DISK => detach_disk(core, arg)?,
+            uapi::STATUS => status(core, arg)?,
+            uapi::SERVERS => servers(core, arg)?,
+            _ => {
+                // One of ours, by another version's structure?
+                let is_ours = |ours: &u32| uapi::type_and_nr(*ours) == uapi::type_and_nr(cmd);
+                return Err(match uapi::IOCTLS.iter().any(is_ours) {
+                    true => EINVAL,
+                    false => ENOTTY,
+                });
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Copies a structure from the caller.
+fn read<T: FromBytes + IntoBytes>(arg: UserPtr) -> Result<T> {
+    let mut value = T::new_zeroed();
+    UserSlice::new(arg, size_of::<T>())
+        .reader()
+        .read_slice(value.as_mut_bytes())?;
+    Ok(value)
+}
+
+/// Copies a structure to the caller.
+fn write<T: IntoBytes + Immutable>(arg: UserPtr, value: &T) -> Result {
+    UserSlice::new(arg, size_of::<T>())
+        .writer()
+        .write_slice(value.as_bytes())
+}
+
+/// An error unless `holds`.
+fn check(holds: bool) -> Result {
+    match holds {
+        true => Ok(()),
+        false => Err(EINVAL),
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+/// The same for every ioctl that only asks: flags, and zeros behind them.
+fn read_question<T: FromBytes + IntoBytes + Immutable>(arg: UserPtr) -> Result<u32> {
+    let asked: T = read(arg)?;
+    let (flags, rest) = u32::read_from_prefix(asked.as_bytes()).map_err(|_| EINVAL)?;
+    check(flags & !uapi::status::COUNT == 0 && is_zero(rest))?;
+    Ok(flags)
+}
+
+fn add_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+    let asked: uapi::AddServer = read(arg)?;
+    check(asked.flags == 0 && is_zero(&asked.reserved))?;
+    core.add_server(MacAddress(asked.mac))
+        .map_err(|error| match error {
+            AddError::Exists => EEXIST,
+            AddError::NotUnicast => EINVAL,
+            AddError::NoSlot => ENOSPC,
+        })
+}
+
+fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+    let mut asked: uapi::RemoveServer = read(arg)?;
+    check(is_zero(&asked.reserved) && asked.pages == 0)?;
+    const FORCE: u32 = uapi::remove::FORCE;
+    const LOSE_PAGES: u32 = FORCE | uapi::remove::LOSE_PAGES;
+    let how = match asked.flags {
+        0 => How::Drained,
+        FORCE => How::AtOnce,
+        LOSE_PAGES => How::Regardless,
+        _ => return Err(EINVAL),
+    };
+    let mac = MacAddress(asked.mac);
+    check(mac.is_unicast())?;
+    core.remove_server(mac, how).or_else(|error| match error {
+        RemoveError::NotThere => Err(ENOENT),
+        RemoveError::Needed(pages) => {
+            asked.pages = pages;
+            write(arg, &asked)?;
+            Err(EBUSY)
+        }
+    })
+}
+
+fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+    // Too long for the stack: the path comes behind the rest.
+    let mut reader = UserSlice::new(arg, size_of::<uapi::AttachDisk>()).reader();
+    let mut head = [0; size_of::<uapi::AttachDisk>() - uapi::PATH_MAX];
+    let mut path = KVec::from_elem(0_u8, uapi::PATH_MAX, GFP_KERNEL)?;
+    reader.read_slice(&mut head)?;
+    reader.read_slice(&mut path)?;
+    check(is_zero(&head))?;
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| EINVAL)?;
+    check(!path.is_empty())?;
+    local::attach(&Arc::from(core), path).map_err(|error| error.to_error())?;
+    core.kick();
+    Ok(())
+}
+
+fn detach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+    let asked: uapi::DetachDisk = read(arg)?;
+    check(asked.flags & !uapi::detach::FORCE == 0 && asked.reserved == 0 && asked.pages == 0)?;
+    let force = asked.flags & uapi::detach::FORCE != 0;
+    local::detach(&Arc::from(core), force).map_err(|error| error.to_error())?;
+    core.kick();
+    Ok(())
+}
+
+fn status(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+    let flags = read_question::<uapi::Status>(arg)?;
+    write(arg, &core.status(flags)?)
+}
+
+fn servers(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+    let flags = read_question::<uapi::Servers>(arg)?;
+    let (count, servers) = core.servers(flags)?;
+    let mut writer = UserSlice::new(arg, size_of::<uapi::Servers>()).writer();
+    writer.write_slice([flags, count].as_bytes())?;
+    writer.write_slice(servers.as_bytes())
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Adding and removing servers while the device is in use.
+//!
+//! Context: process. Servers that are leaving are looked after by the worker; who wants one gone at
+//! once, does it himself. `Control::removal` is held by whoever lets one go.
+
+use kernel::{
+    prelude::*,
+    sync::ArcBorrow,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+use super::core::Core;
+use crate::{
+    engine::{
+        cluster::{
+            AddError,
+            Removal, //
+        },
+        drain::{
+            Drain,
+            Found, //
+        },
+        ids::ServerSlot, //
+    },
+    linux::hrtimer::now_ns,
+    wire::MacAddress, //
+};
+
+/// How a server is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// When no page needs it.
+    Drained,
+    /// At once, unless that loses pages.
+    AtOnce,
+    /// At once.
+    Regardless,
+}
+
+/// Why a server is not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RemoveError {
+    /// There is no such server.
+    NotThere,
+    /// So many pages would be lost.
+    Needed(u64),
+}
+
+/// Pages that the worker looks at in one go: about a millisecond.
+const WALK_PAGES: u32 = 1 << 18;
+/// Until it looks at more.
+const WALK_NS: u64 = 2_000_000;
+/// Until it looks again, when a page needed the server.
+const NEEDED_NS: u64 = 100_000_000;
+/// Milliseconds that page-outs may take which are under way when a server is about to go.
+const WAIT_MS: u32 = 100;
+
+impl Core {
+    /// Adds a server. The session is opened when it answers.
+    pub(crate) fn add_server(self: ArcBorrow<'_, Self>, mac: MacAddress) -> Result<(), AddError> {
+        if self.link.address() == Some(mac) {
+            return Err(AddError::NotUnicast);
+        }
+        self.control.add(&self, &[mac])?;
+        pr_info!("server {} is added\n", mac);
+        self.kick();
+        Ok(())
+    }
+
+    /// Removes a server.
+    pub(crate) fn remove_server(
+        self: ArcBorrow<'_, Self>,
+        mac: MacAddress,
+        how: How,
+    ) -> Result<(), RemoveError> {
+        let removal = self.control.removal.lock();
+        let was_leaving = self.control.look(|cluster| cluster.is_leaving(mac));
+        let servers = &self.device.servers;
+        let removed = self
+            .control
+            .with(&self, |state| state.cluster.remove(now_ns(), mac, servers));
+        let result = match removed {
+            Err(_) => Err(RemoveError::NotThere),
+            Ok(Removal::Done) => {
+                pr_info!("server {} is removed\n", mac);
+                Ok(())
+            }
+            Ok(Removal::Leaving(_, _)) if how == How::Drained => {
+                if !was_leaving {
+                    pr_info!("server {} is leaving\n", mac);
+                }
+                Ok(())
+            }
+            Ok(Removal::Leaving(slot, session)) => {
+                let drain = || Drain::at_once(slot, servers, self.device.disk.load());
+                let regardless = how == How::Regardless;
+                let needing = self.let_go(slot, session, drain, regardless, !was_leaving);
+                match needing {
+                    0 => Ok(()),
+                    _ if regardless => {
+                        pr_warn!("server {} had the only copy of {} pages\n", mac, needing);
+                        Ok(())
+                    }
+                    _ => Err(RemoveError::Needed(needing)),
+                }
+            }
+        };
+        drop(removal);
+        self.kick();
+        result
+    }
+
+    /// Looks which servers that are leaving can go. Returns when to look again, in nanoseconds
+    /// from now.
+    pub(super) fn drain_servers(self: ArcBorrow<'_, Self>) -> Option<u64> {
+        if self.device.servers.leaving().is_empty() {
+            return None;
+        }
+        // Somebody lets one go right now: he kicks the worker when he is done.
+        let mut walks = self.control.removal.try_lock()?;
+        let mut again_ns = None;
+        for slot in self.device.servers.leaving().iter() {
+            let session = self
+                .control
+                .look(|cluster| cluster.leaving().find(|(leaving, _)| *leaving == slot));
+            let (Some((_, session)), Some(walk)) = (session, walks.get_mut(slot.index())) else {
+                continue;
+            };
+            let found = walk.go_on(session, &self.drain(slot), &self.device.map, WALK_PAGES);
+            let needed = match found {
+                Found::NotYet => false,
+                Found::Needed => true,
+                Found::None => self.let_go(slot, session, || self.drain(slot), false, false) > 0,
+            };
+            let wait_ns = if needed { NEEDED_NS } else { WALK_NS };
+            again_ns = Some(again_ns.map_or(wait_ns, |other: u64| other.min(wait_ns)));
+        }
+        again_ns
+    }
+
+    fn drain(&self, slot: ServerSlot) -> Drain {
+        let device = &self.device;
+        Drain::leaving(slot, &device.servers, device.replicas(), device.disk.load())
+    }
+
+    /// Lets a server go, if it turns out that no page needs it, or `regardless`. Returns how many
+    /// do. If it is needed, it `stays`, or goes on leaving.
+    fn let_go(
+        self: ArcBorrow<'_, Self>,
+        slot: ServerSlot,
+        session: u64,
+        drain: impl FnOnce() -> Drain,
+        regardless: bool,
+        stays: bool,
+    ) -> u64 {
+        let servers = &self.device.servers;
+        let begun = self.control.with(&self, |state| {
+            state.cluster.begin_closing(slot, session, servers)
+        });
+        if !begun {
+            return 0;
+        }
+        // From here on no page comes to need it.
+        self.tell_queues();
+        let mut left_ms = WAIT_MS;
+        let needing = drain().count(&self.device.map, || match left_ms.checked_sub(1) {
+            Some(left) => {
+                left_ms = left;
+                fsleep(Delta::from_millis(1));
+                true
+            }
+            None => false,
+        });
+        let mac = servers.address(slot).mac;
+        self.control.with(&self, |state| {
+            if needing == 0 || regardless {
+                if state.cluster.close(now_ns(), slot, session, servers) {
+                    pr_info!("server {} is removed\n", mac);
+                }
+            } else {
+                state.cluster.cancel_closing(slot, session, stays, servers);
+            }
+        });
+        self.tell_queues();
+        needing
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the control device says of the device and its servers.
+//!
+//! Context: process. Nothing here changes anything.
+
+use kernel::{
+    current,
+    prelude::*,
+    sync::ArcBorrow, //
+};
+use zerocopy::FromZeros;
+
+use super::core::Core;
+use crate::{
+    engine::{
+        census::{
+            Census,
+            Standard, //
+        },
+        cluster::{
+            Health,
+            Report, //
+        },
+        disk::Policy,
+        ids::ServerSlot, //
+    },
+    uapi, //
+};
+
+/// Pages that are counted before looking whether the caller still wants to know.
+const CENSUS_PAGES: u32 = 1 << 20;
+
+/// A name's number in [`uapi::health`].
+fn health(report: &Report) -> u32 {
+    match report.health {
+        Health::Connecting => uapi::health::CONNECTING,
+        Health::Up => uapi::health::UP,
+        Health::Suspected => uapi::health::SUSPECTED,
+        Health::Leaving => uapi::health::LEAVING,
+        Health::Sweeping => uapi::health::SWEEPING,
+    }
+}
+
+impl Core {
+    /// How the device is.
+    pub(crate) fn status(self: ArcBorrow<'_, Self>, flags: u32) -> Result<uapi::Status> {
+        let device = &self.device;
+        let counters = self.counters();
+        let mut status = uapi::Status::new_zeroed();
+        status.flags = flags;
+        status.version = uapi::VERSION;
+        status.mode = self.mode();
+        // CAST: three at the most.
+        status.replicas = device.replicas() as u32;
+        status.min_copies = device.min_copies() as u32;
+        let patience_s = super::params::patience_ns() / crate::engine::config::NS_PER_S;
+        status.patience_s = u32::try_from(patience_s).unwrap_or(u32::MAX);
+        status.mtu = self
+            .link
+            .mtu()
+            .and_then(|mtu| u32::try_from(mtu).ok())
+            .unwrap_or(0);
+        status.in_flight = u32::try_from(self.in_flight()).unwrap_or(u32::MAX);
+        // The last byte stays zero.
+        for (to, from) in status
+            .interface
+            .iter_mut()
+            .zip(self.link.name().to_bytes().iter().take(15))
+        {
+            *to = *from;
+        }
+        status.size_pages = device.map.len() as u64;
+        if flags & uapi::status::COUNT != 0 {
+            let census = self.census()?;
+            status.written = census.written;
+            status.degraded = census.degraded;
+            status.lost = census.lost;
+            status.on_disk = census.on_disk;
+        }
+        status.pages_out = counters.pages_out;
+        status.pages_in = counters.pages_in;
+        status.pages_out_degraded = counters.pages_out_degraded;
+        status.pages_out_failed = counters.pages_out_failed;
+        status.pages_in_failed = counters.pages_in_failed;
+        status.pages_freed = counters.pages_freed;
+        let disk = device.disk.load();
+        status.disk_state = match (disk.is_attached(), disk.is_usable()) {
+            (false, _) => uapi::disk::NONE,
+            (true, false) => uapi::disk::RETIRED,
+            (true, true) => uapi::disk::ATTACHED,
+        };
+        status.disk_policy = match disk.policy() {
+            Policy::Off => uapi::policy::OFF,
+            Policy::Lag => uapi::policy::LAG,
+            Policy::Strict => uapi::policy::STRICT,
+        };
+        Ok(status)
+    }
+
+    /// Where pages are kept: one of [`uapi::mode`].
+    fn mode(&self) -> u32 {
+        let servers = &self.device.servers;
+        let usable = servers.usable();
+        if usable.intersection(servers.counting()).len() >= self.device.replicas() {
+            uapi::mode::NETWORK
+        } else if !usable.is_empty() {
+            uapi::mode::DEGRADED
+        } else if self.device.disk.load().is_usable() {
+            uapi::mode::DISK_ONLY
+        } else {
+            uapi::mode::NONE
+        }
+    }
+
+    /// Counts pages. An error if a signal comes, for a large device takes a while.
+    fn census(&self) -> Result<Census> {
+        let device = &self.device;
+        let standard = Standard {
+            valid: device.servers.valid(),
+            counting: device.servers.counting(),
+            replicas: device.replicas(),
+            disk: device.disk.load().is_attached(),
+        };
+        let mut census = Census::default();
+        // CAST: a device has fewer than 2^32 pages.
+        let len = device.map.len() as u32;
+        let mut first = 0;
+        while first < len {
+            if current!().signal_pending() {
+                return Err(EINTR);
+            }
+            let end = len.min(first.saturating_add(CENSUS_PAGES));
+            census.take(&device.map, first, end, &standard);
+            first = end;
+        }
+        Ok(census)
+    }
+
+    /// The servers, and how many they are.
+    pub(crate) fn servers(
+        self: ArcBorrow<'_, Self>,
+        flags: u32,
+    ) -> Result<(u32, KVec<uapi::Server>)> {
+        let census = match flags & uapi::status::COUNT {
+            0 => Census::default(),
+            _ => self.census()?,
+        };
+        let mut servers = KVec::from_elem(uapi::Server::default(), uapi::MAX_SERVERS, GFP_KERNEL)?;
+        let mut count = 0_u32;
+        self.control.reports(|slot, report| {
+            if let Some(server) = servers.get_mut(count as usize) {
+                // CAST: below 20.
+                server.slot = slot as u32;
+                server.health = health(report);
+                server.mac = report.mac.0;
+                server.refusal = report.refusal.map_or(0, |status| status as u32);
+                server.incarnation = report.incarnation;
+                server.capacity_pages = report.capacity_pages;
+                server.free_pages = report.free_pages;
+                server.held_pages = census.held.get(slot).copied().unwrap_or(0);
+                count = count.saturating_add(1);
+            }
+        });
+        for server in servers.iter_mut().take(count as usize) {
+            server.round_trip_ns =
+                ServerSlot::new(server.slot as usize).map_or(0, |slot| self.round_trip_ns(slot));
+        }
+        Ok((count, servers))
+    }
+
+    /// The longest round trip to a server that any queue measured.
+    pub(crate) fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
+        let of = self
+            .queues
+            .iter()
+            .map(|queue| queue.with_shard(|shard| shard.round_trip_ns(slot)));
+        of.max().unwrap_or(0)
+    }
+
+    /// Requests for pages that are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        let of = self
+            .queues
+            .iter()
+            .map(|queue| queue.with_shard(|shard| shard.in_flight()));
+        of.sum()
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How many pages there are, and how well they are kept: a look at the whole map, for people.
+
+use core::ops::Deref;
+
+use super::ids::{PageIndex, SlotSet, SERVER_SLOTS};
+use super::page_map::{Entry, PageMap};
+use crate::sync::Atomic;
+
+/// Numbers of pages. They are not of one moment: pages are written while they are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Pages that have contents.
+    pub written: u64,
+    /// Those whose newest version is on fewer servers than wanted.
+    pub degraded: u64,
+    /// Those of which every copy is gone.
+    pub lost: u64,
+    /// Those whose newest version is on the local disk.
+    pub on_disk: u64,
+    /// Pages whose newest version is on each server.
+    pub held: [u64; SERVER_SLOTS],
+}
+
+/// Against what pages are counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Standard {
+    /// Servers that may still have what they were sent.
+    pub valid: SlotSet,
+    /// Those whose copies count.
+    pub counting: SlotSet,
+    /// Copies wanted.
+    pub replicas: usize,
+    /// Whether there is a local disk.
+    pub disk: bool,
+}
+
+impl Census {
+    /// Counts the pages from `first` to before `end`.
+    pub fn take<M>(&mut self, map: &PageMap<M>, first: u32, end: u32, standard: &Standard)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        for page in first..end {
+            self.count(map.load(PageIndex(page)), standard);
+        }
+    }
+
+    fn count(&mut self, entry: Entry, standard: &Standard) {
+        if !entry.is_written() {
+            return;
+        }
+        let holders = entry.replicas().intersection(standard.valid);
+        let counting = holders.intersection(standard.counting).len();
+        let add = |count: &mut u64, is_one: bool| *count = count.wrapping_add(u64::from(is_one));
+        add(&mut self.written, true);
+        let on_disk = standard.disk && entry.is_on_disk();
+        add(&mut self.on_disk, on_disk);
+        // Who is being written to is no holder meanwhile.
+        if !entry.is_busy() {
+            add(&mut self.degraded, counting < standard.replicas);
+            add(&mut self.lost, holders.is_empty() && !on_disk);
+        }
+        for slot in holders.iter() {
+            if let Some(held) = self.held.get_mut(slot.index()) {
+                add(held, true);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::Version;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    #[test]
+    fn pages_are_counted_by_how_they_are_kept() {
+        let map = PageMap::new((0..6).map(|_| Atomic::<u32>::new(0)).collect::<Vec<_>>());
+        for (page, replicas) in [
+            (0, 0b0011),
+            (1, 0b0001),
+            (2, 0b1000),
+            (4, 0b0110),
+            (5, 0b0011),
+        ] {
+            let page = PageIndex(page);
+            let begun = map.begin_write(page).unwrap();
+            map.finish_write(page, begun, Version(1), SlotSet::from_bits(replicas), false);
+        }
+        map.set_free_pending(PageIndex(5));
+        let standard = Standard {
+            valid: SlotSet::from_bits(0b0111),
+            counting: SlotSet::from_bits(0b0011),
+            replicas: 2,
+            disk: false,
+        };
+        let mut census = Census::default();
+        census.take(&map, 0, 2, &standard);
+        census.take(&map, 2, 6, &standard);
+        assert_eq!((census.written, census.degraded, census.lost), (4, 3, 1));
+        assert_eq!(census.on_disk, 0);
+        assert_eq!(census.held[..4], [2, 2, 1, 0]);
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Removing servers.
+//!
+//! A server that has pages *leaves*: nothing more is placed there, it is read from, and its copies
+//! no longer count, so that repair makes others. Once no page seems to need it, it is *closing*:
+//! from then on no page-out ends on the strength of a copy there. After every shard has been told
+//! that, no page can come to need it: whoever then finds by looking at the whole map that none
+//! does, lets it go.
+
+use core::ops::DerefMut;
+
+use super::peer::State;
+use super::{Cluster, Health, Outbox, Peer};
+use crate::engine::ids::{ServerSlot, SlotSet};
+use crate::engine::server_table::ServerTable;
+use crate::wire::{Header, MacAddress};
+
+/// What becomes of a server that is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It had no pages, and is gone.
+    Done,
+    /// It has a session in this slot, with this number, and goes when no page needs it.
+    Leaving(ServerSlot, u64),
+}
+
+/// There is no such server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotThere;
+
+impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+    /// Has a server removed.
+    pub fn remove(
+        &mut self,
+        now_ns: u64,
+        mac: MacAddress,
+        table: &ServerTable,
+    ) -> Result<Removal, NotThere> {
+        let Some(slot) = self.slot_of(mac) else {
+            return self.forget_successor(mac);
+        };
+        let peer = self.peer_mut(slot).ok_or(NotThere)?;
+        if peer.state != State::Open {
+            // A session may be open there all the same, if we have not heard yet.
+            peer.state = State::Parting;
+            peer.bye.restart(now_ns);
+            return Ok(Removal::Done);
+        }
+        peer.leaving = true;
+        let session = peer.session;
+        table.set_leaving(slot, true);
+        self.changes.servers_changed = true;
+        Ok(Removal::Leaving(slot, session))
+    }
+
+    /// The server that waits for its old slot to be swept is not greeted then.
+    fn forget_successor(&mut self, mac: MacAddress) -> Result<Removal, NotThere> {
+        let successor = self.peers.iter_mut().find(|peer| {
+            peer.mac == mac && matches!(peer.state, State::Sweeping { successor: true })
+        });
+        let peer = successor.ok_or(NotThere)?;
+        peer.state = State::Sweeping { successor: false };
+        Ok(Removal::Done)
+    }
+
+    /// A server that was removed is greeted again once its old slot has been swept, there being
+    /// no other.
+    pub(super) fn succeed(&mut self, mac: MacAddress) -> Option<ServerSlot> {
+        let slot = SlotSet::ALL.iter().find(|&slot| {
+            self.peer(slot).is_some_and(|peer| {
+                peer.mac == mac && matches!(peer.state, State::Sweeping { successor: false })
+            })
+        })?;
+        self.peer_mut(slot)?.state = State::Sweeping { successor: true };
+        Some(slot)
+    }
+
+    /// The server in `slot` stays, if it was to be removed. Returns whether it was.
+    pub(super) fn keep(&mut self, slot: ServerSlot, table: &ServerTable) -> bool {
+        let was_leaving = self
+            .peer_mut(slot)
+            .is_some_and(|peer| core::mem::take(&mut peer.leaving));
+        if was_leaving {
+            table.set_leaving(slot, false);
+            self.changes.servers_changed = true;
+        }
+        was_leaving
+    }
+
+    /// Servers that are to be removed: slots and sessions.
+    pub fn leaving(&self) -> impl Iterator<Item = (ServerSlot, u64)> + '_ {
+        SlotSet::ALL.iter().filter_map(|slot| {
+            let peer = self.peer(slot)?;
+            (peer.state == State::Open && peer.leaving).then_some((slot, peer.session))
+        })
+    }
+
+    fn leaving_peer(&mut self, slot: ServerSlot, session: u64) -> Option<&mut Peer> {
+        self.peer_mut(slot)
+            .filter(|peer| peer.state == State::Open && peer.session == session && peer.leaving)
+    }
+
+    /// Copies of the server that is leaving end no page-out any more, once every shard has been
+    /// told ([`super::super::shard::Shard::servers_changed`]). Returns false if it is not leaving.
+    pub fn begin_closing(&mut self, slot: ServerSlot, session: u64, table: &ServerTable) -> bool {
+        let leaves = self.leaving_peer(slot, session).is_some();
+        if leaves {
+            table.set_closing(slot, true);
+            self.changes.servers_changed = true;
+        }
+        leaves
+    }
+
+    /// Some page needs the server: it goes on as it was, leaving or, if it was not to be removed
+    /// before, staying.
+    pub fn cancel_closing(
+        &mut self,
+        slot: ServerSlot,
+        session: u64,
+        stays: bool,
+        table: &ServerTable,
+    ) {
+        if self.leaving_peer(slot, session).is_some() {
+            table.set_closing(slot, false);
+            self.changes.servers_changed = true;
+            if stays {
+                self.keep(slot, table);
+            }
+        }
+    }
+
+    /// No page needs the server, or it does not matter: its session ends. Returns false if it has
+    /// gone by itself.
+    pub fn close(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        session: u64,
+        table: &ServerTable,
+    ) -> bool {
+        let Some(peer) = self.leaving_peer(slot, session) else {
+            return false;
+        };
+        peer.state = State::Sweeping { successor: false };
+        peer.bye.restart(now_ns);
+        table.close(slot);
+        self.changes.servers_changed = true;
+        self.changes.to_sweep.insert(slot);
+        true
+    }
+
+    /// Whether the server with this address is to be removed already.
+    pub fn is_leaving(&self, mac: MacAddress) -> bool {
+        self.slot_of(mac)
+            .and_then(|slot| self.report(slot))
+            .is_some_and(|report| report.health == Health::Leaving)
+    }
+
+    pub(super) fn say_goodbye(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
+        let nonce = self.random();
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        peer.repeat_bye(now_ns, slot, nonce, outbox);
+        if peer.state == State::Parting && peer.has_parted() {
+            *peer = Peer::default();
+        }
+    }
+
+    /// A server says that it has dropped our pages.
+    pub(super) fn handle_bye_ack(&mut self, source: MacAddress, header: &Header) {
+        let told = self.peers.iter_mut().find(|peer| {
+            matches!(peer.state, State::Sweeping { .. } | State::Parting)
+                && peer.mac == source
+                && peer.session == header.session
+                && peer.bye.answers(header)
+        });
+        if let Some(peer) = told {
+            peer.bye.answered();
+            if peer.state == State::Parting {
+                *peer = Peer::default();
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether any page needs a server that is to be removed.
+
+use core::ops::{Deref, Range};
+
+use super::disk::DiskState;
+use super::ids::{PageIndex, ServerSlot, SlotSet};
+use super::page_map::{Entry, PageMap};
+use super::server_table::ServerTable;
+use crate::sync::Atomic;
+
+/// What is asked of every page that a server holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    slot: ServerSlot,
+    /// Whose copies count instead.
+    others: SlotSet,
+    /// Whether the local disk's copy counts too.
+    disk: bool,
+    /// So many of them are enough.
+    enough: usize,
+}
+
+impl Drain {
+    /// A server that leaves: a page needs it until there are as many other copies as can be, up to
+    /// `replicas`; the local disk counts as one.
+    pub fn leaving(
+        slot: ServerSlot,
+        table: &ServerTable,
+        replicas: usize,
+        disk: DiskState,
+    ) -> Self {
+        let others = table.counting().without(SlotSet::one(slot));
+        let possible = others.len().saturating_add(usize::from(disk.is_usable()));
+        Self {
+            slot,
+            others,
+            disk: disk.is_attached(),
+            enough: replicas.min(possible).max(1),
+        }
+    }
+
+    /// A server that is to go at once: a page needs it if nobody else has a copy.
+    pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
+        Self {
+            slot,
+            disk: disk.is_attached(),
+            others: table
+                .valid()
+                .without(table.closing())
+                .without(SlotSet::one(slot)),
+            enough: 1,
+        }
+    }
+
+    fn is_needed_by(&self, entry: Entry) -> bool {
+        let replicas = entry.replicas();
+        let copies = replicas.intersection(self.others).len();
+        entry.is_written()
+            && replicas.contains(self.slot)
+            && copies.saturating_add(usize::from(self.disk && entry.is_on_disk())) < self.enough
+    }
+
+    /// The first of `pages` that needs the server, those aside that are being written.
+    pub fn find<M>(&self, map: &PageMap<M>, pages: Range<u32>) -> Option<PageIndex>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        pages.map(PageIndex).find(|&page| {
+            let entry = map.load(page);
+            !entry.is_busy() && self.is_needed_by(entry)
+        })
+    }
+
+    /// How many pages need the server, which is closing, as every shard has been told. A page
+    /// that is being written and needs it as it was is looked at again when that has ended: `wait`
+    /// waits a little, or returns false if that has been too long already; then it counts.
+    pub fn count<M>(&self, map: &PageMap<M>, mut wait: impl FnMut() -> bool) -> u64
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let mut needing = 0_u64;
+        // CAST: a map has fewer than 2^32 pages.
+        for page in (0..map.len() as u32).map(PageIndex) {
+            let mut entry = map.load(page);
+            while self.is_needed_by(entry) && entry.is_busy() && wait() {
+                entry = map.load(page);
+            }
+            needing = needing.saturating_add(u64::from(self.is_needed_by(entry)));
+        }
+        needing
+    }
+}
+
+/// A look at the whole map for a page that needs a server, a part at a time. It begins where the
+/// last one was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    /// The server's session: another's walk begins anew.
+    session: u64,
+    next: u32,
+    seen: u32,
+}
+
+/// How far a [`Walk`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A page needs the server.
+    Needed,
+    /// None of those that were looked at does.
+    NotYet,
+    /// No page does that is not being written.
+    None,
+}
+
+impl Walk {
+    /// Looks at some `pages` more, for the server with `session`.
+    pub fn go_on<M>(&mut self, session: u64, drain: &Drain, map: &PageMap<M>, pages: u32) -> Found
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.session != session {
+            *self = Self {
+                session,
+                ..Self::default()
+            };
+        }
+        // CAST: a map has fewer than 2^32 pages.
+        let len = map.len() as u32;
+        let end = self.next.saturating_add(pages).min(len);
+        if let Some(page) = drain.find(map, self.next..end) {
+            self.next = page.0;
+            self.seen = 0;
+            return Found::Needed;
+        }
+        self.seen = self.seen.saturating_add(end.saturating_sub(self.next));
+        self.next = if end >= len { 0 } else { end };
+        if self.seen < len {
+            return Found::NotYet;
+        }
+        self.seen = 0;
+        Found::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::disk::Policy;
+    use crate::engine::ids::Version;
+    use crate::engine::server_table::Address;
+    use crate::wire::{Fragmentation, MacAddress};
+
+    extern crate std;
+    use std::vec::Vec;
+
+    const NO_DISK: DiskState = DiskState::NONE;
+
+    fn slot(number: usize) -> ServerSlot {
+        ServerSlot::new(number).unwrap()
+    }
+
+    fn table(servers: usize) -> ServerTable {
+        let table = ServerTable::new();
+        for number in 0..servers {
+            let address = Address {
+                mac: MacAddress([2, 0, 0, 0, 0, number as u8]),
+                session: 1,
+                incarnation: 1,
+            };
+            table.open(slot(number), address, Fragmentation::WHOLE);
+        }
+        table
+    }
+
+    /// A map whose pages have these replicas.
+    fn map(pages: &[u32]) -> PageMap<Vec<Atomic<u32>>> {
+        let map = PageMap::new(
+            pages
+                .iter()
+                .map(|_| Atomic::<u32>::new(0))
+                .collect::<Vec<_>>(),
+        );
+        for (page, &replicas) in pages.iter().enumerate() {
+            let page = PageIndex(page as u32);
+            let begun = map.begin_write(page).unwrap();
+            map.finish_write(page, begun, Version(1), SlotSet::from_bits(replicas), false);
+        }
+        map
+    }
+
+    fn never() -> bool {
+        panic!("nothing is being written")
+    }
+
+    #[test]
+    fn a_leaving_server_is_needed_until_others_have_as_many_copies_as_can_be() {
+        let table = table(3);
+        table.set_leaving(slot(0), true);
+        // Replicas 0 and 1; 0, 1 and 2; 1 and 2; 0 only.
+        let map = map(&[0b011, 0b111, 0b110, 0b001]);
+        let drain = Drain::leaving(slot(0), &table, 2, NO_DISK);
+        assert_eq!(drain.find(&map, 0..4), Some(PageIndex(0)));
+        assert_eq!(drain.find(&map, 1..4), Some(PageIndex(3)));
+        assert_eq!(drain.find(&map, 1..3), None);
+        assert_eq!(drain.count(&map, never), 2);
+        // There is only one other now: one copy there is all that can be.
+        table.set_leaving(slot(2), true);
+        assert_eq!(
+            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, never),
+            1
+        );
+        // And now none: the last copy is not given up for that.
+        table.set_leaving(slot(1), true);
+        assert_eq!(
+            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, never),
+            3
+        );
+        assert_eq!(
+            Drain::at_once(slot(0), &table, NO_DISK).count(&map, never),
+            1
+        );
+    }
+
+    #[test]
+    fn a_page_that_is_being_written_is_looked_at_again() {
+        let table = table(2);
+        table.set_leaving(slot(0), true);
+        let map = map(&[0b001]);
+        let drain = Drain::leaving(slot(0), &table, 1, NO_DISK);
+        let begun = map.begin_write(PageIndex(0)).unwrap();
+        assert_eq!(drain.find(&map, 0..1), None);
+        assert_eq!(drain.count(&map, || false), 1, "it never ends");
+        let needing = drain.count(&map, || {
+            map.finish_write(
+                PageIndex(0),
+                begun,
+                Version(2),
+                SlotSet::from_bits(0b10),
+                false,
+            );
+            true
+        });
+        assert_eq!(needing, 0);
+    }
+
+    #[test]
+    fn a_walk_goes_all_round_from_where_a_page_was_found() {
+        let table = table(2);
+        let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10]);
+        let drain = Drain::at_once(slot(0), &table, NO_DISK);
+        let mut walk = Walk::default();
+        assert_eq!(walk.go_on(7, &drain, &map, 2), Found::NotYet);
+        assert_eq!(walk.go_on(7, &drain, &map, 2), Found::Needed);
+        assert_eq!(walk.go_on(7, &drain, &map, 2), Found::Needed);
+        map.set_free_pending(PageIndex(2));
+        let mut parts = 1;
+        while walk.go_on(7, &drain, &map, 2) == Found::NotYet {
+            parts += 1;
+        }
+        assert_eq!(parts, 3, "two, one to the end, two from the beginning");
+        // Another server's begins at the beginning.
+        walk.go_on(7, &drain, &map, 2);
+        walk.go_on(8, &drain, &map, 2);
+        assert_eq!(walk.next, 2);
+    }
+
+    #[test]
+    fn a_copy_on_the_disk_counts_while_there_is_one() {
+        let table = table(2);
+        table.set_leaving(slot(0), true);
+        let map = map(&[0b01]);
+        let begun = map.begin_write(PageIndex(0)).unwrap();
+        map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
+        let disk = DiskState::new(true, true, true, Policy::Lag);
+        let count = |drain: Drain| drain.count(&map, never);
+        assert_eq!(count(Drain::at_once(slot(0), &table, disk)), 0);
+        assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK)), 1);
+        assert_eq!(count(Drain::leaving(slot(0), &table, 1, disk)), 0);
+        assert_eq!(
+            count(Drain::leaving(slot(0), &table, 2, disk)),
+            1,
+            "the other, too"
+        );
+        let retired = DiskState::new(true, true, false, Policy::Lag);
+        assert_eq!(
+            count(Drain::leaving(slot(0), &table, 2, retired)),
+            0,
+            "one other can be"
+        );
+    }
+
+    #[test]
+    fn a_freed_page_needs_nobody() {
+        let table = table(2);
+        let map = map(&[0b001]);
+        map.set_free_pending(PageIndex(0));
+        assert_eq!(
+            Drain::at_once(slot(0), &table, NO_DISK).count(&map, never),
+            0
+        );
+    }
+}

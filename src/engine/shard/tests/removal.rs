@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page-outs and page-ins while servers are removed.
+
+extern crate std;
+
+use std::vec::Vec;
+
+use super::super::super::ids::{ServerSlot, SlotSet};
+use super::super::Outcome;
+use super::bench::Bench;
+use super::{Action, PAGE};
+use crate::wire::{Opcode, Status};
+
+/// To whom a page-out goes, which is then answered and must end well.
+fn targets(bench: &mut Bench) -> SlotSet {
+    bench.start_page_out(0, PAGE);
+    let mut targets = SlotSet::EMPTY;
+    let mut sends = Vec::new();
+    let completion = loop {
+        match bench.poll() {
+            Some(Action::Send(send)) => {
+                bench.shard.sent(&send);
+                targets.insert(bench.slot_of(send.destination));
+                sends.push(send);
+            }
+            Some(Action::Complete(completion)) => break completion,
+            None => {
+                let send = sends.pop().expect("it waits for somebody");
+                bench.acknowledge(&send, Status::Ok);
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(completion.outcome, Outcome::Done);
+    assert_eq!(bench.device.map.load(PAGE).replicas(), targets);
+    targets
+}
+
+fn slots(bench: &Bench, numbers: &[usize]) -> SlotSet {
+    let mut set = SlotSet::EMPTY;
+    for &number in numbers {
+        set.insert(bench.slot(number));
+    }
+    set
+}
+
+fn tell(bench: &mut Bench) {
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+}
+
+fn slot_0(bench: &Bench) -> ServerSlot {
+    bench.slot(0)
+}
+
+#[test]
+fn nothing_is_placed_on_a_server_that_leaves_while_there_is_another() {
+    let mut bench = Bench::new(3);
+    // Also if it holds an older version.
+    bench.write(PAGE, &[0, 1]);
+    let slot = slot_0(&bench);
+    bench.device.servers.set_leaving(slot, true);
+    let others = slots(&bench, &[1, 2]);
+    assert_eq!(targets(&mut bench), others);
+    assert_eq!(bench.shard.counters().pages_out_degraded, 0);
+    // Rather one copy too few than one there.
+    let gone = bench.slot(1);
+    bench.device.servers.set_usable(gone, false);
+    let other = slots(&bench, &[2]);
+    assert_eq!(targets(&mut bench), other);
+    assert_eq!(bench.shard.counters().pages_out_degraded, 1);
+    // But rather there than nowhere.
+    let gone = bench.slot(2);
+    bench.device.servers.set_usable(gone, false);
+    let last = slots(&bench, &[0]);
+    assert_eq!(targets(&mut bench), last);
+    assert_eq!(bench.shard.counters().pages_out_degraded, 2);
+}
+
+#[test]
+fn a_page_in_reads_from_a_server_that_goes() {
+    let mut bench = Bench::new(2);
+    bench.write(PAGE, &[0]);
+    let slot = slot_0(&bench);
+    bench.device.servers.set_leaving(slot, true);
+    bench.device.servers.set_closing(slot, true);
+    tell(&mut bench);
+    bench.start_page_in(0, PAGE);
+    let send = bench.next_send();
+    assert_eq!(bench.slot_of(send.destination), slot);
+    // It is asked already when it is told.
+    tell(&mut bench);
+    bench.answer_page(&send, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
+    let mut bench = Bench::new(3);
+    bench.start_page_out(0, PAGE);
+    let sends = [bench.next_send(), bench.next_send()];
+    let mut slots = sends.map(|send| bench.slot_of(send.destination));
+    // The first has it already when it begins to go.
+    bench.acknowledge(&sends[0], Status::Ok);
+    bench.device.servers.set_leaving(slots[0], true);
+    bench.device.servers.set_closing(slots[0], true);
+    tell(&mut bench);
+    let third = bench.next_send();
+    assert_eq!(third.header.opcode, Opcode::Write);
+    slots[0] = bench.slot_of(third.destination);
+    assert!(!slots[1..].contains(&slots[0]));
+    bench.acknowledge(&sends[1], Status::Ok);
+    assert_eq!(bench.poll(), None, "the third copy is waited for");
+    bench.acknowledge(&third, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    let mut holders = SlotSet::one(slots[0]);
+    holders.insert(slots[1]);
+    assert_eq!(bench.device.map.load(PAGE).replicas(), holders);
+    // The one that goes may have it all the same, and is told to free it.
+    let stale = bench.shard.take_stale().unwrap();
+    assert_eq!(
+        stale.slots,
+        SlotSet::one(bench.slot_of(sends[0].destination))
+    );
+}
+
+#[test]
+fn the_last_server_that_goes_is_waited_for_to_stay() {
+    let mut bench = Bench::new(1);
+    let slot = slot_0(&bench);
+    bench.device.servers.set_leaving(slot, true);
+    bench.device.servers.set_closing(slot, true);
+    bench.start_page_out(0, PAGE);
+    assert_eq!(bench.poll(), None);
+    // Some page needs it: it goes on leaving.
+    bench.device.servers.set_closing(slot, false);
+    tell(&mut bench);
+    let send = bench.next_send();
+    bench.acknowledge(&send, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
