@@ -44,7 +44,7 @@ modules: ## Build the kernel module (KDIR=, KERNEL=)
 	for kind in $(KINDS); do scripts/modules $$kind || exit; done
 
 .PHONY: server
-server: ## Build the memory server, a static program
+server: ## Build the memory server and anemonectl, static programs
 	scripts/server
 
 .PHONY: programs

@@ -119,7 +119,7 @@ def missing(kernel, tests):
     if not os.environ.get("ANEMONE_MODULE") and not os.path.exists(
             os.path.join(TOP, "build", "module", kernel, "anemone.ko")):
         return f"build/module/{kernel}/anemone.ko is missing: run `make modules{suffix}`"
-    products = {"build/anemone-server": "make server"}
+    products = {"build/anemone-server": "make server", "build/anemonectl": "make server"}
     products.update({name: "make programs" for test in tests for name in test.files if name.startswith("build/")})
     for name, how in products.items():
         if not os.path.exists(os.path.join(TOP, name)):

@@ -8,8 +8,10 @@
 
 mod changing;
 mod content;
+mod control;
 mod direct;
 mod dirty;
+mod json;
 mod pages;
 mod random;
 mod storm;
@@ -37,6 +39,10 @@ enum Command {
     Changing(changing::Options),
     /// Has the kernel allocate what cannot wait, as fast as it can.
     Storm(storm::Options),
+    /// Calls the control device in every wrong way.
+    Control(control::Options),
+    /// Prints a part of JSON on standard input.
+    Json(json::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Command::Direct(options) => direct::run(&options),
         Command::Changing(options) => changing::run(&options),
         Command::Storm(options) => storm::run(&options),
+        Command::Control(options) => control::run(&options),
+        Command::Json(options) => json::run(&options),
     };
     match done {
         Ok(summary) => {

@@ -16,7 +16,9 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-use rustix::mm::{madvise, mlock, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
+use rustix::mm::{
+    madvise, mlock, mmap_anonymous, mprotect, munmap, Advice, MapFlags, MprotectFlags, ProtFlags,
+};
 
 use crate::PAGE_SIZE;
 
@@ -108,6 +110,95 @@ impl Drop for Memory {
         // SAFETY: By the type invariant; nothing refers to it any more. That it cannot fail for
         // a mapping of ours makes the result of no interest.
         let _ = unsafe { munmap(self.start.as_ptr(), self.len) };
+    }
+}
+
+/// Memory behind which there is none.
+///
+/// # Invariants
+///
+/// `start` is a private anonymous mapping of [`Edge::PAGES`] pages and one more, which nobody may
+/// touch; nobody else unmaps it.
+pub struct Edge {
+    start: NonNull<c_void>,
+}
+
+impl Edge {
+    /// Pages before the edge.
+    pub const PAGES: usize = 3;
+
+    /// Pages of zeros.
+    pub fn new() -> io::Result<Self> {
+        let len = (Self::PAGES + 1) * PAGE_SIZE;
+        // SAFETY: A new mapping, at a place that the kernel chooses.
+        let start = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
+        // INVARIANT: Mapped just now, and protected here.
+        let edge = Self { start };
+        // SAFETY: The last page of the mapping, to which nothing refers.
+        unsafe { mprotect(edge.page(Self::PAGES), PAGE_SIZE, MprotectFlags::empty()) }?;
+        Ok(edge)
+    }
+
+    fn page(&self, page: usize) -> *mut c_void {
+        self.start.as_ptr().wrapping_byte_add(page * PAGE_SIZE)
+    }
+
+    /// The first address behind it.
+    pub fn end(&self) -> usize {
+        self.page(Self::PAGES) as usize
+    }
+
+    /// From now on it can only be read.
+    pub fn make_read_only(&self) -> io::Result<()> {
+        // SAFETY: Our mapping, to which nothing refers.
+        Ok(unsafe {
+            mprotect(
+                self.start.as_ptr(),
+                Self::PAGES * PAGE_SIZE,
+                MprotectFlags::READ,
+            )
+        }?)
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, and as for `Memory`.
+        let _ = unsafe { munmap(self.start.as_ptr(), (Self::PAGES + 1) * PAGE_SIZE) };
+    }
+}
+
+/// Calls an ioctl with an argument that may be anything: the address of a buffer that is large
+/// enough, or one where there is no memory of ours that can be written to. The error is its number.
+pub fn ioctl(file: &File, number: u32, argument: usize) -> Result<(), i32> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: Callers pass what is said above; the kernel checks addresses.
+    match unsafe { libc::ioctl(file.as_raw_fd(), number as _, argument) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+    }
+}
+
+/// Gives up all privileges, for good.
+pub fn become_nobody() -> io::Result<()> {
+    const NOBODY: libc::uid_t = 65534;
+    // SAFETY: No requirements; there is one thread.
+    let failed = unsafe {
+        libc::setgroups(0, std::ptr::null()) != 0
+            || libc::setresgid(NOBODY, NOBODY, NOBODY) != 0
+            || libc::setresuid(NOBODY, NOBODY, NOBODY) != 0
+    };
+    match failed {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
     }
 }
 

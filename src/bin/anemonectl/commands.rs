@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What each command does, and says.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anemone::uapi::{self, health};
+use anemone::wire::MacAddress;
+use zerocopy::FromZeros;
+
+use crate::arguments::{Add, Remove, Status};
+use crate::device::Device;
+use crate::failure::{Failure, Kind};
+use crate::report::{find, health_word, refusal, servers, Report};
+use crate::text::Text;
+use crate::{json, write};
+
+/// How long servers are waited for unless told otherwise.
+const WAIT_S: u32 = 3;
+/// How often one looks meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How a command ended that could be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Done,
+    /// Something was refused, and has been said.
+    Refused,
+    /// Not over in time.
+    Unfinished,
+}
+
+impl Outcome {
+    /// As an exit status.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Done => ExitCode::SUCCESS,
+            Self::Refused => Kind::Other.status().into(),
+            Self::Unfinished => Kind::Unfinished.status().into(),
+        }
+    }
+}
+
+fn complain(line: &str) {
+    eprintln!("anemonectl: {line}");
+}
+
+/// The error number in words, where the command has none of its own.
+fn words(number: i32) -> String {
+    io::Error::from_raw_os_error(number).to_string()
+}
+
+/// Adds servers.
+pub fn add(device: &Device, add: &Add) -> Result<Outcome, Failure> {
+    let mut added = Vec::new();
+    for &mac in &add.servers {
+        let mut argument = uapi::AddServer::new_zeroed();
+        argument.mac = mac.0;
+        match device.call(&mut argument)? {
+            None => added.push(mac),
+            Some(libc::EEXIST) => complain(&format!("{mac} is a server of this device already")),
+            Some(libc::ENOSPC) => complain(&format!(
+                "{mac} cannot be added: all {} places for servers are taken, or not cleared yet; remove one, or try again soon",
+                uapi::MAX_SERVERS
+            )),
+            Some(libc::EINVAL) => complain(&format!("{mac} is this machine's own address")),
+            Some(number) => complain(&format!("{mac} cannot be added: {}", words(number))),
+        }
+    }
+    let answered = wait(device, add.wait, |servers| {
+        let is_up = |mac: &MacAddress| find(servers, *mac).is_some_and(|s| s.health == health::UP);
+        added.iter().all(is_up)
+    })?;
+    let now = servers(device, 0)?;
+    for &mac in &added {
+        match find(&now, mac) {
+            Some(server) if server.health == health::UP => println!("{mac}: added, up"),
+            Some(server) => match refusal(server) {
+                Some(why) => complain(&format!("{mac} is added, but does not serve us: {why}")),
+                None => complain(&format!(
+                    "{mac} is added, but has not answered yet: is anemone-server running there?"
+                )),
+            },
+            None => complain(&format!(
+                "{mac} is added, and waits for its old place to be cleared"
+            )),
+        }
+    }
+    Ok(outcome(
+        added.len() == add.servers.len(),
+        answered || add.wait.is_none(),
+    ))
+}
+
+/// Removes servers.
+pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
+    let mut flags = 0;
+    if remove.force {
+        flags |= uapi::remove::FORCE;
+    }
+    if remove.lose_pages {
+        flags |= uapi::remove::LOSE_PAGES;
+    }
+    let mut leaving = Vec::new();
+    for &mac in &remove.servers {
+        let mut argument = uapi::RemoveServer::new_zeroed();
+        argument.flags = flags;
+        argument.mac = mac.0;
+        match device.call(&mut argument)? {
+            None => leaving.push(mac),
+            Some(libc::ENOENT) => complain(&format!("{mac} is no server of this device")),
+            Some(libc::EBUSY) => complain(&format!(
+                "{mac} stays: it has the only copy of {} pages; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
+                argument.pages
+            )),
+            Some(number) => complain(&format!("{mac} cannot be removed: {}", words(number))),
+        }
+    }
+    let gone = wait(device, remove.wait, |servers| {
+        leaving.iter().all(|mac| find(servers, *mac).is_none())
+    })?;
+    let now = servers(device, if gone { 0 } else { uapi::status::COUNT })?;
+    for &mac in &leaving {
+        match find(&now, mac) {
+            None => println!("{mac}: removed"),
+            Some(server) => println!(
+                "{mac}: {}; it is removed when no page needs it, {} pages are there",
+                health_word(server),
+                server.held_pages
+            ),
+        }
+    }
+    Ok(outcome(
+        leaving.len() == remove.servers.len(),
+        gone || remove.wait.is_none(),
+    ))
+}
+
+fn outcome(all_accepted: bool, over_in_time: bool) -> Outcome {
+    match (all_accepted, over_in_time) {
+        (false, _) => Outcome::Refused,
+        (true, false) => Outcome::Unfinished,
+        (true, true) => Outcome::Done,
+    }
+}
+
+/// Waits until the servers are as they should be. Returns whether they are.
+fn wait(
+    device: &Device,
+    seconds: Option<u32>,
+    are_right: impl Fn(&[uapi::Server]) -> bool,
+) -> Result<bool, Failure> {
+    let bound = Duration::from_secs(seconds.unwrap_or(WAIT_S).into());
+    let begin = Instant::now();
+    loop {
+        if are_right(&servers(device, 0)?) {
+            return Ok(true);
+        }
+        if begin.elapsed() >= bound {
+            return Ok(false);
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Attaches the local disk.
+pub fn attach(device: &Device, path: &Path) -> Result<Outcome, Failure> {
+    let mut argument = uapi::AttachDisk::new_zeroed();
+    let name = path.display();
+    let refuse = |why: &str| Err(Failure::new(Kind::Other, format!("{name} {why}")));
+    let bytes = path.as_os_str().as_bytes();
+    // The last byte stays zero.
+    match argument.path.get_mut(..bytes.len()) {
+        Some(room) if bytes.len() < uapi::PATH_MAX => room.copy_from_slice(bytes),
+        _ => return refuse("cannot be attached: its path is too long"),
+    }
+    match device.call(&mut argument)? {
+        None => {
+            println!("{name}: attached");
+            Ok(Outcome::Done)
+        }
+        Some(libc::ENOENT) => refuse("is not there"),
+        Some(libc::ENOTBLK) => refuse("is not a block device"),
+        Some(libc::EBUSY) => refuse("is in use: mounted, swapped on, or another's"),
+        Some(libc::EROFS) => refuse("is read-only"),
+        Some(libc::ENOSPC) => refuse("is smaller than the Anemone device"),
+        Some(libc::EINVAL) => refuse("is the Anemone device itself, or is made of it"),
+        Some(libc::EEXIST) => refuse("cannot be attached: another disk is; detach that first"),
+        Some(number) => refuse(&format!("cannot be attached: {}", words(number))),
+    }
+}
+
+/// Detaches the local disk.
+pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
+    let mut argument = uapi::DetachDisk::new_zeroed();
+    if force {
+        argument.flags = uapi::detach::FORCE;
+    }
+    let refuse = |why: String| Err(Failure::new(Kind::Other, why));
+    match device.call(&mut argument)? {
+        None => {
+            println!("the local disk is detached");
+            Ok(Outcome::Done)
+        }
+        Some(libc::ENODEV) => refuse("no local disk is attached".to_owned()),
+        Some(libc::EBUSY) if argument.pages != 0 => refuse(format!(
+            "the local disk stays: it has the only copy of {} pages; add servers, or lose them with --force",
+            argument.pages
+        )),
+        Some(libc::EBUSY) => refuse(
+            "the local disk stays: I/O is under way that does not end; try again when it answers"
+                .to_owned(),
+        ),
+        Some(number) => refuse(format!("the local disk cannot be detached: {}", words(number))),
+    }
+}
+
+/// Shows everything.
+pub fn status(device: &Device, status: &Status) -> Result<Outcome, Failure> {
+    let report = Report::ask(device, !status.quick)?;
+    write(|out| {
+        use io::Write;
+        match status.json {
+            true => writeln!(out, "{:#}", json::report(&report)),
+            false => write!(out, "{}", Text(&report)),
+        }
+    })
+}

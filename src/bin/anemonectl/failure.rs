@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why something was not done, as the caller is told: a line, and an exit status.
+
+use std::fmt::{self, Display, Formatter};
+use std::process::ExitCode;
+
+/// What kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The module refused it, or something else went wrong.
+    Other,
+    /// There is no control device, or it is not one.
+    NoDevice,
+    /// CAP_SYS_ADMIN is missing.
+    Privilege,
+    /// It is under way, but was not over in time.
+    Unfinished,
+}
+
+impl Kind {
+    /// The exit status; 2 is for a wrong command line.
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Other => 1,
+            Self::NoDevice => 3,
+            Self::Privilege => 4,
+            Self::Unfinished => 5,
+        }
+    }
+}
+
+/// For `--help`.
+pub const EXIT_STATUS: &str = "\
+Exit status:
+  0  done, or under way
+  1  refused; the message says why
+  2  wrong command line
+  3  there is no control device: the module is not loaded, or of another version
+  4  missing privilege: CAP_SYS_ADMIN is needed
+  5  under way, but not over within --wait";
+
+/// A failure.
+#[derive(Debug)]
+pub struct Failure {
+    /// What kind.
+    pub kind: Kind,
+    message: String,
+}
+
+impl Failure {
+    /// A failure with its line.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// As an exit status.
+    pub fn exit_code(&self) -> ExitCode {
+        self.kind.status().into()
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

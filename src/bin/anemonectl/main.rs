@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looks at and changes the Anemone device of this machine while it is in use.
+//!
+//! It asks the module's control device, with the structures of [`anemone::uapi`], and says what came
+//! of it; everything is decided there.
+
+#![deny(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod device;
+mod failure;
+mod json;
+mod report;
+#[expect(unsafe_code, reason = "the only place where it is allowed")]
+mod sys;
+mod text;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Arguments, Command};
+use commands::Outcome;
+use device::Device;
+use failure::{Failure, Kind};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(outcome) => outcome.exit_code(),
+        Err(failure) => {
+            eprintln!("anemonectl: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let open = || Device::open(&arguments.device);
+    match &arguments.command {
+        Command::Add(add) => commands::add(&open()?, add),
+        Command::Remove(remove) => commands::remove(&open()?, remove),
+        Command::Attach { path } => commands::attach(&open()?, path),
+        Command::Detach { force } => commands::detach(&open()?, *force),
+        Command::Status(status) => commands::status(&open()?, status),
+        Command::Man => write(|out| clap_mangen::Man::new(Arguments::command()).render(out)),
+        Command::Completions { shell } => write(|out| {
+            clap_complete::generate(*shell, &mut Arguments::command(), "anemonectl", out);
+            Ok(())
+        }),
+    }
+}
+
+/// Writes to standard output as a whole, so that an error of it is one of ours.
+fn write(fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Outcome, Failure> {
+    let mut text = Vec::new();
+    fill(&mut text)
+        .and_then(|()| io::stdout().write_all(&text))
+        .map_err(|error| Failure::new(Kind::Other, format!("cannot write: {error}")))?;
+    Ok(Outcome::Done)
+}

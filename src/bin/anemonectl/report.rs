@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the module says of the device, asked for once, for both ways of showing it.
+
+use anemone::uapi::{self, disk, health, mode, policy};
+use anemone::wire::{self, MacAddress};
+use zerocopy::FromZeros;
+
+use crate::device::Device;
+use crate::failure::Failure;
+
+/// Everything.
+pub struct Report {
+    /// Of the device.
+    pub status: uapi::Status,
+    /// Of the servers.
+    pub servers: Vec<uapi::Server>,
+    /// Whether pages were counted.
+    pub counted: bool,
+}
+
+impl Report {
+    /// Asks for it.
+    pub fn ask(device: &Device, count: bool) -> Result<Self, Failure> {
+        let flags = if count { uapi::status::COUNT } else { 0 };
+        let mut status = uapi::Status::new_zeroed();
+        status.flags = flags;
+        device.ask(&mut status)?;
+        Ok(Self {
+            status,
+            servers: servers(device, flags)?,
+            counted: count,
+        })
+    }
+
+    /// The network interface's name.
+    pub fn interface(&self) -> String {
+        let name = self.status.interface.split(|byte| *byte == 0).next();
+        String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
+    }
+}
+
+/// The servers.
+pub fn servers(device: &Device, flags: u32) -> Result<Vec<uapi::Server>, Failure> {
+    let mut servers = uapi::Servers::new_zeroed();
+    servers.flags = flags;
+    device.ask(&mut servers)?;
+    let count = servers.count as usize;
+    Ok(servers.servers.into_iter().take(count).collect())
+}
+
+/// The server with this address that is not gone already.
+pub fn find(servers: &[uapi::Server], mac: MacAddress) -> Option<&uapi::Server> {
+    servers
+        .iter()
+        .find(|server| server.mac == mac.0 && server.health != health::SWEEPING)
+}
+
+/// How a server is, in a word.
+pub fn health_word(server: &uapi::Server) -> &'static str {
+    match server.health {
+        health::CONNECTING => "connecting",
+        health::UP => "up",
+        health::SUSPECTED => "suspected",
+        health::LEAVING => "leaving",
+        health::SWEEPING => "sweeping",
+        health::DEAD => "dead",
+        _ => "unknown",
+    }
+}
+
+/// Why a server refused to open a session, if it did.
+pub fn refusal(server: &uapi::Server) -> Option<&'static str> {
+    let status = u8::try_from(server.refusal)
+        .ok()
+        .and_then(wire::Status::from_u8)?;
+    match status {
+        wire::Status::Ok => None,
+        wire::Status::NotAdmitted => Some("not admitted"),
+        wire::Status::TooManyClients => Some("too many clients"),
+        _ => Some("refused"),
+    }
+}
+
+/// Where pages are kept, in a word.
+pub fn mode_word(status: &uapi::Status) -> &'static str {
+    match status.mode {
+        mode::NETWORK => "network",
+        mode::DEGRADED => "degraded",
+        mode::DISK_ONLY => "disk-only",
+        mode::NONE => "none",
+        _ => "unknown",
+    }
+}
+
+/// How the local disk is, in a word.
+pub fn disk_word(status: &uapi::Status) -> &'static str {
+    match status.disk_state {
+        disk::NONE => "none",
+        disk::ATTACHED => "attached",
+        disk::LAGGING => "lagging",
+        disk::RETIRED => "retired",
+        _ => "unknown",
+    }
+}
+
+/// What happens when it is too slow, in a word.
+pub fn policy_word(status: &uapi::Status) -> &'static str {
+    match status.disk_policy {
+        policy::OFF => "off",
+        policy::LAG => "lag",
+        policy::STRICT => "strict",
+        _ => "unknown",
+    }
+}
+
+/// A report made by hand, for tests.
+#[cfg(test)]
+pub fn example() -> Report {
+    let mut status = uapi::Status::new_zeroed();
+    status.version = uapi::VERSION;
+    status.mode = mode::DEGRADED;
+    status.replicas = 2;
+    status.min_copies = 1;
+    status.patience_s = 60;
+    status.mtu = 1500;
+    status.interface[..4].copy_from_slice(b"eth0");
+    status.size_pages = 16384;
+    status.written = 100;
+    status.degraded = 7;
+    status.pages_out = 120;
+    let server = uapi::Server {
+        slot: 3,
+        health: health::UP,
+        mac: [0x52, 0x54, 0, 0, 0, 1],
+        incarnation: 0x0123_4567_89ab_cdef,
+        capacity_pages: 1000,
+        free_pages: 900,
+        round_trip_ns: 123_456,
+        held_pages: 93,
+        ..uapi::Server::default()
+    };
+    let refusing = uapi::Server {
+        health: health::CONNECTING,
+        mac: [0x52, 0x54, 0, 0, 0, 2],
+        refusal: wire::Status::NotAdmitted as u32,
+        ..uapi::Server::default()
+    };
+    Report {
+        status,
+        servers: vec![server, refusing],
+        counted: true,
+    }
+}

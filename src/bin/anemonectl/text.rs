@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A report for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use anemone::wire::{MacAddress, PAGE_SIZE};
+
+use crate::report::{disk_word, health_word, mode_word, policy_word, refusal, Report};
+
+/// Prints a report.
+pub struct Text<'a>(pub &'a Report);
+
+/// A number of pages as bytes, in the largest unit that leaves a number of at least 10.
+struct Size(u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut number = self.0.saturating_mul(PAGE_SIZE as u64) >> 10;
+        let mut unit = "KiB";
+        for larger in ["MiB", "GiB", "TiB"] {
+            if number < 10 << 10 {
+                break;
+            }
+            number >>= 10;
+            unit = larger;
+        }
+        f.pad(&format!("{number} {unit}"))
+    }
+}
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(report) = self;
+        let status = &report.status;
+        writeln!(
+            f,
+            "/dev/anemone  {}, {}, {} replicas of each page, at least {}",
+            Size(status.size_pages),
+            mode_word(status),
+            status.replicas,
+            status.min_copies
+        )?;
+        match status.mtu {
+            0 => writeln!(
+                f,
+                "interface     {}, which is not there",
+                report.interface()
+            )?,
+            mtu => writeln!(f, "interface     {}, MTU {mtu}", report.interface())?,
+        }
+        if report.counted {
+            writeln!(
+                f,
+                "pages         {} written, {} of them with too few copies, {} lost, {} on the disk",
+                status.written, status.degraded, status.lost, status.on_disk
+            )?;
+        }
+        writeln!(
+            f,
+            "since load    {} out ({} with too few copies, {} failed), {} in ({} failed), {} freed",
+            status.pages_out,
+            status.pages_out_degraded,
+            status.pages_out_failed,
+            status.pages_in,
+            status.pages_in_failed,
+            status.pages_freed
+        )?;
+        writeln!(
+            f,
+            "under way     {}, each for at most {} s",
+            status.in_flight, status.patience_s
+        )?;
+        match disk_word(status) {
+            "none" => writeln!(f, "disk          none")?,
+            word => writeln!(
+                f,
+                "disk          {word}, policy {}: {} pages written, {} waiting, {} behind, {} errors",
+                policy_word(status),
+                status.disk_written,
+                status.disk_buffered,
+                status.disk_lagging,
+                status.disk_errors
+            )?,
+        }
+        writeln!(
+            f,
+            "repair        {} pages copied, {} given up, {} to look at, at most {} a second",
+            status.repaired, status.repair_cancelled, status.repair_left, status.repair_pages_per_s
+        )?;
+        writeln!(
+            f,
+            "\n{:17}  {:10}  {:>9}  {:>9}  {:>9}  {:>10}  {:16}",
+            "SERVER", "STATE", "HELD", "FREE", "OF", "ROUND TRIP", "INCARNATION"
+        )?;
+        for server in &report.servers {
+            let dash = || "-".to_owned();
+            let held = report.counted.then(|| Size(server.held_pages).to_string());
+            let round_trip = match server.round_trip_ns / 1000 {
+                0 => dash(),
+                us => format!("{us} us"),
+            };
+            let incarnation = match server.incarnation {
+                0 => dash(),
+                number => format!("{number:016x}"),
+            };
+            write!(
+                f,
+                "{:17}  {:10}  {:>9}  {:>9}  {:>9}  {round_trip:>10}  {incarnation:16}",
+                MacAddress(server.mac).to_string(),
+                health_word(server),
+                held.unwrap_or_else(dash),
+                Size(server.free_pages),
+                Size(server.capacity_pages),
+            )?;
+            match refusal(server) {
+                Some(why) => writeln!(f, "  {why}")?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::example;
+
+    #[test]
+    fn sizes() {
+        for (pages, text) in [
+            (0, "0 KiB"),
+            (93, "372 KiB"),
+            (2559, "10236 KiB"),
+            (2560, "10 MiB"),
+            (1 << 28, "1024 GiB"),
+        ] {
+            assert_eq!(Size(pages).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_server_has_a_line() {
+        let text = Text(&example()).to_string();
+        assert!(text.contains("degraded, 2 replicas"), "{text}");
+        assert!(text.contains("52:54:00:00:00:01  up "), "{text}");
+        assert!(
+            text.contains("connecting") && text.ends_with("not admitted\n"),
+            "{text}"
+        );
+    }
+}

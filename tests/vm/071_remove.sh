@@ -1,0 +1,65 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: servers are added and removed under a verified load; one goes only when no page needs it
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 240
+# debug: yes
+# draft: not seen to pass yet
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+requires anemone-test anemonectl
+needs_single
+
+mib=$(scaled 8 4)
+status() { anemonectl status --json | anemone-test json "$1"; }
+write() { dd if="$SCRATCH/$1" of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null || fail "writing"; }
+is_gone() { [ -z "$(health "$1")" ]; }
+same() {
+    dd if="$ANEMONE_DEVICE" bs=256k count=$((mib * 4)) iflag=direct 2>/dev/null | cmp - "$SCRATCH/$1" || fail "$2"
+}
+for version in older newer; do
+    head -c $((mib << 20)) /dev/urandom >"$SCRATCH/$version"
+done
+
+# One copy of each page, on server 1 only: nothing may be lost.
+anemone_load size_mib=64 replicas=1 servers="$(servers 1)" || fail "load"
+write older
+[ "$(status pages.written)" = $((mib * 256)) ] || fail "$(anemonectl status)"
+anemonectl remove --force "$(servers 1)" 2>"$SCRATCH/refusal" && fail "pages were dropped"
+grep -q "the only copy of $((mib * 256)) pages" "$SCRATCH/refusal" || fail "$(cat "$SCRATCH/refusal")"
+[ "$(health 1)" = up ] || fail "a refused removal has changed it to $(health 1)"
+same older "after a refused removal"
+# There is nowhere else yet: it stays, is still read from, and still written to.
+anemonectl remove --wait 0 "$(servers 1)"
+[ $? = 5 ] || fail "the last server is removed"
+[ "$(health 1)" = leaving ] || fail "it is $(health 1)"
+same older "from a server that is leaving"
+write older
+# Added again it stays.
+anemonectl add "$(servers 1)" || fail "adding it again"
+[ "$(health 1)" = up ] || fail "it is $(health 1)"
+
+# Another one comes. What is written anew goes there, and then the first can go.
+anemonectl add --wait 10 "$(servers 2)" || fail "add"
+anemonectl remove "$(servers 1)" || fail "remove"
+write newer
+wait_for 60 "server 1 is gone" is_gone 1 || fail "$(anemonectl status)"
+same newer "from server 2"
+disturb kill 1 || fail "kill"
+same newer "without server 1"
+[ "$(status pages.lost)/$(status pages.degraded)" = 0/0 ] || fail "$(anemonectl status)"
+host start 1 || fail "start"
+
+# By force, with the only copies: known to be gone, at once, and only they.
+anemonectl add --wait 10 "$(servers 3)" || fail "add"
+write newer
+lost=$(anemonectl status --json | anemone-test json servers.0.held_pages)
+first=$(status servers.0.mac)
+anemonectl remove --force --lose-pages "$first" || fail "by force"
+[ "$(status pages.lost)" = "$lost" ] || fail "$(status pages.lost) pages are lost, not $lost"
+dd if="$ANEMONE_DEVICE" of=/dev/null bs=4k count=$((mib * 256)) iflag=direct 2>/dev/null && fail "lost pages can be read"
+write newer
+same newer "written again"
+[ "$(status pages.lost)" = 0 ] || fail "$(anemonectl status)"
+anemone_unload || fail "unload"
