@@ -27,6 +27,8 @@
 //! So wherever it is set and the page is not BUSY, the disk holds the map's version.
 
 mod io;
+#[cfg(test)]
+mod model;
 mod pool;
 mod read;
 #[cfg(test)]

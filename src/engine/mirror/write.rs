@@ -32,11 +32,13 @@ impl<S: Storage> Mirror<S> {
             self.drop_version(page, given_up);
         }
         self.supersede(page, version);
+        // A page-out that has ended already must not write over what came after it.
+        if !device.map.load(page).is_busy() {
+            return Put::Closed;
+        }
         if !self.is_usable() || (self.config.policy == Policy::Off && !is_urgent) {
             return Put::Closed;
         }
-        // BUSY keeps others from using the older version; it may not be back before we have written.
-        debug_assert!(device.map.load(page).is_busy());
         self.take(page, version)
     }
 

@@ -198,6 +198,11 @@ pub(super) struct DiskPart {
     attempt: u32,
     /// Page-out: the mirror has heard of it, so that it knows that what it has is older.
     is_known: bool,
+    /// Page-out: when it last came to the mirror, it needed the disk.
+    was_urgent: bool,
+    /// Page-out: its time is out. Until the mirror has heard of it, the page must stay BUSY: of two
+    /// page-outs of a page, it must hear in their order.
+    is_last: bool,
     /// Page-out: the version in a buffer.
     put: Option<Version>,
     /// Page-out: what the mirror is to be told of it, now that it has ended.
@@ -316,8 +321,9 @@ impl<S: Storage> Shard<S> {
         match op.disk.stage {
             DiskStage::PutQueued => {
                 let token = op.disk_token(tag);
+                let is_urgent = op.targets().len() < device.replicas();
                 op.disk.stage = DiskStage::Putting;
-                op.disk.is_known = true;
+                op.disk.was_urgent = is_urgent;
                 op.holds = op.holds.saturating_add(1);
                 Some(DiskWork::Write(DiskWrite {
                     op: index,
@@ -326,7 +332,7 @@ impl<S: Storage> Shard<S> {
                     version,
                     crc: op.crc,
                     fill: op.fill,
-                    is_urgent: op.targets().len() < device.replicas(),
+                    is_urgent,
                     replaces: op.disk.put.take(),
                 }))
             }
@@ -404,34 +410,21 @@ impl<S: Storage> Shard<S> {
             PutAnswer::Full => DiskStage::NoRoom,
             PutAnswer::Changed(_) | PutAnswer::Closed => DiskStage::Refused,
         };
+        op.disk.is_known = true;
         if answer == PutAnswer::Copied {
             op.disk.put = Some(write.version);
         }
-        match op.stage {
-            // It has ended meanwhile, and waits only for us.
-            Stage::Ended(outcome) => {
-                op.settle_disk(outcome == Outcome::Done);
-                if op.disk.is_missed() && device.disk.load().is_wanted() {
-                    device.note_lagging(op.page);
-                }
-            }
-            Stage::Active | Stage::Stalled if op.version != write.version => {
-                self.push_disk(index, DiskStage::PutQueued);
-            }
-            Stage::Active | Stage::Stalled => {
-                let is_short = op.targets().len() < device.replicas();
-                match answer {
-                    // Servers may have it as it was; the disk can only have it as it is.
-                    PutAnswer::Changed(crc) if is_short => {
-                        op.disk.stage = DiskStage::Idle;
-                        self.begin_anew(now_ns, index, crc, device);
-                    }
-                    _ => {}
-                }
-                self.go_on_page_out(now_ns, index, device);
-            }
-            Stage::Free | Stage::Parked => {}
+        let is_short = op.targets().len() < device.replicas();
+        if op.disk.is_last {
+            self.finish_at_last(index, device);
+        } else if op.version != write.version {
+            self.push_disk(index, DiskStage::PutQueued);
+        } else if let (PutAnswer::Changed(crc), true) = (answer, is_short) {
+            // Servers may have it as it was; the disk can only have it as it is.
+            op.disk.stage = DiskStage::Idle;
+            self.begin_anew(now_ns, index, crc, device);
         }
+        self.go_on_page_out(now_ns, index, device);
         self.release_hold(index);
     }
 
@@ -512,6 +505,11 @@ impl<S: Storage> Shard<S> {
                 self.push_disk(index, DiskStage::PutQueued);
                 DiskVerdict::InHand
             }
+            // It could do without the disk then.
+            DiskStage::Refused if is_short && state.is_usable() && !op.disk.was_urgent => {
+                self.push_disk(index, DiskStage::PutQueued);
+                DiskVerdict::InHand
+            }
             DiskStage::PutQueued | DiskStage::Putting | DiskStage::WantQueued => {
                 DiskVerdict::InHand
             }
@@ -538,6 +536,15 @@ impl<S: Storage> Shard<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         !device.disk.load().is_tracked() || self.ops.get(index).is_some_and(|op| op.disk.is_known)
+    }
+
+    /// A page-out is to end now. Returns whether it has to wait until it is in a buffer, or is not.
+    pub(super) fn end_after_put(&mut self, index: usize) -> bool {
+        let Some(op) = self.ops.get_mut(index) else {
+            return false;
+        };
+        op.disk.is_last = op.disk.stage == DiskStage::Putting;
+        op.disk.is_last
     }
 
     /// A page-out that waited in vain tries the disk again.

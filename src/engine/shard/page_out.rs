@@ -332,7 +332,9 @@ impl<S: Storage> Shard<S> {
         self.counters.pages_changed = self.counters.pages_changed.wrapping_add(1);
         op.restarts = op.restarts.saturating_add(1);
         if op.restarts > MAX_CHANGES {
-            self.fail_page_out(index, device);
+            if !self.end_after_put(index) {
+                self.fail_page_out(index, device);
+            }
             return;
         }
         op.crc = crc;
@@ -433,6 +435,9 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        if self.end_after_put(index) {
+            return;
+        }
         let Some(op) = self.ops.get(index) else {
             return;
         };

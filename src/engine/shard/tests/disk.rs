@@ -315,6 +315,43 @@ fn a_server_lost_half_way_makes_the_disk_waited_for() {
 }
 
 #[test]
+fn a_disk_that_is_off_is_waited_for_when_a_server_is_full() {
+    let mut disked = Disked::new(2, Policy::Off);
+    disked.page_out(0, PAGE);
+    assert!(disked.mirror.is_idle());
+    let send = disked.sends.pop().unwrap();
+    disked.bench.acknowledge(&send, Status::NoSpace);
+    disked.servers_answer();
+    assert_eq!(disked.ended(), []);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(disked.is_on_disk());
+}
+
+#[test]
+fn a_page_out_ends_only_after_the_mirror_has_heard_of_it() {
+    let mut disked = Disked::new(2, Policy::Lag);
+    disked.bench.start_page_out(0, PAGE);
+    let mut write = None;
+    while let Some(action) = disked.bench.poll() {
+        match action {
+            Action::Send(send) => disked.bench.shard.sent(&send),
+            Action::Disk(DiskWork::Write(found)) => write = Some(found),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Whoever is to tell the mirror, takes long; meanwhile the patience is out.
+    disked.bench.advance(61_000 * MS);
+    assert_eq!(disked.bench.poll(), None);
+    assert!(disked.bench.device.map.load(PAGE).is_busy());
+    disked.work(DiskWork::Write(write.unwrap()));
+    disked.run();
+    assert_eq!(disked.ended(), [(0, Outcome::Failed)]);
+    assert!(disked.mirror.is_idle());
+}
+
+#[test]
 fn a_disk_that_fails_fails_no_page_out() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.page_out(0, PAGE);

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mirror against a model that remembers everything: for every page its versions, for every
+//! block of the disk what was last written to it, or torn.
+
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::super::config;
+use super::super::ids::{Generation, SlotSet, Version};
+use super::tests::Heap;
+use super::*;
+
+const PAGES: u32 = 12;
+const BUFFERS: usize = 16;
+const MS: u64 = 1_000_000;
+const PATIENCE_NS: u64 = 1000 * MS;
+
+/// Something that happens; numbers are taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A page-out begins, maybe with a version of the same generation as the page has.
+    Begin {
+        page: u32,
+        urgent: bool,
+        collide: bool,
+    },
+    /// Its page has changed: it takes another version.
+    Restart {
+        page: u32,
+    },
+    /// It waits for the disk after all.
+    Want {
+        page: u32,
+    },
+    /// It ends.
+    End {
+        page: u32,
+        ok: bool,
+    },
+    /// A page-in begins.
+    Read {
+        page: u32,
+        buffers_only: bool,
+    },
+    /// Somebody who copies from a buffer has done so.
+    Release {
+        which: usize,
+    },
+    /// A page is freed.
+    Free {
+        page: u32,
+    },
+    /// A page that lags is brought to the disk.
+    Copy {
+        page: u32,
+    },
+    /// The disk gets what there is for it.
+    Submit,
+    /// The disk ends an I/O, not the oldest one.
+    Ended {
+        which: usize,
+        ok: bool,
+    },
+    /// Time passes.
+    Wait {
+        ms: u64,
+    },
+    Revive,
+    Detach,
+    CancelDetach,
+    Attach,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let page = 0..PAGES;
+    let step = prop_oneof![
+        6 => (page.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|(page, urgent, collide)| Step::Begin { page, urgent, collide }),
+        1 => page.clone().prop_map(|page| Step::Restart { page }),
+        2 => page.clone().prop_map(|page| Step::Want { page }),
+        8 => (page.clone(), prop::bool::weighted(0.9))
+            .prop_map(|(page, ok)| Step::End { page, ok }),
+        5 => (page.clone(), any::<bool>())
+            .prop_map(|(page, buffers_only)| Step::Read { page, buffers_only }),
+        4 => any::<usize>().prop_map(|which| Step::Release { which }),
+        1 => page.clone().prop_map(|page| Step::Free { page }),
+        2 => page.prop_map(|page| Step::Copy { page }),
+        6 => Just(Step::Submit),
+        6 => (any::<usize>(), prop::bool::weighted(0.8))
+            .prop_map(|(which, ok)| Step::Ended { which, ok }),
+        4 => (0..60_u64).prop_map(|ms| Step::Wait { ms }),
+        1 => (0..1200_u64).prop_map(|ms| Step::Wait { ms }),
+        1 => Just(Step::Revive),
+        1 => Just(Step::Detach),
+        1 => Just(Step::CancelDetach),
+        2 => Just(Step::Attach),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+/// A page-out under way.
+#[derive(Clone, Copy)]
+struct PageOut {
+    begun: super::super::page_map::Entry,
+    version: Version,
+    /// Its version in a buffer.
+    put: Option<Version>,
+    /// Whom it waits as.
+    token: Option<Token>,
+    written: bool,
+}
+
+/// A page-in that waits for the disk, or copies from a buffer.
+struct Reader {
+    page: u32,
+    /// The page's versions since it began; any may be read.
+    versions: Vec<Version>,
+}
+
+struct World {
+    now_ns: u64,
+    device: Device<Vec<Atomic<u32>>>,
+    mirror: Mirror<Heap>,
+    /// What each buffer holds; `None` for garbage.
+    buffers: Vec<Option<Version>>,
+    /// What each block holds; `None` for garbage.
+    blocks: BTreeMap<u32, Option<Version>>,
+    under_way: Vec<(DiskIo, Vec<Option<Version>>)>,
+    /// The newest version of each page that has contents.
+    newest: BTreeMap<u32, Version>,
+    page_outs: BTreeMap<u32, PageOut>,
+    readers: BTreeMap<u32, Reader>,
+    /// Buffers that readers copy from.
+    lent: Vec<(BufferId, u32)>,
+    next_token: u32,
+}
+
+impl World {
+    fn new(policy: Policy) -> Self {
+        let map = (0..PAGES).map(|_| Atomic::<u32>::new(0)).collect();
+        let device = Device::new(map, config::Config::new(2, 1, 60).unwrap(), 1);
+        let config = Config {
+            policy,
+            patience_ns: PATIENCE_NS,
+            retries: 1,
+            errors_max: 8,
+            gather_ns: 2 * MS,
+        };
+        let mirror = Mirror::new(
+            config,
+            Parts {
+                buffers: std::vec![Buffer::default(); BUFFERS],
+                heads: std::vec![Head::default(); 5],
+                ios: std::vec![Io::default(); 4],
+            },
+        );
+        Self {
+            now_ns: 0,
+            device,
+            mirror,
+            buffers: std::vec![None; BUFFERS],
+            blocks: BTreeMap::new(),
+            under_way: Vec::new(),
+            newest: BTreeMap::new(),
+            page_outs: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            lent: Vec::new(),
+            next_token: 0,
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token {
+            tag: self.next_token,
+            attempt: 1,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Begin {
+                page,
+                urgent,
+                collide,
+            } => self.begin(page, urgent, collide),
+            Step::Restart { page } => {
+                if let Some(mut out) = self.page_outs.remove(&page) {
+                    out.version = self.device.take_version();
+                    out.token = None;
+                    out.written = false;
+                    self.put(page, out, true);
+                }
+            }
+            Step::Want { page } => self.want(page),
+            Step::End { page, ok } => self.end(page, ok),
+            Step::Read { page, buffers_only } => self.read(page, buffers_only),
+            Step::Release { which } => {
+                if !self.lent.is_empty() {
+                    let (id, reader) = self.lent.swap_remove(which % self.lent.len());
+                    self.check_read(id, reader);
+                    self.mirror.release(id);
+                }
+            }
+            Step::Free { page } => {
+                let index = PageIndex(page);
+                self.device.map.set_free_pending(index);
+                let entry = self.device.map.load(index);
+                if self.device.map.take_free(index, entry).is_some() {
+                    self.newest.remove(&page);
+                }
+            }
+            Step::Copy { page } => self.copy(page),
+            Step::Submit => self.submit(),
+            Step::Ended { which, ok } => self.io_ended(which, ok),
+            Step::Wait { ms } => {
+                self.now_ns += ms * MS;
+                self.mirror.handle_timeout(self.now_ns, &self.device);
+            }
+            Step::Revive => self.mirror.revive(&self.device),
+            Step::Detach => {
+                if self.mirror.is_attached() {
+                    self.mirror.begin_detach(&self.device);
+                }
+            }
+            Step::CancelDetach => {
+                if self.device.disk.load().is_tracked() {
+                    self.mirror.cancel_detach(&self.device);
+                }
+            }
+            Step::Attach => self.attach(),
+        }
+        self.tell();
+        self.check();
+    }
+
+    fn attach(&mut self) {
+        if self.mirror.is_attached() {
+            return;
+        }
+        if self.device.disk.load().is_tracked() {
+            if !self.mirror.is_idle() {
+                return;
+            }
+            // Every page-out has been told, and what is on the disk counts no longer.
+            for out in self.page_outs.values_mut() {
+                out.written = false;
+            }
+            for page in 0..PAGES {
+                self.device.map.forget_disk(PageIndex(page));
+            }
+            self.mirror.finish_detach(&self.device).unwrap();
+            self.blocks.clear();
+        }
+        self.mirror.attach(&self.device).unwrap();
+    }
+
+    fn begin(&mut self, page: u32, urgent: bool, collide: bool) {
+        let Ok(begun) = self.device.map.begin_write(PageIndex(page)) else {
+            return;
+        };
+        let mut version = self.device.take_version();
+        while collide && version.generation() != begun.generation() {
+            version = self.device.take_version();
+        }
+        let out = PageOut {
+            begun,
+            version,
+            put: None,
+            token: None,
+            written: false,
+        };
+        self.put(page, out, urgent);
+    }
+
+    fn put(&mut self, page: u32, mut out: PageOut, urgent: bool) {
+        let (index, version) = (PageIndex(page), out.version);
+        let replaces = out.put.take();
+        let put = self
+            .mirror
+            .begin_write(index, version, urgent, replaces, &self.device);
+        if let Put::Buffer(id) = put {
+            self.buffers[id.index()] = Some(version);
+            out.put = Some(version);
+        }
+        self.page_outs.insert(page, out);
+        if urgent {
+            self.want(page);
+        }
+    }
+
+    fn want(&mut self, page: u32) {
+        let token = self.token();
+        let Some(out) = self.page_outs.get_mut(&page) else {
+            return;
+        };
+        let Some(version) = out.put.filter(|_| out.token.is_none()) else {
+            return;
+        };
+        if self
+            .mirror
+            .want(self.now_ns, PageIndex(page), version, token)
+        {
+            out.token = Some(token);
+        } else {
+            out.put = None;
+        }
+    }
+
+    fn end(&mut self, page: u32, ok: bool) {
+        let Some(out) = self.page_outs.remove(&page) else {
+            return;
+        };
+        let index = PageIndex(page);
+        if ok {
+            let servers = SlotSet::from_bits(3);
+            let freed =
+                self.device
+                    .map
+                    .finish_write(index, out.begun, out.version, servers, out.written);
+            self.newest.insert(page, out.version);
+            assert!(!freed || self.device.map.load(index).is_free_pending());
+            for reader in self.readers.values_mut() {
+                if reader.page == page {
+                    reader.versions.push(out.version);
+                }
+            }
+        } else {
+            self.device.map.abandon_write(index);
+        }
+        if let Some(version) = out.put {
+            self.mirror.settle(
+                self.now_ns,
+                index,
+                version,
+                ok && version == out.version,
+                &self.device,
+            );
+        }
+    }
+
+    fn read(&mut self, page: u32, buffers_only: bool) {
+        let entry = self.device.map.load(PageIndex(page));
+        if entry.is_busy() || !entry.is_written() {
+            let get = self.begin_read(page, entry.generation(), Token::default(), buffers_only);
+            assert_eq!(get, Get::Changed);
+            return;
+        }
+        let token = self.token();
+        let get = self.begin_read(page, entry.generation(), token, buffers_only);
+        let reader = Reader {
+            page,
+            versions: self.newest.get(&page).copied().into_iter().collect(),
+        };
+        match get {
+            Get::Buffered(id) => {
+                self.readers.insert(token.tag, reader);
+                self.lent.push((id, token.tag));
+            }
+            Get::Queued => {
+                assert!(!buffers_only && entry.is_on_disk());
+                self.readers.insert(token.tag, reader);
+            }
+            Get::Absent => assert!(
+                buffers_only || !entry.is_on_disk() || !self.mirror.is_attached(),
+                "it is on the disk"
+            ),
+            Get::Full | Get::Hung => assert!(!buffers_only),
+            Get::Changed => panic!("nothing has changed"),
+        }
+    }
+
+    fn begin_read(
+        &mut self,
+        page: u32,
+        generation: Generation,
+        token: Token,
+        buffers_only: bool,
+    ) -> Get {
+        self.mirror.begin_read(
+            PageIndex(page),
+            generation,
+            token,
+            buffers_only,
+            &self.device,
+        )
+    }
+
+    /// What a reader gets, is what the page has been since he began.
+    fn check_read(&mut self, id: BufferId, reader: u32) {
+        let reader = self.readers.remove(&reader).unwrap();
+        let found = self.buffers[id.index()].expect("garbage is read");
+        assert!(
+            reader.versions.contains(&found),
+            "{found:?} of {:?} is read",
+            reader.versions
+        );
+    }
+
+    fn copy(&mut self, page: u32) {
+        let Some(&version) = self.newest.get(&page) else {
+            return;
+        };
+        let put = self
+            .mirror
+            .begin_copy(PageIndex(page), version, &self.device);
+        if let Put::Buffer(id) = put {
+            assert!(!self.page_outs.contains_key(&page));
+            self.buffers[id.index()] = Some(version);
+            self.mirror
+                .settle(self.now_ns, PageIndex(page), version, true, &self.device);
+        }
+    }
+
+    fn submit(&mut self) {
+        while let Some(io) = self.mirror.poll(self.now_ns, &self.device) {
+            let pages = io.first.0..io.first.0 + io.buffers().len() as u32;
+            for (other, _) in &self.under_way {
+                let others = other.first.0..other.first.0 + other.buffers().len() as u32;
+                assert!(
+                    pages.end <= others.start || others.end <= pages.start,
+                    "two I/Os of a page"
+                );
+            }
+            let contents = io.buffers().iter();
+            let contents: Vec<_> = contents.map(|id| self.buffers[id.index()]).collect();
+            if io.is_write {
+                for (page, content) in pages.zip(&contents) {
+                    assert!(content.is_some());
+                    let entry = self.device.map.load(PageIndex(page));
+                    assert!(!entry.is_on_disk() || self.blocks[&page] == *content);
+                    // From now on until its end it may be either.
+                    self.blocks.insert(page, None);
+                }
+            }
+            self.under_way.push((io, contents));
+        }
+    }
+
+    fn io_ended(&mut self, which: usize, ok: bool) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let which = which % self.under_way.len();
+        let (io, contents) = self.under_way.swap_remove(which);
+        for (offset, (id, content)) in (0..).zip(io.buffers().iter().zip(contents)) {
+            let page = io.first.0 + offset;
+            let buffer = &mut self.buffers[id.index()];
+            if io.is_write {
+                assert_eq!(*buffer, content, "the buffer was used for something else");
+                self.blocks.insert(page, content.filter(|_| ok));
+            } else if ok {
+                *buffer = self.blocks.get(&page).copied().flatten();
+            }
+        }
+        self.mirror.ended(self.now_ns, io.id, ok, &self.device);
+    }
+
+    fn tell(&mut self) {
+        while let Some(event) = self.mirror.poll_event() {
+            match event {
+                Event::Written(token, ok) => {
+                    let found = self.page_outs.iter_mut();
+                    for (page, out) in found.filter(|(_, out)| out.token == Some(token)) {
+                        assert!(!ok || self.blocks[page] == Some(out.version));
+                        out.written = ok;
+                        out.put = None;
+                        out.token = None;
+                    }
+                }
+                Event::Read(token, Ok(id)) => self.lent.push((id, token.tag)),
+                Event::Read(token, Err(_)) => {
+                    self.readers.remove(&token.tag).expect("told once");
+                }
+                Event::Room | Event::StateChanged => {}
+            }
+        }
+        let state = self.device.disk.load();
+        if !state.is_attached() {
+            for (page, out) in &mut self.page_outs {
+                out.written = false;
+                if let Some(version) = out.put.take() {
+                    let page = PageIndex(*page);
+                    self.mirror
+                        .settle(self.now_ns, page, version, false, &self.device);
+                    out.token = None;
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        let state = self.device.disk.load();
+        assert_eq!(state.is_usable(), self.mirror.is_usable());
+        for page in 0..PAGES {
+            let entry = self.device.map.load(PageIndex(page));
+            if entry.is_on_disk() && entry.is_written() && !entry.is_busy() && state.is_attached() {
+                let block = self.blocks.get(&page).copied().flatten();
+                assert_eq!(block, self.newest.get(&page).copied(), "page {page}");
+            }
+        }
+    }
+
+    /// Everything ends: then nothing is in use.
+    fn finish(&mut self) {
+        for page in 0..PAGES {
+            self.end(page, true);
+        }
+        self.mirror.revive(&self.device);
+        for _ in 0..1000 {
+            self.step(Step::Submit);
+            self.step(Step::Ended { which: 0, ok: true });
+            self.step(Step::Release { which: 0 });
+            self.step(Step::Wait { ms: 10 });
+        }
+        assert!(self.mirror.is_idle(), "{} in use", self.mirror.buffered());
+        assert!(!self.mirror.has_abandoned());
+        assert!(self.readers.is_empty() && self.under_way.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_disk_bits_are_true(steps in steps(), policy in 0..2) {
+        let policy = if policy == 0 { Policy::Lag } else { Policy::Off };
+        let mut world = World::new(policy);
+        world.attach();
+        for step in steps {
+            world.step(step);
+        }
+        world.finish();
+    }
+}
