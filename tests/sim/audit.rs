@@ -4,6 +4,7 @@
 
 use rand::Rng;
 
+use crate::content::{describe, Content};
 use crate::world::World;
 
 /// Pages of a client that are looked at each time, before the end.
@@ -30,8 +31,45 @@ impl World {
                 if let Err(why) = self.audit_replicas(client, page) {
                     self.ctx.oracle.fail(|| why);
                 }
+                self.audit_disk(client, page);
                 if at_end {
                     self.audit_orphans(client, page);
+                }
+            }
+        }
+    }
+
+    /// Every DISK bit names a block that holds what the page may contain.
+    fn audit_disk(&mut self, client: usize, page: u32) {
+        let Some(true) = self.clients[client].counts_on_disk(page) else {
+            return;
+        };
+        let Some(local) = &self.clients[client].local else {
+            return;
+        };
+        let block = local.disk.block(page);
+        let possible = self.ctx.oracle.possible(client, page);
+        if !possible.iter().any(|content| content.is(&block[..])) {
+            let possible: Vec<String> = possible.iter().map(Content::to_string).collect();
+            self.ctx.oracle.fail(|| {
+                format!(
+                    "client {client} page {page}: the disk has {}, possible: {}",
+                    describe(&block[..]),
+                    possible.join(" or ")
+                )
+            });
+        }
+    }
+
+    /// Nothing of a disk that is well is under way for ever.
+    pub fn audit_disks_at_end(&mut self) {
+        for client in &self.clients {
+            if let Some(local) = &client.local {
+                if !local.mirror.is_idle() {
+                    let buffered = local.mirror.buffered();
+                    self.ctx
+                        .oracle
+                        .fail(|| format!("{buffered} buffers are still in use at the end"));
                 }
             }
         }

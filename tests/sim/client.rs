@@ -3,6 +3,7 @@
 //! A client: the real engine, and around it what the kernel's driver does, with all the delays
 //! that locks, preemption and interrupts bring.
 
+mod local;
 mod requests;
 mod sending;
 mod worker;
@@ -27,6 +28,8 @@ use crate::faults::Fault;
 use crate::network::show;
 use crate::oracle::{Claim, RequestId};
 use crate::scenario::MS;
+use local::Local;
+pub use local::LocalEvent;
 pub use requests::Done;
 use requests::Request;
 use sending::Sending;
@@ -64,6 +67,8 @@ pub enum ClientEvent {
     Add(MacAddress),
     /// The interface's MTU is another.
     SetMtu(usize),
+    /// Something about the local disk.
+    Local(LocalEvent),
 }
 
 /// Memory of a shard: `Vec`s.
@@ -130,6 +135,7 @@ pub struct Client {
     pub added_ns: BTreeMap<MacAddress, u64>,
     /// Whether programs want anything more.
     pub is_loaded: bool,
+    pub local: Option<Local>,
 }
 
 impl Client {
@@ -181,6 +187,7 @@ impl Client {
             mtu_set_ns: 0,
             added_ns: BTreeMap::new(),
             is_loaded: true,
+            local: Local::new(ctx),
         }
     }
 
@@ -232,6 +239,7 @@ impl Client {
                 }
                 self.run_cluster(ctx);
             }
+            ClientEvent::Local(event) => self.handle_local(ctx, event),
             ClientEvent::SetMtu(mtu) => {
                 ctx.note(|| format!("client {}: MTU {mtu}", self.number));
                 self.mtu = mtu;
@@ -372,7 +380,7 @@ impl Client {
                     let sending = Sending::new(shard, send, then_ns);
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));
                 }
-                Action::Disk(work) => ctx.oracle.fail(|| format!("{work:?} without a disk")),
+                Action::Disk(work) => self.disk_work(ctx, shard, work),
                 Action::Complete(completion) => {
                     if let Some(page) = completion.wake {
                         for other in 0..self.shards.len() {

@@ -29,7 +29,7 @@ impl Context {
     /// The beginning of time.
     pub fn new(seed: u64, traced: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let scenario = Scenario::draw(&mut rng);
+        let scenario = Scenario::draw(seed, &mut rng);
         let mut trace = Trace::new(traced);
         trace.note(0, || format!("{scenario:#?}"));
         Self {

@@ -74,6 +74,20 @@ faults! {
     SendFailed,
     /// A received frame could not be copied.
     CopyFailed,
+    /// A disk took long.
+    DiskSlow,
+    /// A disk failed an I/O.
+    DiskFailed,
+    /// A disk failed a write, and may have done some of it.
+    DiskTorn,
+    /// A disk did not answer.
+    DiskHung,
+    /// A disk was taken away.
+    DiskDetached,
+    /// A disk is treated otherwise.
+    DiskConfigured,
+    /// A page was read back while it was on its way to the disk.
+    BufferHit,
 }
 
 /// Counts of a run, or of many.

@@ -10,6 +10,7 @@ mod audit;
 mod client;
 mod content;
 mod context;
+mod disk;
 mod event;
 mod faults;
 mod forger;

@@ -135,6 +135,25 @@ impl Oracle {
         self.pages.entry((client, page)).or_default()
     }
 
+    /// What a page may contain now, as far as is known.
+    pub fn possible(&mut self, client: usize, page: u32) -> Vec<Content> {
+        let mut possible = self.page(client, page).contents();
+        for request in self.requests_of(client, page) {
+            if let Kind::PageOut { contents, .. } = &request.kind {
+                possible.extend(contents);
+            }
+        }
+        possible
+    }
+
+    /// A client's disk has been taken away.
+    pub fn forget_disk(&mut self, client: usize) {
+        let pages = self.pages.range_mut((client, 0)..=(client, u32::MAX));
+        for (_, state) in pages {
+            state.on_disk = false;
+        }
+    }
+
     /// Whether a page-out of the page is under way.
     fn is_written(&mut self, client: usize, page: u32) -> bool {
         self.requests_of(client, page)
@@ -191,7 +210,7 @@ impl Oracle {
             contents: Vec::new(),
             overlapped,
         };
-        self.page(client, page).holders.clear();
+        self.page(client, page).forget_copies();
         self.insert(now_ns, id, client, page, kind);
         self.add_content(id, content);
     }
@@ -323,6 +342,10 @@ impl Oracle {
                 self.judge_read(now_ns, &request, bytes, evidence)
             }
             (_, Ending::Error) if request.abandoned => Ok("an error, the device gone"),
+            // The servers have heard that it is.
+            (Kind::PageOut { .. }, Ending::Written) if request.abandoned => {
+                Ok("written, the device gone")
+            }
             (Kind::PageIn { .. }, Ending::Error) => {
                 self.judge_read_error(now_ns, &request, evidence)
             }

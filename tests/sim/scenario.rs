@@ -3,8 +3,9 @@
 //! What a seed stands for: sizes, speeds, and which faults there are. Each kind of fault is left
 //! out of many seeds, so that others show undisturbed ("swarm testing", Groce and others, 2012).
 
+use anemone::engine::mirror::{self, Policy};
 use rand::seq::IndexedRandom;
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Nanoseconds of a millisecond.
@@ -46,6 +47,62 @@ pub struct Enabled {
     pub slow_client: bool,
 }
 
+/// A client's local disk, and what goes wrong with it.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskScenario {
+    /// Pages of the pool.
+    pub buffers: usize,
+    /// Of an I/O, without trouble.
+    pub latency_ns: u64,
+    pub config: mirror::Config,
+    pub slow: bool,
+    pub fail: bool,
+    pub hang: bool,
+    pub detach: bool,
+    pub configure: bool,
+    /// Between two troubles.
+    pub trouble_ns: u64,
+}
+
+impl DiskScenario {
+    /// Drawn by chance of its own, so that seeds without a disk are what they were before there
+    /// were any.
+    fn draw(seed: u64) -> Option<Self> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x6469_736b);
+        if rng.random_bool(0.6) {
+            return None;
+        }
+        let mut pick = |choices: &[u64]| choices.choose(&mut rng).copied().unwrap_or_default();
+        let buffers = pick(&[4, 8, 32, 256]) as usize;
+        let latency_ns = pick(&[50_000, MS, 10 * MS]);
+        let trouble_ns = pick(&[200 * MS, S, 5 * S]);
+        let policy = match pick(&[0, 0, 1, 2]) {
+            0 => Policy::Lag,
+            1 => Policy::Strict,
+            _ => Policy::Off,
+        };
+        let config = mirror::Config {
+            policy,
+            patience_ns: pick(&[S, 3 * S, 10 * S]),
+            retries: pick(&[0, 2]) as u32,
+            errors_max: pick(&[2, 16]) as u32,
+            gather_ns: pick(&[0, 2 * MS]),
+        };
+        let mut half = || pick(&[0, 1]) == 1;
+        Some(Self {
+            buffers,
+            latency_ns,
+            config,
+            slow: half(),
+            fail: half(),
+            hang: half(),
+            detach: half(),
+            configure: half(),
+            trouble_ns,
+        })
+    }
+}
+
 /// All that is chosen before a run begins.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -83,11 +140,12 @@ pub struct Scenario {
     pub trouble_ns: u64,
     pub rates: Rates,
     pub enabled: Enabled,
+    pub disk: Option<DiskScenario>,
 }
 
 impl Scenario {
     /// What is drawn from `rng`.
-    pub fn draw(rng: &mut ChaCha8Rng) -> Self {
+    pub fn draw(seed: u64, rng: &mut ChaCha8Rng) -> Self {
         let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
         let clients = pick(&[1, 1, 2, 3]) as usize;
         let servers_at_first = pick(&[1, 2, 2, 3, 3, 4]) as usize;
@@ -171,6 +229,7 @@ impl Scenario {
             trouble_ns,
             rates,
             enabled,
+            disk: DiskScenario::draw(seed),
         }
     }
 }

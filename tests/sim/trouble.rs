@@ -5,7 +5,9 @@
 use rand::seq::IndexedRandom;
 use rand::Rng;
 
-use crate::client::ClientEvent;
+use anemone::engine::mirror::Policy;
+
+use crate::client::{ClientEvent, LocalEvent};
 use crate::event::{Event, Node};
 use crate::faults::Fault;
 use crate::scenario::{MS, S};
@@ -32,6 +34,19 @@ pub enum Trouble {
     Freeze(usize, u64),
     /// Requests may wait for so many seconds.
     Patience(u64),
+    /// A client's disk ails.
+    Ail(usize, Ailment),
+    /// A client's disk is well.
+    Heal(usize),
+}
+
+/// What a disk may have.
+#[derive(Clone, Copy, Debug)]
+pub enum Ailment {
+    Slow,
+    /// Fails so many of a hundred I/Os.
+    Fails(u32),
+    Hangs,
 }
 
 /// Kinds of trouble to choose from.
@@ -75,6 +90,43 @@ impl World {
         self.ctx.network.set_rough(now_ns, rough);
         let delay_ns = self.ctx.rng.random_range(200 * MS..8 * S);
         self.ctx.after(delay_ns, Event::World(WorldEvent::Weather));
+    }
+
+    /// Some trouble with a disk begins, and more later.
+    pub fn brew_disk(&mut self) {
+        let Some(scenario) = self.ctx.scenario.disk.filter(|_| !self.is_calm) else {
+            return;
+        };
+        let delay_ns = self.ctx.rng.random_range(0..2 * scenario.trouble_ns);
+        self.ctx.after(delay_ns, Event::World(WorldEvent::BrewDisk));
+        let client = self.ctx.rng.random_range(0..self.clients.len());
+        let lasts_ns = self.while_ns();
+        let rng = &mut self.ctx.rng;
+        let ailment = match rng.random_range(0..6) {
+            0 if scenario.slow => Ailment::Slow,
+            1 if scenario.fail => {
+                Ailment::Fails([5, 50, 100].choose(rng).copied().unwrap_or_default())
+            }
+            2 if scenario.hang => Ailment::Hangs,
+            3 if scenario.detach => {
+                let event = ClientEvent::Local(LocalEvent::Detach);
+                self.ctx.after(0, Event::Client(client, event));
+                return;
+            }
+            4 if scenario.configure => {
+                self.ctx.counts.fault(Fault::DiskConfigured);
+                let policies = [Policy::Lag, Policy::Strict, Policy::Off];
+                let mut config = scenario.config;
+                let rng = &mut self.ctx.rng;
+                config.policy = policies.choose(rng).copied().unwrap_or_default();
+                let event = ClientEvent::Local(LocalEvent::Configure(config));
+                self.ctx.after(0, Event::Client(client, event));
+                return;
+            }
+            _ => return,
+        };
+        self.trouble(Trouble::Ail(client, ailment));
+        self.later(lasts_ns, Trouble::Heal(client));
     }
 
     /// Some trouble begins, and more later.
@@ -229,6 +281,25 @@ impl World {
                 ctx.scenario.patience_s = patience_s as u32;
                 ctx.oracle.set_patience(now_ns, patience_s * S);
             }
+            Trouble::Ail(client, ailment) => {
+                if let Some(local) = &mut self.clients[client].local {
+                    match ailment {
+                        Ailment::Slow => local.disk.slow(),
+                        Ailment::Fails(failing) => local.disk.fail(failing),
+                        Ailment::Hangs => local.disk.hang(),
+                    }
+                }
+            }
+            Trouble::Heal(client) => {
+                if let Some(local) = &mut self.clients[client].local {
+                    for (id, delay_ns) in local.disk.heal(ctx) {
+                        let event = ClientEvent::Local(LocalEvent::Ended(id));
+                        ctx.after(delay_ns, Event::Client(client, event));
+                    }
+                    let event = ClientEvent::Local(LocalEvent::Revive);
+                    ctx.after(S, Event::Client(client, event));
+                }
+            }
             Trouble::Freeze(client, lasts_ns) => {
                 ctx.counts.fault(Fault::ClientFrozen);
                 let frozen_until_ns = &mut self.clients[client].frozen_until_ns;
@@ -249,6 +320,9 @@ impl World {
                 self.ctx.network.set_blocked(now_ns, client, server, false);
                 self.ctx.network.set_blocked(now_ns, server, client, false);
             }
+        }
+        for client in 0..self.clients.len() {
+            self.trouble(Trouble::Heal(client));
         }
         for server in 0..self.servers.len() {
             self.trouble(Trouble::Resume(server));

@@ -2,10 +2,11 @@
 
 //! One run: stations, trouble, then calm, and at the end every page is read.
 
+use anemone::engine::mirror::Policy;
 use anemone::wire::MacAddress;
 
-use crate::client::{Client, ClientEvent};
-use crate::content::Content;
+use crate::client::{Client, ClientEvent, LocalEvent};
+use crate::content::{Bytes, Content};
 use crate::context::Context;
 use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
@@ -22,6 +23,8 @@ pub enum WorldEvent {
     Weather,
     /// Some trouble begins.
     Brew,
+    /// Some trouble with a disk begins.
+    BrewDisk,
     /// Trouble begins or ends.
     Trouble(Trouble),
     /// Look whether anybody waits for too long.
@@ -109,6 +112,13 @@ impl World {
             ctx.after(10 * MS, Event::Client(number, ClientEvent::Load));
             ctx.after(0, Event::Client(number, ClientEvent::Patrol));
         }
+        if let Some(disk) = ctx.scenario.disk {
+            for number in 0..self.clients.len() {
+                let event = ClientEvent::Local(LocalEvent::Attach);
+                ctx.after(0, Event::Client(number, event));
+            }
+            ctx.after(disk.trouble_ns, Event::World(WorldEvent::BrewDisk));
+        }
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::Weather));
         ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
@@ -169,6 +179,7 @@ impl World {
         match event {
             WorldEvent::Weather => self.change_weather(),
             WorldEvent::Brew => self.brew(),
+            WorldEvent::BrewDisk => self.brew_disk(),
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);
@@ -198,6 +209,7 @@ impl World {
             }
             WorldEvent::End => {
                 self.ctx.oracle.check_waits(now_ns);
+                self.audit_disks_at_end();
                 self.is_over = true;
             }
         }
@@ -299,6 +311,41 @@ impl Evidence for Witness<'_> {
 
     fn claims(&self, client: usize, page: u32) -> Option<Vec<Claim>> {
         self.clients[client].claims(page, |mac| self.server_of(mac))
+    }
+
+    fn on_disk(&self, client: usize, page: u32) -> Option<Bytes> {
+        let client = &self.clients[client];
+        let local = client.local.as_ref()?;
+        let counts = client.counts_on_disk(page)?;
+        counts.then(|| local.disk.block(page))
+    }
+
+    fn disk_well_since_ns(&self, client: usize) -> Option<u64> {
+        let client = &self.clients[client];
+        let local = client.local.as_ref()?;
+        let well_ns = local.disk.well_since_ns()?.max(client.frozen_until_ns);
+        (well_ns <= self.now_ns).then_some(well_ns)
+    }
+
+    fn disk_usable_since_ns(&self, client: usize) -> Option<u64> {
+        let well_ns = self.disk_well_since_ns(client)?;
+        let local = self.clients[client].local.as_ref()?;
+        Some(well_ns.max(local.usable_since_ns?))
+    }
+
+    fn disk_ailed_since(&self, client: usize, since_ns: u64) -> bool {
+        let local = self.clients[client].local.as_ref();
+        local.is_none_or(|local| local.disk.ailed_since(since_ns))
+    }
+
+    fn disk_gone_since(&self, client: usize, since_ns: u64) -> bool {
+        let local = self.clients[client].local.as_ref();
+        local.is_some_and(|local| local.detached_ns.is_some_and(|gone_ns| gone_ns >= since_ns))
+    }
+
+    fn is_held_back(&self, client: usize) -> bool {
+        let state = self.clients[client].device.disk.load();
+        state.is_usable() && state.policy() != Policy::Lag
     }
 
     fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64> {

@@ -20,6 +20,10 @@ pub(super) enum Job {
     Tell { shard: usize, opened: SlotSet },
     /// Sweep a part of the map.
     Sweep { slot: ServerSlot, from: u32 },
+    /// Tell a shard that the local disk has changed, or has room.
+    TellDisk { shard: usize },
+    /// Forget, of a part of the map, what is on the local disk.
+    SweepDisk { from: u32 },
     /// Ask a shard, or after the last one raise the low-water version.
     LowWater { settled: Version, shard: usize },
 }
@@ -59,7 +63,7 @@ impl Client {
         }
     }
 
-    fn work_soon(&mut self, ctx: &mut Context) {
+    pub(super) fn work_soon(&mut self, ctx: &mut Context) {
         let Some(job) = self.jobs.front() else {
             return;
         };
@@ -85,6 +89,11 @@ impl Client {
                 self.pump(ctx, shard);
             }
             Some(Job::Sweep { slot, from }) => self.sweep(ctx, slot, from),
+            Some(Job::TellDisk { shard }) => {
+                self.shards[shard].disk_changed(ctx.now_ns, &self.device);
+                self.pump(ctx, shard);
+            }
+            Some(Job::SweepDisk { from }) => self.sweep_disk(ctx, from),
             Some(Job::LowWater { settled, shard }) => match self.shards.get(shard) {
                 Some(asked) => {
                     let oldest = asked.oldest_version().unwrap_or(settled);
@@ -113,6 +122,20 @@ impl Client {
         ctx.note(|| format!("client {}: {slot:?} is swept", self.number));
         self.cluster.swept(ctx.now_ns, slot);
         self.run_cluster(ctx);
+    }
+
+    fn sweep_disk(&mut self, ctx: &mut Context, from: u32) {
+        let pages = self.device.map.len() as u32;
+        let to = pages.min(from + 1 + ctx.rng.random_range(0..1000));
+        for page in from..to {
+            self.device.map.forget_disk(PageIndex(page));
+        }
+        if to < pages {
+            self.jobs.push_front(Job::SweepDisk { from: to });
+        } else if let Some(mut local) = self.local.take() {
+            local.swept(self, ctx);
+            self.local = Some(local);
+        }
     }
 
     /// Looks after what nobody announces.

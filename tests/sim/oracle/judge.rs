@@ -4,7 +4,7 @@
 
 use super::page::PageState;
 use super::{Kind, Oracle, Request, CALM_NS, SOON_NS};
-use crate::content::{describe, Content};
+use crate::content::{describe, Bytes, Content};
 use crate::scenario::MS;
 use crate::server::Copy;
 
@@ -30,6 +30,24 @@ pub trait Evidence {
 
     /// Servers that the client has known, and that have had room for it, since `since_ns`.
     fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
+
+    /// What a client's disk has of a page that the client counts as being there.
+    fn on_disk(&self, client: usize, page: u32) -> Option<Bytes>;
+
+    /// Since when a client's disk has been well, and answered it; `None` if it is not so.
+    fn disk_well_since_ns(&self, client: usize) -> Option<u64>;
+
+    /// Since when it has taken pages beside.
+    fn disk_usable_since_ns(&self, client: usize) -> Option<u64>;
+
+    /// Whether it has failed, or not answered, since then; or is not there.
+    fn disk_ailed_since(&self, client: usize, since_ns: u64) -> bool;
+
+    /// Whether the client's disk has been taken away since then.
+    fn disk_gone_since(&self, client: usize, since_ns: u64) -> bool;
+
+    /// Whether the client's page-outs may wait for its disk although the servers have them.
+    fn is_held_back(&self, client: usize) -> bool;
 
     /// Whether a server has ended a session since then because its lease was over.
     fn lease_ended_since(&self, since_ns: u64) -> bool;
@@ -124,7 +142,20 @@ impl Oracle {
         if contents[..] == [Content::Zeros] {
             return Err("an error for a page without contents".into());
         }
-        if state.holders.is_empty() {
+        // The disk may have it since its page-out ended.
+        let block = evidence.on_disk(request.client, request.page);
+        if state.on_disk && block.is_none() {
+            return Err("an error, while the page must be on the disk".into());
+        }
+        if block.is_some() {
+            let well = evidence.disk_well_since_ns(request.client);
+            if well.is_some_and(|since_ns| since_ns + CALM_NS <= request.began_ns) {
+                return Err("an error, although the disk has the page and is well".into());
+            }
+            if !waited && !evidence.disk_ailed_since(request.client, request.began_ns) {
+                return Err("an error, and the disk has been asked in vain for nothing".into());
+            }
+        } else if state.holders.is_empty() {
             return Ok("an error of which nothing is known");
         }
         let mut is_left = false;
@@ -150,6 +181,9 @@ impl Oracle {
                 }
             }
         }
+        if block.is_some() {
+            return Ok("an error, the disk having failed");
+        }
         Ok(match is_left {
             true => "an error, every copy out of reach",
             false => "an error, every copy lost",
@@ -172,6 +206,7 @@ impl Oracle {
         };
         let (client, page, began_ns) = (request.client, request.page, request.began_ns);
         let (replicas, min_copies) = (self.replicas, self.min_copies);
+        let patience_ns = self.patience_ns;
         let (began, step) = (request.began_step, self.step);
         let is_written = self.is_written(client, page);
         let mut contents = contents.clone();
@@ -181,7 +216,7 @@ impl Oracle {
         }
         let state = self.page(client, page);
         state.write(began, step, &contents);
-        state.holders.clear();
+        state.forget_copies();
         if is_written {
             return Ok("written, and being written again");
         }
@@ -195,7 +230,19 @@ impl Oracle {
         let mut servers: Vec<usize> = copies.iter().map(|(_, copy)| copy.server).collect();
         servers.sort_unstable();
         servers.dedup();
-        if servers.len() < min_copies {
+        let block = evidence.on_disk(client, page);
+        let on_disk = block.is_some();
+        if let Some(block) = block {
+            if !contents.iter().any(|content| content.is(&block[..])) {
+                return Err(format!("the disk has {}", describe(&block[..])));
+            }
+        }
+        let disk_copies = usize::from(on_disk);
+        state.on_disk = on_disk;
+        if servers.len() + disk_copies < min_copies && evidence.disk_gone_since(client, began_ns) {
+            return Ok("written, and the disk has been taken away");
+        }
+        if servers.len() + disk_copies < min_copies {
             return Err(format!("written with {} copies: {copies:?}", servers.len()));
         }
         state.holders = claims;
@@ -207,11 +254,12 @@ impl Oracle {
                 return Err(format!("{claim:?} is counted, of {copies:?}"));
             }
         }
-        if state.holders.len() < min_copies {
+        if state.holders.len() + disk_copies < min_copies {
             return Err(format!("written, and only {:?} counted", state.holders));
         }
         let could = evidence.usable_since(client, began_ns.saturating_sub(CALM_NS));
-        if now_ns >= began_ns + SOON_NS && could.len() >= replicas {
+        let held_back = evidence.is_held_back(client);
+        if now_ns >= began_ns + SOON_NS && could.len() >= replicas && !held_back {
             let after_ms = (now_ns - began_ns) / MS;
             return Err(format!("{after_ms} ms, although {could:?} were well"));
         }
@@ -220,6 +268,17 @@ impl Oracle {
                 "written to {:?} only, while {could:?} could be used",
                 state.holders
             ));
+        }
+        let disk = evidence.disk_usable_since_ns(client);
+        let since_ns = began_ns.saturating_sub(CALM_NS);
+        if state.holders.len() < replicas && disk.is_some_and(|usable_ns| usable_ns <= since_ns) {
+            if !on_disk && now_ns < began_ns + patience_ns {
+                return Err("written to too few servers, and not to the disk".into());
+            }
+            return Ok(match on_disk {
+                true => "written to fewer than wanted, and to the disk",
+                false => "written to fewer than wanted, the patience being out",
+            });
         }
         Ok(match state.holders.len() < replicas {
             true => "written to fewer than wanted",
@@ -244,7 +303,7 @@ impl Oracle {
         let (patience_ns, min_copies, step) = (self.patience_ns, self.min_copies, self.step);
         let state = self.page(request.client, request.page);
         state.fail(step, contents);
-        state.holders.clear();
+        state.forget_copies();
         if contents.len() > 16 {
             return Ok("an error, the page changed again and again");
         }
@@ -255,6 +314,12 @@ impl Oracle {
         let could = evidence.usable_since(request.client, now_ns.saturating_sub(CALM_NS));
         if !overlapped && request.began_ns + CALM_NS <= now_ns && could.len() >= min_copies {
             return Err(format!("failed, while {could:?} could be used"));
+        }
+        let disk = evidence.disk_usable_since_ns(request.client);
+        let since_ns = request.began_ns.saturating_sub(CALM_NS);
+        let disk_copies = usize::from(disk.is_some_and(|usable_ns| usable_ns <= since_ns));
+        if !overlapped && could.len() + disk_copies >= min_copies && disk_copies > 0 {
+            return Err("failed, while the disk could be used".into());
         }
         Ok("an error, too few servers")
     }

@@ -15,6 +15,8 @@ pub(super) struct PageState {
     /// Where its newest version was when its page-out ended; empty if that is not known, or
     /// there is none.
     pub holders: Vec<Claim>,
+    /// Whether its newest version was on the disk when its page-out ended.
+    pub on_disk: bool,
 }
 
 impl Default for PageState {
@@ -23,6 +25,7 @@ impl Default for PageState {
             contents: vec![(Content::Zeros, 0)],
             may_fail: false,
             holders: Vec::new(),
+            on_disk: false,
         }
     }
 }
@@ -58,7 +61,13 @@ impl PageState {
     pub fn discard(&mut self, now: Step) {
         self.contents = vec![(Content::Zeros, now)];
         self.may_fail = false;
+        self.forget_copies();
+    }
+
+    /// Nothing is known of where it is.
+    pub fn forget_copies(&mut self) {
         self.holders.clear();
+        self.on_disk = false;
     }
 
     /// A page-in that began at `began`, with no page-out under way since, has found `content`.

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the driver does for the local disk: the mirror, its pages, and its way to the disk and
+//! back, with all delays between.
+
+use anemone::crc::crc32c;
+use anemone::engine::ids::PageIndex;
+use anemone::engine::mirror::{
+    self, Buffer, BufferId, DiskIo, Event as MirrorEvent, Get, Head, Io, Mirror, Put,
+};
+use anemone::engine::shard::{
+    AskAnswer, DiskRead, DiskReceive, DiskWork, DiskWrite, PutAnswer, Shard,
+};
+use rand::Rng;
+
+use super::worker::Job;
+use super::{Client, ClientEvent, Heap};
+use crate::content::{zeros, Bytes};
+use crate::context::Context;
+use crate::disk::SimDisk;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::oracle::RequestId;
+use crate::scenario::MS;
+
+impl mirror::Storage for Heap {
+    type Buffers = Vec<Buffer>;
+    type Heads = Vec<Head>;
+    type Ios = Vec<Io>;
+}
+
+/// I/Os that may be under way.
+const IOS: usize = 8;
+
+/// Something that happens about the disk.
+#[derive(Debug)]
+pub enum LocalEvent {
+    /// A shard's work is begun.
+    Work(usize, DiskWork),
+    /// A page has been copied to a buffer: this is its checksum.
+    Copied(usize, DiskWrite, u32),
+    /// A page has been copied from a buffer.
+    Looked(usize, DiskRead, BufferId, RequestId),
+    /// A shard hears what the mirror has to say.
+    Tell(MirrorEvent),
+    /// What was read is copied to the request's page.
+    Receive(usize, DiskReceive, BufferId, RequestId),
+    /// The disk ends an I/O.
+    Ended(usize),
+    /// The mirror's timer is due.
+    Timer,
+    /// The disk is taken away, and given back, maybe another.
+    Detach,
+    /// It is given back.
+    Attach,
+    /// A disk that was retired is taken back.
+    Revive,
+    /// The disk is treated otherwise.
+    Configure(mirror::Config),
+}
+
+/// The local disk, as a client has it.
+pub struct Local {
+    pub mirror: Mirror<Heap>,
+    pub disk: SimDisk,
+    pages: Vec<Bytes>,
+    under_way: Vec<Option<DiskIo>>,
+    timer_ns: u64,
+    /// Whether the disk is going away.
+    is_detaching: bool,
+    /// When it was last taken away.
+    pub detached_ns: Option<u64>,
+    /// Since when the mirror uses it, and the shards know.
+    pub usable_since_ns: Option<u64>,
+}
+
+impl Local {
+    /// A disk that is not attached.
+    pub fn new(ctx: &Context) -> Option<Self> {
+        let scenario = ctx.scenario.disk?;
+        let buffers = scenario.buffers;
+        Some(Self {
+            mirror: Mirror::new(
+                scenario.config,
+                mirror::Parts {
+                    buffers: vec![Buffer::default(); buffers],
+                    heads: vec![Head::default(); buffers / 2 + 1],
+                    ios: vec![Io::default(); IOS],
+                },
+            ),
+            disk: SimDisk::new(scenario),
+            pages: (0..buffers).map(|_| zeros()).collect(),
+            under_way: vec![None; IOS],
+            timer_ns: u64::MAX,
+            is_detaching: false,
+            detached_ns: None,
+            usable_since_ns: None,
+        })
+    }
+}
+
+impl Client {
+    fn after_local(&self, ctx: &mut Context, event: LocalEvent) {
+        let delay_ns = ctx.host_delay();
+        self.after(ctx, delay_ns, ClientEvent::Local(event));
+    }
+
+    /// A shard wants something done with the mirror.
+    pub(super) fn disk_work(&mut self, ctx: &mut Context, shard: usize, work: DiskWork) {
+        self.after_local(ctx, LocalEvent::Work(shard, work));
+    }
+
+    /// Something happens about the disk.
+    pub(super) fn handle_local(&mut self, ctx: &mut Context, event: LocalEvent) {
+        let Some(mut local) = self.local.take() else {
+            ctx.oracle.fail(|| format!("{event:?} without a disk"));
+            return;
+        };
+        local.handle(self, ctx, event);
+        local.pump(self, ctx);
+        let usable = local.mirror.is_usable() && !local.is_detaching;
+        local.usable_since_ns = match usable {
+            true => local.usable_since_ns.or(Some(ctx.now_ns)),
+            false => None,
+        };
+        self.local = Some(local);
+    }
+
+    fn bytes_of(&self, ctx: &mut Context, shard: usize, op: usize) -> Option<&Bytes> {
+        let request = self.requests[shard][op].as_ref();
+        if request.is_none() {
+            ctx.oracle
+                .fail(|| format!("op {op} of shard {shard} ended while its page was copied"));
+        }
+        request.map(|request| &request.bytes)
+    }
+
+    /// The DISK bit of a page that has contents; `None` while the page is written.
+    pub fn counts_on_disk(&self, page: u32) -> Option<bool> {
+        let entry = self.device.map.load(PageIndex(page));
+        let is_there =
+            entry.is_written() && entry.is_on_disk() && self.device.disk.load().is_attached();
+        (!entry.is_busy()).then_some(is_there)
+    }
+}
+
+impl Local {
+    fn handle(&mut self, client: &mut Client, ctx: &mut Context, event: LocalEvent) {
+        let now_ns = ctx.now_ns;
+        match event {
+            LocalEvent::Work(shard, work) => self.work(client, ctx, shard, work),
+            LocalEvent::Copied(shard, write, crc) => self.copied(client, ctx, shard, write, crc),
+            LocalEvent::Looked(shard, read, buffer, id) => {
+                self.copy_out(client, ctx, shard, read.op, buffer, id);
+                client.shards[shard].disk_looked(now_ns, &read, true, &client.device);
+                client.pump(ctx, shard);
+            }
+            LocalEvent::Tell(event) => self.tell(client, ctx, event),
+            LocalEvent::Receive(shard, receive, buffer, id) => {
+                self.copy_out(client, ctx, shard, receive.op, buffer, id);
+                client.shards[shard].disk_received(now_ns, &receive, true, &client.device);
+                client.pump(ctx, shard);
+            }
+            LocalEvent::Ended(id) => self.ended(client, ctx, id),
+            LocalEvent::Timer => {
+                if now_ns >= self.timer_ns {
+                    self.timer_ns = u64::MAX;
+                }
+                self.mirror.handle_timeout(now_ns, &client.device);
+            }
+            LocalEvent::Detach => {
+                if self.mirror.is_attached() && !self.mirror.has_abandoned() {
+                    ctx.counts.fault(Fault::DiskDetached);
+                    ctx.note(|| format!("client {}: detaches its disk", client.number));
+                    self.is_detaching = true;
+                    self.detached_ns = Some(now_ns);
+                    ctx.oracle.forget_disk(client.number);
+                    self.mirror.begin_detach(&client.device);
+                }
+            }
+            LocalEvent::Attach => {
+                if self.mirror.attach(&client.device).is_ok() {
+                    ctx.note(|| format!("client {}: attaches its disk", client.number));
+                }
+            }
+            LocalEvent::Revive => self.mirror.revive(&client.device),
+            LocalEvent::Configure(config) => self.mirror.set_config(config, &client.device),
+        }
+    }
+
+    fn work(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, work: DiskWork) {
+        let now_ns = ctx.now_ns;
+        let (device, mirror) = (&client.device, &mut self.mirror);
+        match work {
+            DiskWork::Write(write) => {
+                let (page, version) = (write.page, write.version);
+                let put =
+                    mirror.begin_write(page, version, write.is_urgent, write.replaces, device);
+                let Put::Buffer(buffer) = put else {
+                    let answer = match put {
+                        Put::Full => PutAnswer::Full,
+                        _ => PutAnswer::Closed,
+                    };
+                    client.shards[shard].disk_put(now_ns, &write, answer, device);
+                    client.pump(ctx, shard);
+                    return;
+                };
+                let Some(bytes) = client.bytes_of(ctx, shard, write.op).cloned() else {
+                    return;
+                };
+                let crc = match write.fill {
+                    Some(value) => {
+                        for chunk in self.pages[buffer.index()].chunks_exact_mut(8) {
+                            chunk.copy_from_slice(&value.to_be_bytes());
+                        }
+                        write.crc
+                    }
+                    None => {
+                        let crc = crc32c(&bytes[..]);
+                        self.pages[buffer.index()] = bytes;
+                        crc
+                    }
+                };
+                client.after_local(ctx, LocalEvent::Copied(shard, write, crc));
+            }
+            DiskWork::Want(want) => {
+                if !mirror.want(now_ns, want.page, want.version, want.token) {
+                    client.shards[shard].disk_written(now_ns, want.token, false, device);
+                    client.pump(ctx, shard);
+                }
+            }
+            DiskWork::Settle(settle) => {
+                let (page, version) = (settle.page, settle.version);
+                mirror.settle(now_ns, page, version, settle.completed, device);
+            }
+            DiskWork::Read(read) => self.read(client, ctx, shard, read),
+        }
+    }
+
+    fn copied(
+        &mut self,
+        client: &mut Client,
+        ctx: &mut Context,
+        shard: usize,
+        write: DiskWrite,
+        crc: u32,
+    ) {
+        let (now_ns, page, version) = (ctx.now_ns, write.page, write.version);
+        let answer = if crc != write.crc {
+            self.mirror
+                .settle(now_ns, page, version, false, &client.device);
+            PutAnswer::Changed(crc)
+        } else if write.is_urgent && !self.mirror.want(now_ns, page, version, write.token) {
+            PutAnswer::Closed
+        } else {
+            PutAnswer::Copied
+        };
+        client.shards[shard].disk_put(now_ns, &write, answer, &client.device);
+        client.pump(ctx, shard);
+    }
+
+    fn read(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, read: DiskRead) {
+        let (now_ns, device) = (ctx.now_ns, &client.device);
+        let only = read.buffers_only;
+        let get = self
+            .mirror
+            .begin_read(read.page, read.generation, read.token, only, device);
+        let id = client.requests[shard][read.op].as_ref().map(|r| r.id);
+        match (get, id, only) {
+            (Get::Buffered(buffer), Some(id), true) => {
+                ctx.counts.fault(Fault::BufferHit);
+                client.after_local(ctx, LocalEvent::Looked(shard, read, buffer, id));
+                return;
+            }
+            (_, _, true) => client.shards[shard].disk_looked(now_ns, &read, false, device),
+            (get, _, false) => {
+                let answer = match get {
+                    Get::Buffered(_) | Get::Queued => AskAnswer::Queued,
+                    Get::Full => AskAnswer::Full,
+                    Get::Hung => AskAnswer::Hung,
+                    Get::Changed | Get::Absent => AskAnswer::Changed,
+                };
+                client.shards[shard].disk_asked(now_ns, &read, answer, device);
+                if let Get::Buffered(buffer) = get {
+                    self.tell(client, ctx, MirrorEvent::Read(read.token, Ok(buffer)));
+                }
+            }
+        }
+        client.pump(ctx, shard);
+    }
+
+    /// Copies from a buffer to a request's page, and gives the buffer back.
+    fn copy_out(
+        &mut self,
+        client: &mut Client,
+        ctx: &mut Context,
+        shard: usize,
+        op: usize,
+        buffer: BufferId,
+        id: RequestId,
+    ) {
+        let request = client.requests[shard][op].as_mut();
+        match request.filter(|request| request.id == id) {
+            Some(request) => request.bytes = self.pages[buffer.index()].clone(),
+            None => ctx
+                .oracle
+                .fail(|| format!("request {id} ended while its page was copied to")),
+        }
+        self.mirror.release(buffer);
+    }
+
+    fn tell(&mut self, client: &mut Client, ctx: &mut Context, event: MirrorEvent) {
+        let (now_ns, device) = (ctx.now_ns, &client.device);
+        match event {
+            MirrorEvent::Written(token, ok) => {
+                let shard = Shard::<Heap>::number_of_tag(token.tag);
+                client.shards[shard].disk_written(now_ns, token, ok, device);
+                client.pump(ctx, shard);
+            }
+            MirrorEvent::Read(token, result) => {
+                let shard = Shard::<Heap>::number_of_tag(token.tag);
+                let told = result.map(|_| ());
+                let receive = client.shards[shard].disk_read(now_ns, token, told, device);
+                match (receive, result) {
+                    (Some(receive), Ok(buffer)) => {
+                        let id = client.requests[shard][receive.op].as_ref().map(|r| r.id);
+                        let Some(id) = id else {
+                            ctx.oracle.fail(|| format!("{receive:?} is nobody's"));
+                            return;
+                        };
+                        let event = LocalEvent::Receive(shard, receive, buffer, id);
+                        client.after_local(ctx, event);
+                    }
+                    (None, Ok(buffer)) => self.mirror.release(buffer),
+                    _ => {}
+                }
+                client.pump(ctx, shard);
+            }
+            MirrorEvent::Room | MirrorEvent::StateChanged => {
+                for shard in 0..client.shards.len() {
+                    client.jobs.push_back(Job::TellDisk { shard });
+                }
+                client.work_soon(ctx);
+            }
+        }
+    }
+
+    fn ended(&mut self, client: &mut Client, ctx: &mut Context, id: usize) {
+        let Some(ended) = self.disk.end(ctx, id) else {
+            return;
+        };
+        let Some(io) = self.under_way[id].take() else {
+            ctx.oracle.fail(|| format!("I/O {id} has ended twice"));
+            return;
+        };
+        ctx.note(|| format!("client {}: ends I/O {id}, ok {}", client.number, ended.ok));
+        if ended.ok {
+            for (buffer, bytes) in io.buffers().iter().zip(ended.pages) {
+                self.pages[buffer.index()] = bytes;
+            }
+        }
+        self.mirror.ended(ctx.now_ns, id, ended.ok, &client.device);
+    }
+
+    /// Does what the mirror wants done.
+    fn pump(&mut self, client: &mut Client, ctx: &mut Context) {
+        while let Some(io) = self.mirror.poll(ctx.now_ns, &client.device) {
+            let len = io.buffers().len();
+            let (id, first, is_write) = (io.id, io.first, io.is_write);
+            ctx.note(|| {
+                let number = client.number;
+                format!("client {number}: begins I/O {id}, write {is_write}, {len} from {first:?}")
+            });
+            let pages = io.buffers().iter();
+            let pages = pages.map(|buffer| self.pages[buffer.index()].clone());
+            let due_ns = self
+                .disk
+                .submit(ctx, io.id, io.is_write, io.first.0, pages.collect());
+            self.under_way[io.id] = Some(io);
+            if let Some(due_ns) = due_ns {
+                client.after(ctx, due_ns, ClientEvent::Local(LocalEvent::Ended(io.id)));
+            }
+        }
+        while let Some(event) = self.mirror.poll_event() {
+            client.after_local(ctx, LocalEvent::Tell(event));
+        }
+        if self.is_detaching && self.mirror.is_idle() {
+            self.is_detaching = false;
+            for shard in 0..client.shards.len() {
+                client.jobs.push_back(Job::TellDisk { shard });
+            }
+            client.jobs.push_back(Job::SweepDisk { from: 0 });
+            client.work_soon(ctx);
+        }
+        let due_ns = self.mirror.next_timeout_ns();
+        if due_ns < self.timer_ns {
+            self.timer_ns = due_ns;
+            let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
+            let event = Event::Client(client.number, ClientEvent::Local(LocalEvent::Timer));
+            ctx.queue.put(at_ns, event);
+        }
+    }
+
+    /// No page is on the disk any more, as far as the map knows.
+    pub(super) fn swept(&mut self, client: &mut Client, ctx: &mut Context) {
+        if self.mirror.finish_detach(&client.device).is_err() {
+            ctx.oracle
+                .fail(|| "the disk cannot be detached although it was idle".into());
+        }
+        ctx.oracle.forget_disk(client.number);
+        self.disk.scribble(ctx);
+        let delay_ns = ctx.rng.random_range(0..2000 * MS);
+        client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::Attach));
+    }
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A client's local disk: it answers late and out of order, fails, tears what it fails to write,
+//! and stops answering.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng;
+
+use crate::content::{zeros, Bytes};
+use crate::context::Context;
+use crate::faults::Fault;
+use crate::scenario::{DiskScenario, MS, S};
+
+/// What it has been asked for.
+#[derive(Debug)]
+struct Asked {
+    is_write: bool,
+    first: u32,
+    /// To be written, or how many are to be read.
+    pages: Vec<Bytes>,
+}
+
+/// How an I/O has ended.
+pub struct Ended {
+    pub ok: bool,
+    /// What was read.
+    pub pages: Vec<Bytes>,
+}
+
+/// A disk.
+pub struct SimDisk {
+    scenario: DiskScenario,
+    blocks: BTreeMap<u32, Bytes>,
+    asked: BTreeMap<usize, Asked>,
+    /// I/Os that will end when it answers again.
+    held: BTreeSet<usize>,
+    is_hung: bool,
+    is_slow: bool,
+    /// Of a hundred I/Os.
+    failing: u32,
+    /// Since when it has been well; `None` while it is not.
+    well_since_ns: Option<u64>,
+    /// When it last failed or refused to answer.
+    ailed_ns: Option<u64>,
+}
+
+impl SimDisk {
+    /// A disk full of zeros.
+    pub fn new(scenario: DiskScenario) -> Self {
+        Self {
+            scenario,
+            blocks: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            held: BTreeSet::new(),
+            is_hung: false,
+            is_slow: false,
+            failing: 0,
+            well_since_ns: Some(0),
+            ailed_ns: None,
+        }
+    }
+
+    /// What is in a block.
+    pub fn block(&self, page: u32) -> Bytes {
+        self.blocks.get(&page).cloned().unwrap_or_else(zeros)
+    }
+
+    /// Since when it has been well; `None` if it is not.
+    pub fn well_since_ns(&self) -> Option<u64> {
+        self.well_since_ns
+    }
+
+    /// Whether it has failed, or not answered, since then.
+    pub fn ailed_since(&self, since_ns: u64) -> bool {
+        self.well_since_ns.is_none() || self.ailed_ns.is_some_and(|ailed_ns| ailed_ns >= since_ns)
+    }
+
+    /// Takes an I/O. Returns when it will end, unless the disk does not answer.
+    pub fn submit(
+        &mut self,
+        ctx: &mut Context,
+        id: usize,
+        is_write: bool,
+        first: u32,
+        pages: Vec<Bytes>,
+    ) -> Option<u64> {
+        let end = first + pages.len() as u32;
+        for (other_id, other) in &self.asked {
+            let other_end = other.first + other.pages.len() as u32;
+            let overlap = first < other_end && other.first < end;
+            if overlap && (is_write || other.is_write) || *other_id == id {
+                ctx.oracle.fail(|| {
+                    format!(
+                        "I/O {id} of pages {first}..{end} overlaps with I/O {other_id}: {other:?}"
+                    )
+                });
+            }
+        }
+        let asked = Asked {
+            is_write,
+            first,
+            pages,
+        };
+        self.asked.insert(id, asked);
+        if self.is_hung {
+            ctx.counts.fault(Fault::DiskHung);
+            self.held.insert(id);
+            return None;
+        }
+        Some(self.delay(ctx))
+    }
+
+    fn delay(&mut self, ctx: &mut Context) -> u64 {
+        let most_ns = match (self.is_slow, ctx.rng.random_range(0..20)) {
+            (true, _) => 500 * MS,
+            (false, 0) => 20 * self.scenario.latency_ns,
+            _ => 2 * self.scenario.latency_ns,
+        };
+        if self.is_slow {
+            ctx.counts.fault(Fault::DiskSlow);
+        }
+        ctx.rng.random_range(0..=most_ns)
+    }
+
+    /// An I/O's time has come. `None` if the disk does not answer, or has been asked for no such
+    /// thing.
+    pub fn end(&mut self, ctx: &mut Context, id: usize) -> Option<Ended> {
+        if self.is_hung {
+            ctx.counts.fault(Fault::DiskHung);
+            self.held.insert(id);
+            return None;
+        }
+        let asked = self.asked.remove(&id)?;
+        let ok = ctx.rng.random_range(0..100) >= self.failing;
+        if !ok {
+            self.ailed_ns = Some(ctx.now_ns);
+            ctx.counts.fault(Fault::DiskFailed);
+        }
+        let mut pages = Vec::new();
+        for (page, bytes) in (asked.first..).zip(asked.pages) {
+            if !asked.is_write {
+                pages.push(self.block(page));
+            } else if ok {
+                self.blocks.insert(page, bytes);
+            } else {
+                // Some of it may have been written.
+                let len = match ctx.rng.random_range(0..3) {
+                    0 => 0,
+                    1 => bytes.len(),
+                    _ => 512 * ctx.rng.random_range(1..8),
+                };
+                let mut torn = self.block(page);
+                torn[..len].copy_from_slice(&bytes[..len]);
+                self.blocks.insert(page, torn);
+                ctx.counts.fault(Fault::DiskTorn);
+            }
+        }
+        Some(Ended { ok, pages })
+    }
+
+    /// It fails so many of a hundred I/Os from now on.
+    pub fn fail(&mut self, failing: u32) {
+        self.failing = failing;
+        self.well_since_ns = None;
+    }
+
+    /// It takes long from now on.
+    pub fn slow(&mut self) {
+        self.is_slow = true;
+        self.well_since_ns = None;
+    }
+
+    /// It answers no more.
+    pub fn hang(&mut self) {
+        self.is_hung = true;
+        self.well_since_ns = None;
+    }
+
+    /// It is well from now on. Returns what it had not answered, with when it will.
+    pub fn heal(&mut self, ctx: &mut Context) -> Vec<(usize, u64)> {
+        if self.is_hung || self.failing > 0 {
+            self.ailed_ns = Some(ctx.now_ns);
+        }
+        self.is_hung = false;
+        self.is_slow = false;
+        self.failing = 0;
+        // Not before what was asked of it while it was slow has ended.
+        self.well_since_ns.get_or_insert(ctx.now_ns + S);
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().map(|id| (id, self.delay(ctx))).collect()
+    }
+
+    /// Somebody else writes to the whole of it, as soon as it is not ours.
+    pub fn scribble(&mut self, ctx: &mut Context) {
+        for bytes in self.blocks.values_mut() {
+            let byte: u8 = ctx.rng.random();
+            bytes.fill(byte);
+        }
+    }
+}
