@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `EPERM` | the caller has not `CAP_SYS_ADMIN` |
 //! | `ENOTTY` | there is no such ioctl |
-//! | `EINVAL` | its structure has another size, something reserved or an unknown flag is set, or what it says cannot be |
+//! | `EINVAL` | its structure has another size, an unknown flag or something reserved is set, or it cannot be |
 //! | `EFAULT` | the structure is not in the caller's memory |
 //!
 //! and what stands at each ioctl. After an error nothing has changed.
