@@ -7,6 +7,7 @@
 //! object that it wraps.
 
 pub(crate) mod alloc;
+pub(crate) mod bio;
 pub(crate) mod block_device;
 mod copy;
 mod crc32c;
@@ -14,8 +15,10 @@ pub(crate) mod hrtimer;
 pub(crate) mod ingress;
 pub(crate) mod memalloc_socket;
 pub(crate) mod misc_device;
+pub(crate) mod module;
 pub(crate) mod mq;
 pub(crate) mod net_device;
+pub(crate) mod page;
 pub(crate) mod param;
 pub(crate) mod random;
 pub(crate) mod rcu_cell;

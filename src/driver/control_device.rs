@@ -24,7 +24,10 @@ use zerocopy::{
 
 use super::{
     core::Core,
-    local,
+    local::{
+        self,
+        DetachError, //
+    },
     removal::{
         How,
         RemoveError, //
@@ -155,10 +158,16 @@ fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
 }
 
 fn detach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
-    let asked: uapi::DetachDisk = read(arg)?;
+    let mut asked: uapi::DetachDisk = read(arg)?;
     check(asked.flags & !uapi::detach::FORCE == 0 && asked.reserved == 0 && asked.pages == 0)?;
     let force = asked.flags & uapi::detach::FORCE != 0;
-    local::detach(&Arc::from(core), force).map_err(|error| error.to_error())?;
+    local::detach(&Arc::from(core), force).or_else(|error| {
+        if let DetachError::OnlyCopies(pages) = error {
+            asked.pages = pages;
+            write(arg, &asked)?;
+        }
+        Err(error.to_error())
+    })?;
     core.kick();
     Ok(())
 }

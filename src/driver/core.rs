@@ -83,10 +83,14 @@ pub(crate) struct Core {
     pub(crate) work_queue: Arc<OwnedQueue>,
     #[pin]
     work: Work<Core>,
+    /// Of [`Local`].
+    #[pin]
+    submit_work: Work<Core, 1>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for Core { self.work }
+    impl HasWork<Self, 1> for Core { self.submit_work }
 }
 
 /// What [`Core::new`] is made from.
@@ -105,6 +109,7 @@ impl Core {
         parts: Parts,
         link: impl PinInit<Link, Error>,
         control: impl PinInit<Control, Error>,
+        local: impl PinInit<Local>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             device: parts.device,
@@ -112,20 +117,21 @@ impl Core {
             queues: parts.queues,
             link <- link,
             control <- control,
-            local <- Local::new(),
+            local <- local,
             inbox <- kernel::new_spinlock_irq!(parts.inbox, "anemone_inbox"),
             frames_bad: Atomic::new(0),
             frames_dropped: Atomic::new(0),
             timer: parts.timer,
             work_queue: parts.work_queue,
             work <- new_work!("anemone_work"),
+            submit_work <- new_work!("anemone_submit"),
         })
     }
 
     /// Has the worker run soon. Any context.
     pub(crate) fn kick(self: ArcBorrow<'_, Self>) {
         // An error is only that it is queued already.
-        let _ = self.work_queue.enqueue(Arc::from(self));
+        let _ = self.work_queue.enqueue::<_, 0>(Arc::from(self));
     }
 
     /// The page is needed no longer. Any context, also under a spinlock.

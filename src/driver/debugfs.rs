@@ -3,6 +3,7 @@
 //! What can be looked at, in `/sys/kernel/debug/anemone/`.
 //!
 //! `counters`: lines of name and value. `servers`: a line for each server. `latency`: nanoseconds.
+//! `disk`: lines of name and value, of the local disk.
 
 use kernel::{
     debugfs::{
@@ -28,6 +29,7 @@ pub(crate) struct Files {
     _counters: Pin<KBox<File<Arc<Core>>>>,
     _servers: Pin<KBox<File<Arc<Core>>>>,
     _latency: Pin<KBox<File<Arc<Core>>>>,
+    _disk: Pin<KBox<File<Arc<Core>>>>,
 }
 
 impl Files {
@@ -45,6 +47,10 @@ impl Files {
             )?,
             _latency: KBox::pin_init(
                 dir.read_callback_file(c"latency", Ok::<_, Error>(core.clone()), &latency),
+                GFP_KERNEL,
+            )?,
+            _disk: KBox::pin_init(
+                dir.read_callback_file(c"disk", Ok::<_, Error>(core.clone()), &disk),
                 GFP_KERNEL,
             )?,
         })
@@ -103,4 +109,19 @@ fn latency(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn disk(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let report = core.local.report();
+    let (major, minor) = report.number;
+    writeln!(f, "state {}", report.health.name())?;
+    writeln!(f, "policy {}", report.policy.name())?;
+    writeln!(f, "device {major}:{minor}")?;
+    writeln!(f, "bytes {}", report.bytes)?;
+    writeln!(f, "buffered {}", report.buffered)?;
+    let mut result = Ok(());
+    report.counters.for_each(|name, value| {
+        result = result.and_then(|()| writeln!(f, "{name} {value}"));
+    });
+    result
 }

@@ -1,28 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk: attached and detached.
+//! The local disk: attached, detached, looked after. What goes to it and comes from it is in
+//! `local/pool.rs`.
 //!
-//! Context: process; all of it sleeps.
+//! Context: process, and all of it sleeps, but for the timer.
+
+mod pool;
 
 use kernel::{
     fmt,
+    new_mutex,
     prelude::*,
     sync::{
         Arc,
+        ArcBorrow,
         Mutex,
-        SetOnce, //
-    }, //
+        SetOnce,
+        SpinLockIrq, //
+    },
+    workqueue::WorkItem, //
 };
 
-use super::core::Core;
+use super::{
+    core::Core,
+    params, //
+};
 use crate::{
-    linux::block_device::{
-        BlockDevice,
-        DeviceNumber,
-        Excluded,
-        OpenError, //
+    engine::{
+        config::NS_PER_S,
+        counters::MirrorCounters,
+        ids::PageIndex,
+        mirror::Policy, //
+    },
+    linux::{
+        bio::EndIo,
+        block_device::{
+            BlockDevice,
+            DeviceNumber,
+            Excluded,
+            OpenError, //
+        },
+        hrtimer::{
+            Timer,
+            TimerCallback, //
+        },
+        workqueue::OwnedQueue, //
     },
     wire::PAGE_SIZE,
+};
+
+pub(crate) use pool::{
+    Health,
+    Pool, //
 };
 
 /// The name of our own disk in `/dev`.
@@ -35,6 +64,10 @@ pub(crate) enum AttachError {
     Open(OpenError),
     /// Another disk is attached.
     Another,
+    /// It is attached, and has been taken away since.
+    Gone,
+    /// It is attached, and does not answer.
+    Silent,
     /// There is no memory for the pages that wait to be written.
     NoMemory,
 }
@@ -45,6 +78,8 @@ impl AttachError {
         match self {
             Self::Open(error) => error.to_error(),
             Self::Another => EEXIST,
+            Self::Gone => ENODEV,
+            Self::Silent => EBUSY,
             Self::NoMemory => ENOMEM,
         }
     }
@@ -66,6 +101,12 @@ impl fmt::Display for AttachError {
                 OpenError::Other(error) => write!(f, " cannot be opened: {error:?}"),
             },
             Self::Another => f.write_str(": another disk is attached; detach that first"),
+            Self::Gone => {
+                f.write_str(": the disk that is attached has been taken away; detach that first")
+            }
+            Self::Silent => {
+                f.write_str(" is attached and does not answer; it is used again when it does")
+            }
             Self::NoMemory => f.write_str(": no memory for pages that wait to be written"),
         }
     }
@@ -76,6 +117,12 @@ impl fmt::Display for AttachError {
 pub(crate) enum DetachError {
     /// There is none.
     NotAttached,
+    /// It has the only copies of so many pages.
+    OnlyCopies(u64),
+    /// It does not answer, and may still write to our memory.
+    Silent,
+    /// A signal came, or it took too long.
+    Interrupted,
 }
 
 impl DetachError {
@@ -83,6 +130,9 @@ impl DetachError {
     pub(crate) fn to_error(self) -> Error {
         match self {
             Self::NotAttached => ENODEV,
+            Self::OnlyCopies(_) => EBUSY,
+            Self::Silent => EBUSY,
+            Self::Interrupted => EINTR,
         }
     }
 }
@@ -91,44 +141,132 @@ impl fmt::Display for DetachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAttached => f.write_str("no local disk is attached"),
+            Self::OnlyCopies(pages) => write!(
+                f,
+                "local disk: it has the only copies of {pages} pages, which would be lost"
+            ),
+            Self::Silent => f.write_str("local disk: it does not answer, and cannot be let go of"),
+            Self::Interrupted => f.write_str("local disk: still in use"),
         }
     }
+}
+
+/// What is known of the local disk, for people and programs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    /// How it is.
+    pub(crate) health: Health,
+    /// When pages go to it that servers hold.
+    pub(crate) policy: Policy,
+    /// Its size; 0 if there is none.
+    pub(crate) bytes: u64,
+    /// Its major and minor number.
+    pub(crate) number: (u32, u32),
+    /// Pages in memory on their way to it, or from it.
+    pub(crate) buffered: usize,
+    /// What has been counted since the module was loaded.
+    pub(crate) counters: MirrorCounters,
 }
 
 /// The local disk, if there is one.
 #[pin_data]
 pub(crate) struct Local {
+    /// Held while a disk is attached or detached.
     #[pin]
     attached: Mutex<Option<Arc<BlockDevice>>>,
     /// Our own disk, once it has been made.
     own: SetOnce<DeviceNumber>,
+    /// Made when a disk is attached for the first time.
+    pool: SetOnce<Pin<KBox<Pool>>>,
+    pool_pages: usize,
+    /// Fires when bios have ended, and when the mirror has something due.
+    pub(crate) timer: Arc<Timer<Alarm>>,
+    /// What bios are submitted on.
+    work_queue: OwnedQueue,
 }
 
 impl Local {
-    /// No disk.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            attached <- kernel::new_mutex!(None, "anemone_local"),
+    /// No disk yet; there will be `pool_pages` pages of memory for one.
+    pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
+        let timer = Arc::pin_init(Timer::new(Alarm::new()), GFP_KERNEL)?;
+        let work_queue = OwnedQueue::new(c"anemone_disk", 1)?;
+        Ok(pin_init!(Self {
+            attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),
-        })
+            pool: SetOnce::new(),
+            pool_pages,
+            timer,
+            work_queue,
+        }))
     }
 
     /// Our own disk has been made: it is not to be attached to itself.
     pub(crate) fn set_own(&self, number: DeviceNumber) {
         self.own.populate(number);
     }
+
+    /// Where pages go on their way to the disk; `None` if there never was a disk.
+    #[inline]
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.pool.as_ref().map(|pool| &**pool)
+    }
+
+    /// Makes the pool, unless there is one.
+    fn make_pool(&self) -> Result<&Pool, AttachError> {
+        if self.pool.as_ref().is_none() {
+            let pool = Pool::new(self.pool_pages, params::mirror_config(), self.timer.clone())
+                .map_err(|_| AttachError::NoMemory)?;
+            // The caller holds `attached`: nobody else makes one.
+            self.pool.populate(pool);
+        }
+        self.pool().ok_or(AttachError::NoMemory)
+    }
+
+    /// Has bios submitted soon. Any context.
+    fn kick(&self, core: ArcBorrow<'_, Core>) {
+        // An error is only that it is queued already.
+        let _ = self.work_queue.enqueue::<_, 1>(Arc::from(core));
+    }
+
+    /// What is known of the disk.
+    pub(crate) fn report(&self) -> Report {
+        self.pool().map_or_else(Report::default, Pool::report)
+    }
+
+    /// Now and then: the parameters may have changed, the disk may have been taken away.
+    pub(crate) fn look_after(&self, core: ArcBorrow<'_, Core>) {
+        let Some(pool) = self.pool() else {
+            return;
+        };
+        let config = params::mirror_config();
+        let is_gone = pool.with(core, |state, _| {
+            state.mirror.set_config(config, &core.device);
+            let is_gone = state.device.as_ref().is_some_and(|device| device.is_gone())
+                && state.mirror.is_attached()
+                && !state.mirror.has_failed();
+            if is_gone {
+                state.mirror.retire(&core.device);
+            }
+            is_gone
+        });
+        if is_gone {
+            pr_err!("local disk: it has been taken away\n");
+        }
+    }
 }
 
-/// Attaches the disk at `path`. Sleeps.
+/// As [`attach_quietly`], but why it was refused stands in the kernel's log as well.
 pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
+    attach_quietly(core, path).inspect_err(|error| pr_warn!("{}{}\n", path, error))
+}
+
+/// Attaches the disk at `path`; takes it back if it is attached, and was retired. Sleeps.
+pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
+    let core = core.as_arc_borrow();
     let local = &core.local;
     let mut attached = local.attached.lock();
-    if let Some(device) = &*attached {
-        let number = BlockDevice::look_up(path).map_err(AttachError::Open)?;
-        return match number == device.number() {
-            true => Ok(()),
-            false => Err(AttachError::Another),
-        };
+    if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
+        return take_back(core, pool, device, path);
     }
     let bytes = (core.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
     let own = local.own.copy().map(|number| Excluded {
@@ -137,17 +275,227 @@ pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
     });
     let device = BlockDevice::open(path, bytes, own.as_ref()).map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
+    let pool = local.make_pool()?;
+    pool.with(core, |state, _| {
+        state.device = Some(device.clone());
+        state.mirror.attach(&core.device)
+    })
+    .map_err(|_| AttachError::Silent)?;
     *attached = Some(device);
+    // CAST: a device has fewer than 2^32 pages.
+    for page in (0..core.device.map.len() as u32).map(PageIndex) {
+        if core.device.map.load(page).is_written() {
+            core.device.note_lagging(page);
+        }
+    }
     pr_info!("local disk {} attached\n", path);
     Ok(())
 }
 
-/// Detaches the disk; with `force` also if it has the only copy of some page. Sleeps.
-pub(crate) fn detach(core: &Arc<Core>, _force: bool) -> Result<(), DetachError> {
-    let mut attached = core.local.attached.lock();
-    if attached.take().is_none() {
-        return Err(DetachError::NotAttached);
+/// The disk that is attached is wanted.
+fn take_back(
+    core: ArcBorrow<'_, Core>,
+    pool: &Pool,
+    device: &BlockDevice,
+    path: &CStr,
+) -> Result<(), AttachError> {
+    if device.is_gone() {
+        return Err(AttachError::Gone);
     }
+    if BlockDevice::look_up(path).map_err(AttachError::Open)? != device.number() {
+        return Err(AttachError::Another);
+    }
+    pool.with(core, |state, _| {
+        if state.mirror.has_abandoned() {
+            return Err(AttachError::Silent);
+        }
+        if state.mirror.has_failed() {
+            state.mirror.revive(&core.device);
+        }
+        Ok(())
+    })
+}
+
+/// Detaches the disk; with `force` also if it has the only copy of some page. Until it succeeds the
+/// disk can be read from; if it fails, nothing has changed. Sleeps.
+pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
+    let core = core.as_arc_borrow();
+    let local = &core.local;
+    let mut attached = local.attached.lock();
+    let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
+        return Err(DetachError::NotAttached);
+    };
+    // No page-out begins to rely on it from here on; those that do, end.
+    let had_failed = pool.with(core, |state, _| {
+        if state.mirror.has_abandoned() {
+            return Err(DetachError::Silent);
+        }
+        let had_failed = state.mirror.has_failed();
+        state.leaving = true;
+        state.mirror.retire(&core.device);
+        Ok(had_failed)
+    })?;
+    let result = let_go(core, pool, force);
+    // What is taken is closed without any spinlock.
+    let device = pool.with(core, |state, _| {
+        state.leaving = false;
+        match result {
+            Ok(()) => return state.device.take(),
+            Err(_) if !had_failed => state.mirror.revive(&core.device),
+            Err(_) => {}
+        }
+        None
+    });
+    result?;
+    drop(device);
+    *attached = None;
     pr_info!("local disk detached\n");
     Ok(())
+}
+
+/// The steps of [`detach`] between retiring the disk and closing it.
+fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), DetachError> {
+    wait(pool, |state| state.is_quiet())?;
+    refuse_to_lose(&core, force)?;
+    pool.with(core, |state, _| state.mirror.begin_detach(&core.device));
+    let result = wait(pool, |state| state.is_idle()).and_then(|()| {
+        // A page-out that has come to the disk, but waits for a server, no longer counts on it.
+        for queue in &core.queues {
+            queue.drive(core, |shard, now_ns| {
+                shard.disk_changed(now_ns, &core.device)
+            });
+        }
+        // One that has ended since the pages were counted, did.
+        refuse_to_lose(&core, force)
+    });
+    if let Err(error) = result {
+        pool.with(core, |state, _| state.mirror.cancel_detach(&core.device));
+        return Err(error);
+    }
+    // CAST: a device has fewer than 2^32 pages.
+    for page in (0..core.device.map.len() as u32).map(PageIndex) {
+        core.device.map.forget_disk(page);
+    }
+    pool.with(core, |state, _| state.mirror.finish_detach(&core.device))
+        .map_err(|_| DetachError::Interrupted)
+}
+
+/// Waits as long as the disk may take.
+fn wait(pool: &Pool, is: impl Fn(&pool::State) -> bool) -> Result<(), DetachError> {
+    let timeout_ns = params::mirror_config().patience_ns.saturating_add(NS_PER_S);
+    if pool.wait_until(timeout_ns, true, is) {
+        return Ok(());
+    }
+    Err(match pool.has_abandoned() {
+        true => DetachError::Silent,
+        false => DetachError::Interrupted,
+    })
+}
+
+/// An error if pages are on the disk that no server has, unless by `force`. Pages that are being
+/// paged out do not count: what they were is over.
+fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
+    if force {
+        return Ok(());
+    }
+    let valid = core.device.servers.valid();
+    let mut pages = 0_u64;
+    // CAST: a device has fewer than 2^32 pages.
+    for page in (0..core.device.map.len() as u32).map(PageIndex) {
+        let entry = core.device.map.load(page);
+        if entry.is_written()
+            && !entry.is_busy()
+            && entry.is_on_disk()
+            && entry.replicas().intersection(valid).is_empty()
+        {
+            pages = pages.wrapping_add(1);
+        }
+    }
+    match pages {
+        0 => Ok(()),
+        pages => Err(DetachError::OnlyCopies(pages)),
+    }
+}
+
+/// The module goes: no request is under way, the timer still works. What is with the disk is
+/// waited for as long as it may take. Sleeps.
+pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
+    let local = &core.local;
+    if let Some(pool) = local.pool() {
+        pool.with(core, |state, _| state.mirror.begin_detach(&core.device));
+        let timeout_ns = params::mirror_config().patience_ns;
+        if !pool.wait_until(timeout_ns, false, |state| state.is_idle()) {
+            pr_err!("local disk: it does not answer; its last I/O is given up\n");
+        }
+    }
+    local.timer.disconnect();
+    local.timer.cancel();
+    local.work_queue.drain();
+    if let Some(pool) = local.pool() {
+        // Closed without any spinlock.
+        let device = pool.state.lock().device.take();
+        drop(device);
+    }
+}
+
+/// Tells the pool that bios have ended, or that time has passed.
+///
+/// It holds the core only while the module runs: [`Alarm::disconnect`] ends the cycle.
+#[pin_data]
+pub(crate) struct Alarm {
+    #[pin]
+    core: SpinLockIrq<Option<Arc<Core>>>,
+}
+
+impl Alarm {
+    /// It tells nobody yet.
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            core <- kernel::new_spinlock_irq!(None, "anemone_alarm"),
+        })
+    }
+
+    /// From now on it tells `core`'s pool.
+    pub(crate) fn connect(&self, core: Arc<Core>) {
+        *self.core.lock() = Some(core);
+    }
+
+    /// It tells nobody any more.
+    fn disconnect(&self) {
+        let core = self.core.lock().take();
+        drop(core);
+    }
+}
+
+impl TimerCallback for Alarm {
+    fn expired(this: &Timer<Self>) {
+        // The module holds the core until after the timer's last call, so that this is never the
+        // last reference.
+        let core = this.core.lock().clone();
+        let Some(core) = core else {
+            return;
+        };
+        if let Some(pool) = core.local.pool() {
+            pool.serve(core.as_arc_borrow());
+        }
+    }
+}
+
+impl EndIo for Timer<Alarm> {
+    #[inline]
+    fn bio_ended(&self) {
+        // At once.
+        self.arm(0);
+    }
+}
+
+/// Work number 1 of the core: submitting bios.
+impl WorkItem<1> for Core {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if let Some(pool) = this.local.pool() {
+            pool.submit(this.as_arc_borrow());
+        }
+    }
 }

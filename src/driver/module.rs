@@ -28,7 +28,10 @@ use super::{
         Link,
         LinkWatch, //
     },
-    local,
+    local::{
+        self,
+        Local, //
+    },
     params::Params,
     queue::{
         Expiry,
@@ -97,6 +100,7 @@ impl Connection {
         for queue in &core.queues {
             queue.timer.connect(core.clone());
         }
+        core.local.timer.connect(core.clone());
         Self { core }
     }
 }
@@ -104,6 +108,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let core = &self.core;
+        local::shut_down(core.as_arc_borrow());
         control::say_bye(core);
         core.link.unbind();
         // Nothing comes in any more. What the timers and the worker still do finds nothing to do;
@@ -237,6 +242,7 @@ impl Anemone {
                 parts,
                 Link::new((*params.interface).try_into()?, params.ethertype),
                 Control::new(params.cluster)?,
+                Local::new(params.mirror_pool_pages)?,
             ),
             GFP_KERNEL,
         )
@@ -247,7 +253,7 @@ impl Anemone {
         let Some(path) = &params.local_device else {
             return Ok(false);
         };
-        local::attach(core, path).map_err(|error| {
+        local::attach_quietly(core, path).map_err(|error| {
             pr_err!("local_device={}{}\n", &**path, error);
             match error.to_error() {
                 // Of a module that cannot be loaded, insmod takes that for a missing symbol.

@@ -9,7 +9,13 @@ use kernel::{
 };
 
 use crate::{
-    engine::config::Config,
+    engine::{
+        config::Config,
+        mirror::{
+            Config as MirrorConfig,
+            Policy, //
+        }, //
+    },
     linux::param::{
         module_params,
         READ,
@@ -26,6 +32,9 @@ module_params! {
     text interface, "Network device of the segment with the memory servers; required";
     text servers, "Hardware addresses of the memory servers, with commas between them";
     text local_device, "Path of a block device to mirror pages on; opened and checked";
+    choice mirror = 0 of MIRROR_WORDS, READ_WRITE, "When pages that servers hold go to the local device as well: lag (while there is room, else later), strict (always, at the device's speed) or off (only what too few servers hold); default lag";
+    number mirror_pool_mib = 4 in 1..=1024, READ, "MiB of memory for pages on their way to the local device";
+    number disk_timeout_s = 10 in 1..=3600, READ_WRITE, "Seconds after which the local device counts as silent";
     text cluster, "Name of the cluster, at most 32 bytes; empty is the cluster without a name";
     number size_mib = 1024 in 1..=16777216, READ, "Size of the device in MiB";
     number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
@@ -37,6 +46,9 @@ module_params! {
     number queue_depth = 32 in 1..=256, READ, "Requests under way in each hardware queue";
     number ethertype = 34997 in 1536..=65535, READ, "EtherType of the frames; 34997 is 0x88b5";
 }
+
+/// How the local disk may be treated.
+const MIRROR_WORDS: [&str; 3] = ["lag", "strict", "off"];
 
 /// Servers that may be given at load.
 pub(crate) const MAX_SERVERS: usize = crate::engine::ids::SERVER_SLOTS;
@@ -53,6 +65,7 @@ pub(crate) struct Params {
     pub(crate) hw_queues: u16,
     pub(crate) queue_depth: usize,
     pub(crate) ethertype: u16,
+    pub(crate) mirror_pool_pages: usize,
 }
 
 /// Hardware queues unless told otherwise, however many CPUs there are.
@@ -108,6 +121,8 @@ impl Params {
             hw_queues: wanted_queues as u16,
             queue_depth: queue_depth.value() as usize,
             ethertype: ethertype.value() as u16,
+            mirror_pool_pages: (mirror_pool_mib.value() as usize)
+                .wrapping_mul((1 << 20) / PAGE_SIZE),
         })
     }
 }
@@ -122,6 +137,21 @@ pub(crate) fn patience_ns() -> u64 {
 /// How many page-ins may be hedged, as it is now.
 pub(crate) fn hedged_percent() -> u32 {
     narrow(hedge_percent.value())
+}
+
+/// How the local disk is to be treated now.
+pub(crate) fn mirror_config() -> MirrorConfig {
+    MirrorConfig {
+        policy: match mirror.value() {
+            0 => Policy::Lag,
+            1 => Policy::Strict,
+            _ => Policy::Off,
+        },
+        patience_ns: disk_timeout_s
+            .value()
+            .saturating_mul(crate::engine::config::NS_PER_S),
+        ..MirrorConfig::default()
+    }
 }
 
 fn online_cpus() -> u64 {

@@ -6,6 +6,8 @@
 //! (process). All take the queue's lock, which disables interrupts; none sends, copies or
 //! completes under it.
 
+mod disk_work;
+
 use kernel::{
     prelude::*,
     sync::{
@@ -20,6 +22,8 @@ use kernel::{
         SpinLockIrqGuard, //
     }, //
 };
+
+use disk_work::DiskTold;
 
 use super::{
     core::Core,
@@ -37,6 +41,7 @@ use crate::{
         shard::{
             Action,
             Completion,
+            DiskWork,
             Op,
             OpInUse,
             Outcome,
@@ -138,6 +143,7 @@ enum Todo {
         block: Option<Block>,
         value: u64,
     },
+    Disk(DiskWork, Option<Block>),
 }
 
 /// What the shard must be told when something has been done.
@@ -145,6 +151,7 @@ enum Told {
     Sent(Send, Sent),
     Filled(usize),
     Wake(PageIndex),
+    Disk(DiskTold),
 }
 
 /// What a page-out is to write.
@@ -420,6 +427,13 @@ impl Queue {
                         }
                     }
                     Some(Told::Wake(page)) => guard.shard.unpark(now_ns, Some(page), &core.device),
+                    Some(Told::Disk(told)) => {
+                        if let Some(found) = guard.tell_disk(core, now_ns, told) {
+                            drop(guard);
+                            self.take_found(core, found);
+                            guard = self.state.lock();
+                        }
+                    }
                     None => {}
                 }
             }
@@ -458,6 +472,7 @@ impl Queue {
                 }
                 Some(Told::Filled(op))
             }
+            Todo::Disk(work, block) => disk_work::execute(core, work, block).map(Told::Disk),
         }
     }
 
@@ -504,8 +519,10 @@ impl State {
                 let block = self.blocks.get(send.op).copied().flatten();
                 Todo::Send(send, block)
             }
-            // Nothing attaches a disk to a mirror yet, and without that there is no such work.
-            Action::Disk(_) => return None,
+            Action::Disk(work) => {
+                let block = self.block_of(&work);
+                Todo::Disk(work, block)
+            }
             Action::Complete(Completion { op, outcome, wake }) => match outcome {
                 Outcome::Done | Outcome::Failed => Todo::End {
                     op,
@@ -516,6 +533,11 @@ impl State {
                 Outcome::Filled(value) => self.fill(op, value),
             },
         })
+    }
+
+    /// The block of an op that is not free.
+    fn block(&self, op: usize) -> Option<Block> {
+        self.blocks.get(op).copied().flatten()
     }
 
     fn fill(&self, op: usize, value: u64) -> Todo {

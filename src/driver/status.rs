@@ -11,7 +11,10 @@ use kernel::{
 };
 use zerocopy::FromZeros;
 
-use super::core::Core;
+use super::{
+    core::Core,
+    local::Health as DiskHealth, //
+};
 use crate::{
     engine::{
         census::{
@@ -84,13 +87,21 @@ impl Core {
         status.pages_out_failed = counters.pages_out_failed;
         status.pages_in_failed = counters.pages_in_failed;
         status.pages_freed = counters.pages_freed;
-        let disk = device.disk.load();
-        status.disk_state = match (disk.is_attached(), disk.is_usable()) {
-            (false, _) => uapi::disk::NONE,
-            (true, false) => uapi::disk::RETIRED,
-            (true, true) => uapi::disk::ATTACHED,
+        let disk = self.local.report();
+        let lags = status.written > status.on_disk && disk.policy != Policy::Off;
+        status.disk_state = match disk.health {
+            DiskHealth::Absent | DiskHealth::Leaving => uapi::disk::NONE,
+            DiskHealth::Failed | DiskHealth::Silent => uapi::disk::RETIRED,
+            DiskHealth::Usable if lags => uapi::disk::LAGGING,
+            DiskHealth::Usable => uapi::disk::ATTACHED,
         };
-        status.disk_policy = match disk.policy() {
+        if status.disk_state == uapi::disk::LAGGING {
+            status.disk_lagging = status.written.saturating_sub(status.on_disk);
+        }
+        status.disk_buffered = disk.buffered as u64;
+        status.disk_written = disk.counters.pages_written;
+        status.disk_errors = disk.counters.errors;
+        status.disk_policy = match disk.policy {
             Policy::Off => uapi::policy::OFF,
             Policy::Lag => uapi::policy::LAG,
             Policy::Strict => uapi::policy::STRICT,

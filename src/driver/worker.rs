@@ -51,6 +51,7 @@ impl Core {
         self.device.set_patience_ns(super::params::patience_ns());
         self.device
             .set_hedge_percent(super::params::hedged_percent());
+        self.local.look_after(self);
         self.raise_low_water();
         let heard_ns = self.heard_ns();
         let (changes, next_ns) = self.control.with(&self, |state| {

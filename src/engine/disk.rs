@@ -17,6 +17,17 @@ pub enum Policy {
     Off,
 }
 
+impl Policy {
+    /// Its name, for people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lag => "lag",
+            Self::Strict => "strict",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What is known of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskState(u32);

@@ -354,6 +354,11 @@ impl<S: Storage> Mirror<S> {
         self.pool.count(Queue::Free) == self.pool.len()
     }
 
+    /// Whether pages are being written.
+    pub fn is_writing(&self) -> bool {
+        self.writes_under_way != 0
+    }
+
     /// Number of buffers in use.
     pub fn buffered(&self) -> usize {
         self.pool.len().saturating_sub(self.pool.count(Queue::Free))

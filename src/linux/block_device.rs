@@ -25,6 +25,13 @@ use super::shim;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceNumber(pub(in crate::linux) bindings::dev_t);
 
+impl DeviceNumber {
+    /// Both parts, as `MKDEV` puts them together.
+    pub(crate) fn major_minor(self) -> (u32, u32) {
+        (self.0 >> 20, self.0 & ((1 << 20) - 1))
+    }
+}
+
 /// Why a device cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenError {
@@ -162,7 +169,6 @@ impl BlockDevice {
     }
 
     /// Whether it has been taken away: it may only be closed.
-    #[expect(dead_code, reason = "asked by whoever does I/O, which comes next")]
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Relaxed) != 0
     }

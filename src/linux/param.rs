@@ -165,6 +165,59 @@ impl Param for Number {
     }
 }
 
+/// One of a few words.
+pub(crate) struct Choice {
+    words: &'static [&'static str],
+    value: Atomic<u32>,
+}
+
+impl Choice {
+    /// To be made by [`module_params`].
+    pub(crate) const fn new(words: &'static [&'static str], default: u32) -> Self {
+        assert!((default as usize) < words.len());
+        Self {
+            words,
+            value: Atomic::new(default),
+        }
+    }
+
+    /// Which of the words was chosen.
+    #[inline]
+    pub(crate) fn value(&self) -> u32 {
+        self.value.load(Relaxed)
+    }
+}
+
+impl Param for Choice {
+    const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
+
+    fn set(&self, text: &BStr, _is_live: bool) -> Result {
+        for (index, word) in (0..).zip(self.words) {
+            if word.as_bytes() == &**text {
+                self.value.store(index, Relaxed);
+                return Ok(());
+            }
+        }
+        Err(EINVAL)
+    }
+
+    unsafe fn get(&self, buffer: *mut c_char) -> c_int {
+        let word = self.words.get(self.value() as usize).unwrap_or(&"");
+        // SAFETY: By the requirements of this function; the format takes the length of a string,
+        // and the string, which need not end in a zero byte.
+        unsafe {
+            bindings::scnprintf(
+                buffer,
+                bindings::PAGE_SIZE,
+                c"%.*s\n".as_char_ptr(),
+                // CAST: A word.
+                word.len() as c_int,
+                word.as_ptr(),
+            )
+        }
+    }
+}
+
 /// Longest string, terminator included.
 const TEXT_LEN: usize = 512;
 
@@ -239,13 +292,15 @@ pub(crate) const fn text_bytes<const N: usize>(text: &str) -> [u8; N] {
 /// module_params! {
 ///     text interface, "Network device of the segment with the memory servers";
 ///     number replicas = 2 in 1..=3, READ, "Copies of each page";
+///     choice mirror = 0 of ["lag", "strict"], READ_WRITE, "What to do when the pool is full";
 /// }
 /// ```
 macro_rules! module_params {
-    ($($kind:ident $name:ident $(= $default:literal $(in $min:literal..=$max:literal)?, $perm:expr)?,
+    ($($kind:ident $name:ident
+       $(= $default:literal $(in $min:literal..=$max:literal)? $(of $words:expr)?, $perm:expr)?,
        $text:literal;)*) => {
         $($crate::linux::param::module_param!(
-            $kind $name $(= $default $(in $min..=$max)?, $perm)?, $text
+            $kind $name $(= $default $(in $min..=$max)? $(of $words)?, $perm)?, $text
         );)*
 
         /// Checks the range of each number; the first that is wrong is named in the log.
@@ -270,6 +325,13 @@ macro_rules! module_param {
             $crate::linux::param::Number::new(stringify!($name), $default, $min, $max);
         $crate::linux::param::module_param!(@declare Number, $name, $perm, "ulong",
             concat!($text, " (", $min, " to ", $max, ", default ", $default, ")"));
+    };
+    (choice $name:ident = $default:literal of $words:expr, $perm:expr, $text:literal) => {
+        #[doc = $text]
+        #[allow(non_upper_case_globals)]
+        pub(crate) static $name: $crate::linux::param::Choice =
+            $crate::linux::param::Choice::new(&$words, $default);
+        $crate::linux::param::module_param!(@declare Choice, $name, $perm, "charp", $text);
     };
     (text $name:ident, $text:literal) => {
         #[doc = $text]

@@ -16,6 +16,7 @@
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -46,6 +47,11 @@ bool anemone_get_page_to_send(struct page *page)
 		return false;
 	get_page(page);
 	return true;
+}
+
+void anemone_get_page(struct page *page)
+{
+	get_page(page);
 }
 
 void anemone_put_page(struct page *page)
@@ -95,6 +101,15 @@ bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name)
 		return false;
 	kernfs_put(node);
 	return true;
+}
+
+/* I/O that frees memory may use the emergency reserve, as that of the swap layer itself does. */
+void anemone_submit_bio_from_reserve(struct bio *bio)
+{
+	unsigned int flags = memalloc_noreclaim_save();
+
+	submit_bio(bio);
+	memalloc_noreclaim_restore(flags);
 }
 
 /* Network devices */

@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 struct anemone_ingress;
+struct bio;
 struct block_device;
 struct file;
 struct net_device;
@@ -26,12 +27,14 @@ const void *anemone_skb_pointer(const struct sk_buff *skb, unsigned int offset, 
 
 void *anemone_page_address(const struct page *page);
 bool anemone_get_page_to_send(struct page *page);
+void anemone_get_page(struct page *page);
 void anemone_put_page(struct page *page);
 
 bool anemone_bdev_read_only(struct block_device *bdev);
 u64 anemone_bdev_nr_bytes(struct block_device *bdev);
 struct file *anemone_bdev_open(dev_t dev, u32 *gone);
 bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name);
+void anemone_submit_bio_from_reserve(struct bio *bio);
 
 struct net_device *anemone_dev_get_by_name(const char *name);
 void anemone_dev_hold(struct net_device *dev);

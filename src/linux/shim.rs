@@ -34,6 +34,7 @@ extern "C" {
 
     pub(super) fn anemone_page_address(page: *const bindings::page) -> *mut c_void;
     pub(super) fn anemone_get_page_to_send(page: *mut bindings::page) -> bool;
+    pub(super) fn anemone_get_page(page: *mut bindings::page);
     pub(super) fn anemone_put_page(page: *mut bindings::page);
 
     pub(super) fn anemone_bdev_read_only(bdev: *mut bindings::block_device) -> bool;
@@ -43,6 +44,7 @@ extern "C" {
         bdev: *mut bindings::block_device,
         name: *const c_char,
     ) -> bool;
+    pub(super) fn anemone_submit_bio_from_reserve(bio: *mut bindings::bio);
 
     pub(super) fn anemone_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
     pub(super) fn anemone_dev_hold(dev: *mut bindings::net_device);

@@ -51,6 +51,8 @@ common_restore() {
         host start "$common_server" 2>/dev/null
     done
     DISTURBED=
+    # What a disk holds up would hold up the module.
+    dmsetup resume testdisk 2>/dev/null
     for common_cgroup in /sys/fs/cgroup/test*; do
         [ -d "$common_cgroup" ] || continue
         echo 1 >"$common_cgroup/cgroup.kill"
@@ -61,6 +63,7 @@ common_restore() {
         grep -q "^$ANEMONE_DEVICE " /proc/swaps && swapoff "$ANEMONE_DEVICE"
         anemone_unload || wait_for 20 "rmmod of what a failed test left" anemone_unload || return
     fi
+    dmsetup remove testdisk 2>/dev/null && rm -f /dev/mapper/testdisk
     [ "$SINGLE" ] || return 0
     ip link show eth0 >/dev/null 2>&1 || make_interface || return
     ip link set eth0 up && [ "$(cat /sys/class/net/eth0/mtu)" = 1500 ] || set_mtu 1500

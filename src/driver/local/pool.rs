@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages on their way to the local disk and from it: the engine's mirror under its lock, its
+//! pages, and the bios that carry them.
+//!
+//! Contexts: page-outs and page-ins (process and softirq) put pages in and take them out; bios end
+//! in hard interrupt, which only sets the timer; the timer (softirq) tells the mirror, and the
+//! queues what follows; bios are submitted by a worker of its own, so that a disk that takes none
+//! holds up nothing else. Nothing here allocates.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        SpinLockIrq,
+        SpinLockIrqGuard, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+use super::{
+    Alarm,
+    Report, //
+};
+use crate::{
+    driver::{
+        core::{
+            Core,
+            Words, //
+        },
+        queue::KernelStorage as QueueStorage, //
+    },
+    engine::{
+        config::NS_PER_S,
+        device::Device,
+        mirror::{
+            Buffer,
+            BufferId,
+            Config,
+            DiskIo,
+            Event,
+            Get,
+            Head,
+            Io,
+            Mirror,
+            Parts,
+            Put,
+            Storage,
+            Token, //
+        },
+        shard::{
+            DiskRead,
+            DiskSettle,
+            DiskWant,
+            DiskWrite,
+            PutAnswer,
+            Shard, //
+        }, //
+    },
+    linux::{
+        bio::{
+            BioOp,
+            BioSet, //
+        },
+        block_device::BlockDevice,
+        hrtimer::{
+            now_ns,
+            Timer, //
+        },
+        module::ModuleRef,
+        mq::Block,
+        page::IoPage, //
+    },
+};
+
+/// I/Os that may be under way at a time.
+const IOS: usize = 32;
+
+/// How often somebody who waits looks.
+const WAIT_MS: i64 = 2;
+
+/// Where the mirror keeps things.
+pub(crate) struct KernelStorage;
+
+impl Storage for KernelStorage {
+    type Buffers = KVVec<Buffer>;
+    type Heads = KVVec<Head>;
+    type Ios = KVVec<Io>;
+}
+
+/// What is to be said of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It is being detached.
+    Leaving,
+    /// It takes pages.
+    Usable,
+    /// It was retired, for its errors or because it is gone; it can be taken back.
+    Failed,
+    /// It does not answer; it is used again when it does.
+    Silent,
+}
+
+impl Health {
+    /// Its name, for people and programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "none",
+            Self::Leaving => "leaving",
+            Self::Usable => "usable",
+            Self::Failed => "failed",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+pub(super) struct State {
+    pub(super) mirror: Mirror<KernelStorage>,
+    /// Open while the mirror is attached.
+    pub(super) device: Option<Arc<BlockDevice>>,
+    /// By its number, which is also its bio's: what is with the disk, or about to be.
+    ios: KVec<Option<DiskIo>>,
+    /// What the worker is to begin with.
+    staged: Option<DiskIo>,
+    /// What the timer is to begin with.
+    news: Option<Event>,
+    /// The timer is telling the queues something that the mirror has forgotten already.
+    telling: bool,
+    /// It is being detached.
+    pub(super) leaving: bool,
+    /// Held while the disk has I/O that was abandoned: our memory, and code, must stay.
+    keeps_module: Option<ModuleRef>,
+    /// What was last said of the disk.
+    said: Health,
+}
+
+impl State {
+    /// What is to be said of the disk now.
+    pub(super) fn health(&self) -> Health {
+        if self.device.is_none() {
+            Health::Absent
+        } else if self.leaving || !self.mirror.is_attached() {
+            Health::Leaving
+        } else if self.mirror.has_abandoned() {
+            Health::Silent
+        } else if self.mirror.has_failed() {
+            Health::Failed
+        } else {
+            Health::Usable
+        }
+    }
+
+    /// Whether no write is with the disk, and every queue knows of those that were.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.mirror.is_writing() && self.staged.is_none() && !self.is_telling()
+    }
+
+    /// Whether nothing at all is with the disk, and every queue knows.
+    pub(super) fn is_idle(&self) -> bool {
+        self.mirror.is_idle() && self.staged.is_none() && !self.is_telling()
+    }
+
+    fn is_telling(&self) -> bool {
+        self.telling || self.news.is_some()
+    }
+}
+
+/// What there is once a disk has been attached.
+#[pin_data]
+pub(crate) struct Pool {
+    #[pin]
+    pub(super) state: SpinLockIrq<State>,
+    pages: KVVec<IoPage>,
+    bios: BioSet<Timer<Alarm>>,
+}
+
+impl Pool {
+    /// Allocates `pages` pages and all that goes with them. Sleeps.
+    pub(super) fn new(
+        pages: usize,
+        config: Config,
+        timer: Arc<Timer<Alarm>>,
+    ) -> Result<Pin<KBox<Self>>> {
+        fn table<T: Default>(len: usize) -> Result<KVVec<T>> {
+            let mut table = KVVec::with_capacity(len, GFP_KERNEL)?;
+            for _ in 0..len {
+                table.push(T::default(), GFP_KERNEL)?;
+            }
+            Ok(table)
+        }
+        let parts = Parts {
+            buffers: table(pages)?,
+            heads: table(pages)?,
+            ios: table(IOS)?,
+        };
+        let mut io_pages = KVVec::with_capacity(pages, GFP_KERNEL)?;
+        for _ in 0..pages {
+            io_pages.push(IoPage::new()?, GFP_KERNEL)?;
+        }
+        let state = State {
+            mirror: Mirror::new(config, parts),
+            device: None,
+            ios: KVec::from_elem(None, IOS, GFP_KERNEL)?,
+            staged: None,
+            news: None,
+            telling: false,
+            leaving: false,
+            keeps_module: None,
+            said: Health::Absent,
+        };
+        let bios = BioSet::new(IOS, timer)?;
+        KBox::pin_init(
+            pin_init!(Self {
+                state <- kernel::new_spinlock_irq!(state, "anemone_disk"),
+                pages: io_pages,
+                bios,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Changes the mirror, and sees to what follows from it.
+    pub(super) fn with<R>(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        change: impl FnOnce(&mut State, u64) -> R,
+    ) -> R {
+        let now_ns = now_ns();
+        let mut guard = self.state.lock();
+        let result = change(&mut guard, now_ns);
+        self.follow(core, guard, now_ns);
+        result
+    }
+
+    /// Has the worker and the timer do what there is to do.
+    fn follow(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        mut guard: SpinLockIrqGuard<'_, State>,
+        now_ns: u64,
+    ) {
+        let state = &mut *guard;
+        if state.staged.is_none() {
+            state.staged = state.mirror.poll(now_ns, &core.device);
+        }
+        if state.news.is_none() && !state.telling {
+            state.news = state.mirror.poll_event();
+        }
+        let (submit, tell) = (state.staged.is_some(), state.news.is_some());
+        let next_ns = match tell {
+            true => now_ns,
+            false => state.mirror.next_timeout_ns(),
+        };
+        drop(guard);
+        core.local.timer.arm(next_ns);
+        if submit {
+            core.local.kick(core);
+        }
+    }
+
+    /// Whether the disk has I/O that was abandoned.
+    pub(super) fn has_abandoned(&self) -> bool {
+        self.state.lock().mirror.has_abandoned()
+    }
+
+    /// What is known of the disk.
+    pub(super) fn report(&self) -> Report {
+        let state = self.state.lock();
+        Report {
+            health: state.health(),
+            policy: state.mirror.config().policy,
+            bytes: state
+                .device
+                .as_ref()
+                .map_or(0, |device| device.size_bytes()),
+            number: state
+                .device
+                .as_ref()
+                .map_or((0, 0), |device| device.number().major_minor()),
+            buffered: state.mirror.buffered(),
+            counters: *state.mirror.counters(),
+        }
+    }
+
+    /// Puts a page in that is being paged out, if there is room. `block` has its bytes.
+    pub(crate) fn put(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        write: &DiskWrite,
+        block: &Block,
+    ) -> PutAnswer {
+        let put = self.with(core, |state, _| {
+            state.mirror.begin_write(
+                write.page,
+                write.version,
+                write.is_urgent,
+                write.replaces,
+                &core.device,
+            )
+        });
+        let id = match put {
+            Put::Buffer(id) => id,
+            Put::Full => return PutAnswer::Full,
+            Put::Closed => return PutAnswer::Closed,
+        };
+        let Some(buffer) = self.pages.get(id.index()) else {
+            return PutAnswer::Closed;
+        };
+        if let Some(value) = write.fill {
+            buffer.fill(value);
+            return PutAnswer::Copied;
+        }
+        buffer.copy_from(block);
+        let crc = buffer.crc32c();
+        if crc == write.crc {
+            return PutAnswer::Copied;
+        }
+        let DiskWrite { page, version, .. } = *write;
+        self.settle(
+            core,
+            &DiskSettle {
+                page,
+                version,
+                completed: false,
+            },
+        );
+        PutAnswer::Changed(crc)
+    }
+
+    /// Somebody waits for a page that has been put in. Returns whether he will be told.
+    pub(crate) fn want(&self, core: ArcBorrow<'_, Core>, want: &DiskWant) -> bool {
+        self.with(core, |state, now_ns| {
+            state
+                .mirror
+                .want(now_ns, want.page, want.version, want.token)
+        })
+    }
+
+    /// The page-out of a page that has been put in, has ended.
+    pub(crate) fn settle(&self, core: ArcBorrow<'_, Core>, settle: &DiskSettle) {
+        self.with(core, |state, now_ns| {
+            state.mirror.settle(
+                now_ns,
+                settle.page,
+                settle.version,
+                settle.completed,
+                &core.device,
+            )
+        });
+    }
+
+    /// Wants a page back.
+    pub(crate) fn ask(&self, core: ArcBorrow<'_, Core>, read: &DiskRead) -> Get {
+        self.with(core, |state, _| {
+            state.mirror.begin_read(
+                read.page,
+                read.generation,
+                read.token,
+                read.buffers_only,
+                &core.device,
+            )
+        })
+    }
+
+    /// Gives the bytes of a page that is lent by the mirror to `block`.
+    pub(crate) fn copy(&self, id: BufferId, block: &Block) {
+        if let Some(buffer) = self.pages.get(id.index()) {
+            buffer.copy_to(block);
+        }
+    }
+
+    /// Gives a page that is lent by the mirror back.
+    pub(crate) fn release(&self, core: ArcBorrow<'_, Core>, id: BufferId) {
+        self.with(core, |state, _| state.mirror.release(id));
+    }
+
+    /// Submits what there is to be submitted. Process context; may sleep for long.
+    pub(super) fn submit(&self, core: ArcBorrow<'_, Core>) {
+        loop {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            let now_ns = now_ns();
+            let next = match state.staged.take() {
+                Some(io) => Some(io),
+                None => state.mirror.poll(now_ns, &core.device),
+            };
+            let Some(io) = next else {
+                self.follow(core, guard, now_ns);
+                return;
+            };
+            if let Some(place) = state.ios.get_mut(io.id) {
+                *place = Some(io);
+            }
+            let device = state.device.clone();
+            drop(guard);
+
+            let op = match io.is_write {
+                true => BioOp::Write,
+                false => BioOp::Read,
+            };
+            let prepared = device.as_ref().and_then(|device| {
+                let pages = io
+                    .buffers()
+                    .iter()
+                    .filter_map(|id| self.pages.get(id.index()));
+                self.bios
+                    .prepare(io.id, device, op, u64::from(io.first.0), pages)
+            });
+            match prepared {
+                Some(prepared) => prepared.submit(),
+                None => self.with(core, |state, now_ns| {
+                    state.ended(now_ns, io.id, false, &core.device);
+                }),
+            }
+        }
+    }
+
+    /// The timer: bios have ended, or time has passed. Softirq.
+    pub(super) fn serve(&self, core: ArcBorrow<'_, Core>) {
+        let mut now_ns = now_ns();
+        let mut guard = self.state.lock();
+        guard.telling = true;
+        for id in 0..self.bios.len() {
+            // The error is counted by the mirror, and said if it has consequences.
+            if let Some(result) = self.bios.reap(id) {
+                guard.ended(now_ns, id, result.is_ok(), &core.device);
+            }
+        }
+        guard.mirror.handle_timeout(now_ns, &core.device);
+        loop {
+            let state = &mut *guard;
+            let next = match state.news.take() {
+                Some(event) => Some(event),
+                None => state.mirror.poll_event(),
+            };
+            let Some(event) = next else {
+                break;
+            };
+            drop(guard);
+            self.tell(core, event);
+            guard = self.state.lock();
+            now_ns = crate::linux::hrtimer::now_ns();
+        }
+        guard.telling = false;
+        guard.keep_module();
+        let news = guard.news_of_health();
+        let patience_ns = guard.mirror.config().patience_ns;
+        self.follow(core, guard, now_ns);
+        if let Some((before, now)) = news {
+            say(before, now, patience_ns);
+        }
+    }
+
+    /// Tells a queue, or all.
+    fn tell(&self, core: ArcBorrow<'_, Core>, event: Event) {
+        let queue = |token: Token| {
+            core.queues
+                .get(Shard::<QueueStorage>::number_of_tag(token.tag))
+        };
+        match event {
+            Event::Written(token, ok) => {
+                if let Some(queue) = queue(token) {
+                    queue.drive(core, |shard, now_ns| {
+                        shard.disk_written(now_ns, token, ok, &core.device)
+                    });
+                }
+            }
+            Event::Read(token, result) => {
+                if let Some(queue) = queue(token) {
+                    queue.disk_read(core, self, token, result);
+                }
+                if let Ok(id) = result {
+                    self.release(core, id);
+                }
+            }
+            Event::Room | Event::StateChanged => {
+                for queue in &core.queues {
+                    queue.drive(core, |shard, now_ns| {
+                        shard.disk_changed(now_ns, &core.device)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Waits until it `is` so. Returns whether it is: not if `timeout_ns` is over, or a signal has
+    /// come and `by_signal`. Sleeps.
+    pub(super) fn wait_until(
+        &self,
+        timeout_ns: u64,
+        by_signal: bool,
+        is: impl Fn(&State) -> bool,
+    ) -> bool {
+        let end_ns = now_ns().saturating_add(timeout_ns);
+        loop {
+            if is(&self.state.lock()) {
+                return true;
+            }
+            if now_ns() >= end_ns || (by_signal && kernel::current!().signal_pending()) {
+                return false;
+            }
+            fsleep(Delta::from_millis(WAIT_MS));
+        }
+    }
+}
+
+impl State {
+    /// An I/O has ended, or could not be begun.
+    fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<Words>) {
+        if let Some(place) = self.ios.get_mut(id) {
+            *place = None;
+        }
+        self.mirror.ended(now_ns, id, ok, device);
+    }
+
+    /// The module stays while the disk may still write to its memory.
+    fn keep_module(&mut self) {
+        if !self.mirror.has_abandoned() {
+            self.keeps_module = None;
+        } else if self.keeps_module.is_none() {
+            // If it is being unloaded already, dropping the bios sees to it.
+            self.keeps_module = ModuleRef::try_get();
+        }
+    }
+
+    /// What is to be said of the disk that has not been: what it was, and what it is.
+    fn news_of_health(&mut self) -> Option<(Health, Health)> {
+        let now = self.health();
+        let before = core::mem::replace(&mut self.said, now);
+        (before != now).then_some((before, now))
+    }
+}
+
+/// Says how the disk has changed.
+fn say(before: Health, now: Health, patience_ns: u64) {
+    match (before, now) {
+        (_, Health::Silent) => pr_err!(
+            "local disk: no answer for {} s; it is not written to until it answers\n",
+            patience_ns / NS_PER_S
+        ),
+        (Health::Silent, Health::Usable) => pr_info!("local disk: it answers again\n"),
+        (_, Health::Failed) => {
+            pr_err!("local disk: retired; attach it again to have it used again\n")
+        }
+        (Health::Failed, Health::Usable) => pr_info!("local disk: it is used again\n"),
+        _ => {}
+    }
+}

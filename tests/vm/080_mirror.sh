@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: pages are mirrored to the disk, merged; with both servers gone, every page comes back from it
+# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# bound: 180
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/disk.sh"
+
+needs_single
+requires fio anemone-test
+anemone_load size_mib=64 servers="$(servers 1 2)" local_device="$ANEMONE_DISK" mirror_pool_mib=24 || fail "load"
+disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+pages=$(scaled 4096 4)
+random_file "$SCRATCH/random" $((pages * 4096))
+put_all "$SCRATCH/random" || fail "writing"
+disk_drain || fail "mirror"
+[ "$(disk_value lagged)" = 0 ] || fail "pages lag although there was room: $(cat "$ANEMONE_DEBUG/disk")"
+[ "$(disk_value pages_written)" -ge "$pages" ] || fail "too few pages written: $(cat "$ANEMONE_DEBUG/disk")"
+[ $(($(disk_value writes) * 4)) -le "$(disk_value pages_written)" ] || fail "not merged: $(cat "$ANEMONE_DEBUG/disk")"
+on_disk "$SCRATCH/random" 0 "$pages" || fail "the disk holds something else"
+[ "$(disk_value reads)" = 0 ] || fail "read from the disk although servers were there"
+
+# The last of many versions of a page is what is on the disk.
+fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --offset=32m --size=1m --loops="$(scaled 8 4)" \
+    --norandommap --randrepeat=0 || fail "fio"
+disk_drain || fail "mirror"
+get 8192 256 >"$SCRATCH/versions" || fail "reading"
+on_disk "$SCRATCH/versions" 8192 256 || fail "the disk holds an older version"
+
+# Both servers go: everything is on the disk.
+disturb kill 1 && disturb kill 2 || fail "kill"
+same_as "$SCRATCH/random" || fail "without servers: $(cat "$SCRATCH/dd")"
+get 8192 256 | cmp - "$SCRATCH/versions" || fail "without servers, later versions"
+[ "$(disk_value pages_read)" -ge "$((pages + 256))" ] || fail "not read from the disk: $(cat "$ANEMONE_DEBUG/disk")"
+# Pages written now are on the disk when they are acknowledged.
+put "$SCRATCH/versions" 100 256 || fail "writing without servers: $(cat "$SCRATCH/dd")"
+on_disk "$SCRATCH/versions" 100 256 || fail "acknowledged, but not on the disk"
+get 100 256 | cmp - "$SCRATCH/versions" || fail "written without servers"
+
+# They come back empty: the device goes back to them, and loses nothing.
+host start 1 && host start 2 || fail "start"
+wait_for 60 "both are back" is_healthy 1 && wait_for 60 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+copies=$(counter copies_out)
+put "$SCRATCH/versions" 9000 256 || fail "writing with servers again"
+[ "$(counter copies_out)" -ge $((copies + 400)) ] || fail "the servers are not used: $(cat "$ANEMONE_DEBUG/counters")"
+get 9000 256 | cmp - "$SCRATCH/versions" || fail "written with servers again"
+get 100 256 | cmp - "$SCRATCH/versions" || fail "written without servers, read with"
+nothing_failed || fail "some pages failed"

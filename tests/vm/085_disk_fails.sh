@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: errors of the disk fail no page that servers hold; it is retired, and taken back on command
+# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# bound: 180
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/disk.sh"
+
+needs_single
+requires anemone-test anemonectl
+modprobe dm-flakey || fail "no dm-flakey"
+dm_linear || fail "dmsetup"
+anemone_load size_mib=64 local_device="$DM_DISK" || fail "load"
+random_file "$SCRATCH/random" 4194304
+put_all "$SCRATCH/random" 32 || fail "writing"
+disk_drain || fail "mirror"
+load_begin --threads 2 --blocks 1024
+load_progress "$(scaled 300)" || fail "the load does not begin"
+
+has_errors() { [ "$(disk_value errors)" -gt 0 ]; }
+# Errors for a second of every two.
+dm "flakey $ANEMONE_DISK 0 1 1" || fail "dmsetup"
+load_progress "$(scaled 600)" || fail "the load does not go on with a flaky disk"
+wait_for 30 "errors" has_errors || fail "the disk had no error: $(cat "$ANEMONE_DEBUG/disk")"
+# Nothing but errors.
+dm_error || fail "dmsetup"
+disk_wait failed 30 || fail "it is not retired"
+dmesg | grep -q "local disk: retired" || fail "not said: $(dmesg | tail)"
+load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
+errors=$(disk_value errors)
+load_progress "$(scaled 300)" || fail "the load does not go on without the disk"
+[ "$(disk_value errors)" = "$errors" ] || fail "it is still written to"
+
+# A server dies while the disk has nothing but errors.
+disturb kill 1 || fail "kill"
+load_progress "$(scaled 300)" || fail "the load does not go on without server 1"
+host start 1 || fail "start"
+
+# Taken back on command: only then.
+dm_linear || fail "dmsetup"
+load_progress "$(scaled 100)" || fail "the load"
+disk_is failed || fail "it came back by itself"
+anemonectl attach "$DM_DISK" || fail "attach"
+disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
+written=$(disk_value pages_written)
+load_progress "$(scaled 300)" || fail "the load does not go on with the disk"
+expect_more pages_written "$written" "$(disk_value pages_written)"
+load_end || fail "the load"
+same_as "$SCRATCH/random" 32 || fail "reading"
+nothing_failed || fail "some pages failed"
+disk_drain || fail "mirror"
+# A page that cannot be read from the disk is an error, as all its copies are gone.
+for server in 1 2 3; do disturb kill $server || fail "kill"; done
+same_as "$SCRATCH/random" 32 || fail "reading from the disk"
+dm_error || fail "dmsetup"
+echo 4 >/sys/module/anemone/parameters/patience_s
+get 8192 1 >"$SCRATCH/page" && fail "read from a disk that has only errors"
+put "$SCRATCH/random" 12000 1 && fail "written to a disk that has only errors"
+dm_linear || fail "dmsetup"
+anemonectl attach "$DM_DISK" || fail "attach"
+same_as "$SCRATCH/random" 32 || fail "reading once more"

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: what cannot be attached is refused, each with its reason, and changes nothing
+# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# bound: 120
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/disk.sh"
+
+needs_single
+requires anemonectl losetup mkfs.ext4
+anemone_load size_mib=64 || fail "load"
+load_begin --threads 1 --blocks 256
+
+# cannot TEXT PATH: attaching it is refused, and the kernel says why.
+cannot() {
+    dmesg -c >/dev/null
+    anemonectl attach "$2" 2>"$SCRATCH/refused" && fail "$2 was attached"
+    dmesg | grep -q "$1" || fail "$2: no message '$1': $(dmesg; cat "$SCRATCH/refused")"
+    disk_is none || fail "$2: $(cat "$ANEMONE_DEBUG/disk")"
+    load_goes_on || fail "$2: the load does not go on"
+}
+loop() {
+    loop_file=$(mktemp -p "$SCRATCH") && truncate -s "${1}M" "$loop_file"
+    shift
+    losetup --show "$@" -f "$loop_file"
+}
+small=$(loop 63) && fixed=$(loop 80 -r) || fail "no loop devices"
+cannot "/dev/none: there is no such file" /dev/none
+cannot "/etc/passwd is not a block device" /etc/passwd
+cannot "/dev/null is not a block device" /dev/null
+cannot "$small is too small: 66060288 bytes, 67108864 are needed" "$small"
+cannot "$fixed is read-only" "$fixed"
+mkfs.ext4 -q "$ANEMONE_DISK" && mkdir "$SCRATCH/mounted" && mount "$ANEMONE_DISK" "$SCRATCH/mounted" || fail "no file system"
+cannot "$ANEMONE_DISK is in use" "$ANEMONE_DISK"
+umount "$SCRATCH/mounted"
+mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "no swap"
+cannot "$ANEMONE_DISK is in use" "$ANEMONE_DISK"
+swapoff "$ANEMONE_DISK"
+cannot "$ANEMONE_DEVICE is this device itself" "$ANEMONE_DEVICE"
+ln -s "$ANEMONE_DEVICE" "$SCRATCH/link"
+cannot "$SCRATCH/link is this device itself" "$SCRATCH/link"
+dmsetup create "$DM" --noudevsync --noudevrules --table "0 131072 linear $ANEMONE_DEVICE 0" && dm_node || fail "dmsetup"
+cannot "$DM_DISK is this device itself, or is made of it" "$DM_DISK"
+dmsetup remove "$DM" || fail "dmsetup remove"
+dmsetup info "$DM" >/dev/null 2>&1 && fail "the device-mapper device is held"
+
+# One at a time.
+anemonectl attach "$ANEMONE_DISK" || fail "attach"
+disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+big=$(loop 80) || fail "no loop device"
+anemonectl attach "$big" 2>/dev/null && fail "a second disk was attached"
+anemonectl attach "$ANEMONE_DISK" || fail "the disk that is attached, once more"
+losetup -d "$big" "$small" "$fixed"
+wait_for 30 "the disk detached" anemonectl detach || fail "detach"
+disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
+anemonectl detach 2>/dev/null && fail "detached twice"
+mount -t ext4 "$ANEMONE_DISK" "$SCRATCH/mounted" 2>/dev/null && umount "$SCRATCH/mounted"
+mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" && swapoff "$ANEMONE_DISK" || fail "it is still held"
+load_end || fail "the load"

@@ -1,0 +1,60 @@
+# shellcheck shell=sh disable=SC2015
+# What the tests of the local disk share, on top of common.sh. The disk is that of --disk, as it is,
+# or beneath a device-mapper device that makes it slow, silent or broken.
+
+requires dmsetup
+[ "$ANEMONE_DISK" ] || skip "needs a disk: --disk"
+DM=testdisk
+DM_DISK=/dev/mapper/$DM
+DISK_SECTORS=$(blockdev --getsz "$ANEMONE_DISK")
+
+# disk_value NAME: a line of the module's file on the disk.
+disk_value() { anemone_value "$1" "$ANEMONE_DEBUG/disk"; }
+disk_is() { [ "$(disk_value state)" = "$1" ]; }
+# Nothing is on its way to the disk, or from it.
+disk_quiet() { [ "$(disk_value buffered)" = 0 ]; }
+disk_wait() { wait_for "${2:-30}" "the disk is $1" disk_is "$1" || { cat "$ANEMONE_DEBUG/disk" >&2; return 1; }; }
+disk_drain() {
+    wait_for "${1:-60}" "all pages have gone to the disk" disk_quiet || { cat "$ANEMONE_DEBUG/disk" >&2; return 1; }
+}
+
+# dm LINE: the device-mapper device becomes what LINE says, in place of `0 SECTORS`.
+dm() {
+    disk_table="0 $DISK_SECTORS $*"
+    if dmsetup info "$DM" >/dev/null 2>&1; then
+        # Not flushed: what the old one holds up, the new one gets.
+        dmsetup suspend --noflush --nolockfs "$DM" && dmsetup load "$DM" --table "$disk_table" && dm_resume
+    else
+        dmsetup create "$DM" --noudevsync --noudevrules --table "$disk_table" && dm_node
+    fi
+}
+# There is no udev to make it.
+dm_node() { ln -sf "/dev/$(dmsetup info -c --noheadings -o blkdevname "$DM")" "$DM_DISK" && [ -b "$DM_DISK" ]; }
+dm_resume() { dmsetup resume --noudevsync --noudevrules "$DM"; }
+dm_suspend() { dmsetup suspend --noflush --nolockfs "$DM"; }
+dm_linear() { dm "linear $ANEMONE_DISK 0"; }
+# dm_delay READ_MS WRITE_MS
+dm_delay() { dm "delay $ANEMONE_DISK 0 $1 $ANEMONE_DISK 0 $2"; }
+dm_error() { dm "error"; }
+
+# Pages as they lie on the disk: page N of the device at page N.
+# on_disk FILE FIRST COUNT: the disk has the first COUNT pages of FILE from page FIRST on.
+on_disk() {
+    dd if="$ANEMONE_DISK" bs=4k skip="$2" count="$3" iflag=direct 2>/dev/null |
+        cmp -n $(($3 * 4096)) - "$1"
+}
+# put FILE FIRST COUNT, get FIRST COUNT: pages of the device, past the cache.
+put() { dd if="$1" of="$ANEMONE_DEVICE" bs=4k seek="$2" count="$3" oflag=direct conv=notrunc 2>"$SCRATCH/dd"; }
+get() { dd if="$ANEMONE_DEVICE" bs=4k skip="$1" count="$2" iflag=direct 2>"$SCRATCH/dd"; }
+# put_all FILE [MIB], same_as FILE [MIB]: the whole file from there on, faster.
+put_all() { dd if="$1" of="$ANEMONE_DEVICE" bs=128k seek="$((${2:-0} * 8))" oflag=direct conv=notrunc 2>"$SCRATCH/dd"; }
+same_as() {
+    dd if="$ANEMONE_DEVICE" bs=128k skip="$((${2:-0} * 8))" count="$(($(wc -c <"$1") / 131072))" iflag=direct 2>"$SCRATCH/dd" |
+        cmp - "$1"
+}
+random_file() { head -c "$2" /dev/urandom >"$1"; }
+
+nothing_failed() {
+    [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] ||
+        { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/disk" >&2; return 1; }
+}
