@@ -13,8 +13,8 @@ use super::super::ids::{Generation, SlotSet, Version};
 use super::tests::Heap;
 use super::*;
 
-const PAGES: u32 = 12;
-const BUFFERS: usize = 16;
+const PAGES: u32 = 4;
+const BUFFERS: usize = 8;
 const MS: u64 = 1_000_000;
 const PATIENCE_NS: u64 = 1000 * MS;
 
@@ -39,6 +39,10 @@ enum Step {
     End {
         page: u32,
         ok: bool,
+    },
+    /// The mirror hears of one that has ended.
+    Settle {
+        which: usize,
     },
     /// A page-in begins.
     Read {
@@ -83,7 +87,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => page.clone().prop_map(|page| Step::Want { page }),
         8 => (page.clone(), prop::bool::weighted(0.9))
             .prop_map(|(page, ok)| Step::End { page, ok }),
-        5 => (page.clone(), any::<bool>())
+        7 => any::<usize>().prop_map(|which| Step::Settle { which }),
+        7 => (page.clone(), any::<bool>())
             .prop_map(|(page, buffers_only)| Step::Read { page, buffers_only }),
         4 => any::<usize>().prop_map(|which| Step::Release { which }),
         1 => page.clone().prop_map(|page| Step::Free { page }),
@@ -132,6 +137,8 @@ struct World {
     /// The newest version of each page that has contents.
     newest: BTreeMap<u32, Version>,
     page_outs: BTreeMap<u32, PageOut>,
+    /// Page-outs that have ended, of which the mirror has not heard: whether with success.
+    unsettled: Vec<(u32, Version, bool)>,
     readers: BTreeMap<u32, Reader>,
     /// Buffers that readers copy from.
     lent: Vec<(BufferId, u32)>,
@@ -166,6 +173,7 @@ impl World {
             under_way: Vec::new(),
             newest: BTreeMap::new(),
             page_outs: BTreeMap::new(),
+            unsettled: Vec::new(),
             readers: BTreeMap::new(),
             lent: Vec::new(),
             next_token: 0,
@@ -197,6 +205,11 @@ impl World {
             }
             Step::Want { page } => self.want(page),
             Step::End { page, ok } => self.end(page, ok),
+            Step::Settle { which } => {
+                if !self.unsettled.is_empty() {
+                    self.settle(which % self.unsettled.len());
+                }
+            }
             Step::Read { page, buffers_only } => self.read(page, buffers_only),
             Step::Release { which } => {
                 if !self.lent.is_empty() {
@@ -332,14 +345,15 @@ impl World {
             self.device.map.abandon_write(index);
         }
         if let Some(version) = out.put {
-            self.mirror.settle(
-                self.now_ns,
-                index,
-                version,
-                ok && version == out.version,
-                &self.device,
-            );
+            self.unsettled
+                .push((page, version, ok && version == out.version));
         }
+    }
+
+    fn settle(&mut self, which: usize) {
+        let (page, version, ok) = self.unsettled.swap_remove(which);
+        self.mirror
+            .settle(self.now_ns, PageIndex(page), version, ok, &self.device);
     }
 
     fn read(&mut self, page: u32, buffers_only: bool) {
@@ -509,6 +523,9 @@ impl World {
         for page in 0..PAGES {
             self.end(page, true);
         }
+        while !self.unsettled.is_empty() {
+            self.settle(0);
+        }
         self.mirror.revive(&self.device);
         for _ in 0..1000 {
             self.step(Step::Submit);
@@ -523,7 +540,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_disk_bits_are_true(steps in steps(), policy in 0..2) {
