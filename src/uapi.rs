@@ -56,7 +56,7 @@ pub const REMOVE_SERVER: u32 = number::<RemoveServer>(READ_WRITE, 2);
 /// Attaches the local disk ([`AttachDisk`]), or takes one back that was retired. `ENOENT`,
 /// `ENOTBLK`, `EROFS`: the path leads nowhere, to something else, to what cannot be written.
 /// `EBUSY`: somebody else has it. `ENOSPC`: it is too small. `EINVAL`: it is the device itself.
-/// `EEXIST`: another disk is attached.
+/// `EEXIST`: another disk is attached. `ENODEV`: it is attached, and has been taken away since.
 pub const ATTACH_DISK: u32 = number::<AttachDisk>(WRITE, 3);
 
 /// Detaches the local disk ([`DetachDisk`]). `ENODEV`: there is none. `EBUSY`: I/O is under way

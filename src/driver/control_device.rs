@@ -3,7 +3,8 @@
 //! The control device, `/dev/anemone-control`: what callers give is checked here, and done
 //! elsewhere. [`crate::uapi`] says what it understands.
 //!
-//! Context: process, in the caller's. A bad caller gets an error, and no line in the log.
+//! Context: process, in the caller's. A bad caller gets an error, and no line in the log; why a disk
+//! cannot be had stands there, for that is more than an error number says.
 
 use kernel::{
     prelude::*,
