@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `EPERM` | the caller has not `CAP_SYS_ADMIN` |
 //! | `ENOTTY` | there is no such ioctl |
-//! | `EINVAL` | its structure has another size, an unknown flag or something reserved is set, or it cannot be |
+//! | `EINVAL` | its structure has another size, an unknown flag or something reserved is set |
 //! | `EFAULT` | the structure is not in the caller's memory |
 //!
 //! and what stands at each ioctl. After an error nothing has changed.

@@ -5,19 +5,21 @@
 //! A shard calls no mirror: it returns [`DiskWork`], and is told. What the caller does, without the
 //! shard's lock, taking the mirror's for each call of that:
 //!
-//! | work | what to do | what to tell |
-//! |---|---|---|
-//! | [`DiskWrite`] | [`Mirror::begin_write`]; copy the page, or its fill, into the buffer and compare the checksum; if urgent, [`Mirror::want`] | [`Shard::disk_put`] |
-//! | [`DiskWant`] | [`Mirror::want`] | [`Shard::disk_written`] with `false`, if that says `false` |
-//! | [`DiskSettle`] | [`Mirror::settle`] | |
-//! | [`DiskRead`], `buffers_only` | [`Mirror::begin_read`]; copy the page and [`Mirror::release`] | [`Shard::disk_looked`] |
-//! | [`DiskRead`] | [`Mirror::begin_read`] | [`Shard::disk_asked`]; with a buffer, then as for [`Event::Read`] |
+//! - [`DiskWrite`]: [`Mirror::begin_write`]; copy the page, or its fill, into the buffer and compare
+//!   the checksum; if urgent, [`Mirror::want`]. Tell [`Shard::disk_put`].
+//! - [`DiskWant`]: [`Mirror::want`]. If that says `false`, tell [`Shard::disk_written`] `false`.
+//! - [`DiskSettle`]: [`Mirror::settle`]. Tell nobody.
+//! - [`DiskRead`] with `buffers_only`: [`Mirror::begin_read`]; copy the page and
+//!   [`Mirror::release`]. Tell [`Shard::disk_looked`].
+//! - [`DiskRead`] without: [`Mirror::begin_read`]. Tell [`Shard::disk_asked`]; with a buffer, then
+//!   go on as for [`Event::Read`].
 //!
-//! | event | what to tell |
-//! |---|---|
-//! | [`Event::Written`] | [`Shard::disk_written`] of the token's shard |
-//! | [`Event::Read`] | [`Shard::disk_read`] of the token's shard; if that gives a claim, copy and tell [`Shard::disk_received`]; in any case then [`Mirror::release`] |
-//! | [`Event::Room`], [`Event::StateChanged`] | [`Shard::disk_changed`] of every shard |
+//! What it must be told of the mirror's events:
+//!
+//! - [`Event::Written`]: [`Shard::disk_written`] of the token's shard.
+//! - [`Event::Read`]: [`Shard::disk_read`] of the token's shard; if that gives a claim, copy and
+//!   tell [`Shard::disk_received`]; in any case then [`Mirror::release`].
+//! - [`Event::Room`], [`Event::StateChanged`]: [`Shard::disk_changed`] of every shard.
 //!
 //! [`Mirror::begin_write`]: super::super::mirror::Mirror::begin_write
 //! [`Mirror::begin_read`]: super::super::mirror::Mirror::begin_read
