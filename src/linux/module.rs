@@ -18,8 +18,8 @@ impl ModuleRef {
     pub(crate) fn try_get() -> Option<Self> {
         // SAFETY: The module is live: this is its code.
         let taken = unsafe { bindings::try_module_get(Self::module()) };
-        // INVARIANT: Taken just now.
-        taken.then_some(Self(()))
+        // INVARIANT: Taken just now. (Not `then_some`: what that drops would put what was not taken.)
+        taken.then(|| Self(()))
     }
 
     fn module() -> *mut bindings::module {
