@@ -337,11 +337,13 @@ impl<S: Storage> Mirror<S> {
 
     fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
         let retries = self.config.retries;
+        let is_attached = self.is_attached;
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
         buffer.stage = Stage::Wanted;
-        if !ok && !buffer.is_abandoned {
+        let is_superseded = buffer.is_superseded;
+        if !ok && is_attached && !is_superseded && !buffer.is_abandoned {
             buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
             if buffer.tries <= retries {
                 buffer.is_alone = true;
@@ -354,7 +356,11 @@ impl<S: Storage> Mirror<S> {
             }
         }
         self.enqueue_others(id);
-        let result = if ok { Ok(()) } else { Err(ReadError::Failed) };
+        let result = match (ok, is_superseded) {
+            (true, _) => Ok(()),
+            (false, true) => Err(ReadError::Changed),
+            (false, false) => Err(ReadError::Failed),
+        };
         self.leave(id, News::Read(result));
     }
 

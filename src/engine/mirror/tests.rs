@@ -223,6 +223,27 @@ fn reads_wait_for_nothing_stale() {
 }
 
 #[test]
+fn a_read_that_fails_is_not_tried_again_once_a_newer_version_is_on_its_way() {
+    let device = device(100);
+    let mut mirror = mirror(64, &device);
+    let version = page_out(&mut mirror, 0, 9, &device);
+    let io = mirror.poll(5 * MS, &device).unwrap();
+    mirror.ended(5 * MS, io.id, true, &device);
+    let generation = version.generation();
+    let get = mirror.begin_read(PageIndex(9), generation, TOKEN, false, &device);
+    assert_eq!(get, Get::Queued);
+    let read = mirror.poll(5 * MS, &device).unwrap();
+    page_out(&mut mirror, 5 * MS, 9, &device);
+    mirror.ended(6 * MS, read.id, false, &device);
+    let told = Some(Event::Read(TOKEN, Err(ReadError::Changed)));
+    assert_eq!(mirror.poll_event(), told);
+    let write = mirror.poll(100 * MS, &device).unwrap();
+    assert!(write.is_write);
+    mirror.ended(100 * MS, write.id, true, &device);
+    assert!(mirror.is_idle());
+}
+
+#[test]
 fn errors_in_a_row_retire_the_disk_until_it_is_taken_back() {
     let device = device(1000);
     let mut mirror = mirror(64, &device);

@@ -240,6 +240,8 @@ impl<S: Storage> Mirror<S> {
                 }
                 Stage::Ready if buffer.version < version => self.drop_ready(id),
                 Stage::Wanted => self.tell(id, News::Read(Err(super::ReadError::Changed))),
+                // It may still be right, but is not tried again: the newer version may be there then.
+                Stage::Reading => buffer.is_superseded = true,
                 _ => {}
             }
         }
