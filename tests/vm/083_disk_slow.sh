@@ -12,7 +12,8 @@ needs_single
 requires anemone-test
 modprobe dm-delay || fail "no dm-delay"
 dm_delay 500 500 || fail "dmsetup"
-anemone_load size_mib=64 local_device="$DM_DISK" mirror_pool_mib=2 || fail "load"
+# Strict: what is only on servers when all of them die at once is lost, and rightly.
+anemone_load size_mib=64 local_device="$DM_DISK" mirror_pool_mib=2 mirror=strict || fail "load"
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 2000)" || fail "the load does not go on"
 disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
