@@ -200,6 +200,8 @@ pub(super) struct DiskPart {
     attempt: u32,
     /// Page-out: the mirror has heard of it, so that it knows that what it has is older.
     is_known: bool,
+    /// Page-out: a server does not answer; the disk may have to do.
+    is_wanted: bool,
     /// Page-out: when it last came to the mirror, it needed the disk.
     was_urgent: bool,
     /// Page-out: its time is out. Until the mirror has heard of it, the page must stay BUSY: of two
@@ -323,7 +325,7 @@ impl<S: Storage> Shard<S> {
         match op.disk.stage {
             DiskStage::PutQueued => {
                 let token = op.disk_token(tag);
-                let is_urgent = op.targets().len() < device.replicas();
+                let is_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
                 op.disk.stage = DiskStage::Putting;
                 op.disk.was_urgent = is_urgent;
                 op.holds = op.holds.saturating_add(1);
@@ -356,6 +358,9 @@ impl<S: Storage> Shard<S> {
                     completed: false,
                 }))
             }
+            // A fragment is still being copied into its page, though nobody waits for it any more:
+            // [`Self::look_after_claim`] comes here again.
+            DiskStage::LookQueued if op.claimed => None,
             stage @ (DiskStage::LookQueued | DiskStage::AskQueued) => {
                 let buffers_only = stage == DiskStage::LookQueued;
                 let token = op.disk_token(tag);
@@ -549,6 +554,28 @@ impl<S: Storage> Shard<S> {
         op.disk.is_last
     }
 
+    /// A server does not answer a page-out in time: the disk is asked for it without waiting until
+    /// the server is given up, for the patience may be out sooner.
+    pub(super) fn want_disk<M>(&mut self, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if !device.disk.load().is_usable() {
+            return;
+        }
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        op.disk.is_wanted = true;
+        match op.disk.stage {
+            DiskStage::Put => self.push_disk(index, DiskStage::WantQueued),
+            DiskStage::Refused if !op.disk.was_urgent => {
+                self.push_disk(index, DiskStage::PutQueued);
+            }
+            _ => {}
+        }
+    }
+
     /// A page-out that waited in vain tries the disk again.
     pub(super) fn retry_put(&mut self, index: usize) {
         if let Some(op) = self.ops.get_mut(index) {
@@ -631,6 +658,14 @@ impl<S: Storage> Shard<S> {
             self.begin_disk(index, DiskStage::LookQueued);
         }
         looks
+    }
+
+    /// Nobody copies into the op's page any more: buffers may be looked at, if they are to be.
+    pub(super) fn look_after_claim(&mut self, index: usize) {
+        let stage = self.ops.get(index).map(|op| op.disk.stage);
+        if stage == Some(DiskStage::LookQueued) {
+            self.push_disk(index, DiskStage::LookQueued);
+        }
     }
 
     /// Has the disk, or buffers, asked for a page-in's page.

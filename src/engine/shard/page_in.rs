@@ -267,6 +267,7 @@ impl<S: Storage> Shard<S> {
                 }
             }
         }
+        self.look_after_claim(receive.op);
         self.release_hold(receive.op);
     }
 

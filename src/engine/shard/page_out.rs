@@ -366,6 +366,7 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        self.want_disk(id.op, device);
         if device.servers.usable().contains(slot) {
             let missing = self.transfer_mut(id).and_then(|transfer| {
                 let all = transfer.cut?.all();
