@@ -418,6 +418,10 @@ impl<S: Storage> Shard<S> {
             PutAnswer::Changed(_) | PutAnswer::Closed => DiskStage::Refused,
         };
         op.disk.is_known = true;
+        if matches!(answer, PutAnswer::Changed(_)) {
+            // It was not for the disk's sake: if too few servers have it, it comes again.
+            op.disk.was_urgent = false;
+        }
         if answer == PutAnswer::Copied {
             op.disk.put = Some(write.version);
         }
@@ -531,7 +535,7 @@ impl<S: Storage> Shard<S> {
                 DiskVerdict::InHand
             }
             DiskStage::Wanted if is_short => DiskVerdict::Wait,
-            DiskStage::Written => DiskVerdict::Go(true),
+            DiskStage::Written if state.is_attached() => DiskVerdict::Go(true),
             _ => DiskVerdict::Go(false),
         }
     }

@@ -339,6 +339,8 @@ impl<S: Storage> Shard<S> {
         }
         op.crc = crc;
         op.version = device.take_version();
+        // It may have waited for room in the mirror, its servers having answered.
+        op.stage = Stage::Active;
         self.put_anew(index);
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {
@@ -443,7 +445,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         let copies = Self::acknowledged(op, device);
-        let on_disk = op.disk.is_written();
+        let on_disk = op.disk.is_written() && device.disk.load().is_attached();
         let is_enough = op.begun.is_some()
             && copies.len().saturating_add(usize::from(on_disk)) >= device.min_copies()
             && self.disk_knows(index, device);

@@ -68,6 +68,8 @@ pub struct Local {
     timer_ns: u64,
     /// Whether the disk is going away.
     is_detaching: bool,
+    /// When there was last no room for a page.
+    pub full_ns: Option<u64>,
     /// When it was last taken away.
     pub detached_ns: Option<u64>,
     /// Since when the mirror uses it, and the shards know.
@@ -93,6 +95,7 @@ impl Local {
             under_way: vec![None; IOS],
             timer_ns: u64::MAX,
             is_detaching: false,
+            full_ns: None,
             detached_ns: None,
             usable_since_ns: None,
         })
@@ -196,6 +199,9 @@ impl Local {
                 let (page, version) = (write.page, write.version);
                 let put =
                     mirror.begin_write(page, version, write.is_urgent, write.replaces, device);
+                if put == Put::Full {
+                    self.full_ns = Some(now_ns);
+                }
                 let Put::Buffer(buffer) = put else {
                     let answer = match put {
                         Put::Full => PutAnswer::Full,

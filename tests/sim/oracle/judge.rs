@@ -46,6 +46,9 @@ pub trait Evidence {
     /// Whether the client's disk has been taken away since then.
     fn disk_gone_since(&self, client: usize, since_ns: u64) -> bool;
 
+    /// Whether there was no room for a page on its way to the disk since then.
+    fn disk_full_since(&self, client: usize, since_ns: u64) -> bool;
+
     /// Whether the client's page-outs may wait for its disk although the servers have them.
     fn is_held_back(&self, client: usize) -> bool;
 
@@ -210,6 +213,15 @@ impl Oracle {
         let (began, step) = (request.began_step, self.step);
         let is_written = self.is_written(client, page);
         let mut contents = contents.clone();
+        let block = evidence.on_disk(client, page);
+        let on_disk = block.is_some();
+        if let Some(block) = block.filter(|_| !*overlapped && !is_written) {
+            // The disk has one version; who has another, does not count.
+            contents.retain(|content| content.is(&block[..]));
+            if contents.is_empty() {
+                return Err(format!("the disk has {}", describe(&block[..])));
+            }
+        }
         let copies = newest_copies(request, &contents, evidence);
         if let Some((content, _)) = copies.first() {
             contents = vec![*content];
@@ -230,13 +242,6 @@ impl Oracle {
         let mut servers: Vec<usize> = copies.iter().map(|(_, copy)| copy.server).collect();
         servers.sort_unstable();
         servers.dedup();
-        let block = evidence.on_disk(client, page);
-        let on_disk = block.is_some();
-        if let Some(block) = block {
-            if !contents.iter().any(|content| content.is(&block[..])) {
-                return Err(format!("the disk has {}", describe(&block[..])));
-            }
-        }
         let disk_copies = usize::from(on_disk);
         state.on_disk = on_disk;
         if servers.len() + disk_copies < min_copies && evidence.disk_gone_since(client, began_ns) {
@@ -318,7 +323,12 @@ impl Oracle {
         let disk = evidence.disk_usable_since_ns(request.client);
         let since_ns = request.began_ns.saturating_sub(CALM_NS);
         let disk_copies = usize::from(disk.is_some_and(|usable_ns| usable_ns <= since_ns));
-        if !overlapped && could.len() + disk_copies >= min_copies && disk_copies > 0 {
+        if evidence.disk_full_since(request.client, request.began_ns) {
+            return Ok("an error, too few servers, and no room on the way to the disk");
+        }
+        // A window that is shut, and a patience that was cut, are an excuse for a while.
+        let waited = request.began_ns + CALM_NS <= now_ns;
+        if !overlapped && waited && could.len() + disk_copies >= min_copies && disk_copies > 0 {
             return Err("failed, while the disk could be used".into());
         }
         Ok("an error, too few servers")
