@@ -39,6 +39,10 @@ bench: setup kernel modules server ## Measure against the budgets, in counted in
 sim: ## Run the simulator over SEEDS seeds
 	scripts/sim --seeds $(SEEDS)
 
+.PHONY: soak
+soak: setup kernel modules server programs ## Disturb the module at random for long (SOAK=--minutes 60 …)
+	scripts/soak $(SOAK)
+
 .PHONY: modules
 modules: ## Build the kernel module (KDIR=, KERNEL=)
 	for kind in $(KINDS); do scripts/modules $$kind || exit; done

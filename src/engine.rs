@@ -6,6 +6,9 @@
 //! done. It never calls the kernel, allocates, waits or logs, and takes no lock; storage is the
 //! caller's. So the module, the memory server, the simulator and the fuzzers drive the same code.
 
+#[macro_use]
+pub mod mutation;
+
 pub mod census;
 pub mod cluster;
 pub mod config;

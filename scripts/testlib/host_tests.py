@@ -18,7 +18,7 @@ RUNNER_LINE = re.compile(r"^(ok|FAIL) (\S+)\s*(.*)$")
 
 
 def run(report, pattern):
-    """Units and properties, then the simulator."""
+    """Units and properties, then the simulator, and whether it finds planted bugs."""
     if shutil.which("cargo") is None:
         report.failed("host", 0, "cargo was not found: run `make setup`")
         return
@@ -33,6 +33,8 @@ def run(report, pattern):
     simulator = os.path.join(TOP, "scripts", "sim")
     if os.path.exists(simulator) and wanted.search("simulator"):
         _whole(report, "simulator", [simulator, "--seeds", SIMULATOR_SEEDS])
+    if os.path.exists(simulator) and wanted.search("mutations"):
+        _whole(report, "mutations", [simulator, "--mutations"])
 
 
 def run_runner(report, pattern):

@@ -46,11 +46,12 @@ def found(pattern):
     """The tests whose name matches."""
     wanted = re.compile(pattern)
     paths = sorted(glob.glob(os.path.join(DIRECTORY, "[0-9][0-9][0-9]_*.sh")))
-    tests = [_read(path) for path in paths]
+    tests = [read(path) for path in paths]
     return [test for test in tests if wanted.search(test.name)]
 
 
-def _read(path):
+def read(path):
+    """The test in the script at `path`."""
     header = {}
     with open(path, encoding="utf-8") as file:
         for line in file:
@@ -69,6 +70,11 @@ def _read(path):
     return Test(name=os.path.basename(path)[:-3], path=path, what=header.get("what", ""), options=tuple(options),
                 files=tuple(files), bound_s=int(header.get("bound", "60")), debug=header.get("debug") == "yes",
                 draft=header.get("draft", ""))
+
+
+def with_files(test, files, bound_s):
+    """The same test with more files beside it, and another bound."""
+    return dataclasses.replace(test, files=test.files + tuple(files), bound_s=bound_s)
 
 
 def run(report, options):

@@ -44,6 +44,10 @@ class Report:
             self._tests.append({"name": name, "result": result, "seconds": seconds, "why": why})
             print(f"{result} {name}{took}{': ' + why if why else ''}", flush=True)
 
+    def failures(self):
+        """How many have failed."""
+        return self._count("FAIL")
+
     def _count(self, result):
         return sum(test["result"] == result for test in self._tests)
 

@@ -309,7 +309,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         };
         // Whatever a server answers, it repeats the session: so it cannot be made to reject ours by
         // somebody who asks in another's name.
-        if header.opcode != Opcode::Announce && header.session != peer.session {
+        let is_ours = header.session == peer.session || mutated!(RejectBelieved);
+        if header.opcode != Opcode::Announce && !is_ours {
             return;
         }
         match header.opcode {
@@ -348,6 +349,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 peer.frees.acknowledged(now_ns, header);
             }
             Opcode::Reject if peer.state == State::Open => {
+                if mutated!(RejectBelieved) {
+                    return self.begin_anew(now_ns, slot, table);
+                }
                 // Not an answer to a nonce of ours: ask.
                 self.ping_now(now_ns, slot, outbox);
             }
@@ -473,7 +477,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         if header.utilisation != u16::MAX && peer.free_pages == 0 {
             peer.free_pages = 1;
         }
-        if core::mem::take(&mut peer.silent) || !table.usable().contains(slot) {
+        if mutated!(SuspicionKept) {
+        } else if core::mem::take(&mut peer.silent) || !table.usable().contains(slot) {
             table.set_usable(slot, true);
             self.changes.servers_changed = true;
         }
@@ -501,6 +506,15 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
+        if mutated!(SlotReusedBeforeSweep) {
+            let mac = peer.mac;
+            let session = self.random();
+            if let Some(peer) = self.peer_mut(slot) {
+                *peer = Peer::greeting(now_ns, mac, session);
+            }
+            self.changes.servers_changed = true;
+            return;
+        }
         peer.state = State::Sweeping { successor: false };
         // One that was to be removed has gone by itself.
         let (mac, stays) = (peer.mac, !peer.leaving);

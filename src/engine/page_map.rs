@@ -164,12 +164,16 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
     ) -> bool {
         let before = self.update(page, |entry| {
             // A page freed while it was written stays freed; one freed before does not.
-            let freed = if begun.is_free_pending() {
+            let freed = if begun.is_free_pending() || mutated!(FreedWhileWritten) {
                 0
             } else {
                 entry.0 & Entry::FREE_PENDING
             };
             let generation = u32::from(version.generation().0) << Entry::GENERATION_SHIFT;
+            let replicas = match mutated!(StaleReplicaKept) {
+                true => replicas.union(begun.replicas()),
+                false => replicas,
+            };
             let disk = if on_disk { Entry::DISK } else { 0 };
             Some(Entry(
                 generation | Entry::WRITTEN | freed | disk | replicas.bits(),

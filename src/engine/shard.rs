@@ -362,7 +362,7 @@ impl<S: Storage> Shard<S> {
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
             let (stage, end_ns) = (op.stage, op.started_ns.saturating_add(patience_ns));
-            if now_ns >= end_ns {
+            if now_ns >= end_ns && !mutated!(PatienceIgnored) {
                 self.give_up(index, device);
                 continue;
             }

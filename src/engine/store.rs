@@ -230,7 +230,8 @@ impl<M: Memory> Store<M> {
         let Some(state) = self.owners.get_mut(owner.index()) else {
             return false;
         };
-        if state.state != OwnerState::Open || place.entry.version >= version {
+        let is_newer = place.entry.version >= version && !mutated!(FreeIgnoresVersion);
+        if state.state != OwnerState::Open || is_newer {
             return false;
         }
         self.table.remove(&place);

@@ -69,6 +69,8 @@ pub enum ClientEvent {
     SetMtu(usize),
     /// Something about the local disk.
     Local(LocalEvent),
+    /// The interface has gone down or up.
+    Kick,
 }
 
 /// Memory of a shard: `Vec`s.
@@ -117,6 +119,8 @@ pub struct Client {
     requests: Vec<Vec<Option<Request>>>,
     /// Requests that have ended and that the oracle has not seen.
     pub done: Vec<Done>,
+    /// Page-ins and page-outs that ended, each without and with an error.
+    ended: [[u64; 2]; 2],
     next_write: u32,
     shard_timers_ns: Vec<u64>,
     cluster_timer_ns: u64,
@@ -129,8 +133,10 @@ pub struct Client {
     pub frozen_until_ns: u64,
     /// Frames that wait for its end.
     pub backlog: usize,
-    /// When its MTU was last changed.
+    /// When its MTU was last changed, or its interface went up.
     pub mtu_set_ns: u64,
+    /// Whether its interface is up.
+    pub is_up: bool,
     /// When servers were added.
     pub added_ns: BTreeMap<MacAddress, u64>,
     /// Whether programs want anything more.
@@ -175,6 +181,7 @@ impl Client {
                 .map(|_| (0..ops).map(|_| None).collect())
                 .collect(),
             done: Vec::new(),
+            ended: [[0; 2]; 2],
             next_write: 0,
             shard_timers_ns: vec![u64::MAX; shards],
             cluster_timer_ns: u64::MAX,
@@ -185,6 +192,7 @@ impl Client {
             frozen_until_ns: 0,
             backlog: 0,
             mtu_set_ns: 0,
+            is_up: true,
             added_ns: BTreeMap::new(),
             is_loaded: true,
             local: Local::new(ctx),
@@ -240,6 +248,7 @@ impl Client {
                 self.run_cluster(ctx);
             }
             ClientEvent::Local(event) => self.handle_local(ctx, event),
+            ClientEvent::Kick => self.run_cluster(ctx),
             ClientEvent::SetMtu(mtu) => {
                 ctx.note(|| format!("client {}: MTU {mtu}", self.number));
                 self.mtu = mtu;
@@ -260,6 +269,10 @@ impl Client {
     pub fn deliver(&mut self, ctx: &mut Context, wire: &Wire) {
         let ours = wire.destination == self.mac || wire.destination == MacAddress::BROADCAST;
         if !ours || wire.bytes.len() > self.mtu {
+            return;
+        }
+        if !self.is_up {
+            ctx.counts.fault(Fault::FrameInterfaceDown);
             return;
         }
         let Ok(frame) = Frame::parse(&wire.bytes) else {
@@ -303,6 +316,7 @@ impl Client {
         frame: &Frame<'_>,
     ) {
         let header = &frame.header;
+        self.note_answer(shard, header.tag);
         let mut fill = None;
         if header.opcode == Opcode::ReadReply
             && header.flags.contains(Flags::SAME_FILLED)
@@ -320,7 +334,7 @@ impl Client {
                 return;
             };
             // As a rule the copy is made before the next frame is looked at.
-            if ctx.rng.random_bool(0.8) {
+            if !ctx.scenario.enabled.slow_copy || ctx.rng.random_bool(0.8) {
                 self.copy(ctx, shard, &receive, id, frame.payload, ctx.now_ns);
                 return;
             }
@@ -376,6 +390,7 @@ impl Client {
         while let Some(action) = self.shards[shard].poll(then_ns, &self.device) {
             match action {
                 Action::Send(send) => {
+                    self.note_send(shard, send.op);
                     let delay_ns = ctx.host_delay();
                     let sending = Sending::new(shard, send, then_ns);
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));

@@ -9,7 +9,7 @@ use crate::event::{Event, Queue};
 use crate::faults::Counts;
 use crate::network::Network;
 use crate::oracle::{Oracle, RequestId};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Simplify};
 use crate::trace::Trace;
 
 /// Everything but the stations.
@@ -27,9 +27,12 @@ pub struct Context {
 
 impl Context {
     /// The beginning of time.
-    pub fn new(seed: u64, traced: bool) -> Self {
+    pub fn new(seed: u64, simpler: &[Simplify], traced: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let scenario = Scenario::draw(seed, &mut rng);
+        let mut scenario = Scenario::draw(seed, &mut rng);
+        for simplify in simpler {
+            simplify(&mut scenario);
+        }
         let mut trace = Trace::new(traced);
         trace.note(0, || format!("{scenario:#?}"));
         Self {

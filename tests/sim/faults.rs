@@ -48,6 +48,12 @@ faults! {
     JumboLimit,
     /// A client's MTU was changed.
     MtuChanged,
+    /// A client's interface was down.
+    InterfaceDown,
+    /// A frame met an interface that was down.
+    FrameInterfaceDown,
+    /// A client stood still for three leases.
+    StoodThreeLeases,
     /// A server was gone from one moment to the next.
     ServerCrashed,
     /// A server came back empty.

@@ -4,7 +4,7 @@
 //! wrong that can, and an oracle that knows the contract.
 //!
 //! `ANEMONE_SIM_SEEDS=N` tries N seeds; `ANEMONE_SIM_SEED=S` runs one and shows its last events
-//! if it fails, `ANEMONE_SIM_EVENTS=N` so many; `ANEMONE_SIM_FIRST=S` is where trying begins.
+//! if it fails, `ANEMONE_SIM_EVENTS=N` so many, `ANEMONE_SIM_WITHOUT=A,B` without those faults; `ANEMONE_SIM_FIRST=S` is where trying begins.
 
 mod audit;
 mod client;
@@ -14,6 +14,8 @@ mod disk;
 mod event;
 mod faults;
 mod forger;
+#[cfg(feature = "mutations")]
+mod mutations;
 mod network;
 mod oracle;
 mod scenario;
@@ -39,8 +41,11 @@ const SHOWN: u64 = 150;
 const SLOW: Duration = Duration::from_secs(20);
 /// Failures shown at the most.
 const FAILURES: usize = 5;
+/// What may be spent on making a failure smaller.
+const SHRINKING: Duration = Duration::from_secs(60);
 
-/// Seeds that have found something once: a number and what it was, a line each.
+/// Seeds that have found something once, a line each: a number, `without=` and what it did not
+/// need, and what it was.
 const REGRESSIONS: &str = include_str!("seeds.txt");
 
 fn variable(name: &str) -> Option<u64> {
@@ -51,9 +56,73 @@ fn variable(name: &str) -> Option<u64> {
     )
 }
 
+/// A seed, and in which respects its scenario is made simpler.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Case {
+    seed: u64,
+    without: Vec<&'static str>,
+}
+
+impl Case {
+    fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            without: Vec::new(),
+        }
+    }
+
+    /// The case that is called `name` somewhere: a number, and words of `scenario::SIMPLER`.
+    fn parse(seed: &str, without: &str) -> Option<Self> {
+        let words = without.split(',').filter(|word| !word.is_empty());
+        let known = words.map(|word| {
+            let found = scenario::SIMPLER.iter().find(|(name, _)| *name == word);
+            found
+                .unwrap_or_else(|| panic!("nothing is called {word}"))
+                .0
+        });
+        Some(Self {
+            seed: seed.parse().ok()?,
+            without: known.collect(),
+        })
+    }
+
+    /// Runs it; a panic is a failure too.
+    fn run(&self, traced: bool) -> Report {
+        let simpler = scenario::SIMPLER
+            .iter()
+            .filter(|(name, _)| self.without.contains(name));
+        let simpler: Vec<scenario::Simplify> = simpler.map(|(_, simplify)| *simplify).collect();
+        run(self.seed, &simpler, traced)
+    }
+
+    /// The same failure, or another one, with as little as can be done quickly.
+    fn shrink(&self) -> Self {
+        let until = Instant::now() + SHRINKING;
+        let mut smallest = self.clone();
+        for (name, _) in scenario::SIMPLER {
+            let mut smaller = smallest.clone();
+            smaller.without.push(name);
+            if Instant::now() < until && smaller.run(false).failure.is_some() {
+                smallest = smaller;
+            }
+        }
+        smallest
+    }
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.seed)?;
+        match self.without.is_empty() {
+            true => Ok(()),
+            false => write!(f, " --without {}", self.without.join(",")),
+        }
+    }
+}
+
 /// Runs a seed; a panic is a failure too.
-fn run(seed: u64, traced: bool) -> Report {
-    catch_unwind(AssertUnwindSafe(|| world::run(seed, traced))).unwrap_or_else(|panic| {
+fn run(seed: u64, simpler: &[scenario::Simplify], traced: bool) -> Report {
+    catch_unwind(AssertUnwindSafe(|| world::run(seed, simpler, traced))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Report {
@@ -64,8 +133,8 @@ fn run(seed: u64, traced: bool) -> Report {
     })
 }
 
-/// Runs `seeds` on all processors. Returns the sums, and the failing seeds with why.
-fn run_all(seeds: &[u64]) -> (Counts, Vec<(u64, String)>) {
+/// Runs `cases` on all processors. Returns the sums, and the failing ones with why.
+fn run_all(cases: &[Case]) -> (Counts, Vec<(Case, String)>) {
     let next = AtomicU64::new(0);
     let results = Mutex::new((Counts::default(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -73,19 +142,19 @@ fn run_all(seeds: &[u64]) -> (Counts, Vec<(u64, String)>) {
         for _ in 0..threads {
             scope.spawn(|| loop {
                 let index = next.fetch_add(1, Ordering::Relaxed) as usize;
-                let Some(&seed) = seeds.get(index) else {
+                let Some(case) = cases.get(index) else {
                     return;
                 };
                 let began = Instant::now();
-                let report = run(seed, false);
+                let report = case.run(false);
                 let took = began.elapsed();
                 if took > SLOW {
-                    println!("seed {seed} took {:.1} s", took.as_secs_f64());
+                    println!("seed {case} took {:.1} s", took.as_secs_f64());
                 }
                 let mut results = results.lock().unwrap_or_else(|error| error.into_inner());
                 results.0.merge(&report.counts);
                 if let Some(failure) = report.failure {
-                    results.1.push((seed, failure));
+                    results.1.push((case.clone(), failure));
                 }
             });
         }
@@ -96,31 +165,33 @@ fn run_all(seeds: &[u64]) -> (Counts, Vec<(u64, String)>) {
 }
 
 /// Runs a seed and shows how it went, if badly with its last events. Returns whether it went well.
-fn show(seed: u64) -> bool {
-    let report = run(seed, true);
+fn show(case: &Case) -> bool {
+    let report = case.run(true);
     let shown = variable("ANEMONE_SIM_EVENTS").unwrap_or(SHOWN) as usize;
     let first = report.trace.len().saturating_sub(shown);
     let Some(failure) = report.failure else {
-        println!("seed {seed} is all right: {}", report.counts);
+        println!("seed {case} is all right: {}", report.counts);
         return true;
     };
     for line in &report.trace[first..] {
         println!("{line}");
     }
-    println!("seed {seed} fails: {failure}");
+    println!("seed {case} fails: {failure}");
     false
 }
 
-fn check(failures: &[(u64, String)], tried: usize) {
-    for (seed, failure) in failures.iter().take(FAILURES) {
-        println!("\nseed {seed} fails: {failure}");
-        println!("  again, with its last events: scripts/sim --seed {seed}");
+fn check(failures: &[(Case, String)], tried: usize) {
+    for (case, failure) in failures.iter().take(FAILURES) {
+        println!("\nseed {case} fails: {failure}");
+        println!("  again, with its last events: scripts/sim --seed {case}");
     }
-    if let Some((seed, _)) = failures.first() {
-        println!("\nthe last events of seed {seed}:");
-        show(*seed);
+    if let Some((case, _)) = failures.first() {
+        let smaller = case.shrink();
+        println!("\nthe last events of seed {smaller}:");
+        show(&smaller);
+        println!("  again, with as little as it needs: scripts/sim --seed {smaller}");
     }
-    let all: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+    let all: Vec<String> = failures.iter().map(|(case, _)| case.to_string()).collect();
     assert!(
         all.is_empty(),
         "{} of {tried} seeds fail: {all:?}",
@@ -130,30 +201,37 @@ fn check(failures: &[(u64, String)], tried: usize) {
 
 #[test]
 fn regressions() {
-    let seeds: Vec<u64> = REGRESSIONS
+    let cases: Vec<Case> = REGRESSIONS
         .lines()
-        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let seed = words.next()?;
+            let without = words.next().and_then(|word| word.strip_prefix("without="));
+            Case::parse(seed, without.unwrap_or_default())
+        })
         .collect();
-    let (_, failures) = run_all(&seeds);
-    check(&failures, seeds.len());
+    let (_, failures) = run_all(&cases);
+    check(&failures, cases.len());
 }
 
 #[test]
 fn seeds() {
-    if let Some(seed) = variable("ANEMONE_SIM_SEED") {
-        assert!(show(seed), "seed {seed} fails");
+    if let Ok(seed) = std::env::var("ANEMONE_SIM_SEED") {
+        let without = std::env::var("ANEMONE_SIM_WITHOUT").unwrap_or_default();
+        let case = Case::parse(&seed, &without).expect("a seed is a number");
+        assert!(show(&case), "seed {case} fails");
         return;
     }
     let count = variable("ANEMONE_SIM_SEEDS").unwrap_or(SEEDS);
     let first = variable("ANEMONE_SIM_FIRST").unwrap_or(0);
-    let seeds: Vec<u64> = (first..first + count).collect();
+    let cases: Vec<Case> = (first..first + count).map(Case::of).collect();
     let began = Instant::now();
-    let (counts, failures) = run_all(&seeds);
+    let (counts, failures) = run_all(&cases);
     println!(
         "{count} seeds in {:.1} s: {counts}",
         began.elapsed().as_secs_f64()
     );
-    check(&failures, seeds.len());
+    check(&failures, cases.len());
     if count >= SEEDS {
         // A fault that did not happen, proves nothing.
         for &fault in faults::ALL {

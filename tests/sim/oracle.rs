@@ -74,9 +74,18 @@ const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 /// How long everything must have been well for an engine to have no excuse.
 const CALM_NS: u64 = 6 * S;
 
-/// What a page-in may take at the most while a server that holds the page is well, and a page-out
-/// while as many servers are as copies are wanted.
-const SOON_NS: u64 = 4 * S;
+/// What a page-out may take at the most while as many servers are well as copies are wanted.
+const SOON_OUT_NS: u64 = 4 * S;
+
+/// What a page-in may take while a server that holds the page is well.
+const SOON_IN_NS: u64 = 4 * S;
+
+/// The same, where nothing has ever delayed a frame or the client: so long a page-in of a server
+/// that dies takes, where another lives.
+const AT_ONCE_NS: u64 = 100 * MS;
+
+/// And where all servers that hold the page are well: less than the engine's safety nets.
+const UNDISTURBED_NS: u64 = 50 * MS;
 
 /// The oracle.
 pub struct Oracle {
@@ -87,6 +96,8 @@ pub struct Oracle {
     patience_ns: u64,
     replicas: usize,
     min_copies: usize,
+    /// What a page-in may take while a server that holds the page is well, and while all are.
+    soon_ns: [u64; 2],
     failure: Option<String>,
     /// How often each kind of ending was right.
     pub grounds: BTreeMap<&'static str, u64>,
@@ -103,6 +114,10 @@ impl Oracle {
             patience_ns: u64::from(scenario.patience_s) * S,
             replicas: scenario.replicas as usize,
             min_copies: scenario.min_copies as usize,
+            soon_ns: match scenario.is_swift() {
+                true => [AT_ONCE_NS, UNDISTURBED_NS],
+                false => [SOON_IN_NS; 2],
+            },
             failure: None,
             grounds: BTreeMap::new(),
         }
@@ -336,6 +351,9 @@ impl Oracle {
         if now_ns > request.until_ns {
             let waited_ms = (now_ns - request.began_ns) / MS;
             self.fail(|| format!("request {id} took {waited_ms} ms: {request:?}"));
+        }
+        if let Kind::PageOut { .. } = request.kind {
+            self.page(request.client, request.page).written_ns = now_ns;
         }
         let verdict = match (&request.kind, ending) {
             (Kind::PageIn { .. }, Ending::Read(bytes)) => {

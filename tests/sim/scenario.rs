@@ -33,6 +33,7 @@ pub struct Enabled {
     pub partition: bool,
     pub jumbo_limit: bool,
     pub mtu_change: bool,
+    pub interface: bool,
     pub crash: bool,
     pub pause: bool,
     pub lie: bool,
@@ -45,6 +46,8 @@ pub struct Enabled {
     pub slow_sweep: bool,
     /// Delays inside a client of milliseconds instead of microseconds.
     pub slow_client: bool,
+    /// Fragments that are copied while others come in.
+    pub slow_copy: bool,
 }
 
 /// A client's local disk, and what goes wrong with it.
@@ -144,11 +147,20 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether nothing delays frames or clients, so that what is measured of a path is right.
+    pub fn is_swift(&self) -> bool {
+        let enabled = self.enabled;
+        let is_slow = enabled.slow_client || enabled.slow_copy || enabled.freeze;
+        // That a path has become narrower takes time to find out.
+        let is_narrow = enabled.jumbo_limit || enabled.mtu_change;
+        self.rates.delay == 0.0 && !is_slow && !is_narrow && !enabled.send_failure
+    }
+
     /// What is drawn from `rng`.
     pub fn draw(seed: u64, rng: &mut ChaCha8Rng) -> Self {
         let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
-        let clients = pick(&[1, 1, 2, 3]) as usize;
-        let servers_at_first = pick(&[1, 2, 2, 3, 3, 4]) as usize;
+        let clients = pick(&[1, 1, 1, 2, 2, 3, 5]) as usize;
+        let servers_at_first = pick(&[1, 2, 2, 3, 3, 4, 7]) as usize;
         let later = pick(&[0, 0, 1, 2]) as usize;
         let shards = pick(&[1, 2, 3, 4]) as usize;
         let ops_per_shard = pick(&[1, 2, 4, 8, 40]) as usize;
@@ -192,6 +204,7 @@ impl Scenario {
             partition: half(),
             jumbo_limit: half(),
             mtu_change: half(),
+            interface: half(),
             crash: half(),
             pause: half(),
             lie: half(),
@@ -202,6 +215,11 @@ impl Scenario {
             send_failure: half(),
             slow_sweep: half(),
             slow_client: half(),
+            slow_copy: half(),
+        };
+        let (rates, enabled) = match rng.random_bool(0.25) {
+            true => swift(rates, enabled),
+            false => (rates, enabled),
         };
         Self {
             clients,
@@ -233,3 +251,57 @@ impl Scenario {
         }
     }
 }
+
+/// The same, without what would delay a frame or a client: see [`Scenario::is_swift`].
+fn swift(rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
+    let rates = Rates {
+        delay: 0.0,
+        ..rates
+    };
+    let enabled = Enabled {
+        slow_client: false,
+        slow_copy: false,
+        freeze: false,
+        jumbo_limit: false,
+        mtu_change: false,
+        send_failure: false,
+        ..enabled
+    };
+    (rates, enabled)
+}
+
+/// Makes a scenario simpler in one respect.
+pub type Simplify = fn(&mut Scenario);
+
+/// Ways to make a scenario simpler: what a failure needs none of, hides what it needs.
+pub const SIMPLER: &[(&str, Simplify)] = &[
+    ("clients", |s| s.clients = 1),
+    ("shards", |s| s.shards = 1),
+    ("later-servers", |s| s.servers = s.servers_at_first),
+    ("discards", |s| s.discards = 0),
+    ("filled", |s| s.filled = 0),
+    ("loss", |s| s.rates.lose = 0.0),
+    ("repeat", |s| s.rates.repeat = 0.0),
+    ("reorder", |s| s.rates.reorder = 0.0),
+    ("delay", |s| s.rates.delay = 0.0),
+    ("corrupt", |s| s.rates.corrupt = 0.0),
+    ("truncate", |s| s.rates.truncate = 0.0),
+    ("replay", |s| s.rates.replay = 0.0),
+    ("forge", |s| s.rates.forge = 0.0),
+    ("foreign", |s| s.rates.foreign = 0.0),
+    ("partition", |s| s.enabled.partition = false),
+    ("jumbo-limit", |s| s.enabled.jumbo_limit = false),
+    ("mtu-change", |s| s.enabled.mtu_change = false),
+    ("interface", |s| s.enabled.interface = false),
+    ("crash", |s| s.enabled.crash = false),
+    ("pause", |s| s.enabled.pause = false),
+    ("lie", |s| s.enabled.lie = false),
+    ("add", |s| s.enabled.add = false),
+    ("freeze", |s| s.enabled.freeze = false),
+    ("patience", |s| s.enabled.patience = false),
+    ("change-page", |s| s.enabled.change_page = false),
+    ("send-failure", |s| s.enabled.send_failure = false),
+    ("slow-sweep", |s| s.enabled.slow_sweep = false),
+    ("slow-client", |s| s.enabled.slow_client = false),
+    ("slow-copy", |s| s.enabled.slow_copy = false),
+];

@@ -279,6 +279,7 @@ impl SimServer {
         ctx.trace.note(ctx.now_ns, || {
             format!("server {} gets {}", self.number, show(&wire))
         });
+        let mut refused = false;
         let before = last.engine.counters();
         let was_full = last.engine.store().free_pages() == 0;
         let mut ring = Ring {
@@ -293,12 +294,14 @@ impl SimServer {
         if after.pages_refused != before.pages_refused {
             ctx.counts.fault(Fault::ServerFull);
             self.full_ns = Some(ctx.now_ns);
+            refused = true;
         }
         if was_full || last.engine.store().free_pages() == 0 {
             self.full_ns = Some(ctx.now_ns);
         }
         if after.sessions_expired != before.sessions_expired {
             ctx.counts.fault(Fault::LeaseExpired);
+            self.watch.lease_ended = true;
             ctx.trace.note(ctx.now_ns, || {
                 format!("server {} ends a lease", self.number)
             });
@@ -310,6 +313,9 @@ impl SimServer {
             }
         }
         self.watch.note(ctx.now_ns, &wire);
+        if refused {
+            self.check_refusal(ctx, &wire);
+        }
         self.hand_over(ctx, ready);
         if self.kept.is_empty() {
         } else if self.kept.len() > 16 || ctx.rng.random_bool(0.3) {
@@ -319,6 +325,24 @@ impl SimServer {
             ctx.after(delay_ns, Event::ServerFlush(self.number));
         }
         self.arm(ctx);
+    }
+
+    /// A newer version of a page that is held needs no room.
+    fn check_refusal(&self, ctx: &mut Context, wire: &Wire) {
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        let page = frame.header.page as u32;
+        let of_client = |word: u64| word >> 56 == u64::from(wire.source.0[5]) + 1;
+        if self.held(page).iter().any(|(_, word)| of_client(*word)) {
+            let server = self.number;
+            ctx.oracle.fail(|| {
+                format!(
+                    "server {server} refuses what it has room for: {}",
+                    show(wire)
+                )
+            });
+        }
     }
 
     /// Hands over what is kept.
@@ -370,7 +394,10 @@ impl SimServer {
 
     fn hand_over(&mut self, ctx: &mut Context, wires: Vec<Wire>) {
         for mut wire in wires {
-            self.watch.note_sent(ctx.now_ns, &wire);
+            if let Err(why) = self.watch.note_sent(ctx.now_ns, &wire) {
+                let server = self.number;
+                ctx.oracle.fail(|| format!("server {server}: {why}"));
+            }
             if let Some(free_pages) = self.lie {
                 if lie(&mut wire, free_pages) {
                     ctx.counts.fault(Fault::ServerLied);

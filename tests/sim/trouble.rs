@@ -30,6 +30,8 @@ pub enum Trouble {
     Resume(usize),
     /// A server announces this many free pages; the truth for `None`.
     Lie(usize, Option<u64>),
+    /// A client's interface goes down (false) or up.
+    Interface(usize, bool),
     /// A client stands still for so long.
     Freeze(usize, u64),
     /// Requests may wait for so many seconds.
@@ -55,6 +57,7 @@ enum Kind {
     Partition,
     Jumbo,
     Mtu,
+    Interface,
     Crash,
     Pause,
     Lie,
@@ -142,6 +145,7 @@ impl World {
             (enabled.partition, Kind::Partition),
             (enabled.jumbo_limit, Kind::Jumbo),
             (enabled.mtu_change, Kind::Mtu),
+            (enabled.interface, Kind::Interface),
             (enabled.crash, Kind::Crash),
             (enabled.pause, Kind::Pause),
             (enabled.lie, Kind::Lie),
@@ -173,6 +177,10 @@ impl World {
                 let event = ClientEvent::SetMtu(mtu.unwrap_or(1500));
                 self.ctx.after(0, Event::Client(client, event));
             }
+            Kind::Interface => {
+                self.trouble(Trouble::Interface(client, false));
+                self.later(lasts_ns, Trouble::Interface(client, true));
+            }
             Kind::Crash => {
                 // Rare enough that there is something to lose.
                 if self.servers[server].is_alive() && self.ctx.rng.random_bool(0.5) {
@@ -197,12 +205,25 @@ impl World {
                     self.ctx.after(0, Event::Client(client, event));
                 }
             }
-            Kind::Freeze => self.trouble(Trouble::Freeze(client, lasts_ns)),
+            Kind::Freeze => self.brew_freeze(client, lasts_ns),
             Kind::Patience => {
                 let patience_s = [1, 2, 10, 60].choose(&mut self.ctx.rng).copied();
                 self.trouble(Trouble::Patience(patience_s.unwrap_or(1)));
             }
         }
+    }
+
+    fn brew_freeze(&mut self, client: usize, lasts_ns: u64) {
+        let leases_ns = 3 * u64::from(self.ctx.scenario.lease_s) * S;
+        let is_long = leases_ns < 10 * S && self.ctx.rng.random_bool(0.3);
+        if is_long {
+            self.ctx.counts.fault(Fault::StoodThreeLeases);
+        }
+        let lasts_ns = match is_long {
+            true => leases_ns + lasts_ns % S,
+            false => lasts_ns,
+        };
+        self.trouble(Trouble::Freeze(client, lasts_ns));
     }
 
     fn brew_partition(&mut self, client: usize, server: usize, lasts_ns: u64) {
@@ -300,6 +321,18 @@ impl World {
                     ctx.after(S, Event::Client(client, event));
                 }
             }
+            Trouble::Interface(client, is_up) => {
+                if !is_up {
+                    ctx.counts.fault(Fault::InterfaceDown);
+                }
+                let state = &mut self.clients[client];
+                if is_up && !state.is_up {
+                    state.mtu_set_ns = now_ns;
+                }
+                // Whether the client stands still or not.
+                state.is_up = is_up;
+                ctx.after(0, Event::Client(client, ClientEvent::Kick));
+            }
             Trouble::Freeze(client, lasts_ns) => {
                 ctx.counts.fault(Fault::ClientFrozen);
                 let frozen_until_ns = &mut self.clients[client].frozen_until_ns;
@@ -323,6 +356,7 @@ impl World {
         }
         for client in 0..self.clients.len() {
             self.trouble(Trouble::Heal(client));
+            self.trouble(Trouble::Interface(client, true));
         }
         for server in 0..self.servers.len() {
             self.trouble(Trouble::Resume(server));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What somebody noted who saw all frames that came to one start of a server.
+//! What somebody noted who saw all frames that came to one start of a server, and went from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,25 @@ use zerocopy::FromBytes;
 
 use crate::event::Wire;
 
+/// A client's session, from its opening until its BYE.
+struct Session {
+    number: u64,
+    /// When something last came of it.
+    heard_ns: u64,
+    /// The highest low-water version that came with it.
+    low_water: u64,
+}
+
 /// Notes of frames.
 #[derive(Default)]
 pub struct Watch {
-    /// Each client's session, and when something was last sent for it.
-    sessions: BTreeMap<MacAddress, (u64, u64)>,
+    sessions: BTreeMap<MacAddress, Session>,
+    /// Whether the server has ended a lease: sessions may be gone.
+    pub lease_ended: bool,
     /// Below which version a client has freed a page.
     freed: BTreeMap<(MacAddress, u64), u64>,
-    /// Pages of clients of which a version came that was freed already.
+    /// Pages of clients of which a version came that was freed already, and that the server could
+    /// not know to be old.
     pub late: BTreeSet<(MacAddress, u64)>,
 }
 
@@ -24,19 +35,41 @@ impl Watch {
     /// Whether some client has sent nothing for longer than a lease.
     pub fn anybody_silent(&self, now_ns: u64, lease_ns: u64) -> bool {
         let mut sessions = self.sessions.values();
-        sessions.any(|(_, heard_ns)| now_ns.saturating_sub(*heard_ns) > lease_ns)
+        sessions.any(|session| now_ns.saturating_sub(session.heard_ns) > lease_ns)
     }
 
-    /// A frame goes out.
-    pub fn note_sent(&mut self, now_ns: u64, wire: &Wire) {
+    /// A frame goes out. Returns what is wrong with it, if something is.
+    pub fn note_sent(&mut self, now_ns: u64, wire: &Wire) -> Result<(), String> {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
-            return;
+            return Ok(());
         };
         let header = frame.header;
-        if header.opcode == Opcode::HelloAck && header.status == Status::Ok {
-            self.sessions
-                .insert(wire.destination, (header.session, now_ns));
+        let current = self.sessions.get(&wire.destination);
+        let current = current.map(|session| session.number);
+        match (header.opcode, header.status) {
+            (Opcode::HelloAck, Status::Ok) => {
+                let session = Session {
+                    number: header.session,
+                    heard_ns: now_ns,
+                    low_water: header.low_water,
+                };
+                if current == Some(header.session) {
+                    return Ok(());
+                }
+                self.sessions.insert(wire.destination, session);
+                match current {
+                    Some(_) if !self.lease_ended => Err("gives a live session up"),
+                    _ => Ok(()),
+                }
+            }
+            (Opcode::Reject, Status::NoSession)
+                if current == Some(header.session) && !self.lease_ended =>
+            {
+                Err("is told that its session is unknown, which is open")
+            }
+            _ => Ok(()),
         }
+        .map_err(|what: &str| format!("the client at {} {what}", wire.destination))
     }
 
     /// A frame has come.
@@ -48,11 +81,13 @@ impl Watch {
         if header.opcode.is_from_server() {
             return;
         }
-        if let Some((session, heard_ns)) = self.sessions.get_mut(&wire.source) {
-            if *session == header.session {
-                *heard_ns = now_ns;
-            }
-        }
+        let session = self.sessions.get_mut(&wire.source);
+        let Some(session) = session.filter(|session| session.number == header.session) else {
+            return;
+        };
+        session.heard_ns = now_ns;
+        session.low_water = session.low_water.max(header.low_water);
+        let low_water = session.low_water;
         match header.opcode {
             Opcode::Free => {
                 let freed = <[PageVersion]>::ref_from_bytes(frame.payload).unwrap_or_default();
@@ -61,15 +96,15 @@ impl Watch {
                     *below = one.version.get().max(*below);
                 }
             }
-            Opcode::Write => {
+            Opcode::Write if header.version >= low_water => {
                 let key = (wire.source, header.page);
-                if self
-                    .freed
-                    .get(&key)
-                    .is_some_and(|below| header.version < *below)
-                {
+                let below = self.freed.get(&key).copied().unwrap_or(0);
+                if header.version < below {
                     self.late.insert(key);
                 }
+            }
+            Opcode::Bye => {
+                self.sessions.remove(&wire.source);
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
 use crate::network::Network;
 use crate::oracle::{Claim, Ending, Evidence};
-use crate::scenario::{MS, S};
+use crate::scenario::{Simplify, MS, S};
 use crate::server::{Copy, SimServer};
 use crate::trouble::Trouble;
 
@@ -63,9 +63,9 @@ pub struct World {
     pub is_calm: bool,
 }
 
-/// Runs a seed. With `traced` the last events are kept.
-pub fn run(seed: u64, traced: bool) -> Report {
-    let mut world = World::new(seed, traced);
+/// Runs a seed, made simpler. With `traced` the last events are kept.
+pub fn run(seed: u64, simpler: &[Simplify], traced: bool) -> Report {
+    let mut world = World::new(seed, simpler, traced);
     world.begin();
     world.live();
     let World { ctx, .. } = world;
@@ -80,8 +80,8 @@ pub fn run(seed: u64, traced: bool) -> Report {
 }
 
 impl World {
-    fn new(seed: u64, traced: bool) -> Self {
-        let mut ctx = Context::new(seed, traced);
+    fn new(seed: u64, simpler: &[Simplify], traced: bool) -> Self {
+        let mut ctx = Context::new(seed, simpler, traced);
         let clients = (0..ctx.scenario.clients)
             .map(|number| Client::new(number, &mut ctx))
             .collect();
@@ -210,6 +210,11 @@ impl World {
             WorldEvent::End => {
                 self.ctx.oracle.check_waits(now_ns);
                 self.audit_disks_at_end();
+                for client in &self.clients {
+                    if let Err(why) = client.check_counters() {
+                        self.ctx.oracle.fail(|| why);
+                    }
+                }
                 self.is_over = true;
             }
         }
@@ -358,7 +363,7 @@ impl Evidence for Witness<'_> {
             .network
             .gentle_since_ns(Node::Client(client), Node::Server(server))?;
         let client = &self.clients[client];
-        if client.frozen_until_ns > self.now_ns {
+        if client.frozen_until_ns > self.now_ns || !client.is_up {
             return None;
         }
         let running = self.servers[server].running_since_ns()?;
@@ -368,6 +373,10 @@ impl Evidence for Witness<'_> {
                 .max(client.frozen_until_ns)
                 .max(client.mtu_set_ns),
         )
+    }
+
+    fn incarnation(&self, server: usize) -> Option<u64> {
+        self.servers[server].incarnation()
     }
 
     fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize> {

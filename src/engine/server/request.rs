@@ -120,7 +120,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if let Some(session) = self.sessions.get_mut(index) {
             session.pages_read = session.pages_read.wrapping_add(1);
         }
-        let (cut, wanted, flags) = if page.filled {
+        let (cut, wanted, flags) = if page.filled && !mutated!(FilledFlagLost) {
             (
                 Some(Fragmentation::WHOLE),
                 Fragmentation::WHOLE.all(),
@@ -164,7 +164,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         out: &mut impl Outbox,
     ) -> Option<(Status, FragmentMask)> {
         let header = &frame.header;
-        if header.version < low_water {
+        if header.version < low_water && !mutated!(LowWaterIgnored) {
             // Nothing of the past comes back, not even what is half here.
             self.store.abandon(owner, header.page, low_water);
             self.counters.pages_stale = self.counters.pages_stale.wrapping_add(1);

@@ -110,7 +110,7 @@ impl<M: Memory> Sessions<M> {
             .enumerate()
             .filter(|(_, session)| session.number != 0 && session.number != but)
             .map(|(index, session)| (now_ns.saturating_sub(session.heard_ns), index))
-            .filter(|&(silent_ns, _)| silent_ns > lease_ns)
+            .filter(|&(silent_ns, _)| silent_ns > lease_ns || mutated!(LeaseEndsLiveClient))
             .max()
             .map(|(_, index)| index)
     }

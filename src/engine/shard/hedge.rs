@@ -73,7 +73,8 @@ impl<S: Storage> Shard<S> {
             self.note_deadline(again_ns);
             return;
         }
-        let hedge = match device.hedge_percent() != 0 && self.hedges.has_one() {
+        let is_paid = self.hedges.has_one() || mutated!(HedgesUnpaid);
+        let hedge = match device.hedge_percent() != 0 && is_paid {
             true => self.ask_another(now_ns, index, device),
             false => None,
         };

@@ -160,11 +160,12 @@ impl<S: Storage> Shard<S> {
             return Verdict::Done;
         };
         let version = Version(header.version);
-        if header.status != Status::Ok || version.generation() != op.generation {
+        let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
+        if header.status != Status::Ok || !is_wanted {
             self.handle_miss(now_ns, id, device);
             return Verdict::Done;
         }
-        if op.claimed {
+        if op.claimed && !mutated!(ReceiveClaimIgnored) {
             // Another CPU is copying a fragment of it. This one is lost, and asked for again.
             self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
             return Verdict::Done;
@@ -208,7 +209,9 @@ impl<S: Storage> Shard<S> {
         }
         op.assembly = Some(assembly);
         op.claimed = true;
-        op.holds = op.holds.saturating_add(1);
+        if !mutated!(ReceiveClaimIgnored) {
+            op.holds = op.holds.saturating_add(1);
+        }
         assembly.have.insert(header.fragment_index);
         Verdict::Receive(Receive {
             op: index,
@@ -292,7 +295,7 @@ impl<S: Storage> Shard<S> {
             }
             return;
         }
-        if crc == Some(assembly.crc) {
+        if crc == Some(assembly.crc) || mutated!(CrcUncheckedIn) {
             self.note_success(now_ns, id, attempt);
             self.note_whole(id.op, id.transfer);
             self.end(id.op, Outcome::Done);

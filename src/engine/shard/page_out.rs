@@ -10,7 +10,7 @@ use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::super::placement;
 use super::disk::DiskVerdict;
 use super::list::TransferId;
-use super::op::{Kind, Op, Outcome, Stage, TransferStage};
+use super::op::{Kind, Op, Outcome, Stage, Transfer, TransferStage};
 use super::{OpInUse, Send, Shard, Storage};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Header, Status};
@@ -182,6 +182,10 @@ impl<S: Storage> Shard<S> {
             true => candidates,
             false => staying,
         };
+        let candidates = match mutated!(TwoCopiesOnOneServer) {
+            true => device.servers.usable(),
+            false => candidates,
+        };
         let paths = &mut self.paths;
         placement::least_utilised(candidates, holders, |slot| {
             let load = device.servers.load(slot);
@@ -209,6 +213,7 @@ impl<S: Storage> Shard<S> {
         if op
             .begun
             .is_some_and(|entry| entry.replicas().contains(slot))
+            && !mutated!(StaleReplicaKept)
         {
             device.map.forget(op.page, SlotSet::one(slot));
         }
@@ -237,7 +242,8 @@ impl<S: Storage> Shard<S> {
                     transfer.stage = TransferStage::Acknowledged;
                 }
                 self.leave_window(id);
-                if self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
+                let is_enough = mutated!(AckBeforeSecondCopy);
+                if is_enough || self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
                     // Not the end yet, if a copy has been lost or a server has come meanwhile.
                     self.continue_page_out(now_ns, index, device);
                 }
@@ -338,7 +344,9 @@ impl<S: Storage> Shard<S> {
             return;
         }
         op.crc = crc;
-        op.version = device.take_version();
+        if !mutated!(ChangedPageSameVersion) {
+            op.version = device.take_version();
+        }
         // It may have waited for room in the mirror, its servers having answered.
         op.stage = Stage::Active;
         self.put_anew(index);
@@ -372,6 +380,9 @@ impl<S: Storage> Shard<S> {
         if device.servers.usable().contains(slot) {
             let missing = self.transfer_mut(id).and_then(|transfer| {
                 let all = transfer.cut?.all();
+                if mutated!(GapBitmapWrong) {
+                    return Some(transfer.held);
+                }
                 let missing = all.without(transfer.held);
                 // If it held all, it would have said so: it has dropped some.
                 Some(if missing.is_empty() { all } else { missing })
@@ -394,7 +405,10 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get(index) else {
             return;
         };
-        if !matches!(op.stage, Stage::Active | Stage::Stalled) || op.is_waiting() {
+        let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
+        let is_waiting = op.is_waiting()
+            && !(mutated!(AckBeforeSecondCopy) && op.transfers.iter().any(is_acknowledged));
+        if !matches!(op.stage, Stage::Active | Stage::Stalled) || is_waiting {
             return;
         }
         let copies = Self::acknowledged(op, device);
@@ -403,7 +417,8 @@ impl<S: Storage> Shard<S> {
             DiskVerdict::InHand => {}
             DiskVerdict::Wait => self.wait_for_more(now_ns, index),
             DiskVerdict::Go(on_disk) => {
-                if copies.len().saturating_add(usize::from(on_disk)) < device.min_copies() {
+                let held = copies.len().saturating_add(usize::from(on_disk));
+                if held < device.min_copies() && !mutated!(MinCopiesIgnored) {
                     self.count_stalled(index);
                     self.wait_for_more(now_ns, index);
                 } else {
@@ -423,9 +438,9 @@ impl<S: Storage> Shard<S> {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
                 // A server that has begun anew since holds nothing; one that is about to be let go
                 // may be gone before anybody asks.
-                if device.servers.is_current(slot, transfer.incarnation)
-                    && !device.servers.closing().contains(slot)
-                {
+                let is_there = device.servers.is_current(slot, transfer.incarnation)
+                    && !device.servers.closing().contains(slot);
+                if is_there || mutated!(IncarnationUnchecked) {
                     copies.insert(slot);
                 }
             }
@@ -538,6 +553,9 @@ impl<S: Storage> Shard<S> {
             slots: old,
             below: Version(op.version.0.saturating_add(1)),
         };
+        if mutated!(FreeTooMuch) {
+            stale.below = Version(op.version.0.saturating_add(1000));
+        }
         if freed {
             // Taken before the entry is: a page-out that comes after has a higher one.
             let below = device.take_version();
@@ -557,7 +575,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let wake = device.has_parked();
+        let wake = device.has_parked() && !mutated!(WakeLost);
         if let Some(op) = self.ops.get_mut(index) {
             op.wake = wake;
         }

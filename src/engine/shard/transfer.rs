@@ -111,7 +111,7 @@ impl<S: Storage> Shard<S> {
         let Some(slot) = transfer.slot else {
             return;
         };
-        if core::mem::take(&mut transfer.in_window) {
+        if core::mem::take(&mut transfer.in_window) && !mutated!(WindowLeaks) {
             self.path_mut(slot).window.leave();
             self.flush_waiting(slot);
         }
@@ -211,7 +211,9 @@ impl<S: Storage> Shard<S> {
                 }
             }
         };
-        op.holds = op.holds.saturating_add(1);
+        if !mutated!(SendHoldIgnored) {
+            op.holds = op.holds.saturating_add(1);
+        }
         self.note_deadline(due_ns);
         self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
         Some(Send {
@@ -256,6 +258,10 @@ impl<S: Storage> Shard<S> {
             Kind::PageOut => Opcode::WriteAck,
             Kind::PageIn => Opcode::ReadReply,
         };
+        if mutated!(StaleReplyAccepted) && op.stage == Stage::Active && header.opcode == expected {
+            let asked = |transfer: &Transfer| transfer.incarnation == header.incarnation;
+            return Some((index, op.transfers.iter().position(asked)?));
+        }
         if op.stage != Stage::Active
             || header.opcode != expected
             || header.page != u64::from(op.page.0)
@@ -495,7 +501,8 @@ impl<S: Storage> Shard<S> {
         let is_gone = transfer.stage != TransferStage::Idle
             && transfer.slot.is_some_and(|slot| {
                 closing.contains(slot) || !device.servers.is_current(slot, transfer.incarnation)
-            });
+            })
+            && !mutated!(IncarnationUnchecked);
         if is_gone {
             self.release(id);
         }

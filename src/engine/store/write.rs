@@ -75,7 +75,14 @@ impl<M: Memory> Store<M> {
                 let same = fragment.crc == entry.crc && fragment.filled == entry.filled;
                 return if same { Written::Held } else { Written::Stale };
             }
-            Some(Place { entry, .. }) if fragment.version < entry.version => return Written::Stale,
+            Some(Place { entry, .. })
+                if fragment.version < entry.version && !mutated!(OlderVersionStored) =>
+            {
+                return Written::Stale
+            }
+            Some(_) if mutated!(OverwriteRefused) && self.live >= self.capacity => {
+                return Written::NoSpace
+            }
             Some(_) => {}
             None if u64::from(state.pages) >= quota_pages => return Written::Quota,
             None if self.live >= self.capacity => return Written::NoSpace,
@@ -96,7 +103,8 @@ impl<M: Memory> Store<M> {
         fragment: &Fragment<'_>,
     ) -> Written {
         let len = if fragment.filled { FILL_LEN } else { PAGE_SIZE };
-        if fragment.bytes.len() != len || M::crc32c(fragment.bytes) != fragment.crc {
+        let is_damaged = M::crc32c(fragment.bytes) != fragment.crc && !mutated!(CrcUncheckedOut);
+        if fragment.bytes.len() != len || is_damaged {
             return Written::Corrupt;
         }
         let Some(at) = self.table.take() else {
@@ -142,7 +150,7 @@ impl<M: Memory> Store<M> {
             part.copy_from_slice(fragment.bytes);
         }
         if held == fragment.cut.all() {
-            if M::crc32c(&page.0) != fragment.crc {
+            if M::crc32c(&page.0) != fragment.crc && !mutated!(CrcUncheckedOut) {
                 self.drop_assemblies(owner, fragment.page, fragment.version);
                 return Written::Corrupt;
             }

@@ -3,6 +3,7 @@
 //! What programs want of a client: pages out, pages in, discards, at random.
 
 use anemone::crc::crc32c;
+use anemone::engine::counters::Counters;
 use anemone::engine::ids::PageIndex;
 use anemone::engine::shard::Outcome;
 use rand::Rng;
@@ -12,7 +13,7 @@ use crate::content::{zeros, Bytes, Content};
 use crate::context::Context;
 use crate::faults::Fault;
 use crate::oracle::RequestId;
-use crate::scenario::MS;
+use crate::scenario::{MS, S};
 
 /// A request for one page.
 pub(super) struct Request {
@@ -21,6 +22,39 @@ pub(super) struct Request {
     pub is_page_out: bool,
     /// The program's page.
     pub bytes: Bytes,
+    began_ns: u64,
+    /// How often it has sent something.
+    sends: u64,
+    /// Frames that have come for it.
+    answers: u64,
+}
+
+impl Request {
+    fn new(now_ns: u64, id: RequestId, page: u32, is_page_out: bool, bytes: Bytes) -> Self {
+        Self {
+            id,
+            page,
+            is_page_out,
+            bytes,
+            began_ns: now_ns,
+            sends: 0,
+            answers: 0,
+        }
+    }
+
+    /// Sendings are bounded by time, which is waited in ever longer steps, and by what is answered.
+    fn check_sends(&self, now_ns: u64) -> Result<(), String> {
+        let waited_s = (now_ns - self.began_ns) / S;
+        let servers = 3;
+        let most = servers * (25 + 20 * waited_s) + 2 * self.answers;
+        match self.sends <= most {
+            true => Ok(()),
+            false => Err(format!(
+                "request {} sent {} times in {waited_s} s, {} frames having come for it",
+                self.id, self.sends, self.answers
+            )),
+        }
+    }
 }
 
 /// A request that has ended.
@@ -71,7 +105,8 @@ impl Client {
     }
 
     fn content(&mut self, ctx: &mut Context, page: u32) -> Content {
-        if ctx.rng.random_bool(0.02) {
+        // It does not say whose it is.
+        if ctx.rng.random_bool(0.02) && ctx.scenario.clients == 1 {
             return Content::Blank;
         }
         self.next_write += 1;
@@ -95,12 +130,7 @@ impl Client {
         ctx.note(|| format!("client {} request {id}: out {content}", self.number));
         ctx.oracle
             .begin_page_out(ctx.now_ns, id, self.number, page, content);
-        self.requests[shard][op] = Some(Request {
-            id,
-            page,
-            is_page_out: true,
-            bytes,
-        });
+        self.requests[shard][op] = Some(Request::new(ctx.now_ns, id, page, true, bytes));
         let page = PageIndex(page);
         let started =
             self.shards[shard].start_page_out(ctx.now_ns, op, page, fill, crc, &self.device);
@@ -158,12 +188,7 @@ impl Client {
         let mut bytes = zeros();
         // What was there before must not show.
         bytes.fill(0xee);
-        self.requests[shard][op] = Some(Request {
-            id,
-            page,
-            is_page_out: false,
-            bytes,
-        });
+        self.requests[shard][op] = Some(Request::new(ctx.now_ns, id, page, false, bytes));
         let page = PageIndex(page);
         if self.shards[shard]
             .start_page_in(ctx.now_ns, op, page, &self.device)
@@ -185,6 +210,48 @@ impl Client {
         ctx.oracle.discard(self.number, page);
     }
 
+    /// A frame of a request is to be sent.
+    pub(super) fn note_send(&mut self, shard: usize, op: usize) {
+        if let Some(request) = &mut self.requests[shard][op] {
+            request.sends += 1;
+        }
+    }
+
+    /// A frame has come that may be for the request of this tag.
+    pub(super) fn note_answer(&mut self, shard: usize, tag: u32) {
+        let op = (tag & 0xffff) as usize;
+        if let Some(Some(request)) = self.requests[shard].get_mut(op) {
+            request.answers += 1;
+        }
+    }
+
+    /// What the engine has counted is what has happened.
+    pub fn check_counters(&self) -> Result<(), String> {
+        let mut counted = Counters::default();
+        for shard in &self.shards {
+            counted.merge(shard.counters());
+        }
+        let counts = [
+            [counted.pages_in, counted.pages_in_failed],
+            [counted.pages_out, counted.pages_out_failed],
+        ];
+        let all = self.ended[0][0] + self.ended[0][1];
+        let hedges = all / 20 + 20 * self.shards.len() as u64;
+        if counted.hedges > hedges || counted.hedges_won > counted.hedges {
+            return Err(format!(
+                "client {}: {} hedges, {} won, for {all} page-ins",
+                self.number, counted.hedges, counted.hedges_won
+            ));
+        }
+        match counts == self.ended {
+            true => Ok(()),
+            false => Err(format!(
+                "client {} counts {counts:?} page-ins and page-outs, with and without success, of {:?}",
+                self.number, self.ended
+            )),
+        }
+    }
+
     /// A shard says that an op is over.
     pub(super) fn complete(
         &mut self,
@@ -199,6 +266,10 @@ impl Client {
         };
         let id = request.id;
         ctx.note(|| format!("client {} request {id}: {outcome:?}", self.number));
+        if let Err(why) = request.check_sends(ctx.now_ns) {
+            ctx.oracle.fail(|| why);
+        }
+        self.ended[usize::from(request.is_page_out)][usize::from(outcome == Outcome::Failed)] += 1;
         match outcome {
             Outcome::Zeros => request.bytes = zeros(),
             Outcome::Filled(value) => {

@@ -122,6 +122,10 @@ impl Client {
 
     pub(super) fn transmit_all(&mut self, ctx: &mut Context, frames: Frames) {
         for wire in frames.wires {
+            if !self.is_up {
+                ctx.counts.fault(Fault::FrameInterfaceDown);
+                continue;
+            }
             let too_long = wire.bytes.len() > self.mtu;
             if too_long && !ctx.scenario.enabled.mtu_change {
                 ctx.oracle

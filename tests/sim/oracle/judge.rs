@@ -3,7 +3,7 @@
 //! Whether a request has ended as it may.
 
 use super::page::PageState;
-use super::{Kind, Oracle, Request, CALM_NS, SOON_NS};
+use super::{Kind, Oracle, Request, CALM_NS, SOON_OUT_NS};
 use crate::content::{describe, Bytes, Content};
 use crate::scenario::MS;
 use crate::server::Copy;
@@ -27,6 +27,9 @@ pub trait Evidence {
     /// Since when a server has been running and its link to the client has been good; `None` if
     /// it is not so.
     fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64>;
+
+    /// The number of a server's present start.
+    fn incarnation(&self, server: usize) -> Option<u64>;
 
     /// Servers that the client has known, and that have had room for it, since `since_ns`.
     fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
@@ -76,9 +79,7 @@ impl Oracle {
         else {
             return Err("ended as something else".into());
         };
-        if !overlapped {
-            self.judge_promptness(now_ns, request, evidence)?;
-        }
+        self.judge_promptness(now_ns, request, evidence)?;
         let Some(found) = allowed.iter().find(|content| content.is(bytes)) else {
             let allowed: Vec<String> = allowed.iter().map(Content::to_string).collect();
             return Err(format!(
@@ -94,27 +95,42 @@ impl Oracle {
         Ok("read")
     }
 
-    /// A page-in ends soon if any of the servers that hold the page is well and has been.
+    /// A page-in ends soon if any of the servers that hold the page is well and has been, once the
+    /// page is not being written.
     fn judge_promptness(
         &mut self,
         now_ns: u64,
         request: &Request,
         evidence: &impl Evidence,
     ) -> Result<(), String> {
-        if now_ns < request.began_ns + SOON_NS {
+        let (client, page) = (request.client, request.page);
+        let ([one_ns, all_ns], is_written) = (self.soon_ns, self.is_written(client, page));
+        let state = self.page(client, page);
+        let from_ns = request.began_ns.max(state.written_ns);
+        if is_written || now_ns < from_ns + all_ns {
             return Ok(());
         }
-        let since_ns = request.began_ns.saturating_sub(CALM_NS);
-        let (client, page) = (request.client, request.page);
-        let state = self.page(client, page);
-        for claim in &state.holders {
-            let calm = evidence.calm_since_ns(client, claim.server);
-            if calm.is_some_and(|calm_ns| calm_ns <= since_ns) {
-                let after_ms = (now_ns - request.began_ns) / MS;
-                return Err(format!("{after_ms} ms, although {claim:?} was well"));
+        let since_ns = from_ns.saturating_sub(CALM_NS);
+        let is_well = |claim: &&Claim| {
+            if evidence.incarnation(claim.server) != Some(claim.incarnation) {
+                return false;
             }
+            let calm = evidence.calm_since_ns(client, claim.server);
+            calm.is_some_and(|calm_ns| calm_ns <= since_ns)
+        };
+        let well = state.holders.iter().filter(is_well).count();
+        let limit_ns = match well == state.holders.len() {
+            true => all_ns,
+            false => one_ns,
+        };
+        if well == 0 || now_ns < from_ns + limit_ns {
+            return Ok(());
         }
-        Ok(())
+        let after_ms = (now_ns - from_ns) / MS;
+        let holders = &state.holders;
+        Err(format!(
+            "after {after_ms} ms, although {well} of {holders:?} were well"
+        ))
     }
 
     /// An error, only when every copy is gone or none could be reached in time.
@@ -139,6 +155,7 @@ impl Oracle {
         }
         let waited = now_ns >= request.began_ns + patience_ns;
         if *overlapped && waited {
+            self.judge_promptness(now_ns, request, evidence)?;
             return Ok("an error after waiting for a page-out");
         }
         let contents = state.contents();
@@ -264,7 +281,7 @@ impl Oracle {
         }
         let could = evidence.usable_since(client, began_ns.saturating_sub(CALM_NS));
         let held_back = evidence.is_held_back(client);
-        if now_ns >= began_ns + SOON_NS && could.len() >= replicas && !held_back {
+        if now_ns >= began_ns + SOON_OUT_NS && could.len() >= replicas && !held_back {
             let after_ms = (now_ns - began_ns) / MS;
             return Err(format!("{after_ms} ms, although {could:?} were well"));
         }

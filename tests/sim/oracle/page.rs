@@ -12,6 +12,8 @@ pub(super) struct PageState {
     contents: Vec<(Content, Step)>,
     /// A page-out has failed since the last one that succeeded: an error is right.
     pub may_fail: bool,
+    /// When a page-out of it last ended.
+    pub written_ns: u64,
     /// Where its newest version was when its page-out ended; empty if that is not known, or
     /// there is none.
     pub holders: Vec<Claim>,
@@ -24,6 +26,7 @@ impl Default for PageState {
         Self {
             contents: vec![(Content::Zeros, 0)],
             may_fail: false,
+            written_ns: 0,
             holders: Vec::new(),
             on_disk: false,
         }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Planted bugs, one at a time: an oracle that does not find them would find no real one either.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+use anemone::engine::mutation::{self, Mutation};
+
+use crate::{run, variable};
+
+/// Within how many seeds each has to be found: several times what it took, for what a seed stands
+/// for changes with the simulator.
+fn bound(mutation: Mutation) -> u64 {
+    match mutation {
+        // It takes a discard, a restart, a forged frame or a page-in at the right moment.
+        Mutation::FreedWhileWritten
+        | Mutation::IncarnationUnchecked
+        | Mutation::RejectBelieved
+        | Mutation::WakeLost => 400,
+        _ => 120,
+    }
+}
+
+struct Found {
+    mutation: Mutation,
+    /// Seeds tried, the one included that found it.
+    seeds: u64,
+    /// How often the bug was come to.
+    reached: u64,
+    /// What was found; `None` if nothing was.
+    failure: Option<String>,
+}
+
+/// Tries seeds until one finds the bug.
+fn hunt(mutation: Mutation) -> Found {
+    let mut found = Found {
+        mutation,
+        seeds: 0,
+        reached: 0,
+        failure: None,
+    };
+    while found.failure.is_none() && found.seeds < bound(mutation) {
+        mutation::show(Some(mutation));
+        found.failure = run(found.seeds, &[], false).failure;
+        found.reached += mutation::reached();
+        found.seeds += 1;
+    }
+    mutation::show(None);
+    found
+}
+
+#[test]
+fn mutations() {
+    let only = std::env::var("ANEMONE_SIM_MUTATION").ok();
+    let wanted = |mutation: &&Mutation| {
+        let name = format!("{mutation:?}");
+        only.as_ref().is_none_or(|only| name == *only)
+    };
+    let all: Vec<Mutation> = mutation::ALL.iter().filter(wanted).copied().collect();
+    assert!(!all.is_empty(), "there is no mutation {only:?}");
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = variable("ANEMONE_SIM_THREADS").map_or(threads, |n| n as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&mutation) = all.get(index) else {
+                    return;
+                };
+                let found = hunt(mutation);
+                show(&found);
+                results.lock().unwrap().push(found);
+            });
+        }
+    });
+    let results = results.into_inner().unwrap();
+    let missed: Vec<Mutation> = results
+        .iter()
+        .filter(|found| found.failure.is_none())
+        .map(|found| found.mutation)
+        .collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+fn show(found: &Found) {
+    let name = format!("{:?}", found.mutation);
+    let Some(failure) = &found.failure else {
+        println!(
+            "{name:<22} NOT FOUND in {} seeds, come to {} times",
+            found.seeds, found.reached
+        );
+        return;
+    };
+    let what = failure.lines().next().unwrap_or_default();
+    let what: String = what.chars().take(110).collect();
+    println!(
+        "{name:<22} {:>4} of {:>4} seeds: {what}",
+        found.seeds,
+        bound(found.mutation)
+    );
+}
