@@ -90,10 +90,6 @@ mod switch {
         ChangedPageSameVersion,
         /// What is sent again is what has arrived, instead of what is missing.
         GapBitmapWrong,
-        /// Who waits for a page to be written is not told when it is.
-        WakeLost,
-        /// A page that is freed while it is written is not free afterwards.
-        FreedWhileWritten,
         /// What a transfer had in its server's window is not given back.
         WindowLeaks,
         /// A server that was silent is not used again when it answers.

@@ -164,7 +164,7 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
     ) -> bool {
         let before = self.update(page, |entry| {
             // A page freed while it was written stays freed; one freed before does not.
-            let freed = if begun.is_free_pending() || mutated!(FreedWhileWritten) {
+            let freed = if begun.is_free_pending() {
                 0
             } else {
                 entry.0 & Entry::FREE_PENDING

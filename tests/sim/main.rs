@@ -4,7 +4,8 @@
 //! wrong that can, and an oracle that knows the contract.
 //!
 //! `ANEMONE_SIM_SEEDS=N` tries N seeds; `ANEMONE_SIM_SEED=S` runs one and shows its last events
-//! if it fails, `ANEMONE_SIM_EVENTS=N` so many, `ANEMONE_SIM_WITHOUT=A,B` without those faults; `ANEMONE_SIM_FIRST=S` is where trying begins.
+//! if it fails, `ANEMONE_SIM_EVENTS=N` so many, `ANEMONE_SIM_WITHOUT=A,B` without those faults;
+//! `ANEMONE_SIM_FIRST=S` is where trying begins.
 
 mod audit;
 mod client;

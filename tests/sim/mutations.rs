@@ -13,11 +13,8 @@ use crate::{run, variable};
 /// for changes with the simulator.
 fn bound(mutation: Mutation) -> u64 {
     match mutation {
-        // It takes a discard, a restart, a forged frame or a page-in at the right moment.
-        Mutation::FreedWhileWritten
-        | Mutation::IncarnationUnchecked
-        | Mutation::RejectBelieved
-        | Mutation::WakeLost => 400,
+        // It takes a restart or a forged frame at the right moment.
+        Mutation::IncarnationUnchecked | Mutation::RejectBelieved => 400,
         _ => 120,
     }
 }

@@ -107,7 +107,9 @@ impl Oracle {
         let ([one_ns, all_ns], is_written) = (self.soon_ns, self.is_written(client, page));
         let state = self.page(client, page);
         let from_ns = request.began_ns.max(state.written_ns);
-        if is_written || now_ns < from_ns + all_ns {
+        // A server whose lease has ended has dropped the pages, and there may be the disk yet.
+        let may_be_gone = evidence.lease_ended_since(state.written_ns);
+        if is_written || may_be_gone || now_ns < from_ns + all_ns {
             return Ok(());
         }
         let since_ns = from_ns.saturating_sub(CALM_NS);
