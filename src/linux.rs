@@ -24,6 +24,7 @@ pub(crate) mod random;
 pub(crate) mod rcu_cell;
 mod shim;
 pub(crate) mod skb;
+pub(crate) mod softirq;
 pub(crate) mod try_cell;
 pub(crate) mod workqueue;
 

@@ -24,6 +24,7 @@ use crate::{
         Block,
         Op,
         Operations,
+        PartCount,
         Request, //
     },
     wire::PAGE_SIZE,
@@ -42,10 +43,10 @@ pub(crate) struct Disk;
 impl Operations for Disk {
     type QueueData = Arc<Core>;
     type HwData = KBox<u32>;
-    type RequestData = ();
+    type RequestData = PartCount;
 
-    fn new_request_data() -> impl Init<()> {
-        pin_init::init_zeroed()
+    fn new_request_data() -> impl Init<PartCount> {
+        PartCount::new()
     }
 
     fn init_hctx(_core: ArcBorrow<'_, Core>, hw_queue: u32) -> Result<KBox<u32>> {
@@ -53,31 +54,27 @@ impl Operations for Disk {
     }
 
     #[inline]
-    fn queue_rq(hw_queue: &u32, core: ArcBorrow<'_, Core>, request: Request<Self>, _is_last: bool) {
+    fn queue_rq(hw_queue: &u32, core: ArcBorrow<'_, Core>, request: Request<Self>, is_last: bool) {
         let first = request.sector() / PAGE_SECTORS;
         let count = request.bytes() as usize / PAGE_SIZE;
-        let Ok(first) = u32::try_from(first).map(PageIndex) else {
-            request.end(BlkStatus::IoErr);
-            return;
-        };
-        match request.op() {
-            op @ (Op::Read | Op::Write) => {
+        let op = request.op();
+        match (op, u32::try_from(first).map(PageIndex)) {
+            (Op::Read | Op::Write, Ok(first)) if (1..=MAX_REQUEST_PAGES).contains(&count) => {
                 let Some(queue) = core.queues.get(*hw_queue as usize) else {
                     request.end(BlkStatus::IoErr);
                     return;
                 };
-                if count == 0 || count > MAX_REQUEST_PAGES {
-                    request.end(BlkStatus::Inval);
-                    return;
-                }
                 let blocks = request.blocks();
                 if op == Op::Read {
-                    queue.page_in(core, request, first, blocks);
+                    queue.page_in(core, request, first, blocks, is_last);
                 } else {
-                    queue.page_out(core, request, first, blocks.map(page_out));
+                    queue.page_out(core, request, first, blocks.map(page_out), is_last);
                 }
+                return;
             }
-            Op::Discard => {
+            (Op::Read | Op::Write, Ok(_)) => request.end(BlkStatus::Inval),
+            (Op::Read | Op::Write, Err(_)) => request.end(BlkStatus::IoErr),
+            (Op::Discard, Ok(first)) => {
                 for index in 0..count {
                     // CAST: a request has fewer than 2^32 pages.
                     let page = PageIndex(first.0.saturating_add(index as u32));
@@ -85,12 +82,20 @@ impl Operations for Disk {
                 }
                 request.end(BlkStatus::Ok);
             }
-            Op::Flush => request.end(BlkStatus::Ok),
-            Op::WriteZeroes | Op::Other(_) => request.end(BlkStatus::NotSupp),
+            (Op::Discard, Err(_)) => request.end(BlkStatus::IoErr),
+            (Op::Flush, _) => request.end(BlkStatus::Ok),
+            (Op::WriteZeroes | Op::Other(_), _) => request.end(BlkStatus::NotSupp),
+        }
+        if is_last {
+            Self::commit_rqs(hw_queue, core);
         }
     }
 
-    fn commit_rqs(_hw_queue: &u32, _core: ArcBorrow<'_, Core>) {}
+    fn commit_rqs(hw_queue: &u32, core: ArcBorrow<'_, Core>) {
+        if let Some(queue) = core.queues.get(*hw_queue as usize) {
+            queue.go_on(core);
+        }
+    }
 
     fn swap_slot_free_notify(core: ArcBorrow<'_, Core>, slot: u64) {
         if let Ok(slot) = u32::try_from(slot) {

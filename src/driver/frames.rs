@@ -21,7 +21,7 @@ use crate::{
         },
         try_cell::TryCell, //
     },
-    wire::HEADER_LEN,
+    wire::Header,
 };
 
 /// Room for what a SAME_FILLED frame carries.
@@ -79,7 +79,7 @@ impl OpFrames {
     ) -> Sent {
         let Some(mut frames) = self
             .transfers
-            .get(send.transfer)
+            .get(send.id.transfer)
             .and_then(|transfer| transfer.try_lock())
         else {
             return Sent::Done;
@@ -98,44 +98,59 @@ impl OpFrames {
     }
 }
 
-/// Hands a frame to the network. It is lost if that cannot be done, as on the wire: it is sent
-/// again.
-fn transmit(
-    frame: &mut TxFrame,
-    device: &NetDevice,
+/// Where a transfer's frames go, and what they are.
+struct Route<'a> {
+    device: &'a NetDevice,
     ethertype: u16,
-    send: &Send,
-    header: &[u8; HEADER_LEN],
-    payload: Payload<'_>,
-) {
-    if send.insist && frame.is_busy() {
-        // Somebody keeps the old one, a sniffer that was stopped, say: leave it to him.
-        let _ = frame.renew();
+    send: &'a Send,
+}
+
+impl Route<'_> {
+    /// Hands a frame to the network. It is lost if that cannot be done, as on the wire: it is sent
+    /// again.
+    #[inline]
+    fn transmit(
+        &self,
+        frame: &mut TxFrame,
+        fragment_index: u8,
+        payload_len: u16,
+        payload: Payload<'_>,
+    ) {
+        if self.send.insist && frame.is_busy() {
+            // Somebody keeps the old one, a sniffer that was stopped, say: leave it to him.
+            let _ = frame.renew();
+        }
+        let header = Header {
+            fragment_index,
+            ..self.send.header
+        };
+        let _ = frame.send(
+            self.device,
+            self.send.destination,
+            self.ethertype,
+            |bytes| header.emit_to(bytes, payload_len, crate::crc::crc32c),
+            payload,
+        );
     }
-    let _ = frame.send(device, send.destination, ethertype, header, payload);
 }
 
 impl TransferFrames {
     fn send(&mut self, device: &NetDevice, ethertype: u16, send: &Send, block: &Block) -> Sent {
+        let route = Route {
+            device,
+            ethertype,
+            send,
+        };
         match send.payload {
             SendPayload::Nothing => {
                 if let Some(frame) = self.frames.first_mut() {
-                    let header = send.header.emit(0);
-                    transmit(frame, device, ethertype, send, &header, Payload::None);
+                    route.transmit(frame, 0, 0, Payload::None);
                 }
             }
             SendPayload::Fill(value) => {
                 if let Some(frame) = self.frames.first_mut() {
-                    let header = send.header.emit(FILL_LEN);
                     let bytes = value.to_be_bytes();
-                    transmit(
-                        frame,
-                        device,
-                        ethertype,
-                        send,
-                        &header,
-                        Payload::Bytes(&bytes),
-                    );
+                    route.transmit(frame, 0, FILL_LEN, Payload::Bytes(&bytes));
                 }
             }
             SendPayload::Page {
@@ -162,15 +177,12 @@ impl TransferFrames {
                     let Some(frame) = self.frames.get_mut(place) else {
                         continue;
                     };
-                    let mut header = send.header;
-                    header.fragment_index = index;
-                    let header = header.emit(len);
                     let payload = Payload::Block {
                         block: *block,
                         offset,
                         len,
                     };
-                    transmit(frame, device, ethertype, send, &header, payload);
+                    route.transmit(frame, index, len, payload);
                 }
             }
         }

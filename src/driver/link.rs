@@ -111,7 +111,7 @@ impl Link {
                 &binding.device,
                 destination,
                 self.ethertype,
-                &header.emit(len),
+                |bytes| header.emit_to(bytes, len, crate::crc::crc32c),
                 Payload::Bytes(payload),
             );
         });

@@ -23,8 +23,6 @@ use kernel::{
     }, //
 };
 
-use disk_work::DiskTold;
-
 use super::{
     core::Core,
     disk::Disk,
@@ -41,12 +39,10 @@ use crate::{
         shard::{
             Action,
             Completion,
-            DiskWork,
             Op,
             OpInUse,
             Outcome,
             Parts,
-            Send,
             Shard,
             Storage,
             Verdict, //
@@ -59,23 +55,25 @@ use crate::{
             TimerCallback, //
         },
         mq::{
-            BlkStatus,
             Block,
-            Request, //
+            Request,
+            RequestPart, //
         },
-        skb::RxFrame, //
+        skb::RxFrame,
+        softirq::NoSoftirqs, //
     },
     wire::{
         Header,
-        HEADER_LEN, //
+        HEADER_LEN,
+        PAGE_SIZE, //
     },
 };
 
 /// Pages that one request may have.
 pub(crate) const MAX_REQUEST_PAGES: usize = 8;
 
-/// Things done between two takings of the lock.
-const BATCH: usize = 4;
+/// Transfers' frames that may be sent before this CPU handles softirqs again.
+const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
 
 /// How soon frames that are still on their way out are looked at again.
 const LINGER_NS: u64 = 10_000_000;
@@ -92,69 +90,34 @@ impl Storage for KernelStorage {
     type Stale = KVVec<StaleCopy>;
 }
 
-/// A request under way.
-#[derive(Default)]
-struct Pending {
-    request: Option<Request<Disk>>,
-    /// Pages that have not ended.
-    left: usize,
-    failed: bool,
+/// An op's part of a request.
+struct Page {
+    /// Its bytes, as long as the part has not ended.
+    block: Block,
+    part: RequestPart<Disk>,
 }
-
-impl Pending {
-    /// One page has ended; the request, when it was the last.
-    fn end_page(&mut self, failed: bool) -> Option<Ending> {
-        self.failed |= failed;
-        self.left = self.left.saturating_sub(1);
-        if self.left != 0 {
-            return None;
-        }
-        let status = match core::mem::take(&mut self.failed) {
-            true => BlkStatus::IoErr,
-            false => BlkStatus::Ok,
-        };
-        self.request.take().map(|request| Ending(request, status))
-    }
-}
-
-/// A request to be ended.
-struct Ending(Request<Disk>, BlkStatus);
 
 struct State {
     shard: Shard<KernelStorage>,
-    /// Every op's page, as long as the op is not free.
-    blocks: KVec<Option<Block>>,
-    /// By tag.
-    pending: KVec<Pending>,
+    /// By op, as long as the op is not free.
+    pages: KVec<Option<Page>>,
 }
 
-/// One thing to be done without the lock.
+/// What is to be done without the lock, once an op has ended.
 enum Todo {
-    Send(Send, Option<Block>),
-    /// The op's frames let go of its page, then the request ends if it was the last.
+    /// The op's frames let go of its page, then its part of the request ends.
     End {
         op: usize,
-        ending: Option<Ending>,
+        part: Option<RequestPart<Disk>>,
+        failed: bool,
         wake: Option<PageIndex>,
     },
-    /// The page is filled, and then its page of the request has ended.
-    Fill {
-        op: usize,
-        block: Option<Block>,
-        value: u64,
-    },
-    Disk(DiskWork, Option<Block>),
-}
-
-/// What the shard must be told when something has been done.
-enum Told {
-    Sent(Send, Sent),
-    Filled(usize),
-    Wake(PageIndex),
-    Disk(DiskTold),
+    /// The page is filled, then its part of the request ends.
+    Fill { page: Option<Page>, value: u64 },
 }
 
 /// What a page-out is to write.
+#[derive(Clone, Copy)]
 pub(crate) struct PageOut {
     pub(crate) block: Block,
     pub(crate) fill: Option<u64>,
@@ -164,10 +127,6 @@ pub(crate) struct PageOut {
 fn page_number(first: PageIndex, index: usize) -> PageIndex {
     // CAST: a request has a few pages.
     PageIndex(first.0.wrapping_add(index as u32))
-}
-
-fn gather<T>(mut items: impl Iterator<Item = T>) -> [Option<T>; MAX_REQUEST_PAGES] {
-    core::array::from_fn(|_| items.next())
 }
 
 /// One hardware queue.
@@ -198,9 +157,9 @@ impl Queue {
             ops.push(Op::default(), GFP_KERNEL)?;
             frames.push(OpFrames::new(replicas, fragments)?, GFP_KERNEL)?;
         }
-        let mut pending = KVec::with_capacity(depth, GFP_KERNEL)?;
-        for _ in 0..depth {
-            pending.push(Pending::default(), GFP_KERNEL)?;
+        let mut pages = KVec::with_capacity(op_count, GFP_KERNEL)?;
+        for _ in 0..op_count {
+            pages.push(None, GFP_KERNEL)?;
         }
         let parts = Parts {
             ops,
@@ -214,11 +173,9 @@ impl Queue {
         for _ in 0..op_count.div_ceil(32) {
             lingering.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        let blocks = KVec::from_elem(None, op_count, GFP_KERNEL)?;
         let state = State {
             shard: Shard::new(number, parts),
-            blocks,
-            pending,
+            pages,
         };
         Arc::pin_init(
             pin_init!(Self {
@@ -248,83 +205,115 @@ impl Queue {
         self.run(core, state, now_ns);
     }
 
-    /// Takes a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`].
+    /// Takes a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
+    /// follows from it is done now, or by [`Self::go_on`] if not `at_once`.
+    #[inline]
     pub(crate) fn page_out(
         &self,
         core: ArcBorrow<'_, Core>,
         request: Request<Disk>,
         first: PageIndex,
-        pages: impl ExactSizeIterator<Item = PageOut>,
+        mut pages: impl ExactSizeIterator<Item = PageOut>,
+        at_once: bool,
     ) {
-        let count = pages.len();
         // Looked at before the lock is taken: it is most of the work.
-        let pages = gather(pages);
-        self.start(core, request, count, |shard, op, index, now_ns| {
-            let Some(Some(page)) = pages.get(index) else {
-                return (None, Err(OpInUse));
-            };
-            let number = page_number(first, index);
-            let started =
-                shard.start_page_out(now_ns, op, number, page.fill, page.crc, &core.device);
-            (Some(page.block), started)
-        });
+        if pages.len() == 1 {
+            let pages = [pages.next()];
+            self.start_page_outs(core, request, first, &pages, at_once);
+        } else {
+            let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| pages.next());
+            self.start_page_outs(core, request, first, &pages, at_once);
+        }
     }
 
-    /// Takes a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`].
+    #[inline]
+    fn start_page_outs(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        request: Request<Disk>,
+        first: PageIndex,
+        pages: &[Option<PageOut>],
+        at_once: bool,
+    ) {
+        let pages = pages.iter().map_while(|page| *page);
+        self.start(
+            core,
+            request,
+            pages,
+            at_once,
+            |shard, op, index, now_ns, page| {
+                let number = page_number(first, index);
+                let started =
+                    shard.start_page_out(now_ns, op, number, page.fill, page.crc, &core.device);
+                (page.block, started)
+            },
+        );
+    }
+
+    /// Takes a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
+    /// follows from it is done now, or by [`Self::go_on`] if not `at_once`.
+    #[inline]
     pub(crate) fn page_in(
         &self,
         core: ArcBorrow<'_, Core>,
         request: Request<Disk>,
         first: PageIndex,
-        mut blocks: impl ExactSizeIterator<Item = Block>,
+        blocks: impl Iterator<Item = Block>,
+        at_once: bool,
     ) {
-        let count = blocks.len();
-        self.start(core, request, count, |shard, op, index, now_ns| {
-            let number = page_number(first, index);
-            let started = shard.start_page_in(now_ns, op, number, &core.device);
-            (blocks.next(), started)
-        });
+        self.start(
+            core,
+            request,
+            blocks,
+            at_once,
+            |shard, op, index, now_ns, block| {
+                let number = page_number(first, index);
+                let started = shard.start_page_in(now_ns, op, number, &core.device);
+                (block, started)
+            },
+        );
     }
 
-    fn start(
+    /// Does what requests were taken for that were not to be begun at once.
+    pub(crate) fn go_on(&self, core: ArcBorrow<'_, Core>) {
+        self.drive(core, |_, _| {});
+    }
+
+    #[inline]
+    fn start<T>(
         &self,
         core: ArcBorrow<'_, Core>,
         request: Request<Disk>,
-        count: usize,
+        pages: impl Iterator<Item = T>,
+        at_once: bool,
         mut start: impl FnMut(
             &mut Shard<KernelStorage>,
             usize,
             usize,
             u64,
-        ) -> (Option<Block>, Result<(), OpInUse>),
+            T,
+        ) -> (Block, Result<(), OpInUse>),
     ) {
-        let tag = request.tag() as usize;
-        let first_op = tag.wrapping_mul(MAX_REQUEST_PAGES);
+        let count = request.bytes() as usize / PAGE_SIZE;
+        let first_op = (request.tag() as usize).wrapping_mul(MAX_REQUEST_PAGES);
+        // CAST: a few. What is left of it when this returns ends with an error.
+        let mut parts = request.into_parts(count as u32);
         let now_ns = now_ns();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Some(pending) = state.pending.get_mut(tag) else {
-            // Not a tag of ours: dropping the request ends it with an error.
-            drop(guard);
-            return;
-        };
-        pending.request = Some(request);
-        pending.left = count;
-        pending.failed = false;
-        let mut ending = None;
-        for index in 0..count {
+        for (index, page) in pages.enumerate() {
             let op = first_op.wrapping_add(index);
-            let (block, started) = start(&mut state.shard, op, index, now_ns);
-            if let Some(place) = state.blocks.get_mut(op) {
-                *place = block;
-            }
+            let Some(place) = state.pages.get_mut(op) else {
+                break;
+            };
+            let (block, started) = start(&mut state.shard, op, index, now_ns, page);
             if started.is_err() {
-                ending = pending.end_page(true);
+                break;
             }
+            *place = parts.next().map(|part| Page { block, part });
         }
-        self.run(core, guard, now_ns);
-        if let Some(Ending(request, status)) = ending {
-            request.end(status);
+        if at_once {
+            self.run(core, guard, now_ns);
         }
     }
 
@@ -348,7 +337,7 @@ impl Queue {
             self.run(core, guard, now_ns);
             return;
         };
-        let block = state.blocks.get(receive.op).copied().flatten();
+        let block = state.block(receive.op);
         drop(guard);
 
         // The claim keeps the op, and with it the request and the block, until it is given back.
@@ -371,108 +360,118 @@ impl Queue {
     }
 
     /// Does what the shard wants done, until it wants nothing.
+    ///
+    /// One thing between two takings of the lock: to carry several from under it costs more in
+    /// copying them than a lock that is mostly free does.
     fn run<'a>(
         &'a self,
         core: ArcBorrow<'_, Core>,
         mut guard: SpinLockIrqGuard<'a, State>,
         now_ns: u64,
     ) {
+        let mut softirqs = None;
+        let mut sends = 0_u32;
         loop {
-            let mut batch = [const { None::<Todo> }; BATCH];
-            let mut count = 0;
-            for place in &mut batch {
-                let Some(todo) = guard.next(now_ns, &core) else {
-                    break;
-                };
-                *place = Some(todo);
-                count += 1;
+            let action = guard.shard.poll(now_ns, &core.device);
+            let is_quiet = guard.shard.is_quiet();
+            if is_quiet {
+                self.timer.arm(guard.shard.next_timeout_ns());
             }
             let suspicion = guard.shard.take_suspicion();
-            self.timer.arm(guard.shard.next_timeout_ns());
-            drop(guard);
-            if suspicion {
-                core.kick();
-            }
-            if count == 0 {
-                return;
-            }
-
-            let mut told = [const { None::<Told> }; BATCH];
-            let mut to_tell = false;
-            for (todo, told) in batch.iter_mut().zip(&mut told) {
-                let Some(todo) = todo.take() else {
-                    break;
-                };
-                *told = self.execute(core, todo);
-                to_tell |= told.is_some();
-            }
-            if !to_tell && count < BATCH {
-                return;
-            }
-
-            guard = self.state.lock();
-            for told in &mut told {
-                match told.take() {
-                    Some(Told::Sent(send, sent)) => {
-                        if let Sent::Changed(crc) = sent {
-                            guard.shard.page_changed(now_ns, &send, crc, &core.device);
+            let let_go = |guard| {
+                drop(guard);
+                if suspicion {
+                    core.kick();
+                }
+            };
+            match action {
+                Some(Action::Send(id)) => {
+                    let send = guard.shard.describe(id, &core.device);
+                    let block = guard.block(id.op);
+                    let_go(guard);
+                    // On a virtual device the other end's softirq would else run for each frame.
+                    softirqs.get_or_insert_with(NoSoftirqs::new);
+                    let sent = match (self.frames.get(id.op), &send, &block) {
+                        (Some(frames), Some(send), Some(block)) => {
+                            core.link.send(frames, send, block)
                         }
-                        guard.shard.sent(&send);
+                        _ => Sent::Done,
+                    };
+                    sends = sends.wrapping_add(1);
+                    if sends % SENDS_WITHOUT_SOFTIRQS == 0 {
+                        softirqs = None;
                     }
-                    Some(Told::Filled(op)) => {
-                        if let Some(Ending(request, status)) = guard.end_page(op, false) {
-                            drop(guard);
-                            request.end(status);
-                            guard = self.state.lock();
-                        }
+                    guard = self.state.lock();
+                    if let (Sent::Changed(crc), Some(send)) = (sent, &send) {
+                        guard.shard.page_changed(now_ns, send, crc, &core.device);
                     }
-                    Some(Told::Wake(page)) => guard.shard.unpark(now_ns, Some(page), &core.device),
-                    Some(Told::Disk(told)) => {
-                        if let Some(found) = guard.tell_disk(core, now_ns, told) {
-                            drop(guard);
-                            self.take_found(core, found);
-                            guard = self.state.lock();
-                        }
+                    guard.shard.sent(id);
+                }
+                Some(Action::Complete(completion)) => {
+                    let todo = guard.complete(completion);
+                    let_go(guard);
+                    let woken = self.execute(core, todo);
+                    if is_quiet && woken.is_none() {
+                        return;
                     }
-                    None => {}
+                    guard = self.state.lock();
+                    if woken.is_some() {
+                        guard.shard.unpark(now_ns, woken, &core.device);
+                    }
+                }
+                Some(Action::Disk(work)) => {
+                    let block = guard.block_of(&work);
+                    let_go(guard);
+                    // The servers get what has been sent, and are at it meanwhile.
+                    softirqs = None;
+                    let told = disk_work::execute(core, work, block);
+                    guard = self.state.lock();
+                    let found = told.and_then(|told| guard.tell_disk(core, now_ns, told));
+                    if let Some(found) = found {
+                        drop(guard);
+                        self.take_found(core, found);
+                        guard = self.state.lock();
+                    }
+                }
+                None => {
+                    let_go(guard);
+                    return;
                 }
             }
         }
     }
 
-    /// Does one thing. Returns what the shard must be told.
-    fn execute(&self, core: ArcBorrow<'_, Core>, todo: Todo) -> Option<Told> {
+    /// Does one thing. Returns a page that requests may wait for.
+    fn execute(&self, core: ArcBorrow<'_, Core>, todo: Todo) -> Option<PageIndex> {
         match todo {
-            Todo::Send(send, block) => {
-                let sent = match (self.frames.get(send.op), block) {
-                    (Some(frames), Some(block)) => core.link.send(frames, &send, &block),
-                    _ => Sent::Done,
-                };
-                Some(Told::Sent(send, sent))
-            }
-            Todo::End { op, ending, wake } => {
+            Todo::End {
+                op,
+                part,
+                failed,
+                wake,
+            } => {
                 if self.frames.get(op).is_some_and(|frames| !frames.release()) {
                     self.linger(op);
                 }
-                if let Some(Ending(request, status)) = ending {
-                    request.end(status);
+                if let Some(part) = part {
+                    part.end(failed);
                 }
                 if wake.is_some() && core.queues.len() > 1 {
                     // Requests of other queues may wait as well: the worker looks.
                     core.kick();
                 }
-                wake.map(Told::Wake)
+                wake
             }
-            Todo::Fill { op, block, value } => {
-                if let Some(block) = block {
+            Todo::Fill { page, value } => {
+                if let Some(Page { block, part }) = page {
                     match value {
                         0 => block.zero(),
                         value => block.fill(value),
                     }
+                    part.end(false);
                 }
-                Some(Told::Filled(op))
+                None
             }
-            Todo::Disk(work, block) => disk_work::execute(core, work, block).map(Told::Disk),
         }
     }
 
@@ -511,48 +510,30 @@ impl Queue {
 }
 
 impl State {
-    /// The next thing to be done.
-    #[inline]
-    fn next(&mut self, now_ns: u64, core: &Core) -> Option<Todo> {
-        Some(match self.shard.poll(now_ns, &core.device)? {
-            Action::Send(send) => {
-                let block = self.blocks.get(send.op).copied().flatten();
-                Todo::Send(send, block)
-            }
-            Action::Disk(work) => {
-                let block = self.block_of(&work);
-                Todo::Disk(work, block)
-            }
-            Action::Complete(Completion { op, outcome, wake }) => match outcome {
-                Outcome::Done | Outcome::Failed => Todo::End {
-                    op,
-                    ending: self.end_page(op, outcome == Outcome::Failed),
-                    wake,
-                },
-                Outcome::Zeros => self.fill(op, 0),
-                Outcome::Filled(value) => self.fill(op, value),
-            },
-        })
-    }
-
     /// The block of an op that is not free.
+    #[inline]
     fn block(&self, op: usize) -> Option<Block> {
-        self.blocks.get(op).copied().flatten()
+        let page = self.pages.get(op)?.as_ref()?;
+        Some(page.block)
     }
 
-    fn fill(&self, op: usize, value: u64) -> Todo {
-        Todo::Fill {
+    /// An op has ended.
+    #[inline]
+    fn complete(&mut self, completion: Completion) -> Todo {
+        let Completion { op, outcome, wake } = completion;
+        let page = self.pages.get_mut(op).and_then(Option::take);
+        let failed = match outcome {
+            Outcome::Done => false,
+            Outcome::Failed => true,
+            Outcome::Zeros => return Todo::Fill { page, value: 0 },
+            Outcome::Filled(value) => return Todo::Fill { page, value },
+        };
+        Todo::End {
             op,
-            block: self.blocks.get(op).copied().flatten(),
-            value,
+            part: page.map(|page| page.part),
+            failed,
+            wake,
         }
-    }
-
-    /// A page of a request has ended; the request, when it was the last.
-    fn end_page(&mut self, op: usize, failed: bool) -> Option<Ending> {
-        self.pending
-            .get_mut(op / MAX_REQUEST_PAGES)
-            .and_then(|pending| pending.end_page(failed))
     }
 }
 

@@ -20,7 +20,8 @@ pub use session::Session;
 
 use crate::engine::store::{Arrays, Layout, Memory, Store};
 use crate::wire::{
-    Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, PROTOCOL_VERSION,
+    Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
+    PROTOCOL_VERSION,
 };
 use session::Sessions;
 use zerocopy::IntoBytes;
@@ -311,7 +312,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let Ok(len) = u16::try_from(payload.bytes().len()) else {
             return;
         };
-        out.send(destination, &header.emit_with(len, M::crc32c), payload);
+        let mut bytes = [0; HEADER_LEN];
+        header.emit_to(&mut bytes, len, M::crc32c);
+        out.send(destination, &bytes, payload);
     }
 
     /// Sends `header` with a message of our own behind it.

@@ -170,9 +170,28 @@ impl ServerTable {
         )
     }
 
+    /// The hardware address of who is in `slot`; only right while the slot is valid.
+    #[inline]
+    pub fn mac(&self, slot: ServerSlot) -> MacAddress {
+        self.view(slot).map_or(MacAddress([0; 6]), |view| {
+            mac_from_u64(view.mac.load(Relaxed))
+        })
+    }
+
     /// Whether `slot` still belongs to `incarnation`, and its pages count.
+    #[inline]
     pub fn is_current(&self, slot: ServerSlot, incarnation: u64) -> bool {
-        self.valid().contains(slot) && self.address(slot).incarnation == incarnation
+        self.valid().contains(slot)
+            && self
+                .view(slot)
+                .is_some_and(|view| view.incarnation.load(Relaxed) == incarnation)
+    }
+
+    /// Whether the server in `slot` has this hardware address.
+    #[inline]
+    pub fn is_at(&self, slot: ServerSlot, mac: MacAddress) -> bool {
+        self.view(slot)
+            .is_some_and(|view| view.mac.load(Relaxed) == mac_to_u64(mac))
     }
 
     /// How full the server is.

@@ -28,14 +28,15 @@ use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
 use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
-use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress};
+use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
 use disk::DiskList;
 pub use disk::{
     AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer,
 };
 use hedge::HedgeBudget;
-use list::{List, TransferId};
+use list::List;
+pub use list::TransferId;
 use op::{Kind, Link, Stage};
 pub use op::{Op, Outcome};
 use path::Path;
@@ -53,8 +54,8 @@ pub trait Storage {
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send frames, then say [`Shard::sent`].
-    Send(Send),
+    /// Send frames, which [`Shard::describe`] tells under the same lock; then say [`Shard::sent`].
+    Send(TransferId),
     /// Tell whoever asked for the page; the op is free again.
     Complete(Completion),
     /// Do something with the mirror; [`DiskWork`] says what, and what to say then.
@@ -64,10 +65,8 @@ pub enum Action {
 /// Frames of one transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Send {
-    /// Of which op.
-    pub op: usize,
-    /// Which of its transfers, for the frames that are kept for it.
-    pub transfer: usize,
+    /// Of which transfer, for the frames that are kept for it.
+    pub id: TransferId,
     /// To which server.
     pub destination: MacAddress,
     /// The header of every frame, but for the fragment's index.
@@ -292,6 +291,12 @@ impl<S: Storage> Shard<S> {
         self.ops.iter().filter(|op| op.stage != Stage::Free).count()
     }
 
+    /// Whether [`Self::poll`] has nothing now.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.ended.is_empty() && self.ready.is_empty() && !self.has_disk_work()
+    }
+
     /// Takes the next thing to be done; `None` if there is nothing now.
     pub fn poll<M>(&mut self, now_ns: u64, device: &Device<M>) -> Option<Action>
     where
@@ -304,8 +309,8 @@ impl<S: Storage> Shard<S> {
             return Some(Action::Complete(completion));
         }
         while let Some(id) = self.pop_ready() {
-            if let Some(send) = self.begin_send(now_ns, id, device) {
-                return Some(Action::Send(send));
+            if self.begin_send(now_ns, id, device).is_some() {
+                return Some(Action::Send(id));
             }
         }
         // Last, so that the page is copied while the servers are at it.
@@ -313,15 +318,14 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
-    pub fn sent(&mut self, send: &Send) {
-        self.end_send(TransferId {
-            op: send.op,
-            transfer: send.transfer,
-        });
+    pub fn sent(&mut self, id: TransferId) {
+        self.end_send(id);
     }
 
     /// A frame has come for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is
     /// the payload of a frame that says SAME_FILLED, with its checksum checked.
+    // Always: the one caller that has pages to receive calls it for every frame of them.
+    #[inline(always)]
     pub fn handle_frame<M>(
         &mut self,
         now_ns: u64,
@@ -340,7 +344,7 @@ impl<S: Storage> Shard<S> {
         };
         self.note_heard(now_ns, op, transfer);
         match header.opcode {
-            crate::wire::Opcode::WriteAck => {
+            Opcode::WriteAck => {
                 self.handle_write_ack(now_ns, op, transfer, header, device);
                 Verdict::Done
             }

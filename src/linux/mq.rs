@@ -30,6 +30,8 @@ pub(crate) use operations::{
 pub(crate) use request::{
     BlkStatus,
     Op,
-    Request, //
+    PartCount,
+    Request,
+    RequestPart, //
 };
 pub(crate) use tag_set::TagSet;

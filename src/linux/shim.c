@@ -6,6 +6,7 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/bottom_half.h>
 #include <linux/err.h>
 #include <linux/if_arp.h>
 #include <linux/kernfs.h>
@@ -57,6 +58,18 @@ void anemone_get_page(struct page *page)
 void anemone_put_page(struct page *page)
 {
 	put_page(page);
+}
+
+/* Softirqs of this CPU */
+
+void anemone_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void anemone_local_bh_enable(void)
+{
+	local_bh_enable();
 }
 
 /* Block devices */

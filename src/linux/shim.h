@@ -30,6 +30,9 @@ bool anemone_get_page_to_send(struct page *page);
 void anemone_get_page(struct page *page);
 void anemone_put_page(struct page *page);
 
+void anemone_local_bh_disable(void);
+void anemone_local_bh_enable(void);
+
 bool anemone_bdev_read_only(struct block_device *bdev);
 u64 anemone_bdev_nr_bytes(struct block_device *bdev);
 struct file *anemone_bdev_open(dev_t dev, u32 *gone);

@@ -37,6 +37,9 @@ extern "C" {
     pub(super) fn anemone_get_page(page: *mut bindings::page);
     pub(super) fn anemone_put_page(page: *mut bindings::page);
 
+    pub(super) fn anemone_local_bh_disable();
+    pub(super) fn anemone_local_bh_enable();
+
     pub(super) fn anemone_bdev_read_only(bdev: *mut bindings::block_device) -> bool;
     pub(super) fn anemone_bdev_nr_bytes(bdev: *mut bindings::block_device) -> u64;
     pub(super) fn anemone_bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;

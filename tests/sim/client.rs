@@ -389,8 +389,12 @@ impl Client {
     fn pump_at(&mut self, ctx: &mut Context, shard: usize, then_ns: u64) {
         while let Some(action) = self.shards[shard].poll(then_ns, &self.device) {
             match action {
-                Action::Send(send) => {
-                    self.note_send(shard, send.op);
+                Action::Send(id) => {
+                    let Some(send) = self.shards[shard].describe(id, &self.device) else {
+                        ctx.oracle.fail(|| format!("nothing to send for {id:?}"));
+                        continue;
+                    };
+                    self.note_send(shard, send.id.op);
                     let delay_ns = ctx.host_delay();
                     let sending = Sending::new(shard, send, then_ns);
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));

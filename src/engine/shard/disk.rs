@@ -299,6 +299,12 @@ impl<S: Storage> Shard<S> {
         Some(index)
     }
 
+    /// Whether something may be to be done with the mirror.
+    #[inline]
+    pub(super) fn has_disk_work(&self) -> bool {
+        self.settle.is_some() || self.disk_work.head != Link::NONE
+    }
+
     /// Takes the next thing to be done with the mirror.
     pub(super) fn poll_disk<M>(&mut self, device: &Device<M>) -> Option<Action>
     where

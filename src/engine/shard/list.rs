@@ -15,9 +15,17 @@ pub(super) struct List {
 
 /// Which transfer of which op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TransferId {
-    pub(super) op: usize,
-    pub(super) transfer: usize,
+pub struct TransferId {
+    /// The op.
+    pub op: usize,
+    /// Which of its transfers.
+    pub transfer: usize,
+}
+
+impl List {
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == Link::NONE
+    }
 }
 
 impl TransferId {

@@ -314,7 +314,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let index = send.op;
+        let index = send.id.op;
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };

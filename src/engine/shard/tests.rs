@@ -83,8 +83,8 @@ fn hedges_have_a_budget() {
         bench.advance(5 * MS);
         bench.answer_page(&first, &[0]);
         while let Some(action) = bench.poll() {
-            if let Action::Send(send) = action {
-                bench.shard.sent(&send);
+            if let Action::Send(id) = action {
+                bench.sent(id);
             }
         }
     }
@@ -123,8 +123,8 @@ fn page_ins_on_their_way_to_a_dying_server_end_soon() {
     while ended < ops {
         while let Some(action) = bench.poll() {
             match action {
-                Action::Send(send) => {
-                    bench.shard.sent(&send);
+                Action::Send(id) => {
+                    let send = bench.sent(id);
                     if send.destination == bench.mac(1) {
                         answers.push_back((bench.now_ns + 300 * US, send));
                     }
@@ -203,8 +203,8 @@ fn late_answers_are_measured_too() {
             bench.advance(200 * US);
             while let Some(action) = bench.poll() {
                 match action {
-                    Action::Send(send) => {
-                        bench.shard.sent(&send);
+                    Action::Send(id) => {
+                        let send = bench.sent(id);
                         if send.destination == bench.mac(1) {
                             bench.answer_page(&send, &[0]);
                         }
@@ -258,8 +258,8 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
     for _ in 0..1000 {
         bench.advance(MS);
         while let Some(action) = bench.poll() {
-            if let Action::Send(send) = action {
-                bench.shard.sent(&send);
+            if let Action::Send(id) = action {
+                let send = bench.sent(id);
                 if send.destination != dead {
                     moved = Some(send);
                 }

@@ -10,7 +10,7 @@ use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::{Send, SendPayload, Shard, Storage};
 use crate::sync::Atomic;
-use crate::wire::{Flags, FragmentMask, Header, MacAddress, Opcode};
+use crate::wire::{Flags, FragmentMask, Header, MacAddress, Opcode, Status};
 
 /// Timeouts after which frames that are still in this host no longer hold back others.
 const INSIST_TRIES: u32 = 3;
@@ -132,17 +132,14 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         device: &Device<M>,
-    ) -> Option<Send>
+    ) -> Option<()>
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let tag = self.tag(id.op);
         let op = self.ops.get_mut(id.op)?;
         if op.stage != Stage::Active {
             return None;
         }
-        let (kind, page, version, crc, fill, generation) =
-            (op.kind, op.page, op.version, op.crc, op.fill, op.generation);
         let transfer = op.transfers.get_mut(id.transfer)?;
         if transfer.stage != TransferStage::Queued || transfer.sending {
             // Who is sending it puts it back when done.
@@ -175,54 +172,78 @@ impl<S: Storage> Shard<S> {
         let wait_ns = path.retry_after_ns(transfer.tries, device.patience_ns());
         transfer.due_ns = now_ns.saturating_add(wait_ns);
         let due_ns = transfer.due_ns.min(op.hedge_ns);
-        let cut = transfer.cut?;
-        let insist = !again || transfer.tries >= INSIST_TRIES;
-        let mut header = Header::new(match kind {
-            Kind::PageOut => Opcode::Write,
-            Kind::PageIn => Opcode::Read,
-        });
-        header.tag = tag;
-        header.attempt = transfer.attempt;
-        header.session = transfer.session;
-        header.incarnation = transfer.incarnation;
-        header.page = u64::from(page.0);
-        header.low_water = device.low_water().0;
-        header.fragment_count = cut.count();
-        let payload = match (kind, fill) {
-            (Kind::PageIn, _) => {
-                header.fragment_mask = transfer.pending;
-                header.version = u64::from(generation.0);
-                SendPayload::Nothing
-            }
-            (Kind::PageOut, Some(value)) => {
-                header.flags = Flags::SAME_FILLED;
-                header.fragment_count = 1;
-                header.version = version.0;
-                header.payload_crc = crc;
-                SendPayload::Fill(value)
-            }
-            (Kind::PageOut, None) => {
-                header.version = version.0;
-                header.payload_crc = crc;
-                SendPayload::Page {
-                    fragments: transfer.pending,
-                    cut,
-                    verify: again,
-                }
-            }
-        };
         if !mutated!(SendHoldIgnored) {
             op.holds = op.holds.saturating_add(1);
         }
         self.note_deadline(due_ns);
         self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
+        Some(())
+    }
+
+    /// The frames that [`super::Action::Send`] wants sent. To be asked before the lock is let go
+    /// that [`Shard::poll`] was called under; else there may be none.
+    #[inline]
+    pub fn describe<M>(&self, id: TransferId, device: &Device<M>) -> Option<Send>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.ops.get(id.op)?;
+        let transfer = op.transfers.get(id.transfer)?;
+        let (slot, cut) = (transfer.slot?, transfer.cut?);
+        let again = transfer.attempt != transfer.first_attempt;
+        let is_filled = op.fill.is_some();
+        let (opcode, flags, fragment_count, fragment_mask, version, payload_crc) = match op.kind {
+            Kind::PageIn => (
+                Opcode::Read,
+                Flags::default(),
+                cut.count(),
+                transfer.pending,
+                u64::from(op.generation.0),
+                0,
+            ),
+            Kind::PageOut => (
+                Opcode::Write,
+                if is_filled {
+                    Flags::SAME_FILLED
+                } else {
+                    Flags::default()
+                },
+                if is_filled { 1 } else { cut.count() },
+                FragmentMask::EMPTY,
+                op.version.0,
+                op.crc,
+            ),
+        };
         Some(Send {
-            op: id.op,
-            transfer: id.transfer,
-            destination: device.servers.address(slot).mac,
-            header,
-            payload,
-            insist,
+            id,
+            destination: device.servers.mac(slot),
+            header: Header {
+                opcode,
+                flags,
+                status: Status::Ok,
+                tag: self.tag(id.op),
+                attempt: transfer.attempt,
+                fragment_index: 0,
+                fragment_count,
+                fragment_mask,
+                utilisation: 0,
+                payload_crc,
+                session: transfer.session,
+                incarnation: transfer.incarnation,
+                page: u64::from(op.page.0),
+                version,
+                low_water: device.low_water().0,
+            },
+            payload: match (op.kind, op.fill) {
+                (Kind::PageIn, _) => SendPayload::Nothing,
+                (Kind::PageOut, Some(value)) => SendPayload::Fill(value),
+                (Kind::PageOut, None) => SendPayload::Page {
+                    fragments: transfer.pending,
+                    cut,
+                    verify: again,
+                },
+            },
+            insist: !again || transfer.tries >= INSIST_TRIES,
         })
     }
 
@@ -280,8 +301,7 @@ impl<S: Storage> Shard<S> {
                 && transfer.incarnation == header.incarnation
         })?;
         let slot = op.transfers.get(found)?.slot?;
-        (device.servers.is_current(slot, header.incarnation)
-            && device.servers.address(slot).mac == source)
+        (device.servers.is_current(slot, header.incarnation) && device.servers.is_at(slot, source))
             .then_some((index, found))
     }
 

@@ -8,14 +8,22 @@ use core::{
     ptr::NonNull, //
 };
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+};
 
 use super::{
     block::{
         Blocks,
         BLOCK_SIZE, //
     },
-    operations::Operations, //
+    operations::Operations,
+    tag_set, //
 };
 
 /// What a request asks for.
@@ -153,5 +161,136 @@ impl<T: Operations> Drop for Request<T> {
         // SAFETY: By the type invariant the request is started and ours, and it is not used
         // after this.
         unsafe { bindings::blk_mq_end_request(self.0.as_ptr(), BlkStatus::IoErr as u8) };
+    }
+}
+
+/// How many parts of a request have not ended: the data of a request that is ended in parts.
+pub(crate) struct PartCount {
+    left: Atomic<u32>,
+    failed: Atomic<u32>,
+}
+
+impl PartCount {
+    /// Of a request that has no parts.
+    pub(crate) const fn new() -> Self {
+        Self {
+            left: Atomic::new(0),
+            failed: Atomic::new(0),
+        }
+    }
+}
+
+impl<T: Operations<RequestData = PartCount>> Request<T> {
+    /// Divides it into `count` parts: it ends when the last of them does. Without any it ends now.
+    #[inline]
+    pub(crate) fn into_parts(self, count: u32) -> Parts<T> {
+        if count == 0 {
+            self.end(BlkStatus::Ok);
+            return Parts {
+                request: NonNull::dangling(),
+                left: 0,
+                _p: PhantomData,
+            };
+        }
+        let request = ManuallyDrop::new(self).0;
+        // SAFETY: By the type invariant the request is ours, and its data is initialised.
+        let data = unsafe { &*tag_set::data_of::<T>(request.as_ptr()) };
+        // The parts are handed on by other means, which order this.
+        data.left.store(count, Relaxed);
+        data.failed.store(0, Relaxed);
+        // INVARIANT: None has ended.
+        Parts {
+            request,
+            left: count,
+            _p: PhantomData,
+        }
+    }
+}
+
+/// Parts of a request that have not been handed out. Dropping them ends them with an error.
+///
+/// # Invariants
+///
+/// Unless `left` is 0, `request` is a request as [`Request`] has it, `left` of whose parts are
+/// only here.
+pub(crate) struct Parts<T: Operations<RequestData = PartCount>> {
+    request: NonNull<bindings::request>,
+    left: u32,
+    _p: PhantomData<T>,
+}
+
+impl<T: Operations<RequestData = PartCount>> Iterator for Parts<T> {
+    type Item = RequestPart<T>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RequestPart<T>> {
+        self.left = self.left.checked_sub(1)?;
+        // INVARIANT: This part is no longer here.
+        Some(RequestPart(self.request, PhantomData))
+    }
+}
+
+impl<T: Operations<RequestData = PartCount>> Drop for Parts<T> {
+    #[inline]
+    fn drop(&mut self) {
+        while let Some(part) = self.next() {
+            drop(part);
+        }
+    }
+}
+
+/// A part of a request that the driver owns: it ends it once, whenever and wherever it likes, and
+/// may then no longer use what belongs to that part.
+///
+/// Dropping it ends it with an I/O error.
+///
+/// # Invariants
+///
+/// The pointer is to a request as [`Request`] has it, one of whose parts this is, and which does
+/// not end before this does.
+#[repr(transparent)]
+pub(crate) struct RequestPart<T: Operations<RequestData = PartCount>>(
+    NonNull<bindings::request>,
+    PhantomData<T>,
+);
+
+// SAFETY: As for `Request`.
+unsafe impl<T: Operations<RequestData = PartCount>> Send for RequestPart<T> {}
+// SAFETY: `&RequestPart` allows nothing.
+unsafe impl<T: Operations<RequestData = PartCount>> Sync for RequestPart<T> {}
+
+impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
+    /// Ends it; the request ends with the last one, in an I/O error if any failed. Any context,
+    /// also with interrupts disabled.
+    #[inline]
+    pub(crate) fn end(self, failed: bool) {
+        ManuallyDrop::new(self).end_once(failed);
+    }
+
+    /// To be called once.
+    #[inline]
+    fn end_once(&self, failed: bool) {
+        // SAFETY: By the type invariant the request is live, and its data is initialised.
+        let data = unsafe { &*tag_set::data_of::<T>(self.0.as_ptr()) };
+        if failed {
+            data.failed.store(1, Relaxed);
+        }
+        // Full order: who ends the request sees what the others did before they ended theirs.
+        if data.left.fetch_sub(1, Full) != 1 {
+            return;
+        }
+        let status = match data.failed.load(Relaxed) {
+            0 => BlkStatus::Ok,
+            _ => BlkStatus::IoErr,
+        };
+        // INVARIANT: No part is left, so that the request is nobody else's.
+        // SAFETY: By the type invariant it is started and the driver's.
+        unsafe { Request::<T>::from_raw(self.0.as_ptr()) }.end(status);
+    }
+}
+
+impl<T: Operations<RequestData = PartCount>> Drop for RequestPart<T> {
+    fn drop(&mut self) {
+        self.end_once(true);
     }
 }

@@ -207,14 +207,14 @@ impl TxFrame {
         dev: &NetDevice,
         destination: MacAddress,
         ethertype: u16,
-        header: &[u8; HEADER_LEN],
+        write_header: impl FnOnce(&mut [u8; HEADER_LEN]),
         payload: Payload<'_>,
     ) -> Result<(), SendError> {
         if self.is_busy() {
             return Err(SendError::Busy);
         }
         self.drop_frags();
-        self.write_headers(dev, destination, ethertype, header);
+        self.write_headers(dev, destination, ethertype, write_header);
         let linear = match payload {
             Payload::None => 0,
             Payload::Bytes(bytes) => self.copy_bytes(bytes)?,
@@ -254,7 +254,7 @@ impl TxFrame {
         dev: &NetDevice,
         destination: MacAddress,
         ethertype: u16,
-        header: &[u8; HEADER_LEN],
+        write_header: impl FnOnce(&mut [u8; HEADER_LEN]),
     ) {
         let ethertype = ethertype.to_be();
         // SAFETY: By the type invariant the skb is ours and not in use, and the headers lie
@@ -277,9 +277,7 @@ impl TxFrame {
             data.add(12)
                 .cast::<[u8; 2]>()
                 .write(ethertype.to_ne_bytes());
-            data.add(ETHERNET_LEN)
-                .cast::<[u8; HEADER_LEN]>()
-                .write(*header);
+            write_header(&mut *data.add(ETHERNET_LEN).cast());
         }
     }
 

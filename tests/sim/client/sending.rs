@@ -44,7 +44,7 @@ impl Client {
     /// Sends frames, all of them or some.
     pub(super) fn send(&mut self, ctx: &mut Context, mut sending: Sending) {
         let send = &sending.send;
-        let request = self.requests[sending.shard][send.op].as_ref();
+        let request = self.requests[sending.shard][send.id.op].as_ref();
         let Some(bytes) = request.map(|request| request.bytes.clone()) else {
             ctx.oracle
                 .fail(|| format!("{send:?} of a request that has ended"));
@@ -97,7 +97,7 @@ impl Client {
         if let Some(crc) = sending.changed {
             shard.page_changed(sending.then_ns, &sending.send, crc, &self.device);
         }
-        shard.sent(&sending.send);
+        shard.sent(sending.send.id);
         self.pump_at(ctx, sending.shard, sending.then_ns);
     }
 

@@ -12,7 +12,7 @@ use super::super::super::free::StaleCopy;
 use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::server_table::Address;
-use super::super::{Action, Completion, Op, Parts, Send, Shard, Storage, Verdict};
+use super::super::{Action, Completion, Op, Parts, Send, Shard, Storage, TransferId, Verdict};
 use crate::crc::crc32c;
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
@@ -139,13 +139,17 @@ impl Bench {
         self.shard.poll(self.now_ns, &self.device)
     }
 
+    /// Sends what the shard wants sent.
+    pub fn sent(&mut self, id: TransferId) -> Send {
+        let send = self.shard.describe(id, &self.device).unwrap();
+        self.shard.sent(id);
+        send
+    }
+
     /// What the shard wants sent, which is so; it must be the next thing.
     pub fn next_send(&mut self) -> Send {
         match self.poll() {
-            Some(Action::Send(send)) => {
-                self.shard.sent(&send);
-                send
-            }
+            Some(Action::Send(id)) => self.sent(id),
             other => panic!("{other:?}"),
         }
     }
@@ -162,7 +166,9 @@ impl Bench {
     pub fn discard_sends(&mut self) {
         while let Some(action) = self.poll() {
             match action {
-                Action::Send(send) => self.shard.sent(&send),
+                Action::Send(id) => {
+                    self.sent(id);
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -180,11 +186,10 @@ impl Bench {
     pub fn wait_for_send(&mut self) -> Send {
         for _ in 0..100_000 {
             if let Some(action) = self.poll() {
-                let Action::Send(send) = action else {
+                let Action::Send(id) = action else {
                     panic!("{action:?}");
                 };
-                self.shard.sent(&send);
-                return send;
+                return self.sent(id);
             }
             self.advance(10 * US);
         }

@@ -68,8 +68,8 @@ impl Disked {
         loop {
             if let Some(action) = self.bench.poll() {
                 match action {
-                    Action::Send(send) => {
-                        self.bench.shard.sent(&send);
+                    Action::Send(id) => {
+                        let send = self.bench.sent(id);
                         self.sends.push(send);
                     }
                     Action::Complete(completion) => {
@@ -336,7 +336,9 @@ fn a_page_out_ends_only_after_the_mirror_has_heard_of_it() {
     let mut write = None;
     while let Some(action) = disked.bench.poll() {
         match action {
-            Action::Send(send) => disked.bench.shard.sent(&send),
+            Action::Send(id) => {
+                disked.bench.sent(id);
+            }
             Action::Disk(DiskWork::Write(found)) => write = Some(found),
             other => panic!("{other:?}"),
         }

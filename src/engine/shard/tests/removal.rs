@@ -19,8 +19,8 @@ fn targets(bench: &mut Bench) -> SlotSet {
     let mut sends = Vec::new();
     let completion = loop {
         match bench.poll() {
-            Some(Action::Send(send)) => {
-                bench.shard.sent(&send);
+            Some(Action::Send(id)) => {
+                let send = bench.sent(id);
                 targets.insert(bench.slot_of(send.destination));
                 sends.push(send);
             }
