@@ -8,6 +8,7 @@
 
 mod arena;
 mod arguments;
+mod courtesy;
 mod doorkeeper;
 mod failure;
 mod link;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Letting others run before sleeping, where that brings the next frames.
+//!
+//! Where clients or other servers share the processor, what they would send next comes while they
+//! run: the server finds it without having slept, and several requests at once instead of one
+//! after the other. Where nobody else runs, or somebody who does not let go of the processor, this
+//! notices and stops.
+
+use std::time::{Duration, Instant};
+
+/// Who has the processor for so long has other things to do than to send us something.
+const LONG: Duration = Duration::from_millis(1);
+/// Sleeps between two attempts, at the most: after attempts that brought nothing, and after such
+/// as took long.
+const MOST_IN_VAIN: u32 = 256;
+const MOST_LONG: u32 = 65_536;
+
+/// What is known of letting others run.
+#[derive(Debug, Default)]
+pub struct Courtesy {
+    /// Sleeps without another attempt.
+    skip: u32,
+    /// So many follow the next one that fails.
+    penalty: u32,
+}
+
+impl Courtesy {
+    /// Lets others run, if that is worth trying. Returns whether something has come meanwhile,
+    /// which `is_ready` tells.
+    pub fn give_way(&mut self, is_ready: impl FnOnce() -> bool) -> bool {
+        if let Some(left) = self.skip.checked_sub(1) {
+            self.skip = left;
+            return false;
+        }
+        let began = Instant::now();
+        std::thread::yield_now();
+        let ready = is_ready();
+        self.note(began.elapsed(), ready);
+        ready
+    }
+
+    fn note(&mut self, took: Duration, ready: bool) {
+        let most = match (took >= LONG, ready) {
+            (true, _) => MOST_LONG,
+            (false, true) => {
+                self.penalty = 0;
+                return;
+            }
+            (false, false) => MOST_IN_VAIN,
+        };
+        let least = if most == MOST_LONG { MOST_IN_VAIN } else { 1 };
+        self.penalty = (self.penalty.saturating_mul(2)).clamp(least, most.max(self.penalty));
+        self.skip = self.penalty;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_micros(20);
+
+    #[test]
+    fn goes_on_while_it_brings_something() {
+        let mut courtesy = Courtesy::default();
+        for _ in 0..10 {
+            courtesy.note(SHORT, true);
+            assert_eq!(courtesy.skip, 0);
+        }
+    }
+
+    #[test]
+    fn gives_up_bit_by_bit_where_nobody_sends() {
+        let mut courtesy = Courtesy::default();
+        let mut skips = Vec::new();
+        for _ in 0..10 {
+            courtesy.note(SHORT, false);
+            skips.push(courtesy.skip);
+        }
+        assert_eq!(skips, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
+        courtesy.note(SHORT, true);
+        courtesy.note(SHORT, false);
+        assert_eq!(courtesy.skip, 1);
+    }
+
+    #[test]
+    fn does_not_wait_again_soon_for_who_takes_long() {
+        let mut courtesy = Courtesy::default();
+        courtesy.note(LONG, true);
+        assert_eq!(courtesy.skip, MOST_IN_VAIN);
+        for _ in 0..20 {
+            courtesy.note(LONG, true);
+        }
+        assert_eq!(courtesy.skip, MOST_LONG);
+        courtesy.note(SHORT, false);
+        assert!(courtesy.skip <= MOST_LONG);
+        courtesy.note(SHORT, true);
+        courtesy.note(SHORT, false);
+        assert_eq!(courtesy.skip, 1);
+    }
+
+    #[test]
+    fn skipped_attempts_do_not_look() {
+        let mut courtesy = Courtesy {
+            skip: 2,
+            penalty: 2,
+        };
+        assert!(!courtesy.give_way(|| panic!("looked")));
+        assert!(!courtesy.give_way(|| panic!("looked")));
+        assert!(courtesy.give_way(|| true));
+    }
+}
