@@ -16,12 +16,13 @@ use anemone::wire::{
 };
 use proptest::prelude::*;
 
-const OPCODES: [Opcode; 16] = [
+const OPCODES: [Opcode; 17] = [
     Opcode::Hello,
     Opcode::HelloAck,
     Opcode::Announce,
     Opcode::Write,
     Opcode::WriteAck,
+    Opcode::WriteAcks,
     Opcode::Read,
     Opcode::ReadReply,
     Opcode::Free,

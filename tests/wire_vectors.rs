@@ -88,6 +88,7 @@ fn opcode(name: &str) -> Opcode {
         "ANNOUNCE" => Opcode::Announce,
         "WRITE" => Opcode::Write,
         "WRITE_ACK" => Opcode::WriteAck,
+        "WRITE_ACKS" => Opcode::WriteAcks,
         "READ" => Opcode::Read,
         "READ_REPLY" => Opcode::ReadReply,
         "FREE" => Opcode::Free,

@@ -63,7 +63,9 @@ use crate::{
         softirq::NoSoftirqs, //
     },
     wire::{
+        Ack,
         Header,
+        MacAddress,
         HEADER_LEN,
         PAGE_SIZE, //
     },
@@ -356,6 +358,27 @@ impl Queue {
         guard
             .shard
             .received(now_ns, &receive, copied, crc, &core.device);
+        self.run(core, guard, now_ns);
+    }
+
+    /// A frame with acknowledgements has come, `header` being its own.
+    pub(crate) fn acknowledged(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        source: MacAddress,
+        header: &Header,
+        acks: &[Ack],
+    ) {
+        let now_ns = now_ns();
+        let mut guard = self.state.lock();
+        for ack in acks {
+            if let Some(header) = ack.header(header) {
+                // An acknowledgement has nothing to be copied.
+                let _ = guard
+                    .shard
+                    .handle_frame(now_ns, source, &header, None, &core.device);
+            }
+        }
         self.run(core, guard, now_ns);
     }
 

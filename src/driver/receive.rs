@@ -18,12 +18,14 @@ use crate::{
     },
     wire::{
         self,
+        Ack,
         Flags,
         Frame,
         Header,
         MacAddress,
         Opcode,
         HEADER_LEN,
+        MAX_ACKS,
         PAGE_SIZE, //
     },
 };
@@ -33,6 +35,7 @@ use kernel::sync::{
     atomic::Relaxed,
     ArcBorrow, //
 };
+use zerocopy::FromBytes;
 
 /// Bytes of a control frame's payload that are kept: the longest that a server sends.
 const CONTROL_PAYLOAD: usize = 128;
@@ -138,6 +141,7 @@ impl Core {
             Opcode::WriteAck | Opcode::ReadReply if !is_control_tag(header.tag) => {
                 self.handle_data(frame, &header);
             }
+            Opcode::WriteAcks => self.handle_acks(frame, &header, payload_len),
             _ => self.handle_control(frame, header, payload_len),
         }
     }
@@ -161,6 +165,44 @@ impl Core {
         {
             Some(queue) => queue.receive(self, frame, header, fill),
             None => self.count_bad_frame(),
+        }
+    }
+
+    fn handle_acks(
+        self: ArcBorrow<'_, Self>,
+        frame: &RxFrame<'_>,
+        header: &Header,
+        payload_len: usize,
+    ) {
+        let mut buffer = [0; size_of::<Ack>() * MAX_ACKS];
+        let acks = buffer
+            .get_mut(..payload_len)
+            .filter(|payload| payload.len() % size_of::<Ack>() == 0)
+            .and_then(|payload| {
+                frame.copy_bytes(HEADER_LEN, payload)?;
+                (crate::crc::crc32c(payload) == header.payload_crc).then_some(payload)
+            })
+            .and_then(|payload| <[Ack]>::ref_from_bytes(payload).ok());
+        let Some(mut acks) = acks else {
+            self.count_bad_frame();
+            return;
+        };
+        let source = frame.source();
+        // Those of one queue, which follow one another as a rule, take its lock once.
+        while let Some(first) = acks.first() {
+            let number = Shard::<KernelStorage>::number_of_tag(first.tag.get());
+            let count = acks
+                .iter()
+                .take_while(|ack| Shard::<KernelStorage>::number_of_tag(ack.tag.get()) == number)
+                .count();
+            let Some((these, others)) = acks.split_at_checked(count) else {
+                return;
+            };
+            match self.queues.get(number) {
+                Some(queue) => queue.acknowledged(self, source, header, these),
+                None => self.count_bad_frame(),
+            }
+            acks = others;
         }
     }
 

@@ -6,6 +6,7 @@
 //! the caller's. Every operation is idempotent, and a frame is looked at only after its checksum,
 //! its session, the address that it comes from and the incarnation that it means have been.
 
+mod acks;
 mod admission;
 mod hello;
 mod outbox;
@@ -23,6 +24,7 @@ use crate::wire::{
     Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
     PROTOCOL_VERSION,
 };
+use acks::Acks;
 use session::Sessions;
 use zerocopy::IntoBytes;
 
@@ -98,6 +100,7 @@ pub struct Server<M: Memory, A: Admission> {
     max_clients: usize,
     store: Store<M>,
     sessions: Sessions<M>,
+    acks: Acks,
     admission: A,
     counters: Counters,
     /// Frames that the host dropped before we saw them.
@@ -130,6 +133,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             max_clients: layout.max_clients.into(),
             store: Store::new(arrays.store, layout, config.seed)?,
             sessions: Sessions::new(arrays.sessions, arrays.session_heads)?,
+            acks: Acks::new(),
             admission,
             counters: Counters::default(),
             frames_dropped: 0,
@@ -161,8 +165,15 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.frames_dropped = frames;
     }
 
-    /// Sends what `out` has kept, after which nothing in it refers to the arena.
+    /// Whether [`Server::flush`] has something to send that `out` has not been given.
+    pub fn has_kept(&self) -> bool {
+        !self.acks.is_empty()
+    }
+
+    /// Sends what `out` has kept, after which nothing in it refers to the arena, and the
+    /// acknowledgements kept here.
     pub fn flush(&mut self, out: &mut impl Outbox) {
+        self.send_acks(out);
         out.flush(self.store.arena());
         self.store.settle();
     }

@@ -89,6 +89,8 @@ pub enum Opcode {
     ByeAck = 17,
     /// Server: the request was not understood or not for this session; see the status.
     Reject = 19,
+    /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
+    WriteAcks = 21,
 }
 
 impl Opcode {
@@ -111,6 +113,7 @@ impl Opcode {
             16 => Self::Bye,
             17 => Self::ByeAck,
             19 => Self::Reject,
+            21 => Self::WriteAcks,
             _ => return None,
         })
     }

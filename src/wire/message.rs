@@ -2,6 +2,7 @@
 
 //! What control frames carry.
 
+use super::{FragmentMask, Fragmentation, Header, Opcode, Status, HEADER_LEN};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -111,6 +112,86 @@ impl PageVersion {
 
 /// Elements that a FREE carries at the most: it crosses an MTU of 1500.
 pub const MAX_PAGE_VERSIONS: usize = 80;
+
+/// An element of WRITE_ACKS's payload: what a WRITE_ACK's header says beside what all of them share.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Ack {
+    /// The WRITE's tag.
+    pub tag: U32,
+    /// The WRITE's attempt.
+    pub attempt: U32,
+    /// The page's index.
+    pub page: U64,
+    /// The page's version.
+    pub version: U64,
+    /// A [`Status`].
+    pub status: u8,
+    /// The WRITE's fragment.
+    pub fragment_index: u8,
+    /// In how many the page is cut.
+    pub fragment_count: u8,
+    /// Fragments held.
+    pub fragment_mask: u8,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// Elements that a WRITE_ACKS carries at the most: it crosses any path that a page can cross.
+pub const MAX_ACKS: usize = 16;
+
+const _: () = assert!(HEADER_LEN + MAX_ACKS * size_of::<Ack>() <= Fragmentation::MIN_MTU);
+
+impl Ack {
+    /// All zeros.
+    pub const ZERO: Self = Self {
+        tag: U32::ZERO,
+        attempt: U32::ZERO,
+        page: U64::ZERO,
+        version: U64::ZERO,
+        status: 0,
+        fragment_index: 0,
+        fragment_count: 0,
+        fragment_mask: 0,
+        reserved: U32::ZERO,
+    };
+
+    /// What is said of one WRITE_ACK.
+    pub fn of(header: &Header) -> Self {
+        Self {
+            tag: header.tag.into(),
+            attempt: header.attempt.into(),
+            page: header.page.into(),
+            version: header.version.into(),
+            status: header.status as u8,
+            fragment_index: header.fragment_index,
+            fragment_count: header.fragment_count,
+            fragment_mask: header.fragment_mask.bits(),
+            reserved: U32::ZERO,
+        }
+    }
+
+    /// The header of the WRITE_ACK that this stands for, in a frame with the header `of_all`;
+    /// `None` if its status is unknown.
+    #[inline]
+    pub fn header(&self, of_all: &Header) -> Option<Header> {
+        Some(Header {
+            opcode: Opcode::WriteAck,
+            status: Status::from_u8(self.status)?,
+            tag: self.tag.get(),
+            attempt: self.attempt.get(),
+            fragment_index: self.fragment_index,
+            fragment_count: self.fragment_count,
+            fragment_mask: FragmentMask::from_bits(self.fragment_mask),
+            payload_crc: 0,
+            page: self.page.get(),
+            version: self.version.get(),
+            ..*of_all
+        })
+    }
+}
 
 /// Payload of STATS_REPLY: what a server counted since it began.
 #[derive(

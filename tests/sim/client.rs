@@ -19,8 +19,9 @@ use anemone::engine::histogram::BUCKETS;
 use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
 use anemone::engine::shard::{Action, Op, Parts, Receive, Shard, Storage, Verdict};
 use anemone::sync::Atomic;
-use anemone::wire::{ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
+use anemone::wire::{Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
 use rand::Rng;
+use zerocopy::FromBytes;
 
 use crate::context::Context;
 use crate::event::{Event, Wire};
@@ -284,6 +285,17 @@ impl Client {
         match header.opcode {
             Opcode::WriteAck | Opcode::ReadReply if shard < self.shards.len() => {
                 self.deliver_to_shard(ctx, shard, wire.source, &frame);
+            }
+            Opcode::WriteAcks => {
+                let acks = <[Ack]>::ref_from_bytes(frame.payload).unwrap_or_default();
+                for header in acks.iter().filter_map(|ack| ack.header(&header)) {
+                    let shard = Shard::<Heap>::number_of_tag(header.tag);
+                    if shard < self.shards.len() {
+                        let payload = &[];
+                        let ack = Frame { header, payload };
+                        self.deliver_to_shard(ctx, shard, wire.source, &ack);
+                    }
+                }
             }
             _ => {
                 let delay_ns = ctx.host_delay();

@@ -317,7 +317,9 @@ impl SimServer {
             self.check_refusal(ctx, &wire);
         }
         self.hand_over(ctx, ready);
-        if self.kept.is_empty() {
+        let last = self.incarnations.last();
+        let has_acks = last.is_some_and(|last| last.engine.has_kept());
+        if self.kept.is_empty() && !has_acks {
         } else if self.kept.len() > 16 || ctx.rng.random_bool(0.3) {
             self.flush(ctx);
         } else {

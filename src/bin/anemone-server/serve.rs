@@ -114,7 +114,7 @@ fn receive<M: Memory, A: Admission>(
     let mut truncated = false;
     for _ in 0..ROUND {
         let Some(slot) = ring.next() else {
-            if sender.batch.is_empty() {
+            if sender.batch.is_empty() && !server.has_kept() {
                 return Round {
                     more: false,
                     truncated,

@@ -26,10 +26,11 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Takes frames to be sent. One call of the server sends at most [`Outbox::MOST`] frames.
+/// Takes frames to be sent.
 pub trait Outbox {
-    /// Frames that the handling of one frame, or of a timer, adds at the most: a page's fragments.
-    const MOST: usize = 8;
+    /// Frames that the handling of one frame, or of a timer, adds at the most: a page's fragments,
+    /// and acknowledgements kept from before.
+    const MOST: usize = 9;
 
     /// Sends a frame, or keeps it until [`Outbox::flush`]: to `destination`, with this header.
     fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>);

@@ -62,7 +62,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
                         fragment_mask: held,
                         ..header.answer(Opcode::WriteAck, status)
                     };
-                    self.send(source, answer, Payload::EMPTY, out);
+                    self.acknowledge(source, &answer, out);
                 }
             }
             Opcode::Free => {

@@ -109,6 +109,14 @@ impl Bench {
         self.answers()
     }
 
+    /// Takes a frame in, without flushing; returns how many the outbox was given for it.
+    pub(super) fn take_in(&mut self, from: MacAddress, bytes: &[u8]) -> usize {
+        let before = self.network.kept.len();
+        self.server
+            .handle_frame(self.now_ns, from, bytes, &mut self.network);
+        self.network.kept.len() - before
+    }
+
     pub(super) fn answers(&mut self) -> Vec<Answer> {
         self.server.flush(&mut self.network);
         let parse = |(to, bytes): (MacAddress, Vec<u8>)| {
