@@ -18,6 +18,7 @@ pub(crate) mod params;
 pub(crate) mod queue;
 pub(crate) mod receive;
 pub(crate) mod removal;
+pub(crate) mod repair;
 pub(crate) mod status;
 pub(crate) mod worker;
 

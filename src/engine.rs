@@ -12,6 +12,7 @@ pub mod mutation;
 pub mod census;
 pub mod cluster;
 pub mod config;
+pub mod copies;
 pub mod counters;
 pub mod device;
 pub mod disk;
@@ -23,6 +24,7 @@ pub mod mirror;
 pub mod page_map;
 pub mod placement;
 pub mod quantile;
+pub mod repair;
 pub mod rtt;
 #[cfg(not(MODULE))]
 pub mod server;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use anemone::crc::crc32c;
 use anemone::wire::{
-    Announce, Flags, FragmentMask, Frame, FrameError, Header, Hello, HelloAck, Opcode, PageVersion,
-    Stats, Status, HEADER_LEN, PAGE_SIZE,
+    Announce, Flags, FragmentMask, Frame, FrameError, Header, Hello, HelloAck, Inventory,
+    InventoryReply, Opcode, PageVersion, Stats, Status, HEADER_LEN, PAGE_SIZE,
 };
 use zerocopy::FromBytes;
 
@@ -99,6 +99,8 @@ fn opcode(name: &str) -> Opcode {
         "STATS_REPLY" => Opcode::StatsReply,
         "BYE" => Opcode::Bye,
         "BYE_ACK" => Opcode::ByeAck,
+        "INVENTORY" => Opcode::Inventory,
+        "INVENTORY_REPLY" => Opcode::InventoryReply,
         "REJECT" => Opcode::Reject,
         _ => panic!("{name}"),
     }
@@ -275,6 +277,18 @@ fn payloads_mean_what_the_document_says() {
         .map(|one| (one.page.get(), one.version.get()))
         .collect();
     assert_eq!(batch, [(77, 5010), (78, 5011)]);
+
+    let question = Inventory::read_from_bytes(&payload("inventory")).unwrap();
+    assert_eq!((question.cursor.get(), question.max_pages.get()), (0, 30));
+    let bytes = payload("inventory-reply");
+    let (reply, listed) = InventoryReply::read_from_prefix(&bytes).unwrap();
+    assert_eq!(reply.cursor.get(), 4096);
+    let listed: Vec<_> = <[PageVersion]>::ref_from_bytes(listed)
+        .unwrap()
+        .iter()
+        .map(|one| (one.page.get(), one.version.get()))
+        .collect();
+    assert_eq!(listed, [(77, 5009), (80, 5003)]);
 
     let stats = Stats::read_from_bytes(&payload("stats-reply")).unwrap();
     let Stats {

@@ -62,6 +62,9 @@ fn counters(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     core.counters().for_each(|name, value| {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
     });
+    core.repair_counters(|name, value| {
+        result = result.and_then(|()| writeln!(f, "{name} {value}"));
+    });
     result?;
     writeln!(f, "in_flight {}", core.in_flight())?;
     writeln!(f, "frames_bad {}", core.frames_bad.load(Relaxed))?;
@@ -76,6 +79,7 @@ fn servers(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             Health::Up => "up",
             Health::Suspected => "suspected",
             Health::Leaving => "leaving",
+            Health::Dead => "dead",
             Health::Sweeping => "sweeping",
         };
         let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| core.round_trip_ns(slot));

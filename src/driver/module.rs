@@ -38,6 +38,7 @@ use super::{
         Queue, //
     },
     receive::Inbox,
+    repair, //
 };
 use crate::{
     engine::{
@@ -216,8 +217,9 @@ impl Anemone {
                 params.pages / ((1 << 20) / PAGE_SIZE)
             );
         })?;
-        let chunks = zeroed_table(DirtyChunks::<super::core::Words>::words_for(params.pages))?;
-        let mut queues = KVec::with_capacity(usize::from(params.hw_queues), GFP_KERNEL)?;
+        let words = DirtyChunks::<super::core::Words>::words_for(params.pages);
+        let chunks = zeroed_table(words)?;
+        let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
         for number in 0..params.hw_queues {
             let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
             let queue = Queue::new(
@@ -229,8 +231,14 @@ impl Anemone {
             )?;
             queues.push(queue, GFP_KERNEL)?;
         }
+        let number = params.hw_queues;
+        let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
+        let queue = repair::new_queue(number, params.pages, fragments, timer)?;
+        queues.push(queue, GFP_KERNEL)?;
+        let mut device = Device::new(map, params.config, u32::from(params.hw_queues));
+        device.keep_book(zeroed_table(words)?);
         let parts = Parts {
-            device: Device::new(map, params.config, u32::from(params.hw_queues)),
+            device,
             chunks: DirtyChunks::new(chunks),
             queues,
             timer: Arc::pin_init(Timer::new(Kicker::new()), GFP_KERNEL)?,

@@ -41,6 +41,8 @@ module_params! {
     number min_copies = 1 in 1..=3, READ, "Copies without which a page-out does not complete; at most replicas";
     number patience_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";
     number hedge_percent = 5 in 0..=100, READ_WRITE, "Of a hundred page-ins, how many may ask a second server when the first is slow";
+    number dead_s = 30 in 1..=86400, READ_WRITE, "Seconds of silence after which a server's pages are copied to others";
+    number repair_pages_per_s = 10000 in 0..=10000000, READ_WRITE, "Pages copied in a second, at most, where servers were lost; 0 for none";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for servers to answer";
     number hw_queues = 0 in 0..=64, READ, "Hardware queues; 0 is one for each CPU, at most 8";
     number queue_depth = 32 in 1..=256, READ, "Requests under way in each hardware queue";
@@ -152,6 +154,18 @@ pub(crate) fn mirror_config() -> MirrorConfig {
             .saturating_mul(crate::engine::config::NS_PER_S),
         ..MirrorConfig::default()
     }
+}
+
+/// After how long a silence a server's copies no longer count, as it is now.
+pub(crate) fn dead_ns() -> u64 {
+    dead_s
+        .value()
+        .saturating_mul(crate::engine::config::NS_PER_S)
+}
+
+/// How many pages may be copied in a second, as it is now.
+pub(crate) fn repair_rate() -> u32 {
+    narrow(repair_pages_per_s.value())
 }
 
 fn online_cpus() -> u64 {

@@ -24,7 +24,10 @@ use kernel::{
 };
 
 use super::{
-    core::Core,
+    core::{
+        Core,
+        Words, //
+    },
     disk::Disk,
     frames::{
         OpFrames,
@@ -33,9 +36,11 @@ use super::{
 };
 use crate::{
     engine::{
+        device::Device,
         free::StaleCopy,
         histogram::BUCKETS,
         ids::PageIndex,
+        repair::Repair,
         shard::{
             Action,
             Completion,
@@ -56,6 +61,7 @@ use crate::{
         },
         mq::{
             Block,
+            OwnBlock,
             Request,
             RequestPart, //
         },
@@ -92,17 +98,20 @@ impl Storage for KernelStorage {
     type Stale = KVVec<StaleCopy>;
 }
 
-/// An op's part of a request.
+/// An op's page.
 struct Page {
-    /// Its bytes, as long as the part has not ended.
+    /// Its bytes, as long as the op's part of a request has not ended.
     block: Block,
-    part: RequestPart<Disk>,
+    /// None in repair's queue.
+    part: Option<RequestPart<Disk>>,
 }
 
 struct State {
     shard: Shard<KernelStorage>,
     /// By op, as long as the op is not free.
     pages: KVec<Option<Page>>,
+    /// In repair's own queue: what the ops are for.
+    repair: Option<Repair<Words>>,
 }
 
 /// What is to be done without the lock, once an op has ended.
@@ -141,6 +150,8 @@ pub(crate) struct Queue {
     lingering: KVec<Atomic<u32>>,
     /// Fires when the shard has something due.
     pub(crate) timer: Arc<Timer<Expiry>>,
+    /// In repair's own queue: each op's page.
+    own_blocks: KVec<OwnBlock>,
 }
 
 impl Queue {
@@ -153,15 +164,63 @@ impl Queue {
         timer: Arc<Timer<Expiry>>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
+        let mut pages = KVec::with_capacity(op_count, GFP_KERNEL)?;
+        for _ in 0..op_count {
+            pages.push(None, GFP_KERNEL)?;
+        }
+        let state = |shard| State {
+            shard,
+            pages,
+            repair: None,
+        };
+        Self::make(
+            number,
+            op_count,
+            replicas,
+            fragments,
+            timer,
+            KVec::new(),
+            state,
+        )
+    }
+
+    /// Repair's queue: an op for each of `own_blocks`.
+    pub(super) fn for_repair(
+        number: u16,
+        fragments: u8,
+        timer: Arc<Timer<Expiry>>,
+        repair: Repair<Words>,
+        own_blocks: KVec<OwnBlock>,
+    ) -> Result<Arc<Self>> {
+        let op_count = own_blocks.len();
+        let mut pages = KVec::with_capacity(op_count, GFP_KERNEL)?;
+        for block in &own_blocks {
+            let block = block.block();
+            pages.push(Some(Page { block, part: None }), GFP_KERNEL)?;
+        }
+        let state = |shard| State {
+            shard,
+            pages,
+            repair: Some(repair),
+        };
+        // A copy goes to one server.
+        Self::make(number, op_count, 1, fragments, timer, own_blocks, state)
+    }
+
+    fn make(
+        number: u16,
+        op_count: usize,
+        replicas: usize,
+        fragments: u8,
+        timer: Arc<Timer<Expiry>>,
+        own_blocks: KVec<OwnBlock>,
+        state: impl FnOnce(Shard<KernelStorage>) -> State,
+    ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, GFP_KERNEL)?;
         let mut frames = KVec::with_capacity(op_count, GFP_KERNEL)?;
         for _ in 0..op_count {
             ops.push(Op::default(), GFP_KERNEL)?;
             frames.push(OpFrames::new(replicas, fragments)?, GFP_KERNEL)?;
-        }
-        let mut pages = KVec::with_capacity(op_count, GFP_KERNEL)?;
-        for _ in 0..op_count {
-            pages.push(None, GFP_KERNEL)?;
         }
         let parts = Parts {
             ops,
@@ -175,16 +234,14 @@ impl Queue {
         for _ in 0..op_count.div_ceil(32) {
             lingering.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        let state = State {
-            shard: Shard::new(number, parts),
-            pages,
-        };
+        let state = state(Shard::new(number, parts));
         Arc::pin_init(
             pin_init!(Self {
                 state <- kernel::new_spinlock_irq!(state, "anemone_queue"),
                 frames,
                 lingering,
                 timer,
+                own_blocks,
             }),
             GFP_KERNEL,
         )
@@ -193,6 +250,33 @@ impl Queue {
     /// Looks at the shard. For statistics and the worker.
     pub(crate) fn with_shard<R>(&self, look: impl FnOnce(&mut Shard<KernelStorage>) -> R) -> R {
         look(&mut self.state.lock().shard)
+    }
+
+    /// Whether it is repair's.
+    pub(super) fn is_repairs(&self) -> bool {
+        !self.own_blocks.is_empty()
+    }
+
+    /// Looks at repair, in its own queue.
+    pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<Words>)) {
+        if let Some(repair) = &self.state.lock().repair {
+            look(repair);
+        }
+    }
+
+    /// Changes repair and its shard, in its own queue, and does what follows.
+    pub(super) fn drive_repair(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        change: impl FnOnce(&mut Repair<Words>, &mut Shard<KernelStorage>, u64),
+    ) {
+        let now_ns = now_ns();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if let Some(repair) = &mut state.repair {
+            change(repair, &mut state.shard, now_ns);
+        }
+        self.run(core, guard, now_ns);
     }
 
     /// Changes the shard, and does what follows from it.
@@ -312,7 +396,8 @@ impl Queue {
             if started.is_err() {
                 break;
             }
-            *place = parts.next().map(|part| Page { block, part });
+            let part = parts.next();
+            *place = part.is_some().then_some(Page { block, part });
         }
         if at_once {
             self.run(core, guard, now_ns);
@@ -398,7 +483,7 @@ impl Queue {
             let action = guard.shard.poll(now_ns, &core.device);
             let is_quiet = guard.shard.is_quiet();
             if is_quiet {
-                self.timer.arm(guard.shard.next_timeout_ns());
+                self.timer.arm(guard.next_timeout_ns());
             }
             let suspicion = guard.shard.take_suspicion();
             let let_go = |guard| {
@@ -431,7 +516,9 @@ impl Queue {
                     guard.shard.sent(id);
                 }
                 Some(Action::Complete(completion)) => {
-                    let todo = guard.complete(completion);
+                    // What repair does next is known only now.
+                    let is_quiet = is_quiet && guard.repair.is_none();
+                    let todo = guard.complete(now_ns, completion, &core.device);
                     let_go(guard);
                     let woken = self.execute(core, todo);
                     if is_quiet && woken.is_none() {
@@ -491,7 +578,9 @@ impl Queue {
                         0 => block.zero(),
                         value => block.fill(value),
                     }
-                    part.end(false);
+                    if let Some(part) = part {
+                        part.end(false);
+                    }
                 }
                 None
             }
@@ -542,7 +631,10 @@ impl State {
 
     /// An op has ended.
     #[inline]
-    fn complete(&mut self, completion: Completion) -> Todo {
+    fn complete(&mut self, now_ns: u64, completion: Completion, device: &Device<Words>) -> Todo {
+        if self.repair.is_some() {
+            return self.end_copy(now_ns, &completion, device);
+        }
         let Completion { op, outcome, wake } = completion;
         let page = self.pages.get_mut(op).and_then(Option::take);
         let failed = match outcome {
@@ -553,10 +645,30 @@ impl State {
         };
         Todo::End {
             op,
-            part: page.map(|page| page.part),
+            part: page.and_then(|page| page.part),
             failed,
             wake,
         }
+    }
+
+    /// An op of repair's is over.
+    #[cold]
+    fn end_copy(&mut self, now_ns: u64, completion: &Completion, device: &Device<Words>) -> Todo {
+        let shard = &mut self.shard;
+        let repair = self.repair.as_mut();
+        Todo::End {
+            op: completion.op,
+            part: None,
+            failed: false,
+            wake: repair.and_then(|repair| repair.completed(now_ns, completion, shard, device)),
+        }
+    }
+
+    fn next_timeout_ns(&self) -> u64 {
+        let repair_ns = self.repair.as_ref().map(Repair::next_timeout_ns);
+        self.shard
+            .next_timeout_ns()
+            .min(repair_ns.unwrap_or(u64::MAX))
     }
 }
 
@@ -604,6 +716,13 @@ impl TimerCallback for Expiry {
             queue.drive(core.as_arc_borrow(), |shard, now_ns| {
                 shard.handle_timeout(now_ns, &core.device)
             });
+            if queue.is_repairs() {
+                queue.drive_repair(core.as_arc_borrow(), |repair, shard, now_ns| {
+                    if now_ns >= repair.next_timeout_ns() {
+                        repair.drive(now_ns, None, shard, &core.device);
+                    }
+                });
+            }
         }
     }
 }

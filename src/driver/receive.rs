@@ -9,7 +9,10 @@ use kernel::prelude::*;
 use super::core::Core;
 use crate::{
     engine::{
-        cluster::is_control_tag,
+        cluster::{
+            is_control_tag,
+            LISTED_PAGES, //
+        },
         shard::Shard, //
     },
     linux::{
@@ -37,8 +40,10 @@ use kernel::sync::{
 };
 use zerocopy::FromBytes;
 
-/// Bytes of a control frame's payload that are kept: the longest that a server sends.
-const CONTROL_PAYLOAD: usize = 128;
+/// Bytes of a control frame's payload that are kept: the longest that a server sends, a list of
+/// pages.
+const CONTROL_PAYLOAD: usize =
+    size_of::<wire::InventoryReply>() + LISTED_PAGES * size_of::<wire::PageVersion>();
 
 /// Control frames that may wait for the worker.
 const INBOX_FRAMES: usize = 64;

@@ -40,6 +40,7 @@ fn health(report: &Report) -> u32 {
         Health::Connecting => uapi::health::CONNECTING,
         Health::Up => uapi::health::UP,
         Health::Suspected => uapi::health::SUSPECTED,
+        Health::Dead => uapi::health::DEAD,
         Health::Leaving => uapi::health::LEAVING,
         Health::Sweeping => uapi::health::SWEEPING,
     }
@@ -87,6 +88,16 @@ impl Core {
         status.pages_out_failed = counters.pages_out_failed;
         status.pages_in_failed = counters.pages_in_failed;
         status.pages_freed = counters.pages_freed;
+        status.repair_pages_per_s = u64::from(device.repair_pages_per_s());
+        self.repair_counters(|name, value| match name {
+            "pages_repaired" => status.repaired = value,
+            "repairs_cancelled" | "repairs_failed" => {
+                status.repair_cancelled = status.repair_cancelled.saturating_add(value);
+            }
+            // Parts of the map have 1024 pages at the most.
+            "repair_left" => status.repair_left = value.saturating_mul(1024),
+            _ => {}
+        });
         let disk = self.local.report();
         let lags = status.written > status.on_disk && disk.policy != Policy::Off;
         status.disk_state = match disk.health {
@@ -194,6 +205,7 @@ impl Core {
         let of = self
             .queues
             .iter()
+            .filter(|queue| !queue.is_repairs())
             .map(|queue| queue.with_shard(|shard| shard.in_flight()));
         of.sum()
     }

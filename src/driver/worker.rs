@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     engine::{
-        cluster::Changes,
+        cluster::{
+            is_orphan,
+            Changes, //
+        },
         free,
         ids::{
             PageIndex,
@@ -52,6 +55,8 @@ impl Core {
         self.device
             .set_hedge_percent(super::params::hedged_percent());
         self.local.look_after(self);
+        self.device
+            .set_repair_pages_per_s(super::params::repair_rate());
         self.raise_low_water();
         let heard_ns = self.heard_ns();
         let (changes, next_ns) = self.control.with(&self, |state| {
@@ -64,6 +69,13 @@ impl Core {
                 };
                 let servers = &self.device.servers;
                 cluster.handle_frame(now_ns, control.source, &control.frame(), servers, outbox);
+            }
+            cluster.set_dead_ns(super::params::dead_ns());
+            while let Some(listed) = cluster.take_listed() {
+                if let Some(copy) = is_orphan(&listed, &self.device) {
+                    // If there is no room now, it is listed again.
+                    cluster.free(now_ns, &copy);
+                }
             }
             let freeing = self.gather_frees(state, now_ns);
             let (cluster, outbox) = state.parts();
@@ -78,11 +90,10 @@ impl Core {
             (cluster.take_changes(), next_ns)
         });
         self.follow(changes);
-        let next_ns = match self.drain_servers() {
-            Some(again_ns) => next_ns.min(now_ns().saturating_add(again_ns)),
-            None => next_ns,
-        };
-        self.timer.arm(next_ns);
+        let look_ns = self.drive_repair(changes.servers_changed);
+        let again_ns = self.drain_servers().unwrap_or(u64::MAX).min(look_ns);
+        self.timer
+            .arm(next_ns.min(now_ns().saturating_add(again_ns)));
     }
 
     /// Tells the queues of servers that have come and gone.

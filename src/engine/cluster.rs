@@ -12,18 +12,20 @@
 //! that our session is unknown, makes us ask with a fresh nonce, and the answer to that counts.
 
 mod frees;
+mod inventory;
 mod peer;
 mod removal;
 
 use core::ops::DerefMut;
 
-use super::config::NS_PER_S;
+use super::config::{DEFAULT_DEAD_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, SERVER_SLOTS};
 use super::server_table::{Address, ServerTable};
 use crate::wire::{
     Announce, ClientId, ClusterName, Fragmentation, Frame, Header, Hello, HelloAck, MacAddress,
     Opcode, Status,
 };
+pub use inventory::{is_orphan, Listed, LISTED_PAGES};
 pub use peer::Peer;
 use peer::State;
 pub use removal::{NotThere, Removal};
@@ -70,6 +72,8 @@ pub enum Health {
     Suspected,
     /// To be removed, as soon as no page needs it.
     Leaving,
+    /// Silent for so long that others are to have its pages; it may still come back with them.
+    Dead,
     /// It is gone, and its slot is being swept.
     Sweeping,
 }
@@ -110,6 +114,7 @@ pub struct Cluster<P> {
     mtu: usize,
     /// The hardware address that our frames come from; `None` before the interface is known.
     address: Option<MacAddress>,
+    dead_ns: u64,
     changes: Changes,
 }
 
@@ -124,6 +129,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             random: seed,
             mtu,
             address: None,
+            dead_ns: NS_PER_S.saturating_mul(DEFAULT_DEAD_S as u64),
             changes: Changes::default(),
         }
     }
@@ -135,6 +141,11 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)).max(1)
+    }
+
+    /// After how long a silence a server's copies no longer count.
+    pub fn set_dead_ns(&mut self, dead_ns: u64) {
+        self.dead_ns = dead_ns;
     }
 
     /// What is to be done, since this was last asked.
@@ -202,6 +213,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             State::Empty | State::Parting => return None,
             State::Greeting => Health::Connecting,
             State::Open if peer.leaving => Health::Leaving,
+            State::Open if peer.silent && peer.silent_ns >= self.dead_ns => Health::Dead,
             State::Open if peer.silent => Health::Suspected,
             State::Open => Health::Up,
             State::Sweeping { .. } => Health::Sweeping,
@@ -348,6 +360,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
                 peer.frees.acknowledged(now_ns, header);
             }
+            Opcode::InventoryReply if header.incarnation == peer.incarnation => {
+                peer.questions.answered(now_ns, frame);
+            }
             Opcode::Reject if peer.state == State::Open => {
                 if mutated!(RejectBelieved) {
                     return self.begin_anew(now_ns, slot, table);
@@ -399,6 +414,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 peer.free_pages = ack.quota_pages.get();
                 peer.probe.restart(now_ns);
                 peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
+                peer.questions.begin_slowly(now_ns);
                 let address = Address {
                     mac: peer.mac,
                     session: peer.session,
@@ -479,6 +495,10 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
         if mutated!(SuspicionKept) {
         } else if core::mem::take(&mut peer.silent) || !table.usable().contains(slot) {
+            // What it could not be told meanwhile, is found out.
+            peer.silent_ns = 0;
+            peer.questions.begin(now_ns);
+            table.set_dead(slot, false);
             table.set_usable(slot, true);
             self.changes.servers_changed = true;
         }
@@ -608,13 +628,14 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
-        let [ping_nonce, probe_nonce, free_nonce] = core::array::from_fn(|_| self.random());
+        let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
+            core::array::from_fn(|_| self.random());
         let wide_len = self
             .wide_cut()
             .span(0)
             .map_or(0, |(_, len)| usize::from(len));
         let probing = self.wide_cut() != self.cautious_cut();
-        let mtu = self.mtu;
+        let (mtu, dead_ns) = (self.mtu, self.dead_ns);
         let mut fell_silent = false;
         let Some(peer) = self.peer_mut(slot) else {
             return;
@@ -623,6 +644,10 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             // While it is heard on the data path it need not be asked.
             peer.ping
                 .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
+        }
+        if now_ns.saturating_sub(peer.ping.due_ns()) >= STOPPED_NS && peer.ping.tries() > 0 {
+            // We were stopped: what was not answered meanwhile, says nothing.
+            peer.ping.restart(now_ns);
         }
         if peer.ping.is_due(now_ns) {
             if peer.ping.tries() >= SILENT_TRIES && !peer.silent {
@@ -638,6 +663,12 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
         let usable = table.usable().contains(slot);
         peer.send_frees(now_ns, slot, usable, mtu, free_nonce, outbox);
+        peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
+        let is_dead = peer.note_silence(now_ns, dead_ns);
+        if is_dead != table.dead().contains(slot) {
+            table.set_dead(slot, is_dead);
+            self.changes.servers_changed = true;
+        }
         if fell_silent {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;
@@ -654,8 +685,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                     true => peer.probe.due_ns(),
                     false => u64::MAX,
                 };
+                let questions = peer.questions.due_ns();
                 let asked = peer.ping.due_ns().min(peer.hello.due_ns());
-                asked.min(probe).min(peer.frees.due_ns())
+                asked.min(probe).min(peer.frees.due_ns()).min(questions)
             }
             State::Sweeping { .. } | State::Parting => peer.bye.due_ns(),
             State::Empty => u64::MAX,
@@ -664,11 +696,12 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
     }
 
     /// Whether another stale copy can be taken for all of `slots`; servers that are not there
-    /// need not be told.
+    /// need not be told, and those that are silent are asked what they have when they are back.
     pub fn has_room_to_free(&self, slots: SlotSet) -> bool {
         slots.iter().all(|slot| {
-            self.peer(slot)
-                .is_none_or(|peer| peer.state != State::Open || peer.frees.has_room())
+            self.peer(slot).is_none_or(|peer| {
+                peer.state != State::Open || peer.silent || peer.frees.has_room()
+            })
         })
     }
 
@@ -681,6 +714,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         for slot in copy.slots.iter() {
             if let Some(peer) = self.peer_mut(slot) {
                 if peer.state == State::Open {
+                    // Where there is no room, nothing happens.
                     peer.frees.put(now_ns, copy);
                 }
             }
@@ -703,6 +737,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
 
 /// How often a server that is otherwise silent is asked.
 const PING_EVERY_NS: u64 = NS_PER_S;
+/// A timer that fires this late says that we were stopped, not that a server was silent.
+const STOPPED_NS: u64 = 500_000_000;
 /// Pings without an answer after which a server is suspected.
 const SILENT_TRIES: u32 = 3;
 /// Answers that may fail to come before a cookie is thrown away.

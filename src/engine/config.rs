@@ -10,6 +10,13 @@ pub const DEFAULT_PATIENCE_S: u32 = 60;
 /// Of a hundred page-ins, how many may ask a second replica early, unless told otherwise.
 pub const DEFAULT_HEDGE_PERCENT: u32 = 5;
 
+/// Pages that are copied in the background in a second, at the most, unless told otherwise: a tenth
+/// of what a gigabit carries for each of reading and writing.
+pub const DEFAULT_REPAIR_PAGES_PER_S: u32 = 10_000;
+
+/// Seconds of silence after which a server's copies no longer count, unless told otherwise.
+pub const DEFAULT_DEAD_S: u32 = 30;
+
 /// Nanoseconds of a second.
 pub const NS_PER_S: u64 = 1_000_000_000;
 

@@ -112,6 +112,19 @@ counters! {
     retired,
 }
 
+counters! {
+    /// What repair counts.
+    RepairCounters:
+    /// Copies made, of pages that had too few.
+    pages_repaired,
+    /// Copies given up because their page was written meanwhile.
+    repairs_cancelled,
+    /// Copies given up because a server did not answer or had no room, or the page was freed.
+    repairs_failed,
+    /// Copies that servers that are dead or to be removed need not keep any more.
+    copies_dropped,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

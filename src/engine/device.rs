@@ -4,9 +4,11 @@
 
 use core::ops::Deref;
 
-use super::config::{Config, DEFAULT_HEDGE_PERCENT};
+use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
+use super::copies::Copies;
 use super::disk::DiskWord;
-use super::ids::{PageIndex, Version};
+use super::free::DirtyChunks;
+use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
 use crate::sync::{Acquire, Atomic, Full, Relaxed};
@@ -23,12 +25,18 @@ pub struct Device<M> {
     pub servers: ServerTable,
     /// What is known of the local disk.
     pub disk: DiskWord,
+    /// Pages that are being copied in the background.
+    pub copies: Copies,
+    /// Parts of the map with pages that have lately been left with fewer copies than wanted; none
+    /// on a device that nobody repairs.
+    degraded: Option<DirtyChunks<M>>,
     next_version: VersionCounter,
     low_water: Atomic<u64>,
     replicas: usize,
     min_copies: usize,
     patience_ns: Atomic<u64>,
     hedge_percent: Atomic<u32>,
+    repair_pages_per_s: Atomic<u32>,
     shards: u32,
     /// Requests that wait for another's page-out of their page.
     parked: Atomic<u32>,
@@ -41,20 +49,60 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
             map: PageMap::new(map),
             servers: ServerTable::default(),
             disk: DiskWord::new(),
+            copies: Copies::new(),
+            degraded: None,
             next_version: VersionCounter(Atomic::<u64>::new(1)),
             low_water: Atomic::<u64>::new(1),
             replicas: config.replicas,
             min_copies: config.min_copies,
             patience_ns: Atomic::<u64>::new(config.patience_ns),
             hedge_percent: Atomic::<u32>::new(DEFAULT_HEDGE_PERCENT),
+            repair_pages_per_s: Atomic::<u32>::new(DEFAULT_REPAIR_PAGES_PER_S),
             shards,
             parked: Atomic::<u32>::new(0),
+        }
+    }
+
+    /// Has pages noted that are left with too few copies, in `words`: as many zeros as
+    /// [`DirtyChunks::words_for`] says.
+    pub fn keep_book(&mut self, words: M) {
+        self.degraded = Some(DirtyChunks::new(words));
+    }
+
+    /// Where pages are noted that are left with too few copies.
+    pub(super) fn degraded(&self) -> Option<&DirtyChunks<M>> {
+        self.degraded.as_ref()
+    }
+
+    /// A page has been left with fewer copies than wanted. Its entry says so already.
+    pub fn note_degraded(&self, page: PageIndex) {
+        if let Some(degraded) = &self.degraded {
+            degraded.mark(page);
         }
     }
 
     /// A version above all that were given out before.
     pub fn take_version(&self) -> Version {
         Version(self.next_version.0.fetch_add(1, Full))
+    }
+
+    /// A version above all that were given out before, of this generation: the ones between are
+    /// given to nobody.
+    pub fn take_version_of(&self, generation: Generation) -> Version {
+        let mut next = self.next_version.0.load(Relaxed);
+        loop {
+            // CAST: the low bits are what is wanted.
+            let ahead = generation.0.wrapping_sub(next as u8);
+            let version = next.wrapping_add(u64::from(ahead));
+            match self
+                .next_version
+                .0
+                .cmpxchg(next, version.wrapping_add(1), Full)
+            {
+                Ok(_) => return Version(version),
+                Err(seen) => next = seen,
+            }
+        }
     }
 
     /// The version that will be given out next.
@@ -97,7 +145,9 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
 
     /// The page's newest version should be on the local disk, and is not: it is to be brought
     /// there later.
-    pub fn note_lagging(&self, _page: PageIndex) {}
+    pub fn note_lagging(&self, page: PageIndex) {
+        self.note_degraded(page);
+    }
 
     /// Of a hundred page-ins, how many may ask a second replica before the first has failed.
     pub fn hedge_percent(&self) -> u32 {
@@ -107,6 +157,16 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     /// Changes how many page-ins may be hedged.
     pub fn set_hedge_percent(&self, percent: u32) {
         self.hedge_percent.store(percent, Relaxed);
+    }
+
+    /// How many pages may be copied in the background in a second; 0 for none.
+    pub fn repair_pages_per_s(&self) -> u32 {
+        self.repair_pages_per_s.load(Relaxed)
+    }
+
+    /// Changes how many pages may be copied in the background.
+    pub fn set_repair_pages_per_s(&self, pages_per_s: u32) {
+        self.repair_pages_per_s.store(pages_per_s, Relaxed);
     }
 
     /// Number of shards.

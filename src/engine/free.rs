@@ -110,6 +110,20 @@ impl<S: Deref<Target = [Atomic<u32>]>> DirtyChunks<S> {
         }
     }
 
+    /// Every chunk has one, of a map of `pages` pages.
+    pub fn mark_all(&self, pages: usize) {
+        // CAST: a map has fewer than 2^32 pages.
+        for start in (0..pages as u32).step_by(CHUNK_PAGES as usize) {
+            self.mark(PageIndex(start));
+        }
+    }
+
+    /// Number of dirty chunks.
+    pub fn count(&self) -> u64 {
+        let bits = |word: &Atomic<u32>| u64::from(word.load(Relaxed).count_ones());
+        self.words.iter().map(bits).sum()
+    }
+
     /// Takes a dirty chunk, the lowest at or after `from`: its bit is cleared, its pages are
     /// returned as first and one past the last.
     pub fn take(&self, from: PageIndex) -> Option<(PageIndex, PageIndex)> {

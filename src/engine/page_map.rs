@@ -189,6 +189,35 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
             .is_some_and(Entry::is_free_pending)
     }
 
+    /// Takes the page's lock for the moment in which a background copy becomes one of its replicas.
+    /// Returns what it was; `None` if it is being written, is free, or is of another generation.
+    pub(super) fn begin_commit(&self, page: PageIndex, generation: Generation) -> Option<Entry> {
+        self.update(page, |entry| {
+            let fits = entry.is_written() && !entry.is_busy() && entry.generation() == generation;
+            fits.then_some(Entry(entry.0 | Entry::BUSY))
+        })
+    }
+
+    /// The moment is over: `add` hold the page, and `remove` need not. Returns whether the page is
+    /// free, as [`Self::finish_write`] does.
+    pub(super) fn end_commit(&self, page: PageIndex, add: SlotSet, remove: SlotSet) -> bool {
+        self.update(page, |entry| {
+            let kept = entry.without_replicas(remove);
+            Some(Entry((kept.0 | add.bits()) & !Entry::BUSY))
+        })
+        .is_some_and(Entry::is_free_pending)
+    }
+
+    /// `slots` need not hold the page. `entry` is what [`Self::load`] returned; it must not have
+    /// changed. Returns whether it had not.
+    pub(super) fn drop_replicas(&self, page: PageIndex, entry: Entry, slots: SlotSet) -> bool {
+        !entry.is_busy()
+            && self.cell(page).is_some_and(|cell| {
+                let fewer = entry.without_replicas(slots);
+                cell.cmpxchg(entry.0, fewer.0, Full).is_ok()
+            })
+    }
+
     /// The page's contents are needed no longer. Returns whether there were any.
     pub fn set_free_pending(&self, page: PageIndex) -> bool {
         self.update(page, |entry| {

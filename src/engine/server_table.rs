@@ -67,6 +67,7 @@ pub struct ServerTable {
     full: Atomic<u32>,
     leaving: Atomic<u32>,
     closing: Atomic<u32>,
+    dead: Atomic<u32>,
     suspects: Atomic<u32>,
 }
 
@@ -115,6 +116,7 @@ impl ServerTable {
             full: Atomic::<u32>::new(0),
             leaving: Atomic::<u32>::new(0),
             closing: Atomic::<u32>::new(0),
+            dead: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
         }
     }
@@ -149,9 +151,23 @@ impl ServerTable {
         SlotSet::from_bits(self.closing.load(Acquire))
     }
 
+    /// Slots of servers that have been silent for so long that others are to have their pages. They
+    /// may come back with them.
+    pub fn dead(&self) -> SlotSet {
+        SlotSet::from_bits(self.dead.load(Acquire))
+    }
+
     /// Slots whose copies count towards the replicas that are wanted of a page.
     pub fn counting(&self) -> SlotSet {
-        self.valid().without(self.leaving())
+        self.valid().without(self.leaving()).without(self.dead())
+    }
+
+    /// Slots of servers that new copies may go to.
+    pub fn placeable(&self) -> SlotSet {
+        self.usable()
+            .intersection(self.counting())
+            .without(self.closing())
+            .without(self.full())
     }
 
     /// Who is in `slot`; only right while the slot is valid.
@@ -229,6 +245,7 @@ impl ServerTable {
         change(&self.full, slot, false);
         change(&self.leaving, slot, false);
         change(&self.closing, slot, false);
+        change(&self.dead, slot, false);
         change(&self.valid, slot, true);
         change(&self.usable, slot, true);
     }
@@ -253,6 +270,11 @@ impl ServerTable {
     /// relied on.
     pub(super) fn set_closing(&self, slot: ServerSlot, closing: bool) {
         change(&self.closing, slot, closing);
+    }
+
+    /// Whether the server has been silent for too long.
+    pub(super) fn set_dead(&self, slot: ServerSlot, dead: bool) {
+        change(&self.dead, slot, dead);
     }
 
     /// The path to the server has another MTU.

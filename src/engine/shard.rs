@@ -11,6 +11,7 @@
 //! of the active while they are anybody's; transfers to be sent are in the ready list, or wait
 //! in their server's list for room in its window.
 
+mod copy;
 mod disk;
 mod hedge;
 mod list;
@@ -30,6 +31,7 @@ use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
+pub use copy::CopyOut;
 use disk::DiskList;
 pub use disk::{
     AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer,
@@ -273,17 +275,24 @@ impl<S: Storage> Shard<S> {
         &mut self.paths[slot.index()]
     }
 
-    /// The lowest version that a page-out here is under way with.
+    /// The lowest version that a page-out or a copy here is under way with.
     pub fn oldest_version(&self) -> Option<Version> {
         let mut oldest = None;
         let mut link = self.active;
         while let Some((_, op)) = self.op_at(link) {
-            if op.kind == Kind::PageOut && op.begun.is_some() {
+            // A copy has its version from the beginning.
+            if op.kind == Kind::Copy || op.kind == Kind::PageOut && op.begun.is_some() {
                 oldest = Some(oldest.map_or(op.version, |other: Version| other.min(op.version)));
             }
             link = op.next_active;
         }
         oldest
+    }
+
+    /// Whether a request of this shard is under way.
+    pub fn has_requests(&self) -> bool {
+        self.op_at(self.active)
+            .is_some_and(|(_, op)| !op.is_background)
     }
 
     /// Number of ops that are not free.
@@ -449,6 +458,7 @@ impl<S: Storage> Shard<S> {
                 self.retry_ask(index);
                 self.begin_page_in(now_ns, index, device);
             }
+            Kind::Copy => self.end(index, Outcome::Failed),
         }
     }
 
@@ -465,7 +475,7 @@ impl<S: Storage> Shard<S> {
         }
         match op.kind {
             Kind::PageOut => self.finish_at_last(index, device),
-            Kind::PageIn => self.end(index, Outcome::Failed),
+            Kind::PageIn | Kind::Copy => self.end(index, Outcome::Failed),
         }
     }
 }
@@ -474,4 +484,4 @@ impl<S: Storage> Shard<S> {
 const SAFETY_NET_NS: u64 = 100_000_000;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -205,6 +205,33 @@ impl<M: Memory> Store<M> {
         })
     }
 
+    /// Lists pages that `owner` holds, with their versions: `each` is called for those found among
+    /// the `steps` pages of the arena from `cursor` on, until it says that it has enough. Returns
+    /// where to go on; 0 at the end. What is written meanwhile may be missed, or come twice.
+    pub fn list(
+        &self,
+        owner: OwnerId,
+        cursor: u64,
+        steps: u32,
+        mut each: impl FnMut(u64, u64) -> bool,
+    ) -> u64 {
+        let used = self.table.used();
+        let from = u32::try_from(cursor).unwrap_or(u32::MAX).min(used);
+        let to = from.saturating_add(steps).min(used);
+        for at in from..to {
+            let listed = self.table.listed_at(at);
+            if let Some((_, page, version)) = listed.filter(|found| found.0 == owner.0) {
+                if !each(page, version) {
+                    return at.into();
+                }
+            }
+        }
+        match to < used {
+            true => to.into(),
+            false => 0,
+        }
+    }
+
     fn drop_assemblies(&mut self, owner: OwnerId, page: u64, version: u64) {
         let Some(state) = self.owners.get_mut(owner.index()) else {
             return;

@@ -12,6 +12,7 @@
 mod block;
 mod gen_disk;
 mod operations;
+mod own_block;
 mod request;
 mod tag_set;
 
@@ -27,6 +28,7 @@ pub(crate) use gen_disk::{
 pub(crate) use operations::{
     Operations, //
 };
+pub(crate) use own_block::OwnBlock;
 pub(crate) use request::{
     BlkStatus,
     Op,

@@ -87,10 +87,14 @@ pub enum Opcode {
     Bye = 16,
     /// Server: the session has ended.
     ByeAck = 17,
+    /// Client: which pages have you of mine?
+    Inventory = 18,
     /// Server: the request was not understood or not for this session; see the status.
     Reject = 19,
     /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
     WriteAcks = 21,
+    /// Server: some of them, in which versions.
+    InventoryReply = 22,
 }
 
 impl Opcode {
@@ -112,8 +116,10 @@ impl Opcode {
             15 => Self::StatsReply,
             16 => Self::Bye,
             17 => Self::ByeAck,
+            18 => Self::Inventory,
             19 => Self::Reject,
             21 => Self::WriteAcks,
+            22 => Self::InventoryReply,
             _ => return None,
         })
     }

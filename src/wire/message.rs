@@ -110,7 +110,7 @@ impl PageVersion {
     };
 }
 
-/// Elements that a FREE carries at the most: it crosses an MTU of 1500.
+/// Elements that a FREE or an INVENTORY_REPLY carries at the most: it crosses an MTU of 1500.
 pub const MAX_PAGE_VERSIONS: usize = 80;
 
 /// An element of WRITE_ACKS's payload: what a WRITE_ACK's header says beside what all of them share.
@@ -191,6 +191,30 @@ impl Ack {
             ..*of_all
         })
     }
+}
+
+/// Payload of INVENTORY.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Inventory {
+    /// Where the server is to go on: what its last answer said; 0 to begin.
+    pub cursor: U64,
+    /// Elements that the answer may have.
+    pub max_pages: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// Payload of INVENTORY_REPLY: this, and as many [`PageVersion`]s as there are.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct InventoryReply {
+    /// Where the next question is to go on; 0 if all has been said.
+    pub cursor: U64,
 }
 
 /// Payload of STATS_REPLY: what a server counted since it began.

@@ -2,9 +2,11 @@
 
 //! Compares what clients' maps say with what servers hold.
 
+use anemone::wire::MacAddress;
 use rand::Rng;
 
 use crate::content::{describe, Content};
+use crate::scenario::S;
 use crate::world::World;
 
 /// Pages of a client that are looked at each time, before the end.
@@ -70,6 +72,37 @@ impl World {
                     self.ctx
                         .oracle
                         .fail(|| format!("{buffered} buffers are still in use at the end"));
+                }
+            }
+        }
+    }
+
+    /// Repair has had time, and servers to copy to: every page has its copies.
+    pub fn audit_repair(&mut self) {
+        let ctx = &mut self.ctx;
+        if self.lease_ended_ns.is_some() || ctx.scenario.repair_pages_per_s < 1000 {
+            return;
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            let well = self.servers.iter().filter(|server| {
+                let roomy = server.free_pages() > 0 && server.full_ns.is_none();
+                let added_ns = client.added_ns.get(&server.mac);
+                let known = added_ns.is_some_and(|added_ns| added_ns + 5 * S < ctx.now_ns);
+                let running_ns = server.running_since_ns();
+                roomy && known && running_ns.is_some_and(|since_ns| since_ns + 10 * S < ctx.now_ns)
+            });
+            let well: Vec<MacAddress> = well.map(|server| server.mac).collect();
+            let wanted = well.len().min(ctx.scenario.replicas as usize);
+            for page in ctx.oracle.written_pages(number) {
+                let entry = client.entry(page);
+                let is_well = |slot| well.contains(&client.device.servers.address(slot).mac);
+                let short =
+                    entry.filter(|(slots, _)| slots.len() < wanted && slots.iter().any(is_well));
+                if let Some((slots, _)) = short {
+                    let left = client.repair_left();
+                    ctx.oracle.fail(|| {
+                        format!("client {number} page {page}: only {slots:?}; {left} parts left")
+                    });
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! that locks, preemption and interrupts bring.
 
 mod local;
+mod repairing;
 mod requests;
 mod sending;
 mod worker;
@@ -17,6 +18,7 @@ use anemone::engine::device::Device;
 use anemone::engine::free::{DirtyChunks, StaleCopy};
 use anemone::engine::histogram::BUCKETS;
 use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
+use anemone::engine::repair::Repair;
 use anemone::engine::shard::{Action, Op, Parts, Receive, Shard, Storage, Verdict};
 use anemone::sync::Atomic;
 use anemone::wire::{Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
@@ -28,7 +30,7 @@ use crate::event::{Event, Wire};
 use crate::faults::Fault;
 use crate::network::show;
 use crate::oracle::{Claim, RequestId};
-use crate::scenario::MS;
+use crate::scenario::{MS, S};
 use local::Local;
 pub use local::LocalEvent;
 pub use requests::Done;
@@ -116,6 +118,9 @@ pub struct Client {
     shards: Vec<Shard<Heap>>,
     cluster: Cluster<Vec<Peer>>,
     chunks: DirtyChunks<Words>,
+    repair: Repair<Words>,
+    /// Whether repair has changed who holds what since the oracle last looked.
+    pub has_repaired: bool,
     /// What each op of each shard is used for.
     requests: Vec<Vec<Option<Request>>>,
     /// Requests that have ended and that the oracle has not seen.
@@ -164,27 +169,39 @@ impl Client {
             )
         };
         let (mtu, ops) = (scenario.mtu, scenario.ops_per_shard);
-        let all = (0..shards).map(shard).collect();
+        // The last one is repair's.
+        let mut all: Vec<Shard<Heap>> = (0..shards).map(&shard).collect();
+        all.push(repairing::shard(shards));
+        let chunk_words = || words(DirtyChunks::<Words>::words_for(pages));
+        let mut device = Device::new(words(pages), config, shards as u32);
+        device.keep_book(chunk_words());
+        device.set_repair_pages_per_s(scenario.repair_pages_per_s);
+        let mut requests: Vec<Vec<Option<Request>>> = (0..shards)
+            .map(|_| (0..ops).map(|_| None).collect())
+            .collect();
+        requests.push(repairing::pages());
+        let mut cluster = Cluster::new(
+            ClientId([number as u8 + 1; 16]),
+            ClusterName::default(),
+            ctx.rng.random(),
+            mtu,
+            vec![Peer::default(); SERVER_SLOTS],
+        );
+        cluster.set_dead_ns(scenario.dead_s * S);
         Self {
             number,
             mac: MacAddress([2, 0, 0, 0, 2, number as u8]),
-            device: Device::new(words(pages), config, shards as u32),
+            device,
             shards: all,
-            cluster: Cluster::new(
-                ClientId([number as u8 + 1; 16]),
-                ClusterName::default(),
-                ctx.rng.random(),
-                mtu,
-                vec![Peer::default(); SERVER_SLOTS],
-            ),
-            chunks: DirtyChunks::new(words(DirtyChunks::<Words>::words_for(pages))),
-            requests: (0..shards)
-                .map(|_| (0..ops).map(|_| None).collect())
-                .collect(),
+            cluster,
+            chunks: DirtyChunks::new(chunk_words()),
+            repair: Repair::new([chunk_words(), chunk_words()]),
+            has_repaired: false,
+            requests,
             done: Vec::new(),
             ended: [[0; 2]; 2],
             next_write: 0,
-            shard_timers_ns: vec![u64::MAX; shards],
+            shard_timers_ns: vec![u64::MAX; shards + 1],
             cluster_timer_ns: u64::MAX,
             jobs: VecDeque::new(),
             is_working: false,
@@ -214,6 +231,9 @@ impl Client {
                     self.shard_timers_ns[shard] = u64::MAX;
                 }
                 self.shards[shard].handle_timeout(ctx.now_ns, &self.device);
+                if shard == self.repair_shard() {
+                    self.drive_repair(ctx, None);
+                }
                 self.pump(ctx, shard);
             }
             ClientEvent::ClusterTimer => {
@@ -316,6 +336,7 @@ impl Client {
             &self.device.servers,
             &mut frames,
         );
+        self.judge_listed(ctx);
         self.transmit_all(ctx, frames);
         self.run_cluster(ctx);
     }
@@ -412,13 +433,12 @@ impl Client {
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));
                 }
                 Action::Disk(work) => self.disk_work(ctx, shard, work),
+                Action::Complete(completion) if shard == self.repair_shard() => {
+                    let wake = self.end_copy(then_ns, &completion);
+                    self.unpark_later(ctx, wake);
+                }
                 Action::Complete(completion) => {
-                    if let Some(page) = completion.wake {
-                        for other in 0..self.shards.len() {
-                            let delay_ns = ctx.host_delay();
-                            self.after(ctx, delay_ns, ClientEvent::Unpark(other, page));
-                        }
-                    }
+                    self.unpark_later(ctx, completion.wake);
                     self.complete(ctx, shard, completion.op, completion.outcome);
                 }
             }
@@ -426,12 +446,26 @@ impl Client {
         if self.shards[shard].take_suspicion() {
             self.run_cluster(ctx);
         }
-        let due_ns = self.shards[shard].next_timeout_ns();
+        let mut due_ns = self.shards[shard].next_timeout_ns();
+        if shard == self.repair_shard() {
+            due_ns = due_ns.min(self.repair.next_timeout_ns());
+        }
         if due_ns < self.shard_timers_ns[shard] {
             self.shard_timers_ns[shard] = due_ns;
             let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
             let event = Event::Client(self.number, ClientEvent::ShardTimer(shard));
             ctx.queue.put(at_ns, event);
+        }
+    }
+
+    /// Shards hear after a while that a page-out has ended.
+    fn unpark_later(&mut self, ctx: &mut Context, page: Option<PageIndex>) {
+        let Some(page) = page else {
+            return;
+        };
+        for other in 0..self.shards.len() {
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Unpark(other, page));
         }
     }
 

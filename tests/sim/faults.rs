@@ -116,6 +116,10 @@ pub struct Counts {
     pub grounds: BTreeMap<&'static str, u64>,
     /// Copies left on servers that no map knows, for a known reason.
     pub orphans: u64,
+    /// Copies that repair has made.
+    pub repaired: u64,
+    /// Pages that servers had, and nobody needed, when they were asked.
+    pub orphans_found: u64,
 }
 
 impl Default for Counts {
@@ -130,6 +134,8 @@ impl Default for Counts {
             simulated_ns: 0,
             grounds: BTreeMap::new(),
             orphans: 0,
+            repaired: 0,
+            orphans_found: 0,
         }
     }
 }
@@ -157,6 +163,8 @@ impl Counts {
         self.frames += other.frames;
         self.simulated_ns += other.simulated_ns;
         self.orphans += other.orphans;
+        self.repaired += other.repaired;
+        self.orphans_found += other.orphans_found;
         for (grounds, count) in &other.grounds {
             *self.grounds.entry(grounds).or_default() += count;
         }
@@ -167,7 +175,7 @@ impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
-            "{} page-outs, {} page-ins, {} discards, {} rightful errors; {} frames; {:.1} s simulated; {} orphans",
+            "{} page-outs, {} page-ins, {} discards, {} rightful errors; {} frames; {:.1} s simulated; {} orphans, {} found by asking; {} copies repaired",
             self.page_outs,
             self.page_ins,
             self.discards,
@@ -175,6 +183,8 @@ impl std::fmt::Display for Counts {
             self.frames,
             self.simulated_ns as f64 / 1e9,
             self.orphans,
+            self.orphans_found,
+            self.repaired,
         )?;
         for &fault in ALL {
             writeln!(f, "  {:<20} {:>9}", format!("{fault:?}"), self.of(fault))?;

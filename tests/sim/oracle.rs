@@ -300,6 +300,40 @@ impl Oracle {
         }
     }
 
+    /// Repair has changed who holds what. A server may be struck out where as many others as are
+    /// wanted hold the page; one may come in that holds it.
+    pub fn look_again(&mut self, client: usize, evidence: &impl Evidence) {
+        let replicas = self.replicas;
+        for page in self.written_pages(client) {
+            let Some(claims) = evidence.claims(client, page) else {
+                continue;
+            };
+            let state = self.page(client, page);
+            if state.holders.is_empty() || state.holders == claims {
+                continue;
+            }
+            let contents = state.contents();
+            let holds = |claim: &Claim| {
+                let mut copies = contents
+                    .iter()
+                    .flat_map(|content| evidence.copies(client, page, *content));
+                copies.any(|copy| {
+                    (copy.server, copy.incarnation) == (claim.server, claim.incarnation)
+                        && copy.died_ns.is_none()
+                })
+            };
+            let held = claims.iter().filter(|claim| holds(claim)).count();
+            if held >= replicas {
+                state.holders = claims;
+            } else {
+                let known = state.holders.clone();
+                let new = claims.into_iter().filter(|claim| !known.contains(claim));
+                let new: Vec<Claim> = new.filter(holds).collect();
+                state.holders.extend(new);
+            }
+        }
+    }
+
     /// A client's device goes away: what is under way ends at once, in errors.
     pub fn unload(&mut self, now_ns: u64, client: usize) {
         for request in self.requests.values_mut() {

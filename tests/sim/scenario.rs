@@ -144,6 +144,10 @@ pub struct Scenario {
     pub rates: Rates,
     pub enabled: Enabled,
     pub disk: Option<DiskScenario>,
+    /// Seconds of silence after which a server's copies no longer count.
+    pub dead_s: u64,
+    /// Pages copied in a second where servers were lost.
+    pub repair_pages_per_s: u32,
 }
 
 impl Scenario {
@@ -221,6 +225,9 @@ impl Scenario {
             true => swift(rates, enabled),
             false => (rates, enabled),
         };
+        let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
+        let dead_s = pick(&[1, 2, 5, 30]);
+        let repair_pages_per_s = pick(&[10_000, 10_000, 1000, 50, 0]) as u32;
         Self {
             clients,
             servers: servers_at_first + if enabled.add { later } else { 0 },
@@ -248,6 +255,8 @@ impl Scenario {
             rates,
             enabled,
             disk: DiskScenario::draw(seed),
+            dead_s,
+            repair_pages_per_s,
         }
     }
 }

@@ -204,6 +204,9 @@ impl World {
             WorldEvent::ReadAll => self.read_all(),
             WorldEvent::Finish => {
                 self.audit(true);
+                self.audit_repair();
+                let repaired = self.clients.iter().map(Client::pages_repaired);
+                self.ctx.counts.repaired += repaired.sum::<u64>();
                 self.unload();
                 self.ctx.after(S, Event::World(WorldEvent::End));
             }
@@ -261,6 +264,16 @@ impl World {
     /// Lets the oracle look at what has ended.
     fn judge(&mut self) {
         for number in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[number].has_repaired) {
+                let witness = Witness {
+                    now_ns: self.ctx.now_ns,
+                    clients: &self.clients,
+                    servers: &self.servers,
+                    network: &self.ctx.network,
+                    lease_ended_ns: self.lease_ended_ns,
+                };
+                self.ctx.oracle.look_again(number, &witness);
+            }
             for done in std::mem::take(&mut self.clients[number].done) {
                 let counts = &mut self.ctx.counts;
                 match done.is_page_out {

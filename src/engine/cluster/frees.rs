@@ -60,6 +60,11 @@ impl Frees {
         !self.filling.is_full()
     }
 
+    /// Whether so many more can be put in.
+    pub(super) fn has_room_for(&self, pages: usize) -> bool {
+        self.filling.len.saturating_add(pages) <= MAX_PAGE_VERSIONS
+    }
+
     pub(super) fn put(&mut self, now_ns: u64, copy: &StaleCopy) {
         if let Some(cell) = self.filling.pages.get_mut(self.filling.len) {
             *cell = PageVersion {

@@ -3,6 +3,7 @@
 //! One server as the cluster sees it.
 
 use super::frees::Frees;
+use super::inventory::Questions;
 use super::{Outbox, CONTROL};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::ServerSlot;
@@ -49,6 +50,7 @@ impl Query {
     const PROBE: u8 = 3;
     pub(super) const FREE: u8 = 4;
     const BYE: u8 = 5;
+    const INVENTORY: u8 = 6;
 
     pub(super) const fn new(kind: u8) -> Self {
         Self {
@@ -145,6 +147,10 @@ pub struct Peer {
     pub(super) heard_ns: u64,
     /// Nothing new is sent to it until it answers a ping.
     pub(super) silent: bool,
+    /// For how long it has been so, as far as our own clock ran.
+    pub(super) silent_ns: u64,
+    /// When that was last looked at.
+    pub(super) looked_ns: u64,
     /// Frames of the interface's MTU are known to cross.
     pub(super) wide: bool,
     pub(super) quota_pages: u64,
@@ -158,6 +164,7 @@ pub struct Peer {
     pub(super) leaving: bool,
     /// That it has been removed.
     pub(super) bye: Query,
+    pub(super) questions: Questions,
 }
 
 impl Default for Peer {
@@ -171,6 +178,8 @@ impl Default for Peer {
             refusal: None,
             heard_ns: 0,
             silent: false,
+            silent_ns: 0,
+            looked_ns: 0,
             wide: false,
             quota_pages: 0,
             capacity_pages: 0,
@@ -181,6 +190,7 @@ impl Default for Peer {
             frees: Frees::new(Query::new(Query::FREE)),
             leaving: false,
             bye: Query::new(Query::BYE),
+            questions: Questions::new(Query::new(Query::INVENTORY)),
         }
     }
 }
@@ -301,7 +311,7 @@ impl Peer {
         self.bye.due_ns() == u64::MAX
     }
 
-    fn send(&mut self, mut header: Header, payload: &[u8], outbox: &mut impl Outbox) {
+    pub(super) fn send(&mut self, mut header: Header, payload: &[u8], outbox: &mut impl Outbox) {
         header.session = self.session;
         header.incarnation = self.incarnation;
         header.payload_crc = crate::crc::crc32c(payload);
@@ -311,6 +321,22 @@ impl Peer {
 
 /// Goodbyes until a server is taken to be out of reach: within about half a second.
 const BYE_TRIES: u32 = 5;
+
+/// The most that one look adds to a silence: if we did not look for longer, we were stopped.
+const LOOK_NS: u64 = 2 * NS_PER_S;
+
+impl Peer {
+    /// Counts how long the server has been silent. Returns whether that is for `dead_ns` by now.
+    pub(super) fn note_silence(&mut self, now_ns: u64, dead_ns: u64) -> bool {
+        let passed_ns = now_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+        self.looked_ns = now_ns;
+        self.silent_ns = match self.silent {
+            true => self.silent_ns.saturating_add(passed_ns),
+            false => 0,
+        };
+        self.silent && self.silent_ns >= dead_ns
+    }
+}
 
 /// Probes in quick succession.
 const PROBE_TRIES: u32 = 4;

@@ -465,3 +465,217 @@ fn a_server_that_does_not_answer_is_told_where_we_are() {
     world.acknowledge_hello(Status::Ok, 5);
     assert!(world.table.usable().contains(world.slot));
 }
+
+/// Has the server asked until it is taken to be dead.
+fn die(world: &mut World) {
+    for _ in 0..40_000 {
+        world.pass(MS);
+        if world.table.dead().contains(world.slot) {
+            return;
+        }
+    }
+    panic!("not dead after 40 s");
+}
+
+fn answer_ping(world: &mut World) {
+    let ping = world.wait_for(Opcode::Ping);
+    let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[]);
+}
+
+#[test]
+fn a_server_that_is_silent_for_long_is_dead_until_it_answers() {
+    let mut world = World::open(1500);
+    world.cluster.set_dead_ns(10 * NS_PER_S);
+    let began_ns = world.now_ns;
+    die(&mut world);
+    let took_ns = world.now_ns - began_ns;
+    assert!(
+        (10 * NS_PER_S..16 * NS_PER_S).contains(&took_ns),
+        "{took_ns}"
+    );
+    assert!(world.cluster.take_changes().servers_changed);
+    assert_eq!(world.table.counting(), SlotSet::EMPTY);
+    assert!(world.table.valid().contains(world.slot), "it may come back");
+    let health = |world: &World| world.cluster.report(world.slot).unwrap().health;
+    assert_eq!(health(&world), Health::Dead);
+
+    answer_ping(&mut world);
+    assert!(world.cluster.take_changes().servers_changed);
+    assert!(world.table.counting().contains(world.slot));
+    assert!(world.table.usable().contains(world.slot));
+    assert_eq!(health(&world), Health::Up);
+}
+
+#[test]
+fn a_client_that_was_stopped_finds_nobody_silent_or_dead() {
+    let mut world = World::open(1500);
+    world.cluster.set_dead_ns(10 * NS_PER_S);
+    // Stopped again and again, each time while an answer was awaited.
+    for _ in 0..10 {
+        world.wait_for(Opcode::Ping);
+        world.pass(100 * NS_PER_S);
+        assert!(world.table.usable().contains(world.slot));
+        answer_ping(&mut world);
+    }
+    // Stopped while it was silent: that does not make it dead.
+    while world.table.usable().contains(world.slot) {
+        world.pass(MS);
+    }
+    world.pass(100 * NS_PER_S);
+    assert!(!world.table.dead().contains(world.slot));
+    die(&mut world);
+}
+
+/// The cluster's answer to a question, with a cursor.
+fn name(world: &mut World, question: &Header, cursor: u64, pages: &[(u64, u64)]) {
+    let mut bytes = cursor.to_be_bytes().to_vec();
+    for (page, version) in pages {
+        bytes.extend_from_slice(&page.to_be_bytes());
+        bytes.extend_from_slice(&version.to_be_bytes());
+    }
+    let mut reply = question.answer(Opcode::InventoryReply, Status::Ok);
+    reply.incarnation = 5;
+    world.receive(reply, &bytes);
+}
+
+fn listed(world: &mut World) -> Vec<(u64, u64)> {
+    let mut all: Vec<_> = core::iter::from_fn(|| world.cluster.take_listed())
+        .map(|listed| (listed.page, listed.version))
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn a_server_that_is_back_is_asked_what_it_has() {
+    let mut world = World::open(1500);
+    die(&mut world);
+    world.sent.0.clear();
+    answer_ping(&mut world);
+    let back_ns = world.now_ns;
+    let first = world.wait_for(Opcode::Inventory);
+    assert!(world.now_ns - back_ns <= 10 * MS);
+    // Lost: it is asked again. The answer to the old question counts no longer.
+    let again = world.wait_for(Opcode::Inventory);
+    assert_ne!(first.attempt, again.attempt);
+    name(&mut world, &first, 77, &[(1, 2)]);
+    assert_eq!(listed(&mut world), []);
+    name(&mut world, &again, 77, &[(1, 2), (3, 4)]);
+    assert_eq!(listed(&mut world), [(1, 2), (3, 4)]);
+    let asked_ns = world.now_ns;
+    let next = world.wait_for(Opcode::Inventory);
+    assert!(world.now_ns - asked_ns <= 10 * MS, "as fast as it answers");
+    // One that is too long, or no list, is no answer.
+    name(&mut world, &next, 99, &[(5, 6); LISTED_PAGES + 1]);
+    assert_eq!(listed(&mut world), []);
+    name(&mut world, &next, 0, &[(5, 6); LISTED_PAGES]);
+    assert_eq!(listed(&mut world).len(), LISTED_PAGES);
+    // That was all. Later it is asked from the beginning, but slowly.
+    world.sent.0.clear();
+    for _ in 0..50_000 {
+        world.pass(MS);
+        if let Some(ping) = world.last(Opcode::Ping) {
+            let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+            pong.incarnation = 5;
+            world.receive(pong, &[]);
+        }
+    }
+    assert_eq!(world.last(Opcode::Inventory), None);
+    for _ in 0..20_000 {
+        world.pass(MS);
+        if let Some(ping) = world.last(Opcode::Ping) {
+            let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+            pong.incarnation = 5;
+            world.receive(pong, &[]);
+        }
+    }
+    assert!(world.last(Opcode::Inventory).is_some());
+}
+
+#[test]
+fn a_cursor_that_does_not_rise_ends_the_round() {
+    let mut world = World::open(1500);
+    die(&mut world);
+    answer_ping(&mut world);
+    let question = world.wait_for(Opcode::Inventory);
+    name(&mut world, &question, 50, &[]);
+    let question = world.wait_for(Opcode::Inventory);
+    name(&mut world, &question, 50, &[]);
+    world.sent.0.clear();
+    for _ in 0..1000 {
+        world.pass(MS);
+    }
+    assert_eq!(world.last(Opcode::Inventory), None);
+}
+
+#[test]
+fn frees_for_a_silent_server_hold_up_nobody_elses() {
+    let mut world = World::open(1500);
+    let copy = super::super::free::StaleCopy {
+        page: super::super::ids::PageIndex(1),
+        slots: SlotSet::one(world.slot),
+        below: super::super::ids::Version(9),
+    };
+    let mut taken = 0;
+    while world.cluster.free(world.now_ns, &copy) {
+        taken += 1;
+        assert!(taken < 1000);
+    }
+    assert!(taken > 0);
+    while world.table.usable().contains(world.slot) {
+        world.pass(MS);
+    }
+    assert!(world.cluster.free(world.now_ns, &copy));
+}
+
+mod orphans {
+    use super::super::super::config::Config;
+    use super::super::super::device::Device;
+    use super::super::super::ids::{PageIndex, Version};
+    use super::super::{is_orphan, Listed};
+    use super::*;
+    use crate::sync::Atomic;
+
+    fn device() -> Device<Vec<Atomic<u32>>> {
+        let words = (0..8).map(|_| Atomic::<u32>::new(0)).collect();
+        Device::new(words, Config::new(2, 1, 60).unwrap(), 1)
+    }
+
+    fn listed(slot: usize, page: u64, version: Version) -> Listed {
+        Listed {
+            slot: ServerSlot::new(slot).unwrap(),
+            page,
+            version: version.0,
+        }
+    }
+
+    #[test]
+    fn what_the_map_names_is_kept_and_all_else_freed() {
+        let device = device();
+        let page = PageIndex(3);
+        let old = device.take_version();
+        let begun = device.map.begin_write(page).unwrap();
+        let new = device.take_version();
+        // While it is written, nobody can say.
+        assert_eq!(is_orphan(&listed(1, 3, old), &device), None);
+        let slots = SlotSet::from_bits(0b01);
+        device.map.finish_write(page, begun, new, slots, false);
+        assert_eq!(is_orphan(&listed(0, 3, new), &device), None);
+        let stale = is_orphan(&listed(0, 3, old), &device).unwrap();
+        assert_eq!((stale.page, stale.below), (page, new));
+        assert_eq!(stale.slots, slots);
+        assert!(is_orphan(&listed(1, 3, new), &device).is_some());
+        // A page that was never written, one that is being copied, one that there is not, and a
+        // version that nobody gave out.
+        assert!(is_orphan(&listed(0, 4, old), &device).is_some());
+        device.copies.begin(0, PageIndex(4));
+        assert_eq!(is_orphan(&listed(0, 4, old), &device), None);
+        device.copies.end(0);
+        assert_eq!(is_orphan(&listed(0, 8, old), &device), None);
+        assert_eq!(is_orphan(&listed(0, 1 << 40, old), &device), None);
+        let later = device.next_version();
+        assert_eq!(is_orphan(&listed(0, 4, later), &device), None);
+    }
+}

@@ -5,11 +5,17 @@
 use super::{Admission, Outbox, Payload, Server};
 use crate::engine::store::{Fragment, Memory, OwnerId, PageSlice, Written};
 use crate::wire::{
-    Flags, FragmentMask, Fragmentation, Frame, Header, MacAddress, Opcode, PageVersion, Stats,
-    Status, MAX_PAGE_VERSIONS,
+    Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply, MacAddress,
+    Opcode, PageVersion, Stats, Status, MAX_PAGE_VERSIONS,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+/// Pages of the arena that are looked at for one INVENTORY.
+const LIST_STEPS: u32 = 4096;
+/// Bytes before the pages in an INVENTORY_REPLY.
+const LISTING_HEAD: usize = size_of::<InventoryReply>();
+/// Bytes of the longest.
+const LISTING: usize = LISTING_HEAD + MAX_PAGE_VERSIONS * size_of::<PageVersion>();
 /// Bytes of a page of one value.
 const FILL_LEN: u16 = 8;
 
@@ -73,6 +79,10 @@ impl<M: Memory, A: Admission> Server<M, A> {
                     self.count_bad();
                 }
             }
+            Opcode::Inventory => match Inventory::read_from_bytes(frame.payload) {
+                Ok(question) => self.list_pages(owner, source, header, &question, out),
+                Err(_) => self.count_bad(),
+            },
             Opcode::Ping => {
                 let answer = header.answer(Opcode::Pong, Status::Ok);
                 self.send_message(source, answer, frame.payload, out);
@@ -248,6 +258,47 @@ impl<M: Memory, A: Admission> Server<M, A> {
             session.pages_freed = session.pages_freed.wrapping_add(freed);
         }
         true
+    }
+
+    /// Says some of the pages that the session has here.
+    fn list_pages(
+        &self,
+        owner: OwnerId,
+        source: MacAddress,
+        header: &Header,
+        question: &Inventory,
+        out: &mut impl Outbox,
+    ) {
+        let most = (question.max_pages.get() as usize).min(MAX_PAGE_VERSIONS);
+        let mut bytes = [0; LISTING];
+        let mut len = LISTING_HEAD;
+        let mut count = 0_usize;
+        let cursor = self
+            .store
+            .list(owner, question.cursor.get(), LIST_STEPS, |page, version| {
+                let one = PageVersion {
+                    page: page.into(),
+                    version: version.into(),
+                };
+                let end = len.saturating_add(size_of::<PageVersion>());
+                match bytes.get_mut(len..end) {
+                    Some(place) if count < most => place.copy_from_slice(one.as_bytes()),
+                    _ => return false,
+                }
+                count = count.saturating_add(1);
+                len = end;
+                true
+            });
+        let reply = InventoryReply {
+            cursor: cursor.into(),
+        };
+        if let Some(head) = bytes.get_mut(..LISTING_HEAD) {
+            head.copy_from_slice(reply.as_bytes());
+        }
+        if let Some(message) = bytes.get(..len) {
+            let answer = header.answer(Opcode::InventoryReply, Status::Ok);
+            self.send_message(source, answer, message, out);
+        }
     }
 
     fn stats(&self, index: usize, owner: OwnerId) -> Stats {

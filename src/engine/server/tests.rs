@@ -9,8 +9,8 @@ use super::*;
 use crate::crc::crc32c;
 use crate::engine::store::tests::{arrays, content, small, Heap};
 use crate::wire::{
-    Ack, ClientId, Flags, FragmentMask, Fragmentation, HelloAck, Stats, HEADER_LEN, MAX_ACKS,
-    PAGE_SIZE,
+    Ack, ClientId, Flags, FragmentMask, Fragmentation, HelloAck, Inventory, InventoryReply,
+    PageVersion, Stats, HEADER_LEN, MAX_ACKS, PAGE_SIZE,
 };
 use bench::*;
 use zerocopy::FromBytes;
@@ -526,6 +526,59 @@ fn ping_is_echoed_and_stats_are_this_sessions() {
     assert_eq!(stats.pages_freed.get(), 1);
     assert_eq!(stats.frames_bad.get(), 1);
     assert_eq!(stats.frames_dropped.get(), 11);
+}
+
+/// Asks for a part of the inventory; returns what is named and the cursor.
+fn list(bench: &mut Bench, who: &Client, cursor: u64, most: u32) -> (Vec<(u64, u64)>, u64) {
+    let question = Inventory {
+        cursor: cursor.into(),
+        max_pages: most.into(),
+        reserved: 0.into(),
+    };
+    let header = who.of(Header::new(Opcode::Inventory));
+    let answer = bench.one(who.mac, header, question.as_bytes());
+    assert_eq!(answer.header.opcode, Opcode::InventoryReply);
+    let (reply, pages) = InventoryReply::read_from_prefix(&answer.payload).unwrap();
+    let pages = <[PageVersion]>::ref_from_bytes(pages).unwrap();
+    let named = pages.iter().map(|one| (one.page.get(), one.version.get()));
+    (named.collect(), reply.cursor.get())
+}
+
+#[test]
+fn an_inventory_names_the_sessions_pages_each_once() {
+    let mut bench = bench(300, NO_QUOTA);
+    let (me, other) = (client(1), client(2));
+    bench.open(&me);
+    bench.open(&other);
+    assert_eq!(list(&mut bench, &me, 0, 30), (vec![], 0));
+    for page in 0..200 {
+        bench.put(&me, page, page + 1000);
+        bench.put(&other, page / 2, 7);
+    }
+    bench.status(&me, Header::new(Opcode::Free), &free(&[(3, 9999)]));
+    let expected: Vec<_> = (0..200)
+        .filter(|&page| page != 3)
+        .map(|page| (page, page + 1000))
+        .collect();
+    for most in [1, 7, 80, 5000] {
+        let (mut named, mut cursor) = (Vec::new(), 0);
+        loop {
+            let (some, next) = list(&mut bench, &me, cursor, most);
+            assert!(some.len() <= 80.min(most as usize));
+            named.extend(some);
+            if next == 0 {
+                break;
+            }
+            assert!(next > cursor);
+            cursor = next;
+        }
+        named.sort_unstable();
+        assert_eq!(named, expected);
+    }
+    assert_eq!(list(&mut bench, &me, u64::MAX, 30), (vec![], 0));
+    let header = me.of(Header::new(Opcode::Inventory));
+    assert_eq!(bench.ask(me.mac, header, &[0; 15]), []);
+    assert_eq!(bench.server.counters().bad, 1);
 }
 
 #[test]

@@ -204,13 +204,16 @@ impl<S: Storage> Shard<S> {
         let settle = op.disk.settle.take();
         let next = core::mem::take(&mut op.next_ended);
         let wake = op.wake.then_some(op.page);
+        let is_background = op.is_background;
         let (kind, latency_ns) = (op.kind, now_ns.saturating_sub(op.started_ns));
         self.ended.head = next;
         if next == Link::NONE {
             self.ended.tail = Link::NONE;
         }
         self.settle = settle;
-        self.count_ended(kind, outcome, latency_ns);
+        if !is_background {
+            self.count_ended(kind, outcome, latency_ns);
+        }
         Some(Completion {
             op: index,
             outcome,
@@ -221,9 +224,9 @@ impl<S: Storage> Shard<S> {
     fn count_ended(&mut self, kind: Kind, outcome: Outcome, latency_ns: u64) {
         let counters = &mut self.counters;
         let counter = match (kind, outcome) {
-            (Kind::PageOut, Outcome::Failed) => &mut counters.pages_out_failed,
+            (Kind::PageOut | Kind::Copy, Outcome::Failed) => &mut counters.pages_out_failed,
             (Kind::PageIn, Outcome::Failed) => &mut counters.pages_in_failed,
-            (Kind::PageOut, _) => {
+            (Kind::PageOut | Kind::Copy, _) => {
                 self.page_out_latency.record(latency_ns);
                 &mut counters.pages_out
             }

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     #[default]
     PageIn,
     PageOut,
+    /// A page-out in the background, to one server.
+    Copy,
 }
 
 /// How far it has come.
@@ -121,6 +123,8 @@ impl Default for Link {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Op {
     pub(super) kind: Kind,
+    /// Whether no request waits for it.
+    pub(super) is_background: bool,
     pub(super) stage: Stage,
     pub(super) page: PageIndex,
     /// Page-out: the version being written.

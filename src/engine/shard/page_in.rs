@@ -52,6 +52,11 @@ impl<S: Storage> Shard<S> {
             if !entry.is_busy() {
                 break entry;
             }
+            if self.ops.get(index).is_none_or(|op| op.is_background) {
+                // Whoever writes it sees to its copies.
+                self.end(index, Outcome::Failed);
+                return;
+            }
             if self.park(now_ns, index, device) {
                 if let Some(op) = self.ops.get_mut(index) {
                     op.disk.renew();
@@ -93,6 +98,7 @@ impl<S: Storage> Shard<S> {
             op.stage = Stage::Active;
             op.hedge_ns = match candidates.len() {
                 0 | 1 => u64::MAX,
+                _ if op.is_background => u64::MAX,
                 _ => HEDGE_WHEN_SENT,
             };
         }
@@ -122,8 +128,13 @@ impl<S: Storage> Shard<S> {
     }
 
     fn stall_page_in(&mut self, now_ns: u64, index: usize) {
-        if let Some(op) = self.ops.get_mut(index) {
-            op.stage = Stage::Stalled;
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        op.stage = Stage::Stalled;
+        if op.is_background {
+            self.end(index, Outcome::Failed);
+            return;
         }
         self.count_stalled(index);
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
@@ -172,8 +183,11 @@ impl<S: Storage> Shard<S> {
         }
         if header.flags.contains(Flags::SAME_FILLED) {
             if let Some(value) = fill {
+                if !op.is_background {
+                    self.counters.same_filled_in = self.counters.same_filled_in.wrapping_add(1);
+                }
+                op.crc = header.payload_crc;
                 self.note_success(now_ns, id, header.attempt);
-                self.counters.same_filled_in = self.counters.same_filled_in.wrapping_add(1);
                 self.note_whole(index, transfer);
                 self.end(index, Outcome::Filled(value));
             }
@@ -298,6 +312,9 @@ impl<S: Storage> Shard<S> {
         if crc == Some(assembly.crc) || mutated!(CrcUncheckedIn) {
             self.note_success(now_ns, id, attempt);
             self.note_whole(id.op, id.transfer);
+            if let Some(op) = self.ops.get_mut(id.op) {
+                op.crc = assembly.crc;
+            }
             self.end(id.op, Outcome::Done);
             return;
         }

@@ -56,6 +56,7 @@ impl<S: Storage> Shard<S> {
             return Err(OpInUse);
         }
         op.kind = kind;
+        op.is_background = false;
         op.stage = Stage::Stalled;
         op.page = page;
         op.version = Version::default();
@@ -112,6 +113,8 @@ impl<S: Storage> Shard<S> {
         while self.ops.get(index).is_some_and(|op| op.begun.is_none()) {
             match device.map.begin_write(page) {
                 Ok(entry) => {
+                    // A copy that is not cancelled has a lower version than this page-out.
+                    device.copies.cancel(page);
                     // The version comes after the page's lock, so that versions of a page rise.
                     let version = device.take_version();
                     if let Some(op) = self.ops.get_mut(index) {
@@ -235,6 +238,10 @@ impl<S: Storage> Shard<S> {
             op: index,
             transfer,
         };
+        if self.ops.get(index).is_some_and(|op| op.kind == Kind::Copy) {
+            self.handle_copy_ack(now_ns, id, header, device);
+            return;
+        }
         match header.status {
             Status::Ok => {
                 self.note_success(now_ns, id, header.attempt);
@@ -277,7 +284,7 @@ impl<S: Storage> Shard<S> {
     /// A later fragment came, an earlier one did not: send what is missing below. Or the server had
     /// no room for what it held before, too many pages being half there: send all of it, when the
     /// window, which closes, has room again.
-    fn handle_gap(&mut self, now_ns: u64, id: TransferId, header: &Header) {
+    pub(super) fn handle_gap(&mut self, now_ns: u64, id: TransferId, header: &Header) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
@@ -488,6 +495,7 @@ impl<S: Storage> Shard<S> {
         counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
         if copies.intersection(device.servers.counting()).len() < device.replicas() {
             counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
+            device.note_degraded(page);
         }
         if on_disk {
             counters.local_out = counters.local_out.wrapping_add(1);
@@ -533,6 +541,7 @@ impl<S: Storage> Shard<S> {
         if op.begun.is_some() {
             let sent_to = op.sent_to;
             let freed = device.map.abandon_write(op.page);
+            device.note_degraded(op.page);
             self.note_stale(index, sent_to, freed, device);
             self.wake(index, device);
         }

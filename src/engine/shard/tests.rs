@@ -2,7 +2,7 @@
 
 //! One shard and servers that the test plays.
 
-mod bench;
+pub mod bench;
 mod disk;
 mod removal;
 

@@ -201,7 +201,7 @@ impl<S: Storage> Shard<S> {
                 u64::from(op.generation.0),
                 0,
             ),
-            Kind::PageOut => (
+            Kind::PageOut | Kind::Copy => (
                 Opcode::Write,
                 if is_filled {
                     Flags::SAME_FILLED
@@ -236,11 +236,12 @@ impl<S: Storage> Shard<S> {
             },
             payload: match (op.kind, op.fill) {
                 (Kind::PageIn, _) => SendPayload::Nothing,
-                (Kind::PageOut, Some(value)) => SendPayload::Fill(value),
-                (Kind::PageOut, None) => SendPayload::Page {
+                (Kind::PageOut | Kind::Copy, Some(value)) => SendPayload::Fill(value),
+                (Kind::PageOut | Kind::Copy, None) => SendPayload::Page {
                     fragments: transfer.pending,
                     cut,
-                    verify: again,
+                    // A copy's page is our own.
+                    verify: again && op.kind == Kind::PageOut,
                 },
             },
             insist: !again || transfer.tries >= INSIST_TRIES,
@@ -276,7 +277,7 @@ impl<S: Storage> Shard<S> {
         let index = (header.tag & 0xffff) as usize;
         let op = self.ops.get(index)?;
         let expected = match op.kind {
-            Kind::PageOut => Opcode::WriteAck,
+            Kind::PageOut | Kind::Copy => Opcode::WriteAck,
             Kind::PageIn => Opcode::ReadReply,
         };
         if mutated!(StaleReplyAccepted) && op.stage == Stage::Active && header.opcode == expected {
@@ -286,7 +287,7 @@ impl<S: Storage> Shard<S> {
         if op.stage != Stage::Active
             || header.opcode != expected
             || header.page != u64::from(op.page.0)
-            || (op.kind == Kind::PageOut && header.version != op.version.0)
+            || (op.kind != Kind::PageIn && header.version != op.version.0)
         {
             return None;
         }
@@ -471,6 +472,7 @@ impl<S: Storage> Shard<S> {
         match self.ops.get(id.op).map(|op| op.kind) {
             Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
             Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
+            Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
             None => {}
         }
     }
@@ -497,6 +499,7 @@ impl<S: Storage> Shard<S> {
             match self.ops.get(id.op).map(|op| op.kind) {
                 Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
                 Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
+                Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
                 None => {}
             }
         }
@@ -515,7 +518,7 @@ impl<S: Storage> Shard<S> {
             return false;
         };
         let closing = match op.kind {
-            Kind::PageOut => device.servers.closing(),
+            Kind::PageOut | Kind::Copy => device.servers.closing(),
             Kind::PageIn => SlotSet::EMPTY,
         };
         let is_gone = transfer.stage != TransferStage::Idle
@@ -577,6 +580,7 @@ impl<S: Storage> Shard<S> {
         match self.ops.get(index).map(|op| op.kind) {
             Some(Kind::PageOut) => self.continue_page_out(now_ns, index, device),
             Some(Kind::PageIn) => self.continue_page_in(now_ns, index, device),
+            Some(Kind::Copy) => self.continue_copy(index),
             None => {}
         }
     }

@@ -209,6 +209,14 @@ impl<M: Memory> Table<M> {
         Some((key.owner(), self.find(key)?))
     }
 
+    /// The owner, page index and version of what the page `at` holds, if it holds something.
+    pub(super) fn listed_at(&self, at: u32) -> Option<(u16, u64, u64)> {
+        let record = self.records.get(at as usize)?;
+        let key = Key(record.key);
+        let page = record.key & ((1 << PAGE_BITS) - 1);
+        (record.key != 0).then(|| (key.owner(), page, record.version))
+    }
+
     /// Pages that have ever been used: what is held is below.
     pub(super) fn used(&self) -> u32 {
         self.fresh

@@ -27,7 +27,7 @@ const PAGE_MASK: u32 = BLOCK_LEN - 1;
 ///
 /// # Invariants
 ///
-/// The memory is that of a request which has not ended. Nothing in this type sees to that: who
+/// The memory is that of a request which has not ended, or of an `OwnBlock` that is there. Nothing in this type sees to that: who
 /// keeps a block must not touch it once the request has been ended, nor while somebody else may
 /// end it. The engine does so by its receive claims.
 #[derive(Clone, Copy)]
@@ -290,6 +290,19 @@ impl Iterator for Spans {
 }
 
 impl Block {
+    /// A block that is a page.
+    ///
+    /// # Safety
+    ///
+    /// `page` must be a page of order 0, which is there for as long as the block is used.
+    pub(super) unsafe fn of_page(page: NonNull<bindings::page>) -> Self {
+        // SAFETY: It is a page by the requirements of this function, and in the linear map, so that
+        // its address is not null.
+        let data = unsafe { NonNull::new_unchecked(page_address(page)) };
+        // INVARIANT: By the requirements of this function.
+        Self(Place::Whole { page, data })
+    }
+
     /// Calls `f` with address and length of each run of bytes from `offset` on, `len` bytes in
     /// all, until it returns false. What lies outside of the block is left out.
     #[inline]

@@ -30,7 +30,13 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn new(now_ns: u64, id: RequestId, page: u32, is_page_out: bool, bytes: Bytes) -> Self {
+    pub(super) fn new(
+        now_ns: u64,
+        id: RequestId,
+        page: u32,
+        is_page_out: bool,
+        bytes: Bytes,
+    ) -> Self {
         Self {
             id,
             page,
@@ -96,9 +102,10 @@ impl Client {
 
     /// A free op of some shard.
     fn free_op(&self, ctx: &mut Context) -> Option<(usize, usize)> {
-        let first = ctx.rng.random_range(0..self.requests.len());
-        (0..self.requests.len()).find_map(|offset| {
-            let shard = (first + offset) % self.requests.len();
+        let shards = self.repair_shard();
+        let first = ctx.rng.random_range(0..shards);
+        (0..shards).find_map(|offset| {
+            let shard = (first + offset) % shards;
             let op = self.requests[shard].iter().position(Option::is_none)?;
             Some((shard, op))
         })

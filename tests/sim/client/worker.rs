@@ -86,6 +86,10 @@ impl Client {
                     self.shards[shard].reset_path(slot);
                 }
                 self.shards[shard].servers_changed(ctx.now_ns, &self.device);
+                if shard == self.repair_shard() {
+                    self.repair.servers_changed(ctx.now_ns, &self.device);
+                    self.drive_repair(ctx, None);
+                }
                 self.pump(ctx, shard);
             }
             Some(Job::Sweep { slot, from }) => self.sweep(ctx, slot, from),
@@ -148,6 +152,7 @@ impl Client {
             self.jobs.push_back(Job::LowWater { settled, shard: 0 });
         }
         self.run_cluster(ctx);
+        self.look_after_repair(ctx);
         let delay_ns = ctx.rng.random_range(MS..50 * MS);
         self.after(ctx, delay_ns, ClientEvent::Patrol);
     }

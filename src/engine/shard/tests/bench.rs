@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::super::super::config::Config;
 use super::super::super::device::Device;
-use super::super::super::free::StaleCopy;
+use super::super::super::free::{DirtyChunks, StaleCopy};
 use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::server_table::Address;
@@ -22,8 +22,9 @@ pub const US: u64 = 1000;
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
 
-const OPS: usize = 16;
-const PAGES: usize = 4096;
+const OPS: usize = 32;
+/// Pages of the device.
+pub const PAGES: usize = 4096;
 
 /// Memory of a shard: `Vec`s.
 pub struct Heap;
@@ -45,7 +46,8 @@ pub struct Bench {
     servers: usize,
 }
 
-fn words(count: usize) -> Vec<Atomic<u32>> {
+/// So many zeros.
+pub fn words(count: usize) -> Vec<Atomic<u32>> {
     (0..count).map(|_| Atomic::<u32>::new(0)).collect()
 }
 
@@ -56,7 +58,8 @@ impl Bench {
     /// A device of two replicas with so many servers, whose pages come in one fragment.
     pub fn new(servers: usize) -> Self {
         let config = Config::new(2, 1, 60).unwrap();
-        let device = Device::new(words(PAGES), config, 1);
+        let mut device = Device::new(words(PAGES), config, 1);
+        device.keep_book(words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES)));
         let parts = Parts {
             ops: vec![Op::default(); OPS],
             buckets: [vec![0; BUCKETS], vec![0; BUCKETS]],
@@ -196,14 +199,6 @@ impl Bench {
         panic!("nothing to be sent within a second");
     }
 
-    /// What the map says of the page's generation.
-    fn version(&self, send: &Send) -> u64 {
-        match send.header.opcode {
-            Opcode::Write => send.header.version,
-            _ => 0x100 | send.header.version,
-        }
-    }
-
     /// Answers a READ with the page, in as many fragments as were asked for.
     pub fn answer_page(&mut self, send: &Send, fragments: &[u8]) {
         for &index in fragments {
@@ -213,7 +208,8 @@ impl Bench {
             header.session = send.header.session;
             header.incarnation = send.header.incarnation;
             header.page = send.header.page;
-            header.version = self.version(send);
+            // Whatever version it is: of the generation that was asked for.
+            header.version = 0x100 | send.header.version;
             header.fragment_index = index;
             header.fragment_count = send.header.fragment_count;
             header.payload_crc = crc32c(&[BYTE; PAGE_SIZE]);

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Repair's own queue: a shard like those of the hardware queues, whose ops have pages of our own
+//! instead of requests.
+//!
+//! Context: the worker (process) begins copies, and so does the queue's timer; what follows happens
+//! where frames come in (softirq). The queue's lock guards repair's state as well.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+use super::{
+    core::{
+        Core,
+        Words, //
+    },
+    queue::{
+        Expiry,
+        Queue, //
+    },
+};
+use crate::{
+    engine::{
+        copies::COPIES,
+        free::DirtyChunks,
+        repair::Repair, //
+    },
+    linux::{
+        alloc::zeroed_table,
+        hrtimer::Timer,
+        mq::OwnBlock, //
+    },
+};
+
+/// How often the worker looks whether requests are under way, while there is something to repair.
+pub(super) const LOOK_NS: u64 = 20_000_000;
+
+/// A queue, number `number`, for repair of a device of `pages` pages.
+pub(super) fn new_queue(
+    number: u16,
+    pages: usize,
+    fragments: u8,
+    timer: Arc<Timer<Expiry>>,
+) -> Result<Arc<Queue>> {
+    let words = || zeroed_table(DirtyChunks::<Words>::words_for(pages));
+    let repair = Repair::new([words()?, words()?]);
+    let mut blocks = KVec::with_capacity(COPIES, GFP_KERNEL)?;
+    for _ in 0..COPIES {
+        blocks.push(OwnBlock::new()?, GFP_KERNEL)?;
+    }
+    Queue::for_repair(number, fragments, timer, repair, blocks)
+}
+
+impl Core {
+    /// Repair's queue.
+    fn repair_queue(&self) -> Option<&Arc<Queue>> {
+        self.queues.iter().find(|queue| queue.is_repairs())
+    }
+
+    /// Begins what is to be repaired. Returns when to look again, `u64::MAX` for when something
+    /// happens.
+    pub(super) fn drive_repair(self: ArcBorrow<'_, Self>, servers_changed: bool) -> u64 {
+        let Some(queue) = self.repair_queue() else {
+            return u64::MAX;
+        };
+        let is_busy = self
+            .queues
+            .iter()
+            .any(|queue| queue.with_shard(|shard| shard.has_requests()));
+        let mut next_ns = u64::MAX;
+        queue.drive_repair(self, |repair, shard, now_ns| {
+            if servers_changed {
+                repair.servers_changed(now_ns, &self.device);
+            }
+            repair.drive(now_ns, Some(is_busy), shard, &self.device);
+            next_ns = repair.next_timeout_ns();
+        });
+        match next_ns {
+            u64::MAX => u64::MAX,
+            _ => LOOK_NS,
+        }
+    }
+
+    /// Calls `each` with the name and value of everything that repair counts, and with what is
+    /// left: parts of the map to be looked at, and copies under way.
+    pub(super) fn repair_counters(&self, each: impl FnMut(&'static str, u64)) {
+        let mut each = each;
+        if let Some(queue) = self.repair_queue() {
+            queue.with_repair(|repair| {
+                repair.counters().for_each(&mut each);
+                each("repair_left", repair.left(&self.device));
+            });
+        }
+    }
+}

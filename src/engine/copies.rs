@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages that are being copied in the background: a small table that page-outs look at.
+//!
+//! A copy does not lock its page. It is noted here before the page's map entry is looked at; a
+//! page-out that begins, first takes the page in the map, then cancels the copy here, and only then
+//! takes a version. So either the copy sees that the page is being written, or the page-out sees
+//! the copy; and a copy that was not cancelled when it took its version, has a lower one than any
+//! page-out that comes later.
+
+use super::ids::PageIndex;
+use crate::sync::{Acquire, Atomic, Full};
+
+/// Copies under way at the most.
+pub const COPIES: usize = 16;
+
+/// Set in a cell whose copy has been cancelled. The bits below are the page and one more.
+const CANCELLED: u64 = 1 << 63;
+
+/// The table. One at a time begins and ends copies; anybody cancels them.
+pub struct Copies {
+    /// How many there are: the fast path reads no more than that when there are none.
+    count: Atomic<u32>,
+    cells: [Atomic<u64>; COPIES],
+}
+
+fn cell_of(page: PageIndex) -> u64 {
+    u64::from(page.0).wrapping_add(1)
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Copies {
+    /// No copy.
+    pub const fn new() -> Self {
+        Self {
+            count: Atomic::<u32>::new(0),
+            cells: [const { Atomic::<u64>::new(0) }; COPIES],
+        }
+    }
+
+    /// Copy number `index` is of `page`, from now on. The caller looks at the page's entry after
+    /// that.
+    pub(super) fn begin(&self, index: usize, page: PageIndex) {
+        if let Some(cell) = self.cells.get(index) {
+            cell.xchg(cell_of(page), Full);
+            self.count.fetch_add(1, Full);
+        }
+    }
+
+    /// Copy number `index` has ended: its page's entry says all that is to be said.
+    pub(super) fn end(&self, index: usize) {
+        if let Some(cell) = self.cells.get(index) {
+            if cell.xchg(0, Full) != 0 {
+                self.count.fetch_sub(1, Full);
+            }
+        }
+    }
+
+    /// Whether a page-out of its page has begun since copy number `index` did.
+    pub(super) fn is_cancelled(&self, index: usize) -> bool {
+        self.cells
+            .get(index)
+            .is_none_or(|cell| cell.load(Acquire) & CANCELLED != 0)
+    }
+
+    /// A page-out of `page` begins: it has the page, and no version yet.
+    pub(super) fn cancel(&self, page: PageIndex) {
+        if self.count.load(Acquire) == 0 {
+            return;
+        }
+        let wanted = cell_of(page);
+        for cell in &self.cells {
+            if cell.load(Acquire) == wanted {
+                // It may have ended meanwhile, and another begun.
+                let _ = cell.cmpxchg(wanted, wanted | CANCELLED, Full);
+            }
+        }
+    }
+
+    /// Whether `page` is being copied, cancelled or not.
+    pub(super) fn contains(&self, page: PageIndex) -> bool {
+        self.count.load(Acquire) != 0
+            && self
+                .cells
+                .iter()
+                .any(|cell| cell.load(Acquire) & !CANCELLED == cell_of(page))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_out_cancels_the_copy_of_its_page_only() {
+        let copies = Copies::new();
+        copies.begin(0, PageIndex(0));
+        copies.begin(3, PageIndex(7));
+        copies.cancel(PageIndex(7));
+        copies.cancel(PageIndex(8));
+        assert!(copies.is_cancelled(3));
+        assert!(!copies.is_cancelled(0));
+        assert!(copies.contains(PageIndex(7)) && copies.contains(PageIndex(0)));
+        copies.end(3);
+        assert!(!copies.contains(PageIndex(7)));
+        copies.begin(3, PageIndex(8));
+        assert!(!copies.is_cancelled(3));
+        copies.end(3);
+        copies.end(0);
+        copies.end(0);
+        assert!(!copies.contains(PageIndex(0)));
+    }
+}

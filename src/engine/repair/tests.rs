@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Repair beside a shard that does page-outs too, and servers that the test plays.
+
+extern crate std;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::engine::shard::tests::bench::{words, Bench, MS, PAGES};
+use crate::engine::shard::{Action, Send};
+use crate::wire::{Opcode, Status};
+
+/// Ops from here on are requests.
+const REQUEST: usize = COPIES;
+
+struct Rig {
+    bench: Bench,
+    repair: Repair<Vec<Atomic<u32>>>,
+}
+
+impl Rig {
+    fn new(servers: usize) -> Self {
+        let words = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
+        let mut rig = Self {
+            bench: Bench::new(servers),
+            repair: Repair::new([words(), words()]),
+        };
+        rig.servers_changed();
+        rig
+    }
+
+    fn servers_changed(&mut self) {
+        let Bench {
+            now_ns,
+            device,
+            shard,
+            ..
+        } = &mut self.bench;
+        self.repair.servers_changed(*now_ns, device);
+        shard.servers_changed(*now_ns, device);
+    }
+
+    fn drive(&mut self) {
+        let Bench {
+            now_ns,
+            device,
+            shard,
+            ..
+        } = &mut self.bench;
+        self.repair.drive(*now_ns, Some(false), shard, device);
+    }
+
+    /// What is to be sent next, after whatever repair makes of what is over. Requests may end.
+    fn next_send(&mut self) -> Option<Send> {
+        loop {
+            match self.bench.poll()? {
+                Action::Disk(work) => panic!("{work:?}"),
+                Action::Send(send) => {
+                    let send = self.bench.sent(send);
+                    return Some(send);
+                }
+                Action::Complete(completion) => {
+                    if completion.op >= REQUEST {
+                        assert_eq!(completion.outcome, Outcome::Done);
+                        continue;
+                    }
+                    let Bench {
+                        now_ns,
+                        device,
+                        shard,
+                        ..
+                    } = &mut self.bench;
+                    self.repair.completed(*now_ns, &completion, shard, device);
+                }
+            }
+        }
+    }
+
+    /// Plays the servers until nothing is to be sent. Returns pages that were written to them.
+    fn settle(&mut self, dead: &[usize]) -> Vec<(u64, u64, usize)> {
+        let mut written = Vec::new();
+        loop {
+            self.drive();
+            while let Some(send) = self.next_send() {
+                let server = self.bench.slot_of(send.destination).index();
+                if dead.contains(&server) {
+                    continue;
+                }
+                if send.header.opcode == Opcode::Read {
+                    self.bench.answer_page(&send, &[0]);
+                } else {
+                    written.push((send.header.page, send.header.version, server));
+                    self.bench.acknowledge(&send, Status::Ok);
+                }
+            }
+            let next_ns = self.repair.next_timeout_ns();
+            if next_ns > self.bench.now_ns + 500 * MS {
+                return written;
+            }
+            let step_ns = next_ns.saturating_sub(self.bench.now_ns).max(1000);
+            self.bench.advance(step_ns);
+        }
+    }
+
+    fn kill(&mut self, server: usize) {
+        let slot = self.bench.slot(server);
+        self.bench.device.servers.suspect(slot);
+        self.bench.device.servers.set_dead(slot, true);
+        self.servers_changed();
+    }
+
+    fn revive(&mut self, server: usize) {
+        let slot = self.bench.slot(server);
+        self.bench.device.servers.set_dead(slot, false);
+        self.bench.device.servers.set_usable(slot, true);
+        self.servers_changed();
+    }
+
+    fn holders(&self, page: u32) -> Vec<usize> {
+        let replicas = self.bench.device.map.load(PageIndex(page)).replicas();
+        replicas.iter().map(|slot| slot.index()).collect()
+    }
+
+    fn left(&self) -> u64 {
+        self.repair.left(&self.bench.device)
+    }
+}
+
+#[test]
+fn pages_of_a_dead_server_are_copied_to_another() {
+    let mut rig = Rig::new(3);
+    let pages: Vec<u32> = (0..PAGES as u32).step_by(37).collect();
+    for &page in &pages {
+        let servers = [[0, 1], [1, 2], [0, 2]][page as usize % 3];
+        rig.bench.write(PageIndex(page), &servers);
+    }
+    assert_eq!(rig.settle(&[]), vec![]);
+    rig.kill(1);
+    assert_ne!(rig.left(), 0);
+    let settled = rig.bench.device.next_version().0;
+    let written = rig.settle(&[1]);
+    assert_eq!(rig.left(), 0);
+    for &page in &pages {
+        assert_eq!(rig.holders(page), [0, 2], "page {page}");
+    }
+    let expected = pages.iter().filter(|&&page| page % 3 != 2).count();
+    assert_eq!(written.len(), expected);
+    for (page, version, _) in written {
+        let entry = rig.bench.device.map.load(PageIndex(page as u32));
+        assert_eq!(Version(version).generation(), entry.generation());
+        assert!(version >= settled);
+    }
+    let counters = *rig.repair.counters();
+    assert_eq!(counters.pages_repaired, expected as u64);
+    assert_eq!(counters.copies_dropped, expected as u64);
+    // The dead one is asked what it has when it is back, not told.
+    assert_eq!(rig.bench.shard.take_stale(), None);
+}
+
+#[test]
+fn nothing_is_copied_while_the_server_may_only_be_slow() {
+    let mut rig = Rig::new(3);
+    rig.bench.write(PageIndex(5), &[0, 1]);
+    let slot = rig.bench.slot(1);
+    rig.bench.device.servers.suspect(slot);
+    rig.servers_changed();
+    assert_eq!(rig.settle(&[1]), vec![]);
+    assert_eq!(rig.left(), 0);
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_keeps_its_copies() {
+    let mut rig = Rig::new(2);
+    rig.bench.write(PageIndex(5), &[0, 1]);
+    rig.kill(1);
+    assert_eq!(rig.settle(&[1]), vec![], "there is nobody to copy it to");
+    assert_ne!(rig.left(), 0);
+    rig.revive(1);
+    assert_eq!(rig.settle(&[]), vec![]);
+    assert_eq!(rig.left(), 0);
+    assert_eq!(rig.holders(5), [0, 1]);
+}
+
+#[test]
+fn what_could_not_be_copied_is_when_a_server_comes() {
+    let mut rig = Rig::new(3);
+    rig.kill(1);
+    rig.kill(2);
+    for page in 0..200 {
+        let begun = rig.bench.device.map.begin_write(PageIndex(page)).unwrap();
+        let version = rig.bench.device.take_version();
+        let slots = SlotSet::one(rig.bench.slot(0));
+        let map = &rig.bench.device.map;
+        map.finish_write(PageIndex(page), begun, version, slots, false);
+        rig.bench.device.note_degraded(PageIndex(page));
+    }
+    assert_eq!(rig.settle(&[1, 2]), vec![]);
+    rig.revive(2);
+    assert_eq!(rig.settle(&[1]).len(), 200);
+    assert_eq!(rig.holders(199), [0, 2]);
+    assert_eq!(rig.left(), 0);
+}
+
+/// Has a copy of page 5 under way from server 0 to server 2; returns the WRITE.
+fn copy_under_way(rig: &mut Rig) -> Send {
+    rig.bench.write(PageIndex(5), &[0, 1]);
+    rig.kill(1);
+    rig.drive();
+    let read = rig.next_send().unwrap();
+    assert_eq!(read.header.opcode, Opcode::Read);
+    rig.bench.answer_page(&read, &[0]);
+    let write = rig.next_send().unwrap();
+    assert_eq!(write.header.opcode, Opcode::Write);
+    assert_eq!(write.destination, rig.bench.mac(2));
+    write
+}
+
+#[test]
+fn a_page_out_cancels_the_copy_of_its_page() {
+    let mut rig = Rig::new(3);
+    let copy = copy_under_way(&mut rig);
+    assert_eq!(
+        rig.bench.shard.oldest_version(),
+        Some(Version(copy.header.version)),
+        "it is under way"
+    );
+    rig.bench.start_page_out(REQUEST, PageIndex(5));
+    let mut outs = Vec::new();
+    while let Some(send) = rig.next_send() {
+        outs.push(send);
+    }
+    assert_eq!(outs.len(), 2);
+    for out in &outs {
+        assert!(out.header.version > copy.header.version);
+        rig.bench.acknowledge(out, Status::Ok);
+    }
+    while rig.next_send().is_some() {}
+    let entry = rig.bench.device.map.load(PageIndex(5));
+    rig.bench.acknowledge(&copy, Status::Ok);
+    assert_eq!(rig.next_send(), None);
+    assert_eq!(rig.bench.device.map.load(PageIndex(5)), entry);
+    assert_eq!(rig.repair.counters().repairs_cancelled, 1);
+    assert_eq!(rig.repair.counters().pages_repaired, 0);
+    // What has arrived of it is to go, but not the page-out's.
+    let mut told = false;
+    while let Some(stale) = rig.bench.shard.take_stale() {
+        if stale.slots.contains(rig.bench.slot(2)) {
+            assert_eq!(stale.below.0, copy.header.version + 1);
+            told = true;
+        }
+    }
+    assert!(told);
+}
+
+#[test]
+fn a_cancelled_copy_is_never_sent() {
+    let mut rig = Rig::new(3);
+    rig.bench.write(PageIndex(5), &[0, 1]);
+    rig.kill(1);
+    rig.drive();
+    let read = rig.next_send().unwrap();
+    // It ends before the page has come in; even with the same generation nothing is copied.
+    rig.bench.device.copies.cancel(PageIndex(5));
+    rig.bench.answer_page(&read, &[0]);
+    assert_eq!(rig.next_send(), None);
+    assert_eq!(rig.holders(5), [0, 1]);
+    assert_eq!(rig.repair.counters().repairs_cancelled, 1);
+    // Later it is looked at again.
+    rig.bench.advance(2000 * MS);
+    assert_eq!(rig.settle(&[1]).len(), 1);
+    assert_eq!(rig.holders(5), [0, 2]);
+}
+
+#[test]
+fn eight_bits_of_generation_do_not_wrap_behind_a_copy() {
+    let mut rig = Rig::new(3);
+    let copy = copy_under_way(&mut rig);
+    let old = rig.bench.device.map.load(PageIndex(5));
+    // Page-outs until the entry looks as it did.
+    loop {
+        let begun = rig.bench.device.map.begin_write(PageIndex(5)).unwrap();
+        rig.bench.device.copies.cancel(PageIndex(5));
+        let version = rig.bench.device.take_version();
+        let map = &rig.bench.device.map;
+        map.finish_write(PageIndex(5), begun, version, old.replicas(), false);
+        if map.load(PageIndex(5)) == old {
+            break;
+        }
+    }
+    rig.bench.acknowledge(&copy, Status::Ok);
+    assert_eq!(rig.next_send(), None);
+    assert_eq!(rig.bench.device.map.load(PageIndex(5)), old);
+    assert_eq!(rig.repair.counters().repairs_cancelled, 1);
+}
+
+#[test]
+fn a_page_freed_meanwhile_stays_free() {
+    let mut rig = Rig::new(3);
+    let copy = copy_under_way(&mut rig);
+    rig.bench.device.map.set_free_pending(PageIndex(5));
+    let entry = rig.bench.device.map.load(PageIndex(5));
+    rig.bench.device.map.take_free(PageIndex(5), entry).unwrap();
+    rig.bench.acknowledge(&copy, Status::Ok);
+    assert_eq!(rig.next_send(), None);
+    assert_eq!(rig.holders(5), []);
+    let stale = rig.bench.shard.take_stale().unwrap();
+    assert_eq!(stale.slots, SlotSet::one(rig.bench.slot(2)));
+    assert_eq!(stale.below.0, copy.header.version + 1);
+    rig.bench.advance(5000 * MS);
+    assert_eq!(rig.settle(&[1]), vec![]);
+    assert_eq!(rig.left(), 0);
+}
+
+#[test]
+fn a_full_server_or_one_that_dies_is_not_insisted_on() {
+    let mut rig = Rig::new(4);
+    let copy = copy_under_way_to(&mut rig);
+    rig.bench.acknowledge(&copy, Status::NoSpace);
+    rig.bench.advance(2000 * MS);
+    let written = rig.settle(&[1]);
+    assert_eq!(written.len(), 1);
+    assert_ne!(rig.bench.slot_of(copy.destination).index(), written[0].2);
+    assert_eq!(rig.left(), 0);
+    assert_eq!(rig.repair.counters().repairs_failed, 1);
+
+    let mut rig = Rig::new(4);
+    let copy = copy_under_way_to(&mut rig);
+    let target = rig.bench.slot_of(copy.destination).index();
+    let slot = rig.bench.slot(target);
+    rig.bench.device.servers.close(slot);
+    rig.servers_changed();
+    rig.bench.acknowledge(&copy, Status::Ok);
+    let written = rig.settle(&[1, target]);
+    assert_eq!(written.len(), 1);
+    // It was looked at while a copy was under way, and is once more.
+    rig.bench.advance(2000 * MS);
+    assert_eq!(rig.settle(&[1, target]), vec![]);
+    assert_eq!(rig.left(), 0);
+    assert!(!rig.holders(5).contains(&target));
+}
+
+/// As [`copy_under_way`], to whichever server it goes.
+fn copy_under_way_to(rig: &mut Rig) -> Send {
+    rig.bench.write(PageIndex(5), &[0, 1]);
+    rig.kill(1);
+    rig.drive();
+    let read = rig.next_send().unwrap();
+    rig.bench.answer_page(&read, &[0]);
+    rig.next_send().unwrap()
+}
+
+#[test]
+fn the_rate_is_kept_and_less_of_it_beside_requests() {
+    let took_ns = |is_busy: bool| {
+        let mut rig = Rig::new(3);
+        rig.bench.device.set_repair_pages_per_s(1000);
+        for page in 0..500 {
+            rig.bench.write(PageIndex(page), &[0, 1]);
+        }
+        rig.kill(1);
+        let began_ns = rig.bench.now_ns;
+        while rig.repair.counters().pages_repaired < 500 {
+            let Bench {
+                now_ns,
+                device,
+                shard,
+                ..
+            } = &mut rig.bench;
+            rig.repair.drive(*now_ns, Some(is_busy), shard, device);
+            while let Some(send) = rig.next_send() {
+                match send.header.opcode {
+                    Opcode::Read => rig.bench.answer_page(&send, &[0]),
+                    _ => rig.bench.acknowledge(&send, Status::Ok),
+                }
+            }
+            rig.bench.advance(MS / 4);
+        }
+        rig.bench.now_ns - began_ns
+    };
+    let (idle_ns, busy_ns) = (took_ns(false), took_ns(true));
+    assert!((450 * MS..600 * MS).contains(&idle_ns), "{idle_ns}");
+    assert!((1900 * MS..2100 * MS).contains(&busy_ns), "{busy_ns}");
+}
+
+#[test]
+fn nothing_is_copied_at_a_rate_of_0() {
+    let mut rig = Rig::new(3);
+    rig.bench.device.set_repair_pages_per_s(0);
+    rig.bench.write(PageIndex(5), &[0, 1]);
+    rig.kill(1);
+    assert_eq!(rig.settle(&[1]), vec![]);
+    assert_ne!(rig.left(), 0);
+}
+
+#[test]
+fn three_replicas_are_copied_one_after_the_other() {
+    let mut rig = Rig::new(2);
+    rig.kill(1);
+    rig.bench.write(PageIndex(7), &[0]);
+    rig.bench.device.note_degraded(PageIndex(7));
+    rig.settle(&[1]);
+    assert_eq!(rig.holders(7), [0]);
+    rig.revive(1);
+    rig.settle(&[]);
+    assert_eq!(rig.holders(7), [0, 1]);
+}

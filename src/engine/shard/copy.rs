@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Background copies, which no request waits for: a page-in that gives way to everything, then a
+//! page-out of what came in, to one server, under a version of its own.
+//!
+//! What is copied, where to and when, is [`super::super::repair`]'s to decide; the map too. To the
+//! servers both look like any other request.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::free::StaleCopy;
+use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use super::list::TransferId;
+use super::op::{Kind, Outcome, Stage, TransferStage};
+use super::{OpInUse, Shard, Storage};
+use crate::sync::Atomic;
+use crate::wire::{FragmentMask, Header, Status};
+
+/// A page to be copied to one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyOut {
+    /// Which.
+    pub page: PageIndex,
+    /// The version that the copy gets.
+    pub version: Version,
+    /// Where it goes.
+    pub slot: ServerSlot,
+    /// The value that fills it, if one does.
+    pub fill: Option<u64>,
+    /// Its checksum, or that of those 8 bytes, big-endian.
+    pub crc: u32,
+}
+
+impl<S: Storage> Shard<S> {
+    /// Begins a page-in that waits for nobody: if the page is being written, or no server that has
+    /// it answers, it fails.
+    pub fn start_copy_in<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        page: PageIndex,
+        device: &Device<M>,
+    ) -> Result<(), OpInUse>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.claim_op(now_ns, index, Kind::PageIn, page)?;
+        op.is_background = true;
+        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.link_active(index);
+        self.begin_page_in(now_ns, index, device);
+        Ok(())
+    }
+
+    /// The checksum of the page that came in last with this op, or of the value that fills it.
+    pub fn copied_crc(&self, index: usize) -> u32 {
+        self.ops.get(index).map_or(0, |op| op.crc)
+    }
+
+    /// Begins a page-out to one server, which changes nothing in the map. It fails if the server
+    /// does not take it or falls silent.
+    pub fn start_copy_out<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        copy: &CopyOut,
+        device: &Device<M>,
+    ) -> Result<(), OpInUse>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
+        op.is_background = true;
+        op.version = copy.version;
+        op.fill = copy.fill;
+        op.crc = copy.crc;
+        op.stage = Stage::Active;
+        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.link_active(index);
+        self.path_mut(copy.slot)
+            .placed
+            .add(device.servers.load(copy.slot));
+        let id = TransferId {
+            op: index,
+            transfer: 0,
+        };
+        self.start_transfer(now_ns, id, copy.slot, device);
+        Ok(())
+    }
+
+    pub(super) fn handle_copy_ack<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        header: &Header,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        match header.status {
+            Status::Ok => {
+                self.note_success(now_ns, id, header.attempt);
+                self.end(id.op, Outcome::Done);
+            }
+            Status::Incomplete => self.handle_gap(now_ns, id, header),
+            Status::Corrupt => {
+                self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
+                let cut = self.transfer_mut(id).and_then(|transfer| {
+                    transfer.held = FragmentMask::EMPTY;
+                    transfer.cut
+                });
+                if let Some(cut) = cut {
+                    self.resend(id, cut.all());
+                }
+            }
+            Status::NoSpace | Status::Quota => {
+                self.counters.no_space = self.counters.no_space.wrapping_add(1);
+                if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+                    device.servers.set_full(slot);
+                }
+                self.end(id.op, Outcome::Failed);
+            }
+            _ => self.end(id.op, Outcome::Failed),
+        }
+    }
+
+    /// The server of a copy has not answered in time.
+    pub(super) fn copy_timed_out<M>(&mut self, id: TransferId, slot: ServerSlot, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if !device.servers.usable().contains(slot) {
+            self.end(id.op, Outcome::Failed);
+            return;
+        }
+        let missing = self.transfer_mut(id).and_then(|transfer| {
+            let all = transfer.cut?.all();
+            let missing = all.without(transfer.held);
+            Some(if missing.is_empty() { all } else { missing })
+        });
+        if let Some(missing) = missing {
+            self.resend(id, missing);
+        }
+    }
+
+    /// The server of a copy has begun anew.
+    pub(super) fn continue_copy(&mut self, index: usize) {
+        let is_over = self.ops.get(index).is_some_and(|op| {
+            op.transfers
+                .iter()
+                .all(|transfer| transfer.stage == TransferStage::Idle)
+        });
+        if is_over {
+            self.end(index, Outcome::Failed);
+        }
+    }
+
+    /// Has `slots` told to free versions of the page below `below`.
+    pub fn note_stale_copy(&mut self, page: PageIndex, slots: SlotSet, below: Version) {
+        let stale = StaleCopy { page, slots, below };
+        if !slots.is_empty() && !self.stale.put(stale) {
+            self.counters.frees_dropped = self.counters.frees_dropped.wrapping_add(1);
+        }
+    }
+
+    /// Where a new copy of a page had best go, among `candidates`.
+    pub fn emptiest<M>(&mut self, candidates: SlotSet, device: &Device<M>) -> Option<ServerSlot>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let paths = &mut self.paths;
+        super::super::placement::least_utilised(candidates, SlotSet::EMPTY, |slot| {
+            let load = device.servers.load(slot);
+            paths
+                .get_mut(slot.index())
+                .map_or(u64::MAX, |path| path.placed.utilisation(load, 1))
+        })
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the driver does for repair: a shard of its own, whose ops have pages of the client's own.
+
+use anemone::engine::cluster::is_orphan;
+use anemone::engine::copies::COPIES;
+use anemone::engine::free::StaleCopy;
+use anemone::engine::histogram::BUCKETS;
+use anemone::engine::ids::PageIndex;
+use anemone::engine::shard::{Completion, Op, Parts, Shard};
+
+use super::requests::Request;
+use super::{Client, Heap};
+use crate::content::zeros;
+use crate::context::Context;
+use crate::oracle::RequestId;
+
+/// The request that all of repair's pages seem to be of: no program's.
+const NOBODY: RequestId = RequestId::MAX;
+
+/// Repair's shard.
+pub(super) fn shard(number: usize) -> Shard<Heap> {
+    let parts = Parts {
+        ops: vec![Op::default(); COPIES],
+        buckets: [vec![0; BUCKETS], vec![0; BUCKETS]],
+        stale: vec![StaleCopy::default(); 1024],
+    };
+    Shard::new(number as u16, parts)
+}
+
+/// The pages of its ops.
+pub(super) fn pages() -> Vec<Option<Request>> {
+    let page = || Request::new(0, NOBODY, u32::MAX, false, zeros());
+    (0..COPIES).map(|_| Some(page())).collect()
+}
+
+impl Client {
+    /// Which shard is repair's: the last.
+    pub(super) fn repair_shard(&self) -> usize {
+        self.shards.len() - 1
+    }
+
+    /// Begins copies.
+    pub(super) fn drive_repair(&mut self, ctx: &mut Context, is_busy: Option<bool>) {
+        let shard = self.repair_shard();
+        let before = *self.repair.counters();
+        let (repair, device) = (&mut self.repair, &self.device);
+        repair.drive(ctx.now_ns, is_busy, &mut self.shards[shard], device);
+        self.has_repaired |= *self.repair.counters() != before;
+    }
+
+    /// The worker looks whether repair may go on.
+    pub(super) fn look_after_repair(&mut self, ctx: &mut Context) {
+        let is_busy = self.shards.iter().any(Shard::has_requests);
+        self.drive_repair(ctx, Some(is_busy));
+        let shard = self.repair_shard();
+        self.pump(ctx, shard);
+    }
+
+    /// An op of repair's shard is over. Returns a page that requests wait for.
+    pub(super) fn end_copy(&mut self, now_ns: u64, completion: &Completion) -> Option<PageIndex> {
+        let shard = self.repair_shard();
+        let before = *self.repair.counters();
+        let (repair, device) = (&mut self.repair, &self.device);
+        let wake = repair.completed(now_ns, completion, &mut self.shards[shard], device);
+        self.has_repaired |= *self.repair.counters() != before;
+        wake
+    }
+
+    /// Tells servers of what they say that they have, and need not.
+    pub(super) fn judge_listed(&mut self, ctx: &mut Context) {
+        while let Some(listed) = self.cluster.take_listed() {
+            if let Some(copy) = is_orphan(&listed, &self.device) {
+                ctx.note(|| format!("client {}: {listed:?} is nobody's", self.number));
+                ctx.counts.orphans_found += 1;
+                self.cluster.free(ctx.now_ns, &copy);
+            }
+        }
+    }
+
+    /// Parts of the map that repair has still to look at.
+    pub fn repair_left(&self) -> u64 {
+        self.repair.left(&self.device)
+    }
+
+    /// Copies that repair has made.
+    pub fn pages_repaired(&self) -> u64 {
+        self.repair.counters().pages_repaired
+    }
+}

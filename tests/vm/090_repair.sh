@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a server dies under load, its pages are copied to others, then another dies: no byte is wrong
+# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# bound: 240
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/repair.sh"
+
+requires anemone-test
+anemone_load size_mib=48 dead_s=2 || fail "load"
+data_write "$(scaled 16 4)" || fail "write"
+load_begin --threads 2 --blocks 1024
+load_progress "$(scaled 200)" || fail "the load does not begin"
+disturb kill 2 || fail "kill"
+wait_for 30 "server 2 taken to be dead" is_dead 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+repaired 60 || fail "no repair"
+expect_more "pages repaired" 0 "$(counter pages_repaired)"
+load_progress "$(scaled 200)" || fail "the load does not go on without server 2"
+repaired 30 || fail "no repair"
+disturb kill 1 || fail "kill"
+load_progress "$(scaled 200)" || fail "the load does not go on with server 3 alone"
+data_is_right || fail "the data is not what was written"
+load_end || fail "the load"
+nothing_failed || fail "some pages failed"

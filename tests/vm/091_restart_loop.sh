@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: one server after the other is killed and comes back empty, and its pages are copied: no byte is wrong
+# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# bound: 280
+# debug: yes
+# draft: not seen to pass yet
+# shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/repair.sh"
+
+requires anemone-test
+anemone_load size_mib=48 dead_s=2 || fail "load"
+data_write "$(scaled 12 3)" || fail "write"
+load_begin --threads 2 --blocks 1024
+load_progress "$(scaled 200)" || fail "the load does not begin"
+for server in 1 2 3 1; do
+    before=$(counter pages_repaired)
+    disturb kill $server && host start $server || fail "kill and start $server"
+    wait_for 40 "the new server $server is used" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    load_progress "$(scaled 100)" || fail "the load does not go on"
+    rises() { [ "$(counter pages_repaired)" -gt "$before" ]; }
+    wait_for 30 "pages repaired" rises || fail "nothing was repaired: $(cat "$ANEMONE_DEBUG/counters")"
+    repaired 60 || fail "no repair"
+done
+data_is_right || fail "the data is not what was written"
+load_end || fail "the load"
+nothing_failed || fail "some pages failed"

@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: each link is cut and healed, then all at once: requests wait, no byte is wrong
+# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# bound: 280
+# debug: yes
+# draft: not seen to pass yet
+# shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/repair.sh"
+
+requires anemone-test
+anemone_load size_mib=48 dead_s=2 patience_s=60 || fail "load"
+data_write "$(scaled 12 3)" || fail "write"
+load_begin --threads 2 --blocks 1024
+load_progress "$(scaled 100)" || fail "the load does not begin"
+for server in 1 2 3; do
+    disturb link $server down || fail "link $server down"
+    wait_for 30 "server $server taken to be dead" is_dead $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    load_progress "$(scaled 100)" || fail "the load does not go on without server $server"
+    host link $server up || fail "link $server up"
+    wait_for 30 "server $server is used again" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    repaired 60 || fail "no repair"
+done
+for server in 1 2 3; do
+    disturb link $server down || fail "link $server down"
+done
+for server in 1 2 3; do
+    wait_for 40 "server $server taken to be dead" is_dead $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+done
+wait_for 20 "nothing goes on" stands_still || fail "something goes on without any server"
+for server in 1 2 3; do
+    host link $server up || fail "link $server up"
+done
+load_progress "$(scaled 100)" || fail "the load does not go on"
+repaired 60 || fail "no repair"
+data_is_right || fail "the data is not what was written"
+load_end || fail "the load"
+nothing_failed || fail "some pages failed"

@@ -1,0 +1,26 @@
+# shellcheck shell=sh disable=SC2015
+# What the tests of repair share: data that lies still on the device while a load runs beside it, and
+# waiting until every page has its copies.
+
+# Where the data begins, in pieces of 256 KiB: 16 MiB.
+DATA_AT=64
+
+# data_write MIB: random data on the device, behind the load's; a copy of it is kept.
+data_write() {
+    dd if=/dev/urandom of="$SCRATCH/data" bs=1M count="$1" 2>/dev/null &&
+        dd if="$SCRATCH/data" of="$ANEMONE_DEVICE" bs=256k oflag=direct seek=$DATA_AT conv=notrunc 2>/dev/null
+}
+# data_is_right: it is still there, every byte.
+data_is_right() {
+    dd if="$ANEMONE_DEVICE" of="$SCRATCH/read" bs=256k iflag=direct skip=$DATA_AT \
+        count=$(($(stat -c %s "$SCRATCH/data") / 262144)) 2>/dev/null && cmp "$SCRATCH/data" "$SCRATCH/read" && rm "$SCRATCH/read"
+}
+
+is_dead() { [ "$(health "$1")" = dead ]; }
+is_repaired() { [ "$(counter repair_left)" = 0 ]; }
+# repaired SECONDS: every page has its copies.
+repaired() {
+    wait_for "$1" "every page repaired" is_repaired || { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
+    say "repaired: $(counter pages_repaired) pages copied, $(counter repairs_cancelled) cancelled, $(counter repairs_failed) failed"
+}
+nothing_failed() { [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ]; }
