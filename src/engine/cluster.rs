@@ -129,7 +129,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             random: seed,
             mtu,
             address: None,
-            dead_ns: NS_PER_S.saturating_mul(DEFAULT_DEAD_S as u64),
+            dead_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
             changes: Changes::default(),
         }
     }

@@ -27,9 +27,9 @@ const PAGE_MASK: u32 = BLOCK_LEN - 1;
 ///
 /// # Invariants
 ///
-/// The memory is that of a request which has not ended, or of an `OwnBlock` that is there. Nothing in this type sees to that: who
-/// keeps a block must not touch it once the request has been ended, nor while somebody else may
-/// end it. The engine does so by its receive claims.
+/// The memory is that of a request which has not ended, or of an `OwnBlock` that is there. Nothing
+/// in this type sees to that: who keeps a block must not touch it once the request has been ended,
+/// nor while somebody else may end it. The engine does so by its receive claims.
 #[derive(Clone, Copy)]
 pub(crate) struct Block(Place);
 

@@ -233,9 +233,7 @@ impl<T: Operations<RequestData = PartCount>> Iterator for Parts<T> {
 impl<T: Operations<RequestData = PartCount>> Drop for Parts<T> {
     #[inline]
     fn drop(&mut self) {
-        while let Some(part) = self.next() {
-            drop(part);
-        }
+        self.for_each(drop);
     }
 }
 
