@@ -125,9 +125,8 @@ impl Control {
     pub(crate) fn new(cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
         let client = ClientId(random::random_bytes());
         let seed = random::random_u64();
-        let peers = KVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?;
         let state = ControlState {
-            cluster: Cluster::new(client, cluster, seed, 1500, peers),
+            cluster: Cluster::new(client, cluster, seed, 1500, Self::peers()?),
             outbox: StagedFrames(KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
             waiting_free: None,
             scan: None,
@@ -153,6 +152,12 @@ impl Control {
             sender <- new_mutex!(sender, "anemone_sender"),
             removal <- new_mutex!([Walk::default(); SERVER_SLOTS], "anemone_removal"),
         }))
+    }
+
+    // Not part of the caller: a peer is large for a kernel's stack.
+    #[inline(never)]
+    fn peers() -> Result<KVec<Peer>> {
+        Ok(KVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?)
     }
 
     /// Does something with the cluster, then sends what it wants sent.

@@ -101,14 +101,24 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The same for every ioctl that only asks: flags, and zeros behind them.
-fn read_question<T: FromBytes + IntoBytes + Immutable>(arg: UserPtr) -> Result<u32> {
-    let asked: T = read(arg)?;
-    let (flags, rest) = u32::read_from_prefix(asked.as_bytes()).map_err(|_| EINVAL)?;
-    check(flags & !uapi::status::COUNT == 0 && is_zero(rest))?;
+/// The same for every ioctl that only asks: flags, and zeros behind them. In pieces: some of these
+/// structures are large for a kernel's stack.
+fn read_question<T>(arg: UserPtr) -> Result<u32> {
+    let mut reader = UserSlice::new(arg, size_of::<T>()).reader();
+    let flags: u32 = reader.read()?;
+    let mut is_good = flags & !uapi::status::COUNT == 0;
+    while !reader.is_empty() {
+        let mut piece = [0; 64];
+        let len = reader.len().min(piece.len());
+        let piece = piece.get_mut(..len).ok_or(EINVAL)?;
+        reader.read_slice(piece)?;
+        is_good &= is_zero(piece);
+    }
+    check(is_good)?;
     Ok(flags)
 }
 
+#[inline(never)]
 fn add_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     let asked: uapi::AddServer = read(arg)?;
     check(asked.flags == 0 && is_zero(&asked.reserved))?;
@@ -120,6 +130,7 @@ fn add_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
         })
 }
 
+#[inline(never)]
 fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     let mut asked: uapi::RemoveServer = read(arg)?;
     check(is_zero(&asked.reserved) && asked.pages == 0)?;
@@ -143,6 +154,7 @@ fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     })
 }
 
+#[inline(never)]
 fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     // Too long for the stack: the path comes behind the rest.
     let mut reader = UserSlice::new(arg, size_of::<uapi::AttachDisk>()).reader();
@@ -158,6 +170,7 @@ fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn detach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     let mut asked: uapi::DetachDisk = read(arg)?;
     check(asked.flags & !uapi::detach::FORCE == 0 && asked.reserved == 0 && asked.pages == 0)?;
@@ -173,11 +186,13 @@ fn detach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn status(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     let flags = read_question::<uapi::Status>(arg)?;
     write(arg, &core.status(flags)?)
 }
 
+#[inline(never)]
 fn servers(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     let flags = read_question::<uapi::Servers>(arg)?;
     let (count, servers) = core.servers(flags)?;

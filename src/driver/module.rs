@@ -128,6 +128,7 @@ impl Drop for Connection {
 
 impl Anemone {
     /// Loads the module by its parameters.
+    #[inline(never)]
     pub(crate) fn new() -> Result<Self> {
         let params = Params::read()?;
         let device = NetDevice::by_name(&params.interface).ok_or_else(|| {
@@ -162,7 +163,8 @@ impl Anemone {
             return Err(EHOSTUNREACH);
         }
 
-        let core = Self::make_core(&params, cut.count())?;
+        let queues = Self::make_queues(&params, cut.count())?;
+        let core = Self::make_core(&params, queues)?;
         let has_local = Self::attach_local(&params, &core)?;
         let socket = MemallocSocket::new()?;
         let connection = Connection::new(core.clone());
@@ -209,7 +211,9 @@ impl Anemone {
         })
     }
 
-    fn make_core(params: &Params, fragments: u8) -> Result<Arc<Core>> {
+    // Apart, as what follows: together they would take half of a kernel's stack.
+    #[inline(never)]
+    fn make_core(params: &Params, queues: KVec<Arc<Queue>>) -> Result<Arc<Core>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
             pr_err!(
                 "no memory for the page map: {} MiB for a device of {} MiB\n",
@@ -219,22 +223,6 @@ impl Anemone {
         })?;
         let words = DirtyChunks::<super::core::Words>::words_for(params.pages);
         let chunks = zeroed_table(words)?;
-        let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
-        for number in 0..params.hw_queues {
-            let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
-            let queue = Queue::new(
-                number,
-                params.queue_depth,
-                params.config.replicas,
-                fragments,
-                timer,
-            )?;
-            queues.push(queue, GFP_KERNEL)?;
-        }
-        let number = params.hw_queues;
-        let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
-        let queue = repair::new_queue(number, params.pages, fragments, timer)?;
-        queues.push(queue, GFP_KERNEL)?;
         let mut device = Device::new(map, params.config, u32::from(params.hw_queues));
         device.keep_book(zeroed_table(words)?);
         let parts = Parts {
@@ -256,7 +244,30 @@ impl Anemone {
         )
     }
 
+    /// The data path's queues, and repair's.
+    #[inline(never)]
+    fn make_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
+        let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
+        for number in 0..params.hw_queues {
+            let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
+            let queue = Queue::new(
+                number,
+                params.queue_depth,
+                params.config.replicas,
+                fragments,
+                timer,
+            )?;
+            queues.push(queue, GFP_KERNEL)?;
+        }
+        let number = params.hw_queues;
+        let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
+        let queue = repair::new_queue(number, params.pages, fragments, timer)?;
+        queues.push(queue, GFP_KERNEL)?;
+        Ok(queues)
+    }
+
     /// Attaches the local device, if one is given. Returns whether one is.
+    #[inline(never)]
     fn attach_local(params: &Params, core: &Arc<Core>) -> Result<bool> {
         let Some(path) = &params.local_device else {
             return Ok(false);
@@ -273,6 +284,7 @@ impl Anemone {
     }
 
     /// Opens the sessions, waiting for a bounded time.
+    #[inline(never)]
     fn connect(params: &Params, core: &Arc<Core>, has_local: bool) -> Result {
         core.control.mtu_changed(core);
         core.control.address_changed(core);

@@ -168,20 +168,7 @@ impl Queue {
         for _ in 0..op_count {
             pages.push(None, GFP_KERNEL)?;
         }
-        let state = |shard| State {
-            shard,
-            pages,
-            repair: None,
-        };
-        Self::make(
-            number,
-            op_count,
-            replicas,
-            fragments,
-            timer,
-            KVec::new(),
-            state,
-        )
+        Self::make(number, op_count, replicas, fragments, timer, pages, None)
     }
 
     /// Repair's queue: an op for each of `own_blocks`.
@@ -198,23 +185,21 @@ impl Queue {
             let block = block.block();
             pages.push(Some(Page { block, part: None }), GFP_KERNEL)?;
         }
-        let state = |shard| State {
-            shard,
-            pages,
-            repair: Some(repair),
-        };
+        let own = Some((repair, own_blocks));
         // A copy goes to one server.
-        Self::make(number, op_count, 1, fragments, timer, own_blocks, state)
+        Self::make(number, op_count, 1, fragments, timer, pages, own)
     }
 
+    // Not part of the caller, nor are its callers: a shard is large for a kernel's stack.
+    #[inline(never)]
     fn make(
         number: u16,
         op_count: usize,
         replicas: usize,
         fragments: u8,
         timer: Arc<Timer<Expiry>>,
-        own_blocks: KVec<OwnBlock>,
-        state: impl FnOnce(Shard<KernelStorage>) -> State,
+        pages: KVec<Option<Page>>,
+        own: Option<(Repair<Words>, KVec<OwnBlock>)>,
     ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, GFP_KERNEL)?;
         let mut frames = KVec::with_capacity(op_count, GFP_KERNEL)?;
@@ -234,14 +219,19 @@ impl Queue {
         for _ in 0..op_count.div_ceil(32) {
             lingering.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        let state = state(Shard::new(number, parts));
+        let (repair, own_blocks) = own.unzip();
+        let state = init!(State {
+            shard: Shard::new(number, parts),
+            pages,
+            repair,
+        });
         Arc::pin_init(
             pin_init!(Self {
                 state <- kernel::new_spinlock_irq!(state, "anemone_queue"),
                 frames,
                 lingering,
                 timer,
-                own_blocks,
+                own_blocks: own_blocks.unwrap_or_default(),
             }),
             GFP_KERNEL,
         )

@@ -97,6 +97,7 @@ impl Core {
     }
 
     /// Tells the queues of servers that have come and gone.
+    #[inline(never)]
     fn follow(self: ArcBorrow<'_, Self>, changes: Changes) {
         for queue in &self.queues {
             queue.drive(self, |shard, now_ns| {

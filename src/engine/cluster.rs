@@ -289,10 +289,10 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         if successor {
             // There was no other slot when the server began anew, or was added again.
             let mac = peer.mac;
-            *peer = Peer::default();
+            peer.clear();
             self.greet(now_ns, mac);
         } else if peer.has_parted() {
-            *peer = Peer::default();
+            peer.clear();
         } else {
             peer.state = State::Parting;
         }

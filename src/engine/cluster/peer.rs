@@ -196,6 +196,12 @@ impl Default for Peer {
 }
 
 impl Peer {
+    /// It is nobody's any more. Not part of any caller: it is large for a kernel's stack.
+    #[inline(never)]
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// A server to open a session with.
     pub(super) fn greeting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
         let mut peer = Self {

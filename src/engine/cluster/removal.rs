@@ -164,7 +164,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         };
         peer.repeat_bye(now_ns, slot, nonce, outbox);
         if peer.state == State::Parting && peer.has_parted() {
-            *peer = Peer::default();
+            peer.clear();
         }
     }
 
@@ -179,7 +179,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         if let Some(peer) = told {
             peer.bye.answered();
             if peer.state == State::Parting {
-                *peer = Peer::default();
+                peer.clear();
             }
         }
     }
