@@ -12,6 +12,7 @@ mod control;
 mod direct;
 mod dirty;
 mod json;
+mod memalloc;
 mod pages;
 mod random;
 mod storm;
@@ -39,6 +40,8 @@ enum Command {
     Changing(changing::Options),
     /// Has the kernel allocate what cannot wait, as fast as it can.
     Storm(storm::Options),
+    /// Keeps a socket that is marked for memory allocation, until standard input ends.
+    Memalloc(memalloc::Options),
     /// Calls the control device in every wrong way.
     Control(control::Options),
     /// Prints a part of JSON on standard input.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Direct(options) => direct::run(&options),
         Command::Changing(options) => changing::run(&options),
         Command::Storm(options) => storm::run(&options),
+        Command::Memalloc(options) => memalloc::run(&options),
         Command::Control(options) => control::run(&options),
         Command::Json(options) => json::run(&options),
     };

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A network block device whose other end never answers: its socket is marked for memory
+//! allocation, and as long as there is one, the kernel drops frames in reserve memory that come for
+//! any other.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use crate::sys;
+
+/// How it is done.
+#[derive(clap::Args)]
+pub struct Options {
+    /// A network block device that is not in use
+    #[arg(long, default_value = "/dev/nbd0")]
+    device: PathBuf,
+}
+
+// include/uapi/linux/nbd.h
+const SET_SOCK: u32 = 0xab00;
+const DO_IT: u32 = 0xab03;
+const CLEAR_SOCK: u32 = 0xab04;
+const DISCONNECT: u32 = 0xab08;
+
+/// Runs the program: until the end of standard input.
+pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open(&options.device)?;
+    let (socket, other_end) = UnixStream::pair()?;
+    let call = |what: &str, number, argument| {
+        sys::ioctl(&device, number, argument).map_err(|code| {
+            let error = std::io::Error::from_raw_os_error(code);
+            format!("{}: {what}: {error}", options.device.display())
+        })
+    };
+    call("the socket", SET_SOCK, usize::try_from(socket.as_raw_fd())?)?;
+    std::thread::scope(|scope| {
+        // It marks the socket, and returns when the device is disconnected.
+        let doing = scope.spawn(|| sys::ioctl(&device, DO_IT, 0));
+        let ended = std::io::stdin().read_to_end(&mut Vec::new());
+        let disconnected = call("disconnecting", DISCONNECT, 0);
+        drop(other_end);
+        // An error by then: the other end is gone.
+        let _ = doing.join();
+        ended.map_err(|error| error.to_string()).and(disconnected)
+    })?;
+    call("letting go of the socket", CLEAR_SOCK, 0)?;
+    Ok("memalloc: the device was connected".into())
+}
