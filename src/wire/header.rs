@@ -94,7 +94,7 @@ pub enum Opcode {
     /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
     WriteAcks = 21,
     /// Server: some of them, in which versions.
-    InventoryReply = 22,
+    InventoryReply = 23,
 }
 
 impl Opcode {
@@ -119,7 +119,7 @@ impl Opcode {
             18 => Self::Inventory,
             19 => Self::Reject,
             21 => Self::WriteAcks,
-            22 => Self::InventoryReply,
+            23 => Self::InventoryReply,
             _ => return None,
         })
     }
