@@ -214,6 +214,11 @@ impl<S: Storage> Shard<S> {
         self.next_deadline_ns
     }
 
+    /// A request has begun that is to end within the patience.
+    fn note_begun(&mut self, now_ns: u64, patience_ns: u64) {
+        self.note_deadline(now_ns.saturating_add(patience_ns.min(LOOK_NS)));
+    }
+
     fn note_deadline(&mut self, deadline_ns: u64) {
         self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
     }
@@ -371,6 +376,8 @@ impl<S: Storage> Shard<S> {
         }
         self.next_deadline_ns = u64::MAX;
         let patience_ns = device.patience_ns();
+        // Whoever waits, waits no longer than the patience that there is by then.
+        let look_ns = now_ns.saturating_add(LOOK_NS);
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
@@ -379,7 +386,7 @@ impl<S: Storage> Shard<S> {
                 self.give_up(index, device);
                 continue;
             }
-            self.note_deadline(end_ns);
+            self.note_deadline(end_ns.min(look_ns));
             match stage {
                 Stage::Active => self.check_transfers(now_ns, index, device),
                 // Whoever frees the page or brings a server tells us; this is the safety net.
@@ -479,6 +486,10 @@ impl<S: Storage> Shard<S> {
         }
     }
 }
+
+/// How often everything under way is looked at: the patience may have become shorter, which nobody
+/// says.
+const LOOK_NS: u64 = 1_000_000_000;
 
 /// How often what waits for others is looked at, in case nobody says a word.
 const SAFETY_NET_NS: u64 = 100_000_000;

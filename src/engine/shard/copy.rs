@@ -47,7 +47,7 @@ impl<S: Storage> Shard<S> {
     {
         let op = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         op.is_background = true;
-        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.note_begun(now_ns, device.patience_ns());
         self.link_active(index);
         self.begin_page_in(now_ns, index, device);
         Ok(())
@@ -76,7 +76,7 @@ impl<S: Storage> Shard<S> {
         op.fill = copy.fill;
         op.crc = copy.crc;
         op.stage = Stage::Active;
-        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.note_begun(now_ns, device.patience_ns());
         self.link_active(index);
         self.path_mut(copy.slot)
             .placed

@@ -30,7 +30,7 @@ impl<S: Storage> Shard<S> {
     {
         self.claim_op(now_ns, index, Kind::PageIn, page)?;
         self.hedges.earn(device.hedge_percent());
-        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.note_begun(now_ns, device.patience_ns());
         self.link_active(index);
         self.begin_page_in(now_ns, index, device);
         Ok(())

@@ -37,7 +37,7 @@ impl<S: Storage> Shard<S> {
         let op = self.claim_op(now_ns, index, Kind::PageOut, page)?;
         op.fill = fill;
         op.crc = crc;
-        self.note_deadline(now_ns.saturating_add(device.patience_ns()));
+        self.note_begun(now_ns, device.patience_ns());
         self.link_active(index);
         self.begin_page_out(now_ns, index, device);
         Ok(())

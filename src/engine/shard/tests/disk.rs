@@ -517,3 +517,20 @@ fn detaching_gives_buffers_back_that_page_outs_hold() {
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
     assert!(!disked.bench.device.disk.load().is_tracked());
 }
+
+#[test]
+fn who_waits_for_the_disk_alone_hears_of_a_shorter_patience() {
+    const SECOND: u64 = 1000 * MS;
+    let mut disked = Disked::new(0, Policy::Off);
+    disked.page_out(0, PAGE);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    disked.ended();
+    disked.page_in(1, PAGE);
+    disked.io().expect("it never ends");
+    disked.bench.device.set_patience_ns(2 * SECOND);
+    disked.advance(SECOND);
+    assert_eq!(disked.ended(), []);
+    disked.advance(SECOND);
+    assert_eq!(disked.ended(), [(1, Outcome::Failed)]);
+}
