@@ -19,10 +19,7 @@ use super::{
 };
 use crate::{
     engine::{
-        cluster::{
-            is_orphan,
-            Changes, //
-        },
+        cluster::Changes,
         free,
         ids::{
             PageIndex,
@@ -71,12 +68,7 @@ impl Core {
                 cluster.handle_frame(now_ns, control.source, &control.frame(), servers, outbox);
             }
             cluster.set_dead_ns(super::params::dead_ns());
-            while let Some(listed) = cluster.take_listed() {
-                if let Some(copy) = is_orphan(&listed, &self.device) {
-                    // If there is no room now, it is listed again.
-                    cluster.free(now_ns, &copy);
-                }
-            }
+            cluster.free_orphans(now_ns, &self.device);
             let freeing = self.gather_frees(state, now_ns);
             let (cluster, outbox) = state.parts();
             let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);

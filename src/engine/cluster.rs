@@ -25,7 +25,7 @@ use crate::wire::{
     Announce, ClientId, ClusterName, Fragmentation, Frame, Header, Hello, HelloAck, MacAddress,
     Opcode, Status,
 };
-pub use inventory::{is_orphan, Listed, LISTED_PAGES};
+pub use inventory::LISTED_PAGES;
 pub use peer::Peer;
 use peer::State;
 pub use removal::{NotThere, Removal};

@@ -100,6 +100,8 @@ mod switch {
         NoBackOff,
         /// Page-ins are hedged whether there is credit or not.
         HedgesUnpaid,
+        /// What a server says that it has is freed there although the map names it.
+        LiveCopyFreed,
     }
 
     std::thread_local! {

@@ -336,7 +336,6 @@ impl Client {
             &self.device.servers,
             &mut frames,
         );
-        self.judge_listed(ctx);
         self.transmit_all(ctx, frames);
         self.run_cluster(ctx);
     }

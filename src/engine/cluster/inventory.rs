@@ -4,7 +4,7 @@
 //! were lost or never sent, and frames that came late.
 //!
 //! All of it is asked for at once when a server is back, and a little at a time for ever. What it
-//! names is the caller's to judge: [`Cluster::take_listed`], then [`is_orphan`].
+//! names is judged by the map: [`Cluster::free_orphans`].
 
 use core::ops::{Deref, DerefMut};
 
@@ -28,17 +28,8 @@ const SLOW_NS: u64 = NS_PER_S / 4;
 const ROUND_NS: u64 = 60 * NS_PER_S;
 /// How soon it is tried again while there is no room for what might have to be freed.
 const NO_ROOM_NS: u64 = 5_000_000;
-
-/// A page that a server says it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Which server.
-    pub slot: ServerSlot,
-    /// The page's number, as the server says.
-    pub page: u64,
-    /// Its version.
-    pub version: u64,
-}
+/// How soon pages are looked at again that are being written or copied.
+const UNCLEAR_NS: u64 = 50_000_000;
 
 /// How far we are with asking one server.
 #[derive(Clone, Debug)]
@@ -112,9 +103,21 @@ impl Questions {
         self.query.restart(now_ns.saturating_add(wait_ns));
     }
 
-    fn take(&mut self) -> Option<PageVersion> {
-        self.len = self.len.checked_sub(1)?;
-        self.listed.get(self.len).copied()
+    /// Looks at every page that the server says it has, and keeps those for which `is_kept` says so.
+    pub(super) fn retain(&mut self, mut is_kept: impl FnMut(PageVersion) -> bool) {
+        let mut kept: usize = 0;
+        for index in 0..self.len {
+            let Some(one) = self.listed.get(index).copied() else {
+                break;
+            };
+            if is_kept(one) {
+                if let Some(place) = self.listed.get_mut(kept) {
+                    *place = one;
+                }
+                kept = kept.saturating_add(1);
+            }
+        }
+        self.len = kept;
     }
 }
 
@@ -130,10 +133,14 @@ impl Peer {
         if now_ns < self.questions.due_ns() {
             return;
         }
-        if self.silent || self.questions.len != 0 || !self.frees.has_room_for(LISTED_PAGES) {
-            self.questions
-                .query
-                .put_off(now_ns.saturating_add(NO_ROOM_NS));
+        if self.questions.len != 0 {
+            let query = &mut self.questions.query;
+            query.put_off(now_ns.saturating_add(UNCLEAR_NS));
+            return;
+        }
+        if self.silent || !self.frees.has_room_for(LISTED_PAGES) {
+            let query = &mut self.questions.query;
+            query.put_off(now_ns.saturating_add(NO_ROOM_NS));
             return;
         }
         let header: Header = self
@@ -151,48 +158,70 @@ impl Peer {
 }
 
 impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
-    /// A page that a server says it has, to be judged.
-    pub fn take_listed(&mut self) -> Option<Listed> {
-        SlotSet::ALL.iter().find_map(|slot| {
-            let peer = self.peer_mut(slot)?;
-            if peer.state != State::Open {
-                return None;
-            }
-            let one = peer.questions.take()?;
-            Some(Listed {
-                slot,
-                page: one.page.get(),
-                version: one.version.get(),
-            })
-        })
+    /// Judges what servers say that they have, and has them told of what nobody needs. Returns how
+    /// much that is. What cannot be judged yet, or be told for want of room, is kept; nothing more
+    /// is asked of that server before.
+    pub fn free_orphans<M>(&mut self, now_ns: u64, device: &Device<M>) -> u64
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let mut found: u64 = 0;
+        for slot in SlotSet::ALL.iter() {
+            let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) else {
+                continue;
+            };
+            let frees = &mut peer.frees;
+            peer.questions.retain(|one| match judge(slot, one, device) {
+                Judgement::Needed => false,
+                Judgement::Orphan(copy) if frees.has_room() => {
+                    frees.put(now_ns, &copy);
+                    found = found.saturating_add(1);
+                    false
+                }
+                Judgement::Orphan(_) | Judgement::Unclear => true,
+            });
+        }
+        found
     }
 }
 
-/// What the server is to be told, if nobody needs what it says it has.
-pub fn is_orphan<M>(listed: &Listed, device: &Device<M>) -> Option<StaleCopy>
+/// What is to become of a page that a server says it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Needed,
+    /// It is being written or copied: nobody can say.
+    Unclear,
+    Orphan(StaleCopy),
+}
+
+pub(super) fn judge<M>(slot: ServerSlot, one: PageVersion, device: &Device<M>) -> Judgement
 where
     M: Deref<Target = [Atomic<u32>]>,
 {
-    let page = PageIndex(u32::try_from(listed.page).ok()?);
-    let version = Version(listed.version);
+    let version = Version(one.version.get());
+    let Ok(page) = u32::try_from(one.page.get()).map(PageIndex) else {
+        return Judgement::Needed;
+    };
     if page.0 as usize >= device.map.len() || version >= device.next_version() {
         // We never gave it that.
-        return None;
+        return Judgement::Needed;
     }
     // First, whether it is being copied there; then the entry: what has ended in between stands
     // in the entry.
     if device.copies.contains(page) {
-        return None;
+        return Judgement::Unclear;
     }
     let entry = device.map.load(page);
-    let is_held =
-        entry.replicas().contains(listed.slot) && entry.generation() == version.generation();
-    if entry.is_busy() || is_held {
-        return None;
+    let is_held = entry.replicas().contains(slot) && entry.generation() == version.generation();
+    if entry.is_busy() {
+        return Judgement::Unclear;
     }
-    Some(StaleCopy {
+    if is_held && !mutated!(LiveCopyFreed) {
+        return Judgement::Needed;
+    }
+    Judgement::Orphan(StaleCopy {
         page,
-        slots: SlotSet::one(listed.slot),
+        slots: SlotSet::one(slot),
         below: Version(version.0.saturating_add(1)),
     })
 }

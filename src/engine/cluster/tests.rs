@@ -6,6 +6,7 @@ extern crate std;
 
 use std::vec::Vec;
 
+use super::super::free::StaleCopy;
 use super::*;
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
@@ -541,9 +542,12 @@ fn name(world: &mut World, question: &Header, cursor: u64, pages: &[(u64, u64)])
 }
 
 fn listed(world: &mut World) -> Vec<(u64, u64)> {
-    let mut all: Vec<_> = core::iter::from_fn(|| world.cluster.take_listed())
-        .map(|listed| (listed.page, listed.version))
-        .collect();
+    let mut all = Vec::new();
+    let peer = world.cluster.peer_mut(world.slot).unwrap();
+    peer.questions.retain(|one| {
+        all.push((one.page.get(), one.version.get()));
+        false
+    });
     all.sort_unstable();
     all
 }
@@ -613,7 +617,7 @@ fn a_cursor_that_does_not_rise_ends_the_round() {
 #[test]
 fn frees_for_a_silent_server_hold_up_nobody_elses() {
     let mut world = World::open(1500);
-    let copy = super::super::free::StaleCopy {
+    let copy = StaleCopy {
         page: super::super::ids::PageIndex(1),
         slots: SlotSet::one(world.slot),
         below: super::super::ids::Version(9),
@@ -634,48 +638,75 @@ mod orphans {
     use super::super::super::config::Config;
     use super::super::super::device::Device;
     use super::super::super::ids::{PageIndex, Version};
-    use super::super::{is_orphan, Listed};
+    use super::super::inventory::{judge, Judgement};
     use super::*;
     use crate::sync::Atomic;
+    use crate::wire::PageVersion;
 
     fn device() -> Device<Vec<Atomic<u32>>> {
         let words = (0..8).map(|_| Atomic::<u32>::new(0)).collect();
         Device::new(words, Config::new(2, 1, 60).unwrap(), 1)
     }
 
-    fn listed(slot: usize, page: u64, version: Version) -> Listed {
-        Listed {
-            slot: ServerSlot::new(slot).unwrap(),
-            page,
-            version: version.0,
-        }
-    }
-
     #[test]
     fn what_the_map_names_is_kept_and_all_else_freed() {
         let device = device();
+        let judge = |slot: usize, page: u64, version: Version| {
+            let (page, version) = (page.into(), version.0.into());
+            let one = PageVersion { page, version };
+            judge(ServerSlot::new(slot).unwrap(), one, &device)
+        };
         let page = PageIndex(3);
         let old = device.take_version();
         let begun = device.map.begin_write(page).unwrap();
         let new = device.take_version();
         // While it is written, nobody can say.
-        assert_eq!(is_orphan(&listed(1, 3, old), &device), None);
+        assert_eq!(judge(1, 3, old), Judgement::Unclear);
         let slots = SlotSet::from_bits(0b01);
         device.map.finish_write(page, begun, new, slots, false);
-        assert_eq!(is_orphan(&listed(0, 3, new), &device), None);
-        let stale = is_orphan(&listed(0, 3, old), &device).unwrap();
-        assert_eq!((stale.page, stale.below), (page, new));
-        assert_eq!(stale.slots, slots);
-        assert!(is_orphan(&listed(1, 3, new), &device).is_some());
+        assert_eq!(judge(0, 3, new), Judgement::Needed);
+        let below = new;
+        let stale = StaleCopy { page, slots, below };
+        assert_eq!(judge(0, 3, old), Judgement::Orphan(stale));
+        assert!(matches!(judge(1, 3, new), Judgement::Orphan(_)));
         // A page that was never written, one that is being copied, one that there is not, and a
         // version that nobody gave out.
-        assert!(is_orphan(&listed(0, 4, old), &device).is_some());
+        assert!(matches!(judge(0, 4, old), Judgement::Orphan(_)));
         device.copies.begin(0, PageIndex(4));
-        assert_eq!(is_orphan(&listed(0, 4, old), &device), None);
+        assert_eq!(judge(0, 4, old), Judgement::Unclear);
         device.copies.end(0);
-        assert_eq!(is_orphan(&listed(0, 8, old), &device), None);
-        assert_eq!(is_orphan(&listed(0, 1 << 40, old), &device), None);
-        let later = device.next_version();
-        assert_eq!(is_orphan(&listed(0, 4, later), &device), None);
+        assert_eq!(judge(0, 8, old), Judgement::Needed);
+        assert_eq!(judge(0, 1 << 40, old), Judgement::Needed);
+        assert_eq!(judge(0, 4, device.next_version()), Judgement::Needed);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_yet_is_judged_later() {
+        let device = device();
+        let old = device.take_version();
+        let begun = device.map.begin_write(PageIndex(3)).unwrap();
+        let new = device.take_version();
+        let mut world = World::open(1500);
+        die(&mut world);
+        answer_ping(&mut world);
+        let question = world.wait_for(Opcode::Inventory);
+        name(&mut world, &question, 50, &[(3, old.0), (4, old.0)]);
+        assert_eq!(
+            world.cluster.free_orphans(world.now_ns, &device),
+            1,
+            "page 4"
+        );
+        world.sent.0.clear();
+        for _ in 0..1000 {
+            world.pass(MS);
+            assert_eq!(world.cluster.free_orphans(world.now_ns, &device), 0);
+        }
+        assert_eq!(world.last(Opcode::Inventory), None, "nothing more is asked");
+        let elsewhere = SlotSet::from_bits(0b10);
+        device
+            .map
+            .finish_write(PageIndex(3), begun, new, elsewhere, false);
+        assert_eq!(world.cluster.free_orphans(world.now_ns, &device), 1);
+        world.wait_for(Opcode::Inventory);
     }
 }

@@ -2,7 +2,6 @@
 
 //! What the driver does for repair: a shard of its own, whose ops have pages of the client's own.
 
-use anemone::engine::cluster::is_orphan;
 use anemone::engine::copies::COPIES;
 use anemone::engine::free::StaleCopy;
 use anemone::engine::histogram::BUCKETS;
@@ -68,13 +67,11 @@ impl Client {
     }
 
     /// Tells servers of what they say that they have, and need not.
-    pub(super) fn judge_listed(&mut self, ctx: &mut Context) {
-        while let Some(listed) = self.cluster.take_listed() {
-            if let Some(copy) = is_orphan(&listed, &self.device) {
-                ctx.note(|| format!("client {}: {listed:?} is nobody's", self.number));
-                ctx.counts.orphans_found += 1;
-                self.cluster.free(ctx.now_ns, &copy);
-            }
+    pub(super) fn free_orphans(&mut self, ctx: &mut Context) {
+        let found = self.cluster.free_orphans(ctx.now_ns, &self.device);
+        if found > 0 {
+            ctx.note(|| format!("client {}: {found} pages are nobody's", self.number));
+            ctx.counts.orphans_found += found;
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) enum Job {
 impl Client {
     /// Gives the cluster its time, and takes what it wants done.
     pub(super) fn run_cluster(&mut self, ctx: &mut Context) {
+        self.free_orphans(ctx);
         let mut frames = self.frames();
         let shards = &self.shards;
         let heard_ns = |slot| {
