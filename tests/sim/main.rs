@@ -5,7 +5,7 @@
 //!
 //! `ANEMONE_SIM_SEEDS=N` tries N seeds; `ANEMONE_SIM_SEED=S` runs one and shows its last events
 //! if it fails, `ANEMONE_SIM_EVENTS=N` so many, `ANEMONE_SIM_WITHOUT=A,B` without those faults;
-//! `ANEMONE_SIM_FIRST=S` is where trying begins.
+//! `ANEMONE_SIM_FIRST=S` is where trying begins, `ANEMONE_SIM_THREADS=N` on how many processors.
 
 mod audit;
 mod client;
@@ -55,6 +55,12 @@ fn variable(name: &str) -> Option<u64> {
         text.parse()
             .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
     )
+}
+
+/// How many seeds are tried at a time.
+fn threads() -> usize {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    variable("ANEMONE_SIM_THREADS").map_or(all, |threads| threads as usize)
 }
 
 /// A seed, and in which respects its scenario is made simpler.
@@ -134,13 +140,12 @@ fn run(seed: u64, simpler: &[scenario::Simplify], traced: bool) -> Report {
     })
 }
 
-/// Runs `cases` on all processors. Returns the sums, and the failing ones with why.
+/// Runs `cases`, several at a time. Returns the sums, and the failing ones with why.
 fn run_all(cases: &[Case]) -> (Counts, Vec<(Case, String)>) {
     let next = AtomicU64::new(0);
     let results = Mutex::new((Counts::default(), Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads() {
             scope.spawn(|| loop {
                 let index = next.fetch_add(1, Ordering::Relaxed) as usize;
                 let Some(case) = cases.get(index) else {

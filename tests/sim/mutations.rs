@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use anemone::engine::mutation::{self, Mutation};
 
-use crate::{run, variable};
+use crate::{run, threads};
 
 /// Within how many seeds each has to be found: several times what it took, for what a seed stands
 /// for changes with the simulator.
@@ -58,10 +58,8 @@ fn mutations() {
     assert!(!all.is_empty(), "there is no mutation {only:?}");
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = variable("ANEMONE_SIM_THREADS").map_or(threads, |n| n as usize);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads() {
             scope.spawn(|| loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&mutation) = all.get(index) else {
