@@ -1,10 +1,12 @@
 """The demo's title, its table and its JSON file."""
 
+import dataclasses
 import json
 
 from .sorting import DISK_IOPS, DISK_MB_S, SERVERS
 
 NOT_THERE = "-"
+EVENTS = {"killed": "server 1 lost its power", "cut": "no server had a network"}
 
 
 def title(screen, plan):
@@ -13,6 +15,9 @@ def title(screen, plan):
                 f"{SERVERS} machines with {plan.server_mem} MiB each,")
     screen.line("  two copies of every page. The text is a journal of four days: lines of about 1 KiB, in no order")
     screen.line(f"  within a day, made from the seed {plan.seed}.")
+    if plan.events:
+        screen.line("  In the middle one server loses its power and comes back empty; later no server has a network")
+        screen.line("  for a while.")
     screen.line()
 
 
@@ -54,6 +59,12 @@ def table(screen, plan, checksum, anemone, disk):
             row(f"  difference, pages {way}", what or "not explained")
     both("pages of zeros, kept by the kernel", lambda sorting: f"{sorting.count('swpout_zero'):,}")
     row("copies acknowledged by the servers", f"{anemone.count('copies_out'):,}")
+    for event in anemone.events():
+        row(EVENTS[event.name], f"at {event.began_s:.0f} s, for {event.lasted_s:.0f} s")
+        row("  longest time without a page", f"{event.stood_still_s:.1f} s")
+        row("  cost, by the pages a second before", f"about {event.lost_s:.1f} s")
+    if repaired := anemone.count("pages_repaired"):
+        row("pages that lost a copy and got another", f"{repaired:,}")
     if degraded := anemone.count("pages_out_degraded"):
         row("pages out with one copy only", f"{degraded:,}")
     row("sent again, unanswered in time", f"{anemone.count('retransmissions'):,}")
@@ -115,6 +126,7 @@ def write_json(path, plan, checksum, anemone, disk, problems):
                     for slot, (pages, health) in sorted(anemone.servers.items())],
         "latency": anemone.latency,
         "seconds": anemone.seconds,
+        "events": [dataclasses.asdict(event) for event in anemone.events()],
         "counters": anemone.counters(),
         "disk_seconds": disk.seconds if disk else None,
         "disk_seconds_extrapolated": round(late, 1) if late else None,

@@ -20,6 +20,8 @@ SERVERS = 2
 GRACE_S = 120
 # What scripts/vm takes from a server's memory for its own use, and some air.
 SERVER_OVERHEAD_MIB = 160
+# What an event costs is measured against so long before it, and until so long after its end.
+BEFORE_CS, AFTER_CS = 1000, 300
 COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|Kernel panic|Call Trace|Out of memory| ERROR |panicked")
 
 
@@ -32,6 +34,8 @@ class Plan:
     text_mib: int
     # The program that makes the text.
     text: str
+    # Whether a server dies, and later the network, in the middle.
+    events: bool = True
 
     @property
     def text_bytes(self):
@@ -48,6 +52,19 @@ class Plan:
 
 
 @dataclasses.dataclass
+class Event:
+    """Something that was done to the servers, and what it cost."""
+
+    name: str
+    # Since swap was on, and for how long it lasted.
+    began_s: float
+    lasted_s: float
+    # The longest time in which not one page went out or came in, and what fewer pages than before cost.
+    stood_still_s: float
+    lost_s: float
+
+
+@dataclasses.dataclass
 class Sample:
     """How far it was at one moment."""
 
@@ -60,6 +77,14 @@ class Sample:
     pages_in: int
 
 
+def _moved(samples):
+    """Pages that went out or came in between the first and the last."""
+    if not samples:
+        return 0
+    first, last = samples[0], samples[-1]
+    return last.pswpout + last.pswpin - first.pswpout - first.pswpin
+
+
 class Sorting:
     """A run of scripts/guest/demo.sh, and what it has said."""
 
@@ -70,6 +95,8 @@ class Sorting:
         self.checksum = None
         self.finished = False
         self.samples = []
+        # By name: centiseconds since swap was on.
+        self.marks = {}
         self.latency = {}
         # By slot: the most pages that were seen there, and its health at last.
         self.servers = {}
@@ -102,7 +129,8 @@ class Sorting:
                    "--timeout", str(self.limit_s + GRACE_S), "--log-dir", self._logs,
                    "--file", f"{plan.text}:/usr/bin/anemone-text", "--file", f"{sort}:/usr/bin/sort",
                    os.path.join(SCRIPTS, "guest", "demo.sh"), self.kind, str(plan.seed), str(plan.text_mib),
-                   str(plan.device_mib), str(self.limit_s)]
+                   str(plan.device_mib), str(self.limit_s),
+                   "events" if self.kind == "anemone" and plan.events else ""]
         where = "two memory servers" if self.kind == "anemone" else "a local disk"
         screen.progress(f"  {where}: booting")
         # In a session of its own: a Ctrl-C reaches it once, through us, after our own line is out.
@@ -144,6 +172,8 @@ class Sorting:
                 self.latency[values[0]] = {name: int(value) for name, value in zip(values[1::2], values[2::2])}
             case "problem":
                 self._problems.append(rest)
+            case "event":
+                self.marks[values[0]] = int(values[1])
             case "began":
                 pass
             case _:
@@ -183,6 +213,27 @@ class Sorting:
         half = next(sample for sample in self.samples if sample.centiseconds * 2 >= last.centiseconds)
         pages = last.pswpout + last.pswpin - half.pswpout - half.pswpin
         return pages * 100 / max(1, last.centiseconds - half.centiseconds)
+
+    def events(self):
+        """What was done to the servers in the middle."""
+        for name, begin, end in (("killed", "killed", "started"), ("cut", "cut", "healed")):
+            if begin in self.marks and end in self.marks:
+                yield self._event(name, self.marks[begin], self.marks[end])
+
+    def _event(self, name, begin, end):
+        # Effects may come a little later: a server is missed, or found again.
+        window = [sample for sample in self.samples if begin <= sample.centiseconds <= end + AFTER_CS]
+        before = [sample for sample in self.samples if begin - BEFORE_CS <= sample.centiseconds <= begin]
+        rate = _moved(before) / max(1, before[-1].centiseconds - before[0].centiseconds) if before else 0
+        still, since = 0, begin
+        for earlier, later in zip(before[-1:] + window, window):
+            if _moved([earlier, later]):
+                since = later.centiseconds
+            still = max(still, later.centiseconds - since)
+        lost = 0
+        if rate and window:
+            lost = max(0, window[-1].centiseconds - begin - _moved(before[-1:] + window) / rate)
+        return Event(name, begin / 100, (end - begin) / 100, still / 100, lost / 100)
 
     def differences(self):
         """For page-outs and page-ins: the kernel's count, the module's, and what stands between."""

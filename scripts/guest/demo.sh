@@ -1,12 +1,16 @@
 #!/bin/sh
 # The demo's part in the client VM: swaps on, sorts more text than there is memory, says how it goes.
 #
-#   demo.sh anemone|disk SEED TEXT_MIB DEVICE_MIB LIMIT_S
+#   demo.sh anemone|disk SEED TEXT_MIB DEVICE_MIB LIMIT_S EVENTS
+#
+# EVENTS is `events` if, in the middle of the sort, the first server is to lose its power, and later
+# every server its network cable.
 #
 # Tells scripts/demo in lines of a first word and values:
 #   began                           swap is on, the sort begins
 #   sample CENTISECONDS MADE SORTED PSWPOUT PSWPIN PAGES_OUT PAGES_IN
 #                                   since then; bytes made and sorted; the kernel's and the module's pages
+#   event NAME CENTISECONDS         killed, started, repaired; cut, healed: what has been done, or is so
 #   ended CENTISECONDS STATUS       the sort's status, or `limit` if it was stopped at LIMIT_S
 #   checksum SHA256
 #   before|after NAME VALUE         counters of the kernel and the module
@@ -16,9 +20,12 @@
 # shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
-kind=$1 seed=$2 text_mib=$3 device_mib=$4 limit_s=$5
-# Each waking of this script costs the sort some time and memory.
-sample_s=2
+kind=$1 seed=$2 text_mib=$3 device_mib=$4 limit_s=$5 events=$6
+# Each waking of this script costs the sort some time and memory. What an event costs is looked at
+# closely.
+sample_s=2 close_s=0.2
+# How long a server is without power, the network without cables.
+away_s=5
 
 problem() { echo "problem $*"; }
 now() { read -r up _ </proc/uptime; echo "${up%.*}${up#*.}"; }
@@ -89,6 +96,59 @@ sorted() {
 }
 checked() { anemone-text count --progress /run/sorted | sha256sum >/run/checksum; }
 
+event() { echo "event $1 $(($(now) - begin))"; }
+
+# disturb: the next event, when its time has come; one a sample, so that the sort is seen meanwhile.
+stage=whole
+disturb() {
+    read -r sorted_bytes </run/sorted
+    sorted_mib=$((sorted_bytes >> 20))
+    case $stage in
+    whole)
+        # In the middle: all has been read and put in order, and is being written.
+        [ "$sorted_mib" -ge $((text_mib / 8)) ] || return
+        sample_s=$close_s
+        event killed
+        host kill 1 || problem "server 1 cannot be killed"
+        until=$(($(now) + away_s * 100))
+        stage=killed
+        ;;
+    killed)
+        [ "$(now)" -ge "$until" ] || return
+        sample_s=2
+        # It boots: the sort does not wait for that, nor does this script.
+        { host start 1 || problem "server 1 cannot be started"; : >/run/started; } &
+        stage=starting
+        ;;
+    starting)
+        [ -e /run/started ] || return
+        event started
+        stage=started
+        ;;
+    started)
+        [ "$sorted_mib" -ge $((text_mib * 5 / 8)) ] || return
+        sample_s=$close_s
+        event cut
+        for server in 1 2; do host link $server down || problem "server $server cannot be cut off"; done
+        until=$(($(now) + away_s * 100))
+        stage='cut'
+        ;;
+    cut)
+        [ "$(now)" -ge "$until" ] || return
+        for server in 1 2; do host link $server up || problem "server $server cannot be connected"; done
+        event healed
+        until=$(($(now) + 2 * away_s * 100))
+        stage=healed
+        ;;
+    healed)
+        [ "$(now)" -ge "$until" ] || return
+        sample_s=2
+        stage=over
+        ;;
+    esac
+}
+is_repaired() { [ "$(counter repair_left)" = 0 ]; }
+
 swap_on
 echo 0 >/run/made
 echo 0 >/run/sorted
@@ -108,12 +168,23 @@ while [ "$state" = running ]; do
         state=limit
         now >/run/limit
         kill -KILL "$(cat /run/sort.pid)"
+    elif [ "$events" ]; then
+        disturb
     fi
 done
 wait "$job" 2>/dev/null
 [ "$state" = limit ] || mv /run/end /run/limit
 echo "ended $(($(cat /run/limit) - begin)) $state"
 
+if [ "$events" ] && [ "$state" != limit ]; then
+    case $stage in
+    healed | over) ;;
+    *) problem "the sort ended before all that was to happen had happened: $stage" ;;
+    esac
+    wait_for 60 "two copies of every page" is_repaired || problem "some pages still lack a copy"
+    sample
+    event repaired
+fi
 values_of after
 if [ "$state" != limit ]; then
     [ "$(cat /run/made.status)" = 0 ] || problem "the text could not be made"
