@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use anemone::wire::ETHERNET_LEN;
+use anemone::wire::{ETHERNET_LEN, HEADER_LEN, PAGE_SIZE};
 use rustix::net::{
     bind, socket_with, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
 };
@@ -94,7 +94,7 @@ impl Claim {
             interface,
             lock,
         } = self;
-        let geometry = Geometry::new(options.ring_bytes, interface.mtu + ETHERNET_LEN);
+        let geometry = Geometry::new(options.ring_bytes, frame_len(&interface));
         let ring = socket
             .listen(interface.index, options.ethertype, geometry)
             .map_err(|error| {
@@ -146,6 +146,11 @@ fn lock(interface: &Interface, ethertype: u16) -> Result<OwnedFd, Failure> {
     })
 }
 
+/// Bytes of the longest frame that may be one of ours: no more than a page, whatever the MTU.
+fn frame_len(interface: &Interface) -> usize {
+    interface.mtu.min(HEADER_LEN + PAGE_SIZE) + ETHERNET_LEN
+}
+
 impl Link {
     /// Looks at the interface: whether it is still there, and what changed.
     pub fn check(&mut self) -> Health {
@@ -170,7 +175,7 @@ impl Link {
         let before = std::mem::replace(&mut self.interface, now);
         self.report(&before);
         let now = &self.interface;
-        if now.mtu + ETHERNET_LEN > self.geometry.longest_frame() {
+        if frame_len(now) > self.geometry.longest_frame() {
             info!(interface = now.name, "making room for longer frames");
             return Health::Lost;
         }

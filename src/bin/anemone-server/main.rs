@@ -40,9 +40,9 @@ use serve::Serving;
 use sys::ticker;
 
 /// Part of the capacity that frames may wait in.
-const RING_SHARE: u64 = 128;
+const RING_SHARE: u64 = 64;
 /// Least and most bytes for that.
-const RING_BYTES: (u64, u64) = (256 << 10, 4 << 20);
+const RING_BYTES: (u64, u64) = (512 << 10, 4 << 20);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
