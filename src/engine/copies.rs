@@ -22,6 +22,9 @@ pub struct Copies {
     /// How many there are: the fast path reads no more than that when there are none.
     count: Atomic<u32>,
     cells: [Atomic<u64>; COPIES],
+    /// The page that is locked in the map for the moment in which its copy is entered there, as a
+    /// cell without CANCELLED.
+    entering: Atomic<u64>,
 }
 
 fn cell_of(page: PageIndex) -> u64 {
@@ -40,6 +43,7 @@ impl Copies {
         Self {
             count: Atomic::<u32>::new(0),
             cells: [const { Atomic::<u64>::new(0) }; COPIES],
+            entering: Atomic::<u64>::new(0),
         }
     }
 
@@ -82,6 +86,22 @@ impl Copies {
         }
     }
 
+    /// From now on, and until [`Self::entered`], the page's lock in the map is for a moment only: the
+    /// caller has interrupts disabled, and neither waits nor looks at other pages.
+    pub(super) fn enter(&self, page: PageIndex) {
+        self.entering.xchg(cell_of(page), Full);
+    }
+
+    /// The moment is over: the page is not locked any more.
+    pub(super) fn entered(&self) {
+        self.entering.xchg(0, Full);
+    }
+
+    /// Whether it is such a moment of the page's.
+    pub(super) fn is_entering(&self, page: PageIndex) -> bool {
+        self.entering.load(Acquire) == cell_of(page)
+    }
+
     /// Whether `page` is being copied, cancelled or not.
     pub(super) fn contains(&self, page: PageIndex) -> bool {
         self.count.load(Acquire) != 0
@@ -111,6 +131,10 @@ mod tests {
         copies.begin(3, PageIndex(8));
         assert!(!copies.is_cancelled(3));
         copies.end(3);
+        copies.enter(PageIndex(0));
+        assert!(copies.is_entering(PageIndex(0)) && !copies.is_entering(PageIndex(1)));
+        copies.entered();
+        assert!(!copies.is_entering(PageIndex(0)));
         copies.end(0);
         copies.end(0);
         assert!(!copies.contains(PageIndex(0)));

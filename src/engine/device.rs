@@ -149,6 +149,23 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
         self.note_degraded(page);
     }
 
+    /// As [`PageMap::mark_on_disk`]; but where the page is locked only because a copy of it is being
+    /// entered in the map, that moment is waited for, which another CPU spends without interrupts.
+    /// Otherwise the disk would have the page and the map not say so.
+    pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
+        while !self.map.mark_on_disk(page, generation) {
+            // In this order: a moment that is over by the first look, has ended by the second.
+            let is_entering = self.copies.is_entering(page);
+            let entry = self.map.load(page);
+            let is_it = entry.is_written() && entry.generation() == generation;
+            if !is_it || entry.is_busy() && !is_entering {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+        true
+    }
+
     /// Of a hundred page-ins, how many may ask a second replica before the first has failed.
     pub fn hedge_percent(&self) -> u32 {
         self.hedge_percent.load(Relaxed)
@@ -190,5 +207,44 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     /// compare-and-exchange that ended the page-out, which orders the two; a load writes no line.
     pub(super) fn has_parked(&self) -> bool {
         self.parked.load(Acquire) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::config::Config;
+    use crate::engine::ids::SlotSet;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    #[test]
+    fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
+        const PAGE: PageIndex = PageIndex(1);
+        let map: Vec<_> = (0..4).map(|_| Atomic::<u32>::new(0)).collect();
+        let device = Device::new(map, Config::new(2, 1, 30).unwrap(), 1);
+        let begun = device.map.begin_write(PAGE).unwrap();
+        let version = device.take_version();
+        let (nobody, generation) = (SlotSet::EMPTY, version.generation());
+        device.map.finish_write(PAGE, begun, version, nobody, false);
+        std::thread::scope(|scope| {
+            let entering = scope.spawn(|| {
+                for _ in 0..20_000 {
+                    device.copies.enter(PAGE);
+                    assert!(device.map.begin_commit(PAGE, generation).is_some());
+                    device.map.end_commit(PAGE, nobody, nobody);
+                    device.copies.entered();
+                }
+            });
+            while !entering.is_finished() {
+                device.map.forget_disk(PAGE);
+                assert!(device.mark_on_disk(PAGE, generation));
+                assert!(device.map.load(PAGE).is_on_disk());
+            }
+        });
+        // A page-out is not waited for.
+        device.map.begin_write(PAGE).unwrap();
+        assert!(!device.mark_on_disk(PAGE, generation));
     }
 }

@@ -518,7 +518,9 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let page = copy.page;
+        device.copies.enter(page);
         let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
+            device.copies.entered();
             return false;
         };
         // No page-out can begin now. One that has ended since, has cancelled the copy.
@@ -536,6 +538,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         };
         let below = Version(copy.version.0.saturating_add(1));
         let is_freed = device.map.end_commit(page, add, remove);
+        device.copies.entered();
         if is_freed {
             // Whoever looked for pages to be freed has passed over it.
             let below = device.take_version();

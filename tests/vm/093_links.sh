@@ -4,7 +4,6 @@
 # vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 280
 # debug: yes
-# draft: not seen to pass yet
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/repair.sh"

@@ -327,7 +327,7 @@ impl<S: Storage> Mirror<S> {
         }
         let is_newest = buffer.is_settled && !buffer.is_superseded;
         if is_newest && ok {
-            device.map.mark_on_disk(page, buffer.version.generation());
+            device.mark_on_disk(page, buffer.version.generation());
         } else if is_newest && !buffer.is_abandoned {
             self.note_lag(page, device);
         }

@@ -190,7 +190,7 @@ impl<S: Storage> Mirror<S> {
             }
             // It has been written; who waited for it had not heard of that.
             Stage::Told if buffer.news == Some(News::Written(true)) => {
-                buffer.is_superseded || device.map.mark_on_disk(buffer.page, version.generation())
+                buffer.is_superseded || device.mark_on_disk(buffer.page, version.generation())
             }
             _ => false,
         }
