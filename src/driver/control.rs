@@ -64,7 +64,7 @@ struct Staged {
 }
 
 /// Frames that the cluster wants sent.
-struct StagedFrames(KVec<Staged>);
+struct StagedFrames(KVVec<Staged>);
 
 impl Outbox for StagedFrames {
     fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
@@ -84,7 +84,7 @@ impl Outbox for StagedFrames {
 
 /// The cluster and what it wants sent.
 pub(crate) struct ControlState {
-    pub(crate) cluster: Cluster<KVec<Peer>>,
+    pub(crate) cluster: Cluster<KVVec<Peer>>,
     outbox: StagedFrames,
     /// A copy that a server has no room to be told of yet.
     pub(crate) waiting_free: Option<crate::engine::free::StaleCopy>,
@@ -94,7 +94,7 @@ pub(crate) struct ControlState {
 
 impl ControlState {
     /// The cluster and its outbox, apart.
-    pub(crate) fn parts(&mut self) -> (&mut Cluster<KVec<Peer>>, &mut impl Outbox) {
+    pub(crate) fn parts(&mut self) -> (&mut Cluster<KVVec<Peer>>, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
     }
 }
@@ -127,7 +127,7 @@ impl Control {
         let seed = random::random_u64();
         let state = ControlState {
             cluster: Cluster::new(client, cluster, seed, 1500, Self::peers()?),
-            outbox: StagedFrames(KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
+            outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
             waiting_free: None,
             scan: None,
         };
@@ -156,15 +156,15 @@ impl Control {
 
     // Not part of the caller: a peer is large for a kernel's stack.
     #[inline(never)]
-    fn peers() -> Result<KVec<Peer>> {
-        Ok(KVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?)
+    fn peers() -> Result<KVVec<Peer>> {
+        Ok(KVVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?)
     }
 
     /// Does something with the cluster, then sends what it wants sent.
     pub(crate) fn with<R>(&self, core: &Core, work: impl FnOnce(&mut ControlState) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
-        let frames = core::mem::replace(&mut state.outbox.0, KVec::new());
+        let frames = core::mem::replace(&mut state.outbox.0, KVVec::new());
         drop(state);
 
         let mut frames = self.send(core, frames);
@@ -182,7 +182,7 @@ impl Control {
         result
     }
 
-    fn send(&self, core: &Core, frames: KVec<Staged>) -> KVec<Staged> {
+    fn send(&self, core: &Core, frames: KVVec<Staged>) -> KVVec<Staged> {
         let mut sender = self.sender.lock();
         for staged in &frames {
             let (pool, payload) = match staged.payload.get(..staged.len) {
@@ -203,7 +203,7 @@ impl Control {
     }
 
     /// Looks at the cluster.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&Cluster<KVec<Peer>>) -> R) -> R {
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Cluster<KVVec<Peer>>) -> R) -> R {
         look(&self.state.lock().cluster)
     }
 

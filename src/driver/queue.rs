@@ -109,7 +109,7 @@ struct Page {
 struct State {
     shard: Shard<KernelStorage>,
     /// By op, as long as the op is not free.
-    pages: KVec<Option<Page>>,
+    pages: KVVec<Option<Page>>,
     /// In repair's own queue: what the ops are for.
     repair: Option<Repair<Words>>,
 }
@@ -145,7 +145,7 @@ fn page_number(first: PageIndex, index: usize) -> PageIndex {
 pub(crate) struct Queue {
     #[pin]
     state: SpinLockIrq<State>,
-    frames: KVec<OpFrames>,
+    frames: KVVec<OpFrames>,
     /// Ops that are free, but whose frames keep a page: a bit each.
     lingering: KVec<Atomic<u32>>,
     /// Fires when the shard has something due.
@@ -164,7 +164,7 @@ impl Queue {
         timer: Arc<Timer<Expiry>>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
-        let mut pages = KVec::with_capacity(op_count, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(op_count, GFP_KERNEL)?;
         for _ in 0..op_count {
             pages.push(None, GFP_KERNEL)?;
         }
@@ -180,7 +180,7 @@ impl Queue {
         own_blocks: KVec<OwnBlock>,
     ) -> Result<Arc<Self>> {
         let op_count = own_blocks.len();
-        let mut pages = KVec::with_capacity(op_count, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(op_count, GFP_KERNEL)?;
         for block in &own_blocks {
             let block = block.block();
             pages.push(Some(Page { block, part: None }), GFP_KERNEL)?;
@@ -198,11 +198,11 @@ impl Queue {
         replicas: usize,
         fragments: u8,
         timer: Arc<Timer<Expiry>>,
-        pages: KVec<Option<Page>>,
+        pages: KVVec<Option<Page>>,
         own: Option<(Repair<Words>, KVec<OwnBlock>)>,
     ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, GFP_KERNEL)?;
-        let mut frames = KVec::with_capacity(op_count, GFP_KERNEL)?;
+        let mut frames = KVVec::with_capacity(op_count, GFP_KERNEL)?;
         for _ in 0..op_count {
             ops.push(Op::default(), GFP_KERNEL)?;
             frames.push(OpFrames::new(replicas, fragments)?, GFP_KERNEL)?;

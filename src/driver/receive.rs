@@ -76,7 +76,7 @@ impl ControlFrame {
 
 /// Control frames that have come in, oldest first.
 pub(crate) struct Inbox {
-    frames: KVec<Option<ControlFrame>>,
+    frames: KVVec<Option<ControlFrame>>,
     first: usize,
     len: usize,
 }
@@ -85,7 +85,7 @@ impl Inbox {
     /// An empty one.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            frames: KVec::from_elem(None, INBOX_FRAMES, GFP_KERNEL)?,
+            frames: KVVec::from_elem(None, INBOX_FRAMES, GFP_KERNEL)?,
             first: 0,
             len: 0,
         })

@@ -4,7 +4,6 @@
 # vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
 # bound: 360
 # debug: yes
-# draft: a page that repair is entering in the map when the disk has it, does not count as being there
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/disk.sh"
