@@ -41,7 +41,8 @@ impl Drain {
         }
     }
 
-    /// A server that is to go at once: a page needs it if nobody else has a copy.
+    /// A server that is to go at once: a page needs it if nobody else has a copy who can be counted
+    /// on; who has long been silent may never come back.
     pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
         Self {
             slot,
@@ -49,6 +50,7 @@ impl Drain {
             others: table
                 .valid()
                 .without(table.closing())
+                .without(table.dead())
                 .without(SlotSet::one(slot)),
             enough: 1,
         }
@@ -289,6 +291,18 @@ mod tests {
             0,
             "one other can be"
         );
+    }
+
+    #[test]
+    fn a_copy_on_a_dead_server_is_not_counted_on() {
+        let table = table(3);
+        let map = map(&[0b011, 0b101]);
+        table.suspect(slot(1));
+        table.set_dead(slot(1), true);
+        let count = || Drain::at_once(slot(0), &table, NO_DISK).count(&map, never);
+        assert_eq!(count(), 1);
+        table.set_dead(slot(1), false);
+        assert_eq!(count(), 0);
     }
 
     #[test]
