@@ -282,12 +282,6 @@ pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), Attach
     })
     .map_err(|_| AttachError::Silent)?;
     *attached = Some(device);
-    // CAST: a device has fewer than 2^32 pages.
-    for page in (0..core.device.map.len() as u32).map(PageIndex) {
-        if core.device.map.load(page).is_written() {
-            core.device.note_lagging(page);
-        }
-    }
     pr_info!("local disk {} attached\n", path);
     Ok(())
 }
@@ -392,13 +386,14 @@ fn wait(pool: &Pool, is: impl Fn(&pool::State) -> bool) -> Result<(), DetachErro
     })
 }
 
-/// An error if pages are on the disk that no server has, unless by `force`. Pages that are being
-/// paged out do not count: what they were is over.
+/// An error if pages are on the disk that no server has who can be counted on, unless by `force`.
+/// Pages that are being paged out do not count: what they were is over.
 fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
     if force {
         return Ok(());
     }
-    let valid = core.device.servers.valid();
+    let servers = &core.device.servers;
+    let others = servers.valid().without(servers.dead());
     let mut pages = 0_u64;
     // CAST: a device has fewer than 2^32 pages.
     for page in (0..core.device.map.len() as u32).map(PageIndex) {
@@ -406,7 +401,7 @@ fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
         if entry.is_written()
             && !entry.is_busy()
             && entry.is_on_disk()
-            && entry.replicas().intersection(valid).is_empty()
+            && entry.replicas().intersection(others).is_empty()
         {
             pages = pages.wrapping_add(1);
         }

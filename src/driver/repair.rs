@@ -48,7 +48,7 @@ pub(super) fn new_queue(
     timer: Arc<Timer<Expiry>>,
 ) -> Result<Arc<Queue>> {
     let words = || zeroed_table(DirtyChunks::<Words>::words_for(pages));
-    let repair = Repair::new([words()?, words()?]);
+    let repair = Repair::new([words()?, words()?, words()?, words()?]);
     let mut blocks = KVec::with_capacity(COPIES, GFP_KERNEL)?;
     for _ in 0..COPIES {
         blocks.push(OwnBlock::new()?, GFP_KERNEL)?;
@@ -87,13 +87,15 @@ impl Core {
     }
 
     /// Calls `each` with the name and value of everything that repair counts, and with what is
-    /// left: parts of the map to be looked at, and copies under way.
+    /// left for servers and for the local disk: parts of the map to be looked at, and copies under
+    /// way.
     pub(super) fn repair_counters(&self, each: impl FnMut(&'static str, u64)) {
         let mut each = each;
         if let Some(queue) = self.repair_queue() {
             queue.with_repair(|repair| {
                 repair.counters().for_each(&mut each);
                 each("repair_left", repair.left(&self.device));
+                each("lagging_left", repair.lagging_left(&self.device));
             });
         }
     }

@@ -100,7 +100,7 @@ counters! {
     buffer_hits,
     /// Page-outs that found no buffer.
     pool_full,
-    /// Pages whose newest version did not go to the disk with its page-out.
+    /// Pages that had a buffer, and whose newest version did not come to the disk all the same.
     lagged,
     /// Pages freed before they were written.
     freed_unwritten,
@@ -119,8 +119,11 @@ counters! {
     pages_repaired,
     /// Copies given up because their page was written meanwhile.
     repairs_cancelled,
-    /// Copies given up because a server did not answer or had no room, or the page was freed.
+    /// Copies given up because a server, or the disk, did not answer or had no room, or the page was
+    /// freed.
     repairs_failed,
+    /// Pages brought to the local disk after their page-outs had ended.
+    pages_mirrored,
     /// Copies that servers that are dead or to be removed need not keep any more.
     copies_dropped,
 }

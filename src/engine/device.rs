@@ -30,6 +30,8 @@ pub struct Device<M> {
     /// Parts of the map with pages that have lately been left with fewer copies than wanted; none
     /// on a device that nobody repairs.
     degraded: Option<DirtyChunks<M>>,
+    /// And with pages that should be on the local disk, and are not.
+    lagging: Option<DirtyChunks<M>>,
     next_version: VersionCounter,
     low_water: Atomic<u64>,
     replicas: usize,
@@ -51,6 +53,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
             disk: DiskWord::new(),
             copies: Copies::new(),
             degraded: None,
+            lagging: None,
             next_version: VersionCounter(Atomic::<u64>::new(1)),
             low_water: Atomic::<u64>::new(1),
             replicas: config.replicas,
@@ -63,15 +66,27 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
         }
     }
 
-    /// Has pages noted that are left with too few copies, in `words`: as many zeros as
-    /// [`DirtyChunks::words_for`] says.
-    pub fn keep_book(&mut self, words: M) {
-        self.degraded = Some(DirtyChunks::new(words));
+    /// Has pages noted that are left with too few copies, and those that are left behind on the local
+    /// disk, each in as many zeros as [`DirtyChunks::words_for`] says.
+    pub fn keep_book(&mut self, degraded: M, lagging: M) {
+        self.degraded = Some(DirtyChunks::new(degraded));
+        self.lagging = Some(DirtyChunks::new(lagging));
     }
 
     /// Where pages are noted that are left with too few copies.
     pub(super) fn degraded(&self) -> Option<&DirtyChunks<M>> {
         self.degraded.as_ref()
+    }
+
+    /// Whether fewer servers than wanted have the page.
+    fn is_short(&self, page: PageIndex) -> bool {
+        let replicas = self.map.load(page).replicas();
+        replicas.intersection(self.servers.counting()).len() < self.replicas
+    }
+
+    /// Where pages are noted that should be on the local disk, and are not.
+    pub(super) fn lagging(&self) -> Option<&DirtyChunks<M>> {
+        self.lagging.as_ref()
     }
 
     /// A page has been left with fewer copies than wanted. Its entry says so already.
@@ -144,9 +159,18 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// The page's newest version should be on the local disk, and is not: it is to be brought
-    /// there later.
+    /// there later. Its entry says so already.
     pub fn note_lagging(&self, page: PageIndex) {
-        self.note_degraded(page);
+        if let Some(lagging) = self.lagging.as_ref().filter(|_| !mutated!(LagForgotten)) {
+            lagging.mark(page);
+        }
+    }
+
+    /// Any page may not be on the local disk although it should.
+    pub(super) fn note_all_lagging(&self) {
+        if let Some(lagging) = &self.lagging {
+            lagging.mark_all(self.map.len());
+        }
     }
 
     /// As [`PageMap::mark_on_disk`]; but where the page is locked only because a copy of it is being
@@ -162,6 +186,10 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
                 return false;
             }
             core::hint::spin_loop();
+        }
+        if self.is_short(page) {
+            // Whoever looked for pages with too few copies may have found none to copy from.
+            self.note_degraded(page);
         }
         true
     }
@@ -233,7 +261,7 @@ mod tests {
                 for _ in 0..20_000 {
                     device.copies.enter(PAGE);
                     assert!(device.map.begin_commit(PAGE, generation).is_some());
-                    device.map.end_commit(PAGE, nobody, nobody);
+                    device.map.end_commit(PAGE, nobody, false, nobody);
                     device.copies.entered();
                 }
             });

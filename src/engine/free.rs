@@ -112,9 +112,17 @@ impl<S: Deref<Target = [Atomic<u32>]>> DirtyChunks<S> {
 
     /// Every chunk has one, of a map of `pages` pages.
     pub fn mark_all(&self, pages: usize) {
-        // CAST: a map has fewer than 2^32 pages.
-        for start in (0..pages as u32).step_by(CHUNK_PAGES as usize) {
-            self.mark(PageIndex(start));
+        let mut left = pages.div_ceil(CHUNK_PAGES as usize);
+        for word in self.words.iter() {
+            let all = match left {
+                // CAST: below 32.
+                0..32 => 1_u32.wrapping_shl(left as u32).wrapping_sub(1),
+                _ => u32::MAX,
+            };
+            if word.load(Relaxed) != all {
+                word.xchg(all, Full);
+            }
+            left = left.saturating_sub(32);
         }
     }
 
@@ -230,6 +238,22 @@ mod tests {
             Some((PageIndex(99_328), PageIndex(100_352)))
         );
         assert_eq!(chunks.take(PageIndex(0)), None);
+    }
+
+    #[test]
+    fn all_chunks_are_marked_and_no_more() {
+        for (pages, chunks) in [(1, 1), (1024, 1), (1025, 2), (32 * 1024, 32), (40_000, 40)] {
+            let count = DirtyChunks::<Vec<Atomic<u32>>>::words_for(pages);
+            let marked = DirtyChunks::new(words(count));
+            marked.mark_all(pages);
+            assert_eq!(marked.count(), chunks, "{pages} pages");
+            marked.mark_all(pages);
+            for _ in 0..chunks {
+                let (first, _) = marked.take(PageIndex(0)).unwrap();
+                assert!((first.0 as usize) < pages);
+            }
+            assert_eq!(marked.take(PageIndex(0)), None);
+        }
     }
 
     #[test]

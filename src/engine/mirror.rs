@@ -13,6 +13,9 @@
 //! buffer answer a page-in, be written, and the DISK bit be set. If somebody waits,
 //! [`Mirror::want`] has it written at once and [`Event::Written`] says how that ended.
 //!
+//! **A page that lags.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`] without
+//! success. The DISK bit is set by whoever has brought the page.
+//!
 //! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk.
 //!
 //! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time;
@@ -23,8 +26,9 @@
 //! **What may not happen.** Two writes of one page never pass each other, and a read of a page and
 //! a write of it are never both with the disk: the page's next I/O waits for the one before. The
 //! DISK bit of the map is set under this lock by the end of a write that nothing has superseded, or
-//! by the page-out that waited for it; and it is cleared before a write of another version begins.
-//! So wherever it is set and the page is not BUSY, the disk holds the map's version.
+//! by the page-out or the copy that waited for it; and it is cleared before a write of another
+//! version begins. So wherever it is set and the page is not BUSY, the disk holds the map's
+//! version.
 
 mod io;
 #[cfg(test)]
@@ -385,6 +389,11 @@ impl<S: Storage> Mirror<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let state = DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
+        let was_wanted = device.disk.load().is_wanted();
         self.state_changed |= device.disk.store(state);
+        if state.is_wanted() && !was_wanted {
+            // Page-outs that end from now on, say so themselves.
+            device.note_all_lagging();
+        }
     }
 }

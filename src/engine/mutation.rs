@@ -100,6 +100,10 @@ mod switch {
         NoBackOff,
         /// Page-ins are hedged whether there is credit or not.
         HedgesUnpaid,
+        /// A page that the local disk lacks is not brought there later.
+        LagForgotten,
+        /// What is read from the disk to be copied goes to a server with the checksum of another page.
+        CopyUnsummed,
         /// What a server says that it has is freed there although the map names it.
         LiveCopyFreed,
     }

@@ -198,12 +198,19 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
         })
     }
 
-    /// The moment is over: `add` hold the page, and `remove` need not. Returns whether the page is
-    /// free, as [`Self::finish_write`] does.
-    pub(super) fn end_commit(&self, page: PageIndex, add: SlotSet, remove: SlotSet) -> bool {
+    /// The moment is over: `add` hold the page, the local disk too if it is `now_on_disk`, and
+    /// `remove` need not. Returns whether the page is free, as [`Self::finish_write`] does.
+    pub(super) fn end_commit(
+        &self,
+        page: PageIndex,
+        add: SlotSet,
+        now_on_disk: bool,
+        remove: SlotSet,
+    ) -> bool {
+        let disk = if now_on_disk { Entry::DISK } else { 0 };
         self.update(page, |entry| {
             let kept = entry.without_replicas(remove);
-            Some(Entry((kept.0 | add.bits()) & !Entry::BUSY))
+            Some(Entry((kept.0 | add.bits() | disk) & !Entry::BUSY))
         })
         .is_some_and(Entry::is_free_pending)
     }

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repair: pages with fewer copies than wanted are copied to other servers, in the background.
+//! Repair: pages with fewer copies than wanted are copied to other servers, in the background, and
+//! pages that the local disk should have and has not are brought there.
 //!
 //! One copy is a page-in into a page of our own, then a page-out of that to one server that has
-//! not the page yet, both in a shard of repair's own. The page is not locked meanwhile: it is noted
-//! in [`Copies`](super::copies), and a page-out that comes cancels the copy. The copy has a version
-//! of its own, above all that were given out before, whose generation is that of the page: so the
-//! map's one generation is right for all holders, and servers refuse the copy once they have seen
-//! a later page-out.
+//! not the page yet, or to the disk, both in a shard of repair's own. The page is not locked
+//! meanwhile: it is noted in [`Copies`](super::copies), and a page-out that comes cancels the copy.
+//! The copy has a version of its own, above all that were given out before, whose generation is that
+//! of the page: so the map's one generation is right for all holders, and servers, and the mirror,
+//! refuse the copy once they have seen a later page-out.
 //!
 //! Where to look is known by chunks of the map: the head of the queue is what page-outs have left
 //! with too few copies; then comes everything, when a server has died, is to be removed or has lost
-//! its pages. What cannot be copied now, for want of a server to copy it to or from, waits until
-//! servers change, or for a while.
+//! its pages; and when there is nothing of that, what lags on the disk. What cannot be copied now,
+//! for want of somebody to copy it to or from, waits until that changes, or for a while.
+
+mod backlog;
+mod commit;
+mod search;
 
 use core::ops::Deref;
 
@@ -22,8 +27,10 @@ use super::device::Device;
 use super::free::DirtyChunks;
 use super::ids::{PageIndex, SlotSet, Version};
 use super::page_map::Entry;
-use super::shard::{Completion, CopyOut, Outcome, Shard, Storage};
+use super::shard::{Completion, CopyOut, MirrorCopy, Outcome, Shard, Storage};
 use crate::sync::Atomic;
+use backlog::Backlog;
+use search::Help;
 
 /// Pages of the map that are looked at before others get their turn.
 const SCAN_PAGES: u32 = 4096;
@@ -35,11 +42,22 @@ const IDLE_PAUSE_NS: u64 = 1_000_000;
 const BURST_NS: u64 = 5_000_000;
 /// Of the rate, what is left of it while requests are under way: one of so many.
 const YIELD: u64 = 4;
-/// How soon what could not be copied is tried again, if no server changes.
-const FIRST_RETRY_NS: u64 = 1_000_000_000;
-/// And how late at the most: all that waits has to be looked at each time.
-const LAST_RETRY_NS: u64 = 8_000_000_000;
+/// Copies to the disk under way at the most: a slow one leaves room for copies to servers.
+const DISK_COPIES: usize = COPIES / 4 * 3;
+/// How soon the disk is tried again when its mirror had no room, at first.
+const FIRST_ROOM_NS: u64 = 10_000_000;
+/// And how late at the most: until then the page-outs that need the room have it.
+const LAST_ROOM_NS: u64 = 640_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
+
+/// Where a copy is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// To a server that has not the page.
+    Server,
+    /// To the local disk.
+    Disk,
+}
 
 /// One copy under way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,13 +65,30 @@ enum Job {
     #[default]
     Idle,
     /// The page comes in.
-    Reading { page: PageIndex, entry: Entry },
-    /// It goes out.
+    Reading {
+        page: PageIndex,
+        entry: Entry,
+        goal: Goal,
+    },
+    /// It goes out to a server.
     Writing {
         copy: CopyOut,
         entry: Entry,
         incarnation: u64,
     },
+    /// It goes to the disk.
+    Mirroring { page: PageIndex, entry: Entry },
+}
+
+impl Job {
+    fn goal(&self) -> Option<Goal> {
+        match self {
+            Self::Idle => None,
+            Self::Reading { goal, .. } => Some(*goal),
+            Self::Writing { .. } => Some(Goal::Server),
+            Self::Mirroring { .. } => Some(Goal::Disk),
+        }
+    }
 }
 
 /// A page that has come in.
@@ -63,28 +98,22 @@ struct Come {
     fill: Option<u64>,
 }
 
-/// What a page needs.
-enum Need {
-    Nothing,
-    /// Copies by these, who are not counted, are not needed.
-    Fewer(SlotSet),
-    /// One copy more.
-    Copy,
-}
-
 /// All repair of a device. Its owner holds the lock of the shard that it uses around every call.
 pub struct Repair<W> {
-    /// Chunks to be looked at: now, and when it is worth it again. They take turns.
-    chunks: [DirtyChunks<W>; 2],
-    now: usize,
-    /// What is being looked at: the next page, one past the last.
-    scan: Option<(PageIndex, PageIndex)>,
+    /// Pages that may have too few copies on servers.
+    short: Backlog<W>,
+    /// Pages that may not be on the local disk.
+    lagging: Backlog<W>,
     jobs: [Job; COPIES],
     /// When the next copy may begin.
     next_copy_ns: u64,
-    retry_ns: u64,
-    backoff_ns: u64,
+    /// When the next one to the disk may, its mirror having had no room.
+    room_ns: u64,
+    /// How long it is left alone the next time that it has none.
+    room_pause_ns: u64,
     counting: SlotSet,
+    /// Whether the disk took pages when it was last looked at.
+    had_disk: bool,
     /// Whether requests were under way when somebody last looked.
     is_busy: bool,
     wake_ns: u64,
@@ -93,16 +122,17 @@ pub struct Repair<W> {
 
 impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     /// Nothing to repair. `words` are zeros, each as many as [`DirtyChunks::words_for`] says.
-    pub fn new(words: [W; 2]) -> Self {
+    pub fn new(words: [W; 4]) -> Self {
+        let [first, second, third, fourth] = words;
         Self {
-            chunks: words.map(DirtyChunks::new),
-            now: 0,
-            scan: None,
+            short: Backlog::new([first, second]),
+            lagging: Backlog::new([third, fourth]),
             jobs: [Job::Idle; COPIES],
             next_copy_ns: 0,
-            retry_ns: 0,
-            backoff_ns: FIRST_RETRY_NS,
+            room_ns: 0,
+            room_pause_ns: FIRST_ROOM_NS,
             counting: SlotSet::EMPTY,
+            had_disk: false,
             is_busy: false,
             wake_ns: u64::MAX,
             counters: RepairCounters::default(),
@@ -114,20 +144,38 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         &self.counters
     }
 
-    /// Parts of the map that are still to be looked at, and copies under way. 0 says that every
-    /// page that can have its copies, has them.
+    /// Parts of the map that are still to be looked at, and copies to servers under way. 0 says that
+    /// every page that can have its copies, has them.
     pub fn left<M>(&self, device: &Device<M>) -> u64
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let jobs = self.jobs.iter().filter(|job| !matches!(job, Job::Idle));
-        let marked = self.chunks.iter().map(DirtyChunks::count).sum::<u64>();
         let degraded = device.degraded().map_or(0, DirtyChunks::count);
-        // CAST: a few.
-        marked
+        self.short
+            .count()
             .saturating_add(degraded)
-            .saturating_add(jobs.count() as u64)
-            .saturating_add(u64::from(self.scan.is_some()))
+            .saturating_add(self.under_way(Goal::Server))
+    }
+
+    /// As [`Self::left`], of pages to be brought to the local disk. 0 if it should not have them.
+    pub fn lagging_left<M>(&self, device: &Device<M>) -> u64
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if !device.disk.load().is_wanted() {
+            return 0;
+        }
+        let fresh = device.lagging().map_or(0, DirtyChunks::count);
+        self.lagging
+            .count()
+            .saturating_add(fresh)
+            .saturating_add(self.under_way(Goal::Disk))
+    }
+
+    fn under_way(&self, goal: Goal) -> u64 {
+        let jobs = self.jobs.iter().filter(|job| job.goal() == Some(goal));
+        // CAST: a few.
+        jobs.count() as u64
     }
 
     /// When [`Self::drive`] is to be called next; `u64::MAX` for never. It may be called earlier.
@@ -146,8 +194,8 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             self.look_at_everything(device);
         }
         self.counting = counting;
-        self.backoff_ns = FIRST_RETRY_NS;
-        self.retry_ns = now_ns;
+        self.short.retry(now_ns);
+        self.lagging.retry(now_ns);
         self.wake_ns = now_ns;
     }
 
@@ -156,8 +204,13 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        if let Some(chunks) = self.chunks.get(self.now) {
-            chunks.mark_all(device.map.len());
+        self.short.mark_all(device.map.len());
+    }
+
+    fn backlog(&mut self, goal: Goal) -> &mut Backlog<W> {
+        match goal {
+            Goal::Server => &mut self.short,
+            Goal::Disk => &mut self.lagging,
         }
     }
 
@@ -175,6 +228,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     {
         self.is_busy = is_busy.unwrap_or(self.is_busy);
         self.wake_ns = u64::MAX;
+        self.look_at_disk(now_ns, device);
         let rate = u64::from(device.repair_pages_per_s());
         let Some(cost_ns) = NS_PER_S.checked_div(rate) else {
             return;
@@ -184,10 +238,6 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             false => cost_ns,
         };
         self.next_copy_ns = self.next_copy_ns.max(now_ns.saturating_sub(BURST_NS));
-        if device.servers.usable().len() < 2 {
-            // None to copy from and another to copy to. Somebody says when there are.
-            return;
-        }
         let mut budget = SCAN_PAGES;
         let mut pause_ns = IDLE_PAUSE_NS;
         while let Some(index) = self.idle_job() {
@@ -195,13 +245,13 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
                 self.wake_ns = self.next_copy_ns;
                 return;
             }
-            let Some(page) = self.next_page(now_ns, &mut budget, shard, device) else {
+            let Some((page, goal)) = self.next_page(now_ns, &mut budget, shard, device) else {
                 if budget == 0 {
                     self.wake_ns = now_ns.saturating_add(pause_ns);
                 }
                 return;
             };
-            if self.begin(now_ns, index, page, shard, device) {
+            if self.begin(now_ns, index, page, goal, shard, device) {
                 self.next_copy_ns = self.next_copy_ns.saturating_add(cost_ns);
                 pause_ns = SCAN_PAUSE_NS;
             }
@@ -212,136 +262,27 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         self.jobs.iter().position(|job| matches!(job, Job::Idle))
     }
 
-    /// What the page needs.
-    fn need<M>(entry: Entry, device: &Device<M>) -> Need
+    /// What waited for the disk is tried as soon as it takes pages again.
+    fn look_at_disk<M>(&mut self, now_ns: u64, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        if !entry.is_written() || entry.is_busy() {
-            // Whoever writes it, sees to its copies.
-            return Need::Nothing;
+        let state = device.disk.load();
+        let has_disk = state.is_wanted() && state.is_usable();
+        if has_disk && !self.had_disk {
+            self.lagging.retry(now_ns);
+            self.room_ns = now_ns;
+            self.room_pause_ns = FIRST_ROOM_NS;
         }
-        let counting = device.servers.counting();
-        if entry.replicas().intersection(counting).len() < device.replicas() {
-            return Need::Copy;
-        }
-        let more = entry.replicas().without(counting);
-        match more.is_empty() {
-            true => Need::Nothing,
-            false => Need::Fewer(more),
-        }
-    }
-
-    /// The next page that needs a copy. `budget` pages of the map are looked at, at the most.
-    fn next_page<S, M>(
-        &mut self,
-        now_ns: u64,
-        budget: &mut u32,
-        shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> Option<PageIndex>
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
-        loop {
-            let (next, end) = match self.scan {
-                Some(scan) => scan,
-                None => self.next_chunk(now_ns, device)?,
-            };
-            let mut page = next;
-            // CAST: a map has fewer than 2^32 pages.
-            let end = PageIndex(end.0.min(device.map.len() as u32));
-            while page.0 < end.0 {
-                let Some(left) = budget.checked_sub(1) else {
-                    self.scan = Some((page, end));
-                    return None;
-                };
-                *budget = left;
-                let this = page;
-                page = PageIndex(page.0.saturating_add(1));
-                let entry = device.map.load(this);
-                match Self::need(entry, device) {
-                    Need::Nothing => {}
-                    Need::Fewer(slots) => self.drop_copies(this, entry, slots, shard, device),
-                    Need::Copy => {
-                        self.scan = Some((page, end));
-                        return Some(this);
-                    }
-                }
-            }
-            self.scan = None;
-        }
-    }
-
-    /// The next part of the map to be looked at.
-    fn next_chunk<M>(&mut self, now_ns: u64, device: &Device<M>) -> Option<(PageIndex, PageIndex)>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
-        let first = PageIndex(0);
-        if let Some(chunk) = device.degraded().and_then(|chunks| chunks.take(first)) {
-            return Some(chunk);
-        }
-        if let Some(chunk) = self.chunks.get(self.now)?.take(first) {
-            return Some(chunk);
-        }
-        let waiting = self.now ^ 1;
-        if now_ns < self.retry_ns {
-            self.wake_ns = self.wake_ns.min(self.retry_ns);
-            return None;
-        }
-        let chunk = self.chunks.get(waiting)?.take(first)?;
-        self.now = waiting;
-        self.retry_ns = now_ns.saturating_add(self.backoff_ns);
-        self.backoff_ns = self.backoff_ns.saturating_mul(2).min(LAST_RETRY_NS);
-        Some(chunk)
+        self.had_disk = has_disk;
     }
 
     /// The page is looked at again when there is hope.
-    fn put_off(&mut self, page: PageIndex) {
-        if let Some(chunks) = self.chunks.get(self.now ^ 1) {
-            chunks.mark(page);
-        }
-        self.wake_ns = self.wake_ns.min(self.retry_ns);
-    }
-
-    /// A page has copies enough without those of `slots`.
-    fn drop_copies<S, M>(
-        &mut self,
-        page: PageIndex,
-        entry: Entry,
-        slots: SlotSet,
-        shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
-        // Taken before the entry is changed: a page-out that comes after has a higher one.
-        let below = device.take_version();
-        if device.map.drop_replicas(page, entry, slots) {
-            self.forget_copies(page, slots, below, shard, device);
-        }
-    }
-
-    /// The map no longer names `slots` as holding versions of the page below `below`.
-    fn forget_copies<S, M>(
-        &mut self,
-        page: PageIndex,
-        slots: SlotSet,
-        below: Version,
-        shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
-        // CAST: a few.
-        let count = slots.len() as u64;
-        self.counters.copies_dropped = self.counters.copies_dropped.wrapping_add(count);
-        // Who is silent is asked what he has when he is back.
-        shard.note_stale_copy(page, slots.intersection(device.servers.usable()), below);
+    fn put_off(&mut self, page: PageIndex, goal: Goal) {
+        let backlog = self.backlog(goal);
+        backlog.put_off(page);
+        let retry_ns = backlog.retry_ns();
+        self.wake_ns = self.wake_ns.min(retry_ns);
     }
 
     /// Begins to copy a page. Returns whether that was possible.
@@ -350,6 +291,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         now_ns: u64,
         index: usize,
         page: PageIndex,
+        goal: Goal,
         shard: &mut Shard<S>,
         device: &Device<M>,
     ) -> bool
@@ -359,48 +301,27 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     {
         if device.copies.contains(page) {
             // It may need more than the copy that is under way.
-            self.put_off(page);
+            self.put_off(page, goal);
             return false;
         }
         device.copies.begin(index, page);
         // Only now: a page-out that is not seen here, sees the copy.
         let entry = device.map.load(page);
-        let is_possible = matches!(Self::need(entry, device), Need::Copy)
-            && !Self::sources(entry, device).is_empty()
-            && !Self::targets(entry, device).is_empty();
-        if !is_possible || shard.start_copy_in(now_ns, index, page, device).is_err() {
+        let help = match Self::is_wanted(entry, goal, device) {
+            true => Self::help(entry, goal, device),
+            false => Help::Never,
+        };
+        if help != Help::Now || shard.start_copy_in(now_ns, index, page, device).is_err() {
             device.copies.end(index);
-            self.put_off(page);
+            if help != Help::Never {
+                self.put_off(page, goal);
+            }
             return false;
         }
         if let Some(job) = self.jobs.get_mut(index) {
-            *job = Job::Reading { page, entry };
+            *job = Job::Reading { page, entry, goal };
         }
         true
-    }
-
-    /// Who can be asked for the page.
-    fn sources<M>(entry: Entry, device: &Device<M>) -> SlotSet
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
-        let servers = &device.servers;
-        entry
-            .replicas()
-            .intersection(servers.valid())
-            .intersection(servers.usable())
-    }
-
-    /// Who can take a copy of the page.
-    fn targets<M>(entry: Entry, device: &Device<M>) -> SlotSet
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
-        let servers = &device.servers;
-        servers
-            .placeable()
-            .intersection(servers.counting())
-            .without(entry.replicas())
     }
 
     /// An op of repair's shard is over. Returns a page for which requests wait: tell every shard
@@ -421,18 +342,21 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         let mut wake = None;
         match core::mem::take(job) {
             Job::Idle => {}
-            Job::Reading { page, entry } => {
+            Job::Reading { page, entry, goal } => {
                 let come = match completion.outcome {
                     Outcome::Done => Some(None),
                     Outcome::Filled(value) => Some(Some(value)),
                     Outcome::Zeros | Outcome::Failed => None,
                 };
-                let is_sent = come.is_some_and(|fill| {
+                let goes_on = come.is_some_and(|fill| {
                     let come = Come { page, entry, fill };
-                    self.send_copy(now_ns, index, &come, shard, device)
+                    match goal {
+                        Goal::Server => self.send_copy(now_ns, index, &come, shard, device),
+                        Goal::Disk => self.mirror_copy(now_ns, index, &come, shard, device),
+                    }
                 });
-                if !is_sent {
-                    self.give_up(index, page, device);
+                if !goes_on {
+                    self.give_up(index, page, goal, device);
                 }
             }
             Job::Writing {
@@ -452,7 +376,36 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
                     // It may have arrived, or arrive still.
                     let below = Version(copy.version.0.saturating_add(1));
                     shard.note_stale_copy(copy.page, SlotSet::one(copy.slot), below);
-                    self.give_up(index, copy.page, device);
+                    if device.servers.full().contains(copy.slot) {
+                        // Another may have room.
+                        self.end_in_vain(index, device);
+                        self.short.put_back(copy.page);
+                    } else {
+                        self.give_up(index, copy.page, Goal::Server, device);
+                    }
+                }
+            }
+            Job::Mirroring { page, entry } => {
+                if completion.outcome == Outcome::Done {
+                    self.room_pause_ns = FIRST_ROOM_NS;
+                    let is_kept = self.commit_to_disk(index, page, entry, shard, device);
+                    if !is_kept {
+                        self.give_up(index, page, Goal::Disk, device);
+                    }
+                    wake = device.has_parked().then_some(page);
+                } else if shard.found_no_room(index) {
+                    device.copies.end(index);
+                    self.lagging.put_back(page);
+                    if now_ns >= self.room_ns {
+                        let pause_ns = self.room_pause_ns;
+                        self.room_ns = now_ns.saturating_add(pause_ns);
+                        self.room_pause_ns = pause_ns.saturating_mul(2).min(LAST_ROOM_NS);
+                    }
+                } else if shard.found_no_use(index) {
+                    device.copies.end(index);
+                    self.put_off(page, Goal::Disk);
+                } else {
+                    self.give_up(index, page, Goal::Disk, device);
                 }
             }
         }
@@ -504,12 +457,12 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         true
     }
 
-    /// The copy is there: the map says so, unless the page has been written or freed meanwhile.
-    fn commit<S, M>(
+    /// The page has come in: it goes to the disk. Returns whether it does.
+    fn mirror_copy<S, M>(
         &mut self,
+        now_ns: u64,
         index: usize,
-        copy: &CopyOut,
-        entry: Entry,
+        come: &Come,
         shard: &mut Shard<S>,
         device: &Device<M>,
     ) -> bool
@@ -517,53 +470,36 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         S: Storage,
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let page = copy.page;
-        device.copies.enter(page);
-        let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
-            device.copies.entered();
-            return false;
-        };
-        // No page-out can begin now. One that has ended since, has cancelled the copy.
-        let is_cancelled = device.copies.is_cancelled(index);
-        let add = match is_cancelled {
-            true => SlotSet::EMPTY,
-            false => SlotSet::one(copy.slot),
-        };
-        let counting = device.servers.counting();
-        let holders = begun.replicas().union(add);
-        let is_whole = holders.intersection(counting).len() >= device.replicas();
-        let remove = match is_whole {
-            true => holders.without(counting).without(add),
-            false => SlotSet::EMPTY,
-        };
-        let below = Version(copy.version.0.saturating_add(1));
-        let is_freed = device.map.end_commit(page, add, remove);
-        device.copies.entered();
-        if is_freed {
-            // Whoever looked for pages to be freed has passed over it.
-            let below = device.take_version();
-            let entry = device.map.load(page);
-            if let Some(slots) = device.map.take_free(page, entry) {
-                shard.note_stale_copy(page, slots, below);
-                shard.count_freed(1);
-            }
-        }
-        if is_cancelled {
+        let &Come { page, entry, fill } = come;
+        // The mirror looks at the map after that: a page-out that it does not see, has a higher one.
+        let version = device.take_version_of(entry.generation());
+        if device.copies.is_cancelled(index) {
             return false;
         }
-        device.copies.end(index);
-        self.backoff_ns = FIRST_RETRY_NS;
-        self.counters.pages_repaired = self.counters.pages_repaired.wrapping_add(1);
-        if !remove.is_empty() {
-            self.forget_copies(page, remove, below, shard, device);
+        let copy = MirrorCopy {
+            page,
+            version,
+            fill,
+            crc: shard.copied_crc(index),
+        };
+        if shard.start_mirror(now_ns, index, &copy).is_err() {
+            return false;
         }
-        if !is_whole {
-            device.note_degraded(page);
+        if let Some(job) = self.jobs.get_mut(index) {
+            *job = Job::Mirroring { page, entry };
         }
         true
     }
 
-    fn give_up<M>(&mut self, index: usize, page: PageIndex, device: &Device<M>)
+    fn give_up<M>(&mut self, index: usize, page: PageIndex, goal: Goal, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.end_in_vain(index, device);
+        self.put_off(page, goal);
+    }
+
+    fn end_in_vain<M>(&mut self, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -573,7 +509,6 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         };
         *counter = counter.wrapping_add(1);
         device.copies.end(index);
-        self.put_off(page);
     }
 }
 

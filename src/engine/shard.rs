@@ -31,10 +31,10 @@ use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
-pub use copy::CopyOut;
+pub use copy::{CopyOut, MirrorCopy};
 use disk::DiskList;
 pub use disk::{
-    AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer,
+    AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer, Taken,
 };
 use hedge::HedgeBudget;
 use list::List;
@@ -382,6 +382,10 @@ impl<S: Storage> Shard<S> {
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
             let (stage, end_ns) = (op.stage, op.started_ns.saturating_add(patience_ns));
+            if op.kind == Kind::Mirror {
+                // The disk's own patience bounds it.
+                continue;
+            }
             if now_ns >= end_ns && !mutated!(PatienceIgnored) {
                 self.give_up(index, device);
                 continue;
@@ -465,7 +469,7 @@ impl<S: Storage> Shard<S> {
                 self.retry_ask(index);
                 self.begin_page_in(now_ns, index, device);
             }
-            Kind::Copy => self.end(index, Outcome::Failed),
+            Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
         }
     }
 
@@ -482,7 +486,7 @@ impl<S: Storage> Shard<S> {
         }
         match op.kind {
             Kind::PageOut => self.finish_at_last(index, device),
-            Kind::PageIn | Kind::Copy => self.end(index, Outcome::Failed),
+            Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
         }
     }
 }

@@ -93,15 +93,53 @@ impl World {
             });
             let well: Vec<MacAddress> = well.map(|server| server.mac).collect();
             let wanted = well.len().min(ctx.scenario.replicas as usize);
+            let since_ns = ctx.now_ns.saturating_sub(10 * S);
+            let has_disk = client.has_readable_disk(since_ns);
             for page in ctx.oracle.written_pages(number) {
                 let entry = client.entry(page);
                 let is_well = |slot| well.contains(&client.device.servers.address(slot).mac);
-                let short =
-                    entry.filter(|(slots, _)| slots.len() < wanted && slots.iter().any(is_well));
+                // Of a server that has pages of ours, nobody knows whether its quota allows more.
+                let is_readable = has_disk
+                    && ctx.scenario.quota_pages >= u64::from(ctx.scenario.pages)
+                    && client.counts_on_disk(page) == Some(true);
+                let short = entry.filter(|(slots, _)| {
+                    slots.len() < wanted && (is_readable || slots.iter().any(is_well))
+                });
                 if let Some((slots, _)) = short {
                     let left = client.repair_left();
                     ctx.oracle.fail(|| {
                         format!("client {number} page {page}: only {slots:?}; {left} parts left")
+                    });
+                }
+            }
+        }
+    }
+
+    /// A disk that takes pages has had time to get every page of a server that is well.
+    pub fn audit_mirrors(&mut self) {
+        let ctx = &mut self.ctx;
+        let (rate, pages) = (ctx.scenario.repair_pages_per_s, ctx.scenario.pages);
+        if self.lease_ended_ns.is_some() || rate < 1000 || (rate < 10_000 && pages > 1000) {
+            return;
+        }
+        let since_ns = ctx.now_ns.saturating_sub(12 * S);
+        for (number, client) in self.clients.iter().enumerate() {
+            if !client.has_usable_disk(since_ns) {
+                continue;
+            }
+            let is_well = |slot| {
+                let mac = client.device.servers.address(slot).mac;
+                let server = self.servers.iter().find(|server| server.mac == mac);
+                let running_ns = server.and_then(|server| server.running_since_ns());
+                running_ns.is_some_and(|running_ns| running_ns <= since_ns)
+            };
+            for page in ctx.oracle.written_pages(number) {
+                let holders = client.entry(page).map(|(slots, _)| slots);
+                let is_held = holders.is_some_and(|slots| slots.iter().any(is_well));
+                if is_held && client.counts_on_disk(page) == Some(false) {
+                    let left = client.lagging_left();
+                    ctx.oracle.fail(|| {
+                        format!("client {number} page {page}: not on the disk; {left} parts left")
                     });
                 }
             }

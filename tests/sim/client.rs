@@ -174,7 +174,7 @@ impl Client {
         all.push(repairing::shard(shards));
         let chunk_words = || words(DirtyChunks::<Words>::words_for(pages));
         let mut device = Device::new(words(pages), config, shards as u32);
-        device.keep_book(chunk_words());
+        device.keep_book(chunk_words(), chunk_words());
         device.set_repair_pages_per_s(scenario.repair_pages_per_s);
         let mut requests: Vec<Vec<Option<Request>>> = (0..shards)
             .map(|_| (0..ops).map(|_| None).collect())
@@ -195,7 +195,7 @@ impl Client {
             shards: all,
             cluster,
             chunks: DirtyChunks::new(chunk_words()),
-            repair: Repair::new([chunk_words(), chunk_words()]),
+            repair: Repair::new([(); 4].map(|()| chunk_words())),
             has_repaired: false,
             requests,
             done: Vec::new(),

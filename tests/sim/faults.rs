@@ -94,6 +94,10 @@ faults! {
     DiskConfigured,
     /// A page was read back while it was on its way to the disk.
     BufferHit,
+    /// Repair brought pages to a client's disk.
+    MirroredLater,
+    /// Repair read a page from a disk, to copy it to a server.
+    CopiedFromDisk,
 }
 
 /// Counts of a run, or of many.

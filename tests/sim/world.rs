@@ -205,6 +205,11 @@ impl World {
             WorldEvent::Finish => {
                 self.audit(true);
                 self.audit_repair();
+                self.audit_mirrors();
+                let mirrored = self.clients.iter().filter(|c| c.pages_mirrored() > 0);
+                for _ in mirrored {
+                    self.ctx.counts.fault(Fault::MirroredLater);
+                }
                 let repaired = self.clients.iter().map(Client::pages_repaired);
                 self.ctx.counts.repaired += repaired.sum::<u64>();
                 self.unload();

@@ -210,7 +210,7 @@ pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
         }
         Some(libc::ENODEV) => refuse("no local disk is attached".to_owned()),
         Some(libc::EBUSY) if argument.pages != 0 => refuse(format!(
-            "the local disk stays: it has the only copy of {} pages; add servers, or lose them with --force",
+            "the local disk stays: it has the only copy of {} pages; wait until servers have them, or lose them with --force",
             argument.pages
         )),
         Some(libc::EBUSY) => refuse(

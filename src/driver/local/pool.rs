@@ -58,7 +58,8 @@ use crate::{
             DiskWant,
             DiskWrite,
             PutAnswer,
-            Shard, //
+            Shard,
+            Taken, //
         }, //
     },
     linux::{
@@ -289,7 +290,8 @@ impl Pool {
         }
     }
 
-    /// Puts a page in that is being paged out, if there is room. `block` has its bytes.
+    /// Puts a page in that is being paged out, or is brought up to date, if there is room. `block` has
+    /// its bytes.
     pub(crate) fn put(
         &self,
         core: ArcBorrow<'_, Core>,
@@ -297,13 +299,7 @@ impl Pool {
         block: &Block,
     ) -> PutAnswer {
         let put = self.with(core, |state, _| {
-            state.mirror.begin_write(
-                write.page,
-                write.version,
-                write.is_urgent,
-                write.replaces,
-                &core.device,
-            )
+            write.begin(&mut state.mirror, &core.device)
         });
         let id = match put {
             Put::Buffer(id) => id,
@@ -370,9 +366,14 @@ impl Pool {
     }
 
     /// Gives the bytes of a page that is lent by the mirror to `block`.
-    pub(crate) fn copy(&self, id: BufferId, block: &Block) {
-        if let Some(buffer) = self.pages.get(id.index()) {
-            buffer.copy_to(block);
+    pub(crate) fn copy(&self, id: BufferId, block: &Block, wants_crc: bool) -> Taken {
+        let Some(buffer) = self.pages.get(id.index()) else {
+            return Taken::Nothing;
+        };
+        buffer.copy_to(block);
+        match wants_crc {
+            true => Taken::Summed(block.crc32c()),
+            false => Taken::Copied,
         }
     }
 

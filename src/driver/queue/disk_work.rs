@@ -30,7 +30,8 @@ use crate::{
             DiskWant,
             DiskWork,
             DiskWrite,
-            PutAnswer, //
+            PutAnswer,
+            Taken, //
         }, //
     },
     linux::{
@@ -48,8 +49,8 @@ pub(super) enum DiskTold {
     Put(DiskWrite, PutAnswer),
     /// The disk is to be waited for.
     Want(DiskWant),
-    /// Buffers have been looked at; whether the page was copied from one.
-    Looked(DiskRead, bool),
+    /// Buffers have been looked at, and maybe the page was copied from one.
+    Looked(DiskRead, Taken),
     /// The disk is to be asked.
     Ask(DiskRead),
 }
@@ -81,15 +82,14 @@ pub(super) fn execute(
             return None;
         }
         DiskWork::Read(read) if read.buffers_only => {
-            let mut copied = false;
+            let mut taken = Taken::Nothing;
             if let (Some(pool), Some(block)) = (pool, block) {
                 if let Get::Buffered(id) = pool.ask(core, &read) {
-                    pool.copy(id, &block);
+                    taken = pool.copy(id, &block, read.wants_crc);
                     pool.release(core, id);
-                    copied = true;
                 }
             }
-            DiskTold::Looked(read, copied)
+            DiskTold::Looked(read, taken)
         }
         DiskWork::Read(read) => DiskTold::Ask(read),
     })
@@ -142,7 +142,7 @@ impl State {
                     shard.disk_written(now_ns, wanted.token, false, device);
                 }
             }
-            DiskTold::Looked(read, copied) => shard.disk_looked(now_ns, &read, copied, device),
+            DiskTold::Looked(read, taken) => shard.disk_looked(now_ns, &read, taken, device),
             DiskTold::Ask(read) => {
                 let got = pool.map_or(Get::Absent, |pool| pool.ask(core, &read));
                 let answer = match got {
@@ -192,14 +192,14 @@ impl Queue {
         drop(guard);
 
         // The claim keeps the op, and with it the block, until it is given back.
-        if let Some(block) = block {
-            pool.copy(id, &block);
-        }
+        let taken = block.map_or(Taken::Nothing, |block| {
+            pool.copy(id, &block, claim.wants_crc)
+        });
 
         let mut guard = self.state.lock();
         guard
             .shard
-            .disk_received(now_ns, &claim, block.is_some(), &core.device);
+            .disk_received(now_ns, &claim, taken, &core.device);
         self.run(core, guard, now_ns);
     }
 }

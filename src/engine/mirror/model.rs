@@ -57,9 +57,14 @@ enum Step {
     Free {
         page: u32,
     },
-    /// A page that lags is brought to the disk.
+    /// A page that lags is to be brought to the disk.
     Copy {
         page: u32,
+    },
+    /// It has been copied to a buffer, or could not be.
+    CopyPut {
+        page: u32,
+        ok: bool,
     },
     /// The disk gets what there is for it.
     Submit,
@@ -92,7 +97,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(page, buffers_only)| Step::Read { page, buffers_only }),
         4 => any::<usize>().prop_map(|which| Step::Release { which }),
         1 => page.clone().prop_map(|page| Step::Free { page }),
-        2 => page.prop_map(|page| Step::Copy { page }),
+        3 => page.clone().prop_map(|page| Step::Copy { page }),
+        4 => (page, prop::bool::weighted(0.9)).prop_map(|(page, ok)| Step::CopyPut { page, ok }),
         6 => Just(Step::Submit),
         6 => (any::<usize>(), prop::bool::weighted(0.8))
             .prop_map(|(which, ok)| Step::Ended { which, ok }),
@@ -118,6 +124,18 @@ struct PageOut {
     written: bool,
 }
 
+/// A page on its way to the disk that no page-out brings.
+#[derive(Clone, Copy)]
+struct Copying {
+    /// What the mirror knows it by, and what it is.
+    version: Version,
+    newest: Version,
+    /// Whom it waits as.
+    token: Option<Token>,
+    /// A page-out of the page has begun since.
+    is_cancelled: bool,
+}
+
 /// A page-in that waits for the disk, or copies from a buffer.
 struct Reader {
     page: u32,
@@ -139,6 +157,7 @@ struct World {
     page_outs: BTreeMap<u32, PageOut>,
     /// Page-outs that have ended, of which the mirror has not heard: whether with success.
     unsettled: Vec<(u32, Version, bool)>,
+    copies: BTreeMap<u32, Copying>,
     readers: BTreeMap<u32, Reader>,
     /// Buffers that readers copy from.
     lent: Vec<(BufferId, u32)>,
@@ -174,6 +193,7 @@ impl World {
             newest: BTreeMap::new(),
             page_outs: BTreeMap::new(),
             unsettled: Vec::new(),
+            copies: BTreeMap::new(),
             readers: BTreeMap::new(),
             lent: Vec::new(),
             next_token: 0,
@@ -227,6 +247,7 @@ impl World {
                 }
             }
             Step::Copy { page } => self.copy(page),
+            Step::CopyPut { page, ok } => self.copy_put(page, ok),
             Step::Submit => self.submit(),
             Step::Ended { which, ok } => self.io_ended(which, ok),
             Step::Wait { ms } => {
@@ -275,6 +296,9 @@ impl World {
         let Ok(begun) = self.device.map.begin_write(PageIndex(page)) else {
             return;
         };
+        if let Some(copy) = self.copies.get_mut(&page) {
+            copy.is_cancelled = true;
+        }
         let mut version = self.device.take_version();
         while collide && version.generation() != begun.generation() {
             version = self.device.take_version();
@@ -415,18 +439,67 @@ impl World {
     }
 
     fn copy(&mut self, page: u32) {
-        let Some(&version) = self.newest.get(&page) else {
+        let (Some(&newest), false) = (self.newest.get(&page), self.copies.contains_key(&page))
+        else {
             return;
         };
+        let version = self.device.take_version_of(newest.generation());
         let put = self
             .mirror
             .begin_copy(PageIndex(page), version, &self.device);
         if let Put::Buffer(id) = put {
             assert!(!self.page_outs.contains_key(&page));
-            self.buffers[id.index()] = Some(version);
-            self.mirror
-                .settle(self.now_ns, PageIndex(page), version, true, &self.device);
+            // Its page is copied there only later.
+            self.buffers[id.index()] = Some(newest);
+            let copying = Copying {
+                version,
+                newest,
+                token: None,
+                is_cancelled: false,
+            };
+            self.copies.insert(page, copying);
         }
+    }
+
+    fn copy_put(&mut self, page: u32, ok: bool) {
+        let token = self.token();
+        let Some(copy) = self.copies.get_mut(&page) else {
+            return;
+        };
+        if copy.token.is_some() {
+            return;
+        }
+        let (index, version) = (PageIndex(page), copy.version);
+        copy.token = Some(token);
+        if !ok {
+            self.mirror
+                .settle(self.now_ns, index, version, false, &self.device);
+        }
+        if !ok || !self.mirror.want(self.now_ns, index, version, token) {
+            self.copies.remove(&page);
+        }
+    }
+
+    /// Somebody who brought a page to the disk hears of it.
+    fn copied(&mut self, token: Token, ok: bool) -> bool {
+        let found = self
+            .copies
+            .iter()
+            .find(|(_, copy)| copy.token == Some(token));
+        let Some((&page, &copy)) = found else {
+            return false;
+        };
+        self.copies.remove(&page);
+        let index = PageIndex(page);
+        let generation = copy.version.generation();
+        if !ok || self.device.map.begin_commit(index, generation).is_none() {
+            return true;
+        }
+        let is_true = !copy.is_cancelled && self.device.disk.load().is_attached();
+        assert!(!is_true || self.blocks[&page] == Some(copy.newest));
+        let none = SlotSet::EMPTY;
+        self.device.map.end_commit(index, none, is_true, none);
+        true
     }
 
     fn submit(&mut self) {
@@ -477,6 +550,9 @@ impl World {
         while let Some(event) = self.mirror.poll_event() {
             match event {
                 Event::Written(token, ok) => {
+                    if self.copied(token, ok) {
+                        continue;
+                    }
                     let found = self.page_outs.iter_mut();
                     for (page, out) in found.filter(|(_, out)| out.token == Some(token)) {
                         assert!(!ok || self.blocks[page] == Some(out.version));
@@ -526,6 +602,9 @@ impl World {
         while !self.unsettled.is_empty() {
             self.settle(0);
         }
+        for page in 0..PAGES {
+            self.copy_put(page, true);
+        }
         self.mirror.revive(&self.device);
         for _ in 0..1000 {
             self.step(Step::Submit);
@@ -536,6 +615,7 @@ impl World {
         assert!(self.mirror.is_idle(), "{} in use", self.mirror.buffered());
         assert!(!self.mirror.has_abandoned());
         assert!(self.readers.is_empty() && self.under_way.is_empty());
+        assert!(self.copies.is_empty(), "somebody has not been told");
     }
 }
 

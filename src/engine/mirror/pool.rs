@@ -49,6 +49,8 @@ pub struct Buffer {
     pub(super) is_settled: bool,
     /// A page-out of a newer version has begun, or that of this one has failed.
     pub(super) is_superseded: bool,
+    /// No page-out brought it: who did waits, but nothing waits for him.
+    pub(super) is_copy: bool,
     /// Its I/O has been abandoned.
     pub(super) is_abandoned: bool,
     /// It has failed together with others: alone from now on.

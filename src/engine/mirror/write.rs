@@ -44,11 +44,13 @@ impl<S: Storage> Mirror<S> {
 
     /// The page's newest version, which has completed, is to be brought to the disk by somebody who
     /// is not its page-out. [`Put::Closed`] if it is not that version, is being written, or is
-    /// there already.
+    /// there already, or on its way; [`Put::Full`] if page-outs may soon need the room, and then
+    /// nobody is told when there is more.
     ///
-    /// The map has only 8 bits of a version: the caller has noted the page where page-outs look,
-    /// before he read it, and looks whether one has begun since, after this and before he says
-    /// [`Self::settle`]: if one has, the copy has failed.
+    /// `version` is above all that page-outs of the page have had, and of the map's generation. The
+    /// map has only those 8 bits: the caller has noted the page where page-outs look, before he read
+    /// it. When [`Written`](super::Event::Written) has come, the DISK bit is his to set, unless a
+    /// page-out has begun.
     pub fn begin_copy<M>(&mut self, page: PageIndex, version: Version, device: &Device<M>) -> Put
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -66,7 +68,15 @@ impl<S: Storage> Mirror<S> {
         if !is_wanted || self.pool.find(page, is_here).is_some() {
             return Put::Closed;
         }
-        self.take(page, version)
+        let Some(id) = self.pool.take(page, self.pool.len() / 2) else {
+            return Put::Full;
+        };
+        if let Some(buffer) = self.pool.get_mut(id) {
+            buffer.stage = Stage::Filling;
+            buffer.version = version;
+            buffer.is_copy = true;
+        }
+        Put::Buffer(id)
     }
 
     fn take(&mut self, page: PageIndex, version: Version) -> Put {
@@ -97,6 +107,7 @@ impl<S: Storage> Mirror<S> {
                 && !buffer.is_abandoned
         });
         let Some(id) = found else {
+            self.drop_superseded_copy(page, version);
             return false;
         };
         let is_usable = self.is_usable();
@@ -123,6 +134,17 @@ impl<S: Storage> Mirror<S> {
             _ => buffer.waiter = Some(waiter),
         }
         true
+    }
+
+    /// A copy that a page-out has overtaken while it was copied to its buffer.
+    fn drop_superseded_copy(&mut self, page: PageIndex, version: Version) {
+        let found = self.pool.find(page, |buffer| {
+            buffer.stage == Stage::Filling && buffer.is_copy && buffer.version == version
+        });
+        if let Some(id) = found {
+            self.pool.give(id);
+            self.note_room();
+        }
     }
 
     /// The page-out has ended: with success (`completed`), and then this version is the page's, or
@@ -217,8 +239,8 @@ impl<S: Storage> Mirror<S> {
         }
         let queue = match (buffer.stage, buffer.waiter) {
             (Stage::Wanted, _) => Queue::Reads,
-            (_, Some(_)) => Queue::Urgent,
-            (_, None) => Queue::Ready,
+            (_, Some(_)) if !buffer.is_copy => Queue::Urgent,
+            _ => Queue::Ready,
         };
         self.pool.push(queue, id);
         if queue == Queue::Ready {

@@ -2,6 +2,8 @@
 
 //! Repair beside a shard that does page-outs too, and servers that the test plays.
 
+mod disk;
+
 extern crate std;
 use std::vec;
 use std::vec::Vec;
@@ -24,7 +26,7 @@ impl Rig {
         let words = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
         let mut rig = Self {
             bench: Bench::new(servers),
-            repair: Repair::new([words(), words()]),
+            repair: Repair::new([words(), words(), words(), words()]),
         };
         rig.servers_changed();
         rig
@@ -61,20 +63,24 @@ impl Rig {
                     return Some(send);
                 }
                 Action::Complete(completion) => {
-                    if completion.op >= REQUEST {
-                        assert_eq!(completion.outcome, Outcome::Done);
-                        continue;
-                    }
-                    let Bench {
-                        now_ns,
-                        device,
-                        shard,
-                        ..
-                    } = &mut self.bench;
-                    self.repair.completed(*now_ns, &completion, shard, device);
+                    self.completed(&completion);
                 }
             }
         }
+    }
+
+    fn completed(&mut self, completion: &Completion) {
+        if completion.op >= REQUEST {
+            assert_eq!(completion.outcome, Outcome::Done);
+            return;
+        }
+        let Bench {
+            now_ns,
+            device,
+            shard,
+            ..
+        } = &mut self.bench;
+        self.repair.completed(*now_ns, completion, shard, device);
     }
 
     /// Plays the servers until nothing is to be sent. Returns pages that were written to them.
@@ -303,7 +309,7 @@ fn a_page_freed_meanwhile_stays_free() {
     rig.bench.device.map.take_free(PageIndex(5), entry).unwrap();
     rig.bench.acknowledge(&copy, Status::Ok);
     assert_eq!(rig.next_send(), None);
-    assert_eq!(rig.holders(5), []);
+    assert!(rig.holders(5).is_empty());
     let stale = rig.bench.shard.take_stale().unwrap();
     assert_eq!(stale.slots, SlotSet::one(rig.bench.slot(2)));
     assert_eq!(stale.below.0, copy.header.version + 1);
@@ -317,7 +323,6 @@ fn a_full_server_or_one_that_dies_is_not_insisted_on() {
     let mut rig = Rig::new(4);
     let copy = copy_under_way_to(&mut rig);
     rig.bench.acknowledge(&copy, Status::NoSpace);
-    rig.bench.advance(2000 * MS);
     let written = rig.settle(&[1]);
     assert_eq!(written.len(), 1);
     assert_ne!(rig.bench.slot_of(copy.destination).index(), written[0].2);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Background copies, which no request waits for: a page-in that gives way to everything, then a
-//! page-out of what came in, to one server, under a version of its own.
+//! page-out of what came in, to one server, or to the local disk, under a version of its own.
 //!
 //! What is copied, where to and when, is [`super::super::repair`]'s to decide; the map too. To the
 //! servers both look like any other request.
@@ -11,6 +11,7 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use super::disk::{DiskStage, PutAnswer};
 use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage, TransferStage};
 use super::{OpInUse, Shard, Storage};
@@ -26,6 +27,19 @@ pub struct CopyOut {
     pub version: Version,
     /// Where it goes.
     pub slot: ServerSlot,
+    /// The value that fills it, if one does.
+    pub fill: Option<u64>,
+    /// Its checksum, or that of those 8 bytes, big-endian.
+    pub crc: u32,
+}
+
+/// A page to be brought to the local disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirrorCopy {
+    /// Which.
+    pub page: PageIndex,
+    /// The version that the mirror knows it by.
+    pub version: Version,
     /// The value that fills it, if one does.
     pub fill: Option<u64>,
     /// Its checksum, or that of those 8 bytes, big-endian.
@@ -87,6 +101,69 @@ impl<S: Storage> Shard<S> {
         };
         self.start_transfer(now_ns, id, copy.slot, device);
         Ok(())
+    }
+
+    /// Begins to bring a page to the local disk, which changes nothing in the map. It fails if the
+    /// disk does not take it.
+    pub fn start_mirror(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        copy: &MirrorCopy,
+    ) -> Result<(), OpInUse> {
+        let op = self.claim_op(now_ns, index, Kind::Mirror, copy.page)?;
+        op.is_background = true;
+        op.version = copy.version;
+        op.fill = copy.fill;
+        op.crc = copy.crc;
+        op.stage = Stage::Active;
+        self.link_active(index);
+        self.push_disk(index, DiskStage::PutQueued);
+        Ok(())
+    }
+
+    /// The page of [`Self::start_mirror`] is in a buffer, and the disk is waited for; or not.
+    pub(super) fn copy_put(&mut self, index: usize, answer: PutAnswer) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        op.disk.stage = match answer {
+            PutAnswer::Copied => DiskStage::Wanted,
+            PutAnswer::Full => DiskStage::NoRoom,
+            PutAnswer::Changed(_) | PutAnswer::Closed => DiskStage::Refused,
+        };
+        if answer != PutAnswer::Copied {
+            self.end(index, Outcome::Failed);
+        }
+        self.release_hold(index);
+    }
+
+    /// The page of [`Self::start_mirror`] is on the disk (`ok`), or will not be in time.
+    pub(super) fn copy_written(&mut self, index: usize, ok: bool) {
+        if let Some(op) = self.ops.get_mut(index) {
+            op.disk.stage = match ok {
+                true => DiskStage::Written,
+                false => DiskStage::Failed,
+            };
+        }
+        let outcome = match ok {
+            true => Outcome::Done,
+            false => Outcome::Failed,
+        };
+        self.end(index, outcome);
+    }
+
+    /// Whether the mirror had no room for the page that this op was last used to bring to the disk.
+    pub fn found_no_room(&self, index: usize) -> bool {
+        let stage = self.ops.get(index).map(|op| op.disk.stage);
+        stage == Some(DiskStage::NoRoom)
+    }
+
+    /// Whether the mirror did not want the page that this op was last used to bring to the disk: it
+    /// is on its way there, or being written, or the disk is used no longer.
+    pub fn found_no_use(&self, index: usize) -> bool {
+        let stage = self.ops.get(index).map(|op| op.disk.stage);
+        stage == Some(DiskStage::Refused)
     }
 
     pub(super) fn handle_copy_ack<M>(

@@ -5,7 +5,7 @@
 //! A shard calls no mirror: it returns [`DiskWork`], and is told. What the caller does, without the
 //! shard's lock, taking the mirror's for each call of that:
 //!
-//! - [`DiskWrite`]: [`Mirror::begin_write`]; copy the page, or its fill, into the buffer and compare
+//! - [`DiskWrite`]: [`DiskWrite::begin`]; copy the page, or its fill, into the buffer and compare
 //!   the checksum; if urgent, [`Mirror::want`]. Tell [`Shard::disk_put`].
 //! - [`DiskWant`]: [`Mirror::want`]. If that says `false`, tell [`Shard::disk_written`] `false`.
 //! - [`DiskSettle`]: [`Mirror::settle`]. Tell nobody.
@@ -21,7 +21,6 @@
 //!   tell [`Shard::disk_received`]; in any case then [`Mirror::release`].
 //! - [`Event::Room`], [`Event::StateChanged`]: [`Shard::disk_changed`] of every shard.
 //!
-//! [`Mirror::begin_write`]: super::super::mirror::Mirror::begin_write
 //! [`Mirror::begin_read`]: super::super::mirror::Mirror::begin_read
 //! [`Mirror::want`]: super::super::mirror::Mirror::want
 //! [`Mirror::settle`]: super::super::mirror::Mirror::settle
@@ -36,7 +35,7 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::disk::Policy;
 use super::super::ids::{Generation, PageIndex, Version};
-use super::super::mirror::{ReadError, Token};
+use super::super::mirror::{self, Mirror, Put, ReadError, Token};
 use super::super::page_map::Entry;
 use super::op::{Kind, Link, Outcome, Stage};
 use super::{Action, Shard, Storage};
@@ -74,6 +73,28 @@ pub struct DiskWrite {
     pub is_urgent: bool,
     /// A version that the op has put there before, and gives up.
     pub replaces: Option<Version>,
+    /// Whether the page's own page-out is long over: it is brought to the disk in the background.
+    pub is_copy: bool,
+}
+
+impl DiskWrite {
+    /// Tells the mirror of it. Returns where the page is to be copied to, if anywhere.
+    pub fn begin<S, M>(&self, mirror: &mut Mirror<S>, device: &Device<M>) -> Put
+    where
+        S: mirror::Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        match self.is_copy {
+            true => mirror.begin_copy(self.page, self.version, device),
+            false => mirror.begin_write(
+                self.page,
+                self.version,
+                self.is_urgent,
+                self.replaces,
+                device,
+            ),
+        }
+    }
 }
 
 /// A page that has been put into a buffer, and is now waited for.
@@ -112,6 +133,19 @@ pub struct DiskRead {
     /// Whether only buffers are to be looked at. Then the op's page is the caller's to write to,
     /// until the answer; otherwise it is not.
     pub buffers_only: bool,
+    /// Whether the checksum of what was copied is asked for, for it goes on to others.
+    pub wants_crc: bool,
+}
+
+/// How the copying of a page from the disk, or from a buffer, went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// There was nothing to be copied, or it could not be.
+    Nothing,
+    /// It has been copied.
+    Copied,
+    /// It has been copied, and this is its checksum.
+    Summed(u32),
 }
 
 /// What has become of a [`DiskWrite`].
@@ -146,6 +180,8 @@ pub enum AskAnswer {
 pub struct DiskReceive {
     /// Of which op.
     pub op: usize,
+    /// As in [`DiskRead`].
+    pub wants_crc: bool,
 }
 
 /// How far the local disk's part in an op has come.
@@ -230,9 +266,9 @@ impl DiskPart {
         self.stage == DiskStage::Written
     }
 
-    /// Page-out: it will not come to the disk by itself.
-    pub(super) fn is_missed(&self) -> bool {
-        matches!(self.stage, DiskStage::NoRoom | DiskStage::Refused)
+    /// Page-out: this version is in a buffer, of which the mirror will be told how it ended.
+    pub(super) fn is_put(&self, version: Version) -> bool {
+        self.put == Some(version)
     }
 
     /// Page-in: the op's page is being written to, or is about to be, or the disk is about to be
@@ -268,7 +304,7 @@ pub(super) enum DiskVerdict {
 
 impl<S: Storage> Shard<S> {
     /// Has something done with the mirror for the op.
-    fn push_disk(&mut self, index: usize, stage: DiskStage) {
+    pub(super) fn push_disk(&mut self, index: usize, stage: DiskStage) {
         // CAST: ops are at most 65536.
         let link = Link(index as u32);
         let tail = self.disk_work.tail;
@@ -344,6 +380,7 @@ impl<S: Storage> Shard<S> {
                     fill: op.fill,
                     is_urgent,
                     replaces: op.disk.put.take(),
+                    is_copy: op.kind == Kind::Mirror,
                 }))
             }
             DiskStage::WantQueued => {
@@ -382,6 +419,7 @@ impl<S: Storage> Shard<S> {
                     page,
                     generation: op.generation,
                     buffers_only,
+                    wants_crc: op.is_background,
                 }))
             }
             _ => None,
@@ -389,15 +427,14 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The op that waits with this token, if it still does.
-    fn find_waiter(&self, token: Token, kind: Kind, stage: DiskStage) -> Option<usize> {
+    fn find_waiter(&self, token: Token, stage: DiskStage) -> Option<usize> {
         if Self::number_of_tag(token.tag) != usize::from(self.number) {
             return None;
         }
         // CAST: 16 bits.
         let index = (token.tag & 0xffff) as usize;
         let op = self.ops.get(index)?;
-        let waits = op.kind == kind
-            && matches!(op.stage, Stage::Active | Stage::Stalled)
+        let waits = matches!(op.stage, Stage::Active | Stage::Stalled)
             && op.disk.stage == stage
             && op.disk.attempt == token.attempt;
         waits.then_some(index)
@@ -413,6 +450,10 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        if write.is_copy {
+            self.copy_put(write.op, answer);
+            return;
+        }
         let index = write.op;
         let Some(op) = self.ops.get_mut(index) else {
             return;
@@ -450,9 +491,13 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(index) = self.find_waiter(token, Kind::PageOut, DiskStage::Wanted) else {
+        let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
         };
+        if self.ops.get(index).map(|op| op.kind) == Some(Kind::Mirror) {
+            self.copy_written(index, ok);
+            return;
+        }
         if let Some(op) = self.ops.get_mut(index) {
             op.disk.stage = match ok {
                 true => DiskStage::Written,
@@ -604,6 +649,10 @@ impl<S: Storage> Shard<S> {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
+            if op.kind == Kind::Mirror {
+                // It is told by the mirror, whatever happens.
+                continue;
+            }
             match (op.stage, op.disk.stage) {
                 (_, DiskStage::NoRoom) if state.is_usable() => {
                     self.push_disk(index, DiskStage::PutQueued);
@@ -712,23 +761,42 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Buffers have been looked at; the page has been copied from one (`copied`), or is in none.
-    pub fn disk_looked<M>(&mut self, now_ns: u64, read: &DiskRead, copied: bool, device: &Device<M>)
+    /// Buffers have been looked at; the page has been copied from one, or is in none.
+    pub fn disk_looked<M>(&mut self, now_ns: u64, read: &DiskRead, taken: Taken, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(op) = self.ops.get_mut(read.op) else {
+        self.taken(now_ns, read.op, taken, device);
+    }
+
+    fn taken<M>(&mut self, now_ns: u64, index: usize, taken: Taken, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         op.claimed = false;
         op.disk.stage = DiskStage::Looked;
-        if op.stage == Stage::Active && copied {
-            self.counters.local_in = self.counters.local_in.wrapping_add(1);
-            self.end(read.op, Outcome::Done);
+        let is_taken = match taken {
+            Taken::Nothing => false,
+            Taken::Copied => !op.is_background,
+            Taken::Summed(crc) => {
+                if !mutated!(CopyUnsummed) {
+                    op.crc = crc;
+                }
+                true
+            }
+        };
+        if op.stage == Stage::Active && is_taken {
+            if !op.is_background {
+                self.counters.local_in = self.counters.local_in.wrapping_add(1);
+            }
+            self.end(index, Outcome::Done);
         } else {
-            self.go_on_page_in(now_ns, read.op, device);
+            self.go_on_page_in(now_ns, index, device);
         }
-        self.release_hold(read.op);
+        self.release_hold(index);
     }
 
     /// The disk has been asked, or cannot be.
@@ -766,7 +834,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let index = self.find_waiter(token, Kind::PageIn, DiskStage::Reading)?;
+        let index = self.find_waiter(token, DiskStage::Reading)?;
         let op = self.ops.get_mut(index)?;
         op.disk.stage = match result {
             // A fragment is being copied to the page: whoever sent it has the others too, as a
@@ -782,7 +850,10 @@ impl<S: Storage> Shard<S> {
             op.claimed = true;
             op.assembly = None;
             op.holds = op.holds.saturating_add(1);
-            return Some(DiskReceive { op: index });
+            return Some(DiskReceive {
+                op: index,
+                wants_crc: op.is_background,
+            });
         }
         self.go_on_page_in(now_ns, index, device);
         None
@@ -793,23 +864,12 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         receive: &DiskReceive,
-        copied: bool,
+        taken: Taken,
         device: &Device<M>,
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(op) = self.ops.get_mut(receive.op) else {
-            return;
-        };
-        op.claimed = false;
-        op.disk.stage = DiskStage::Looked;
-        if op.stage == Stage::Active && copied {
-            self.counters.local_in = self.counters.local_in.wrapping_add(1);
-            self.end(receive.op, Outcome::Done);
-        } else {
-            self.go_on_page_in(now_ns, receive.op, device);
-        }
-        self.release_hold(receive.op);
+        self.taken(now_ns, receive.op, taken, device);
     }
 
     fn go_on_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)

@@ -224,9 +224,11 @@ impl<S: Storage> Shard<S> {
     fn count_ended(&mut self, kind: Kind, outcome: Outcome, latency_ns: u64) {
         let counters = &mut self.counters;
         let counter = match (kind, outcome) {
-            (Kind::PageOut | Kind::Copy, Outcome::Failed) => &mut counters.pages_out_failed,
+            (Kind::PageOut | Kind::Copy | Kind::Mirror, Outcome::Failed) => {
+                &mut counters.pages_out_failed
+            }
             (Kind::PageIn, Outcome::Failed) => &mut counters.pages_in_failed,
-            (Kind::PageOut | Kind::Copy, _) => {
+            (Kind::PageOut | Kind::Copy | Kind::Mirror, _) => {
                 self.page_out_latency.record(latency_ns);
                 &mut counters.pages_out
             }

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     PageOut,
     /// A page-out in the background, to one server.
     Copy,
+    /// A page-out in the background, to the local disk.
+    Mirror,
 }
 
 /// How far it has come.

@@ -499,7 +499,9 @@ impl<S: Storage> Shard<S> {
         }
         if on_disk {
             counters.local_out = counters.local_out.wrapping_add(1);
-        } else if op.disk.is_missed() && device.disk.load().is_wanted() {
+        } else if !op.disk.is_put(version) && device.disk.load().is_wanted() {
+            // Else the mirror sees to it. Looked at after the map was changed: a disk that is
+            // attached meanwhile is brought up to date with whatever the map says then.
             device.note_lagging(page);
         }
         if op.fill.is_some() {
@@ -542,6 +544,9 @@ impl<S: Storage> Shard<S> {
             let sent_to = op.sent_to;
             let freed = device.map.abandon_write(op.page);
             device.note_degraded(op.page);
+            if device.disk.load().is_wanted() {
+                device.note_lagging(op.page);
+            }
             self.note_stale(index, sent_to, freed, device);
             self.wake(index, device);
         }

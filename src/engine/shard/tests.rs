@@ -4,6 +4,7 @@
 
 pub mod bench;
 mod disk;
+pub mod mirroring;
 mod removal;
 
 extern crate std;

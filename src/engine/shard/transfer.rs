@@ -201,7 +201,7 @@ impl<S: Storage> Shard<S> {
                 u64::from(op.generation.0),
                 0,
             ),
-            Kind::PageOut | Kind::Copy => (
+            Kind::PageOut | Kind::Copy | Kind::Mirror => (
                 Opcode::Write,
                 if is_filled {
                     Flags::SAME_FILLED
@@ -236,8 +236,8 @@ impl<S: Storage> Shard<S> {
             },
             payload: match (op.kind, op.fill) {
                 (Kind::PageIn, _) => SendPayload::Nothing,
-                (Kind::PageOut | Kind::Copy, Some(value)) => SendPayload::Fill(value),
-                (Kind::PageOut | Kind::Copy, None) => SendPayload::Page {
+                (_, Some(value)) => SendPayload::Fill(value),
+                (_, None) => SendPayload::Page {
                     fragments: transfer.pending,
                     cut,
                     // A copy's page is our own.
@@ -277,7 +277,7 @@ impl<S: Storage> Shard<S> {
         let index = (header.tag & 0xffff) as usize;
         let op = self.ops.get(index)?;
         let expected = match op.kind {
-            Kind::PageOut | Kind::Copy => Opcode::WriteAck,
+            Kind::PageOut | Kind::Copy | Kind::Mirror => Opcode::WriteAck,
             Kind::PageIn => Opcode::ReadReply,
         };
         if mutated!(StaleReplyAccepted) && op.stage == Stage::Active && header.opcode == expected {
@@ -473,7 +473,7 @@ impl<S: Storage> Shard<S> {
             Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
             Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
             Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
-            None => {}
+            Some(Kind::Mirror) | None => {}
         }
     }
 
@@ -500,7 +500,7 @@ impl<S: Storage> Shard<S> {
                 Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
                 Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
                 Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
-                None => {}
+                Some(Kind::Mirror) | None => {}
             }
         }
     }
@@ -518,7 +518,7 @@ impl<S: Storage> Shard<S> {
             return false;
         };
         let closing = match op.kind {
-            Kind::PageOut | Kind::Copy => device.servers.closing(),
+            Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.closing(),
             Kind::PageIn => SlotSet::EMPTY,
         };
         let is_gone = transfer.stage != TransferStage::Idle
@@ -581,7 +581,7 @@ impl<S: Storage> Shard<S> {
             Some(Kind::PageOut) => self.continue_page_out(now_ns, index, device),
             Some(Kind::PageIn) => self.continue_page_in(now_ns, index, device),
             Some(Kind::Copy) => self.continue_copy(index),
-            None => {}
+            Some(Kind::Mirror) | None => {}
         }
     }
 }

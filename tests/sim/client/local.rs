@@ -9,7 +9,7 @@ use anemone::engine::mirror::{
     self, Buffer, BufferId, DiskIo, Event as MirrorEvent, Get, Head, Io, Mirror, Put,
 };
 use anemone::engine::shard::{
-    AskAnswer, DiskRead, DiskReceive, DiskWork, DiskWrite, PutAnswer, Shard,
+    AskAnswer, DiskRead, DiskReceive, DiskWork, DiskWrite, PutAnswer, Shard, Taken,
 };
 use rand::Rng;
 
@@ -147,6 +147,14 @@ impl Client {
     }
 }
 
+/// What a shard is told that has got a page with this checksum.
+fn taken(wants_crc: bool, crc: u32) -> Taken {
+    match wants_crc {
+        true => Taken::Summed(crc),
+        false => Taken::Copied,
+    }
+}
+
 impl Local {
     fn handle(&mut self, client: &mut Client, ctx: &mut Context, event: LocalEvent) {
         let now_ns = ctx.now_ns;
@@ -154,14 +162,19 @@ impl Local {
             LocalEvent::Work(shard, work) => self.work(client, ctx, shard, work),
             LocalEvent::Copied(shard, write, crc) => self.copied(client, ctx, shard, write, crc),
             LocalEvent::Looked(shard, read, buffer, id) => {
-                self.copy_out(client, ctx, shard, read.op, buffer, id);
-                client.shards[shard].disk_looked(now_ns, &read, true, &client.device);
+                let crc = self.copy_out(client, ctx, shard, read.op, buffer, id);
+                let taken = taken(read.wants_crc, crc);
+                client.shards[shard].disk_looked(now_ns, &read, taken, &client.device);
                 client.pump(ctx, shard);
             }
             LocalEvent::Tell(event) => self.tell(client, ctx, event),
             LocalEvent::Receive(shard, receive, buffer, id) => {
-                self.copy_out(client, ctx, shard, receive.op, buffer, id);
-                client.shards[shard].disk_received(now_ns, &receive, true, &client.device);
+                if shard == client.repair_shard() {
+                    ctx.counts.fault(Fault::CopiedFromDisk);
+                }
+                let crc = self.copy_out(client, ctx, shard, receive.op, buffer, id);
+                let taken = taken(receive.wants_crc, crc);
+                client.shards[shard].disk_received(now_ns, &receive, taken, &client.device);
                 client.pump(ctx, shard);
             }
             LocalEvent::Ended(id) => self.ended(client, ctx, id),
@@ -196,10 +209,8 @@ impl Local {
         let (device, mirror) = (&client.device, &mut self.mirror);
         match work {
             DiskWork::Write(write) => {
-                let (page, version) = (write.page, write.version);
-                let put =
-                    mirror.begin_write(page, version, write.is_urgent, write.replaces, device);
-                if put == Put::Full {
+                let put = write.begin(mirror, device);
+                if put == Put::Full && !write.is_copy {
                     self.full_ns = Some(now_ns);
                 }
                 let Put::Buffer(buffer) = put else {
@@ -278,7 +289,9 @@ impl Local {
                 client.after_local(ctx, LocalEvent::Looked(shard, read, buffer, id));
                 return;
             }
-            (_, _, true) => client.shards[shard].disk_looked(now_ns, &read, false, device),
+            (_, _, true) => {
+                client.shards[shard].disk_looked(now_ns, &read, Taken::Nothing, device);
+            }
             (get, _, false) => {
                 let answer = match get {
                     Get::Buffered(_) | Get::Queued => AskAnswer::Queued,
@@ -295,7 +308,7 @@ impl Local {
         client.pump(ctx, shard);
     }
 
-    /// Copies from a buffer to a request's page, and gives the buffer back.
+    /// Copies from a buffer to a request's page, and gives the buffer back. Returns the checksum.
     fn copy_out(
         &mut self,
         client: &mut Client,
@@ -304,15 +317,18 @@ impl Local {
         op: usize,
         buffer: BufferId,
         id: RequestId,
-    ) {
+    ) -> u32 {
+        let bytes = &self.pages[buffer.index()];
+        let crc = crc32c(&bytes[..]);
         let request = client.requests[shard][op].as_mut();
         match request.filter(|request| request.id == id) {
-            Some(request) => request.bytes = self.pages[buffer.index()].clone(),
+            Some(request) => request.bytes = bytes.clone(),
             None => ctx
                 .oracle
                 .fail(|| format!("request {id} ended while its page was copied to")),
         }
         self.mirror.release(buffer);
+        crc
     }
 
     fn tell(&mut self, client: &mut Client, ctx: &mut Context, event: MirrorEvent) {

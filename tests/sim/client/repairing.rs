@@ -80,6 +80,34 @@ impl Client {
         self.repair.left(&self.device)
     }
 
+    /// And for the local disk.
+    pub fn lagging_left(&self) -> u64 {
+        self.repair.lagging_left(&self.device)
+    }
+
+    /// Whether its disk can be read, and could ever since then.
+    pub fn has_readable_disk(&self, since_ns: u64) -> bool {
+        self.frozen_until_ns <= since_ns
+            && self.local.as_ref().is_some_and(|local| {
+                let well_ns = local.disk.well_since_ns();
+                let is_whole = local.mirror.is_attached() && !local.mirror.has_abandoned();
+                is_whole && well_ns.is_some_and(|well_ns| well_ns <= since_ns)
+            })
+    }
+
+    /// Whether its disk should have every page, and could take them ever since then.
+    pub fn has_usable_disk(&self, since_ns: u64) -> bool {
+        let usable_ns = self.local.as_ref().and_then(|local| local.usable_since_ns);
+        self.has_readable_disk(since_ns)
+            && usable_ns.is_some_and(|usable_ns| usable_ns <= since_ns)
+            && self.device.disk.load().is_wanted()
+    }
+
+    /// Pages that repair has brought to the local disk.
+    pub fn pages_mirrored(&self) -> u64 {
+        self.repair.counters().pages_mirrored
+    }
+
     /// Copies that repair has made.
     pub fn pages_repaired(&self) -> u64 {
         self.repair.counters().pages_repaired

@@ -187,6 +187,7 @@ impl Client {
 
     /// Ends all requests, and says goodbye.
     pub fn unload(&mut self, ctx: &mut Context) {
+        self.device.set_repair_pages_per_s(0);
         for shard in 0..self.shards.len() {
             self.shards[shard].give_up_all(&self.device);
             self.pump(ctx, shard);

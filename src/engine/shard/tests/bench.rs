@@ -54,12 +54,18 @@ pub fn words(count: usize) -> Vec<Atomic<u32>> {
 /// What every page holds.
 const BYTE: u8 = 0x5a;
 
+/// Its checksum.
+pub fn page_crc() -> u32 {
+    crc32c(&[BYTE; PAGE_SIZE])
+}
+
 impl Bench {
     /// A device of two replicas with so many servers, whose pages come in one fragment.
     pub fn new(servers: usize) -> Self {
         let config = Config::new(2, 1, 60).unwrap();
         let mut device = Device::new(words(PAGES), config, 1);
-        device.keep_book(words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES)));
+        let chunks = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
+        device.keep_book(chunks(), chunks());
         let parts = Parts {
             ops: vec![Op::default(); OPS],
             buckets: [vec![0; BUCKETS], vec![0; BUCKETS]],
@@ -131,9 +137,8 @@ impl Bench {
 
     /// Begins a page-out.
     pub fn start_page_out(&mut self, op: usize, page: PageIndex) {
-        let crc = crc32c(&[BYTE; PAGE_SIZE]);
         self.shard
-            .start_page_out(self.now_ns, op, page, None, crc, &self.device)
+            .start_page_out(self.now_ns, op, page, None, page_crc(), &self.device)
             .unwrap();
     }
 
@@ -212,7 +217,7 @@ impl Bench {
             header.version = 0x100 | send.header.version;
             header.fragment_index = index;
             header.fragment_count = send.header.fragment_count;
-            header.payload_crc = crc32c(&[BYTE; PAGE_SIZE]);
+            header.payload_crc = page_crc();
             self.deliver(send.destination, &header);
         }
     }
@@ -222,7 +227,7 @@ impl Bench {
             .shard
             .handle_frame(self.now_ns, source, header, None, &self.device);
         if let Verdict::Receive(receive) = verdict {
-            let crc = receive.completes.then(|| crc32c(&[BYTE; PAGE_SIZE]));
+            let crc = receive.completes.then(page_crc);
             self.shard
                 .received(self.now_ns, &receive, true, crc, &self.device);
         }

@@ -3,27 +3,16 @@
 //! One shard, a mirror, and servers and a disk that the test plays.
 
 extern crate std;
-use std::vec;
 use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;
-use super::super::super::mirror::{
-    Buffer, BufferId, Config, DiskIo, Event, Get, Head, Io, Mirror, Parts, Policy, Put, Storage,
-};
-use super::super::{Action, AskAnswer, DiskWork, Outcome, PutAnswer, Send};
+use super::super::super::mirror::{DiskIo, Mirror, Policy};
+use super::super::{Action, DiskWork, Outcome, Send};
 use super::bench::{Bench, MS};
+use super::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
 use crate::wire::Status;
 
-struct Heap;
-
-impl Storage for Heap {
-    type Buffers = Vec<Buffer>;
-    type Heads = Vec<Head>;
-    type Ios = Vec<Io>;
-}
-
 const PAGE: PageIndex = PageIndex(3);
-const BUFFERS: usize = 64;
 
 /// A bench with a disk.
 struct Disked {
@@ -39,19 +28,7 @@ struct Disked {
 impl Disked {
     fn new(servers: usize, policy: Policy) -> Self {
         let bench = Bench::new(servers);
-        let config = Config {
-            policy,
-            ..Config::default()
-        };
-        let mut mirror = Mirror::new(
-            config,
-            Parts {
-                buffers: vec![Buffer::default(); BUFFERS],
-                heads: vec![Head::default(); 16],
-                ios: vec![Io::default(); 8],
-            },
-        );
-        mirror.attach(&bench.device).unwrap();
+        let mirror = new_mirror(policy, &bench.device);
         let mut disked = Self {
             bench,
             mirror,
@@ -75,95 +52,16 @@ impl Disked {
                     Action::Complete(completion) => {
                         self.ended.push((completion.op, completion.outcome));
                     }
-                    Action::Disk(work) => self.work(work),
+                    Action::Disk(work) => {
+                        do_work(&mut self.bench, &mut self.mirror, work, &mut self.changed);
+                    }
                 }
                 continue;
             }
             let Some(event) = self.mirror.poll_event() else {
                 return;
             };
-            self.tell(event);
-        }
-    }
-
-    fn work(&mut self, work: DiskWork) {
-        let (now_ns, device) = (self.bench.now_ns, &self.bench.device);
-        let (shard, mirror) = (&mut self.bench.shard, &mut self.mirror);
-        match work {
-            DiskWork::Write(write) => {
-                let (page, version) = (write.page, write.version);
-                let put =
-                    mirror.begin_write(page, version, write.is_urgent, write.replaces, device);
-                let answer = match (put, self.changed.take()) {
-                    (Put::Buffer(_), Some(crc)) => {
-                        mirror.settle(now_ns, page, version, false, device);
-                        PutAnswer::Changed(crc)
-                    }
-                    (Put::Buffer(_), None) => {
-                        if write.is_urgent {
-                            assert!(mirror.want(now_ns, page, version, write.token));
-                        }
-                        PutAnswer::Copied
-                    }
-                    (Put::Full, _) => PutAnswer::Full,
-                    (Put::Closed, _) => PutAnswer::Closed,
-                };
-                shard.disk_put(now_ns, &write, answer, device);
-            }
-            DiskWork::Want(want) => {
-                if !mirror.want(now_ns, want.page, want.version, want.token) {
-                    shard.disk_written(now_ns, want.token, false, device);
-                }
-            }
-            DiskWork::Settle(settle) => {
-                let (page, version) = (settle.page, settle.version);
-                mirror.settle(now_ns, page, version, settle.completed, device);
-            }
-            DiskWork::Read(read) => {
-                let only = read.buffers_only;
-                let get = mirror.begin_read(read.page, read.generation, read.token, only, device);
-                if only {
-                    let found = match get {
-                        Get::Buffered(id) => Some(id),
-                        _ => None,
-                    };
-                    if let Some(id) = found {
-                        mirror.release(id);
-                    }
-                    shard.disk_looked(now_ns, &read, found.is_some(), device);
-                    return;
-                }
-                let (answer, found) = match get {
-                    Get::Buffered(id) => (AskAnswer::Queued, Some(id)),
-                    Get::Queued => (AskAnswer::Queued, None),
-                    Get::Full => (AskAnswer::Full, None),
-                    Get::Hung => (AskAnswer::Hung, None),
-                    Get::Changed | Get::Absent => (AskAnswer::Changed, None),
-                };
-                shard.disk_asked(now_ns, &read, answer, device);
-                if let Some(id) = found {
-                    self.tell(Event::Read(read.token, Ok(id)));
-                }
-            }
-        }
-    }
-
-    fn tell(&mut self, event: Event) {
-        let (now_ns, device) = (self.bench.now_ns, &self.bench.device);
-        let (shard, mirror) = (&mut self.bench.shard, &mut self.mirror);
-        match event {
-            Event::Written(token, ok) => shard.disk_written(now_ns, token, ok, device),
-            Event::Read(token, result) => {
-                let told: Result<BufferId, _> = result;
-                let receive = shard.disk_read(now_ns, token, told.map(|_| ()), device);
-                if let Some(receive) = receive {
-                    shard.disk_received(now_ns, &receive, true, device);
-                }
-                if let Ok(id) = told {
-                    mirror.release(id);
-                }
-            }
-            Event::Room | Event::StateChanged => shard.disk_changed(now_ns, device),
+            tell(&mut self.bench, &mut self.mirror, event);
         }
     }
 
@@ -347,7 +245,13 @@ fn a_page_out_ends_only_after_the_mirror_has_heard_of_it() {
     disked.bench.advance(61_000 * MS);
     assert_eq!(disked.bench.poll(), None);
     assert!(disked.bench.device.map.load(PAGE).is_busy());
-    disked.work(DiskWork::Write(write.unwrap()));
+    let work = DiskWork::Write(write.unwrap());
+    do_work(
+        &mut disked.bench,
+        &mut disked.mirror,
+        work,
+        &mut disked.changed,
+    );
     disked.run();
     assert_eq!(disked.ended(), [(0, Outcome::Failed)]);
     assert!(disked.mirror.is_idle());

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entering copies in the map, and striking them out.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{PageIndex, SlotSet, Version};
+use super::super::page_map::Entry;
+use super::super::shard::{CopyOut, Shard, Storage};
+use super::Repair;
+use crate::sync::Atomic;
+
+impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
+    /// A page has copies enough without those of `slots`.
+    pub(super) fn drop_copies<S, M>(
+        &mut self,
+        page: PageIndex,
+        entry: Entry,
+        slots: SlotSet,
+        shard: &mut Shard<S>,
+        device: &Device<M>,
+    ) where
+        S: Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        // Taken before the entry is changed: a page-out that comes after has a higher one.
+        let below = device.take_version();
+        if device.map.drop_replicas(page, entry, slots) {
+            self.forget_copies(page, slots, below, shard, device);
+        }
+    }
+
+    /// The map no longer names `slots` as holding versions of the page below `below`.
+    fn forget_copies<S, M>(
+        &mut self,
+        page: PageIndex,
+        slots: SlotSet,
+        below: Version,
+        shard: &mut Shard<S>,
+        device: &Device<M>,
+    ) where
+        S: Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        // CAST: a few.
+        let count = slots.len() as u64;
+        self.counters.copies_dropped = self.counters.copies_dropped.wrapping_add(count);
+        // Who is silent is asked what he has when he is back.
+        shard.note_stale_copy(page, slots.intersection(device.servers.usable()), below);
+    }
+
+    /// The copy is there: the map says so, unless the page has been written or freed meanwhile.
+    pub(super) fn commit<S, M>(
+        &mut self,
+        index: usize,
+        copy: &CopyOut,
+        entry: Entry,
+        shard: &mut Shard<S>,
+        device: &Device<M>,
+    ) -> bool
+    where
+        S: Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let page = copy.page;
+        device.copies.enter(page);
+        let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
+            device.copies.entered();
+            return false;
+        };
+        // No page-out can begin now. One that has ended since, has cancelled the copy.
+        let is_cancelled = device.copies.is_cancelled(index);
+        let add = match is_cancelled {
+            true => SlotSet::EMPTY,
+            false => SlotSet::one(copy.slot),
+        };
+        let counting = device.servers.counting();
+        let holders = begun.replicas().union(add);
+        let is_whole = holders.intersection(counting).len() >= device.replicas();
+        let remove = match is_whole {
+            true => holders.without(counting).without(add),
+            false => SlotSet::EMPTY,
+        };
+        let below = Version(copy.version.0.saturating_add(1));
+        let is_freed = device.map.end_commit(page, add, false, remove);
+        device.copies.entered();
+        if is_freed {
+            Self::free(page, shard, device);
+        }
+        if is_cancelled {
+            return false;
+        }
+        device.copies.end(index);
+        self.short.note_progress();
+        self.counters.pages_repaired = self.counters.pages_repaired.wrapping_add(1);
+        if !remove.is_empty() {
+            self.forget_copies(page, remove, below, shard, device);
+        }
+        if !is_whole {
+            device.note_degraded(page);
+        }
+        true
+    }
+
+    /// The page is on the disk: the map says so, unless it has been written or freed meanwhile, or
+    /// the disk is being let go of.
+    pub(super) fn commit_to_disk<S, M>(
+        &mut self,
+        index: usize,
+        page: PageIndex,
+        entry: Entry,
+        shard: &mut Shard<S>,
+        device: &Device<M>,
+    ) -> bool
+    where
+        S: Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        device.copies.enter(page);
+        let begun = device.map.begin_commit(page, entry.generation());
+        if begun.is_none() {
+            device.copies.entered();
+            return false;
+        }
+        // As above. The DISK bits are cleared after this shard has been told that there is no disk.
+        let is_true = !device.copies.is_cancelled(index) && device.disk.load().is_attached();
+        let none = SlotSet::EMPTY;
+        let is_freed = device.map.end_commit(page, none, is_true, none);
+        device.copies.entered();
+        if is_freed {
+            Self::free(page, shard, device);
+        }
+        if !is_true {
+            return false;
+        }
+        device.copies.end(index);
+        self.lagging.note_progress();
+        self.counters.pages_mirrored = self.counters.pages_mirrored.wrapping_add(1);
+        true
+    }
+
+    /// The page was freed while it was locked for a moment: whoever looked for pages to be freed has
+    /// passed over it.
+    fn free<S, M>(page: PageIndex, shard: &mut Shard<S>, device: &Device<M>)
+    where
+        S: Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let below = device.take_version();
+        let entry = device.map.load(page);
+        if let Some(slots) = device.map.take_free(page, entry) {
+            shard.note_stale_copy(page, slots, below);
+            shard.count_freed(1);
+        }
+    }
+}

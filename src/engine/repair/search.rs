@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking for pages that need a copy, and for who can help them.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{PageIndex, SlotSet};
+use super::super::page_map::Entry;
+use super::super::shard::{Shard, Storage};
+use super::{Goal, Repair, DISK_COPIES};
+use crate::sync::Atomic;
+
+/// What a page needs of servers.
+enum Need {
+    Nothing,
+    /// Copies by these, who are not counted, are not needed.
+    Fewer(SlotSet),
+    /// One copy more.
+    Copy,
+}
+
+/// Who can help a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Help {
+    /// Somebody, now.
+    Now,
+    /// Maybe somebody, later.
+    Later,
+    /// Nobody: every copy is gone.
+    Never,
+}
+
+impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
+    /// What the page needs of servers.
+    fn need<M>(entry: Entry, device: &Device<M>) -> Need
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if !entry.is_written() || entry.is_busy() {
+            // Whoever writes it, sees to its copies.
+            return Need::Nothing;
+        }
+        let counting = device.servers.counting();
+        if entry.replicas().intersection(counting).len() < device.replicas() {
+            return Need::Copy;
+        }
+        let more = entry.replicas().without(counting);
+        match more.is_empty() {
+            true => Need::Nothing,
+            false => Need::Fewer(more),
+        }
+    }
+
+    /// Whether the page is to be copied there.
+    pub(super) fn is_wanted<M>(entry: Entry, goal: Goal, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        match goal {
+            Goal::Server => matches!(Self::need(entry, device), Need::Copy),
+            Goal::Disk => entry.is_written() && !entry.is_busy() && !entry.is_on_disk(),
+        }
+    }
+
+    /// The next page that needs a copy, and where. `budget` pages of the map are looked at, at the
+    /// most.
+    pub(super) fn next_page<S, M>(
+        &mut self,
+        now_ns: u64,
+        budget: &mut u32,
+        shard: &mut Shard<S>,
+        device: &Device<M>,
+    ) -> Option<(PageIndex, Goal)>
+    where
+        S: Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let usable = device.servers.usable().len();
+        // One to copy from and another to copy to. Somebody says when there are.
+        if usable >= 2 || (usable == 1 && device.disk.load().is_attached()) {
+            while let Some((page, entry)) =
+                self.short
+                    .next(now_ns, budget, device.degraded(), &device.map)
+            {
+                match Self::need(entry, device) {
+                    Need::Nothing => {}
+                    Need::Fewer(slots) => self.drop_copies(page, entry, slots, shard, device),
+                    Need::Copy => return Some((page, Goal::Server)),
+                }
+            }
+            self.wake_for(Goal::Server, now_ns);
+        }
+        if usable == 0 || !self.had_disk || *budget == 0 {
+            return None;
+        }
+        if self.under_way(Goal::Disk) >= DISK_COPIES as u64 {
+            return None;
+        }
+        if now_ns < self.room_ns {
+            self.wake_ns = self.wake_ns.min(self.room_ns);
+            return None;
+        }
+        while let Some((page, entry)) =
+            self.lagging
+                .next(now_ns, budget, device.lagging(), &device.map)
+        {
+            if Self::is_wanted(entry, Goal::Disk, device) {
+                return Some((page, Goal::Disk));
+            }
+        }
+        self.wake_for(Goal::Disk, now_ns);
+        None
+    }
+
+    /// What has been put off is looked at in time.
+    fn wake_for(&mut self, goal: Goal, now_ns: u64) {
+        let retry_ns = self.backlog(goal).retry_ns();
+        if now_ns < retry_ns {
+            self.wake_ns = self.wake_ns.min(retry_ns);
+        }
+    }
+
+    /// Whether the page can be copied. What is on its way to the disk, and nowhere else, is noted
+    /// by the mirror when it has come there.
+    pub(super) fn help<M>(entry: Entry, goal: Goal, device: &Device<M>) -> Help
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let holders = entry.replicas().intersection(device.servers.valid());
+        let is_on_disk = entry.is_on_disk() && device.disk.load().is_attached();
+        if holders.is_empty() && !is_on_disk {
+            return Help::Never;
+        }
+        let has_source = is_on_disk || !holders.intersection(device.servers.usable()).is_empty();
+        let has_target = goal == Goal::Disk || !Self::targets(entry, device).is_empty();
+        match has_source && has_target {
+            true => Help::Now,
+            false => Help::Later,
+        }
+    }
+
+    /// Who can take a copy of the page.
+    pub(super) fn targets<M>(entry: Entry, device: &Device<M>) -> SlotSet
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let servers = &device.servers;
+        servers
+            .placeable()
+            .intersection(servers.counting())
+            .without(entry.replicas())
+    }
+}
