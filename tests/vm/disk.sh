@@ -18,6 +18,15 @@ disk_drain() {
     wait_for "${1:-60}" "all pages have gone to the disk" disk_quiet || { cat "$ANEMONE_DEBUG/disk" >&2; return 1; }
 }
 
+# Every page that a server has is on the disk, or on its way there.
+is_up_to_date() { [ "$(counter lagging_left)" = 0 ]; }
+# disk_up_to_date SECONDS: every page is on the disk.
+disk_up_to_date() {
+    wait_for "$1" "no page lags on the disk" is_up_to_date && disk_drain "$1" ||
+        { cat "$ANEMONE_DEBUG/disk" "$ANEMONE_DEBUG/counters" >&2; return 1; }
+    say "up to date: $(counter pages_mirrored) pages brought to the disk later"
+}
+
 # dm LINE: the device-mapper device becomes what LINE says, in place of `0 SECTORS`.
 dm() {
     disk_table="0 $DISK_SECTORS $*"
