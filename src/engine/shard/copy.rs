@@ -16,7 +16,7 @@ use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage, TransferStage};
 use super::{OpInUse, Shard, Storage};
 use crate::sync::Atomic;
-use crate::wire::{FragmentMask, Header, Status};
+use crate::wire::{Header, Status};
 
 /// A page to be copied to one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,13 +183,7 @@ impl<S: Storage> Shard<S> {
             Status::Incomplete => self.handle_gap(now_ns, id, header),
             Status::Corrupt => {
                 self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
-                let cut = self.transfer_mut(id).and_then(|transfer| {
-                    transfer.held = FragmentMask::EMPTY;
-                    transfer.cut
-                });
-                if let Some(cut) = cut {
-                    self.resend(id, cut.all());
-                }
+                self.resend_damaged(id);
             }
             Status::NoSpace | Status::Quota => {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);

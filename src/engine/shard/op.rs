@@ -86,6 +86,8 @@ pub(super) struct Transfer {
     pub(super) pending: FragmentMask,
     /// Page-out: what the server has said that it holds.
     pub(super) held: FragmentMask,
+    /// Whether the page has come damaged over there, or from there.
+    pub(super) was_damaged: bool,
     /// Whether it counts in its server's window.
     pub(super) in_window: bool,
     /// Whether its frames are being sent right now: nobody else may touch them.

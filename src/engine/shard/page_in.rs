@@ -335,13 +335,7 @@ impl<S: Storage> Shard<S> {
             self.release(id);
             return;
         }
-        let all = self
-            .transfer_mut(id)
-            .and_then(|transfer| transfer.cut)
-            .map(Fragmentation::all);
-        if let Some(all) = all {
-            self.resend(id, all);
-        }
+        self.resend_damaged(id);
     }
 
     /// The server has not the page, or not this generation of it.
@@ -367,6 +361,18 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        let Some(op) = self.ops.get(id.op) else {
+            return;
+        };
+        let entry = device.map.load(op.page);
+        if entry.generation() != op.generation && !entry.is_busy() {
+            // It has been written since: others have it now.
+            for transfer in 0..MAX_REPLICAS {
+                self.release(TransferId { transfer, ..id });
+            }
+            self.continue_page_in(now_ns, id.op, device);
+            return;
+        }
         let another = self.fail_over(now_ns, id.op, device);
         if !another {
             self.retry_ask(id.op);

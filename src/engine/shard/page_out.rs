@@ -258,12 +258,7 @@ impl<S: Storage> Shard<S> {
             Status::Incomplete => self.handle_gap(now_ns, id, header),
             Status::Corrupt => {
                 self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
-                if let Some(transfer) = self.transfer_mut(id) {
-                    transfer.held = FragmentMask::EMPTY;
-                    if let Some(cut) = transfer.cut {
-                        self.resend(id, cut.all());
-                    }
-                }
+                self.resend_damaged(id);
             }
             Status::NoSpace | Status::Quota => {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);
@@ -288,7 +283,9 @@ impl<S: Storage> Shard<S> {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
-        transfer.tries = 0;
+        if !transfer.was_damaged {
+            transfer.tries = 0;
+        }
         if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
             transfer.held = transfer.held.union(header.fragment_mask);
             return;

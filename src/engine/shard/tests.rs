@@ -281,3 +281,27 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
     let stale = bench.shard.take_stale().expect("a stale copy");
     assert!(stale.slots.contains(bench.slot_of(dead)));
 }
+
+#[test]
+fn what_comes_damaged_is_sent_again_at_once_and_then_ever_later() {
+    let mut bench = Bench::new(2);
+    bench.start_page_out(0, PAGE);
+    let mut send = bench.next_send();
+    let other = bench.next_send();
+    bench.now_ns += 100 * US;
+    bench.acknowledge(&other, Status::Ok);
+    bench.acknowledge(&send, Status::Corrupt);
+    send = bench.next_send();
+    let mut waited_ns = MS;
+    for _ in 0..4 {
+        let sent_ns = bench.now_ns;
+        bench.now_ns += 100 * US;
+        bench.acknowledge(&send, Status::Corrupt);
+        assert_eq!(bench.poll(), None);
+        send = bench.wait_for_send();
+        assert!(bench.now_ns - sent_ns > waited_ns);
+        waited_ns = bench.now_ns - sent_ns;
+    }
+    bench.acknowledge(&send, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}

@@ -10,7 +10,7 @@ use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::{Send, SendPayload, Shard, Storage};
 use crate::sync::Atomic;
-use crate::wire::{Flags, FragmentMask, Header, MacAddress, Opcode, Status};
+use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
 
 /// Timeouts after which frames that are still in this host no longer hold back others.
 const INSIST_TRIES: u32 = 3;
@@ -83,6 +83,20 @@ impl<S: Storage> Shard<S> {
         transfer.stage = TransferStage::Queued;
         self.counters.retransmissions = self.counters.retransmissions.wrapping_add(1);
         self.push_ready(id);
+    }
+
+    /// The page has come damaged. Frames get damaged on their way: the first time it is sent again at
+    /// once. Memory does too, and stays so: after that, when the transfer's time is out.
+    pub(super) fn resend_damaged(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        transfer.held = FragmentMask::EMPTY;
+        let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
+        let all = transfer.cut.map(Fragmentation::all);
+        if let Some(all) = all.filter(|_| is_new) {
+            self.resend(id, all);
+        }
     }
 
     /// The transfer is over, with or without success: nothing of it is under way for us, and
