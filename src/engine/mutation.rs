@@ -90,6 +90,8 @@ mod switch {
         ChangedPageSameVersion,
         /// What is sent again is what has arrived, instead of what is missing.
         GapBitmapWrong,
+        /// Who waits for a page to be written is not told when it is.
+        WakeLost,
         /// What a transfer had in its server's window is not given back.
         WindowLeaks,
         /// A server that was silent is not used again when it answers.
@@ -104,6 +106,18 @@ mod switch {
         LagForgotten,
         /// What is read from the disk to be copied goes to a server with the checksum of another page.
         CopyUnsummed,
+        /// A write to the disk is not dropped when a newer version of the page comes.
+        OldMirrorWriteKept,
+        /// Two I/Os of a page are with the disk at once.
+        DiskIosOverlap,
+        /// The end of an older version's write says that the disk has the newest.
+        DiskBitByOlderWrite,
+        /// A page-out that needs the disk does not wait for it.
+        DiskNotAwaited,
+        /// A background copy goes on although its page is being written.
+        CopyCancelIgnored,
+        /// A background copy has a version that was given out long before.
+        CopyVersionPast,
         /// What a server says that it has is freed there although the map names it.
         LiveCopyFreed,
     }

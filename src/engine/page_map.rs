@@ -143,7 +143,8 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
     /// was the newest. Returns whether it still is, and nobody writes the page.
     pub fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
         self.update(page, |entry| {
-            let is_it = entry.is_written() && !entry.is_busy() && entry.generation() == generation;
+            let is_generation = entry.generation() == generation || mutated!(DiskBitByOlderWrite);
+            let is_it = entry.is_written() && !entry.is_busy() && is_generation;
             is_it.then_some(Entry(entry.0 | Entry::DISK))
         })
         .is_some()

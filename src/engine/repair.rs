@@ -433,7 +433,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         let version = device.take_version_of(entry.generation());
         // Only now: a page-out that has cancelled the copy may have a lower version; one that
         // has not, will have a higher one, and no server takes the copy after that.
-        if device.copies.is_cancelled(index) {
+        if device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored) {
             return false;
         }
         let copy = CopyOut {

@@ -147,6 +147,8 @@ pub struct Client {
     pub added_ns: BTreeMap<MacAddress, u64>,
     /// Whether programs want anything more.
     pub is_loaded: bool,
+    /// Whether its device has gone away: only what is with its disk goes on.
+    is_unloaded: bool,
     pub local: Option<Local>,
 }
 
@@ -213,6 +215,7 @@ impl Client {
             is_up: true,
             added_ns: BTreeMap::new(),
             is_loaded: true,
+            is_unloaded: false,
             local: Local::new(ctx),
         }
     }
@@ -224,6 +227,18 @@ impl Client {
 
     /// Something happens inside.
     pub fn handle(&mut self, ctx: &mut Context, event: ClientEvent) {
+        let is_workers = matches!(
+            event,
+            ClientEvent::ClusterTimer
+                | ClientEvent::Control(_)
+                | ClientEvent::Patrol
+                | ClientEvent::Add(_)
+                | ClientEvent::SetMtu(_)
+                | ClientEvent::Kick
+        );
+        if self.is_unloaded && is_workers {
+            return;
+        }
         match event {
             ClientEvent::Load => self.load(ctx),
             ClientEvent::ShardTimer(shard) => {
@@ -289,7 +304,7 @@ impl Client {
     /// A frame comes in.
     pub fn deliver(&mut self, ctx: &mut Context, wire: &Wire) {
         let ours = wire.destination == self.mac || wire.destination == MacAddress::BROADCAST;
-        if !ours || wire.bytes.len() > self.mtu {
+        if !ours || wire.bytes.len() > self.mtu || self.is_unloaded {
             return;
         }
         if !self.is_up {

@@ -13,8 +13,8 @@ use crate::{run, threads};
 /// for changes with the simulator.
 fn bound(mutation: Mutation) -> u64 {
     match mutation {
-        // It takes a restart or a forged frame at the right moment.
-        Mutation::IncarnationUnchecked | Mutation::RejectBelieved => 400,
+        // It takes a restart, a forged frame, or a page-in of a page being written, nothing disturbed.
+        Mutation::IncarnationUnchecked | Mutation::RejectBelieved | Mutation::WakeLost => 400,
         _ => 120,
     }
 }

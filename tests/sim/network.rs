@@ -40,7 +40,7 @@ impl Network {
         Self {
             stations: BTreeMap::new(),
             rates: scenario.rates,
-            rough: true,
+            rough: scenario.rates.any(),
             gentle_since_ns: 0,
             longest: usize::MAX,
             blocked: BTreeSet::new(),
@@ -56,8 +56,10 @@ impl Network {
 
     /// Begins or ends a rough phase.
     pub fn set_rough(&mut self, now_ns: u64, rough: bool) {
-        self.rough = rough;
-        self.gentle_since_ns = now_ns;
+        let rough = rough && self.rates.any();
+        if std::mem::replace(&mut self.rough, rough) != rough {
+            self.gentle_since_ns = now_ns;
+        }
     }
 
     /// Drops longer frames than these from now on.

@@ -59,6 +59,8 @@ enum Kind {
         overlapped: bool,
         /// Whether an error is right whenever it comes.
         may_fail: bool,
+        /// Whether a page-out has begun since: it may be asking for what is there no longer.
+        outdated: bool,
     },
     PageOut {
         /// What it writes; several if its page was changed meanwhile.
@@ -198,6 +200,7 @@ impl Oracle {
             allowed,
             overlapped,
             may_fail,
+            outdated: false,
         };
         self.insert(now_ns, id, client, page, kind);
     }
@@ -213,12 +216,14 @@ impl Oracle {
     ) {
         let mut overlapped = false;
         for request in self.requests_of(client, page) {
-            if let Kind::PageOut {
-                overlapped: other, ..
-            } = &mut request.kind
-            {
-                *other = true;
-                overlapped = true;
+            match &mut request.kind {
+                Kind::PageOut {
+                    overlapped: other, ..
+                } => {
+                    *other = true;
+                    overlapped = true;
+                }
+                Kind::PageIn { outdated, .. } => *outdated = true,
             }
         }
         let kind = Kind::PageOut {
@@ -262,6 +267,7 @@ impl Oracle {
                     allowed,
                     overlapped,
                     may_fail,
+                    ..
                 } => {
                     allowed.push(Content::Zeros);
                     *overlapped = true;

@@ -27,6 +27,18 @@ pub struct Rates {
     pub foreign: f64,
 }
 
+impl Rates {
+    /// Whether anything happens to frames.
+    pub fn any(&self) -> bool {
+        let all = [
+            [self.lose, self.repeat, self.reorder],
+            [self.delay, self.corrupt, self.truncate],
+            [self.replay, self.forge, self.foreign],
+        ];
+        all.iter().flatten().any(|rate| *rate > 0.0)
+    }
+}
+
 /// Which faults beside those of frames there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Enabled {
@@ -160,6 +172,13 @@ impl Scenario {
         self.rates.delay == 0.0 && !is_slow && !is_narrow && !enabled.send_failure
     }
 
+    /// Whether pages can come damaged.
+    pub fn damages(&self) -> bool {
+        let rates = self.rates;
+        let worst = [rates.corrupt, rates.truncate, rates.forge, rates.foreign];
+        self.enabled.send_failure || worst.iter().any(|rate| *rate > 0.0)
+    }
+
     /// What is drawn from `rng`.
     pub fn draw(seed: u64, rng: &mut ChaCha8Rng) -> Self {
         let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
@@ -222,7 +241,7 @@ impl Scenario {
             slow_copy: half(),
         };
         let (rates, enabled) = match rng.random_bool(0.25) {
-            true => swift(rates, enabled),
+            true => swift(seed, rates, enabled),
             false => (rates, enabled),
         };
         let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
@@ -261,11 +280,16 @@ impl Scenario {
     }
 }
 
-/// The same, without what would delay a frame or a client: see [`Scenario::is_swift`].
-fn swift(rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
-    let rates = Rates {
-        delay: 0.0,
-        ..rates
+/// The same, without what would delay a frame or a client: see [`Scenario::is_swift`]. For half of
+/// them nothing happens to frames at all, so that page-ins and page-outs meet undisturbed.
+fn swift(seed: u64, rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x7377_6966_7421);
+    let rates = match rng.random_bool(0.5) {
+        true => Rates::default(),
+        false => Rates {
+            delay: 0.0,
+            ..rates
+        },
     };
     let enabled = Enabled {
         slow_client: false,

@@ -219,7 +219,7 @@ impl World {
                 self.ctx.oracle.check_waits(now_ns);
                 self.audit_disks_at_end();
                 for client in &self.clients {
-                    if let Err(why) = client.check_counters() {
+                    if let Err(why) = client.check_counters(&self.ctx) {
                         self.ctx.oracle.fail(|| why);
                     }
                 }

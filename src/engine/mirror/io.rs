@@ -91,9 +91,9 @@ impl<S: Storage> Mirror<S> {
     }
 
     fn is_page_with_disk(&self, id: BufferId) -> bool {
-        self.pool
-            .get(id)
-            .is_some_and(|buffer| self.pool.find(buffer.page, Buffer::is_with_disk).is_some())
+        let is_with_disk =
+            |buffer: &Buffer| self.pool.find(buffer.page, Buffer::is_with_disk).is_some();
+        self.pool.get(id).is_some_and(is_with_disk) && !mutated!(DiskIosOverlap)
     }
 
     /// Whether the page has not been freed since; if it has, the buffer goes.
@@ -325,7 +325,8 @@ impl<S: Storage> Mirror<S> {
                 return;
             }
         }
-        let is_newest = buffer.is_settled && !buffer.is_superseded;
+        let is_newest =
+            buffer.is_settled && (!buffer.is_superseded || mutated!(DiskBitByOlderWrite));
         if is_newest && ok {
             device.mark_on_disk(page, buffer.version.generation());
         } else if is_newest && !buffer.is_abandoned {

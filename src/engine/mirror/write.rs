@@ -234,7 +234,8 @@ impl<S: Storage> Mirror<S> {
         let Some(buffer) = self.pool.get(id).copied() else {
             return;
         };
-        if self.pool.find(buffer.page, Buffer::is_with_disk).is_some() {
+        if self.pool.find(buffer.page, Buffer::is_with_disk).is_some() && !mutated!(DiskIosOverlap)
+        {
             return;
         }
         let queue = match (buffer.stage, buffer.waiter) {
@@ -260,7 +261,9 @@ impl<S: Storage> Mirror<S> {
                 Stage::Filling | Stage::Writing | Stage::Told if buffer.version < version => {
                     buffer.is_superseded = true;
                 }
-                Stage::Ready if buffer.version < version => self.drop_ready(id),
+                Stage::Ready if buffer.version < version && !mutated!(OldMirrorWriteKept) => {
+                    self.drop_ready(id);
+                }
                 Stage::Wanted => self.tell(id, News::Read(Err(super::ReadError::Changed))),
                 // It may still be right, but is not tried again: the newer version may be there then.
                 Stage::Reading => buffer.is_superseded = true,

@@ -70,7 +70,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             return false;
         };
         // No page-out can begin now. One that has ended since, has cancelled the copy.
-        let is_cancelled = device.copies.is_cancelled(index);
+        let is_cancelled = device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored);
         let add = match is_cancelled {
             true => SlotSet::EMPTY,
             false => SlotSet::one(copy.slot),

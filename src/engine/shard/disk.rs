@@ -585,6 +585,7 @@ impl<S: Storage> Shard<S> {
                 self.push_disk(index, DiskStage::WantQueued);
                 DiskVerdict::InHand
             }
+            DiskStage::Wanted if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
             DiskStage::Wanted if is_short => DiskVerdict::Wait,
             DiskStage::Written if state.is_attached() => DiskVerdict::Go(true),
             _ => DiskVerdict::Go(false),

@@ -586,7 +586,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let wake = device.has_parked();
+        let wake = device.has_parked() && !mutated!(WakeLost);
         if let Some(op) = self.ops.get_mut(index) {
             op.wake = wake;
         }

@@ -41,6 +41,9 @@ impl Client {
 
     /// Begins copies.
     pub(super) fn drive_repair(&mut self, ctx: &mut Context, is_busy: Option<bool>) {
+        if self.is_unloaded {
+            return;
+        }
         let shard = self.repair_shard();
         let before = *self.repair.counters();
         let (repair, device) = (&mut self.repair, &self.device);

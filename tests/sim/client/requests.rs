@@ -53,6 +53,8 @@ impl Request {
         let waited_s = (now_ns - self.began_ns) / S;
         let servers = 3;
         let most = servers * (25 + 20 * waited_s) + 2 * self.answers;
+        // However much is answered, it does not go round and round.
+        let most = most.min(servers * 300 * (1 + waited_s));
         match self.sends <= most {
             true => Ok(()),
             false => Err(format!(
@@ -233,7 +235,7 @@ impl Client {
     }
 
     /// What the engine has counted is what has happened.
-    pub fn check_counters(&self) -> Result<(), String> {
+    pub fn check_counters(&self, ctx: &Context) -> Result<(), String> {
         let mut counted = Counters::default();
         for shard in &self.shards {
             counted.merge(shard.counters());
@@ -248,6 +250,12 @@ impl Client {
             return Err(format!(
                 "client {}: {} hedges, {} won, for {all} page-ins",
                 self.number, counted.hedges, counted.hedges_won
+            ));
+        }
+        if counted.corrupt_in > 0 && !ctx.scenario.damages() {
+            return Err(format!(
+                "client {}: {} pages came damaged, and nothing damages them",
+                self.number, counted.corrupt_in
             ));
         }
         match counts == self.ended {

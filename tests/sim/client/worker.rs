@@ -31,6 +31,9 @@ pub(super) enum Job {
 impl Client {
     /// Gives the cluster its time, and takes what it wants done.
     pub(super) fn run_cluster(&mut self, ctx: &mut Context) {
+        if self.is_unloaded {
+            return;
+        }
         self.free_orphans(ctx);
         let mut frames = self.frames();
         let shards = &self.shards;
@@ -188,6 +191,7 @@ impl Client {
     /// Ends all requests, and says goodbye.
     pub fn unload(&mut self, ctx: &mut Context) {
         self.device.set_repair_pages_per_s(0);
+        self.is_unloaded = true;
         for shard in 0..self.shards.len() {
             self.shards[shard].give_up_all(&self.device);
             self.pump(ctx, shard);

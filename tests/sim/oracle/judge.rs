@@ -3,7 +3,7 @@
 //! Whether a request has ended as it may.
 
 use super::page::PageState;
-use super::{Kind, Oracle, Request, CALM_NS, SOON_OUT_NS};
+use super::{Kind, Oracle, Request, CALM_NS, SOON_IN_NS, SOON_OUT_NS};
 use crate::content::{describe, Bytes, Content};
 use crate::scenario::MS;
 use crate::server::Copy;
@@ -104,7 +104,12 @@ impl Oracle {
         evidence: &impl Evidence,
     ) -> Result<(), String> {
         let (client, page) = (request.client, request.page);
-        let ([one_ns, all_ns], is_written) = (self.soon_ns, self.is_written(client, page));
+        let is_outdated = matches!(request.kind, Kind::PageIn { outdated: true, .. });
+        let is_written = self.is_written(client, page);
+        let [one_ns, all_ns] = match is_outdated {
+            true => [SOON_IN_NS; 2],
+            false => self.soon_ns,
+        };
         let state = self.page(client, page);
         let from_ns = request.began_ns.max(state.written_ns);
         // A server whose lease has ended has dropped the pages, and there may be the disk yet.
@@ -278,7 +283,9 @@ impl Oracle {
                 return Err(format!("{claim:?} is counted, of {copies:?}"));
             }
         }
-        if state.holders.len() + disk_copies < min_copies {
+        // A server may have gone between the page-out's end and when it was heard of.
+        let lost = copies.iter().filter(|(_, copy)| copy.died_ns.is_some());
+        if state.holders.len() + disk_copies + lost.count() < min_copies {
             return Err(format!("written, and only {:?} counted", state.holders));
         }
         let could = evidence.usable_since(client, began_ns.saturating_sub(CALM_NS));
@@ -370,9 +377,13 @@ fn newest_copies(
             .is_none_or(|died_ns| died_ns >= request.began_ns)
     });
     if !contents.contains(&Content::Blank) {
-        // Nobody else writes this.
-        let newest = copies.iter().map(|(_, copy)| copy.version).max();
-        copies.retain(|(_, copy)| Some(copy.version) == newest);
+        // Nobody else writes this but repair, which copies it in newer versions of one generation.
+        let newest = copies.iter().max_by_key(|(_, copy)| copy.version).copied();
+        copies.retain(|(content, copy)| {
+            newest.is_some_and(|(same, newest)| {
+                *content == same && copy.version as u8 == newest.version as u8
+            })
+        });
     }
     copies
 }
