@@ -64,13 +64,16 @@ impl Path {
         }
     }
 
-    /// How long the server may leave a request unanswered before it is suspected: three
-    /// timeouts' time.
-    pub(super) fn suspect_after_ns(&self) -> u64 {
+    /// How long the server may leave a request unanswered before it is suspected: three timeouts'
+    /// time, and however slow it was, so soon that the patience is enough for another try. Perhaps
+    /// only pages in one piece do not cross the way any more.
+    pub(super) fn suspect_after_ns(&self, patience_ns: u64) -> u64 {
         self.rtt
             .timeout_ns(0)
             .saturating_mul(3)
-            .clamp(SUSPECT_MIN_NS, SUSPECT_MAX_NS)
+            .min(SUSPECT_MAX_NS)
+            .min(patience_ns / 4)
+            .max(SUSPECT_MIN_NS)
     }
 
     /// How soon an answer is to be expected, in units of 4 µs, coarse so that equals are equal. A

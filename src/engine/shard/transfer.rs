@@ -472,7 +472,9 @@ impl<S: Storage> Shard<S> {
             if let Some(transfer) = self.transfer_mut(id) {
                 transfer.began_ns = now_ns;
             }
-        } else if silent_ns >= path.suspect_after_ns() && device.servers.suspect(slot) {
+        } else if silent_ns >= path.suspect_after_ns(device.patience_ns())
+            && device.servers.suspect(slot)
+        {
             self.suspicion = true;
         }
         if let Some(transfer) = self.transfer_mut(id) {
