@@ -239,15 +239,26 @@ impl Oracle {
         let mut contents = contents.clone();
         let block = evidence.on_disk(client, page);
         let on_disk = block.is_some();
-        if let Some(block) = block.filter(|_| !*overlapped && !is_written) {
+        if let Some(block) = block.filter(|_| !is_written) {
             // The disk has one version; who has another, does not count.
-            contents.retain(|content| content.is(&block[..]));
-            if contents.is_empty() {
+            let is_there = |content: &&Content| content.is(&block[..]);
+            let there: Vec<Content> = contents.iter().filter(is_there).copied().collect();
+            if !there.is_empty() {
+                contents = there;
+            } else if !*overlapped {
                 return Err(format!("the disk has {}", describe(&block[..])));
             }
         }
+        let claims = evidence.claims(client, page).unwrap_or_default();
         let copies = newest_copies(request, &contents, evidence);
-        if let Some((content, _)) = copies.first() {
+        let is_counted = |(_, copy): &&(Content, Copy)| {
+            let held = (copy.server, copy.incarnation);
+            claims
+                .iter()
+                .any(|one| (one.server, one.incarnation) == held)
+        };
+        // Who does not count, may have an earlier one of several.
+        if let Some((content, _)) = copies.iter().find(is_counted) {
             contents = vec![*content];
         }
         let state = self.page(client, page);
@@ -256,7 +267,6 @@ impl Oracle {
         if is_written {
             return Ok("written, and being written again");
         }
-        let claims = evidence.claims(client, page).unwrap_or_default();
         if evidence.lease_ended_since(began_ns) {
             return Ok("written, and a lease has ended");
         }
