@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -22,6 +23,8 @@ pub struct Options {
 
 /// Datagrams between two looks at the file.
 const BURST: usize = 64;
+/// Between two bursts, others may run: it is about memory, not about time.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Runs the program.
 pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
@@ -44,6 +47,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
                 Err(code) => return Err(format!("sending failed: error {code:?}").into()),
             }
         }
+        std::thread::sleep(PAUSE);
     }
     if answered == 0 {
         return Err("not one datagram was answered: there was no storm".into());

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a machine that swaps out several times its memory, with next to none in reserve and others allocating atomically
-# vm: --servers 2 --server-mem 256 --client-mem 64 --disk 256 --file tests/vm/common.sh --file build/anemone-test
+# vm: --servers 2 --server-mem 512 --client-mem 64 --disk 256 --file tests/vm/common.sh --file build/anemone-test
 # bound: 600
+# draft: passes as far as it has run, but takes minutes for each of its four loads
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
@@ -24,7 +25,7 @@ storm_end() { rm -f "$SCRATCH/storm" && wait "$STORM" && cat "$SCRATCH/storm.out
 # The load: pages that know their address and version, three times the machine's memory.
 load() {
     storm_begin
-    anemone-test pages --mib 192 --passes 1 >"$SCRATCH/pages" 2>&1
+    anemone-test pages --mib 144 --passes 1 >"$SCRATCH/pages" 2>&1
     load_status=$?
     storm_end && return $load_status
 }
@@ -34,11 +35,11 @@ swaps() {
     variant=$1
     shift
     dmesg -c >/dev/null
-    anemone_load size_mib=240 "$@" || fail "$variant: load"
+    anemone_load size_mib=192 "$@" || fail "$variant: load"
     anemone_swapon || fail "$variant: swapon"
     from=$(anemone_seconds) out=$(counter pages_out)
     load || fail "$variant: the load does not end: $(cat "$SCRATCH/pages")"
-    expect_more "$variant: pages out" $((out + 30000)) "$(counter pages_out)"
+    expect_more "$variant: pages out" $((out + 25000)) "$(counter pages_out)"
     [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "$variant: some pages failed"
     say "$variant: $(($(anemone_seconds) - from)) s, $(counter pages_out) pages out, $(counter pages_in) in"
     kernel_log_clean || fail "$variant: the kernel's log"
