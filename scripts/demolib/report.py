@@ -61,15 +61,15 @@ def table(screen, plan, checksum, anemone, disk):
     row("copies acknowledged by the servers", f"{anemone.count('copies_out'):,}")
     for event in anemone.events():
         row(EVENTS[event.name], f"at {event.began_s:.0f} s, for {event.lasted_s:.0f} s")
-        row("  longest time without a page", f"{event.stood_still_s:.1f} s")
+        row("  longest time with next to no page", f"{event.stood_still_s:.1f} s")
         row("  cost, by the pages a second before", f"about {event.lost_s:.1f} s")
     if repaired := anemone.count("pages_repaired"):
         row("pages that lost a copy and got another", f"{repaired:,}")
     if degraded := anemone.count("pages_out_degraded"):
         row("pages out with one copy only", f"{degraded:,}")
     row("sent again, unanswered in time", f"{anemone.count('retransmissions'):,}")
-    for slot, (pages, _) in sorted(anemone.servers.items()):
-        row(f"copies on server {slot + 1} at a time, at most", f"{pages:,}")
+    for number, (pages, _) in sorted(anemone.servers.items()):
+        row(f"copies on server {number} at a time, at most", f"{pages:,}")
     for kind, name in (("page_in", "page-in"), ("page_out", "page-out")):
         for field, what in (("mean_ns", "mean"), ("p50_ns", "median"), ("p99_ns", "99th percentile")):
             row(f"{name}, {what}", milliseconds(anemone.latency.get(kind, {}).get(field)))
@@ -122,8 +122,8 @@ def write_json(path, plan, checksum, anemone, disk, problems):
         "vmstat_swpout_zero": anemone.count("swpout_zero"),
         "vmstat_swpin_zero": anemone.count("swpin_zero"),
         "copies_out": anemone.count("copies_out"),
-        "servers": [{"slot": slot, "most_pages": pages, "health": health}
-                    for slot, (pages, health) in sorted(anemone.servers.items())],
+        "servers": [{"server": number, "most_pages": pages, "health": health}
+                    for number, (pages, health) in sorted(anemone.servers.items())],
         "latency": anemone.latency,
         "seconds": anemone.seconds,
         "events": [dataclasses.asdict(event) for event in anemone.events()],

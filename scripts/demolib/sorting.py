@@ -22,6 +22,8 @@ GRACE_S = 120
 SERVER_OVERHEAD_MIB = 160
 # What an event costs is measured against so long before it, and until so long after its end.
 BEFORE_CS, AFTER_CS = 1000, 300
+# Of the pages a second before, what is as good as none.
+STILL = 0.05
 COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|Kernel panic|Call Trace|Out of memory| ERROR |panicked")
 
 
@@ -59,7 +61,7 @@ class Event:
     # Since swap was on, and for how long it lasted.
     began_s: float
     lasted_s: float
-    # The longest time in which not one page went out or came in, and what fewer pages than before cost.
+    # The longest time with next to no page, and what fewer pages than before cost.
     stood_still_s: float
     lost_s: float
 
@@ -98,7 +100,7 @@ class Sorting:
         # By name: centiseconds since swap was on.
         self.marks = {}
         self.latency = {}
-        # By slot: the most pages that were seen there, and its health at last.
+        # By number: the most pages that were seen there, and its health at last.
         self.servers = {}
         self._plan = plan
         self._logs = os.path.join(logs, kind)
@@ -157,9 +159,11 @@ class Sorting:
                 self.samples.append(Sample(*(int(value) for value in values)))
                 self._show(screen)
             case "server":
-                slot, capacity, free = (int(value) for value in values[:3])
-                most = max(capacity - free, self.servers.get(slot, (0, ""))[0])
-                self.servers[slot] = (most, values[3])
+                # The runner numbers them so. One that comes back empty is still the same one here.
+                number = int(values[0].rpartition(":")[2], 16)
+                capacity, free = (int(value) for value in values[1:3])
+                most = max(capacity - free, self.servers.get(number, (0, ""))[0])
+                self.servers[number] = (most, values[3])
             case "before" | "after":
                 self._counts[word][values[0]] = int(values[1])
             case "ended":
@@ -227,7 +231,7 @@ class Sorting:
         rate = _moved(before) / max(1, before[-1].centiseconds - before[0].centiseconds) if before else 0
         still, since = 0, begin
         for earlier, later in zip(before[-1:] + window, window):
-            if _moved([earlier, later]):
+            if _moved([earlier, later]) > rate * (later.centiseconds - earlier.centiseconds) * STILL:
                 since = later.centiseconds
             still = max(still, later.centiseconds - since)
         lost = 0
@@ -271,10 +275,10 @@ class Sorting:
                            ("corrupt_in", "pages came back damaged")):
             if self.count(name):
                 yield f"{self.count(name)} {what}"
-        for slot, (pages, health) in sorted(self.servers.items()):
+        for number, (pages, health) in sorted(self.servers.items()):
             # `suspected` is one that was silent for a moment: no fault on a machine that is busy.
             if not pages or health not in ("up", "suspected"):
-                yield f"server {slot + 1} holds {pages} pages and is {health}"
+                yield f"server {number} holds {pages} pages and is {health}"
         if len(self.servers) != SERVERS:
             yield f"the module knows {len(self.servers)} servers instead of {SERVERS}"
         yield from (line for line in self._said if line.startswith("vm: warning:"))

@@ -14,7 +14,7 @@
 #   ended CENTISECONDS STATUS       the sort's status, or `limit` if it was stopped at LIMIT_S
 #   checksum SHA256
 #   before|after NAME VALUE         counters of the kernel and the module
-#   server SLOT CAPACITY FREE HEALTH   in pages, with each sample
+#   server MAC CAPACITY FREE HEALTH   in pages, with each sample
 #   latency KIND NAME VALUE ...     nanoseconds
 #   problem TEXT                    what should not be
 # shellcheck source=/dev/null # it exists in the guest only
@@ -60,7 +60,7 @@ sample() {
         FILENAME == "/proc/uptime" { now = $1 * 100 }
         FILENAME == "/run/made" { made = $1 + 0 }
         FILENAME == "/run/sorted" { sorted = $1 + 0 }
-        $1 == "slot" { print "server", $2, $8, $10, $6 }
+        $1 == "slot" { print "server", $4, $8, $10, $6 }
         { value[$1] = $2 }
         END {
             print "sample", now - begin, made, sorted, value["pswpout"] + 0, value["pswpin"] + 0,
@@ -129,13 +129,14 @@ disturb() {
         [ "$sorted_mib" -ge $((text_mib * 5 / 8)) ] || return
         sample_s=$close_s
         event cut
-        for server in 1 2; do host link $server down || problem "server $server cannot be cut off"; done
-        until=$(($(now) + away_s * 100))
-        stage='cut'
-        ;;
-    cut)
-        [ "$(now)" -ge "$until" ] || return
-        for server in 1 2; do host link $server up || problem "server $server cannot be connected"; done
+        # In one go: until the network is back, nothing of this script may be paged in either.
+        printf 'link 1 down\nlink 2 down\nwait %s\nlink 1 up\nlink 2 up\n' "$away_s" >"$ANEMONE_HOST"
+        {
+            for what in "cut 1" "cut 2" wait "connect 1" "connect 2"; do
+                read -r answer
+                [ "$answer" = ok ] || problem "$what: $answer"
+            done
+        } <"$ANEMONE_HOST"
         event healed
         until=$(($(now) + 2 * away_s * 100))
         stage=healed

@@ -4,13 +4,15 @@ import collections
 
 from .servers import VERBS
 
-USAGE = "kill N, start N, pause N, resume N, link N down|up"
+USAGE = "kill N, start N, pause N, resume N, link N down|up, wait SECONDS"
+LONGEST_WAIT_S = 600
 
 
 class HostPort:
     """Takes one line at a time: the next is looked at when the last is answered."""
 
-    def __init__(self, servers, reply):
+    def __init__(self, loop, servers, reply):
+        self._loop = loop
         self._servers = servers
         self._reply = reply
         self._lines = collections.deque()
@@ -36,6 +38,10 @@ class HostPort:
     def _execute(self, line):
         verb, *rest = line.split()
         wanted = 2 if verb == "link" else 1
+        if verb == "wait" and len(rest) == 1 and rest[0].isdigit() and int(rest[0]) <= LONGEST_WAIT_S:
+            # For who cannot act when the time has come: it has no network to page in what it needs.
+            self._loop.after(int(rest[0]), lambda: self._answer("ok"))
+            return
         if verb not in VERBS or len(rest) != wanted or (verb == "link" and rest[1] not in ("up", "down")):
             self._answer(f"error: '{line}' is not understood; there are {USAGE}")
         elif not rest[0].isdigit() or int(rest[0]) not in self._servers:

@@ -43,7 +43,7 @@ class Run:
         self._booted = False
         self._mark = secrets.token_hex(16)
         self._output = Output(self._mark, lambda data: write_all(1, data))
-        self._host_port = HostPort(self._servers, lambda answer: self._client.send_line("serial", answer))
+        self._host_port = HostPort(self._loop, self._servers, lambda answer: self._client.send_line("serial", answer))
         self._up = False
         self._panics = {}
         self._accelerator = None
