@@ -61,7 +61,9 @@ def table(screen, plan, checksum, anemone, disk):
     row("copies acknowledged by the servers", f"{anemone.count('copies_out'):,}")
     for event in anemone.events():
         row(EVENTS[event.name], f"at {event.began_s:.0f} s, for {event.lasted_s:.0f} s")
-        row("  longest time with next to no page", f"{event.stood_still_s:.1f} s")
+        if event.name == "killed":
+            # Without a network it is at least as long as that lasted.
+            row("  longest time with next to no page", f"{event.stood_still_s:.1f} s")
         row("  cost, by the pages a second before", f"about {event.lost_s:.1f} s")
     if repaired := anemone.count("pages_repaired"):
         row("pages that lost a copy and got another", f"{repaired:,}")
