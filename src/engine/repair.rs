@@ -111,7 +111,8 @@ pub struct Repair<W> {
     room_ns: u64,
     /// How long it is left alone the next time that it has none.
     room_pause_ns: u64,
-    counting: SlotSet,
+    /// How often servers had ceased to count when that was last looked at.
+    losses: u32,
     /// Whether the disk took pages when it was last looked at.
     had_disk: bool,
     /// Whether requests were under way when somebody last looked.
@@ -131,7 +132,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             next_copy_ns: 0,
             room_ns: 0,
             room_pause_ns: FIRST_ROOM_NS,
-            counting: SlotSet::EMPTY,
+            losses: 0,
             had_disk: false,
             is_busy: false,
             wake_ns: u64::MAX,
@@ -189,11 +190,10 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let counting = device.servers.counting();
-        if !self.counting.without(counting).is_empty() {
+        let losses = device.servers.losses();
+        if core::mem::replace(&mut self.losses, losses) != losses {
             self.look_at_everything(device);
         }
-        self.counting = counting;
         self.short.retry(now_ns);
         self.lagging.retry(now_ns);
         self.wake_ns = now_ns;

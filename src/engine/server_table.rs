@@ -69,6 +69,7 @@ pub struct ServerTable {
     closing: Atomic<u32>,
     dead: Atomic<u32>,
     suspects: Atomic<u32>,
+    losses: Atomic<u32>,
 }
 
 fn mac_to_u64(mac: MacAddress) -> u64 {
@@ -81,7 +82,8 @@ fn mac_from_u64(number: u64) -> MacAddress {
     MacAddress([a, b, c, d, e, f])
 }
 
-fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) {
+/// Returns whether that is a change.
+fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) -> bool {
     let mut old = word.load(Relaxed);
     loop {
         let mut new = SlotSet::from_bits(old);
@@ -91,10 +93,10 @@ fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) {
             new.remove(slot);
         }
         if new.bits() == old {
-            return;
+            return false;
         }
         match word.cmpxchg(old, new.bits(), Full) {
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(seen) => old = seen,
         }
     }
@@ -118,6 +120,7 @@ impl ServerTable {
             closing: Atomic::<u32>::new(0),
             dead: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
+            losses: Atomic::<u32>::new(0),
         }
     }
 
@@ -160,6 +163,19 @@ impl ServerTable {
     /// Slots whose copies count towards the replicas that are wanted of a page.
     pub fn counting(&self) -> SlotSet {
         self.valid().without(self.leaving()).without(self.dead())
+    }
+
+    /// How often a slot has ceased to be one of [`Self::counting`]. Who only looked at those now and
+    /// then would miss one that has come and gone, and pages with it.
+    pub fn losses(&self) -> u32 {
+        self.losses.load(Acquire)
+    }
+
+    /// A slot's copies count no longer, if `is_news`.
+    fn note_loss(&self, is_news: bool) {
+        if is_news {
+            self.losses.fetch_add(1, Full);
+        }
     }
 
     /// Slots of servers that new copies may go to.
@@ -253,7 +269,8 @@ impl ServerTable {
     /// The pages in `slot` are gone.
     pub(super) fn close(&self, slot: ServerSlot) {
         change(&self.usable, slot, false);
-        change(&self.valid, slot, false);
+        let is_news = change(&self.valid, slot, false);
+        self.note_loss(is_news);
     }
 
     /// Whether new transfers may go to `slot`.
@@ -263,7 +280,8 @@ impl ServerTable {
 
     /// The server is to be removed, or stays after all.
     pub(super) fn set_leaving(&self, slot: ServerSlot, leaving: bool) {
-        change(&self.leaving, slot, leaving);
+        let is_news = change(&self.leaving, slot, leaving);
+        self.note_loss(is_news && leaving);
     }
 
     /// Whether copies there are enough to end a page-out. Every shard must be told before that is
@@ -274,7 +292,8 @@ impl ServerTable {
 
     /// Whether the server has been silent for too long.
     pub(super) fn set_dead(&self, slot: ServerSlot, dead: bool) {
-        change(&self.dead, slot, dead);
+        let is_news = change(&self.dead, slot, dead);
+        self.note_loss(is_news && dead);
     }
 
     /// The path to the server has another MTU.

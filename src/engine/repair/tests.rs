@@ -410,3 +410,17 @@ fn three_replicas_are_copied_one_after_the_other() {
     rig.settle(&[]);
     assert_eq!(rig.holders(7), [0, 1]);
 }
+
+#[test]
+fn a_server_that_came_and_died_unnoticed_is_missed() {
+    let mut rig = Rig::new(3);
+    rig.kill(2);
+    rig.settle(&[2]);
+    let slot = rig.bench.slot(2);
+    rig.bench.device.servers.set_dead(slot, false);
+    rig.bench.write(PageIndex(5), &[1, 2]);
+    rig.bench.device.servers.set_dead(slot, true);
+    rig.servers_changed();
+    rig.settle(&[2]);
+    assert_eq!(rig.holders(5), [0, 1]);
+}
