@@ -40,10 +40,12 @@ const SCAN_PAUSE_NS: u64 = 100_000;
 const IDLE_PAUSE_NS: u64 = 1_000_000;
 /// How many copies may be made up for, in nanoseconds of the rate.
 const BURST_NS: u64 = 5_000_000;
-/// Of the rate, what is left of it while requests are under way: one of so many.
+/// Of the rate, and of the copies under way at a time, what is left of it while requests are under
+/// way: one of so many. Where a page takes long, the rate alone would hold nothing back.
 const YIELD: u64 = 4;
-/// Copies to the disk under way at the most: a slow one leaves room for copies to servers.
-const DISK_COPIES: usize = COPIES / 4 * 3;
+/// Of the copies under way at the most, those that may go to the disk: a slow one leaves room for
+/// copies to servers.
+const DISK_SHARE: [u64; 2] = [3, 4];
 /// How soon the disk is tried again when its mirror had no room, at first.
 const FIRST_ROOM_NS: u64 = 10_000_000;
 /// And how late at the most: until then the page-outs that need the room have it.
@@ -258,7 +260,23 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         }
     }
 
+    /// Copies that may be under way.
+    fn most(&self) -> u64 {
+        // CAST: a few.
+        match self.is_busy {
+            true => COPIES as u64 / YIELD,
+            false => COPIES as u64,
+        }
+    }
+
+    /// A job for another copy, if there may be one more.
     fn idle_job(&self) -> Option<usize> {
+        let under_way = self
+            .under_way(Goal::Server)
+            .saturating_add(self.under_way(Goal::Disk));
+        if under_way >= self.most() {
+            return None;
+        }
         self.jobs.iter().position(|job| matches!(job, Job::Idle))
     }
 

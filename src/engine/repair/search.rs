@@ -8,7 +8,7 @@ use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
 use super::super::shard::{Shard, Storage};
-use super::{Goal, Repair, DISK_COPIES};
+use super::{Goal, Repair, DISK_SHARE};
 use crate::sync::Atomic;
 
 /// What a page needs of servers.
@@ -94,7 +94,8 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         if usable == 0 || !self.had_disk || *budget == 0 {
             return None;
         }
-        if self.under_way(Goal::Disk) >= DISK_COPIES as u64 {
+        let [share, of] = DISK_SHARE;
+        if self.under_way(Goal::Disk).saturating_mul(of) >= self.most().saturating_mul(share) {
             return None;
         }
         if now_ns < self.room_ns {

@@ -389,6 +389,34 @@ fn the_rate_is_kept_and_less_of_it_beside_requests() {
 }
 
 #[test]
+fn few_copies_are_under_way_beside_requests() {
+    let under_way = |is_busy: bool| {
+        let mut rig = Rig::new(3);
+        for page in 0..500 {
+            rig.bench.write(PageIndex(page), &[0, 1]);
+        }
+        rig.kill(1);
+        let mut asked = 0;
+        for _ in 0..100 {
+            let Bench {
+                now_ns,
+                device,
+                shard,
+                ..
+            } = &mut rig.bench;
+            rig.repair.drive(*now_ns, Some(is_busy), shard, device);
+            while rig.next_send().is_some() {
+                asked += 1;
+            }
+            // Not long enough for a timeout.
+            rig.bench.advance(MS / 100);
+        }
+        asked
+    };
+    assert_eq!((under_way(false), under_way(true)), (16, 4));
+}
+
+#[test]
 fn nothing_is_copied_at_a_rate_of_0() {
     let mut rig = Rig::new(3);
     rig.bench.device.set_repair_pages_per_s(0);
