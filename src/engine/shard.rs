@@ -13,6 +13,9 @@
 
 mod copy;
 mod disk;
+mod disk_page_in;
+mod disk_page_out;
+mod disk_work;
 mod hedge;
 mod list;
 mod op;
@@ -33,7 +36,7 @@ use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
 use disk::DiskList;
-pub use disk::{
+pub use disk_work::{
     AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer, Taken,
 };
 use hedge::HedgeBudget;

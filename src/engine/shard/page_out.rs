@@ -8,7 +8,7 @@ use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::super::placement;
-use super::disk::DiskVerdict;
+use super::disk_page_out::DiskVerdict;
 use super::list::TransferId;
 use super::op::{Kind, Op, Outcome, Stage, Transfer, TransferStage};
 use super::{OpInUse, Send, Shard, Storage};

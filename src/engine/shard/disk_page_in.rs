@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The local disk's part in page-ins.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::mirror::{ReadError, Token};
+use super::super::page_map::Entry;
+use super::disk::DiskStage;
+use super::disk_work::{AskAnswer, DiskRead, DiskReceive, Taken};
+use super::op::{Outcome, Stage};
+use super::{Shard, Storage};
+use crate::sync::Atomic;
+
+impl<S: Storage> Shard<S> {
+    /// A page-in that waited in vain tries the disk again.
+    pub(super) fn retry_ask(&mut self, index: usize) {
+        if let Some(op) = self.ops.get_mut(index) {
+            if op.disk.stage == DiskStage::Later {
+                op.disk.stage = DiskStage::Looked;
+            }
+        }
+    }
+
+    /// Whether a page-in looks at buffers first, because its page may be on its way to the disk. It
+    /// must not have anything else under way.
+    pub(super) fn look_at_buffers<M>(
+        &mut self,
+        index: usize,
+        entry: Entry,
+        device: &Device<M>,
+    ) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let looks = device.disk.load().is_tracked()
+            && !entry.is_on_disk()
+            && self
+                .ops
+                .get(index)
+                .is_some_and(|op| op.disk.stage == DiskStage::Idle);
+        if looks {
+            self.begin_disk(index, DiskStage::LookQueued);
+        }
+        looks
+    }
+
+    /// Nobody copies into the op's page any more: buffers may be looked at, if they are to be.
+    pub(super) fn look_after_claim(&mut self, index: usize) {
+        let stage = self.ops.get(index).map(|op| op.disk.stage);
+        if stage == Some(DiskStage::LookQueued) {
+            self.push_disk(index, DiskStage::LookQueued);
+        }
+    }
+
+    /// Has the disk, or buffers, asked for a page-in's page.
+    fn begin_disk(&mut self, index: usize, stage: DiskStage) {
+        if let Some(op) = self.ops.get_mut(index) {
+            op.stage = Stage::Active;
+        }
+        self.push_disk(index, stage);
+    }
+
+    /// The disk is asked for the op's page, if it is there and it has not been asked. Returns
+    /// whether an answer may be waited for: `None` if the disk has not the page.
+    pub(super) fn ask_disk<M>(&mut self, index: usize, device: &Device<M>) -> Option<bool>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let op = self.ops.get(index)?;
+        let entry = device.map.load(op.page);
+        let is_there = entry.is_on_disk()
+            && entry.is_written()
+            && entry.generation() == op.generation
+            && device.disk.load().is_attached();
+        if !is_there {
+            return None;
+        }
+        match op.disk.stage {
+            DiskStage::Idle | DiskStage::Looked => {
+                self.begin_disk(index, DiskStage::AskQueued);
+                Some(true)
+            }
+            DiskStage::Failed => None,
+            DiskStage::Later => Some(false),
+            _ => Some(true),
+        }
+    }
+
+    /// Buffers have been looked at; the page has been copied from one, or is in none.
+    pub fn disk_looked<M>(&mut self, now_ns: u64, read: &DiskRead, taken: Taken, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.taken(now_ns, read.op, taken, device);
+    }
+
+    fn taken<M>(&mut self, now_ns: u64, index: usize, taken: Taken, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        op.claimed = false;
+        op.disk.stage = DiskStage::Looked;
+        let is_taken = match taken {
+            Taken::Nothing => false,
+            Taken::Copied => !op.is_background,
+            Taken::Summed(crc) => {
+                if !mutated!(CopyUnsummed) {
+                    op.crc = crc;
+                }
+                true
+            }
+        };
+        if op.stage == Stage::Active && is_taken {
+            if !op.is_background {
+                self.counters.local_in = self.counters.local_in.wrapping_add(1);
+            }
+            self.end(index, Outcome::Done);
+        } else {
+            self.go_on_page_in(now_ns, index, device);
+        }
+        self.release_hold(index);
+    }
+
+    /// The disk has been asked, or cannot be.
+    pub fn disk_asked<M>(
+        &mut self,
+        now_ns: u64,
+        read: &DiskRead,
+        answer: AskAnswer,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(read.op) else {
+            return;
+        };
+        op.disk.stage = match answer {
+            AskAnswer::Queued => DiskStage::Reading,
+            AskAnswer::Full | AskAnswer::Hung => DiskStage::Later,
+            AskAnswer::Changed => DiskStage::Idle,
+        };
+        // Servers may have come meanwhile.
+        self.go_on_page_in(now_ns, read.op, device);
+        self.release_hold(read.op);
+    }
+
+    /// The disk has answered. With a claim, what was read is to be copied into the op's page, and
+    /// [`Self::disk_received`] told.
+    pub fn disk_read<M>(
+        &mut self,
+        now_ns: u64,
+        token: Token,
+        result: Result<(), ReadError>,
+        device: &Device<M>,
+    ) -> Option<DiskReceive>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let index = self.find_waiter(token, DiskStage::Reading)?;
+        let op = self.ops.get_mut(index)?;
+        op.disk.stage = match result {
+            // A fragment is being copied to the page: whoever sent it has the others too, as a
+            // rule; if not, the disk is asked again.
+            Ok(()) if op.claimed => DiskStage::Looked,
+            Ok(()) => DiskStage::Receiving,
+            Err(ReadError::Failed) => DiskStage::Failed,
+            Err(ReadError::Hung) => DiskStage::Later,
+            Err(ReadError::Changed) => DiskStage::Idle,
+        };
+        if op.disk.stage == DiskStage::Receiving {
+            op.stage = Stage::Active;
+            op.claimed = true;
+            op.assembly = None;
+            op.holds = op.holds.saturating_add(1);
+            return Some(DiskReceive {
+                op: index,
+                wants_crc: op.is_background,
+            });
+        }
+        self.go_on_page_in(now_ns, index, device);
+        None
+    }
+
+    /// What was read from the disk has been copied, or could not be.
+    pub fn disk_received<M>(
+        &mut self,
+        now_ns: u64,
+        receive: &DiskReceive,
+        taken: Taken,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.taken(now_ns, receive.op, taken, device);
+    }
+
+    fn go_on_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let goes_on = self
+            .ops
+            .get(index)
+            .is_some_and(|op| matches!(op.stage, Stage::Active | Stage::Stalled));
+        if goes_on {
+            self.continue_page_in(now_ns, index, device);
+        }
+    }
+}
