@@ -15,6 +15,15 @@ def log_path(name):
     return os.path.join(LOGS, name.replace("/", "_").replace(":", "_") + ".log")
 
 
+def last_lines(path, count=60):
+    """The last lines of a log that may not be there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()[-count:]
+    except OSError:
+        return []
+
+
 class Report:
     """Prints and counts; may be used by several threads."""
 
@@ -30,19 +39,22 @@ class Report:
         self._add("skip", name, None, why)
 
     def failed(self, name, seconds, why, log=None):
+        """Shows the end of the log as well: where it ran, the file may be gone by the time it is missed."""
         where = f" (log: {os.path.relpath(log)})" if log else ""
-        self._add("FAIL", name, seconds, why + where)
+        self._add("FAIL", name, seconds, why + where, last_lines(log) if log else [])
 
     def note(self, text):
         """Something that is not a test's result."""
         with self._lock:
             print(f"# {text}", flush=True)
 
-    def _add(self, result, name, seconds, why):
+    def _add(self, result, name, seconds, why, more=()):
         took = "" if seconds is None else f" {seconds:.1f}s"
         with self._lock:
             self._tests.append({"name": name, "result": result, "seconds": seconds, "why": why})
             print(f"{result} {name}{took}{': ' + why if why else ''}", flush=True)
+            for line in more:
+                print(f"    {line}", flush=True)
 
     def failures(self):
         """How many have failed."""

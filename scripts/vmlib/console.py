@@ -7,6 +7,7 @@ import sys
 KEPT_LINES = 2000
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)")
 _PANIC = re.compile(r"Kernel panic - not syncing: *(.*)")
+_COMPLAINT = re.compile(r"\] (Oops|BUG|WARNING|INFO: task|INFO: rcu|=====|Kernel panic)")
 
 
 class Console:
@@ -30,8 +31,11 @@ class Console:
         if found := _PANIC.search(line):
             self._on_panic(found.group(1))
 
-    def tail(self, count=40):
-        return list(self._lines)[-count:]
+    def tail(self, count=40, most=150):
+        """The last `count` lines; more, up to `most`, if the kernel's first complaint is among those."""
+        lines = list(self._lines)[-most:]
+        first = next((at for at, line in enumerate(lines) if _COMPLAINT.search(line)), len(lines))
+        return lines[min(first, max(len(lines) - count, 0)):]
 
     def close(self):
         if self._log:
