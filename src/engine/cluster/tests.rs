@@ -8,6 +8,8 @@ use std::vec::Vec;
 
 use super::super::free::StaleCopy;
 use super::*;
+use crate::wire::{Announce, Frame, HelloAck, Opcode};
+use zerocopy::IntoBytes;
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const MS: u64 = 1_000_000;

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What servers say: answers to a HELLO, what they announce, and signs of life.
+
+use core::ops::DerefMut;
+
+use zerocopy::FromBytes;
+
+use super::peer::State;
+use super::timers::PING_EVERY_NS;
+use super::{Cluster, Outbox, Peer};
+use crate::engine::config::NS_PER_S;
+use crate::engine::ids::ServerSlot;
+use crate::engine::server_table::{Address, ServerTable};
+use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Opcode, Status};
+
+impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+    /// A frame has come that is not a shard's answer, or one that a shard's request was
+    /// rejected with.
+    pub fn handle_frame(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        frame: &Frame<'_>,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
+        let header = &frame.header;
+        if header.opcode == Opcode::ByeAck {
+            self.handle_bye_ack(source, header);
+            return;
+        }
+        let Some(slot) = self.slot_of(source) else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        // Whatever a server answers, it repeats the session: so it cannot be made to reject ours by
+        // somebody who asks in another's name.
+        let is_ours = header.session == peer.session || mutated!(RejectBelieved);
+        if header.opcode != Opcode::Announce && !is_ours {
+            return;
+        }
+        match header.opcode {
+            Opcode::HelloAck if peer.hello.answers(header) => {
+                if let Ok((ack, _)) = HelloAck::read_from_prefix(frame.payload) {
+                    self.handle_hello_ack(now_ns, slot, header, &ack, table, outbox);
+                }
+            }
+            Opcode::Announce => {
+                if let Ok((announce, _)) = Announce::read_from_prefix(frame.payload) {
+                    self.handle_announce(now_ns, slot, header, &announce, table, outbox);
+                }
+            }
+            Opcode::Reject if peer.hello.answers(header) && peer.state == State::Open => {
+                self.begin_anew(now_ns, slot, table);
+            }
+            Opcode::Pong | Opcode::Reject if peer.ping.answers(header) => {
+                peer.ping.answered();
+                if peer.state != State::Open {
+                    return;
+                }
+                if header.opcode == Opcode::Pong && header.incarnation == peer.incarnation {
+                    self.note_alive(now_ns, slot, header, table);
+                } else {
+                    self.begin_anew(now_ns, slot, table);
+                }
+            }
+            Opcode::Pong if peer.probe.answers(header) => {
+                peer.probe.answered();
+                if peer.state == State::Open && header.incarnation == peer.incarnation {
+                    let arrived = frame.payload.len();
+                    self.note_wide(slot, arrived, table);
+                }
+            }
+            Opcode::FreeAck if header.incarnation == peer.incarnation => {
+                peer.frees.acknowledged(now_ns, header);
+            }
+            Opcode::InventoryReply if header.incarnation == peer.incarnation => {
+                peer.questions.answered(now_ns, frame);
+            }
+            Opcode::Reject if peer.state == State::Open => {
+                if mutated!(RejectBelieved) {
+                    return self.begin_anew(now_ns, slot, table);
+                }
+                // Not an answer to a nonce of ours: ask.
+                self.ping_now(now_ns, slot, outbox);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_hello_ack(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        header: &Header,
+        ack: &HelloAck,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
+        let cut = self.cautious_cut();
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        match header.status {
+            Status::Cookie => {
+                peer.cookie = ack.cookie.get();
+                peer.hello.restart(now_ns);
+                self.send_hello(now_ns, slot, outbox);
+            }
+            Status::Ok if peer.state == State::Open => {
+                peer.refusal = None;
+                if header.incarnation == peer.incarnation {
+                    self.note_alive(now_ns, slot, header, table);
+                } else {
+                    // It should have rejected us.
+                    self.begin_anew(now_ns, slot, table);
+                }
+            }
+            Status::Ok => {
+                peer.hello.answered();
+                peer.state = State::Open;
+                peer.silent = false;
+                peer.refusal = None;
+                peer.incarnation = header.incarnation;
+                peer.heard_ns = now_ns;
+                peer.quota_pages = ack.quota_pages.get();
+                peer.capacity_pages = ack.quota_pages.get();
+                peer.free_pages = ack.quota_pages.get();
+                peer.probe.restart(now_ns);
+                peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
+                peer.questions.begin_slowly(now_ns);
+                let address = Address {
+                    mac: peer.mac,
+                    session: peer.session,
+                    incarnation: peer.incarnation,
+                };
+                table.open(slot, address, cut);
+                self.publish_load(slot, table);
+                self.changes.servers_changed = true;
+                self.changes.opened.insert(slot);
+            }
+            refusal => {
+                // Asked again, more slowly: an administrator may change the server's mind.
+                peer.refusal = Some(refusal);
+                peer.cookie = 0;
+                peer.hello.restart(now_ns.saturating_add(NS_PER_S));
+            }
+        }
+    }
+
+    fn handle_announce(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        header: &Header,
+        announce: &Announce,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        match peer.state {
+            State::Greeting if peer.hello.is_due_later_than(now_ns) && peer.refusal.is_none() => {
+                // It is there: no need to wait for the next try.
+                peer.hello.restart(now_ns);
+                self.send_hello(now_ns, slot, outbox);
+            }
+            State::Open if header.incarnation != peer.incarnation => {
+                self.ping_now(now_ns, slot, outbox);
+            }
+            State::Open => {
+                peer.capacity_pages = announce.capacity_pages.get().min(peer.quota_pages);
+                peer.free_pages = announce.free_pages.get().min(peer.capacity_pages);
+                self.publish_load(slot, table);
+                if self.peer(slot).is_some_and(|peer| peer.silent) {
+                    // It may be an old one, delayed: the answer to a ping says that it lives.
+                    self.ping_now(now_ns, slot, outbox);
+                } else if let Some(peer) = self.peer_mut(slot) {
+                    peer.heard_ns = now_ns;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn publish_load(&self, slot: ServerSlot, table: &ServerTable) {
+        if let Some(peer) = self.peer(slot) {
+            let used = peer.capacity_pages.saturating_sub(peer.free_pages);
+            table.announce(
+                slot,
+                u32::try_from(peer.capacity_pages).unwrap_or(u32::MAX),
+                u32::try_from(used).unwrap_or(u32::MAX),
+            );
+        }
+    }
+
+    /// The server has answered a ping of ours, or a HELLO that goes on with the session.
+    fn note_alive(&mut self, now_ns: u64, slot: ServerSlot, header: &Header, table: &ServerTable) {
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        peer.heard_ns = now_ns;
+        peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
+        // It knows the session by the address that we send from.
+        peer.hello.answered();
+        if header.utilisation != u16::MAX && peer.free_pages == 0 {
+            peer.free_pages = 1;
+        }
+        if mutated!(SuspicionKept) {
+        } else if core::mem::take(&mut peer.silent) || !table.usable().contains(slot) {
+            // What it could not be told meanwhile, is found out.
+            peer.silent_ns = 0;
+            peer.questions.begin(now_ns);
+            table.set_dead(slot, false);
+            table.set_usable(slot, true);
+            self.changes.servers_changed = true;
+        }
+        self.publish_load(slot, table);
+    }
+
+    /// A probe of the path came back whole: frames of that size cross it both ways.
+    fn note_wide(&mut self, slot: ServerSlot, payload_len: usize, table: &ServerTable) {
+        let cut = self.wide_cut();
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        if cut
+            .span(0)
+            .is_some_and(|(_, len)| payload_len >= usize::from(len))
+        {
+            peer.wide = true;
+            table.set_fragmentation(slot, cut);
+        }
+    }
+
+    /// The server's pages are gone: it has begun anew, or has ended our session.
+    fn begin_anew(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        table.close(slot);
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        if mutated!(SlotReusedBeforeSweep) {
+            let mac = peer.mac;
+            let session = self.random();
+            if let Some(peer) = self.peer_mut(slot) {
+                *peer = Peer::greeting(now_ns, mac, session);
+            }
+            self.changes.servers_changed = true;
+            return;
+        }
+        peer.state = State::Sweeping { successor: false };
+        // One that was to be removed has gone by itself.
+        let (mac, stays) = (peer.mac, !peer.leaving);
+        let successor = stays && self.greet(now_ns, mac).is_none();
+        if let Some(peer) = self.peer_mut(slot) {
+            peer.state = State::Sweeping { successor };
+        }
+        self.changes.servers_changed = true;
+        self.changes.to_sweep.insert(slot);
+        self.changes.lost.insert(slot);
+    }
+}

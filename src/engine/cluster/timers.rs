@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is to be said to servers again, and those that have been silent for too long.
+
+use core::ops::DerefMut;
+
+use zerocopy::IntoBytes;
+
+use super::peer::State;
+use super::{Cluster, Outbox, Peer};
+use crate::engine::config::NS_PER_S;
+use crate::engine::ids::{ServerSlot, SlotSet};
+use crate::engine::server_table::ServerTable;
+use crate::wire::Hello;
+
+/// How often a server that is otherwise silent is asked.
+pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
+/// A timer that fires this late says that we were stopped, not that a server was silent.
+const STOPPED_NS: u64 = 500_000_000;
+/// Pings without an answer after which a server is suspected.
+const SILENT_TRIES: u32 = 3;
+/// Answers that may fail to come before a cookie is thrown away.
+const COOKIE_TRIES: u32 = 5;
+
+impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+    pub(super) fn ping_now(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
+        let nonce = self.random();
+        if let Some(peer) = self.peer_mut(slot) {
+            if peer.ping.may_be_hurried(now_ns) {
+                peer.send_ping(now_ns, slot, nonce, outbox);
+            }
+        }
+    }
+
+    pub(super) fn send_hello(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
+        let nonce = self.random();
+        let hello = Hello {
+            client: self.client,
+            cookie: self.peer(slot).map_or(0, |peer| peer.cookie).into(),
+            cluster: self.name,
+        };
+        if let Some(peer) = self.peer_mut(slot) {
+            peer.send_hello(now_ns, slot, nonce, hello.as_bytes(), outbox);
+        }
+    }
+
+    fn repeat_hello(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        if peer.hello.is_due(now_ns) {
+            if peer.hello.tries() >= COOKIE_TRIES {
+                // The cookie may be an old incarnation's.
+                peer.cookie = 0;
+            }
+            self.send_hello(now_ns, slot, outbox);
+        }
+    }
+
+    /// Time has passed, or a shard has a suspicion. `heard_ns` says when the shards last had a
+    /// frame of a server.
+    pub fn handle_timeout(
+        &mut self,
+        now_ns: u64,
+        table: &ServerTable,
+        heard_ns: impl Fn(ServerSlot) -> u64,
+        outbox: &mut impl Outbox,
+    ) {
+        let suspects = table.take_suspects();
+        for slot in SlotSet::ALL.iter() {
+            let Some(peer) = self.peer_mut(slot) else {
+                continue;
+            };
+            match peer.state {
+                State::Greeting => {
+                    self.repeat_hello(now_ns, slot, outbox);
+                }
+                State::Open => {
+                    peer.heard_ns = peer.heard_ns.max(heard_ns(slot));
+                    if suspects.contains(slot) {
+                        peer.silent = true;
+                        peer.ping.restart(now_ns);
+                        if core::mem::take(&mut peer.wide) {
+                            // Perhaps only the large frames are lost.
+                            peer.probe.restart(now_ns);
+                            let cut = self.cautious_cut();
+                            table.set_fragmentation(slot, cut);
+                        }
+                        self.changes.servers_changed = true;
+                    }
+                    self.look_after(now_ns, slot, table, outbox);
+                    self.repeat_hello(now_ns, slot, outbox);
+                }
+                State::Sweeping { .. } | State::Parting => self.say_goodbye(now_ns, slot, outbox),
+                State::Empty => {}
+            }
+        }
+    }
+
+    fn look_after(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
+        let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
+            core::array::from_fn(|_| self.random());
+        let wide_len = self
+            .wide_cut()
+            .span(0)
+            .map_or(0, |(_, len)| usize::from(len));
+        let probing = self.wide_cut() != self.cautious_cut();
+        let (mtu, dead_ns) = (self.mtu, self.dead_ns);
+        let mut fell_silent = false;
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        if !peer.silent && !peer.ping.is_asking() {
+            // While it is heard on the data path it need not be asked.
+            peer.ping
+                .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
+        }
+        if now_ns.saturating_sub(peer.ping.due_ns()) >= STOPPED_NS && peer.ping.tries() > 0 {
+            // We were stopped: what was not answered meanwhile, says nothing.
+            peer.ping.restart(now_ns);
+        }
+        if peer.ping.is_due(now_ns) {
+            if peer.ping.tries() >= SILENT_TRIES && !peer.silent {
+                peer.silent = true;
+                fell_silent = true;
+                // Perhaps it only does not know us by the address that we send from now.
+                peer.say_hello_again(now_ns);
+            }
+            peer.send_ping(now_ns, slot, ping_nonce, outbox);
+        }
+        if probing && !peer.wide && !peer.silent && peer.probe.is_due(now_ns) {
+            peer.send_probe(now_ns, slot, probe_nonce, wide_len, outbox);
+        }
+        let usable = table.usable().contains(slot);
+        peer.send_frees(now_ns, slot, usable, mtu, free_nonce, outbox);
+        peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
+        let is_dead = peer.note_silence(now_ns, dead_ns);
+        if is_dead != table.dead().contains(slot) {
+            table.set_dead(slot, is_dead);
+            self.changes.servers_changed = true;
+        }
+        if fell_silent {
+            table.set_usable(slot, false);
+            self.changes.servers_changed = true;
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next.
+    pub fn next_timeout_ns(&self) -> u64 {
+        let probing = self.wide_cut() != self.cautious_cut();
+        let due = |peer: &Peer| match peer.state {
+            State::Greeting => peer.hello.due_ns(),
+            State::Open => {
+                let probe = match probing && !peer.wide && !peer.silent {
+                    true => peer.probe.due_ns(),
+                    false => u64::MAX,
+                };
+                let questions = peer.questions.due_ns();
+                let asked = peer.ping.due_ns().min(peer.hello.due_ns());
+                asked.min(probe).min(peer.frees.due_ns()).min(questions)
+            }
+            State::Sweeping { .. } | State::Parting => peer.bye.due_ns(),
+            State::Empty => u64::MAX,
+        };
+        self.peers.iter().map(due).min().unwrap_or(u64::MAX)
+    }
+}
