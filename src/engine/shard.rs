@@ -152,6 +152,8 @@ pub struct Shard<S: Storage> {
     ready: List,
     ended: List,
     disk_work: DiskList,
+    /// How often the disk was said to have changed, or to have room.
+    disk_news: u32,
     /// What the mirror is to be told of the op that has ended last.
     settle: Option<DiskSettle>,
     active: Link,
@@ -187,6 +189,7 @@ impl<S: Storage> Shard<S> {
             ready: List::default(),
             ended: List::default(),
             disk_work: DiskList::default(),
+            disk_news: 0,
             settle: None,
             active: Link::NONE,
             next_deadline_ns: u64::MAX,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a shard wants done with the local disk's mirror, and telling it: [`DiskWork`] and the
-//! table in `src/engine/shard/disk.rs`.
+//! table in `src/engine/shard/disk_work.rs`.
 
 use kernel::{
     prelude::*,

@@ -66,6 +66,8 @@ pub(super) struct DiskPart {
     pub(super) is_known: bool,
     /// Page-out: a server does not answer; the disk may have to do.
     pub(super) is_wanted: bool,
+    /// Page-out: what the shard had heard of the disk when it last came to the mirror.
+    pub(super) news: u32,
     /// Page-out: when it last came to the mirror, it needed the disk.
     pub(super) was_urgent: bool,
     /// Page-out: its time is out. Until the mirror has heard of it, the page must stay BUSY: of two
@@ -188,6 +190,7 @@ impl<S: Storage> Shard<S> {
                 let is_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
                 op.disk.stage = DiskStage::Putting;
                 op.disk.was_urgent = is_urgent;
+                op.disk.news = self.disk_news;
                 op.holds = op.holds.saturating_add(1);
                 Some(DiskWork::Write(DiskWrite {
                     op: index,
@@ -263,6 +266,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        self.disk_news = self.disk_news.wrapping_add(1);
         let state = device.disk.load();
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {

@@ -39,9 +39,13 @@ impl<S: Storage> Shard<S> {
             return;
         }
         let index = write.op;
+        let news = self.disk_news;
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
+        // It was asked without our lock: there may have been room again before we hear that there
+        // was none, and nobody says so twice.
+        let is_outdated = op.disk.news != news;
         op.disk.stage = match answer {
             PutAnswer::Copied if write.is_urgent => DiskStage::Wanted,
             PutAnswer::Copied => DiskStage::Put,
@@ -59,7 +63,7 @@ impl<S: Storage> Shard<S> {
         let is_short = op.targets().len() < device.replicas();
         if op.disk.is_last {
             self.finish_at_last(index, device);
-        } else if op.version != write.version {
+        } else if op.version != write.version || (answer == PutAnswer::Full && is_outdated) {
             self.push_disk(index, DiskStage::PutQueued);
         } else if let (PutAnswer::Changed(crc), true) = (answer, is_short) {
             // Servers may have it as it was; the disk can only have it as it is.

@@ -39,6 +39,8 @@ pub enum LocalEvent {
     Work(usize, DiskWork),
     /// A page has been copied to a buffer: this is its checksum.
     Copied(usize, DiskWrite, u32),
+    /// A shard hears that there is no buffer for its page.
+    NotPut(usize, DiskWrite, PutAnswer),
     /// A page has been copied from a buffer.
     Looked(usize, DiskRead, BufferId, RequestId),
     /// A shard hears what the mirror has to say.
@@ -161,6 +163,10 @@ impl Local {
         match event {
             LocalEvent::Work(shard, work) => self.work(client, ctx, shard, work),
             LocalEvent::Copied(shard, write, crc) => self.copied(client, ctx, shard, write, crc),
+            LocalEvent::NotPut(shard, write, answer) => {
+                client.shards[shard].disk_put(now_ns, &write, answer, &client.device);
+                client.pump(ctx, shard);
+            }
             LocalEvent::Looked(shard, read, buffer, id) => {
                 let crc = self.copy_out(client, ctx, shard, read.op, buffer, id);
                 let taken = taken(read.wants_crc, crc);
@@ -218,8 +224,7 @@ impl Local {
                         Put::Full => PutAnswer::Full,
                         _ => PutAnswer::Closed,
                     };
-                    client.shards[shard].disk_put(now_ns, &write, answer, device);
-                    client.pump(ctx, shard);
+                    client.after_local(ctx, LocalEvent::NotPut(shard, write, answer));
                     return;
                 };
                 let Some(bytes) = client.bytes_of(ctx, shard, write.op).cloned() else {

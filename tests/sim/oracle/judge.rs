@@ -5,7 +5,7 @@
 use super::page::PageState;
 use super::{Kind, Oracle, Request, CALM_NS, SOON_IN_NS, SOON_OUT_NS};
 use crate::content::{describe, Bytes, Content};
-use crate::scenario::MS;
+use crate::scenario::{MS, S};
 use crate::server::Copy;
 
 /// A server that a client counts as holding a page.
@@ -359,7 +359,14 @@ impl Oracle {
         let disk = evidence.disk_usable_since_ns(request.client);
         let since_ns = request.began_ns.saturating_sub(CALM_NS);
         let disk_copies = usize::from(disk.is_some_and(|usable_ns| usable_ns <= since_ns));
-        if evidence.disk_full_since(request.client, request.began_ns) {
+        // Whoever finds no room tries again as soon as there is some: not long before, if the disk goes on.
+        let well = evidence.disk_well_since_ns(request.client);
+        let goes_on = well.is_some_and(|well_ns| well_ns + CALM_NS <= now_ns);
+        let full_ns = match goes_on {
+            true => request.began_ns.max(now_ns.saturating_sub(S)),
+            false => request.began_ns,
+        };
+        if evidence.disk_full_since(request.client, full_ns) {
             return Ok("an error, too few servers, and no room on the way to the disk");
         }
         // A window that is shut, and a patience that was cut, are an excuse for a while.

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;
 use super::super::super::mirror::{DiskIo, Mirror, Policy};
-use super::super::{Action, DiskWork, Outcome, Send};
+use super::super::{Action, DiskWork, Outcome, PutAnswer, Send};
 use super::bench::{Bench, MS};
 use super::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
 use crate::wire::Status;
@@ -437,4 +437,29 @@ fn who_waits_for_the_disk_alone_hears_of_a_shorter_patience() {
     assert_eq!(disked.ended(), []);
     disked.advance(SECOND);
     assert_eq!(disked.ended(), [(1, Outcome::Failed)]);
+}
+
+#[test]
+fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
+    let mut bench = Bench::new(0);
+    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    bench.start_page_out(0, PAGE);
+    let Some(Action::Disk(DiskWork::Write(write))) = bench.poll() else {
+        panic!("the disk is not asked");
+    };
+    // The mirror is asked without the shard's lock: it has no room, and then it has.
+    let now_ns = bench.now_ns;
+    bench.shard.disk_changed(now_ns, &bench.device);
+    let answer = PutAnswer::Full;
+    bench.shard.disk_put(now_ns, &write, answer, &bench.device);
+    let again = bench.poll();
+    assert!(
+        matches!(again, Some(Action::Disk(DiskWork::Write(_)))),
+        "{again:?}"
+    );
+    // Without such news, it waits for some.
+    bench.shard.disk_put(now_ns, &write, answer, &bench.device);
+    assert_eq!(bench.poll(), None);
+    bench.shard.disk_changed(now_ns, &bench.device);
+    assert!(bench.poll().is_some());
 }
