@@ -3,7 +3,6 @@
 # what: thousands of allocations that may not wait fail, everywhere in the kernel: no page is lost, nothing hangs
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 300
-# draft: written, not seen to pass yet
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

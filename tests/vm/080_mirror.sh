@@ -33,7 +33,8 @@ on_disk "$SCRATCH/versions" 8192 256 || fail "the disk holds an older version"
 disturb kill 1 && disturb kill 2 || fail "kill"
 same_as "$SCRATCH/random" || fail "without servers: $(cat "$SCRATCH/dd")"
 get 8192 256 | cmp - "$SCRATCH/versions" || fail "without servers, later versions"
-[ "$(disk_value pages_read)" -ge "$((pages + 256))" ] || fail "not read from the disk: $(cat "$ANEMONE_DEBUG/disk")"
+# Some of the others were never written.
+[ "$(disk_value pages_read)" -ge "$((pages + 128))" ] || fail "not read from the disk: $(cat "$ANEMONE_DEBUG/disk")"
 # Pages written now are on the disk when they are acknowledged.
 put "$SCRATCH/versions" 100 256 || fail "writing without servers: $(cat "$SCRATCH/dd")"
 on_disk "$SCRATCH/versions" 100 256 || fail "acknowledged, but not on the disk"

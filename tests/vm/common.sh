@@ -51,6 +51,9 @@ common_restore() {
         host start "$common_server" 2>/dev/null
     done
     DISTURBED=
+    for common_fault in /sys/kernel/debug/fail*/probability; do
+        [ ! -e "$common_fault" ] || echo 0 >"$common_fault"
+    done
     # What a disk holds up would hold up the module.
     dmsetup resume testdisk 2>/dev/null
     for common_cgroup in /sys/fs/cgroup/test*; do

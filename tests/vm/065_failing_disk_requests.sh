@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: one in ten of the disk's requests fails, a thousand and more: no page-out fails for it, and in the end all is there
+# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# bound: 300
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/disk.sh"
+
+requires anemone-test
+FAIL=/sys/kernel/debug/fail_make_request
+[ -d "$FAIL" ] || skip "needs a kernel with fault injection"
+FAIL_DISK=/sys/class/block/$(basename "$ANEMONE_DISK")/make-it-fail
+
+# inject PERCENT: so many of the disk's requests fail.
+inject() {
+    echo N >"$FAIL/task-filter" && echo 0 >"$FAIL/verbose" && echo 1 >"$FAIL/interval" && echo -1 >"$FAIL/times" &&
+        echo "$1" >"$FAIL/probability"
+}
+
+anemone_load size_mib=32 local_device="$ANEMONE_DISK" || fail "load"
+echo 1 >"$FAIL_DISK" && inject 10 || fail "fault injection"
+has_errors() { [ "$(disk_value errors)" -ge 1000 ]; }
+load_begin --blocks 2048 --threads 4
+wait_for 200 "1000 errors of the disk" has_errors || fail "too few errors: $(cat "$ANEMONE_DEBUG/disk")"
+disk_is usable || fail "it is not used any more: $(cat "$ANEMONE_DEBUG/disk")"
+load_end || fail "data was wrong while requests failed"
+nothing_failed || fail "some pages failed"
+
+# It cannot be said of a disk that fails now and then that it has a page; of one that does not, it can.
+random_file "$SCRATCH/random" 4194304
+put_all "$SCRATCH/random" 16 || fail "writing while requests fail"
+inject 0 && disk_up_to_date 120 || fail "the disk is not brought up to date"
+for server in 1 2 3; do disturb kill $server || fail "kill"; done
+same_as "$SCRATCH/random" 16 || fail "reading from the disk"
+# Now the disk is all there is. What fails once is tried again.
+inject 3 || fail "fault injection"
+same_as "$SCRATCH/random" 16 || fail "reading from the disk while requests fail"
+put_all "$SCRATCH/random" 24 && same_as "$SCRATCH/random" 24 || fail "writing to the disk while requests fail"
+inject 0
+nothing_failed || fail "some pages failed"
