@@ -63,7 +63,8 @@ segment_plug() {
 segment_server() {
     pid=$(cat "/run/server$2.pid" 2>/dev/null)
     case $1 in
-    start) segment_serve "$2" & ;;
+    # Whoever asks may read its output to the end, which is not the server's.
+    start) segment_serve "$2" >/dev/null & ;;
     kill) kill -KILL "$pid" || segment_refuse "$@" ;;
     pause) segment_try "$@" kill -STOP "$pid" ;;
     resume) segment_try "$@" kill -CONT "$pid" ;;

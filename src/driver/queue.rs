@@ -7,6 +7,11 @@
 //! completes under it.
 
 mod disk_work;
+mod expiry;
+mod requests;
+
+pub(crate) use expiry::Expiry;
+pub(crate) use requests::PageOut;
 
 use kernel::{
     prelude::*,
@@ -45,7 +50,6 @@ use crate::{
             Action,
             Completion,
             Op,
-            OpInUse,
             Outcome,
             Parts,
             Shard,
@@ -56,13 +60,11 @@ use crate::{
     linux::{
         hrtimer::{
             now_ns,
-            Timer,
-            TimerCallback, //
+            Timer, //
         },
         mq::{
             Block,
             OwnBlock,
-            Request,
             RequestPart, //
         },
         skb::RxFrame,
@@ -72,8 +74,7 @@ use crate::{
         Ack,
         Header,
         MacAddress,
-        HEADER_LEN,
-        PAGE_SIZE, //
+        HEADER_LEN, //
     },
 };
 
@@ -125,19 +126,6 @@ enum Todo {
     },
     /// The page is filled, then its part of the request ends.
     Fill { page: Option<Page>, value: u64 },
-}
-
-/// What a page-out is to write.
-#[derive(Clone, Copy)]
-pub(crate) struct PageOut {
-    pub(crate) block: Block,
-    pub(crate) fill: Option<u64>,
-    pub(crate) crc: u32,
-}
-
-fn page_number(first: PageIndex, index: usize) -> PageIndex {
-    // CAST: a request has a few pages.
-    PageIndex(first.0.wrapping_add(index as u32))
 }
 
 /// One hardware queue.
@@ -279,119 +267,6 @@ impl Queue {
         let mut state = self.state.lock();
         change(&mut state.shard, now_ns);
         self.run(core, state, now_ns);
-    }
-
-    /// Takes a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
-    /// follows from it is done now, or by [`Self::go_on`] if not `at_once`.
-    #[inline]
-    pub(crate) fn page_out(
-        &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
-        first: PageIndex,
-        mut pages: impl ExactSizeIterator<Item = PageOut>,
-        at_once: bool,
-    ) {
-        // Looked at before the lock is taken: it is most of the work.
-        if pages.len() == 1 {
-            let pages = [pages.next()];
-            self.start_page_outs(core, request, first, &pages, at_once);
-        } else {
-            let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| pages.next());
-            self.start_page_outs(core, request, first, &pages, at_once);
-        }
-    }
-
-    #[inline]
-    fn start_page_outs(
-        &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
-        first: PageIndex,
-        pages: &[Option<PageOut>],
-        at_once: bool,
-    ) {
-        let pages = pages.iter().map_while(|page| *page);
-        self.start(
-            core,
-            request,
-            pages,
-            at_once,
-            |shard, op, index, now_ns, page| {
-                let number = page_number(first, index);
-                let started =
-                    shard.start_page_out(now_ns, op, number, page.fill, page.crc, &core.device);
-                (page.block, started)
-            },
-        );
-    }
-
-    /// Takes a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
-    /// follows from it is done now, or by [`Self::go_on`] if not `at_once`.
-    #[inline]
-    pub(crate) fn page_in(
-        &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
-        first: PageIndex,
-        blocks: impl Iterator<Item = Block>,
-        at_once: bool,
-    ) {
-        self.start(
-            core,
-            request,
-            blocks,
-            at_once,
-            |shard, op, index, now_ns, block| {
-                let number = page_number(first, index);
-                let started = shard.start_page_in(now_ns, op, number, &core.device);
-                (block, started)
-            },
-        );
-    }
-
-    /// Does what requests were taken for that were not to be begun at once.
-    pub(crate) fn go_on(&self, core: ArcBorrow<'_, Core>) {
-        self.drive(core, |_, _| {});
-    }
-
-    #[inline]
-    fn start<T>(
-        &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
-        pages: impl Iterator<Item = T>,
-        at_once: bool,
-        mut start: impl FnMut(
-            &mut Shard<KernelStorage>,
-            usize,
-            usize,
-            u64,
-            T,
-        ) -> (Block, Result<(), OpInUse>),
-    ) {
-        let count = request.bytes() as usize / PAGE_SIZE;
-        let first_op = (request.tag() as usize).wrapping_mul(MAX_REQUEST_PAGES);
-        // CAST: a few. What is left of it when this returns ends with an error.
-        let mut parts = request.into_parts(count as u32);
-        let now_ns = now_ns();
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        for (index, page) in pages.enumerate() {
-            let op = first_op.wrapping_add(index);
-            let Some(place) = state.pages.get_mut(op) else {
-                break;
-            };
-            let (block, started) = start(&mut state.shard, op, index, now_ns, page);
-            if started.is_err() {
-                break;
-            }
-            let part = parts.next();
-            *place = part.is_some().then_some(Page { block, part });
-        }
-        if at_once {
-            self.run(core, guard, now_ns);
-        }
     }
 
     /// A frame with a page's bytes, or an acknowledgement, has come.
@@ -659,60 +534,5 @@ impl State {
         self.shard
             .next_timeout_ns()
             .min(repair_ns.unwrap_or(u64::MAX))
-    }
-}
-
-/// Wakes a queue when its shard has something due.
-///
-/// It holds the core only while the module runs: [`Expiry::disconnect`] ends the cycle.
-#[pin_data]
-pub(crate) struct Expiry {
-    number: usize,
-    #[pin]
-    core: SpinLockIrq<Option<Arc<Core>>>,
-}
-
-impl Expiry {
-    /// Of queue `number`; it wakes nobody yet.
-    pub(crate) fn new(number: usize) -> impl PinInit<Self> {
-        pin_init!(Self {
-            number,
-            core <- kernel::new_spinlock_irq!(None, "anemone_expiry"),
-        })
-    }
-
-    /// From now on it wakes its queue of `core`.
-    pub(crate) fn connect(&self, core: Arc<Core>) {
-        *self.core.lock() = Some(core);
-    }
-
-    /// It wakes nobody any more.
-    pub(crate) fn disconnect(&self) {
-        let core = self.core.lock().take();
-        drop(core);
-    }
-}
-
-impl TimerCallback for Expiry {
-    fn expired(this: &Timer<Self>) {
-        // The module holds the core until after the timer's last call, so that this is never the
-        // last reference.
-        let core = this.core.lock().clone();
-        let Some(core) = core else {
-            return;
-        };
-        if let Some(queue) = core.queues.get(this.number) {
-            queue.release_lingering();
-            queue.drive(core.as_arc_borrow(), |shard, now_ns| {
-                shard.handle_timeout(now_ns, &core.device)
-            });
-            if queue.is_repairs() {
-                queue.drive_repair(core.as_arc_borrow(), |repair, shard, now_ns| {
-                    if now_ns >= repair.next_timeout_ns() {
-                        repair.drive(now_ns, None, shard, &core.device);
-                    }
-                });
-            }
-        }
     }
 }

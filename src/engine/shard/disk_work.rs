@@ -29,6 +29,13 @@
 //! [`Event::Read`]: super::super::mirror::Event::Read
 //! [`Event::Room`]: super::super::mirror::Event::Room
 //! [`Event::StateChanged`]: super::super::mirror::Event::StateChanged
+//! [`Shard::disk_asked`]: super::Shard::disk_asked
+//! [`Shard::disk_changed`]: super::Shard::disk_changed
+//! [`Shard::disk_looked`]: super::Shard::disk_looked
+//! [`Shard::disk_put`]: super::Shard::disk_put
+//! [`Shard::disk_read`]: super::Shard::disk_read
+//! [`Shard::disk_received`]: super::Shard::disk_received
+//! [`Shard::disk_written`]: super::Shard::disk_written
 
 use core::ops::Deref;
 
