@@ -70,7 +70,7 @@ anemone_swapon() {
 host() {
     printf '%s\n' "$*" >"$ANEMONE_HOST"
     IFS= read -r anemone_answer <"$ANEMONE_HOST"
-    [ "$anemone_answer" = ok ] && return
+    [ "$anemone_answer" = ok ] && return 0
     say "host: $*: $anemone_answer"
     return 1
 }
@@ -85,7 +85,7 @@ anemone_value() {
     while read -r anemone_name anemone_number _; do
         if [ "$anemone_name" = "$1" ]; then
             printf '%s\n' "$anemone_number"
-            return
+            return 0
         fi
     done <"$2"
     say "there is no '$1' in $2"
@@ -108,7 +108,7 @@ kernel_memory_clean() {
 # kernel_log_clean: nothing in the kernel's log that a kernel developer would have to look at.
 kernel_log_clean() {
     anemone_found=$(dmesg | grep -n -E -A 12 -e 'WARNING:|BUG:|Oops|KASAN:|KCSAN:|UBSAN:|INFO: lockdep|INFO: suspicious|INFO: trying to register|possible (circular|recursive|irq lock)|inconsistent lock state|hung task|blocked for more than|kmemleak: [0-9]+ new|kmemleak: .*(disabled|error)|general protection|refcount_t|rcu: INFO|scheduling while atomic|sleeping function called|soft lockup|hard lockup|Call Trace|rust_kernel: panicked|workqueue lockup|ODEBUG|list_(add|del) corruption|Kernel panic')
-    [ -z "$anemone_found" ] && return
+    [ -z "$anemone_found" ] && return 0
     say "the kernel's log is not clean:"
     say "$anemone_found"
     return 1

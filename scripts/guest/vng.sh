@@ -33,7 +33,7 @@ cat >/etc/anemone/vng-library.sh <<END
 host() {
     printf '%s\n' "\$*" >$state/ask
     IFS= read -r anemone_answer <$state/answer
-    [ "\$anemone_answer" = ok ] && return
+    [ "\$anemone_answer" = ok ] && return 0
     say "host: \$*: \$anemone_answer"
     return 1
 }

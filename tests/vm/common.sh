@@ -37,6 +37,7 @@ common_end() {
     exit "$common_status"
 }
 
+# Runs in a trap: there, `return` alone returns what was before the trap.
 common_restore() {
     # shellcheck disable=SC2046 # a list of processes
     set -- $(jobs -p)
@@ -64,11 +65,11 @@ common_restore() {
     rm -rf "$SCRATCH"
     if [ -d /sys/module/anemone ]; then
         grep -q "^$ANEMONE_DEVICE " /proc/swaps && swapoff "$ANEMONE_DEVICE"
-        anemone_unload || wait_for 20 "rmmod of what a failed test left" anemone_unload || return
+        anemone_unload || wait_for 20 "rmmod of what a failed test left" anemone_unload || return 1
     fi
     dmsetup remove testdisk 2>/dev/null && rm -f /dev/mapper/testdisk
     [ "$SINGLE" ] || return 0
-    ip link show eth0 >/dev/null 2>&1 || make_interface || return
+    ip link show eth0 >/dev/null 2>&1 || make_interface || return 1
     ip link set eth0 up && [ "$(cat /sys/class/net/eth0/mtu)" = 1500 ] || set_mtu 1500
 }
 
@@ -217,10 +218,10 @@ make_interface() {
 
 # set_mtu N: of everything on the segment.
 set_mtu() {
-    ip link set eth0 mtu "$1" || return
+    ip link set eth0 mtu "$1" || return 1
     for common_server in $(server_numbers); do
-        ip -n "server$common_server" link set eth0 mtu "$1" || return
-        ip -n switch link set "s$common_server" mtu "$1" || return
+        ip -n "server$common_server" link set eth0 mtu "$1" || return 1
+        ip -n switch link set "s$common_server" mtu "$1" || return 1
     done
     ip -n switch link set client mtu "$1" && ip -n switch link set br0 mtu "$1"
 }
