@@ -39,6 +39,10 @@ common_end() {
 
 # Runs in a trap: there, `return` alone returns what was before the trap.
 common_restore() {
+    # First, or what follows may be what fails.
+    for common_fault in /sys/kernel/debug/fail*/probability; do
+        [ ! -e "$common_fault" ] || echo 0 >"$common_fault"
+    done
     # shellcheck disable=SC2046 # a list of processes
     set -- $(jobs -p)
     [ $# -eq 0 ] || kill -KILL "$@" 2>/dev/null
@@ -52,9 +56,6 @@ common_restore() {
         host start "$common_server" 2>/dev/null
     done
     DISTURBED=
-    for common_fault in /sys/kernel/debug/fail*/probability; do
-        [ ! -e "$common_fault" ] || echo 0 >"$common_fault"
-    done
     # What a disk holds up would hold up the module.
     dmsetup resume testdisk 2>/dev/null
     for common_cgroup in /sys/fs/cgroup/test*; do
