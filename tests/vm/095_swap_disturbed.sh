@@ -11,12 +11,10 @@
 needs_single
 requires anemone-test
 MIB=$(scaled 24 4)
-mkdir /sys/fs/cgroup/test && echo "$((MIB / 2))M" >/sys/fs/cgroup/test/memory.max || fail "no cgroup"
 
 # program_begin [OPTION...]: pages that know their address and version, twice what they may have.
 program_begin() {
-    (exec sh -c 'echo $$ >/sys/fs/cgroup/test/cgroup.procs; exec "$@"' - \
-        anemone-test pages --mib "$MIB" --threads 2 "$@") >"$SCRATCH/pages" 2>&1 &
+    within $((MIB / 2)) anemone-test pages --mib "$MIB" --threads 2 "$@" >"$SCRATCH/pages" 2>&1 &
     PROGRAM=$!
 }
 program_goes_on() { kill -0 $PROGRAM 2>/dev/null; }

@@ -105,6 +105,17 @@ in_server() { [ "$1" = 0 ] || echo "ip netns exec server$1"; }
 netem_dropped() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.*dropped \([0-9]*\).*/\1/p' | head -n 1; }
 netem_sent() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head -n 1; }
 
+# within MIB COMMAND [ARG...]: runs it with so much memory. The limit is memory.high: over
+# memory.max the kernel kills after 16 attempts that freed nothing, for which on an emulated machine
+# it is enough that one of its processors is held up.
+within() (
+    common_group=/sys/fs/cgroup/test
+    mkdir -p $common_group && echo "$1M" >$common_group/memory.high || fail "no cgroup"
+    shift
+    # shellcheck disable=SC2016 # for the shell that becomes the command
+    exec sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' $common_group "$@"
+)
+
 # expect_more WHAT BEFORE AFTER
 expect_more() { [ "$3" -gt "$2" ] || fail "$1 did not rise: $2, then $3"; }
 
