@@ -36,7 +36,6 @@ class Test:
     bound_s: int
     debug: bool
     # Why it does not count yet; it runs when it is asked for by name.
-    draft: str
 
     def label(self, kernel):
         return self.name if kernel == "release" else f"{self.name}@{kernel}"
@@ -68,8 +67,7 @@ def read(path):
         else:
             options.append(word)
     return Test(name=os.path.basename(path)[:-3], path=path, what=header.get("what", ""), options=tuple(options),
-                files=tuple(files), bound_s=int(header.get("bound", "60")), debug=header.get("debug") == "yes",
-                draft=header.get("draft", ""))
+                files=tuple(files), bound_s=int(header.get("bound", "60")), debug=header.get("debug") == "yes")
 
 
 def with_files(test, files, bound_s):
@@ -80,11 +78,6 @@ def with_files(test, files, bound_s):
 def run(report, options):
     """Runs what is wanted of them, some boots at a time."""
     tests = found(options.filter)
-    if not options.filter:
-        for test in tests:
-            if test.draft:
-                report.skipped(test.name, f"a draft: {test.draft}")
-        tests = [test for test in tests if not test.draft]
     boots = []
     for kernel in _kernels(report, options.kernel):
         chosen = [test for test in tests if kernel == "release" or test.debug]

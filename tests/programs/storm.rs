@@ -24,7 +24,7 @@ pub struct Options {
 /// Datagrams between two looks at the file.
 const BURST: usize = 64;
 /// Between two bursts, others may run: it is about memory, not about time.
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs the program.
 pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {

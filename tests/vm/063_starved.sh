@@ -1,65 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a machine that swaps out several times its memory, with next to none in reserve and others allocating atomically
-# vm: --servers 2 --server-mem 512 --client-mem 64 --disk 256 --file tests/vm/common.sh --file build/anemone-test
-# bound: 600
-# draft: passes as far as it has run, but takes minutes for each of its four loads
-# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+# vm: --servers 2 --server-mem 512 --client-mem 64 --disk 320 --file tests/vm/common.sh --file tests/vm/starved.sh --file build/anemone-test
+# bound: 900
+# shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/starved.sh"
 
-needs_machines
-requires anemone-test
-echo 10 >/proc/sys/vm/watermark_scale_factor
-echo 512 >/proc/sys/vm/min_free_kbytes
-mkfifo "$SCRATCH/until"
-say "memory: $(sed -n 's/^\(MemTotal\|MemAvailable\): *//p' /proc/meminfo | tr '\n' ' ')"
-
-# Answers to datagrams are allocated in softirq, from the same reserve.
-storm_begin() {
-    : >"$SCRATCH/storm"
-    anemone-test storm --while "$SCRATCH/storm" >"$SCRATCH/storm.out" 2>&1 &
-    STORM=$!
-}
-storm_end() { rm -f "$SCRATCH/storm" && wait "$STORM" && cat "$SCRATCH/storm.out" >&2; }
-
-# The load: pages that know their address and version, three times the machine's memory.
-load() {
-    storm_begin
-    anemone-test pages --mib 144 --passes 1 >"$SCRATCH/pages" 2>&1
-    load_status=$?
-    storm_end && return $load_status
-}
-
-# swaps NAME PARAMETER=VALUE...: the load ends on the network.
-swaps() {
-    variant=$1
-    shift
-    dmesg -c >/dev/null
-    anemone_load size_mib=192 "$@" || fail "$variant: load"
-    anemone_swapon || fail "$variant: swapon"
-    from=$(anemone_seconds) out=$(counter pages_out)
-    load || fail "$variant: the load does not end: $(cat "$SCRATCH/pages")"
-    expect_more "$variant: pages out" $((out + 25000)) "$(counter pages_out)"
-    [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "$variant: some pages failed"
-    say "$variant: $(($(anemone_seconds) - from)) s, $(counter pages_out) pages out, $(counter pages_in) in"
-    kernel_log_clean || fail "$variant: the kernel's log"
-    swapoff "$ANEMONE_DEVICE" && anemone_unload || fail "$variant: swapoff"
-}
-
-mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "swap on the disk"
-from=$(anemone_seconds)
-load || skip "on an ordinary disk the load does not end either: $(tail -n 1 "$SCRATCH/pages")"
-say "on a disk: $(($(anemone_seconds) - from)) s"
-swapoff "$ANEMONE_DISK" && dd if=/dev/zero of="$ANEMONE_DISK" bs=4k count=1 conv=notrunc 2>/dev/null || fail "swapoff of the disk"
-
+swaps_on_disk
 swaps "servers"
 swaps "servers and a disk" local_device="$ANEMONE_DISK"
-# With a socket that is marked for memory allocation, frames in reserve memory are for that alone.
-modprobe nbd nbds_max=1 max_part=0 || fail "no nbd"
-anemone-test memalloc <"$SCRATCH/until" >"$SCRATCH/memalloc" 2>&1 &
-memalloc=$!
-exec 3>"$SCRATCH/until"
-swaps "servers, and a socket with privileges"
-swaps "servers and a disk, and a socket with privileges" local_device="$ANEMONE_DISK"
-exec 3>&-
-wait $memalloc || fail "$(cat "$SCRATCH/memalloc")"

@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a starved machine on which a socket is marked for memory allocation: frames in reserve memory are for that alone
+# vm: --servers 2 --server-mem 512 --client-mem 64 --disk 320 --file tests/vm/common.sh --file tests/vm/starved.sh --file build/anemone-test
+# bound: 900
+# shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/starved.sh"
+
+modprobe nbd nbds_max=1 max_part=0 || fail "no nbd"
+mkfifo "$SCRATCH/until"
+anemone-test memalloc <"$SCRATCH/until" >"$SCRATCH/memalloc" 2>&1 &
+memalloc=$!
+exec 3>"$SCRATCH/until"
+swaps_on_disk
+swaps "servers, and a socket with privileges"
+swaps "servers and a disk, and a socket with privileges" local_device="$ANEMONE_DISK"
+exec 3>&-
+wait $memalloc || fail "$(cat "$SCRATCH/memalloc")"
