@@ -144,8 +144,13 @@ impl Link {
         if ingress.is_some() {
             return Ok(());
         }
-        *ingress = Some(Ingress::new(device.clone(), self.ethertype, core.into())?);
-        let binding = KBox::new(Binding { device }, GFP_KERNEL)?;
+        let binding = KBox::new(
+            Binding {
+                device: device.clone(),
+            },
+            GFP_KERNEL,
+        )?;
+        *ingress = Some(Ingress::new(device, self.ethertype, core.into())?);
         drop(self.binding.replace(Some(binding)));
         Ok(())
     }
@@ -163,6 +168,10 @@ impl Link {
     /// goes away.
     pub(crate) fn unfollow(&self) {
         self.followed.store(false, Relaxed);
+    }
+
+    fn is_bound(&self) -> bool {
+        self.ingress.lock().is_some()
     }
 
     fn is_bound_to(&self, device: &NetDevice) -> bool {
@@ -187,6 +196,28 @@ impl LinkWatch {
     }
 }
 
+impl LinkWatch {
+    /// Binds `device`, which is called as the interface is, if it is one that can be.
+    fn bind(&self, device: &NetDevice) {
+        if device.namespace() != self.namespace || !device.is_ethernet() {
+            return;
+        }
+        let core = self.core.as_arc_borrow();
+        let name = core.link.name();
+        match core.link.bind(core, device.into()) {
+            Ok(()) => pr_info!("interface {} is bound\n", name),
+            Err(error) => pr_err!(
+                "interface {} cannot be used: {:?}; bring it down and up to try again\n",
+                name,
+                error
+            ),
+        }
+        core.control.mtu_changed(&core);
+        core.control.address_changed(&core);
+        core.kick();
+    }
+}
+
 impl NotifierCallback for LinkWatch {
     fn event(&self, event: Event, device: &NetDevice) {
         let core = self.core.as_arc_borrow();
@@ -202,26 +233,17 @@ impl NotifierCallback for LinkWatch {
                         link.name()
                     );
                     core.kick();
+                    // Another may have got its name while this one was called otherwise.
+                    if let Some(other) = device.sibling(link.name()) {
+                        self.bind(&other);
+                    }
                 }
             }
             Event::Register | Event::Up | Event::ChangeName => {
-                if link.is_bound_to(device) {
+                if link.is_bound() {
                     core.kick();
-                } else if link.is_called(device)
-                    && device.namespace() == self.namespace
-                    && device.is_ethernet()
-                {
-                    match link.bind(core, device.into()) {
-                        Ok(()) => pr_info!("interface {} is bound\n", link.name()),
-                        Err(error) => pr_err!(
-                            "interface {} cannot be used: {:?}; bring it down and up to try again\n",
-                            link.name(),
-                            error
-                        ),
-                    }
-                    core.control.mtu_changed(&core);
-                    core.control.address_changed(&core);
-                    core.kick();
+                } else if link.is_called(device) {
+                    self.bind(device);
                 }
             }
             Event::ChangeMtu if link.is_bound_to(device) => {

@@ -138,6 +138,14 @@ impl Anemone {
             );
             ENODEV
         })?;
+        if device.name().to_bytes() != params.interface.to_bytes() {
+            pr_err!(
+                "interface={}: that is another name of {}; give that one\n",
+                &*params.interface,
+                device.name()
+            );
+            return Err(EINVAL);
+        }
         if !device.is_ethernet() {
             pr_err!("interface={} does not speak Ethernet\n", &*params.interface);
             return Err(EINVAL);
@@ -193,6 +201,7 @@ impl Anemone {
             .max_discard_bytes(MAX_DISCARD_BYTES)
             .build(fmt!("anemone"), tag_set, core.clone())?;
         core.local.set_own(disk.number());
+        control.open();
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
             params.pages / ((1 << 20) / PAGE_SIZE),

@@ -36,7 +36,7 @@ module_params! {
     number mirror_pool_mib = 4 in 1..=1024, READ, "MiB of memory for pages on their way to the local device";
     number disk_timeout_s = 10 in 1..=3600, READ_WRITE, "Seconds after which the local device counts as silent";
     text cluster, "Name of the cluster, at most 32 bytes; empty is the cluster without a name";
-    number size_mib = 1024 in 1..=16777216, READ, "Size of the device in MiB";
+    number size_mib = 1024 in 1..=16777215, READ, "Size of the device in MiB";
     number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
     number min_copies = 1 in 1..=3, READ, "Copies without which a page-out does not complete; at most replicas";
     number patience_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";

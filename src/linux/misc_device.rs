@@ -16,6 +16,11 @@ use kernel::{
     },
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
         Arc,
         ArcBorrow, //
     }, //
@@ -30,8 +35,8 @@ pub(crate) trait Ioctl: Send + Sync + 'static {
 /// An open file of a device. It keeps the module from being unloaded.
 pub(crate) struct OpenFile<T>(PhantomData<T>);
 
-/// A device, `/dev/NAME`, which only the superuser can open. Gone when dropped; may be dropped
-/// only when no file of it is open, as is so when the module is unloaded.
+/// A device, `/dev/NAME`, which only the superuser can open, once it is open for them. Gone when
+/// dropped; may be dropped only when no file of it is open, as is so when the module is unloaded.
 ///
 /// # Invariants
 ///
@@ -42,17 +47,24 @@ pub(crate) struct MiscDevice<T: Ioctl> {
     #[pin]
     registration: MiscDeviceRegistration<OpenFile<T>>,
     data: Arc<T>,
+    is_open: Atomic<bool>,
 }
 
 impl<T: Ioctl> MiscDevice<T> {
-    /// Makes the device. The last thing that may fail in loading a module: files may be open from
-    /// now on, and loading that fails does not wait for them.
+    /// Makes the device, which cannot be opened yet.
     pub(crate) fn new(name: &'static CStr, data: Arc<T>) -> impl PinInit<Self, Error> {
         // INVARIANT: In this order.
         try_pin_init!(Self {
             data,
+            is_open: Atomic::new(false),
             registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
         })
+    }
+
+    /// From now on it can be opened, so nothing may fail in loading the module any more: that would
+    /// not wait for files that are open.
+    pub(crate) fn open(&self) {
+        self.is_open.store(true, Release);
     }
 }
 
@@ -66,6 +78,9 @@ impl<T: Ioctl> miscdevice::MiscDevice for OpenFile<T> {
         // invariant this one lies in a `MiscDevice` whose value is there; and while a file is
         // being opened the device is not unregistered.
         let device = unsafe { &*kernel::container_of!(registration, MiscDevice<T>, registration) };
+        if !device.is_open.load(Acquire) {
+            return Err(ENODEV);
+        }
         Ok(device.data.clone())
     }
 

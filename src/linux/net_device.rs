@@ -50,6 +50,16 @@ impl NetDevice {
         Some(unsafe { ARef::from_raw(NonNull::new(device)?.cast()) })
     }
 
+    /// The device of that name in the network namespace of this one, which may be going away.
+    /// Another name that a device has beside its own does not count.
+    pub(crate) fn sibling(&self, name: &CStr) -> Option<ARef<Self>> {
+        // SAFETY: The device is live, so its namespace is; the name is terminated.
+        let device = unsafe { shim::anemone_dev_sibling(self.as_ptr(), name.as_char_ptr()) };
+        // SAFETY: It is live, and its reference is ours.
+        let device: ARef<Self> = unsafe { ARef::from_raw(NonNull::new(device)?.cast()) };
+        (device.name().to_bytes() == name.to_bytes()).then_some(device)
+    }
+
     /// Borrows a device.
     ///
     /// # Safety

@@ -107,9 +107,14 @@ struct file *anemone_bdev_open(dev_t dev, u32 *gone)
 /* Whether the device's disk is made, among others, of the disk of that name. */
 bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name)
 {
-	struct kobject *dir = bdev->bd_disk->slave_dir;
-	struct kernfs_node *node = dir ? kernfs_find_and_get(dir->sd, name) : NULL;
+	struct gendisk *disk = bdev->bd_disk;
+	struct kernfs_node *node = NULL;
 
+	/* A disk that goes away is no longer live before it gives up that directory. */
+	mutex_lock(&disk->open_mutex);
+	if (disk_live(disk) && disk->slave_dir)
+		node = kernfs_find_and_get(disk->slave_dir->sd, name);
+	mutex_unlock(&disk->open_mutex);
 	if (!node)
 		return false;
 	kernfs_put(node);
@@ -131,6 +136,12 @@ void anemone_submit_bio_from_reserve(struct bio *bio)
 struct net_device *anemone_dev_get_by_name(const char *name)
 {
 	return dev_get_by_name(current->nsproxy->net_ns, name);
+}
+
+/* In the network namespace of another, which may have been taken off its list. */
+struct net_device *anemone_dev_sibling(const struct net_device *dev, const char *name)
+{
+	return dev_get_by_name(dev_net(dev), name);
 }
 
 void anemone_dev_hold(struct net_device *dev)

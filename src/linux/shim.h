@@ -40,6 +40,7 @@ bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name);
 void anemone_submit_bio_from_reserve(struct bio *bio);
 
 struct net_device *anemone_dev_get_by_name(const char *name);
+struct net_device *anemone_dev_sibling(const struct net_device *dev, const char *name);
 void anemone_dev_hold(struct net_device *dev);
 void anemone_dev_put(struct net_device *dev);
 const char *anemone_dev_name(const struct net_device *dev);

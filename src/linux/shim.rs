@@ -50,6 +50,10 @@ extern "C" {
     pub(super) fn anemone_submit_bio_from_reserve(bio: *mut bindings::bio);
 
     pub(super) fn anemone_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
+    pub(super) fn anemone_dev_sibling(
+        dev: *const bindings::net_device,
+        name: *const c_char,
+    ) -> *mut bindings::net_device;
     pub(super) fn anemone_dev_hold(dev: *mut bindings::net_device);
     pub(super) fn anemone_dev_put(dev: *mut bindings::net_device);
     pub(super) fn anemone_dev_name(dev: *const bindings::net_device) -> *const c_char;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface gets another name and another address under load
+# what: the interface gets another name and another address under load, and is replaced by another
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
@@ -19,4 +19,13 @@ ip link set eth0 address 52:54:00:a0:00:77 || fail "address"
 load_progress 200 || fail "with another address the load does not go on"
 ip link set eth0 address 52:54:00:a0:00:00 || fail "address"
 load_progress 200 || fail "with its old address the load does not go on"
+# Another takes its name while it is called otherwise, and is there when it goes away.
+ip link set eth0 name old0 || fail "rename"
+ip link add eth0 address 52:54:00:a0:00:78 type veth peer name other netns switch &&
+    ip -n switch link set other mtu 1500 master br0 up && ip link set eth0 mtu 1500 up || fail "another eth0"
+load_progress 200 || fail "beside another of its name the load does not go on"
+ip link del old0 || fail "del"
+load_progress 200 || fail "through the other the load does not go on"
+ip link del eth0 && make_interface || fail "a new eth0"
+load_progress 200 || fail "through a new interface the load does not go on"
 load_end || fail "the load"
