@@ -393,7 +393,11 @@ fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
         return Ok(());
     }
     let servers = &core.device.servers;
-    let others = servers.valid().without(servers.dead());
+    // One that is about to go may have been found not to be needed because of the disk.
+    let others = servers
+        .valid()
+        .without(servers.dead())
+        .without(servers.closing());
     let mut pages = 0_u64;
     // CAST: a device has fewer than 2^32 pages.
     for page in (0..core.device.map.len() as u32).map(PageIndex) {

@@ -28,7 +28,10 @@ use crate::{
     engine::{
         copies::COPIES,
         free::DirtyChunks,
-        repair::Repair, //
+        repair::{
+            Repair,
+            LOOK_NS, //
+        },
     },
     linux::{
         alloc::zeroed_table,
@@ -36,9 +39,6 @@ use crate::{
         mq::OwnBlock, //
     },
 };
-
-/// How often the worker looks whether requests are under way, while there is something to repair.
-pub(super) const LOOK_NS: u64 = 20_000_000;
 
 /// A queue, number `number`, for repair of a device of `pages` pages.
 pub(super) fn new_queue(
@@ -68,21 +68,21 @@ impl Core {
         let Some(queue) = self.repair_queue() else {
             return u64::MAX;
         };
-        let is_busy = self
-            .queues
-            .iter()
-            .any(|queue| queue.with_shard(|shard| shard.has_requests()));
-        let mut next_ns = u64::MAX;
+        let mut is_busy = false;
+        for queue in &self.queues {
+            is_busy |= queue.with_shard(|shard| shard.take_busy());
+        }
+        let mut is_at_work = false;
         queue.drive_repair(self, |repair, shard, now_ns| {
             if servers_changed {
                 repair.servers_changed(now_ns, &self.device);
             }
             repair.drive(now_ns, Some(is_busy), shard, &self.device);
-            next_ns = repair.next_timeout_ns();
+            is_at_work = repair.is_at_work();
         });
-        match next_ns {
-            u64::MAX => u64::MAX,
-            _ => LOOK_NS,
+        match is_at_work {
+            true => LOOK_NS,
+            false => u64::MAX,
         }
     }
 

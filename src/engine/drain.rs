@@ -16,7 +16,7 @@ pub struct Drain {
     slot: ServerSlot,
     /// Whose copies count instead.
     others: SlotSet,
-    /// Whether the local disk's copy counts too.
+    /// Whether the local disk's copy counts too: not of one that fails or is silent.
     disk: bool,
     /// So many of them are enough.
     enough: usize,
@@ -24,7 +24,7 @@ pub struct Drain {
 
 impl Drain {
     /// A server that leaves: a page needs it until there are as many other copies as can be, up to
-    /// `replicas`; the local disk counts as one.
+    /// `replicas`; the local disk counts as one while it can be read.
     pub fn leaving(
         slot: ServerSlot,
         table: &ServerTable,
@@ -36,7 +36,7 @@ impl Drain {
         Self {
             slot,
             others,
-            disk: disk.is_attached(),
+            disk: disk.is_usable(),
             enough: replicas.min(possible).max(1),
         }
     }
@@ -46,7 +46,7 @@ impl Drain {
     pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
         Self {
             slot,
-            disk: disk.is_attached(),
+            disk: disk.is_usable(),
             others: table
                 .valid()
                 .without(table.closing())
@@ -288,9 +288,10 @@ mod tests {
         let retired = DiskState::new(true, true, false, Policy::Lag);
         assert_eq!(
             count(Drain::leaving(slot(0), &table, 2, retired)),
-            0,
-            "one other can be"
+            1,
+            "the other has no copy, and the disk's cannot be read"
         );
+        assert_eq!(count(Drain::at_once(slot(0), &table, retired)), 1);
     }
 
     #[test]

@@ -174,13 +174,7 @@ pub fn next_free<M: Deref<Target = [Atomic<u32>]>>(
     while next.0 < end.0 {
         let page = *next;
         next.0 = next.0.saturating_add(1);
-        let entry = map.load(page);
-        if !entry.is_free_pending() || entry.is_busy() {
-            continue;
-        }
-        // Taken before the entry is: a page-out that comes after has a higher one.
-        let below = take_version();
-        if let Some(slots) = map.take_free(page, entry) {
+        if let Some((slots, below)) = map.take_free(page, &mut take_version) {
             if !slots.is_empty() {
                 return Some(StaleCopy { page, slots, below });
             }

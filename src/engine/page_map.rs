@@ -235,15 +235,26 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
         .is_some()
     }
 
-    /// Makes a page that is free, and not being written, one that was never written. `entry` is
-    /// what [`Self::load`] returned; it must not have changed. Returns who may hold the page.
-    pub fn take_free(&self, page: PageIndex, entry: Entry) -> Option<SlotSet> {
-        if !entry.is_free_pending() || entry.is_busy() {
-            return None;
-        }
+    /// Makes a page that is free, and not being written, one that was never written. Returns who
+    /// may hold the page, and the version below which they hold it: `take_version` gives one above
+    /// all that were given out.
+    pub fn take_free(
+        &self,
+        page: PageIndex,
+        mut take_version: impl FnMut() -> Version,
+    ) -> Option<(SlotSet, Version)> {
+        let is_free = |entry: Entry| entry.is_free_pending() && !entry.is_busy();
         let cell = self.cell(page)?;
-        cell.cmpxchg(entry.0, 0, Full).ok()?;
-        Some(entry.replicas())
+        while is_free(Entry(cell.load(Acquire))) {
+            // Taken before the entry is: a page-out that comes after has a higher one.
+            let below = take_version();
+            let entry = Entry(cell.load(Acquire));
+            // If it is not what it was, a bit of it may have been cleared: nobody else would look.
+            if is_free(entry) && cell.cmpxchg(entry.0, 0, Full).is_ok() {
+                return Some((entry.replicas(), below));
+            }
+        }
+        None
     }
 }
 
@@ -308,7 +319,7 @@ mod tests {
 
         // Written again before the servers were told.
         let begun = map.begin_write(PAGE).unwrap();
-        assert_eq!(map.take_free(PAGE, map.load(PAGE)), None, "being written");
+        assert_eq!(map.take_free(PAGE, || Version(3)), None, "being written");
         assert!(!map.finish_write(PAGE, begun, Version(2), slots(&[0]), false));
         assert!(map.load(PAGE).is_written());
 
@@ -316,11 +327,40 @@ mod tests {
         let begun = map.begin_write(PAGE).unwrap();
         assert!(map.set_free_pending(PAGE));
         assert!(map.finish_write(PAGE, begun, Version(3), slots(&[4]), false));
-        let entry = map.load(PAGE);
-        assert!(!entry.is_written());
-        assert_eq!(map.take_free(PAGE, entry), Some(slots(&[4])));
+        assert!(!map.load(PAGE).is_written());
+        assert_eq!(
+            map.take_free(PAGE, || Version(4)),
+            Some((slots(&[4]), Version(4)))
+        );
         assert_eq!(map.load(PAGE), Entry::default());
-        assert_eq!(map.take_free(PAGE, entry), None, "changed since");
+        assert_eq!(map.take_free(PAGE, || Version(5)), None, "taken");
+    }
+
+    #[test]
+    fn a_page_that_changes_while_it_is_freed_is_freed() {
+        let map = map(8);
+        let begun = map.begin_write(PAGE).unwrap();
+        map.finish_write(PAGE, begun, Version(1), slots(&[0, 4]), false);
+        map.set_free_pending(PAGE);
+        // A slot is swept just then.
+        let mut version = 1;
+        let freed = map.take_free(PAGE, || {
+            map.forget(PAGE, slots(&[0]));
+            version += 1;
+            Version(version)
+        });
+        assert_eq!(freed, Some((slots(&[4]), Version(version))));
+        // It is written just then: it is not free any more.
+        map.set_free_pending(PAGE);
+        let begun = map.begin_write(PAGE).unwrap();
+        map.finish_write(PAGE, begun, Version(7), slots(&[1]), false);
+        map.set_free_pending(PAGE);
+        let freed = map.take_free(PAGE, || {
+            let _ = map.begin_write(PAGE);
+            Version(8)
+        });
+        assert_eq!(freed, None);
+        assert!(map.load(PAGE).is_busy());
     }
 
     #[test]

@@ -83,6 +83,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             .is_some_and(|peer| core::mem::take(&mut peer.leaving));
         if was_leaving {
             table.set_leaving(slot, false);
+            // Whoever lets it go just now finds that it is not leaving, and does nothing more.
+            table.set_closing(slot, false);
             self.changes.servers_changed = true;
         }
         was_leaving

@@ -364,6 +364,25 @@ fn a_goodbye_that_nobody_hears_ends() {
 }
 
 #[test]
+fn a_server_that_is_added_again_while_it_is_let_go_stays() {
+    let mut world = World::open(1500);
+    let Ok(Removal::Leaving(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
+        panic!("it has a session");
+    };
+    assert!(world.cluster.begin_closing(slot, session, &world.table));
+    let added = world.cluster.add(world.now_ns, MAC, &world.table);
+    assert!(added.is_ok());
+    assert!(world.table.closing().is_empty() && world.table.counting().contains(slot));
+    assert!(!world
+        .cluster
+        .close(world.now_ns, slot, session, &world.table));
+    world
+        .cluster
+        .cancel_closing(slot, session, true, &world.table);
+    assert!(world.table.counting().contains(slot) && world.table.usable().contains(slot));
+}
+
+#[test]
 fn a_server_that_is_added_again_while_it_leaves_stays() {
     let mut world = World::open(1500);
     world.cluster.remove(0, MAC, &world.table).unwrap();

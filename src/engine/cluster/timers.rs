@@ -79,6 +79,8 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                     peer.heard_ns = peer.heard_ns.max(heard_ns(slot));
                     if suspects.contains(slot) {
                         peer.silent = true;
+                        // An answer that came after the suspicion may have undone that already.
+                        table.set_usable(slot, false);
                         peer.ping.restart(now_ns);
                         if core::mem::take(&mut peer.wide) {
                             // Perhaps only the large frames are lost.

@@ -241,8 +241,9 @@ impl World {
             Step::Free { page } => {
                 let index = PageIndex(page);
                 self.device.map.set_free_pending(index);
-                let entry = self.device.map.load(index);
-                if self.device.map.take_free(index, entry).is_some() {
+                let device = &self.device;
+                let freed = device.map.take_free(index, || device.take_version());
+                if freed.is_some() {
                     self.newest.remove(&page);
                 }
             }

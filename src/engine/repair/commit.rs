@@ -147,9 +147,8 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         S: Storage,
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let below = device.take_version();
-        let entry = device.map.load(page);
-        if let Some(slots) = device.map.take_free(page, entry) {
+        let freed = device.map.take_free(page, || device.take_version());
+        if let Some((slots, below)) = freed {
             shard.note_stale_copy(page, slots, below);
             shard.count_freed(1);
         }

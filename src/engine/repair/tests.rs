@@ -305,8 +305,9 @@ fn a_page_freed_meanwhile_stays_free() {
     let mut rig = Rig::new(3);
     let copy = copy_under_way(&mut rig);
     rig.bench.device.map.set_free_pending(PageIndex(5));
-    let entry = rig.bench.device.map.load(PageIndex(5));
-    rig.bench.device.map.take_free(PageIndex(5), entry).unwrap();
+    let device = &rig.bench.device;
+    let freed = device.map.take_free(PageIndex(5), || device.take_version());
+    assert!(freed.is_some());
     rig.bench.acknowledge(&copy, Status::Ok);
     assert_eq!(rig.next_send(), None);
     assert!(rig.holders(5).is_empty());
@@ -386,6 +387,31 @@ fn the_rate_is_kept_and_less_of_it_beside_requests() {
     let (idle_ns, busy_ns) = (took_ns(false), took_ns(true));
     assert!((450 * MS..600 * MS).contains(&idle_ns), "{idle_ns}");
     assert!((1900 * MS..2100 * MS).contains(&busy_ns), "{busy_ns}");
+}
+
+#[test]
+fn requests_count_for_a_while() {
+    let mut rig = Rig::new(3);
+    for page in 0..500 {
+        rig.bench.write(PageIndex(page), &[0, 1]);
+    }
+    rig.kill(1);
+    let looked = |rig: &mut Rig, is_busy: bool| {
+        let Bench {
+            now_ns,
+            device,
+            shard,
+            ..
+        } = &mut rig.bench;
+        rig.repair.drive(*now_ns, Some(is_busy), shard, device);
+        assert!(rig.repair.is_at_work());
+        rig.repair.under_way(Goal::Server)
+    };
+    assert_eq!(looked(&mut rig, true), 4);
+    rig.bench.advance(LOOK_NS / 2);
+    assert_eq!(looked(&mut rig, false), 4, "there was one a moment ago");
+    rig.bench.advance(LOOK_NS / 2);
+    assert_eq!(looked(&mut rig, false), 16);
 }
 
 #[test]

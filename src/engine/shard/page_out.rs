@@ -568,10 +568,8 @@ impl<S: Storage> Shard<S> {
             stale.below = Version(op.version.0.saturating_add(1000));
         }
         if freed {
-            // Taken before the entry is: a page-out that comes after has a higher one.
-            let below = device.take_version();
-            let entry = device.map.load(op.page);
-            if let Some(holders) = device.map.take_free(op.page, entry) {
+            let freed = device.map.take_free(op.page, || device.take_version());
+            if let Some((holders, below)) = freed {
                 stale.slots = old.union(holders);
                 stale.below = below;
                 self.count_freed(1);

@@ -378,7 +378,7 @@ fn page_numbers_out_of_range_are_refused() {
     );
     assert_eq!(
         write(&mut store, owner, &whole(last + 1, 1, &page)),
-        Written::NoSpace
+        Written::Quota
     );
     assert_eq!(store.get(owner, u64::MAX), None);
     assert!(!store.free(owner, last + 1, 9));

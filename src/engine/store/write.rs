@@ -59,8 +59,9 @@ impl<M: Memory> Store<M> {
     /// Takes in a page or a part of one. A page that `owner` does not hold yet needs space, and
     /// that the owner holds less than `quota_pages`; one that it holds never fails for either.
     pub fn write(&mut self, owner: OwnerId, fragment: &Fragment<'_>, quota_pages: u64) -> Written {
+        // Not for lack of room: nobody else's pages make way for one that cannot be.
         let Some(key) = Key::new(owner.0, fragment.page) else {
-            return Written::NoSpace;
+            return Written::Quota;
         };
         let Some(state) = self.owners.get(owner.index()) else {
             return Written::NoSpace;

@@ -297,7 +297,7 @@ fn a_page_freed_on_its_way_to_the_disk_stays_free() {
     let io = on_its_way(&mut disked);
     let map = &disked.rig.bench.device.map;
     map.set_free_pending(PageIndex(5));
-    map.take_free(PageIndex(5), map.load(PageIndex(5))).unwrap();
+    map.take_free(PageIndex(5), || Version(1 << 20)).unwrap();
     disked.io_ended(&io, true);
     assert_eq!(disked.next_send(), None);
     assert_eq!(disked.entry(5), Entry::default());
