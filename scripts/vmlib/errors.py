@@ -14,6 +14,10 @@ class RunnerError(Exception):
         self.status = status
 
 
+class NotUp(RunnerError):
+    """The machines did not come up in the time that a boot may take."""
+
+
 class Interrupted(Exception):
     """A signal asked the runner to stop."""
 

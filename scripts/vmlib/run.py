@@ -7,7 +7,7 @@ import sys
 
 from . import accelerator, archive, images, products, programs
 from .console import Console
-from .errors import EXIT_LOST, EXIT_NOT_UP, EXIT_TIMEOUT, EXIT_USAGE, RunnerError
+from .errors import EXIT_LOST, EXIT_NOT_UP, EXIT_TIMEOUT, EXIT_USAGE, NotUp, RunnerError
 from .host_port import HostPort
 from .loop import Loop, by_lines, write_all
 from .machine import Disk, Machine, Specification
@@ -60,7 +60,7 @@ class Run:
         finally:
             self._take_down()
 
-    def report(self, error):
+    def report(self, error, word="error"):
         """Says why the run ended, with what the client's console said last."""
         sys.stdout.flush()
         if error.status in (EXIT_TIMEOUT, EXIT_NOT_UP, EXIT_LOST) and not self._options.console:
@@ -69,7 +69,7 @@ class Run:
                     lines = machine.console.tail()
                     print(f"--- the last lines of the console of {machine.name}", file=sys.stderr)
                     print("\n".join(lines) if lines else "(nothing)", file=sys.stderr)
-        print(f"vm: error: {error}", file=sys.stderr)
+        print(f"vm: {word}: {error}", file=sys.stderr)
 
     # Putting together
 
@@ -226,7 +226,7 @@ class Run:
     def _start_servers(self, waiting):
         def started(number, answer):
             if answer != "ok":
-                raise RunnerError(f"server{number} did not come up: {answer}")
+                raise NotUp(f"server{number} did not come up: {answer}")
             waiting.discard(number)
 
         for number, server in self._servers.items():
@@ -282,7 +282,7 @@ class Run:
         if not self._up:
             missing = [] if self._booted else ["client"]
             missing += [f"server{number}" for number, server in self._servers.items() if server.state != "up"]
-            raise RunnerError(f"not up within {self._options.boot_timeout} s: {', '.join(missing)}")
+            raise NotUp(f"not up within {self._options.boot_timeout} s: {', '.join(missing)}")
 
     def _timed_out(self):
         raise RunnerError(f"{self._options.script} did not end within {self._options.timeout:g} s", EXIT_TIMEOUT)

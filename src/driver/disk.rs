@@ -109,7 +109,7 @@ impl Operations for Disk {
 fn page_out(block: Block) -> PageOut {
     let fill = block.same_fill();
     let crc = match fill {
-        Some(value) => crate::crc::crc32c(&value.to_be_bytes()),
+        Some(value) => crate::crc::crc32c(&value.to_ne_bytes()),
         None => block.crc32c(),
     };
     PageOut { block, fill, crc }

@@ -149,7 +149,7 @@ impl TransferFrames {
             }
             SendPayload::Fill(value) => {
                 if let Some(frame) = self.frames.first_mut() {
-                    let bytes = value.to_be_bytes();
+                    let bytes = value.to_ne_bytes();
                     route.transmit(frame, 0, FILL_LEN, Payload::Bytes(&bytes));
                 }
             }

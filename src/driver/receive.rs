@@ -162,7 +162,7 @@ impl Core {
                 self.count_bad_frame();
                 return;
             }
-            fill = Some(u64::from_be_bytes(bytes));
+            fill = Some(u64::from_ne_bytes(bytes));
         }
         match self
             .queues

@@ -28,10 +28,7 @@ use crate::{
     engine::{
         copies::COPIES,
         free::DirtyChunks,
-        repair::{
-            Repair,
-            LOOK_NS, //
-        },
+        repair::Repair, //
     },
     linux::{
         alloc::zeroed_table,
@@ -39,6 +36,9 @@ use crate::{
         mq::OwnBlock, //
     },
 };
+
+/// How often the worker looks whether requests are under way, while there is something to repair.
+pub(super) const LOOK_NS: u64 = 20_000_000;
 
 /// A queue, number `number`, for repair of a device of `pages` pages.
 pub(super) fn new_queue(
@@ -68,21 +68,21 @@ impl Core {
         let Some(queue) = self.repair_queue() else {
             return u64::MAX;
         };
-        let mut is_busy = false;
-        for queue in &self.queues {
-            is_busy |= queue.with_shard(|shard| shard.take_busy());
-        }
-        let mut is_at_work = false;
+        let is_busy = self
+            .queues
+            .iter()
+            .any(|queue| queue.with_shard(|shard| shard.has_requests()));
+        let mut next_ns = u64::MAX;
         queue.drive_repair(self, |repair, shard, now_ns| {
             if servers_changed {
                 repair.servers_changed(now_ns, &self.device);
             }
             repair.drive(now_ns, Some(is_busy), shard, &self.device);
-            is_at_work = repair.is_at_work();
+            next_ns = repair.next_timeout_ns();
         });
-        match is_at_work {
-            true => LOOK_NS,
-            false => u64::MAX,
+        match next_ns {
+            u64::MAX => u64::MAX,
+            _ => LOOK_NS,
         }
     }
 

@@ -40,8 +40,8 @@ const SCAN_PAUSE_NS: u64 = 100_000;
 const IDLE_PAUSE_NS: u64 = 1_000_000;
 /// How many copies may be made up for, in nanoseconds of the rate.
 const BURST_NS: u64 = 5_000_000;
-/// Of the rate, and of the copies under way at a time, what is left of it beside requests: one of so
-/// many. Where a page takes long, the rate alone would hold nothing back.
+/// Of the rate, and of the copies under way at a time, what is left of it while requests are under
+/// way: one of so many. Where a page takes long, the rate alone would hold nothing back.
 const YIELD: u64 = 4;
 /// Of the copies under way at the most, those that may go to the disk: a slow one leaves room for
 /// copies to servers.
@@ -50,9 +50,6 @@ const DISK_SHARE: [u64; 2] = [3, 4];
 const FIRST_ROOM_NS: u64 = 10_000_000;
 /// And how late at the most: until then the page-outs that need the room have it.
 const LAST_ROOM_NS: u64 = 640_000_000;
-/// How often somebody is to look whether there were requests, while copies are under way; and how
-/// long one that there was counts.
-pub const LOOK_NS: u64 = 20_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Where a copy is to go.
@@ -120,9 +117,7 @@ pub struct Repair<W> {
     losses: u32,
     /// Whether the disk took pages when it was last looked at.
     had_disk: bool,
-    /// Until when what somebody saw of requests counts.
-    busy_until_ns: u64,
-    /// Whether there were requests when somebody last looked.
+    /// Whether requests were under way when somebody last looked.
     is_busy: bool,
     wake_ns: u64,
     counters: RepairCounters,
@@ -141,7 +136,6 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             room_pause_ns: FIRST_ROOM_NS,
             losses: 0,
             had_disk: false,
-            busy_until_ns: 0,
             is_busy: false,
             wake_ns: u64::MAX,
             counters: RepairCounters::default(),
@@ -187,11 +181,6 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         jobs.count() as u64
     }
 
-    /// Whether copies are under way or to be begun: somebody is to look whether there are requests.
-    pub fn is_at_work(&self) -> bool {
-        self.wake_ns != u64::MAX || self.jobs.iter().any(|job| !matches!(job, Job::Idle))
-    }
-
     /// When [`Self::drive`] is to be called next; `u64::MAX` for never. It may be called earlier.
     pub fn next_timeout_ns(&self) -> u64 {
         self.wake_ns
@@ -227,8 +216,8 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         }
     }
 
-    /// Begins copies, as many as the rate allows. `is_busy` says whether there were requests of late,
-    /// to which repair yields; `None` if nobody has looked.
+    /// Begins copies, as many as the rate allows. `is_busy` says whether requests are under way, to
+    /// which repair yields; `None` if nobody has looked.
     pub fn drive<S, M>(
         &mut self,
         now_ns: u64,
@@ -239,12 +228,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         S: Storage,
         M: Deref<Target = [Atomic<u32>]>,
     {
-        if let Some(is_busy) = is_busy {
-            if is_busy {
-                self.busy_until_ns = now_ns.saturating_add(LOOK_NS);
-            }
-            self.is_busy = now_ns < self.busy_until_ns;
-        }
+        self.is_busy = is_busy.unwrap_or(self.is_busy);
         self.wake_ns = u64::MAX;
         self.look_at_disk(now_ns, device);
         let rate = u64::from(device.repair_pages_per_s());

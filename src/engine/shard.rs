@@ -161,8 +161,6 @@ pub struct Shard<S: Storage> {
     /// Breaks ties between equal servers.
     rotation: u32,
     suspicion: bool,
-    /// Whether a request has ended since [`Self::take_busy`].
-    was_busy: bool,
     hedges: HedgeBudget,
     counters: Counters,
     page_in_latency: Histogram<S::Buckets>,
@@ -197,7 +195,6 @@ impl<S: Storage> Shard<S> {
             next_deadline_ns: u64::MAX,
             rotation: 0,
             suspicion: false,
-            was_busy: false,
             hedges: HedgeBudget::default(),
             counters: Counters::default(),
             page_in_latency: Histogram::new(page_in),
@@ -303,12 +300,10 @@ impl<S: Storage> Shard<S> {
         oldest
     }
 
-    /// Whether a request of this shard is under way, or has ended since this was last asked.
-    pub fn take_busy(&mut self) -> bool {
-        let is_busy = self
-            .op_at(self.active)
-            .is_some_and(|(_, op)| !op.is_background);
-        core::mem::take(&mut self.was_busy) | is_busy
+    /// Whether a request of this shard is under way.
+    pub fn has_requests(&self) -> bool {
+        self.op_at(self.active)
+            .is_some_and(|(_, op)| !op.is_background)
     }
 
     /// Number of ops that are not free.

@@ -97,7 +97,9 @@ test_a_machine_that_never_comes_up() {
     vm --servers 1 --boot-timeout 0.5 /dev/null >"$SCRATCH/out" 2>"$SCRATCH/err"
     [ $? -eq 2 ] || because "a script that is no file was taken" || return
     vm --servers 1 --boot-timeout 0.5 "$SCRATCH/hang.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
-    expect_status 125 $?
+    expect_status 125 $? || return
+    grep -q 'vm: note: the machines are started once more' "$SCRATCH/err" || because "it was not tried again" || return
+    [ "$(grep -c 'vm: error: .* within 0.5 s' "$SCRATCH/err")" = 1 ] || because "not one error: $(cat "$SCRATCH/err")"
 }
 
 # interrupted SIGNAL STATUS: nothing is left, whatever ends the runner.

@@ -3,6 +3,7 @@
 # what: the interface gets another name and another address under load, and is replaced by another
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 120
+# debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
@@ -10,22 +11,22 @@ needs_single
 requires anemone-test
 anemone_load size_mib=64 || fail "load"
 load_begin --threads 2 --blocks 512
-load_progress 200 || fail "the load does not begin"
+load_progress "$(scaled 200)" || fail "the load does not begin"
 ip link set eth0 name other0 || fail "rename"
-load_progress 200 || fail "under another name the load does not go on"
+load_progress "$(scaled 200)" || fail "under another name the load does not go on"
 ip link set other0 name eth0 || fail "rename back"
-load_progress 200 || fail "under its old name the load does not go on"
+load_progress "$(scaled 200)" || fail "under its old name the load does not go on"
 ip link set eth0 address 52:54:00:a0:00:77 || fail "address"
-load_progress 200 || fail "with another address the load does not go on"
+load_progress "$(scaled 200)" || fail "with another address the load does not go on"
 ip link set eth0 address 52:54:00:a0:00:00 || fail "address"
-load_progress 200 || fail "with its old address the load does not go on"
+load_progress "$(scaled 200)" || fail "with its old address the load does not go on"
 # Another takes its name while it is called otherwise, and is there when it goes away.
 ip link set eth0 name old0 || fail "rename"
 ip link add eth0 address 52:54:00:a0:00:78 type veth peer name other netns switch &&
     ip -n switch link set other mtu 1500 master br0 up && ip link set eth0 mtu 1500 up || fail "another eth0"
-load_progress 200 || fail "beside another of its name the load does not go on"
+load_progress "$(scaled 200)" || fail "beside another of its name the load does not go on"
 ip link del old0 || fail "del"
-load_progress 200 || fail "through the other the load does not go on"
+load_progress "$(scaled 200)" || fail "through the other the load does not go on"
 ip link del eth0 && make_interface || fail "a new eth0"
-load_progress 200 || fail "through a new interface the load does not go on"
+load_progress "$(scaled 200)" || fail "through a new interface the load does not go on"
 load_end || fail "the load"

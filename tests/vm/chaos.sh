@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: what goes wrong is drawn from a seed, one thing after another, under a load that verifies every byte
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 300
-# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+# shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
 #
 # Not numbered: `make soak` runs it, with two more files beside it: soak-seed, and soak-steps, the
 # number of disturbances. Each is undone before the next, and the load must go on in between, so
 # that a run of any length waits for conditions only.
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/repair.sh"
 
 requires anemone-test tc
 needs_single
@@ -47,14 +48,14 @@ one_server() {
     SERVER=$((DRAWN + 1))
 }
 
-# No page may have its only copy on a server that is killed: every one has been written anew since
-# the last was, or has been copied again.
+# No page may have its only copy on the server that is killed next: each is copied again first.
 killed() {
     disturb kill "$1" || fail "kill $1"
     for_a_while
     load_progress "$(scaled 50 5)" || fail "nothing goes on without server $1"
     host start "$1" || fail "start $1"
     wait_for 30 "server $1 is used again" is_healthy "$1" || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    repaired 120 || fail "not every page has its copies again"
 }
 
 new_load() {
@@ -75,7 +76,7 @@ begin() {
 
 step() {
     one_server
-    choose loss repeat reorder corrupt delay pause cut kill down mtu both
+    choose loss repeat reorder corrupt delay pause cut kill kill down mtu both anew
     say "step $1 of $STEPS: $CHOSEN, server $SERVER"
     case $CHOSEN in
     loss) rough "$SERVER" loss 20% ;;
@@ -105,11 +106,8 @@ step() {
         for_a_while
         set_mtu 1500 || fail "mtu"
         ;;
-    kill)
-        killed "$SERVER"
-        # What had a copy there has one fewer now: a new load begins with all of them.
-        new_load
-        ;;
+    kill) killed "$SERVER" ;;
+    anew) new_load ;;
     esac
     wait_for 40 "every server is up" all_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
     load_progress "$(scaled 50 5)" || fail "the load does not go on"
@@ -125,4 +123,4 @@ while [ "$number" -lt "$STEPS" ]; do
     step "$number"
 done
 load_end || fail "the load"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"

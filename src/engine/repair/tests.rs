@@ -390,31 +390,6 @@ fn the_rate_is_kept_and_less_of_it_beside_requests() {
 }
 
 #[test]
-fn requests_count_for_a_while() {
-    let mut rig = Rig::new(3);
-    for page in 0..500 {
-        rig.bench.write(PageIndex(page), &[0, 1]);
-    }
-    rig.kill(1);
-    let looked = |rig: &mut Rig, is_busy: bool| {
-        let Bench {
-            now_ns,
-            device,
-            shard,
-            ..
-        } = &mut rig.bench;
-        rig.repair.drive(*now_ns, Some(is_busy), shard, device);
-        assert!(rig.repair.is_at_work());
-        rig.repair.under_way(Goal::Server)
-    };
-    assert_eq!(looked(&mut rig, true), 4);
-    rig.bench.advance(LOOK_NS / 2);
-    assert_eq!(looked(&mut rig, false), 4, "there was one a moment ago");
-    rig.bench.advance(LOOK_NS / 2);
-    assert_eq!(looked(&mut rig, false), 16);
-}
-
-#[test]
 fn few_copies_are_under_way_beside_requests() {
     let under_way = |is_busy: bool| {
         let mut rig = Rig::new(3);

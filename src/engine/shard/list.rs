@@ -212,7 +212,6 @@ impl<S: Storage> Shard<S> {
         }
         self.settle = settle;
         if !is_background {
-            self.was_busy = true;
             self.count_ended(kind, outcome, latency_ns);
         }
         Some(Completion {

@@ -53,10 +53,7 @@ impl Client {
 
     /// The worker looks whether repair may go on.
     pub(super) fn look_after_repair(&mut self, ctx: &mut Context) {
-        let mut is_busy = false;
-        for shard in &mut self.shards {
-            is_busy |= shard.take_busy();
-        }
+        let is_busy = self.shards.iter().any(Shard::has_requests);
         self.drive_repair(ctx, Some(is_busy));
         let shard = self.repair_shard();
         self.pump(ctx, shard);
