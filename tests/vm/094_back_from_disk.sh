@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: both servers die under load, the disk takes over; they come back empty, and get every page from it: it can be detached
 # vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
-# bound: 240
+# bound: 400
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh source=repair.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
@@ -13,14 +13,14 @@ needs_single
 requires anemonectl anemone-test
 # Strict: what the disk has not when both die at once is lost, and rightly.
 anemone_load size_mib=64 servers="$(servers 1 2)" local_device="$ANEMONE_DISK" mirror=strict || fail "load"
-data_write "$(scaled 16 8)" || fail "write"
-load_begin --threads 2 --blocks "$(scaled 1024 8)"
+data_write "$(scaled 8 4)" || fail "write"
+load_begin --threads 2 --blocks "$(scaled 512 4)"
 load_progress "$(scaled 200)" || fail "the load does not begin"
 disk_up_to_date 60 || fail "pages lag"
 disturb kill 1 && disturb kill 2 || fail "kill"
 load_progress "$(scaled 200)" 90 || fail "the load does not go on with the disk alone"
 # Pages that no server has ever had.
-pages=$(scaled 2048 8)
+pages=$(scaled 1024 4)
 random_file "$SCRATCH/random" $((pages * 4096))
 put_all "$SCRATCH/random" 48 || fail "writing with the disk alone"
 data_is_right || fail "the data is not what was written, without servers"
@@ -29,7 +29,7 @@ host start 1 && host start 2 || fail "start"
 for server in 1 2; do
     wait_for 60 "server $server is used" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
-repaired 120 || fail "not copied back"
+repaired 240 || fail "not copied back"
 [ "$(counter pages_repaired)" -ge $((2 * pages)) ] || fail "too few pages copied: $(cat "$ANEMONE_DEBUG/counters")"
 load_progress "$(scaled 200)" || fail "the load does not go on with servers again"
 disk_up_to_date 60 || fail "pages lag"
