@@ -35,7 +35,6 @@ class Test:
     files: tuple
     bound_s: int
     debug: bool
-    # Why it does not count yet; it runs when it is asked for by name.
 
     def label(self, kernel):
         return self.name if kernel == "release" else f"{self.name}@{kernel}"

@@ -194,9 +194,7 @@ impl LinkWatch {
     pub(crate) fn new(core: Arc<Core>, namespace: u64) -> Self {
         Self { core, namespace }
     }
-}
 
-impl LinkWatch {
     /// Binds `device`, which is called as the interface is, if it is one that can be.
     fn bind(&self, device: &NetDevice) {
         if device.namespace() != self.namespace || !device.is_ethernet() {

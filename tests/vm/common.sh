@@ -106,8 +106,8 @@ netem_dropped() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.*drop
 netem_sent() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head -n 1; }
 
 # within MIB COMMAND [ARG...]: runs it with so much memory. The limit is memory.high: over
-# memory.max the kernel kills after 16 attempts that freed nothing, for which on an emulated machine
-# it is enough that one of its processors is held up.
+# memory.max the kernel kills after 16 attempts that freed nothing, which was seen once, with every
+# page in the swap cache and none being written; at memory.high it waits.
 within() (
     common_group=/sys/fs/cgroup/test
     mkdir -p $common_group && echo "$1M" >$common_group/memory.high || fail "no cgroup"
