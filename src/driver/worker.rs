@@ -54,7 +54,6 @@ impl Core {
         self.local.look_after(self);
         self.device
             .set_repair_pages_per_s(super::params::repair_rate());
-        self.raise_low_water();
         let heard_ns = self.heard_ns();
         let (changes, next_ns) = self.control.with(&self, |state| {
             let now_ns = now_ns();
@@ -70,7 +69,10 @@ impl Core {
             cluster.set_dead_ns(super::params::dead_ns());
             cluster.free_orphans(now_ns, &self.device);
             let freeing = self.gather_frees(state, now_ns);
+            // After what is to be freed has settled, before the servers are told.
+            self.raise_low_water();
             let (cluster, outbox) = state.parts();
+            cluster.set_low_water(self.device.low_water());
             let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);
             cluster.handle_timeout(now_ns, &self.device.servers, heard, outbox);
             let mut next_ns = cluster

@@ -21,7 +21,7 @@ mod timers;
 use core::ops::DerefMut;
 
 use super::config::{DEFAULT_DEAD_S, NS_PER_S};
-use super::ids::{ServerSlot, SlotSet, SERVER_SLOTS};
+use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
 pub use inventory::LISTED_PAGES;
@@ -33,6 +33,20 @@ pub use removal::{NotThere, Removal};
 pub trait Outbox {
     /// Sends a control frame. It may be lost: all are sent again until answered.
     fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]);
+}
+
+/// An outbox each of whose frames says below which version all is settled.
+struct Settled<'a, O> {
+    outbox: &'a mut O,
+    low_water: Version,
+}
+
+impl<O: Outbox> Outbox for Settled<'_, O> {
+    fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
+        let mut header = *header;
+        header.low_water = self.low_water.0;
+        self.outbox.send(destination, &header, payload);
+    }
 }
 
 /// What the caller must do for the cluster.
@@ -113,6 +127,7 @@ pub struct Cluster<P> {
     /// The hardware address that our frames come from; `None` before the interface is known.
     address: Option<MacAddress>,
     dead_ns: u64,
+    low_water: Version,
     changes: Changes,
 }
 
@@ -128,6 +143,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             mtu,
             address: None,
             dead_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
+            low_water: Version(0),
             changes: Changes::default(),
         }
     }
@@ -144,6 +160,20 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
     /// After how long a silence a server's copies no longer count.
     pub fn set_dead_ns(&mut self, dead_ns: u64) {
         self.dead_ns = dead_ns;
+    }
+
+    /// Below which version all is settled: servers are told with every frame, so that nothing late
+    /// brings back what they are told to free.
+    pub fn set_low_water(&mut self, low_water: Version) {
+        self.low_water = low_water;
+    }
+
+    /// What frames go through.
+    fn settled<'a, O: Outbox>(&self, outbox: &'a mut O) -> Settled<'a, O> {
+        Settled {
+            outbox,
+            low_water: self.low_water,
+        }
     }
 
     /// What is to be done, since this was last asked.
@@ -326,6 +356,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
     /// Says goodbye to every server: the session's pages may be dropped. Sent once; who does
     /// not hear it, drops them when the lease ends and the room is needed.
     pub fn say_bye(&mut self, outbox: &mut impl Outbox) {
+        let outbox = &mut self.settled(outbox);
         for slot in SlotSet::ALL.iter() {
             if let Some(peer) = self.peer_mut(slot) {
                 if peer.state == State::Open {

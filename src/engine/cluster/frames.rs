@@ -25,6 +25,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
+        let outbox = &mut self.settled(outbox);
         let header = &frame.header;
         if header.opcode == Opcode::ByeAck {
             self.handle_bye_ack(source, header);

@@ -274,8 +274,13 @@ fn frees_are_sent_again_until_acknowledged() {
         below: Version(8),
     };
     assert!(world.cluster.free(world.now_ns, &copy));
+    world.cluster.set_low_water(Version(7));
     let first = world.wait_for(Opcode::Free);
+    assert_eq!(first.low_water, 7);
+    // What has settled meanwhile must not come back either.
+    world.cluster.set_low_water(Version(9));
     let again = world.wait_for(Opcode::Free);
+    assert_eq!(again.low_water, 9);
     let mut ack = again.answer(Opcode::FreeAck, Status::Ok);
     ack.incarnation = 5;
     ack.attempt ^= 1;

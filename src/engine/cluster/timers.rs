@@ -66,6 +66,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         heard_ns: impl Fn(ServerSlot) -> u64,
         outbox: &mut impl Outbox,
     ) {
+        let outbox = &mut self.settled(outbox);
         let suspects = table.take_suspects();
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {

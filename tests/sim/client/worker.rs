@@ -110,7 +110,10 @@ impl Client {
                         shard: shard + 1,
                     });
                 }
-                None => self.device.raise_low_water(settled),
+                None => {
+                    self.device.raise_low_water(settled);
+                    self.cluster.set_low_water(self.device.low_water());
+                }
             },
             None => {}
         }
