@@ -185,19 +185,25 @@ class Boot:
         process = subprocess.Popen(self._command(tests), cwd=TOP, text=True, errors="replace",
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._process = process
-        done, current, lines, before = 0, None, [], []
+        done, current, lines, log = 0, None, [], None
         try:
             for line in process.stdout:
                 words = line.split()
                 if words[:2] == ["@@", "begin"]:
                     current, lines = self._by_name[words[2]], []
+                    log = self._log(current)
                 elif words[:2] == ["@@", "end"]:
                     self._ended(self._by_name[words[2]], int(words[3]), int(words[4]) / 100, lines)
-                    current = None
+                    log.close()
+                    current, lines = None, []
                     done += 1
                 else:
-                    (lines if current else before).append(line)
+                    lines.append(line)
+                    if current:
+                        log.write(line)
         finally:
+            if log:
+                log.close()
             if process.poll() is None:
                 process.terminate()
             status = process.wait()
@@ -207,28 +213,28 @@ class Boot:
             # What the runner said of a lost machine belongs to the test that lost it.
             test = current or tests[0]
             why = RUNNER_STATUS.get(status, f"the VM runner ended with status {status}")
-            said = [line for line in lines + before if line.startswith("vm: error:")]
-            self._failed(test, None, (said or [why])[-1].strip(), lines if current else before)
+            if not current:
+                with self._log(test) as log:
+                    log.writelines(lines)
+            said = [line for line in lines if line.startswith("vm: error:")]
+            self._failed(test, None, (said or [why])[-1].strip())
             done += 1
         return done
 
     def _ended(self, test, status, seconds, lines):
         if status == PASSED:
-            self._keep(test, lines)
             self._report.passed(test.label(self._kernel), seconds)
         elif status == SKIPPED:
             self._report.skipped(test.label(self._kernel), _last(lines, "skipped: ") or "not applicable here")
         else:
-            self._failed(test, seconds, _last(lines, "failed: ") or f"ended with status {status}", lines)
+            self._failed(test, seconds, _last(lines, "failed: ") or f"ended with status {status}")
 
-    def _keep(self, test, lines):
-        path = log_path(test.label(self._kernel))
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        return path
+    def _log(self, test):
+        """Written line by line: somebody may look on, and the run be interrupted."""
+        return open(log_path(test.label(self._kernel)), "w", encoding="utf-8", buffering=1)
 
-    def _failed(self, test, seconds, why, lines):
-        self._report.failed(test.label(self._kernel), seconds, why, self._keep(test, lines))
+    def _failed(self, test, seconds, why):
+        self._report.failed(test.label(self._kernel), seconds, why, log_path(test.label(self._kernel)))
 
 
 def _last(lines, start):

@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::content::{Content, Wrong};
@@ -23,6 +24,9 @@ pub struct Options {
     /// Passes, the first of which fills it
     #[arg(long, default_value_t = 3)]
     passes: u64,
+    /// Makes more passes as long as this file is there
+    #[arg(long = "while", value_name = "FILE")]
+    while_there: Option<PathBuf>,
     /// Threads, each with a part of its own
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -35,6 +39,12 @@ pub struct Options {
     /// Has the kernel page everything out after each pass
     #[arg(long)]
     page_out: bool,
+}
+
+impl Options {
+    fn pages(&self) -> usize {
+        self.mib * (1 << 20) / PAGE_SIZE
+    }
 }
 
 /// Whether pass `pass` writes the page.
@@ -61,19 +71,33 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Does pass `pass`, or only looks after the last.
-    fn pass(&self, pass: u64) -> Result<(), Wrong> {
+    /// Does the passes from `first` on, as many as there are to be, and then looks once more.
+    fn passes(&self, first: u64) -> Result<(), Wrong> {
+        let goes_on = || {
+            let path = self.options.while_there.as_ref();
+            path.is_some_and(|path| path.exists())
+        };
+        let mut pass = first;
+        while pass <= self.options.passes || goes_on() {
+            self.pass(pass, true)?;
+            pass += 1;
+        }
+        self.pass(pass, false)
+    }
+
+    /// Does pass `pass`, or only looks.
+    fn pass(&self, pass: u64, is_to_write: bool) -> Result<(), Wrong> {
         let (seed, first) = (self.options.seed, self.part.start);
         let shuffled = shuffled(mix(seed ^ pass), self.part.len());
         let straight = 0..self.part.len();
         if pass.is_multiple_of(2) {
             shuffled
                 .into_iter()
-                .try_for_each(|index| self.visit(first + index, pass))?;
+                .try_for_each(|index| self.visit(first + index, pass, is_to_write))?;
         } else {
             straight
                 .into_iter()
-                .try_for_each(|index| self.visit(first + index, pass))?;
+                .try_for_each(|index| self.visit(first + index, pass, is_to_write))?;
         }
         if self.options.page_out {
             // If it cannot, less is paged out: nothing that this program promises.
@@ -82,13 +106,13 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn visit(&self, page: usize, pass: u64) -> Result<(), Wrong> {
+    fn visit(&self, page: usize, pass: u64, is_to_write: bool) -> Result<(), Wrong> {
         let (seed, process) = (self.options.seed, self.process);
         let words = self.memory.page(page);
         if pass > 1 {
             content(seed, page, pass - 1, process).check(|index| words[index].load(Relaxed))?;
         }
-        if pass <= self.options.passes && is_written(seed, page, pass) {
+        if is_to_write && is_written(seed, page, pass) {
             let content = content(seed, page, pass, process);
             for (index, word) in words.iter().enumerate() {
                 word.store(content.word(index), Relaxed);
@@ -98,14 +122,14 @@ impl Worker<'_> {
     }
 }
 
-/// Does some passes with all threads. The one after the last only looks.
-fn passes(
+/// Has every thread do `work` on its part.
+fn with_workers(
     memory: &Memory,
     options: &Options,
-    pages: usize,
-    passes: Range<u64>,
     process: u64,
+    work: impl Fn(&Worker<'_>) -> Result<(), Wrong> + Copy + Send,
 ) -> Result<(), Wrong> {
+    let pages = options.pages();
     let share = pages.div_ceil(options.threads.max(1));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..pages)
@@ -117,8 +141,7 @@ fn passes(
                     part: first..(first + share).min(pages),
                     process,
                 };
-                let mut passes = passes.clone();
-                scope.spawn(move || passes.try_for_each(|pass| worker.pass(pass)))
+                scope.spawn(move || work(&worker))
             })
             .collect();
         workers
@@ -132,14 +155,12 @@ fn passes(
 
 /// Runs the program.
 pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
-    let pages = options.mib * (1 << 20) / PAGE_SIZE;
-    let memory = Memory::new(pages)?;
-    let end = options.passes + 2;
-    passes(&memory, options, pages, 1..2, 0)?;
+    let memory = Memory::new(options.pages())?;
+    with_workers(&memory, options, 0, |worker| worker.pass(1, true))?;
     let child = match options.fork {
         false => None,
         true => Some(Child::fork(|| {
-            match passes(&memory, options, pages, 2..end, 1) {
+            match with_workers(&memory, options, 1, |worker| worker.passes(2)) {
                 Ok(()) => 0,
                 Err(wrong) => {
                     eprintln!("anemone-test: the copied process: {wrong}");
@@ -148,14 +169,16 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
             }
         })?),
     };
-    passes(&memory, options, pages, 2..end, 0)?;
+    with_workers(&memory, options, 0, |worker| worker.passes(2))?;
     if let Some(status) = child.map(Child::wait).transpose()? {
         if status != 0 {
             return Err(format!("the copied process ended with wait status {status:#x}").into());
         }
     }
     Ok(format!(
-        "pages: {pages} pages, {} passes, {} threads, all as they must be",
-        options.passes, options.threads
+        "pages: {} pages, at least {} passes, {} threads, all as they must be",
+        options.pages(),
+        options.passes,
+        options.threads
     ))
 }

@@ -1,18 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: what goes wrong is drawn from a seed, one thing after another, under a load that verifies every byte
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 300
-# shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh source=repair.sh disable=SC2015
 #
 # Not numbered: `make soak` runs it, with two more files beside it: soak-seed, and soak-steps, the
-# number of disturbances. Each is undone before the next, and the load must go on in between, so
-# that a run of any length waits for conditions only.
+# number of disturbances. The load is a program that reads and writes the device, or one whose memory
+# is swapped to it; the disk is attached or not. Each disturbance is undone before the next, but for
+# frames that are lost meanwhile, and the load must go on in between, so that a run of any length
+# waits for conditions only.
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/disk.sh"
 . "$(dirname "$0")/repair.sh"
 
-requires anemone-test tc
+requires anemone-test anemonectl tc
 needs_single
+modprobe dm-delay && modprobe dm-flakey || fail "no dm-delay, or no dm-flakey"
 SEED=$(cat soak-seed 2>/dev/null || echo 1)
 STEPS=$(cat soak-steps 2>/dev/null || echo 10)
 STATE=$SEED
@@ -48,37 +52,128 @@ one_server() {
     SERVER=$((DRAWN + 1))
 }
 
-# No page may have its only copy on the server that is killed next: each is copied again first.
-killed() {
-    disturb kill "$1" || fail "kill $1"
-    for_a_while
-    load_progress "$(scaled 50 5)" || fail "nothing goes on without server $1"
-    host start "$1" || fail "start $1"
-    wait_for 30 "server $1 is used again" is_healthy "$1" || fail "$(cat "$ANEMONE_DEBUG/servers")"
+goes_on() { load_progress "$(scaled 50 5)" || fail "the load does not go on $*"; }
+all_up() { is_healthy 1 && is_healthy 2 && is_healthy 3; }
+# No page may have its only copy on a server that is killed: each is copied again first.
+copied() {
+    wait_for 40 "every server is up" all_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
     repaired 120 || fail "not every page has its copies again"
 }
 
-new_load() {
+killed() {
+    copied
+    disturb kill "$1" || fail "kill $1"
+    for_a_while
+    goes_on "without server $1"
+    host start "$1" || fail "start $1"
+    wait_for 30 "server $1 is used again" is_healthy "$1" || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    copied
+}
+
+# All at once: the disk has every page, or a buffer of it.
+blackout() {
+    disk_up_to_date 120 || fail "the disk does not catch up"
+    for server in 1 2 3; do disturb kill $server || fail "kill $server"; done
+    for_a_while
+    goes_on "from the disk"
+    for server in 1 2 3; do host start $server || fail "start $server"; done
+    copied
+}
+
+# Nothing comes or goes.
+silence() {
+    for server in 1 2 3; do disturb link $server down || fail "link $server down"; done
+    for_a_while
+    for server in 1 2 3; do host link $server up || fail "link $server up"; done
+}
+
+reattached() {
+    dm_linear || fail "dmsetup"
+    wait_for 30 "the disk is attached again" anemonectl attach "$DM_DISK" ||
+        fail "attach: $(cat "$ANEMONE_DEBUG/disk")"
+    disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
+}
+
+# The disk holds up what it is given, and may be given up meanwhile.
+disk_hangs() {
+    dm_suspend || fail "dmsetup"
+    for_a_while
+    goes_on "while the disk hangs"
+    dm_resume || fail "dmsetup"
+    disk_wait usable 30 || fail "it is not used again"
+}
+
+disk_breaks() {
+    copied
+    dm_error || fail "dmsetup"
+    disk_wait failed 60 || fail "it is not retired"
+    goes_on "without the disk"
+    reattached
+}
+
+disk_is_flaky() {
+    copied
+    dm "flakey $ANEMONE_DISK 0 1 1" || fail "dmsetup"
+    for_a_while
+    goes_on "with a flaky disk"
+    reattached
+}
+
+disk_is_taken() {
+    copied
+    anemonectl detach || fail "detach"
+    goes_on "without the disk"
+    anemonectl attach "$DM_DISK" || fail "attach"
+}
+
+end() {
     load_end || fail "the load"
+    nothing_failed || fail "some pages failed"
+    [ "$LOAD_IS" != swap ] || swapoff "$ANEMONE_DEVICE" || fail "swapoff"
     anemone_unload || fail "unload"
-    begin
 }
 
 begin() {
     choose 1500 1500 9000
     set_mtu "$CHOSEN" || fail "mtu $CHOSEN"
     choose 2 2 3
-    REPLICAS=$CHOSEN
-    anemone_load size_mib=48 "replicas=$REPLICAS" || fail "load"
-    load_begin --threads 2 --blocks "$(scaled 1024 4)"
+    set -- size_mib=48 "replicas=$CHOSEN" disk_timeout_s=2
+    choose 1 5 30
+    set -- "$@" "dead_s=$CHOSEN"
+    choose none lag strict
+    MIRROR=$CHOSEN
+    [ "$MIRROR" = none ] || set -- "$@" "mirror=$MIRROR" "local_device=$DM_DISK"
+    choose direct swap
+    LOAD_IS=$CHOSEN
+    say "load: $LOAD_IS, $*"
+    anemone_load "$@" || fail "load"
+    if [ "$LOAD_IS" = swap ]; then
+        anemone_swapon || fail "swapon"
+        : >"$SCRATCH/load"
+        within 16 anemone-test pages --mib 32 --threads 2 --while "$SCRATCH/load" >"$SCRATCH/load.out" 2>&1 &
+        LOAD=$!
+    else
+        load_begin --threads 2 --blocks "$(scaled 1024 4)"
+    fi
     load_progress "$(scaled 100 5)" || fail "the load does not begin"
 }
 
 step() {
     one_server
-    choose loss repeat reorder corrupt delay pause cut kill kill down mtu both anew
-    say "step $1 of $STEPS: $CHOSEN, server $SERVER"
-    case $CHOSEN in
+    set -- "$1" loss repeat reorder corrupt delay pause cut kill kill down mtu both silence anew
+    # Only with `strict` has the disk every page when all servers are gone.
+    [ "$MIRROR" != strict ] || set -- "$@" blackout
+    [ "$MIRROR" = none ] || set -- "$@" slow hang break flaky take
+    step_number=$1
+    shift
+    choose "$@"
+    what=$CHOSEN
+    choose "" "" "and frames are lost"
+    # Else a page-out may have but one server, and that may be the one that is killed.
+    case $what in kill | anew) [ "$MIRROR" = strict ] || CHOSEN="" ;; esac
+    say "step $step_number of $STEPS: $what, server $SERVER $CHOSEN"
+    [ -z "$CHOSEN" ] || netem 0 loss 2% || fail "netem"
+    case $what in
     loss) rough "$SERVER" loss 20% ;;
     repeat) rough 0 duplicate 30% ;;
     reorder) rough "$SERVER" delay 2ms reorder 50% ;;
@@ -106,21 +201,35 @@ step() {
         for_a_while
         set_mtu 1500 || fail "mtu"
         ;;
+    silence) silence ;;
+    blackout) blackout ;;
     kill) killed "$SERVER" ;;
-    anew) new_load ;;
+    slow)
+        dm_delay 50 50 || fail "dmsetup"
+        for_a_while
+        dm_linear || fail "dmsetup"
+        ;;
+    hang) disk_hangs ;;
+    break) disk_breaks ;;
+    flaky) disk_is_flaky ;;
+    take) disk_is_taken ;;
+    anew)
+        end
+        begin
+        ;;
     esac
+    # What a disturbance has ended already, or begun anew, need not be.
+    netem_off 0 2>/dev/null
     wait_for 40 "every server is up" all_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
-    load_progress "$(scaled 50 5)" || fail "the load does not go on"
+    goes_on
 }
 
-all_up() { is_healthy 1 && is_healthy 2 && is_healthy 3; }
-
 say "seed $SEED, $STEPS steps"
+dm_linear || fail "dmsetup"
 begin
 number=0
 while [ "$number" -lt "$STEPS" ]; do
     number=$((number + 1))
     step "$number"
 done
-load_end || fail "the load"
-nothing_failed || fail "some pages failed"
+end
