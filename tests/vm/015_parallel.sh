@@ -28,5 +28,5 @@ within 8 anemone-test pages --mib 6 --passes 2 --seed 2 --fork >"$SCRATCH/second
 second=$!
 wait $first || fail "the first: $(cat "$SCRATCH/first")"
 wait $second || fail "the second: $(cat "$SCRATCH/second")"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"

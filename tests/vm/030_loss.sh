@@ -28,6 +28,6 @@ for mtu in 1500 9000; do
     lossy 0
     lossy 1 2 3
     lossy 0 1 2 3
-    [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+    nothing_failed || fail "some pages failed"
     anemone_unload || fail "unload"
 done

@@ -24,4 +24,4 @@ wait_for 10 "a load that waits" stands_still || fail "the load goes on without s
 for number in $(server_numbers); do host link "$number" up || fail "link up"; done
 load_progress "$(scaled 200)" || fail "the load does not go on"
 load_end || fail "the load"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"

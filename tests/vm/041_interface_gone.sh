@@ -22,7 +22,7 @@ for round in 1 2; do
     dmesg | grep -q 'anemone: interface eth0 is bound' || fail "round $round: not said"
 done
 load_end || fail "the load"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 
 # Unloading while there is no interface, and loading when there is one again.
 ip link del eth0 || fail "the interface is held"

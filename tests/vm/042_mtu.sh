@@ -30,7 +30,7 @@ load_progress "$(scaled 200)" || fail "servers at 1500: the load does not go on"
 set_mtu 9000 || fail "MTU 9000"
 load_progress "$(scaled 200)" || fail "servers at 9000 again"
 load_end || fail "the load"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 anemone_unload || fail "unload"
 
 # Loaded while the switch drops jumbo frames: pages go in small ones.

@@ -21,4 +21,4 @@ wait_for 10 "the interface" test -e /sys/class/net/eth0 || fail "there is no int
 ip link set eth0 up || fail "up"
 load_progress 200 || fail "the load does not go on"
 load_end || fail "the load"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"

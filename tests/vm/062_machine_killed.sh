@@ -18,7 +18,7 @@ wait_for 60 "a program that is paged out" has_come $((out + 8000)) || fail "$(ca
 disturb kill 1 || fail "kill"
 wait $program || fail "$(cat "$SCRATCH/pages")"
 expect_more "pages paged out degraded" 0 "$(counter pages_out_degraded)"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
 host start 1 || fail "start"
 wait_for 30 "the new server 1 is used" is_healthy 1 || fail "$(cat "$ANEMONE_DEBUG/servers")"

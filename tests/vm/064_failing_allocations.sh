@@ -29,7 +29,7 @@ inject "$SLAB" 0 0 && inject "$PAGES" 0 0
 say "$failed allocations failed"
 expect_more "failed allocations" 1000 "$failed"
 wait_for 20 "nothing in flight" idle || fail "requests are in flight"
-[ "$(counter pages_out_failed)" = 0 ] && [ "$(counter pages_in_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 # Whoever was refused a page may have said so, with a trace.
 dmesg -c | sed '/page allocation failure/,/Mem-Info/d' >"$SCRATCH/log"
 grep -E 'WARNING:|BUG:|Oops|KASAN:|INFO: |hung task|refcount_t|ODEBUG|panicked' "$SCRATCH/log" && fail "the kernel's log is not clean"

@@ -58,7 +58,7 @@ for what in status quick third force disk errors; do
 done
 load_progress "$(scaled 200)" || fail "the load does not go on afterwards"
 load_end || fail "the load"
-[ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 [ "$(anemonectl status --json | anemone-test json pages.lost)" = 0 ] || fail "$(anemonectl status)"
 anemone_unload || fail "unload"
 nothing_left || fail "something is left"

@@ -60,8 +60,7 @@ ip link set eth0 down || fail "eth0 down"
 wait_for 30 "nothing goes on" stands_still || fail "something goes on without an interface"
 ip link set eth0 up || fail "eth0 up"
 program_ends "all links cut"
-nothing_failed_yet() { [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ]; }
-nothing_failed_yet || fail "some pages failed"
+nothing_failed || fail "some pages failed"
 swapoff "$ANEMONE_DEVICE" && anemone_unload || fail "swapoff"
 
 # With a disk: all servers at once, as often as there is time.

@@ -169,6 +169,12 @@ is_healthy() { [ "$(health "$1")" = up ]; }
 # server_field N FIELD: a number of that server's line.
 server_field() { sed -n "s/.* mac $(servers "$1") .* $2 \([0-9]*\).*/\1/p" "$ANEMONE_DEBUG/servers" | tail -n 1; }
 
+# nothing_failed: no request has ended in an I/O error since the module was loaded.
+nothing_failed() {
+    [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] ||
+        { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/disk" >&2; return 1; }
+}
+
 # fio_job OPTION...: a job on the device; its report goes to $SCRATCH/fio, which is shown on failure.
 fio_job() {
     fio --name=job --filename="$ANEMONE_DEVICE" --direct=1 --randrepeat=1 --output="$SCRATCH/fio" "$@" >"$SCRATCH/fio.err" 2>&1 || {

@@ -62,8 +62,3 @@ same_as() {
         cmp - "$1"
 }
 random_file() { head -c "$2" /dev/urandom >"$1"; }
-
-nothing_failed() {
-    [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] ||
-        { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/disk" >&2; return 1; }
-}

@@ -23,4 +23,3 @@ repaired() {
     wait_for "$1" "every page repaired" is_repaired || { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
     say "repaired: $(counter pages_repaired) pages copied, $(counter repairs_cancelled) cancelled, $(counter repairs_failed) failed"
 }
-nothing_failed() { [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ]; }

@@ -46,7 +46,7 @@ swaps() {
     from=$(anemone_seconds) out=$(counter pages_out)
     load || fail "$variant: the load does not end: $(cat "$SCRATCH/pages")"
     expect_more "$variant: pages out" $((out + 25000)) "$(counter pages_out)"
-    [ "$(counter pages_in_failed)" = 0 ] && [ "$(counter pages_out_failed)" = 0 ] || fail "$variant: some pages failed"
+    nothing_failed || fail "$variant: some pages failed"
     say "$variant: $(($(anemone_seconds) - from)) s, $(counter pages_out) pages out, $(counter pages_in) in"
     kernel_log_clean || fail "$variant: the kernel's log"
     swapoff "$ANEMONE_DEVICE" && anemone_unload || fail "$variant: swapoff"
