@@ -150,7 +150,7 @@ begin() {
     if [ "$LOAD_IS" = swap ]; then
         anemone_swapon || fail "swapon"
         : >"$SCRATCH/load"
-        within 16 anemone-test pages --mib 32 --threads 2 --while "$SCRATCH/load" >"$SCRATCH/load.out" 2>&1 &
+        within "$(scaled 16 4)" anemone-test pages --mib "$(scaled 32 4)" --threads 2 --while "$SCRATCH/load" >"$SCRATCH/load.out" 2>&1 &
         LOAD=$!
     else
         load_begin --threads 2 --blocks "$(scaled 1024 4)"
