@@ -1,11 +1,11 @@
 #!/bin/bash
 # The first script in a virtme-ng guest: makes it what numbered tests expect of `scripts/vm run
-# --single --servers 3`, and runs them.   vng.sh KERNEL MODULE NAME:BOUND...
+# --single --servers 3`, and runs them.   vng.sh KERNEL MODULE FILE
+# FILE has a NAME:BOUND in each line.
 # The guest sees the host's files; what is written here goes to memory.
 # shellcheck disable=SC1091 # made below
 top=$(cd "$(dirname "$0")/../.." && pwd)
-kernel=$1 module=${2:-$top/build/module/$1/anemone.ko}
-shift 2
+kernel=$1 module=${2:-$top/build/module/$1/anemone.ko} list=$3
 state=/run/anemone
 
 export PATH=$top/build:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -58,7 +58,13 @@ answer() {
     local verb=$1 number=$2 direction=$3
     [ "$verb" != link ] || verb=link-$direction
     case $verb in
-    start) segment_server start "$number" && heard "ready $number" && echo ok || echo "error: it did not start" ;;
+    start)
+        if kill -0 "$(cat "/run/server$number.pid")" 2>/dev/null; then
+            echo "error: it runs already"
+        else
+            segment_server start "$number" && heard "ready $number" && echo ok || echo "error: it did not start"
+        fi
+        ;;
     kill) segment_server kill "$number" && heard "exited $number" && echo ok || echo "error: it was not killed" ;;
     *) segment_server "$verb" "$number" | sed 's/^answer //' ;;
     esac
@@ -74,7 +80,8 @@ done
 done) &
 asked=$!
 cd "$top/tests/vm" || exit 125
-/bin/sh ./several.sh "$@" 3>&- 4>&- 5>&-
+# shellcheck disable=SC2046 # a word each
+/bin/sh ./several.sh $(cat "$list") 3>&- 4>&- 5>&-
 status=$?
 kill "$asked"
 pkill -x anemone-server
