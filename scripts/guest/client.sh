@@ -37,8 +37,10 @@ stty -F /dev/anemone-host icanon clocal -echo -isig -iexten -icrnl -inlcr -ixon 
 echo 500 >/proc/sys/vm/watermark_scale_factor
 echo 1 >/proc/sys/kernel/panic_on_oops
 echo 7 >/proc/sys/kernel/printk
-echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
-echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
+# A kernel of your own may have IPv6, and its frames would count among ours.
+for conf in /proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default; do
+    [ ! -d "$conf" ] || echo 1 >"$conf/disable_ipv6"
+done
 hostname client
 ip link set lo up
 # shellcheck disable=SC3045 # busybox and bash have it

@@ -18,8 +18,10 @@ exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo clocal
 # shellcheck disable=SC3045 # busybox and bash have it
 ulimit -l unlimited
-echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
-echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
+# A kernel of your own may have IPv6, and its frames would count among ours.
+for conf in /proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default; do
+    [ ! -d "$conf" ] || echo 1 >"$conf/disable_ipv6"
+done
 ip link set lo up
 ip addr add "10.181.0.$VM_NUMBER/24" dev eth0
 ip link set eth0 mtu "${VM_MTU:-1500}" && ip link set eth0 up || echo "error eth0 cannot be set up" >&3

@@ -15,8 +15,10 @@ for mount in "debugfs /sys/kernel/debug" "cgroup2 /sys/fs/cgroup" "tmpfs /tmp"; 
 done
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 echo 500 >/proc/sys/vm/watermark_scale_factor
-echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
-echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
+# A kernel of your own may have IPv6, and its frames would count among ours.
+for conf in /proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default; do
+    [ ! -d "$conf" ] || echo 1 >"$conf/disable_ipv6"
+done
 ip link set lo up
 
 cp "$top"/scripts/guest/*.sh /etc/anemone/

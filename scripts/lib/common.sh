@@ -1,8 +1,20 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
 # What every host-side script needs: messages, the cache, logged steps with progress.
 # Sourced, never run. Knows nothing of kernels, VMs or tests.
 
-set -euo pipefail
+set -Eeuo pipefail
+
+# No script ends without a word: a command that fails, and that nothing waits for to fail, is named
+# with its line, in a subshell as well; the last word says how to see more.
+failed_command() {
+    local status=$1 line=$2 command=$3
+    printf '%s\n' "anemone: error: ${0##*/}, line $line: \`$command\` failed with status $status" >&2
+    [ "$BASH_SUBSHELL" -gt 0 ] ||
+        printf '%s\n' "anemone: if nothing above says why, \`bash -x $0\` shows what led to it" >&2
+    exit "$status"
+}
+trap 'failed_command "$?" "$LINENO" "$BASH_COMMAND"' ERR
 
 export ANEMONE_TOP
 ANEMONE_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
