@@ -78,7 +78,9 @@ fn failures_are_one_line_and_a_status() {
     let Some(output) = in_namespace(
         "try() { \"$SERVER\" \"$@\" 2>&1; echo \"status $?\"; }
         try --interface missing --capacity 4M
+        try --interface a-name-that-is-longer-than-any --capacity 4M
         try --interface lo --capacity 4M
+        ip link set v0 mtu 500; try --interface v0 --capacity 4M; ip link set v0 mtu 1500
         try --interface v0 --capacity 100K
         try --interface v0 --capacity 4000T
         setpriv --bounding-set -net_raw --inh-caps -net_raw \
@@ -88,10 +90,18 @@ fn failures_are_one_line_and_a_status() {
     };
     let lines = text(&output.stdout);
     let lines: Vec<_> = lines.lines().collect();
-    assert_eq!(lines.len(), 10, "{lines:#?}");
+    assert_eq!(lines.len(), 14, "{lines:#?}");
     for (pair, (message, status)) in lines.chunks(2).zip([
-        ("there is no network interface 'missing'", 3),
+        (
+            "there is no network interface 'missing'; there are: v0, v1",
+            3,
+        ),
+        (
+            "there is no network interface 'a-name-that-is-longer-than-any'; there are: v0, v1",
+            3,
+        ),
         ("network interface 'lo' is not an Ethernet interface", 3),
+        ("the MTU of network interface 'v0' is 500: ", 3),
         ("too little memory", 5),
         ("too little memory", 5),
         ("CAP_NET_RAW", 4),
@@ -136,4 +146,101 @@ fn it_serves_alone_and_ends_when_told() {
         assert!(ready[0].contains(part), "{part}: {}", ready[0]);
     }
     assert!(all.contains("ended by a signal"), "{all}");
+}
+
+/// For scripts: `begin INTERFACE` runs a server in the background, `await_log FILE TEXT` waits.
+const FUNCTIONS: &str = "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
+    begin() { \"$SERVER\" --interface $1 --capacity 4M --max-clients 2 >\"$log/$1\" 2>&1 & }
+    await_log() {
+        tries=0
+        until grep -q -e \"$2\" \"$log/$1\"; do
+            [ $tries -lt 300 ] || { echo \"no '$2' in:\"; cat \"$log/$1\"; return 1; }
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+    }";
+
+#[test]
+fn a_port_of_a_bridge_is_refused_and_noticed_later() {
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        ip link add br0 type bridge || {{ echo no-bridge; exit; }}
+        ip link set v1 master br0
+        \"$SERVER\" --interface v1 --capacity 4M 2>&1; echo \"port $?\"
+        begin br0; bridge=$!; await_log br0 ready && echo bridge-serves
+        begin v0; other=$!; await_log v0 ready
+        ip link add br1 type bridge; ip link set v0 master br1
+        await_log v0 'is now a port of the bridge .br1.' && echo noticed
+        ip link set v0 nomaster
+        await_log v0 'is no longer a port of the bridge .br1.' && echo unnoticed
+        kill $bridge $other; wait; cat \"$log/v0\""
+    )) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    if all.contains("no-bridge") {
+        eprintln!("skipped: this kernel has no bridges");
+        return;
+    }
+    let refusal = "network interface 'v1' is a port of the bridge 'br0', which takes its frames: \
+                   serve on 'br0' (--interface br0)";
+    assert!(all.contains(refusal), "{all}");
+    for line in ["port 3", "bridge-serves", "noticed", "unnoticed"] {
+        assert!(all.lines().any(|one| one == line), "{line}: {all}");
+    }
+}
+
+#[test]
+fn what_keeps_the_interface_from_carrying_frames_is_said() {
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        ip link set v0 down
+        begin v0; first=$!; await_log v0 ready
+        await_log v0 'WARN.*the interface is down: .*ip link set v0 up' && echo down
+        ip link set v1 down; ip link set v0 up
+        begin v1; other=$!; await_log v1 'WARN.*the interface is down'
+        ip link set v0 mtu 500; await_log v0 'WARN.*so small an MTU' && echo mtu
+        ip link set v1 up
+        await_log v0 'the interface carries frames again' && echo again
+        ip link set v1 down
+        await_log v0 'WARN.*the interface has no carrier' && echo carrier
+        kill $first $other; wait"
+    )) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    assert_eq!(
+        all.lines().collect::<Vec<_>>(),
+        ["down", "mtu", "again", "carrier"]
+    );
+}
+
+#[test]
+fn of_two_that_begin_at_once_one_serves() {
+    let Some(output) = in_namespace(
+        "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
+        for round in 1 2 3 4 5 6 7 8; do
+            pids=
+            for one in a b c; do
+                \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 >\"$log/$one\" 2>&1 &
+                pids=\"$pids $!\"
+            done
+            tries=0
+            until [ \"$(cat \"$log\"/* | grep -c -e ready -e ERROR)\" -eq 3 ] || [ $tries -ge 300 ]; do
+                sleep 0.05
+                tries=$((tries + 1))
+            done
+            kill $pids 2>/dev/null
+            busy=0
+            for pid in $pids; do
+                wait $pid
+                [ $? -ne 6 ] || busy=$((busy + 1))
+            done
+            echo \"$(cat \"$log\"/* | grep -c ready) $busy\"
+        done",
+    ) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    assert_eq!(all.lines().collect::<Vec<_>>(), ["1 2"; 8], "{all}");
 }

@@ -101,7 +101,8 @@ impl Arena {
             Failure::new(Kind::Memory, text)
         };
         let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large())?;
-        let (memory, backing) = mapping::map_forever(len).map_err(|_| too_large())?;
+        let (memory, backing) =
+            mapping::map_forever(len).map_err(|error| too_large().with(&format!(" ({error})")))?;
         let available = available();
         if backing == Backing::Ordinary && len as u64 > available {
             let text = format!(

@@ -10,7 +10,9 @@ use std::process::ExitCode;
 pub enum Kind {
     /// None of the others.
     Other,
-    /// The interface is missing, or not Ethernet.
+    /// There is no such interface.
+    NoInterface,
+    /// The interface cannot be served on.
     Interface,
     /// CAP_NET_RAW is missing.
     Privilege,
@@ -25,7 +27,7 @@ impl Kind {
     fn status(self) -> u8 {
         match self {
             Self::Other => 1,
-            Self::Interface => 3,
+            Self::NoInterface | Self::Interface => 3,
             Self::Privilege => 4,
             Self::Memory => 5,
             Self::Busy => 6,
@@ -39,7 +41,7 @@ Exit status:
   0  ended by SIGTERM or SIGINT
   1  another failure
   2  wrong command line
-  3  the interface is missing or not Ethernet
+  3  the interface is missing, not Ethernet, or a port of another interface
   4  missing privilege: CAP_NET_RAW is needed
   5  too little memory, or it may not be locked
   6  another server serves on this interface";
@@ -59,6 +61,12 @@ impl Failure {
             kind,
             message: message.into(),
         }
+    }
+
+    /// The same with more to be said.
+    pub fn with(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
     }
 
     /// As an exit status.

@@ -4,18 +4,18 @@
 //! interface goes down or away, or changes its MTU, address or name.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use anemone::wire::{ETHERNET_LEN, HEADER_LEN, PAGE_SIZE};
-use rustix::net::{
-    bind, socket_with, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
-};
+use anemone::wire::{Fragmentation, ETHERNET_LEN, HEADER_LEN, PAGE_SIZE};
+use rustix::net::sockopt;
 use tracing::{info, warn};
 
 use crate::failure::{Failure, Kind};
+use crate::rival::{self, Place};
 use crate::sys::interface::Interface;
 use crate::sys::ring::{Geometry, Ring};
 use crate::sys::socket::PacketSocket;
+use crate::upper::{Upper, Watch};
 
 /// What is wanted of a link.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct LinkOptions {
 pub struct Claim {
     socket: PacketSocket,
     interface: Interface,
-    /// Its name in the network namespace is the lock; it goes when this is closed.
-    lock: OwnedFd,
+    /// `None` where the kernel cannot be asked.
+    watch: Option<Watch>,
 }
 
 /// What a check found.
@@ -54,7 +54,7 @@ pub struct Link {
     /// What the interface was when it was last looked at.
     pub interface: Interface,
     geometry: Geometry,
-    _lock: OwnedFd,
+    watch: Option<Watch>,
 }
 
 impl Claim {
@@ -64,26 +64,51 @@ impl Claim {
         let socket = PacketSocket::new().map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Failure::new(
                 Kind::Privilege,
-                "missing privilege: CAP_NET_RAW is needed to send and receive Ethernet frames",
+                "missing privilege: CAP_NET_RAW is needed to send and receive Ethernet frames; run as \
+                 root, or grant it (setcap cap_net_raw,cap_ipc_lock+ep FILE, AmbientCapabilities= in \
+                 a unit, --cap-add NET_RAW for a container)",
             ),
             _ => Failure::new(Kind::Other, format!("cannot open a packet socket: {error}")),
         })?;
         let interface = Interface::by_name(&socket, name).map_err(|error| {
-            let text = match error.raw_os_error() {
-                Some(libc::ENODEV) => format!("there is no network interface '{name}'"),
-                _ => format!("cannot look at network interface '{name}': {error}"),
-            };
+            if is_gone(&error) {
+                let text = format!("there is no network interface '{name}'");
+                return Failure::new(Kind::NoInterface, text);
+            }
+            let text = format!("cannot look at network interface '{name}': {error}");
             Failure::new(Kind::Interface, text)
         })?;
         if !interface.is_ethernet || !interface.mac.is_unicast() {
             let text = format!("network interface '{name}' is not an Ethernet interface");
             return Err(Failure::new(Kind::Interface, text));
         }
-        let lock = lock(&interface, options.ethertype)?;
+        if Fragmentation::for_mtu(interface.mtu).is_none() {
+            let text = format!(
+                "the MTU of network interface '{name}' is {}: {} is needed at the least (ip link set \
+                 {name} mtu 1500)",
+                interface.mtu,
+                Fragmentation::MIN_MTU
+            );
+            return Err(Failure::new(Kind::Interface, text));
+        }
+        let watch = Watch::new(interface.index)
+            .inspect_err(|error| warn!(interface = name, %error, "what is above it is not known"))
+            .ok();
+        if let Some(upper) = upper(&watch) {
+            let text = format!(
+                "network interface '{name}' is {upper}, which takes its frames: {}",
+                upper.remedy()
+            );
+            return Err(Failure::new(Kind::Interface, text));
+        }
+        // To be told so before the memory is taken; it is made sure of when it receives.
+        if rival::is_taken(place(&interface, options), &socket).map_err(unknown_rivals)? {
+            return Err(busy(&interface, options));
+        }
         Ok(Self {
             socket,
             interface,
-            lock,
+            watch,
         })
     }
 
@@ -92,7 +117,7 @@ impl Claim {
         let Self {
             socket,
             interface,
-            lock,
+            watch,
         } = self;
         let geometry = Geometry::new(options.ring_bytes, frame_len(&interface));
         let ring = socket
@@ -107,43 +132,59 @@ impl Claim {
                 let text = format!("cannot receive from '{}': {error}", interface.name);
                 Failure::new(kind, text)
             })?;
-        if !interface.is_up {
-            warn!(interface = interface.name, "the interface is down");
+        if !rival::is_ours(place(&interface, options), &socket).map_err(unknown_rivals)? {
+            return Err(busy(&interface, options));
         }
+        tell_whether_it_carries(&interface);
         Ok(Link {
             socket,
             ring,
             interface,
             geometry,
-            _lock: lock,
+            watch,
         })
     }
 }
 
-/// Takes the name that only one server of this EtherType on this interface can have. It is of the
-/// network namespace, as the interface is, and lasts no longer than the process.
-fn lock(interface: &Interface, ethertype: u16) -> Result<OwnedFd, Failure> {
-    let name = format!("anemone-server/{}/{ethertype:04x}", interface.index);
-    let locked = || -> rustix::io::Result<OwnedFd> {
-        let fd = socket_with(
-            AddressFamily::UNIX,
-            SocketType::DGRAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
-        Ok(fd)
-    };
-    locked().map_err(|error| match error {
-        rustix::io::Errno::ADDRINUSE => {
-            let text = format!("another server serves on '{}'", interface.name);
-            Failure::new(Kind::Busy, text)
-        }
-        _ => Failure::new(
-            Kind::Other,
-            format!("cannot take the interface's lock: {error}"),
-        ),
-    })
+fn place(interface: &Interface, options: &LinkOptions) -> Place {
+    Place {
+        index: interface.index,
+        ethertype: options.ethertype,
+    }
+}
+
+fn busy(interface: &Interface, options: &LinkOptions) -> Failure {
+    let text = format!(
+        "another server serves on '{}', or another program receives EtherType {:#06x} there ('ss -0 \
+         -p' shows which)",
+        interface.name, options.ethertype
+    );
+    Failure::new(Kind::Busy, text)
+}
+
+fn unknown_rivals(error: io::Error) -> Failure {
+    let text = format!("cannot see whether another server serves on the interface: {error}");
+    Failure::new(Kind::Other, text)
+}
+
+fn upper(watch: &Option<Watch>) -> Option<&Upper> {
+    watch.as_ref().and_then(Watch::upper)
+}
+
+/// Says what keeps the interface from carrying frames, if something does.
+fn tell_whether_it_carries(now: &Interface) {
+    let interface = &now.name;
+    if !now.is_up {
+        warn!(
+            interface,
+            "the interface is down: nobody is served before it is set up (ip link set {interface} up)"
+        );
+    } else if !now.has_carrier {
+        warn!(
+            interface,
+            "the interface has no carrier: see to the cable, the switch or the other end"
+        );
+    }
 }
 
 /// Bytes of the longest frame that may be one of ours: no more than a page, whatever the MTU.
@@ -174,6 +215,7 @@ impl Link {
         };
         let before = std::mem::replace(&mut self.interface, now);
         self.report(&before);
+        self.look_above();
         let now = &self.interface;
         if frame_len(now) > self.geometry.longest_frame() {
             info!(interface = now.name, "making room for longer frames");
@@ -202,10 +244,33 @@ impl Link {
                 before = before.mtu,
                 "the interface has a new MTU"
             );
+            if Fragmentation::for_mtu(now.mtu).is_none() {
+                let least = Fragmentation::MIN_MTU;
+                warn!(interface, least, "with so small an MTU no page can be sent");
+            }
         }
-        match (before.is_up, now.is_up) {
-            (true, false) => warn!(interface, "the interface is down"),
-            (false, true) => info!(interface, "the interface is up"),
+        match (before.carries(), now.carries()) {
+            (true, false) => tell_whether_it_carries(now),
+            (false, true) => info!(interface, "the interface carries frames again"),
+            _ => {}
+        }
+    }
+
+    /// Says what has come to stand above the interface, or no longer does.
+    fn look_above(&mut self) {
+        let before = upper(&self.watch).cloned();
+        let interface = &self.interface.name;
+        if let Some(Err(error)) = self.watch.as_mut().map(Watch::look) {
+            warn!(interface, %error, "what is above the interface is not known");
+        }
+        match (before, upper(&self.watch)) {
+            (before, Some(now)) if before.as_ref() != Some(now) => warn!(
+                interface,
+                "the interface is now {now}, which takes its frames, so that clients are no longer \
+                 heard: start the server anew and {}",
+                now.remedy()
+            ),
+            (Some(before), None) => info!(interface, "the interface is no longer {before}"),
             _ => {}
         }
     }

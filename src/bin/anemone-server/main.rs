@@ -13,8 +13,11 @@ mod doorkeeper;
 mod failure;
 mod link;
 mod outbox;
+mod rival;
+mod rtnetlink;
 mod serve;
 mod sys;
+mod upper;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -25,7 +28,9 @@ use std::time::Duration;
 use anemone::engine::server::{Config, Server};
 use anemone::wire::PAGE_SIZE;
 use clap::Parser;
+use netlink_packet_route::link::LinkLayerType;
 use rustix::mm::{mlockall, MlockAllFlags};
+use rustix::process::{set_dumpable_behavior, DumpableBehavior};
 use rustix::rand::{getrandom, GetRandomFlags};
 use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
@@ -63,6 +68,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    // No core dump, and no look from outside but root's: here are other machines' pages.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(other)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(other)?;
@@ -80,7 +87,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         // CAST: at most 4 MiB.
         ring_bytes: ring_bytes as usize,
     };
-    let claim = Claim::new(&options)?;
+    let claim = Claim::new(&options).map_err(|failure| match failure.kind {
+        Kind::NoInterface => failure.with(&those_there_are()),
+        _ => failure,
+    })?;
     let Arena {
         layout,
         arrays,
@@ -126,6 +136,21 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let sessions = server.open_sessions();
     info!(pages_held = held, sessions, counters = ?server.counters(), "ended by a signal");
     Ok(())
+}
+
+/// What interfaces there are instead of the one that was named.
+fn those_there_are() -> String {
+    let mut names: Vec<_> = rtnetlink::list()
+        .unwrap_or_default()
+        .iter()
+        .filter(|link| link.header.link_layer_type == LinkLayerType::Ether)
+        .map(upper::name)
+        .collect();
+    names.sort();
+    match &names[..] {
+        [] => "; there is no Ethernet interface here at all".to_owned(),
+        names => format!("; there are: {}", names.join(", ")),
+    }
 }
 
 /// A random number.

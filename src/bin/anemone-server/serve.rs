@@ -12,9 +12,10 @@ use anemone::engine::store::Memory;
 use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::time::{clock_gettime, ClockId};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::courtesy::Courtesy;
+use crate::failure::Kind;
 use crate::link::{Claim, Health, Link, LinkOptions};
 use crate::outbox::{Batch, Sender};
 
@@ -57,13 +58,14 @@ pub fn serve<M: Memory, A: Admission>(
 ) {
     let mut batch = Batch::new();
     let mut link = Some(first);
+    let mut told = String::new();
     let mut courtesy = Courtesy::default();
     let mut dropped = 0;
     let mut check_at_ns = now_ns() + CHECK_INTERVAL_NS;
     while !serving.stop.load(Ordering::Relaxed) {
         let now_ns = now_ns();
         let Some(open) = &mut link else {
-            link = reopen(serving, server, now_ns);
+            link = reopen(serving, server, now_ns, &mut told);
             check_at_ns = now_ns + CHECK_INTERVAL_NS;
             continue;
         };
@@ -184,21 +186,29 @@ fn timespec(ns: u64) -> Timespec {
 }
 
 /// Tries once to open the link again, else waits a little. The server's own timers go on.
+/// `told` is what was last said of why it fails.
 fn reopen<M: Memory, A: Admission>(
     serving: &Serving<'_>,
     server: &mut Server<M, A>,
     now_ns: u64,
+    told: &mut String,
 ) -> Option<Link> {
     let opened = Claim::new(&serving.options).and_then(|claim| claim.listen(&serving.options));
     match opened {
         Ok(link) => {
             let interface = &link.interface;
             info!(interface = interface.name, mac = %interface.mac, "serving on the interface again");
+            told.clear();
             server.announce_now(now_ns);
             Some(link)
         }
         Err(failure) => {
-            debug!("{failure}");
+            let text = failure.to_string();
+            // That it is gone has been said.
+            if failure.kind != Kind::NoInterface && *told != text {
+                warn!("cannot serve on the interface again: {text}");
+                *told = text;
+            }
             if server.next_timeout_ns() <= now_ns {
                 server.handle_timeout(now_ns, &mut Nowhere);
             }

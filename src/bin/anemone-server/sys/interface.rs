@@ -21,14 +21,33 @@ pub struct Interface {
     pub mtu: usize,
     /// Whether it is administratively up.
     pub is_up: bool,
+    /// Whether there is somebody at the other end, as far as its driver can tell.
+    pub has_carrier: bool,
     /// Whether its frames are Ethernet's.
     pub is_ethernet: bool,
 }
 
 impl Interface {
-    /// The interface of this name. `ENODEV` if there is none. `socket` is any socket.
+    /// The interface of this name, or of this other name of it. `ENODEV` if there is none.
+    /// `socket` is any socket.
     pub fn by_name(socket: impl AsFd, name: &str) -> io::Result<Self> {
         let index = netdevice::name_to_index(&socket, name)?;
+        Self::by_index(socket, index)
+    }
+
+    /// The interface of this index, whatever it is called now. `ENODEV` if it is gone.
+    pub fn by_index(socket: impl AsFd, index: u32) -> io::Result<Self> {
+        loop {
+            let name = netdevice::index_to_name(&socket, index)?;
+            let found = Self::of(&socket, index, &name);
+            // It may have been renamed meanwhile, and another have its name.
+            if netdevice::name_to_index(&socket, &name) == Ok(index) {
+                return found;
+            }
+        }
+    }
+
+    fn of(socket: impl AsFd, index: u32, name: &str) -> io::Result<Self> {
         let mut request = Request::new(&socket, name)?;
         let hardware = request.ask(libc::SIOCGIFHWADDR)?;
         // SAFETY: SIOCGIFHWADDR has filled in this member of the union, which is plain integers.
@@ -49,14 +68,14 @@ impl Interface {
             mac: MacAddress(mac),
             mtu: usize::try_from(mtu).unwrap_or(0),
             is_up: i32::from(flags) & libc::IFF_UP != 0,
+            has_carrier: i32::from(flags) & libc::IFF_RUNNING != 0,
             is_ethernet: address.sa_family == libc::ARPHRD_ETHER,
         })
     }
 
-    /// The interface of this index, whatever it is called now. `ENODEV` if it is gone.
-    pub fn by_index(socket: impl AsFd, index: u32) -> io::Result<Self> {
-        let name = netdevice::index_to_name(&socket, index)?;
-        Self::by_name(socket, &name)
+    /// Whether frames can go through.
+    pub fn carries(&self) -> bool {
+        self.is_up && self.has_carrier
     }
 }
 

@@ -25,17 +25,30 @@ pub enum Backing {
 pub fn map_forever(len: usize) -> io::Result<(&'static mut [u8], Backing)> {
     if len.is_multiple_of(HUGE_PAGE) {
         if let Ok(memory) = map(len, MapFlags::PRIVATE | MapFlags::HUGETLB) {
+            keep_out_of_dumps(memory)?;
             return Ok((memory, Backing::HugePages));
         }
     }
     // Without NORESERVE, the kernel refuses at once what it could never back.
     let memory = map(len, MapFlags::PRIVATE)?;
-    for advice in [Advice::LinuxHugepage, Advice::LinuxDontDump] {
-        // SAFETY: the range is our mapping; neither advice changes what it holds.
-        // Neither is needed: a kernel without it serves as well, if slower.
-        let _ = unsafe { mm::madvise(memory.as_mut_ptr().cast(), len, advice) };
-    }
+    keep_out_of_dumps(memory)?;
+    // SAFETY: the range is our mapping; the advice does not change what it holds.
+    // It is not needed: a kernel without it serves as well, if slower.
+    let _ = unsafe { mm::madvise(memory.as_mut_ptr().cast(), len, Advice::LinuxHugepage) };
     Ok((memory, Backing::Ordinary))
+}
+
+/// Has the kernel leave memory out of core dumps: it holds what other machines have swapped out.
+fn keep_out_of_dumps(memory: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the range is that of a borrowed slice; the advice does not change what it holds.
+    unsafe {
+        mm::madvise(
+            memory.as_mut_ptr().cast(),
+            memory.len(),
+            Advice::LinuxDontDump,
+        )
+    }?;
+    Ok(())
 }
 
 fn map(len: usize, flags: MapFlags) -> io::Result<&'static mut [u8]> {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{null_mut, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::mm::{self, MapFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 /// Smallest block of the ring: the kernel allocates it in one piece.
 const BLOCK: usize = 64 << 10;
@@ -105,6 +105,9 @@ impl Ring {
                 0,
             )
         }?;
+        // SAFETY: the range is the mapping just made; the advice does not change what it holds. It is
+        // on top of the process being left out of dumps: pages pass through here.
+        let _ = unsafe { mm::madvise(base, len, Advice::LinuxDontDump) };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self {
             base,

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Another server on the same interface, which there must not be.
+//!
+//! The socket that receives is the lock: the kernel lists the packet sockets of the network
+//! namespace, nobody has one without CAP_NET_RAW, and it goes with its process. So no name can be
+//! taken by a user who may not serve, and it holds across containers that share an interface.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, Timespec};
+use rustix::fs::fstat;
+
+use crate::sys::socket::PacketSocket;
+
+/// The packet sockets of this network namespace, a line each, the oldest first.
+const LIST: &str = "/proc/net/packet";
+/// How long one that begins at the same time may take to notice us, and give way.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at the list.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
+/// What a server receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The interface.
+    pub index: u32,
+    /// The EtherType.
+    pub ethertype: u16,
+}
+
+/// Where another's socket stands in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rival {
+    /// Before ours.
+    Older,
+    /// Behind ours.
+    Younger,
+}
+
+/// Whether another server has the place. `socket` is ours, and does not receive there yet.
+pub fn is_taken(place: Place, socket: &PacketSocket) -> io::Result<bool> {
+    Ok(find(&list()?, place, inode(socket)?).is_some())
+}
+
+/// Whether the place is ours. `socket` receives there already.
+///
+/// Who comes second sees the first one's socket: it began to receive before it looked. Where two
+/// begin at once each may see the other; then the younger gives way, and the older waits for that.
+pub fn is_ours(place: Place, socket: &PacketSocket) -> io::Result<bool> {
+    let own = inode(socket)?;
+    let began = Instant::now();
+    loop {
+        match find(&list()?, place, own) {
+            None => return Ok(true),
+            Some(Rival::Younger) if began.elapsed() < PATIENCE => {
+                // A signal may end it early.
+                let _ = poll(&mut [], Some(&PAUSE));
+            }
+            Some(_) => return Ok(false),
+        }
+    }
+}
+
+fn inode(socket: &PacketSocket) -> io::Result<u64> {
+    Ok(fstat(socket)?.st_ino)
+}
+
+fn list() -> io::Result<String> {
+    std::fs::read_to_string(LIST)
+        .map_err(|error| io::Error::new(error.kind(), format!("{LIST}: {error}")))
+}
+
+/// The oldest socket that receives there and is not ours.
+fn find(list: &str, place: Place, own: u64) -> Option<Rival> {
+    let mut ours_seen = false;
+    for line in list.lines().skip(1) {
+        // sk RefCnt Type Proto Iface R Rmem User Inode
+        let mut fields = line.split_ascii_whitespace().skip(2);
+        let (kind, protocol, index) = (fields.next(), fields.next(), fields.next());
+        let inode = fields.nth(3).and_then(|inode| inode.parse().ok());
+        if inode == Some(own) {
+            ours_seen = true;
+            continue;
+        }
+        let receives = kind == Some("3")
+            && protocol.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(place.ethertype)
+            && index.and_then(|index| index.parse().ok()) == Some(place.index);
+        if receives {
+            return Some(if ours_seen {
+                Rival::Younger
+            } else {
+                Rival::Older
+            });
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place {
+        index: 3,
+        ethertype: 0x88b5,
+    };
+    const HEADER: &str = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n";
+    const OURS: &str = "00000000e7a1c0de 3      3    88b5   3     1 0      0      4711  \n";
+    const OTHER: &str = "0000000000000000 3      3    88b5   3     0 0      100    4712  \n";
+
+    fn found(lines: &[&str]) -> Option<Rival> {
+        let list = HEADER.to_owned() + &lines.concat();
+        find(&list, PLACE, 4711)
+    }
+
+    #[test]
+    fn another_is_found_before_and_behind_ours() {
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[OURS]), None);
+        assert_eq!(found(&[OTHER]), Some(Rival::Older));
+        assert_eq!(found(&[OTHER, OURS]), Some(Rival::Older));
+        assert_eq!(found(&[OURS, OTHER]), Some(Rival::Younger));
+        assert_eq!(found(&[OTHER, OURS, OTHER]), Some(Rival::Older));
+    }
+
+    #[test]
+    fn what_receives_something_else_is_no_rival() {
+        for other in [
+            // A sniffer: every EtherType; another EtherType; another interface; without headers.
+            OTHER.replace("88b5", "0003"),
+            OTHER.replace("88b5", "88b6"),
+            OTHER.replace("88b5   3 ", "88b5   4 "),
+            OTHER.replace(" 3    88b5", " 2    88b5"),
+            "nothing of the kind\n".to_owned(),
+        ] {
+            assert_eq!(found(&[&other, OURS]), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_has_such_a_list() {
+        assert!(list().unwrap().starts_with("sk "));
+    }
+}
