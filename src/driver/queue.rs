@@ -378,7 +378,7 @@ impl Queue {
                     if let (Sent::Changed(crc), Some(send)) = (sent, &send) {
                         guard.shard.page_changed(now_ns, send, crc, &core.device);
                     }
-                    guard.shard.sent(id);
+                    guard.shard.sent(now_ns, id, &core.device);
                 }
                 Some(Action::Complete(completion)) => {
                     // What repair does next is known only now.

@@ -338,8 +338,12 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
-    pub fn sent(&mut self, id: TransferId) {
+    pub fn sent<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
         self.end_send(id);
+        self.end_if_sent(now_ns, id.op, device);
     }
 
     /// A frame has come for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is
@@ -498,8 +502,8 @@ impl<S: Storage> Shard<S> {
 }
 
 /// How often everything under way is looked at: the patience may have become shorter, which nobody
-/// says.
-const LOOK_NS: u64 = 1_000_000_000;
+/// says. Several times within the shortest.
+const LOOK_NS: u64 = 125_000_000;
 
 /// How often what waits for others is looked at, in case nobody says a word.
 const SAFETY_NET_NS: u64 = 100_000_000;

@@ -101,6 +101,11 @@ impl DiskPart {
         self.put == Some(version)
     }
 
+    /// Page-in: the disk could not be asked, and may be again.
+    pub(super) fn is_put_off(&self) -> bool {
+        self.stage == DiskStage::Later
+    }
+
     /// Page-in: the op's page is being written to, or is about to be, or the disk is about to be
     /// asked: nothing else is to be begun.
     pub(super) fn is_in_hand(&self) -> bool {

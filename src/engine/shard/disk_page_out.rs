@@ -70,8 +70,8 @@ impl<S: Storage> Shard<S> {
             op.disk.stage = DiskStage::Idle;
             self.begin_anew(now_ns, index, crc, device);
         }
-        self.go_on_page_out(now_ns, index, device);
         self.release_hold(index);
+        self.go_on_page_out(now_ns, index, device);
     }
 
     /// A page that an op waits for is on the disk (`ok`), or will not be in time.

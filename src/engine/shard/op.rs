@@ -144,6 +144,8 @@ pub struct Op {
     pub(super) next_attempt: u32,
     /// Frames of it being sent or copied right now, without the shard's lock.
     pub(super) holds: u32,
+    /// Page-out: it may be over as soon as nothing of it is being sent.
+    pub(super) ends_when_sent: bool,
     /// Whether one of them is being copied into the page.
     pub(super) claimed: bool,
     /// How often the page was found changed, or damaged.

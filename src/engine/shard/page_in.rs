@@ -2,8 +2,8 @@
 
 //! Page-ins: from the replica expected to answer soonest, then from the next.
 //!
-//! A page is put together from one server, one version, at a time. Its checksum is checked
-//! before anybody sees it.
+//! A page is put together from one version at a time, and after damage from one server. Its checksum
+//! is checked before anybody sees it.
 
 use core::ops::Deref;
 
@@ -15,6 +15,9 @@ use super::transfer::HEDGE_WHEN_SENT;
 use super::{OpInUse, Receive, Shard, Storage, Verdict};
 use crate::sync::Atomic;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
+
+/// How long a page-in in the background waits for room on its way from the disk.
+const ROOM_NS: u64 = 200_000_000;
 
 impl<S: Storage> Shard<S> {
     /// Begins a page-in. The page must stay where it is until the completion.
@@ -133,7 +136,13 @@ impl<S: Storage> Shard<S> {
         };
         op.stage = Stage::Stalled;
         if op.is_background {
-            self.end(index, Outcome::Failed);
+            // The disk may only have no room for it now. Whoever looks for pages waits longer.
+            let until_ns = op.started_ns.saturating_add(ROOM_NS);
+            let waits = op.disk.is_put_off() && now_ns < until_ns;
+            match waits {
+                true => self.note_deadline(until_ns),
+                false => self.end(index, Outcome::Failed),
+            }
             return;
         }
         self.count_stalled(index);
@@ -199,15 +208,21 @@ impl<S: Storage> Shard<S> {
         let Some((offset, len)) = cut.span(header.fragment_index) else {
             return Verdict::Done;
         };
+        // What two servers have of one version is the same, and the checksum says whether it is: then
+        // each fragment that comes is one less to come. Not after a page that was damaged.
+        let is_mixed = op.restarts == 0;
         let fits = |assembly: &Assembly| {
             assembly.version == version
                 && assembly.crc == header.payload_crc
                 && assembly.cut == cut
-                && assembly.transfer == transfer
+                && (assembly.transfer == transfer || is_mixed)
         };
         let mut assembly = match op.assembly {
-            Some(assembly) if fits(&assembly) => assembly,
-            // One server at a time, until that one falls silent.
+            Some(assembly) if fits(&assembly) => Assembly {
+                transfer,
+                ..assembly
+            },
+            // One version at a time, until its server falls silent.
             Some(_) if now_ns < others_until_ns => return Verdict::Done,
             _ => Assembly {
                 transfer,
@@ -249,8 +264,14 @@ impl<S: Storage> Shard<S> {
         else {
             return 0;
         };
-        let slot = op.transfers.get(assembly.transfer).and_then(|t| t.slot);
-        let answer_ns = slot.map_or(0, |slot| self.path(slot).hedge_after_ns());
+        let asked = op.transfers.get(assembly.transfer).filter(|one| {
+            // Whoever is no longer asked, sends no more.
+            matches!(one.stage, TransferStage::Sent | TransferStage::Queued)
+        });
+        let Some(slot) = asked.and_then(|one| one.slot) else {
+            return 0;
+        };
+        let answer_ns = self.path(slot).hedge_after_ns();
         assembly.fed_ns.saturating_add(answer_ns)
     }
 
@@ -300,12 +321,16 @@ impl<S: Storage> Shard<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         if assembly.have != assembly.cut.all() {
-            // Progress: the rest may take as long again.
+            // Progress: the rest may take as long again, however long was waited before.
             if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
                 let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
                 if let Some(transfer) = self.transfer_mut(id) {
-                    transfer.due_ns = transfer.due_ns.max(due_ns);
+                    transfer.due_ns = due_ns;
+                    if !transfer.was_damaged {
+                        transfer.tries = 0;
+                    }
                 }
+                self.note_deadline(due_ns);
             }
             return;
         }
@@ -330,6 +355,7 @@ impl<S: Storage> Shard<S> {
     {
         if let Some(op) = self.ops.get_mut(id.op) {
             op.assembly = None;
+            op.restarts = op.restarts.saturating_add(1);
         }
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
@@ -381,20 +407,38 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
-        let have = match op.assembly {
-            Some(assembly) if assembly.transfer == id.transfer => assembly.have,
-            _ => FragmentMask::EMPTY,
-        };
+        let is_mixed = op.restarts == 0;
+        let assembly = op
+            .assembly
+            .filter(|assembly| assembly.transfer == id.transfer || is_mixed);
         if another && !device.servers.usable().contains(slot) {
             self.release(id);
             return;
         }
         let missing = self.transfer_mut(id).and_then(|transfer| {
             let cut = transfer.cut?;
-            Some(cut.all().without(have))
+            let have = assembly.filter(|assembly| assembly.cut == cut);
+            Some(
+                cut.all()
+                    .without(have.map_or(FragmentMask::EMPTY, |one| one.have)),
+            )
         });
         if let Some(missing) = missing {
             self.resend(id, missing);
+        }
+    }
+
+    /// The transfer has waited for room in its server's window for as long as for an answer: somebody
+    /// else is asked, if there is one.
+    pub(super) fn page_in_waited<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.fail_over(now_ns, id.op, device) {
+            self.release(id);
+        } else {
+            self.retry_ask(id.op);
+            self.ask_disk(id.op, device);
         }
     }
 

@@ -64,6 +64,7 @@ impl<S: Storage> Shard<S> {
         op.fill = None;
         op.started_ns = now_ns;
         op.holds = 0;
+        op.ends_when_sent = false;
         op.claimed = false;
         op.restarts = 0;
         op.tried = SlotSet::EMPTY;
@@ -401,18 +402,24 @@ impl<S: Storage> Shard<S> {
         self.continue_page_out(now_ns, id.op, device);
     }
 
-    /// Ends the op if every transfer is answered and there are enough copies.
+    /// Ends the op if every transfer is answered and there are enough copies. While something of it is
+    /// being sent it could not complete, and an acknowledgement counts only if its server is still the
+    /// same when it does: [`Shard::sent`] looks again.
     fn finish_if_done<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let Some(op) = self.ops.get(index) else {
+        let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
         let is_waiting = op.is_waiting()
             && !(mutated!(AckBeforeSecondCopy) && op.transfers.iter().any(is_acknowledged));
         if !matches!(op.stage, Stage::Active | Stage::Stalled) || is_waiting {
+            return;
+        }
+        op.ends_when_sent = op.holds != 0;
+        if op.ends_when_sent {
             return;
         }
         let copies = Self::acknowledged(op, device);
@@ -429,6 +436,19 @@ impl<S: Storage> Shard<S> {
                     self.finish(index, copies, on_disk, device);
                 }
             }
+        }
+    }
+
+    /// Looks again at a page-out that could not end because something of it was being sent.
+    pub(super) fn end_if_sent<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.holds == 0 && core::mem::take(&mut op.ends_when_sent) {
+            self.go_on_page_out(now_ns, index, device);
         }
     }
 

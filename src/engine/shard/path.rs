@@ -44,7 +44,14 @@ impl Path {
     /// How long to wait for an answer that has been asked for `tries` times before: however slow the
     /// path was, several tries fit into the patience.
     pub(super) fn retry_after_ns(&self, tries: u32, patience_ns: u64) -> u64 {
-        self.rtt.timeout_ns(tries).min(patience_ns / TRIES)
+        self.rtt
+            .timeout_ns(tries)
+            .min(Self::tries_within(patience_ns))
+    }
+
+    /// The longest that an answer is waited for, so that several tries fit into the patience.
+    pub(super) fn tries_within(patience_ns: u64) -> u64 {
+        patience_ns / TRIES
     }
 
     /// A page-in took so long.

@@ -5,6 +5,7 @@
 pub mod bench;
 mod disk;
 pub mod mirroring;
+mod progress;
 mod removal;
 
 extern crate std;

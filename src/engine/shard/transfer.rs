@@ -8,6 +8,7 @@ use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
+use super::path::Path;
 use super::{Send, SendPayload, Shard, Storage};
 use crate::sync::Atomic;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
@@ -99,18 +100,11 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The transfer is over, with or without success: nothing of it is under way for us, and
-    /// nothing that it began to assemble stands in another's way.
+    /// The transfer is over, with or without success: nothing of it is under way for us.
     pub(super) fn release(&mut self, id: TransferId) {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
-        if op
-            .assembly
-            .is_some_and(|assembly| assembly.transfer == id.transfer)
-        {
-            op.assembly = None;
-        }
         if let Some(transfer) = op.transfers.get_mut(id.transfer) {
             transfer.stage = TransferStage::Idle;
         }
@@ -436,6 +430,16 @@ impl<S: Storage> Shard<S> {
             if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
                 continue;
             }
+            // The patience may have become shorter since.
+            let bound_ns = Path::tries_within(device.patience_ns());
+            let is_sent = current.stage == TransferStage::Sent;
+            let current = match is_sent {
+                true => Transfer {
+                    due_ns: current.due_ns.min(current.sent_ns.saturating_add(bound_ns)),
+                    ..current
+                },
+                false => current,
+            };
             if now_ns < current.due_ns {
                 self.note_deadline(current.due_ns);
                 continue;
@@ -493,7 +497,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// It waits for a window that does not open: go elsewhere if the server is out of use.
+    /// It waits for a window that does not open: go elsewhere if the server is out of use, or somebody
+    /// else has the page.
     fn check_waiting<M>(
         &mut self,
         now_ns: u64,
@@ -511,8 +516,18 @@ impl<S: Storage> Shard<S> {
             transfer.due_ns = again_ns;
         }
         self.note_deadline(again_ns);
-        if !device.servers.usable().contains(slot) {
-            match self.ops.get(id.op).map(|op| op.kind) {
+        let kind = self.ops.get(id.op).map(|op| op.kind);
+        if device.servers.usable().contains(slot) {
+            // Whoever fills the window may be silent, and not yet known to be.
+            match kind {
+                Some(Kind::PageOut) => self.want_disk(id.op, device),
+                Some(Kind::PageIn) => {
+                    self.page_in_waited(now_ns, id, device);
+                }
+                _ => {}
+            }
+        } else {
+            match kind {
                 Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
                 Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
                 Some(Kind::Copy) => self.copy_timed_out(id, slot, device),

@@ -97,7 +97,7 @@ impl Client {
         if let Some(crc) = sending.changed {
             shard.page_changed(sending.then_ns, &sending.send, crc, &self.device);
         }
-        shard.sent(sending.send.id);
+        shard.sent(sending.then_ns, sending.send.id, &self.device);
         self.pump_at(ctx, sending.shard, sending.then_ns);
     }
 

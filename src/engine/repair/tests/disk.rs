@@ -4,7 +4,9 @@
 
 use super::*;
 use crate::engine::mirror::{DiskIo, Mirror, Policy};
-use crate::engine::shard::tests::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
+use crate::engine::shard::tests::mirroring::{
+    do_work, new_mirror, new_mirror_of, tell, Heap, BUFFERS,
+};
 
 /// Repair with a disk that the test plays.
 struct Disked {
@@ -388,4 +390,33 @@ fn a_page_that_only_waits_for_the_disk_is_copied_to_servers_when_it_is_there() {
     assert_eq!(disked.next_send(), None);
     assert_eq!(disked.settle(true), (2, 1));
     assert_eq!(disked.rig.holders(5), [0, 1]);
+}
+
+#[test]
+fn what_the_disk_has_no_room_for_is_copied_as_soon_as_it_has() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.mirror = new_mirror_of(Policy::Lag, 4, &disked.rig.bench.device);
+    let pages = 200;
+    for page in 0..pages {
+        disked.write_to_disk(page);
+    }
+    let began_ns = disked.rig.bench.now_ns;
+    let mut sent = 0;
+    while sent < pages as usize {
+        disked.rig.drive();
+        let mut ios = std::vec::Vec::new();
+        while let Some(send) = disked.next_send() {
+            sent += 1;
+            disked.rig.bench.acknowledge(&send, Status::Ok);
+        }
+        while let Some(io) = disked.poll_disk() {
+            ios.push(io);
+        }
+        // The disk takes its time: until then there is no more room.
+        disked.advance(5 * MS);
+        for io in &ios {
+            disked.io_ended(io, true);
+        }
+        assert!(disked.rig.bench.now_ns - began_ns < 600 * MS, "{sent}");
+    }
 }

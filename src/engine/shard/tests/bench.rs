@@ -150,7 +150,7 @@ impl Bench {
     /// Sends what the shard wants sent.
     pub fn sent(&mut self, id: TransferId) -> Send {
         let send = self.shard.describe(id, &self.device).unwrap();
-        self.shard.sent(id);
+        self.shard.sent(self.now_ns, id, &self.device);
         send
     }
 

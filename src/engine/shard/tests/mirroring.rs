@@ -28,6 +28,15 @@ pub const BUFFERS: usize = 64;
 
 /// A mirror with a disk.
 pub fn new_mirror(policy: Policy, device: &Device<Vec<Atomic<u32>>>) -> Mirror<Heap> {
+    new_mirror_of(policy, BUFFERS, device)
+}
+
+/// The same, with so many buffers.
+pub fn new_mirror_of(
+    policy: Policy,
+    buffers: usize,
+    device: &Device<Vec<Atomic<u32>>>,
+) -> Mirror<Heap> {
     let config = Config {
         policy,
         ..Config::default()
@@ -35,7 +44,7 @@ pub fn new_mirror(policy: Policy, device: &Device<Vec<Atomic<u32>>>) -> Mirror<H
     let mut mirror = Mirror::new(
         config,
         Parts {
-            buffers: vec![Buffer::default(); BUFFERS],
+            buffers: vec![Buffer::default(); buffers],
             heads: vec![Head::default(); 16],
             ios: vec![Io::default(); 8],
         },

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! That a request goes on where somebody answers, and ends on what is so when it ends.
+
+use super::bench::{Bench, MS, US};
+use super::*;
+use crate::engine::config::NS_PER_S;
+use crate::engine::ids::ServerSlot;
+use crate::engine::shard::{Send, TransferId};
+use crate::wire::Fragmentation;
+
+/// Has pages of these servers come in three fragments.
+fn cut(bench: &Bench, servers: &[usize]) {
+    let cut = Fragmentation::from_count(3).unwrap();
+    for &server in servers {
+        bench
+            .device
+            .servers
+            .set_fragmentation(bench.slot(server), cut);
+    }
+}
+
+/// The next sending, of which the frames are still being handed over.
+fn begin_send(bench: &mut Bench) -> (TransferId, Send) {
+    match bench.poll() {
+        Some(Action::Send(id)) => (id, bench.shard.describe(id, &bench.device).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn end_send(bench: &mut Bench, id: TransferId) {
+    bench.shard.sent(bench.now_ns, id, &bench.device);
+}
+
+fn begin_anew(bench: &mut Bench, slot: ServerSlot) {
+    bench.device.servers.close(slot);
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+}
+
+#[test]
+fn an_acknowledgement_counts_only_if_its_server_is_the_same_at_the_end() {
+    let mut bench = Bench::new(3);
+    bench.start_page_out(0, PAGE);
+    let (first, to_first) = begin_send(&mut bench);
+    let (second, to_second) = begin_send(&mut bench);
+    bench.acknowledge(&to_first, Status::Ok);
+    bench.acknowledge(&to_second, Status::Ok);
+    // The processor that sends is held up.
+    assert_eq!(bench.poll(), None);
+    let gone = bench.slot_of(to_first.destination);
+    begin_anew(&mut bench, gone);
+    end_send(&mut bench, first);
+    end_send(&mut bench, second);
+    let third = bench.next_send();
+    assert_ne!(third.destination, to_second.destination);
+    bench.acknowledge(&third, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    let holders = bench.device.map.load(PAGE).replicas();
+    assert_eq!(holders.len(), 2);
+    assert!(!holders.contains(gone));
+}
+
+#[test]
+fn a_page_out_whose_only_copy_is_lost_while_it_is_sent_does_not_end() {
+    let mut bench = Bench::new(1);
+    bench.start_page_out(0, PAGE);
+    let (id, send) = begin_send(&mut bench);
+    bench.acknowledge(&send, Status::Ok);
+    let only = bench.slot(0);
+    begin_anew(&mut bench, only);
+    end_send(&mut bench, id);
+    assert_eq!(bench.poll(), None);
+}
+
+#[test]
+fn a_page_out_ends_when_its_last_frames_have_been_handed_over() {
+    let mut bench = Bench::new(2);
+    bench.start_page_out(0, PAGE);
+    let (first, to_first) = begin_send(&mut bench);
+    let (second, to_second) = begin_send(&mut bench);
+    bench.acknowledge(&to_first, Status::Ok);
+    end_send(&mut bench, first);
+    bench.acknowledge(&to_second, Status::Ok);
+    assert_eq!(bench.poll(), None);
+    end_send(&mut bench, second);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn two_servers_make_one_page() {
+    let mut bench = Bench::new(2);
+    bench.write(PAGE, &[0, 1]);
+    warm_up(&mut bench, 100, 100 * US);
+    cut(&bench, &[0, 1]);
+    bench.start_page_in(0, PAGE);
+    let first = bench.next_send();
+    bench.answer_page(&first, &[0, 2]);
+    let second = bench.wait_for_send();
+    assert_ne!(first.destination, second.destination);
+    bench.answer_page(&second, &[1]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn what_is_asked_again_is_what_nobody_has_sent() {
+    let mut bench = Bench::new(2);
+    bench.device.set_hedge_percent(0);
+    bench.write(PAGE, &[0, 1]);
+    cut(&bench, &[0, 1]);
+    bench.start_page_in(0, PAGE);
+    let first = bench.next_send();
+    bench.answer_page(&first, &[0]);
+    // Both are asked by now, and both for what is missing.
+    for _ in 0..40 {
+        bench.advance(MS);
+        bench.discard_sends();
+    }
+    bench.answer_page(&first, &[1]);
+    for _ in 0..4 {
+        let send = bench.wait_for_send();
+        assert_eq!(
+            send.header
+                .fragment_mask
+                .iter()
+                .collect::<std::vec::Vec<_>>(),
+            [2]
+        );
+    }
+}
+
+#[test]
+fn whoever_answers_is_asked_again_soon() {
+    let mut bench = Bench::new(1);
+    bench.write(PAGE, &[0]);
+    warm_up(&mut bench, 100, 100 * US);
+    cut(&bench, &[0]);
+    bench.start_page_in(0, PAGE);
+    let mut send = bench.next_send();
+    // Nothing comes for long, so that it is waited for ever longer.
+    for _ in 0..5 {
+        send = bench.wait_for_send();
+    }
+    bench.answer_page(&send, &[0]);
+    let answered_ns = bench.now_ns;
+    let again = bench.wait_for_send();
+    assert!(bench.now_ns - answered_ns < 20 * MS);
+    bench.answer_page(&again, &[1, 2]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn a_page_in_does_not_wait_for_a_silent_servers_window() {
+    const ELSEWHERE: PageIndex = PageIndex(7);
+    let mut bench = Bench::new(2);
+    bench.device.set_hedge_percent(0);
+    bench.write(ELSEWHERE, &[1]);
+    for _ in 0..20 {
+        bench.start_page_in(0, ELSEWHERE);
+        let send = bench.next_send();
+        bench.now_ns += 6 * MS;
+        bench.answer_page(&send, &[0]);
+        assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    }
+    bench.write(PAGE, &[0]);
+    warm_up(&mut bench, 20, 100 * US);
+    // Losses close the window of server 0, the quicker one.
+    for _ in 0..8 {
+        bench.start_page_in(0, PAGE);
+        bench.next_send();
+        let send = bench.wait_for_send();
+        bench.answer_page(&send, &[0]);
+        assert_eq!(bench.next_completion().outcome, Outcome::Done);
+        bench.now_ns += 50 * MS;
+    }
+    // It falls silent with as many pages under way as it may have.
+    for op in 0..5 {
+        bench.start_page_in(op, PAGE);
+    }
+    bench.discard_sends();
+    bench.write(PAGE, &[0, 1]);
+    let op = bench.ops() - 1;
+    bench.start_page_in(op, PAGE);
+    assert_eq!(bench.poll(), None, "no room");
+    let began_ns = bench.now_ns;
+    loop {
+        while let Some(action) = bench.poll() {
+            if let Action::Send(id) = action {
+                let send = bench.sent(id);
+                if send.id.op == op {
+                    assert_eq!(send.destination, bench.mac(1));
+                    bench.answer_page(&send, &[0]);
+                    assert_eq!(bench.next_completion().op, op);
+                    return;
+                }
+            }
+        }
+        bench.advance(MS / 2);
+        assert!(bench.now_ns - began_ns < 40 * MS);
+    }
+}
+
+#[test]
+fn a_patience_that_becomes_shorter_is_enough_for_another_try() {
+    let mut bench = Bench::new(2);
+    bench.device.set_hedge_percent(0);
+    bench.write(PAGE, &[0, 1]);
+    // As slow as servers can be.
+    warm_up(&mut bench, 200, 900 * MS);
+    bench.start_page_in(0, PAGE);
+    let first = bench.next_send();
+    bench.advance(300 * MS);
+    assert_eq!(bench.poll(), None);
+    bench.device.set_patience_ns(NS_PER_S);
+    let cut_ns = bench.now_ns;
+    let second = bench.wait_for_send();
+    assert_ne!(first.destination, second.destination);
+    assert!(bench.now_ns - cut_ns < 200 * MS);
+}
