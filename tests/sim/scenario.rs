@@ -172,6 +172,15 @@ impl Scenario {
         self.rates.delay == 0.0 && !is_slow && !is_narrow && !enabled.send_failure
     }
 
+    /// How long a client may take to open a session where nothing disturbs it: where it is quick, it
+    /// has done so before programs want anything.
+    pub fn greeting_ns(&self) -> u64 {
+        match self.enabled.slow_client {
+            true => 500 * MS,
+            false => 0,
+        }
+    }
+
     /// Whether pages can come damaged.
     pub fn damages(&self) -> bool {
         let rates = self.rates;

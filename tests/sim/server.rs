@@ -130,6 +130,8 @@ pub struct SimServer {
     pub full_ns: Option<u64>,
     /// What is announced instead of the truth, as free pages.
     lie: Option<u64>,
+    /// When it last said that it had no room, and had.
+    denied_ns: Option<u64>,
     watch: Watch,
 }
 
@@ -147,6 +149,7 @@ impl SimServer {
             timer_ns: u64::MAX,
             full_ns: None,
             lie: None,
+            denied_ns: None,
             watch: Watch::default(),
         }
     }
@@ -237,6 +240,12 @@ impl SimServer {
     /// Announces `free_pages` from now on; the truth for `None`.
     pub fn set_lie(&mut self, free_pages: Option<u64>) {
         self.lie = free_pages;
+    }
+
+    /// Whether it has said that it had no room since then.
+    pub fn denied_since(&self, since_ns: u64) -> bool {
+        self.denied_ns
+            .is_some_and(|denied_ns| denied_ns >= since_ns)
     }
 
     /// Since when it has been running; `None` if it does not.
@@ -403,6 +412,9 @@ impl SimServer {
             if let Some(free_pages) = self.lie {
                 if lie(&mut wire, free_pages) {
                     ctx.counts.fault(Fault::ServerLied);
+                    if free_pages == 0 {
+                        self.denied_ns = Some(ctx.now_ns);
+                    }
                 }
             }
             ctx.transmit(wire);

@@ -22,6 +22,8 @@ struct Session {
 #[derive(Default)]
 pub struct Watch {
     sessions: BTreeMap<MacAddress, Session>,
+    /// When a client last asked for the session of this number.
+    greeted_ns: BTreeMap<(MacAddress, u64), u64>,
     /// Whether the server has ended a lease: sessions may be gone.
     pub lease_ended: bool,
     /// Below which version a client has freed a page.
@@ -48,9 +50,12 @@ impl Watch {
         let current = current.map(|session| session.number);
         match (header.opcode, header.status) {
             (Opcode::HelloAck, Status::Ok) => {
+                // Not when the answer goes out: the server had heard of it before that.
+                let key = (wire.destination, header.session);
+                let greeted_ns = self.greeted_ns.get(&key).copied();
                 let session = Session {
                     number: header.session,
-                    heard_ns: now_ns,
+                    heard_ns: greeted_ns.unwrap_or(now_ns),
                     low_water: header.low_water,
                 };
                 if current == Some(header.session) {
@@ -80,6 +85,10 @@ impl Watch {
         let header = frame.header;
         if header.opcode.is_from_server() {
             return;
+        }
+        if header.opcode == Opcode::Hello {
+            let key = (wire.source, header.session);
+            self.greeted_ns.insert(key, now_ns);
         }
         let session = self.sessions.get_mut(&wire.source);
         let Some(session) = session.filter(|session| session.number == header.session) else {

@@ -244,7 +244,9 @@ impl World {
                 }
             }
         }
-        if to_read.iter().all(Vec::is_empty) && ctx.oracle.under_way() == 0 {
+        let is_read = to_read.iter().all(Vec::is_empty) && ctx.oracle.under_way() == 0;
+        // What a worker has not come to yet, repair does not know.
+        if is_read && !self.clients.iter().any(Client::has_news) {
             ctx.after(5 * S, Event::World(WorldEvent::Finish));
         } else {
             ctx.after(5 * MS, Event::World(WorldEvent::ReadAll));
@@ -276,6 +278,7 @@ impl World {
                     servers: &self.servers,
                     network: &self.ctx.network,
                     lease_ended_ns: self.lease_ended_ns,
+                    greeting_ns: self.ctx.scenario.greeting_ns(),
                 };
                 self.ctx.oracle.look_again(number, &witness);
             }
@@ -299,6 +302,7 @@ impl World {
                     servers: &self.servers,
                     network: &self.ctx.network,
                     lease_ended_ns: self.lease_ended_ns,
+                    greeting_ns: self.ctx.scenario.greeting_ns(),
                 };
                 self.ctx
                     .oracle
@@ -315,6 +319,8 @@ struct Witness<'a> {
     servers: &'a [SimServer],
     network: &'a Network,
     lease_ended_ns: Option<u64>,
+    /// How long a client may take to open a session with a server.
+    greeting_ns: u64,
 }
 
 impl Witness<'_> {
@@ -402,9 +408,14 @@ impl Evidence for Witness<'_> {
             let state = &self.servers[server];
             let added = self.clients[client].added_ns.get(&state.mac);
             let calm = self.calm_since_ns(client, server);
-            added.is_some_and(|added_ns| *added_ns <= since_ns)
+            // One that has begun anew waits for a slot until others have been swept.
+            let slow = &self.clients[client];
+            let is_known = !slow.has_news() || slow.has_open(state.mac, state.incarnation());
+            is_known
+                && added.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
                 && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
                 && state.full_ns.is_none_or(|full_ns| full_ns < since_ns)
+                && !state.denied_since(since_ns)
                 && state.free_pages() > 0
         };
         (0..self.servers.len()).filter(usable).collect()

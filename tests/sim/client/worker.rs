@@ -5,6 +5,7 @@
 
 use anemone::engine::free::{next_free, StaleCopy};
 use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use anemone::wire::MacAddress;
 use rand::Rng;
 
 use super::{Client, ClientEvent, Heap};
@@ -118,6 +119,21 @@ impl Client {
             None => {}
         }
         self.work_soon(ctx);
+    }
+
+    /// Whether something is still to be swept, or a shard to be told.
+    pub fn has_news(&self) -> bool {
+        let is_news = |job: &Job| !matches!(job, Job::LowWater { .. });
+        self.jobs.iter().any(is_news)
+    }
+
+    /// Whether it has a session with this incarnation of a server.
+    pub fn has_open(&self, mac: MacAddress, incarnation: Option<u64>) -> bool {
+        let servers = &self.device.servers;
+        servers.valid().iter().any(|slot| {
+            let address = servers.address(slot);
+            address.mac == mac && Some(address.incarnation) == incarnation
+        })
     }
 
     fn sweep(&mut self, ctx: &mut Context, slot: ServerSlot, from: u32) {

@@ -293,9 +293,15 @@ impl Oracle {
                 return Err(format!("{claim:?} is counted, of {copies:?}"));
             }
         }
-        // A server may have gone between the page-out's end and when it was heard of.
-        let lost = copies.iter().filter(|(_, copy)| copy.died_ns.is_some());
-        if state.holders.len() + disk_copies + lost.count() < min_copies {
+        // Whose time is out, ends with what it has, and may be held up after that.
+        let lost = match now_ns >= began_ns + patience_ns {
+            true => copies
+                .iter()
+                .filter(|(_, copy)| copy.died_ns.is_some())
+                .count(),
+            false => 0,
+        };
+        if state.holders.len() + disk_copies + lost < min_copies {
             return Err(format!("written, and only {:?} counted", state.holders));
         }
         let could = evidence.usable_since(client, began_ns.saturating_sub(CALM_NS));
