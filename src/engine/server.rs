@@ -292,12 +292,27 @@ impl<M: Memory, A: Admission> Server<M, A> {
         true
     }
 
-    /// `header` with what every frame of this server says: who it is, and how full.
+    /// `header` with what every frame of this server says: who it is, and how full for whoever the
+    /// frame is for.
     fn signed(&self, header: Header) -> Header {
         Header {
             incarnation: self.config.incarnation,
-            utilisation: self.store.utilisation(),
+            utilisation: self.utilisation_for(header.session),
             ..header
+        }
+    }
+
+    /// How full the server is for the client of session `number`, its quota considered; for everybody
+    /// else where no such session is open.
+    fn utilisation_for(&self, number: u64) -> u16 {
+        let quota_pages = self.config.quota_pages;
+        if quota_pages >= self.store.capacity_pages() {
+            return self.store.utilisation();
+        }
+        let session = self.sessions.find(number);
+        match session.and_then(|index| self.store.owner(index)) {
+            Some(owner) => self.store.utilisation_of(owner, quota_pages),
+            None => self.store.utilisation(),
         }
     }
 

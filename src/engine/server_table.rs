@@ -303,16 +303,14 @@ impl ServerTable {
         }
     }
 
-    /// Takes an announcement in.
-    pub(super) fn announce(&self, slot: ServerSlot, capacity_pages: u32, used_pages: u32) {
+    /// Takes in how full the server is. Returns whether it has room again, having been full.
+    pub(super) fn announce(&self, slot: ServerSlot, capacity_pages: u32, used_pages: u32) -> bool {
         if let Some(view) = self.view(slot) {
             view.capacity_pages.store(capacity_pages, Relaxed);
             view.used_pages.store(used_pages, Relaxed);
             view.announcements.fetch_add(1, Release);
         }
-        if used_pages < capacity_pages {
-            change(&self.full, slot, false);
-        }
+        used_pages < capacity_pages && change(&self.full, slot, false)
     }
 
     /// A shard was refused for lack of room.

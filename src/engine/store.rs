@@ -79,6 +79,13 @@ impl PageSlice {
     }
 }
 
+/// `used` of `all` pages in 1/65535, rounded down: 65535 only if all are.
+fn utilisation(used: u64, all: u64) -> u16 {
+    let part = used.saturating_mul(u64::from(u16::MAX));
+    let share = part.checked_div(all).unwrap_or(u64::MAX);
+    u16::try_from(share).unwrap_or(u16::MAX)
+}
+
 /// A page that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -165,9 +172,16 @@ impl<M: Memory> Store<M> {
 
     /// How full the store is: 0 empty, 65535 full.
     pub fn utilisation(&self) -> u16 {
-        let part = u64::from(self.live).wrapping_mul(u64::from(u16::MAX));
-        let share = part.checked_div(self.capacity.into()).unwrap_or(u64::MAX);
-        u16::try_from(share).unwrap_or(u16::MAX)
+        utilisation(self.live.into(), self.capacity.into())
+    }
+
+    /// How full the store is for `owner`, who may have `quota_pages`: 65535 if nothing more of its
+    /// fits.
+    pub fn utilisation_of(&self, owner: OwnerId, quota_pages: u64) -> u16 {
+        let most = quota_pages.min(self.capacity_pages());
+        let left = most.saturating_sub(self.held_pages(owner));
+        let used = most.saturating_sub(left.min(self.free_pages()));
+        utilisation(used, most)
     }
 
     /// Whether a page can come in at once. If not, send what still refers to the arena, then call

@@ -253,6 +253,11 @@ impl SimServer {
         (self.is_alive() && !self.paused).then_some(self.running_since_ns)
     }
 
+    /// Whether it has told a client since then that nothing more of it fits.
+    pub fn was_full_for(&self, client: MacAddress, since_ns: u64) -> bool {
+        self.watch.was_full(client, since_ns)
+    }
+
     /// Pages that clients can still fill.
     pub fn free_pages(&self) -> u64 {
         self.alive().map_or(0, |engine| engine.store().free_pages())

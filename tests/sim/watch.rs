@@ -31,6 +31,8 @@ pub struct Watch {
     /// Pages of clients of which a version came that was freed already, and that the server could
     /// not know to be old.
     pub late: BTreeSet<(MacAddress, u64)>,
+    /// When a client was last told that nothing more of it fits, and whether that was the last word.
+    full: BTreeMap<MacAddress, (Option<u64>, bool)>,
 }
 
 impl Watch {
@@ -40,12 +42,23 @@ impl Watch {
         sessions.any(|session| now_ns.saturating_sub(session.heard_ns) > lease_ns)
     }
 
+    /// Whether a client has been told since then that nothing more of it fits.
+    pub fn was_full(&self, client: MacAddress, since_ns: u64) -> bool {
+        let full = self.full.get(&client);
+        full.is_some_and(|&(told_ns, is_last)| is_last || told_ns >= Some(since_ns))
+    }
+
     /// A frame goes out. Returns what is wrong with it, if something is.
     pub fn note_sent(&mut self, now_ns: u64, wire: &Wire) -> Result<(), String> {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
             return Ok(());
         };
         let header = frame.header;
+        if header.session != 0 {
+            let is_full = header.utilisation == u16::MAX;
+            let full = self.full.entry(wire.destination).or_default();
+            *full = (is_full.then_some(now_ns).or(full.0), is_full);
+        }
         let current = self.sessions.get(&wire.destination);
         let current = current.map(|session| session.number);
         match (header.opcode, header.status) {

@@ -416,6 +416,7 @@ impl Evidence for Witness<'_> {
                 && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
                 && state.full_ns.is_none_or(|full_ns| full_ns < since_ns)
                 && !state.denied_since(since_ns)
+                && !state.was_full_for(self.clients[client].mac, since_ns)
                 && state.free_pages() > 0
         };
         (0..self.servers.len()).filter(usable).collect()

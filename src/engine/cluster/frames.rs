@@ -76,7 +76,10 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 }
             }
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
-                peer.frees.acknowledged(now_ns, header);
+                let is_news = peer.frees.acknowledged(now_ns, header);
+                if is_news {
+                    self.note_utilisation(slot, header, table);
+                }
             }
             Opcode::InventoryReply if header.incarnation == peer.incarnation => {
                 peer.questions.answered(now_ns, frame);
@@ -129,7 +132,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 peer.heard_ns = now_ns;
                 peer.quota_pages = ack.quota_pages.get();
                 peer.capacity_pages = ack.quota_pages.get();
-                peer.free_pages = ack.quota_pages.get();
+                peer.note_utilisation(header);
                 peer.probe.restart(now_ns);
                 peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
                 peer.questions.begin_slowly(now_ns);
@@ -174,8 +177,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 self.ping_now(now_ns, slot, outbox);
             }
             State::Open => {
-                peer.capacity_pages = announce.capacity_pages.get().min(peer.quota_pages);
-                peer.free_pages = announce.free_pages.get().min(peer.capacity_pages);
+                peer.note_announced(announce.capacity_pages.get(), announce.free_pages.get());
                 self.publish_load(slot, table);
                 if self.peer(slot).is_some_and(|peer| peer.silent) {
                     // It may be an old one, delayed: the answer to a ping says that it lives.
@@ -188,14 +190,24 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
     }
 
-    fn publish_load(&self, slot: ServerSlot, table: &ServerTable) {
+    /// The server has said in a frame of our session how full it is for us.
+    fn note_utilisation(&mut self, slot: ServerSlot, header: &Header, table: &ServerTable) {
+        if let Some(peer) = self.peer_mut(slot) {
+            peer.note_utilisation(header);
+            self.publish_load(slot, table);
+        }
+    }
+
+    fn publish_load(&mut self, slot: ServerSlot, table: &ServerTable) {
         if let Some(peer) = self.peer(slot) {
             let used = peer.capacity_pages.saturating_sub(peer.free_pages);
-            table.announce(
+            let has_room = table.announce(
                 slot,
                 u32::try_from(peer.capacity_pages).unwrap_or(u32::MAX),
                 u32::try_from(used).unwrap_or(u32::MAX),
             );
+            // Page-outs may be waiting for that.
+            self.changes.servers_changed |= has_room;
         }
     }
 
@@ -208,9 +220,7 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
         // It knows the session by the address that we send from.
         peer.hello.answered();
-        if header.utilisation != u16::MAX && peer.free_pages == 0 {
-            peer.free_pages = 1;
-        }
+        peer.note_utilisation(header);
         if mutated!(SuspicionKept) {
         } else if core::mem::take(&mut peer.silent) || !table.usable().contains(slot) {
             // What it could not be told meanwhile, is found out.

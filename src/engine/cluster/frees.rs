@@ -130,9 +130,10 @@ impl Frees {
         (header, pages.as_bytes())
     }
 
-    pub(super) fn acknowledged(&mut self, now_ns: u64, header: &Header) {
+    /// Returns whether it is news.
+    pub(super) fn acknowledged(&mut self, now_ns: u64, header: &Header) -> bool {
         if !self.is_awaiting() || !self.query.answers(header) {
-            return;
+            return false;
         }
         self.query.answered();
         self.sent.len = self.sent.len.saturating_sub(self.asked);
@@ -141,6 +142,7 @@ impl Frees {
             self.sent.pages.rotate_left(self.asked);
             self.query.restart(now_ns);
         }
+        true
     }
 }
 
@@ -179,14 +181,14 @@ mod tests {
         let mut frees = frees(1);
         let (first, _) = ask(&mut frees, MTU, 100);
         frees.put(0, &copy(1));
-        frees.acknowledged(0, &first);
+        assert!(frees.acknowledged(0, &first));
         let (second, count) = ask(&mut frees, MTU, 101);
         assert_eq!(count, 1);
-        frees.acknowledged(0, &first);
+        assert!(!frees.acknowledged(0, &first));
         assert!(frees.is_awaiting());
         // Asked again, it still is: any answer to it counts.
         ask(&mut frees, MTU, 102);
-        frees.acknowledged(0, &second);
+        assert!(frees.acknowledged(0, &second));
         assert!(!frees.is_awaiting());
     }
 
@@ -197,7 +199,7 @@ mod tests {
         for (nonce, expected) in [(1, 20), (2, 20), (3, 10)] {
             let (header, count) = ask(&mut frees, mtu, nonce);
             assert_eq!(count, expected);
-            frees.acknowledged(0, &header);
+            assert!(frees.acknowledged(0, &header));
         }
         assert!(!frees.is_awaiting());
     }

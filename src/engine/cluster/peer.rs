@@ -156,6 +156,9 @@ pub struct Peer {
     pub(super) quota_pages: u64,
     pub(super) capacity_pages: u64,
     pub(super) free_pages: u64,
+    /// Whether it lets us have less than all that it has: announcements do not say how much of that
+    /// is left, answers to pings do.
+    pub(super) has_quota: bool,
     pub(super) hello: Query,
     pub(super) ping: Query,
     pub(super) probe: Query,
@@ -184,6 +187,7 @@ impl Default for Peer {
             quota_pages: 0,
             capacity_pages: 0,
             free_pages: 0,
+            has_quota: false,
             hello: Query::new(Query::HELLO),
             ping: Query::new(Query::PING),
             probe: Query::new(Query::PROBE),
@@ -322,6 +326,27 @@ impl Peer {
         header.incarnation = self.incarnation;
         header.payload_crc = crate::crc::crc32c(payload);
         outbox.send(self.mac, &header, payload);
+    }
+}
+
+impl Peer {
+    /// A frame of our session says how full the server is for us.
+    pub(super) fn note_utilisation(&mut self, header: &Header) {
+        let used = self
+            .capacity_pages
+            .saturating_mul(u64::from(header.utilisation))
+            .div_ceil(u64::from(u16::MAX));
+        self.free_pages = self.capacity_pages.saturating_sub(used);
+    }
+
+    /// The server has said how much it has, and how much of that is free, for everybody.
+    pub(super) fn note_announced(&mut self, capacity_pages: u64, free_pages: u64) {
+        self.has_quota = self.quota_pages < capacity_pages;
+        self.capacity_pages = capacity_pages.min(self.quota_pages);
+        self.free_pages = match self.has_quota {
+            true => self.free_pages.min(free_pages),
+            false => free_pages.min(self.capacity_pages),
+        };
     }
 }
 

@@ -2,6 +2,8 @@
 
 //! The cluster against frames made by hand: what is believed, and what is not.
 
+mod room;
+
 extern crate std;
 
 use std::vec::Vec;

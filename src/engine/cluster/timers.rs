@@ -119,8 +119,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
-        if !peer.silent && !peer.ping.is_asking() {
-            // While it is heard on the data path it need not be asked.
+        if !peer.silent && !peer.ping.is_asking() && !peer.has_quota {
+            // While it is heard on the data path it need not be asked, unless for what is left of our
+            // quota.
             peer.ping
                 .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
         }

@@ -408,6 +408,39 @@ fn a_full_server_still_takes_overwrites() {
 }
 
 #[test]
+fn every_answer_says_how_full_the_server_is_for_its_client() {
+    let mut bench = bench(6, 4);
+    let (me, other) = (client(1), client(2));
+    bench.open(&me);
+    bench.open(&other);
+    let full = |bench: &mut Bench, client: &Client| {
+        let ping = client.of(Header::new(Opcode::Ping));
+        let answer = bench.one(client.mac, ping, &[]);
+        u32::from(answer.header.utilisation)
+    };
+    for page in 0..4 {
+        assert_eq!(full(&mut bench, &me), page as u32 * 65535 / 4);
+        // The other's quota of 4 is not limited by the others before 2 are left.
+        assert_eq!(full(&mut bench, &other) == 0, page <= 2);
+        assert_eq!(bench.put(&me, page, 1), Status::Ok);
+    }
+    assert_eq!(bench.put(&me, 4, 1), Status::Quota);
+    assert_eq!(full(&mut bench, &me), 65535);
+    assert_eq!(full(&mut bench, &other), 65535 / 2, "2 of its 4 are left");
+    for page in 0..2 {
+        assert_eq!(bench.put(&other, page, 1), Status::Ok);
+    }
+    assert_eq!(bench.put(&other, 2, 1), Status::NoSpace);
+    // The first answer says it too.
+    let again = other.of(Header::new(Opcode::Hello));
+    let answer = bench.one(other.mac, again, other.hello(0).as_bytes());
+    assert_eq!(
+        (answer.header.status, answer.header.utilisation),
+        (Status::Ok, 65535)
+    );
+}
+
+#[test]
 fn quota_and_expired_leases() {
     let mut bench = bench(4, 3);
     let (me, other) = (client(1), client(2));
