@@ -9,13 +9,15 @@ import shlex
 import subprocess
 import threading
 
+from vmlib.products import KERNELS
+
 from .report import TOP, log_path
 
 DIRECTORY = os.path.join(TOP, "tests", "vm")
 DRIVER = os.path.join(DIRECTORY, "several.sh")
 PASSED, SKIPPED = 0, 4
-# How much longer everything may take on the debug kernel.
-DEBUG_FACTOR = 6
+# How much longer everything may take on a kernel that is slower than the release kernel.
+FACTORS = {"debug": 6, "rt": 2}
 # What scripts/vm allows a boot, on a machine that is not busy.
 BOOT_S = 120
 # What ends a test that is over its bound also needs some time, as does putting the machine right.
@@ -34,7 +36,10 @@ class Test:
     options: tuple
     files: tuple
     bound_s: int
-    debug: bool
+    kinds: tuple
+
+    def runs_on(self, kernel):
+        return kernel in self.kinds
 
     def label(self, kernel):
         return self.name if kernel == "release" else f"{self.name}@{kernel}"
@@ -65,8 +70,9 @@ def read(path):
             files.append(words.pop(0))
         else:
             options.append(word)
+    kinds = ["release", *header.get("kinds", "").split()] + ["debug"] * (header.get("debug") == "yes")
     return Test(name=os.path.basename(path)[:-3], path=path, what=header.get("what", ""), options=tuple(options),
-                files=tuple(files), bound_s=int(header.get("bound", "60")), debug=header.get("debug") == "yes")
+                files=tuple(files), bound_s=int(header.get("bound", "60")), kinds=tuple(kinds))
 
 
 def with_files(test, files, bound_s):
@@ -79,7 +85,7 @@ def run(report, options):
     tests = found(options.filter)
     boots = []
     for kernel in _kernels(report, options.kernel):
-        chosen = [test for test in tests if kernel == "release" or test.debug]
+        chosen = [test for test in tests if test.runs_on(kernel)]
         if chosen and (lack := missing(kernel, chosen)):
             report.failed(f"vm ({kernel})", None, lack)
         else:
@@ -99,7 +105,7 @@ def run(report, options):
 
 
 def _kernels(report, asked):
-    if asked in ("release", "debug"):
+    if asked in KERNELS:
         return [asked]
     if asked == "both" or not missing("debug", []):
         return ["release", "debug"]
@@ -148,7 +154,7 @@ class Boot:
         self._report = report
         self._kernel = kernel
         self._tests = tests
-        self._factor = slow * (DEBUG_FACTOR if kernel == "debug" else 1)
+        self._factor = slow * FACTORS.get(kernel, 1)
         self._by_name = {f"{test.name}.sh": test for test in tests}
         self._stopped = threading.Event()
         self._process = None

@@ -8,8 +8,12 @@ from .errors import EXIT_USAGE, RunnerError
 TOP = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 
+# The kernels that are built here; scripts/config/NAME.config says what is special in each.
+KERNELS = ("release", "debug", "cfi", "rt")
+
+
 def kernel_tree(name):
-    """The built tree of the kernel `release` or `debug`."""
+    """The built tree of that kernel."""
     result = subprocess.run([os.path.join(TOP, "scripts", "kernel"), "path", name],
                             capture_output=True, text=True, check=False)
     if result.returncode != 0:

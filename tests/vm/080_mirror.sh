@@ -3,6 +3,7 @@
 # what: pages are mirrored to the disk, merged; with both servers gone, every page comes back from it
 # vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
 # bound: 180
+# kinds: cfi rt
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -3,6 +3,7 @@
 # what: a server dies under load, its pages are copied to others, then another dies: no byte is wrong
 # vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 240
+# kinds: cfi rt
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
