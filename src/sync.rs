@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Atomics under the kernel's names, for code that runs in both worlds.
+//! Atomics, and a guard against preemption, under the kernel's names, for code that runs in both
+//! worlds.
 //!
 //! In the module these are `kernel::sync::atomic` (the Linux memory model); on the host, the same
 //! interface over `core`'s. Only what the engine uses is there.
@@ -8,12 +9,26 @@
 #[cfg(MODULE)]
 pub use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 
+#[cfg(MODULE)]
+pub use crate::linux::sched::NoPreemption;
+
 #[cfg(not(MODULE))]
-pub use host::{Acquire, Atomic, Full, Relaxed, Release};
+pub use host::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release};
 
 #[cfg(not(MODULE))]
 mod host {
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// While it lives, the calling task is not preempted. A host's threads cannot ask for that.
+    pub struct NoPreemption(());
+
+    impl NoPreemption {
+        /// From now on.
+        #[allow(clippy::new_without_default, reason = "a guard is not made by default")]
+        pub fn new() -> Self {
+            Self(())
+        }
+    }
 
     /// Orders later accesses after this one.
     #[derive(Clone, Copy, Debug)]

@@ -55,7 +55,8 @@ pub const REMOVE_SERVER: u32 = number::<RemoveServer>(READ_WRITE, 2);
 
 /// Attaches the local disk ([`AttachDisk`]), or takes one back that was retired. `ENOENT`,
 /// `ENOTBLK`, `EROFS`: the path leads nowhere, to something else, to what cannot be written.
-/// `EBUSY`: somebody else has it. `ENOSPC`: it is too small. `EINVAL`: it is the device itself.
+/// `EOPNOTSUPP`: it has zones, or logical blocks larger than a page. `EBUSY`: somebody else has it, or
+/// attaches or detaches a disk right now. `ENOSPC`: it is too small. `EINVAL`: it is the device itself.
 /// `EEXIST`: another disk is attached. `ENODEV`: it is attached, and has been taken away since.
 pub const ATTACH_DISK: u32 = number::<AttachDisk>(WRITE, 3);
 

@@ -2,7 +2,10 @@
 
 //! Everything that the contexts of the driver share: one value, reference-counted.
 
+use core::ops::Range;
+
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -11,6 +14,7 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
+        Mutex,
         SpinLockIrq, //
     },
     workqueue::{
@@ -25,7 +29,8 @@ use super::{
     link::Link,
     local::Local,
     queue::Queue,
-    receive::Inbox, //
+    receive::Inbox,
+    worker::Sweeps, //
 };
 use crate::{
     engine::{
@@ -45,6 +50,7 @@ use crate::{
             Timer,
             TimerCallback, //
         },
+        sched::cond_resched,
         workqueue::OwnedQueue, //
     },
 };
@@ -83,6 +89,9 @@ pub(crate) struct Core {
     pub(crate) work_queue: Arc<OwnedQueue>,
     #[pin]
     work: Work<Core>,
+    /// How far the worker has come with clearing slots' bits from the map.
+    #[pin]
+    pub(super) sweeps: Mutex<Sweeps>,
     /// Of [`Local`].
     #[pin]
     submit_work: Work<Core, 1>,
@@ -124,6 +133,7 @@ impl Core {
             timer: parts.timer,
             work_queue: parts.work_queue,
             work <- new_work!("anemone_work"),
+            sweeps <- new_mutex!(Sweeps::default(), "anemone_sweeps"),
             submit_work <- new_work!("anemone_submit"),
         })
     }
@@ -169,11 +179,28 @@ impl Core {
         Ok(sums)
     }
 
+    /// Calls `each` with every part of the map, in order: each a millisecond's work. Others may run
+    /// in between. Process context, no spinlock held.
+    pub(crate) fn for_each_part(&self, mut each: impl FnMut(Range<u32>)) {
+        // CAST: a device has fewer than 2^32 pages.
+        let pages = self.device.map.len() as u32;
+        let mut first = 0;
+        while first < pages {
+            let end = first.saturating_add(PART_PAGES).min(pages);
+            each(first..end);
+            first = end;
+            cond_resched();
+        }
+    }
+
     /// Counts a frame that is nobody's.
     pub(crate) fn count_bad_frame(&self) {
         self.frames_bad.fetch_add(1, Relaxed);
     }
 }
+
+/// Pages of the map that are looked at in one go: about a millisecond.
+pub(crate) const PART_PAGES: u32 = 1 << 18;
 
 /// How long freed pages are gathered before the servers are told.
 const FREE_DELAY_NS: u64 = 2_000_000;

@@ -6,10 +6,6 @@
 //! `disk`: lines of name and value, of the local disk.
 
 use kernel::{
-    debugfs::{
-        Dir,
-        File, //
-    },
     fmt,
     prelude::*,
     sync::{
@@ -19,45 +15,31 @@ use kernel::{
 };
 
 use super::core::Core;
-use crate::engine::{
-    cluster::Health,
-    ids::ServerSlot, //
+use crate::{
+    engine::{
+        cluster::Health,
+        ids::ServerSlot, //
+    },
+    linux::debugfs::Directory,
 };
 
-/// The files. They go when this is dropped.
-pub(crate) struct Files {
-    _counters: Pin<KBox<File<Arc<Core>>>>,
-    _servers: Pin<KBox<File<Arc<Core>>>>,
-    _latency: Pin<KBox<File<Arc<Core>>>>,
-    _disk: Pin<KBox<File<Arc<Core>>>>,
+/// The directory's name.
+pub(crate) const NAME: &CStr = c"anemone";
+
+/// The files of `core`, which nobody sees yet.
+pub(crate) fn files(core: &Arc<Core>) -> Result<Directory<Core>> {
+    Directory::new(
+        core,
+        &[
+            (c"counters", counters),
+            (c"servers", servers),
+            (c"latency", latency),
+            (c"disk", disk),
+        ],
+    )
 }
 
-impl Files {
-    /// Makes them.
-    pub(crate) fn new(core: &Arc<Core>) -> Result<Self> {
-        let dir = Dir::new(c"anemone");
-        Ok(Self {
-            _counters: KBox::pin_init(
-                dir.read_callback_file(c"counters", Ok::<_, Error>(core.clone()), &counters),
-                GFP_KERNEL,
-            )?,
-            _servers: KBox::pin_init(
-                dir.read_callback_file(c"servers", Ok::<_, Error>(core.clone()), &servers),
-                GFP_KERNEL,
-            )?,
-            _latency: KBox::pin_init(
-                dir.read_callback_file(c"latency", Ok::<_, Error>(core.clone()), &latency),
-                GFP_KERNEL,
-            )?,
-            _disk: KBox::pin_init(
-                dir.read_callback_file(c"disk", Ok::<_, Error>(core.clone()), &disk),
-                GFP_KERNEL,
-            )?,
-        })
-    }
-}
-
-fn counters(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn counters(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
     core.counters().for_each(|name, value| {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
@@ -71,7 +53,7 @@ fn counters(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "frames_dropped {}", core.frames_dropped.load(Relaxed))
 }
 
-fn servers(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn servers(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
     core.control.reports(|slot, report| {
         let health = match report.health {
@@ -95,7 +77,7 @@ fn servers(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     result
 }
 
-fn latency(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn latency(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Ok(latencies) = core.latencies() else {
         return Err(fmt::Error);
     };
@@ -115,7 +97,7 @@ fn latency(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn disk(core: &Arc<Core>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn disk(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let report = core.local.report();
     let (major, minor) = report.number;
     writeln!(f, "state {}", report.health.name())?;

@@ -5,6 +5,7 @@
 //!
 //! Context: process, and all of it sleeps, but for the timer.
 
+mod asked;
 mod pool;
 
 use kernel::{
@@ -15,8 +16,13 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex,
+        MutexGuard,
         SetOnce,
         SpinLockIrq, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
     workqueue::WorkItem, //
 };
@@ -54,6 +60,11 @@ pub(crate) use pool::{
     Pool, //
 };
 
+/// How often, and for how long each time, somebody waits who wants to attach or detach a disk while
+/// another does: half a second in all.
+const ATTACHED_WAITS: u32 = 100;
+const ATTACHED_WAIT_MS: i64 = 5;
+
 /// The name of our own disk in `/dev`.
 const OWN_NAME: &CStr = c"anemone";
 
@@ -68,6 +79,8 @@ pub(crate) enum AttachError {
     Gone,
     /// It is attached, and does not answer.
     Silent,
+    /// Somebody else is attaching or detaching one.
+    UnderWay,
     /// There is no memory for the pages that wait to be written.
     NoMemory,
 }
@@ -79,7 +92,7 @@ impl AttachError {
             Self::Open(error) => error.to_error(),
             Self::Another => EEXIST,
             Self::Gone => ENODEV,
-            Self::Silent => EBUSY,
+            Self::Silent | Self::UnderWay => EBUSY,
             Self::NoMemory => ENOMEM,
         }
     }
@@ -94,6 +107,13 @@ impl fmt::Display for AttachError {
                 OpenError::NotABlockDevice => f.write_str(" is not a block device"),
                 OpenError::Busy => f.write_str(" is in use: mounted, swapped on, or another's"),
                 OpenError::ReadOnly => f.write_str(" is read-only"),
+                OpenError::Zoned => f.write_str(
+                    " has zones, which can only be written to from their beginning on",
+                ),
+                OpenError::LargeBlocks(bytes) => write!(
+                    f,
+                    " has logical blocks of {bytes} bytes, larger than a page: give a disk with blocks of 4096 or 512"
+                ),
                 OpenError::Itself => f.write_str(" is this device itself, or is made of it"),
                 OpenError::TooSmall { have, want } => {
                     write!(f, " is too small: {have} bytes, {want} are needed")
@@ -107,6 +127,7 @@ impl fmt::Display for AttachError {
             Self::Silent => {
                 f.write_str(" is attached and does not answer; it is used again when it does")
             }
+            Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
             Self::NoMemory => f.write_str(": no memory for pages that wait to be written"),
         }
     }
@@ -121,6 +142,8 @@ pub(crate) enum DetachError {
     OnlyCopies(u64),
     /// It does not answer, and may still write to our memory.
     Silent,
+    /// Somebody else is attaching or detaching one.
+    UnderWay,
     /// A signal came, or it took too long.
     Interrupted,
 }
@@ -131,7 +154,7 @@ impl DetachError {
         match self {
             Self::NotAttached => ENODEV,
             Self::OnlyCopies(_) => EBUSY,
-            Self::Silent => EBUSY,
+            Self::Silent | Self::UnderWay => EBUSY,
             Self::Interrupted => EINTR,
         }
     }
@@ -146,6 +169,9 @@ impl fmt::Display for DetachError {
                 "local disk: it has the only copies of {pages} pages, which would be lost"
             ),
             Self::Silent => f.write_str("local disk: it does not answer, and cannot be let go of"),
+            Self::UnderWay => {
+                f.write_str("local disk: another attach or detach is under way; try again")
+            }
             Self::Interrupted => f.write_str("local disk: still in use"),
         }
     }
@@ -222,6 +248,18 @@ impl Local {
         self.pool().ok_or(AttachError::NoMemory)
     }
 
+    /// Takes the lock of attaching and detaching. Opening a disk may wait for it without a bound:
+    /// whoever comes meanwhile is told so. Sleeps.
+    fn lock_attached(&self) -> Option<MutexGuard<'_, Option<Arc<BlockDevice>>>> {
+        for _ in 0..ATTACHED_WAITS {
+            if let Some(attached) = self.attached.try_lock() {
+                return Some(attached);
+            }
+            fsleep(Delta::from_millis(ATTACHED_WAIT_MS));
+        }
+        None
+    }
+
     /// Has bios submitted soon. Any context.
     fn kick(&self, core: ArcBorrow<'_, Core>) {
         // An error is only that it is queued already.
@@ -264,7 +302,7 @@ pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
 pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
     let core = core.as_arc_borrow();
     let local = &core.local;
-    let mut attached = local.attached.lock();
+    let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
     if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
         return take_back(core, pool, device, path);
     }
@@ -281,8 +319,22 @@ pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), Attach
         state.mirror.attach(&core.device)
     })
     .map_err(|_| AttachError::Silent)?;
+    let drawbacks = device.drawbacks();
     *attached = Some(device);
     pr_info!("local disk {} attached\n", path);
+    if drawbacks.rewritten_block_bytes != 0 {
+        pr_warn!(
+            "local disk {}: pages do not lie on its blocks of {} bytes: each write makes it read first\n",
+            path,
+            drawbacks.rewritten_block_bytes
+        );
+    }
+    if drawbacks.is_memory {
+        pr_warn!(
+            "local disk {}: if it is made of this machine's memory, it takes memory when there is least\n",
+            path
+        );
+    }
     Ok(())
 }
 
@@ -315,13 +367,16 @@ fn take_back(
 pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     let core = core.as_arc_borrow();
     let local = &core.local;
-    let mut attached = local.attached.lock();
+    let mut attached = local.lock_attached().ok_or(DetachError::UnderWay)?;
     let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
         return Err(DetachError::NotAttached);
     };
     // No page-out begins to rely on it from here on; those that do, end.
     let had_failed = pool.with(core, |state, _| {
         if state.mirror.has_abandoned() {
+            return Err(DetachError::Silent);
+        }
+        if state.is_stuck() {
             return Err(DetachError::Silent);
         }
         let had_failed = state.mirror.has_failed();
@@ -351,7 +406,9 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
 fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), DetachError> {
     wait(pool, |state| state.is_quiet())?;
     refuse_to_lose(&core, force)?;
-    pool.with(core, |state, _| state.mirror.begin_detach(&core.device));
+    pool.with(core, |state, now_ns| {
+        state.begin_detach(now_ns, &core.device);
+    });
     let result = wait(pool, |state| state.is_idle()).and_then(|()| {
         // A page-out that has come to the disk, but waits for a server, no longer counts on it.
         for queue in &core.queues {
@@ -366,21 +423,23 @@ fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), Det
         pool.with(core, |state, _| state.mirror.cancel_detach(&core.device));
         return Err(error);
     }
-    // CAST: a device has fewer than 2^32 pages.
-    for page in (0..core.device.map.len() as u32).map(PageIndex) {
-        core.device.map.forget_disk(page);
-    }
+    core.for_each_part(|pages| {
+        for page in pages.map(PageIndex) {
+            core.device.map.forget_disk(page);
+        }
+    });
     pool.with(core, |state, _| state.mirror.finish_detach(&core.device))
         .map_err(|_| DetachError::Interrupted)
 }
 
-/// Waits as long as the disk may take.
+/// Waits as long as the disk may take for what it has; but not for one that takes nothing more.
 fn wait(pool: &Pool, is: impl Fn(&pool::State) -> bool) -> Result<(), DetachError> {
     let timeout_ns = params::mirror_config().patience_ns.saturating_add(NS_PER_S);
-    if pool.wait_until(timeout_ns, true, is) {
+    let is_over = |state: &pool::State| is(state) || state.is_stuck();
+    if pool.wait_until(timeout_ns, true, is_over) && is(&pool.state.lock()) {
         return Ok(());
     }
-    Err(match pool.has_abandoned() {
+    Err(match pool.is_silent() {
         true => DetachError::Silent,
         false => DetachError::Interrupted,
     })
@@ -399,17 +458,18 @@ fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
         .without(servers.dead())
         .without(servers.closing());
     let mut pages = 0_u64;
-    // CAST: a device has fewer than 2^32 pages.
-    for page in (0..core.device.map.len() as u32).map(PageIndex) {
-        let entry = core.device.map.load(page);
-        if entry.is_written()
-            && !entry.is_busy()
-            && entry.is_on_disk()
-            && entry.replicas().intersection(others).is_empty()
-        {
-            pages = pages.wrapping_add(1);
+    core.for_each_part(|part| {
+        for page in part.map(PageIndex) {
+            let entry = core.device.map.load(page);
+            if entry.is_written()
+                && !entry.is_busy()
+                && entry.is_on_disk()
+                && entry.replicas().intersection(others).is_empty()
+            {
+                pages = pages.wrapping_add(1);
+            }
         }
-    }
+    });
     match pages {
         0 => Ok(()),
         pages => Err(DetachError::OnlyCopies(pages)),
@@ -421,7 +481,9 @@ fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
 pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
     let local = &core.local;
     if let Some(pool) = local.pool() {
-        pool.with(core, |state, _| state.mirror.begin_detach(&core.device));
+        pool.with(core, |state, now_ns| {
+            state.begin_detach(now_ns, &core.device);
+        });
         let timeout_ns = params::mirror_config().patience_ns;
         if !pool.wait_until(timeout_ns, false, |state| state.is_idle()) {
             pr_err!("local disk: it does not answer; its last I/O is given up\n");

@@ -47,6 +47,7 @@ use crate::{
     },
     linux::{
         alloc::zeroed_table,
+        debugfs::Directory,
         hrtimer::Timer,
         ingress::RECEIVES_FROM_RESERVE,
         memalloc_socket::MemallocSocket,
@@ -75,7 +76,7 @@ pub(crate) struct Anemone {
     /// No more requests, and none under way.
     _disk: GenDisk<Disk>,
     _unfollow: Unfollow,
-    _files: debugfs::Files,
+    _files: Directory<Core>,
     _watch: Pin<KBox<Notifier<LinkWatch>>>,
     _connection: Connection,
     _socket: MemallocSocket,
@@ -190,7 +191,7 @@ impl Anemone {
             TagSet::new(u32::from(params.hw_queues), params.queue_depth as u32),
             GFP_KERNEL,
         )?;
-        let files = debugfs::Files::new(&core)?;
+        let mut files = debugfs::files(&core)?;
         // Before the disk, which others look at as soon as it is there.
         let control = KBox::pin_init(
             MiscDevice::new(control_device::NAME, core.clone()),
@@ -201,7 +202,9 @@ impl Anemone {
             .max_discard_bytes(MAX_DISCARD_BYTES)
             .build(fmt!("anemone"), tag_set, core.clone())?;
         core.local.set_own(disk.number());
+        // Nothing fails from here on.
         control.open();
+        files.open(debugfs::NAME);
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
             params.pages / ((1 << 20) / PAGE_SIZE),

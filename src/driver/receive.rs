@@ -46,7 +46,7 @@ const CONTROL_PAYLOAD: usize =
     size_of::<wire::InventoryReply>() + LISTED_PAGES * size_of::<wire::PageVersion>();
 
 /// Control frames that may wait for the worker.
-const INBOX_FRAMES: usize = 64;
+pub(super) const INBOX_FRAMES: usize = 64;
 
 /// A control frame, kept until the worker looks at it.
 #[derive(Clone)]
@@ -102,6 +102,11 @@ impl Inbox {
         }
         self.len = self.len.wrapping_add(1);
         true
+    }
+
+    /// Whether no frame waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Takes the first frame.

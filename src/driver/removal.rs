@@ -14,7 +14,10 @@ use kernel::{
     }, //
 };
 
-use super::core::Core;
+use super::core::{
+    Core,
+    PART_PAGES, //
+};
 use crate::{
     engine::{
         cluster::{
@@ -51,8 +54,6 @@ pub(crate) enum RemoveError {
     Needed(u64),
 }
 
-/// Pages that the worker looks at in one go: about a millisecond.
-const WALK_PAGES: u32 = 1 << 18;
 /// Until it looks at more.
 const WALK_NS: u64 = 2_000_000;
 /// Until it looks again, when a page needed the server.
@@ -99,7 +100,7 @@ impl Core {
             Ok(Removal::Leaving(slot, session)) => {
                 let drain = || Drain::at_once(slot, servers, self.device.disk.load());
                 let regardless = how == How::Regardless;
-                let needing = self.let_go(slot, session, drain, regardless, !was_leaving);
+                let needing = self.let_go(slot, session, drain, || {}, regardless, !was_leaving);
                 match needing {
                     0 => Ok(()),
                     _ if regardless => {
@@ -131,11 +132,15 @@ impl Core {
             let (Some((_, session)), Some(walk)) = (session, walks.get_mut(slot.index())) else {
                 continue;
             };
-            let found = walk.go_on(session, &self.drain(slot), &self.device.map, WALK_PAGES);
+            let found = walk.go_on(session, &self.drain(slot), &self.device.map, PART_PAGES);
             let needed = match found {
                 Found::NotYet => false,
                 Found::Needed => true,
-                Found::None => self.let_go(slot, session, || self.drain(slot), false, false) > 0,
+                Found::None => {
+                    let drain = || self.drain(slot);
+                    let tend = || self.tend_meanwhile();
+                    self.let_go(slot, session, drain, tend, false, false) > 0
+                }
             };
             let wait_ns = if needed { NEEDED_NS } else { WALK_NS };
             again_ns = Some(again_ns.map_or(wait_ns, |other: u64| other.min(wait_ns)));
@@ -149,12 +154,14 @@ impl Core {
     }
 
     /// Lets a server go, if it turns out that no page needs it, or `regardless`. Returns how many
-    /// do. If it is needed, it `stays`, or goes on leaving.
+    /// do. If it is needed, it `stays`, or goes on leaving. The whole map is looked at; now and then
+    /// `meanwhile` is called.
     fn let_go(
         self: ArcBorrow<'_, Self>,
         slot: ServerSlot,
         session: u64,
         drain: impl FnOnce() -> Drain,
+        mut meanwhile: impl FnMut(),
         regardless: bool,
         stays: bool,
     ) -> u64 {
@@ -168,13 +175,18 @@ impl Core {
         // From here on no page comes to need it.
         self.tell_queues();
         let mut left_ms = WAIT_MS;
-        let needing = drain().count(&self.device.map, || match left_ms.checked_sub(1) {
-            Some(left) => {
-                left_ms = left;
-                fsleep(Delta::from_millis(1));
-                true
-            }
-            None => false,
+        let (drain, mut needing) = (drain(), 0_u64);
+        self.for_each_part(|pages| {
+            let found = drain.count(&self.device.map, pages, || match left_ms.checked_sub(1) {
+                Some(left) => {
+                    left_ms = left;
+                    fsleep(Delta::from_millis(1));
+                    true
+                }
+                None => false,
+            });
+            needing = needing.saturating_add(found);
+            meanwhile();
         });
         let mac = servers.address(slot).mac;
         self.control.with(&self, |state| {

@@ -28,6 +28,7 @@ use crate::{
         disk::Policy,
         ids::ServerSlot, //
     },
+    linux::sched::cond_resched,
     uapi, //
 };
 
@@ -155,6 +156,7 @@ impl Core {
             let end = len.min(first.saturating_add(CENSUS_PAGES));
             census.take(&device.map, first, end, &standard);
             first = end;
+            cond_resched();
         }
         Ok(census)
     }

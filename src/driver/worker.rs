@@ -15,7 +15,11 @@ use kernel::{
 
 use super::{
     control::ControlState,
-    core::Core, //
+    core::{
+        Core,
+        PART_PAGES, //
+    },
+    receive::INBOX_FRAMES, //
 };
 use crate::{
     engine::{
@@ -38,6 +42,9 @@ const IDLE_NS: u64 = 1_000_000_000;
 /// How soon it runs again while there are pages to be freed.
 const FREEING_NS: u64 = 2_000_000;
 
+/// Parts of the map, of 1024 pages each, that are looked at for freed pages in one run.
+const CHUNKS: u32 = 256;
+
 impl WorkItem for Core {
     type Pointer = Arc<Self>;
 
@@ -45,6 +52,10 @@ impl WorkItem for Core {
         this.as_arc_borrow().work();
     }
 }
+
+/// For each slot that is being swept, how far that has come: its bit is clear from all pages before.
+#[derive(Default)]
+pub(crate) struct Sweeps([Option<u32>; SERVER_SLOTS]);
 
 impl Core {
     fn work(self: ArcBorrow<'_, Self>) {
@@ -54,11 +65,25 @@ impl Core {
         self.local.look_after(self);
         self.device
             .set_repair_pages_per_s(super::params::repair_rate());
+        let (servers_changed, next_ns) = self.tend();
+        let look_ns = self.drive_repair(servers_changed);
+        let again_ns = self.drain_servers().unwrap_or(u64::MAX).min(look_ns);
+        self.timer
+            .arm(next_ns.min(now_ns().saturating_add(again_ns)));
+        if self.sweep_part() || !self.inbox.lock().is_empty() {
+            self.kick();
+        }
+    }
+
+    /// Does for the servers what is due, and follows from their frames: of those, as many as the inbox
+    /// holds, so that a flood does not keep it from the rest. Returns whether servers have come or
+    /// gone, and when it is to be called next.
+    fn tend(self: ArcBorrow<'_, Self>) -> (bool, u64) {
         let heard_ns = self.heard_ns();
         let (changes, next_ns) = self.control.with(&self, |state| {
             let now_ns = now_ns();
             let (cluster, outbox) = state.parts();
-            loop {
+            for _ in 0..INBOX_FRAMES {
                 let control = self.inbox.lock().take();
                 let Some(control) = control else {
                     break;
@@ -84,10 +109,16 @@ impl Core {
             (cluster.take_changes(), next_ns)
         });
         self.follow(changes);
-        let look_ns = self.drive_repair(changes.servers_changed);
-        let again_ns = self.drain_servers().unwrap_or(u64::MAX).min(look_ns);
-        self.timer
-            .arm(next_ns.min(now_ns().saturating_add(again_ns)));
+        (changes.servers_changed, next_ns)
+    }
+
+    /// For the worker, in the middle of something long: the servers are not kept waiting.
+    pub(super) fn tend_meanwhile(self: ArcBorrow<'_, Self>) {
+        let (servers_changed, next_ns) = self.tend();
+        self.timer.arm(next_ns);
+        if servers_changed {
+            self.drive_repair(true);
+        }
     }
 
     /// Tells the queues of servers that have come and gone.
@@ -110,7 +141,9 @@ impl Core {
             if changes.lost.contains(slot) {
                 pr_warn!("server slot {}: its pages are gone\n", slot.index());
             }
-            self.sweep(slot);
+            if let Some(next) = self.sweeps.lock().0.get_mut(slot.index()) {
+                *next = Some(0);
+            }
         }
     }
 
@@ -124,15 +157,36 @@ impl Core {
         }
     }
 
-    /// Clears the slot's bit from the whole map.
-    fn sweep(self: ArcBorrow<'_, Self>, slot: ServerSlot) {
+    /// Clears the bit of a slot that is to be swept from a part of the map. Returns whether there is
+    /// more to be swept.
+    fn sweep_part(self: ArcBorrow<'_, Self>) -> bool {
         // CAST: a device has fewer than 2^32 pages.
-        for page in 0..self.device.map.len() as u32 {
+        let pages = self.device.map.len() as u32;
+        let mut sweeps = self.sweeps.lock();
+        let mut under_way = SlotSet::ALL
+            .iter()
+            .zip(&mut sweeps.0)
+            .filter(|(_, next)| next.is_some());
+        let Some((slot, next)) = under_way.next() else {
+            return false;
+        };
+        let first = next.unwrap_or(0);
+        let end = first.saturating_add(PART_PAGES).min(pages);
+        for page in first..end {
             self.device.map.forget(PageIndex(page), SlotSet::one(slot));
         }
-        self.control
-            .with(&self, |state| state.cluster.swept(now_ns(), slot));
-        self.kick();
+        let is_swept = end >= pages;
+        *next = match is_swept {
+            true => None,
+            false => Some(end),
+        };
+        drop(sweeps);
+        if is_swept {
+            self.control
+                .with(&self, |state| state.cluster.swept(now_ns(), slot));
+        }
+        // Whether or not: what the cluster does with a clean slot, is its worker's to do.
+        true
     }
 
     /// Every version below the lowest under way is settled.
@@ -159,12 +213,14 @@ impl Core {
         heard_ns
     }
 
-    /// Hands the cluster copies to be freed while it has room. Returns whether there are more.
+    /// Hands the cluster copies to be freed while it has room. Returns whether there are more, or may
+    /// be.
     fn gather_frees(&self, state: &mut ControlState, now_ns: u64) -> bool {
+        let mut chunks_left = CHUNKS;
         loop {
             let next = state.waiting_free.take();
-            let Some(copy) = next.or_else(|| self.next_stale(state)) else {
-                return false;
+            let Some(copy) = next.or_else(|| self.next_stale(state, &mut chunks_left)) else {
+                return chunks_left == 0;
             };
             if !state.cluster.free(now_ns, &copy) {
                 state.waiting_free = Some(copy);
@@ -173,7 +229,12 @@ impl Core {
         }
     }
 
-    fn next_stale(&self, state: &mut ControlState) -> Option<free::StaleCopy> {
+    /// Finds a copy to be freed; each part of the map that is looked at counts down `chunks_left`.
+    fn next_stale(
+        &self,
+        state: &mut ControlState,
+        chunks_left: &mut u32,
+    ) -> Option<free::StaleCopy> {
         for queue in &self.queues {
             if let Some(copy) = queue.with_shard(|shard| shard.take_stale()) {
                 return Some(copy);
@@ -182,7 +243,10 @@ impl Core {
         loop {
             let (mut next, end) = match state.scan.take() {
                 Some(scan) => scan,
-                None => self.chunks.take(PageIndex(0))?,
+                None => {
+                    *chunks_left = chunks_left.checked_sub(1)?;
+                    self.chunks.take(PageIndex(0))?
+                }
             };
             let found = free::next_free(&self.device.map, &mut next, end, || {
                 self.device.take_version()

@@ -9,7 +9,7 @@
 //! page-out that comes later.
 
 use super::ids::PageIndex;
-use crate::sync::{Acquire, Atomic, Full};
+use crate::sync::{Acquire, Atomic, Full, NoPreemption};
 
 /// Copies under way at the most.
 pub const COPIES: usize = 16;
@@ -25,6 +25,19 @@ pub struct Copies {
     /// The page that is locked in the map for the moment in which its copy is entered there, as a
     /// cell without CANCELLED.
     entering: Atomic<u64>,
+}
+
+/// The moment in which a copy is entered in the map; see [`Copies::enter`]. To be dropped when the
+/// page is not locked any more.
+pub(super) struct Entering<'a> {
+    copies: &'a Copies,
+    _undisturbed: NoPreemption,
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        self.copies.entering.xchg(0, Full);
+    }
 }
 
 fn cell_of(page: PageIndex) -> u64 {
@@ -86,15 +99,15 @@ impl Copies {
         }
     }
 
-    /// From now on, and until [`Self::entered`], the page's lock in the map is for a moment only: the
-    /// caller has interrupts disabled, and neither waits nor looks at other pages.
-    pub(super) fn enter(&self, page: PageIndex) {
+    /// From now on, and as long as the result lives, the page's lock in the map is for a moment only:
+    /// the caller is not preempted, and neither waits, nor takes a lock, nor looks at other pages.
+    pub(super) fn enter(&self, page: PageIndex) -> Entering<'_> {
+        let undisturbed = NoPreemption::new();
         self.entering.xchg(cell_of(page), Full);
-    }
-
-    /// The moment is over: the page is not locked any more.
-    pub(super) fn entered(&self) {
-        self.entering.xchg(0, Full);
+        Entering {
+            copies: self,
+            _undisturbed: undisturbed,
+        }
     }
 
     /// Whether it is such a moment of the page's.
@@ -131,9 +144,9 @@ mod tests {
         copies.begin(3, PageIndex(8));
         assert!(!copies.is_cancelled(3));
         copies.end(3);
-        copies.enter(PageIndex(0));
+        let moment = copies.enter(PageIndex(0));
         assert!(copies.is_entering(PageIndex(0)) && !copies.is_entering(PageIndex(1)));
-        copies.entered();
+        drop(moment);
         assert!(!copies.is_entering(PageIndex(0)));
         copies.end(0);
         copies.end(0);

@@ -177,7 +177,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// As [`PageMap::mark_on_disk`]; but where the page is locked only because a copy of it is being
-    /// entered in the map, that moment is waited for, which another CPU spends without interrupts.
+    /// entered in the map, that moment is waited for, which another CPU spends without being preempted.
     /// Otherwise the disk would have the page and the map not say so.
     pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
         while !self.map.mark_on_disk(page, generation) {
@@ -262,10 +262,9 @@ mod tests {
         std::thread::scope(|scope| {
             let entering = scope.spawn(|| {
                 for _ in 0..20_000 {
-                    device.copies.enter(PAGE);
+                    let _moment = device.copies.enter(PAGE);
                     assert!(device.map.begin_commit(PAGE, generation).is_some());
                     device.map.end_commit(PAGE, nobody, false, nobody);
-                    device.copies.entered();
                 }
             });
             while !entering.is_finished() {

@@ -75,16 +75,20 @@ impl Drain {
         })
     }
 
-    /// How many pages need the server, which is closing, as every shard has been told. A page
+    /// How many of `pages` need the server, which is closing, as every shard has been told. A page
     /// that is being written and needs it as it was is looked at again when that has ended: `wait`
     /// waits a little, or returns false if that has been too long already; then it counts.
-    pub fn count<M>(&self, map: &PageMap<M>, mut wait: impl FnMut() -> bool) -> u64
+    pub fn count<M>(
+        &self,
+        map: &PageMap<M>,
+        pages: Range<u32>,
+        mut wait: impl FnMut() -> bool,
+    ) -> u64
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
         let mut needing = 0_u64;
-        // CAST: a map has fewer than 2^32 pages.
-        for page in (0..map.len() as u32).map(PageIndex) {
+        for page in pages.map(PageIndex) {
             let mut entry = map.load(page);
             while self.is_needed_by(entry) && entry.is_busy() && wait() {
                 entry = map.load(page);
@@ -206,21 +210,21 @@ mod tests {
         assert_eq!(drain.find(&map, 0..4), Some(PageIndex(0)));
         assert_eq!(drain.find(&map, 1..4), Some(PageIndex(3)));
         assert_eq!(drain.find(&map, 1..3), None);
-        assert_eq!(drain.count(&map, never), 2);
+        assert_eq!(drain.count(&map, 0..map.len() as u32, never), 2);
         // There is only one other now: one copy there is all that can be.
         table.set_leaving(slot(2), true);
         assert_eq!(
-            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, never),
+            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
             1
         );
         // And now none: the last copy is not given up for that.
         table.set_leaving(slot(1), true);
         assert_eq!(
-            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, never),
+            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
             3
         );
         assert_eq!(
-            Drain::at_once(slot(0), &table, NO_DISK).count(&map, never),
+            Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never),
             1
         );
     }
@@ -233,8 +237,8 @@ mod tests {
         let drain = Drain::leaving(slot(0), &table, 1, NO_DISK);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         assert_eq!(drain.find(&map, 0..1), None);
-        assert_eq!(drain.count(&map, || false), 1, "it never ends");
-        let needing = drain.count(&map, || {
+        assert_eq!(drain.count(&map, 0..1, || false), 1, "it never ends");
+        let needing = drain.count(&map, 0..1, || {
             map.finish_write(
                 PageIndex(0),
                 begun,
@@ -276,7 +280,7 @@ mod tests {
         let begun = map.begin_write(PageIndex(0)).unwrap();
         map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
-        let count = |drain: Drain| drain.count(&map, never);
+        let count = |drain: Drain| drain.count(&map, 0..map.len() as u32, never);
         assert_eq!(count(Drain::at_once(slot(0), &table, disk)), 0);
         assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK)), 1);
         assert_eq!(count(Drain::leaving(slot(0), &table, 1, disk)), 0);
@@ -300,7 +304,8 @@ mod tests {
         let map = map(&[0b011, 0b101]);
         table.suspect(slot(1));
         table.set_dead(slot(1), true);
-        let count = || Drain::at_once(slot(0), &table, NO_DISK).count(&map, never);
+        let count =
+            || Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never);
         assert_eq!(count(), 1);
         table.set_dead(slot(1), false);
         assert_eq!(count(), 0);
@@ -312,7 +317,7 @@ mod tests {
         let map = map(&[0b001]);
         map.set_free_pending(PageIndex(0));
         assert_eq!(
-            Drain::at_once(slot(0), &table, NO_DISK).count(&map, never),
+            Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never),
             0
         );
     }

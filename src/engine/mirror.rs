@@ -55,6 +55,9 @@ use pool::{Pool, Queue};
 /// Pages that one I/O may have.
 pub const MERGE: usize = 32;
 
+/// Pages of the pool that are looked at in one call when the disk is used no longer.
+const DROP_STEP: usize = 128;
+
 /// Memory for a mirror, which its owner gives.
 pub trait Storage {
     /// One for each page of the pool.
@@ -210,6 +213,9 @@ pub struct Mirror<S: Storage> {
     abandoned: usize,
     errors_in_a_row: u32,
     next_deadline_ns: u64,
+    /// How far the pool has been gone through for what does not go to the disk any more; its length,
+    /// or more, if it is not being gone through.
+    drop_next: usize,
     is_attached: bool,
     /// Whether the disk was retired for its errors, and not taken back since.
     has_failed: bool,
@@ -232,6 +238,7 @@ impl<S: Storage> Mirror<S> {
             abandoned: 0,
             errors_in_a_row: 0,
             next_deadline_ns: u64::MAX,
+            drop_next: usize::MAX,
             is_attached: false,
             has_failed: false,
             room_wanted: false,
@@ -258,14 +265,13 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk takes no more pages, and what it has counts for nothing; I/O that is under way goes
     /// on. When [`Self::is_idle`], tell every shard, then clear the map's DISK bits, then
-    /// [`Self::finish_detach`].
+    /// [`Self::finish_detach`]. Call [`Self::handle_timeout`] at its times meanwhile.
     pub fn begin_detach<M>(&mut self, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
         self.is_attached = false;
         self.drop_queued(device);
-        self.drop_reads(ReadError::Failed);
         self.publish(device);
     }
 

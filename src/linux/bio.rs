@@ -50,6 +50,9 @@ const FLAGS: bindings::blk_opf_t = 1 << bindings::req_flag_bits___REQ_SYNC
     | 1 << bindings::req_flag_bits___REQ_IDLE
     | 1 << bindings::req_flag_bits___REQ_SWAP;
 
+/// Ends with `EAGAIN` rather than wait.
+const NOWAIT: bindings::blk_opf_t = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+
 /// Who is told that a bio has ended.
 pub(crate) trait EndIo: Send + Sync + 'static {
     /// Some bio has ended: [`BioSet::reap`] says which. Any context, hard interrupt too: only
@@ -162,11 +165,15 @@ impl<T: EndIo> BioSet<T> {
 
     /// Fills in bio `index`, unless it is in use: `op` with `pages`, in order, from page
     /// `first_page` of `device` on. Of more than [`MAX_BIO_PAGES`] the rest is left out.
+    ///
+    /// With `nowait` it ends with `EAGAIN` where submitting it would wait; only for what
+    /// [`BlockDevice::takes_nowait`] says.
     pub(crate) fn prepare<'p>(
         &self,
         index: usize,
         device: &Arc<BlockDevice>,
         op: BioOp,
+        nowait: bool,
         first_page: u64,
         pages: impl Iterator<Item = &'p IoPage>,
     ) -> Option<Prepared<'_, T>> {
@@ -187,7 +194,7 @@ impl<T: EndIo> BioSet<T> {
                 device.as_ptr(),
                 inner.vecs.get().cast(),
                 MAX_BIO_PAGES as u16,
-                bindings::blk_opf_t::from(op) | FLAGS,
+                bindings::blk_opf_t::from(op) | FLAGS | if nowait { NOWAIT } else { 0 },
             );
             (*bio).bi_iter.bi_sector = first_page.wrapping_mul(PAGE_SECTORS);
             (*bio).bi_private = core::ptr::from_ref(inner).cast_mut().cast();
@@ -237,7 +244,9 @@ impl<T: EndIo> BioSet<T> {
         let inner = unsafe { &*(*bio).bi_private.cast::<Inner<T>>() };
         // SAFETY: By `Inner`'s invariant, and as said above.
         let handler = unsafe { inner.handler.as_ref() };
-        inner.state.store(ENDED, Release);
+        // A full barrier: the handler looks whether somebody will come by to reap, and whoever
+        // comes by looks at the state. One of them must see the other.
+        inner.state.xchg(ENDED, Full);
         handler.bio_ended();
     }
 }
@@ -268,8 +277,8 @@ impl<T> Inner<T> {
 }
 
 impl<T: EndIo> Prepared<'_, T> {
-    /// Hands it to the block layer, which may wait: for memory, or for a device that takes
-    /// nothing now. May end before this returns.
+    /// Hands it to the block layer, which may wait, if that was not forbidden: for memory, or for
+    /// a device that takes nothing now, without a bound. May end before this returns.
     pub(crate) fn submit(self) {
         let this = core::mem::ManuallyDrop::new(self);
         this.used.store(1, Relaxed);

@@ -19,7 +19,10 @@ use kernel::{
     }, //
 };
 
-use super::shim;
+use super::{
+    mq::BLOCK_SIZE,
+    shim, //
+};
 
 /// The number of a block device: its major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,10 @@ pub(crate) enum OpenError {
     Busy,
     /// It cannot be written to.
     ReadOnly,
+    /// It can only be written to from the beginning of a zone on.
+    Zoned,
+    /// Its logical blocks are larger than a page. Bytes.
+    LargeBlocks(u32),
     /// It is the disk that it is to serve, or is made of it.
     Itself,
     /// It is smaller than wanted. Bytes.
@@ -76,11 +83,22 @@ impl OpenError {
             Self::NotABlockDevice => ENOTBLK,
             Self::Busy => EBUSY,
             Self::ReadOnly => EROFS,
+            Self::Zoned | Self::LargeBlocks(_) => EOPNOTSUPP,
             Self::Itself => EINVAL,
             Self::TooSmall { .. } => ENOSPC,
             Self::Other(error) => error,
         }
     }
+}
+
+/// What can be said against a device that will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drawbacks {
+    /// Pages do not lie on its physical blocks of so many bytes, each of which it has to read before
+    /// it writes a part of it; 0 if they do.
+    pub(crate) rewritten_block_bytes: u32,
+    /// It answers at once, as what is made of memory does.
+    pub(crate) is_memory: bool,
 }
 
 /// A block device that is open for reading and writing, and nobody else's. Closed when dropped,
@@ -153,6 +171,15 @@ impl BlockDevice {
         if unsafe { shim::anemone_bdev_read_only(device.as_ptr()) } {
             return Err(OpenError::ReadOnly);
         }
+        // SAFETY: The device is open.
+        if unsafe { shim::anemone_bdev_is_zoned(device.as_ptr()) } {
+            return Err(OpenError::Zoned);
+        }
+        // SAFETY: As above. It stays so, for only whoever has a device for himself may change it.
+        let block_bytes = unsafe { shim::anemone_bdev_logical_block_size(device.as_ptr()) };
+        if block_bytes as usize > BLOCK_SIZE {
+            return Err(OpenError::LargeBlocks(block_bytes));
+        }
         let have = device.size_bytes();
         if have < min_bytes {
             return Err(OpenError::TooSmall {
@@ -161,6 +188,36 @@ impl BlockDevice {
             });
         }
         Ok(device)
+    }
+
+    /// What can be said against it.
+    pub(crate) fn drawbacks(&self) -> Drawbacks {
+        let bdev = self.as_ptr();
+        // SAFETY: The device is open.
+        let (physical, misaligned, is_memory) = unsafe {
+            (
+                shim::anemone_bdev_physical_block_size(bdev),
+                shim::anemone_bdev_is_misaligned(bdev),
+                shim::anemone_bdev_is_synchronous(bdev),
+            )
+        };
+        let is_rewritten = misaligned || physical as usize > BLOCK_SIZE;
+        Drawbacks {
+            rewritten_block_bytes: if is_rewritten { physical } else { 0 },
+            is_memory,
+        }
+    }
+
+    /// Whether I/O on `pages` pages from page `first_page` on may be submitted so that it ends with
+    /// `EAGAIN` rather than wait: not every device can, and none where it would have to be split.
+    pub(crate) fn takes_nowait(&self, first_page: u64, pages: usize) -> bool {
+        let sectors = BLOCK_SIZE as u64 / 512;
+        // CAST: At most `MAX_BIO_PAGES`.
+        let len = (pages as u32).wrapping_mul(sectors as u32);
+        // SAFETY: The device is open.
+        unsafe {
+            shim::anemone_bdev_takes_nowait(self.as_ptr(), first_page.wrapping_mul(sectors), len)
+        }
     }
 
     /// Its number.

@@ -94,7 +94,8 @@ impl<T: TimerCallback> Timer<T> {
     /// it would anyway. May be called in any context, also by the callback.
     ///
     /// The deadline itself must have been noted before, under a lock that the callback takes to
-    /// look for deadlines: so either the callback sees it, or this sees the timer not set.
+    /// look for deadlines, or with a full barrier behind the note: so either the callback sees it,
+    /// or this sees the timer not set. (The callback has a full barrier between the two.)
     #[inline]
     pub(crate) fn arm(&self, deadline_ns: u64) {
         if deadline_ns < self.deadline_ns.load(Relaxed) {

@@ -125,7 +125,7 @@ impl<R: Receiver> Drop for Ingress<R> {
 unsafe extern "C" fn receive_callback<R: Receiver>(
     private: *mut c_void,
     skb: *mut bindings::sk_buff,
-    _state: *const c_void,
+    _state: *const shim::nf_hook_state,
 ) -> c_uint {
     // SAFETY: By the invariant of `Ingress`.
     let private = unsafe { &*private.cast::<Private<R>>() };

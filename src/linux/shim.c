@@ -7,17 +7,22 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
+#include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/if_arp.h>
 #include <linux/kernfs.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/seq_file.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -60,6 +65,23 @@ void anemone_put_page(struct page *page)
 	put_page(page);
 }
 
+/* The scheduler */
+
+void anemone_cond_resched(void)
+{
+	cond_resched();
+}
+
+void anemone_preempt_disable(void)
+{
+	preempt_disable();
+}
+
+void anemone_preempt_enable(void)
+{
+	preempt_enable();
+}
+
 /* Softirqs of this CPU */
 
 void anemone_local_bh_disable(void)
@@ -72,6 +94,38 @@ void anemone_local_bh_enable(void)
 	local_bh_enable();
 }
 
+/* Files in debugfs */
+
+static int anemone_debugfs_open(struct inode *inode, struct file *file)
+{
+	struct anemone_shown *shown = inode->i_private;
+
+	return single_open(file, shown->show, shown);
+}
+
+static const struct file_operations anemone_debugfs_fops = {
+	.owner = THIS_MODULE,
+	.open = anemone_debugfs_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
+struct dentry *anemone_debugfs_dir(const char *name)
+{
+	return debugfs_create_dir(name, NULL);
+}
+
+void anemone_debugfs_file(const char *name, struct dentry *dir, struct anemone_shown *shown)
+{
+	debugfs_create_file(name, 0444, dir, shown, &anemone_debugfs_fops);
+}
+
+void anemone_debugfs_remove(struct dentry *dentry)
+{
+	debugfs_remove(dentry);
+}
+
 /* Block devices */
 
 bool anemone_bdev_read_only(struct block_device *bdev)
@@ -82,6 +136,49 @@ bool anemone_bdev_read_only(struct block_device *bdev)
 u64 anemone_bdev_nr_bytes(struct block_device *bdev)
 {
 	return bdev_nr_bytes(bdev);
+}
+
+bool anemone_bdev_is_zoned(struct block_device *bdev)
+{
+	return bdev_is_zoned(bdev);
+}
+
+unsigned int anemone_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+unsigned int anemone_bdev_physical_block_size(struct block_device *bdev)
+{
+	return bdev_physical_block_size(bdev);
+}
+
+/* Whether its first byte lies within a physical block of the disk. */
+bool anemone_bdev_is_misaligned(struct block_device *bdev)
+{
+	return bdev_alignment_offset(bdev) != 0;
+}
+
+bool anemone_bdev_is_synchronous(struct block_device *bdev)
+{
+	return bdev_synchronous(bdev);
+}
+
+/*
+ * Whether a bio of whole pages may be REQ_NOWAIT: the queue must know it, and never split it, for
+ * a bio that would be split ends with EAGAIN each time.
+ */
+bool anemone_bdev_takes_nowait(struct block_device *bdev, u64 sector, unsigned int sectors)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+	unsigned int chunk = READ_ONCE(q->limits.chunk_sectors);
+	u64 first = bdev->bd_start_sect + sector;
+
+	if (!bdev_nowait(bdev) || sectors > queue_max_sectors(q) ||
+	    sectors >> PAGE_SECTORS_SHIFT > queue_max_segments(q) ||
+	    queue_virt_boundary(q) >= PAGE_SIZE)
+		return false;
+	return !chunk || div_u64(first, chunk) == div_u64(first + sectors - 1, chunk);
 }
 
 /* The holder is the flag that says that the device is gone. */

@@ -11,15 +11,22 @@
 struct anemone_ingress;
 struct bio;
 struct block_device;
+struct dentry;
 struct file;
 struct net_device;
 struct nf_hook_state;
 struct page;
+struct seq_file;
 struct sk_buff;
 
 /* Looks at a received frame: NF_ACCEPT leaves it to the stack, NF_STOLEN means it is consumed. */
 typedef unsigned int anemone_receive_fn(void *priv, struct sk_buff *skb,
 					const struct nf_hook_state *state);
+
+/* What a file shows; its seq_file's private pointer is to this. */
+struct anemone_shown {
+	int (*show)(struct seq_file *file, void *v);
+};
 
 void *anemone_vzalloc_huge(size_t size);
 
@@ -30,11 +37,25 @@ bool anemone_get_page_to_send(struct page *page);
 void anemone_get_page(struct page *page);
 void anemone_put_page(struct page *page);
 
+void anemone_cond_resched(void);
+void anemone_preempt_disable(void);
+void anemone_preempt_enable(void);
+
 void anemone_local_bh_disable(void);
 void anemone_local_bh_enable(void);
 
+struct dentry *anemone_debugfs_dir(const char *name);
+void anemone_debugfs_file(const char *name, struct dentry *dir, struct anemone_shown *shown);
+void anemone_debugfs_remove(struct dentry *dentry);
+
 bool anemone_bdev_read_only(struct block_device *bdev);
 u64 anemone_bdev_nr_bytes(struct block_device *bdev);
+bool anemone_bdev_is_zoned(struct block_device *bdev);
+unsigned int anemone_bdev_logical_block_size(struct block_device *bdev);
+unsigned int anemone_bdev_physical_block_size(struct block_device *bdev);
+bool anemone_bdev_is_misaligned(struct block_device *bdev);
+bool anemone_bdev_is_synchronous(struct block_device *bdev);
+bool anemone_bdev_takes_nowait(struct block_device *bdev, u64 sector, unsigned int sectors);
 struct file *anemone_bdev_open(dev_t dev, u32 *gone);
 bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name);
 void anemone_submit_bio_from_reserve(struct bio *bio);

@@ -14,9 +14,22 @@ pub(super) struct anemone_ingress {
     _opaque: [u8; 0],
 }
 
-/// `anemone_receive_fn` of `shim.h`. The last argument is a `struct nf_hook_state`.
+/// What netfilter tells a hook. Opaque, and named as in C: where the kernel checks the types of
+/// indirect calls (CONFIG_CFI), the name is part of the callback's type.
+#[repr(C)]
+pub(super) struct nf_hook_state {
+    _opaque: [u8; 0],
+}
+
+/// `anemone_receive_fn` of `shim.h`.
 pub(super) type ReceiveFn =
-    unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const c_void) -> c_uint;
+    unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
+
+/// As in `shim.h`.
+#[repr(C)]
+pub(super) struct anemone_shown {
+    pub(super) show: unsafe extern "C" fn(*mut bindings::seq_file, *mut c_void) -> c_int,
+}
 
 // shim.c; documented there.
 #[allow(
@@ -37,11 +50,33 @@ extern "C" {
     pub(super) fn anemone_get_page(page: *mut bindings::page);
     pub(super) fn anemone_put_page(page: *mut bindings::page);
 
+    pub(super) fn anemone_cond_resched();
+    pub(super) fn anemone_preempt_disable();
+    pub(super) fn anemone_preempt_enable();
+
     pub(super) fn anemone_local_bh_disable();
     pub(super) fn anemone_local_bh_enable();
 
+    pub(super) fn anemone_debugfs_dir(name: *const c_char) -> *mut bindings::dentry;
+    pub(super) fn anemone_debugfs_file(
+        name: *const c_char,
+        dir: *mut bindings::dentry,
+        shown: *mut anemone_shown,
+    );
+    pub(super) fn anemone_debugfs_remove(dentry: *mut bindings::dentry);
+
     pub(super) fn anemone_bdev_read_only(bdev: *mut bindings::block_device) -> bool;
     pub(super) fn anemone_bdev_nr_bytes(bdev: *mut bindings::block_device) -> u64;
+    pub(super) fn anemone_bdev_is_zoned(bdev: *mut bindings::block_device) -> bool;
+    pub(super) fn anemone_bdev_logical_block_size(bdev: *mut bindings::block_device) -> c_uint;
+    pub(super) fn anemone_bdev_physical_block_size(bdev: *mut bindings::block_device) -> c_uint;
+    pub(super) fn anemone_bdev_is_misaligned(bdev: *mut bindings::block_device) -> bool;
+    pub(super) fn anemone_bdev_is_synchronous(bdev: *mut bindings::block_device) -> bool;
+    pub(super) fn anemone_bdev_takes_nowait(
+        bdev: *mut bindings::block_device,
+        sector: u64,
+        sectors: c_uint,
+    ) -> bool;
     pub(super) fn anemone_bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
     pub(super) fn anemone_bdev_is_made_of(
         bdev: *mut bindings::block_device,

@@ -187,8 +187,11 @@ pub fn attach(device: &Device, path: &Path) -> Result<Outcome, Failure> {
         }
         Some(libc::ENOENT) => refuse("is not there"),
         Some(libc::ENOTBLK) => refuse("is not a block device"),
-        Some(libc::EBUSY) => refuse("is in use: mounted, swapped on, or another's"),
+        Some(libc::EBUSY) => refuse(
+            "is in use: mounted, swapped on, or another's; or another attach or detach is under way",
+        ),
         Some(libc::EROFS) => refuse("is read-only"),
+        Some(libc::EOPNOTSUPP) => refuse("has zones, or logical blocks larger than a page"),
         Some(libc::ENOSPC) => refuse("is smaller than the Anemone device"),
         Some(libc::EINVAL) => refuse("is the Anemone device itself, or is made of it"),
         Some(libc::EEXIST) => refuse("cannot be attached: another disk is; detach that first"),

@@ -23,6 +23,10 @@ use kernel::{
 };
 
 use super::{
+    asked::{
+        Asked,
+        AskedFor, //
+    },
     Alarm,
     Report, //
 };
@@ -84,6 +88,15 @@ const IOS: usize = 32;
 /// How often somebody who waits looks.
 const WAIT_MS: i64 = 2;
 
+/// Events that are told in one run of the timer: others have softirqs to run, too.
+const EVENTS: u32 = 64;
+
+/// How often something is refused, with nothing of ours with the disk, until it is waited for.
+const TRIES: u32 = 3;
+
+/// How long handing something over may take before the disk counts as one that takes nothing.
+const STUCK_NS: u64 = 500_000_000;
+
 /// Where the mirror keeps things.
 pub(crate) struct KernelStorage;
 
@@ -126,8 +139,10 @@ pub(super) struct State {
     pub(super) mirror: Mirror<KernelStorage>,
     /// Open while the mirror is attached.
     pub(super) device: Option<Arc<BlockDevice>>,
-    /// By its number, which is also its bio's: what is with the disk, or about to be.
-    ios: KVec<Option<DiskIo>>,
+    /// What is with the disk, or is to be tried again.
+    asked: AskedFor,
+    /// Since when something is being handed over that may wait.
+    handing_since_ns: Option<u64>,
     /// What the worker is to begin with.
     staged: Option<DiskIo>,
     /// What the timer is to begin with.
@@ -208,7 +223,8 @@ impl Pool {
         let state = State {
             mirror: Mirror::new(config, parts),
             device: None,
-            ios: KVec::from_elem(None, IOS, GFP_KERNEL)?,
+            asked: AskedFor::new(IOS)?,
+            handing_since_ns: None,
             staged: None,
             news: None,
             telling: false,
@@ -248,17 +264,26 @@ impl Pool {
         now_ns: u64,
     ) {
         let state = &mut *guard;
-        if state.staged.is_none() {
+        if state.staged.is_none() && !state.asked.is_refusing() {
             state.staged = state.mirror.poll(now_ns, &core.device);
         }
         if state.news.is_none() && !state.telling {
             state.news = state.mirror.poll_event();
         }
-        let (submit, tell) = (state.staged.is_some(), state.news.is_some());
-        let next_ns = match tell {
+        let again_ns = state.asked.again_ns();
+        let submit = match state.asked.is_refusing() {
+            false => state.staged.is_some(),
+            true => again_ns <= now_ns,
+        };
+        let tell = state.news.is_some();
+        let mut next_ns = match tell {
             true => now_ns,
             false => state.mirror.next_timeout_ns(),
         };
+        // The worker has been told of what is due.
+        if !submit {
+            next_ns = next_ns.min(again_ns);
+        }
         drop(guard);
         core.local.timer.arm(next_ns);
         if submit {
@@ -266,9 +291,10 @@ impl Pool {
         }
     }
 
-    /// Whether the disk has I/O that was abandoned.
-    pub(super) fn has_abandoned(&self) -> bool {
-        self.state.lock().mirror.has_abandoned()
+    /// Whether the disk has I/O that was abandoned, or takes nothing.
+    pub(super) fn is_silent(&self) -> bool {
+        let state = self.state.lock();
+        state.mirror.has_abandoned() || state.is_stuck()
     }
 
     /// What is known of the disk.
@@ -382,37 +408,47 @@ impl Pool {
         self.with(core, |state, _| state.mirror.release(id));
     }
 
-    /// Submits what there is to be submitted. Process context; may sleep for long.
+    /// Submits what there is to be submitted. Process context; may sleep for long: the module then
+    /// counts as in use.
     pub(super) fn submit(&self, core: ArcBorrow<'_, Core>) {
         loop {
             let mut guard = self.state.lock();
-            let state = &mut *guard;
             let now_ns = now_ns();
-            let next = match state.staged.take() {
-                Some(io) => Some(io),
-                None => state.mirror.poll(now_ns, &core.device),
-            };
-            let Some(io) = next else {
+            let Some(asked) = guard.next_to_ask(now_ns, &core.device) else {
                 self.follow(core, guard, now_ns);
                 return;
             };
-            if let Some(place) = state.ios.get_mut(io.id) {
-                *place = Some(io);
+            let io = asked.io;
+            let first_page = u64::from(io.first.0);
+            let device = guard.device.clone();
+            // A disk that takes nothing ends what may not wait; only where it cannot, or will not,
+            // somebody waits, for whom the module has to stay.
+            let nowait = device
+                .as_ref()
+                .is_some_and(|device| device.takes_nowait(first_page, io.buffers().len()))
+                && (asked.tries < TRIES || guard.asked.has_others(io.id));
+            let module = match nowait {
+                true => None,
+                false => ModuleRef::try_get(),
+            };
+            if !nowait {
+                guard.handing_since_ns = Some(now_ns);
             }
-            let device = state.device.clone();
             drop(guard);
 
             let op = match io.is_write {
                 true => BioOp::Write,
                 false => BioOp::Read,
             };
+            // Nothing is waited for any more when the module is being unloaded.
+            let device = device.filter(|_| nowait || module.is_some());
             let prepared = device.as_ref().and_then(|device| {
                 let pages = io
                     .buffers()
                     .iter()
                     .filter_map(|id| self.pages.get(id.index()));
                 self.bios
-                    .prepare(io.id, device, op, u64::from(io.first.0), pages)
+                    .prepare(io.id, device, op, nowait, first_page, pages)
             });
             match prepared {
                 Some(prepared) => prepared.submit(),
@@ -420,6 +456,10 @@ impl Pool {
                     state.ended(now_ns, io.id, false, &core.device);
                 }),
             }
+            if !nowait {
+                self.state.lock().handing_since_ns = None;
+            }
+            drop(module);
         }
     }
 
@@ -428,14 +468,24 @@ impl Pool {
         let mut now_ns = now_ns();
         let mut guard = self.state.lock();
         guard.telling = true;
+        let mut has_room = false;
         for id in 0..self.bios.len() {
-            // The error is counted by the mirror, and said if it has consequences.
-            if let Some(result) = self.bios.reap(id) {
-                guard.ended(now_ns, id, result.is_ok(), &core.device);
+            match self.bios.reap(id) {
+                None => {}
+                Some(Err(error)) if error == EAGAIN => guard.refused(now_ns, id, &core.device),
+                // The error is counted by the mirror, and said if it has consequences.
+                Some(result) => {
+                    has_room = true;
+                    guard.ended(now_ns, id, result.is_ok(), &core.device);
+                }
             }
         }
+        if has_room {
+            guard.asked.has_room(now_ns);
+        }
         guard.mirror.handle_timeout(now_ns, &core.device);
-        loop {
+        // What is left is told in the next run, which `follow` sees to.
+        for _ in 0..EVENTS {
             let state = &mut *guard;
             let next = match state.news.take() {
                 Some(event) => Some(event),
@@ -513,11 +563,43 @@ impl Pool {
 }
 
 impl State {
+    /// Takes what the worker is to hand over next; `None` if there is nothing now.
+    fn next_to_ask(&mut self, now_ns: u64, device: &Device<Words>) -> Option<Asked> {
+        if self.asked.is_refusing() {
+            return self.asked.ask_again(now_ns);
+        }
+        let io = match self.staged.take() {
+            Some(io) => io,
+            None => self.mirror.poll(now_ns, device)?,
+        };
+        Some(self.asked.ask(io))
+    }
+
+    /// The disk did not take an I/O: it is tried again, unless the disk is being let go of.
+    fn refused(&mut self, now_ns: u64, id: usize, device: &Device<Words>) {
+        match self.mirror.is_attached() {
+            true => self.asked.refused(now_ns, id),
+            false => self.ended(now_ns, id, false, device),
+        }
+    }
+
+    /// The disk is being let go of: what it has not taken, it is not asked for any more.
+    pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<Words>) {
+        self.mirror.begin_detach(device);
+        while let Some(id) = self.asked.first_refused() {
+            self.ended(now_ns, id, false, device);
+        }
+    }
+
+    /// Whether something has been being handed over for so long that the disk cannot be let go of.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.handing_since_ns
+            .is_some_and(|since_ns| now_ns().saturating_sub(since_ns) >= STUCK_NS)
+    }
+
     /// An I/O has ended, or could not be begun.
     fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<Words>) {
-        if let Some(place) = self.ios.get_mut(id) {
-            *place = None;
-        }
+        self.asked.ended(id);
         self.mirror.ended(now_ns, id, ok, device);
     }
 

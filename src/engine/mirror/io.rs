@@ -44,7 +44,8 @@ impl<S: Storage> Mirror<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        if self.ios_in_use >= self.ios.len() {
+        // What is queued for a disk that is being let go of, is about to be dropped.
+        if self.ios_in_use >= self.ios.len() || !self.is_attached && self.is_dropping() {
             return None;
         }
         while let Some(first) = self.pool.pop(Queue::Reads) {
@@ -407,6 +408,9 @@ impl<S: Storage> Mirror<S> {
             return;
         }
         self.next_deadline_ns = u64::MAX;
+        if self.is_dropping() {
+            self.drop_step(device);
+        }
         for id in 0..self.ios.len() {
             let Some(io) = self.ios.get(id) else {
                 break;

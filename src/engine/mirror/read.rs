@@ -7,7 +7,7 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex};
 use super::pool::{News, Queue, Stage};
-use super::{BufferId, Event, Get, Mirror, ReadError, Storage, Token};
+use super::{BufferId, Event, Get, Mirror, Storage, Token};
 use crate::sync::Atomic;
 
 impl<S: Storage> Mirror<S> {
@@ -130,16 +130,5 @@ impl<S: Storage> Mirror<S> {
             buffer.stage = Stage::Told;
         }
         self.pool.push(Queue::Told, id);
-    }
-
-    /// Reads that have not gone to the disk end.
-    pub(super) fn drop_reads(&mut self, error: ReadError) {
-        for index in 0..self.pool.len() {
-            // CAST: at most 2^24.
-            let id = BufferId(index as u32);
-            if self.pool.get(id).map(|buffer| buffer.stage) == Some(Stage::Wanted) {
-                self.tell(id, News::Read(Err(error)));
-            }
-        }
     }
 }

@@ -260,3 +260,44 @@ fn errors_in_a_row_retire_the_disk_until_it_is_taken_back() {
     mirror.revive(&device);
     assert!(device.disk.load().is_usable());
 }
+
+#[test]
+fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
+    let count = 3 * DROP_STEP;
+    let device = device(count);
+    let mut mirror = mirror(4 * DROP_STEP, &device);
+    let fill = |mirror: &mut Mirror<Heap>| {
+        for page in 0..count as u32 {
+            page_out(mirror, 0, page, &device);
+        }
+        assert_eq!(mirror.buffered(), count);
+    };
+    fill(&mut mirror);
+    mirror.begin_detach(&device);
+    assert_eq!(mirror.buffered(), 2 * DROP_STEP);
+    assert_eq!(mirror.next_timeout_ns(), 0, "it goes on at once");
+    assert!(
+        mirror.poll(MS, &device).is_none(),
+        "nothing more goes there"
+    );
+    mirror.handle_timeout(MS, &device);
+    assert_eq!(mirror.buffered(), DROP_STEP);
+    mirror.handle_timeout(MS, &device);
+    assert!(mirror.is_idle());
+    mirror.handle_timeout(MS, &device);
+    assert_ne!(mirror.next_timeout_ns(), 0);
+    mirror.finish_detach(&device).unwrap();
+    mirror.attach(&device).unwrap();
+
+    // Retired, and taken back in the middle: what is left is written after all.
+    fill(&mut mirror);
+    mirror.retire(&device);
+    let left = mirror.buffered();
+    assert!(left >= 2 * DROP_STEP);
+    mirror.revive(&device);
+    for _ in 0..4 {
+        mirror.handle_timeout(MS, &device);
+    }
+    assert_eq!(mirror.buffered(), left);
+    assert!(mirror.poll(10 * MS, &device).is_some());
+}

@@ -7,7 +7,7 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::ids::{PageIndex, Version};
 use super::pool::{Buffer, News, Queue, Stage};
-use super::{BufferId, Mirror, Policy, Put, Storage, Token};
+use super::{BufferId, Mirror, Policy, Put, ReadError, Storage, Token, DROP_STEP};
 use crate::sync::Atomic;
 
 impl<S: Storage> Mirror<S> {
@@ -318,25 +318,55 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// The disk is used no longer: nothing that has not gone to it goes there.
+    /// The disk is used no longer: nothing that has not gone to it goes there. The pool may be large:
+    /// it is gone through in steps, the first now, the others by [`Self::handle_timeout`], at once.
     pub(super) fn drop_queued<M>(&mut self, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        for index in 0..self.pool.len() {
+        self.drop_next = 0;
+        self.drop_step(device);
+    }
+
+    /// The next step of [`Self::drop_queued`]; none if the disk is used again.
+    pub(super) fn drop_step<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if self.is_usable() {
+            self.drop_next = usize::MAX;
+        }
+        let end = self.drop_next.saturating_add(DROP_STEP);
+        for index in self.drop_next..end.min(self.pool.len()) {
             // CAST: at most 2^24.
             let id = BufferId(index as u32);
             let Some(buffer) = self.pool.get(id).copied() else {
                 return;
             };
-            if buffer.stage == Stage::Ready {
-                self.drop_ready(id);
-                if buffer.is_settled {
-                    self.note_lag(buffer.page, device);
+            match buffer.stage {
+                Stage::Ready => {
+                    self.drop_ready(id);
+                    if buffer.is_settled {
+                        self.note_lag(buffer.page, device);
+                    }
                 }
+                // A disk that has only failed may still be read.
+                Stage::Wanted if !self.is_attached => {
+                    self.tell(id, News::Read(Err(ReadError::Failed)));
+                }
+                _ => {}
             }
         }
+        self.drop_next = end;
+        if self.is_dropping() {
+            self.note_deadline(0);
+        }
         self.note_room();
+    }
+
+    /// Whether the pool is being gone through for what has not gone to the disk.
+    pub(super) fn is_dropping(&self) -> bool {
+        self.drop_next < self.pool.len()
     }
 
     /// The page's newest version will not be on the disk.

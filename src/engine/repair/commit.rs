@@ -64,9 +64,8 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let page = copy.page;
-        device.copies.enter(page);
+        let moment = device.copies.enter(page);
         let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
-            device.copies.entered();
             return false;
         };
         // No page-out can begin now. One that has ended since, has cancelled the copy.
@@ -84,7 +83,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         };
         let below = Version(copy.version.0.saturating_add(1));
         let is_freed = device.map.end_commit(page, add, false, remove);
-        device.copies.entered();
+        drop(moment);
         if is_freed {
             Self::free(page, shard, device);
         }
@@ -117,17 +116,15 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         S: Storage,
         M: Deref<Target = [Atomic<u32>]>,
     {
-        device.copies.enter(page);
-        let begun = device.map.begin_commit(page, entry.generation());
-        if begun.is_none() {
-            device.copies.entered();
+        let moment = device.copies.enter(page);
+        if device.map.begin_commit(page, entry.generation()).is_none() {
             return false;
         }
         // As above. The DISK bits are cleared after this shard has been told that there is no disk.
         let is_true = !device.copies.is_cancelled(index) && device.disk.load().is_attached();
         let none = SlotSet::EMPTY;
         let is_freed = device.map.end_commit(page, none, is_true, none);
-        device.copies.entered();
+        drop(moment);
         if is_freed {
             Self::free(page, shard, device);
         }

@@ -23,8 +23,8 @@ type ForeignBorrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
 
 /// A block device driver.
 ///
-/// blk-mq's own request timeout is always answered with "wait on": the driver bounds its waits
-/// itself, and ends each request.
+/// There is no callback for blk-mq's own request timeout, so that blk-mq waits on: the driver
+/// bounds its waits itself, and ends each request.
 #[vtable]
 pub(crate) trait Operations: Sized + 'static {
     /// Data of the request queue, that is, of the disk.
@@ -132,15 +132,6 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this.
-    unsafe extern "C" fn timeout_callback(
-        _rq: *mut bindings::request,
-    ) -> bindings::blk_eh_timer_return {
-        bindings::blk_eh_timer_return_BLK_EH_RESET_TIMER
-    }
-
-    /// # Safety
-    ///
     /// Only blk-mq may call this, once before `exit_hctx_callback` for the same `hctx`.
     unsafe extern "C" fn init_hctx_callback(
         hctx: *mut bindings::blk_mq_hw_ctx,
@@ -210,7 +201,6 @@ impl<T: Operations> OperationsVTable<T> {
     const MQ_OPS: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq_callback),
         commit_rqs: Some(Self::commit_rqs_callback),
-        timeout: Some(Self::timeout_callback),
         init_hctx: Some(Self::init_hctx_callback),
         exit_hctx: Some(Self::exit_hctx_callback),
         init_request: Some(Self::init_request_callback),

@@ -60,8 +60,11 @@ impl<T: Operations> TagSet<T> {
             // CAST: Small and known at compile time.
             cmd_size: size_of::<T::RequestData>() as u32,
             numa_node: bindings::NUMA_NO_NODE,
-            // No scheduler by default: there is no seek to save.
-            flags: bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT,
+            // No scheduler by default: there is no seek to save. And no waiting for a hardware
+            // queue's requests when the last of its CPUs goes offline, which is all that STACKING
+            // means to blk-mq: that wait is for devices whose interrupts go with the CPU. Ours
+            // has none: requests are ended by softirqs and work that any CPU may run.
+            flags: bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT | bindings::BLK_MQ_F_STACKING,
             ..pin_init::zeroed()
         };
         // INVARIANT: `blk_mq_alloc_tag_set` initialises it, and `cmd_size` is the room.

@@ -1,0 +1,112 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a disk that takes no more I/O holds up neither unloading nor detaching, whether it can refuse it or not
+# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# bound: 180
+# debug: yes
+# kinds: cfi rt
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/disk.sh"
+
+needs_single
+requires losetup anemonectl anemone-test
+modprobe dm-delay || fail "no dm-delay"
+random_file "$SCRATCH/random" 2097152
+dm_linear || fail "dmsetup"
+# The disk is a loop device with four requests, over one that can be stopped.
+loop=$(losetup --show --direct-io=on -f "$DM_DISK") || fail "no loop device"
+queue=/sys/block/${loop#/dev/}/queue
+echo none >"$queue/scheduler" && echo 4 >"$queue/nr_requests" || fail "nr_requests"
+[ "$(cat "$queue/nr_requests")" = 4 ] || fail "$loop has $(cat "$queue/nr_requests") requests"
+in_loop() { awk '{ print $1 + $2 }' "/sys/block/${loop#/dev/}/inflight"; }
+is_full() { [ "$(in_loop)" -ge 4 ]; }
+# filled PARAMETER=VALUE...: loaded; the disk is stopped, all its requests are in use, and more is to be written.
+filled() {
+    anemone_load size_mib=64 "$@" || fail "load $*"
+    put_all "$SCRATCH/random" || fail "writing"
+    disk_drain || fail "mirror"
+    dm_suspend || fail "suspend"
+    # Apart, so that they are not merged.
+    page=1
+    while [ $page -lt 128 ]; do
+        put "$SCRATCH/random" $((8192 + page * 2)) 1 || fail "writing while the disk is stopped"
+        page=$((page + 1))
+    done
+    wait_for 20 "the disk's queue is full" is_full || { cat "$ANEMONE_DEBUG/disk" >&2; fail "it is not: $(in_loop)"; }
+    [ "$(disk_value buffered)" -gt 4 ] || fail "nothing waits: $(cat "$ANEMONE_DEBUG/disk")"
+}
+# It answers: all is there, and it can be let go of.
+goes_on() {
+    dm_resume || fail "resume"
+    disk_wait usable 30 || fail "it is not used again"
+    disk_up_to_date 60 || fail "not brought up to date"
+    for page in 1 64 127; do
+        get $((8192 + page * 2)) 1 | cmp -n 4096 - "$SCRATCH/random" || fail "page $page of the device"
+        dd if="$loop" bs=4k skip=$((8192 + page * 2)) count=1 iflag=direct 2>/dev/null |
+            cmp -n 4096 - "$SCRATCH/random" || fail "page $page is not on the disk"
+    done
+    same_as "$SCRATCH/random" || fail "reading"
+}
+
+# It refuses: nobody waits for it. Unloading gives up what the disk has; what it has not, never goes there.
+filled local_device="$loop" disk_timeout_s=8
+load_begin --threads 1 --blocks 256
+load_progress "$(scaled 200)" || fail "the load does not go on while the disk's queue is full"
+load_end || fail "the load"
+dm_resume && disk_drain && wait_for 10 "unload" anemone_unload || fail "unload a disk that answers"
+
+filled local_device="$loop" disk_timeout_s=60
+from=$(anemone_seconds)
+anemonectl detach 2>"$SCRATCH/detach" &
+detaching=$!
+# It waits for the four; and says so while it does.
+wait_for 20 "the disk is being let go of" disk_is leaving || fail "$(cat "$ANEMONE_DEBUG/disk" "$SCRATCH/detach")"
+anemonectl detach 2>"$SCRATCH/second" && fail "detached twice at once"
+dm_resume || fail "resume"
+wait $detaching || fail "detach: $(cat "$SCRATCH/detach")"
+disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
+wait_for 10 "unload" anemone_unload || fail "unload"
+
+filled local_device="$loop" disk_timeout_s=3
+from=$(anemone_seconds)
+if anemone_unload 2>/dev/null; then
+    took=$(($(anemone_seconds) - from))
+    [ $took -le 30 ] || fail "unloading took $took s"
+    nothing_left || fail "something is left"
+    say "unloaded after $took s, the disk having four of its pages"
+    dm_resume || fail "resume"
+else
+    # It has been given up meanwhile.
+    dmesg | grep -q "local disk: no answer for 3 s" || fail "in use, but not silent: $(cat "$ANEMONE_DEBUG/disk")"
+    goes_on
+    wait_for 10 "unload" anemone_unload || fail "unload"
+fi
+dd if="$loop" of=/dev/null bs=1M iflag=direct 2>/dev/null || fail "the disk"
+
+# It cannot refuse: somebody waits, and what would wait for that says so instead.
+delay=slowloop
+dmsetup create $delay --noudevsync --noudevrules --table "0 $DISK_SECTORS delay $loop 0 0 $loop 0 0" || fail "dmsetup"
+slow=/dev/$(dmsetup info -c --noheadings -o blkdevname $delay)
+filled local_device="$slow" disk_timeout_s=60
+# says_busy COMMAND...: it is refused, long before the disk's time is over.
+says_busy() {
+    from=$(anemone_seconds)
+    "$@" 2>"$SCRATCH/busy" && fail "$*: done, while the disk has our pages"
+    took=$(($(anemone_seconds) - from))
+    grep -qi -e "in use" -e busy -e "temporarily unavailable" -e "under way" "$SCRATCH/busy" || fail "$*: $(cat "$SCRATCH/busy")"
+    [ $took -le 20 ] || fail "$*: refused after $took s"
+    say "refused after $took s: $*"
+}
+says_busy anemonectl detach
+says_busy anemone_unload
+says_busy anemonectl detach
+disk_is usable || fail "it was not left as it was: $(cat "$ANEMONE_DEBUG/disk")"
+load_begin --threads 1 --blocks 256
+load_progress "$(scaled 200)" || fail "the load does not go on while the worker waits"
+load_end || fail "the load"
+goes_on
+wait_for 30 "the disk detached" anemonectl detach || fail "detach"
+wait_for 10 "unload" anemone_unload || fail "unload"
+dmsetup remove $delay || fail "dmsetup remove"
+losetup -d "$loop" || fail "the loop device is held"
