@@ -13,10 +13,10 @@ GUEST_SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 # Brought to every client when the host has them; they win over busybox's applets. They stand on a
 # disk, so that those which nobody runs take no memory of the client.
 TOOLS = ("bash", "dash", "ip", "tc", "bridge", "ethtool", "fio", "kmod", "swapon", "swapoff", "mkswap",
-         "blockdev", "blkdiscard", "dmsetup", "lsblk", "findmnt", "losetup", "mke2fs")
+         "blockdev", "blkdiscard", "dmsetup", "lsblk", "findmnt", "losetup", "mke2fs", "unshare", "udevadm")
 # One program under several names.
 TOOL_LINKS = {"kmod": ("insmod", "rmmod", "modprobe", "lsmod", "modinfo", "depmod"),
-              "mke2fs": ("mkfs.ext4",)}
+              "mke2fs": ("mkfs.ext4",), "udevadm": ("systemd-udevd",)}
 # The first of these that the host has is /bin/sh: unlike busybox's shell, bash and dash prefer a
 # real `ip` or `tc` to the applet of that name, and bash understands what busybox's shell does.
 SHELLS = ("bash", "dash")

@@ -2,15 +2,18 @@
 
 //! The memory that the server was given: how much that may be, and taking and locking it.
 
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anemone::engine::server::{ServerArrays, Session, BYTES_PER_OWNER};
 use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, Record};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::failure::{Failure, Kind};
+use crate::groups;
 use crate::sys::checksum;
 use crate::sys::mapping::{self, Backing, HUGE_PAGE};
 
@@ -42,46 +45,52 @@ pub struct Arena {
     pub backing: String,
 }
 
-/// Bytes that can be had without paging others out, as the kernel estimates, and as the control
-/// groups above this process allow.
-pub fn available() -> u64 {
-    let machine = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kib.checked_mul(1024)
-        })
-        .unwrap_or_else(|| {
-            let info = rustix::system::sysinfo();
-            (info.freeram as u64).saturating_mul(info.mem_unit.into())
-        });
-    machine.min(available_in_groups().unwrap_or(u64::MAX))
+/// Memory that can be had.
+#[derive(Debug)]
+pub struct Available {
+    /// Bytes, without paging others out.
+    pub bytes: u64,
+    /// The control group's file that allows no more, if it is that.
+    limit: Option<PathBuf>,
 }
 
-/// The least that a control group has left, of that of this process and those above; `None` if
-/// none has a limit.
-fn available_in_groups() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let number = |dir: &std::path::Path, file: &str| -> Option<u64> {
-        std::fs::read_to_string(dir.join(file))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
-    root.join(path)
-        .ancestors()
-        .take_while(|dir| *dir != root && dir.starts_with(root))
-        .filter_map(|dir| {
-            let limit = number(dir, "memory.max")?;
-            Some(limit.saturating_sub(number(dir, "memory.current").unwrap_or(0)))
-        })
-        .min()
+impl Available {
+    /// What the kernel estimates, and the control groups above this process allow.
+    pub fn now() -> Self {
+        let machine = meminfo("MemAvailable:")
+            .and_then(|kib| kib.checked_mul(1024))
+            .unwrap_or_else(|| {
+                let info = rustix::system::sysinfo();
+                (info.freeram as u64).saturating_mul(info.mem_unit.into())
+            });
+        match groups::room() {
+            Some(room) if room.bytes < machine => Self {
+                bytes: room.bytes,
+                limit: Some(room.limit),
+            },
+            _ => Self {
+                bytes: machine,
+                limit: None,
+            },
+        }
+    }
+}
+
+impl Display for Available {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB available", self.bytes / MIB)?;
+        match &self.limit {
+            Some(limit) => write!(f, " (below the limit in {})", limit.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A number of /proc/meminfo.
+fn meminfo(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 impl Arena {
@@ -103,14 +112,17 @@ impl Arena {
         let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large())?;
         let (memory, backing) =
             mapping::map_forever(len).map_err(|error| too_large().with(&format!(" ({error})")))?;
-        let available = available();
-        if backing == Backing::Ordinary && len as u64 > available {
-            let text = format!(
-                "too little memory: {} MiB wanted, {} MiB available",
-                given / MIB,
-                available / MIB
-            );
-            return Err(Failure::new(Kind::Memory, text));
+        if backing == Backing::Ordinary {
+            let available = Available::now();
+            if len as u64 > available.bytes {
+                let text = format!(
+                    "too little memory: {} MiB wanted, {available}; give less with --capacity, or \
+                     raise what limits it",
+                    given / MIB
+                );
+                return Err(Failure::new(Kind::Memory, text));
+            }
+            tell_of_unused_huge_pages(len as u64);
         }
         lock(memory)?;
         let backing = describe(backing);
@@ -188,6 +200,21 @@ fn lock(memory: &mut [u8]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Says so where huge pages are set aside and cannot be used: somebody meant them for this.
+fn tell_of_unused_huge_pages(len: u64) {
+    let huge = HUGE_PAGE as u64;
+    let (Some(free), Some(2048)) = (meminfo("HugePages_Free:"), meminfo("Hugepagesize:")) else {
+        return;
+    };
+    if free > 0 && len >= huge {
+        let needed = len.div_ceil(huge);
+        warn!(
+            "of the huge pages set aside {free} are free, and {needed} are needed: ordinary pages are \
+             used (set vm.nr_hugepages, or --capacity)"
+        );
+    }
 }
 
 /// Says what pages the kernel gave.

@@ -11,6 +11,7 @@ mod arguments;
 mod courtesy;
 mod doorkeeper;
 mod failure;
+mod groups;
 mod link;
 mod outbox;
 mod rival;
@@ -36,7 +37,7 @@ use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info};
 
-use arena::{Arena, Forever};
+use arena::{Arena, Available, Forever};
 use arguments::Arguments;
 use doorkeeper::Doorkeeper;
 use failure::{Failure, Kind};
@@ -78,7 +79,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     signal_hook::flag::register(SIGALRM, Arc::default()).map_err(other)?;
     let capacity = match arguments.capacity {
         Some(bytes) => bytes,
-        None => arena::available() / 2,
+        None => {
+            let available = Available::now();
+            info!("without --capacity, half of what there is is taken: {available}");
+            available.bytes / 2
+        }
     };
     let ring_bytes = (capacity / RING_SHARE).clamp(RING_BYTES.0, RING_BYTES.1);
     let options = LinkOptions {

@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and one that becomes it is noticed
+# vm: --single --servers 1 --server-mem 96 --client-mem 320 --file tests/vm/common.sh --file tests/vm/own_server.sh
+# bound: 120
+# shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/own_server.sh"
+
+needs_single
+own_interface
+up0_away() { ip link del up0 2>/dev/null; ip link set mem0 down && ip link set mem0 up; }
+# make KIND [OPTION...]: up0, of that kind, if the kernel can; a module may have to be loaded.
+make() {
+    modprobe "$1" 2>/dev/null
+    [ "$1" != bond ] || modprobe bonding max_bonds=0 2>/dev/null
+    ip link add up0 type "$@" 2>/dev/null || { say "this kernel has no $1"; return 1; }
+}
+enslave() { ip link set mem0 down && ip link set mem0 master up0 && ip link set mem0 up || fail "mem0 cannot become a port"; }
+
+# refused_at WHAT: it does not serve on mem0, and says why and where instead.
+refused_at() {
+    own_server exec --capacity 8M && fail "it serves on $1"
+    [ "$OWN_STATUS" = 3 ] || fail "on $1 it ended with $OWN_STATUS"
+    own_server_says "ERROR.*'mem0' is $1, which takes its frames: serve on 'up0' (--interface up0)" || fail "$(cat "$OWN_LOG")"
+    say "ok: $(cat "$OWN_LOG")"
+}
+# noticed_as WHAT COMMAND...: a server on mem0 warns when COMMAND has made it that, and says when it no longer is.
+noticed_as() {
+    noticed_what=$1
+    shift
+    own_server exec --capacity 8M || fail "it does not serve beside up0"
+    "$@"
+    wait_for 20 "a warning" own_server_says "WARN.*the interface is now $noticed_what.*--interface up0" || fail "$(cat "$OWN_LOG")"
+    ip link del up0
+    wait_for 20 "an end of it" own_server_says "INFO.*no longer $noticed_what" || fail "$(cat "$OWN_LOG")"
+    own_server_end || fail "it ended with $OWN_STATUS"
+    up0_away
+}
+
+kinds=
+for kind in bridge bond team; do
+    make $kind || continue
+    kinds="$kinds $kind"
+    enslave
+    refused_at "a port of the $kind 'up0'"
+    up0_away
+    make $kind
+    noticed_as "a port of the $kind 'up0'" enslave
+done
+case $kinds in *bridge*bond*) ;; *) fail "only tried:$kinds" ;; esac
+
+ip link add up0 link mem0 type macvlan mode passthru || fail "no macvlan"
+refused_at "below the macvlan 'up0' in passthru mode"
+up0_away
+noticed_as "below the macvlan 'up0' in passthru mode" ip link add up0 link mem0 type macvlan mode passthru
+
+# What takes nothing of ours: it serves, and is not warned of.
+ip link add up0 link mem0 type macvlan mode bridge && ip link add vlan0 link mem0 type vlan id 7 || fail "no macvlan, no vlan"
+own_server exec --capacity 8M || fail "it does not serve below a macvlan and a VLAN"
+ip link set mem0 mtu 1400 || fail "mtu"
+wait_for 20 "a look at the interface" own_server_says "new MTU" || fail "$(cat "$OWN_LOG")"
+! own_server_says "is now" || fail "$(cat "$OWN_LOG")"
+own_server_end || fail "it ended with $OWN_STATUS"
+# The upper interface itself can be served on.
+# shellcheck disable=SC2034 # for own_server
+OWN_INTERFACE=up0
+ip link set up0 up
+own_server exec --capacity 8M || fail "it does not serve on the upper interface"
+own_server_end || fail "it ended with $OWN_STATUS"
+ip link del mem0
