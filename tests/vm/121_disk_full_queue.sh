@@ -24,7 +24,7 @@ is_full() { [ "$(in_loop)" -ge 4 ]; }
 # filled PARAMETER=VALUE...: loaded; the disk is stopped, all its requests are in use, and more is to be written.
 filled() {
     anemone_load size_mib=64 "$@" || fail "load $*"
-    put_all "$SCRATCH/random" || fail "writing"
+    put_all "$SCRATCH/random" 16 || fail "writing"
     disk_drain || fail "mirror"
     dm_suspend || fail "suspend"
     # Apart, so that they are not merged.
@@ -46,7 +46,7 @@ goes_on() {
         dd if="$loop" bs=4k skip=$((8192 + page * 2)) count=1 iflag=direct 2>/dev/null |
             cmp -n 4096 - "$SCRATCH/random" || fail "page $page is not on the disk"
     done
-    same_as "$SCRATCH/random" || fail "reading"
+    same_as "$SCRATCH/random" 16 || fail "reading"
 }
 
 # It refuses: nobody waits for it. Unloading gives up what the disk has; what it has not, never goes there.

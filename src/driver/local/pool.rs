@@ -141,7 +141,7 @@ pub(super) struct State {
     pub(super) device: Option<Arc<BlockDevice>>,
     /// What is with the disk, or is to be tried again.
     asked: AskedFor,
-    /// Since when something is being handed over that may wait.
+    /// Since when the worker has been handing something over, for which it holds the device.
     handing_since_ns: Option<u64>,
     /// What the worker is to begin with.
     staged: Option<DiskIo>,
@@ -175,12 +175,16 @@ impl State {
 
     /// Whether no write is with the disk, and every queue knows of those that were.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.mirror.is_writing() && self.staged.is_none() && !self.is_telling()
+        !self.mirror.is_writing() && !self.is_handing() && !self.is_telling()
     }
 
     /// Whether nothing at all is with the disk, and every queue knows.
     pub(super) fn is_idle(&self) -> bool {
-        self.mirror.is_idle() && self.staged.is_none() && !self.is_telling()
+        self.mirror.is_idle() && !self.is_handing() && !self.is_telling()
+    }
+
+    fn is_handing(&self) -> bool {
+        self.staged.is_some() || self.handing_since_ns.is_some()
     }
 
     fn is_telling(&self) -> bool {
@@ -414,6 +418,7 @@ impl Pool {
         loop {
             let mut guard = self.state.lock();
             let now_ns = now_ns();
+            guard.handing_since_ns = None;
             let Some(asked) = guard.next_to_ask(now_ns, &core.device) else {
                 self.follow(core, guard, now_ns);
                 return;
@@ -431,9 +436,7 @@ impl Pool {
                 true => None,
                 false => ModuleRef::try_get(),
             };
-            if !nowait {
-                guard.handing_since_ns = Some(now_ns);
-            }
+            guard.handing_since_ns = Some(now_ns);
             drop(guard);
 
             let op = match io.is_write {
@@ -456,9 +459,9 @@ impl Pool {
                     state.ended(now_ns, io.id, false, &core.device);
                 }),
             }
-            if !nowait {
-                self.state.lock().handing_since_ns = None;
-            }
+            // Before it is said that nothing is being handed over: whoever detaches the disk closes
+            // it, and may open it again.
+            drop(device);
             drop(module);
         }
     }
