@@ -65,6 +65,7 @@ fn wrong_command_lines() {
         &["--interface", "x", "--ethertype", "0x10"],
         &["--interface", "x", "--allow", "me"],
         &["--interface", "x", "--max-clients", "0"],
+        &["--interface", "x", "--quota", "4"],
         &["--interfaces", "x"],
     ] {
         let output = server(arguments);
@@ -83,6 +84,7 @@ fn failures_are_one_line_and_a_status() {
         ip link set v0 mtu 500; try --interface v0 --capacity 4M; ip link set v0 mtu 1500
         try --interface v0 --capacity 100K
         try --interface v0 --capacity 4000T
+        (ulimit -l 64; try --interface v0 --capacity 4M)
         setpriv --bounding-set -net_raw --inh-caps -net_raw \
             \"$SERVER\" --interface v0 --capacity 4M 2>&1; echo \"status $?\"",
     ) else {
@@ -90,7 +92,7 @@ fn failures_are_one_line_and_a_status() {
     };
     let lines = text(&output.stdout);
     let lines: Vec<_> = lines.lines().collect();
-    assert_eq!(lines.len(), 14, "{lines:#?}");
+    assert_eq!(lines.len(), 16, "{lines:#?}");
     for (pair, (message, status)) in lines.chunks(2).zip([
         (
             "there is no network interface 'missing'; there are: v0, v1",
@@ -104,6 +106,10 @@ fn failures_are_one_line_and_a_status() {
         ("the MTU of network interface 'v0' is 500: ", 3),
         ("too little memory", 5),
         ("too little memory", 5),
+        (
+            "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=; it is 64 KiB)",
+            5,
+        ),
         ("CAP_NET_RAW", 4),
     ]) {
         assert!(
@@ -243,4 +249,34 @@ fn of_two_that_begin_at_once_one_serves() {
     };
     let all = text(&output.stdout);
     assert_eq!(all.lines().collect::<Vec<_>>(), ["1 2"; 8], "{all}");
+}
+
+#[test]
+fn a_user_who_may_not_serve_cannot_keep_it_off() {
+    // All that such a user can have of the network: names and ports.
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        command -v python3 >/dev/null || {{ echo no-python3; exit; }}
+        export REAL=\"$SERVER\" SERVER=\"$log/holding\"
+        cat >\"$SERVER\" <<'END'
+#!/usr/bin/env python3
+import os, socket, sys
+index = socket.if_nametoindex('v0')
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    held = socket.socket(socket.AF_UNIX, kind)
+    held.bind('\\0anemone-server/%d/88b5' % index)
+    os.set_inheritable(held.detach(), True)
+os.execv(os.environ['REAL'], sys.argv)
+END
+        chmod +x \"$SERVER\"
+        begin v0; await_log v0 ready && echo serves; kill $!; wait"
+    )) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    if all.contains("no-python3") {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    assert_eq!(all, "serves\n", "{}", text(&output.stderr));
 }

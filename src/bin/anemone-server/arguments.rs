@@ -2,7 +2,7 @@
 
 //! The command line.
 
-use anemone::wire::{ClientId, ClusterName, MacAddress};
+use anemone::wire::{ClientId, ClusterName, MacAddress, PAGE_SIZE};
 use clap::{Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -39,7 +39,7 @@ pub struct Arguments {
     pub allow: Vec<Allowed>,
 
     /// Memory that one client may fill [default: all]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_quota)]
     pub quota: Option<u64>,
 
     /// Seconds of silence after which a client's pages may be dropped, if others need the room
@@ -118,6 +118,15 @@ fn parse_size(text: &str) -> Result<u64, String> {
         Some(0) => Err("must be more than nothing".to_owned()),
         Some(bytes) => Ok(bytes),
         None => Err("too large".to_owned()),
+    }
+}
+
+fn parse_quota(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < PAGE_SIZE as u64 => {
+            Err("less than a page; is the unit missing?".to_owned())
+        }
+        bytes => Ok(bytes),
     }
 }
 

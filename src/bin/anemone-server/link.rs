@@ -94,6 +94,13 @@ impl Claim {
         let watch = Watch::new(interface.index)
             .inspect_err(|error| warn!(interface = name, %error, "what is above it is not known"))
             .ok();
+        if watch.as_ref().is_some_and(Watch::is_ipvlan) {
+            let text = format!(
+                "network interface '{name}' is an ipvlan, which is handed IP packets only: serve on a \
+                 macvlan instead"
+            );
+            return Err(Failure::new(Kind::Interface, text));
+        }
         if let Some(upper) = upper(&watch) {
             let text = format!(
                 "network interface '{name}' is {upper}, which takes its frames: {}",

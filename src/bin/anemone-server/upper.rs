@@ -82,6 +82,7 @@ pub struct Watch {
     index: u32,
     controller: Option<u32>,
     upper: Option<Upper>,
+    is_ipvlan: bool,
     changes: Changes,
 }
 
@@ -92,6 +93,7 @@ impl Watch {
             index,
             controller: None,
             upper: None,
+            is_ipvlan: false,
             // Before the list is asked for, so that nothing happens between the two.
             changes: Changes::new()?,
         };
@@ -102,6 +104,11 @@ impl Watch {
     /// What was above it when it was last looked at.
     pub fn upper(&self) -> Option<&Upper> {
         self.upper.as_ref()
+    }
+
+    /// Whether it is an ipvlan, to which its lower interface hands IP packets only.
+    pub fn is_ipvlan(&self) -> bool {
+        self.is_ipvlan
     }
 
     /// Looks again, if there is reason to.
@@ -129,10 +136,9 @@ impl Watch {
 
     fn list(&mut self) -> io::Result<()> {
         let links = rtnetlink::list()?;
-        self.controller = links
-            .iter()
-            .find(|link| link.header.index == self.index)
-            .and_then(controller);
+        let ours = links.iter().find(|link| link.header.index == self.index);
+        self.controller = ours.and_then(controller);
+        self.is_ipvlan = ours.is_some_and(is_ipvlan);
         self.upper = Upper::find(&links, self.index);
         Ok(())
     }
@@ -174,6 +180,10 @@ fn takes_as_child(link: &LinkMessage, index: u32) -> Option<Kind> {
         InfoKind::Dsa => Some(Kind::Switch),
         _ => None,
     }
+}
+
+fn is_ipvlan(link: &LinkMessage) -> bool {
+    matches!(kind(link), Some(InfoKind::IpVlan | InfoKind::IpVtap))
 }
 
 fn is_passthrough(part: &LinkInfo) -> bool {
@@ -315,6 +325,21 @@ mod tests {
         assert_eq!(child(InfoKind::Veth), None);
         let switch = Some("the processor's port of the switch of 'up0'".to_owned());
         assert_eq!(child(InfoKind::Dsa), switch);
+    }
+
+    #[test]
+    fn an_ipvlan_is_told_from_a_macvlan() {
+        assert!(is_ipvlan(&link(
+            OURS,
+            "eth1",
+            vec![of_kind(InfoKind::IpVlan)]
+        )));
+        assert!(!is_ipvlan(&link(
+            OURS,
+            "eth1",
+            vec![of_kind(InfoKind::MacVlan)]
+        )));
+        assert!(!is_ipvlan(&link(OURS, "eth1", vec![])));
     }
 
     #[test]
