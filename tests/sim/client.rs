@@ -100,12 +100,14 @@ struct Frames {
 impl cluster::Outbox for Frames {
     fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
         // CAST: the engine's frames are below 64 KiB.
-        let mut bytes = header.emit(payload.len() as u16).to_vec();
+        let header = header.emit(payload.len() as u16);
+        let mut bytes = Vec::with_capacity(header.len() + payload.len());
+        bytes.extend_from_slice(&header);
         bytes.extend_from_slice(payload);
         self.wires.push(Wire {
             source: self.source,
             destination,
-            bytes,
+            bytes: bytes.into(),
         });
     }
 }

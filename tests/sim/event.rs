@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 
 use anemone::wire::MacAddress;
 
@@ -17,8 +18,15 @@ pub struct Wire {
     pub source: MacAddress,
     /// To whom it says it is.
     pub destination: MacAddress,
-    /// What follows the Ethernet header.
-    pub bytes: Vec<u8>,
+    /// What follows the Ethernet header; shared by all its copies on their ways.
+    pub bytes: Rc<Vec<u8>>,
+}
+
+impl Wire {
+    /// Its bytes, to be changed in this copy only.
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        Rc::make_mut(&mut self.bytes)
+    }
 }
 
 /// A station.
@@ -48,7 +56,8 @@ pub enum Event {
 struct Entry {
     at_ns: u64,
     order: u64,
-    event: Event,
+    /// Where the event is kept: the heap moves its entries about.
+    place: usize,
 }
 
 impl PartialEq for Entry {
@@ -72,6 +81,8 @@ impl Ord for Entry {
 #[derive(Default)]
 pub struct Queue {
     heap: BinaryHeap<Reverse<Entry>>,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
     order: u64,
 }
 
@@ -79,17 +90,22 @@ impl Queue {
     /// Puts an event in.
     pub fn put(&mut self, at_ns: u64, event: Event) {
         self.order += 1;
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
         self.heap.push(Reverse(Entry {
             at_ns,
             order: self.order,
-            event,
+            place,
         }));
     }
 
     /// Takes the next.
     pub fn take(&mut self) -> Option<(u64, Event)> {
-        self.heap
-            .pop()
-            .map(|Reverse(entry)| (entry.at_ns, entry.event))
+        let Reverse(entry) = self.heap.pop()?;
+        self.free.push(entry.place);
+        Some((entry.at_ns, self.events[entry.place].take()?))
     }
 }

@@ -46,7 +46,7 @@ impl Context {
         Some(Wire {
             source,
             destination,
-            bytes,
+            bytes: bytes.into(),
         })
     }
 

@@ -151,7 +151,7 @@ impl Context {
         if self.chance(rates.truncate) {
             self.counts.fault(Fault::FrameTruncated);
             let len = self.rng.random_range(0..=wire.bytes.len());
-            wire.bytes.truncate(len);
+            wire.bytes_mut().truncate(len);
         }
         let latency_ns = self.latency(rates);
         self.after(latency_ns, Event::Deliver(node, wire));
@@ -182,7 +182,7 @@ impl Context {
             match bit / 8 {
                 byte @ 0..6 => wire.destination.0[byte] ^= mask,
                 byte @ 6..12 => wire.source.0[byte - 6] ^= mask,
-                byte => wire.bytes[byte - 12] ^= mask,
+                byte => wire.bytes_mut()[byte - 12] ^= mask,
             }
         }
     }
@@ -214,7 +214,7 @@ impl Context {
         if self.chance(rates.foreign) {
             if let Some(mut wire) = self.recorded() {
                 self.counts.fault(Fault::FrameForeign);
-                self.rng.fill(&mut wire.bytes[..]);
+                self.rng.fill(&mut wire.bytes_mut()[..]);
                 self.carry(wire);
             }
         }

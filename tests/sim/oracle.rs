@@ -92,7 +92,10 @@ const UNDISTURBED_NS: u64 = 50 * MS;
 /// The oracle.
 pub struct Oracle {
     pages: BTreeMap<(usize, u32), PageState>,
-    requests: BTreeMap<RequestId, Request>,
+    /// By client, page and number: those of a page are side by side.
+    requests: BTreeMap<(usize, u32, RequestId), Request>,
+    /// Of which client's page a request is.
+    places: BTreeMap<RequestId, (usize, u32)>,
     step: Step,
     frozen_until_ns: BTreeMap<usize, u64>,
     patience_ns: u64,
@@ -111,6 +114,7 @@ impl Oracle {
         Self {
             pages: BTreeMap::new(),
             requests: BTreeMap::new(),
+            places: BTreeMap::new(),
             step: 0,
             frozen_until_ns: BTreeMap::new(),
             patience_ns: u64::from(scenario.patience_s) * S,
@@ -179,9 +183,8 @@ impl Oracle {
 
     /// All requests under way for a page.
     fn requests_of(&mut self, client: usize, page: u32) -> impl Iterator<Item = &mut Request> {
-        self.requests
-            .values_mut()
-            .filter(move |request| request.client == client && request.page == page)
+        let of_page = (client, page, 0)..=(client, page, RequestId::MAX);
+        self.requests.range_mut(of_page).map(|(_, request)| request)
     }
 
     /// A page-in begins.
@@ -237,10 +240,12 @@ impl Oracle {
 
     /// The page of a page-out has been changed to `content` under it.
     pub fn add_content(&mut self, id: RequestId, content: Content) {
-        let Some(request) = self.requests.get_mut(&id) else {
+        let Some((client, page)) = self.places.get(&id).copied() else {
             return;
         };
-        let (client, page) = (request.client, request.page);
+        let Some(request) = self.requests.get_mut(&(client, page, id)) else {
+            return;
+        };
         if let Kind::PageOut { contents, .. } = &mut request.kind {
             contents.push(content);
         }
@@ -291,7 +296,8 @@ impl Oracle {
             abandoned: false,
             kind,
         };
-        self.requests.insert(id, request);
+        self.places.insert(id, (client, page));
+        self.requests.insert((client, page, id), request);
     }
 
     /// Requests may wait for so long from now on, those under way too.
@@ -366,7 +372,7 @@ impl Oracle {
             .requests
             .iter()
             .find(|(_, request)| now_ns > request.until_ns);
-        if let Some((id, request)) = late {
+        if let Some(((_, _, id), request)) = late {
             let why = format!(
                 "request {id} has not ended {} ms after its beginning: {request:?}",
                 (now_ns - request.began_ns) / MS
@@ -384,7 +390,9 @@ impl Oracle {
         evidence: &impl Evidence,
     ) {
         self.step += 1;
-        let Some(request) = self.requests.remove(&id) else {
+        let place = self.places.remove(&id);
+        let request = place.and_then(|(client, page)| self.requests.remove(&(client, page, id)));
+        let Some(request) = request else {
             self.fail(|| format!("request {id} has ended, which was not under way"));
             return;
         };

@@ -10,7 +10,7 @@ use anemone::engine::server::{
 };
 use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, PageSlice, Record};
 use anemone::wire::{
-    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, HEADER_LEN,
+    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, HEADER_LEN, PAGE_SIZE,
 };
 use rand::Rng;
 use zerocopy::{FromBytes, IntoBytes};
@@ -22,9 +22,6 @@ use crate::faults::Fault;
 use crate::network::show;
 use crate::scenario::S;
 use crate::watch::Watch;
-
-/// Above every owner's index.
-const MAX_OWNERS: usize = 64;
 
 /// Frames that wait for a server that stands still, before the host drops them.
 const BACKLOG: usize = 64;
@@ -55,6 +52,8 @@ impl Admission for Doorman {
 struct Incarnation {
     number: u64,
     engine: Server<Heap, Doorman>,
+    /// One more than the highest owner's index.
+    owners: usize,
     /// When it was gone, if it is.
     died_ns: Option<u64>,
 }
@@ -74,14 +73,18 @@ struct Ring<'a> {
 
 impl Outbox for Ring<'_> {
     fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+        let payload_len = match &payload {
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Page(..) => PAGE_SIZE,
+        };
         let mut wire = Wire {
             source: self.mac,
             destination,
-            bytes: header.to_vec(),
+            bytes: emitted(header, payload_len).into(),
         };
         self.kept.push(match payload {
             Payload::Bytes(bytes) => {
-                wire.bytes.extend_from_slice(bytes);
+                wire.bytes_mut().extend_from_slice(bytes);
                 Kept::Bytes(wire)
             }
             Payload::Page(slice, _) => Kept::Slice(wire, slice),
@@ -93,12 +96,19 @@ impl Outbox for Ring<'_> {
             self.ready.push(match kept {
                 Kept::Bytes(wire) => wire,
                 Kept::Slice(mut wire, slice) => {
-                    wire.bytes.extend_from_slice(slice.bytes(arena));
+                    wire.bytes_mut().extend_from_slice(slice.bytes(arena));
                     wire
                 }
             });
         }
     }
+}
+
+/// A header's bytes, with room for a payload.
+fn emitted(header: &[u8; HEADER_LEN], payload_len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_LEN + payload_len);
+    bytes.extend_from_slice(header);
+    bytes
 }
 
 /// A copy of a page that is or was on a server.
@@ -189,6 +199,7 @@ impl SimServer {
         self.incarnations.push(Incarnation {
             number: config.incarnation,
             engine: engine.expect("the layout's arrays"),
+            owners: owners.into(),
             died_ns: None,
         });
         self.running_since_ns = ctx.now_ns;
@@ -437,7 +448,7 @@ impl SimServer {
             return Vec::new();
         };
         let store = engine.store();
-        let held = (0..MAX_OWNERS).filter_map(|index| {
+        let held = (0..last.owners).filter_map(|index| {
             let held = store.get(store.owner(index)?, page.into())?;
             let word = store.arena().get(held.at.index())?.0.first_chunk()?;
             let copy = Copy {
@@ -456,7 +467,7 @@ impl SimServer {
         let mut copies = Vec::new();
         for incarnation in &self.incarnations {
             let store = incarnation.engine.store();
-            for owner in (0..MAX_OWNERS).filter_map(|index| store.owner(index)) {
+            for owner in (0..incarnation.owners).filter_map(|index| store.owner(index)) {
                 let Some(held) = store.get(owner, page.into()) else {
                     continue;
                 };
@@ -498,7 +509,8 @@ fn lie(wire: &mut Wire, free_pages: u64) -> bool {
     let mut header: Header = frame.header;
     header.payload_crc = anemone::crc::crc32c(announce.as_bytes());
     // CAST: 56 bytes.
-    wire.bytes = header.emit(announce.as_bytes().len() as u16).to_vec();
-    wire.bytes.extend_from_slice(announce.as_bytes());
+    let mut bytes = header.emit(announce.as_bytes().len() as u16).to_vec();
+    bytes.extend_from_slice(announce.as_bytes());
+    wire.bytes = bytes.into();
     true
 }

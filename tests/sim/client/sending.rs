@@ -10,6 +10,7 @@ use anemone::wire::{FragmentMask, Header, MacAddress};
 use rand::Rng;
 
 use super::{Client, ClientEvent, Frames};
+use crate::content::Bytes;
 use crate::context::Context;
 use crate::faults::Fault;
 use crate::network::show;
@@ -43,13 +44,29 @@ impl Sending {
 impl Client {
     /// Sends frames, all of them or some.
     pub(super) fn send(&mut self, ctx: &mut Context, mut sending: Sending) {
-        let send = &sending.send;
-        let request = self.requests[sending.shard][send.id.op].as_ref();
-        let Some(bytes) = request.map(|request| request.bytes.clone()) else {
+        let (shard, op) = (sending.shard, sending.send.id.op);
+        let Some(request) = self.requests[shard][op].take() else {
+            let send = &sending.send;
             ctx.oracle
                 .fail(|| format!("{send:?} of a request that has ended"));
             return;
         };
+        let is_sent = self.send_bytes(ctx, &mut sending, &request.bytes);
+        self.requests[shard][op] = Some(request);
+        if !is_sent {
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Send(sending));
+        } else if ctx.rng.random_bool(0.5) {
+            self.end_send(ctx, &sending);
+        } else {
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Sent(sending));
+        }
+    }
+
+    /// Sends frames of a page of these bytes. Returns whether that was all of them.
+    fn send_bytes(&mut self, ctx: &mut Context, sending: &mut Sending, bytes: &Bytes) -> bool {
+        let send = &sending.send;
         let (to, mut header) = (send.destination, send.header);
         match send.payload {
             SendPayload::Nothing => self.transmit(ctx, to, &header, &[]),
@@ -68,27 +85,20 @@ impl Client {
                         let Some((offset, len)) = cut.span(index) else {
                             ctx.oracle
                                 .fail(|| format!("no fragment {index} in {cut:?}"));
-                            return;
+                            return true;
                         };
                         let (from, end) = (usize::from(offset), usize::from(offset + len));
                         header.fragment_index = index;
                         self.transmit(ctx, to, &header, &bytes[from..end]);
                         sending.done.insert(index);
                         if ctx.rng.random_bool(0.1) {
-                            let delay_ns = ctx.host_delay();
-                            self.after(ctx, delay_ns, ClientEvent::Send(sending));
-                            return;
+                            return false;
                         }
                     }
                 }
             }
         }
-        if ctx.rng.random_bool(0.5) {
-            self.end_send(ctx, &sending);
-        } else {
-            let delay_ns = ctx.host_delay();
-            self.after(ctx, delay_ns, ClientEvent::Sent(sending));
-        }
+        true
     }
 
     /// Tells the shard.
