@@ -8,8 +8,10 @@ import time
 
 from .report import TOP, log_path
 
-# The simulator's share of the time that all tests may take.
-SIMULATOR_SEEDS = os.environ.get("SEEDS", "300")
+# The simulator's share of the time that all tests may take: the seeds that are always tried, in
+# which every kind of fault happens, and those that nobody has tried before this commit.
+KNOWN_SEEDS = "200"
+NEW_SEEDS = os.environ.get("SEEDS", "2000")
 ENVIRONMENT = {**os.environ, "CARGO_TERM_COLOR": "never", "NO_COLOR": "1"}
 
 NEXTEST_LINE = re.compile(r"^\s*(PASS|FAIL|SIGABRT|SIGSEGV|TIMEOUT|LEAK|SKIP)\S*\s+\[\s*([\d.]+)s\]\s+(?:\(.*?\)\s+)?(.*)$")
@@ -32,9 +34,17 @@ def run(report, pattern):
     _follow(report, "host", command, lambda line: _nextest(line) if nextest else _cargo(line), wanted)
     simulator = os.path.join(TOP, "scripts", "sim")
     if os.path.exists(simulator) and wanted.search("simulator"):
-        _whole(report, "simulator", [simulator, "--seeds", SIMULATOR_SEEDS])
+        _whole(report, "simulator", [simulator, "--seeds", KNOWN_SEEDS])
+    if os.path.exists(simulator) and wanted.search("new-seeds"):
+        log = _whole(report, "new-seeds", [simulator, "--new", NEW_SEEDS])
+        report.note(_first_line(log))
     if os.path.exists(simulator) and wanted.search("mutations"):
         _whole(report, "mutations", [simulator, "--mutations"])
+
+
+def _first_line(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().strip()
 
 
 def run_runner(report, pattern):
@@ -105,7 +115,7 @@ def _follow(report, group, command, understand, wanted):
 
 
 def _whole(report, name, command):
-    """Runs a command that is one test."""
+    """Runs a command that is one test. Returns where its output is."""
     log = log_path(name)
     began = time.monotonic()
     with open(log, "w", encoding="utf-8") as file:
@@ -120,6 +130,7 @@ def _whole(report, name, command):
         report.passed(name, seconds)
     else:
         report.failed(name, seconds, f"status {status}", log)
+    return log
 
 
 def _ended(process):

@@ -238,8 +238,8 @@ fn seeds() {
         began.elapsed().as_secs_f64()
     );
     check(&failures, cases.len());
-    if count >= SEEDS {
-        // A fault that did not happen, proves nothing.
+    if first == 0 && count >= SEEDS {
+        // A fault that did not happen, proves nothing. Of other seeds, nobody knows what is in them.
         for &fault in faults::ALL {
             assert_ne!(counts.of(fault), 0, "{fault:?} never happened");
         }
