@@ -17,8 +17,8 @@ pub(crate) use frame::parse_header;
 pub use frame::{Frame, FrameError};
 pub use header::{Flags, Header, Opcode, Status, HEADER_LEN, PROTOCOL_VERSION};
 pub use message::{
-    Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, PageVersion,
-    Stats, MAX_ACKS, MAX_PAGE_VERSIONS,
+    Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, Nonce,
+    PageVersion, Stats, MAX_ACKS, MAX_PAGE_VERSIONS,
 };
 
 /// A hardware address.

@@ -16,7 +16,7 @@ use anemone::wire::{
 };
 use proptest::prelude::*;
 
-const OPCODES: [Opcode; 17] = [
+const OPCODES: [Opcode; 19] = [
     Opcode::Hello,
     Opcode::HelloAck,
     Opcode::Announce,
@@ -34,13 +34,15 @@ const OPCODES: [Opcode; 17] = [
     Opcode::Bye,
     Opcode::ByeAck,
     Opcode::Reject,
+    Opcode::Alive,
+    Opcode::Challenge,
 ];
 
 prop_compose! {
     /// Any header of which every field can be said; whether it fits a payload is another matter.
     fn headers()(
         opcode in proptest::sample::select(&OPCODES[..]),
-        status in (0_u8..12).prop_filter_map("a status", Status::from_u8),
+        status in (0_u8..14).prop_filter_map("a status", Status::from_u8),
         filled in any::<bool>(),
         (tag, attempt, payload_crc) in any::<(u32, u32, u32)>(),
         (fragment_index, fragment_count, mask) in any::<(u8, u8, u8)>(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anemone::crc::crc32c;
 use anemone::wire::{
     Announce, Flags, FragmentMask, Frame, FrameError, Header, Hello, HelloAck, Inventory,
-    InventoryReply, Opcode, PageVersion, Stats, Status, HEADER_LEN, PAGE_SIZE,
+    InventoryReply, Nonce, Opcode, PageVersion, Stats, Status, HEADER_LEN, PAGE_SIZE,
 };
 use zerocopy::FromBytes;
 
@@ -102,6 +102,8 @@ fn opcode(name: &str) -> Opcode {
         "INVENTORY" => Opcode::Inventory,
         "INVENTORY_REPLY" => Opcode::InventoryReply,
         "REJECT" => Opcode::Reject,
+        "ALIVE" => Opcode::Alive,
+        "CHALLENGE" => Opcode::Challenge,
         _ => panic!("{name}"),
     }
 }
@@ -120,6 +122,8 @@ fn status(name: &str) -> Status {
         "NOT_ADMITTED" => Status::NotAdmitted,
         "TOO_MANY_CLIENTS" => Status::TooManyClients,
         "UNKNOWN_VERSION" => Status::UnknownVersion,
+        "IN_USE" => Status::InUse,
+        "WAIT" => Status::Wait,
         _ => panic!("{name}"),
     }
 }
@@ -263,6 +267,14 @@ fn payloads_mean_what_the_document_says() {
     assert_eq!(ack.quota_pages.get(), 1000);
     assert_eq!(ack.held_pages.get(), 0);
     assert_eq!(ack.lease_s.get(), 86_400);
+
+    let ack = HelloAck::read_from_bytes(&payload("hello-ack-wait")).unwrap();
+    assert_eq!((ack.cookie.get(), ack.lease_s.get()), (0, 60));
+    let [asked, answered] = ["challenge", "alive"].map(|name| {
+        let nonce = Nonce::read_from_bytes(&payload(name)).unwrap();
+        nonce.nonce.get()
+    });
+    assert_eq!((asked, answered), (0x5eed_5eed_1234_5678, asked));
 
     let announce = Announce::read_from_bytes(&payload("announce")).unwrap();
     assert_eq!(announce.cluster.0, cluster);

@@ -26,10 +26,12 @@ use crate::{
             Health,
             Outbox,
             Peer,
+            Random,
             Report, //
         },
         drain::Walk,
         ids::{
+            ServerSlot,
             SlotSet,
             SERVER_SLOTS, //
         }, //
@@ -44,6 +46,7 @@ use crate::{
         ClusterName,
         Header,
         MacAddress,
+        Status,
         PAGE_SIZE, //
     },
 };
@@ -53,6 +56,18 @@ const PAYLOAD: usize = 1280;
 
 /// Control frames that may be sent at a time: what is more is lost, and sent again later.
 const STAGED_FRAMES: usize = 48;
+
+/// The kernel's random numbers.
+pub(crate) struct Kernels;
+
+impl Random for Kernels {
+    fn number(&mut self) -> u64 {
+        random::random_u64()
+    }
+}
+
+/// The cluster as it is kept here.
+pub(crate) type Servers = Cluster<KVVec<Peer>, Kernels>;
 
 /// A frame to be sent.
 struct Staged {
@@ -84,7 +99,7 @@ impl Outbox for StagedFrames {
 
 /// The cluster and what it wants sent.
 pub(crate) struct ControlState {
-    pub(crate) cluster: Cluster<KVVec<Peer>>,
+    pub(crate) cluster: Servers,
     outbox: StagedFrames,
     /// A copy that a server has no room to be told of yet.
     pub(crate) waiting_free: Option<crate::engine::free::StaleCopy>,
@@ -94,7 +109,7 @@ pub(crate) struct ControlState {
 
 impl ControlState {
     /// The cluster and its outbox, apart.
-    pub(crate) fn parts(&mut self) -> (&mut Cluster<KVVec<Peer>>, &mut impl Outbox) {
+    pub(crate) fn parts(&mut self) -> (&mut Servers, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
     }
 }
@@ -124,9 +139,8 @@ impl Control {
     /// A cluster without servers.
     pub(crate) fn new(cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
         let client = ClientId(random::random_bytes());
-        let seed = random::random_u64();
         let state = ControlState {
-            cluster: Cluster::new(client, cluster, seed, 1500, Self::peers()?),
+            cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
             waiting_free: None,
             scan: None,
@@ -203,7 +217,7 @@ impl Control {
     }
 
     /// Looks at the cluster.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&Cluster<KVVec<Peer>>) -> R) -> R {
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Servers) -> R) -> R {
         look(&self.state.lock().cluster)
     }
 
@@ -240,6 +254,28 @@ impl Control {
             if let Some(report) = state.cluster.report(slot) {
                 each(slot.index(), &report);
             }
+        }
+    }
+
+    /// Says why a server refuses us.
+    pub(crate) fn say_refusal(&self, slot: ServerSlot) {
+        let Some(report) = self.look(|cluster| cluster.report(slot)) else {
+            return;
+        };
+        match report.refusal {
+            Some(Status::InUse) => pr_warn!(
+                "server {} has a session of this very client, which lives: two machines of one identity? Load one of them with a client_id= of its own\n",
+                report.mac
+            ),
+            Some(Status::TooManyClients) => pr_warn!(
+                "server {} has no room for another client, or for another from this address\n",
+                report.mac
+            ),
+            Some(Status::NotAdmitted) => pr_warn!(
+                "server {} does not admit this client: look at its --cluster and --allow\n",
+                report.mac
+            ),
+            _ => {}
         }
     }
 

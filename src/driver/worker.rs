@@ -137,6 +137,9 @@ impl Core {
                 }
             });
         }
+        for slot in changes.refused.iter() {
+            self.control.say_refusal(slot);
+        }
         for slot in changes.to_sweep.iter() {
             if changes.lost.contains(slot) {
                 pr_warn!("server slot {}: its pages are gone\n", slot.index());

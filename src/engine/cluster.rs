@@ -29,6 +29,12 @@ pub use peer::Peer;
 use peer::State;
 pub use removal::{NotThere, Removal};
 
+/// Where numbers come from that nobody can guess: sessions' and nonces.
+pub trait Random {
+    /// The next one.
+    fn number(&mut self) -> u64;
+}
+
 /// Where frames to servers go.
 pub trait Outbox {
     /// Sends a control frame. It may be lost: all are sent again until answered.
@@ -60,6 +66,8 @@ pub struct Changes {
     pub to_sweep: SlotSet,
     /// Those of them whose pages are gone because the server has begun anew.
     pub lost: SlotSet,
+    /// Slots whose servers refuse us, for a reason that they have not said before.
+    pub refused: SlotSet,
 }
 
 /// Why a server cannot be added.
@@ -118,11 +126,11 @@ pub fn is_control_tag(tag: u32) -> bool {
 }
 
 /// The servers of a device.
-pub struct Cluster<P> {
+pub struct Cluster<P, R> {
     client: ClientId,
     name: ClusterName,
     peers: P,
-    random: u64,
+    random: R,
     mtu: usize,
     /// The hardware address that our frames come from; `None` before the interface is known.
     address: Option<MacAddress>,
@@ -131,15 +139,14 @@ pub struct Cluster<P> {
     changes: Changes,
 }
 
-impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
-    /// A cluster without servers. `peers` has [`SERVER_SLOTS`] elements, all default; `seed` is
-    /// random.
-    pub fn new(client: ClientId, name: ClusterName, seed: u64, mtu: usize, peers: P) -> Self {
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+    /// A cluster without servers. `peers` has [`SERVER_SLOTS`] elements, all default.
+    pub fn new(client: ClientId, name: ClusterName, random: R, mtu: usize, peers: P) -> Self {
         Self {
             client,
             name,
             peers,
-            random: seed,
+            random,
             mtu,
             address: None,
             dead_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
@@ -148,13 +155,9 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
         }
     }
 
-    /// A number that nobody has seen yet: SplitMix64 (Steele, Lea, Flood 2014) from the seed.
+    /// A number that nobody can guess, not 0: that is no session's.
     fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).max(1)
+        self.random.number().max(1)
     }
 
     /// After how long a silence a server's copies no longer count.

@@ -93,8 +93,12 @@ pub enum Opcode {
     Reject = 19,
     /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
     WriteAcks = 21,
+    /// Client: it lives, to a [`Opcode::Challenge`].
+    Alive = 20,
     /// Server: some of them, in which versions.
     InventoryReply = 23,
+    /// Server: does this session's client live?
+    Challenge = 25,
 }
 
 impl Opcode {
@@ -118,8 +122,10 @@ impl Opcode {
             17 => Self::ByeAck,
             18 => Self::Inventory,
             19 => Self::Reject,
+            20 => Self::Alive,
             21 => Self::WriteAcks,
             23 => Self::InventoryReply,
+            25 => Self::Challenge,
             _ => return None,
         })
     }
@@ -159,6 +165,10 @@ pub enum Status {
     TooManyClients = 10,
     /// REJECT: the protocol version is unknown; the header's says which is known.
     UnknownVersion = 11,
+    /// HELLO_ACK: an older session of this client is open, and its client lives.
+    InUse = 12,
+    /// HELLO_ACK: it is being found out whether an older session's client lives; say it again soon.
+    Wait = 13,
 }
 
 impl Status {
@@ -177,6 +187,8 @@ impl Status {
             9 => Self::NotAdmitted,
             10 => Self::TooManyClients,
             11 => Self::UnknownVersion,
+            12 => Self::InUse,
+            13 => Self::Wait,
             _ => return None,
         })
     }

@@ -74,6 +74,16 @@ pub struct HelloAck {
     pub reserved: U32,
 }
 
+/// Payload of CHALLENGE and of ALIVE, which brings it back.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Nonce {
+    /// A number that nobody could have known before.
+    pub nonce: U64,
+}
+
 /// Payload of ANNOUNCE.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,

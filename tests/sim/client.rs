@@ -30,6 +30,7 @@ use crate::event::{Event, Wire};
 use crate::faults::Fault;
 use crate::network::show;
 use crate::oracle::{Claim, RequestId};
+use crate::random::SplitMix;
 use crate::scenario::{MS, S};
 use local::Local;
 pub use local::LocalEvent;
@@ -118,7 +119,7 @@ pub struct Client {
     pub mac: MacAddress,
     pub device: Device<Words>,
     shards: Vec<Shard<Heap>>,
-    cluster: Cluster<Vec<Peer>>,
+    cluster: Cluster<Vec<Peer>, SplitMix>,
     chunks: DirtyChunks<Words>,
     repair: Repair<Words>,
     /// Whether repair has changed who holds what since the oracle last looked.
@@ -187,7 +188,7 @@ impl Client {
         let mut cluster = Cluster::new(
             ClientId([number as u8 + 1; 16]),
             ClusterName::default(),
-            ctx.rng.random(),
+            SplitMix(ctx.rng.random()),
             mtu,
             vec![Peer::default(); SERVER_SLOTS],
         );

@@ -19,6 +19,7 @@ mod forger;
 mod mutations;
 mod network;
 mod oracle;
+mod random;
 mod scenario;
 mod server;
 mod trace;

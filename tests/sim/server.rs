@@ -33,13 +33,20 @@ impl Memory for Heap {
     type Array<T: 'static> = Vec<T>;
 }
 
-/// Lets everybody in; its cookies are hashes under a key.
-pub struct Doorman(u64);
+/// Lets everybody in; its cookies and nonces are hashes under a key, and of a count.
+pub struct Doorman(u64, u64);
 
 impl Admission for Doorman {
     fn cookie(&self, claim: &CookieClaim) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.0, claim.as_bytes()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn nonce(&mut self) -> u64 {
+        self.1 = self.1.wrapping_add(1);
+        let mut hasher = DefaultHasher::new();
+        (self.0, self.1).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -194,7 +201,7 @@ impl SimServer {
             lease_s: scenario.lease_s,
             quota_pages: scenario.quota_pages,
         };
-        let doorman = Doorman(ctx.rng.random());
+        let doorman = Doorman(ctx.rng.random(), 0);
         let engine = Server::new(config, &layout, arrays, doorman, ctx.now_ns);
         self.incarnations.push(Incarnation {
             number: config.incarnation,

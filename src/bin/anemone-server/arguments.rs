@@ -42,8 +42,9 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_quota)]
     pub quota: Option<u64>,
 
-    /// Seconds of silence after which a client's pages may be dropped, if others need the room
-    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60,
+    /// Seconds of silence after which a client's pages may be dropped, if others need the room and
+    /// the client does not answer either
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub lease: u32,
 

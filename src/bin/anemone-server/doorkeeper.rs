@@ -6,6 +6,7 @@ use std::hash::Hasher;
 
 use anemone::engine::server::{Admission, CookieClaim};
 use anemone::wire::{ClientId, MacAddress};
+use rustix::rand::{getrandom, GetRandomFlags};
 use siphasher::sip::SipHasher24;
 use zerocopy::IntoBytes;
 
@@ -29,6 +30,17 @@ impl Admission for Doorkeeper {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(claim.as_bytes());
         hasher.finish()
+    }
+
+    fn nonce(&mut self) -> u64 {
+        let mut nonce = [0; 8];
+        let asked = getrandom(&mut nonce, GetRandomFlags::empty());
+        assert_eq!(
+            asked,
+            Ok(nonce.len()),
+            "the kernel gives 8 random bytes at once"
+        );
+        u64::from_ne_bytes(nonce)
     }
 
     fn admits(&self, client: ClientId, mac: MacAddress) -> bool {

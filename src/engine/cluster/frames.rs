@@ -8,13 +8,16 @@ use zerocopy::FromBytes;
 
 use super::peer::State;
 use super::timers::PING_EVERY_NS;
-use super::{Cluster, Outbox, Peer};
+use super::{Cluster, Outbox, Peer, Random, CONTROL};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::ServerSlot;
 use crate::engine::server_table::{Address, ServerTable};
-use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Opcode, Status};
+use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
-impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+/// How soon a server that has told us to wait is asked again.
+const WAIT_NS: u64 = 200_000_000;
+
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// A frame has come that is not a shard's answer, or one that a shard's request was
     /// rejected with.
     pub fn handle_frame(
@@ -84,6 +87,14 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
             Opcode::InventoryReply if header.incarnation == peer.incarnation => {
                 peer.questions.answered(now_ns, frame);
             }
+            Opcode::Challenge if header.incarnation == peer.incarnation => {
+                // Somebody else says to be us, or needs room: only our answer keeps the session.
+                if peer.state == State::Open && frame.payload.len() == size_of::<Nonce>() {
+                    let mut answer = Header::new(Opcode::Alive);
+                    answer.tag = CONTROL;
+                    peer.send(answer, frame.payload, outbox);
+                }
+            }
             Opcode::Reject if peer.state == State::Open => {
                 if mutated!(RejectBelieved) {
                     return self.begin_anew(now_ns, slot, table);
@@ -146,11 +157,18 @@ impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
                 self.changes.servers_changed = true;
                 self.changes.opened.insert(slot);
             }
+            Status::Wait => {
+                // It asks an older life of ours, or who else is in our way, whether it lives.
+                peer.hello.restart(now_ns.saturating_add(WAIT_NS));
+            }
             refusal => {
                 // Asked again, more slowly: an administrator may change the server's mind.
-                peer.refusal = Some(refusal);
+                let is_new = peer.refusal.replace(refusal) != Some(refusal);
                 peer.cookie = 0;
                 peer.hello.restart(now_ns.saturating_add(NS_PER_S));
+                if is_new {
+                    self.changes.refused.insert(slot);
+                }
             }
         }
     }

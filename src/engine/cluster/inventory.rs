@@ -9,7 +9,7 @@
 use core::ops::{Deref, DerefMut};
 
 use super::peer::{Query, State};
-use super::{Cluster, Outbox, Peer};
+use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::config::NS_PER_S;
 use crate::engine::device::Device;
 use crate::engine::free::StaleCopy;
@@ -157,7 +157,7 @@ impl Peer {
     }
 }
 
-impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Judges what servers say that they have, and has them told of what nobody needs. Returns how
     /// much that is. What cannot be judged yet, or be told for want of room, is kept; nothing more
     /// is asked of that server before.

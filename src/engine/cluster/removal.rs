@@ -11,7 +11,7 @@
 use core::ops::DerefMut;
 
 use super::peer::State;
-use super::{Cluster, Health, Outbox, Peer};
+use super::{Cluster, Health, Outbox, Peer, Random};
 use crate::engine::ids::{ServerSlot, SlotSet};
 use crate::engine::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
@@ -29,7 +29,7 @@ pub enum Removal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotThere;
 
-impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Has a server removed.
     pub fn remove(
         &mut self,

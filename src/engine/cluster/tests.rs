@@ -16,6 +16,16 @@ use zerocopy::IntoBytes;
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const MS: u64 = 1_000_000;
 
+/// Numbers that are not random at all, but all different.
+struct Counting(u64);
+
+impl Random for Counting {
+    fn number(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
 /// What was sent: header and payload's length.
 #[derive(Default)]
 struct Sent(Vec<(Header, usize)>);
@@ -28,7 +38,7 @@ impl Outbox for Sent {
 }
 
 struct World {
-    cluster: Cluster<Vec<Peer>>,
+    cluster: Cluster<Vec<Peer>, Counting>,
     table: ServerTable,
     sent: Sent,
     now_ns: u64,
@@ -40,7 +50,7 @@ impl World {
     fn new(mtu: usize) -> Self {
         let peers = std::vec![Peer::default(); SERVER_SLOTS];
         let name = ClusterName::default();
-        let mut cluster = Cluster::new(ClientId([7; 16]), name, 1, mtu, peers);
+        let mut cluster = Cluster::new(ClientId([7; 16]), name, Counting(0), mtu, peers);
         let table = ServerTable::new();
         let slot = cluster.add(0, MAC, &table).unwrap();
         let mut world = Self {
@@ -136,6 +146,72 @@ fn a_session_opens_with_the_cookie_only() {
     world.acknowledge_hello(Status::Ok, 5);
     assert!(world.table.is_current(world.slot, 5));
     assert!(world.cluster.take_changes().opened.contains(world.slot));
+}
+
+#[test]
+fn a_challenge_is_answered_for_the_open_session_only() {
+    let nonce = [1, 2, 3, 4, 5, 6, 7, 8];
+    let mut world = World::new(1500);
+    let mut challenge = world
+        .last(Opcode::Hello)
+        .unwrap()
+        .answer(Opcode::Challenge, Status::Ok);
+    challenge.incarnation = 5;
+    // Not of a session that is only wanted: it may be an older life's that is asked for.
+    world.receive(challenge, &nonce);
+    assert_eq!(world.last(Opcode::Alive), None);
+    world.acknowledge_hello(Status::Cookie, 5);
+    world.acknowledge_hello(Status::Ok, 5);
+    for change in [
+        |h: &mut Header| h.session ^= 1,
+        |h: &mut Header| h.incarnation ^= 1,
+    ] {
+        let mut foreign = challenge;
+        change(&mut foreign);
+        world.receive(foreign, &nonce);
+    }
+    world.receive(challenge, &nonce[..7]);
+    assert_eq!(world.last(Opcode::Alive), None);
+    // At once, every time, even from one that is suspected.
+    for _ in 0..3 {
+        world.sent.0.clear();
+        world.receive(challenge, &nonce);
+        let answer = world.last(Opcode::Alive).unwrap();
+        assert_eq!(answer.session, challenge.session);
+        assert_eq!(answer.incarnation, 5);
+        assert_eq!(answer.payload_crc, crate::crc::crc32c(&nonce));
+        world.pass(3000 * MS);
+    }
+}
+
+#[test]
+fn who_is_told_to_wait_asks_again_soon_with_the_same_cookie() {
+    let mut world = World::new(1500);
+    world.acknowledge_hello(Status::Cookie, 5);
+    for _ in 0..20 {
+        world.acknowledge_hello(Status::Wait, 5);
+        world.sent.0.clear();
+        world.pass(199 * MS);
+        assert_eq!(world.last(Opcode::Hello), None);
+        world.pass(MS);
+        assert!(world.last(Opcode::Hello).is_some());
+        assert_eq!(world.cluster.peer(world.slot).unwrap().cookie, 99);
+    }
+    assert!(world.cluster.take_changes().refused.is_empty());
+    // Said once, however often it is refused.
+    world.acknowledge_hello(Status::InUse, 5);
+    assert!(world.cluster.take_changes().refused.contains(world.slot));
+    let report = world.cluster.report(world.slot).unwrap();
+    assert_eq!(report.refusal, Some(Status::InUse));
+    for _ in 0..20 {
+        world.wait_for(Opcode::Hello);
+        world.acknowledge_hello(Status::InUse, 5);
+    }
+    assert!(world.cluster.take_changes().refused.is_empty());
+    world.wait_for(Opcode::Hello);
+    world.acknowledge_hello(Status::Cookie, 5);
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.usable().contains(world.slot));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use core::ops::DerefMut;
 use zerocopy::IntoBytes;
 
 use super::peer::State;
-use super::{Cluster, Outbox, Peer};
+use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::{ServerSlot, SlotSet};
 use crate::engine::server_table::ServerTable;
@@ -22,7 +22,7 @@ const SILENT_TRIES: u32 = 3;
 /// Answers that may fail to come before a cookie is thrown away.
 const COOKIE_TRIES: u32 = 5;
 
-impl<P: DerefMut<Target = [Peer]>> Cluster<P> {
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     pub(super) fn ping_now(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
         let nonce = self.random();
         if let Some(peer) = self.peer_mut(slot) {

@@ -29,6 +29,9 @@ pub trait Admission {
     /// A hash of the claim under a key that only this server knows.
     fn cookie(&self, claim: &CookieClaim) -> u64;
 
+    /// A number that nobody could have known before.
+    fn nonce(&mut self) -> u64;
+
     /// Whether this client may have a session.
     fn admits(&self, client: ClientId, mac: MacAddress) -> bool;
 }

@@ -6,10 +6,14 @@
 //! session, this address and this incarnation, and only until a session of this client begins,
 //! moves or ends: so a HELLO of the past is never good.
 
-use super::{Admission, CookieClaim, Outbox, Payload, Server, Session};
+use super::challenge::Life;
+use super::{Admission, CookieClaim, Outbox, Payload, Room, Server, Session};
 use crate::engine::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
+
+/// Sessions that one hardware address may have at the most: a machine has one for each device.
+const MOST_AT_AN_ADDRESS: usize = 4;
 
 impl<M: Memory, A: Admission> Server<M, A> {
     pub(super) fn handle_hello(
@@ -105,22 +109,46 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return (Status::Cookie, cookie);
         }
         if let Some(index) = current {
-            if let Some(session) = self.sessions.get_mut(index) {
-                if session.number == number {
-                    self.epoch = self.epoch.wrapping_add(1);
-                    session.epoch = self.epoch;
-                    session.mac = source;
-                    session.heard_ns = now_ns;
-                    return (Status::Ok, 0);
+            if self
+                .sessions
+                .get(index)
+                .is_some_and(|session| session.number == number)
+            {
+                return (self.move_session(now_ns, index, source), 0);
+            }
+            // Its client has begun anew; or there are two that say they are the same.
+            match self.life(now_ns, index) {
+                Life::Unknown => return (Status::Wait, 0),
+                Life::Lives => {
+                    self.counters.sessions_in_use = self.counters.sessions_in_use.wrapping_add(1);
+                    return (Status::InUse, 0);
                 }
+                Life::Silent => {}
             }
             self.end_session(now_ns, index);
+            self.counters.sessions_replaced = self.counters.sessions_replaced.wrapping_add(1);
         }
-        if self.open_session(now_ns, source, header, hello) {
-            (Status::Ok, 0)
-        } else {
-            (Status::TooManyClients, 0)
+        (self.open_session(now_ns, source, header, hello), 0)
+    }
+
+    /// The session's client is at another address now.
+    fn move_session(&mut self, now_ns: u64, index: usize, source: MacAddress) -> Status {
+        if self.sessions.at(source) >= self.most_at_an_address() {
+            return Status::TooManyClients;
         }
+        self.epoch = self.epoch.wrapping_add(1);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.epoch = self.epoch;
+            session.mac = source;
+            session.heard_ns = now_ns;
+            session.challenge.heard(now_ns);
+        }
+        Status::Ok
+    }
+
+    /// Sessions that one hardware address may have, so that none has all.
+    fn most_at_an_address(&self) -> usize {
+        (self.max_clients / 2).clamp(1, MOST_AT_AN_ADDRESS)
     }
 
     fn cookie(&self, source: MacAddress, number: u64, hello: &Hello, epoch: u64) -> u64 {
@@ -142,13 +170,20 @@ impl<M: Memory, A: Admission> Server<M, A> {
         source: MacAddress,
         header: &Header,
         hello: &Hello,
-    ) -> bool {
-        let full = self.sessions.open() >= self.max_clients;
-        if full && !self.end_expired(now_ns, header.session) {
-            return false;
+    ) -> Status {
+        if self.sessions.at(source) >= self.most_at_an_address() {
+            if let Err(status) = self.need_room(now_ns, header.session, Some(source)) {
+                return status;
+            }
+        }
+        if self.sessions.open() >= self.max_clients {
+            if let Err(status) = self.need_room(now_ns, header.session, None) {
+                return status;
+            }
         }
         let Some(owner) = self.store.open() else {
-            return false;
+            // The pages of sessions that have ended are still being dropped.
+            return Status::Wait;
         };
         self.epoch = self.epoch.wrapping_add(1);
         let mut session = Session::new(header.session, hello.client, source);
@@ -157,6 +192,20 @@ impl<M: Memory, A: Admission> Server<M, A> {
         session.heard_ns = now_ns;
         self.sessions.insert(owner.index(), session);
         self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);
-        true
+        Status::Ok
+    }
+
+    /// Has a session end, of those at `from` or of all, for session `number`'s sake.
+    fn need_room(
+        &mut self,
+        now_ns: u64,
+        number: u64,
+        from: Option<MacAddress>,
+    ) -> Result<(), Status> {
+        match self.make_room(now_ns, number, from) {
+            Room::Made => Ok(()),
+            Room::Perhaps => Err(Status::Wait),
+            Room::None => Err(Status::TooManyClients),
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 //! What a server does for an open session: pages in and out, freeing, questions, the end.
 
-use super::{Admission, Outbox, Payload, Server};
-use crate::engine::store::{Fragment, Memory, OwnerId, PageSlice, Written};
+use super::{Admission, Outbox, Payload, Room, Server};
+use crate::engine::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
 use crate::wire::{
     Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply, MacAddress,
     Opcode, PageVersion, Stats, Status, MAX_PAGE_VERSIONS,
@@ -57,6 +57,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return;
         }
         session.heard_ns = now_ns;
+        session.challenge.heard(now_ns);
         session.low_water = session.low_water.max(header.low_water);
         let low_water = session.low_water;
         match header.opcode {
@@ -86,6 +87,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
             Opcode::Ping => {
                 let answer = header.answer(Opcode::Pong, Status::Ok);
                 self.send_message(source, answer, frame.payload, out);
+            }
+            Opcode::Alive => {
+                if !self.note_alive(now_ns, index, frame.payload) {
+                    self.count_bad();
+                }
             }
             Opcode::Stats => {
                 let stats = self.stats(index, owner);
@@ -180,6 +186,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
             self.counters.pages_stale = self.counters.pages_stale.wrapping_add(1);
             return Some((Status::Stale, FragmentMask::EMPTY));
         }
+        if header.page >> PAGE_BITS != 0 {
+            // There is no room for such a page, nor is any made.
+            self.counters.pages_refused = self.counters.pages_refused.wrapping_add(1);
+            return Some((Status::NoSpace, FragmentMask::EMPTY));
+        }
         let cut = Fragmentation::from_count(header.fragment_count)?;
         let fragment = Fragment {
             page: header.page,
@@ -197,7 +208,12 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
         let quota = self.config.quota_pages;
         let mut written = self.store.write(owner, &fragment, quota);
-        if written == Written::NoSpace && self.end_expired(now_ns, header.session) {
+        if written == Written::NoSpace && !self.store.is_ready() && self.store.is_sweeping() {
+            // There is room, and where is not found yet. The client will ask again.
+            return None;
+        }
+        if written == Written::NoSpace && self.make_room(now_ns, header.session, None) == Room::Made
+        {
             if !self.store.is_ready() {
                 self.flush(out);
             }

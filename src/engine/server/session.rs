@@ -5,6 +5,7 @@
 //! Knows who, from where and since when; the pages are the store's. A session has the index of its
 //! owner in the store.
 
+use super::challenge::Challenge;
 use crate::engine::store::Memory;
 use crate::wire::{ClientId, MacAddress};
 
@@ -20,6 +21,8 @@ pub struct Session {
     pub(super) low_water: u64,
     /// When its client was last heard.
     pub(super) heard_ns: u64,
+    /// Whether the client lives, if somebody needs to know.
+    pub(super) challenge: Challenge,
     pub(super) pages_written: u64,
     pub(super) pages_read: u64,
     pub(super) pages_freed: u64,
@@ -42,6 +45,7 @@ impl Session {
             epoch: 0,
             low_water: 0,
             heard_ns: 0,
+            challenge: Challenge::None,
             pages_written: 0,
             pages_read: 0,
             pages_freed: 0,
@@ -102,17 +106,15 @@ impl<M: Memory> Sessions<M> {
             .position(|session| session.number != 0 && session.client == client)
     }
 
-    /// The index of the one that has been silent longest, and for longer than `lease_ns`, among
-    /// those that are not number `but`.
-    pub(super) fn expired(&self, now_ns: u64, lease_ns: u64, but: u64) -> Option<usize> {
-        self.all
-            .iter()
-            .enumerate()
-            .filter(|(_, session)| session.number != 0 && session.number != but)
-            .map(|(index, session)| (now_ns.saturating_sub(session.heard_ns), index))
-            .filter(|&(silent_ns, _)| silent_ns > lease_ns || mutated!(LeaseEndsLiveClient))
-            .max()
-            .map(|(_, index)| index)
+    /// How many are open from this address.
+    pub(super) fn at(&self, mac: MacAddress) -> usize {
+        let is_there = |session: &&Session| session.number != 0 && session.mac == mac;
+        self.all.iter().filter(is_there).count()
+    }
+
+    /// One past the highest index.
+    pub(super) fn places(&self) -> usize {
+        self.all.len()
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&Session> {

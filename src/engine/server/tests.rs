@@ -4,6 +4,7 @@
 
 mod bench;
 mod chance;
+mod lives;
 
 use super::*;
 use crate::crc::crc32c;
@@ -59,7 +60,11 @@ fn a_new_session_ends_the_older_and_begins_empty() {
         session: 5555,
         ..old
     };
-    let new_cookie = bench.open(&new);
+    let (_, ack) = bench.hello(&new, 0);
+    let new_cookie = ack.cookie.get();
+    assert_eq!(bench.hello(&new, new_cookie).0, Status::Wait);
+    bench.pass(2100);
+    assert_eq!(bench.hello(&new, new_cookie).0, Status::Ok);
     assert_eq!(bench.server.open_sessions(), 1);
     assert_eq!(bench.server.store().free_pages(), 8);
     assert_eq!(bench.get(&new, 1, 10), None);
@@ -187,6 +192,8 @@ fn who_is_not_to_be_served_is_told() {
     bench.now_ns = 60 * SECOND;
     assert_eq!(bench.put(&client(2), 1, 1), Status::Ok);
     bench.now_ns = 101 * SECOND;
+    assert_eq!(bench.hello(&late, cookie).0, Status::Wait);
+    bench.pass(2100);
     assert_eq!(bench.hello(&late, cookie).0, Status::Ok);
     assert_eq!(bench.status(&me, read(1, 1), &[]), Status::NoSession);
     assert_eq!(bench.get(&client(2), 1, 1), Some(content(1)));
@@ -461,6 +468,8 @@ fn quota_and_expired_leases() {
     bench.now_ns += u64::from(LEASE_S) * SECOND;
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
     bench.now_ns += 1;
+    assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
+    bench.pass(2100);
     assert_eq!(bench.put(&other, 1, 1), Status::Ok);
     assert_eq!(bench.status(&me, read(0, 1), &[]), Status::NoSession);
     assert_eq!(bench.server.counters().sessions_expired, 1);
@@ -689,6 +698,7 @@ fn a_server_is_not_made_of_wrong_parts() {
         };
         let admission = Doorkeeper {
             banned: ClientId([0; 16]),
+            nonces: 0,
         };
         Server::<Heap, _>::new(config, layout, arrays, admission, 0).is_some()
     };

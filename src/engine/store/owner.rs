@@ -15,6 +15,9 @@ impl OwnerId {
     }
 }
 
+/// Pages that are looked at in the time that dropping one takes.
+const DROP_STEPS: u32 = 16;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum OwnerState {
     #[default]
@@ -33,12 +36,9 @@ pub struct Owner {
 }
 
 impl<M: Memory> Store<M> {
-    /// A new owner without pages. `None` if there are as many as there can be.
+    /// A new owner without pages. `None` if there are as many as there can be, those included whose
+    /// pages are still to be dropped.
     pub fn open(&mut self) -> Option<OwnerId> {
-        if self.vacant().is_none() {
-            // All are open, or sessions end faster than they are swept.
-            self.sweep(self.table.used());
-        }
         let index = self.vacant()?;
         *self.owners.get_mut(usize::from(index))? = Owner {
             state: OwnerState::Open,
@@ -89,34 +89,44 @@ impl<M: Memory> Store<M> {
         self.leaving > 0
     }
 
-    /// Looks at up to `steps` pages of the arena and drops those of ended owners.
+    /// Drops pages of ended owners; looks for them at up to `steps` pages of the arena, or at as many
+    /// less as dropping takes longer than looking.
     pub fn sweep(&mut self, steps: u32) {
-        for _ in 0..steps {
-            if self.leaving == 0 {
-                return;
-            }
-            self.sweep_one();
+        let mut left = steps;
+        while left > 0 && self.leaving > 0 {
+            left = match self.sweep_one() {
+                true => left.saturating_sub(DROP_STEPS),
+                false => left.saturating_sub(1),
+            };
         }
     }
 
-    pub(super) fn sweep_one(&mut self) {
+    /// Looks at one page of the arena. Returns whether it was dropped.
+    pub(super) fn sweep_one(&mut self) -> bool {
         if self.sweep >= self.table.used() {
             self.sweep = 0;
         }
-        let held = self.table.held_at(self.sweep);
+        let at = self.sweep;
         self.sweep = self.sweep.wrapping_add(1);
-        let Some((index, place)) = held else { return };
+        // Most often it is somebody's who stays: the table is searched only for those who do not.
+        let Some((index, ..)) = self.table.listed_at(at) else {
+            return false;
+        };
         let Some(owner) = self.owners.get_mut(usize::from(index)) else {
-            return;
+            return false;
         };
         if owner.state != OwnerState::Leaving {
-            return;
+            return false;
         }
+        let Some(place) = self.table.held_at(at) else {
+            return false;
+        };
         self.table.remove(&place);
         self.leaving = self.leaving.saturating_sub(1);
         owner.pages = owner.pages.saturating_sub(1);
         if owner.pages == 0 {
             owner.state = OwnerState::Vacant;
         }
+        true
     }
 }

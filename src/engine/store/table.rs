@@ -34,7 +34,7 @@ pub(super) const MAX_RECORDS: u32 = FILLED - 2;
 pub(super) struct Key(u64);
 
 /// Bits of a page's index.
-const PAGE_BITS: u32 = 48;
+pub const PAGE_BITS: u32 = 48;
 
 impl Key {
     /// `None` for a page index of 2^48 or above: the table has no room for it.
@@ -200,13 +200,13 @@ impl<M: Memory> Table<M> {
         }
     }
 
-    /// The owner and place of what the page `at` holds, if it holds something.
-    pub(super) fn held_at(&self, at: u32) -> Option<(u16, Place)> {
+    /// The place of what the page `at` holds, if it holds something.
+    pub(super) fn held_at(&self, at: u32) -> Option<Place> {
         let key = Key(self.records.get(at as usize)?.key);
         if key.0 == 0 {
             return None;
         }
-        Some((key.owner(), self.find(key)?))
+        self.find(key)
     }
 
     /// The owner, page index and version of what the page `at` holds, if it holds something.

@@ -343,6 +343,12 @@ fn an_ended_owners_pages_make_room_at_once() {
         store.close(owner);
         assert_eq!(store.free_pages(), 64);
         assert_eq!(store.owner(owner.index()), None);
+        // While pages of one that ended are being dropped, the next one's come in.
+        if round % 2 == 1 {
+            while store.is_sweeping() {
+                store.sweep(7);
+            }
+        }
     }
     while store.is_sweeping() {
         store.sweep(7);
@@ -351,6 +357,46 @@ fn an_ended_owners_pages_make_room_at_once() {
         assert!(store.open().is_some());
     }
     assert!(store.open().is_none());
+}
+
+#[test]
+fn the_search_for_an_ended_owners_page_is_bounded() {
+    const PAGES: u64 = 4 * SEARCH_STEPS as u64;
+    const GONE: u64 = 20;
+    let mut store = store(PAGES as u32);
+    let (goes, stays) = (store.open().unwrap(), store.open().unwrap());
+    let page = content(1);
+    for index in 0..PAGES {
+        let owner = if index < GONE { goes } else { stays };
+        let fragment = whole(index, 1, &page);
+        assert_eq!(write(&mut store, owner, &fragment), Written::Stored);
+    }
+    // What goes, lies just behind where the search begins.
+    store.sweep = GONE as u32;
+    store.close(goes);
+    let mut in_vain = 0;
+    for index in 0..GONE {
+        loop {
+            let before = store.sweep;
+            let written = write(&mut store, stays, &whole(index, 1, &page));
+            let used = store.table.used();
+            assert!((store.sweep + used - before) % used <= SEARCH_STEPS);
+            if written == Written::Stored {
+                break;
+            }
+            assert_eq!(written, Written::NoSpace);
+            assert!(
+                store.is_sweeping() && !store.is_ready(),
+                "it says that this is not all"
+            );
+            in_vain += 1;
+        }
+    }
+    assert!(in_vain > 0, "nothing was searched for");
+    assert_eq!(store.free_pages(), 0);
+    for index in 0..PAGES {
+        assert!(store.get(stays, index).is_some());
+    }
 }
 
 #[test]
@@ -606,7 +652,12 @@ proptest! {
                 }
                 Step::Reopen { owner } => {
                     store.close(owners[owner]);
-                    owners[owner] = store.open().unwrap();
+                    let next = store.open().or_else(|| {
+                        // All owners but ours are being dropped.
+                        store.sweep(u32::MAX);
+                        store.open()
+                    });
+                    owners[owner] = next.unwrap();
                     model.pages.retain(|key, _| key.0 != owner);
                     model.parts[owner].clear();
                 }

@@ -50,6 +50,7 @@ impl Outbox for Network {
 /// Not a good hash, but one of every byte.
 pub(super) struct Doorkeeper {
     pub(super) banned: ClientId,
+    pub(super) nonces: u64,
 }
 
 impl Admission for Doorkeeper {
@@ -57,6 +58,11 @@ impl Admission for Doorkeeper {
         claim.as_bytes().iter().fold(99, |hash: u64, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         })
+    }
+
+    fn nonce(&mut self) -> u64 {
+        self.nonces += 1;
+        self.nonces
     }
 
     fn admits(&self, client: ClientId, _: MacAddress) -> bool {
@@ -94,6 +100,7 @@ pub(super) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
     };
     let admission = Doorkeeper {
         banned: ClientId([66; 16]),
+        nonces: 7000,
     };
     Bench {
         server: Server::new(config, &layout, arrays, admission, 0).unwrap(),
@@ -130,6 +137,19 @@ impl Bench {
             }
         };
         self.network.sent.drain(..).map(parse).collect()
+    }
+
+    /// Passes `ms`; returns what is sent meanwhile.
+    pub(super) fn pass(&mut self, ms: u64) -> Vec<Answer> {
+        let mut sent = Vec::new();
+        for _ in 0..ms {
+            self.now_ns += SECOND / 1000;
+            while self.server.next_timeout_ns() <= self.now_ns {
+                self.server.handle_timeout(self.now_ns, &mut self.network);
+                sent.extend(self.answers());
+            }
+        }
+        sent
     }
 
     pub(super) fn ask(&mut self, from: MacAddress, header: Header, payload: &[u8]) -> Vec<Answer> {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// A frame that is well formed as far as chance allows: fields are small, so that they meet.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
-    let numbers = (0..20_u8, 0..12_u8, 0..2_u8, 0..5_u8, 0..5_u8, any::<u8>());
+    let numbers = (0..26_u8, 0..14_u8, 0..2_u8, 0..5_u8, 0..5_u8, any::<u8>());
     let words = (0..3_u64, 0..4_u64, 0..6_u64, 0..6_u64, 0..3_u32);
     let payload = prop_oneof![
         Just(0_usize),

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Older lives of a client, and clients that do not answer: whose session ends for whose sake.
+
+use super::super::*;
+use super::bench::*;
+use crate::engine::store::tests::content;
+use crate::wire::Nonce;
+use std::vec::Vec;
+use zerocopy::FromBytes;
+
+const MS: u64 = 1_000_000;
+
+/// Passes `ms`, a millisecond at a time; returns who is asked whether it lives, with what nonce.
+fn pass(bench: &mut Bench, ms: u64) -> Vec<(MacAddress, u64, u64)> {
+    let mut sent = bench.pass(ms);
+    sent.retain(|answer| answer.header.opcode == Opcode::Challenge);
+    let asked = sent.iter().map(|answer| {
+        let nonce = Nonce::read_from_bytes(&answer.payload).unwrap();
+        (answer.to, answer.header.session, nonce.nonce.get())
+    });
+    asked.collect()
+}
+
+/// What a client says that was asked.
+fn alive(bench: &mut Bench, who: &Client, nonce: u64) {
+    let nonce = Nonce {
+        nonce: nonce.into(),
+    };
+    let header = who.of(Header::new(Opcode::Alive));
+    assert_eq!(bench.ask(who.mac, header, nonce.as_bytes()), []);
+}
+
+/// Says hello with the cookie of now.
+fn claim(bench: &mut Bench, who: &Client) -> Status {
+    let (status, ack) = bench.hello(who, 0);
+    match status {
+        Status::Cookie => bench.hello(who, ack.cookie.get()).0,
+        status => status,
+    }
+}
+
+/// The same client, after it has lost all that it knew.
+fn reborn(who: &Client, session: u64) -> Client {
+    Client { session, ..*who }
+}
+
+#[test]
+fn a_new_life_ends_an_older_that_does_not_answer_for_two_seconds() {
+    let mut bench = bench(8, NO_QUOTA);
+    let old = client(1);
+    bench.open(&old);
+    assert_eq!(bench.put(&old, 1, 10), Status::Ok);
+    let new = reborn(&old, 5555);
+    let begun_ns = bench.now_ns;
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    // Nothing has changed: the older one is served.
+    assert_eq!(bench.server.open_sessions(), 1);
+    let mut asked = Vec::new();
+    loop {
+        asked.extend(pass(&mut bench, 100));
+        match claim(&mut bench, &new) {
+            Status::Wait => assert_eq!(bench.server.store().free_pages(), 7),
+            status => {
+                assert_eq!(status, Status::Ok);
+                break;
+            }
+        }
+    }
+    assert!((2000..2200).contains(&((bench.now_ns - begun_ns) / MS)));
+    assert_eq!(
+        asked.len(),
+        5,
+        "so often it was asked, of which four may be lost"
+    );
+    assert!(asked
+        .iter()
+        .all(|one| *one == (old.mac, old.session, asked[0].2)));
+    assert_eq!(bench.server.open_sessions(), 1);
+    assert_eq!(
+        bench.server.store().free_pages(),
+        8,
+        "all of it is the new one's"
+    );
+    assert_eq!(bench.server.counters().sessions_replaced, 1);
+    assert_eq!(bench.get(&new, 1, 10), None);
+    assert_eq!(bench.put(&new, 2, 11), Status::Ok);
+    // Frames of the older one are refused, and late answers of it change nothing.
+    assert_eq!(bench.status(&old, read(1, 10), &[]), Status::NoSession);
+    assert_eq!(bench.get(&new, 2, 11), Some(content(11)));
+}
+
+#[test]
+fn a_life_that_answers_keeps_its_session() {
+    let mut bench = bench(8, NO_QUOTA);
+    let old = client(1);
+    bench.open(&old);
+    assert_eq!(bench.put(&old, 1, 10), Status::Ok);
+    let twin = Client {
+        mac: client(2).mac,
+        ..reborn(&old, 5555)
+    };
+    let mut nonces = Vec::new();
+    for _ in 0..20 {
+        assert_eq!(claim(&mut bench, &twin), Status::Wait);
+        let asked = pass(&mut bench, 1);
+        let [(mac, session, nonce)] = asked[..] else {
+            panic!("{asked:?}")
+        };
+        assert_eq!((mac, session), (old.mac, old.session));
+        assert!(!nonces.contains(&nonce), "a nonce is used once");
+        nonces.push(nonce);
+        alive(&mut bench, &old, nonce);
+        assert_eq!(claim(&mut bench, &twin), Status::InUse);
+        // What was found out is good for a while only.
+        pass(&mut bench, 5100);
+    }
+    assert_eq!(bench.server.counters().sessions_in_use, 20);
+    assert_eq!(bench.get(&old, 1, 10), Some(content(10)));
+}
+
+#[test]
+fn an_answer_counts_from_the_session_to_the_fresh_nonce_only() {
+    let mut bench = bench(8, NO_QUOTA);
+    let (old, other) = (client(1), client(2));
+    bench.open(&old);
+    bench.open(&other);
+    let new = reborn(&old, 5555);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    let nonce = pass(&mut bench, 1)[0].2;
+    // Of another session, from another address, and with another nonce.
+    alive(&mut bench, &other, nonce);
+    let forger = Client {
+        mac: other.mac,
+        ..old
+    };
+    alive(&mut bench, &forger, nonce);
+    alive(&mut bench, &old, nonce ^ 1);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    // The last was a frame of the session at least: its silence begins anew.
+    assert_eq!(pass(&mut bench, 1900).len(), 4);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    // The last of five times may be answered as well as the first.
+    alive(&mut bench, &old, nonce);
+    pass(&mut bench, 200);
+    assert_eq!(claim(&mut bench, &new), Status::InUse);
+    let short = old.of(Header::new(Opcode::Alive));
+    bench.ask(old.mac, short, &[0; 7]);
+    assert_eq!(bench.server.counters().bad, 1);
+}
+
+#[test]
+fn late_frames_of_an_older_life_put_its_end_off_and_no_more() {
+    let mut bench = bench(8, NO_QUOTA);
+    let old = client(1);
+    bench.open(&old);
+    let new = reborn(&old, 5555);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    pass(&mut bench, 1900);
+    assert_eq!(bench.put(&old, 1, 10), Status::Ok);
+    pass(&mut bench, 200);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    pass(&mut bench, 2000);
+    assert_eq!(claim(&mut bench, &new), Status::Ok);
+}
+
+#[test]
+fn a_claim_that_nobody_repeats_ends_nothing() {
+    let mut bench = bench(8, NO_QUOTA);
+    let old = client(1);
+    bench.open(&old);
+    let new = reborn(&old, 5555);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    assert_eq!(pass(&mut bench, 10_000).len(), 5);
+    assert_eq!(bench.server.open_sessions(), 1);
+    assert_eq!(
+        bench.status(&old, Header::new(Opcode::Ping), &[]),
+        Status::Ok
+    );
+    // Asked anew: what was found out is old.
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    assert_eq!(pass(&mut bench, 2100).len(), 5);
+    assert_eq!(claim(&mut bench, &new), Status::Ok);
+}
+
+#[test]
+fn whoever_does_not_answer_makes_room_for_who_lives() {
+    let mut bench = bench(4, NO_QUOTA);
+    let (dead, me) = (client(1), client(2));
+    bench.open(&dead);
+    bench.open(&me);
+    for page in 0..4 {
+        assert_eq!(bench.put(&dead, page, 1), Status::Ok);
+    }
+    // Within its lease it is not even asked.
+    bench.now_ns = u64::from(LEASE_S) * SECOND;
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(pass(&mut bench, 1), []);
+    // After that it is, and keeps its pages if it answers.
+    bench.now_ns += SECOND;
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    let nonce = pass(&mut bench, 1)[0].2;
+    alive(&mut bench, &dead, nonce);
+    pass(&mut bench, 3000);
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(bench.get(&dead, 0, 1), Some(content(1)));
+    // And for as long as nobody needs the room.
+    bench.now_ns += 50 * u64::from(LEASE_S) * SECOND;
+    assert_eq!(pass(&mut bench, 1), []);
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(pass(&mut bench, 2100).len(), 5);
+    assert_eq!(bench.put(&me, 0, 1), Status::Ok);
+    assert_eq!(bench.server.counters().sessions_expired, 1);
+    assert_eq!(bench.status(&dead, read(1, 1), &[]), Status::NoSession);
+    for page in 1..4 {
+        assert_eq!(bench.put(&me, page, 1), Status::Ok);
+    }
+}
+
+#[test]
+fn a_server_that_stood_still_asks_before_it_ends_a_session() {
+    let mut bench = bench(4, NO_QUOTA);
+    let (quiet, me) = (client(1), client(2));
+    bench.open(&quiet);
+    bench.open(&me);
+    for page in 0..4 {
+        assert_eq!(bench.put(&quiet, page, 1), Status::Ok);
+    }
+    // A thousand leases later, in the middle of asking.
+    bench.now_ns += 1000 * u64::from(LEASE_S) * SECOND;
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    let nonce = pass(&mut bench, 900)[0].2;
+    bench.now_ns += 1000 * u64::from(LEASE_S) * SECOND;
+    pass(&mut bench, 300);
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    alive(&mut bench, &quiet, nonce);
+    pass(&mut bench, 2000);
+    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(bench.get(&quiet, 0, 1), Some(content(1)));
+}
+
+#[test]
+fn one_address_does_not_take_all_sessions() {
+    // There are as many as two here, of which an address may have one.
+    let mut bench = bench(8, NO_QUOTA);
+    let greedy = client(1);
+    bench.open(&greedy);
+    let more = Client {
+        mac: greedy.mac,
+        ..client(3)
+    };
+    assert_eq!(claim(&mut bench, &more), Status::TooManyClients);
+    let other = client(2);
+    bench.open(&other);
+    // Nor by moving there.
+    let moved = Client {
+        mac: greedy.mac,
+        ..other
+    };
+    assert_eq!(claim(&mut bench, &moved), Status::TooManyClients);
+    assert_eq!(
+        bench.status(&other, Header::new(Opcode::Ping), &[]),
+        Status::Ok
+    );
+    // An older session from there that does not answer makes way.
+    bench.now_ns += (u64::from(LEASE_S) + 1) * SECOND;
+    assert_eq!(
+        bench.status(&other, Header::new(Opcode::Ping), &[]),
+        Status::Ok
+    );
+    assert_eq!(claim(&mut bench, &more), Status::Wait);
+    let asked = pass(&mut bench, 2100);
+    assert!(asked.iter().all(|one| one.0 == greedy.mac));
+    assert_eq!(claim(&mut bench, &more), Status::Ok);
+    assert_eq!(bench.server.open_sessions(), 2);
+}
+
+#[test]
+fn pages_beyond_the_last_are_refused_and_nobody_makes_room() {
+    let mut bench = bench(4, 1);
+    let (dead, me) = (client(1), client(2));
+    bench.open(&dead);
+    bench.open(&me);
+    bench.now_ns = 10 * u64::from(LEASE_S) * SECOND;
+    assert_eq!(bench.put(&me, 1 << 48, 1), Status::NoSpace);
+    assert_eq!(bench.put(&me, u64::MAX, 1), Status::NoSpace);
+    assert_eq!(pass(&mut bench, 2100), []);
+    assert_eq!(bench.status(&me, read(1 << 48, 1), &[]), Status::Missing);
+    assert_eq!(bench.put(&me, (1 << 48) - 1, 1), Status::Ok);
+    // That one is of the past as well.
+    let header = Header {
+        low_water: 9,
+        ..Header::new(Opcode::Ping)
+    };
+    assert_eq!(bench.status(&me, header, &[]), Status::Ok);
+    assert_eq!(bench.put(&me, 1 << 48, 1), Status::Stale);
+}
