@@ -87,13 +87,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             Opcode::InventoryReply if header.incarnation == peer.incarnation => {
                 peer.questions.answered(now_ns, frame);
             }
-            Opcode::Challenge if header.incarnation == peer.incarnation => {
+            Opcode::Challenge
+                if peer.is_at(header.incarnation) && frame.payload.len() == size_of::<Nonce>() =>
+            {
                 // Somebody else says to be us, or needs room: only our answer keeps the session.
-                if peer.state == State::Open && frame.payload.len() == size_of::<Nonce>() {
-                    let mut answer = Header::new(Opcode::Alive);
-                    answer.tag = CONTROL;
-                    peer.send(answer, frame.payload, outbox);
-                }
+                let mut answer = Header::new(Opcode::Alive);
+                answer.tag = CONTROL;
+                peer.send(answer, frame.payload, outbox);
             }
             Opcode::Reject if peer.state == State::Open => {
                 if mutated!(RejectBelieved) {

@@ -206,6 +206,11 @@ impl Peer {
         *self = Self::default();
     }
 
+    /// Whether there is a session with this incarnation of it.
+    pub(super) fn is_at(&self, incarnation: u64) -> bool {
+        self.state == State::Open && self.incarnation == incarnation
+    }
+
     /// A server to open a session with.
     pub(super) fn greeting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
         let mut peer = Self {

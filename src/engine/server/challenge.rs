@@ -89,9 +89,10 @@ impl<M: Memory, A: Admission> Server<M, A> {
     }
 
     /// An answer has come, to whatever challenge.
-    pub(super) fn note_alive(&mut self, now_ns: u64, index: usize, payload: &[u8]) -> bool {
+    pub(super) fn note_alive(&mut self, now_ns: u64, index: usize, payload: &[u8]) {
         let Ok(answer) = Nonce::read_from_bytes(payload) else {
-            return false;
+            self.count_bad();
+            return;
         };
         if let Some(session) = self.sessions.get_mut(index) {
             if let Challenge::Asking { nonce, .. } = session.challenge {
@@ -100,7 +101,6 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 }
             }
         }
-        true
     }
 
     /// Asks who is to be asked now; says of whom has been silent that it has.

@@ -88,11 +88,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 let answer = header.answer(Opcode::Pong, Status::Ok);
                 self.send_message(source, answer, frame.payload, out);
             }
-            Opcode::Alive => {
-                if !self.note_alive(now_ns, index, frame.payload) {
-                    self.count_bad();
-                }
-            }
+            Opcode::Alive => self.note_alive(now_ns, index, frame.payload),
             Opcode::Stats => {
                 let stats = self.stats(index, owner);
                 let answer = header.answer(Opcode::StatsReply, Status::Ok);

@@ -181,7 +181,7 @@ impl<S: Storage> Shard<S> {
                 self.note_success(now_ns, id, header.attempt);
                 self.end(id.op, Outcome::Done);
             }
-            Status::Incomplete => self.handle_gap(now_ns, id, header),
+            Status::Incomplete => self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => {
                 self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
                 self.resend_damaged(id);

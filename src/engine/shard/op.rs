@@ -86,6 +86,10 @@ pub(super) struct Transfer {
     pub(super) pending: FragmentMask,
     /// Page-out: what the server has said that it holds.
     pub(super) held: FragmentMask,
+    /// Page-out: the most fragments that it has ever said to hold.
+    pub(super) most_held: u32,
+    /// Page-out: how often it has said that some are missing since it last had more than before.
+    pub(super) in_vain: u32,
     /// Whether the page has come damaged over there, or from there.
     pub(super) was_damaged: bool,
     /// Whether it counts in its server's window.
@@ -95,6 +99,20 @@ pub(super) struct Transfer {
     /// Whether it hangs in a list; it must not be put in another.
     pub(super) linked: bool,
     pub(super) next: Link,
+}
+
+impl Transfer {
+    /// Whether a server that holds these fragments has more than ever; counts if not.
+    pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
+        let count = held.bits().count_ones();
+        let is_more = count > self.most_held;
+        self.most_held = self.most_held.max(count);
+        self.in_vain = match is_more {
+            true => 0,
+            false => self.in_vain.saturating_add(1),
+        };
+        is_more
+    }
 }
 
 /// A page being put together from one server's fragments.

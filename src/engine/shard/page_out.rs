@@ -15,6 +15,10 @@ use super::{OpInUse, Send, Shard, Storage};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Header, Status};
 
+/// Answers in a row without a fragment more than before, after which what is missing is sent again
+/// only when its time is out.
+const MOST_IN_VAIN: u32 = 8;
+
 /// How often a page may change under us before its page-out is an error.
 const MAX_CHANGES: u32 = 16;
 
@@ -256,7 +260,7 @@ impl<S: Storage> Shard<S> {
                     self.continue_page_out(now_ns, index, device);
                 }
             }
-            Status::Incomplete => self.handle_gap(now_ns, id, header),
+            Status::Incomplete => self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => {
                 self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
                 self.resend_damaged(id);
@@ -280,13 +284,32 @@ impl<S: Storage> Shard<S> {
     /// A later fragment came, an earlier one did not: send what is missing below. Or the server had
     /// no room for what it held before, too many pages being half there: send all of it, when the
     /// window, which closes, has room again.
-    pub(super) fn handle_gap(&mut self, now_ns: u64, id: TransferId, header: &Header) {
+    ///
+    /// One that says so again and again and never has more than before, is sent to as if it did not
+    /// answer, and suspected.
+    pub(super) fn handle_gap<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        header: &Header,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
-        if !transfer.was_damaged {
-            transfer.tries = 0;
+        if transfer.is_progress(header.fragment_mask) {
+            if !transfer.was_damaged {
+                transfer.tries = 0;
+            }
+        } else if transfer.in_vain > MOST_IN_VAIN {
+            self.give_up_on(now_ns, id, device);
+            return;
         }
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
         if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
             transfer.held = transfer.held.union(header.fragment_mask);
             return;
@@ -310,6 +333,38 @@ impl<S: Storage> Shard<S> {
             self.resend(id, cut.all());
         } else {
             self.resend(id, gap);
+        }
+    }
+
+    /// The server answers, and never has the page: once it has had as long as one that is silent,
+    /// others are asked.
+    fn give_up_on<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(transfer) = self.transfer_mut(id).copied() else {
+            return;
+        };
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        let since_ns = now_ns.saturating_sub(transfer.began_ns);
+        if since_ns < self.path(slot).suspect_after_ns(device.patience_ns()) {
+            return;
+        }
+        if device.servers.suspect(slot) {
+            self.suspicion = true;
+        }
+        self.path_mut(slot).overdue = true;
+        match self.ops.get(id.op).map(|op| op.kind) {
+            Some(Kind::PageOut) => {
+                self.want_disk(id.op, device);
+                self.release(id);
+                self.counters.failovers = self.counters.failovers.wrapping_add(1);
+                self.continue_page_out(now_ns, id.op, device);
+            }
+            Some(Kind::Copy) => self.end(id.op, Outcome::Failed),
+            Some(Kind::PageIn | Kind::Mirror) | None => {}
         }
     }
 

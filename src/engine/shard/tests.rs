@@ -4,6 +4,7 @@
 
 pub mod bench;
 mod disk;
+mod gaps;
 pub mod mirroring;
 mod progress;
 mod removal;

@@ -235,6 +235,16 @@ impl Bench {
 
     /// Answers a WRITE.
     pub fn acknowledge(&mut self, send: &Send, status: Status) {
+        let held = match status {
+            Status::Ok => Fragmentation::from_count(send.header.fragment_count),
+            _ => None,
+        };
+        let held = held.map_or(FragmentMask::EMPTY, Fragmentation::all);
+        self.acknowledge_part(send, status, held);
+    }
+
+    /// Answers a WRITE with the fragments that are held.
+    pub fn acknowledge_part(&mut self, send: &Send, status: Status, held: FragmentMask) {
         let mut header = Header::new(Opcode::WriteAck);
         header.status = status;
         header.tag = send.header.tag;
@@ -244,10 +254,7 @@ impl Bench {
         header.page = send.header.page;
         header.version = send.header.version;
         header.fragment_count = send.header.fragment_count;
-        header.fragment_mask = match status {
-            Status::Ok => Fragmentation::WHOLE.all(),
-            _ => FragmentMask::EMPTY,
-        };
+        header.fragment_mask = held;
         self.deliver(send.destination, &header);
     }
 }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Servers that say again and again that fragments are missing.
+
+use super::super::super::ids::PageIndex;
+use super::super::{Action, Outcome};
+use super::bench::{Bench, MS, US};
+use crate::wire::{FragmentMask, Fragmentation, Status};
+
+/// A page-out to three servers of which the first never has fragment 0 and 1, whatever it is sent.
+/// Returns how often that one was sent to, and how long it took.
+fn page_out(servers: usize) -> (usize, u64, Outcome) {
+    let mut bench = Bench::new(servers);
+    for number in 0..servers {
+        let cut = Fragmentation::from_count(3).unwrap();
+        let slot = bench.slot(number);
+        bench.device.servers.set_fragmentation(slot, cut);
+        // The first one is the emptiest.
+        bench
+            .device
+            .servers
+            .announce(slot, 1000, 100 * number as u32);
+    }
+    let began_ns = bench.now_ns;
+    bench.start_page_out(0, PageIndex(3));
+    let mut sent = 0;
+    loop {
+        match bench.poll() {
+            Some(Action::Send(id)) => {
+                let send = bench.sent(id);
+                bench.now_ns += 50 * US;
+                if send.destination == bench.mac(0) {
+                    sent += 1;
+                    bench.acknowledge_part(&send, Status::Incomplete, FragmentMask::from_bits(4));
+                } else {
+                    bench.acknowledge(&send, Status::Ok);
+                }
+            }
+            Some(Action::Complete(completion)) => {
+                return (sent, bench.now_ns - began_ns, completion.outcome);
+            }
+            Some(other) => panic!("{other:?}"),
+            None => bench.advance(MS),
+        }
+        if bench.shard.take_suspicion() {
+            let usable = bench.device.servers.usable();
+            assert!(!usable.contains(bench.slot(0)), "it is suspected");
+        }
+    }
+}
+
+#[test]
+fn one_that_never_has_the_page_is_sent_little_and_left_for_others() {
+    let (sent, took_ns, outcome) = page_out(3);
+    assert_eq!(outcome, Outcome::Done);
+    assert!((3..40).contains(&sent), "{sent} times");
+    assert!(took_ns < 1000 * MS, "{took_ns} ns");
+}
+
+#[test]
+fn with_nobody_else_the_page_out_goes_on_with_who_has_it() {
+    let (sent, took_ns, outcome) = page_out(2);
+    assert_eq!(outcome, Outcome::Done);
+    assert!((3..40).contains(&sent), "{sent} times");
+    assert!(took_ns < 1000 * MS, "{took_ns} ns");
+}
