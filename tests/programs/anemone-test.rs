@@ -16,6 +16,7 @@ mod memalloc;
 mod pages;
 mod random;
 mod storm;
+mod survey;
 mod sys;
 
 use std::error::Error;
@@ -36,6 +37,8 @@ enum Command {
     Dirty(dirty::Options),
     /// Reads and writes a device past the page cache, from buffers at odd places.
     Direct(direct::Options),
+    /// Reads a device's pages one by one, and compares those that can be read.
+    Survey(survey::Options),
     /// Writes to a device from buffers that are changed meanwhile.
     Changing(changing::Options),
     /// Has the kernel allocate what cannot wait, as fast as it can.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Pages(options) => pages::run(&options),
         Command::Dirty(options) => dirty::run(&options),
         Command::Direct(options) => direct::run(&options),
+        Command::Survey(options) => survey::run(&options),
         Command::Changing(options) => changing::run(&options),
         Command::Storm(options) => storm::run(&options),
         Command::Memalloc(options) => memalloc::run(&options),

@@ -11,7 +11,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
 use crate::random::{mix, Random};
 use crate::sys::Memory;
@@ -29,9 +28,9 @@ pub struct Options {
     /// Blocks of a write
     #[arg(long, default_value_t = 8)]
     length: usize,
-    /// How long
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
+    /// Goes on as long as this file is there
+    #[arg(long = "while", value_name = "FILE")]
+    while_there: PathBuf,
     /// Places and words follow from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -50,7 +49,6 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
         word.store(mix(options.seed ^ index as u64), Relaxed);
     }
     let stop = AtomicBool::new(false);
-    let end = Instant::now() + Duration::from_secs(options.seconds);
     let (mut writes, mut errors) = (0_u64, 0_u64);
     let mut random = Random::new(options.seed);
     let changes = std::thread::scope(|scope| {
@@ -64,7 +62,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
             }
             changes
         });
-        while Instant::now() < end {
+        while options.while_there.exists() {
             let first = random.below(options.blocks - length + 1);
             let offset = (first * PAGE_SIZE) as u64;
             match memory.write_to(&file, 0..length, offset) {

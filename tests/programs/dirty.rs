@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::content::{Content, Wrong};
 use crate::random::{mix, Random};
@@ -26,9 +26,9 @@ pub struct Options {
     /// Memory in MiB
     #[arg(long, default_value_t = 8)]
     mib: usize,
-    /// How long pages are changed
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
+    /// Changes pages as long as this file is there, and for a few rounds at the least
+    #[arg(long = "while", value_name = "FILE")]
+    while_there: Option<PathBuf>,
     /// Threads that change pages, each of a part of its own
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -95,7 +95,12 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     };
     let share = pages.div_ceil(options.threads.max(1));
     let stop = AtomicBool::new(false);
-    let end = Instant::now() + Duration::from_secs(options.seconds);
+    let goes_on = || {
+        options
+            .while_there
+            .as_ref()
+            .is_some_and(|path| path.exists())
+    };
     let mut rounds = 0_u32;
     let changes = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..pages)
@@ -106,8 +111,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
                 scope.spawn(move || writer.change(stop))
             })
             .collect();
-        // On a busy machine a round may take most of the time.
-        while (Instant::now() < end || rounds < MIN_ROUNDS)
+        while (goes_on() || rounds < MIN_ROUNDS)
             && !writers.iter().any(|writer| writer.is_finished())
         {
             // If it cannot, less is paged out: whoever asked compares counters.

@@ -103,6 +103,34 @@ impl Memory {
         };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
+
+    /// Reads pages from a file.
+    pub fn read_from(&self, file: &File, pages: Range<usize>, offset: u64) -> io::Result<usize> {
+        let (start, len) = self.part(pages);
+        let offset = i64::try_from(offset).map_err(io::Error::other)?;
+        // SAFETY: A part of our mapping, to whose bytes nobody has a reference but as atomics: the
+        // kernel may write to them at any time.
+        let read = unsafe {
+            libc::pread(
+                std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()),
+                start,
+                len,
+                offset,
+            )
+        };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Whether page `page` holds these bytes, a page.
+    pub fn bytes_are(&self, page: usize, bytes: &[u8]) -> bool {
+        let words = bytes.chunks_exact(8);
+        words.zip(self.page(page)).all(|(bytes, word)| {
+            bytes
+                == word
+                    .load(std::sync::atomic::Ordering::Relaxed)
+                    .to_ne_bytes()
+        })
+    }
 }
 
 impl Drop for Memory {

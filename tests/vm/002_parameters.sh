@@ -60,10 +60,12 @@ done
 
 # Neither a server nor a disk.
 refused EHOSTUNREACH "servers= and local_device= are both missing" $all
-# Servers that do not answer: bounded.
-bound=$([ "$DEBUG_KERNEL" ] && echo 25 || echo 8) from=$(anemone_seconds)
-refused EHOSTUNREACH "none of 2 servers answered" $all servers="$mac:71,$mac:72" connect_ms=1000
-[ $(($(anemone_seconds) - from)) -le "$bound" ] || fail "it took $(($(anemone_seconds) - from)) s to find no servers"
+# Servers that do not answer are waited for as long as it is said, and no longer: not for the minute that
+# is the most, however busy the machine.
+from=$(anemone_seconds)
+refused EHOSTUNREACH "none of 2 servers answered" $all servers="$mac:71,$mac:72" connect_ms=2000
+took=$(($(anemone_seconds) - from))
+[ "$took" -ge 1 ] && [ "$took" -le 40 ] || fail "it took $took s to find no servers, with connect_ms=2000"
 
 # Every parameter can be read, and no more can be changed than what may change.
 anemone_load size_mib=64 replicas=3 min_copies=2 cluster= || fail "good parameters were refused"

@@ -7,7 +7,8 @@
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
-anemone_load size_mib=64 || fail "load"
+# Both copies before a write ends, and none of another's later: what is sent is what is counted.
+anemone_load size_mib=64 min_copies=2 repair_pages_per_s=0 || fail "load"
 sent() { cat /sys/class/net/eth0/statistics/tx_bytes; }
 put() { dd if="$1" of="$ANEMONE_DEVICE" bs=256k oflag=direct seek="${2:-0}" 2>/dev/null || fail "writing"; }
 same() {

@@ -23,7 +23,7 @@ say "pages out: $pages_out, by the kernel $out; in: $pages_in, by the kernel $in
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
 # On and off again, with pages out at the time.
 anemone_swapon || fail "swapon again"
-anemone-test dirty --mib 4 --seconds 1 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
+anemone-test dirty --mib 4 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!
 wait_for 60 "a program that is paged out" test -e "$SCRATCH/hold" || fail "$(cat "$SCRATCH/dirty")"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff while pages were out"

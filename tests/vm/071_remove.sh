@@ -27,7 +27,7 @@ write older
 [ "$(status pages.written)" = $((mib * 256)) ] || fail "$(anemonectl status)"
 anemonectl remove --force "$(servers 1)" 2>"$SCRATCH/refusal" && fail "pages were dropped"
 grep -q "the only copy of $((mib * 256)) pages" "$SCRATCH/refusal" || fail "$(cat "$SCRATCH/refusal")"
-[ "$(health 1)" = up ] || fail "a refused removal has changed it to $(health 1)"
+case $(health 1) in up | suspected) ;; *) fail "a refused removal has changed it to $(health 1)" ;; esac
 same older "after a refused removal"
 # There is nowhere else yet: it stays, is still read from, and still written to.
 anemonectl remove --wait 0 "$(servers 1)"
@@ -37,7 +37,7 @@ same older "from a server that is leaving"
 write older
 # Added again it stays.
 anemonectl add "$(servers 1)" || fail "adding it again"
-[ "$(health 1)" = up ] || fail "it is $(health 1)"
+wait_for 20 "it is used again" is_healthy 1 || fail "it is $(health 1)"
 
 # Another one comes. What is written anew goes there, and then the first can go.
 anemonectl add --wait 10 "$(servers 2)" || fail "add"
@@ -53,11 +53,12 @@ host start 1 || fail "start"
 # By force, with the only copies: known to be gone, at once, and only they.
 anemonectl add --wait 10 "$(servers 3)" || fail "add"
 write newer
-lost=$(anemonectl status --json | anemone-test json servers.0.held_pages)
 first=$(status servers.0.mac)
 anemonectl remove --force --lose-pages "$first" || fail "by force"
-[ "$(status pages.lost)" = "$lost" ] || fail "$(status pages.lost) pages are lost, not $lost"
-dd if="$ANEMONE_DEVICE" of=/dev/null bs=4k count=$((mib * 256)) iflag=direct 2>/dev/null && fail "lost pages can be read"
+lost=$(status pages.lost)
+found=$(anemone-test survey --pages $((mib * 256)) "$SCRATCH/newer") || fail "a page can be read that was not written"
+[ "$lost" -gt 0 ] && [ "$found" = "equal $((mib * 256 - lost)) errors $lost other 0" ] ||
+    fail "$lost pages are said to be lost, and of all $found"
 write newer
 same newer "written again"
 [ "$(status pages.lost)" = 0 ] || fail "$(anemonectl status)"

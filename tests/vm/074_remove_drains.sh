@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server that is removed goes by itself when its pages have been copied elsewhere, dead ones too
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 180
 # debug: yes
-# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+# shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/repair.sh"
 
 requires anemone-test anemonectl
 needs_single
@@ -24,9 +25,10 @@ dd if="$SCRATCH/data" of="$ANEMONE_DEVICE" bs=256k seek=128 oflag=direct 2>/dev/
 [ "$(status servers.0.held_pages)" -gt 0 ] || fail "server 1 has no pages: $(anemonectl status)"
 # The data lies in the device's second half, what the load writes before it.
 load_begin --threads 1 --blocks 256
-anemonectl remove --wait 90 "$(servers 1)" || fail "it does not go: $(anemonectl status)"
+anemonectl remove --wait 1200 "$(servers 1)" || fail "it does not go: $(anemonectl status)"
 is_gone 1 || fail "it is $(health 1)"
 load_end || fail "the load"
+repaired 60 || fail "no repair"
 [ "$(status pages.degraded)/$(status pages.lost)" = 0/0 ] || fail "$(anemonectl status)"
 disturb kill 1 || fail "kill"
 same "without server 1"

@@ -11,22 +11,28 @@
 
 needs_single
 requires fio anemone-test
-anemone_load size_mib=64 servers="$(servers 1 2)" local_device="$ANEMONE_DISK" mirror_pool_mib=24 || fail "load"
+dm_linear || fail "dmsetup"
+anemone_load size_mib=64 servers="$(servers 1 2)" local_device="$DM_DISK" mirror_pool_mib=24 disk_timeout_s=600 || fail "load"
 disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
 pages=$(scaled 4096 4)
 random_file "$SCRATCH/random" $((pages * 4096))
+# Held up meanwhile: so what goes to it is there to be merged, whoever runs when.
+dm_suspend || fail "suspend"
 put_all "$SCRATCH/random" || fail "writing"
+dm_resume || fail "resume"
 disk_drain || fail "mirror"
 [ "$(disk_value pool_full)" = 0 ] || fail "there was no room for pages, with a pool larger than they are: $(cat "$ANEMONE_DEBUG/disk")"
 [ "$(disk_value pages_written)" -ge "$pages" ] || fail "too few pages written: $(cat "$ANEMONE_DEBUG/disk")"
 [ $(($(disk_value writes) * 4)) -le "$(disk_value pages_written)" ] || fail "not merged: $(cat "$ANEMONE_DEBUG/disk")"
 on_disk "$SCRATCH/random" 0 "$pages" || fail "the disk holds something else"
-[ "$(disk_value reads)" = 0 ] || fail "read from the disk although servers were there"
+same_as "$SCRATCH/random" || fail "with servers: $(cat "$SCRATCH/dd")"
+# A server that is late has the disk asked as well.
+[ "$(disk_value reads)" -le "$(counter timeouts)" ] || fail "read from the disk although servers were there: $(cat "$ANEMONE_DEBUG/disk")"
 
 # The last of many versions of a page is what is on the disk.
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --offset=32m --size=1m --loops="$(scaled 8 4)" \
     --norandommap --randrepeat=0 || fail "fio"
-disk_drain || fail "mirror"
+disk_up_to_date || fail "mirror"
 get 8192 256 >"$SCRATCH/versions" || fail "reading"
 on_disk "$SCRATCH/versions" 8192 256 || fail "the disk holds an older version"
 
@@ -44,9 +50,10 @@ get 100 256 | cmp - "$SCRATCH/versions" || fail "written without servers"
 # They come back empty: the device goes back to them, and loses nothing.
 host start 1 && host start 2 || fail "start"
 wait_for 60 "both are back" is_healthy 1 && wait_for 60 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
-copies=$(counter copies_out)
+copies=$(counter copies_out) local_out=$(counter local_out)
 put "$SCRATCH/versions" 9000 256 || fail "writing with servers again"
-[ "$(counter copies_out)" -ge $((copies + 400)) ] || fail "the servers are not used: $(cat "$ANEMONE_DEBUG/counters")"
+# Each page, but for what the disk took because a server was late.
+[ $(($(counter copies_out) - copies + $(counter local_out) - local_out)) -ge 256 ] && [ "$(counter copies_out)" -gt "$copies" ] || fail "the servers are not used: $(cat "$ANEMONE_DEBUG/counters")"
 get 9000 256 | cmp - "$SCRATCH/versions" || fail "written with servers again"
 get 100 256 | cmp - "$SCRATCH/versions" || fail "written without servers, read with"
 nothing_failed || fail "some pages failed"

@@ -11,7 +11,8 @@
 needs_single
 requires anemone-test anemonectl
 modprobe dm-delay || fail "no dm-delay"
-dm_delay 500 1500 || fail "dmsetup"
+# So slow that the pool is full, however slowly it is filled.
+dm_delay 500 20000 || fail "dmsetup"
 anemone_load size_mib=64 local_device="$DM_DISK" mirror_pool_mib=1 mirror=lag disk_timeout_s=60 || fail "load"
 pages=$(scaled 4096 4)
 random_file "$SCRATCH/random" $((pages * 4096))
@@ -36,15 +37,16 @@ echo strict >/sys/module/anemone/parameters/mirror || fail "strict"
 policy_is() { [ "$(disk_value policy)" = "$1" ]; }
 wait_for 10 "the policy to change" policy_is strict || fail "policy"
 dm_delay 500 500 || fail "dmsetup"
+written=$(disk_value pages_written)
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 2000)" || fail "the load does not go on"
 disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
-expect_more pages_written 0 "$(disk_value pages_written)"
+expect_more pages_written "$written" "$(disk_value pages_written)"
 # A server dies: nothing changes.
 disturb kill 1 || fail "kill"
 load_progress "$(scaled 2000)" || fail "the load does not go on without server 1"
 # If the machine has stalled, something may lag all the same.
-wait_for 90 "nothing lags" is_up_to_date || fail "$(cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/disk")"
+wait_moving 90 "nothing lags" disk_moved is_up_to_date || fail "$(cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/disk")"
 # Without any server it goes at the disk's speed; nothing fails.
 disturb kill 2 && disturb kill 3 || fail "kill"
 load_progress 20 90 || fail "the load does not go on with the slow disk alone"
@@ -53,7 +55,7 @@ load_progress "$(scaled 200)" 90 || fail "the load does not go on with the disk 
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 
-# Unloading waits for what is with the disk, no longer.
+# Unloading waits for what is with the disk, which takes a second; not for disk_timeout_s.
 dm_delay 0 1000 || fail "dmsetup"
 random_file "$SCRATCH/random" 131072
 put "$SCRATCH/random" 0 32 || fail "writing"
@@ -61,4 +63,4 @@ from=$(anemone_seconds)
 # A disk that cannot refuse I/O keeps the module for as long as it is being handed some.
 anemone_unload 2>/dev/null || wait_for 5 "rmmod" anemone_unload || fail "unload with a slow disk"
 took=$(($(anemone_seconds) - from))
-[ "$took" -le 8 ] || fail "unloading took $took s"
+[ "$took" -le 40 ] || fail "unloading took $took s"

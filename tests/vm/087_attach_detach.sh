@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a disk is attached and detached again and again under load; not when it has the only copies, but by force
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 180
 # debug: yes
-# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
+# shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh source=repair.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/disk.sh"
+. "$(dirname "$0")/repair.sh"
 
 needs_single
 requires anemonectl anemone-test
@@ -16,7 +17,7 @@ for round in 1 2 3 4 5 6; do
     anemonectl attach "$ANEMONE_DISK" || fail "attach, round $round"
     load_progress "$(scaled 100)" || fail "the load does not go on with the disk"
     # On a busy machine a page may be on the disk only, until it is written again.
-    wait_for 30 "the disk detached" anemonectl detach || fail "detach, round $round: $(cat "$ANEMONE_DEBUG/disk")"
+    wait_moving 30 "the disk detached" copying anemonectl detach || fail "detach, round $round: $(cat "$ANEMONE_DEBUG/disk")"
     disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
     load_progress "$(scaled 100)" || fail "the load does not go on without the disk"
 done

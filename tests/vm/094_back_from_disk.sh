@@ -29,19 +29,22 @@ host start 1 && host start 2 || fail "start"
 for server in 1 2; do
     wait_for 60 "server $server is used" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
-repaired 240 || fail "not copied back"
+# Beside a load repair has four copies under way at a time, and none of a page that a request wants: how
+# long all takes is a matter of the machine. On one whose speed swung by a factor of two it once had 14,283
+# of 16,400 copies after 120 s, and went on; the bound on the time was taken for a fault. What is asked is
+# that repair goes on until nothing is left.
+repaired 60 || fail "not copied back"
 [ "$(counter pages_repaired)" -ge $((2 * pages)) ] || fail "too few pages copied: $(cat "$ANEMONE_DEBUG/counters")"
 load_progress "$(scaled 200)" || fail "the load does not go on with servers again"
 disk_up_to_date 60 || fail "pages lag"
 # On a busy machine a page may be on the disk only, until it is copied.
-wait_for 30 "the disk detached" anemonectl detach || fail "detach: $(anemonectl status)"
+wait_moving 30 "the disk detached" copying anemonectl detach || fail "detach: $(anemonectl status)"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 data_is_right || fail "the data is not what was written, without the disk"
 same_as "$SCRATCH/random" 48 || fail "written with the disk alone, read without it: $(cat "$SCRATCH/dd")"
 load_progress "$(scaled 200)" || fail "the load does not go on without the disk"
 # Each has every page.
-repaired 30 || fail "no repair"
-disturb kill 1 || fail "kill"
+kill_copied 1 || fail "kill"
 data_is_right || fail "the data is not what was written, with server 2 alone"
 same_as "$SCRATCH/random" 48 || fail "with server 2 alone: $(cat "$SCRATCH/dd")"
 load_end || fail "the load"

@@ -14,13 +14,14 @@ random_file "$SCRATCH/random" "$(scaled 4194304 4)"
 modprobe dm-delay || fail "no dm-delay"
 dm_linear || fail "dmsetup"
 
-# unloads STATE [again]: within bounds, and nothing is left; maybe not at once.
+# unloads STATE [again]: maybe not at once; it does not wait out a request's patience, which is a minute,
+# and nothing is left.
 unloads() {
     from=$(anemone_seconds)
     # A disk that cannot refuse I/O keeps the module for as long as it is being handed some.
-    anemone_unload || { [ "${2:-}" ] && wait_for 5 "rmmod" anemone_unload; } || fail "$1: it is not unloaded"
+    anemone_unload || { [ "${2:-}" ] && wait_for 30 "rmmod" anemone_unload; } || fail "$1: it is not unloaded"
     took=$(($(anemone_seconds) - from))
-    [ "$took" -le 20 ] || fail "$1: unloading took $took s"
+    [ "$took" -le 40 ] || fail "$1: unloading took $took s"
     nothing_left || fail "$1: something is left"
     kernel_log_clean || fail "$1: the kernel's log"
     say "ok: $1, $took s"
@@ -58,7 +59,7 @@ loaded
 ip link del eth0 || fail "eth0 gone"
 unloads "the interface is gone"
 make_interface || fail "a new interface"
-loaded dead_s=2 repair_pages_per_s=50
+loaded dead_s=2 repair_pages_per_s=5
 disturb kill 1 || fail "kill"
 begun() { [ "$(counter pages_repaired)" -gt 0 ]; }
 wait_for 30 "repair" begun || fail "nothing is repaired"

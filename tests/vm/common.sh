@@ -119,6 +119,24 @@ within() (
 # expect_more WHAT BEFORE AFTER
 expect_more() { [ "$3" -gt "$2" ] || fail "$1 did not rise: $2, then $3"; }
 
+# wait_moving SECONDS DESCRIPTION VALUE COMMAND...: until COMMAND succeeds, however long that takes,
+# as long as what VALUE prints changes within SECONDS. A test's own bound ends what never does.
+wait_moving() {
+    moving_idle=$1 moving_what=$2 moving_value=$3
+    shift 3
+    moving_last='' moving_end=0
+    until "$@"; do
+        moving_now=$($moving_value)
+        if [ "$moving_now" != "$moving_last" ]; then
+            moving_last=$moving_now moving_end=$(($(anemone_seconds) + moving_idle))
+        elif [ "$(anemone_seconds)" -ge "$moving_end" ]; then
+            say "nothing has changed for $moving_idle s ($moving_now), and there was still not: $moving_what"
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
 # errno_text NAME: how insmod says an error. kmod has words of its own for some.
 errno_text() {
     case $1 in
@@ -199,11 +217,14 @@ load_begin() {
     LOAD=$!
 }
 load_goes_on() { kill -0 "$LOAD" 2>/dev/null; }
-# load_progress N [SECONDS]: until N more pages have been written and read.
+# moved: what has been paged out and in, to see whether anything goes on.
+moved() { echo "$(counter pages_out)/$(counter pages_in)"; }
+# load_progress N [SECONDS]: until N more pages have been written and read; it fails when none has for
+# SECONDS. How fast they are depends on what else the machine does.
 load_progress() {
     common_out=$(($(counter pages_out) + $1)) common_in=$(($(counter pages_in) + $1))
     common_from=$(anemone_seconds)
-    wait_for "${2:-60}" "$1 more pages written and read" load_has_come "$common_out" "$common_in" ||
+    wait_moving "${2:-60}" "$1 more pages written and read" moved load_has_come "$common_out" "$common_in" ||
         { cat "$SCRATCH/load.out" "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
     say "$1 more pages written and read after $(($(anemone_seconds) - common_from)) s"
 }
@@ -211,12 +232,18 @@ load_has_come() {
     load_goes_on || return 0
     [ "$(counter pages_out)" -ge "$1" ] && [ "$(counter pages_in)" -ge "$2" ]
 }
-# stands_still: not one page has been written or read for half a second.
-stands_still() {
-    common_out=$(counter pages_out) common_in=$(counter pages_in)
-    sleep 0.5
-    [ "$(counter pages_out)/$(counter pages_in)" = "$common_out/$common_in" ]
+# stuck: something waits, and in twenty looks, for each of which this machine has run us, not one page
+# has been written or read.
+stuck() {
+    common_moved=$(moved) common_looks=20
+    while [ "$common_looks" -gt 0 ] && ! idle && [ "$(moved)" = "$common_moved" ]; do
+        sleep 0.05
+        common_looks=$((common_looks - 1))
+    done
+    [ "$common_looks" = 0 ]
 }
+# stands_still: the module knows no server that answers, and nothing goes on.
+stands_still() { ! grep -q ' health up ' "$ANEMONE_DEBUG/servers" && stuck; }
 # load_end: fails if anything that was read was wrong, or was an error.
 load_end() {
     rm -f "$SCRATCH/load"

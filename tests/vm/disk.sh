@@ -15,14 +15,16 @@ disk_is() { [ "$(disk_value state)" = "$1" ]; }
 disk_quiet() { [ "$(disk_value buffered)" = 0 ]; }
 disk_wait() { wait_for "${2:-30}" "the disk is $1" disk_is "$1" || { cat "$ANEMONE_DEBUG/disk" >&2; return 1; }; }
 disk_drain() {
-    wait_for "${1:-60}" "all pages have gone to the disk" disk_quiet || { cat "$ANEMONE_DEBUG/disk" >&2; return 1; }
+    wait_moving "${1:-60}" "all pages have gone to the disk" disk_moved disk_quiet || { cat "$ANEMONE_DEBUG/disk" >&2; return 1; }
 }
 
+# What has been given to the disk, and what is to come, to see whether that goes on.
+disk_moved() { echo "$(disk_value pages_written) pages written, $(disk_value buffered) buffered, $(counter lagging_left) parts lag"; }
 # Every page that a server has is on the disk, or on its way there.
 is_up_to_date() { [ "$(counter lagging_left)" = 0 ]; }
-# disk_up_to_date SECONDS: every page is on the disk.
+# disk_up_to_date [SECONDS]: every page is on the disk; fails when none was brought there for SECONDS.
 disk_up_to_date() {
-    wait_for "$1" "no page lags on the disk" is_up_to_date && disk_drain "$1" ||
+    wait_moving "${1:-60}" "no page lags on the disk" disk_moved is_up_to_date && disk_drain "${1:-60}" ||
         { cat "$ANEMONE_DEBUG/disk" "$ANEMONE_DEBUG/counters" >&2; return 1; }
     say "up to date: $(counter pages_mirrored) pages brought to the disk later"
 }

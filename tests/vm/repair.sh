@@ -17,9 +17,21 @@ data_is_right() {
 }
 
 is_dead() { [ "$(health "$1")" = dead ]; }
+# copying: what repair has done and has to do, to see whether it goes on.
+copying() { echo "$(counter pages_repaired) pages copied, $(counter repair_left) parts left"; }
 is_repaired() { [ "$(counter repair_left)" = 0 ]; }
-# repaired SECONDS: every page has its copies.
+# repaired SECONDS: every page has its copies; fails when repair has done nothing for SECONDS. It gives
+# way to requests, so that the time it takes is a matter of what they leave.
 repaired() {
-    wait_for "$1" "every page repaired" is_repaired || { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
+    wait_moving "$1" "every page repaired" copying is_repaired ||
+        { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
     say "repaired: $(counter pages_repaired) pages copied, $(counter repairs_cancelled) cancelled, $(counter repairs_failed) failed"
+}
+# kill_copied N: kills server N when no page has its only copy there: on a busy machine a server may seem
+# silent, and page-outs end with one copy. $LOAD is stopped from the look until the server is dead.
+kill_copied() {
+    kill -STOP "$LOAD" && wait_for 60 "nothing in flight" idle &&
+        wait_moving 60 "every page has its copies" copying is_repaired && disturb kill "$1"
+    common_killed=$?
+    kill -CONT "$LOAD" && [ $common_killed = 0 ] || { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" >&2; return 1; }
 }
