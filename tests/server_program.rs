@@ -227,6 +227,7 @@ fn of_two_that_begin_at_once_one_serves() {
         "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
         for round in 1 2 3 4 5 6 7 8; do
             pids=
+            rm -f \"$log\"/*
             for one in a b c; do
                 \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 >\"$log/$one\" 2>&1 &
                 pids=\"$pids $!\"

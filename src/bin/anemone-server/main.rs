@@ -29,7 +29,6 @@ use std::time::Duration;
 use anemone::engine::server::{Config, Server};
 use anemone::wire::PAGE_SIZE;
 use clap::Parser;
-use netlink_packet_route::link::LinkLayerType;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{set_dumpable_behavior, DumpableBehavior};
 use rustix::rand::{getrandom, GetRandomFlags};
@@ -147,9 +146,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
 fn those_there_are() -> String {
     let mut names: Vec<_> = rtnetlink::list()
         .unwrap_or_default()
-        .iter()
-        .filter(|link| link.header.link_layer_type == LinkLayerType::Ether)
-        .map(upper::name)
+        .into_iter()
+        .filter(|one| one.is_ethernet)
+        .map(|one| one.name)
         .collect();
     names.sort();
     match &names[..] {

@@ -1,57 +1,82 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The kernel's list of this network namespace's interfaces, and word of what changes in it.
+//!
+//! Only what is asked for is read of a message: other attributes, known or not, cannot spoil it,
+//! and the code for all of them would be as large as the rest of the server.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use netlink_packet_core::{
-    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NLM_F_DUMP, NLM_F_REQUEST,
+    parse_string, parse_u32, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator, NLMSG_DONE,
+    NLMSG_ERROR, NLM_F_DUMP, NLM_F_REQUEST,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
-use netlink_packet_route::RouteNetlinkMessage;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     bind, recv, send, socket_with, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
 };
-use tracing::debug;
 
 /// The multicast group of interfaces: the mask of `RTNLGRP_LINK`.
 const LINK_GROUP: u32 = 1;
 /// The kernel puts no more into one datagram.
 const DATAGRAM: usize = 64 << 10;
+/// Bytes of a message's header, and of the `ifinfomsg` behind it.
+const HEADER_LEN: usize = 16;
+const INFO_LEN: usize = 16;
+
+// linux/if_link.h
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const MACVLAN_MODE_PASSTHRU: u32 = 8;
+
+/// What is read of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What kind of virtual interface it is, as `ip link` has it; empty for others.
+    pub kind: String,
+    /// Whether its frames are Ethernet's.
+    pub is_ethernet: bool,
+    /// The interface that it is a port of.
+    pub controller: Option<u32>,
+    /// The interface of this namespace that it stands on.
+    pub below: Option<u32>,
+    /// Whether it is a macvlan that has the interface below for itself.
+    pub is_passthru: bool,
+}
 
 /// The interfaces that there are.
-pub fn list() -> io::Result<Vec<LinkMessage>> {
+pub fn list() -> io::Result<Vec<Interface>> {
     let socket = open(0, SocketFlags::CLOEXEC)?;
-    let mut question = LinkMessage::default();
-    question
-        .attributes
-        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let mut question = [0; HEADER_LEN + INFO_LEN];
     let mut header = NetlinkHeader::default();
+    // CAST: a few bytes.
+    header.length = question.len() as u32;
+    header.message_type = libc::RTM_GETLINK;
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(
-        header,
-        NetlinkPayload::from(RouteNetlinkMessage::GetLink(question)),
-    );
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    send(&socket, &bytes, SendFlags::empty())?;
-
-    let mut links = Vec::new();
+    // The rest is zero: no family, no interface in particular.
+    header.emit(&mut question[..HEADER_LEN]);
+    send(&socket, &question, SendFlags::empty())?;
+    let mut interfaces = Vec::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let (len, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        for message in messages(buffer.get(..len).unwrap_or_default()) {
-            match message {
-                NetlinkPayload::Done(_) => return Ok(links),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    links.push(link);
-                }
-                _ => {}
+        for (kind, payload) in Messages(buffer.get(..len).unwrap_or_default()) {
+            match kind {
+                NLMSG_DONE => return Ok(interfaces),
+                NLMSG_ERROR => return Err(io::Error::other("the kernel does not list interfaces")),
+                _ => interfaces.extend(Interface::parse(payload)),
             }
         }
     }
@@ -66,7 +91,7 @@ pub struct Changes {
 /// What was heard.
 pub enum Heard {
     /// Interfaces that are new or have changed, or have gone.
-    Links(Vec<LinkMessage>),
+    Interfaces(Vec<Interface>),
     /// More than the socket could keep: anything may have changed.
     TooMuch,
 }
@@ -82,23 +107,17 @@ impl Changes {
 
     /// What has come since it was last called. Does not wait.
     pub fn take(&mut self) -> io::Result<Heard> {
-        let mut links = Vec::new();
+        let mut interfaces = Vec::new();
         loop {
             let len = match recv(&self.socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((len, _)) => len,
-                Err(Errno::AGAIN) => return Ok(Heard::Links(links)),
+                Err(Errno::AGAIN) => return Ok(Heard::Interfaces(interfaces)),
                 Err(Errno::NOBUFS) => return Ok(Heard::TooMuch),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            for message in messages(self.buffer.get(..len).unwrap_or_default()) {
-                if let NetlinkPayload::InnerMessage(
-                    RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
-                ) = message
-                {
-                    links.push(link);
-                }
-            }
+            let messages = Messages(self.buffer.get(..len).unwrap_or_default());
+            interfaces.extend(messages.filter_map(|(_, payload)| Interface::parse(payload)));
         }
     }
 }
@@ -111,16 +130,149 @@ fn open(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The messages of a datagram. One that is not understood is left out, and not those behind it.
-fn messages(mut bytes: &[u8]) -> Vec<NetlinkPayload<RouteNetlinkMessage>> {
-    let mut found = Vec::new();
-    while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
-        let len = buffer.length() as usize;
-        match NetlinkMessage::deserialize(bytes.get(..len).unwrap_or_default()) {
-            Ok(message) => found.push(message.payload),
-            Err(error) => debug!(%error, "the kernel's word on an interface is not understood"),
-        }
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+/// The messages of a datagram, each with its type.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let message = NetlinkBuffer::new_checked(self.0).ok()?;
+        let len = message.length() as usize;
+        let payload = self.0.get(HEADER_LEN..len)?;
+        self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((message.message_type(), payload))
     }
-    found
+}
+
+/// The attributes in `bytes`, up to one that is cut off.
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(|attribute| {
+        let attribute = attribute.ok()?;
+        let (kind, len) = (attribute.kind(), attribute.value_length());
+        attribute
+            .into_inner()
+            .get(4..4 + len)
+            .map(|value| (kind, value))
+    })
+}
+
+impl Interface {
+    /// From a message about an interface, which is an `ifinfomsg` and attributes.
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let (info, rest) = payload.split_first_chunk::<INFO_LEN>()?;
+        let [_, _, hardware @ .., _, _, _, _, _, _, _, _, _, _, _, _] = *info;
+        let [_, _, _, _, index @ .., _, _, _, _, _, _, _, _] = *info;
+        let mut interface = Self {
+            index: u32::from_ne_bytes(index),
+            is_ethernet: u16::from_ne_bytes(hardware) == libc::ARPHRD_ETHER,
+            ..Self::default()
+        };
+        let mut is_elsewhere = false;
+        for (kind, value) in attributes(rest) {
+            let number = || parse_u32(value).ok().filter(|&index| index != 0);
+            match kind {
+                IFLA_IFNAME => interface.name = parse_string(value).unwrap_or_default(),
+                IFLA_MASTER => interface.controller = number(),
+                IFLA_LINK => interface.below = number(),
+                // The index is another namespace's.
+                IFLA_LINK_NETNSID => is_elsewhere = true,
+                IFLA_LINKINFO => interface.parse_kind(value),
+                _ => {}
+            }
+        }
+        if is_elsewhere {
+            interface.below = None;
+        }
+        Some(interface)
+    }
+
+    fn parse_kind(&mut self, info: &[u8]) {
+        for (kind, value) in attributes(info) {
+            match kind {
+                IFLA_INFO_KIND => self.kind = parse_string(value).unwrap_or_default(),
+                // The kernel puts the kind before it.
+                IFLA_INFO_DATA if matches!(&self.kind[..], "macvlan" | "macvtap") => {
+                    self.is_passthru = attributes(value).any(|(kind, mode)| {
+                        kind == IFLA_MACVLAN_MODE
+                            && parse_u32(mode).ok() == Some(MACVLAN_MODE_PASSTHRU)
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn payload(attributes: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = vec![0; INFO_LEN];
+        bytes[2..4].copy_from_slice(&libc::ARPHRD_ETHER.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        bytes.extend(attributes.concat());
+        bytes
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read_and_the_rest_left_out() {
+        let data = attribute(IFLA_MACVLAN_MODE, &MACVLAN_MODE_PASSTHRU.to_ne_bytes());
+        let info = [
+            attribute(IFLA_INFO_KIND, b"macvlan\0"),
+            attribute(IFLA_INFO_DATA, &data),
+        ];
+        let mut parts = vec![
+            attribute(999, b"something new"),
+            attribute(IFLA_IFNAME, b"eth1\0"),
+            attribute(IFLA_MASTER, &9_u32.to_ne_bytes()),
+            attribute(IFLA_LINK, &5_u32.to_ne_bytes()),
+            attribute(IFLA_LINKINFO, &info.concat()),
+        ];
+        let expected = Interface {
+            index: 7,
+            name: "eth1".to_owned(),
+            kind: "macvlan".to_owned(),
+            is_ethernet: true,
+            controller: Some(9),
+            below: Some(5),
+            is_passthru: true,
+        };
+        assert_eq!(Interface::parse(&payload(&parts)), Some(expected.clone()));
+        parts.push(attribute(IFLA_LINK_NETNSID, &0_u32.to_ne_bytes()));
+        let elsewhere = Interface {
+            below: None,
+            ..expected
+        };
+        assert_eq!(Interface::parse(&payload(&parts)), Some(elsewhere));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_read() {
+        assert_eq!(Interface::parse(&[0; INFO_LEN - 1]), None);
+        let whole = payload(&[attribute(IFLA_MASTER, &9_u32.to_ne_bytes())]);
+        for len in INFO_LEN..whole.len() {
+            let cut = Interface::parse(&whole[..len]).unwrap();
+            assert_eq!(cut.controller, None, "{len}");
+        }
+        assert_eq!(Messages(&[1, 2, 3]).count(), 0);
+        // A length of nothing is no message, and not one without end.
+        assert_eq!(Messages(&[0; 64]).count(), 0);
+    }
+
+    #[test]
+    fn the_kernel_s_list_is_read() {
+        let list = list().unwrap();
+        let loopback = list.iter().find(|one| one.name == "lo").unwrap();
+        assert!(loopback.index > 0 && !loopback.is_ethernet);
+    }
 }

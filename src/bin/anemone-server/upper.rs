@@ -6,11 +6,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoMacVlan, InfoMacVtap, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
-};
-
-use crate::rtnetlink::{self, Changes, Heard};
+use crate::rtnetlink::{self, Changes, Heard, Interface};
 
 /// An interface that takes the frames of the one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +31,23 @@ enum Kind {
 
 impl Upper {
     /// The one that takes the frames of the interface of this index.
-    pub fn find(links: &[LinkMessage], index: u32) -> Option<Self> {
-        let ours = links.iter().find(|link| link.header.index == index)?;
-        if let Some(controller) = controller(ours) {
-            let upper = links.iter().find(|link| link.header.index == controller);
-            if let Some(kind) = takes_as_port(upper.and_then(kind)) {
-                let name = upper.map_or_else(|| format!("interface {controller}"), name);
-                return Some(Self { name, kind });
+    pub fn find(interfaces: &[Interface], index: u32) -> Option<Self> {
+        let at = |index: u32| interfaces.iter().find(|one| one.index == index);
+        if let Some(controller) = at(index)?.controller {
+            let upper = at(controller);
+            if let Some(kind) = takes_as_port(upper.map_or("", |upper| &upper.kind)) {
+                let name = upper.map(|upper| upper.name.clone());
+                return Some(Self {
+                    name: name.unwrap_or_else(|| format!("interface {controller}")),
+                    kind,
+                });
             }
         }
-        links.iter().find_map(|link| {
-            let kind = takes_as_child(link, index)?;
-            let name = name(link);
-            Some(Self { name, kind })
+        interfaces.iter().find_map(|one| {
+            Some(Self {
+                kind: takes_as_child(one, index)?,
+                name: one.name.clone(),
+            })
         })
     }
 
@@ -116,126 +116,58 @@ impl Watch {
         // The list is not asked for each time: the kernel may be busy with another's interface.
         if match self.changes.take()? {
             Heard::TooMuch => true,
-            Heard::Links(links) => links.iter().any(|link| self.concerns(link)),
+            Heard::Interfaces(those) => those.iter().any(|one| self.concerns(one)),
         } {
             self.list()?;
         }
         Ok(())
     }
 
-    fn concerns(&self, link: &LinkMessage) -> bool {
-        if link.header.index == self.index {
-            return controller(link) != self.controller;
+    fn concerns(&self, one: &Interface) -> bool {
+        if one.index == self.index {
+            return one.controller != self.controller;
         }
-        takes_as_child(link, self.index).is_some()
-            || self
-                .upper
-                .as_ref()
-                .is_some_and(|upper| name(link) == upper.name)
+        let is_upper = |upper: &Upper| upper.name == one.name;
+        takes_as_child(one, self.index).is_some() || self.upper.as_ref().is_some_and(is_upper)
     }
 
     fn list(&mut self) -> io::Result<()> {
-        let links = rtnetlink::list()?;
-        let ours = links.iter().find(|link| link.header.index == self.index);
-        self.controller = ours.and_then(controller);
+        let interfaces = rtnetlink::list()?;
+        let ours = interfaces.iter().find(|one| one.index == self.index);
+        self.controller = ours.and_then(|ours| ours.controller);
         self.is_ipvlan = ours.is_some_and(is_ipvlan);
-        self.upper = Upper::find(&links, self.index);
+        self.upper = Upper::find(&interfaces, self.index);
         Ok(())
     }
 }
 
 /// How an interface of this kind takes the frames of its ports, if it does.
-fn takes_as_port(kind: Option<&InfoKind>) -> Option<Kind> {
+fn takes_as_port(kind: &str) -> Option<Kind> {
     match kind {
-        Some(InfoKind::Bridge) => Some(Kind::Port(Some("bridge"))),
-        Some(InfoKind::Bond) => Some(Kind::Port(Some("bond"))),
-        Some(InfoKind::Team) => Some(Kind::Port(Some("team"))),
-        Some(InfoKind::Other(other)) if other == "openvswitch" => Some(Kind::OpenVswitch),
+        "bridge" => Some(Kind::Port(Some("bridge"))),
+        "bond" => Some(Kind::Port(Some("bond"))),
+        "team" => Some(Kind::Port(Some("team"))),
+        "openvswitch" => Some(Kind::OpenVswitch),
         // These take IP packets, and frames of an EtherType of their own.
-        Some(InfoKind::Vrf | InfoKind::BatAdv) => None,
+        "vrf" | "batadv" => None,
         _ => Some(Kind::Port(None)),
     }
 }
 
-/// How `link` takes the frames of the interface of this index, if it stands on that one without
+/// How `one` takes the frames of the interface of this index, if it stands on that one without
 /// having it as a port.
-fn takes_as_child(link: &LinkMessage, index: u32) -> Option<Kind> {
-    let mut below = None;
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::Link(index) => below = Some(*index),
-            // The index is another namespace's.
-            LinkAttribute::LinkNetNsId(_) => return None,
-            _ => {}
-        }
-    }
-    if below != Some(index) {
+fn takes_as_child(one: &Interface, index: u32) -> Option<Kind> {
+    if one.below != Some(index) {
         return None;
     }
-    match kind(link)? {
-        InfoKind::MacVlan | InfoKind::MacVtap => info(link)
-            .iter()
-            .any(is_passthrough)
-            .then_some(Kind::PassthroughMacvlan),
-        InfoKind::Dsa => Some(Kind::Switch),
-        _ => None,
+    if one.is_passthru {
+        return Some(Kind::PassthroughMacvlan);
     }
+    (one.kind == "dsa").then_some(Kind::Switch)
 }
 
-fn is_ipvlan(link: &LinkMessage) -> bool {
-    matches!(kind(link), Some(InfoKind::IpVlan | InfoKind::IpVtap))
-}
-
-fn is_passthrough(part: &LinkInfo) -> bool {
-    let mode = match part {
-        LinkInfo::Data(InfoData::MacVlan(data)) => data.iter().find_map(|one| match one {
-            InfoMacVlan::Mode(mode) => Some(mode),
-            _ => None,
-        }),
-        LinkInfo::Data(InfoData::MacVtap(data)) => data.iter().find_map(|one| match one {
-            InfoMacVtap::Mode(mode) => Some(mode),
-            _ => None,
-        }),
-        _ => None,
-    };
-    mode == Some(&MacVlanMode::Passthrough)
-}
-
-fn controller(link: &LinkMessage) -> Option<u32> {
-    link.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::Controller(index) if *index != 0 => Some(*index),
-            _ => None,
-        })
-}
-
-/// Its name.
-pub fn name(link: &LinkMessage) -> String {
-    link.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })
-        .unwrap_or_default()
-}
-
-fn info(link: &LinkMessage) -> &[LinkInfo] {
-    link.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::LinkInfo(info) => Some(&info[..]),
-            _ => None,
-        })
-        .unwrap_or_default()
-}
-
-fn kind(link: &LinkMessage) -> Option<&InfoKind> {
-    info(link).iter().find_map(|part| match part {
-        LinkInfo::Kind(kind) => Some(kind),
-        _ => None,
-    })
+fn is_ipvlan(one: &Interface) -> bool {
+    matches!(&one.kind[..], "ipvlan" | "ipvtap")
 }
 
 #[cfg(test)]
@@ -246,106 +178,87 @@ mod tests {
     const OURS: u32 = 7;
     const UPPER: u32 = 9;
 
-    fn link(index: u32, name: &str, attributes: Vec<LinkAttribute>) -> LinkMessage {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
-        link.attributes.extend(attributes);
-        link
+    fn interface(index: u32, name: &str, kind: &str) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            ..Interface::default()
+        }
     }
 
-    fn of_kind(kind: InfoKind) -> LinkAttribute {
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])
+    fn port(index: u32, name: &str, controller: u32) -> Interface {
+        Interface {
+            controller: Some(controller),
+            ..interface(index, name, "")
+        }
     }
 
     /// What is found where ours is a port of an interface of this kind.
-    fn port_of(kind: Option<InfoKind>) -> Option<String> {
-        let links = [
-            link(UPPER, "up0", kind.map(of_kind).into_iter().collect()),
-            link(8, "other", vec![LinkAttribute::Controller(5)]),
-            link(OURS, "eth1", vec![LinkAttribute::Controller(UPPER)]),
+    fn port_of(kind: &str) -> Option<String> {
+        let interfaces = [
+            interface(UPPER, "up0", kind),
+            port(8, "other", 5),
+            port(OURS, "eth1", UPPER),
         ];
-        let upper = Upper::find(&links, OURS)?;
+        let upper = Upper::find(&interfaces, OURS)?;
         assert_eq!(upper.name, "up0");
         Some(upper.to_string())
     }
 
     #[test]
     fn ports_are_found() {
-        let is = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            port_of(Some(InfoKind::Bridge)),
-            is("a port of the bridge 'up0'")
-        );
-        assert_eq!(
-            port_of(Some(InfoKind::Bond)),
-            is("a port of the bond 'up0'")
-        );
-        assert_eq!(
-            port_of(Some(InfoKind::Team)),
-            is("a port of the team 'up0'")
-        );
-        let ovs = InfoKind::Other("openvswitch".to_owned());
-        assert_eq!(port_of(Some(ovs)), is("a port of Open vSwitch ('up0')"));
-        // As Hyper-V's interface is above its virtual function.
-        assert_eq!(port_of(None), is("a port of 'up0'"));
-        assert_eq!(port_of(Some(InfoKind::Hsr)), is("a port of 'up0'"));
-        assert_eq!(port_of(Some(InfoKind::Vrf)), None);
-        assert_eq!(port_of(Some(InfoKind::BatAdv)), None);
+        for (kind, expected) in [
+            ("bridge", Some("a port of the bridge 'up0'")),
+            ("bond", Some("a port of the bond 'up0'")),
+            ("team", Some("a port of the team 'up0'")),
+            ("openvswitch", Some("a port of Open vSwitch ('up0')")),
+            // As Hyper-V's interface is above its virtual function.
+            ("", Some("a port of 'up0'")),
+            ("hsr", Some("a port of 'up0'")),
+            ("vrf", None),
+            ("batadv", None),
+        ] {
+            assert_eq!(port_of(kind).as_deref(), expected, "{kind}");
+        }
     }
 
     #[test]
     fn an_upper_interface_that_is_not_seen_is_an_upper_interface() {
-        let links = [link(OURS, "eth1", vec![LinkAttribute::Controller(UPPER)])];
-        assert_eq!(Upper::find(&links, OURS).unwrap().name, "interface 9");
+        let interfaces = [port(OURS, "eth1", UPPER)];
+        assert_eq!(Upper::find(&interfaces, OURS).unwrap().name, "interface 9");
     }
 
     #[test]
     fn what_stands_on_it_without_taking_all_is_let_be() {
-        let macvlan = |mode, more: &[LinkAttribute]| {
-            let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]);
-            let info = vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(data)];
-            let mut attributes = vec![LinkAttribute::Link(OURS), LinkAttribute::LinkInfo(info)];
-            attributes.extend_from_slice(more);
-            let links = [link(OURS, "eth1", vec![]), link(UPPER, "up0", attributes)];
-            Upper::find(&links, OURS).map(|upper| upper.to_string())
+        let child = |kind, below, is_passthru| {
+            let upper = Interface {
+                below,
+                is_passthru,
+                ..interface(UPPER, "up0", kind)
+            };
+            let interfaces = [interface(OURS, "eth1", ""), upper];
+            Upper::find(&interfaces, OURS).map(|upper| upper.to_string())
         };
-        let taken = Some("below the macvlan 'up0' in passthru mode".to_owned());
-        assert_eq!(macvlan(MacVlanMode::Passthrough, &[]), taken);
-        assert_eq!(macvlan(MacVlanMode::Bridge, &[]), None);
-        let elsewhere = [LinkAttribute::LinkNetNsId(0)];
-        assert_eq!(macvlan(MacVlanMode::Passthrough, &elsewhere), None);
-
-        let child = |kind| {
-            let attributes = vec![LinkAttribute::Link(OURS), of_kind(kind)];
-            let links = [link(OURS, "eth1", vec![]), link(UPPER, "up0", attributes)];
-            Upper::find(&links, OURS).map(|upper| upper.to_string())
-        };
-        assert_eq!(child(InfoKind::Vlan), None);
-        assert_eq!(child(InfoKind::Veth), None);
+        let macvlan = Some("below the macvlan 'up0' in passthru mode".to_owned());
         let switch = Some("the processor's port of the switch of 'up0'".to_owned());
-        assert_eq!(child(InfoKind::Dsa), switch);
+        assert_eq!(child("macvlan", Some(OURS), true), macvlan);
+        assert_eq!(child("macvlan", Some(OURS), false), None);
+        assert_eq!(child("macvlan", Some(8), true), None);
+        assert_eq!(child("macvlan", None, true), None);
+        assert_eq!(child("vlan", Some(OURS), false), None);
+        assert_eq!(child("dsa", Some(OURS), false), switch);
     }
 
     #[test]
     fn an_ipvlan_is_told_from_a_macvlan() {
-        assert!(is_ipvlan(&link(
-            OURS,
-            "eth1",
-            vec![of_kind(InfoKind::IpVlan)]
-        )));
-        assert!(!is_ipvlan(&link(
-            OURS,
-            "eth1",
-            vec![of_kind(InfoKind::MacVlan)]
-        )));
-        assert!(!is_ipvlan(&link(OURS, "eth1", vec![])));
+        assert!(is_ipvlan(&interface(OURS, "eth1", "ipvlan")));
+        assert!(!is_ipvlan(&interface(OURS, "eth1", "macvlan")));
+        assert!(!is_ipvlan(&interface(OURS, "eth1", "")));
     }
 
     #[test]
-    fn the_kernel_is_understood() {
-        let links = rtnetlink::list().unwrap();
-        assert!(links.iter().any(|link| name(link) == "lo"));
+    fn an_interface_is_watched() {
         let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap();
         let lo = rustix::net::netdevice::name_to_index(&any, "lo").unwrap();
         let mut watch = Watch::new(lo).unwrap();
