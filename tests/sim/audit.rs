@@ -22,6 +22,12 @@ impl World {
         }
         let pages = self.ctx.scenario.pages;
         for client in 0..self.clients.len() {
+            if self.clients[client].is_dead {
+                if at_end {
+                    self.audit_grave(client);
+                }
+                continue;
+            }
             let (from, to) = match at_end || pages <= SAMPLE {
                 true => (0, pages),
                 false => {
@@ -36,6 +42,28 @@ impl World {
                 self.audit_disk(client, page);
                 if at_end {
                     self.audit_orphans(client, page);
+                }
+            }
+        }
+    }
+
+    /// No server where the new life of a client has a session keeps pages of an older one.
+    fn audit_grave(&mut self, dead: usize) {
+        let identity = self.clients[dead].identity;
+        let mut lives = self.clients.iter();
+        let Some(heir) = lives.find(|one| one.identity == identity && !one.is_dead) else {
+            return;
+        };
+        for server in &self.servers {
+            if !heir.has_open(server.mac, server.incarnation()) {
+                continue;
+            }
+            for page in 0..self.ctx.scenario.pages {
+                let mut held = server.held(page).into_iter();
+                if let Some((copy, _)) = held.find(|(_, word)| word >> 56 == dead as u64 + 1) {
+                    self.ctx
+                        .oracle
+                        .fail(|| format!("{copy:?} of client {dead} page {page} outlives it"));
                 }
             }
         }
@@ -65,7 +93,7 @@ impl World {
 
     /// Nothing of a disk that is well is under way for ever.
     pub fn audit_disks_at_end(&mut self) {
-        for client in &self.clients {
+        for client in self.clients.iter().filter(|client| !client.is_dead) {
             if let Some(local) = &client.local {
                 if !local.mirror.is_idle() {
                     let buffered = local.mirror.buffered();

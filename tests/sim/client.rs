@@ -116,6 +116,10 @@ impl cluster::Outbox for Frames {
 /// A client and its programs.
 pub struct Client {
     number: usize,
+    /// The number of its first life: what servers know it by.
+    pub identity: usize,
+    /// Its power is gone: nothing of it happens any more.
+    pub is_dead: bool,
     pub mac: MacAddress,
     pub device: Device<Words>,
     shards: Vec<Shard<Heap>>,
@@ -156,8 +160,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client without servers.
+    /// A client without servers, in its first life.
     pub fn new(number: usize, ctx: &mut Context) -> Self {
+        Self::with_identity(number, number, ctx)
+    }
+
+    /// A client without servers, in the life of this number of the client `identity`.
+    pub fn with_identity(number: usize, identity: usize, ctx: &mut Context) -> Self {
         let scenario = &ctx.scenario;
         let shards = scenario.shards;
         let config = Config::new(scenario.replicas, scenario.min_copies, scenario.patience_s);
@@ -186,7 +195,7 @@ impl Client {
             .collect();
         requests.push(repairing::pages());
         let mut cluster = Cluster::new(
-            ClientId([number as u8 + 1; 16]),
+            ClientId([identity as u8 + 1; 16]),
             ClusterName::default(),
             SplitMix(ctx.rng.random()),
             mtu,
@@ -195,7 +204,9 @@ impl Client {
         cluster.set_dead_ns(scenario.dead_s * S);
         Self {
             number,
-            mac: MacAddress([2, 0, 0, 0, 2, number as u8]),
+            identity,
+            is_dead: false,
+            mac: MacAddress([2, 0, 0, 0, 2, identity as u8]),
             device,
             shards: all,
             cluster,
@@ -214,7 +225,7 @@ impl Client {
             mtu,
             frozen_until_ns: 0,
             backlog: 0,
-            mtu_set_ns: 0,
+            mtu_set_ns: ctx.now_ns,
             is_up: true,
             added_ns: BTreeMap::new(),
             is_loaded: true,

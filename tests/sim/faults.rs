@@ -74,6 +74,10 @@ faults! {
     Unloaded,
     /// A client stood still for a while.
     ClientFrozen,
+    /// A client's power was gone from one moment to the next.
+    ClientDied,
+    /// It began anew, as the same client.
+    ClientReborn,
     /// A page was changed while it was written.
     PageChanged,
     /// A frame could not be sent by its host.

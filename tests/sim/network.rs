@@ -54,6 +54,16 @@ impl Network {
         self.stations.insert(mac, node);
     }
 
+    /// Takes a station away.
+    pub fn unplug(&mut self, mac: MacAddress) {
+        self.stations.remove(&mac);
+    }
+
+    /// The station with this address.
+    pub fn station(&self, mac: MacAddress) -> Option<Node> {
+        self.stations.get(&mac).copied()
+    }
+
     /// Begins or ends a rough phase.
     pub fn set_rough(&mut self, now_ns: u64, rough: bool) {
         let rough = rough && self.rates.any();

@@ -314,7 +314,7 @@ impl Oracle {
 
     /// Repair has changed who holds what. A server may be struck out where as many others as are
     /// wanted hold the page; one may come in that holds it.
-    pub fn look_again(&mut self, client: usize, evidence: &impl Evidence) {
+    pub fn look_again(&mut self, now_ns: u64, client: usize, evidence: &impl Evidence) {
         let replicas = self.replicas;
         for page in self.written_pages(client) {
             let Some(claims) = evidence.claims(client, page) else {
@@ -336,12 +336,13 @@ impl Oracle {
             };
             let held = claims.iter().filter(|claim| holds(claim)).count();
             if held >= replicas {
-                state.holders = claims;
+                state.repair(now_ns, claims);
             } else {
-                let known = state.holders.clone();
-                let new = claims.into_iter().filter(|claim| !known.contains(claim));
+                let mut holders = state.holders.clone();
+                let new = claims.into_iter().filter(|claim| !holders.contains(claim));
                 let new: Vec<Claim> = new.filter(holds).collect();
-                state.holders.extend(new);
+                holders.extend(new);
+                state.repair(now_ns, holders);
             }
         }
     }
@@ -354,6 +355,13 @@ impl Oracle {
                 request.abandoned = true;
             }
         }
+    }
+
+    /// A client's power is gone, and all that its programs had.
+    pub fn bury(&mut self, client: usize) {
+        self.requests.retain(|(of, ..), _| *of != client);
+        self.places.retain(|_, (of, _)| *of != client);
+        self.pages.retain(|(of, _), _| *of != client);
     }
 
     /// A client will stand still until `until_ns`: its requests cannot end earlier.

@@ -54,6 +54,8 @@ pub struct Enabled {
     pub patience: bool,
     pub change_page: bool,
     pub send_failure: bool,
+    /// Clients whose power goes, and that begin anew.
+    pub rebirth: bool,
     /// Sweeps that take seconds.
     pub slow_sweep: bool,
     /// Delays inside a client of milliseconds instead of microseconds.
@@ -248,6 +250,7 @@ impl Scenario {
             slow_sweep: half(),
             slow_client: half(),
             slow_copy: half(),
+            rebirth: dies(seed),
         };
         let (rates, enabled) = match rng.random_bool(0.25) {
             true => swift(seed, rates, enabled),
@@ -287,6 +290,11 @@ impl Scenario {
             repair_pages_per_s,
         }
     }
+}
+
+/// Whether clients die, drawn by chance of its own, as [`DiskScenario::draw`] says why.
+fn dies(seed: u64) -> bool {
+    ChaCha8Rng::seed_from_u64(seed ^ 0x6c69_6665).random_bool(0.15)
 }
 
 /// The same, without what would delay a frame or a client: see [`Scenario::is_swift`]. For half of
@@ -343,6 +351,7 @@ pub const SIMPLER: &[(&str, Simplify)] = &[
     ("patience", |s| s.enabled.patience = false),
     ("change-page", |s| s.enabled.change_page = false),
     ("send-failure", |s| s.enabled.send_failure = false),
+    ("rebirth", |s| s.enabled.rebirth = false),
     ("slow-sweep", |s| s.enabled.slow_sweep = false),
     ("slow-client", |s| s.enabled.slow_client = false),
     ("slow-copy", |s| s.enabled.slow_copy = false),

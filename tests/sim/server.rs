@@ -17,7 +17,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::content::Content;
 use crate::context::Context;
-use crate::event::{Event, Wire};
+use crate::event::{Event, Node, Wire};
 use crate::faults::Fault;
 use crate::network::show;
 use crate::scenario::S;
@@ -367,7 +367,10 @@ impl SimServer {
             return;
         };
         let page = frame.header.page as u32;
-        let of_client = |word: u64| word >> 56 == u64::from(wire.source.0[5]) + 1;
+        let Some(Node::Client(client)) = ctx.network.station(wire.source) else {
+            return;
+        };
+        let of_client = |word: u64| word >> 56 == client as u64 + 1;
         if self.held(page).iter().any(|(_, word)| of_client(*word)) {
             let server = self.number;
             ctx.oracle.fail(|| {
@@ -442,6 +445,11 @@ impl SimServer {
             }
             ctx.transmit(wire);
         }
+    }
+
+    /// The client at this address is gone.
+    pub fn note_death(&mut self, now_ns: u64, mac: MacAddress) {
+        self.watch.note_death(now_ns, mac);
     }
 
     /// Whether a page-out may have come after the page was freed, so that nobody knows of it.

@@ -36,6 +36,10 @@ pub enum Trouble {
     Freeze(usize, u64),
     /// Requests may wait for so many seconds.
     Patience(u64),
+    /// A client's power is gone.
+    Die(usize),
+    /// It is there again.
+    Revive(usize),
     /// A client's disk ails.
     Ail(usize, Ailment),
     /// A client's disk is well.
@@ -64,12 +68,27 @@ enum Kind {
     Add,
     Freeze,
     Patience,
+    Die,
 }
+
+/// Lives of all clients together.
+const LIVES: usize = 24;
 
 impl World {
     fn later(&mut self, delay_ns: u64, trouble: Trouble) {
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::Trouble(trouble)));
+    }
+
+    /// One of those that live, unless none does.
+    fn any_client(&mut self) -> usize {
+        let living = self.clients.iter().enumerate();
+        let living: Vec<usize> = living
+            .filter(|(_, one)| !one.is_dead)
+            .map(|(n, _)| n)
+            .collect();
+        let chosen = self.ctx.rng.random_range(0..living.len().max(1));
+        living.get(chosen).copied().unwrap_or(0)
     }
 
     /// How long some trouble lasts.
@@ -102,7 +121,7 @@ impl World {
         };
         let delay_ns = self.ctx.rng.random_range(0..2 * scenario.trouble_ns);
         self.ctx.after(delay_ns, Event::World(WorldEvent::BrewDisk));
-        let client = self.ctx.rng.random_range(0..self.clients.len());
+        let client = self.any_client();
         let lasts_ns = self.while_ns();
         let rng = &mut self.ctx.rng;
         let ailment = match rng.random_range(0..6) {
@@ -152,6 +171,7 @@ impl World {
             (enabled.add, Kind::Add),
             (enabled.freeze, Kind::Freeze),
             (enabled.patience, Kind::Patience),
+            (enabled.rebirth, Kind::Die),
         ]
         .iter()
         .filter(|(enabled, _)| *enabled)
@@ -161,7 +181,7 @@ impl World {
             return;
         };
         let server = self.ctx.rng.random_range(0..self.servers.len());
-        let client = self.ctx.rng.random_range(0..self.clients.len());
+        let client = self.any_client();
         let lasts_ns = self.while_ns();
         match kind {
             Kind::Partition => self.brew_partition(client, server, lasts_ns),
@@ -206,6 +226,13 @@ impl World {
                 }
             }
             Kind::Freeze => self.brew_freeze(client, lasts_ns),
+            Kind::Die => {
+                // Rare enough that there is something to lose, and numbers for all lives.
+                if self.clients.len() < LIVES && self.ctx.rng.random_bool(0.3) {
+                    self.trouble(Trouble::Die(client));
+                    self.later(lasts_ns, Trouble::Revive(client));
+                }
+            }
             Kind::Patience => {
                 let patience_s = [1, 2, 10, 60].choose(&mut self.ctx.rng).copied();
                 self.trouble(Trouble::Patience(patience_s.unwrap_or(1)));
@@ -302,6 +329,8 @@ impl World {
                 ctx.scenario.patience_s = patience_s as u32;
                 ctx.oracle.set_patience(now_ns, patience_s * S);
             }
+            Trouble::Die(client) => self.die(client),
+            Trouble::Revive(client) => self.revive(client),
             Trouble::Ail(client, ailment) => {
                 if let Some(local) = &mut self.clients[client].local {
                     match ailment {

@@ -8,6 +8,7 @@ use anemone::wire::{Frame, MacAddress, Opcode, PageVersion, Status};
 use zerocopy::FromBytes;
 
 use crate::event::Wire;
+use crate::scenario::S;
 
 /// A client's session, from its opening until its BYE.
 struct Session {
@@ -16,7 +17,12 @@ struct Session {
     heard_ns: u64,
     /// The highest low-water version that came with it.
     low_water: u64,
+    /// Its client's power is gone: it may be ended, or taken over.
+    is_over: bool,
 }
+
+/// How late a frame of a life that is over may come.
+const LATE_NS: u64 = 25 * S;
 
 /// Notes of frames.
 #[derive(Default)]
@@ -24,6 +30,8 @@ pub struct Watch {
     sessions: BTreeMap<MacAddress, Session>,
     /// When a client last asked for the session of this number.
     greeted_ns: BTreeMap<(MacAddress, u64), u64>,
+    /// When a client's power was last gone. A HELLO of that life may still be on its way.
+    died_ns: BTreeMap<MacAddress, u64>,
     /// Whether the server has ended a lease: sessions may be gone.
     pub lease_ended: bool,
     /// Below which version a client has freed a page.
@@ -39,7 +47,16 @@ impl Watch {
     /// Whether some client has sent nothing for longer than a lease.
     pub fn anybody_silent(&self, now_ns: u64, lease_ns: u64) -> bool {
         let mut sessions = self.sessions.values();
-        sessions.any(|session| now_ns.saturating_sub(session.heard_ns) > lease_ns)
+        sessions
+            .any(|session| session.is_over || now_ns.saturating_sub(session.heard_ns) > lease_ns)
+    }
+
+    /// The client at this address is gone.
+    pub fn note_death(&mut self, now_ns: u64, mac: MacAddress) {
+        self.died_ns.insert(mac, now_ns);
+        if let Some(session) = self.sessions.get_mut(&mac) {
+            session.is_over = true;
+        }
     }
 
     /// Whether a client has been told since then that nothing more of it fits.
@@ -60,6 +77,9 @@ impl Watch {
             *full = (is_full.then_some(now_ns).or(full.0), is_full);
         }
         let current = self.sessions.get(&wire.destination);
+        let died_ns = self.died_ns.get(&wire.destination);
+        let is_recent = died_ns.is_some_and(|died_ns| now_ns <= died_ns + LATE_NS);
+        let is_over = is_recent || current.is_some_and(|session| session.is_over);
         let current = current.map(|session| session.number);
         match (header.opcode, header.status) {
             (Opcode::HelloAck, Status::Ok) => {
@@ -70,18 +90,25 @@ impl Watch {
                     number: header.session,
                     heard_ns: greeted_ns.unwrap_or(now_ns),
                     low_water: header.low_water,
+                    is_over: false,
                 };
                 if current == Some(header.session) {
                     return Ok(());
                 }
                 self.sessions.insert(wire.destination, session);
+                if is_over {
+                    // The new life's versions begin anew.
+                    let mac = wire.destination;
+                    self.freed.retain(|(of, _), _| *of != mac);
+                    self.late.retain(|(of, _)| *of != mac);
+                }
                 match current {
-                    Some(_) if !self.lease_ended => Err("gives a live session up"),
+                    Some(_) if !self.lease_ended && !is_over => Err("gives a live session up"),
                     _ => Ok(()),
                 }
             }
             (Opcode::Reject, Status::NoSession)
-                if current == Some(header.session) && !self.lease_ended =>
+                if current == Some(header.session) && !self.lease_ended && !is_over =>
             {
                 Err("is told that its session is unknown, which is open")
             }

@@ -104,14 +104,10 @@ impl World {
             ctx.network.plug(server.mac, Node::Server(number));
             server.start(ctx);
         }
-        for (number, client) in self.clients.iter_mut().enumerate() {
-            ctx.network.plug(client.mac, Node::Client(number));
-            for server in &self.servers[..ctx.scenario.servers_at_first] {
-                ctx.after(0, Event::Client(number, ClientEvent::Add(server.mac)));
-            }
-            ctx.after(10 * MS, Event::Client(number, ClientEvent::Load));
-            ctx.after(0, Event::Client(number, ClientEvent::Patrol));
+        for number in 0..self.clients.len() {
+            self.begin_client(number);
         }
+        let ctx = &mut self.ctx;
         if let Some(disk) = ctx.scenario.disk {
             for number in 0..self.clients.len() {
                 let event = ClientEvent::Local(LocalEvent::Attach);
@@ -123,6 +119,56 @@ impl World {
         ctx.after(S, Event::World(WorldEvent::Weather));
         ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
         ctx.after(ctx.scenario.active_ns, Event::World(WorldEvent::Calm));
+    }
+
+    /// A client's interface and programs are there.
+    fn begin_client(&mut self, number: usize) {
+        let ctx = &mut self.ctx;
+        let client = &self.clients[number];
+        ctx.network.plug(client.mac, Node::Client(number));
+        for server in &self.servers[..ctx.scenario.servers_at_first] {
+            ctx.after(0, Event::Client(number, ClientEvent::Add(server.mac)));
+        }
+        ctx.after(10 * MS, Event::Client(number, ClientEvent::Load));
+        ctx.after(0, Event::Client(number, ClientEvent::Patrol));
+    }
+
+    /// A client's power is gone: what it has on servers is nobody's.
+    pub fn die(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        if client.is_dead {
+            return;
+        }
+        self.ctx.counts.fault(Fault::ClientDied);
+        client.is_dead = true;
+        client.done.clear();
+        client.has_repaired = false;
+        let mac = client.mac;
+        self.ctx.oracle.bury(number);
+        self.ctx.network.unplug(mac);
+        for server in &mut self.servers {
+            server.note_death(self.ctx.now_ns, mac);
+        }
+    }
+
+    /// It begins anew, with nothing but its name: a client of another number, so that what is left of
+    /// the old life cannot be taken for the new one's.
+    pub fn revive(&mut self, dead: usize) {
+        let identity = self.clients[dead].identity;
+        let mut lives = self.clients.iter();
+        if lives.any(|client| client.identity == identity && !client.is_dead) || self.is_unloaded {
+            return;
+        }
+        self.ctx.counts.fault(Fault::ClientReborn);
+        let number = self.clients.len();
+        let mut client = Client::with_identity(number, identity, &mut self.ctx);
+        client.is_loaded = !self.is_calm;
+        self.clients.push(client);
+        self.begin_client(number);
+        if self.ctx.scenario.disk.is_some() {
+            let event = ClientEvent::Local(LocalEvent::Attach);
+            self.ctx.after(0, Event::Client(number, event));
+        }
     }
 
     fn live(&mut self) {
@@ -145,7 +191,8 @@ impl World {
         match event {
             Event::Deliver(Node::Client(number), wire) => {
                 let client = &mut self.clients[number];
-                if client.frozen_until_ns <= ctx.now_ns {
+                if client.is_dead {
+                } else if client.frozen_until_ns <= ctx.now_ns {
                     ctx.counts.frames += 1;
                     client.backlog = 0;
                     client.deliver(ctx, &wire);
@@ -161,7 +208,8 @@ impl World {
             }
             Event::Client(number, event) => {
                 let client = &mut self.clients[number];
-                if client.frozen_until_ns <= ctx.now_ns {
+                if client.is_dead {
+                } else if client.frozen_until_ns <= ctx.now_ns {
                     client.handle(ctx, event);
                 } else {
                     let until_ns = client.frozen_until_ns;
@@ -218,7 +266,7 @@ impl World {
             WorldEvent::End => {
                 self.ctx.oracle.check_waits(now_ns);
                 self.audit_disks_at_end();
-                for client in &self.clients {
+                for client in self.clients.iter().filter(|client| !client.is_dead) {
                     if let Err(why) = client.check_counters(&self.ctx) {
                         self.ctx.oracle.fail(|| why);
                     }
@@ -257,7 +305,8 @@ impl World {
     fn unload(&mut self) {
         self.is_unloaded = true;
         let ctx = &mut self.ctx;
-        for (number, client) in self.clients.iter_mut().enumerate() {
+        let living = self.clients.iter_mut().enumerate();
+        for (number, client) in living.filter(|(_, client)| !client.is_dead) {
             ctx.counts.fault(Fault::Unloaded);
             for page in 0..ctx.scenario.pages.min(8) {
                 client.page_out(ctx, page);
@@ -280,7 +329,9 @@ impl World {
                     lease_ended_ns: self.lease_ended_ns,
                     greeting_ns: self.ctx.scenario.greeting_ns(),
                 };
-                self.ctx.oracle.look_again(number, &witness);
+                self.ctx
+                    .oracle
+                    .look_again(self.ctx.now_ns, number, &witness);
             }
             for done in std::mem::take(&mut self.clients[number].done) {
                 let counts = &mut self.ctx.counts;

@@ -115,7 +115,7 @@ impl Client {
 
     fn content(&mut self, ctx: &mut Context, page: u32) -> Content {
         // It does not say whose it is.
-        if ctx.rng.random_bool(0.02) && ctx.scenario.clients == 1 {
+        if ctx.rng.random_bool(0.02) && ctx.scenario.clients == 1 && !ctx.scenario.enabled.rebirth {
             return Content::Blank;
         }
         self.next_write += 1;

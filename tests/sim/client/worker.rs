@@ -124,7 +124,7 @@ impl Client {
     /// Whether something is still to be swept, or a shard to be told.
     pub fn has_news(&self) -> bool {
         let is_news = |job: &Job| !matches!(job, Job::LowWater { .. });
-        self.jobs.iter().any(is_news)
+        !self.is_dead && self.jobs.iter().any(is_news)
     }
 
     /// Whether it has a session with this incarnation of a server.

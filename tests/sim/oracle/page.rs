@@ -17,6 +17,8 @@ pub(super) struct PageState {
     /// Where its newest version was when its page-out ended; empty if that is not known, or
     /// there is none.
     pub holders: Vec<Claim>,
+    /// Those of them that repair has made so, and when.
+    pub joined: Vec<(Claim, u64)>,
     /// Whether its newest version was on the disk when its page-out ended.
     pub on_disk: bool,
 }
@@ -28,6 +30,7 @@ impl Default for PageState {
             may_fail: false,
             written_ns: 0,
             holders: Vec::new(),
+            joined: Vec::new(),
             on_disk: false,
         }
     }
@@ -67,9 +70,24 @@ impl PageState {
         self.forget_copies();
     }
 
+    /// It has these holders now, by repair.
+    pub fn repair(&mut self, now_ns: u64, holders: Vec<Claim>) {
+        let known = &self.holders;
+        let new = holders.iter().filter(|claim| !known.contains(claim));
+        self.joined.extend(new.map(|claim| (*claim, now_ns)));
+        self.holders = holders;
+    }
+
+    /// Whether repair has made it a holder since then.
+    pub fn has_joined(&self, claim: &Claim, since_ns: u64) -> bool {
+        let mut joined = self.joined.iter();
+        joined.any(|(other, at_ns)| other == claim && *at_ns > since_ns)
+    }
+
     /// Nothing is known of where it is.
     pub fn forget_copies(&mut self) {
         self.holders.clear();
+        self.joined.clear();
         self.on_disk = false;
     }
 
