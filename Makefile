@@ -12,6 +12,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
 	@echo '  KERNEL=debug      the kernel with KASAN, lockdep and kmemleak, for kernel and modules'
+	@echo '  KERNEL=cfi, rt    kernels that check indirect calls, and that can be preempted almost everywhere'
 	@echo '  KDIR=DIR          a built Linux 7.3 tree of your own, instead of the one built here'
 	@echo '  ANEMONE_CACHE=DIR where kernels are kept (default ~/.cache/anemone)'
 
@@ -40,8 +41,9 @@ sim: ## Run the simulator over SEEDS seeds
 	scripts/sim --seeds $(SEEDS)
 
 .PHONY: soak
+soak: KINDS := $(KINDS) cfi rt
 soak: setup kernel modules server programs ## Disturb the module at random for long (SOAK=--minutes 60 …)
-	scripts/soak $(SOAK)
+	scripts/soak --kinds $(SOAK)
 
 .PHONY: modules
 modules: ## Build the kernel module (KDIR=, KERNEL=)
