@@ -29,10 +29,9 @@ wait_for 20 "a page-out and a page-in are under way" are_waiting || fail "in fli
 from=$(anemone_seconds)
 echo 0 >$cpu || fail "it does not go offline"
 took=$(($(anemone_seconds) - from))
-kill -0 $writer && kill -0 $reader || fail "the requests have ended: nothing was waited for"
+# Had they been waited for, they would have ended.
+kill -0 $writer && kill -0 $reader || fail "the requests have ended after $took s"
 [ "$(cat $cpu)" = 0 ] || fail "it is online"
-# The patience is 60 s.
-[ $took -le "$(($(scaled 2 1) * ${DEBUG_KERNEL:+5} + 2))" ] || fail "going offline took $took s"
 say "offline after $took s"
 for server in 1 2 3; do host resume $server || fail "resume"; done
 wait $writer || fail "writing"
