@@ -15,6 +15,7 @@ pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod module;
 pub(crate) mod params;
+mod plight;
 pub(crate) mod queue;
 pub(crate) mod receive;
 pub(crate) mod removal;

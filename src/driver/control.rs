@@ -17,7 +17,10 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-use super::core::Core;
+use super::{
+    core::Core,
+    plight::Plight, //
+};
 use crate::{
     engine::{
         cluster::{
@@ -105,6 +108,8 @@ pub(crate) struct ControlState {
     pub(crate) waiting_free: Option<crate::engine::free::StaleCopy>,
     /// Where the scan for freed pages stands: next page, one past the last.
     pub(crate) scan: Option<(crate::engine::ids::PageIndex, crate::engine::ids::PageIndex)>,
+    /// What the log has been told.
+    pub(crate) plight: Plight,
 }
 
 impl ControlState {
@@ -144,6 +149,7 @@ impl Control {
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
             waiting_free: None,
             scan: None,
+            plight: Plight::default(),
         };
         let mut sender = Sender {
             short: KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?,

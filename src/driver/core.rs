@@ -150,6 +150,7 @@ impl Core {
             return false;
         }
         if self.chunks.mark(page) {
+            self.device.note_frees();
             self.timer.arm(now_ns().saturating_add(FREE_DELAY_NS));
         }
         true

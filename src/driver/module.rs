@@ -43,7 +43,9 @@ use super::{
 use crate::{
     engine::{
         device::Device,
-        free::DirtyChunks, //
+        free::DirtyChunks,
+        ids::SERVER_SLOTS,
+        placement, //
     },
     linux::{
         alloc::zeroed_table,
@@ -323,21 +325,68 @@ impl Anemone {
                 params.config.replicas
             );
         }
-        let mut offered = 0_u64;
-        core.control.reports(|_, report| {
-            offered = offered.saturating_add(report.capacity_pages);
+        Self::check_room(params, core, up, has_local)
+    }
+
+    /// A device that is larger than what its servers have for it is refused, unless that is meant: a
+    /// program that grows into the rest gets no memory. What servers have that have not answered is not
+    /// known; a local disk takes what they do not.
+    #[inline(never)]
+    fn check_room(params: &Params, core: &Arc<Core>, up: usize, has_local: bool) -> Result {
+        let mut rooms = [0; SERVER_SLOTS];
+        core.control.reports(|slot, report| {
+            if let Some(room) = rooms.get_mut(slot) {
+                *room = report.capacity_pages;
+            }
         });
-        let needed = (params.pages as u64).saturating_mul(params.config.replicas as u64);
-        if up > 0 && needed > offered {
-            pr_warn!(
-                "the device may need {} MiB on the servers, which offer {} MiB\n",
-                needed >> 8,
-                offered >> 8
-            );
+        let mut count = 0_usize;
+        for index in 0..rooms.len() {
+            if rooms.get(index).is_some_and(|room| *room > 0) {
+                rooms.swap(count, index);
+                count = count.saturating_add(1);
+            }
         }
-        Ok(())
+        let rooms = rooms.get(..count).unwrap_or(&[]);
+        let replicas = params.config.replicas;
+        let fits = placement::pages_for(rooms, replicas);
+        if up == 0 || params.pages as u64 <= fits {
+            return Ok(());
+        }
+        let offered = rooms
+            .iter()
+            .fold(0_u64, |sum, room| sum.saturating_add(*room));
+        let size_mib = params.pages / PAGES_OF_MIB;
+        let copies = replicas.min(count);
+        // PANIC: none; the divisor is a constant.
+        let (fits_mib, offered_mib) = (fits >> 8, offered >> 8);
+        // A server has a little less for pages than it was told to take.
+        let is_close = params.pages as u64 <= fits.saturating_add(fits / 16);
+        let is_known = up >= params.servers.len();
+        if is_close || has_local || params.overcommit || !is_known {
+            pr_warn!(
+                "the device has {} MiB; {} servers that answered have {} MiB, enough for {} MiB in {} copies\n",
+                size_mib,
+                count,
+                offered_mib,
+                fits_mib,
+                copies
+            );
+            return Ok(());
+        }
+        pr_err!(
+            "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; make it smaller, add servers or a local disk, or say overcommit=1\n",
+            size_mib,
+            count,
+            offered_mib,
+            fits_mib,
+            copies
+        );
+        Err(ENOSPC)
     }
 }
+
+/// Pages of a MiB.
+const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
 
 /// Bytes that one discard may name: 64 MiB, a bounded time without sleep.
 const MAX_DISCARD_BYTES: u32 = 64 << 20;

@@ -43,6 +43,7 @@ module_params! {
     number hedge_percent = 5 in 0..=100, READ_WRITE, "Of a hundred page-ins, how many may ask a second server when the first is slow";
     number dead_s = 30 in 1..=86400, READ_WRITE, "Seconds of silence after which a server's pages are copied to others";
     number repair_pages_per_s = 10000 in 0..=10000000, READ_WRITE, "Pages copied in a second, at most, where servers were lost; 0 for none";
+    number overcommit = 0 in 0..=1, READ, "1 loads a device that is larger than what its servers have for it; 0 refuses that";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for servers to answer";
     number hw_queues = 0 in 0..=64, READ, "Hardware queues; 0 is one for each CPU, at most 8";
     number queue_depth = 32 in 1..=256, READ, "Requests under way in each hardware queue";
@@ -63,6 +64,7 @@ pub(crate) struct Params {
     pub(crate) cluster: ClusterName,
     pub(crate) pages: usize,
     pub(crate) config: Config,
+    pub(crate) overcommit: bool,
     pub(crate) connect_ms: u32,
     pub(crate) hw_queues: u16,
     pub(crate) queue_depth: usize,
@@ -118,6 +120,7 @@ impl Params {
             // PANIC: none; the range's end is far below overflow.
             pages: (size_mib.value() as usize).wrapping_mul((1 << 20) / PAGE_SIZE),
             config,
+            overcommit: overcommit.value() == 1,
             connect_ms: narrow(connect_ms.value()),
             // CAST: the ranges say that they fit.
             hw_queues: wanted_queues as u16,

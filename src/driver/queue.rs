@@ -63,6 +63,7 @@ use crate::{
             Timer, //
         },
         mq::{
+            BlkStatus,
             Block,
             OwnBlock,
             RequestPart, //
@@ -121,7 +122,7 @@ enum Todo {
     End {
         op: usize,
         part: Option<RequestPart<Disk>>,
-        failed: bool,
+        status: BlkStatus,
         wake: Option<PageIndex>,
     },
     /// The page is filled, then its part of the request ends.
@@ -422,14 +423,14 @@ impl Queue {
             Todo::End {
                 op,
                 part,
-                failed,
+                status,
                 wake,
             } => {
                 if self.frames.get(op).is_some_and(|frames| !frames.release()) {
                     self.linger(op);
                 }
                 if let Some(part) = part {
-                    part.end(failed);
+                    part.end(status);
                 }
                 if wake.is_some() && core.queues.len() > 1 {
                     // Requests of other queues may wait as well: the worker looks.
@@ -444,7 +445,7 @@ impl Queue {
                         value => block.fill(value),
                     }
                     if let Some(part) = part {
-                        part.end(false);
+                        part.end(BlkStatus::Ok);
                     }
                 }
                 None
@@ -502,16 +503,18 @@ impl State {
         }
         let Completion { op, outcome, wake } = completion;
         let page = self.pages.get_mut(op).and_then(Option::take);
-        let failed = match outcome {
-            Outcome::Done => false,
-            Outcome::Failed => true,
+        let status = match outcome {
+            Outcome::Done => BlkStatus::Ok,
+            Outcome::Failed => BlkStatus::IoErr,
+            // The kernel keeps the page in memory.
+            Outcome::NoSpace => BlkStatus::NoSpc,
             Outcome::Zeros => return Todo::Fill { page, value: 0 },
             Outcome::Filled(value) => return Todo::Fill { page, value },
         };
         Todo::End {
             op,
             part: page.and_then(|page| page.part),
-            failed,
+            status,
             wake,
         }
     }
@@ -524,7 +527,7 @@ impl State {
         Todo::End {
             op: completion.op,
             part: None,
-            failed: false,
+            status: BlkStatus::Ok,
             wake: repair.and_then(|repair| repair.completed(now_ns, completion, shard, device)),
         }
     }

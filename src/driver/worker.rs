@@ -92,7 +92,9 @@ impl Core {
                 cluster.handle_frame(now_ns, control.source, &control.frame(), servers, outbox);
             }
             cluster.set_dead_ns(super::params::dead_ns());
+            cluster.set_patience_ns(self.device.patience_ns());
             cluster.free_orphans(now_ns, &self.device);
+            let noted = self.device.frees_noted();
             let freeing = self.gather_frees(state, now_ns);
             // After what is to be freed has settled, before the servers are told.
             self.raise_low_water();
@@ -100,9 +102,14 @@ impl Core {
             cluster.set_low_water(self.device.low_water());
             let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);
             cluster.handle_timeout(now_ns, &self.device.servers, heard, outbox);
+            if !freeing {
+                self.device.told_frees(noted);
+            }
             let mut next_ns = cluster
                 .next_timeout_ns()
                 .min(now_ns.saturating_add(IDLE_NS));
+            state.plight.look(&self);
+            let cluster = &mut state.cluster;
             if freeing {
                 next_ns = next_ns.min(now_ns.saturating_add(FREEING_NS));
             }

@@ -13,6 +13,7 @@
 
 mod frames;
 mod frees;
+mod hope;
 mod inventory;
 mod peer;
 mod removal;
@@ -20,10 +21,11 @@ mod timers;
 
 use core::ops::DerefMut;
 
-use super::config::{DEFAULT_DEAD_S, NS_PER_S};
+use super::config::{DEFAULT_DEAD_S, DEFAULT_PATIENCE_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
+use hope::Hope;
 pub use inventory::LISTED_PAGES;
 pub use peer::Peer;
 use peer::State;
@@ -135,6 +137,8 @@ pub struct Cluster<P, R> {
     /// The hardware address that our frames come from; `None` before the interface is known.
     address: Option<MacAddress>,
     dead_ns: u64,
+    patience_ns: u64,
+    hope: Hope,
     low_water: Version,
     changes: Changes,
 }
@@ -150,6 +154,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             mtu,
             address: None,
             dead_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
+            patience_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_PATIENCE_S)),
+            hope: Hope::default(),
             low_water: Version(0),
             changes: Changes::default(),
         }
@@ -163,6 +169,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// After how long a silence a server's copies no longer count.
     pub fn set_dead_ns(&mut self, dead_ns: u64) {
         self.dead_ns = dead_ns;
+    }
+
+    /// For how long requests wait for servers, from when these have fallen silent.
+    pub fn set_patience_ns(&mut self, patience_ns: u64) {
+        self.patience_ns = patience_ns;
     }
 
     /// Below which version all is settled: servers are told with every frame, so that nothing late

@@ -35,8 +35,10 @@ counters! {
     copies_out,
     /// Pages paged out with fewer copies than wanted.
     pages_out_degraded,
-    /// Page-outs that ended in an I/O error.
+    /// Page-outs that ended in an error.
     pages_out_failed,
+    /// Those of them that every server that answers refused for want of room.
+    pages_out_no_space,
     /// Page-ins that ended in an I/O error.
     pages_in_failed,
     /// Pages paged out as a header, one 64-bit value filling them.

@@ -11,7 +11,7 @@ use super::free::DirtyChunks;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
-use crate::sync::{Acquire, Atomic, Full, Relaxed};
+use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
 /// On a cache line of its own: every page-out of every CPU writes it.
 #[repr(align(64))]
@@ -42,6 +42,9 @@ pub struct Device<M> {
     shards: u32,
     /// Requests that wait for another's page-out of their page.
     parked: Atomic<u32>,
+    /// How often pages were noted to be freed, and up to which of those servers are being told.
+    frees_noted: Atomic<u32>,
+    frees_told: Atomic<u32>,
 }
 
 impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
@@ -63,6 +66,8 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
             repair_pages_per_s: Atomic::<u32>::new(DEFAULT_REPAIR_PAGES_PER_S),
             shards,
             parked: Atomic::<u32>::new(0),
+            frees_noted: Atomic::<u32>::new(0),
+            frees_told: Atomic::<u32>::new(0),
         }
     }
 
@@ -220,6 +225,29 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     /// Number of shards.
     pub fn shards(&self) -> u32 {
         self.shards
+    }
+
+    /// Pages of a part of the map are to be freed, of which there were none.
+    pub fn note_frees(&self) {
+        self.frees_noted.fetch_add(1, Full);
+    }
+
+    /// How often that was. To be asked before the map is looked at for pages to be freed, and given to
+    /// [`Self::told_frees`] when the servers are being told of all that were found.
+    pub fn frees_noted(&self) -> u32 {
+        self.frees_noted.load(Acquire)
+    }
+
+    /// Servers are being told of what was noted up to then.
+    pub fn told_frees(&self, noted: u32) {
+        self.frees_told.store(noted, Release);
+    }
+
+    /// Whether some server that answers is about to have more room.
+    pub(super) fn is_freeing(&self) -> bool {
+        let freeing = self.servers.freeing();
+        self.frees_told.load(Acquire) != self.frees_noted.load(Acquire)
+            || !freeing.intersection(self.servers.usable()).is_empty()
     }
 
     /// A request waits for a page-out. Full order: the waiter then looks at the page once more,

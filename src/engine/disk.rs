@@ -38,6 +38,7 @@ impl DiskState {
     const USABLE: u32 = 1 << 2;
     const STRICT: u32 = 1 << 3;
     const OFF: u32 = 1 << 4;
+    const HOPELESS: u32 = 1 << 5;
 
     /// There is none.
     pub const NONE: Self = Self(0);
@@ -77,6 +78,17 @@ impl DiskState {
         } else {
             Policy::Lag
         }
+    }
+
+    /// The same, of a disk that has been silent for as long as a request may wait.
+    pub(super) fn without_hope(self) -> Self {
+        Self(self.0 | Self::HOPELESS)
+    }
+
+    /// Whether the disk has been silent for as long as a request may wait: nothing waits for it any
+    /// more, until it answers.
+    pub fn is_hopeless(self) -> bool {
+        self.0 & Self::HOPELESS != 0
     }
 
     /// Whether every page is wanted on the disk, now or when it is usable again.

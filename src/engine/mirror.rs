@@ -211,6 +211,10 @@ pub struct Mirror<S: Storage> {
     ios_in_use: usize,
     writes_under_way: usize,
     abandoned: usize,
+    /// Since when it has not answered, if I/O of it has been abandoned.
+    silent_since_ns: Option<u64>,
+    /// Whether that is for as long as a request may wait.
+    is_hopeless: bool,
     errors_in_a_row: u32,
     next_deadline_ns: u64,
     /// How far the pool has been gone through for what does not go to the disk any more; its length,
@@ -236,6 +240,8 @@ impl<S: Storage> Mirror<S> {
             ios_in_use: 0,
             writes_under_way: 0,
             abandoned: 0,
+            silent_since_ns: None,
+            is_hopeless: false,
             errors_in_a_row: 0,
             next_deadline_ns: u64::MAX,
             drop_next: usize::MAX,
@@ -394,7 +400,11 @@ impl<S: Storage> Mirror<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let state = DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
+        let mut state =
+            DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
+        if self.is_hopeless {
+            state = state.without_hope();
+        }
         let was_wanted = device.disk.load().is_wanted();
         self.state_changed |= device.disk.store(state);
         if state.is_wanted() && !was_wanted {

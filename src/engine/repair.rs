@@ -364,7 +364,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
                 let come = match completion.outcome {
                     Outcome::Done => Some(None),
                     Outcome::Filled(value) => Some(Some(value)),
-                    Outcome::Zeros | Outcome::Failed => None,
+                    Outcome::Zeros | Outcome::Failed | Outcome::NoSpace => None,
                 };
                 let goes_on = come.is_some_and(|fill| {
                     let come = Come { page, entry, fill };

@@ -7,7 +7,7 @@
 //! appears in [`ServerTable::valid`], and do not change until after that bit has gone and every
 //! shard has been told ([`super::shard::Shard::servers_changed`]).
 
-use super::ids::{ServerSlot, SlotSet, SERVER_SLOTS};
+use super::ids::{ServerSlot, SlotSet, MAX_REPLICAS, SERVER_SLOTS};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::wire::{Fragmentation, MacAddress};
 
@@ -68,6 +68,9 @@ pub struct ServerTable {
     leaving: Atomic<u32>,
     closing: Atomic<u32>,
     dead: Atomic<u32>,
+    hopeless: Atomic<u32>,
+    hoped: Atomic<u32>,
+    freeing: Atomic<u32>,
     suspects: Atomic<u32>,
     losses: Atomic<u32>,
 }
@@ -119,6 +122,10 @@ impl ServerTable {
             leaving: Atomic::<u32>::new(0),
             closing: Atomic::<u32>::new(0),
             dead: Atomic::<u32>::new(0),
+            hopeless: Atomic::<u32>::new(0),
+            // CAST: three.
+            hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
+            freeing: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
             losses: Atomic::<u32>::new(0),
         }
@@ -158,6 +165,24 @@ impl ServerTable {
     /// may come back with them.
     pub fn dead(&self) -> SlotSet {
         SlotSet::from_bits(self.dead.load(Acquire))
+    }
+
+    /// Slots of servers that have been silent for as long as a request may wait: nothing waits for
+    /// them any more, until they answer.
+    pub fn hopeless(&self) -> SlotSet {
+        SlotSet::from_bits(self.hopeless.load(Acquire))
+    }
+
+    /// How many servers a page-out may count on or wait for: more than so many have not been usable
+    /// at a time for as long as a request may wait.
+    pub fn hoped(&self) -> usize {
+        // CAST: three at the most.
+        self.hoped.load(Acquire) as usize
+    }
+
+    /// Slots of servers that are being told to free pages.
+    pub fn freeing(&self) -> SlotSet {
+        SlotSet::from_bits(self.freeing.load(Acquire))
     }
 
     /// Slots whose copies count towards the replicas that are wanted of a page.
@@ -262,6 +287,8 @@ impl ServerTable {
         change(&self.leaving, slot, false);
         change(&self.closing, slot, false);
         change(&self.dead, slot, false);
+        change(&self.hopeless, slot, false);
+        change(&self.freeing, slot, false);
         change(&self.valid, slot, true);
         change(&self.usable, slot, true);
     }
@@ -294,6 +321,24 @@ impl ServerTable {
     pub(super) fn set_dead(&self, slot: ServerSlot, dead: bool) {
         let is_news = change(&self.dead, slot, dead);
         self.note_loss(is_news && dead);
+    }
+
+    /// Whether the server has been silent for as long as a request may wait. Returns whether that is
+    /// news.
+    pub(super) fn set_hopeless(&self, slot: ServerSlot, hopeless: bool) -> bool {
+        change(&self.hopeless, slot, hopeless)
+    }
+
+    /// How many servers may be waited for. Returns whether that is news.
+    pub(super) fn set_hoped(&self, servers: usize) -> bool {
+        // CAST: three at the most.
+        let servers = servers.min(MAX_REPLICAS) as u32;
+        self.hoped.load(Relaxed) != servers && self.hoped.xchg(servers, Full) != servers
+    }
+
+    /// Whether the server is being told to free pages.
+    pub(super) fn set_freeing(&self, slot: ServerSlot, freeing: bool) {
+        change(&self.freeing, slot, freeing);
     }
 
     /// The path to the server has another MTU.

@@ -384,14 +384,19 @@ impl<S: Storage> Shard<S> {
         if now_ns < self.next_deadline_ns {
             return;
         }
+        let late_ns = now_ns.saturating_sub(self.next_deadline_ns);
         self.next_deadline_ns = u64::MAX;
+        if late_ns >= STOPPED_NS {
+            self.put_off_patience(late_ns);
+        }
         let patience_ns = device.patience_ns();
+        let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
         // Whoever waits, waits no longer than the patience that there is by then.
         let look_ns = now_ns.saturating_add(LOOK_NS);
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
-            let (stage, end_ns) = (op.stage, op.started_ns.saturating_add(patience_ns));
+            let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(patience_ns));
             if op.kind == Kind::Mirror {
                 // The disk's own patience bounds it.
                 continue;
@@ -402,6 +407,9 @@ impl<S: Storage> Shard<S> {
             }
             self.note_deadline(end_ns.min(look_ns));
             match stage {
+                Stage::Active if hopeless && self.is_in_vain(now_ns, index, device) => {
+                    self.give_up(index, device);
+                }
                 Stage::Active => self.check_transfers(now_ns, index, device),
                 // Whoever frees the page or brings a server tells us; this is the safety net.
                 Stage::Parked | Stage::Stalled => {
@@ -409,6 +417,17 @@ impl<S: Storage> Shard<S> {
                     self.note_deadline(now_ns.saturating_add(SAFETY_NET_NS));
                 }
                 Stage::Free | Stage::Ended(_) => {}
+            }
+        }
+    }
+
+    /// We were stopped for so long: nobody could have answered meanwhile.
+    fn put_off_patience(&mut self, stopped_ns: u64) {
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            if let Some(op) = self.ops.get_mut(index) {
+                op.waits_from_ns = op.waits_from_ns.saturating_add(stopped_ns);
             }
         }
     }
@@ -425,6 +444,9 @@ impl<S: Storage> Shard<S> {
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
             match op.stage {
+                Stage::Active if self.is_in_vain(now_ns, index, device) => {
+                    self.give_up(index, device);
+                }
                 Stage::Active => self.look_at_servers(now_ns, index, device),
                 Stage::Stalled => self.begin_again(now_ns, index, device),
                 Stage::Parked | Stage::Free | Stage::Ended(_) => {}
@@ -504,6 +526,9 @@ impl<S: Storage> Shard<S> {
 /// How often everything under way is looked at: the patience may have become shorter, which nobody
 /// says. Several times within the shortest.
 const LOOK_NS: u64 = 125_000_000;
+
+/// A timer that fires this late says that we were stopped, not that a server was silent.
+const STOPPED_NS: u64 = 250_000_000;
 
 /// How often what waits for others is looked at, in case nobody says a word.
 const SAFETY_NET_NS: u64 = 100_000_000;

@@ -141,6 +141,8 @@ pub struct Client {
     is_working: bool,
     /// Copies to be freed for which the cluster has no room yet.
     held_back: VecDeque<StaleCopy>,
+    /// Frees that the cluster has been handed, and not had time for yet.
+    frees_noted: Option<u32>,
     mtu: usize,
     /// It stands still until then.
     pub frozen_until_ns: u64,
@@ -222,6 +224,7 @@ impl Client {
             jobs: VecDeque::new(),
             is_working: false,
             held_back: VecDeque::new(),
+            frees_noted: None,
             mtu,
             frozen_until_ns: 0,
             backlog: 0,

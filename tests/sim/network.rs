@@ -90,6 +90,14 @@ impl Network {
         }
     }
 
+    /// Since when nothing has come from one station to the other, or none of its questions; `None` if
+    /// something may.
+    pub fn cut_since_ns(&self, one: Node, other: Node) -> Option<u64> {
+        let is_cut = self.blocked.contains(&(one, other)) || self.blocked.contains(&(other, one));
+        let since_ns = self.whole_since_ns.get(&(one, other)).copied();
+        since_ns.filter(|_| is_cut)
+    }
+
     /// Since when frames cross between two stations as well as frames can.
     pub fn gentle_since_ns(&self, one: Node, other: Node) -> Option<u64> {
         if self.rough

@@ -9,11 +9,13 @@
 
 mod judge;
 mod page;
+mod silence;
 
 use std::collections::BTreeMap;
 
 pub use judge::{Claim, Evidence};
 use page::PageState;
+use silence::Silence;
 
 use crate::content::Content;
 use crate::context::HOST_DELAY_MAX_NS;
@@ -34,6 +36,8 @@ pub enum Ending<'a> {
     Read(&'a [u8]),
     /// An I/O error.
     Error,
+    /// The error for want of room.
+    NoSpace,
 }
 
 /// A request under way.
@@ -103,6 +107,9 @@ pub struct Oracle {
     min_copies: usize,
     /// What a page-in may take while a server that holds the page is well, and while all are.
     soon_ns: [u64; 2],
+    /// Whether nothing has ever delayed a frame or a client.
+    is_swift: bool,
+    silence: Silence,
     failure: Option<String>,
     /// How often each kind of ending was right.
     pub grounds: BTreeMap<&'static str, u64>,
@@ -124,6 +131,8 @@ impl Oracle {
                 true => [AT_ONCE_NS, UNDISTURBED_NS],
                 false => [SOON_IN_NS; 2],
             },
+            is_swift: scenario.is_swift(),
+            silence: Silence::default(),
             failure: None,
             grounds: BTreeMap::new(),
         }
@@ -365,10 +374,12 @@ impl Oracle {
     }
 
     /// A client will stand still until `until_ns`: its requests cannot end earlier.
-    pub fn freeze(&mut self, client: usize, until_ns: u64) {
+    pub fn freeze(&mut self, now_ns: u64, client: usize, until_ns: u64) {
         self.frozen_until_ns.insert(client, until_ns);
         for request in self.requests.values_mut() {
             if request.client == client {
+                // Its patience counts only while it runs.
+                request.until_ns += until_ns.saturating_sub(now_ns);
                 request.until_ns = request.until_ns.max(until_ns + MARGIN_NS);
             }
         }
@@ -411,6 +422,9 @@ impl Oracle {
         if let Kind::PageOut { .. } = request.kind {
             self.page(request.client, request.page).written_ns = now_ns;
         }
+        let min_copies = self.min_copies;
+        self.silence
+            .look(now_ns, request.client, min_copies, evidence);
         let verdict = match (&request.kind, ending) {
             (Kind::PageIn { .. }, Ending::Read(bytes)) => {
                 self.judge_read(now_ns, &request, bytes, evidence)
@@ -429,6 +443,7 @@ impl Oracle {
             (Kind::PageOut { .. }, Ending::Error) => {
                 self.judge_write_error(now_ns, &request, evidence)
             }
+            (Kind::PageOut { .. }, Ending::NoSpace) => self.judge_refusal(&request, evidence),
             _ => Err("ended as something else".into()),
         };
         if let Ok(grounds) = verdict {

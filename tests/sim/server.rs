@@ -138,10 +138,6 @@ pub struct SimServer {
     /// All its starts; the last one may be alive.
     incarnations: Vec<Incarnation>,
     paused: bool,
-    /// Since when its host has been suspended, if it is: its clock stands still.
-    suspended_ns: Option<u64>,
-    /// How far its clock is behind.
-    lag_ns: u64,
     /// Since when it has been running without a break.
     running_since_ns: u64,
     backlog: VecDeque<Wire>,
@@ -164,8 +160,6 @@ impl SimServer {
             mac: MacAddress([2, 0, 0, 0, 1, number as u8]),
             incarnations: Vec::new(),
             paused: false,
-            suspended_ns: None,
-            lag_ns: 0,
             running_since_ns: 0,
             backlog: VecDeque::new(),
             kept: Vec::new(),
@@ -208,7 +202,7 @@ impl SimServer {
             quota_pages: scenario.quota_pages,
         };
         let doorman = Doorman(ctx.rng.random(), 0);
-        let engine = Server::new(config, &layout, arrays, doorman, self.clock_ns(ctx));
+        let engine = Server::new(config, &layout, arrays, doorman, ctx.now_ns);
         self.incarnations.push(Incarnation {
             number: config.incarnation,
             engine: engine.expect("the layout's arrays"),
@@ -231,7 +225,6 @@ impl SimServer {
         self.backlog.clear();
         self.timer_ns = u64::MAX;
         self.paused = false;
-        self.suspended_ns = None;
     }
 
     /// Whether it is there, if only standing still.
@@ -246,28 +239,14 @@ impl SimServer {
         self.paused
     }
 
-    /// What its host's clock says.
-    fn clock_ns(&self, ctx: &Context) -> u64 {
-        ctx.now_ns - self.lag_ns
-    }
-
     /// Stands still.
     pub fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Its host is suspended: it stands still, its clock as well, and no frame is kept for it.
-    pub fn suspend(&mut self, ctx: &Context) {
-        self.paused = true;
-        self.suspended_ns.get_or_insert(ctx.now_ns);
-    }
-
     /// Goes on, with what its host has kept for it.
     pub fn resume(&mut self, ctx: &mut Context) {
         self.paused = false;
-        if let Some(since_ns) = self.suspended_ns.take() {
-            self.lag_ns += ctx.now_ns - since_ns;
-        }
         self.running_since_ns = ctx.now_ns;
         for wire in std::mem::take(&mut self.backlog) {
             self.deliver(ctx, wire);
@@ -308,6 +287,20 @@ impl SimServer {
         last.died_ns.is_none().then_some(last.number)
     }
 
+    /// The number of its last start, gone or not.
+    pub fn last_incarnation(&self) -> u64 {
+        self.incarnations.last().map_or(0, |last| last.number)
+    }
+
+    /// When that start of it was gone, if it is.
+    pub fn died_ns(&self, incarnation: u64) -> Option<u64> {
+        let found = self
+            .incarnations
+            .iter()
+            .find(|one| one.number == incarnation);
+        found.and_then(|one| one.died_ns)
+    }
+
     fn alive(&self) -> Option<&Server<Heap, Doorman>> {
         let last = self.incarnations.last()?;
         last.died_ns.is_none().then_some(&last.engine)
@@ -321,12 +314,11 @@ impl SimServer {
             return;
         }
         if self.paused {
-            if self.backlog.len() < BACKLOG && self.suspended_ns.is_none() {
+            if self.backlog.len() < BACKLOG {
                 self.backlog.push_back(wire);
             }
             return;
         }
-        let clock_ns = self.clock_ns(ctx);
         let Some(last) = self.incarnations.last_mut() else {
             return;
         };
@@ -342,7 +334,7 @@ impl SimServer {
             ready: Vec::new(),
         };
         last.engine
-            .handle_frame(clock_ns, wire.source, &wire.bytes, &mut ring);
+            .handle_frame(ctx.now_ns, wire.source, &wire.bytes, &mut ring);
         let ready = std::mem::take(&mut ring.ready);
         let after = last.engine.counters();
         if after.pages_refused != before.pages_refused {
@@ -430,14 +422,13 @@ impl SimServer {
         if self.paused || !self.is_alive() {
             return;
         }
-        let clock_ns = self.clock_ns(ctx);
         if let Some(last) = self.incarnations.last_mut() {
             let mut ring = Ring {
                 mac: self.mac,
                 kept: &mut self.kept,
                 ready: Vec::new(),
             };
-            last.engine.handle_timeout(clock_ns, &mut ring);
+            last.engine.handle_timeout(ctx.now_ns, &mut ring);
         }
         self.flush(ctx);
         self.arm(ctx);
@@ -445,7 +436,6 @@ impl SimServer {
 
     fn arm(&mut self, ctx: &mut Context) {
         let due_ns = self.alive().map_or(u64::MAX, Server::next_timeout_ns);
-        let due_ns = due_ns.saturating_add(self.lag_ns);
         if due_ns < self.timer_ns {
             self.timer_ns = due_ns;
             let at_ns = due_ns.max(ctx.now_ns);

@@ -26,8 +26,6 @@ pub enum Trouble {
     Start(usize),
     /// A server stands still.
     Pause(usize),
-    /// A server's host is suspended.
-    Suspend(usize),
     /// A server goes on.
     Resume(usize),
     /// A server announces this many free pages; the truth for `None`.
@@ -71,7 +69,6 @@ enum Kind {
     Freeze,
     Patience,
     Die,
-    Suspend,
 }
 
 /// Lives of all clients together.
@@ -175,7 +172,6 @@ impl World {
             (enabled.freeze, Kind::Freeze),
             (enabled.patience, Kind::Patience),
             (enabled.rebirth, Kind::Die),
-            (enabled.suspend, Kind::Suspend),
         ]
         .iter()
         .filter(|(enabled, _)| *enabled)
@@ -214,10 +210,6 @@ impl World {
             }
             Kind::Pause => {
                 self.trouble(Trouble::Pause(server));
-                self.later(lasts_ns, Trouble::Resume(server));
-            }
-            Kind::Suspend => {
-                self.trouble(Trouble::Suspend(server));
                 self.later(lasts_ns, Trouble::Resume(server));
             }
             Kind::Lie => {
@@ -323,13 +315,6 @@ impl World {
                     self.servers[server].pause();
                 }
             }
-            Trouble::Suspend(server) => {
-                let state = &mut self.servers[server];
-                if state.is_alive() && !state.is_paused() {
-                    ctx.counts.fault(Fault::ServerSuspended);
-                    state.suspend(ctx);
-                }
-            }
             Trouble::Resume(server) => {
                 if self.servers[server].is_paused() {
                     self.servers[server].resume(ctx);
@@ -382,7 +367,7 @@ impl World {
                 let frozen_until_ns = &mut self.clients[client].frozen_until_ns;
                 let until_ns = (*frozen_until_ns).max(now_ns + lasts_ns);
                 *frozen_until_ns = until_ns;
-                ctx.oracle.freeze(client, until_ns);
+                ctx.oracle.freeze(now_ns, client, until_ns);
             }
         }
     }

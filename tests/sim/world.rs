@@ -340,6 +340,10 @@ impl World {
                     false => counts.page_ins += 1,
                 }
                 let ending = match (&done.bytes, done.is_page_out) {
+                    (None, true) if done.is_refused => {
+                        counts.errors += 1;
+                        Ending::NoSpace
+                    }
                     (None, _) => {
                         counts.errors += 1;
                         Ending::Error
@@ -448,6 +452,42 @@ impl Evidence for Witness<'_> {
                 .max(client.frozen_until_ns)
                 .max(client.mtu_set_ns),
         )
+    }
+
+    fn calm_since(&self, client: usize, since_ns: u64) -> Vec<usize> {
+        let is_calm = |&server: &usize| {
+            let calm_ns = self.calm_since_ns(client, server);
+            calm_ns.is_some_and(|calm_ns| calm_ns <= since_ns)
+        };
+        (0..self.servers.len()).filter(is_calm).collect()
+    }
+
+    fn gone_since_ns(&self, client: usize, server: usize, incarnation: u64) -> Option<u64> {
+        let cut_ns = self
+            .network
+            .cut_since_ns(Node::Client(client), Node::Server(server));
+        let died_ns = self.servers[server].died_ns(incarnation);
+        // Either is enough; that the server is back in another start is news.
+        let died_ns = died_ns.filter(|_| !self.servers[server].is_alive());
+        [cut_ns, died_ns].into_iter().flatten().min()
+    }
+
+    fn all_gone_since_ns(&self, client: usize) -> Option<u64> {
+        let mut gone_ns = 0;
+        for (number, server) in self.servers.iter().enumerate() {
+            let last = server.last_incarnation();
+            gone_ns = self.gone_since_ns(client, number, last)?.max(gone_ns);
+        }
+        Some(gone_ns)
+    }
+
+    fn any_full_since(&self, client: usize, since_ns: u64) -> bool {
+        let mac = self.clients[client].mac;
+        self.servers.iter().any(|server| {
+            server.full_ns.is_some_and(|full_ns| full_ns >= since_ns)
+                || server.was_full_for(mac, since_ns)
+                || server.free_pages() == 0
+        })
     }
 
     fn incarnation(&self, server: usize) -> Option<u64> {

@@ -41,6 +41,7 @@ refused EINVAL "min_copies=4 is out of range" "$@" min_copies=4 replicas=3
 refused EINVAL "min_copies=3 is more than replicas=2" "$@" min_copies=3 replicas=2
 refused EINVAL "patience_s=0 is out of range" "$@" patience_s=0
 refused EINVAL "patience_s=86401 is out of range" "$@" patience_s=86401
+refused EINVAL "overcommit=2 is out of range" "$@" overcommit=2
 refused EINVAL "connect_ms=99 is out of range" "$@" connect_ms=99
 refused EINVAL "connect_ms=60001 is out of range" "$@" connect_ms=60001
 refused EINVAL "hw_queues=65 is out of range" "$@" hw_queues=65

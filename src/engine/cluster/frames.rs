@@ -81,6 +81,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
                 let is_news = peer.frees.acknowledged(now_ns, header);
                 if is_news {
+                    table.set_freeing(slot, peer.frees.has_any());
                     self.note_utilisation(slot, header, table);
                 }
             }

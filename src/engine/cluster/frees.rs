@@ -81,6 +81,11 @@ impl Frees {
         }
     }
 
+    /// Whether the server is to be told of something, or has not acknowledged it.
+    pub(super) fn has_any(&self) -> bool {
+        self.is_awaiting() || self.filling.len != 0
+    }
+
     fn is_awaiting(&self) -> bool {
         self.sent.len != 0
     }

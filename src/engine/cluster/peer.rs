@@ -149,7 +149,9 @@ pub struct Peer {
     pub(super) silent: bool,
     /// For how long it has been so, as far as our own clock ran.
     pub(super) silent_ns: u64,
-    /// When that was last looked at.
+    /// The same, but from when anything of it was last heard.
+    pub(super) unheard_ns: u64,
+    /// When those were last looked at.
     pub(super) looked_ns: u64,
     /// Frames of the interface's MTU are known to cross.
     pub(super) wide: bool,
@@ -182,6 +184,7 @@ impl Default for Peer {
             heard_ns: 0,
             silent: false,
             silent_ns: 0,
+            unheard_ns: 0,
             looked_ns: 0,
             wide: false,
             quota_pages: 0,
@@ -357,22 +360,6 @@ impl Peer {
 
 /// Goodbyes until a server is taken to be out of reach: within about half a second.
 const BYE_TRIES: u32 = 5;
-
-/// The most that one look adds to a silence: if we did not look for longer, we were stopped.
-const LOOK_NS: u64 = 2 * NS_PER_S;
-
-impl Peer {
-    /// Counts how long the server has been silent. Returns whether that is for `dead_ns` by now.
-    pub(super) fn note_silence(&mut self, now_ns: u64, dead_ns: u64) -> bool {
-        let passed_ns = now_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
-        self.looked_ns = now_ns;
-        self.silent_ns = match self.silent {
-            true => self.silent_ns.saturating_add(passed_ns),
-            false => 0,
-        };
-        self.silent && self.silent_ns >= dead_ns
-    }
-}
 
 /// Probes in quick succession.
 const PROBE_TRIES: u32 = 4;

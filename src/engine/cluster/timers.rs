@@ -98,6 +98,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 State::Empty => {}
             }
         }
+        self.count_hope(now_ns, table);
     }
 
     fn look_after(
@@ -144,15 +145,18 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let usable = table.usable().contains(slot);
         peer.send_frees(now_ns, slot, usable, mtu, free_nonce, outbox);
         peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
+        let has_frees = peer.frees.has_any();
         let is_dead = peer.note_silence(now_ns, dead_ns);
         if is_dead != table.dead().contains(slot) {
             table.set_dead(slot, is_dead);
             self.changes.servers_changed = true;
         }
+        table.set_freeing(slot, has_frees);
         if fell_silent {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;
         }
+        self.look_for_hope(slot, table);
     }
 
     /// When [`Self::handle_timeout`] is to be called next.
@@ -172,6 +176,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Sweeping { .. } | State::Parting => peer.bye.due_ns(),
             State::Empty => u64::MAX,
         };
-        self.peers.iter().map(due).min().unwrap_or(u64::MAX)
+        let due_ns = self.peers.iter().map(due).min().unwrap_or(u64::MAX);
+        due_ns.min(self.hope_due_ns())
     }
 }

@@ -4,6 +4,7 @@
 
 use core::ops::Deref;
 
+use super::super::config::NS_PER_S;
 use super::super::device::Device;
 use super::super::ids::PageIndex;
 use super::pool::{Buffer, News, Queue, Stage};
@@ -260,6 +261,8 @@ impl<S: Storage> Mirror<S> {
         if io.stage == IoStage::Abandoned {
             self.abandoned = self.abandoned.saturating_sub(1);
         }
+        self.is_hopeless = false;
+        self.silent_since_ns = (self.abandoned != 0).then_some(now_ns);
         if ok {
             self.errors_in_a_row = 0;
         } else {
@@ -420,11 +423,13 @@ impl<S: Storage> Mirror<S> {
             }
             let due_ns = io.began_ns.saturating_add(self.config.patience_ns);
             if now_ns >= due_ns {
+                self.silent_since_ns.get_or_insert(now_ns);
                 self.abandon(id, device);
             } else {
                 self.note_deadline(due_ns);
             }
         }
+        self.look_for_hope(now_ns, device);
         let mut next = self.pool.first(Queue::Retries);
         while let Some(id) = next {
             next = self.pool.next_in_list(id);
@@ -442,6 +447,25 @@ impl<S: Storage> Mirror<S> {
         if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
             self.note_deadline(due_ns);
         }
+    }
+
+    /// Says so if the disk has been silent for as long as a request may wait.
+    fn look_for_hope<M>(&mut self, now_ns: u64, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(since_ns) = self.silent_since_ns else {
+            return;
+        };
+        let due_ns = since_ns.saturating_add(device.patience_ns());
+        self.is_hopeless = now_ns >= due_ns;
+        self.publish(device);
+        // The patience may change.
+        let again_ns = now_ns.saturating_add(NS_PER_S);
+        self.note_deadline(match self.is_hopeless {
+            true => again_ns,
+            false => due_ns.min(again_ns),
+        });
     }
 
     /// Nobody waits for the I/O any more; its buffers stay with the disk.

@@ -106,6 +106,16 @@ impl DiskPart {
         self.stage == DiskStage::Later
     }
 
+    /// Page-in: the disk's answer is waited for.
+    pub(super) fn is_reading(&self) -> bool {
+        self.stage == DiskStage::Reading
+    }
+
+    /// Page-in: the disk cannot read it.
+    pub(super) fn failed(&self) -> bool {
+        self.stage == DiskStage::Failed
+    }
+
     /// Page-in: the op's page is being written to, or is about to be, or the disk is about to be
     /// asked: nothing else is to be begun.
     pub(super) fn is_in_hand(&self) -> bool {

@@ -77,7 +77,9 @@ impl<S: Storage> Shard<S> {
         if !is_there {
             return None;
         }
+        let is_hopeless = device.disk.load().is_hopeless();
         match op.disk.stage {
+            DiskStage::Idle | DiskStage::Looked | DiskStage::Later if is_hopeless => None,
             DiskStage::Idle | DiskStage::Looked => {
                 self.begin_disk(index, DiskStage::AskQueued);
                 Some(true)

@@ -224,7 +224,7 @@ impl<S: Storage> Shard<S> {
     fn count_ended(&mut self, kind: Kind, outcome: Outcome, latency_ns: u64) {
         let counters = &mut self.counters;
         let counter = match (kind, outcome) {
-            (Kind::PageOut | Kind::Copy | Kind::Mirror, Outcome::Failed) => {
+            (Kind::PageOut | Kind::Copy | Kind::Mirror, Outcome::Failed | Outcome::NoSpace) => {
                 &mut counters.pages_out_failed
             }
             (Kind::PageIn, Outcome::Failed) => &mut counters.pages_in_failed,

@@ -18,6 +18,8 @@ pub enum Outcome {
     Filled(u64),
     /// No copy could be written, or read, in time or ever.
     Failed,
+    /// A page-out that every server that answers has refused for want of room, no disk taking it.
+    NoSpace,
 }
 
 /// What is wanted.
@@ -119,6 +121,7 @@ impl Transfer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assembly {
     pub(super) transfer: usize,
+    pub(super) version: Version,
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
@@ -157,6 +160,8 @@ pub struct Op {
     pub(super) crc: u32,
     pub(super) fill: Option<u64>,
     pub(super) started_ns: u64,
+    /// From when its patience counts: later than that, if we were stopped meanwhile.
+    pub(super) waits_from_ns: u64,
     /// Never the same twice, over all uses of this op.
     pub(super) next_attempt: u32,
     /// Frames of it being sent or copied right now, without the shard's lock.
@@ -171,6 +176,10 @@ pub struct Op {
     pub(super) tried: SlotSet,
     /// Page-out: servers that may hold a copy of it, one that counts or not.
     pub(super) sent_to: SlotSet,
+    /// Page-out: servers that have refused it for want of room.
+    pub(super) refused: SlotSet,
+    /// Page-out: since when it has waited for servers to free what they are told to.
+    pub(super) waits_for_room_ns: Option<u64>,
     /// Whether it has been counted as stalled.
     pub(super) counted_stalled: bool,
     /// Page-in: when another replica is to be asked too, if there is one and it has not been.

@@ -2,7 +2,7 @@
 
 //! Page-ins: from the replica expected to answer soonest, then from the next.
 //!
-//! A page is put together from fragments of one checksum, and after damage from one server. Its checksum
+//! A page is put together from one version at a time, and after damage from one server. Its checksum
 //! is checked before anybody sees it.
 
 use core::ops::Deref;
@@ -93,7 +93,7 @@ impl<S: Storage> Shard<S> {
                 Some(true) => {}
                 // Every copy is known to be gone.
                 None if holders.is_empty() => self.end(index, Outcome::Failed),
-                _ => self.stall_page_in(now_ns, index),
+                _ => self.stall_page_in(now_ns, index, device),
             }
             return;
         };
@@ -130,11 +130,57 @@ impl<S: Storage> Shard<S> {
         best.map(|(slot, _)| slot)
     }
 
-    fn stall_page_in(&mut self, now_ns: u64, index: usize) {
+    /// Whether a page-in waits for nobody who may still answer: all who have the page have been silent
+    /// for the patience, before it began or since.
+    pub(super) fn is_in_vain<M>(&self, now_ns: u64, index: usize, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return false;
+        };
+        let state = device.disk.load();
+        let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_hopeless();
+        let is_pointless = op.kind != Kind::PageIn || mutated!(SilenceForgotten);
+        if is_pointless || is_reading || op.claimed {
+            return false;
+        }
+        let entry = device.map.load(op.page);
+        if entry.is_busy() || !entry.is_written() || entry.generation() != op.generation {
+            // It is looked for elsewhere soon.
+            return false;
+        }
+        let may_read =
+            entry.is_on_disk() && state.is_attached() && !state.is_hopeless() && !op.disk.failed();
+        let holders = entry
+            .replicas()
+            .intersection(device.servers.valid())
+            .without(op.tried)
+            .union(op.targets());
+        let hopeless = device.servers.hopeless();
+        let patience_ns = device.patience_ns();
+        // A frame may have come that the cluster has not heard of.
+        let is_silent = |slot| {
+            let heard_ns = self.path(slot).heard_ns;
+            let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < patience_ns;
+            hopeless.contains(slot) && !is_heard
+        };
+        !may_read && holders.iter().all(is_silent)
+    }
+
+    fn stall_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let is_in_vain = self.is_in_vain(now_ns, index, device);
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         op.stage = Stage::Stalled;
+        if is_in_vain {
+            self.end(index, Outcome::Failed);
+            return;
+        }
         if op.is_background {
             // The disk may only have no room for it now. Whoever looks for pages waits longer.
             let until_ns = op.started_ns.saturating_add(ROOM_NS);
@@ -208,12 +254,12 @@ impl<S: Storage> Shard<S> {
         let Some((offset, len)) = cut.span(header.fragment_index) else {
             return Verdict::Done;
         };
-        // What two servers have of one generation is the same, if only a copy of repair's in another
-        // version, and the checksum says whether it is: then each fragment that comes is one less to
-        // come. Not after a page that was damaged.
+        // What two servers have of one version is the same, and the checksum says whether it is: then
+        // each fragment that comes is one less to come. Not after a page that was damaged.
         let is_mixed = op.restarts == 0;
         let fits = |assembly: &Assembly| {
-            assembly.crc == header.payload_crc
+            assembly.version == version
+                && assembly.crc == header.payload_crc
                 && assembly.cut == cut
                 && (assembly.transfer == transfer || is_mixed)
         };
@@ -222,10 +268,11 @@ impl<S: Storage> Shard<S> {
                 transfer,
                 ..assembly
             },
-            // One content at a time, until its server falls silent.
+            // One version at a time, until its server falls silent.
             Some(_) if now_ns < others_until_ns => return Verdict::Done,
             _ => Assembly {
                 transfer,
+                version,
                 crc: header.payload_crc,
                 cut,
                 have: FragmentMask::EMPTY,

@@ -22,6 +22,9 @@ const MOST_IN_VAIN: u32 = 8;
 /// How often a page may change under us before its page-out is an error.
 const MAX_CHANGES: u32 = 16;
 
+/// How long a page-out that was refused waits for servers to free pages.
+const ROOM_NS: u64 = 1_000_000_000;
+
 impl<S: Storage> Shard<S> {
     /// Begins a page-out. `fill` is the value that fills the whole page, if one does; `crc` is
     /// CRC32C of the page, or of those 8 bytes, big-endian. The page must stay where it is until
@@ -67,12 +70,15 @@ impl<S: Storage> Shard<S> {
         op.begun = None;
         op.fill = None;
         op.started_ns = now_ns;
+        op.waits_from_ns = now_ns;
         op.holds = 0;
         op.ends_when_sent = false;
         op.claimed = false;
         op.restarts = 0;
         op.tried = SlotSet::EMPTY;
         op.sent_to = SlotSet::EMPTY;
+        op.refused = SlotSet::EMPTY;
+        op.waits_for_room_ns = None;
         op.counted_stalled = false;
         op.hedge_ns = u64::MAX;
         op.hedge = None;
@@ -269,6 +275,9 @@ impl<S: Storage> Shard<S> {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);
                 if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
                     device.servers.set_full(slot);
+                    if let Some(op) = self.ops.get_mut(index) {
+                        op.refused.insert(slot);
+                    }
                 }
                 self.release(id);
                 self.continue_page_out(now_ns, index, device);
@@ -399,7 +408,7 @@ impl<S: Storage> Shard<S> {
         op.restarts = op.restarts.saturating_add(1);
         if op.restarts > MAX_CHANGES {
             if !self.end_after_put(index) {
-                self.fail_page_out(index, device);
+                self.fail_page_out(index, Outcome::Failed, device);
             }
             return;
         }
@@ -485,8 +494,7 @@ impl<S: Storage> Shard<S> {
             DiskVerdict::Go(on_disk) => {
                 let held = copies.len().saturating_add(usize::from(on_disk));
                 if held < device.min_copies() && !mutated!(MinCopiesIgnored) {
-                    self.count_stalled(index);
-                    self.wait_for_more(now_ns, index);
+                    self.wait_or_fail(now_ns, index, on_disk, device);
                 } else {
                     self.finish(index, copies, on_disk, device);
                 }
@@ -545,7 +553,7 @@ impl<S: Storage> Shard<S> {
             && self.disk_knows(index, device);
         match is_enough {
             true => self.finish(index, copies, on_disk, device),
-            false => self.fail_page_out(index, device),
+            false => self.fail_page_out(index, Outcome::Failed, device),
         }
     }
 
@@ -584,6 +592,52 @@ impl<S: Storage> Shard<S> {
         self.end(index, Outcome::Done);
     }
 
+    /// Too few have the page, and nobody else can be asked now: waits for somebody who can, unless
+    /// that is in vain.
+    fn wait_or_fail<M>(&mut self, now_ns: u64, index: usize, on_disk: bool, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let hoped = device.servers.hoped().saturating_add(usize::from(on_disk));
+        if hoped < device.min_copies() && !mutated!(SilenceForgotten) {
+            self.fail_page_out(index, Outcome::Failed, device);
+        } else if self.is_refused(now_ns, index, device) {
+            self.counters.pages_out_no_space = self.counters.pages_out_no_space.wrapping_add(1);
+            self.fail_page_out(index, Outcome::NoSpace, device);
+        } else {
+            self.count_stalled(index);
+            self.wait_for_more(now_ns, index);
+        }
+    }
+
+    /// Whether every server that answers, and has not the page, has no room for it, and will not have
+    /// soon.
+    fn is_refused<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return false;
+        };
+        // Who holds an older version has room for this one, but may have lost that.
+        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
+        let full = device.servers.full().without(holders).union(op.refused);
+        let others = device
+            .servers
+            .usable()
+            .without(device.servers.closing())
+            .without(op.targets());
+        if others.is_empty() || !others.without(full).is_empty() {
+            return false;
+        }
+        if !device.is_freeing() {
+            return true;
+        }
+        // What is freed others may take, again and again.
+        let since_ns = *op.waits_for_room_ns.get_or_insert(now_ns);
+        now_ns.saturating_sub(since_ns) >= ROOM_NS
+    }
+
     /// Too few servers: wait for one, or for the disk. What was acknowledged stays so.
     fn wait_for_more(&mut self, now_ns: u64, index: usize) {
         let Some(op) = self.ops.get_mut(index) else {
@@ -605,7 +659,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out ends in an error: what is left of the older version stays.
-    pub(super) fn fail_page_out<M>(&mut self, index: usize, device: &Device<M>)
+    fn fail_page_out<M>(&mut self, index: usize, outcome: Outcome, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -622,7 +676,7 @@ impl<S: Storage> Shard<S> {
             self.note_stale(index, sent_to, freed, device);
             self.wake(index, device);
         }
-        self.end(index, Outcome::Failed);
+        self.end(index, outcome);
     }
 
     /// Has `old`, who may hold an older version of the page or a copy that does not count, told

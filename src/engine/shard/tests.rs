@@ -5,6 +5,7 @@
 pub mod bench;
 mod disk;
 mod gaps;
+mod in_vain;
 pub mod mirroring;
 mod progress;
 mod removal;

@@ -9,15 +9,12 @@ use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::path::Path;
-use super::{Send, SendPayload, Shard, Storage};
+use super::{Send, SendPayload, Shard, Storage, STOPPED_NS};
 use crate::sync::Atomic;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
 
 /// Timeouts after which frames that are still in this host no longer hold back others.
 const INSIST_TRIES: u32 = 3;
-
-/// A timer that fires this late says that we were stopped, not that a server was silent.
-const STOPPED_NS: u64 = 250_000_000;
 
 /// In place of when to hedge: so long after it is first sent as is usual for its server.
 pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;

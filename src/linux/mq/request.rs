@@ -51,6 +51,8 @@ pub(crate) enum BlkStatus {
     Ok = 0,
     /// `EOPNOTSUPP`
     NotSupp = 1,
+    /// `ENOSPC`
+    NoSpc = 3,
     /// `EIO`
     IoErr = 10,
     /// `EINVAL`
@@ -167,6 +169,7 @@ impl<T: Operations> Drop for Request<T> {
 /// How many parts of a request have not ended: the data of a request that is ended in parts.
 pub(crate) struct PartCount {
     left: Atomic<u32>,
+    /// How the first part ended that did not end well, as a [`BlkStatus`].
     failed: Atomic<u32>,
 }
 
@@ -258,20 +261,21 @@ unsafe impl<T: Operations<RequestData = PartCount>> Send for RequestPart<T> {}
 unsafe impl<T: Operations<RequestData = PartCount>> Sync for RequestPart<T> {}
 
 impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
-    /// Ends it; the request ends with the last one, in an I/O error if any failed. Any context,
-    /// also with interrupts disabled.
+    /// Ends it; the request ends with the last one, as the first did that did not end well. Any
+    /// context, also with interrupts disabled.
     #[inline]
-    pub(crate) fn end(self, failed: bool) {
-        ManuallyDrop::new(self).end_once(failed);
+    pub(crate) fn end(self, status: BlkStatus) {
+        ManuallyDrop::new(self).end_once(status);
     }
 
     /// To be called once.
     #[inline]
-    fn end_once(&self, failed: bool) {
+    fn end_once(&self, status: BlkStatus) {
         // SAFETY: By the type invariant the request is live, and its data is initialised.
         let data = unsafe { &*tag_set::data_of::<T>(self.0.as_ptr()) };
-        if failed {
-            data.failed.store(1, Relaxed);
+        if status != BlkStatus::Ok {
+            // An error is only that another was the first.
+            let _ = data.failed.cmpxchg(0, status as u32, Relaxed);
         }
         // Full order: who ends the request sees what the others did before they ended theirs.
         if data.left.fetch_sub(1, Full) != 1 {
@@ -279,6 +283,7 @@ impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
         }
         let status = match data.failed.load(Relaxed) {
             0 => BlkStatus::Ok,
+            failed if failed == BlkStatus::NoSpc as u32 => BlkStatus::NoSpc,
             _ => BlkStatus::IoErr,
         };
         // INVARIANT: No part is left, so that the request is nobody else's.
@@ -289,6 +294,6 @@ impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
 
 impl<T: Operations<RequestData = PartCount>> Drop for RequestPart<T> {
     fn drop(&mut self) {
-        self.end_once(true);
+        self.end_once(BlkStatus::IoErr);
     }
 }

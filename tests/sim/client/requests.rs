@@ -71,6 +71,8 @@ pub struct Done {
     pub is_page_out: bool,
     /// What was read; `None` for an error.
     pub bytes: Option<Bytes>,
+    /// Whether that was for want of room.
+    pub is_refused: bool,
 }
 
 impl Client {
@@ -214,7 +216,9 @@ impl Client {
         ctx.counts.discards += 1;
         if self.device.map.set_free_pending(PageIndex(page)) {
             self.shards[0].count_freed(1);
-            self.chunks.mark(PageIndex(page));
+            if self.chunks.mark(PageIndex(page)) {
+                self.device.note_frees();
+            }
         }
         ctx.oracle.discard(self.number, page);
     }
@@ -284,7 +288,8 @@ impl Client {
         if let Err(why) = request.check_sends(ctx.now_ns) {
             ctx.oracle.fail(|| why);
         }
-        self.ended[usize::from(request.is_page_out)][usize::from(outcome == Outcome::Failed)] += 1;
+        let failed = matches!(outcome, Outcome::Failed | Outcome::NoSpace);
+        self.ended[usize::from(request.is_page_out)][usize::from(failed)] += 1;
         match outcome {
             Outcome::Zeros => request.bytes = zeros(),
             Outcome::Filled(value) => {
@@ -292,12 +297,13 @@ impl Client {
                     chunk.copy_from_slice(&value.to_be_bytes());
                 }
             }
-            Outcome::Done | Outcome::Failed => {}
+            Outcome::Done | Outcome::Failed | Outcome::NoSpace => {}
         }
         self.done.push(Done {
             id,
             is_page_out: request.is_page_out,
-            bytes: (outcome != Outcome::Failed).then_some(request.bytes),
+            bytes: (!failed).then_some(request.bytes),
+            is_refused: outcome == Outcome::NoSpace,
         });
     }
 }

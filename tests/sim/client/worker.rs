@@ -36,6 +36,7 @@ impl Client {
             return;
         }
         self.free_orphans(ctx);
+        self.cluster.set_patience_ns(self.device.patience_ns());
         let mut frames = self.frames();
         let shards = &self.shards;
         let heard_ns = |slot| {
@@ -46,6 +47,9 @@ impl Client {
         };
         self.cluster
             .handle_timeout(ctx.now_ns, &self.device.servers, heard_ns, &mut frames);
+        if let Some(noted) = self.frees_noted.take() {
+            self.device.told_frees(noted);
+        }
         self.transmit_all(ctx, frames);
         let changes = self.cluster.take_changes();
         if changes.servers_changed || !changes.opened.is_empty() {
@@ -187,6 +191,7 @@ impl Client {
                 return;
             }
         }
+        let noted = self.device.frees_noted();
         let mut found: Vec<StaleCopy> = Vec::new();
         while let Some((mut next, end)) = self.chunks.take(PageIndex(0)) {
             while let Some(copy) = next_free(&self.device.map, &mut next, end, || {
@@ -205,6 +210,7 @@ impl Client {
                 self.held_back.push_back(copy);
             }
         }
+        self.frees_noted = self.held_back.is_empty().then_some(noted);
     }
 
     /// Ends all requests, and says goodbye.

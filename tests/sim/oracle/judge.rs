@@ -3,6 +3,7 @@
 //! Whether a request has ended as it may.
 
 use super::page::PageState;
+use super::silence::is_too_long;
 use super::{Kind, Oracle, Request, CALM_NS, SOON_IN_NS, SOON_OUT_NS};
 use crate::content::{describe, Bytes, Content};
 use crate::scenario::{MS, S};
@@ -27,6 +28,18 @@ pub trait Evidence {
     /// Since when a server has been running and its link to the client has been good; `None` if
     /// it is not so.
     fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64>;
+
+    /// Servers of which that is so since `since_ns`.
+    fn calm_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
+
+    /// Since when nothing can have come of a server's start to a client; `None` if something can.
+    fn gone_since_ns(&self, client: usize, server: usize, incarnation: u64) -> Option<u64>;
+
+    /// The same of all servers.
+    fn all_gone_since_ns(&self, client: usize) -> Option<u64>;
+
+    /// Whether some server has had no room for the client since then.
+    fn any_full_since(&self, client: usize, since_ns: u64) -> bool;
 
     /// The number of a server's present start.
     fn incarnation(&self, server: usize) -> Option<u64>;
@@ -183,12 +196,15 @@ impl Oracle {
             if well.is_some_and(|since_ns| since_ns + CALM_NS <= request.began_ns) {
                 return Err("an error, although the disk has the page and is well".into());
             }
-            if !waited && !evidence.disk_ailed_since(request.client, request.began_ns) {
+            let is_overdue =
+                !waited && !evidence.disk_ailed_since(request.client, request.began_ns);
+            if is_overdue {
                 return Err("an error, and the disk has been asked in vain for nothing".into());
             }
         } else if state.holders.is_empty() {
             return Ok("an error of which nothing is known");
         }
+        let holders = state.holders.clone();
         let mut is_left = false;
         for content in contents {
             for copy in evidence.copies(request.client, request.page, content) {
@@ -196,11 +212,13 @@ impl Oracle {
                     server: copy.server,
                     incarnation: copy.incarnation,
                 };
-                if copy.died_ns.is_some() || !state.holders.contains(&claim) {
+                if copy.died_ns.is_some() || !holders.contains(&claim) {
                     continue;
                 }
                 is_left = true;
-                if !waited {
+                let (client, server) = (request.client, copy.server);
+                let silence = &self.silence;
+                if !waited && !silence.may_give_up(now_ns, client, server, patience_ns) {
                     let after_ms = (now_ns - request.began_ns) / MS;
                     return Err(format!(
                         "an error after {after_ms} ms, while there is {copy:?}"
@@ -215,7 +233,21 @@ impl Oracle {
         if block.is_some() {
             return Ok("an error, the disk having failed");
         }
+        let mut gone_ns = Some(0);
+        for claim in holders {
+            let since_ns = evidence.gone_since_ns(request.client, claim.server, claim.incarnation);
+            gone_ns = gone_ns.zip(since_ns).map(|(one, other)| one.max(other));
+        }
+        if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !*overlapped) {
+            if is_too_long(now_ns, request.began_ns, gone_ns, patience_ns) {
+                let after_ms = (now_ns - request.began_ns) / MS;
+                return Err(format!(
+                    "an error after {after_ms} ms, while nobody could be reached for longer"
+                ));
+            }
+        }
         Ok(match is_left {
+            true if !waited => "an error at once, every copy long out of reach",
             true => "an error, every copy out of reach",
             false => "an error, every copy lost",
         })
@@ -358,9 +390,21 @@ impl Oracle {
         if contents.len() > 16 {
             return Ok("an error, the page changed again and again");
         }
-        if now_ns < request.began_ns + patience_ns {
-            let after_ms = (now_ns - request.began_ns) / MS;
+        let client = request.client;
+        let after_ms = (now_ns - request.began_ns) / MS;
+        let waited = now_ns >= request.began_ns + patience_ns;
+        if !waited && !self.silence.may_give_up_all(now_ns, client, patience_ns) {
             return Err(format!("failed after {after_ms} ms"));
+        }
+        let gone_ns = evidence.all_gone_since_ns(client);
+        let has_disk =
+            evidence.disk_well_since_ns(client).is_some() || evidence.disk_ailed_since(client, 0);
+        if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !*overlapped && !has_disk) {
+            if is_too_long(now_ns, request.began_ns, gone_ns, patience_ns) {
+                return Err(format!(
+                    "failed after {after_ms} ms, while nobody could be reached for longer"
+                ));
+            }
         }
         let could = evidence.usable_since(request.client, now_ns.saturating_sub(CALM_NS));
         if !overlapped && request.began_ns + CALM_NS <= now_ns && could.len() >= min_copies {
@@ -384,7 +428,41 @@ impl Oracle {
         if !overlapped && waited && could.len() + disk_copies >= min_copies && disk_copies > 0 {
             return Err("failed, while the disk could be used".into());
         }
-        Ok("an error, too few servers")
+        Ok(match waited {
+            true => "an error, too few servers",
+            false => "an error at once, too few servers for long",
+        })
+    }
+
+    /// An error for want of room: at any time, if nobody who could be asked has room.
+    pub(super) fn judge_refusal(&mut self, request: &Request, evidence: &impl Evidence) -> Verdict {
+        let Kind::PageOut {
+            contents,
+            overlapped,
+        } = &request.kind
+        else {
+            return Err("ended as something else".into());
+        };
+        let (min_copies, step, client) = (self.min_copies, self.step, request.client);
+        let state = self.page(client, request.page);
+        state.fail(step, contents);
+        state.forget_copies();
+        let began_ns = request.began_ns.saturating_sub(CALM_NS);
+        if !evidence.any_full_since(client, began_ns) {
+            return Err("refused for want of room, and no server was full".into());
+        }
+        let could = evidence.usable_since(client, began_ns);
+        if !*overlapped && could.len() >= min_copies {
+            return Err(format!(
+                "refused for want of room, while {could:?} had some"
+            ));
+        }
+        let disk = evidence.disk_usable_since_ns(client);
+        let is_usable = disk.is_some_and(|usable_ns| usable_ns <= began_ns);
+        if is_usable && min_copies == 1 && !evidence.disk_full_since(client, began_ns) {
+            return Err("refused for want of room, while the disk had some".into());
+        }
+        Ok("refused for want of room")
     }
 }
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! For how long servers have been silent, and whether requests still wait for them.
+//!
+//! A request waits for the patience, counted from when the last server that could help fell silent,
+//! however late it has come: so everything that is asked of servers that are gone ends within one
+//! patience together, and not within one for each page. Time counts only as far as our own clock ran:
+//! a client that was itself stopped gives nobody up on waking.
+
+use core::ops::DerefMut;
+
+use super::peer::State;
+use super::{Cluster, Peer, Random};
+use crate::engine::config::NS_PER_S;
+use crate::engine::ids::{ServerSlot, MAX_REPLICAS};
+use crate::engine::server_table::ServerTable;
+
+/// The most that one look adds to a silence: if we did not look for longer, we were stopped.
+pub(super) const LOOK_NS: u64 = 2 * NS_PER_S;
+
+/// For how long there have been too few servers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hope {
+    /// For how long there has not been one that could be used, two, three.
+    fewer_ns: [u64; MAX_REPLICAS],
+    looked_ns: u64,
+}
+
+impl Hope {
+    /// So many servers can be used now. Returns how many a page-out may count on or wait for.
+    pub(super) fn look(&mut self, now_ns: u64, usable: usize, patience_ns: u64) -> usize {
+        let passed_ns = now_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+        self.looked_ns = now_ns;
+        for (others, fewer_ns) in self.fewer_ns.iter_mut().enumerate() {
+            *fewer_ns = match usable > others {
+                true => 0,
+                false => fewer_ns.saturating_add(passed_ns),
+            };
+        }
+        let hoped = self.fewer_ns.iter().filter(|ns| **ns < patience_ns);
+        hoped.count()
+    }
+
+    /// When it is to be looked at next.
+    fn due_ns(&self, patience_ns: u64) -> u64 {
+        let left = |fewer_ns: &u64| match *fewer_ns {
+            0 => None,
+            fewer_ns => patience_ns.checked_sub(fewer_ns).filter(|left| *left > 0),
+        };
+        let first = self.fewer_ns.iter().filter_map(left).min();
+        first.map_or(u64::MAX, |left_ns| self.looked_ns.saturating_add(left_ns))
+    }
+}
+
+impl Peer {
+    /// Counts how long the server has been silent. Returns whether that is for `dead_ns` by now.
+    pub(super) fn note_silence(&mut self, now_ns: u64, dead_ns: u64) -> bool {
+        let passed_ns = now_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+        // What came for requests that were under way is a sign of life, if not yet an answer to a ping.
+        let since_ns = self.heard_ns.max(self.looked_ns);
+        let unheard_ns = match self.heard_ns > self.looked_ns {
+            true => 0,
+            false => self.unheard_ns,
+        };
+        self.looked_ns = now_ns;
+        if self.silent {
+            self.silent_ns = self.silent_ns.saturating_add(passed_ns);
+            let passed_ns = now_ns.saturating_sub(since_ns).min(LOOK_NS);
+            self.unheard_ns = unheard_ns.saturating_add(passed_ns);
+        } else {
+            self.silent_ns = 0;
+            self.unheard_ns = 0;
+        }
+        self.silent && self.silent_ns >= dead_ns
+    }
+
+    /// Whether nothing waits for it any more.
+    pub(super) fn is_hopeless(&self, patience_ns: u64) -> bool {
+        self.silent && self.unheard_ns >= patience_ns
+    }
+
+    /// When that is to be looked at.
+    fn hopeless_at_ns(&self, patience_ns: u64) -> u64 {
+        match patience_ns.checked_sub(self.unheard_ns) {
+            Some(left_ns) if self.silent && left_ns > 0 => self.looked_ns.saturating_add(left_ns),
+            _ => u64::MAX,
+        }
+    }
+}
+
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+    /// Publishes whom requests still wait for: the server in `slot`.
+    pub(super) fn look_for_hope(&mut self, slot: ServerSlot, table: &ServerTable) {
+        let patience_ns = self.patience_ns;
+        if let Some(peer) = self.peer(slot) {
+            let is_hopeless = peer.is_hopeless(patience_ns);
+            self.changes.servers_changed |= table.set_hopeless(slot, is_hopeless);
+        }
+    }
+
+    /// The same of all servers together.
+    pub(super) fn count_hope(&mut self, now_ns: u64, table: &ServerTable) {
+        let usable = table.usable().without(table.closing()).len();
+        let hoped = self.hope.look(now_ns, usable, self.patience_ns);
+        self.changes.servers_changed |= table.set_hoped(hoped);
+    }
+
+    /// When that is to be looked at next.
+    pub(super) fn hope_due_ns(&self) -> u64 {
+        let silent = |peer: &Peer| match peer.state {
+            State::Open => peer.hopeless_at_ns(self.patience_ns),
+            _ => u64::MAX,
+        };
+        let first = self.peers.iter().map(silent).min();
+        first
+            .unwrap_or(u64::MAX)
+            .min(self.hope.due_ns(self.patience_ns))
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! For how long servers are waited for.
+
+use super::*;
+
+const PATIENCE_NS: u64 = 5 * NS_PER_S;
+
+/// Nothing answers any more: until nothing waits for the server, or for so long.
+fn wait_until_hopeless(world: &mut World, at_most_ns: u64) -> u64 {
+    let from_ns = world.now_ns;
+    while !world.table.hopeless().contains(world.slot) {
+        assert!(world.now_ns - from_ns < at_most_ns, "still waited for");
+        // As the driver does: when something is due, at the latest after a second.
+        let due_ns = world.cluster.next_timeout_ns().min(world.now_ns + NS_PER_S);
+        world.pass(due_ns.saturating_sub(world.now_ns).max(1));
+    }
+    world.now_ns - from_ns
+}
+
+#[test]
+fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answers() {
+    let mut world = World::open(1500);
+    world.cluster.set_patience_ns(PATIENCE_NS);
+    for _ in 0..2 {
+        assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
+        let took_ns = wait_until_hopeless(&mut world, 3 * PATIENCE_NS);
+        assert!(
+            (PATIENCE_NS..PATIENCE_NS + 3 * NS_PER_S).contains(&took_ns),
+            "{took_ns}"
+        );
+        assert_eq!(world.table.hoped(), 0);
+        assert!(world.cluster.take_changes().servers_changed);
+        assert!(world.table.valid().contains(world.slot), "it may come back");
+        answer_ping(&mut world);
+        world.pass(1);
+        assert!(world.cluster.take_changes().servers_changed);
+    }
+    // What is longer is waited for again.
+    wait_until_hopeless(&mut world, 3 * PATIENCE_NS);
+    world.cluster.set_patience_ns(3 * PATIENCE_NS);
+    world.pass(MS);
+    assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
+}
+
+#[test]
+fn a_client_that_was_stopped_goes_on_waiting() {
+    let mut world = World::open(1500);
+    world.cluster.set_patience_ns(20 * NS_PER_S);
+    while world.table.usable().contains(world.slot) {
+        world.pass(MS);
+    }
+    for _ in 0..5 {
+        world.pass(1000 * NS_PER_S);
+        assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
+    }
+    wait_until_hopeless(&mut world, 20 * NS_PER_S);
+}
+
+#[test]
+fn what_comes_for_requests_under_way_is_a_sign_of_life() {
+    let mut world = World::open(1500);
+    world.cluster.set_patience_ns(PATIENCE_NS);
+    while world.table.usable().contains(world.slot) {
+        world.pass(MS);
+    }
+    for _ in 0..200 {
+        world.now_ns += 100 * MS;
+        let (now_ns, table) = (world.now_ns, &world.table);
+        let heard_ns = now_ns - 50 * MS;
+        world
+            .cluster
+            .handle_timeout(now_ns, table, |_| heard_ns, &mut world.sent);
+        assert!(world.table.hopeless().is_empty());
+    }
+    wait_until_hopeless(&mut world, 2 * PATIENCE_NS);
+}
+
+#[test]
+fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
+    let mut hope = super::super::hope::Hope::default();
+    let mut now_ns = 0;
+    let mut look = |usable, seconds| {
+        let mut hoped = 0;
+        for _ in 0..10 * seconds {
+            now_ns += NS_PER_S / 10;
+            hoped = hope.look(now_ns, usable, PATIENCE_NS);
+        }
+        hoped
+    };
+    assert_eq!(look(2, 4), 3);
+    assert_eq!(look(2, 1), 2, "a third has not been there for 5 s");
+    assert_eq!(look(0, 4), 2);
+    assert_eq!(look(1, 1), 1);
+    assert_eq!(look(0, 4), 1);
+    assert_eq!(look(0, 1), 0);
+    assert_eq!(look(3, 1), 3);
+}

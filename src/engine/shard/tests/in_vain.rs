@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests that nobody can serve: full servers, and servers that have been silent for long.
+
+use super::super::super::ids::SlotSet;
+use super::super::Outcome;
+use super::bench::{Bench, MS};
+use super::PAGE;
+use crate::wire::Status;
+
+/// A page-out whose servers all answer with `status`.
+fn page_out(bench: &mut Bench, op: usize, status: Status) {
+    bench.start_page_out(op, PAGE);
+    for _ in 0..2 {
+        let send = bench.next_send();
+        bench.acknowledge(&send, status);
+    }
+}
+
+fn tell(bench: &mut Bench) {
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+}
+
+fn set_hopeless(bench: &Bench, number: usize, hopeless: bool) {
+    let servers = &bench.device.servers;
+    servers.set_usable(bench.slot(number), !hopeless);
+    servers.set_hopeless(bench.slot(number), hopeless);
+}
+
+#[test]
+fn what_every_server_refuses_for_want_of_room_ends_at_once_and_others_are_not_asked_again() {
+    for status in [Status::NoSpace, Status::Quota] {
+        let mut bench = Bench::new(2);
+        let began_ns = bench.now_ns;
+        page_out(&mut bench, 0, status);
+        assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+        assert!(!bench.device.map.load(PAGE).is_busy());
+        // They are known to be full: nothing is sent.
+        bench.start_page_out(1, PAGE);
+        assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+        assert_eq!(bench.now_ns, began_ns);
+        let counters = *bench.shard.counters();
+        assert_eq!(
+            (counters.pages_out_failed, counters.pages_out_no_space),
+            (2, 2)
+        );
+        // One says that it has room again: that is enough.
+        bench.device.servers.announce(bench.slot(1), 1000, 999);
+        bench.start_page_out(2, PAGE);
+        let send = bench.next_send();
+        assert_eq!(bench.slot_of(send.destination), bench.slot(1));
+        bench.acknowledge(&send, Status::Ok);
+        assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    }
+}
+
+#[test]
+fn full_servers_take_what_they_hold() {
+    let mut bench = Bench::new(2);
+    page_out(&mut bench, 0, Status::NoSpace);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+    bench.write(PAGE, &[0, 1]);
+    page_out(&mut bench, 0, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    // One that has lost what it held, refuses it all the same.
+    page_out(&mut bench, 0, Status::NoSpace);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+}
+
+#[test]
+fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
+    let mut bench = Bench::new(2);
+    // Noted to be freed, and not yet said to anybody; then being said to a server.
+    bench.device.note_frees();
+    page_out(&mut bench, 0, Status::NoSpace);
+    assert_eq!(bench.poll(), None);
+    bench.device.servers.set_freeing(bench.slot(0), true);
+    bench.device.told_frees(bench.device.frees_noted());
+    bench.advance(100 * MS);
+    assert_eq!(bench.poll(), None);
+    // It has room then, and has said so.
+    bench.device.servers.set_freeing(bench.slot(0), false);
+    bench.device.servers.announce(bench.slot(0), 1000, 999);
+    tell(&mut bench);
+    let send = bench.next_send();
+    // Others were quicker, and the next pages are being freed, and so on.
+    bench.device.servers.set_freeing(bench.slot(0), true);
+    bench.acknowledge(&send, Status::NoSpace);
+    for _ in 0..8 {
+        bench.advance(100 * MS);
+        assert_eq!(bench.poll(), None);
+    }
+    bench.advance(100 * MS);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+    // A server that does not answer frees nothing.
+    bench.device.servers.set_usable(bench.slot(0), false);
+    bench.start_page_out(1, PAGE);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+}
+
+#[test]
+fn silent_servers_are_no_full_ones() {
+    let mut bench = Bench::new(2);
+    for number in 0..2 {
+        bench.device.servers.set_full(bench.slot(number));
+        bench.device.servers.set_usable(bench.slot(number), false);
+    }
+    bench.start_page_out(0, PAGE);
+    for _ in 0..100 {
+        bench.advance(100 * MS);
+        assert_eq!(bench.poll(), None, "they may come back, and have room");
+    }
+}
+
+#[test]
+fn page_ins_end_when_all_who_have_the_page_have_been_silent_for_the_patience() {
+    let mut bench = Bench::new(3);
+    bench.write(PAGE, &[0, 1]);
+    bench.start_page_in(0, PAGE);
+    bench.discard_sends();
+    set_hopeless(&bench, 0, true);
+    tell(&mut bench);
+    bench.discard_sends();
+    // Silent, but for less than the patience.
+    bench.device.servers.set_usable(bench.slot(1), false);
+    tell(&mut bench);
+    assert_eq!(bench.poll(), None);
+    bench.start_page_in(1, PAGE);
+    assert_eq!(bench.poll(), None);
+    set_hopeless(&bench, 1, true);
+    tell(&mut bench);
+    for _ in 0..2 {
+        assert_eq!(bench.next_completion().outcome, Outcome::Failed);
+    }
+    // Those that come later end at once, as long as nobody answers.
+    let began_ns = bench.now_ns;
+    for op in 0..bench.ops() {
+        bench.start_page_in(op, PAGE);
+        assert_eq!(bench.next_completion().outcome, Outcome::Failed);
+    }
+    assert_eq!(bench.now_ns, began_ns);
+    set_hopeless(&bench, 1, false);
+    bench.start_page_in(0, PAGE);
+    let send = bench.next_send();
+    bench.answer_page(&send, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    // What it has just said counts, though it is silent by what the cluster knows.
+    set_hopeless(&bench, 1, true);
+    bench.start_page_in(0, PAGE);
+    assert_eq!(bench.poll(), None);
+}
+
+#[test]
+fn page_outs_end_when_too_few_servers_may_be_hoped_for() {
+    let mut bench = Bench::new(2);
+    bench.write(PAGE, &[0, 1]);
+    for number in 0..2 {
+        bench.device.servers.set_usable(bench.slot(number), false);
+    }
+    bench.start_page_out(0, PAGE);
+    assert_eq!(bench.poll(), None);
+    bench.device.servers.set_hoped(0);
+    tell(&mut bench);
+    assert_eq!(bench.next_completion().outcome, Outcome::Failed);
+    bench.start_page_out(0, PAGE);
+    assert_eq!(bench.next_completion().outcome, Outcome::Failed);
+    // Nothing was sent: the older version is where it was.
+    let entry = bench.device.map.load(PAGE);
+    assert_eq!(entry.replicas(), SlotSet::from_bits(3));
+    assert!(!entry.is_busy() && entry.is_written());
+}
+
+#[test]
+fn a_client_that_was_stopped_gives_up_nothing_on_waking() {
+    let mut bench = Bench::new(2);
+    bench.write(PAGE, &[0, 1]);
+    bench.start_page_in(0, PAGE);
+    let send = bench.next_send();
+    for _ in 0..5 {
+        bench.advance(1_000_000 * MS);
+        bench.discard_sends();
+    }
+    bench.answer_page(&send, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When clients could last reach servers: for as long as the patience after that, requests wait.
+
+use std::collections::BTreeMap;
+
+use super::judge::Evidence;
+use super::CALM_NS;
+use crate::scenario::S;
+
+/// What it may take beyond the patience until a client gives up those that it cannot reach: it has to
+/// notice that they are silent, and to look.
+const NOTICE_NS: u64 = 8 * S;
+
+/// When servers were last seen to be well.
+#[derive(Default)]
+pub struct Silence {
+    /// By client and server.
+    well_ns: BTreeMap<(usize, usize), u64>,
+    /// By client: as many as a page-out needs, at a time.
+    enough_ns: BTreeMap<usize, u64>,
+}
+
+impl Silence {
+    /// Looks how it is now.
+    pub fn look(&mut self, now_ns: u64, client: usize, min_copies: usize, seen: &impl Evidence) {
+        let since_ns = now_ns.saturating_sub(CALM_NS);
+        for server in seen.calm_since(client, since_ns) {
+            self.well_ns.insert((client, server), now_ns);
+        }
+        if seen.usable_since(client, since_ns).len() >= min_copies {
+            self.enough_ns.insert(client, now_ns);
+        }
+    }
+
+    /// Whether a client may have given up a server.
+    pub fn may_give_up(&self, now_ns: u64, client: usize, server: usize, patience_ns: u64) -> bool {
+        let well_ns = self.well_ns.get(&(client, server));
+        well_ns.is_none_or(|well_ns| well_ns + patience_ns <= now_ns)
+    }
+
+    /// Whether a client may have given up all of them.
+    pub fn may_give_up_all(&self, now_ns: u64, client: usize, patience_ns: u64) -> bool {
+        let enough_ns = self.enough_ns.get(&client);
+        enough_ns.is_none_or(|enough_ns| enough_ns + patience_ns <= now_ns)
+    }
+}
+
+/// Whether a request that began at `began_ns` has waited too long until now, if nobody whom it could
+/// wait for could be reached since `gone_ns`.
+pub fn is_too_long(now_ns: u64, began_ns: u64, gone_ns: u64, patience_ns: u64) -> bool {
+    now_ns > began_ns.max(gone_ns + patience_ns) + NOTICE_NS
+}

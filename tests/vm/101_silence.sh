@@ -1,0 +1,56 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: with every server gone, swapoff, probing and reading many pages take one patience together, until one answers
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 240
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+requires anemone-test
+
+PATIENCE_S=6
+MANY=200
+anemone_load size_mib=64 servers="$(servers 1 2)" patience_s=$PATIENCE_S || fail "load"
+head -c $((MANY * 4096)) /dev/urandom >"$SCRATCH/random"
+dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k oflag=direct 2>/dev/null || fail "writing"
+disturb pause 1 && disturb pause 2 || fail "pause"
+# Each by itself, which would take MANY patiences.
+from=$(anemone_seconds)
+page=0 failed=0
+while [ $page -lt $MANY ]; do
+    dd if="$ANEMONE_DEVICE" of=/dev/null bs=4k count=1 skip=$page iflag=direct 2>/dev/null || failed=$((failed + 1))
+    page=$((page + 1))
+done
+for page in 0 1 2 3 4 5 6 7; do
+    dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k count=1 seek=$((4096 + page)) oflag=direct conv=notrunc 2>/dev/null && fail "written without servers"
+done
+blkid -p "$ANEMONE_DEVICE" >/dev/null 2>&1
+took=$(($(anemone_seconds) - from))
+say "$MANY reads, 8 writes and a probe of a device without servers: $took s, $failed errors"
+[ $failed -eq $MANY ] || fail "$failed of $MANY pages could not be read"
+[ $took -ge $((PATIENCE_S - 1)) ] || fail "it was not waited for $PATIENCE_S s"
+# Time is what this is about: five patiences, where there would be hundreds.
+[ $took -le $((5 * PATIENCE_S)) ] || fail "$took s for what should wait for $PATIENCE_S s together"
+dmesg | grep -q "anemone: no server has answered for $PATIENCE_S s" || fail "it is not said: $(dmesg | tail)"
+host resume 1 && host resume 2 || fail "resume"
+wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+dd if="$ANEMONE_DEVICE" bs=4k count=$MANY iflag=direct 2>/dev/null | cmp - "$SCRATCH/random" || fail "after their return"
+dmesg | grep -q "anemone: a server answers again" || fail "it is not said: $(dmesg | tail)"
+
+# A program's memory, and swapoff.
+anemone_swapon || fail "swapon"
+anemone-test dirty --mib "$(scaled 8)" --seconds 1 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
+program=$!
+wait_for 60 "a program that is paged out" test -e "$SCRATCH/hold" || fail "$(cat "$SCRATCH/dirty")"
+disturb pause 1 && disturb pause 2 || fail "pause"
+failed=$(counter pages_in_failed) from=$(anemone_seconds)
+swapoff "$ANEMONE_DEVICE" 2>"$SCRATCH/error"
+say "swapoff without servers: $(($(anemone_seconds) - from)) s, $(($(counter pages_in_failed) - failed)) errors: $(cat "$SCRATCH/error")"
+[ $(($(anemone_seconds) - from)) -le $((5 * PATIENCE_S)) ] || fail "swapoff took $(($(anemone_seconds) - from)) s"
+expect_more "pages that could not be read" "$failed" "$(counter pages_in_failed)"
+kill -KILL $program
+wait $program
+host resume 1 && host resume 2 || fail "resume"
+wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+grep -q "^$ANEMONE_DEVICE " /proc/swaps && { swapoff "$ANEMONE_DEVICE" || fail "swapoff with servers"; }
+anemone_unload || fail "unload"
