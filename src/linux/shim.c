@@ -103,11 +103,14 @@ static int anemone_debugfs_open(struct inode *inode, struct file *file)
 	return single_open(file, shown->show, shown);
 }
 
+/*
+ * No seeking: it would make the text anew, with other numbers, of other lengths, and whoever reads
+ * line by line (a shell) would go on in the middle of a line, or miss one.
+ */
 static const struct file_operations anemone_debugfs_fops = {
 	.owner = THIS_MODULE,
 	.open = anemone_debugfs_open,
 	.read = seq_read,
-	.llseek = seq_lseek,
 	.release = single_release,
 };
 

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: open files keep the module, or outlive it harmlessly; programs that read them all the time do not disturb it
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
-# bound: 120
+# bound: 150
 # debug: yes
 # kinds: cfi rt
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
 needs_single
+requires anemone-test
 
 # Those that keep it: unloading is refused, they can be read meanwhile, and be closed afterwards.
 for file in "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/latency" "$ANEMONE_DEBUG/disk" \
@@ -38,6 +39,23 @@ for number in 5 6 7 9; do
 done
 anemone_load size_mib=64 || fail "load beside files of the one before"
 exec 5<&- 6<&- 7<&- 8<&- 9<&-
+wait_for 10 "unload" anemone_unload || fail "unload"
+
+# Read line by line, as shells do, while the numbers grow: it is one text, no line of which is cut or missing.
+anemone_load size_mib=64 || fail "load"
+cut -d' ' -f1 "$ANEMONE_DEBUG/counters" >"$SCRATCH/names"
+[ "$(wc -l <"$SCRATCH/names")" -gt 20 ] || fail "few counters: $(cat "$SCRATCH/names")"
+load_begin --threads 2 --blocks 512
+round=0
+while [ $round -lt "$(scaled 100 5)" ]; do
+    while read -r name number rest; do
+        case $number$rest in *[!0-9]* | '') fail "a line is '$name $number $rest'" ;; esac
+        echo "$name"
+    done <"$ANEMONE_DEBUG/counters" >"$SCRATCH/read"
+    cmp -s "$SCRATCH/read" "$SCRATCH/names" || fail "in round $round: $(diff "$SCRATCH/read" "$SCRATCH/names")"
+    round=$((round + 1))
+done
+load_end || fail "the load"
 wait_for 10 "unload" anemone_unload || fail "unload"
 
 # Read all the time, while the module comes, goes, and fails to load.
