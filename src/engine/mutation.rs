@@ -88,8 +88,6 @@ mod switch {
         SendHoldIgnored,
         /// A page that changed under its page-out is sent again as the same version.
         ChangedPageSameVersion,
-        /// What is sent again is what has arrived, instead of what is missing.
-        GapBitmapWrong,
         /// Who waits for a page to be written is not told when it is.
         WakeLost,
         /// What a transfer had in its server's window is not given back.

@@ -449,9 +449,6 @@ impl<S: Storage> Shard<S> {
         if device.servers.usable().contains(slot) {
             let missing = self.transfer_mut(id).and_then(|transfer| {
                 let all = transfer.cut?.all();
-                if mutated!(GapBitmapWrong) {
-                    return Some(transfer.held);
-                }
                 let missing = all.without(transfer.held);
                 // If it held all, it would have said so: it has dropped some.
                 Some(if missing.is_empty() { all } else { missing })

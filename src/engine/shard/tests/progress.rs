@@ -6,8 +6,8 @@ use super::bench::{Bench, MS, US};
 use super::*;
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::ServerSlot;
-use crate::engine::shard::{Send, TransferId};
-use crate::wire::Fragmentation;
+use crate::engine::shard::{Send, SendPayload, TransferId};
+use crate::wire::{FragmentMask, Fragmentation};
 
 /// Has pages of these servers come in three fragments.
 fn cut(bench: &Bench, servers: &[usize]) {
@@ -215,4 +215,20 @@ fn a_patience_that_becomes_shorter_is_enough_for_another_try() {
     let second = bench.wait_for_send();
     assert_ne!(first.destination, second.destination);
     assert!(bench.now_ns - cut_ns < 200 * MS);
+}
+
+#[test]
+fn what_is_sent_again_is_what_is_missing() {
+    let mut bench = Bench::new(1);
+    cut(&bench, &[0]);
+    bench.start_page_out(0, PAGE);
+    let first = bench.next_send();
+    // The first of three has come; of the others nothing is heard.
+    let held = FragmentMask::from_bits(0b001);
+    bench.acknowledge_part(&first, Status::Incomplete, held);
+    let again = bench.wait_for_send();
+    let SendPayload::Page { fragments, .. } = again.payload else {
+        panic!("{again:?}");
+    };
+    assert_eq!(fragments.bits(), 0b110);
 }
