@@ -88,7 +88,7 @@ anemone_value() {
             return 0
         fi
     done <"$2"
-    say "there is no '$1' in $2"
+    say "there is no '$1' in $2: $(cat "$2" 2>&1)"
     return 1
 }
 

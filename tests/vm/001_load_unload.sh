@@ -29,5 +29,5 @@ insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" && rmmod anem
 # Nothing refers to the interface any more: else the kernel would wait for it for ever.
 ip link add name other0 type dummy && ip link set other0 up || fail "no dummy interface"
 refused EHOSTUNREACH "none of 1 servers answered on other0" interface=other0 servers="$(servers 1)" connect_ms=200
-timeout 5 ip link del other0 || fail "the interface is still held"
+timeout 60 ip link del other0 || fail "the interface is still held"
 kernel_memory_clean

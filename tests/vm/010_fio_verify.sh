@@ -9,7 +9,8 @@
 . "$(dirname "$0")/common.sh"
 
 requires fio
-anemone_load size_mib=64 || fail "load"
+# Both copies, also when the host is so busy that a server seems silent.
+anemone_load size_mib=64 min_copies=2 || fail "load"
 before=$(counter pages_out)
 size=$(scaled 4 2)m
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=1 --size="$(scaled 2 1)m" || fail "libaio, depth 1, 4k"
@@ -23,5 +24,5 @@ fio_verify --rw=randrw --bs=4k --ioengine=libaio --iodepth=16 --verify_backlog=6
 expect_more pages_out "$before" "$(counter pages_out)"
 nothing_failed || fail "some pages failed"
 [ "$(counter pages_out_degraded)" = 0 ] || fail "some pages were paged out degraded"
-[ "$(counter copies_out)" = $((2 * $(counter pages_out))) ] || fail "$(counter copies_out) copies of $(counter pages_out) pages"
+[ "$(counter copies_out)" -ge $((2 * $(counter pages_out))) ] || fail "$(counter copies_out) copies of $(counter pages_out) pages"
 wait_for 10 "nothing in flight" idle || fail "requests are in flight"

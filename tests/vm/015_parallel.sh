@@ -22,11 +22,13 @@ for part in 0 1 2; do
 done
 
 anemone_swapon || fail "swapon"
+out=$(vmstat_value pswpout)
 within 8 anemone-test pages --mib 12 --passes 2 --seed 1 --threads 2 >"$SCRATCH/first" 2>&1 &
 first=$!
 within 8 anemone-test pages --mib 6 --passes 2 --seed 2 --fork >"$SCRATCH/second" 2>&1 &
 second=$!
 wait $first || fail "the first: $(cat "$SCRATCH/first")"
 wait $second || fail "the second: $(cat "$SCRATCH/second")"
+expect_more "pages swapped out" $((out + 1500)) "$(vmstat_value pswpout)"
 nothing_failed || fail "some pages failed"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"

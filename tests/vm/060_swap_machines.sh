@@ -13,4 +13,5 @@ anemone_swapon || fail "swapon"
 out=$(vmstat_value pswpout)
 anemone-test pages --mib 120 --passes 1 || fail "the program"
 expect_more "pages swapped out" $((out + 8000)) "$(vmstat_value pswpout)"
+nothing_failed || fail "some pages failed"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"

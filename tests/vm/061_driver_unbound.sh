@@ -15,7 +15,7 @@ anemone_load size_mib=64 || fail "load"
 load_begin --threads 2 --blocks 512
 load_progress 200 || fail "the load does not begin"
 echo "${device##*/}" >"$driver/unbind" || fail "unbind"
-wait_for 10 "a load that waits" stands_still || fail "the load goes on without an interface"
+wait_for 30 "a load that waits" stands_still || fail "the load goes on without an interface"
 echo "${device##*/}" >"$driver/bind" || fail "bind"
 wait_for 10 "the interface" test -e /sys/class/net/eth0 || fail "there is no interface: $(ls /sys/class/net)"
 ip link set eth0 up || fail "up"
