@@ -1,4 +1,5 @@
 # shellcheck shell=sh disable=SC2015
+# SPDX-License-Identifier: GPL-2.0
 # A memory server of a test's own, in the client's network namespace. Sourced after common.sh.
 
 OWN_LOG=$SCRATCH/own_server

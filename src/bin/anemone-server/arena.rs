@@ -208,7 +208,8 @@ fn tell_of_unused_huge_pages(len: u64) {
     let (Some(free), Some(2048)) = (meminfo("HugePages_Free:"), meminfo("Hugepagesize:")) else {
         return;
     };
-    if free > 0 && len >= huge {
+    // A small arena is not rounded to them.
+    if free > 0 && len.is_multiple_of(huge) {
         let needed = len.div_ceil(huge);
         warn!(
             "of the huge pages set aside {free} are free, and {needed} are needed: ordinary pages are \
