@@ -103,6 +103,8 @@ pub struct Oracle {
     step: Step,
     frozen_until_ns: BTreeMap<usize, u64>,
     patience_ns: u64,
+    /// A shorter one that there was lately, and until when that counts.
+    shorter: (u64, u64),
     replicas: usize,
     min_copies: usize,
     /// What a page-in may take while a server that holds the page is well, and while all are.
@@ -125,6 +127,7 @@ impl Oracle {
             step: 0,
             frozen_until_ns: BTreeMap::new(),
             patience_ns: u64::from(scenario.patience_s) * S,
+            shorter: (u64::MAX, 0),
             replicas: scenario.replicas as usize,
             min_copies: scenario.min_copies as usize,
             soon_ns: match scenario.is_swift() {
@@ -311,6 +314,9 @@ impl Oracle {
 
     /// Requests may wait for so long from now on, those under way too.
     pub fn set_patience(&mut self, now_ns: u64, patience_ns: u64) {
+        if patience_ns > self.patience_ns {
+            self.shorter = (self.patience_lately(now_ns), now_ns + 2 * S);
+        }
         self.patience_ns = patience_ns;
         for request in self.requests.values_mut() {
             let until_ns = request.began_ns + patience_ns + MARGIN_NS;
@@ -318,6 +324,15 @@ impl Oracle {
             request.until_ns = until_ns.max(now_ns + MARGIN_NS + S);
             let frozen_ns = self.frozen_until_ns.get(&request.client).copied();
             request.until_ns = request.until_ns.max(frozen_ns.unwrap_or(0) + MARGIN_NS);
+        }
+    }
+
+    /// The shortest patience by which somebody may have been given up, who is not asked again at once.
+    fn patience_lately(&self, now_ns: u64) -> u64 {
+        let (shorter_ns, until_ns) = self.shorter;
+        match now_ns <= until_ns {
+            true => self.patience_ns.min(shorter_ns),
+            false => self.patience_ns,
         }
     }
 

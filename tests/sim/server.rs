@@ -145,6 +145,8 @@ pub struct SimServer {
     timer_ns: u64,
     /// The last time when it had no room, or none for some client.
     pub full_ns: Option<u64>,
+    /// The same, of any of its starts: a client may not have heard of the last one.
+    pub last_full_ns: Option<u64>,
     /// What is announced instead of the truth, as free pages.
     lie: Option<u64>,
     /// When it last said that it had no room, and had.
@@ -165,6 +167,7 @@ impl SimServer {
             kept: Vec::new(),
             timer_ns: u64::MAX,
             full_ns: None,
+            last_full_ns: None,
             lie: None,
             denied_ns: None,
             watch: Watch::default(),
@@ -340,10 +343,12 @@ impl SimServer {
         if after.pages_refused != before.pages_refused {
             ctx.counts.fault(Fault::ServerFull);
             self.full_ns = Some(ctx.now_ns);
+            self.last_full_ns = Some(ctx.now_ns);
             refused = true;
         }
         if was_full || last.engine.store().free_pages() == 0 {
             self.full_ns = Some(ctx.now_ns);
+            self.last_full_ns = Some(ctx.now_ns);
         }
         if after.sessions_expired != before.sessions_expired {
             ctx.counts.fault(Fault::LeaseExpired);

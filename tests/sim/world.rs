@@ -484,8 +484,11 @@ impl Evidence for Witness<'_> {
     fn any_full_since(&self, client: usize, since_ns: u64) -> bool {
         let mac = self.clients[client].mac;
         self.servers.iter().any(|server| {
-            server.full_ns.is_some_and(|full_ns| full_ns >= since_ns)
+            server
+                .last_full_ns
+                .is_some_and(|full_ns| full_ns >= since_ns)
                 || server.was_full_for(mac, since_ns)
+                || server.denied_since(since_ns)
                 || server.free_pages() == 0
         })
     }

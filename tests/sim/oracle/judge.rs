@@ -393,7 +393,11 @@ impl Oracle {
         let client = request.client;
         let after_ms = (now_ns - request.began_ns) / MS;
         let waited = now_ns >= request.began_ns + patience_ns;
-        if !waited && !self.silence.may_give_up_all(now_ns, client, patience_ns) {
+        if !waited
+            && !self
+                .silence
+                .may_give_up_all(now_ns, client, self.patience_lately(now_ns))
+        {
             return Err(format!("failed after {after_ms} ms"));
         }
         let gone_ns = evidence.all_gone_since_ns(client);
