@@ -12,7 +12,12 @@ needs_single
 requires taskset
 cpu=/sys/devices/system/cpu/cpu1/online
 [ -e $cpu ] || fail "processor 1 cannot be taken offline"
-trap 'status=$?; echo 1 >$cpu; common_end $status' EXIT
+back_online() {
+    back_status=$?
+    echo 1 >$cpu
+    common_end $back_status
+}
+trap back_online EXIT
 anemone_load size_mib=64 || fail "load"
 [ "$(find /sys/block/anemone/mq -mindepth 1 -maxdepth 1 -type d | wc -l)" -eq 2 ] || fail "not a queue for each processor"
 head -c 262144 /dev/urandom >"$SCRATCH/old"
