@@ -323,7 +323,10 @@ impl Oracle {
             // Whoever waits, is looked at now and then.
             request.until_ns = until_ns.max(now_ns + MARGIN_NS + S);
             let frozen_ns = self.frozen_until_ns.get(&request.client).copied();
-            request.until_ns = request.until_ns.max(frozen_ns.unwrap_or(0) + MARGIN_NS);
+            if let Some(frozen_ns) = frozen_ns {
+                let end_ns = frozen_ns + patience_ns + MARGIN_NS;
+                request.until_ns = request.until_ns.max(end_ns);
+            }
         }
     }
 
@@ -395,7 +398,9 @@ impl Oracle {
             if request.client == client {
                 // Its patience counts only while it runs.
                 request.until_ns += until_ns.saturating_sub(now_ns);
-                request.until_ns = request.until_ns.max(until_ns + MARGIN_NS);
+                // It counts its patience only as far as its own clock ran.
+                let end_ns = until_ns + self.patience_ns + MARGIN_NS;
+                request.until_ns = request.until_ns.max(end_ns);
             }
         }
     }
