@@ -25,7 +25,7 @@ head -c 262144 /dev/urandom >"$SCRATCH/new"
 dd if="$SCRATCH/old" of="$ANEMONE_DEVICE" bs=4k oflag=direct conv=notrunc 2>/dev/null || fail "writing"
 
 for server in 1 2 3; do disturb pause $server || fail "pause"; done
-taskset 2 dd if="$SCRATCH/new" of="$ANEMONE_DEVICE" bs=4k seek=1024 oflag=direct conv=notrunc 2>/dev/null &
+taskset 2 dd if="$SCRATCH/new" of="$ANEMONE_DEVICE" bs=4k seek=8192 oflag=direct conv=notrunc 2>/dev/null &
 writer=$!
 taskset 2 dd if="$ANEMONE_DEVICE" of="$SCRATCH/read" bs=64k count=4 iflag=direct 2>/dev/null &
 reader=$!
@@ -56,5 +56,5 @@ while [ $round -lt 4 ]; do
     round=$((round + 1))
 done
 load_end || fail "the load"
-dd if="$ANEMONE_DEVICE" bs=4k skip=1024 count=64 iflag=direct 2>/dev/null | cmp - "$SCRATCH/new" || fail "what was written"
+dd if="$ANEMONE_DEVICE" bs=4k skip=8192 count=64 iflag=direct 2>/dev/null | cmp - "$SCRATCH/new" || fail "what was written"
 nothing_failed || fail "requests have failed"
