@@ -60,6 +60,8 @@ faults! {
     ServerRestarted,
     /// A server stopped for a while.
     ServerPaused,
+    /// A server's host was suspended, its clock with it.
+    ServerSuspended,
     /// A server refused a page for lack of room.
     ServerFull,
     /// A server's announcement was wrong.

@@ -56,6 +56,8 @@ pub struct Enabled {
     pub send_failure: bool,
     /// Clients whose power goes, and that begin anew.
     pub rebirth: bool,
+    /// Servers whose hosts are suspended.
+    pub suspend: bool,
     /// Sweeps that take seconds.
     pub slow_sweep: bool,
     /// Delays inside a client of milliseconds instead of microseconds.
@@ -250,7 +252,8 @@ impl Scenario {
             slow_sweep: half(),
             slow_client: half(),
             slow_copy: half(),
-            rebirth: dies(seed),
+            rebirth: of_seventh(seed, 0x6c69_6665),
+            suspend: of_seventh(seed, 0x736c_6565_7021),
         };
         let (rates, enabled) = match rng.random_bool(0.25) {
             true => swift(seed, rates, enabled),
@@ -292,9 +295,10 @@ impl Scenario {
     }
 }
 
-/// Whether clients die, drawn by chance of its own, as [`DiskScenario::draw`] says why.
-fn dies(seed: u64) -> bool {
-    ChaCha8Rng::seed_from_u64(seed ^ 0x6c69_6665).random_bool(0.15)
+/// Whether something happens that came later, in a seventh of the seeds: drawn by chance of its own,
+/// as [`DiskScenario::draw`] says why.
+fn of_seventh(seed: u64, key: u64) -> bool {
+    ChaCha8Rng::seed_from_u64(seed ^ key).random_bool(0.15)
 }
 
 /// The same, without what would delay a frame or a client: see [`Scenario::is_swift`]. For half of
@@ -351,6 +355,7 @@ pub const SIMPLER: &[(&str, Simplify)] = &[
     ("patience", |s| s.enabled.patience = false),
     ("change-page", |s| s.enabled.change_page = false),
     ("send-failure", |s| s.enabled.send_failure = false),
+    ("suspend", |s| s.enabled.suspend = false),
     ("rebirth", |s| s.enabled.rebirth = false),
     ("slow-sweep", |s| s.enabled.slow_sweep = false),
     ("slow-client", |s| s.enabled.slow_client = false),

@@ -138,6 +138,10 @@ pub struct SimServer {
     /// All its starts; the last one may be alive.
     incarnations: Vec<Incarnation>,
     paused: bool,
+    /// Since when its host has been suspended, if it is: its clock stands still.
+    suspended_ns: Option<u64>,
+    /// How far its clock is behind.
+    lag_ns: u64,
     /// Since when it has been running without a break.
     running_since_ns: u64,
     backlog: VecDeque<Wire>,
@@ -162,6 +166,8 @@ impl SimServer {
             mac: MacAddress([2, 0, 0, 0, 1, number as u8]),
             incarnations: Vec::new(),
             paused: false,
+            suspended_ns: None,
+            lag_ns: 0,
             running_since_ns: 0,
             backlog: VecDeque::new(),
             kept: Vec::new(),
@@ -205,7 +211,7 @@ impl SimServer {
             quota_pages: scenario.quota_pages,
         };
         let doorman = Doorman(ctx.rng.random(), 0);
-        let engine = Server::new(config, &layout, arrays, doorman, ctx.now_ns);
+        let engine = Server::new(config, &layout, arrays, doorman, self.clock_ns(ctx));
         self.incarnations.push(Incarnation {
             number: config.incarnation,
             engine: engine.expect("the layout's arrays"),
@@ -228,6 +234,7 @@ impl SimServer {
         self.backlog.clear();
         self.timer_ns = u64::MAX;
         self.paused = false;
+        self.suspended_ns = None;
     }
 
     /// Whether it is there, if only standing still.
@@ -242,14 +249,28 @@ impl SimServer {
         self.paused
     }
 
+    /// What its host's clock says.
+    fn clock_ns(&self, ctx: &Context) -> u64 {
+        ctx.now_ns - self.lag_ns
+    }
+
     /// Stands still.
     pub fn pause(&mut self) {
         self.paused = true;
     }
 
+    /// Its host is suspended: it stands still, its clock as well, and no frame is kept for it.
+    pub fn suspend(&mut self, ctx: &Context) {
+        self.paused = true;
+        self.suspended_ns.get_or_insert(ctx.now_ns);
+    }
+
     /// Goes on, with what its host has kept for it.
     pub fn resume(&mut self, ctx: &mut Context) {
         self.paused = false;
+        if let Some(since_ns) = self.suspended_ns.take() {
+            self.lag_ns += ctx.now_ns - since_ns;
+        }
         self.running_since_ns = ctx.now_ns;
         for wire in std::mem::take(&mut self.backlog) {
             self.deliver(ctx, wire);
@@ -317,11 +338,12 @@ impl SimServer {
             return;
         }
         if self.paused {
-            if self.backlog.len() < BACKLOG {
+            if self.backlog.len() < BACKLOG && self.suspended_ns.is_none() {
                 self.backlog.push_back(wire);
             }
             return;
         }
+        let clock_ns = self.clock_ns(ctx);
         let Some(last) = self.incarnations.last_mut() else {
             return;
         };
@@ -337,7 +359,7 @@ impl SimServer {
             ready: Vec::new(),
         };
         last.engine
-            .handle_frame(ctx.now_ns, wire.source, &wire.bytes, &mut ring);
+            .handle_frame(clock_ns, wire.source, &wire.bytes, &mut ring);
         let ready = std::mem::take(&mut ring.ready);
         let after = last.engine.counters();
         if after.pages_refused != before.pages_refused {
@@ -427,13 +449,14 @@ impl SimServer {
         if self.paused || !self.is_alive() {
             return;
         }
+        let clock_ns = self.clock_ns(ctx);
         if let Some(last) = self.incarnations.last_mut() {
             let mut ring = Ring {
                 mac: self.mac,
                 kept: &mut self.kept,
                 ready: Vec::new(),
             };
-            last.engine.handle_timeout(ctx.now_ns, &mut ring);
+            last.engine.handle_timeout(clock_ns, &mut ring);
         }
         self.flush(ctx);
         self.arm(ctx);
@@ -441,6 +464,7 @@ impl SimServer {
 
     fn arm(&mut self, ctx: &mut Context) {
         let due_ns = self.alive().map_or(u64::MAX, Server::next_timeout_ns);
+        let due_ns = due_ns.saturating_add(self.lag_ns);
         if due_ns < self.timer_ns {
             self.timer_ns = due_ns;
             let at_ns = due_ns.max(ctx.now_ns);

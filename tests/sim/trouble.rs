@@ -26,6 +26,8 @@ pub enum Trouble {
     Start(usize),
     /// A server stands still.
     Pause(usize),
+    /// A server's host is suspended.
+    Suspend(usize),
     /// A server goes on.
     Resume(usize),
     /// A server announces this many free pages; the truth for `None`.
@@ -69,6 +71,7 @@ enum Kind {
     Freeze,
     Patience,
     Die,
+    Suspend,
 }
 
 /// Lives of all clients together.
@@ -172,6 +175,7 @@ impl World {
             (enabled.freeze, Kind::Freeze),
             (enabled.patience, Kind::Patience),
             (enabled.rebirth, Kind::Die),
+            (enabled.suspend, Kind::Suspend),
         ]
         .iter()
         .filter(|(enabled, _)| *enabled)
@@ -210,6 +214,10 @@ impl World {
             }
             Kind::Pause => {
                 self.trouble(Trouble::Pause(server));
+                self.later(lasts_ns, Trouble::Resume(server));
+            }
+            Kind::Suspend => {
+                self.trouble(Trouble::Suspend(server));
                 self.later(lasts_ns, Trouble::Resume(server));
             }
             Kind::Lie => {
@@ -313,6 +321,13 @@ impl World {
                 if self.servers[server].is_alive() {
                     ctx.counts.fault(Fault::ServerPaused);
                     self.servers[server].pause();
+                }
+            }
+            Trouble::Suspend(server) => {
+                let state = &mut self.servers[server];
+                if state.is_alive() && !state.is_paused() {
+                    ctx.counts.fault(Fault::ServerSuspended);
+                    state.suspend(ctx);
                 }
             }
             Trouble::Resume(server) => {

@@ -121,7 +121,6 @@ impl Transfer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assembly {
     pub(super) transfer: usize,
-    pub(super) version: Version,
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,

@@ -2,7 +2,7 @@
 
 //! Page-ins: from the replica expected to answer soonest, then from the next.
 //!
-//! A page is put together from one version at a time, and after damage from one server. Its checksum
+//! A page is put together from fragments of one checksum, and after damage from one server. Its checksum
 //! is checked before anybody sees it.
 
 use core::ops::Deref;
@@ -254,12 +254,12 @@ impl<S: Storage> Shard<S> {
         let Some((offset, len)) = cut.span(header.fragment_index) else {
             return Verdict::Done;
         };
-        // What two servers have of one version is the same, and the checksum says whether it is: then
-        // each fragment that comes is one less to come. Not after a page that was damaged.
+        // What two servers have of one generation is the same, if only a copy of repair's in another
+        // version, and the checksum says whether it is: then each fragment that comes is one less to
+        // come. Not after a page that was damaged.
         let is_mixed = op.restarts == 0;
         let fits = |assembly: &Assembly| {
-            assembly.version == version
-                && assembly.crc == header.payload_crc
+            assembly.crc == header.payload_crc
                 && assembly.cut == cut
                 && (assembly.transfer == transfer || is_mixed)
         };
@@ -268,11 +268,10 @@ impl<S: Storage> Shard<S> {
                 transfer,
                 ..assembly
             },
-            // One version at a time, until its server falls silent.
+            // One content at a time, until its server falls silent.
             Some(_) if now_ns < others_until_ns => return Verdict::Done,
             _ => Assembly {
                 transfer,
-                version,
                 crc: header.payload_crc,
                 cut,
                 have: FragmentMask::EMPTY,

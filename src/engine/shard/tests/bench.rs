@@ -206,6 +206,12 @@ impl Bench {
 
     /// Answers a READ with the page, in as many fragments as were asked for.
     pub fn answer_page(&mut self, send: &Send, fragments: &[u8]) {
+        // Whatever version it is: of the generation that was asked for.
+        self.answer_version(send, 0x100, fragments);
+    }
+
+    /// The same, with a version that is this but for its generation.
+    pub fn answer_version(&mut self, send: &Send, version: u64, fragments: &[u8]) {
         for &index in fragments {
             let mut header = Header::new(Opcode::ReadReply);
             header.tag = send.header.tag;
@@ -213,8 +219,7 @@ impl Bench {
             header.session = send.header.session;
             header.incarnation = send.header.incarnation;
             header.page = send.header.page;
-            // Whatever version it is: of the generation that was asked for.
-            header.version = 0x100 | send.header.version;
+            header.version = version | send.header.version;
             header.fragment_index = index;
             header.fragment_count = send.header.fragment_count;
             header.payload_crc = page_crc();
