@@ -30,6 +30,7 @@ pub mod rtt;
 pub mod server;
 pub mod server_table;
 pub mod shard;
+pub mod stations;
 #[cfg(not(MODULE))]
 pub mod store;
 pub mod window;

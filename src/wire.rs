@@ -14,7 +14,7 @@ mod message;
 pub use fragment::{FragmentMask, Fragmentation};
 #[cfg(MODULE)]
 pub(crate) use frame::parse_header;
-pub use frame::{Frame, FrameError};
+pub use frame::{is_request, Frame, FrameError};
 pub use header::{Flags, Header, Opcode, Status, HEADER_LEN, PROTOCOL_VERSION};
 pub use message::{
     Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, Nonce,

@@ -47,6 +47,7 @@ use crate::{
     wire::{
         ClientId,
         ClusterName,
+        Fragmentation,
         Header,
         MacAddress,
         Status,
@@ -180,10 +181,12 @@ impl Control {
         Ok(KVVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?)
     }
 
-    /// Does something with the cluster, then sends what it wants sent.
+    /// Does something with the cluster, then sends what it wants sent: to nobody whose answers
+    /// would not be listened to.
     pub(crate) fn with<R>(&self, core: &Core, work: impl FnOnce(&mut ControlState) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
+        core.device.stations.publish(state.cluster.stations());
         let frames = core::mem::replace(&mut state.outbox.0, KVVec::new());
         drop(state);
 
@@ -239,10 +242,28 @@ impl Control {
 
     /// The interface has another MTU, or is another.
     pub(crate) fn mtu_changed(&self, core: &Core) {
-        if let Some(mtu) = core.link.mtu() {
-            self.with(core, |state| {
-                state.cluster.set_mtu(now_ns(), mtu, &core.device.servers)
-            });
+        let Some(mtu) = core.link.mtu() else {
+            return;
+        };
+        let (was_narrow, is_narrow) = self.with(core, |state| {
+            let cluster = &mut state.cluster;
+            let was_narrow = cluster.is_narrow();
+            cluster.set_mtu(now_ns(), mtu, &core.device.servers);
+            (was_narrow, cluster.is_narrow())
+        });
+        match (was_narrow, is_narrow) {
+            (false, true) => pr_warn!(
+                "interface {}: no server is used, for pages need an MTU of {} bytes and it has {}: raise it\n",
+                core.link.name(),
+                Fragmentation::MIN_MTU,
+                mtu
+            ),
+            (true, false) => pr_info!(
+                "interface {}: servers are used again, with an MTU of {} bytes\n",
+                core.link.name(),
+                mtu
+            ),
+            _ => {}
         }
     }
 

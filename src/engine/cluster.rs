@@ -248,6 +248,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         })
     }
 
+    /// The servers that we speak to, also those that are being told that they are gone, and our
+    /// session with each: to be published ([`super::stations`]) before what they are told is sent.
+    pub fn stations(&self) -> impl Iterator<Item = (MacAddress, u64)> + '_ {
+        self.peers
+            .iter()
+            .filter(|peer| peer.state != State::Empty)
+            .map(|peer| (peer.mac, peer.session))
+    }
+
     /// How the server in `slot` is; `None` if there is none.
     pub fn report(&self, slot: ServerSlot) -> Option<Report> {
         let peer = self.peer(slot)?;
@@ -272,10 +281,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// The interface's MTU is another. Until larger frames are known to cross, pages are cut to
-    /// cross 1500 bytes, or less where the interface carries less.
+    /// cross 1500 bytes, or less where the interface carries less. Where it carries so little that no
+    /// page crosses, no server can be used; they are asked whether they live all the same.
     pub fn set_mtu(&mut self, now_ns: u64, mtu: usize, table: &ServerTable) {
+        let was_narrow = self.is_narrow();
         self.mtu = mtu;
-        let cut = self.cautious_cut();
+        let (cut, is_narrow) = (self.cautious_cut(), self.is_narrow());
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {
                 continue;
@@ -284,9 +295,19 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             peer.wide = false;
             if peer.state == State::Open {
                 table.set_fragmentation(slot, cut);
+                if is_narrow {
+                    table.set_usable(slot, false);
+                } else if was_narrow && !peer.silent {
+                    table.set_usable(slot, true);
+                }
                 self.changes.servers_changed = true;
             }
         }
+    }
+
+    /// Whether no page can cross the interface: its MTU is below [`Fragmentation::MIN_MTU`].
+    pub fn is_narrow(&self) -> bool {
+        Fragmentation::for_mtu(self.mtu).is_none()
     }
 
     /// Our frames come from this hardware address from now on. Servers know a session by it: if it
@@ -313,11 +334,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     fn cautious_cut(&self) -> Fragmentation {
-        Fragmentation::for_mtu(self.mtu.min(1500)).unwrap_or(Fragmentation::WHOLE)
+        Fragmentation::for_mtu(self.mtu.min(1500)).unwrap_or(Fragmentation::NARROWEST)
     }
 
     fn wide_cut(&self) -> Fragmentation {
-        Fragmentation::for_mtu(self.mtu).unwrap_or(Fragmentation::WHOLE)
+        Fragmentation::for_mtu(self.mtu).unwrap_or(Fragmentation::NARROWEST)
     }
 
     /// `slot` has been swept: no page of the map names it.

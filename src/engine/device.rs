@@ -11,6 +11,7 @@ use super::free::DirtyChunks;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
+use super::stations::Stations;
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
 /// On a cache line of its own: every page-out of every CPU writes it.
@@ -23,6 +24,8 @@ pub struct Device<M> {
     pub map: PageMap<M>,
     /// Who the servers are.
     pub servers: ServerTable,
+    /// Whose frames concern us.
+    pub stations: Stations,
     /// What is known of the local disk.
     pub disk: DiskWord,
     /// Pages that are being copied in the background.
@@ -53,6 +56,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
         Self {
             map: PageMap::new(map),
             servers: ServerTable::default(),
+            stations: Stations::default(),
             disk: DiskWord::new(),
             copies: Copies::new(),
             degraded: None,

@@ -75,7 +75,7 @@ pub struct ServerTable {
     losses: Atomic<u32>,
 }
 
-fn mac_to_u64(mac: MacAddress) -> u64 {
+pub(super) fn mac_to_u64(mac: MacAddress) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }

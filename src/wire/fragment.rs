@@ -21,6 +21,11 @@ impl Fragmentation {
     /// The page as one piece.
     pub const WHOLE: Self = Self { count: 1 };
 
+    /// The page in as many pieces as there can be.
+    pub const NARROWEST: Self = Self {
+        count: MAX_FRAGMENTS as u8,
+    };
+
     /// The smallest MTU, in bytes, that a page can cross.
     pub const MIN_MTU: usize = HEADER_LEN + PAGE_SIZE / MAX_FRAGMENTS;
 

@@ -62,6 +62,13 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Result<(Header, u16), FrameError> {
     parse_header_with(bytes, crate::crc::crc32c)
 }
 
+/// Whether a frame with this header is a client's, if it is intact: in every version of the protocol.
+#[inline]
+pub fn is_request(header: &[u8; HEADER_LEN]) -> bool {
+    let [_, opcode, ..] = header;
+    opcode & 1 == 0
+}
+
 fn parse_header_with(
     bytes: &[u8],
     crc32c: impl Fn(&[u8]) -> u32,
@@ -194,6 +201,16 @@ mod tests {
         );
         header.fragment_mask = FragmentMask::from_bits(0b101);
         assert!(Frame::parse(&frame(&header, &[])).is_ok());
+    }
+
+    #[test]
+    fn requests_are_told_by_one_byte() {
+        for number in 0..=u8::MAX {
+            if let Some(opcode) = Opcode::from_u8(number) {
+                let is_request = is_request(&Header::new(opcode).emit(0));
+                assert_eq!(is_request, !opcode.is_from_server(), "{opcode:?}");
+            }
+        }
     }
 
     #[test]

@@ -360,6 +360,10 @@ impl Client {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
             return;
         };
+        if !self.device.stations.concerns_us(wire.source, &frame.header) {
+            self.run_cluster(ctx);
+            return;
+        }
         let mut frames = self.frames();
         self.cluster.handle_frame(
             ctx.now_ns,
@@ -381,6 +385,10 @@ impl Client {
     ) {
         let header = &frame.header;
         self.note_answer(shard, header.tag);
+        if !self.device.stations.concerns_us(source, header) {
+            self.pump(ctx, shard);
+            return;
+        }
         let mut fill = None;
         if header.opcode == Opcode::ReadReply
             && header.flags.contains(Flags::SAME_FILLED)

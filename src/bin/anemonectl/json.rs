@@ -3,7 +3,7 @@
 //! A report as JSON. What is in it, is promised in `docs/administration.md`.
 
 use anemone::uapi;
-use anemone::wire::{MacAddress, PAGE_SIZE};
+use anemone::wire::{Fragmentation, MacAddress, PAGE_SIZE};
 use serde_json::{json, Value};
 
 use crate::report::{disk_word, health_word, mode_word, policy_word, refusal, Report};
@@ -34,6 +34,7 @@ pub fn report(report: &Report) -> Value {
         "interface": {
             "name": report.interface(),
             "mtu": (status.mtu != 0).then_some(status.mtu),
+            "mtu_needed": Fragmentation::MIN_MTU,
         },
         "pages": {
             "size": status.size_pages,
@@ -92,7 +93,8 @@ mod tests {
         let value = super::report(&example());
         assert_eq!(value["device"]["mode"], "degraded");
         assert_eq!(value["device"]["size_bytes"], 64 << 20);
-        assert_eq!(value["interface"], json!({"name": "eth0", "mtu": 1500}));
+        let interface = json!({"name": "eth0", "mtu": 1500, "mtu_needed": 600});
+        assert_eq!(value["interface"], interface);
         assert_eq!(value["pages"]["degraded"], 7);
         let [up, refusing] = value["servers"].as_array().unwrap().as_slice() else {
             panic!("{value}");

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use anemone::wire::{MacAddress, PAGE_SIZE};
+use anemone::wire::{Fragmentation, MacAddress, PAGE_SIZE};
 
 use crate::report::{disk_word, health_word, mode_word, policy_word, refusal, Report};
 
@@ -46,6 +46,12 @@ impl Display for Text<'_> {
                 f,
                 "interface     {}, which is not there",
                 report.interface()
+            )?,
+            mtu if (mtu as usize) < Fragmentation::MIN_MTU => writeln!(
+                f,
+                "interface     {}, MTU {mtu}: no server is used, {} is the least for pages",
+                report.interface(),
+                Fragmentation::MIN_MTU
             )?,
             mtu => writeln!(f, "interface     {}, MTU {mtu}", report.interface())?,
         }
@@ -126,6 +132,17 @@ impl Display for Text<'_> {
 mod tests {
     use super::*;
     use crate::report::example;
+
+    #[test]
+    fn an_interface_too_narrow_for_pages_is_said_to_be() {
+        let mut report = example();
+        report.status.mtu = 599;
+        let text = Text(&report).to_string();
+        assert!(
+            text.contains("eth0, MTU 599: no server is used, 600 is the least for pages"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn sizes() {

@@ -116,7 +116,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
-        let cut = self.cautious_cut();
+        let (cut, is_narrow) = (self.cautious_cut(), self.is_narrow());
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
@@ -154,6 +154,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                     incarnation: peer.incarnation,
                 };
                 table.open(slot, address, cut);
+                if is_narrow {
+                    table.set_usable(slot, false);
+                }
                 self.publish_load(slot, table);
                 self.changes.servers_changed = true;
                 self.changes.opened.insert(slot);
@@ -232,6 +235,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// The server has answered a ping of ours, or a HELLO that goes on with the session.
     fn note_alive(&mut self, now_ns: u64, slot: ServerSlot, header: &Header, table: &ServerTable) {
+        let is_narrow = self.is_narrow();
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
@@ -241,12 +245,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         peer.hello.answered();
         peer.note_utilisation(header);
         if mutated!(SuspicionKept) {
-        } else if core::mem::take(&mut peer.silent) || !table.usable().contains(slot) {
+        } else if core::mem::take(&mut peer.silent) || !is_narrow && !table.usable().contains(slot)
+        {
             // What it could not be told meanwhile, is found out.
             peer.silent_ns = 0;
             peer.questions.begin(now_ns);
             table.set_dead(slot, false);
-            table.set_usable(slot, true);
+            table.set_usable(slot, !is_narrow);
             self.changes.servers_changed = true;
         }
         self.publish_load(slot, table);
