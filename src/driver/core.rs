@@ -81,6 +81,12 @@ pub(crate) struct Core {
     pub(crate) inbox: SpinLockIrq<Inbox>,
     /// Frames that were short, damaged, malformed, or no server's.
     pub(crate) frames_bad: Atomic<u64>,
+    /// Servers' frames that were not from a server of ours, or not in a session of ours.
+    pub(crate) frames_foreign: Atomic<u64>,
+    /// Frames that lay in the emergency reserve.
+    pub(crate) frames_from_reserve: Atomic<u64>,
+    /// Those of them that came in on a device that the interface lies on.
+    pub(crate) frames_from_below: Atomic<u64>,
     /// Control frames dropped because the inbox was full.
     pub(crate) frames_dropped: Atomic<u64>,
     /// Fires when the cluster has something to do.
@@ -129,6 +135,9 @@ impl Core {
             local <- local,
             inbox <- kernel::new_spinlock_irq!(parts.inbox, "anemone_inbox"),
             frames_bad: Atomic::new(0),
+            frames_foreign: Atomic::new(0),
+            frames_from_reserve: Atomic::new(0),
+            frames_from_below: Atomic::new(0),
             frames_dropped: Atomic::new(0),
             timer: parts.timer,
             work_queue: parts.work_queue,

@@ -31,12 +31,16 @@ use super::{
 use crate::{
     engine::shard::Send,
     linux::{
-        ingress::Ingress,
+        ingress::{
+            Ingress,
+            RECEIVES_FROM_RESERVE, //
+        },
         mq::Block,
         net_device::{
             Event,
             NetDevice,
-            NotifierCallback, //
+            NotifierCallback,
+            Rtnl, //
         },
         rcu_cell::RcuCell,
         skb::{
@@ -64,6 +68,8 @@ pub(crate) struct Link {
     binding: RcuCell<Binding>,
     /// Whether events of the interface are to be followed; not while the module goes.
     followed: Atomic<bool>,
+    /// Whether it has been said that what the interface lies on cannot be listened to.
+    warned: Atomic<bool>,
     /// For receiving; also serialises binding and unbinding. Taken inside the RTNL lock.
     #[pin]
     ingress: Mutex<Option<Ingress<Core>>>,
@@ -77,6 +83,7 @@ impl Link {
             ethertype,
             binding: RcuCell::new(None),
             followed: Atomic::new(true),
+            warned: Atomic::new(false),
             ingress <- new_mutex!(None, "anemone_ingress"),
         })
     }
@@ -139,7 +146,12 @@ impl Link {
     }
 
     /// Binds `device`: from now on frames come and go through it.
-    pub(crate) fn bind(&self, core: ArcBorrow<'_, Core>, device: ARef<NetDevice>) -> Result {
+    pub(crate) fn bind(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        device: ARef<NetDevice>,
+        rtnl: &Rtnl,
+    ) -> Result {
         let mut ingress = self.ingress.lock();
         if ingress.is_some() {
             return Ok(());
@@ -150,18 +162,83 @@ impl Link {
             },
             GFP_KERNEL,
         )?;
-        *ingress = Some(Ingress::new(device, self.ethertype, core.into())?);
+        let ingress = ingress.insert(Ingress::new(device, self.ethertype, core.into(), rtnl)?);
+        self.look_below(ingress, rtnl);
         drop(self.binding.replace(Some(binding)));
         Ok(())
     }
 
     /// Lets go of whatever is bound. When this returns nothing is sent or received any more, and
     /// the device is not referred to. Returns whether something was bound.
-    pub(crate) fn unbind(&self) -> bool {
+    pub(crate) fn unbind(&self, rtnl: &Rtnl) -> bool {
         let mut ingress = self.ingress.lock();
         // Sending first: what has been sent may still be answered.
         drop(self.binding.replace(None));
-        ingress.take().is_some()
+        let Some(ingress) = ingress.take() else {
+            return false;
+        };
+        ingress.remove(rtnl);
+        true
+    }
+
+    /// Whether what is bound can stay so: it has not been taken away, nor to another network
+    /// namespace, before it was followed.
+    pub(crate) fn is_there(&self, namespace: u64, rtnl: &Rtnl) -> bool {
+        self.ingress.lock().as_ref().is_some_and(|ingress| {
+            let device = ingress.device();
+            device.is_registered(rtnl) && device.namespace(rtnl) == namespace
+        })
+    }
+
+    /// Listens to what the interface lies on, if it lies on others: when memory is short, answers
+    /// are dropped there.
+    fn look_below(&self, ingress: &mut Ingress<Core>, rtnl: &Rtnl) {
+        if !RECEIVES_FROM_RESERVE {
+            // That has been said.
+            return;
+        }
+        let device = ingress.device();
+        let result = device.lowest(rtnl).and_then(|lowest| {
+            let devices = lowest.iter().map(|lower| &*lower.device);
+            if devices.eq(ingress.lower()) {
+                return Ok(false);
+            }
+            ingress.set_lower(lowest, rtnl)?;
+            Ok(true)
+        });
+        let warned = self.warned.xchg(result.is_err(), Relaxed);
+        match result {
+            Ok(true) => {
+                for lower in ingress.lower() {
+                    pr_info!(
+                        "interface {} lies on {}: there answers are taken when memory is short\n",
+                        &*self.name,
+                        lower.name()
+                    );
+                }
+            }
+            Ok(false) => {}
+            Err(_) if warned => {}
+            Err(error) => pr_warn!(
+                "interface {}: answers may be dropped below it when memory is short ({:?}): only a local disk guarantees progress\n",
+                &*self.name,
+                error
+            ),
+        }
+    }
+
+    /// Another lies on a device, or no longer: the interface may lie on others than before.
+    fn restacked(&self, rtnl: &Rtnl) {
+        if let Some(ingress) = &mut *self.ingress.lock() {
+            self.look_below(ingress, rtnl);
+        }
+    }
+
+    /// A device goes away, or to another network namespace.
+    fn forget(&self, device: &NetDevice, rtnl: &Rtnl) {
+        if let Some(ingress) = &mut *self.ingress.lock() {
+            ingress.forget(device, rtnl);
+        }
     }
 
     /// Follows the interface no longer: unregistering the notifier tells of every device that it
@@ -196,13 +273,13 @@ impl LinkWatch {
     }
 
     /// Binds `device`, which is called as the interface is, if it is one that can be.
-    fn bind(&self, device: &NetDevice) {
-        if device.namespace() != self.namespace || !device.is_ethernet() {
+    fn bind(&self, device: &NetDevice, rtnl: &Rtnl) {
+        if device.namespace(rtnl) != self.namespace || !device.is_ethernet() {
             return;
         }
         let core = self.core.as_arc_borrow();
         let name = core.link.name();
-        match core.link.bind(core, device.into()) {
+        match core.link.bind(core, device.into(), rtnl) {
             Ok(()) => pr_info!("interface {} is bound\n", name),
             Err(error) => pr_err!(
                 "interface {} cannot be used: {:?}; bring it down and up to try again\n",
@@ -217,7 +294,7 @@ impl LinkWatch {
 }
 
 impl NotifierCallback for LinkWatch {
-    fn event(&self, event: Event, device: &NetDevice) {
+    fn event(&self, event: Event, device: &NetDevice, rtnl: &Rtnl) {
         let core = self.core.as_arc_borrow();
         let link = &core.link;
         if !link.followed.load(Relaxed) {
@@ -225,23 +302,25 @@ impl NotifierCallback for LinkWatch {
         }
         match event {
             Event::Unregister => {
-                if link.is_bound_to(device) && link.unbind() {
+                link.forget(device, rtnl);
+                if link.is_bound_to(device) && link.unbind(rtnl) {
                     pr_warn!(
                         "interface {} has gone away: pages wait for it to come back\n",
                         link.name()
                     );
                     core.kick();
                     // Another may have got its name while this one was called otherwise.
-                    if let Some(other) = device.sibling(link.name()) {
-                        self.bind(&other);
+                    if let Some(other) = device.sibling(link.name(), rtnl) {
+                        self.bind(&other, rtnl);
                     }
                 }
             }
             Event::Register | Event::Up | Event::ChangeName => {
                 if link.is_bound() {
+                    link.restacked(rtnl);
                     core.kick();
                 } else if link.is_called(device) {
-                    self.bind(device);
+                    self.bind(device, rtnl);
                 }
             }
             Event::ChangeMtu if link.is_bound_to(device) => {
@@ -252,6 +331,7 @@ impl NotifierCallback for LinkWatch {
                 core.control.address_changed(&core);
                 core.kick();
             }
+            Event::ChangeUpper => link.restacked(rtnl),
             Event::Change if link.is_bound_to(device) => core.kick(),
             _ => {}
         }

@@ -4,7 +4,10 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
 };
 
 use super::{
@@ -61,7 +64,8 @@ use crate::{
         },
         net_device::{
             NetDevice,
-            Notifier, //
+            Notifier,
+            Rtnl, //
         },
         workqueue::OwnedQueue, //
     },
@@ -114,7 +118,7 @@ impl Drop for Connection {
         let core = &self.core;
         local::shut_down(core.as_arc_borrow());
         control::say_bye(core);
-        core.link.unbind();
+        core.link.unbind(&Rtnl::lock());
         // Nothing comes in any more. What the timers and the worker still do finds nothing to do;
         // each of them must be over before the core goes, for they hold it.
         core.timer.disconnect();
@@ -164,7 +168,7 @@ impl Anemone {
         };
         if !RECEIVES_FROM_RESERVE {
             pr_warn!(
-                "this kernel has no ingress hook: when memory is short, answers may be dropped\n"
+                "this kernel has no ingress hook: answers may be dropped when memory is short: only a local disk guarantees progress\n"
             );
         }
         if params.servers.is_empty() && params.local_device.is_none() {
@@ -179,14 +183,17 @@ impl Anemone {
         let has_local = Self::attach_local(&params, &core)?;
         let socket = MemallocSocket::new()?;
         let connection = Connection::new(core.clone());
-        let namespace = device.namespace();
-        core.link.bind(core.as_arc_borrow(), device)?;
+        let namespace = Self::bind(&core, device)?;
         let watch = KBox::pin_init(
             Notifier::new(LinkWatch::new(core.clone(), namespace)),
             GFP_KERNEL,
         )?;
         // Also when loading fails from here on: declared later, it goes earlier.
         let unfollow = Unfollow(core.clone());
+        if !core.link.is_there(namespace, &Rtnl::lock()) {
+            pr_err!("interface={} has gone away\n", &*params.interface);
+            return Err(ENODEV);
+        }
         Self::connect(&params, &core, has_local)?;
 
         let tag_set = Arc::pin_init(
@@ -223,6 +230,18 @@ impl Anemone {
             _connection: connection,
             _socket: socket,
         })
+    }
+
+    /// Binds the interface. Returns the number of its network namespace.
+    fn bind(core: &Arc<Core>, device: ARef<NetDevice>) -> Result<u64> {
+        let rtnl = Rtnl::lock();
+        if !device.is_registered(&rtnl) {
+            pr_err!("interface={} has gone away\n", device.name());
+            return Err(ENODEV);
+        }
+        let namespace = device.namespace(&rtnl);
+        core.link.bind(core.as_arc_borrow(), device, &rtnl)?;
+        Ok(namespace)
     }
 
     // Apart, as what follows: together they would take half of a kernel's stack.

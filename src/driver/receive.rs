@@ -16,7 +16,11 @@ use crate::{
         shard::Shard, //
     },
     linux::{
-        ingress::Receiver,
+        ingress::{
+            Receiver,
+            Verdict,
+            Way, //
+        },
         skb::RxFrame, //
     },
     wire::{
@@ -122,37 +126,64 @@ impl Inbox {
 }
 
 impl Receiver for Core {
+    /// Takes what only we can want: what a server of ours says to us, in our session. The rest is for
+    /// others to see, a server on this machine among them: requests, what is said to everybody, and
+    /// what cannot be told.
     #[inline]
-    fn receive(this: ArcBorrow<'_, Self>, frame: RxFrame<'_>) {
-        this.handle(&frame);
+    fn receive(this: ArcBorrow<'_, Self>, frame: RxFrame<'_>, way: Way) -> Verdict {
+        this.handle(&frame, way)
     }
 }
 
 impl Core {
-    fn handle(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>) {
+    fn handle(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>, way: Way) -> Verdict {
         let mut buffer = [0; HEADER_LEN];
-        let parsed = frame
-            .header(&mut buffer)
-            .and_then(|bytes| wire::parse_header(bytes).ok());
-        let Some((header, payload_len)) = parsed else {
-            self.count_bad_frame();
-            return;
-        };
-        let payload_len = usize::from(payload_len);
-        if !header.opcode.is_from_server() {
-            // Another client's request to everybody, or to us by mistake.
-            return;
+        let bytes = frame.header(&mut buffer);
+        if bytes.is_some_and(wire::is_request) {
+            return Verdict::Left;
         }
+        let Some((header, payload_len)) = bytes.and_then(|bytes| wire::parse_header(bytes).ok())
+        else {
+            self.count_bad_header(way);
+            return Verdict::Left;
+        };
+        // Before the frame takes anybody's time or place.
+        if !self.device.stations.concerns_us(frame.source(), &header) {
+            if !way.is_second() {
+                self.frames_foreign.fetch_add(1, Relaxed);
+            }
+            return Verdict::Left;
+        }
+        if frame.is_in_reserve() {
+            self.frames_from_reserve.fetch_add(1, Relaxed);
+            if way == Way::Lower {
+                self.frames_from_below.fetch_add(1, Relaxed);
+            }
+        }
+        let payload_len = usize::from(payload_len);
         if frame.len() < HEADER_LEN.wrapping_add(payload_len) {
             self.count_bad_frame();
-            return;
+            return Verdict::Taken;
         }
         match header.opcode {
+            Opcode::Announce => {
+                self.handle_control(frame, header, payload_len);
+                return Verdict::Left;
+            }
             Opcode::WriteAck | Opcode::ReadReply if !is_control_tag(header.tag) => {
                 self.handle_data(frame, &header);
             }
             Opcode::WriteAcks => self.handle_acks(frame, &header, payload_len),
             _ => self.handle_control(frame, header, payload_len),
+        }
+        Verdict::Taken
+    }
+
+    /// Counts a frame whose header says nothing. It is left to others, and may come a second time.
+    #[cold]
+    fn count_bad_header(&self, way: Way) {
+        if !way.is_second() {
+            self.count_bad_frame();
         }
     }
 

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
+mod lower;
 mod notifier;
 
 use core::ptr::NonNull;
@@ -15,17 +16,43 @@ use kernel::{
         ARef,
         AlwaysRefCounted, //
     },
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
 };
 
 use super::shim;
 use crate::wire::MacAddress;
 
+pub(crate) use lower::{
+    Lower,
+    VlanTag, //
+};
 pub(crate) use notifier::{
     Event,
     Notifier,
     NotifierCallback, //
 };
+
+/// The RTNL mutex, held: no device is registered, moved, stacked or unregistered by another.
+pub(crate) struct Rtnl(NotThreadSafe);
+
+impl Rtnl {
+    /// Takes it. Sleeps; not to be called by whoever holds it, the notifier's callback among them.
+    pub(crate) fn lock() -> Self {
+        // SAFETY: No requirements but process context.
+        unsafe { shim::rtnl_lock() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for Rtnl {
+    fn drop(&mut self) {
+        // SAFETY: Taken in `lock`, by this thread.
+        unsafe { shim::rtnl_unlock() };
+    }
+}
 
 /// A wrapper for `struct net_device`.
 ///
@@ -52,8 +79,9 @@ impl NetDevice {
 
     /// The device of that name in the network namespace of this one, which may be going away.
     /// Another name that a device has beside its own does not count.
-    pub(crate) fn sibling(&self, name: &CStr) -> Option<ARef<Self>> {
-        // SAFETY: The device is live, so its namespace is; the name is terminated.
+    pub(crate) fn sibling(&self, name: &CStr, _: &Rtnl) -> Option<ARef<Self>> {
+        // SAFETY: The device is live and, under RTNL, does not move, so its namespace is live; the
+        // name is terminated.
         let device = unsafe { shim::anemone_dev_sibling(self.as_ptr(), name.as_char_ptr()) };
         // SAFETY: It is live, and its reference is ours.
         let device: ARef<Self> = unsafe { ARef::from_raw(NonNull::new(device)?.cast()) };
@@ -105,9 +133,17 @@ impl NetDevice {
 
     /// The number of the network namespace that it is in now; no other has or had it
     /// (`SO_NETNS_COOKIE`).
-    pub(crate) fn namespace(&self) -> u64 {
-        // SAFETY: The device is live.
+    pub(crate) fn namespace(&self, _: &Rtnl) -> u64 {
+        // SAFETY: The device is live and, under RTNL, does not move.
         unsafe { shim::anemone_dev_net_cookie(self.as_ptr()) }
+    }
+}
+
+impl NetDevice {
+    /// Whether it is there for others: not when it is being unregistered.
+    pub(crate) fn is_registered(&self, _: &Rtnl) -> bool {
+        // SAFETY: The device is live; RTNL is held.
+        unsafe { shim::anemone_dev_is_registered(self.as_ptr()) }
     }
 }
 

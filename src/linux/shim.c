@@ -10,6 +10,7 @@
 #include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/if_arp.h>
+#include <linux/if_vlan.h>
 #include <linux/kernfs.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
@@ -20,12 +21,14 @@
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
 #include <linux/preempt.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <net/dsa.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
@@ -238,9 +241,10 @@ struct net_device *anemone_dev_get_by_name(const char *name)
 	return dev_get_by_name(current->nsproxy->net_ns, name);
 }
 
-/* In the network namespace of another, which may have been taken off its list. */
+/* In the network namespace of another, which may have been taken off its list. Under RTNL. */
 struct net_device *anemone_dev_sibling(const struct net_device *dev, const char *name)
 {
+	ASSERT_RTNL();
 	return dev_get_by_name(dev_net(dev), name);
 }
 
@@ -275,9 +279,49 @@ bool anemone_dev_is_ethernet(const struct net_device *dev)
 	       dev->hard_header_len >= ETH_HLEN && !(dev->flags & IFF_LOOPBACK);
 }
 
+/* Under RTNL, as all that follows up to the notifier: else the device moves while it is looked at. */
 u64 anemone_dev_net_cookie(const struct net_device *dev)
 {
+	ASSERT_RTNL();
 	return dev_net(dev)->net_cookie;
+}
+
+bool anemone_dev_is_registered(const struct net_device *dev)
+{
+	ASSERT_RTNL();
+	return dev->reg_state == NETREG_REGISTERED;
+}
+
+/* The next of the devices that it lies on; *position is NULL at first. */
+struct net_device *anemone_dev_next_lower(struct net_device *dev, struct list_head **position)
+{
+	ASSERT_RTNL();
+	if (!*position)
+		*position = dev->adj_list.lower.next;
+	return netdev_lower_get_next(dev, position);
+}
+
+/* Whether frames go on from the devices that it lies on as they have come in there. */
+bool anemone_dev_passes_on(const struct net_device *dev)
+{
+	return netif_is_bond_master(dev) || netif_is_team_master(dev) ||
+	       netif_is_bridge_master(dev) || netif_is_macvlan(dev);
+}
+
+/* Whether frames have come in elsewhere before, or in another form, without a trace of that. */
+bool anemone_dev_is_opaque(struct net_device *dev)
+{
+	return netif_is_ovs_master(dev) || netdev_uses_dsa(dev);
+}
+
+/* Whether it is a VLAN; if so, its protocol and number. */
+bool anemone_dev_vlan(const struct net_device *dev, u16 *protocol, u16 *id)
+{
+	if (!is_vlan_dev(dev))
+		return false;
+	*protocol = ntohs(vlan_dev_vlan_proto(dev));
+	*id = vlan_dev_vlan_id(dev);
+	return true;
 }
 
 struct net_device *anemone_notifier_info_to_dev(void *info)
@@ -308,24 +352,42 @@ const void *anemone_skb_pointer(const struct sk_buff *skb, unsigned int offset, 
 }
 
 struct anemone_ingress {
-#ifdef CONFIG_NETFILTER_INGRESS
-	struct nf_hook_ops ops;
-#else
+	/* Last, when the stack has done with the frame; not on a device that another lies on. */
 	struct packet_type type;
 	anemone_receive_fn *receive;
+#ifdef CONFIG_NETFILTER_INGRESS
+	/* First, before frames in the emergency reserve are dropped. */
+	struct nf_hook_ops ops;
 #endif
 };
 
-#ifdef CONFIG_NETFILTER_INGRESS
-
-struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
-						 anemone_receive_fn *receive, void *priv)
+static int anemone_packet_rcv(struct sk_buff *skb, struct net_device *dev,
+			      struct packet_type *type, struct net_device *orig_dev)
 {
-	struct anemone_ingress *ingress = kzalloc(sizeof(*ingress), GFP_KERNEL);
-	int err;
+	struct anemone_ingress *ingress = container_of(type, struct anemone_ingress, type);
 
+	/* What has come in here for a device above is not ours. */
+	if (dev != type->dev || ingress->receive(type->af_packet_priv, skb, NULL) != NF_STOLEN)
+		consume_skb(skb);
+	return NET_RX_SUCCESS;
+}
+
+/* Under RTNL, as its end: the device's network namespace is the hook's. */
+struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
+						 anemone_receive_fn *receive, void *priv,
+						 bool last)
+{
+	struct anemone_ingress *ingress;
+	int err = IS_ENABLED(CONFIG_NETFILTER_INGRESS) || last ? 0 : -EOPNOTSUPP;
+
+	ASSERT_RTNL();
+	if (err)
+		return ERR_PTR(err);
+	ingress = kzalloc(sizeof(*ingress), GFP_KERNEL);
 	if (!ingress)
 		return ERR_PTR(-ENOMEM);
+	ingress->receive = receive;
+#ifdef CONFIG_NETFILTER_INGRESS
 	ingress->ops.hook = receive;
 	ingress->ops.dev = dev;
 	ingress->ops.priv = priv;
@@ -337,52 +399,29 @@ struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 
 		kfree(ingress);
 		return ERR_PTR(err);
 	}
+#endif
+	if (last) {
+		ingress->type.type = ethertype;
+		ingress->type.dev = dev;
+		ingress->type.func = anemone_packet_rcv;
+		ingress->type.af_packet_priv = priv;
+		dev_add_pack(&ingress->type);
+	}
 	return ingress;
 }
 
-/* The namespace is asked for now: the device may have been moved since it was registered. */
+/* Under RTNL: a device that is moved keeps its hooks, and they are found by its namespace. */
 void anemone_ingress_unregister(struct anemone_ingress *ingress)
 {
+	ASSERT_RTNL();
+	if (ingress->type.dev)
+		__dev_remove_pack(&ingress->type);
+#ifdef CONFIG_NETFILTER_INGRESS
 	nf_unregister_net_hook(dev_net(ingress->ops.dev), &ingress->ops);
+#endif
 	synchronize_net();
 	kfree(ingress);
 }
-
-#else
-
-static int anemone_packet_rcv(struct sk_buff *skb, struct net_device *dev,
-			      struct packet_type *type, struct net_device *orig_dev)
-{
-	struct anemone_ingress *ingress = container_of(type, struct anemone_ingress, type);
-
-	if (ingress->receive(type->af_packet_priv, skb, NULL) != NF_STOLEN)
-		kfree_skb(skb);
-	return NET_RX_SUCCESS;
-}
-
-struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
-						 anemone_receive_fn *receive, void *priv)
-{
-	struct anemone_ingress *ingress = kzalloc(sizeof(*ingress), GFP_KERNEL);
-
-	if (!ingress)
-		return ERR_PTR(-ENOMEM);
-	ingress->receive = receive;
-	ingress->type.type = ethertype;
-	ingress->type.dev = dev;
-	ingress->type.func = anemone_packet_rcv;
-	ingress->type.af_packet_priv = priv;
-	dev_add_pack(&ingress->type);
-	return ingress;
-}
-
-void anemone_ingress_unregister(struct anemone_ingress *ingress)
-{
-	dev_remove_pack(&ingress->type);
-	kfree(ingress);
-}
-
-#endif
 
 /*
  * While one socket of the host is marked so, network drivers may receive into the emergency
@@ -425,5 +464,7 @@ static_assert((__force u32)BLK_FEAT_STABLE_WRITES == 1u << 5);
 static_assert(NETDEV_UP == 1 && NETDEV_DOWN == 2 && NETDEV_CHANGE == 4);
 static_assert(NETDEV_REGISTER == 5 && NETDEV_UNREGISTER == 6 && NETDEV_CHANGEMTU == 7);
 static_assert(NETDEV_CHANGEADDR == 8 && NETDEV_GOING_DOWN == 10 && NETDEV_CHANGENAME == 11);
+static_assert(NETDEV_CHANGEUPPER == 22);
+static_assert(PACKET_HOST == 0 && VLAN_VID_MASK == 0xfff);
 static_assert((__force u32)__GFP_MEMALLOC == 1u << 17);
 static_assert(NET_XMIT_SUCCESS == 0 && NET_XMIT_CN == 2);

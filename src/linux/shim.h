@@ -13,13 +13,17 @@ struct bio;
 struct block_device;
 struct dentry;
 struct file;
+struct list_head;
 struct net_device;
 struct nf_hook_state;
 struct page;
 struct seq_file;
 struct sk_buff;
 
-/* Looks at a received frame: NF_ACCEPT leaves it to the stack, NF_STOLEN means it is consumed. */
+/*
+ * Looks at a received frame: NF_ACCEPT leaves it to the stack, NF_STOLEN means it is consumed. There is
+ * a state as long as others come after, none when it is the stack itself that hands it over.
+ */
 typedef unsigned int anemone_receive_fn(void *priv, struct sk_buff *skb,
 					const struct nf_hook_state *state);
 
@@ -69,10 +73,16 @@ const u8 *anemone_dev_addr(const struct net_device *dev);
 unsigned int anemone_dev_mtu(const struct net_device *dev);
 bool anemone_dev_is_ethernet(const struct net_device *dev);
 u64 anemone_dev_net_cookie(const struct net_device *dev);
+bool anemone_dev_is_registered(const struct net_device *dev);
+struct net_device *anemone_dev_next_lower(struct net_device *dev, struct list_head **position);
+bool anemone_dev_passes_on(const struct net_device *dev);
+bool anemone_dev_is_opaque(struct net_device *dev);
+bool anemone_dev_vlan(const struct net_device *dev, u16 *protocol, u16 *id);
 struct net_device *anemone_notifier_info_to_dev(void *info);
 
 struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 ethertype,
-						 anemone_receive_fn *receive, void *priv);
+						 anemone_receive_fn *receive, void *priv,
+						 bool last);
 void anemone_ingress_unregister(struct anemone_ingress *ingress);
 
 void *anemone_memalloc_socket(void);

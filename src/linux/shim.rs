@@ -96,6 +96,18 @@ extern "C" {
     pub(super) fn anemone_dev_mtu(dev: *const bindings::net_device) -> c_uint;
     pub(super) fn anemone_dev_is_ethernet(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_net_cookie(dev: *const bindings::net_device) -> u64;
+    pub(super) fn anemone_dev_is_registered(dev: *const bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_next_lower(
+        dev: *mut bindings::net_device,
+        position: *mut *mut bindings::list_head,
+    ) -> *mut bindings::net_device;
+    pub(super) fn anemone_dev_passes_on(dev: *const bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_is_opaque(dev: *mut bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_vlan(
+        dev: *const bindings::net_device,
+        protocol: *mut u16,
+        id: *mut u16,
+    ) -> bool;
     pub(super) fn anemone_notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
 
     pub(super) fn anemone_ingress_register(
@@ -103,6 +115,7 @@ extern "C" {
         ethertype: u16,
         receive: ReceiveFn,
         private: *mut c_void,
+        last: bool,
     ) -> *mut anemone_ingress;
     pub(super) fn anemone_ingress_unregister(ingress: *mut anemone_ingress);
 
@@ -120,6 +133,10 @@ extern "C" {
         skb: *mut bindings::sk_buff,
         sb_dev: *mut bindings::net_device,
     ) -> c_int;
+
+    /// `net/core/rtnetlink.c`
+    pub(super) fn rtnl_lock();
+    pub(super) fn rtnl_unlock();
 
     /// `mm/vmalloc.c`
     pub(super) fn vfree(address: *const c_void);

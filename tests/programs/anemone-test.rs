@@ -11,6 +11,7 @@ mod content;
 mod control;
 mod direct;
 mod dirty;
+mod frames;
 mod json;
 mod memalloc;
 mod pages;
@@ -47,6 +48,10 @@ enum Command {
     Memalloc(memalloc::Options),
     /// Calls the control device in every wrong way.
     Control(control::Options),
+    /// Counts the frames that a program on this machine gets, by opcode.
+    Listen(frames::Listen),
+    /// Sends what only a server may, as a stranger.
+    Forge(frames::Forge),
     /// Prints a part of JSON on standard input.
     Json(json::Options),
 }
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         Command::Storm(options) => storm::run(&options),
         Command::Memalloc(options) => memalloc::run(&options),
         Command::Control(options) => control::run(&options),
+        Command::Listen(options) => frames::listen(&options),
+        Command::Forge(options) => frames::forge(&options),
         Command::Json(options) => json::run(&options),
     };
     match done {

@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
@@ -257,5 +257,73 @@ impl Child {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(status),
         }
+    }
+}
+
+/// A packet socket for one EtherType on one interface.
+pub struct PacketSocket {
+    fd: OwnedFd,
+    interface: String,
+}
+
+impl PacketSocket {
+    /// One that receives from now on.
+    pub fn new(interface: &str, ethertype: u16) -> io::Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        // SAFETY: No memory is passed.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: Opened just now, and nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let index = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))?;
+        // SAFETY: The address is integers: all zeros is one.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+        address.sll_protocol = ethertype.to_be();
+        address.sll_ifindex = index.trim().parse().map_err(io::Error::other)?;
+        let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>());
+        let len = len.map_err(io::Error::other)?;
+        // SAFETY: A whole address that lives through the call.
+        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            fd,
+            interface: interface.to_owned(),
+        })
+    }
+
+    /// Waits for a frame; returns how long it is.
+    pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: The kernel writes at most so many bytes to where that many are.
+        let len = unsafe {
+            libc::recv(
+                self.fd.as_raw_fd(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+                0,
+            )
+        };
+        usize::try_from(len).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Sends a frame.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        // SAFETY: The kernel reads so many bytes where that many are.
+        let len = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+        Ok(())
+    }
+
+    /// The interface's hardware address.
+    pub fn address(&self) -> io::Result<[u8; 6]> {
+        let text = std::fs::read_to_string(format!("/sys/class/net/{}/address", self.interface))?;
+        let mut address = [0; 6];
+        for (byte, digits) in address.iter_mut().zip(text.trim().split(':')) {
+            *byte = u8::from_str_radix(digits, 16).map_err(io::Error::other)?;
+        }
+        Ok(address)
     }
 }

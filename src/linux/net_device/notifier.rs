@@ -2,14 +2,22 @@
 
 //! Being told what happens to network devices.
 
+use core::mem::ManuallyDrop;
+
 use kernel::{
     bindings,
     error::to_result,
     prelude::*,
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
 };
 
-use super::NetDevice;
+use super::{
+    NetDevice,
+    Rtnl, //
+};
 use crate::linux::shim;
 
 /// What has happened, or is about to.
@@ -33,6 +41,8 @@ pub(crate) enum Event {
     GoingDown,
     /// It has been renamed.
     ChangeName,
+    /// Another lies on it from now on, or no longer.
+    ChangeUpper,
 }
 
 impl Event {
@@ -48,6 +58,7 @@ impl Event {
             8 => Self::ChangeAddress,
             10 => Self::GoingDown,
             11 => Self::ChangeName,
+            22 => Self::ChangeUpper,
             _ => return None,
         })
     }
@@ -57,7 +68,7 @@ impl Event {
 pub(crate) trait NotifierCallback: Send + Sync + 'static {
     /// Something has happened to `device`, in whatever network namespace it is. Called in process
     /// context with the RTNL lock held: may sleep, must not take that lock.
-    fn event(&self, event: Event, device: &NetDevice);
+    fn event(&self, event: Event, device: &NetDevice, rtnl: &Rtnl);
 }
 
 /// A registered `struct notifier_block`.
@@ -115,7 +126,9 @@ impl<C: NotifierCallback> Notifier<C> {
             unsafe {
                 let this = kernel::container_of!(Opaque::cast_from(block), Self, block);
                 let device = NetDevice::from_raw(shim::anemone_notifier_info_to_dev(info));
-                (*this).callback.event(event, device);
+                // The chain is called with RTNL held, and gives it back itself.
+                let rtnl = ManuallyDrop::new(Rtnl(NotThreadSafe));
+                (*this).callback.event(event, device, &rtnl);
             }
         }
         bindings::NOTIFY_DONE as c_int

@@ -20,6 +20,7 @@ use crate::{
     linux::{
         copy::copy,
         mq::Block,
+        net_device::VlanTag,
         shim, //
     },
     wire::{
@@ -27,6 +28,9 @@ use crate::{
         HEADER_LEN, //
     },
 };
+
+/// The bits of a tag that are a VLAN's number (`VLAN_VID_MASK`).
+const VLAN_ID: u16 = 0xfff;
 
 /// A frame that has been received, lent for as long as it is looked at.
 ///
@@ -75,15 +79,45 @@ impl RxFrame<'_> {
         u16::from_be(self.headers().protocol)
     }
 
-    /// Whether it is for this station: its address, a group's, or everybody's, and on the
-    /// device itself, not on a VLAN above it.
+    /// Whether it is for this station: its address, a group's, or everybody's.
     #[inline]
     pub(crate) fn is_for_us(&self) -> bool {
-        let headers = self.headers();
-        // SAFETY: Any bytes are a valid `vlan_all`.
-        let vlan_all = unsafe { headers.__bindgen_anon_2.vlan_all };
         // CAST: A small constant.
-        headers.pkt_type() != bindings::PACKET_OTHERHOST as u8 && vlan_all == 0
+        self.headers().pkt_type() != bindings::PACKET_OTHERHOST as u8
+    }
+
+    /// The tag of the VLAN on this device that it belongs to. One with the number 0 says only how
+    /// urgent the frame is.
+    #[inline]
+    pub(crate) fn tag(&self) -> Option<VlanTag> {
+        // SAFETY: Any bytes are a valid `vlan_all`.
+        let both = unsafe { self.headers().__bindgen_anon_2.vlan_all };
+        if both == 0 {
+            return None;
+        }
+        // `vlan_proto`, then `vlan_tci`.
+        let [protocol @ .., low, high] = both.to_ne_bytes();
+        let id = u16::from_ne_bytes([low, high]) & VLAN_ID;
+        let protocol = u16::from_be_bytes(protocol);
+        (id != 0).then_some(VlanTag { protocol, id })
+    }
+
+    /// Whether a part of it lies in the emergency reserve, which the stack has only for some.
+    #[inline]
+    pub(crate) fn is_in_reserve(&self) -> bool {
+        self.raw().pfmemalloc() != 0
+    }
+
+    /// Who it is for.
+    #[inline]
+    pub(crate) fn destination(&self) -> MacAddress {
+        let raw = self.raw();
+        // SAFETY: By the type invariant the Ethernet header was received and lies at
+        // `mac_header`, the destination first.
+        unsafe {
+            let mac = raw.head.add(usize::from(self.headers().mac_header));
+            MacAddress(mac.cast::<[u8; 6]>().read())
+        }
     }
 
     /// Who sent it.

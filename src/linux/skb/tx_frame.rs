@@ -81,7 +81,7 @@ pub(crate) enum SendError {
     Busy,
     /// No memory for a copy of a page that the network may not refer to.
     NoMemory,
-    /// The payload has more bytes or pieces than the frame has room for.
+    /// The payload has more bytes or pieces than the frame has room for, or than the device sends.
     TooLong,
     /// The device or its queue dropped it; the value is `__dev_queue_xmit`'s.
     Dropped(c_int),
@@ -235,6 +235,9 @@ impl TxFrame {
                 .wrapping_add(linear)
                 .wrapping_add(raw.data_len);
             raw.truesize = self.truesize.wrapping_add(raw.data_len);
+            if raw.len.wrapping_sub(ETHERNET_LEN as u32) > dev.mtu() {
+                return Err(SendError::TooLong);
+            }
             let clone = bindings::skb_clone(skb, bindings::GFP_NOWAIT);
             if clone.is_null() {
                 return Err(SendError::NoMemory);

@@ -1,0 +1,106 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond: used, followed when what it lies on changes, and let go; what cannot be seen through is said
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 240
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+requires anemone-test fio
+for module in bonding team team_mode_activebackup openvswitch; do
+    modprobe $module 2>/dev/null || true
+done
+lies_on() { dmesg | grep -c "anemone: interface $1 lies on $2: there answers are taken"; }
+# uses INTERFACE LOWER...: it is used, and what it lies on is listened to.
+uses() {
+    name=$1
+    shift
+    dmesg -c >/dev/null
+    ip link set "$name" up && anemone_load interface="$name" size_mib=64 || fail "$name: load"
+    for lower; do
+        [ "$(lies_on "$name" "$lower")" = 1 ] || fail "$name lies on $lower: not said, or more than once: $(dmesg)"
+    done
+    ! dmesg | grep -q 'only a local disk guarantees progress' || fail "$name: $(dmesg)"
+    fio_verify --rw=randwrite --bs=4k --ioengine=psync --size="$(scaled 4)m" || fail "$name: verify"
+    [ "$(counter pages_out_degraded)" = 0 ] || fail "$name: copies are missing"
+    nothing_failed || fail "$name: some pages failed"
+}
+done_with() {
+    anemone_unload || fail "$1: unload"
+    timeout 20 ip link del "$1" || fail "$1 is held"
+}
+
+# A macvlan has an address of its own, which the servers see.
+ip link add mac0 link eth0 type macvlan mode bridge || fail "macvlan"
+uses mac0 eth0
+done_with mac0
+
+# VLAN 5, there and here.
+for server in 1 2 3; do
+    ip -n "server$server" link add link eth0 name eth0.5 type vlan id 5 && ip -n "server$server" link set eth0.5 up &&
+        ip netns exec "server$server" tc qdisc add dev eth0 clsact &&
+        ip netns exec "server$server" tc filter add dev eth0 egress protocol 0x88b5 matchall action vlan push id 5 &&
+        ip netns exec "server$server" tc filter add dev eth0 ingress protocol 802.1Q matchall action vlan pop ||
+        fail "server $server: VLAN 5"
+done
+ip link add link eth0 name eth0.5 type vlan id 5 || fail "VLAN"
+uses eth0.5 eth0
+done_with eth0.5
+
+# A VLAN on a bond whose members come and go under load.
+if ip link add bond0 type bond mode active-backup miimon 100 2>/dev/null; then
+    ip link set eth0 down && ip link set eth0 master bond0 && ip link set bond0 up || fail "bond"
+    ip link add link bond0 name bond0.5 type vlan id 5 || fail "VLAN on the bond"
+    uses bond0.5 eth0
+    load_begin --threads 2 --blocks 256
+    load_progress "$(scaled 100)" || fail "VLAN on a bond: the load does not begin"
+    ip link add eth1 type veth peer name client1 netns switch && ip -n switch link set client1 mtu 1500 master br0 up || fail "eth1"
+    ip link set eth1 master bond0 || fail "another member"
+    [ "$(lies_on bond0.5 eth1)" = 1 ] || fail "eth1 is not listened to: $(dmesg | tail)"
+    load_progress "$(scaled 100)" || fail "with two members the load does not go on"
+    ip link set eth0 nomaster || fail "a member leaves"
+    load_progress "$(scaled 100)" 60 || fail "with the other member the load does not go on"
+    timeout 20 ip link del eth1 || fail "eth1 is held"
+    ip link set eth0 down && ip link set eth0 master bond0 || fail "the member comes back"
+    load_progress "$(scaled 100)" 60 || fail "with the first member again the load does not go on"
+    load_end || fail "the load"
+    anemone_unload || fail "unload"
+    ip link del bond0.5
+fi
+for server in 1 2 3; do
+    ip netns exec "server$server" tc qdisc del dev eth0 clsact
+    ip -n "server$server" link del eth0.5
+done
+if [ -e /sys/class/net/bond0 ]; then
+    uses bond0 eth0
+    # The interface goes away while it is used, and what it lies on.
+    timeout 20 ip link del bond0 || fail "bond0 is held"
+    anemone_unload || fail "unload without the bond"
+    ip link set eth0 up
+fi
+
+if ip link add team0 type team 2>/dev/null; then
+    ip link set eth0 down && ip link set eth0 master team0 && ip link set team0 up || fail "team"
+    dmesg -c >/dev/null
+    # Which member sends, a daemon decides that is not here: only that it is bound is looked at.
+    anemone_load interface=team0 size_mib=64 connect_ms=100 2>/dev/null && anemone_unload
+    [ "$(lies_on team0 eth0)" = 1 ] || fail "team0: $(dmesg)"
+    ip link del team0 && ip link set eth0 up || fail "team"
+fi
+
+ip link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip link set eth0 master br1 || fail "bridge"
+uses br1 eth0
+done_with br1
+ip link set eth0 up
+
+# Two tags, and what hides where frames come from.
+ip link add link eth0 name eth0.6 type vlan id 6 && ip link set eth0.6 up &&
+    ip link add link eth0.6 name inner type vlan id 7 && ip link set inner up || fail "a VLAN in a VLAN"
+dmesg -c >/dev/null
+anemone_load interface=inner size_mib=64 connect_ms=100 2>/dev/null && fail "a VLAN without servers"
+[ "$(dmesg | grep -c 'interface inner: answers may be dropped below it .*: only a local disk guarantees progress')" = 1 ] ||
+    fail "a VLAN in a VLAN: not said: $(dmesg)"
+ip link del eth0.6
+nothing_left || fail "something is left"

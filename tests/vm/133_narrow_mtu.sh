@@ -1,0 +1,70 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: an interface whose MTU is too small for pages: no server is used, it is said, no frame is longer than the MTU, and a larger MTU ends it
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --disk 64 --file tests/vm/common.sh --file build/anemone-test
+# bound: 120
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+requires anemone-test anemonectl
+mode() { anemonectl status --json --quick | anemone-test json device.mode; }
+mode_is() { [ "$(mode)" = "$1" ]; }
+sent() { cat "/sys/class/net/eth0/statistics/tx_$1"; }
+has_sent() { [ "$(sent packets)" -ge "$1" ]; }
+
+ip link set eth0 mtu 599 || fail "MTU"
+refused EINVAL "an MTU of 599 bytes is too small, 600 is the least" interface=eth0 servers="$(servers 1 3)" size_mib=64
+ip link set eth0 mtu 1500 || fail "MTU"
+
+anemone_load size_mib=64 || fail "load"
+load_begin --threads 2 --blocks 512
+load_progress "$(scaled 200)" || fail "the load does not begin"
+for mtu in 599 100 68; do
+    dmesg -c >/dev/null
+    ip link set eth0 mtu $mtu || fail "MTU $mtu"
+    wait_for 10 "MTU $mtu: a load that waits" stands_still || fail "MTU $mtu: the load goes on"
+    mode_is none || fail "MTU $mtu: mode $(mode)"
+    [ "$(dmesg | grep -c 'anemone: interface eth0: no server is used, for pages need an MTU of 600 bytes')" = 1 ] ||
+        fail "MTU $mtu: not said, or more than once: $(dmesg)"
+    anemonectl status --quick | grep -q "MTU $mtu: no server is used, 600 is the least" || fail "$(anemonectl status)"
+    # Servers are asked whether they live, if that fits; no page is sent, in no size.
+    packets=$(sent packets) bytes=$(sent bytes)
+    if [ $mtu -ge 100 ]; then
+        wait_for 20 "MTU $mtu: servers are asked" has_sent $((packets + 9)) || fail "MTU $mtu: nothing is sent"
+    else
+        stands_still || fail "MTU $mtu: the load goes on"
+    fi
+    packets=$(($(sent packets) - packets)) bytes=$(($(sent bytes) - bytes))
+    [ $bytes -le $((packets * (mtu + 14))) ] || fail "MTU $mtu: $packets frames of $bytes bytes"
+    [ $mtu -ge 100 ] || [ $packets = 0 ] || fail "MTU $mtu: $packets frames of $bytes bytes"
+    ip link set eth0 mtu 600 || fail "MTU 600"
+    load_progress "$(scaled 100)" || fail "MTU 600: the load does not go on"
+    dmesg | grep -q 'anemone: interface eth0: servers are used again, with an MTU of 600 bytes' || fail "MTU 600: not said"
+    mode_is network || wait_for 20 "all servers" mode_is network || fail "MTU 600: mode $(mode)"
+    ip link set eth0 mtu 1500 || fail "MTU 1500"
+    load_progress "$(scaled 100)" || fail "MTU 1500: the load does not go on"
+done
+load_end || fail "the load"
+nothing_failed || fail "some pages failed"
+
+# With a disk the device goes on there.
+anemonectl attach "$ANEMONE_DISK" || fail "attach"
+ip link set eth0 mtu 500 || fail "MTU"
+wait_for 10 "the disk alone" mode_is disk-only || fail "$(anemonectl status)"
+anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "on the disk alone"
+ip link set eth0 mtu 1500 || fail "MTU"
+wait_for 20 "the servers again" mode_is network || fail "$(anemonectl status)"
+nothing_failed || fail "some pages failed"
+anemone_unload || fail "unload"
+
+# Made again with a small MTU: bound, and not used.
+anemone_load size_mib=64 || fail "load"
+ip link del eth0 || fail "del"
+ip link add eth0 address 52:54:00:a0:00:00 mtu 300 type veth peer name client netns switch &&
+    ip -n switch link set client mtu 1500 master br0 up && ip link set eth0 up || fail "a narrow interface"
+mode_is none || fail "mode $(mode)"
+ip link set eth0 mtu 1500 || fail "MTU"
+wait_for 20 "the servers" mode_is network || fail "$(anemonectl status)"
+anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "after that"
