@@ -14,7 +14,10 @@ use kernel::{
     }, //
 };
 
-use super::core::Core;
+use super::{
+    core::Core,
+    queue::Lingered, //
+};
 use crate::{
     engine::{
         cluster::Health,
@@ -50,6 +53,19 @@ fn counters(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     result?;
     writeln!(f, "in_flight {}", core.in_flight())?;
     writeln!(f, "frames_bad {}", core.frames_bad.load(Relaxed))?;
+    writeln!(f, "frames_foreign {}", core.frames_foreign.load(Relaxed))?;
+    let from_reserve = core.frames_from_reserve.load(Relaxed);
+    writeln!(f, "frames_from_reserve {from_reserve}")?;
+    let from_below = core.frames_from_below.load(Relaxed);
+    writeln!(f, "frames_from_below {from_below}")?;
+    let mut lingered = Lingered::default();
+    for queue in &core.queues {
+        queue.add_lingered(&mut lingered);
+    }
+    writeln!(f, "pages_lingered {}", lingered.count)?;
+    writeln!(f, "pages_lingering {}", lingered.now)?;
+    writeln!(f, "linger_sum_ns {}", lingered.sum_ns)?;
+    writeln!(f, "linger_max_ns {}", lingered.longest_ns)?;
     writeln!(f, "frames_dropped {}", core.frames_dropped.load(Relaxed))
 }
 

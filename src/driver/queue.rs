@@ -8,25 +8,24 @@
 
 mod disk_work;
 mod expiry;
+mod lingering;
 mod requests;
 
 pub(crate) use expiry::Expiry;
+pub(crate) use lingering::Lingered;
 pub(crate) use requests::PageOut;
 
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow,
         SpinLockIrq,
         SpinLockIrqGuard, //
     }, //
 };
+
+use lingering::Lingering;
 
 use super::{
     core::{
@@ -85,9 +84,6 @@ pub(crate) const MAX_REQUEST_PAGES: usize = 8;
 /// Transfers' frames that may be sent before this CPU handles softirqs again.
 const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
 
-/// How soon frames that are still on their way out are looked at again.
-const LINGER_NS: u64 = 10_000_000;
-
 /// Copies to be freed that a shard can remember.
 const STALE_COPIES: usize = 1024;
 
@@ -135,8 +131,8 @@ pub(crate) struct Queue {
     #[pin]
     state: SpinLockIrq<State>,
     frames: KVVec<OpFrames>,
-    /// Ops that are free, but whose frames keep a page: a bit each.
-    lingering: KVec<Atomic<u32>>,
+    /// Ops that are free, but whose frames keep a page.
+    lingering: Lingering,
     /// Fires when the shard has something due.
     pub(crate) timer: Arc<Timer<Expiry>>,
     /// In repair's own queue: each op's page.
@@ -204,10 +200,7 @@ impl Queue {
             ],
             stale: KVVec::from_elem(StaleCopy::default(), STALE_COPIES, GFP_KERNEL)?,
         };
-        let mut lingering = KVec::new();
-        for _ in 0..op_count.div_ceil(32) {
-            lingering.push(Atomic::new(0), GFP_KERNEL)?;
-        }
+        let lingering = Lingering::new(op_count)?;
         let (repair, own_blocks) = own.unzip();
         let state = init!(State {
             shard: Shard::new(number, parts),
@@ -457,33 +450,21 @@ impl Queue {
     /// looked at again.
     #[cold]
     fn linger(&self, op: usize) {
-        if let Some(word) = self.lingering.get(op / 32) {
-            let bit = 1_u32.wrapping_shl((op % 32) as u32);
-            let mut old = word.load(Relaxed);
-            while let Err(seen) = word.cmpxchg(old, old | bit, Full) {
-                old = seen;
-            }
-        }
-        self.timer.arm(now_ns().saturating_add(LINGER_NS));
+        let look_ns = self.lingering.put(op, now_ns());
+        self.timer.arm(look_ns);
     }
 
     /// Releases the pages of ops that linger, where it can be done now.
     fn release_lingering(&self) {
-        for (index, word) in self.lingering.iter().enumerate() {
-            if word.load(Relaxed) == 0 {
-                continue;
-            }
-            let mut left = word.xchg(0, Full);
-            while left != 0 {
-                let op = index
-                    .wrapping_mul(32)
-                    .wrapping_add(left.trailing_zeros() as usize);
-                left &= left.wrapping_sub(1);
-                if self.frames.get(op).is_some_and(|frames| !frames.release()) {
-                    self.linger(op);
-                }
-            }
+        let release = |op| self.frames.get(op).is_none_or(OpFrames::release);
+        if let Some(look_ns) = self.lingering.look(now_ns(), release) {
+            self.timer.arm(look_ns);
         }
+    }
+
+    /// Adds for how long pages have been kept by frames after their op had ended.
+    pub(crate) fn add_lingered(&self, sum: &mut Lingered) {
+        self.lingering.add_to(sum);
     }
 }
 

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ops that are over, but whose frames are still on their way out of this host and keep the pages:
+//! until they have gone, memory that was paged out cannot be used for anything else.
+//!
+//! A card says late that it has sent a frame, after the answer has come even. Nothing tells us when
+//! it does, so it is looked at: soon, and then after twice as long each time.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+};
+
+/// How soon it is looked at first. A card that gathers what it has to say waits about as long.
+const FIRST_LOOK_NS: u64 = 100_000;
+
+/// How long it is waited between two looks at the most: somebody keeps a frame, a sniffer, say.
+const LAST_LOOK_NS: u64 = 10_000_000;
+
+/// The ops of a queue that linger.
+pub(crate) struct Lingering {
+    /// A bit for each op.
+    words: KVec<Atomic<u32>>,
+    /// When each op has ended.
+    since_ns: KVec<Atomic<u64>>,
+    /// How long to wait for the next look.
+    wait_ns: Atomic<u64>,
+    /// Ops that have lingered.
+    count: Atomic<u64>,
+    /// For how long, together and at the most, as far as it was looked.
+    sum_ns: Atomic<u64>,
+    longest_ns: Atomic<u64>,
+}
+
+/// What lingering came to.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Lingered {
+    pub(crate) count: u64,
+    pub(crate) sum_ns: u64,
+    pub(crate) longest_ns: u64,
+    /// Ops that linger now.
+    pub(crate) now: u64,
+}
+
+impl Lingering {
+    /// Of so many ops, none.
+    pub(super) fn new(op_count: usize) -> Result<Self> {
+        let mut words = KVec::new();
+        for _ in 0..op_count.div_ceil(32) {
+            words.push(Atomic::new(0), GFP_KERNEL)?;
+        }
+        let mut since_ns = KVec::new();
+        for _ in 0..op_count {
+            since_ns.push(Atomic::new(0), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            words,
+            since_ns,
+            wait_ns: Atomic::new(FIRST_LOOK_NS),
+            count: Atomic::new(0),
+            sum_ns: Atomic::new(0),
+            longest_ns: Atomic::new(0),
+        })
+    }
+
+    /// An op has ended and keeps its page. Returns when to look again.
+    #[cold]
+    pub(super) fn put(&self, op: usize, now_ns: u64) -> u64 {
+        self.count.fetch_add(1, Relaxed);
+        if let Some(since_ns) = self.since_ns.get(op) {
+            since_ns.store(now_ns, Relaxed);
+        }
+        self.wait_ns.store(FIRST_LOOK_NS, Relaxed);
+        self.keep(op);
+        now_ns.saturating_add(FIRST_LOOK_NS)
+    }
+
+    fn keep(&self, op: usize) {
+        if let Some(word) = self.words.get(op / 32) {
+            let bit = 1_u32.wrapping_shl((op % 32) as u32);
+            let mut old = word.load(Relaxed);
+            while let Err(seen) = word.cmpxchg(old, old | bit, Full) {
+                old = seen;
+            }
+        }
+    }
+
+    /// Looks which ops' pages can be let go of now, which `release` does and says. Returns when to look
+    /// again, if some are left.
+    pub(super) fn look(&self, now_ns: u64, release: impl Fn(usize) -> bool) -> Option<u64> {
+        let mut left = false;
+        for (index, word) in self.words.iter().enumerate() {
+            if word.load(Relaxed) == 0 {
+                continue;
+            }
+            let mut bits = word.xchg(0, Full);
+            while bits != 0 {
+                let op = index
+                    .wrapping_mul(32)
+                    .wrapping_add(bits.trailing_zeros() as usize);
+                bits &= bits.wrapping_sub(1);
+                if release(op) {
+                    self.note(op, now_ns);
+                } else {
+                    self.keep(op);
+                    left = true;
+                }
+            }
+        }
+        left.then(|| {
+            let wait_ns = self.wait_ns.load(Relaxed);
+            let longer_ns = wait_ns.saturating_mul(2).min(LAST_LOOK_NS);
+            self.wait_ns.store(longer_ns, Relaxed);
+            now_ns.saturating_add(wait_ns)
+        })
+    }
+
+    fn note(&self, op: usize, now_ns: u64) {
+        let since_ns = self.since_ns.get(op).map_or(now_ns, |ns| ns.load(Relaxed));
+        let lingered_ns = now_ns.saturating_sub(since_ns);
+        self.sum_ns.fetch_add(lingered_ns, Relaxed);
+        let mut longest_ns = self.longest_ns.load(Relaxed);
+        while lingered_ns > longest_ns {
+            match self.longest_ns.cmpxchg(longest_ns, lingered_ns, Relaxed) {
+                Ok(_) => break,
+                Err(seen) => longest_ns = seen,
+            }
+        }
+    }
+
+    /// Adds what has lingered here.
+    pub(crate) fn add_to(&self, sum: &mut Lingered) {
+        sum.count = sum.count.saturating_add(self.count.load(Relaxed));
+        sum.sum_ns = sum.sum_ns.saturating_add(self.sum_ns.load(Relaxed));
+        sum.longest_ns = sum.longest_ns.max(self.longest_ns.load(Relaxed));
+        for word in &self.words {
+            let now = u64::from(word.load(Relaxed).count_ones());
+            sum.now = sum.now.saturating_add(now);
+        }
+    }
+}

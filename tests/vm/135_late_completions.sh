@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: frames that leave the host after their answer has come keep pages no longer than they must
+# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# bound: 120
+# debug: yes
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+requires anemone-test
+none_lingers() { [ "$(counter pages_lingering)" = 0 ]; }
+# What is sent is sent twice, each time after a while of its own: the second copy, which holds the same
+# pages, mostly leaves when the first has been answered.
+netem 0 delay 2ms 2ms duplicate 100% || fail "netem"
+anemone_load size_mib=128 || fail "load"
+anemone_swapon || fail "swapon"
+scan=$(vmstat_value pgscan_anon) steal=$(vmstat_value pgsteal_anon)
+within 32 anemone-test pages --mib "$(scaled 96 2)" --passes 1 >"$SCRATCH/pages" 2>&1 || fail "$(cat "$SCRATCH/pages")"
+scan=$(($(vmstat_value pgscan_anon) - scan)) steal=$(($(vmstat_value pgsteal_anon) - steal))
+lingered=$(counter pages_lingered)
+[ "$lingered" -gt 100 ] || fail "only $lingered pages were kept by frames"
+wait_for 10 "no page is kept any more" none_lingers || fail "$(counter pages_lingering) pages are kept"
+say "$lingered of $(counter pages_out) pages out were kept, $(($(counter linger_sum_ns) / lingered / 1000)) us each, $(counter linger_max_ns) ns at most; $scan pages scanned, $steal reclaimed"
+nothing_failed || fail "some pages failed"
+swapoff "$ANEMONE_DEVICE" || fail "swapoff"
