@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Why the demo ended before its table."""
 
 import signal

@@ -1,147 +1,130 @@
-"""The demo's title, its table and its JSON file."""
+# SPDX-License-Identifier: GPL-2.0
+"""The demo's titles, its tables and its JSON file."""
 
 import dataclasses
 import json
 
-from .sorting import DISK_IOPS, DISK_MB_S, SERVERS
+from . import histogram, race
 
-NOT_THERE = "-"
+MIB = 1 << 20
 EVENTS = {"killed": "server 1 lost its power", "cut": "no server had a network"}
+FIRST, WIDTH = 40, 22
 
 
-def title(screen, plan):
+def title_of_race(screen, plan):
     screen.line("Anemone: GNU sort over more text than the machine has memory")
-    screen.line(f"  {plan.text_mib} MiB of text in a machine with {plan.client_mem} MiB of memory; its pages on "
-                f"{SERVERS} machines with {plan.server_mem} MiB each,")
-    screen.line("  two copies of every page. The text is a journal of four days: lines of about 1 KiB, in no order")
-    screen.line(f"  within a day, made from the seed {plan.seed}.")
-    if plan.events:
-        screen.line("  In the middle one server loses its power and comes back empty; later no server has a network")
-        screen.line("  for a while.")
+    screen.line()
+    screen.line("1. The race, in counted time: an instruction takes a nanosecond, waiting takes what the disk or the")
+    screen.line("   wire takes, and nothing else goes on. So any machine that runs this comes to the same, within some 2%.")
+    screen.line(f"   {plan.text_mib} MiB of text (seed {plan.seed}), {plan.memory_mib} MiB of memory for it. Swap is on")
+    screen.line(f"   Anemone: {race.SERVERS} servers, two copies of every page, wires of 1 Gbit/s; or on")
+    screen.line("   a disk: 7200 turns a minute, with a write cache, for itself (docs/performance.md)")
     screen.line()
 
 
-def extrapolated(anemone, disk):
-    """Seconds that the disk would need for as many pages as Anemone moved; None if it came to its end."""
-    if disk is None or disk.finished:
-        return None
-    left = max(0, anemone.pages_moved - disk.pages_moved)
-    return disk.seconds + left / max(1, disk.late_pages_per_second)
+def title_of_disasters(screen, plan):
+    screen.line()
+    screen.line("2. The disasters, on three machines of their own, in this machine's time. A sort goes on while one")
+    screen.line("   server loses its power and comes back empty, and later no server has a network for a while.")
+    screen.line(f"   {plan.text_mib} MiB of text in a machine with {plan.client_mem} MiB of memory.")
+    screen.line()
 
 
-def table(screen, plan, checksum, anemone, disk):
-    """A line for each figure, a column for each sort."""
-    disk_name = f"disk, {DISK_IOPS} IOPS, {DISK_MB_S} MB/s"
+def row(screen, name, *values):
+    screen.line(f"  {name:{FIRST}}" + "".join(f"{value:>{WIDTH}}" for value in values))
 
-    def row(name, first, second=NOT_THERE):
-        screen.line(f"  {name:38}{first:>22}" + (f"{second:>28}" if disk else ""))
+
+def verdict(found, expected):
+    return "right" if found == expected else "WRONG"
+
+
+def whole(number):
+    return f"{number:,}"
+
+
+def of_race(screen, plan, digest, racers):
+    """A line for each figure, a column for each sort; and the picture."""
+    anemone, disk = racers
 
     def both(name, value):
-        row(name, value(anemone), value(disk) if disk else NOT_THERE)
+        row(screen, name, *(value(racer) for racer in racers))
 
-    row("swap on", f"Anemone, {SERVERS} servers", disk_name)
-    screen.line("  " + "-" * (88 if disk else 60))
-    both("bytes sorted", lambda sorting: f"{plan.text_bytes:,}" if sorting.finished else "not finished")
-    both("checksum (SHA-256)", lambda sorting: verdict(sorting, checksum))
-    both("time", lambda sorting: f"{sorting.seconds:.1f} s" if sorting.finished else
-         f"stopped after {sorting.seconds:.0f} s")
-    if late := extrapolated(anemone, disk):
-        row("time, EXTRAPOLATED (1)", NOT_THERE, f"about {late:,.0f} s")
-    both("pages a second", lambda sorting: f"{sorting.pages_per_second:,.0f}")
-    both("pages a second, second half", lambda sorting: f"{sorting.late_pages_per_second:,.0f}")
-    both("pages out, counted by the kernel", lambda sorting: f"{sorting.count('pswpout'):,}")
-    row("pages out, counted by the module", f"{anemone.count('pages_out'):,}")
-    both("pages in, counted by the kernel", lambda sorting: f"{sorting.count('pswpin'):,}")
-    row("pages in, counted by the module", f"{anemone.count('pages_in'):,}")
-    for way, kernel, module, causes in anemone.differences():
-        if kernel != module:
-            what = ", ".join(f"{number:,} {cause}" for cause, number in causes.items() if number)
-            row(f"  difference, pages {way}", what or "not explained")
-    both("pages of zeros, kept by the kernel", lambda sorting: f"{sorting.count('swpout_zero'):,}")
-    row("copies acknowledged by the servers", f"{anemone.count('copies_out'):,}")
-    for event in anemone.events():
-        row(EVENTS[event.name], f"at {event.began_s:.0f} s, for {event.lasted_s:.0f} s")
-        if event.name == "killed":
-            # Without a network it is at least as long as that lasted.
-            row("  longest time with next to no page", f"{event.stood_still_s:.1f} s")
-        row("  cost, by the pages a second before", f"about {event.lost_s:.1f} s")
-    if repaired := anemone.count("pages_repaired"):
-        row("pages that lost a copy and got another", f"{repaired:,}")
-    if degraded := anemone.count("pages_out_degraded"):
-        row("pages out with one copy only", f"{degraded:,}")
-    row("sent again, unanswered in time", f"{anemone.count('retransmissions'):,}")
-    for number, (pages, _) in sorted(anemone.servers.items()):
-        row(f"copies on server {number} at a time, at most", f"{pages:,}")
-    for kind, name in (("page_in", "page-in"), ("page_out", "page-out")):
-        for field, what in (("mean_ns", "mean"), ("p50_ns", "median"), ("p99_ns", "99th percentile")):
-            row(f"{name}, {what}", milliseconds(anemone.latency.get(kind, {}).get(field)))
+    row(screen, "swap on", *(race.NAMES[racer.kind] for racer in racers))
+    screen.line("  " + "-" * (FIRST + WIDTH * len(racers)))
+    both("time, counted", lambda racer: f"{racer.seconds:.2f} s")
+    both("bytes sorted", lambda _: whole(plan.text_bytes))
+    both("every byte (SipHash-1-3, 128 bits)", lambda racer: verdict(racer.digest, digest))
+    both("memory of the sort, at most", lambda racer: f"{racer.memory_peak / MIB:.1f} MiB")
+    both("pages out", lambda racer: whole(racer.count("pswpout")))
+    both("pages in", lambda racer: whole(racer.count("pswpin")))
+    both("faults that had a page read", lambda racer: whole(racer.faults))
+    both("  waited for it, on average", lambda racer: histogram.duration(racer.mean_ns))
+    both("  half of them at most", lambda racer: histogram.duration(2 ** histogram.percentile(racer.page_ins, 0.5)))
+    both("  99 of 100 at most", lambda racer: histogram.duration(2 ** histogram.percentile(racer.page_ins, 0.99)))
     screen.line()
-    if extrapolated(anemone, disk):
-        screen.line("  (1) not measured: if the disk had moved the pages that it had not yet moved, and Anemone had,")
-        screen.line("      at its rate of the second half")
-    screen.line("  Checksum of the same text, sorted outside the VM:")
-    screen.line(f"  {checksum}")
-
-
-def conclusion(screen, plan, anemone, disk):
-    """What it comes to, in a sentence."""
+    screen.line("  How long the program stood still for a page that was not in memory, and how often:")
     screen.line()
-    screen.line(f"A program of {plan.text_mib} MiB ran in {plan.client_mem} MiB of memory, every byte right, "
-                f"in {anemone.seconds:.0f} s.")
-    if disk:
-        slow = extrapolated(anemone, disk) or disk.seconds
-        how = "took" if disk.finished else "would take about"
-        screen.line(f"On the disk it {how} {slow:.0f} s, {slow / anemone.seconds:.1f} times as long"
-                    + ("." if disk.finished else " (extrapolated)."))
+    titles = [race.NAMES[racer.kind] for racer in racers]
+    for line in histogram.side_by_side(titles, [racer.page_ins for racer in racers]):
+        screen.line(line)
+    screen.line()
+    screen.line(f"  On Anemone: {anemone.seconds:.2f} s. On the disk: {disk.seconds:.2f} s, "
+                f"{ratio(racers):.1f} times as long.")
+    behind = disk.written_by(anemone.ended_ns - anemone.began_ns)
+    if behind:
+        screen.line(f"  When Anemone was done, the disk had written {behind // MIB} of {plan.text_mib} MiB.")
+    else:
+        screen.line("  When Anemone was done, the disk had not written the first MiB of the result.")
 
 
-def verdict(sorting, checksum):
-    if not sorting.finished:
-        return NOT_THERE
-    return f"{sorting.checksum[:12]}... " + ("right" if sorting.checksum == checksum else "WRONG")
+def ratio(racers):
+    anemone, disk = racers
+    return disk.seconds / anemone.seconds
 
 
-def milliseconds(value):
-    return NOT_THERE if value is None else f"{value / 1000000:,.2f} ms"
+def of_disasters(screen, plan, digest, run):
+    """What went wrong, and what came of it."""
+    row(screen, "every byte (SipHash-1-3, 128 bits)", verdict(run.digest, digest) if run.finished else "not finished")
+    row(screen, "time", f"{run.seconds:.1f} s")
+    row(screen, "pages out, of that with one copy only",
+        f"{run.count('pages_out'):,}, {run.count('pages_out_degraded'):,}")
+    row(screen, "pages in, failed", f"{run.count('pages_in'):,}, {run.count('pages_in_failed'):,}")
+    for event in run.events():
+        row(screen, EVENTS[event.name], f"at {event.began_s:.0f} s, for {event.lasted_s:.0f} s")
+        row(screen, "  the sort stood still for", f"{event.stood_still_s:.1f} s")
+        if event.name == "cut":
+            row(screen, "  and went on after the network came", f"{max(0, event.stood_still_s - event.lasted_s):.1f} s")
+    row(screen, "pages that lost a copy and got another", whole(run.count("pages_repaired")))
+    if (repaired := run.repaired_s()) is not None:
+        row(screen, "  all, after the server was back", f"{repaired:.0f} s")
+    for number, (pages, _) in sorted(run.servers.items()):
+        row(screen, f"copies on server {number} at a time, at most", whole(pages))
+    screen.line()
+    if run.finished and run.digest == digest:
+        screen.line(f"  The program lost nothing: {plan.text_bytes:,} bytes, every one right.")
 
 
-def write_json(path, plan, checksum, anemone, disk, problems):
-    """What the table holds, for programs."""
-    late = extrapolated(anemone, disk)
-    values = {
-        "ok": not problems,
-        "problems": problems,
-        "seed": plan.seed,
-        "sorted_bytes": plan.text_bytes if anemone.finished else 0,
-        "client_memory_mib": plan.client_mem,
-        "server_memory_mib": plan.server_mem,
-        "checksum": anemone.checksum,
-        "checksum_expected": checksum,
-        "pages_out": anemone.count("pages_out"),
-        "pages_in": anemone.count("pages_in"),
-        "vmstat_pswpout": anemone.count("pswpout"),
-        "vmstat_pswpin": anemone.count("pswpin"),
-        "vmstat_swpout_zero": anemone.count("swpout_zero"),
-        "vmstat_swpin_zero": anemone.count("swpin_zero"),
-        "copies_out": anemone.count("copies_out"),
-        "servers": [{"server": number, "most_pages": pages, "health": health}
-                    for number, (pages, health) in sorted(anemone.servers.items())],
-        "latency": anemone.latency,
-        "seconds": anemone.seconds,
-        "events": [dataclasses.asdict(event) for event in anemone.events()],
-        "counters": anemone.counters(),
-        "disk_seconds": disk.seconds if disk else None,
-        "disk_seconds_extrapolated": round(late, 1) if late else None,
-        "disk_finished": disk.finished if disk else None,
-        "disk_pages_out": disk.count("pswpout") if disk else None,
-        "disk_pages_in": disk.count("pswpin") if disk else None,
-        "disk_pages_per_second": round(disk.pages_per_second, 1) if disk else None,
-        "pages_per_second": round(anemone.pages_per_second, 1),
-        "pages_per_second_second_half": round(anemone.late_pages_per_second, 1),
-        "disk_pages_per_second_second_half": round(disk.late_pages_per_second, 1) if disk else None,
-        "disk_iops_limit": DISK_IOPS,
-        "disk_mb_s_limit": DISK_MB_S,
-    }
+def write_json(path, problems, racers, race_digest, disasters, disasters_digest):
+    """What the tables hold, for programs."""
+    values = {"ok": not problems, "problems": problems}
+    if racers:
+        values["race"] = {racer.kind: {
+            "seconds": racer.seconds if racer.ended_ns else None, "digest": racer.digest,
+            "page_ins_by_power_of_two_ns": racer.page_ins, "page_in_mean_ns": round(racer.mean_ns),
+            "pages_out": racer.count("pswpout"), "pages_in": racer.count("pswpin"), "faults": racer.faults,
+            "memory_peak": racer.memory_peak, "disk": racer.disk_counts, "counters": racer.counters(),
+        } for racer in racers}
+        values["race"]["digest_expected"] = race_digest
+        values["race"]["ratio"] = round(ratio(racers), 3) if all(racer.ended_ns for racer in racers) else None
+    if disasters:
+        values["disasters"] = {
+            "seconds": disasters.seconds, "digest": disasters.digest, "digest_expected": disasters_digest,
+            "events": [dataclasses.asdict(event) for event in disasters.events()],
+            "repaired_seconds_after_the_server_was_back": disasters.repaired_s(),
+            "servers": [{"server": number, "most_pages": pages, "health": health}
+                        for number, (pages, health) in sorted(disasters.servers.items())],
+            "counters": disasters.counters(),
+        }
     with open(path, "w", encoding="utf-8") as file:
         json.dump(values, file, indent=2)
         file.write("\n")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the person sees: lines, and on a terminal one line of progress that is written over."""
 
 import shutil

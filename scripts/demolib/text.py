@@ -1,4 +1,5 @@
-"""The checksum that the sorted text must have, computed on this machine and not in a VM."""
+# SPDX-License-Identifier: GPL-2.0
+"""The digest that the sorted text must have, computed on this machine and not in a VM."""
 
 import os
 import signal
@@ -10,17 +11,19 @@ from .failure import Failure
 class Expected:
     """The same text, made and sorted here, in the background; as a context, nothing of it stays."""
 
-    def __init__(self, plan):
-        self._plan = plan
+    def __init__(self, text, seed, text_mib):
+        """`text` is the program that makes it."""
+        self._text = text
+        self._seed = seed
+        self._text_mib = text_mib
         self._process = None
 
     def __enter__(self):
-        plan = self._plan
         # In memory here too: this machine has enough, and temporary files would be left behind.
-        pipe = (f'set -o pipefail; "$1" make --seed {plan.seed} --mib {plan.text_mib} | '
-                f"LC_ALL=C sort --parallel=1 --buffer-size={plan.text_mib * 2}M | sha256sum")
+        pipe = (f'set -o pipefail; "$1" make --seed {self._seed} --mib {self._text_mib} | '
+                f'LC_ALL=C sort --parallel=1 --buffer-size={self._text_mib * 2}M | "$1" digest')
         # A process group of its own: all three programs end together.
-        self._process = subprocess.Popen(["bash", "-c", pipe, "bash", plan.text], stdout=subprocess.PIPE,
+        self._process = subprocess.Popen(["bash", "-c", pipe, "bash", self._text], stdout=subprocess.PIPE,
                                          stdin=subprocess.DEVNULL, text=True, process_group=0)
         return self
 
@@ -30,9 +33,9 @@ class Expected:
         self._process.wait()
         self._process.stdout.close()
 
-    def checksum(self):
+    def digest(self):
         """Waits for it."""
         output = self._process.communicate()[0]
         if self._process.returncode != 0:
-            raise Failure("the text could not be sorted on this machine to know its checksum")
-        return output.split()[0]
+            raise Failure("the text could not be sorted on this machine to know its digest")
+        return output.split()[1]

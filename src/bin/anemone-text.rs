@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The demo's text: makes it from a seed, the same on every machine, and counts it as it passes.
+//! The demo's text: makes it from a seed, the same on every machine, and takes its digest.
 //!
-//! Knows nothing of Anemone. Both commands can keep the number of bytes so far in a file, for a
-//! script that shows progress.
+//! Knows nothing of Anemone. Both commands can say how many bytes have passed, and when: in a file
+//! that always holds the last of it, or line after line on a terminal.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::hash::Hasher;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{clock_gettime, ClockId, Timespec};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// Makes text for the demo, and counts it.
+/// Makes text for the demo, and takes its digest.
 #[derive(Debug, Parser)]
 #[command(name = "anemone-text", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// File that holds the number of bytes so far
+    /// File that holds the number of bytes so far and the time in nanoseconds; a terminal gets a
+    /// line each time
     #[arg(long, value_name = "FILE", global = true)]
     progress: Option<PathBuf>,
 }
@@ -38,12 +43,16 @@ enum Command {
         /// Days that the text is about; 1 is a text without any order
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=99))]
         days: u8,
+        /// Begin when the time since the machine's start is next a multiple of so many seconds
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+        begin_at_multiple: Option<u32>,
     },
-    /// Copy standard input to standard output
-    Count,
+    /// Print the number of bytes of standard input, their SipHash-1-3 of 128 bits (with a key of
+    /// zeros), and the time of their end in nanoseconds
+    Digest,
 }
 
-/// Bytes between two looks at the progress file.
+/// Bytes between two words on the progress.
 const STEP: u64 = 1 << 20;
 
 fn main() -> ExitCode {
@@ -58,67 +67,108 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
-    let mut progress = Progress::new(arguments.progress.as_ref())?;
     let mut output = io::stdout().lock();
     match arguments.command {
-        Command::Make { seed, mib, days } => {
+        Command::Make {
+            seed,
+            mib,
+            days,
+            begin_at_multiple,
+        } => {
+            if let Some(seconds) = begin_at_multiple {
+                wait_for_multiple(seconds.into())?;
+            }
+            let mut progress = Progress::new("made", arguments.progress.as_ref())?;
             let mut text = Text::new(seed, u64::from(mib) << 20, days.into());
             while let Some(line) = text.next_line() {
                 output.write_all(line)?;
                 progress.add(line.len() as u64)?;
             }
+            progress.show()?;
         }
-        Command::Count => {
+        Command::Digest => {
+            let mut progress = Progress::new("sorted", arguments.progress.as_ref())?;
             let mut input = io::stdin().lock();
             let mut buffer = vec![0; 64 << 10];
+            let mut hasher = SipHasher13::new();
             loop {
                 let length = input.read(&mut buffer)?;
                 if length == 0 {
                     break;
                 }
-                output.write_all(&buffer[..length])?;
+                hasher.write(&buffer[..length]);
                 progress.add(length as u64)?;
             }
+            let digest = hasher.finish128().as_u128();
+            writeln!(output, "{} {digest:032x} {}", progress.bytes, now_ns())?;
+            progress.show()?;
         }
     }
-    output.flush()?;
-    progress.finish()
+    output.flush()
+}
+
+/// Nanoseconds since the machine was started.
+fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // CAST: this clock begins at zero.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Sleeps until the next whole multiple of so many seconds since the machine's start.
+fn wait_for_multiple(seconds: i64) -> io::Result<()> {
+    let now = clock_gettime(ClockId::Monotonic).tv_sec;
+    let moment = Timespec {
+        tv_sec: now - now % seconds + seconds,
+        tv_nsec: 0,
+    };
+    while let Err(error) = clock_nanosleep_absolute(ClockId::Monotonic, &moment) {
+        if error != rustix::io::Errno::INTR {
+            return Err(error.into());
+        }
+    }
+    Ok(())
 }
 
 /// The number of bytes so far, in memory and now and then in a file.
 struct Progress {
+    what: &'static str,
     file: Option<File>,
     bytes: u64,
     shown: u64,
 }
 
 impl Progress {
-    fn new(path: Option<&PathBuf>) -> io::Result<Self> {
+    fn new(what: &'static str, path: Option<&PathBuf>) -> io::Result<Self> {
         let mut progress = Self {
+            what,
             file: path.map(File::create).transpose()?,
             bytes: 0,
             shown: 0,
         };
-        progress.finish()?;
+        progress.show()?;
         Ok(progress)
     }
 
     fn add(&mut self, bytes: u64) -> io::Result<()> {
         self.bytes += bytes;
         if self.bytes - self.shown >= STEP {
-            self.finish()?;
+            self.show()?;
         }
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn show(&mut self) -> io::Result<()> {
         self.shown = self.bytes;
         let Some(file) = &mut self.file else {
             return Ok(());
         };
+        if file.is_terminal() {
+            let line = format!("{} {} {}\n", self.what, self.bytes, now_ns());
+            return file.write_all(line.as_bytes());
+        }
         // Always as long, so that a reader never sees a part of the last one.
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(format!("{:>20}\n", self.bytes).as_bytes())
+        file.write_all(format!("{:>20} {:>20}\n", self.bytes, now_ns()).as_bytes())
     }
 }
 
@@ -233,6 +283,33 @@ mod tests {
     fn the_seed_decides() {
         assert_eq!(whole(3, 10_000, 4), whole(3, 10_000, 4));
         assert_ne!(whole(3, 10_000, 4), whole(4, 10_000, 4));
+    }
+
+    #[test]
+    fn the_last_progress_stands_in_the_file_alone() {
+        let path = std::env::temp_dir().join(format!("anemone-text-{}", std::process::id()));
+        let mut progress = Progress::new("made", Some(&path)).expect("a file");
+        for _ in 0..5 {
+            progress.add(STEP / 2).expect("written");
+        }
+        let read = std::fs::read_to_string(&path).expect("a file");
+        std::fs::remove_file(&path).expect("it was there");
+        let words: Vec<u64> = read
+            .split_whitespace()
+            .map(|word| word.parse().expect("a number"))
+            .collect();
+        assert_eq!(
+            (read.lines().count(), words.len(), words[0]),
+            (1, 2, 2 * STEP)
+        );
+        assert!(words[1] > 0 && words[1] <= now_ns());
+    }
+
+    #[test]
+    fn waiting_ends_at_the_next_multiple_and_not_before() {
+        let before = now_ns() / 1_000_000_000;
+        wait_for_multiple(1).expect("slept");
+        assert!(now_ns() / 1_000_000_000 > before);
     }
 
     #[test]

@@ -1,26 +1,26 @@
 #!/bin/sh
-# The demo's part in the client VM: swaps on, sorts more text than there is memory, says how it goes.
+# SPDX-License-Identifier: GPL-2.0
+# The disasters' part in the client VM: swaps on, sorts more text than there is memory, and has things
+# go wrong meanwhile. First one server loses its power, and comes back empty; later every server loses
+# its network cable.
 #
-#   demo.sh anemone|disk SEED TEXT_MIB DEVICE_MIB LIMIT_S EVENTS
-#
-# EVENTS is `events` if, in the middle of the sort, the first server is to lose its power, and later
-# every server its network cable.
+#   disasters.sh SEED TEXT_MIB DEVICE_MIB LIMIT_S
 #
 # Tells scripts/demo in lines of a first word and values:
 #   began                           swap is on, the sort begins
-#   sample CENTISECONDS MADE SORTED PSWPOUT PSWPIN PAGES_OUT PAGES_IN
-#                                   since then; bytes made and sorted; the kernel's and the module's pages
-#   event NAME CENTISECONDS         killed, started, repaired; cut, healed: what has been done, or is so
+#   sample CENTISECONDS MADE SORTED PSWPOUT PSWPIN REPAIR_LEFT
+#                                   since then; bytes made and sorted; pages by the kernel's count, and
+#                                   those that lack a copy
+#   event NAME CENTISECONDS         killed, started; cut, healed; repaired: what has been done, or is so
 #   ended CENTISECONDS STATUS       the sort's status, or `limit` if it was stopped at LIMIT_S
-#   checksum SHA256
+#   digest BYTES DIGEST TIME
 #   before|after NAME VALUE         counters of the kernel and the module
 #   server MAC CAPACITY FREE HEALTH   in pages, with each sample
-#   latency KIND NAME VALUE ...     nanoseconds
 #   problem TEXT                    what should not be
 # shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
-kind=$1 seed=$2 text_mib=$3 device_mib=$4 limit_s=$5 events=$6
+seed=$1 text_mib=$2 device_mib=$3 limit_s=$4
 # Each waking of this script costs the sort some time and memory. What an event costs is looked at
 # closely.
 sample_s=2 close_s=0.2
@@ -33,8 +33,7 @@ now() { read -r up _ </proc/uptime; echo "${up%.*}${up#*.}"; }
 # values_of WHEN: what the kernel, and the module, have counted so far. They count a page at different
 # moments, and this script may be paged in itself: taken when nothing was under way or has changed.
 values_of() {
-    files=/proc/vmstat
-    [ "$kind" = disk ] || files="$files $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/counters /proc/vmstat"
+    files="/proc/vmstat $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/counters /proc/vmstat"
     wait_for 30 "no page under way" counted || problem "pages are still under way after 30 s"
     while read -r name value; do
         echo "$1 $name $value"
@@ -53,8 +52,7 @@ counted() {
 # One process for all: more would push the sort's pages out, and the shell's own `read` takes these
 # files in pieces.
 sample() {
-    files="/proc/vmstat /proc/uptime /run/made /run/sorted"
-    [ "$kind" = disk ] || files="$files $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/servers"
+    files="/proc/vmstat /proc/uptime /run/made /run/sorted $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/servers"
     # shellcheck disable=SC2086 # words on purpose
     awk -v "begin=$begin" '
         FILENAME == "/proc/uptime" { now = $1 * 100 }
@@ -64,19 +62,12 @@ sample() {
         { value[$1] = $2 }
         END {
             print "sample", now - begin, made, sorted, value["pswpout"] + 0, value["pswpin"] + 0,
-                value["pages_out"] + 0, value["pages_in"] + 0
+                value["repair_left"] + 0
         }' $files
 }
 
 swap_on() {
-    case $kind in
-    anemone)
-        anemone_load "size_mib=$device_mib" || fail "the module cannot be loaded"
-        ;;
-    disk)
-        ANEMONE_DEVICE=$ANEMONE_DISK
-        ;;
-    esac
+    anemone_load "size_mib=$device_mib" || fail "the module cannot be loaded"
     anemone_swapon || fail "cannot swap on $ANEMONE_DEVICE"
     # As good to page out the sort's memory as the programs that run: they are few, and all in use.
     echo 100 >/proc/sys/vm/swappiness
@@ -94,14 +85,14 @@ sorted() {
         --parallel=1 --buffer-size="$((text_mib * 5 / 4))M" --temporary-directory=/nonexistent
     echo $? >/run/sort.status
 }
-checked() { anemone-text count --progress /run/sorted | sha256sum >/run/checksum; }
+checked() { anemone-text digest --progress /run/sorted >/run/digest; }
 
 event() { echo "event $1 $(($(now) - begin))"; }
 
 # disturb: the next event, when its time has come; one a sample, so that the sort is seen meanwhile.
 stage=whole
 disturb() {
-    read -r sorted_bytes </run/sorted
+    read -r sorted_bytes _ </run/sorted
     sorted_mib=$((sorted_bytes >> 20))
     case $stage in
     whole)
@@ -169,7 +160,7 @@ while [ "$state" = running ]; do
         state=limit
         now >/run/limit
         kill -KILL "$(cat /run/sort.pid)"
-    elif [ "$events" ]; then
+    else
         disturb
     fi
 done
@@ -177,7 +168,7 @@ wait "$job" 2>/dev/null
 [ "$state" = limit ] || mv /run/end /run/limit
 echo "ended $(($(cat /run/limit) - begin)) $state"
 
-if [ "$events" ] && [ "$state" != limit ]; then
+if [ "$state" != limit ]; then
     case $stage in
     healed | over) ;;
     *) problem "the sort ended before all that was to happen had happened: $stage" ;;
@@ -190,15 +181,10 @@ values_of after
 if [ "$state" != limit ]; then
     [ "$(cat /run/made.status)" = 0 ] || problem "the text could not be made"
     while read -r line; do problem "$line"; done </run/errors
-    read -r sum _ </run/checksum && echo "checksum $sum"
+    echo "digest $(cat /run/digest)"
 fi
 
-if [ "$kind" = anemone ]; then
-    while read -r name pairs; do
-        echo "latency $name $pairs"
-    done <"$ANEMONE_DEBUG/latency"
-    swapoff "$ANEMONE_DEVICE" || problem "swap on $ANEMONE_DEVICE cannot be turned off"
-    anemone_unload || problem "the module cannot be unloaded"
-fi
+swapoff "$ANEMONE_DEVICE" || problem "swap on $ANEMONE_DEVICE cannot be turned off"
+anemone_unload || problem "the module cannot be unloaded"
 # Its first line says that there is something, its second what; the console has it all.
 kernel_log_clean 2>/run/kernel || problem "the kernel's log is not clean: $(sed -n 2p /run/kernel)"

@@ -1,0 +1,141 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The race's part in the VM, whose time is a count of instructions: swaps on, and sorts more text
+# than there is memory.
+#
+#   race.sh anemone|disk SEED TEXT_MIB DEVICE_MIB MEMORY_MIB
+#
+# From the first byte to the last nothing waits for what is outside of this machine: that would take
+# none of its time, or any. So the programs of the sort stand in memory, and nothing else runs.
+#
+# Tells scripts/demo in lines of a first word and values; times are nanoseconds since the boot:
+#   made|sorted BYTES TIME        on the console, while it goes on
+#   digest BYTES DIGEST TIME      of the sorted text, and when its last byte came
+#   before|after NAME VALUE       counters of the kernel and the module
+#   page_in POWER COUNT           faults for which a page was read that took 2^(POWER-1) to 2^POWER ns
+#   waited TIME                   how long all of them took
+#   memory PEAK                   the most bytes that the sort's programs ever had
+#   disk TEXT                     what the disk has counted
+#   problem TEXT                  what should not be
+# shellcheck source=/dev/null # it exists in the guest only
+. "$ANEMONE_LIB"
+
+kind=$1 seed=$2 text_mib=$3 device_mib=$4 memory_mib=$5
+# A wire of 1 Gbit/s each way. The delay: what a frame needs to pass a switch a second time (12 us at
+# full length), and two interfaces and the switch to look at it. The overhead: preamble, checksum and gap.
+wire="rate 1gbit 24 delay 25us limit 10000"
+disk=/dev/nbd0 cache_mib=8
+held=/run/held shell=$(readlink -f /bin/sh)
+tracing=/sys/kernel/tracing
+group=/sys/fs/cgroup/sort
+# When the sort begins: at a whole multiple of so many seconds, which is one of the disk's turns and of the
+# kernel's ticks too. How long the boot took, which depends on the host, is then not to be seen in the result.
+begin_at_s=16
+
+problem() { echo "problem $*"; }
+
+# A root directory in memory that is never given back, whatever else is needed: with the programs of the
+# sort, and the shell that waits for them.
+hold() { mkdir -p "$held${1%/*}" && cp -L "$1" "$held$1"; }
+hold_programs() {
+    mkdir -p "$held" && mount -t ramfs ramfs "$held" && mkdir "$held/dev" &&
+        mknod "$held/dev/console" c 5 1 || return
+    for program in /usr/bin/anemone-text /usr/bin/sort "$shell"; do
+        hold "$program" || return
+        for library in $(LD_TRACE_LOADED_OBJECTS=1 "$program" 2>/dev/null | grep -o '/[^ ]*'); do
+            hold "$library" || return
+        done
+    done
+}
+
+# Anemone's network, and the disk: each as slow as a real one.
+swap_on_anemone() {
+    # shellcheck disable=SC2086 # words on purpose
+    tc qdisc add dev "$ANEMONE_INTERFACE" root netem $wire &&
+        ip netns exec switch tc qdisc add dev uplink root netem $wire || return
+    anemone_load "size_mib=$device_mib"
+}
+has_disk() { [ -e "/sys/block/${disk##*/}/pid" ] && [ "$(cat "/sys/block/${disk##*/}/size")" -gt 0 ]; }
+swap_on_disk() {
+    modprobe nbd nbds_max=1 || return
+    anemone-disk --device "$disk" --mib "$device_mib" --cache-mib "$cache_mib" >/run/disk 2>&1 &
+    disk_pid=$!
+    wait_for 30 "the disk" has_disk || { cat /run/disk; return 1; }
+    ANEMONE_DEVICE=$disk
+}
+
+# A control group with so much memory, for the programs of the sort: both machines give them the same then,
+# whatever else is in them, and whatever memory is left there. Over memory.high they wait for pages to go;
+# memory.max kills when some attempts in a row have freed nothing.
+limit_memory() { mkdir "$group" && echo "${memory_mib}M" >"$group/memory.high"; }
+# shellcheck disable=SC2016 # for the shell that becomes the command
+in_group() { sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
+
+# shellcheck disable=SC2016 # variables of the tracer's, not of the shell's
+# Measures how long each fault takes that has a page read.
+trace_faults() {
+    [ -e "$tracing/trace_clock" ] || mount -t tracefs tracefs "$tracing" || return
+    echo mono >"$tracing/trace_clock" &&
+        echo 'p:fault_begins do_swap_page' >"$tracing/kprobe_events" &&
+        echo 'r:fault_ends do_swap_page result=$retval:u32' >>"$tracing/kprobe_events" &&
+        echo 'page_in u64 time' >"$tracing/synthetic_events" &&
+        echo 'hist:keys=common_pid:begin=common_timestamp' >"$tracing/events/kprobes/fault_begins/trigger" &&
+        # 4: VM_FAULT_MAJOR
+        echo 'hist:keys=common_pid:time=common_timestamp-$begin:onmatch(kprobes.fault_begins).page_in($time) if result & 4' \
+            >"$tracing/events/kprobes/fault_ends/trigger" &&
+        echo 'hist:keys=time.log2' >"$tracing/events/synthetic/page_in/trigger" &&
+        echo 'hist:keys=common_pid:vals=time' >>"$tracing/events/synthetic/page_in/trigger"
+}
+show_faults() {
+    awk '
+        /time: ~ 2\^/ { sub(/.*2\^/, ""); print "page_in", $1, $NF }
+        /common_pid:/ { sum += $NF }
+        END { printf "waited %.0f\n", sum }' "$tracing/events/synthetic/page_in/hist"
+}
+
+values_of() {
+    files=/proc/vmstat
+    [ "$kind" = disk ] || files="$files $ANEMONE_DEBUG/counters"
+    # shellcheck disable=SC2086 # words on purpose
+    awk -v "when=$1" 'FILENAME != "/proc/vmstat" || $1 ~ /^(pswpout|pswpin|swpout_zero|oom_kill|pgmajfault)$/ {
+        print when, $1, $2 }' $files
+}
+
+hold_programs || fail "the sort's programs cannot be held in memory"
+"swap_on_$kind" || fail "there is nothing to swap on"
+anemone_swapon || fail "cannot swap on $ANEMONE_DEVICE"
+echo 100 >/proc/sys/vm/swappiness
+trace_faults || fail "faults cannot be traced"
+values_of before
+limit_memory || fail "memory cannot be limited"
+
+# The programs' addresses are the same each time: what is read ahead depends on them.
+echo 0 >/proc/sys/kernel/randomize_va_space
+# The sort has no place for temporary files: it holds the whole text in memory, or fails.
+# shellcheck disable=SC2016 # that shell's variables
+seed=$seed text_mib=$text_mib begin_at_s=$begin_at_s LC_ALL=C in_group /bin/busybox chroot "$held" "$shell" -c '
+    PATH=/usr/bin
+    anemone-text make --begin-at-multiple "$begin_at_s" --seed "$seed" --mib "$text_mib" --progress /dev/console |
+        sort --parallel=1 --buffer-size="$((text_mib * 5 / 4))M" --temporary-directory=/nonexistent |
+        anemone-text digest --progress /dev/console' >/run/digest 2>/run/errors
+echo "digest $(cat /run/digest)"
+while read -r line; do problem "$line"; done </run/errors
+
+echo "memory $(cat "$group/memory.peak")"
+values_of after
+show_faults
+swapoff "$ANEMONE_DEVICE" || problem "swap on $ANEMONE_DEVICE cannot be turned off"
+case $kind in
+anemone)
+    for drops in $(tc -s qdisc show dev "$ANEMONE_INTERFACE" | grep -o 'dropped [0-9]*' | cut -d ' ' -f 2); do
+        [ "$drops" -eq 0 ] || problem "the wire has dropped $drops frames"
+    done
+    anemone_unload || problem "the module cannot be unloaded"
+    ;;
+disk)
+    { kill "$disk_pid" && wait "$disk_pid"; } || problem "the disk ended badly"
+    echo "disk $(cat /run/disk)"
+    ;;
+esac
+# Its first line says that there is something, its second what; the console has it all.
+kernel_log_clean 2>/run/kernel || problem "the kernel's log is not clean: $(sed -n 2p /run/kernel)"
