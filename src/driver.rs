@@ -11,6 +11,7 @@ pub(crate) mod core;
 pub(crate) mod debugfs;
 pub(crate) mod disk;
 pub(crate) mod frames;
+pub(crate) mod identity;
 pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod module;
@@ -22,6 +23,12 @@ pub(crate) mod removal;
 pub(crate) mod repair;
 pub(crate) mod status;
 pub(crate) mod worker;
+
+impl kernel::fmt::Display for crate::wire::ClientId {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        ::core::fmt::Display::fmt(self, f)
+    }
+}
 
 impl kernel::fmt::Display for crate::wire::MacAddress {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {

@@ -18,7 +18,7 @@ pub use frame::{is_request, Frame, FrameError};
 pub use header::{Flags, Header, Opcode, Status, HEADER_LEN, PROTOCOL_VERSION};
 pub use message::{
     Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, Nonce,
-    PageVersion, Stats, MAX_ACKS, MAX_PAGE_VERSIONS,
+    NotAClientId, PageVersion, Stats, MAX_ACKS, MAX_PAGE_VERSIONS,
 };
 
 /// A hardware address.

@@ -142,9 +142,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// A cluster without servers.
-    pub(crate) fn new(cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
-        let client = ClientId(random::random_bytes());
+    /// A cluster without servers, of which we are this client.
+    pub(crate) fn new(client: ClientId, cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
         let state = ControlState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
@@ -282,6 +281,15 @@ impl Control {
                 each(slot.index(), &report);
             }
         }
+    }
+
+    /// Whether a server that does not serve us has said this.
+    pub(crate) fn is_refused(&self, why: Status) -> bool {
+        let mut is_refused = false;
+        self.reports(|_, report| {
+            is_refused |= report.health == Health::Connecting && report.refusal == Some(why);
+        });
+        is_refused
     }
 
     /// Says why a server refuses us.

@@ -27,6 +27,10 @@ use super::{
         MAX_REQUEST_BYTES,
         PAGE_SECTORS, //
     },
+    identity::{
+        self,
+        Source, //
+    },
     link::{
         Link,
         LinkWatch, //
@@ -70,7 +74,9 @@ use crate::{
         workqueue::OwnedQueue, //
     },
     wire::{
+        ClientId,
         Fragmentation,
+        Status,
         PAGE_SIZE, //
     },
 };
@@ -179,7 +185,8 @@ impl Anemone {
         }
 
         let queues = Self::make_queues(&params, cut.count())?;
-        let core = Self::make_core(&params, queues)?;
+        let (client, source) = identity::find(params.client_id, &device);
+        let core = Self::make_core(&params, client, queues)?;
         let has_local = Self::attach_local(&params, &core)?;
         let socket = MemallocSocket::new()?;
         let connection = Connection::new(core.clone());
@@ -221,6 +228,12 @@ impl Anemone {
             params.hw_queues,
             params.queue_depth
         );
+        pr_info!("client {}, from {}\n", client, source.word());
+        if source == Source::Chance {
+            pr_warn!(
+                "after a crash servers will not know this client again: give it a client_id=\n"
+            );
+        }
         Ok(Self {
             _control: control,
             _disk: disk,
@@ -246,7 +259,7 @@ impl Anemone {
 
     // Apart, as what follows: together they would take half of a kernel's stack.
     #[inline(never)]
-    fn make_core(params: &Params, queues: KVec<Arc<Queue>>) -> Result<Arc<Core>> {
+    fn make_core(params: &Params, client: ClientId, queues: KVec<Arc<Queue>>) -> Result<Arc<Core>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
             pr_err!(
                 "no memory for the page map: {} MiB for a device of {} MiB\n",
@@ -270,7 +283,7 @@ impl Anemone {
             Core::new(
                 parts,
                 Link::new((*params.interface).try_into()?, params.ethertype),
-                Control::new(params.cluster)?,
+                Control::new(client, params.cluster)?,
                 Local::new(params.mirror_pool_pages)?,
             ),
             GFP_KERNEL,
@@ -316,6 +329,32 @@ impl Anemone {
         Ok(true)
     }
 
+    /// Waits for servers as long as the administrator wants. Returns how many are up.
+    fn wait_for_servers(params: &Params, core: &Arc<Core>, wanted: usize) -> Result<usize> {
+        let control = &core.control;
+        let mut up = control.wait_for_servers(wanted, params.connect_ms)?;
+        if up < wanted && control.is_refused(Status::Wait) {
+            // They are finding out whether an older life of ours lives.
+            up = control.wait_for_servers(wanted, REPLACED_MS)?;
+        }
+        let enough = wanted.min(params.config.replicas);
+        if up < enough && params.wait_s > 0 {
+            pr_info!(
+                "{} of {} servers answered: waiting up to {} s for {}\n",
+                up,
+                wanted,
+                params.wait_s,
+                enough
+            );
+            up = control.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
+            if up >= enough && up < wanted {
+                // After a power cut they come one after the other.
+                up = control.wait_for_servers(wanted, params.connect_ms)?;
+            }
+        }
+        Ok(up)
+    }
+
     /// Opens the sessions, waiting for a bounded time.
     #[inline(never)]
     fn connect(params: &Params, core: &Arc<Core>, has_local: bool) -> Result {
@@ -326,7 +365,11 @@ impl Anemone {
             .map_err(|_| EINVAL)?;
         core.as_arc_borrow().kick();
         let wanted = params.servers.len();
-        let up = core.control.wait_for_servers(wanted, params.connect_ms)?;
+        let up = Self::wait_for_servers(params, core, wanted)?;
+        if up == 0 && !has_local && core.control.is_refused(Status::InUse) {
+            pr_err!("the servers have a live session of this client: it is not loaded twice\n");
+            return Err(EBUSY);
+        }
         if up == 0 && !has_local {
             pr_err!(
                 "none of {} servers answered on {} within {} ms: are they running, and is the interface up?\n",
@@ -406,6 +449,9 @@ impl Anemone {
 
 /// Pages of a MiB.
 const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
+
+/// How long servers may take to end the session of an older life of ours: two seconds and some tries.
+const REPLACED_MS: u32 = 5000;
 
 /// Bytes that one discard may name: 64 MiB, a bounded time without sleep.
 const MAX_DISCARD_BYTES: u32 = 64 << 20;

@@ -22,6 +22,7 @@ use crate::{
         READ_WRITE, //
     },
     wire::{
+        ClientId,
         ClusterName,
         MacAddress,
         PAGE_SIZE, //
@@ -36,6 +37,7 @@ module_params! {
     number mirror_pool_mib = 4 in 1..=1024, READ, "MiB of memory for pages on their way to the local device";
     number disk_timeout_s = 10 in 1..=3600, READ_WRITE, "Seconds after which the local device counts as silent";
     text cluster, "Name of the cluster, at most 32 bytes; empty is the cluster without a name";
+    text client_id, "Who this client is to servers, 32 hexadecimal digits; empty derives it from the machine's UUID, or else the interface's address";
     number size_mib = 1024 in 1..=16777215, READ, "Size of the device in MiB";
     number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
     number min_copies = 1 in 1..=3, READ, "Copies without which a page-out does not complete; at most replicas";
@@ -45,6 +47,7 @@ module_params! {
     number repair_pages_per_s = 10000 in 0..=10000000, READ_WRITE, "Pages copied in a second, at most, where servers were lost; 0 for none";
     number overcommit = 0 in 0..=1, READ, "1 loads a device that is larger than what its servers have for it; 0 refuses that";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for servers to answer";
+    number wait = 0 in 0..=86400, READ, "Seconds that loading waits, beyond connect_ms, until as many servers answer as there are replicas; 0 refuses the load if none does";
     number hw_queues = 0 in 0..=64, READ, "Hardware queues; 0 is one for each CPU, at most 8";
     number queue_depth = 32 in 1..=256, READ, "Requests under way in each hardware queue";
     number ethertype = 34997 in 1536..=65535, READ, "EtherType of the frames; 34997 is 0x88b5";
@@ -65,7 +68,9 @@ pub(crate) struct Params {
     pub(crate) pages: usize,
     pub(crate) config: Config,
     pub(crate) overcommit: bool,
+    pub(crate) client_id: Option<ClientId>,
     pub(crate) connect_ms: u32,
+    pub(crate) wait_s: u32,
     pub(crate) hw_queues: u16,
     pub(crate) queue_depth: usize,
     pub(crate) ethertype: u16,
@@ -121,7 +126,9 @@ impl Params {
             pages: (size_mib.value() as usize).wrapping_mul((1 << 20) / PAGE_SIZE),
             config,
             overcommit: overcommit.value() == 1,
+            client_id: read_client_id()?,
             connect_ms: narrow(connect_ms.value()),
+            wait_s: narrow(wait.value()),
             // CAST: the ranges say that they fit.
             hw_queues: wanted_queues as u16,
             queue_depth: queue_depth.value() as usize,
@@ -190,6 +197,18 @@ fn read_cluster() -> Result<ClusterName> {
         }
     }
     Ok(name)
+}
+
+fn read_client_id() -> Result<Option<ClientId>> {
+    let text = client_id.value();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let id = text.to_str().ok().and_then(|text| text.parse().ok());
+    id.map(Some).ok_or_else(|| {
+        pr_err!("client_id={}: not 32 hexadecimal digits\n", text);
+        EINVAL
+    })
 }
 
 fn read_servers() -> Result<KVec<MacAddress>> {

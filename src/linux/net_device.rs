@@ -119,6 +119,16 @@ impl NetDevice {
         unsafe { MacAddress(*shim::anemone_dev_addr(self.as_ptr()).cast::<[u8; 6]>()) }
     }
 
+    /// A hardware address that is the same after a restart, if it has one: what it was made with, or
+    /// else what somebody has chosen for it.
+    pub(crate) fn lasting_address(&self) -> Option<MacAddress> {
+        let mut address = MacAddress::default();
+        // SAFETY: The device is live, and `address` is valid for writes of six bytes.
+        let is_lasting =
+            unsafe { shim::anemone_dev_lasting_addr(self.as_ptr(), address.0.as_mut_ptr()) };
+        is_lasting.then_some(address)
+    }
+
     /// The most bytes behind the Ethernet header that it sends, now.
     pub(crate) fn mtu(&self) -> u32 {
         // SAFETY: The device is live.

@@ -8,7 +8,9 @@
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
 #include <linux/debugfs.h>
+#include <linux/dmi.h>
 #include <linux/err.h>
+#include <linux/etherdevice.h>
 #include <linux/if_arp.h>
 #include <linux/if_vlan.h>
 #include <linux/kernfs.h>
@@ -25,6 +27,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
+#include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -233,6 +236,21 @@ void anemone_submit_bio_from_reserve(struct bio *bio)
 	memalloc_noreclaim_restore(flags);
 }
 
+/* What a machine is */
+
+/* The machine's UUID as its firmware says it, if it does; else NULL. */
+const char *anemone_machine_uuid(void)
+{
+	return dmi_get_system_info(DMI_PRODUCT_UUID);
+}
+
+u64 anemone_siphash(const void *data, size_t len, u64 key0, u64 key1)
+{
+	siphash_key_t key = { { key0, key1 } };
+
+	return siphash(data, len, &key);
+}
+
 /* Network devices */
 
 /* In the network namespace of the calling process: whoever loads the module. */
@@ -266,6 +284,18 @@ const char *anemone_dev_name(const struct net_device *dev)
 const u8 *anemone_dev_addr(const struct net_device *dev)
 {
 	return dev->dev_addr;
+}
+
+/* An address that is the same after a restart: the one that it was made with, or was given. */
+bool anemone_dev_lasting_addr(const struct net_device *dev, u8 *addr)
+{
+	if (!is_zero_ether_addr(dev->perm_addr))
+		ether_addr_copy(addr, dev->perm_addr);
+	else if (dev->addr_assign_type != NET_ADDR_RANDOM)
+		ether_addr_copy(addr, dev->dev_addr);
+	else
+		return false;
+	return true;
 }
 
 unsigned int anemone_dev_mtu(const struct net_device *dev)

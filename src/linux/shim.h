@@ -64,12 +64,16 @@ struct file *anemone_bdev_open(dev_t dev, u32 *gone);
 bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name);
 void anemone_submit_bio_from_reserve(struct bio *bio);
 
+const char *anemone_machine_uuid(void);
+u64 anemone_siphash(const void *data, size_t len, u64 key0, u64 key1);
+
 struct net_device *anemone_dev_get_by_name(const char *name);
 struct net_device *anemone_dev_sibling(const struct net_device *dev, const char *name);
 void anemone_dev_hold(struct net_device *dev);
 void anemone_dev_put(struct net_device *dev);
 const char *anemone_dev_name(const struct net_device *dev);
 const u8 *anemone_dev_addr(const struct net_device *dev);
+bool anemone_dev_lasting_addr(const struct net_device *dev, u8 *addr);
 unsigned int anemone_dev_mtu(const struct net_device *dev);
 bool anemone_dev_is_ethernet(const struct net_device *dev);
 u64 anemone_dev_net_cookie(const struct net_device *dev);

@@ -84,6 +84,9 @@ extern "C" {
     ) -> bool;
     pub(super) fn anemone_submit_bio_from_reserve(bio: *mut bindings::bio);
 
+    pub(super) fn anemone_machine_uuid() -> *const c_char;
+    pub(super) fn anemone_siphash(data: *const c_void, len: usize, key0: u64, key1: u64) -> u64;
+
     pub(super) fn anemone_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
     pub(super) fn anemone_dev_sibling(
         dev: *const bindings::net_device,
@@ -93,6 +96,8 @@ extern "C" {
     pub(super) fn anemone_dev_put(dev: *mut bindings::net_device);
     pub(super) fn anemone_dev_name(dev: *const bindings::net_device) -> *const c_char;
     pub(super) fn anemone_dev_addr(dev: *const bindings::net_device) -> *const u8;
+    pub(super) fn anemone_dev_lasting_addr(dev: *const bindings::net_device, addr: *mut u8)
+        -> bool;
     pub(super) fn anemone_dev_mtu(dev: *const bindings::net_device) -> c_uint;
     pub(super) fn anemone_dev_is_ethernet(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_net_cookie(dev: *const bindings::net_device) -> u64;

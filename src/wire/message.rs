@@ -25,6 +25,40 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 #[repr(transparent)]
 pub struct ClientId(pub [u8; 16]);
 
+impl core::fmt::Display for ClientId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no [`ClientId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAClientId;
+
+impl core::str::FromStr for ClientId {
+    type Err = NotAClientId;
+
+    /// 32 hexadecimal digits, with hyphens between them wherever.
+    fn from_str(text: &str) -> Result<Self, NotAClientId> {
+        let mut id = [0; 16];
+        let mut digits = text.bytes().filter(|&byte| byte != b'-');
+        let mut digit = || {
+            let digit = char::from(digits.next()?).to_digit(16)?;
+            u8::try_from(digit).ok()
+        };
+        for byte in &mut id {
+            let (Some(high), Some(low)) = (digit(), digit()) else {
+                return Err(NotAClientId);
+            };
+            *byte = high << 4 | low;
+        }
+        match digits.next() {
+            None => Ok(Self(id)),
+            Some(_) => Err(NotAClientId),
+        }
+    }
+}
+
 /// The name of a cluster: UTF-8, filled up with zeros; empty is the cluster without a name.
 #[derive(
     Clone,
@@ -249,4 +283,28 @@ pub struct Stats {
     pub frames_bad: U64,
     /// Frames that the host dropped before the server saw them.
     pub frames_dropped: U64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern crate std;
+    use std::string::ToString;
+
+    #[test]
+    fn identities_are_read_and_shown() {
+        let text = "00112233445566778899aabbccddeeff";
+        let id: ClientId = text.parse().unwrap();
+        assert_eq!(id.0[1], 0x11);
+        assert_eq!(id.to_string(), text);
+        assert_eq!("00112233-4455-6677-8899-AABBCCDDEEFF".parse(), Ok(id));
+        for wrong in ["", "00", &text[1..], "g0112233445566778899aabbccddeeff"] {
+            assert_eq!(wrong.parse::<ClientId>(), Err(NotAClientId), "{wrong}");
+        }
+        let long = std::format!("{text}0");
+        assert_eq!(long.parse::<ClientId>(), Err(NotAClientId));
+        let odd = std::format!("+{}", &text[1..]);
+        assert_eq!(odd.parse::<ClientId>(), Err(NotAClientId));
+    }
 }

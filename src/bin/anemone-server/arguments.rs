@@ -154,13 +154,9 @@ fn parse_allowed(text: &str) -> Result<Allowed, String> {
     if let Ok(mac) = text.parse() {
         return Ok(Allowed::Mac(mac));
     }
-    let digits: String = text.chars().filter(|&c| c != '-').collect();
-    if digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        if let Ok(number) = u128::from_str_radix(&digits, 16) {
-            return Ok(Allowed::Client(ClientId(number.to_be_bytes())));
-        }
-    }
-    Err("neither 32 hexadecimal digits nor a hardware address".to_owned())
+    text.parse()
+        .map(Allowed::Client)
+        .map_err(|_| "neither 32 hexadecimal digits nor a hardware address".to_owned())
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ pub fn refusal(server: &uapi::Server) -> Option<&'static str> {
         wire::Status::Ok => None,
         wire::Status::NotAdmitted => Some("not admitted"),
         wire::Status::TooManyClients => Some("too many clients"),
+        wire::Status::Wait => Some("an older session is being ended"),
         wire::Status::InUse => Some("another machine has this identity"),
         _ => Some("refused"),
     }

@@ -163,6 +163,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
             Status::Wait => {
                 // It asks an older life of ours, or who else is in our way, whether it lives.
+                peer.refusal = Some(Status::Wait);
                 peer.hello.restart(now_ns.saturating_add(WAIT_NS));
             }
             refusal => {

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who this client is to servers: the same after a crash, so that its new life takes the place of the
+//! old one there, whose pages would else stand in its way.
+
+use crate::{
+    linux::{
+        machine,
+        net_device::NetDevice,
+        random,
+        siphash::siphash, //
+    },
+    wire::{
+        ClientId,
+        MacAddress, //
+    },
+};
+
+/// Where an identity is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The administrator has said it.
+    Parameter,
+    /// The machine's UUID.
+    Machine,
+    /// The interface's permanent hardware address.
+    Interface,
+    /// There was nothing to make one from: it will be another after the next start.
+    Chance,
+}
+
+impl Source {
+    /// In words.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Parameter => "client_id=",
+            Self::Machine => "the machine's UUID",
+            Self::Interface => "the interface's address",
+            Self::Chance => "chance",
+        }
+    }
+}
+
+/// The identity of this machine's device, and where it is from.
+pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, Source) {
+    if let Some(id) = given {
+        return (id, Source::Parameter);
+    }
+    if let Some(uuid) = machine::uuid().filter(|uuid| is_of_one_machine(uuid.to_bytes())) {
+        return (derive(b'm', uuid.to_bytes()), Source::Machine);
+    }
+    match device.lasting_address() {
+        Some(MacAddress(address)) => (derive(b'i', &address), Source::Interface),
+        None => (ClientId(random::random_bytes()), Source::Chance),
+    }
+}
+
+/// UUIDs that firmware makers have forgotten to replace.
+const NOBODYS: [&str; 3] = [
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+    "12345678-1234-5678-90ab-cddeefaabbcc",
+];
+
+fn is_of_one_machine(uuid: &[u8]) -> bool {
+    !uuid.is_empty()
+        && !NOBODYS
+            .iter()
+            .any(|text| uuid.eq_ignore_ascii_case(text.as_bytes()))
+}
+
+/// The device that pages are of: a machine's second one would be another client.
+const DEVICE: &[u8] = b"/dev/anemone";
+
+/// An identity of the device on a machine known by `name`, which is of one `kind`. A UUID may be
+/// meant to be kept from other programs: it is not sent as it is.
+fn derive(kind: u8, name: &[u8]) -> ClientId {
+    let mut text = [0; 64];
+    let parts = [&[kind][..], name, &[0], DEVICE];
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    for (place, byte) in text.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    let mut id = [0; 16];
+    for (half, number) in id.chunks_exact_mut(8).zip(1..) {
+        half.copy_from_slice(&siphash(&text, [number, 0]).to_be_bytes());
+    }
+    ClientId(id)
+}
