@@ -24,8 +24,8 @@ while [ "$rounds" -gt 0 ]; do
     rounds=$((rounds - 1))
 done
 # Loading again at once, without a look in between.
-insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" && rmmod anemone &&
-    insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" && rmmod anemone || fail "in a row"
+insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64 && rmmod anemone &&
+    insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64 && rmmod anemone || fail "in a row"
 # Nothing refers to the interface any more: else the kernel would wait for it for ever.
 ip link add name other0 type dummy && ip link set other0 up || fail "no dummy interface"
 refused EHOSTUNREACH "none of 1 servers answered on other0" interface=other0 servers="$(servers 1)" connect_ms=200

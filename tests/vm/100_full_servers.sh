@@ -43,7 +43,7 @@ refused ENOSPC "1 servers have [0-9]* MiB, enough for [0-9]* MiB in 1 copies" in
 anemone_load "$@" overcommit=1 patience_s=3600 || fail "load with overcommit: $(cat "$SCRATCH"/server?)"
 dmesg | grep -q 'anemone: the device has 96 MiB; 2 servers that answered have' || fail "no warning: $(dmesg)"
 anemone_swapon || fail "swapon"
-anemone-test dirty --mib 2 --seconds 1 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
+anemone-test dirty --mib 2 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!
 wait_for 60 "a program that is paged out" test -e "$SCRATCH/hold" || fail "$(cat "$SCRATCH/dirty")"
 outgrow "on full servers"

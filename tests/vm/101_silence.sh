@@ -39,7 +39,7 @@ dmesg | grep -q "anemone: a server answers again" || fail "it is not said: $(dme
 
 # A program's memory, and swapoff.
 anemone_swapon || fail "swapon"
-anemone-test dirty --mib "$(scaled 8)" --seconds 1 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
+anemone-test dirty --mib "$(scaled 8)" --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!
 wait_for 60 "a program that is paged out" test -e "$SCRATCH/hold" || fail "$(cat "$SCRATCH/dirty")"
 disturb pause 1 && disturb pause 2 || fail "pause"

@@ -9,7 +9,9 @@
 
 needs_single
 requires anemone-test fio
-for module in bonding team team_mode_activebackup openvswitch; do
+# Without its own bond0.
+modprobe bonding max_bonds=0 2>/dev/null || true
+for module in team team_mode_activebackup openvswitch; do
     modprobe $module 2>/dev/null || true
 done
 lies_on() { dmesg | grep -c "anemone: interface $1 lies on $2: there answers are taken"; }

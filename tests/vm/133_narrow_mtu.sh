@@ -24,7 +24,7 @@ load_progress "$(scaled 200)" || fail "the load does not begin"
 for mtu in 599 100 68; do
     dmesg -c >/dev/null
     ip link set eth0 mtu $mtu || fail "MTU $mtu"
-    wait_for 10 "MTU $mtu: a load that waits" stands_still || fail "MTU $mtu: the load goes on"
+    wait_for 10 "MTU $mtu: a load that waits" stuck || fail "MTU $mtu: the load goes on"
     mode_is none || fail "MTU $mtu: mode $(mode)"
     [ "$(dmesg | grep -c 'anemone: interface eth0: no server is used, for pages need an MTU of 600 bytes')" = 1 ] ||
         fail "MTU $mtu: not said, or more than once: $(dmesg)"
@@ -34,7 +34,7 @@ for mtu in 599 100 68; do
     if [ $mtu -ge 100 ]; then
         wait_for 20 "MTU $mtu: servers are asked" has_sent $((packets + 9)) || fail "MTU $mtu: nothing is sent"
     else
-        stands_still || fail "MTU $mtu: the load goes on"
+        stuck || fail "MTU $mtu: the load goes on"
     fi
     packets=$(($(sent packets) - packets)) bytes=$(($(sent bytes) - bytes))
     [ $bytes -le $((packets * (mtu + 14))) ] || fail "MTU $mtu: $packets frames of $bytes bytes"

@@ -13,7 +13,7 @@ none_lingers() { [ "$(counter pages_lingering)" = 0 ]; }
 # What is sent is sent twice, each time after a while of its own: the second copy, which holds the same
 # pages, mostly leaves when the first has been answered.
 netem 0 delay 2ms 2ms duplicate 100% || fail "netem"
-anemone_load size_mib=128 || fail "load"
+anemone_load size_mib=104 || fail "load"
 anemone_swapon || fail "swapon"
 scan=$(vmstat_value pgscan_anon) steal=$(vmstat_value pgsteal_anon)
 within 32 anemone-test pages --mib "$(scaled 96 2)" --passes 1 >"$SCRATCH/pages" 2>&1 || fail "$(cat "$SCRATCH/pages")"
