@@ -9,7 +9,7 @@
 //! page-out that comes later.
 
 use super::ids::PageIndex;
-use crate::sync::{Acquire, Atomic, Full, NoPreemption};
+use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed};
 
 /// Copies under way at the most.
 pub const COPIES: usize = 16;
@@ -17,13 +17,16 @@ pub const COPIES: usize = 16;
 /// Set in a cell whose copy has been cancelled. The bits below are the page and one more.
 const CANCELLED: u64 = 1 << 63;
 
+/// Of the word for the moment in which a copy is entered, the bits that say whose it is.
+const MOMENT_PAGE: u64 = (1 << 33) - 1;
+
 /// The table. One at a time begins and ends copies; anybody cancels them.
 pub struct Copies {
     /// How many there are: the fast path reads no more than that when there are none.
     count: Atomic<u32>,
     cells: [Atomic<u64>; COPIES],
     /// The page that is locked in the map for the moment in which its copy is entered there, as a
-    /// cell without CANCELLED.
+    /// cell without CANCELLED, or 0; above it, how many such moments have begun.
     entering: Atomic<u64>,
 }
 
@@ -36,7 +39,19 @@ pub(super) struct Entering<'a> {
 
 impl Drop for Entering<'_> {
     fn drop(&mut self) {
-        self.copies.entering.xchg(0, Full);
+        let moments = self.copies.entering.load(Relaxed) & !MOMENT_PAGE;
+        self.copies.entering.xchg(moments, Full);
+    }
+}
+
+/// What [`Copies::moment`] said: a moment has begun or ended since, if it says something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(u64);
+
+impl Moment {
+    /// Whether it is one of the page's.
+    pub(super) fn is_of(self, page: PageIndex) -> bool {
+        self.0 & MOMENT_PAGE == cell_of(page)
     }
 }
 
@@ -103,16 +118,18 @@ impl Copies {
     /// the caller is not preempted, and neither waits, nor takes a lock, nor looks at other pages.
     pub(super) fn enter(&self, page: PageIndex) -> Entering<'_> {
         let undisturbed = NoPreemption::new();
-        self.entering.xchg(cell_of(page), Full);
+        // Nobody else writes it.
+        let begun = (self.entering.load(Relaxed) & !MOMENT_PAGE).wrapping_add(MOMENT_PAGE + 1);
+        self.entering.xchg(begun | cell_of(page), Full);
         Entering {
             copies: self,
             _undisturbed: undisturbed,
         }
     }
 
-    /// Whether it is such a moment of the page's.
-    pub(super) fn is_entering(&self, page: PageIndex) -> bool {
-        self.entering.load(Acquire) == cell_of(page)
+    /// The moment that it is.
+    pub(super) fn moment(&self) -> Moment {
+        Moment(self.entering.load(Acquire))
     }
 
     /// Whether `page` is being copied, cancelled or not.
@@ -144,10 +161,13 @@ mod tests {
         copies.begin(3, PageIndex(8));
         assert!(!copies.is_cancelled(3));
         copies.end(3);
-        let moment = copies.enter(PageIndex(0));
-        assert!(copies.is_entering(PageIndex(0)) && !copies.is_entering(PageIndex(1)));
-        drop(moment);
-        assert!(!copies.is_entering(PageIndex(0)));
+        let before = copies.moment();
+        let entering = copies.enter(PageIndex(0));
+        let moment = copies.moment();
+        assert!(moment.is_of(PageIndex(0)) && !moment.is_of(PageIndex(1)));
+        drop(entering);
+        assert!(!copies.moment().is_of(PageIndex(0)));
+        assert_ne!(copies.moment(), before);
         copies.end(0);
         copies.end(0);
         assert!(!copies.contains(PageIndex(0)));

@@ -189,11 +189,16 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     /// entered in the map, that moment is waited for, which another CPU spends without being preempted.
     /// Otherwise the disk would have the page and the map not say so.
     pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
-        while !self.map.mark_on_disk(page, generation) {
-            // In this order: a moment that is over by the first look, has ended by the second.
-            let is_entering = self.copies.is_entering(page);
+        loop {
+            let moment = self.copies.moment();
+            if self.map.mark_on_disk(page, generation) {
+                break;
+            }
             let entry = self.map.load(page);
             let is_it = entry.is_written() && entry.generation() == generation;
+            // No such moment was there when the entry was looked at, if there was none before and none
+            // has begun since.
+            let is_entering = moment.is_of(page) || self.copies.moment() != moment;
             if !is_it || entry.is_busy() && !is_entering {
                 return false;
             }
