@@ -50,25 +50,33 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Changes pages until it is told to stop; returns how often.
+    /// Changes every page once, and then pages at random until it is told to stop; returns how often.
     fn change(&self, stop: &AtomicBool) -> Result<u64, Wrong> {
         let mut random = Random::new(mix(self.seed ^ self.part.start as u64));
         let mut count = 0;
+        for page in self.part.clone() {
+            self.write(page);
+            count += 1;
+        }
         while !stop.load(Relaxed) {
             let page = self.part.start + random.below(self.part.len());
             // One in eight is looked at before: reading, too, meets a page that is on its way out.
             if random.next() & 7 == 0 {
                 self.check(page)?;
             }
-            let version = &self.versions.words()[page];
-            let content = Content::new(self.seed, page, version.load(Relaxed) + 1);
-            for (index, word) in self.memory.page(page).iter().enumerate() {
-                word.store(content.word(index), Relaxed);
-            }
-            version.store(version.load(Relaxed) + 1, Relaxed);
+            self.write(page);
             count += 1;
         }
         Ok(count)
+    }
+
+    fn write(&self, page: usize) {
+        let version = &self.versions.words()[page];
+        let content = Content::new(self.seed, page, version.load(Relaxed) + 1);
+        for (index, word) in self.memory.page(page).iter().enumerate() {
+            word.store(content.word(index), Relaxed);
+        }
+        version.store(version.load(Relaxed) + 1, Relaxed);
     }
 
     fn check(&self, page: usize) -> Result<(), Wrong> {
