@@ -54,10 +54,10 @@ grep -q 'anemone: the servers are full, and page-outs are refused' "$SCRATCH/log
 # What the other has out is there, and what was freed is room again.
 rm "$SCRATCH/hold"
 wait $program || fail "another program's memory: $(cat "$SCRATCH/dirty")"
-has_room() { [ "$(server_field 1 free_pages)" -gt 2400 ] && [ "$(server_field 2 free_pages)" -gt 2400 ]; }
+has_room() { [ "$(server_field 1 free_pages)" -gt 2200 ] && [ "$(server_field 2 free_pages)" -gt 2200 ]; }
 wait_for 20 "room on the servers" has_room || fail "$(cat "$ANEMONE_DEBUG/servers")"
 refusals=$(counter pages_out_no_space)
-within 5 anemone-test pages --mib 9 --passes 2 || fail "a program that fits"
+within 5 anemone-test pages --mib 8 --passes 2 || fail "a program that fits"
 [ "$(counter pages_out_no_space)" = "$refusals" ] || fail "page-outs are refused although there is room"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
 # Who writes to the device hears it as of a full disk.
