@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     engine::{
+        config::Config,
         counters::Counters,
         device::Device,
         free::DirtyChunks,
@@ -110,7 +111,11 @@ impl_has_work! {
 
 /// What [`Core::new`] is made from.
 pub(crate) struct Parts {
-    pub(crate) device: Device<Words>,
+    pub(crate) map: Words,
+    /// Of the device: chunks with pages that lack copies, and with pages that the disk lacks.
+    pub(crate) books: [Words; 2],
+    pub(crate) config: Config,
+    pub(crate) hw_queues: u32,
     pub(crate) chunks: DirtyChunks<Words>,
     pub(crate) queues: KVec<Arc<Queue>>,
     pub(crate) timer: Arc<Timer<Kicker>>,
@@ -127,7 +132,13 @@ impl Core {
         local: impl PinInit<Local>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            device: parts.device,
+            // Made here and nowhere else: it is large, and each move of it takes stack.
+            device: {
+                let [degraded, lagging] = parts.books;
+                let mut device = Device::new(parts.map, parts.config, parts.hw_queues);
+                device.keep_book(degraded, lagging);
+                device
+            },
             chunks: parts.chunks,
             queues: parts.queues,
             link <- link,

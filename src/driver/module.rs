@@ -49,7 +49,6 @@ use super::{
 };
 use crate::{
     engine::{
-        device::Device,
         free::DirtyChunks,
         ids::SERVER_SLOTS,
         placement, //
@@ -268,17 +267,17 @@ impl Anemone {
             );
         })?;
         let words = DirtyChunks::<super::core::Words>::words_for(params.pages);
-        // Made in place: it is large.
-        let mut parts = Parts {
-            device: Device::new(map, params.config, u32::from(params.hw_queues)),
+        let parts = Parts {
+            map,
+            books: [zeroed_table(words)?, zeroed_table(words)?],
+            config: params.config,
+            hw_queues: u32::from(params.hw_queues),
             chunks: DirtyChunks::new(zeroed_table(words)?),
             queues,
             timer: Arc::pin_init(Timer::new(Kicker::new()), GFP_KERNEL)?,
             work_queue: Arc::new(OwnedQueue::new(c"anemone", 1)?, GFP_KERNEL)?,
             inbox: Inbox::new()?,
         };
-        let device = &mut parts.device;
-        device.keep_book(zeroed_table(words)?, zeroed_table(words)?);
         Arc::pin_init(
             Core::new(
                 parts,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that show text, as it is when one begins to read. An open one keeps the module from being unloaded:
-//! `kernel::debugfs` sets no owner, and closing its files after that is a call into code that is
-//! gone.
+//! Files in debugfs that show text, as it is when one begins to read. An open one keeps the module from
+//! being unloaded: `kernel::debugfs` sets no owner, and closing its files after that is a call into code
+//! that is gone.
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
