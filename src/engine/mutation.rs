@@ -96,8 +96,6 @@ mod switch {
         SuspicionKept,
         /// A request waits beyond its patience.
         PatienceIgnored,
-        /// Each request waits for the whole patience, however long servers have been silent.
-        SilenceForgotten,
         /// A transfer that is not answered is sent again at once, without back-off.
         NoBackOff,
         /// Page-ins are hedged whether there is credit or not.

@@ -15,8 +15,6 @@ fn bound(mutation: Mutation) -> u64 {
     match mutation {
         // It takes a restart, a forged frame, or a page-in of a page being written, nothing disturbed.
         Mutation::IncarnationUnchecked | Mutation::RejectBelieved | Mutation::WakeLost => 400,
-        // It takes all servers gone for longer than the patience, and nothing slow.
-        Mutation::SilenceForgotten => 400,
         _ => 120,
     }
 }

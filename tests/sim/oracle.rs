@@ -105,6 +105,8 @@ pub struct Oracle {
     patience_ns: u64,
     /// A shorter one that there was lately, and until when that counts.
     shorter: (u64, u64),
+    /// When it last became shorter.
+    cut_ns: u64,
     replicas: usize,
     min_copies: usize,
     /// What a page-in may take while a server that holds the page is well, and while all are.
@@ -128,6 +130,7 @@ impl Oracle {
             frozen_until_ns: BTreeMap::new(),
             patience_ns: u64::from(scenario.patience_s) * S,
             shorter: (u64::MAX, 0),
+            cut_ns: 0,
             replicas: scenario.replicas as usize,
             min_copies: scenario.min_copies as usize,
             soon_ns: match scenario.is_swift() {
@@ -316,6 +319,8 @@ impl Oracle {
     pub fn set_patience(&mut self, now_ns: u64, patience_ns: u64) {
         if patience_ns > self.patience_ns {
             self.shorter = (self.patience_lately(now_ns), now_ns + 2 * S);
+        } else {
+            self.cut_ns = now_ns;
         }
         self.patience_ns = patience_ns;
         for request in self.requests.values_mut() {
@@ -337,6 +342,11 @@ impl Oracle {
             true => self.patience_ns.min(shorter_ns),
             false => self.patience_ns,
         }
+    }
+
+    /// When the patience for those was out who are gone since `gone_ns`.
+    fn out_ns(&self, gone_ns: u64) -> u64 {
+        self.cut_ns.max(gone_ns + self.patience_ns)
     }
 
     /// Repair has changed who holds what. A server may be struck out where as many others as are

@@ -473,7 +473,9 @@ impl Evidence for Witness<'_> {
     }
 
     fn all_gone_since_ns(&self, client: usize) -> Option<u64> {
-        let mut gone_ns = 0;
+        // A client that has begun anew has its whole patience before it.
+        let added_ns = self.clients[client].added_ns.values().max();
+        let mut gone_ns = added_ns.copied().unwrap_or(0);
         for (number, server) in self.servers.iter().enumerate() {
             let last = server.last_incarnation();
             gone_ns = self.gone_since_ns(client, number, last)?.max(gone_ns);

@@ -141,8 +141,7 @@ impl<S: Storage> Shard<S> {
         };
         let state = device.disk.load();
         let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_hopeless();
-        let is_pointless = op.kind != Kind::PageIn || mutated!(SilenceForgotten);
-        if is_pointless || is_reading || op.claimed {
+        if op.kind != Kind::PageIn || is_reading || op.claimed {
             return false;
         }
         let entry = device.map.load(op.page);

@@ -600,7 +600,7 @@ impl<S: Storage> Shard<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let hoped = device.servers.hoped().saturating_add(usize::from(on_disk));
-        if hoped < device.min_copies() && !mutated!(SilenceForgotten) {
+        if hoped < device.min_copies() {
             self.fail_page_out(index, Outcome::Failed, device);
         } else if self.is_refused(now_ns, index, device) {
             self.counters.pages_out_no_space = self.counters.pages_out_no_space.wrapping_add(1);

@@ -239,7 +239,7 @@ impl Oracle {
             gone_ns = gone_ns.zip(since_ns).map(|(one, other)| one.max(other));
         }
         if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !*overlapped) {
-            if is_too_long(now_ns, request.began_ns, gone_ns, patience_ns) {
+            if is_too_long(now_ns, request.began_ns, self.out_ns(gone_ns)) {
                 let after_ms = (now_ns - request.began_ns) / MS;
                 return Err(format!(
                     "an error after {after_ms} ms, while nobody could be reached for longer"
@@ -404,7 +404,7 @@ impl Oracle {
         let has_disk =
             evidence.disk_well_since_ns(client).is_some() || evidence.disk_ailed_since(client, 0);
         if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !*overlapped && !has_disk) {
-            if is_too_long(now_ns, request.began_ns, gone_ns, patience_ns) {
+            if is_too_long(now_ns, request.began_ns, self.out_ns(gone_ns)) {
                 return Err(format!(
                     "failed after {after_ms} ms, while nobody could be reached for longer"
                 ));

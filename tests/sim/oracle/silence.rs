@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 
 use super::judge::Evidence;
 use super::CALM_NS;
-use crate::scenario::S;
+use crate::scenario::{MS, S};
 
 /// What it may take beyond the patience until a client gives up those that it cannot reach: it has to
 /// notice that they are silent, and to look.
 const NOTICE_NS: u64 = 8 * S;
+
+/// What a request may take that begins after that: it ends at once.
+const GIVEN_UP_NS: u64 = 500 * MS;
 
 /// When servers were last seen to be well.
 #[derive(Default)]
@@ -47,7 +50,8 @@ impl Silence {
 }
 
 /// Whether a request that began at `began_ns` has waited too long until now, if nobody whom it could
-/// wait for could be reached since `gone_ns`.
-pub fn is_too_long(now_ns: u64, began_ns: u64, gone_ns: u64, patience_ns: u64) -> bool {
-    now_ns > began_ns.max(gone_ns + patience_ns) + NOTICE_NS
+/// wait for could be reached for the patience at `out_ns`. Whoever comes after that has been noticed
+/// ends at once: it does not wait for a patience of its own.
+pub fn is_too_long(now_ns: u64, began_ns: u64, out_ns: u64) -> bool {
+    now_ns > began_ns.max(out_ns + NOTICE_NS) + GIVEN_UP_NS
 }
