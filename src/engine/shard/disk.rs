@@ -66,7 +66,7 @@ pub(super) struct DiskPart {
     pub(super) is_known: bool,
     /// Page-out: a server does not answer; the disk may have to do.
     pub(super) is_wanted: bool,
-    /// Page-out: what the shard had heard of the disk when it last came to the mirror.
+    /// What the shard had heard of the disk when it last came to the mirror.
     pub(super) news: u32,
     /// Page-out: when it last came to the mirror, it needed the disk.
     pub(super) was_urgent: bool,
@@ -244,6 +244,7 @@ impl<S: Storage> Shard<S> {
                 let buffers_only = stage == DiskStage::LookQueued;
                 let token = op.disk_token(tag);
                 op.disk.stage = DiskStage::Asking;
+                op.disk.news = self.disk_news;
                 op.holds = op.holds.saturating_add(1);
                 if buffers_only {
                     op.disk.stage = DiskStage::Looking;
@@ -317,6 +318,11 @@ impl<S: Storage> Shard<S> {
                         op.disk.stage = DiskStage::Looked;
                     }
                     self.begin_again(now_ns, index, device);
+                }
+                (Stage::Active, DiskStage::Later) => {
+                    // It waits for a server as well, which may take long, or not answer at all.
+                    self.retry_ask(index);
+                    self.ask_disk(index, device);
                 }
                 (Stage::Stalled, _) => self.begin_again(now_ns, index, device),
                 _ => {}

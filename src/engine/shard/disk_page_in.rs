@@ -138,11 +138,14 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        let news = self.disk_news;
         let Some(op) = self.ops.get_mut(read.op) else {
             return;
         };
         op.disk.stage = match answer {
             AskAnswer::Queued => DiskStage::Reading,
+            // There may be room by now.
+            AskAnswer::Full if op.disk.news != news => DiskStage::Looked,
             AskAnswer::Full | AskAnswer::Hung => DiskStage::Later,
             AskAnswer::Changed => DiskStage::Idle,
         };

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;
 use super::super::super::mirror::{DiskIo, Mirror, Policy};
-use super::super::{Action, DiskWork, Outcome, PutAnswer, Send};
+use super::super::{Action, AskAnswer, DiskRead, DiskWork, Outcome, PutAnswer, Send};
 use super::bench::{Bench, MS};
 use super::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
 use crate::wire::Status;
@@ -471,4 +471,58 @@ fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
     assert_eq!(bench.poll(), None);
     bench.shard.disk_changed(now_ns, &bench.device);
     assert!(bench.poll().is_some());
+}
+
+/// What a page-in asks the disk for next, frames to servers aside.
+fn next_ask(bench: &mut Bench) -> Option<DiskRead> {
+    while let Some(action) = bench.poll() {
+        match action {
+            Action::Send(id) => {
+                bench.sent(id);
+            }
+            Action::Disk(DiskWork::Read(read)) => return Some(read),
+            other => panic!("{other:?}"),
+        }
+    }
+    None
+}
+
+/// A page that the disk has, and so many servers.
+fn write_with_disk(bench: &mut Bench, page: PageIndex, servers: &[usize]) {
+    let version = bench.write(page, servers);
+    bench.device.mark_on_disk(page, version.generation());
+}
+
+#[test]
+fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
+    let mut bench = Bench::new(1);
+    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    write_with_disk(&mut bench, PAGE, &[0]);
+    bench.start_page_in(0, PAGE);
+    assert_eq!(next_ask(&mut bench), None, "the server is asked first");
+    let read = (0..1000).find_map(|_| {
+        bench.advance(MS);
+        next_ask(&mut bench)
+    });
+    let (read, now_ns) = (read.expect("the server does not answer"), bench.now_ns);
+    let answer = AskAnswer::Full;
+    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
+    assert_eq!(next_ask(&mut bench), None);
+    bench.shard.disk_changed(now_ns, &bench.device);
+    assert_eq!(next_ask(&mut bench).map(|read| read.op), Some(0));
+}
+
+#[test]
+fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() {
+    let mut bench = Bench::new(0);
+    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    write_with_disk(&mut bench, PAGE, &[]);
+    bench.start_page_in(0, PAGE);
+    let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
+    bench.shard.disk_changed(now_ns, &bench.device);
+    let answer = AskAnswer::Full;
+    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
+    let read = next_ask(&mut bench).expect("there may be room");
+    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
+    assert_eq!(next_ask(&mut bench), None);
 }
