@@ -156,7 +156,10 @@ pub struct Shard<S: Storage> {
     disk_news: u32,
     /// What the mirror is to be told of the op that has ended last.
     settle: Option<DiskSettle>,
+    /// The newest of the active, from which [`Op`]s lead to older ones.
     active: Link,
+    /// The oldest of them: whoever hands out what there is too little of, begins there.
+    oldest: Link,
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
     rotation: u32,
@@ -192,6 +195,7 @@ impl<S: Storage> Shard<S> {
             disk_news: 0,
             settle: None,
             active: Link::NONE,
+            oldest: Link::NONE,
             next_deadline_ns: u64::MAX,
             rotation: 0,
             suspicion: false,
@@ -393,9 +397,9 @@ impl<S: Storage> Shard<S> {
         let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
         // Whoever waits, waits no longer than the patience that there is by then.
         let look_ns = now_ns.saturating_add(LOOK_NS);
-        let mut link = self.active;
+        let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
+            link = op.previous_active;
             let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(patience_ns));
             if op.kind == Kind::Mirror {
                 // The disk's own patience bounds it.
@@ -440,9 +444,9 @@ impl<S: Storage> Shard<S> {
         for slot in super::ids::SlotSet::ALL.iter() {
             self.flush_waiting(slot);
         }
-        let mut link = self.active;
+        let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
+            link = op.previous_active;
             match op.stage {
                 Stage::Active if self.is_in_vain(now_ns, index, device) => {
                     self.give_up(index, device);

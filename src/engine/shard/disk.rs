@@ -284,9 +284,10 @@ impl<S: Storage> Shard<S> {
     {
         self.disk_news = self.disk_news.wrapping_add(1);
         let state = device.disk.load();
-        let mut link = self.active;
+        // The room goes to those who have waited longest.
+        let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
+            link = op.previous_active;
             if op.kind == Kind::Mirror {
                 // It is told by the mirror, whatever happens.
                 continue;

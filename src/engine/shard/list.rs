@@ -64,8 +64,9 @@ impl<S: Storage> Shard<S> {
         let head = self.active;
         // CAST: ops are at most 65536.
         let link = Link(index as u32);
-        if let Some(first) = self.ops.get_mut(head.0 as usize) {
-            first.previous_active = link;
+        match self.ops.get_mut(head.0 as usize) {
+            Some(first) => first.previous_active = link,
+            None => self.oldest = link,
         }
         if let Some(op) = self.ops.get_mut(index) {
             op.previous_active = Link::NONE;
@@ -78,14 +79,15 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
-        // The op keeps its own `next_active`: whoever walks the list goes on from there.
+        // The op keeps its own links: whoever walks the list goes on from there.
         let (previous, next) = (op.previous_active, op.next_active);
         match self.ops.get_mut(previous.0 as usize) {
             Some(before) => before.next_active = next,
             None => self.active = next,
         }
-        if let Some(after) = self.ops.get_mut(next.0 as usize) {
-            after.previous_active = previous;
+        match self.ops.get_mut(next.0 as usize) {
+            Some(after) => after.previous_active = previous,
+            None => self.oldest = previous,
         }
     }
 

@@ -513,6 +513,35 @@ fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
 }
 
 #[test]
+fn who_has_waited_longest_for_room_is_the_first_to_get_it() {
+    let mut bench = Bench::new(0);
+    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    for op in 0..3 {
+        write_with_disk(&mut bench, PageIndex(op as u32), &[]);
+        bench.start_page_in(op, PageIndex(op as u32));
+        let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
+        bench
+            .shard
+            .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
+        assert_eq!(next_ask(&mut bench), None);
+    }
+    let now_ns = bench.now_ns;
+    bench.shard.disk_changed(now_ns, &bench.device);
+    for op in 0..3 {
+        let read = next_ask(&mut bench).unwrap();
+        assert_eq!(read.op, op);
+        bench
+            .shard
+            .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
+    }
+    // The same where nobody says that there is room.
+    bench.advance(100 * MS);
+    for op in 0..3 {
+        assert_eq!(next_ask(&mut bench).map(|read| read.op), Some(op));
+    }
+}
+
+#[test]
 fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() {
     let mut bench = Bench::new(0);
     let _mirror = new_mirror(Policy::Lag, &bench.device);
