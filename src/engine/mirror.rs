@@ -225,6 +225,8 @@ pub struct Mirror<S: Storage> {
     has_failed: bool,
     /// Whether somebody waits for room.
     room_wanted: bool,
+    /// Whether a reader does, who may have what is kept for reads, too.
+    read_room_wanted: bool,
     room: bool,
     state_changed: bool,
     counters: MirrorCounters,
@@ -248,6 +250,7 @@ impl<S: Storage> Mirror<S> {
             is_attached: false,
             has_failed: false,
             room_wanted: false,
+            read_room_wanted: false,
             room: false,
             state_changed: false,
             counters: MirrorCounters::default(),
@@ -333,7 +336,9 @@ impl<S: Storage> Mirror<S> {
         }
         self.config = config;
         // Whoever is held back by one policy need not be by the next.
-        self.room |= core::mem::take(&mut self.room_wanted);
+        self.room |= self.room_wanted || self.read_room_wanted;
+        self.room_wanted = false;
+        self.read_room_wanted = false;
         self.next_deadline_ns = 0;
         if device.disk.load().is_tracked() {
             self.publish(device);

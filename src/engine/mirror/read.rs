@@ -56,7 +56,7 @@ impl<S: Storage> Mirror<S> {
             return Get::Hung;
         }
         let Some(id) = self.pool.take(page, 0) else {
-            self.room_wanted = true;
+            self.read_room_wanted = true;
             return Get::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {

@@ -301,3 +301,44 @@ fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
     assert_eq!(mirror.buffered(), left);
     assert!(mirror.poll(10 * MS, &device).is_some());
 }
+
+#[test]
+fn a_reader_hears_of_room_in_what_is_kept_for_reads() {
+    let device = device(2000);
+    let mut mirror = mirror(64, &device);
+    let versions: Vec<Version> = (0..9)
+        .map(|number| {
+            let page = PageIndex(2 * number);
+            let begun = device.map.begin_write(page).unwrap();
+            let version = device.take_version();
+            let servers = SlotSet::from_bits(3);
+            device
+                .map
+                .finish_write(page, begun, version, servers, false);
+            device.mark_on_disk(page, version.generation());
+            version
+        })
+        .collect();
+    // Writes that nobody waits for take all that they may.
+    for page in 0..56 {
+        page_out(&mut mirror, 0, 100 + 2 * page, &device);
+    }
+    let get = |mirror: &mut Mirror<Heap>, number: usize| {
+        let page = PageIndex(2 * number as u32);
+        mirror.begin_read(page, versions[number].generation(), TOKEN, false, &device)
+    };
+    for number in 0..8 {
+        assert_eq!(get(&mut mirror, number), Get::Queued);
+    }
+    assert_eq!(get(&mut mirror, 8), Get::Full);
+    let io = mirror.poll(0, &device).unwrap();
+    assert!(!io.is_write);
+    mirror.ended(0, io.id, true, &device);
+    let Some(Event::Read(_, Ok(id))) = mirror.poll_event() else {
+        panic!("it has been read");
+    };
+    assert_eq!(mirror.poll_event(), None);
+    mirror.release(id);
+    assert_eq!(mirror.poll_event(), Some(Event::Room));
+    assert_eq!(get(&mut mirror, 8), Get::Queued);
+}

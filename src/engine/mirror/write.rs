@@ -380,8 +380,13 @@ impl<S: Storage> Mirror<S> {
 
     /// A buffer has become free.
     pub(super) fn note_room(&mut self) {
-        if self.room_wanted && self.pool.count(Queue::Free) > self.reserve() {
+        let free = self.pool.count(Queue::Free);
+        if self.room_wanted && free > self.reserve() {
             self.room_wanted = false;
+            self.room = true;
+        }
+        if self.read_room_wanted && free > 0 {
+            self.read_room_wanted = false;
             self.room = true;
         }
     }
