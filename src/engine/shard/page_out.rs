@@ -256,12 +256,8 @@ impl<S: Storage> Shard<S> {
         match header.status {
             Status::Ok => {
                 self.note_success(now_ns, id, header.attempt);
-                let slot = self.transfer_mut(id).and_then(|transfer| {
+                if let Some(transfer) = self.transfer_mut(id) {
                     transfer.stage = TransferStage::Acknowledged;
-                    transfer.slot
-                });
-                if let (Some(slot), Some(op)) = (slot, self.ops.get_mut(index)) {
-                    op.refused.remove(slot);
                 }
                 self.leave_window(id);
                 let is_enough = mutated!(AckBeforeSecondCopy);
@@ -668,11 +664,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         if op.begun.is_some() {
-            // Nothing is to be freed where it was refused, and a free would be room to wait for.
-            let sent_to = match outcome {
-                Outcome::NoSpace => op.sent_to.without(op.refused),
-                _ => op.sent_to,
-            };
+            let sent_to = op.sent_to;
             let freed = device.map.abandon_write(op.page);
             device.note_degraded(op.page);
             if device.disk.load().is_wanted() {

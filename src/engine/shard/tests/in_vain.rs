@@ -68,14 +68,6 @@ fn full_servers_take_what_they_hold() {
 }
 
 #[test]
-fn nothing_is_freed_where_a_page_was_refused() {
-    let mut bench = Bench::new(2);
-    page_out(&mut bench, 0, Status::NoSpace);
-    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
-    assert!(bench.shard.take_stale().is_none());
-}
-
-#[test]
 fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
     let mut bench = Bench::new(2);
     // Noted to be freed, and not yet said to anybody; then being said to a server.
