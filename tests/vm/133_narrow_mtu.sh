@@ -29,10 +29,13 @@ for mtu in 599 100 68; do
     [ "$(dmesg | grep -c 'anemone: interface eth0: no server is used, for pages need an MTU of 600 bytes')" = 1 ] ||
         fail "MTU $mtu: not said, or more than once: $(dmesg)"
     anemonectl status --quick | grep -q "MTU $mtu: no server is used, 600 is the least" || fail "$(anemonectl status)"
-    # Servers are asked whether they live, if that fits; no page is sent, in no size.
+    # A server that announces itself no more is asked whether it lives, if that fits; no page is sent, in
+    # no size.
     packets=$(sent packets) bytes=$(sent bytes)
     if [ $mtu -ge 100 ]; then
-        wait_for 20 "MTU $mtu: servers are asked" has_sent $((packets + 9)) || fail "MTU $mtu: nothing is sent"
+        disturb pause 3 || fail "pause"
+        wait_for 40 "MTU $mtu: a server is asked" has_sent $((packets + 9)) || fail "MTU $mtu: nothing is sent"
+        host resume 3 || fail "resume"
     else
         stuck || fail "MTU $mtu: the load goes on"
     fi
