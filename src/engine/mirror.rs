@@ -16,7 +16,10 @@
 //! **A page that lags.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`] without
 //! success. The DISK bit is set by whoever has brought the page.
 //!
-//! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk.
+//! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk. One that gets [`Get::Full`]
+//! waits in its shard's line. [`Event::Turn`] says that the shard's first in line may come, by
+//! [`Mirror::begin_read_in_turn`]; a shard in whose line nobody waits any more says
+//! [`Mirror::pass_turn`].
 //!
 //! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time;
 //! [`Mirror::ended`] is told how it ended, in any order and however late. One that does not end
@@ -37,6 +40,7 @@ mod pool;
 mod read;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod write;
 
 use core::ops::{Deref, DerefMut};
@@ -51,6 +55,7 @@ use crate::sync::Atomic;
 pub use io::Io;
 pub use pool::{Buffer, Head};
 use pool::{Pool, Queue};
+use turns::Turns;
 
 /// Pages that one I/O may have.
 pub const MERGE: usize = 32;
@@ -116,13 +121,21 @@ impl BufferId {
     }
 }
 
-/// Who waits for an I/O. The mirror only hands it back.
+/// Who waits for an I/O. The mirror hands it back, and knows no more of it than its shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token {
     /// The op's tag: [`super::shard::Shard::number_of_tag`] says whose it is.
     pub tag: u32,
     /// Which of the op's waits it is.
     pub attempt: u32,
+}
+
+impl Token {
+    /// The number of the op's shard.
+    fn shard(self) -> usize {
+        // CAST: 16 bits.
+        (self.tag >> 16) as usize
+    }
 }
 
 /// What becomes of a page that is to be written.
@@ -144,7 +157,7 @@ pub enum Get {
     Buffered(BufferId),
     /// From the disk: [`Event::Read`] comes.
     Queued,
-    /// There is no buffer for it now. [`Event::Room`] comes when there is.
+    /// There is no buffer for it now, or others have waited longer. [`Event::Turn`] comes when there is.
     Full,
     /// The page is being written, or is another version: look at the map again.
     Changed,
@@ -173,8 +186,11 @@ pub enum Event {
     /// A page has been read into a buffer, to be copied from it and then given back by
     /// [`Mirror::release`].
     Read(Token, Result<BufferId, ReadError>),
-    /// There is room again: whoever got [`Put::Full`] or [`Get::Full`] may try again.
+    /// There is room again: whoever got [`Put::Full`] may try again.
     Room,
+    /// It is the turn of the shard with this number to have a page read: its first in line comes, or it
+    /// passes the turn on.
+    Turn(usize),
     /// The disk has become usable, or is no longer: tell every shard.
     StateChanged,
 }
@@ -225,9 +241,9 @@ pub struct Mirror<S: Storage> {
     has_failed: bool,
     /// Whether somebody waits for room.
     room_wanted: bool,
-    /// Whether a reader does, who may have what is kept for reads, too.
-    read_room_wanted: bool,
     room: bool,
+    /// Who waits for room to read, too, and may have what is kept for reads.
+    turns: Turns,
     state_changed: bool,
     counters: MirrorCounters,
 }
@@ -250,8 +266,8 @@ impl<S: Storage> Mirror<S> {
             is_attached: false,
             has_failed: false,
             room_wanted: false,
-            read_room_wanted: false,
             room: false,
+            turns: Turns::default(),
             state_changed: false,
             counters: MirrorCounters::default(),
         }
@@ -336,9 +352,7 @@ impl<S: Storage> Mirror<S> {
         }
         self.config = config;
         // Whoever is held back by one policy need not be by the next.
-        self.room |= self.room_wanted || self.read_room_wanted;
-        self.room_wanted = false;
-        self.read_room_wanted = false;
+        self.room |= core::mem::take(&mut self.room_wanted);
         self.next_deadline_ns = 0;
         if device.disk.load().is_tracked() {
             self.publish(device);

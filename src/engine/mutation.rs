@@ -112,6 +112,8 @@ mod switch {
         DiskBitByOlderWrite,
         /// A page-out that needs the disk does not wait for it.
         DiskNotAwaited,
+        /// A shard in whose line nobody waits does not pass its turn on.
+        TurnKept,
         /// A background copy goes on although its page is being written.
         CopyCancelIgnored,
         /// A background copy has a version that was given out long before.

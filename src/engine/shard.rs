@@ -13,6 +13,7 @@
 
 mod copy;
 mod disk;
+mod disk_line;
 mod disk_page_in;
 mod disk_page_out;
 mod disk_work;
@@ -36,8 +37,10 @@ use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
 use disk::DiskList;
+use disk_line::DiskLine;
 pub use disk_work::{
-    AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskWant, DiskWork, DiskWrite, PutAnswer, Taken,
+    AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskTurn, DiskWant, DiskWork, DiskWrite,
+    PutAnswer, Taken,
 };
 use hedge::HedgeBudget;
 use list::List;
@@ -152,6 +155,8 @@ pub struct Shard<S: Storage> {
     ready: List,
     ended: List,
     disk_work: DiskList,
+    /// Page-ins that wait for room on their way from the disk.
+    line: DiskLine,
     /// How often the disk was said to have changed, or to have room.
     disk_news: u32,
     /// What the mirror is to be told of the op that has ended last.
@@ -192,6 +197,7 @@ impl<S: Storage> Shard<S> {
             ready: List::default(),
             ended: List::default(),
             disk_work: DiskList::default(),
+            line: DiskLine::default(),
             disk_news: 0,
             settle: None,
             active: Link::NONE,

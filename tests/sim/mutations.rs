@@ -13,8 +13,12 @@ use crate::{run, threads};
 /// for changes with the simulator.
 fn bound(mutation: Mutation) -> u64 {
     match mutation {
-        // It takes a restart, a forged frame, or a page-in of a page being written, nothing disturbed.
-        Mutation::IncarnationUnchecked | Mutation::RejectBelieved | Mutation::WakeLost => 400,
+        // It takes a restart, a forged frame, a page-in of a page being written, nothing disturbed, or one
+        // that ends while it waits for room on its way from the disk.
+        Mutation::IncarnationUnchecked
+        | Mutation::RejectBelieved
+        | Mutation::WakeLost
+        | Mutation::TurnKept => 400,
         _ => 120,
     }
 }

@@ -384,15 +384,12 @@ impl Pool {
 
     /// Wants a page back.
     pub(crate) fn ask(&self, core: ArcBorrow<'_, Core>, read: &DiskRead) -> Get {
-        self.with(core, |state, _| {
-            state.mirror.begin_read(
-                read.page,
-                read.generation,
-                read.token,
-                read.buffers_only,
-                &core.device,
-            )
-        })
+        self.with(core, |state, _| read.begin(&mut state.mirror, &core.device))
+    }
+
+    /// A shard has no use for its turn to have a page read.
+    pub(crate) fn pass_turn(&self, core: ArcBorrow<'_, Core>, shard: usize) {
+        self.with(core, |state, _| state.mirror.pass_turn(shard));
     }
 
     /// Gives the bytes of a page that is lent by the mirror to `block`.
@@ -532,6 +529,11 @@ impl Pool {
                 }
                 if let Ok(id) = result {
                     self.release(core, id);
+                }
+            }
+            Event::Turn(shard) => {
+                if let Some(queue) = core.queues.get(shard) {
+                    queue.drive(core, |shard, _| shard.disk_turn());
                 }
             }
             Event::Room | Event::StateChanged => {

@@ -92,6 +92,12 @@ pub(super) fn execute(
             DiskTold::Looked(read, taken)
         }
         DiskWork::Read(read) => DiskTold::Ask(read),
+        DiskWork::PassTurn(shard) => {
+            if let Some(pool) = pool {
+                pool.pass_turn(core, shard);
+            }
+            return None;
+        }
     })
 }
 

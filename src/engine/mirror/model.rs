@@ -567,6 +567,7 @@ impl World {
                     self.readers.remove(&token.tag).expect("told once");
                 }
                 Event::Room | Event::StateChanged => {}
+                Event::Turn(shard) => self.mirror.pass_turn(shard),
             }
         }
         let state = self.device.disk.load();

@@ -24,6 +24,51 @@ impl<S: Storage> Mirror<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        self.read(page, generation, reader, buffers_only, false, device)
+    }
+
+    /// As [`Self::begin_read`] of the disk, by the first in line of a shard whose turn it is. `others`
+    /// says whether somebody stands behind it.
+    pub fn begin_read_in_turn<M>(
+        &mut self,
+        page: PageIndex,
+        generation: Generation,
+        reader: Token,
+        others: bool,
+        device: &Device<M>,
+    ) -> Get
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let shard = reader.shard();
+        let has_turn = self.turns.end(shard);
+        let get = self.read(page, generation, reader, false, has_turn, device);
+        if others {
+            self.turns.wait(shard);
+        }
+        // It may not have needed the buffer.
+        self.note_room();
+        get
+    }
+
+    /// The shard has nobody who waits for room to read.
+    pub fn pass_turn(&mut self, shard: usize) {
+        self.turns.end(shard);
+        self.note_room();
+    }
+
+    fn read<M>(
+        &mut self,
+        page: PageIndex,
+        generation: Generation,
+        reader: Token,
+        buffers_only: bool,
+        has_turn: bool,
+        device: &Device<M>,
+    ) -> Get
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
         // Whoever writes the page, supersedes what is here while the page is BUSY: looked at after
         // the lock was taken, the map says what the buffers and the disk have.
         let entry = device.map.load(page);
@@ -55,8 +100,11 @@ impl<S: Storage> Mirror<S> {
         {
             return Get::Hung;
         }
-        let Some(id) = self.pool.take(page, 0) else {
-            self.read_room_wanted = true;
+        // Whoever comes later, comes behind those that wait.
+        let may = has_turn || self.turns.is_nobody_waiting();
+        let kept = self.turns.kept();
+        let Some(id) = may.then(|| self.pool.take(page, kept)).flatten() else {
+            self.turns.wait(reader.shard());
             return Get::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {
@@ -114,6 +162,9 @@ impl<S: Storage> Mirror<S> {
         }
         if core::mem::take(&mut self.state_changed) {
             return Some(Event::StateChanged);
+        }
+        if let Some(shard) = self.turns.tell() {
+            return Some(Event::Turn(shard));
         }
         core::mem::take(&mut self.room).then_some(Event::Room)
     }

@@ -339,6 +339,144 @@ fn a_reader_hears_of_room_in_what_is_kept_for_reads() {
     };
     assert_eq!(mirror.poll_event(), None);
     mirror.release(id);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0)));
+    let page = PageIndex(16);
+    let generation = versions[8].generation();
+    let get = mirror.begin_read_in_turn(page, generation, TOKEN, false, &device);
+    assert_eq!(get, Get::Queued);
+    assert_eq!(mirror.poll_event(), None);
+}
+
+/// A page-in's token, of a shard.
+fn reader(shard: u32) -> Token {
+    Token {
+        tag: shard << 16,
+        attempt: 1,
+    }
+}
+
+/// A mirror whose buffers are all being read, by shard 0, and pages for more.
+fn read_full(device: &Device<Map>, buffers: u32) -> (Mirror<Heap>, Generation, Vec<DiskIo>) {
+    let mut mirror = mirror(buffers as usize, device);
+    // Every second page, so that there is an I/O for each: all of one generation.
+    for number in 0..64 {
+        let page = PageIndex(2 * number);
+        let begun = device.map.begin_write(page).unwrap();
+        let servers = SlotSet::from_bits(3);
+        let version = Version(256 * u64::from(number) + 5);
+        device
+            .map
+            .finish_write(page, begun, version, servers, false);
+        device.mark_on_disk(page, version.generation());
+    }
+    let generation = Generation(5);
+    let mut ios = Vec::new();
+    for number in 0..buffers {
+        let page = PageIndex(2 * number);
+        let get = mirror.begin_read(page, generation, reader(0), false, device);
+        assert_eq!(get, Get::Queued);
+        ios.push(mirror.poll(0, device).unwrap());
+    }
+    (mirror, generation, ios)
+}
+
+/// The disk has read a page, and it has been copied from its buffer.
+fn read_one(mirror: &mut Mirror<Heap>, io: &DiskIo, device: &Device<Map>) {
+    mirror.ended(0, io.id, true, device);
+    let Some(Event::Read(_, Ok(id))) = mirror.poll_event() else {
+        panic!("it has been read");
+    };
+    mirror.release(id);
+}
+
+#[test]
+fn shards_that_wait_for_room_take_turns() {
+    let device = device(200);
+    let (mut mirror, generation, ios) = read_full(&device, 8);
+    let page = |number: u32| PageIndex(2 * number);
+    // Many of shard 0, one of shard 2.
+    for (number, shard) in [(20, 0), (21, 2), (22, 0)] {
+        let get = mirror.begin_read(page(number), generation, reader(shard), false, &device);
+        assert_eq!(get, Get::Full);
+    }
+    read_one(&mut mirror, &ios[0], &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0)));
+    // The buffer is free, and kept: who comes now, comes behind those that wait; even of this shard.
+    for shard in [1, 0] {
+        let get = mirror.begin_read(page(23), generation, reader(shard), false, &device);
+        assert_eq!(get, Get::Full);
+    }
+    let get = mirror.begin_read_in_turn(page(20), generation, reader(0), true, &device);
+    assert_eq!(get, Get::Queued);
+    assert_eq!(mirror.poll_event(), None, "there is no other buffer");
+    // The next ones go to the others, whatever shard 0 still has waiting.
+    for (io, number) in [(1, 1), (2, 2), (3, 0)] {
+        read_one(&mut mirror, &ios[io], &device);
+        assert_eq!(mirror.poll_event(), Some(Event::Turn(number)));
+        let get = mirror.begin_read_in_turn(
+            page(30 + number as u32),
+            generation,
+            reader(number as u32),
+            false,
+            &device,
+        );
+        assert_eq!(get, Get::Queued);
+    }
+    // Nobody waits any more.
+    read_one(&mut mirror, &ios[4], &device);
+    assert_eq!(mirror.poll_event(), None);
+    let get = mirror.begin_read(page(40), generation, reader(1), false, &device);
+    assert_eq!(get, Get::Queued);
+}
+
+#[test]
+fn a_turn_that_is_passed_on_or_not_needed_goes_to_the_next() {
+    let device = device(200);
+    let (mut mirror, generation, ios) = read_full(&device, 8);
+    let page = |number: u32| PageIndex(2 * number);
+    for shard in 0..3 {
+        let get = mirror.begin_read(page(20), generation, reader(shard), false, &device);
+        assert_eq!(get, Get::Full);
+    }
+    read_one(&mut mirror, &ios[0], &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0)));
+    assert_eq!(mirror.poll_event(), None);
+    mirror.pass_turn(0);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(1)));
+    // Passing on what one has not, takes it from nobody.
+    mirror.pass_turn(0);
+    assert_eq!(mirror.poll_event(), None);
+    // Its page has changed: it needs no buffer.
+    let other = Generation(6);
+    let get = mirror.begin_read_in_turn(page(20), other, reader(1), false, &device);
+    assert_eq!(get, Get::Changed);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(2)));
+    mirror.pass_turn(2);
+    assert_eq!(mirror.poll_event(), None);
+    let get = mirror.begin_read(page(20), generation, reader(3), false, &device);
+    assert_eq!(get, Get::Queued);
+}
+
+#[test]
+fn page_outs_do_not_take_what_is_kept_for_a_turn() {
+    let device = device(200);
+    // So few that an eighth is none.
+    let (mut mirror, generation, ios) = read_full(&device, 4);
+    let get = mirror.begin_read(PageIndex(40), generation, reader(1), false, &device);
+    assert_eq!(get, Get::Full);
+    read_one(&mut mirror, &ios[0], &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(1)));
+    let page = PageIndex(1);
+    let begun = device.map.begin_write(page).unwrap();
+    let version = Version(1 << 20);
+    let put = mirror.begin_write(page, version, true, None, &device);
+    assert_eq!(put, Put::Full);
+    let get = mirror.begin_read_in_turn(PageIndex(40), generation, reader(1), false, &device);
+    assert_eq!(get, Get::Queued);
+    read_one(&mut mirror, &ios[1], &device);
     assert_eq!(mirror.poll_event(), Some(Event::Room));
-    assert_eq!(get(&mut mirror, 8), Get::Queued);
+    let put = mirror.begin_write(page, version, true, None, &device);
+    assert!(matches!(put, Put::Buffer(_)), "{put:?}");
+    assert!(!device.map.abandon_write(page));
+    assert_eq!(begun, Default::default());
 }

@@ -68,7 +68,10 @@ impl<S: Storage> Mirror<S> {
         if !is_wanted || self.pool.find(page, is_here).is_some() {
             return Put::Closed;
         }
-        let Some(id) = self.pool.take(page, self.pool.len() / 2) else {
+        let Some(id) = self
+            .pool
+            .take(page, self.reserve().max(self.pool.len() / 2))
+        else {
             return Put::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {
@@ -94,7 +97,7 @@ impl<S: Storage> Mirror<S> {
 
     /// Buffers that are kept for reads: a page-in does not wait until writes have made room.
     fn reserve(&self) -> usize {
-        self.pool.len() / 8
+        (self.pool.len() / 8).max(self.turns.kept())
     }
 
     /// The buffer of this version is filled, and somebody waits until it is on the disk. Returns
@@ -385,9 +388,6 @@ impl<S: Storage> Mirror<S> {
             self.room_wanted = false;
             self.room = true;
         }
-        if self.read_room_wanted && free > 0 {
-            self.read_room_wanted = false;
-            self.room = true;
-        }
+        while free > self.turns.kept() && self.turns.give() {}
     }
 }

@@ -7,6 +7,7 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::ids::Version;
 use super::super::mirror::Token;
+use super::disk_line::LinePlace;
 use super::disk_work::{DiskRead, DiskSettle, DiskWant, DiskWork, DiskWrite};
 use super::op::{Kind, Link, Stage};
 use super::{Action, Shard, Storage};
@@ -50,7 +51,9 @@ pub(super) enum DiskStage {
     Reading,
     /// Page-in: what was read is being copied, without our lock.
     Receiving,
-    /// Page-in: the disk cannot be asked now.
+    /// Page-in: it waits for room, and for its turn.
+    InLine,
+    /// Page-in: the disk does not answer, and may be asked again.
     Later,
     /// Page-in: the disk cannot read it.
     Failed,
@@ -79,6 +82,7 @@ pub(super) struct DiskPart {
     pub(super) settle: Option<DiskSettle>,
     linked: bool,
     next: Link,
+    pub(super) place: LinePlace,
 }
 
 impl DiskPart {
@@ -87,6 +91,7 @@ impl DiskPart {
         *self = Self {
             linked: self.linked,
             next: self.next,
+            place: self.place,
             ..Self::default()
         };
     }
@@ -103,7 +108,7 @@ impl DiskPart {
 
     /// Page-in: the disk could not be asked, and may be again.
     pub(super) fn is_put_off(&self) -> bool {
-        self.stage == DiskStage::Later
+        matches!(self.stage, DiskStage::InLine | DiskStage::Later)
     }
 
     /// Page-in: the disk's answer is waited for.
@@ -173,7 +178,7 @@ impl<S: Storage> Shard<S> {
     /// Whether something may be to be done with the mirror.
     #[inline]
     pub(super) fn has_disk_work(&self) -> bool {
-        self.settle.is_some() || self.disk_work.head != Link::NONE
+        self.settle.is_some() || self.disk_work.head != Link::NONE || self.line.has_turn()
     }
 
     /// Takes the next thing to be done with the mirror.
@@ -181,6 +186,9 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        if let Some(work) = self.take_turn(device) {
+            return Some(Action::Disk(work));
+        }
         while let Some(index) = self.pop_disk() {
             if let Some(work) = self.begin_disk_work(index, device) {
                 return Some(Action::Disk(work));
@@ -189,7 +197,11 @@ impl<S: Storage> Shard<S> {
         None
     }
 
-    fn begin_disk_work<M>(&mut self, index: usize, device: &Device<M>) -> Option<DiskWork>
+    pub(super) fn begin_disk_work<M>(
+        &mut self,
+        index: usize,
+        device: &Device<M>,
+    ) -> Option<DiskWork>
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -256,6 +268,7 @@ impl<S: Storage> Shard<S> {
                     page,
                     generation: op.generation,
                     buffers_only,
+                    turn: None,
                     wants_crc: op.is_background,
                 }))
             }

@@ -14,7 +14,7 @@ use super::{Shard, Storage};
 use crate::sync::Atomic;
 
 impl<S: Storage> Shard<S> {
-    /// A page-in that waited in vain tries the disk again.
+    /// A page-in that waited in vain tries the disk again, unless it stands in the line.
     pub(super) fn retry_ask(&mut self, index: usize) {
         if let Some(op) = self.ops.get_mut(index) {
             if op.disk.stage == DiskStage::Later {
@@ -79,13 +79,21 @@ impl<S: Storage> Shard<S> {
         }
         let is_hopeless = device.disk.load().is_hopeless();
         match op.disk.stage {
-            DiskStage::Idle | DiskStage::Looked | DiskStage::Later if is_hopeless => None,
+            DiskStage::Idle | DiskStage::Looked | DiskStage::InLine | DiskStage::Later
+                if is_hopeless =>
+            {
+                None
+            }
+            DiskStage::Idle | DiskStage::Looked if self.line.is_open() => {
+                self.join_line(index);
+                Some(false)
+            }
             DiskStage::Idle | DiskStage::Looked => {
                 self.begin_disk(index, DiskStage::AskQueued);
                 Some(true)
             }
             DiskStage::Failed => None,
-            DiskStage::Later => Some(false),
+            DiskStage::InLine | DiskStage::Later => Some(false),
             _ => Some(true),
         }
     }
@@ -146,9 +154,14 @@ impl<S: Storage> Shard<S> {
             AskAnswer::Queued => DiskStage::Reading,
             // There may be room by now.
             AskAnswer::Full if op.disk.news != news => DiskStage::Looked,
-            AskAnswer::Full | AskAnswer::Hung => DiskStage::Later,
+            AskAnswer::Full => DiskStage::InLine,
+            AskAnswer::Hung => DiskStage::Later,
             AskAnswer::Changed => DiskStage::Idle,
         };
+        if op.disk.stage == DiskStage::InLine {
+            self.open_line();
+            self.join_line(read.op);
+        }
         // Servers may have come meanwhile.
         self.go_on_page_in(now_ns, read.op, device);
         self.release_hold(read.op);

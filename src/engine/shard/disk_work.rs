@@ -9,10 +9,11 @@
 //!   the checksum; if urgent, [`Mirror::want`]. Tell [`Shard::disk_put`].
 //! - [`DiskWant`]: [`Mirror::want`]. If that says `false`, tell [`Shard::disk_written`] `false`.
 //! - [`DiskSettle`]: [`Mirror::settle`]. Tell nobody.
-//! - [`DiskRead`] with `buffers_only`: [`Mirror::begin_read`]; copy the page and
+//! - [`DiskRead`] with `buffers_only`: [`DiskRead::begin`]; copy the page and
 //!   [`Mirror::release`]. Tell [`Shard::disk_looked`].
-//! - [`DiskRead`] without: [`Mirror::begin_read`]. Tell [`Shard::disk_asked`]; with a buffer, then
+//! - [`DiskRead`] without: [`DiskRead::begin`]. Tell [`Shard::disk_asked`]; with a buffer, then
 //!   go on as for [`Event::Read`].
+//! - [`DiskWork::PassTurn`]: [`Mirror::pass_turn`]. Tell nobody.
 //!
 //! What it must be told of the mirror's events:
 //!
@@ -20,8 +21,9 @@
 //! - [`Event::Read`]: [`Shard::disk_read`] of the token's shard; if that gives a claim, copy and
 //!   tell [`Shard::disk_received`]; in any case then [`Mirror::release`].
 //! - [`Event::Room`], [`Event::StateChanged`]: [`Shard::disk_changed`] of every shard.
+//! - [`Event::Turn`]: [`Shard::disk_turn`] of that shard.
 //!
-//! [`Mirror::begin_read`]: super::super::mirror::Mirror::begin_read
+//! [`Mirror::pass_turn`]: super::super::mirror::Mirror::pass_turn
 //! [`Mirror::want`]: super::super::mirror::Mirror::want
 //! [`Mirror::settle`]: super::super::mirror::Mirror::settle
 //! [`Mirror::release`]: super::super::mirror::Mirror::release
@@ -29,11 +31,13 @@
 //! [`Event::Read`]: super::super::mirror::Event::Read
 //! [`Event::Room`]: super::super::mirror::Event::Room
 //! [`Event::StateChanged`]: super::super::mirror::Event::StateChanged
+//! [`Event::Turn`]: super::super::mirror::Event::Turn
 //! [`Shard::disk_asked`]: super::Shard::disk_asked
 //! [`Shard::disk_changed`]: super::Shard::disk_changed
 //! [`Shard::disk_looked`]: super::Shard::disk_looked
 //! [`Shard::disk_put`]: super::Shard::disk_put
 //! [`Shard::disk_read`]: super::Shard::disk_read
+//! [`Shard::disk_turn`]: super::Shard::disk_turn
 //! [`Shard::disk_received`]: super::Shard::disk_received
 //! [`Shard::disk_written`]: super::Shard::disk_written
 
@@ -41,7 +45,7 @@ use core::ops::Deref;
 
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex, Version};
-use super::super::mirror::{self, Mirror, Put, Token};
+use super::super::mirror::{self, Get, Mirror, Put, Token};
 use crate::sync::Atomic;
 
 /// Something to be done with the mirror.
@@ -55,6 +59,8 @@ pub enum DiskWork {
     Settle(DiskSettle),
     /// A page-in wants its page.
     Read(DiskRead),
+    /// The shard with this number has no use for its turn.
+    PassTurn(usize),
 }
 
 /// A page that goes to the disk.
@@ -136,8 +142,37 @@ pub struct DiskRead {
     /// Whether only buffers are to be looked at. Then the op's page is the caller's to write to,
     /// until the answer; otherwise it is not.
     pub buffers_only: bool,
+    /// It is the shard's turn, and this is the first in its line.
+    pub turn: Option<DiskTurn>,
     /// Whether the checksum of what was copied is asked for, for it goes on to others.
     pub wants_crc: bool,
+}
+
+/// A shard's turn to have a page read from the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskTurn {
+    /// Whether others stand in the line behind the one whose page it is.
+    pub others: bool,
+}
+
+impl DiskRead {
+    /// Asks the mirror.
+    pub fn begin<S, M>(&self, mirror: &mut Mirror<S>, device: &Device<M>) -> Get
+    where
+        S: mirror::Storage,
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Self {
+            token,
+            page,
+            generation,
+            ..
+        } = *self;
+        match self.turn {
+            Some(turn) => mirror.begin_read_in_turn(page, generation, token, turn.others, device),
+            None => mirror.begin_read(page, generation, token, self.buffers_only, device),
+        }
+    }
 }
 
 /// How the copying of a page from the disk, or from a buffer, went.

@@ -256,6 +256,7 @@ impl Local {
                 mirror.settle(now_ns, page, version, settle.completed, device);
             }
             DiskWork::Read(read) => self.read(client, ctx, shard, read),
+            DiskWork::PassTurn(shard) => mirror.pass_turn(shard),
         }
     }
 
@@ -284,9 +285,7 @@ impl Local {
     fn read(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, read: DiskRead) {
         let (now_ns, device) = (ctx.now_ns, &client.device);
         let only = read.buffers_only;
-        let get = self
-            .mirror
-            .begin_read(read.page, read.generation, read.token, only, device);
+        let get = read.begin(&mut self.mirror, device);
         let id = client.requests[shard][read.op].as_ref().map(|r| r.id);
         match (get, id, only) {
             (Get::Buffered(buffer), Some(id), true) => {
@@ -361,6 +360,10 @@ impl Local {
                     (None, Ok(buffer)) => self.mirror.release(buffer),
                     _ => {}
                 }
+                client.pump(ctx, shard);
+            }
+            MirrorEvent::Turn(shard) => {
+                client.shards[shard].disk_turn();
                 client.pump(ctx, shard);
             }
             MirrorEvent::Room | MirrorEvent::StateChanged => {

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;
 use super::super::super::mirror::{DiskIo, Mirror, Policy};
-use super::super::{Action, AskAnswer, DiskRead, DiskWork, Outcome, PutAnswer, Send};
+use super::super::{Action, AskAnswer, DiskRead, DiskTurn, DiskWork, Outcome, PutAnswer, Send};
 use super::bench::{Bench, MS};
 use super::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
 use crate::wire::Status;
@@ -508,37 +508,70 @@ fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
     let answer = AskAnswer::Full;
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
     assert_eq!(next_ask(&mut bench), None);
-    bench.shard.disk_changed(now_ns, &bench.device);
-    assert_eq!(next_ask(&mut bench).map(|read| read.op), Some(0));
+    bench.shard.disk_turn();
+    let read = next_ask(&mut bench).unwrap();
+    assert_eq!((read.op, read.turn), (0, Some(DiskTurn { others: false })));
 }
 
 #[test]
 fn who_has_waited_longest_for_room_is_the_first_to_get_it() {
     let mut bench = Bench::new(0);
     let _mirror = new_mirror(Policy::Lag, &bench.device);
-    for op in 0..3 {
-        write_with_disk(&mut bench, PageIndex(op as u32), &[]);
+    let start = |bench: &mut Bench, op: usize| {
+        write_with_disk(bench, PageIndex(op as u32), &[]);
         bench.start_page_in(op, PageIndex(op as u32));
-        let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
+        next_ask(bench)
+    };
+    let read = start(&mut bench, 0).unwrap();
+    let now_ns = bench.now_ns;
+    bench
+        .shard
+        .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
+    // Those that come later do not ask before those that wait; not when they are looked at again, either.
+    for op in 1..4 {
+        assert_eq!(start(&mut bench, op), None);
+    }
+    bench.advance(100 * MS);
+    assert_eq!(next_ask(&mut bench), None);
+    for op in 0..4 {
+        bench.shard.disk_turn();
+        let read = next_ask(&mut bench).unwrap();
+        let turn = DiskTurn { others: op != 3 };
+        assert_eq!((read.op, read.turn), (op, Some(turn)));
         bench
             .shard
-            .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
+            .disk_asked(now_ns, &read, AskAnswer::Queued, &bench.device);
         assert_eq!(next_ask(&mut bench), None);
     }
-    let now_ns = bench.now_ns;
-    bench.shard.disk_changed(now_ns, &bench.device);
-    for op in 0..3 {
-        let read = next_ask(&mut bench).unwrap();
-        assert_eq!(read.op, op);
-        bench
-            .shard
-            .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
+    // Nobody waits any more: whoever comes, asks.
+    let read = start(&mut bench, 4).unwrap();
+    assert_eq!((read.op, read.turn), (4, None));
+}
+
+#[test]
+fn a_page_in_that_has_ended_keeps_no_turn() {
+    let mut bench = Bench::new(0);
+    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    for op in 0..2 {
+        write_with_disk(&mut bench, PageIndex(op as u32), &[]);
+        bench.start_page_in(op, PageIndex(op as u32));
     }
-    // The same where nobody says that there is room.
-    bench.advance(100 * MS);
-    for op in 0..3 {
-        assert_eq!(next_ask(&mut bench).map(|read| read.op), Some(op));
+    let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
+    let answer = AskAnswer::Full;
+    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
+    let read = next_ask(&mut bench).unwrap();
+    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
+    bench.shard.give_up_all(&bench.device);
+    while let Some(action) = bench.poll() {
+        assert!(matches!(action, Action::Complete(_)), "{action:?}");
     }
+    bench.shard.disk_turn();
+    let passed = bench.poll();
+    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0))));
+    assert_eq!(bench.poll(), None);
+    bench.start_page_in(1, PageIndex(1));
+    let read = next_ask(&mut bench).unwrap();
+    assert_eq!((read.op, read.turn), (1, None));
 }
 
 #[test]
@@ -548,9 +581,11 @@ fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() 
     write_with_disk(&mut bench, PAGE, &[]);
     bench.start_page_in(0, PAGE);
     let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
-    bench.shard.disk_changed(now_ns, &bench.device);
+    bench.shard.disk_turn();
     let answer = AskAnswer::Full;
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
+    let passed = bench.poll();
+    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0))));
     let read = next_ask(&mut bench).expect("there may be room");
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
     assert_eq!(next_ask(&mut bench), None);

@@ -98,9 +98,10 @@ pub fn do_work(
             let (page, version) = (settle.page, settle.version);
             mirror.settle(now_ns, page, version, settle.completed, device);
         }
+        DiskWork::PassTurn(shard) => mirror.pass_turn(shard),
         DiskWork::Read(read) => {
             let only = read.buffers_only;
-            let get = mirror.begin_read(read.page, read.generation, read.token, only, device);
+            let get = read.begin(mirror, device);
             if only {
                 let mut taken = Taken::Nothing;
                 if let Get::Buffered(id) = get {
@@ -146,6 +147,7 @@ pub fn tell(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
             }
         }
         Event::Room | Event::StateChanged => shard.disk_changed(now_ns, device),
+        Event::Turn(_) => shard.disk_turn(),
     }
 }
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whose turn it is to get a buffer, where page-ins want more of them than there are.
+//!
+//! Shards that wait take turns, one buffer each; within a shard, its page-ins are served in the order in
+//! which they came. So no page-in is kept waiting by those that came later. A turn is a shard's until
+//! it has asked, or has passed it on: a shard can always say that none of its page-ins waits any more,
+//! a page-in that has ended cannot.
+
+/// Shards that can be told apart: more than a device has.
+const LINES: u32 = u128::BITS;
+
+/// Shards, a bit each, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turns {
+    /// Those of which some page-in waits.
+    waiting: u128,
+    /// Those whose turn it is: a buffer is kept for each.
+    given: u128,
+    /// Of those, the ones that are to be told.
+    untold: u128,
+    /// The number of the next that it may be the turn of.
+    next: u32,
+}
+
+/// The shard's bit.
+fn line(shard: usize) -> u128 {
+    // CAST: below `LINES`.
+    1_u128.rotate_left((shard % LINES as usize) as u32)
+}
+
+impl Turns {
+    /// A page-in of the shard waits.
+    pub(super) fn wait(&mut self, shard: usize) {
+        self.waiting |= line(shard);
+    }
+
+    /// Whether nobody waits who has not been given a turn.
+    pub(super) fn is_nobody_waiting(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Buffers that are kept for those whose turn it is.
+    pub(super) fn kept(&self) -> usize {
+        // CAST: at most 128.
+        self.given.count_ones() as usize
+    }
+
+    /// Gives the next shard that waits its turn, if there is one.
+    pub(super) fn give(&mut self) -> bool {
+        // Who has a turn already, answers first.
+        let waiting = self.waiting & !self.given;
+        if waiting == 0 {
+            return false;
+        }
+        let ahead = waiting.rotate_right(self.next).trailing_zeros();
+        let number = self.next.wrapping_add(ahead) % LINES;
+        // CAST: 7 bits.
+        let line = line(number as usize);
+        self.waiting &= !line;
+        self.given |= line;
+        self.untold |= line;
+        self.next = number.wrapping_add(1) % LINES;
+        true
+    }
+
+    /// The next shard that is to be told that it has a turn.
+    pub(super) fn tell(&mut self) -> Option<usize> {
+        if self.untold == 0 {
+            return None;
+        }
+        // CAST: at most 128.
+        let number = self.untold.trailing_zeros() as usize;
+        self.untold &= !line(number);
+        Some(number)
+    }
+
+    /// The shard's turn ends. Returns whether it had one.
+    pub(super) fn end(&mut self, shard: usize) -> bool {
+        let line = line(shard);
+        let had = self.given & line != 0;
+        self.given &= !line;
+        self.untold &= !line;
+        had
+    }
+}
