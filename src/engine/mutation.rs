@@ -120,6 +120,8 @@ mod switch {
         CopyVersionPast,
         /// What a server says that it has is freed there although the map names it.
         LiveCopyFreed,
+        /// A client looks only at announcements to see where other clients have placed pages.
+        HerdFollowed,
     }
 
     std::thread_local! {

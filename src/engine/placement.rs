@@ -2,10 +2,13 @@
 
 //! Which servers a page-out goes to: the least utilised ones.
 //!
-//! Utilisation is what the server announced, plus what this client has placed there since and
-//! has on its way, so that a burst does not all run to the server that was emptiest a second
-//! ago. A server that holds an older version of the page is preferred among near equals: it
-//! needs no new memory, and nobody has to be told to free the old copy.
+//! Utilisation is what the server last said, in an announcement or with its last acknowledgement,
+//! plus what this client has placed there since and has on its way, so that a burst does not all run
+//! to the server that was emptiest a second ago. What acknowledgements say counts the pages of other
+//! clients too: with announcements alone, twenty clients that each fill up the emptiest server would
+//! all fill the same one, until the next announcement. A server that holds an older version of the
+//! page is preferred among near equals: it needs no new memory, and nobody has to be told to free the
+//! old copy.
 
 use super::ids::{ServerSlot, SlotSet};
 use super::server_table::Load;
@@ -19,9 +22,11 @@ const HOLDER_BONUS: u64 = ONE / 32;
 /// What a shard knows of one server beyond its announcement.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Placed {
-    /// Pages placed since that announcement.
-    pages: u32,
     announcement: u32,
+    /// Pages placed since that announcement that have not been acknowledged.
+    pages: u16,
+    /// How full it has said to be since, in 1/65535; 0 if it has not.
+    said: u16,
 }
 
 impl Placed {
@@ -31,11 +36,21 @@ impl Placed {
         self.pages = self.pages.saturating_add(1);
     }
 
+    /// A page that was sent there has been acknowledged, by a frame that says how full the server is.
+    pub fn acknowledged(&mut self, load: Load, utilisation: u16) {
+        self.renew(load);
+        self.pages = self.pages.saturating_sub(1);
+        if !mutated!(HerdFollowed) {
+            self.said = utilisation.max(1);
+        }
+    }
+
     fn renew(&mut self, load: Load) {
         if self.announcement != load.announcement {
             *self = Self {
-                pages: 0,
                 announcement: load.announcement,
+                pages: 0,
+                said: 0,
             };
         }
     }
@@ -43,12 +58,18 @@ impl Placed {
     /// How full the server is, in 1/65536, if `shards` shards do as this one does.
     pub fn utilisation(&mut self, load: Load, shards: u32) -> u64 {
         self.renew(load);
-        let used = u64::from(self.pages)
+        let capacity_pages = u64::from(load.capacity_pages);
+        let used_pages = match self.said {
+            0 => load.used_pages,
+            _ => 0,
+        };
+        let used_pages = u64::from(self.pages)
             .saturating_mul(u64::from(shards))
-            .saturating_add(u64::from(load.used_pages));
-        used.saturating_mul(ONE)
-            .checked_div(u64::from(load.capacity_pages))
-            .unwrap_or(ONE)
+            .saturating_add(u64::from(used_pages));
+        used_pages
+            .saturating_mul(ONE)
+            .checked_div(capacity_pages)
+            .map_or(ONE, |placed| placed.saturating_add(u64::from(self.said)))
     }
 }
 
@@ -148,6 +169,31 @@ mod tests {
         load.announcement = 8;
         load.used_pages = 12;
         assert_eq!(placed.utilisation(load, 1), 12 * ONE / 100);
+    }
+
+    #[test]
+    fn what_an_acknowledgement_says_counts_other_clients_too() {
+        let load = Load {
+            capacity_pages: 100,
+            used_pages: 10,
+            announcement: 7,
+        };
+        let mut placed = Placed::default();
+        placed.add(load);
+        placed.add(load);
+        placed.acknowledged(load, u16::MAX / 2);
+        let half = u64::from(u16::MAX / 2);
+        assert_eq!(placed.utilisation(load, 1), half + ONE / 100);
+        assert_eq!(placed.utilisation(load, 4), half + 4 * ONE / 100);
+        // Frames come twice, or after an announcement that counted the page.
+        placed.acknowledged(load, u16::MAX / 2);
+        placed.acknowledged(load, u16::MAX / 2);
+        assert_eq!(placed.utilisation(load, 4), half);
+        let load = Load {
+            announcement: 8,
+            ..load
+        };
+        assert_eq!(placed.utilisation(load, 4), 10 * ONE / 100, "it is newer");
     }
 
     #[test]

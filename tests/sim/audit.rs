@@ -6,6 +6,7 @@ use anemone::wire::MacAddress;
 use rand::Rng;
 
 use crate::content::{describe, Content};
+use crate::course::Course;
 use crate::scenario::S;
 use crate::world::World;
 
@@ -28,11 +29,15 @@ impl World {
                 }
                 continue;
             }
-            let (from, to) = match at_end || pages <= SAMPLE {
+            let sample = match self.ctx.scenario.course {
+                Course::Crowd { .. } => SAMPLE / 20,
+                _ => SAMPLE,
+            };
+            let (from, to) = match at_end || pages <= sample {
                 true => (0, pages),
                 false => {
-                    let from = self.ctx.rng.random_range(0..pages - SAMPLE);
-                    (from, from + SAMPLE)
+                    let from = self.ctx.rng.random_range(0..pages - sample);
+                    (from, from + sample)
                 }
             };
             for page in from..to {

@@ -33,6 +33,7 @@ impl Context {
         for simplify in simpler {
             simplify(&mut scenario);
         }
+        scenario.arrange(seed);
         let mut trace = Trace::new(traced);
         trace.note(0, || format!("{scenario:#?}"));
         Self {

@@ -80,6 +80,8 @@ faults! {
     ClientDied,
     /// It began anew, as the same client.
     ClientReborn,
+    /// A look at how full a crowd's servers were.
+    CrowdPlaced,
     /// A page was changed while it was written.
     PageChanged,
     /// A frame could not be sent by its host.

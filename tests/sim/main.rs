@@ -11,6 +11,8 @@ mod audit;
 mod client;
 mod content;
 mod context;
+mod course;
+mod crowd;
 mod disk;
 mod event;
 mod faults;

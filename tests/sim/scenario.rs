@@ -8,6 +8,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::course::Course;
+
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
 /// Nanoseconds of a second.
@@ -125,6 +127,7 @@ impl DiskScenario {
 /// All that is chosen before a run begins.
 #[derive(Clone, Debug)]
 pub struct Scenario {
+    pub course: Course,
     pub clients: usize,
     /// Servers, those included that are added later.
     pub servers: usize,
@@ -263,6 +266,7 @@ impl Scenario {
         let dead_s = pick(&[1, 2, 5, 30]);
         let repair_pages_per_s = pick(&[10_000, 10_000, 1000, 50, 0]) as u32;
         Self {
+            course: Course::draw(seed),
             clients,
             servers: servers_at_first + if enabled.add { later } else { 0 },
             servers_at_first,
@@ -329,6 +333,7 @@ pub type Simplify = fn(&mut Scenario);
 
 /// Ways to make a scenario simpler: what a failure needs none of, hides what it needs.
 pub const SIMPLER: &[(&str, Simplify)] = &[
+    ("course", |s| s.course = Course::Usual),
     ("clients", |s| s.clients = 1),
     ("shards", |s| s.shards = 1),
     ("later-servers", |s| s.servers = s.servers_at_first),

@@ -244,6 +244,11 @@ impl SimServer {
             .is_some_and(|last| last.died_ns.is_none())
     }
 
+    /// Whether this is not its first start.
+    pub fn has_begun_anew(&self) -> bool {
+        self.incarnations.len() > 1
+    }
+
     /// Whether it stands still.
     pub fn is_paused(&self) -> bool {
         self.paused

@@ -78,7 +78,7 @@ enum Kind {
 const LIVES: usize = 24;
 
 impl World {
-    fn later(&mut self, delay_ns: u64, trouble: Trouble) {
+    pub fn later(&mut self, delay_ns: u64, trouble: Trouble) {
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::Trouble(trouble)));
     }

@@ -8,6 +8,7 @@ use anemone::wire::MacAddress;
 use crate::client::{Client, ClientEvent, LocalEvent};
 use crate::content::{Bytes, Content};
 use crate::context::Context;
+use crate::course::Course;
 use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
 use crate::network::Network;
@@ -61,6 +62,8 @@ pub struct World {
     is_unloaded: bool,
     /// Whether trouble is over.
     pub is_calm: bool,
+    /// Whether a crowd's server that has begun anew is as full as others.
+    pub has_caught_up: bool,
 }
 
 /// Runs a seed, made simpler. With `traced` the last events are kept.
@@ -95,6 +98,7 @@ impl World {
             is_over: false,
             is_unloaded: false,
             is_calm: false,
+            has_caught_up: false,
         }
     }
 
@@ -115,6 +119,11 @@ impl World {
             }
             ctx.after(disk.trouble_ns, Event::World(WorldEvent::BrewDisk));
         }
+        if ctx.scenario.course == (Course::Crowd { restart: true }) {
+            self.later(2 * S, Trouble::Crash(0));
+            self.later(2 * S + 100 * MS, Trouble::Start(0));
+        }
+        let ctx = &mut self.ctx;
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::Weather));
         ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
@@ -233,6 +242,7 @@ impl World {
                 self.ctx.oracle.check_waits(now_ns);
                 if !self.is_unloaded {
                     self.audit(false);
+                    self.watch_crowd();
                 }
                 self.ctx.after(100 * MS, Event::World(WorldEvent::Watch));
             }

@@ -235,6 +235,17 @@ impl<S: Storage> Shard<S> {
         self.start_transfer(now_ns, id, slot, device);
     }
 
+    /// The server of a page that it has taken says how full it is.
+    fn note_utilisation<M>(&mut self, id: TransferId, utilisation: u16, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            let load = device.servers.load(slot);
+            self.path_mut(slot).placed.acknowledged(load, utilisation);
+        }
+    }
+
     pub(super) fn handle_write_ack<M>(
         &mut self,
         now_ns: u64,
@@ -249,6 +260,9 @@ impl<S: Storage> Shard<S> {
             op: index,
             transfer,
         };
+        if header.status == Status::Ok {
+            self.note_utilisation(id, header.utilisation, device);
+        }
         if self.ops.get(index).is_some_and(|op| op.kind == Kind::Copy) {
             self.handle_copy_ack(now_ns, id, header, device);
             return;

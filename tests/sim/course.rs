@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs of another course than most: what takes a scenario of its own to be met.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::scenario::{Enabled, Rates, Scenario, MS, S};
+
+/// What kind of run a seed stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Course {
+    /// Load and trouble, at random.
+    #[default]
+    Usual,
+    /// Twenty clients on four servers, all of them well: nobody runs where all others run. One of the
+    /// servers may begin anew, so that all find it empty.
+    Crowd { restart: bool },
+}
+
+/// Clients of a crowd.
+const CROWD: usize = 20;
+
+impl Course {
+    /// Drawn by chance of its own, so that other seeds are what they were before there was any.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe1_636f_7572_7365);
+        match rng.random_range(0..1000) {
+            number @ 0..6 => Self::Crowd {
+                restart: number % 2 == 1,
+            },
+            _ => Self::Usual,
+        }
+    }
+}
+
+impl Scenario {
+    /// Makes it one of its course.
+    pub fn arrange(&mut self, seed: u64) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x61_7272_616e_6765);
+        match self.course {
+            Course::Usual => {}
+            Course::Crowd { .. } => self.arrange_crowd(&mut rng),
+        }
+    }
+
+    /// Servers fill up to two thirds within some seconds, that is some announcements.
+    fn arrange_crowd(&mut self, rng: &mut ChaCha8Rng) {
+        self.clients = CROWD;
+        self.servers = 4;
+        self.servers_at_first = 4;
+        self.max_clients = CROWD as u16 + 4;
+        self.pages = 128;
+        self.replicas = 2;
+        self.min_copies = 1;
+        self.patience_s = 5;
+        self.ops_per_shard = self.ops_per_shard.clamp(2, 8);
+        let copies = self.pages * CROWD as u32 * self.replicas;
+        self.capacity_pages = copies / 4 * 3 / 2;
+        self.quota_pages = u64::MAX;
+        self.gap_ns = [3 * MS, 10 * MS][rng.random_range(0..2)];
+        self.active_ns = 5 * S;
+        self.page_outs = 60;
+        self.discards = [0, 0, 5, 20][rng.random_range(0..4)];
+        self.rates = Rates::default();
+        self.disk = None;
+        self.enabled = Enabled {
+            change_page: self.enabled.change_page,
+            slow_client: self.enabled.slow_client,
+            ..Enabled::default()
+        };
+    }
+}
