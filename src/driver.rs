@@ -10,6 +10,7 @@ pub(crate) mod control_device;
 pub(crate) mod core;
 pub(crate) mod debugfs;
 pub(crate) mod disk;
+pub(crate) mod earlier;
 pub(crate) mod frames;
 pub(crate) mod identity;
 pub(crate) mod link;

@@ -33,4 +33,5 @@ pub mod shard;
 pub mod stations;
 #[cfg(not(MODULE))]
 pub mod store;
+pub mod versions;
 pub mod window;

@@ -22,6 +22,7 @@ pub(crate) mod mq;
 pub(crate) mod net_device;
 pub(crate) mod page;
 pub(crate) mod param;
+pub(crate) mod pm_notifier;
 pub(crate) mod random;
 pub(crate) mod rcu_cell;
 pub(crate) mod sched;
@@ -30,6 +31,7 @@ pub(crate) mod siphash;
 pub(crate) mod skb;
 pub(crate) mod softirq;
 pub(crate) mod try_cell;
+pub(crate) mod vmfork_notifier;
 pub(crate) mod workqueue;
 
 pub(crate) use crc32c::crc32c;

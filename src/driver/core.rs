@@ -26,6 +26,7 @@ use kernel::{
 
 use super::{
     control::Control,
+    earlier::Earlier,
     link::Link,
     local::Local,
     queue::Queue,
@@ -88,6 +89,8 @@ pub(crate) struct Core {
     pub(crate) frames_from_reserve: Atomic<u64>,
     /// Those of them that came in on a device that the interface lies on.
     pub(crate) frames_from_below: Atomic<u64>,
+    /// Whether the machine was put back to an earlier state.
+    pub(crate) earlier: Earlier,
     /// Control frames dropped because the inbox was full.
     pub(crate) frames_dropped: Atomic<u64>,
     /// Fires when the cluster has something to do.
@@ -149,6 +152,7 @@ impl Core {
             frames_foreign: Atomic::new(0),
             frames_from_reserve: Atomic::new(0),
             frames_from_below: Atomic::new(0),
+            earlier: Earlier::new(),
             frames_dropped: Atomic::new(0),
             timer: parts.timer,
             work_queue: parts.work_queue,

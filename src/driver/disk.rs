@@ -97,6 +97,16 @@ impl Operations for Disk {
         }
     }
 
+    fn open(core: ArcBorrow<'_, Core>, for_writing: bool) -> Result {
+        if for_writing && core.earlier.is_hibernating() {
+            pr_err!(
+                "/dev/anemone is not opened for writing while the machine hibernates: the image cannot be read back from it\n"
+            );
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
     fn swap_slot_free_notify(core: ArcBorrow<'_, Core>, slot: u64) {
         if let Ok(slot) = u32::try_from(slot) {
             core.note_free(PageIndex(slot));

@@ -27,6 +27,10 @@ use super::{
         MAX_REQUEST_BYTES,
         PAGE_SECTORS, //
     },
+    earlier::{
+        Fork,
+        Sleep, //
+    },
     identity::{
         self,
         Source, //
@@ -70,6 +74,8 @@ use crate::{
             Notifier,
             Rtnl, //
         },
+        pm_notifier::PmNotifier,
+        vmfork_notifier::VmforkNotifier,
         workqueue::OwnedQueue, //
     },
     wire::{
@@ -89,6 +95,8 @@ pub(crate) struct Anemone {
     _unfollow: Unfollow,
     _files: Directory<Core>,
     _watch: Pin<KBox<Notifier<LinkWatch>>>,
+    _sleep: Pin<KBox<PmNotifier<Sleep>>>,
+    _fork: Pin<KBox<VmforkNotifier<Fork>>>,
     _connection: Connection,
     _socket: MemallocSocket,
 }
@@ -190,6 +198,8 @@ impl Anemone {
         let socket = MemallocSocket::new()?;
         let connection = Connection::new(core.clone());
         let namespace = Self::bind(&core, device)?;
+        let fork = KBox::pin_init(VmforkNotifier::new(Fork(core.clone())), GFP_KERNEL)?;
+        let sleep = KBox::pin_init(PmNotifier::new(Sleep(core.clone())), GFP_KERNEL)?;
         let watch = KBox::pin_init(
             Notifier::new(LinkWatch::new(core.clone(), namespace)),
             GFP_KERNEL,
@@ -239,6 +249,8 @@ impl Anemone {
             _unfollow: unfollow,
             _files: files,
             _watch: watch,
+            _sleep: sleep,
+            _fork: fork,
             _connection: connection,
             _socket: socket,
         })

@@ -63,11 +63,19 @@ impl Core {
         self.device
             .set_hedge_percent(super::params::hedged_percent());
         self.local.look_after(self);
-        self.device
-            .set_repair_pages_per_s(super::params::repair_rate());
+        let is_hibernating = self.earlier.is_hibernating();
+        self.device.set_repair_pages_per_s(match is_hibernating {
+            true => 0,
+            false => super::params::repair_rate(),
+        });
+        self.follow_jumps();
         let (servers_changed, next_ns) = self.tend();
         let look_ns = self.drive_repair(servers_changed);
-        let again_ns = self.drain_servers().unwrap_or(u64::MAX).min(look_ns);
+        let drain_ns = match is_hibernating {
+            true => None,
+            false => self.drain_servers(),
+        };
+        let again_ns = drain_ns.unwrap_or(u64::MAX).min(look_ns);
         self.timer
             .arm(next_ns.min(now_ns().saturating_add(again_ns)));
         if self.sweep_part() || !self.inbox.lock().is_empty() {
@@ -93,7 +101,9 @@ impl Core {
             }
             cluster.set_dead_ns(super::params::dead_ns());
             cluster.set_patience_ns(self.device.patience_ns());
-            cluster.free_orphans(now_ns, &self.device);
+            if !self.earlier.is_hibernating() {
+                cluster.free_orphans(now_ns, &self.device);
+            }
             let noted = self.device.frees_noted();
             let freeing = self.gather_frees(state, now_ns);
             // After what is to be freed has settled, before the servers are told.
@@ -115,6 +125,7 @@ impl Core {
             }
             (cluster.take_changes(), next_ns)
         });
+        self.device.versions().hear_of(changes.high_water);
         self.follow(changes);
         (changes.servers_changed, next_ns)
     }

@@ -70,6 +70,9 @@ pub struct Changes {
     pub lost: SlotSet,
     /// Slots whose servers refuse us, for a reason that they have not said before.
     pub refused: SlotSet,
+    /// Servers have heard that all versions below this one were used by us: tell
+    /// [`super::versions::Versions::hear_of`].
+    pub high_water: Version,
 }
 
 /// Why a server cannot be added.

@@ -71,6 +71,9 @@ counters! {
     corrupt_out,
     /// Page-outs begun anew because the page changed while it was sent.
     pages_changed,
+    /// Page-outs begun anew with another version, because a server had a later one, or because all
+    /// versions have jumped.
+    versions_renewed,
     /// Page-outs refused for lack of room, by one server.
     no_space,
     /// Answers to requests that were over, or never were: dropped.

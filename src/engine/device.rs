@@ -12,11 +12,8 @@ use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
 use super::stations::Stations;
+use super::versions::Versions;
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
-
-/// On a cache line of its own: every page-out of every CPU writes it.
-#[repr(align(64))]
-struct VersionCounter(Atomic<u64>);
 
 /// A device: its map, its servers, its versions.
 pub struct Device<M> {
@@ -35,7 +32,8 @@ pub struct Device<M> {
     degraded: Option<DirtyChunks<M>>,
     /// And with pages that should be on the local disk, and are not.
     lagging: Option<DirtyChunks<M>>,
-    next_version: VersionCounter,
+    /// Which versions there are.
+    versions: Versions,
     low_water: Atomic<u64>,
     replicas: usize,
     min_copies: usize,
@@ -61,7 +59,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
             copies: Copies::new(),
             degraded: None,
             lagging: None,
-            next_version: VersionCounter(Atomic::<u64>::new(1)),
+            versions: Versions::new(),
             low_water: Atomic::<u64>::new(1),
             replicas: config.replicas,
             min_copies: config.min_copies,
@@ -107,34 +105,22 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
 
     /// A version above all that were given out before.
     pub fn take_version(&self) -> Version {
-        Version(self.next_version.0.fetch_add(1, Full))
+        self.versions.take()
     }
 
-    /// A version above all that were given out before, of this generation: the ones between are
-    /// given to nobody.
+    /// As [`Versions::take_of`].
     pub fn take_version_of(&self, generation: Generation) -> Version {
-        let mut next = self.next_version.0.load(Relaxed);
-        loop {
-            // CAST: the low bits are what is wanted.
-            let ahead = generation.0.wrapping_sub(next as u8);
-            let version = next.wrapping_add(u64::from(ahead));
-            if mutated!(CopyVersionPast) {
-                return Version(version.saturating_sub(1 << 8));
-            }
-            match self
-                .next_version
-                .0
-                .cmpxchg(next, version.wrapping_add(1), Full)
-            {
-                Ok(_) => return Version(version),
-                Err(seen) => next = seen,
-            }
-        }
+        self.versions.take_of(generation)
     }
 
     /// The version that will be given out next.
     pub fn next_version(&self) -> Version {
-        Version(self.next_version.0.load(Relaxed))
+        self.versions.next()
+    }
+
+    /// Which versions have been given out.
+    pub fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// Every version below it is settled: no page-out with one is under way.

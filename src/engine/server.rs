@@ -348,24 +348,28 @@ impl<M: Memory, A: Admission> Server<M, A> {
         Room::Made
     }
 
-    /// `header` with what every frame of this server says: who it is, and how full for whoever the
-    /// frame is for.
+    /// `header` with what every frame of this server says: who it is, and for whoever the frame is
+    /// for, how full, and which versions it has been told of.
     fn signed(&self, header: Header) -> Header {
+        let session = self.sessions.find(header.session);
+        let high_water = session
+            .and_then(|index| self.sessions.get(index))
+            .map_or(0, |session| session.high_water);
         Header {
             incarnation: self.config.incarnation,
-            utilisation: self.utilisation_for(header.session),
+            utilisation: self.utilisation_for(session),
+            low_water: high_water,
             ..header
         }
     }
 
-    /// How full the server is for the client of session `number`, its quota considered; for everybody
-    /// else where no such session is open.
-    fn utilisation_for(&self, number: u64) -> u16 {
+    /// How full the server is for the client of this session, its quota considered; for everybody
+    /// else where none is open.
+    fn utilisation_for(&self, session: Option<usize>) -> u16 {
         let quota_pages = self.config.quota_pages;
         if quota_pages >= self.store.capacity_pages() {
             return self.store.utilisation();
         }
-        let session = self.sessions.find(number);
         match session.and_then(|index| self.store.owner(index)) {
             Some(owner) => self.store.utilisation_of(owner, quota_pages),
             None => self.store.utilisation(),

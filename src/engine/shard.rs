@@ -23,6 +23,7 @@ mod op;
 mod page_in;
 mod page_out;
 mod path;
+mod renewal;
 mod transfer;
 
 use core::ops::{Deref, DerefMut};
@@ -377,6 +378,7 @@ impl<S: Storage> Shard<S> {
             return Verdict::Done;
         };
         self.note_heard(now_ns, op, transfer);
+        device.versions().hear_of(Version(header.low_water));
         match header.opcode {
             Opcode::WriteAck => {
                 self.handle_write_ack(now_ns, op, transfer, header, device);

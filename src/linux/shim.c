@@ -23,6 +23,7 @@
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
 #include <linux/preempt.h>
+#include <linux/random.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -30,6 +31,7 @@
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
+#include <linux/suspend.h>
 #include <linux/vmalloc.h>
 #include <net/dsa.h>
 #include <net/net_namespace.h>
@@ -453,6 +455,28 @@ void anemone_ingress_unregister(struct anemone_ingress *ingress)
 	kfree(ingress);
 }
 
+/* Hibernation, and virtual machines that are put back or copied: nothing where the kernel has neither */
+
+int anemone_register_pm_notifier(struct notifier_block *block)
+{
+	return register_pm_notifier(block);
+}
+
+void anemone_unregister_pm_notifier(struct notifier_block *block)
+{
+	unregister_pm_notifier(block);
+}
+
+int anemone_register_vmfork_notifier(struct notifier_block *block)
+{
+	return register_random_vmfork_notifier(block);
+}
+
+void anemone_unregister_vmfork_notifier(struct notifier_block *block)
+{
+	unregister_random_vmfork_notifier(block);
+}
+
 /*
  * While one socket of the host is marked so, network drivers may receive into the emergency
  * reserve. A netlink user socket is the one kind that every kernel with CONFIG_NET can make.
@@ -495,6 +519,8 @@ static_assert(NETDEV_UP == 1 && NETDEV_DOWN == 2 && NETDEV_CHANGE == 4);
 static_assert(NETDEV_REGISTER == 5 && NETDEV_UNREGISTER == 6 && NETDEV_CHANGEMTU == 7);
 static_assert(NETDEV_CHANGEADDR == 8 && NETDEV_GOING_DOWN == 10 && NETDEV_CHANGENAME == 11);
 static_assert(NETDEV_CHANGEUPPER == 22);
+static_assert(PM_HIBERNATION_PREPARE == 1 && PM_POST_HIBERNATION == 2);
+static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
 static_assert(PACKET_HOST == 0 && VLAN_VID_MASK == 0xfff);
 static_assert((__force u32)__GFP_MEMALLOC == 1u << 17);
 static_assert(NET_XMIT_SUCCESS == 0 && NET_XMIT_CN == 2);

@@ -16,6 +16,7 @@ struct file;
 struct list_head;
 struct net_device;
 struct nf_hook_state;
+struct notifier_block;
 struct page;
 struct seq_file;
 struct sk_buff;
@@ -88,6 +89,11 @@ struct anemone_ingress *anemone_ingress_register(struct net_device *dev, __be16 
 						 anemone_receive_fn *receive, void *priv,
 						 bool last);
 void anemone_ingress_unregister(struct anemone_ingress *ingress);
+
+int anemone_register_pm_notifier(struct notifier_block *block);
+void anemone_unregister_pm_notifier(struct notifier_block *block);
+int anemone_register_vmfork_notifier(struct notifier_block *block);
+void anemone_unregister_vmfork_notifier(struct notifier_block *block);
 
 void *anemone_memalloc_socket(void);
 void anemone_memalloc_socket_release(void *sock);

@@ -124,6 +124,11 @@ extern "C" {
     ) -> *mut anemone_ingress;
     pub(super) fn anemone_ingress_unregister(ingress: *mut anemone_ingress);
 
+    pub(super) fn anemone_register_pm_notifier(block: *mut bindings::notifier_block) -> c_int;
+    pub(super) fn anemone_unregister_pm_notifier(block: *mut bindings::notifier_block);
+    pub(super) fn anemone_register_vmfork_notifier(block: *mut bindings::notifier_block) -> c_int;
+    pub(super) fn anemone_unregister_vmfork_notifier(block: *mut bindings::notifier_block);
+
     pub(super) fn anemone_memalloc_socket() -> *mut c_void;
     pub(super) fn anemone_memalloc_socket_release(sock: *mut c_void);
 }

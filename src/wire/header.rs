@@ -241,7 +241,8 @@ pub struct Header {
     pub page: u64,
     /// The page's version; in a READ, its low 8 bits are the generation wanted.
     pub version: u64,
-    /// Every version below it is settled: the server refuses a WRITE of one.
+    /// Every version below it is settled: the server refuses a WRITE of one. From a server: all
+    /// versions that it has heard of in this session are below.
     pub low_water: u64,
 }
 

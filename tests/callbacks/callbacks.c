@@ -50,11 +50,17 @@ const struct blk_mq_ops types_of_blk_mq = {
 	.exit_request = type_of_exit_request,
 };
 
+static int type_of_bdev_open(struct gendisk *disk, blk_mode_t mode)
+{
+	return 0;
+}
+
 static void type_of_swap_slot_free_notify(struct block_device *bdev, unsigned long slot)
 {
 }
 
 const struct block_device_operations types_of_block_device = {
+	.open = type_of_bdev_open,
 	.swap_slot_free_notify = type_of_swap_slot_free_notify,
 };
 

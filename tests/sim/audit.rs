@@ -29,6 +29,11 @@ impl World {
                 }
                 continue;
             }
+            if self.clients[client].device.versions().jumps() != 0 {
+                // Nobody puts a client back to an earlier state here.
+                let why = format!("client {client} takes itself for one that was put back");
+                self.ctx.oracle.fail(|| why);
+            }
             let sample = match self.ctx.scenario.course {
                 Course::Crowd { .. } => SAMPLE / 20,
                 _ => SAMPLE,

@@ -10,7 +10,7 @@ use super::peer::State;
 use super::timers::PING_EVERY_NS;
 use super::{Cluster, Outbox, Peer, Random, CONTROL};
 use crate::engine::config::NS_PER_S;
-use crate::engine::ids::ServerSlot;
+use crate::engine::ids::{ServerSlot, Version};
 use crate::engine::server_table::{Address, ServerTable};
 use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
@@ -37,7 +37,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let Some(slot) = self.slot_of(source) else {
             return;
         };
-        let Some(peer) = self.peer_mut(slot) else {
+        let Some(peer) = self.peer(slot) else {
             return;
         };
         // Whatever a server answers, it repeats the session: so it cannot be made to reject ours by
@@ -46,6 +46,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         if header.opcode != Opcode::Announce && !is_ours {
             return;
         }
+        if header.opcode != Opcode::Announce {
+            let heard = Version(header.low_water);
+            self.changes.high_water = self.changes.high_water.max(heard);
+        }
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
         match header.opcode {
             Opcode::HelloAck if peer.hello.answers(header) => {
                 if let Ok((ack, _)) = HelloAck::read_from_prefix(frame.payload) {

@@ -158,6 +158,15 @@ impl Peer {
 }
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+    /// The versions have jumped: what servers have of another life is found out at once.
+    pub fn look_for_orphans(&mut self, now_ns: u64) {
+        for slot in SlotSet::ALL.iter() {
+            if let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) {
+                peer.questions.begin(now_ns);
+            }
+        }
+    }
+
     /// Judges what servers say that they have, and has them told of what nobody needs. Returns how
     /// much that is. What cannot be judged yet, or be told for want of room, is kept; nothing more
     /// is asked of that server before.
@@ -206,13 +215,18 @@ where
         // We never gave it that.
         return Judgement::Needed;
     }
+    let Some(is_ours) = device.versions().is_ours(version) else {
+        return Judgement::Unclear;
+    };
     // First, whether it is being copied there; then the entry: what has ended in between stands
     // in the entry.
     if device.copies.contains(page) {
         return Judgement::Unclear;
     }
     let entry = device.map.load(page);
-    let is_held = entry.replicas().contains(slot) && entry.generation() == version.generation();
+    // Another life's version is none that the map means, whatever its generation.
+    let is_named = entry.replicas().contains(slot) && entry.generation() == version.generation();
+    let is_held = is_named && is_ours;
     if entry.is_busy() {
         return Judgement::Unclear;
     }

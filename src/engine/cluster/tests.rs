@@ -836,6 +836,29 @@ mod orphans {
         assert_eq!(judge(0, 8, old), Judgement::Needed);
         assert_eq!(judge(0, 1 << 40, old), Judgement::Needed);
         assert_eq!(judge(0, 4, device.next_version()), Judgement::Needed);
+        // A version of a life that nobody remembers, of the generation that the map names.
+        let forgotten = Version(new.0 + (1 << 16));
+        assert_eq!(forgotten.generation(), new.generation());
+        assert_eq!(judge(0, 3, forgotten), Judgement::Needed);
+        device.versions().jump(1);
+        assert!(matches!(judge(0, 3, forgotten), Judgement::Orphan(_)));
+        assert_eq!(judge(0, 3, new), Judgement::Needed);
+    }
+
+    #[test]
+    fn what_servers_have_heard_of_is_passed_on() {
+        let mut world = World::open(1500);
+        world.cluster.take_changes();
+        die(&mut world);
+        let mut answer = world
+            .wait_for(Opcode::Ping)
+            .answer(Opcode::Pong, Status::Ok);
+        answer.incarnation = 5;
+        answer.low_water = 5000;
+        world.receive(answer, &[]);
+        assert_eq!(world.cluster.take_changes().high_water, Version(5000));
+        world.cluster.look_for_orphans(world.now_ns);
+        world.wait_for(Opcode::Inventory);
     }
 
     #[test]

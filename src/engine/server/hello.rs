@@ -189,6 +189,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let mut session = Session::new(header.session, hello.client, source);
         session.epoch = self.epoch;
         session.low_water = header.low_water;
+        session.high_water = header.low_water;
         session.heard_ns = now_ns;
         self.sessions.insert(owner.index(), session);
         self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);

@@ -59,6 +59,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
         session.heard_ns = now_ns;
         session.challenge.heard(now_ns);
         session.low_water = session.low_water.max(header.low_water);
+        let used = match header.opcode {
+            Opcode::Write => header.version.saturating_add(1),
+            _ => 0,
+        };
+        session.high_water = session.high_water.max(header.low_water).max(used);
         let low_water = session.low_water;
         match header.opcode {
             Opcode::Read => self.read(index, owner, source, header, out),

@@ -19,6 +19,8 @@ pub struct Session {
     /// The value of the server's epoch when it was opened or moved.
     pub(super) epoch: u64,
     pub(super) low_water: u64,
+    /// All versions that the client has used, as far as was heard, are below.
+    pub(super) high_water: u64,
     /// When its client was last heard.
     pub(super) heard_ns: u64,
     /// Whether the client lives, if somebody needs to know.
@@ -44,6 +46,7 @@ impl Session {
             mac,
             epoch: 0,
             low_water: 0,
+            high_water: 0,
             heard_ns: 0,
             challenge: Challenge::None,
             pages_written: 0,

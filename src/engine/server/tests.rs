@@ -391,6 +391,34 @@ fn what_is_below_low_water_never_comes_back() {
 }
 
 #[test]
+fn answers_say_which_versions_a_session_has_used() {
+    let mut bench = bench(8, NO_QUOTA);
+    let (me, other) = (client(1), client(2));
+    bench.open(&me);
+    bench.open(&other);
+    let mut high_water = |client: &Client, header: Header, payload: &[u8]| {
+        let answer = bench.one(client.mac, client.of(header), payload);
+        answer.header.low_water
+    };
+    let ping = Header::new(Opcode::Ping);
+    assert_eq!(high_water(&me, ping, &[]), 0);
+    let bytes = content(20);
+    assert_eq!(high_water(&me, write(1, 20, &bytes), &bytes), 21);
+    // Also what is refused: a lower one does not lower it.
+    assert_eq!(high_water(&me, write(1, 19, &bytes), &bytes), 21);
+    let settled = Header {
+        low_water: 30,
+        ..ping
+    };
+    assert_eq!(high_water(&me, settled, &[]), 30);
+    assert_eq!(high_water(&me, write(1, 25, &bytes), &bytes), 30);
+    assert_eq!(high_water(&me, Header::new(Opcode::Stats), &[]), 30);
+    assert_eq!(high_water(&other, ping, &[]), 0, "another session");
+    let stranger = Client { session: 9, ..me };
+    assert_eq!(high_water(&stranger, ping, &[]), 0, "none");
+}
+
+#[test]
 fn a_full_server_still_takes_overwrites() {
     let mut bench = bench(3, NO_QUOTA);
     let me = client(1);

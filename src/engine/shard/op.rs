@@ -171,6 +171,8 @@ pub struct Op {
     pub(super) claimed: bool,
     /// How often the page was found changed, or damaged.
     pub(super) restarts: u32,
+    /// Page-out: how often it has taken another version because a server had a later one.
+    pub(super) renewals: u32,
     /// Servers not to be asked again, until the op is stalled or its page changes.
     pub(super) tried: SlotSet,
     /// Page-out: servers that may hold a copy of it, one that counts or not.

@@ -230,6 +230,17 @@ impl<S: Storage> Shard<S> {
             self.handle_miss(now_ns, id, device);
             return Verdict::Done;
         }
+        match device.versions().is_ours(version) {
+            Some(true) => {}
+            _ if mutated!(StaleReplyAccepted) => {}
+            // Of the generation that is wanted, and of a life that is forgotten: other bytes.
+            Some(false) => {
+                self.handle_miss(now_ns, id, device);
+                return Verdict::Done;
+            }
+            // Taken as lost on the way.
+            None => return Verdict::Done,
+        }
         if op.claimed && !mutated!(ReceiveClaimIgnored) {
             // Another CPU is copying a fragment of it. This one is lost, and asked for again.
             self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);

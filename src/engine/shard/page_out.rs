@@ -75,6 +75,7 @@ impl<S: Storage> Shard<S> {
         op.ends_when_sent = false;
         op.claimed = false;
         op.restarts = 0;
+        op.renewals = 0;
         op.tried = SlotSet::EMPTY;
         op.sent_to = SlotSet::EMPTY;
         op.refused = SlotSet::EMPTY;
@@ -296,6 +297,7 @@ impl<S: Storage> Shard<S> {
                 self.release(id);
                 self.continue_page_out(now_ns, index, device);
             }
+            Status::Stale if self.renew_once_more(now_ns, index, device) => {}
             // It holds a newer version than the newest there is, or is out of its mind.
             _ => {
                 self.release(id);
@@ -427,27 +429,12 @@ impl<S: Storage> Shard<S> {
             return;
         }
         op.crc = crc;
-        if !mutated!(ChangedPageSameVersion) {
-            op.version = device.take_version();
+        if mutated!(ChangedPageSameVersion) {
+            let version = op.version;
+            self.renew(now_ns, index, version, device);
+            return;
         }
-        // It may have waited for room in the mirror, its servers having answered.
-        op.stage = Stage::Active;
-        self.put_anew(index);
-        for transfer in 0..MAX_REPLICAS {
-            let id = TransferId {
-                op: index,
-                transfer,
-            };
-            let Some(transfer) = self.transfer_mut(id) else {
-                return;
-            };
-            if transfer.stage != TransferStage::Idle {
-                if let Some(slot) = transfer.slot {
-                    self.leave_window(id);
-                    self.start_transfer(now_ns, id, slot, device);
-                }
-            }
-        }
+        self.renew(now_ns, index, device.take_version(), device);
     }
 
     pub(super) fn page_out_timed_out<M>(

@@ -9,6 +9,7 @@ mod in_vain;
 pub mod mirroring;
 mod progress;
 mod removal;
+mod rewound;
 
 extern crate std;
 

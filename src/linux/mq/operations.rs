@@ -62,6 +62,12 @@ pub(crate) trait Operations: Sized + 'static {
         queue_data: ForeignBorrowed<'_, Self::QueueData>,
     );
 
+    /// The disk is about to be opened, for writing or not. An error refuses that. May sleep.
+    fn open(queue_data: ForeignBorrowed<'_, Self::QueueData>, for_writing: bool) -> Result {
+        let _ = (queue_data, for_writing);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
     /// Page `slot` of the device, used as swap space, is needed no longer. Called under a
     /// spinlock: only note it.
     fn swap_slot_free_notify(queue_data: ForeignBorrowed<'_, Self::QueueData>, slot: u64) {
@@ -69,6 +75,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 }
+
+/// `BLK_OPEN_WRITE`
+const BLK_OPEN_WRITE: bindings::blk_mode_t = 1 << 1;
 
 /// The C callbacks of `T`.
 pub(super) struct OperationsVTable<T: Operations>(PhantomData<T>);
@@ -198,6 +207,23 @@ impl<T: Operations> OperationsVTable<T> {
         T::swap_slot_free_notify(queue_data, slot as u64)
     }
 
+    /// # Safety
+    ///
+    /// Only the block layer may call this, with a disk made by `GenDiskBuilder::build`.
+    unsafe extern "C" fn open_callback(
+        disk: *mut bindings::gendisk,
+        mode: bindings::blk_mode_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The block layer has a reference to the disk, so it, its queue and the queue's
+            // data (made by `into_foreign`) are live: a disk is opened under a lock, which `del_gendisk`
+            // takes before it is gone.
+            let queue_data = unsafe { T::QueueData::borrow((*(*disk).queue).queuedata) };
+            T::open(queue_data, mode & BLK_OPEN_WRITE != 0)?;
+            Ok(0)
+        })
+    }
+
     const MQ_OPS: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq_callback),
         commit_rqs: Some(Self::commit_rqs_callback),
@@ -214,6 +240,11 @@ impl<T: Operations> OperationsVTable<T> {
     }
 
     const BLOCK_DEVICE_OPS: bindings::block_device_operations = bindings::block_device_operations {
+        open: if T::HAS_OPEN {
+            Some(Self::open_callback)
+        } else {
+            None
+        },
         swap_slot_free_notify: if T::HAS_SWAP_SLOT_FREE_NOTIFY {
             Some(Self::swap_slot_free_notify_callback)
         } else {

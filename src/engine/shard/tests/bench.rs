@@ -204,13 +204,15 @@ impl Bench {
         panic!("nothing to be sent within a second");
     }
 
-    /// Answers a READ with the page, in as many fragments as were asked for.
+    /// Answers a READ with the page, in as many fragments as were asked for: in the newest version
+    /// of the generation.
     pub fn answer_page(&mut self, send: &Send, fragments: &[u8]) {
-        // Whatever version it is: of the generation that was asked for.
-        self.answer_version(send, 0x100, fragments);
+        let newest = self.device.next_version().0 - 1;
+        let back = newest.wrapping_sub(send.header.version) & 0xff;
+        self.answer_version(send, newest - back, fragments);
     }
 
-    /// The same, with a version that is this but for its generation.
+    /// The same, in this version.
     pub fn answer_version(&mut self, send: &Send, version: u64, fragments: &[u8]) {
         for &index in fragments {
             let mut header = Header::new(Opcode::ReadReply);
@@ -219,7 +221,7 @@ impl Bench {
             header.session = send.header.session;
             header.incarnation = send.header.incarnation;
             header.page = send.header.page;
-            header.version = version | send.header.version;
+            header.version = version;
             header.fragment_index = index;
             header.fragment_count = send.header.fragment_count;
             header.payload_crc = page_crc();

@@ -5,7 +5,7 @@
 use super::bench::{Bench, MS, US};
 use super::*;
 use crate::engine::config::NS_PER_S;
-use crate::engine::ids::ServerSlot;
+use crate::engine::ids::{Generation, ServerSlot};
 use crate::engine::shard::{Send, SendPayload, TransferId};
 use crate::wire::{FragmentMask, Fragmentation};
 
@@ -98,7 +98,9 @@ fn two_servers_make_one_page() {
     let second = bench.wait_for_send();
     assert_ne!(first.destination, second.destination);
     // What repair has copied there is of the same generation.
-    bench.answer_version(&second, 0x4200, &[1]);
+    let generation = Generation(second.header.version as u8);
+    let copy = bench.device.take_version_of(generation);
+    bench.answer_version(&second, copy.0, &[1]);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
 }
 

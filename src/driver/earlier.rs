@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A machine that is put back to an earlier state: by its own hibernation, or as a virtual machine.
+//!
+//! What that means for versions is the engine's ([`crate::engine::versions`]).
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+use super::core::Core;
+use crate::{
+    linux::{
+        hrtimer::now_ns,
+        pm_notifier::{
+            PmCallback,
+            PmEvent, //
+        },
+        random::random_u64,
+        vmfork_notifier::VmforkCallback, //
+    },
+    sync::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    }, //
+};
+
+/// What is known of it.
+pub(crate) struct Earlier {
+    /// Whether the machine hibernates: from before its tasks are stopped until they run again.
+    hibernating: Atomic<u32>,
+    /// How many of the versions' jumps the shards know of.
+    followed: Atomic<u32>,
+    /// And how many the log tells of that nobody had announced.
+    told: Atomic<u32>,
+}
+
+impl Earlier {
+    /// Nothing has happened yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            hibernating: Atomic::new(0),
+            followed: Atomic::new(0),
+            told: Atomic::new(0),
+        }
+    }
+
+    /// Whether the machine hibernates. What servers have must stay as the image says: until it is over,
+    /// no page is copied, drained or found to be an orphan. Any context.
+    pub(crate) fn is_hibernating(&self) -> bool {
+        self.hibernating.load(Acquire) != 0
+    }
+}
+
+impl Core {
+    /// For the worker: if the versions have jumped, whoever has one from before begins anew.
+    pub(super) fn follow_jumps(self: ArcBorrow<'_, Self>) {
+        let versions = self.device.versions();
+        let jumps = versions.jumps();
+        if self.earlier.followed.xchg(jumps, Relaxed) == jumps {
+            return;
+        }
+        let unannounced = versions.unannounced_jumps();
+        if self.earlier.told.xchg(unannounced, Relaxed) != unannounced {
+            pr_warn!(
+                "servers know of page-outs that this machine has forgotten: it was put back to an earlier state. Pages that were paged out since then are lost\n"
+            );
+        }
+        pr_info!("versions go on from {}\n", versions.next().0);
+        for queue in &self.queues {
+            queue.drive(self, |shard, now_ns| {
+                shard.versions_jumped(now_ns, &self.device);
+            });
+        }
+        self.control
+            .with(&self, |state| state.cluster.look_for_orphans(now_ns()));
+    }
+}
+
+/// Told by the power management.
+pub(crate) struct Sleep(pub(crate) Arc<Core>);
+
+impl PmCallback for Sleep {
+    fn event(&self, event: PmEvent) {
+        let core = &self.0;
+        match event {
+            PmEvent::HibernationPrepare => {
+                core.earlier.hibernating.store(1, Release);
+                core.device.set_repair_pages_per_s(0);
+            }
+            PmEvent::PostHibernation => {
+                // What this machine did after its image was made, if it did something, nobody knows.
+                core.device.versions().jump(random_u64());
+                core.earlier.hibernating.store(0, Release);
+                core.as_arc_borrow().kick();
+            }
+        }
+    }
+}
+
+/// Told by the random generator.
+pub(crate) struct Fork(pub(crate) Arc<Core>);
+
+impl VmforkCallback for Fork {
+    fn forked(&self) {
+        let core = &self.0;
+        core.device.versions().jump(random_u64());
+        pr_warn!(
+            "this virtual machine was put back to an earlier state, or copied: pages that were paged out since then are lost\n"
+        );
+        core.as_arc_borrow().kick();
+    }
+}

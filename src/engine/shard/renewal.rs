@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page-outs that begin anew with another version: the page has changed, or the version is not one
+//! that servers take.
+
+use core::ops::Deref;
+
+use super::super::device::Device;
+use super::super::ids::{Version, MAX_REPLICAS};
+use super::list::TransferId;
+use super::op::{Kind, Outcome, Stage, TransferStage};
+use super::{Shard, Storage};
+use crate::sync::Atomic;
+
+/// How often a page-out may take another version because a server has a later one: each of its servers
+/// may have been told of higher ones than those before.
+const MAX_RENEWALS: u32 = MAX_REPLICAS as u32 + 1;
+
+impl<S: Storage> Shard<S> {
+    /// A server has a later version than the page-out's: it takes one that is later still, if it has
+    /// not done so too often.
+    pub(super) fn renew_once_more<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        device: &Device<M>,
+    ) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return false;
+        };
+        if op.renewals >= MAX_RENEWALS || op.disk.is_last {
+            return false;
+        }
+        op.renewals = op.renewals.saturating_add(1);
+        self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
+        self.renew(now_ns, index, device.take_version(), device);
+        true
+    }
+
+    /// Sends the page-out anew to all whom it was sent to, with this version.
+    pub(super) fn renew<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        version: Version,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        op.version = version;
+        // It may have waited for room in the mirror, its servers having answered.
+        op.stage = Stage::Active;
+        self.put_anew(index);
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(transfer) = self.transfer_mut(id) else {
+                return;
+            };
+            if transfer.stage != TransferStage::Idle {
+                if let Some(slot) = transfer.slot {
+                    self.leave_window(id);
+                    self.start_transfer(now_ns, id, slot, device);
+                }
+            }
+        }
+    }
+
+    /// The versions have jumped: what is under way with one from before begins anew. What was said of
+    /// such a version may have been said of another life's.
+    pub fn versions_jumped<M>(&mut self, now_ns: u64, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let mut link = self.oldest;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.previous_active;
+            let is_under_way = matches!(op.stage, Stage::Active | Stage::Stalled);
+            match op.kind {
+                Kind::PageOut if is_under_way && op.begun.is_some() && !op.disk.is_last => {
+                    self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
+                    self.renew(now_ns, index, device.take_version(), device);
+                    self.go_on_page_out(now_ns, index, device);
+                }
+                // Repair comes again.
+                Kind::Copy if is_under_way => self.end(index, Outcome::Failed),
+                Kind::PageOut | Kind::PageIn | Kind::Copy | Kind::Mirror => {}
+            }
+        }
+    }
+}

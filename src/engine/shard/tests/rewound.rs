@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A client that is put back to an earlier state, and servers that are not: two shards speak to the same
+//! real servers, of which the second begins where the first one was before it went on.
+
+use std::vec;
+use std::vec::Vec;
+
+use zerocopy::IntoBytes;
+
+use super::super::super::ids::{Generation, SlotSet};
+use super::super::super::server::{
+    Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
+};
+use super::super::super::store::tests::{arrays, content, small, Heap};
+use super::super::{Send, SendPayload, Verdict};
+use super::bench::Bench;
+use super::*;
+use crate::crc::crc32c;
+use crate::wire::{
+    ClientId, ClusterName, FragmentMask, Frame, Header, Hello, HelloAck, MacAddress, HEADER_LEN,
+    PAGE_SIZE,
+};
+
+const CLIENT: MacAddress = MacAddress([2, 0, 0, 0, 9, 1]);
+const SERVERS: usize = 2;
+
+struct Anybody;
+
+impl Admission for Anybody {
+    fn cookie(&self, _: &CookieClaim) -> u64 {
+        7
+    }
+    fn nonce(&mut self) -> u64 {
+        9
+    }
+    fn admits(&self, _: ClientId, _: MacAddress) -> bool {
+        true
+    }
+}
+
+#[derive(Default)]
+struct Wire(Vec<Vec<u8>>);
+
+impl Outbox for Wire {
+    fn send(&mut self, _: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+        let mut bytes = header.to_vec();
+        bytes.extend_from_slice(payload.bytes());
+        self.0.push(bytes);
+    }
+}
+
+/// Servers that no life of the client takes with it.
+struct Servers(Vec<Server<Heap, Anybody>>);
+
+impl Servers {
+    fn new() -> Self {
+        let layout = small(64);
+        let make = |number: usize| {
+            let config = Config {
+                incarnation: 200 + number as u64,
+                seed: 5,
+                cluster: ClusterName::default(),
+                lease_s: 60,
+                quota_pages: u64::MAX,
+            };
+            let arrays = ServerArrays {
+                store: arrays(&layout),
+                sessions: vec![Session::default(); layout.owners.into()],
+                session_heads: vec![0; 2],
+            };
+            Server::new(config, &layout, arrays, Anybody, 0).unwrap()
+        };
+        let mut servers = Self((0..SERVERS).map(make).collect());
+        for number in 0..SERVERS {
+            let hello = Hello {
+                client: ClientId([1; 16]),
+                cookie: 7.into(),
+                cluster: ClusterName::default(),
+            };
+            let mut header = Header::new(Opcode::Hello);
+            header.session = 100 + number as u64;
+            let answers = servers.ask(number, header, hello.as_bytes());
+            let status = Frame::parse(&answers[0]).unwrap().header.status;
+            assert_eq!(status, Status::Ok);
+            assert!(answers[0].len() >= HEADER_LEN + size_of::<HelloAck>());
+        }
+        servers
+    }
+
+    fn ask(&mut self, number: usize, mut header: Header, payload: &[u8]) -> Vec<Vec<u8>> {
+        if !matches!(header.opcode, Opcode::Write) {
+            header.payload_crc = crc32c(payload);
+        }
+        let mut bytes = header.emit(payload.len() as u16).to_vec();
+        bytes.extend_from_slice(payload);
+        let mut wire = Wire::default();
+        let server = &mut self.0[number];
+        server.handle_frame(0, CLIENT, &bytes, &mut wire);
+        server.flush(&mut wire);
+        wire.0
+    }
+
+    /// What is sent arrives, and what is answered too.
+    fn serve(&mut self, life: &mut Bench, send: &Send, page: &mut [u8]) {
+        let number = life.slot_of(send.destination).index();
+        let mut header = send.header;
+        let payload = match send.payload {
+            SendPayload::Nothing => Vec::new(),
+            SendPayload::Page { .. } => page.to_vec(),
+            SendPayload::Fill(_) => panic!("no page is filled"),
+        };
+        header.fragment_index = 0;
+        for answer in self.ask(number, header, &payload) {
+            let frame = Frame::parse(&answer).unwrap();
+            let (now_ns, device) = (life.now_ns, &life.device);
+            let verdict =
+                life.shard
+                    .handle_frame(now_ns, send.destination, &frame.header, None, device);
+            if let Verdict::Receive(receive) = verdict {
+                page.copy_from_slice(frame.payload);
+                let crc = Some(crc32c(page));
+                life.shard.received(now_ns, &receive, true, crc, device);
+            }
+        }
+    }
+
+    /// Goes on until the op is over.
+    fn finish(&mut self, life: &mut Bench, page: &mut [u8]) -> Outcome {
+        for _ in 0..100 {
+            match life.poll() {
+                Some(Action::Send(id)) => {
+                    let send = life.sent(id);
+                    self.serve(life, &send, page);
+                }
+                Some(Action::Complete(completion)) => return completion.outcome,
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    fn page_out(&mut self, life: &mut Bench, page: u32, seed: u64) -> Outcome {
+        let mut bytes = content(seed);
+        start(life, page, seed);
+        self.finish(life, &mut bytes)
+    }
+
+    fn page_in(&mut self, life: &mut Bench, page: u32) -> Result<Vec<u8>, Outcome> {
+        let mut bytes = vec![0; PAGE_SIZE];
+        life.start_page_in(0, PageIndex(page));
+        match self.finish(life, &mut bytes) {
+            Outcome::Done => Ok(bytes),
+            other => Err(other),
+        }
+    }
+}
+
+fn start(life: &mut Bench, page: u32, seed: u64) {
+    let crc = crc32c(&content(seed));
+    life.shard
+        .start_page_out(life.now_ns, 0, PageIndex(page), None, crc, &life.device)
+        .unwrap();
+}
+
+/// Pages that both lives know.
+const KNOWN: u32 = 8;
+
+/// The servers, the first life, and a second one in the state that the first was in when it had written
+/// the known pages.
+fn lives() -> (Servers, Bench, Bench) {
+    let mut servers = Servers::new();
+    let (mut first, mut second) = (Bench::new(SERVERS), Bench::new(SERVERS));
+    for page in 0..KNOWN {
+        assert_eq!(
+            servers.page_out(&mut first, page, page.into()),
+            Outcome::Done
+        );
+        let holders: Vec<_> = first
+            .device
+            .map
+            .load(PageIndex(page))
+            .replicas()
+            .iter()
+            .collect();
+        let holders: Vec<_> = holders.iter().map(|slot| slot.index()).collect();
+        second.write(PageIndex(page), &holders);
+    }
+    assert_eq!(first.device.next_version(), second.device.next_version());
+    (servers, first, second)
+}
+
+/// The first life writes `page` in another version of the same generation, and then `more` pages.
+fn go_on(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
+    let generation = first.device.map.load(PageIndex(page)).generation();
+    let before = Generation(generation.0.wrapping_sub(1));
+    first.device.take_version_of(before);
+    assert_eq!(servers.page_out(first, page, 500), Outcome::Done);
+    let entry = first.device.map.load(PageIndex(page));
+    assert_eq!(entry.generation(), generation, "the same by chance");
+    for number in 0..more {
+        let page = KNOWN + number % 16;
+        assert_eq!(servers.page_out(first, page, 600), Outcome::Done);
+    }
+}
+
+#[test]
+fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
+    let (mut servers, mut first, mut second) = lives();
+    go_on(&mut servers, &mut first, 3, 20);
+    // The first answer of a server says that it has heard of later versions.
+    assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
+    assert_eq!(second.device.versions().jumps(), 1);
+    assert_eq!(second.device.versions().unannounced_jumps(), 1);
+    for page in (0..KNOWN).filter(|page| *page != 3) {
+        assert_eq!(servers.page_in(&mut second, page), Ok(content(page.into())));
+    }
+    assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
+    // Written again, it is a page like any other.
+    assert_eq!(servers.page_out(&mut second, 3, 77), Outcome::Done);
+    assert_eq!(servers.page_in(&mut second, 3), Ok(content(77)));
+    assert_eq!(second.device.versions().jumps(), 1);
+}
+
+#[test]
+fn the_first_page_out_takes_a_version_that_servers_take() {
+    let (mut servers, mut first, mut second) = lives();
+    go_on(&mut servers, &mut first, 3, 20);
+    // Whatever the machine did since, is settled there.
+    let low_water = first.device.next_version();
+    for number in 0..SERVERS {
+        let mut header = Header::new(Opcode::Ping);
+        header.session = 100 + number as u64;
+        header.low_water = low_water.0;
+        assert_eq!(servers.ask(number, header, &[]).len(), 1);
+    }
+    for (page, seed) in [(3, 41), (0, 42), (30, 43)] {
+        assert_eq!(servers.page_out(&mut second, page, seed), Outcome::Done);
+        let entry = second.device.map.load(PageIndex(page));
+        assert_eq!(entry.replicas().len(), 2);
+        assert_eq!(servers.page_in(&mut second, page), Ok(content(seed)));
+    }
+    assert_eq!(second.device.versions().jumps(), 1);
+    let counters = second.shard.counters();
+    assert!((1..3).contains(&counters.versions_renewed), "{counters:?}");
+    assert_eq!(counters.pages_out_failed, 0);
+}
+
+#[test]
+fn a_jump_that_was_announced_keeps_the_lives_apart_for_good() {
+    let (mut servers, mut first, mut second) = lives();
+    go_on(&mut servers, &mut first, 3, 20);
+    second.device.versions().jump(12345);
+    // The counter is past the version by now, which is of the generation that is asked for.
+    assert_eq!(servers.page_out(&mut second, 0, 42), Outcome::Done);
+    assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
+    assert_eq!(servers.page_in(&mut second, 0), Ok(content(42)));
+    assert_eq!(second.shard.counters().versions_renewed, 0);
+    assert_eq!(second.device.versions().jumps(), 1);
+}
+
+#[test]
+fn the_same_snapshot_again_and_again() {
+    let (mut servers, mut first, _) = lives();
+    go_on(&mut servers, &mut first, 3, 20);
+    for round in 0..5 {
+        let mut life = Bench::new(SERVERS);
+        for page in 0..KNOWN {
+            life.write(PageIndex(page), &[0, 1]);
+        }
+        if round % 2 == 0 {
+            life.device.versions().jump(round * 1000);
+        }
+        for page in [0, 5, 30] {
+            let seed = 1000 * round + u64::from(page);
+            assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
+            assert_eq!(servers.page_in(&mut life, page), Ok(content(seed)));
+        }
+        assert_eq!(servers.page_in(&mut life, 3), Err(Outcome::Failed));
+        assert_eq!(servers.page_in(&mut life, 7), Ok(content(7)));
+    }
+}
+
+#[test]
+fn what_is_under_way_when_the_versions_jump_begins_anew() {
+    let (_, _, mut life) = lives();
+    start(&mut life, 3, 50);
+    let old: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
+    life.device.versions().jump(5);
+    life.shard.versions_jumped(life.now_ns, &life.device);
+    // What another life was told, or this one for what it no longer says.
+    for send in &old {
+        life.acknowledge(send, Status::Ok);
+    }
+    let new: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
+    assert_eq!(life.poll(), None);
+    for send in &new {
+        assert!(send.header.version > old[0].header.version + super::super::super::versions::JUMP);
+        life.acknowledge(send, Status::Ok);
+    }
+    assert_eq!(life.next_completion().outcome, Outcome::Done);
+    let entry = life.device.map.load(PageIndex(3));
+    assert_eq!(entry.replicas(), SlotSet::from_bits(0b11));
+    assert_eq!(entry.generation().0, new[0].header.version as u8);
+}
+
+#[test]
+fn one_that_says_stale_for_ever_is_left_for_others() {
+    let mut bench = Bench::new(3);
+    bench.start_page_out(0, PAGE);
+    let mut sent = 0;
+    let completion = loop {
+        match bench.poll() {
+            Some(Action::Send(id)) => {
+                let send = bench.sent(id);
+                sent += 1;
+                let status = match send.destination == bench.mac(0) {
+                    true => Status::Stale,
+                    false => Status::Ok,
+                };
+                bench.acknowledge_part(&send, status, FragmentMask::from_bits(1));
+            }
+            Some(Action::Complete(completion)) => break completion,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(completion.outcome, Outcome::Done);
+    let holders = bench.device.map.load(PAGE).replicas();
+    assert_eq!(holders, SlotSet::from_bits(0b110));
+    assert!(sent <= 12, "{sent}");
+    // Nothing was said of a version that was not given out.
+    assert_eq!(bench.device.versions().jumps(), 0);
+}

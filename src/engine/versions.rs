@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The versions that a device gives out, and which of them it knows.
+//!
+//! A machine may be put back to an earlier state: a virtual machine to a snapshot, any to the image
+//! that it hibernated with. Then this counter stands where it stood, and versions above have been
+//! used by a life that nobody here remembers. So the counter *jumps*: past all that life can have
+//! used, and the versions jumped over are known to be none of ours for as long as the device lives.
+
+use super::ids::{Generation, Version};
+use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
+
+/// How far a jump goes past the highest version that is known to have been used: more than any
+/// life uses, at a million page-outs a second for 12 days.
+pub const JUMP: u64 = 1 << 40;
+
+/// What a notice adds by chance, so that two lives that begin with one snapshot do not use the same
+/// versions.
+const CHANCE: u64 = 1 << 48;
+
+/// No version reaches this, and no server is believed that says so: 2^16 jumps at the least.
+const END: u64 = 1 << 63;
+
+/// Jumps that are remembered each for itself.
+const REMEMBERED: usize = 64;
+
+/// On a cache line of its own: every page-out of every CPU writes it.
+#[repr(align(64))]
+struct Counter(Atomic<u64>);
+
+/// Versions from the first on, up to the second, that were jumped over.
+struct Gap {
+    from: Atomic<u64>,
+    to: Atomic<u64>,
+}
+
+/// The version counter.
+///
+/// # Invariants
+///
+/// The first `len` of `gaps` rise, do not touch each other, and are all below `next`. They change only
+/// while `jumps` is odd, which one at a time makes it.
+pub struct Versions {
+    next: Counter,
+    /// Counts beginnings and ends of jumps.
+    jumps: Atomic<u32>,
+    /// How many of them a server's word was the reason for.
+    unannounced: Atomic<u32>,
+    len: Atomic<u32>,
+    gaps: [Gap; REMEMBERED],
+}
+
+impl Versions {
+    /// None has been given out.
+    pub fn new() -> Self {
+        Self {
+            next: Counter(Atomic::<u64>::new(1)),
+            jumps: Atomic::<u32>::new(0),
+            unannounced: Atomic::<u32>::new(0),
+            len: Atomic::<u32>::new(0),
+            gaps: [const {
+                Gap {
+                    from: Atomic::<u64>::new(0),
+                    to: Atomic::<u64>::new(0),
+                }
+            }; REMEMBERED],
+        }
+    }
+
+    /// A version above all that were given out before.
+    pub fn take(&self) -> Version {
+        Version(self.next.0.fetch_add(1, Full))
+    }
+
+    /// A version above all that were given out before, of this generation: the ones between are
+    /// given to nobody.
+    pub fn take_of(&self, generation: Generation) -> Version {
+        let mut next = self.next.0.load(Relaxed);
+        loop {
+            // CAST: the low bits are what is wanted.
+            let ahead = generation.0.wrapping_sub(next as u8);
+            let version = next.wrapping_add(u64::from(ahead));
+            if mutated!(CopyVersionPast) {
+                return Version(version.saturating_sub(1 << 8));
+            }
+            match self.next.0.cmpxchg(next, version.wrapping_add(1), Full) {
+                Ok(_) => return Version(version),
+                Err(seen) => next = seen,
+            }
+        }
+    }
+
+    /// The version that will be given out next.
+    pub fn next(&self) -> Version {
+        Version(self.next.0.load(Relaxed))
+    }
+
+    /// Whether this one has been given out here, as far as is known. `None` in the moment in which
+    /// the counter jumps: whoever asks, takes what it asks for as lost on the way.
+    pub fn is_ours(&self, version: Version) -> Option<bool> {
+        // Before the jumps are looked at: whoever sees the counter behind a jump, sees that jump too.
+        if version.0 >= self.next.0.load(Acquire) {
+            return Some(false);
+        }
+        let jumps = self.jumps.load(Acquire);
+        if jumps == 0 {
+            return Some(true);
+        }
+        if jumps & 1 != 0 {
+            return None;
+        }
+        let is_lost = self.is_in_gap(version);
+        // What was looked at, was so all the time.
+        (self.jumps.load(Relaxed) == jumps).then_some(!is_lost)
+    }
+
+    /// Each load is one after which `jumps` can be looked at again.
+    fn is_in_gap(&self, version: Version) -> bool {
+        let len = self.len.load(Acquire) as usize;
+        for gap in self.gaps.iter().take(len).rev() {
+            if version.0 >= gap.to.load(Acquire) {
+                // As are most: written since the last jump.
+                return false;
+            }
+            if version.0 >= gap.from.load(Acquire) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How often the counter has jumped.
+    pub fn jumps(&self) -> u32 {
+        self.jumps.load(Acquire) / 2
+    }
+
+    /// How many of these jumps nobody but a server was the reason for.
+    pub fn unannounced_jumps(&self) -> u32 {
+        self.unannounced.load(Relaxed)
+    }
+
+    /// The machine says that it has been put back to an earlier state, or may have been. `chance` is a
+    /// number that another life of it has not had. Any context.
+    pub fn jump(&self, chance: u64) {
+        self.jump_past(Version(0), JUMP.saturating_add(chance % CHANCE));
+    }
+
+    /// A server says that we have used all versions below `high`. If that many have not been given
+    /// out, somebody has used them whom we do not remember: the counter jumps past them, once for
+    /// all who say so. Any context.
+    pub fn hear_of(&self, high: Version) {
+        if high.0 <= self.next.0.load(Relaxed) || high.0 >= END {
+            return;
+        }
+        // The counter may have been read before what the server has heard was given out: not by a
+        // full barrier.
+        if high.0 > self.next.0.fetch_add(0, Full) {
+            self.jump_past(high, JUMP);
+        }
+    }
+
+    /// Jumps, so far past what has been given out, and past `high`, which must be above that or 0.
+    fn jump_past(&self, high: Version, by: u64) {
+        let jumps = self.jumps.load(Relaxed);
+        let is_first = jumps & 1 == 0
+            && self
+                .jumps
+                .cmpxchg(jumps, jumps.wrapping_add(1), Full)
+                .is_ok();
+        if !is_first {
+            // Another CPU jumps right now. Whoever has evidence, has it again.
+            return;
+        }
+        let mut from = self.next.0.load(Relaxed);
+        let gap = loop {
+            let to = from.max(high.0).saturating_add(by).min(END);
+            if to <= from || high.0 != 0 && high.0 <= from {
+                break None;
+            }
+            match self.next.0.cmpxchg(from, to, Full) {
+                Ok(_) => break Some((from, to)),
+                Err(seen) => from = seen,
+            }
+        };
+        if let Some((from, to)) = gap {
+            self.note_gap(from, to);
+            if high.0 != 0 {
+                self.unannounced.fetch_add(1, Relaxed);
+            }
+        }
+        let after = match gap {
+            Some(_) => jumps.wrapping_add(2),
+            None => jumps,
+        };
+        self.jumps.store(after, Release);
+    }
+
+    /// Notes versions that nobody here has used. Where there is no room, the two gaps with the fewest
+    /// versions between them become one: pages of those versions are as good as lost, but no page of
+    /// another life is taken for ours.
+    fn note_gap(&self, from: u64, to: u64) {
+        let mut len = (self.len.load(Relaxed) as usize).min(REMEMBERED);
+        let last = len.checked_sub(1).and_then(|last| self.gaps.get(last));
+        if let Some(last) = last.filter(|last| last.to.load(Relaxed) >= from) {
+            // None was given out in between.
+            last.to.store(to, Relaxed);
+            return;
+        }
+        if len == REMEMBERED {
+            self.merge_nearest();
+            len = len.saturating_sub(1);
+        }
+        if let Some(gap) = self.gaps.get(len) {
+            gap.from.store(from, Relaxed);
+            gap.to.store(to, Relaxed);
+            // CAST: at most REMEMBERED.
+            self.len.store(len.saturating_add(1) as u32, Relaxed);
+        }
+    }
+
+    fn merge_nearest(&self) {
+        let between = |pair: &[Gap]| match pair {
+            [one, next] => next.from.load(Relaxed).saturating_sub(one.to.load(Relaxed)),
+            _ => u64::MAX,
+        };
+        let nearest = self.gaps.windows(2).enumerate();
+        let Some((at, _)) = nearest.min_by_key(|(_, pair)| between(pair)) else {
+            return;
+        };
+        for (index, pair) in self.gaps.windows(2).enumerate().skip(at) {
+            if let [one, next] = pair {
+                if index != at {
+                    one.from.store(next.from.load(Relaxed), Relaxed);
+                }
+                one.to.store(next.to.load(Relaxed), Relaxed);
+            }
+        }
+    }
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_jumped_over_is_nobodys() {
+        let versions = Versions::new();
+        assert_eq!(versions.is_ours(Version(1)), Some(false), "not given out");
+        let old = versions.take();
+        assert_eq!(versions.is_ours(old), Some(true));
+        versions.jump(7);
+        assert_eq!(versions.jumps(), 1);
+        let new = versions.take();
+        assert!(new.0 > old.0 + JUMP);
+        assert_eq!(versions.is_ours(old), Some(true));
+        for version in [old.0 + 1, old.0 + 1000, new.0 - 1, new.0 + 1] {
+            assert_eq!(versions.is_ours(Version(version)), Some(false), "{version}");
+        }
+        assert_eq!(versions.is_ours(new), Some(true));
+    }
+
+    #[test]
+    fn two_lives_of_one_snapshot_part() {
+        let (one, other) = (Versions::new(), Versions::new());
+        one.jump(u64::MAX / 3);
+        other.jump(u64::MAX / 7);
+        let (lower, upper) = match one.next() < other.next() {
+            true => (one, other),
+            false => (other, one),
+        };
+        let (low, high) = (lower.take(), upper.take());
+        assert_eq!(lower.is_ours(high), Some(false));
+        assert_eq!(upper.is_ours(low), Some(false));
+    }
+
+    #[test]
+    fn evidence_counts_once_and_what_was_given_out_is_none() {
+        let versions = Versions::new();
+        for _ in 0..100 {
+            versions.take();
+        }
+        versions.hear_of(versions.next());
+        assert_eq!(versions.jumps(), 0);
+        for _ in 0..1000 {
+            versions.hear_of(Version(5000));
+        }
+        assert_eq!(versions.jumps(), 1);
+        assert_eq!(versions.next(), Version(5000 + JUMP));
+        assert_eq!(versions.is_ours(Version(100)), Some(true));
+        assert_eq!(versions.is_ours(Version(101)), Some(false));
+        // Nobody has used that many.
+        for absurd in [END, u64::MAX] {
+            versions.hear_of(Version(absurd));
+        }
+        assert_eq!(versions.jumps(), 1);
+    }
+
+    #[test]
+    fn versions_never_wrap() {
+        let versions = Versions::new();
+        for _ in 0..1_000_000 {
+            versions.jump(u64::MAX);
+        }
+        assert_eq!(versions.next(), Version(END));
+        let last = versions.take();
+        assert!(versions.take() > last);
+    }
+
+    #[test]
+    fn more_jumps_than_are_remembered_forget_pages_and_never_a_gap() {
+        let versions = Versions::new();
+        let mut given = std::vec::Vec::new();
+        let mut lost = std::vec::Vec::new();
+        for round in 0..3 * REMEMBERED as u64 {
+            // Many in the first rounds, few in those after.
+            for _ in 0..1 + 100 / (1 + round) {
+                given.push(versions.take());
+            }
+            lost.push(versions.next());
+            versions.jump(round);
+        }
+        for version in lost {
+            assert_eq!(versions.is_ours(version), Some(false), "{version:?}");
+        }
+        let is_known = |version: &&Version| versions.is_ours(**version) == Some(true);
+        let known = given.iter().filter(is_known).count();
+        // One segment goes for each jump that there is no room for, and those with fewest go first.
+        let all = given.len();
+        assert!(
+            known >= all - 3 * REMEMBERED && known < all,
+            "{known} of {all}"
+        );
+        assert!(given.iter().take(200).all(|one| is_known(&one)));
+    }
+
+    #[test]
+    fn who_looks_while_the_counter_jumps_takes_nothing_for_ours_that_is_not() {
+        let versions = Versions::new();
+        std::thread::scope(|scope| {
+            let jumping = scope.spawn(|| {
+                for round in 0..20_000 {
+                    versions.take();
+                    versions.jump(round);
+                }
+            });
+            while !jumping.is_finished() {
+                // The next one: nobody's, unless it is taken meanwhile. One behind a gap's beginning never is.
+                let version = Version(versions.next().0 + 1);
+                assert_ne!(versions.is_ours(version), Some(true));
+            }
+        });
+        assert_eq!(versions.jumps(), 20_000);
+    }
+
+    extern crate std;
+}
