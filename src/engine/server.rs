@@ -252,6 +252,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
     /// Has the server announce itself at the next [`Server::handle_timeout`]: to be called when
     /// its interface is back.
     pub fn announce_now(&mut self, now_ns: u64) {
+        self.note_stop(now_ns);
         self.announce_at_ns = now_ns;
     }
 
@@ -270,7 +271,17 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
+    /// Where an announcement is late, we were stopped, or our clock is ahead from one moment to the next:
+    /// nobody could be heard meanwhile, so that nobody was silent.
+    fn note_stop(&mut self, now_ns: u64) {
+        let late_ns = now_ns.saturating_sub(self.announce_at_ns);
+        if late_ns >= ANNOUNCE_INTERVAL_NS {
+            self.sessions.put_off_silence(now_ns, late_ns);
+        }
+    }
+
     fn announce(&mut self, now_ns: u64, out: &mut impl Outbox) {
+        self.note_stop(now_ns);
         let late_ns = now_ns.saturating_sub(self.announce_at_ns);
         // A server that was stopped does not make up for what it missed.
         let from_ns = if late_ns < ANNOUNCE_INTERVAL_NS {

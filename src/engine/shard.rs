@@ -399,7 +399,7 @@ impl<S: Storage> Shard<S> {
         let late_ns = now_ns.saturating_sub(self.next_deadline_ns);
         self.next_deadline_ns = u64::MAX;
         if late_ns >= STOPPED_NS {
-            self.put_off_patience(late_ns);
+            self.put_off_patience(now_ns, late_ns);
         }
         let patience_ns = device.patience_ns();
         let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
@@ -433,13 +433,15 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// We were stopped for so long: nobody could have answered meanwhile.
-    fn put_off_patience(&mut self, stopped_ns: u64) {
+    /// We were stopped for so long: nobody could have answered meanwhile. What has begun since, before
+    /// we looked at the clock, has not waited.
+    fn put_off_patience(&mut self, now_ns: u64, stopped_ns: u64) {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
             if let Some(op) = self.ops.get_mut(index) {
-                op.waits_from_ns = op.waits_from_ns.saturating_add(stopped_ns);
+                let put_off_ns = op.waits_from_ns.saturating_add(stopped_ns);
+                op.waits_from_ns = put_off_ns.min(now_ns);
             }
         }
     }

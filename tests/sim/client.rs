@@ -25,6 +25,7 @@ use anemone::wire::{Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress
 use rand::Rng;
 use zerocopy::FromBytes;
 
+use crate::clock::Clock;
 use crate::context::Context;
 use crate::event::{Event, Wire};
 use crate::faults::Fault;
@@ -75,6 +76,8 @@ pub enum ClientEvent {
     Local(LocalEvent),
     /// The interface has gone down or up.
     Kick,
+    /// The clock is not what timers were set by.
+    SetTimers,
 }
 
 /// Memory of a shard: `Vec`s.
@@ -144,10 +147,13 @@ pub struct Client {
     /// Frees that the cluster has been handed, and not had time for yet.
     frees_noted: Option<u32>,
     mtu: usize,
+    clock: Clock,
     /// It stands still until then.
     pub frozen_until_ns: u64,
     /// Frames that wait for its end.
     pub backlog: usize,
+    /// It is suspended until then: no frame waits for it.
+    pub asleep_until_ns: u64,
     /// When its MTU was last changed, or its interface went up.
     pub mtu_set_ns: u64,
     /// Whether its interface is up.
@@ -226,8 +232,10 @@ impl Client {
             held_back: VecDeque::new(),
             frees_noted: None,
             mtu,
+            clock: Clock::new(ctx.drift()),
             frozen_until_ns: 0,
             backlog: 0,
+            asleep_until_ns: 0,
             mtu_set_ns: ctx.now_ns,
             is_up: true,
             added_ns: BTreeMap::new(),
@@ -242,6 +250,41 @@ impl Client {
         ctx.after(delay_ns, Event::Client(self.number, event));
     }
 
+    /// What its clock says.
+    fn clock_ns(&self, ctx: &Context) -> u64 {
+        self.clock.read(ctx.now_ns)
+    }
+
+    /// Its clock is ahead by so much more from now on.
+    pub fn step_clock(&mut self, ctx: &mut Context, by_ns: u64) {
+        self.clock.step(ctx.now_ns, by_ns);
+        // A timer's interrupt may come a little later than other things.
+        let delay_ns = ctx.draw_clock(2 * MS);
+        self.after(ctx, delay_ns, ClientEvent::SetTimers);
+    }
+
+    /// It is suspended until then, and its clock stands still.
+    pub fn suspend(&mut self, ctx: &mut Context, until_ns: u64) {
+        self.clock.stand_still(ctx.now_ns, until_ns);
+        self.asleep_until_ns = self.asleep_until_ns.max(until_ns);
+        let event = Event::Client(self.number, ClientEvent::SetTimers);
+        ctx.queue.put(until_ns, event);
+    }
+
+    /// Sets all timers anew, by what the clock says now.
+    fn set_timers(&mut self, ctx: &mut Context) {
+        for shard in 0..self.shards.len() {
+            self.shard_timers_ns[shard] = u64::MAX;
+            self.pump(ctx, shard);
+        }
+        self.cluster_timer_ns = u64::MAX;
+        self.run_cluster(ctx);
+        if let Some(mut local) = self.local.take() {
+            local.set_timer(self, ctx);
+            self.local = Some(local);
+        }
+    }
+
     /// Something happens inside.
     pub fn handle(&mut self, ctx: &mut Context, event: ClientEvent) {
         let is_workers = matches!(
@@ -252,6 +295,7 @@ impl Client {
                 | ClientEvent::Add(_)
                 | ClientEvent::SetMtu(_)
                 | ClientEvent::Kick
+                | ClientEvent::SetTimers
         );
         if self.is_unloaded && is_workers {
             return;
@@ -259,17 +303,18 @@ impl Client {
         match event {
             ClientEvent::Load => self.load(ctx),
             ClientEvent::ShardTimer(shard) => {
-                if ctx.now_ns >= self.shard_timers_ns[shard] {
+                let clock_ns = self.clock_ns(ctx);
+                if clock_ns >= self.shard_timers_ns[shard] {
                     self.shard_timers_ns[shard] = u64::MAX;
                 }
-                self.shards[shard].handle_timeout(ctx.now_ns, &self.device);
+                self.shards[shard].handle_timeout(clock_ns, &self.device);
                 if shard == self.repair_shard() {
                     self.drive_repair(ctx, None);
                 }
                 self.pump(ctx, shard);
             }
             ClientEvent::ClusterTimer => {
-                if ctx.now_ns >= self.cluster_timer_ns {
+                if self.clock_ns(ctx) >= self.cluster_timer_ns {
                     self.cluster_timer_ns = u64::MAX;
                 }
                 self.run_cluster(ctx);
@@ -284,7 +329,8 @@ impl Client {
                 self.change_page(ctx, shard, op, request);
             }
             ClientEvent::Unpark(shard, page) => {
-                self.shards[shard].unpark(ctx.now_ns, Some(page), &self.device);
+                let clock_ns = self.clock_ns(ctx);
+                self.shards[shard].unpark(clock_ns, Some(page), &self.device);
                 self.pump(ctx, shard);
             }
             ClientEvent::Work => self.work(ctx),
@@ -293,7 +339,7 @@ impl Client {
                 ctx.note(|| format!("client {} adds {mac}", self.number));
                 if self
                     .cluster
-                    .add(ctx.now_ns, mac, &self.device.servers)
+                    .add(self.clock.read(ctx.now_ns), mac, &self.device.servers)
                     .is_ok()
                 {
                     self.added_ns.insert(mac, ctx.now_ns);
@@ -302,20 +348,22 @@ impl Client {
             }
             ClientEvent::Local(event) => self.handle_local(ctx, event),
             ClientEvent::Kick => self.run_cluster(ctx),
+            ClientEvent::SetTimers => self.set_timers(ctx),
             ClientEvent::SetMtu(mtu) => {
                 ctx.note(|| format!("client {}: MTU {mtu}", self.number));
                 self.mtu = mtu;
                 self.mtu_set_ns = ctx.now_ns;
-                self.cluster.set_mtu(ctx.now_ns, mtu, &self.device.servers);
+                let clock_ns = self.clock_ns(ctx);
+                self.cluster.set_mtu(clock_ns, mtu, &self.device.servers);
                 self.run_cluster(ctx);
             }
         }
     }
 
     /// Whether its card takes another frame while it stands still.
-    pub fn takes_backlog(&mut self) -> bool {
+    pub fn takes_backlog(&mut self, now_ns: u64) -> bool {
         self.backlog += 1;
-        self.backlog <= BACKLOG
+        self.backlog <= BACKLOG && now_ns >= self.asleep_until_ns
     }
 
     /// A frame comes in.
@@ -366,7 +414,7 @@ impl Client {
         }
         let mut frames = self.frames();
         self.cluster.handle_frame(
-            ctx.now_ns,
+            self.clock.read(ctx.now_ns),
             wire.source,
             &frame,
             &self.device.servers,
@@ -396,8 +444,8 @@ impl Client {
         {
             fill = frame.payload.try_into().ok().map(u64::from_be_bytes);
         }
-        let verdict =
-            self.shards[shard].handle_frame(ctx.now_ns, source, header, fill, &self.device);
+        let clock_ns = self.clock_ns(ctx);
+        let verdict = self.shards[shard].handle_frame(clock_ns, source, header, fill, &self.device);
         if let Verdict::Receive(receive) = verdict {
             let request = self.requests[shard][receive.op].as_ref().map(|r| r.id);
             let Some(id) = request else {
@@ -407,12 +455,12 @@ impl Client {
             };
             // As a rule the copy is made before the next frame is looked at.
             if !ctx.scenario.enabled.slow_copy || ctx.rng.random_bool(0.8) {
-                self.copy(ctx, shard, &receive, id, frame.payload, ctx.now_ns);
+                self.copy(ctx, shard, &receive, id, frame.payload, clock_ns);
                 return;
             }
             let delay_ns = ctx.host_delay();
             let bytes = frame.payload.to_vec();
-            let event = ClientEvent::Copy(shard, receive, id, bytes, ctx.now_ns);
+            let event = ClientEvent::Copy(shard, receive, id, bytes, clock_ns);
             self.after(ctx, delay_ns, event);
         }
         self.pump(ctx, shard);
@@ -454,7 +502,7 @@ impl Client {
 
     /// Does what a shard wants done.
     fn pump(&mut self, ctx: &mut Context, shard: usize) {
-        self.pump_at(ctx, shard, ctx.now_ns);
+        self.pump_at(ctx, shard, self.clock_ns(ctx));
     }
 
     /// Does what a shard wants done. The clock was read at `then_ns`.
@@ -491,7 +539,7 @@ impl Client {
         }
         if due_ns < self.shard_timers_ns[shard] {
             self.shard_timers_ns[shard] = due_ns;
-            let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
+            let at_ns = self.clock.when(due_ns).max(ctx.now_ns) + ctx.rng.random_range(0..MS);
             let event = Event::Client(self.number, ClientEvent::ShardTimer(shard));
             ctx.queue.put(at_ns, event);
         }

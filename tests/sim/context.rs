@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::event::{Event, Queue};
-use crate::faults::Counts;
+use crate::faults::{Counts, Fault};
 use crate::network::Network;
 use crate::oracle::{Oracle, RequestId};
 use crate::scenario::{Scenario, Simplify};
@@ -23,6 +23,8 @@ pub struct Context {
     pub trace: Trace,
     pub scenario: Scenario,
     requests: RequestId,
+    /// What clocks do is drawn from this.
+    clocks: ChaCha8Rng,
 }
 
 impl Context {
@@ -46,6 +48,7 @@ impl Context {
             trace,
             scenario,
             requests: 0,
+            clocks: ChaCha8Rng::seed_from_u64(seed ^ 0x63_6c6f_636b),
         }
     }
 
@@ -53,6 +56,20 @@ impl Context {
     pub fn next_request(&mut self) -> RequestId {
         self.requests += 1;
         self.requests
+    }
+
+    /// By how many parts in a million a host's clock is fast.
+    pub fn drift(&mut self) -> i64 {
+        if !self.scenario.enabled.clock_rates {
+            return 0;
+        }
+        self.counts.fault(Fault::ClockDrifted);
+        self.clocks.random_range(-DRIFT_MAX..=DRIFT_MAX)
+    }
+
+    /// Draws from what clocks have of chance.
+    pub fn draw_clock(&mut self, below: u64) -> u64 {
+        self.clocks.random_range(0..below)
     }
 
     /// Notes an event, if anybody wants to read it.
@@ -80,6 +97,9 @@ impl Context {
         probability > 0.0 && self.rng.random_bool(probability.min(1.0))
     }
 }
+
+/// How fast or slow a clock is at the most, in parts in a million: NTP does not do more.
+pub const DRIFT_MAX: i64 = 500;
 
 /// The longest [`Context::host_delay`].
 pub const HOST_DELAY_MAX_NS: u64 = 20_000_000;

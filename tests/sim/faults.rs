@@ -76,6 +76,12 @@ faults! {
     Unloaded,
     /// A client stood still for a while.
     ClientFrozen,
+    /// A client's host was suspended, its clock with it.
+    ClientSuspended,
+    /// A host's clock was ahead from one moment to the next.
+    ClockStepped,
+    /// A host's clock was faster or slower than others.
+    ClockDrifted,
     /// A client's power was gone from one moment to the next.
     ClientDied,
     /// It began anew, as the same client.

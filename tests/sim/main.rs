@@ -9,6 +9,7 @@
 
 mod audit;
 mod client;
+mod clock;
 mod content;
 mod context;
 mod course;

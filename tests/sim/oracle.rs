@@ -18,7 +18,7 @@ use page::PageState;
 use silence::Silence;
 
 use crate::content::Content;
-use crate::context::HOST_DELAY_MAX_NS;
+use crate::context::{DRIFT_MAX, HOST_DELAY_MAX_NS};
 use crate::scenario::{Scenario, MS, S};
 
 /// Counts what the oracle has been told: the order of things that happen at the same time.
@@ -103,6 +103,8 @@ pub struct Oracle {
     step: Step,
     frozen_until_ns: BTreeMap<usize, u64>,
     patience_ns: u64,
+    /// By how many parts in a million the client's seconds may be shorter than ours.
+    fast: u64,
     /// A shorter one that there was lately, and until when that counts.
     shorter: (u64, u64),
     /// When it last became shorter.
@@ -129,6 +131,10 @@ impl Oracle {
             step: 0,
             frozen_until_ns: BTreeMap::new(),
             patience_ns: u64::from(scenario.patience_s) * S,
+            fast: match scenario.enabled.clock_rates {
+                true => DRIFT_MAX.unsigned_abs(),
+                false => 0,
+            },
             shorter: (u64::MAX, 0),
             cut_ns: 0,
             replicas: scenario.replicas as usize,
@@ -335,12 +341,17 @@ impl Oracle {
         }
     }
 
+    /// The least time that the patience lasts: a client counts it by its own clock, which may be fast.
+    fn patience_least(&self) -> u64 {
+        self.patience_ns - self.patience_ns / 1_000_000 * self.fast
+    }
+
     /// The shortest patience by which somebody may have been given up, who is not asked again at once.
     fn patience_lately(&self, now_ns: u64) -> u64 {
         let (shorter_ns, until_ns) = self.shorter;
         match now_ns <= until_ns {
-            true => self.patience_ns.min(shorter_ns),
-            false => self.patience_ns,
+            true => self.patience_least().min(shorter_ns),
+            false => self.patience_least(),
         }
     }
 

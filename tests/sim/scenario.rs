@@ -60,6 +60,12 @@ pub struct Enabled {
     pub rebirth: bool,
     /// Servers whose hosts are suspended.
     pub suspend: bool,
+    /// Hosts whose clock is ahead from one moment to the next.
+    pub clock_steps: bool,
+    /// Clocks that run at different rates.
+    pub clock_rates: bool,
+    /// Clients whose hosts are suspended.
+    pub sleep: bool,
     /// Sweeps that take seconds.
     pub slow_sweep: bool,
     /// Delays inside a client of milliseconds instead of microseconds.
@@ -173,10 +179,14 @@ impl Scenario {
     /// Whether nothing delays frames or clients, so that what is measured of a path is right.
     pub fn is_swift(&self) -> bool {
         let enabled = self.enabled;
-        let is_slow = enabled.slow_client || enabled.slow_copy || enabled.freeze;
+        let is_slow = enabled.slow_client || enabled.slow_copy || enabled.freeze || enabled.sleep;
         // That a path has become narrower takes time to find out.
         let is_narrow = enabled.jumbo_limit || enabled.mtu_change;
-        self.rates.delay == 0.0 && !is_slow && !is_narrow && !enabled.send_failure
+        self.rates.delay == 0.0
+            && !is_slow
+            && !is_narrow
+            && !enabled.send_failure
+            && !enabled.clock_steps
     }
 
     /// How long a client may take to open a session where nothing disturbs it: where it is quick, it
@@ -257,6 +267,9 @@ impl Scenario {
             slow_copy: half(),
             rebirth: of_seventh(seed, 0x6c69_6665),
             suspend: of_seventh(seed, 0x736c_6565_7021),
+            clock_steps: of_seventh(seed, 0x7374_6570),
+            clock_rates: of_seventh(seed, 0x7261_7465),
+            sleep: of_seventh(seed, 0x7a7a_7a7a),
         };
         let (rates, enabled) = match rng.random_bool(0.25) {
             true => swift(seed, rates, enabled),
@@ -320,6 +333,8 @@ fn swift(seed: u64, rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
         slow_client: false,
         slow_copy: false,
         freeze: false,
+        clock_steps: false,
+        sleep: false,
         jumbo_limit: false,
         mtu_change: false,
         send_failure: false,
@@ -362,6 +377,9 @@ pub const SIMPLER: &[(&str, Simplify)] = &[
     ("send-failure", |s| s.enabled.send_failure = false),
     ("suspend", |s| s.enabled.suspend = false),
     ("rebirth", |s| s.enabled.rebirth = false),
+    ("clock-steps", |s| s.enabled.clock_steps = false),
+    ("clock-rates", |s| s.enabled.clock_rates = false),
+    ("sleep", |s| s.enabled.sleep = false),
     ("slow-sweep", |s| s.enabled.slow_sweep = false),
     ("slow-client", |s| s.enabled.slow_client = false),
     ("slow-copy", |s| s.enabled.slow_copy = false),

@@ -15,6 +15,7 @@ use anemone::wire::{
 use rand::Rng;
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::clock::Clock;
 use crate::content::Content;
 use crate::context::Context;
 use crate::event::{Event, Node, Wire};
@@ -140,8 +141,7 @@ pub struct SimServer {
     paused: bool,
     /// Since when its host has been suspended, if it is: its clock stands still.
     suspended_ns: Option<u64>,
-    /// How far its clock is behind.
-    lag_ns: u64,
+    clock: Clock,
     /// Since when it has been running without a break.
     running_since_ns: u64,
     backlog: VecDeque<Wire>,
@@ -160,14 +160,15 @@ pub struct SimServer {
 
 impl SimServer {
     /// A server that is not there yet; see [`SimServer::start`].
-    pub fn new(number: usize) -> Self {
+    /// Its clock is fast by so many parts in a million.
+    pub fn new(number: usize, fast: i64) -> Self {
         Self {
             number,
             mac: MacAddress([2, 0, 0, 0, 1, number as u8]),
             incarnations: Vec::new(),
             paused: false,
             suspended_ns: None,
-            lag_ns: 0,
+            clock: Clock::new(fast),
             running_since_ns: 0,
             backlog: VecDeque::new(),
             kept: Vec::new(),
@@ -256,7 +257,7 @@ impl SimServer {
 
     /// What its host's clock says.
     fn clock_ns(&self, ctx: &Context) -> u64 {
-        ctx.now_ns - self.lag_ns
+        self.clock.read(ctx.now_ns)
     }
 
     /// Stands still.
@@ -274,7 +275,7 @@ impl SimServer {
     pub fn resume(&mut self, ctx: &mut Context) {
         self.paused = false;
         if let Some(since_ns) = self.suspended_ns.take() {
-            self.lag_ns += ctx.now_ns - since_ns;
+            self.clock.stand_still(since_ns, ctx.now_ns);
         }
         self.running_since_ns = ctx.now_ns;
         for wire in std::mem::take(&mut self.backlog) {
@@ -282,6 +283,14 @@ impl SimServer {
         }
         self.handle_timer(ctx);
         self.flush(ctx);
+    }
+
+    /// Its clock is ahead by so much more from now on.
+    pub fn step_clock(&mut self, ctx: &mut Context, by_ns: u64) {
+        if self.suspended_ns.is_none() {
+            self.clock.step(ctx.now_ns, by_ns);
+            self.arm(ctx);
+        }
     }
 
     /// Announces `free_pages` from now on; the truth for `None`.
@@ -383,7 +392,8 @@ impl SimServer {
             ctx.trace.note(ctx.now_ns, || {
                 format!("server {} ends a lease", self.number)
             });
-            let lease_ns = u64::from(ctx.scenario.lease_s) * S;
+            // Its clock may be fast.
+            let lease_ns = u64::from(ctx.scenario.lease_s) * (S - S / 1000);
             if !self.watch.anybody_silent(ctx.now_ns, lease_ns) {
                 let server = self.number;
                 ctx.oracle
@@ -469,7 +479,10 @@ impl SimServer {
 
     fn arm(&mut self, ctx: &mut Context) {
         let due_ns = self.alive().map_or(u64::MAX, Server::next_timeout_ns);
-        let due_ns = due_ns.saturating_add(self.lag_ns);
+        if due_ns == u64::MAX {
+            return;
+        }
+        let due_ns = self.clock.when(due_ns);
         if due_ns < self.timer_ns {
             self.timer_ns = due_ns;
             let at_ns = due_ns.max(ctx.now_ns);

@@ -36,6 +36,10 @@ pub enum Trouble {
     Interface(usize, bool),
     /// A client stands still for so long.
     Freeze(usize, u64),
+    /// A client's host is suspended for so long.
+    Sleep(usize, u64),
+    /// The clock of a host is ahead by so much more.
+    StepClock(Node, u64),
     /// Requests may wait for so many seconds.
     Patience(u64),
     /// A client's power is gone.
@@ -152,6 +156,31 @@ impl World {
         };
         self.trouble(Trouble::Ail(client, ailment));
         self.later(lasts_ns, Trouble::Heal(client));
+    }
+
+    /// Some trouble with a host's time begins, and more later: drawn by chance of its own.
+    pub fn brew_clock(&mut self) {
+        let enabled = self.ctx.scenario.enabled;
+        if self.is_calm || !(enabled.clock_steps || enabled.sleep) {
+            return;
+        }
+        let trouble_ns = self.ctx.scenario.trouble_ns;
+        let delay_ns = self.ctx.draw_clock(4 * trouble_ns);
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::BrewClock));
+        let (clients, servers) = (self.clients.len(), self.servers.len());
+        // CAST: few.
+        let client = self.ctx.draw_clock(clients as u64) as usize;
+        let server = self.ctx.draw_clock(servers as u64) as usize;
+        let most_ns = [4 * S, 20 * S, 600 * S, 5 * 3600 * S][self.ctx.draw_clock(4) as usize];
+        let time_ns = S / 2 + self.ctx.draw_clock(most_ns);
+        let trouble = match self.ctx.draw_clock(3) {
+            0 if enabled.sleep => Trouble::Sleep(client, time_ns % (10 * S)),
+            1 if enabled.clock_steps => Trouble::StepClock(Node::Client(client), time_ns),
+            2 if enabled.clock_steps => Trouble::StepClock(Node::Server(server), time_ns),
+            _ => return,
+        };
+        self.trouble(trouble);
     }
 
     /// Some trouble begins, and more later.
@@ -376,6 +405,24 @@ impl World {
                 // Whether the client stands still or not.
                 state.is_up = is_up;
                 ctx.after(0, Event::Client(client, ClientEvent::Kick));
+            }
+            Trouble::Sleep(client, lasts_ns) => {
+                let state = &mut self.clients[client];
+                if !state.is_dead && state.frozen_until_ns <= now_ns {
+                    ctx.counts.fault(Fault::ClientSuspended);
+                    let until_ns = now_ns + lasts_ns;
+                    state.frozen_until_ns = until_ns;
+                    state.suspend(ctx, until_ns);
+                    ctx.oracle.freeze(now_ns, client, until_ns);
+                }
+            }
+            Trouble::StepClock(Node::Client(client), by_ns) => {
+                ctx.counts.fault(Fault::ClockStepped);
+                self.clients[client].step_clock(ctx, by_ns);
+            }
+            Trouble::StepClock(Node::Server(server), by_ns) => {
+                ctx.counts.fault(Fault::ClockStepped);
+                self.servers[server].step_clock(ctx, by_ns);
             }
             Trouble::Freeze(client, lasts_ns) => {
                 ctx.counts.fault(Fault::ClientFrozen);

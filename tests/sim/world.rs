@@ -26,6 +26,8 @@ pub enum WorldEvent {
     Brew,
     /// Some trouble with a disk begins.
     BrewDisk,
+    /// Some trouble with a host's time begins.
+    BrewClock,
     /// Trouble begins or ends.
     Trouble(Trouble),
     /// Look whether anybody waits for too long.
@@ -88,7 +90,10 @@ impl World {
         let clients = (0..ctx.scenario.clients)
             .map(|number| Client::new(number, &mut ctx))
             .collect();
-        let servers = (0..ctx.scenario.servers).map(SimServer::new).collect();
+        let servers = 0..ctx.scenario.servers;
+        let servers = servers
+            .map(|number| SimServer::new(number, ctx.drift()))
+            .collect();
         Self {
             ctx,
             clients,
@@ -127,6 +132,11 @@ impl World {
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::Weather));
         ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
+        let enabled = ctx.scenario.enabled;
+        if enabled.clock_steps || enabled.sleep {
+            let delay_ns = ctx.draw_clock(4 * ctx.scenario.trouble_ns);
+            ctx.after(delay_ns, Event::World(WorldEvent::BrewClock));
+        }
         ctx.after(ctx.scenario.active_ns, Event::World(WorldEvent::Calm));
     }
 
@@ -205,7 +215,7 @@ impl World {
                     ctx.counts.frames += 1;
                     client.backlog = 0;
                     client.deliver(ctx, &wire);
-                } else if client.takes_backlog() {
+                } else if client.takes_backlog(ctx.now_ns) {
                     let until_ns = client.frozen_until_ns;
                     ctx.queue
                         .put(until_ns, Event::Deliver(Node::Client(number), wire));
@@ -237,6 +247,7 @@ impl World {
             WorldEvent::Weather => self.change_weather(),
             WorldEvent::Brew => self.brew(),
             WorldEvent::BrewDisk => self.brew_disk(),
+            WorldEvent::BrewClock => self.brew_clock(),
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);

@@ -130,6 +130,13 @@ impl<M: Memory> Sessions<M> {
             .filter(|session| session.number != 0)
     }
 
+    /// Nobody could be heard for so long.
+    pub(super) fn put_off_silence(&mut self, now_ns: u64, stopped_ns: u64) {
+        for session in self.all.iter_mut().filter(|session| session.number != 0) {
+            session.heard_ns = session.heard_ns.saturating_add(stopped_ns).min(now_ns);
+        }
+    }
+
     /// Opens a session at `index`, where none is; its number must not be open.
     pub(super) fn insert(&mut self, index: usize, session: Session) {
         let bucket = self.bucket(session.number);

@@ -189,9 +189,9 @@ fn who_is_not_to_be_served_is_told() {
     let cookie = ack.cookie.get();
     assert_eq!(bench.hello(&late, cookie).0, Status::TooManyClients);
     // Until a lease runs out: of the one that was silent longest.
-    bench.now_ns = 60 * SECOND;
+    bench.hear_nothing(60);
     assert_eq!(bench.put(&client(2), 1, 1), Status::Ok);
-    bench.now_ns = 101 * SECOND;
+    bench.hear_nothing(41);
     assert_eq!(bench.hello(&late, cookie).0, Status::Wait);
     bench.pass(2100);
     assert_eq!(bench.hello(&late, cookie).0, Status::Ok);
@@ -489,11 +489,11 @@ fn quota_and_expired_leases() {
     assert_eq!(bench.put(&other, 0, 1), Status::Ok);
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
     // A lease that ran out costs nothing while nobody needs the room.
-    bench.now_ns = 500 * SECOND;
+    bench.hear_nothing(500);
     assert_eq!(bench.get(&me, 0, 1), Some(content(1)));
     assert_eq!(bench.get(&other, 0, 1), Some(content(1)));
     // From here on, only `other` is heard.
-    bench.now_ns += u64::from(LEASE_S) * SECOND;
+    bench.hear_nothing(u64::from(LEASE_S));
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
     bench.now_ns += 1;
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);

@@ -252,6 +252,28 @@ fn a_client_that_was_stopped_suspects_nobody() {
 }
 
 #[test]
+fn what_begins_on_waking_waits_no_longer_than_the_patience() {
+    let mut bench = Bench::new(1);
+    bench.write(PAGE, &[0]);
+    bench.start_page_in(0, PAGE);
+    bench.discard_sends();
+    // Before the timer's interrupt comes.
+    bench.now_ns += 3_600_000 * MS;
+    bench.start_page_in(1, PAGE);
+    bench.discard_sends();
+    for _ in 0..610 {
+        bench.advance(100 * MS);
+        while let Some(action) = bench.poll() {
+            if let Action::Send(id) = action {
+                bench.sent(id);
+            }
+        }
+    }
+    assert_eq!(bench.shard.in_flight(), 0);
+    assert_eq!(bench.shard.counters().pages_in_failed, 2);
+}
+
+#[test]
 fn a_page_out_whose_server_dies_half_way_takes_another() {
     let mut bench = Bench::new(3);
     bench.start_page_out(0, PAGE);

@@ -159,7 +159,7 @@ fn taken(wants_crc: bool, crc: u32) -> Taken {
 
 impl Local {
     fn handle(&mut self, client: &mut Client, ctx: &mut Context, event: LocalEvent) {
-        let now_ns = ctx.now_ns;
+        let now_ns = client.clock_ns(ctx);
         match event {
             LocalEvent::Work(shard, work) => self.work(client, ctx, shard, work),
             LocalEvent::Copied(shard, write, crc) => self.copied(client, ctx, shard, write, crc),
@@ -195,7 +195,7 @@ impl Local {
                     ctx.counts.fault(Fault::DiskDetached);
                     ctx.note(|| format!("client {}: detaches its disk", client.number));
                     self.is_detaching = true;
-                    self.detached_ns = Some(now_ns);
+                    self.detached_ns = Some(ctx.now_ns);
                     ctx.oracle.forget_disk(client.number);
                     self.mirror.begin_detach(&client.device);
                 }
@@ -211,13 +211,13 @@ impl Local {
     }
 
     fn work(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, work: DiskWork) {
-        let now_ns = ctx.now_ns;
+        let now_ns = client.clock_ns(ctx);
         let (device, mirror) = (&client.device, &mut self.mirror);
         match work {
             DiskWork::Write(write) => {
                 let put = write.begin(mirror, device);
                 if put == Put::Full && !write.is_copy {
-                    self.full_ns = Some(now_ns);
+                    self.full_ns = Some(ctx.now_ns);
                 }
                 let Put::Buffer(buffer) = put else {
                     let answer = match put {
@@ -268,7 +268,7 @@ impl Local {
         write: DiskWrite,
         crc: u32,
     ) {
-        let (now_ns, page, version) = (ctx.now_ns, write.page, write.version);
+        let (now_ns, page, version) = (client.clock_ns(ctx), write.page, write.version);
         let answer = if crc != write.crc {
             self.mirror
                 .settle(now_ns, page, version, false, &client.device);
@@ -283,7 +283,7 @@ impl Local {
     }
 
     fn read(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, read: DiskRead) {
-        let (now_ns, device) = (ctx.now_ns, &client.device);
+        let (now_ns, device) = (client.clock_ns(ctx), &client.device);
         let only = read.buffers_only;
         let get = read.begin(&mut self.mirror, device);
         let id = client.requests[shard][read.op].as_ref().map(|r| r.id);
@@ -336,7 +336,7 @@ impl Local {
     }
 
     fn tell(&mut self, client: &mut Client, ctx: &mut Context, event: MirrorEvent) {
-        let (now_ns, device) = (ctx.now_ns, &client.device);
+        let (now_ns, device) = (client.clock_ns(ctx), &client.device);
         match event {
             MirrorEvent::Written(token, ok) => {
                 let shard = Shard::<Heap>::number_of_tag(token.tag);
@@ -389,12 +389,13 @@ impl Local {
                 self.pages[buffer.index()] = bytes;
             }
         }
-        self.mirror.ended(ctx.now_ns, id, ended.ok, &client.device);
+        let clock_ns = client.clock_ns(ctx);
+        self.mirror.ended(clock_ns, id, ended.ok, &client.device);
     }
 
     /// Does what the mirror wants done.
     fn pump(&mut self, client: &mut Client, ctx: &mut Context) {
-        while let Some(io) = self.mirror.poll(ctx.now_ns, &client.device) {
+        while let Some(io) = self.mirror.poll(client.clock_ns(ctx), &client.device) {
             let len = io.buffers().len();
             let (id, first, is_write) = (io.id, io.first, io.is_write);
             ctx.note(|| {
@@ -422,13 +423,23 @@ impl Local {
             client.jobs.push_back(Job::SweepDisk { from: 0 });
             client.work_soon(ctx);
         }
+        self.arm(client, ctx);
+    }
+
+    fn arm(&mut self, client: &Client, ctx: &mut Context) {
         let due_ns = self.mirror.next_timeout_ns();
         if due_ns < self.timer_ns {
             self.timer_ns = due_ns;
-            let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
+            let at_ns = client.clock.when(due_ns).max(ctx.now_ns) + ctx.rng.random_range(0..MS);
             let event = Event::Client(client.number, ClientEvent::Local(LocalEvent::Timer));
             ctx.queue.put(at_ns, event);
         }
+    }
+
+    /// Sets its timer anew.
+    pub(super) fn set_timer(&mut self, client: &Client, ctx: &mut Context) {
+        self.timer_ns = u64::MAX;
+        self.arm(client, ctx);
     }
 
     /// No page is on the disk any more, as far as the map knows.

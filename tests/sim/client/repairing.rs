@@ -46,8 +46,9 @@ impl Client {
         }
         let shard = self.repair_shard();
         let before = *self.repair.counters();
+        let clock_ns = self.clock_ns(ctx);
         let (repair, device) = (&mut self.repair, &self.device);
-        repair.drive(ctx.now_ns, is_busy, &mut self.shards[shard], device);
+        repair.drive(clock_ns, is_busy, &mut self.shards[shard], device);
         self.has_repaired |= *self.repair.counters() != before;
     }
 
@@ -71,7 +72,8 @@ impl Client {
 
     /// Tells servers of what they say that they have, and need not.
     pub(super) fn free_orphans(&mut self, ctx: &mut Context) {
-        let found = self.cluster.free_orphans(ctx.now_ns, &self.device);
+        let clock_ns = self.clock_ns(ctx);
+        let found = self.cluster.free_orphans(clock_ns, &self.device);
         if found > 0 {
             ctx.note(|| format!("client {}: {found} pages are nobody's", self.number));
             ctx.counts.orphans_found += found;

@@ -142,9 +142,9 @@ impl Client {
         ctx.oracle
             .begin_page_out(ctx.now_ns, id, self.number, page, content);
         self.requests[shard][op] = Some(Request::new(ctx.now_ns, id, page, true, bytes));
-        let page = PageIndex(page);
+        let (page, clock_ns) = (PageIndex(page), self.clock_ns(ctx));
         let started =
-            self.shards[shard].start_page_out(ctx.now_ns, op, page, fill, crc, &self.device);
+            self.shards[shard].start_page_out(clock_ns, op, page, fill, crc, &self.device);
         if started.is_err() {
             ctx.oracle.fail(|| format!("op {op} is not free"));
         }
@@ -200,9 +200,9 @@ impl Client {
         // What was there before must not show.
         bytes.fill(0xee);
         self.requests[shard][op] = Some(Request::new(ctx.now_ns, id, page, false, bytes));
-        let page = PageIndex(page);
+        let (page, clock_ns) = (PageIndex(page), self.clock_ns(ctx));
         if self.shards[shard]
-            .start_page_in(ctx.now_ns, op, page, &self.device)
+            .start_page_in(clock_ns, op, page, &self.device)
             .is_err()
         {
             ctx.oracle.fail(|| format!("op {op} is not free"));

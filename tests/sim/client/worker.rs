@@ -38,6 +38,7 @@ impl Client {
         self.free_orphans(ctx);
         self.cluster.set_patience_ns(self.device.patience_ns());
         let mut frames = self.frames();
+        let clock_ns = self.clock_ns(ctx);
         let shards = &self.shards;
         let heard_ns = |slot| {
             let heard = shards
@@ -46,7 +47,7 @@ impl Client {
             heard.max().unwrap_or(0)
         };
         self.cluster
-            .handle_timeout(ctx.now_ns, &self.device.servers, heard_ns, &mut frames);
+            .handle_timeout(clock_ns, &self.device.servers, heard_ns, &mut frames);
         if let Some(noted) = self.frees_noted.take() {
             self.device.told_frees(noted);
         }
@@ -67,7 +68,7 @@ impl Client {
         let due_ns = self.cluster.next_timeout_ns();
         if due_ns < self.cluster_timer_ns {
             self.cluster_timer_ns = due_ns;
-            let at_ns = due_ns.max(ctx.now_ns) + ctx.rng.random_range(0..MS);
+            let at_ns = self.clock.when(due_ns).max(ctx.now_ns) + ctx.rng.random_range(0..MS);
             let event = Event::Client(self.number, ClientEvent::ClusterTimer);
             ctx.queue.put(at_ns, event);
         }
@@ -90,21 +91,22 @@ impl Client {
 
     pub(super) fn work(&mut self, ctx: &mut Context) {
         self.is_working = false;
+        let clock_ns = self.clock_ns(ctx);
         match self.jobs.pop_front() {
             Some(Job::Tell { shard, opened }) => {
                 for slot in opened.iter() {
                     self.shards[shard].reset_path(slot);
                 }
-                self.shards[shard].servers_changed(ctx.now_ns, &self.device);
+                self.shards[shard].servers_changed(clock_ns, &self.device);
                 if shard == self.repair_shard() {
-                    self.repair.servers_changed(ctx.now_ns, &self.device);
+                    self.repair.servers_changed(clock_ns, &self.device);
                     self.drive_repair(ctx, None);
                 }
                 self.pump(ctx, shard);
             }
             Some(Job::Sweep { slot, from }) => self.sweep(ctx, slot, from),
             Some(Job::TellDisk { shard }) => {
-                self.shards[shard].disk_changed(ctx.now_ns, &self.device);
+                self.shards[shard].disk_changed(clock_ns, &self.device);
                 self.pump(ctx, shard);
             }
             Some(Job::SweepDisk { from }) => self.sweep_disk(ctx, from),
@@ -152,7 +154,7 @@ impl Client {
             return;
         }
         ctx.note(|| format!("client {}: {slot:?} is swept", self.number));
-        self.cluster.swept(ctx.now_ns, slot);
+        self.cluster.swept(self.clock_ns(ctx), slot);
         self.run_cluster(ctx);
     }
 
@@ -186,8 +188,9 @@ impl Client {
     }
 
     fn free(&mut self, ctx: &mut Context) {
+        let clock_ns = self.clock_ns(ctx);
         while let Some(copy) = self.held_back.pop_front() {
-            if !self.cluster.free(ctx.now_ns, &copy) {
+            if !self.cluster.free(clock_ns, &copy) {
                 self.held_back.push_front(copy);
                 return;
             }
@@ -207,7 +210,7 @@ impl Client {
             }
         }
         for copy in found {
-            if !self.held_back.is_empty() || !self.cluster.free(ctx.now_ns, &copy) {
+            if !self.held_back.is_empty() || !self.cluster.free(clock_ns, &copy) {
                 self.held_back.push_back(copy);
             }
         }

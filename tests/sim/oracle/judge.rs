@@ -172,7 +172,7 @@ impl Oracle {
         else {
             return Err("ended as something else".into());
         };
-        let patience_ns = self.patience_ns;
+        let patience_ns = self.patience_least();
         let state = self.page(request.client, request.page);
         if *may_fail || state.may_fail {
             return Ok("an error after a failed page-out, or about a discard");
@@ -269,7 +269,7 @@ impl Oracle {
         };
         let (client, page, began_ns) = (request.client, request.page, request.began_ns);
         let (replicas, min_copies) = (self.replicas, self.min_copies);
-        let patience_ns = self.patience_ns;
+        let patience_ns = self.patience_least();
         let (began, step) = (request.began_step, self.step);
         let is_written = self.is_written(client, page);
         let mut contents = contents.clone();
@@ -383,7 +383,7 @@ impl Oracle {
         else {
             return Err("ended as something else".into());
         };
-        let (patience_ns, min_copies, step) = (self.patience_ns, self.min_copies, self.step);
+        let (patience_ns, min_copies, step) = (self.patience_least(), self.min_copies, self.step);
         let state = self.page(request.client, request.page);
         state.fail(step, contents);
         state.forget_copies();

@@ -152,6 +152,15 @@ impl Bench {
         sent
     }
 
+    /// Passes so many seconds in which nothing comes, half a second at a time.
+    pub(super) fn hear_nothing(&mut self, seconds: u64) {
+        for _ in 0..2 * seconds {
+            self.now_ns += SECOND / 2;
+            self.server.handle_timeout(self.now_ns, &mut self.network);
+        }
+        self.answers();
+    }
+
     pub(super) fn ask(&mut self, from: MacAddress, header: Header, payload: &[u8]) -> Vec<Answer> {
         self.raw(from, &frame(header, payload))
     }

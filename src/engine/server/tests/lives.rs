@@ -193,11 +193,11 @@ fn whoever_does_not_answer_makes_room_for_who_lives() {
         assert_eq!(bench.put(&dead, page, 1), Status::Ok);
     }
     // Within its lease it is not even asked.
-    bench.now_ns = u64::from(LEASE_S) * SECOND;
+    bench.hear_nothing(u64::from(LEASE_S));
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     assert_eq!(pass(&mut bench, 1), []);
     // After that it is, and keeps its pages if it answers.
-    bench.now_ns += SECOND;
+    bench.hear_nothing(1);
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     let nonce = pass(&mut bench, 1)[0].2;
     alive(&mut bench, &dead, nonce);
@@ -205,7 +205,7 @@ fn whoever_does_not_answer_makes_room_for_who_lives() {
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     assert_eq!(bench.get(&dead, 0, 1), Some(content(1)));
     // And for as long as nobody needs the room.
-    bench.now_ns += 50 * u64::from(LEASE_S) * SECOND;
+    bench.hear_nothing(50 * u64::from(LEASE_S));
     assert_eq!(pass(&mut bench, 1), []);
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     assert_eq!(pass(&mut bench, 2100).len(), 5);
@@ -226,8 +226,8 @@ fn a_server_that_stood_still_asks_before_it_ends_a_session() {
     for page in 0..4 {
         assert_eq!(bench.put(&quiet, page, 1), Status::Ok);
     }
-    // A thousand leases later, in the middle of asking.
-    bench.now_ns += 1000 * u64::from(LEASE_S) * SECOND;
+    // Leases later, in the middle of asking.
+    bench.hear_nothing(5 * u64::from(LEASE_S));
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     let nonce = pass(&mut bench, 900)[0].2;
     bench.now_ns += 1000 * u64::from(LEASE_S) * SECOND;
@@ -263,7 +263,7 @@ fn one_address_does_not_take_all_sessions() {
         Status::Ok
     );
     // An older session from there that does not answer makes way.
-    bench.now_ns += (u64::from(LEASE_S) + 1) * SECOND;
+    bench.hear_nothing(u64::from(LEASE_S) + 1);
     assert_eq!(
         bench.status(&other, Header::new(Opcode::Ping), &[]),
         Status::Ok
@@ -294,4 +294,24 @@ fn pages_beyond_the_last_are_refused_and_nobody_makes_room() {
     };
     assert_eq!(bench.status(&me, header, &[]), Status::Ok);
     assert_eq!(bench.put(&me, 1 << 48, 1), Status::Stale);
+}
+
+#[test]
+fn a_server_that_was_stopped_takes_nobody_to_have_been_silent() {
+    let mut bench = bench(1, NO_QUOTA);
+    let (old, new) = (client(1), client(2));
+    bench.open(&old);
+    bench.open(&new);
+    assert_eq!(bench.put(&old, 1, 10), Status::Ok);
+    // Its clock is ahead from one moment to the next, and a page comes before the timer.
+    bench.now_ns += 100 * u64::from(LEASE_S) * 1000 * MS;
+    assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
+    pass(&mut bench, 4000);
+    assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
+    assert_eq!(bench.get(&old, 1, 10), Some(content(10)));
+    // The lease counts from when it last was heard, all the same.
+    pass(&mut bench, u64::from(LEASE_S) * 1000 + 1000);
+    assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
+    pass(&mut bench, 4000);
+    assert_eq!(bench.put(&new, 2, 11), Status::Ok);
 }
