@@ -66,7 +66,7 @@ swap_on_disk() {
 
 # A control group with so much memory, for the programs of the sort: both machines give them the same then,
 # whatever else is in them, and whatever memory is left there. Over memory.high they wait for pages to go;
-# memory.max kills when some attempts in a row have freed nothing.
+# memory.max kills on any fast swap device (docs/administration.md, "Programs with a memory limit").
 limit_memory() { mkdir "$group" && echo "${memory_mib}M" >"$group/memory.high"; }
 # shellcheck disable=SC2016 # for the shell that becomes the command
 in_group() { sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }

@@ -106,12 +106,7 @@ netem_dropped() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.*drop
 netem_sent() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head -n 1; }
 
 # within MIB COMMAND [ARG...]: runs it with so much memory. The limit is memory.high: over memory.max the
-# kernel kills when 16 attempts in a row have freed nothing. 020 was killed so once, with every page in the
-# swap cache and none being written, and that is not explained. Tried at memory.max since, and not one of
-# them kills it: the disk in place of the device, with writes that take 0.1 and 0.3 s (dm-delay); all
-# servers stopped for 5 s; frames that leave 60 ms late (netem); frames whose pages the network keeps for
-# 30 and 200 ms after the answer (each mirrored to a dummy interface with netem); processors of the machine
-# held up. While pages are being written, who wants memory waits for one of the device's requests.
+# kernel kills when 17 attempts in a row have freed nothing, which on fast swap they do (025).
 within() (
     common_group=/sys/fs/cgroup/test
     mkdir -p $common_group && echo "$1M" >$common_group/memory.high || fail "no cgroup"
