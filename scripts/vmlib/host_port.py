@@ -4,15 +4,16 @@ import collections
 
 from .servers import VERBS
 
-USAGE = "kill N, start N, pause N, resume N, link N down|up, wait SECONDS"
+USAGE = "kill N, start N, pause N, resume N, link N down|up, wait SECONDS, snapshot, rewind"
 LONGEST_WAIT_S = 600
 
 
 class HostPort:
     """Takes one line at a time: the next is looked at when the last is answered."""
 
-    def __init__(self, loop, servers, reply):
+    def __init__(self, loop, servers, reply, snapshots):
         self._loop = loop
+        self._snapshots = snapshots
         self._servers = servers
         self._reply = reply
         self._lines = collections.deque()
@@ -37,6 +38,13 @@ class HostPort:
 
     def _execute(self, line):
         verb, *rest = line.split()
+        if line in ("snapshot", "rewind"):
+            snapshots = self._snapshots()
+            if snapshots is None:
+                self._answer("error: the servers would be put back as well: not with --single")
+            else:
+                (snapshots.take if verb == "snapshot" else snapshots.rewind)(self._answer)
+            return
         wanted = 2 if verb == "link" else 1
         if verb == "wait" and len(rest) == 1 and rest[0].isdigit() and int(rest[0]) <= LONGEST_WAIT_S:
             # For who cannot act when the time has come: it has no network to page in what it needs.

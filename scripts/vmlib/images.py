@@ -166,6 +166,13 @@ def scratch_file(size):
     return file
 
 
+def copy_of(file):
+    """A file with the same bytes, that vanishes in the same way."""
+    copy = scratch_file(os.fstat(file.fileno()).st_size)
+    _copy_data(file.fileno(), copy.fileno())
+    return copy
+
+
 def files_archive(tree):
     """The run's own files, as a disk that the client unpacks."""
     for entry in tree.entries:

@@ -53,6 +53,8 @@ class Specification:
     disks: list = dataclasses.field(default_factory=list)
     # Arguments of the network, and the sockets that they name.
     network: list = dataclasses.field(default_factory=list)
+    # Whether it has a number that is another one after each snapshot that it is put back to.
+    generation: bool = False
     sockets: list = dataclasses.field(default_factory=list)
 
 
@@ -76,8 +78,8 @@ class Machine:
     def running(self):
         return self._process is not None
 
-    def start(self):
-        """Boots it; what it says from then on goes to the channels."""
+    def start(self, incoming=None):
+        """Boots it, or has it go on where a snapshot was taken; what it says goes to the channels."""
         chardevs, inherited = [], []
 
         def pair(name):
@@ -91,6 +93,8 @@ class Machine:
             self._streams[name] = Stream(self._loop, pair(name), consumer)
         self.monitor = Monitor(self.name, pair("monitor"))
         command = [*self._fixed_arguments(), *chardevs, *self._channel_arguments()]
+        if incoming:
+            command += ["-incoming", incoming]
         errors_read, errors_write = os.pipe()
         files = [self.specification.initramfs.fileno(),
                  *(number for disk in self.specification.disks for number in disk.descriptors()),
@@ -131,6 +135,8 @@ class Machine:
             "-append", wanted.append]
         for index, disk in enumerate(wanted.disks):
             arguments += _disk_arguments(index, disk)
+        if wanted.generation:
+            arguments += ["-device", "vmgenid,guid=auto"]
         return arguments + wanted.network
 
     def _channel_arguments(self):

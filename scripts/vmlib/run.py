@@ -14,6 +14,7 @@ from .machine import Disk, Machine, Specification
 from .output import Output
 from .segment import Cable, client_network, mac, server_network
 from .servers import ServerMachine, ServerProcess
+from .snapshot import Snapshots
 
 # What a server VM needs beside its pages: kernel, initramfs, the program and its index.
 SERVER_OVERHEAD_MIB = 120
@@ -43,7 +44,9 @@ class Run:
         self._booted = False
         self._mark = secrets.token_hex(16)
         self._output = Output(self._mark, lambda data: write_all(1, data))
-        self._host_port = HostPort(self._loop, self._servers, lambda answer: self._client.send_line("serial", answer))
+        self._snapshots = None
+        self._host_port = HostPort(self._loop, self._servers, lambda answer: self._client.send_line("serial", answer),
+                                   lambda: self._snapshots)
         self._up = False
         self._panics = {}
         self._accelerator = None
@@ -88,9 +91,11 @@ class Run:
             append=APPEND, board=DEBUG_BOARD if options.kernel == "debug" else "pc",
             disks=self._disks(kernel_tree),
             network=[] if options.single else client_network(cables, options.mtu),
-            sockets=[cable.client_end for cable in cables]),
+            sockets=[cable.client_end for cable in cables], generation=options.vmgenid),
             {"serial": by_lines(self._host_port.line), "ctl": by_lines(self._client_line),
              "out": self._output.data})
+        if not options.single:
+            self._snapshots = Snapshots(self._loop, self._client)
         for number in self._numbers():
             if options.single:
                 self._servers[number] = ServerProcess(number, self._loop, options.boot_timeout, self._client)

@@ -214,6 +214,11 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
     /// Which shard a tag belongs to.
     pub fn number_of_tag(tag: u32) -> usize {
         // CAST: 16 bits.

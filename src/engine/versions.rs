@@ -28,6 +28,13 @@ const REMEMBERED: usize = 64;
 #[repr(align(64))]
 struct Counter(Atomic<u64>);
 
+/// Shards that share such a line are as many as there are shards for each of these.
+const STRIPES: usize = 8;
+
+/// The highest version that some shards have entered in the map, on a cache line of its own.
+#[repr(align(64))]
+struct Entered(Atomic<u64>);
+
 /// Versions from the first on, up to the second, that were jumped over.
 struct Gap {
     from: Atomic<u64>,
@@ -48,6 +55,7 @@ pub struct Versions {
     unannounced: Atomic<u32>,
     len: Atomic<u32>,
     gaps: [Gap; REMEMBERED],
+    entered: [Entered; STRIPES],
 }
 
 impl Versions {
@@ -64,6 +72,7 @@ impl Versions {
                     to: Atomic::<u64>::new(0),
                 }
             }; REMEMBERED],
+            entered: [const { Entered(Atomic::<u64>::new(0)) }; STRIPES],
         }
     }
 
@@ -93,6 +102,32 @@ impl Versions {
     /// The version that will be given out next.
     pub fn next(&self) -> Version {
         Version(self.next.0.load(Relaxed))
+    }
+
+    /// Shard `shard` is about to enter this version in the map. Returns whether it may: not if the counter
+    /// has jumped since it was given out, for then what was said of it may have been said of
+    /// another life's. The caller takes another one.
+    ///
+    /// Who enters notes the version, then looks at the jumps; who jumps makes them odd, then looks at what
+    /// was noted. Both are full barriers: one of them sees the other.
+    pub fn enter(&self, shard: u16, version: Version) -> bool {
+        let stripe = usize::from(shard) % STRIPES;
+        if let Some(Entered(highest)) = self.entered.get(stripe) {
+            let mut seen = highest.load(Acquire);
+            while seen < version.0 {
+                match highest.cmpxchg(seen, version.0, Full) {
+                    Ok(_) => break,
+                    Err(higher) => seen = higher,
+                }
+            }
+        }
+        self.is_ours(version) == Some(true)
+    }
+
+    /// The lowest version that is not in the map, nor any above it.
+    fn not_entered(&self) -> u64 {
+        let highest = self.entered.iter().map(|one| one.0.load(Acquire)).max();
+        highest.unwrap_or(0).saturating_add(1)
     }
 
     /// Whether this one has been given out here, as far as is known. `None` in the moment in which
@@ -183,7 +218,8 @@ impl Versions {
             }
         };
         if let Some((from, to)) = gap {
-            self.note_gap(from, to);
+            // What is under way begins anew: no page has such a version, but of another life's.
+            self.note_gap(from.min(self.not_entered()), to);
             if high.0 != 0 {
                 self.unannounced.fetch_add(1, Relaxed);
             }
@@ -253,8 +289,11 @@ mod tests {
         let versions = Versions::new();
         assert_eq!(versions.is_ours(Version(1)), Some(false), "not given out");
         let old = versions.take();
-        assert_eq!(versions.is_ours(old), Some(true));
+        assert!(versions.enter(0, old));
+        let under_way = versions.take();
+        assert_eq!(versions.is_ours(under_way), Some(true));
         versions.jump(7);
+        assert!(!versions.enter(0, under_way), "it may be another life's");
         assert_eq!(versions.jumps(), 1);
         let new = versions.take();
         assert!(new.0 > old.0 + JUMP);
@@ -283,7 +322,7 @@ mod tests {
     fn evidence_counts_once_and_what_was_given_out_is_none() {
         let versions = Versions::new();
         for _ in 0..100 {
-            versions.take();
+            assert!(versions.enter(3, versions.take()));
         }
         versions.hear_of(versions.next());
         assert_eq!(versions.jumps(), 0);
@@ -321,6 +360,7 @@ mod tests {
             // Many in the first rounds, few in those after.
             for _ in 0..1 + 100 / (1 + round) {
                 given.push(versions.take());
+                assert!(versions.enter(round as u16, given[given.len() - 1]));
             }
             lost.push(versions.next());
             versions.jump(round);
@@ -340,12 +380,39 @@ mod tests {
     }
 
     #[test]
+    fn what_was_entered_is_never_jumped_over() {
+        let versions = Versions::new();
+        let enter = |shard: u16| {
+            let mut entered = std::vec::Vec::new();
+            for _ in 0..20_000 {
+                let version = versions.take();
+                if versions.enter(shard, version) {
+                    entered.push(version);
+                }
+            }
+            entered
+        };
+        let entered = std::thread::scope(|scope| {
+            let shards = [0, 1, 8].map(|shard| scope.spawn(move || enter(shard)));
+            // Fewer than are remembered.
+            for round in 0..50 {
+                versions.jump(round);
+                std::thread::yield_now();
+            }
+            shards.map(|shard| shard.join().unwrap())
+        });
+        for version in entered.iter().flatten() {
+            assert_eq!(versions.is_ours(*version), Some(true));
+        }
+    }
+
+    #[test]
     fn who_looks_while_the_counter_jumps_takes_nothing_for_ours_that_is_not() {
         let versions = Versions::new();
         std::thread::scope(|scope| {
             let jumping = scope.spawn(|| {
                 for round in 0..20_000 {
-                    versions.take();
+                    assert!(versions.enter(1, versions.take()));
                     versions.jump(round);
                 }
             });

@@ -821,6 +821,7 @@ mod orphans {
         // While it is written, nobody can say.
         assert_eq!(judge(1, 3, old), Judgement::Unclear);
         let slots = SlotSet::from_bits(0b01);
+        assert!(device.versions().enter(0, new));
         device.map.finish_write(page, begun, new, slots, false);
         assert_eq!(judge(0, 3, new), Judgement::Needed);
         let below = new;

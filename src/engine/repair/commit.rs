@@ -64,6 +64,10 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let page = copy.page;
+        if !device.versions().enter(shard.number(), copy.version) {
+            // The versions have jumped: it comes again.
+            return false;
+        }
         let moment = device.copies.enter(page);
         let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
             return false;

@@ -484,7 +484,7 @@ impl<S: Storage> Shard<S> {
         if op.ends_when_sent {
             return;
         }
-        let copies = Self::acknowledged(op, device);
+        let (copies, version) = (Self::acknowledged(op, device), op.version);
         let is_short = copies.len() < device.replicas();
         match self.judge_disk(index, is_short, device) {
             DiskVerdict::InHand => {}
@@ -493,8 +493,10 @@ impl<S: Storage> Shard<S> {
                 let held = copies.len().saturating_add(usize::from(on_disk));
                 if held < device.min_copies() && !mutated!(MinCopiesIgnored) {
                     self.wait_or_fail(now_ns, index, on_disk, device);
-                } else {
+                } else if device.versions().enter(self.number, version) {
                     self.finish(index, copies, on_disk, device);
+                } else {
+                    self.renew(now_ns, index, device.take_version(), device);
                 }
             }
         }
@@ -548,7 +550,8 @@ impl<S: Storage> Shard<S> {
         let on_disk = op.disk.is_written() && device.disk.load().is_attached();
         let is_enough = op.begun.is_some()
             && copies.len().saturating_add(usize::from(on_disk)) >= device.min_copies()
-            && self.disk_knows(index, device);
+            && self.disk_knows(index, device)
+            && device.versions().enter(self.number, op.version);
         match is_enough {
             true => self.finish(index, copies, on_disk, device),
             false => self.fail_page_out(index, Outcome::Failed, device),

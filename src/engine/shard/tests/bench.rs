@@ -122,6 +122,7 @@ impl Bench {
         }
         let begun = self.device.map.begin_write(page).unwrap();
         let version = self.device.take_version();
+        assert!(self.device.versions().enter(0, version));
         self.device
             .map
             .finish_write(page, begun, version, holders, false);

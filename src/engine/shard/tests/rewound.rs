@@ -260,6 +260,24 @@ fn a_jump_that_was_announced_keeps_the_lives_apart_for_good() {
 }
 
 #[test]
+fn a_version_that_both_lives_gave_out_is_nobodys() {
+    let (mut servers, mut first, mut second) = lives();
+    let generation = first.device.map.load(PageIndex(3)).generation();
+    for life in [&first, &second] {
+        life.device
+            .take_version_of(Generation(generation.0.wrapping_sub(1)));
+    }
+    // The first one's next version is page 3's, in the generation that the map has; the second one's is
+    // another page's, and not entered when the first answer comes.
+    assert_eq!(servers.page_out(&mut first, 3, 500), Outcome::Done);
+    assert_eq!(servers.page_out(&mut first, 30, 501), Outcome::Done);
+    assert_eq!(servers.page_out(&mut second, 30, 502), Outcome::Done);
+    assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
+    assert_eq!(servers.page_in(&mut second, 30), Ok(content(502)));
+    assert_eq!(servers.page_in(&mut second, 7), Ok(content(7)));
+}
+
+#[test]
 fn the_same_snapshot_again_and_again() {
     let (mut servers, mut first, _) = lives();
     go_on(&mut servers, &mut first, 3, 20);
@@ -330,4 +348,68 @@ fn one_that_says_stale_for_ever_is_left_for_others() {
     assert!(sent <= 12, "{sent}");
     // Nothing was said of a version that was not given out.
     assert_eq!(bench.device.versions().jumps(), 0);
+}
+
+/// Numbers by chance, always the same.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn by_chance_no_life_reads_what_another_wrote() {
+    let (mut lost, mut read) = (0, 0);
+    for round in 0..60 {
+        let mut chance = Chance(round);
+        let (mut servers, mut first, mut second) = lives();
+        let mut expected: Vec<_> = (0..KNOWN).map(u64::from).collect();
+        let mut is_lost = [false; KNOWN as usize];
+        // Often enough for each generation to come again.
+        for number in 0..2 + chance.below(900) {
+            let page = chance.below(KNOWN.into());
+            is_lost[page as usize] = true;
+            let outcome = servers.page_out(&mut first, page as u32, 5000 + number);
+            assert_eq!(outcome, Outcome::Done);
+        }
+        // And for some pages it is the one that the map has.
+        let page = chance.below(KNOWN.into());
+        is_lost[page as usize] = true;
+        let generation = second.device.map.load(PageIndex(page as u32)).generation();
+        let before = Generation(generation.0.wrapping_sub(1));
+        first.device.take_version_of(before);
+        let outcome = servers.page_out(&mut first, page as u32, 5000);
+        assert_eq!(outcome, Outcome::Done);
+        if chance.below(2) == 0 {
+            second.device.versions().jump(chance.below(u64::MAX));
+            second.shard.versions_jumped(second.now_ns, &second.device);
+        }
+        for number in 0..40 {
+            let page = chance.below(KNOWN.into()) as u32;
+            let at = page as usize;
+            if chance.below(3) == 0 {
+                expected[at] = 9000 + number;
+                is_lost[at] = false;
+                let outcome = servers.page_out(&mut second, page, expected[at]);
+                assert_eq!(outcome, Outcome::Done, "round {round}");
+                continue;
+            }
+            match servers.page_in(&mut second, page) {
+                Ok(bytes) => {
+                    assert!(bytes == content(expected[at]), "round {round} page {page}");
+                    assert!(!is_lost[at]);
+                    read += 1;
+                }
+                Err(_) => {
+                    assert!(is_lost[at], "round {round} page {page}");
+                    lost += 1;
+                }
+            }
+        }
+        assert!(second.device.versions().jumps() > 0, "round {round}");
+    }
+    assert!(lost > 100 && read > 100, "{lost} lost, {read} read");
 }

@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a machine hibernates to a disk and comes back: what was paged out is there, and page-outs go on; hibernation to the device itself is refused
+# vm: --servers 2 --server-mem 224 --client-mem 160 --disk 256 --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
+# bound: 240
+# shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/rewound.sh"
+
+[ -e /sys/power/resume ] || skip "the kernel has no hibernation"
+# Puts the image on this disk; comes back from it at once.
+hibernate() {
+    cat "/sys/class/block/${1#/dev/}/dev" >/sys/power/resume || fail "/sys/power/resume: ${1#/dev/}"
+    echo test_resume >/sys/power/disk && echo disk >/sys/power/state
+}
+resumed() { dmesg | sed -n 's/.*anemone: versions go on from \([0-9]*\)$/\1/p' | tail -n 1; }
+
+for name in kept again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$name"; done
+anemone_load size_mib=64 min_copies=2 || fail "load"
+write_part 0 "$SCRATCH/kept" || fail "writing: $(cat "$SCRATCH/dd")"
+mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "swap on the disk"
+last=0
+for round in 1 2; do
+    hibernate "$ANEMONE_DISK" || fail "round $round: it does not hibernate: $(dmesg | tail -n 30)"
+    wait_for 20 "that the versions have jumped" test -n "$(resumed)" || fail "round $round: they have not"
+    dmesg | grep -q 'PM: hibernation: .*image\|PM: Image' || fail "there was no image"
+    has_jumped() { [ "$(resumed)" -gt $((last + (1 << 40))) ]; }
+    wait_for 20 "round $round: that they jump" has_jumped || fail "round $round: from $last to $(resumed)"
+    last=$(resumed)
+    read_part 0 | cmp - "$SCRATCH/kept" || fail "round $round: what was written before"
+    write_part $round "$SCRATCH/again" && read_part $round | cmp - "$SCRATCH/again" || fail "round $round: what was written after"
+    for server in 1 2; do
+        is_healthy $server || fail "round $round: server $server is not up"
+    done
+done
+nothing_failed || fail "some pages failed"
+[ "$(counter versions_renewed)" = 0 ] || fail "page-outs had versions that servers did not take"
+
+# To the device itself: given up, and all goes on.
+swapoff "$ANEMONE_DISK" && anemone_swapon || fail "swap on the device"
+hibernate "$ANEMONE_DEVICE" 2>"$SCRATCH/error" && fail "the image was put on the device itself"
+dmesg | grep -q 'anemone: /dev/anemone is not opened for writing while the machine hibernates' || fail "refused otherwise: $(cat "$SCRATCH/error"; dmesg | tail -n 20)"
+swapoff "$ANEMONE_DEVICE" || fail "swapoff"
+write_part 5 "$SCRATCH/again" && read_part 5 | cmp - "$SCRATCH/again" || fail "after that"
+nothing_failed || fail "some pages failed"

@@ -1,0 +1,15 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a virtual machine with a generation number is put back to a snapshot: it is told, no page of the forgotten life is read, and page-outs go on
+# vm: --servers 2 --server-mem 224 --client-mem 160 --vmgenid --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
+# bound: 240
+# shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/rewound.sh"
+
+rewound
+is_told() { dmesg | grep -q 'anemone: this virtual machine was put back to an earlier state, or copied'; }
+wait_for 30 "that it was told" is_told || fail "it was not told"
+goes_on
+# No server had to say so.
+[ "$(counter versions_renewed)" = 0 ] || fail "$(counter versions_renewed) page-outs had a version that servers did not take"

@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a virtual machine without a generation number is put back to a snapshot: its servers' answers say so, no page of the forgotten life is read, and page-outs go on
+# vm: --servers 2 --server-mem 224 --client-mem 160 --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
+# bound: 240
+# shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/rewound.sh"
+
+rewound
+# Whatever comes first: page-outs here, which the servers have seen newer versions than.
+write_part 2 "$SCRATCH/kept" || fail "the first page-outs: $(cat "$SCRATCH/dd")"
+read_part 2 | cmp - "$SCRATCH/kept" || fail "part 2"
+says_so() { dmesg | grep -q 'anemone: servers know of page-outs that this machine has forgotten'; }
+wait_for 30 "that it is said" says_so || fail "nothing is said"
+goes_on
