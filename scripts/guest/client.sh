@@ -71,7 +71,9 @@ run_script() {
 mkfifo /run/output
 cat /run/output >/dev/anemone-out &
 echo booted >&3
-while read -r verb first second <&3; do
+while :; do
+    # A machine that hibernates lets go of the port: whoever reads is told that it has ended.
+    read -r verb first second <&3 || { sleep 0.1; continue; }
     case $verb in
     run) run_script "$first" >/run/output 2>&1 & ;;
     server) segment_server "$first" "$second" >&3 ;;
