@@ -36,6 +36,10 @@ check: setup ## Check format, lints, documents and scripts
 bench: setup kernel modules server ## Measure against the budgets, in counted instructions
 	scripts/bench
 
+.PHONY: profile
+profile: setup kernel modules server ## Count instructions by function and layer (PROFILE=options of scripts/profile)
+	scripts/profile $(PROFILE)
+
 .PHONY: sim
 sim: ## Run the simulator over SEEDS seeds
 	scripts/sim --seeds $(SEEDS)

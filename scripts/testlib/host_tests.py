@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 from .report import TOP, log_path
@@ -20,7 +21,7 @@ RUNNER_LINE = re.compile(r"^(ok|FAIL) (\S+)\s*(.*)$")
 
 
 def run(report, pattern):
-    """Units and properties, then the simulator, and whether it finds planted bugs."""
+    """Units and properties, what counts instructions, then the simulator, and whether it finds planted bugs."""
     if shutil.which("cargo") is None:
         report.failed("host", 0, "cargo was not found: run `make setup`")
         return
@@ -32,6 +33,8 @@ def run(report, pattern):
     else:
         command = ["cargo", "test", "--no-fail-fast"]
     _follow(report, "host", command, lambda line: _nextest(line) if nextest else _cargo(line), wanted)
+    if wanted.search("profile"):
+        _whole(report, "profile", [sys.executable, os.path.join(TOP, "tests", "profile", "test_profile.py")])
     simulator = os.path.join(TOP, "scripts", "sim")
     if os.path.exists(simulator) and wanted.search("simulator"):
         _whole(report, "simulator", [simulator, "--seeds", KNOWN_SEEDS])

@@ -210,6 +210,44 @@ END
     [ "${off#-}" -le $((first / 1000 + 1)) ] || because "$first and $second hundredths of a second"
 }
 
+# A plugin counts what the guest executes, to the instruction: a program of known length says so, between
+# two marks, with the second of two processors idle beside it.
+test_instructions_are_counted() {
+    cat >"$SCRATCH/loop.s" <<'END'
+        .globl _start
+_start: mov $162, %eax
+        syscall
+        mov $100000, %ebx
+1:      dec %ebx
+        jnz 1b
+        mov $162, %eax
+        syscall
+        mov $1100000, %ebx
+2:      dec %ebx
+        jnz 2b
+        mov $162, %eax
+        syscall
+        mov $231, %eax
+        xor %edi, %edi
+        syscall
+END
+    gcc -static -nostdlib -o "$SCRATCH/loop" "$SCRATCH/loop.s" || because "the program of known length cannot be built" || return
+    local option
+    option=$(PYTHONPATH=$TOP/scripts python3 -B -c '
+import sys
+from profilelib import plugin, symbols
+from vmlib import products
+print(plugin.option(plugin.build(sys.argv[1]), sys.argv[1] + "/counts", symbols.mark_address(products.kernel_tree("release"))))' \
+        "$SCRATCH" 2>"$SCRATCH/err") || because "$(tail -n 3 "$SCRATCH/err")" || return
+    vm --servers 0 --single --icount --client-cpus 2 --plugin "$option" "$SCRATCH/loop" >"$SCRATCH/out" 2>"$SCRATCH/err"
+    expect_status 0 $? || return
+    # user FILE: instructions below the kernel's half, mov and syscall of the mark included.
+    user() { awk 'length($2) < 13 { sum += $3 } END { print sum + 0 }' "$1"; }
+    local counted
+    counted="$(user "$SCRATCH/counts.1") $(user "$SCRATCH/counts.2")"
+    [ "$counted" = "200003 2200003" ] || because "$counted instructions, not 200003 and 2200003"
+}
+
 # The demo's disk gives back what was written to it, and takes a real disk's time of a clock that no
 # waiting costs: 4.2 ms of turning and a short seek for a page anywhere, the same in each run.
 test_disk() {
