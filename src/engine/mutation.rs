@@ -122,6 +122,16 @@ mod switch {
         LiveCopyFreed,
         /// A client looks only at announcements to see where other clients have placed pages.
         HerdFollowed,
+        /// A server that was full is taken for full after it has said that it has room.
+        RoomForgotten,
+        /// A server does not ask a silent client whether it lives before it ends its session.
+        LifeUnasked,
+        /// The session of a client's former life goes on beside the new one's.
+        FormerLifeKept,
+        /// A client that is told to wait for its former life's end does not ask again.
+        WaitForgotten,
+        /// What a client was stopped for counts as its servers' silence.
+        StopCounted,
     }
 
     std::thread_local! {

@@ -355,7 +355,8 @@ impl ServerTable {
             view.used_pages.store(used_pages, Relaxed);
             view.announcements.fetch_add(1, Release);
         }
-        used_pages < capacity_pages && change(&self.full, slot, false)
+        let has_room = used_pages < capacity_pages && !mutated!(RoomForgotten);
+        has_room && change(&self.full, slot, false)
     }
 
     /// A shard was refused for lack of room.

@@ -403,7 +403,7 @@ impl<S: Storage> Shard<S> {
         }
         let late_ns = now_ns.saturating_sub(self.next_deadline_ns);
         self.next_deadline_ns = u64::MAX;
-        if late_ns >= STOPPED_NS {
+        if late_ns >= STOPPED_NS && !mutated!(StopCounted) {
             self.put_off_patience(now_ns, late_ns);
         }
         let patience_ns = device.patience_ns();

@@ -48,6 +48,8 @@ const BACKLOG: usize = 64;
 pub enum ClientEvent {
     /// Programs want something.
     Load,
+    /// Programs end, and with them most of what they had.
+    DiscardMost,
     /// A shard's timer is due.
     ShardTimer(usize),
     /// The cluster's timer is due.
@@ -302,6 +304,7 @@ impl Client {
         }
         match event {
             ClientEvent::Load => self.load(ctx),
+            ClientEvent::DiscardMost => self.discard_most(ctx),
             ClientEvent::ShardTimer(shard) => {
                 let clock_ns = self.clock_ns(ctx);
                 if clock_ns >= self.shard_timers_ns[shard] {

@@ -16,6 +16,8 @@ pub enum Course {
     /// Twenty clients on four servers, all of them well: nobody runs where all others run. One of the
     /// servers may begin anew, so that all find it empty.
     Crowd { restart: bool },
+    /// Servers that have room for half of what clients want of them, for long; now and then there is much.
+    Full,
 }
 
 /// Clients of a crowd.
@@ -29,6 +31,7 @@ impl Course {
             number @ 0..6 => Self::Crowd {
                 restart: number % 2 == 1,
             },
+            10..30 => Self::Full,
             _ => Self::Usual,
         }
     }
@@ -41,7 +44,35 @@ impl Scenario {
         match self.course {
             Course::Usual => {}
             Course::Crowd { .. } => self.arrange_crowd(&mut rng),
+            Course::Full => self.arrange_full(&mut rng),
         }
+    }
+
+    /// Servers are full for ten seconds and more at a time; then programs end, and there is room.
+    fn arrange_full(&mut self, rng: &mut ChaCha8Rng) {
+        self.pages = self.pages.clamp(64, 256);
+        self.servers = self.servers_at_first;
+        self.patience_s = self.patience_s.min(20);
+        let wanted = self.pages * self.clients as u32 * self.replicas;
+        // CAST: few.
+        self.capacity_pages = (wanted / self.servers as u32 / 2).max(4);
+        self.quota_pages = u64::MAX;
+        self.max_clients = 8;
+        self.gap_ns = [10 * MS, 30 * MS][rng.random_range(0..2)];
+        self.active_ns = 40 * S;
+        self.page_outs = 70;
+        self.discards = 0;
+        if rng.random_bool(0.5) {
+            self.rates = Rates::default();
+            self.enabled = Enabled {
+                change_page: self.enabled.change_page,
+                clock_rates: self.enabled.clock_rates,
+                ..Enabled::default()
+            };
+        }
+        let enabled = &mut self.enabled;
+        // What fills the servers stays.
+        (enabled.crash, enabled.rebirth, enabled.add) = (false, false, false);
     }
 
     /// Servers fill up to two thirds within some seconds, that is some announcements.

@@ -86,6 +86,12 @@ faults! {
     ClientDied,
     /// It began anew, as the same client.
     ClientReborn,
+    /// All servers had been full for five seconds.
+    FullForLong,
+    /// The same, where clients have disks.
+    FullBesideDisk,
+    /// There was room on them again.
+    RoomAgain,
     /// A look at how full a crowd's servers were.
     CrowdPlaced,
     /// A page was changed while it was written.

@@ -18,6 +18,7 @@ mod disk;
 mod event;
 mod faults;
 mod forger;
+mod full;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod network;

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use anemone::engine::mutation::{self, Mutation};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use crate::course::Course;
+use crate::scenario::Scenario;
 use crate::{run, threads};
 
 /// Within how many seeds each has to be found: several times what it took, for what a seed stands
@@ -28,8 +31,12 @@ fn bound(mutation: Mutation) -> u64 {
 
 /// Whether the bug may show in this run at all; others need not be tried.
 fn may_show(mutation: Mutation, seed: u64) -> bool {
+    let enabled = || Scenario::draw(seed, &mut ChaCha8Rng::seed_from_u64(seed)).enabled;
     match mutation {
         Mutation::HerdFollowed => matches!(Course::draw(seed), Course::Crowd { .. }),
+        Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
+        Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
+        Mutation::StopCounted => enabled().freeze || enabled().sleep,
         _ => true,
     }
 }

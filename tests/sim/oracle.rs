@@ -49,6 +49,8 @@ struct Request {
     began_step: Step,
     /// It must have ended by then.
     until_ns: u64,
+    /// For how long its client has stood still meanwhile: so much of its patience has not passed.
+    stopped_ns: u64,
     /// Whether its device has gone away.
     abandoned: bool,
     kind: Kind,
@@ -76,6 +78,10 @@ enum Kind {
 
 /// What time a request may take beyond the patience: delays inside the host, and late timers.
 const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
+
+/// As much of a stop as a client may take for time that passed: it does not notice a short one, nor since
+/// when it stood still.
+const UNNOTICED_NS: u64 = 500 * MS;
 
 /// How long everything must have been well for an engine to have no excuse.
 const CALM_NS: u64 = 6 * S;
@@ -314,6 +320,7 @@ impl Oracle {
             began_ns: now_ns,
             began_step: self.step,
             until_ns: now_ns + self.patience_ns + MARGIN_NS,
+            stopped_ns: 0,
             abandoned: false,
             kind,
         };
@@ -414,10 +421,12 @@ impl Oracle {
 
     /// A client will stand still until `until_ns`: its requests cannot end earlier.
     pub fn freeze(&mut self, now_ns: u64, client: usize, until_ns: u64) {
-        self.frozen_until_ns.insert(client, until_ns);
+        let before_ns = self.frozen_until_ns.insert(client, until_ns).unwrap_or(0);
         for request in self.requests.values_mut() {
             if request.client == client {
                 // Its patience counts only while it runs.
+                let stopped_ns = until_ns.saturating_sub(now_ns.max(before_ns));
+                request.stopped_ns += stopped_ns.saturating_sub(UNNOTICED_NS);
                 request.until_ns += until_ns.saturating_sub(now_ns);
                 // It counts its patience only as far as its own clock ran.
                 let end_ns = until_ns + self.patience_ns + MARGIN_NS;

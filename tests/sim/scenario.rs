@@ -189,6 +189,17 @@ impl Scenario {
             && !enabled.clock_steps
     }
 
+    /// Whether nothing at all goes wrong but with clocks, disks, and for want of room.
+    pub fn is_undisturbed(&self) -> bool {
+        let enabled = &self.enabled;
+        let fails = [
+            [enabled.partition, enabled.interface, enabled.crash],
+            [enabled.pause, enabled.suspend, enabled.freeze],
+            [enabled.sleep, enabled.rebirth, enabled.send_failure],
+        ];
+        !self.rates.any() && self.is_swift() && !fails.iter().flatten().any(|fails| *fails)
+    }
+
     /// How long a client may take to open a session where nothing disturbs it: where it is quick, it
     /// has done so before programs want anything.
     pub fn greeting_ns(&self) -> u64 {

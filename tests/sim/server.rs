@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::event::{Event, Node, Wire};
 use crate::faults::Fault;
 use crate::network::show;
-use crate::scenario::S;
+use crate::scenario::{MS, S};
 use crate::watch::Watch;
 
 /// Frames that wait for a server that stands still, before the host drops them.
@@ -394,6 +394,12 @@ impl SimServer {
             });
             // Its clock may be fast.
             let lease_ns = u64::from(ctx.scenario.lease_s) * (S - S / 1000);
+            // It is asked five times, 400 ms apart; less of that passes where the clock is ahead at once.
+            let asked_ns = match ctx.scenario.enabled.clock_steps {
+                true => 0,
+                false => 1900 * MS,
+            };
+            let lease_ns = lease_ns.max(asked_ns);
             if !self.watch.anybody_silent(ctx.now_ns, lease_ns) {
                 let server = self.number;
                 ctx.oracle

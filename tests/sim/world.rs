@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::course::Course;
 use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
+use crate::full::{Fullness, FULL_NS};
 use crate::network::Network;
 use crate::oracle::{Claim, Ending, Evidence};
 use crate::scenario::{Simplify, MS, S};
@@ -30,6 +31,8 @@ pub enum WorldEvent {
     BrewClock,
     /// Trouble begins or ends.
     Trouble(Trouble),
+    /// Programs that fill the servers end, or begin.
+    Tide,
     /// Look whether anybody waits for too long.
     Watch,
     /// No more load and no more trouble.
@@ -64,6 +67,8 @@ pub struct World {
     is_unloaded: bool,
     /// Whether trouble is over.
     pub is_calm: bool,
+    /// How full servers were for long.
+    pub fullness: Fullness,
     /// Whether a crowd's server that has begun anew is as full as others.
     pub has_caught_up: bool,
 }
@@ -103,6 +108,7 @@ impl World {
             is_over: false,
             is_unloaded: false,
             is_calm: false,
+            fullness: Fullness::default(),
             has_caught_up: false,
         }
     }
@@ -129,6 +135,9 @@ impl World {
             self.later(2 * S + 100 * MS, Trouble::Start(0));
         }
         let ctx = &mut self.ctx;
+        if ctx.scenario.course == Course::Full {
+            ctx.after(FULL_NS, Event::World(WorldEvent::Tide));
+        }
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::Weather));
         ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
@@ -248,12 +257,14 @@ impl World {
             WorldEvent::Brew => self.brew(),
             WorldEvent::BrewDisk => self.brew_disk(),
             WorldEvent::BrewClock => self.brew_clock(),
+            WorldEvent::Tide => self.turn_tide(),
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);
                 if !self.is_unloaded {
                     self.audit(false);
                     self.watch_crowd();
+                    self.watch_full();
                 }
                 self.ctx.after(100 * MS, Event::World(WorldEvent::Watch));
             }

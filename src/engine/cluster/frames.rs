@@ -171,7 +171,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             Status::Wait => {
                 // It asks an older life of ours, or who else is in our way, whether it lives.
                 peer.refusal = Some(Status::Wait);
-                peer.hello.restart(now_ns.saturating_add(WAIT_NS));
+                let wait_ns = if mutated!(WaitForgotten) {
+                    NS_PER_S.saturating_mul(3600)
+                } else {
+                    WAIT_NS
+                };
+                peer.hello.restart(now_ns.saturating_add(wait_ns));
             }
             refusal => {
                 // Asked again, more slowly: an administrator may change the server's mind.

@@ -75,6 +75,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let Some(session) = self.sessions.get_mut(index) else {
             return Life::Silent;
         };
+        if mutated!(LifeUnasked) {
+            return Life::Silent;
+        }
         if let Some(life) = session.challenge.life(now_ns) {
             return life;
         }

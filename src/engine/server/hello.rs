@@ -125,7 +125,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 }
                 Life::Silent => {}
             }
-            self.end_session(now_ns, index);
+            if !mutated!(FormerLifeKept) {
+                self.end_session(now_ns, index);
+            }
             self.counters.sessions_replaced = self.counters.sessions_replaced.wrapping_add(1);
         }
         (self.open_session(now_ns, source, header, hello), 0)

@@ -223,6 +223,15 @@ impl Client {
         ctx.oracle.discard(self.number, page);
     }
 
+    /// Three pages of four are discarded.
+    pub(super) fn discard_most(&mut self, ctx: &mut Context) {
+        if self.is_loaded {
+            for page in (0..ctx.scenario.pages).filter(|page| page % 4 != 0) {
+                self.discard(ctx, page);
+            }
+        }
+    }
+
     /// A frame of a request is to be sent.
     pub(super) fn note_send(&mut self, shard: usize, op: usize) {
         if let Some(request) = &mut self.requests[shard][op] {

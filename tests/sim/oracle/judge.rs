@@ -177,7 +177,7 @@ impl Oracle {
         if *may_fail || state.may_fail {
             return Ok("an error after a failed page-out, or about a discard");
         }
-        let waited = now_ns >= request.began_ns + patience_ns;
+        let waited = now_ns >= request.began_ns + request.stopped_ns + patience_ns;
         if *overlapped && waited {
             self.judge_promptness(now_ns, request, evidence)?;
             return Ok("an error after waiting for a page-out");
@@ -392,7 +392,7 @@ impl Oracle {
         }
         let client = request.client;
         let after_ms = (now_ns - request.began_ns) / MS;
-        let waited = now_ns >= request.began_ns + patience_ns;
+        let waited = now_ns >= request.began_ns + request.stopped_ns + patience_ns;
         if !waited
             && !self
                 .silence

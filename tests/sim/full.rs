@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Servers that are full for long, and have room again.
+
+use crate::client::ClientEvent;
+use crate::course::Course;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::scenario::S;
+use crate::server::SimServer;
+use crate::world::{World, WorldEvent};
+
+/// How long programs want more than there is.
+pub const FULL_NS: u64 = 12 * S;
+/// How long they want little: long enough for the oracle to have no excuse.
+const ROOMY_NS: u64 = 9 * S;
+
+/// For how long all servers must have been full to be so for long.
+const LONG_NS: u64 = 5 * S;
+
+/// Frames that a request may cost at the most meanwhile, as a mean: whatever is lost, nobody asks again
+/// and again. In 100 runs it was 25 at the most.
+const FRAMES: u64 = 100;
+/// And each client and server in a second, without any request.
+const FRAMES_PER_S: u64 = 20;
+
+/// Since when all servers have been full.
+#[derive(Default)]
+pub struct Fullness {
+    since_ns: Option<u64>,
+    was_long: bool,
+    /// Frames delivered, and requests that had ended, by then.
+    frames: u64,
+    ended: u64,
+}
+
+impl World {
+    /// Programs end, and with them most of what they had; or begin to want more than there is.
+    pub fn turn_tide(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        let was_full = self.ctx.scenario.discards == 0;
+        if !was_full && self.ctx.scenario.is_undisturbed() {
+            self.check_room();
+        }
+        let scenario = &mut self.ctx.scenario;
+        let lasts_ns = match was_full {
+            true => {
+                (scenario.page_outs, scenario.discards) = (5, 10);
+                ROOMY_NS
+            }
+            false => {
+                (scenario.page_outs, scenario.discards) = (70, 0);
+                FULL_NS
+            }
+        };
+        self.ctx
+            .note(|| format!("programs want much: {}", !was_full));
+        self.ctx.after(lasts_ns, Event::World(WorldEvent::Tide));
+        if was_full {
+            for client in 0..self.clients.len() {
+                let event = ClientEvent::DiscardMost;
+                self.ctx.after(0, Event::Client(client, event));
+            }
+        }
+    }
+
+    /// Whether a server has an eighth of its memory free.
+    fn has_room(&self, server: &SimServer) -> bool {
+        server.free_pages() >= u64::from(self.ctx.scenario.capacity_pages) / 8
+    }
+
+    /// Servers have been told what is free, and nobody has filled them since.
+    fn check_room(&mut self) {
+        let mut servers = self.servers.iter();
+        if let Some(full) = servers.find(|server| !self.has_room(server)) {
+            let (mac, free) = (full.mac, full.free_pages());
+            self.ctx.oracle.fail(|| {
+                format!("{mac} has {free} free pages {ROOMY_NS} ns after most were discarded")
+            });
+        }
+    }
+
+    /// Looks whether servers are full, and whether that has an end.
+    pub fn watch_full(&mut self) {
+        if self.ctx.scenario.course != Course::Full {
+            return;
+        }
+        let now_ns = self.ctx.now_ns;
+        let is_full = self.servers.iter().all(|server| server.free_pages() == 0);
+        let has_room = self.servers.iter().any(|server| self.has_room(server));
+        let counts = &mut self.ctx.counts;
+        let ended = counts.page_outs + counts.page_ins;
+        let fullness = &mut self.fullness;
+        if is_full {
+            let since_ns = *fullness.since_ns.get_or_insert(now_ns);
+            if since_ns == now_ns {
+                (fullness.frames, fullness.ended) = (counts.frames, ended);
+            }
+            if now_ns < since_ns + LONG_NS {
+                return;
+            }
+            if !std::mem::replace(&mut fullness.was_long, true) {
+                counts.fault(Fault::FullForLong);
+                if self.ctx.scenario.disk.is_some() {
+                    counts.fault(Fault::FullBesideDisk);
+                }
+            }
+            let frames = counts.frames - fullness.frames;
+            let stations = self.clients.len() + self.servers.len();
+            // CAST: few.
+            let idle = FRAMES_PER_S * stations as u64 * (now_ns - since_ns) / S;
+            let requests = ended - fullness.ended;
+            if frames > FRAMES * requests + idle {
+                self.ctx.oracle.fail(|| {
+                    format!("{frames} frames for {requests} requests while servers were full")
+                });
+            }
+        } else {
+            fullness.since_ns = None;
+            if has_room && std::mem::take(&mut fullness.was_long) {
+                counts.fault(Fault::RoomAgain);
+            }
+        }
+    }
+}
