@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Of what the benchmarks have printed: tables against the budgets, build/bench.json, build/failover.txt."""
 
 import json
@@ -30,6 +31,26 @@ def operations(lines):
         print(f"{mtu:>5}  {NAMES[operation]:<22}{depth:>5}{cost:>10.1f}{budget:>8}{floor:>10.1f}{mark(cost, budget)}")
         rows.append({"mtu": int(mtu), "operation": operation, "depth": int(depth), "anemone_us": cost,
                      "budget_us": budget, "ram_disk_us": floor})
+    return rows
+
+
+def two_processors(paths):
+    """The table of what each side's processor spends, from the outputs of scripts/profile."""
+    rows = []
+    print("\na processor for each side; instructions an operation:")
+    print(f"{'MTU':>5}  {'operation':<22}{'depth':>5}{'us':>10}{'client':>10}{'servers':>10}")
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            profile = json.load(file)
+        for row in profile["operations"]:
+            name = NAMES[{"page-in": "randread", "page-out": "randwrite"}[row["operation"]]]
+            sides = row["instructions"]
+            print(f"{profile['mtu']:>5}  {name:<22}{row['depth']:>5}{row['counted_ns'] / 1000:>10.1f}"
+                  f"{sides['client']:>10,.0f}{sides['servers']:>10,.0f}")
+            rows.append({"mtu": profile["mtu"], "operation": row["operation"], "depth": row["depth"],
+                         "counted_us": row["counted_ns"] / 1000, "client_instructions": sides["client"],
+                         "servers_instructions": sides["servers"]})
+    print()
     return rows
 
 
@@ -95,7 +116,8 @@ def histogram(file, name, counts):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         lines = [line.split() for line in file]
-    result = {"operations": operations(lines), "mirror": mirror(lines), "failover": failover(lines, "build/failover.txt")}
+    result = {"operations": operations(lines), "two_processors": two_processors(sys.argv[2:]),
+              "mirror": mirror(lines), "failover": failover(lines, "build/failover.txt")}
     with open("build/bench.json", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
         file.write("\n")
