@@ -25,6 +25,9 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 
+# Each program that begins would else stand elsewhere, and fill the plugin's table. The servers have begun.
+echo 0 >/proc/sys/kernel/randomize_va_space
+
 servers() { cat /run/server*.pid; }
 
 # Gives each side its processor. The uplink of the switch receives for all servers; `ip netns exec`
