@@ -238,6 +238,10 @@ impl Core {
     /// be.
     fn gather_frees(&self, state: &mut ControlState, now_ns: u64) -> bool {
         let mut chunks_left = CHUNKS;
+        for queue in &self.queues {
+            let lost = queue.with_shard(|shard| shard.take_frees_lost());
+            state.cluster.ask_what_they_have(now_ns, lost);
+        }
         loop {
             let next = state.waiting_free.take();
             let Some(copy) = next.or_else(|| self.next_stale(state, &mut chunks_left)) else {

@@ -20,7 +20,7 @@ pub struct StaleCopy {
 }
 
 /// A bounded queue of them. What does not fit is lost: it costs a server memory until it is
-/// asked what it holds, never data.
+/// asked what it holds, which is soon, never data.
 pub struct StaleCopies<S> {
     ring: S,
     first: usize,

@@ -32,7 +32,7 @@ use super::counters::Counters;
 use super::device::Device;
 use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
-use super::ids::{PageIndex, ServerSlot, Version, SERVER_SLOTS};
+use super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
@@ -175,6 +175,8 @@ pub struct Shard<S: Storage> {
     page_in_latency: Histogram<S::Buckets>,
     page_out_latency: Histogram<S::Buckets>,
     stale: StaleCopies<S::Stale>,
+    /// Servers that will not be told of some copy, for there was no room for it.
+    frees_lost: SlotSet,
 }
 
 /// Of what a shard is made.
@@ -211,6 +213,7 @@ impl<S: Storage> Shard<S> {
             page_in_latency: Histogram::new(page_in),
             page_out_latency: Histogram::new(page_out),
             stale: StaleCopies::new(parts.stale),
+            frees_lost: SlotSet::EMPTY,
         }
     }
 
@@ -269,6 +272,19 @@ impl<S: Storage> Shard<S> {
     /// A copy that no server needs to keep.
     pub fn take_stale(&mut self) -> Option<StaleCopy> {
         self.stale.take()
+    }
+
+    /// Servers that hold copies which they need not keep, and will not be told of: they are to be asked
+    /// what they have ([`super::cluster::Cluster::ask_what_they_have`]).
+    pub fn take_frees_lost(&mut self) -> SlotSet {
+        core::mem::take(&mut self.frees_lost)
+    }
+
+    fn put_stale(&mut self, stale: StaleCopy) {
+        if !stale.slots.is_empty() && !self.stale.put(stale) {
+            self.counters.frees_dropped = self.counters.frees_dropped.wrapping_add(1);
+            self.frees_lost = self.frees_lost.union(stale.slots);
+        }
     }
 
     /// A page was freed, or discarded.
@@ -456,7 +472,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        for slot in super::ids::SlotSet::ALL.iter() {
+        for slot in SlotSet::ALL.iter() {
             self.flush_waiting(slot);
         }
         let mut link = self.oldest;

@@ -3,8 +3,8 @@
 //! Asking a server what it has, so that nothing stays there that nobody needs: copies whose frees
 //! were lost or never sent, and frames that came late.
 //!
-//! All of it is asked for at once when a server is back, and a little at a time for ever. What it
-//! names is judged by the map: [`Cluster::free_orphans`].
+//! All of it is asked for at once when a server is back, soon when frees have been forgotten for want of
+//! room, and a little at a time for ever. What it names is judged by the map: [`Cluster::free_orphans`].
 
 use core::ops::{Deref, DerefMut};
 
@@ -26,6 +26,11 @@ pub const LISTED_PAGES: usize = 30;
 const SLOW_NS: u64 = NS_PER_S / 4;
 /// Between two rounds.
 const ROUND_NS: u64 = 60 * NS_PER_S;
+/// How long after frees were forgotten a server is asked for all that it has: more may be, for a flood of
+/// page-outs that are refused is not over at once.
+const FORGOTTEN_NS: u64 = NS_PER_S / 2;
+/// And how long after it was last begun to be asked for that reason: it costs as much as it has pages.
+const FORGOTTEN_AGAIN_NS: u64 = 5 * NS_PER_S;
 /// How soon it is tried again while there is no room for what might have to be freed.
 const NO_ROOM_NS: u64 = 5_000_000;
 /// How soon pages are looked at again that are being written or copied.
@@ -36,8 +41,13 @@ const UNCLEAR_NS: u64 = 50_000_000;
 pub(super) struct Questions {
     query: Query,
     cursor: u64,
-    /// It has just come back: as fast as it answers.
+    /// It has just come back, or frees have been forgotten: as fast as it answers.
     is_quick: bool,
+    /// When it is to be asked from the beginning, for frees have been forgotten; once the round that is
+    /// quick is over.
+    forgotten_due_ns: u64,
+    /// When that may be again.
+    forgotten_next_ns: u64,
     listed: [PageVersion; LISTED_PAGES],
     len: usize,
 }
@@ -48,6 +58,8 @@ impl Questions {
             query,
             cursor: 0,
             is_quick: false,
+            forgotten_due_ns: u64::MAX,
+            forgotten_next_ns: 0,
             listed: [PageVersion::ZERO; LISTED_PAGES],
             len: 0,
         }
@@ -67,8 +79,28 @@ impl Questions {
         self.query.restart(now_ns.saturating_add(ROUND_NS));
     }
 
+    /// Frees for the server have been forgotten: it is asked for all of it, soon.
+    fn note_forgotten(&mut self, now_ns: u64) {
+        if self.forgotten_due_ns == u64::MAX {
+            let due_ns = now_ns.saturating_add(FORGOTTEN_NS);
+            self.forgotten_due_ns = due_ns.max(self.forgotten_next_ns);
+        }
+    }
+
+    /// Begins with what is to be asked for because frees have been forgotten, if it is time.
+    fn look_for_forgotten(&mut self, now_ns: u64) {
+        if !self.is_quick && now_ns >= self.forgotten_due_ns {
+            self.forgotten_due_ns = u64::MAX;
+            self.forgotten_next_ns = now_ns.saturating_add(FORGOTTEN_AGAIN_NS);
+            self.begin(now_ns);
+        }
+    }
+
     pub(super) fn due_ns(&self) -> u64 {
-        self.query.due_ns()
+        match self.is_quick {
+            true => self.query.due_ns(),
+            false => self.query.due_ns().min(self.forgotten_due_ns),
+        }
     }
 
     /// Takes an answer in; an old one, or one that is no list, changes nothing.
@@ -133,6 +165,7 @@ impl Peer {
         if now_ns < self.questions.due_ns() {
             return;
         }
+        self.questions.look_for_forgotten(now_ns);
         if self.questions.len != 0 {
             let query = &mut self.questions.query;
             query.put_off(now_ns.saturating_add(UNCLEAR_NS));
@@ -163,6 +196,16 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         for slot in SlotSet::ALL.iter() {
             if let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) {
                 peer.questions.begin(now_ns);
+            }
+        }
+    }
+
+    /// Of what these servers were to free, something has been forgotten: they are asked what they have.
+    pub fn ask_what_they_have(&mut self, now_ns: u64, slots: SlotSet) {
+        for slot in slots.iter() {
+            let peer = self.peer_mut(slot).filter(|p| p.state == State::Open);
+            if let Some(peer) = peer {
+                peer.questions.note_forgotten(now_ns);
             }
         }
     }

@@ -756,6 +756,54 @@ fn a_server_that_is_back_is_asked_what_it_has() {
     assert!(world.last(Opcode::Inventory).is_some());
 }
 
+/// Lets time pass, pings answered, until the server is asked what it has. Returns how long it took.
+fn wait_for_question(world: &mut World, most_ns: u64) -> Option<(u64, Header)> {
+    let began_ns = world.now_ns;
+    world.sent.0.clear();
+    while world.now_ns - began_ns <= most_ns {
+        world.pass(MS);
+        if let Some(ping) = world.last(Opcode::Ping) {
+            let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+            pong.incarnation = 5;
+            world.receive(pong, &[]);
+        }
+        if let Some(question) = world.last(Opcode::Inventory) {
+            return Some((world.now_ns - began_ns, question));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_server_of_which_frees_were_forgotten_is_asked_soon_what_it_has() {
+    let mut world = World::open(1500);
+    let slots = SlotSet::one(world.slot);
+    assert_eq!(wait_for_question(&mut world, 10 * NS_PER_S), None);
+    world
+        .cluster
+        .ask_what_they_have(world.now_ns, SlotSet::EMPTY);
+    assert_eq!(wait_for_question(&mut world, NS_PER_S), None);
+    world.cluster.ask_what_they_have(world.now_ns, slots);
+    let (took_ns, first) = wait_for_question(&mut world, NS_PER_S).unwrap();
+    assert!(took_ns >= 400 * MS, "{took_ns}");
+    // More are forgotten meanwhile, of pages that it may have named before.
+    world.cluster.ask_what_they_have(world.now_ns, slots);
+    name(&mut world, &first, 30, &[(1, 2)]);
+    assert_eq!(listed(&mut world), [(1, 2)]);
+    let (took_ns, next) = wait_for_question(&mut world, NS_PER_S).unwrap();
+    assert!(took_ns <= 10 * MS, "as fast as it answers");
+    name(&mut world, &next, 0, &[(3, 4)]);
+    listed(&mut world);
+    // It is asked once more, from the beginning; not at once, for a flood of them lasts.
+    let (took_ns, again) = wait_for_question(&mut world, 6 * NS_PER_S).unwrap();
+    assert!(took_ns >= 4 * NS_PER_S, "{took_ns}");
+    name(&mut world, &again, 0, &[]);
+    assert_eq!(wait_for_question(&mut world, 30 * NS_PER_S), None);
+    // That was long ago: it need not be put off any more.
+    world.cluster.ask_what_they_have(world.now_ns, slots);
+    assert!(wait_for_question(&mut world, NS_PER_S).is_some());
+}
+
 #[test]
 fn a_cursor_that_does_not_rise_ends_the_round() {
     let mut world = World::open(1500);

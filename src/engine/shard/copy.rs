@@ -230,10 +230,7 @@ impl<S: Storage> Shard<S> {
 
     /// Has `slots` told to free versions of the page below `below`.
     pub fn note_stale_copy(&mut self, page: PageIndex, slots: SlotSet, below: Version) {
-        let stale = StaleCopy { page, slots, below };
-        if !slots.is_empty() && !self.stale.put(stale) {
-            self.counters.frees_dropped = self.counters.frees_dropped.wrapping_add(1);
-        }
+        self.put_stale(StaleCopy { page, slots, below });
     }
 
     /// Where a new copy of a page had best go, among `candidates`.

@@ -705,9 +705,7 @@ impl<S: Storage> Shard<S> {
                 self.count_freed(1);
             }
         }
-        if !stale.slots.is_empty() && !self.stale.put(stale) {
-            self.counters.frees_dropped = self.counters.frees_dropped.wrapping_add(1);
-        }
+        self.put_stale(stale);
     }
 
     fn wake<M>(&mut self, index: usize, device: &Device<M>)

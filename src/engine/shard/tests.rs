@@ -13,7 +13,7 @@ mod rewound;
 
 extern crate std;
 
-use super::super::ids::PageIndex;
+use super::super::ids::{PageIndex, SlotSet, Version};
 use super::{Action, Outcome};
 use crate::wire::{Opcode, Status};
 use bench::{Bench, MS, US};
@@ -306,6 +306,33 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
     // The dead one, should it come back, is told.
     let stale = bench.shard.take_stale().expect("a stale copy");
     assert!(stale.slots.contains(bench.slot_of(dead)));
+}
+
+#[test]
+fn servers_that_are_not_told_for_want_of_room_are_named() {
+    let mut bench = Bench::new(3);
+    let (first, others) = (SlotSet::from_bits(1), SlotSet::from_bits(6));
+    let mut told = 0;
+    while bench.shard.take_frees_lost().is_empty() {
+        bench.shard.note_stale_copy(PAGE, first, Version(7));
+        told += 1;
+        assert!(told < 1000);
+    }
+    for slots in [others, SlotSet::EMPTY] {
+        bench.shard.note_stale_copy(PAGE, slots, Version(7));
+    }
+    assert_eq!(bench.shard.take_frees_lost(), others);
+    assert_eq!(bench.shard.take_frees_lost(), SlotSet::EMPTY);
+    assert_eq!(bench.shard.counters().frees_dropped, 2);
+    // Those that found room are kept.
+    let mut kept = 0;
+    while let Some(stale) = bench.shard.take_stale() {
+        assert_eq!(stale.slots, first);
+        kept += 1;
+    }
+    assert_eq!(kept, told - 1);
+    bench.shard.note_stale_copy(PAGE, others, Version(7));
+    assert_eq!(bench.shard.take_frees_lost(), SlotSet::EMPTY);
 }
 
 #[test]

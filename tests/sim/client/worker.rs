@@ -208,6 +208,8 @@ impl Client {
             while let Some(copy) = shard.take_stale() {
                 found.push(copy);
             }
+            let lost = shard.take_frees_lost();
+            self.cluster.ask_what_they_have(ctx.now_ns, lost);
         }
         for copy in found {
             if !self.held_back.is_empty() || !self.cluster.free(clock_ns, &copy) {
