@@ -16,6 +16,7 @@ pub mod copies;
 pub mod counters;
 pub mod device;
 pub mod disk;
+pub mod disk_drain;
 pub mod drain;
 pub mod free;
 pub mod histogram;

@@ -50,7 +50,8 @@ pub const fn type_and_nr(number: u32) -> u32 {
 pub const ADD_SERVER: u32 = number::<AddServer>(WRITE, 1);
 
 /// Removes a server ([`RemoveServer`]). `ENOENT`: it is not there. `EBUSY`: pages would be lost,
-/// so many as the structure then says.
+/// so many as the structure then says. `EAGAIN`: other servers are being lost, so that it is not known
+/// whether pages would be.
 pub const REMOVE_SERVER: u32 = number::<RemoveServer>(READ_WRITE, 2);
 
 /// Attaches the local disk ([`AttachDisk`]), or takes one back that was retired. `ENOENT`,

@@ -151,6 +151,7 @@ fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
             write(arg, &asked)?;
             Err(EBUSY)
         }
+        RemoveError::Unknown => Err(EAGAIN),
     })
 }
 

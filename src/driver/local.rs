@@ -35,7 +35,10 @@ use crate::{
     engine::{
         config::NS_PER_S,
         counters::MirrorCounters,
-        ids::PageIndex,
+        disk_drain::{
+            self,
+            DiskDrain, //
+        },
         mirror::Policy, //
     },
     linux::{
@@ -363,7 +366,7 @@ fn take_back(
 }
 
 /// Detaches the disk; with `force` also if it has the only copy of some page. Until it succeeds the
-/// disk can be read from; if it fails, nothing has changed. Sleeps.
+/// disk can be read from; if it fails, the disk is used as before. Sleeps.
 pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     let core = core.as_arc_borrow();
     let local = &core.local;
@@ -417,17 +420,14 @@ fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), Det
             });
         }
         // One that has ended since the pages were counted, did.
-        refuse_to_lose(&core, force)
+        refuse_to_lose(&core, force)?;
+        forget_disk(&core, force)
     });
     if let Err(error) = result {
+        // What has been forgotten lags from here on.
         pool.with(core, |state, _| state.mirror.cancel_detach(&core.device));
         return Err(error);
     }
-    core.for_each_part(|pages| {
-        for page in pages.map(PageIndex) {
-            core.device.map.forget_disk(page);
-        }
-    });
     pool.with(core, |state, _| state.mirror.finish_detach(&core.device))
         .map_err(|_| DetachError::Interrupted)
 }
@@ -446,34 +446,40 @@ fn wait(pool: &Pool, is: impl Fn(&pool::State) -> bool) -> Result<(), DetachErro
 }
 
 /// An error if pages are on the disk that no server has who can be counted on, unless by `force`.
-/// Pages that are being paged out do not count: what they were is over.
 fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
     if force {
         return Ok(());
     }
-    let servers = &core.device.servers;
-    // One that is about to go may have been found not to be needed because of the disk.
-    let others = servers
-        .valid()
-        .without(servers.dead())
-        .without(servers.closing());
     let mut pages = 0_u64;
     core.for_each_part(|part| {
-        for page in part.map(PageIndex) {
-            let entry = core.device.map.load(page);
-            if entry.is_written()
-                && !entry.is_busy()
-                && entry.is_on_disk()
-                && entry.replicas().intersection(others).is_empty()
-            {
-                pages = pages.wrapping_add(1);
-            }
-        }
+        let drain = DiskDrain::new(&core.device.servers);
+        pages = pages.saturating_add(drain.count(&core.device.map, part));
     });
     match pages {
         0 => Ok(()),
         pages => Err(DetachError::OnlyCopies(pages)),
     }
+}
+
+/// No page is on the disk any more; or an error, if one turns out to need it, unless by `force`.
+fn forget_disk(core: &Core, force: bool) -> Result<(), DetachError> {
+    let map = &core.device.map;
+    let mut result = Ok(());
+    core.for_each_part(|part| {
+        if force {
+            disk_drain::forget(map, part);
+        } else if result.is_ok() {
+            // A server may have been lost since the pages were counted; under the lock none is.
+            result = core
+                .control
+                .look(|_| DiskDrain::new(&core.device.servers).forget(map, part));
+        }
+    });
+    // Of how many pages it has the only copies, the whole map says.
+    result.or_else(|pages| {
+        refuse_to_lose(core, force)?;
+        Err(DetachError::OnlyCopies(pages))
+    })
 }
 
 /// The module goes: no request is under way, the timer still works. What is with the disk is

@@ -22,7 +22,9 @@ use crate::{
     engine::{
         cluster::{
             AddError,
-            Removal, //
+            Close,
+            Removal,
+            Why, //
         },
         drain::{
             Drain,
@@ -52,6 +54,8 @@ pub(crate) enum RemoveError {
     NotThere,
     /// So many pages would be lost.
     Needed(u64),
+    /// Other servers were lost, one after the other, so that it is not known.
+    Unknown,
 }
 
 /// Until it looks at more.
@@ -60,6 +64,8 @@ const WALK_NS: u64 = 2_000_000;
 const NEEDED_NS: u64 = 100_000_000;
 /// Milliseconds that page-outs may take which are under way when a server is about to go.
 const WAIT_MS: u32 = 100;
+/// How often the whole map is looked at anew because another server was lost meanwhile.
+const LOOKS: u32 = 8;
 
 impl Core {
     /// Adds a server. The session is opened when it answers.
@@ -100,15 +106,12 @@ impl Core {
             Ok(Removal::Leaving(slot, session)) => {
                 let drain = || Drain::at_once(slot, servers, self.device.disk.load());
                 let regardless = how == How::Regardless;
-                let needing = self.let_go(slot, session, drain, || {}, regardless, !was_leaving);
-                match needing {
-                    0 => Ok(()),
-                    _ if regardless => {
-                        pr_warn!("server {} had the only copy of {} pages\n", mac, needing);
-                        Ok(())
-                    }
-                    _ => Err(RemoveError::Needed(needing)),
-                }
+                self.let_go(slot, session, drain, || {}, regardless, !was_leaving)
+                    .map(|lost| {
+                        if lost > 0 {
+                            pr_warn!("server {} had the only copy of {} pages\n", mac, lost);
+                        }
+                    })
             }
         };
         drop(removal);
@@ -139,7 +142,8 @@ impl Core {
                 Found::None => {
                     let drain = || self.drain(slot);
                     let tend = || self.tend_meanwhile();
-                    self.let_go(slot, session, drain, tend, false, false) > 0
+                    self.let_go(slot, session, drain, tend, false, false)
+                        .is_err()
                 }
             };
             let wait_ns = if needed { NEEDED_NS } else { WALK_NS };
@@ -153,33 +157,69 @@ impl Core {
         Drain::leaving(slot, &device.servers, device.replicas(), device.disk.load())
     }
 
-    /// Lets a server go, if it turns out that no page needs it, or `regardless`. Returns how many
-    /// do. If it is needed, it `stays`, or goes on leaving. The whole map is looked at; now and then
-    /// `meanwhile` is called.
+    /// Lets a server go, if it turns out that no page needs it, or `regardless`. Returns how many pages
+    /// are lost. If it is needed, it `stays`, or goes on leaving. The whole map is looked at; now and
+    /// then `meanwhile` is called.
     fn let_go(
         self: ArcBorrow<'_, Self>,
         slot: ServerSlot,
         session: u64,
-        drain: impl FnOnce() -> Drain,
+        drain: impl Fn() -> Drain,
         mut meanwhile: impl FnMut(),
         regardless: bool,
         stays: bool,
-    ) -> u64 {
+    ) -> Result<u64, RemoveError> {
         let servers = &self.device.servers;
         let begun = self.control.with(&self, |state| {
             state.cluster.begin_closing(slot, session, servers)
         });
         if !begun {
-            return 0;
+            return Ok(0);
         }
-        // From here on no page comes to need it.
+        // From here on no page comes to need it, but by the loss of another copy.
         self.tell_queues();
+        let mac = servers.address(slot).mac;
         let mut left_ms = WAIT_MS;
-        let (drain, mut needing) = (drain(), 0_u64);
+        let mut result = Err(RemoveError::Unknown);
+        for _ in 0..LOOKS {
+            let drain = drain();
+            let needing = self.count_needing(&drain, &mut left_ms, &mut meanwhile);
+            if needing != 0 && !regardless {
+                result = Err(RemoveError::Needed(needing));
+                break;
+            }
+            // Under the cluster's lock no server is lost; a disk that fails then, fails afterwards.
+            let closed = self.control.with(&self, |state| {
+                let why = match regardless {
+                    true => Why::Regardless,
+                    false => Why::NotNeeded(&drain, self.device.disk.load()),
+                };
+                state.cluster.close(now_ns(), slot, session, why, servers)
+            });
+            match closed {
+                Close::Outdated => continue,
+                Close::Done => pr_info!("server {} is removed\n", mac),
+                Close::Gone => {}
+            }
+            result = Ok(needing);
+            break;
+        }
+        if result.is_err() {
+            self.control.with(&self, |state| {
+                state.cluster.cancel_closing(slot, session, stays, servers);
+            });
+        }
+        self.tell_queues();
+        result
+    }
+
+    /// How many pages need the server that is closing. Page-outs are waited for, `left_ms` in all.
+    fn count_needing(&self, drain: &Drain, left_ms: &mut u32, mut meanwhile: impl FnMut()) -> u64 {
+        let mut needing = 0_u64;
         self.for_each_part(|pages| {
             let found = drain.count(&self.device.map, pages, || match left_ms.checked_sub(1) {
                 Some(left) => {
-                    left_ms = left;
+                    *left_ms = left;
                     fsleep(Delta::from_millis(1));
                     true
                 }
@@ -188,17 +228,6 @@ impl Core {
             needing = needing.saturating_add(found);
             meanwhile();
         });
-        let mac = servers.address(slot).mac;
-        self.control.with(&self, |state| {
-            if needing == 0 || regardless {
-                if state.cluster.close(now_ns(), slot, session, servers) {
-                    pr_info!("server {} is removed\n", mac);
-                }
-            } else {
-                state.cluster.cancel_closing(slot, session, stays, servers);
-            }
-        });
-        self.tell_queues();
         needing
     }
 }

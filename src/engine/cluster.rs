@@ -29,7 +29,7 @@ use hope::Hope;
 pub use inventory::LISTED_PAGES;
 pub use peer::Peer;
 use peer::State;
-pub use removal::{NotThere, Removal};
+pub use removal::{Close, NotThere, Removal, Why};
 
 /// Where numbers come from that nobody can guess: sessions' and nonces.
 pub trait Random {

@@ -20,6 +20,8 @@ pub struct Drain {
     disk: bool,
     /// So many of them are enough.
     enough: usize,
+    /// [`ServerTable::losses`] before it was looked who those others are.
+    losses: u32,
 }
 
 impl Drain {
@@ -31,6 +33,7 @@ impl Drain {
         replicas: usize,
         disk: DiskState,
     ) -> Self {
+        let losses = table.losses();
         let others = table.counting().without(SlotSet::one(slot));
         let possible = others.len().saturating_add(usize::from(disk.is_usable()));
         Self {
@@ -38,12 +41,14 @@ impl Drain {
             others,
             disk: disk.is_usable(),
             enough: replicas.min(possible).max(1),
+            losses,
         }
     }
 
     /// A server that is to go at once: a page needs it if nobody else has a copy who can be counted
     /// on; who has long been silent may never come back.
     pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
+        let losses = table.losses();
         Self {
             slot,
             disk: disk.is_usable(),
@@ -53,7 +58,14 @@ impl Drain {
                 .without(table.dead())
                 .without(SlotSet::one(slot)),
             enough: 1,
+            losses,
         }
+    }
+
+    /// Whether all those still count whose copies counted: what was found in the map means nothing
+    /// once a server, or the disk, was lost since.
+    pub fn holds(&self, table: &ServerTable, disk: DiskState) -> bool {
+        self.losses == table.losses() && (!self.disk || disk.is_usable())
     }
 
     fn is_needed_by(&self, entry: Entry) -> bool {
@@ -309,6 +321,40 @@ mod tests {
         assert_eq!(count(), 1);
         table.set_dead(slot(1), false);
         assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn what_was_found_holds_until_somebody_who_counted_is_lost() {
+        let table = table(3);
+        table.set_leaving(slot(0), true);
+        let disk = DiskState::new(true, true, true, Policy::Lag);
+        let retired = DiskState::new(true, true, false, Policy::Lag);
+        let both = || {
+            [
+                Drain::leaving(slot(0), &table, 2, disk),
+                Drain::at_once(slot(0), &table, disk),
+            ]
+        };
+        let all_hold = |drains: &[Drain], disk| drains.iter().all(|it| it.holds(&table, disk));
+        let none_holds = |drains: &[Drain], disk| !drains.iter().any(|it| it.holds(&table, disk));
+        let drains = both();
+        assert!(all_hold(&drains, disk));
+        assert!(none_holds(&drains, retired));
+        assert!(none_holds(&drains, NO_DISK));
+        // It is silent, which may pass, and dead only then.
+        table.suspect(slot(1));
+        assert!(all_hold(&drains, disk));
+        table.set_dead(slot(1), true);
+        assert!(none_holds(&drains, disk));
+        // It is back: but whoever looks only now, has missed that it was gone.
+        table.set_dead(slot(1), false);
+        assert!(none_holds(&drains, disk));
+        let drains = both();
+        assert!(all_hold(&drains, disk));
+        table.close(slot(1));
+        assert!(none_holds(&drains, disk));
+        // A disk that did not count may go.
+        assert!(Drain::at_once(slot(0), &table, retired).holds(&table, NO_DISK));
     }
 
     #[test]

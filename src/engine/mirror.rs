@@ -300,8 +300,8 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
     }
 
-    /// The disk stays after all. May be called until [`Self::finish_detach`], before the map's DISK
-    /// bits are cleared.
+    /// The disk stays after all. May be called until [`Self::finish_detach`]; pages whose DISK bits
+    /// have been cleared already, lag.
     pub fn cancel_detach<M>(&mut self, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,

@@ -119,6 +119,9 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
                 "{mac} stays: it has the only copy of {} pages; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
                 argument.pages
             )),
+            Some(libc::EAGAIN) => complain(&format!(
+                "{mac} stays for now: other servers lose their pages; try again"
+            )),
             Some(number) => complain(&format!("{mac} cannot be removed: {}", words(number))),
         }
     }

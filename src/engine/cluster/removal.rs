@@ -5,13 +5,15 @@
 //! A server that has pages *leaves*: nothing more is placed there, it is read from, and its copies
 //! no longer count, so that repair makes others. Once no page seems to need it, it is *closing*:
 //! from then on no page-out ends on the strength of a copy there. After every shard has been told
-//! that, no page can come to need it: whoever then finds by looking at the whole map that none
-//! does, lets it go.
+//! that, no page can come to need it but by the loss of another copy: whoever then finds by looking at the
+//! whole map that none does, lets it go, if nobody was lost meanwhile who has such a copy.
 
 use core::ops::DerefMut;
 
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
+use crate::engine::disk::DiskState;
+use crate::engine::drain::Drain;
 use crate::engine::ids::{ServerSlot, SlotSet};
 use crate::engine::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
@@ -23,6 +25,27 @@ pub enum Removal {
     Done,
     /// It has a session in this slot, with this number, and goes when no page needs it.
     Leaving(ServerSlot, u64),
+}
+
+/// Why a server that is closing may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why<'a> {
+    /// By this look at the whole map no page needs it; and how the disk is now.
+    NotNeeded(&'a Drain, DiskState),
+    /// It does not matter which pages need it.
+    Regardless,
+}
+
+/// What has become of a server that was closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// It is let go.
+    Done,
+    /// It has gone by itself, or stays after all.
+    Gone,
+    /// It is closing still: somebody was lost meanwhile whose copies counted. Look at the map anew, or
+    /// [`Cluster::cancel_closing`].
+    Outdated,
 }
 
 /// There is no such server.
@@ -132,24 +155,29 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// No page needs the server, or it does not matter: its session ends. Returns false if it has
-    /// gone by itself.
+    /// No page needs the server, or it does not matter: its session ends, and it drops what it has.
     pub fn close(
         &mut self,
         now_ns: u64,
         slot: ServerSlot,
         session: u64,
+        why: Why<'_>,
         table: &ServerTable,
-    ) -> bool {
+    ) -> Close {
         let Some(peer) = self.leaving_peer(slot, session) else {
-            return false;
+            return Close::Gone;
         };
+        if let Why::NotNeeded(drain, disk) = why {
+            if !drain.holds(table, disk) {
+                return Close::Outdated;
+            }
+        }
         peer.state = State::Sweeping { successor: false };
         peer.bye.restart(now_ns);
         table.close(slot);
         self.changes.servers_changed = true;
         self.changes.to_sweep.insert(slot);
-        true
+        Close::Done
     }
 
     /// Whether the server with this address is to be removed already.

@@ -3,6 +3,7 @@
 //! The cluster against frames made by hand: what is believed, and what is not.
 
 mod hope;
+mod removal;
 mod room;
 
 extern crate std;
@@ -111,6 +112,13 @@ impl World {
         world.acknowledge_hello(Status::Ok, 5);
         assert!(world.table.usable().contains(world.slot));
         world
+    }
+
+    /// The server that is closing goes, whatever it has.
+    fn close(&mut self, slot: ServerSlot, session: u64) -> Close {
+        let (now_ns, table) = (self.now_ns, &self.table);
+        self.cluster
+            .close(now_ns, slot, session, Why::Regardless, table)
     }
 
     /// Has the server looked after until it is asked with `opcode`.
@@ -456,9 +464,7 @@ fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
 
     assert!(!world.cluster.begin_closing(slot, session ^ 1, &world.table));
     assert!(world.cluster.begin_closing(slot, session, &world.table));
-    assert!(world
-        .cluster
-        .close(world.now_ns, slot, session, &world.table));
+    assert_eq!(world.close(slot, session), Close::Done);
     assert!(!world.table.valid().contains(slot));
     let changes = world.cluster.take_changes();
     assert!(changes.to_sweep.contains(slot) && !changes.lost.contains(slot));
@@ -487,9 +493,7 @@ fn a_goodbye_that_nobody_hears_ends() {
         panic!("it has a session");
     };
     world.cluster.begin_closing(slot, session, &world.table);
-    world
-        .cluster
-        .close(world.now_ns, slot, session, &world.table);
+    assert_eq!(world.close(slot, session), Close::Done);
     world.cluster.swept(world.now_ns, slot);
     world.sent.0.clear();
     for _ in 0..3000 {
@@ -510,9 +514,7 @@ fn a_server_that_is_added_again_while_it_is_let_go_stays() {
     let added = world.cluster.add(world.now_ns, MAC, &world.table);
     assert!(added.is_ok());
     assert!(world.table.closing().is_empty() && world.table.counting().contains(slot));
-    assert!(!world
-        .cluster
-        .close(world.now_ns, slot, session, &world.table));
+    assert_eq!(world.close(slot, session), Close::Gone);
     world
         .cluster
         .cancel_closing(slot, session, true, &world.table);
@@ -562,9 +564,7 @@ fn a_server_that_was_removed_is_added_in_its_old_slot_if_there_is_no_other() {
         panic!("it has a session");
     };
     world.cluster.begin_closing(slot, session, &world.table);
-    assert!(world
-        .cluster
-        .close(world.now_ns, slot, session, &world.table));
+    assert_eq!(world.close(slot, session), Close::Done);
     let another = MacAddress([2, 0, 0, 0, 9, 9]);
     assert_eq!(
         world.cluster.add(0, another, &world.table),

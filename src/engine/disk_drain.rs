@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether any page needs the local disk that is to be detached.
+
+use core::ops::{Deref, Range};
+
+use super::ids::{PageIndex, SlotSet};
+use super::page_map::{Entry, PageMap};
+use super::server_table::ServerTable;
+use crate::sync::Atomic;
+
+/// What is asked of every page that the disk has. It is right until a server is lost: make it anew for
+/// each part of the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskDrain {
+    /// Whose copies count instead.
+    others: SlotSet,
+}
+
+impl DiskDrain {
+    /// As the servers are now. One that is about to go may have been found not to be needed because of
+    /// the disk.
+    pub fn new(table: &ServerTable) -> Self {
+        let others = table.valid().without(table.dead()).without(table.closing());
+        Self { others }
+    }
+
+    /// Pages that are being paged out do not count: what they were is over.
+    fn is_needed_by(&self, entry: Entry) -> bool {
+        entry.is_written()
+            && !entry.is_busy()
+            && entry.is_on_disk()
+            && entry.replicas().intersection(self.others).is_empty()
+    }
+
+    /// How many of `pages` are on the disk, and nobody else has them who can be counted on.
+    pub fn count<M>(&self, map: &PageMap<M>, pages: Range<u32>) -> u64
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let needing = pages
+            .map(PageIndex)
+            .filter(|&page| self.is_needed_by(map.load(page)));
+        // CAST: a part of the map.
+        needing.count() as u64
+    }
+
+    /// These pages are on the disk no longer, or, if some of them need it, all as they were: then how
+    /// many. The caller made this under the cluster's lock, and holds it still, so that no server is
+    /// lost in between.
+    pub fn forget<M>(&self, map: &PageMap<M>, pages: Range<u32>) -> Result<(), u64>
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        match self.count(map, pages.clone()) {
+            0 => {
+                forget(map, pages);
+                Ok(())
+            }
+            needing => Err(needing),
+        }
+    }
+}
+
+/// These pages are on the disk no longer, whoever needs it.
+pub fn forget<M>(map: &PageMap<M>, pages: Range<u32>)
+where
+    M: Deref<Target = [Atomic<u32>]>,
+{
+    for page in pages.map(PageIndex) {
+        map.forget_disk(page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::{ServerSlot, Version};
+    use crate::engine::server_table::Address;
+    use crate::wire::{Fragmentation, MacAddress};
+
+    extern crate std;
+    use std::vec::Vec;
+
+    fn slot(number: usize) -> ServerSlot {
+        ServerSlot::new(number).unwrap()
+    }
+
+    fn table() -> ServerTable {
+        let table = ServerTable::new();
+        for number in 0..2 {
+            let address = Address {
+                mac: MacAddress([2, 0, 0, 0, 0, number]),
+                session: 1,
+                incarnation: 1,
+            };
+            table.open(slot(number.into()), address, Fragmentation::WHOLE);
+        }
+        table
+    }
+
+    /// A map of pages that have these replicas, and are on the disk.
+    fn map(pages: &[u32]) -> PageMap<Vec<Atomic<u32>>> {
+        let words = pages.iter().map(|_| Atomic::<u32>::new(0));
+        let map = PageMap::new(words.collect::<Vec<_>>());
+        for (page, &replicas) in pages.iter().enumerate() {
+            let page = PageIndex(page as u32);
+            let begun = map.begin_write(page).unwrap();
+            let replicas = SlotSet::from_bits(replicas);
+            map.finish_write(page, begun, Version(1), replicas, true);
+        }
+        map
+    }
+
+    fn on_disk(map: &PageMap<Vec<Atomic<u32>>>) -> Vec<bool> {
+        let pages = (0..map.len() as u32).map(PageIndex);
+        pages.map(|page| map.load(page).is_on_disk()).collect()
+    }
+
+    #[test]
+    fn a_server_that_begins_anew_between_two_parts_costs_the_disk_no_page() {
+        let table = table();
+        let map = map(&[0b01, 0b11, 0b10, 0b11]);
+        assert_eq!(DiskDrain::new(&table).count(&map, 0..4), 0);
+        assert_eq!(DiskDrain::new(&table).forget(&map, 0..2), Ok(()));
+        table.close(slot(1));
+        assert_eq!(DiskDrain::new(&table).forget(&map, 2..4), Err(1));
+        assert_eq!(on_disk(&map), [false, false, true, true]);
+        assert_eq!(DiskDrain::new(&table).count(&map, 0..4), 1);
+        // By force.
+        forget(&map, 2..4);
+        assert_eq!(on_disk(&map), [false; 4]);
+    }
+
+    #[test]
+    fn a_copy_on_a_server_that_is_dead_or_closing_does_not_count() {
+        let table = table();
+        let map = map(&[0b01, 0b10]);
+        let count = || DiskDrain::new(&table).count(&map, 0..2);
+        table.set_dead(slot(0), true);
+        assert_eq!(count(), 1);
+        table.set_leaving(slot(1), true);
+        assert_eq!(count(), 1);
+        table.set_closing(slot(1), true);
+        assert_eq!(count(), 2);
+    }
+
+    #[test]
+    fn what_a_page_was_that_is_being_written_does_not_count() {
+        let table = table();
+        let map = map(&[0, 0]);
+        assert_eq!(DiskDrain::new(&table).count(&map, 0..2), 2);
+        map.begin_write(PageIndex(0)).unwrap();
+        assert_eq!(DiskDrain::new(&table).count(&map, 0..2), 1);
+    }
+}
