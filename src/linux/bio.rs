@@ -351,7 +351,7 @@ impl<T: EndIo> Drop for BioSet<T> {
             unsafe {
                 bindings::synchronize_rcu();
                 if disowned != 0 {
-                    bindings::synchronize_rcu_tasks();
+                    shim::anemone_synchronize_rcu_tasks();
                 }
             }
         }

@@ -24,6 +24,7 @@
 #include <linux/nsproxy.h>
 #include <linux/preempt.h>
 #include <linux/random.h>
+#include <linux/rcupdate.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -88,6 +89,12 @@ void anemone_preempt_disable(void)
 void anemone_preempt_enable(void)
 {
 	preempt_enable();
+}
+
+/* Where no task is preempted (no CONFIG_TASKS_RCU), this is synchronize_rcu by another name. */
+void anemone_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
 }
 
 /* Softirqs of this CPU */

@@ -53,6 +53,7 @@ extern "C" {
     pub(super) fn anemone_cond_resched();
     pub(super) fn anemone_preempt_disable();
     pub(super) fn anemone_preempt_enable();
+    pub(super) fn anemone_synchronize_rcu_tasks();
 
     pub(super) fn anemone_local_bh_disable();
     pub(super) fn anemone_local_bh_enable();
