@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The client put back to an earlier state, as a virtual machine to a snapshot: its memory and its disks.
 
 Whoever asks for the snapshot is answered twice, as by fork(2): `ok`, and after a `rewind` once more,

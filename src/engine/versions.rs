@@ -417,7 +417,7 @@ mod tests {
                 }
             });
             while !jumping.is_finished() {
-                // The next one: nobody's, unless it is taken meanwhile. One behind a gap's beginning never is.
+                // Behind the next one, which may be taken meanwhile, a gap begins or nothing is.
                 let version = Version(versions.next().0 + 1);
                 assert_ne!(versions.is_ours(version), Some(true));
             }
