@@ -142,6 +142,8 @@ pub struct Cluster<P, R> {
     dead_ns: u64,
     patience_ns: u64,
     hope: Hope,
+    /// When [`Self::handle_timeout`] was to be called next, after it was called last.
+    look_at_ns: u64,
     low_water: Version,
     changes: Changes,
 }
@@ -159,6 +161,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             dead_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
             patience_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_PATIENCE_S)),
             hope: Hope::default(),
+            look_at_ns: u64::MAX,
             low_water: Version(0),
             changes: Changes::default(),
         }

@@ -15,7 +15,8 @@ use crate::engine::config::NS_PER_S;
 use crate::engine::ids::{ServerSlot, MAX_REPLICAS};
 use crate::engine::server_table::ServerTable;
 
-/// The most that one look adds to a silence: if we did not look for longer, we were stopped.
+/// The most that one look adds to a silence: if we did not look for longer, we were stopped. A look that
+/// is late says so earlier: then only what was left until it was due counts.
 pub(super) const LOOK_NS: u64 = 2 * NS_PER_S;
 
 /// For how long there have been too few servers.
@@ -27,9 +28,16 @@ pub(super) struct Hope {
 }
 
 impl Hope {
-    /// So many servers can be used now. Returns how many a page-out may count on or wait for.
-    pub(super) fn look(&mut self, now_ns: u64, usable: usize, patience_ns: u64) -> usize {
-        let passed_ns = now_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+    /// So many servers can be used now; we ran until `ran_ns`. Returns how many a page-out may count on
+    /// or wait for.
+    pub(super) fn look(
+        &mut self,
+        now_ns: u64,
+        ran_ns: u64,
+        usable: usize,
+        patience_ns: u64,
+    ) -> usize {
+        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
         self.looked_ns = now_ns;
         for (others, fewer_ns) in self.fewer_ns.iter_mut().enumerate() {
             *fewer_ns = match usable > others {
@@ -53,9 +61,10 @@ impl Hope {
 }
 
 impl Peer {
-    /// Counts how long the server has been silent. Returns whether that is for `dead_ns` by now.
-    pub(super) fn note_silence(&mut self, now_ns: u64, dead_ns: u64) -> bool {
-        let passed_ns = now_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+    /// Counts how long the server has been silent, we having run until `ran_ns`. Returns whether that
+    /// is for `dead_ns` by now.
+    pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64, dead_ns: u64) -> bool {
+        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
         // What came for requests that were under way is a sign of life, if not yet an answer to a ping.
         let since_ns = self.heard_ns.max(self.looked_ns);
         let unheard_ns = match self.heard_ns > self.looked_ns {
@@ -65,7 +74,7 @@ impl Peer {
         self.looked_ns = now_ns;
         if self.silent {
             self.silent_ns = self.silent_ns.saturating_add(passed_ns);
-            let passed_ns = now_ns.saturating_sub(since_ns).min(LOOK_NS);
+            let passed_ns = ran_ns.saturating_sub(since_ns).min(LOOK_NS);
             self.unheard_ns = unheard_ns.saturating_add(passed_ns);
         } else {
             self.silent_ns = 0;
@@ -99,9 +108,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// The same of all servers together.
-    pub(super) fn count_hope(&mut self, now_ns: u64, table: &ServerTable) {
+    pub(super) fn count_hope(&mut self, now_ns: u64, ran_ns: u64, table: &ServerTable) {
         let usable = table.usable().without(table.closing()).len();
-        let hoped = self.hope.look(now_ns, usable, self.patience_ns);
+        let hoped = self.hope.look(now_ns, ran_ns, usable, self.patience_ns);
         self.changes.servers_changed |= table.set_hoped(hoped);
     }
 

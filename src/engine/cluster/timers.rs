@@ -67,6 +67,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         outbox: &mut impl Outbox,
     ) {
         let outbox = &mut self.settled(outbox);
+        let ran_ns = self.ran_until(now_ns);
         let suspects = table.take_suspects();
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {
@@ -91,19 +92,29 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                         }
                         self.changes.servers_changed = true;
                     }
-                    self.look_after(now_ns, slot, table, outbox);
+                    self.look_after(now_ns, ran_ns, slot, table, outbox);
                     self.repeat_hello(now_ns, slot, outbox);
                 }
                 State::Sweeping { .. } | State::Parting => self.say_goodbye(now_ns, slot, outbox),
                 State::Empty => {}
             }
         }
-        self.count_hope(now_ns, table);
+        self.count_hope(now_ns, ran_ns, table);
+        self.look_at_ns = now_ns.saturating_add(NS_PER_S).min(self.next_timeout_ns());
+    }
+
+    /// Until when we ran, not being stopped: where this look is late, until it was due.
+    fn ran_until(&self, now_ns: u64) -> u64 {
+        match now_ns.saturating_sub(self.look_at_ns) >= STOPPED_NS {
+            true => self.look_at_ns,
+            false => now_ns,
+        }
     }
 
     fn look_after(
         &mut self,
         now_ns: u64,
+        ran_ns: u64,
         slot: ServerSlot,
         table: &ServerTable,
         outbox: &mut impl Outbox,
@@ -146,7 +157,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         peer.send_frees(now_ns, slot, usable, mtu, free_nonce, outbox);
         peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
         let has_frees = peer.frees.has_any();
-        let is_dead = peer.note_silence(now_ns, dead_ns);
+        let is_dead = peer.note_silence(now_ns, ran_ns, dead_ns);
         if is_dead != table.dead().contains(slot) {
             table.set_dead(slot, is_dead);
             self.changes.servers_changed = true;

@@ -46,7 +46,7 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
 #[test]
 fn a_client_that_was_stopped_goes_on_waiting() {
     let mut world = World::open(1500);
-    world.cluster.set_patience_ns(20 * NS_PER_S);
+    world.cluster.set_patience_ns(8 * NS_PER_S);
     while world.table.usable().contains(world.slot) {
         world.pass(MS);
     }
@@ -84,7 +84,7 @@ fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
         let mut hoped = 0;
         for _ in 0..10 * seconds {
             now_ns += NS_PER_S / 10;
-            hoped = hope.look(now_ns, usable, PATIENCE_NS);
+            hoped = hope.look(now_ns, now_ns, usable, PATIENCE_NS);
         }
         hoped
     };
