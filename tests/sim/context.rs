@@ -5,9 +5,11 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::course::Course;
 use crate::event::{Event, Queue};
 use crate::faults::{Counts, Fault};
 use crate::network::Network;
+use crate::night::Night;
 use crate::oracle::{Oracle, RequestId};
 use crate::scenario::{Scenario, Simplify};
 use crate::trace::Trace;
@@ -23,6 +25,8 @@ pub struct Context {
     pub trace: Trace,
     pub scenario: Scenario,
     requests: RequestId,
+    /// What the network keeps for hours, if it does.
+    pub night: Option<Night>,
     /// What clocks do is drawn from this.
     clocks: ChaCha8Rng,
 }
@@ -46,8 +50,9 @@ impl Context {
             queue: Queue::default(),
             counts: Counts::default(),
             trace,
-            scenario,
             requests: 0,
+            night: (scenario.course == Course::Night).then(|| Night::new(seed)),
+            scenario,
             clocks: ChaCha8Rng::seed_from_u64(seed ^ 0x63_6c6f_636b),
         }
     }

@@ -16,6 +16,8 @@ pub enum Course {
     /// Twenty clients on four servers, all of them well: nobody runs where all others run. One of the
     /// servers may begin anew, so that all find it empty.
     Crowd { restart: bool },
+    /// Hours in which nobody wants anything, and frames that come after them.
+    Night,
     /// Servers that have room for half of what clients want of them, for long; now and then there is much.
     Full,
 }
@@ -32,6 +34,7 @@ impl Course {
                 restart: number % 2 == 1,
             },
             10..30 => Self::Full,
+            30..40 => Self::Night,
             _ => Self::Usual,
         }
     }
@@ -44,8 +47,21 @@ impl Scenario {
         match self.course {
             Course::Usual => {}
             Course::Crowd { .. } => self.arrange_crowd(&mut rng),
+            Course::Night => self.arrange_night(),
             Course::Full => self.arrange_full(&mut rng),
         }
+    }
+
+    /// Few enough hosts that hours take no longer than others' seconds.
+    fn arrange_night(&mut self) {
+        self.clients = self.clients.min(2);
+        self.servers_at_first = self.servers_at_first.min(3);
+        self.servers = self.servers_at_first;
+        self.enabled.add = false;
+        self.patience_s = self.patience_s.min(20);
+        self.active_ns = self.active_ns.clamp(4 * S, 8 * S);
+        // Former lives have places too.
+        self.max_clients = 8;
     }
 
     /// Servers are full for ten seconds and more at a time; then programs end, and there is room.

@@ -36,6 +36,8 @@ faults! {
     FrameJumboDropped,
     /// An old frame came again, much later.
     FrameReplayed,
+    /// A frame came hours after it had been sent.
+    FrameHoursOld,
     /// A frame was made up, from parts of real ones.
     FrameForged,
     /// A frame of another protocol, or noise.

@@ -22,6 +22,7 @@ mod full;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod network;
+mod night;
 mod oracle;
 mod random;
 mod scenario;

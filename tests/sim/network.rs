@@ -114,6 +114,13 @@ impl Network {
 impl Context {
     /// Sends a frame.
     pub fn transmit(&mut self, wire: Wire) {
+        if let Some(night) = self
+            .night
+            .as_mut()
+            .filter(|night| night.until_ns().is_none())
+        {
+            night.keep(&wire);
+        }
         if self.network.recorded.len() < RECORDED {
             self.network.recorded.push(wire.clone());
         } else if self.chance(0.05) {

@@ -110,7 +110,7 @@ impl World {
 
     /// The network becomes rough or gentle, for a while.
     pub fn change_weather(&mut self) {
-        if self.is_calm {
+        if self.is_calm || self.ctx.put_off(WorldEvent::Weather) {
             return;
         }
         let now_ns = self.ctx.now_ns;
@@ -126,6 +126,9 @@ impl World {
         let Some(scenario) = self.ctx.scenario.disk.filter(|_| !self.is_calm) else {
             return;
         };
+        if self.ctx.put_off(WorldEvent::BrewDisk) {
+            return;
+        }
         let delay_ns = self.ctx.rng.random_range(0..2 * scenario.trouble_ns);
         self.ctx.after(delay_ns, Event::World(WorldEvent::BrewDisk));
         let client = self.any_client();
@@ -161,11 +164,12 @@ impl World {
     /// Some trouble with a host's time begins, and more later: drawn by chance of its own.
     pub fn brew_clock(&mut self) {
         let enabled = self.ctx.scenario.enabled;
-        if self.is_calm || !(enabled.clock_steps || enabled.sleep) {
+        let is_off = self.is_calm || !(enabled.clock_steps || enabled.sleep);
+        if is_off || self.ctx.put_off(WorldEvent::BrewClock) {
             return;
         }
         let trouble_ns = self.ctx.scenario.trouble_ns;
-        let delay_ns = self.ctx.draw_clock(4 * trouble_ns);
+        let delay_ns = S + self.ctx.draw_clock(4 * trouble_ns);
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::BrewClock));
         let (clients, servers) = (self.clients.len(), self.servers.len());
@@ -185,7 +189,7 @@ impl World {
 
     /// Some trouble begins, and more later.
     pub fn brew(&mut self) {
-        if self.is_calm {
+        if self.is_calm || self.ctx.put_off(WorldEvent::Brew) {
             return;
         }
         let trouble_ns = self.ctx.scenario.trouble_ns;

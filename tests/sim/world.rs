@@ -13,6 +13,7 @@ use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
 use crate::full::{Fullness, FULL_NS};
 use crate::network::Network;
+use crate::night::Night;
 use crate::oracle::{Claim, Ending, Evidence};
 use crate::scenario::{Simplify, MS, S};
 use crate::server::{Copy, SimServer};
@@ -31,6 +32,12 @@ pub enum WorldEvent {
     BrewClock,
     /// Trouble begins or ends.
     Trouble(Trouble),
+    /// Programs fall asleep.
+    Night,
+    /// A frame of hours ago comes.
+    ComeLate,
+    /// Programs wake up.
+    Dawn,
     /// Programs that fill the servers end, or begin.
     Tide,
     /// Look whether anybody waits for too long.
@@ -146,7 +153,11 @@ impl World {
             let delay_ns = ctx.draw_clock(4 * ctx.scenario.trouble_ns);
             ctx.after(delay_ns, Event::World(WorldEvent::BrewClock));
         }
-        ctx.after(ctx.scenario.active_ns, Event::World(WorldEvent::Calm));
+        let active_ns = ctx.scenario.active_ns;
+        match ctx.scenario.course {
+            Course::Night => ctx.after(active_ns / 2, Event::World(WorldEvent::Night)),
+            _ => ctx.after(active_ns, Event::World(WorldEvent::Calm)),
+        }
     }
 
     /// A client's interface and programs are there.
@@ -190,7 +201,8 @@ impl World {
         self.ctx.counts.fault(Fault::ClientReborn);
         let number = self.clients.len();
         let mut client = Client::with_identity(number, identity, &mut self.ctx);
-        client.is_loaded = !self.is_calm;
+        let is_night = self.ctx.night.as_ref().and_then(Night::until_ns).is_some();
+        client.is_loaded = !self.is_calm && !is_night;
         self.clients.push(client);
         self.begin_client(number);
         if self.ctx.scenario.disk.is_some() {
@@ -257,6 +269,9 @@ impl World {
             WorldEvent::Brew => self.brew(),
             WorldEvent::BrewDisk => self.brew_disk(),
             WorldEvent::BrewClock => self.brew_clock(),
+            WorldEvent::Night => self.fall_night(),
+            WorldEvent::ComeLate => self.come_late(),
+            WorldEvent::Dawn => self.dawn(),
             WorldEvent::Tide => self.turn_tide(),
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
@@ -266,7 +281,12 @@ impl World {
                     self.watch_crowd();
                     self.watch_full();
                 }
-                self.ctx.after(100 * MS, Event::World(WorldEvent::Watch));
+                let is_night = self.ctx.night.as_ref().and_then(Night::until_ns).is_some();
+                let delay_ns = match is_night {
+                    true => 10 * S,
+                    false => 100 * MS,
+                };
+                self.ctx.after(delay_ns, Event::World(WorldEvent::Watch));
             }
             WorldEvent::Calm => {
                 self.ctx.note(|| "calm".into());

@@ -11,7 +11,8 @@ use rand::Rng;
 use super::{Client, ClientEvent, Heap};
 use crate::context::Context;
 use crate::event::Event;
-use crate::scenario::MS;
+use crate::night::Night;
+use crate::scenario::{MS, S};
 use anemone::engine::shard::Shard;
 
 /// Something to do.
@@ -183,7 +184,11 @@ impl Client {
         }
         self.run_cluster(ctx);
         self.look_after_repair(ctx);
-        let delay_ns = ctx.rng.random_range(MS..50 * MS);
+        let delay_ns = match ctx.night.as_ref().and_then(Night::until_ns) {
+            // Less often by night, when there is nothing to look after.
+            Some(_) => S,
+            None => ctx.rng.random_range(MS..50 * MS),
+        };
         self.after(ctx, delay_ns, ClientEvent::Patrol);
     }
 
