@@ -169,6 +169,9 @@ pub struct Shard<S: Storage> {
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
     rotation: u32,
+    /// Servers that could be used when it was last said that something has changed, but for those that
+    /// have been suspected here since.
+    usable: SlotSet,
     suspicion: bool,
     hedges: HedgeBudget,
     counters: Counters,
@@ -207,6 +210,7 @@ impl<S: Storage> Shard<S> {
             oldest: Link::NONE,
             next_deadline_ns: u64::MAX,
             rotation: 0,
+            usable: SlotSet::EMPTY,
             suspicion: false,
             hedges: HedgeBudget::default(),
             counters: Counters::default(),
@@ -475,6 +479,9 @@ impl<S: Storage> Shard<S> {
         for slot in SlotSet::ALL.iter() {
             self.flush_waiting(slot);
         }
+        let usable = device.servers.usable();
+        let back = usable.without(self.usable);
+        self.usable = usable;
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
             link = op.previous_active;
@@ -482,7 +489,10 @@ impl<S: Storage> Shard<S> {
                 Stage::Active if self.is_in_vain(now_ns, index, device) => {
                     self.give_up(index, device);
                 }
-                Stage::Active => self.look_at_servers(now_ns, index, device),
+                Stage::Active => {
+                    self.look_at_servers(now_ns, index, device);
+                    self.ask_those_back(now_ns, index, back, device);
+                }
                 Stage::Stalled => self.begin_again(now_ns, index, device),
                 Stage::Parked | Stage::Free | Stage::Ended(_) => {}
             }

@@ -377,9 +377,7 @@ impl<S: Storage> Shard<S> {
         if since_ns < self.path(slot).suspect_after_ns(device.patience_ns()) {
             return;
         }
-        if device.servers.suspect(slot) {
-            self.suspicion = true;
-        }
+        self.suspect(slot, device);
         self.path_mut(slot).overdue = true;
         match self.ops.get(id.op).map(|op| op.kind) {
             Some(Kind::PageOut) => {

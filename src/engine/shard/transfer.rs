@@ -449,6 +449,50 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// Nothing new waits on the server, until it answers.
+    pub(super) fn suspect<M>(&mut self, slot: ServerSlot, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if device.servers.suspect(slot) {
+            self.suspicion = true;
+        }
+        self.usable = self.usable.without(SlotSet::one(slot));
+    }
+
+    /// Of these servers, which can be used again, the op asks at once what they have not answered: the
+    /// longer they were silent, the longer it would wait before it asks again.
+    pub(super) fn ask_those_back<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        back: SlotSet,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        if back.is_empty() {
+            return;
+        }
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(transfer) = self.transfer_mut(id) else {
+                return;
+            };
+            let is_back = transfer.slot.is_some_and(|slot| back.contains(slot));
+            if is_back && transfer.stage == TransferStage::Sent && transfer.tries != 0 {
+                // It was silent before, not since.
+                transfer.began_ns = now_ns;
+                transfer.tries = 0;
+                transfer.due_ns = now_ns;
+            }
+        }
+        self.check_transfers(now_ns, index, device);
+    }
+
     /// No answer in time.
     fn transfer_timed_out<M>(
         &mut self,
@@ -473,10 +517,8 @@ impl<S: Storage> Shard<S> {
             if let Some(transfer) = self.transfer_mut(id) {
                 transfer.began_ns = now_ns;
             }
-        } else if silent_ns >= path.suspect_after_ns(device.patience_ns())
-            && device.servers.suspect(slot)
-        {
-            self.suspicion = true;
+        } else if silent_ns >= path.suspect_after_ns(device.patience_ns()) {
+            self.suspect(slot, device);
         }
         if let Some(transfer) = self.transfer_mut(id) {
             transfer.tries = transfer.tries.saturating_add(1);

@@ -235,3 +235,39 @@ fn what_is_sent_again_is_what_is_missing() {
     };
     assert_eq!(fragments.bits(), 0b110);
 }
+
+#[test]
+fn a_server_that_is_back_is_asked_at_once_what_it_has_not_answered() {
+    let mut bench = Bench::new(1);
+    bench.write(PAGE, &[0]);
+    let slot = bench.slot(0);
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+    bench.start_page_in(0, PAGE);
+    bench.next_send();
+    // It is silent for so long that the next try is far away.
+    let mut between_ns = 0;
+    while between_ns < NS_PER_S / 2 {
+        let before_ns = bench.now_ns;
+        bench.wait_for_send();
+        between_ns = bench.now_ns - before_ns;
+    }
+    assert!(!bench.device.servers.usable().contains(slot));
+    bench.advance(MS);
+    assert_eq!(bench.poll(), None);
+    // Another one changes: that says nothing of this one.
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+    assert_eq!(bench.poll(), None);
+    bench.device.servers.set_usable(slot, true);
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+    let send = bench.next_send();
+    assert_eq!(send.destination, bench.mac(0));
+    // Its silence of before is not held against it, nor is it asked each time that something changes.
+    assert!(bench.device.servers.usable().contains(slot));
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+    assert_eq!(bench.poll(), None);
+    bench.advance(100 * MS);
+    bench.discard_sends();
+    assert!(bench.device.servers.usable().contains(slot));
+    bench.answer_page(&send, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
