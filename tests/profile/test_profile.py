@@ -4,6 +4,7 @@ runner's test instructions_are_counted."""
 
 import contextlib
 import io
+import json
 import os
 import sys
 import tempfile
@@ -13,6 +14,7 @@ TOP = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 sys.path.insert(0, os.path.join(TOP, "scripts"))
 sys.dont_write_bytecode = True
 
+from benchlib import report as bench  # noqa: E402
 from profilelib import counts, layers, measure, plugin, report, symbols  # noqa: E402
 from profilelib.failure import Failure  # noqa: E402
 from profilelib.symbols import Function, Symbols  # noqa: E402
@@ -193,6 +195,21 @@ class Reports(unittest.TestCase):
     def test_an_operation_that_was_not_measured_before_is_left_out(self):
         other = report.document([measure.Result(measure.Job("page-in", 4), 1, [{("client", QUEUE): 1.0}])], {})
         self.assertEqual(report.comparison(other, self.document(), 10), [])
+
+
+class Bench(unittest.TestCase):
+    def test_it_shows_what_each_side_spends(self):
+        result = measure.Result(measure.Job("page-in", 16), 30100, [{("client", QUEUE): 1234.0, ("servers", SERVE): 567.0}])
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "profile.json")
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(report.document([result], {"mtu": 9000}), file)
+            shown = io.StringIO()
+            with contextlib.redirect_stdout(shown):
+                rows = bench.two_processors([path])
+        self.assertEqual(rows, [{"mtu": 9000, "operation": "page-in", "depth": 16, "counted_us": 30.1,
+                                 "client_instructions": 1234.0, "servers_instructions": 567.0}])
+        self.assertIn("9000 page-in 16 30.1 1,234 567", " ".join(shown.getvalue().split()))
 
 
 class Plugin(unittest.TestCase):
