@@ -41,8 +41,8 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 
 EXPORT int qemu_plugin_version = PLUGIN_VERSION;
 
-#define PROCESSORS 16
-#define SLOT_BITS 20
+#define PROCESSORS 4
+#define SLOT_BITS 21
 #define SLOTS (1u << SLOT_BITS)
 
 /* The counts of one address; a hash table with open addressing, of which nothing is ever removed. */
@@ -112,7 +112,9 @@ static void executed(unsigned int processor, void *data)
 {
 	const struct block *block = data;
 
-	block->slot->executed[processor % PROCESSORS] += block->instructions;
+	if (processor >= PROCESSORS)
+		give_up("too many processors");
+	block->slot->executed[processor] += block->instructions;
 }
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
