@@ -105,7 +105,7 @@ impl Scenario {
         let copies = self.pages * CROWD as u32 * self.replicas;
         self.capacity_pages = copies / 4 * 3 / 2;
         self.quota_pages = u64::MAX;
-        self.gap_ns = [3 * MS, 10 * MS][rng.random_range(0..2)];
+        self.gap_ns = [10 * MS, 20 * MS][rng.random_range(0..2)];
         self.active_ns = 5 * S;
         self.page_outs = 60;
         self.discards = [0, 0, 5, 20][rng.random_range(0..4)];
