@@ -25,7 +25,8 @@ use crate::{
         Op,
         Operations,
         PartCount,
-        Request, //
+        Request,
+        MAX_PARTS, //
     },
     wire::PAGE_SIZE,
 };
@@ -35,6 +36,8 @@ pub(crate) const PAGE_SECTORS: u64 = 8;
 
 /// Bytes that a request may have.
 pub(crate) const MAX_REQUEST_BYTES: u32 = (MAX_REQUEST_PAGES * PAGE_SIZE) as u32;
+
+const _: () = assert!(MAX_REQUEST_PAGES <= MAX_PARTS as usize);
 
 /// The disk's operations.
 pub(crate) struct Disk;

@@ -34,6 +34,7 @@ pub(crate) use request::{
     Op,
     PartCount,
     Request,
-    RequestPart, //
+    RequestPart,
+    MAX_PARTS, //
 };
 pub(crate) use tag_set::TagSet;

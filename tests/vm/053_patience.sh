@@ -51,6 +51,18 @@ put 128 || fail "writing once more"
 head -c 524288 "$SCRATCH/random" >"$SCRATCH/half"
 get 128 | cmp -s - "$SCRATCH/half" || fail "written once more"
 get 1 200 >"$SCRATCH/back" && fail "a lost page that was not written again was read"
+
+# Of requests that were merged only what is lost fails. In the second half every other page is written again.
+batches() { fio_job --ioengine=libaio --bs=4k --offset=512k --size=512k --iodepth=8 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 "$@"; }
+merged() { awk '{ print $2 }' "/sys/block/${ANEMONE_DEVICE##*/}/stat"; }
+fio_job --rw=write:4k --bs=4k --ioengine=psync --offset=512k --size=512k --io_size=256k || fail "writing every other page"
+before=$(merged) failed_before=$(counter pages_in_failed)
+batches --rw=read --continue_on_error=read --error_dump=0 --output-format=json || true
+[ "$(merged)" -ge $((before + 64)) ] || fail "the reads were not merged: $before, then $(merged)"
+[ "$(($(counter pages_in_failed) - failed_before))" = 64 ] || fail "64 pages are lost, $(($(counter pages_in_failed) - failed_before)) failed"
+errors=$(sed -n 's/.*"total_err" : \([0-9]*\).*/\1/p' "$SCRATCH/fio")
+[ "$errors" = 64 ] || fail "of 128 reads, 64 of them of pages that are lost, $errors failed: $(cat "$SCRATCH/fio")"
+
 # By force: else it reads first, to see what it would destroy.
 blkdiscard -f -o 0 -l 1048576 "$ANEMONE_DEVICE" || fail "blkdiscard"
 [ "$(get 256 | tr -d '\0' | wc -c)" = 0 ] || fail "what was lost and then discarded is not zero"

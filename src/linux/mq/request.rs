@@ -166,11 +166,15 @@ impl<T: Operations> Drop for Request<T> {
     }
 }
 
-/// How many parts of a request have not ended: the data of a request that is ended in parts.
+/// The most parts that a request can be divided into: the statuses of that many fit a word.
+pub(crate) const MAX_PARTS: u32 = size_of::<u64>() as u32;
+
+/// How many parts of a request have not ended, and how the others did: the data of a request that is
+/// ended in parts.
 pub(crate) struct PartCount {
     left: Atomic<u32>,
-    /// How the first part ended that did not end well, as a [`BlkStatus`].
-    failed: Atomic<u32>,
+    /// How each part ended, as a [`BlkStatus`]: the first part's is the lowest byte.
+    statuses: Atomic<u64>,
 }
 
 impl PartCount {
@@ -178,20 +182,26 @@ impl PartCount {
     pub(crate) const fn new() -> Self {
         Self {
             left: Atomic::new(0),
-            failed: Atomic::new(0),
+            statuses: Atomic::new(0),
         }
     }
 }
 
 impl<T: Operations<RequestData = PartCount>> Request<T> {
-    /// Divides it into `count` parts: it ends when the last of them does. Without any it ends now.
+    /// Divides it into `count` parts, each of a block, in order: it ends when the last of them does.
+    /// Without any it ends now, and with more than [`MAX_PARTS`] with an error.
     #[inline]
     pub(crate) fn into_parts(self, count: u32) -> Parts<T> {
-        if count == 0 {
-            self.end(BlkStatus::Ok);
+        if count.wrapping_sub(1) >= MAX_PARTS {
+            self.end(if count == 0 {
+                BlkStatus::Ok
+            } else {
+                BlkStatus::IoErr
+            });
             return Parts {
                 request: NonNull::dangling(),
-                left: 0,
+                next: 0,
+                count: 0,
                 _p: PhantomData,
             };
         }
@@ -200,13 +210,45 @@ impl<T: Operations<RequestData = PartCount>> Request<T> {
         let data = unsafe { &*tag_set::data_of::<T>(request.as_ptr()) };
         // The parts are handed on by other means, which order this.
         data.left.store(count, Relaxed);
-        data.failed.store(0, Relaxed);
+        data.statuses.store(0, Relaxed);
         // INVARIANT: None has ended.
         Parts {
             request,
-            left: count,
+            next: 0,
+            count,
             _p: PhantomData,
         }
+    }
+
+    /// Ends it, each block as its byte of `statuses` says: a bio then fails only if one of its own
+    /// blocks has.
+    #[cold]
+    fn end_by_parts(self, mut statuses: u64) {
+        let mut blocks = self.bytes() / BLOCK_SIZE as u32;
+        let request = self.into_raw();
+        // That of the request as a whole, which a flush takes: how the first part that failed did.
+        let [whole, ..] = (statuses >> (statuses.trailing_zeros() & !7)).to_le_bytes();
+        loop {
+            let [status, ..] = statuses.to_le_bytes();
+            let mut bytes = 0_u32;
+            // What ended alike together: there is one message for it in the kernel's log.
+            loop {
+                bytes = bytes.wrapping_add(BLOCK_SIZE as u32);
+                blocks = blocks.saturating_sub(1);
+                statuses >>= 8;
+                let [next, ..] = statuses.to_le_bytes();
+                if next != status || blocks == 0 {
+                    break;
+                }
+            }
+            // SAFETY: By the type invariant the request is started and ours. The call ends the bios
+            // that all bytes have ended of.
+            if !unsafe { bindings::blk_update_request(request, status, bytes) } {
+                break;
+            }
+        }
+        // SAFETY: As above, and no bio is left; ownership returns to blk-mq here.
+        unsafe { bindings::__blk_mq_end_request(request, whole) };
     }
 }
 
@@ -214,11 +256,12 @@ impl<T: Operations<RequestData = PartCount>> Request<T> {
 ///
 /// # Invariants
 ///
-/// Unless `left` is 0, `request` is a request as [`Request`] has it, `left` of whose parts are
-/// only here.
+/// Unless `next` is `count`, which is at most [`MAX_PARTS`], `request` is a request as [`Request`]
+/// has it, whose parts from `next` on are only here.
 pub(crate) struct Parts<T: Operations<RequestData = PartCount>> {
     request: NonNull<bindings::request>,
-    left: u32,
+    next: u32,
+    count: u32,
     _p: PhantomData<T>,
 }
 
@@ -227,9 +270,17 @@ impl<T: Operations<RequestData = PartCount>> Iterator for Parts<T> {
 
     #[inline]
     fn next(&mut self) -> Option<RequestPart<T>> {
-        self.left = self.left.checked_sub(1)?;
+        let index = self.next;
+        if index == self.count {
+            return None;
+        }
+        self.next = index.wrapping_add(1);
         // INVARIANT: This part is no longer here.
-        Some(RequestPart(self.request, PhantomData))
+        Some(RequestPart {
+            request: self.request,
+            index,
+            _p: PhantomData,
+        })
     }
 }
 
@@ -247,13 +298,13 @@ impl<T: Operations<RequestData = PartCount>> Drop for Parts<T> {
 ///
 /// # Invariants
 ///
-/// The pointer is to a request as [`Request`] has it, one of whose parts this is, and which does
-/// not end before this does.
-#[repr(transparent)]
-pub(crate) struct RequestPart<T: Operations<RequestData = PartCount>>(
-    NonNull<bindings::request>,
-    PhantomData<T>,
-);
+/// `request` is a request as [`Request`] has it, whose part `index` this is, below [`MAX_PARTS`], and
+/// which does not end before this does.
+pub(crate) struct RequestPart<T: Operations<RequestData = PartCount>> {
+    request: NonNull<bindings::request>,
+    index: u32,
+    _p: PhantomData<T>,
+}
 
 // SAFETY: As for `Request`.
 unsafe impl<T: Operations<RequestData = PartCount>> Send for RequestPart<T> {}
@@ -261,7 +312,7 @@ unsafe impl<T: Operations<RequestData = PartCount>> Send for RequestPart<T> {}
 unsafe impl<T: Operations<RequestData = PartCount>> Sync for RequestPart<T> {}
 
 impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
-    /// Ends it; the request ends with the last one, as the first did that did not end well. Any
+    /// Ends it; the request ends with the last one, each part of its data as it ended itself. Any
     /// context, also with interrupts disabled.
     #[inline]
     pub(crate) fn end(self, status: BlkStatus) {
@@ -272,23 +323,23 @@ impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
     #[inline]
     fn end_once(&self, status: BlkStatus) {
         // SAFETY: By the type invariant the request is live, and its data is initialised.
-        let data = unsafe { &*tag_set::data_of::<T>(self.0.as_ptr()) };
+        let data = unsafe { &*tag_set::data_of::<T>(self.request.as_ptr()) };
         if status != BlkStatus::Ok {
-            // An error is only that another was the first.
-            let _ = data.failed.cmpxchg(0, status as u32, Relaxed);
+            // Into a byte that is zero: no other part has this index.
+            let status = (status as u64).wrapping_shl(self.index.wrapping_mul(8));
+            data.statuses.fetch_add(status, Relaxed);
         }
         // Full order: who ends the request sees what the others did before they ended theirs.
         if data.left.fetch_sub(1, Full) != 1 {
             return;
         }
-        let status = match data.failed.load(Relaxed) {
-            0 => BlkStatus::Ok,
-            failed if failed == BlkStatus::NoSpc as u32 => BlkStatus::NoSpc,
-            _ => BlkStatus::IoErr,
-        };
         // INVARIANT: No part is left, so that the request is nobody else's.
         // SAFETY: By the type invariant it is started and the driver's.
-        unsafe { Request::<T>::from_raw(self.0.as_ptr()) }.end(status);
+        let request = unsafe { Request::<T>::from_raw(self.request.as_ptr()) };
+        match data.statuses.load(Relaxed) {
+            0 => request.end(BlkStatus::Ok),
+            statuses => request.end_by_parts(statuses),
+        }
     }
 }
 
