@@ -1,6 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copying pages' bytes.
+//! Copying bytes that others may write to meanwhile.
+
+/// Copies a few bytes into `to`: whoever looks at them there sees them as they were, once.
+///
+/// # Safety
+///
+/// `from` must be valid for reads of `N` bytes, which are not `to`'s.
+#[inline]
+pub(super) unsafe fn take<const N: usize>(from: *const u8, to: &mut [u8; N]) {
+    let to = to.as_mut_ptr();
+    // SAFETY: By the requirements of this function.
+    unsafe { from.copy_to_nonoverlapping(to, N) };
+    // So that the compiler does not look at `from` again for what has been copied.
+    // SAFETY: No instruction.
+    unsafe { core::arch::asm!("/* {0} */", in(reg) to, options(nostack, preserves_flags)) };
+}
 
 /// Copies `len` bytes.
 ///

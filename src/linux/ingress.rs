@@ -287,8 +287,7 @@ unsafe extern "C" fn receive_callback<R: Receiver>(
 ) -> c_uint {
     // SAFETY: By the invariant of `Hook`.
     let private = unsafe { &*private.cast::<Private<R>>() };
-    // SAFETY: The stack lends us the frame for this call, with `data` behind the Ethernet header,
-    // and whoever else has a reference to it reads only.
+    // SAFETY: The stack lends us the frame for this call, with `data` behind the Ethernet header.
     let frame = unsafe { RxFrame::from_raw(skb) };
     if !private.is_for_us(&frame) {
         return bindings::NF_ACCEPT;

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     linux::{
-        copy::copy,
+        copy::{
+            copy,
+            take, //
+        },
         mq::Block,
         net_device::VlanTag,
         shim, //
@@ -34,12 +37,13 @@ const VLAN_ID: u16 = 0xfff;
 
 /// A frame that has been received, lent for as long as it is looked at.
 ///
-/// Offsets count from behind the Ethernet header. The bytes may be shared with other readers.
+/// Offsets count from behind the Ethernet header. The bytes are shared: whoever sent the frame on this
+/// machine (over a veth or macvlan, from a ring of PACKET_TX_RING) may still write to them. So they are
+/// only ever copied, and looked at as the copy has them.
 ///
 /// # Invariants
 ///
-/// `skb` is live for `'a`, its `data` points behind its Ethernet header, and nobody writes to its
-/// bytes.
+/// `skb` is live for `'a`, and its `data` points behind its Ethernet header.
 #[derive(Clone, Copy)]
 pub(crate) struct RxFrame<'a> {
     skb: *mut bindings::sk_buff,
@@ -158,18 +162,17 @@ impl RxFrame<'_> {
         NonNull::new(bytes.cast_mut().cast())
     }
 
-    /// The header: where it lies, if it lies in one piece, else copied to `buffer`. `None` if the
-    /// frame is shorter.
+    /// Copies the header to `buffer`. `None` if the frame is shorter.
     #[inline]
     pub(crate) fn header<'b>(
-        &'b self,
+        &self,
         buffer: &'b mut [u8; HEADER_LEN],
     ) -> Option<&'b [u8; HEADER_LEN]> {
-        if let Some(bytes) = self.in_one_piece(0, HEADER_LEN) {
-            // SAFETY: That many bytes are there, and by the type invariant nobody writes to them.
-            return Some(unsafe { bytes.cast::<[u8; HEADER_LEN]>().as_ref() });
+        match self.in_one_piece(0, HEADER_LEN) {
+            // SAFETY: That many bytes are there, in the skb's memory.
+            Some(from) => unsafe { take(from.as_ptr(), buffer) },
+            None => self.copy_bytes(0, buffer)?,
         }
-        self.copy_bytes(0, buffer)?;
         Some(buffer)
     }
 
