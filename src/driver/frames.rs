@@ -13,6 +13,7 @@ use crate::{
         },
     },
     linux::{
+        alloc::MAY_FAIL,
         mq::Block,
         net_device::NetDevice,
         skb::{
@@ -48,23 +49,41 @@ pub(crate) enum Sent {
     Changed(u32),
 }
 
+/// How many frames a transfer has. Those past the replicas only ever ask for pages.
+fn frame_count(transfer: usize, replicas: usize, fragments: u8) -> u8 {
+    if transfer < replicas {
+        fragments
+    } else {
+        1
+    }
+}
+
 impl OpFrames {
+    /// About how many bytes they take.
+    pub(crate) fn bytes(replicas: usize, fragments: u8) -> usize {
+        let frames: usize = (0..MAX_REPLICAS)
+            .map(|transfer| usize::from(frame_count(transfer, replicas, fragments)))
+            .sum();
+        frames
+            .saturating_mul(TxFrame::bytes(FILL_LEN))
+            .saturating_add(size_of::<Self>())
+    }
+
     /// Frames for `replicas` transfers of pages cut into `fragments`, and for one page-in more
     /// at a time.
     pub(crate) fn new(replicas: usize, fragments: u8) -> Result<Self> {
-        let mut transfers = KVec::with_capacity(MAX_REPLICAS, GFP_KERNEL)?;
+        let mut transfers = KVec::with_capacity(MAX_REPLICAS, MAY_FAIL)?;
         for transfer in 0..MAX_REPLICAS {
-            // Transfers past the replicas only ever ask for pages.
-            let count = if transfer < replicas { fragments } else { 1 };
-            let mut frames = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
+            let count = frame_count(transfer, replicas, fragments);
+            let mut frames = KVec::with_capacity(usize::from(count), MAY_FAIL)?;
             for _ in 0..count {
-                frames.push(TxFrame::new(FILL_LEN)?, GFP_KERNEL)?;
+                frames.push(TxFrame::new(FILL_LEN)?, MAY_FAIL)?;
             }
             let frames = TransferFrames {
                 frames,
                 has_pages: false,
             };
-            transfers.push(TryCell::new(frames), GFP_KERNEL)?;
+            transfers.push(TryCell::new(frames), MAY_FAIL)?;
         }
         Ok(Self { transfers })
     }

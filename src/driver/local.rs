@@ -131,7 +131,11 @@ impl fmt::Display for AttachError {
                 f.write_str(" is attached and does not answer; it is used again when it does")
             }
             Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
-            Self::NoMemory => f.write_str(": no memory for pages that wait to be written"),
+            Self::NoMemory => write!(
+                f,
+                ": no memory for pages that wait to be written: {} MiB (mirror_pool_mib)",
+                params::mirror_pool_mib.value()
+            ),
         }
     }
 }

@@ -58,7 +58,10 @@ use crate::{
         placement, //
     },
     linux::{
-        alloc::zeroed_table,
+        alloc::{
+            is_available,
+            zeroed_table, //
+        },
         debugfs::Directory,
         hrtimer::Timer,
         ingress::RECEIVES_FROM_RESERVE,
@@ -302,8 +305,26 @@ impl Anemone {
     }
 
     /// The data path's queues, and repair's.
-    #[inline(never)]
     fn make_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
+        let bytes = Queue::bytes(params.queue_depth, params.config.replicas, fragments)
+            .saturating_mul(usize::from(params.hw_queues));
+        let queues = if is_available(bytes) {
+            Self::try_make_queues(params, fragments)
+        } else {
+            Err(ENOMEM)
+        };
+        queues.inspect_err(|_| {
+            pr_err!(
+                "no memory for {} hardware queues of {} requests: {} MiB; give smaller hw_queues= or queue_depth=\n",
+                params.hw_queues,
+                params.queue_depth,
+                (bytes >> 20).max(1)
+            );
+        })
+    }
+
+    #[inline(never)]
+    fn try_make_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
         let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
         for number in 0..params.hw_queues {
             let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;

@@ -57,6 +57,7 @@ use crate::{
         }, //
     },
     linux::{
+        alloc::MAY_FAIL,
         hrtimer::{
             now_ns,
             Timer, //
@@ -140,6 +141,14 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// About how many bytes one takes.
+    pub(crate) fn bytes(depth: usize, replicas: usize, fragments: u8) -> usize {
+        let op = size_of::<Op>()
+            .saturating_add(size_of::<Option<Page>>())
+            .saturating_add(OpFrames::bytes(replicas, fragments));
+        op.saturating_mul(MAX_REQUEST_PAGES).saturating_mul(depth)
+    }
+
     /// A queue for `depth` requests at a time.
     pub(crate) fn new(
         number: u16,
@@ -149,9 +158,9 @@ impl Queue {
         timer: Arc<Timer<Expiry>>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
-        let mut pages = KVVec::with_capacity(op_count, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(op_count, MAY_FAIL)?;
         for _ in 0..op_count {
-            pages.push(None, GFP_KERNEL)?;
+            pages.push(None, MAY_FAIL)?;
         }
         Self::make(number, op_count, replicas, fragments, timer, pages, None)
     }
@@ -165,10 +174,10 @@ impl Queue {
         own_blocks: KVec<OwnBlock>,
     ) -> Result<Arc<Self>> {
         let op_count = own_blocks.len();
-        let mut pages = KVVec::with_capacity(op_count, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(op_count, MAY_FAIL)?;
         for block in &own_blocks {
             let block = block.block();
-            pages.push(Some(Page { block, part: None }), GFP_KERNEL)?;
+            pages.push(Some(Page { block, part: None }), MAY_FAIL)?;
         }
         let own = Some((repair, own_blocks));
         // A copy goes to one server.
@@ -186,19 +195,19 @@ impl Queue {
         pages: KVVec<Option<Page>>,
         own: Option<(Repair<Words>, KVec<OwnBlock>)>,
     ) -> Result<Arc<Self>> {
-        let mut ops = KVVec::with_capacity(op_count, GFP_KERNEL)?;
-        let mut frames = KVVec::with_capacity(op_count, GFP_KERNEL)?;
+        let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
+        let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;
         for _ in 0..op_count {
-            ops.push(Op::default(), GFP_KERNEL)?;
-            frames.push(OpFrames::new(replicas, fragments)?, GFP_KERNEL)?;
+            ops.push(Op::default(), MAY_FAIL)?;
+            frames.push(OpFrames::new(replicas, fragments)?, MAY_FAIL)?;
         }
         let parts = Parts {
             ops,
             buckets: [
-                KVec::from_elem(0, BUCKETS, GFP_KERNEL)?,
-                KVec::from_elem(0, BUCKETS, GFP_KERNEL)?,
+                KVec::from_elem(0, BUCKETS, MAY_FAIL)?,
+                KVec::from_elem(0, BUCKETS, MAY_FAIL)?,
             ],
-            stale: KVVec::from_elem(StaleCopy::default(), STALE_COPIES, GFP_KERNEL)?,
+            stale: KVVec::from_elem(StaleCopy::default(), STALE_COPIES, MAY_FAIL)?,
         };
         let lingering = Lingering::new(op_count)?;
         let (repair, own_blocks) = own.unzip();
@@ -215,7 +224,7 @@ impl Queue {
                 timer,
                 own_blocks: own_blocks.unwrap_or_default(),
             }),
-            GFP_KERNEL,
+            MAY_FAIL,
         )
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Large tables.
+//! Memory in bulk: large tables, and how what is made at load is allocated.
 //!
 //! C header: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
 
@@ -14,6 +14,7 @@ use core::{
 };
 
 use kernel::{
+    alloc::Flags,
     bindings,
     page::PAGE_SIZE,
     prelude::*,
@@ -21,6 +22,22 @@ use kernel::{
 };
 
 use super::shim;
+
+/// [`MAY_FAIL`] for kernel functions.
+pub(super) const RAW_MAY_FAIL: bindings::gfp_t =
+    bindings::GFP_KERNEL | bindings::__GFP_NOWARN | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
+
+/// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For whatever
+/// there may be much of.
+// SAFETY: `Flags` is a number of 32 bits, any of which it can be, and no more.
+pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
+
+/// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
+pub(crate) fn is_available(bytes: usize) -> bool {
+    // SAFETY: No requirements.
+    let pages = unsafe { bindings::si_mem_available() };
+    bytes.div_ceil(PAGE_SIZE) <= usize::try_from(pages).unwrap_or(0)
+}
 
 /// A type of which all zero bytes are a value.
 ///
@@ -54,9 +71,7 @@ unsafe impl<T: ZeroValue + Sync> Sync for Table<T> {}
 /// larger than the memory that is available.
 pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
-    // SAFETY: No requirements.
-    let available_pages = usize::try_from(unsafe { bindings::si_mem_available() }).unwrap_or(0);
-    if bytes.div_ceil(PAGE_SIZE) > available_pages {
+    if !is_available(bytes) {
         return Err(ENOMEM);
     }
     // SAFETY: No requirements but process context.

@@ -12,6 +12,7 @@ use kernel::{
 };
 
 use super::{
+    alloc::RAW_MAY_FAIL,
     copy::copy,
     mq::{
         Block,
@@ -42,7 +43,7 @@ impl IoPage {
     /// Allocates one, of undefined contents. May sleep.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: No requirements.
-        let page = unsafe { bindings::alloc_pages(bindings::GFP_KERNEL, 0) };
+        let page = unsafe { bindings::alloc_pages(RAW_MAY_FAIL, 0) };
         let page = NonNull::new(page).ok_or(ENOMEM)?;
         // SAFETY: The page is live, and its memory is in the linear map.
         let data = unsafe { shim::anemone_page_address(page.as_ptr()) };

@@ -59,6 +59,9 @@ for wrong in size_mib=many size_mib=-1 size_mib= replicas=two patience_s=60s; do
     nothing_left || fail "$wrong: something is left"
 done
 
+# What there is no memory for is refused, and nobody is killed for it.
+refused ENOMEM "no memory for 64 hardware queues of 256 requests: [0-9]* MiB" "$@" hw_queues=64 queue_depth=256
+
 # Neither a server nor a disk.
 refused EHOSTUNREACH "servers= and local_device= are both missing" $all
 # Servers that do not answer are waited for as long as it is said, and no longer: not for the minute that

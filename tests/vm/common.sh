@@ -146,6 +146,7 @@ errno_text() {
     ENOTBLK) echo 'block device required' ;;
     EBUSY) echo 'busy' ;;
     EROFS) echo 'read-only file system' ;;
+    ENOMEM) echo 'cannot allocate memory\|out of memory' ;;
     ENOSPC) echo 'no space left' ;;
     EHOSTUNREACH) echo 'no route to host\|host is unreachable' ;;
     *) echo "no text for $1" ;;

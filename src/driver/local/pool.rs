@@ -67,6 +67,10 @@ use crate::{
         }, //
     },
     linux::{
+        alloc::{
+            is_available,
+            MAY_FAIL, //
+        },
         bio::{
             BioOp,
             BioSet, //
@@ -80,6 +84,7 @@ use crate::{
         mq::Block,
         page::IoPage, //
     },
+    wire::PAGE_SIZE,
 };
 
 /// I/Os that may be under way at a time.
@@ -192,6 +197,10 @@ impl State {
     }
 }
 
+/// Pages of a pool that is small enough to be tried in any case: attaching a disk is what helps a machine
+/// that has run out of memory.
+const ALWAYS_TRIED: usize = (4 << 20) / PAGE_SIZE;
+
 /// What there is once a disk has been attached.
 #[pin_data]
 pub(crate) struct Pool {
@@ -202,16 +211,21 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Allocates `pages` pages and all that goes with them. Sleeps.
+    /// Allocates `pages` pages and all that goes with them; fails rather than have programs killed.
+    /// Sleeps.
     pub(super) fn new(
         pages: usize,
         config: Config,
         timer: Arc<Timer<Alarm>>,
     ) -> Result<Pin<KBox<Self>>> {
+        let bytes = pages.saturating_mul(PAGE_SIZE);
+        if pages > ALWAYS_TRIED && !is_available(bytes) {
+            return Err(ENOMEM);
+        }
         fn table<T: Default>(len: usize) -> Result<KVVec<T>> {
-            let mut table = KVVec::with_capacity(len, GFP_KERNEL)?;
+            let mut table = KVVec::with_capacity(len, MAY_FAIL)?;
             for _ in 0..len {
-                table.push(T::default(), GFP_KERNEL)?;
+                table.push(T::default(), MAY_FAIL)?;
             }
             Ok(table)
         }
@@ -220,9 +234,9 @@ impl Pool {
             heads: table(pages)?,
             ios: table(IOS)?,
         };
-        let mut io_pages = KVVec::with_capacity(pages, GFP_KERNEL)?;
+        let mut io_pages = KVVec::with_capacity(pages, MAY_FAIL)?;
         for _ in 0..pages {
-            io_pages.push(IoPage::new()?, GFP_KERNEL)?;
+            io_pages.push(IoPage::new()?, MAY_FAIL)?;
         }
         let state = State {
             mirror: Mirror::new(config, parts),
@@ -243,7 +257,7 @@ impl Pool {
                 pages: io_pages,
                 bios,
             }),
-            GFP_KERNEL,
+            MAY_FAIL,
         )
     }
 

@@ -15,6 +15,8 @@ use kernel::{
     },
 };
 
+use crate::linux::alloc::MAY_FAIL;
+
 /// How soon it is looked at first. A card that gathers what it has to say waits about as long.
 const FIRST_LOOK_NS: u64 = 100_000;
 
@@ -51,11 +53,11 @@ impl Lingering {
     pub(super) fn new(op_count: usize) -> Result<Self> {
         let mut words = KVec::new();
         for _ in 0..op_count.div_ceil(32) {
-            words.push(Atomic::new(0), GFP_KERNEL)?;
+            words.push(Atomic::new(0), MAY_FAIL)?;
         }
         let mut since_ns = KVec::new();
         for _ in 0..op_count {
-            since_ns.push(Atomic::new(0), GFP_KERNEL)?;
+            since_ns.push(Atomic::new(0), MAY_FAIL)?;
         }
         Ok(Self {
             words,

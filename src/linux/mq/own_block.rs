@@ -12,7 +12,10 @@ use kernel::{
 };
 
 use super::Block;
-use crate::linux::shim;
+use crate::linux::{
+    alloc::RAW_MAY_FAIL,
+    shim, //
+};
 
 /// A page of memory of 4 KiB. Dropping it gives up our reference; a frame that is still on its way
 /// has one of its own.
@@ -32,7 +35,7 @@ unsafe impl Sync for OwnBlock {}
 impl OwnBlock {
     /// Allocates one, full of zeros. May sleep.
     pub(crate) fn new() -> Result<Self> {
-        let flags = bindings::GFP_KERNEL | bindings::__GFP_ZERO;
+        let flags = RAW_MAY_FAIL | bindings::__GFP_ZERO;
         // SAFETY: No requirements.
         let page = unsafe { bindings::alloc_pages(flags, 0) };
         // INVARIANT: Allocated just now.

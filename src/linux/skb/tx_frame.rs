@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     linux::{
+        alloc::RAW_MAY_FAIL,
         mq::{
             Block,
             Span, //
@@ -107,9 +108,18 @@ unsafe impl Send for TxFrame {}
 unsafe impl Sync for TxFrame {}
 
 impl TxFrame {
+    /// About how many bytes of memory one with room for `room` bytes takes.
+    pub(crate) const fn bytes(room: u16) -> usize {
+        size_of::<bindings::sk_buff_fclones>()
+            + size_of::<bindings::skb_shared_info>()
+            + HEADROOM
+            + HEADERS_LEN
+            + room as usize
+    }
+
     /// Allocates a frame for headers and pages, with room for `room` bytes to be copied. May sleep.
     pub(crate) fn new(room: u16) -> Result<Self> {
-        Self::with_flags(room, bindings::GFP_KERNEL)
+        Self::with_flags(room, RAW_MAY_FAIL)
     }
 
     /// Allocates another pair in place of one that stays busy, as when a sniffer has the frame in
