@@ -5,6 +5,7 @@
 //! While it is unbound nothing is sent, which to the engine is loss like any other.
 
 use kernel::{
+    fmt,
     new_mutex,
     prelude::*,
     str::CString,
@@ -40,7 +41,8 @@ use crate::{
             Event,
             NetDevice,
             NotifierCallback,
-            Rtnl, //
+            Rtnl,
+            VlanTag, //
         },
         rcu_cell::RcuCell,
         skb::{
@@ -53,6 +55,18 @@ use crate::{
         MacAddress, //
     },
 };
+
+/// To follow a device's name: which of its frames.
+struct OfVlan(Option<VlanTag>);
+
+impl fmt::Display for OfVlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(tag) => write!(f, ", VLAN {}", tag.id),
+            None => Ok(()),
+        }
+    }
+}
 
 /// What is bound.
 struct Binding {
@@ -198,22 +212,18 @@ impl Link {
             return;
         }
         let device = ingress.device();
-        let result = device.lowest(rtnl).and_then(|lowest| {
-            let devices = lowest.iter().map(|lower| &*lower.device);
-            if devices.eq(ingress.lower()) {
-                return Ok(false);
-            }
-            ingress.set_lower(lowest, rtnl)?;
-            Ok(true)
-        });
+        let result = device
+            .lowest(rtnl)
+            .and_then(|lowest| ingress.set_lower(&lowest, rtnl));
         let warned = self.warned.xchg(result.is_err(), Relaxed);
         match result {
             Ok(true) => {
-                for lower in ingress.lower() {
+                for (lower, tag) in ingress.lower() {
                     pr_info!(
-                        "interface {} lies on {}: there answers are taken when memory is short\n",
+                        "interface {} lies on {}{}: there answers are taken when memory is short\n",
                         &*self.name,
-                        lower.name()
+                        lower.name(),
+                        OfVlan(tag)
                     );
                 }
             }

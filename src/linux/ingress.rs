@@ -83,6 +83,19 @@ struct Above {
     tag: Option<VlanTag>,
 }
 
+/// A hook on a device that the receiver's lies on.
+struct LowerHook<R: Receiver> {
+    hook: Hook<R>,
+    tag: Option<VlanTag>,
+}
+
+impl<R: Receiver> LowerHook<R> {
+    /// Whether it takes what comes in there.
+    fn is_on(&self, lower: &Lower) -> bool {
+        *self.hook.device == *lower.device && self.tag == lower.tag
+    }
+}
+
 /// A hook's private data.
 struct Private<R> {
     receiver: Arc<R>,
@@ -174,7 +187,7 @@ pub(crate) struct Ingress<R: Receiver> {
     device: ARef<NetDevice>,
     /// None when it has been removed.
     own: Option<Hook<R>>,
-    lower: KVec<Hook<R>>,
+    lower: KVec<LowerHook<R>>,
     receiver: Arc<R>,
     ethertype: u16,
 }
@@ -211,48 +224,63 @@ impl<R: Receiver> Ingress<R> {
         &self.device
     }
 
-    /// The devices below it that are listened to as well.
-    pub(crate) fn lower(&self) -> impl Iterator<Item = &NetDevice> {
-        self.lower.iter().map(|hook| &*hook.device)
+    /// The devices below it that are listened to as well, with the tags that its frames have there.
+    pub(crate) fn lower(&self) -> impl Iterator<Item = (&NetDevice, Option<VlanTag>)> {
+        self.lower
+            .iter()
+            .map(|lower| (&*lower.hook.device, lower.tag))
     }
 
     /// Takes frames in the emergency reserve on these devices from now on, which are what the device
-    /// lies on, and on no others. On failure it may be on some. Sleeps.
-    pub(crate) fn set_lower(&mut self, lower: KVec<Lower>, rtnl: &Rtnl) -> Result {
-        self.forget_lower(|_| true, rtnl);
-        self.lower.reserve(lower.len(), GFP_KERNEL)?;
-        for Lower { device, tag } in lower {
+    /// lies on, and on no others. Returns whether that is a change. On failure it is on all that it
+    /// was on before. Sleeps.
+    pub(crate) fn set_lower(&mut self, wanted: &[Lower], rtnl: &Rtnl) -> Result<bool> {
+        let mut is_changed = false;
+        // What is new first: it needs memory, and there may be none.
+        for lower in wanted {
+            if self.lower.iter().any(|hook| hook.is_on(lower)) {
+                continue;
+            }
+            self.lower.reserve(1, GFP_KERNEL)?;
             let above = Above {
                 device: self.device.clone(),
-                tag,
+                tag: lower.tag,
             };
             let private = Private {
                 receiver: self.receiver.clone(),
                 ethertype: self.ethertype,
                 above: Some(above),
             };
-            let hook = Hook::new(device, private, rtnl)?;
+            let hook = LowerHook {
+                hook: Hook::new(lower.device.clone(), private, rtnl)?,
+                tag: lower.tag,
+            };
             if let Err(refused) = self.lower.push_within_capacity(hook) {
-                refused.0.remove(rtnl);
+                refused.0.hook.remove(rtnl);
             }
+            is_changed = true;
         }
-        Ok(())
+        let removed = self.forget_lower(|hook| !wanted.iter().any(|lower| hook.is_on(lower)), rtnl);
+        Ok(is_changed || removed)
     }
 
     /// Listens to `device`, which this one lay on, no longer. Sleeps.
     pub(crate) fn forget(&mut self, device: &NetDevice, rtnl: &Rtnl) {
-        self.forget_lower(|lower| lower == device, rtnl);
+        self.forget_lower(|lower| *lower.hook.device == *device, rtnl);
     }
 
-    fn forget_lower(&mut self, which: impl Fn(&NetDevice) -> bool, rtnl: &Rtnl) {
+    /// Returns whether there was any.
+    fn forget_lower(&mut self, which: impl Fn(&LowerHook<R>) -> bool, rtnl: &Rtnl) -> bool {
+        let before = self.lower.len();
         let mut index = 0;
-        while let Some(hook) = self.lower.get(index) {
-            if !which(&hook.device) {
+        while let Some(lower) = self.lower.get(index) {
+            if !which(lower) {
                 index = index.saturating_add(1);
-            } else if let Ok(hook) = self.lower.remove(index) {
-                hook.remove(rtnl);
+            } else if let Ok(lower) = self.lower.remove(index) {
+                lower.hook.remove(rtnl);
             }
         }
+        self.lower.len() != before
     }
 
     /// Ends it. When this returns no call of the receiver is under way. Sleeps.

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 needs_single
-requires anemone-test fio
+requires anemone-test fio losetup
 # Without its own bond0.
 modprobe bonding max_bonds=0 2>/dev/null || true
 for module in team team_mode_activebackup openvswitch; do
@@ -48,19 +48,19 @@ for server in 1 2 3; do
         fail "server $server: VLAN 5"
 done
 ip link add link eth0 name eth0.5 type vlan id 5 || fail "VLAN"
-uses eth0.5 eth0
+uses eth0.5 "eth0, VLAN 5"
 done_with eth0.5
 
 # A VLAN on a bond whose members come and go under load.
 if ip link add bond0 type bond mode active-backup miimon 100 2>/dev/null; then
     ip link set eth0 down && ip link set eth0 master bond0 && ip link set bond0 up || fail "bond"
     ip link add link bond0 name bond0.5 type vlan id 5 || fail "VLAN on the bond"
-    uses bond0.5 eth0
+    uses bond0.5 "eth0, VLAN 5"
     load_begin --threads 2 --blocks 256
     load_progress "$(scaled 100)" || fail "VLAN on a bond: the load does not begin"
     ip link add eth1 type veth peer name client1 netns switch && ip -n switch link set client1 mtu 1500 master br0 up || fail "eth1"
     ip link set eth1 master bond0 || fail "another member"
-    [ "$(lies_on bond0.5 eth1)" = 1 ] || fail "eth1 is not listened to: $(dmesg | tail)"
+    [ "$(lies_on bond0.5 "eth1, VLAN 5")" = 1 ] || fail "eth1 is not listened to: $(dmesg | tail)"
     load_progress "$(scaled 100)" || fail "with two members the load does not go on"
     ip link set eth0 nomaster || fail "a member leaves"
     load_progress "$(scaled 100)" 60 || fail "with the other member the load does not go on"
@@ -96,6 +96,24 @@ ip link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip l
 uses br1 eth0
 done_with br1
 ip link set eth0 up
+
+# Below a bridge one VLAN of a card takes another's place: the card is the same, the tag is not.
+ip link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip link set br1 up || fail "bridge of VLANs"
+for id in 8 9; do ip link add link eth0 name eth0.$id type vlan id $id && ip link set eth0.$id up || fail "VLAN $id"; done
+ip link set eth0.8 master br1 || fail "VLAN 8 in the bridge"
+disk_file=$(mktemp -p "$SCRATCH") && truncate -s 64M "$disk_file" && disk=$(losetup --show -f "$disk_file") || fail "no loop device"
+dmesg -c >/dev/null
+# Nobody answers there.
+anemone_load interface=br1 size_mib=64 connect_ms=100 local_device="$disk" || fail "a bridge of VLANs: load"
+[ "$(lies_on br1 "eth0, VLAN 8")" = 1 ] || fail "VLAN 8 is not listened to: $(dmesg)"
+ip link set eth0.9 master br1 || fail "VLAN 9 in the bridge"
+[ "$(lies_on br1 "eth0, VLAN 9")" = 1 ] || fail "VLAN 9 is not listened to: $(dmesg)"
+dmesg -c >/dev/null
+ip link set eth0.8 nomaster || fail "VLAN 8 leaves the bridge"
+[ "$(lies_on br1 "eth0, VLAN 9")/$(lies_on br1 "eth0, VLAN 8")" = 1/0 ] || fail "VLAN 8 is still listened to: $(dmesg)"
+anemone_unload || fail "unload"
+losetup -d "$disk"
+ip link del br1 && ip link del eth0.8 && ip link del eth0.9 || fail "bridge of VLANs: it is held"
 
 # Two tags, and what hides where frames come from.
 ip link add link eth0 name eth0.6 type vlan id 6 && ip link set eth0.6 up &&

@@ -32,6 +32,12 @@ pub(crate) struct Lower {
     pub(crate) tag: Option<VlanTag>,
 }
 
+impl PartialEq for Lower {
+    fn eq(&self, other: &Self) -> bool {
+        *self.device == *other.device && self.tag == other.tag
+    }
+}
+
 /// More devices below one are not looked for: a bridge may have hundreds of ports.
 const MOST: usize = 32;
 
@@ -84,8 +90,9 @@ impl NetDevice {
                 if found.len() > MOST {
                     return Err(E2BIG);
                 }
-                if !found.iter().any(|other| *other.device == *device) {
-                    found.push(Lower { device, tag }, GFP_KERNEL)?;
+                let lower = Lower { device, tag };
+                if !found.contains(&lower) {
+                    found.push(lower, GFP_KERNEL)?;
                 }
             }
         }
