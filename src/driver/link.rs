@@ -84,6 +84,8 @@ pub(crate) struct Link {
     followed: Atomic<bool>,
     /// Whether it has been said that what the interface lies on cannot be listened to.
     warned: Atomic<bool>,
+    /// Whether it has been said that frames are copied below.
+    warned_of_copies: Atomic<bool>,
     /// For receiving; also serialises binding and unbinding. Taken inside the RTNL lock.
     #[pin]
     ingress: Mutex<Option<Ingress<Core>>>,
@@ -98,6 +100,7 @@ impl Link {
             binding: RcuCell::new(None),
             followed: Atomic::new(true),
             warned: Atomic::new(false),
+            warned_of_copies: Atomic::new(false),
             ingress <- new_mutex!(None, "anemone_ingress"),
         })
     }
@@ -204,13 +207,36 @@ impl Link {
         })
     }
 
-    /// Listens to what the interface lies on, if it lies on others: when memory is short, answers
-    /// are dropped there.
+    /// Looks whether there will be progress when memory is short, and what the interface lies on.
     fn look_below(&self, ingress: &mut Ingress<Core>, rtnl: &Rtnl) {
         if !RECEIVES_FROM_RESERVE {
-            // That has been said.
+            // That only a disk guarantees progress has been said.
             return;
         }
+        self.listen_below(ingress, rtnl);
+        self.look_for_copies(ingress.device(), rtnl);
+    }
+
+    /// Says so if what is sent has to be copied on the way out of this machine, by the interface or by
+    /// what it lies on.
+    fn look_for_copies(&self, device: &NetDevice, rtnl: &Rtnl) {
+        // For want of memory it cannot be told: the next event tells.
+        let Ok(copying) = device.copying(rtnl) else {
+            return;
+        };
+        let warned = self.warned_of_copies.xchg(copying.is_some(), Relaxed);
+        if let (Some(copying), false) = (copying, warned) {
+            pr_warn!(
+                "interface {}: {} cannot send a frame from several places (scatter-gather is off): each page-out is copied, for which there may be no memory: only a local disk guarantees progress\n",
+                &*self.name,
+                copying.name()
+            );
+        }
+    }
+
+    /// Listens to what the interface lies on, if it lies on others: when memory is short, answers
+    /// are dropped there.
+    fn listen_below(&self, ingress: &mut Ingress<Core>, rtnl: &Rtnl) {
         let device = ingress.device();
         let result = device
             .lowest(rtnl)
@@ -237,7 +263,8 @@ impl Link {
         }
     }
 
-    /// Another lies on a device, or no longer: the interface may lie on others than before.
+    /// Another lies on a device, or no longer, or a device can do other things than before: the
+    /// interface may lie on others, or on what copies frames.
     fn restacked(&self, rtnl: &Rtnl) {
         if let Some(ingress) = &mut *self.ingress.lock() {
             self.look_below(ingress, rtnl);
@@ -341,7 +368,7 @@ impl NotifierCallback for LinkWatch {
                 core.control.address_changed(&core);
                 core.kick();
             }
-            Event::ChangeUpper => link.restacked(rtnl),
+            Event::ChangeUpper | Event::ChangeFeatures => link.restacked(rtnl),
             Event::Change if link.is_bound_to(device) => core.kick(),
             _ => {}
         }

@@ -353,6 +353,12 @@ bool anemone_dev_is_opaque(struct net_device *dev)
 	return netif_is_ovs_master(dev) || netdev_uses_dsa(dev);
 }
 
+/* Whether it sends a frame from several places in memory, or the kernel has to make one piece of it. */
+bool anemone_dev_takes_pieces(const struct net_device *dev)
+{
+	return dev->features & NETIF_F_SG;
+}
+
 /* Whether it is a VLAN; if so, its protocol and number. */
 bool anemone_dev_vlan(const struct net_device *dev, u16 *protocol, u16 *id)
 {
@@ -524,6 +530,7 @@ static_assert((__force u8)BLK_STS_INVAL == 19);
 static_assert((__force u32)BLK_FEAT_STABLE_WRITES == 1u << 5);
 static_assert(NETDEV_UP == 1 && NETDEV_DOWN == 2 && NETDEV_CHANGE == 4);
 static_assert(NETDEV_REGISTER == 5 && NETDEV_UNREGISTER == 6 && NETDEV_CHANGEMTU == 7);
+static_assert(NETDEV_FEAT_CHANGE == 12);
 static_assert(NETDEV_CHANGEADDR == 8 && NETDEV_GOING_DOWN == 10 && NETDEV_CHANGENAME == 11);
 static_assert(NETDEV_CHANGEUPPER == 22);
 static_assert(PM_HIBERNATION_PREPARE == 1 && PM_POST_HIBERNATION == 2);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond: used, followed when what it lies on changes, and let go; what cannot be seen through is said
+# what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond: used, followed when what it lies on changes, and let go; what cannot be seen through is said, and what copies
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 240
 # debug: yes
@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 needs_single
-requires anemone-test fio losetup
+requires anemone-test fio ethtool losetup
 # Without its own bond0.
 modprobe bonding max_bonds=0 2>/dev/null || true
 for module in team team_mode_activebackup openvswitch; do
@@ -33,6 +33,21 @@ done_with() {
     anemone_unload || fail "$1: unload"
     timeout 20 ip link del "$1" || fail "$1 is held"
 }
+
+# What cannot send from several places copies: it is said when the interface is bound, and when that
+# changes, once.
+copies() { dmesg | grep -c "anemone: interface $1: $2 cannot send a frame from several places .*: only a local disk guarantees progress"; }
+ethtool -K eth0 sg off || fail "scatter-gather off"
+dmesg -c >/dev/null
+anemone_load size_mib=64 || fail "load without scatter-gather"
+[ "$(copies eth0 eth0)" = 1 ] || fail "that eth0 copies is not said: $(dmesg)"
+fio_verify --rw=randwrite --bs=4k --ioengine=psync --size="$(scaled 4)m" || fail "without scatter-gather: verify"
+ethtool -K eth0 sg on || fail "scatter-gather on"
+[ "$(copies eth0 eth0)" = 1 ] || fail "eth0 does not copy, and it is said: $(dmesg)"
+ethtool -K eth0 sg off || fail "scatter-gather off again"
+[ "$(copies eth0 eth0)" = 2 ] || fail "that eth0 copies from now on is not said: $(dmesg)"
+ethtool -K eth0 sg on || fail "scatter-gather on again"
+anemone_unload || fail "unload"
 
 # A macvlan has an address of its own, which the servers see.
 ip link add mac0 link eth0 type macvlan mode bridge || fail "macvlan"

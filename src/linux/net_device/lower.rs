@@ -99,6 +99,27 @@ impl NetDevice {
         Ok(lowest)
     }
 
+    /// The first device on the way of what this one sends, itself or one that it lies on, that takes a
+    /// frame in one piece only: it is copied before it gets there.
+    pub(crate) fn copying(&self, rtnl: &Rtnl) -> Result<Option<ARef<Self>>> {
+        let mut found = KVec::new();
+        found.push(ARef::from(self), GFP_KERNEL)?;
+        let mut next = 0;
+        while let Some(device) = found.get(next).cloned() {
+            next = next.saturating_add(1);
+            // SAFETY: The device is live.
+            if !unsafe { shim::anemone_dev_takes_pieces(device.as_ptr()) } {
+                return Ok(Some(device));
+            }
+            for lower in device.lower(rtnl)? {
+                if found.len() <= MOST && !found.iter().any(|other| **other == *lower) {
+                    found.push(lower, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The devices that it lies on directly.
     fn lower(&self, _: &Rtnl) -> Result<KVec<ARef<Self>>> {
         let mut lower = KVec::new();

@@ -41,6 +41,8 @@ pub(crate) enum Event {
     GoingDown,
     /// It has been renamed.
     ChangeName,
+    /// What it can do by itself has changed, scatter-gather for one.
+    ChangeFeatures,
     /// Another lies on it from now on, or no longer.
     ChangeUpper,
 }
@@ -58,6 +60,7 @@ impl Event {
             8 => Self::ChangeAddress,
             10 => Self::GoingDown,
             11 => Self::ChangeName,
+            12 => Self::ChangeFeatures,
             22 => Self::ChangeUpper,
             _ => return None,
         })
