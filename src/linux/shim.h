@@ -45,6 +45,7 @@ void anemone_put_page(struct page *page);
 void anemone_cond_resched(void);
 void anemone_preempt_disable(void);
 void anemone_preempt_enable(void);
+void anemone_synchronize_rcu_tasks(void);
 
 void anemone_local_bh_disable(void);
 void anemone_local_bh_enable(void);
