@@ -79,7 +79,9 @@ impl Core {
         self.timer
             .arm(next_ns.min(now_ns().saturating_add(again_ns)));
         if self.sweep_part() || !self.inbox.lock().is_empty() {
-            self.kick();
+            // Not by queueing itself: the timer wakes nobody any more when the module goes, which then
+            // waits for this run only.
+            self.timer.arm(0);
         }
     }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a device of 1 TiB is loaded within seconds, with a map of 1 GiB, and its last pages are like the first
+# what: a device of 1 TiB is loaded within seconds, with a map of 1 GiB, its last pages are like the first, and unloading does not wait for a look at all of it
 # vm: --single --servers 2 --server-mem 96 --client-mem 1536 --file tests/vm/common.sh --file build/anemone-test
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
@@ -37,5 +37,13 @@ done
 expect_more "pages out" 15 "$(counter pages_out)"
 dd if=/dev/zero of="$ANEMONE_DEVICE" bs=4k seek="$PAGES" count=1 oflag=direct conv=notrunc 2>/dev/null &&
     fail "a page after the last was written"
+
+# Two servers lose their pages, and both slots are cleared from the whole map, a second or so each: the
+# worker does not go on with that when the module is unloaded.
+for server in 1 2; do disturb kill $server && host start $server || fail "restart $server"; done
+lost() { [ "$(dmesg | grep -c "server slot [0-9]*: its pages are gone")" -ge 2 ]; }
+wait_for 60 "both servers' pages are gone" lost || fail "$(cat "$ANEMONE_DEBUG/servers")"
+grep -c ' health sweeping ' "$ANEMONE_DEBUG/servers" >"$SCRATCH/sweeping" || fail "both slots are clear already: $(cat "$ANEMONE_DEBUG/servers")"
 anemone_unload || fail "it was not unloaded"
+dmesg | grep "isn't complete" && fail "unloading waited for the worker, which went on"
 nothing_left || fail "something is left"
