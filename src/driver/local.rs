@@ -216,6 +216,8 @@ pub(crate) struct Local {
     pub(crate) timer: Arc<Timer<Alarm>>,
     /// What bios are submitted on.
     work_queue: OwnedQueue,
+    /// What disks are closed on, each for as long as that takes.
+    closers: Arc<OwnedQueue>,
 }
 
 impl Local {
@@ -223,6 +225,7 @@ impl Local {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = Arc::pin_init(Timer::new(Alarm::new()), GFP_KERNEL)?;
         let work_queue = OwnedQueue::new(c"anemone_disk", 1)?;
+        let closers = Arc::new(OwnedQueue::new(c"anemone_close", 0)?, GFP_KERNEL)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),
@@ -230,6 +233,7 @@ impl Local {
             pool_pages,
             timer,
             work_queue,
+            closers,
         }))
     }
 
@@ -318,7 +322,8 @@ pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), Attach
         number,
         name: OWN_NAME,
     });
-    let device = BlockDevice::open(path, bytes, own.as_ref()).map_err(AttachError::Open)?;
+    let device =
+        BlockDevice::open(path, bytes, own.as_ref(), &local.closers).map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
     let pool = local.make_pool()?;
     pool.with(core, |state, _| {

@@ -4,7 +4,12 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
-use core::ptr::NonNull;
+mod closer;
+
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -13,15 +18,20 @@ use kernel::{
         to_result, //
     },
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     }, //
 };
 
+use self::closer::Closer;
 use super::{
     mq::BLOCK_SIZE,
-    shim, //
+    shim,
+    workqueue::OwnedQueue, //
 };
 
 /// The number of a block device: its major and minor.
@@ -101,24 +111,57 @@ pub(crate) struct Drawbacks {
     pub(crate) is_memory: bool,
 }
 
-/// A block device that is open for reading and writing, and nobody else's. Closed when dropped,
-/// which sleeps.
+/// A file of a block device, open for reading and writing, and nobody else's. Dropping it closes it,
+/// which may wait without a bound: for whoever is opening the device, and for what others have
+/// written to its cache.
 ///
 /// # Invariants
 ///
 /// `file` is an open file made by `anemone_bdev_open` with `gone`, which only we refer to.
-pub(crate) struct BlockDevice {
+struct OpenFile {
     file: NonNull<bindings::file>,
     /// Set when the device is taken away.
     gone: KBox<Atomic<u32>>,
-    number: DeviceNumber,
 }
 
 // SAFETY: A file may be closed by any thread.
-unsafe impl Send for BlockDevice {}
-// SAFETY: `&BlockDevice` allows only reading single words, and submitting bios, which may be done
+unsafe impl Send for OpenFile {}
+// SAFETY: `&OpenFile` allows only reading single words, and submitting bios, which may be done
 // anywhere.
-unsafe impl Sync for BlockDevice {}
+unsafe impl Sync for OpenFile {}
+
+impl OpenFile {
+    /// Closes it before this returns, also in a kernel thread, for which dropping only begins to.
+    fn close(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariant; the file is not used after this, and its last reference is
+        // ours. The claim goes first, and with it `gone`.
+        unsafe {
+            bindings::bdev_yield_claim(this.file.as_ptr());
+            bindings::__fput_sync(this.file.as_ptr());
+        }
+        // SAFETY: `gone` is the kernel's no more, and nobody uses it after this.
+        drop(unsafe { core::ptr::read(&this.gone) });
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; it is not used after this. Unlike `fput`, this gives up
+        // the claim at once, so that the device can be opened again when it returns, and `gone`,
+        // which is dropped later, is the kernel's no more.
+        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+    }
+}
+
+/// A block device that is open for reading and writing, and nobody else's. Closed when dropped,
+/// which sleeps, for a bounded time unless the module is being unloaded: see [`Closer`].
+pub(crate) struct BlockDevice {
+    file: ManuallyDrop<OpenFile>,
+    number: DeviceNumber,
+    closer: Arc<Closer>,
+    queue: Arc<OwnedQueue>,
+}
 
 /// A disk that must not be opened: its number and name.
 pub(crate) struct Excluded<'a> {
@@ -138,11 +181,13 @@ impl BlockDevice {
     }
 
     /// Opens the device at `path`, which must have `min_bytes` bytes at least, and neither be the
-    /// disk `excluded` nor be made of it. Sleeps.
+    /// disk `excluded` nor be made of it. `queue` closes it, and must be ours until the module goes.
+    /// Sleeps.
     pub(crate) fn open(
         path: &CStr,
         min_bytes: u64,
         excluded: Option<&Excluded<'_>>,
+        queue: &Arc<OwnedQueue>,
     ) -> Result<Self, OpenError> {
         let number = Self::look_up(path)?;
         if excluded.is_some_and(|excluded| excluded.number == number) {
@@ -150,16 +195,22 @@ impl BlockDevice {
         }
         let gone = KBox::new(Atomic::new(0), GFP_KERNEL)
             .map_err(|error| OpenError::Other(error.into()))?;
+        let closer = Arc::pin_init(Closer::new(number), GFP_KERNEL).map_err(OpenError::Other)?;
         // SAFETY: The flag stays where it is, for longer than the file is open.
         let file = from_err_ptr(unsafe {
             shim::anemone_bdev_open(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
         })?;
         // INVARIANT: Opened just now. From here on, errors close it.
-        let device = Self {
+        let file = OpenFile {
             // SAFETY: It is neither an error nor null.
             file: unsafe { NonNull::new_unchecked(file) },
             gone,
+        };
+        let device = Self {
+            file: ManuallyDrop::new(file),
             number,
+            closer,
+            queue: queue.clone(),
         };
         // SAFETY: The device is open, and the name is terminated.
         if excluded.is_some_and(|excluded| unsafe {
@@ -227,13 +278,13 @@ impl BlockDevice {
 
     /// Whether it has been taken away: it may only be closed.
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed) != 0
+        self.file.gone.load(Relaxed) != 0
     }
 
     /// The device, for kernel functions.
     pub(in crate::linux) fn as_ptr(&self) -> *mut bindings::block_device {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::file_bdev(self.file.as_ptr()) }
+        // SAFETY: By the type invariant of `OpenFile`.
+        unsafe { bindings::file_bdev(self.file.file.as_ptr()) }
     }
 
     /// Its size now.
@@ -245,9 +296,8 @@ impl BlockDevice {
 
 impl Drop for BlockDevice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; it is not used after this. Unlike `fput`, this gives up
-        // the claim at once, so that the device can be opened again when it returns, and `gone`,
-        // which is dropped later, is the kernel's no more.
-        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+        // SAFETY: It is not used after this.
+        let file = unsafe { ManuallyDrop::take(&mut self.file) };
+        self.closer.close(file, &self.queue);
     }
 }

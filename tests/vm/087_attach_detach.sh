@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk is attached and detached again and again under load; not when it has the only copies, but by force
+# what: a disk is attached and detached again and again under load; not when it has the only copies, but by force; closing it is not waited for without a bound
 # vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 180
 # debug: yes
@@ -45,3 +45,31 @@ anemonectl detach --force || fail "detach --force"
 get 0 1 >"$SCRATCH/page" && fail "read although it is lost"
 put_all "$SCRATCH/random" || fail "writing"
 same_as "$SCRATCH/random" || fail "written once more"
+
+# Closing it waits for what others have written to it through the cache, if nobody else has it open: with
+# a disk that does not answer, for as long. That goes on without whoever detaches it; the module stays for it.
+echo 60 >/sys/module/anemone/parameters/patience_s
+echo 10000 >/sys/module/anemone/parameters/repair_pages_per_s
+dm_linear || fail "dmsetup"
+anemonectl attach "$DM_DISK" || fail "attach what can be suspended"
+disk_up_to_date || fail "mirror"
+dm_suspend || fail "suspend"
+dd if="$SCRATCH/random" of="$DM_DISK" bs=4k count=4 seek=20000 conv=notrunc 2>"$SCRATCH/dd" || fail "writing to the cache: $(cat "$SCRATCH/dd")"
+(anemonectl detach >"$SCRATCH/detach" 2>&1; echo "status $?" >>"$SCRATCH/detach") &
+detached() { grep -q "^status" "$SCRATCH/detach"; }
+wait_for 60 "the end of detach" detached || fail "it waits for the disk to be closed: $(cat "$ANEMONE_DEBUG/disk")"
+grep -q "^status 0" "$SCRATCH/detach" || fail "detach: $(cat "$SCRATCH/detach")"
+disk_is none || fail "detached: $(cat "$ANEMONE_DEBUG/disk")"
+dmesg | grep -q "it is still being closed" || fail "not said: $(dmesg | tail)"
+rmmod anemone 2>"$SCRATCH/rmmod" && fail "unloaded while the disk is being closed"
+grep -q "in use\|busy\|temporarily unavailable" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
+put_all "$SCRATCH/random" || fail "writing without a disk"
+dm_resume || fail "resume"
+closed() { dmesg | grep -q "block device [0-9:]*: it is closed"; }
+wait_for 20 "the disk is closed" closed || fail "not closed: $(dmesg | tail)"
+anemonectl attach "$DM_DISK" || fail "attach once more"
+disk_up_to_date || fail "mirror"
+anemonectl detach || fail "detach"
+same_as "$SCRATCH/random" || fail "reading"
+wait_for 20 "rmmod" anemone_unload || fail "unload"
+nothing_left || fail "something is left"
