@@ -233,6 +233,8 @@ pub struct Mirror<S: Storage> {
     is_hopeless: bool,
     errors_in_a_row: u32,
     next_deadline_ns: u64,
+    /// When it is looked how long the disk takes, if it is asked for something; `u64::MAX` if not.
+    look_at_ns: u64,
     /// How far the pool has been gone through for what does not go to the disk any more; its length,
     /// or more, if it is not being gone through.
     drop_next: usize,
@@ -262,6 +264,7 @@ impl<S: Storage> Mirror<S> {
             is_hopeless: false,
             errors_in_a_row: 0,
             next_deadline_ns: u64::MAX,
+            look_at_ns: u64::MAX,
             drop_next: usize::MAX,
             is_attached: false,
             has_failed: false,

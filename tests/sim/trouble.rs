@@ -180,10 +180,7 @@ impl World {
         let time_ns = S / 2 + self.ctx.draw_clock(most_ns);
         let trouble = match self.ctx.draw_clock(3) {
             0 if enabled.sleep => Trouble::Sleep(client, time_ns % (10 * S)),
-            // The mirror takes a stop for its disk's silence (seed 40526): not mended yet.
-            1 if enabled.clock_steps && self.ctx.scenario.disk.is_none() => {
-                Trouble::StepClock(Node::Client(client), time_ns)
-            }
+            1 if enabled.clock_steps => Trouble::StepClock(Node::Client(client), time_ns),
             2 if enabled.clock_steps => Trouble::StepClock(Node::Server(server), time_ns),
             _ => return,
         };

@@ -14,6 +14,11 @@ use crate::sync::Atomic;
 /// How long an I/O that has failed is not tried again.
 const RETRY_NS: u64 = 50_000_000;
 
+/// How often it is looked while the disk is asked for something.
+const LOOK_NS: u64 = 250_000_000;
+/// A look that comes this late says that we were stopped, not that the disk was silent.
+const STOPPED_NS: u64 = 250_000_000;
+
 /// Something that the disk has been asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Io {
@@ -167,7 +172,7 @@ impl<S: Storage> Mirror<S> {
                 began_ns: now_ns,
             };
         }
-        self.note_deadline(now_ns.saturating_add(self.config.patience_ns));
+        self.look_again(now_ns);
         self.count_io(is_write, count);
         Some(DiskIo {
             id,
@@ -414,6 +419,11 @@ impl<S: Storage> Mirror<S> {
         if self.is_dropping() {
             self.drop_step(device);
         }
+        let late_ns = now_ns.saturating_sub(self.look_at_ns);
+        if late_ns >= STOPPED_NS {
+            self.put_off_patience(now_ns, late_ns);
+        }
+        self.look_at_ns = u64::MAX;
         for id in 0..self.ios.len() {
             let Some(io) = self.ios.get(id) else {
                 break;
@@ -427,6 +437,7 @@ impl<S: Storage> Mirror<S> {
                 self.abandon(id, device);
             } else {
                 self.note_deadline(due_ns);
+                self.look_again(now_ns);
             }
         }
         self.look_for_hope(now_ns, device);
@@ -446,6 +457,23 @@ impl<S: Storage> Mirror<S> {
         let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));
         if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
             self.note_deadline(due_ns);
+        }
+    }
+
+    /// The disk is asked for something: it is looked at the least so often, so that a stop shows as a
+    /// look that comes late.
+    fn look_again(&mut self, now_ns: u64) {
+        self.look_at_ns = self.look_at_ns.min(now_ns.saturating_add(LOOK_NS));
+        self.note_deadline(self.look_at_ns);
+    }
+
+    /// We were stopped for that long: the disk's time begins later by as much.
+    fn put_off_patience(&mut self, now_ns: u64, stopped_ns: u64) {
+        for io in self.ios.iter_mut() {
+            io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
+        }
+        if let Some(since_ns) = &mut self.silent_since_ns {
+            *since_ns = since_ns.saturating_add(stopped_ns).min(now_ns);
         }
     }
 

@@ -159,6 +159,17 @@ fn who_waits_is_told_and_errors_are_tried_again() {
     assert_eq!(begun, Default::default());
 }
 
+/// Time passes, without a stop, until the disk has been given up. Returns when.
+fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &Device<Map>) -> u64 {
+    loop {
+        let now_ns = mirror.next_timeout_ns();
+        mirror.handle_timeout(now_ns, device);
+        if mirror.has_abandoned() {
+            return now_ns;
+        }
+    }
+}
+
 #[test]
 fn what_does_not_end_is_abandoned() {
     let device = device(100);
@@ -167,8 +178,9 @@ fn what_does_not_end_is_abandoned() {
     let io = mirror.poll(5 * MS, &device).unwrap();
     page_out(&mut mirror, 5 * MS, 30, &device);
     assert!(device.disk.load().is_usable());
-    mirror.handle_timeout(5 * MS + mirror.config().patience_ns, &device);
-    assert!(mirror.has_abandoned() && !mirror.is_usable());
+    let end_ns = 5 * MS + mirror.config().patience_ns;
+    assert_eq!(pass_until_abandoned(&mut mirror, &device), end_ns);
+    assert!(!mirror.is_usable());
     assert!(!device.disk.load().is_usable());
     assert_eq!(mirror.poll_event(), Some(Event::StateChanged));
     assert_eq!(mirror.buffered(), 1, "what had not gone, does not go");
@@ -479,4 +491,25 @@ fn page_outs_do_not_take_what_is_kept_for_a_turn() {
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
     assert!(!device.map.abandon_write(page));
     assert_eq!(begun, Default::default());
+}
+
+#[test]
+fn a_stop_is_not_taken_for_the_disks_silence() {
+    let device = device(200);
+    let (mut mirror, _, ios) = read_full(&device, 8);
+    let patience_ns = mirror.config().patience_ns;
+    let mut now_ns = 0;
+    while now_ns < 4_000 * MS {
+        now_ns = mirror.next_timeout_ns();
+        mirror.handle_timeout(now_ns, &device);
+    }
+    // It has looked again and again, and then does not for an hour.
+    assert!(now_ns <= 4_250 * MS);
+    now_ns += 3_600_000 * MS;
+    mirror.handle_timeout(now_ns, &device);
+    assert!(!mirror.has_abandoned());
+    mirror.ended(now_ns, ios[0].id, true, &device);
+    // What is not answered in the rest of its time, is given up.
+    let rest_ns = pass_until_abandoned(&mut mirror, &device) - now_ns;
+    assert!(rest_ns > patience_ns - 4_500 * MS && rest_ns < patience_ns - 3_500 * MS);
 }

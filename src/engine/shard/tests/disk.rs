@@ -285,7 +285,10 @@ fn a_disk_that_hangs_is_not_waited_for_longer_than_its_patience() {
     disked.page_out(0, PAGE);
     disked.servers_answer();
     let io = disked.io().unwrap();
-    disked.advance(10_001 * MS);
+    // In steps, which are no stops.
+    for _ in 0..41 {
+        disked.advance(249 * MS);
+    }
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
     assert!(!disked.is_on_disk() && disked.mirror.has_abandoned());
     // Meanwhile it is as if there were none.
