@@ -52,7 +52,8 @@ impl Earlier {
     }
 
     /// Whether the machine hibernates. What servers have must stay as the image says: until it is over,
-    /// no page is copied, drained or found to be an orphan. Any context.
+    /// no page is copied, drained, freed or found to be an orphan: the image may still name what this
+    /// machine needs no longer. Any context.
     pub(crate) fn is_hibernating(&self) -> bool {
         self.hibernating.load(Acquire) != 0
     }
@@ -93,6 +94,8 @@ impl PmCallback for Sleep {
             PmEvent::HibernationPrepare => {
                 core.earlier.hibernating.store(1, Release);
                 core.device.set_repair_pages_per_s(0);
+                // A worker that has not seen it is past finding what to free when this returns.
+                core.control.with(core, |_| ());
             }
             PmEvent::PostHibernation => {
                 // What this machine did after its image was made, if it did something, nobody knows.

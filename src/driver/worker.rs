@@ -103,18 +103,20 @@ impl Core {
             }
             cluster.set_dead_ns(super::params::dead_ns());
             cluster.set_patience_ns(self.device.patience_ns());
-            if !self.earlier.is_hibernating() {
+            // Under the lock: once the machine hibernates, nothing more is found to be freed.
+            let frees_rest = self.earlier.is_hibernating();
+            if !frees_rest {
                 cluster.free_orphans(now_ns, &self.device);
             }
             let noted = self.device.frees_noted();
-            let freeing = self.gather_frees(state, now_ns);
+            let freeing = !frees_rest && self.gather_frees(state, now_ns);
             // After what is to be freed has settled, before the servers are told.
             self.raise_low_water();
             let (cluster, outbox) = state.parts();
             cluster.set_low_water(self.device.low_water());
             let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);
             cluster.handle_timeout(now_ns, &self.device.servers, heard, outbox);
-            if !freeing {
+            if !freeing && !frees_rest {
                 self.device.told_frees(noted);
             }
             let mut next_ns = cluster
