@@ -167,6 +167,61 @@ const FUNCTIONS: &str = "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
     }";
 
 #[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        [ -c /dev/full ] || {{ echo no-full; exit; }}
+        \"$SERVER\" --interface missing --capacity 4M 2>/dev/full; echo \"missing $?\"
+        \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 2>/dev/full & deaf=$!
+        # It sees what becomes of v0 as this one sees it of v1, and this one's log can be read.
+        begin v1; other=$!; await_log v1 ready
+        tries=0
+        until grep -q ' 88b5 ' /proc/net/packet && [ $(grep -c ' 88b5 ' /proc/net/packet) -eq 2 ]; do
+            [ $tries -lt 300 ] || {{ echo not-serving; break; }}
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+        ip link set v1 down; await_log v1 'the interface is down'
+        ip link set v1 up; await_log v1 'carries frames again'
+        ip link set v0 down; await_log v1 'no carrier'
+        ip link set v0 up
+        kill -TERM $deaf; wait $deaf; echo \"deaf $?\"
+        kill $other; wait"
+    )) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    if all.contains("no-full") {
+        eprintln!("skipped: there is no /dev/full");
+        return;
+    }
+    assert_eq!(all, "missing 3\ndeaf 0\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_tool_says_by_its_status_what_it_cannot_write() {
+    const TOOL: &str = env!("CARGO_BIN_EXE_anemonectl");
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        eprintln!("skipped: there is no /dev/full");
+        return;
+    };
+    let run = |arguments: &[&str], is_out: bool| {
+        let mut command = Command::new(TOOL);
+        let full = full.try_clone().unwrap();
+        match is_out {
+            true => command.stdout(full),
+            false => command.stderr(full),
+        };
+        command.args(arguments).output().unwrap()
+    };
+    let missing = ["--device", "/nonexistent/anemone", "status"];
+    assert_eq!(run(&missing, false).status.code(), Some(3));
+    let unwritten = run(&["man"], true);
+    assert_eq!(unwritten.status.code(), Some(1));
+    assert!(text(&unwritten.stderr).contains("cannot write"));
+}
+
+#[test]
 fn a_port_of_a_bridge_is_refused_and_noticed_later() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}

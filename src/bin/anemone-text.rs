@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("anemone-text: {error}");
+            let _ = writeln!(io::stderr(), "anemone-text: {error}");
             ExitCode::FAILURE
         }
     }

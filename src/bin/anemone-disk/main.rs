@@ -16,7 +16,7 @@ mod nbd;
 mod sys;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("anemone-disk: {error}");
+            let _ = writeln!(io::stderr(), "anemone-disk: {error}");
             ExitCode::FAILURE
         }
     }
@@ -100,8 +100,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     drop(kernel);
     let ended = worker.join();
-    println!("{:?}", drive.counts);
-    ended.unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
+    let told = writeln!(io::stdout(), "{:?}", drive.counts);
+    ended.unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))?;
+    told
 }
 
 /// The kernel's part of the work, in the thread that it is lent.

@@ -57,6 +57,8 @@ fn main() -> ExitCode {
         .with_ansi(!is_plain && std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(LevelFilter::from(arguments.log_level))
+        // It would say on standard error that standard error failed, and panic: the pages would go with it.
+        .log_internal_errors(false)
         .init();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 //! What each command does, and says.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,8 +47,14 @@ impl Outcome {
     }
 }
 
-fn complain(line: &str) {
-    eprintln!("anemonectl: {line}");
+/// Says a line on standard error. One that cannot be written is let go: the exit status says the rest.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "anemonectl: {line}");
+}
+
+/// Says a line on standard output.
+fn say(line: &str) -> Result<Outcome, Failure> {
+    write(|out| writeln!(out, "{line}"))
 }
 
 /// The error number in words, where the command has none of its own.
@@ -80,7 +86,9 @@ pub fn add(device: &Device, add: &Add) -> Result<Outcome, Failure> {
     let now = servers(device, 0)?;
     for &mac in &added {
         match find(&now, mac) {
-            Some(server) if server.health == health::UP => println!("{mac}: added, up"),
+            Some(server) if server.health == health::UP => {
+                say(&format!("{mac}: added, up"))?;
+            }
             Some(server) => match refusal(server) {
                 Some(why) => complain(&format!("{mac} is added, but does not serve us: {why}")),
                 None => complain(&format!(
@@ -131,13 +139,13 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
     let now = servers(device, if gone { 0 } else { uapi::status::COUNT })?;
     for &mac in &leaving {
         match find(&now, mac) {
-            None => println!("{mac}: removed"),
-            Some(server) => println!(
+            None => say(&format!("{mac}: removed"))?,
+            Some(server) => say(&format!(
                 "{mac}: {}; it is removed when no page needs it, {} pages are there",
                 health_word(server),
                 server.held_pages
-            ),
-        }
+            ))?,
+        };
     }
     Ok(outcome(
         leaving.len() == remove.servers.len(),
@@ -184,10 +192,7 @@ pub fn attach(device: &Device, path: &Path) -> Result<Outcome, Failure> {
         _ => return refuse("cannot be attached: its path is too long"),
     }
     match device.call(&mut argument)? {
-        None => {
-            println!("{name}: attached");
-            Ok(Outcome::Done)
-        }
+        None => say(&format!("{name}: attached")),
         Some(libc::ENOENT) => refuse("is not there"),
         Some(libc::ENOTBLK) => refuse("is not a block device"),
         Some(libc::EBUSY) => refuse(
@@ -210,10 +215,7 @@ pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
     }
     let refuse = |why: String| Err(Failure::new(Kind::Other, why));
     match device.call(&mut argument)? {
-        None => {
-            println!("the local disk is detached");
-            Ok(Outcome::Done)
-        }
+        None => say("the local disk is detached"),
         Some(libc::ENODEV) => refuse("no local disk is attached".to_owned()),
         Some(libc::EBUSY) if argument.pages != 0 => refuse(format!(
             "the local disk stays: it has the only copy of {} pages; wait until servers have them, or lose them with --force",
@@ -230,11 +232,8 @@ pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
 /// Shows everything.
 pub fn status(device: &Device, status: &Status) -> Result<Outcome, Failure> {
     let report = Report::ask(device, !status.quick)?;
-    write(|out| {
-        use io::Write;
-        match status.json {
-            true => writeln!(out, "{:#}", json::report(&report)),
-            false => write!(out, "{}", Text(&report)),
-        }
+    write(|out| match status.json {
+        true => writeln!(out, "{:#}", json::report(&report)),
+        false => write!(out, "{}", Text(&report)),
     })
 }

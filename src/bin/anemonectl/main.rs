@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command};
-use commands::Outcome;
+use commands::{complain, Outcome};
 use device::Device;
 use failure::{Failure, Kind};
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(outcome) => outcome.exit_code(),
         Err(failure) => {
-            eprintln!("anemonectl: {failure}");
+            complain(&failure.to_string());
             failure.exit_code()
         }
     }
@@ -58,7 +58,11 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 fn write(fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Outcome, Failure> {
     let mut text = Vec::new();
     fill(&mut text)
-        .and_then(|()| io::stdout().write_all(&text))
+        .and_then(|()| {
+            let mut out = io::stdout();
+            out.write_all(&text)?;
+            out.flush()
+        })
         .map_err(|error| Failure::new(Kind::Other, format!("cannot write: {error}")))?;
     Ok(Outcome::Done)
 }
