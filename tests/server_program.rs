@@ -135,6 +135,7 @@ fn it_serves_alone_and_ends_when_told() {
         begin v0; first=$!; await v0
         begin v1; other=$!; await v1
         \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 2>&1; echo \"second $?\"
+        echo \"set $(cat /proc/$first/oom_score_adj)\"
         kill -TERM $first; wait $first; echo \"first $?\"
         kill -INT $other; wait $other; echo \"other $?\"
         cat \"$log/v0\"",
@@ -152,6 +153,13 @@ fn it_serves_alone_and_ends_when_told() {
         assert!(ready[0].contains(part), "{part}: {}", ready[0]);
     }
     assert!(all.contains("ended by a signal"), "{all}");
+    // It may not be set from a user namespace, and may be set already.
+    let is_warned_of = all.contains("the kernel kills this process early");
+    let is_set = ready[0].contains("oom_score_adj=-");
+    assert_ne!(is_set, is_warned_of, "{all}");
+    let set = all.lines().find_map(|line| line.strip_prefix("set "));
+    let set: i32 = set.unwrap().parse().unwrap();
+    assert_eq!(set <= -900, is_set, "{all}");
 }
 
 /// For scripts: `begin INTERFACE` runs a server in the background, `await_log FILE TEXT` waits.

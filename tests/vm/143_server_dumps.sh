@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the server leaves no core dump, and its arena and ring are marked to be in none, on ordinary and on huge pages
+# what: the server leaves no core dump, and its arena and ring are marked to be in none, on ordinary and on huge pages; the kernel kills others first
 # vm: --single --servers 1 --server-mem 96 --client-mem 320 --file tests/vm/common.sh --file tests/vm/own_server.sh
 # bound: 60
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
@@ -43,6 +43,8 @@ leaves_none() {
     own_server exec --capacity 40M || fail "it does not serve"
     own_server_says "backing=\"$1" || fail "not on $1: $(cat "$OWN_LOG")"
     [ "$(left_out_kib)" -ge $((36 * 1024)) ] || fail "on $1 only $(left_out_kib) KiB are left out of dumps: $(cat "/proc/$OWN_SERVER/smaps")"
+    [ "$(cat "/proc/$OWN_SERVER/oom_score_adj")" = -900 ] || fail "its oom_score_adj is $(cat "/proc/$OWN_SERVER/oom_score_adj"): $(cat "$OWN_LOG")"
+    own_server_says ' ready .*oom_score_adj=-900' || fail "it does not say so: $(cat "$OWN_LOG")"
     # Heap and stacks, where no page is.
     [ "$(dumped_kib)" -le 4096 ] || fail "on $1 a dump has $(dumped_kib) KiB: $(cat "/proc/$OWN_SERVER/smaps")"
     kill -ABRT "$OWN_SERVER"

@@ -13,6 +13,7 @@ mod doorkeeper;
 mod failure;
 mod groups;
 mod link;
+mod oom;
 mod outbox;
 mod rival;
 mod rtnetlink;
@@ -34,7 +35,7 @@ use rustix::process::{set_dumpable_behavior, DumpableBehavior};
 use rustix::rand::{getrandom, GetRandomFlags};
 use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use arena::{Arena, Available, Forever};
 use arguments::Arguments;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    let oom_score_adj = oom::spare();
     // No core dump, and no look from outside but root's: here are other machines' pages.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(other)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -122,12 +124,22 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
         debug!(%error, "the program itself is not locked");
     }
+    let oom_score_adj = oom_score_adj
+        .inspect_err(|error| {
+            warn!(
+                %error,
+                "where memory runs out, the kernel kills this process early, for what it has locked: \
+                 grant CAP_SYS_RESOURCE, or set OOMScoreAdjust=-900 in the unit"
+            );
+        })
+        .ok();
     info!(
         interface = link.interface.name,
         mac = %link.interface.mac,
         mtu = link.interface.mtu,
         pages = capacity_pages,
         backing,
+        oom_score_adj,
         incarnation = format_args!("{:016x}", config.incarnation),
         "ready"
     );
