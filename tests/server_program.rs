@@ -285,6 +285,57 @@ fn what_keeps_the_interface_from_carrying_frames_is_said() {
 }
 
 #[test]
+fn it_stays_with_its_interface_whatever_that_is_called() {
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        rename() {{ ip link set $1 down; ip link set $1 name $2; ip link set $2 up; }}
+        begin v0; server=$!; await_log v0 ready
+        rename v0 spare; rename v1 v0; rename spare v1
+        await_log v0 'the interface has a new name interface=.v1.'
+        ip link set v0 mtu 9000; ip link set v1 mtu 9000
+        await_log v0 'serving on the interface again interface=.v1.' && echo same
+        kill $server; wait"
+    )) else {
+        return;
+    };
+    assert_eq!(text(&output.stdout), "same\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_interface_that_was_away_between_two_looks_is_served_on() {
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        mkfifo \"$log/there\" \"$log/back\" || exit
+        begin v0; server=$!; await_log v0 ready
+        index() {{ ip -o link show v0 | cut -d: -f1; }}
+        before=$(index)
+        unshare --net sh -c '
+            echo $$ >$1/there; read -r parent <$1/back; ip link set v0 netns $parent
+        ' - \"$log\" &
+        mover=$!
+        read -r elsewhere <\"$log/there\"
+        # It does not look meanwhile.
+        kill -STOP $server
+        ip link set v0 netns $elsewhere
+        echo $$ >\"$log/back\"; wait $mover
+        ip link set v0 up
+        [ $before = $(index) ] || echo other-index
+        kill -CONT $server
+        await_log v0 'serving on the interface again interface=.v0.' && echo again
+        grep -q \" 88b5  *$before \" /proc/net/packet && echo bound
+        kill $server; wait"
+    )) else {
+        return;
+    };
+    assert_eq!(
+        text(&output.stdout),
+        "again\nbound\n",
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
 fn of_two_that_begin_at_once_one_serves() {
     let Some(output) = in_namespace(
         "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT

@@ -20,8 +20,10 @@ use crate::upper::{Upper, Watch};
 /// What is wanted of a link.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
-    /// The interface's name.
+    /// The interface's name, or another name of it.
     pub interface: String,
+    /// Its index, where it was opened before: it is that one, whatever it is called now.
+    pub index: Option<u32>,
     /// The EtherType.
     pub ethertype: u16,
     /// About so much memory for frames that wait.
@@ -41,8 +43,10 @@ pub struct Claim {
 pub enum Health {
     /// It can be used, or will be when the interface is up.
     Usable,
-    /// It must be opened anew.
+    /// It must be opened anew, on the same interface.
     Lost,
+    /// The interface is gone: it must be opened anew when there is one of its name.
+    Gone,
 }
 
 /// A place on an interface.
@@ -60,7 +64,6 @@ pub struct Link {
 impl Claim {
     /// Makes sure of everything that is needed but memory.
     pub fn new(options: &LinkOptions) -> Result<Self, Failure> {
-        let name = &options.interface;
         let socket = PacketSocket::new().map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Failure::new(
                 Kind::Privilege,
@@ -70,7 +73,12 @@ impl Claim {
             ),
             _ => Failure::new(Kind::Other, format!("cannot open a packet socket: {error}")),
         })?;
-        let interface = Interface::by_name(&socket, name).map_err(|error| {
+        let name = &options.interface;
+        let found = match options.index {
+            Some(index) => Interface::by_index(&socket, index),
+            None => Interface::by_name(&socket, name),
+        };
+        let interface = found.map_err(|error| {
             if is_gone(&error) {
                 let text = format!("there is no network interface '{name}'");
                 return Failure::new(Kind::NoInterface, text);
@@ -78,6 +86,7 @@ impl Claim {
             let text = format!("cannot look at network interface '{name}': {error}");
             Failure::new(Kind::Interface, text)
         })?;
+        let name = &interface.name;
         if !interface.is_ethernet || !interface.mac.is_unicast() {
             let text = format!("network interface '{name}' is not an Ethernet interface");
             return Err(Failure::new(Kind::Interface, text));
@@ -213,7 +222,7 @@ impl Link {
             Ok(now) => now,
             Err(error) if is_gone(&error) => {
                 warn!(interface = self.interface.name, "the interface is gone");
-                return Health::Lost;
+                return Health::Gone;
             }
             Err(error) => {
                 warn!(interface = self.interface.name, %error, "the interface cannot be looked at");
@@ -226,6 +235,14 @@ impl Link {
         let now = &self.interface;
         if frame_len(now) > self.geometry.longest_frame() {
             info!(interface = now.name, "making room for longer frames");
+            return Health::Lost;
+        }
+        // One that went away and came back, with its old index, is as it was; the socket is not.
+        if self.socket.bound_to().is_ok_and(|to| to != Some(now.index)) {
+            info!(
+                interface = now.name,
+                "the interface was away: receiving from it anew"
+            );
             return Health::Lost;
         }
         Health::Usable

@@ -91,6 +91,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let ring_bytes = (capacity / RING_SHARE).clamp(RING_BYTES.0, RING_BYTES.1);
     let options = LinkOptions {
         interface: arguments.interface,
+        index: None,
         ethertype: arguments.ethertype,
         // CAST: at most 4 MiB.
         ring_bytes: ring_bytes as usize,
@@ -144,12 +145,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         "ready"
     );
     ticker::start(serve::TICK).map_err(other)?;
-    let serving = Serving {
+    let mut serving = Serving {
         options,
         spin: Duration::from_micros(arguments.spin_us.into()),
         stop: &stop,
     };
-    serve::serve(&serving, &mut server, link);
+    serve::serve(&mut serving, &mut server, link);
     let held = capacity_pages - server.store().free_pages();
     let sessions = server.open_sessions();
     info!(pages_held = held, sessions, counters = ?server.counters(), "ended by a signal");

@@ -52,7 +52,7 @@ pub fn now_ns() -> u64 {
 
 /// Serves until it is told to stop.
 pub fn serve<M: Memory, A: Admission>(
-    serving: &Serving<'_>,
+    serving: &mut Serving<'_>,
     server: &mut Server<M, A>,
     first: Link,
 ) {
@@ -89,9 +89,12 @@ pub fn serve<M: Memory, A: Admission>(
             check_at_ns = now_ns + CHECK_INTERVAL_NS;
             dropped += u64::from(open.socket.take_drops().unwrap_or(0));
             server.set_frames_dropped(dropped);
-            if open.check() == Health::Lost {
-                link = None;
-            }
+            serving.options.index = match open.check() {
+                Health::Usable => continue,
+                Health::Lost => Some(open.interface.index),
+                Health::Gone => None,
+            };
+            link = None;
         }
     }
     let lost = batch.lost;
@@ -188,7 +191,7 @@ fn timespec(ns: u64) -> Timespec {
 /// Tries once to open the link again, else waits a little. The server's own timers go on.
 /// `told` is what was last said of why it fails.
 fn reopen<M: Memory, A: Admission>(
-    serving: &Serving<'_>,
+    serving: &mut Serving<'_>,
     server: &mut Server<M, A>,
     now_ns: u64,
     told: &mut String,
@@ -204,6 +207,9 @@ fn reopen<M: Memory, A: Admission>(
         }
         Err(failure) => {
             let text = failure.to_string();
+            if failure.kind == Kind::NoInterface && serving.options.index.take().is_some() {
+                warn!("the interface is gone");
+            }
             // That it is gone has been said.
             if failure.kind != Kind::NoInterface && *told != text {
                 warn!("cannot serve on the interface again: {text}");

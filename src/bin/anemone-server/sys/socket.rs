@@ -87,6 +87,23 @@ impl PacketSocket {
         Ok(())
     }
 
+    /// The interface that it receives from. `None` after that was taken away, for good: the kernel does
+    /// not bind it anew where the interface comes back.
+    pub fn bound_to(&self) -> io::Result<Option<u32>> {
+        // SAFETY: the address is integers: all zeros is one.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        let place: *mut libc::sockaddr_ll = &mut address;
+        // CAST: a few bytes.
+        let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes at `place`, which is a whole sockaddr_ll that
+        // lives through the call; any bytes are one.
+        let result = unsafe { libc::getsockname(self.fd.as_raw_fd(), place.cast(), &mut len) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(u32::try_from(address.sll_ifindex).ok())
+    }
+
     /// Frames that found the ring full since this was last called.
     pub fn take_drops(&self) -> io::Result<u32> {
         let mut statistics = libc::tpacket_stats {
