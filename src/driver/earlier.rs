@@ -14,6 +14,7 @@ use kernel::{
 
 use super::core::Core;
 use crate::{
+    engine::ids::SlotSet,
     linux::{
         hrtimer::now_ns,
         pm_notifier::{
@@ -39,6 +40,8 @@ pub(crate) struct Earlier {
     followed: Atomic<u32>,
     /// And how many the log tells of that nobody had announced.
     told: Atomic<u32>,
+    /// Slots of servers of which the log says that they are not believed.
+    doubted: Atomic<u32>,
 }
 
 impl Earlier {
@@ -48,6 +51,7 @@ impl Earlier {
             hibernating: Atomic::new(0),
             followed: Atomic::new(0),
             told: Atomic::new(0),
+            doubted: Atomic::new(0),
         }
     }
 
@@ -60,8 +64,21 @@ impl Earlier {
 }
 
 impl Core {
+    /// Says in the log which servers are newly not believed.
+    fn say_doubts(&self) {
+        let insane = self.device.servers.insane();
+        let told = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
+        for slot in insane.without(told).iter() {
+            pr_err!(
+                "server slot {}: it names page-outs that there were not, again and again, and is not used any more. Restart or remove it\n",
+                slot.index()
+            );
+        }
+    }
+
     /// For the worker: if the versions have jumped, whoever has one from before begins anew.
     pub(super) fn follow_jumps(self: ArcBorrow<'_, Self>) {
+        self.say_doubts();
         let versions = self.device.versions();
         let jumps = versions.jumps();
         if self.earlier.followed.xchg(jumps, Relaxed) == jumps {

@@ -129,7 +129,9 @@ impl Core {
             }
             (cluster.take_changes(), next_ns)
         });
-        self.device.versions().hear_of(changes.high_water);
+        if let Some((high, witness)) = changes.high_water {
+            self.device.hear_of(witness, high);
+        }
         self.follow(changes);
         (changes.servers_changed, next_ns)
     }

@@ -24,6 +24,7 @@ use core::ops::DerefMut;
 use super::config::{DEFAULT_DEAD_S, DEFAULT_PATIENCE_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
+use super::versions::Witness;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
 use hope::Hope;
 pub use inventory::LISTED_PAGES;
@@ -71,8 +72,8 @@ pub struct Changes {
     /// Slots whose servers refuse us, for a reason that they have not said before.
     pub refused: SlotSet,
     /// Servers have heard that all versions below this one were used by us: tell
-    /// [`super::versions::Versions::hear_of`].
-    pub high_water: Version,
+    /// [`super::device::Device::hear_of`]. The highest, and whose word that is.
+    pub high_water: Option<(Version, Witness)>,
 }
 
 /// Why a server cannot be added.

@@ -12,7 +12,7 @@ use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
 use super::stations::Stations;
-use super::versions::Versions;
+use super::versions::{Versions, Witness};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
 /// A device: its map, its servers, its versions.
@@ -121,6 +121,18 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     /// Which versions have been given out.
     pub fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    /// A server says that we have used all versions below `high`: as [`Versions::hear_of`]. One that is not
+    /// believed is suspected, and stays so.
+    #[inline]
+    pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
+        let is_believed = self.versions.hear_of(witness, high);
+        if !is_believed {
+            self.servers.set_insane(witness.slot);
+            self.servers.suspect(witness.slot);
+        }
+        is_believed
     }
 
     /// Every version below it is settled: no page-out with one is under way.

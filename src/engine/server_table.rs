@@ -72,6 +72,7 @@ pub struct ServerTable {
     hoped: Atomic<u32>,
     freeing: Atomic<u32>,
     suspects: Atomic<u32>,
+    insane: Atomic<u32>,
     losses: Atomic<u32>,
 }
 
@@ -127,6 +128,7 @@ impl ServerTable {
             hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
             freeing: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
+            insane: Atomic::<u32>::new(0),
             losses: Atomic::<u32>::new(0),
         }
     }
@@ -178,6 +180,11 @@ impl ServerTable {
     pub fn hoped(&self) -> usize {
         // CAST: three at the most.
         self.hoped.load(Acquire) as usize
+    }
+
+    /// Slots of servers that say what cannot be: they count as silent until they begin anew.
+    pub fn insane(&self) -> SlotSet {
+        SlotSet::from_bits(self.insane.load(Acquire))
     }
 
     /// Slots of servers that are being told to free pages.
@@ -289,6 +296,7 @@ impl ServerTable {
         change(&self.dead, slot, false);
         change(&self.hopeless, slot, false);
         change(&self.freeing, slot, false);
+        change(&self.insane, slot, false);
         change(&self.valid, slot, true);
         change(&self.usable, slot, true);
     }
@@ -371,6 +379,11 @@ impl ServerTable {
         change(&self.usable, slot, false);
         change(&self.suspects, slot, true);
         news
+    }
+
+    /// The server says what cannot be: whatever it answers from now on, it is not used again.
+    pub(super) fn set_insane(&self, slot: ServerSlot) {
+        change(&self.insane, slot, true);
     }
 
     /// Slots suspected since this was last asked.

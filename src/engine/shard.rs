@@ -402,8 +402,10 @@ impl<S: Storage> Shard<S> {
             self.note_late(now_ns, source, header, device);
             return Verdict::Done;
         };
+        if !self.is_believed(now_ns, op, transfer, header, device) {
+            return Verdict::Done;
+        }
         self.note_heard(now_ns, op, transfer);
-        device.versions().hear_of(Version(header.low_water));
         match header.opcode {
             Opcode::WriteAck => {
                 self.handle_write_ack(now_ns, op, transfer, header, device);

@@ -7,7 +7,7 @@
 //! used by a life that nobody here remembers. So the counter *jumps*: past all that life can have
 //! used, and the versions jumped over are known to be none of ours for as long as the device lives.
 
-use super::ids::{Generation, Version};
+use super::ids::{Generation, ServerSlot, Version, SERVER_SLOTS};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
 /// How far a jump goes past the highest version that is known to have been used: more than any
@@ -19,10 +19,18 @@ pub const JUMP: u64 = 1 << 40;
 const CHANCE: u64 = 1 << 48;
 
 /// No version reaches this, and no server is believed that says so: 2^16 jumps at the least.
-const END: u64 = 1 << 63;
+pub(super) const END: u64 = 1 << 63;
 
 /// Jumps that are remembered each for itself.
 const REMEMBERED: usize = 64;
+
+/// Jumps that are made on the word of one server in one incarnation: one for each time that the machine
+/// is put back to a state that it was in after the last one. A server that lies has no more.
+const WORDS: u32 = 4;
+
+/// Jumps that are made on the word of any server: what lies take away, is not missing for those that the
+/// machine announces.
+const UNANNOUNCED: u32 = REMEMBERED as u32 / 2;
 
 /// On a cache line of its own: every page-out of every CPU writes it.
 #[repr(align(64))]
@@ -41,18 +49,34 @@ struct Gap {
     to: Atomic<u64>,
 }
 
+/// On whose word the counter has jumped.
+struct Word {
+    incarnation: Atomic<u64>,
+    jumps: Atomic<u32>,
+}
+
+/// A server that says which versions we have used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Where it is.
+    pub slot: ServerSlot,
+    /// Its incarnation.
+    pub incarnation: u64,
+}
+
 /// The version counter.
 ///
 /// # Invariants
 ///
-/// The first `len` of `gaps` rise, do not touch each other, and are all below `next`. They change only
-/// while `jumps` is odd, which one at a time makes it.
+/// The first `len` of `gaps` rise, do not touch each other, and are all below `next`. They, and `words`,
+/// change only while `jumps` is odd, which one at a time makes it.
 pub struct Versions {
     next: Counter,
     /// Counts beginnings and ends of jumps.
     jumps: Atomic<u32>,
     /// How many of them a server's word was the reason for.
     unannounced: Atomic<u32>,
+    words: [Word; SERVER_SLOTS],
     len: Atomic<u32>,
     gaps: [Gap; REMEMBERED],
     entered: [Entered; STRIPES],
@@ -65,6 +89,12 @@ impl Versions {
             next: Counter(Atomic::<u64>::new(1)),
             jumps: Atomic::<u32>::new(0),
             unannounced: Atomic::<u32>::new(0),
+            words: [const {
+                Word {
+                    incarnation: Atomic::<u64>::new(0),
+                    jumps: Atomic::<u32>::new(0),
+                }
+            }; SERVER_SLOTS],
             len: Atomic::<u32>::new(0),
             gaps: [const {
                 Gap {
@@ -177,25 +207,46 @@ impl Versions {
     /// The machine says that it has been put back to an earlier state, or may have been. `chance` is a
     /// number that another life of it has not had. Any context.
     pub fn jump(&self, chance: u64) {
-        self.jump_past(Version(0), JUMP.saturating_add(chance % CHANCE));
+        self.jump_past(None, JUMP.saturating_add(chance % CHANCE));
     }
 
     /// A server says that we have used all versions below `high`. If that many have not been given
     /// out, somebody has used them whom we do not remember: the counter jumps past them, once for
     /// all who say so. Any context.
-    pub fn hear_of(&self, high: Version) {
+    ///
+    /// Returns whether the server can be believed. After a jump on its word nothing is above the counter
+    /// that it can have heard, unless the machine is put back once more: so not if it says so too often.
+    pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
         if high.0 <= self.next.0.load(Relaxed) || high.0 >= END {
-            return;
+            return true;
         }
         // The counter may have been read before what the server has heard was given out: not by a
         // full barrier.
-        if high.0 > self.next.0.fetch_add(0, Full) {
-            self.jump_past(high, JUMP);
+        high.0 <= self.next.0.fetch_add(0, Full) || self.jump_past(Some((witness, high)), JUMP)
+    }
+
+    /// How many jumps the server's word has been good for, in this incarnation.
+    fn jumps_on_word_of(&self, witness: Witness) -> u32 {
+        match self.words.get(witness.slot.index()) {
+            Some(word) if word.incarnation.load(Relaxed) == witness.incarnation => {
+                word.jumps.load(Relaxed)
+            }
+            Some(_) | None => 0,
         }
     }
 
-    /// Jumps, so far past what has been given out, and past `high`, which must be above that or 0.
-    fn jump_past(&self, high: Version, by: u64) {
+    fn note_word_of(&self, witness: Witness) {
+        let jumps = self.jumps_on_word_of(witness).saturating_add(1);
+        if let Some(word) = self.words.get(witness.slot.index()) {
+            word.incarnation.store(witness.incarnation, Relaxed);
+            word.jumps.store(jumps, Relaxed);
+        }
+        self.unannounced.fetch_add(1, Relaxed);
+    }
+
+    /// Jumps, so far past what has been given out, and past what the witness says, if that is above.
+    /// Returns false if it is, and the witness is not believed any more.
+    fn jump_past(&self, word: Option<(Witness, Version)>, by: u64) -> bool {
         let jumps = self.jumps.load(Relaxed);
         let is_first = jumps & 1 == 0
             && self
@@ -204,12 +255,21 @@ impl Versions {
                 .is_ok();
         if !is_first {
             // Another CPU jumps right now. Whoever has evidence, has it again.
-            return;
+            return true;
         }
+        let high = word.map_or(0, |(_, high)| high.0);
+        let is_worn_out = word.is_some_and(|(witness, _)| {
+            self.jumps_on_word_of(witness) >= WORDS || self.unannounced.load(Relaxed) >= UNANNOUNCED
+        });
+        let mut is_believed = true;
         let mut from = self.next.0.load(Relaxed);
         let gap = loop {
-            let to = from.max(high.0).saturating_add(by).min(END);
-            if to <= from || high.0 != 0 && high.0 <= from {
+            let to = from.max(high).saturating_add(by).min(END);
+            if to <= from || word.is_some() && high <= from {
+                break None;
+            }
+            if is_worn_out {
+                is_believed = false;
                 break None;
             }
             match self.next.0.cmpxchg(from, to, Full) {
@@ -220,8 +280,8 @@ impl Versions {
         if let Some((from, to)) = gap {
             // What is under way begins anew: no page has such a version, but of another life's.
             self.note_gap(from.min(self.not_entered()), to);
-            if high.0 != 0 {
-                self.unannounced.fetch_add(1, Relaxed);
+            if let Some((witness, _)) = word {
+                self.note_word_of(witness);
             }
         }
         let after = match gap {
@@ -229,6 +289,7 @@ impl Versions {
             None => jumps,
         };
         self.jumps.store(after, Release);
+        is_believed
     }
 
     /// Notes versions that nobody here has used. Where there is no room, the two gaps with the fewest
@@ -324,10 +385,10 @@ mod tests {
         for _ in 0..100 {
             assert!(versions.enter(3, versions.take()));
         }
-        versions.hear_of(versions.next());
+        assert!(versions.hear_of(witness(0, 7), versions.next()));
         assert_eq!(versions.jumps(), 0);
-        for _ in 0..1000 {
-            versions.hear_of(Version(5000));
+        for number in 0..1000 {
+            assert!(versions.hear_of(witness(number % SERVER_SLOTS, 7), Version(5000)));
         }
         assert_eq!(versions.jumps(), 1);
         assert_eq!(versions.next(), Version(5000 + JUMP));
@@ -335,9 +396,45 @@ mod tests {
         assert_eq!(versions.is_ours(Version(101)), Some(false));
         // Nobody has used that many.
         for absurd in [END, u64::MAX] {
-            versions.hear_of(Version(absurd));
+            assert!(versions.hear_of(witness(1, 7), Version(absurd)));
         }
         assert_eq!(versions.jumps(), 1);
+    }
+
+    fn witness(number: usize, incarnation: u64) -> Witness {
+        Witness {
+            slot: ServerSlot::new(number).unwrap(),
+            incarnation,
+        }
+    }
+
+    #[test]
+    fn a_server_that_lies_is_believed_so_often_only_and_takes_no_page_away() {
+        let versions = Versions::new();
+        let old = versions.take();
+        assert!(versions.enter(0, old));
+        let lie = |witness: Witness| {
+            let version = versions.take();
+            assert!(versions.enter(0, version));
+            versions.hear_of(witness, Version(version.0 + 2))
+        };
+        for round in 0..1000 {
+            assert_eq!(lie(witness(0, 7)), round < WORDS, "{round}");
+        }
+        assert_eq!(versions.jumps(), WORDS);
+        // Another one, and the same after it has begun anew, in other slots too: not for ever.
+        assert!(lie(witness(1, 7)));
+        assert!(lie(witness(0, 8)));
+        for round in 0..1000 {
+            lie(witness(round % SERVER_SLOTS, round as u64));
+        }
+        assert_eq!(versions.jumps(), UNANNOUNCED);
+        assert_eq!(versions.is_ours(old), Some(true));
+        // What is not above, is not wrong for that.
+        assert!(versions.hear_of(witness(0, 7), versions.next()));
+        // And the machine's own word counts.
+        versions.jump(5);
+        assert_eq!(versions.jumps(), UNANNOUNCED + 1);
     }
 
     #[test]

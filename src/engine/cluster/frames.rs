@@ -12,6 +12,7 @@ use super::{Cluster, Outbox, Peer, Random, CONTROL};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::{ServerSlot, Version};
 use crate::engine::server_table::{Address, ServerTable};
+use crate::engine::versions::{Witness, END};
 use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
 /// How soon a server that has told us to wait is asked again.
@@ -46,9 +47,17 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         if header.opcode != Opcode::Announce && !is_ours {
             return;
         }
-        if header.opcode != Opcode::Announce {
-            let heard = Version(header.low_water);
-            self.changes.high_water = self.changes.high_water.max(heard);
+        let proves_life = matches!(header.opcode, Opcode::Pong | Opcode::HelloAck);
+        if proves_life && peer.is_at(header.incarnation) && table.insane().contains(slot) {
+            return;
+        }
+        let heard = Version(header.low_water);
+        if header.opcode != Opcode::Announce && heard.0 < END {
+            let incarnation = peer.incarnation;
+            let said = (heard, Witness { slot, incarnation });
+            if self.changes.high_water.is_none_or(|(high, _)| high < heard) {
+                self.changes.high_water = Some(said);
+            }
         }
         let Some(peer) = self.peer_mut(slot) else {
             return;

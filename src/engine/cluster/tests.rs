@@ -844,6 +844,7 @@ mod orphans {
     use super::super::super::config::Config;
     use super::super::super::device::Device;
     use super::super::super::ids::{PageIndex, Version};
+    use super::super::super::versions::Witness;
     use super::super::inventory::{judge, Judgement};
     use super::*;
     use crate::sync::Atomic;
@@ -905,9 +906,37 @@ mod orphans {
         answer.incarnation = 5;
         answer.low_water = 5000;
         world.receive(answer, &[]);
-        assert_eq!(world.cluster.take_changes().high_water, Version(5000));
+        let witness = Witness {
+            slot: world.slot,
+            incarnation: 5,
+        };
+        let said = Some((Version(5000), witness));
+        assert_eq!(world.cluster.take_changes().high_water, said);
         world.cluster.look_for_orphans(world.now_ns);
         world.wait_for(Opcode::Inventory);
+    }
+
+    #[test]
+    fn one_that_says_what_cannot_be_is_silent_until_it_begins_anew() {
+        let mut world = World::open(1500);
+        world.table.set_insane(world.slot);
+        assert!(world.table.suspect(world.slot));
+        for _ in 0..20 {
+            answer_ping(&mut world);
+            assert!(!world.table.usable().contains(world.slot));
+        }
+        let health = world.cluster.report(world.slot).map(|report| report.health);
+        assert_eq!(health, Some(Health::Suspected));
+        let mut pong = world
+            .wait_for(Opcode::Ping)
+            .answer(Opcode::Pong, Status::Ok);
+        pong.incarnation = 6;
+        world.receive(pong, &[]);
+        assert!(!world.table.valid().contains(world.slot));
+        world.slot = world.cluster.slot_of(MAC).unwrap();
+        world.pass(MS);
+        world.acknowledge_hello(Status::Ok, 6);
+        assert!(world.table.usable().contains(world.slot));
     }
 
     #[test]

@@ -377,6 +377,19 @@ impl<S: Storage> Shard<S> {
         if since_ns < self.path(slot).suspect_after_ns(device.patience_ns()) {
             return;
         }
+        self.leave(now_ns, id, slot, device);
+    }
+
+    /// Nothing is to be had of this server, whatever it answers: it is suspected, and others are asked.
+    pub(super) fn leave<M>(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<M>,
+    ) where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
         self.suspect(slot, device);
         self.path_mut(slot).overdue = true;
         match self.ops.get(id.op).map(|op| op.kind) {
@@ -387,6 +400,7 @@ impl<S: Storage> Shard<S> {
                 self.continue_page_out(now_ns, id.op, device);
             }
             Some(Kind::Copy) => self.end(id.op, Outcome::Failed),
+            // It asks others when its time is out, or does so anyway.
             Some(Kind::PageIn | Kind::Mirror) | None => {}
         }
     }
@@ -494,6 +508,8 @@ impl<S: Storage> Shard<S> {
                 } else if device.versions().enter(self.number, version) {
                     self.finish(index, copies, on_disk, device);
                 } else {
+                    // As often as the counter jumps, which no server can make it for ever.
+                    self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
                     self.renew(now_ns, index, device.take_version(), device);
                 }
             }

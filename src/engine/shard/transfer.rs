@@ -5,7 +5,8 @@
 use core::ops::Deref;
 
 use super::super::device::Device;
-use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::ids::{ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::super::versions::Witness;
 use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::path::Path;
@@ -309,6 +310,35 @@ impl<S: Storage> Shard<S> {
         let slot = op.transfers.get(found)?.slot?;
         (device.servers.is_current(slot, header.incarnation) && device.servers.is_at(slot, source))
             .then_some((index, found))
+    }
+
+    /// A server says which versions we have used. One that is not believed has not answered: its transfer
+    /// goes elsewhere.
+    #[inline]
+    pub(super) fn is_believed<M>(
+        &mut self,
+        now_ns: u64,
+        op: usize,
+        transfer: usize,
+        header: &Header,
+        device: &Device<M>,
+    ) -> bool
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let id = TransferId { op, transfer };
+        let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) else {
+            return true;
+        };
+        let incarnation = header.incarnation;
+        let was_usable = device.servers.usable().contains(slot);
+        let witness = Witness { slot, incarnation };
+        if device.hear_of(witness, Version(header.low_water)) {
+            return true;
+        }
+        self.suspicion |= was_usable;
+        self.leave(now_ns, id, slot, device);
+        false
     }
 
     /// A server has answered: it lives.

@@ -54,7 +54,9 @@ impl Client {
         }
         self.transmit_all(ctx, frames);
         let changes = self.cluster.take_changes();
-        self.device.versions().hear_of(changes.high_water);
+        if let Some((high, witness)) = changes.high_water {
+            self.device.hear_of(witness, high);
+        }
         if changes.servers_changed || !changes.opened.is_empty() {
             ctx.note(|| format!("client {}: {changes:?}", self.number));
             for shard in 0..self.shards.len() {

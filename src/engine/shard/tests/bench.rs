@@ -251,8 +251,19 @@ impl Bench {
         self.acknowledge_part(send, status, held);
     }
 
+    /// Says that a WRITE's page is held, and which versions the server has heard of.
+    pub fn acknowledge_high(&mut self, send: &Send, high_water: u64) {
+        let held = Fragmentation::from_count(send.header.fragment_count);
+        let held = held.map_or(FragmentMask::EMPTY, Fragmentation::all);
+        self.answer_write(send, Status::Ok, held, high_water);
+    }
+
     /// Answers a WRITE with the fragments that are held.
     pub fn acknowledge_part(&mut self, send: &Send, status: Status, held: FragmentMask) {
+        self.answer_write(send, status, held, 0);
+    }
+
+    fn answer_write(&mut self, send: &Send, status: Status, held: FragmentMask, high_water: u64) {
         let mut header = Header::new(Opcode::WriteAck);
         header.status = status;
         header.tag = send.header.tag;
@@ -263,6 +274,7 @@ impl Bench {
         header.version = send.header.version;
         header.fragment_count = send.header.fragment_count;
         header.fragment_mask = held;
+        header.low_water = high_water;
         self.deliver(send.destination, &header);
     }
 }

@@ -350,6 +350,42 @@ fn one_that_says_stale_for_ever_is_left_for_others() {
     assert_eq!(bench.device.versions().jumps(), 0);
 }
 
+#[test]
+fn one_that_says_what_cannot_be_is_left_for_others_and_takes_no_page_away() {
+    let mut bench = Bench::new(3);
+    let old = bench.write(PageIndex(9), &[1, 2]);
+    for page in 0..100 {
+        bench.now_ns += US;
+        bench.start_page_out(0, PageIndex(page + 20));
+        let mut sent = 0;
+        let completion = loop {
+            match bench.poll() {
+                Some(Action::Send(id)) => {
+                    let send = bench.sent(id);
+                    sent += 1;
+                    assert!(sent < 40, "for ever");
+                    let next = bench.device.next_version().0;
+                    let high_water = match send.destination == bench.mac(0) {
+                        true => next + 2,
+                        false => next,
+                    };
+                    bench.acknowledge_high(&send, high_water);
+                }
+                Some(Action::Complete(completion)) => break completion,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(completion.outcome, Outcome::Done);
+    }
+    let jumps = bench.device.versions().jumps();
+    assert!((1..8).contains(&jumps), "{jumps}");
+    assert_eq!(bench.device.versions().is_ours(old), Some(true));
+    assert!(bench.shard.take_suspicion());
+    assert!(!bench.device.servers.usable().contains(bench.slot(0)));
+    let holders = bench.device.map.load(PageIndex(20)).replicas();
+    assert_eq!(holders, SlotSet::from_bits(0b110));
+}
+
 /// Numbers by chance, always the same.
 struct Chance(u64);
 
