@@ -138,9 +138,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         };
         match header.status {
             Status::Cookie => {
-                peer.cookie = ack.cookie.get();
-                peer.hello.restart(now_ns);
-                self.send_hello(now_ns, slot, outbox);
+                // At once for the first one only: one that never likes its own cookie is asked more and
+                // more slowly, as if it did not answer.
+                let had_none = core::mem::replace(&mut peer.cookie, ack.cookie.get()) == 0;
+                if had_none && peer.cookie != 0 {
+                    self.send_hello(now_ns, slot, outbox);
+                }
             }
             Status::Ok if peer.state == State::Open => {
                 peer.refusal = None;
@@ -223,11 +226,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Open => {
                 peer.note_announced(announce.capacity_pages.get(), announce.free_pages.get());
                 self.publish_load(slot, table);
+                // It may be an old one, delayed or repeated by somebody: only the answer to a ping says that
+                // the server lives.
                 if self.peer(slot).is_some_and(|peer| peer.silent) {
-                    // It may be an old one, delayed: the answer to a ping says that it lives.
                     self.ping_now(now_ns, slot, outbox);
-                } else if let Some(peer) = self.peer_mut(slot) {
-                    peer.heard_ns = now_ns;
                 }
             }
             _ => {}

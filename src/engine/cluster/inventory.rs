@@ -24,6 +24,9 @@ pub const LISTED_PAGES: usize = 30;
 
 /// Between two questions, when nothing has happened.
 const SLOW_NS: u64 = NS_PER_S / 4;
+/// Answers that a quick round has at the most, then it goes on slowly: enough for 120 GiB of pages. A server
+/// whose cursor rises by one has more of them than there is time for.
+const QUICK_ANSWERS: u32 = 1 << 20;
 /// Between two rounds.
 const ROUND_NS: u64 = 60 * NS_PER_S;
 /// How long after frees were forgotten a server is asked for all that it has: more may be, for a flood of
@@ -43,6 +46,8 @@ pub(super) struct Questions {
     cursor: u64,
     /// It has just come back, or frees have been forgotten: as fast as it answers.
     is_quick: bool,
+    /// How many answers it may have so.
+    quick_left: u32,
     /// When it is to be asked from the beginning, for frees have been forgotten; once the round that is
     /// quick is over.
     forgotten_due_ns: u64,
@@ -58,6 +63,7 @@ impl Questions {
             query,
             cursor: 0,
             is_quick: false,
+            quick_left: 0,
             forgotten_due_ns: u64::MAX,
             forgotten_next_ns: 0,
             listed: [PageVersion::ZERO; LISTED_PAGES],
@@ -69,6 +75,7 @@ impl Questions {
     pub(super) fn begin(&mut self, now_ns: u64) {
         self.cursor = 0;
         self.is_quick = true;
+        self.quick_left = QUICK_ANSWERS;
         self.query.restart(now_ns);
     }
 
@@ -127,6 +134,8 @@ impl Questions {
             ROUND_NS
         } else {
             self.cursor = cursor;
+            self.quick_left = self.quick_left.saturating_sub(1);
+            self.is_quick &= self.quick_left != 0;
             match self.is_quick {
                 true => 0,
                 false => SLOW_NS,
@@ -281,4 +290,35 @@ where
         slots: SlotSet::one(slot),
         below: Version(version.0.saturating_add(1)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_that_rises_for_ever_is_followed_slowly_after_a_while() {
+        let mut questions = Questions::new(Query::new(1));
+        let (slot, now_ns) = (ServerSlot::new(3).unwrap(), 1_000_000_000);
+        questions.begin(now_ns);
+        let mut answers: u64 = 0;
+        while questions.due_ns() <= now_ns {
+            answers += 1;
+            assert!(answers <= u64::from(QUICK_ANSWERS), "for ever");
+            let question = questions
+                .query
+                .ask(now_ns, slot, answers, Opcode::Inventory);
+            let header = question.answer(Opcode::InventoryReply, crate::wire::Status::Ok);
+            let payload = answers.to_be_bytes();
+            questions.answered(
+                now_ns,
+                &Frame {
+                    header,
+                    payload: &payload,
+                },
+            );
+        }
+        assert!(answers > 1_000_000, "{answers}");
+        assert_eq!(questions.due_ns(), now_ns + SLOW_NS);
+    }
 }

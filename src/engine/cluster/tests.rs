@@ -194,6 +194,54 @@ fn a_challenge_is_answered_for_the_open_session_only() {
 }
 
 #[test]
+fn cookies_for_ever_are_answered_more_and_more_slowly() {
+    for cookie in [0_u64, 99] {
+        let mut world = World::new(1500);
+        let mut hellos = 0;
+        let mut answered = None;
+        while world.now_ns < 10 * NS_PER_S {
+            for _ in 0..10 {
+                let hello = world.last(Opcode::Hello).unwrap();
+                if answered.replace(hello.attempt) == Some(hello.attempt) {
+                    break;
+                }
+                hellos += 1;
+                let mut header = hello.answer(Opcode::HelloAck, Status::Cookie);
+                header.incarnation = 5;
+                let cookie = cookie + hellos * cookie.min(1);
+                let mut ack = [0; size_of::<HelloAck>()];
+                ack[..8].copy_from_slice(&cookie.to_be_bytes());
+                world.receive(header, &ack);
+            }
+            world.pass(MS);
+        }
+        assert!((5..40).contains(&hellos), "{hellos}");
+    }
+}
+
+#[test]
+fn announcements_alone_do_not_keep_a_server_alive() {
+    let mut world = World::open(1500);
+    let began_ns = world.now_ns;
+    // Three pings without an answer, of which the first after a second.
+    while world.table.usable().contains(world.slot) {
+        world.pass(MS);
+        if (world.now_ns - began_ns).is_multiple_of(900 * MS) {
+            let mut announce = Header::new(Opcode::Announce);
+            announce.incarnation = 5;
+            let payload = Announce {
+                cluster: ClusterName::default(),
+                capacity_pages: 1000.into(),
+                free_pages: 1000.into(),
+                frames_per_s: 0.into(),
+            };
+            world.receive(announce, payload.as_bytes());
+        }
+        assert!(world.now_ns - began_ns < 1300 * MS, "not suspected");
+    }
+}
+
+#[test]
 fn who_is_told_to_wait_asks_again_soon_with_the_same_cookie() {
     let mut world = World::new(1500);
     world.acknowledge_hello(Status::Cookie, 5);

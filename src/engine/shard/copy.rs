@@ -182,10 +182,7 @@ impl<S: Storage> Shard<S> {
                 self.end(id.op, Outcome::Done);
             }
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
-            Status::Corrupt => {
-                self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
-                self.resend_damaged(id);
-            }
+            Status::Corrupt => self.handle_damage(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);
                 if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {

@@ -19,6 +19,9 @@ use crate::wire::{FragmentMask, Header, Status};
 /// only when its time is out.
 const MOST_IN_VAIN: u32 = 8;
 
+/// How often in a row a page may come damaged at a server before that is not the way's fault.
+const MOST_DAMAGED: u32 = 3;
+
 /// How often a page may change under us before its page-out is an error.
 const MAX_CHANGES: u32 = 16;
 
@@ -282,10 +285,7 @@ impl<S: Storage> Shard<S> {
                 }
             }
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
-            Status::Corrupt => {
-                self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
-                self.resend_damaged(id);
-            }
+            Status::Corrupt => self.handle_damage(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);
                 if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
@@ -358,6 +358,22 @@ impl<S: Storage> Shard<S> {
             self.resend(id, cut.all());
         } else {
             self.resend(id, gap);
+        }
+    }
+
+    /// The page has come damaged at a server. One where it does so again and again is left, however well it
+    /// answers others.
+    pub(super) fn handle_damage<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
+        self.resend_damaged(id);
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        if !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > MOST_DAMAGED {
+            self.give_up_on(now_ns, id, device);
         }
     }
 

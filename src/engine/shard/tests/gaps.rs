@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Servers that say again and again that fragments are missing.
+//! Servers that say again and again that fragments are missing, or that the page is damaged.
 
 use super::super::super::ids::PageIndex;
 use super::super::{Action, Outcome};
@@ -63,4 +63,45 @@ fn with_nobody_else_the_page_out_goes_on_with_who_has_it() {
     assert_eq!(outcome, Outcome::Done);
     assert!((3..40).contains(&sent), "{sent} times");
     assert!(took_ns < 1000 * MS, "{took_ns} ns");
+}
+
+#[test]
+fn one_where_the_page_is_always_damaged_is_left_although_it_answers_others() {
+    let mut bench = Bench::new(3);
+    bench.device.servers.announce(bench.slot(1), 1000, 100);
+    bench.device.servers.announce(bench.slot(2), 1000, 200);
+    let began_ns = bench.now_ns;
+    bench.start_page_out(0, PageIndex(3));
+    let (mut damaged, mut others, mut other_due_ns) = (0, 0, began_ns);
+    let outcome = loop {
+        if bench.now_ns >= other_due_ns {
+            other_due_ns = u64::MAX;
+            bench.start_page_out(1, PageIndex(4));
+        }
+        match bench.poll() {
+            Some(Action::Send(id)) => {
+                let send = bench.sent(id);
+                bench.now_ns += 50 * US;
+                let is_first = send.destination == bench.mac(0);
+                if is_first && send.header.page == 3 {
+                    damaged += 1;
+                    bench.acknowledge(&send, Status::Corrupt);
+                } else {
+                    others += u32::from(is_first);
+                    bench.acknowledge(&send, Status::Ok);
+                }
+            }
+            Some(Action::Complete(completion)) if completion.op == 0 => break completion.outcome,
+            Some(Action::Complete(_)) => other_due_ns = bench.now_ns + 5 * MS,
+            Some(other) => panic!("{other:?}"),
+            None => bench.advance(MS),
+        }
+    };
+    assert_eq!(outcome, Outcome::Done);
+    assert!(others > 10, "it answers what else it is sent: {others}");
+    assert!((3..20).contains(&damaged), "{damaged} times");
+    let took_ns = bench.now_ns - began_ns;
+    assert!(took_ns < 1000 * MS, "{took_ns} ns");
+    let holders = bench.device.map.load(PageIndex(3)).replicas();
+    assert!(!holders.contains(bench.slot(0)));
 }
