@@ -12,6 +12,9 @@ use zerocopy::{FromBytes, IntoBytes};
 const INTERVAL_NS: u64 = 400_000_000;
 /// How often it is asked before its silence counts.
 const TIMES: u8 = 5;
+/// The last part of the wait for an answer to the last question: what came while we stood still is looked
+/// at in it, for what is due is done before frames are taken in.
+const LAST_LOOK_NS: u64 = 100_000_000;
 /// For how long what was found out is good.
 const GOOD_NS: u64 = 5_000_000_000;
 /// Challenges sent in one step: what an outbox has room for, beside an announcement.
@@ -25,7 +28,8 @@ pub(super) enum Challenge {
     /// Nobody has asked.
     #[default]
     None,
-    /// It has been asked `sent` times; again, or given up, at `due_ns`.
+    /// It has been asked `sent` times, or one less if that is above [`TIMES`] and this is the last look;
+    /// what is next is at `due_ns`.
     Asking { nonce: u64, sent: u8, due_ns: u64 },
     /// It has answered.
     Alive { since_ns: u64 },
@@ -123,8 +127,16 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 continue;
             };
             if *due_ns <= now_ns && *sent >= TIMES {
-                session.challenge = Challenge::Silent { since_ns: now_ns };
-                continue;
+                if now_ns.saturating_sub(*due_ns) >= INTERVAL_NS {
+                    // We stood still, and the question or its answer may have been lost meanwhile: once more.
+                    *sent = TIMES.saturating_sub(1);
+                } else if *sent == TIMES {
+                    *sent = sent.saturating_add(1);
+                    *due_ns = now_ns.saturating_add(LAST_LOOK_NS);
+                } else {
+                    session.challenge = Challenge::Silent { since_ns: now_ns };
+                    continue;
+                }
             }
             let mut again_ns = *due_ns;
             let mut question = None;
@@ -132,7 +144,12 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 if sent_now < STEP {
                     sent_now = sent_now.saturating_add(1);
                     *sent = sent.saturating_add(1);
-                    *due_ns = now_ns.saturating_add(INTERVAL_NS);
+                    let wait_ns = if *sent >= TIMES {
+                        INTERVAL_NS.saturating_sub(LAST_LOOK_NS)
+                    } else {
+                        INTERVAL_NS
+                    };
+                    *due_ns = now_ns.saturating_add(wait_ns);
                     again_ns = *due_ns;
                     question = Some(*nonce);
                 } else {

@@ -100,6 +100,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if let Some(session) = current.and_then(|index| self.sessions.get_mut(index)) {
             if session.number == number && session.mac == source {
                 session.heard_ns = now_ns;
+                session.challenge.heard(now_ns);
                 return (Status::Ok, 0);
             }
             epoch = session.epoch;

@@ -240,6 +240,47 @@ fn a_server_that_stood_still_asks_before_it_ends_a_session() {
 }
 
 #[test]
+fn a_server_that_stood_still_after_its_last_question_listens_first() {
+    // Behind the fifth question; then in the last part of the wait for its answer.
+    for (before_ms, stopped_ms) in [(1650, 400), (1650, 500), (1650, 900), (1950, 600)] {
+        let mut bench = bench(4, NO_QUOTA);
+        let (quiet, me) = (client(1), client(2));
+        bench.open(&quiet);
+        bench.open(&me);
+        for page in 0..4 {
+            assert_eq!(bench.put(&quiet, page, 1), Status::Ok);
+        }
+        bench.hear_nothing(u64::from(LEASE_S) + 1);
+        assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+        let asked = pass(&mut bench, before_ms);
+        assert_eq!(asked.len(), 5);
+        // What is due comes first, then what waits in the ring: the answer is not its first frame.
+        bench.now_ns += stopped_ms * MS;
+        pass(&mut bench, 1);
+        assert_eq!(bench.put(&me, 0, 1), Status::NoSpace, "{stopped_ms} ms");
+        alive(&mut bench, &quiet, asked[4].2);
+        pass(&mut bench, 2000);
+        assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+        assert_eq!(bench.get(&quiet, 0, 1), Some(content(1)));
+    }
+}
+
+#[test]
+fn a_hello_of_the_older_life_begins_its_silence_anew() {
+    let mut bench = bench(8, NO_QUOTA);
+    let old = client(1);
+    bench.open(&old);
+    let new = reborn(&old, 5555);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    pass(&mut bench, 1950);
+    assert_eq!(bench.hello(&old, 0).0, Status::Ok);
+    pass(&mut bench, 1000);
+    assert_eq!(claim(&mut bench, &new), Status::Wait);
+    pass(&mut bench, 1000);
+    assert_eq!(claim(&mut bench, &new), Status::Ok);
+}
+
+#[test]
 fn one_address_does_not_take_all_sessions() {
     // There are as many as two here, of which an address may have one.
     let mut bench = bench(8, NO_QUOTA);
