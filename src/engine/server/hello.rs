@@ -154,6 +154,16 @@ impl<M: Memory, A: Admission> Server<M, A> {
         (self.max_clients / 2).clamp(1, MOST_AT_AN_ADDRESS)
     }
 
+    /// Owners in the store that sessions from this address have: those that are open, and those that have
+    /// ended, until their pages are dropped. An address may have as many of these as of those, so that
+    /// it can begin anew at once, and cannot have all by ending sessions faster than pages are dropped.
+    fn owners_of(&self, mac: MacAddress) -> usize {
+        self.sessions
+            .places_of(mac)
+            .filter(|&index| !self.store.is_vacant(index))
+            .count()
+    }
+
     fn cookie(&self, source: MacAddress, number: u64, hello: &Hello, epoch: u64) -> u64 {
         let claim = CookieClaim {
             client: hello.client,
@@ -183,6 +193,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
             if let Err(status) = self.need_room(now_ns, header.session, None) {
                 return status;
             }
+        }
+        if self.owners_of(source) >= self.most_at_an_address().saturating_mul(2) {
+            return Status::Wait;
         }
         let Some(owner) = self.store.open() else {
             // The pages of sessions that have ended are still being dropped.

@@ -115,6 +115,13 @@ impl<M: Memory> Sessions<M> {
         self.all.iter().filter(is_there).count()
     }
 
+    /// The indices of the sessions from this address, open ones and the last of each other place.
+    pub(super) fn places_of(&self, mac: MacAddress) -> impl Iterator<Item = usize> + '_ {
+        let all = self.all.iter().enumerate();
+        all.filter(move |(_, session)| session.mac == mac)
+            .map(|(index, _)| index)
+    }
+
     /// One past the highest index.
     pub(super) fn places(&self) -> usize {
         self.all.len()
@@ -180,7 +187,11 @@ impl<M: Memory> Sessions<M> {
             }
         }
         if let Some(place) = self.all.get_mut(index) {
-            *place = Session::default();
+            // The address is still needed: the pages are there for a while.
+            *place = Session {
+                mac: place.mac,
+                ..Session::default()
+            };
         }
         self.open = self.open.saturating_sub(1);
     }

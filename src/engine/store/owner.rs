@@ -56,6 +56,13 @@ impl<M: Memory> Store<M> {
             .then_some(id)
     }
 
+    /// Whether the owner of this index has neither a session nor pages.
+    pub fn is_vacant(&self, index: usize) -> bool {
+        self.owners
+            .get(index)
+            .is_none_or(|owner| owner.state == OwnerState::Vacant)
+    }
+
     fn vacant(&self) -> Option<u16> {
         let index = self
             .owners

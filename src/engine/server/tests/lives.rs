@@ -281,6 +281,39 @@ fn a_hello_of_the_older_life_begins_its_silence_anew() {
 }
 
 #[test]
+fn one_address_does_not_take_all_owners_by_ending_sessions() {
+    let mut bench = bench(64, NO_QUOTA);
+    let mac = client(1).mac;
+    let mut ended = 0;
+    // Faster than the pages of sessions that have ended are dropped.
+    let refused = (1..=50)
+        .map(|number| {
+            let greedy = Client {
+                mac,
+                ..client(number)
+            };
+            let status = claim(&mut bench, &greedy);
+            if status == Status::Ok {
+                assert_eq!(bench.put(&greedy, 1, 10), Status::Ok);
+                let bye = bench.status(&greedy, Header::new(Opcode::Bye), &[]);
+                assert_eq!(bye, Status::Ok);
+                ended += 1;
+            }
+            status
+        })
+        .find(|&status| status != Status::Ok);
+    assert_eq!(refused, Some(Status::Wait));
+    assert!(ended >= 2, "one that begins anew need not wait");
+    bench.open(&client(200));
+    bench.open(&client(201));
+    // In time it may begin again, when there is room.
+    let bye = bench.status(&client(201), Header::new(Opcode::Bye), &[]);
+    assert_eq!(bye, Status::Ok);
+    pass(&mut bench, 10);
+    assert_eq!(claim(&mut bench, &client(1)), Status::Ok);
+}
+
+#[test]
 fn one_address_does_not_take_all_sessions() {
     // There are as many as two here, of which an address may have one.
     let mut bench = bench(8, NO_QUOTA);
