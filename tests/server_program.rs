@@ -285,6 +285,41 @@ fn what_keeps_the_interface_from_carrying_frames_is_said() {
 }
 
 #[test]
+fn a_signal_ends_it_while_it_takes_memory() {
+    let Some(output) = in_namespace(&format!(
+        "{FUNCTIONS}
+        mkfifo \"$log/pipe\" || exit
+        exec 3<>\"$log/pipe\"
+        # It cannot say that it takes memory before somebody reads, and so does not take it.
+        dd if=/dev/zero of=\"$log/pipe\" bs=4096 count=1024 oflag=nonblock 2>/dev/null
+        \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 --log-level debug 2>&3 & server=$!
+        is_ready_for_signals() {{
+            caught=0x$(sed -n 's/^SigCgt:[[:space:]]*//p' /proc/$server/status)
+            [ $((caught & 0x4000)) -ne 0 ]
+        }}
+        tries=0
+        until is_ready_for_signals || [ $tries -ge 300 ]; do
+            sleep 0.05
+            tries=$((tries + 1))
+        done
+        kill -TERM $server
+        {{ cat \"$log/pipe\" | tr -d '\\000' >\"$log/v0\"; }} 3<&- &
+        wait $server; echo \"ended $?\"
+        exec 3<&-
+        wait; cat \"$log/v0\"",
+    )) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    assert!(all.starts_with("ended 0\n"), "{all}");
+    assert!(
+        all.contains("ended by a signal while memory was taken"),
+        "{all}"
+    );
+    assert!(!all.contains("ready"), "{all}");
+}
+
+#[test]
 fn it_stays_with_its_interface_whatever_that_is_called() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}

@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anemone::engine::server::{ServerArrays, Session, BYTES_PER_OWNER};
@@ -94,8 +95,14 @@ fn meminfo(name: &str) -> Option<u64> {
 }
 
 impl Arena {
-    /// Takes and locks memory for this many clients: of `given` bytes, all but `set_aside`.
-    pub fn new(given: u64, set_aside: u64, max_clients: u16) -> Result<Self, Failure> {
+    /// Takes and locks memory for this many clients: of `given` bytes, all but `set_aside`. `None` if
+    /// `stop` becomes true meanwhile.
+    pub fn new(
+        given: u64,
+        set_aside: u64,
+        max_clients: u16,
+        stop: &AtomicBool,
+    ) -> Result<Option<Self>, Failure> {
         let bytes = given.saturating_sub(set_aside);
         let layout = layout(bytes, max_clients).ok_or_else(|| {
             let text = format!(
@@ -124,14 +131,16 @@ impl Arena {
             }
             tell_of_unused_huge_pages(len as u64);
         }
-        lock(memory)?;
+        if !lock(memory, stop)? {
+            return Ok(None);
+        }
         let backing = describe(backing);
         let arrays = divide(memory, &layout).ok_or_else(too_large)?;
-        Ok(Self {
+        Ok(Some(Self {
             layout,
             arrays,
             backing,
-        })
+        }))
     }
 }
 
@@ -162,8 +171,9 @@ fn mapping_len(bytes: u64, layout: &Layout) -> u64 {
     }
 }
 
-/// Locks memory, with a line now and then if it takes long.
-fn lock(memory: &mut [u8]) -> Result<(), Failure> {
+/// Locks memory, with a line now and then if it takes long. Returns whether all is: not if `stop` becomes
+/// true.
+fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
     // A process without CAP_IPC_LOCK may lock up to the soft limit, which it may raise.
     let limit = getrlimit(Resource::Memlock);
     let raised = Rlimit {
@@ -177,6 +187,9 @@ fn lock(memory: &mut [u8]) -> Result<(), Failure> {
     let mut told = Instant::now();
     let mut done = 0;
     for part in memory.chunks_mut(LOCK_STEP) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         if let Err(error) = mapping::lock(part) {
             let limit = match limit.maximum {
                 Some(bytes) => format!("{} KiB", bytes / 1024),
@@ -199,7 +212,7 @@ fn lock(memory: &mut [u8]) -> Result<(), Failure> {
             );
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Says so where huge pages are set aside and cannot be used: somebody meant them for this.
@@ -292,8 +305,9 @@ mod tests {
 
     #[test]
     fn memory_is_divided_as_the_layout_says() {
+        let go_on = AtomicBool::new(false);
         let layout = layout(2 * MIB, 2).unwrap();
-        let arena = Arena::new(3 * MIB, MIB, 2).unwrap();
+        let arena = Arena::new(3 * MIB, MIB, 2, &go_on).unwrap().unwrap();
         assert_eq!(arena.layout, layout);
         assert_eq!(
             arena.arrays.store.pages.len(),
@@ -305,9 +319,10 @@ mod tests {
 
     #[test]
     fn too_little_is_said() {
-        let failure = Arena::new(10_000, 1, 2).err().unwrap();
+        let go_on = AtomicBool::new(false);
+        let failure = Arena::new(10_000, 1, 2, &go_on).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);
-        let failure = Arena::new(1 << 50, 0, 2).err().unwrap();
+        let failure = Arena::new(1 << 50, 0, 2, &go_on).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);
     }
 }

@@ -100,11 +100,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Kind::NoInterface => failure.with(&those_there_are()),
         _ => failure,
     })?;
+    debug!(bytes = capacity, "taking memory");
+    let arena = Arena::new(capacity, ring_bytes, arguments.max_clients, &stop)?;
+    let Some(arena) = arena else {
+        info!("ended by a signal while memory was taken");
+        return Ok(());
+    };
     let Arena {
         layout,
         arrays,
         backing,
-    } = Arena::new(capacity, ring_bytes, arguments.max_clients)?;
+    } = arena;
     let capacity_pages = u64::from(layout.capacity_pages);
     let config = Config {
         // 0 is nobody's incarnation.
