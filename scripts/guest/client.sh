@@ -25,9 +25,6 @@ ln -sf fd/0 /dev/stdin
 ln -sf fd/1 /dev/stdout
 ln -sf fd/2 /dev/stderr
 ln -sf ttyS1 /dev/anemone-host
-for port in /sys/class/virtio-ports/*; do
-    ln -sf "${port##*/}" "/dev/anemone-$(cat "$port/name")"
-done
 
 # A line a read, as from a terminal, but nothing echoed or translated; held open, so that an
 # answer is kept for whoever opens the device next.
@@ -48,7 +45,37 @@ ulimit -l unlimited
 # Neither this shell nor the servers beside it may fall to the OOM killer; the script may.
 echo -1000 >/proc/self/oom_score_adj
 
-exec 3<>/dev/anemone-ctl
+# Opens the port that commands come by, and the one that the script's output goes to.
+connect() {
+    for port in /sys/class/virtio-ports/*; do
+        ln -sf "${port##*/}" "/dev/anemone-$(cat "$port/name")"
+    done
+    exec 3<>/dev/anemone-ctl
+    cat <&5 >/dev/anemone-out 3>&- 4>&- &
+    output=$!
+}
+
+# A machine that hibernates loses its ports: they take nothing any more, until their driver is bound anew. A
+# script that hibernates unbinds it afterwards, and waits for /run/reconnected.
+CONSOLE=/sys/bus/virtio/drivers/virtio_console
+consoles=$(cd $CONSOLE && echo virtio*)
+reconnect() {
+    exec 3>&-
+    kill "$output"
+    wait "$output"
+    for device in $consoles; do
+        echo "$device" >$CONSOLE/unbind
+        echo "$device" >$CONSOLE/bind
+    done 2>/dev/null
+    until [ "$(cat /sys/class/virtio-ports/*/name 2>/dev/null | wc -l)" = 2 ]; do sleep 0.1; done
+    connect
+    : >/run/reconnected
+}
+
+# Held open, so that whoever writes to it never finds it without a reader.
+mkfifo /run/output
+exec 5<>/run/output
+connect
 if [ "${VM_SINGLE:-0}" = 1 ]; then
     . /etc/anemone/segment.sh
     segment_up
@@ -59,7 +86,7 @@ fi
 
 run_script() {
     (
-        exec 3>&- 4>&-
+        exec 3>&- 4>&- 5>&-
         echo 0 >/proc/self/oom_score_adj
         cd /root || exit 125
         . /etc/anemone/script
@@ -68,12 +95,9 @@ run_script() {
     printf '%s %s\n' "$1" "$?"
 }
 
-mkfifo /run/output
-cat /run/output >/dev/anemone-out &
 echo booted >&3
 while :; do
-    # A machine that hibernates lets go of the port: whoever reads is told that it has ended.
-    read -r verb first second <&3 || { sleep 0.1; continue; }
+    read -r verb first second <&3 || { reconnect; continue; }
     case $verb in
     run) run_script "$first" >/run/output 2>&1 & ;;
     server) segment_server "$first" "$second" >&3 ;;

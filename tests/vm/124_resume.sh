@@ -11,7 +11,16 @@
 # Puts the image on this disk; comes back from it at once.
 hibernate() {
     cat "/sys/class/block/${1#/dev/}/dev" >/sys/power/resume || fail "/sys/power/resume: ${1#/dev/}"
-    echo test_resume >/sys/power/disk && echo disk >/sys/power/state
+    echo test_resume >/sys/power/disk || fail "/sys/power/disk"
+    hibernated=0
+    echo disk >/sys/power/state || hibernated=1
+    # The ports to the host are lost (scripts/guest/client.sh).
+    rm -f /run/reconnected
+    for device in /sys/bus/virtio/drivers/virtio_console/virtio*; do
+        echo "${device##*/}" >/sys/bus/virtio/drivers/virtio_console/unbind
+    done
+    until [ -e /run/reconnected ]; do sleep 0.1; done
+    return $hibernated
 }
 resumed() { dmesg | sed -n 's/.*anemone: versions go on from \([0-9]*\)$/\1/p' | tail -n 1; }
 
