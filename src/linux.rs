@@ -20,6 +20,7 @@ pub(crate) mod misc_device;
 pub(crate) mod module;
 pub(crate) mod mq;
 pub(crate) mod net_device;
+mod notifier_block;
 pub(crate) mod page;
 pub(crate) mod param;
 pub(crate) mod pm_notifier;

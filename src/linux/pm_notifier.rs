@@ -6,12 +6,16 @@
 
 use kernel::{
     bindings,
-    error::to_result,
-    prelude::*,
-    types::Opaque, //
+    prelude::*, //
 };
 
-use super::shim;
+use super::{
+    notifier_block::{
+        Chain,
+        NotifierBlock, //
+    },
+    shim, //
+};
 
 /// What the machine is about to do, or has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,68 +44,35 @@ pub(crate) trait PmCallback: Send + Sync + 'static {
     fn event(&self, event: PmEvent);
 }
 
-/// A `struct notifier_block` that is registered with the power management's chain. On a kernel without
-/// sleep states it is never told anything.
-///
-/// # Invariants
-///
-/// `block` is registered, and is a field of this `PmNotifier`.
-#[pin_data(PinnedDrop)]
-pub(crate) struct PmNotifier<C: PmCallback> {
-    #[pin]
-    block: Opaque<bindings::notifier_block>,
-    callback: C,
-}
+/// What is told by the power management's chain.
+pub(crate) struct PmChain<C>(C);
 
-// SAFETY: It may be unregistered by any thread, and the callback is `Send`.
-unsafe impl<C: PmCallback> Send for PmNotifier<C> {}
-// SAFETY: `&PmNotifier` gives no access but to the callback, which is `Sync`.
-unsafe impl<C: PmCallback> Sync for PmNotifier<C> {}
+/// A block that is registered with the power management. On a kernel without sleep states it is never told
+/// anything.
+pub(crate) type PmNotifier<C> = NotifierBlock<PmChain<C>>;
 
-impl<C: PmCallback> PmNotifier<C> {
+impl<C: PmCallback> NotifierBlock<PmChain<C>> {
     /// Registers `callback`.
     pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        let filled = bindings::notifier_block {
-            notifier_call: Some(Self::pm_callback),
-            ..pin_init::zeroed()
-        };
-        // INVARIANT: Registered below, last, when the callback can be called.
-        try_pin_init!(Self {
-            callback,
-            block <- Opaque::try_ffi_init(move |slot: *mut bindings::notifier_block| {
-                // SAFETY: `slot` is where the block stays, and it is filled in before use.
-                to_result(unsafe {
-                    slot.write(filled);
-                    shim::anemone_register_pm_notifier(slot)
-                })
-            }),
-        })
-    }
-
-    /// # Safety
-    ///
-    /// Only the notifier chain may call this.
-    unsafe extern "C" fn pm_callback(
-        block: *mut bindings::notifier_block,
-        event: c_ulong,
-        _data: *mut c_void,
-    ) -> c_int {
-        if let Some(event) = PmEvent::from_raw(event) {
-            // SAFETY: By the type invariant `block` is that of a live `PmNotifier<C>`.
-            unsafe {
-                let this = kernel::container_of!(Opaque::cast_from(block), Self, block);
-                (*this).callback.event(event);
-            }
-        }
-        bindings::NOTIFY_DONE as c_int
+        Self::registered(PmChain(callback))
     }
 }
 
-#[pinned_drop]
-impl<C: PmCallback> PinnedDrop for PmNotifier<C> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant it is registered. No call is under way afterwards: the chain
-        // takes its lock for reading while it calls, and here for writing.
-        unsafe { shim::anemone_unregister_pm_notifier(self.block.get()) };
+// SAFETY: The chain takes its lock for reading while it calls, and for writing to unregister.
+unsafe impl<C: PmCallback> Chain for PmChain<C> {
+    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: The caller's obligation.
+        unsafe { shim::anemone_register_pm_notifier(block) }
+    }
+
+    unsafe fn unregister(block: *mut bindings::notifier_block) {
+        // SAFETY: The caller's obligation.
+        unsafe { shim::anemone_unregister_pm_notifier(block) }
+    }
+
+    unsafe fn told(&self, event: c_ulong, _data: *mut c_void) {
+        if let Some(event) = PmEvent::from_raw(event) {
+            self.0.event(event);
+        }
     }
 }

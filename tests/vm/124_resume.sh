@@ -20,7 +20,7 @@ hibernate() {
     for device in /sys/bus/virtio/drivers/virtio_console/virtio*; do
         echo "${device##*/}" >/sys/bus/virtio/drivers/virtio_console/unbind
     done
-    until [ -e /run/reconnected ]; do sleep 0.1; done
+    wait_for 20 "the ports to the host" test -e /run/reconnected || fail "the ports to the host"
     return $hibernated
 }
 resumed() { dmesg | sed -n 's/.*anemone: versions go on from \([0-9]*\)$/\1/p' | tail -n 1; }

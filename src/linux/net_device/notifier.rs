@@ -6,19 +6,21 @@ use core::mem::ManuallyDrop;
 
 use kernel::{
     bindings,
-    error::to_result,
     prelude::*,
-    types::{
-        NotThreadSafe,
-        Opaque, //
-    }, //
+    types::NotThreadSafe, //
 };
 
 use super::{
     NetDevice,
     Rtnl, //
 };
-use crate::linux::shim;
+use crate::linux::{
+    notifier_block::{
+        Chain,
+        NotifierBlock, //
+    },
+    shim, //
+};
 
 /// What has happened, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,74 +76,43 @@ pub(crate) trait NotifierCallback: Send + Sync + 'static {
     fn event(&self, event: Event, device: &NetDevice, rtnl: &Rtnl);
 }
 
-/// A registered `struct notifier_block`.
+/// What is told by the network devices' chain.
+pub(crate) struct DeviceChain<C>(C);
+
+/// A block that is registered with the network devices.
 ///
 /// While it is being made, `callback` is told [`Event::Register`] of each device that there is,
 /// and [`Event::Up`] of each that is up; while it is being dropped, the reverse. Neither may be
 /// done with the RTNL lock held.
-///
-/// # Invariants
-///
-/// `block` is registered, and is a field of this `Notifier`.
-#[pin_data(PinnedDrop)]
-pub(crate) struct Notifier<C: NotifierCallback> {
-    #[pin]
-    block: Opaque<bindings::notifier_block>,
-    callback: C,
-}
+pub(crate) type Notifier<C> = NotifierBlock<DeviceChain<C>>;
 
-// SAFETY: It may be unregistered by any thread, and the callback is `Send`.
-unsafe impl<C: NotifierCallback> Send for Notifier<C> {}
-// SAFETY: `&Notifier` gives access to the callback only, which is `Sync`.
-unsafe impl<C: NotifierCallback> Sync for Notifier<C> {}
-
-impl<C: NotifierCallback> Notifier<C> {
+impl<C: NotifierCallback> NotifierBlock<DeviceChain<C>> {
     /// Registers `callback`.
     pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        let filled = bindings::notifier_block {
-            notifier_call: Some(Self::callback),
-            ..pin_init::zeroed()
-        };
-        // INVARIANT: Registered below, last, when the callback can be called.
-        try_pin_init!(Self {
-            callback,
-            block <- Opaque::try_ffi_init(move |slot: *mut bindings::notifier_block| {
-                // SAFETY: `slot` is where the block stays, and it is filled in before use.
-                to_result(unsafe {
-                    slot.write(filled);
-                    shim::register_netdevice_notifier(slot)
-                })
-            }),
-        })
-    }
-
-    /// # Safety
-    ///
-    /// Only the notifier chain may call this.
-    unsafe extern "C" fn callback(
-        block: *mut bindings::notifier_block,
-        event: c_ulong,
-        info: *mut c_void,
-    ) -> c_int {
-        if let Some(event) = Event::from_raw(event) {
-            // SAFETY: By the type invariant `block` is that of a live `Notifier<C>`, and the
-            // chain passes a device that is live for this call.
-            unsafe {
-                let this = kernel::container_of!(Opaque::cast_from(block), Self, block);
-                let device = NetDevice::from_raw(shim::anemone_notifier_info_to_dev(info));
-                // The chain is called with RTNL held, and gives it back itself.
-                let rtnl = ManuallyDrop::new(Rtnl(NotThreadSafe));
-                (*this).callback.event(event, device, &rtnl);
-            }
-        }
-        bindings::NOTIFY_DONE as c_int
+        Self::registered(DeviceChain(callback))
     }
 }
 
-#[pinned_drop]
-impl<C: NotifierCallback> PinnedDrop for Notifier<C> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant it is registered. No call is under way afterwards.
-        unsafe { shim::unregister_netdevice_notifier(self.block.get()) };
+// SAFETY: The chain is called, and changed, with RTNL held.
+unsafe impl<C: NotifierCallback> Chain for DeviceChain<C> {
+    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: The caller's obligation.
+        unsafe { shim::register_netdevice_notifier(block) }
+    }
+
+    unsafe fn unregister(block: *mut bindings::notifier_block) {
+        // SAFETY: The caller's obligation.
+        unsafe { shim::unregister_netdevice_notifier(block) };
+    }
+
+    unsafe fn told(&self, event: c_ulong, info: *mut c_void) {
+        if let Some(event) = Event::from_raw(event) {
+            // SAFETY: By the caller's obligation this is the chain's: it passes a device that is live for
+            // this call.
+            let device = unsafe { NetDevice::from_raw(shim::anemone_notifier_info_to_dev(info)) };
+            // The chain is called with RTNL held, and gives it back itself.
+            let rtnl = ManuallyDrop::new(Rtnl(NotThreadSafe));
+            self.0.event(event, device, &rtnl);
+        }
     }
 }
