@@ -218,7 +218,8 @@ impl Oracle {
                 is_left = true;
                 let (client, server) = (request.client, copy.server);
                 let silence = &self.silence;
-                if !waited && !silence.may_give_up(now_ns, client, server, patience_ns) {
+                let lately_ns = self.patience_lately(now_ns);
+                if !waited && !silence.may_give_up(now_ns, client, server, lately_ns) {
                     let after_ms = (now_ns - request.began_ns) / MS;
                     return Err(format!(
                         "an error after {after_ms} ms, while there is {copy:?}"
