@@ -5,6 +5,12 @@ KERNEL ?= release
 SEEDS ?= 2000
 KINDS = $(if $(filter both,$(KERNEL)),release debug,$(KERNEL))
 
+# A line for each kind, not a loop in a shell: a signal that ends make then reaches the script.
+define line
+
+
+endef
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -51,7 +57,7 @@ soak: setup kernel modules server programs ## Disturb the module at random for l
 
 .PHONY: modules
 modules: ## Build the kernel module (KDIR=, KERNEL=)
-	for kind in $(KINDS); do scripts/modules $$kind || exit; done
+	$(foreach kind,$(KINDS),scripts/modules $(kind)$(line)	)
 
 .PHONY: server
 server: ## Build the memory server and anemonectl, static programs
@@ -63,7 +69,7 @@ programs: ## Build the programs that VMs run for tests and the demo
 
 .PHONY: kernel
 kernel: setup ## Build the kernels to test on, once
-	for kind in $(KINDS); do scripts/kernel build $$kind || exit; done
+	$(foreach kind,$(KINDS),scripts/kernel build $(kind)$(line)	)
 
 .PHONY: setup
 setup: ## Install what is missing to build and test

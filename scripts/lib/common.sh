@@ -19,7 +19,8 @@ trap 'failed_command "$?" "$LINENO" "$BASH_COMMAND"' ERR
 export ANEMONE_TOP
 ANEMONE_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Everything expensive lives here, outside the checkout, and survives it.
-ANEMONE_CACHE=${ANEMONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anemone}
+# Absolute: who is given it works in other directories.
+ANEMONE_CACHE=$(realpath -m -- "${ANEMONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anemone}")
 ANEMONE_LOGS=$ANEMONE_CACHE/log
 # cargo's own programs, bindgen first of all, must be found in every make call on a kernel tree.
 case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) PATH=$HOME/.cargo/bin:$PATH ;; esac
@@ -28,19 +29,46 @@ export PATH ANEMONE_CACHE
 say() { printf '%s\n' "anemone: $*" >&2; }
 die() { printf '%s\n' "anemone: error: $*" >&2; exit 1; }
 
+# stop_step SIGNAL WHAT GROUP: ends a step with all that it has started, and the script as the signal
+# would have. What does not end by itself within five seconds is killed.
+stop_step() {
+    local tick number
+    number=$(kill -l "$1")
+    trap '' HUP INT PIPE TERM
+    kill -TERM -- "-$3" 2>/dev/null || true
+    for tick in {1..60}; do
+        kill -0 -- "-$3" 2>/dev/null || break
+        [ "$tick" -ne 50 ] || kill -KILL -- "-$3" 2>/dev/null || true
+        read -r -t 0.1 <> <(:) || true
+    done
+    wait "$3" 2>/dev/null || true
+    say "$2: stopped by SIG$1; to go on with it, run the same command again" || true
+    exit $((128 + number))
+}
+
 # run_step NAME WHAT COMMAND...: runs COMMAND with its output in a log, showing the time and the
 # last line of it; on failure says which step, shows the end of the log, and where the rest is.
+# COMMAND has a process group of its own, and ends with the script: a build that goes on unseen would
+# write beside the next one.
 run_step() {
-    local name=$1 what=$2 log pid status=0 start=$SECONDS tick=0
+    local name=$1 what=$2 log pid status=0 start=$SECONDS tick=0 signal stopped=''
     shift 2
     mkdir -p "$ANEMONE_LOGS"
     log=$ANEMONE_LOGS/$name.log
     say "$what (log: $log)"
+    for signal in HUP INT PIPE TERM; do
+        # shellcheck disable=SC2064 # the signal's name now
+        trap "stopped=$signal" "$signal"
+    done
+    # Job control gives a group and the signals' defaults: without it an asynchronous command ignores SIGINT.
+    set -m
     "$@" >"$log" 2>&1 </dev/null &
     pid=$!
+    set +m
     # Waits on the process itself; the tick only paces the progress line.
     while kill -0 "$pid" 2>/dev/null; do
         read -r -t 1 <> <(:) || true
+        [ -z "$stopped" ] || stop_step "$stopped" "$what" "$pid"
         tick=$((tick + 1))
         if [ -t 2 ]; then
             printf '\r\033[K  %4d s  %.100s' $((SECONDS - start)) "$(tail -n 1 "$log" | tr -d '\r')" >&2
@@ -50,6 +78,8 @@ run_step() {
     done
     [ -t 2 ] && printf '\r\033[K' >&2
     wait "$pid" || status=$?
+    [ -z "$stopped" ] || stop_step "$stopped" "$what" "$pid"
+    trap - HUP INT PIPE TERM
     if [ "$status" -ne 0 ]; then
         printf '%s\n' "--- the last lines of $log" >&2
         tail -n 25 "$log" >&2

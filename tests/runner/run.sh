@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tests of scripts/vm itself, without the module and the memory server: what it promises to scripts,
-# to its caller, and to the machine that it runs on.
+# to its caller, and to the machine that it runs on. And of what scripts on the host share: steps that
+# fail or are interrupted, the kernels in the cache.
 #
 #   tests/runner/run.sh [NAME...]      all tests, or these; prints `ok NAME` or `FAIL NAME why`
 set -uo pipefail
@@ -276,6 +277,78 @@ END
     local off=$((first - second))
     # Where the platter stands when fio begins to read is chance.
     [ "${off#-}" -le $((first / 20)) ] || because "$first and $second us"
+}
+
+# step COMMAND...: runs a script with steps in it, from standard input.
+step() { { echo ". '$TOP/scripts/lib/common.sh'"; cat; } >"$SCRATCH/step.sh"; ANEMONE_CACHE=$SCRATCH/cache exec "$@" "$SCRATCH/step.sh"; }
+
+# runs PID: and is not only waited for by its parent, which may be a slow init.
+runs() { grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
+
+# Whatever ends a script, its step ends with it: all of its processes, those too that do not want to.
+test_an_interrupted_step() {
+    local signal status stepping pids
+    for signal in INT:130 TERM:143 HUP:129; do
+        rm -f "$SCRATCH/pids" && mkfifo "$SCRATCH/pids"
+        # What a shell has put into the background ignores SIGINT, and bash then cannot be told otherwise.
+        step env --default-signal=INT PIDS="$SCRATCH/pids" bash >"$SCRATCH/out" 2>&1 <<'END' &
+build() { (trap '' INT TERM HUP; sleep 1000; sleep 1000) & sleep 1000 & echo "$BASHPID $(jobs -p | tr '\n' ' ')" >"$PIDS"; wait; }
+run_step build "a long step" build
+END
+        stepping=$!
+        read -r -t 20 pids <"$SCRATCH/pids" || because "the step does not begin: $(cat "$SCRATCH/out")" || return
+        kill -"${signal%:*}" "$stepping"
+        status=0
+        wait "$stepping" || status=$?
+        [ "$status" = "${signal#*:}" ] || because "SIG${signal%:*}: exit status $status: $(cat "$SCRATCH/out")" || return
+        for pid in $pids; do
+            # shellcheck disable=SC2086 # a list
+            ! runs "$pid" || { kill -KILL $pids; because "SIG${signal%:*}: process $pid of $pids is still running"; } || return
+        done
+        grep -q "a long step: stopped by SIG${signal%:*}; .* run the same command again" "$SCRATCH/out" ||
+            because "SIG${signal%:*}: not said: $(cat "$SCRATCH/out")" || return
+    done
+}
+
+# A step that fails is named, with the end of its output; so is a command that nothing waits for to fail.
+test_a_failing_step() {
+    local status=0 body
+    (step bash) >"$SCRATCH/out" 2>&1 <<'END' || status=$?
+build() { echo "the last word of it"; exit 7; }
+run_step build "a short step" build
+echo "not stopped"
+END
+    { [ "$status" = 1 ] && ! grep -q 'not stopped' "$SCRATCH/out"; } || because "status $status: $(cat "$SCRATCH/out")" || return
+    { grep -q 'error: a short step: failed with status 7 .* the whole log is .*/build.log' "$SCRATCH/out" &&
+        grep -qx 'the last word of it' "$SCRATCH/out"; } || because "not said: $(cat "$SCRATCH/out")" || return
+    # shellcheck disable=SC2016 # the script's own
+    for body in 'false' 'told() { false; echo told; }; value=$(told)'; do
+        status=0
+        (step bash) >"$SCRATCH/out" 2>&1 <<<"$body; echo not stopped" || status=$?
+        { [ "$status" = 1 ] && ! grep -q 'not stopped' "$SCRATCH/out"; } || because "status $status: $(cat "$SCRATCH/out")" || return
+        # shellcheck disable=SC2016 # what is printed has backquotes
+        { grep -q 'error: step.sh, line 2: `.*` failed with status 1' "$SCRATCH/out" &&
+            grep -q 'if nothing above says why, `bash -x .*/step.sh`' "$SCRATCH/out"; } || because "not said: $(cat "$SCRATCH/out")" || return
+    done
+}
+
+# A kernel is built by one run at a time; another one says that it waits.
+test_one_kernel_build_at_a_time() {
+    local cache=$SCRATCH/cache-lock waiting held
+    mkdir -p "$cache"
+    exec {held}>"$cache/kernel.lock"
+    flock "$held"
+    ANEMONE_CACHE=$cache "$TOP/scripts/kernel" source >"$SCRATCH/out" 2>&1 {held}>&- &
+    waiting=$!
+    for _ in $(seq 100); do
+        grep -q 'waiting until it has ended' "$SCRATCH/out" && break
+        read -r -t 0.1 <> <(:) || true
+    done
+    kill "$waiting" 2>/dev/null || because "it does not wait: $(cat "$SCRATCH/out")" || return
+    wait "$waiting"
+    exec {held}>&-
+    { grep -q 'another run is fetching or building a kernel in .*: waiting until it has ended' "$SCRATCH/out" &&
+        ! grep -q 'fetching the kernel source' "$SCRATCH/out"; } || because "$(cat "$SCRATCH/out")"
 }
 
 if [ $# -gt 0 ]; then
