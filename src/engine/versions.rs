@@ -8,7 +8,7 @@
 //! used, and the versions jumped over are known to be none of ours for as long as the device lives.
 
 use super::ids::{Generation, ServerSlot, Version, SERVER_SLOTS};
-use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
+use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed};
 
 /// How far a jump goes past the highest version that is known to have been used: more than any
 /// life uses, at a million page-outs a second for 12 days.
@@ -43,6 +43,13 @@ const STRIPES: usize = 8;
 #[repr(align(64))]
 struct Entered(Atomic<u64>);
 
+/// Of [`Versions::jumps`]: a jump is under way.
+const UNDER_WAY: u32 = 1;
+/// Meanwhile the machine has said that it has been put back: whoever jumps does so once more.
+const NOTICED: u32 = 2;
+/// The bits above count the jumps that have been made.
+const ONE_JUMP: u32 = 4;
+
 /// Versions from the first on, up to the second, that were jumped over.
 struct Gap {
     from: Atomic<u64>,
@@ -69,11 +76,13 @@ pub struct Witness {
 /// # Invariants
 ///
 /// The first `len` of `gaps` rise, do not touch each other, and are all below `next`. They, and `words`,
-/// change only while `jumps` is odd, which one at a time makes it.
+/// change only while a jump is [`UNDER_WAY`], which is one at a time.
 pub struct Versions {
     next: Counter,
-    /// Counts beginnings and ends of jumps.
+    /// Whether a jump is under way, and how many have been made.
     jumps: Atomic<u32>,
+    /// The number that the last notice of the machine came with.
+    chance: Atomic<u64>,
     /// How many of them a server's word was the reason for.
     unannounced: Atomic<u32>,
     words: [Word; SERVER_SLOTS],
@@ -88,6 +97,7 @@ impl Versions {
         Self {
             next: Counter(Atomic::<u64>::new(1)),
             jumps: Atomic::<u32>::new(0),
+            chance: Atomic::<u64>::new(0),
             unannounced: Atomic::<u32>::new(0),
             words: [const {
                 Word {
@@ -138,7 +148,7 @@ impl Versions {
     /// has jumped since it was given out, for then what was said of it may have been said of
     /// another life's. The caller takes another one.
     ///
-    /// Who enters notes the version, then looks at the jumps; who jumps makes them odd, then looks at what
+    /// Who enters notes the version, then looks at the jumps; who jumps says so there, then looks at what
     /// was noted. Both are full barriers: one of them sees the other.
     pub fn enter(&self, shard: u16, version: Version) -> bool {
         let stripe = usize::from(shard) % STRIPES;
@@ -171,7 +181,7 @@ impl Versions {
         if jumps == 0 {
             return Some(true);
         }
-        if jumps & 1 != 0 {
+        if jumps & UNDER_WAY != 0 {
             return None;
         }
         let is_lost = self.is_in_gap(version);
@@ -196,7 +206,7 @@ impl Versions {
 
     /// How often the counter has jumped.
     pub fn jumps(&self) -> u32 {
-        self.jumps.load(Acquire) / 2
+        self.jumps.load(Acquire) / ONE_JUMP
     }
 
     /// How many of these jumps nobody but a server was the reason for.
@@ -206,8 +216,16 @@ impl Versions {
 
     /// The machine says that it has been put back to an earlier state, or may have been. `chance` is a
     /// number that another life of it has not had. Any context.
+    ///
+    /// It says so once. If another CPU jumps just then, perhaps for the state before, that CPU jumps once
+    /// more: no version is entered in the map in between.
     pub fn jump(&self, chance: u64) {
-        self.jump_past(None, JUMP.saturating_add(chance % CHANCE));
+        let _guard = NoPreemption::new();
+        self.chance.store(chance, Relaxed);
+        if self.begin_jump(true) {
+            let made = self.pass_by_chance(chance);
+            self.end_jump(made);
+        }
     }
 
     /// A server says that we have used all versions below `high`. If that many have not been given
@@ -222,7 +240,17 @@ impl Versions {
         }
         // The counter may have been read before what the server has heard was given out: not by a
         // full barrier.
-        high.0 <= self.next.0.fetch_add(0, Full) || self.jump_past(Some((witness, high)), JUMP)
+        if high.0 <= self.next.0.fetch_add(0, Full) {
+            return true;
+        }
+        let _guard = NoPreemption::new();
+        if !self.begin_jump(false) {
+            // Another CPU jumps right now. Whoever has evidence, has it again.
+            return true;
+        }
+        let (is_believed, made) = self.pass(Some((witness, high)), JUMP);
+        self.end_jump(made);
+        is_believed
     }
 
     /// How many jumps the server's word has been good for, in this incarnation.
@@ -244,52 +272,82 @@ impl Versions {
         self.unannounced.fetch_add(1, Relaxed);
     }
 
-    /// Jumps, so far past what has been given out, and past what the witness says, if that is above.
-    /// Returns false if it is, and the witness is not believed any more.
-    fn jump_past(&self, word: Option<(Witness, Version)>, by: u64) -> bool {
-        let jumps = self.jumps.load(Relaxed);
-        let is_first = jumps & 1 == 0
-            && self
-                .jumps
-                .cmpxchg(jumps, jumps.wrapping_add(1), Full)
-                .is_ok();
-        if !is_first {
-            // Another CPU jumps right now. Whoever has evidence, has it again.
-            return true;
+    /// Says that a jump is under way. Returns false if one is already; then, if the machine has said that it
+    /// has been put back, whoever jumps hears of that.
+    fn begin_jump(&self, is_notice: bool) -> bool {
+        let mut jumps = self.jumps.load(Relaxed);
+        loop {
+            let is_free = jumps & UNDER_WAY == 0;
+            let new = match (is_free, is_notice) {
+                (true, _) => jumps | UNDER_WAY,
+                (false, true) => jumps | NOTICED,
+                (false, false) => return false,
+            };
+            // The number of a notice is there before the bit, also where that is set already.
+            match self.jumps.cmpxchg(jumps, new, Full) {
+                Ok(_) => return is_free,
+                Err(seen) => jumps = seen,
+            }
         }
+    }
+
+    /// What was begun is over, after so many jumps; but not before what was noticed meanwhile is made up
+    /// for.
+    fn end_jump(&self, mut made: u32) {
+        loop {
+            let jumps = self.jumps.load(Relaxed);
+            let is_noticed = jumps & NOTICED != 0;
+            let new = match is_noticed {
+                true => jumps & !NOTICED,
+                false => (jumps & !UNDER_WAY).wrapping_add(made.wrapping_mul(ONE_JUMP)),
+            };
+            if self.jumps.cmpxchg(jumps, new, Full).is_err() {
+                // Noticed just now.
+                continue;
+            }
+            if !is_noticed {
+                return;
+            }
+            // Of several notices the last one's number counts: it is as good as another.
+            let chance = self.chance.load(Relaxed);
+            made = made.wrapping_add(self.pass_by_chance(chance));
+        }
+    }
+
+    /// Goes past what has been given out, for the machine's own word. Returns how many jumps that is.
+    fn pass_by_chance(&self, chance: u64) -> u32 {
+        let (_, made) = self.pass(None, JUMP.saturating_add(chance % CHANCE));
+        made
+    }
+
+    /// Goes so far past what has been given out, and past what the witness says, if that is above; but
+    /// not if it is and the witness is not believed any more. Returns whether it is, and how many
+    /// jumps were made: 1 or none. For whoever has begun a jump.
+    fn pass(&self, word: Option<(Witness, Version)>, by: u64) -> (bool, u32) {
         let high = word.map_or(0, |(_, high)| high.0);
         let is_worn_out = word.is_some_and(|(witness, _)| {
             self.jumps_on_word_of(witness) >= WORDS || self.unannounced.load(Relaxed) >= UNANNOUNCED
         });
-        let mut is_believed = true;
         let mut from = self.next.0.load(Relaxed);
-        let gap = loop {
+        let to = loop {
             let to = from.max(high).saturating_add(by).min(END);
             if to <= from || word.is_some() && high <= from {
-                break None;
+                return (true, 0);
             }
             if is_worn_out {
-                is_believed = false;
-                break None;
+                return (false, 0);
             }
             match self.next.0.cmpxchg(from, to, Full) {
-                Ok(_) => break Some((from, to)),
+                Ok(_) => break to,
                 Err(seen) => from = seen,
             }
         };
-        if let Some((from, to)) = gap {
-            // What is under way begins anew: no page has such a version, but of another life's.
-            self.note_gap(from.min(self.not_entered()), to);
-            if let Some((witness, _)) = word {
-                self.note_word_of(witness);
-            }
+        // What is under way begins anew: no page has such a version, but of another life's.
+        self.note_gap(from.min(self.not_entered()), to);
+        if let Some((witness, _)) = word {
+            self.note_word_of(witness);
         }
-        let after = match gap {
-            Some(_) => jumps.wrapping_add(2),
-            None => jumps,
-        };
-        self.jumps.store(after, Release);
-        is_believed
+        (true, 1)
     }
 
     /// Notes versions that nobody here has used. Where there is no room, the two gaps with the fewest
@@ -363,6 +421,63 @@ mod tests {
             assert_eq!(versions.is_ours(Version(version)), Some(false), "{version}");
         }
         assert_eq!(versions.is_ours(new), Some(true));
+    }
+
+    #[test]
+    fn a_notice_that_comes_while_another_cpu_jumps_is_made_up_for() {
+        for is_evidence in [false, true] {
+            let versions = Versions::new();
+            let old = versions.take();
+            assert!(versions.enter(0, old));
+            // Another CPU jumps for the state before.
+            assert!(versions.begin_jump(!is_evidence));
+            let (_, made) = match is_evidence {
+                true => versions.pass(Some((witness(0, 7), Version(5000))), JUMP),
+                false => versions.pass(None, JUMP),
+            };
+            assert_eq!(made, 1);
+            // The machine is put back once more, to this very moment; another life of it goes on here.
+            let lost = versions.take();
+            for chance in [3, 5] {
+                versions.jump(chance);
+                let next = versions.take();
+                assert!(next.0 < lost.0 + 10, "who jumps does so once more");
+                // And nothing is entered before.
+                assert_eq!(versions.is_ours(next), None);
+                assert!(versions.hear_of(witness(1, 7), Version(next.0 + 1000)));
+            }
+            versions.end_jump(made);
+            assert_eq!(versions.jumps(), 2);
+            assert_eq!(versions.is_ours(lost), Some(false));
+            assert_eq!(versions.is_ours(old), Some(true));
+            let new = versions.take();
+            assert!(new.0 > lost.0 + JUMP, "{new:?}");
+            assert!(versions.enter(0, new));
+            // It is over.
+            versions.jump(1);
+            assert_eq!(versions.jumps(), 3);
+        }
+    }
+
+    #[test]
+    fn no_notice_is_lost_however_many_come_at_once() {
+        let versions = Versions::new();
+        std::thread::scope(|scope| {
+            for shard in 0..3 {
+                let versions = &versions;
+                scope.spawn(move || {
+                    for round in 0..5_000 {
+                        let before = versions.take();
+                        versions.jump(round);
+                        // Made already, or about to be by whoever jumps: until then nothing is entered.
+                        let after = versions.take();
+                        let is_past = after.0 >= before.0 + JUMP;
+                        assert!(is_past || !versions.enter(shard, after));
+                    }
+                });
+            }
+        });
+        assert_eq!(versions.jumps.load(Relaxed) & (UNDER_WAY | NOTICED), 0);
     }
 
     #[test]
