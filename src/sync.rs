@@ -1,23 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Atomics, and a guard against preemption, under the kernel's names, for code that runs in both
-//! worlds.
+//! Atomics, a place that is filled once, and a guard against preemption, under the kernel's names, for
+//! code that runs in both worlds.
 //!
-//! In the module these are `kernel::sync::atomic` (the Linux memory model); on the host, the same
-//! interface over `core`'s. Only what the engine uses is there.
+//! In the module these are `kernel::sync`'s (the Linux memory model); on the host, the same
+//! interface over `core`'s and `std`'s. Only what the engine uses is there.
 
 #[cfg(MODULE)]
 pub use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 
 #[cfg(MODULE)]
+pub use kernel::sync::SetOnce;
+
+#[cfg(MODULE)]
 pub use crate::linux::sched::NoPreemption;
 
 #[cfg(not(MODULE))]
-pub use host::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release};
+pub use host::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release, SetOnce};
 
 #[cfg(not(MODULE))]
 mod host {
+    extern crate std;
+
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::sync::OnceLock;
+
+    /// A place that is filled at most once; see `kernel::sync::SetOnce`.
+    #[derive(Debug)]
+    pub struct SetOnce<T>(OnceLock<T>);
+
+    impl<T> SetOnce<T> {
+        /// One that is empty.
+        #[allow(clippy::new_without_default, reason = "the kernel's is made so")]
+        pub const fn new() -> Self {
+            Self(OnceLock::new())
+        }
+        /// What is in it.
+        pub fn as_ref(&self) -> Option<&T> {
+            self.0.get()
+        }
+        /// Fills it. Returns whether it was empty.
+        pub fn populate(&self, value: T) -> bool {
+            self.0.set(value).is_ok()
+        }
+    }
 
     /// While it lives, the calling task is not preempted. A host's threads cannot ask for that.
     pub struct NoPreemption(());

@@ -16,6 +16,7 @@ use super::core::Core;
 use crate::{
     engine::ids::SlotSet,
     linux::{
+        alloc::zeroed_table_now,
         hrtimer::now_ns,
         pm_notifier::{
             PmCallback,
@@ -80,6 +81,12 @@ impl Core {
     pub(super) fn follow_jumps(self: ArcBorrow<'_, Self>) {
         self.say_doubts();
         let versions = self.device.versions();
+        if let Some(words) = versions.wanted_words() {
+            // As much as there was is left. Without memory it is tried again, the latest in a second.
+            if let Ok(room) = zeroed_table_now(words) {
+                versions.give_room(room);
+            }
+        }
         let jumps = versions.jumps();
         if self.earlier.followed.xchg(jumps, Relaxed) == jumps {
             return;

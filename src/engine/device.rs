@@ -33,7 +33,7 @@ pub struct Device<M> {
     /// And with pages that should be on the local disk, and are not.
     lagging: Option<DirtyChunks<M>>,
     /// Which versions there are.
-    versions: Versions,
+    versions: Versions<M>,
     low_water: Atomic<u64>,
     replicas: usize,
     min_copies: usize,
@@ -119,7 +119,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// Which versions have been given out.
-    pub fn versions(&self) -> &Versions {
+    pub fn versions(&self) -> &Versions<M> {
         &self.versions
     }
 

@@ -7,8 +7,13 @@
 //! used by a life that nobody here remembers. So the counter *jumps*: past all that life can have
 //! used, and the versions jumped over are known to be none of ours for as long as the device lives.
 
+mod gaps;
+
+use core::ops::Deref;
+
 use super::ids::{Generation, ServerSlot, Version, SERVER_SLOTS};
-use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed};
+use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release};
+use gaps::Gaps;
 
 /// How far a jump goes past the highest version that is known to have been used: more than any
 /// life uses, at a million page-outs a second for 12 days.
@@ -21,20 +26,26 @@ const CHANCE: u64 = 1 << 48;
 /// No version reaches this, and no server is believed that says so: 2^16 jumps at the least.
 pub(super) const END: u64 = 1 << 63;
 
-/// Jumps that are remembered each for itself.
-const REMEMBERED: usize = 64;
-
 /// Jumps that are made on the word of one server in one incarnation: one for each time that the machine
 /// is put back to a state that it was in after the last one. A server that lies has no more.
 const WORDS: u32 = 4;
 
 /// Jumps that are made on the word of any server: what lies take away, is not missing for those that the
 /// machine announces.
-const UNANNOUNCED: u32 = REMEMBERED as u32 / 2;
+const UNANNOUNCED: u32 = 32;
 
 /// On a cache line of its own: every page-out of every CPU writes it.
 #[repr(align(64))]
-struct Counter(Atomic<u64>);
+struct Counter {
+    /// The version that is given out next.
+    next: Atomic<u64>,
+    /// Every version from here on that has been given out is ours: the end of the last jump. While a jump
+    /// is under way, and the counter may have moved, that is said of none.
+    since: Atomic<u64>,
+}
+
+/// Of [`Counter::since`]: none.
+const NONE: u64 = u64::MAX;
 
 /// Shards that share such a line are as many as there are shards for each of these.
 const STRIPES: usize = 8;
@@ -49,12 +60,6 @@ const UNDER_WAY: u32 = 1;
 const NOTICED: u32 = 2;
 /// The bits above count the jumps that have been made.
 const ONE_JUMP: u32 = 4;
-
-/// Versions from the first on, up to the second, that were jumped over.
-struct Gap {
-    from: Atomic<u64>,
-    to: Atomic<u64>,
-}
 
 /// On whose word the counter has jumped.
 struct Word {
@@ -75,10 +80,10 @@ pub struct Witness {
 ///
 /// # Invariants
 ///
-/// The first `len` of `gaps` rise, do not touch each other, and are all below `next`. They, and `words`,
-/// change only while a jump is [`UNDER_WAY`], which is one at a time.
-pub struct Versions {
-    next: Counter,
+/// `gaps` are all below the counter. They, and `words`, change only while a jump is [`UNDER_WAY`], which
+/// is one at a time.
+pub struct Versions<W> {
+    counter: Counter,
     /// Whether a jump is under way, and how many have been made.
     jumps: Atomic<u32>,
     /// The number that the last notice of the machine came with.
@@ -86,16 +91,18 @@ pub struct Versions {
     /// How many of them a server's word was the reason for.
     unannounced: Atomic<u32>,
     words: [Word; SERVER_SLOTS],
-    len: Atomic<u32>,
-    gaps: [Gap; REMEMBERED],
+    gaps: Gaps<W>,
     entered: [Entered; STRIPES],
 }
 
-impl Versions {
+impl<W: Deref<Target = [Atomic<u32>]>> Versions<W> {
     /// None has been given out.
     pub fn new() -> Self {
         Self {
-            next: Counter(Atomic::<u64>::new(1)),
+            counter: Counter {
+                next: Atomic::<u64>::new(1),
+                since: Atomic::<u64>::new(0),
+            },
             jumps: Atomic::<u32>::new(0),
             chance: Atomic::<u64>::new(0),
             unannounced: Atomic::<u32>::new(0),
@@ -105,26 +112,20 @@ impl Versions {
                     jumps: Atomic::<u32>::new(0),
                 }
             }; SERVER_SLOTS],
-            len: Atomic::<u32>::new(0),
-            gaps: [const {
-                Gap {
-                    from: Atomic::<u64>::new(0),
-                    to: Atomic::<u64>::new(0),
-                }
-            }; REMEMBERED],
+            gaps: Gaps::new(),
             entered: [const { Entered(Atomic::<u64>::new(0)) }; STRIPES],
         }
     }
 
     /// A version above all that were given out before.
     pub fn take(&self) -> Version {
-        Version(self.next.0.fetch_add(1, Full))
+        Version(self.counter.next.fetch_add(1, Full))
     }
 
     /// A version above all that were given out before, of this generation: the ones between are
     /// given to nobody.
     pub fn take_of(&self, generation: Generation) -> Version {
-        let mut next = self.next.0.load(Relaxed);
+        let mut next = self.counter.next.load(Relaxed);
         loop {
             // CAST: the low bits are what is wanted.
             let ahead = generation.0.wrapping_sub(next as u8);
@@ -132,7 +133,11 @@ impl Versions {
             if mutated!(CopyVersionPast) {
                 return Version(version.saturating_sub(1 << 8));
             }
-            match self.next.0.cmpxchg(next, version.wrapping_add(1), Full) {
+            match self
+                .counter
+                .next
+                .cmpxchg(next, version.wrapping_add(1), Full)
+            {
                 Ok(_) => return Version(version),
                 Err(seen) => next = seen,
             }
@@ -141,7 +146,7 @@ impl Versions {
 
     /// The version that will be given out next.
     pub fn next(&self) -> Version {
-        Version(self.next.0.load(Relaxed))
+        Version(self.counter.next.load(Relaxed))
     }
 
     /// Shard `shard` is about to enter this version in the map. Returns whether it may: not if the counter
@@ -161,7 +166,8 @@ impl Versions {
                 }
             }
         }
-        self.is_ours(version) == Some(true)
+        // Not only since the last jump: one may be about to be made for a notice that has come.
+        self.look_up(version) == Some(true)
     }
 
     /// The lowest version that is not in the map, nor any above it.
@@ -172,9 +178,22 @@ impl Versions {
 
     /// Whether this one has been given out here, as far as is known. `None` in the moment in which
     /// the counter jumps: whoever asks, takes what it asks for as lost on the way.
+    #[inline]
     pub fn is_ours(&self, version: Version) -> Option<bool> {
+        // Before it is looked since when: whoever sees the counter behind a jump, sees that as well.
+        let next = self.counter.next.load(Acquire);
+        if version.0 < next && version.0 >= self.counter.since.load(Relaxed) {
+            // As are most: there was no jump since.
+            return Some(true);
+        }
+        self.look_up(version)
+    }
+
+    /// The same, of those before the last jump too.
+    #[inline(never)]
+    fn look_up(&self, version: Version) -> Option<bool> {
         // Before the jumps are looked at: whoever sees the counter behind a jump, sees that jump too.
-        if version.0 >= self.next.0.load(Acquire) {
+        if version.0 >= self.counter.next.load(Acquire) {
             return Some(false);
         }
         let jumps = self.jumps.load(Acquire);
@@ -184,24 +203,20 @@ impl Versions {
         if jumps & UNDER_WAY != 0 {
             return None;
         }
-        let is_lost = self.is_in_gap(version);
+        let is_lost = self.gaps.contains(version.0);
         // What was looked at, was so all the time.
         (self.jumps.load(Relaxed) == jumps).then_some(!is_lost)
     }
 
-    /// Each load is one after which `jumps` can be looked at again.
-    fn is_in_gap(&self, version: Version) -> bool {
-        let len = self.len.load(Acquire) as usize;
-        for gap in self.gaps.iter().take(len).rev() {
-            if version.0 >= gap.to.load(Acquire) {
-                // As are most: written since the last jump.
-                return false;
-            }
-            if version.0 >= gap.from.load(Acquire) {
-                return true;
-            }
-        }
-        false
+    /// How many zeros are wanted so that no jump is without room to be remembered in. To be asked now and
+    /// then, and answered by [`Self::give_room`].
+    pub fn wanted_words(&self) -> Option<usize> {
+        self.gaps.wanted_words()
+    }
+
+    /// Room for more jumps; what does not have as many words as are wanted, is not taken.
+    pub fn give_room(&self, words: W) {
+        self.gaps.grow(words);
     }
 
     /// How often the counter has jumped.
@@ -235,12 +250,12 @@ impl Versions {
     /// Returns whether the server can be believed. After a jump on its word nothing is above the counter
     /// that it can have heard, unless the machine is put back once more: so not if it says so too often.
     pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
-        if high.0 <= self.next.0.load(Relaxed) || high.0 >= END {
+        if high.0 <= self.counter.next.load(Relaxed) || high.0 >= END {
             return true;
         }
         // The counter may have been read before what the server has heard was given out: not by a
         // full barrier.
-        if high.0 <= self.next.0.fetch_add(0, Full) {
+        if high.0 <= self.counter.next.fetch_add(0, Full) {
             return true;
         }
         let _guard = NoPreemption::new();
@@ -285,10 +300,13 @@ impl Versions {
             };
             // The number of a notice is there before the bit, also where that is set already.
             match self.jumps.cmpxchg(jumps, new, Full) {
-                Ok(_) => return is_free,
+                Ok(_) if is_free => break,
+                Ok(_) => return false,
                 Err(seen) => jumps = seen,
             }
         }
+        self.counter.since.xchg(NONE, Full);
+        true
     }
 
     /// What was begun is over, after so many jumps; but not before what was noticed meanwhile is made up
@@ -299,10 +317,15 @@ impl Versions {
             let is_noticed = jumps & NOTICED != 0;
             let new = match is_noticed {
                 true => jumps & !NOTICED,
-                false => (jumps & !UNDER_WAY).wrapping_add(made.wrapping_mul(ONE_JUMP)),
+                false => {
+                    // Before it is over: whoever begins the next one says otherwise after that.
+                    self.counter.since.store(self.gaps.end(), Release);
+                    (jumps & !UNDER_WAY).wrapping_add(made.wrapping_mul(ONE_JUMP))
+                }
             };
             if self.jumps.cmpxchg(jumps, new, Full).is_err() {
                 // Noticed just now.
+                self.counter.since.xchg(NONE, Full);
                 continue;
             }
             if !is_noticed {
@@ -328,7 +351,7 @@ impl Versions {
         let is_worn_out = word.is_some_and(|(witness, _)| {
             self.jumps_on_word_of(witness) >= WORDS || self.unannounced.load(Relaxed) >= UNANNOUNCED
         });
-        let mut from = self.next.0.load(Relaxed);
+        let mut from = self.counter.next.load(Relaxed);
         let to = loop {
             let to = from.max(high).saturating_add(by).min(END);
             if to <= from || word.is_some() && high <= from {
@@ -337,63 +360,21 @@ impl Versions {
             if is_worn_out {
                 return (false, 0);
             }
-            match self.next.0.cmpxchg(from, to, Full) {
+            match self.counter.next.cmpxchg(from, to, Full) {
                 Ok(_) => break to,
                 Err(seen) => from = seen,
             }
         };
         // What is under way begins anew: no page has such a version, but of another life's.
-        self.note_gap(from.min(self.not_entered()), to);
+        self.gaps.note(from.min(self.not_entered()), to);
         if let Some((witness, _)) = word {
             self.note_word_of(witness);
         }
         (true, 1)
     }
-
-    /// Notes versions that nobody here has used. Where there is no room, the two gaps with the fewest
-    /// versions between them become one: pages of those versions are as good as lost, but no page of
-    /// another life is taken for ours.
-    fn note_gap(&self, from: u64, to: u64) {
-        let mut len = (self.len.load(Relaxed) as usize).min(REMEMBERED);
-        let last = len.checked_sub(1).and_then(|last| self.gaps.get(last));
-        if let Some(last) = last.filter(|last| last.to.load(Relaxed) >= from) {
-            // None was given out in between.
-            last.to.store(to, Relaxed);
-            return;
-        }
-        if len == REMEMBERED {
-            self.merge_nearest();
-            len = len.saturating_sub(1);
-        }
-        if let Some(gap) = self.gaps.get(len) {
-            gap.from.store(from, Relaxed);
-            gap.to.store(to, Relaxed);
-            // CAST: at most REMEMBERED.
-            self.len.store(len.saturating_add(1) as u32, Relaxed);
-        }
-    }
-
-    fn merge_nearest(&self) {
-        let between = |pair: &[Gap]| match pair {
-            [one, next] => next.from.load(Relaxed).saturating_sub(one.to.load(Relaxed)),
-            _ => u64::MAX,
-        };
-        let nearest = self.gaps.windows(2).enumerate();
-        let Some((at, _)) = nearest.min_by_key(|(_, pair)| between(pair)) else {
-            return;
-        };
-        for (index, pair) in self.gaps.windows(2).enumerate().skip(at) {
-            if let [one, next] = pair {
-                if index != at {
-                    one.from.store(next.from.load(Relaxed), Relaxed);
-                }
-                one.to.store(next.to.load(Relaxed), Relaxed);
-            }
-        }
-    }
 }
 
-impl Default for Versions {
+impl<W: Deref<Target = [Atomic<u32>]>> Default for Versions<W> {
     fn default() -> Self {
         Self::new()
     }
@@ -402,6 +383,15 @@ impl Default for Versions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    type Versions = super::Versions<Vec<Atomic<u32>>>;
+
+    fn zeros(words: usize) -> Vec<Atomic<u32>> {
+        (0..words).map(|_| Atomic::<u32>::new(0)).collect()
+    }
 
     #[test]
     fn what_was_jumped_over_is_nobodys() {
@@ -563,39 +553,74 @@ mod tests {
         assert!(versions.take() > last);
     }
 
-    #[test]
-    fn more_jumps_than_are_remembered_forget_pages_and_never_a_gap() {
-        let versions = Versions::new();
-        let mut given = std::vec::Vec::new();
-        let mut lost = std::vec::Vec::new();
-        for round in 0..3 * REMEMBERED as u64 {
-            // Many in the first rounds, few in those after.
-            for _ in 0..1 + 100 / (1 + round) {
-                given.push(versions.take());
-                assert!(versions.enter(round as u16, given[given.len() - 1]));
+    /// So many lives, in each of which a few page-outs are entered. Returns what was entered, by life, and
+    /// what was not.
+    fn live(versions: &Versions, lives: u64, has_room: bool) -> (Vec<Vec<Version>>, Vec<Version>) {
+        let (mut given, mut lost) = (Vec::new(), Vec::new());
+        for life in 0..lives {
+            if let Some(words) = versions.wanted_words().filter(|_| has_room) {
+                versions.give_room(zeros(words - 1));
+                assert_eq!(versions.wanted_words(), Some(words), "too little");
+                versions.give_room(zeros(words));
             }
-            lost.push(versions.next());
-            versions.jump(round);
+            let take = |_| {
+                let version = versions.take();
+                assert!(versions.enter(life as u16, version));
+                version
+            };
+            given.push((0..1 + life % 3).map(take).collect());
+            lost.push(versions.take());
+            versions.jump(life);
         }
+        (given, lost)
+    }
+
+    #[test]
+    fn a_thousand_lives_are_remembered_each_for_itself() {
+        let versions = Versions::new();
+        let (given, lost) = live(&versions, 1000, true);
+        assert_eq!(versions.jumps(), 1000);
+        for version in given.iter().flatten() {
+            assert_eq!(versions.is_ours(*version), Some(true), "{version:?}");
+        }
+        for version in lost {
+            for version in [version.0, version.0 + 1, version.0 + JUMP - 2] {
+                assert_eq!(versions.is_ours(Version(version)), Some(false));
+            }
+        }
+        assert_eq!(versions.is_ours(versions.next()), Some(false));
+        assert_eq!(versions.is_ours(versions.take()), Some(true));
+    }
+
+    #[test]
+    fn as_many_lives_as_there_are_versions_for() {
+        let versions = Versions::new();
+        let (given, lost) = live(&versions, 1 << 16, true);
+        assert_eq!(versions.wanted_words(), None);
+        let is_known = |version: &Version| versions.is_ours(*version) == Some(true);
+        assert!(given.iter().flatten().all(is_known));
+        assert!(!lost.iter().any(is_known));
+    }
+
+    #[test]
+    fn without_room_pages_are_forgotten_and_never_a_gap() {
+        let versions = Versions::new();
+        let (given, lost) = live(&versions, 200, false);
         for version in lost {
             assert_eq!(versions.is_ours(version), Some(false), "{version:?}");
         }
-        let is_known = |version: &&Version| versions.is_ours(**version) == Some(true);
-        let known = given.iter().filter(is_known).count();
-        // One segment goes for each jump that there is no room for, and those with fewest go first.
-        let all = given.len();
-        assert!(
-            known >= all - 3 * REMEMBERED && known < all,
-            "{known} of {all}"
-        );
-        assert!(given.iter().take(200).all(|one| is_known(&one)));
+        for (life, version) in given.iter().enumerate() {
+            let expected = Some(life < gaps::FIRST);
+            assert_eq!(versions.is_ours(version[0]), expected, "{life}");
+        }
+        assert_eq!(versions.is_ours(versions.take()), Some(true));
     }
 
     #[test]
     fn what_was_entered_is_never_jumped_over() {
         let versions = Versions::new();
         let enter = |shard: u16| {
-            let mut entered = std::vec::Vec::new();
+            let mut entered = Vec::new();
             for _ in 0..20_000 {
                 let version = versions.take();
                 if versions.enter(shard, version) {
@@ -606,7 +631,7 @@ mod tests {
         };
         let entered = std::thread::scope(|scope| {
             let shards = [0, 1, 8].map(|shard| scope.spawn(move || enter(shard)));
-            // Fewer than are remembered.
+            // Fewer than there is room for.
             for round in 0..50 {
                 versions.jump(round);
                 std::thread::yield_now();
@@ -636,6 +661,4 @@ mod tests {
         });
         assert_eq!(versions.jumps(), 20_000);
     }
-
-    extern crate std;
 }

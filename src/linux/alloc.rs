@@ -56,7 +56,7 @@ unsafe impl ZeroValue for Atomic<u32> {}
 ///
 /// # Invariants
 ///
-/// `data` points to `len` values in memory that is ours, from `vmalloc`.
+/// `data` points to `len` values in memory that is ours, from `vmalloc` or `kvmalloc`.
 pub(crate) struct Table<T: ZeroValue> {
     data: NonNull<T>,
     len: usize,
@@ -77,6 +77,19 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     // SAFETY: No requirements but process context.
     let data = unsafe { shim::anemone_vzalloc_huge(bytes) };
     // INVARIANT: All bytes are zero, which `ZeroValue` says are values; pages are aligned for any.
+    Ok(Table {
+        data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
+        len,
+    })
+}
+
+/// A small one, for whoever must not wait for memory: the allocator reclaims nothing for it. Process
+/// context, as [`Table`] is dropped there.
+pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
+    let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
+    // SAFETY: No requirements.
+    let data = unsafe { shim::anemone_kvzalloc_now(bytes) };
+    // INVARIANT: All bytes are zero, which `ZeroValue` says are values; `kmalloc` aligns for any integer.
     Ok(Table {
         data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
         len,
@@ -104,7 +117,7 @@ impl<T: ZeroValue> DerefMut for Table<T> {
 impl<T: ZeroValue> Drop for Table<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; the values need no `Drop`. Process context, as tables
-        // are dropped at unload.
-        unsafe { shim::vfree(self.data.as_ptr().cast()) };
+        // are dropped by whoever unloads or allocates.
+        unsafe { shim::kvfree(self.data.as_ptr().cast()) };
     }
 }

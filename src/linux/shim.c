@@ -48,6 +48,12 @@ void *anemone_vzalloc_huge(size_t size)
 	return vmalloc_huge(size, GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 }
 
+/* Without waiting, and without a word if there is none. */
+void *anemone_kvzalloc_now(size_t size)
+{
+	return kvzalloc(size, GFP_NOWAIT | __GFP_NOWARN);
+}
+
 /* Pages */
 
 void *anemone_page_address(const struct page *page)

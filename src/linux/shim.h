@@ -34,6 +34,7 @@ struct anemone_shown {
 };
 
 void *anemone_vzalloc_huge(size_t size);
+void *anemone_kvzalloc_now(size_t size);
 
 const void *anemone_skb_pointer(const struct sk_buff *skb, unsigned int offset, unsigned int len);
 

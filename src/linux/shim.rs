@@ -38,6 +38,7 @@ pub(super) struct anemone_shown {
 )]
 extern "C" {
     pub(super) fn anemone_vzalloc_huge(size: usize) -> *mut c_void;
+    pub(super) fn anemone_kvzalloc_now(size: usize) -> *mut c_void;
 
     pub(super) fn anemone_skb_pointer(
         skb: *const bindings::sk_buff,
@@ -150,8 +151,8 @@ extern "C" {
     pub(super) fn rtnl_lock();
     pub(super) fn rtnl_unlock();
 
-    /// `mm/vmalloc.c`
-    pub(super) fn vfree(address: *const c_void);
+    /// `mm/slub.c`
+    pub(super) fn kvfree(address: *const c_void);
 
     pub(super) fn register_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
     pub(super) fn unregister_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
