@@ -43,6 +43,8 @@ pub(crate) struct Earlier {
     told: Atomic<u32>,
     /// Slots of servers of which the log says that they are not believed.
     doubted: Atomic<u32>,
+    /// And of servers of which it says that they lack what they should have.
+    forgetful: Atomic<u32>,
 }
 
 impl Earlier {
@@ -53,6 +55,7 @@ impl Earlier {
             followed: Atomic::new(0),
             told: Atomic::new(0),
             doubted: Atomic::new(0),
+            forgetful: Atomic::new(0),
         }
     }
 
@@ -65,13 +68,21 @@ impl Earlier {
 }
 
 impl Core {
-    /// Says in the log which servers are newly not believed.
+    /// Says in the log which servers are newly not believed, and which have newly lost pages.
     fn say_doubts(&self) {
         let insane = self.device.servers.insane();
         let told = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
         for slot in insane.without(told).iter() {
             pr_err!(
                 "server slot {}: it names page-outs that there were not, again and again, and is not used any more. Restart or remove it\n",
+                slot.index()
+            );
+        }
+        let forgetful = self.device.servers.forgetful();
+        let told = SlotSet::from_bits(self.earlier.forgetful.xchg(forgetful.bits(), Relaxed));
+        for slot in forgetful.without(told).iter() {
+            pr_warn!(
+                "server slot {}: it has not a page that it should have: it, or this machine, was put back to an earlier state. Such copies are made again when they are missed; to have all of its pages copied, remove the server and add it again\n",
                 slot.index()
             );
         }

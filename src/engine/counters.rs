@@ -65,6 +65,8 @@ counters! {
     hedges_won,
     /// Page-ins whose server had not the page, or another generation of it.
     misses,
+    /// Copies that their server turned out not to have: struck from the map, and made again.
+    copies_missing,
     /// Pages received that did not match their checksum.
     corrupt_in,
     /// Pages sent that the server found not to match their checksum.

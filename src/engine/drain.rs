@@ -20,8 +20,8 @@ pub struct Drain {
     disk: bool,
     /// So many of them are enough.
     enough: usize,
-    /// [`ServerTable::losses`] before it was looked who those others are.
-    losses: u32,
+    /// [`ServerTable::changes_against`] before it was looked who those others are.
+    changes: u32,
 }
 
 impl Drain {
@@ -33,7 +33,7 @@ impl Drain {
         replicas: usize,
         disk: DiskState,
     ) -> Self {
-        let losses = table.losses();
+        let changes = table.changes_against();
         let others = table.counting().without(SlotSet::one(slot));
         let possible = others.len().saturating_add(usize::from(disk.is_usable()));
         Self {
@@ -41,14 +41,14 @@ impl Drain {
             others,
             disk: disk.is_usable(),
             enough: replicas.min(possible).max(1),
-            losses,
+            changes,
         }
     }
 
     /// A server that is to go at once: a page needs it if nobody else has a copy who can be counted
     /// on; who has long been silent may never come back.
     pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
-        let losses = table.losses();
+        let changes = table.changes_against();
         Self {
             slot,
             disk: disk.is_usable(),
@@ -58,14 +58,14 @@ impl Drain {
                 .without(table.dead())
                 .without(SlotSet::one(slot)),
             enough: 1,
-            losses,
+            changes,
         }
     }
 
     /// Whether all those still count whose copies counted: what was found in the map means nothing
-    /// once a server, or the disk, was lost since.
+    /// once a server, one of its copies, or the disk, was lost since.
     pub fn holds(&self, table: &ServerTable, disk: DiskState) -> bool {
-        self.losses == table.losses() && (!self.disk || disk.is_usable())
+        self.changes == table.changes_against() && (!self.disk || disk.is_usable())
     }
 
     fn is_needed_by(&self, entry: Entry) -> bool {

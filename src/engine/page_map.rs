@@ -216,7 +216,7 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
         .is_some_and(Entry::is_free_pending)
     }
 
-    /// `slots` need not hold the page. `entry` is what [`Self::load`] returned; it must not have
+    /// `slots` do not hold the page, or need not. `entry` is what [`Self::load`] returned; it must not have
     /// changed. Returns whether it had not.
     pub(super) fn drop_replicas(&self, page: PageIndex, entry: Entry, slots: SlotSet) -> bool {
         !entry.is_busy()

@@ -73,7 +73,9 @@ pub struct ServerTable {
     freeing: Atomic<u32>,
     suspects: Atomic<u32>,
     insane: Atomic<u32>,
+    forgetful: Atomic<u32>,
     losses: Atomic<u32>,
+    missing: Atomic<u32>,
 }
 
 pub(super) fn mac_to_u64(mac: MacAddress) -> u64 {
@@ -129,7 +131,9 @@ impl ServerTable {
             freeing: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
             insane: Atomic::<u32>::new(0),
+            forgetful: Atomic::<u32>::new(0),
             losses: Atomic::<u32>::new(0),
+            missing: Atomic::<u32>::new(0),
         }
     }
 
@@ -187,6 +191,11 @@ impl ServerTable {
         SlotSet::from_bits(self.insane.load(Acquire))
     }
 
+    /// Slots of servers that turned out not to have a page that they should have.
+    pub fn forgetful(&self) -> SlotSet {
+        SlotSet::from_bits(self.forgetful.load(Acquire))
+    }
+
     /// Slots of servers that are being told to free pages.
     pub fn freeing(&self) -> SlotSet {
         SlotSet::from_bits(self.freeing.load(Acquire))
@@ -201,6 +210,18 @@ impl ServerTable {
     /// then would miss one that has come and gone, and pages with it.
     pub fn losses(&self) -> u32 {
         self.losses.load(Acquire)
+    }
+
+    /// How often a copy has ceased to count: all of a slot's, as [`Self::losses`] says, or one that turned
+    /// out to be missing. What was found in the map before, means nothing after that.
+    pub(super) fn changes_against(&self) -> u32 {
+        self.losses().wrapping_add(self.missing.load(Acquire))
+    }
+
+    /// The server has not a page that it should have. Its bit in the map is gone already.
+    pub(super) fn note_missing(&self, slot: ServerSlot) {
+        change(&self.forgetful, slot, true);
+        self.missing.fetch_add(1, Full);
     }
 
     /// A slot's copies count no longer, if `is_news`.
@@ -297,6 +318,7 @@ impl ServerTable {
         change(&self.hopeless, slot, false);
         change(&self.freeing, slot, false);
         change(&self.insane, slot, false);
+        change(&self.forgetful, slot, false);
         change(&self.valid, slot, true);
         change(&self.usable, slot, true);
     }

@@ -227,7 +227,10 @@ impl<S: Storage> Shard<S> {
         let version = Version(header.version);
         let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
         if header.status != Status::Ok || !is_wanted {
-            self.handle_miss(now_ns, id, device);
+            // One that has what is wanted, says so of another question.
+            let lacks_it =
+                version.0 == 0 || !is_wanted || device.versions().is_ours(version) == Some(false);
+            self.handle_miss(now_ns, id, lacks_it, device);
             return Verdict::Done;
         }
         match device.versions().is_ours(version) {
@@ -235,7 +238,7 @@ impl<S: Storage> Shard<S> {
             _ if mutated!(StaleReplyAccepted) => {}
             // Of the generation that is wanted, and of a life that is forgotten: other bytes.
             Some(false) => {
-                self.handle_miss(now_ns, id, device);
+                self.handle_miss(now_ns, id, true, device);
                 return Verdict::Done;
             }
             // Taken as lost on the way.
@@ -419,8 +422,8 @@ impl<S: Storage> Shard<S> {
         self.resend_damaged(id);
     }
 
-    /// The server has not the page, or not this generation of it.
-    fn handle_miss<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    /// The server has not the page, or not this generation of it; for certain, if `lacks_it`.
+    fn handle_miss<M>(&mut self, now_ns: u64, id: TransferId, lacks_it: bool, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -429,8 +432,47 @@ impl<S: Storage> Shard<S> {
         self.release(id);
         if let (Some(op), Some(slot)) = (self.ops.get_mut(id.op), slot) {
             op.tried.insert(slot);
+            if lacks_it {
+                self.strike(id.op, slot, device);
+            }
         }
         self.continue_page_in(now_ns, id.op, device);
+    }
+
+    /// The map says that the server has the page, and the server that it has not, or another version of it:
+    /// the server was put back to an earlier state, or this machine was. The map is told, so that the copy
+    /// is made again; but only if the page is as it was when the server was asked, and is to be had of
+    /// somebody else who has not said the same. So however late, wrong or many such answers are, none takes
+    /// the last copy away.
+    fn strike<M>(&mut self, index: usize, slot: ServerSlot, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let page = op.page;
+        let entry = device.map.load(page);
+        let is_as_it_was = entry.is_written() && entry.generation() == op.generation;
+        if !is_as_it_was || !entry.replicas().contains(slot) {
+            return;
+        }
+        let others = entry
+            .replicas()
+            .intersection(device.servers.usable())
+            .without(op.tried);
+        let is_on_disk = entry.is_on_disk() && device.disk.load().is_usable() && !op.disk.failed();
+        if others.is_empty() && !is_on_disk {
+            return;
+        }
+        // Not if it is being written, or another CPU strikes somebody else at the same time.
+        if device.map.drop_replicas(page, entry, SlotSet::one(slot)) {
+            device.servers.note_missing(slot);
+            device.note_degraded(page);
+            // What it has instead, nobody needs.
+            self.frees_lost.insert(slot);
+            self.counters.copies_missing = self.counters.copies_missing.wrapping_add(1);
+        }
     }
 
     pub(super) fn page_in_timed_out<M>(

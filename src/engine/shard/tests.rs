@@ -10,6 +10,7 @@ pub mod mirroring;
 mod progress;
 mod removal;
 mod rewound;
+mod struck;
 
 extern crate std;
 

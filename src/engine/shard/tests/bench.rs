@@ -230,6 +230,13 @@ impl Bench {
         }
     }
 
+    /// Says that the server has not the page, or has it in this older version.
+    pub fn answer_missing(&mut self, send: &Send, version: u64) {
+        let mut header = send.header.answer(Opcode::ReadReply, Status::Missing);
+        header.version = version;
+        self.deliver(send.destination, &header);
+    }
+
     fn deliver(&mut self, source: MacAddress, header: &Header) {
         let verdict = self
             .shard

@@ -51,27 +51,18 @@ impl Outbox for Wire {
 }
 
 /// Servers that no life of the client takes with it.
-struct Servers(Vec<Server<Heap, Anybody>>);
+struct Servers {
+    servers: Vec<Server<Heap, Anybody>>,
+    /// What each has heard, which is all that its state comes from.
+    heard: Vec<Vec<Vec<u8>>>,
+}
 
 impl Servers {
     fn new() -> Self {
-        let layout = small(64);
-        let make = |number: usize| {
-            let config = Config {
-                incarnation: 200 + number as u64,
-                seed: 5,
-                cluster: ClusterName::default(),
-                lease_s: 60,
-                quota_pages: u64::MAX,
-            };
-            let arrays = ServerArrays {
-                store: arrays(&layout),
-                sessions: vec![Session::default(); layout.owners.into()],
-                session_heads: vec![0; 2],
-            };
-            Server::new(config, &layout, arrays, Anybody, 0).unwrap()
+        let mut servers = Self {
+            servers: (0..SERVERS).map(Self::begin).collect(),
+            heard: vec![Vec::new(); SERVERS],
         };
-        let mut servers = Self((0..SERVERS).map(make).collect());
         for number in 0..SERVERS {
             let hello = Hello {
                 client: ClientId([1; 16]),
@@ -88,6 +79,39 @@ impl Servers {
         servers
     }
 
+    fn begin(number: usize) -> Server<Heap, Anybody> {
+        let layout = small(64);
+        let config = Config {
+            incarnation: 200 + number as u64,
+            seed: 5,
+            cluster: ClusterName::default(),
+            lease_s: 60,
+            quota_pages: u64::MAX,
+        };
+        let arrays = ServerArrays {
+            store: arrays(&layout),
+            sessions: vec![Session::default(); layout.owners.into()],
+            session_heads: vec![0; 2],
+        };
+        Server::new(config, &layout, arrays, Anybody, 0).unwrap()
+    }
+
+    /// How much each has heard: a snapshot of its state.
+    fn snapshot(&self) -> Vec<usize> {
+        self.heard.iter().map(Vec::len).collect()
+    }
+
+    /// The server is put back to the state in which it had heard no more.
+    fn put_back(&mut self, number: usize, snapshot: &[usize]) {
+        self.servers[number] = Self::begin(number);
+        self.heard[number].truncate(snapshot[number]);
+        for bytes in &self.heard[number] {
+            let mut wire = Wire::default();
+            self.servers[number].handle_frame(0, CLIENT, bytes, &mut wire);
+            self.servers[number].flush(&mut wire);
+        }
+    }
+
     fn ask(&mut self, number: usize, mut header: Header, payload: &[u8]) -> Vec<Vec<u8>> {
         if !matches!(header.opcode, Opcode::Write) {
             header.payload_crc = crc32c(payload);
@@ -95,7 +119,8 @@ impl Servers {
         let mut bytes = header.emit(payload.len() as u16).to_vec();
         bytes.extend_from_slice(payload);
         let mut wire = Wire::default();
-        let server = &mut self.0[number];
+        self.heard[number].push(bytes.clone());
+        let server = &mut self.servers[number];
         server.handle_frame(0, CLIENT, &bytes, &mut wire);
         server.flush(&mut wire);
         wire.0
@@ -384,6 +409,59 @@ fn one_that_says_what_cannot_be_is_left_for_others_and_takes_no_page_away() {
     assert!(!bench.device.servers.usable().contains(bench.slot(0)));
     let holders = bench.device.map.load(PageIndex(20)).replicas();
     assert_eq!(holders, SlotSet::from_bits(0b110));
+}
+
+#[test]
+fn what_a_server_that_was_put_back_lacks_is_struck_and_the_page_is_right() {
+    let (mut servers, mut life, _) = lives();
+    let snapshot = servers.snapshot();
+    for (page, seed) in [(3, 41), (30, 42)] {
+        assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
+    }
+    servers.put_back(0, &snapshot);
+    // It has page 3 in an older version, page 30 not at all, and page 5 as it should be.
+    for _ in 0..4 {
+        for (page, seed) in [(3, 41), (30, 42), (5, 5)] {
+            assert_eq!(servers.page_in(&mut life, page), Ok(content(seed)));
+        }
+    }
+    let holders = |page| life.device.map.load(PageIndex(page)).replicas();
+    assert_eq!(holders(3), SlotSet::from_bits(0b10));
+    assert_eq!(holders(30), SlotSet::from_bits(0b10));
+    assert_eq!(holders(5), SlotSet::from_bits(0b11));
+    assert_eq!(life.shard.counters().copies_missing, 2);
+    assert_eq!(life.shard.counters().misses, 2);
+    assert_eq!(life.device.servers.forgetful(), SlotSet::from_bits(0b01));
+    assert!(life.device.degraded().unwrap().count() > 0, "for repair");
+    assert_eq!(life.shard.take_frees_lost(), SlotSet::from_bits(0b01));
+    // Written again, it is a page like any other.
+    assert_eq!(servers.page_out(&mut life, 30, 43), Outcome::Done);
+    for _ in 0..2 {
+        assert_eq!(servers.page_in(&mut life, 30), Ok(content(43)));
+    }
+    assert_eq!(life.shard.counters().misses, 2);
+}
+
+#[test]
+fn what_all_servers_have_lost_is_an_error_each_time() {
+    let (mut servers, mut life, _) = lives();
+    let snapshot = servers.snapshot();
+    for (page, seed) in [(3, 41), (30, 42)] {
+        assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
+    }
+    for number in 0..SERVERS {
+        servers.put_back(number, &snapshot);
+    }
+    for _ in 0..4 {
+        for page in [3, 30] {
+            assert_eq!(servers.page_in(&mut life, page), Err(Outcome::Failed));
+            let entry = life.device.map.load(PageIndex(page));
+            assert!(entry.is_written());
+            assert_eq!(entry.replicas().len(), 1, "the last one stays");
+        }
+        assert_eq!(servers.page_in(&mut life, 5), Ok(content(5)));
+    }
+    assert_eq!(life.shard.counters().copies_missing, 2);
 }
 
 /// Numbers by chance, always the same.

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Servers that have not what they should have, and answers that say so and must change nothing.
+
+use super::super::Send;
+use super::bench::Bench;
+use super::*;
+
+const BOTH: SlotSet = SlotSet::from_bits(0b11);
+
+/// A page that two servers hold, and what one of them is asked.
+fn asked(bench: &mut Bench) -> (Version, Send) {
+    let version = bench.write(PAGE, &[0, 1]);
+    bench.start_page_in(0, PAGE);
+    (version, bench.next_send())
+}
+
+fn holders(bench: &Bench) -> SlotSet {
+    bench.device.map.load(PAGE).replicas()
+}
+
+#[test]
+fn who_has_not_the_page_is_struck_and_another_is_asked() {
+    let mut bench = Bench::new(3);
+    let (version, first) = asked(&mut bench);
+    bench.answer_missing(&first, version.0 - 1);
+    let missing = bench.slot_of(first.destination);
+    assert_eq!(holders(&bench), BOTH.without(SlotSet::one(missing)));
+    assert_eq!(bench.device.servers.forgetful(), SlotSet::one(missing));
+    let second = bench.next_send();
+    assert_ne!(second.destination, first.destination);
+    // Once more, late.
+    bench.answer_missing(&first, 0);
+    bench.answer_page(&second, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    bench.answer_missing(&second, 0);
+    assert_eq!(holders(&bench).len(), 1);
+    assert_eq!(bench.shard.counters().copies_missing, 1);
+}
+
+#[test]
+fn who_has_nothing_is_struck_whatever_the_generation() {
+    let mut bench = Bench::new(3);
+    for page in 0..300 {
+        let page = PageIndex(page);
+        bench.write(page, &[0, 1]);
+        bench.start_page_in(0, page);
+        let send = bench.next_send();
+        bench.answer_missing(&send, 0);
+        assert_eq!(bench.device.map.load(page).replicas().len(), 1);
+        let send = bench.next_send();
+        bench.answer_page(&send, &[0]);
+        assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    }
+}
+
+#[test]
+fn an_answer_for_a_page_that_has_changed_strikes_nobody() {
+    // Written since.
+    let mut bench = Bench::new(3);
+    let (_, send) = asked(&mut bench);
+    bench.write(PAGE, &[0, 1]);
+    bench.answer_missing(&send, 0);
+    assert_eq!(holders(&bench), BOTH);
+    // Being written.
+    let mut bench = Bench::new(3);
+    let (_, send) = asked(&mut bench);
+    bench.device.map.begin_write(PAGE).unwrap();
+    bench.answer_missing(&send, 0);
+    assert_eq!(holders(&bench), BOTH);
+    // It says which version it has, and that is the one that is wanted.
+    let mut bench = Bench::new(3);
+    let (version, send) = asked(&mut bench);
+    bench.answer_missing(&send, version.0);
+    assert_eq!(holders(&bench), BOTH);
+    // From a station that is not the server, and of a session that is not ours.
+    let mut bench = Bench::new(3);
+    let (_, send) = asked(&mut bench);
+    let mut forged = send;
+    forged.destination = bench.mac(2);
+    bench.answer_missing(&forged, 0);
+    let mut foreign = send;
+    foreign.header.session += 1;
+    bench.answer_missing(&foreign, 0);
+    assert_eq!(holders(&bench), BOTH);
+    assert_eq!(bench.shard.counters().misses, 0);
+}
+
+#[test]
+fn the_last_copy_that_can_be_had_is_never_struck() {
+    // Nobody else answers just now: whether it still has the page, nobody knows.
+    let mut bench = Bench::new(3);
+    let (_, send) = asked(&mut bench);
+    let other = BOTH.without(SlotSet::one(bench.slot_of(send.destination)));
+    for slot in other.iter() {
+        bench.device.servers.suspect(slot);
+    }
+    bench.answer_missing(&send, 0);
+    assert_eq!(holders(&bench), BOTH);
+    // All say so, each to another page-in at the same time.
+    let mut bench = Bench::new(3);
+    bench.write(PAGE, &[0, 1]);
+    bench.start_page_in(0, PAGE);
+    bench.start_page_in(1, PAGE);
+    let sends = [bench.next_send(), bench.next_send()];
+    assert_ne!(sends[0].destination, sends[1].destination);
+    for send in &sends {
+        bench.answer_missing(send, 0);
+    }
+    assert_eq!(holders(&bench).len(), 1);
+    // Both ask the one that is left, or know its answer; and end in an error.
+    let mut failed = 0;
+    while failed < 2 {
+        match bench.poll() {
+            Some(Action::Send(id)) => {
+                let send = bench.sent(id);
+                bench.answer_missing(&send, 0);
+            }
+            Some(Action::Complete(completion)) => {
+                assert_eq!(completion.outcome, Outcome::Failed);
+                failed += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(holders(&bench).len(), 1);
+    assert_eq!(bench.shard.counters().copies_missing, 1);
+}
+
+#[test]
+fn who_looked_whether_a_server_may_go_looks_again() {
+    use super::super::super::disk::DiskState;
+    use super::super::super::drain::Drain;
+    let mut bench = Bench::new(3);
+    let (_, send) = asked(&mut bench);
+    let missing = bench.slot_of(send.destination);
+    let leaving = BOTH.without(SlotSet::one(missing)).iter().next().unwrap();
+    let servers = &bench.device.servers;
+    let drain = Drain::at_once(leaving, servers, DiskState::NONE);
+    assert_eq!(drain.find(&bench.device.map, 0..16), None);
+    assert!(drain.holds(servers, DiskState::NONE));
+    bench.answer_missing(&send, 0);
+    let servers = &bench.device.servers;
+    assert!(!drain.holds(servers, DiskState::NONE));
+    let drain = Drain::at_once(leaving, servers, DiskState::NONE);
+    assert_eq!(drain.find(&bench.device.map, 0..16), Some(PAGE));
+}
