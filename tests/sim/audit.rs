@@ -34,6 +34,12 @@ impl World {
                 let why = format!("client {client} takes itself for one that was put back");
                 self.ctx.oracle.fail(|| why);
             }
+            let forgetful = self.clients[client].device.servers.forgetful();
+            if !forgetful.is_empty() {
+                // Nor a server.
+                let why = format!("client {client} misses pages on {forgetful:?} that are there");
+                self.ctx.oracle.fail(|| why);
+            }
             let sample = match self.ctx.scenario.course {
                 Course::Crowd { .. } => SAMPLE / 20,
                 _ => SAMPLE,
