@@ -11,15 +11,19 @@
 //! [`Put::Buffer`], the caller copies the page. If nobody waits for the disk, that is all until the
 //! page-out has ended; [`Mirror::settle`] then says whether it completed, and only then may the
 //! buffer answer a page-in, be written, and the DISK bit be set. If somebody waits,
-//! [`Mirror::want`] has it written at once and [`Event::Written`] says how that ended.
+//! [`Mirror::want`] has it written at once and [`Event::Written`] says how that ended. One that gets
+//! [`Put::Full`] stands in its shard's line of page-outs.
 //!
 //! **A page that lags.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`] without
 //! success. The DISK bit is set by whoever has brought the page.
 //!
 //! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk. One that gets [`Get::Full`]
-//! waits in its shard's line. [`Event::Turn`] says that the shard's first in line may come, by
-//! [`Mirror::begin_read_in_turn`]; a shard in whose line nobody waits any more says
-//! [`Mirror::pass_turn`].
+//! stands in its shard's line of page-ins.
+//!
+//! **Room.** [`Event::Turn`] says that the first in one of a shard's lines may come, by
+//! [`Mirror::begin_read_in_turn`] or [`Mirror::begin_write_in_turn`]; a shard in whose line nobody waits
+//! any more says [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins; while
+//! page-outs wait, page-ins leave a quarter to both.
 //!
 //! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time;
 //! [`Mirror::ended`] is told how it ended, in any order and however late. One that does not end
@@ -38,6 +42,7 @@ mod io;
 mod model;
 mod pool;
 mod read;
+mod room;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -49,13 +54,14 @@ use super::counters::MirrorCounters;
 use super::device::Device;
 use super::disk::DiskState;
 pub use super::disk::Policy;
-use super::ids::PageIndex;
+use super::ids::{PageIndex, Version};
 use crate::sync::Atomic;
 
 pub use io::Io;
 pub use pool::{Buffer, Head};
 use pool::{Pool, Queue};
 use turns::Turns;
+pub use turns::Way;
 
 /// Pages that one I/O may have.
 pub const MERGE: usize = 32;
@@ -132,10 +138,25 @@ pub struct Token {
 
 impl Token {
     /// The number of the op's shard.
-    fn shard(self) -> usize {
+    pub fn shard(self) -> usize {
         // CAST: 16 bits.
         (self.tag >> 16) as usize
     }
+}
+
+/// A page-out's page on its way to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Which page.
+    pub page: PageIndex,
+    /// The page-out's version.
+    pub version: Version,
+    /// Whether the page-out needs the disk, for want of servers.
+    pub is_urgent: bool,
+    /// A version for which the same page-out has been here before, and which it gives up.
+    pub replaces: Option<Version>,
+    /// The number of its shard.
+    pub shard: usize,
 }
 
 /// What becomes of a page that is to be written.
@@ -144,7 +165,7 @@ pub enum Put {
     /// It goes into this buffer, which is the caller's to fill until [`Mirror::want`] or
     /// [`Mirror::settle`], one of which must follow.
     Buffer(BufferId),
-    /// There is no room now. [`Event::Room`] comes when there is.
+    /// There is no room now, or others have waited longer. [`Event::Turn`] comes when there is.
     Full,
     /// The disk takes no pages.
     Closed,
@@ -186,11 +207,9 @@ pub enum Event {
     /// A page has been read into a buffer, to be copied from it and then given back by
     /// [`Mirror::release`].
     Read(Token, Result<BufferId, ReadError>),
-    /// There is room again: whoever got [`Put::Full`] may try again.
-    Room,
-    /// It is the turn of the shard with this number to have a page read: its first in line comes, or it
-    /// passes the turn on.
-    Turn(usize),
+    /// It is the turn of the shard with this number to have a buffer for this way: its first in line
+    /// comes, or it passes the turn on.
+    Turn(usize, Way),
     /// The disk has become usable, or is no longer: tell every shard.
     StateChanged,
 }
@@ -241,11 +260,8 @@ pub struct Mirror<S: Storage> {
     is_attached: bool,
     /// Whether the disk was retired for its errors, and not taken back since.
     has_failed: bool,
-    /// Whether somebody waits for room.
-    room_wanted: bool,
-    room: bool,
-    /// Who waits for room to read, too, and may have what is kept for reads.
-    turns: Turns,
+    /// Who waits for room, by the way.
+    turns: [Turns; 2],
     state_changed: bool,
     counters: MirrorCounters,
 }
@@ -268,9 +284,7 @@ impl<S: Storage> Mirror<S> {
             drop_next: usize::MAX,
             is_attached: false,
             has_failed: false,
-            room_wanted: false,
-            room: false,
-            turns: Turns::default(),
+            turns: [Turns::default(); 2],
             state_changed: false,
             counters: MirrorCounters::default(),
         }
@@ -354,10 +368,9 @@ impl<S: Storage> Mirror<S> {
             return;
         }
         self.config = config;
-        // Whoever is held back by one policy need not be by the next.
-        self.room |= core::mem::take(&mut self.room_wanted);
         self.next_deadline_ns = 0;
         if device.disk.load().is_tracked() {
+            // Whoever is held back by one policy need not be by the next: the shards hear of it.
             self.publish(device);
         }
     }

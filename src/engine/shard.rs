@@ -156,8 +156,8 @@ pub struct Shard<S: Storage> {
     ready: List,
     ended: List,
     disk_work: DiskList,
-    /// Page-ins that wait for room on their way from the disk.
-    line: DiskLine,
+    /// Those that wait for room in the mirror, by the way.
+    lines: [DiskLine; 2],
     /// How often the disk was said to have changed, or to have room.
     disk_news: u32,
     /// What the mirror is to be told of the op that has ended last.
@@ -203,7 +203,7 @@ impl<S: Storage> Shard<S> {
             ready: List::default(),
             ended: List::default(),
             disk_work: DiskList::default(),
-            line: DiskLine::default(),
+            lines: [DiskLine::default(); 2],
             disk_news: 0,
             settle: None,
             active: Link::NONE,

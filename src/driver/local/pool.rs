@@ -54,7 +54,8 @@ use crate::{
             Parts,
             Put,
             Storage,
-            Token, //
+            Token,
+            Way, //
         },
         shard::{
             DiskRead,
@@ -401,9 +402,9 @@ impl Pool {
         self.with(core, |state, _| read.begin(&mut state.mirror, &core.device))
     }
 
-    /// A shard has no use for its turn to have a page read.
-    pub(crate) fn pass_turn(&self, core: ArcBorrow<'_, Core>, shard: usize) {
-        self.with(core, |state, _| state.mirror.pass_turn(shard));
+    /// A shard has no use for its turn to have a buffer.
+    pub(crate) fn pass_turn(&self, core: ArcBorrow<'_, Core>, shard: usize, way: Way) {
+        self.with(core, |state, _| state.mirror.pass_turn(shard, way));
     }
 
     /// Gives the bytes of a page that is lent by the mirror to `block`.
@@ -545,12 +546,12 @@ impl Pool {
                     self.release(core, id);
                 }
             }
-            Event::Turn(shard) => {
+            Event::Turn(shard, way) => {
                 if let Some(queue) = core.queues.get(shard) {
-                    queue.drive(core, |shard, _| shard.disk_turn());
+                    queue.drive(core, |shard, _| shard.disk_turn(way));
                 }
             }
-            Event::Room | Event::StateChanged => {
+            Event::StateChanged => {
                 for queue in &core.queues {
                     queue.drive(core, |shard, now_ns| {
                         shard.disk_changed(now_ns, &core.device)

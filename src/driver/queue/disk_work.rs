@@ -92,9 +92,9 @@ pub(super) fn execute(
             DiskTold::Looked(read, taken)
         }
         DiskWork::Read(read) => DiskTold::Ask(read),
-        DiskWork::PassTurn(shard) => {
+        DiskWork::PassTurn(shard, way) => {
             if let Some(pool) = pool {
-                pool.pass_turn(core, shard);
+                pool.pass_turn(core, shard, way);
             }
             return None;
         }

@@ -54,15 +54,19 @@ impl<S: Storage> Mirror<S> {
         if self.ios_in_use >= self.ios.len() || !self.is_attached && self.is_dropping() {
             return None;
         }
-        while let Some(first) = self.pool.pop(Queue::Reads) {
+        // Some are kept for reads, and some for writes where there are any.
+        let most = self.ios.len().saturating_sub(self.ios.len() / 4);
+        let reads_under_way = self.ios_in_use.saturating_sub(self.writes_under_way);
+        let is_alone = !self.is_usable()
+            || [Queue::Urgent, Queue::Ready].map(|queue| self.pool.count(queue)) == [0, 0];
+        let may_read = is_alone || reads_under_way < most;
+        while let Some(first) = may_read.then(|| self.pool.pop(Queue::Reads)).flatten() {
             // Another read of the page may have gone to the disk: this one waits for its end.
             if !self.is_page_with_disk(first) {
                 return self.begin_io(now_ns, first, device);
             }
         }
-        // Some are kept for reads.
-        let writes_max = self.ios.len().saturating_sub(self.ios.len() / 4);
-        if self.writes_under_way >= writes_max || !self.is_usable() {
+        if self.writes_under_way >= most || !self.is_usable() {
             return None;
         }
         while let Some(first) = self.next_write(now_ns) {

@@ -317,9 +317,14 @@ impl World {
     fn put(&mut self, page: u32, mut out: PageOut, urgent: bool) {
         let (index, version) = (PageIndex(page), out.version);
         let replaces = out.put.take();
-        let put = self
-            .mirror
-            .begin_write(index, version, urgent, replaces, &self.device);
+        let write = Write {
+            page: index,
+            version,
+            is_urgent: urgent,
+            replaces,
+            shard: 0,
+        };
+        let put = self.mirror.begin_write(&write, &self.device);
         if let Put::Buffer(id) = put {
             self.buffers[id.index()] = Some(version);
             out.put = Some(version);
@@ -566,8 +571,8 @@ impl World {
                 Event::Read(token, Err(_)) => {
                     self.readers.remove(&token.tag).expect("told once");
                 }
-                Event::Room | Event::StateChanged => {}
-                Event::Turn(shard) => self.mirror.pass_turn(shard),
+                Event::StateChanged => {}
+                Event::Turn(shard, way) => self.mirror.pass_turn(shard, way),
             }
         }
         let state = self.device.disk.load();

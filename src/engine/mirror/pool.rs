@@ -3,7 +3,7 @@
 //! What is known of every buffer; a hash by page, and lists, linked by index.
 
 use super::super::ids::{Generation, PageIndex, Version};
-use super::{BufferId, ReadError, Storage, Token};
+use super::{BufferId, ReadError, Storage, Token, Way};
 
 /// What a buffer is used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub(super) enum News {
 pub struct Buffer {
     pub(super) stage: Stage,
     pub(super) page: PageIndex,
+    way: Way,
     /// Of what is to be written.
     pub(super) version: Version,
     /// Of what is to be read.
@@ -129,6 +130,8 @@ pub(super) struct Pool<S: Storage> {
     buffers: S::Buffers,
     heads: S::Heads,
     lists: [List; QUEUES],
+    /// Buffers that are used for page-ins.
+    reading: usize,
 }
 
 impl<S: Storage> Pool<S> {
@@ -138,6 +141,7 @@ impl<S: Storage> Pool<S> {
             buffers,
             heads,
             lists: [List::default(); QUEUES],
+            reading: 0,
         };
         for index in 0..pool.buffers.len() {
             // CAST: at most 2^24.
@@ -185,11 +189,13 @@ impl<S: Storage> Pool<S> {
             .unwrap_or(usize::MAX)
     }
 
-    /// Takes a free buffer for `page`, if more than `reserve` are free.
-    pub(super) fn take(&mut self, page: PageIndex, reserve: usize) -> Option<BufferId> {
-        if self.count(Queue::Free) <= reserve {
-            return None;
-        }
+    /// Number of buffers that are used for page-ins.
+    pub(super) fn reading(&self) -> usize {
+        self.reading
+    }
+
+    /// Takes a free buffer for `page`.
+    pub(super) fn take(&mut self, page: PageIndex, way: Way) -> Option<BufferId> {
         let id = self.first(Queue::Free)?;
         self.unlink(id);
         let head = self.head_of(page);
@@ -197,18 +203,31 @@ impl<S: Storage> Pool<S> {
         let next_in_hash = core::mem::replace(&mut head.0, Link(id.0));
         *self.get_mut(id)? = Buffer {
             page,
+            way,
             next_in_hash,
             ..Buffer::default()
         };
+        if way == Way::In {
+            self.reading = self.reading.saturating_add(1);
+        }
         Some(id)
     }
 
     /// Gives a buffer back.
     pub(super) fn give(&mut self, id: BufferId) {
         self.unlink(id);
-        let Some((page, next)) = self.get(id).map(|b| (b.page, b.next_in_hash)) else {
+        let Some(&Buffer {
+            page,
+            way,
+            next_in_hash: next,
+            ..
+        }) = self.get(id)
+        else {
             return;
         };
+        if way == Way::In {
+            self.reading = self.reading.saturating_sub(1);
+        }
         let head = self.head_of(page);
         let mut link = self.heads.get(head).map_or(Link::NONE, |head| head.0);
         if link == Link(id.0) {

@@ -7,7 +7,7 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex};
 use super::pool::{News, Queue, Stage};
-use super::{BufferId, Event, Get, Mirror, Storage, Token};
+use super::{BufferId, Event, Get, Mirror, Storage, Token, Way};
 use crate::sync::Atomic;
 
 impl<S: Storage> Mirror<S> {
@@ -41,20 +41,10 @@ impl<S: Storage> Mirror<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         let shard = reader.shard();
-        let has_turn = self.turns.end(shard);
+        let has_turn = self.has_turn(shard, Way::In);
         let get = self.read(page, generation, reader, false, has_turn, device);
-        if others {
-            self.turns.wait(shard);
-        }
-        // It may not have needed the buffer.
-        self.note_room();
+        self.end_turn(shard, Way::In, others);
         get
-    }
-
-    /// The shard has nobody who waits for room to read.
-    pub fn pass_turn(&mut self, shard: usize) {
-        self.turns.end(shard);
-        self.note_room();
     }
 
     fn read<M>(
@@ -100,11 +90,9 @@ impl<S: Storage> Mirror<S> {
         {
             return Get::Hung;
         }
-        // Whoever comes later, comes behind those that wait.
-        let may = has_turn || self.turns.is_nobody_waiting();
-        let kept = self.turns.kept();
-        let Some(id) = may.then(|| self.pool.take(page, kept)).flatten() else {
-            self.turns.wait(reader.shard());
+        let may = has_turn || self.is_room_for_more(Way::In);
+        let Some(id) = may.then(|| self.pool.take(page, Way::In)).flatten() else {
+            self.turns_mut(Way::In).wait(reader.shard());
             return Get::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {
@@ -163,10 +151,7 @@ impl<S: Storage> Mirror<S> {
         if core::mem::take(&mut self.state_changed) {
             return Some(Event::StateChanged);
         }
-        if let Some(shard) = self.turns.tell() {
-            return Some(Event::Turn(shard));
-        }
-        core::mem::take(&mut self.room).then_some(Event::Room)
+        self.tell_turn().map(|(shard, way)| Event::Turn(shard, way))
     }
 
     /// Whoever waits for the buffer is to be told; nothing else becomes of it. A buffer that is

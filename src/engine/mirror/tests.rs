@@ -39,12 +39,23 @@ fn mirror(buffers: usize, device: &Device<Map>) -> Mirror<Heap> {
     mirror
 }
 
+/// What a page-out of shard 0 asks for.
+fn write(page: PageIndex, version: Version, is_urgent: bool) -> Write {
+    Write {
+        page,
+        version,
+        is_urgent,
+        replaces: None,
+        shard: 0,
+    }
+}
+
 /// A page-out that two servers hold and that finds room.
 fn page_out(mirror: &mut Mirror<Heap>, now_ns: u64, page: u32, device: &Device<Map>) -> Version {
     let page = PageIndex(page);
     let begun = device.map.begin_write(page).unwrap();
     let version = device.take_version();
-    let put = mirror.begin_write(page, version, false, None, device);
+    let put = mirror.begin_write(&write(page, version, false), device);
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
     device
         .map
@@ -123,7 +134,7 @@ fn a_version_that_found_no_room_supersedes_all_the_same() {
     // The same generation, 256 versions later.
     let begun = device.map.begin_write(PageIndex(5)).unwrap();
     let version = Version(first.0 + 256);
-    let put = mirror.begin_write(PageIndex(5), version, false, None, &device);
+    let put = mirror.begin_write(&write(PageIndex(5), version, false), &device);
     assert_eq!(put, Put::Full);
     let servers = SlotSet::from_bits(3);
     device
@@ -133,7 +144,7 @@ fn a_version_that_found_no_room_supersedes_all_the_same() {
     assert_eq!(get, Get::Absent);
     mirror.ended(6 * MS, io.id, true, &device);
     assert!(!device.map.load(PageIndex(5)).is_on_disk());
-    assert_eq!(mirror.poll_event(), Some(Event::Room));
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::Out)));
 }
 
 #[test]
@@ -143,7 +154,7 @@ fn who_waits_is_told_and_errors_are_tried_again() {
     let page = PageIndex(9);
     let begun = device.map.begin_write(page).unwrap();
     let version = device.take_version();
-    let put = mirror.begin_write(page, version, true, None, &device);
+    let put = mirror.begin_write(&write(page, version, true), &device);
     assert!(matches!(put, Put::Buffer(_)));
     assert!(mirror.want(0, page, version, TOKEN));
     for attempt in 0..3_u64 {
@@ -351,7 +362,7 @@ fn a_reader_hears_of_room_in_what_is_kept_for_reads() {
     };
     assert_eq!(mirror.poll_event(), None);
     mirror.release(id);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0)));
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
     let page = PageIndex(16);
     let generation = versions[8].generation();
     let get = mirror.begin_read_in_turn(page, generation, TOKEN, false, &device);
@@ -412,7 +423,7 @@ fn shards_that_wait_for_room_take_turns() {
         assert_eq!(get, Get::Full);
     }
     read_one(&mut mirror, &ios[0], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0)));
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
     // The buffer is free, and kept: who comes now, comes behind those that wait; even of this shard.
     for shard in [1, 0] {
         let get = mirror.begin_read(page(23), generation, reader(shard), false, &device);
@@ -424,7 +435,7 @@ fn shards_that_wait_for_room_take_turns() {
     // The next ones go to the others, whatever shard 0 still has waiting.
     for (io, number) in [(1, 1), (2, 2), (3, 0)] {
         read_one(&mut mirror, &ios[io], &device);
-        assert_eq!(mirror.poll_event(), Some(Event::Turn(number)));
+        assert_eq!(mirror.poll_event(), Some(Event::Turn(number, Way::In)));
         let get = mirror.begin_read_in_turn(
             page(30 + number as u32),
             generation,
@@ -451,19 +462,19 @@ fn a_turn_that_is_passed_on_or_not_needed_goes_to_the_next() {
         assert_eq!(get, Get::Full);
     }
     read_one(&mut mirror, &ios[0], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0)));
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
     assert_eq!(mirror.poll_event(), None);
-    mirror.pass_turn(0);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(1)));
+    mirror.pass_turn(0, Way::In);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::In)));
     // Passing on what one has not, takes it from nobody.
-    mirror.pass_turn(0);
+    mirror.pass_turn(0, Way::In);
     assert_eq!(mirror.poll_event(), None);
     // Its page has changed: it needs no buffer.
     let other = Generation(6);
     let get = mirror.begin_read_in_turn(page(20), other, reader(1), false, &device);
     assert_eq!(get, Get::Changed);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(2)));
-    mirror.pass_turn(2);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(2, Way::In)));
+    mirror.pass_turn(2, Way::In);
     assert_eq!(mirror.poll_event(), None);
     let get = mirror.begin_read(page(20), generation, reader(3), false, &device);
     assert_eq!(get, Get::Queued);
@@ -477,20 +488,109 @@ fn page_outs_do_not_take_what_is_kept_for_a_turn() {
     let get = mirror.begin_read(PageIndex(40), generation, reader(1), false, &device);
     assert_eq!(get, Get::Full);
     read_one(&mut mirror, &ios[0], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(1)));
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::In)));
     let page = PageIndex(1);
     let begun = device.map.begin_write(page).unwrap();
     let version = Version(1 << 20);
-    let put = mirror.begin_write(page, version, true, None, &device);
+    let put = mirror.begin_write(&write(page, version, true), &device);
     assert_eq!(put, Put::Full);
     let get = mirror.begin_read_in_turn(PageIndex(40), generation, reader(1), false, &device);
     assert_eq!(get, Get::Queued);
     read_one(&mut mirror, &ios[1], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Room));
-    let put = mirror.begin_write(page, version, true, None, &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::Out)));
+    let put = mirror.begin_write_in_turn(&write(page, version, true), false, &device);
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
     assert!(!device.map.abandon_write(page));
     assert_eq!(begun, Default::default());
+}
+
+/// What a page-out of this shard asks for, which needs the disk.
+fn urgent(shard: usize, page: u32, device: &Device<Map>) -> Write {
+    let page = PageIndex(page);
+    device.map.begin_write(page).unwrap();
+    Write {
+        shard,
+        ..write(page, device.take_version(), true)
+    }
+}
+
+#[test]
+fn page_outs_of_shards_that_wait_for_room_take_turns() {
+    let device = device(1000);
+    let mut mirror = mirror(64, &device);
+    for page in 0..56 {
+        page_out(&mut mirror, 0, 100 + 2 * page, &device);
+    }
+    let mut waiting = [(0, 1), (2, 3), (1, 5), (0, 7)]
+        .map(|(shard, page)| urgent(shard, page, &device))
+        .to_vec();
+    let last = waiting.pop().unwrap();
+    for write in &waiting {
+        assert_eq!(mirror.begin_write(write, &device), Put::Full);
+    }
+    for (shard, write) in [(0, 0), (1, 2), (2, 1)] {
+        let io = mirror.poll(10 * MS, &device).unwrap();
+        mirror.ended(10 * MS, io.id, true, &device);
+        assert_eq!(mirror.poll_event(), Some(Event::Turn(shard, Way::Out)));
+        assert_eq!(mirror.poll_event(), None);
+        // The buffer is free, and kept: who comes now, comes behind those that wait; even of this shard.
+        assert_eq!(mirror.begin_write(&last, &device), Put::Full);
+        let put = mirror.begin_write_in_turn(&waiting[write], false, &device);
+        assert!(matches!(put, Put::Buffer(_)), "{put:?}");
+        assert_eq!(mirror.poll_event(), None, "there is no other buffer");
+    }
+    let io = mirror.poll(10 * MS, &device).unwrap();
+    mirror.ended(10 * MS, io.id, true, &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::Out)));
+    // It has ended meanwhile.
+    mirror.pass_turn(0, Way::Out);
+    let put = mirror.begin_write(&last, &device);
+    assert!(matches!(put, Put::Buffer(_)), "{put:?}");
+}
+
+#[test]
+fn page_ins_that_take_all_the_room_leave_some_to_page_outs_that_wait() {
+    let device = device(200);
+    let (mut mirror, generation, ios) = read_full(&device, 8);
+    let page = |number: u32| PageIndex(2 * number);
+    let write = urgent(1, 1, &device);
+    assert_eq!(mirror.begin_write(&write, &device), Put::Full);
+    let get = mirror.begin_read(page(20), generation, reader(0), false, &device);
+    assert_eq!(get, Get::Full);
+    // Of eight, six at the most are read then, and one is left to page-ins.
+    read_one(&mut mirror, &ios[0], &device);
+    assert_eq!(mirror.poll_event(), None);
+    read_one(&mut mirror, &ios[1], &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::Out)));
+    assert_eq!(mirror.poll_event(), None);
+    let put = mirror.begin_write_in_turn(&write, false, &device);
+    assert!(matches!(put, Put::Buffer(_)), "{put:?}");
+    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
+}
+
+#[test]
+fn page_ins_leave_some_of_the_disk_to_page_outs() {
+    let device = device(200);
+    let (mut mirror, generation, ios) = read_full(&device, 8);
+    for io in &ios {
+        read_one(&mut mirror, io, &device);
+    }
+    let write = urgent(0, 1, &device);
+    assert!(matches!(
+        mirror.begin_write(&write, &device),
+        Put::Buffer(_)
+    ));
+    assert!(mirror.want(0, write.page, write.version, TOKEN));
+    for number in 0..7 {
+        let page = PageIndex(2 * number + 20);
+        let get = mirror.begin_read(page, generation, reader(0), false, &device);
+        assert_eq!(get, Get::Queued);
+    }
+    let ways: Vec<bool> = core::iter::from_fn(|| mirror.poll(0, &device))
+        .map(|io| io.is_write)
+        .collect();
+    let expected = [false, false, false, false, false, false, true, false];
+    assert_eq!(ways, expected);
 }
 
 #[test]

@@ -1,19 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose turn it is to get a buffer, where page-ins want more of them than there are.
+//! Whose turn it is to get a buffer, where page-ins, or page-outs, want more of them than there are.
 //!
-//! Shards that wait take turns, one buffer each; within a shard, its page-ins are served in the order in
-//! which they came. So no page-in is kept waiting by those that came later. A turn is a shard's until
-//! it has asked, or has passed it on: a shard can always say that none of its page-ins waits any more,
-//! a page-in that has ended cannot.
+//! Shards that wait take turns, one buffer each; within a shard, those of one way are served in the order
+//! in which they came. So none is kept waiting by those that came later. A turn is a shard's until
+//! it has asked, or has passed it on: a shard can always say that nobody of its own waits any more,
+//! who has ended cannot.
 
 /// Shards that can be told apart: more than a device has.
 const LINES: u32 = u128::BITS;
 
+/// Which way a page goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// From the disk.
+    In,
+    /// To the disk.
+    #[default]
+    Out,
+}
+
+impl Way {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::In, Self::Out];
+}
+
 /// Shards, a bit each, by their numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turns {
-    /// Those of which some page-in waits.
+    /// Those in which somebody waits.
     waiting: u128,
     /// Those whose turn it is: a buffer is kept for each.
     given: u128,
@@ -30,14 +45,14 @@ fn line(shard: usize) -> u128 {
 }
 
 impl Turns {
-    /// A page-in of the shard waits.
+    /// Somebody of the shard waits.
     pub(super) fn wait(&mut self, shard: usize) {
         self.waiting |= line(shard);
     }
 
-    /// Whether nobody waits who has not been given a turn.
+    /// Whether nobody waits. Behind the one whose turn it is, others may.
     pub(super) fn is_nobody_waiting(&self) -> bool {
-        self.waiting == 0
+        self.waiting | self.given == 0
     }
 
     /// Buffers that are kept for those whose turn it is.
@@ -75,12 +90,15 @@ impl Turns {
         Some(number)
     }
 
-    /// The shard's turn ends. Returns whether it had one.
-    pub(super) fn end(&mut self, shard: usize) -> bool {
+    /// Whether it is the shard's turn.
+    pub(super) fn has(&self, shard: usize) -> bool {
+        self.given & line(shard) != 0
+    }
+
+    /// The shard's turn ends, if it has one.
+    pub(super) fn end(&mut self, shard: usize) {
         let line = line(shard);
-        let had = self.given & line != 0;
         self.given &= !line;
         self.untold &= !line;
-        had
     }
 }

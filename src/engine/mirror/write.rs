@@ -7,28 +7,38 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::ids::{PageIndex, Version};
 use super::pool::{Buffer, News, Queue, Stage};
-use super::{BufferId, Mirror, Policy, Put, ReadError, Storage, Token, DROP_STEP};
+use super::{BufferId, Mirror, Policy, Put, ReadError, Storage, Token, Way, Write, DROP_STEP};
 use crate::sync::Atomic;
 
 impl<S: Storage> Mirror<S> {
-    /// A page-out of `page` with `version` is under way: the page is BUSY in the map, and the caller
-    /// is who made it so. Whatever is here of the page is superseded. Every page-out must come here
-    /// while the disk is tracked, before it completes.
-    ///
-    /// `is_urgent` says that the page-out needs the disk, for want of servers. `replaces` is a
-    /// version for which the same page-out has been here before, and which it gives up.
-    pub fn begin_write<M>(
-        &mut self,
-        page: PageIndex,
-        version: Version,
-        is_urgent: bool,
-        replaces: Option<Version>,
-        device: &Device<M>,
-    ) -> Put
+    /// A page-out is under way: the page is BUSY in the map, and the caller is who made it so. Whatever
+    /// is here of the page is superseded. Every page-out must come here while the disk is tracked,
+    /// before it completes.
+    pub fn begin_write<M>(&mut self, write: &Write, device: &Device<M>) -> Put
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        if let Some(given_up) = replaces {
+        self.write(write, false, device)
+    }
+
+    /// As [`Self::begin_write`], by the first in line of a shard whose turn it is. `others` says whether
+    /// somebody stands behind it.
+    pub fn begin_write_in_turn<M>(&mut self, write: &Write, others: bool, device: &Device<M>) -> Put
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let has_turn = self.has_turn(write.shard, Way::Out);
+        let put = self.write(write, has_turn, device);
+        self.end_turn(write.shard, Way::Out, others);
+        put
+    }
+
+    fn write<M>(&mut self, write: &Write, has_turn: bool, device: &Device<M>) -> Put
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let (page, version) = (write.page, write.version);
+        if let Some(given_up) = write.replaces {
             self.drop_version(page, given_up);
         }
         self.supersede(page, version);
@@ -36,10 +46,20 @@ impl<S: Storage> Mirror<S> {
         if !device.map.load(page).is_busy() {
             return Put::Closed;
         }
-        if !self.is_usable() || (self.config.policy == Policy::Off && !is_urgent) {
+        if !self.is_usable() || (self.config.policy == Policy::Off && !write.is_urgent) {
             return Put::Closed;
         }
-        self.take(page, version)
+        let may = has_turn || self.is_room_for_more(Way::Out);
+        let Some(id) = may.then(|| self.pool.take(page, Way::Out)).flatten() else {
+            self.turns_mut(Way::Out).wait(write.shard);
+            self.counters.pool_full = self.counters.pool_full.wrapping_add(1);
+            return Put::Full;
+        };
+        if let Some(buffer) = self.pool.get_mut(id) {
+            buffer.stage = Stage::Filling;
+            buffer.version = version;
+        }
+        Put::Buffer(id)
     }
 
     /// The page's newest version, which has completed, is to be brought to the disk by somebody who
@@ -68,10 +88,9 @@ impl<S: Storage> Mirror<S> {
         if !is_wanted || self.pool.find(page, is_here).is_some() {
             return Put::Closed;
         }
-        let Some(id) = self
-            .pool
-            .take(page, self.reserve().max(self.pool.len() / 2))
-        else {
+        let is_half_free = self.pool.count(Queue::Free) > self.pool.len() / 2;
+        let may = is_half_free && self.is_room_for_more(Way::Out);
+        let Some(id) = may.then(|| self.pool.take(page, Way::Out)).flatten() else {
             return Put::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {
@@ -80,24 +99,6 @@ impl<S: Storage> Mirror<S> {
             buffer.is_copy = true;
         }
         Put::Buffer(id)
-    }
-
-    fn take(&mut self, page: PageIndex, version: Version) -> Put {
-        let Some(id) = self.pool.take(page, self.reserve()) else {
-            self.room_wanted = true;
-            self.counters.pool_full = self.counters.pool_full.wrapping_add(1);
-            return Put::Full;
-        };
-        if let Some(buffer) = self.pool.get_mut(id) {
-            buffer.stage = Stage::Filling;
-            buffer.version = version;
-        }
-        Put::Buffer(id)
-    }
-
-    /// Buffers that are kept for reads: a page-in does not wait until writes have made room.
-    fn reserve(&self) -> usize {
-        (self.pool.len() / 8).max(self.turns.kept())
     }
 
     /// The buffer of this version is filled, and somebody waits until it is on the disk. Returns
@@ -379,15 +380,5 @@ impl<S: Storage> Mirror<S> {
     {
         self.counters.lagged = self.counters.lagged.wrapping_add(1);
         device.note_lagging(page);
-    }
-
-    /// A buffer has become free.
-    pub(super) fn note_room(&mut self) {
-        let free = self.pool.count(Queue::Free);
-        if self.room_wanted && free > self.reserve() {
-            self.room_wanted = false;
-            self.room = true;
-        }
-        while free > self.turns.kept() && self.turns.give() {}
     }
 }

@@ -6,8 +6,8 @@ use core::ops::Deref;
 
 use super::super::device::Device;
 use super::super::ids::Version;
-use super::super::mirror::Token;
-use super::disk_line::LinePlace;
+use super::super::mirror::{Token, Way};
+use super::disk_line::{DiskLine, LinePlace};
 use super::disk_work::{DiskRead, DiskSettle, DiskWant, DiskWork, DiskWrite};
 use super::op::{Kind, Link, Stage};
 use super::{Action, Shard, Storage};
@@ -23,7 +23,7 @@ pub(super) enum DiskStage {
     PutQueued,
     /// Page-out: being put there, without our lock.
     Putting,
-    /// Page-out: there was no room for it.
+    /// Page-out: there was no room for it, and it waits for its turn.
     NoRoom,
     /// Page-out: it is in a buffer, and nobody waits for the disk.
     Put,
@@ -59,6 +59,16 @@ pub(super) enum DiskStage {
     Failed,
 }
 
+impl DiskStage {
+    /// That of those who stand in the line of this way.
+    pub(super) fn waiting(way: Way) -> Self {
+        match way {
+            Way::In => Self::InLine,
+            Way::Out => Self::NoRoom,
+        }
+    }
+}
+
 /// The local disk's part in an op.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DiskPart {
@@ -82,7 +92,8 @@ pub(super) struct DiskPart {
     pub(super) settle: Option<DiskSettle>,
     linked: bool,
     next: Link,
-    pub(super) place: LinePlace,
+    /// In the line of each way.
+    places: [LinePlace; 2],
 }
 
 impl DiskPart {
@@ -91,9 +102,15 @@ impl DiskPart {
         *self = Self {
             linked: self.linked,
             next: self.next,
-            place: self.place,
+            places: self.places,
             ..Self::default()
         };
+    }
+
+    /// Its place in the line of this way.
+    pub(super) fn place_mut(&mut self, way: Way) -> &mut LinePlace {
+        // PANIC: never; there are as many as ways.
+        &mut self.places[way as usize]
     }
 
     /// Page-out: it is on the disk.
@@ -178,7 +195,9 @@ impl<S: Storage> Shard<S> {
     /// Whether something may be to be done with the mirror.
     #[inline]
     pub(super) fn has_disk_work(&self) -> bool {
-        self.settle.is_some() || self.disk_work.head != Link::NONE || self.line.has_turn()
+        self.settle.is_some()
+            || self.disk_work.head != Link::NONE
+            || self.lines.iter().any(DiskLine::has_turn)
     }
 
     /// Takes the next thing to be done with the mirror.
@@ -228,6 +247,7 @@ impl<S: Storage> Shard<S> {
                     fill: op.fill,
                     is_urgent,
                     replaces: op.disk.put.take(),
+                    turn: None,
                     is_copy: op.kind == Kind::Mirror,
                 }))
             }
@@ -290,14 +310,13 @@ impl<S: Storage> Shard<S> {
         waits.then_some(index)
     }
 
-    /// There is room in the mirror, or the disk has become usable, or is so no longer.
+    /// The disk has become usable, or is so no longer, or is treated otherwise.
     pub fn disk_changed<M>(&mut self, now_ns: u64, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
         self.disk_news = self.disk_news.wrapping_add(1);
         let state = device.disk.load();
-        // The room goes to those who have waited longest.
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
             link = op.previous_active;
@@ -306,11 +325,9 @@ impl<S: Storage> Shard<S> {
                 continue;
             }
             match (op.stage, op.disk.stage) {
-                (_, DiskStage::NoRoom) if state.is_usable() => {
-                    self.push_disk(index, DiskStage::PutQueued);
-                }
                 (_, DiskStage::NoRoom) => {
-                    if let Some(op) = self.ops.get_mut(index) {
+                    // It stays in the line, unless the disk takes nothing any more.
+                    if let Some(op) = self.ops.get_mut(index).filter(|_| !state.is_usable()) {
                         op.disk.stage = DiskStage::Refused;
                     }
                     self.go_on_page_out(now_ns, index, device);

@@ -5,7 +5,7 @@
 use core::ops::Deref;
 
 use super::super::device::Device;
-use super::super::mirror::{ReadError, Token};
+use super::super::mirror::{ReadError, Token, Way};
 use super::super::page_map::Entry;
 use super::disk::DiskStage;
 use super::disk_work::{AskAnswer, DiskRead, DiskReceive, Taken};
@@ -84,8 +84,8 @@ impl<S: Storage> Shard<S> {
             {
                 None
             }
-            DiskStage::Idle | DiskStage::Looked if self.line.is_open() => {
-                self.join_line(index);
+            DiskStage::Idle | DiskStage::Looked if self.is_line_open() => {
+                self.join_line(Way::In, index);
                 Some(false)
             }
             DiskStage::Idle | DiskStage::Looked => {
@@ -160,7 +160,7 @@ impl<S: Storage> Shard<S> {
         };
         if op.disk.stage == DiskStage::InLine {
             self.open_line();
-            self.join_line(read.op);
+            self.join_line(Way::In, read.op);
         }
         // Servers may have come meanwhile.
         self.go_on_page_in(now_ns, read.op, device);

@@ -6,7 +6,7 @@ use core::ops::Deref;
 
 use super::super::device::Device;
 use super::super::disk::Policy;
-use super::super::mirror::Token;
+use super::super::mirror::{Token, Way};
 use super::disk::DiskStage;
 use super::disk_work::{DiskWrite, PutAnswer};
 use super::op::{Kind, Stage};
@@ -65,6 +65,8 @@ impl<S: Storage> Shard<S> {
             self.finish_at_last(index, device);
         } else if op.version != write.version || (answer == PutAnswer::Full && is_outdated) {
             self.push_disk(index, DiskStage::PutQueued);
+        } else if answer == PutAnswer::Full {
+            self.join_line(Way::Out, index);
         } else if let (PutAnswer::Changed(crc), true) = (answer, is_short) {
             // Servers may have it as it was; the disk can only have it as it is.
             op.disk.stage = DiskStage::Idle;

@@ -20,7 +20,7 @@
 //! - [`Event::Written`]: [`Shard::disk_written`] of the token's shard.
 //! - [`Event::Read`]: [`Shard::disk_read`] of the token's shard; if that gives a claim, copy and
 //!   tell [`Shard::disk_received`]; in any case then [`Mirror::release`].
-//! - [`Event::Room`], [`Event::StateChanged`]: [`Shard::disk_changed`] of every shard.
+//! - [`Event::StateChanged`]: [`Shard::disk_changed`] of every shard.
 //! - [`Event::Turn`]: [`Shard::disk_turn`] of that shard.
 //!
 //! [`Mirror::pass_turn`]: super::super::mirror::Mirror::pass_turn
@@ -29,7 +29,6 @@
 //! [`Mirror::release`]: super::super::mirror::Mirror::release
 //! [`Event::Written`]: super::super::mirror::Event::Written
 //! [`Event::Read`]: super::super::mirror::Event::Read
-//! [`Event::Room`]: super::super::mirror::Event::Room
 //! [`Event::StateChanged`]: super::super::mirror::Event::StateChanged
 //! [`Event::Turn`]: super::super::mirror::Event::Turn
 //! [`Shard::disk_asked`]: super::Shard::disk_asked
@@ -45,7 +44,7 @@ use core::ops::Deref;
 
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex, Version};
-use super::super::mirror::{self, Get, Mirror, Put, Token};
+use super::super::mirror::{self, Get, Mirror, Put, Token, Way, Write};
 use crate::sync::Atomic;
 
 /// Something to be done with the mirror.
@@ -60,7 +59,7 @@ pub enum DiskWork {
     /// A page-in wants its page.
     Read(DiskRead),
     /// The shard with this number has no use for its turn.
-    PassTurn(usize),
+    PassTurn(usize, Way),
 }
 
 /// A page that goes to the disk.
@@ -82,6 +81,8 @@ pub struct DiskWrite {
     pub is_urgent: bool,
     /// A version that the op has put there before, and gives up.
     pub replaces: Option<Version>,
+    /// It is the shard's turn, and this is the first in its line.
+    pub turn: Option<DiskTurn>,
     /// Whether the page's own page-out is long over: it is brought to the disk in the background.
     pub is_copy: bool,
 }
@@ -93,15 +94,19 @@ impl DiskWrite {
         S: mirror::Storage,
         M: Deref<Target = [Atomic<u32>]>,
     {
-        match self.is_copy {
-            true => mirror.begin_copy(self.page, self.version, device),
-            false => mirror.begin_write(
-                self.page,
-                self.version,
-                self.is_urgent,
-                self.replaces,
-                device,
-            ),
+        if self.is_copy {
+            return mirror.begin_copy(self.page, self.version, device);
+        }
+        let write = Write {
+            page: self.page,
+            version: self.version,
+            is_urgent: self.is_urgent,
+            replaces: self.replaces,
+            shard: self.token.shard(),
+        };
+        match self.turn {
+            Some(turn) => mirror.begin_write_in_turn(&write, turn.others, device),
+            None => mirror.begin_write(&write, device),
         }
     }
 }
@@ -148,7 +153,7 @@ pub struct DiskRead {
     pub wants_crc: bool,
 }
 
-/// A shard's turn to have a page read from the disk.
+/// A shard's turn to have a buffer of the mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskTurn {
     /// Whether others stand in the line behind the one whose page it is.

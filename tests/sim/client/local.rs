@@ -256,7 +256,7 @@ impl Local {
                 mirror.settle(now_ns, page, version, settle.completed, device);
             }
             DiskWork::Read(read) => self.read(client, ctx, shard, read),
-            DiskWork::PassTurn(shard) => mirror.pass_turn(shard),
+            DiskWork::PassTurn(shard, way) => mirror.pass_turn(shard, way),
         }
     }
 
@@ -362,11 +362,11 @@ impl Local {
                 }
                 client.pump(ctx, shard);
             }
-            MirrorEvent::Turn(shard) => {
-                client.shards[shard].disk_turn();
+            MirrorEvent::Turn(shard, way) => {
+                client.shards[shard].disk_turn(way);
                 client.pump(ctx, shard);
             }
-            MirrorEvent::Room | MirrorEvent::StateChanged => {
+            MirrorEvent::StateChanged => {
                 for shard in 0..client.shards.len() {
                     client.jobs.push_back(Job::TellDisk { shard });
                 }

@@ -3,7 +3,7 @@
 //! Repair from and to the local disk.
 
 use super::*;
-use crate::engine::mirror::{DiskIo, Mirror, Policy};
+use crate::engine::mirror::{DiskIo, Mirror, Policy, Write};
 use crate::engine::shard::tests::mirroring::{
     do_work, new_mirror, new_mirror_of, tell, Heap, BUFFERS,
 };
@@ -199,9 +199,7 @@ fn copies_to_the_disk_leave_half_of_the_pool_to_page_outs() {
         let page = PageIndex(page);
         let begun = device.map.begin_write(page).unwrap();
         let version = device.take_version();
-        let put = disked
-            .mirror
-            .begin_write(page, version, false, None, device);
+        let put = disked.mirror.begin_write(&unhurried(page, version), device);
         assert!(matches!(put, crate::engine::mirror::Put::Buffer(_)));
         device
             .map
@@ -219,6 +217,17 @@ fn copies_to_the_disk_leave_half_of_the_pool_to_page_outs() {
     assert_eq!(disked.rig.repair.counters().pages_mirrored, 0);
     assert!(reads < 200, "{reads} pages read for nothing in a second");
     assert_ne!(disked.lagging_left(), 0);
+}
+
+/// What a page-out that can do without the disk asks for.
+fn unhurried(page: PageIndex, version: Version) -> Write {
+    Write {
+        page,
+        version,
+        is_urgent: false,
+        replaces: None,
+        shard: 0,
+    }
 }
 
 /// Has page 5 on its way to the disk, and given to it.
@@ -272,7 +281,7 @@ fn eight_bits_of_generation_do_not_wrap_behind_a_copy_to_the_disk() {
         device.copies.cancel(PageIndex(5));
         let version = device.take_version();
         let mirror = &mut disked.mirror;
-        mirror.begin_write(PageIndex(5), version, false, None, device);
+        mirror.begin_write(&unhurried(PageIndex(5), version), device);
         device
             .map
             .finish_write(PageIndex(5), begun, version, old.replicas(), false);
@@ -378,7 +387,7 @@ fn a_page_that_only_waits_for_the_disk_is_copied_to_servers_when_it_is_there() {
     let begun = device.map.begin_write(page).unwrap();
     let version = device.take_version();
     let mirror = &mut disked.mirror;
-    mirror.begin_write(page, version, false, None, device);
+    mirror.begin_write(&unhurried(page, version), device);
     device
         .map
         .finish_write(page, begun, version, SlotSet::from_bits(3), false);

@@ -6,7 +6,7 @@ extern crate std;
 use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;
-use super::super::super::mirror::{DiskIo, Mirror, Policy};
+use super::super::super::mirror::{DiskIo, Mirror, Policy, Way};
 use super::super::{Action, AskAnswer, DiskRead, DiskTurn, DiskWork, Outcome, PutAnswer, Send};
 use super::bench::{Bench, MS};
 use super::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
@@ -343,6 +343,38 @@ fn a_full_pool_lags_or_holds_back() {
 }
 
 #[test]
+fn no_page_out_is_passed_by_those_that_come_later() {
+    let mut disked = Disked::new(2, Policy::Strict);
+    let mut page = PAGE.0;
+    let mut begin = |disked: &mut Disked, op: usize| {
+        page += 2;
+        disked.bench.start_page_out(op, PageIndex(page));
+    };
+    loop {
+        begin(&mut disked, 0);
+        disked.run();
+        disked.servers_answer();
+        if disked.ended().is_empty() {
+            break;
+        }
+    }
+    // The first waits for room. From now on somebody comes each time just when there is some.
+    let mut order = Vec::new();
+    for op in 1..20 {
+        let io = disked.io().unwrap();
+        begin(&mut disked, op);
+        let now_ns = disked.bench.now_ns;
+        disked
+            .mirror
+            .ended(now_ns, io.id, true, &disked.bench.device);
+        disked.run();
+        disked.servers_answer();
+        order.extend(disked.ended().iter().map(|(op, _)| *op));
+    }
+    assert_eq!(order, (0..19).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_page_changed_while_it_is_copied() {
     // Held by two servers as it was: the disk goes without.
     let mut disked = Disked::new(2, Policy::Lag);
@@ -461,19 +493,24 @@ fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
     };
     // The mirror is asked without the shard's lock: it has no room, and then it has.
     let now_ns = bench.now_ns;
-    bench.shard.disk_changed(now_ns, &bench.device);
+    bench.shard.disk_turn(Way::Out);
     let answer = PutAnswer::Full;
     bench.shard.disk_put(now_ns, &write, answer, &bench.device);
+    let passed = bench.poll();
+    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0, Way::Out))));
     let again = bench.poll();
     assert!(
         matches!(again, Some(Action::Disk(DiskWork::Write(_)))),
         "{again:?}"
     );
-    // Without such news, it waits for some.
+    // Without such news, it waits for its turn.
     bench.shard.disk_put(now_ns, &write, answer, &bench.device);
     assert_eq!(bench.poll(), None);
-    bench.shard.disk_changed(now_ns, &bench.device);
-    assert!(bench.poll().is_some());
+    bench.shard.disk_turn(Way::Out);
+    let Some(Action::Disk(DiskWork::Write(write))) = bench.poll() else {
+        panic!("it has its turn");
+    };
+    assert_eq!(write.turn, Some(DiskTurn { others: false }));
 }
 
 /// What a page-in asks the disk for next, frames to servers aside.
@@ -511,7 +548,7 @@ fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
     let answer = AskAnswer::Full;
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
     assert_eq!(next_ask(&mut bench), None);
-    bench.shard.disk_turn();
+    bench.shard.disk_turn(Way::In);
     let read = next_ask(&mut bench).unwrap();
     assert_eq!((read.op, read.turn), (0, Some(DiskTurn { others: false })));
 }
@@ -537,7 +574,7 @@ fn who_has_waited_longest_for_room_is_the_first_to_get_it() {
     bench.advance(100 * MS);
     assert_eq!(next_ask(&mut bench), None);
     for op in 0..4 {
-        bench.shard.disk_turn();
+        bench.shard.disk_turn(Way::In);
         let read = next_ask(&mut bench).unwrap();
         let turn = DiskTurn { others: op != 3 };
         assert_eq!((read.op, read.turn), (op, Some(turn)));
@@ -568,9 +605,9 @@ fn a_page_in_that_has_ended_keeps_no_turn() {
     while let Some(action) = bench.poll() {
         assert!(matches!(action, Action::Complete(_)), "{action:?}");
     }
-    bench.shard.disk_turn();
+    bench.shard.disk_turn(Way::In);
     let passed = bench.poll();
-    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0))));
+    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0, Way::In))));
     assert_eq!(bench.poll(), None);
     bench.start_page_in(1, PageIndex(1));
     let read = next_ask(&mut bench).unwrap();
@@ -584,11 +621,11 @@ fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() 
     write_with_disk(&mut bench, PAGE, &[]);
     bench.start_page_in(0, PAGE);
     let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
-    bench.shard.disk_turn();
+    bench.shard.disk_turn(Way::In);
     let answer = AskAnswer::Full;
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
     let passed = bench.poll();
-    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0))));
+    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0, Way::In))));
     let read = next_ask(&mut bench).expect("there may be room");
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
     assert_eq!(next_ask(&mut bench), None);

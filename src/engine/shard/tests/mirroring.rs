@@ -98,7 +98,7 @@ pub fn do_work(
             let (page, version) = (settle.page, settle.version);
             mirror.settle(now_ns, page, version, settle.completed, device);
         }
-        DiskWork::PassTurn(shard) => mirror.pass_turn(shard),
+        DiskWork::PassTurn(shard, way) => mirror.pass_turn(shard, way),
         DiskWork::Read(read) => {
             let only = read.buffers_only;
             let get = read.begin(mirror, device);
@@ -146,8 +146,8 @@ pub fn tell(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
                 mirror.release(id);
             }
         }
-        Event::Room | Event::StateChanged => shard.disk_changed(now_ns, device),
-        Event::Turn(_) => shard.disk_turn(),
+        Event::StateChanged => shard.disk_changed(now_ns, device),
+        Event::Turn(_, way) => shard.disk_turn(way),
     }
 }
 
