@@ -6,7 +6,7 @@ use super::page::PageState;
 use super::silence::is_too_long;
 use super::{Kind, Oracle, Request, CALM_NS, SOON_IN_NS, SOON_OUT_NS};
 use crate::content::{describe, Bytes, Content};
-use crate::scenario::{MS, S};
+use crate::scenario::MS;
 use crate::server::Copy;
 
 /// A server that a client counts as holding a page.
@@ -342,7 +342,11 @@ impl Oracle {
             return Err(format!("written, and only {:?} counted", state.holders));
         }
         let could = evidence.usable_since(client, began_ns.saturating_sub(CALM_NS));
-        let held_back = evidence.is_held_back(client);
+        let disk = evidence.disk_usable_since_ns(client);
+        let since_ns = began_ns.saturating_sub(CALM_NS);
+        let is_disk_well = disk.is_some_and(|usable_ns| usable_ns <= since_ns);
+        // Whoever waits for room on the way to a disk that is well, has it in turn.
+        let held_back = evidence.is_held_back(client) && !is_disk_well;
         if now_ns >= began_ns + SOON_OUT_NS && could.len() >= replicas && !held_back {
             let after_ms = (now_ns - began_ns) / MS;
             return Err(format!("{after_ms} ms, although {could:?} were well"));
@@ -353,9 +357,7 @@ impl Oracle {
                 state.holders
             ));
         }
-        let disk = evidence.disk_usable_since_ns(client);
-        let since_ns = began_ns.saturating_sub(CALM_NS);
-        if state.holders.len() < replicas && disk.is_some_and(|usable_ns| usable_ns <= since_ns) {
+        if state.holders.len() < replicas && is_disk_well {
             if !on_disk && now_ns < began_ns + patience_ns {
                 return Err("written to too few servers, and not to the disk".into());
             }
@@ -418,16 +420,7 @@ impl Oracle {
         let disk = evidence.disk_usable_since_ns(request.client);
         let since_ns = request.began_ns.saturating_sub(CALM_NS);
         let disk_copies = usize::from(disk.is_some_and(|usable_ns| usable_ns <= since_ns));
-        // Whoever finds no room tries again as soon as there is some: not long before, if the disk goes on.
-        let well = evidence.disk_well_since_ns(request.client);
-        let goes_on = well.is_some_and(|well_ns| well_ns + CALM_NS <= now_ns);
-        let full_ns = match goes_on {
-            true => request.began_ns.max(now_ns.saturating_sub(S)),
-            false => request.began_ns,
-        };
-        if evidence.disk_full_since(request.client, full_ns) {
-            return Ok("an error, too few servers, and no room on the way to the disk");
-        }
+        // That there was no room on the way to it is no excuse: whoever waits for some, has it in turn.
         // A window that is shut, and a patience that was cut, are an excuse for a while.
         let waited = request.began_ns + CALM_NS <= now_ns;
         if !overlapped && waited && could.len() + disk_copies >= min_copies && disk_copies > 0 {
