@@ -640,6 +640,11 @@ fn a_session_is_taken_along_to_another_address() {
     let session = world.table.address(world.slot).session;
     assert_eq!((hello.session, hello.incarnation), (session, 5));
     world.acknowledge_hello(Status::Cookie, 5);
+    // The server asks another's session there whether it lives: the same is said again.
+    world.acknowledge_hello(Status::Wait, 5);
+    world.sent.0.clear();
+    let hello = world.wait_for(Opcode::Hello);
+    assert_eq!((hello.session, hello.incarnation), (session, 5));
     world.acknowledge_hello(Status::Ok, 5);
     assert!(world.table.usable().contains(world.slot) && world.table.is_current(world.slot, 5));
     world.sent.0.clear();

@@ -115,7 +115,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 .get(index)
                 .is_some_and(|session| session.number == number)
             {
-                return (self.move_session(now_ns, index, source), 0);
+                return (self.move_session(now_ns, index, number, source), 0);
             }
             // Its client has begun anew; or there are two that say they are the same.
             match self.life(now_ns, index) {
@@ -135,9 +135,15 @@ impl<M: Memory, A: Admission> Server<M, A> {
     }
 
     /// The session's client is at another address now.
-    fn move_session(&mut self, now_ns: u64, index: usize, source: MacAddress) -> Status {
-        if self.sessions.at(source) >= self.most_at_an_address() {
-            return Status::TooManyClients;
+    fn move_session(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        number: u64,
+        source: MacAddress,
+    ) -> Status {
+        if let Err(status) = self.need_room_at(now_ns, number, source) {
+            return status;
         }
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(session) = self.sessions.get_mut(index) {
@@ -184,10 +190,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
         header: &Header,
         hello: &Hello,
     ) -> Status {
-        if self.sessions.at(source) >= self.most_at_an_address() {
-            if let Err(status) = self.need_room(now_ns, header.session, Some(source)) {
-                return status;
-            }
+        if let Err(status) = self.need_room_at(now_ns, header.session, source) {
+            return status;
         }
         if self.sessions.open() >= self.max_clients {
             if let Err(status) = self.need_room(now_ns, header.session, None) {
@@ -210,6 +214,14 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.sessions.insert(owner.index(), session);
         self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);
         Status::Ok
+    }
+
+    /// Has room at an address for session `number`, which is not there yet.
+    fn need_room_at(&mut self, now_ns: u64, number: u64, source: MacAddress) -> Result<(), Status> {
+        if self.sessions.at(source) < self.most_at_an_address() {
+            return Ok(());
+        }
+        self.need_room(now_ns, number, Some(source))
     }
 
     /// Has a session end, of those at `from` or of all, for session `number`'s sake.

@@ -350,6 +350,48 @@ fn one_address_does_not_take_all_sessions() {
 }
 
 #[test]
+fn a_dead_session_does_not_keep_a_live_one_from_moving_to_its_address() {
+    // There are as many as two here, of which an address may have one.
+    let mut bench = bench(8, NO_QUOTA);
+    let (dead, me) = (client(1), client(2));
+    bench.open(&dead);
+    bench.open(&me);
+    assert_eq!(bench.put(&me, 1, 10), Status::Ok);
+    let moved = Client {
+        mac: dead.mac,
+        ..me
+    };
+    // Its lease protects it.
+    assert_eq!(claim(&mut bench, &moved), Status::TooManyClients);
+    bench.hear_nothing(u64::from(LEASE_S) + 1);
+    assert_eq!(claim(&mut bench, &moved), Status::Wait);
+    let asked = pass(&mut bench, 2100);
+    let of_dead = |one: &(MacAddress, u64, u64)| (one.0, one.1) == (dead.mac, dead.session);
+    assert!(!asked.is_empty() && asked.iter().all(of_dead));
+    assert_eq!(claim(&mut bench, &moved), Status::Ok);
+    assert_eq!(bench.server.open_sessions(), 1);
+    assert_eq!(bench.server.counters().sessions_expired, 1);
+    assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
+
+    // One that answers stays, and the other stays where it was.
+    let lives = client(3);
+    bench.open(&lives);
+    bench.hear_nothing(u64::from(LEASE_S) + 1);
+    let here = Client {
+        mac: lives.mac,
+        ..me
+    };
+    assert_eq!(claim(&mut bench, &here), Status::Wait);
+    let asked = pass(&mut bench, 1);
+    let [(_, _, nonce)] = asked[..] else {
+        panic!("{asked:?}")
+    };
+    alive(&mut bench, &lives, nonce);
+    assert_eq!(claim(&mut bench, &here), Status::TooManyClients);
+    assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
+}
+
+#[test]
 fn pages_beyond_the_last_are_refused_and_nobody_makes_room() {
     let mut bench = bench(4, 1);
     let (dead, me) = (client(1), client(2));
