@@ -217,18 +217,60 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
 
 /// Says so where huge pages are set aside and cannot be used: somebody meant them for this.
 fn tell_of_unused_huge_pages(len: u64) {
-    let huge = HUGE_PAGE as u64;
-    let (Some(free), Some(2048)) = (meminfo("HugePages_Free:"), meminfo("Hugepagesize:")) else {
-        return;
-    };
-    // A small arena is not rounded to them.
-    if free > 0 && len.is_multiple_of(huge) {
-        let needed = len.div_ceil(huge);
-        warn!(
-            "of the huge pages set aside {free} are free, and {needed} are needed: ordinary pages are \
-             used (set vm.nr_hugepages, or --capacity)"
-        );
+    if let Some(text) = unused_huge_pages(&pools(), len) {
+        warn!("{text}");
     }
+}
+
+/// Huge pages of one size that are set aside.
+struct Pool {
+    kib: u64,
+    free: u64,
+}
+
+/// Those of all sizes; where they are not to be seen, those of the default size.
+fn pools() -> Vec<Pool> {
+    let pool = |directory: std::fs::DirEntry| {
+        let name = directory.file_name();
+        let size = name.to_str()?.strip_prefix("hugepages-")?;
+        let free = std::fs::read_to_string(directory.path().join("free_hugepages")).ok()?;
+        Some(Pool {
+            kib: size.strip_suffix("kB")?.parse().ok()?,
+            free: free.trim().parse().ok()?,
+        })
+    };
+    if let Ok(directories) = std::fs::read_dir("/sys/kernel/mm/hugepages") {
+        return directories.flatten().filter_map(pool).collect();
+    }
+    let (kib, free) = (meminfo("Hugepagesize:"), meminfo("HugePages_Free:"));
+    let pool = kib.zip(free).map(|(kib, free)| Pool { kib, free });
+    pool.into_iter().collect()
+}
+
+/// What there is to say of these, none of which is used.
+fn unused_huge_pages(pools: &[Pool], len: u64) -> Option<String> {
+    const KIB: u64 = HUGE_PAGE as u64 / 1024;
+    // A small arena is not rounded to them.
+    if !len.is_multiple_of(HUGE_PAGE as u64) {
+        return None;
+    }
+    let needed = len / HUGE_PAGE as u64;
+    let file = format!("/sys/kernel/mm/hugepages/hugepages-{KIB}kB/nr_hugepages");
+    let free = |pool: &&Pool| pool.free > 0;
+    if let Some(pool) = pools.iter().filter(free).find(|pool| pool.kib == KIB) {
+        return Some(format!(
+            "of the huge pages set aside {} are free, and {needed} are needed: ordinary pages are used \
+             (set {file}, or --capacity)",
+            pool.free
+        ));
+    }
+    let other = pools.iter().find(free)?;
+    Some(format!(
+        "huge pages of {} KiB are set aside, and the server can use those of {KIB} KiB only: ordinary pages \
+         are used ({needed} are needed: set {file}, or hugepagesz=2M hugepages={needed} when the machine \
+         starts)",
+        other.kib
+    ))
 }
 
 /// Says what pages the kernel gave.
@@ -315,6 +357,26 @@ mod tests {
         );
         assert_eq!(arena.arrays.store.pages.len(), layout.pages as usize);
         assert_eq!(arena.arrays.sessions.len(), usize::from(layout.owners));
+    }
+
+    #[test]
+    fn huge_pages_that_cannot_be_used_are_told_of() {
+        let said = |pools: &[(u64, u64)], len| {
+            let pools: Vec<_> = pools
+                .iter()
+                .map(|&(kib, free)| Pool { kib, free })
+                .collect();
+            unused_huge_pages(&pools, len).unwrap_or_default()
+        };
+        let len = 20 * HUGE_PAGE as u64;
+        assert_eq!(said(&[], len), "");
+        assert_eq!(said(&[(2048, 0), (1 << 20, 0)], len), "");
+        assert_eq!(said(&[(2048, 5)], len + SMALL_PAGE), "");
+        let too_few = "of the huge pages set aside 5 are free, and 20 are needed";
+        assert!(said(&[(1 << 20, 2), (2048, 5)], len).starts_with(too_few));
+        let too_large =
+            "huge pages of 1048576 KiB are set aside, and the server can use those of 2048 KiB";
+        assert!(said(&[(2048, 0), (1 << 20, 2)], len).starts_with(too_large));
     }
 
     #[test]
