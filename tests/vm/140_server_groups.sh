@@ -36,6 +36,8 @@ in_namespace() { in_group unshare -C "$@"; }
 in_mounted_namespace() {
     in_group unshare -C -m sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' sh "$@"
 }
+# shellcheck disable=SC2016 # for the inner shell
+in_hidden() { in_group unshare -C -m sh -c 'umount /sys/fs/cgroup && exec "$@"' sh "$@"; }
 
 # takes_half WHAT WRAPPER: a server is bounded by the limit, takes a good part of it, and lives;
 # more than the limit is refused with the limit's name.
@@ -44,6 +46,7 @@ takes_half() {
     takes_mib=$(($(own_server_field pages) * 4096 / 1048576))
     [ "$takes_mib" -le $((LIMIT_MIB / 2)) ] || fail "$1: it took $takes_mib MiB"
     [ "$takes_mib" -ge $((LIMIT_MIB / 4)) ] || fail "$1: it took only $takes_mib MiB"
+    ! own_server_says "cannot be seen" || fail "$1: $(cat "$OWN_LOG")"
     own_server_end || fail "$1: it ended with $OWN_STATUS"
     own_server "$2" --capacity "$((LIMIT_MIB * 5 / 4))M" && fail "$1: more than the limit was taken"
     [ "$OWN_STATUS" = 5 ] || fail "$1: beyond the limit it ended with $OWN_STATUS"
@@ -72,4 +75,9 @@ groups
 own_server in_group || fail "without a limit it does not serve"
 own_mib=$(($(own_server_field pages) * 4096 / 1048576))
 [ "$own_mib" -gt $LIMIT_MIB ] || fail "without a limit it took only $own_mib MiB"
+own_server_end || fail "it ended with $OWN_STATUS"
+
+# Where nothing shows what the limit is, that is said, once.
+own_server in_hidden || fail "without a control group file system it does not serve"
+[ "$(grep -c 'WARN.*limit cannot be seen.*give --capacity' "$OWN_LOG")" = 1 ] || fail "it does not say that it cannot see: $(cat "$OWN_LOG")"
 own_server_end || fail "it ended with $OWN_STATUS"

@@ -53,6 +53,8 @@ pub struct Available {
     pub bytes: u64,
     /// The control group's file that allows no more, if it is that.
     limit: Option<PathBuf>,
+    /// Whether a control group may allow less, unseen.
+    pub is_hidden: bool,
 }
 
 impl Available {
@@ -64,15 +66,15 @@ impl Available {
                 let info = rustix::system::sysinfo();
                 (info.freeram as u64).saturating_mul(info.mem_unit.into())
             });
-        match groups::room() {
-            Some(room) if room.bytes < machine => Self {
-                bytes: room.bytes,
-                limit: Some(room.limit),
-            },
-            _ => Self {
-                bytes: machine,
-                limit: None,
-            },
+        let groups::Limits { room, is_hidden } = groups::limits();
+        let (bytes, limit) = match room {
+            Some(room) if room.bytes < machine => (room.bytes, Some(room.limit)),
+            _ => (machine, None),
+        };
+        Self {
+            bytes,
+            limit,
+            is_hidden,
         }
     }
 }

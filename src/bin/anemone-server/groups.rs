@@ -25,23 +25,35 @@ pub struct Room {
     pub limit: PathBuf,
 }
 
-/// The room of this process, if a limit is set anywhere.
-pub fn room() -> Option<Room> {
-    room_in(Path::new("/"), std::process::id())
+/// What can be seen of the limits of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The narrowest, if one is set anywhere.
+    pub room: Option<Room>,
+    /// Whether the process is in a group that can limit memory, and nothing of it is mounted here.
+    pub is_hidden: bool,
+}
+
+/// The limits of this process.
+pub fn limits() -> Limits {
+    limits_in(Path::new("/"), std::process::id())
 }
 
 /// The same in a file system below `top`, for the process of this number.
-fn room_in(top: &Path, pid: u32) -> Option<Room> {
-    let groups = fs::read_to_string(top.join("proc/self/cgroup")).ok()?;
-    let mounts = fs::read_to_string(top.join("proc/self/mountinfo")).ok()?;
+fn limits_in(top: &Path, pid: u32) -> Limits {
+    let text = |file| fs::read_to_string(top.join(file)).unwrap_or_default();
+    let (groups, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
     let mounts: Vec<_> = mounts.lines().filter_map(Mount::parse).collect();
+    let groups: Vec<_> = groups.lines().filter_map(membership).collect();
     let mut least: Option<Room> = None;
-    for (version, path) in groups.lines().filter_map(membership) {
+    let mut seen = Vec::new();
+    for &(version, path) in &groups {
         for mount in mounts.iter().filter(|mount| mount.version == version) {
             let base = top.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
             let Some(group) = mount.find(&base, path, pid) else {
                 continue;
             };
+            seen.push(version);
             let up = group.ancestors().take_while(|dir| dir.starts_with(&base));
             for room in up.flat_map(|dir| version.rooms(dir)) {
                 if least.as_ref().is_none_or(|least| room.bytes < least.bytes) {
@@ -50,7 +62,13 @@ fn room_in(top: &Path, pid: u32) -> Option<Room> {
             }
         }
     }
-    least
+    // A controller is in one hierarchy: where version 1 has it, version 2 limits no memory.
+    let is_old = |group: &&(Version, &Path)| group.0 == Version::One;
+    let limiting = groups.iter().find(is_old).or(groups.first());
+    Limits {
+        room: least,
+        is_hidden: limiting.is_some_and(|(version, _)| !seen.contains(version)),
+    }
 }
 
 /// A version of control groups.
@@ -182,24 +200,28 @@ impl Version {
         };
         let text = |file: &str| fs::read_to_string(dir.join(file)).ok();
         let number = |file: &str| -> Option<u64> { text(file)?.trim().parse().ok() };
-        let found = limits.iter().filter_map(|limit| {
-            let bytes = number(limit)?;
-            // What was read from files goes when there is need.
-            let cached = text("memory.stat")
-                .and_then(|stat| {
-                    let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
-                    let (_, bytes) = lines.find(|(name, _)| *name == cache)?;
-                    bytes.trim().parse().ok()
-                })
-                .unwrap_or(0);
-            let used = number(usage).unwrap_or(0).saturating_sub(cached);
+        let stat = text("memory.stat").unwrap_or_default();
+        let in_stat = |wanted: &str| -> Option<u64> {
+            let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
+            let (_, number) = lines.find(|(name, _)| *name == wanted)?;
+            number.trim().parse().ok()
+        };
+        // What was read from files goes when there is need.
+        let cached = in_stat(cache).unwrap_or(0);
+        let used = number(usage).unwrap_or(0).saturating_sub(cached);
+        let room = |file: &str, bytes: u64| {
             let left = bytes.saturating_sub(used);
-            Some(Room {
+            Room {
                 bytes: left.saturating_sub(OWN + left / TABLES_SHARE),
-                limit: dir.join(limit),
-            })
-        });
-        found.collect()
+                limit: dir.join(file),
+            }
+        };
+        // The least of the groups above, which may be where nothing is seen. Version 2 does not tell.
+        let above = in_stat("hierarchical_memory_limit").map(|bytes| room("memory.stat", bytes));
+        let own = limits
+            .iter()
+            .filter_map(|file| Some(room(file, number(file)?)));
+        own.chain(above).collect()
     }
 }
 
@@ -254,8 +276,12 @@ mod tests {
             self.file(&format!("{dir}/memory.usage_in_bytes"), "0\n");
         }
 
+        fn limits(&self) -> Limits {
+            limits_in(self.0.path(), PID)
+        }
+
         fn room(&self) -> Option<(u64, String)> {
-            let room = room_in(self.0.path(), PID)?;
+            let room = self.limits().room?;
             let limit = room.limit.strip_prefix(self.0.path()).unwrap();
             Some((room.bytes, limit.to_str().unwrap().to_owned()))
         }
@@ -378,6 +404,55 @@ mod tests {
     }
 
     #[test]
+    fn a_version_1_group_tells_of_limits_above_that_are_not_seen() {
+        let inside = "/docker/1 /sys/fs/cgroup/memory cgroup ro,memory";
+        let tree = Tree::new(&["4:memory:/docker/1"], &[inside]);
+        let stat = |mib: u64| {
+            let (cached, limit) = (3 * MIB, mib * MIB);
+            let text = format!(
+                "cache 1\nhierarchical_memory_limit {limit}\nhierarchical_memsw_limit {NO_LIMIT}\n\
+                 total_inactive_file {cached}\n"
+            );
+            tree.file("sys/fs/cgroup/memory/memory.stat", &text);
+        };
+        tree.old_group("sys/fs/cgroup/memory", NO_LIMIT);
+        stat(512);
+        let usage = (13 * MIB).to_string();
+        tree.file("sys/fs/cgroup/memory/memory.usage_in_bytes", &usage);
+        let above = left(502, "sys/fs/cgroup/memory/memory.stat");
+        assert_eq!(tree.room(), above);
+        tree.old_group("sys/fs/cgroup/memory", 256 * MIB);
+        let own = left(256, "sys/fs/cgroup/memory/memory.limit_in_bytes");
+        assert_eq!(tree.room(), own);
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_seen_is_told_of() {
+        let is_hidden = |groups: &[&str], mounts: &[&str]| {
+            let tree = Tree::new(groups, mounts);
+            tree.file("sys/fs/cgroup/cgroup.procs", "1\n");
+            tree.limits().is_hidden
+        };
+        let (two, one) = (["0::/"], ["4:memory:/docker/1", "0::/docker/1"]);
+        assert!(!is_hidden(&two, &[TWO]));
+        assert!(is_hidden(&two, &[]));
+        assert!(!is_hidden(&one, &[ONE]));
+        // What limits no memory does not help, and is not missed.
+        let unified = "/ /sys/fs/cgroup/unified cgroup2 rw";
+        assert!(is_hidden(&one, &[unified]));
+        assert!(is_hidden(&one, &["/ /sys/fs/cgroup/cpu cgroup rw,cpu"]));
+        // Another's part of the hierarchy.
+        assert!(is_hidden(
+            &one,
+            &["/docker/2 /sys/fs/cgroup/memory cgroup ro,memory"]
+        ));
+        assert!(is_hidden(&["0::/../other"], &[TWO]));
+        // Nothing that could limit it.
+        assert!(!is_hidden(&[], &[]));
+        assert!(!is_hidden(&["3:cpu:/docker/1"], &[]));
+    }
+
+    #[test]
     fn both_versions_at_once() {
         let unified = "/ /sys/fs/cgroup/unified cgroup2 rw";
         let groups = ["4:hugetlb,memory:/a", "0::/b"];
@@ -413,7 +488,7 @@ mod tests {
     #[test]
     fn without_control_groups_there_is_no_limit() {
         let nothing = TempDir::new().unwrap();
-        assert_eq!(room_in(nothing.path(), PID), None);
+        assert_eq!(limits_in(nothing.path(), PID), Limits::default());
         assert_eq!(Tree::new(&["0::/a"], &[]).room(), None);
         assert_eq!(Tree::new(&[], &[TWO]).room(), None);
     }

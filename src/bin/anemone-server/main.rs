@@ -85,6 +85,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         None => {
             let available = Available::now();
             info!("without --capacity, half of what there is is taken: {available}");
+            if available.is_hidden {
+                warn!(
+                    "no control group file system shows this process's group: its limit cannot be seen, \
+                     and the kernel kills what goes beyond it: give --capacity, or mount the file system"
+                );
+            }
             available.bytes / 2
         }
     };
