@@ -55,11 +55,15 @@ use crate::{
     },
 };
 
-/// Bytes that a control frame may carry, but for a probe: a full FREE.
-const PAYLOAD: usize = 1280;
+/// Bytes that a control frame may carry, but for a probe of more than an Ethernet's usual MTU: as a fragment
+/// that fits that, or a full FREE.
+const PAYLOAD: usize = 1368;
 
 /// Control frames that may be sent at a time: what is more is lost, and sent again later.
 const STAGED_FRAMES: usize = 48;
+
+/// Probes of jumbo frames that may be sent at a time; the same holds for these.
+const LONG_FRAMES: usize = 4;
 
 /// The kernel's random numbers.
 pub(crate) struct Kernels;
@@ -153,7 +157,7 @@ impl Control {
         };
         let mut sender = Sender {
             short: KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?,
-            long: KVec::with_capacity(SERVER_SLOTS, GFP_KERNEL)?,
+            long: KVec::with_capacity(LONG_FRAMES, GFP_KERNEL)?,
         };
         for _ in 0..STAGED_FRAMES {
             // CAST: both fit 16 bits.
@@ -161,7 +165,7 @@ impl Control {
                 .short
                 .push(TxFrame::new(PAYLOAD as u16)?, GFP_KERNEL)?;
         }
-        for _ in 0..2 {
+        for _ in 0..LONG_FRAMES {
             sender
                 .long
                 .push(TxFrame::new(PAGE_SIZE as u16)?, GFP_KERNEL)?;

@@ -18,6 +18,7 @@ mod inventory;
 mod peer;
 mod removal;
 mod timers;
+mod width;
 
 use core::ops::DerefMut;
 
@@ -31,6 +32,7 @@ pub use inventory::LISTED_PAGES;
 pub use peer::Peer;
 use peer::State;
 pub use removal::{Close, NotThere, Removal, Why};
+use width::Cuts;
 
 /// Where numbers come from that nobody can guess: sessions' and nonces.
 pub trait Random {
@@ -287,19 +289,18 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         })
     }
 
-    /// The interface's MTU is another. Until larger frames are known to cross, pages are cut to
-    /// cross 1500 bytes, or less where the interface carries less. Where it carries so little that no
+    /// The interface's MTU is another. Until longer frames are known to cross, or these not to, pages are cut
+    /// to cross 1500 bytes, or less where the interface carries less. Where it carries so little that no
     /// page crosses, no server can be used; they are asked whether they live all the same.
     pub fn set_mtu(&mut self, now_ns: u64, mtu: usize, table: &ServerTable) {
         let was_narrow = self.is_narrow();
         self.mtu = mtu;
-        let (cut, is_narrow) = (self.cautious_cut(), self.is_narrow());
+        let (cut, is_narrow) = (Cuts::of_mtu(mtu).usual, self.is_narrow());
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {
                 continue;
             };
-            peer.probe.restart(now_ns);
-            peer.wide = false;
+            peer.width.begin(now_ns, cut);
             if peer.state == State::Open {
                 table.set_fragmentation(slot, cut);
                 if is_narrow {
@@ -340,12 +341,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    fn cautious_cut(&self) -> Fragmentation {
-        Fragmentation::for_mtu(self.mtu.min(1500)).unwrap_or(Fragmentation::NARROWEST)
-    }
-
-    fn wide_cut(&self) -> Fragmentation {
-        Fragmentation::for_mtu(self.mtu).unwrap_or(Fragmentation::NARROWEST)
+    /// Long frames seem not to cross the path to this server: pages are cut as small as can be, until longer
+    /// ones are known to.
+    fn narrow(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        if let Some(peer) = self.peer_mut(slot) {
+            peer.width.begin(now_ns, Fragmentation::NARROWEST);
+            table.set_fragmentation(slot, peer.width.cut());
+            self.changes.servers_changed = true;
+        }
     }
 
     /// `slot` has been swept: no page of the map names it.

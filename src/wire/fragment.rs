@@ -49,6 +49,16 @@ impl Fragmentation {
         self.count
     }
 
+    /// Bytes of the longest fragment.
+    pub fn payload_len(self) -> usize {
+        usize::from(self.stride())
+    }
+
+    /// The smallest MTU, in bytes, that the longest fragment crosses.
+    pub fn needed_mtu(self) -> usize {
+        HEADER_LEN.saturating_add(self.payload_len())
+    }
+
     /// Bytes of every fragment but the last.
     fn stride(self) -> u16 {
         // CAST: a page's bytes fit 16 bits.
@@ -162,7 +172,8 @@ mod tests {
             for index in cut.all().iter() {
                 let (offset, len) = cut.span(index).unwrap();
                 assert_eq!(offset, next);
-                assert!(len > 0 && usize::from(len) + HEADER_LEN <= mtu);
+                assert!(len > 0 && usize::from(len) + HEADER_LEN <= cut.needed_mtu());
+                assert!(cut.needed_mtu() <= mtu);
                 next = offset + len;
             }
             assert_eq!(usize::from(next), PAGE_SIZE);

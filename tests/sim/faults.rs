@@ -48,6 +48,8 @@ faults! {
     PartitionOneWay,
     /// The switch began to drop jumbo frames.
     JumboLimit,
+    /// It began to drop shorter ones, that an Ethernet carries, without a word.
+    NarrowLimit,
     /// A client's MTU was changed.
     MtuChanged,
     /// A client's interface was down.

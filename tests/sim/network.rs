@@ -23,7 +23,7 @@ pub struct Network {
     /// What happens to frames while it is rough.
     rates: Rates,
     rough: bool,
-    /// Since when it has been neither rough nor dropping jumbo frames.
+    /// Since when it has been neither rough nor dropping other frames for their length.
     gentle_since_ns: u64,
     /// Longer frames are dropped.
     pub longest: usize,

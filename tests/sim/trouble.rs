@@ -223,9 +223,15 @@ impl World {
         match kind {
             Kind::Partition => self.brew_partition(client, server, lasts_ns),
             Kind::Jumbo => {
-                self.ctx.counts.fault(Fault::JumboLimit);
-                let longest = [1500, 1500, 4000].choose(&mut self.ctx.rng).copied();
-                self.trouble(Trouble::Longest(longest.unwrap_or(1500)));
+                let lengths = [1500, 1500, 4000, 1400, 1000, 600];
+                let longest = lengths.choose(&mut self.ctx.rng).copied();
+                let longest = longest.unwrap_or(1500);
+                let fault = match longest < 1500 {
+                    true => Fault::NarrowLimit,
+                    false => Fault::JumboLimit,
+                };
+                self.ctx.counts.fault(fault);
+                self.trouble(Trouble::Longest(longest));
                 self.later(lasts_ns, Trouble::Longest(usize::MAX));
             }
             Kind::Mtu => {
@@ -438,7 +444,7 @@ impl World {
         }
     }
 
-    /// All trouble ends. A switch may go on dropping jumbo frames, a server may stay away.
+    /// All trouble ends. A switch may go on dropping long frames, a server may stay away.
     pub fn calm(&mut self) {
         let now_ns = self.ctx.now_ns;
         self.ctx.network.set_rough(now_ns, false);

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: an interface whose MTU is too small for pages: no server is used, it is said, no frame is longer than the MTU, and a larger MTU ends it
+# what: an interface whose MTU is too small for pages: no server is used, it is said, no frame is longer than the MTU, and a larger MTU ends it; and a path that is narrower than the interface says
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --disk 64 --file tests/vm/common.sh --file build/anemone-test
-# bound: 120
+# bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
 needs_single
-requires anemone-test anemonectl
+requires anemone-test anemonectl fio
 mode() { anemonectl status --json --quick | anemone-test json device.mode; }
 mode_is() { [ "$(mode)" = "$1" ]; }
 sent() { cat "/sys/class/net/eth0/statistics/tx_$1"; }
@@ -71,3 +71,37 @@ mode_is none || fail "mode $(mode)"
 ip link set eth0 mtu 1500 || fail "MTU"
 wait_for 20 "the servers" mode_is network || fail "$(anemonectl status)"
 anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "after that"
+anemone_unload || fail "unload"
+
+# A switch in between that drops what is longer than its ports' MTU without a word, and lets pings pass:
+# pages go in smaller pieces, no server is suspected for good, and in the usual ones when it is as wide again.
+ports_mtu() {
+    for port in client $(server_numbers | sed 's/^/s/'); do
+        ip -n switch link set "$port" mtu "$1" || return 1
+    done
+}
+# frames_a_page: how many, in tenths, are sent for each of 1024 pages written to one server, repetitions
+# aside.
+frames_a_page() {
+    from=$(sent packets) pages=$(counter pages_out) again=$(counter retransmissions)
+    fio_job --rw=write --bs=64k --ioengine=psync --size=4m >/dev/null || return 1
+    echo $((($(sent packets) - from - ($(counter retransmissions) - again)) * 10 / ($(counter pages_out) - pages)))
+}
+for port_mtu in 1400 600; do
+    ports_mtu $port_mtu || fail "ports of $port_mtu bytes"
+    anemone_load size_mib=64 || fail "load over a path of $port_mtu bytes"
+    load_begin --threads 2 --blocks 512
+    load_progress "$(scaled 200)" || fail "a path of $port_mtu bytes: the load does not begin"
+    ports_mtu 1500 || fail "ports of 1500 bytes"
+    load_progress "$(scaled 200)" || fail "a path of 1500 bytes again: the load does not go on"
+    ports_mtu $port_mtu || fail "ports of $port_mtu bytes"
+    load_progress "$(scaled 200)" || fail "a path that becomes narrow, of $port_mtu bytes: the load does not go on"
+    load_end || fail "the load over a path of $port_mtu bytes"
+    nothing_failed || fail "some pages failed over a path of $port_mtu bytes"
+    anemone_unload || fail "unload"
+done
+ports_mtu 1500 || fail "ports of 1500 bytes"
+anemone_load size_mib=64 servers="$(servers 1)" replicas=1 || fail "load over an ordinary path"
+tenths=$(frames_a_page) || fail "writing"
+[ "$tenths" -lt 40 ] || fail "$tenths tenths of a frame for each page over an ordinary path, 30 are usual"
+nothing_failed || fail "some pages failed over an ordinary path"

@@ -8,6 +8,7 @@ use zerocopy::FromBytes;
 
 use super::peer::State;
 use super::timers::PING_EVERY_NS;
+use super::width::Cuts;
 use super::{Cluster, Outbox, Peer, Random, CONTROL};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::{ServerSlot, Version};
@@ -59,6 +60,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 self.changes.high_water = Some(said);
             }
         }
+        let cuts = Cuts::of_mtu(self.mtu);
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
@@ -87,11 +89,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                     self.begin_anew(now_ns, slot, table);
                 }
             }
-            Opcode::Pong if peer.probe.answers(header) => {
-                peer.probe.answered();
-                if peer.state == State::Open && header.incarnation == peer.incarnation {
-                    let arrived = frame.payload.len();
-                    self.note_wide(slot, arrived, table);
+            Opcode::Pong if peer.width.answers(header) && peer.is_at(header.incarnation) => {
+                let len = frame.payload.len();
+                if peer.width.answered(now_ns, len, cuts) {
+                    table.set_fragmentation(slot, peer.width.cut());
                 }
             }
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
@@ -132,7 +133,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
-        let (cut, is_narrow) = (self.cautious_cut(), self.is_narrow());
+        let (cut, is_narrow) = (Cuts::of_mtu(self.mtu).usual, self.is_narrow());
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
@@ -164,7 +165,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 peer.quota_pages = ack.quota_pages.get();
                 peer.capacity_pages = ack.quota_pages.get();
                 peer.note_utilisation(header);
-                peer.probe.restart(now_ns);
+                peer.width.begin(now_ns, cut);
                 peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
                 peer.questions.begin_slowly(now_ns);
                 let address = Address {
@@ -268,9 +269,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         // It knows the session by the address that we send from.
         peer.hello.answered();
         peer.note_utilisation(header);
+        let is_doubtful = peer.width.is_doubtful() && !peer.silent;
         if mutated!(SuspicionKept) {
         } else if core::mem::take(&mut peer.silent) || !is_narrow && !table.usable().contains(slot)
         {
+            peer.width.begin_again(now_ns);
             // What it could not be told meanwhile, is found out.
             peer.silent_ns = 0;
             peer.questions.begin(now_ns);
@@ -278,22 +281,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             table.set_usable(slot, !is_narrow);
             self.changes.servers_changed = true;
         }
-        self.publish_load(slot, table);
-    }
-
-    /// A probe of the path came back whole: frames of that size cross it both ways.
-    fn note_wide(&mut self, slot: ServerSlot, payload_len: usize, table: &ServerTable) {
-        let cut = self.wide_cut();
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
-        if cut
-            .span(0)
-            .is_some_and(|(_, len)| payload_len >= usize::from(len))
-        {
-            peer.wide = true;
-            table.set_fragmentation(slot, cut);
+        if is_doubtful {
+            self.narrow(now_ns, slot, table);
         }
+        self.publish_load(slot, table);
     }
 
     /// The server's pages are gone: it has begun anew, or has ended our session.

@@ -36,7 +36,7 @@ impl Batch {
 pub(super) struct Frees {
     filling: Batch,
     sent: Batch,
-    /// How many of the batch were in the last frame: all, but where the MTU is small.
+    /// How many of the batch were in the last frame: all, but where the path is narrow.
     asked: usize,
     nonce: u64,
     query: Query,
@@ -110,7 +110,7 @@ impl Frees {
         }
     }
 
-    /// The batch to send, now or again: as much of it as crosses an MTU of `mtu` bytes. `nonce`
+    /// The batch to send, now or again: as much of it as crosses a path of `mtu` bytes. `nonce`
     /// is a fresh one, for what has not been sent before; of what has, every answer counts.
     pub(super) fn batch(
         &mut self,
@@ -125,12 +125,18 @@ impl Frees {
             self.fill_until_ns = u64::MAX;
             self.query.restart(now_ns);
         }
-        if !self.query.is_asking() {
+        let is_new = !self.query.is_asking();
+        if is_new {
             self.nonce = nonce;
         }
         let header = self.query.ask(now_ns, slot, self.nonce, Opcode::Free);
         let room = mtu.saturating_sub(HEADER_LEN) / size_of::<PageVersion>();
-        self.asked = self.sent.len.min(room.max(1));
+        let asked = self.sent.len.min(room.max(1));
+        // As every answer counts, also that to a shorter one, it is never longer than it was.
+        self.asked = match is_new {
+            true => asked,
+            false => asked.min(self.asked),
+        };
         let pages = self.sent.pages.get(..self.asked).unwrap_or(&[]);
         (header, pages.as_bytes())
     }
@@ -207,5 +213,16 @@ mod tests {
             assert!(frees.acknowledged(0, &header));
         }
         assert!(!frees.is_awaiting());
+    }
+
+    #[test]
+    fn an_answer_to_a_short_batch_says_nothing_of_a_longer_one() {
+        let mut frees = frees(50);
+        let (short, count) = ask(&mut frees, 600, 1);
+        assert_eq!(count, 32);
+        // The path is wider now, or seems to be, and the short one is answered late.
+        ask(&mut frees, MTU, 2);
+        assert!(frees.acknowledged(0, &short));
+        assert_eq!(ask(&mut frees, MTU, 3).1, 18);
     }
 }

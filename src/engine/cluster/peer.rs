@@ -4,10 +4,11 @@
 
 use super::frees::Frees;
 use super::inventory::Questions;
+use super::width::Width;
 use super::{Outbox, CONTROL};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::ServerSlot;
-use crate::wire::{Header, MacAddress, Opcode, Status, PAGE_SIZE};
+use crate::wire::{Header, MacAddress, Opcode, Status};
 
 /// How far we are with a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,8 +154,8 @@ pub struct Peer {
     pub(super) unheard_ns: u64,
     /// When those were last looked at.
     pub(super) looked_ns: u64,
-    /// Frames of the interface's MTU are known to cross.
-    pub(super) wide: bool,
+    /// How long frames may be.
+    pub(super) width: Width,
     pub(super) quota_pages: u64,
     pub(super) capacity_pages: u64,
     pub(super) free_pages: u64,
@@ -163,7 +164,6 @@ pub struct Peer {
     pub(super) has_quota: bool,
     pub(super) hello: Query,
     pub(super) ping: Query,
-    pub(super) probe: Query,
     pub(super) frees: Frees,
     /// To be removed as soon as no page needs it.
     pub(super) leaving: bool,
@@ -186,14 +186,13 @@ impl Default for Peer {
             silent_ns: 0,
             unheard_ns: 0,
             looked_ns: 0,
-            wide: false,
+            width: Width::new(Query::new(Query::PROBE)),
             quota_pages: 0,
             capacity_pages: 0,
             free_pages: 0,
             has_quota: false,
             hello: Query::new(Query::HELLO),
             ping: Query::new(Query::PING),
-            probe: Query::new(Query::PROBE),
             frees: Frees::new(Query::new(Query::FREE)),
             leaving: false,
             bye: Query::new(Query::BYE),
@@ -255,31 +254,11 @@ impl Peer {
         self.send(header, &[], outbox);
     }
 
-    /// A ping as long as a wide frame. It is tried a few times quickly, then now and then: the
-    /// path may widen.
-    pub(super) fn send_probe(
-        &mut self,
-        now_ns: u64,
-        slot: ServerSlot,
-        nonce: u64,
-        payload_len: usize,
-        outbox: &mut impl Outbox,
-    ) {
-        let header = self.probe.ask(now_ns, slot, nonce, Opcode::Ping);
-        if self.probe.tries() > PROBE_TRIES {
-            self.probe.put_off(now_ns.saturating_add(PROBE_EVERY_NS));
-        }
-        if let Some(padding) = PADDING.get(..payload_len) {
-            self.send(header, padding, outbox);
-        }
-    }
-
     pub(super) fn send_frees(
         &mut self,
         now_ns: u64,
         slot: ServerSlot,
         usable: bool,
-        mtu: usize,
         nonce: u64,
         outbox: &mut impl Outbox,
     ) {
@@ -290,6 +269,7 @@ impl Peer {
             self.frees.put_off(now_ns);
             return;
         }
+        let mtu = self.width.cut().needed_mtu();
         let (header, payload) = self.frees.batch(now_ns, slot, mtu, nonce);
         let mut header = header;
         header.session = self.session;
@@ -360,11 +340,3 @@ impl Peer {
 
 /// Goodbyes until a server is taken to be out of reach: within about half a second.
 const BYE_TRIES: u32 = 5;
-
-/// Probes in quick succession.
-const PROBE_TRIES: u32 = 4;
-/// Between later ones.
-const PROBE_EVERY_NS: u64 = 10 * NS_PER_S;
-
-/// What a probe is filled with.
-static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];

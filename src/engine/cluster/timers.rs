@@ -7,11 +7,12 @@ use core::ops::DerefMut;
 use zerocopy::IntoBytes;
 
 use super::peer::State;
+use super::width::Cuts;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::{ServerSlot, SlotSet};
 use crate::engine::server_table::ServerTable;
-use crate::wire::Hello;
+use crate::wire::{Fragmentation, Hello};
 
 /// How often a server that is otherwise silent is asked.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
@@ -84,11 +85,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                         // An answer that came after the suspicion may have undone that already.
                         table.set_usable(slot, false);
                         peer.ping.restart(now_ns);
-                        if core::mem::take(&mut peer.wide) {
-                            // Perhaps only the large frames are lost.
-                            peer.probe.restart(now_ns);
-                            let cut = self.cautious_cut();
-                            table.set_fragmentation(slot, cut);
+                        if peer.width.cut() != Fragmentation::NARROWEST {
+                            // Perhaps only the long frames are lost.
+                            self.narrow(now_ns, slot, table);
                         }
                         self.changes.servers_changed = true;
                     }
@@ -121,12 +120,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     ) {
         let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
             core::array::from_fn(|_| self.random());
-        let wide_len = self
-            .wide_cut()
-            .span(0)
-            .map_or(0, |(_, len)| usize::from(len));
-        let probing = self.wide_cut() != self.cautious_cut();
-        let (mtu, dead_ns) = (self.mtu, self.dead_ns);
+        let (cuts, dead_ns) = (Cuts::of_mtu(self.mtu), self.dead_ns);
         let mut fell_silent = false;
         let Some(peer) = self.peer_mut(slot) else {
             return;
@@ -141,6 +135,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             // We were stopped: what was not answered meanwhile, says nothing.
             peer.ping.restart(now_ns);
         }
+        peer.send_probes(now_ns, slot, probe_nonce, cuts, outbox);
         if peer.ping.is_due(now_ns) {
             if peer.ping.tries() >= SILENT_TRIES && !peer.silent {
                 peer.silent = true;
@@ -150,11 +145,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
             peer.send_ping(now_ns, slot, ping_nonce, outbox);
         }
-        if probing && !peer.wide && !peer.silent && peer.probe.is_due(now_ns) {
-            peer.send_probe(now_ns, slot, probe_nonce, wide_len, outbox);
-        }
         let usable = table.usable().contains(slot);
-        peer.send_frees(now_ns, slot, usable, mtu, free_nonce, outbox);
+        peer.send_frees(now_ns, slot, usable, free_nonce, outbox);
         peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
         let has_frees = peer.frees.has_any();
         let is_dead = peer.note_silence(now_ns, ran_ns, dead_ns);
@@ -172,12 +164,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// When [`Self::handle_timeout`] is to be called next.
     pub fn next_timeout_ns(&self) -> u64 {
-        let probing = self.wide_cut() != self.cautious_cut();
+        let probing = Cuts::of_mtu(self.mtu).need_probes();
         let due = |peer: &Peer| match peer.state {
             State::Greeting => peer.hello.due_ns(),
             State::Open => {
-                let probe = match probing && !peer.wide && !peer.silent {
-                    true => peer.probe.due_ns(),
+                let probe = match probing && !peer.silent {
+                    true => peer.width.due_ns(),
                     false => u64::MAX,
                 };
                 let questions = peer.questions.due_ns();

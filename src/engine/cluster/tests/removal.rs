@@ -11,13 +11,16 @@ use crate::sync::Atomic;
 
 const NO_DISK: DiskState = DiskState::NONE;
 
-/// Where each frame goes.
+/// Where each frame goes, probes of the path's width aside.
 #[derive(Default)]
 struct SentTo(Vec<(MacAddress, Header)>);
 
 impl Outbox for SentTo {
-    fn send(&mut self, destination: MacAddress, header: &Header, _: &[u8]) {
-        self.0.push((destination, *header));
+    fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
+        let is_probe = header.opcode == Opcode::Ping && !payload.is_empty();
+        if !is_probe {
+            self.0.push((destination, *header));
+        }
     }
 }
 

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long frames to a server may be: a path that lets pings pass, and nothing long.
+
+use super::*;
+use crate::wire::HEADER_LEN;
+
+/// A path in between: longer frames than its MTU are dropped without a word. Everything else is answered
+/// at once.
+struct Path {
+    world: World,
+    mtu: usize,
+    /// How many of those sent have been looked at.
+    seen: usize,
+}
+
+impl Path {
+    fn new(interface_mtu: usize, mtu: usize) -> Self {
+        let world = World::open(interface_mtu);
+        let mut path = Self {
+            world,
+            mtu,
+            seen: 0,
+        };
+        path.answer();
+        path
+    }
+
+    fn answer(&mut self) {
+        while let Some((header, len)) = self.world.sent.0.get(self.seen).copied() {
+            self.seen += 1;
+            if header.opcode == Opcode::Ping && HEADER_LEN + len <= self.mtu {
+                let mut pong = header.answer(Opcode::Pong, Status::Ok);
+                pong.incarnation = 5;
+                self.world.receive(pong, &[0; 4096][..len]);
+            }
+        }
+    }
+
+    /// Time passes, in steps of a millisecond.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.world.pass(MS);
+            self.answer();
+            assert!(self.world.table.usable().contains(self.world.slot));
+        }
+    }
+
+    fn count(&self) -> u8 {
+        self.world.table.fragmentation(self.world.slot).count()
+    }
+
+    /// How many probes have been sent, and the bytes of the longest.
+    fn probes(&self) -> (usize, usize) {
+        let lengths = self.world.sent.0.iter().map(|(_, len)| *len);
+        let probes = lengths.filter(|len| *len > 100);
+        (probes.clone().count(), probes.max().unwrap_or(0))
+    }
+}
+
+#[test]
+fn an_ordinary_path_has_its_fragments_from_the_first_page_on() {
+    let mut path = Path::new(1500, 1500);
+    assert_eq!(path.count(), 3);
+    for _ in 0..60_000 {
+        path.pass(1);
+        assert_eq!(path.count(), 3);
+    }
+    // One frame each ten seconds, of the fragments' length.
+    let (probes, longest) = path.probes();
+    assert_eq!(longest, 1368);
+    assert!((5..=7).contains(&probes), "{probes} probes in a minute");
+}
+
+#[test]
+fn jumbo_frames_are_used_as_soon_as_one_has_come_back() {
+    let mut path = Path::new(9000, 9000);
+    assert_eq!(path.count(), 3);
+    path.pass(1);
+    assert_eq!(path.count(), 1);
+    // Of two probes of one try the shorter one came back last.
+    path.pass(30_000);
+    assert_eq!(path.count(), 1);
+}
+
+#[test]
+fn every_narrow_path_is_found_out_before_its_server_is_suspected_and_used_as_wide_as_it_is() {
+    for interface_mtu in [1500, 9000] {
+        for mtu in (Fragmentation::MIN_MTU..=interface_mtu).step_by(4) {
+            let right = Fragmentation::for_mtu(mtu).unwrap().count();
+            let mut path = Path::new(interface_mtu, mtu);
+            path.pass(150);
+            assert!(path.count() >= right, "MTU {mtu}: {}", path.count());
+            path.pass(1_500);
+            assert_eq!(path.count(), right, "MTU {mtu}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_becomes_narrower_is_noticed_without_a_suspicion_and_one_that_widens_too() {
+    let mut path = Path::new(1500, 1500);
+    path.pass(1_000);
+    for (mtu, count) in [(700, 7), (1000, 5), (600, 8), (1500, 3), (1200, 4)] {
+        path.mtu = mtu;
+        path.pass(40_000);
+        assert_eq!(path.count(), count, "MTU {mtu}");
+    }
+    // Nothing is asked in haste for ever.
+    let (before, _) = path.probes();
+    path.pass(60_000);
+    let (after, _) = path.probes();
+    assert!(after - before <= 30, "{} probes a minute", after - before);
+}
+
+#[test]
+fn a_suspicion_narrows_the_path_at_once_and_probes_widen_it() {
+    let mut path = Path::new(1500, 1500);
+    path.pass(1_000);
+    path.world.cluster.take_changes();
+    // A shard has had no answer to its long frames.
+    path.world.table.suspect(path.world.slot);
+    path.world.pass(MS);
+    assert_eq!(path.count(), 8);
+    assert!(path.world.cluster.take_changes().servers_changed);
+    path.answer();
+    path.pass(2);
+    assert_eq!(path.count(), 3);
+    // And on a path that has become narrow.
+    path.mtu = 1000;
+    path.world.table.suspect(path.world.slot);
+    path.world.pass(MS);
+    assert_eq!(path.count(), 8);
+    path.answer();
+    path.pass(1_000);
+    assert_eq!(path.count(), 5);
+}
+
+#[test]
+fn a_server_that_was_silent_is_not_taken_for_a_narrow_path() {
+    let mut path = Path::new(1500, 1500);
+    path.pass(1_000);
+    for _ in 0..20_000 {
+        path.world.pass(MS);
+    }
+    assert!(!path.world.table.usable().contains(path.world.slot));
+    path.seen = path.world.sent.0.len();
+    let ping = path.world.wait_for(Opcode::Ping);
+    let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    path.world.receive(pong, &[]);
+    assert_eq!(path.count(), 3);
+    path.seen = 0;
+    path.world.sent.0.clear();
+    path.pass(5_000);
+    assert_eq!(path.count(), 3);
+}
+
+#[test]
+fn what_is_to_be_freed_is_told_in_frames_that_cross() {
+    let mut path = Path::new(1500, 600);
+    path.pass(2_000);
+    for page in 0..80 {
+        let copy = StaleCopy {
+            page: crate::engine::ids::PageIndex(page),
+            slots: SlotSet::one(path.world.slot),
+            below: Version(7),
+        };
+        assert!(path.world.cluster.free(path.world.now_ns, &copy));
+    }
+    path.pass(5_000);
+    let frees = path.world.sent.0.iter();
+    let lengths = frees.filter(|(header, _)| header.opcode == Opcode::Free);
+    assert_eq!(lengths.map(|(_, len)| *len).max(), Some(512));
+}
+
+#[test]
+fn an_interface_with_another_mtu_begins_anew() {
+    let mut path = Path::new(9000, 9000);
+    path.pass(10);
+    assert_eq!(path.count(), 1);
+    for (mtu, at_once, then) in [(1000, 5, 5), (600, 8, 8), (9000, 3, 1), (1500, 3, 3)] {
+        let (now_ns, table) = (path.world.now_ns, &path.world.table);
+        path.world.cluster.set_mtu(now_ns, mtu, table);
+        assert_eq!(path.count(), at_once);
+        path.pass(10);
+        assert_eq!(path.count(), then);
+    }
+}
