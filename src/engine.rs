@@ -21,6 +21,7 @@ pub mod drain;
 pub mod free;
 pub mod histogram;
 pub mod ids;
+pub mod inbox;
 pub mod mirror;
 pub mod page_map;
 pub mod placement;

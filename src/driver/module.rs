@@ -48,7 +48,7 @@ use super::{
         Expiry,
         Queue, //
     },
-    receive::Inbox,
+    receive,
     repair, //
 };
 use crate::{
@@ -291,7 +291,7 @@ impl Anemone {
             queues,
             timer: Arc::pin_init(Timer::new(Kicker::new()), GFP_KERNEL)?,
             work_queue: Arc::new(OwnedQueue::new(c"anemone", 1)?, GFP_KERNEL)?,
-            inbox: Inbox::new()?,
+            inbox: receive::empty_inbox()?,
         };
         Arc::pin_init(
             Core::new(

@@ -13,6 +13,11 @@ use crate::{
             is_control_tag,
             LISTED_PAGES, //
         },
+        inbox::{
+            self,
+            Waiting,
+            INBOX_FRAMES, //
+        },
         shard::Shard, //
     },
     linux::{
@@ -49,9 +54,6 @@ use zerocopy::FromBytes;
 const CONTROL_PAYLOAD: usize =
     size_of::<wire::InventoryReply>() + LISTED_PAGES * size_of::<wire::PageVersion>();
 
-/// Control frames that may wait for the worker.
-pub(super) const INBOX_FRAMES: usize = 64;
-
 /// A control frame, kept until the worker looks at it.
 #[derive(Clone)]
 pub(crate) struct ControlFrame {
@@ -78,51 +80,22 @@ impl ControlFrame {
     }
 }
 
-/// Control frames that have come in, oldest first.
-pub(crate) struct Inbox {
-    frames: KVVec<Option<ControlFrame>>,
-    first: usize,
-    len: usize,
+impl Waiting for ControlFrame {
+    fn announces(&self) -> Option<MacAddress> {
+        (self.header.opcode == Opcode::Announce).then_some(self.source)
+    }
 }
 
-impl Inbox {
-    /// An empty one.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            frames: KVVec::from_elem(None, INBOX_FRAMES, GFP_KERNEL)?,
-            first: 0,
-            len: 0,
-        })
-    }
+/// Control frames that have come in.
+pub(crate) type Inbox = inbox::Inbox<KVVec<Option<ControlFrame>>>;
 
-    /// Puts a frame at the end; returns whether there was room.
-    fn put(&mut self, frame: ControlFrame) -> bool {
-        if self.len >= INBOX_FRAMES {
-            return false;
-        }
-        let place = self.first.wrapping_add(self.len) % INBOX_FRAMES;
-        if let Some(cell) = self.frames.get_mut(place) {
-            *cell = Some(frame);
-        }
-        self.len = self.len.wrapping_add(1);
-        true
-    }
-
-    /// Whether no frame waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Takes the first frame.
-    pub(crate) fn take(&mut self) -> Option<ControlFrame> {
-        if self.len == 0 {
-            return None;
-        }
-        let frame = self.frames.get_mut(self.first)?.take();
-        self.first = self.first.wrapping_add(1) % INBOX_FRAMES;
-        self.len = self.len.wrapping_sub(1);
-        frame
-    }
+/// An empty one.
+pub(super) fn empty_inbox() -> Result<Inbox> {
+    Ok(Inbox::new(KVVec::from_elem(
+        None,
+        INBOX_FRAMES,
+        GFP_KERNEL,
+    )?))
 }
 
 impl Receiver for Core {

@@ -19,8 +19,7 @@ use super::{
     core::{
         Core,
         PART_PAGES, //
-    },
-    receive::INBOX_FRAMES, //
+    }, //
 };
 use crate::{
     engine::{
@@ -32,7 +31,8 @@ use crate::{
             SlotSet,
             Version,
             SERVER_SLOTS, //
-        }, //
+        },
+        inbox::INBOX_FRAMES, //
     },
     linux::hrtimer::now_ns,
 };

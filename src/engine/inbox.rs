@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Control frames that wait for the worker, oldest first.
+//!
+//! An announcement names no session: anybody can send any number of them in a known server's name. So
+//! announcements have a share of the places only, and each sender one of these: its newest takes the place of
+//! the one before. The rest is for what servers say in our sessions, which cannot be made up: answers to
+//! pings, acknowledgements.
+
+use core::ops::DerefMut;
+
+use crate::wire::MacAddress;
+
+/// Control frames that may wait.
+pub const INBOX_FRAMES: usize = 64;
+
+/// Announcements among them.
+const ANNOUNCEMENTS: usize = 16;
+
+/// A frame that can wait.
+pub trait Waiting {
+    /// Whose announcement it is, if it is one.
+    fn announces(&self) -> Option<MacAddress>;
+}
+
+/// Control frames that have come in.
+pub struct Inbox<S> {
+    frames: S,
+    first: usize,
+    len: usize,
+    announcements: usize,
+}
+
+impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
+    /// An empty one. `frames` has [`INBOX_FRAMES`] elements, all `None`.
+    pub fn new(frames: S) -> Self {
+        Self {
+            frames,
+            first: 0,
+            len: 0,
+            announcements: 0,
+        }
+    }
+
+    /// Where the frame stands that is the `nth` from the first; `None` if there can be none.
+    fn place(&self, nth: usize) -> Option<usize> {
+        self.first.wrapping_add(nth).checked_rem(self.frames.len())
+    }
+
+    /// Puts a frame in; returns whether there was room for one of its kind.
+    pub fn put(&mut self, frame: T) -> bool {
+        let source = frame.announces();
+        if source.is_some() {
+            if let Some(older) = self
+                .frames
+                .iter_mut()
+                .flatten()
+                .find(|older| older.announces() == source)
+            {
+                *older = frame;
+                return true;
+            }
+            if self.announcements >= ANNOUNCEMENTS {
+                return false;
+            }
+        }
+        if self.len >= self.frames.len() {
+            return false;
+        }
+        let Some(cell) = self.place(self.len).and_then(|at| self.frames.get_mut(at)) else {
+            return false;
+        };
+        *cell = Some(frame);
+        self.len = self.len.wrapping_add(1);
+        self.announcements = self
+            .announcements
+            .wrapping_add(usize::from(source.is_some()));
+        true
+    }
+
+    /// Whether no frame waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the first frame.
+    pub fn take(&mut self) -> Option<T> {
+        if self.len == 0 {
+            return None;
+        }
+        let frame = self.frames.get_mut(self.first)?.take();
+        self.first = self.place(1)?;
+        self.len = self.len.wrapping_sub(1);
+        if frame
+            .as_ref()
+            .is_some_and(|frame| frame.announces().is_some())
+        {
+            self.announcements = self.announcements.wrapping_sub(1);
+        }
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern crate std;
+
+    use std::vec::Vec;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Said {
+        /// By this server, as its so manieth.
+        Announcement(u8, u32),
+        Pong(u32),
+    }
+
+    impl Waiting for Said {
+        fn announces(&self) -> Option<MacAddress> {
+            match self {
+                Self::Announcement(number, _) => Some(MacAddress([2, 0, 0, 0, 0, *number])),
+                Self::Pong(_) => None,
+            }
+        }
+    }
+
+    fn inbox() -> Inbox<Vec<Option<Said>>> {
+        Inbox::new(std::vec![None; INBOX_FRAMES])
+    }
+
+    fn all(inbox: &mut Inbox<Vec<Option<Said>>>) -> Vec<Said> {
+        core::iter::from_fn(|| inbox.take()).collect()
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in() {
+        let mut inbox = inbox();
+        for turn in 0..1000 {
+            let frames = [
+                Said::Pong(turn),
+                Said::Announcement(1, turn),
+                Said::Pong(turn + 1),
+            ];
+            for frame in frames {
+                assert!(inbox.put(frame));
+            }
+            assert_eq!(all(&mut inbox), frames);
+            assert!(inbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_flood_of_announcements_leaves_answers_their_room() {
+        for senders in [1, 32, 255] {
+            let mut inbox = inbox();
+            for turn in 0..10_000 {
+                inbox.put(Said::Announcement((turn % senders) as u8, turn));
+            }
+            let mut pongs = 0;
+            while inbox.put(Said::Pong(pongs)) {
+                pongs += 1;
+                inbox.put(Said::Announcement(0, pongs));
+            }
+            assert!(pongs >= 48, "{senders} senders: {pongs} answers");
+            let out = all(&mut inbox);
+            let answers = out.iter().filter(|said| matches!(said, Said::Pong(_)));
+            assert_eq!(answers.count(), pongs as usize);
+            assert_eq!(out.len(), INBOX_FRAMES);
+            // Once they are taken there is room for others.
+            assert!(inbox.put(Said::Announcement(77, 0)));
+        }
+    }
+
+    #[test]
+    fn of_each_servers_announcements_the_newest_is_kept() {
+        let mut inbox = inbox();
+        for turn in 0..100 {
+            assert!(inbox.put(Said::Announcement(1, turn)));
+        }
+        // Who floods in one server's name takes no other's place.
+        assert!(inbox.put(Said::Announcement(2, 7)));
+        assert_eq!(
+            all(&mut inbox),
+            [Said::Announcement(1, 99), Said::Announcement(2, 7)]
+        );
+    }
+
+    #[test]
+    fn full_is_full() {
+        let mut inbox = inbox();
+        for turn in 0..64 {
+            assert!(inbox.put(Said::Pong(turn)));
+        }
+        assert!(!inbox.put(Said::Pong(64)));
+        assert!(!inbox.put(Said::Announcement(1, 0)));
+        assert_eq!(inbox.take(), Some(Said::Pong(0)));
+        assert!(inbox.put(Said::Pong(64)));
+        assert_eq!(all(&mut inbox).last(), Some(&Said::Pong(64)));
+    }
+}
