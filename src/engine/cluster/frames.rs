@@ -98,6 +98,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
                 let is_news = peer.frees.acknowledged(now_ns, header);
                 if is_news {
+                    peer.questions.note_room(now_ns);
                     table.set_freeing(slot, peer.frees.has_any());
                     self.note_utilisation(slot, header, table);
                 }

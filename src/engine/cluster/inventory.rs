@@ -34,7 +34,8 @@ const ROUND_NS: u64 = 60 * NS_PER_S;
 const FORGOTTEN_NS: u64 = NS_PER_S / 2;
 /// And how long after it was last begun to be asked for that reason: it costs as much as it has pages.
 const FORGOTTEN_AGAIN_NS: u64 = 5 * NS_PER_S;
-/// How soon it is tried again while there is no room for what might have to be freed.
+/// How soon it is tried again while the server is silent, or there is no room for what might have to be freed;
+/// then after twice as long each time, up to a second. That there is room ends it at once.
 const NO_ROOM_NS: u64 = 5_000_000;
 /// How soon pages are looked at again that are being written or copied.
 const UNCLEAR_NS: u64 = 50_000_000;
@@ -48,6 +49,8 @@ pub(super) struct Questions {
     is_quick: bool,
     /// How many answers it may have so.
     quick_left: u32,
+    /// How often it has been put off for want of room since it was last asked.
+    put_off: u32,
     /// When it is to be asked from the beginning, for frees have been forgotten; once the round that is
     /// quick is over.
     forgotten_due_ns: u64,
@@ -64,6 +67,7 @@ impl Questions {
             cursor: 0,
             is_quick: false,
             quick_left: 0,
+            put_off: 0,
             forgotten_due_ns: u64::MAX,
             forgotten_next_ns: 0,
             listed: [PageVersion::ZERO; LISTED_PAGES],
@@ -76,6 +80,7 @@ impl Questions {
         self.cursor = 0;
         self.is_quick = true;
         self.quick_left = QUICK_ANSWERS;
+        self.put_off = 0;
         self.query.restart(now_ns);
     }
 
@@ -144,6 +149,20 @@ impl Questions {
         self.query.restart(now_ns.saturating_add(wait_ns));
     }
 
+    /// It cannot be asked now.
+    fn put_off(&mut self, now_ns: u64) {
+        let wait_ns = NO_ROOM_NS.wrapping_shl(self.put_off.min(8)).min(NS_PER_S);
+        self.put_off = self.put_off.saturating_add(1);
+        self.query.put_off(now_ns.saturating_add(wait_ns));
+    }
+
+    /// The server has freed something: there may be room now.
+    pub(super) fn note_room(&mut self, now_ns: u64) {
+        if core::mem::take(&mut self.put_off) != 0 {
+            self.query.restart(now_ns);
+        }
+    }
+
     /// Looks at every page that the server says it has, and keeps those for which `is_kept` says so.
     pub(super) fn retain(&mut self, mut is_kept: impl FnMut(PageVersion) -> bool) {
         let mut kept: usize = 0;
@@ -175,16 +194,16 @@ impl Peer {
             return;
         }
         self.questions.look_for_forgotten(now_ns);
+        if self.silent || self.questions.len == 0 && !self.frees.has_room_for(LISTED_PAGES) {
+            self.questions.put_off(now_ns);
+            return;
+        }
         if self.questions.len != 0 {
             let query = &mut self.questions.query;
             query.put_off(now_ns.saturating_add(UNCLEAR_NS));
             return;
         }
-        if self.silent || !self.frees.has_room_for(LISTED_PAGES) {
-            let query = &mut self.questions.query;
-            query.put_off(now_ns.saturating_add(NO_ROOM_NS));
-            return;
-        }
+        self.questions.put_off = 0;
         let header: Header = self
             .questions
             .query

@@ -5,6 +5,7 @@
 mod hope;
 mod removal;
 mod room;
+mod silence;
 mod width;
 
 extern crate std;
