@@ -351,6 +351,29 @@ test_one_kernel_build_at_a_time() {
         ! grep -q 'fetching the kernel source' "$SCRATCH/out"; } || because "$(cat "$SCRATCH/out")"
 }
 
+# A checkout takes the kernel of its own configuration, whatever others have built in the same cache, and a
+# compiler that cannot be asked for its version is no other name for a kernel.
+test_kernels_in_a_cache() {
+    local cache=$SCRATCH/cache-kernels ours=release-0123456789abcdef others=release-fedcba9876543210 fake=$SCRATCH/fake found
+    mkdir -p "$cache/kernel/$ours" "$cache/kernel/$others" "$cache/src/linux-0" "$fake"
+    kernel() { ANEMONE_CACHE=$cache "$TOP/scripts/kernel" "$@" 2>"$SCRATCH/err"; }
+    cat "$TOP/scripts/config/base.config" "$TOP/scripts/config/release.config" >"$cache/kernel/$ours/anemone.config"
+    { cat "$cache/kernel/$ours/anemone.config"; echo CONFIG_ANOTHER=y; } >"$cache/kernel/$others/anemone.config"
+    touch -d yesterday "$cache/kernel/$ours/.anemone-built"
+    touch "$cache/kernel/$others/.anemone-built"
+    ln -s "$cache/kernel/$others" "$cache/kernel/release"
+    found=$(kernel path release)
+    [ "$found" = "$cache/kernel/$ours" ] || because "another configuration's kernel: $found" || return
+    found=$(cd "$SCRATCH" && ANEMONE_CACHE=cache-kernels "$TOP/scripts/kernel" path release)
+    [ "$found" = "$cache/kernel/$ours" ] || because "a relative cache is not made absolute: $found" || return
+    rm "$cache/kernel/$ours/.anemone-built"
+    ! found=$(kernel path release) || because "another configuration's kernel is taken for ours: $found" || return
+    echo 0 >"$cache/src/linux-source.tar.xz.version"
+    printf '#!/bin/sh\nexit 3\n' >"$fake/bindgen" && chmod +x "$fake/bindgen"
+    ! PATH=$fake:$HOME/.cargo/bin:$PATH kernel build release || because "built without a bindgen" || return
+    { grep -q 'bindgen --version' "$SCRATCH/err" && ! grep -q configuring "$SCRATCH/err"; } || because "not seen: $(cat "$SCRATCH/err")"
+}
+
 if [ $# -gt 0 ]; then
     names=("$@")
 else
