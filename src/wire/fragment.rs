@@ -11,6 +11,18 @@ use super::{HEADER_LEN, PAGE_SIZE};
 /// Fragments a page is cut into at the most: a mask has eight bits.
 const MAX_FRAGMENTS: usize = 8;
 
+/// By the number of fragments: bytes of every one but the last. There is no cut into none.
+const STRIDES: [u16; MAX_FRAGMENTS + 1] = {
+    let mut strides = [0; MAX_FRAGMENTS + 1];
+    let mut count = 1;
+    while count <= MAX_FRAGMENTS {
+        // CAST: a page's bytes fit 16 bits.
+        strides[count] = PAGE_SIZE.div_ceil(count).next_multiple_of(8) as u16;
+        count += 1;
+    }
+    strides
+};
+
 /// A way to cut a page into fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragmentation {
@@ -60,14 +72,13 @@ impl Fragmentation {
     }
 
     /// Bytes of every fragment but the last.
+    #[inline]
     fn stride(self) -> u16 {
-        // CAST: a page's bytes fit 16 bits.
-        (PAGE_SIZE as u16)
-            .div_ceil(u16::from(self.count))
-            .next_multiple_of(8)
+        STRIDES.get(usize::from(self.count)).copied().unwrap_or(0)
     }
 
     /// Where fragment `index` lies in the page: offset and length in bytes. `None` past the last.
+    #[inline]
     pub fn span(self, index: u8) -> Option<(u16, u16)> {
         if index >= self.count {
             return None;
