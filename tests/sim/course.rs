@@ -20,6 +20,8 @@ pub enum Course {
     Night,
     /// Servers that have room for half of what clients want of them, for long; now and then there is much.
     Full,
+    /// A server is put back to an earlier state: not drawn, see [`crate::rewound`].
+    Rewound,
 }
 
 /// Clients of a crowd.
@@ -45,7 +47,7 @@ impl Scenario {
     pub fn arrange(&mut self, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x61_7272_616e_6765);
         match self.course {
-            Course::Usual => {}
+            Course::Usual | Course::Rewound => {}
             Course::Crowd { .. } => self.arrange_crowd(&mut rng),
             Course::Night => self.arrange_night(),
             Course::Full => self.arrange_full(&mut rng),

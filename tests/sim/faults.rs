@@ -148,6 +148,9 @@ pub struct Counts {
     pub repaired: u64,
     /// Pages that servers had, and nobody needed, when they were asked.
     pub orphans_found: u64,
+    /// Copies that a server lost that was put back, and those of them that were missed.
+    pub lost: u64,
+    pub missed: u64,
 }
 
 impl Default for Counts {
@@ -164,6 +167,8 @@ impl Default for Counts {
             orphans: 0,
             repaired: 0,
             orphans_found: 0,
+            lost: 0,
+            missed: 0,
         }
     }
 }
@@ -193,6 +198,8 @@ impl Counts {
         self.orphans += other.orphans;
         self.repaired += other.repaired;
         self.orphans_found += other.orphans_found;
+        self.lost += other.lost;
+        self.missed += other.missed;
         for (grounds, count) in &other.grounds {
             *self.grounds.entry(grounds).or_default() += count;
         }

@@ -10,7 +10,8 @@ use anemone::engine::server::{
 };
 use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, PageSlice, Record};
 use anemone::wire::{
-    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, HEADER_LEN, PAGE_SIZE,
+    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, PageVersion, HEADER_LEN,
+    MAX_PAGE_VERSIONS, PAGE_SIZE,
 };
 use rand::Rng;
 use zerocopy::{FromBytes, IntoBytes};
@@ -290,6 +291,37 @@ impl SimServer {
         if self.suspended_ns.is_none() {
             self.clock.step(ctx.now_ns, by_ns);
             self.arm(ctx);
+        }
+    }
+
+    /// From one moment to the next it lacks these pages of a client, as if they had never come.
+    pub fn lose(&mut self, ctx: &Context, client: MacAddress, session: u64, pages: &[u32]) {
+        let clock_ns = self.clock_ns(ctx);
+        let Some(last) = self.incarnations.last_mut() else {
+            return;
+        };
+        for some in pages.chunks(MAX_PAGE_VERSIONS) {
+            let free = |page: &u32| PageVersion {
+                page: u64::from(*page).into(),
+                version: u64::MAX.into(),
+            };
+            let list: Vec<PageVersion> = some.iter().map(free).collect();
+            let mut header = Header::new(Opcode::Free);
+            header.session = session;
+            header.payload_crc = anemone::crc::crc32c(list.as_bytes());
+            // CAST: less than a page.
+            let mut bytes = header.emit(list.as_bytes().len() as u16).to_vec();
+            bytes.extend_from_slice(list.as_bytes());
+            let before = last.engine.counters().pages_freed;
+            let mut nowhere = Ring {
+                mac: self.mac,
+                kept: &mut Vec::new(),
+                ready: Vec::new(),
+            };
+            last.engine
+                .handle_frame(clock_ns, client, &bytes, &mut nowhere);
+            let lost = last.engine.counters().pages_freed - before;
+            assert_eq!(lost, some.len() as u64, "pages that it had");
         }
     }
 

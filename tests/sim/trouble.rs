@@ -30,6 +30,8 @@ pub enum Trouble {
     Suspend(usize),
     /// A server goes on.
     Resume(usize),
+    /// A server is put back to an earlier state.
+    PutBack(usize),
     /// A server announces this many free pages; the truth for `None`.
     Lie(usize, Option<u64>),
     /// A client's interface goes down (false) or up.
@@ -374,6 +376,7 @@ impl World {
                     self.servers[server].resume(ctx);
                 }
             }
+            Trouble::PutBack(server) => self.put_back(server),
             Trouble::Lie(server, free_pages) => self.servers[server].set_lie(free_pages),
             Trouble::Patience(patience_s) => {
                 ctx.counts.fault(Fault::PatienceChanged);

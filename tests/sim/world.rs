@@ -15,6 +15,7 @@ use crate::full::{Fullness, FULL_NS};
 use crate::network::Network;
 use crate::night::Night;
 use crate::oracle::{Claim, Ending, Evidence};
+use crate::rewound::Rewound;
 use crate::scenario::{Simplify, MS, S};
 use crate::server::{Copy, SimServer};
 use crate::trouble::Trouble;
@@ -76,6 +77,8 @@ pub struct World {
     pub is_calm: bool,
     /// How full servers were for long.
     pub fullness: Fullness,
+    /// Which server was put back to an earlier state.
+    pub rewound: Rewound,
     /// Whether a crowd's server that has begun anew is as full as others.
     pub has_caught_up: bool,
 }
@@ -116,6 +119,7 @@ impl World {
             is_unloaded: false,
             is_calm: false,
             fullness: Fullness::default(),
+            rewound: Rewound::default(),
             has_caught_up: false,
         }
     }
@@ -140,6 +144,9 @@ impl World {
         if ctx.scenario.course == (Course::Crowd { restart: true }) {
             self.later(2 * S, Trouble::Crash(0));
             self.later(2 * S + 100 * MS, Trouble::Start(0));
+        }
+        if self.ctx.scenario.course == Course::Rewound {
+            self.later(self.ctx.scenario.active_ns / 2, Trouble::PutBack(0));
         }
         let ctx = &mut self.ctx;
         if ctx.scenario.course == Course::Full {
@@ -306,6 +313,7 @@ impl World {
                 self.audit(true);
                 self.audit_repair();
                 self.audit_mirrors();
+                self.audit_rewound();
                 let mirrored = self.clients.iter().filter(|c| c.pages_mirrored() > 0);
                 for _ in mirrored {
                     self.ctx.counts.fault(Fault::MirroredLater);

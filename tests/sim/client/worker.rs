@@ -239,6 +239,12 @@ impl Client {
         self.transmit_all(ctx, frames);
     }
 
+    /// Copies that servers turned out not to have.
+    pub fn copies_missing(&self) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.counters().copies_missing).sum()
+    }
+
     /// Stale copies of which servers could not be told.
     pub fn frees_dropped(&self) -> u64 {
         let dropped = self
