@@ -53,6 +53,12 @@ impl<S: Storage> Shard<S> {
         self.lines[Way::In as usize].is_open
     }
 
+    /// Whether nobody stands in the line.
+    pub(super) fn is_line_empty(&self, way: Way) -> bool {
+        // PANIC: never, as above.
+        self.lines[way as usize].head == Link::NONE
+    }
+
     /// The mirror has found no room for a page-in, and will say when there is.
     pub(super) fn open_line(&mut self) {
         self.line(Way::In).is_open = true;

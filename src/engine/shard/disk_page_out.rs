@@ -40,12 +40,13 @@ impl<S: Storage> Shard<S> {
         }
         let index = write.op;
         let news = self.disk_news;
+        let is_first = self.is_line_empty(Way::Out);
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         // It was asked without our lock: there may have been room again before we hear that there
-        // was none, and nobody says so twice.
-        let is_outdated = op.disk.news != news;
+        // was none, and nobody says so twice. While others stand in the line, somebody will.
+        let is_outdated = op.disk.news != news && is_first;
         op.disk.stage = match answer {
             PutAnswer::Copied if write.is_urgent => DiskStage::Wanted,
             PutAnswer::Copied => DiskStage::Put,

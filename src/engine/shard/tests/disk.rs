@@ -513,6 +513,39 @@ fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
     assert_eq!(write.turn, Some(DiskTurn { others: false }));
 }
 
+#[test]
+fn a_page_out_that_hears_late_of_no_room_stands_behind_those_that_wait() {
+    let mut bench = Bench::new(0);
+    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    let next = |bench: &mut Bench| match bench.poll() {
+        Some(Action::Disk(DiskWork::Write(write))) => write,
+        other => panic!("{other:?}"),
+    };
+    let asked: Vec<_> = (0..3)
+        .map(|op| {
+            bench.start_page_out(op, PageIndex(op as u32));
+            next(&mut bench)
+        })
+        .collect();
+    let (now_ns, answer) = (bench.now_ns, PutAnswer::Full);
+    for write in &asked[..2] {
+        bench.shard.disk_put(now_ns, write, answer, &bench.device);
+    }
+    bench.shard.disk_turn(Way::Out);
+    bench
+        .shard
+        .disk_put(now_ns, &asked[2], answer, &bench.device);
+    for op in 0..3 {
+        let write = next(&mut bench);
+        assert_eq!(write.op, op);
+        assert_eq!(write.turn, Some(DiskTurn { others: op != 2 }));
+        assert_eq!(bench.poll(), None);
+        let answer = PutAnswer::Copied;
+        bench.shard.disk_put(now_ns, &write, answer, &bench.device);
+        bench.shard.disk_turn(Way::Out);
+    }
+}
+
 /// What a page-in asks the disk for next, frames to servers aside.
 fn next_ask(bench: &mut Bench) -> Option<DiskRead> {
     while let Some(action) = bench.poll() {
