@@ -344,6 +344,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Long frames seem not to cross the path to this server: pages are cut as small as can be, until longer
     /// ones are known to.
     fn narrow(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        if mutated!(PathKeptWide) {
+            return;
+        }
         if let Some(peer) = self.peer_mut(slot) {
             peer.width.begin(now_ns, Fragmentation::NARROWEST);
             table.set_fragmentation(slot, peer.width.cut());

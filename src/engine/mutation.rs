@@ -132,6 +132,8 @@ mod switch {
         WaitForgotten,
         /// What a client was stopped for counts as its servers' silence.
         StopCounted,
+        /// Pages are cut no smaller when long frames do not cross the path.
+        PathKeptWide,
     }
 
     std::thread_local! {
