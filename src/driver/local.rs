@@ -384,27 +384,25 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
         return Err(DetachError::NotAttached);
     };
     // No page-out begins to rely on it from here on; those that do, end.
-    let had_failed = pool.with(core, |state, _| {
+    pool.with(core, |state, _| {
         if state.mirror.has_abandoned() {
             return Err(DetachError::Silent);
         }
         if state.is_stuck() {
             return Err(DetachError::Silent);
         }
-        let had_failed = state.mirror.has_failed();
         state.leaving = true;
-        state.mirror.retire(&core.device);
-        Ok(had_failed)
+        state.mirror.pause(&core.device);
+        Ok(())
     })?;
     let result = let_go(core, pool, force);
     // What is taken is closed without any spinlock.
     let device = pool.with(core, |state, _| {
         state.leaving = false;
-        match result {
-            Ok(()) => return state.device.take(),
-            Err(_) if !had_failed => state.mirror.revive(&core.device),
-            Err(_) => {}
+        if result.is_ok() {
+            return state.device.take();
         }
+        state.mirror.go_on(&core.device);
         None
     });
     result?;
@@ -414,7 +412,7 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     Ok(())
 }
 
-/// The steps of [`detach`] between retiring the disk and closing it.
+/// The steps of [`detach`] between pausing the disk and closing it.
 fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), DetachError> {
     wait(pool, |state| state.is_quiet())?;
     refuse_to_lose(&core, force)?;

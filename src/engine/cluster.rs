@@ -240,6 +240,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         Some(slot)
     }
 
+    /// The same with one that there was a session with.
+    fn greet_again(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
+        let slot = self.greet(now_ns, mac)?;
+        self.peer_mut(slot)?.note_answering(now_ns);
+        Some(slot)
+    }
+
     fn peer(&self, slot: ServerSlot) -> Option<&Peer> {
         self.peers.get(slot.index())
     }
@@ -366,7 +373,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             // There was no other slot when the server began anew, or was added again.
             let mac = peer.mac;
             peer.clear();
-            self.greet(now_ns, mac);
+            self.greet_again(now_ns, mac);
         } else if peer.has_parted() {
             peer.clear();
         } else {

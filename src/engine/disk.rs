@@ -39,6 +39,7 @@ impl DiskState {
     const STRICT: u32 = 1 << 3;
     const OFF: u32 = 1 << 4;
     const HOPELESS: u32 = 1 << 5;
+    const FAILED: u32 = 1 << 6;
 
     /// There is none.
     pub const NONE: Self = Self(0);
@@ -89,6 +90,18 @@ impl DiskState {
     /// more, until it answers.
     pub fn is_hopeless(self) -> bool {
         self.0 & Self::HOPELESS != 0
+    }
+
+    /// The same, of a disk that was retired for its errors, or is gone.
+    pub(super) fn without_use(self) -> Self {
+        Self(self.0 | Self::FAILED)
+    }
+
+    /// Whether the disk takes no page-outs only for now: it does not answer, and not for as long as a
+    /// request may wait, or it is being let go of, and may be kept after all.
+    pub fn may_return(self) -> bool {
+        let may_be_used = self.is_tracked() && self.0 & Self::FAILED == 0;
+        may_be_used && !self.is_usable() && !self.is_hopeless()
     }
 
     /// Whether every page is wanted on the disk, now or when it is usable again.

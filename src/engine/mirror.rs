@@ -260,6 +260,8 @@ pub struct Mirror<S: Storage> {
     is_attached: bool,
     /// Whether the disk was retired for its errors, and not taken back since.
     has_failed: bool,
+    /// Whether it is being found out if the disk can be let go of.
+    is_paused: bool,
     /// Who waits for room, by the way.
     turns: [Turns; 2],
     state_changed: bool,
@@ -284,6 +286,7 @@ impl<S: Storage> Mirror<S> {
             drop_next: usize::MAX,
             is_attached: false,
             has_failed: false,
+            is_paused: false,
             turns: [Turns::default(); 2],
             state_changed: false,
             counters: MirrorCounters::default(),
@@ -300,6 +303,7 @@ impl<S: Storage> Mirror<S> {
         }
         self.is_attached = true;
         self.has_failed = false;
+        self.is_paused = false;
         self.errors_in_a_row = 0;
         self.publish(device);
         Ok(())
@@ -385,9 +389,29 @@ impl<S: Storage> Mirror<S> {
         self.is_attached
     }
 
-    /// Whether the disk takes page-outs: it is there, and neither failed nor silent.
+    /// The disk takes no pages, until [`Self::go_on`] or [`Self::begin_detach`]: it is to be found out
+    /// whether it can be let go of.
+    pub fn pause<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.is_paused = true;
+        self.drop_queued(device);
+        self.publish(device);
+    }
+
+    /// The disk stays, and is used as before.
+    pub fn go_on<M>(&mut self, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        self.is_paused = false;
+        self.publish(device);
+    }
+
+    /// Whether the disk takes page-outs: it is there, neither failed nor silent, nor about to go.
     pub fn is_usable(&self) -> bool {
-        self.is_attached && !self.has_failed && self.abandoned == 0
+        self.is_attached && !self.has_failed && !self.is_paused && self.abandoned == 0
     }
 
     /// Whether the disk was retired for its errors.
@@ -439,6 +463,9 @@ impl<S: Storage> Mirror<S> {
             DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
         if self.is_hopeless {
             state = state.without_hope();
+        }
+        if self.has_failed {
+            state = state.without_use();
         }
         let was_wanted = device.disk.load().is_wanted();
         self.state_changed |= device.disk.store(state);

@@ -71,6 +71,7 @@ pub struct ServerTable {
     hopeless: Atomic<u32>,
     hoped: Atomic<u32>,
     freeing: Atomic<u32>,
+    greeted: Atomic<u32>,
     suspects: Atomic<u32>,
     insane: Atomic<u32>,
     forgetful: Atomic<u32>,
@@ -129,6 +130,7 @@ impl ServerTable {
             // CAST: three.
             hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
             freeing: Atomic::<u32>::new(0),
+            greeted: Atomic::<u32>::new(0),
             suspects: Atomic::<u32>::new(0),
             insane: Atomic::<u32>::new(0),
             forgetful: Atomic::<u32>::new(0),
@@ -199,6 +201,25 @@ impl ServerTable {
     /// Slots of servers that are being told to free pages.
     pub fn freeing(&self) -> SlotSet {
         SlotSet::from_bits(self.freeing.load(Acquire))
+    }
+
+    /// Slots of servers with which a session is being opened, or will be when the slot has been swept:
+    /// they have answered, refuse nothing, and have not been asked in vain for as long as a request may
+    /// wait.
+    pub fn greeted(&self) -> SlotSet {
+        SlotSet::from_bits(self.greeted.load(Acquire))
+    }
+
+    /// Slots of servers that cannot be used, and may be soon: they are silent, or a session is being
+    /// opened, and not for as long as a request may wait. `usable` are those that can be: what was
+    /// read before this, so that none is missed that becomes usable meanwhile.
+    pub fn awaited(&self, usable: SlotSet) -> SlotSet {
+        // In this order: one that begins anew is greeted before it is closed.
+        let silent = self.valid().without(usable).without(self.hopeless());
+        silent
+            .without(self.closing())
+            .without(self.insane())
+            .union(self.greeted())
     }
 
     /// Slots whose copies count towards the replicas that are wanted of a page.
@@ -369,6 +390,16 @@ impl ServerTable {
     /// Whether the server is being told to free pages.
     pub(super) fn set_freeing(&self, slot: ServerSlot, freeing: bool) {
         change(&self.freeing, slot, freeing);
+    }
+
+    /// Which servers are being greeted. Returns whether some is no longer.
+    pub(super) fn set_greeted(&self, greeted: SlotSet) -> bool {
+        let old = self.greeted.load(Relaxed);
+        if old == greeted.bits() {
+            return false;
+        }
+        let old = self.greeted.xchg(greeted.bits(), Full);
+        !SlotSet::from_bits(old).without(greeted).is_empty()
     }
 
     /// The path to the server has another MTU.

@@ -493,7 +493,9 @@ impl Oracle {
             (Kind::PageOut { .. }, Ending::Error) => {
                 self.judge_write_error(now_ns, &request, evidence)
             }
-            (Kind::PageOut { .. }, Ending::NoSpace) => self.judge_refusal(&request, evidence),
+            (Kind::PageOut { .. }, Ending::NoSpace) => {
+                self.judge_refusal(now_ns, &request, evidence)
+            }
             _ => Err("ended as something else".into()),
         };
         if let Ok(grounds) = verdict {

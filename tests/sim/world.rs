@@ -388,6 +388,7 @@ impl World {
                     network: &self.ctx.network,
                     lease_ended_ns: self.lease_ended_ns,
                     greeting_ns: self.ctx.scenario.greeting_ns(),
+                    admits_all: self.clients.len() <= usize::from(self.ctx.scenario.max_clients),
                 };
                 self.ctx
                     .oracle
@@ -418,6 +419,7 @@ impl World {
                     network: &self.ctx.network,
                     lease_ended_ns: self.lease_ended_ns,
                     greeting_ns: self.ctx.scenario.greeting_ns(),
+                    admits_all: self.clients.len() <= usize::from(self.ctx.scenario.max_clients),
                 };
                 self.ctx
                     .oracle
@@ -436,6 +438,8 @@ struct Witness<'a> {
     lease_ended_ns: Option<u64>,
     /// How long a client may take to open a session with a server.
     greeting_ns: u64,
+    /// Whether servers have a place for every client that there has ever been.
+    admits_all: bool,
 }
 
 impl Witness<'_> {
@@ -576,6 +580,23 @@ impl Evidence for Witness<'_> {
                 && state.free_pages() > 0
         };
         (0..self.servers.len()).filter(usable).collect()
+    }
+
+    fn has_had_room_since(&self, client: usize, server: usize, since_ns: u64) -> bool {
+        let (state, of) = (&self.servers[server], &self.clients[client]);
+        let added_ns = of.added_ns.get(&state.mac);
+        // One that runs, and has not greeted the client, may have refused it.
+        let is_known = !state.is_alive() || of.has_open(state.mac, state.incarnation());
+        added_ns.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
+            && (is_known || self.admits_all)
+            && state.last_full_ns.is_none_or(|full_ns| full_ns < since_ns)
+            && !state.denied_since(since_ns)
+            && !state.was_full_for(of.mac, since_ns)
+            && (!state.is_alive() || state.free_pages() > 0)
+    }
+
+    fn servers(&self) -> usize {
+        self.servers.len()
     }
 
     fn lease_ended_since(&self, since_ns: u64) -> bool {

@@ -134,12 +134,26 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
+        self.take_hello_ack(now_ns, slot, header, ack, table, outbox);
+        self.look_for_greeted(table);
+    }
+
+    fn take_hello_ack(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        header: &Header,
+        ack: &HelloAck,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
         let (cut, is_narrow) = (Cuts::of_mtu(self.mtu).usual, self.is_narrow());
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         match header.status {
             Status::Cookie => {
+                peer.note_answering(now_ns);
                 // At once for the first one only: one that never likes its own cookie is asked more and
                 // more slowly, as if it did not answer.
                 let had_none = core::mem::replace(&mut peer.cookie, ack.cookie.get()) == 0;
@@ -184,6 +198,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
             Status::Wait => {
                 // It asks an older life of ours, or who else is in our way, whether it lives.
+                peer.note_answering(now_ns);
                 peer.refusal = Some(Status::Wait);
                 let wait_ns = if mutated!(WaitForgotten) {
                     NS_PER_S.saturating_mul(3600)
@@ -290,11 +305,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// The server's pages are gone: it has begun anew, or has ended our session.
     fn begin_anew(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        table.close(slot);
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         if mutated!(SlotReusedBeforeSweep) {
+            table.close(slot);
             let mac = peer.mac;
             let session = self.random();
             if let Some(peer) = self.peer_mut(slot) {
@@ -306,10 +321,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         peer.state = State::Sweeping { successor: false };
         // One that was to be removed has gone by itself.
         let (mac, stays) = (peer.mac, !peer.leaving);
-        let successor = stays && self.greet(now_ns, mac).is_none();
+        let successor = stays && self.greet_again(now_ns, mac).is_none();
         if let Some(peer) = self.peer_mut(slot) {
             peer.state = State::Sweeping { successor };
         }
+        // Before its pages are gone: no page-out is to find it neither here nor there.
+        self.look_for_greeted(table);
+        table.close(slot);
         self.changes.servers_changed = true;
         self.changes.to_sweep.insert(slot);
         self.changes.lost.insert(slot);

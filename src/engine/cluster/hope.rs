@@ -12,8 +12,9 @@ use core::ops::DerefMut;
 use super::peer::State;
 use super::{Cluster, Peer, Random};
 use crate::engine::config::NS_PER_S;
-use crate::engine::ids::{ServerSlot, MAX_REPLICAS};
+use crate::engine::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use crate::engine::server_table::ServerTable;
+use crate::wire::Status;
 
 /// The most that one look adds to a silence: if we did not look for longer, we were stopped. A look that
 /// is late says so earlier: then only what was left until it was due counts.
@@ -88,6 +89,27 @@ impl Peer {
         self.silent && self.unheard_ns >= patience_ns
     }
 
+    /// Whether a session is being opened with it, or will be when its slot has been swept, and requests
+    /// wait for that. It has answered before: a wrong address keeps nobody waiting.
+    pub(super) fn is_greeted(&self, patience_ns: u64) -> bool {
+        match self.state {
+            State::Greeting => {
+                let has_refused = self.refusal.is_some_and(|why| why != Status::Wait);
+                self.heard_ns != 0 && !has_refused && !self.is_hopeless(patience_ns)
+            }
+            State::Sweeping { successor } => successor,
+            State::Empty | State::Open | State::Parting => false,
+        }
+    }
+
+    /// A server that is being greeted has answered. Only the first answer is news: for one that never
+    /// opens a session nobody waits for ever.
+    pub(super) fn note_answering(&mut self, now_ns: u64) {
+        if self.state == State::Greeting && self.heard_ns == 0 {
+            self.heard_ns = now_ns.max(1);
+        }
+    }
+
     /// When that is to be looked at.
     fn hopeless_at_ns(&self, patience_ns: u64) -> u64 {
         match patience_ns.checked_sub(self.unheard_ns) {
@@ -114,10 +136,22 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.changes.servers_changed |= table.set_hoped(hoped);
     }
 
+    /// Publishes which servers are being greeted.
+    pub(super) fn look_for_greeted(&mut self, table: &ServerTable) {
+        let mut greeted = SlotSet::EMPTY;
+        for slot in SlotSet::ALL.iter() {
+            let peer = self.peer(slot);
+            if peer.is_some_and(|peer| peer.is_greeted(self.patience_ns)) {
+                greeted.insert(slot);
+            }
+        }
+        self.changes.servers_changed |= table.set_greeted(greeted);
+    }
+
     /// When that is to be looked at next.
     pub(super) fn hope_due_ns(&self) -> u64 {
         let silent = |peer: &Peer| match peer.state {
-            State::Open => peer.hopeless_at_ns(self.patience_ns),
+            State::Open | State::Greeting => peer.hopeless_at_ns(self.patience_ns),
             _ => u64::MAX,
         };
         let first = self.peers.iter().map(silent).min();

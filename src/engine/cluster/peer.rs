@@ -145,8 +145,9 @@ pub struct Peer {
     pub(super) incarnation: u64,
     pub(super) cookie: u64,
     pub(super) refusal: Option<Status>,
+    /// When it was last heard; 0 for never.
     pub(super) heard_ns: u64,
-    /// Nothing new is sent to it until it answers a ping.
+    /// Nothing new is sent to it until it answers a ping, or opens the session.
     pub(super) silent: bool,
     /// For how long it has been so, as far as our own clock ran.
     pub(super) silent_ns: u64,
@@ -219,6 +220,8 @@ impl Peer {
             mac,
             session,
             state: State::Greeting,
+            silent: true,
+            looked_ns: now_ns,
             ..Self::default()
         };
         peer.hello.restart(now_ns);

@@ -61,13 +61,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         table: &ServerTable,
     ) -> Result<Removal, NotThere> {
         let Some(slot) = self.slot_of(mac) else {
-            return self.forget_successor(mac);
+            return self.forget_successor(mac, table);
         };
         let peer = self.peer_mut(slot).ok_or(NotThere)?;
         if peer.state != State::Open {
             // A session may be open there all the same, if we have not heard yet.
             peer.state = State::Parting;
             peer.bye.restart(now_ns);
+            self.look_for_greeted(table);
             return Ok(Removal::Done);
         }
         peer.leaving = true;
@@ -78,12 +79,17 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// The server that waits for its old slot to be swept is not greeted then.
-    fn forget_successor(&mut self, mac: MacAddress) -> Result<Removal, NotThere> {
+    fn forget_successor(
+        &mut self,
+        mac: MacAddress,
+        table: &ServerTable,
+    ) -> Result<Removal, NotThere> {
         let successor = self.peers.iter_mut().find(|peer| {
             peer.mac == mac && matches!(peer.state, State::Sweeping { successor: true })
         });
         let peer = successor.ok_or(NotThere)?;
         peer.state = State::Sweeping { successor: false };
+        self.look_for_greeted(table);
         Ok(Removal::Done)
     }
 

@@ -70,12 +70,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let outbox = &mut self.settled(outbox);
         let ran_ns = self.ran_until(now_ns);
         let suspects = table.take_suspects();
+        let dead_ns = self.dead_ns;
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {
                 continue;
             };
             match peer.state {
                 State::Greeting => {
+                    peer.note_silence(now_ns, ran_ns, dead_ns);
                     self.repeat_hello(now_ns, slot, outbox);
                 }
                 State::Open => {
@@ -98,6 +100,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 State::Empty => {}
             }
         }
+        self.look_for_greeted(table);
         self.count_hope(now_ns, ran_ns, table);
         self.look_at_ns = now_ns.saturating_add(NS_PER_S).min(self.next_timeout_ns());
     }

@@ -629,7 +629,8 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let hoped = device.servers.hoped().saturating_add(usize::from(on_disk));
+        let may_take = on_disk || device.disk.load().may_return();
+        let hoped = device.servers.hoped().saturating_add(usize::from(may_take));
         if hoped < device.min_copies() {
             self.fail_page_out(index, Outcome::Failed, device);
         } else if self.is_refused(now_ns, index, device) {
@@ -642,7 +643,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Whether every server that answers, and has not the page, has no room for it, and will not have
-    /// soon.
+    /// soon, and nobody is out of reach only for now who might have some.
     fn is_refused<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -653,12 +654,16 @@ impl<S: Storage> Shard<S> {
         // Who holds an older version has room for this one, but may have lost that.
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         let full = device.servers.full().without(holders).union(op.refused);
-        let others = device
-            .servers
-            .usable()
+        let usable = device.servers.usable();
+        let others = usable
             .without(device.servers.closing())
             .without(op.targets());
         if others.is_empty() || !others.without(full).is_empty() {
+            return false;
+        }
+        let awaited = device.servers.awaited(usable);
+        let may_come = !awaited.without(full).without(op.targets()).is_empty();
+        if (may_come || device.disk.load().may_return()) && !mutated!(SilentTakenForFull) {
             return false;
         }
         if !device.is_freeing() {

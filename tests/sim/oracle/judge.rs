@@ -47,6 +47,13 @@ pub trait Evidence {
     /// Servers that the client has known, and that have had room for it, since `since_ns`.
     fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
 
+    /// Whether the client has known a server, running or not, since `since_ns`, and this has had room for
+    /// it whenever it ran.
+    fn has_had_room_since(&self, client: usize, server: usize, since_ns: u64) -> bool;
+
+    /// How many servers there are.
+    fn servers(&self) -> usize;
+
     /// What a client's disk has of a page that the client counts as being there.
     fn on_disk(&self, client: usize, page: u32) -> Option<Bytes>;
 
@@ -432,8 +439,14 @@ impl Oracle {
         })
     }
 
-    /// An error for want of room: at any time, if nobody who could be asked has room.
-    pub(super) fn judge_refusal(&mut self, request: &Request, evidence: &impl Evidence) -> Verdict {
+    /// An error for want of room: at any time, if nobody who could be asked has room, nor might have who
+    /// is only out of reach for now.
+    pub(super) fn judge_refusal(
+        &mut self,
+        now_ns: u64,
+        request: &Request,
+        evidence: &impl Evidence,
+    ) -> Verdict {
         let Kind::PageOut {
             contents,
             overlapped,
@@ -453,6 +466,26 @@ impl Oracle {
         if !*overlapped && could.len() >= min_copies {
             return Err(format!(
                 "refused for want of room, while {could:?} had some"
+            ));
+        }
+        let patience_ns = self.patience_lately(now_ns);
+        let holds = |server: usize| {
+            let mut copies = contents
+                .iter()
+                .flat_map(|content| evidence.copies(client, request.page, *content));
+            copies.any(|copy| copy.server == server)
+        };
+        let may_come = (0..evidence.servers()).find(|&server| {
+            let silence = &self.silence;
+            let well_ns = silence.not_given_up(now_ns, client, server, patience_ns);
+            well_ns.is_some_and(|well_ns| {
+                let since_ns = began_ns.min(well_ns.saturating_sub(CALM_NS));
+                evidence.has_had_room_since(client, server, since_ns) && !holds(server)
+            })
+        });
+        if let Some(server) = may_come.filter(|_| !*overlapped) {
+            return Err(format!(
+                "refused for want of room, while {server} had some and might have come back"
             ));
         }
         let disk = evidence.disk_usable_since_ns(client);

@@ -42,6 +42,19 @@ impl Silence {
         well_ns.is_none_or(|well_ns| well_ns + patience_ns <= now_ns)
     }
 
+    /// When a server was last seen to be well, by a client that cannot have given it up since.
+    pub fn not_given_up(
+        &self,
+        now_ns: u64,
+        client: usize,
+        server: usize,
+        patience_ns: u64,
+    ) -> Option<u64> {
+        let may_give_up = self.may_give_up(now_ns, client, server, patience_ns);
+        let well_ns = self.well_ns.get(&(client, server)).copied();
+        well_ns.filter(|_| !may_give_up)
+    }
+
     /// Whether a client may have given up all of them.
     pub fn may_give_up_all(&self, now_ns: u64, client: usize, patience_ns: u64) -> bool {
         let enough_ns = self.enough_ns.get(&client);

@@ -96,3 +96,66 @@ fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
     assert_eq!(look(0, 1), 0);
     assert_eq!(look(3, 1), 3);
 }
+
+/// The server says in answer to a ping that it does not know the session.
+fn begin_anew(world: &mut World) {
+    let ping = world.wait_for(Opcode::Ping);
+    let mut reject = ping.answer(Opcode::Reject, Status::NoSession);
+    reject.incarnation = 6;
+    world.receive(reject, &[]);
+    assert!(!world.table.valid().contains(world.slot));
+}
+
+fn awaits(world: &World) -> bool {
+    !world.table.awaited(world.table.usable()).is_empty()
+}
+
+#[test]
+fn a_server_that_begins_anew_is_awaited_until_its_session_is_open() {
+    let mut world = World::open(1500);
+    assert!(!awaits(&world));
+    begin_anew(&mut world);
+    assert!(awaits(&world));
+    let next = world.cluster.slot_of(MAC).unwrap();
+    world.pass(MS);
+    assert!(awaits(&world));
+    world.acknowledge_hello(Status::Cookie, 6);
+    assert!(awaits(&world));
+    world.acknowledge_hello(Status::Ok, 6);
+    assert!(world.table.usable().contains(next) && !awaits(&world));
+}
+
+#[test]
+fn a_server_that_begins_anew_and_is_not_heard_again_is_awaited_for_the_patience() {
+    let mut world = World::open(1500);
+    world.cluster.set_patience_ns(PATIENCE_NS);
+    begin_anew(&mut world);
+    let from_ns = world.now_ns;
+    world.cluster.take_changes();
+    while awaits(&world) {
+        assert!(world.now_ns < from_ns + 2 * PATIENCE_NS);
+        let due_ns = world.cluster.next_timeout_ns().min(world.now_ns + NS_PER_S);
+        world.pass(due_ns.saturating_sub(world.now_ns).max(1));
+    }
+    assert!(world.now_ns >= from_ns + PATIENCE_NS);
+    assert!(world.cluster.take_changes().servers_changed);
+}
+
+#[test]
+fn a_server_that_refuses_us_or_has_never_answered_or_is_removed_is_not_awaited() {
+    let mut world = World::new(1500);
+    assert!(!awaits(&world), "a wrong address perhaps");
+    world.acknowledge_hello(Status::Cookie, 5);
+    assert!(awaits(&world));
+    world.acknowledge_hello(Status::TooManyClients, 5);
+    assert!(!awaits(&world));
+
+    let mut world = World::open(1500);
+    begin_anew(&mut world);
+    assert!(awaits(&world));
+    world.cluster.take_changes();
+    let (now_ns, table) = (world.now_ns, &world.table);
+    world.cluster.remove(now_ns, MAC, table).unwrap();
+    assert!(!awaits(&world));
+    assert!(world.cluster.take_changes().servers_changed);
+}

@@ -62,7 +62,12 @@ pub fn page_crc() -> u32 {
 impl Bench {
     /// A device of two replicas with so many servers, whose pages come in one fragment.
     pub fn new(servers: usize) -> Self {
-        let config = Config::new(2, 1, 60).unwrap();
+        Self::with_min_copies(servers, 1)
+    }
+
+    /// The same, where a page-out needs so many copies.
+    pub fn with_min_copies(servers: usize, min_copies: u32) -> Self {
+        let config = Config::new(2, min_copies, 60).unwrap();
         let mut device = Device::new(words(PAGES), config, 1);
         let chunks = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
         device.keep_book(chunks(), chunks());

@@ -663,3 +663,88 @@ fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() 
     bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
     assert_eq!(next_ask(&mut bench), None);
 }
+
+/// A page-out that the server has no room for, and that the disk does not take now, if it may soon.
+fn page_out_without_room(disked: &mut Disked) {
+    disked.page_out(0, PAGE);
+    for send in core::mem::take(&mut disked.sends) {
+        disked.bench.acknowledge(&send, Status::NoSpace);
+    }
+    for _ in 0..20 {
+        disked.advance(100 * MS);
+        assert_eq!(disked.ended(), []);
+        disked.sends.clear();
+    }
+}
+
+#[test]
+fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_all() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.mirror.pause(&disked.bench.device);
+    disked.run();
+    assert!(!disked.mirror.is_usable() && !disked.mirror.has_failed());
+    page_out_without_room(&mut disked);
+    disked.mirror.go_on(&disked.bench.device);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+
+    // It goes: there is no room anywhere.
+    disked.mirror.pause(&disked.bench.device);
+    disked.run();
+    disked.page_out(1, PageIndex(9));
+    assert_eq!(disked.ended(), []);
+    disked.mirror.begin_detach(&disked.bench.device);
+    disked.run();
+    assert_eq!(disked.ended(), [], "it may still stay");
+    disked.mirror.finish_detach(&disked.bench.device).unwrap();
+    disked.advance(100 * MS);
+    assert_eq!(disked.ended(), [(1, Outcome::NoSpace)]);
+    // The next one begins as if it had never been there.
+    disked.mirror.attach(&disked.bench.device).unwrap();
+    assert!(disked.mirror.is_usable());
+}
+
+#[test]
+fn a_page_out_that_nobody_else_can_have_waits_for_a_disk_that_may_be_kept_after_all() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.lose_server(0);
+    disked.bench.device.servers.set_hoped(0);
+    disked.mirror.pause(&disked.bench.device);
+    disked.run();
+    page_out_without_room(&mut disked);
+    disked.mirror.go_on(&disked.bench.device);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+}
+
+#[test]
+fn a_page_out_that_full_servers_refuse_does_not_wait_for_a_disk_that_has_failed() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.mirror.retire(&disked.bench.device);
+    disked.run();
+    disked.bench.device.servers.set_full(disked.bench.slot(0));
+    disked.page_out(0, PAGE);
+    assert_eq!(disked.ended(), [(0, Outcome::NoSpace)]);
+}
+
+#[test]
+fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_does_not_answer_now() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.bench.write(PageIndex(9), &[0]);
+    disked.page_out(0, PageIndex(9));
+    disked.servers_answer();
+    disked.advance(3 * MS);
+    let silent = disked.io().unwrap();
+    for _ in 0..200 {
+        disked.advance(100 * MS);
+    }
+    assert!(disked.mirror.has_abandoned());
+    disked.ended();
+    page_out_without_room(&mut disked);
+    disked.io_ended(&silent, true);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+}

@@ -2,7 +2,7 @@
 
 //! Requests that nobody can serve: full servers, and servers that have been silent for long.
 
-use super::super::super::ids::SlotSet;
+use super::super::super::ids::{PageIndex, SlotSet};
 use super::super::Outcome;
 use super::bench::{Bench, MS};
 use super::PAGE;
@@ -110,6 +110,83 @@ fn silent_servers_are_no_full_ones() {
         bench.advance(100 * MS);
         assert_eq!(bench.poll(), None, "they may come back, and have room");
     }
+}
+
+/// One server is full, the other is out of reach for now: a page-out waits. It ends when the other is
+/// given up by `give_up`, or may be asked.
+fn waits_for_the_other(bench: &mut Bench, give_up: impl Fn(&mut Bench)) {
+    bench.device.servers.set_full(bench.slot(0));
+    for op in 0..2 {
+        bench.start_page_out(op, PageIndex(op as u32));
+        for _ in 0..20 {
+            bench.advance(100 * MS);
+            assert_eq!(bench.poll(), None);
+        }
+    }
+    give_up(bench);
+    tell(bench);
+    for _ in 0..2 {
+        assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+    }
+    // One that comes later ends at once.
+    bench.start_page_out(0, PAGE);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+}
+
+#[test]
+fn one_that_is_only_silent_is_no_full_one() {
+    let mut bench = Bench::new(2);
+    bench.device.servers.set_usable(bench.slot(1), false);
+    waits_for_the_other(&mut bench, |bench| set_hopeless(bench, 1, true));
+    set_hopeless(&bench, 1, false);
+    bench.start_page_out(0, PAGE);
+    let send = bench.next_send();
+    assert_eq!(bench.slot_of(send.destination), bench.slot(1));
+    bench.acknowledge(&send, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn one_that_begins_anew_is_no_full_one() {
+    let mut bench = Bench::new(2);
+    let greeted = SlotSet::one(bench.slot(2));
+    bench.device.servers.set_greeted(greeted);
+    bench.device.servers.close(bench.slot(1));
+    waits_for_the_other(&mut bench, |bench| {
+        bench.device.servers.set_greeted(SlotSet::EMPTY);
+    });
+}
+
+#[test]
+fn a_silent_one_that_was_full_or_has_the_page_already_is_not_waited_for() {
+    let mut bench = Bench::new(3);
+    bench.device.servers.set_full(bench.slot(0));
+    bench.device.servers.set_full(bench.slot(1));
+    bench.device.servers.set_usable(bench.slot(1), false);
+    bench.device.servers.close(bench.slot(2));
+    bench.start_page_out(0, PAGE);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+
+    // Of two copies that it must have, one is there already.
+    let mut bench = Bench::with_min_copies(3, 2);
+    bench.start_page_out(0, PAGE);
+    let sends = [bench.next_send(), bench.next_send()];
+    bench.acknowledge(&sends[0], Status::Ok);
+    let has_it = bench.slot_of(sends[0].destination);
+    let full = bench.slot_of(sends[1].destination);
+    let third = (0..3).map(|number| bench.slot(number));
+    let third = third
+        .into_iter()
+        .find(|slot| ![has_it, full].contains(slot));
+    let third = third.unwrap();
+    bench.device.servers.set_usable(has_it, false);
+    bench.device.servers.set_usable(third, false);
+    bench.acknowledge(&sends[1], Status::NoSpace);
+    bench.advance(100 * MS);
+    assert_eq!(bench.poll(), None, "the third may come back");
+    bench.device.servers.set_hopeless(third, true);
+    tell(&mut bench);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
 }
 
 #[test]
