@@ -162,7 +162,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 }
             }
             Status::Ok if peer.state == State::Open => {
-                peer.refusal = None;
+                peer.forget_refusals();
                 if header.incarnation == peer.incarnation {
                     self.note_alive(now_ns, slot, header, table);
                 } else {
@@ -174,7 +174,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 peer.hello.answered();
                 peer.state = State::Open;
                 peer.silent = false;
-                peer.refusal = None;
+                peer.forget_refusals();
                 peer.incarnation = header.incarnation;
                 peer.heard_ns = now_ns;
                 peer.quota_pages = ack.quota_pages.get();
@@ -209,7 +209,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
             refusal => {
                 // Asked again, more slowly: an administrator may change the server's mind.
-                let is_new = peer.refusal.replace(refusal) != Some(refusal);
+                let is_new = peer.note_refusal(refusal);
                 peer.cookie = 0;
                 peer.hello.restart(now_ns.saturating_add(NS_PER_S));
                 if is_new {

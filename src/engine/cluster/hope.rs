@@ -14,7 +14,6 @@ use super::{Cluster, Peer, Random};
 use crate::engine::config::NS_PER_S;
 use crate::engine::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use crate::engine::server_table::ServerTable;
-use crate::wire::Status;
 
 /// The most that one look adds to a silence: if we did not look for longer, we were stopped. A look that
 /// is late says so earlier: then only what was left until it was due counts.
@@ -94,8 +93,7 @@ impl Peer {
     pub(super) fn is_greeted(&self, patience_ns: u64) -> bool {
         match self.state {
             State::Greeting => {
-                let has_refused = self.refusal.is_some_and(|why| why != Status::Wait);
-                self.heard_ns != 0 && !has_refused && !self.is_hopeless(patience_ns)
+                self.heard_ns != 0 && self.refusals == 0 && !self.is_hopeless(patience_ns)
             }
             State::Sweeping { successor } => successor,
             State::Empty | State::Open | State::Parting => false,

@@ -145,6 +145,9 @@ pub struct Peer {
     pub(super) incarnation: u64,
     pub(super) cookie: u64,
     pub(super) refusal: Option<Status>,
+    /// With which statuses it has refused the session that is to be opened, a bit each: another time is
+    /// no news, whatever it says in between.
+    pub(super) refusals: u32,
     /// When it was last heard; 0 for never.
     pub(super) heard_ns: u64,
     /// Nothing new is sent to it until it answers a ping, or opens the session.
@@ -182,6 +185,7 @@ impl Default for Peer {
             incarnation: 0,
             cookie: 0,
             refusal: None,
+            refusals: 0,
             heard_ns: 0,
             silent: false,
             silent_ns: 0,
@@ -321,6 +325,22 @@ impl Peer {
 }
 
 impl Peer {
+    /// The server refuses to open a session. Returns whether it has not said why before.
+    pub(super) fn note_refusal(&mut self, why: Status) -> bool {
+        self.refusal = Some(why);
+        // CAST: below 32.
+        let told = 1_u32.wrapping_shl(why as u32);
+        let is_new = self.refusals & told == 0;
+        self.refusals |= told;
+        is_new
+    }
+
+    /// The session is open: whoever is refused after that, is refused anew.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refusal = None;
+        self.refusals = 0;
+    }
+
     /// A frame of our session says how full the server is for us.
     pub(super) fn note_utilisation(&mut self, header: &Header) {
         let used = self

@@ -256,14 +256,22 @@ fn who_is_told_to_wait_asks_again_soon_with_the_same_cookie() {
         assert_eq!(world.cluster.peer(world.slot).unwrap().cookie, 99);
     }
     assert!(world.cluster.take_changes().refused.is_empty());
-    // Said once, however often it is refused.
+    // Said once, however often it is refused, and whatever is said in between.
     world.acknowledge_hello(Status::InUse, 5);
     assert!(world.cluster.take_changes().refused.contains(world.slot));
     let report = world.cluster.report(world.slot).unwrap();
     assert_eq!(report.refusal, Some(Status::InUse));
-    for _ in 0..20 {
-        world.wait_for(Opcode::Hello);
-        world.acknowledge_hello(Status::InUse, 5);
+    for round in 0..20 {
+        for answer in [Status::InUse, Status::Wait] {
+            world.wait_for(Opcode::Hello);
+            world.acknowledge_hello(answer, 5);
+        }
+        if round % 4 == 0 {
+            world.wait_for(Opcode::Hello);
+            world.acknowledge_hello(Status::TooManyClients, 5);
+            let is_news = world.cluster.take_changes().refused.contains(world.slot);
+            assert_eq!(is_news, round == 0);
+        }
     }
     assert!(world.cluster.take_changes().refused.is_empty());
     world.wait_for(Opcode::Hello);
