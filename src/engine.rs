@@ -23,6 +23,7 @@ pub mod histogram;
 pub mod ids;
 pub mod inbox;
 pub mod mirror;
+pub mod notice;
 pub mod page_map;
 pub mod placement;
 pub mod quantile;

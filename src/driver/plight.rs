@@ -5,20 +5,23 @@
 use kernel::prelude::*;
 
 use super::core::Core;
-use crate::engine::config::NS_PER_S;
+use crate::engine::{
+    config::NS_PER_S,
+    notice::Notice, //
+};
 
 /// What it has said already.
 #[derive(Default)]
 pub(crate) struct Plight {
     is_alone: bool,
-    is_refusing: bool,
+    refusing: Notice,
     /// Page-outs refused for want of room, when last looked at.
     refused: u64,
 }
 
 impl Plight {
     /// Looks how it is now. Context: process, the worker's.
-    pub(crate) fn look(&mut self, core: &Core) {
+    pub(crate) fn look(&mut self, now_ns: u64, core: &Core) {
         let servers = &core.device.servers;
         let is_alone = servers.hoped() == 0 && !servers.valid().is_empty();
         if is_alone && !self.is_alone {
@@ -30,17 +33,14 @@ impl Plight {
             pr_info!("a server answers again\n");
         }
         self.is_alone = is_alone;
-        if servers.full().is_empty() {
-            self.is_refusing = false;
-            return;
-        }
+        // A machine that swaps against full servers has them full and not, many times a second.
+        let is_full = !servers.full().is_empty();
         let refused = core.counters().pages_out_no_space;
-        if refused != self.refused && !self.is_refusing {
-            self.is_refusing = true;
+        let is_refused = core::mem::replace(&mut self.refused, refused) != refused;
+        if self.refusing.look(now_ns, is_full, is_refused) {
             pr_warn!(
                 "the servers are full, and page-outs are refused: add a server with anemonectl add, or a disk with anemonectl attach\n"
             );
         }
-        self.refused = refused;
     }
 }

@@ -123,7 +123,7 @@ impl Core {
             let mut next_ns = cluster
                 .next_timeout_ns()
                 .min(now_ns.saturating_add(IDLE_NS));
-            state.plight.look(&self);
+            state.plight.look(now_ns, &self);
             let cluster = &mut state.cluster;
             if freeing {
                 next_ns = next_ns.min(now_ns.saturating_add(FREEING_NS));
