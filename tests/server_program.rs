@@ -402,6 +402,44 @@ fn of_two_that_begin_at_once_one_serves() {
 }
 
 #[test]
+fn an_interface_that_hands_nothing_up_is_refused() {
+    let Some(output) = in_namespace(
+        "refused() {
+            kind=$1; shift
+            ip link add deaf0 \"$@\" type $kind 2>/dev/null || { echo no-$kind; return; }
+            ip link set deaf0 up
+            timeout 20 \"$SERVER\" --interface deaf0 --capacity 4M 2>&1; echo \"$kind $?\"
+            ip link del deaf0
+        }
+        refused macvtap link v0
+        refused ipvlan link v0
+        refused ifb",
+    ) else {
+        return;
+    };
+    let all = text(&output.stdout);
+    for (kind, what) in [
+        (
+            "macvtap",
+            "a macvtap, whose frames go to the program that has it open: serve on a macvlan",
+        ),
+        (
+            "ipvlan",
+            "an ipvlan, which is handed IP packets only: serve on a macvlan instead",
+        ),
+        ("ifb", "an ifb, which puts every frame back"),
+    ] {
+        if all.contains(&format!("no-{kind}")) {
+            eprintln!("skipped: this kernel has no {kind}");
+            continue;
+        }
+        let refusal = format!("network interface 'deaf0' is {what}");
+        assert!(all.contains(&refusal), "{all}");
+        assert!(all.contains(&format!("{kind} 3\n")), "{all}");
+    }
+}
+
+#[test]
 fn a_user_who_may_not_serve_cannot_keep_it_off() {
     // All that such a user can have of the network: names and ports.
     let Some(output) = in_namespace(&format!(

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and one that becomes it is noticed
+# what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and one that becomes it is noticed; one on an interface that hands nothing up (ifb, macvtap, ipvlan) is refused
 # vm: --single --servers 1 --server-mem 96 --client-mem 320 --file tests/vm/common.sh --file tests/vm/own_server.sh
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
@@ -54,6 +54,25 @@ ip link add up0 link mem0 type macvlan mode passthru || fail "no macvlan"
 refused_at "below the macvlan 'up0' in passthru mode"
 up0_away
 noticed_as "below the macvlan 'up0' in passthru mode" ip link add up0 link mem0 type macvlan mode passthru
+
+# deaf KIND NAME OPTION...: on an interface that hands nothing up, made by `ip link add` so, it does not serve,
+# and says what it is.
+deaf() {
+    deaf_kind=$1
+    OWN_INTERFACE=$2
+    shift
+    ip link add "$@" type "$deaf_kind" 2>/dev/null || { say "this kernel has no $deaf_kind"; return 1; }
+    ip link set "$OWN_INTERFACE" up
+    own_server exec --capacity 8M && fail "it serves on a $deaf_kind"
+    [ "$OWN_STATUS" = 3 ] || fail "on a $deaf_kind it ended with $OWN_STATUS"
+    own_server_says "ERROR.*'$OWN_INTERFACE' is an* $deaf_kind, .*: serve on " || fail "$(cat "$OWN_LOG")"
+    say "ok: $(cat "$OWN_LOG")"
+    ip link del "$OWN_INTERFACE"
+}
+deaf ifb deaf0 || fail "no ifb"
+deaf macvtap deaf0 link mem0
+deaf ipvlan deaf0 link mem0
+OWN_INTERFACE=mem0
 
 # What takes nothing of ours: it serves, and is not warned of.
 ip link add up0 link mem0 type macvlan mode bridge && ip link add vlan0 link mem0 type vlan id 7 || fail "no macvlan, no vlan"

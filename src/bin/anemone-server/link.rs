@@ -103,11 +103,8 @@ impl Claim {
         let watch = Watch::new(interface.index)
             .inspect_err(|error| warn!(interface = name, %error, "what is above it is not known"))
             .ok();
-        if watch.as_ref().is_some_and(Watch::is_ipvlan) {
-            let text = format!(
-                "network interface '{name}' is an ipvlan, which is handed IP packets only: serve on a \
-                 macvlan instead"
-            );
+        if let Some(what) = watch.as_ref().and_then(Watch::deaf) {
+            let text = format!("network interface '{name}' is {what}");
             return Err(Failure::new(Kind::Interface, text));
         }
         if let Some(upper) = upper(&watch) {

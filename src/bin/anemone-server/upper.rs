@@ -23,8 +23,10 @@ enum Kind {
     Port(Option<&'static str>),
     /// As a port of Open vSwitch, whose own interface cannot be served on.
     OpenVswitch,
-    /// As the interface that a single macvlan has for itself.
-    PassthroughMacvlan,
+    /// As the interface that a single one has for itself: of what sort that one is, and in what mode.
+    Below(&'static str, &'static str),
+    /// The same, where the upper one cannot be served on.
+    OutOfReach(&'static str, &'static str),
     /// As the processor's port of a switch, where frames have the switch's own tag.
     Switch,
 }
@@ -59,6 +61,10 @@ impl Upper {
                  interface anemone0 type=internal), or take the interface out of it"
                     .to_owned()
             }
+            Kind::OutOfReach(..) => format!(
+                "serve on another interface, or delete '{0}' (ip link del {0})",
+                self.name
+            ),
             _ => format!("serve on '{0}' (--interface {0})", self.name),
         }
     }
@@ -71,7 +77,9 @@ impl Display for Upper {
             Kind::Port(Some(word)) => write!(f, "a port of the {word} '{name}'"),
             Kind::Port(None) => write!(f, "a port of '{name}'"),
             Kind::OpenVswitch => write!(f, "a port of Open vSwitch ('{name}')"),
-            Kind::PassthroughMacvlan => write!(f, "below the macvlan '{name}' in passthru mode"),
+            Kind::Below(word, mode) | Kind::OutOfReach(word, mode) => {
+                write!(f, "below the {word} '{name}'{mode}")
+            }
             Kind::Switch => write!(f, "the processor's port of the switch of '{name}'"),
         }
     }
@@ -82,7 +90,7 @@ pub struct Watch {
     index: u32,
     controller: Option<u32>,
     upper: Option<Upper>,
-    is_ipvlan: bool,
+    deaf: Option<&'static str>,
     changes: Changes,
 }
 
@@ -93,7 +101,7 @@ impl Watch {
             index,
             controller: None,
             upper: None,
-            is_ipvlan: false,
+            deaf: None,
             // Before the list is asked for, so that nothing happens between the two.
             changes: Changes::new()?,
         };
@@ -106,9 +114,9 @@ impl Watch {
         self.upper.as_ref()
     }
 
-    /// Whether it is an ipvlan, to which its lower interface hands IP packets only.
-    pub fn is_ipvlan(&self) -> bool {
-        self.is_ipvlan
+    /// What it is, and what is to be done, if nothing that comes to it is handed up whatever is above it.
+    pub fn deaf(&self) -> Option<&'static str> {
+        self.deaf
     }
 
     /// Looks again, if there is reason to.
@@ -135,7 +143,7 @@ impl Watch {
         let interfaces = rtnetlink::list()?;
         let ours = interfaces.iter().find(|one| one.index == self.index);
         self.controller = ours.and_then(|ours| ours.controller);
-        self.is_ipvlan = ours.is_some_and(is_ipvlan);
+        self.deaf = ours.and_then(|ours| deaf(&ours.kind));
         self.upper = Upper::find(&interfaces, self.index);
         Ok(())
     }
@@ -160,14 +168,35 @@ fn takes_as_child(one: &Interface, index: u32) -> Option<Kind> {
     if one.below != Some(index) {
         return None;
     }
-    if one.is_passthru {
-        return Some(Kind::PassthroughMacvlan);
+    match &one.kind[..] {
+        "macvlan" if one.is_passthru => Some(Kind::Below("macvlan", " in passthru mode")),
+        "macvtap" if one.is_passthru => Some(Kind::OutOfReach("macvtap", " in passthru mode")),
+        "virt_wifi" => Some(Kind::Below("virtual wireless interface", "")),
+        "rmnet" => Some(Kind::OutOfReach("rmnet interface", "")),
+        "dsa" => Some(Kind::Switch),
+        _ => None,
     }
-    (one.kind == "dsa").then_some(Kind::Switch)
 }
 
-fn is_ipvlan(one: &Interface) -> bool {
-    matches!(&one.kind[..], "ipvlan" | "ipvtap")
+/// What an interface of this kind is, and what is to be done, if it hands nothing of ours up.
+fn deaf(kind: &str) -> Option<&'static str> {
+    let text = match kind {
+        "ipvlan" => "an ipvlan, which is handed IP packets only: serve on a macvlan instead",
+        "vrf" => "a VRF, which is handed IP packets only: serve on one of its ports instead",
+        "ipvtap" => {
+            "an ipvtap, whose packets go to the program that has it open: serve on a macvlan instead"
+        }
+        "macvtap" => {
+            "a macvtap, whose frames go to the program that has it open: serve on a macvlan instead, or on \
+             the interface below"
+        }
+        "ifb" => {
+            "an ifb, which puts every frame back to where it came from: serve on the interface that it \
+             shapes"
+        }
+        _ => return None,
+    };
+    Some(text)
 }
 
 #[cfg(test)]
@@ -238,23 +267,43 @@ mod tests {
                 ..interface(UPPER, "up0", kind)
             };
             let interfaces = [interface(OURS, "eth1", ""), upper];
-            Upper::find(&interfaces, OURS).map(|upper| upper.to_string())
+            let upper = Upper::find(&interfaces, OURS)?;
+            Some(format!("{upper}: {}", upper.remedy()))
         };
-        let macvlan = Some("below the macvlan 'up0' in passthru mode".to_owned());
-        let switch = Some("the processor's port of the switch of 'up0'".to_owned());
+        let serve = |what| Some(format!("{what}: serve on 'up0' (--interface up0)"));
+        let delete = |what| {
+            let remedy = "serve on another interface, or delete 'up0' (ip link del up0)";
+            Some(format!("{what}: {remedy}"))
+        };
+        let macvlan = serve("below the macvlan 'up0' in passthru mode");
+        let switch = serve("the processor's port of the switch of 'up0'");
         assert_eq!(child("macvlan", Some(OURS), true), macvlan);
         assert_eq!(child("macvlan", Some(OURS), false), None);
         assert_eq!(child("macvlan", Some(8), true), None);
         assert_eq!(child("macvlan", None, true), None);
         assert_eq!(child("vlan", Some(OURS), false), None);
         assert_eq!(child("dsa", Some(OURS), false), switch);
+        let macvtap = delete("below the macvtap 'up0' in passthru mode");
+        assert_eq!(child("macvtap", Some(OURS), true), macvtap);
+        assert_eq!(child("macvtap", Some(OURS), false), None);
+        let wireless = serve("below the virtual wireless interface 'up0'");
+        assert_eq!(child("virt_wifi", Some(OURS), false), wireless);
+        let rmnet = delete("below the rmnet interface 'up0'");
+        assert_eq!(child("rmnet", Some(OURS), false), rmnet);
+        // These pass on what is not theirs.
+        assert_eq!(child("macsec", Some(OURS), false), None);
+        assert_eq!(child("ipvlan", Some(OURS), false), None);
+        assert_eq!(child("ipvtap", Some(OURS), false), None);
     }
 
     #[test]
-    fn an_ipvlan_is_told_from_a_macvlan() {
-        assert!(is_ipvlan(&interface(OURS, "eth1", "ipvlan")));
-        assert!(!is_ipvlan(&interface(OURS, "eth1", "macvlan")));
-        assert!(!is_ipvlan(&interface(OURS, "eth1", "")));
+    fn what_hands_nothing_up_is_told_from_what_does() {
+        for kind in ["ipvlan", "ipvtap", "macvtap", "vrf", "ifb"] {
+            assert!(deaf(kind).unwrap().contains(": serve on "), "{kind}");
+        }
+        for kind in ["", "macvlan", "vlan", "veth", "bridge", "bond", "batadv"] {
+            assert_eq!(deaf(kind), None, "{kind}");
+        }
     }
 
     #[test]
