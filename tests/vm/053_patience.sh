@@ -20,18 +20,30 @@ put 1 300 && fail "written without servers"
 took=$(($(anemone_seconds) - from))
 # Together: the second comes when nobody has answered for as long.
 [ "$took" -ge 3 ] && [ "$took" -le 20 ] || fail "two requests with a patience of 4 s took $took s"
-# Changed at run time.
-echo 1 >/sys/module/anemone/parameters/patience_s || fail "patience_s"
+# Changed at run time, for a request that waits already. Servers that have been silent for long make it fail at
+# once: so they are heard first.
+PATIENCE=/sys/module/anemone/parameters/patience_s
+both_up() { host resume 1 && host resume 2 && wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2; }
+both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
+echo 600 >$PATIENCE || fail "patience_s"
+put 256 || fail "writing once more"
+disturb pause 1 && disturb pause 2 || fail "pause"
 from=$(anemone_seconds)
-get 1 >"$SCRATCH/back" && fail "read without servers"
-took=$(($(anemone_seconds) - from))
-[ "$took" -le 6 ] || fail "a request with a patience of 1 s took $took s"
+get 1 >"$SCRATCH/back" &
+READ=$!
+read_is_over() { ! kill -0 "$READ" 2>/dev/null; }
+later_than() { [ "$(anemone_seconds)" -gt "$1" ]; }
+# That which it was loaded with is over for both.
+wait_for 60 "the old patience is over" later_than $((from + 8))
+! read_is_over || fail "with a patience of 600 s a read ended after $(($(anemone_seconds) - from)) s"
+echo 1 >$PATIENCE || fail "patience_s"
+wait_for 60 "the read's end, with a patience of 1 s" read_is_over || fail "it waits on: $(cat "$ANEMONE_DEBUG/servers")"
+wait "$READ" && fail "read without servers"
 expect_more pages_in_failed 1 "$(counter pages_in_failed)"
 expect_more pages_out_failed 0 "$(counter pages_out_failed)"
-echo 30 >/sys/module/anemone/parameters/patience_s || fail "patience_s"
+echo 30 >$PATIENCE || fail "patience_s"
 # They were only away: everything is there.
-host resume 1 && host resume 2 || fail "resume"
-wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
 get 256 | cmp - "$SCRATCH/random" || fail "after their return"
 # A page-out that failed leaves nothing, or the new page, or an error.
 if get 1 300 >"$SCRATCH/back"; then
