@@ -80,7 +80,7 @@ pub struct Witness {
 ///
 /// # Invariants
 ///
-/// `gaps` are all below the counter. They, and `words`, change only while a jump is [`UNDER_WAY`], which
+/// `gaps` are all below the counter. They, and `words`, change only while a jump is `UNDER_WAY`, which
 /// is one at a time.
 pub struct Versions<W> {
     counter: Counter,
