@@ -51,9 +51,18 @@ struct Request {
     until_ns: u64,
     /// For how long its client has stood still meanwhile: so much of its patience has not passed.
     stopped_ns: u64,
+    /// For how much that its client's clock was ahead at once it may take time to have passed.
+    ahead_ns: u64,
     /// Whether its device has gone away.
     abandoned: bool,
     kind: Kind,
+}
+
+impl Request {
+    /// The earliest moment at which its patience may be out, of so much.
+    fn out_ns(&self, patience_ns: u64) -> u64 {
+        (self.began_ns + patience_ns).saturating_sub(self.ahead_ns)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +91,9 @@ const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 /// As much of a stop as a client may take for time that passed: it does not notice a short one, nor since
 /// when it stood still.
 const UNNOTICED_NS: u64 = 500 * MS;
+
+/// How often a client looks how long its servers have been silent.
+const LOOK_NS: u64 = S;
 
 /// How long everything must have been well for an engine to have no excuse.
 const CALM_NS: u64 = 6 * S;
@@ -321,6 +333,7 @@ impl Oracle {
             began_step: self.step,
             until_ns: now_ns + self.patience_ns + MARGIN_NS,
             stopped_ns: 0,
+            ahead_ns: 0,
             abandoned: false,
             kind,
         };
@@ -433,6 +446,17 @@ impl Oracle {
                 request.until_ns = request.until_ns.max(end_ns);
             }
         }
+    }
+
+    /// A client's clock is ahead from one moment to the next: so much as it was to look at it next by then
+    /// may count as time that passed.
+    pub fn step_clock(&mut self, client: usize) {
+        for request in self.requests.values_mut() {
+            if request.client == client {
+                request.ahead_ns += UNNOTICED_NS;
+            }
+        }
+        self.silence.hurry(client, LOOK_NS + UNNOTICED_NS);
     }
 
     /// Every wait is bounded.

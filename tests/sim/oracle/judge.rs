@@ -184,7 +184,7 @@ impl Oracle {
         if *may_fail || state.may_fail {
             return Ok("an error after a failed page-out, or about a discard");
         }
-        let waited = now_ns >= request.began_ns + request.stopped_ns + patience_ns;
+        let waited = now_ns >= request.out_ns(patience_ns) + request.stopped_ns;
         if *overlapped && waited {
             self.judge_promptness(now_ns, request, evidence)?;
             return Ok("an error after waiting for a page-out");
@@ -338,7 +338,7 @@ impl Oracle {
             }
         }
         // Whose time is out, ends with what it has, and may be held up after that.
-        let lost = match now_ns >= began_ns + patience_ns {
+        let lost = match now_ns >= request.out_ns(patience_ns) {
             true => copies
                 .iter()
                 .filter(|(_, copy)| copy.died_ns.is_some())
@@ -365,7 +365,7 @@ impl Oracle {
             ));
         }
         if state.holders.len() < replicas && is_disk_well {
-            if !on_disk && now_ns < began_ns + patience_ns {
+            if !on_disk && now_ns < request.out_ns(patience_ns) {
                 return Err("written to too few servers, and not to the disk".into());
             }
             return Ok(match on_disk {
@@ -402,7 +402,7 @@ impl Oracle {
         }
         let client = request.client;
         let after_ms = (now_ns - request.began_ns) / MS;
-        let waited = now_ns >= request.began_ns + request.stopped_ns + patience_ns;
+        let waited = now_ns >= request.out_ns(patience_ns) + request.stopped_ns;
         if !waited
             && !self
                 .silence

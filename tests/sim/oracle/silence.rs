@@ -36,6 +36,15 @@ impl Silence {
         }
     }
 
+    /// A client may take so much time to have passed that has not.
+    pub fn hurry(&mut self, client: usize, by_ns: u64) {
+        let of_client = self.well_ns.iter_mut().filter(|((of, _), _)| *of == client);
+        let well_ns = of_client.map(|(_, well_ns)| well_ns);
+        for ns in well_ns.chain(self.enough_ns.get_mut(&client)) {
+            *ns = ns.saturating_sub(by_ns);
+        }
+    }
+
     /// Whether a client may have given up a server.
     pub fn may_give_up(&self, now_ns: u64, client: usize, server: usize, patience_ns: u64) -> bool {
         let well_ns = self.well_ns.get(&(client, server));
