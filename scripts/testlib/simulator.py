@@ -11,8 +11,8 @@ import threading
 
 from .report import TOP, log_path
 
-# Seeds that are tried before it is looked whether to go on: less than a minute's.
-BATCH = 500
+# Seeds that are tried on a processor before it is looked whether to go on: less than a minute's.
+BATCH = 1000
 FAULT = re.compile(r"^  ([A-Z]\w+) +(\d+)$")
 GROUNDS = re.compile(r"^  +(\d+) ([a-z].*)$")
 SUM = re.compile(r"(\d+) (page-outs|page-ins|discards|rightful errors|copies repaired|frames)")
@@ -20,11 +20,13 @@ FAILS = re.compile(r"^seed (\d+) fails: (.*)$")
 
 
 class Simulator:
-    """Batches of seeds, on one processor, beside whatever else goes on."""
+    """Batches of seeds, at the lowest priority, beside whatever else goes on."""
 
-    def __init__(self, report, keep_going, first=None):
+    def __init__(self, report, keep_going, first=None, most=None, processors=1):
         self._report = report
         self._keep_going = keep_going
+        self._most = most or float("inf")
+        self._processors = processors
         # Not those that a commit's hash gives: below them.
         self.first = random.SystemRandom().randrange(1 << 40) if first is None else first
         self.seeds = 0
@@ -65,10 +67,11 @@ class Simulator:
 
     def _run(self):
         log = log_path("soak-simulator")
-        while not self._stopped.is_set():
-            environment = {**os.environ, "ANEMONE_SIM_THREADS": "1"}
-            command = ["nice", "-n", "19", os.path.join(TOP, "scripts", "sim"),
-                       "--seeds", str(BATCH), "--first", str(self.first + self.seeds)]
+        batch = BATCH * self._processors
+        while not self._stopped.is_set() and self.seeds < self._most:
+            environment = {**os.environ, "ANEMONE_SIM_THREADS": str(self._processors)}
+            command = ["nice", "-n", "19", os.path.join(TOP, "scripts", "sim"), "--long",
+                       "--seeds", str(batch), "--first", str(self.first + self.seeds)]
             with open(log, "w+", encoding="utf-8", errors="replace") as file:
                 self._process = subprocess.Popen(command, cwd=TOP, env=environment, stdin=subprocess.DEVNULL,
                                                  stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
@@ -77,7 +80,7 @@ class Simulator:
                     return
                 file.seek(0)
                 self._take(file.read().splitlines())
-            self.seeds += BATCH
+            self.seeds += batch
             if status != 0:
                 if not self._failed:
                     self._failed.append(None)

@@ -3,6 +3,7 @@
 # what: a virtual machine with a generation number is put back to a snapshot: it is told, no page of the forgotten life is read, and page-outs go on
 # vm: --servers 2 --server-mem 224 --client-mem 160 --vmgenid --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
 # bound: 240
+# debug: yes
 # kinds: cfi
 # shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

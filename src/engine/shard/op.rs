@@ -88,13 +88,10 @@ pub(super) struct Transfer {
     pub(super) pending: FragmentMask,
     /// Page-out: what the server has said that it holds.
     pub(super) held: FragmentMask,
-    /// The most fragments that it has ever said to hold (page-out), or that there were when it had sent
-    /// one (page-in).
+    /// Page-out: the most fragments that it has ever said to hold.
     pub(super) most_held: u32,
-    /// How often it has answered without that becoming more, since it last did.
+    /// Page-out: how often it has said that some are missing since it last had more than before.
     pub(super) in_vain: u32,
-    /// Page-in: the checksum of the page that it sends.
-    pub(super) content: Option<u32>,
     /// Whether the page has come damaged over there, or from there.
     pub(super) was_damaged: bool,
     /// Whether it counts in its server's window.
@@ -107,7 +104,7 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// Whether these fragments, which the server holds or has sent, are more than ever; counts if not.
+    /// Whether a server that holds these fragments has more than ever; counts if not.
     pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
         let count = held.bits().count_ones();
         let is_more = count > self.most_held;
@@ -127,7 +124,7 @@ pub(super) struct Assembly {
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
-    /// When its last fragment came that was of use.
+    /// When its last fragment came.
     pub(super) fed_ns: u64,
 }
 

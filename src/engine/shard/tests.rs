@@ -2,7 +2,6 @@
 
 //! One shard and servers that the test plays.
 
-mod beginnings;
 pub mod bench;
 mod disk;
 mod gaps;
