@@ -19,13 +19,19 @@ pub struct Options {
     /// A network block device that is not in use
     #[arg(long, default_value = "/dev/nbd0")]
     device: PathBuf,
+    /// How large it is
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    mib: u16,
 }
 
 // include/uapi/linux/nbd.h
 const SET_SOCK: u32 = 0xab00;
+const SET_BLOCK_SIZE: u32 = 0xab01;
 const DO_IT: u32 = 0xab03;
 const CLEAR_SOCK: u32 = 0xab04;
-const DISCONNECT: u32 = 0xab08;
+const SET_BLOCKS: u32 = 0xab07;
+
+const BLOCK: usize = 4096;
 
 /// Runs the program: until the end of standard input.
 pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
@@ -40,16 +46,17 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
             format!("{}: {what}: {error}", options.device.display())
         })
     };
+    call("the block size", SET_BLOCK_SIZE, BLOCK)?;
+    let blocks = (usize::from(options.mib) << 20) / BLOCK;
+    call("the size", SET_BLOCKS, blocks)?;
     call("the socket", SET_SOCK, usize::try_from(socket.as_raw_fd())?)?;
     std::thread::scope(|scope| {
-        // It marks the socket, and returns when the device is disconnected.
+        // It marks the socket, and returns when the other end is gone.
         let doing = scope.spawn(|| sys::ioctl(&device, DO_IT, 0));
         let ended = std::io::stdin().read_to_end(&mut Vec::new());
-        let disconnected = call("disconnecting", DISCONNECT, 0);
         drop(other_end);
-        // An error by then: the other end is gone.
         let _ = doing.join();
-        ended.map_err(|error| error.to_string()).and(disconnected)
+        ended.map_err(|error| error.to_string())
     })?;
     call("letting go of the socket", CLEAR_SOCK, 0)?;
     Ok("memalloc: the device was connected".into())

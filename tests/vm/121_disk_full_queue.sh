@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk that takes no more I/O holds up neither unloading nor detaching, whether it can refuse it or not
+# what: a disk that takes no more I/O holds up neither unloading nor detaching, whether it can refuse it, cannot, or only says that it can
 # vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
 # bound: 180
 # debug: yes
@@ -110,3 +110,30 @@ wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 wait_for 10 "unload" anemone_unload || fail "unload"
 dmsetup remove $delay || fail "dmsetup remove"
 losetup -d "$loop" || fail "the loop device is held"
+
+# It says that it can refuse, and has whoever submits send, through a socket that may be full.
+modprobe nbd nbds_max=1 max_part=0 || fail "no nbd"
+mkfifo "$SCRATCH/until"
+anemone-test memalloc --mib 64 <"$SCRATCH/until" >"$SCRATCH/network" 2>&1 &
+network=$!
+exec 3>"$SCRATCH/until"
+is_connected() { [ -e /sys/block/nbd0/pid ] && [ "$(cat /sys/block/nbd0/size)" -gt 0 ]; }
+wait_for 30 "the network block device" is_connected || fail "$(cat "$SCRATCH/network")"
+echo none >/sys/block/nbd0/queue/scheduler || fail "scheduler"
+anemone_load size_mib=64 local_device=/dev/nbd0 disk_timeout_s=60 || fail "load"
+put_all "$SCRATCH/random" 16 || fail "writing"
+# The kernel's name for a worker says what it is at.
+is_sending() { grep -qsF "+anemone_disk" /proc/[0-9]*/comm; }
+wait_for 20 "somebody hands something over" is_sending || fail "$(cat "$ANEMONE_DEBUG/disk")"
+says_busy anemonectl detach
+says_busy anemone_unload
+is_sending || fail "nobody waits for the socket"
+load_begin --threads 1 --blocks 256
+load_progress "$(scaled 200)" || fail "the load does not go on while the worker waits"
+load_end || fail "the load"
+exec 3>&-
+wait $network || fail "the network block device: $(cat "$SCRATCH/network")"
+disk_wait failed 30 || fail "it is not retired"
+same_as "$SCRATCH/random" 16 || fail "reading"
+wait_for 10 "unload" anemone_unload || fail "unload"
+rmmod nbd || fail "the network block device is held"

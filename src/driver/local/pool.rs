@@ -424,8 +424,8 @@ impl Pool {
         self.with(core, |state, _| state.mirror.release(id));
     }
 
-    /// Submits what there is to be submitted. Process context; may sleep for long: the module then
-    /// counts as in use.
+    /// Submits what there is to be submitted. Process context; may sleep for long: the module counts
+    /// as in use meanwhile.
     pub(super) fn submit(&self, core: ArcBorrow<'_, Core>) {
         loop {
             let mut guard = self.state.lock();
@@ -438,16 +438,20 @@ impl Pool {
             let io = asked.io;
             let first_page = u64::from(io.first.0);
             let device = guard.device.clone();
-            // A disk that takes nothing ends what may not wait; only where it cannot, or will not,
-            // somebody waits, for whom the module has to stay.
+            // Whoever submits may wait without a bound, and the module has to stay for him. A disk that
+            // takes nothing ends what may not wait; but not every driver keeps to that (nbd sends
+            // from here, through a socket that may be full), and the block layer does not say which.
+            let Some(module) = ModuleRef::try_get() else {
+                // It is being unloaded: what the disk does not have yet, it never gets.
+                guard.begin_detach(now_ns, &core.device);
+                guard.ended(now_ns, io.id, false, &core.device);
+                self.follow(core, guard, now_ns);
+                return;
+            };
             let nowait = device
                 .as_ref()
                 .is_some_and(|device| device.takes_nowait(first_page, io.buffers().len()))
                 && (asked.tries < TRIES || guard.asked.has_others(io.id));
-            let module = match nowait {
-                true => None,
-                false => ModuleRef::try_get(),
-            };
             guard.handing_since_ns = Some(now_ns);
             drop(guard);
 
@@ -455,8 +459,6 @@ impl Pool {
                 true => BioOp::Write,
                 false => BioOp::Read,
             };
-            // Nothing is waited for any more when the module is being unloaded.
-            let device = device.filter(|_| nowait || module.is_some());
             let prepared = device.as_ref().and_then(|device| {
                 let pages = io
                     .buffers()
