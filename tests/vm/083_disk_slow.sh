@@ -60,7 +60,7 @@ dm_delay 0 1000 || fail "dmsetup"
 random_file "$SCRATCH/random" 131072
 put "$SCRATCH/random" 0 32 || fail "writing"
 from=$(anemone_seconds)
-# A disk that cannot refuse I/O keeps the module for as long as it is being handed some.
+# The module is in use for as long as the disk has something and ends nothing.
 anemone_unload 2>/dev/null || wait_for 5 "rmmod" anemone_unload || fail "unload with a slow disk"
 took=$(($(anemone_seconds) - from))
 [ "$took" -le 40 ] || fail "unloading took $took s"

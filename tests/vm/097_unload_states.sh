@@ -18,7 +18,7 @@ dm_linear || fail "dmsetup"
 # and nothing is left.
 unloads() {
     from=$(anemone_seconds)
-    # A disk that cannot refuse I/O keeps the module for as long as it is being handed some.
+    # The module is in use for as long as the disk has something and ends nothing.
     anemone_unload || { [ "${2:-}" ] && wait_for 30 "rmmod" anemone_unload; } || fail "$1: it is not unloaded"
     took=$(($(anemone_seconds) - from))
     [ "$took" -le 40 ] || fail "$1: unloading took $took s"
@@ -70,7 +70,7 @@ loaded repair_pages_per_s=50
 anemonectl remove "$(servers 1)" || fail "remove"
 unloads "a server is being removed"
 loaded local_device="$DM_DISK"
-unloads "pages may be on their way to the disk"
+unloads "pages may be on their way to the disk" again
 loaded local_device="$DM_DISK"
 dm_delay 0 500 || fail "dmsetup"
 put_all "$SCRATCH/random" || fail "writing to a slow disk"

@@ -35,6 +35,10 @@ pub(super) struct AskedFor {
     ios: KVec<Option<Asked>>,
     /// Number of those that are to be tried again.
     refused: usize,
+    /// Number of those that the disk has.
+    given: usize,
+    /// When something last ended that the disk had, or was given to it when it had nothing.
+    moved_ns: u64,
 }
 
 impl AskedFor {
@@ -43,6 +47,8 @@ impl AskedFor {
         Ok(Self {
             ios: KVec::from_elem(None, count, GFP_KERNEL)?,
             refused: 0,
+            given: 0,
+            moved_ns: 0,
         })
     }
 
@@ -52,8 +58,21 @@ impl AskedFor {
         self.refused != 0
     }
 
+    /// Since when the disk has had something without ending anything; `None` if it has nothing.
+    pub(super) fn idle_since_ns(&self) -> Option<u64> {
+        (self.given != 0).then_some(self.moved_ns)
+    }
+
+    fn give(&mut self, now_ns: u64) {
+        if self.given == 0 {
+            self.moved_ns = now_ns;
+        }
+        self.given = self.given.saturating_add(1);
+    }
+
     /// The disk is about to be asked for `io`.
-    pub(super) fn ask(&mut self, io: DiskIo) -> Asked {
+    pub(super) fn ask(&mut self, now_ns: u64, io: DiskIo) -> Asked {
+        self.give(now_ns);
         let asked = Asked {
             io,
             tries: 0,
@@ -73,8 +92,10 @@ impl AskedFor {
         let is_due = |asked: &&mut Asked| asked.again_ns <= now_ns;
         let asked = self.ios.iter_mut().flatten().find(is_due)?;
         asked.again_ns = Asked::GIVEN;
+        let asked = *asked;
         self.refused = self.refused.saturating_sub(1);
-        Some(*asked)
+        self.give(now_ns);
+        Some(asked)
     }
 
     /// When the first thing is to be tried again; `u64::MAX` if there is none.
@@ -99,6 +120,7 @@ impl AskedFor {
             asked.tries = asked.tries.saturating_add(1);
             asked.again_ns = now_ns.saturating_add(pause_ns.min(LAST_AGAIN_NS));
             self.refused = self.refused.saturating_add(1);
+            self.given = self.given.saturating_sub(1);
         }
     }
 
@@ -123,10 +145,14 @@ impl AskedFor {
     }
 
     /// `id` has ended.
-    pub(super) fn ended(&mut self, id: usize) {
-        let asked = self.ios.get_mut(id).and_then(Option::take);
-        if asked.is_some_and(|asked| !asked.is_given()) {
-            self.refused = self.refused.saturating_sub(1);
+    pub(super) fn ended(&mut self, now_ns: u64, id: usize) {
+        match self.ios.get_mut(id).and_then(Option::take) {
+            None => {}
+            Some(asked) if asked.is_given() => {
+                self.given = self.given.saturating_sub(1);
+                self.moved_ns = now_ns;
+            }
+            Some(_) => self.refused = self.refused.saturating_sub(1),
         }
     }
 }

@@ -157,7 +157,7 @@ pub(super) struct State {
     telling: bool,
     /// It is being detached.
     pub(super) leaving: bool,
-    /// Held while the disk has I/O that was abandoned: our memory, and code, must stay.
+    /// Held while the disk is stuck, or has I/O that was abandoned: our memory, and code, must stay.
     keeps_module: Option<ModuleRef>,
     /// What was last said of the disk.
     said: Health,
@@ -302,6 +302,11 @@ impl Pool {
         // The worker has been told of what is due.
         if !submit {
             next_ns = next_ns.min(again_ns);
+        }
+        // Once it is stuck the timer has fired, and keeps the module; or the module is being unloaded.
+        let stuck_from_ns = state.stuck_from_ns();
+        if stuck_from_ns > now_ns {
+            next_ns = next_ns.min(stuck_from_ns);
         }
         drop(guard);
         core.local.timer.arm(next_ns);
@@ -594,7 +599,7 @@ impl State {
             Some(io) => io,
             None => self.mirror.poll(now_ns, device)?,
         };
-        Some(self.asked.ask(io))
+        Some(self.asked.ask(now_ns, io))
     }
 
     /// The disk did not take an I/O: it is tried again, unless the disk is being let go of.
@@ -613,21 +618,29 @@ impl State {
         }
     }
 
-    /// Whether something has been being handed over for so long that the disk cannot be let go of.
+    /// Whether something has been being handed over for so long, or the disk has had something for so
+    /// long without ending anything, that it cannot be let go of.
     pub(super) fn is_stuck(&self) -> bool {
-        self.handing_since_ns
-            .is_some_and(|since_ns| now_ns().saturating_sub(since_ns) >= STUCK_NS)
+        self.stuck_from_ns() <= now_ns()
+    }
+
+    /// From when on it is stuck, unless something ends before.
+    fn stuck_from_ns(&self) -> u64 {
+        let since_ns = |since: Option<u64>| since.unwrap_or(u64::MAX);
+        since_ns(self.handing_since_ns)
+            .min(since_ns(self.asked.idle_since_ns()))
+            .saturating_add(STUCK_NS)
     }
 
     /// An I/O has ended, or could not be begun.
     fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<Words>) {
-        self.asked.ended(id);
+        self.asked.ended(now_ns, id);
         self.mirror.ended(now_ns, id, ok, device);
     }
 
-    /// The module stays while the disk may still write to its memory.
+    /// The module stays while the disk has something that may not end soon.
     fn keep_module(&mut self) {
-        if !self.mirror.has_abandoned() {
+        if !self.mirror.has_abandoned() && !self.is_stuck() {
             self.keeps_module = None;
         } else if self.keeps_module.is_none() {
             // If it is being unloaded already, dropping the bios sees to it.
