@@ -46,7 +46,6 @@ use crate::{
         block_device::{
             BlockDevice,
             DeviceNumber,
-            Excluded,
             OpenError, //
         },
         hrtimer::{
@@ -67,9 +66,6 @@ pub(crate) use pool::{
 /// another does: half a second in all.
 const ATTACHED_WAITS: u32 = 100;
 const ATTACHED_WAIT_MS: i64 = 5;
-
-/// The name of our own disk in `/dev`.
-const OWN_NAME: &CStr = c"anemone";
 
 /// Why a disk cannot be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,12 +314,8 @@ pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), Attach
         return take_back(core, pool, device, path);
     }
     let bytes = (core.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
-    let own = local.own.copy().map(|number| Excluded {
-        number,
-        name: OWN_NAME,
-    });
-    let device =
-        BlockDevice::open(path, bytes, own.as_ref(), &local.closers).map_err(AttachError::Open)?;
+    let device = BlockDevice::open(path, bytes, local.own.copy(), &local.closers)
+        .map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
     let pool = local.make_pool()?;
     pool.with(core, |state, _| {

@@ -163,14 +163,6 @@ pub(crate) struct BlockDevice {
     queue: Arc<OwnedQueue>,
 }
 
-/// A disk that must not be opened: its number and name.
-pub(crate) struct Excluded<'a> {
-    /// Its number.
-    pub(crate) number: DeviceNumber,
-    /// Its name in `/dev`.
-    pub(crate) name: &'a CStr,
-}
-
 impl BlockDevice {
     /// The number of the device at `path`. Sleeps.
     pub(crate) fn look_up(path: &CStr) -> Result<DeviceNumber, OpenError> {
@@ -186,11 +178,11 @@ impl BlockDevice {
     pub(crate) fn open(
         path: &CStr,
         min_bytes: u64,
-        excluded: Option<&Excluded<'_>>,
+        excluded: Option<DeviceNumber>,
         queue: &Arc<OwnedQueue>,
     ) -> Result<Self, OpenError> {
         let number = Self::look_up(path)?;
-        if excluded.is_some_and(|excluded| excluded.number == number) {
+        if excluded == Some(number) {
             return Err(OpenError::Itself);
         }
         let gone = KBox::new(Atomic::new(0), GFP_KERNEL)
@@ -212,9 +204,9 @@ impl BlockDevice {
             closer,
             queue: queue.clone(),
         };
-        // SAFETY: The device is open, and the name is terminated.
+        // SAFETY: The device is open.
         if excluded.is_some_and(|excluded| unsafe {
-            shim::anemone_bdev_is_made_of(device.as_ptr(), excluded.name.as_char_ptr())
+            shim::anemone_bdev_is_made_of(device.as_ptr(), excluded.0)
         }) {
             return Err(OpenError::Itself);
         }

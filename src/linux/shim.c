@@ -8,20 +8,25 @@
 #include <linux/blkdev.h>
 #include <linux/bottom_half.h>
 #include <linux/debugfs.h>
+#include <linux/device.h>
 #include <linux/dmi.h>
 #include <linux/err.h>
 #include <linux/etherdevice.h>
+#include <linux/fs.h>
 #include <linux/if_arp.h>
 #include <linux/if_vlan.h>
 #include <linux/kernfs.h>
+#include <linux/major.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/namei.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
+#include <linux/path.h>
 #include <linux/preempt.h>
 #include <linux/random.h>
 #include <linux/rcupdate.h>
@@ -225,21 +230,115 @@ struct file *anemone_bdev_open(dev_t dev, u32 *gone)
 				     &anemone_holder_ops);
 }
 
-/* Whether the device's disk is made, among others, of the disk of that name. */
-bool anemone_bdev_is_made_of(struct block_device *bdev, const char *name)
+/* The directory with links to what a disk is made of; the caller puts it. NULL if it has none. */
+static struct kernfs_node *anemone_slaves_of(struct gendisk *disk)
 {
-	struct gendisk *disk = bdev->bd_disk;
 	struct kernfs_node *node = NULL;
 
 	/* A disk that goes away is no longer live before it gives up that directory. */
 	mutex_lock(&disk->open_mutex);
-	if (disk_live(disk) && disk->slave_dir)
-		node = kernfs_find_and_get(disk->slave_dir->sd, name);
+	if (disk_live(disk) && disk->slave_dir) {
+		node = disk->slave_dir->sd;
+		kernfs_get(node);
+	}
 	mutex_unlock(&disk->open_mutex);
+	return node;
+}
+
+static struct kernfs_node *anemone_loop_attribute(struct gendisk *disk, const char *name)
+{
+	struct kernfs_node *dir, *node;
+
+	dir = kernfs_find_and_get(disk_to_dev(disk)->kobj.sd, "loop");
+	if (!dir)
+		return NULL;
+	node = kernfs_find_and_get(dir, name);
+	kernfs_put(dir);
+	return node;
+}
+
+/*
+ * The block device that a loop device's file is, or lies on; 0 if there is none. A loop device has no
+ * link to it: it says its file's path, as in sysfs.
+ */
+static dev_t anemone_below_loop(struct gendisk *disk)
+{
+	struct device_attribute *attribute;
+	struct kernfs_node *node = NULL;
+	struct inode *inode;
+	struct path path;
+	dev_t dev = 0;
+	char *text;
+	ssize_t len;
+
+	if (disk->major != LOOP_MAJOR)
+		return 0;
+	text = (char *)__get_free_page(GFP_KERNEL);
+	if (!text)
+		return 0;
+	/* The attribute is the loop driver's, and stays as long as that does. */
+	if (!try_module_get(disk->fops->owner))
+		goto free;
+	node = anemone_loop_attribute(disk, "backing_file");
 	if (!node)
-		return false;
+		goto put_module;
+	attribute = container_of((struct attribute *)node->priv, struct device_attribute, attr);
+	len = attribute->show(disk_to_dev(disk), attribute, text);
+	if (len <= 1 || len >= PAGE_SIZE)
+		goto put_module;
+	/* The last byte is a newline. */
+	text[len - 1] = '\0';
+	if (kern_path(text, LOOKUP_FOLLOW, &path))
+		goto put_module;
+	inode = d_backing_inode(path.dentry);
+	if (S_ISBLK(inode->i_mode))
+		dev = inode->i_rdev;
+	else if (inode->i_sb->s_bdev)
+		dev = inode->i_sb->s_bdev->bd_dev;
+	path_put(&path);
+put_module:
 	kernfs_put(node);
-	return true;
+	module_put(disk->fops->owner);
+free:
+	free_page((unsigned long)text);
+	return dev;
+}
+
+/* Whether @bdev is the disk @dev, or a part of it, or is made of it in up to @depth steps, or of more. */
+static bool anemone_lies_on(struct block_device *bdev, dev_t dev, unsigned int depth)
+{
+	struct gendisk *disk = bdev->bd_disk;
+	struct kernfs_node *slaves, *link;
+	struct class_dev_iter iter;
+	struct device *other;
+	bool found = false;
+	dev_t below;
+
+	if (disk_devt(disk) == dev || !depth)
+		return true;
+	slaves = anemone_slaves_of(disk);
+	below = anemone_below_loop(disk);
+	/* A link has the name of what it leads to. */
+	class_dev_iter_init(&iter, disk_to_dev(disk)->class, NULL, NULL);
+	while (!found && (other = class_dev_iter_next(&iter))) {
+		link = slaves ? kernfs_find_and_get(slaves, kobject_name(&other->kobj)) : NULL;
+		if (link || (below && other->devt == below))
+			found = anemone_lies_on(dev_to_bdev(other), dev, depth - 1);
+		kernfs_put(link);
+	}
+	class_dev_iter_exit(&iter);
+	kernfs_put(slaves);
+	return found;
+}
+
+/*
+ * Whether an open device is made of the disk of that number, which has one. What goes through a network
+ * to this machine itself is not seen.
+ */
+bool anemone_bdev_is_made_of(struct block_device *bdev, dev_t dev)
+{
+	/* As deep as a stack of file systems may be, and more. */
+	return anemone_lies_on(bdev, dev, 8);
 }
 
 /* I/O that frees memory may use the emergency reserve, as that of the swap layer itself does. */

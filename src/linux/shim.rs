@@ -82,7 +82,7 @@ extern "C" {
     pub(super) fn anemone_bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
     pub(super) fn anemone_bdev_is_made_of(
         bdev: *mut bindings::block_device,
-        name: *const c_char,
+        dev: bindings::dev_t,
     ) -> bool;
     pub(super) fn anemone_submit_bio_from_reserve(bio: *mut bindings::bio);
 

@@ -43,7 +43,17 @@ ln -s "$ANEMONE_DEVICE" "$SCRATCH/link"
 cannot "$SCRATCH/link is this device itself" "$SCRATCH/link"
 dmsetup create "$DM" --noudevsync --noudevrules --table "0 131072 linear $ANEMONE_DEVICE 0" && dm_node || fail "dmsetup"
 cannot "$DM_DISK is this device itself, or is made of it" "$DM_DISK"
-dmsetup remove "$DM" || fail "dmsetup remove"
+dmsetup create upper --noudevsync --noudevrules --table "0 131072 linear $(readlink "$DM_DISK") 0" || fail "dmsetup"
+upper=/dev/$(dmsetup info -c --noheadings -o blkdevname upper)
+cannot "$upper is this device itself, or is made of it" "$upper"
+above=$(losetup --show -f "$upper") || fail "no loop device"
+cannot "$above is this device itself, or is made of it" "$above"
+losetup -d "$above" && dmsetup remove upper && dmsetup remove "$DM" || fail "dmsetup remove"
+above=$(losetup --show -f "$ANEMONE_DEVICE") || fail "no loop device"
+cannot "$above is this device itself, or is made of it" "$above"
+ln -s "$above" "$SCRATCH/above"
+cannot "$SCRATCH/above is this device itself, or is made of it" "$SCRATCH/above"
+losetup -d "$above" || fail "the loop device is held"
 dmsetup info "$DM" >/dev/null 2>&1 && fail "the device-mapper device is held"
 
 # One at a time.
