@@ -130,9 +130,6 @@ mod switch {
         FormerLifeKept,
         /// A client that is told to wait for its former life's end does not ask again.
         WaitForgotten,
-        /// A page-out is refused for want of room although a server that has some is silent only for now,
-        /// or is just beginning anew.
-        SilentTakenForFull,
         /// What a client was stopped for counts as its servers' silence.
         StopCounted,
         /// Pages are cut no smaller when long frames do not cross the path.

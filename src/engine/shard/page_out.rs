@@ -663,7 +663,7 @@ impl<S: Storage> Shard<S> {
         }
         let awaited = device.servers.awaited(usable);
         let may_come = !awaited.without(full).without(op.targets()).is_empty();
-        if (may_come || device.disk.load().may_return()) && !mutated!(SilentTakenForFull) {
+        if may_come || device.disk.load().may_return() {
             return false;
         }
         if !device.is_freeing() {
