@@ -458,6 +458,21 @@ bool anemone_dev_is_opaque(struct net_device *dev)
 	return netif_is_ovs_master(dev) || netdev_uses_dsa(dev);
 }
 
+/*
+ * Whether its frames come from somewhere below that is not written down: out of a tunnel (vxlan, geneve,
+ * gretap, l2tp), or from a program (tun). A card has a parent; a veth's and a dummy's come from this
+ * machine; a bond's and a bridge's from what will lie below them.
+ */
+bool anemone_dev_is_fed(struct net_device *dev)
+{
+	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
+
+	ASSERT_RTNL();
+	if (dev->dev.parent || anemone_dev_passes_on(dev))
+		return false;
+	return !ops || (strcmp(ops->kind, "veth") && strcmp(ops->kind, "dummy"));
+}
+
 /* Whether it sends a frame from several places in memory, or the kernel has to make one piece of it. */
 bool anemone_dev_takes_pieces(const struct net_device *dev)
 {

@@ -84,6 +84,7 @@ bool anemone_dev_is_registered(const struct net_device *dev);
 struct net_device *anemone_dev_next_lower(struct net_device *dev, struct list_head **position);
 bool anemone_dev_passes_on(const struct net_device *dev);
 bool anemone_dev_is_opaque(struct net_device *dev);
+bool anemone_dev_is_fed(struct net_device *dev);
 bool anemone_dev_takes_pieces(const struct net_device *dev);
 bool anemone_dev_vlan(const struct net_device *dev, u16 *protocol, u16 *id);
 struct net_device *anemone_notifier_info_to_dev(void *info);

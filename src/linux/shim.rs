@@ -110,6 +110,7 @@ extern "C" {
     ) -> *mut bindings::net_device;
     pub(super) fn anemone_dev_passes_on(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_is_opaque(dev: *mut bindings::net_device) -> bool;
+    pub(super) fn anemone_dev_is_fed(dev: *mut bindings::net_device) -> bool;
     pub(super) fn anemone_dev_takes_pieces(dev: *const bindings::net_device) -> bool;
     pub(super) fn anemone_dev_vlan(
         dev: *const bindings::net_device,

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond: used, followed when what it lies on changes, and let go; what cannot be seen through is said, and what copies
+# what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond, a tap: used, followed when what it lies on changes, and let go; what cannot be seen through is said, and what copies
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 240
 # debug: yes
@@ -108,8 +108,11 @@ if ip link add team0 type team 2>/dev/null; then
 fi
 
 ip link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip link set eth0 master br1 || fail "bridge"
+# A virtual machine's port beside the card.
+ip tuntap add mode tap name tap1 && ip link set tap1 master br1 up || fail "tap in the bridge"
 uses br1 eth0
 done_with br1
+ip link del tap1 || fail "tap1 is held"
 ip link set eth0 up
 
 # Below a bridge one VLAN of a card takes another's place: the card is the same, the tag is not.
@@ -133,9 +136,14 @@ ip link del br1 && ip link del eth0.8 && ip link del eth0.9 || fail "bridge of V
 # Two tags, and what hides where frames come from.
 ip link add link eth0 name eth0.6 type vlan id 6 && ip link set eth0.6 up &&
     ip link add link eth0.6 name inner type vlan id 7 && ip link set inner up || fail "a VLAN in a VLAN"
-dmesg -c >/dev/null
-anemone_load interface=inner size_mib=64 connect_ms=100 2>/dev/null && fail "a VLAN without servers"
-[ "$(dmesg | grep -c 'interface inner: answers may be dropped below it .*: only a local disk guarantees progress')" = 1 ] ||
-    fail "a VLAN in a VLAN: not said: $(dmesg)"
-ip link del eth0.6
+# A tap's frames come from a program, which has them from elsewhere: alone, and below a VLAN.
+ip tuntap add mode tap name tap0 && ip link set tap0 up &&
+    ip link add link tap0 name tap0.5 type vlan id 5 && ip link set tap0.5 up || fail "tap"
+for name in inner tap0 tap0.5; do
+    dmesg -c >/dev/null
+    anemone_load interface=$name size_mib=64 connect_ms=100 2>/dev/null && fail "$name: there are no servers"
+    [ "$(dmesg | grep -c "interface $name: answers may be dropped below it .*: only a local disk guarantees progress")" = 1 ] ||
+        fail "$name: not said: $(dmesg)"
+done
+ip link del eth0.6 && ip link del tap0 || fail "tap0 is held"
 nothing_left || fail "something is left"

@@ -88,10 +88,13 @@ pub(super) struct Transfer {
     pub(super) pending: FragmentMask,
     /// Page-out: what the server has said that it holds.
     pub(super) held: FragmentMask,
-    /// Page-out: the most fragments that it has ever said to hold.
+    /// The most fragments that it has ever said to hold (page-out), or that there were when it had sent
+    /// one (page-in).
     pub(super) most_held: u32,
-    /// Page-out: how often it has said that some are missing since it last had more than before.
+    /// How often it has answered without that becoming more, since it last did.
     pub(super) in_vain: u32,
+    /// Page-in: the checksum of the page that it sends.
+    pub(super) content: Option<u32>,
     /// Whether the page has come damaged over there, or from there.
     pub(super) was_damaged: bool,
     /// Whether it counts in its server's window.
@@ -104,7 +107,7 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// Whether a server that holds these fragments has more than ever; counts if not.
+    /// Whether these fragments, which the server holds or has sent, are more than ever; counts if not.
     pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
         let count = held.bits().count_ones();
         let is_more = count > self.most_held;
@@ -124,7 +127,7 @@ pub(super) struct Assembly {
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
-    /// When its last fragment came.
+    /// When its last fragment came that was of use.
     pub(super) fed_ns: u64,
 }
 

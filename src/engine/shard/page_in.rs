@@ -10,7 +10,8 @@ use core::ops::Deref;
 use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::list::TransferId;
-use super::op::{Assembly, Kind, Outcome, Stage, TransferStage};
+use super::op::{Assembly, Kind, Outcome, Stage, Transfer, TransferStage};
+use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
 use super::transfer::HEDGE_WHEN_SENT;
 use super::{OpInUse, Receive, Shard, Storage, Verdict};
 use crate::sync::Atomic;
@@ -267,6 +268,20 @@ impl<S: Storage> Shard<S> {
         let Some((offset, len)) = cut.span(header.fragment_index) else {
             return Verdict::Done;
         };
+        let Some(asked) = op.transfers.get_mut(transfer) else {
+            return Verdict::Done;
+        };
+        if asked.cut != Some(cut) {
+            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            return Verdict::Done;
+        }
+        let content = *asked.content.get_or_insert(header.payload_crc);
+        if content != header.payload_crc {
+            // It has one page of that generation, not two.
+            self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
+            self.ask_anew(now_ns, id, device);
+            return Verdict::Done;
+        }
         // What two servers have of one generation is the same, if only a copy of repair's in another
         // version, and the checksum says whether it is: then each fragment that comes is one less to
         // come. Not after a page that was damaged.
@@ -292,6 +307,7 @@ impl<S: Storage> Shard<S> {
             },
         };
         if assembly.have.contains(header.fragment_index) {
+            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
             return Verdict::Done;
         }
         op.assembly = Some(assembly);
@@ -345,23 +361,21 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let id = TransferId {
-            op: receive.op,
-            transfer: receive.transfer,
-        };
         let Some(op) = self.ops.get_mut(receive.op) else {
             return;
         };
         op.claimed = false;
-        if op.stage == Stage::Active && copied {
-            if let Some(assembly) = &mut op.assembly {
-                if assembly.transfer == receive.transfer {
-                    assembly.have.insert(receive.index);
-                    assembly.fed_ns = now_ns;
-                    let assembly = *assembly;
-                    self.assembled(now_ns, id, receive.attempt, assembly, crc, device);
-                }
+        let fed = op.assembly.as_mut().filter(|assembly| {
+            copied && op.stage == Stage::Active && assembly.transfer == receive.transfer
+        });
+        if let (Some(assembly), Some(transfer)) = (fed, op.transfers.get_mut(receive.transfer)) {
+            assembly.have.insert(receive.index);
+            let is_more = transfer.is_progress(assembly.have);
+            if is_more || transfer.in_vain <= MOST_IN_VAIN {
+                assembly.fed_ns = now_ns;
             }
+            let assembly = *assembly;
+            self.assembled(now_ns, receive, assembly, is_more, crc, device);
         }
         self.look_after_claim(receive.op);
         self.release_hold(receive.op);
@@ -370,17 +384,22 @@ impl<S: Storage> Shard<S> {
     fn assembled<M>(
         &mut self,
         now_ns: u64,
-        id: TransferId,
-        attempt: u32,
+        receive: &Receive,
         assembly: Assembly,
+        is_more: bool,
         crc: Option<u32>,
         device: &Device<M>,
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
+        let id = TransferId {
+            op: receive.op,
+            transfer: receive.transfer,
+        };
         if assembly.have != assembly.cut.all() {
+            let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
             // Progress: the rest may take as long again, however long was waited before.
-            if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            if let Some(slot) = slot.filter(|_| is_more) {
                 let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
                 if let Some(transfer) = self.transfer_mut(id) {
                     transfer.due_ns = due_ns;
@@ -393,7 +412,7 @@ impl<S: Storage> Shard<S> {
             return;
         }
         if crc == Some(assembly.crc) || mutated!(CrcUncheckedIn) {
-            self.note_success(now_ns, id, attempt);
+            self.note_success(now_ns, id, receive.attempt);
             self.note_whole(id.op, id.transfer);
             if let Some(op) = self.ops.get_mut(id.op) {
                 op.crc = assembly.crc;
@@ -412,7 +431,8 @@ impl<S: Storage> Shard<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         if let Some(op) = self.ops.get_mut(id.op) {
-            op.assembly = None;
+            // What another has sent may be whole.
+            op.assembly = op.assembly.filter(|one| one.transfer != id.transfer);
             op.restarts = op.restarts.saturating_add(1);
         }
         if self.fail_over(now_ns, id.op, device) {
@@ -420,6 +440,20 @@ impl<S: Storage> Shard<S> {
             return;
         }
         self.resend_damaged(id);
+        self.note_in_vain(now_ns, id, MOST_DAMAGED, device);
+    }
+
+    /// The server has answered what is of no use. One that does so again and again is suspected.
+    fn note_in_vain<M>(&mut self, now_ns: u64, id: TransferId, most: u32, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let is_too_often = |transfer: &mut Transfer| {
+            !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most
+        };
+        if self.transfer_mut(id).is_some_and(is_too_often) {
+            self.give_up_on(now_ns, id, device);
+        }
     }
 
     /// The server has not the page, or not this generation of it; for certain, if `lacks_it`.

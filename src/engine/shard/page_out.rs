@@ -17,10 +17,10 @@ use crate::wire::{FragmentMask, Header, Status};
 
 /// Answers in a row without a fragment more than before, after which what is missing is sent again
 /// only when its time is out.
-const MOST_IN_VAIN: u32 = 8;
+pub(super) const MOST_IN_VAIN: u32 = 8;
 
 /// How often in a row a page may come damaged at a server before that is not the way's fault.
-const MOST_DAMAGED: u32 = 3;
+pub(super) const MOST_DAMAGED: u32 = 3;
 
 /// How often a page may change under us before its page-out is an error.
 const MAX_CHANGES: u32 = 16;
@@ -379,7 +379,7 @@ impl<S: Storage> Shard<S> {
 
     /// The server answers, and never has the page: once it has had as long as one that is silent,
     /// others are asked.
-    fn give_up_on<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    pub(super) fn give_up_on<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {

@@ -2,6 +2,7 @@
 
 //! One shard and servers that the test plays.
 
+mod beginnings;
 pub mod bench;
 mod disk;
 mod gaps;

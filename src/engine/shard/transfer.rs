@@ -91,6 +91,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         transfer.held = FragmentMask::EMPTY;
+        transfer.content = None;
         let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
         let all = transfer.cut.map(Fragmentation::all);
         if let Some(all) = all.filter(|_| is_new) {

@@ -51,7 +51,8 @@ fn vlan(device: &NetDevice) -> Option<VlanTag> {
 
 impl NetDevice {
     /// The lowest devices that frames for this one come in on: none if it lies on no other. An error
-    /// if frames look otherwise there, or it cannot be told: two tags, a tunnel, a switch.
+    /// if frames look otherwise there, or it cannot be told: two tags, a tunnel, a switch. Beside a card
+    /// below a bridge, what cannot be told of its other ports does not count.
     pub(crate) fn lowest(&self, rtnl: &Rtnl) -> Result<KVec<Lower>> {
         let mut lowest = KVec::new();
         let mut found = KVec::new();
@@ -60,6 +61,7 @@ impl NetDevice {
             tag: None,
         };
         found.push(whole, GFP_KERNEL)?;
+        let (mut is_known, mut is_unknown) = (false, false);
         // Grows while it is gone through; nothing lies on itself.
         let mut next = 0;
         while let Some(here) = found.get(next) {
@@ -72,6 +74,11 @@ impl NetDevice {
             }
             let lower = device.lower(rtnl)?;
             if lower.is_empty() {
+                // SAFETY: The device is live, and RTNL is held.
+                match unsafe { shim::anemone_dev_is_fed(device.as_ptr()) } {
+                    true => is_unknown = true,
+                    false => is_known = true,
+                }
                 if *device != *self {
                     lowest.push(Lower { device, tag }, GFP_KERNEL)?;
                 }
@@ -96,7 +103,10 @@ impl NetDevice {
                 }
             }
         }
-        Ok(lowest)
+        match is_unknown && !is_known {
+            true => Err(EOPNOTSUPP),
+            false => Ok(lowest),
+        }
     }
 
     /// The first device on the way of what this one sends, itself or one that it lies on, that takes a
