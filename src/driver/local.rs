@@ -221,7 +221,7 @@ impl Local {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = Arc::pin_init(Timer::new(Alarm::new()), GFP_KERNEL)?;
         let work_queue = OwnedQueue::new(c"anemone_disk", 1)?;
-        let closers = Arc::new(OwnedQueue::new(c"anemone_close", 0)?, GFP_KERNEL)?;
+        let closers = Arc::new(OwnedQueue::without_reserve(c"anemone_close")?, GFP_KERNEL)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),

@@ -112,8 +112,8 @@ pub(crate) struct Drawbacks {
 }
 
 /// A file of a block device, open for reading and writing, and nobody else's. Dropping it closes it,
-/// which may wait without a bound: for whoever is opening the device, and for what others have
-/// written to its cache.
+/// which may wait without a bound: for whoever is opening the device; and, but in a kernel thread, for
+/// what others have written to its cache.
 ///
 /// # Invariants
 ///
@@ -131,6 +131,12 @@ unsafe impl Send for OpenFile {}
 unsafe impl Sync for OpenFile {}
 
 impl OpenFile {
+    /// Whether closing it may wait for what others have written to the device's cache.
+    fn has_dirty_cache(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { shim::anemone_bdev_has_dirty_cache(bindings::file_bdev(self.file.as_ptr())) }
+    }
+
     /// Closes it before this returns, also in a kernel thread, for which dropping only begins to.
     fn close(self) {
         let this = ManuallyDrop::new(self);
@@ -155,7 +161,7 @@ impl Drop for OpenFile {
 }
 
 /// A block device that is open for reading and writing, and nobody else's. Closed when dropped,
-/// which sleeps, for a bounded time unless the module is being unloaded: see [`Closer`].
+/// which sleeps, for a bounded time: see [`Closer`].
 pub(crate) struct BlockDevice {
     file: ManuallyDrop<OpenFile>,
     number: DeviceNumber,

@@ -230,6 +230,12 @@ struct file *anemone_bdev_open(dev_t dev, u32 *gone)
 				     &anemone_holder_ops);
 }
 
+bool anemone_bdev_has_dirty_cache(struct block_device *bdev)
+{
+	return mapping_tagged(bdev->bd_mapping, PAGECACHE_TAG_DIRTY) ||
+	       mapping_tagged(bdev->bd_mapping, PAGECACHE_TAG_WRITEBACK);
+}
+
 /* The directory with links to what a disk is made of; the caller puts it. NULL if it has none. */
 static struct kernfs_node *anemone_slaves_of(struct gendisk *disk)
 {

@@ -64,6 +64,7 @@ bool anemone_bdev_is_misaligned(struct block_device *bdev);
 bool anemone_bdev_is_synchronous(struct block_device *bdev);
 bool anemone_bdev_takes_nowait(struct block_device *bdev, u64 sector, unsigned int sectors);
 struct file *anemone_bdev_open(dev_t dev, u32 *gone);
+bool anemone_bdev_has_dirty_cache(struct block_device *bdev);
 bool anemone_bdev_is_made_of(struct block_device *bdev, dev_t dev);
 void anemone_submit_bio_from_reserve(struct bio *bio);
 

@@ -80,6 +80,7 @@ extern "C" {
         sectors: c_uint,
     ) -> bool;
     pub(super) fn anemone_bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
+    pub(super) fn anemone_bdev_has_dirty_cache(bdev: *mut bindings::block_device) -> bool;
     pub(super) fn anemone_bdev_is_made_of(
         bdev: *mut bindings::block_device,
         dev: bindings::dev_t,

@@ -15,8 +15,7 @@ use kernel::{
     workqueue::Queue, //
 };
 
-/// A work queue that makes progress when memory is short (`WQ_MEM_RECLAIM`: it has a thread of
-/// its own for that) and is not frozen on suspend. Dropping it waits for all work.
+/// A work queue that is not frozen on suspend. Dropping it waits for all work.
 ///
 /// # Invariants
 ///
@@ -29,9 +28,19 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
-    /// A queue whose work runs on any CPU, at most `max_active` items at once (0: the default).
+    /// A queue whose work runs on any CPU, at most `max_active` items at once (0: the default), and
+    /// makes progress when memory is short: it has a thread of its own for that.
     pub(crate) fn new(name: &CStr, max_active: u16) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND;
+        Self::with_flags(name, max_active, bindings::wq_flags_WQ_MEM_RECLAIM)
+    }
+
+    /// As [`Self::new`], for work that no memory depends on; it may itself wait for such work.
+    pub(crate) fn without_reserve(name: &CStr) -> Result<Self> {
+        Self::with_flags(name, 0, 0)
+    }
+
+    fn with_flags(name: &CStr, max_active: u16, flags: c_uint) -> Result<Self> {
+        let flags = flags | bindings::wq_flags_WQ_UNBOUND;
         // SAFETY: The format takes one string, which the kernel copies.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(

@@ -73,3 +73,21 @@ anemonectl detach || fail "detach"
 same_as "$SCRATCH/random" || fail "reading"
 wait_for 20 "rmmod" anemone_unload || fail "unload"
 nothing_left || fail "something is left"
+
+# Unloading with the disk attached waits for none of that: the kernel closes the disk later.
+anemone_load size_mib=64 local_device="$DM_DISK" || fail "load"
+disk_up_to_date || fail "mirror"
+dm_suspend || fail "suspend"
+dd if="$SCRATCH/random" of="$DM_DISK" bs=4k count=4 seek=20000 conv=notrunc 2>"$SCRATCH/dd" || fail "writing to the cache: $(cat "$SCRATCH/dd")"
+(anemone_unload >"$SCRATCH/rmmod" 2>&1; echo "status $?" >>"$SCRATCH/rmmod") &
+unloaded() { grep -q "^status" "$SCRATCH/rmmod"; }
+wait_for 30 "the end of rmmod" unloaded || fail "it waits for the disk to be closed"
+grep -q "^status 0" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
+nothing_left || fail "something is left"
+is_open() { [ "$(dmsetup info -c --noheadings -o open "$DM")" -gt 0 ]; }
+is_open || fail "the disk is closed: nothing was to be waited for"
+dm_resume || fail "resume"
+is_closed() { ! is_open; }
+wait_for 20 "the disk is closed" is_closed || fail "it is held"
+# What was in the cache came to the disk.
+dd if="$ANEMONE_DISK" bs=4k skip=20000 count=4 iflag=direct 2>/dev/null | cmp -n 16384 - "$SCRATCH/random" || fail "not on the disk"

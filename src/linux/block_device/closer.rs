@@ -57,8 +57,8 @@ impl_has_work! {
 enum State {
     /// It is open.
     Open,
-    /// It is to be closed.
-    Asked(OpenFile, ModuleRef),
+    /// It is to be closed, by a module that stays for that, or that is being unloaded.
+    Asked(OpenFile, Option<ModuleRef>),
     /// The worker closes it. If `late`, nobody waits for that any more.
     UnderWay { late: bool },
     /// It is closed.
@@ -77,16 +77,17 @@ impl Closer {
     }
 
     /// Closes `file` on `queue`, and waits for that, unless it takes long. A module that is being
-    /// unloaded cannot be kept: then it is closed here, however long that takes.
+    /// unloaded cannot be kept: whoever lets go of the queue waits until the device's lock was had.
     pub(super) fn close(self: &Arc<Self>, file: OpenFile, queue: &OwnedQueue) {
-        let Some(module) = ModuleRef::try_get() else {
-            drop(file);
-            return;
-        };
+        let module = ModuleRef::try_get();
+        let is_kept = module.is_some();
         let mut state = self.state.lock();
         *state = State::Asked(file, module);
         // It is queued once only.
         let _ = queue.enqueue::<_, 0>(self.clone());
+        if !is_kept {
+            return;
+        }
         let mut left = msecs_to_jiffies(WAIT_MS);
         while !matches!(*state, State::Closed) {
             match self.changed.wait_interruptible_timeout(&mut state, left) {
@@ -122,7 +123,11 @@ impl WorkItem for Closer {
         let State::Asked(file, module) = asked else {
             return;
         };
-        file.close();
+        match module.is_some() || !file.has_dirty_cache() {
+            true => file.close(),
+            // A thread of the kernel's waits for what others have written to its cache.
+            false => drop(file),
+        }
         let was = mem::replace(&mut *this.state.lock(), State::Closed);
         this.changed.notify_all();
         if matches!(was, State::UnderWay { late: true }) {
