@@ -45,6 +45,28 @@ echo 30 >$PATIENCE || fail "patience_s"
 # They were only away: everything is there.
 both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
 get 256 | cmp - "$SCRATCH/random" || fail "after their return"
+# Suspending: a program that waits for a page cannot be frozen, and the kernel gives up; when the patience is
+# out it works. It is woken a second after everything is frozen.
+if [ -e /sys/power/pm_test ]; then
+    echo 600 >/sys/module/anemone/parameters/patience_s && disturb pause 1 && disturb pause 2 || fail "pause"
+    (get 1 >/dev/null) & reader=$!
+    is_waiting() { ! idle; }
+    wait_for 10 "a reader waits" is_waiting || fail "nothing waits"
+    timeout=$(cat /sys/power/pm_freeze_timeout)
+    echo 2000 >/sys/power/pm_freeze_timeout && echo 1 >/sys/module/suspend/parameters/pm_test_delay &&
+        echo freezer >/sys/power/pm_test || fail "pm_test"
+    dmesg -c >/dev/null
+    echo freeze >/sys/power/state 2>/dev/null && fail "frozen although a program waits for a page"
+    dmesg | grep -q 'Freezing user space processes failed after' || fail "not frozen for another reason: $(dmesg | tail -n 20)"
+    # With the stacks of what was not frozen.
+    dmesg -c >/dev/null
+    kill -0 $reader && ! idle || fail "the page was given up"
+    echo 1 >/sys/module/anemone/parameters/patience_s && ! wait $reader || fail "read without servers"
+    echo freeze >/sys/power/state || fail "not frozen with the patience out: $(dmesg | tail -n 20)"
+    echo none >/sys/power/pm_test && echo "$timeout" >/sys/power/pm_freeze_timeout || fail "pm_test"
+    echo 30 >/sys/module/anemone/parameters/patience_s && host resume 1 && host resume 2 || fail "resume"
+    wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+fi
 # A page-out that failed leaves nothing, or the new page, or an error.
 if get 1 300 >"$SCRATCH/back"; then
     head -c 4096 "$SCRATCH/random" | cmp -s - "$SCRATCH/back" || [ "$(tr -d '\0' <"$SCRATCH/back" | wc -c)" = 0 ] ||
