@@ -127,6 +127,12 @@ impl PmCallback for Sleep {
         let core = &self.0;
         match event {
             PmEvent::HibernationPrepare => {
+                // Its opening says nothing: it is open already.
+                if core.local.is_own_below_another() {
+                    pr_warn!(
+                        "the machine hibernates, and another disk is made of /dev/anemone: an image written to that cannot be read back: have another device for it (resume=)\n"
+                    );
+                }
                 core.earlier.hibernating.store(1, Release);
                 core.device.set_repair_pages_per_s(0);
                 // A worker that has not seen it is past finding what to free when this returns.

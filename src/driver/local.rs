@@ -273,6 +273,11 @@ impl Local {
         let _ = self.work_queue.enqueue::<_, 1>(Arc::from(core));
     }
 
+    /// Whether another disk is made of our own.
+    pub(crate) fn is_own_below_another(&self) -> bool {
+        self.own.copy().is_some_and(DeviceNumber::is_below_another)
+    }
+
     /// What is known of the disk.
     pub(crate) fn report(&self) -> Report {
         self.pool().map_or_else(Report::default, Pool::report)

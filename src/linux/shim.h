@@ -66,6 +66,7 @@ bool anemone_bdev_takes_nowait(struct block_device *bdev, u64 sector, unsigned i
 struct file *anemone_bdev_open(dev_t dev, u32 *gone);
 bool anemone_bdev_has_dirty_cache(struct block_device *bdev);
 bool anemone_bdev_is_made_of(struct block_device *bdev, dev_t dev);
+bool anemone_bdev_is_below_another(dev_t dev);
 void anemone_submit_bio_from_reserve(struct bio *bio);
 
 const char *anemone_machine_uuid(void);

@@ -85,6 +85,7 @@ extern "C" {
         bdev: *mut bindings::block_device,
         dev: bindings::dev_t,
     ) -> bool;
+    pub(super) fn anemone_bdev_is_below_another(dev: bindings::dev_t) -> bool;
     pub(super) fn anemone_submit_bio_from_reserve(bio: *mut bindings::bio);
 
     pub(super) fn anemone_machine_uuid() -> *const c_char;

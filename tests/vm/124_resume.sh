@@ -9,6 +9,7 @@
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/rewound.sh"
 
+requires dmsetup
 [ -e /sys/power/resume ] || skip "the kernel has no hibernation"
 # Puts the image on this disk; comes back from it at once.
 hibernate() {
@@ -30,10 +31,15 @@ for name in kept again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$nam
 anemone_load size_mib=64 min_copies=2 || fail "load"
 write_part 0 "$SCRATCH/kept" || fail "writing: $(cat "$SCRATCH/dd")"
 mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "swap on the disk"
+# An image on what is made of the device could not be read back, and whether one is to be, cannot be told.
+dmsetup create testdisk --noudevsync --noudevrules --table "0 2048 linear $ANEMONE_DEVICE 65536" || fail "a disk made of the device"
 last=0
 for round in 1 2; do
     hibernate "$ANEMONE_DISK" || fail "round $round: it does not hibernate: $(dmesg | tail -n 30)"
     # What was said while the image was written, nobody remembers.
+    [ "$(dmesg | grep -c 'anemone: the machine hibernates, and another disk is made of /dev/anemone')" = 1 ] ||
+        fail "round $round: what lies on the device: said not at all, or without one: $(dmesg | tail -n 30)"
+    [ $round = 2 ] || dmsetup remove --noudevsync testdisk || fail "the disk made of the device is held"
     dmesg | grep -q 'pages for snapshot' || fail "round $round: there was no image"
     dmesg | grep 'PM: Image saving' && fail "round $round: the image was not read back"
     has_jumped() { [ "$(resumed)" ] && [ "$(resumed)" -gt $((last + (1 << 40))) ]; }
