@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# what: a page that its frame keeps after the page-out has ended is let go of soon after the frame has gone
+# vm: --single --icount --servers 2 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh
+# bound: 120
+# shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
+. "$(dirname "$0")/common.sh"
+
+needs_single
+none_lingers() { [ "$(counter pages_lingering)" = 0 ] && idle; }
+# What is sent is sent twice, each within two milliseconds: the second copy keeps the page so long at the most.
+netem 0 delay 1ms 1ms duplicate 100% || fail "netem"
+anemone_load size_mib=64 || fail "load"
+head -c 4096 /dev/urandom >"$SCRATCH/page"
+# One at a time: else one page's look finds what another's has to find. The time is counted in instructions.
+for page in $(seq 1 60); do
+    dd if="$SCRATCH/page" of="$ANEMONE_DEVICE" bs=4k count=1 seek="$page" oflag=direct 2>/dev/null || fail "page $page"
+    wait_for 10 "no page is kept any more" none_lingers || fail "$(counter pages_lingering) pages are kept"
+done
+lingered=$(counter pages_lingered)
+[ "$lingered" -ge 20 ] || fail "only $lingered pages were kept by frames"
+mean=$(($(counter linger_sum_ns) / lingered)) longest=$(counter linger_max_ns)
+say "$lingered of $(counter pages_out) page-outs were kept, $((mean / 1000)) us each, $((longest / 1000)) us at most"
+# Looks come 0.1, 0.3, 0.7, 1.5, 3.1 and 6.3 ms after the end; with one each 10 ms it would be 10 at the least.
+[ "$mean" -lt 5000000 ] || fail "they were kept $mean ns each"
+nothing_failed || fail "some pages failed"
