@@ -46,7 +46,9 @@ use crate::{
         block_device::{
             BlockDevice,
             DeviceNumber,
-            OpenError, //
+            OpenError,
+            Opener,
+            Wanted, //
         },
         hrtimer::{
             Timer,
@@ -117,6 +119,9 @@ impl fmt::Display for AttachError {
                 OpenError::TooSmall { have, want } => {
                     write!(f, " is too small: {have} bytes, {want} are needed")
                 }
+                OpenError::UnderWay => f.write_str(
+                    " cannot be had: it, or one before it, is still being opened, for which its driver or another program waits; try again; until then the module is in use"
+                ),
                 OpenError::Other(error) => write!(f, " cannot be opened: {error:?}"),
             },
             Self::Another => f.write_str(": another disk is attached; detach that first"),
@@ -212,8 +217,10 @@ pub(crate) struct Local {
     pub(crate) timer: Arc<Timer<Alarm>>,
     /// What bios are submitted on.
     work_queue: OwnedQueue,
-    /// What disks are closed on, each for as long as that takes.
-    closers: Arc<OwnedQueue>,
+    /// What opens disks.
+    opener: Arc<Opener>,
+    /// What they are opened and closed on, each for as long as that takes.
+    openers: Arc<OwnedQueue>,
 }
 
 impl Local {
@@ -221,7 +228,8 @@ impl Local {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = Arc::pin_init(Timer::new(Alarm::new()), GFP_KERNEL)?;
         let work_queue = OwnedQueue::new(c"anemone_disk", 1)?;
-        let closers = Arc::new(OwnedQueue::without_reserve(c"anemone_close")?, GFP_KERNEL)?;
+        let opener = Arc::pin_init(Opener::new(), GFP_KERNEL)?;
+        let openers = Arc::new(OwnedQueue::without_reserve(c"anemone_open")?, GFP_KERNEL)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),
@@ -229,7 +237,8 @@ impl Local {
             pool_pages,
             timer,
             work_queue,
-            closers,
+            opener,
+            openers,
         }))
     }
 
@@ -255,8 +264,7 @@ impl Local {
         self.pool().ok_or(AttachError::NoMemory)
     }
 
-    /// Takes the lock of attaching and detaching. Opening a disk may wait for it without a bound:
-    /// whoever comes meanwhile is told so. Sleeps.
+    /// Takes the lock of attaching and detaching: whoever comes while another does is told so. Sleeps.
     fn lock_attached(&self) -> Option<MutexGuard<'_, Option<Arc<BlockDevice>>>> {
         for _ in 0..ATTACHED_WAITS {
             if let Some(attached) = self.attached.try_lock() {
@@ -307,11 +315,17 @@ impl Local {
 
 /// As [`attach_quietly`], but why it was refused stands in the kernel's log as well.
 pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
-    attach_quietly(core, path).inspect_err(|error| pr_warn!("{}{}\n", path, error))
+    attach_quietly(core, path, false).inspect_err(|error| pr_warn!("{}{}\n", path, error))
 }
 
-/// Attaches the disk at `path`; takes it back if it is attached, and was retired. Sleeps.
-pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
+/// Attaches the disk at `path`; takes it back if it is attached, and was retired. Sleeps: a module that
+/// `is_loading` waits without a bound for a disk to be opened, for a load that fails keeps no worker's
+/// code.
+pub(crate) fn attach_quietly(
+    core: &Arc<Core>,
+    path: &CStr,
+    is_loading: bool,
+) -> Result<(), AttachError> {
     let core = core.as_arc_borrow();
     let local = &core.local;
     let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
@@ -319,7 +333,15 @@ pub(crate) fn attach_quietly(core: &Arc<Core>, path: &CStr) -> Result<(), Attach
         return take_back(core, pool, device, path);
     }
     let bytes = (core.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
-    let device = BlockDevice::open(path, bytes, local.own.copy(), &local.closers)
+    let wanted = Wanted {
+        number: BlockDevice::look_up(path).map_err(AttachError::Open)?,
+        min_bytes: bytes,
+        excluded: local.own.copy(),
+        queue: local.openers.clone(),
+    };
+    let device = local
+        .opener
+        .open(wanted, is_loading)
         .map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
     let pool = local.make_pool()?;

@@ -350,7 +350,7 @@ impl Anemone {
         let Some(path) = &params.local_device else {
             return Ok(false);
         };
-        local::attach_quietly(core, path).map_err(|error| {
+        local::attach_quietly(core, path, true).map_err(|error| {
             pr_err!("local_device={}{}\n", &**path, error);
             match error.to_error() {
                 // Of a module that cannot be loaded, insmod takes that for a missing symbol.

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
 mod closer;
+mod opener;
 
 use core::{
     mem::ManuallyDrop,
@@ -28,6 +29,10 @@ use kernel::{
 };
 
 use self::closer::Closer;
+pub(crate) use self::opener::{
+    Opener,
+    Wanted, //
+};
 use super::{
     mq::BLOCK_SIZE,
     shim,
@@ -76,6 +81,8 @@ pub(crate) enum OpenError {
         /// The least that would do.
         want: u64,
     },
+    /// It, or another device before it, is still being opened.
+    UnderWay,
     /// Anything else.
     Other(Error),
 }
@@ -98,7 +105,7 @@ impl OpenError {
         match self {
             Self::NotFound => ENOENT,
             Self::NotABlockDevice => ENOTBLK,
-            Self::Busy => EBUSY,
+            Self::Busy | Self::UnderWay => EBUSY,
             Self::ReadOnly => EROFS,
             Self::Zoned | Self::LargeBlocks(_) => EOPNOTSUPP,
             Self::Itself => EINVAL,
@@ -185,16 +192,14 @@ impl BlockDevice {
         Ok(DeviceNumber(dev))
     }
 
-    /// Opens the device at `path`, which must have `min_bytes` bytes at least, and neither be the
-    /// disk `excluded` nor be made of it. `queue` closes it, and must be ours until the module goes.
-    /// Sleeps.
-    pub(crate) fn open(
-        path: &CStr,
-        min_bytes: u64,
-        excluded: Option<DeviceNumber>,
-        queue: &Arc<OwnedQueue>,
-    ) -> Result<Self, OpenError> {
-        let number = Self::look_up(path)?;
+    /// Opens the device. Sleeps, maybe without a bound: see [`Opener`].
+    fn open(wanted: Wanted) -> Result<Self, OpenError> {
+        let Wanted {
+            number,
+            min_bytes,
+            excluded,
+            queue,
+        } = wanted;
         if excluded == Some(number) {
             return Err(OpenError::Itself);
         }
@@ -215,7 +220,7 @@ impl BlockDevice {
             file: ManuallyDrop::new(file),
             number,
             closer,
-            queue: queue.clone(),
+            queue,
         };
         // SAFETY: The device is open.
         if excluded.is_some_and(|excluded| unsafe {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk is attached and detached again and again under load; not when it has the only copies, but by force; closing it is not waited for without a bound
+# what: a disk is attached and detached again and again under load; not when it has the only copies, but by force; neither opening nor closing it is waited for without a bound
 # vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
 # bound: 180
 # debug: yes
@@ -91,3 +91,34 @@ is_closed() { ! is_open; }
 wait_for 20 "the disk is closed" is_closed || fail "it is held"
 # What was in the cache came to the disk.
 dd if="$ANEMONE_DISK" bs=4k skip=20000 count=4 iflag=direct 2>/dev/null | cmp -n 16384 - "$SCRATCH/random" || fail "not on the disk"
+
+# Opening it waits for whoever else is opening it, for as long: that is given up after a moment.
+loop=$(losetup -P --show --direct-io=on -f "$DM_DISK") || fail "no loop device"
+anemone_load size_mib=64 || fail "load"
+dm_suspend || fail "suspend"
+blockdev --rereadpt "$loop" &
+scanning=$!
+is_scanned() { [ "$(awk '{ print $1 }' "/sys/block/${loop#/dev/}/inflight")" -gt 0 ]; }
+wait_for 20 "partitions are looked for" is_scanned || fail "nothing is"
+for round in 1 2; do
+    dmesg -c >/dev/null
+    (anemonectl attach "$loop" >"$SCRATCH/attach" 2>&1; echo "status $?" >>"$SCRATCH/attach") &
+    attached() { grep -q "^status" "$SCRATCH/attach"; }
+    wait_for 30 "the end of attach" attached || fail "it waits for the disk to be opened"
+    grep -q "^status 0" "$SCRATCH/attach" && fail "attached what cannot be read"
+    dmesg | grep -q "$loop cannot be had: .* is still being opened" || fail "round $round, not said: $(dmesg; cat "$SCRATCH/attach")"
+    disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
+done
+anemone_unload 2>"$SCRATCH/rmmod" && fail "unloaded while a disk is being opened"
+grep -q "in use\|busy\|temporarily unavailable" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
+put_all "$SCRATCH/random" || fail "writing without a disk"
+dm_resume || fail "resume"
+wait $scanning || fail "blockdev"
+was_late() { dmesg | grep -q "it was opened too late"; }
+wait_for 20 "the disk is closed" was_late || fail "not said: $(dmesg)"
+anemonectl attach "$loop" || fail "attach what can be opened"
+disk_up_to_date || fail "mirror"
+wait_for 30 "the disk detached" anemonectl detach || fail "detach"
+same_as "$SCRATCH/random" || fail "reading"
+wait_for 20 "rmmod" anemone_unload || fail "unload"
+losetup -d "$loop" || fail "the loop device is held"
