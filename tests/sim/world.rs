@@ -387,6 +387,7 @@ impl World {
                     servers: &self.servers,
                     network: &self.ctx.network,
                     lease_ended_ns: self.lease_ended_ns,
+                    rewound: &self.rewound,
                     greeting_ns: self.ctx.scenario.greeting_ns(),
                     admits_all: self.clients.len() <= usize::from(self.ctx.scenario.max_clients),
                 };
@@ -418,6 +419,7 @@ impl World {
                     servers: &self.servers,
                     network: &self.ctx.network,
                     lease_ended_ns: self.lease_ended_ns,
+                    rewound: &self.rewound,
                     greeting_ns: self.ctx.scenario.greeting_ns(),
                     admits_all: self.clients.len() <= usize::from(self.ctx.scenario.max_clients),
                 };
@@ -436,6 +438,7 @@ struct Witness<'a> {
     servers: &'a [SimServer],
     network: &'a Network,
     lease_ended_ns: Option<u64>,
+    rewound: &'a Rewound,
     /// How long a client may take to open a session with a server.
     greeting_ns: u64,
     /// Whether servers have a place for every client that there has ever been.
@@ -499,6 +502,10 @@ impl Evidence for Witness<'_> {
     fn is_held_back(&self, client: usize) -> bool {
         let state = self.clients[client].device.disk.load();
         state.is_usable() && state.policy() != Policy::Lag
+    }
+
+    fn was_put_back(&self, server: usize) -> bool {
+        self.rewound.is(server)
     }
 
     fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64> {

@@ -25,6 +25,9 @@ pub trait Evidence {
     /// written.
     fn claims(&self, client: usize, page: u32) -> Option<Vec<Claim>>;
 
+    /// Whether a server has been put back to an earlier state, in which it may lack what it had.
+    fn was_put_back(&self, server: usize) -> bool;
+
     /// Since when a server has been running and its link to the client has been good; `None` if
     /// it is not so.
     fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64>;
@@ -141,6 +144,10 @@ impl Oracle {
         let is_well = |claim: &&Claim| {
             if state.has_joined(claim, from_ns) {
                 // Whoever waits may be told in time, and need not.
+                return false;
+            }
+            if evidence.was_put_back(claim.server) {
+                // It says that it lacks the page, and another one is asked.
                 return false;
             }
             if evidence.incarnation(claim.server) != Some(claim.incarnation) {
