@@ -93,8 +93,8 @@ pub(super) struct Transfer {
     pub(super) most_held: u32,
     /// How often it has answered without that becoming more, since it last did.
     pub(super) in_vain: u32,
-    /// Page-in: the checksum of the page that it sends.
-    pub(super) content: Option<u32>,
+    /// Page-in: the version and the checksum of the page that it sends.
+    pub(super) content: Option<(Version, u32)>,
     /// Whether the page has come damaged over there, or from there.
     pub(super) was_damaged: bool,
     /// Whether it counts in its server's window.

@@ -275,13 +275,19 @@ impl<S: Storage> Shard<S> {
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
             return Verdict::Done;
         }
-        let content = *asked.content.get_or_insert(header.payload_crc);
-        if content != header.payload_crc {
-            // It has one page of that generation, not two.
+        let (known, crc) = *asked.content.get_or_insert((version, header.payload_crc));
+        if version < known {
+            // A late answer: the server has got another since.
+            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            return Verdict::Done;
+        }
+        if version == known && header.payload_crc != crc {
+            // It has one page of that version, not two.
             self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
             self.ask_anew(now_ns, id, device);
             return Verdict::Done;
         }
+        asked.content = Some((version, header.payload_crc));
         // What two servers have of one generation is the same, if only a copy of repair's in another
         // version, and the checksum says whether it is: then each fragment that comes is one less to
         // come. Not after a page that was damaged.

@@ -112,3 +112,25 @@ fn one_whose_page_came_damaged_once_is_believed() {
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
     assert!(bench.device.servers.usable().contains(bench.slot(0)));
 }
+
+/// The page is written while it is read, and the next version of the same generation is 256 later.
+#[test]
+fn what_the_server_has_got_since_is_read_and_its_late_answers_are_no_damage() {
+    let mut bench = Bench::new(1);
+    bench.write(PAGE, &[0]);
+    warm_up(&mut bench, 100, 100 * US);
+    cut(&bench, 1);
+    for _ in 0..600 {
+        bench.device.versions().take();
+    }
+    bench.start_page_in(0, PAGE);
+    let send = bench.next_send();
+    let newest = bench.device.next_version().0 - 1;
+    let before = newest - (newest.wrapping_sub(send.header.version) & 0xff) - 0x100;
+    bench.answer_part_of_version(&send, before, 7, 0, 3);
+    bench.answer_page(&send, &[0]);
+    bench.answer_part_of_version(&send, before, 7, 1, 3);
+    bench.answer_page(&send, &[1, 2]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    assert_eq!(bench.shard.counters().corrupt_in, 0);
+}

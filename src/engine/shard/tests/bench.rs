@@ -244,14 +244,27 @@ impl Bench {
 
     /// Answers a READ with one fragment of a page of which only the checksum is known.
     pub fn answer_part_of(&mut self, send: &Send, crc: u32, index: u8, count: u8) {
+        let newest = self.device.next_version().0 - 1;
+        let back = newest.wrapping_sub(send.header.version) & 0xff;
+        self.answer_part_of_version(send, newest - back, crc, index, count);
+    }
+
+    /// The same, in this version.
+    pub fn answer_part_of_version(
+        &mut self,
+        send: &Send,
+        version: u64,
+        crc: u32,
+        index: u8,
+        count: u8,
+    ) {
         let mut header = Header::new(Opcode::ReadReply);
         header.tag = send.header.tag;
         header.attempt = send.header.attempt;
         header.session = send.header.session;
         header.incarnation = send.header.incarnation;
         header.page = send.header.page;
-        let newest = self.device.next_version().0 - 1;
-        header.version = newest - (newest.wrapping_sub(send.header.version) & 0xff);
+        header.version = version;
         header.fragment_index = index;
         header.fragment_count = count;
         header.payload_crc = crc;
