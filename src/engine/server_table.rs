@@ -210,15 +210,17 @@ impl ServerTable {
         SlotSet::from_bits(self.greeted.load(Acquire))
     }
 
-    /// Slots of servers that cannot be used, and may be soon: they are silent, or a session is being
-    /// opened, and not for as long as a request may wait. `usable` are those that can be: what was
-    /// read before this, so that none is missed that becomes usable meanwhile.
-    pub fn awaited(&self, usable: SlotSet) -> SlotSet {
+    /// Slots of servers that cannot be used, and may be soon: they are silent, and not in `others`; or a
+    /// session is being opened, in a slot of which nothing was said yet. Not for as long as a request may
+    /// wait. `usable` are those that can be: what was read before this, so that none is missed that
+    /// becomes usable meanwhile.
+    pub fn awaited(&self, usable: SlotSet, others: SlotSet) -> SlotSet {
         // In this order: one that begins anew is greeted before it is closed.
         let silent = self.valid().without(usable).without(self.hopeless());
         silent
             .without(self.closing())
             .without(self.insane())
+            .without(others)
             .union(self.greeted())
     }
 

@@ -661,8 +661,8 @@ impl<S: Storage> Shard<S> {
         if others.is_empty() || !others.without(full).is_empty() {
             return false;
         }
-        let awaited = device.servers.awaited(usable);
-        let may_come = !awaited.without(full).without(op.targets()).is_empty();
+        let awaited = device.servers.awaited(usable, full.union(op.targets()));
+        let may_come = !awaited.is_empty();
         if may_come || device.disk.load().may_return() {
             return false;
         }

@@ -107,7 +107,10 @@ fn begin_anew(world: &mut World) {
 }
 
 fn awaits(world: &World) -> bool {
-    !world.table.awaited(world.table.usable()).is_empty()
+    !world
+        .table
+        .awaited(world.table.usable(), SlotSet::EMPTY)
+        .is_empty()
 }
 
 #[test]
@@ -117,6 +120,10 @@ fn a_server_that_begins_anew_is_awaited_until_its_session_is_open() {
     begin_anew(&mut world);
     assert!(awaits(&world));
     let next = world.cluster.slot_of(MAC).unwrap();
+    // Where another was full, this one need not be.
+    world.table.set_full(next);
+    let usable = world.table.usable();
+    assert!(!world.table.awaited(usable, world.table.full()).is_empty());
     world.pass(MS);
     assert!(awaits(&world));
     world.acknowledge_hello(Status::Cookie, 6);
