@@ -2,8 +2,8 @@
 
 //! What the worker does when it is kicked: everything that is not a page-out or a page-in.
 //!
-//! Context: process, on the module's own WQ_MEM_RECLAIM queue. It allocates nothing, but for room for jumps of
-//! the versions, without waiting for it.
+//! Context: process, on the module's own WQ_MEM_RECLAIM queue. It allocates nothing, but for room for
+//! jumps of the versions, without waiting for it.
 
 use kernel::{
     prelude::*,

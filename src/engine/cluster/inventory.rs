@@ -34,8 +34,8 @@ const ROUND_NS: u64 = 60 * NS_PER_S;
 const FORGOTTEN_NS: u64 = NS_PER_S / 2;
 /// And how long after it was last begun to be asked for that reason: it costs as much as it has pages.
 const FORGOTTEN_AGAIN_NS: u64 = 5 * NS_PER_S;
-/// How soon it is tried again while the server is silent, or there is no room for what might have to be freed;
-/// then after twice as long each time, up to a second. That there is room ends it at once.
+/// How soon it is tried again while the server is silent, or there is no room for what might have to be
+/// freed; then after twice as long each time, up to a second. That there is room ends it at once.
 const NO_ROOM_NS: u64 = 5_000_000;
 /// How soon pages are looked at again that are being written or copied.
 const UNCLEAR_NS: u64 = 50_000_000;

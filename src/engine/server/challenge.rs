@@ -52,7 +52,7 @@ impl Challenge {
     /// Something has come of the session that is no answer, and may be old: its silence begins anew.
     pub(super) fn heard(&mut self, now_ns: u64) {
         match self {
-            Self::Asking { sent, due_ns, .. } if *sent > 1 => {
+            Self::Asking { sent, due_ns, .. } if *sent > 0 => {
                 *sent = 1;
                 *due_ns = now_ns.saturating_add(INTERVAL_NS);
             }

@@ -36,8 +36,8 @@ impl World {
         taken
     }
 
-    /// Answers all that has been sent, but what it has and, unless `frees`, what it is to free. Returns whether
-    /// it was asked what it has.
+    /// Answers all that has been sent, but what it has and, unless `frees`, what it is to free. Returns
+    /// whether it was asked what it has.
     fn answer_all(&mut self, frees: bool) -> bool {
         let mut asked = false;
         for (header, len) in core::mem::take(&mut self.sent.0) {
