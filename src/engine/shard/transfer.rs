@@ -554,17 +554,14 @@ impl<S: Storage> Shard<S> {
         if let Some(transfer) = self.transfer_mut(id) {
             transfer.tries = transfer.tries.saturating_add(1);
         }
-        if transfer.cut != Some(device.servers.fragmentation(slot)) {
-            // The path's MTU is another now: what was sent may not have fitted.
-            self.cut_anew(now_ns, id, slot, device);
-            return;
-        }
         match self.ops.get(id.op).map(|op| op.kind) {
             Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
             Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
             Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
             Some(Kind::Mirror) | None => {}
         }
+        // The path's MTU may be another now: what was sent may not have fitted.
+        self.cut_again(now_ns, id, slot, device);
     }
 
     /// It waits for a window that does not open: go elsewhere if the server is out of use, or somebody
@@ -647,6 +644,26 @@ impl<S: Storage> Shard<S> {
         let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
         if is_asked && device.servers.fragmentation(slot).count() > cut.count() {
             self.cut_anew(now_ns, id, slot, device);
+        }
+    }
+
+    /// Begins the transfer, if it still is to this server, anew with fragments of the length that is now
+    /// right. Its tries go on: the length may change again and again.
+    fn cut_again<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
+    where
+        M: Deref<Target = [Atomic<u32>]>,
+    {
+        let cut = device.servers.fragmentation(slot);
+        let is_other = |transfer: &Transfer| {
+            let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
+            is_asked && transfer.slot == Some(slot) && transfer.cut != Some(cut)
+        };
+        let Some(Transfer { tries, .. }) = self.transfer_mut(id).copied().filter(is_other) else {
+            return;
+        };
+        self.cut_anew(now_ns, id, slot, device);
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.tries = tries;
         }
     }
 
