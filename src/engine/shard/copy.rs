@@ -203,14 +203,7 @@ impl<S: Storage> Shard<S> {
             self.end(id.op, Outcome::Failed);
             return;
         }
-        let missing = self.transfer_mut(id).and_then(|transfer| {
-            let all = transfer.cut?.all();
-            let missing = all.without(transfer.held);
-            Some(if missing.is_empty() { all } else { missing })
-        });
-        if let Some(missing) = missing {
-            self.resend(id, missing);
-        }
+        self.resend_missing(id);
     }
 
     /// The server of a copy has begun anew.

@@ -476,15 +476,7 @@ impl<S: Storage> Shard<S> {
     {
         self.want_disk(id.op, device);
         if device.servers.usable().contains(slot) {
-            let missing = self.transfer_mut(id).and_then(|transfer| {
-                let all = transfer.cut?.all();
-                let missing = all.without(transfer.held);
-                // If it held all, it would have said so: it has dropped some.
-                Some(if missing.is_empty() { all } else { missing })
-            });
-            if let Some(missing) = missing {
-                self.resend(id, missing);
-            }
+            self.resend_missing(id);
             return;
         }
         self.release(id);

@@ -84,6 +84,24 @@ impl<S: Storage> Shard<S> {
         self.push_ready(id);
     }
 
+    /// A server has not answered in time that is to hold the page: what it has not said to hold is sent
+    /// again. From the second time on all of it is: what it held may have made way for other pages, and
+    /// those for this one, so that none is ever whole.
+    pub(super) fn resend_missing(&mut self, id: TransferId) {
+        let missing = self.transfer_mut(id).and_then(|transfer| {
+            let all = transfer.cut?.all();
+            let missing = all.without(transfer.held);
+            // If it held all, it would have said so.
+            Some(match missing.is_empty() || transfer.tries > 1 {
+                true => all,
+                false => missing,
+            })
+        });
+        if let Some(missing) = missing {
+            self.resend(id, missing);
+        }
+    }
+
     /// The page has come damaged. Frames get damaged on their way: the first time it is sent again at
     /// once. Memory does too, and stays so: after that, when the transfer's time is out.
     pub(super) fn resend_damaged(&mut self, id: TransferId) {
