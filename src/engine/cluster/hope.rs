@@ -22,7 +22,7 @@ pub(super) const LOOK_NS: u64 = 2 * NS_PER_S;
 /// For how long there have been too few servers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hope {
-    /// For how long there has not been one that could be used, two, three.
+    /// For how long there has not been one that could be used, two, three; 0 if there is.
     fewer_ns: [u64; MAX_REPLICAS],
     looked_ns: u64,
 }
@@ -40,9 +40,11 @@ impl Hope {
         let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
         self.looked_ns = now_ns;
         for (others, fewer_ns) in self.fewer_ns.iter_mut().enumerate() {
-            *fewer_ns = match usable > others {
-                true => 0,
-                false => fewer_ns.saturating_add(passed_ns),
+            *fewer_ns = match (usable > others, *fewer_ns) {
+                (true, _) => 0,
+                // At the last look there were enough: since when not is unknown.
+                (false, 0) => 1,
+                (false, fewer_ns) => fewer_ns.saturating_add(passed_ns),
             };
         }
         let hoped = self.fewer_ns.iter().filter(|ns| **ns < patience_ns);
