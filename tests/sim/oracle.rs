@@ -450,10 +450,13 @@ impl Oracle {
 
     /// A client's clock is ahead from one moment to the next: so much as it was to look at it next by then
     /// may count as time that passed.
-    pub fn step_clock(&mut self, client: usize) {
+    /// Or it is taken for a stop, after which the patience begins anew.
+    pub fn step_clock(&mut self, now_ns: u64, client: usize) {
+        let end_ns = now_ns + self.patience_ns + MARGIN_NS;
         for request in self.requests.values_mut() {
             if request.client == client {
                 request.ahead_ns += UNNOTICED_NS;
+                request.until_ns = request.until_ns.max(end_ns);
             }
         }
         self.silence.hurry(client, LOOK_NS + UNNOTICED_NS);

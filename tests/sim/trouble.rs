@@ -432,7 +432,7 @@ impl World {
             Trouble::StepClock(Node::Client(client), by_ns) => {
                 ctx.counts.fault(Fault::ClockStepped);
                 self.clients[client].step_clock(ctx, by_ns);
-                ctx.oracle.step_clock(client);
+                ctx.oracle.step_clock(now_ns, client);
             }
             Trouble::StepClock(Node::Server(server), by_ns) => {
                 ctx.counts.fault(Fault::ClockStepped);
