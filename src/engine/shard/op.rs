@@ -153,7 +153,8 @@ pub struct Op {
     pub(super) is_background: bool,
     pub(super) stage: Stage,
     pub(super) page: PageIndex,
-    /// Page-out: the version being written.
+    /// Page-out: the version being written. Page-in: the one that was to be given out next when the map was
+    /// looked at.
     pub(super) version: Version,
     /// Page-in: which generation is wanted.
     pub(super) generation: Generation,

@@ -51,6 +51,7 @@ impl<S: Storage> Shard<S> {
             return;
         }
         let page = op.page;
+        let next = device.next_version();
         let entry = loop {
             let entry = device.map.load(page);
             if !entry.is_busy() {
@@ -80,6 +81,7 @@ impl<S: Storage> Shard<S> {
             op.disk.renew();
         }
         op.generation = entry.generation();
+        op.version = next;
         op.assembly = None;
         let holders = entry
             .replicas()
@@ -228,9 +230,18 @@ impl<S: Storage> Shard<S> {
         let version = Version(header.version);
         let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
         if header.status != Status::Ok || !is_wanted {
+            let since = op.version;
             // One that has what is wanted, says so of another question.
-            let lacks_it =
-                version.0 == 0 || !is_wanted || device.versions().is_ours(version) == Some(false);
+            let lacks_it = match version.0 {
+                // The page may have been freed since, and written in the same generation.
+                0 => {
+                    let passed = device.next_version().0.wrapping_sub(since.0);
+                    passed <= u64::from(u8::MAX)
+                }
+                _ if device.versions().is_ours(version) == Some(false) => true,
+                // What came to the server after the question was due may have come to the map as well.
+                _ => !is_wanted && version < since,
+            };
             self.handle_miss(now_ns, id, lacks_it, device);
             return Verdict::Done;
         }

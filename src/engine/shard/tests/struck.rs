@@ -73,6 +73,18 @@ fn an_answer_for_a_page_that_has_changed_strikes_nobody() {
     let (version, send) = asked(&mut bench);
     bench.answer_missing(&send, version.0);
     assert_eq!(holders(&bench), BOTH);
+    // Written since until its generation is the same again: what it had in between, and nothing.
+    for version in [3, 0] {
+        let mut bench = Bench::new(3);
+        let (first, send) = asked(&mut bench);
+        for _ in 0..0x1ff {
+            bench.device.versions().take();
+        }
+        let again = bench.write(PAGE, &[0, 1]);
+        assert_eq!(again.generation(), first.generation());
+        bench.answer_missing(&send, version * again.0 / 4);
+        assert_eq!(holders(&bench), BOTH);
+    }
     // From a station that is not the server, and of a session that is not ours.
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
