@@ -290,9 +290,10 @@ test_an_interrupted_step() {
     local signal status stepping pids
     for signal in INT:130 TERM:143 HUP:129; do
         rm -f "$SCRATCH/pids" && mkfifo "$SCRATCH/pids"
-        # What a shell has put into the background ignores SIGINT, and bash then cannot be told otherwise.
-        step env --default-signal=INT PIDS="$SCRATCH/pids" bash >"$SCRATCH/out" 2>&1 <<'END' &
-build() { (trap '' INT TERM HUP; sleep 1000; sleep 1000) & sleep 1000 & echo "$BASHPID $(jobs -p | tr '\n' ' ')" >"$PIDS"; wait; }
+        # What a shell has put into the background ignores SIGINT, and what nohup runs, SIGHUP; bash then cannot
+        # be told otherwise.
+        step env --default-signal=HUP,INT,TERM PIDS="$SCRATCH/pids" bash >"$SCRATCH/out" 2>&1 <<'END' &
+build() { (trap '' INT TERM HUP; sleep 60; sleep 60) & sleep 60 & echo "$BASHPID $(jobs -p | tr '\n' ' ')" >"$PIDS"; wait; }
 run_step build "a long step" build
 END
         stepping=$!
