@@ -197,12 +197,9 @@ impl BlockDevice {
         let Wanted {
             number,
             min_bytes,
-            excluded,
             queue,
+            ..
         } = wanted;
-        if excluded == Some(number) {
-            return Err(OpenError::Itself);
-        }
         let gone = KBox::new(Atomic::new(0), GFP_KERNEL)
             .map_err(|error| OpenError::Other(error.into()))?;
         let closer = Arc::pin_init(Closer::new(number), GFP_KERNEL).map_err(OpenError::Other)?;
@@ -222,12 +219,6 @@ impl BlockDevice {
             closer,
             queue,
         };
-        // SAFETY: The device is open.
-        if excluded.is_some_and(|excluded| unsafe {
-            shim::anemone_bdev_is_made_of(device.as_ptr(), excluded.0)
-        }) {
-            return Err(OpenError::Itself);
-        }
         // SAFETY: The device is open.
         if unsafe { shim::anemone_bdev_read_only(device.as_ptr()) } {
             return Err(OpenError::ReadOnly);
@@ -249,6 +240,13 @@ impl BlockDevice {
             });
         }
         Ok(device)
+    }
+
+    /// Whether it is made of this disk, which there is. The file of a loop device is looked up by its path as
+    /// the calling process sees it: not in a kernel thread, whose root may be another. Sleeps.
+    fn is_made_of(&self, disk: DeviceNumber) -> bool {
+        // SAFETY: The device is open.
+        unsafe { shim::anemone_bdev_is_made_of(self.as_ptr(), disk.0) }
     }
 
     /// What can be said against it.

@@ -236,15 +236,17 @@ bool anemone_bdev_has_dirty_cache(struct block_device *bdev)
 	       mapping_tagged(bdev->bd_mapping, PAGECACHE_TAG_WRITEBACK);
 }
 
-/* The directory with links to what a disk is made of; the caller puts it. NULL if it has none. */
-static struct kernfs_node *anemone_slaves_of(struct gendisk *disk)
+/* The directory of a disk in sysfs, or the one with links to what it is made of; the caller puts it. */
+static struct kernfs_node *anemone_directory_of(struct gendisk *disk, bool slaves)
 {
 	struct kernfs_node *node = NULL;
+	struct kobject *kobj;
 
-	/* A disk that goes away is no longer live before it gives up that directory. */
+	/* A disk that goes away is no longer live before it gives up its directories. */
 	mutex_lock(&disk->open_mutex);
-	if (disk_live(disk) && disk->slave_dir) {
-		node = disk->slave_dir->sd;
+	kobj = slaves ? disk->slave_dir : &disk_to_dev(disk)->kobj;
+	if (disk_live(disk) && kobj) {
+		node = kobj->sd;
 		kernfs_get(node);
 	}
 	mutex_unlock(&disk->open_mutex);
@@ -253,9 +255,13 @@ static struct kernfs_node *anemone_slaves_of(struct gendisk *disk)
 
 static struct kernfs_node *anemone_loop_attribute(struct gendisk *disk, const char *name)
 {
+	struct kernfs_node *parent = anemone_directory_of(disk, false);
 	struct kernfs_node *dir, *node;
 
-	dir = kernfs_find_and_get(disk_to_dev(disk)->kobj.sd, "loop");
+	if (!parent)
+		return NULL;
+	dir = kernfs_find_and_get(parent, "loop");
+	kernfs_put(parent);
 	if (!dir)
 		return NULL;
 	node = kernfs_find_and_get(dir, name);
@@ -265,7 +271,7 @@ static struct kernfs_node *anemone_loop_attribute(struct gendisk *disk, const ch
 
 /*
  * The block device that a loop device's file is, or lies on; 0 if there is none. A loop device has no
- * link to it: it says its file's path, as in sysfs.
+ * link to it: it says its file's path, as in sysfs, which is looked up as the calling process sees it.
  */
 static dev_t anemone_below_loop(struct gendisk *disk)
 {
@@ -322,7 +328,7 @@ static bool anemone_lies_on(struct block_device *bdev, dev_t dev, unsigned int d
 
 	if (disk_devt(disk) == dev || !depth)
 		return true;
-	slaves = anemone_slaves_of(disk);
+	slaves = anemone_directory_of(disk, true);
 	below = anemone_below_loop(disk);
 	/* A link has the name of what it leads to. */
 	class_dev_iter_init(&iter, disk_to_dev(disk)->class, NULL, NULL);

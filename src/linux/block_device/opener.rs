@@ -96,6 +96,22 @@ impl Opener {
         wanted: Wanted,
         at_length: bool,
     ) -> Result<BlockDevice, OpenError> {
+        let excluded = wanted.excluded;
+        if excluded == Some(wanted.number) {
+            return Err(OpenError::Itself);
+        }
+        let device = self.open_by_worker(wanted, at_length)?;
+        match excluded.is_some_and(|disk| device.is_made_of(disk)) {
+            true => Err(OpenError::Itself),
+            false => Ok(device),
+        }
+    }
+
+    fn open_by_worker(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        at_length: bool,
+    ) -> Result<BlockDevice, OpenError> {
         let (major, minor) = wanted.number.major_minor();
         let module = ModuleRef::try_get().ok_or(OpenError::UnderWay)?;
         let mut state = self.state.lock();
