@@ -232,8 +232,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             return;
         };
         match peer.state {
-            State::Greeting if peer.hello.is_due_later_than(now_ns) && peer.refusal.is_none() => {
-                // It is there: no need to wait for the next try.
+            State::Greeting
+                if peer.hello.is_due_later_than(now_ns)
+                    && peer.hello.may_be_hurried(now_ns)
+                    && peer.refusal.is_none() =>
+            {
+                // It is there: no need to wait for the next try, but for an answer to the last one, which
+                // announcements without end would make late.
                 peer.hello.restart(now_ns);
                 self.send_hello(now_ns, slot, outbox);
             }

@@ -50,12 +50,11 @@ pub(super) enum Life {
 
 impl Challenge {
     /// Something has come of the session that is no answer, and may be old: its silence begins anew.
-    pub(super) fn heard(&mut self, now_ns: u64) {
+    pub(super) fn heard(&mut self) {
         match self {
-            Self::Asking { sent, due_ns, .. } if *sent > 0 => {
-                *sent = 1;
-                *due_ns = now_ns.saturating_add(INTERVAL_NS);
-            }
+            // All questions are asked once more, when the next one is due: one that is lost is repeated,
+            // however often something comes.
+            Self::Asking { sent, .. } => *sent = 0,
             Self::Silent { .. } => *self = Self::None,
             _ => {}
         }

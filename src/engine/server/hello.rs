@@ -100,7 +100,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if let Some(session) = current.and_then(|index| self.sessions.get_mut(index)) {
             if session.number == number && session.mac == source {
                 session.heard_ns = now_ns;
-                session.challenge.heard(now_ns);
+                session.challenge.heard();
                 return (Status::Ok, 0);
             }
             epoch = session.epoch;
@@ -150,7 +150,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             session.epoch = self.epoch;
             session.mac = source;
             session.heard_ns = now_ns;
-            session.challenge.heard(now_ns);
+            session.challenge.heard();
         }
         Status::Ok
     }

@@ -233,10 +233,12 @@ impl<S: Storage> Shard<S> {
             let since = op.version;
             // One that has what is wanted, says so of another question.
             let lacks_it = match version.0 {
-                // The page may have been freed since, and written in the same generation.
+                // The page may have been freed since, and written in the same generation: not before the
+                // next version of that generation was given out.
                 0 => {
                     let passed = device.next_version().0.wrapping_sub(since.0);
-                    passed <= u64::from(u8::MAX)
+                    let next = op.generation.0.wrapping_sub(since.generation().0);
+                    passed <= u64::from(next)
                 }
                 _ if device.versions().is_ours(version) == Some(false) => true,
                 // What came to the server after the question was due may have come to the map as well.

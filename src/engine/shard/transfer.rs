@@ -666,7 +666,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Begins the transfer, if it still is to this server, anew with fragments of the length that is now
-    /// right. Its tries go on: the length may change again and again.
+    /// right. Its tries and its time go on: the length may change again and again.
     fn cut_again<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -676,12 +676,12 @@ impl<S: Storage> Shard<S> {
             let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
             is_asked && transfer.slot == Some(slot) && transfer.cut != Some(cut)
         };
-        let Some(Transfer { tries, .. }) = self.transfer_mut(id).copied().filter(is_other) else {
+        let Some(before) = self.transfer_mut(id).copied().filter(is_other) else {
             return;
         };
         self.cut_anew(now_ns, id, slot, device);
         if let Some(transfer) = self.transfer_mut(id) {
-            transfer.tries = tries;
+            (transfer.tries, transfer.began_ns) = (before.tries, before.began_ns);
         }
     }
 

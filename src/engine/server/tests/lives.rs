@@ -162,9 +162,23 @@ fn late_frames_of_an_older_life_put_its_end_off_and_no_more() {
         assert_eq!(bench.put(&old, 1, 10), Status::Ok);
         pass(&mut bench, 1900);
         assert_eq!(claim(&mut bench, &new), Status::Wait);
-        pass(&mut bench, 200);
+        pass(&mut bench, 500);
         assert_eq!(claim(&mut bench, &new), Status::Ok);
     }
+}
+
+#[test]
+fn a_lost_question_is_repeated_however_much_the_client_sends() {
+    let mut bench = bench(8, NO_QUOTA);
+    let old = client(1);
+    bench.open(&old);
+    assert_eq!(claim(&mut bench, &reborn(&old, 5555)), Status::Wait);
+    let mut asked = 0;
+    for page in 0..20 {
+        asked += pass(&mut bench, 100).len();
+        assert_eq!(bench.put(&old, page % 4, 10 + page), Status::Ok);
+    }
+    assert!((4..=6).contains(&asked), "{asked} times in two seconds");
 }
 
 #[test]
@@ -279,7 +293,7 @@ fn a_hello_of_the_older_life_begins_its_silence_anew() {
     assert_eq!(bench.hello(&old, 0).0, Status::Ok);
     pass(&mut bench, 1000);
     assert_eq!(claim(&mut bench, &new), Status::Wait);
-    pass(&mut bench, 1000);
+    pass(&mut bench, 1100);
     assert_eq!(claim(&mut bench, &new), Status::Ok);
 }
 
