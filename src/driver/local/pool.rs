@@ -380,7 +380,7 @@ impl Pool {
         PutAnswer::Changed(crc)
     }
 
-    /// Somebody waits for a page that has been put in. Returns whether he will be told.
+    /// A page-out waits for a page that has been put in. Returns whether it will be told.
     pub(crate) fn want(&self, core: ArcBorrow<'_, Core>, want: &DiskWant) -> bool {
         self.with(core, |state, now_ns| {
             state
@@ -443,7 +443,7 @@ impl Pool {
             let io = asked.io;
             let first_page = u64::from(io.first.0);
             let device = guard.device.clone();
-            // Whoever submits may wait without a bound, and the module has to stay for him. A disk that
+            // Submitting may wait without a bound, and the module has to stay until it returns. A disk that
             // takes nothing ends what may not wait; but not every driver keeps to that (nbd sends
             // from here, through a socket that may be full), and the block layer does not say which.
             let Some(module) = ModuleRef::try_get() else {

@@ -213,25 +213,20 @@ impl Bench {
     /// Answers a READ with the page, in as many fragments as were asked for: in the newest version
     /// of the generation.
     pub fn answer_page(&mut self, send: &Send, fragments: &[u8]) {
+        self.answer_version(send, self.newest(send), fragments);
+    }
+
+    /// The newest version of the generation that is asked for.
+    fn newest(&self, send: &Send) -> u64 {
         let newest = self.device.next_version().0 - 1;
-        let back = newest.wrapping_sub(send.header.version) & 0xff;
-        self.answer_version(send, newest - back, fragments);
+        newest - (newest.wrapping_sub(send.header.version) & 0xff)
     }
 
     /// The same, in this version.
     pub fn answer_version(&mut self, send: &Send, version: u64, fragments: &[u8]) {
         for &index in fragments {
-            let mut header = Header::new(Opcode::ReadReply);
-            header.tag = send.header.tag;
-            header.attempt = send.header.attempt;
-            header.session = send.header.session;
-            header.incarnation = send.header.incarnation;
-            header.page = send.header.page;
-            header.version = version;
-            header.fragment_index = index;
-            header.fragment_count = send.header.fragment_count;
-            header.payload_crc = page_crc();
-            self.deliver(send.destination, &header);
+            let count = send.header.fragment_count;
+            self.answer_part_of_version(send, version, page_crc(), index, count);
         }
     }
 
@@ -244,9 +239,7 @@ impl Bench {
 
     /// Answers a READ with one fragment of a page of which only the checksum is known.
     pub fn answer_part_of(&mut self, send: &Send, crc: u32, index: u8, count: u8) {
-        let newest = self.device.next_version().0 - 1;
-        let back = newest.wrapping_sub(send.header.version) & 0xff;
-        self.answer_part_of_version(send, newest - back, crc, index, count);
+        self.answer_part_of_version(send, self.newest(send), crc, index, count);
     }
 
     /// The same, in this version.
