@@ -335,7 +335,7 @@ const _: () = {
     assert!(size_of::<Server>() == 96);
     assert!(size_of::<Servers>() == 1928);
     assert!(align_of::<Status>() == 8 && align_of::<Servers>() == 8);
-    assert!(MAX_SERVERS == crate::engine::ids::SERVER_SLOTS);
+    assert!(MAX_SERVERS == crate::engine::client::ids::SERVER_SLOTS);
 };
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 //! What must hold for all values: of the wire format, the page map, the estimators, placement.
 
-use anemone::engine::free::{next_free, DirtyChunks};
-use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
-use anemone::engine::page_map::{Entry, PageMap};
-use anemone::engine::placement::{least_utilised, Placed};
-use anemone::engine::rtt::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};
-use anemone::engine::server_table::Load;
-use anemone::engine::window::Window;
+use anemone::engine::client::free::{next_free, DirtyChunks};
+use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use anemone::engine::client::page_map::{Entry, PageMap};
+use anemone::engine::client::placement::{least_utilised, Placed};
+use anemone::engine::client::rtt::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};
+use anemone::engine::client::server_table::Load;
+use anemone::engine::client::window::Window;
 use anemone::sync::Atomic;
 use anemone::wire::{
     Flags, FragmentMask, Fragmentation, Frame, FrameError, Header, Opcode, Status, HEADER_LEN,

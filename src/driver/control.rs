@@ -22,7 +22,7 @@ use super::{
     plight::Plight, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         cluster::{
             AddError,
             Cluster,
@@ -110,9 +110,12 @@ pub(crate) struct ControlState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
     /// A copy that a server has no room to be told of yet.
-    pub(crate) waiting_free: Option<crate::engine::free::StaleCopy>,
+    pub(crate) waiting_free: Option<crate::engine::client::free::StaleCopy>,
     /// Where the scan for freed pages stands: next page, one past the last.
-    pub(crate) scan: Option<(crate::engine::ids::PageIndex, crate::engine::ids::PageIndex)>,
+    pub(crate) scan: Option<(
+        crate::engine::client::ids::PageIndex,
+        crate::engine::client::ids::PageIndex,
+    )>,
     /// What the log has been told.
     pub(crate) plight: Plight,
 }

@@ -35,7 +35,7 @@ use super::{
     }, //
 };
 use crate::{
-    engine::cluster::AddError,
+    engine::client::cluster::AddError,
     linux::misc_device::{
         is_administrator,
         Ioctl, //

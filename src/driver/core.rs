@@ -34,7 +34,7 @@ use super::{
     worker::Sweeps, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         config::Config,
         counters::Counters,
         device::Device,

@@ -19,7 +19,7 @@ use super::{
     queue::Lingered, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         cluster::Health,
         ids::ServerSlot, //
     },

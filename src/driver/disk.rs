@@ -18,7 +18,7 @@ use super::{
     },
 };
 use crate::{
-    engine::ids::PageIndex,
+    engine::client::ids::PageIndex,
     linux::mq::{
         BlkStatus,
         Block,

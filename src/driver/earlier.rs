@@ -2,7 +2,7 @@
 
 //! A machine that is put back to an earlier state: by its own hibernation, or as a virtual machine.
 //!
-//! What that means for versions is the engine's ([`crate::engine::versions`]).
+//! What that means for versions is the engine's ([`crate::engine::client::versions`]).
 
 use kernel::{
     prelude::*,
@@ -14,7 +14,7 @@ use kernel::{
 
 use super::core::Core;
 use crate::{
-    engine::ids::SlotSet,
+    engine::client::ids::SlotSet,
     linux::{
         alloc::zeroed_table_now,
         hrtimer::now_ns,

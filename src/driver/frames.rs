@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 
 use crate::{
-    engine::{
+    engine::client::{
         ids::MAX_REPLICAS,
         shard::{
             Send,

@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    engine::shard::Send,
+    engine::client::shard::Send,
     linux::{
         ingress::{
             Ingress,

@@ -32,7 +32,7 @@ use super::{
     params, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         config::NS_PER_S,
         counters::MirrorCounters,
         disk_drain::{

@@ -52,7 +52,7 @@ use super::{
     repair, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         free::DirtyChunks,
         ids::SERVER_SLOTS,
         placement, //

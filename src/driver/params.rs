@@ -9,7 +9,7 @@ use kernel::{
 };
 
 use crate::{
-    engine::{
+    engine::client::{
         config::Config,
         mirror::{
             Config as MirrorConfig,
@@ -57,7 +57,7 @@ module_params! {
 const MIRROR_WORDS: [&str; 3] = ["lag", "strict", "off"];
 
 /// Servers that may be given at load.
-pub(crate) const MAX_SERVERS: usize = crate::engine::ids::SERVER_SLOTS;
+pub(crate) const MAX_SERVERS: usize = crate::engine::client::ids::SERVER_SLOTS;
 
 /// What the parameters say, checked.
 pub(crate) struct Params {
@@ -143,7 +143,7 @@ impl Params {
 pub(crate) fn patience_ns() -> u64 {
     patience_s
         .value()
-        .saturating_mul(crate::engine::config::NS_PER_S)
+        .saturating_mul(crate::engine::client::config::NS_PER_S)
 }
 
 /// How many page-ins may be hedged, as it is now.
@@ -161,7 +161,7 @@ pub(crate) fn mirror_config() -> MirrorConfig {
         },
         patience_ns: disk_timeout_s
             .value()
-            .saturating_mul(crate::engine::config::NS_PER_S),
+            .saturating_mul(crate::engine::client::config::NS_PER_S),
         ..MirrorConfig::default()
     }
 }
@@ -170,7 +170,7 @@ pub(crate) fn mirror_config() -> MirrorConfig {
 pub(crate) fn dead_ns() -> u64 {
     dead_s
         .value()
-        .saturating_mul(crate::engine::config::NS_PER_S)
+        .saturating_mul(crate::engine::client::config::NS_PER_S)
 }
 
 /// How many pages may be copied in a second, as it is now.

@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 
 use super::core::Core;
-use crate::engine::{
+use crate::engine::client::{
     config::NS_PER_S,
     notice::Notice, //
 };

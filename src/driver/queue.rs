@@ -39,7 +39,7 @@ use super::{
     },
 };
 use crate::{
-    engine::{
+    engine::client::{
         device::Device,
         free::StaleCopy,
         histogram::BUCKETS,

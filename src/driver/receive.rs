@@ -8,7 +8,7 @@ use kernel::prelude::*;
 
 use super::core::Core;
 use crate::{
-    engine::{
+    engine::client::{
         cluster::{
             is_control_tag,
             LISTED_PAGES, //

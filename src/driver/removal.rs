@@ -19,7 +19,7 @@ use super::core::{
     PART_PAGES, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         cluster::{
             AddError,
             Close,

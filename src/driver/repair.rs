@@ -25,7 +25,7 @@ use super::{
     },
 };
 use crate::{
-    engine::{
+    engine::client::{
         copies::COPIES,
         free::DirtyChunks,
         repair::Repair, //

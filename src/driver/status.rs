@@ -16,7 +16,7 @@ use super::{
     local::Health as DiskHealth, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         census::{
             Census,
             Standard, //
@@ -59,7 +59,7 @@ impl Core {
         // CAST: three at the most.
         status.replicas = device.replicas() as u32;
         status.min_copies = device.min_copies() as u32;
-        let patience_s = super::params::patience_ns() / crate::engine::config::NS_PER_S;
+        let patience_s = super::params::patience_ns() / crate::engine::client::config::NS_PER_S;
         status.patience_s = u32::try_from(patience_s).unwrap_or(u32::MAX);
         status.mtu = self
             .link

@@ -22,7 +22,7 @@ use super::{
     }, //
 };
 use crate::{
-    engine::{
+    engine::client::{
         cluster::Changes,
         free,
         ids::{

@@ -2,7 +2,7 @@
 
 //! A memory server's protocol: takes frames and the time, says what to send.
 //!
-//! Sessions, leases and the handshake are here; pages are [`super::store`]'s, sockets and clocks
+//! Sessions, leases and the handshake are here; pages are [`store`]'s, sockets and clocks
 //! the caller's. Every operation is idempotent, and a frame is looked at only after its checksum,
 //! its session, the address that it comes from and the incarnation that it means have been.
 
@@ -13,6 +13,7 @@ mod hello;
 mod outbox;
 mod request;
 mod session;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,6 @@ pub use admission::{Admission, CookieClaim};
 pub use outbox::{Outbox, Payload};
 pub use session::Session;
 
-use crate::engine::store::{Arrays, Layout, Memory, Store};
 use crate::wire::{
     Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
     PROTOCOL_VERSION,
@@ -28,6 +28,7 @@ use crate::wire::{
 use acks::Acks;
 use challenge::Life;
 use session::Sessions;
+use store::{Arrays, Layout, Memory, Store};
 use zerocopy::IntoBytes;
 
 /// Between two announcements.

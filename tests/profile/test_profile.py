@@ -143,10 +143,10 @@ class Names(unittest.TestCase):
 
     def test_generic_arguments_go(self):
         for name, awaited in (
-                ("<anemone_main::engine::shard::Shard<anemone_main::driver::Storage>>::end", "<engine::shard::Shard>::end"),
+                ("<anemone_main::engine::client::shard::Shard<anemone_main::driver::Storage>>::end", "<engine::client::shard::Shard>::end"),
                 ("<anemone_main::a::Shard<X<Y>>>::find::<fn(u8) -> u8, Z<W>>", "<a::Shard>::find"),
-                ("anemone::engine::store::write::<impl anemone::engine::store::Store<M>>::write",
-                 "engine::store::write::<impl engine::store::Store>::write"),
+                ("anemone::engine::server::store::write::<impl anemone::engine::server::store::Store<M>>::write",
+                 "engine::server::store::write::<impl engine::server::store::Store>::write"),
                 ("blk_mq_submit_bio", "blk_mq_submit_bio")):
             self.assertEqual(report.short(name), awaited)
 

@@ -2,7 +2,7 @@
 
 //! What a client takes for random: numbers that follow from the seed.
 
-use anemone::engine::cluster::Random;
+use anemone::engine::client::cluster::Random;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct SplitMix(pub u64);

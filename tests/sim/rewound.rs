@@ -5,7 +5,7 @@
 //! These runs are apart from the others. Nothing else takes copies away in them, so that everything must be
 //! read as it was written.
 
-use anemone::engine::ids::{PageIndex, SlotSet};
+use anemone::engine::client::ids::{PageIndex, SlotSet};
 use rand::Rng;
 
 use crate::client::Client;

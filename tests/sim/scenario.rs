@@ -3,7 +3,7 @@
 //! What a seed stands for: sizes, speeds, and which faults there are. Each kind of fault is left
 //! out of many seeds, so that others show undisturbed ("swarm testing", Groce and others, 2012).
 
-use anemone::engine::mirror::{self, Policy};
+use anemone::engine::client::mirror::{self, Policy};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -5,10 +5,12 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use anemone::engine::server::store::{
+    Arrays, Assembly, Layout, Memory, Owner, Page, PageSlice, Record,
+};
 use anemone::engine::server::{
     Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
 };
-use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, PageSlice, Record};
 use anemone::wire::{
     Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, PageVersion, HEADER_LEN,
     MAX_PAGE_VERSIONS, PAGE_SIZE,

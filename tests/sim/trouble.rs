@@ -5,7 +5,7 @@
 use rand::seq::IndexedRandom;
 use rand::Rng;
 
-use anemone::engine::mirror::Policy;
+use anemone::engine::client::mirror::Policy;
 
 use crate::client::{ClientEvent, LocalEvent};
 use crate::event::{Event, Node};

@@ -2,7 +2,7 @@
 
 //! One run: stations, trouble, then calm, and at the end every page is read.
 
-use anemone::engine::mirror::Policy;
+use anemone::engine::client::mirror::Policy;
 use anemone::wire::MacAddress;
 
 use crate::client::{Client, ClientEvent, LocalEvent};

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anemone::engine::server::store::{Arrays, Assembly, Layout, Memory, Owner, Page, Record};
 use anemone::engine::server::{ServerArrays, Session, BYTES_PER_OWNER};
-use anemone::engine::store::{Arrays, Assembly, Layout, Memory, Owner, Page, Record};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tracing::{debug, info, warn};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -9,8 +9,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 
+use anemone::engine::server::store::{Page, PageSlice};
 use anemone::engine::server::{Outbox, Payload};
-use anemone::engine::store::{Page, PageSlice};
 use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 

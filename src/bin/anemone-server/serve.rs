@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anemone::engine::server::store::Memory;
 use anemone::engine::server::{Admission, Outbox, Server};
-use anemone::engine::store::Memory;
 use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::time::{clock_gettime, ClockId};

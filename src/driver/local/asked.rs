@@ -5,7 +5,7 @@
 
 use kernel::prelude::*;
 
-use crate::engine::mirror::DiskIo;
+use crate::engine::client::mirror::DiskIo;
 
 /// How soon something that the disk did not take is tried again, at first and at the latest. Twice
 /// as late each time; at once, when something that it has taken ends.

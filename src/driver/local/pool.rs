@@ -38,7 +38,7 @@ use crate::{
         },
         queue::KernelStorage as QueueStorage, //
     },
-    engine::{
+    engine::client::{
         config::NS_PER_S,
         device::Device,
         mirror::{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a shard wants done with the local disk's mirror, and telling it: [`DiskWork`] and the
-//! table in `src/engine/shard/disk_work.rs`.
+//! table in `src/engine/client/shard/disk_work.rs`.
 
 use kernel::{
     prelude::*,
@@ -17,7 +17,7 @@ use crate::{
         core::Core,
         local::Pool, //
     },
-    engine::{
+    engine::client::{
         mirror::{
             BufferId,
             Get,

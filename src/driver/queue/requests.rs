@@ -18,7 +18,7 @@ use crate::{
         core::Core,
         disk::Disk, //
     },
-    engine::{
+    engine::client::{
         ids::PageIndex,
         shard::{
             OpInUse,

@@ -3,7 +3,7 @@
 //! Acknowledgements of page-outs, kept until the next flush: several for one client are one frame.
 
 use super::{Admission, Outbox, Payload, Server};
-use crate::engine::store::Memory;
+use crate::engine::server::store::Memory;
 use crate::wire::{Ack, Header, MacAddress, Opcode, Status, MAX_ACKS};
 use zerocopy::IntoBytes;
 

@@ -4,7 +4,7 @@
 //! seconds, before its session ends for another's sake.
 
 use super::{Admission, Outbox, Server};
-use crate::engine::store::Memory;
+use crate::engine::server::store::Memory;
 use crate::wire::{Header, MacAddress, Nonce, Opcode};
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -8,7 +8,7 @@
 
 use super::challenge::Life;
 use super::{Admission, CookieClaim, Outbox, Payload, Room, Server, Session};
-use crate::engine::store::Memory;
+use crate::engine::server::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
 

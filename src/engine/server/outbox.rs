@@ -2,7 +2,7 @@
 
 //! Where a server's answers go.
 
-use crate::engine::store::{Page, PageSlice};
+use crate::engine::server::store::{Page, PageSlice};
 use crate::wire::{MacAddress, HEADER_LEN};
 
 /// What follows an answer's header.

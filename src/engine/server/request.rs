@@ -3,7 +3,7 @@
 //! What a server does for an open session: pages in and out, freeing, questions, the end.
 
 use super::{Admission, Outbox, Payload, Room, Server};
-use crate::engine::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
+use crate::engine::server::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
 use crate::wire::{
     Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply, MacAddress,
     Opcode, PageVersion, Stats, Status, MAX_PAGE_VERSIONS,

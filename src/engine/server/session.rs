@@ -6,7 +6,7 @@
 //! owner in the store.
 
 use super::challenge::Challenge;
-use crate::engine::store::Memory;
+use crate::engine::server::store::Memory;
 use crate::wire::{ClientId, MacAddress};
 
 /// An open session.

@@ -8,7 +8,7 @@ mod lives;
 
 use super::*;
 use crate::crc::crc32c;
-use crate::engine::store::tests::{arrays, content, small, Heap};
+use crate::engine::server::store::tests::{arrays, content, small, Heap};
 use crate::wire::{
     Ack, ClientId, Flags, FragmentMask, Fragmentation, HelloAck, Inventory, InventoryReply,
     PageVersion, Stats, HEADER_LEN, MAX_ACKS, PAGE_SIZE,

@@ -4,11 +4,11 @@
 //! back, with all delays between.
 
 use anemone::crc::crc32c;
-use anemone::engine::ids::PageIndex;
-use anemone::engine::mirror::{
+use anemone::engine::client::ids::PageIndex;
+use anemone::engine::client::mirror::{
     self, Buffer, BufferId, DiskIo, Event as MirrorEvent, Get, Head, Io, Mirror, Put,
 };
-use anemone::engine::shard::{
+use anemone::engine::client::shard::{
     AskAnswer, DiskRead, DiskReceive, DiskWork, DiskWrite, PutAnswer, Shard, Taken,
 };
 use rand::Rng;

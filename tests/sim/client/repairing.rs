@@ -2,11 +2,11 @@
 
 //! What the driver does for repair: a shard of its own, whose ops have pages of the client's own.
 
-use anemone::engine::copies::COPIES;
-use anemone::engine::free::StaleCopy;
-use anemone::engine::histogram::BUCKETS;
-use anemone::engine::ids::PageIndex;
-use anemone::engine::shard::{Completion, Op, Parts, Shard};
+use anemone::engine::client::copies::COPIES;
+use anemone::engine::client::free::StaleCopy;
+use anemone::engine::client::histogram::BUCKETS;
+use anemone::engine::client::ids::PageIndex;
+use anemone::engine::client::shard::{Completion, Op, Parts, Shard};
 
 use super::requests::Request;
 use super::{Client, Heap};

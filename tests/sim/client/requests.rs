@@ -3,9 +3,9 @@
 //! What programs want of a client: pages out, pages in, discards, at random.
 
 use anemone::crc::crc32c;
-use anemone::engine::counters::Counters;
-use anemone::engine::ids::PageIndex;
-use anemone::engine::shard::Outcome;
+use anemone::engine::client::counters::Counters;
+use anemone::engine::client::ids::PageIndex;
+use anemone::engine::client::shard::Outcome;
 use rand::Rng;
 
 use super::{Client, ClientEvent};

@@ -4,8 +4,8 @@
 //! shard hears of it last.
 
 use anemone::crc::crc32c;
-use anemone::engine::cluster::Outbox;
-use anemone::engine::shard::{Send, SendPayload};
+use anemone::engine::client::cluster::Outbox;
+use anemone::engine::client::shard::{Send, SendPayload};
 use anemone::wire::{FragmentMask, Header, MacAddress};
 use rand::Rng;
 

@@ -3,8 +3,8 @@
 //! What the driver does in its worker: timers of the cluster, news for the shards, sweeps,
 //! frees, the low-water version. One job after the other, with anything in between.
 
-use anemone::engine::free::{next_free, StaleCopy};
-use anemone::engine::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use anemone::engine::client::free::{next_free, StaleCopy};
+use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use anemone::wire::MacAddress;
 use rand::Rng;
 
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::night::Night;
 use crate::scenario::{MS, S};
-use anemone::engine::shard::Shard;
+use anemone::engine::client::shard::Shard;
 
 /// Something to do.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,8 @@
 
 use super::super::*;
 use crate::crc::crc32c;
-use crate::engine::store::tests::{arrays, content, small, Heap};
-use crate::engine::store::{Page, PageSlice};
+use crate::engine::server::store::tests::{arrays, content, small, Heap};
+use crate::engine::server::store::{Page, PageSlice};
 use crate::wire::{ClientId, FragmentMask, Hello, HelloAck, PageVersion, HEADER_LEN};
 use std::vec::Vec;
 use zerocopy::FromBytes;

@@ -5,7 +5,7 @@
 use super::super::*;
 use super::bench::*;
 use crate::crc::crc32c;
-use crate::engine::store::tests::content;
+use crate::engine::server::store::tests::content;
 use crate::wire::{Flags, FragmentMask, PAGE_SIZE};
 use proptest::prelude::*;
 

@@ -4,7 +4,7 @@
 
 use super::super::*;
 use super::bench::*;
-use crate::engine::store::tests::content;
+use crate::engine::server::store::tests::content;
 use crate::wire::Nonce;
 use std::vec::Vec;
 use zerocopy::FromBytes;

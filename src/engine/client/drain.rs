@@ -165,9 +165,9 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::disk::Policy;
-    use crate::engine::ids::Version;
-    use crate::engine::server_table::Address;
+    use crate::engine::client::disk::Policy;
+    use crate::engine::client::ids::Version;
+    use crate::engine::client::server_table::Address;
     use crate::wire::{Fragmentation, MacAddress};
 
     extern crate std;

@@ -3,7 +3,7 @@
 //! A memory server's page store: owners, their pages, each with a version and a checksum.
 //!
 //! It lives in arrays that the caller gives it and never allocates. It knows versions, space and
-//! quotas; sessions, frames and time are [`super::server`]'s. No page is ever torn or of the wrong
+//! quotas; sessions, frames and time are [`super`]'s. No page is ever torn or of the wrong
 //! checksum: bytes come into a free page of the arena, and only a whole, checked page takes the
 //! place of the one held.
 
@@ -12,7 +12,7 @@ mod memory;
 mod owner;
 mod table;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod write;
 
 pub use assembly::Assembly;

@@ -3,10 +3,10 @@
 //! A server is removed while another loses its pages.
 
 use super::*;
-use crate::engine::disk::{DiskState, Policy};
-use crate::engine::drain::Drain;
-use crate::engine::ids::{PageIndex, Version};
-use crate::engine::page_map::PageMap;
+use crate::engine::client::disk::{DiskState, Policy};
+use crate::engine::client::drain::Drain;
+use crate::engine::client::ids::{PageIndex, Version};
+use crate::engine::client::page_map::PageMap;
 use crate::sync::Atomic;
 
 const NO_DISK: DiskState = DiskState::NONE;

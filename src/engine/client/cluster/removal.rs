@@ -12,10 +12,10 @@ use core::ops::DerefMut;
 
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
-use crate::engine::disk::DiskState;
-use crate::engine::drain::Drain;
-use crate::engine::ids::{ServerSlot, SlotSet};
-use crate::engine::server_table::ServerTable;
+use crate::engine::client::disk::DiskState;
+use crate::engine::client::drain::Drain;
+use crate::engine::client::ids::{ServerSlot, SlotSet};
+use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
 
 /// What becomes of a server that is to be removed.

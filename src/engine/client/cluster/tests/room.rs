@@ -3,7 +3,7 @@
 //! How full servers are, for us: from the first answer on, and with a quota.
 
 use super::*;
-use crate::engine::server_table::Load;
+use crate::engine::client::server_table::Load;
 
 impl World {
     /// The server has `quota_pages` for us, and says that so much of 65535 is used.

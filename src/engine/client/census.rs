@@ -73,7 +73,7 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ids::Version;
+    use crate::engine::client::ids::Version;
 
     extern crate std;
     use std::vec::Vec;

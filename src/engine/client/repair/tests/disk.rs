@@ -3,8 +3,8 @@
 //! Repair from and to the local disk.
 
 use super::*;
-use crate::engine::mirror::{DiskIo, Mirror, Policy, Write};
-use crate::engine::shard::tests::mirroring::{
+use crate::engine::client::mirror::{DiskIo, Mirror, Policy, Write};
+use crate::engine::client::shard::tests::mirroring::{
     do_work, new_mirror, new_mirror_of, tell, Heap, BUFFERS,
 };
 
@@ -200,7 +200,7 @@ fn copies_to_the_disk_leave_half_of_the_pool_to_page_outs() {
         let begun = device.map.begin_write(page).unwrap();
         let version = device.take_version();
         let put = disked.mirror.begin_write(&unhurried(page, version), device);
-        assert!(matches!(put, crate::engine::mirror::Put::Buffer(_)));
+        assert!(matches!(put, crate::engine::client::mirror::Put::Buffer(_)));
         device
             .map
             .finish_write(page, begun, version, SlotSet::from_bits(3), false);

@@ -4,9 +4,9 @@
 
 use super::bench::{Bench, MS, US};
 use super::*;
-use crate::engine::config::NS_PER_S;
-use crate::engine::ids::{Generation, ServerSlot};
-use crate::engine::shard::{Send, SendPayload, TransferId};
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::{Generation, ServerSlot};
+use crate::engine::client::shard::{Send, SendPayload, TransferId};
 use crate::wire::{FragmentMask, Fragmentation};
 
 /// Has pages of these servers come in three fragments.

@@ -9,9 +9,9 @@ use zerocopy::IntoBytes;
 use super::peer::State;
 use super::width::Cuts;
 use super::{Cluster, Outbox, Peer, Random};
-use crate::engine::config::NS_PER_S;
-use crate::engine::ids::{ServerSlot, SlotSet};
-use crate::engine::server_table::ServerTable;
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::{ServerSlot, SlotSet};
+use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Fragmentation, Hello};
 
 /// How often a server that is otherwise silent is asked.

@@ -4,8 +4,8 @@
 
 use super::bench::{Bench, MS, US};
 use super::*;
-use crate::engine::config::NS_PER_S;
-use crate::engine::shard::Send;
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::shard::Send;
 use crate::wire::Fragmentation;
 
 /// What the server sends in its turn `round`.

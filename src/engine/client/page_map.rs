@@ -261,7 +261,7 @@ impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ids::ServerSlot;
+    use crate::engine::client::ids::ServerSlot;
 
     extern crate std;
     use std::vec::Vec;

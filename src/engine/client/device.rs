@@ -279,8 +279,8 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::config::Config;
-    use crate::engine::ids::SlotSet;
+    use crate::engine::client::config::Config;
+    use crate::engine::client::ids::SlotSet;
 
     extern crate std;
     use std::vec::Vec;

@@ -9,8 +9,8 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::engine::shard::tests::bench::{words, Bench, MS, PAGES};
-use crate::engine::shard::{Action, Send};
+use crate::engine::client::shard::tests::bench::{words, Bench, MS, PAGES};
+use crate::engine::client::shard::{Action, Send};
 use crate::wire::{Opcode, Status};
 
 /// Ops from here on are requests.

@@ -11,9 +11,9 @@ use core::ops::DerefMut;
 
 use super::peer::State;
 use super::{Cluster, Peer, Random};
-use crate::engine::config::NS_PER_S;
-use crate::engine::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
-use crate::engine::server_table::ServerTable;
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use crate::engine::client::server_table::ServerTable;
 
 /// The most that one look adds to a silence: if we did not look for longer, we were stopped. A look that
 /// is late says so earlier: then only what was left until it was due counts.

@@ -11,8 +11,8 @@
 
 use super::peer::Query;
 use super::{Outbox, Peer};
-use crate::engine::config::NS_PER_S;
-use crate::engine::ids::ServerSlot;
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::ServerSlot;
 use crate::wire::{Fragmentation, Header, Opcode, PAGE_SIZE};
 
 /// Probes of what is in use that may be lost: after one more, the answer to a ping is held against it.

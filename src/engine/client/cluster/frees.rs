@@ -5,8 +5,8 @@
 use zerocopy::IntoBytes;
 
 use super::peer::Query;
-use crate::engine::free::StaleCopy;
-use crate::engine::ids::ServerSlot;
+use crate::engine::client::free::StaleCopy;
+use crate::engine::client::ids::ServerSlot;
 use crate::wire::{Header, Opcode, PageVersion, HEADER_LEN, MAX_PAGE_VERSIONS};
 
 /// How long a batch waits to be filled.
@@ -103,7 +103,7 @@ impl Frees {
 
     /// The server cannot be told now; later.
     pub(super) fn put_off(&mut self, now_ns: u64) {
-        let later = now_ns.saturating_add(crate::engine::config::NS_PER_S);
+        let later = now_ns.saturating_add(crate::engine::client::config::NS_PER_S);
         match self.is_awaiting() {
             true => self.query.put_off(later),
             false => self.fill_until_ns = later,
@@ -160,7 +160,7 @@ impl Frees {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ids::{PageIndex, SlotSet, Version};
+    use crate::engine::client::ids::{PageIndex, SlotSet, Version};
 
     const SLOT_BITS: u32 = 1;
     const MTU: usize = 1500;

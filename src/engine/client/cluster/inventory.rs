@@ -10,10 +10,10 @@ use core::ops::{Deref, DerefMut};
 
 use super::peer::{Query, State};
 use super::{Cluster, Outbox, Peer, Random};
-use crate::engine::config::NS_PER_S;
-use crate::engine::device::Device;
-use crate::engine::free::StaleCopy;
-use crate::engine::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::device::Device;
+use crate::engine::client::free::StaleCopy;
+use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use crate::sync::Atomic;
 use crate::wire::{Frame, Header, InventoryReply, Opcode, PageVersion};
 use zerocopy::byteorder::big_endian::U32;

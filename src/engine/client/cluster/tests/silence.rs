@@ -3,7 +3,7 @@
 //! How often the worker is wanted while a server says nothing.
 
 use super::*;
-use crate::engine::ids::PageIndex;
+use crate::engine::client::ids::PageIndex;
 
 impl World {
     /// Calls at which something was to be done, within so much time in which nothing comes.

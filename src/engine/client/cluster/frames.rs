@@ -10,10 +10,10 @@ use super::peer::State;
 use super::timers::PING_EVERY_NS;
 use super::width::Cuts;
 use super::{Cluster, Outbox, Peer, Random, CONTROL};
-use crate::engine::config::NS_PER_S;
-use crate::engine::ids::{ServerSlot, Version};
-use crate::engine::server_table::{Address, ServerTable};
-use crate::engine::versions::{Witness, END};
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::{ServerSlot, Version};
+use crate::engine::client::server_table::{Address, ServerTable};
+use crate::engine::client::versions::{Witness, END};
 use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
 /// How soon a server that has told us to wait is asked again.

@@ -436,8 +436,8 @@ fn servers_are_added_once_and_not_without_a_slot() {
 
 #[test]
 fn frees_are_sent_again_until_acknowledged() {
-    use crate::engine::free::StaleCopy;
-    use crate::engine::ids::{PageIndex, Version};
+    use crate::engine::client::free::StaleCopy;
+    use crate::engine::client::ids::{PageIndex, Version};
     let mut world = World::open(1500);
     let copy = StaleCopy {
         page: PageIndex(3),

@@ -75,8 +75,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ids::{ServerSlot, Version};
-    use crate::engine::server_table::Address;
+    use crate::engine::client::ids::{ServerSlot, Version};
+    use crate::engine::client::server_table::Address;
     use crate::wire::{Fragmentation, MacAddress};
 
     extern crate std;

@@ -162,7 +162,7 @@ fn what_is_to_be_freed_is_told_in_frames_that_cross() {
     path.pass(2_000);
     for page in 0..80 {
         let copy = StaleCopy {
-            page: crate::engine::ids::PageIndex(page),
+            page: crate::engine::client::ids::PageIndex(page),
             slots: SlotSet::one(path.world.slot),
             below: Version(7),
         };

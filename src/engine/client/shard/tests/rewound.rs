@@ -9,14 +9,14 @@ use std::vec::Vec;
 use zerocopy::IntoBytes;
 
 use super::super::super::ids::{Generation, SlotSet};
-use super::super::super::server::{
-    Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
-};
-use super::super::super::store::tests::{arrays, content, small, Heap};
 use super::super::{Send, SendPayload, Verdict};
 use super::bench::Bench;
 use super::*;
 use crate::crc::crc32c;
+use crate::engine::server::store::tests::{arrays, content, small, Heap};
+use crate::engine::server::{
+    Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
+};
 use crate::wire::{
     ClientId, ClusterName, FragmentMask, Frame, Header, Hello, HelloAck, MacAddress, HEADER_LEN,
     PAGE_SIZE,

@@ -6,8 +6,8 @@ use super::frees::Frees;
 use super::inventory::Questions;
 use super::width::Width;
 use super::{Outbox, CONTROL};
-use crate::engine::config::NS_PER_S;
-use crate::engine::ids::ServerSlot;
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::ServerSlot;
 use crate::wire::{Header, MacAddress, Opcode, Status};
 
 /// How far we are with a server.

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The client: it keeps a device's pages on servers and on a local disk.
+
+pub mod census;
+pub mod cluster;
+pub mod config;
+pub mod copies;
+pub mod counters;
+pub mod device;
+pub mod disk;
+pub mod disk_drain;
+pub mod drain;
+pub mod free;
+pub mod histogram;
+pub mod ids;
+pub mod inbox;
+pub mod mirror;
+pub mod notice;
+pub mod page_map;
+pub mod placement;
+pub mod quantile;
+pub mod repair;
+pub mod rtt;
+pub mod server_table;
+pub mod shard;
+pub mod stations;
+pub mod versions;
+pub mod window;
