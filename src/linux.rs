@@ -1,38 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe wrappers of the kernel interfaces that the kernel crate does not cover (yet), each named
-//! as the kernel names it. All `unsafe` code of the module is here and below.
+//! Safe wrappers of the kernel interfaces that the kernel crate does not cover (yet), laid out and
+//! named as the kernel crate would have them. All `unsafe` code of the module is here and below.
 //!
 //! A wrapper knows nothing of Anemone: no protocol, no policy, no state beyond that of the kernel
-//! object that it wraps.
+//! object that it wraps. `helpers/` has in C what exists only as macros and inline functions, as
+//! `rust/helpers` of the kernel does; [`helpers`] declares it for Rust.
 
-pub(crate) mod alloc;
-pub(crate) mod bio;
-pub(crate) mod block_device;
-mod copy;
+pub(crate) mod block;
 mod crc32c;
 pub(crate) mod debugfs;
-pub(crate) mod hrtimer;
-pub(crate) mod ingress;
-pub(crate) mod machine;
-pub(crate) mod memalloc_socket;
-pub(crate) mod misc_device;
+pub(crate) mod dmi;
+mod helpers;
+pub(crate) mod miscdevice;
+pub(crate) mod mm;
 pub(crate) mod module;
-pub(crate) mod mq;
-pub(crate) mod net_device;
-mod notifier_block;
-pub(crate) mod page;
-pub(crate) mod param;
-pub(crate) mod pm_notifier;
+pub(crate) mod module_param;
+pub(crate) mod net;
+mod notifier;
 pub(crate) mod random;
-pub(crate) mod rcu_cell;
 pub(crate) mod sched;
-mod shim;
 pub(crate) mod siphash;
-pub(crate) mod skb;
 pub(crate) mod softirq;
-pub(crate) mod try_cell;
-pub(crate) mod vmfork_notifier;
+pub(crate) mod suspend;
+pub(crate) mod sync;
+pub(crate) mod time;
 pub(crate) mod workqueue;
 
 pub(crate) use crc32c::crc32c;

@@ -37,12 +37,12 @@ use crate::{
             ServerSlot,
             SlotSet,
             SERVER_SLOTS, //
-        }, //
+        },
     },
     linux::{
-        hrtimer::now_ns,
+        net::skb::TxFrame,
         random,
-        skb::TxFrame, //
+        time::hrtimer::now_ns, //
     },
     wire::{
         ClientId,

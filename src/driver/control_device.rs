@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     engine::client::cluster::AddError,
-    linux::misc_device::{
+    linux::miscdevice::{
         is_administrator,
         Ioctl, //
     },

@@ -46,13 +46,13 @@ use crate::{
         ids::PageIndex, //
     },
     linux::{
-        alloc::Table,
-        hrtimer::{
+        mm::alloc::Table,
+        sched::cond_resched,
+        time::hrtimer::{
             now_ns,
             Timer,
             TimerCallback, //
         },
-        sched::cond_resched,
         workqueue::OwnedQueue, //
     },
 };

@@ -23,7 +23,7 @@ use crate::{
         cluster::Health,
         ids::ServerSlot, //
     },
-    linux::debugfs::Directory,
+    linux::debugfs::Directory, //
 };
 
 /// The directory's name.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     engine::client::ids::PageIndex,
-    linux::mq::{
+    linux::block::mq::{
         BlkStatus,
         Block,
         Op,
@@ -28,7 +28,7 @@ use crate::{
         Request,
         MAX_PARTS, //
     },
-    wire::PAGE_SIZE,
+    wire::PAGE_SIZE, //
 };
 
 /// Sectors of 512 bytes in a page.

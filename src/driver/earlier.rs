@@ -16,21 +16,23 @@ use super::core::Core;
 use crate::{
     engine::client::ids::SlotSet,
     linux::{
-        alloc::zeroed_table_now,
-        hrtimer::now_ns,
-        pm_notifier::{
+        mm::alloc::zeroed_table_now,
+        random::{
+            random_u64,
+            vmfork::VmforkCallback, //
+        },
+        suspend::{
             PmCallback,
             PmEvent, //
         },
-        random::random_u64,
-        vmfork_notifier::VmforkCallback, //
+        time::hrtimer::now_ns, //
     },
     sync::{
         Acquire,
         Atomic,
         Relaxed,
         Release, //
-    }, //
+    },
 };
 
 /// What is known of it.

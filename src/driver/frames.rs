@@ -13,16 +13,18 @@ use crate::{
         },
     },
     linux::{
-        alloc::MAY_FAIL,
-        mq::Block,
-        net_device::NetDevice,
-        skb::{
-            Payload,
-            TxFrame, //
+        block::mq::Block,
+        mm::alloc::MAY_FAIL,
+        net::{
+            device::NetDevice,
+            skb::{
+                Payload,
+                TxFrame, //
+            },
         },
-        try_cell::TryCell, //
+        sync::try_cell::TryCell, //
     },
-    wire::Header,
+    wire::Header, //
 };
 
 /// Room for what a SAME_FILLED frame carries.

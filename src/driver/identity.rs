@@ -5,8 +5,8 @@
 
 use crate::{
     linux::{
-        machine,
-        net_device::NetDevice,
+        dmi,
+        net::device::NetDevice,
         random,
         siphash::siphash, //
     },
@@ -46,7 +46,7 @@ pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, So
     if let Some(id) = given {
         return (id, Source::Parameter);
     }
-    if let Some(uuid) = machine::uuid().filter(|uuid| is_of_one_machine(uuid.to_bytes())) {
+    if let Some(uuid) = dmi::uuid().filter(|uuid| is_of_one_machine(uuid.to_bytes())) {
         return (derive(b'm', uuid.to_bytes()), Source::Machine);
     }
     match device.lasting_address() {

@@ -32,23 +32,27 @@ use super::{
 use crate::{
     engine::client::shard::Send,
     linux::{
-        ingress::{
-            Ingress,
-            RECEIVES_FROM_RESERVE, //
+        block::mq::Block,
+        net::{
+            device::{
+                NetDevice,
+                Rtnl,
+                VlanTag, //
+            },
+            hook::{
+                Ingress,
+                RECEIVES_FROM_RESERVE, //
+            },
+            notifier::{
+                Event,
+                NotifierCallback, //
+            },
+            skb::{
+                Payload,
+                TxFrame, //
+            },
         },
-        mq::Block,
-        net_device::{
-            Event,
-            NetDevice,
-            NotifierCallback,
-            Rtnl,
-            VlanTag, //
-        },
-        rcu_cell::RcuCell,
-        skb::{
-            Payload,
-            TxFrame, //
-        }, //
+        sync::rcu_cell::RcuCell, //
     },
     wire::{
         Header,

@@ -42,21 +42,23 @@ use crate::{
         mirror::Policy, //
     },
     linux::{
-        bio::EndIo,
-        block_device::{
-            BlockDevice,
-            DeviceNumber,
-            OpenError,
-            Opener,
-            Wanted, //
+        block::{
+            bdev::{
+                BlockDevice,
+                DeviceNumber,
+                OpenError,
+                Opener,
+                Wanted, //
+            },
+            bio::EndIo, //
         },
-        hrtimer::{
+        time::hrtimer::{
             Timer,
             TimerCallback, //
         },
         workqueue::OwnedQueue, //
     },
-    wire::PAGE_SIZE,
+    wire::PAGE_SIZE, //
 };
 
 pub(crate) use pool::{

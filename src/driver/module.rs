@@ -58,27 +58,29 @@ use crate::{
         placement, //
     },
     linux::{
-        alloc::{
-            is_available,
-            zeroed_table, //
-        },
-        debugfs::Directory,
-        hrtimer::Timer,
-        ingress::RECEIVES_FROM_RESERVE,
-        memalloc_socket::MemallocSocket,
-        misc_device::MiscDevice,
-        mq::{
+        block::mq::{
             GenDisk,
             GenDiskBuilder,
             TagSet, //
         },
-        net_device::{
-            NetDevice,
-            Notifier,
-            Rtnl, //
+        debugfs::Directory,
+        miscdevice::MiscDevice,
+        mm::alloc::{
+            is_available,
+            zeroed_table, //
         },
-        pm_notifier::PmNotifier,
-        vmfork_notifier::VmforkNotifier,
+        net::{
+            device::{
+                NetDevice,
+                Rtnl, //
+            },
+            hook::RECEIVES_FROM_RESERVE,
+            notifier::Notifier,
+            sock::MemallocSocket, //
+        },
+        random::vmfork::VmforkNotifier,
+        suspend::PmNotifier,
+        time::hrtimer::Timer,
         workqueue::OwnedQueue, //
     },
     wire::{

@@ -14,9 +14,9 @@ use crate::{
         mirror::{
             Config as MirrorConfig,
             Policy, //
-        }, //
+        },
     },
-    linux::param::{
+    linux::module_param::{
         module_params,
         READ,
         READ_WRITE, //

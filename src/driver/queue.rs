@@ -54,22 +54,22 @@ use crate::{
             Shard,
             Storage,
             Verdict, //
-        }, //
+        },
     },
     linux::{
-        alloc::MAY_FAIL,
-        hrtimer::{
-            now_ns,
-            Timer, //
-        },
-        mq::{
+        block::mq::{
             BlkStatus,
             Block,
             OwnBlock,
             RequestPart, //
         },
-        skb::RxFrame,
-        softirq::NoSoftirqs, //
+        mm::alloc::MAY_FAIL,
+        net::skb::RxFrame,
+        softirq::NoSoftirqs,
+        time::hrtimer::{
+            now_ns,
+            Timer, //
+        },
     },
     wire::{
         Ack,

@@ -20,8 +20,8 @@ use crate::{
         },
         shard::Shard, //
     },
-    linux::{
-        ingress::{
+    linux::net::{
+        hook::{
             Receiver,
             Verdict,
             Way, //

@@ -32,7 +32,7 @@ use crate::{
         },
         ids::ServerSlot, //
     },
-    linux::hrtimer::now_ns,
+    linux::time::hrtimer::now_ns,
     wire::MacAddress, //
 };
 

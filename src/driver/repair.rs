@@ -31,9 +31,9 @@ use crate::{
         repair::Repair, //
     },
     linux::{
-        alloc::zeroed_table,
-        hrtimer::Timer,
-        mq::OwnBlock, //
+        block::mq::OwnBlock,
+        mm::alloc::zeroed_table,
+        time::hrtimer::Timer, //
     },
 };
 

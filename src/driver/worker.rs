@@ -34,7 +34,7 @@ use crate::{
         },
         inbox::INBOX_FRAMES, //
     },
-    linux::hrtimer::now_ns,
+    linux::time::hrtimer::now_ns, //
 };
 
 /// How often the worker runs when nothing happens: the low-water version rises.

@@ -20,7 +20,7 @@ use kernel::{
     sync::Arc, //
 };
 
-use super::shim;
+use super::helpers;
 
 /// Writes what a file shows. Process context; may sleep. An error says that memory was short.
 pub(crate) type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
@@ -33,7 +33,7 @@ pub(crate) type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 #[repr(C)]
 struct Entry<T> {
     /// First: the file's private pointer is to this, and is taken for the whole.
-    head: shim::anemone_shown,
+    head: helpers::shown,
     name: &'static CStr,
     data: Arc<T>,
     show: Show<T>,
@@ -67,7 +67,7 @@ impl<T: Send + Sync> Directory<T> {
             // INVARIANT: Just that `show`.
             let entry = KBox::new(
                 Entry {
-                    head: shim::anemone_shown { show: show::<T> },
+                    head: helpers::shown { show: show::<T> },
                     name,
                     data: data.clone(),
                     show: what,
@@ -91,10 +91,10 @@ impl<T: Send + Sync> Directory<T> {
         // SAFETY: Names are terminated, and are copied. The entries stay until the files have been
         // removed. An error instead of a directory is understood by both functions.
         unsafe {
-            self.dentry = shim::anemone_debugfs_dir(name.as_char_ptr());
+            self.dentry = helpers::debugfs_dir(name.as_char_ptr());
             for entry in &self.entries {
                 let name = entry.as_ref().name.as_char_ptr();
-                shim::anemone_debugfs_file(name, self.dentry, entry.as_ptr().cast());
+                helpers::debugfs_file(name, self.dentry, entry.as_ptr().cast());
             }
         }
     }
@@ -105,7 +105,7 @@ impl<T: Send + Sync> Drop for Directory<T> {
         // SAFETY: By the type invariant. Once they are removed, nobody uses the entries: whoever
         // reads one is waited for, and none is open.
         unsafe {
-            shim::anemone_debugfs_remove(self.dentry);
+            helpers::debugfs_remove(self.dentry);
             for entry in &self.entries {
                 drop(KBox::from_raw(entry.as_ptr()));
             }

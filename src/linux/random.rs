@@ -4,6 +4,8 @@
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 
+pub(crate) mod vmfork;
+
 use kernel::bindings;
 
 /// `N` bytes that nobody can guess.

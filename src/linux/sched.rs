@@ -6,12 +6,12 @@
 
 use kernel::types::NotThreadSafe;
 
-use super::shim;
+use super::helpers;
 
 /// Lets others run who want to. Process context, no lock held, to be called in long loops.
 pub(crate) fn cond_resched() {
     // SAFETY: Process context, as the caller sees to.
-    unsafe { shim::anemone_cond_resched() };
+    unsafe { helpers::cond_resched() };
 }
 
 /// While it lives, the calling task is not preempted, whatever the kernel's kind of preemption: what
@@ -24,7 +24,7 @@ impl NoPreemption {
     #[inline]
     pub fn new() -> Self {
         // SAFETY: No requirements. It nests, and `drop` undoes it in the same task.
-        unsafe { shim::anemone_preempt_disable() };
+        unsafe { helpers::preempt_disable() };
         Self(NotThreadSafe)
     }
 }
@@ -33,6 +33,6 @@ impl Drop for NoPreemption {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: `new` has disabled it, in this task.
-        unsafe { shim::anemone_preempt_enable() };
+        unsafe { helpers::preempt_enable() };
     }
 }

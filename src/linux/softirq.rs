@@ -6,7 +6,7 @@
 
 use kernel::types::NotThreadSafe;
 
-use super::shim;
+use super::helpers;
 
 /// While it lives, the calling CPU runs no softirq, but those that it is in; what is raised
 /// meanwhile is run when the last one goes. The task stays on its CPU, and must not sleep.
@@ -17,7 +17,7 @@ impl NoSoftirqs {
     #[inline]
     pub(crate) fn new() -> Self {
         // SAFETY: No requirements. It nests, and `drop` undoes it on the same CPU.
-        unsafe { shim::anemone_local_bh_disable() };
+        unsafe { helpers::local_bh_disable() };
         Self(NotThreadSafe)
     }
 }
@@ -26,6 +26,6 @@ impl Drop for NoSoftirqs {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: `new` has disabled them, in this task.
-        unsafe { shim::anemone_local_bh_enable() };
+        unsafe { helpers::local_bh_enable() };
     }
 }

@@ -65,27 +65,31 @@ use crate::{
             PutAnswer,
             Shard,
             Taken, //
-        }, //
+        },
     },
     linux::{
-        alloc::{
-            is_available,
-            MAY_FAIL, //
+        block::{
+            bdev::BlockDevice,
+            bio::{
+                BioOp,
+                BioSet, //
+            },
+            mq::Block, //
         },
-        bio::{
-            BioOp,
-            BioSet, //
+        mm::{
+            alloc::{
+                is_available,
+                MAY_FAIL, //
+            },
+            page::IoPage, //
         },
-        block_device::BlockDevice,
-        hrtimer::{
+        module::ModuleRef,
+        time::hrtimer::{
             now_ns,
             Timer, //
         },
-        module::ModuleRef,
-        mq::Block,
-        page::IoPage, //
     },
-    wire::PAGE_SIZE,
+    wire::PAGE_SIZE, //
 };
 
 /// I/Os that may be under way at a time.
@@ -519,7 +523,7 @@ impl Pool {
             drop(guard);
             self.tell(core, event);
             guard = self.state.lock();
-            now_ns = crate::linux::hrtimer::now_ns();
+            now_ns = crate::linux::time::hrtimer::now_ns();
         }
         guard.telling = false;
         guard.keep_module();

@@ -32,11 +32,11 @@ use crate::{
             DiskWrite,
             PutAnswer,
             Taken, //
-        }, //
+        },
     },
     linux::{
-        hrtimer::now_ns,
-        mq::Block, //
+        block::mq::Block,
+        time::hrtimer::now_ns, //
     },
 };
 

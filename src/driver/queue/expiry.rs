@@ -12,7 +12,7 @@ use kernel::{
 
 use crate::{
     driver::core::Core,
-    linux::hrtimer::{
+    linux::time::hrtimer::{
         Timer,
         TimerCallback, //
     },

@@ -15,7 +15,7 @@ use kernel::{
     },
 };
 
-use crate::linux::alloc::MAY_FAIL;
+use crate::linux::mm::alloc::MAY_FAIL;
 
 /// How soon it is looked at first. A card that gathers what it has to say waits about as long.
 const FIRST_LOOK_NS: u64 = 100_000;

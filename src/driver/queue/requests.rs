@@ -23,16 +23,16 @@ use crate::{
         shard::{
             OpInUse,
             Shard, //
-        }, //
+        },
     },
     linux::{
-        hrtimer::now_ns,
-        mq::{
+        block::mq::{
             Block,
             Request, //
-        }, //
+        },
+        time::hrtimer::now_ns, //
     },
-    wire::PAGE_SIZE,
+    wire::PAGE_SIZE, //
 };
 
 /// What a page-out is to write.

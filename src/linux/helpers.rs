@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Foreign functions that the kernel's bindings lack, declared as bindgen would: those of `helpers/`,
+//! and exported kernel functions whose headers bindgen does not read. Only `src/linux/` calls them.
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// A registered ingress hook, or packet type. Opaque.
+#[repr(C)]
+pub(super) struct ingress {
+    _opaque: [u8; 0],
+}
+
+/// What netfilter tells a hook. Opaque, and named as in C: where the kernel checks the types of
+/// indirect calls (CONFIG_CFI), the name is part of the callback's type.
+#[repr(C)]
+pub(super) struct nf_hook_state {
+    _opaque: [u8; 0],
+}
+
+/// `ingress_receive_fn` of `helpers/net/hook.c`.
+pub(super) type ReceiveFn =
+    unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
+
+/// As in `helpers/debugfs.c`.
+#[repr(C)]
+pub(super) struct shown {
+    pub(super) show: unsafe extern "C" fn(*mut bindings::seq_file, *mut c_void) -> c_int,
+}
+
+// Documented in `helpers/`.
+#[allow(
+    improper_ctypes,
+    reason = "struct page has an empty struct inside in some configurations"
+)]
+extern "C" {
+    #[link_name = "rust_helper_vzalloc_huge"]
+    pub(super) fn vzalloc_huge(size: usize) -> *mut c_void;
+    #[link_name = "rust_helper_kvzalloc_now"]
+    pub(super) fn kvzalloc_now(size: usize) -> *mut c_void;
+    #[link_name = "rust_helper_skb_pointer"]
+    pub(super) fn skb_pointer(
+        skb: *const bindings::sk_buff,
+        offset: c_uint,
+        len: c_uint,
+    ) -> *const c_void;
+    #[link_name = "rust_helper_page_address"]
+    pub(super) fn page_address(page: *const bindings::page) -> *mut c_void;
+    #[link_name = "rust_helper_get_page_to_send"]
+    pub(super) fn get_page_to_send(page: *mut bindings::page) -> bool;
+    #[link_name = "rust_helper_get_page"]
+    pub(super) fn get_page(page: *mut bindings::page);
+    #[link_name = "rust_helper_put_page"]
+    pub(super) fn put_page(page: *mut bindings::page);
+    #[link_name = "rust_helper_cond_resched"]
+    pub(super) fn cond_resched();
+    #[link_name = "rust_helper_preempt_disable"]
+    pub(super) fn preempt_disable();
+    #[link_name = "rust_helper_preempt_enable"]
+    pub(super) fn preempt_enable();
+    #[link_name = "rust_helper_synchronize_rcu_tasks"]
+    pub(super) fn synchronize_rcu_tasks();
+    #[link_name = "rust_helper_local_bh_disable"]
+    pub(super) fn local_bh_disable();
+    #[link_name = "rust_helper_local_bh_enable"]
+    pub(super) fn local_bh_enable();
+    #[link_name = "rust_helper_debugfs_dir"]
+    pub(super) fn debugfs_dir(name: *const c_char) -> *mut bindings::dentry;
+    #[link_name = "rust_helper_debugfs_file"]
+    pub(super) fn debugfs_file(name: *const c_char, dir: *mut bindings::dentry, shown: *mut shown);
+    #[link_name = "rust_helper_debugfs_remove"]
+    pub(super) fn debugfs_remove(dentry: *mut bindings::dentry);
+    #[link_name = "rust_helper_bdev_read_only"]
+    pub(super) fn bdev_read_only(bdev: *mut bindings::block_device) -> bool;
+    #[link_name = "rust_helper_bdev_nr_bytes"]
+    pub(super) fn bdev_nr_bytes(bdev: *mut bindings::block_device) -> u64;
+    #[link_name = "rust_helper_bdev_is_zoned"]
+    pub(super) fn bdev_is_zoned(bdev: *mut bindings::block_device) -> bool;
+    #[link_name = "rust_helper_bdev_logical_block_size"]
+    pub(super) fn bdev_logical_block_size(bdev: *mut bindings::block_device) -> c_uint;
+    #[link_name = "rust_helper_bdev_physical_block_size"]
+    pub(super) fn bdev_physical_block_size(bdev: *mut bindings::block_device) -> c_uint;
+    #[link_name = "rust_helper_bdev_is_misaligned"]
+    pub(super) fn bdev_is_misaligned(bdev: *mut bindings::block_device) -> bool;
+    #[link_name = "rust_helper_bdev_is_synchronous"]
+    pub(super) fn bdev_is_synchronous(bdev: *mut bindings::block_device) -> bool;
+    #[link_name = "rust_helper_bdev_takes_nowait"]
+    pub(super) fn bdev_takes_nowait(
+        bdev: *mut bindings::block_device,
+        sector: u64,
+        sectors: c_uint,
+    ) -> bool;
+    #[link_name = "rust_helper_bdev_open"]
+    pub(super) fn bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
+    #[link_name = "rust_helper_bdev_has_dirty_cache"]
+    pub(super) fn bdev_has_dirty_cache(bdev: *mut bindings::block_device) -> bool;
+    #[link_name = "rust_helper_bdev_is_made_of"]
+    pub(super) fn bdev_is_made_of(bdev: *mut bindings::block_device, dev: bindings::dev_t) -> bool;
+    #[link_name = "rust_helper_bdev_is_below_another"]
+    pub(super) fn bdev_is_below_another(dev: bindings::dev_t) -> bool;
+    #[link_name = "rust_helper_submit_bio_from_reserve"]
+    pub(super) fn submit_bio_from_reserve(bio: *mut bindings::bio);
+    #[link_name = "rust_helper_machine_uuid"]
+    pub(super) fn machine_uuid() -> *const c_char;
+    #[link_name = "rust_helper_siphash"]
+    pub(super) fn siphash(data: *const c_void, len: usize, key0: u64, key1: u64) -> u64;
+    #[link_name = "rust_helper_dev_get_by_name"]
+    pub(super) fn dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
+    #[link_name = "rust_helper_dev_sibling"]
+    pub(super) fn dev_sibling(
+        dev: *const bindings::net_device,
+        name: *const c_char,
+    ) -> *mut bindings::net_device;
+    #[link_name = "rust_helper_dev_hold"]
+    pub(super) fn dev_hold(dev: *mut bindings::net_device);
+    #[link_name = "rust_helper_dev_put"]
+    pub(super) fn dev_put(dev: *mut bindings::net_device);
+    #[link_name = "rust_helper_net_device_name"]
+    pub(super) fn net_device_name(dev: *const bindings::net_device) -> *const c_char;
+    #[link_name = "rust_helper_dev_addr"]
+    pub(super) fn dev_addr(dev: *const bindings::net_device) -> *const u8;
+    #[link_name = "rust_helper_dev_lasting_addr"]
+    pub(super) fn dev_lasting_addr(dev: *const bindings::net_device, addr: *mut u8) -> bool;
+    #[link_name = "rust_helper_dev_mtu"]
+    pub(super) fn dev_mtu(dev: *const bindings::net_device) -> c_uint;
+    #[link_name = "rust_helper_dev_is_ethernet"]
+    pub(super) fn dev_is_ethernet(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_net_cookie"]
+    pub(super) fn dev_net_cookie(dev: *const bindings::net_device) -> u64;
+    #[link_name = "rust_helper_dev_is_registered"]
+    pub(super) fn dev_is_registered(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_next_lower"]
+    pub(super) fn dev_next_lower(
+        dev: *mut bindings::net_device,
+        position: *mut *mut bindings::list_head,
+    ) -> *mut bindings::net_device;
+    #[link_name = "rust_helper_dev_passes_on"]
+    pub(super) fn dev_passes_on(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_is_opaque"]
+    pub(super) fn dev_is_opaque(dev: *mut bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_is_fed"]
+    pub(super) fn dev_is_fed(dev: *mut bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_takes_pieces"]
+    pub(super) fn dev_takes_pieces(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_vlan"]
+    pub(super) fn dev_vlan(
+        dev: *const bindings::net_device,
+        protocol: *mut u16,
+        id: *mut u16,
+    ) -> bool;
+    #[link_name = "rust_helper_notifier_info_to_dev"]
+    pub(super) fn notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
+    #[link_name = "rust_helper_ingress_register"]
+    pub(super) fn ingress_register(
+        dev: *mut bindings::net_device,
+        ethertype: u16,
+        receive: ReceiveFn,
+        private: *mut c_void,
+        last: bool,
+    ) -> *mut ingress;
+    #[link_name = "rust_helper_ingress_unregister"]
+    pub(super) fn ingress_unregister(ingress: *mut ingress);
+    #[link_name = "rust_helper_register_pm_notifier"]
+    pub(super) fn register_pm_notifier(block: *mut bindings::notifier_block) -> c_int;
+    #[link_name = "rust_helper_unregister_pm_notifier"]
+    pub(super) fn unregister_pm_notifier(block: *mut bindings::notifier_block);
+    #[link_name = "rust_helper_register_vmfork_notifier"]
+    pub(super) fn register_vmfork_notifier(block: *mut bindings::notifier_block) -> c_int;
+    #[link_name = "rust_helper_unregister_vmfork_notifier"]
+    pub(super) fn unregister_vmfork_notifier(block: *mut bindings::notifier_block);
+    #[link_name = "rust_helper_memalloc_socket"]
+    pub(super) fn memalloc_socket() -> *mut c_void;
+    #[link_name = "rust_helper_memalloc_socket_release"]
+    pub(super) fn memalloc_socket_release(sock: *mut c_void);
+}
+
+// Exported by the kernel.
+extern "C" {
+    /// `lib/crc`: takes and returns the raw register.
+    pub(super) fn crc32c(crc: u32, p: *const c_void, len: usize) -> u32;
+
+    /// `net/core/dev.c`: consumes the skb whatever it returns.
+    pub(super) fn __dev_queue_xmit(
+        skb: *mut bindings::sk_buff,
+        sb_dev: *mut bindings::net_device,
+    ) -> c_int;
+
+    /// `net/core/rtnetlink.c`
+    pub(super) fn rtnl_lock();
+    pub(super) fn rtnl_unlock();
+
+    /// `mm/slub.c`
+    pub(super) fn kvfree(address: *const c_void);
+
+    pub(super) fn register_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
+    pub(super) fn unregister_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/blkdev.h>
+#include <linux/device.h>
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/kernfs.h>
+#include <linux/major.h>
+#include <linux/math64.h>
+#include <linux/module.h>
+#include <linux/namei.h>
+#include <linux/path.h>
+
+bool rust_helper_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+u64 rust_helper_bdev_nr_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
+bool rust_helper_bdev_is_zoned(struct block_device *bdev)
+{
+	return bdev_is_zoned(bdev);
+}
+
+unsigned int rust_helper_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+unsigned int rust_helper_bdev_physical_block_size(struct block_device *bdev)
+{
+	return bdev_physical_block_size(bdev);
+}
+
+/* Whether its first byte lies within a physical block of the disk. */
+bool rust_helper_bdev_is_misaligned(struct block_device *bdev)
+{
+	return bdev_alignment_offset(bdev) != 0;
+}
+
+bool rust_helper_bdev_is_synchronous(struct block_device *bdev)
+{
+	return bdev_synchronous(bdev);
+}
+
+/*
+ * Whether a bio of whole pages may be REQ_NOWAIT: the queue must know it, and never split it, for
+ * a bio that would be split ends with EAGAIN each time.
+ */
+bool rust_helper_bdev_takes_nowait(struct block_device *bdev, u64 sector, unsigned int sectors)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+	unsigned int chunk = READ_ONCE(q->limits.chunk_sectors);
+	u64 first = bdev->bd_start_sect + sector;
+
+	if (!bdev_nowait(bdev) || sectors > queue_max_sectors(q) ||
+	    sectors >> PAGE_SECTORS_SHIFT > queue_max_segments(q) ||
+	    queue_virt_boundary(q) >= PAGE_SIZE)
+		return false;
+	return !chunk || div_u64(first, chunk) == div_u64(first + sectors - 1, chunk);
+}
+
+/* The holder is the flag that says that the device is gone. */
+static void note_dead(struct block_device *bdev, bool surprise)
+{
+	u32 *gone = bdev->bd_holder;
+
+	WRITE_ONCE(*gone, 1);
+	mutex_unlock(&bdev->bd_holder_lock);
+}
+
+static const struct blk_holder_ops holder_ops = {
+	.mark_dead = note_dead,
+};
+
+/* Opens a device for reading and writing, and for nobody else. */
+struct file *rust_helper_bdev_open(dev_t dev, u32 *gone)
+{
+	return bdev_file_open_by_dev(dev, BLK_OPEN_READ | BLK_OPEN_WRITE, gone,
+				     &holder_ops);
+}
+
+bool rust_helper_bdev_has_dirty_cache(struct block_device *bdev)
+{
+	return mapping_tagged(bdev->bd_mapping, PAGECACHE_TAG_DIRTY) ||
+	       mapping_tagged(bdev->bd_mapping, PAGECACHE_TAG_WRITEBACK);
+}
+
+/* The directory of a disk in sysfs, or the one with links to what it is made of; the caller puts it. */
+static struct kernfs_node *directory_of(struct gendisk *disk, bool slaves)
+{
+	struct kernfs_node *node = NULL;
+	struct kobject *kobj;
+
+	/* A disk that goes away is no longer live before it gives up its directories. */
+	mutex_lock(&disk->open_mutex);
+	kobj = slaves ? disk->slave_dir : &disk_to_dev(disk)->kobj;
+	if (disk_live(disk) && kobj) {
+		node = kobj->sd;
+		kernfs_get(node);
+	}
+	mutex_unlock(&disk->open_mutex);
+	return node;
+}
+
+static struct kernfs_node *loop_attribute(struct gendisk *disk, const char *name)
+{
+	struct kernfs_node *parent = directory_of(disk, false);
+	struct kernfs_node *dir, *node;
+
+	if (!parent)
+		return NULL;
+	dir = kernfs_find_and_get(parent, "loop");
+	kernfs_put(parent);
+	if (!dir)
+		return NULL;
+	node = kernfs_find_and_get(dir, name);
+	kernfs_put(dir);
+	return node;
+}
+
+/*
+ * The block device that a loop device's file is, or lies on; 0 if there is none. A loop device has no
+ * link to it: it says its file's path, as in sysfs, which is looked up as the calling process sees it.
+ */
+static dev_t below_loop(struct gendisk *disk)
+{
+	struct device_attribute *attribute;
+	struct kernfs_node *node = NULL;
+	struct inode *inode;
+	struct path path;
+	dev_t dev = 0;
+	char *text;
+	ssize_t len;
+
+	if (disk->major != LOOP_MAJOR)
+		return 0;
+	text = (char *)__get_free_page(GFP_KERNEL);
+	if (!text)
+		return 0;
+	/* The attribute is the loop driver's, and stays as long as that does. */
+	if (!try_module_get(disk->fops->owner))
+		goto free;
+	node = loop_attribute(disk, "backing_file");
+	if (!node)
+		goto put_module;
+	attribute = container_of((struct attribute *)node->priv, struct device_attribute, attr);
+	len = attribute->show(disk_to_dev(disk), attribute, text);
+	if (len <= 1 || len >= PAGE_SIZE)
+		goto put_module;
+	/* The last byte is a newline. */
+	text[len - 1] = '\0';
+	if (kern_path(text, LOOKUP_FOLLOW, &path))
+		goto put_module;
+	inode = d_backing_inode(path.dentry);
+	if (S_ISBLK(inode->i_mode))
+		dev = inode->i_rdev;
+	else if (inode->i_sb->s_bdev)
+		dev = inode->i_sb->s_bdev->bd_dev;
+	path_put(&path);
+put_module:
+	kernfs_put(node);
+	module_put(disk->fops->owner);
+free:
+	free_page((unsigned long)text);
+	return dev;
+}
+
+/* Whether @bdev is the disk @dev, or a part of it, or is made of it in up to @depth steps, or of more. */
+static bool lies_on(struct block_device *bdev, dev_t dev, unsigned int depth)
+{
+	struct gendisk *disk = bdev->bd_disk;
+	struct kernfs_node *slaves, *link;
+	struct class_dev_iter iter;
+	struct device *other;
+	bool found = false;
+	dev_t below;
+
+	if (disk_devt(disk) == dev || !depth)
+		return true;
+	slaves = directory_of(disk, true);
+	below = below_loop(disk);
+	/* A link has the name of what it leads to. */
+	class_dev_iter_init(&iter, disk_to_dev(disk)->class, NULL, NULL);
+	while (!found && (other = class_dev_iter_next(&iter))) {
+		link = slaves ? kernfs_find_and_get(slaves, kobject_name(&other->kobj)) : NULL;
+		if (link || (below && other->devt == below))
+			found = lies_on(dev_to_bdev(other), dev, depth - 1);
+		kernfs_put(link);
+	}
+	class_dev_iter_exit(&iter);
+	kernfs_put(slaves);
+	return found;
+}
+
+/*
+ * Whether an open device is made of the disk of that number, which has one. What goes through a network
+ * to this machine itself is not seen.
+ */
+bool rust_helper_bdev_is_made_of(struct block_device *bdev, dev_t dev)
+{
+	/* As deep as a stack of file systems may be, and more. */
+	return lies_on(bdev, dev, 8);
+}
+
+/* Whether another disk (dm, md) is made, among others, of the device. Sleeps. */
+bool rust_helper_bdev_is_below_another(dev_t dev)
+{
+	struct file *file = bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
+	struct gendisk *disk;
+	struct kobject *holders;
+	bool below = false;
+
+	if (IS_ERR(file))
+		return false;
+	holders = file_bdev(file)->bd_holder_dir;
+	disk = file_bdev(file)->bd_disk;
+	/* A disk that goes away is no longer live before it gives up that directory. */
+	mutex_lock(&disk->open_mutex);
+	if (disk_live(disk) && holders && holders->sd)
+		below = !RB_EMPTY_ROOT(&holders->sd->dir.children);
+	mutex_unlock(&disk->open_mutex);
+	bdev_fput(file);
+	return below;
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Kernel interfaces that exist only as macros and inline functions, or whose structures the
+ * kernel's Rust bindings do not cover, as rust/helpers of the kernel has them. Each function does
+ * one thing that src/linux/ wraps: no policy and no state is here. src/linux/helpers.rs declares
+ * them again by hand, for bindgen runs only for the kernel's own headers: change both together.
+ *
+ * Sorted alphabetically.
+ */
+
+#include "bdev.c"
+#include "bio.c"
+#include "blk.c"
+#include "bottom_half.c"
+#include "debugfs.c"
+#include "dmi.c"
+#include "net/device.c"
+#include "net/hook.c"
+#include "net/notifier.c"
+#include "net/skb.c"
+#include "net/sock.c"
+#include "page.c"
+#include "random.c"
+#include "rcu.c"
+#include "sched.c"
+#include "siphash.c"
+#include "suspend.c"
+#include "vmalloc.c"

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory in bulk: large tables, and how what is made at load is allocated.
+//!
+//! C header: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
+
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull,
+    slice, //
+};
+
+use kernel::{
+    alloc::Flags,
+    bindings,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::atomic::Atomic, //
+};
+
+use crate::linux::helpers;
+
+/// [`MAY_FAIL`] for kernel functions.
+pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
+    bindings::GFP_KERNEL | bindings::__GFP_NOWARN | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
+
+/// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For whatever
+/// there may be much of.
+// SAFETY: `Flags` is a number of 32 bits, any of which it can be, and no more.
+pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
+
+/// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
+pub(crate) fn is_available(bytes: usize) -> bool {
+    // SAFETY: No requirements.
+    let pages = unsafe { bindings::si_mem_available() };
+    bytes.div_ceil(PAGE_SIZE) <= usize::try_from(pages).unwrap_or(0)
+}
+
+/// A type of which all zero bytes are a value.
+///
+/// # Safety
+///
+/// They must be, and the type must need no `Drop`.
+pub(crate) unsafe trait ZeroValue {}
+
+// SAFETY: An integer with interior mutability.
+unsafe impl ZeroValue for Atomic<u32> {}
+
+/// A table of fixed length, mapped with huge pages where there are some.
+///
+/// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
+/// larger than memory has other programs killed before its allocation fails.
+///
+/// # Invariants
+///
+/// `data` points to `len` values in memory that is ours, from `vmalloc` or `kvmalloc`.
+pub(crate) struct Table<T: ZeroValue> {
+    data: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: The memory belongs to no thread.
+unsafe impl<T: ZeroValue + Send> Send for Table<T> {}
+// SAFETY: As for a slice.
+unsafe impl<T: ZeroValue + Sync> Sync for Table<T> {}
+
+/// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
+/// larger than the memory that is available.
+pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
+    let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
+    if !is_available(bytes) {
+        return Err(ENOMEM);
+    }
+    // SAFETY: No requirements but process context.
+    let data = unsafe { helpers::vzalloc_huge(bytes) };
+    // INVARIANT: All bytes are zero, which `ZeroValue` says are values; pages are aligned for any.
+    Ok(Table {
+        data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
+        len,
+    })
+}
+
+/// A small one, for whoever must not wait for memory: the allocator reclaims nothing for it. Process
+/// context, as [`Table`] is dropped there.
+pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
+    let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
+    // SAFETY: No requirements.
+    let data = unsafe { helpers::kvzalloc_now(bytes) };
+    // INVARIANT: All bytes are zero, which `ZeroValue` says are values; `kmalloc` aligns for any integer.
+    Ok(Table {
+        data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
+        len,
+    })
+}
+
+impl<T: ZeroValue> Deref for Table<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: By the type invariant.
+        unsafe { slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: ZeroValue> DerefMut for Table<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: By the type invariant, and `self` is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: ZeroValue> Drop for Table<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; the values need no `Drop`. Process context, as tables
+        // are dropped by whoever unloads or allocates.
+        unsafe { helpers::kvfree(self.data.as_ptr().cast()) };
+    }
+}
