@@ -19,6 +19,7 @@ use kernel::{
 
 use super::{
     core::Core,
+    frames::TxFrame,
     plight::Plight, //
 };
 use crate::{
@@ -40,7 +41,6 @@ use crate::{
         },
     },
     linux::{
-        net::skb::TxFrame,
         random,
         time::hrtimer::now_ns, //
     },

@@ -18,14 +18,20 @@ use crate::{
         net::{
             device::NetDevice,
             skb::{
-                Payload,
-                TxFrame, //
+                self,
+                Payload, //
             },
         },
         sync::try_cell::TryCell, //
     },
-    wire::Header, //
+    wire::{
+        Header,
+        HEADER_LEN, //
+    },
 };
+
+/// A frame with a header of ours.
+pub(crate) type TxFrame = skb::TxFrame<HEADER_LEN>;
 
 /// Room for what a SAME_FILLED frame carries.
 const FILL_LEN: u16 = 8;
@@ -147,7 +153,7 @@ impl Route<'_> {
         };
         let _ = frame.send(
             self.device,
-            self.send.destination,
+            self.send.destination.0,
             self.ethertype,
             |bytes| header.emit_to(bytes, payload_len, crate::crc::crc32c),
             payload,

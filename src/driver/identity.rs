@@ -10,10 +10,7 @@ use crate::{
         random,
         siphash::siphash, //
     },
-    wire::{
-        ClientId,
-        MacAddress, //
-    },
+    wire::ClientId,
 };
 
 /// Where an identity is from.
@@ -50,7 +47,7 @@ pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, So
         return (derive(b'm', uuid.to_bytes()), Source::Machine);
     }
     match device.lasting_address() {
-        Some(MacAddress(address)) => (derive(b'i', &address), Source::Interface),
+        Some(address) => (derive(b'i', &address), Source::Interface),
         None => (ClientId(random::random_bytes()), Source::Chance),
     }
 }

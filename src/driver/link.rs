@@ -26,7 +26,8 @@ use super::{
     core::Core,
     frames::{
         OpFrames,
-        Sent, //
+        Sent,
+        TxFrame, //
     },
 };
 use crate::{
@@ -47,10 +48,7 @@ use crate::{
                 Event,
                 NotifierCallback, //
             },
-            skb::{
-                Payload,
-                TxFrame, //
-            },
+            skb::Payload,
         },
         sync::rcu_cell::RcuCell, //
     },
@@ -137,7 +135,7 @@ impl Link {
             // Lost if it cannot be sent, as on the wire: it is sent again.
             let _ = frame.send(
                 &binding.device,
-                destination,
+                destination.0,
                 self.ethertype,
                 |bytes| header.emit_to(bytes, len, crate::crc::crc32c),
                 Payload::Bytes(payload),
@@ -153,7 +151,7 @@ impl Link {
 
     /// The hardware address that frames come from; `None` if there is no interface.
     pub(crate) fn address(&self) -> Option<MacAddress> {
-        self.with(|binding| binding.device.address())
+        self.with(|binding| MacAddress(binding.device.address()))
     }
 
     /// Its name, as it was given.

@@ -282,7 +282,7 @@ impl Queue {
         fill: Option<u64>,
     ) {
         let now_ns = now_ns();
-        let source = frame.source();
+        let source = MacAddress(frame.source());
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let verdict = state

@@ -121,7 +121,11 @@ impl Core {
             return Verdict::Left;
         };
         // Before the frame takes anybody's time or place.
-        if !self.device.stations.concerns_us(frame.source(), &header) {
+        if !self
+            .device
+            .stations
+            .concerns_us(MacAddress(frame.source()), &header)
+        {
             if !way.is_second() {
                 self.frames_foreign.fetch_add(1, Relaxed);
             }
@@ -201,7 +205,7 @@ impl Core {
             self.count_bad_frame();
             return;
         };
-        let source = frame.source();
+        let source = MacAddress(frame.source());
         // Those of one queue, which follow one another as a rule, take its lock once.
         while let Some(first) = acks.first() {
             let number = Shard::<KernelStorage>::number_of_tag(first.tag.get());
@@ -227,7 +231,7 @@ impl Core {
         payload_len: usize,
     ) {
         let mut control = ControlFrame {
-            source: frame.source(),
+            source: MacAddress(frame.source()),
             header,
             payload: [0; CONTROL_PAYLOAD],
             payload_len,

@@ -22,7 +22,6 @@ use kernel::{
 };
 
 use crate::linux::helpers;
-use crate::wire::MacAddress;
 
 pub(crate) use lower::{
     Lower,
@@ -108,18 +107,17 @@ impl NetDevice {
 
     /// Its hardware address now.
     #[inline]
-    pub(crate) fn address(&self) -> MacAddress {
+    pub(crate) fn address(&self) -> [u8; 6] {
         // SAFETY: The device is live, and any device's address has room for 32 bytes.
-        unsafe { MacAddress(*helpers::dev_addr(self.as_ptr()).cast::<[u8; 6]>()) }
+        unsafe { *helpers::dev_addr(self.as_ptr()).cast() }
     }
 
     /// A hardware address that is the same after a restart, if it has one: what it was made with, or
     /// else what somebody has chosen for it.
-    pub(crate) fn lasting_address(&self) -> Option<MacAddress> {
-        let mut address = MacAddress::default();
+    pub(crate) fn lasting_address(&self) -> Option<[u8; 6]> {
+        let mut address = [0; 6];
         // SAFETY: The device is live, and `address` is valid for writes of six bytes.
-        let is_lasting =
-            unsafe { helpers::dev_lasting_addr(self.as_ptr(), address.0.as_mut_ptr()) };
+        let is_lasting = unsafe { helpers::dev_lasting_addr(self.as_ptr(), address.as_mut_ptr()) };
         is_lasting.then_some(address)
     }
 

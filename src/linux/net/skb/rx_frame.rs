@@ -16,20 +16,14 @@ use super::{
     headers,
     Headers, //
 };
-use crate::{
-    linux::{
-        block::mq::Block,
-        helpers,
-        mm::copy::{
-            copy,
-            take, //
-        },
-        net::device::VlanTag, //
+use crate::linux::{
+    block::mq::Block,
+    helpers,
+    mm::copy::{
+        copy,
+        take, //
     },
-    wire::{
-        MacAddress,
-        HEADER_LEN, //
-    },
+    net::device::VlanTag, //
 };
 
 /// The bits of a tag that are a VLAN's number (`VLAN_VID_MASK`).
@@ -114,25 +108,25 @@ impl RxFrame<'_> {
 
     /// Who it is for.
     #[inline]
-    pub(crate) fn destination(&self) -> MacAddress {
+    pub(crate) fn destination(&self) -> [u8; 6] {
         let raw = self.raw();
         // SAFETY: By the type invariant the Ethernet header was received and lies at
         // `mac_header`, the destination first.
         unsafe {
             let mac = raw.head.add(usize::from(self.headers().mac_header));
-            MacAddress(mac.cast::<[u8; 6]>().read())
+            mac.cast::<[u8; 6]>().read()
         }
     }
 
     /// Who sent it.
     #[inline]
-    pub(crate) fn source(&self) -> MacAddress {
+    pub(crate) fn source(&self) -> [u8; 6] {
         let raw = self.raw();
         // SAFETY: By the type invariant the Ethernet header was received and lies at
         // `mac_header`: 6 bytes of destination, then the source.
         unsafe {
             let mac = raw.head.add(usize::from(self.headers().mac_header));
-            MacAddress(mac.add(6).cast::<[u8; 6]>().read())
+            mac.add(6).cast::<[u8; 6]>().read()
         }
     }
 
@@ -162,13 +156,13 @@ impl RxFrame<'_> {
         NonNull::new(bytes.cast_mut().cast())
     }
 
-    /// Copies the header to `buffer`. `None` if the frame is shorter.
+    /// Copies the first bytes, a protocol's header, to `buffer`. `None` if the frame is shorter.
     #[inline]
-    pub(crate) fn header<'b>(
+    pub(crate) fn header<'b, const N: usize>(
         &self,
-        buffer: &'b mut [u8; HEADER_LEN],
-    ) -> Option<&'b [u8; HEADER_LEN]> {
-        match self.in_one_piece(0, HEADER_LEN) {
+        buffer: &'b mut [u8; N],
+    ) -> Option<&'b [u8; N]> {
+        match self.in_one_piece(0, N) {
             // SAFETY: That many bytes are there, in the skb's memory.
             Some(from) => unsafe { take(from.as_ptr(), buffer) },
             None => self.copy_bytes(0, buffer)?,

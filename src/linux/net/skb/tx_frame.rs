@@ -26,29 +26,22 @@ use super::{
     headers,
     RECEIVING_CPU, //
 };
-use crate::{
-    linux::{
-        block::mq::{
-            Block,
-            Span, //
-        },
-        helpers,
-        mm::alloc::RAW_MAY_FAIL,
-        net::device::NetDevice, //
+use crate::linux::{
+    block::mq::{
+        Block,
+        Span, //
     },
-    wire::{
-        MacAddress,
-        ETHERNET_LEN,
-        HEADER_LEN, //
-    },
+    helpers,
+    mm::alloc::RAW_MAY_FAIL,
+    net::device::NetDevice, //
 };
 
 /// Room in front of the Ethernet header for what devices put there: more than `LL_MAX_HEADER`
 /// without tunnels, so that no device has to copy the frame for it.
 const HEADROOM: usize = 128;
 
-/// Bytes of the Ethernet header and ours, always in the skb's linear part.
-const HEADERS_LEN: usize = ETHERNET_LEN + HEADER_LEN;
+/// Bytes of the Ethernet header.
+const ETH_HLEN: usize = bindings::ETH_HLEN as usize;
 
 /// `TC_PRIO_INTERACTIVE`: the highest band of the default queueing discipline.
 const PRIORITY: u32 = 6;
@@ -88,14 +81,14 @@ pub(crate) enum SendError {
     Dropped(c_int),
 }
 
-/// A frame to send.
+/// A frame to send, with a protocol's header of `HEADER` bytes behind the Ethernet header.
 ///
 /// # Invariants
 ///
 /// `skb` is the first skb of a live pair that is ours alone. Its linear part has [`HEADROOM`]
-/// free bytes, the headers, and `room` bytes. Each of its fragments holds a page reference, and
+/// free bytes, both headers, and `room` bytes. Each of its fragments holds a page reference, and
 /// they change only while the companion is not in use and nobody else shares the pair's bytes.
-pub(crate) struct TxFrame {
+pub(crate) struct TxFrame<const HEADER: usize> {
     skb: NonNull<bindings::sk_buff>,
     /// `truesize` without any fragment.
     truesize: u32,
@@ -103,17 +96,20 @@ pub(crate) struct TxFrame {
 }
 
 // SAFETY: A frame is memory that belongs to no thread.
-unsafe impl Send for TxFrame {}
+unsafe impl<const HEADER: usize> Send for TxFrame<HEADER> {}
 // SAFETY: What `&TxFrame` allows only reads atomic counters.
-unsafe impl Sync for TxFrame {}
+unsafe impl<const HEADER: usize> Sync for TxFrame<HEADER> {}
 
-impl TxFrame {
+impl<const HEADER: usize> TxFrame<HEADER> {
+    /// Bytes of both headers, always in the skb's linear part.
+    const HEADERS_LEN: usize = ETH_HLEN + HEADER;
+
     /// About how many bytes of memory one with room for `room` bytes takes.
     pub(crate) const fn bytes(room: u16) -> usize {
         size_of::<bindings::sk_buff_fclones>()
             + size_of::<bindings::skb_shared_info>()
             + HEADROOM
-            + HEADERS_LEN
+            + Self::HEADERS_LEN
             + room as usize
     }
 
@@ -131,7 +127,7 @@ impl TxFrame {
     }
 
     fn with_flags(room: u16, flags: bindings::gfp_t) -> Result<Self> {
-        let size = HEADROOM + HEADERS_LEN + usize::from(room);
+        let size = HEADROOM + Self::HEADERS_LEN + usize::from(room);
         // SAFETY: No requirements.
         let skb = unsafe {
             bindings::__alloc_skb(
@@ -149,8 +145,8 @@ impl TxFrame {
             let raw = &mut *skb.as_ptr();
             // As `skb_reserve` and `skb_put` do.
             raw.data = raw.head.add(HEADROOM);
-            raw.tail = (HEADROOM + HEADERS_LEN) as u32;
-            raw.len = HEADERS_LEN as u32;
+            raw.tail = (HEADROOM + Self::HEADERS_LEN) as u32;
+            raw.len = Self::HEADERS_LEN as u32;
             // As `__skb_header_release`: the companion's user may write to the header, which is
             // written anew for each transmission.
             raw.set_nohdr(1);
@@ -161,7 +157,7 @@ impl TxFrame {
             headers.priority = PRIORITY;
             // CAST: A few hundred.
             headers.mac_header = HEADROOM as u16;
-            headers.network_header = (HEADROOM + ETHERNET_LEN) as u16;
+            headers.network_header = (HEADROOM + ETH_HLEN) as u16;
             raw.truesize
         };
         // INVARIANT: Laid out above, and without fragments.
@@ -215,9 +211,9 @@ impl TxFrame {
     pub(crate) fn send(
         &mut self,
         dev: &NetDevice,
-        destination: MacAddress,
+        destination: [u8; 6],
         ethertype: u16,
-        write_header: impl FnOnce(&mut [u8; HEADER_LEN]),
+        write_header: impl FnOnce(&mut [u8; HEADER]),
         payload: Payload<'_>,
     ) -> Result<(), SendError> {
         if self.is_busy() {
@@ -240,12 +236,12 @@ impl TxFrame {
         // `room`. The clone is the companion, which is free, and is consumed by the call.
         unsafe {
             let raw = &mut *skb;
-            raw.tail = ((HEADROOM + HEADERS_LEN) as u32).wrapping_add(linear);
-            raw.len = (HEADERS_LEN as u32)
+            raw.tail = ((HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
+            raw.len = (Self::HEADERS_LEN as u32)
                 .wrapping_add(linear)
                 .wrapping_add(raw.data_len);
             raw.truesize = self.truesize.wrapping_add(raw.data_len);
-            if raw.len.wrapping_sub(ETHERNET_LEN as u32) > dev.mtu() {
+            if raw.len.wrapping_sub(ETH_HLEN as u32) > dev.mtu() {
                 return Err(SendError::TooLong);
             }
             let clone = bindings::skb_clone(skb, bindings::GFP_NOWAIT);
@@ -265,9 +261,9 @@ impl TxFrame {
     fn write_headers(
         &mut self,
         dev: &NetDevice,
-        destination: MacAddress,
+        destination: [u8; 6],
         ethertype: u16,
-        write_header: impl FnOnce(&mut [u8; HEADER_LEN]),
+        write_header: impl FnOnce(&mut [u8; HEADER]),
     ) {
         let ethertype = ethertype.to_be();
         // SAFETY: By the type invariant the skb is ours and not in use, and the headers lie
@@ -281,16 +277,16 @@ impl TxFrame {
             headers.alloc_cpu = RECEIVING_CPU.load(Relaxed) as u16;
             // Frames to one station keep their order on a device with several queues, and none
             // is dissected to find that out.
-            let [_, _, tail @ ..] = destination.0;
+            let [_, _, tail @ ..] = destination;
             headers.hash = u32::from_ne_bytes(tail);
             headers.set_sw_hash(1);
             let data = raw.data;
-            data.cast::<[u8; 6]>().write(destination.0);
-            data.add(6).cast::<[u8; 6]>().write(dev.address().0);
+            data.cast::<[u8; 6]>().write(destination);
+            data.add(6).cast::<[u8; 6]>().write(dev.address());
             data.add(12)
                 .cast::<[u8; 2]>()
                 .write(ethertype.to_ne_bytes());
-            write_header(&mut *data.add(ETHERNET_LEN).cast());
+            write_header(&mut *data.add(ETH_HLEN).cast());
         }
     }
 
@@ -302,7 +298,7 @@ impl TxFrame {
         // SAFETY: By the type invariant there are `room` bytes behind the headers, and nobody
         // else uses the skb.
         unsafe {
-            let to = (*self.skb.as_ptr()).data.add(HEADERS_LEN);
+            let to = (*self.skb.as_ptr()).data.add(Self::HEADERS_LEN);
             to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
         // CAST: At most `room`.
@@ -352,7 +348,7 @@ impl TxFrame {
     }
 }
 
-impl Drop for TxFrame {
+impl<const HEADER: usize> Drop for TxFrame<HEADER> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the skb is live and ours. The companion, if it is in use,
         // keeps the pair's memory and the fragments' pages until it is freed itself.
