@@ -2,6 +2,7 @@
 
 //! Compares what clients' maps say with what servers hold.
 
+use anemone::engine::client::ids::PageIndex;
 use anemone::wire::MacAddress;
 use rand::Rng;
 
@@ -186,7 +187,7 @@ impl World {
                 let holders = client.entry(page).map(|(slots, _)| slots);
                 let is_held = holders.is_some_and(|slots| slots.iter().any(is_well));
                 if is_held && client.counts_on_disk(page) == Some(false) {
-                    let left = client.lagging_left();
+                    let left = client.out_of_sync_left();
                     ctx.oracle.fail(|| {
                         format!("client {number} page {page}: not on the disk; {left} parts left")
                     });
@@ -239,6 +240,10 @@ impl World {
                     continue;
                 }
                 if known && copy.version as u8 == generation {
+                    continue;
+                }
+                if self.clients[client].device.copies.contains(PageIndex(page)) {
+                    // Repair has sent it, and waits for the acknowledgement.
                     continue;
                 }
                 let late = server.came_late(self.clients[client].mac, page);

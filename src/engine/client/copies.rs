@@ -133,7 +133,7 @@ impl Copies {
     }
 
     /// Whether `page` is being copied, cancelled or not.
-    pub(super) fn contains(&self, page: PageIndex) -> bool {
+    pub fn contains(&self, page: PageIndex) -> bool {
         self.count.load(Acquire) != 0
             && self
                 .cells
