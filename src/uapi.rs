@@ -54,7 +54,7 @@ pub const ADD_SERVER: u32 = number::<AddServer>(WRITE, 1);
 /// whether pages would be.
 pub const REMOVE_SERVER: u32 = number::<RemoveServer>(READ_WRITE, 2);
 
-/// Attaches the local disk ([`AttachDisk`]), or takes one back that was retired. `ENOENT`,
+/// Attaches the local disk ([`AttachDisk`]), or adds one again that is faulty. `ENOENT`,
 /// `ENOTBLK`, `EROFS`: the path leads nowhere, to something else, to what cannot be written.
 /// `EOPNOTSUPP`: it has zones, or logical blocks larger than a page. `EBUSY`: somebody else has it, or
 /// attaches or detaches a disk right now. `ENOSPC`: it is too small. `EINVAL`: it is the device itself.
@@ -164,7 +164,7 @@ pub struct Status {
     /// Copies without which no page-out ends.
     pub min_copies: u32,
     /// Seconds that a request may wait.
-    pub patience_s: u32,
+    pub io_timeout_s: u32,
     /// Bytes that a frame may have on the interface; 0 if there is no interface.
     pub mtu: u32,
     /// Requests for pages that are under way.
@@ -203,7 +203,7 @@ pub struct Status {
     /// Pages that wait to be written to it.
     pub disk_buffered: u64,
     /// Pages that it is to be brought up to date with.
-    pub disk_lagging: u64,
+    pub disk_out_of_sync: u64,
     /// Pages written to it.
     pub disk_written: u64,
     /// Errors of it.
@@ -247,9 +247,11 @@ pub mod disk {
     /// It has, or soon has, every page.
     pub const ATTACHED: u32 = 1;
     /// It is behind.
-    pub const LAGGING: u32 = 2;
-    /// It has failed too often, or does not answer: it is not used.
-    pub const RETIRED: u32 = 3;
+    pub const OUT_OF_SYNC: u32 = 2;
+    /// It has failed too often, or is gone: it is not used until it is added again.
+    pub const FAULTY: u32 = 3;
+    /// It does not answer: it is used again when it does.
+    pub const TIMED_OUT: u32 = 4;
 }
 
 /// What happens when the local disk is slower than page-outs.
@@ -318,11 +320,11 @@ pub mod health {
     /// It is silent; nothing new is sent to it.
     pub const SUSPECTED: u32 = 3;
     /// It goes when no page needs it.
-    pub const LEAVING: u32 = 4;
+    pub const DRAINING: u32 = 4;
     /// It is gone; the page map is being cleared of it.
     pub const SWEEPING: u32 = 5;
     /// It has been silent for so long that its copies do not count.
-    pub const DEAD: u32 = 6;
+    pub const LOST: u32 = 6;
 }
 
 // The layout, once for both sides: whoever changes it, changes the interface.

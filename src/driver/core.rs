@@ -58,15 +58,15 @@ use crate::{
 };
 
 /// Words of the page map, or of the map of dirty chunks.
-pub(crate) type Words = Table<crate::sync::Atomic<u32>>;
+pub(crate) type AtomicWords = Table<crate::sync::Atomic<u32>>;
 
 /// The driver's state.
 #[pin_data]
 pub(crate) struct Core {
     /// The engine's shared state.
-    pub(crate) device: Device<Words>,
+    pub(crate) device: Device<AtomicWords>,
     /// Which parts of the map have pages to be freed.
-    pub(crate) chunks: DirtyChunks<Words>,
+    pub(crate) chunks: DirtyChunks<AtomicWords>,
     /// The data path: one for each hardware queue.
     pub(crate) queues: KVec<Arc<Queue>>,
     /// The network interface, if it is there.
@@ -114,12 +114,12 @@ impl_has_work! {
 
 /// What [`Core::new`] is made from.
 pub(crate) struct Parts {
-    pub(crate) map: Words,
+    pub(crate) map: AtomicWords,
     /// Of the device: chunks with pages that lack copies, and with pages that the disk lacks.
-    pub(crate) books: [Words; 2],
+    pub(crate) dirty_bitmaps: [AtomicWords; 2],
     pub(crate) config: Config,
     pub(crate) hw_queues: u32,
-    pub(crate) chunks: DirtyChunks<Words>,
+    pub(crate) chunks: DirtyChunks<AtomicWords>,
     pub(crate) queues: KVec<Arc<Queue>>,
     pub(crate) timer: Arc<Timer<Kicker>>,
     pub(crate) work_queue: Arc<OwnedQueue>,
@@ -137,9 +137,9 @@ impl Core {
         try_pin_init!(Self {
             // Made here and nowhere else: it is large, and each move of it takes stack.
             device: {
-                let [degraded, lagging] = parts.books;
+                let [degraded, out_of_sync] = parts.dirty_bitmaps;
                 let mut device = Device::new(parts.map, parts.config, parts.hw_queues);
-                device.keep_book(degraded, lagging);
+                device.set_dirty_bitmaps(degraded, out_of_sync);
                 device
             },
             chunks: parts.chunks,

@@ -76,8 +76,8 @@ fn servers(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             Health::Connecting => "connecting",
             Health::Up => "up",
             Health::Suspected => "suspected",
-            Health::Leaving => "leaving",
-            Health::Dead => "dead",
+            Health::Draining => "draining",
+            Health::Lost => "lost",
             Health::Sweeping => "sweeping",
         };
         let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| core.round_trip_ns(slot));

@@ -96,7 +96,7 @@ impl Operations for Disk {
 
     fn commit_rqs(hw_queue: &u32, core: ArcBorrow<'_, Core>) {
         if let Some(queue) = core.queues.get(*hw_queue as usize) {
-            queue.go_on(core);
+            queue.resume(core);
         }
     }
 

@@ -143,7 +143,7 @@ impl Route<'_> {
         payload_len: u16,
         payload: Payload<'_>,
     ) {
-        if self.send.insist && frame.is_busy() {
+        if self.send.force && frame.is_busy() {
             // Somebody keeps the old one, a sniffer that was stopped, say: leave it to him.
             let _ = frame.renew();
         }

@@ -305,7 +305,7 @@ impl Local {
                 && state.mirror.is_attached()
                 && !state.mirror.has_failed();
             if is_gone {
-                state.mirror.retire(&core.device);
+                state.mirror.mark_faulty(&core.device);
             }
             is_gone
         });
@@ -320,7 +320,7 @@ pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
     attach_quietly(core, path, false).inspect_err(|error| pr_warn!("{}{}\n", path, error))
 }
 
-/// Attaches the disk at `path`; takes it back if it is attached, and was retired. Sleeps: a module that
+/// Attaches the disk at `path`; takes it back if it is attached, and is faulty. Sleeps: a module that
 /// `is_loading` waits without a bound for a disk to be opened, for a load that fails keeps no worker's
 /// code.
 pub(crate) fn attach_quietly(
@@ -332,7 +332,7 @@ pub(crate) fn attach_quietly(
     let local = &core.local;
     let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
     if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
-        return take_back(core, pool, device, path);
+        return re_add(core, pool, device, path);
     }
     let bytes = (core.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
     let wanted = Wanted {
@@ -372,7 +372,7 @@ pub(crate) fn attach_quietly(
 }
 
 /// The disk that is attached is wanted.
-fn take_back(
+fn re_add(
     core: ArcBorrow<'_, Core>,
     pool: &Pool,
     device: &BlockDevice,
@@ -389,7 +389,7 @@ fn take_back(
             return Err(AttachError::Silent);
         }
         if state.mirror.has_failed() {
-            state.mirror.revive(&core.device);
+            state.mirror.re_add(&core.device);
         }
         Ok(())
     })
@@ -412,18 +412,18 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
         if state.is_stuck() {
             return Err(DetachError::Silent);
         }
-        state.leaving = true;
+        state.detaching = true;
         state.mirror.pause(&core.device);
         Ok(())
     })?;
     let result = let_go(core, pool, force);
     // What is taken is closed without any spinlock.
     let device = pool.with(core, |state, _| {
-        state.leaving = false;
+        state.detaching = false;
         if result.is_ok() {
             return state.device.take();
         }
-        state.mirror.go_on(&core.device);
+        state.mirror.resume(&core.device);
         None
     });
     result?;
@@ -462,7 +462,9 @@ fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), Det
 
 /// Waits as long as the disk may take for what it has; but not for one that takes nothing more.
 fn wait(pool: &Pool, is: impl Fn(&pool::State) -> bool) -> Result<(), DetachError> {
-    let timeout_ns = params::mirror_config().patience_ns.saturating_add(NS_PER_S);
+    let timeout_ns = params::mirror_config()
+        .io_timeout_ns
+        .saturating_add(NS_PER_S);
     let is_over = |state: &pool::State| is(state) || state.is_stuck();
     if pool.wait_until(timeout_ns, true, is_over) && is(&pool.state.lock()) {
         return Ok(());
@@ -518,7 +520,7 @@ pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
         pool.with(core, |state, now_ns| {
             state.begin_detach(now_ns, &core.device);
         });
-        let timeout_ns = params::mirror_config().patience_ns;
+        let timeout_ns = params::mirror_config().io_timeout_ns;
         if !pool.wait_until(timeout_ns, false, |state| state.is_idle()) {
             pr_err!("local disk: it does not answer; its last I/O is given up\n");
         }

@@ -283,10 +283,10 @@ impl Anemone {
                 params.pages / ((1 << 20) / PAGE_SIZE)
             );
         })?;
-        let words = DirtyChunks::<super::core::Words>::words_for(params.pages);
+        let words = DirtyChunks::<super::core::AtomicWords>::words_for(params.pages);
         let parts = Parts {
             map,
-            books: [zeroed_table(words)?, zeroed_table(words)?],
+            dirty_bitmaps: [zeroed_table(words)?, zeroed_table(words)?],
             config: params.config,
             hw_queues: u32::from(params.hw_queues),
             chunks: DirtyChunks::new(zeroed_table(words)?),

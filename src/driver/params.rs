@@ -41,9 +41,9 @@ module_params! {
     number size_mib = 1024 in 1..=16777215, READ, "Size of the device in MiB";
     number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
     number min_copies = 1 in 1..=3, READ, "Copies without which a page-out does not complete; at most replicas";
-    number patience_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";
+    number io_timeout_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";
     number hedge_percent = 5 in 0..=100, READ_WRITE, "Of a hundred page-ins, how many may ask a second server when the first is slow";
-    number dead_s = 30 in 1..=86400, READ_WRITE, "Seconds of silence after which a server's pages are copied to others";
+    number loss_timeout_s = 30 in 1..=86400, READ_WRITE, "Seconds of silence after which a server's pages are copied to others";
     number repair_pages_per_s = 10000 in 0..=10000000, READ_WRITE, "Pages copied in a second, at most, where servers were lost; 0 for none";
     number overcommit = 0 in 0..=1, READ, "1 loads a device that is larger than what its servers have for it; 0 refuses that";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for servers to answer";
@@ -106,7 +106,7 @@ impl Params {
         let config = Config::new(
             narrow(replicas.value()),
             narrow(min_copies.value()),
-            narrow(patience_s.value()),
+            narrow(io_timeout_s.value()),
         )
         .map_err(|_| EINVAL)?;
         let local = local_device.value();
@@ -139,9 +139,9 @@ impl Params {
     }
 }
 
-/// The patience as it is now.
-pub(crate) fn patience_ns() -> u64 {
-    patience_s
+/// The I/O timeout as it is now.
+pub(crate) fn io_timeout_ns() -> u64 {
+    io_timeout_s
         .value()
         .saturating_mul(crate::engine::client::config::NS_PER_S)
 }
@@ -159,7 +159,7 @@ pub(crate) fn mirror_config() -> MirrorConfig {
             1 => Policy::Strict,
             _ => Policy::Off,
         },
-        patience_ns: disk_timeout_s
+        io_timeout_ns: disk_timeout_s
             .value()
             .saturating_mul(crate::engine::client::config::NS_PER_S),
         ..MirrorConfig::default()
@@ -167,8 +167,8 @@ pub(crate) fn mirror_config() -> MirrorConfig {
 }
 
 /// After how long a silence a server's copies no longer count, as it is now.
-pub(crate) fn dead_ns() -> u64 {
-    dead_s
+pub(crate) fn loss_timeout_ns() -> u64 {
+    loss_timeout_s
         .value()
         .saturating_mul(crate::engine::client::config::NS_PER_S)
 }

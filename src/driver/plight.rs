@@ -26,8 +26,8 @@ impl Plight {
         let is_alone = servers.hoped() == 0 && !servers.valid().is_empty();
         if is_alone && !self.is_alone {
             pr_warn!(
-                "no server has answered for {} s (patience_s): what only they have is an error at once, until one answers\n",
-                core.device.patience_ns() / NS_PER_S
+                "no server has answered for {} s (io_timeout_s): what only they have is an error at once, until one answers\n",
+                core.device.io_timeout_ns() / NS_PER_S
             );
         } else if self.is_alone && !servers.usable().is_empty() {
             pr_info!("a server answers again\n");

@@ -29,8 +29,8 @@ use lingering::Lingering;
 
 use super::{
     core::{
+        AtomicWords, //
         Core,
-        Words, //
     },
     disk::Disk,
     frames::{
@@ -110,7 +110,7 @@ struct State {
     /// By op, as long as the op is not free.
     pages: KVVec<Option<Page>>,
     /// In repair's own queue: what the ops are for.
-    repair: Option<Repair<Words>>,
+    repair: Option<Repair<AtomicWords>>,
 }
 
 /// What is to be done without the lock, once an op has ended.
@@ -170,7 +170,7 @@ impl Queue {
         number: u16,
         fragments: u8,
         timer: Arc<Timer<Expiry>>,
-        repair: Repair<Words>,
+        repair: Repair<AtomicWords>,
         own_blocks: KVec<OwnBlock>,
     ) -> Result<Arc<Self>> {
         let op_count = own_blocks.len();
@@ -193,7 +193,7 @@ impl Queue {
         fragments: u8,
         timer: Arc<Timer<Expiry>>,
         pages: KVVec<Option<Page>>,
-        own: Option<(Repair<Words>, KVec<OwnBlock>)>,
+        own: Option<(Repair<AtomicWords>, KVec<OwnBlock>)>,
     ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
         let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;
@@ -239,7 +239,7 @@ impl Queue {
     }
 
     /// Looks at repair, in its own queue.
-    pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<Words>)) {
+    pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<AtomicWords>)) {
         if let Some(repair) = &self.state.lock().repair {
             look(repair);
         }
@@ -249,7 +249,7 @@ impl Queue {
     pub(super) fn drive_repair(
         &self,
         core: ArcBorrow<'_, Core>,
-        change: impl FnOnce(&mut Repair<Words>, &mut Shard<KernelStorage>, u64),
+        change: impl FnOnce(&mut Repair<AtomicWords>, &mut Shard<KernelStorage>, u64),
     ) {
         let now_ns = now_ns();
         let mut guard = self.state.lock();
@@ -404,7 +404,7 @@ impl Queue {
                     softirqs = None;
                     let told = disk_work::execute(core, work, block);
                     guard = self.state.lock();
-                    let found = told.and_then(|told| guard.tell_disk(core, now_ns, told));
+                    let found = told.and_then(|told| guard.disk_reply(core, now_ns, told));
                     if let Some(found) = found {
                         drop(guard);
                         self.take_found(core, found);
@@ -487,7 +487,12 @@ impl State {
 
     /// An op has ended.
     #[inline]
-    fn complete(&mut self, now_ns: u64, completion: Completion, device: &Device<Words>) -> Todo {
+    fn complete(
+        &mut self,
+        now_ns: u64,
+        completion: Completion,
+        device: &Device<AtomicWords>,
+    ) -> Todo {
         if self.repair.is_some() {
             return self.end_copy(now_ns, &completion, device);
         }
@@ -511,7 +516,12 @@ impl State {
 
     /// An op of repair's is over.
     #[cold]
-    fn end_copy(&mut self, now_ns: u64, completion: &Completion, device: &Device<Words>) -> Todo {
+    fn end_copy(
+        &mut self,
+        now_ns: u64,
+        completion: &Completion,
+        device: &Device<AtomicWords>,
+    ) -> Todo {
         let shard = &mut self.shard;
         let repair = self.repair.as_mut();
         Todo::End {

@@ -2,7 +2,7 @@
 
 //! Adding and removing servers while the device is in use.
 //!
-//! Context: process. Servers that are leaving are looked after by the worker; who wants one gone at
+//! Context: process. Servers that are draining are looked after by the worker; who wants one gone at
 //! once, does it himself. `Control::removal` is held by whoever lets one go.
 
 use kernel::{
@@ -86,7 +86,7 @@ impl Core {
         how: How,
     ) -> Result<(), RemoveError> {
         let removal = self.control.removal.lock();
-        let was_leaving = self.control.look(|cluster| cluster.is_leaving(mac));
+        let was_draining = self.control.look(|cluster| cluster.is_draining(mac));
         let servers = &self.device.servers;
         let removed = self
             .control
@@ -97,16 +97,16 @@ impl Core {
                 pr_info!("server {} is removed\n", mac);
                 Ok(())
             }
-            Ok(Removal::Leaving(_, _)) if how == How::Drained => {
-                if !was_leaving {
-                    pr_info!("server {} is leaving\n", mac);
+            Ok(Removal::Draining(_, _)) if how == How::Drained => {
+                if !was_draining {
+                    pr_info!("server {} is draining\n", mac);
                 }
                 Ok(())
             }
-            Ok(Removal::Leaving(slot, session)) => {
+            Ok(Removal::Draining(slot, session)) => {
                 let drain = || Drain::at_once(slot, servers, self.device.disk.load());
                 let regardless = how == How::Regardless;
-                self.let_go(slot, session, drain, || {}, regardless, !was_leaving)
+                self.let_go(slot, session, drain, || {}, regardless, !was_draining)
                     .map(|lost| {
                         if lost > 0 {
                             pr_warn!("server {} had the only copy of {} pages\n", mac, lost);
@@ -119,23 +119,23 @@ impl Core {
         result
     }
 
-    /// Looks which servers that are leaving can go. Returns when to look again, in nanoseconds
+    /// Looks which servers that are draining can go. Returns when to look again, in nanoseconds
     /// from now.
     pub(super) fn drain_servers(self: ArcBorrow<'_, Self>) -> Option<u64> {
-        if self.device.servers.leaving().is_empty() {
+        if self.device.servers.draining().is_empty() {
             return None;
         }
         // Somebody lets one go right now: he kicks the worker when he is done.
         let mut walks = self.control.removal.try_lock()?;
         let mut again_ns = None;
-        for slot in self.device.servers.leaving().iter() {
+        for slot in self.device.servers.draining().iter() {
             let session = self
                 .control
-                .look(|cluster| cluster.leaving().find(|(leaving, _)| *leaving == slot));
+                .look(|cluster| cluster.draining().find(|(draining, _)| *draining == slot));
             let (Some((_, session)), Some(walk)) = (session, walks.get_mut(slot.index())) else {
                 continue;
             };
-            let found = walk.go_on(session, &self.drain(slot), &self.device.map, PART_PAGES);
+            let found = walk.advance(session, &self.drain(slot), &self.device.map, PART_PAGES);
             let needed = match found {
                 Found::NotYet => false,
                 Found::Needed => true,
@@ -154,11 +154,11 @@ impl Core {
 
     fn drain(&self, slot: ServerSlot) -> Drain {
         let device = &self.device;
-        Drain::leaving(slot, &device.servers, device.replicas(), device.disk.load())
+        Drain::draining(slot, &device.servers, device.replicas(), device.disk.load())
     }
 
     /// Lets a server go, if it turns out that no page needs it, or `regardless`. Returns how many pages
-    /// are lost. If it is needed, it `stays`, or goes on leaving. The whole map is looked at; now and
+    /// are lost. If it is needed, it `stays`, or goes on draining. The whole map is looked at; now and
     /// then `meanwhile` is called.
     fn let_go(
         self: ArcBorrow<'_, Self>,
@@ -171,13 +171,13 @@ impl Core {
     ) -> Result<u64, RemoveError> {
         let servers = &self.device.servers;
         let begun = self.control.with(&self, |state| {
-            state.cluster.begin_closing(slot, session, servers)
+            state.cluster.begin_quiescing(slot, session, servers)
         });
         if !begun {
             return Ok(0);
         }
         // From here on no page comes to need it, but by the loss of another copy.
-        self.tell_queues();
+        self.synchronize_queues();
         let mac = servers.address(slot).mac;
         let mut left_ms = WAIT_MS;
         let mut result = Err(RemoveError::Unknown);
@@ -206,14 +206,16 @@ impl Core {
         }
         if result.is_err() {
             self.control.with(&self, |state| {
-                state.cluster.cancel_closing(slot, session, stays, servers);
+                state
+                    .cluster
+                    .cancel_quiescing(slot, session, stays, servers);
             });
         }
-        self.tell_queues();
+        self.synchronize_queues();
         result
     }
 
-    /// How many pages need the server that is closing. Page-outs are waited for, `left_ms` in all.
+    /// How many pages need the server that is quiescing. Page-outs are waited for, `left_ms` in all.
     fn count_needing(&self, drain: &Drain, left_ms: &mut u32, mut meanwhile: impl FnMut()) -> u64 {
         let mut needing = 0_u64;
         self.for_each_part(|pages| {

@@ -16,8 +16,8 @@ use kernel::{
 
 use super::{
     core::{
+        AtomicWords, //
         Core,
-        Words, //
     },
     queue::{
         Expiry,
@@ -47,7 +47,7 @@ pub(super) fn new_queue(
     fragments: u8,
     timer: Arc<Timer<Expiry>>,
 ) -> Result<Arc<Queue>> {
-    let words = || zeroed_table(DirtyChunks::<Words>::words_for(pages));
+    let words = || zeroed_table(DirtyChunks::<AtomicWords>::words_for(pages));
     let repair = Repair::new([words()?, words()?, words()?, words()?]);
     let mut blocks = KVec::with_capacity(COPIES, GFP_KERNEL)?;
     for _ in 0..COPIES {
@@ -95,7 +95,7 @@ impl Core {
             queue.with_repair(|repair| {
                 repair.counters().for_each(&mut each);
                 each("repair_left", repair.left(&self.device));
-                each("lagging_left", repair.lagging_left(&self.device));
+                each("out_of_sync_left", repair.out_of_sync_left(&self.device));
             });
         }
     }

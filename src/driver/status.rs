@@ -17,23 +17,23 @@ use super::{
 };
 use crate::{
     engine::client::{
-        census::{
-            Census,
-            Standard, //
-        },
         cluster::{
             Health,
             Report, //
         },
         disk::Policy,
         ids::ServerSlot, //
+        page_statistics::{
+            PageStatistics,
+            Standard, //
+        },
     },
     linux::sched::cond_resched,
     uapi, //
 };
 
 /// Pages that are counted before looking whether the caller still wants to know.
-const CENSUS_PAGES: u32 = 1 << 20;
+const STATISTICS_PAGES: u32 = 1 << 20;
 
 /// A name's number in [`uapi::health`].
 fn health(report: &Report) -> u32 {
@@ -41,8 +41,8 @@ fn health(report: &Report) -> u32 {
         Health::Connecting => uapi::health::CONNECTING,
         Health::Up => uapi::health::UP,
         Health::Suspected => uapi::health::SUSPECTED,
-        Health::Dead => uapi::health::DEAD,
-        Health::Leaving => uapi::health::LEAVING,
+        Health::Lost => uapi::health::LOST,
+        Health::Draining => uapi::health::DRAINING,
         Health::Sweeping => uapi::health::SWEEPING,
     }
 }
@@ -59,8 +59,8 @@ impl Core {
         // CAST: three at the most.
         status.replicas = device.replicas() as u32;
         status.min_copies = device.min_copies() as u32;
-        let patience_s = super::params::patience_ns() / crate::engine::client::config::NS_PER_S;
-        status.patience_s = u32::try_from(patience_s).unwrap_or(u32::MAX);
+        let io_timeout_s = super::params::io_timeout_ns() / crate::engine::client::config::NS_PER_S;
+        status.io_timeout_s = u32::try_from(io_timeout_s).unwrap_or(u32::MAX);
         status.mtu = self
             .link
             .mtu()
@@ -77,11 +77,11 @@ impl Core {
         }
         status.size_pages = device.map.len() as u64;
         if flags & uapi::status::COUNT != 0 {
-            let census = self.census()?;
-            status.written = census.written;
-            status.degraded = census.degraded;
-            status.lost = census.lost;
-            status.on_disk = census.on_disk;
+            let statistics = self.statistics()?;
+            status.written = statistics.written;
+            status.degraded = statistics.degraded;
+            status.lost = statistics.lost;
+            status.on_disk = statistics.on_disk;
         }
         status.pages_out = counters.pages_out;
         status.pages_in = counters.pages_in;
@@ -102,13 +102,14 @@ impl Core {
         let disk = self.local.report();
         let lags = status.written > status.on_disk && disk.policy != Policy::Off;
         status.disk_state = match disk.health {
-            DiskHealth::Absent | DiskHealth::Leaving => uapi::disk::NONE,
-            DiskHealth::Failed | DiskHealth::Silent => uapi::disk::RETIRED,
-            DiskHealth::Usable if lags => uapi::disk::LAGGING,
+            DiskHealth::Absent | DiskHealth::Detaching => uapi::disk::NONE,
+            DiskHealth::Faulty => uapi::disk::FAULTY,
+            DiskHealth::TimedOut => uapi::disk::TIMED_OUT,
+            DiskHealth::Usable if lags => uapi::disk::OUT_OF_SYNC,
             DiskHealth::Usable => uapi::disk::ATTACHED,
         };
-        if status.disk_state == uapi::disk::LAGGING {
-            status.disk_lagging = status.written.saturating_sub(status.on_disk);
+        if status.disk_state == uapi::disk::OUT_OF_SYNC {
+            status.disk_out_of_sync = status.written.saturating_sub(status.on_disk);
         }
         status.disk_buffered = disk.buffered as u64;
         status.disk_written = disk.counters.pages_written;
@@ -137,7 +138,7 @@ impl Core {
     }
 
     /// Counts pages. An error if a signal comes, for a large device takes a while.
-    fn census(&self) -> Result<Census> {
+    fn statistics(&self) -> Result<PageStatistics> {
         let device = &self.device;
         let standard = Standard {
             valid: device.servers.valid(),
@@ -145,7 +146,7 @@ impl Core {
             replicas: device.replicas(),
             disk: device.disk.load().is_attached(),
         };
-        let mut census = Census::default();
+        let mut statistics = PageStatistics::default();
         // CAST: a device has fewer than 2^32 pages.
         let len = device.map.len() as u32;
         let mut first = 0;
@@ -153,12 +154,12 @@ impl Core {
             if current!().signal_pending() {
                 return Err(EINTR);
             }
-            let end = len.min(first.saturating_add(CENSUS_PAGES));
-            census.take(&device.map, first, end, &standard);
+            let end = len.min(first.saturating_add(STATISTICS_PAGES));
+            statistics.take(&device.map, first, end, &standard);
             first = end;
             cond_resched();
         }
-        Ok(census)
+        Ok(statistics)
     }
 
     /// The servers, and how many they are.
@@ -166,9 +167,9 @@ impl Core {
         self: ArcBorrow<'_, Self>,
         flags: u32,
     ) -> Result<(u32, KVec<uapi::Server>)> {
-        let census = match flags & uapi::status::COUNT {
-            0 => Census::default(),
-            _ => self.census()?,
+        let statistics = match flags & uapi::status::COUNT {
+            0 => PageStatistics::default(),
+            _ => self.statistics()?,
         };
         let mut servers = KVec::from_elem(uapi::Server::default(), uapi::MAX_SERVERS, GFP_KERNEL)?;
         let mut count = 0_u32;
@@ -182,7 +183,7 @@ impl Core {
                 server.incarnation = report.incarnation;
                 server.capacity_pages = report.capacity_pages;
                 server.free_pages = report.free_pages;
-                server.held_pages = census.held.get(slot).copied().unwrap_or(0);
+                server.held_pages = statistics.held.get(slot).copied().unwrap_or(0);
                 count = count.saturating_add(1);
             }
         });

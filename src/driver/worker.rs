@@ -60,7 +60,8 @@ pub(crate) struct Sweeps([Option<u32>; SERVER_SLOTS]);
 
 impl Core {
     fn work(self: ArcBorrow<'_, Self>) {
-        self.device.set_patience_ns(super::params::patience_ns());
+        self.device
+            .set_io_timeout_ns(super::params::io_timeout_ns());
         self.device
             .set_hedge_percent(super::params::hedged_percent());
         self.local.look_after(self);
@@ -102,8 +103,8 @@ impl Core {
                 let servers = &self.device.servers;
                 cluster.handle_frame(now_ns, control.source, &control.frame(), servers, outbox);
             }
-            cluster.set_dead_ns(super::params::dead_ns());
-            cluster.set_patience_ns(self.device.patience_ns());
+            cluster.set_loss_timeout_ns(super::params::loss_timeout_ns());
+            cluster.set_io_timeout_ns(self.device.io_timeout_ns());
             // Under the lock: once the machine hibernates, nothing more is found to be freed.
             let frees_rest = self.earlier.is_hibernating();
             if !frees_rest {
@@ -177,7 +178,7 @@ impl Core {
 
     /// Tells the queues that servers may be used, or not. When this returns, every page-out that
     /// ends knows it.
-    pub(super) fn tell_queues(self: ArcBorrow<'_, Self>) {
+    pub(super) fn synchronize_queues(self: ArcBorrow<'_, Self>) {
         for queue in &self.queues {
             queue.drive(self, |shard, now_ns| {
                 shard.servers_changed(now_ns, &self.device)

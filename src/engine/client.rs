@@ -2,7 +2,6 @@
 
 //! The client: it keeps a device's pages on servers and on a local disk.
 
-pub mod census;
 pub mod cluster;
 pub mod config;
 pub mod copies;
@@ -18,6 +17,7 @@ pub mod inbox;
 pub mod mirror;
 pub mod notice;
 pub mod page_map;
+pub mod page_statistics;
 pub mod placement;
 pub mod quantile;
 pub mod repair;

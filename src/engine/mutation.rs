@@ -94,8 +94,8 @@ mod switch {
         WindowLeaks,
         /// A server that was silent is not used again when it answers.
         SuspicionKept,
-        /// A request waits beyond its patience.
-        PatienceIgnored,
+        /// A request waits beyond its I/O timeout.
+        IoTimeoutIgnored,
         /// A transfer that is not answered is sent again at once, without back-off.
         NoBackOff,
         /// Page-ins are hedged whether there is credit or not.
@@ -133,7 +133,7 @@ mod switch {
         /// What a client was stopped for counts as its servers' silence.
         StopCounted,
         /// Pages are cut no smaller when long frames do not cross the path.
-        PathKeptWide,
+        PathMtuNeverLowered,
     }
 
     std::thread_local! {

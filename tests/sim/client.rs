@@ -91,9 +91,9 @@ impl Storage for Heap {
     type Stale = Vec<StaleCopy>;
 }
 
-type Words = Vec<Atomic<u32>>;
+type AtomicWords = Vec<Atomic<u32>>;
 
-fn words(count: usize) -> Words {
+fn words(count: usize) -> AtomicWords {
     (0..count).map(|_| Atomic::<u32>::new(0)).collect()
 }
 
@@ -126,11 +126,11 @@ pub struct Client {
     /// Its power is gone: nothing of it happens any more.
     pub is_dead: bool,
     pub mac: MacAddress,
-    pub device: Device<Words>,
+    pub device: Device<AtomicWords>,
     shards: Vec<Shard<Heap>>,
     cluster: Cluster<Vec<Peer>, SplitMix>,
-    chunks: DirtyChunks<Words>,
-    repair: Repair<Words>,
+    chunks: DirtyChunks<AtomicWords>,
+    repair: Repair<AtomicWords>,
     /// Whether repair has changed who holds what since the oracle last looked.
     pub has_repaired: bool,
     /// What each op of each shard is used for.
@@ -179,7 +179,11 @@ impl Client {
     pub fn with_identity(number: usize, identity: usize, ctx: &mut Context) -> Self {
         let scenario = &ctx.scenario;
         let shards = scenario.shards;
-        let config = Config::new(scenario.replicas, scenario.min_copies, scenario.patience_s);
+        let config = Config::new(
+            scenario.replicas,
+            scenario.min_copies,
+            scenario.io_timeout_s,
+        );
         let config = config.expect("a scenario's values are in their ranges");
         let pages = scenario.pages as usize;
         let shard = |number: usize| {
@@ -196,9 +200,9 @@ impl Client {
         // The last one is repair's.
         let mut all: Vec<Shard<Heap>> = (0..shards).map(&shard).collect();
         all.push(repairing::shard(shards));
-        let chunk_words = || words(DirtyChunks::<Words>::words_for(pages));
+        let chunk_words = || words(DirtyChunks::<AtomicWords>::words_for(pages));
         let mut device = Device::new(words(pages), config, shards as u32);
-        device.keep_book(chunk_words(), chunk_words());
+        device.set_dirty_bitmaps(chunk_words(), chunk_words());
         device.set_repair_pages_per_s(scenario.repair_pages_per_s);
         let mut requests: Vec<Vec<Option<Request>>> = (0..shards)
             .map(|_| (0..ops).map(|_| None).collect())
@@ -211,7 +215,7 @@ impl Client {
             mtu,
             vec![Peer::default(); SERVER_SLOTS],
         );
-        cluster.set_dead_ns(scenario.dead_s * S);
+        cluster.set_loss_timeout_ns(scenario.loss_timeout_s * S);
         Self {
             number,
             identity,

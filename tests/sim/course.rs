@@ -60,7 +60,7 @@ impl Scenario {
         self.servers_at_first = self.servers_at_first.min(3);
         self.servers = self.servers_at_first;
         self.enabled.add = false;
-        self.patience_s = self.patience_s.min(20);
+        self.io_timeout_s = self.io_timeout_s.min(20);
         self.active_ns = self.active_ns.clamp(4 * S, 8 * S);
         // Former lives have places too.
         self.max_clients = 8;
@@ -70,7 +70,7 @@ impl Scenario {
     fn arrange_full(&mut self, rng: &mut ChaCha8Rng) {
         self.pages = self.pages.clamp(64, 256);
         self.servers = self.servers_at_first;
-        self.patience_s = self.patience_s.min(20);
+        self.io_timeout_s = self.io_timeout_s.min(20);
         let wanted = self.pages * self.clients as u32 * self.replicas;
         // CAST: few.
         self.capacity_pages = (wanted / self.servers as u32 / 2).max(4);
@@ -102,7 +102,7 @@ impl Scenario {
         self.pages = 128;
         self.replicas = 2;
         self.min_copies = 1;
-        self.patience_s = 5;
+        self.io_timeout_s = 5;
         self.ops_per_shard = self.ops_per_shard.clamp(2, 8);
         let copies = self.pages * CROWD as u32 * self.replicas;
         self.capacity_pages = copies / 4 * 3 / 2;

@@ -23,7 +23,7 @@ impl World {
         let there = self.servers.iter().filter(|server| server.is_alive());
         let used = |server: &crate::server::SimServer| {
             let used = capacity - server.free_pages();
-            (used * 1000 / capacity, server.has_begun_anew())
+            (used * 1000 / capacity, server.has_restarted())
         };
         let used: Vec<(u64, bool)> = there.map(used).collect();
         let fullest = used.iter().map(|(used, _)| *used).max().unwrap_or(0);

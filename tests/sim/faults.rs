@@ -74,8 +74,8 @@ faults! {
     LeaseExpired,
     /// A server was added while the device was in use.
     ServerAdded,
-    /// The patience was changed.
-    PatienceChanged,
+    /// The I/O timeout was changed.
+    IoTimeoutChanged,
     /// The device went away.
     Unloaded,
     /// A client stood still for a while.

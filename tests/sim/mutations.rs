@@ -36,7 +36,7 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::HerdFollowed => matches!(Course::draw(seed), Course::Crowd { .. }),
         Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
         Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
-        Mutation::PathKeptWide => enabled().jumbo_limit,
+        Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
         Mutation::StopCounted => enabled().freeze || enabled().sleep,
         _ => true,
     }

@@ -101,7 +101,7 @@ impl World {
             if night.rng.random_bool(0.4) {
                 let at_ns = night.rng.random_range(0..lasts_ns / 2);
                 troubles.push((at_ns, Trouble::Die(client)));
-                troubles.push((at_ns + 20 * S, Trouble::Revive(client)));
+                troubles.push((at_ns + 20 * S, Trouble::Restart(client)));
             }
         }
         night.kept.shuffle(&mut night.rng);

@@ -49,7 +49,7 @@ struct Request {
     began_step: Step,
     /// It must have ended by then.
     until_ns: u64,
-    /// For how long its client has stood still meanwhile: so much of its patience has not passed.
+    /// For how long its client has stood still meanwhile: so much of its I/O timeout has not passed.
     stopped_ns: u64,
     /// For how much that its client's clock was ahead at once it may take time to have passed.
     ahead_ns: u64,
@@ -59,9 +59,9 @@ struct Request {
 }
 
 impl Request {
-    /// The earliest moment at which its patience may be out, of so much.
-    fn out_ns(&self, patience_ns: u64) -> u64 {
-        (self.began_ns + patience_ns).saturating_sub(self.ahead_ns)
+    /// The earliest moment at which its I/O timeout may be out, of so much.
+    fn out_ns(&self, io_timeout_ns: u64) -> u64 {
+        (self.began_ns + io_timeout_ns).saturating_sub(self.ahead_ns)
     }
 }
 
@@ -85,7 +85,7 @@ enum Kind {
     },
 }
 
-/// What time a request may take beyond the patience: delays inside the host, and late timers.
+/// What time a request may take beyond the I/O timeout: delays inside the host, and late timers.
 const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 
 /// As much of a stop as a client may take for time that passed: it does not notice a short one, nor since
@@ -120,7 +120,7 @@ pub struct Oracle {
     places: BTreeMap<RequestId, (usize, u32)>,
     step: Step,
     frozen_until_ns: BTreeMap<usize, u64>,
-    patience_ns: u64,
+    io_timeout_ns: u64,
     /// By how many parts in a million the client's seconds may be shorter than ours.
     fast: u64,
     /// A shorter one that there was lately, and until when that counts.
@@ -148,7 +148,7 @@ impl Oracle {
             places: BTreeMap::new(),
             step: 0,
             frozen_until_ns: BTreeMap::new(),
-            patience_ns: u64::from(scenario.patience_s) * S,
+            io_timeout_ns: u64::from(scenario.io_timeout_s) * S,
             fast: match scenario.enabled.clock_rates {
                 true => DRIFT_MAX.unsigned_abs(),
                 false => 0,
@@ -331,7 +331,7 @@ impl Oracle {
             page,
             began_ns: now_ns,
             began_step: self.step,
-            until_ns: now_ns + self.patience_ns + MARGIN_NS,
+            until_ns: now_ns + self.io_timeout_ns + MARGIN_NS,
             stopped_ns: 0,
             ahead_ns: 0,
             abandoned: false,
@@ -342,42 +342,42 @@ impl Oracle {
     }
 
     /// Requests may wait for so long from now on, those under way too.
-    pub fn set_patience(&mut self, now_ns: u64, patience_ns: u64) {
-        if patience_ns > self.patience_ns {
-            self.shorter = (self.patience_lately(now_ns), now_ns + 2 * S);
+    pub fn set_io_timeout(&mut self, now_ns: u64, io_timeout_ns: u64) {
+        if io_timeout_ns > self.io_timeout_ns {
+            self.shorter = (self.io_timeout_lately(now_ns), now_ns + 2 * S);
         } else {
             self.cut_ns = now_ns;
         }
-        self.patience_ns = patience_ns;
+        self.io_timeout_ns = io_timeout_ns;
         for request in self.requests.values_mut() {
-            let until_ns = request.began_ns + patience_ns + MARGIN_NS;
+            let until_ns = request.began_ns + io_timeout_ns + MARGIN_NS;
             // Whoever waits, is looked at now and then.
             request.until_ns = until_ns.max(now_ns + MARGIN_NS + S);
             let frozen_ns = self.frozen_until_ns.get(&request.client).copied();
             if let Some(frozen_ns) = frozen_ns {
-                let end_ns = frozen_ns + patience_ns + MARGIN_NS;
+                let end_ns = frozen_ns + io_timeout_ns + MARGIN_NS;
                 request.until_ns = request.until_ns.max(end_ns);
             }
         }
     }
 
-    /// The least time that the patience lasts: a client counts it by its own clock, which may be fast.
-    fn patience_least(&self) -> u64 {
-        self.patience_ns - self.patience_ns / 1_000_000 * self.fast
+    /// The least time that the I/O timeout lasts: a client counts it by its own clock, which may be fast.
+    fn io_timeout_least(&self) -> u64 {
+        self.io_timeout_ns - self.io_timeout_ns / 1_000_000 * self.fast
     }
 
-    /// The shortest patience by which somebody may have been given up, who is not asked again at once.
-    fn patience_lately(&self, now_ns: u64) -> u64 {
+    /// The shortest I/O timeout by which somebody may have been given up, who is not asked again at once.
+    fn io_timeout_lately(&self, now_ns: u64) -> u64 {
         let (shorter_ns, until_ns) = self.shorter;
         match now_ns <= until_ns {
-            true => self.patience_least().min(shorter_ns),
-            false => self.patience_least(),
+            true => self.io_timeout_least().min(shorter_ns),
+            false => self.io_timeout_least(),
         }
     }
 
-    /// When the patience for those was out who are gone since `gone_ns`.
+    /// When the I/O timeout for those was out who are gone since `gone_ns`.
     fn out_ns(&self, gone_ns: u64) -> u64 {
-        self.cut_ns.max(gone_ns + self.patience_ns)
+        self.cut_ns.max(gone_ns + self.io_timeout_ns)
     }
 
     /// Repair has changed who holds what. A server may be struck out where as many others as are
@@ -437,12 +437,12 @@ impl Oracle {
         let before_ns = self.frozen_until_ns.insert(client, until_ns).unwrap_or(0);
         for request in self.requests.values_mut() {
             if request.client == client {
-                // Its patience counts only while it runs.
+                // Its I/O timeout counts only while it runs.
                 let stopped_ns = until_ns.saturating_sub(now_ns.max(before_ns));
                 request.stopped_ns += stopped_ns.saturating_sub(UNNOTICED_NS);
                 request.until_ns += until_ns.saturating_sub(now_ns);
-                // It counts its patience only as far as its own clock ran.
-                let end_ns = until_ns + self.patience_ns + MARGIN_NS;
+                // It counts its I/O timeout only as far as its own clock ran.
+                let end_ns = until_ns + self.io_timeout_ns + MARGIN_NS;
                 request.until_ns = request.until_ns.max(end_ns);
             }
         }
@@ -450,9 +450,9 @@ impl Oracle {
 
     /// A client's clock is ahead from one moment to the next: so much as it was to look at it next by then
     /// may count as time that passed.
-    /// Or it is taken for a stop, after which the patience begins anew.
+    /// Or it is taken for a stop, after which the I/O timeout begins anew.
     pub fn step_clock(&mut self, now_ns: u64, client: usize) {
-        let end_ns = now_ns + self.patience_ns + MARGIN_NS;
+        let end_ns = now_ns + self.io_timeout_ns + MARGIN_NS;
         for request in self.requests.values_mut() {
             if request.client == client {
                 request.ahead_ns += UNNOTICED_NS;

@@ -53,7 +53,7 @@ pub struct Enabled {
     pub lie: bool,
     pub add: bool,
     pub freeze: bool,
-    pub patience: bool,
+    pub io_timeout: bool,
     pub change_page: bool,
     pub send_failure: bool,
     /// Clients whose power goes, and that begin anew.
@@ -110,7 +110,7 @@ impl DiskScenario {
         };
         let config = mirror::Config {
             policy,
-            patience_ns: pick(&[S, 3 * S, 10 * S]),
+            io_timeout_ns: pick(&[S, 3 * S, 10 * S]),
             retries: pick(&[0, 2]) as u32,
             errors_max: pick(&[2, 16]) as u32,
             gather_ns: pick(&[0, 2 * MS]),
@@ -144,7 +144,7 @@ pub struct Scenario {
     pub pages: u32,
     pub replicas: u32,
     pub min_copies: u32,
-    pub patience_s: u32,
+    pub io_timeout_s: u32,
     pub mtu: usize,
     pub capacity_pages: u32,
     pub quota_pages: u64,
@@ -170,7 +170,7 @@ pub struct Scenario {
     pub enabled: Enabled,
     pub disk: Option<DiskScenario>,
     /// Seconds of silence after which a server's copies no longer count.
-    pub dead_s: u64,
+    pub loss_timeout_s: u64,
     /// Pages copied in a second where servers were lost.
     pub repair_pages_per_s: u32,
 }
@@ -227,7 +227,7 @@ impl Scenario {
         let pages = pick(&[3, 16, 64, 256, 2500]) as u32;
         let replicas = pick(&[1, 2, 2, 2, 3]);
         let min_copies = pick(&[1, 1, 1, 2, 3]).min(replicas);
-        let patience_s = pick(&[1, 2, 5, 20, 60]) as u32;
+        let io_timeout_s = pick(&[1, 2, 5, 20, 60]) as u32;
         let mtu = pick(&[1500, 1500, 9000, 9000, 700, 4300]) as usize;
         let roomy = u64::from(pages) * clients as u64;
         let capacity_pages = pick(&[roomy, roomy, roomy, roomy / 2, roomy / 4, 8]).max(4) as u32;
@@ -270,7 +270,7 @@ impl Scenario {
             lie: half(),
             add: half(),
             freeze: half(),
-            patience: half(),
+            io_timeout: half(),
             change_page: half(),
             send_failure: half(),
             slow_sweep: half(),
@@ -287,7 +287,7 @@ impl Scenario {
             false => (rates, enabled),
         };
         let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
-        let dead_s = pick(&[1, 2, 5, 30]);
+        let loss_timeout_s = pick(&[1, 2, 5, 30]);
         let repair_pages_per_s = pick(&[10_000, 10_000, 1000, 50, 0]) as u32;
         Self {
             course: Course::draw(seed),
@@ -299,7 +299,7 @@ impl Scenario {
             pages,
             replicas: replicas as u32,
             min_copies: min_copies as u32,
-            patience_s,
+            io_timeout_s,
             mtu,
             capacity_pages,
             quota_pages,
@@ -317,7 +317,7 @@ impl Scenario {
             rates,
             enabled,
             disk: DiskScenario::draw(seed),
-            dead_s,
+            loss_timeout_s,
             repair_pages_per_s,
         }
     }
@@ -383,7 +383,7 @@ pub const SIMPLER: &[(&str, Simplify)] = &[
     ("lie", |s| s.enabled.lie = false),
     ("add", |s| s.enabled.add = false),
     ("freeze", |s| s.enabled.freeze = false),
-    ("patience", |s| s.enabled.patience = false),
+    ("io_timeout", |s| s.enabled.io_timeout = false),
     ("change-page", |s| s.enabled.change_page = false),
     ("send-failure", |s| s.enabled.send_failure = false),
     ("suspend", |s| s.enabled.suspend = false),

@@ -249,7 +249,7 @@ impl SimServer {
     }
 
     /// Whether this is not its first start.
-    pub fn has_begun_anew(&self) -> bool {
+    pub fn has_restarted(&self) -> bool {
         self.incarnations.len() > 1
     }
 

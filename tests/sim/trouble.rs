@@ -43,20 +43,20 @@ pub enum Trouble {
     /// The clock of a host is ahead by so much more.
     StepClock(Node, u64),
     /// Requests may wait for so many seconds.
-    Patience(u64),
+    IoTimeout(u64),
     /// A client's power is gone.
     Die(usize),
     /// It is there again.
-    Revive(usize),
+    Restart(usize),
     /// A client's disk ails.
-    Ail(usize, Ailment),
+    Disk(usize, DiskFault),
     /// A client's disk is well.
     Heal(usize),
 }
 
 /// What a disk may have.
 #[derive(Clone, Copy, Debug)]
-pub enum Ailment {
+pub enum DiskFault {
     Slow,
     /// Fails so many of a hundred I/Os.
     Fails(u32),
@@ -75,7 +75,7 @@ enum Kind {
     Lie,
     Add,
     Freeze,
-    Patience,
+    IoTimeout,
     Die,
     Suspend,
 }
@@ -111,8 +111,8 @@ impl World {
     }
 
     /// The network becomes rough or gentle, for a while.
-    pub fn change_weather(&mut self) {
-        if self.is_calm || self.ctx.put_off(WorldEvent::Weather) {
+    pub fn change_links(&mut self) {
+        if self.is_calm || self.ctx.put_off(WorldEvent::ChangeLinks) {
             return;
         }
         let now_ns = self.ctx.now_ns;
@@ -120,28 +120,30 @@ impl World {
         self.ctx.note(|| format!("rough: {rough}"));
         self.ctx.network.set_rough(now_ns, rough);
         let delay_ns = self.ctx.rng.random_range(200 * MS..8 * S);
-        self.ctx.after(delay_ns, Event::World(WorldEvent::Weather));
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::ChangeLinks));
     }
 
     /// Some trouble with a disk begins, and more later.
-    pub fn brew_disk(&mut self) {
+    pub fn inject_disk_fault(&mut self) {
         let Some(scenario) = self.ctx.scenario.disk.filter(|_| !self.is_calm) else {
             return;
         };
-        if self.ctx.put_off(WorldEvent::BrewDisk) {
+        if self.ctx.put_off(WorldEvent::InjectDiskFault) {
             return;
         }
         let delay_ns = self.ctx.rng.random_range(0..2 * scenario.trouble_ns);
-        self.ctx.after(delay_ns, Event::World(WorldEvent::BrewDisk));
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::InjectDiskFault));
         let client = self.any_client();
         let lasts_ns = self.while_ns();
         let rng = &mut self.ctx.rng;
-        let ailment = match rng.random_range(0..6) {
-            0 if scenario.slow => Ailment::Slow,
+        let fault = match rng.random_range(0..6) {
+            0 if scenario.slow => DiskFault::Slow,
             1 if scenario.fail => {
-                Ailment::Fails([5, 50, 100].choose(rng).copied().unwrap_or_default())
+                DiskFault::Fails([5, 50, 100].choose(rng).copied().unwrap_or_default())
             }
-            2 if scenario.hang => Ailment::Hangs,
+            2 if scenario.hang => DiskFault::Hangs,
             3 if scenario.detach => {
                 let event = ClientEvent::Local(LocalEvent::Detach);
                 self.ctx.after(0, Event::Client(client, event));
@@ -159,21 +161,21 @@ impl World {
             }
             _ => return,
         };
-        self.trouble(Trouble::Ail(client, ailment));
+        self.trouble(Trouble::Disk(client, fault));
         self.later(lasts_ns, Trouble::Heal(client));
     }
 
     /// Some trouble with a host's time begins, and more later: drawn by chance of its own.
-    pub fn brew_clock(&mut self) {
+    pub fn inject_clock_fault(&mut self) {
         let enabled = self.ctx.scenario.enabled;
         let is_off = self.is_calm || !(enabled.clock_steps || enabled.sleep);
-        if is_off || self.ctx.put_off(WorldEvent::BrewClock) {
+        if is_off || self.ctx.put_off(WorldEvent::InjectClockFault) {
             return;
         }
         let trouble_ns = self.ctx.scenario.trouble_ns;
         let delay_ns = S + self.ctx.draw_clock(4 * trouble_ns);
         self.ctx
-            .after(delay_ns, Event::World(WorldEvent::BrewClock));
+            .after(delay_ns, Event::World(WorldEvent::InjectClockFault));
         let (clients, servers) = (self.clients.len(), self.servers.len());
         // CAST: few.
         let client = self.ctx.draw_clock(clients as u64) as usize;
@@ -190,13 +192,14 @@ impl World {
     }
 
     /// Some trouble begins, and more later.
-    pub fn brew(&mut self) {
-        if self.is_calm || self.ctx.put_off(WorldEvent::Brew) {
+    pub fn inject_fault(&mut self) {
+        if self.is_calm || self.ctx.put_off(WorldEvent::InjectFault) {
             return;
         }
         let trouble_ns = self.ctx.scenario.trouble_ns;
         let delay_ns = self.ctx.rng.random_range(0..2 * trouble_ns);
-        self.ctx.after(delay_ns, Event::World(WorldEvent::Brew));
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::InjectFault));
         let enabled = self.ctx.scenario.enabled;
         let kinds: Vec<Kind> = [
             (enabled.partition, Kind::Partition),
@@ -208,7 +211,7 @@ impl World {
             (enabled.lie, Kind::Lie),
             (enabled.add, Kind::Add),
             (enabled.freeze, Kind::Freeze),
-            (enabled.patience, Kind::Patience),
+            (enabled.io_timeout, Kind::IoTimeout),
             (enabled.rebirth, Kind::Die),
             (enabled.suspend, Kind::Suspend),
         ]
@@ -223,7 +226,7 @@ impl World {
         let client = self.any_client();
         let lasts_ns = self.while_ns();
         match kind {
-            Kind::Partition => self.brew_partition(client, server, lasts_ns),
+            Kind::Partition => self.inject_partition(client, server, lasts_ns),
             Kind::Jumbo => {
                 let lengths = [1500, 1500, 4000, 1400, 1000, 600];
                 let longest = lengths.choose(&mut self.ctx.rng).copied();
@@ -274,22 +277,22 @@ impl World {
                     self.ctx.after(0, Event::Client(client, event));
                 }
             }
-            Kind::Freeze => self.brew_freeze(client, lasts_ns),
+            Kind::Freeze => self.inject_freeze(client, lasts_ns),
             Kind::Die => {
                 // Rare enough that there is something to lose, and numbers for all lives.
                 if self.clients.len() < LIVES && self.ctx.rng.random_bool(0.3) {
                     self.trouble(Trouble::Die(client));
-                    self.later(lasts_ns, Trouble::Revive(client));
+                    self.later(lasts_ns, Trouble::Restart(client));
                 }
             }
-            Kind::Patience => {
-                let patience_s = [1, 2, 10, 60].choose(&mut self.ctx.rng).copied();
-                self.trouble(Trouble::Patience(patience_s.unwrap_or(1)));
+            Kind::IoTimeout => {
+                let io_timeout_s = [1, 2, 10, 60].choose(&mut self.ctx.rng).copied();
+                self.trouble(Trouble::IoTimeout(io_timeout_s.unwrap_or(1)));
             }
         }
     }
 
-    fn brew_freeze(&mut self, client: usize, lasts_ns: u64) {
+    fn inject_freeze(&mut self, client: usize, lasts_ns: u64) {
         let leases_ns = 3 * u64::from(self.ctx.scenario.lease_s) * S;
         let is_long = leases_ns < 10 * S && self.ctx.rng.random_bool(0.3);
         if is_long {
@@ -302,7 +305,7 @@ impl World {
         self.trouble(Trouble::Freeze(client, lasts_ns));
     }
 
-    fn brew_partition(&mut self, client: usize, server: usize, lasts_ns: u64) {
+    fn inject_partition(&mut self, client: usize, server: usize, lasts_ns: u64) {
         let clients: Vec<usize> = match self.ctx.rng.random_bool(0.7) {
             true => vec![client],
             false => (0..self.clients.len()).collect(),
@@ -378,22 +381,22 @@ impl World {
             }
             Trouble::PutBack(server) => self.put_back(server),
             Trouble::Lie(server, free_pages) => self.servers[server].set_lie(free_pages),
-            Trouble::Patience(patience_s) => {
-                ctx.counts.fault(Fault::PatienceChanged);
+            Trouble::IoTimeout(io_timeout_s) => {
+                ctx.counts.fault(Fault::IoTimeoutChanged);
                 for client in &self.clients {
-                    client.device.set_patience_ns(patience_s * S);
+                    client.device.set_io_timeout_ns(io_timeout_s * S);
                 }
-                ctx.scenario.patience_s = patience_s as u32;
-                ctx.oracle.set_patience(now_ns, patience_s * S);
+                ctx.scenario.io_timeout_s = io_timeout_s as u32;
+                ctx.oracle.set_io_timeout(now_ns, io_timeout_s * S);
             }
             Trouble::Die(client) => self.die(client),
-            Trouble::Revive(client) => self.revive(client),
-            Trouble::Ail(client, ailment) => {
+            Trouble::Restart(client) => self.restart(client),
+            Trouble::Disk(client, fault) => {
                 if let Some(local) = &mut self.clients[client].local {
-                    match ailment {
-                        Ailment::Slow => local.disk.slow(),
-                        Ailment::Fails(failing) => local.disk.fail(failing),
-                        Ailment::Hangs => local.disk.hang(),
+                    match fault {
+                        DiskFault::Slow => local.disk.slow(),
+                        DiskFault::Fails(failing) => local.disk.fail(failing),
+                        DiskFault::Hangs => local.disk.hang(),
                     }
                 }
             }
@@ -403,7 +406,7 @@ impl World {
                         let event = ClientEvent::Local(LocalEvent::Ended(id));
                         ctx.after(delay_ns, Event::Client(client, event));
                     }
-                    let event = ClientEvent::Local(LocalEvent::Revive);
+                    let event = ClientEvent::Local(LocalEvent::ReAdd);
                     ctx.after(S, Event::Client(client, event));
                 }
             }

@@ -24,13 +24,13 @@ use crate::trouble::Trouble;
 #[derive(Debug)]
 pub enum WorldEvent {
     /// The network becomes rough, or gentle.
-    Weather,
+    ChangeLinks,
     /// Some trouble begins.
-    Brew,
+    InjectFault,
     /// Some trouble with a disk begins.
-    BrewDisk,
+    InjectDiskFault,
     /// Some trouble with a host's time begins.
-    BrewClock,
+    InjectClockFault,
     /// Trouble begins or ends.
     Trouble(Trouble),
     /// Programs fall asleep.
@@ -139,7 +139,7 @@ impl World {
                 let event = ClientEvent::Local(LocalEvent::Attach);
                 ctx.after(0, Event::Client(number, event));
             }
-            ctx.after(disk.trouble_ns, Event::World(WorldEvent::BrewDisk));
+            ctx.after(disk.trouble_ns, Event::World(WorldEvent::InjectDiskFault));
         }
         if ctx.scenario.course == (Course::Crowd { restart: true }) {
             self.later(2 * S, Trouble::Crash(0));
@@ -153,12 +153,15 @@ impl World {
             ctx.after(FULL_NS, Event::World(WorldEvent::Tide));
         }
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
-        ctx.after(S, Event::World(WorldEvent::Weather));
-        ctx.after(ctx.scenario.trouble_ns, Event::World(WorldEvent::Brew));
+        ctx.after(S, Event::World(WorldEvent::ChangeLinks));
+        ctx.after(
+            ctx.scenario.trouble_ns,
+            Event::World(WorldEvent::InjectFault),
+        );
         let enabled = ctx.scenario.enabled;
         if enabled.clock_steps || enabled.sleep {
             let delay_ns = ctx.draw_clock(4 * ctx.scenario.trouble_ns);
-            ctx.after(delay_ns, Event::World(WorldEvent::BrewClock));
+            ctx.after(delay_ns, Event::World(WorldEvent::InjectClockFault));
         }
         let active_ns = ctx.scenario.active_ns;
         match ctx.scenario.course {
@@ -199,7 +202,7 @@ impl World {
 
     /// It begins anew, with nothing but its name: a client of another number, so that what is left of
     /// the old life cannot be taken for the new one's.
-    pub fn revive(&mut self, dead: usize) {
+    pub fn restart(&mut self, dead: usize) {
         let identity = self.clients[dead].identity;
         let mut lives = self.clients.iter();
         if lives.any(|client| client.identity == identity && !client.is_dead) || self.is_unloaded {
@@ -272,10 +275,10 @@ impl World {
     fn turn(&mut self, event: WorldEvent) {
         let now_ns = self.ctx.now_ns;
         match event {
-            WorldEvent::Weather => self.change_weather(),
-            WorldEvent::Brew => self.brew(),
-            WorldEvent::BrewDisk => self.brew_disk(),
-            WorldEvent::BrewClock => self.brew_clock(),
+            WorldEvent::ChangeLinks => self.change_links(),
+            WorldEvent::InjectFault => self.inject_fault(),
+            WorldEvent::InjectDiskFault => self.inject_disk_fault(),
+            WorldEvent::InjectClockFault => self.inject_clock_fault(),
             WorldEvent::Night => self.fall_night(),
             WorldEvent::ComeLate => self.come_late(),
             WorldEvent::Dawn => self.dawn(),
@@ -302,10 +305,10 @@ impl World {
                 for client in &mut self.clients {
                     client.is_loaded = false;
                 }
-                let patience_ns = u64::from(self.ctx.scenario.patience_s) * S;
+                let io_timeout_ns = u64::from(self.ctx.scenario.io_timeout_s) * S;
                 let thawed = self.clients.iter().map(|client| client.frozen_until_ns);
                 let from_ns = thawed.max().unwrap_or(0).max(now_ns);
-                let at_ns = from_ns + patience_ns.max(10 * S);
+                let at_ns = from_ns + io_timeout_ns.max(10 * S);
                 self.ctx.queue.put(at_ns, Event::World(WorldEvent::ReadAll));
             }
             WorldEvent::ReadAll => self.read_all(),
@@ -544,7 +547,7 @@ impl Evidence for Witness<'_> {
     }
 
     fn all_gone_since_ns(&self, client: usize) -> Option<u64> {
-        // A client that has begun anew has its whole patience before it.
+        // A client that has begun anew has its whole I/O timeout before it.
         let added_ns = self.clients[client].added_ns.values().max();
         let mut gone_ns = added_ns.copied().unwrap_or(0);
         for (number, server) in self.servers.iter().enumerate() {

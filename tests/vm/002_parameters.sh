@@ -39,8 +39,8 @@ refused EINVAL "replicas=4 is out of range" "$@" replicas=4
 refused EINVAL "min_copies=0 is out of range" "$@" min_copies=0
 refused EINVAL "min_copies=4 is out of range" "$@" min_copies=4 replicas=3
 refused EINVAL "min_copies=3 is more than replicas=2" "$@" min_copies=3 replicas=2
-refused EINVAL "patience_s=0 is out of range" "$@" patience_s=0
-refused EINVAL "patience_s=86401 is out of range" "$@" patience_s=86401
+refused EINVAL "io_timeout_s=0 is out of range" "$@" io_timeout_s=0
+refused EINVAL "io_timeout_s=86401 is out of range" "$@" io_timeout_s=86401
 refused EINVAL "overcommit=2 is out of range" "$@" overcommit=2
 refused EINVAL "connect_ms=99 is out of range" "$@" connect_ms=99
 refused EINVAL "connect_ms=60001 is out of range" "$@" connect_ms=60001
@@ -52,7 +52,7 @@ refused EINVAL "ethertype=65536 is out of range" "$@" ethertype=65536
 refused EINVAL "cluster=.* is longer than 32 bytes" "$@" cluster=abcdefghijklmnopqrstuvwxyz-0123456789
 
 # What the kernel's own parser refuses, it reports.
-for wrong in size_mib=many size_mib=-1 size_mib= replicas=two patience_s=60s; do
+for wrong in size_mib=many size_mib=-1 size_mib= replicas=two io_timeout_s=60s; do
     dmesg -c >/dev/null
     insmod "$ANEMONE_MODULE" "$@" "$wrong" 2>/dev/null && fail "$wrong was accepted"
     [ "$(dmesg | grep -c "invalid for parameter")" -eq 1 ] || fail "$wrong: $(dmesg)"
@@ -76,16 +76,16 @@ anemone_load size_mib=64 replicas=3 min_copies=2 cluster= || fail "good paramete
 value() { cat "/sys/module/anemone/parameters/$1"; }
 [ "$(value size_mib)/$(value replicas)/$(value min_copies)/$(value interface)" = 64/3/2/eth0 ] || fail "parameters read wrong"
 [ "$(value servers)" = "$ANEMONE_SERVERS" ] || fail "servers reads $(value servers)"
-echo 5 >/sys/module/anemone/parameters/patience_s || fail "patience_s cannot be changed"
-[ "$(value patience_s)" = 5 ] || fail "patience_s was not changed"
+echo 5 >/sys/module/anemone/parameters/io_timeout_s || fail "io_timeout_s cannot be changed"
+[ "$(value io_timeout_s)" = 5 ] || fail "io_timeout_s was not changed"
 for wrong in 0 86401 x -1; do
-    echo "$wrong" 2>/dev/null >/sys/module/anemone/parameters/patience_s && fail "patience_s=$wrong was accepted"
+    echo "$wrong" 2>/dev/null >/sys/module/anemone/parameters/io_timeout_s && fail "io_timeout_s=$wrong was accepted"
 done
-[ "$(value patience_s)" = 5 ] || fail "patience_s was changed by a wrong value"
+[ "$(value io_timeout_s)" = 5 ] || fail "io_timeout_s was changed by a wrong value"
 anemone_unload || fail "unload"
 
 modinfo "$ANEMONE_MODULE" >"$SCRATCH/modinfo"
-for parameter in interface servers size_mib replicas min_copies patience_s local_device; do
+for parameter in interface servers size_mib replicas min_copies io_timeout_s local_device; do
     grep -q "^parm: *$parameter:..* (.*)\$" "$SCRATCH/modinfo" || fail "modinfo does not describe $parameter: $(cat "$SCRATCH/modinfo")"
 done
 for field in description license author; do

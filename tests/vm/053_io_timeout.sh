@@ -7,7 +7,7 @@
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
-anemone_load size_mib=64 servers="$(servers 1 2)" patience_s=4 || fail "load"
+anemone_load size_mib=64 servers="$(servers 1 2)" io_timeout_s=4 || fail "load"
 head -c 1048576 /dev/urandom >"$SCRATCH/random"
 put() { dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k count="$1" seek="${2:-0}" oflag=direct 2>"$SCRATCH/error"; }
 get() { dd if="$ANEMONE_DEVICE" bs=4k count="$1" skip="${2:-0}" iflag=direct 2>"$SCRATCH/error"; }
@@ -19,13 +19,13 @@ grep -qi "i.*o error\|input/output error" "$SCRATCH/error" || fail "reading: $(c
 put 1 300 && fail "written without servers"
 took=$(($(anemone_seconds) - from))
 # Together: the second comes when nobody has answered for as long.
-[ "$took" -ge 3 ] && [ "$took" -le 20 ] || fail "two requests with a patience of 4 s took $took s"
+[ "$took" -ge 3 ] && [ "$took" -le 20 ] || fail "two requests with an I/O timeout of 4 s took $took s"
 # Changed at run time, for a request that waits already. Servers that have been silent for long make it fail at
 # once: so they are heard first.
-PATIENCE=/sys/module/anemone/parameters/patience_s
+IO_TIMEOUT=/sys/module/anemone/parameters/io_timeout_s
 both_up() { host resume 1 && host resume 2 && wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2; }
 both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
-echo 600 >$PATIENCE || fail "patience_s"
+echo 600 >$IO_TIMEOUT || fail "io_timeout_s"
 put 256 || fail "writing once more"
 disturb pause 1 && disturb pause 2 || fail "pause"
 from=$(anemone_seconds)
@@ -34,21 +34,21 @@ READ=$!
 read_is_over() { ! kill -0 "$READ" 2>/dev/null; }
 later_than() { [ "$(anemone_seconds)" -gt "$1" ]; }
 # That which it was loaded with is over for both.
-wait_for 60 "the old patience is over" later_than $((from + 8))
-! read_is_over || fail "with a patience of 600 s a read ended after $(($(anemone_seconds) - from)) s"
-echo 1 >$PATIENCE || fail "patience_s"
-wait_for 60 "the read's end, with a patience of 1 s" read_is_over || fail "it waits on: $(cat "$ANEMONE_DEBUG/servers")"
+wait_for 60 "the old I/O timeout is over" later_than $((from + 8))
+! read_is_over || fail "with an I/O timeout of 600 s a read ended after $(($(anemone_seconds) - from)) s"
+echo 1 >$IO_TIMEOUT || fail "io_timeout_s"
+wait_for 60 "the read's end, with an I/O timeout of 1 s" read_is_over || fail "it waits on: $(cat "$ANEMONE_DEBUG/servers")"
 wait "$READ" && fail "read without servers"
 expect_more pages_in_failed 1 "$(counter pages_in_failed)"
 expect_more pages_out_failed 0 "$(counter pages_out_failed)"
-echo 30 >$PATIENCE || fail "patience_s"
+echo 30 >$IO_TIMEOUT || fail "io_timeout_s"
 # They were only away: everything is there.
 both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
 get 256 | cmp - "$SCRATCH/random" || fail "after their return"
-# Suspending: a program that waits for a page cannot be frozen, and the kernel gives up; when the patience is
+# Suspending: a program that waits for a page cannot be frozen, and the kernel gives up; when the I/O timeout is
 # out it works. It is woken a second after everything is frozen.
 if [ -e /sys/power/pm_test ]; then
-    echo 600 >/sys/module/anemone/parameters/patience_s && disturb pause 1 && disturb pause 2 || fail "pause"
+    echo 600 >/sys/module/anemone/parameters/io_timeout_s && disturb pause 1 && disturb pause 2 || fail "pause"
     (get 1 >/dev/null) & reader=$!
     is_waiting() { ! idle; }
     wait_for 10 "a reader waits" is_waiting || fail "nothing waits"
@@ -61,10 +61,10 @@ if [ -e /sys/power/pm_test ]; then
     # With the stacks of what was not frozen.
     dmesg -c >/dev/null
     kill -0 $reader && ! idle || fail "the page was given up"
-    echo 1 >/sys/module/anemone/parameters/patience_s && ! wait $reader || fail "read without servers"
-    echo freeze >/sys/power/state || fail "not frozen with the patience out: $(dmesg | tail -n 20)"
+    echo 1 >/sys/module/anemone/parameters/io_timeout_s && ! wait $reader || fail "read without servers"
+    echo freeze >/sys/power/state || fail "not frozen with the I/O timeout out: $(dmesg | tail -n 20)"
     echo none >/sys/power/pm_test && echo "$timeout" >/sys/power/pm_freeze_timeout || fail "pm_test"
-    echo 30 >/sys/module/anemone/parameters/patience_s && host resume 1 && host resume 2 || fail "resume"
+    echo 30 >/sys/module/anemone/parameters/io_timeout_s && host resume 1 && host resume 2 || fail "resume"
     wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 fi
 # A page-out that failed leaves nothing, or the new page, or an error.

@@ -32,8 +32,8 @@ same older "after a refused removal"
 # There is nowhere else yet: it stays, is still read from, and still written to.
 anemonectl remove --wait 0 "$(servers 1)"
 [ $? = 5 ] || fail "the last server is removed"
-[ "$(health 1)" = leaving ] || fail "it is $(health 1)"
-same older "from a server that is leaving"
+[ "$(health 1)" = draining ] || fail "it is $(health 1)"
+same older "from a server that is draining"
 write older
 # Added again it stays.
 anemonectl add "$(servers 1)" || fail "adding it again"

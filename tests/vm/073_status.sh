@@ -15,14 +15,14 @@ is() { wait_for 20 "$1 is $2" is_now "$1" "$2" || fail "$(anemonectl status --js
 is_now() { [ "$(anemonectl status --json | anemone-test json "$1")" = "$2" ]; }
 becomes() { [ "$(anemonectl status --json --quick | anemone-test json "$1")" = "$2" ]; }
 
-anemone_load size_mib=64 patience_s=30 min_copies=2 servers="$(servers 1 2)" || fail "load"
+anemone_load size_mib=64 io_timeout_s=30 min_copies=2 servers="$(servers 1 2)" || fail "load"
 is schema 1
 is device.path /dev/anemone
 is device.size_bytes $((64 << 20))
 is device.mode network
 is device.replicas 2
 is device.min_copies 2
-is device.patience_s 30
+is device.io_timeout_s 30
 is interface.name eth0
 is interface.mtu 1500
 is pages.size 16384

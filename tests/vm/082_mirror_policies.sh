@@ -63,7 +63,7 @@ same_as "$SCRATCH/random" || fail "off: reading"
 disk_drain || fail "mirror"
 written=$(($(disk_value pages_written) - written)) late=$(($(counter timeouts) + $(counter pages_out_degraded) - late))
 [ "$written" -le "$late" ] || fail "off: $written pages were written, and $late servers were late: $(cat "$ANEMONE_DEBUG/disk")"
-echo 2 >/sys/module/anemone/parameters/patience_s
+echo 2 >/sys/module/anemone/parameters/io_timeout_s
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 # Of 256 pages, how many the disk has in their newest version.
 newest=$(anemone-test survey --device "$ANEMONE_DISK" --pages 256 --count-other "$SCRATCH/random") || fail "the disk"

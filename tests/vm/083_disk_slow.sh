@@ -18,12 +18,12 @@ pages=$(scaled 4096 4)
 random_file "$SCRATCH/random" $((pages * 4096))
 put_all "$SCRATCH/random" 32 || fail "writing"
 [ "$(disk_value pool_full)" -gt 0 ] || fail "nothing lags: $(cat "$ANEMONE_DEBUG/disk")"
-[ "$(counter lagging_left)" -gt 0 ] || fail "nothing that lags is known: $(cat "$ANEMONE_DEBUG/counters")"
+[ "$(counter out_of_sync_left)" -gt 0 ] || fail "nothing that lags is known: $(cat "$ANEMONE_DEBUG/counters")"
 # Once it is fast it gets what lags, from the servers.
 dm_delay 0 0 || fail "dmsetup"
 disk_up_to_date 60 || fail "pages lag"
 expect_more "pages brought to the disk later" 0 "$(counter pages_mirrored)"
-[ "$(anemonectl status --json | anemone-test json disk.lagging)" = 0 ] || fail "$(anemonectl status)"
+[ "$(anemonectl status --json | anemone-test json disk.out_of_sync)" = 0 ] || fail "$(anemonectl status)"
 on_disk "$SCRATCH/random" 8192 "$pages" || fail "the disk holds something else"
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 same_as "$SCRATCH/random" 32 || fail "without servers: $(cat "$SCRATCH/dd")"

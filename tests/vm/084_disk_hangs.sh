@@ -20,7 +20,7 @@ load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 300)" || fail "the load does not begin"
 dm_suspend || fail "suspend"
 load_progress "$(scaled 600)" || fail "the load does not go on while the disk hangs"
-disk_wait silent 20 || fail "it does not count as silent"
+disk_wait timed_out 20 || fail "it does not count as silent"
 expect_more abandoned 0 "$(disk_value abandoned)"
 load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
 dmesg | grep -q "local disk: no answer for 3 s" || fail "not said: $(dmesg | tail)"
@@ -29,13 +29,13 @@ load_end || fail "the load"
 rmmod anemone 2>"$SCRATCH/rmmod" && fail "unloaded while the disk has our pages"
 grep -q "in use\|busy\|temporarily unavailable" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
 # Without servers there is nothing that answers: bounded, and then an error.
-echo 4 >/sys/module/anemone/parameters/patience_s
+echo 4 >/sys/module/anemone/parameters/io_timeout_s
 for server in 1 2 3; do disturb pause $server || fail "pause"; done
 from=$(anemone_seconds)
 put "$SCRATCH/random" 12000 1 && fail "written to nowhere"
 get 8192 1 >"$SCRATCH/page" && fail "read from nowhere"
 took=$(($(anemone_seconds) - from))
-[ "$took" -le 60 ] || fail "two requests with a patience of 4 s took $took s"
+[ "$took" -le 60 ] || fail "two requests with an I/O timeout of 4 s took $took s"
 # It answers.
 dm_resume || fail "resume"
 disk_wait usable 20 || fail "it is not used again"
@@ -46,14 +46,14 @@ on_disk "$SCRATCH/random" 12000 16 || fail "not on the disk"
 for server in 1 2 3; do host resume $server || fail "resume"; done
 same_as "$SCRATCH/random" 32 || fail "reading"
 
-# It stops while there is no server: what it takes too long for is an error only after the patience,
-# and with a long patience not at all.
-echo 60 >/sys/module/anemone/parameters/patience_s
+# It stops while there is no server: what it takes too long for is an error only after the I/O timeout,
+# and with a long I/O timeout not at all.
+echo 60 >/sys/module/anemone/parameters/io_timeout_s
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 dm_suspend || fail "suspend"
 put "$SCRATCH/random" 12000 16 &
 writer=$!
-disk_wait silent 20 || fail "it does not count as silent"
+disk_wait timed_out 20 || fail "it does not count as silent"
 kill -0 $writer || fail "a page-out ended although nothing has it"
 dm_resume || fail "resume"
 wait $writer || fail "written when the disk answered again: $(cat "$SCRATCH/dd")"

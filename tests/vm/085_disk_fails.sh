@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: errors of the disk fail no page that servers hold; it is retired, and taken back on command
+# what: errors of the disk fail no page that servers hold; it becomes faulty, and is added again on command
 # vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
 # bound: 180
 # debug: yes
@@ -26,8 +26,8 @@ load_progress "$(scaled 600)" || fail "the load does not go on with a flaky disk
 wait_for 30 "errors" has_errors || fail "the disk had no error: $(cat "$ANEMONE_DEBUG/disk")"
 # Nothing but errors.
 dm_error || fail "dmsetup"
-disk_wait failed 30 || fail "it is not retired"
-dmesg | grep -q "local disk: retired" || fail "not said: $(dmesg | tail)"
+disk_wait faulty 30 || fail "it is not faulty"
+dmesg | grep -q "local disk: faulty" || fail "not said: $(dmesg | tail)"
 load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
 # It is not written to. Its errors may rise all the same, and the test once took that for writes: a
 # page-in whose servers are late asks the disk as well, for what it has is still there. So the writes are
@@ -49,7 +49,7 @@ host start 1 || fail "start"
 # Taken back on command: only then.
 dm_linear || fail "dmsetup"
 load_progress "$(scaled 100)" || fail "the load"
-disk_is failed || fail "it came back by itself"
+disk_is faulty || fail "it came back by itself"
 anemonectl attach "$DM_DISK" || fail "attach"
 disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
 written=$(disk_value pages_written)
@@ -63,7 +63,7 @@ disk_drain || fail "mirror"
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 same_as "$SCRATCH/random" 32 || fail "reading from the disk"
 dm_error || fail "dmsetup"
-echo 4 >/sys/module/anemone/parameters/patience_s
+echo 4 >/sys/module/anemone/parameters/io_timeout_s
 get 8192 1 >"$SCRATCH/page" && fail "read from a disk that has only errors"
 put "$SCRATCH/random" 12000 1 && fail "written to a disk that has only errors"
 dm_linear || fail "dmsetup"

@@ -40,7 +40,7 @@ anemonectl detach 2>"$SCRATCH/refused" && fail "detached, and pages are lost"
 grep -q "only copy" "$SCRATCH/refused" || fail "refused with: $(cat "$SCRATCH/refused")"
 disk_is usable || fail "after a refusal: $(cat "$ANEMONE_DEBUG/disk")"
 same_as "$SCRATCH/random" || fail "reading after a refusal"
-echo 3 >/sys/module/anemone/parameters/patience_s
+echo 3 >/sys/module/anemone/parameters/io_timeout_s
 anemonectl detach --force || fail "detach --force"
 get 0 1 >"$SCRATCH/page" && fail "read although it is lost"
 put_all "$SCRATCH/random" || fail "writing"
@@ -48,7 +48,7 @@ same_as "$SCRATCH/random" || fail "written once more"
 
 # Closing it waits for what others have written to it through the cache, if nobody else has it open: with
 # a disk that does not answer, for as long. That goes on without whoever detaches it; the module stays for it.
-echo 60 >/sys/module/anemone/parameters/patience_s
+echo 60 >/sys/module/anemone/parameters/io_timeout_s
 echo 10000 >/sys/module/anemone/parameters/repair_pages_per_s
 dm_linear || fail "dmsetup"
 anemonectl attach "$DM_DISK" || fail "attach what can be suspended"

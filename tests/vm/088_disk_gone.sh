@@ -18,7 +18,7 @@ load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 300)" || fail "the load does not begin"
 echo "$virtio" >$driver/unbind || fail "unbind"
 load_progress "$(scaled 300)" || fail "the load does not go on without the disk"
-disk_wait failed 20 || fail "it is not left out"
+disk_wait faulty 20 || fail "it is not left out"
 load_progress "$(scaled 300)" || fail "the load does not go on without the disk"
 anemonectl attach "$ANEMONE_DISK" 2>/dev/null && fail "a disk that is gone was taken back"
 # Nothing is lost that servers have.

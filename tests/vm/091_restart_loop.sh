@@ -10,7 +10,7 @@
 
 requires anemone-test
 # Two copies always: on a busy machine a page might have its only one on the server that is killed.
-anemone_load size_mib=48 dead_s=2 min_copies=2 || fail "load"
+anemone_load size_mib=48 loss_timeout_s=2 min_copies=2 || fail "load"
 data_write "$(scaled 12 3)" || fail "write"
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 200)" || fail "the load does not begin"

@@ -9,13 +9,13 @@
 . "$(dirname "$0")/repair.sh"
 
 requires anemone-test
-anemone_load size_mib=48 dead_s=2 || fail "load"
+anemone_load size_mib=48 loss_timeout_s=2 || fail "load"
 data_write "$(scaled 16 4)" || fail "write"
 incarnation() { sed -n "s/.* mac $(servers "$1") .* incarnation \([0-9a-f]*\).*/\1/p" "$ANEMONE_DEBUG/servers" | tail -n 1; }
 was=$(incarnation 2)
 disturb pause 2 || fail "pause"
 load_begin --threads 2 --blocks 512
-wait_for 30 "server 2 taken to be dead" is_dead 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+wait_for 30 "server 2 taken to be dead" is_lost 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 repaired 60 || fail "no repair"
 expect_more "pages repaired" 0 "$(counter pages_repaired)"
 data_is_right || fail "the data is not what was written, without server 2"

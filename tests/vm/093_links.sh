@@ -9,13 +9,13 @@
 . "$(dirname "$0")/repair.sh"
 
 requires anemone-test
-anemone_load size_mib=48 dead_s=2 patience_s=60 || fail "load"
+anemone_load size_mib=48 loss_timeout_s=2 io_timeout_s=60 || fail "load"
 data_write "$(scaled 12 3)" || fail "write"
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 100)" || fail "the load does not begin"
 for server in 1 2 3; do
     disturb link $server down || fail "link $server down"
-    wait_for 30 "server $server taken to be dead" is_dead $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    wait_for 30 "server $server taken to be dead" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
     load_progress "$(scaled 100)" || fail "the load does not go on without server $server"
     host link $server up || fail "link $server up"
     wait_for 30 "server $server is used again" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
@@ -25,7 +25,7 @@ for server in 1 2 3; do
     disturb link $server down || fail "link $server down"
 done
 for server in 1 2 3; do
-    wait_for 40 "server $server taken to be dead" is_dead $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    wait_for 40 "server $server taken to be dead" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
 wait_for 20 "nothing goes on" stands_still || fail "something goes on without any server"
 for server in 1 2 3; do

@@ -37,7 +37,7 @@ STEP=$(scaled 1500 6)
 
 # Without a disk: another server at each stage. Two copies always: on a busy machine a page might have
 # its only one on the server that is killed. The first pass fills, the others read and rewrite.
-anemone_load size_mib=64 patience_s=60 dead_s=2 min_copies=2 || fail "load"
+anemone_load size_mib=64 io_timeout_s=60 loss_timeout_s=2 min_copies=2 || fail "load"
 anemone_swapon || fail "swapon"
 program_begin --passes 3
 moves 50 || fail "nothing is paged out"
@@ -66,7 +66,7 @@ nothing_failed || fail "some pages failed"
 swapoff "$ANEMONE_DEVICE" && anemone_unload || fail "swapoff"
 
 # With a disk: all servers at once, as often as there is time.
-anemone_load size_mib=64 patience_s=60 dead_s=2 mirror=strict local_device="$ANEMONE_DISK" || fail "load with a disk"
+anemone_load size_mib=64 io_timeout_s=60 loss_timeout_s=2 mirror=strict local_device="$ANEMONE_DISK" || fail "load with a disk"
 anemone_swapon || fail "swapon"
 program_begin --passes 3
 moves 50 || fail "nothing is paged out"

@@ -17,7 +17,7 @@ for server in 1 2; do
     disturb kill $server || fail "kill $server"
     ip netns exec "server$server" "$ANEMONE_SERVER" --interface eth0 --capacity 64M --lease $LEASE_S >"$SCRATCH/server$server" 2>&1 &
 done
-anemone_load size_mib=48 servers="$(servers 1 2)" patience_s=60 || fail "load: $(cat "$SCRATCH"/server?)"
+anemone_load size_mib=48 servers="$(servers 1 2)" io_timeout_s=60 || fail "load: $(cat "$SCRATCH"/server?)"
 data_write "$(scaled 8 4)" || fail "writing"
 load_begin --threads 1 --blocks 1024
 load_progress "$(scaled 200)" || fail "the load does not begin"

@@ -14,7 +14,7 @@ random_file "$SCRATCH/random" "$(scaled 4194304 4)"
 modprobe dm-delay || fail "no dm-delay"
 dm_linear || fail "dmsetup"
 
-# unloads STATE [again]: maybe not at once; it does not wait out a request's patience, which is a minute,
+# unloads STATE [again]: maybe not at once; it does not wait out a request's I/O timeout, which is a minute,
 # and nothing is left.
 unloads() {
     from=$(anemone_seconds)
@@ -41,10 +41,10 @@ loaded
 every pause
 unloads "no server has been missed yet"
 all_back resume
-loaded dead_s=2
+loaded loss_timeout_s=2
 every pause
-is_dead() { [ "$(health 1)/$(health 2)/$(health 3)" = dead/dead/dead ]; }
-wait_for 30 "all are dead" is_dead || fail "$(cat "$ANEMONE_DEBUG/servers")"
+is_lost() { [ "$(health 1)/$(health 2)/$(health 3)" = lost/lost/lost ]; }
+wait_for 30 "all are dead" is_lost || fail "$(cat "$ANEMONE_DEBUG/servers")"
 unloads "every server is dead"
 all_back resume
 loaded
@@ -59,7 +59,7 @@ loaded
 ip link del eth0 || fail "eth0 gone"
 unloads "the interface is gone"
 make_interface || fail "a new interface"
-loaded dead_s=2 repair_pages_per_s=5
+loaded loss_timeout_s=2 repair_pages_per_s=5
 disturb kill 1 || fail "kill"
 begun() { [ "$(counter pages_repaired)" -gt 0 ]; }
 wait_for 30 "repair" begun || fail "nothing is repaired"
@@ -79,8 +79,8 @@ dm_linear || fail "dmsetup"
 loaded local_device="$DM_DISK"
 dm_error || fail "dmsetup"
 put_all "$SCRATCH/random" || fail "writing to a broken disk"
-disk_wait failed || fail "it is not retired"
-unloads "the disk is retired"
+disk_wait faulty || fail "it is not faulty"
+unloads "the disk is faulty"
 dm_linear || fail "dmsetup"
 loaded local_device="$DM_DISK"
 every kill

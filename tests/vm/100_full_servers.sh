@@ -39,8 +39,8 @@ done
 set -- interface=eth0 servers="$(servers 1 2)" size_mib=96
 refused ENOSPC "size_mib=96 is more than the servers have room for: 2 servers have [0-9]* MiB, enough for [0-9]* MiB in 2 copies" "$@"
 refused ENOSPC "1 servers have [0-9]* MiB, enough for [0-9]* MiB in 1 copies" interface=eth0 servers="$(servers 1)" size_mib=96 replicas=1
-# A page-out that waited for the patience would be waited for longer than this test may take.
-anemone_load "$@" overcommit=1 patience_s=3600 || fail "load with overcommit: $(cat "$SCRATCH"/server?)"
+# A page-out that waited for the I/O timeout would be waited for longer than this test may take.
+anemone_load "$@" overcommit=1 io_timeout_s=3600 || fail "load with overcommit: $(cat "$SCRATCH"/server?)"
 dmesg | grep -q 'anemone: the device has 96 MiB; 2 servers that answered have' || fail "no warning: $(dmesg)"
 anemone_swapon || fail "swapon"
 anemone-test dirty --mib 2 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &

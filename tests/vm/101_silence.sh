@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: with every server gone, swapoff, probing and reading many pages take one patience together, until one answers
+# what: with every server gone, swapoff, probing and reading many pages take one I/O timeout together, until one answers
 # vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
 # bound: 240
 # debug: yes
@@ -8,13 +8,13 @@
 . "$(dirname "$0")/common.sh"
 requires anemone-test
 
-PATIENCE_S=6
+IO_TIMEOUT_S=6
 MANY=200
-anemone_load size_mib=64 servers="$(servers 1 2)" patience_s=$PATIENCE_S || fail "load"
+anemone_load size_mib=64 servers="$(servers 1 2)" io_timeout_s=$IO_TIMEOUT_S || fail "load"
 head -c $((MANY * 4096)) /dev/urandom >"$SCRATCH/random"
 dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k oflag=direct 2>/dev/null || fail "writing"
 disturb pause 1 && disturb pause 2 || fail "pause"
-# Each by itself, which would take MANY patiences.
+# Each by itself, which would take MANY I/O timeouts.
 from=$(anemone_seconds)
 page=0 failed=0
 while [ $page -lt $MANY ]; do
@@ -28,11 +28,11 @@ blkid -p "$ANEMONE_DEVICE" >/dev/null 2>&1
 took=$(($(anemone_seconds) - from))
 say "$MANY reads, 8 writes and a probe of a device without servers: $took s, $failed errors"
 [ $failed -eq $MANY ] || fail "$failed of $MANY pages could not be read"
-[ $took -ge $((PATIENCE_S - 1)) ] || fail "it was not waited for $PATIENCE_S s"
-# Time is what this is about: a tenth of the patiences that there would be. The rest is what it takes to
+[ $took -ge $((IO_TIMEOUT_S - 1)) ] || fail "it was not waited for $IO_TIMEOUT_S s"
+# Time is what this is about: a tenth of the I/O timeouts that there would be. The rest is what it takes to
 # begin that many programs.
-[ $took -le $((MANY * PATIENCE_S / 10)) ] || fail "$took s for what should wait for $PATIENCE_S s together"
-dmesg | grep -q "anemone: no server has answered for $PATIENCE_S s" || fail "it is not said: $(dmesg | tail)"
+[ $took -le $((MANY * IO_TIMEOUT_S / 10)) ] || fail "$took s for what should wait for $IO_TIMEOUT_S s together"
+dmesg | grep -q "anemone: no server has answered for $IO_TIMEOUT_S s" || fail "it is not said: $(dmesg | tail)"
 host resume 1 && host resume 2 || fail "resume"
 wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 dd if="$ANEMONE_DEVICE" bs=4k count=$MANY iflag=direct 2>/dev/null | cmp - "$SCRATCH/random" || fail "after their return"
@@ -48,7 +48,7 @@ disturb pause 1 && disturb pause 2 || fail "pause"
 failed=$(counter pages_in_failed) from=$(anemone_seconds)
 swapoff "$ANEMONE_DEVICE" 2>"$SCRATCH/error"
 say "swapoff without servers: $(($(anemone_seconds) - from)) s, $(($(counter pages_in_failed) - failed)) errors: $(cat "$SCRATCH/error")"
-[ $(($(anemone_seconds) - from)) -le $((5 * PATIENCE_S)) ] || fail "swapoff took $(($(anemone_seconds) - from)) s"
+[ $(($(anemone_seconds) - from)) -le $((5 * IO_TIMEOUT_S)) ] || fail "swapoff took $(($(anemone_seconds) - from)) s"
 expect_more "pages that could not be read" "$failed" "$(counter pages_in_failed)"
 echo 1 >/sys/fs/cgroup/test/cgroup.kill
 wait $program

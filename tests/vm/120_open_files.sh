@@ -29,7 +29,7 @@ done
 
 # Those that do not: what is read from them afterwards is an error or an end, and they can be closed.
 anemone_load size_mib=64 || fail "load"
-exec 5</sys/module/anemone/parameters/patience_s 6</sys/block/anemone/size 7</sys/block/anemone/queue/nr_requests \
+exec 5</sys/module/anemone/parameters/io_timeout_s 6</sys/block/anemone/size 7</sys/block/anemone/queue/nr_requests \
     8</sys/kernel/debug/anemone 9</sys/block/anemone/inflight || fail "open"
 anemone_unload || fail "unload"
 nothing_left || fail "something is left"

@@ -133,7 +133,7 @@ load_progress "$(scaled 200)" || fail "the load does not go on while the worker 
 load_end || fail "the load"
 exec 3>&-
 wait $network || fail "the network block device: $(cat "$SCRATCH/network")"
-disk_wait failed 30 || fail "it is not retired"
+disk_wait faulty 30 || fail "it is not faulty"
 same_as "$SCRATCH/random" 16 || fail "reading"
 wait_for 10 "unload" anemone_unload || fail "unload"
 rmmod nbd || fail "the network block device is held"

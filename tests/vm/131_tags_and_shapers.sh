@@ -9,7 +9,7 @@
 
 needs_single
 requires anemone-test fio ethtool
-is_silent() { [ "$(health "$1")" = suspected ] || [ "$(health "$1")" = dead ]; }
+is_silent() { [ "$(health "$1")" = suspected ] || [ "$(health "$1")" = lost ]; }
 verify() { fio_verify --rw=randwrite --bs=4k --ioengine=psync --size="$(scaled 8 4)m"; }
 # tag N ID in|beside: what server N sends is tagged, in the frame's bytes or beside them.
 tag() {

@@ -106,7 +106,7 @@ disk_hangs() {
 disk_breaks() {
     copied
     dm_error || fail "dmsetup"
-    disk_wait failed 60 || fail "it is not retired"
+    disk_wait faulty 60 || fail "it is not faulty"
     goes_on "without the disk"
     reattached
 }
@@ -139,7 +139,7 @@ begin() {
     choose 2 2 3
     set -- size_mib=48 "replicas=$CHOSEN" disk_timeout_s=2
     choose 1 5 30
-    set -- "$@" "dead_s=$CHOSEN"
+    set -- "$@" "loss_timeout_s=$CHOSEN"
     choose none lag strict
     MIRROR=$CHOSEN
     [ "$MIRROR" = none ] || set -- "$@" "mirror=$MIRROR" "local_device=$DM_DISK"

@@ -19,9 +19,9 @@ disk_drain() {
 }
 
 # What has been given to the disk, and what is to come, to see whether that goes on.
-disk_moved() { echo "$(disk_value pages_written) pages written, $(disk_value buffered) buffered, $(counter lagging_left) parts lag"; }
+disk_moved() { echo "$(disk_value pages_written) pages written, $(disk_value buffered) buffered, $(counter out_of_sync_left) parts out of sync"; }
 # Every page that a server has is on the disk, or on its way there.
-is_up_to_date() { [ "$(counter lagging_left)" = 0 ]; }
+is_up_to_date() { [ "$(counter out_of_sync_left)" = 0 ]; }
 # disk_up_to_date [SECONDS]: every page is on the disk; fails when none was brought there for SECONDS.
 disk_up_to_date() {
     wait_moving "${1:-60}" "no page lags on the disk" disk_moved is_up_to_date && disk_drain "${1:-60}" ||

@@ -16,7 +16,7 @@ data_is_right() {
         count=$(($(stat -c %s "$SCRATCH/data") / 262144)) 2>/dev/null && cmp "$SCRATCH/data" "$SCRATCH/read" && rm "$SCRATCH/read"
 }
 
-is_dead() { [ "$(health "$1")" = dead ]; }
+is_lost() { [ "$(health "$1")" = lost ]; }
 # copying: what repair has done and has to do, to see whether it goes on.
 copying() { echo "$(counter pages_repaired) pages copied, $(counter repair_left) parts left"; }
 is_repaired() { [ "$(counter repair_left)" = 0 ]; }

@@ -18,14 +18,14 @@ const MOST_LONG: u32 = 65_536;
 
 /// What is known of letting others run.
 #[derive(Debug, Default)]
-pub struct Courtesy {
+pub struct AdaptiveYield {
     /// Sleeps without another attempt.
     skip: u32,
     /// So many follow the next one that fails.
     penalty: u32,
 }
 
-impl Courtesy {
+impl AdaptiveYield {
     /// Lets others run, if that is worth trying. Returns whether something has come meanwhile,
     /// which `is_ready` tells.
     pub fn give_way(&mut self, is_ready: impl FnOnce() -> bool) -> bool {
@@ -63,51 +63,51 @@ mod tests {
 
     #[test]
     fn goes_on_while_it_brings_something() {
-        let mut courtesy = Courtesy::default();
+        let mut adaptive_yield = AdaptiveYield::default();
         for _ in 0..10 {
-            courtesy.note(SHORT, true);
-            assert_eq!(courtesy.skip, 0);
+            adaptive_yield.note(SHORT, true);
+            assert_eq!(adaptive_yield.skip, 0);
         }
     }
 
     #[test]
     fn gives_up_bit_by_bit_where_nobody_sends() {
-        let mut courtesy = Courtesy::default();
+        let mut adaptive_yield = AdaptiveYield::default();
         let mut skips = Vec::new();
         for _ in 0..10 {
-            courtesy.note(SHORT, false);
-            skips.push(courtesy.skip);
+            adaptive_yield.note(SHORT, false);
+            skips.push(adaptive_yield.skip);
         }
         assert_eq!(skips, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
-        courtesy.note(SHORT, true);
-        courtesy.note(SHORT, false);
-        assert_eq!(courtesy.skip, 1);
+        adaptive_yield.note(SHORT, true);
+        adaptive_yield.note(SHORT, false);
+        assert_eq!(adaptive_yield.skip, 1);
     }
 
     #[test]
     fn does_not_wait_again_soon_for_who_takes_long() {
-        let mut courtesy = Courtesy::default();
-        courtesy.note(LONG, true);
-        assert_eq!(courtesy.skip, MOST_IN_VAIN);
+        let mut adaptive_yield = AdaptiveYield::default();
+        adaptive_yield.note(LONG, true);
+        assert_eq!(adaptive_yield.skip, MOST_IN_VAIN);
         for _ in 0..20 {
-            courtesy.note(LONG, true);
+            adaptive_yield.note(LONG, true);
         }
-        assert_eq!(courtesy.skip, MOST_LONG);
-        courtesy.note(SHORT, false);
-        assert!(courtesy.skip <= MOST_LONG);
-        courtesy.note(SHORT, true);
-        courtesy.note(SHORT, false);
-        assert_eq!(courtesy.skip, 1);
+        assert_eq!(adaptive_yield.skip, MOST_LONG);
+        adaptive_yield.note(SHORT, false);
+        assert!(adaptive_yield.skip <= MOST_LONG);
+        adaptive_yield.note(SHORT, true);
+        adaptive_yield.note(SHORT, false);
+        assert_eq!(adaptive_yield.skip, 1);
     }
 
     #[test]
     fn skipped_attempts_do_not_look() {
-        let mut courtesy = Courtesy {
+        let mut adaptive_yield = AdaptiveYield {
             skip: 2,
             penalty: 2,
         };
-        assert!(!courtesy.give_way(|| panic!("looked")));
-        assert!(!courtesy.give_way(|| panic!("looked")));
-        assert!(courtesy.give_way(|| true));
+        assert!(!adaptive_yield.give_way(|| panic!("looked")));
+        assert!(!adaptive_yield.give_way(|| panic!("looked")));
+        assert!(adaptive_yield.give_way(|| true));
     }
 }

@@ -12,20 +12,20 @@ use zerocopy::IntoBytes;
 
 use crate::arguments::Allowed;
 
-/// The doorkeeper.
-pub struct Doorkeeper {
+/// Who is admitted, and what a cookie is.
+pub struct CookieAdmission {
     key: [u8; 16],
     allowed: Vec<Allowed>,
 }
 
-impl Doorkeeper {
+impl CookieAdmission {
     /// One who lets in who is on the list, or anyone if it is empty. The key is random.
     pub fn new(key: [u8; 16], allowed: Vec<Allowed>) -> Self {
         Self { key, allowed }
     }
 }
 
-impl Admission for Doorkeeper {
+impl Admission for CookieAdmission {
     fn cookie(&self, claim: &CookieClaim) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(claim.as_bytes());
@@ -59,8 +59,9 @@ mod tests {
     #[test]
     fn the_list_is_followed() {
         let (client, mac) = (ClientId([1; 16]), MacAddress([2; 6]));
-        let admits =
-            |allowed: &[Allowed]| Doorkeeper::new([0; 16], allowed.to_vec()).admits(client, mac);
+        let admits = |allowed: &[Allowed]| {
+            CookieAdmission::new([0; 16], allowed.to_vec()).admits(client, mac)
+        };
         assert!(admits(&[]));
         assert!(admits(&[
             Allowed::Mac(MacAddress([9; 6])),
@@ -84,7 +85,7 @@ mod tests {
             mac: [6; 6],
             ..claim
         };
-        let cookie = |key: u8, claim| Doorkeeper::new([key; 16], Vec::new()).cookie(claim);
+        let cookie = |key: u8, claim| CookieAdmission::new([key; 16], Vec::new()).cookie(claim);
         assert_eq!(cookie(1, &claim), cookie(1, &claim));
         assert_ne!(cookie(1, &claim), cookie(2, &claim));
         assert_ne!(cookie(1, &claim), cookie(1, &other));

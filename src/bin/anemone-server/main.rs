@@ -6,10 +6,10 @@
 //! the command line.
 #![deny(unsafe_code)]
 
+mod adaptive_yield;
+mod admission;
 mod arena;
 mod arguments;
-mod courtesy;
-mod doorkeeper;
 mod failure;
 mod groups;
 mod link;
@@ -37,9 +37,9 @@ use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info, warn};
 
+use admission::CookieAdmission;
 use arena::{Arena, Available, Forever};
 use arguments::Arguments;
-use doorkeeper::Doorkeeper;
 use failure::{Failure, Kind};
 use link::{Claim, LinkOptions};
 use serve::Serving;
@@ -128,9 +128,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             .quota
             .map_or(u64::MAX, |bytes| bytes / PAGE_SIZE as u64),
     };
-    let doorkeeper = Doorkeeper::new(random::<u128>()?.to_ne_bytes(), arguments.allow);
+    let admission = CookieAdmission::new(random::<u128>()?.to_ne_bytes(), arguments.allow);
     let now_ns = serve::now_ns();
-    let mut server = Server::<Forever, _>::new(config, &layout, arrays, doorkeeper, now_ns)
+    let mut server = Server::<Forever, _>::new(config, &layout, arrays, admission, now_ns)
         .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
     let link = claim.listen(&options)?;
     // The server must not be paged out itself; its memory is locked already, this is the rest.

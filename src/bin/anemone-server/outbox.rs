@@ -17,7 +17,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use crate::sys::socket::{PacketSocket, BATCH};
 
 /// How long a full socket may keep everything waiting. Then frames are lost, as on any network.
-const PATIENCE: Timespec = Timespec {
+const IO_TIMEOUT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
 };
@@ -155,5 +155,8 @@ impl Outbox for Sender<'_> {
 fn wait_for_room(socket: &PacketSocket) {
     let socket = socket.as_fd();
     // Whatever it returns, the next attempt to send shows whether there is room.
-    let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&PATIENCE));
+    let _ = poll(
+        &mut [PollFd::new(&socket, PollFlags::OUT)],
+        Some(&IO_TIMEOUT),
+    );
 }

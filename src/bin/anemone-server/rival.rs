@@ -17,7 +17,7 @@ use crate::sys::socket::PacketSocket;
 /// The packet sockets of this network namespace, a line each, the oldest first.
 const LIST: &str = "/proc/net/packet";
 /// How long one that begins at the same time may take to notice us, and give way.
-const PATIENCE: Duration = Duration::from_secs(1);
+const IO_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks at the list.
 const PAUSE: Timespec = Timespec {
     tv_sec: 0,
@@ -57,7 +57,7 @@ pub fn is_ours(place: Place, socket: &PacketSocket) -> io::Result<bool> {
     loop {
         match find(&list()?, place, own) {
             None => return Ok(true),
-            Some(Rival::Younger) if began.elapsed() < PATIENCE => {
+            Some(Rival::Younger) if began.elapsed() < IO_TIMEOUT => {
                 // A signal may end it early.
                 let _ = poll(&mut [], Some(&PAUSE));
             }

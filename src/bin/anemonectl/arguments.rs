@@ -41,7 +41,7 @@ pub enum Command {
     Add(Add),
     /// Removes memory servers: each when its pages are elsewhere
     Remove(Remove),
-    /// Attaches a local disk, or takes back one that was retired
+    /// Attaches a local disk, or adds one again that is faulty
     Attach {
         /// A block device that nobody else uses, at least as large as the Anemone device
         path: PathBuf,

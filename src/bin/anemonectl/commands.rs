@@ -115,13 +115,13 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
     if remove.lose_pages {
         flags |= uapi::remove::LOSE_PAGES;
     }
-    let mut leaving = Vec::new();
+    let mut draining = Vec::new();
     for &mac in &remove.servers {
         let mut argument = uapi::RemoveServer::new_zeroed();
         argument.flags = flags;
         argument.mac = mac.0;
         match device.call(&mut argument)? {
-            None => leaving.push(mac),
+            None => draining.push(mac),
             Some(libc::ENOENT) => complain(&format!("{mac} is no server of this device")),
             Some(libc::EBUSY) => complain(&format!(
                 "{mac} stays: it has the only copy of {} pages; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
@@ -134,10 +134,10 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
         }
     }
     let gone = wait(device, remove.wait, |servers| {
-        leaving.iter().all(|mac| find(servers, *mac).is_none())
+        draining.iter().all(|mac| find(servers, *mac).is_none())
     })?;
     let now = servers(device, if gone { 0 } else { uapi::status::COUNT })?;
-    for &mac in &leaving {
+    for &mac in &draining {
         match find(&now, mac) {
             None => say(&format!("{mac}: removed"))?,
             Some(server) => say(&format!(
@@ -148,7 +148,7 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
         };
     }
     Ok(outcome(
-        leaving.len() == remove.servers.len(),
+        draining.len() == remove.servers.len(),
         gone || remove.wait.is_none(),
     ))
 }

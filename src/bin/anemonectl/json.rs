@@ -28,7 +28,7 @@ pub fn report(report: &Report) -> Value {
             "mode": mode_word(status),
             "replicas": status.replicas,
             "min_copies": status.min_copies,
-            "patience_s": status.patience_s,
+            "io_timeout_s": status.io_timeout_s,
             "in_flight": status.in_flight,
         },
         "interface": {
@@ -55,7 +55,7 @@ pub fn report(report: &Report) -> Value {
             "state": disk_word(status),
             "policy": policy_word(status),
             "buffered": status.disk_buffered,
-            "lagging": status.disk_lagging,
+            "out_of_sync": status.disk_out_of_sync,
             "written": status.disk_written,
             "errors": status.disk_errors,
         },

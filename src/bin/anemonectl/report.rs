@@ -62,9 +62,9 @@ pub fn health_word(server: &uapi::Server) -> &'static str {
         health::CONNECTING => "connecting",
         health::UP => "up",
         health::SUSPECTED => "suspected",
-        health::LEAVING => "leaving",
+        health::DRAINING => "draining",
         health::SWEEPING => "sweeping",
-        health::DEAD => "dead",
+        health::LOST => "lost",
         _ => "unknown",
     }
 }
@@ -100,8 +100,9 @@ pub fn disk_word(status: &uapi::Status) -> &'static str {
     match status.disk_state {
         disk::NONE => "none",
         disk::ATTACHED => "attached",
-        disk::LAGGING => "lagging",
-        disk::RETIRED => "retired",
+        disk::OUT_OF_SYNC => "out_of_sync",
+        disk::FAULTY => "faulty",
+        disk::TIMED_OUT => "timed_out",
         _ => "unknown",
     }
 }
@@ -124,7 +125,7 @@ pub fn example() -> Report {
     status.mode = mode::DEGRADED;
     status.replicas = 2;
     status.min_copies = 1;
-    status.patience_s = 60;
+    status.io_timeout_s = 60;
     status.mtu = 1500;
     status.interface[..4].copy_from_slice(b"eth0");
     status.size_pages = 16384;

@@ -75,7 +75,7 @@ impl Display for Text<'_> {
         writeln!(
             f,
             "under way     {}, each for at most {} s",
-            status.in_flight, status.patience_s
+            status.in_flight, status.io_timeout_s
         )?;
         match disk_word(status) {
             "none" => writeln!(f, "disk          none")?,
@@ -85,7 +85,7 @@ impl Display for Text<'_> {
                 policy_word(status),
                 status.disk_written,
                 status.disk_buffered,
-                status.disk_lagging,
+                status.disk_out_of_sync,
                 status.disk_errors
             )?,
         }

@@ -33,8 +33,8 @@ use super::{
 use crate::{
     driver::{
         core::{
+            AtomicWords, //
             Core,
-            Words, //
         },
         queue::KernelStorage as QueueStorage, //
     },
@@ -123,13 +123,13 @@ pub(crate) enum Health {
     #[default]
     Absent,
     /// It is being detached.
-    Leaving,
+    Detaching,
     /// It takes pages.
     Usable,
-    /// It was retired, for its errors or because it is gone; it can be taken back.
-    Failed,
+    /// It had too many errors, or is gone; it can be added again.
+    Faulty,
     /// It does not answer; it is used again when it does.
-    Silent,
+    TimedOut,
 }
 
 impl Health {
@@ -137,10 +137,10 @@ impl Health {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Absent => "none",
-            Self::Leaving => "leaving",
+            Self::Detaching => "detaching",
             Self::Usable => "usable",
-            Self::Failed => "failed",
-            Self::Silent => "silent",
+            Self::Faulty => "faulty",
+            Self::TimedOut => "timed_out",
         }
     }
 }
@@ -156,11 +156,11 @@ pub(super) struct State {
     /// What the worker is to begin with.
     staged: Option<DiskIo>,
     /// What the timer is to begin with.
-    news: Option<Event>,
-    /// The timer is telling the queues something that the mirror has forgotten already.
-    telling: bool,
+    event: Option<Event>,
+    /// The timer is notifying the queues something that the mirror has forgotten already.
+    notifying: bool,
     /// It is being detached.
-    pub(super) leaving: bool,
+    pub(super) detaching: bool,
     /// Held while the disk is stuck, or has I/O that was abandoned: our memory, and code, must stay.
     keeps_module: Option<ModuleRef>,
     /// What was last said of the disk.
@@ -172,12 +172,12 @@ impl State {
     pub(super) fn health(&self) -> Health {
         if self.device.is_none() {
             Health::Absent
-        } else if self.leaving || !self.mirror.is_attached() {
-            Health::Leaving
+        } else if self.detaching || !self.mirror.is_attached() {
+            Health::Detaching
         } else if self.mirror.has_abandoned() {
-            Health::Silent
+            Health::TimedOut
         } else if self.mirror.has_failed() {
-            Health::Failed
+            Health::Faulty
         } else {
             Health::Usable
         }
@@ -185,20 +185,20 @@ impl State {
 
     /// Whether no write is with the disk, and every queue knows of those that were.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.mirror.is_writing() && !self.is_handing() && !self.is_telling()
+        !self.mirror.is_writing() && !self.is_handing() && !self.is_notifying()
     }
 
     /// Whether nothing at all is with the disk, and every queue knows.
     pub(super) fn is_idle(&self) -> bool {
-        self.mirror.is_idle() && !self.is_handing() && !self.is_telling()
+        self.mirror.is_idle() && !self.is_handing() && !self.is_notifying()
     }
 
     fn is_handing(&self) -> bool {
         self.staged.is_some() || self.handing_since_ns.is_some()
     }
 
-    fn is_telling(&self) -> bool {
-        self.telling || self.news.is_some()
+    fn is_notifying(&self) -> bool {
+        self.notifying || self.event.is_some()
     }
 }
 
@@ -249,9 +249,9 @@ impl Pool {
             asked: AskedFor::new(IOS)?,
             handing_since_ns: None,
             staged: None,
-            news: None,
-            telling: false,
-            leaving: false,
+            event: None,
+            notifying: false,
+            detaching: false,
             keeps_module: None,
             said: Health::Absent,
         };
@@ -290,16 +290,16 @@ impl Pool {
         if state.staged.is_none() && !state.asked.is_refusing() {
             state.staged = state.mirror.poll(now_ns, &core.device);
         }
-        if state.news.is_none() && !state.telling {
-            state.news = state.mirror.poll_event();
+        if state.event.is_none() && !state.notifying {
+            state.event = state.mirror.poll_event();
         }
         let again_ns = state.asked.again_ns();
         let submit = match state.asked.is_refusing() {
             false => state.staged.is_some(),
             true => again_ns <= now_ns,
         };
-        let tell = state.news.is_some();
-        let mut next_ns = match tell {
+        let notify = state.event.is_some();
+        let mut next_ns = match notify {
             true => now_ns,
             false => state.mirror.next_timeout_ns(),
         };
@@ -493,7 +493,7 @@ impl Pool {
     pub(super) fn serve(&self, core: ArcBorrow<'_, Core>) {
         let mut now_ns = now_ns();
         let mut guard = self.state.lock();
-        guard.telling = true;
+        guard.notifying = true;
         let mut has_room = false;
         for id in 0..self.bios.len() {
             match self.bios.reap(id) {
@@ -513,7 +513,7 @@ impl Pool {
         // What is left is told in the next run, which `follow` sees to.
         for _ in 0..EVENTS {
             let state = &mut *guard;
-            let next = match state.news.take() {
+            let next = match state.event.take() {
                 Some(event) => Some(event),
                 None => state.mirror.poll_event(),
             };
@@ -521,22 +521,22 @@ impl Pool {
                 break;
             };
             drop(guard);
-            self.tell(core, event);
+            self.notify(core, event);
             guard = self.state.lock();
             now_ns = crate::linux::time::hrtimer::now_ns();
         }
-        guard.telling = false;
+        guard.notifying = false;
         guard.keep_module();
-        let news = guard.news_of_health();
-        let patience_ns = guard.mirror.config().patience_ns;
+        let change = guard.health_change();
+        let io_timeout_ns = guard.mirror.config().io_timeout_ns;
         self.follow(core, guard, now_ns);
-        if let Some((before, now)) = news {
-            say(before, now, patience_ns);
+        if let Some((before, now)) = change {
+            say(before, now, io_timeout_ns);
         }
     }
 
     /// Tells a queue, or all.
-    fn tell(&self, core: ArcBorrow<'_, Core>, event: Event) {
+    fn notify(&self, core: ArcBorrow<'_, Core>, event: Event) {
         let queue = |token: Token| {
             core.queues
                 .get(Shard::<QueueStorage>::number_of_tag(token.tag))
@@ -595,7 +595,7 @@ impl Pool {
 
 impl State {
     /// Takes what the worker is to hand over next; `None` if there is nothing now.
-    fn next_to_ask(&mut self, now_ns: u64, device: &Device<Words>) -> Option<Asked> {
+    fn next_to_ask(&mut self, now_ns: u64, device: &Device<AtomicWords>) -> Option<Asked> {
         if self.asked.is_refusing() {
             return self.asked.ask_again(now_ns);
         }
@@ -607,7 +607,7 @@ impl State {
     }
 
     /// The disk did not take an I/O: it is tried again, unless the disk is being let go of.
-    fn refused(&mut self, now_ns: u64, id: usize, device: &Device<Words>) {
+    fn refused(&mut self, now_ns: u64, id: usize, device: &Device<AtomicWords>) {
         match self.mirror.is_attached() {
             true => self.asked.refused(now_ns, id),
             false => self.ended(now_ns, id, false, device),
@@ -615,7 +615,7 @@ impl State {
     }
 
     /// The disk is being let go of: what it has not taken, it is not asked for any more.
-    pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<Words>) {
+    pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<AtomicWords>) {
         self.mirror.begin_detach(device);
         while let Some(id) = self.asked.first_refused() {
             self.ended(now_ns, id, false, device);
@@ -637,7 +637,7 @@ impl State {
     }
 
     /// An I/O has ended, or could not be begun.
-    fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<Words>) {
+    fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<AtomicWords>) {
         self.asked.ended(now_ns, id);
         self.mirror.ended(now_ns, id, ok, device);
     }
@@ -653,7 +653,7 @@ impl State {
     }
 
     /// What is to be said of the disk that has not been: what it was, and what it is.
-    fn news_of_health(&mut self) -> Option<(Health, Health)> {
+    fn health_change(&mut self) -> Option<(Health, Health)> {
         let now = self.health();
         let before = core::mem::replace(&mut self.said, now);
         (before != now).then_some((before, now))
@@ -661,17 +661,17 @@ impl State {
 }
 
 /// Says how the disk has changed.
-fn say(before: Health, now: Health, patience_ns: u64) {
+fn say(before: Health, now: Health, io_timeout_ns: u64) {
     match (before, now) {
-        (_, Health::Silent) => pr_err!(
+        (_, Health::TimedOut) => pr_err!(
             "local disk: no answer for {} s; it is not written to until it answers\n",
-            patience_ns / NS_PER_S
+            io_timeout_ns / NS_PER_S
         ),
-        (Health::Silent, Health::Usable) => pr_info!("local disk: it answers again\n"),
-        (_, Health::Failed) => {
-            pr_err!("local disk: retired; attach it again to have it used again\n")
+        (Health::TimedOut, Health::Usable) => pr_info!("local disk: it answers again\n"),
+        (_, Health::Faulty) => {
+            pr_err!("local disk: faulty, no longer used; attach it again to use it again\n")
         }
-        (Health::Failed, Health::Usable) => pr_info!("local disk: it is used again\n"),
+        (Health::Faulty, Health::Usable) => pr_info!("local disk: it is used again\n"),
         _ => {}
     }
 }

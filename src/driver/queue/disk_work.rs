@@ -44,7 +44,7 @@ use crate::{
 ///
 /// The disk is asked, and waited for, under the lock: else its answer could come before the shard
 /// knows that there will be one.
-pub(super) enum DiskTold {
+pub(super) enum DiskReply {
     /// A page has been put into a buffer, or has not.
     Put(DiskWrite, PutAnswer),
     /// The disk is to be waited for.
@@ -63,7 +63,7 @@ pub(super) fn execute(
     core: ArcBorrow<'_, Core>,
     work: DiskWork,
     block: Option<Block>,
-) -> Option<DiskTold> {
+) -> Option<DiskReply> {
     // There is one, or the shard would want nothing of it.
     let pool = core.local.pool();
     Some(match work {
@@ -72,9 +72,9 @@ pub(super) fn execute(
                 (Some(pool), Some(block)) => pool.put(core, &write, &block),
                 _ => PutAnswer::Closed,
             };
-            DiskTold::Put(write, answer)
+            DiskReply::Put(write, answer)
         }
-        DiskWork::Want(want) => DiskTold::Want(want),
+        DiskWork::Want(want) => DiskReply::Want(want),
         DiskWork::Settle(settle) => {
             if let Some(pool) = pool {
                 pool.settle(core, &settle);
@@ -89,9 +89,9 @@ pub(super) fn execute(
                     pool.release(core, id);
                 }
             }
-            DiskTold::Looked(read, taken)
+            DiskReply::Looked(read, taken)
         }
-        DiskWork::Read(read) => DiskTold::Ask(read),
+        DiskWork::Read(read) => DiskReply::Ask(read),
         DiskWork::PassTurn(shard, way) => {
             if let Some(pool) = pool {
                 pool.pass_turn(core, shard, way);
@@ -113,18 +113,18 @@ impl State {
 
     /// Tells the shard. Returns a page that was found in a buffer after all:
     /// [`Queue::disk_read`] without the lock, then release it.
-    pub(super) fn tell_disk(
+    pub(super) fn disk_reply(
         &mut self,
         core: ArcBorrow<'_, Core>,
         now_ns: u64,
-        told: DiskTold,
+        told: DiskReply,
     ) -> Option<Found> {
         let shard = &mut self.shard;
         let device = &core.device;
         let pool = core.local.pool();
         let want = |want: &DiskWant| pool.is_some_and(|pool| pool.want(core, want));
         match told {
-            DiskTold::Put(write, answer) => {
+            DiskReply::Put(write, answer) => {
                 shard.disk_put(now_ns, &write, answer, device);
                 if write.is_urgent && answer == PutAnswer::Copied {
                     let DiskWrite {
@@ -143,19 +143,19 @@ impl State {
                     }
                 }
             }
-            DiskTold::Want(wanted) => {
+            DiskReply::Want(wanted) => {
                 if !want(&wanted) {
                     shard.disk_written(now_ns, wanted.token, false, device);
                 }
             }
-            DiskTold::Looked(read, taken) => shard.disk_looked(now_ns, &read, taken, device),
-            DiskTold::Ask(read) => {
+            DiskReply::Looked(read, taken) => shard.disk_looked(now_ns, &read, taken, device),
+            DiskReply::Ask(read) => {
                 let got = pool.map_or(Get::Absent, |pool| pool.ask(core, &read));
                 let answer = match got {
                     Get::Buffered(_) | Get::Queued => AskAnswer::Queued,
                     Get::Full => AskAnswer::Full,
                     Get::Changed | Get::Absent => AskAnswer::Changed,
-                    Get::Hung => AskAnswer::Hung,
+                    Get::TimedOut => AskAnswer::TimedOut,
                 };
                 shard.disk_asked(now_ns, &read, answer, device);
                 if let Get::Buffered(id) = got {

@@ -50,7 +50,7 @@ fn page_number(first: PageIndex, index: usize) -> PageIndex {
 
 impl Queue {
     /// Takes a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
-    /// follows from it is done now, or by [`Self::go_on`] if not `at_once`.
+    /// follows from it is done now, or by [`Self::resume`] if not `at_once`.
     #[inline]
     pub(crate) fn page_out(
         &self,
@@ -95,7 +95,7 @@ impl Queue {
     }
 
     /// Takes a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
-    /// follows from it is done now, or by [`Self::go_on`] if not `at_once`.
+    /// follows from it is done now, or by [`Self::resume`] if not `at_once`.
     #[inline]
     pub(crate) fn page_in(
         &self,
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     /// Does what requests were taken for that were not to be begun at once.
-    pub(crate) fn go_on(&self, core: ArcBorrow<'_, Core>) {
+    pub(crate) fn resume(&self, core: ArcBorrow<'_, Core>) {
         self.drive(core, |_, _| {});
     }
 

@@ -15,24 +15,24 @@ mod frames;
 mod frees;
 mod hope;
 mod inventory;
+mod path_mtu;
 mod peer;
 mod removal;
 mod timers;
-mod width;
 
 use core::ops::DerefMut;
 
-use super::config::{DEFAULT_DEAD_S, DEFAULT_PATIENCE_S, NS_PER_S};
+use super::config::{DEFAULT_DEAD_S, DEFAULT_IO_TIMEOUT_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use super::versions::Witness;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
 use hope::Hope;
 pub use inventory::LISTED_PAGES;
+use path_mtu::Cuts;
 pub use peer::Peer;
 use peer::State;
 pub use removal::{Close, NotThere, Removal, Why};
-use width::Cuts;
 
 /// Where numbers come from that nobody can guess: sessions' and nonces.
 pub trait Random {
@@ -99,9 +99,9 @@ pub enum Health {
     /// Silent; nothing new is sent to it.
     Suspected,
     /// To be removed, as soon as no page needs it.
-    Leaving,
+    Draining,
     /// Silent for so long that others are to have its pages; it may still come back with them.
-    Dead,
+    Lost,
     /// It is gone, and its slot is being swept.
     Sweeping,
 }
@@ -142,8 +142,8 @@ pub struct Cluster<P, R> {
     mtu: usize,
     /// The hardware address that our frames come from; `None` before the interface is known.
     address: Option<MacAddress>,
-    dead_ns: u64,
-    patience_ns: u64,
+    loss_timeout_ns: u64,
+    io_timeout_ns: u64,
     hope: Hope,
     /// When [`Self::handle_timeout`] was to be called next, after it was called last.
     look_at_ns: u64,
@@ -161,8 +161,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             random,
             mtu,
             address: None,
-            dead_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
-            patience_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_PATIENCE_S)),
+            loss_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
+            io_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_IO_TIMEOUT_S)),
             hope: Hope::default(),
             look_at_ns: u64::MAX,
             low_water: Version(0),
@@ -176,13 +176,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// After how long a silence a server's copies no longer count.
-    pub fn set_dead_ns(&mut self, dead_ns: u64) {
-        self.dead_ns = dead_ns;
+    pub fn set_loss_timeout_ns(&mut self, loss_timeout_ns: u64) {
+        self.loss_timeout_ns = loss_timeout_ns;
     }
 
     /// For how long requests wait for servers, from when these have fallen silent.
-    pub fn set_patience_ns(&mut self, patience_ns: u64) {
-        self.patience_ns = patience_ns;
+    pub fn set_io_timeout_ns(&mut self, io_timeout_ns: u64) {
+        self.io_timeout_ns = io_timeout_ns;
     }
 
     /// Below which version all is settled: servers are told with every frame, so that nothing late
@@ -279,8 +279,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let health = match peer.state {
             State::Empty | State::Parting => return None,
             State::Greeting => Health::Connecting,
-            State::Open if peer.leaving => Health::Leaving,
-            State::Open if peer.silent && peer.silent_ns >= self.dead_ns => Health::Dead,
+            State::Open if peer.draining => Health::Draining,
+            State::Open if peer.silent && peer.silent_ns >= self.loss_timeout_ns => Health::Lost,
             State::Open if peer.silent => Health::Suspected,
             State::Open => Health::Up,
             State::Sweeping { .. } => Health::Sweeping,
@@ -307,7 +307,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             let Some(peer) = self.peer_mut(slot) else {
                 continue;
             };
-            peer.width.begin(now_ns, cut);
+            peer.path_mtu.begin(now_ns, cut);
             if peer.state == State::Open {
                 table.set_fragmentation(slot, cut);
                 if is_narrow {
@@ -351,12 +351,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Long frames seem not to cross the path to this server: pages are cut as small as can be, until longer
     /// ones are known to.
     fn narrow(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        if mutated!(PathKeptWide) {
+        if mutated!(PathMtuNeverLowered) {
             return;
         }
         if let Some(peer) = self.peer_mut(slot) {
-            peer.width.begin(now_ns, Fragmentation::NARROWEST);
-            table.set_fragmentation(slot, peer.width.cut());
+            peer.path_mtu.begin(now_ns, Fragmentation::NARROWEST);
+            table.set_fragmentation(slot, peer.path_mtu.cut());
             self.changes.servers_changed = true;
         }
     }

@@ -5,7 +5,7 @@
 use super::ids::MAX_REPLICAS;
 
 /// Seconds that a request may wait for a copy that may still return, unless told otherwise.
-pub const DEFAULT_PATIENCE_S: u32 = 60;
+pub const DEFAULT_IO_TIMEOUT_S: u32 = 60;
 
 /// Of a hundred page-ins, how many may ask a second replica early, unless told otherwise.
 pub const DEFAULT_HEDGE_PERCENT: u32 = 5;
@@ -28,7 +28,7 @@ pub struct Config {
     /// Copies without which a page-out does not complete, 1 to `replicas`.
     pub min_copies: usize,
     /// How long a request may wait, in nanoseconds.
-    pub patience_ns: u64,
+    pub io_timeout_ns: u64,
 }
 
 /// A value that is out of its range.
@@ -38,13 +38,13 @@ pub enum ConfigError {
     Replicas,
     /// `min_copies` is not 1 to `replicas`.
     MinCopies,
-    /// The patience is not 1 s to a day.
-    Patience,
+    /// The I/O timeout is not 1 s to a day.
+    IoTimeout,
 }
 
 impl Config {
     /// Checks the three values.
-    pub fn new(replicas: u32, min_copies: u32, patience_s: u32) -> Result<Self, ConfigError> {
+    pub fn new(replicas: u32, min_copies: u32, io_timeout_s: u32) -> Result<Self, ConfigError> {
         let replicas = replicas as usize;
         let min_copies = min_copies as usize;
         if !(1..=MAX_REPLICAS).contains(&replicas) {
@@ -53,13 +53,13 @@ impl Config {
         if !(1..=replicas).contains(&min_copies) {
             return Err(ConfigError::MinCopies);
         }
-        if !(1..=86_400).contains(&patience_s) {
-            return Err(ConfigError::Patience);
+        if !(1..=86_400).contains(&io_timeout_s) {
+            return Err(ConfigError::IoTimeout);
         }
         Ok(Self {
             replicas,
             min_copies,
-            patience_ns: u64::from(patience_s).wrapping_mul(NS_PER_S),
+            io_timeout_ns: u64::from(io_timeout_s).wrapping_mul(NS_PER_S),
         })
     }
 }
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(Config::new(4, 1, 60), Err(ConfigError::Replicas));
         assert_eq!(Config::new(2, 0, 60), Err(ConfigError::MinCopies));
         assert_eq!(Config::new(2, 3, 60), Err(ConfigError::MinCopies));
-        assert_eq!(Config::new(2, 1, 0), Err(ConfigError::Patience));
-        assert_eq!(Config::new(2, 1, 86_401), Err(ConfigError::Patience));
+        assert_eq!(Config::new(2, 1, 0), Err(ConfigError::IoTimeout));
+        assert_eq!(Config::new(2, 1, 86_401), Err(ConfigError::IoTimeout));
     }
 }

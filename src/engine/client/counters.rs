@@ -115,8 +115,8 @@ counters! {
     errors,
     /// I/Os that did not end in time.
     abandoned,
-    /// How often the disk was retired.
-    retired,
+    /// How often the disk became faulty.
+    faulty,
 }
 
 counters! {

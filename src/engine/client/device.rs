@@ -31,13 +31,13 @@ pub struct Device<M> {
     /// on a device that nobody repairs.
     degraded: Option<DirtyChunks<M>>,
     /// And with pages that should be on the local disk, and are not.
-    lagging: Option<DirtyChunks<M>>,
+    out_of_sync: Option<DirtyChunks<M>>,
     /// Which versions there are.
     versions: Versions<M>,
     low_water: Atomic<u64>,
     replicas: usize,
     min_copies: usize,
-    patience_ns: Atomic<u64>,
+    io_timeout_ns: Atomic<u64>,
     hedge_percent: Atomic<u32>,
     repair_pages_per_s: Atomic<u32>,
     shards: u32,
@@ -58,12 +58,12 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
             disk: DiskWord::new(),
             copies: Copies::new(),
             degraded: None,
-            lagging: None,
+            out_of_sync: None,
             versions: Versions::new(),
             low_water: Atomic::<u64>::new(1),
             replicas: config.replicas,
             min_copies: config.min_copies,
-            patience_ns: Atomic::<u64>::new(config.patience_ns),
+            io_timeout_ns: Atomic::<u64>::new(config.io_timeout_ns),
             hedge_percent: Atomic::<u32>::new(DEFAULT_HEDGE_PERCENT),
             repair_pages_per_s: Atomic::<u32>::new(DEFAULT_REPAIR_PAGES_PER_S),
             shards,
@@ -75,9 +75,9 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
 
     /// Has pages noted that are left with too few copies, and those that are left behind on the local
     /// disk, each in as many zeros as [`DirtyChunks::words_for`] says.
-    pub fn keep_book(&mut self, degraded: M, lagging: M) {
+    pub fn set_dirty_bitmaps(&mut self, degraded: M, out_of_sync: M) {
         self.degraded = Some(DirtyChunks::new(degraded));
-        self.lagging = Some(DirtyChunks::new(lagging));
+        self.out_of_sync = Some(DirtyChunks::new(out_of_sync));
     }
 
     /// Where pages are noted that are left with too few copies.
@@ -92,8 +92,8 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// Where pages are noted that should be on the local disk, and are not.
-    pub(super) fn lagging(&self) -> Option<&DirtyChunks<M>> {
-        self.lagging.as_ref()
+    pub(super) fn out_of_sync(&self) -> Option<&DirtyChunks<M>> {
+        self.out_of_sync.as_ref()
     }
 
     /// A page has been left with fewer copies than wanted. Its entry says so already.
@@ -159,27 +159,31 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// How long a request may wait.
-    pub fn patience_ns(&self) -> u64 {
-        self.patience_ns.load(Relaxed)
+    pub fn io_timeout_ns(&self) -> u64 {
+        self.io_timeout_ns.load(Relaxed)
     }
 
     /// Changes how long a request may wait, of those under way too.
-    pub fn set_patience_ns(&self, patience_ns: u64) {
-        self.patience_ns.store(patience_ns, Relaxed);
+    pub fn set_io_timeout_ns(&self, io_timeout_ns: u64) {
+        self.io_timeout_ns.store(io_timeout_ns, Relaxed);
     }
 
     /// The page's newest version should be on the local disk, and is not: it is to be brought
     /// there later. Its entry says so already.
-    pub fn note_lagging(&self, page: PageIndex) {
-        if let Some(lagging) = self.lagging.as_ref().filter(|_| !mutated!(LagForgotten)) {
-            lagging.mark(page);
+    pub fn mark_out_of_sync(&self, page: PageIndex) {
+        if let Some(out_of_sync) = self
+            .out_of_sync
+            .as_ref()
+            .filter(|_| !mutated!(LagForgotten))
+        {
+            out_of_sync.mark(page);
         }
     }
 
     /// Any page may not be on the local disk although it should.
-    pub(super) fn note_all_lagging(&self) {
-        if let Some(lagging) = &self.lagging {
-            lagging.mark_all(self.map.len());
+    pub(super) fn mark_all_out_of_sync(&self) {
+        if let Some(out_of_sync) = &self.out_of_sync {
+            out_of_sync.mark_all(self.map.len());
         }
     }
 

@@ -92,7 +92,7 @@ impl DiskState {
         self.0 & Self::HOPELESS != 0
     }
 
-    /// The same, of a disk that was retired for its errors, or is gone.
+    /// The same, of a disk that is faulty or gone.
     pub(super) fn without_use(self) -> Self {
         Self(self.0 | Self::FAILED)
     }
@@ -126,11 +126,11 @@ impl DiskWord {
 
     /// Says something new. Returns whether it is.
     pub(super) fn store(&self, state: DiskState) -> bool {
-        let news = self.0.load(Relaxed) != state.0;
-        if news {
+        let is_new = self.0.load(Relaxed) != state.0;
+        if is_new {
             self.0.xchg(state.0, Full);
         }
-        news
+        is_new
     }
 }
 

@@ -21,7 +21,10 @@ impl DiskDrain {
     /// As the servers are now. One that is about to go may have been found not to be needed because of
     /// the disk.
     pub fn new(table: &ServerTable) -> Self {
-        let others = table.valid().without(table.dead()).without(table.closing());
+        let others = table
+            .valid()
+            .without(table.lost())
+            .without(table.quiescing());
         Self { others }
     }
 
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_begins_anew_between_two_parts_costs_the_disk_no_page() {
+    fn a_server_that_restarts_between_two_parts_costs_the_disk_no_page() {
         let table = table();
         let map = map(&[0b01, 0b11, 0b10, 0b11]);
         assert_eq!(DiskDrain::new(&table).count(&map, 0..4), 0);
@@ -133,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_on_a_server_that_is_dead_or_closing_does_not_count() {
+    fn a_copy_on_a_server_that_is_dead_or_quiescing_does_not_count() {
         let table = table();
         let map = map(&[0b01, 0b10]);
         let count = || DiskDrain::new(&table).count(&map, 0..2);
-        table.set_dead(slot(0), true);
+        table.set_lost(slot(0), true);
         assert_eq!(count(), 1);
-        table.set_leaving(slot(1), true);
+        table.set_draining(slot(1), true);
         assert_eq!(count(), 1);
-        table.set_closing(slot(1), true);
+        table.set_quiescing(slot(1), true);
         assert_eq!(count(), 2);
     }
 

@@ -27,7 +27,7 @@ pub struct Drain {
 impl Drain {
     /// A server that leaves: a page needs it until there are as many other copies as can be, up to
     /// `replicas`; the local disk counts as one while it can be read.
-    pub fn leaving(
+    pub fn draining(
         slot: ServerSlot,
         table: &ServerTable,
         replicas: usize,
@@ -54,8 +54,8 @@ impl Drain {
             disk: disk.is_usable(),
             others: table
                 .valid()
-                .without(table.closing())
-                .without(table.dead())
+                .without(table.quiescing())
+                .without(table.lost())
                 .without(SlotSet::one(slot)),
             enough: 1,
             changes,
@@ -64,7 +64,7 @@ impl Drain {
 
     /// Whether all those still count whose copies counted: what was found in the map means nothing
     /// once a server, one of its copies, or the disk, was lost since.
-    pub fn holds(&self, table: &ServerTable, disk: DiskState) -> bool {
+    pub fn is_valid(&self, table: &ServerTable, disk: DiskState) -> bool {
         self.changes == table.changes_against() && (!self.disk || disk.is_usable())
     }
 
@@ -87,7 +87,7 @@ impl Drain {
         })
     }
 
-    /// How many of `pages` need the server, which is closing, as every shard has been told. A page
+    /// How many of `pages` need the server, which is quiescing, as every shard has been told. A page
     /// that is being written and needs it as it was is looked at again when that has ended: `wait`
     /// waits a little, or returns false if that has been too long already; then it counts.
     pub fn count<M>(
@@ -134,7 +134,7 @@ pub enum Found {
 
 impl Walk {
     /// Looks at some `pages` more, for the server with `session`.
-    pub fn go_on<M>(&mut self, session: u64, drain: &Drain, map: &PageMap<M>, pages: u32) -> Found
+    pub fn advance<M>(&mut self, session: u64, drain: &Drain, map: &PageMap<M>, pages: u32) -> Found
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -215,24 +215,24 @@ mod tests {
     #[test]
     fn a_leaving_server_is_needed_until_others_have_as_many_copies_as_can_be() {
         let table = table(3);
-        table.set_leaving(slot(0), true);
+        table.set_draining(slot(0), true);
         // Replicas 0 and 1; 0, 1 and 2; 1 and 2; 0 only.
         let map = map(&[0b011, 0b111, 0b110, 0b001]);
-        let drain = Drain::leaving(slot(0), &table, 2, NO_DISK);
+        let drain = Drain::draining(slot(0), &table, 2, NO_DISK);
         assert_eq!(drain.find(&map, 0..4), Some(PageIndex(0)));
         assert_eq!(drain.find(&map, 1..4), Some(PageIndex(3)));
         assert_eq!(drain.find(&map, 1..3), None);
         assert_eq!(drain.count(&map, 0..map.len() as u32, never), 2);
         // There is only one other now: one copy there is all that can be.
-        table.set_leaving(slot(2), true);
+        table.set_draining(slot(2), true);
         assert_eq!(
-            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
+            Drain::draining(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
             1
         );
         // And now none: the last copy is not given up for that.
-        table.set_leaving(slot(1), true);
+        table.set_draining(slot(1), true);
         assert_eq!(
-            Drain::leaving(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
+            Drain::draining(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
             3
         );
         assert_eq!(
@@ -244,9 +244,9 @@ mod tests {
     #[test]
     fn a_page_that_is_being_written_is_looked_at_again() {
         let table = table(2);
-        table.set_leaving(slot(0), true);
+        table.set_draining(slot(0), true);
         let map = map(&[0b001]);
-        let drain = Drain::leaving(slot(0), &table, 1, NO_DISK);
+        let drain = Drain::draining(slot(0), &table, 1, NO_DISK);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         assert_eq!(drain.find(&map, 0..1), None);
         assert_eq!(drain.count(&map, 0..1, || false), 1, "it never ends");
@@ -269,25 +269,25 @@ mod tests {
         let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10]);
         let drain = Drain::at_once(slot(0), &table, NO_DISK);
         let mut walk = Walk::default();
-        assert_eq!(walk.go_on(7, &drain, &map, 2), Found::NotYet);
-        assert_eq!(walk.go_on(7, &drain, &map, 2), Found::Needed);
-        assert_eq!(walk.go_on(7, &drain, &map, 2), Found::Needed);
+        assert_eq!(walk.advance(7, &drain, &map, 2), Found::NotYet);
+        assert_eq!(walk.advance(7, &drain, &map, 2), Found::Needed);
+        assert_eq!(walk.advance(7, &drain, &map, 2), Found::Needed);
         map.set_free_pending(PageIndex(2));
         let mut parts = 1;
-        while walk.go_on(7, &drain, &map, 2) == Found::NotYet {
+        while walk.advance(7, &drain, &map, 2) == Found::NotYet {
             parts += 1;
         }
         assert_eq!(parts, 3, "two, one to the end, two from the beginning");
         // Another server's begins at the beginning.
-        walk.go_on(7, &drain, &map, 2);
-        walk.go_on(8, &drain, &map, 2);
+        walk.advance(7, &drain, &map, 2);
+        walk.advance(8, &drain, &map, 2);
         assert_eq!(walk.next, 2);
     }
 
     #[test]
     fn a_copy_on_the_disk_counts_while_there_is_one() {
         let table = table(2);
-        table.set_leaving(slot(0), true);
+        table.set_draining(slot(0), true);
         let map = map(&[0b01]);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
@@ -295,19 +295,19 @@ mod tests {
         let count = |drain: Drain| drain.count(&map, 0..map.len() as u32, never);
         assert_eq!(count(Drain::at_once(slot(0), &table, disk)), 0);
         assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK)), 1);
-        assert_eq!(count(Drain::leaving(slot(0), &table, 1, disk)), 0);
+        assert_eq!(count(Drain::draining(slot(0), &table, 1, disk)), 0);
         assert_eq!(
-            count(Drain::leaving(slot(0), &table, 2, disk)),
+            count(Drain::draining(slot(0), &table, 2, disk)),
             1,
             "the other, too"
         );
-        let retired = DiskState::new(true, true, false, Policy::Lag);
+        let faulty = DiskState::new(true, true, false, Policy::Lag);
         assert_eq!(
-            count(Drain::leaving(slot(0), &table, 2, retired)),
+            count(Drain::draining(slot(0), &table, 2, faulty)),
             1,
             "the other has no copy, and the disk's cannot be read"
         );
-        assert_eq!(count(Drain::at_once(slot(0), &table, retired)), 1);
+        assert_eq!(count(Drain::at_once(slot(0), &table, faulty)), 1);
     }
 
     #[test]
@@ -315,46 +315,47 @@ mod tests {
         let table = table(3);
         let map = map(&[0b011, 0b101]);
         table.suspect(slot(1));
-        table.set_dead(slot(1), true);
+        table.set_lost(slot(1), true);
         let count =
             || Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never);
         assert_eq!(count(), 1);
-        table.set_dead(slot(1), false);
+        table.set_lost(slot(1), false);
         assert_eq!(count(), 0);
     }
 
     #[test]
     fn what_was_found_holds_until_somebody_who_counted_is_lost() {
         let table = table(3);
-        table.set_leaving(slot(0), true);
+        table.set_draining(slot(0), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
-        let retired = DiskState::new(true, true, false, Policy::Lag);
+        let faulty = DiskState::new(true, true, false, Policy::Lag);
         let both = || {
             [
-                Drain::leaving(slot(0), &table, 2, disk),
+                Drain::draining(slot(0), &table, 2, disk),
                 Drain::at_once(slot(0), &table, disk),
             ]
         };
-        let all_hold = |drains: &[Drain], disk| drains.iter().all(|it| it.holds(&table, disk));
-        let none_holds = |drains: &[Drain], disk| !drains.iter().any(|it| it.holds(&table, disk));
+        let all_hold = |drains: &[Drain], disk| drains.iter().all(|it| it.is_valid(&table, disk));
+        let none_holds =
+            |drains: &[Drain], disk| !drains.iter().any(|it| it.is_valid(&table, disk));
         let drains = both();
         assert!(all_hold(&drains, disk));
-        assert!(none_holds(&drains, retired));
+        assert!(none_holds(&drains, faulty));
         assert!(none_holds(&drains, NO_DISK));
         // It is silent, which may pass, and dead only then.
         table.suspect(slot(1));
         assert!(all_hold(&drains, disk));
-        table.set_dead(slot(1), true);
+        table.set_lost(slot(1), true);
         assert!(none_holds(&drains, disk));
         // It is back: but whoever looks only now, has missed that it was gone.
-        table.set_dead(slot(1), false);
+        table.set_lost(slot(1), false);
         assert!(none_holds(&drains, disk));
         let drains = both();
         assert!(all_hold(&drains, disk));
         table.close(slot(1));
         assert!(none_holds(&drains, disk));
         // A disk that did not count may go.
-        assert!(Drain::at_once(slot(0), &table, retired).holds(&table, NO_DISK));
+        assert!(Drain::at_once(slot(0), &table, faulty).is_valid(&table, NO_DISK));
     }
 
     #[test]

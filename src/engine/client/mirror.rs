@@ -27,7 +27,7 @@
 //!
 //! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time;
 //! [`Mirror::ended`] is told how it ended, in any order and however late. One that does not end
-//! within the disk's patience is abandoned: whoever waits for it is told, and the disk is retired
+//! within the disk's timeout is abandoned: whoever waits for it is told, and the disk is faulty
 //! until it ends.
 //!
 //! **What may not happen.** Two writes of one page never pass each other, and a read of a page and
@@ -95,10 +95,10 @@ pub struct Config {
     /// When page-outs that the servers hold go to the disk.
     pub policy: Policy,
     /// How long an I/O may take before it is abandoned.
-    pub patience_ns: u64,
+    pub io_timeout_ns: u64,
     /// How often a page's I/O is tried again after an error.
     pub retries: u32,
-    /// How many errors in a row retire the disk.
+    /// How many errors in a row make the disk faulty.
     pub errors_max: u32,
     /// How long pages that nobody waits for are gathered, to be written together.
     pub gather_ns: u64,
@@ -108,7 +108,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             policy: Policy::Lag,
-            patience_ns: 10_000_000_000,
+            io_timeout_ns: 10_000_000_000,
             retries: 2,
             errors_max: 16,
             gather_ns: 2_000_000,
@@ -185,7 +185,7 @@ pub enum Get {
     /// They are neither buffered nor on the disk.
     Absent,
     /// An I/O of the page has been abandoned; until that ends, the disk is not asked for it.
-    Hung,
+    TimedOut,
 }
 
 /// How a read from the disk ended.
@@ -194,7 +194,7 @@ pub enum ReadError {
     /// The disk says that it cannot.
     Failed,
     /// It does not answer.
-    Hung,
+    TimedOut,
     /// A newer version of the page is being written: look at the map again.
     Changed,
 }
@@ -258,7 +258,7 @@ pub struct Mirror<S: Storage> {
     /// or more, if it is not being gone through.
     drop_next: usize,
     is_attached: bool,
-    /// Whether the disk was retired for its errors, and not taken back since.
+    /// Whether the disk is faulty, and not added again since.
     has_failed: bool,
     /// Whether it is being found out if the disk can be let go of.
     is_paused: bool,
@@ -343,8 +343,8 @@ impl<S: Storage> Mirror<S> {
         Ok(())
     }
 
-    /// A disk that was retired for its errors is used again.
-    pub fn revive<M>(&mut self, device: &Device<M>)
+    /// A faulty disk is used again.
+    pub fn re_add<M>(&mut self, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -353,8 +353,8 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
     }
 
-    /// The disk is used no more, until [`Self::revive`]: somebody has found it gone.
-    pub fn retire<M>(&mut self, device: &Device<M>)
+    /// The disk is used no more, until [`Self::re_add`]: somebody has found it gone.
+    pub fn mark_faulty<M>(&mut self, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -389,7 +389,7 @@ impl<S: Storage> Mirror<S> {
         self.is_attached
     }
 
-    /// The disk takes no pages, until [`Self::go_on`] or [`Self::begin_detach`]: it is to be found out
+    /// The disk takes no pages, until [`Self::resume`] or [`Self::begin_detach`]: it is to be found out
     /// whether it can be let go of.
     pub fn pause<M>(&mut self, device: &Device<M>)
     where
@@ -401,7 +401,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// The disk stays, and is used as before.
-    pub fn go_on<M>(&mut self, device: &Device<M>)
+    pub fn resume<M>(&mut self, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -414,7 +414,7 @@ impl<S: Storage> Mirror<S> {
         self.is_attached && !self.has_failed && !self.is_paused && self.abandoned == 0
     }
 
-    /// Whether the disk was retired for its errors.
+    /// Whether the disk is faulty.
     pub fn has_failed(&self) -> bool {
         self.has_failed
     }
@@ -471,7 +471,7 @@ impl<S: Storage> Mirror<S> {
         self.state_changed |= device.disk.store(state);
         if state.is_wanted() && !was_wanted {
             // Page-outs that end from now on, say so themselves.
-            device.note_all_lagging();
+            device.mark_all_out_of_sync();
         }
     }
 }

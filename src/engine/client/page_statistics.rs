@@ -10,7 +10,7 @@ use crate::sync::Atomic;
 
 /// Numbers of pages. They are not of one moment: pages are written while they are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct PageStatistics {
     /// Pages that have contents.
     pub written: u64,
     /// Those whose newest version is on fewer servers than wanted.
@@ -36,7 +36,7 @@ pub struct Standard {
     pub disk: bool,
 }
 
-impl Census {
+impl PageStatistics {
     /// Counts the pages from `first` to before `end`.
     pub fn take<M>(&mut self, map: &PageMap<M>, first: u32, end: u32, standard: &Standard)
     where
@@ -99,11 +99,14 @@ mod tests {
             replicas: 2,
             disk: false,
         };
-        let mut census = Census::default();
-        census.take(&map, 0, 2, &standard);
-        census.take(&map, 2, 6, &standard);
-        assert_eq!((census.written, census.degraded, census.lost), (4, 3, 1));
-        assert_eq!(census.on_disk, 0);
-        assert_eq!(census.held[..4], [2, 2, 1, 0]);
+        let mut statistics = PageStatistics::default();
+        statistics.take(&map, 0, 2, &standard);
+        statistics.take(&map, 2, 6, &standard);
+        assert_eq!(
+            (statistics.written, statistics.degraded, statistics.lost),
+            (4, 3, 1)
+        );
+        assert_eq!(statistics.on_disk, 0);
+        assert_eq!(statistics.held[..4], [2, 2, 1, 0]);
     }
 }

@@ -105,7 +105,7 @@ pub struct Repair<W> {
     /// Pages that may have too few copies on servers.
     short: Backlog<W>,
     /// Pages that may not be on the local disk.
-    lagging: Backlog<W>,
+    out_of_sync: Backlog<W>,
     jobs: [Job; COPIES],
     /// When the next copy may begin.
     next_copy_ns: u64,
@@ -129,7 +129,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         let [first, second, third, fourth] = words;
         Self {
             short: Backlog::new([first, second]),
-            lagging: Backlog::new([third, fourth]),
+            out_of_sync: Backlog::new([third, fourth]),
             jobs: [Job::Idle; COPIES],
             next_copy_ns: 0,
             room_ns: 0,
@@ -161,15 +161,15 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// As [`Self::left`], of pages to be brought to the local disk. 0 if it should not have them.
-    pub fn lagging_left<M>(&self, device: &Device<M>) -> u64
+    pub fn out_of_sync_left<M>(&self, device: &Device<M>) -> u64
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
         if !device.disk.load().is_wanted() {
             return 0;
         }
-        let fresh = device.lagging().map_or(0, DirtyChunks::count);
-        self.lagging
+        let fresh = device.out_of_sync().map_or(0, DirtyChunks::count);
+        self.out_of_sync
             .count()
             .saturating_add(fresh)
             .saturating_add(self.under_way(Goal::Disk))
@@ -197,7 +197,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             self.look_at_everything(device);
         }
         self.short.retry(now_ns);
-        self.lagging.retry(now_ns);
+        self.out_of_sync.retry(now_ns);
         self.wake_ns = now_ns;
     }
 
@@ -212,7 +212,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     fn backlog(&mut self, goal: Goal) -> &mut Backlog<W> {
         match goal {
             Goal::Server => &mut self.short,
-            Goal::Disk => &mut self.lagging,
+            Goal::Disk => &mut self.out_of_sync,
         }
     }
 
@@ -288,7 +288,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         let state = device.disk.load();
         let has_disk = state.is_wanted() && state.is_usable();
         if has_disk && !self.had_disk {
-            self.lagging.retry(now_ns);
+            self.out_of_sync.retry(now_ns);
             self.room_ns = now_ns;
             self.room_pause_ns = FIRST_ROOM_NS;
         }
@@ -384,7 +384,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             } => {
                 let is_there = completion.outcome == Outcome::Done
                     && device.servers.is_current(copy.slot, incarnation)
-                    && !device.servers.closing().contains(copy.slot);
+                    && !device.servers.quiescing().contains(copy.slot);
                 let is_kept = is_there && self.commit(index, &copy, entry, shard, device);
                 if is_there && device.has_parked() {
                     // The page was locked for a moment.
@@ -413,7 +413,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
                     wake = device.has_parked().then_some(page);
                 } else if shard.found_no_room(index) {
                     device.copies.end(index);
-                    self.lagging.put_back(page);
+                    self.out_of_sync.put_back(page);
                     if now_ns >= self.room_ns {
                         let pause_ns = self.room_pause_ns;
                         self.room_ns = now_ns.saturating_add(pause_ns);

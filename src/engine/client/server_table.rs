@@ -65,9 +65,9 @@ pub struct ServerTable {
     valid: Atomic<u32>,
     usable: Atomic<u32>,
     full: Atomic<u32>,
-    leaving: Atomic<u32>,
-    closing: Atomic<u32>,
-    dead: Atomic<u32>,
+    draining: Atomic<u32>,
+    quiescing: Atomic<u32>,
+    lost: Atomic<u32>,
     hopeless: Atomic<u32>,
     hoped: Atomic<u32>,
     freeing: Atomic<u32>,
@@ -123,9 +123,9 @@ impl ServerTable {
             valid: Atomic::<u32>::new(0),
             usable: Atomic::<u32>::new(0),
             full: Atomic::<u32>::new(0),
-            leaving: Atomic::<u32>::new(0),
-            closing: Atomic::<u32>::new(0),
-            dead: Atomic::<u32>::new(0),
+            draining: Atomic::<u32>::new(0),
+            quiescing: Atomic::<u32>::new(0),
+            lost: Atomic::<u32>::new(0),
             hopeless: Atomic::<u32>::new(0),
             // CAST: three.
             hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
@@ -159,20 +159,20 @@ impl ServerTable {
     }
 
     /// Slots of servers that are to be removed: nothing is placed there while there is a choice.
-    pub fn leaving(&self) -> SlotSet {
-        SlotSet::from_bits(self.leaving.load(Acquire))
+    pub fn draining(&self) -> SlotSet {
+        SlotSet::from_bits(self.draining.load(Acquire))
     }
 
     /// Slots of servers that go as soon as no page turns out to need them: they are read from, but
     /// no page-out ends on the strength of a copy there.
-    pub fn closing(&self) -> SlotSet {
-        SlotSet::from_bits(self.closing.load(Acquire))
+    pub fn quiescing(&self) -> SlotSet {
+        SlotSet::from_bits(self.quiescing.load(Acquire))
     }
 
     /// Slots of servers that have been silent for so long that others are to have their pages. They
     /// may come back with them.
-    pub fn dead(&self) -> SlotSet {
-        SlotSet::from_bits(self.dead.load(Acquire))
+    pub fn lost(&self) -> SlotSet {
+        SlotSet::from_bits(self.lost.load(Acquire))
     }
 
     /// Slots of servers that have been silent for as long as a request may wait: nothing waits for
@@ -218,7 +218,7 @@ impl ServerTable {
         // In this order: one that begins anew is greeted before it is closed.
         let silent = self.valid().without(usable).without(self.hopeless());
         silent
-            .without(self.closing())
+            .without(self.quiescing())
             .without(self.insane())
             .without(others)
             .union(self.greeted())
@@ -226,7 +226,7 @@ impl ServerTable {
 
     /// Slots whose copies count towards the replicas that are wanted of a page.
     pub fn counting(&self) -> SlotSet {
-        self.valid().without(self.leaving()).without(self.dead())
+        self.valid().without(self.draining()).without(self.lost())
     }
 
     /// How often a slot has ceased to be one of [`Self::counting`]. Who only looked at those now and
@@ -247,9 +247,9 @@ impl ServerTable {
         self.missing.fetch_add(1, Full);
     }
 
-    /// A slot's copies count no longer, if `is_news`.
-    fn note_loss(&self, is_news: bool) {
-        if is_news {
+    /// A slot's copies count no longer, if `is_new`.
+    fn note_loss(&self, is_new: bool) {
+        if is_new {
             self.losses.fetch_add(1, Full);
         }
     }
@@ -258,7 +258,7 @@ impl ServerTable {
     pub fn placeable(&self) -> SlotSet {
         self.usable()
             .intersection(self.counting())
-            .without(self.closing())
+            .without(self.quiescing())
             .without(self.full())
     }
 
@@ -335,9 +335,9 @@ impl ServerTable {
             view.fragment_count.store(u32::from(cut.count()), Relaxed);
         }
         change(&self.full, slot, false);
-        change(&self.leaving, slot, false);
-        change(&self.closing, slot, false);
-        change(&self.dead, slot, false);
+        change(&self.draining, slot, false);
+        change(&self.quiescing, slot, false);
+        change(&self.lost, slot, false);
         change(&self.hopeless, slot, false);
         change(&self.freeing, slot, false);
         change(&self.insane, slot, false);
@@ -349,8 +349,8 @@ impl ServerTable {
     /// The pages in `slot` are gone.
     pub(super) fn close(&self, slot: ServerSlot) {
         change(&self.usable, slot, false);
-        let is_news = change(&self.valid, slot, false);
-        self.note_loss(is_news);
+        let is_new = change(&self.valid, slot, false);
+        self.note_loss(is_new);
     }
 
     /// Whether new transfers may go to `slot`.
@@ -359,30 +359,30 @@ impl ServerTable {
     }
 
     /// The server is to be removed, or stays after all.
-    pub(super) fn set_leaving(&self, slot: ServerSlot, leaving: bool) {
-        let is_news = change(&self.leaving, slot, leaving);
-        self.note_loss(is_news && leaving);
+    pub(super) fn set_draining(&self, slot: ServerSlot, draining: bool) {
+        let is_new = change(&self.draining, slot, draining);
+        self.note_loss(is_new && draining);
     }
 
     /// Whether copies there are enough to end a page-out. Every shard must be told before that is
     /// relied on.
-    pub(super) fn set_closing(&self, slot: ServerSlot, closing: bool) {
-        change(&self.closing, slot, closing);
+    pub(super) fn set_quiescing(&self, slot: ServerSlot, quiescing: bool) {
+        change(&self.quiescing, slot, quiescing);
     }
 
     /// Whether the server has been silent for too long.
-    pub(super) fn set_dead(&self, slot: ServerSlot, dead: bool) {
-        let is_news = change(&self.dead, slot, dead);
-        self.note_loss(is_news && dead);
+    pub(super) fn set_lost(&self, slot: ServerSlot, lost: bool) {
+        let is_new = change(&self.lost, slot, lost);
+        self.note_loss(is_new && lost);
     }
 
-    /// Whether the server has been silent for as long as a request may wait. Returns whether that is
-    /// news.
+    /// Whether the server has been silent for as long as a request may wait. Returns whether this
+    /// has changed.
     pub(super) fn set_hopeless(&self, slot: ServerSlot, hopeless: bool) -> bool {
         change(&self.hopeless, slot, hopeless)
     }
 
-    /// How many servers may be waited for. Returns whether that is news.
+    /// How many servers may be waited for. Returns whether this is new.
     pub(super) fn set_hoped(&self, servers: usize) -> bool {
         // CAST: three at the most.
         let servers = servers.min(MAX_REPLICAS) as u32;
@@ -428,12 +428,12 @@ impl ServerTable {
     }
 
     /// A shard gets no answer: nothing new waits on the server until it is heard again. Returns
-    /// whether that is news, so that the cluster can be told to look at once.
+    /// whether this is new, so that the cluster can be told to look at once.
     pub fn suspect(&self, slot: ServerSlot) -> bool {
-        let news = self.usable().contains(slot);
+        let is_new = self.usable().contains(slot);
         change(&self.usable, slot, false);
         change(&self.suspects, slot, true);
-        news
+        is_new
     }
 
     /// The server says what cannot be: whatever it answers from now on, it is not used again.

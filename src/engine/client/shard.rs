@@ -84,7 +84,7 @@ pub struct Send {
     pub payload: SendPayload,
     /// Whether to send even if an earlier sending is still in this host: it is the first, or the
     /// others came to nothing for so long that something holds them back.
-    pub insist: bool,
+    pub force: bool,
 }
 
 /// What a transfer's frames carry.
@@ -159,7 +159,7 @@ pub struct Shard<S: Storage> {
     /// Those that wait for room in the mirror, by the way.
     lines: [DiskLine; 2],
     /// How often the disk was said to have changed, or to have room.
-    disk_news: u32,
+    disk_events: u32,
     /// What the mirror is to be told of the op that has ended last.
     settle: Option<DiskSettle>,
     /// The newest of the active, from which [`Op`]s lead to older ones.
@@ -204,7 +204,7 @@ impl<S: Storage> Shard<S> {
             ended: List::default(),
             disk_work: DiskList::default(),
             lines: [DiskLine::default(); 2],
-            disk_news: 0,
+            disk_events: 0,
             settle: None,
             active: Link::NONE,
             oldest: Link::NONE,
@@ -243,9 +243,9 @@ impl<S: Storage> Shard<S> {
         self.next_deadline_ns
     }
 
-    /// A request has begun that is to end within the patience.
-    fn note_begun(&mut self, now_ns: u64, patience_ns: u64) {
-        self.note_deadline(now_ns.saturating_add(patience_ns.min(LOOK_NS)));
+    /// A request has begun that is to end within the I/O timeout.
+    fn note_begun(&mut self, now_ns: u64, io_timeout_ns: u64) {
+        self.note_deadline(now_ns.saturating_add(io_timeout_ns.min(LOOK_NS)));
     }
 
     fn note_deadline(&mut self, deadline_ns: u64) {
@@ -426,21 +426,21 @@ impl<S: Storage> Shard<S> {
         let late_ns = now_ns.saturating_sub(self.next_deadline_ns);
         self.next_deadline_ns = u64::MAX;
         if late_ns >= STOPPED_NS && !mutated!(StopCounted) {
-            self.put_off_patience(now_ns, late_ns);
+            self.postpone_io_timeout(now_ns, late_ns);
         }
-        let patience_ns = device.patience_ns();
+        let io_timeout_ns = device.io_timeout_ns();
         let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
-        // Whoever waits, waits no longer than the patience that there is by then.
+        // Whoever waits, waits no longer than the I/O timeout that there is by then.
         let look_ns = now_ns.saturating_add(LOOK_NS);
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
             link = op.previous_active;
-            let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(patience_ns));
+            let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(io_timeout_ns));
             if op.kind == Kind::Mirror {
-                // The disk's own patience bounds it.
+                // The disk's own timeout bounds it.
                 continue;
             }
-            if now_ns >= end_ns && !mutated!(PatienceIgnored) {
+            if now_ns >= end_ns && !mutated!(IoTimeoutIgnored) {
                 self.give_up(index, device);
                 continue;
             }
@@ -452,7 +452,7 @@ impl<S: Storage> Shard<S> {
                 Stage::Active => self.check_transfers(now_ns, index, device),
                 // Whoever frees the page or brings a server tells us; this is the safety net.
                 Stage::Parked | Stage::Stalled => {
-                    self.begin_again(now_ns, index, device);
+                    self.retry_op(now_ns, index, device);
                     self.note_deadline(now_ns.saturating_add(SAFETY_NET_NS));
                 }
                 Stage::Free | Stage::Ended(_) => {}
@@ -462,7 +462,7 @@ impl<S: Storage> Shard<S> {
 
     /// We were stopped for so long: nobody could have answered meanwhile. What has begun since, before
     /// we looked at the clock, has not waited.
-    fn put_off_patience(&mut self, now_ns: u64, stopped_ns: u64) {
+    fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
@@ -495,7 +495,7 @@ impl<S: Storage> Shard<S> {
                     self.look_at_servers(now_ns, index, device);
                     self.ask_those_back(now_ns, index, back, device);
                 }
-                Stage::Stalled => self.begin_again(now_ns, index, device),
+                Stage::Stalled => self.retry_op(now_ns, index, device),
                 Stage::Parked | Stage::Free | Stage::Ended(_) => {}
             }
         }
@@ -511,7 +511,7 @@ impl<S: Storage> Shard<S> {
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
             if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
-                self.begin_again(now_ns, index, device);
+                self.retry_op(now_ns, index, device);
             }
         }
     }
@@ -528,7 +528,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    fn begin_again<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    fn retry_op<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -552,7 +552,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The patience is out, or every copy is known to be gone.
+    /// The I/O timeout is out, or every copy is known to be gone.
     fn give_up<M>(&mut self, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -570,7 +570,7 @@ impl<S: Storage> Shard<S> {
     }
 }
 
-/// How often everything under way is looked at: the patience may have become shorter, which nobody
+/// How often everything under way is looked at: the I/O timeout may have become shorter, which nobody
 /// says. Several times within the shortest.
 const LOOK_NS: u64 = 125_000_000;
 

@@ -106,9 +106,9 @@ const SEARCH_STEPS: u32 = if cfg!(test) { 64 } else { 16_384 };
 ///
 /// # Invariants
 ///
-/// `live` is the number of pages that open owners hold, at most `capacity`; `leaving` that of the
+/// `live` is the number of pages that open owners hold, at most `capacity`; `ended` that of the
 /// others. The arena has so many pages more than `capacity` that all assemblies and one page more
-/// fit beside a full store; a page of leaving owners is dropped as soon as its place is needed.
+/// fit beside a full store; a page of ended owners is dropped as soon as its place is needed.
 pub struct Store<M: Memory> {
     pages: M::Array<Page>,
     table: Table<M>,
@@ -116,8 +116,8 @@ pub struct Store<M: Memory> {
     assemblies: Assemblies<M>,
     capacity: u32,
     live: u32,
-    leaving: u32,
-    /// Where the search for leaving owners' pages goes on.
+    ended: u32,
+    /// Where the search for ended owners' pages goes on.
     sweep: u32,
 }
 
@@ -146,7 +146,7 @@ impl<M: Memory> Store<M> {
             assemblies: Assemblies::new(assemblies, layout.assemblies_per_owner),
             capacity: layout.capacity_pages,
             live: 0,
-            leaving: 0,
+            ended: 0,
             sweep: 0,
         })
     }
@@ -200,7 +200,7 @@ impl<M: Memory> Store<M> {
     pub fn settle(&mut self) {
         self.table.settle();
         for _ in 0..SEARCH_STEPS {
-            if self.leaving == 0 || self.table.can_take() {
+            if self.ended == 0 || self.table.can_take() {
                 break;
             }
             self.sweep_one();

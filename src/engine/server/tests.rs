@@ -114,7 +114,7 @@ fn a_session_moves_to_a_new_address_with_its_pages() {
 fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
     let mut bench = bench(8, NO_QUOTA);
     let me = client(1);
-    let go_on = |bench: &mut Bench, me: &Client, incarnation, cookie| {
+    let resume = |bench: &mut Bench, me: &Client, incarnation, cookie| {
         let header = Header {
             incarnation,
             ..Header::new(Opcode::Hello)
@@ -129,38 +129,38 @@ fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
         )
     };
     let nothing = (Opcode::Reject, Status::NoSession, 0);
-    assert_eq!(go_on(&mut bench, &me, INCARNATION, 0), nothing);
+    assert_eq!(resume(&mut bench, &me, INCARNATION, 0), nothing);
     let cookie = bench.open(&me);
     assert_eq!(bench.put(&me, 1, 10), Status::Ok);
     let ok = (Opcode::HelloAck, Status::Ok, 0);
-    assert_eq!(go_on(&mut bench, &me, INCARNATION, 0), ok);
-    assert_eq!(go_on(&mut bench, &me, INCARNATION + 1, 0), nothing);
+    assert_eq!(resume(&mut bench, &me, INCARNATION, 0), ok);
+    assert_eq!(resume(&mut bench, &me, INCARNATION + 1, 0), nothing);
     // From elsewhere, with the cookie for that.
     let moved = Client {
         mac: MacAddress([2, 0, 0, 0, 9, 9]),
         ..me
     };
-    let (_, status, fresh) = go_on(&mut bench, &moved, INCARNATION, cookie);
+    let (_, status, fresh) = resume(&mut bench, &moved, INCARNATION, cookie);
     assert_eq!(status, Status::Cookie);
-    assert_eq!(go_on(&mut bench, &moved, INCARNATION, fresh), ok);
+    assert_eq!(resume(&mut bench, &moved, INCARNATION, fresh), ok);
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
     // Another client, and this one with another session, have nothing to go on with.
     let thief = Client {
         session: me.session,
         ..client(2)
     };
-    assert_eq!(go_on(&mut bench, &thief, INCARNATION, 0), nothing);
+    assert_eq!(resume(&mut bench, &thief, INCARNATION, 0), nothing);
     let other = Client {
         session: 9,
         ..moved
     };
-    assert_eq!(go_on(&mut bench, &other, INCARNATION, 0), nothing);
+    assert_eq!(resume(&mut bench, &other, INCARNATION, 0), nothing);
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
     // Once it has ended, no cookie brings it back so.
     bench.status(&moved, Header::new(Opcode::Bye), &[]);
     let (_, ack) = bench.hello(&moved, 0);
     let cookie = ack.cookie.get();
-    assert_eq!(go_on(&mut bench, &moved, INCARNATION, cookie), nothing);
+    assert_eq!(resume(&mut bench, &moved, INCARNATION, cookie), nothing);
     assert_eq!(bench.server.open_sessions(), 0);
 }
 
@@ -724,7 +724,7 @@ fn a_server_is_not_made_of_wrong_parts() {
             sessions: vec![Session::default(); sessions],
             session_heads: vec![0; 3],
         };
-        let admission = Doorkeeper {
+        let admission = CookieAdmission {
             banned: ClientId([0; 16]),
             nonces: 0,
         };

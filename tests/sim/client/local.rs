@@ -55,8 +55,8 @@ pub enum LocalEvent {
     Detach,
     /// It is given back.
     Attach,
-    /// A disk that was retired is taken back.
-    Revive,
+    /// A faulty disk is added again.
+    ReAdd,
     /// The disk is treated otherwise.
     Configure(mirror::Config),
 }
@@ -205,7 +205,7 @@ impl Local {
                     ctx.note(|| format!("client {}: attaches its disk", client.number));
                 }
             }
-            LocalEvent::Revive => self.mirror.revive(&client.device),
+            LocalEvent::ReAdd => self.mirror.re_add(&client.device),
             LocalEvent::Configure(config) => self.mirror.set_config(config, &client.device),
         }
     }
@@ -300,7 +300,7 @@ impl Local {
                 let answer = match get {
                     Get::Buffered(_) | Get::Queued => AskAnswer::Queued,
                     Get::Full => AskAnswer::Full,
-                    Get::Hung => AskAnswer::Hung,
+                    Get::TimedOut => AskAnswer::TimedOut,
                     Get::Changed | Get::Absent => AskAnswer::Changed,
                 };
                 client.shards[shard].disk_asked(now_ns, &read, answer, device);

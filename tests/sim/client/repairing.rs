@@ -86,8 +86,8 @@ impl Client {
     }
 
     /// And for the local disk.
-    pub fn lagging_left(&self) -> u64 {
-        self.repair.lagging_left(&self.device)
+    pub fn out_of_sync_left(&self) -> u64 {
+        self.repair.out_of_sync_left(&self.device)
     }
 
     /// Whether its disk can be read, and could ever since then.

@@ -37,7 +37,7 @@ impl Client {
             return;
         }
         self.free_orphans(ctx);
-        self.cluster.set_patience_ns(self.device.patience_ns());
+        self.cluster.set_io_timeout_ns(self.device.io_timeout_ns());
         let mut frames = self.frames();
         let clock_ns = self.clock_ns(ctx);
         let shards = &self.shards;

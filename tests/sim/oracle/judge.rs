@@ -186,12 +186,12 @@ impl Oracle {
         else {
             return Err("ended as something else".into());
         };
-        let patience_ns = self.patience_least();
+        let io_timeout_ns = self.io_timeout_least();
         let state = self.page(request.client, request.page);
         if *may_fail || state.may_fail {
             return Ok("an error after a failed page-out, or about a discard");
         }
-        let waited = now_ns >= request.out_ns(patience_ns) + request.stopped_ns;
+        let waited = now_ns >= request.out_ns(io_timeout_ns) + request.stopped_ns;
         if *overlapped && waited {
             self.judge_promptness(now_ns, request, evidence)?;
             return Ok("an error after waiting for a page-out");
@@ -232,7 +232,7 @@ impl Oracle {
                 is_left = true;
                 let (client, server) = (request.client, copy.server);
                 let silence = &self.silence;
-                let lately_ns = self.patience_lately(now_ns);
+                let lately_ns = self.io_timeout_lately(now_ns);
                 if !waited && !silence.may_give_up(now_ns, client, server, lately_ns) {
                     let after_ms = (now_ns - request.began_ns) / MS;
                     return Err(format!(
@@ -284,7 +284,7 @@ impl Oracle {
         };
         let (client, page, began_ns) = (request.client, request.page, request.began_ns);
         let (replicas, min_copies) = (self.replicas, self.min_copies);
-        let patience_ns = self.patience_least();
+        let io_timeout_ns = self.io_timeout_least();
         let (began, step) = (request.began_step, self.step);
         let is_written = self.is_written(client, page);
         let mut contents = contents.clone();
@@ -345,7 +345,7 @@ impl Oracle {
             }
         }
         // Whose time is out, ends with what it has, and may be held up after that.
-        let lost = match now_ns >= request.out_ns(patience_ns) {
+        let lost = match now_ns >= request.out_ns(io_timeout_ns) {
             true => copies
                 .iter()
                 .filter(|(_, copy)| copy.died_ns.is_some())
@@ -372,12 +372,12 @@ impl Oracle {
             ));
         }
         if state.holders.len() < replicas && is_disk_well {
-            if !on_disk && now_ns < request.out_ns(patience_ns) {
+            if !on_disk && now_ns < request.out_ns(io_timeout_ns) {
                 return Err("written to too few servers, and not to the disk".into());
             }
             return Ok(match on_disk {
                 true => "written to fewer than wanted, and to the disk",
-                false => "written to fewer than wanted, the patience being out",
+                false => "written to fewer than wanted, the I/O timeout being out",
             });
         }
         Ok(match state.holders.len() < replicas {
@@ -386,7 +386,7 @@ impl Oracle {
         })
     }
 
-    /// An error after the patience, and only if there were too few servers.
+    /// An error after the I/O timeout, and only if there were too few servers.
     pub(super) fn judge_write_error(
         &mut self,
         now_ns: u64,
@@ -400,7 +400,8 @@ impl Oracle {
         else {
             return Err("ended as something else".into());
         };
-        let (patience_ns, min_copies, step) = (self.patience_least(), self.min_copies, self.step);
+        let (io_timeout_ns, min_copies, step) =
+            (self.io_timeout_least(), self.min_copies, self.step);
         let state = self.page(request.client, request.page);
         state.fail(step, contents);
         state.forget_copies();
@@ -409,11 +410,11 @@ impl Oracle {
         }
         let client = request.client;
         let after_ms = (now_ns - request.began_ns) / MS;
-        let waited = now_ns >= request.out_ns(patience_ns) + request.stopped_ns;
+        let waited = now_ns >= request.out_ns(io_timeout_ns) + request.stopped_ns;
         if !waited
             && !self
                 .silence
-                .may_give_up_all(now_ns, client, self.patience_lately(now_ns))
+                .may_give_up_all(now_ns, client, self.io_timeout_lately(now_ns))
         {
             return Err(format!("failed after {after_ms} ms"));
         }
@@ -435,7 +436,7 @@ impl Oracle {
         let since_ns = request.began_ns.saturating_sub(CALM_NS);
         let disk_copies = usize::from(disk.is_some_and(|usable_ns| usable_ns <= since_ns));
         // That there was no room on the way to it is no excuse: whoever waits for some, has it in turn.
-        // A window that is shut, and a patience that was cut, are an excuse for a while.
+        // A window that is shut, and an I/O timeout that was cut, are an excuse for a while.
         let waited = request.began_ns + CALM_NS <= now_ns;
         if !overlapped && waited && could.len() + disk_copies >= min_copies && disk_copies > 0 {
             return Err("failed, while the disk could be used".into());
@@ -475,7 +476,7 @@ impl Oracle {
                 "refused for want of room, while {could:?} had some"
             ));
         }
-        let patience_ns = self.patience_lately(now_ns);
+        let io_timeout_ns = self.io_timeout_lately(now_ns);
         let holds = |server: usize| {
             let mut copies = contents
                 .iter()
@@ -484,7 +485,7 @@ impl Oracle {
         };
         let may_come = (0..evidence.servers()).find(|&server| {
             let silence = &self.silence;
-            let well_ns = silence.not_given_up(now_ns, client, server, patience_ns);
+            let well_ns = silence.not_given_up(now_ns, client, server, io_timeout_ns);
             well_ns.is_some_and(|well_ns| {
                 let since_ns = began_ns.min(well_ns.saturating_sub(CALM_NS));
                 evidence.has_had_room_since(client, server, since_ns) && !holds(server)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When clients could last reach servers: for as long as the patience after that, requests wait.
+//! When clients could last reach servers: for as long as the I/O timeout after that, requests wait.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::judge::Evidence;
 use super::CALM_NS;
 use crate::scenario::{MS, S};
 
-/// What it may take beyond the patience until a client gives up those that it cannot reach: it has to
+/// What it may take beyond the I/O timeout until a client gives up those that it cannot reach: it has to
 /// notice that they are silent, and to look.
 const NOTICE_NS: u64 = 8 * S;
 
@@ -46,9 +46,15 @@ impl Silence {
     }
 
     /// Whether a client may have given up a server.
-    pub fn may_give_up(&self, now_ns: u64, client: usize, server: usize, patience_ns: u64) -> bool {
+    pub fn may_give_up(
+        &self,
+        now_ns: u64,
+        client: usize,
+        server: usize,
+        io_timeout_ns: u64,
+    ) -> bool {
         let well_ns = self.well_ns.get(&(client, server));
-        well_ns.is_none_or(|well_ns| well_ns + patience_ns <= now_ns)
+        well_ns.is_none_or(|well_ns| well_ns + io_timeout_ns <= now_ns)
     }
 
     /// When a server was last seen to be well, by a client that cannot have given it up since.
@@ -57,23 +63,23 @@ impl Silence {
         now_ns: u64,
         client: usize,
         server: usize,
-        patience_ns: u64,
+        io_timeout_ns: u64,
     ) -> Option<u64> {
-        let may_give_up = self.may_give_up(now_ns, client, server, patience_ns);
+        let may_give_up = self.may_give_up(now_ns, client, server, io_timeout_ns);
         let well_ns = self.well_ns.get(&(client, server)).copied();
         well_ns.filter(|_| !may_give_up)
     }
 
     /// Whether a client may have given up all of them.
-    pub fn may_give_up_all(&self, now_ns: u64, client: usize, patience_ns: u64) -> bool {
+    pub fn may_give_up_all(&self, now_ns: u64, client: usize, io_timeout_ns: u64) -> bool {
         let enough_ns = self.enough_ns.get(&client);
-        enough_ns.is_none_or(|enough_ns| enough_ns + patience_ns <= now_ns)
+        enough_ns.is_none_or(|enough_ns| enough_ns + io_timeout_ns <= now_ns)
     }
 }
 
 /// Whether a request that began at `began_ns` has waited too long until now, if nobody whom it could
-/// wait for could be reached for the patience at `out_ns`. Whoever comes after that has been noticed
-/// ends at once: it does not wait for a patience of its own.
+/// wait for could be reached for the I/O timeout at `out_ns`. Whoever comes after that has been noticed
+/// ends at once: it does not wait for an I/O timeout of its own.
 pub fn is_too_long(now_ns: u64, began_ns: u64, out_ns: u64) -> bool {
     now_ns > began_ns.max(out_ns + NOTICE_NS) + GIVEN_UP_NS
 }

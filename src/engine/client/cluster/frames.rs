@@ -6,9 +6,9 @@ use core::ops::DerefMut;
 
 use zerocopy::FromBytes;
 
+use super::path_mtu::Cuts;
 use super::peer::State;
 use super::timers::PING_EVERY_NS;
-use super::width::Cuts;
 use super::{Cluster, Outbox, Peer, Random, CONTROL};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, Version};
@@ -76,7 +76,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 }
             }
             Opcode::Reject if peer.hello.answers(header) && peer.state == State::Open => {
-                self.begin_anew(now_ns, slot, table);
+                self.restart_session(now_ns, slot, table);
             }
             Opcode::Pong | Opcode::Reject if peer.ping.answers(header) => {
                 peer.ping.answered();
@@ -86,18 +86,18 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 if header.opcode == Opcode::Pong && header.incarnation == peer.incarnation {
                     self.note_alive(now_ns, slot, header, table);
                 } else {
-                    self.begin_anew(now_ns, slot, table);
+                    self.restart_session(now_ns, slot, table);
                 }
             }
-            Opcode::Pong if peer.width.answers(header) && peer.is_at(header.incarnation) => {
+            Opcode::Pong if peer.path_mtu.answers(header) && peer.is_at(header.incarnation) => {
                 let len = frame.payload.len();
-                if peer.width.answered(now_ns, len, cuts) {
-                    table.set_fragmentation(slot, peer.width.cut());
+                if peer.path_mtu.answered(now_ns, len, cuts) {
+                    table.set_fragmentation(slot, peer.path_mtu.cut());
                 }
             }
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
-                let is_news = peer.frees.acknowledged(now_ns, header);
-                if is_news {
+                let is_new = peer.frees.acknowledged(now_ns, header);
+                if is_new {
                     peer.questions.note_room(now_ns);
                     table.set_freeing(slot, peer.frees.has_any());
                     self.note_utilisation(slot, header, table);
@@ -116,7 +116,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
             Opcode::Reject if peer.state == State::Open => {
                 if mutated!(RejectBelieved) {
-                    return self.begin_anew(now_ns, slot, table);
+                    return self.restart_session(now_ns, slot, table);
                 }
                 // Not an answer to a nonce of ours: ask.
                 self.ping_now(now_ns, slot, outbox);
@@ -167,7 +167,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                     self.note_alive(now_ns, slot, header, table);
                 } else {
                     // It should have rejected us.
-                    self.begin_anew(now_ns, slot, table);
+                    self.restart_session(now_ns, slot, table);
                 }
             }
             Status::Ok => {
@@ -180,7 +180,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 peer.quota_pages = ack.quota_pages.get();
                 peer.capacity_pages = ack.quota_pages.get();
                 peer.note_utilisation(header);
-                peer.width.begin(now_ns, cut);
+                peer.path_mtu.begin(now_ns, cut);
                 peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
                 peer.questions.begin_slowly(now_ns);
                 let address = Address {
@@ -290,15 +290,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         // It knows the session by the address that we send from.
         peer.hello.answered();
         peer.note_utilisation(header);
-        let is_doubtful = peer.width.is_doubtful() && !peer.silent;
+        let is_doubtful = peer.path_mtu.is_doubtful() && !peer.silent;
         if mutated!(SuspicionKept) {
         } else if core::mem::take(&mut peer.silent) || !is_narrow && !table.usable().contains(slot)
         {
-            peer.width.begin_again(now_ns);
+            peer.path_mtu.restart(now_ns);
             // What it could not be told meanwhile, is found out.
             peer.silent_ns = 0;
             peer.questions.begin(now_ns);
-            table.set_dead(slot, false);
+            table.set_lost(slot, false);
             table.set_usable(slot, !is_narrow);
             self.changes.servers_changed = true;
         }
@@ -309,7 +309,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// The server's pages are gone: it has begun anew, or has ended our session.
-    fn begin_anew(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+    fn restart_session(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
@@ -325,7 +325,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
         peer.state = State::Sweeping { successor: false };
         // One that was to be removed has gone by itself.
-        let (mac, stays) = (peer.mac, !peer.leaving);
+        let (mac, stays) = (peer.mac, !peer.draining);
         let successor = stays && self.greet_again(now_ns, mac).is_none();
         if let Some(peer) = self.peer_mut(slot) {
             peer.state = State::Sweeping { successor };

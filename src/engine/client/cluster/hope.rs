@@ -2,9 +2,9 @@
 
 //! For how long servers have been silent, and whether requests still wait for them.
 //!
-//! A request waits for the patience, counted from when the last server that could help fell silent,
+//! A request waits for the I/O timeout, counted from when the last server that could help fell silent,
 //! however late it has come: so everything that is asked of servers that are gone ends within one
-//! patience together, and not within one for each page. Time counts only as far as our own clock ran:
+//! I/O timeout together, and not within one for each page. Time counts only as far as our own clock ran:
 //! a client that was itself stopped gives nobody up on waking.
 
 use core::ops::DerefMut;
@@ -35,7 +35,7 @@ impl Hope {
         now_ns: u64,
         ran_ns: u64,
         usable: usize,
-        patience_ns: u64,
+        io_timeout_ns: u64,
     ) -> usize {
         let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
         self.looked_ns = now_ns;
@@ -47,15 +47,15 @@ impl Hope {
                 (false, fewer_ns) => fewer_ns.saturating_add(passed_ns),
             };
         }
-        let hoped = self.fewer_ns.iter().filter(|ns| **ns < patience_ns);
+        let hoped = self.fewer_ns.iter().filter(|ns| **ns < io_timeout_ns);
         hoped.count()
     }
 
     /// When it is to be looked at next.
-    fn due_ns(&self, patience_ns: u64) -> u64 {
+    fn due_ns(&self, io_timeout_ns: u64) -> u64 {
         let left = |fewer_ns: &u64| match *fewer_ns {
             0 => None,
-            fewer_ns => patience_ns.checked_sub(fewer_ns).filter(|left| *left > 0),
+            fewer_ns => io_timeout_ns.checked_sub(fewer_ns).filter(|left| *left > 0),
         };
         let first = self.fewer_ns.iter().filter_map(left).min();
         first.map_or(u64::MAX, |left_ns| self.looked_ns.saturating_add(left_ns))
@@ -64,8 +64,8 @@ impl Hope {
 
 impl Peer {
     /// Counts how long the server has been silent, we having run until `ran_ns`. Returns whether that
-    /// is for `dead_ns` by now.
-    pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64, dead_ns: u64) -> bool {
+    /// is for `loss_timeout_ns` by now.
+    pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64, loss_timeout_ns: u64) -> bool {
         let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
         // What came for requests that were under way is a sign of life, if not yet an answer to a ping.
         let since_ns = self.heard_ns.max(self.looked_ns);
@@ -82,20 +82,20 @@ impl Peer {
             self.silent_ns = 0;
             self.unheard_ns = 0;
         }
-        self.silent && self.silent_ns >= dead_ns
+        self.silent && self.silent_ns >= loss_timeout_ns
     }
 
     /// Whether nothing waits for it any more.
-    pub(super) fn is_hopeless(&self, patience_ns: u64) -> bool {
-        self.silent && self.unheard_ns >= patience_ns
+    pub(super) fn is_hopeless(&self, io_timeout_ns: u64) -> bool {
+        self.silent && self.unheard_ns >= io_timeout_ns
     }
 
     /// Whether a session is being opened with it, or will be when its slot has been swept, and requests
     /// wait for that. It has answered before: a wrong address keeps nobody waiting.
-    pub(super) fn is_greeted(&self, patience_ns: u64) -> bool {
+    pub(super) fn is_greeted(&self, io_timeout_ns: u64) -> bool {
         match self.state {
             State::Greeting => {
-                self.heard_ns != 0 && self.refusals == 0 && !self.is_hopeless(patience_ns)
+                self.heard_ns != 0 && self.refusals == 0 && !self.is_hopeless(io_timeout_ns)
             }
             State::Sweeping { successor } => successor,
             State::Empty | State::Open | State::Parting => false,
@@ -111,8 +111,8 @@ impl Peer {
     }
 
     /// When that is to be looked at.
-    fn hopeless_at_ns(&self, patience_ns: u64) -> u64 {
-        match patience_ns.checked_sub(self.unheard_ns) {
+    fn hopeless_at_ns(&self, io_timeout_ns: u64) -> u64 {
+        match io_timeout_ns.checked_sub(self.unheard_ns) {
             Some(left_ns) if self.silent && left_ns > 0 => self.looked_ns.saturating_add(left_ns),
             _ => u64::MAX,
         }
@@ -122,17 +122,17 @@ impl Peer {
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Publishes whom requests still wait for: the server in `slot`.
     pub(super) fn look_for_hope(&mut self, slot: ServerSlot, table: &ServerTable) {
-        let patience_ns = self.patience_ns;
+        let io_timeout_ns = self.io_timeout_ns;
         if let Some(peer) = self.peer(slot) {
-            let is_hopeless = peer.is_hopeless(patience_ns);
+            let is_hopeless = peer.is_hopeless(io_timeout_ns);
             self.changes.servers_changed |= table.set_hopeless(slot, is_hopeless);
         }
     }
 
     /// The same of all servers together.
     pub(super) fn count_hope(&mut self, now_ns: u64, ran_ns: u64, table: &ServerTable) {
-        let usable = table.usable().without(table.closing()).len();
-        let hoped = self.hope.look(now_ns, ran_ns, usable, self.patience_ns);
+        let usable = table.usable().without(table.quiescing()).len();
+        let hoped = self.hope.look(now_ns, ran_ns, usable, self.io_timeout_ns);
         self.changes.servers_changed |= table.set_hoped(hoped);
     }
 
@@ -141,7 +141,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let mut greeted = SlotSet::EMPTY;
         for slot in SlotSet::ALL.iter() {
             let peer = self.peer(slot);
-            if peer.is_some_and(|peer| peer.is_greeted(self.patience_ns)) {
+            if peer.is_some_and(|peer| peer.is_greeted(self.io_timeout_ns)) {
                 greeted.insert(slot);
             }
         }
@@ -151,12 +151,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// When that is to be looked at next.
     pub(super) fn hope_due_ns(&self) -> u64 {
         let silent = |peer: &Peer| match peer.state {
-            State::Open | State::Greeting => peer.hopeless_at_ns(self.patience_ns),
+            State::Open | State::Greeting => peer.hopeless_at_ns(self.io_timeout_ns),
             _ => u64::MAX,
         };
         let first = self.peers.iter().map(silent).min();
         first
             .unwrap_or(u64::MAX)
-            .min(self.hope.due_ns(self.patience_ns))
+            .min(self.hope.due_ns(self.io_timeout_ns))
     }
 }

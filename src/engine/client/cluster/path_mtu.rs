@@ -56,7 +56,7 @@ impl Cuts {
 
 /// What is known of the way to a server and back.
 #[derive(Clone, Debug)]
-pub(super) struct Width {
+pub(super) struct PathMtu {
     query: Query,
     /// How pages are cut.
     cut: Fragmentation,
@@ -70,7 +70,7 @@ pub(super) struct Width {
     tried: u8,
 }
 
-impl Width {
+impl PathMtu {
     pub(super) fn new(query: Query) -> Self {
         Self {
             query,
@@ -103,7 +103,7 @@ impl Width {
     }
 
     /// The server has been silent, and no probe has been sent meanwhile.
-    pub(super) fn begin_again(&mut self, now_ns: u64) {
+    pub(super) fn restart(&mut self, now_ns: u64) {
         self.begin_round(now_ns, QUICK_TRIES);
     }
 
@@ -177,7 +177,7 @@ impl Width {
     }
 }
 
-/// The turns of [`Width::between`] begin anew after so many: a multiple of each number of cuts there can be.
+/// The turns of [`PathMtu::between`] begin anew after so many: a multiple of each number of cuts there can be.
 const PLACES: u8 = 60;
 
 fn next_round_ns(now_ns: u64, random: u64) -> u64 {
@@ -196,16 +196,16 @@ impl Peer {
         cuts: Cuts,
         outbox: &mut impl Outbox,
     ) {
-        if self.silent || !cuts.need_probes() || now_ns < self.width.due_ns() {
+        if self.silent || !cuts.need_probes() || now_ns < self.path_mtu.due_ns() {
             return;
         }
-        let (header, lengths) = self.width.next(now_ns, slot, nonce, cuts);
+        let (header, lengths) = self.path_mtu.next(now_ns, slot, nonce, cuts);
         for cut in lengths.into_iter().flatten() {
             if let Some(padding) = PADDING.get(..cut.payload_len()) {
                 self.send(header, padding, outbox);
             }
         }
-        if self.width.is_doubtful() && !self.ping.is_asking() {
+        if self.path_mtu.is_doubtful() && !self.ping.is_asking() {
             // It is sent after the probes, and short.
             self.ping.restart(now_ns);
         }

@@ -4,7 +4,7 @@
 
 use super::frees::Frees;
 use super::inventory::Questions;
-use super::width::Width;
+use super::path_mtu::PathMtu;
 use super::{Outbox, CONTROL};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
@@ -159,7 +159,7 @@ pub struct Peer {
     /// When those were last looked at.
     pub(super) looked_ns: u64,
     /// How long frames may be.
-    pub(super) width: Width,
+    pub(super) path_mtu: PathMtu,
     pub(super) quota_pages: u64,
     pub(super) capacity_pages: u64,
     pub(super) free_pages: u64,
@@ -170,7 +170,7 @@ pub struct Peer {
     pub(super) ping: Query,
     pub(super) frees: Frees,
     /// To be removed as soon as no page needs it.
-    pub(super) leaving: bool,
+    pub(super) draining: bool,
     /// That it has been removed.
     pub(super) bye: Query,
     pub(super) questions: Questions,
@@ -191,7 +191,7 @@ impl Default for Peer {
             silent_ns: 0,
             unheard_ns: 0,
             looked_ns: 0,
-            width: Width::new(Query::new(Query::PROBE)),
+            path_mtu: PathMtu::new(Query::new(Query::PROBE)),
             quota_pages: 0,
             capacity_pages: 0,
             free_pages: 0,
@@ -199,7 +199,7 @@ impl Default for Peer {
             hello: Query::new(Query::HELLO),
             ping: Query::new(Query::PING),
             frees: Frees::new(Query::new(Query::FREE)),
-            leaving: false,
+            draining: false,
             bye: Query::new(Query::BYE),
             questions: Questions::new(Query::new(Query::INVENTORY)),
         }
@@ -276,7 +276,7 @@ impl Peer {
             self.frees.put_off(now_ns);
             return;
         }
-        let mtu = self.width.cut().needed_mtu();
+        let mtu = self.path_mtu.cut().needed_mtu();
         let (header, payload) = self.frees.batch(now_ns, slot, mtu, nonce);
         let mut header = header;
         header.session = self.session;

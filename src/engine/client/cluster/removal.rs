@@ -3,7 +3,7 @@
 //! Removing servers.
 //!
 //! A server that has pages *leaves*: nothing more is placed there, it is read from, and its copies
-//! no longer count, so that repair makes others. Once no page seems to need it, it is *closing*:
+//! no longer count, so that repair makes others. Once no page seems to need it, it is *quiescing*:
 //! from then on no page-out ends on the strength of a copy there. After every shard has been told
 //! that, no page can come to need it but by the loss of another copy: whoever then finds by looking at the
 //! whole map that none does, lets it go, if nobody was lost meanwhile who has such a copy.
@@ -24,10 +24,10 @@ pub enum Removal {
     /// It had no pages, and is gone.
     Done,
     /// It has a session in this slot, with this number, and goes when no page needs it.
-    Leaving(ServerSlot, u64),
+    Draining(ServerSlot, u64),
 }
 
-/// Why a server that is closing may go.
+/// Why a server that is quiescing may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why<'a> {
     /// By this look at the whole map no page needs it; and how the disk is now.
@@ -36,15 +36,15 @@ pub enum Why<'a> {
     Regardless,
 }
 
-/// What has become of a server that was closing.
+/// What has become of a server that was quiescing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
     /// It is let go.
     Done,
     /// It has gone by itself, or stays after all.
     Gone,
-    /// It is closing still: somebody was lost meanwhile whose copies counted. Look at the map anew, or
-    /// [`Cluster::cancel_closing`].
+    /// It is quiescing still: somebody was lost meanwhile whose copies counted. Look at the map anew, or
+    /// [`Cluster::cancel_quiescing`].
     Outdated,
 }
 
@@ -71,11 +71,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             self.look_for_greeted(table);
             return Ok(Removal::Done);
         }
-        peer.leaving = true;
+        peer.draining = true;
         let session = peer.session;
-        table.set_leaving(slot, true);
+        table.set_draining(slot, true);
         self.changes.servers_changed = true;
-        Ok(Removal::Leaving(slot, session))
+        Ok(Removal::Draining(slot, session))
     }
 
     /// The server that waits for its old slot to be swept is not greeted then.
@@ -107,53 +107,53 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// The server in `slot` stays, if it was to be removed. Returns whether it was.
     pub(super) fn keep(&mut self, slot: ServerSlot, table: &ServerTable) -> bool {
-        let was_leaving = self
+        let was_draining = self
             .peer_mut(slot)
-            .is_some_and(|peer| core::mem::take(&mut peer.leaving));
-        if was_leaving {
-            table.set_leaving(slot, false);
-            // Whoever lets it go just now finds that it is not leaving, and does nothing more.
-            table.set_closing(slot, false);
+            .is_some_and(|peer| core::mem::take(&mut peer.draining));
+        if was_draining {
+            table.set_draining(slot, false);
+            // Whoever lets it go just now finds that it is not draining, and does nothing more.
+            table.set_quiescing(slot, false);
             self.changes.servers_changed = true;
         }
-        was_leaving
+        was_draining
     }
 
     /// Servers that are to be removed: slots and sessions.
-    pub fn leaving(&self) -> impl Iterator<Item = (ServerSlot, u64)> + '_ {
+    pub fn draining(&self) -> impl Iterator<Item = (ServerSlot, u64)> + '_ {
         SlotSet::ALL.iter().filter_map(|slot| {
             let peer = self.peer(slot)?;
-            (peer.state == State::Open && peer.leaving).then_some((slot, peer.session))
+            (peer.state == State::Open && peer.draining).then_some((slot, peer.session))
         })
     }
 
-    fn leaving_peer(&mut self, slot: ServerSlot, session: u64) -> Option<&mut Peer> {
+    fn draining_peer(&mut self, slot: ServerSlot, session: u64) -> Option<&mut Peer> {
         self.peer_mut(slot)
-            .filter(|peer| peer.state == State::Open && peer.session == session && peer.leaving)
+            .filter(|peer| peer.state == State::Open && peer.session == session && peer.draining)
     }
 
-    /// Copies of the server that is leaving end no page-out any more, once every shard has been
-    /// told ([`super::super::shard::Shard::servers_changed`]). Returns false if it is not leaving.
-    pub fn begin_closing(&mut self, slot: ServerSlot, session: u64, table: &ServerTable) -> bool {
-        let leaves = self.leaving_peer(slot, session).is_some();
+    /// Copies of the server that is draining end no page-out any more, once every shard has been
+    /// told ([`super::super::shard::Shard::servers_changed`]). Returns false if it is not draining.
+    pub fn begin_quiescing(&mut self, slot: ServerSlot, session: u64, table: &ServerTable) -> bool {
+        let leaves = self.draining_peer(slot, session).is_some();
         if leaves {
-            table.set_closing(slot, true);
+            table.set_quiescing(slot, true);
             self.changes.servers_changed = true;
         }
         leaves
     }
 
-    /// Some page needs the server: it goes on as it was, leaving or, if it was not to be removed
+    /// Some page needs the server: it goes on as it was, draining or, if it was not to be removed
     /// before, staying.
-    pub fn cancel_closing(
+    pub fn cancel_quiescing(
         &mut self,
         slot: ServerSlot,
         session: u64,
         stays: bool,
         table: &ServerTable,
     ) {
-        if self.leaving_peer(slot, session).is_some() {
-            table.set_closing(slot, false);
+        if self.draining_peer(slot, session).is_some() {
+            table.set_quiescing(slot, false);
             self.changes.servers_changed = true;
             if stays {
                 self.keep(slot, table);
@@ -170,11 +170,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         why: Why<'_>,
         table: &ServerTable,
     ) -> Close {
-        let Some(peer) = self.leaving_peer(slot, session) else {
+        let Some(peer) = self.draining_peer(slot, session) else {
             return Close::Gone;
         };
         if let Why::NotNeeded(drain, disk) = why {
-            if !drain.holds(table, disk) {
+            if !drain.is_valid(table, disk) {
                 return Close::Outdated;
             }
         }
@@ -187,10 +187,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// Whether the server with this address is to be removed already.
-    pub fn is_leaving(&self, mac: MacAddress) -> bool {
+    pub fn is_draining(&self, mac: MacAddress) -> bool {
         self.slot_of(mac)
             .and_then(|slot| self.report(slot))
-            .is_some_and(|report| report.health == Health::Leaving)
+            .is_some_and(|report| report.health == Health::Draining)
     }
 
     pub(super) fn say_goodbye(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {

@@ -3,10 +3,10 @@
 //! The cluster against frames made by hand: what is believed, and what is not.
 
 mod hope;
+mod path_mtu;
 mod removal;
 mod room;
 mod silence;
-mod width;
 
 extern crate std;
 
@@ -115,7 +115,7 @@ impl World {
         world
     }
 
-    /// The server that is closing goes, whatever it has.
+    /// The server that is quiescing goes, whatever it has.
     fn close(&mut self, slot: ServerSlot, session: u64) -> Close {
         let (now_ns, table) = (self.now_ns, &self.table);
         self.cluster
@@ -269,8 +269,8 @@ fn who_is_told_to_wait_asks_again_soon_with_the_same_cookie() {
         if round % 4 == 0 {
             world.wait_for(Opcode::Hello);
             world.acknowledge_hello(Status::TooManyClients, 5);
-            let is_news = world.cluster.take_changes().refused.contains(world.slot);
-            assert_eq!(is_news, round == 0);
+            let is_new = world.cluster.take_changes().refused.contains(world.slot);
+            assert_eq!(is_new, round == 0);
         }
     }
     assert!(world.cluster.take_changes().refused.is_empty());
@@ -480,23 +480,25 @@ fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
         .cluster
         .remove(world.now_ns, MAC, &world.table)
         .unwrap();
-    let Removal::Leaving(slot, session) = removal else {
+    let Removal::Draining(slot, session) = removal else {
         panic!("{removal:?}");
     };
-    assert!(world.table.leaving().contains(slot) && world.table.usable().contains(slot));
+    assert!(world.table.draining().contains(slot) && world.table.usable().contains(slot));
     assert!(world.table.valid().contains(slot) && !world.table.counting().contains(slot));
     assert!(world.cluster.take_changes().servers_changed);
 
     // Some page needs it after all.
-    assert!(world.cluster.begin_closing(slot, session, &world.table));
-    assert!(world.table.closing().contains(slot));
+    assert!(world.cluster.begin_quiescing(slot, session, &world.table));
+    assert!(world.table.quiescing().contains(slot));
     world
         .cluster
-        .cancel_closing(slot, session, false, &world.table);
-    assert!(world.table.closing().is_empty() && world.table.leaving().contains(slot));
+        .cancel_quiescing(slot, session, false, &world.table);
+    assert!(world.table.quiescing().is_empty() && world.table.draining().contains(slot));
 
-    assert!(!world.cluster.begin_closing(slot, session ^ 1, &world.table));
-    assert!(world.cluster.begin_closing(slot, session, &world.table));
+    assert!(!world
+        .cluster
+        .begin_quiescing(slot, session ^ 1, &world.table));
+    assert!(world.cluster.begin_quiescing(slot, session, &world.table));
     assert_eq!(world.close(slot, session), Close::Done);
     assert!(!world.table.valid().contains(slot));
     let changes = world.cluster.take_changes();
@@ -522,10 +524,10 @@ fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
 #[test]
 fn a_goodbye_that_nobody_hears_ends() {
     let mut world = World::open(1500);
-    let Ok(Removal::Leaving(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
+    let Ok(Removal::Draining(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
         panic!("it has a session");
     };
-    world.cluster.begin_closing(slot, session, &world.table);
+    world.cluster.begin_quiescing(slot, session, &world.table);
     assert_eq!(world.close(slot, session), Close::Done);
     world.cluster.swept(world.now_ns, slot);
     world.sent.0.clear();
@@ -540,17 +542,17 @@ fn a_goodbye_that_nobody_hears_ends() {
 #[test]
 fn a_server_that_is_added_again_while_it_is_let_go_stays() {
     let mut world = World::open(1500);
-    let Ok(Removal::Leaving(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
+    let Ok(Removal::Draining(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
         panic!("it has a session");
     };
-    assert!(world.cluster.begin_closing(slot, session, &world.table));
+    assert!(world.cluster.begin_quiescing(slot, session, &world.table));
     let added = world.cluster.add(world.now_ns, MAC, &world.table);
     assert!(added.is_ok());
-    assert!(world.table.closing().is_empty() && world.table.counting().contains(slot));
+    assert!(world.table.quiescing().is_empty() && world.table.counting().contains(slot));
     assert_eq!(world.close(slot, session), Close::Gone);
     world
         .cluster
-        .cancel_closing(slot, session, true, &world.table);
+        .cancel_quiescing(slot, session, true, &world.table);
     assert!(world.table.counting().contains(slot) && world.table.usable().contains(slot));
 }
 
@@ -559,7 +561,7 @@ fn a_server_that_is_added_again_while_it_leaves_stays() {
     let mut world = World::open(1500);
     world.cluster.remove(0, MAC, &world.table).unwrap();
     assert_eq!(world.cluster.add(0, MAC, &world.table), Ok(world.slot));
-    assert!(world.table.leaving().is_empty());
+    assert!(world.table.draining().is_empty());
     assert_eq!(
         world.cluster.add(0, MAC, &world.table),
         Err(AddError::Exists)
@@ -593,10 +595,10 @@ fn a_server_that_was_removed_is_added_in_its_old_slot_if_there_is_no_other() {
         let mac = MacAddress([2, 0, 0, 0, 0, number]);
         world.cluster.add(0, mac, &world.table).unwrap();
     }
-    let Ok(Removal::Leaving(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
+    let Ok(Removal::Draining(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
         panic!("it has a session");
     };
-    world.cluster.begin_closing(slot, session, &world.table);
+    world.cluster.begin_quiescing(slot, session, &world.table);
     assert_eq!(world.close(slot, session), Close::Done);
     let another = MacAddress([2, 0, 0, 0, 9, 9]);
     assert_eq!(
@@ -663,11 +665,11 @@ fn a_server_that_does_not_answer_is_told_where_we_are() {
     assert!(world.table.usable().contains(world.slot));
 }
 
-/// Has the server asked until it is taken to be dead.
+/// Has the server asked until it is taken to be lost.
 fn die(world: &mut World) {
     for _ in 0..40_000 {
         world.pass(MS);
-        if world.table.dead().contains(world.slot) {
+        if world.table.lost().contains(world.slot) {
             return;
         }
     }
@@ -684,7 +686,7 @@ fn answer_ping(world: &mut World) {
 #[test]
 fn a_server_that_is_silent_for_long_is_dead_until_it_answers() {
     let mut world = World::open(1500);
-    world.cluster.set_dead_ns(10 * NS_PER_S);
+    world.cluster.set_loss_timeout_ns(10 * NS_PER_S);
     let began_ns = world.now_ns;
     die(&mut world);
     let took_ns = world.now_ns - began_ns;
@@ -696,7 +698,7 @@ fn a_server_that_is_silent_for_long_is_dead_until_it_answers() {
     assert_eq!(world.table.counting(), SlotSet::EMPTY);
     assert!(world.table.valid().contains(world.slot), "it may come back");
     let health = |world: &World| world.cluster.report(world.slot).unwrap().health;
-    assert_eq!(health(&world), Health::Dead);
+    assert_eq!(health(&world), Health::Lost);
 
     answer_ping(&mut world);
     assert!(world.cluster.take_changes().servers_changed);
@@ -708,7 +710,7 @@ fn a_server_that_is_silent_for_long_is_dead_until_it_answers() {
 #[test]
 fn a_client_that_was_stopped_finds_nobody_silent_or_dead() {
     let mut world = World::open(1500);
-    world.cluster.set_dead_ns(10 * NS_PER_S);
+    world.cluster.set_loss_timeout_ns(10 * NS_PER_S);
     // Stopped again and again, each time while an answer was awaited.
     for _ in 0..10 {
         world.wait_for(Opcode::Ping);
@@ -716,12 +718,12 @@ fn a_client_that_was_stopped_finds_nobody_silent_or_dead() {
         assert!(world.table.usable().contains(world.slot));
         answer_ping(&mut world);
     }
-    // Stopped while it was silent: that does not make it dead.
+    // Stopped while it was silent: that does not make it lost.
     while world.table.usable().contains(world.slot) {
         world.pass(MS);
     }
     world.pass(100 * NS_PER_S);
-    assert!(!world.table.dead().contains(world.slot));
+    assert!(!world.table.lost().contains(world.slot));
     die(&mut world);
 }
 
@@ -955,7 +957,7 @@ mod orphans {
     }
 
     #[test]
-    fn one_that_says_what_cannot_be_is_silent_until_it_begins_anew() {
+    fn one_that_says_what_cannot_be_is_silent_until_it_restarts() {
         let mut world = World::open(1500);
         world.table.set_insane(world.slot);
         assert!(world.table.suspect(world.slot));

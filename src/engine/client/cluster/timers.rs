@@ -6,8 +6,8 @@ use core::ops::DerefMut;
 
 use zerocopy::IntoBytes;
 
+use super::path_mtu::Cuts;
 use super::peer::State;
-use super::width::Cuts;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
@@ -70,14 +70,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let outbox = &mut self.settled(outbox);
         let ran_ns = self.ran_until(now_ns);
         let suspects = table.take_suspects();
-        let dead_ns = self.dead_ns;
+        let loss_timeout_ns = self.loss_timeout_ns;
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {
                 continue;
             };
             match peer.state {
                 State::Greeting => {
-                    peer.note_silence(now_ns, ran_ns, dead_ns);
+                    peer.note_silence(now_ns, ran_ns, loss_timeout_ns);
                     self.repeat_hello(now_ns, slot, outbox);
                 }
                 State::Open => {
@@ -87,7 +87,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                         // An answer that came after the suspicion may have undone that already.
                         table.set_usable(slot, false);
                         peer.ping.restart(now_ns);
-                        if peer.width.cut() != Fragmentation::NARROWEST {
+                        if peer.path_mtu.cut() != Fragmentation::NARROWEST {
                             // Perhaps only the long frames are lost.
                             self.narrow(now_ns, slot, table);
                         }
@@ -123,7 +123,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     ) {
         let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
             core::array::from_fn(|_| self.random());
-        let (cuts, dead_ns) = (Cuts::of_mtu(self.mtu), self.dead_ns);
+        let (cuts, loss_timeout_ns) = (Cuts::of_mtu(self.mtu), self.loss_timeout_ns);
         let mut fell_silent = false;
         let Some(peer) = self.peer_mut(slot) else {
             return;
@@ -152,9 +152,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         peer.send_frees(now_ns, slot, usable, free_nonce, outbox);
         peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
         let has_frees = peer.frees.has_any();
-        let is_dead = peer.note_silence(now_ns, ran_ns, dead_ns);
-        if is_dead != table.dead().contains(slot) {
-            table.set_dead(slot, is_dead);
+        let is_lost = peer.note_silence(now_ns, ran_ns, loss_timeout_ns);
+        if is_lost != table.lost().contains(slot) {
+            table.set_lost(slot, is_lost);
             self.changes.servers_changed = true;
         }
         table.set_freeing(slot, has_frees);
@@ -172,7 +172,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Greeting => peer.hello.due_ns(),
             State::Open => {
                 let probe = match probing && !peer.silent {
-                    true => peer.width.due_ns(),
+                    true => peer.path_mtu.due_ns(),
                     false => u64::MAX,
                 };
                 let questions = peer.questions.due_ns();

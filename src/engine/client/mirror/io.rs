@@ -7,7 +7,7 @@ use core::ops::Deref;
 use super::super::config::NS_PER_S;
 use super::super::device::Device;
 use super::super::ids::PageIndex;
-use super::pool::{Buffer, News, Queue, Stage};
+use super::pool::{Buffer, Ended, Queue, Stage};
 use super::{BufferId, DiskIo, Mirror, ReadError, Storage, MERGE};
 use crate::sync::Atomic;
 
@@ -301,7 +301,7 @@ impl<S: Storage> Mirror<S> {
         }
         self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
         if self.errors_in_a_row >= self.config.errors_max && !self.has_failed {
-            self.counters.retired = self.counters.retired.wrapping_add(1);
+            self.counters.faulty = self.counters.faulty.wrapping_add(1);
             self.has_failed = true;
             self.drop_queued(device);
         }
@@ -346,7 +346,7 @@ impl<S: Storage> Mirror<S> {
             self.note_lag(page, device);
         }
         self.enqueue_others(id);
-        self.leave(id, News::Written(ok));
+        self.leave(id, Ended::Written(ok));
     }
 
     fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
@@ -375,19 +375,19 @@ impl<S: Storage> Mirror<S> {
             (false, true) => Err(ReadError::Changed),
             (false, false) => Err(ReadError::Failed),
         };
-        self.leave(id, News::Read(result));
+        self.leave(id, Ended::Read(result));
     }
 
     /// Nothing more becomes of the buffer: whoever waits is told, then it is free.
-    fn leave(&mut self, id: BufferId, news: News) {
+    fn leave(&mut self, id: BufferId, ended: Ended) {
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
-        if buffer.is_abandoned && buffer.news.is_some() {
+        if buffer.is_abandoned && buffer.ended.is_some() {
             // He is being told that it was abandoned.
             buffer.stage = Stage::Told;
         } else if buffer.waiter.is_some() {
-            self.tell(id, news);
+            self.notify(id, ended);
         } else if buffer.pins != 0 {
             buffer.stage = Stage::Left;
         } else {
@@ -425,7 +425,7 @@ impl<S: Storage> Mirror<S> {
         }
         let late_ns = now_ns.saturating_sub(self.look_at_ns);
         if late_ns >= STOPPED_NS {
-            self.put_off_patience(now_ns, late_ns);
+            self.postpone_io_timeout(now_ns, late_ns);
         }
         self.look_at_ns = u64::MAX;
         for id in 0..self.ios.len() {
@@ -435,7 +435,7 @@ impl<S: Storage> Mirror<S> {
             if io.stage != IoStage::UnderWay {
                 continue;
             }
-            let due_ns = io.began_ns.saturating_add(self.config.patience_ns);
+            let due_ns = io.began_ns.saturating_add(self.config.io_timeout_ns);
             if now_ns >= due_ns {
                 self.silent_since_ns.get_or_insert(now_ns);
                 self.abandon(id, device);
@@ -472,7 +472,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// We were stopped for that long: the disk's time begins later by as much.
-    fn put_off_patience(&mut self, now_ns: u64, stopped_ns: u64) {
+    fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
         for io in self.ios.iter_mut() {
             io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
         }
@@ -489,10 +489,10 @@ impl<S: Storage> Mirror<S> {
         let Some(since_ns) = self.silent_since_ns else {
             return;
         };
-        let due_ns = since_ns.saturating_add(device.patience_ns());
+        let due_ns = since_ns.saturating_add(device.io_timeout_ns());
         self.is_hopeless = now_ns >= due_ns;
         self.publish(device);
-        // The patience may change.
+        // The I/O timeout may change.
         let again_ns = now_ns.saturating_add(NS_PER_S);
         self.note_deadline(match self.is_hopeless {
             true => again_ns,
@@ -512,7 +512,7 @@ impl<S: Storage> Mirror<S> {
         let io = *io;
         self.counters.abandoned = self.counters.abandoned.wrapping_add(1);
         if self.is_usable() {
-            self.counters.retired = self.counters.retired.wrapping_add(1);
+            self.counters.faulty = self.counters.faulty.wrapping_add(1);
         }
         self.abandoned = self.abandoned.saturating_add(1);
         for &id in io.buffers() {
@@ -522,11 +522,11 @@ impl<S: Storage> Mirror<S> {
             buffer.is_abandoned = true;
             let (page, is_newest) = (buffer.page, buffer.is_settled && !buffer.is_superseded);
             if buffer.waiter.is_some() {
-                let news = match io.is_write {
-                    true => News::Written(false),
-                    false => News::Read(Err(ReadError::Hung)),
+                let ended = match io.is_write {
+                    true => Ended::Written(false),
+                    false => Ended::Read(Err(ReadError::TimedOut)),
                 };
-                self.tell(id, news);
+                self.notify(id, ended);
             }
             if io.is_write && is_newest {
                 self.note_lag(page, device);

@@ -16,7 +16,7 @@ use super::*;
 const PAGES: u32 = 4;
 const BUFFERS: usize = 8;
 const MS: u64 = 1_000_000;
-const PATIENCE_NS: u64 = 1000 * MS;
+const IO_TIMEOUT_NS: u64 = 1000 * MS;
 
 /// Something that happens; numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ enum Step {
     Wait {
         ms: u64,
     },
-    Revive,
+    ReAdd,
     Detach,
     CancelDetach,
     Attach,
@@ -104,7 +104,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(which, ok)| Step::Ended { which, ok }),
         4 => (0..60_u64).prop_map(|ms| Step::Wait { ms }),
         1 => (0..1200_u64).prop_map(|ms| Step::Wait { ms }),
-        1 => Just(Step::Revive),
+        1 => Just(Step::ReAdd),
         1 => Just(Step::Detach),
         1 => Just(Step::CancelDetach),
         2 => Just(Step::Attach),
@@ -170,7 +170,7 @@ impl World {
         let device = Device::new(map, config::Config::new(2, 1, 60).unwrap(), 1);
         let config = Config {
             policy,
-            patience_ns: PATIENCE_NS,
+            io_timeout_ns: IO_TIMEOUT_NS,
             retries: 1,
             errors_max: 8,
             gather_ns: 2 * MS,
@@ -255,7 +255,7 @@ impl World {
                 self.now_ns += ms * MS;
                 self.mirror.handle_timeout(self.now_ns, &self.device);
             }
-            Step::Revive => self.mirror.revive(&self.device),
+            Step::ReAdd => self.mirror.re_add(&self.device),
             Step::Detach => {
                 if self.mirror.is_attached() {
                     self.mirror.begin_detach(&self.device);
@@ -412,7 +412,7 @@ impl World {
                 buffers_only || !entry.is_on_disk() || !self.mirror.is_attached(),
                 "it is on the disk"
             ),
-            Get::Full | Get::Hung => assert!(!buffers_only),
+            Get::Full | Get::TimedOut => assert!(!buffers_only),
             Get::Changed => panic!("nothing has changed"),
         }
     }
@@ -612,7 +612,7 @@ impl World {
         for page in 0..PAGES {
             self.copy_put(page, true);
         }
-        self.mirror.revive(&self.device);
+        self.mirror.re_add(&self.device);
         for _ in 0..1000 {
             self.step(Step::Submit);
             self.step(Step::Ended { which: 0, ok: true });

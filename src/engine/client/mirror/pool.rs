@@ -31,7 +31,7 @@ pub(super) enum Stage {
 
 /// What somebody who waits is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum Ended {
     Written(bool),
     Read(Result<(), ReadError>),
 }
@@ -60,7 +60,7 @@ pub struct Buffer {
     /// Since when it is to be written; until when an I/O that failed is not tried again.
     pub(super) at_ns: u64,
     pub(super) waiter: Option<Token>,
-    pub(super) news: Option<News>,
+    pub(super) ended: Option<Ended>,
     /// How many copy from it what is to be written.
     pub(super) pins: u32,
     queue: Option<Queue>,

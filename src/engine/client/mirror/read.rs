@@ -6,7 +6,7 @@ use core::ops::Deref;
 
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex};
-use super::pool::{News, Queue, Stage};
+use super::pool::{Ended, Queue, Stage};
 use super::{BufferId, Event, Get, Mirror, Storage, Token, Way};
 use crate::sync::Atomic;
 
@@ -88,7 +88,7 @@ impl<S: Storage> Mirror<S> {
         if self.abandoned >= self.ios.len() / 2
             || self.pool.find(page, |buffer| buffer.is_abandoned).is_some()
         {
-            return Get::Hung;
+            return Get::TimedOut;
         }
         let may = has_turn || self.is_room_for_more(Way::In);
         let Some(id) = may.then(|| self.pool.take(page, Way::In)).flatten() else {
@@ -128,8 +128,8 @@ impl<S: Storage> Mirror<S> {
     pub fn poll_event(&mut self) -> Option<Event> {
         while let Some(id) = self.pool.pop(Queue::Told) {
             let buffer = self.pool.get_mut(id)?;
-            let (waiter, news) = (buffer.waiter.take(), buffer.news.take());
-            let is_read = news == Some(News::Read(Ok(())));
+            let (waiter, ended) = (buffer.waiter.take(), buffer.ended.take());
+            let is_read = ended == Some(Ended::Read(Ok(())));
             if buffer.stage == Stage::Told {
                 if is_read && waiter.is_some() {
                     buffer.stage = Stage::Lent;
@@ -140,28 +140,28 @@ impl<S: Storage> Mirror<S> {
                     self.note_room();
                 }
             }
-            if let (Some(waiter), Some(news)) = (waiter, news) {
-                return Some(match news {
-                    News::Written(ok) => Event::Written(waiter, ok),
-                    News::Read(Ok(())) => Event::Read(waiter, Ok(id)),
-                    News::Read(Err(error)) => Event::Read(waiter, Err(error)),
+            if let (Some(waiter), Some(ended)) = (waiter, ended) {
+                return Some(match ended {
+                    Ended::Written(ok) => Event::Written(waiter, ok),
+                    Ended::Read(Ok(())) => Event::Read(waiter, Ok(id)),
+                    Ended::Read(Err(error)) => Event::Read(waiter, Err(error)),
                 });
             }
         }
         if core::mem::take(&mut self.state_changed) {
             return Some(Event::StateChanged);
         }
-        self.tell_turn().map(|(shard, way)| Event::Turn(shard, way))
+        self.poll_turn().map(|(shard, way)| Event::Turn(shard, way))
     }
 
     /// Whoever waits for the buffer is to be told; nothing else becomes of it. A buffer that is
     /// with the disk stays there.
-    pub(super) fn tell(&mut self, id: BufferId, news: News) {
+    pub(super) fn notify(&mut self, id: BufferId, ended: Ended) {
         self.pool.unlink(id);
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
-        buffer.news = Some(news);
+        buffer.ended = Some(ended);
         if !buffer.is_with_disk() {
             buffer.stage = Stage::Told;
         }

@@ -70,9 +70,9 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// A shard that is to be told that it has a turn, and for which way.
-    pub(super) fn tell_turn(&mut self) -> Option<(usize, Way)> {
+    pub(super) fn poll_turn(&mut self) -> Option<(usize, Way)> {
         Way::ALL
             .into_iter()
-            .find_map(|way| Some((self.turns_mut(way).tell()?, way)))
+            .find_map(|way| Some((self.turns_mut(way).poll()?, way)))
     }
 }

@@ -189,7 +189,7 @@ fn what_does_not_end_is_abandoned() {
     let io = mirror.poll(5 * MS, &device).unwrap();
     page_out(&mut mirror, 5 * MS, 30, &device);
     assert!(device.disk.load().is_usable());
-    let end_ns = 5 * MS + mirror.config().patience_ns;
+    let end_ns = 5 * MS + mirror.config().io_timeout_ns;
     assert_eq!(pass_until_abandoned(&mut mirror, &device), end_ns);
     assert!(!mirror.is_usable());
     assert!(!device.disk.load().is_usable());
@@ -280,7 +280,7 @@ fn errors_in_a_row_retire_the_disk_until_it_is_taken_back() {
     assert!(mirror.has_failed() && !device.disk.load().is_usable());
     assert!(device.disk.load().is_attached());
     assert!(mirror.is_idle(), "nothing is tried again");
-    mirror.revive(&device);
+    mirror.re_add(&device);
     assert!(device.disk.load().is_usable());
 }
 
@@ -314,10 +314,10 @@ fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
 
     // Retired, and taken back in the middle: what is left is written after all.
     fill(&mut mirror);
-    mirror.retire(&device);
+    mirror.mark_faulty(&device);
     let left = mirror.buffered();
     assert!(left >= 2 * DROP_STEP);
-    mirror.revive(&device);
+    mirror.re_add(&device);
     for _ in 0..4 {
         mirror.handle_timeout(MS, &device);
     }
@@ -597,7 +597,7 @@ fn page_ins_leave_some_of_the_disk_to_page_outs() {
 fn a_stop_is_not_taken_for_the_disks_silence() {
     let device = device(200);
     let (mut mirror, _, ios) = read_full(&device, 8);
-    let patience_ns = mirror.config().patience_ns;
+    let io_timeout_ns = mirror.config().io_timeout_ns;
     let mut now_ns = 0;
     while now_ns < 4_000 * MS {
         now_ns = mirror.next_timeout_ns();
@@ -611,5 +611,5 @@ fn a_stop_is_not_taken_for_the_disks_silence() {
     mirror.ended(now_ns, ios[0].id, true, &device);
     // What is not answered in the rest of its time, is given up.
     let rest_ns = pass_until_abandoned(&mut mirror, &device) - now_ns;
-    assert!(rest_ns > patience_ns - 4_500 * MS && rest_ns < patience_ns - 3_500 * MS);
+    assert!(rest_ns > io_timeout_ns - 4_500 * MS && rest_ns < io_timeout_ns - 3_500 * MS);
 }

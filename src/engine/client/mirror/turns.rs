@@ -80,7 +80,7 @@ impl Turns {
     }
 
     /// The next shard that is to be told that it has a turn.
-    pub(super) fn tell(&mut self) -> Option<usize> {
+    pub(super) fn poll(&mut self) -> Option<usize> {
         if self.untold == 0 {
             return None;
         }

@@ -6,7 +6,7 @@ use core::ops::Deref;
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, Version};
-use super::pool::{Buffer, News, Queue, Stage};
+use super::pool::{Buffer, Ended, Queue, Stage};
 use super::{BufferId, Mirror, Policy, Put, ReadError, Storage, Token, Way, Write, DROP_STEP};
 use crate::sync::Atomic;
 
@@ -215,7 +215,7 @@ impl<S: Storage> Mirror<S> {
                 !buffer.is_abandoned
             }
             // It has been written; who waited for it had not heard of that.
-            Stage::Told if buffer.news == Some(News::Written(true)) => {
+            Stage::Told if buffer.ended == Some(Ended::Written(true)) => {
                 buffer.is_superseded || device.mark_on_disk(buffer.page, version.generation())
             }
             _ => false,
@@ -268,7 +268,7 @@ impl<S: Storage> Mirror<S> {
                 Stage::Ready if buffer.version < version && !mutated!(OldMirrorWriteKept) => {
                     self.drop_ready(id);
                 }
-                Stage::Wanted => self.tell(id, News::Read(Err(super::ReadError::Changed))),
+                Stage::Wanted => self.notify(id, Ended::Read(Err(super::ReadError::Changed))),
                 // It may still be right, but is not tried again: the newer version may be there then.
                 Stage::Reading => buffer.is_superseded = true,
                 _ => {}
@@ -312,7 +312,7 @@ impl<S: Storage> Mirror<S> {
         };
         buffer.is_superseded = true;
         if buffer.waiter.is_some() {
-            self.tell(id, News::Written(false));
+            self.notify(id, Ended::Written(false));
         } else if buffer.pins != 0 {
             buffer.stage = Stage::Left;
             self.pool.unlink(id);
@@ -356,7 +356,7 @@ impl<S: Storage> Mirror<S> {
                 }
                 // A disk that has only failed may still be read.
                 Stage::Wanted if !self.is_attached => {
-                    self.tell(id, News::Read(Err(ReadError::Failed)));
+                    self.notify(id, Ended::Read(Err(ReadError::Failed)));
                 }
                 _ => {}
             }
@@ -379,6 +379,6 @@ impl<S: Storage> Mirror<S> {
         M: Deref<Target = [Atomic<u32>]>,
     {
         self.counters.lagged = self.counters.lagged.wrapping_add(1);
-        device.note_lagging(page);
+        device.mark_out_of_sync(page);
     }
 }

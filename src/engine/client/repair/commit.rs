@@ -136,7 +136,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             return false;
         }
         device.copies.end(index);
-        self.lagging.note_progress();
+        self.out_of_sync.note_progress();
         self.counters.pages_mirrored = self.counters.pages_mirrored.wrapping_add(1);
         true
     }

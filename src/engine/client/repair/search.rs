@@ -103,8 +103,8 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
             return None;
         }
         while let Some((page, entry)) =
-            self.lagging
-                .next(now_ns, budget, device.lagging(), &device.map)
+            self.out_of_sync
+                .next(now_ns, budget, device.out_of_sync(), &device.map)
         {
             if Self::is_wanted(entry, Goal::Disk, device) {
                 return Some((page, Goal::Disk));

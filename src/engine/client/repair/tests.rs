@@ -112,13 +112,13 @@ impl Rig {
     fn kill(&mut self, server: usize) {
         let slot = self.bench.slot(server);
         self.bench.device.servers.suspect(slot);
-        self.bench.device.servers.set_dead(slot, true);
+        self.bench.device.servers.set_lost(slot, true);
         self.servers_changed();
     }
 
-    fn revive(&mut self, server: usize) {
+    fn recover(&mut self, server: usize) {
         let slot = self.bench.slot(server);
-        self.bench.device.servers.set_dead(slot, false);
+        self.bench.device.servers.set_lost(slot, false);
         self.bench.device.servers.set_usable(slot, true);
         self.servers_changed();
     }
@@ -182,7 +182,7 @@ fn a_server_that_comes_back_in_time_keeps_its_copies() {
     rig.kill(1);
     assert_eq!(rig.settle(&[1]), vec![], "there is nobody to copy it to");
     assert_ne!(rig.left(), 0);
-    rig.revive(1);
+    rig.recover(1);
     assert_eq!(rig.settle(&[]), vec![]);
     assert_eq!(rig.left(), 0);
     assert_eq!(rig.holders(5), [0, 1]);
@@ -202,7 +202,7 @@ fn what_could_not_be_copied_is_when_a_server_comes() {
         rig.bench.device.note_degraded(PageIndex(page));
     }
     assert_eq!(rig.settle(&[1, 2]), vec![]);
-    rig.revive(2);
+    rig.recover(2);
     assert_eq!(rig.settle(&[1]).len(), 200);
     assert_eq!(rig.holders(199), [0, 2]);
     assert_eq!(rig.left(), 0);
@@ -320,7 +320,7 @@ fn a_page_freed_meanwhile_stays_free() {
 }
 
 #[test]
-fn a_full_server_or_one_that_dies_is_not_insisted_on() {
+fn a_full_server_or_one_that_dies_is_not_forced() {
     let mut rig = Rig::new(4);
     let copy = copy_under_way_to(&mut rig);
     rig.bench.acknowledge(&copy, Status::NoSpace);
@@ -435,7 +435,7 @@ fn three_replicas_are_copied_one_after_the_other() {
     rig.bench.device.note_degraded(PageIndex(7));
     rig.settle(&[1]);
     assert_eq!(rig.holders(7), [0]);
-    rig.revive(1);
+    rig.recover(1);
     rig.settle(&[]);
     assert_eq!(rig.holders(7), [0, 1]);
 }
@@ -446,9 +446,9 @@ fn a_server_that_came_and_died_unnoticed_is_missed() {
     rig.kill(2);
     rig.settle(&[2]);
     let slot = rig.bench.slot(2);
-    rig.bench.device.servers.set_dead(slot, false);
+    rig.bench.device.servers.set_lost(slot, false);
     rig.bench.write(PageIndex(5), &[1, 2]);
-    rig.bench.device.servers.set_dead(slot, true);
+    rig.bench.device.servers.set_lost(slot, true);
     rig.servers_changed();
     rig.settle(&[2]);
     assert_eq!(rig.holders(5), [0, 1]);

@@ -62,7 +62,7 @@ impl<S: Storage> Shard<S> {
     {
         let op = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         op.is_background = true;
-        self.note_begun(now_ns, device.patience_ns());
+        self.note_begun(now_ns, device.io_timeout_ns());
         self.link_active(index);
         self.begin_page_in(now_ns, index, device);
         Ok(())
@@ -91,7 +91,7 @@ impl<S: Storage> Shard<S> {
         op.fill = copy.fill;
         op.crc = copy.crc;
         op.stage = Stage::Active;
-        self.note_begun(now_ns, device.patience_ns());
+        self.note_begun(now_ns, device.io_timeout_ns());
         self.link_active(index);
         self.path_mut(copy.slot)
             .placed
@@ -136,7 +136,7 @@ impl<S: Storage> Shard<S> {
         if answer != PutAnswer::Copied {
             self.end(index, Outcome::Failed);
         }
-        self.release_hold(index);
+        self.unpin(index);
     }
 
     /// The page of [`Self::start_mirror`] is on the disk (`ok`), or will not be in time.

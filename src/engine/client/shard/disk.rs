@@ -80,7 +80,7 @@ pub(super) struct DiskPart {
     /// Page-out: a server does not answer; the disk may have to do.
     pub(super) is_wanted: bool,
     /// What the shard had heard of the disk when it last came to the mirror.
-    pub(super) news: u32,
+    pub(super) events: u32,
     /// Page-out: when it last came to the mirror, it needed the disk.
     pub(super) was_urgent: bool,
     /// Page-out: its time is out. Until the mirror has heard of it, the page must stay BUSY: of two
@@ -236,8 +236,8 @@ impl<S: Storage> Shard<S> {
                 let is_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
                 op.disk.stage = DiskStage::Putting;
                 op.disk.was_urgent = is_urgent;
-                op.disk.news = self.disk_news;
-                op.holds = op.holds.saturating_add(1);
+                op.disk.events = self.disk_events;
+                op.pins = op.pins.saturating_add(1);
                 Some(DiskWork::Write(DiskWrite {
                     op: index,
                     token,
@@ -276,8 +276,8 @@ impl<S: Storage> Shard<S> {
                 let buffers_only = stage == DiskStage::LookQueued;
                 let token = op.disk_token(tag);
                 op.disk.stage = DiskStage::Asking;
-                op.disk.news = self.disk_news;
-                op.holds = op.holds.saturating_add(1);
+                op.disk.events = self.disk_events;
+                op.pins = op.pins.saturating_add(1);
                 if buffers_only {
                     op.disk.stage = DiskStage::Looking;
                     op.claimed = true;
@@ -315,7 +315,7 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        self.disk_news = self.disk_news.wrapping_add(1);
+        self.disk_events = self.disk_events.wrapping_add(1);
         let state = device.disk.load();
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
@@ -330,32 +330,32 @@ impl<S: Storage> Shard<S> {
                     if let Some(op) = self.ops.get_mut(index).filter(|_| !state.is_usable()) {
                         op.disk.stage = DiskStage::Refused;
                     }
-                    self.go_on_page_out(now_ns, index, device);
+                    self.advance_page_out(now_ns, index, device);
                 }
                 (_, DiskStage::Put | DiskStage::WantQueued | DiskStage::Wanted)
                     if !state.is_attached() =>
                 {
                     self.push_disk(index, DiskStage::DropQueued);
-                    self.go_on_page_out(now_ns, index, device);
+                    self.advance_page_out(now_ns, index, device);
                 }
                 (_, DiskStage::Written) if !state.is_attached() => {
                     if let Some(op) = self.ops.get_mut(index) {
                         op.disk.stage = DiskStage::Refused;
                     }
-                    self.go_on_page_out(now_ns, index, device);
+                    self.advance_page_out(now_ns, index, device);
                 }
                 (Stage::Stalled, DiskStage::Later | DiskStage::Failed) => {
                     if let Some(op) = self.ops.get_mut(index) {
                         op.disk.stage = DiskStage::Looked;
                     }
-                    self.begin_again(now_ns, index, device);
+                    self.retry_op(now_ns, index, device);
                 }
                 (Stage::Active, DiskStage::Later) => {
                     // It waits for a server as well, which may take long, or not answer at all.
                     self.retry_ask(index);
                     self.ask_disk(index, device);
                 }
-                (Stage::Stalled, _) => self.begin_again(now_ns, index, device),
+                (Stage::Stalled, _) => self.retry_op(now_ns, index, device),
                 _ => {}
             }
         }

@@ -108,7 +108,7 @@ impl<S: Storage> Shard<S> {
     /// It is this shard's turn to have a buffer of the mirror.
     pub fn disk_turn(&mut self, way: Way) {
         // Whoever hears only now that there was no room, asks again: it did not stand in the line.
-        self.disk_news = self.disk_news.wrapping_add(1);
+        self.disk_events = self.disk_events.wrapping_add(1);
         self.line(way).has_turn = true;
     }
 

@@ -131,9 +131,9 @@ impl<S: Storage> Shard<S> {
             }
             self.end(index, Outcome::Done);
         } else {
-            self.go_on_page_in(now_ns, index, device);
+            self.advance_page_in(now_ns, index, device);
         }
-        self.release_hold(index);
+        self.unpin(index);
     }
 
     /// The disk has been asked, or cannot be.
@@ -146,16 +146,16 @@ impl<S: Storage> Shard<S> {
     ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        let news = self.disk_news;
+        let events = self.disk_events;
         let Some(op) = self.ops.get_mut(read.op) else {
             return;
         };
         op.disk.stage = match answer {
             AskAnswer::Queued => DiskStage::Reading,
             // There may be room by now.
-            AskAnswer::Full if op.disk.news != news => DiskStage::Looked,
+            AskAnswer::Full if op.disk.events != events => DiskStage::Looked,
             AskAnswer::Full => DiskStage::InLine,
-            AskAnswer::Hung => DiskStage::Later,
+            AskAnswer::TimedOut => DiskStage::Later,
             AskAnswer::Changed => DiskStage::Idle,
         };
         if op.disk.stage == DiskStage::InLine {
@@ -163,8 +163,8 @@ impl<S: Storage> Shard<S> {
             self.join_line(Way::In, read.op);
         }
         // Servers may have come meanwhile.
-        self.go_on_page_in(now_ns, read.op, device);
-        self.release_hold(read.op);
+        self.advance_page_in(now_ns, read.op, device);
+        self.unpin(read.op);
     }
 
     /// The disk has answered. With a claim, what was read is to be copied into the op's page, and
@@ -187,20 +187,20 @@ impl<S: Storage> Shard<S> {
             Ok(()) if op.claimed => DiskStage::Looked,
             Ok(()) => DiskStage::Receiving,
             Err(ReadError::Failed) => DiskStage::Failed,
-            Err(ReadError::Hung) => DiskStage::Later,
+            Err(ReadError::TimedOut) => DiskStage::Later,
             Err(ReadError::Changed) => DiskStage::Idle,
         };
         if op.disk.stage == DiskStage::Receiving {
             op.stage = Stage::Active;
             op.claimed = true;
             op.assembly = None;
-            op.holds = op.holds.saturating_add(1);
+            op.pins = op.pins.saturating_add(1);
             return Some(DiskReceive {
                 op: index,
                 wants_crc: op.is_background,
             });
         }
-        self.go_on_page_in(now_ns, index, device);
+        self.advance_page_in(now_ns, index, device);
         None
     }
 
@@ -217,7 +217,7 @@ impl<S: Storage> Shard<S> {
         self.taken(now_ns, receive.op, taken, device);
     }
 
-    fn go_on_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    fn advance_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {

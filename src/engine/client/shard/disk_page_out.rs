@@ -39,14 +39,14 @@ impl<S: Storage> Shard<S> {
             return;
         }
         let index = write.op;
-        let news = self.disk_news;
+        let events = self.disk_events;
         let is_first = self.is_line_empty(Way::Out);
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         // It was asked without our lock: there may have been room again before we hear that there
         // was none, and nobody says so twice. While others stand in the line, somebody will.
-        let is_outdated = op.disk.news != news && is_first;
+        let is_outdated = op.disk.events != events && is_first;
         op.disk.stage = match answer {
             PutAnswer::Copied if write.is_urgent => DiskStage::Wanted,
             PutAnswer::Copied => DiskStage::Put,
@@ -71,10 +71,10 @@ impl<S: Storage> Shard<S> {
         } else if let (PutAnswer::Changed(crc), true) = (answer, is_short) {
             // Servers may have it as it was; the disk can only have it as it is.
             op.disk.stage = DiskStage::Idle;
-            self.begin_anew(now_ns, index, crc, device);
+            self.restart_page_out(now_ns, index, crc, device);
         }
-        self.release_hold(index);
-        self.go_on_page_out(now_ns, index, device);
+        self.unpin(index);
+        self.advance_page_out(now_ns, index, device);
     }
 
     /// A page that an op waits for is on the disk (`ok`), or will not be in time.
@@ -97,11 +97,11 @@ impl<S: Storage> Shard<S> {
             // The mirror has given its buffer back; if it had not, it would still know who waits.
             op.disk.put = None;
         }
-        self.go_on_page_out(now_ns, index, device);
+        self.advance_page_out(now_ns, index, device);
     }
 
     /// Looks at the page-out again, unless servers are still to answer.
-    pub(super) fn go_on_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
+    pub(super) fn advance_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
@@ -128,7 +128,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out has another version from now on.
-    pub(super) fn put_anew(&mut self, index: usize) {
+    pub(super) fn restage(&mut self, index: usize) {
         let stage = self.ops.get(index).map(|op| op.disk.stage);
         if let Some(
             DiskStage::Put | DiskStage::WantQueued | DiskStage::Wanted | DiskStage::Written,
@@ -202,7 +202,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A server does not answer a page-out in time: the disk is asked for it without waiting until
-    /// the server is given up, for the patience may be out sooner.
+    /// the server is given up, for the I/O timeout may be out sooner.
     pub(super) fn want_disk<M>(&mut self, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,

@@ -214,7 +214,7 @@ pub enum AskAnswer {
     /// The page is there no longer, or is another version by now.
     Changed,
     /// The disk does not answer.
-    Hung,
+    TimedOut,
 }
 
 /// A claim to write into an op's page what was read from the disk: while it lasts the op does not

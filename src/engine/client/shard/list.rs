@@ -169,9 +169,9 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The op's page is no longer being sent or copied.
-    pub(super) fn release_hold(&mut self, index: usize) {
+    pub(super) fn unpin(&mut self, index: usize) {
         if let Some(op) = self.ops.get_mut(index) {
-            op.holds = op.holds.saturating_sub(1);
+            op.pins = op.pins.saturating_sub(1);
         }
         self.link_ended(index);
     }
@@ -180,7 +180,7 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
-        if op.holds != 0 || op.ended_linked || !matches!(op.stage, Stage::Ended(_)) {
+        if op.pins != 0 || op.ended_linked || !matches!(op.stage, Stage::Ended(_)) {
             return;
         }
         op.ended_linked = true;

@@ -163,12 +163,12 @@ pub struct Op {
     pub(super) crc: u32,
     pub(super) fill: Option<u64>,
     pub(super) started_ns: u64,
-    /// From when its patience counts: later than that, if we were stopped meanwhile.
+    /// From when its I/O timeout counts: later than that, if we were stopped meanwhile.
     pub(super) waits_from_ns: u64,
     /// Never the same twice, over all uses of this op.
     pub(super) next_attempt: u32,
     /// Frames of it being sent or copied right now, without the shard's lock.
-    pub(super) holds: u32,
+    pub(super) pins: u32,
     /// Page-out: it may be over as soon as nothing of it is being sent.
     pub(super) ends_when_sent: bool,
     /// Whether one of them is being copied into the page.

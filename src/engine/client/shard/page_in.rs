@@ -34,7 +34,7 @@ impl<S: Storage> Shard<S> {
     {
         self.claim_op(now_ns, index, Kind::PageIn, page)?;
         self.hedges.earn(device.hedge_percent());
-        self.note_begun(now_ns, device.patience_ns());
+        self.note_begun(now_ns, device.io_timeout_ns());
         self.link_active(index);
         self.begin_page_in(now_ns, index, device);
         Ok(())
@@ -134,7 +134,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Whether a page-in waits for nobody who may still answer: all who have the page have been silent
-    /// for the patience, before it began or since.
+    /// for the I/O timeout, before it began or since.
     pub(super) fn is_in_vain<M>(&self, now_ns: u64, index: usize, device: &Device<M>) -> bool
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -160,11 +160,11 @@ impl<S: Storage> Shard<S> {
             .without(op.tried)
             .union(op.targets());
         let hopeless = device.servers.hopeless();
-        let patience_ns = device.patience_ns();
+        let io_timeout_ns = device.io_timeout_ns();
         // A frame may have come that the cluster has not heard of.
         let is_silent = |slot| {
             let heard_ns = self.path(slot).heard_ns;
-            let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < patience_ns;
+            let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < io_timeout_ns;
             hopeless.contains(slot) && !is_heard
         };
         !may_read && holders.iter().all(is_silent)
@@ -297,7 +297,7 @@ impl<S: Storage> Shard<S> {
         if version == known && header.payload_crc != crc {
             // It has one page of that version, not two.
             self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
-            self.ask_anew(now_ns, id, device);
+            self.read_again(now_ns, id, device);
             return Verdict::Done;
         }
         asked.content = Some((version, header.payload_crc));
@@ -332,7 +332,7 @@ impl<S: Storage> Shard<S> {
         op.assembly = Some(assembly);
         op.claimed = true;
         if !mutated!(ReceiveClaimIgnored) {
-            op.holds = op.holds.saturating_add(1);
+            op.pins = op.pins.saturating_add(1);
         }
         assembly.have.insert(header.fragment_index);
         Verdict::Receive(Receive {
@@ -397,7 +397,7 @@ impl<S: Storage> Shard<S> {
             self.assembled(now_ns, receive, assembly, is_more, crc, device);
         }
         self.look_after_claim(receive.op);
-        self.release_hold(receive.op);
+        self.unpin(receive.op);
     }
 
     fn assembled<M>(
@@ -440,12 +440,12 @@ impl<S: Storage> Shard<S> {
             return;
         }
         self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
-        self.ask_anew(now_ns, id, device);
+        self.read_again(now_ns, id, device);
     }
 
     /// What was put together is thrown away, and all of it asked for again: of the next holder
     /// if there is one, else of this one.
-    fn ask_anew<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
+    fn read_again<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {

@@ -47,7 +47,7 @@ impl<S: Storage> Shard<S> {
         let op = self.claim_op(now_ns, index, Kind::PageOut, page)?;
         op.fill = fill;
         op.crc = crc;
-        self.note_begun(now_ns, device.patience_ns());
+        self.note_begun(now_ns, device.io_timeout_ns());
         self.link_active(index);
         self.begin_page_out(now_ns, index, device);
         Ok(())
@@ -74,7 +74,7 @@ impl<S: Storage> Shard<S> {
         op.fill = None;
         op.started_ns = now_ns;
         op.waits_from_ns = now_ns;
-        op.holds = 0;
+        op.pins = 0;
         op.ends_when_sent = false;
         op.claimed = false;
         op.restarts = 0;
@@ -188,14 +188,14 @@ impl<S: Storage> Shard<S> {
         let candidates = device
             .servers
             .usable()
-            .without(device.servers.closing())
+            .without(device.servers.quiescing())
             .without(full)
             .without(op.targets())
             .without(op.tried);
         // Only where the page-out could not end otherwise, on a server that is to be removed.
-        let leaving = device.servers.leaving();
-        let staying = candidates.without(leaving);
-        let must = op.targets().without(leaving).len() < device.min_copies();
+        let draining = device.servers.draining();
+        let staying = candidates.without(draining);
+        let must = op.targets().without(draining).len() < device.min_copies();
         let candidates = match staying.is_empty() && must {
             true => candidates,
             false => staying,
@@ -390,7 +390,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         let since_ns = now_ns.saturating_sub(transfer.began_ns);
-        if since_ns < self.path(slot).suspect_after_ns(device.patience_ns()) {
+        if since_ns < self.path(slot).suspect_after_ns(device.io_timeout_ns()) {
             return;
         }
         self.leave(now_ns, id, slot, device);
@@ -437,12 +437,17 @@ impl<S: Storage> Shard<S> {
         {
             return;
         }
-        self.begin_anew(now_ns, index, crc, device);
+        self.restart_page_out(now_ns, index, crc, device);
     }
 
     /// Begins the page-out anew, with the next version, for the page now has another checksum.
-    pub(super) fn begin_anew<M>(&mut self, now_ns: u64, index: usize, crc: u32, device: &Device<M>)
-    where
+    pub(super) fn restart_page_out<M>(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        crc: u32,
+        device: &Device<M>,
+    ) where
         M: Deref<Target = [Atomic<u32>]>,
     {
         let Some(op) = self.ops.get_mut(index) else {
@@ -500,7 +505,7 @@ impl<S: Storage> Shard<S> {
         if !matches!(op.stage, Stage::Active | Stage::Stalled) || is_waiting {
             return;
         }
-        op.ends_when_sent = op.holds != 0;
+        op.ends_when_sent = op.pins != 0;
         if op.ends_when_sent {
             return;
         }
@@ -532,8 +537,8 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
-        if op.holds == 0 && core::mem::take(&mut op.ends_when_sent) {
-            self.go_on_page_out(now_ns, index, device);
+        if op.pins == 0 && core::mem::take(&mut op.ends_when_sent) {
+            self.advance_page_out(now_ns, index, device);
         }
     }
 
@@ -548,7 +553,7 @@ impl<S: Storage> Shard<S> {
                 // A server that has begun anew since holds nothing; one that is about to be let go
                 // may be gone before anybody asks.
                 let is_there = device.servers.is_current(slot, transfer.incarnation)
-                    && !device.servers.closing().contains(slot);
+                    && !device.servers.quiescing().contains(slot);
                 if is_there || mutated!(IncarnationUnchecked) {
                     copies.insert(slot);
                 }
@@ -557,7 +562,7 @@ impl<S: Storage> Shard<S> {
         copies
     }
 
-    /// The patience is out: what there is has to do, or the page-out fails.
+    /// The I/O timeout is out: what there is has to do, or the page-out fails.
     pub(super) fn finish_at_last<M>(&mut self, index: usize, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
@@ -605,7 +610,7 @@ impl<S: Storage> Shard<S> {
         } else if !op.disk.is_put(version) && device.disk.load().is_wanted() {
             // Else the mirror sees to it. Looked at after the map was changed: a disk that is
             // attached meanwhile is brought up to date with whatever the map says then.
-            device.note_lagging(page);
+            device.mark_out_of_sync(page);
         }
         if op.fill.is_some() {
             counters.same_filled_out = counters.same_filled_out.wrapping_add(1);
@@ -648,7 +653,7 @@ impl<S: Storage> Shard<S> {
         let full = device.servers.full().without(holders).union(op.refused);
         let usable = device.servers.usable();
         let others = usable
-            .without(device.servers.closing())
+            .without(device.servers.quiescing())
             .without(op.targets());
         if others.is_empty() || !others.without(full).is_empty() {
             return false;
@@ -699,7 +704,7 @@ impl<S: Storage> Shard<S> {
             let freed = device.map.abandon_write(op.page);
             device.note_degraded(op.page);
             if device.disk.load().is_wanted() {
-                device.note_lagging(op.page);
+                device.mark_out_of_sync(op.page);
             }
             self.note_stale(index, sent_to, freed, device);
             self.wake(index, device);

@@ -31,7 +31,7 @@ const SUSPECT_MIN_NS: u64 = 250_000_000;
 /// And how long at the most, however slow.
 const SUSPECT_MAX_NS: u64 = 2_000_000_000;
 
-/// Sendings that there is time for within the patience, at the least.
+/// Sendings that there is time for within the I/O timeout, at the least.
 const TRIES: u64 = 8;
 
 /// The shortest time after which another replica is asked too: on a segment where page-ins take less
@@ -42,16 +42,16 @@ const HEDGE_MAX_NS: u64 = 40_000_000;
 
 impl Path {
     /// How long to wait for an answer that has been asked for `tries` times before: however slow the
-    /// path was, several tries fit into the patience.
-    pub(super) fn retry_after_ns(&self, tries: u32, patience_ns: u64) -> u64 {
+    /// path was, several tries fit into the I/O timeout.
+    pub(super) fn retry_after_ns(&self, tries: u32, io_timeout_ns: u64) -> u64 {
         self.rtt
             .timeout_ns(tries)
-            .min(Self::tries_within(patience_ns))
+            .min(Self::tries_within(io_timeout_ns))
     }
 
-    /// The longest that an answer is waited for, so that several tries fit into the patience.
-    pub(super) fn tries_within(patience_ns: u64) -> u64 {
-        patience_ns / TRIES
+    /// The longest that an answer is waited for, so that several tries fit into the I/O timeout.
+    pub(super) fn tries_within(io_timeout_ns: u64) -> u64 {
+        io_timeout_ns / TRIES
     }
 
     /// A page-in took so long.
@@ -72,14 +72,14 @@ impl Path {
     }
 
     /// How long the server may leave a request unanswered before it is suspected: three timeouts'
-    /// time, and however slow it was, so soon that the patience is enough for another try. Perhaps
+    /// time, and however slow it was, so soon that the I/O timeout is enough for another try. Perhaps
     /// only pages in one piece do not cross the way any more.
-    pub(super) fn suspect_after_ns(&self, patience_ns: u64) -> u64 {
+    pub(super) fn suspect_after_ns(&self, io_timeout_ns: u64) -> u64 {
         self.rtt
             .timeout_ns(0)
             .saturating_mul(3)
             .min(SUSPECT_MAX_NS)
-            .min(patience_ns / 4)
+            .min(io_timeout_ns / 4)
             .max(SUSPECT_MIN_NS)
     }
 

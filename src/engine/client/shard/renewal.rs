@@ -56,7 +56,7 @@ impl<S: Storage> Shard<S> {
         op.version = version;
         // It may have waited for room in the mirror, its servers having answered.
         op.stage = Stage::Active;
-        self.put_anew(index);
+        self.restage(index);
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {
                 op: index,
@@ -88,7 +88,7 @@ impl<S: Storage> Shard<S> {
                 Kind::PageOut if is_under_way && op.begun.is_some() && !op.disk.is_last => {
                     self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
                     self.renew(now_ns, index, device.take_version(), device);
-                    self.go_on_page_out(now_ns, index, device);
+                    self.advance_page_out(now_ns, index, device);
                 }
                 // Repair comes again.
                 Kind::Copy if is_under_way => self.end(index, Outcome::Failed),

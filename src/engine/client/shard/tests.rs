@@ -254,7 +254,7 @@ fn a_client_that_was_stopped_suspects_nobody() {
 }
 
 #[test]
-fn what_begins_on_waking_waits_no_longer_than_the_patience() {
+fn what_begins_on_waking_waits_no_longer_than_the_io_timeout() {
     let mut bench = Bench::new(1);
     bench.write(PAGE, &[0]);
     bench.start_page_in(0, PAGE);

@@ -15,7 +15,7 @@ use crate::sync::Atomic;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
 
 /// Timeouts after which frames that are still in this host no longer hold back others.
-const INSIST_TRIES: u32 = 3;
+const FORCE_TRIES: u32 = 3;
 
 /// In place of when to hedge: so long after it is first sent as is usual for its server.
 pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
@@ -147,7 +147,8 @@ impl<S: Storage> Shard<S> {
     where
         M: Deref<Target = [Atomic<u32>]>,
     {
-        self.path(slot).retry_after_ns(tries, device.patience_ns())
+        self.path(slot)
+            .retry_after_ns(tries, device.io_timeout_ns())
     }
 
     /// Takes a transfer from the ready list to the wire, if it is still wanted and the window
@@ -176,7 +177,7 @@ impl<S: Storage> Shard<S> {
         if !transfer.in_window {
             if !path.window.has_room() {
                 // Its server may die while it waits here.
-                let wait_ns = path.retry_after_ns(0, device.patience_ns());
+                let wait_ns = path.retry_after_ns(0, device.io_timeout_ns());
                 transfer.due_ns = now_ns.saturating_add(wait_ns);
                 self.push_waiting(slot, id);
                 return None;
@@ -194,11 +195,11 @@ impl<S: Storage> Shard<S> {
                 op.hedge_ns = now_ns.saturating_add(path.hedge_after_ns());
             }
         }
-        let wait_ns = path.retry_after_ns(transfer.tries, device.patience_ns());
+        let wait_ns = path.retry_after_ns(transfer.tries, device.io_timeout_ns());
         transfer.due_ns = now_ns.saturating_add(wait_ns);
         let due_ns = transfer.due_ns.min(op.hedge_ns);
         if !mutated!(SendHoldIgnored) {
-            op.holds = op.holds.saturating_add(1);
+            op.pins = op.pins.saturating_add(1);
         }
         self.note_deadline(due_ns);
         self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
@@ -269,7 +270,7 @@ impl<S: Storage> Shard<S> {
                     verify: again && op.kind == Kind::PageOut,
                 },
             },
-            insist: !again || transfer.tries >= INSIST_TRIES,
+            force: !again || transfer.tries >= FORCE_TRIES,
         })
     }
 
@@ -281,7 +282,7 @@ impl<S: Storage> Shard<S> {
                 self.push_ready(id);
             }
         }
-        self.release_hold(id.op);
+        self.unpin(id.op);
     }
 
     /// The transfer that a frame answers. `None` if it answers none: it is late, repeated,
@@ -476,8 +477,8 @@ impl<S: Storage> Shard<S> {
             if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
                 continue;
             }
-            // The patience may have become shorter since.
-            let bound_ns = Path::tries_within(device.patience_ns());
+            // The I/O timeout may have become shorter since.
+            let bound_ns = Path::tries_within(device.io_timeout_ns());
             let is_sent = current.stage == TransferStage::Sent;
             let current = match is_sent {
                 true => Transfer {
@@ -566,7 +567,7 @@ impl<S: Storage> Shard<S> {
             if let Some(transfer) = self.transfer_mut(id) {
                 transfer.began_ns = now_ns;
             }
-        } else if silent_ns >= path.suspect_after_ns(device.patience_ns()) {
+        } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
             self.suspect(slot, device);
         }
         if let Some(transfer) = self.transfer_mut(id) {
@@ -633,13 +634,13 @@ impl<S: Storage> Shard<S> {
         let Some(transfer) = op.transfers.get(id.transfer) else {
             return false;
         };
-        let closing = match op.kind {
-            Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.closing(),
+        let quiescing = match op.kind {
+            Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.quiescing(),
             Kind::PageIn => SlotSet::EMPTY,
         };
         let is_gone = transfer.stage != TransferStage::Idle
             && transfer.slot.is_some_and(|slot| {
-                closing.contains(slot) || !device.servers.is_current(slot, transfer.incarnation)
+                quiescing.contains(slot) || !device.servers.is_current(slot, transfer.incarnation)
             })
             && !mutated!(IncarnationUnchecked);
         if is_gone {
@@ -661,7 +662,7 @@ impl<S: Storage> Shard<S> {
         };
         let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
         if is_asked && device.servers.fragmentation(slot).count() > cut.count() {
-            self.cut_anew(now_ns, id, slot, device);
+            self.refragment(now_ns, id, slot, device);
         }
     }
 
@@ -679,14 +680,14 @@ impl<S: Storage> Shard<S> {
         let Some(before) = self.transfer_mut(id).copied().filter(is_other) else {
             return;
         };
-        self.cut_anew(now_ns, id, slot, device);
+        self.refragment(now_ns, id, slot, device);
         if let Some(transfer) = self.transfer_mut(id) {
             (transfer.tries, transfer.began_ns) = (before.tries, before.began_ns);
         }
     }
 
     /// Begins the transfer anew, with fragments of the length that is now right.
-    fn cut_anew<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
+    fn refragment<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
     where
         M: Deref<Target = [Atomic<u32>]>,
     {

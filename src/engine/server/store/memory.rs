@@ -41,7 +41,7 @@ const MAX_ASSEMBLIES: u64 = 64;
 /// Pages that one client may have half received at least.
 const MIN_ASSEMBLIES: u64 = 4;
 /// Owners beyond the clients: ended sessions whose pages are being dropped.
-const LEAVING_OWNERS: u64 = 8;
+const ENDED_OWNERS: u64 = 8;
 /// Bytes for each page of the arena: itself, its record, and its share of the hash table.
 const PER_PAGE: u64 = (size_of::<Page>() + size_of::<Record>() + size_of::<u32>()) as u64;
 /// More pages cannot be numbered.
@@ -71,7 +71,7 @@ impl Layout {
             return None;
         }
         let clients = u64::from(max_clients);
-        let owners = clients.checked_add(LEAVING_OWNERS)?;
+        let owners = clients.checked_add(ENDED_OWNERS)?;
         let wanted = bytes / size_of::<Page>() as u64 / 16 / clients;
         let assemblies = wanted.clamp(MIN_ASSEMBLIES, MAX_ASSEMBLIES);
         let per_owner = (size_of::<Owner>() as u64)

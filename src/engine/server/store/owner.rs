@@ -24,7 +24,7 @@ pub(super) enum OwnerState {
     Vacant,
     Open,
     /// Closed, and some of its pages are still to be dropped.
-    Leaving,
+    Ended,
 }
 
 /// What the store knows of an owner.
@@ -80,27 +80,27 @@ impl<M: Memory> Store<M> {
             return;
         }
         self.live = self.live.saturating_sub(state.pages);
-        self.leaving = self.leaving.saturating_add(state.pages);
+        self.ended = self.ended.saturating_add(state.pages);
         while let Some(at) = self.assemblies.drop_oldest(owner.0, &mut state.assemblies) {
             self.table.give(at);
         }
         state.state = if state.pages == 0 {
             OwnerState::Vacant
         } else {
-            OwnerState::Leaving
+            OwnerState::Ended
         };
     }
 
     /// Whether pages of ended owners are still to be dropped: then [`Store::sweep`] is of use.
     pub fn is_sweeping(&self) -> bool {
-        self.leaving > 0
+        self.ended > 0
     }
 
     /// Drops pages of ended owners; looks for them at up to `steps` pages of the arena, or at as many
     /// less as dropping takes longer than looking.
     pub fn sweep(&mut self, steps: u32) {
         let mut left = steps;
-        while left > 0 && self.leaving > 0 {
+        while left > 0 && self.ended > 0 {
             left = match self.sweep_one() {
                 true => left.saturating_sub(DROP_STEPS),
                 false => left.saturating_sub(1),
@@ -122,14 +122,14 @@ impl<M: Memory> Store<M> {
         let Some(owner) = self.owners.get_mut(usize::from(index)) else {
             return false;
         };
-        if owner.state != OwnerState::Leaving {
+        if owner.state != OwnerState::Ended {
             return false;
         }
         let Some(place) = self.table.held_at(at) else {
             return false;
         };
         self.table.remove(&place);
-        self.leaving = self.leaving.saturating_sub(1);
+        self.ended = self.ended.saturating_sub(1);
         owner.pages = owner.pages.saturating_sub(1);
         if owner.pages == 0 {
             owner.state = OwnerState::Vacant;

@@ -48,12 +48,12 @@ impl Outbox for Network {
 }
 
 /// Not a good hash, but one of every byte.
-pub(super) struct Doorkeeper {
+pub(super) struct CookieAdmission {
     pub(super) banned: ClientId,
     pub(super) nonces: u64,
 }
 
-impl Admission for Doorkeeper {
+impl Admission for CookieAdmission {
     fn cookie(&self, claim: &CookieClaim) -> u64 {
         claim.as_bytes().iter().fold(99, |hash: u64, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -79,7 +79,7 @@ pub(super) struct Answer {
 }
 
 pub(super) struct Bench {
-    pub(super) server: Server<Heap, Doorkeeper>,
+    pub(super) server: Server<Heap, CookieAdmission>,
     pub(super) network: Network,
     pub(super) now_ns: u64,
 }
@@ -98,7 +98,7 @@ pub(super) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
         sessions: vec![Session::default(); layout.owners.into()],
         session_heads: vec![0; 2],
     };
-    let admission = Doorkeeper {
+    let admission = CookieAdmission {
         banned: ClientId([66; 16]),
         nonces: 7000,
     };

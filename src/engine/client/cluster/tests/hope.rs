@@ -4,7 +4,7 @@
 
 use super::*;
 
-const PATIENCE_NS: u64 = 5 * NS_PER_S;
+const IO_TIMEOUT_NS: u64 = 5 * NS_PER_S;
 
 /// Nothing answers any more: until nothing waits for the server, nor for any, or for so long.
 fn wait_until_hopeless(world: &mut World, at_most_ns: u64) -> u64 {
@@ -21,12 +21,12 @@ fn wait_until_hopeless(world: &mut World, at_most_ns: u64) -> u64 {
 #[test]
 fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answers() {
     let mut world = World::open(1500);
-    world.cluster.set_patience_ns(PATIENCE_NS);
+    world.cluster.set_io_timeout_ns(IO_TIMEOUT_NS);
     for _ in 0..2 {
         assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
-        let took_ns = wait_until_hopeless(&mut world, 3 * PATIENCE_NS);
+        let took_ns = wait_until_hopeless(&mut world, 3 * IO_TIMEOUT_NS);
         assert!(
-            (PATIENCE_NS..PATIENCE_NS + 3 * NS_PER_S).contains(&took_ns),
+            (IO_TIMEOUT_NS..IO_TIMEOUT_NS + 3 * NS_PER_S).contains(&took_ns),
             "{took_ns}"
         );
         assert_eq!(world.table.hoped(), 0);
@@ -37,8 +37,8 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
         assert!(world.cluster.take_changes().servers_changed);
     }
     // What is longer is waited for again.
-    wait_until_hopeless(&mut world, 3 * PATIENCE_NS);
-    world.cluster.set_patience_ns(3 * PATIENCE_NS);
+    wait_until_hopeless(&mut world, 3 * IO_TIMEOUT_NS);
+    world.cluster.set_io_timeout_ns(3 * IO_TIMEOUT_NS);
     world.pass(MS);
     assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
 }
@@ -46,7 +46,7 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
 #[test]
 fn a_client_that_was_stopped_goes_on_waiting() {
     let mut world = World::open(1500);
-    world.cluster.set_patience_ns(8 * NS_PER_S);
+    world.cluster.set_io_timeout_ns(8 * NS_PER_S);
     while world.table.usable().contains(world.slot) {
         world.pass(MS);
     }
@@ -60,7 +60,7 @@ fn a_client_that_was_stopped_goes_on_waiting() {
 #[test]
 fn what_comes_for_requests_under_way_is_a_sign_of_life() {
     let mut world = World::open(1500);
-    world.cluster.set_patience_ns(PATIENCE_NS);
+    world.cluster.set_io_timeout_ns(IO_TIMEOUT_NS);
     while world.table.usable().contains(world.slot) {
         world.pass(MS);
     }
@@ -73,7 +73,7 @@ fn what_comes_for_requests_under_way_is_a_sign_of_life() {
             .handle_timeout(now_ns, table, |_| heard_ns, &mut world.sent);
         assert!(world.table.hopeless().is_empty());
     }
-    wait_until_hopeless(&mut world, 2 * PATIENCE_NS);
+    wait_until_hopeless(&mut world, 2 * IO_TIMEOUT_NS);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
         let mut hoped = 0;
         for _ in 0..times {
             now_ns += NS_PER_S / 10;
-            hoped = hope.look(now_ns, now_ns, usable, PATIENCE_NS);
+            hoped = hope.look(now_ns, now_ns, usable, IO_TIMEOUT_NS);
         }
         hoped
     };
@@ -102,7 +102,7 @@ fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
 }
 
 /// The server says in answer to a ping that it does not know the session.
-fn begin_anew(world: &mut World) {
+fn restart_session(world: &mut World) {
     let ping = world.wait_for(Opcode::Ping);
     let mut reject = ping.answer(Opcode::Reject, Status::NoSession);
     reject.incarnation = 6;
@@ -118,10 +118,10 @@ fn awaits(world: &World) -> bool {
 }
 
 #[test]
-fn a_server_that_begins_anew_is_awaited_until_its_session_is_open() {
+fn a_server_that_restarts_is_awaited_until_its_session_is_open() {
     let mut world = World::open(1500);
     assert!(!awaits(&world));
-    begin_anew(&mut world);
+    restart_session(&mut world);
     assert!(awaits(&world));
     let next = world.cluster.slot_of(MAC).unwrap();
     // Where another was full, this one need not be.
@@ -137,18 +137,18 @@ fn a_server_that_begins_anew_is_awaited_until_its_session_is_open() {
 }
 
 #[test]
-fn a_server_that_begins_anew_and_is_not_heard_again_is_awaited_for_the_patience() {
+fn a_server_that_restarts_and_is_not_heard_again_is_awaited_for_the_io_timeout() {
     let mut world = World::open(1500);
-    world.cluster.set_patience_ns(PATIENCE_NS);
-    begin_anew(&mut world);
+    world.cluster.set_io_timeout_ns(IO_TIMEOUT_NS);
+    restart_session(&mut world);
     let from_ns = world.now_ns;
     world.cluster.take_changes();
     while awaits(&world) {
-        assert!(world.now_ns < from_ns + 2 * PATIENCE_NS);
+        assert!(world.now_ns < from_ns + 2 * IO_TIMEOUT_NS);
         let due_ns = world.cluster.next_timeout_ns().min(world.now_ns + NS_PER_S);
         world.pass(due_ns.saturating_sub(world.now_ns).max(1));
     }
-    assert!(world.now_ns >= from_ns + PATIENCE_NS);
+    assert!(world.now_ns >= from_ns + IO_TIMEOUT_NS);
     assert!(world.cluster.take_changes().servers_changed);
 }
 
@@ -162,7 +162,7 @@ fn a_server_that_refuses_us_or_has_never_answered_or_is_removed_is_not_awaited()
     assert!(!awaits(&world));
 
     let mut world = World::open(1500);
-    begin_anew(&mut world);
+    restart_session(&mut world);
     assert!(awaits(&world));
     world.cluster.take_changes();
     let (now_ns, table) = (world.now_ns, &world.table);

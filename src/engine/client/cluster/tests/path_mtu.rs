@@ -175,7 +175,7 @@ fn what_is_to_be_freed_is_told_in_frames_that_cross() {
 }
 
 #[test]
-fn an_interface_with_another_mtu_begins_anew() {
+fn an_interface_with_another_mtu_restarts() {
     let mut path = Path::new(9000, 9000);
     path.pass(10);
     assert_eq!(path.count(), 1);

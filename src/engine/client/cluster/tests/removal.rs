@@ -28,8 +28,8 @@ fn mac(number: u8) -> MacAddress {
     MacAddress([2, 0, 0, 0, 0, number])
 }
 
-/// Servers with sessions, the first of which is closing, and pages in the map.
-struct Closing {
+/// Servers with sessions, the first of which is quiescing, and pages in the map.
+struct Quiescing {
     cluster: Cluster<Vec<Peer>, Counting>,
     table: ServerTable,
     map: PageMap<Vec<Atomic<u32>>>,
@@ -39,7 +39,7 @@ struct Closing {
     now_ns: u64,
 }
 
-impl Closing {
+impl Quiescing {
     /// As many servers, and pages with these replicas, by slot, and, if `on_disk`, copies on the disk.
     fn new(servers: u8, pages: &[u32], on_disk: bool) -> Self {
         let peers = std::vec![Peer::default(); SERVER_SLOTS];
@@ -77,10 +77,10 @@ impl Closing {
             map.finish_write(page, begun, Version(1), replicas, on_disk);
         }
         let removal = cluster.remove(0, mac(0), &table).unwrap();
-        let Removal::Leaving(slot, session) = removal else {
+        let Removal::Draining(slot, session) = removal else {
             panic!("{removal:?}");
         };
-        assert!(cluster.begin_closing(slot, session, &table));
+        assert!(cluster.begin_quiescing(slot, session, &table));
         sent.0.clear();
         Self {
             cluster,
@@ -94,7 +94,7 @@ impl Closing {
     }
 
     /// The server of this number says that it does not know our session.
-    fn begins_anew(&mut self, number: u8) {
+    fn restarts(&mut self, number: u8) {
         let ping = loop {
             let pinged = |(server, header): &&(MacAddress, Header)| {
                 *server == mac(number) && header.opcode == Opcode::Ping
@@ -133,35 +133,35 @@ impl Closing {
 #[test]
 fn a_server_is_not_let_go_when_another_was_lost_while_the_map_was_looked_at() {
     let pages = [0b011, 0b110];
-    for leaving in [false, true] {
-        let mut world = Closing::new(3, &pages, false);
-        let drain = |world: &Closing| match leaving {
-            true => Drain::leaving(world.slot, &world.table, 1, NO_DISK),
+    for draining in [false, true] {
+        let mut world = Quiescing::new(3, &pages, false);
+        let drain = |world: &Quiescing| match draining {
+            true => Drain::draining(world.slot, &world.table, 1, NO_DISK),
             false => Drain::at_once(world.slot, &world.table, NO_DISK),
         };
         let old = drain(&world);
         assert_eq!(world.count(&old, 0..1), 0, "the second has it, too");
-        world.begins_anew(1);
+        world.restarts(1);
         assert_eq!(world.count(&old, 1..2), 0);
         assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
         assert!(world.table.valid().contains(world.slot));
-        // It is closing still, so that the map can be looked at once more.
-        assert!(world.table.closing().contains(world.slot));
+        // It is quiescing still, so that the map can be looked at once more.
+        assert!(world.table.quiescing().contains(world.slot));
         let new = drain(&world);
         assert_eq!(world.count(&new, 0..2), 1, "nobody else has it any more");
         world
             .cluster
-            .cancel_closing(world.slot, world.session, true, &world.table);
+            .cancel_quiescing(world.slot, world.session, true, &world.table);
         assert!(world.table.counting().contains(world.slot));
     }
 }
 
 #[test]
 fn a_server_is_let_go_when_the_map_was_looked_at_anew_and_nobody_needs_it() {
-    let mut world = Closing::new(3, &[0b111, 0b110], false);
+    let mut world = Quiescing::new(3, &[0b111, 0b110], false);
     let old = Drain::at_once(world.slot, &world.table, NO_DISK);
     assert_eq!(world.count(&old, 0..1), 0);
-    world.begins_anew(1);
+    world.restarts(1);
     assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
     let new = Drain::at_once(world.slot, &world.table, NO_DISK);
     assert_eq!(world.count(&new, 0..2), 0);
@@ -171,14 +171,14 @@ fn a_server_is_let_go_when_the_map_was_looked_at_anew_and_nobody_needs_it() {
 
 #[test]
 fn a_server_is_not_let_go_when_the_disk_failed_while_the_map_was_looked_at() {
-    let mut world = Closing::new(2, &[0b01, 0b01], true);
+    let mut world = Quiescing::new(2, &[0b01, 0b01], true);
     let usable = DiskState::new(true, true, true, Policy::Lag);
-    let retired = DiskState::new(true, true, false, Policy::Lag);
+    let faulty = DiskState::new(true, true, false, Policy::Lag);
     let old = Drain::at_once(world.slot, &world.table, usable);
     assert_eq!(world.count(&old, 0..2), 0, "the disk has them, too");
-    assert_eq!(world.close(&old, retired), Close::Outdated);
+    assert_eq!(world.close(&old, faulty), Close::Outdated);
     assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
-    let new = Drain::at_once(world.slot, &world.table, retired);
+    let new = Drain::at_once(world.slot, &world.table, faulty);
     assert_eq!(world.count(&new, 0..2), 2);
     // The administrator knows what is lost.
     let lost = world.cluster.close(

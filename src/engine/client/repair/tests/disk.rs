@@ -115,13 +115,13 @@ impl Disked {
         self.rig.bench.device.map.load(PageIndex(page))
     }
 
-    fn lagging_left(&self) -> u64 {
-        self.rig.repair.lagging_left(&self.rig.bench.device)
+    fn out_of_sync_left(&self) -> u64 {
+        self.rig.repair.out_of_sync_left(&self.rig.bench.device)
     }
 
     fn write(&mut self, page: u32) {
         self.rig.bench.write(PageIndex(page), &[0, 1]);
-        self.rig.bench.device.note_lagging(PageIndex(page));
+        self.rig.bench.device.mark_out_of_sync(PageIndex(page));
     }
 }
 
@@ -133,11 +133,11 @@ fn a_disk_that_is_attached_gets_every_page() {
         // As if before there was a disk: nobody has noted them.
         disked.rig.bench.write(PageIndex(page), &[0, 1]);
     }
-    assert_ne!(disked.lagging_left(), 0);
+    assert_ne!(disked.out_of_sync_left(), 0);
     assert_eq!(disked.settle(true), (0, pages.len()));
     assert!(pages.iter().all(|&page| disked.entry(page).is_on_disk()));
     assert!(!disked.entry(301).is_on_disk(), "never written");
-    assert_eq!(disked.lagging_left(), 0);
+    assert_eq!(disked.out_of_sync_left(), 0);
     let counters = *disked.rig.repair.counters();
     assert_eq!(counters.pages_mirrored, pages.len() as u64);
     assert_eq!((counters.pages_repaired, counters.repairs_failed), (0, 0));
@@ -149,7 +149,7 @@ fn a_disk_that_is_attached_gets_every_page() {
 fn a_disk_that_is_not_wanted_gets_nothing_until_it_is() {
     let mut disked = Disked::new(2, Policy::Off);
     disked.write(9);
-    assert_eq!(disked.lagging_left(), 0);
+    assert_eq!(disked.out_of_sync_left(), 0);
     assert_eq!(disked.settle(true), (0, 0));
     let mut config = disked.mirror.config();
     config.policy = Policy::Lag;
@@ -169,22 +169,22 @@ fn a_disk_that_fails_is_not_hammered_and_gets_the_page_in_the_end() {
         disked.mirror.counters()
     );
     assert_ne!(disked.rig.repair.counters().repairs_failed, 0);
-    assert_ne!(disked.lagging_left(), 0);
+    assert_ne!(disked.out_of_sync_left(), 0);
     disked.advance(8000 * MS);
     assert_eq!(disked.settle(true), (0, 1));
-    assert_eq!(disked.lagging_left(), 0);
+    assert_eq!(disked.out_of_sync_left(), 0);
 }
 
 #[test]
-fn a_disk_that_was_retired_gets_what_it_missed_when_it_is_taken_back() {
+fn a_faulty_disk_gets_what_it_missed_when_it_is_added_again() {
     let mut disked = Disked::new(2, Policy::Strict);
-    disked.mirror.retire(&disked.rig.bench.device);
+    disked.mirror.mark_faulty(&disked.rig.bench.device);
     disked.write(9);
     assert_eq!(disked.settle(true), (0, 0));
-    assert_ne!(disked.lagging_left(), 0);
-    disked.mirror.revive(&disked.rig.bench.device);
+    assert_ne!(disked.out_of_sync_left(), 0);
+    disked.mirror.re_add(&disked.rig.bench.device);
     assert_eq!(disked.settle(true), (0, 1));
-    assert_eq!(disked.lagging_left(), 0);
+    assert_eq!(disked.out_of_sync_left(), 0);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn copies_to_the_disk_leave_half_of_the_pool_to_page_outs() {
     }
     assert_eq!(disked.rig.repair.counters().pages_mirrored, 0);
     assert!(reads < 200, "{reads} pages read for nothing in a second");
-    assert_ne!(disked.lagging_left(), 0);
+    assert_ne!(disked.out_of_sync_left(), 0);
 }
 
 /// What a page-out that can do without the disk asks for.
@@ -267,7 +267,7 @@ fn a_page_out_cancels_the_copy_to_the_disk() {
     assert_eq!(disked.rig.repair.counters().pages_mirrored, 0);
     disked.advance(2000 * MS);
     disked.settle(true);
-    assert_eq!(disked.lagging_left(), 0);
+    assert_eq!(disked.out_of_sync_left(), 0);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn a_page_freed_on_its_way_to_the_disk_stays_free() {
     assert_eq!(disked.entry(5), Entry::default());
     disked.advance(2000 * MS);
     disked.settle(true);
-    assert_eq!(disked.lagging_left(), 0);
+    assert_eq!(disked.out_of_sync_left(), 0);
 }
 
 #[test]
@@ -354,13 +354,13 @@ fn pages_of_the_disk_alone_are_copied_to_servers_that_come() {
     assert_eq!(disked.settle(true), (0, 0));
     assert_ne!(disked.rig.left(), 0);
     // One server: one copy there.
-    disked.rig.revive(0);
+    disked.rig.recover(0);
     assert_eq!(disked.settle(true), (pages.len(), 0));
     assert!(pages.iter().all(|&page| disked.rig.holders(page) == [0]));
     let read = disked.mirror.counters().pages_read;
     assert_eq!(read, pages.len() as u64);
     // Another: one more, from the first.
-    disked.rig.revive(1);
+    disked.rig.recover(1);
     assert_eq!(disked.settle(true), (pages.len(), 0));
     assert!(pages.iter().all(|&page| disked.rig.holders(page) == [0, 1]));
     assert!(pages.iter().all(|&page| disked.entry(page).is_on_disk()));
@@ -374,9 +374,9 @@ fn pages_that_are_gone_are_not_waited_for() {
     let page = PageIndex(5);
     disked.rig.bench.write(page, &[]);
     disked.rig.bench.device.note_degraded(page);
-    disked.rig.bench.device.note_lagging(page);
+    disked.rig.bench.device.mark_out_of_sync(page);
     assert_eq!(disked.settle(true), (0, 0));
-    assert_eq!((disked.rig.left(), disked.lagging_left()), (0, 0));
+    assert_eq!((disked.rig.left(), disked.out_of_sync_left()), (0, 0));
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Bench {
         let config = Config::new(2, min_copies, 60).unwrap();
         let mut device = Device::new(words(PAGES), config, 1);
         let chunks = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
-        device.keep_book(chunks(), chunks());
+        device.set_dirty_bitmaps(chunks(), chunks());
         let parts = Parts {
             ops: vec![Op::default(); OPS],
             buckets: [vec![0; BUCKETS], vec![0; BUCKETS]],

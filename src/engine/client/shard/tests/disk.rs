@@ -241,7 +241,7 @@ fn a_page_out_ends_only_after_the_mirror_has_heard_of_it() {
             other => panic!("{other:?}"),
         }
     }
-    // Whoever is to tell the mirror, takes long; meanwhile the patience is out.
+    // Whoever is to tell the mirror, takes long; meanwhile the I/O timeout is out.
     for _ in 0..610 {
         disked.bench.advance(100 * MS);
         while let Some(action) = disked.bench.poll() {
@@ -280,7 +280,7 @@ fn a_disk_that_fails_fails_no_page_out() {
 }
 
 #[test]
-fn a_disk_that_hangs_is_not_waited_for_longer_than_its_patience() {
+fn a_disk_that_hangs_is_not_waited_for_longer_than_its_io_timeout() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.page_out(0, PAGE);
     disked.servers_answer();
@@ -302,7 +302,7 @@ fn a_disk_that_hangs_is_not_waited_for_longer_than_its_patience() {
 }
 
 #[test]
-fn with_nothing_but_a_disk_that_hangs_requests_end_with_the_patience() {
+fn with_nothing_but_a_disk_that_hangs_requests_end_with_the_io_timeout() {
     let mut disked = Disked::new(0, Policy::Lag);
     disked.page_out(0, PAGE);
     assert!(disked.io().is_some());
@@ -465,7 +465,7 @@ fn detaching_gives_buffers_back_that_page_outs_hold() {
 }
 
 #[test]
-fn who_waits_for_the_disk_alone_hears_of_a_shorter_patience() {
+fn who_waits_for_the_disk_alone_hears_of_a_shorter_io_timeout() {
     const SECOND: u64 = 1000 * MS;
     let mut disked = Disked::new(0, Policy::Off);
     disked.page_out(0, PAGE);
@@ -474,7 +474,7 @@ fn who_waits_for_the_disk_alone_hears_of_a_shorter_patience() {
     disked.ended();
     disked.page_in(1, PAGE);
     disked.io().expect("it never ends");
-    disked.bench.device.set_patience_ns(2 * SECOND);
+    disked.bench.device.set_io_timeout_ns(2 * SECOND);
     for _ in 0..19 {
         disked.advance(SECOND / 10);
         assert_eq!(disked.ended(), []);
@@ -684,7 +684,7 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_a
     disked.run();
     assert!(!disked.mirror.is_usable() && !disked.mirror.has_failed());
     page_out_without_room(&mut disked);
-    disked.mirror.go_on(&disked.bench.device);
+    disked.mirror.resume(&disked.bench.device);
     let io = disked.io().unwrap();
     disked.io_ended(&io, true);
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
@@ -713,7 +713,7 @@ fn a_page_out_that_nobody_else_can_have_waits_for_a_disk_that_may_be_kept_after_
     disked.mirror.pause(&disked.bench.device);
     disked.run();
     page_out_without_room(&mut disked);
-    disked.mirror.go_on(&disked.bench.device);
+    disked.mirror.resume(&disked.bench.device);
     let io = disked.io().unwrap();
     disked.io_ended(&io, true);
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
@@ -722,7 +722,7 @@ fn a_page_out_that_nobody_else_can_have_waits_for_a_disk_that_may_be_kept_after_
 #[test]
 fn a_page_out_that_full_servers_refuse_does_not_wait_for_a_disk_that_has_failed() {
     let mut disked = Disked::new(1, Policy::Lag);
-    disked.mirror.retire(&disked.bench.device);
+    disked.mirror.mark_faulty(&disked.bench.device);
     disked.run();
     disked.bench.device.servers.set_full(disked.bench.slot(0));
     disked.page_out(0, PAGE);

@@ -147,7 +147,7 @@ fn one_that_is_only_silent_is_no_full_one() {
 }
 
 #[test]
-fn one_that_begins_anew_is_no_full_one() {
+fn one_that_restarts_is_no_full_one() {
     let mut bench = Bench::new(2);
     let greeted = SlotSet::one(bench.slot(2));
     bench.device.servers.set_greeted(greeted);
@@ -190,7 +190,7 @@ fn a_silent_one_that_was_full_or_has_the_page_already_is_not_waited_for() {
 }
 
 #[test]
-fn page_ins_end_when_all_who_have_the_page_have_been_silent_for_the_patience() {
+fn page_ins_end_when_all_who_have_the_page_have_been_silent_for_the_io_timeout() {
     let mut bench = Bench::new(3);
     bench.write(PAGE, &[0, 1]);
     bench.start_page_in(0, PAGE);
@@ -198,7 +198,7 @@ fn page_ins_end_when_all_who_have_the_page_have_been_silent_for_the_patience() {
     set_hopeless(&bench, 0, true);
     tell(&mut bench);
     bench.discard_sends();
-    // Silent, but for less than the patience.
+    // Silent, but for less than the I/O timeout.
     bench.device.servers.set_usable(bench.slot(1), false);
     tell(&mut bench);
     assert_eq!(bench.poll(), None);

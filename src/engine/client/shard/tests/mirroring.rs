@@ -115,7 +115,7 @@ pub fn do_work(
                 Get::Buffered(id) => (AskAnswer::Queued, Some(id)),
                 Get::Queued => (AskAnswer::Queued, None),
                 Get::Full => (AskAnswer::Full, None),
-                Get::Hung => (AskAnswer::Hung, None),
+                Get::TimedOut => (AskAnswer::TimedOut, None),
                 Get::Changed | Get::Absent => (AskAnswer::Changed, None),
             };
             shard.disk_asked(now_ns, &read, answer, device);

@@ -32,7 +32,7 @@ fn end_send(bench: &mut Bench, id: TransferId) {
     bench.shard.sent(bench.now_ns, id, &bench.device);
 }
 
-fn begin_anew(bench: &mut Bench, slot: ServerSlot) {
+fn restart_session(bench: &mut Bench, slot: ServerSlot) {
     bench.device.servers.close(slot);
     bench.shard.servers_changed(bench.now_ns, &bench.device);
 }
@@ -48,7 +48,7 @@ fn an_acknowledgement_counts_only_if_its_server_is_the_same_at_the_end() {
     // The processor that sends is held up.
     assert_eq!(bench.poll(), None);
     let gone = bench.slot_of(to_first.destination);
-    begin_anew(&mut bench, gone);
+    restart_session(&mut bench, gone);
     end_send(&mut bench, first);
     end_send(&mut bench, second);
     let third = bench.next_send();
@@ -67,7 +67,7 @@ fn a_page_out_whose_only_copy_is_lost_while_it_is_sent_does_not_end() {
     let (id, send) = begin_send(&mut bench);
     bench.acknowledge(&send, Status::Ok);
     let only = bench.slot(0);
-    begin_anew(&mut bench, only);
+    restart_session(&mut bench, only);
     end_send(&mut bench, id);
     assert_eq!(bench.poll(), None);
 }
@@ -203,7 +203,7 @@ fn a_page_in_does_not_wait_for_a_silent_servers_window() {
 }
 
 #[test]
-fn a_patience_that_becomes_shorter_is_enough_for_another_try() {
+fn an_io_timeout_that_becomes_shorter_is_enough_for_another_try() {
     let mut bench = Bench::new(2);
     bench.device.set_hedge_percent(0);
     bench.write(PAGE, &[0, 1]);
@@ -213,7 +213,7 @@ fn a_patience_that_becomes_shorter_is_enough_for_another_try() {
     let first = bench.next_send();
     bench.advance(300 * MS);
     assert_eq!(bench.poll(), None);
-    bench.device.set_patience_ns(NS_PER_S);
+    bench.device.set_io_timeout_ns(NS_PER_S);
     let cut_ns = bench.now_ns;
     let second = bench.wait_for_send();
     assert_ne!(first.destination, second.destination);

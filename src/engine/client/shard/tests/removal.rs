@@ -59,7 +59,7 @@ fn nothing_is_placed_on_a_server_that_leaves_while_there_is_another() {
     // Also if it holds an older version.
     bench.write(PAGE, &[0, 1]);
     let slot = slot_0(&bench);
-    bench.device.servers.set_leaving(slot, true);
+    bench.device.servers.set_draining(slot, true);
     let others = slots(&bench, &[1, 2]);
     assert_eq!(targets(&mut bench), others);
     assert_eq!(bench.shard.counters().pages_out_degraded, 0);
@@ -82,8 +82,8 @@ fn a_page_in_reads_from_a_server_that_goes() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0]);
     let slot = slot_0(&bench);
-    bench.device.servers.set_leaving(slot, true);
-    bench.device.servers.set_closing(slot, true);
+    bench.device.servers.set_draining(slot, true);
+    bench.device.servers.set_quiescing(slot, true);
     tell(&mut bench);
     bench.start_page_in(0, PAGE);
     let send = bench.next_send();
@@ -102,8 +102,8 @@ fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
     let mut slots = sends.map(|send| bench.slot_of(send.destination));
     // The first has it already when it begins to go.
     bench.acknowledge(&sends[0], Status::Ok);
-    bench.device.servers.set_leaving(slots[0], true);
-    bench.device.servers.set_closing(slots[0], true);
+    bench.device.servers.set_draining(slots[0], true);
+    bench.device.servers.set_quiescing(slots[0], true);
     tell(&mut bench);
     let third = bench.next_send();
     assert_eq!(third.header.opcode, Opcode::Write);
@@ -128,12 +128,12 @@ fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
 fn the_last_server_that_goes_is_waited_for_to_stay() {
     let mut bench = Bench::new(1);
     let slot = slot_0(&bench);
-    bench.device.servers.set_leaving(slot, true);
-    bench.device.servers.set_closing(slot, true);
+    bench.device.servers.set_draining(slot, true);
+    bench.device.servers.set_quiescing(slot, true);
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.poll(), None);
-    // Some page needs it: it goes on leaving.
-    bench.device.servers.set_closing(slot, false);
+    // Some page needs it: it goes on draining.
+    bench.device.servers.set_quiescing(slot, false);
     tell(&mut bench);
     let send = bench.next_send();
     bench.acknowledge(&send, Status::Ok);

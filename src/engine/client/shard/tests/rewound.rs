@@ -216,7 +216,7 @@ fn lives() -> (Servers, Bench, Bench) {
 }
 
 /// The first life writes `page` in another version of the same generation, and then `more` pages.
-fn go_on(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
+fn resume(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
     let generation = first.device.map.load(PageIndex(page)).generation();
     let before = Generation(generation.0.wrapping_sub(1));
     first.device.take_version_of(before);
@@ -232,7 +232,7 @@ fn go_on(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
 #[test]
 fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
     let (mut servers, mut first, mut second) = lives();
-    go_on(&mut servers, &mut first, 3, 20);
+    resume(&mut servers, &mut first, 3, 20);
     // The first answer of a server says that it has heard of later versions.
     assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
     assert_eq!(second.device.versions().jumps(), 1);
@@ -250,7 +250,7 @@ fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
 #[test]
 fn the_first_page_out_takes_a_version_that_servers_take() {
     let (mut servers, mut first, mut second) = lives();
-    go_on(&mut servers, &mut first, 3, 20);
+    resume(&mut servers, &mut first, 3, 20);
     // Whatever the machine did since, is settled there.
     let low_water = first.device.next_version();
     for number in 0..SERVERS {
@@ -274,7 +274,7 @@ fn the_first_page_out_takes_a_version_that_servers_take() {
 #[test]
 fn a_jump_that_was_announced_keeps_the_lives_apart_for_good() {
     let (mut servers, mut first, mut second) = lives();
-    go_on(&mut servers, &mut first, 3, 20);
+    resume(&mut servers, &mut first, 3, 20);
     second.device.versions().jump(12345);
     // The counter is past the version by now, which is of the generation that is asked for.
     assert_eq!(servers.page_out(&mut second, 0, 42), Outcome::Done);
@@ -305,7 +305,7 @@ fn a_version_that_both_lives_gave_out_is_nobodys() {
 #[test]
 fn the_same_snapshot_again_and_again() {
     let (mut servers, mut first, _) = lives();
-    go_on(&mut servers, &mut first, 3, 20);
+    resume(&mut servers, &mut first, 3, 20);
     for round in 0..5 {
         let mut life = Bench::new(SERVERS);
         for page in 0..KNOWN {
@@ -325,7 +325,7 @@ fn the_same_snapshot_again_and_again() {
 }
 
 #[test]
-fn what_is_under_way_when_the_versions_jump_begins_anew() {
+fn what_is_under_way_when_the_versions_jump_restarts() {
     let (_, _, mut life) = lives();
     start(&mut life, 3, 50);
     let old: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();

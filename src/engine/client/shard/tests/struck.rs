@@ -146,14 +146,14 @@ fn who_looked_whether_a_server_may_go_looks_again() {
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
     let missing = bench.slot_of(send.destination);
-    let leaving = BOTH.without(SlotSet::one(missing)).iter().next().unwrap();
+    let draining = BOTH.without(SlotSet::one(missing)).iter().next().unwrap();
     let servers = &bench.device.servers;
-    let drain = Drain::at_once(leaving, servers, DiskState::NONE);
+    let drain = Drain::at_once(draining, servers, DiskState::NONE);
     assert_eq!(drain.find(&bench.device.map, 0..16), None);
-    assert!(drain.holds(servers, DiskState::NONE));
+    assert!(drain.is_valid(servers, DiskState::NONE));
     bench.answer_missing(&send, 0);
     let servers = &bench.device.servers;
-    assert!(!drain.holds(servers, DiskState::NONE));
-    let drain = Drain::at_once(leaving, servers, DiskState::NONE);
+    assert!(!drain.is_valid(servers, DiskState::NONE));
+    let drain = Drain::at_once(draining, servers, DiskState::NONE);
     assert_eq!(drain.find(&bench.device.map, 0..16), Some(PAGE));
 }
