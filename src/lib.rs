@@ -3,7 +3,7 @@
 //! Host root of Anemone: the modules that kernel and user space share, and nothing else.
 //!
 //! The kernel module's root is `anemone_main.rs`; both declare the same shared modules. The
-//! memory server, the simulator, the tests and the fuzzers are built on this one.
+//! memory server, the simulator and the tests are built on this one.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
