@@ -23,6 +23,7 @@ pub(crate) mod receive;
 pub(crate) mod removal;
 pub(crate) mod repair;
 pub(crate) mod status;
+pub(crate) mod storage;
 pub(crate) mod worker;
 
 impl kernel::fmt::Display for crate::wire::ClientId {

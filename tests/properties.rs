@@ -2,7 +2,7 @@
 
 //! What must hold for all values: of the wire format, the page map, the estimators, placement.
 
-use anemone::engine::client::free::{next_free, DirtyChunks};
+use anemone::engine::client::free::{next_free, words_for, DirtyChunks};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use anemone::engine::client::page_map::{Entry, PageMap};
 use anemone::engine::client::placement::{least_utilised, Placed};
@@ -370,7 +370,7 @@ proptest! {
         freed in proptest::collection::btree_set(0_u32..40_000, 0..60),
     ) {
         let map = PageMap::new(words(40_000));
-        let chunks = DirtyChunks::new(words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(40_000)));
+        let chunks = DirtyChunks::new(words(words_for(40_000)));
         for page in 0..40_000 {
             let begun = map.begin_write(PageIndex(page)).unwrap();
             map.finish_write(PageIndex(page), begun, Version(1), SlotSet::from_bits(1), false);

@@ -31,6 +31,10 @@ use super::{
     local::Local,
     queue::Queue,
     receive::Inbox,
+    storage::{
+        AtomicWords,
+        KernelStorage, //
+    },
     worker::Sweeps, //
 };
 use crate::{
@@ -46,7 +50,6 @@ use crate::{
         ids::PageIndex, //
     },
     linux::{
-        mm::alloc::Table,
         sched::cond_resched,
         time::hrtimer::{
             now_ns,
@@ -57,14 +60,11 @@ use crate::{
     },
 };
 
-/// Words of the page map, or of the map of dirty chunks.
-pub(crate) type AtomicWords = Table<crate::sync::Atomic<u32>>;
-
 /// The driver's state.
 #[pin_data]
 pub(crate) struct Core {
     /// The engine's shared state.
-    pub(crate) device: Device<AtomicWords>,
+    pub(crate) device: Device<KernelStorage>,
     /// Which parts of the map have pages to be freed.
     pub(crate) chunks: DirtyChunks<AtomicWords>,
     /// The data path: one for each hardware queue.

@@ -53,7 +53,10 @@ use super::{
 };
 use crate::{
     engine::client::{
-        free::DirtyChunks,
+        free::{
+            words_for,
+            DirtyChunks, //
+        },
         ids::SERVER_SLOTS,
         placement, //
     },
@@ -283,7 +286,7 @@ impl Anemone {
                 params.pages / ((1 << 20) / PAGE_SIZE)
             );
         })?;
-        let words = DirtyChunks::<super::core::AtomicWords>::words_for(params.pages);
+        let words = words_for(params.pages);
         let parts = Parts {
             map,
             dirty_bitmaps: [zeroed_table(words)?, zeroed_table(words)?],

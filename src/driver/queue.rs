@@ -28,15 +28,13 @@ use kernel::{
 use lingering::Lingering;
 
 use super::{
-    core::{
-        AtomicWords, //
-        Core,
-    },
+    core::Core,
     disk::Disk,
     frames::{
         OpFrames,
         Sent, //
     },
+    storage::KernelStorage, //
 };
 use crate::{
     engine::client::{
@@ -52,7 +50,6 @@ use crate::{
             Outcome,
             Parts,
             Shard,
-            Storage,
             Verdict, //
         },
     },
@@ -88,15 +85,6 @@ const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
 /// Copies to be freed that a shard can remember.
 const STALE_COPIES: usize = 1024;
 
-/// Where a shard keeps things.
-pub(crate) struct KernelStorage;
-
-impl Storage for KernelStorage {
-    type Ops = KVVec<Op>;
-    type Buckets = KVec<u32>;
-    type Stale = KVVec<StaleCopy>;
-}
-
 /// An op's page.
 struct Page {
     /// Its bytes, as long as the op's part of a request has not ended.
@@ -110,7 +98,7 @@ struct State {
     /// By op, as long as the op is not free.
     pages: KVVec<Option<Page>>,
     /// In repair's own queue: what the ops are for.
-    repair: Option<Repair<AtomicWords>>,
+    repair: Option<Repair<KernelStorage>>,
 }
 
 /// What is to be done without the lock, once an op has ended.
@@ -170,7 +158,7 @@ impl Queue {
         number: u16,
         fragments: u8,
         timer: Arc<Timer<Expiry>>,
-        repair: Repair<AtomicWords>,
+        repair: Repair<KernelStorage>,
         own_blocks: KVec<OwnBlock>,
     ) -> Result<Arc<Self>> {
         let op_count = own_blocks.len();
@@ -193,7 +181,7 @@ impl Queue {
         fragments: u8,
         timer: Arc<Timer<Expiry>>,
         pages: KVVec<Option<Page>>,
-        own: Option<(Repair<AtomicWords>, KVec<OwnBlock>)>,
+        own: Option<(Repair<KernelStorage>, KVec<OwnBlock>)>,
     ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
         let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;
@@ -239,7 +227,7 @@ impl Queue {
     }
 
     /// Looks at repair, in its own queue.
-    pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<AtomicWords>)) {
+    pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<KernelStorage>)) {
         if let Some(repair) = &self.state.lock().repair {
             look(repair);
         }
@@ -249,7 +237,7 @@ impl Queue {
     pub(super) fn drive_repair(
         &self,
         core: ArcBorrow<'_, Core>,
-        change: impl FnOnce(&mut Repair<AtomicWords>, &mut Shard<KernelStorage>, u64),
+        change: impl FnOnce(&mut Repair<KernelStorage>, &mut Shard<KernelStorage>, u64),
     ) {
         let now_ns = now_ns();
         let mut guard = self.state.lock();
@@ -491,7 +479,7 @@ impl State {
         &mut self,
         now_ns: u64,
         completion: Completion,
-        device: &Device<AtomicWords>,
+        device: &Device<KernelStorage>,
     ) -> Todo {
         if self.repair.is_some() {
             return self.end_copy(now_ns, &completion, device);
@@ -520,7 +508,7 @@ impl State {
         &mut self,
         now_ns: u64,
         completion: &Completion,
-        device: &Device<AtomicWords>,
+        device: &Device<KernelStorage>,
     ) -> Todo {
         let shard = &mut self.shard;
         let repair = self.repair.as_mut();

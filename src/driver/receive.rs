@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-use super::queue::KernelStorage;
+use super::storage::KernelStorage;
 use kernel::sync::{
     atomic::Relaxed,
     ArcBorrow, //

@@ -15,10 +15,7 @@ use kernel::{
 };
 
 use super::{
-    core::{
-        AtomicWords, //
-        Core,
-    },
+    core::Core,
     queue::{
         Expiry,
         Queue, //
@@ -27,7 +24,7 @@ use super::{
 use crate::{
     engine::client::{
         copies::COPIES,
-        free::DirtyChunks,
+        free::words_for,
         repair::Repair, //
     },
     linux::{
@@ -47,7 +44,7 @@ pub(super) fn new_queue(
     fragments: u8,
     timer: Arc<Timer<Expiry>>,
 ) -> Result<Arc<Queue>> {
-    let words = || zeroed_table(DirtyChunks::<AtomicWords>::words_for(pages));
+    let words = || zeroed_table(words_for(pages));
     let repair = Repair::new([words()?, words()?, words()?, words()?]);
     let mut blocks = KVec::with_capacity(COPIES, GFP_KERNEL)?;
     for _ in 0..COPIES {

@@ -25,5 +25,6 @@ pub mod rtt;
 pub mod server_table;
 pub mod shard;
 pub mod stations;
+pub mod storage;
 pub mod versions;
 pub mod window;

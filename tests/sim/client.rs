@@ -15,11 +15,13 @@ use anemone::crc::crc32c;
 use anemone::engine::client::cluster::{self, Cluster, Peer};
 use anemone::engine::client::config::Config;
 use anemone::engine::client::device::Device;
-use anemone::engine::client::free::{DirtyChunks, StaleCopy};
+use anemone::engine::client::free::{words_for, DirtyChunks, StaleCopy};
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
+use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
-use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Storage, Verdict};
+use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Verdict};
+use anemone::engine::client::storage::Storage;
 use anemone::sync::Atomic;
 use anemone::wire::{Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
 use rand::Rng;
@@ -82,10 +84,14 @@ pub enum ClientEvent {
     SetTimers,
 }
 
-/// Memory of a shard: `Vec`s.
+/// The engine's memory: `Vec`s.
 pub struct Heap;
 
 impl Storage for Heap {
+    type Words = AtomicWords;
+    type Buffers = Vec<Buffer>;
+    type Heads = Vec<Head>;
+    type Ios = Vec<Io>;
     type Ops = Vec<Op>;
     type Buckets = Vec<u32>;
     type Stale = Vec<StaleCopy>;
@@ -126,11 +132,11 @@ pub struct Client {
     /// Its power is gone: nothing of it happens any more.
     pub is_dead: bool,
     pub mac: MacAddress,
-    pub device: Device<AtomicWords>,
+    pub device: Device<Heap>,
     shards: Vec<Shard<Heap>>,
     cluster: Cluster<Vec<Peer>, SplitMix>,
     chunks: DirtyChunks<AtomicWords>,
-    repair: Repair<AtomicWords>,
+    repair: Repair<Heap>,
     /// Whether repair has changed who holds what since the oracle last looked.
     pub has_repaired: bool,
     /// What each op of each shard is used for.
@@ -200,7 +206,7 @@ impl Client {
         // The last one is repair's.
         let mut all: Vec<Shard<Heap>> = (0..shards).map(&shard).collect();
         all.push(repairing::shard(shards));
-        let chunk_words = || words(DirtyChunks::<AtomicWords>::words_for(pages));
+        let chunk_words = || words(words_for(pages));
         let mut device = Device::new(words(pages), config, shards as u32);
         device.set_dirty_bitmaps(chunk_words(), chunk_words());
         device.set_repair_pages_per_s(scenario.repair_pages_per_s);

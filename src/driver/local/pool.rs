@@ -32,28 +32,21 @@ use super::{
 };
 use crate::{
     driver::{
-        core::{
-            AtomicWords, //
-            Core,
-        },
-        queue::KernelStorage as QueueStorage, //
+        core::Core,
+        storage::KernelStorage, //
     },
     engine::client::{
         config::NS_PER_S,
         device::Device,
         mirror::{
-            Buffer,
             BufferId,
             Config,
             DiskIo,
             Event,
             Get,
-            Head,
-            Io,
             Mirror,
             Parts,
             Put,
-            Storage,
             Token,
             Way, //
         },
@@ -106,15 +99,6 @@ const TRIES: u32 = 3;
 
 /// How long handing something over may take before the disk counts as one that takes nothing.
 const STUCK_NS: u64 = 500_000_000;
-
-/// Where the mirror keeps things.
-pub(crate) struct KernelStorage;
-
-impl Storage for KernelStorage {
-    type Buffers = KVVec<Buffer>;
-    type Heads = KVVec<Head>;
-    type Ios = KVVec<Io>;
-}
 
 /// What is to be said of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -539,7 +523,7 @@ impl Pool {
     fn notify(&self, core: ArcBorrow<'_, Core>, event: Event) {
         let queue = |token: Token| {
             core.queues
-                .get(Shard::<QueueStorage>::number_of_tag(token.tag))
+                .get(Shard::<KernelStorage>::number_of_tag(token.tag))
         };
         match event {
             Event::Written(token, ok) => {
@@ -595,7 +579,7 @@ impl Pool {
 
 impl State {
     /// Takes what the worker is to hand over next; `None` if there is nothing now.
-    fn next_to_ask(&mut self, now_ns: u64, device: &Device<AtomicWords>) -> Option<Asked> {
+    fn next_to_ask(&mut self, now_ns: u64, device: &Device<KernelStorage>) -> Option<Asked> {
         if self.asked.is_refusing() {
             return self.asked.ask_again(now_ns);
         }
@@ -607,7 +591,7 @@ impl State {
     }
 
     /// The disk did not take an I/O: it is tried again, unless the disk is being let go of.
-    fn refused(&mut self, now_ns: u64, id: usize, device: &Device<AtomicWords>) {
+    fn refused(&mut self, now_ns: u64, id: usize, device: &Device<KernelStorage>) {
         match self.mirror.is_attached() {
             true => self.asked.refused(now_ns, id),
             false => self.ended(now_ns, id, false, device),
@@ -615,7 +599,7 @@ impl State {
     }
 
     /// The disk is being let go of: what it has not taken, it is not asked for any more.
-    pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<AtomicWords>) {
+    pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<KernelStorage>) {
         self.mirror.begin_detach(device);
         while let Some(id) = self.asked.first_refused() {
             self.ended(now_ns, id, false, device);
@@ -637,7 +621,7 @@ impl State {
     }
 
     /// An I/O has ended, or could not be begun.
-    fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<AtomicWords>) {
+    fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<KernelStorage>) {
         self.asked.ended(now_ns, id);
         self.mirror.ended(now_ns, id, ok, device);
     }

@@ -8,7 +8,6 @@ use kernel::{
 };
 
 use super::{
-    KernelStorage,
     Page,
     Queue,
     MAX_REQUEST_PAGES, //
@@ -16,7 +15,8 @@ use super::{
 use crate::{
     driver::{
         core::Core,
-        disk::Disk, //
+        disk::Disk,
+        storage::KernelStorage, //
     },
     engine::client::{
         ids::PageIndex,

@@ -2,8 +2,6 @@
 
 //! What all shards of a device share.
 
-use core::ops::Deref;
-
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::copies::Copies;
 use super::disk::DiskWord;
@@ -12,13 +10,14 @@ use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
 use super::stations::Stations;
+use super::storage::Storage;
 use super::versions::{Versions, Witness};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
 /// A device: its map, its servers, its versions.
-pub struct Device<M> {
+pub struct Device<S: Storage> {
     /// Where every page is.
-    pub map: PageMap<M>,
+    pub map: PageMap<S::Words>,
     /// Who the servers are.
     pub servers: ServerTable,
     /// Whose frames concern us.
@@ -29,11 +28,11 @@ pub struct Device<M> {
     pub copies: Copies,
     /// Parts of the map with pages that have lately been left with fewer copies than wanted; none
     /// on a device that nobody repairs.
-    degraded: Option<DirtyChunks<M>>,
+    degraded: Option<DirtyChunks<S::Words>>,
     /// And with pages that should be on the local disk, and are not.
-    out_of_sync: Option<DirtyChunks<M>>,
+    out_of_sync: Option<DirtyChunks<S::Words>>,
     /// Which versions there are.
-    versions: Versions<M>,
+    versions: Versions<S::Words>,
     low_water: Atomic<u64>,
     replicas: usize,
     min_copies: usize,
@@ -48,9 +47,9 @@ pub struct Device<M> {
     frees_told: Atomic<u32>,
 }
 
-impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
+impl<S: Storage> Device<S> {
     /// A device with nothing written and no servers, for so many shards.
-    pub fn new(map: M, config: Config, shards: u32) -> Self {
+    pub fn new(map: S::Words, config: Config, shards: u32) -> Self {
         Self {
             map: PageMap::new(map),
             servers: ServerTable::default(),
@@ -74,14 +73,14 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// Has pages noted that are left with too few copies, and those that are left behind on the local
-    /// disk, each in as many zeros as [`DirtyChunks::words_for`] says.
-    pub fn set_dirty_bitmaps(&mut self, degraded: M, out_of_sync: M) {
+    /// disk, each in as many zeros as [`words_for`](super::free::words_for) says.
+    pub fn set_dirty_bitmaps(&mut self, degraded: S::Words, out_of_sync: S::Words) {
         self.degraded = Some(DirtyChunks::new(degraded));
         self.out_of_sync = Some(DirtyChunks::new(out_of_sync));
     }
 
     /// Where pages are noted that are left with too few copies.
-    pub(super) fn degraded(&self) -> Option<&DirtyChunks<M>> {
+    pub(super) fn degraded(&self) -> Option<&DirtyChunks<S::Words>> {
         self.degraded.as_ref()
     }
 
@@ -92,7 +91,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// Where pages are noted that should be on the local disk, and are not.
-    pub(super) fn out_of_sync(&self) -> Option<&DirtyChunks<M>> {
+    pub(super) fn out_of_sync(&self) -> Option<&DirtyChunks<S::Words>> {
         self.out_of_sync.as_ref()
     }
 
@@ -119,7 +118,7 @@ impl<M: Deref<Target = [Atomic<u32>]>> Device<M> {
     }
 
     /// Which versions have been given out.
-    pub fn versions(&self) -> &Versions<M> {
+    pub fn versions(&self) -> &Versions<S::Words> {
         &self.versions
     }
 
@@ -285,15 +284,14 @@ mod tests {
     use super::*;
     use crate::engine::client::config::Config;
     use crate::engine::client::ids::SlotSet;
+    use crate::engine::client::storage::heap::{words, Heap};
 
     extern crate std;
-    use std::vec::Vec;
 
     #[test]
     fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
         const PAGE: PageIndex = PageIndex(1);
-        let map: Vec<_> = (0..4).map(|_| Atomic::<u32>::new(0)).collect();
-        let device = Device::new(map, Config::new(2, 1, 30).unwrap(), 1);
+        let device = Device::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
         let begun = device.map.begin_write(PAGE).unwrap();
         let version = device.take_version();
         let (nobody, generation) = (SlotSet::EMPTY, version.generation());

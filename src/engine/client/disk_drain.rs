@@ -2,12 +2,12 @@
 
 //! Whether any page needs the local disk that is to be detached.
 
-use core::ops::{Deref, Range};
+use super::storage::Words;
+use core::ops::Range;
 
 use super::ids::{PageIndex, SlotSet};
 use super::page_map::{Entry, PageMap};
 use super::server_table::ServerTable;
-use crate::sync::Atomic;
 
 /// What is asked of every page that the disk has. It is right until a server is lost: make it anew for
 /// each part of the map.
@@ -37,10 +37,7 @@ impl DiskDrain {
     }
 
     /// How many of `pages` are on the disk, and nobody else has them who can be counted on.
-    pub fn count<M>(&self, map: &PageMap<M>, pages: Range<u32>) -> u64
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn count<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> u64 {
         let needing = pages
             .map(PageIndex)
             .filter(|&page| self.is_needed_by(map.load(page)));
@@ -51,10 +48,7 @@ impl DiskDrain {
     /// These pages are on the disk no longer, or, if some of them need it, all as they were: then how
     /// many. The caller made this under the cluster's lock, and holds it still, so that no server is
     /// lost in between.
-    pub fn forget<M>(&self, map: &PageMap<M>, pages: Range<u32>) -> Result<(), u64>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn forget<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> Result<(), u64> {
         match self.count(map, pages.clone()) {
             0 => {
                 forget(map, pages);
@@ -66,10 +60,7 @@ impl DiskDrain {
 }
 
 /// These pages are on the disk no longer, whoever needs it.
-pub fn forget<M>(map: &PageMap<M>, pages: Range<u32>)
-where
-    M: Deref<Target = [Atomic<u32>]>,
-{
+pub fn forget<W: Words>(map: &PageMap<W>, pages: Range<u32>) {
     for page in pages.map(PageIndex) {
         map.forget_disk(page);
     }
@@ -77,9 +68,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::super::storage::heap::words;
     use super::*;
     use crate::engine::client::ids::{ServerSlot, Version};
     use crate::engine::client::server_table::Address;
+    use crate::sync::Atomic;
     use crate::wire::{Fragmentation, MacAddress};
 
     extern crate std;
@@ -104,8 +97,7 @@ mod tests {
 
     /// A map of pages that have these replicas, and are on the disk.
     fn map(pages: &[u32]) -> PageMap<Vec<Atomic<u32>>> {
-        let words = pages.iter().map(|_| Atomic::<u32>::new(0));
-        let map = PageMap::new(words.collect::<Vec<_>>());
+        let map = PageMap::new(words(pages.len()));
         for (page, &replicas) in pages.iter().enumerate() {
             let page = PageIndex(page as u32);
             let begun = map.begin_write(page).unwrap();

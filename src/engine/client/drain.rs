@@ -2,13 +2,13 @@
 
 //! Whether any page needs a server that is to be removed.
 
-use core::ops::{Deref, Range};
+use super::storage::Words;
+use core::ops::Range;
 
 use super::disk::DiskState;
 use super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::page_map::{Entry, PageMap};
 use super::server_table::ServerTable;
-use crate::sync::Atomic;
 
 /// What is asked of every page that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +77,7 @@ impl Drain {
     }
 
     /// The first of `pages` that needs the server, those aside that are being written.
-    pub fn find<M>(&self, map: &PageMap<M>, pages: Range<u32>) -> Option<PageIndex>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn find<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> Option<PageIndex> {
         pages.map(PageIndex).find(|&page| {
             let entry = map.load(page);
             !entry.is_busy() && self.is_needed_by(entry)
@@ -90,15 +87,12 @@ impl Drain {
     /// How many of `pages` need the server, which is quiescing, as every shard has been told. A page
     /// that is being written and needs it as it was is looked at again when that has ended: `wait`
     /// waits a little, or returns false if that has been too long already; then it counts.
-    pub fn count<M>(
+    pub fn count<W: Words>(
         &self,
-        map: &PageMap<M>,
+        map: &PageMap<W>,
         pages: Range<u32>,
         mut wait: impl FnMut() -> bool,
-    ) -> u64
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    ) -> u64 {
         let mut needing = 0_u64;
         for page in pages.map(PageIndex) {
             let mut entry = map.load(page);
@@ -134,10 +128,13 @@ pub enum Found {
 
 impl Walk {
     /// Looks at some `pages` more, for the server with `session`.
-    pub fn advance<M>(&mut self, session: u64, drain: &Drain, map: &PageMap<M>, pages: u32) -> Found
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn advance<W: Words>(
+        &mut self,
+        session: u64,
+        drain: &Drain,
+        map: &PageMap<W>,
+        pages: u32,
+    ) -> Found {
         if self.session != session {
             *self = Self {
                 session,
@@ -164,10 +161,12 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::storage::heap::words;
     use super::*;
     use crate::engine::client::disk::Policy;
     use crate::engine::client::ids::Version;
     use crate::engine::client::server_table::Address;
+    use crate::sync::Atomic;
     use crate::wire::{Fragmentation, MacAddress};
 
     extern crate std;
@@ -194,12 +193,7 @@ mod tests {
 
     /// A map whose pages have these replicas.
     fn map(pages: &[u32]) -> PageMap<Vec<Atomic<u32>>> {
-        let map = PageMap::new(
-            pages
-                .iter()
-                .map(|_| Atomic::<u32>::new(0))
-                .collect::<Vec<_>>(),
-        );
+        let map = PageMap::new(words(pages.len()));
         for (page, &replicas) in pages.iter().enumerate() {
             let page = PageIndex(page as u32);
             let begun = map.begin_write(page).unwrap();

@@ -2,7 +2,8 @@
 
 //! Copies that servers need not keep: freed pages, and versions that newer ones have replaced.
 
-use core::ops::{Deref, DerefMut};
+use super::storage::Words;
+use core::ops::DerefMut;
 
 use super::ids::{PageIndex, SlotSet, Version};
 use super::page_map::PageMap;
@@ -75,18 +76,18 @@ impl<S: DerefMut<Target = [StaleCopy]>> StaleCopies<S> {
 const CHUNK_PAGES: u32 = 1024;
 
 /// Which parts of the map have pages in FREE_PENDING: a bit for every 1024 pages.
-pub struct DirtyChunks<S> {
-    words: S,
+pub struct DirtyChunks<W> {
+    words: W,
 }
 
-impl<S: Deref<Target = [Atomic<u32>]>> DirtyChunks<S> {
-    /// Words that a map of `pages` needs.
-    pub fn words_for(pages: usize) -> usize {
-        pages.div_ceil(CHUNK_PAGES as usize * 32)
-    }
+/// Words that the [`DirtyChunks`] of a map of `pages` need.
+pub fn words_for(pages: usize) -> usize {
+    pages.div_ceil(CHUNK_PAGES as usize * 32)
+}
 
+impl<W: Words> DirtyChunks<W> {
     /// No dirty chunk; `words` are all zero.
-    pub fn new(words: S) -> Self {
+    pub fn new(words: W) -> Self {
         Self { words }
     }
 
@@ -165,8 +166,8 @@ impl<S: Deref<Target = [Atomic<u32>]>> DirtyChunks<S> {
 
 /// Walks a dirty chunk of `map` for pages to be freed, from `*next` to `end`; `take_version`
 /// gives a version above all that were given out. `None` at the end of the chunk.
-pub fn next_free<M: Deref<Target = [Atomic<u32>]>>(
-    map: &PageMap<M>,
+pub fn next_free<W: Words>(
+    map: &PageMap<W>,
     next: &mut PageIndex,
     end: PageIndex,
     mut take_version: impl FnMut() -> Version,
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn dirty_chunks_are_found_once() {
-        let chunks = DirtyChunks::new(words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(100_000)));
+        let chunks = DirtyChunks::new(words(words_for(100_000)));
         assert_eq!(chunks.take(PageIndex(0)), None);
         assert!(chunks.mark(PageIndex(99_999)));
         assert!(chunks.mark(PageIndex(5)));
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn all_chunks_are_marked_and_no_more() {
         for (pages, chunks) in [(1, 1), (1024, 1), (1025, 2), (32 * 1024, 32), (40_000, 40)] {
-            let count = DirtyChunks::<Vec<Atomic<u32>>>::words_for(pages);
+            let count = words_for(pages);
             let marked = DirtyChunks::new(words(count));
             marked.mark_all(pages);
             assert_eq!(marked.count(), chunks, "{pages} pages");

@@ -48,14 +48,12 @@ mod tests;
 mod turns;
 mod write;
 
-use core::ops::{Deref, DerefMut};
-
 use super::counters::MirrorCounters;
 use super::device::Device;
 use super::disk::DiskState;
 pub use super::disk::Policy;
 use super::ids::{PageIndex, Version};
-use crate::sync::Atomic;
+use super::storage::Storage;
 
 pub use io::Io;
 pub use pool::{Buffer, Head};
@@ -68,16 +66,6 @@ pub const MERGE: usize = 32;
 
 /// Pages of the pool that are looked at in one call when the disk is used no longer.
 const DROP_STEP: usize = 128;
-
-/// Memory for a mirror, which its owner gives.
-pub trait Storage {
-    /// One for each page of the pool.
-    type Buffers: DerefMut<Target = [Buffer]>;
-    /// Heads of the hash by page: any number, best as many as there are buffers.
-    type Heads: DerefMut<Target = [Head]>;
-    /// One for each I/O that may be under way at a time.
-    type Ios: DerefMut<Target = [Io]>;
-}
 
 /// Of what a mirror is made. Everything is in its default state.
 pub struct Parts<S: Storage> {
@@ -294,10 +282,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// There is a disk from now on. No page is on it: the map's DISK bits must all be clear.
-    pub fn attach<M>(&mut self, device: &Device<M>) -> Result<(), InUse>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn attach(&mut self, device: &Device<S>) -> Result<(), InUse> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
         }
@@ -312,10 +297,7 @@ impl<S: Storage> Mirror<S> {
     /// The disk takes no more pages, and what it has counts for nothing; I/O that is under way goes
     /// on. When [`Self::is_idle`], tell every shard, then clear the map's DISK bits, then
     /// [`Self::finish_detach`]. Call [`Self::handle_timeout`] at its times meanwhile.
-    pub fn begin_detach<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn begin_detach(&mut self, device: &Device<S>) {
         self.is_attached = false;
         self.drop_queued(device);
         self.publish(device);
@@ -323,19 +305,13 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk stays after all. May be called until [`Self::finish_detach`]; pages whose DISK bits
     /// have been cleared already, lag.
-    pub fn cancel_detach<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn cancel_detach(&mut self, device: &Device<S>) {
         self.is_attached = true;
         self.publish(device);
     }
 
     /// There is no disk any more.
-    pub fn finish_detach<M>(&mut self, device: &Device<M>) -> Result<(), InUse>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn finish_detach(&mut self, device: &Device<S>) -> Result<(), InUse> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
         }
@@ -344,30 +320,21 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// A faulty disk is used again.
-    pub fn re_add<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn re_add(&mut self, device: &Device<S>) {
         self.has_failed = false;
         self.errors_in_a_row = 0;
         self.publish(device);
     }
 
     /// The disk is used no more, until [`Self::re_add`]: somebody has found it gone.
-    pub fn mark_faulty<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn mark_faulty(&mut self, device: &Device<S>) {
         self.has_failed = true;
         self.drop_queued(device);
         self.publish(device);
     }
 
     /// Changes how the disk is treated; what is under way hears of it too.
-    pub fn set_config<M>(&mut self, config: Config, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn set_config(&mut self, config: Config, device: &Device<S>) {
         if self.config == config {
             return;
         }
@@ -391,20 +358,14 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk takes no pages, until [`Self::resume`] or [`Self::begin_detach`]: it is to be found out
     /// whether it can be let go of.
-    pub fn pause<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn pause(&mut self, device: &Device<S>) {
         self.is_paused = true;
         self.drop_queued(device);
         self.publish(device);
     }
 
     /// The disk stays, and is used as before.
-    pub fn resume<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn resume(&mut self, device: &Device<S>) {
         self.is_paused = false;
         self.publish(device);
     }
@@ -455,10 +416,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Tells the shards what they may know.
-    fn publish<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn publish(&mut self, device: &Device<S>) {
         let mut state =
             DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
         if self.is_hopeless {

@@ -6,9 +6,8 @@
 //! is the only one to give the page a new version, and clears it at the end. Replica bits may be
 //! cleared, and FREE_PENDING set, by others meanwhile.
 
-use core::ops::Deref;
-
 use super::ids::{Generation, PageIndex, SlotSet, Version, SERVER_SLOTS};
+use super::storage::Words;
 use crate::sync::{Acquire, Atomic, Full};
 
 /// What the map says of one page.
@@ -73,7 +72,7 @@ pub struct PageMap<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-impl<S: Deref<Target = [Atomic<u32>]>> PageMap<S> {
+impl<S: Words> PageMap<S> {
     /// A map over `entries`, which are all zero: no page written.
     pub fn new(entries: S) -> Self {
         Self { entries }

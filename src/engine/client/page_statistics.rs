@@ -2,11 +2,9 @@
 
 //! How many pages there are, and how well they are kept: a look at the whole map, for people.
 
-use core::ops::Deref;
-
 use super::ids::{PageIndex, SlotSet, SERVER_SLOTS};
 use super::page_map::{Entry, PageMap};
-use crate::sync::Atomic;
+use super::storage::Words;
 
 /// Numbers of pages. They are not of one moment: pages are written while they are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,10 +36,7 @@ pub struct Standard {
 
 impl PageStatistics {
     /// Counts the pages from `first` to before `end`.
-    pub fn take<M>(&mut self, map: &PageMap<M>, first: u32, end: u32, standard: &Standard)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn take<W: Words>(&mut self, map: &PageMap<W>, first: u32, end: u32, standard: &Standard) {
         for page in first..end {
             self.count(map.load(PageIndex(page)), standard);
         }
@@ -72,15 +67,13 @@ impl PageStatistics {
 
 #[cfg(test)]
 mod tests {
+    use super::super::storage::heap::words;
     use super::*;
     use crate::engine::client::ids::Version;
 
-    extern crate std;
-    use std::vec::Vec;
-
     #[test]
     fn pages_are_counted_by_how_they_are_kept() {
-        let map = PageMap::new((0..6).map(|_| Atomic::<u32>::new(0)).collect::<Vec<_>>());
+        let map = PageMap::new(words(6));
         for (page, replicas) in [
             (0, 0b0011),
             (1, 0b0001),

@@ -19,16 +19,14 @@ mod backlog;
 mod commit;
 mod search;
 
-use core::ops::Deref;
-
 use super::copies::COPIES;
 use super::counters::RepairCounters;
 use super::device::Device;
 use super::free::DirtyChunks;
 use super::ids::{PageIndex, SlotSet, Version};
 use super::page_map::Entry;
-use super::shard::{Completion, CopyOut, MirrorCopy, Outcome, Shard, Storage};
-use crate::sync::Atomic;
+use super::shard::{Completion, CopyOut, MirrorCopy, Outcome, Shard};
+use super::storage::Storage;
 use backlog::Backlog;
 use search::Help;
 
@@ -101,11 +99,11 @@ struct Come {
 }
 
 /// All repair of a device. Its owner holds the lock of the shard that it uses around every call.
-pub struct Repair<W> {
+pub struct Repair<S: Storage> {
     /// Pages that may have too few copies on servers.
-    short: Backlog<W>,
+    short: Backlog<S::Words>,
     /// Pages that may not be on the local disk.
-    out_of_sync: Backlog<W>,
+    out_of_sync: Backlog<S::Words>,
     jobs: [Job; COPIES],
     /// When the next copy may begin.
     next_copy_ns: u64,
@@ -123,9 +121,9 @@ pub struct Repair<W> {
     counters: RepairCounters,
 }
 
-impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
-    /// Nothing to repair. `words` are zeros, each as many as [`DirtyChunks::words_for`] says.
-    pub fn new(words: [W; 4]) -> Self {
+impl<S: Storage> Repair<S> {
+    /// Nothing to repair. `words` are zeros, each as many as [`words_for`](super::free::words_for) says.
+    pub fn new(words: [S::Words; 4]) -> Self {
         let [first, second, third, fourth] = words;
         Self {
             short: Backlog::new([first, second]),
@@ -149,10 +147,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// Parts of the map that are still to be looked at, and copies to servers under way. 0 says that
     /// every page that can have its copies, has them.
-    pub fn left<M>(&self, device: &Device<M>) -> u64
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn left(&self, device: &Device<S>) -> u64 {
         let degraded = device.degraded().map_or(0, DirtyChunks::count);
         self.short
             .count()
@@ -161,10 +156,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// As [`Self::left`], of pages to be brought to the local disk. 0 if it should not have them.
-    pub fn out_of_sync_left<M>(&self, device: &Device<M>) -> u64
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn out_of_sync_left(&self, device: &Device<S>) -> u64 {
         if !device.disk.load().is_wanted() {
             return 0;
         }
@@ -188,10 +180,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// Servers have come, gone, died or come back: what had to wait is looked at again; and if some
     /// count no longer, everything is.
-    pub fn servers_changed<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
         let losses = device.servers.losses();
         if core::mem::replace(&mut self.losses, losses) != losses {
             self.look_at_everything(device);
@@ -202,14 +191,11 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// Every page is looked at, for some may have lost a copy.
-    pub fn look_at_everything<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn look_at_everything(&mut self, device: &Device<S>) {
         self.short.mark_all(device.map.len());
     }
 
-    fn backlog(&mut self, goal: Goal) -> &mut Backlog<W> {
+    fn backlog(&mut self, goal: Goal) -> &mut Backlog<S::Words> {
         match goal {
             Goal::Server => &mut self.short,
             Goal::Disk => &mut self.out_of_sync,
@@ -218,16 +204,13 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// Begins copies, as many as the rate allows. `is_busy` says whether requests are under way, to
     /// which repair yields; `None` if nobody has looked.
-    pub fn drive<S, M>(
+    pub fn drive(
         &mut self,
         now_ns: u64,
         is_busy: Option<bool>,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         self.is_busy = is_busy.unwrap_or(self.is_busy);
         self.wake_ns = u64::MAX;
         self.look_at_disk(now_ns, device);
@@ -281,10 +264,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// What waited for the disk is tried as soon as it takes pages again.
-    fn look_at_disk<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn look_at_disk(&mut self, now_ns: u64, device: &Device<S>) {
         let state = device.disk.load();
         let has_disk = state.is_wanted() && state.is_usable();
         if has_disk && !self.had_disk {
@@ -304,19 +284,15 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// Begins to copy a page. Returns whether that was possible.
-    fn begin<S, M>(
+    fn begin(
         &mut self,
         now_ns: u64,
         index: usize,
         page: PageIndex,
         goal: Goal,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> bool
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         if device.copies.contains(page) {
             // It may need more than the copy that is under way.
             self.put_off(page, goal);
@@ -344,17 +320,13 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// An op of repair's shard is over. Returns a page for which requests wait: tell every shard
     /// ([`Shard::unpark`]).
-    pub fn completed<S, M>(
+    pub fn completed(
         &mut self,
         now_ns: u64,
         completion: &Completion,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> Option<PageIndex>
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<PageIndex> {
         let index = completion.op;
         let job = self.jobs.get_mut(index)?;
         let mut wake = None;
@@ -432,18 +404,14 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// The page has come in: it goes out to another server. Returns whether it does.
-    fn send_copy<S, M>(
+    fn send_copy(
         &mut self,
         now_ns: u64,
         index: usize,
         come: &Come,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> bool
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let &Come { page, entry, fill } = come;
         let Some(slot) = shard.emptiest(Self::targets(entry, device), device) else {
             return false;
@@ -476,18 +444,14 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// The page has come in: it goes to the disk. Returns whether it does.
-    fn mirror_copy<S, M>(
+    fn mirror_copy(
         &mut self,
         now_ns: u64,
         index: usize,
         come: &Come,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> bool
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let &Come { page, entry, fill } = come;
         // The mirror looks at the map after that: a page-out that it does not see, has a higher one.
         let version = device.take_version_of(entry.generation());
@@ -509,18 +473,12 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
         true
     }
 
-    fn give_up<M>(&mut self, index: usize, page: PageIndex, goal: Goal, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn give_up(&mut self, index: usize, page: PageIndex, goal: Goal, device: &Device<S>) {
         self.end_in_vain(index, device);
         self.put_off(page, goal);
     }
 
-    fn end_in_vain<M>(&mut self, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn end_in_vain(&mut self, index: usize, device: &Device<S>) {
         let counter = match device.copies.is_cancelled(index) {
             true => &mut self.counters.repairs_cancelled,
             false => &mut self.counters.repairs_failed,

@@ -26,14 +26,12 @@ mod path;
 mod renewal;
 mod transfer;
 
-use core::ops::{Deref, DerefMut};
-
 use super::counters::Counters;
 use super::device::Device;
 use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
 use super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
-use crate::sync::Atomic;
+use super::storage::Storage;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
@@ -49,16 +47,6 @@ pub use list::TransferId;
 use op::{Kind, Link, Stage};
 pub use op::{Op, Outcome};
 use path::Path;
-
-/// Memory for a shard, which its owner gives.
-pub trait Storage {
-    /// The ops; a request's tag says which are its own.
-    type Ops: DerefMut<Target = [Op]>;
-    /// A histogram's buckets: [`super::histogram::BUCKETS`] of them.
-    type Buckets: DerefMut<Target = [u32]>;
-    /// Copies that servers are to be told to free.
-    type Stale: DerefMut<Target = [StaleCopy]>;
-}
 
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,10 +342,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Takes the next thing to be done; `None` if there is nothing now.
-    pub fn poll<M>(&mut self, now_ns: u64, device: &Device<M>) -> Option<Action>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<Action> {
         if let Some(settle) = self.settle.take() {
             return Some(Action::Disk(DiskWork::Settle(settle)));
         }
@@ -374,10 +359,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
-    pub fn sent<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn sent(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         self.end_send(id);
         self.end_if_sent(now_ns, id.op, device);
     }
@@ -386,17 +368,14 @@ impl<S: Storage> Shard<S> {
     /// the payload of a frame that says SAME_FILLED, with its checksum checked.
     // Always: the one caller that has pages to receive calls it for every frame of them.
     #[inline(always)]
-    pub fn handle_frame<M>(
+    pub fn handle_frame(
         &mut self,
         now_ns: u64,
         source: MacAddress,
         header: &Header,
         fill: Option<u64>,
-        device: &Device<M>,
-    ) -> Verdict
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Verdict {
         let Some((op, transfer)) = self.find_transfer(source, header, device) else {
             self.counters.stale_frames = self.counters.stale_frames.wrapping_add(1);
             self.note_late(now_ns, source, header, device);
@@ -416,10 +395,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Time has passed: what is due is sent again, moved to another server, or given up.
-    pub fn handle_timeout<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
         if now_ns < self.next_deadline_ns {
             return;
         }
@@ -474,10 +450,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A server has become usable or unusable, valid or invalid, or the way to it narrower.
-    pub fn servers_changed<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
         for slot in SlotSet::ALL.iter() {
             self.flush_waiting(slot);
         }
@@ -503,10 +476,7 @@ impl<S: Storage> Shard<S> {
 
     /// A page-out of `page`, or of any page for `None`, has ended somewhere: whoever waited for
     /// it goes on.
-    pub fn unpark<M>(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
@@ -517,10 +487,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Ends every op with an error: the device goes away.
-    pub fn give_up_all<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn give_up_all(&mut self, device: &Device<S>) {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
             link = op.next_active;
@@ -528,10 +495,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    fn retry_op<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn retry_op(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
@@ -553,10 +517,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout is out, or every copy is known to be gone.
-    fn give_up<M>(&mut self, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn give_up(&mut self, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };

@@ -9,9 +9,8 @@
 
 mod gaps;
 
-use core::ops::Deref;
-
 use super::ids::{Generation, ServerSlot, Version, SERVER_SLOTS};
+use super::storage::Words;
 use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release};
 use gaps::Gaps;
 
@@ -95,7 +94,7 @@ pub struct Versions<W> {
     entered: [Entered; STRIPES],
 }
 
-impl<W: Deref<Target = [Atomic<u32>]>> Versions<W> {
+impl<W: Words> Versions<W> {
     /// None has been given out.
     pub fn new() -> Self {
         Self {
@@ -374,7 +373,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Versions<W> {
     }
 }
 
-impl<W: Deref<Target = [Atomic<u32>]>> Default for Versions<W> {
+impl<W: Words> Default for Versions<W> {
     fn default() -> Self {
         Self::new()
     }

@@ -23,12 +23,6 @@ use crate::faults::Fault;
 use crate::oracle::RequestId;
 use crate::scenario::MS;
 
-impl mirror::Storage for Heap {
-    type Buffers = Vec<Buffer>;
-    type Heads = Vec<Head>;
-    type Ios = Vec<Io>;
-}
-
 /// I/Os that may be under way.
 const IOS: usize = 8;
 

@@ -6,7 +6,8 @@
 //! All of it is asked for at once when a server is back, soon when frees have been forgotten for want of
 //! room, and a little at a time for ever. What it names is judged by the map: [`Cluster::free_orphans`].
 
-use core::ops::{Deref, DerefMut};
+use super::super::storage::Storage;
+use core::ops::DerefMut;
 
 use super::peer::{Query, State};
 use super::{Cluster, Outbox, Peer, Random};
@@ -14,7 +15,6 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::device::Device;
 use crate::engine::client::free::StaleCopy;
 use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
-use crate::sync::Atomic;
 use crate::wire::{Frame, Header, InventoryReply, Opcode, PageVersion};
 use zerocopy::byteorder::big_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
@@ -241,10 +241,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Judges what servers say that they have, and has them told of what nobody needs. Returns how
     /// much that is. What cannot be judged yet, or be told for want of room, is kept; nothing more
     /// is asked of that server before.
-    pub fn free_orphans<M>(&mut self, now_ns: u64, device: &Device<M>) -> u64
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn free_orphans<S: Storage>(&mut self, now_ns: u64, device: &Device<S>) -> u64 {
         let mut found: u64 = 0;
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) else {
@@ -274,10 +271,11 @@ pub(super) enum Judgement {
     Orphan(StaleCopy),
 }
 
-pub(super) fn judge<M>(slot: ServerSlot, one: PageVersion, device: &Device<M>) -> Judgement
-where
-    M: Deref<Target = [Atomic<u32>]>,
-{
+pub(super) fn judge<S: Storage>(
+    slot: ServerSlot,
+    one: PageVersion,
+    device: &Device<S>,
+) -> Judgement {
     let version = Version(one.version.get());
     let Ok(page) = u32::try_from(one.page.get()).map(PageIndex) else {
         return Judgement::Needed;

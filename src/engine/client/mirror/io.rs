@@ -2,14 +2,12 @@
 
 //! What is with the disk: adjacent pages together, ends in any order, and what never ends.
 
-use core::ops::Deref;
-
 use super::super::config::NS_PER_S;
 use super::super::device::Device;
 use super::super::ids::PageIndex;
+use super::super::storage::Storage;
 use super::pool::{Buffer, Ended, Queue, Stage};
-use super::{BufferId, DiskIo, Mirror, ReadError, Storage, MERGE};
-use crate::sync::Atomic;
+use super::{BufferId, DiskIo, Mirror, ReadError, MERGE};
 
 /// How long an I/O that has failed is not tried again.
 const RETRY_NS: u64 = 50_000_000;
@@ -46,10 +44,7 @@ impl Io {
 
 impl<S: Storage> Mirror<S> {
     /// Takes the next thing to be done with the disk; `None` if there is nothing now.
-    pub fn poll<M>(&mut self, now_ns: u64, device: &Device<M>) -> Option<DiskIo>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<DiskIo> {
         // What is queued for a disk that is being let go of, is about to be dropped.
         if self.ios_in_use >= self.ios.len() || !self.is_attached && self.is_dropping() {
             return None;
@@ -108,10 +103,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Whether the page has not been freed since; if it has, the buffer goes.
-    fn is_still_wanted<M>(&mut self, id: BufferId, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn is_still_wanted(&mut self, id: BufferId, device: &Device<S>) -> bool {
         let Some(buffer) = self.pool.get(id) else {
             return false;
         };
@@ -125,10 +117,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Gives a page, which is in no list, to the disk, together with its neighbours.
-    fn begin_io<M>(&mut self, now_ns: u64, seed: BufferId, device: &Device<M>) -> Option<DiskIo>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &Device<S>) -> Option<DiskIo> {
         let id = self.ios.iter().position(|io| io.stage == IoStage::Free)?;
         let page = self
             .pool
@@ -188,15 +177,12 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// A buffer of `page` that can go to the disk with its neighbour; it is in no list then.
-    fn neighbour<M>(
+    fn neighbour(
         &mut self,
         page: PageIndex,
         is_write: bool,
-        device: &Device<M>,
-    ) -> Option<BufferId>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<BufferId> {
         let stage = if is_write {
             Stage::Ready
         } else {
@@ -219,10 +205,7 @@ impl<S: Storage> Mirror<S> {
         Some(id)
     }
 
-    fn give_to_disk<M>(&mut self, id: BufferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn give_to_disk(&mut self, id: BufferId, device: &Device<S>) {
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
@@ -252,10 +235,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// An I/O that [`Self::poll`] gave has ended, however late.
-    pub fn ended<M>(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<S>) {
         let Some(io) = self.ios.get_mut(id) else {
             return;
         };
@@ -289,10 +269,7 @@ impl<S: Storage> Mirror<S> {
         self.note_room();
     }
 
-    fn note_error<M>(&mut self, io: &Io, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn note_error(&mut self, io: &Io, device: &Device<S>) {
         self.counters.errors = self.counters.errors.wrapping_add(1);
         let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
         if pages.any(|buffer| buffer.is_alone) {
@@ -307,16 +284,14 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    fn write_ended<M>(
+    fn write_ended(
         &mut self,
         now_ns: u64,
         id: BufferId,
         ok: bool,
         was_alone: bool,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let may_retry = !ok && self.is_usable();
         let retries = self.config.retries;
         let Some(buffer) = self.pool.get_mut(id) else {
@@ -412,10 +387,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Time has passed: what has not ended is abandoned, what failed is tried again.
-    pub fn handle_timeout<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
         if now_ns < self.next_deadline_ns {
             return;
         }
@@ -482,10 +454,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Says so if the disk has been silent for as long as a request may wait.
-    fn look_for_hope<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn look_for_hope(&mut self, now_ns: u64, device: &Device<S>) {
         let Some(since_ns) = self.silent_since_ns else {
             return;
         };
@@ -501,10 +470,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Nobody waits for the I/O any more; its buffers stay with the disk.
-    fn abandon<M>(&mut self, id: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn abandon(&mut self, id: usize, device: &Device<S>) {
         let Some(io) = self.ios.get_mut(id) else {
             return;
         };

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::super::config;
 use super::super::ids::{Generation, SlotSet, Version};
-use super::tests::Heap;
+use super::super::storage::heap::{words, Heap};
 use super::*;
 
 const PAGES: u32 = 4;
@@ -145,7 +145,7 @@ struct Reader {
 
 struct World {
     now_ns: u64,
-    device: Device<Vec<Atomic<u32>>>,
+    device: Device<Heap>,
     mirror: Mirror<Heap>,
     /// What each buffer holds; `None` for garbage.
     buffers: Vec<Option<Version>>,
@@ -166,7 +166,7 @@ struct World {
 
 impl World {
     fn new(policy: Policy) -> Self {
-        let map = (0..PAGES).map(|_| Atomic::<u32>::new(0)).collect();
+        let map = words(PAGES as usize);
         let device = Device::new(map, config::Config::new(2, 1, 60).unwrap(), 1);
         let config = Config {
             policy,

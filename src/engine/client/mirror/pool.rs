@@ -3,7 +3,8 @@
 //! What is known of every buffer; a hash by page, and lists, linked by index.
 
 use super::super::ids::{Generation, PageIndex, Version};
-use super::{BufferId, ReadError, Storage, Token, Way};
+use super::super::storage::Storage;
+use super::{BufferId, ReadError, Token, Way};
 
 /// What a buffer is used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,44 +2,36 @@
 
 //! Pages wanted back: from a buffer that is on its way to the disk, or from the disk.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex};
+use super::super::storage::Storage;
 use super::pool::{Ended, Queue, Stage};
-use super::{BufferId, Event, Get, Mirror, Storage, Token, Way};
-use crate::sync::Atomic;
+use super::{BufferId, Event, Get, Mirror, Token, Way};
 
 impl<S: Storage> Mirror<S> {
     /// Wants the bytes of the page's version with this generation, which the map said to be its
     /// newest. With `buffers_only`, the disk is not asked.
-    pub fn begin_read<M>(
+    pub fn begin_read(
         &mut self,
         page: PageIndex,
         generation: Generation,
         reader: Token,
         buffers_only: bool,
-        device: &Device<M>,
-    ) -> Get
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Get {
         self.read(page, generation, reader, buffers_only, false, device)
     }
 
     /// As [`Self::begin_read`] of the disk, by the first in line of a shard whose turn it is. `others`
     /// says whether somebody stands behind it.
-    pub fn begin_read_in_turn<M>(
+    pub fn begin_read_in_turn(
         &mut self,
         page: PageIndex,
         generation: Generation,
         reader: Token,
         others: bool,
-        device: &Device<M>,
-    ) -> Get
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Get {
         let shard = reader.shard();
         let has_turn = self.has_turn(shard, Way::In);
         let get = self.read(page, generation, reader, false, has_turn, device);
@@ -47,18 +39,15 @@ impl<S: Storage> Mirror<S> {
         get
     }
 
-    fn read<M>(
+    fn read(
         &mut self,
         page: PageIndex,
         generation: Generation,
         reader: Token,
         buffers_only: bool,
         has_turn: bool,
-        device: &Device<M>,
-    ) -> Get
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Get {
         // Whoever writes the page, supersedes what is here while the page is BUSY: looked at after
         // the lock was taken, the map says what the buffers and the disk have.
         let entry = device.map.load(page);

@@ -2,9 +2,10 @@
 
 //! Who may have a free buffer, and who is to be told that there is one.
 
+use super::super::storage::Storage;
 use super::pool::Queue;
 use super::turns::Turns;
-use super::{Mirror, Storage, Way};
+use super::{Mirror, Way};
 
 impl<S: Storage> Mirror<S> {
     fn turns(&self, way: Way) -> &Turns {

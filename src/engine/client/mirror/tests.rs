@@ -2,30 +2,20 @@
 
 use super::super::config;
 use super::super::ids::{Generation, SlotSet, Version};
+use super::super::storage::heap::{words, Heap};
 use super::*;
 
 extern crate std;
 use std::vec::Vec;
 
-pub(super) struct Heap;
-
-impl Storage for Heap {
-    type Buffers = Vec<Buffer>;
-    type Heads = Vec<Head>;
-    type Ios = Vec<Io>;
-}
-
-type Map = Vec<Atomic<u32>>;
-
 const MS: u64 = 1_000_000;
 const TOKEN: Token = Token { tag: 7, attempt: 3 };
 
-fn device(pages: usize) -> Device<Map> {
-    let map = (0..pages).map(|_| Atomic::<u32>::new(0)).collect();
-    Device::new(map, config::Config::new(2, 1, 60).unwrap(), 1)
+fn device(pages: usize) -> Device<Heap> {
+    Device::new(words(pages), config::Config::new(2, 1, 60).unwrap(), 1)
 }
 
-fn mirror(buffers: usize, device: &Device<Map>) -> Mirror<Heap> {
+fn mirror(buffers: usize, device: &Device<Heap>) -> Mirror<Heap> {
     let mut mirror = Mirror::new(
         Config::default(),
         Parts {
@@ -51,7 +41,7 @@ fn write(page: PageIndex, version: Version, is_urgent: bool) -> Write {
 }
 
 /// A page-out that two servers hold and that finds room.
-fn page_out(mirror: &mut Mirror<Heap>, now_ns: u64, page: u32, device: &Device<Map>) -> Version {
+fn page_out(mirror: &mut Mirror<Heap>, now_ns: u64, page: u32, device: &Device<Heap>) -> Version {
     let page = PageIndex(page);
     let begun = device.map.begin_write(page).unwrap();
     let version = device.take_version();
@@ -171,7 +161,7 @@ fn who_waits_is_told_and_errors_are_tried_again() {
 }
 
 /// Time passes, without a stop, until the disk has been given up. Returns when.
-fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &Device<Map>) -> u64 {
+fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &Device<Heap>) -> u64 {
     loop {
         let now_ns = mirror.next_timeout_ns();
         mirror.handle_timeout(now_ns, device);
@@ -379,7 +369,7 @@ fn reader(shard: u32) -> Token {
 }
 
 /// A mirror whose buffers are all being read, by shard 0, and pages for more.
-fn read_full(device: &Device<Map>, buffers: u32) -> (Mirror<Heap>, Generation, Vec<DiskIo>) {
+fn read_full(device: &Device<Heap>, buffers: u32) -> (Mirror<Heap>, Generation, Vec<DiskIo>) {
     let mut mirror = mirror(buffers as usize, device);
     // Every second page, so that there is an I/O for each: all of one generation.
     for number in 0..64 {
@@ -404,7 +394,7 @@ fn read_full(device: &Device<Map>, buffers: u32) -> (Mirror<Heap>, Generation, V
 }
 
 /// The disk has read a page, and it has been copied from its buffer.
-fn read_one(mirror: &mut Mirror<Heap>, io: &DiskIo, device: &Device<Map>) {
+fn read_one(mirror: &mut Mirror<Heap>, io: &DiskIo, device: &Device<Heap>) {
     mirror.ended(0, io.id, true, device);
     let Some(Event::Read(_, Ok(id))) = mirror.poll_event() else {
         panic!("it has been read");
@@ -505,7 +495,7 @@ fn page_outs_do_not_take_what_is_kept_for_a_turn() {
 }
 
 /// What a page-out of this shard asks for, which needs the disk.
-fn urgent(shard: usize, page: u32, device: &Device<Map>) -> Write {
+fn urgent(shard: usize, page: u32, device: &Device<Heap>) -> Write {
     let page = PageIndex(page);
     device.map.begin_write(page).unwrap();
     Write {

@@ -2,41 +2,30 @@
 
 //! Pages on their way to the disk, until they are with it.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{PageIndex, Version};
+use super::super::storage::Storage;
 use super::pool::{Buffer, Ended, Queue, Stage};
-use super::{BufferId, Mirror, Policy, Put, ReadError, Storage, Token, Way, Write, DROP_STEP};
-use crate::sync::Atomic;
+use super::{BufferId, Mirror, Policy, Put, ReadError, Token, Way, Write, DROP_STEP};
 
 impl<S: Storage> Mirror<S> {
     /// A page-out is under way: the page is BUSY in the map, and the caller is who made it so. Whatever
     /// is here of the page is superseded. Every page-out must come here while the disk is tracked,
     /// before it completes.
-    pub fn begin_write<M>(&mut self, write: &Write, device: &Device<M>) -> Put
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn begin_write(&mut self, write: &Write, device: &Device<S>) -> Put {
         self.write(write, false, device)
     }
 
     /// As [`Self::begin_write`], by the first in line of a shard whose turn it is. `others` says whether
     /// somebody stands behind it.
-    pub fn begin_write_in_turn<M>(&mut self, write: &Write, others: bool, device: &Device<M>) -> Put
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn begin_write_in_turn(&mut self, write: &Write, others: bool, device: &Device<S>) -> Put {
         let has_turn = self.has_turn(write.shard, Way::Out);
         let put = self.write(write, has_turn, device);
         self.end_turn(write.shard, Way::Out, others);
         put
     }
 
-    fn write<M>(&mut self, write: &Write, has_turn: bool, device: &Device<M>) -> Put
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn write(&mut self, write: &Write, has_turn: bool, device: &Device<S>) -> Put {
         let (page, version) = (write.page, write.version);
         if let Some(given_up) = write.replaces {
             self.drop_version(page, given_up);
@@ -71,10 +60,7 @@ impl<S: Storage> Mirror<S> {
     /// map has only those 8 bits: the caller has noted the page where page-outs look, before he read
     /// it. When [`Written`](super::Event::Written) has come, the DISK bit is his to set, unless a
     /// page-out has begun.
-    pub fn begin_copy<M>(&mut self, page: PageIndex, version: Version, device: &Device<M>) -> Put
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn begin_copy(&mut self, page: PageIndex, version: Version, device: &Device<S>) -> Put {
         let entry = device.map.load(page);
         let is_wanted = self.is_usable()
             && !entry.is_busy()
@@ -153,16 +139,14 @@ impl<S: Storage> Mirror<S> {
 
     /// The page-out has ended: with success (`completed`), and then this version is the page's, or
     /// in an error. To be told after the map has been, for every page-out that got a buffer.
-    pub fn settle<M>(
+    pub fn settle(
         &mut self,
         now_ns: u64,
         page: PageIndex,
         version: Version,
         completed: bool,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         if !completed {
             self.drop_version(page, version);
             return;
@@ -179,16 +163,13 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Returns whether the version is on the disk, will be, or need not be.
-    fn settle_buffer<M>(
+    fn settle_buffer(
         &mut self,
         now_ns: u64,
         id: BufferId,
         version: Version,
-        device: &Device<M>,
-    ) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let is_usable = self.is_usable();
         let Some(buffer) = self.pool.get_mut(id) else {
             return false;
@@ -324,19 +305,13 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk is used no longer: nothing that has not gone to it goes there. The pool may be large:
     /// it is gone through in steps, the first now, the others by [`Self::handle_timeout`], at once.
-    pub(super) fn drop_queued<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn drop_queued(&mut self, device: &Device<S>) {
         self.drop_next = 0;
         self.drop_step(device);
     }
 
     /// The next step of [`Self::drop_queued`]; none if the disk is used again.
-    pub(super) fn drop_step<M>(&mut self, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn drop_step(&mut self, device: &Device<S>) {
         if self.is_usable() {
             self.drop_next = usize::MAX;
         }
@@ -374,10 +349,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// The page's newest version will not be on the disk.
-    pub(super) fn note_lag<M>(&mut self, page: PageIndex, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn note_lag(&mut self, page: PageIndex, device: &Device<S>) {
         self.counters.lagged = self.counters.lagged.wrapping_add(1);
         device.mark_out_of_sync(page);
     }

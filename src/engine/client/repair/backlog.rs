@@ -3,12 +3,10 @@
 //! Which parts of the map repair has still to look at, for one kind of need: now, or when there is
 //! hope again.
 
-use core::ops::Deref;
-
 use super::super::free::DirtyChunks;
 use super::super::ids::PageIndex;
 use super::super::page_map::{Entry, PageMap};
-use crate::sync::Atomic;
+use super::super::storage::Words;
 
 /// How soon what could not be copied is tried again, if nothing changes.
 const FIRST_RETRY_NS: u64 = 1_000_000_000;
@@ -25,7 +23,7 @@ pub(super) struct Backlog<W> {
     backoff_ns: u64,
 }
 
-impl<W: Deref<Target = [Atomic<u32>]>> Backlog<W> {
+impl<W: Words> Backlog<W> {
     /// Nothing to be looked at. `words` are zeros.
     pub(super) fn new(words: [W; 2]) -> Self {
         Self {
@@ -82,16 +80,13 @@ impl<W: Deref<Target = [Atomic<u32>]>> Backlog<W> {
 
     /// The next page to be looked at, and its entry; what is in `fresh` comes first. `budget` says
     /// how many may be; when it is 0 there may be more.
-    pub(super) fn next<M>(
+    pub(super) fn next(
         &mut self,
         now_ns: u64,
         budget: &mut u32,
-        fresh: Option<&DirtyChunks<M>>,
-        map: &PageMap<M>,
-    ) -> Option<(PageIndex, Entry)>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        fresh: Option<&DirtyChunks<W>>,
+        map: &PageMap<W>,
+    ) -> Option<(PageIndex, Entry)> {
         let (page, end) = match self.scan {
             Some(scan) => scan,
             None => self.next_chunk(now_ns, fresh)?,
@@ -109,14 +104,11 @@ impl<W: Deref<Target = [Atomic<u32>]>> Backlog<W> {
     }
 
     /// The next part of the map to be looked at.
-    fn next_chunk<M>(
+    fn next_chunk(
         &mut self,
         now_ns: u64,
-        fresh: Option<&DirtyChunks<M>>,
-    ) -> Option<(PageIndex, PageIndex)>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        fresh: Option<&DirtyChunks<W>>,
+    ) -> Option<(PageIndex, PageIndex)> {
         let first = PageIndex(0);
         if let Some(chunk) = fresh.and_then(|chunks| chunks.take(first)) {
             return Some(chunk);

@@ -2,28 +2,23 @@
 
 //! Entering copies in the map, and striking them out.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::page_map::Entry;
-use super::super::shard::{CopyOut, Shard, Storage};
+use super::super::shard::{CopyOut, Shard};
+use super::super::storage::Storage;
 use super::Repair;
-use crate::sync::Atomic;
 
-impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
+impl<S: Storage> Repair<S> {
     /// A page has copies enough without those of `slots`.
-    pub(super) fn drop_copies<S, M>(
+    pub(super) fn drop_copies(
         &mut self,
         page: PageIndex,
         entry: Entry,
         slots: SlotSet,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         // Taken before the entry is changed: a page-out that comes after has a higher one.
         let below = device.take_version();
         if device.map.drop_replicas(page, entry, slots) {
@@ -32,17 +27,14 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// The map no longer names `slots` as holding versions of the page below `below`.
-    fn forget_copies<S, M>(
+    fn forget_copies(
         &mut self,
         page: PageIndex,
         slots: SlotSet,
         below: Version,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         // CAST: a few.
         let count = slots.len() as u64;
         self.counters.copies_dropped = self.counters.copies_dropped.wrapping_add(count);
@@ -51,18 +43,14 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// The copy is there: the map says so, unless the page has been written or freed meanwhile.
-    pub(super) fn commit<S, M>(
+    pub(super) fn commit(
         &mut self,
         index: usize,
         copy: &CopyOut,
         entry: Entry,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> bool
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let page = copy.page;
         if !device.versions().enter(shard.number(), copy.version) {
             // The versions have jumped: it comes again.
@@ -108,18 +96,14 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// The page is on the disk: the map says so, unless it has been written or freed meanwhile, or
     /// the disk is being let go of.
-    pub(super) fn commit_to_disk<S, M>(
+    pub(super) fn commit_to_disk(
         &mut self,
         index: usize,
         page: PageIndex,
         entry: Entry,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> bool
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let moment = device.copies.enter(page);
         if device.map.begin_commit(page, entry.generation()).is_none() {
             return false;
@@ -143,11 +127,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// The page was freed while it was locked for a moment: whoever looked for pages to be freed has
     /// passed over it.
-    fn free<S, M>(page: PageIndex, shard: &mut Shard<S>, device: &Device<M>)
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn free(page: PageIndex, shard: &mut Shard<S>, device: &Device<S>) {
         let freed = device.map.take_free(page, || device.take_version());
         if let Some((slots, below)) = freed {
             shard.note_stale_copy(page, slots, below);

@@ -2,14 +2,12 @@
 
 //! Looking for pages that need a copy, and for who can help them.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
-use super::super::shard::{Shard, Storage};
+use super::super::shard::Shard;
+use super::super::storage::Storage;
 use super::{Goal, Repair, DISK_SHARE};
-use crate::sync::Atomic;
 
 /// What a page needs of servers.
 enum Need {
@@ -31,12 +29,9 @@ pub(super) enum Help {
     Never,
 }
 
-impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
+impl<S: Storage> Repair<S> {
     /// What the page needs of servers.
-    fn need<M>(entry: Entry, device: &Device<M>) -> Need
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn need(entry: Entry, device: &Device<S>) -> Need {
         if !entry.is_written() || entry.is_busy() {
             // Whoever writes it, sees to its copies.
             return Need::Nothing;
@@ -53,10 +48,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// Whether the page is to be copied there.
-    pub(super) fn is_wanted<M>(entry: Entry, goal: Goal, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn is_wanted(entry: Entry, goal: Goal, device: &Device<S>) -> bool {
         match goal {
             Goal::Server => matches!(Self::need(entry, device), Need::Copy),
             Goal::Disk => entry.is_written() && !entry.is_busy() && !entry.is_on_disk(),
@@ -65,17 +57,13 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// The next page that needs a copy, and where. `budget` pages of the map are looked at, at the
     /// most.
-    pub(super) fn next_page<S, M>(
+    pub(super) fn next_page(
         &mut self,
         now_ns: u64,
         budget: &mut u32,
         shard: &mut Shard<S>,
-        device: &Device<M>,
-    ) -> Option<(PageIndex, Goal)>
-    where
-        S: Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<(PageIndex, Goal)> {
         let usable = device.servers.usable().len();
         // One to copy from and another to copy to. Somebody says when there are.
         if usable >= 2 || (usable == 1 && device.disk.load().is_attached()) {
@@ -124,10 +112,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
 
     /// Whether the page can be copied. What is on its way to the disk, and nowhere else, is noted
     /// by the mirror when it has come there.
-    pub(super) fn help<M>(entry: Entry, goal: Goal, device: &Device<M>) -> Help
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn help(entry: Entry, goal: Goal, device: &Device<S>) -> Help {
         let holders = entry.replicas().intersection(device.servers.valid());
         let is_on_disk = entry.is_on_disk() && device.disk.load().is_attached();
         if holders.is_empty() && !is_on_disk {
@@ -142,10 +127,7 @@ impl<W: Deref<Target = [Atomic<u32>]>> Repair<W> {
     }
 
     /// Who can take a copy of the page.
-    pub(super) fn targets<M>(entry: Entry, device: &Device<M>) -> SlotSet
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn targets(entry: Entry, device: &Device<S>) -> SlotSet {
         let servers = &device.servers;
         servers
             .placeable()

@@ -9,8 +9,10 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::engine::client::shard::tests::bench::{words, Bench, MS, PAGES};
+use crate::engine::client::free::words_for;
+use crate::engine::client::shard::tests::bench::{Bench, MS, PAGES};
 use crate::engine::client::shard::{Action, Send};
+use crate::engine::client::storage::heap::{words, Heap};
 use crate::wire::{Opcode, Status};
 
 /// Ops from here on are requests.
@@ -18,12 +20,12 @@ const REQUEST: usize = COPIES;
 
 struct Rig {
     bench: Bench,
-    repair: Repair<Vec<Atomic<u32>>>,
+    repair: Repair<Heap>,
 }
 
 impl Rig {
     fn new(servers: usize) -> Self {
-        let words = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
+        let words = || words(words_for(PAGES));
         let mut rig = Self {
             bench: Bench::new(servers),
             repair: Repair::new([words(), words(), words(), words()]),

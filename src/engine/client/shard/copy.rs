@@ -6,17 +6,15 @@
 //! What is copied, where to and when, is [`super::super::repair`]'s to decide; the map too. To the
 //! servers both look like any other request.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use super::super::storage::Storage;
 use super::disk::DiskStage;
 use super::disk_work::PutAnswer;
 use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage, TransferStage};
-use super::{OpInUse, Shard, Storage};
-use crate::sync::Atomic;
+use super::{OpInUse, Shard};
 use crate::wire::{Header, Status};
 
 /// A page to be copied to one server.
@@ -50,16 +48,13 @@ pub struct MirrorCopy {
 impl<S: Storage> Shard<S> {
     /// Begins a page-in that waits for nobody: if the page is being written, or no server that has
     /// it answers, it fails.
-    pub fn start_copy_in<M>(
+    pub fn start_copy_in(
         &mut self,
         now_ns: u64,
         index: usize,
         page: PageIndex,
-        device: &Device<M>,
-    ) -> Result<(), OpInUse>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Result<(), OpInUse> {
         let op = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         op.is_background = true;
         self.note_begun(now_ns, device.io_timeout_ns());
@@ -75,16 +70,13 @@ impl<S: Storage> Shard<S> {
 
     /// Begins a page-out to one server, which changes nothing in the map. It fails if the server
     /// does not take it or falls silent.
-    pub fn start_copy_out<M>(
+    pub fn start_copy_out(
         &mut self,
         now_ns: u64,
         index: usize,
         copy: &CopyOut,
-        device: &Device<M>,
-    ) -> Result<(), OpInUse>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Result<(), OpInUse> {
         let op = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
         op.is_background = true;
         op.version = copy.version;
@@ -167,15 +159,13 @@ impl<S: Storage> Shard<S> {
         stage == Some(DiskStage::Refused)
     }
 
-    pub(super) fn handle_copy_ack<M>(
+    pub(super) fn handle_copy_ack(
         &mut self,
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         match header.status {
             Status::Ok => {
                 self.note_success(now_ns, id, header.attempt);
@@ -195,10 +185,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server of a copy has not answered in time.
-    pub(super) fn copy_timed_out<M>(&mut self, id: TransferId, slot: ServerSlot, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn copy_timed_out(&mut self, id: TransferId, slot: ServerSlot, device: &Device<S>) {
         if !device.servers.usable().contains(slot) {
             self.end(id.op, Outcome::Failed);
             return;
@@ -224,10 +211,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Where a new copy of a page had best go, among `candidates`.
-    pub fn emptiest<M>(&mut self, candidates: SlotSet, device: &Device<M>) -> Option<ServerSlot>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn emptiest(&mut self, candidates: SlotSet, device: &Device<S>) -> Option<ServerSlot> {
         let paths = &mut self.paths;
         super::super::placement::least_utilised(candidates, SlotSet::EMPTY, |slot| {
             let load = device.servers.load(slot);

@@ -2,16 +2,14 @@
 
 //! How far the local disk's part in an op has come, and what is to be done with the mirror next.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::Version;
 use super::super::mirror::{Token, Way};
+use super::super::storage::Storage;
 use super::disk_line::{DiskLine, LinePlace};
 use super::disk_work::{DiskRead, DiskSettle, DiskWant, DiskWork, DiskWrite};
 use super::op::{Kind, Link, Stage};
-use super::{Action, Shard, Storage};
-use crate::sync::Atomic;
+use super::{Action, Shard};
 
 /// How far the local disk's part in an op has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,10 +199,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Takes the next thing to be done with the mirror.
-    pub(super) fn poll_disk<M>(&mut self, device: &Device<M>) -> Option<Action>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn poll_disk(&mut self, device: &Device<S>) -> Option<Action> {
         if let Some(work) = self.take_turn(device) {
             return Some(Action::Disk(work));
         }
@@ -216,14 +211,7 @@ impl<S: Storage> Shard<S> {
         None
     }
 
-    pub(super) fn begin_disk_work<M>(
-        &mut self,
-        index: usize,
-        device: &Device<M>,
-    ) -> Option<DiskWork>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn begin_disk_work(&mut self, index: usize, device: &Device<S>) -> Option<DiskWork> {
         let tag = self.tag(index);
         let op = self.ops.get_mut(index)?;
         if !matches!(op.stage, Stage::Active | Stage::Stalled) {
@@ -311,10 +299,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The disk has become usable, or is so no longer, or is treated otherwise.
-    pub fn disk_changed<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn disk_changed(&mut self, now_ns: u64, device: &Device<S>) {
         self.disk_events = self.disk_events.wrapping_add(1);
         let state = device.disk.load();
         let mut link = self.oldest;

@@ -5,15 +5,13 @@
 //! is the shard's turn. A page-out asks the mirror all the same before it joins, so that what the mirror
 //! has of its page is superseded.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::mirror::Way;
+use super::super::storage::Storage;
 use super::disk::DiskStage;
 use super::disk_work::{DiskRead, DiskTurn, DiskWork, DiskWrite};
 use super::op::{Link, Stage};
-use super::{Shard, Storage};
-use crate::sync::Atomic;
+use super::Shard;
 
 /// Those of one way, in the order in which they came; their links are in the ops. One that waits no more is
 /// left where it is, and found out when it is its turn.
@@ -113,10 +111,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// What the shard does with its turns, if it has one.
-    pub(super) fn take_turn<M>(&mut self, device: &Device<M>) -> Option<DiskWork>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn take_turn(&mut self, device: &Device<S>) -> Option<DiskWork> {
         let has_turn = |way: &Way| core::mem::take(&mut self.line(*way).has_turn);
         let way = Way::ALL.into_iter().find(has_turn)?;
         let first = self.leave_line(way);

@@ -2,16 +2,14 @@
 
 //! The local disk's part in page-ins.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::mirror::{ReadError, Token, Way};
 use super::super::page_map::Entry;
+use super::super::storage::Storage;
 use super::disk::DiskStage;
 use super::disk_work::{AskAnswer, DiskRead, DiskReceive, Taken};
 use super::op::{Outcome, Stage};
-use super::{Shard, Storage};
-use crate::sync::Atomic;
+use super::Shard;
 
 impl<S: Storage> Shard<S> {
     /// A page-in that waited in vain tries the disk again, unless it stands in the line.
@@ -25,15 +23,12 @@ impl<S: Storage> Shard<S> {
 
     /// Whether a page-in looks at buffers first, because its page may be on its way to the disk. It
     /// must not have anything else under way.
-    pub(super) fn look_at_buffers<M>(
+    pub(super) fn look_at_buffers(
         &mut self,
         index: usize,
         entry: Entry,
-        device: &Device<M>,
-    ) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let looks = device.disk.load().is_tracked()
             && !entry.is_on_disk()
             && self
@@ -64,10 +59,7 @@ impl<S: Storage> Shard<S> {
 
     /// The disk is asked for the op's page, if it is there and it has not been asked. Returns
     /// whether an answer may be waited for: `None` if the disk has not the page.
-    pub(super) fn ask_disk<M>(&mut self, index: usize, device: &Device<M>) -> Option<bool>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn ask_disk(&mut self, index: usize, device: &Device<S>) -> Option<bool> {
         let op = self.ops.get(index)?;
         let entry = device.map.load(op.page);
         let is_there = entry.is_on_disk()
@@ -99,17 +91,11 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Buffers have been looked at; the page has been copied from one, or is in none.
-    pub fn disk_looked<M>(&mut self, now_ns: u64, read: &DiskRead, taken: Taken, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn disk_looked(&mut self, now_ns: u64, read: &DiskRead, taken: Taken, device: &Device<S>) {
         self.taken(now_ns, read.op, taken, device);
     }
 
-    fn taken<M>(&mut self, now_ns: u64, index: usize, taken: Taken, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn taken(&mut self, now_ns: u64, index: usize, taken: Taken, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
@@ -137,15 +123,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The disk has been asked, or cannot be.
-    pub fn disk_asked<M>(
+    pub fn disk_asked(
         &mut self,
         now_ns: u64,
         read: &DiskRead,
         answer: AskAnswer,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let events = self.disk_events;
         let Some(op) = self.ops.get_mut(read.op) else {
             return;
@@ -169,16 +153,13 @@ impl<S: Storage> Shard<S> {
 
     /// The disk has answered. With a claim, what was read is to be copied into the op's page, and
     /// [`Self::disk_received`] told.
-    pub fn disk_read<M>(
+    pub fn disk_read(
         &mut self,
         now_ns: u64,
         token: Token,
         result: Result<(), ReadError>,
-        device: &Device<M>,
-    ) -> Option<DiskReceive>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<DiskReceive> {
         let index = self.find_waiter(token, DiskStage::Reading)?;
         let op = self.ops.get_mut(index)?;
         op.disk.stage = match result {
@@ -205,22 +186,17 @@ impl<S: Storage> Shard<S> {
     }
 
     /// What was read from the disk has been copied, or could not be.
-    pub fn disk_received<M>(
+    pub fn disk_received(
         &mut self,
         now_ns: u64,
         receive: &DiskReceive,
         taken: Taken,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         self.taken(now_ns, receive.op, taken, device);
     }
 
-    fn advance_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn advance_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let goes_on = self
             .ops
             .get(index)

@@ -2,16 +2,14 @@
 
 //! The local disk's part in page-outs.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::disk::Policy;
 use super::super::mirror::{Token, Way};
+use super::super::storage::Storage;
 use super::disk::DiskStage;
 use super::disk_work::{DiskWrite, PutAnswer};
 use super::op::{Kind, Stage};
-use super::{Shard, Storage};
-use crate::sync::Atomic;
+use super::Shard;
 
 /// What the disk means for a page-out whose servers have answered.
 pub(super) enum DiskVerdict {
@@ -25,15 +23,13 @@ pub(super) enum DiskVerdict {
 
 impl<S: Storage> Shard<S> {
     /// A [`DiskWrite`] has been done, or could not be.
-    pub fn disk_put<M>(
+    pub fn disk_put(
         &mut self,
         now_ns: u64,
         write: &DiskWrite,
         answer: PutAnswer,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         if write.is_copy {
             self.copy_put(write.op, answer);
             return;
@@ -78,10 +74,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A page that an op waits for is on the disk (`ok`), or will not be in time.
-    pub fn disk_written<M>(&mut self, now_ns: u64, token: Token, ok: bool, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn disk_written(&mut self, now_ns: u64, token: Token, ok: bool, device: &Device<S>) {
         let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
         };
@@ -101,10 +94,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Looks at the page-out again, unless servers are still to answer.
-    pub(super) fn advance_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let goes_on = self.ops.get(index).is_some_and(|op| {
             matches!(op.stage, Stage::Active | Stage::Stalled) && !op.is_waiting()
         });
@@ -114,10 +104,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A page-out has its version: it goes to the disk beside the servers.
-    pub(super) fn begin_put<M>(&mut self, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn begin_put(&mut self, index: usize, device: &Device<S>) {
         if !device.disk.load().is_tracked() {
             return;
         }
@@ -140,15 +127,12 @@ impl<S: Storage> Shard<S> {
 
     /// Whether a page-out whose servers have answered may complete as far as the disk is concerned.
     /// `is_short` says that too few servers hold it.
-    pub(super) fn judge_disk<M>(
+    pub(super) fn judge_disk(
         &mut self,
         index: usize,
         is_short: bool,
-        device: &Device<M>,
-    ) -> DiskVerdict
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> DiskVerdict {
         let state = device.disk.load();
         let Some(op) = self.ops.get(index) else {
             return DiskVerdict::InHand;
@@ -185,10 +169,7 @@ impl<S: Storage> Shard<S> {
 
     /// Whether the mirror knows that what it has of the page is older, so that the page-out may
     /// complete.
-    pub(super) fn disk_knows<M>(&self, index: usize, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn disk_knows(&self, index: usize, device: &Device<S>) -> bool {
         !device.disk.load().is_tracked() || self.ops.get(index).is_some_and(|op| op.disk.is_known)
     }
 
@@ -203,10 +184,7 @@ impl<S: Storage> Shard<S> {
 
     /// A server does not answer a page-out in time: the disk is asked for it without waiting until
     /// the server is given up, for the I/O timeout may be out sooner.
-    pub(super) fn want_disk<M>(&mut self, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn want_disk(&mut self, index: usize, device: &Device<S>) {
         if !device.disk.load().is_usable() {
             return;
         }

@@ -40,12 +40,10 @@
 //! [`Shard::disk_received`]: super::Shard::disk_received
 //! [`Shard::disk_written`]: super::Shard::disk_written
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex, Version};
-use super::super::mirror::{self, Get, Mirror, Put, Token, Way, Write};
-use crate::sync::Atomic;
+use super::super::mirror::{Get, Mirror, Put, Token, Way, Write};
+use super::super::storage::Storage;
 
 /// Something to be done with the mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +87,7 @@ pub struct DiskWrite {
 
 impl DiskWrite {
     /// Tells the mirror of it. Returns where the page is to be copied to, if anywhere.
-    pub fn begin<S, M>(&self, mirror: &mut Mirror<S>, device: &Device<M>) -> Put
-    where
-        S: mirror::Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn begin<S: Storage>(&self, mirror: &mut Mirror<S>, device: &Device<S>) -> Put {
         if self.is_copy {
             return mirror.begin_copy(self.page, self.version, device);
         }
@@ -162,11 +156,7 @@ pub struct DiskTurn {
 
 impl DiskRead {
     /// Asks the mirror.
-    pub fn begin<S, M>(&self, mirror: &mut Mirror<S>, device: &Device<M>) -> Get
-    where
-        S: mirror::Storage,
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn begin<S: Storage>(&self, mirror: &mut Mirror<S>, device: &Device<S>) -> Get {
         let Self {
             token,
             page,

@@ -5,13 +5,11 @@
 //!
 //! The budget keeps them few, so that servers that are all slow are not asked twice for everything.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
+use super::super::storage::Storage;
 use super::op::{Kind, Stage};
 use super::transfer::HEDGE_WHEN_SENT;
-use super::{Shard, Storage};
-use crate::sync::Atomic;
+use super::Shard;
 
 /// What one hedge costs: every page-in earns the percentage that is allowed.
 const COST: u32 = 100;
@@ -42,10 +40,7 @@ impl HedgeBudget {
 
 impl<S: Storage> Shard<S> {
     /// Asks another replica too, if the page-in has waited long enough and there is credit.
-    pub(super) fn check_hedge<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn check_hedge(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };

@@ -3,8 +3,9 @@
 //! Lists of ops and transfers, linked by index: no memory of their own, no pointer.
 
 use super::super::ids::{ServerSlot, MAX_REPLICAS};
+use super::super::storage::Storage;
 use super::op::{Link, Op, Outcome, Stage, Transfer};
-use super::{Completion, Kind, Shard, Storage};
+use super::{Completion, Kind, Shard};
 
 /// First in, first out. Its links are in the elements.
 #[derive(Clone, Copy, Debug, Default)]

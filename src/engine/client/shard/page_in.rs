@@ -5,16 +5,14 @@
 //! A page is put together from fragments of one checksum, and after damage from one server. Its checksum
 //! is checked before anybody sees it.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::super::storage::Storage;
 use super::list::TransferId;
 use super::op::{Assembly, Kind, Outcome, Stage, Transfer, TransferStage};
 use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
 use super::transfer::HEDGE_WHEN_SENT;
-use super::{OpInUse, Receive, Shard, Storage, Verdict};
-use crate::sync::Atomic;
+use super::{OpInUse, Receive, Shard, Verdict};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
 
 /// How long a page-in in the background waits for room on its way from the disk.
@@ -22,16 +20,13 @@ const ROOM_NS: u64 = 200_000_000;
 
 impl<S: Storage> Shard<S> {
     /// Begins a page-in. The page must stay where it is until the completion.
-    pub fn start_page_in<M>(
+    pub fn start_page_in(
         &mut self,
         now_ns: u64,
         index: usize,
         page: PageIndex,
-        device: &Device<M>,
-    ) -> Result<(), OpInUse>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Result<(), OpInUse> {
         self.claim_op(now_ns, index, Kind::PageIn, page)?;
         self.hedges.earn(device.hedge_percent());
         self.note_begun(now_ns, device.io_timeout_ns());
@@ -40,10 +35,7 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    pub(super) fn begin_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn begin_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };
@@ -135,10 +127,7 @@ impl<S: Storage> Shard<S> {
 
     /// Whether a page-in waits for nobody who may still answer: all who have the page have been silent
     /// for the I/O timeout, before it began or since.
-    pub(super) fn is_in_vain<M>(&self, now_ns: u64, index: usize, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn is_in_vain(&self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get(index) else {
             return false;
         };
@@ -170,10 +159,7 @@ impl<S: Storage> Shard<S> {
         !may_read && holders.iter().all(is_silent)
     }
 
-    fn stall_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn stall_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let is_in_vain = self.is_in_vain(now_ns, index, device);
         let Some(op) = self.ops.get_mut(index) else {
             return;
@@ -198,27 +184,21 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Begins anew if nothing is under way any more.
-    pub(super) fn continue_page_in<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn continue_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         if self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
             self.begin_page_in(now_ns, index, device);
         }
     }
 
-    pub(super) fn handle_read_reply<M>(
+    pub(super) fn handle_read_reply(
         &mut self,
         now_ns: u64,
         index: usize,
         transfer: usize,
         header: &Header,
         fill: Option<u64>,
-        device: &Device<M>,
-    ) -> Verdict
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Verdict {
         let id = TransferId {
             op: index,
             transfer,
@@ -370,16 +350,14 @@ impl<S: Storage> Shard<S> {
 
     /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is that
     /// of the whole page, if the fragment completes it.
-    pub fn received<M>(
+    pub fn received(
         &mut self,
         now_ns: u64,
         receive: &Receive,
         copied: bool,
         crc: Option<u32>,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(op) = self.ops.get_mut(receive.op) else {
             return;
         };
@@ -400,17 +378,15 @@ impl<S: Storage> Shard<S> {
         self.unpin(receive.op);
     }
 
-    fn assembled<M>(
+    fn assembled(
         &mut self,
         now_ns: u64,
         receive: &Receive,
         assembly: Assembly,
         is_more: bool,
         crc: Option<u32>,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let id = TransferId {
             op: receive.op,
             transfer: receive.transfer,
@@ -445,10 +421,7 @@ impl<S: Storage> Shard<S> {
 
     /// What was put together is thrown away, and all of it asked for again: of the next holder
     /// if there is one, else of this one.
-    fn read_again<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn read_again(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         if let Some(op) = self.ops.get_mut(id.op) {
             // What another has sent may be whole.
             op.assembly = op.assembly.filter(|one| one.transfer != id.transfer);
@@ -463,10 +436,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server has answered what is of no use. One that does so again and again is suspected.
-    fn note_in_vain<M>(&mut self, now_ns: u64, id: TransferId, most: u32, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn note_in_vain(&mut self, now_ns: u64, id: TransferId, most: u32, device: &Device<S>) {
         let is_too_often = |transfer: &mut Transfer| {
             !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most
         };
@@ -476,10 +446,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server has not the page, or not this generation of it; for certain, if `lacks_it`.
-    fn handle_miss<M>(&mut self, now_ns: u64, id: TransferId, lacks_it: bool, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn handle_miss(&mut self, now_ns: u64, id: TransferId, lacks_it: bool, device: &Device<S>) {
         self.counters.misses = self.counters.misses.wrapping_add(1);
         let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
         self.release(id);
@@ -497,10 +464,7 @@ impl<S: Storage> Shard<S> {
     /// is made again; but only if the page is as it was when the server was asked, and is to be had of
     /// somebody else who has not said the same. So however late, wrong or many such answers are, none takes
     /// the last copy away.
-    fn strike<M>(&mut self, index: usize, slot: ServerSlot, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn strike(&mut self, index: usize, slot: ServerSlot, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };
@@ -528,15 +492,13 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    pub(super) fn page_in_timed_out<M>(
+    pub(super) fn page_in_timed_out(
         &mut self,
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(op) = self.ops.get(id.op) else {
             return;
         };
@@ -580,10 +542,7 @@ impl<S: Storage> Shard<S> {
 
     /// The transfer has waited for room in its server's window for as long as for an answer: somebody
     /// else is asked, if there is one.
-    pub(super) fn page_in_waited<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn page_in_waited(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
         } else {
@@ -594,10 +553,7 @@ impl<S: Storage> Shard<S> {
 
     /// Asks a holder that is not being asked, the one that is being failing us. Returns whether
     /// there was one.
-    fn fail_over<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn fail_over(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let another = self.ask_another(now_ns, index, device).is_some();
         if another {
             self.counters.failovers = self.counters.failovers.wrapping_add(1);
@@ -606,15 +562,12 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Asks a holder that is not being asked. Returns the transfer, if there was one.
-    pub(super) fn ask_another<M>(
+    pub(super) fn ask_another(
         &mut self,
         now_ns: u64,
         index: usize,
-        device: &Device<M>,
-    ) -> Option<usize>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<usize> {
         let op = self.ops.get(index)?;
         let entry = device.map.load(op.page);
         if entry.generation() != op.generation || !entry.is_written() {

@@ -2,17 +2,15 @@
 
 //! Page-outs: a copy each to the least utilised servers, complete when all have it whole.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
 use super::super::placement;
+use super::super::storage::Storage;
 use super::disk_page_out::DiskVerdict;
 use super::list::TransferId;
 use super::op::{Kind, Op, Outcome, Stage, Transfer, TransferStage};
-use super::{OpInUse, Send, Shard, Storage};
-use crate::sync::Atomic;
+use super::{OpInUse, Send, Shard};
 use crate::wire::{FragmentMask, Header, Status};
 
 /// Answers in a row without a fragment more than before, after which what is missing is sent again
@@ -32,18 +30,15 @@ impl<S: Storage> Shard<S> {
     /// Begins a page-out. `fill` is the value that fills the whole page, if one does; `crc` is
     /// CRC32C of the page, or of those 8 bytes, big-endian. The page must stay where it is until
     /// the completion.
-    pub fn start_page_out<M>(
+    pub fn start_page_out(
         &mut self,
         now_ns: u64,
         index: usize,
         page: PageIndex,
         fill: Option<u64>,
         crc: u32,
-        device: &Device<M>,
-    ) -> Result<(), OpInUse>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Result<(), OpInUse> {
         let op = self.claim_op(now_ns, index, Kind::PageOut, page)?;
         op.fill = fill;
         op.crc = crc;
@@ -93,10 +88,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Waits for the page to be no longer written, unless it is already.
-    pub(super) fn park<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn park(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get_mut(index) else {
             return false;
         };
@@ -113,10 +105,7 @@ impl<S: Storage> Shard<S> {
         true
     }
 
-    pub(super) fn begin_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn begin_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };
@@ -149,10 +138,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Fills up the transfers, and ends the op if nothing more can be done for it.
-    pub(super) fn continue_page_out<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn continue_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         for transfer in 0..device.replicas().min(MAX_REPLICAS) {
             let id = TransferId {
                 op: index,
@@ -177,10 +163,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Chooses a server for another copy of the op's page.
-    fn place<M>(&mut self, index: usize, device: &Device<M>) -> Option<ServerSlot>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn place(&mut self, index: usize, device: &Device<S>) -> Option<ServerSlot> {
         let op = self.ops.get(index)?;
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         // A full server still takes a newer version of a page that it holds.
@@ -213,15 +196,13 @@ impl<S: Storage> Shard<S> {
         })
     }
 
-    fn start_page_out_transfer<M>(
+    fn start_page_out_transfer(
         &mut self,
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
         };
@@ -240,26 +221,21 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server of a page that it has taken says how full it is.
-    fn note_utilisation<M>(&mut self, id: TransferId, utilisation: u16, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &Device<S>) {
         if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
             let load = device.servers.load(slot);
             self.path_mut(slot).placed.acknowledged(load, utilisation);
         }
     }
 
-    pub(super) fn handle_write_ack<M>(
+    pub(super) fn handle_write_ack(
         &mut self,
         now_ns: u64,
         index: usize,
         transfer: usize,
         header: &Header,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let id = TransferId {
             op: index,
             transfer,
@@ -312,15 +288,13 @@ impl<S: Storage> Shard<S> {
     ///
     /// One that says so again and again and never has more than before, is sent to as if it did not
     /// answer, and suspected.
-    pub(super) fn handle_gap<M>(
+    pub(super) fn handle_gap(
         &mut self,
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
@@ -363,10 +337,7 @@ impl<S: Storage> Shard<S> {
 
     /// The page has come damaged at a server. One where it does so again and again is left, however well it
     /// answers others.
-    pub(super) fn handle_damage<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
         self.resend_damaged(id);
         let Some(transfer) = self.transfer_mut(id) else {
@@ -379,10 +350,7 @@ impl<S: Storage> Shard<S> {
 
     /// The server answers, and never has the page: once it has had as long as one that is silent,
     /// others are asked.
-    pub(super) fn give_up_on<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         let Some(transfer) = self.transfer_mut(id).copied() else {
             return;
         };
@@ -397,15 +365,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Nothing is to be had of this server, whatever it answers: it is suspected, and others are asked.
-    pub(super) fn leave<M>(
+    pub(super) fn leave(
         &mut self,
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         self.suspect(slot, device);
         self.path_mut(slot).overdue = true;
         match self.ops.get(id.op).map(|op| op.kind) {
@@ -423,10 +389,7 @@ impl<S: Storage> Shard<S> {
 
     /// The page was found changed since its checksum was computed: all copies must be of one
     /// version, so the page-out begins anew with the next one.
-    pub fn page_changed<M>(&mut self, now_ns: u64, send: &Send, crc: u32, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn page_changed(&mut self, now_ns: u64, send: &Send, crc: u32, device: &Device<S>) {
         let index = send.id.op;
         let Some(op) = self.ops.get_mut(index) else {
             return;
@@ -441,15 +404,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Begins the page-out anew, with the next version, for the page now has another checksum.
-    pub(super) fn restart_page_out<M>(
+    pub(super) fn restart_page_out(
         &mut self,
         now_ns: u64,
         index: usize,
         crc: u32,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
@@ -470,15 +431,13 @@ impl<S: Storage> Shard<S> {
         self.renew(now_ns, index, device.take_version(), device);
     }
 
-    pub(super) fn page_out_timed_out<M>(
+    pub(super) fn page_out_timed_out(
         &mut self,
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         self.want_disk(id.op, device);
         if device.servers.usable().contains(slot) {
             self.resend_missing(id);
@@ -492,10 +451,7 @@ impl<S: Storage> Shard<S> {
     /// Ends the op if every transfer is answered and there are enough copies. While something of it is
     /// being sent it could not complete, and an acknowledgement counts only if its server is still the
     /// same when it does: [`Shard::sent`] looks again.
-    fn finish_if_done<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn finish_if_done(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
@@ -530,10 +486,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Looks again at a page-out that could not end because something of it was being sent.
-    pub(super) fn end_if_sent<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn end_if_sent(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
@@ -543,10 +496,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The servers that hold the op's page.
-    fn acknowledged<M>(op: &Op, device: &Device<M>) -> SlotSet
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn acknowledged(op: &Op, device: &Device<S>) -> SlotSet {
         let mut copies = SlotSet::EMPTY;
         for transfer in &op.transfers {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
@@ -563,10 +513,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout is out: what there is has to do, or the page-out fails.
-    pub(super) fn finish_at_last<M>(&mut self, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn finish_at_last(&mut self, index: usize, device: &Device<S>) {
         if self.end_after_put(index) {
             return;
         }
@@ -586,10 +533,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out is complete.
-    fn finish<M>(&mut self, index: usize, copies: SlotSet, on_disk: bool, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn finish(&mut self, index: usize, copies: SlotSet, on_disk: bool, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };
@@ -622,10 +566,7 @@ impl<S: Storage> Shard<S> {
 
     /// Too few have the page, and nobody else can be asked now: waits for somebody who can, unless
     /// that is in vain.
-    fn wait_or_fail<M>(&mut self, now_ns: u64, index: usize, on_disk: bool, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn wait_or_fail(&mut self, now_ns: u64, index: usize, on_disk: bool, device: &Device<S>) {
         let may_take = on_disk || device.disk.load().may_return();
         let hoped = device.servers.hoped().saturating_add(usize::from(may_take));
         if hoped < device.min_copies() {
@@ -641,10 +582,7 @@ impl<S: Storage> Shard<S> {
 
     /// Whether every server that answers, and has not the page, has no room for it, and will not have
     /// soon, and nobody is out of reach only for now who might have some.
-    fn is_refused<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn is_refused(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get_mut(index) else {
             return false;
         };
@@ -692,10 +630,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out ends in an error: what is left of the older version stays.
-    fn fail_page_out<M>(&mut self, index: usize, outcome: Outcome, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn fail_page_out(&mut self, index: usize, outcome: Outcome, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };
@@ -714,10 +649,7 @@ impl<S: Storage> Shard<S> {
 
     /// Has `old`, who may hold an older version of the page or a copy that does not count, told
     /// to free it; and everybody else too, if the page was freed while it was written.
-    fn note_stale<M>(&mut self, index: usize, old: SlotSet, freed: bool, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn note_stale(&mut self, index: usize, old: SlotSet, freed: bool, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
         };
@@ -740,10 +672,7 @@ impl<S: Storage> Shard<S> {
         self.put_stale(stale);
     }
 
-    fn wake<M>(&mut self, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn wake(&mut self, index: usize, device: &Device<S>) {
         let wake = device.has_parked() && !mutated!(WakeLost);
         if let Some(op) = self.ops.get_mut(index) {
             op.wake = wake;

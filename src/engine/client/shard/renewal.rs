@@ -3,14 +3,12 @@
 //! Page-outs that begin anew with another version: the page has changed, or the version is not one
 //! that servers take.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{Version, MAX_REPLICAS};
+use super::super::storage::Storage;
 use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage, TransferStage};
-use super::{Shard, Storage};
-use crate::sync::Atomic;
+use super::Shard;
 
 /// How often a page-out may take another version because a server has a later one: each of its servers
 /// may have been told of higher ones than those before.
@@ -19,15 +17,12 @@ const MAX_RENEWALS: u32 = MAX_REPLICAS as u32 + 1;
 impl<S: Storage> Shard<S> {
     /// A server has a later version than the page-out's: it takes one that is later still, if it has
     /// not done so too often.
-    pub(super) fn renew_once_more<M>(
+    pub(super) fn renew_once_more(
         &mut self,
         now_ns: u64,
         index: usize,
-        device: &Device<M>,
-    ) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let Some(op) = self.ops.get_mut(index) else {
             return false;
         };
@@ -41,15 +36,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Sends the page-out anew to all whom it was sent to, with this version.
-    pub(super) fn renew<M>(
+    pub(super) fn renew(
         &mut self,
         now_ns: u64,
         index: usize,
         version: Version,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
@@ -76,10 +69,7 @@ impl<S: Storage> Shard<S> {
 
     /// The versions have jumped: what is under way with one from before begins anew. What was said of
     /// such a version may have been said of another life's.
-    pub fn versions_jumped<M>(&mut self, now_ns: u64, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn versions_jumped(&mut self, now_ns: u64, device: &Device<S>) {
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
             link = op.previous_active;

@@ -2,16 +2,14 @@
 
 //! Sending, matching answers, and what happens when none comes.
 
-use core::ops::Deref;
-
 use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::super::storage::Storage;
 use super::super::versions::Witness;
 use super::list::TransferId;
 use super::op::{Kind, Stage, Transfer, TransferStage};
 use super::path::Path;
-use super::{Send, SendPayload, Shard, Storage, STOPPED_NS};
-use crate::sync::Atomic;
+use super::{Send, SendPayload, Shard, STOPPED_NS};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
 
 /// Timeouts after which frames that are still in this host no longer hold back others.
@@ -22,15 +20,13 @@ pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
 
 impl<S: Storage> Shard<S> {
     /// Makes a transfer one to `slot`, and queues it.
-    pub(super) fn start_transfer<M>(
+    pub(super) fn start_transfer(
         &mut self,
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let address = device.servers.address(slot);
         let cut = device.servers.fragmentation(slot);
         if let Some(Transfer {
@@ -143,25 +139,19 @@ impl<S: Storage> Shard<S> {
     }
 
     /// How long an answer of the server is waited for.
-    pub(super) fn retry_after_ns<M>(&self, slot: ServerSlot, tries: u32, device: &Device<M>) -> u64
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn retry_after_ns(&self, slot: ServerSlot, tries: u32, device: &Device<S>) -> u64 {
         self.path(slot)
             .retry_after_ns(tries, device.io_timeout_ns())
     }
 
     /// Takes a transfer from the ready list to the wire, if it is still wanted and the window
     /// has room.
-    pub(super) fn begin_send<M>(
+    pub(super) fn begin_send(
         &mut self,
         now_ns: u64,
         id: TransferId,
-        device: &Device<M>,
-    ) -> Option<()>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<()> {
         let op = self.ops.get_mut(id.op)?;
         if op.stage != Stage::Active {
             return None;
@@ -209,10 +199,7 @@ impl<S: Storage> Shard<S> {
     /// The frames that [`super::Action::Send`] wants sent. To be asked before the lock is let go
     /// that [`Shard::poll`] was called under; else there may be none.
     #[inline]
-    pub fn describe<M>(&self, id: TransferId, device: &Device<M>) -> Option<Send>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub fn describe(&self, id: TransferId, device: &Device<S>) -> Option<Send> {
         let op = self.ops.get(id.op)?;
         let transfer = op.transfers.get(id.transfer)?;
         let (slot, cut) = (transfer.slot?, transfer.cut?);
@@ -287,15 +274,12 @@ impl<S: Storage> Shard<S> {
 
     /// The transfer that a frame answers. `None` if it answers none: it is late, repeated,
     /// foreign or forged.
-    pub(super) fn find_transfer<M>(
+    pub(super) fn find_transfer(
         &self,
         source: MacAddress,
         header: &Header,
-        device: &Device<M>,
-    ) -> Option<(usize, usize)>
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> Option<(usize, usize)> {
         if Self::number_of_tag(header.tag) != usize::from(self.number) {
             return None;
         }
@@ -335,17 +319,14 @@ impl<S: Storage> Shard<S> {
     /// A server says which versions we have used. One that is not believed has not answered: its transfer
     /// goes elsewhere.
     #[inline]
-    pub(super) fn is_believed<M>(
+    pub(super) fn is_believed(
         &mut self,
         now_ns: u64,
         op: usize,
         transfer: usize,
         header: &Header,
-        device: &Device<M>,
-    ) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) -> bool {
         let id = TransferId { op, transfer };
         let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) else {
             return true;
@@ -372,15 +353,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A server has answered what nobody waits for any more: that it lives is news all the same.
-    pub(super) fn note_late<M>(
+    pub(super) fn note_late(
         &mut self,
         now_ns: u64,
         source: MacAddress,
         header: &Header,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let from = device.servers.valid().iter().find(|&slot| {
             let address = device.servers.address(slot);
             address.mac == source
@@ -455,10 +434,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Looks at every transfer of an active op for what is due.
-    pub(super) fn check_transfers<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn check_transfers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         self.check_hedge(now_ns, index, device);
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {
@@ -500,10 +476,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Nothing new waits on the server, until it answers.
-    pub(super) fn suspect<M>(&mut self, slot: ServerSlot, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn suspect(&mut self, slot: ServerSlot, device: &Device<S>) {
         if device.servers.suspect(slot) {
             self.suspicion = true;
         }
@@ -512,15 +485,13 @@ impl<S: Storage> Shard<S> {
 
     /// Of these servers, which can be used again, the op asks at once what they have not answered: the
     /// longer they were silent, the longer it would wait before it asks again.
-    pub(super) fn ask_those_back<M>(
+    pub(super) fn ask_those_back(
         &mut self,
         now_ns: u64,
         index: usize,
         back: SlotSet,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         if back.is_empty() {
             return;
         }
@@ -544,15 +515,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// No answer in time.
-    fn transfer_timed_out<M>(
+    fn transfer_timed_out(
         &mut self,
         now_ns: u64,
         id: TransferId,
         transfer: Transfer,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(slot) = transfer.slot else {
             return;
         };
@@ -585,15 +554,13 @@ impl<S: Storage> Shard<S> {
 
     /// It waits for a window that does not open: go elsewhere if the server is out of use, or somebody
     /// else has the page.
-    fn check_waiting<M>(
+    fn check_waiting(
         &mut self,
         now_ns: u64,
         id: TransferId,
         transfer: Transfer,
-        device: &Device<M>,
-    ) where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+        device: &Device<S>,
+    ) {
         let Some(slot) = transfer.slot else {
             return;
         };
@@ -624,10 +591,7 @@ impl<S: Storage> Shard<S> {
 
     /// Releases the transfer if its server's pages are gone, or a page-out cannot end on the
     /// strength of a copy there. Returns whether that is so.
-    pub(super) fn release_if_invalid<M>(&mut self, id: TransferId, device: &Device<M>) -> bool
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn release_if_invalid(&mut self, id: TransferId, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get(id.op) else {
             return false;
         };
@@ -650,10 +614,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Begins the transfer anew if its fragments are longer than now are known to cross the path.
-    fn cut_smaller<M>(&mut self, now_ns: u64, id: TransferId, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
         };
@@ -668,10 +629,7 @@ impl<S: Storage> Shard<S> {
 
     /// Begins the transfer, if it still is to this server, anew with fragments of the length that is now
     /// right. Its tries and its time go on: the length may change again and again.
-    fn cut_again<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn cut_again(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<S>) {
         let cut = device.servers.fragmentation(slot);
         let is_other = |transfer: &Transfer| {
             let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
@@ -687,20 +645,14 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Begins the transfer anew, with fragments of the length that is now right.
-    fn refragment<M>(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    fn refragment(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<S>) {
         self.release(id);
         self.start_transfer(now_ns, id, slot, device);
     }
 
     /// Servers have come or gone, or the way to one has become narrower: transfers to those that
     /// are gone end, and the op goes on.
-    pub(super) fn look_at_servers<M>(&mut self, now_ns: u64, index: usize, device: &Device<M>)
-    where
-        M: Deref<Target = [Atomic<u32>]>,
-    {
+    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let mut dropped = false;
         for transfer in 0..MAX_REPLICAS {
             let id = TransferId {

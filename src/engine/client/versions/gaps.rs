@@ -5,8 +5,7 @@
 //! Its owner gives it more room ahead of time. One at a time notes a gap; whoever reads meanwhile may read
 //! nonsense, and finds out by what [`Versions`](super::Versions) counts.
 
-use core::ops::Deref;
-
+use super::super::storage::Words;
 use crate::sync::{Acquire, Atomic, Relaxed, SetOnce};
 
 /// Gaps that there is room for from the beginning.
@@ -31,7 +30,7 @@ pub(super) struct Gaps<W> {
     more: [SetOnce<W>; GROWTHS],
 }
 
-impl<W: Deref<Target = [Atomic<u32>]>> Gaps<W> {
+impl<W: Words> Gaps<W> {
     /// None.
     pub(super) const fn new() -> Self {
         Self {

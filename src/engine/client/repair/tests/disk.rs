@@ -5,7 +5,7 @@
 use super::*;
 use crate::engine::client::mirror::{DiskIo, Mirror, Policy, Write};
 use crate::engine::client::shard::tests::mirroring::{
-    do_work, new_mirror, new_mirror_of, tell, Heap, BUFFERS,
+    do_work, new_mirror, new_mirror_of, tell, BUFFERS,
 };
 
 /// Repair with a disk that the test plays.

@@ -3,18 +3,17 @@
 //! What the tests drive a shard with: a clock, a device, and answers made by hand.
 
 extern crate std;
+use super::super::super::storage::heap::{words, Heap};
 use std::vec;
-use std::vec::Vec;
 
 use super::super::super::config::Config;
 use super::super::super::device::Device;
-use super::super::super::free::{DirtyChunks, StaleCopy};
+use super::super::super::free::{words_for, StaleCopy};
 use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::server_table::Address;
-use super::super::{Action, Completion, Op, Parts, Send, Shard, Storage, TransferId, Verdict};
+use super::super::{Action, Completion, Op, Parts, Send, Shard, TransferId, Verdict};
 use crate::crc::crc32c;
-use crate::sync::Atomic;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
 
 /// Nanoseconds of a microsecond.
@@ -26,29 +25,15 @@ const OPS: usize = 32;
 /// Pages of the device.
 pub const PAGES: usize = 4096;
 
-/// Memory of a shard: `Vec`s.
-pub struct Heap;
-
-impl Storage for Heap {
-    type Ops = Vec<Op>;
-    type Buckets = Vec<u32>;
-    type Stale = Vec<StaleCopy>;
-}
-
 /// A shard and its world.
 pub struct Bench {
     /// The time.
     pub now_ns: u64,
     /// What the shards share.
-    pub device: Device<Vec<Atomic<u32>>>,
+    pub device: Device<Heap>,
     /// The shard.
     pub shard: Shard<Heap>,
     servers: usize,
-}
-
-/// So many zeros.
-pub fn words(count: usize) -> Vec<Atomic<u32>> {
-    (0..count).map(|_| Atomic::<u32>::new(0)).collect()
 }
 
 /// What every page holds.
@@ -69,7 +54,7 @@ impl Bench {
     pub fn with_min_copies(servers: usize, min_copies: u32) -> Self {
         let config = Config::new(2, min_copies, 60).unwrap();
         let mut device = Device::new(words(PAGES), config, 1);
-        let chunks = || words(DirtyChunks::<Vec<Atomic<u32>>>::words_for(PAGES));
+        let chunks = || words(words_for(PAGES));
         device.set_dirty_bitmaps(chunks(), chunks());
         let parts = Parts {
             ops: vec![Op::default(); OPS],

@@ -7,9 +7,10 @@ use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;
 use super::super::super::mirror::{DiskIo, Mirror, Policy, Way};
+use super::super::super::storage::heap::Heap;
 use super::super::{Action, AskAnswer, DiskRead, DiskTurn, DiskWork, Outcome, PutAnswer, Send};
 use super::bench::{Bench, MS};
-use super::mirroring::{do_work, new_mirror, tell, Heap, BUFFERS};
+use super::mirroring::{do_work, new_mirror, tell, BUFFERS};
 use crate::wire::Status;
 
 const PAGE: PageIndex = PageIndex(3);

@@ -3,40 +3,26 @@
 //! What the driver does between a shard and the mirror, for tests that play the disk.
 
 extern crate std;
+use super::super::super::storage::heap::Heap;
 use std::vec;
-use std::vec::Vec;
 
 use super::super::super::device::Device;
 use super::super::super::mirror::{
-    Buffer, Config, Event, Get, Head, Io, Mirror, Parts, Policy, Put, Storage,
+    Buffer, Config, Event, Get, Head, Io, Mirror, Parts, Policy, Put,
 };
 use super::super::{AskAnswer, DiskWork, PutAnswer, Taken};
 use super::bench::{page_crc, Bench};
-use crate::sync::Atomic;
-
-/// Memory of a mirror: `Vec`s.
-pub struct Heap;
-
-impl Storage for Heap {
-    type Buffers = Vec<Buffer>;
-    type Heads = Vec<Head>;
-    type Ios = Vec<Io>;
-}
 
 /// Buffers that there are.
 pub const BUFFERS: usize = 64;
 
 /// A mirror with a disk.
-pub fn new_mirror(policy: Policy, device: &Device<Vec<Atomic<u32>>>) -> Mirror<Heap> {
+pub fn new_mirror(policy: Policy, device: &Device<Heap>) -> Mirror<Heap> {
     new_mirror_of(policy, BUFFERS, device)
 }
 
 /// The same, with so many buffers.
-pub fn new_mirror_of(
-    policy: Policy,
-    buffers: usize,
-    device: &Device<Vec<Atomic<u32>>>,
-) -> Mirror<Heap> {
+pub fn new_mirror_of(policy: Policy, buffers: usize, device: &Device<Heap>) -> Mirror<Heap> {
     let config = Config {
         policy,
         ..Config::default()

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine's memory in the kernel. All of it is allocated when the module is loaded or a disk is
+//! attached.
+
+use kernel::alloc::{
+    KVVec,
+    KVec, //
+};
+
+use crate::{
+    engine::client::{
+        free::StaleCopy,
+        mirror::{
+            Buffer,
+            Head,
+            Io, //
+        },
+        shard::Op,
+        storage::Storage, //
+    },
+    linux::mm::alloc::Table,
+    sync::Atomic, //
+};
+
+/// Words of the page map, or of a dirty bitmap.
+pub(crate) type AtomicWords = Table<Atomic<u32>>;
+
+/// What the client's tables are kept in.
+pub(crate) struct KernelStorage;
+
+impl Storage for KernelStorage {
+    type Words = AtomicWords;
+    type Ops = KVVec<Op>;
+    type Buckets = KVec<u32>;
+    type Stale = KVVec<StaleCopy>;
+    type Buffers = KVVec<Buffer>;
+    type Heads = KVVec<Head>;
+    type Ios = KVVec<Io>;
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory that the client's parts live in. Its owner allocates it; nothing here does.
+
+use core::ops::{Deref, DerefMut};
+
+use super::free::StaleCopy;
+use super::mirror::{Buffer, Head, Io};
+use super::shard::Op;
+use crate::sync::Atomic;
+
+/// Words of a table that all shards share: of the page map, or of a bitmap.
+pub trait Words: Deref<Target = [Atomic<u32>]> {}
+
+impl<W: Deref<Target = [Atomic<u32>]>> Words for W {}
+
+/// What each table is kept in.
+pub trait Storage {
+    /// Words of the page map, and of the dirty bitmaps.
+    type Words: Words;
+    /// A shard's ops; a request's tag says which are its own.
+    type Ops: DerefMut<Target = [Op]>;
+    /// A histogram's buckets: [`super::histogram::BUCKETS`] of them.
+    type Buckets: DerefMut<Target = [u32]>;
+    /// Copies that servers are to be asked to free.
+    type Stale: DerefMut<Target = [StaleCopy]>;
+    /// The mirror's buffers: one for each page of its pool.
+    type Buffers: DerefMut<Target = [Buffer]>;
+    /// Heads of the mirror's hash by page: any number, best as many as there are buffers.
+    type Heads: DerefMut<Target = [Head]>;
+    /// The mirror's I/Os: one for each that may be under way at a time.
+    type Ios: DerefMut<Target = [Io]>;
+}
+
+/// Memory for tests: `Vec`s.
+#[cfg(test)]
+pub mod heap {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// All tables are `Vec`s.
+    pub struct Heap;
+
+    impl Storage for Heap {
+        type Words = Vec<Atomic<u32>>;
+        type Ops = Vec<Op>;
+        type Buckets = Vec<u32>;
+        type Stale = Vec<StaleCopy>;
+        type Buffers = Vec<Buffer>;
+        type Heads = Vec<Head>;
+        type Ios = Vec<Io>;
+    }
+
+    /// So many zeros.
+    pub fn words(count: usize) -> Vec<Atomic<u32>> {
+        (0..count).map(|_| Atomic::<u32>::new(0)).collect()
+    }
+}
