@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the control device, `/dev/anemone-control`, understands: ioctl numbers and structures,
-//! shared by the module and by `anemonectl`.
+//! The interface of the control device, `/dev/anemone-control`: ioctl numbers and structures, shared
+//! by the module and `anemonectl`.
 //!
-//! Numbers are the machine's own, in its byte order. Every structure has the same layout for 32
-//! and 64 bits and no padding. What is reserved must be zero, and flags that are not named here
-//! must not be set. A structure that grows has another size, and so another ioctl number: the
-//! older one stays good.
+//! Numbers are in the machine's byte order. Each structure has the same layout for 32 and 64 bits and
+//! no padding. Reserved fields must be zero, and flags that are not defined here must not be set. A
+//! structure that grows has another size and so another ioctl number. The older number stays valid.
 //!
 //! | error | when |
 //! |---|---|
-//! | `EPERM` | the caller has not `CAP_SYS_ADMIN` |
+//! | `EPERM` | the caller lacks `CAP_SYS_ADMIN` |
 //! | `ENOTTY` | there is no such ioctl |
-//! | `EINVAL` | its structure has another size, an unknown flag or something reserved is set |
+//! | `EINVAL` | the structure has another size, or an unknown flag or a reserved field is set |
 //! | `EFAULT` | the structure is not in the caller's memory |
 //!
-//! and what stands at each ioctl. After an error nothing has changed.
+//! Further errors are listed at each ioctl. After an error nothing has changed.
 
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The control device's path.
 pub const PATH: &str = "/dev/anemone-control";
 
-/// Version of this interface: rises when something is added.
+/// Version of this interface. It rises with each addition.
 pub const VERSION: u32 = 1;
 
 /// The type of all these ioctls.
@@ -31,47 +30,47 @@ const TYPE: u32 = 0xa9;
 const WRITE: u32 = 1;
 const READ_WRITE: u32 = 3;
 
-/// As `_IOC` of `include/uapi/asm-generic/ioctl.h`.
+/// `_IOC` of `include/uapi/asm-generic/ioctl.h`.
 const fn number<T>(direction: u32, nr: u32) -> u32 {
     let size = size_of::<T>();
     assert!(size < 1 << 14);
-    // CAST: checked just now.
+    // CAST: checked above.
     direction << 30 | (size as u32) << 16 | TYPE << 8 | nr
 }
 
-/// The part of an ioctl number that says which it is, whatever its structure's size.
+/// The part of an ioctl number that identifies the ioctl, without its structure's size.
 pub const fn type_and_nr(number: u32) -> u32 {
     number & 0xffff
 }
 
-/// Adds a server ([`AddServer`]). A session is opened as soon as it answers; one that is being
-/// removed stays. `EEXIST`: it is there. `ENOSPC`: every slot is in use, or not swept yet.
-/// `EINVAL`: not a station's address, or our own.
+/// Adds a server ([`AddServer`]). The session is opened as soon as it answers. A server that is
+/// draining is kept. `EEXIST`: the server is there. `ENOSPC`: all slots are in use or not swept yet.
+/// `EINVAL`: the address is not unicast, or is the interface's own.
 pub const ADD_SERVER: u32 = number::<AddServer>(WRITE, 1);
 
-/// Removes a server ([`RemoveServer`]). `ENOENT`: it is not there. `EBUSY`: pages would be lost,
-/// so many as the structure then says. `EAGAIN`: other servers are being lost, so that it is not known
-/// whether pages would be.
+/// Removes a server ([`RemoveServer`]). `ENOENT`: it is not there. `EBUSY`: pages would be lost; the
+/// structure then has their number. `EAGAIN`: other servers are being lost, so it is not known whether
+/// pages would be lost.
 pub const REMOVE_SERVER: u32 = number::<RemoveServer>(READ_WRITE, 2);
 
-/// Attaches the local disk ([`AttachDisk`]), or adds one again that is faulty. `ENOENT`,
-/// `ENOTBLK`, `EROFS`: the path leads nowhere, to something else, to what cannot be written.
-/// `EOPNOTSUPP`: it has zones, or logical blocks larger than a page. `EBUSY`: somebody else has it, or
-/// attaches or detaches a disk right now. `ENOSPC`: it is too small. `EINVAL`: it is the device itself.
-/// `EEXIST`: another disk is attached. `ENODEV`: it is attached, and has been taken away since.
+/// Attaches the local disk ([`AttachDisk`]), or re-adds a faulty one. `ENOENT`: the path does not exist.
+/// `ENOTBLK`: it is not a block device. `EROFS`: the disk is read-only. `EOPNOTSUPP`: it has zones, or
+/// logical blocks larger than a page. `EBUSY`: it is in use, or another task is attaching or detaching a
+/// disk. `ENOSPC`: it is too small. `EINVAL`: it is the device itself. `EEXIST`: another disk is attached.
+/// `ENODEV`: it is attached, and has been removed from the machine since.
 pub const ATTACH_DISK: u32 = number::<AttachDisk>(WRITE, 3);
 
-/// Detaches the local disk ([`DetachDisk`]). `ENODEV`: there is none. `EBUSY`: I/O is under way
-/// that does not end, or pages would be lost.
+/// Detaches the local disk ([`DetachDisk`]). `ENODEV`: there is none. `EBUSY`: I/O that does not end is
+/// under way, or pages would be lost.
 pub const DETACH_DISK: u32 = number::<DetachDisk>(READ_WRITE, 4);
 
-/// How the device is ([`Status`]). `EINTR`: a signal came while pages were counted.
+/// The state of the device ([`Status`]). `EINTR`: a signal arrived while pages were being counted.
 pub const STATUS: u32 = number::<Status>(READ_WRITE, 5);
 
-/// Who the servers are and how ([`Servers`]). `EINTR` as above.
+/// The servers and their state ([`Servers`]). `EINTR` as above.
 pub const SERVERS: u32 = number::<Servers>(READ_WRITE, 6);
 
-/// All of them.
+/// All ioctls.
 pub const IOCTLS: [u32; 6] = [
     ADD_SERVER,
     REMOVE_SERVER,
@@ -103,20 +102,20 @@ pub struct RemoveServer {
     pub mac: [u8; 6],
     /// Zeros.
     pub reserved: [u8; 6],
-    /// Zero from the caller. With `EBUSY`, pages that nobody else has.
+    /// Zero from the caller. With `EBUSY`, the pages of which the server has the only copy.
     pub pages: u64,
 }
 
-/// Flags of [`RemoveServer`]. Without any, the server is read from until no page needs it, and
-/// goes then by itself.
+/// Flags of [`RemoveServer`]. Without any, the server drains: it is read from until no page needs it,
+/// and is then removed.
 pub mod remove {
-    /// It goes at once. Refused if that would lose pages.
+    /// The server is removed at once. Refused if that would lose pages.
     pub const FORCE: u32 = 1 << 0;
-    /// With [`FORCE`]: also if that loses pages.
+    /// With [`FORCE`]: even if that loses pages.
     pub const LOSE_PAGES: u32 = 1 << 1;
 }
 
-/// Bytes of a path, with the zero that ends it.
+/// Bytes of a path, with the terminating zero.
 pub const PATH_MAX: usize = 4096;
 
 /// Argument of [`ATTACH_DISK`].
@@ -127,7 +126,7 @@ pub struct AttachDisk {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// The block device's path, ended by a zero.
+    /// The block device's path, zero-terminated.
     pub path: [u8; PATH_MAX],
 }
 
@@ -139,17 +138,18 @@ pub struct DetachDisk {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// Zero from the caller. With `EBUSY`, pages that nobody else has, if that is why.
+    /// Zero from the caller. With `EBUSY`, the pages of which the disk has the only copy; 0 if there is
+    /// another reason.
     pub pages: u64,
 }
 
 /// Flags of [`DetachDisk`].
 pub mod detach {
-    /// Also if the disk has the only copy of some pages, which are then lost.
+    /// Even if the disk has the only copy of some pages, which are then lost.
     pub const FORCE: u32 = 1 << 0;
 }
 
-/// Argument of [`STATUS`]: zeros but for the flags, from the caller.
+/// Argument of [`STATUS`]. From the caller: flags and zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Status {
@@ -161,15 +161,15 @@ pub struct Status {
     pub mode: u32,
     /// Copies wanted of each page.
     pub replicas: u32,
-    /// Copies without which no page-out ends.
+    /// Copies that a page-out needs to complete.
     pub min_copies: u32,
     /// Seconds that a request may wait.
     pub io_timeout_s: u32,
-    /// Bytes that a frame may have on the interface; 0 if there is no interface.
+    /// The interface's MTU; 0 if the interface is not there.
     pub mtu: u32,
-    /// Requests for pages that are under way.
+    /// Page-ins and page-outs under way.
     pub in_flight: u32,
-    /// The network interface's name, ended by a zero.
+    /// The network interface's name, zero-terminated.
     pub interface: [u8; 16],
     /// Size of the device, in pages of 4096 bytes.
     pub size_pages: u64,
@@ -189,33 +189,33 @@ pub struct Status {
     pub pages_in: u64,
     /// Pages paged out with fewer copies than wanted.
     pub pages_out_degraded: u64,
-    /// Page-outs that were an error.
+    /// Page-outs that failed.
     pub pages_out_failed: u64,
-    /// Page-ins that were an error.
+    /// Page-ins that failed.
     pub pages_in_failed: u64,
     /// Pages freed.
     pub pages_freed: u64,
 
-    /// How the local disk is: one of [`disk`].
+    /// State of the local disk: one of [`disk`].
     pub disk_state: u32,
-    /// What happens when it is slower than page-outs: one of [`policy`].
+    /// What happens when the disk is slower than page-outs: one of [`policy`].
     pub disk_policy: u32,
     /// Pages that wait to be written to it.
     pub disk_buffered: u64,
-    /// Pages that it is to be brought up to date with.
+    /// Pages that are out of sync on it.
     pub disk_out_of_sync: u64,
     /// Pages written to it.
     pub disk_written: u64,
-    /// Errors of it.
+    /// Its errors.
     pub disk_errors: u64,
 
-    /// Pages a second that are copied, at the most, to have as many copies as wanted again.
+    /// The most pages a second that repair copies.
     pub repair_pages_per_s: u64,
-    /// Pages so copied since the module was loaded.
+    /// Pages that repair has copied since the module was loaded.
     pub repaired: u64,
     /// Copies given up because the page was written meanwhile, or a server did not answer.
     pub repair_cancelled: u64,
-    /// At most so many pages have still to be looked at.
+    /// The most pages that repair has still to check.
     pub repair_left: u64,
 
     /// Zeros.
@@ -224,15 +224,15 @@ pub struct Status {
 
 /// Flags of [`Status`] and [`Servers`].
 pub mod status {
-    /// Count pages, by a look at the whole map: 4 bytes for each page of the device.
+    /// Count pages. This walks the whole map: 4 bytes for each page of the device.
     pub const COUNT: u32 = 1 << 0;
 }
 
 /// Where pages are kept.
 pub mod mode {
-    /// On as many servers as wanted.
+    /// On as many servers as there are replicas.
     pub const NETWORK: u32 = 1;
-    /// On fewer servers than wanted.
+    /// On fewer servers.
     pub const DEGRADED: u32 = 2;
     /// On the local disk only.
     pub const DISK_ONLY: u32 = 3;
@@ -240,42 +240,42 @@ pub mod mode {
     pub const NONE: u32 = 4;
 }
 
-/// How the local disk is.
+/// States of the local disk.
 pub mod disk {
     /// There is none.
     pub const NONE: u32 = 0;
-    /// It has, or soon has, every page.
+    /// It has all pages, or will soon have them.
     pub const ATTACHED: u32 = 1;
-    /// It is behind.
+    /// It lacks pages that are still to be written to it.
     pub const OUT_OF_SYNC: u32 = 2;
-    /// It has failed too often, or is gone: it is not used until it is added again.
+    /// It has failed too often, or is gone. It is not used until it is attached again.
     pub const FAULTY: u32 = 3;
-    /// It does not answer: it is used again when it does.
+    /// It does not answer. It is used again when it does.
     pub const TIMED_OUT: u32 = 4;
 }
 
 /// What happens when the local disk is slower than page-outs.
 pub mod policy {
-    /// It is not written to.
+    /// It is not written to while there are enough servers.
     pub const OFF: u32 = 0;
-    /// It is brought up to date later.
+    /// Pages are written to it later.
     pub const LAG: u32 = 1;
-    /// Page-outs are held back to its speed.
+    /// Page-outs wait for it.
     pub const STRICT: u32 = 2;
 }
 
-/// Servers that there can be.
+/// The most servers.
 pub const MAX_SERVERS: usize = 20;
 
-/// Argument of [`SERVERS`]: zeros but for the flags, from the caller.
+/// Argument of [`SERVERS`]. From the caller: flags and zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Servers {
     /// [`status::COUNT`] or nothing.
     pub flags: u32,
-    /// How many there are.
+    /// The number of servers.
     pub count: u32,
-    /// They, in the order of their slots; zeros behind them.
+    /// The servers, in the order of their slots, followed by zeros.
     pub servers: [Server; MAX_SERVERS],
 }
 
@@ -285,25 +285,25 @@ pub struct Servers {
 )]
 #[repr(C)]
 pub struct Server {
-    /// Which of the page map's bits stands for it.
+    /// Its slot: its bit in the page map.
     pub slot: u32,
-    /// How it is: one of [`health`].
+    /// Its state: one of [`health`].
     pub health: u32,
     /// Its hardware address.
     pub mac: [u8; 6],
     /// Zeros.
     pub reserved: [u8; 2],
-    /// Why it did not open a session: a status of the protocol, 0 if it did or has not answered.
+    /// Why it did not open a session: a status of the protocol. 0 if it did, or has not answered.
     pub refusal: u32,
     /// Zero.
     pub reserved_word: u32,
-    /// Its incarnation; 0 if it never answered.
+    /// Its incarnation; 0 if it has never answered.
     pub incarnation: u64,
-    /// Pages that it has for us.
+    /// Pages that it has for this client.
     pub capacity_pages: u64,
     /// Pages of them that are free.
     pub free_pages: u64,
-    /// Smoothed round-trip time; 0 if there was none.
+    /// Smoothed round-trip time; 0 if none was measured.
     pub round_trip_ns: u64,
     /// With [`status::COUNT`]: pages whose newest version it has.
     pub held_pages: u64,
@@ -311,23 +311,23 @@ pub struct Server {
     pub reserved_too: [u64; 4],
 }
 
-/// How a server is.
+/// States of a server.
 pub mod health {
     /// It has not answered yet.
     pub const CONNECTING: u32 = 1;
     /// It answers.
     pub const UP: u32 = 2;
-    /// It is silent; nothing new is sent to it.
+    /// It does not answer. No new request is sent to it.
     pub const SUSPECTED: u32 = 3;
-    /// It goes when no page needs it.
+    /// It is being removed: it is read from until no page needs it.
     pub const DRAINING: u32 = 4;
-    /// It is gone; the page map is being cleared of it.
+    /// It is gone. Its bits are being cleared from the page map.
     pub const SWEEPING: u32 = 5;
-    /// It has been silent for so long that its copies do not count.
+    /// It has been silent for so long that its copies no longer count.
     pub const LOST: u32 = 6;
 }
 
-// The layout, once for both sides: whoever changes it, changes the interface.
+// The layout is the interface: it must not change.
 const _: () = {
     assert!(size_of::<AddServer>() == 16);
     assert!(size_of::<RemoveServer>() == 24);

@@ -2,9 +2,9 @@
 
 //! The frames that clients and memory servers exchange. `docs/protocol.md` is the specification.
 //!
-//! Only the format is here: what a byte means, and whether a frame is well formed. Who may send
-//! what when, is the engine's. Everything is checked before anything is believed: a [`Frame`] is
-//! proof that its header's checksum, version and lengths are right.
+//! This module knows only the format: what a byte means, and whether a frame is well formed. The engine
+//! knows which station may send which frame, and when. A [`Frame`] is proof that its header's checksum,
+//! version and lengths are right.
 
 mod fragment;
 mod frame;
@@ -26,10 +26,10 @@ pub use message::{
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
-    /// To everybody on the segment.
+    /// All stations on the segment.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
-    /// Whether it can be one station's address: neither a group's nor all zeros.
+    /// Whether it can be the address of one station: neither a group address nor all zeros.
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
     }
@@ -45,7 +45,7 @@ impl core::fmt::Display for MacAddress {
 impl core::str::FromStr for MacAddress {
     type Err = MacAddressError;
 
-    /// Six two-digit hexadecimal numbers with colons between them.
+    /// Parses six two-digit hexadecimal numbers with colons between them.
     fn from_str(text: &str) -> Result<Self, MacAddressError> {
         let mut octets = [0; 6];
         let mut parts = text.split(':');
@@ -67,10 +67,10 @@ impl core::str::FromStr for MacAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacAddressError;
 
-/// Bytes of a page: what one replica holds, and the device's logical block.
+/// Bytes of a page, which is the device's logical block.
 pub const PAGE_SIZE: usize = 4096;
 
-/// The EtherType unless told otherwise: IEEE 802 Local Experimental 1.
+/// The default EtherType: IEEE 802 Local Experimental 1.
 pub const ETHERTYPE: u16 = 0x88b5;
 
 /// Bytes of an Ethernet header without a VLAN tag.

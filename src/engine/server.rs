@@ -322,7 +322,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
 
     /// Makes room for session `number`: of those at `from`, or of all, ends the one that has been
     /// silent longest, if its lease has run out and its client does not answer. Those whose lease
-    /// has run out are asked.
+    /// has run out are asked (`docs/protocol.md`, "Lease").
     fn make_room(&mut self, now_ns: u64, number: u64, from: Option<MacAddress>) -> Room {
         let lease_ns = u64::from(self.config.lease_s).saturating_mul(1_000_000_000);
         let mut longest = None::<(u64, usize)>;
@@ -375,8 +375,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// How full the server is for the client of this session, its quota considered; for everybody
-    /// else where none is open.
+    /// How full the server is for the client of this session (`docs/protocol.md`, "Utilisation").
     fn utilisation_for(&self, session: Option<usize>) -> u16 {
         let quota_pages = self.config.quota_pages;
         if quota_pages >= self.store.capacity_pages() {

@@ -2,16 +2,18 @@
 
 //! How a page is cut to fit a path's MTU.
 //!
-//! The cut follows from the number of fragments alone: all are equally long, rounded up to 8
-//! bytes, the last one takes what is left. So both sides know each fragment's place from its
-//! index and count.
+//! The number of fragments alone determines the cut: all fragments have the same length, a multiple
+//! of 8 bytes, except the last one, which has the rest. So both sides know each fragment's place from
+//! its index and count.
+//!
+//! The rules: `docs/protocol.md`, "Fragments".
 
 use super::{HEADER_LEN, PAGE_SIZE};
 
-/// Fragments a page is cut into at the most: a mask has eight bits.
+/// The most fragments of a page: a mask has eight bits.
 const MAX_FRAGMENTS: usize = 8;
 
-/// By the number of fragments: bytes of every one but the last. There is no cut into none.
+/// Bytes of each fragment but the last, by the number of fragments. Element 0 is unused.
 const STRIDES: [u16; MAX_FRAGMENTS + 1] = {
     let mut strides = [0; MAX_FRAGMENTS + 1];
     let mut count = 1;
@@ -30,10 +32,10 @@ pub struct Fragmentation {
 }
 
 impl Fragmentation {
-    /// The page as one piece.
+    /// The page as one fragment.
     pub const WHOLE: Self = Self { count: 1 };
 
-    /// The page in as many pieces as there can be.
+    /// The page in as many fragments as possible.
     pub const NARROWEST: Self = Self {
         count: MAX_FRAGMENTS as u8,
     };
@@ -128,26 +130,26 @@ impl FragmentMask {
         index < 8 && self.0 >> index & 1 == 1
     }
 
-    /// Puts fragment `index` in, if there can be such a fragment.
+    /// Adds fragment `index`, if it is below 8.
     pub fn insert(&mut self, index: u8) {
         if index < 8 {
             self.0 |= 1 << index;
         }
     }
 
-    /// What is in this set and not in `other`.
+    /// The fragments in this set and not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// What is in both.
+    /// The fragments in both sets.
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// What is in either.
+    /// The fragments in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

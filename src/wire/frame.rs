@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A received frame, checked.
+//!
+//! The checks, in this order: `docs/protocol.md`, "Frames".
 
 use super::header::HeaderError;
 use super::{Flags, Fragmentation, Header, Opcode, Status, HEADER_LEN};
@@ -12,23 +14,23 @@ use super::{Flags, Fragmentation, Header, Opcode, Status, HEADER_LEN};
 /// `payload` has exactly the length that the header states. A frame that carries page bytes has a
 /// `fragment_count` of 1 to 8, a `fragment_index` below it, and a payload of just that fragment's
 /// length, or of 8 bytes with [`Flags::SAME_FILLED`]. The payload of any other frame has the
-/// header's `payload_crc`; that of a page is only to be checked when it is whole.
+/// header's `payload_crc`. The checksum of a page is verified only when the page is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What the frame says.
+    /// The header.
     pub header: Header,
-    /// What it carries.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-/// Why a frame is dropped. Nothing of it may be believed, but for [`FrameError::Version`].
+/// Why a frame is dropped. Nothing in it can be trusted, except with [`FrameError::Version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// Shorter than a header, or than its payload.
     Short,
     /// The header's checksum, or a control payload's, is wrong.
     Checksum,
-    /// Intact, of a protocol version that we do not speak.
+    /// The frame is intact and has another protocol version.
     Version(u8),
     /// An unknown opcode, status or flag, or lengths and fragments that do not fit the opcode.
     Malformed,
@@ -40,7 +42,7 @@ impl<'a> Frame<'a> {
         Self::parse_with(bytes, crate::crc::crc32c)
     }
 
-    /// [`Frame::parse`], for a caller who has a faster `crc32c`.
+    /// [`Frame::parse`], for a caller that has a faster `crc32c`.
     pub fn parse_with(bytes: &'a [u8], crc32c: impl Fn(&[u8]) -> u32) -> Result<Self, FrameError> {
         let (header, payload_len) = parse_header_with(bytes, &crc32c)?;
         let payload = bytes
@@ -54,15 +56,16 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Checks the header at the beginning of `bytes`, of which the payload may be missing: for a
-/// receiver that copies a page's bytes from elsewhere. Returns the header and the payload's
-/// length. What it cannot check is that the payload is there, and a control payload's checksum.
+/// Checks the header at the beginning of `bytes`, for a receiver that copies a page's bytes from
+/// elsewhere: the payload may be missing. Returns the header and the payload's length. It does not
+/// check that the payload is there, nor a control payload's checksum.
 #[cfg(MODULE)]
 pub(crate) fn parse_header(bytes: &[u8]) -> Result<(Header, u16), FrameError> {
     parse_header_with(bytes, crate::crc::crc32c)
 }
 
-/// Whether a frame with this header is a client's, if it is intact: in every version of the protocol.
+/// Whether a frame with this header, if it is intact, comes from a client. This holds in every version
+/// of the protocol.
 #[inline]
 pub fn is_request(header: &[u8; HEADER_LEN]) -> bool {
     let [_, opcode, ..] = header;
@@ -116,7 +119,7 @@ fn shape_is_right(header: &Header, payload_len: u16) -> bool {
         }
         Opcode::WriteAck | Opcode::ReadReply | Opcode::FreeAck => payload_len == 0,
         Opcode::Bye | Opcode::ByeAck | Opcode::Reject | Opcode::Stats => payload_len == 0,
-        // Their payloads' own types check the rest.
+        // The payloads' own types check the rest.
         _ => true,
     }
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The header that begins every frame: 88 bytes, big-endian, its own checksum last.
+//! The header that begins every frame: 88 bytes, big-endian, with its own checksum at the end.
+//!
+//! The fields: `docs/protocol.md`, "Frames". The numbers: "Opcodes".
 
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::fragment::FragmentMask;
 
-/// The only version there is.
+/// The version of the protocol.
 pub const PROTOCOL_VERSION: u8 = 1;
 
 /// Bytes of a header on the wire.
@@ -15,10 +17,10 @@ pub const HEADER_LEN: usize = core::mem::size_of::<RawHeader>();
 
 const _: () = assert!(HEADER_LEN == 88);
 
-/// Bytes of a header that its checksum covers: all that come before it.
+/// Bytes of a header that its checksum covers: all before it.
 const CHECKED_LEN: usize = HEADER_LEN - 4;
 
-/// A header as it lies in a frame.
+/// A header as it is in a frame.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 struct RawHeader {
@@ -46,63 +48,63 @@ struct RawHeader {
 }
 
 impl RawHeader {
-    /// The bytes that the header's checksum is of.
+    /// The bytes that the header's checksum covers.
     fn checked(&self) -> &[u8] {
         use zerocopy::IntoBytes;
         self.as_bytes().get(..CHECKED_LEN).unwrap_or(&[])
     }
 }
 
-/// What a frame is about. A client's requests are even, a server's answers odd.
+/// The kind of a frame. Opcodes of clients are even, those of servers odd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Opcode {
-    /// Client: wants a session; without, then with the server's cookie.
+    /// Client: opens a session, first without and then with the server's cookie.
     Hello = 2,
     /// Server: a cookie, an open session, or a refusal.
     HelloAck = 3,
-    /// Server, to everybody: who it is, and how full.
+    /// Server, broadcast: its incarnation and how full it is.
     Announce = 5,
     /// Client: one fragment of a page-out.
     Write = 6,
-    /// Server: which fragments it holds, or why the page-out cannot be.
+    /// Server: the fragments that it holds, or why it refuses the page-out.
     WriteAck = 7,
-    /// Client: wants fragments of a page.
+    /// Client: requests fragments of a page.
     Read = 8,
     /// Server: one fragment of a page, or why there is none.
     ReadReply = 9,
-    /// Client: pages that it needs no longer.
+    /// Client: pages that it no longer needs.
     Free = 10,
-    /// Server: that batch is freed.
+    /// Server: the batch is freed.
     FreeAck = 11,
-    /// Client: are you there? Its payload's length probes the path's MTU.
+    /// Client: probes the server, and by its length the path's MTU.
     Ping = 12,
-    /// Server: yes.
+    /// Server: the answer to a PING, with its payload.
     Pong = 13,
-    /// Client: how are you?
+    /// Client: requests statistics.
     Stats = 14,
     /// Server: a [`super::Stats`].
     StatsReply = 15,
-    /// Client: ends its session; its pages are dropped.
+    /// Client: ends its session. The server drops its pages.
     Bye = 16,
     /// Server: the session has ended.
     ByeAck = 17,
-    /// Client: which pages have you of mine?
+    /// Client: requests a list of its pages.
     Inventory = 18,
-    /// Server: the request was not understood or not for this session; see the status.
+    /// Server: the request has another protocol version, or no open session; see the status.
     Reject = 19,
     /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
     WriteAcks = 21,
-    /// Client: it lives, to a [`Opcode::Challenge`].
+    /// Client: the answer to a [`Opcode::Challenge`].
     Alive = 20,
-    /// Server: some of them, in which versions.
+    /// Server: pages of the client and their versions.
     InventoryReply = 23,
-    /// Server: does this session's client live?
+    /// Server: checks whether the session's client is alive.
     Challenge = 25,
 }
 
 impl Opcode {
-    /// The opcode of a number, if it is one's.
+    /// The opcode with this number, if there is one.
     pub fn from_u8(number: u8) -> Option<Self> {
         Some(match number {
             2 => Self::Hello,
@@ -136,43 +138,44 @@ impl Opcode {
     }
 }
 
-/// How a request went. Zero in requests.
+/// The result of a request. Zero in requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
-    /// Done; in a WRITE_ACK, the whole page is held.
+    /// Done. In a WRITE_ACK: the whole page is held.
     #[default]
     Ok = 0,
-    /// WRITE_ACK: some fragments are still missing; the mask says which are held.
+    /// WRITE_ACK: fragments are missing; the mask has those that are held.
     Incomplete = 1,
-    /// WRITE_ACK: no memory left for a page that the server does not hold yet.
+    /// WRITE_ACK: there is no space for a page that the server does not hold yet.
     NoSpace = 2,
-    /// WRITE_ACK: no memory left of what this client may use.
+    /// WRITE_ACK: the client holds as many pages as it may.
     Quota = 3,
-    /// WRITE_ACK: a newer version is held, or this one is below the low-water version.
+    /// WRITE_ACK: a newer version is held, or this version with other bytes, or the version is below low
+    /// water.
     Stale = 4,
-    /// WRITE_ACK: the fragments do not add up to the checksum; send them all again.
+    /// WRITE_ACK: the fragments do not have the page's checksum; the client must send all of them again.
     Corrupt = 5,
-    /// READ_REPLY: no such page, or another generation of it.
+    /// READ_REPLY: the page is not held in this generation.
     Missing = 6,
-    /// REJECT: the server knows no such session.
+    /// REJECT: the session is not open here.
     NoSession = 7,
-    /// HELLO_ACK: here is a cookie, say it again with that.
+    /// HELLO_ACK: the client must repeat HELLO with this cookie.
     Cookie = 8,
     /// HELLO_ACK: this client is not admitted.
     NotAdmitted = 9,
-    /// HELLO_ACK: as many clients are open as the server has room for.
+    /// HELLO_ACK: there is no room for another client, or for another from this address.
     TooManyClients = 10,
-    /// REJECT: the protocol version is unknown; the header's says which is known.
+    /// REJECT: the protocol version is unknown; the header has the one that is known.
     UnknownVersion = 11,
-    /// HELLO_ACK: an older session of this client is open, and its client lives.
+    /// HELLO_ACK: an older session of this client is open, and its client is alive.
     InUse = 12,
-    /// HELLO_ACK: it is being found out whether an older session's client lives; say it again soon.
+    /// HELLO_ACK: the server is checking whether a client is alive; the client should repeat HELLO soon.
     Wait = 13,
 }
 
 impl Status {
-    /// The status of a number, if it is one's.
+    /// The status with this number, if there is one.
     pub fn from_u8(number: u8) -> Option<Self> {
         Some(match number {
             0 => Self::Ok,
@@ -194,12 +197,12 @@ impl Status {
     }
 }
 
-/// One-bit facts about a frame.
+/// Flags of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u8);
 
 impl Flags {
-    /// The page is one 64-bit value over and over; the payload is that value, 8 bytes.
+    /// The page is same-filled: one repeated 64-bit value. The payload is that value, 8 bytes.
     pub const SAME_FILLED: Self = Self(1);
 
     const KNOWN: u8 = 1;
@@ -210,28 +213,28 @@ impl Flags {
     }
 }
 
-/// A header's meaning: what the fields are for is in `docs/protocol.md`.
+/// A decoded header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the frame is about.
+    /// The kind of the frame.
     pub opcode: Opcode,
-    /// Facts about it.
+    /// Flags.
     pub flags: Flags,
-    /// How the request went; zero in requests.
+    /// The result of the request; zero in requests.
     pub status: Status,
-    /// Which of the client's requests; an answer carries its request's.
+    /// The client's number for the request; an answer repeats it.
     pub tag: u32,
-    /// Which sending of that request; an answer carries its request's.
+    /// Which sending of the request; an answer repeats it.
     pub attempt: u32,
     /// Which fragment of the page this frame carries.
     pub fragment_index: u8,
-    /// In how many fragments the page is sent; for READ, is to be sent.
+    /// The number of fragments of the page; in a READ, into how many the answer is to be cut.
     pub fragment_count: u8,
-    /// READ: fragments wanted; WRITE_ACK: fragments held.
+    /// READ: the fragments wanted. WRITE_ACK: the fragments held.
     pub fragment_mask: FragmentMask,
-    /// How full the server's memory is, 0 to 65535; 0 in a client's frames.
+    /// How full the server is for this client, 0 to 65535; 0 in a client's frames.
     pub utilisation: u16,
-    /// WRITE, READ_REPLY: CRC32C of the whole page; otherwise of the payload.
+    /// WRITE, READ_REPLY: CRC32C of the whole page. Other opcodes: CRC32C of the payload.
     pub payload_crc: u32,
     /// The session that the client chose.
     pub session: u64,
@@ -241,13 +244,13 @@ pub struct Header {
     pub page: u64,
     /// The page's version; in a READ, its low 8 bits are the generation wanted.
     pub version: u64,
-    /// Every version below it is settled: the server refuses a WRITE of one. From a server: all
-    /// versions that it has heard of in this session are below.
+    /// From a client: low water. All versions below it are settled, and the server refuses WRITEs of them.
+    /// From a server: high water. All versions that it knows of in this session are below it.
     pub low_water: u64,
 }
 
 impl Header {
-    /// A header with nothing but an opcode.
+    /// A header with an opcode and zeros.
     pub const fn new(opcode: Opcode) -> Self {
         Self {
             opcode,
@@ -268,7 +271,7 @@ impl Header {
         }
     }
 
-    /// The header of the answer `opcode` to this request: what an answer repeats is repeated.
+    /// The header of the answer `opcode` to this request, with the fields that an answer repeats.
     pub fn answer(&self, opcode: Opcode, status: Status) -> Self {
         Self {
             opcode,
@@ -281,15 +284,14 @@ impl Header {
         }
     }
 
-    /// The header's bytes, for a payload of `payload_len` bytes, checksum included.
+    /// The header's bytes, with its checksum, for a payload of `payload_len` bytes.
     pub fn emit(&self, payload_len: u16) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         self.emit_to(&mut bytes, payload_len, crate::crc::crc32c);
         bytes
     }
 
-    /// [`Header::emit`] to where the bytes are wanted, for a caller who counts instructions, or
-    /// has a faster `crc32c`.
+    /// [`Header::emit`] into `bytes`, with the caller's `crc32c`: for fast paths.
     #[inline]
     pub fn emit_to(
         &self,
@@ -321,7 +323,7 @@ impl Header {
         raw.header_crc = crc32c(raw.checked()).into();
     }
 
-    /// Reads a header; returns it with its payload's length.
+    /// Decodes a header. Returns it with its payload's length.
     pub(super) fn parse(
         bytes: &[u8],
         crc32c: impl Fn(&[u8]) -> u32,

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What control frames carry.
+//! The payloads of control frames.
+//!
+//! The fields: `docs/protocol.md`, "Opcodes".
 
 use super::{FragmentMask, Fragmentation, Header, Opcode, Status, HEADER_LEN};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// A client's lasting identity, 128 random bits: outlives its sessions.
+/// A client's lasting identity of 128 bits. It outlives its sessions.
 #[derive(
     Clone,
     Copy,
@@ -31,14 +33,14 @@ impl core::fmt::Display for ClientId {
     }
 }
 
-/// A text that is no [`ClientId`].
+/// The text is not a [`ClientId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAClientId;
 
 impl core::str::FromStr for ClientId {
     type Err = NotAClientId;
 
-    /// 32 hexadecimal digits, with hyphens between them wherever.
+    /// Parses 32 hexadecimal digits. Hyphens between them are ignored.
     fn from_str(text: &str) -> Result<Self, NotAClientId> {
         let mut id = [0; 16];
         let mut digits = text.bytes().filter(|&byte| byte != b'-');
@@ -59,7 +61,7 @@ impl core::str::FromStr for ClientId {
     }
 }
 
-/// The name of a cluster: UTF-8, filled up with zeros; empty is the cluster without a name.
+/// The name of a cluster: UTF-8, padded with zeros. Zeros only name the unnamed cluster.
 #[derive(
     Clone,
     Copy,
@@ -76,7 +78,7 @@ impl core::str::FromStr for ClientId {
 #[repr(transparent)]
 pub struct ClusterName(pub [u8; 32]);
 
-/// Payload of HELLO: who wants the session that the header names.
+/// Payload of HELLO: the client that opens the session that the header names.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
@@ -84,7 +86,7 @@ pub struct ClusterName(pub [u8; 32]);
 pub struct Hello {
     /// The client.
     pub client: ClientId,
-    /// What the server's HELLO_ACK said; 0 at first.
+    /// The cookie of the server's HELLO_ACK; 0 at first.
     pub cookie: U64,
     /// The cluster that the client belongs to.
     pub cluster: ClusterName,
@@ -96,7 +98,7 @@ pub struct Hello {
 )]
 #[repr(C)]
 pub struct HelloAck {
-    /// With status COOKIE: to be said again. Otherwise 0.
+    /// With status COOKIE: the cookie for the next HELLO. Otherwise 0.
     pub cookie: U64,
     /// Pages of 4 KiB that this client may keep here.
     pub quota_pages: U64,
@@ -108,13 +110,13 @@ pub struct HelloAck {
     pub reserved: U32,
 }
 
-/// Payload of CHALLENGE and of ALIVE, which brings it back.
+/// Payload of CHALLENGE, and of ALIVE, which repeats it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
 pub struct Nonce {
-    /// A number that nobody could have known before.
+    /// An unpredictable number.
     pub nonce: U64,
 }
 
@@ -130,7 +132,7 @@ pub struct Announce {
     pub capacity_pages: U64,
     /// Pages of them that are free.
     pub free_pages: U64,
-    /// Frames that it took in during the last second.
+    /// Frames that it received during the last second.
     pub frames_per_s: U64,
 }
 
@@ -142,7 +144,7 @@ pub struct Announce {
 pub struct PageVersion {
     /// The page's index.
     pub page: U64,
-    /// A version above all that are to go.
+    /// A version above all that are to be dropped.
     pub version: U64,
 }
 
@@ -154,10 +156,10 @@ impl PageVersion {
     };
 }
 
-/// Elements that a FREE or an INVENTORY_REPLY carries at the most: it crosses an MTU of 1500.
+/// The most elements of a FREE or an INVENTORY_REPLY: it crosses an MTU of 1500.
 pub const MAX_PAGE_VERSIONS: usize = 80;
 
-/// An element of WRITE_ACKS's payload: what a WRITE_ACK's header says beside what all of them share.
+/// An element of WRITE_ACKS's payload: the fields of a WRITE_ACK's header that differ between them.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
@@ -175,15 +177,15 @@ pub struct Ack {
     pub status: u8,
     /// The WRITE's fragment.
     pub fragment_index: u8,
-    /// In how many the page is cut.
+    /// The number of fragments of the page.
     pub fragment_count: u8,
-    /// Fragments held.
+    /// The fragments held.
     pub fragment_mask: u8,
     /// Zero.
     pub reserved: U32,
 }
 
-/// Elements that a WRITE_ACKS carries at the most: it crosses any path that a page can cross.
+/// The most elements of a WRITE_ACKS: it crosses any path that a page can cross.
 pub const MAX_ACKS: usize = 16;
 
 const _: () = assert!(HEADER_LEN + MAX_ACKS * size_of::<Ack>() <= Fragmentation::MIN_MTU);
@@ -202,7 +204,7 @@ impl Ack {
         reserved: U32::ZERO,
     };
 
-    /// What is said of one WRITE_ACK.
+    /// The element for a WRITE_ACK with this header.
     pub fn of(header: &Header) -> Self {
         Self {
             tag: header.tag.into(),
@@ -217,7 +219,7 @@ impl Ack {
         }
     }
 
-    /// The header of the WRITE_ACK that this stands for, in a frame with the header `of_all`;
+    /// The header of the WRITE_ACK that this element represents, in a frame with the header `of_all`.
     /// `None` if its status is unknown.
     #[inline]
     pub fn header(&self, of_all: &Header) -> Option<Header> {
@@ -243,25 +245,25 @@ impl Ack {
 )]
 #[repr(C)]
 pub struct Inventory {
-    /// Where the server is to go on: what its last answer said; 0 to begin.
+    /// Where the server continues: the cursor of its last answer; 0 to start.
     pub cursor: U64,
-    /// Elements that the answer may have.
+    /// The most elements of the answer.
     pub max_pages: U32,
     /// Zero.
     pub reserved: U32,
 }
 
-/// Payload of INVENTORY_REPLY: this, and as many [`PageVersion`]s as there are.
+/// Payload of INVENTORY_REPLY: this, followed by [`PageVersion`]s.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
 pub struct InventoryReply {
-    /// Where the next question is to go on; 0 if all has been said.
+    /// The cursor of the next INVENTORY; 0 if the list is complete.
     pub cursor: U64,
 }
 
-/// Payload of STATS_REPLY: what a server counted since it began.
+/// Payload of STATS_REPLY: a server's counters. Those of the session count since it was opened.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
@@ -273,9 +275,9 @@ pub struct Stats {
     pub free_pages: U64,
     /// Pages that this session keeps there.
     pub held_pages: U64,
-    /// Pages taken in whole from this session.
+    /// Pages stored by this session.
     pub pages_written: U64,
-    /// Pages given out to this session.
+    /// Pages read by this session.
     pub pages_read: U64,
     /// Pages that this session freed.
     pub pages_freed: U64,

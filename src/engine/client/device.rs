@@ -134,7 +134,8 @@ impl<S: Storage> Device<S> {
         is_believed
     }
 
-    /// Every version below it is settled: no page-out with one is under way.
+    /// Every version below it is settled: no page-out with one is under way (`docs/protocol.md`,
+    /// "Low water").
     pub fn low_water(&self) -> Version {
         Version(self.low_water.load(Relaxed))
     }

@@ -6,6 +6,8 @@
 //! that it hibernated with. Then this counter stands where it stood, and versions above have been
 //! used by a life that nobody here remembers. So the counter *jumps*: past all that life can have
 //! used, and the versions jumped over are known to be none of ours for as long as the device lives.
+//!
+//! The rules: `docs/protocol.md`, "High water".
 
 mod gaps;
 

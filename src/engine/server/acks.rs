@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Acknowledgements of page-outs, kept until the next flush: several for one client are one frame.
+//!
+//! The rules: `docs/protocol.md`, "WRITE_ACKS".
 
 use super::{Admission, Outbox, Payload, Server};
 use crate::engine::server::store::Memory;

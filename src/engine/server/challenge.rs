@@ -2,6 +2,8 @@
 
 //! Whether the client of a session lives: it is asked with a fresh nonce, several times over two
 //! seconds, before its session ends for another's sake.
+//!
+//! The rules: `docs/protocol.md`, "CHALLENGE".
 
 use super::{Admission, Outbox, Server};
 use crate::engine::server::store::Memory;

@@ -5,6 +5,8 @@
 //! A HELLO alone changes nothing. It is answered with a cookie that is good for this client, this
 //! session, this address and this incarnation, and only until a session of this client begins,
 //! moves or ends: so a HELLO of the past is never good.
+//!
+//! The rules, in this order: `docs/protocol.md`, "HELLO".
 
 use super::challenge::Life;
 use super::{Admission, CookieClaim, Outbox, Payload, Room, Server, Session};

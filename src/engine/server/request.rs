@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a server does for an open session: pages in and out, freeing, questions, the end.
+//!
+//! The rules: `docs/protocol.md`, "Other requests", "READ", "FREE" and "INVENTORY".
 
 use super::{Admission, Outbox, Payload, Room, Server};
 use crate::engine::server::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};

@@ -18,8 +18,9 @@ pub struct Session {
     pub(super) mac: MacAddress,
     /// The value of the server's epoch when it was opened or moved.
     pub(super) epoch: u64,
+    /// `docs/protocol.md`, "Low water".
     pub(super) low_water: u64,
-    /// All versions that the client has used, as far as was heard, are below.
+    /// `docs/protocol.md`, "High water".
     pub(super) high_water: u64,
     /// When its client was last heard.
     pub(super) heard_ns: u64,

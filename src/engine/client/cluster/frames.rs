@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What servers say: answers to a HELLO, what they announce, and signs of life.
+//!
+//! The rules: `docs/protocol.md`, "Restart of a server", "CHALLENGE" and "ANNOUNCE".
 
 use core::ops::DerefMut;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Telling one server what to free: a batch is filled while another awaits its acknowledgement.
+//!
+//! The rules: `docs/protocol.md`, "FREE" and "Low water".
 
 use zerocopy::IntoBytes;
 

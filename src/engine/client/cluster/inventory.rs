@@ -5,6 +5,8 @@
 //!
 //! All of it is asked for at once when a server is back, soon when frees have been forgotten for want of
 //! room, and a little at a time for ever. What it names is judged by the map: [`Cluster::free_orphans`].
+//!
+//! The rules: `docs/protocol.md`, "INVENTORY".
 
 use super::super::storage::Storage;
 use core::ops::DerefMut;

@@ -8,6 +8,8 @@
 //! while a short ping, sent after them, is answered; or a shard suspects the server. Then pages are cut as
 //! small as can be, which needs no probe, and longer fragments are tried. What is in use is tried again every
 //! ten seconds, and with it the next longer: a path may become narrower or wider at any time.
+//!
+//! The rules: `docs/protocol.md`, "PING".
 
 use super::peer::Query;
 use super::{Outbox, Peer};

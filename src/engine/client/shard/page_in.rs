@@ -4,6 +4,8 @@
 //!
 //! A page is put together from fragments of one checksum, and after damage from one server. Its checksum
 //! is checked before anybody sees it.
+//!
+//! The rules: `docs/protocol.md`, "READ".
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};

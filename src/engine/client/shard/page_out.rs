@@ -500,8 +500,8 @@ impl<S: Storage> Shard<S> {
         let mut copies = SlotSet::EMPTY;
         for transfer in &op.transfers {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
-                // A server that has begun anew since holds nothing; one that is about to be let go
-                // may be gone before anybody asks.
+                // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
+                // server"). A quiescing server may be gone before the page is read.
                 let is_there = device.servers.is_current(slot, transfer.incarnation)
                     && !device.servers.quiescing().contains(slot);
                 if is_there || mutated!(IncarnationUnchecked) {

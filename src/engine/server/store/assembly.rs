@@ -3,6 +3,8 @@
 //! Pages on their way in: which fragments of which version lie in which page of the arena.
 //!
 //! Each owner has a short list, oldest first. Knows nothing of what is already held.
+//!
+//! The rules: `docs/protocol.md`, "WRITE".
 
 use super::{ArenaPage, Fragment, Memory};
 use crate::wire::FragmentMask;

@@ -2,6 +2,8 @@
 
 //! How a page comes in: whether it may, its fragments, the check, and the exchange with the page
 //! held before.
+//!
+//! The rules, in this order: `docs/protocol.md`, "WRITE".
 
 use super::assembly::Progress;
 use super::owner::OwnerState;
