@@ -59,7 +59,7 @@ wait $program || fail "another program's memory: $(cat "$SCRATCH/dirty")"
 has_room() { [ "$(server_field 1 free_pages)" -gt 2200 ] && [ "$(server_field 2 free_pages)" -gt 2200 ]; }
 from=$(anemone_seconds)
 wait_for 45 "room on the servers" has_room ||
-    fail "$(counter frees_dropped) frees dropped: $(cat "$ANEMONE_DEBUG/servers")"
+    fail "$(counter frees_dropped) frees dropped: $(cat "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/counters" /proc/swaps; grep -i swap /proc/meminfo; anemonectl status --json)"
 say "room after $(($(anemone_seconds) - from)) s, $(counter frees_dropped) frees dropped"
 refusals=$(counter pages_out_no_space)
 within 5 anemone-test pages --mib 8 --passes 2 || fail "a program that fits"
