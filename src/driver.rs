@@ -24,6 +24,7 @@ pub(crate) mod removal;
 pub(crate) mod repair;
 pub(crate) mod status;
 pub(crate) mod storage;
+pub(crate) mod timer;
 pub(crate) mod worker;
 
 impl kernel::fmt::Display for crate::wire::ClientId {

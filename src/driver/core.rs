@@ -35,6 +35,7 @@ use super::{
         AtomicWords,
         KernelStorage, //
     },
+    timer::CoreTimer,
     worker::Sweeps, //
 };
 use crate::{
@@ -51,11 +52,7 @@ use crate::{
     },
     linux::{
         sched::cond_resched,
-        time::hrtimer::{
-            now_ns,
-            Timer,
-            TimerCallback, //
-        },
+        time::hrtimer::now_ns,
         workqueue::OwnedQueue, //
     },
 };
@@ -94,7 +91,7 @@ pub(crate) struct Core {
     /// Control frames dropped because the inbox was full.
     pub(crate) frames_dropped: Atomic<u64>,
     /// Fires when the cluster has something to do.
-    pub(crate) timer: Arc<Timer<Kicker>>,
+    pub(crate) timer: Arc<CoreTimer>,
     /// What the worker runs on.
     pub(crate) work_queue: Arc<OwnedQueue>,
     #[pin]
@@ -121,7 +118,7 @@ pub(crate) struct Parts {
     pub(crate) hw_queues: u32,
     pub(crate) chunks: DirtyChunks<AtomicWords>,
     pub(crate) queues: KVec<Arc<Queue>>,
-    pub(crate) timer: Arc<Timer<Kicker>>,
+    pub(crate) timer: Arc<CoreTimer>,
     pub(crate) work_queue: Arc<OwnedQueue>,
     pub(crate) inbox: Inbox,
 }
@@ -229,40 +226,3 @@ pub(crate) const PART_PAGES: u32 = 1 << 18;
 
 /// How long freed pages are gathered before the servers are told.
 const FREE_DELAY_NS: u64 = 2_000_000;
-
-/// Wakes the worker when its time has come.
-///
-/// It holds the core only while the module runs: [`Kicker::disconnect`] ends the cycle.
-#[pin_data]
-pub(crate) struct Kicker {
-    #[pin]
-    core: SpinLockIrq<Option<Arc<Core>>>,
-}
-
-impl Kicker {
-    /// One that wakes nobody yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            core <- kernel::new_spinlock_irq!(None, "anemone_kicker"),
-        })
-    }
-
-    /// From now on it wakes `core`'s worker.
-    pub(crate) fn connect(&self, core: Arc<Core>) {
-        *self.core.lock() = Some(core);
-    }
-
-    /// It wakes nobody any more.
-    pub(crate) fn disconnect(&self) {
-        let core = self.core.lock().take();
-        drop(core);
-    }
-}
-
-impl TimerCallback for Kicker {
-    fn expired(this: &Timer<Self>) {
-        if let Some(core) = &*this.core.lock() {
-            core.as_arc_borrow().kick();
-        }
-    }
-}

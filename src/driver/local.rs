@@ -17,8 +17,7 @@ use kernel::{
         ArcBorrow,
         Mutex,
         MutexGuard,
-        SetOnce,
-        SpinLockIrq, //
+        SetOnce, //
     },
     time::{
         delay::fsleep,
@@ -29,7 +28,12 @@ use kernel::{
 
 use super::{
     core::Core,
-    params, //
+    params,
+    timer::{
+        new_timer,
+        CoreTimer,
+        Target, //
+    }, //
 };
 use crate::{
     engine::client::{
@@ -42,19 +46,12 @@ use crate::{
         mirror::Policy, //
     },
     linux::{
-        block::{
-            bdev::{
-                BlockDevice,
-                DeviceNumber,
-                OpenError,
-                Opener,
-                Wanted, //
-            },
-            bio::EndIo, //
-        },
-        time::hrtimer::{
-            Timer,
-            TimerCallback, //
+        block::bdev::{
+            BlockDevice,
+            DeviceNumber,
+            OpenError,
+            Opener,
+            Wanted, //
         },
         workqueue::OwnedQueue, //
     },
@@ -216,7 +213,7 @@ pub(crate) struct Local {
     pool: SetOnce<Pin<KBox<Pool>>>,
     pool_pages: usize,
     /// Fires when bios have ended, and when the mirror has something due.
-    pub(crate) timer: Arc<Timer<Alarm>>,
+    pub(crate) timer: Arc<CoreTimer>,
     /// What bios are submitted on.
     work_queue: OwnedQueue,
     /// What opens disks.
@@ -228,7 +225,7 @@ pub(crate) struct Local {
 impl Local {
     /// No disk yet; there will be `pool_pages` pages of memory for one.
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
-        let timer = Arc::pin_init(Timer::new(Alarm::new()), GFP_KERNEL)?;
+        let timer = new_timer(Target::Pool)?;
         let work_queue = OwnedQueue::new(c"anemone_disk", 1)?;
         let opener = Arc::pin_init(Opener::new(), GFP_KERNEL)?;
         let openers = Arc::new(OwnedQueue::without_reserve(c"anemone_open")?, GFP_KERNEL)?;
@@ -532,57 +529,6 @@ pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
         // Closed without any spinlock.
         let device = pool.state.lock().device.take();
         drop(device);
-    }
-}
-
-/// Tells the pool that bios have ended, or that time has passed.
-///
-/// It holds the core only while the module runs: [`Alarm::disconnect`] ends the cycle.
-#[pin_data]
-pub(crate) struct Alarm {
-    #[pin]
-    core: SpinLockIrq<Option<Arc<Core>>>,
-}
-
-impl Alarm {
-    /// It tells nobody yet.
-    fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            core <- kernel::new_spinlock_irq!(None, "anemone_alarm"),
-        })
-    }
-
-    /// From now on it tells `core`'s pool.
-    pub(crate) fn connect(&self, core: Arc<Core>) {
-        *self.core.lock() = Some(core);
-    }
-
-    /// It tells nobody any more.
-    fn disconnect(&self) {
-        let core = self.core.lock().take();
-        drop(core);
-    }
-}
-
-impl TimerCallback for Alarm {
-    fn expired(this: &Timer<Self>) {
-        // The module holds the core until after the timer's last call, so that this is never the
-        // last reference.
-        let core = this.core.lock().clone();
-        let Some(core) = core else {
-            return;
-        };
-        if let Some(pool) = core.local.pool() {
-            pool.serve(core.as_arc_borrow());
-        }
-    }
-}
-
-impl EndIo for Timer<Alarm> {
-    #[inline]
-    fn bio_ended(&self) {
-        // At once.
-        self.arm(0);
     }
 }
 

@@ -18,7 +18,6 @@ use super::{
     control_device,
     core::{
         Core,
-        Kicker,
         Parts, //
     },
     debugfs,
@@ -44,12 +43,13 @@ use super::{
         Local, //
     },
     params::Params,
-    queue::{
-        Expiry,
-        Queue, //
-    },
+    queue::Queue,
     receive,
-    repair, //
+    repair,
+    timer::{
+        new_timer,
+        Target, //
+    }, //
 };
 use crate::{
     engine::client::{
@@ -83,7 +83,6 @@ use crate::{
         },
         random::vmfork::VmforkNotifier,
         suspend::PmNotifier,
-        time::hrtimer::Timer,
         workqueue::OwnedQueue, //
     },
     wire::{
@@ -294,7 +293,7 @@ impl Anemone {
             hw_queues: u32::from(params.hw_queues),
             chunks: DirtyChunks::new(zeroed_table(words)?),
             queues,
-            timer: Arc::pin_init(Timer::new(Kicker::new()), GFP_KERNEL)?,
+            timer: new_timer(Target::Worker)?,
             work_queue: Arc::new(OwnedQueue::new(c"anemone", 1)?, GFP_KERNEL)?,
             inbox: receive::empty_inbox()?,
         };
@@ -332,7 +331,7 @@ impl Anemone {
     fn try_make_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
         let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
         for number in 0..params.hw_queues {
-            let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
+            let timer = new_timer(Target::Queue(usize::from(number)))?;
             let queue = Queue::new(
                 number,
                 params.queue_depth,
@@ -343,7 +342,7 @@ impl Anemone {
             queues.push(queue, GFP_KERNEL)?;
         }
         let number = params.hw_queues;
-        let timer = Arc::pin_init(Timer::new(Expiry::new(usize::from(number))), GFP_KERNEL)?;
+        let timer = new_timer(Target::Queue(usize::from(number)))?;
         let queue = repair::new_queue(number, params.pages, fragments, timer)?;
         queues.push(queue, GFP_KERNEL)?;
         Ok(queues)

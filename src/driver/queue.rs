@@ -7,11 +7,9 @@
 //! completes under it.
 
 mod disk_work;
-mod expiry;
 mod lingering;
 mod requests;
 
-pub(crate) use expiry::Expiry;
 pub(crate) use lingering::Lingered;
 pub(crate) use requests::PageOut;
 
@@ -34,7 +32,8 @@ use super::{
         OpFrames,
         Sent, //
     },
-    storage::KernelStorage, //
+    storage::KernelStorage,
+    timer::CoreTimer, //
 };
 use crate::{
     engine::client::{
@@ -63,10 +62,7 @@ use crate::{
         mm::alloc::MAY_FAIL,
         net::skb::RxFrame,
         softirq::NoSoftirqs,
-        time::hrtimer::{
-            now_ns,
-            Timer, //
-        },
+        time::hrtimer::now_ns,
     },
     wire::{
         Ack,
@@ -123,7 +119,7 @@ pub(crate) struct Queue {
     /// Ops that are free, but whose frames keep a page.
     lingering: Lingering,
     /// Fires when the shard has something due.
-    pub(crate) timer: Arc<Timer<Expiry>>,
+    pub(crate) timer: Arc<CoreTimer>,
     /// In repair's own queue: each op's page.
     own_blocks: KVec<OwnBlock>,
 }
@@ -143,7 +139,7 @@ impl Queue {
         depth: usize,
         replicas: usize,
         fragments: u8,
-        timer: Arc<Timer<Expiry>>,
+        timer: Arc<CoreTimer>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
         let mut pages = KVVec::with_capacity(op_count, MAY_FAIL)?;
@@ -157,7 +153,7 @@ impl Queue {
     pub(super) fn for_repair(
         number: u16,
         fragments: u8,
-        timer: Arc<Timer<Expiry>>,
+        timer: Arc<CoreTimer>,
         repair: Repair<KernelStorage>,
         own_blocks: KVec<OwnBlock>,
     ) -> Result<Arc<Self>> {
@@ -179,7 +175,7 @@ impl Queue {
         op_count: usize,
         replicas: usize,
         fragments: u8,
-        timer: Arc<Timer<Expiry>>,
+        timer: Arc<CoreTimer>,
         pages: KVVec<Option<Page>>,
         own: Option<(Repair<KernelStorage>, KVec<OwnBlock>)>,
     ) -> Result<Arc<Self>> {
@@ -321,6 +317,21 @@ impl Queue {
             }
         }
         self.run(core, guard, now_ns);
+    }
+
+    /// Does what is due. Softirq context.
+    pub(super) fn expired(&self, core: ArcBorrow<'_, Core>) {
+        self.release_lingering();
+        self.drive(core, |shard, now_ns| {
+            shard.handle_timeout(now_ns, &core.device)
+        });
+        if self.is_repairs() {
+            self.drive_repair(core, |repair, shard, now_ns| {
+                if now_ns >= repair.next_timeout_ns() {
+                    repair.drive(now_ns, None, shard, &core.device);
+                }
+            });
+        }
     }
 
     /// Does what the shard wants done, until it wants nothing.

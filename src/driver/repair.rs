@@ -16,10 +16,8 @@ use kernel::{
 
 use super::{
     core::Core,
-    queue::{
-        Expiry,
-        Queue, //
-    },
+    queue::Queue,
+    timer::CoreTimer, //
 };
 use crate::{
     engine::client::{
@@ -29,8 +27,7 @@ use crate::{
     },
     linux::{
         block::mq::OwnBlock,
-        mm::alloc::zeroed_table,
-        time::hrtimer::Timer, //
+        mm::alloc::zeroed_table, //
     },
 };
 
@@ -42,7 +39,7 @@ pub(super) fn new_queue(
     number: u16,
     pages: usize,
     fragments: u8,
-    timer: Arc<Timer<Expiry>>,
+    timer: Arc<CoreTimer>,
 ) -> Result<Arc<Queue>> {
     let words = || zeroed_table(words_for(pages));
     let repair = Repair::new([words()?, words()?, words()?, words()?]);

@@ -27,13 +27,13 @@ use super::{
         Asked,
         AskedFor, //
     },
-    Alarm,
     Report, //
 };
 use crate::{
     driver::{
         core::Core,
-        storage::KernelStorage, //
+        storage::KernelStorage,
+        timer::CoreTimer, //
     },
     engine::client::{
         config::NS_PER_S,
@@ -77,10 +77,7 @@ use crate::{
             page::IoPage, //
         },
         module::ModuleRef,
-        time::hrtimer::{
-            now_ns,
-            Timer, //
-        },
+        time::hrtimer::now_ns,
     },
     wire::PAGE_SIZE, //
 };
@@ -196,7 +193,7 @@ pub(crate) struct Pool {
     #[pin]
     pub(super) state: SpinLockIrq<State>,
     pages: KVVec<IoPage>,
-    bios: BioSet<Timer<Alarm>>,
+    bios: BioSet<CoreTimer>,
 }
 
 impl Pool {
@@ -205,7 +202,7 @@ impl Pool {
     pub(super) fn new(
         pages: usize,
         config: Config,
-        timer: Arc<Timer<Alarm>>,
+        timer: Arc<CoreTimer>,
     ) -> Result<Pin<KBox<Self>>> {
         let bytes = pages.saturating_mul(PAGE_SIZE);
         if pages > ALWAYS_TRIED && !is_available(bytes) {
@@ -474,7 +471,7 @@ impl Pool {
     }
 
     /// The timer: bios have ended, or time has passed. Softirq.
-    pub(super) fn serve(&self, core: ArcBorrow<'_, Core>) {
+    pub(crate) fn serve(&self, core: ArcBorrow<'_, Core>) {
         let mut now_ns = now_ns();
         let mut guard = self.state.lock();
         guard.notifying = true;

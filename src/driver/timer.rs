@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's timers: one for the worker, one for each queue, one for the local disk's pool.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLockIrq, //
+    }, //
+};
+
+use super::core::Core;
+use crate::linux::{
+    block::bio::EndIo,
+    time::hrtimer::{
+        Timer,
+        TimerCallback, //
+    },
+};
+
+/// What a timer of the driver runs.
+pub(crate) enum Target {
+    /// The worker that looks after the servers.
+    Worker,
+    /// What is due in the queue of this number.
+    Queue(usize),
+    /// What is due in the local disk's pool, and bios that have ended.
+    Pool,
+}
+
+/// Runs a part of the core when the timer fires.
+///
+/// It holds the core only while the module runs: [`Expiry::disconnect`] ends the cycle.
+#[pin_data]
+pub(crate) struct Expiry {
+    target: Target,
+    #[pin]
+    core: SpinLockIrq<Option<Arc<Core>>>,
+}
+
+/// A timer of the driver.
+pub(crate) type CoreTimer = Timer<Expiry>;
+
+/// A timer that runs `target`, once [`Expiry::connect`] has been called.
+pub(crate) fn new_timer(target: Target) -> Result<Arc<CoreTimer>> {
+    let expiry = pin_init!(Expiry {
+        target,
+        core <- kernel::new_spinlock_irq!(None, "anemone_expiry"),
+    });
+    Arc::pin_init(Timer::new(expiry), GFP_KERNEL)
+}
+
+impl Expiry {
+    /// From now on the timer runs a part of `core`.
+    pub(crate) fn connect(&self, core: Arc<Core>) {
+        *self.core.lock() = Some(core);
+    }
+
+    /// The timer runs nothing any more.
+    pub(crate) fn disconnect(&self) {
+        let core = self.core.lock().take();
+        drop(core);
+    }
+}
+
+impl TimerCallback for Expiry {
+    fn expired(this: &Timer<Self>) {
+        // The module holds the core until after the timer's last call, so that this is never the
+        // last reference.
+        let core = this.core.lock().clone();
+        let Some(core) = core else {
+            return;
+        };
+        let core = core.as_arc_borrow();
+        match this.target {
+            Target::Worker => core.kick(),
+            Target::Queue(number) => {
+                if let Some(queue) = core.queues.get(number) {
+                    queue.expired(core);
+                }
+            }
+            Target::Pool => {
+                if let Some(pool) = core.local.pool() {
+                    pool.serve(core);
+                }
+            }
+        }
+    }
+}
+
+impl EndIo for CoreTimer {
+    #[inline]
+    fn bio_ended(&self) {
+        // At once.
+        self.arm(0);
+    }
+}
