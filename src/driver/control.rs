@@ -259,7 +259,7 @@ impl Control {
         });
         match (was_narrow, is_narrow) {
             (false, true) => pr_warn!(
-                "interface {}: no server is used, for pages need an MTU of {} bytes and it has {}: raise it\n",
+                "interface {}: no server is used: pages need an MTU of {} bytes and it has {}; raise it\n",
                 core.link.name(),
                 Fragmentation::MIN_MTU,
                 mtu
@@ -306,15 +306,15 @@ impl Control {
         };
         match report.refusal {
             Some(Status::InUse) => pr_warn!(
-                "server {} has a session of this very client, which lives: two machines of one identity? Load one of them with a client_id= of its own\n",
+                "server {}: refused: another machine has a live session with this identity; load one of the two with another client_id=\n",
                 report.mac
             ),
             Some(Status::TooManyClients) => pr_warn!(
-                "server {} has no room for another client, or for another from this address\n",
+                "server {}: refused: no room for another client, or for another from this address; raise its --max-clients\n",
                 report.mac
             ),
             Some(Status::NotAdmitted) => pr_warn!(
-                "server {} does not admit this client: look at its --cluster and --allow\n",
+                "server {}: refused: this client is not admitted; check its --cluster and --allow\n",
                 report.mac
             ),
             _ => {}

@@ -103,7 +103,7 @@ impl Operations for Disk {
     fn open(core: ArcBorrow<'_, Core>, for_writing: bool) -> Result {
         if for_writing && core.earlier.is_hibernating() {
             pr_err!(
-                "/dev/anemone is not opened for writing while the machine hibernates: the image cannot be read back from it\n"
+                "/dev/anemone: not opened for writing while the machine hibernates: an image on it cannot be read back; use another device (resume=)\n"
             );
             return Err(EBUSY);
         }

@@ -76,16 +76,16 @@ impl Core {
         let told = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
         for slot in insane.without(told).iter() {
             pr_err!(
-                "server slot {}: it names page-outs that there were not, again and again, and is not used any more. Restart or remove it\n",
-                slot.index()
+                "server {}: it keeps reporting page-outs that this machine never made, and is no longer used; restart or remove it\n",
+                self.device.servers.address(slot).mac
             );
         }
         let forgetful = self.device.servers.forgetful();
         let told = SlotSet::from_bits(self.earlier.forgetful.xchg(forgetful.bits(), Relaxed));
         for slot in forgetful.without(told).iter() {
             pr_warn!(
-                "server slot {}: it has not a page that it should have: it, or this machine, was put back to an earlier state. Such copies are made again when they are missed; to have all of its pages copied, remove the server and add it again\n",
-                slot.index()
+                "server {}: it lacks a page that it should have: it, or this machine, was put back to an earlier state; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
+                self.device.servers.address(slot).mac
             );
         }
     }
@@ -107,10 +107,10 @@ impl Core {
         let unannounced = versions.unannounced_jumps();
         if self.earlier.told.xchg(unannounced, Relaxed) != unannounced {
             pr_warn!(
-                "servers know of page-outs that this machine has forgotten: it was put back to an earlier state. Pages that were paged out since then are lost\n"
+                "servers know of page-outs that this machine has forgotten: it was put back to an earlier state, and pages that were paged out since then are lost\n"
             );
         }
-        pr_info!("versions go on from {}\n", versions.next().0);
+        pr_info!("versions continue from {}\n", versions.next().0);
         for queue in &self.queues {
             queue.drive(self, |shard, now_ns| {
                 shard.versions_jumped(now_ns, &self.device);
@@ -132,7 +132,7 @@ impl PmCallback for Sleep {
                 // Its opening says nothing: it is open already.
                 if core.local.is_own_below_another() {
                     pr_warn!(
-                        "the machine hibernates, and another disk is made of /dev/anemone: an image written to that cannot be read back: have another device for it (resume=)\n"
+                        "the machine hibernates, and another disk is made of /dev/anemone; an image on that disk cannot be read back: use another device (resume=)\n"
                     );
                 }
                 core.earlier.hibernating.store(1, Release);
@@ -158,7 +158,7 @@ impl VmforkCallback for Fork {
         let core = &self.0;
         core.device.versions().jump(random_u64());
         pr_warn!(
-            "this virtual machine was put back to an earlier state, or copied: pages that were paged out since then are lost\n"
+            "this virtual machine was put back to an earlier state, or copied; pages that were paged out since then are lost\n"
         );
         core.as_arc_borrow().kick();
     }

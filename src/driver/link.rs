@@ -229,7 +229,7 @@ impl Link {
         let warned = self.warned_of_copies.xchg(copying.is_some(), Relaxed);
         if let (Some(copying), false) = (copying, warned) {
             pr_warn!(
-                "interface {}: {} cannot send a frame from several places (scatter-gather is off): each page-out is copied, for which there may be no memory: only a local disk guarantees progress\n",
+                "interface {}: {} has no scatter-gather, so each page-out is copied and may find no memory for that; only a local disk guarantees progress\n",
                 &*self.name,
                 copying.name()
             );
@@ -248,7 +248,7 @@ impl Link {
             Ok(true) => {
                 for (lower, tag) in ingress.lower() {
                     pr_info!(
-                        "interface {} lies on {}{}: there answers are taken when memory is short\n",
+                        "interface {} lies on {}{}: answers are taken there when memory is short\n",
                         &*self.name,
                         lower.name(),
                         OfVlan(tag)
@@ -258,7 +258,7 @@ impl Link {
             Ok(false) => {}
             Err(_) if warned => {}
             Err(error) => pr_warn!(
-                "interface {}: answers may be dropped below it when memory is short ({:?}): only a local disk guarantees progress\n",
+                "interface {}: answers may be dropped below it when memory is short ({:?}); only a local disk guarantees progress\n",
                 &*self.name,
                 error
             ),
@@ -319,9 +319,9 @@ impl LinkWatch {
         let core = self.core.as_arc_borrow();
         let name = core.link.name();
         match core.link.bind(core, device.into(), rtnl) {
-            Ok(()) => pr_info!("interface {} is bound\n", name),
+            Ok(()) => pr_info!("interface {}: bound\n", name),
             Err(error) => pr_err!(
-                "interface {} cannot be used: {:?}; bring it down and up to try again\n",
+                "interface {}: cannot be used: {:?}; bring it down and up to try again\n",
                 name,
                 error
             ),
@@ -344,7 +344,7 @@ impl NotifierCallback for LinkWatch {
                 link.forget(device, rtnl);
                 if link.is_bound_to(device) && link.unbind(rtnl) {
                     pr_warn!(
-                        "interface {} has gone away: pages wait for it to come back\n",
+                        "interface {}: gone; requests wait until it is back\n",
                         link.name()
                     );
                     core.kick();

@@ -105,35 +105,35 @@ impl fmt::Display for AttachError {
             Self::Open(error) => match error {
                 OpenError::NotFound => f.write_str(": there is no such file"),
                 OpenError::NotABlockDevice => f.write_str(" is not a block device"),
-                OpenError::Busy => f.write_str(" is in use: mounted, swapped on, or another's"),
+                OpenError::Busy => f.write_str(" is in use: mounted, swapped on, or opened exclusively"),
                 OpenError::ReadOnly => f.write_str(" is read-only"),
                 OpenError::Zoned => f.write_str(
-                    " has zones, which can only be written to from their beginning on",
+                    " has zones, which can only be written sequentially",
                 ),
                 OpenError::LargeBlocks(bytes) => write!(
                     f,
-                    " has logical blocks of {bytes} bytes, larger than a page: give a disk with blocks of 4096 or 512"
+                    " has logical blocks of {bytes} bytes, larger than a page; use a disk with blocks of 4096 bytes or less"
                 ),
-                OpenError::Itself => f.write_str(" is this device itself, or is made of it"),
+                OpenError::Itself => f.write_str(" is the Anemone device itself, or is made of it"),
                 OpenError::TooSmall { have, want } => {
                     write!(f, " is too small: {have} bytes, {want} are needed")
                 }
                 OpenError::UnderWay => f.write_str(
-                    " cannot be had: it, or one before it, is still being opened, for which its driver or another program waits; try again; until then the module is in use"
+                    " cannot be attached: it, or a disk before it, is still being opened and waits for its driver or another program; try again. Until then the module is in use"
                 ),
                 OpenError::Other(error) => write!(f, " cannot be opened: {error:?}"),
             },
-            Self::Another => f.write_str(": another disk is attached; detach that first"),
+            Self::Another => f.write_str(": another disk is attached; detach it first"),
             Self::Gone => {
-                f.write_str(": the disk that is attached has been taken away; detach that first")
+                f.write_str(": the attached disk was removed from the machine; detach it first")
             }
             Self::Silent => {
-                f.write_str(" is attached and does not answer; it is used again when it does")
+                f.write_str(" is attached and does not answer; it will be used again when it does")
             }
             Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
             Self::NoMemory => write!(
                 f,
-                ": no memory for pages that wait to be written: {} MiB (mirror_pool_mib)",
+                ": no memory for the mirror's pool of {} MiB; reduce mirror_pool_mib=",
                 params::mirror_pool_mib.value()
             ),
         }
@@ -173,9 +173,9 @@ impl fmt::Display for DetachError {
             Self::NotAttached => f.write_str("no local disk is attached"),
             Self::OnlyCopies(pages) => write!(
                 f,
-                "local disk: it has the only copies of {pages} pages, which would be lost"
+                "local disk: it has the only copy of {pages} pages, which would be lost"
             ),
-            Self::Silent => f.write_str("local disk: it does not answer, and cannot be let go of"),
+            Self::Silent => f.write_str("local disk: it does not answer and cannot be detached"),
             Self::UnderWay => {
                 f.write_str("local disk: another attach or detach is under way; try again")
             }
@@ -307,7 +307,7 @@ impl Local {
             is_gone
         });
         if is_gone {
-            pr_err!("local disk: it has been taken away\n");
+            pr_err!("local disk: removed from the machine, no longer used; detach it\n");
         }
     }
 }
@@ -351,17 +351,17 @@ pub(crate) fn attach_quietly(
     .map_err(|_| AttachError::Silent)?;
     let drawbacks = device.drawbacks();
     *attached = Some(device);
-    pr_info!("local disk {} attached\n", path);
+    pr_info!("local disk {}: attached\n", path);
     if drawbacks.rewritten_block_bytes != 0 {
         pr_warn!(
-            "local disk {}: pages do not lie on its blocks of {} bytes: each write makes it read first\n",
+            "local disk {}: pages are not aligned to its blocks of {} bytes, so each write makes it read first; align the partition\n",
             path,
             drawbacks.rewritten_block_bytes
         );
     }
     if drawbacks.is_memory {
         pr_warn!(
-            "local disk {}: if it is made of this machine's memory, it takes memory when there is least\n",
+            "local disk {}: if it is backed by this machine's memory, it needs memory when memory is short\n",
             path
         );
     }
@@ -426,7 +426,7 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     result?;
     drop(device);
     *attached = None;
-    pr_info!("local disk detached\n");
+    pr_info!("local disk: detached\n");
     Ok(())
 }
 
@@ -519,7 +519,7 @@ pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
         });
         let timeout_ns = params::mirror_config().io_timeout_ns;
         if !pool.wait_until(timeout_ns, false, |state| state.is_idle()) {
-            pr_err!("local disk: it does not answer; its last I/O is given up\n");
+            pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
         }
     }
     local.timer.disconnect();

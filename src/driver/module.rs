@@ -167,19 +167,19 @@ impl Anemone {
         })?;
         if device.name().to_bytes() != params.interface.to_bytes() {
             pr_err!(
-                "interface={}: that is another name of {}; give that one\n",
+                "interface={}: this is another name of {}; use that one\n",
                 &*params.interface,
                 device.name()
             );
             return Err(EINVAL);
         }
         if !device.is_ethernet() {
-            pr_err!("interface={} does not speak Ethernet\n", &*params.interface);
+            pr_err!("interface={}: not an Ethernet device\n", &*params.interface);
             return Err(EINVAL);
         }
         let Some(cut) = Fragmentation::for_mtu((device.mtu() as usize).min(1500)) else {
             pr_err!(
-                "interface={}: an MTU of {} bytes is too small, {} is the least\n",
+                "interface={}: an MTU of {} bytes is too small; the minimum is {}\n",
                 &*params.interface,
                 device.mtu(),
                 Fragmentation::MIN_MTU
@@ -188,13 +188,11 @@ impl Anemone {
         };
         if !RECEIVES_FROM_RESERVE {
             pr_warn!(
-                "this kernel has no ingress hook: answers may be dropped when memory is short: only a local disk guarantees progress\n"
+                "this kernel has no ingress hook, so answers may be dropped when memory is short; only a local disk guarantees progress\n"
             );
         }
         if params.servers.is_empty() && params.local_device.is_none() {
-            pr_err!(
-                "servers= and local_device= are both missing: there is nowhere to keep pages\n"
-            );
+            pr_err!("servers= and local_device= are both missing; give at least one of them\n");
             return Err(EHOSTUNREACH);
         }
 
@@ -214,7 +212,10 @@ impl Anemone {
         // Also when loading fails from here on: declared later, it goes earlier.
         let unfollow = Unfollow(core.clone());
         if !core.link.is_there(namespace, &Rtnl::lock()) {
-            pr_err!("interface={} has gone away\n", &*params.interface);
+            pr_err!(
+                "interface={}: it disappeared during loading\n",
+                &*params.interface
+            );
             return Err(ENODEV);
         }
         Self::connect(&params, &core, has_local)?;
@@ -247,7 +248,8 @@ impl Anemone {
         pr_info!("client {}, from {}\n", client, source.word());
         if source == Source::Chance {
             pr_warn!(
-                "after a crash servers will not know this client again: give it a client_id=\n"
+                "client {}: its identity is random, and servers will not recognise it after a crash; set client_id=\n",
+                client
             );
         }
         Ok(Self {
@@ -267,7 +269,10 @@ impl Anemone {
     fn bind(core: &Arc<Core>, device: ARef<NetDevice>) -> Result<u64> {
         let rtnl = Rtnl::lock();
         if !device.is_registered(&rtnl) {
-            pr_err!("interface={} has gone away\n", device.name());
+            pr_err!(
+                "interface={}: it disappeared during loading\n",
+                device.name()
+            );
             return Err(ENODEV);
         }
         let namespace = device.namespace(&rtnl);
@@ -280,7 +285,7 @@ impl Anemone {
     fn make_core(params: &Params, client: ClientId, queues: KVec<Arc<Queue>>) -> Result<Arc<Core>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
             pr_err!(
-                "no memory for the page map: {} MiB for a device of {} MiB\n",
+                "no memory for the page map: {} MiB for a device of {} MiB; reduce size_mib=\n",
                 (params.pages >> 18).max(1),
                 params.pages / ((1 << 20) / PAGE_SIZE)
             );
@@ -319,7 +324,7 @@ impl Anemone {
         };
         queues.inspect_err(|_| {
             pr_err!(
-                "no memory for {} hardware queues of {} requests: {} MiB; give smaller hw_queues= or queue_depth=\n",
+                "no memory for {} hardware queues of {} requests: {} MiB; reduce hw_queues= or queue_depth=\n",
                 params.hw_queues,
                 params.queue_depth,
                 (bytes >> 20).max(1)
@@ -403,12 +408,12 @@ impl Anemone {
         let wanted = params.servers.len();
         let up = Self::wait_for_servers(params, core, wanted)?;
         if up == 0 && !has_local && core.control.is_refused(Status::InUse) {
-            pr_err!("the servers have a live session of this client: it is not loaded twice\n");
+            pr_err!("servers have a live session of a client with this identity; give this one another client_id=\n");
             return Err(EBUSY);
         }
         if up == 0 && !has_local {
             pr_err!(
-                "none of {} servers answered on {} within {} ms: are they running, and is the interface up?\n",
+                "none of {} servers answered on {} within {} ms; check that they run and that the interface is up\n",
                 wanted,
                 &*params.interface,
                 params.connect_ms
@@ -472,7 +477,7 @@ impl Anemone {
             return Ok(());
         }
         pr_err!(
-            "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; make it smaller, add servers or a local disk, or say overcommit=1\n",
+            "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; reduce it, add servers or a local disk, or set overcommit=1\n",
             size_mib,
             count,
             offered_mib,

@@ -85,7 +85,7 @@ impl Params {
     pub(crate) fn read() -> Result<Self> {
         check_parameters()?;
         if interface.value().is_empty() {
-            pr_err!("interface= is missing: name the network device of the memory servers\n");
+            pr_err!("interface= is missing; give the network device that reaches the servers\n");
             return Err(EINVAL);
         }
         if interface.value().to_bytes().len() >= bindings::IFNAMSIZ as usize {
@@ -218,7 +218,7 @@ fn read_servers() -> Result<KVec<MacAddress>> {
         return Ok(found);
     }
     let text = text.to_str().map_err(|_| {
-        pr_err!("servers= holds bytes that are no text\n");
+        pr_err!("servers= is not UTF-8 text\n");
         EINVAL
     })?;
     for name in text.split(',') {
@@ -228,13 +228,13 @@ fn read_servers() -> Result<KVec<MacAddress>> {
             .filter(|mac| mac.is_unicast())
             .ok_or_else(|| {
                 pr_err!(
-                    "servers=: '{}' is not a station's hardware address, such as 52:54:00:12:34:56\n",
+                    "servers=: '{}' is not a unicast hardware address, such as 52:54:00:12:34:56\n",
                     name
                 );
                 EINVAL
             })?;
         if found.contains(&mac) {
-            pr_err!("servers=: {} stands there twice\n", mac);
+            pr_err!("servers=: {} is listed twice\n", mac);
             return Err(EINVAL);
         }
         if found.len() >= MAX_SERVERS {

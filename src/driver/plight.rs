@@ -26,7 +26,7 @@ impl Plight {
         let is_alone = servers.hoped() == 0 && !servers.valid().is_empty();
         if is_alone && !self.is_alone {
             pr_warn!(
-                "no server has answered for {} s (io_timeout_s): what only they have is an error at once, until one answers\n",
+                "no server has answered for {} s (io_timeout_s); requests that need one fail at once until one answers\n",
                 core.device.io_timeout_ns() / NS_PER_S
             );
         } else if self.is_alone && !servers.usable().is_empty() {
@@ -39,7 +39,7 @@ impl Plight {
         let is_refused = core::mem::replace(&mut self.refused, refused) != refused;
         if self.refusing.look(now_ns, is_full, is_refused) {
             pr_warn!(
-                "the servers are full, and page-outs are refused: add a server with anemonectl add, or a disk with anemonectl attach\n"
+                "the servers are full and refuse page-outs; add a server (anemonectl add) or attach a disk (anemonectl attach)\n"
             );
         }
     }

@@ -74,7 +74,7 @@ impl Core {
             return Err(AddError::NotUnicast);
         }
         self.control.add(&self, &[mac])?;
-        pr_info!("server {} is added\n", mac);
+        pr_info!("server {}: added\n", mac);
         self.kick();
         Ok(())
     }
@@ -94,12 +94,12 @@ impl Core {
         let result = match removed {
             Err(_) => Err(RemoveError::NotThere),
             Ok(Removal::Done) => {
-                pr_info!("server {} is removed\n", mac);
+                pr_info!("server {}: removed\n", mac);
                 Ok(())
             }
             Ok(Removal::Draining(_, _)) if how == How::Drained => {
                 if !was_draining {
-                    pr_info!("server {} is draining\n", mac);
+                    pr_info!("server {}: draining\n", mac);
                 }
                 Ok(())
             }
@@ -109,7 +109,11 @@ impl Core {
                 self.let_go(slot, session, drain, || {}, regardless, !was_draining)
                     .map(|lost| {
                         if lost > 0 {
-                            pr_warn!("server {} had the only copy of {} pages\n", mac, lost);
+                            pr_warn!(
+                                "server {}: {} pages lost: it had the only copy\n",
+                                mac,
+                                lost
+                            );
                         }
                     })
             }
@@ -198,7 +202,7 @@ impl Core {
             });
             match closed {
                 Close::Outdated => continue,
-                Close::Done => pr_info!("server {} is removed\n", mac),
+                Close::Done => pr_info!("server {}: removed\n", mac),
                 Close::Gone => {}
             }
             result = Ok(needing);

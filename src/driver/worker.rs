@@ -168,7 +168,11 @@ impl Core {
         }
         for slot in changes.to_sweep.iter() {
             if changes.lost.contains(slot) {
-                pr_warn!("server slot {}: its pages are gone\n", slot.index());
+                let mac = self.device.servers.address(slot).mac;
+                pr_warn!(
+                    "server {}: restarted, or dropped the session; its copies are lost, repairing\n",
+                    mac
+                );
             }
             if let Some(next) = self.sweeps.lock().0.get_mut(slot.index()) {
                 *next = Some(0);

@@ -16,17 +16,17 @@ refused EINVAL "interface= is missing" servers="$(servers 1)"
 refused ENODEV "interface=eth9: there is no such network device" interface=eth9 servers="$(servers 1)"
 refused EINVAL "is too long" interface=a-name-of-sixteen servers="$(servers 1)"
 ip link property add dev eth0 altname alias0 || fail "no other name"
-refused EINVAL "interface=alias0: that is another name of eth0; give that one" interface=alias0 servers="$(servers 1)"
+refused EINVAL "interface=alias0: this is another name of eth0; use that one" interface=alias0 servers="$(servers 1)"
 ip link property del dev eth0 altname alias0 || fail "the other name stays"
-refused EINVAL "interface=lo does not speak Ethernet" interface=lo servers="$(servers 1)"
+refused EINVAL "interface=lo: not an Ethernet device" interface=lo servers="$(servers 1)"
 ip link add small0 type dummy && ip link set small0 mtu 500 up || fail "no dummy interface"
 refused EINVAL "an MTU of 500 bytes is too small" interface=small0 servers="$(servers 1)"
 ip link del small0 || fail "the dummy interface is held"
 
 for wrong in 52:54:00 nonsense $mac:zz $mac:01:02 ff:ff:ff:ff:ff:ff 01:00:5e:00:00:01 "$mac:01," "$mac:01;$mac:02"; do
-    refused EINVAL "is not a station's hardware address" $all servers="$wrong"
+    refused EINVAL "is not a unicast hardware address" $all servers="$wrong"
 done
-refused EINVAL "stands there twice" $all servers="$mac:01,$mac:02,$mac:01"
+refused EINVAL "is listed twice" $all servers="$mac:01,$mac:02,$mac:01"
 many=$mac:01
 for number in 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 10 11 12 13 14 15; do many=$many,$mac:$number; done
 refused EINVAL "more than 20 servers" $all servers="$many"

@@ -32,7 +32,7 @@ mkswap "$disk" >/dev/null && swapon "$disk" || fail "no swap"
 refused EBUSY "local_device=$disk is in use" "$@" local_device="$disk"
 swapoff "$disk"
 
-refused ENOMEM "local_device=$disk: no memory for pages that wait to be written: 1024 MiB (mirror_pool_mib)" "$@" local_device="$disk" mirror_pool_mib=1024
+refused ENOMEM "local_device=$disk: no memory for the mirror's pool of 1024 MiB" "$@" local_device="$disk" mirror_pool_mib=1024
 # It is given back by a load that fails later, ...
 refused EINVAL "replicas=4 is out of range" "$@" local_device="$disk" replicas=4
 # ... held by one that succeeds, ...

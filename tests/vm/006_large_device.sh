@@ -41,7 +41,7 @@ dd if=/dev/zero of="$ANEMONE_DEVICE" bs=4k seek="$PAGES" count=1 oflag=direct co
 # Two servers lose their pages, and both slots are cleared from the whole map, a second or so each: the
 # worker does not go on with that when the module is unloaded.
 for server in 1 2; do disturb kill $server && host start $server || fail "restart $server"; done
-lost() { [ "$(dmesg | grep -c "server slot [0-9]*: its pages are gone")" -ge 2 ]; }
+lost() { [ "$(dmesg | grep -c "server [0-9a-f:]*: restarted, or dropped the session; its copies are lost")" -ge 2 ]; }
 wait_for 60 "both servers' pages are gone" lost || fail "$(cat "$ANEMONE_DEBUG/servers")"
 grep -c ' health sweeping ' "$ANEMONE_DEBUG/servers" >"$SCRATCH/sweeping" || fail "both slots are clear already: $(cat "$ANEMONE_DEBUG/servers")"
 anemone_unload || fail "it was not unloaded"

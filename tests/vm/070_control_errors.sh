@@ -65,7 +65,7 @@ rmmod anemone 2>"$SCRATCH/rmmod" && fail "the module was unloaded under an open 
 grep -qi "in use\|busy\|temporarily" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
 exec 9<&-
 # Bad callers leave nothing in the log; what was done stands there, and why a disk cannot be had.
-dmesg | grep -v 'anemone: server 52:54:00:a0:f[def]:.. is \(added\|removed\)\|anemone: server 52:54:00:a0:ff:01 is' |
+dmesg | grep -v 'anemone: server 52:54:00:a0:f[def]:..: \(added\|removed\)\|anemone: server 52:54:00:a0:ff:01: ' |
     grep -v 'anemone: /\(dev\|tmp\)' >"$SCRATCH/log"
 [ ! -s "$SCRATCH/log" ] || fail "in the kernel's log: $(cat "$SCRATCH/log")"
 anemone_unload || fail "unload"

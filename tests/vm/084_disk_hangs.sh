@@ -67,7 +67,7 @@ wait $! || fail "writing"
 from=$(anemone_seconds)
 if anemone_unload 2>/dev/null; then
     [ $(($(anemone_seconds) - from)) -le 60 ] || fail "unloading took too long"
-    dmesg | grep -q "its last I/O is given up" || fail "not said: $(dmesg | tail)"
+    dmesg | grep -q "its last I/O is abandoned" || fail "not said: $(dmesg | tail)"
 fi
 dm_resume || fail "resume"
 [ ! -d /sys/module/anemone ] || wait_for 20 "rmmod" anemone_unload || fail "unload"

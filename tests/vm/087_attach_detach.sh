@@ -106,7 +106,7 @@ for round in 1 2; do
     attached() { grep -q "^status" "$SCRATCH/attach"; }
     wait_for 30 "the end of attach" attached || fail "it waits for the disk to be opened"
     grep -q "^status 0" "$SCRATCH/attach" && fail "attached what cannot be read"
-    dmesg | grep -q "$loop cannot be had: .* is still being opened" || fail "round $round, not said: $(dmesg; cat "$SCRATCH/attach")"
+    dmesg | grep -q "$loop cannot be attached: .* is still being opened" || fail "round $round, not said: $(dmesg; cat "$SCRATCH/attach")"
     disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 done
 anemone_unload 2>"$SCRATCH/rmmod" && fail "unloaded while a disk is being opened"

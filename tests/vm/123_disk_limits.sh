@@ -41,7 +41,7 @@ refused_disk "$large has logical blocks of 8192 bytes, larger than a page" "$lar
 losetup -d "$large"
 # Blocks of a page.
 truncate -s 80M "$SCRATCH/page" && page=$(losetup --show --sector-size 4096 -f "$SCRATCH/page") || fail "no loop device"
-used "local disk $page attached" "$page"
+used "local disk $page: attached" "$page"
 losetup -d "$page"
 
 # Zones.
@@ -62,14 +62,14 @@ null=/sys/kernel/config/nullb/nullsmall
 mkdir $null && echo 96 >$null/size && echo 1 >$null/memory_backed && echo 24 >$null/max_sectors && echo 1 >$null/power || fail "null_blk"
 small=/dev/nullsmall
 [ "$(cat /sys/block/nullsmall/queue/max_sectors_kb)" = 12 ] || fail "$(cat /sys/block/nullsmall/queue/max_sectors_kb) KiB a request"
-used "local disk $small attached" "$small"
+used "local disk $small: attached" "$small"
 echo 0 >$null/power && rmdir $null
 
 # Made of memory; and that with pages across its blocks.
 modprobe brd rd_nr=1 rd_size=81920 || fail "no brd"
-used "local disk /dev/ram0: if it is made of this machine's memory" /dev/ram0
+used "local disk /dev/ram0: if it is backed by this machine's memory" /dev/ram0
 physical=$(blockdev --getpbsz /dev/ram0)
 dmsetup create "$DM" --noudevsync --noudevrules --table "0 140000 linear /dev/ram0 1" && dm_node || fail "dmsetup"
 [ "$(blockdev --getalignoff "$DM_DISK")" != 0 ] || fail "it is aligned"
-used "local disk $DM_DISK: pages do not lie on its blocks of $physical bytes" "$DM_DISK"
+used "local disk $DM_DISK: pages are not aligned to its blocks of $physical bytes" "$DM_DISK"
 dmsetup remove "$DM" && rmmod brd || fail "it is still held"

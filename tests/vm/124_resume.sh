@@ -24,7 +24,7 @@ hibernate() {
     wait_for 20 "the ports to the host" test -e /run/reconnected || fail "the ports to the host"
     return $hibernated
 }
-resumed() { dmesg | sed -n 's/.*anemone: versions go on from \([0-9]*\)$/\1/p' | tail -n 1; }
+resumed() { dmesg | sed -n 's/.*anemone: versions continue from \([0-9]*\)$/\1/p' | tail -n 1; }
 
 for name in kept again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$name"; done
 anemone_load size_mib=64 min_copies=2 || fail "load"
@@ -56,7 +56,7 @@ nothing_failed || fail "some pages failed"
 # To the device itself: given up, and all goes on.
 swapoff "$ANEMONE_DISK" && anemone_swapon || fail "swap on the device"
 hibernate "$ANEMONE_DEVICE" 2>"$SCRATCH/error" && fail "the image was put on the device itself"
-dmesg | grep -q 'anemone: /dev/anemone is not opened for writing while the machine hibernates' || fail "refused otherwise: $(cat "$SCRATCH/error"; dmesg | tail -n 20)"
+dmesg | grep -q 'anemone: /dev/anemone: not opened for writing while the machine hibernates' || fail "refused otherwise: $(cat "$SCRATCH/error"; dmesg | tail -n 20)"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
 write_part 5 "$SCRATCH/again" && read_part 5 | cmp - "$SCRATCH/again" || fail "after that"
 nothing_failed || fail "some pages failed"

@@ -14,7 +14,7 @@ modprobe bonding max_bonds=0 2>/dev/null || true
 for module in team team_mode_activebackup openvswitch; do
     modprobe $module 2>/dev/null || true
 done
-lies_on() { dmesg | grep -c "anemone: interface $1 lies on $2: there answers are taken"; }
+lies_on() { dmesg | grep -c "anemone: interface $1 lies on $2: answers are taken there"; }
 # uses INTERFACE LOWER...: it is used, and what it lies on is listened to.
 uses() {
     name=$1
@@ -36,7 +36,7 @@ done_with() {
 
 # What cannot send from several places copies: it is said when the interface is bound, and when that
 # changes, once.
-copies() { dmesg | grep -c "anemone: interface $1: $2 cannot send a frame from several places .*: only a local disk guarantees progress"; }
+copies() { dmesg | grep -c "anemone: interface $1: $2 has no scatter-gather, .*; only a local disk guarantees progress"; }
 ethtool -K eth0 sg off || fail "scatter-gather off"
 dmesg -c >/dev/null
 anemone_load size_mib=64 || fail "load without scatter-gather"
@@ -142,7 +142,7 @@ ip tuntap add mode tap name tap0 && ip link set tap0 up &&
 for name in inner tap0 tap0.5; do
     dmesg -c >/dev/null
     anemone_load interface=$name size_mib=64 connect_ms=100 2>/dev/null && fail "$name: there are no servers"
-    [ "$(dmesg | grep -c "interface $name: answers may be dropped below it .*: only a local disk guarantees progress")" = 1 ] ||
+    [ "$(dmesg | grep -c "interface $name: answers may be dropped below it .*; only a local disk guarantees progress")" = 1 ] ||
         fail "$name: not said: $(dmesg)"
 done
 ip link del eth0.6 && ip link del tap0 || fail "tap0 is held"

@@ -645,12 +645,12 @@ impl State {
 fn say(before: Health, now: Health, io_timeout_ns: u64) {
     match (before, now) {
         (_, Health::TimedOut) => pr_err!(
-            "local disk: no answer for {} s; it is not written to until it answers\n",
+            "local disk: no answer for {} s; not written to until it answers\n",
             io_timeout_ns / NS_PER_S
         ),
         (Health::TimedOut, Health::Usable) => pr_info!("local disk: it answers again\n"),
         (_, Health::Faulty) => {
-            pr_err!("local disk: faulty, no longer used; attach it again to use it again\n")
+            pr_err!("local disk: faulty, no longer used; to use it again, attach it again\n")
         }
         (Health::Faulty, Health::Usable) => pr_info!("local disk: it is used again\n"),
         _ => {}

@@ -107,7 +107,7 @@ impl Closer {
         if is_late {
             let (major, minor) = self.number.major_minor();
             pr_warn!(
-                "block device {}:{}: it is still being closed: somebody who opens it waits for it, or what others have written to it does; the module is in use until then\n",
+                "block device {}:{}: it is still being closed: another opener holds it up, or data that others wrote to it is being written back; the module is in use until then\n",
                 major,
                 minor
             );

@@ -131,7 +131,7 @@ impl Opener {
         }
         if at_length && !matches!(*state, State::Done(_)) {
             pr_warn!(
-                "block device {}:{}: it is still being opened, which is waited for: its driver waits for it, or somebody else is opening it\n",
+                "block device {}:{}: it is still being opened, and loading waits: its driver waits for it, or another program is opening it\n",
                 major,
                 minor
             );
