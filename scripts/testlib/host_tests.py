@@ -15,6 +15,8 @@ KNOWN_SEEDS = "200"
 NEW_SEEDS = os.environ.get("SEEDS", "2000")
 ENVIRONMENT = {**os.environ, "CARGO_TERM_COLOR": "never", "NO_COLOR": "1"}
 
+PYTHON_TESTS = {"profile": "profile/test_profile.py", "machines": "runner/test_machines.py"}
+
 NEXTEST_LINE = re.compile(r"^\s*(PASS|FAIL|SIGABRT|SIGSEGV|TIMEOUT|LEAK|SKIP)\S*\s+\[\s*([\d.]+)s\]\s+(?:\(.*?\)\s+)?(.*)$")
 CARGO_LINE = re.compile(r"^test (.*?) \.\.\. (ok|FAILED|ignored)")
 RUNNER_LINE = re.compile(r"^(ok|FAIL) (\S+)\s*(.*)$")
@@ -33,8 +35,9 @@ def run(report, pattern):
     else:
         command = ["cargo", "test", "--no-fail-fast"]
     _follow(report, "host", command, lambda line: _nextest(line) if nextest else _cargo(line), wanted)
-    if wanted.search("profile"):
-        _whole(report, "profile", [sys.executable, os.path.join(TOP, "tests", "profile", "test_profile.py")])
+    for name, path in PYTHON_TESTS.items():
+        if wanted.search(name):
+            _whole(report, name, [sys.executable, os.path.join(TOP, "tests", path)])
     simulator = os.path.join(TOP, "scripts", "sim")
     if os.path.exists(simulator) and wanted.search("simulator"):
         _whole(report, "simulator", [simulator, "--seeds", KNOWN_SEEDS])

@@ -5,12 +5,12 @@ import dataclasses
 import glob
 import os
 import re
-import shlex
 import subprocess
 import threading
 
 from vmlib.products import KERNELS
 
+from . import machines
 from .report import TOP, log_path
 
 DIRECTORY = os.path.join(TOP, "tests", "vm")
@@ -49,30 +49,18 @@ def found(pattern):
     """The tests whose name matches."""
     wanted = re.compile(pattern)
     paths = sorted(glob.glob(os.path.join(DIRECTORY, "[0-9][0-9][0-9]_*.sh")))
-    tests = [read(path) for path in paths]
+    known = machines.kinds()
+    tests = [read(path, known) for path in paths]
     return [test for test in tests if wanted.search(test.name)]
 
 
-def read(path):
+def read(path, known=None):
     """The test in the script at `path`."""
-    header = {}
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if not line.startswith("#"):
-                break
-            if match := re.match(r"# (\w+): *(.*)", line):
-                header[match.group(1)] = match.group(2).strip()
-    words = shlex.split(header.get("vm", ""))
-    options, files = [], []
-    while words:
-        word = words.pop(0)
-        if word == "--file":
-            files.append(words.pop(0))
-        else:
-            options.append(word)
-    kinds = ["release", *header.get("kinds", "").split()] + ["debug"] * (header.get("debug") == "yes")
-    return Test(name=os.path.basename(path)[:-3], path=path, what=header.get("what", ""), options=tuple(options),
-                files=tuple(files), bound_s=int(header.get("bound", "60")), kinds=tuple(kinds))
+    said = machines.header(path)
+    options, files = machines.options(path, said, known or machines.kinds())
+    kinds = ["release", *said.get("kinds", "").split()] + ["debug"] * (said.get("debug") == "yes")
+    return Test(name=os.path.basename(path)[:-3], path=path, what=said.get("what", ""), options=options,
+                files=files, bound_s=int(said.get("bound", "60")), kinds=tuple(kinds))
 
 
 def with_files(test, files, bound_s):
@@ -124,7 +112,8 @@ def missing(kernel, tests):
             os.path.join(TOP, "build", "module", kernel, "anemone.ko")):
         return f"build/module/{kernel}/anemone.ko is missing: run `make modules{suffix}`"
     products = {"build/anemone-server": "make server", "build/anemonectl": "make server"}
-    products.update({name: "make programs" for test in tests for name in test.files if name.startswith("build/")})
+    files = [name for test in tests for name in test.files if name.startswith("build/")]
+    products.update({name: "make kunit" if name.startswith("build/kunit/") else "make programs" for name in files})
     for name, how in products.items():
         if not os.path.exists(os.path.join(TOP, name)):
             return f"{name} is missing: run `{how}`"
@@ -230,6 +219,8 @@ class Boot:
     def _ended(self, test, status, seconds, lines):
         if status == PASSED:
             self._report.passed(test.label(self._kernel), seconds)
+            if said := _last(lines, "note: "):
+                self._report.note(f"{test.label(self._kernel)}: {said}")
         elif status == SKIPPED:
             self._report.skipped(test.label(self._kernel), _last(lines, "skipped: ") or "not applicable here")
         else:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a device of 1 TiB is loaded within seconds, with a map of 1 GiB, its last pages are like the first, and unloading does not wait for a look at all of it
-# vm: --single --servers 2 --server-mem 96 --client-mem 1536 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
+# vm: --servers 2 --client-mem 1536 --client-cpus 1
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

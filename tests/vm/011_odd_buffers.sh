@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: direct I/O from and to buffers at odd sectors, in pieces, of 1 to 40 blocks
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 120
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

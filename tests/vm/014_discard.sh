@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: discarded pages read as zeros at once, and the servers have their room back soon
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 120
 # kinds: cfi rt
 # debug: yes

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a program under a memory limit lives on the device, and both count the same pages
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 180
 # kinds: cfi rt
 # debug: yes

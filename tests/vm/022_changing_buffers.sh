@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: direct writes from memory that is changed meanwhile: both copies of each page are equal
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

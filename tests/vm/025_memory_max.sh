@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a program that outgrows its memory.max is killed on a RAM disk; on the device it is not, with what docs/administration.md says
-# vm: --single --icount --servers 2 --server-mem 160 --client-mem 384 --file tests/vm/common.sh --file build/anemone-text --file /usr/bin/sort
+# machine: segment
+# vm: --icount --servers 2 --server-mem 160 --client-mem 384 --client-cpus 1 --file build/anemone-text --file /usr/bin/sort
 # bound: 300
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 #

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: frames are lost in each direction, at MTU 1500 and 9000
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 480
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: every page is whole on each of its two servers: either alone can be read
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: segment
+# vm: --file tests/vm/repair.sh
 # bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server is killed under load, and comes back empty: no byte is wrong, no request fails
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 240
 # kinds: cfi rt
 # debug: yes

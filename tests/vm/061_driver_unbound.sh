@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: the network interface's driver is unbound and bound again under load
-# vm: --servers 2 --server-mem 224 --client-mem 112 --file tests/vm/common.sh --file build/anemone-test
+# machine: machines
 # bound: 180
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

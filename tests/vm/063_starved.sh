@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a machine that swaps out several times its memory, with next to none in reserve and others allocating atomically
-# vm: --servers 2 --server-mem 512 --client-mem 64 --disk 320 --file tests/vm/common.sh --file tests/vm/starved.sh --file build/anemone-test
+# machine: starved
 # bound: 900
 # shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

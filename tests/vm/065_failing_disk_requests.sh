@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: one in ten of the disk's requests fails, a thousand and more: no page-out fails for it, and in the end all is there
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# machine: disk
 # bound: 300
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015

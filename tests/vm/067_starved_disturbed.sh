@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server dies, a link is cut, then all, while a machine swaps with next to no memory in reserve
-# vm: --servers 3 --server-mem 448 --client-mem 64 --disk 384 --file tests/vm/common.sh --file tests/vm/repair.sh --file tests/vm/starved.sh --file build/anemone-test
+# machine: starved
+# vm: --servers 3 --server-mem 448 --disk 384 --file tests/vm/repair.sh
 # bound: 600
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh source=starved.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: answers that lie in the reserve, which the kernel keeps from a bridge, are taken from the card below it
-# vm: --servers 2 --server-mem 256 --client-mem 320 --file tests/vm/common.sh --file build/anemone-test
+# machine: machines
+# vm: --server-mem 256 --client-mem 320
 # bound: 200
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

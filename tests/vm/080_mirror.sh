@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: pages are mirrored to the disk, merged; with both servers gone, every page comes back from it
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# machine: disk
 # bound: 180
 # kinds: cfi rt
 # debug: yes

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a disk that never answers holds up nothing; it is used again when it answers; unloading is refused meanwhile
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# machine: disk
 # bound: 180
 # kinds: cfi rt
 # debug: yes

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a disk is attached and detached again and again under load; not when it has the only copies, but by force; neither opening nor closing it is waited for without a bound
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: disk
+# vm: --file tests/vm/repair.sh
 # bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh source=repair.sh disable=SC2015

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server dies under load, its pages are copied to others, then another dies: no byte is wrong
-# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: repair
 # bound: 240
 # kinds: cfi rt
 # debug: yes

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: one server after the other is killed and comes back empty, and its pages are copied: no byte is wrong
-# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: repair
 # bound: 280
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015

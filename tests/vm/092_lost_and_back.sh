@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server that was taken to be dead comes back with its pages: it is asked what it has, and frees what others have
-# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: repair
 # bound: 200
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: both servers die under load, the disk takes over; they come back empty, and get every page from it: it can be detached
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: disk
+# vm: --file tests/vm/repair.sh
 # bound: 400
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh source=repair.sh disable=SC2015

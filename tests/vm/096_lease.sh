@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a client that is cut off for three leases finds every page where it was
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --file tests/vm/common.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: repair
+# vm: --client-mem 224
 # bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh disable=SC2015

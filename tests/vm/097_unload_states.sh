@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: the module is unloaded in every state of its servers, network, repair and disk, and leaves nothing
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# machine: disk
 # bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a program that outgrows its servers is gone as on a full disk; the machine goes on, and nothing else is lost
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# machine: disk
 # bound: 400
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

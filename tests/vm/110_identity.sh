@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a client that lost all it knew comes back under the same identity and has its room back; loading waits for servers if told to
-# vm: --single --servers 2 --server-mem 96 --client-mem 256 --client-cpus 2 --file tests/vm/common.sh
+# machine: segment
+# vm: --servers 2 --client-mem 256
 # bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

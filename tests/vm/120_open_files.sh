@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: open files keep the module, or outlive it harmlessly; programs that read them all the time do not disturb it
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 150
 # debug: yes
 # kinds: cfi rt

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a disk that takes no more I/O holds up neither unloading nor detaching, whether it can refuse it, cannot, or only says that it can
-# vm: --single --servers 3 --server-mem 96 --client-mem 224 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file build/anemone-test
+# machine: disk
 # bound: 180
 # debug: yes
 # kinds: cfi rt

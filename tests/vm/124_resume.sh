@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a machine hibernates to a disk and comes back: what was paged out is there, and page-outs go on; hibernation to the device itself is refused
-# vm: --servers 2 --server-mem 224 --client-mem 160 --disk 256 --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
+# machine: rewound
 # bound: 240
 # kinds: cfi
 # shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a virtual machine with a generation number is put back to a snapshot: it is told, no page of the forgotten life is read, and page-outs go on
-# vm: --servers 2 --server-mem 224 --client-mem 160 --vmgenid --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
+# machine: rewound
+# vm: --disk 0 --vmgenid
 # bound: 240
 # debug: yes
 # kinds: cfi

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a virtual machine without a generation number is put back to a snapshot: its servers' answers say so, no page of the forgotten life is read, and page-outs go on
-# vm: --servers 2 --server-mem 224 --client-mem 160 --disk 256 --file tests/vm/common.sh --file tests/vm/rewound.sh --file build/anemone-test
+# machine: rewound
 # bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015

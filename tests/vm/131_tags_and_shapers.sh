@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: frames with a priority tag (VLAN 0) on the wire are the interface's own; a VLAN's are not; an ingress shaper through ifb does not take them away
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 120
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond, a tap: used, followed when what it lies on changes, and let go; what cannot be seen through is said, and what copies
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
 # bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

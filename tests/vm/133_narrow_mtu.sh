@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: an interface whose MTU is too small for pages: no server is used, it is said, no frame is longer than the MTU, and a larger MTU ends it; and a path that is narrower than the interface says
-# vm: --single --servers 3 --server-mem 96 --client-mem 192 --client-cpus 2 --disk 64 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
+# vm: --disk 64
 # bound: 180
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

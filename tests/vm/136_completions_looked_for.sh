@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a page that its frame keeps after the page-out has ended is let go of soon after the frame has gone
-# vm: --single --icount --servers 2 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh
+# machine: segment
+# vm: --icount --servers 2
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

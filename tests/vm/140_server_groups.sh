@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: without --capacity the server takes half of what its control groups leave it, wherever the limit stands
-# vm: --single --servers 1 --server-mem 96 --client-mem 320 --file tests/vm/common.sh --file tests/vm/own_server.sh
+# machine: server
 # bound: 90
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and one that becomes it is noticed; one on an interface that hands nothing up (ifb, macvtap, ipvlan) is refused
-# vm: --single --servers 1 --server-mem 96 --client-mem 320 --file tests/vm/common.sh --file tests/vm/own_server.sh
+# machine: server
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

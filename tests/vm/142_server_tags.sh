@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: a server hears frames with a VLAN-0 priority tag, in the frame or beside it, and frames that a shaper has put in again
-# vm: --single --servers 2 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file build/anemone-test
+# machine: segment
+# vm: --servers 2
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

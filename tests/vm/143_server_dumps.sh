@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: the server leaves no core dump, and its arena and ring are marked to be in none, on ordinary and on huge pages; the kernel kills others first
-# vm: --single --servers 1 --server-mem 96 --client-mem 320 --file tests/vm/common.sh --file tests/vm/own_server.sh
+# machine: server
 # bound: 60
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

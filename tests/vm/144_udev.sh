@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: udev links the device by label and by UUID when it is formatted, and takes the links away with it
-# vm: --single --servers 2 --server-mem 96 --client-mem 192 --client-cpus 2 --file tests/vm/common.sh --file contrib/udev/61-anemone.rules
+# machine: segment
+# vm: --servers 2 --file contrib/udev/61-anemone.rules
 # bound: 90
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: the server serves where the kernel's default huge page is 1 GiB and one is set aside: on ordinary pages, which it says, or on those of 2 MiB
-# vm: --single --servers 1 --server-mem 96 --client-mem 2304 --kernel-parameter default_hugepagesz=1G --kernel-parameter hugepagesz=1G --kernel-parameter hugepages=1 --file tests/vm/common.sh --file tests/vm/own_server.sh
+# machine: server
+# vm: --client-mem 2304 --kernel-parameter default_hugepagesz=1G --kernel-parameter hugepagesz=1G --kernel-parameter hugepages=1
 # bound: 60
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: swap on dm-crypt over the device, in a machine of 96 MiB, with dm_mod.swap_bios=64: nothing is killed, nothing goes out in clear
-# vm: --servers 2 --server-mem 448 --client-mem 96 --file tests/vm/common.sh --file build/anemone-test
+# machine: machines
+# vm: --server-mem 448 --client-mem 96
 # bound: 240
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 #

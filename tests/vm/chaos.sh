@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # what: what goes wrong is drawn from a seed, one thing after another, under a load that verifies every byte
-# vm: --single --servers 3 --server-mem 96 --client-mem 256 --client-cpus 2 --disk 96 --file tests/vm/common.sh --file tests/vm/disk.sh --file tests/vm/repair.sh --file build/anemone-test
+# machine: disk
+# vm: --client-mem 256 --file tests/vm/repair.sh
 # bound: 300
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh source=repair.sh disable=SC2015
 #

@@ -3,9 +3,10 @@
 #
 #   . "$(dirname "$0")/common.sh"
 #
-# A test's header says, for scripts/test and for who runs it alone:
+# A test's header says:
 #   # what: one sentence
-#   # vm: the options of `scripts/vm run` that it needs
+#   # machine: the kind of machine that it needs, one of tests/vm/machines
+#   # vm: options of `scripts/vm run` beside those of that kind
 #   # bound: seconds that it may take on a machine with 2 cores under TCG
 #   # debug: yes     if it is run on the debug kernel as well
 # `fail` and `skip` do not return, so that `this && that || fail` is what it looks like (SC2015).
