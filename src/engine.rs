@@ -10,5 +10,5 @@
 pub mod mutation;
 
 pub mod client;
-#[cfg(not(MODULE))]
+#[cfg(any(not(MODULE), test))]
 pub mod server;

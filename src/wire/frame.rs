@@ -129,7 +129,6 @@ mod tests {
     use super::super::FragmentMask;
     use super::*;
 
-    extern crate std;
     use std::vec::Vec;
 
     fn frame(header: &Header, payload: &[u8]) -> Vec<u8> {

@@ -291,7 +291,6 @@ pub struct Stats {
 mod tests {
     use super::*;
 
-    extern crate std;
     use std::string::ToString;
 
     #[test]

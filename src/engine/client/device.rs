@@ -287,8 +287,6 @@ mod tests {
     use crate::engine::client::ids::SlotSet;
     use crate::engine::client::storage::heap::{words, Heap};
 
-    extern crate std;
-
     #[test]
     fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
         const PAGE: PageIndex = PageIndex(1);

@@ -75,7 +75,6 @@ mod tests {
     use crate::sync::Atomic;
     use crate::wire::{Fragmentation, MacAddress};
 
-    extern crate std;
     use std::vec::Vec;
 
     fn slot(number: usize) -> ServerSlot {

@@ -169,7 +169,6 @@ mod tests {
     use crate::sync::Atomic;
     use crate::wire::{Fragmentation, MacAddress};
 
-    extern crate std;
     use std::vec::Vec;
 
     const NO_DISK: DiskState = DiskState::NONE;

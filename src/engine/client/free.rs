@@ -188,7 +188,6 @@ pub fn next_free<W: Words>(
 mod tests {
     use super::*;
 
-    extern crate std;
     use std::vec::Vec;
 
     fn words(count: usize) -> Vec<Atomic<u32>> {

@@ -107,7 +107,6 @@ impl<C: DerefMut<Target = [u32]>> Histogram<C> {
 mod tests {
     use super::*;
 
-    extern crate std;
     use std::vec;
 
     #[test]

@@ -105,8 +105,6 @@ impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
 mod tests {
     use super::*;
 
-    extern crate std;
-
     use std::vec::Vec;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@
 //! version.
 
 mod io;
-#[cfg(test)]
+#[cfg(all(test, not(MODULE)))]
 mod model;
 mod pool;
 mod read;

@@ -262,7 +262,6 @@ mod tests {
     use super::*;
     use crate::engine::client::ids::ServerSlot;
 
-    extern crate std;
     use std::vec::Vec;
 
     fn map(pages: usize) -> PageMap<Vec<Atomic<u32>>> {

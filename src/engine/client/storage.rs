@@ -35,7 +35,6 @@ pub trait Storage {
 /// Memory for tests: `Vec`s.
 #[cfg(test)]
 pub mod heap {
-    extern crate std;
     use std::vec::Vec;
 
     use super::*;

@@ -385,7 +385,6 @@ impl<W: Words> Default for Versions<W> {
 mod tests {
     use super::*;
 
-    extern crate std;
     use std::vec::Vec;
 
     type Versions = super::Versions<Vec<Atomic<u32>>>;

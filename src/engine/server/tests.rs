@@ -3,6 +3,7 @@
 //! The server as clients, strangers and the network may treat it.
 
 mod bench;
+#[cfg(not(MODULE))]
 mod chance;
 mod lives;
 
@@ -14,6 +15,7 @@ use crate::wire::{
     PageVersion, Stats, HEADER_LEN, MAX_ACKS, PAGE_SIZE,
 };
 use bench::*;
+use std::vec::Vec;
 use zerocopy::FromBytes;
 
 #[test]

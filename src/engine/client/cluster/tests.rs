@@ -8,8 +8,6 @@ mod removal;
 mod room;
 mod silence;
 
-extern crate std;
-
 use std::vec::Vec;
 
 use super::super::free::StaleCopy;

@@ -5,7 +5,6 @@ use super::super::ids::{Generation, SlotSet, Version};
 use super::super::storage::heap::{words, Heap};
 use super::*;
 
-extern crate std;
 use std::vec::Vec;
 
 const MS: u64 = 1_000_000;

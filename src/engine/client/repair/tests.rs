@@ -4,7 +4,6 @@
 
 mod disk;
 
-extern crate std;
 use std::vec;
 use std::vec::Vec;
 

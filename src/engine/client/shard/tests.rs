@@ -13,8 +13,6 @@ mod removal;
 mod rewound;
 mod struck;
 
-extern crate std;
-
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::{Action, Outcome};
 use crate::wire::{Opcode, Status};

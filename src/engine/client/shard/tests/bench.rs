@@ -2,8 +2,8 @@
 
 //! What the tests drive a shard with: a clock, a device, and answers made by hand.
 
-extern crate std;
 use super::super::super::storage::heap::{words, Heap};
+use std::boxed::Box;
 use std::vec;
 
 use super::super::super::config::Config;
@@ -25,14 +25,14 @@ const OPS: usize = 32;
 /// Pages of the device.
 pub const PAGES: usize = 4096;
 
-/// A shard and its world.
+/// A shard and its world, on the heap: in the kernel a stack is small.
 pub struct Bench {
     /// The time.
     pub now_ns: u64,
     /// What the shards share.
-    pub device: Device<Heap>,
+    pub device: Box<Device<Heap>>,
     /// The shard.
-    pub shard: Shard<Heap>,
+    pub shard: Box<Shard<Heap>>,
     servers: usize,
 }
 
@@ -53,7 +53,7 @@ impl Bench {
     /// The same, where a page-out needs so many copies.
     pub fn with_min_copies(servers: usize, min_copies: u32) -> Self {
         let config = Config::new(2, min_copies, 60).unwrap();
-        let mut device = Device::new(words(PAGES), config, 1);
+        let mut device = Box::new(Device::new(words(PAGES), config, 1));
         let chunks = || words(words_for(PAGES));
         device.set_dirty_bitmaps(chunks(), chunks());
         let parts = Parts {
@@ -64,7 +64,7 @@ impl Bench {
         let bench = Self {
             now_ns: 1_000_000_000,
             device,
-            shard: Shard::new(0, parts),
+            shard: Box::new(Shard::new(0, parts)),
             servers,
         };
         for number in 0..servers {

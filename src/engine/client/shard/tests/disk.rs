@@ -2,7 +2,6 @@
 
 //! One shard, a mirror, and servers and a disk that the test plays.
 
-extern crate std;
 use std::vec::Vec;
 
 use super::super::super::ids::PageIndex;

@@ -2,7 +2,6 @@
 
 //! What the driver does between a shard and the mirror, for tests that play the disk.
 
-extern crate std;
 use super::super::super::storage::heap::Heap;
 use std::vec;
 

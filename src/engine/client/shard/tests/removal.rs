@@ -2,8 +2,6 @@
 
 //! Page-outs and page-ins while servers are removed.
 
-extern crate std;
-
 use std::vec::Vec;
 
 use super::super::super::ids::{ServerSlot, SlotSet};
