@@ -313,7 +313,7 @@ fn a_signal_ends_it_while_it_takes_memory() {
     let all = text(&output.stdout);
     assert!(all.starts_with("ended 0\n"), "{all}");
     assert!(
-        all.contains("ended by a signal while memory was taken"),
+        all.contains("ended by a signal while memory was being taken"),
         "{all}"
     );
     assert!(!all.contains("ready"), "{all}");

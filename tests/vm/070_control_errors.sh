@@ -35,13 +35,13 @@ anemone-test control --server "$mac" --own "$own" --unprivileged || fail "nobody
 
 ctl 1 "is a server of this device already" add "$mac"
 ctl 1 "own address" add "$own"
-ctl 1 "is no server" remove 52:54:00:a0:ff:ff
+ctl 1 "is not a server of this device" remove 52:54:00:a0:ff:ff
 ctl 1 "no local disk" detach
-ctl 1 "is not there" attach /dev/nothing
+ctl 1 "does not exist" attach /dev/nothing
 ctl 1 "is not a block device" attach /dev/null
 ctl 1 "is the Anemone device itself" attach /dev/anemone
 ctl 3 "does not know this command" --device /dev/null status
-ctl 3 "cannot open\|is not there" --device /nothing status
+ctl 3 "cannot open\|does not exist" --device /nothing status
 ctl 5 "has not answered yet" add 52:54:00:a0:ff:01 --wait 0
 ctl 0 "removed" remove 52:54:00:a0:ff:01
 # All places taken: said so, and nothing is lost.

@@ -17,7 +17,7 @@ grep -q '^Hugepagesize: *1048576 kB' /proc/meminfo || fail "the default is anoth
 [ "$(cat $GIGANTIC/free_hugepages)" = 1 ] || fail "no page of 1 GiB is free: $(grep Huge /proc/meminfo)"
 
 own_server exec --capacity 40M || fail "it does not serve: it ended with $OWN_STATUS"
-own_server_says 'WARN.*huge pages of 1048576 KiB are set aside.*hugepagesz=2M hugepages=[12][0-9] ' || fail "it does not say so: $(cat "$OWN_LOG")"
+own_server_says 'WARN.*huge pages of 1048576 KiB are set aside.*hugepagesz=2M hugepages=[12][0-9]$' || fail "it does not say so: $(cat "$OWN_LOG")"
 ! own_server_says 'backing="huge pages set aside"' || fail "$(cat "$OWN_LOG")"
 own_server_end || fail "it ended with $OWN_STATUS"
 [ "$(cat $GIGANTIC/free_hugepages)" = 1 ] || fail "the page of 1 GiB was taken"

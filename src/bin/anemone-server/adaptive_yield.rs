@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Letting others run before sleeping, where that brings the next frames.
+//! Yields the processor before sleeping, if that brings the next frames.
 //!
-//! Where clients or other servers share the processor, what they would send next comes while they
-//! run: the server finds it without having slept, and several requests at once instead of one
-//! after the other. Where nobody else runs, or somebody who does not let go of the processor, this
-//! notices and stops.
+//! If clients or other servers share the processor, they send their next frames while they run. The server
+//! then finds these without having slept, and several requests at a time. If no other task runs, or one that
+//! keeps the processor, the server notices and stops yielding.
 
 use std::time::{Duration, Instant};
 
-/// Who has the processor for so long has other things to do than to send us something.
+/// A yield that takes this long does not pay: another task uses the processor for something else.
 const LONG: Duration = Duration::from_millis(1);
-/// Sleeps between two attempts, at the most: after attempts that brought nothing, and after such
-/// as took long.
+/// The most sleeps between two attempts: after attempts that brought nothing, and after long ones.
 const MOST_IN_VAIN: u32 = 256;
 const MOST_LONG: u32 = 65_536;
 
-/// What is known of letting others run.
+/// The results of previous yields.
 #[derive(Debug, Default)]
 pub struct AdaptiveYield {
-    /// Sleeps without another attempt.
+    /// Sleeps until the next attempt.
     skip: u32,
-    /// So many follow the next one that fails.
+    /// Sleeps to skip after the next failed attempt.
     penalty: u32,
 }
 
 impl AdaptiveYield {
-    /// Lets others run, if that is worth trying. Returns whether something has come meanwhile,
-    /// which `is_ready` tells.
+    /// Yields, if that is worth trying. Returns whether a frame has arrived meanwhile, according to
+    /// `is_ready`.
     pub fn give_way(&mut self, is_ready: impl FnOnce() -> bool) -> bool {
         if let Some(left) = self.skip.checked_sub(1) {
             self.skip = left;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who is let in, and the cookies that prove that a client is where it says.
+//! Which clients are admitted, and the cookies that prove that a client has its address.
 
 use std::hash::Hasher;
 
@@ -12,14 +12,14 @@ use zerocopy::IntoBytes;
 
 use crate::arguments::Allowed;
 
-/// Who is admitted, and what a cookie is.
+/// The list of admitted clients and the key of the cookies.
 pub struct CookieAdmission {
     key: [u8; 16],
     allowed: Vec<Allowed>,
 }
 
 impl CookieAdmission {
-    /// One who lets in who is on the list, or anyone if it is empty. The key is random.
+    /// Admits the clients on the list, or all if it is empty. The key is random.
     pub fn new(key: [u8; 16], allowed: Vec<Allowed>) -> Self {
         Self { key, allowed }
     }

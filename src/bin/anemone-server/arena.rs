@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that the server was given: how much that may be, and taking and locking it.
+//! The server's memory: how much is available, and how it is taken and locked.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ use crate::sys::checksum;
 use crate::sys::mapping::{self, Backing, HUGE_PAGE};
 
 const MIB: u64 = 1 << 20;
-/// Locked at a time, between two looks at the clock.
+/// Bytes that are locked at a time, between two readings of the clock.
 const LOCK_STEP: usize = 64 << 20;
-/// Between two lines of progress.
+/// Time between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Arrays that live as long as the process.
@@ -40,25 +40,25 @@ impl Memory for Forever {
 pub struct Arena {
     /// How it is divided.
     pub layout: Layout,
-    /// All of it.
+    /// The arrays.
     pub arrays: ServerArrays<Forever>,
-    /// What is to be said of its pages, for a log.
+    /// A description of its pages, for the log.
     pub backing: String,
 }
 
-/// Memory that can be had.
+/// Available memory.
 #[derive(Debug)]
 pub struct Available {
-    /// Bytes, without paging others out.
+    /// Bytes that can be taken without paging out other programs.
     pub bytes: u64,
-    /// The control group's file that allows no more, if it is that.
+    /// The control group's file with the limit, if a control group limits it.
     limit: Option<PathBuf>,
-    /// Whether a control group may allow less, unseen.
+    /// Whether a control group may have a lower limit that cannot be seen.
     pub is_hidden: bool,
 }
 
 impl Available {
-    /// What the kernel estimates, and the control groups above this process allow.
+    /// The kernel's estimate, limited by the control groups of this process.
     pub fn now() -> Self {
         let machine = meminfo("MemAvailable:")
             .and_then(|kib| kib.checked_mul(1024))
@@ -97,8 +97,8 @@ fn meminfo(name: &str) -> Option<u64> {
 }
 
 impl Arena {
-    /// Takes and locks memory for this many clients: of `given` bytes, all but `set_aside`. `None` if
-    /// `stop` becomes true meanwhile.
+    /// Takes and locks `given` bytes less `set_aside`, for this many clients. `None` if `stop` becomes
+    /// true meanwhile.
     pub fn new(
         given: u64,
         set_aside: u64,
@@ -109,13 +109,13 @@ impl Arena {
         let layout = layout(bytes, max_clients).ok_or_else(|| {
             let text = format!(
                 "too little memory: {} KiB leave no room for pages beside what {max_clients} clients \
-                 need; give more with --capacity, or fewer --max-clients",
+                 need: raise --capacity, or reduce --max-clients",
                 given / 1024
             );
             Failure::new(Kind::Memory, text)
         })?;
         let too_large = || {
-            let text = format!("too little memory: {} MiB cannot be had", given / MIB);
+            let text = format!("too little memory: {} MiB cannot be mapped", given / MIB);
             Failure::new(Kind::Memory, text)
         };
         let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large())?;
@@ -125,8 +125,8 @@ impl Arena {
             let available = Available::now();
             if len as u64 > available.bytes {
                 let text = format!(
-                    "too little memory: {} MiB wanted, {available}; give less with --capacity, or \
-                     raise what limits it",
+                    "too little memory: {} MiB wanted, {available}: reduce --capacity, or \
+                     raise the limit",
                     given / MIB
                 );
                 return Err(Failure::new(Kind::Memory, text));
@@ -146,22 +146,22 @@ impl Arena {
     }
 }
 
-/// Bytes of a page of the machine.
+/// Bytes of the machine's ordinary page.
 const SMALL_PAGE: u64 = 4096;
 
 /// The layout that fits into `bytes`, whose mapping fills whole huge pages if it is large.
 fn layout(bytes: u64, max_clients: u16) -> Option<Layout> {
     let tight = Layout::fit(bytes, max_clients, BYTES_PER_OWNER)?;
     let arena = tight.arena_bytes();
-    // Huge pages are worth their rounding where they are many.
+    // The rounding to huge pages pays off if there are many of them.
     let huge = HUGE_PAGE as u64;
     let beyond = if arena < 16 * huge { 0 } else { arena % huge };
-    // A page more may be lost to either rounding.
+    // Each rounding may cost one more page.
     let bytes = bytes.checked_sub(beyond + 2 * SMALL_PAGE)?;
     Layout::fit(bytes, max_clients, BYTES_PER_OWNER)
 }
 
-/// Bytes to be mapped for `layout`: whole huge pages if `bytes` allow it, else whole pages.
+/// Bytes to map for `layout`: whole huge pages if `bytes` allows it, otherwise whole pages.
 fn mapping_len(bytes: u64, layout: &Layout) -> u64 {
     let arena = layout.arena_bytes();
     let beside = layout.total_bytes(BYTES_PER_OWNER) - arena;
@@ -173,17 +173,17 @@ fn mapping_len(bytes: u64, layout: &Layout) -> u64 {
     }
 }
 
-/// Locks memory, with a line now and then if it takes long. Returns whether all is: not if `stop` becomes
-/// true.
+/// Locks memory, with progress messages if it takes long. Returns `false` if `stop` becomes true before all
+/// is locked.
 fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
-    // A process without CAP_IPC_LOCK may lock up to the soft limit, which it may raise.
+    // A process without CAP_IPC_LOCK may lock up to the soft limit, and may raise that to the hard limit.
     let limit = getrlimit(Resource::Memlock);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Memlock, raised) {
-        debug!(%error, "the limit of locked memory cannot be raised");
+        debug!(%error, "cannot raise the limit of locked memory");
     }
     let total = memory.len();
     let mut told = Instant::now();
@@ -199,7 +199,7 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
             };
             let text = format!(
                 "cannot lock {} MiB of memory ({error}): raise the limit of locked memory (ulimit -l, \
-                 LimitMEMLOCK=; it is {limit}), grant CAP_IPC_LOCK, or give less with --capacity",
+                 LimitMEMLOCK=; it is {limit}), grant CAP_IPC_LOCK, or reduce --capacity",
                 total as u64 / MIB
             );
             return Err(Failure::new(Kind::Memory, text));
@@ -217,20 +217,20 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Says so where huge pages are set aside and cannot be used: somebody meant them for this.
+/// Warns of huge pages that are set aside and cannot be used: they were probably meant for the server.
 fn tell_of_unused_huge_pages(len: u64) {
     if let Some(text) = unused_huge_pages(&pools(), len) {
         warn!("{text}");
     }
 }
 
-/// Huge pages of one size that are set aside.
+/// The huge pages of one size that are set aside.
 struct Pool {
     kib: u64,
     free: u64,
 }
 
-/// Those of all sizes; where they are not to be seen, those of the default size.
+/// The huge pages of all sizes or, if the kernel does not list these, of the default size.
 fn pools() -> Vec<Pool> {
     let pool = |directory: std::fs::DirEntry| {
         let name = directory.file_name();
@@ -249,10 +249,10 @@ fn pools() -> Vec<Pool> {
     pool.into_iter().collect()
 }
 
-/// What there is to say of these, none of which is used.
+/// The warning about these pools, none of which is used.
 fn unused_huge_pages(pools: &[Pool], len: u64) -> Option<String> {
     const KIB: u64 = HUGE_PAGE as u64 / 1024;
-    // A small arena is not rounded to them.
+    // A small arena is not rounded to huge pages.
     if !len.is_multiple_of(HUGE_PAGE as u64) {
         return None;
     }
@@ -261,21 +261,20 @@ fn unused_huge_pages(pools: &[Pool], len: u64) -> Option<String> {
     let free = |pool: &&Pool| pool.free > 0;
     if let Some(pool) = pools.iter().filter(free).find(|pool| pool.kib == KIB) {
         return Some(format!(
-            "of the huge pages set aside {} are free, and {needed} are needed: ordinary pages are used \
-             (set {file}, or --capacity)",
+            "of the huge pages set aside {} are free, and {needed} are needed, so ordinary pages are used: \
+             set {file}, or reduce --capacity",
             pool.free
         ));
     }
     let other = pools.iter().find(free)?;
     Some(format!(
-        "huge pages of {} KiB are set aside, and the server can use those of {KIB} KiB only: ordinary pages \
-         are used ({needed} are needed: set {file}, or hugepagesz=2M hugepages={needed} when the machine \
-         starts)",
+        "huge pages of {} KiB are set aside, and the server can use those of {KIB} KiB only, so ordinary \
+         pages are used: set {file} to {needed}, or boot with hugepagesz=2M hugepages={needed}",
         other.kib
     ))
 }
 
-/// Says what pages the kernel gave.
+/// Describes the pages that the kernel gave.
 fn describe(backing: Backing) -> String {
     if backing == Backing::HugePages {
         return "huge pages set aside".to_owned();
@@ -314,7 +313,7 @@ fn divide(memory: &'static mut [u8], layout: &Layout) -> Option<ServerArrays<For
     })
 }
 
-/// The first `count` elements that `memory` is long enough for, and what is behind them.
+/// The first `count` elements of `memory`, and the rest. `None` if it is too short.
 fn take<T>(memory: &'static mut [u8], count: usize) -> Option<(&'static mut [T], &'static mut [u8])>
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout,

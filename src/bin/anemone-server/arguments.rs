@@ -20,12 +20,12 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     pub interface: String,
 
-    /// Memory to take, all included: bytes, or with K, M, G or T behind [default: half of what is
-    /// available]
+    /// Memory to take in all: bytes, or a number with K, M, G or T [default: half of the available
+    /// memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub capacity: Option<u64>,
 
-    /// What is logged to stderr
+    /// Least severe messages that are logged to stderr
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 
@@ -38,12 +38,12 @@ pub struct Arguments {
     #[arg(long, value_name = "CLIENT", value_parser = parse_allowed)]
     pub allow: Vec<Allowed>,
 
-    /// Memory that one client may fill [default: all]
+    /// Memory that one client may use [default: all]
     #[arg(long, value_name = "SIZE", value_parser = parse_quota)]
     pub quota: Option<u64>,
 
-    /// Seconds of silence after which a client's pages may be dropped, if others need the room and
-    /// the client does not answer either
+    /// Seconds of silence after which a client's pages may be dropped, if others need the room and the
+    /// client does not answer when it is asked
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub lease: u32,
@@ -52,19 +52,19 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value = "0x88b5", value_parser = parse_ethertype)]
     pub ethertype: u16,
 
-    /// Clients at a time; each keeps some memory in reserve
+    /// Maximum number of clients; some memory is reserved for each
     #[arg(long, value_name = "COUNT", default_value_t = 32,
           value_parser = clap::value_parser!(u16).range(1..=60_000))]
     pub max_clients: u16,
 
-    /// Microseconds to look for the next frame before sleeping: a page-in waits less, a processor
-    /// is kept busy
+    /// Microseconds to poll for the next frame before sleeping: shortens page-ins, keeps a processor
+    /// busy
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub spin_us: u32,
 }
 
-/// How much is logged.
+/// The least severe messages that are logged.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogLevel {
     Off,
@@ -88,12 +88,12 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Who is admitted.
+/// An admitted client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// This client, from anywhere.
+    /// This client, from any address.
     Client(ClientId),
-    /// Any client from there.
+    /// Any client from this address.
     Mac(MacAddress),
 }
 
@@ -114,9 +114,9 @@ fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "not a number with a unit behind".to_owned())?;
+        .map_err(|_| "not a number, with or without a unit".to_owned())?;
     match number.checked_mul(1 << shift) {
-        Some(0) => Err("must be more than nothing".to_owned()),
+        Some(0) => Err("must not be 0".to_owned()),
         Some(bytes) => Ok(bytes),
         None => Err("too large".to_owned()),
     }
@@ -145,7 +145,7 @@ fn parse_ethertype(text: &str) -> Result<u16, String> {
     };
     match number {
         Ok(number) if number >= 0x600 => Ok(number),
-        Ok(_) => Err("below 0x600 it is a length, not an EtherType".to_owned()),
+        Ok(_) => Err("an EtherType is 0x600 or more".to_owned()),
         Err(_) => Err("not a number of 16 bits".to_owned()),
     }
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why the server cannot serve, as its caller is told: one line, and an exit status.
+//! Why the server cannot serve: one line for the user, and an exit status.
 
 use std::fmt::{self, Display, Formatter};
 use std::process::ExitCode;
 
-/// What kind of failure.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// None of the others.
+    /// Any other failure.
     Other,
     /// There is no such interface.
     NoInterface,
-    /// The interface cannot be served on.
+    /// The interface is not suitable.
     Interface,
     /// CAP_NET_RAW is missing.
     Privilege,
-    /// There is less memory than was asked for, or it may not be locked.
+    /// There is less memory than requested, or it may not be locked.
     Memory,
     /// Another server serves on this interface.
     Busy,
@@ -49,13 +49,13 @@ Exit status:
 /// A failure.
 #[derive(Debug)]
 pub struct Failure {
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
     message: String,
 }
 
 impl Failure {
-    /// A failure with its line.
+    /// A failure with its message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -63,7 +63,7 @@ impl Failure {
         }
     }
 
-    /// The same with more to be said.
+    /// Appends to the message.
     pub fn with(mut self, more: &str) -> Self {
         self.message.push_str(more);
         self

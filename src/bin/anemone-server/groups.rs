@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the control groups that this process is in leave it of memory.
+//! The memory that the control groups of this process allow it.
 //!
-//! Version 1, version 2, and both at once; groups in groups; with a control group namespace of its
-//! own and with the host's. Limits above the root of a namespace are not seen from inside it,
-//! unless something of them is mounted there.
+//! Supports version 1, version 2, and both at once; nested groups; a control group namespace of its own and
+//! the host's. Limits above the root of a namespace cannot be seen from inside it, unless the hierarchy above
+//! is mounted there.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Beside the memory that is asked for, this process takes so much for itself, and one byte in so
-/// many of it for page tables.
+/// What this process takes beside the requested memory: a fixed amount, and one byte of so many for page
+/// tables.
 const OWN: u64 = 8 << 20;
 const TABLES_SHARE: u64 = 256;
 
-/// What is left below the narrowest limit.
+/// What is left below the lowest limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that can be asked for.
+    /// Bytes that can be requested.
     pub bytes: u64,
     /// The file that has the limit.
     pub limit: PathBuf,
 }
 
-/// What can be seen of the limits of this process.
+/// The visible limits of this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// The narrowest, if one is set anywhere.
+    /// The lowest, if one is set.
     pub room: Option<Room>,
-    /// Whether the process is in a group that can limit memory, and nothing of it is mounted here.
+    /// Whether the process is in a group that can limit memory and no part of it is mounted here.
     pub is_hidden: bool,
 }
 
@@ -39,7 +39,7 @@ pub fn limits() -> Limits {
     limits_in(Path::new("/"), std::process::id())
 }
 
-/// The same in a file system below `top`, for the process of this number.
+/// The same in a file system below `top`, for the process with this number.
 fn limits_in(top: &Path, pid: u32) -> Limits {
     let text = |file| fs::read_to_string(top.join(file)).unwrap_or_default();
     let (groups, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
@@ -78,7 +78,7 @@ enum Version {
     Two,
 }
 
-/// The hierarchy that can limit memory, and the group's path in it, of a line of /proc/self/cgroup.
+/// The hierarchy that can limit memory, and the group's path in it, from a line of /proc/self/cgroup.
 fn membership(line: &str) -> Option<(Version, &Path)> {
     let mut fields = line.splitn(3, ':');
     let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
@@ -123,11 +123,11 @@ impl Mount {
     fn find(&self, base: &Path, path: &Path, pid: u32) -> Option<PathBuf> {
         if let Ok(rest) = path.strip_prefix(&self.root) {
             if !rest.components().any(is_up) {
-                // Not `join` alone: nothing joined would leave a slash at the end.
+                // Not only `join`: joining an empty path would append a slash.
                 return Some(base.components().chain(rest.components()).collect());
             }
         }
-        // The mount begins above the namespace: the names between the two are not told.
+        // The mount begins above the namespace. The names between the two are unknown.
         let mounted: Vec<_> = self.root.components().skip(1).collect();
         let wanted: Vec<_> = path.components().skip(1).collect();
         let up = wanted.iter().take_while(|part| is_up(**part)).count();
@@ -144,7 +144,7 @@ fn is_up(part: Component<'_>) -> bool {
     part == Component::ParentDir
 }
 
-/// The group that has this process in it, among those so many levels below `dir` and then `rest`.
+/// The group with this process in it, among those so many levels below `dir` and then `rest`.
 fn search(dir: &Path, levels: usize, rest: &Path, pid: u32) -> Option<PathBuf> {
     let Some(levels) = levels.checked_sub(1) else {
         let group: PathBuf = dir.components().chain(rest.components()).collect();
@@ -182,11 +182,11 @@ fn unescaped(text: &str) -> PathBuf {
 }
 
 impl Version {
-    /// What the limits of the group in `dir` leave. The root of all has none.
+    /// What the limits of the group in `dir` leave. The root of the hierarchy has no limits.
     fn rooms(self, dir: &Path) -> Vec<Room> {
         let (limits, usage, cache): (&[_], _, _) = match self {
-            // Above `high` nothing is refused, but what is locked cannot be reclaimed either: the
-            // process would all but stop.
+            // The kernel refuses nothing above `high`, but it cannot reclaim locked memory: the process
+            // would almost stop.
             Self::Two => (
                 &["memory.max", "memory.high"],
                 "memory.current",
@@ -206,7 +206,7 @@ impl Version {
             let (_, number) = lines.find(|(name, _)| *name == wanted)?;
             number.trim().parse().ok()
         };
-        // What was read from files goes when there is need.
+        // The page cache is reclaimed on demand.
         let cached = in_stat(cache).unwrap_or(0);
         let used = number(usage).unwrap_or(0).saturating_sub(cached);
         let room = |file: &str, bytes: u64| {
@@ -216,7 +216,7 @@ impl Version {
                 limit: dir.join(file),
             }
         };
-        // The least of the groups above, which may be where nothing is seen. Version 2 does not tell.
+        // The lowest limit of the groups above, which may be invisible. Version 2 does not report it.
         let above = in_stat("hierarchical_memory_limit").map(|bytes| room("memory.stat", bytes));
         let own = limits
             .iter()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The server's place on an interface: its socket and ring, and what becomes of them when the
-//! interface goes down or away, or changes its MTU, address or name.
+//! The server's socket and ring on an interface, and what happens to them when the interface goes down,
+//! disappears, or changes its MTU, address or name.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,16 +17,16 @@ use crate::sys::ring::{Geometry, Ring};
 use crate::sys::socket::PacketSocket;
 use crate::upper::{Upper, Watch};
 
-/// What is wanted of a link.
+/// Parameters of a link.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
     /// The interface's name, or another name of it.
     pub interface: String,
-    /// Its index, where it was opened before: it is that one, whatever it is called now.
+    /// Its index if it was opened before: that interface is meant, whatever its name is now.
     pub index: Option<u32>,
     /// The EtherType.
     pub ethertype: u16,
-    /// About so much memory for frames that wait.
+    /// The approximate size of the receive ring.
     pub ring_bytes: usize,
 }
 
@@ -34,35 +34,35 @@ pub struct LinkOptions {
 pub struct Claim {
     socket: PacketSocket,
     interface: Interface,
-    /// `None` where the kernel cannot be asked.
+    /// `None` if the kernel does not report it.
     watch: Option<Watch>,
 }
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It can be used, or will be when the interface is up.
+    /// The link works, or will work when the interface is up.
     Usable,
-    /// It must be opened anew, on the same interface.
+    /// The link must be opened again, on the same interface.
     Lost,
-    /// The interface is gone: it must be opened anew when there is one of its name.
+    /// The interface is gone. The link must be opened again when an interface with its name exists.
     Gone,
 }
 
-/// A place on an interface.
+/// An open link.
 pub struct Link {
-    /// Frames go out here.
+    /// Sends frames.
     pub socket: PacketSocket,
-    /// Frames come in here.
+    /// Receives frames.
     pub ring: Ring,
-    /// What the interface was when it was last looked at.
+    /// The interface at the last check.
     pub interface: Interface,
     geometry: Geometry,
     watch: Option<Watch>,
 }
 
 impl Claim {
-    /// Makes sure of everything that is needed but memory.
+    /// Checks all requirements except memory.
     pub fn new(options: &LinkOptions) -> Result<Self, Failure> {
         let socket = PacketSocket::new().map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Failure::new(
@@ -83,7 +83,7 @@ impl Claim {
                 let text = format!("there is no network interface '{name}'");
                 return Failure::new(Kind::NoInterface, text);
             }
-            let text = format!("cannot look at network interface '{name}': {error}");
+            let text = format!("cannot query network interface '{name}': {error}");
             Failure::new(Kind::Interface, text)
         })?;
         let name = &interface.name;
@@ -93,7 +93,7 @@ impl Claim {
         }
         if Fragmentation::for_mtu(interface.mtu).is_none() {
             let text = format!(
-                "the MTU of network interface '{name}' is {}: {} is needed at the least (ip link set \
+                "the MTU of network interface '{name}' is {}: the minimum is {} (ip link set \
                  {name} mtu 1500)",
                 interface.mtu,
                 Fragmentation::MIN_MTU
@@ -101,7 +101,7 @@ impl Claim {
             return Err(Failure::new(Kind::Interface, text));
         }
         let watch = Watch::new(interface.index)
-            .inspect_err(|error| warn!(interface = name, %error, "what is above it is not known"))
+            .inspect_err(|error| warn!(interface = name, %error, "cannot find out which interfaces are above it"))
             .ok();
         if let Some(what) = watch.as_ref().and_then(Watch::deaf) {
             let text = format!("network interface '{name}' is {what}");
@@ -114,7 +114,7 @@ impl Claim {
             );
             return Err(Failure::new(Kind::Interface, text));
         }
-        // To be told so before the memory is taken; it is made sure of when it receives.
+        // A first check, before the memory is taken. The decisive one follows when the socket receives.
         if rival::is_taken(place(&interface, options), &socket).map_err(unknown_rivals)? {
             return Err(busy(&interface, options));
         }
@@ -176,7 +176,7 @@ fn busy(interface: &Interface, options: &LinkOptions) -> Failure {
 }
 
 fn unknown_rivals(error: io::Error) -> Failure {
-    let text = format!("cannot see whether another server serves on the interface: {error}");
+    let text = format!("cannot find out whether another server serves on the interface: {error}");
     Failure::new(Kind::Other, text)
 }
 
@@ -184,32 +184,32 @@ fn upper(watch: &Option<Watch>) -> Option<&Upper> {
     watch.as_ref().and_then(Watch::upper)
 }
 
-/// Says what keeps the interface from carrying frames, if something does.
+/// Logs what keeps the interface from carrying frames, if anything does.
 fn tell_whether_it_carries(now: &Interface) {
     let interface = &now.name;
     if !now.is_up {
         warn!(
             interface,
-            "the interface is down: nobody is served before it is set up (ip link set {interface} up)"
+            "the interface is down: no client is served until it is up (ip link set {interface} up)"
         );
     } else if !now.has_carrier {
         warn!(
             interface,
-            "the interface has no carrier: see to the cable, the switch or the other end"
+            "the interface has no carrier: check the cable, the switch or the other end"
         );
     }
 }
 
-/// Bytes of the longest frame that may be one of ours: no more than a page, whatever the MTU.
+/// Bytes of the longest frame of the protocol on this interface: a page at most, whatever the MTU.
 fn frame_len(interface: &Interface) -> usize {
     interface.mtu.min(HEADER_LEN + PAGE_SIZE) + ETHERNET_LEN
 }
 
 impl Link {
-    /// Looks at the interface: whether it is still there, and what changed.
+    /// Checks whether the interface is still there, and what has changed.
     pub fn check(&mut self) -> Health {
-        // Reading the socket's error clears it: an interface that went down leaves one, and the
-        // socket works again by itself when it comes up.
+        // Reading the socket's error clears it. An interface that went down leaves an error, and the socket
+        // works again when the interface comes up.
         if let Ok(Err(error)) = sockopt::socket_error(self.socket.as_fd()) {
             if error != rustix::io::Errno::NETDOWN {
                 warn!(interface = self.interface.name, %error, "receiving failed");
@@ -222,7 +222,7 @@ impl Link {
                 return Health::Gone;
             }
             Err(error) => {
-                warn!(interface = self.interface.name, %error, "the interface cannot be looked at");
+                warn!(interface = self.interface.name, %error, "cannot query the interface");
                 return Health::Usable;
             }
         };
@@ -234,11 +234,11 @@ impl Link {
             info!(interface = now.name, "making room for longer frames");
             return Health::Lost;
         }
-        // One that went away and came back, with its old index, is as it was; the socket is not.
+        // An interface that disappeared and came back with its old index works. The socket does not.
         if self.socket.bound_to().is_ok_and(|to| to != Some(now.index)) {
             info!(
                 interface = now.name,
-                "the interface was away: receiving from it anew"
+                "the interface was away and is back: receiving from it again"
             );
             return Health::Lost;
         }
@@ -267,7 +267,7 @@ impl Link {
             );
             if Fragmentation::for_mtu(now.mtu).is_none() {
                 let least = Fragmentation::MIN_MTU;
-                warn!(interface, least, "with so small an MTU no page can be sent");
+                warn!(interface, least, "no page can be sent with so small an MTU: raise it (ip link set {interface} mtu 1500)");
             }
         }
         match (before.carries(), now.carries()) {
@@ -277,18 +277,18 @@ impl Link {
         }
     }
 
-    /// Says what has come to stand above the interface, or no longer does.
+    /// Logs an interface that is newly above this one, or no longer is.
     fn look_above(&mut self) {
         let before = upper(&self.watch).cloned();
         let interface = &self.interface.name;
         if let Some(Err(error)) = self.watch.as_mut().map(Watch::look) {
-            warn!(interface, %error, "what is above the interface is not known");
+            warn!(interface, %error, "cannot find out which interfaces are above it");
         }
         match (before, upper(&self.watch)) {
             (before, Some(now)) if before.as_ref() != Some(now) => warn!(
                 interface,
-                "the interface is now {now}, which takes its frames, so that clients are no longer \
-                 heard: start the server anew and {}",
+                "the interface is now {now}, which takes its frames, so clients are no longer \
+                 heard: restart the server and {}",
                 now.remedy()
             ),
             (Some(before), None) => info!(interface, "the interface is no longer {before}"),

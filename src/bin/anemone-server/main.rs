@@ -2,8 +2,8 @@
 
 //! The memory server: keeps pages for Anemone clients in this machine's memory.
 //!
-//! The protocol and the store are the library's; here are the socket, the memory, the clock and
-//! the command line.
+//! The library has the protocol and the store. The program has the socket, the memory, the clock and the
+//! command line.
 #![deny(unsafe_code)]
 
 mod adaptive_yield;
@@ -45,9 +45,9 @@ use link::{Claim, LinkOptions};
 use serve::Serving;
 use sys::ticker;
 
-/// Part of the capacity that frames may wait in.
+/// The receive ring's share of the capacity: one part of so many.
 const RING_SHARE: u64 = 64;
-/// Least and most bytes for that.
+/// The minimum and maximum size of the receive ring, in bytes.
 const RING_BYTES: (u64, u64) = (512 << 10, 4 << 20);
 
 fn main() -> ExitCode {
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         .with_ansi(!is_plain && std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(LevelFilter::from(arguments.log_level))
-        // It would say on standard error that standard error failed, and panic: the pages would go with it.
+        // It would report a failure of standard error on standard error, and panic. The pages would be lost.
         .log_internal_errors(false)
         .init();
     match run(arguments) {
@@ -72,23 +72,23 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let oom_score_adj = oom::spare();
-    // No core dump, and no look from outside but root's: here are other machines' pages.
+    // No core dump, and no access from outside except root's: the memory holds other machines' pages.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(other)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(other)?;
     }
-    // It only has to interrupt a sleep.
+    // The signal only has to interrupt a sleep.
     signal_hook::flag::register(SIGALRM, Arc::default()).map_err(other)?;
     let capacity = match arguments.capacity {
         Some(bytes) => bytes,
         None => {
             let available = Available::now();
-            info!("without --capacity, half of what there is is taken: {available}");
+            info!("no --capacity is given: half of the available memory is taken: {available}");
             if available.is_hidden {
                 warn!(
-                    "no control group file system shows this process's group: its limit cannot be seen, \
-                     and the kernel kills what goes beyond it: give --capacity, or mount the file system"
+                    "no control group file system shows this process's group, so its limit cannot be seen, \
+                     and the kernel kills a process that exceeds it: give --capacity, or mount the file system"
                 );
             }
             available.bytes / 2
@@ -109,7 +109,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     debug!(bytes = capacity, "taking memory");
     let arena = Arena::new(capacity, ring_bytes, arguments.max_clients, &stop)?;
     let Some(arena) = arena else {
-        info!("ended by a signal while memory was taken");
+        info!("ended by a signal while memory was being taken");
         return Ok(());
     };
     let Arena {
@@ -119,7 +119,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     } = arena;
     let capacity_pages = u64::from(layout.capacity_pages);
     let config = Config {
-        // 0 is nobody's incarnation.
+        // 0 stands for an unknown incarnation.
         incarnation: random::<u64>()?.max(1),
         seed: random()?,
         cluster: arguments.cluster,
@@ -133,15 +133,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut server = Server::<Forever, _>::new(config, &layout, arrays, admission, now_ns)
         .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
     let link = claim.listen(&options)?;
-    // The server must not be paged out itself; its memory is locked already, this is the rest.
+    // The server must not be paged out itself. Its arena is locked already; this locks the rest.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
-        debug!(%error, "the program itself is not locked");
+        debug!(%error, "cannot lock the program's own memory");
     }
     let oom_score_adj = oom_score_adj
         .inspect_err(|error| {
             warn!(
                 %error,
-                "where memory runs out, the kernel kills this process early, for what it has locked: \
+                "cannot set oom_score_adj: when memory runs out, the kernel kills this process early: \
                  grant CAP_SYS_RESOURCE, or set OOMScoreAdjust=-900 in the unit"
             );
         })
@@ -169,7 +169,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What interfaces there are instead of the one that was named.
+/// Lists the existing interfaces, for a message that the named one does not exist.
 fn those_there_are() -> String {
     let mut names: Vec<_> = rtnetlink::list()
         .unwrap_or_default()
@@ -179,7 +179,7 @@ fn those_there_are() -> String {
         .collect();
     names.sort();
     match &names[..] {
-        [] => "; there is no Ethernet interface here at all".to_owned(),
+        [] => "; this network namespace has no Ethernet interface".to_owned(),
         names => format!("; there are: {}", names.join(", ")),
     }
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Answers on their way out: collected while frames are handled, sent in one system call.
+//! The outgoing answers. They are collected while frames are handled, and sent in one system call.
 //!
-//! A page's bytes go from the arena straight into the kernel's packet; here only their place is
-//! kept.
+//! A page's bytes go from the arena straight into the kernel's packet. The batch keeps only their place.
 
 use std::io;
 use std::ops::Range;
@@ -16,8 +15,8 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::sys::socket::{PacketSocket, BATCH};
 
-/// How long a full socket may keep everything waiting. Then frames are lost, as on any network.
-const IO_TIMEOUT: Timespec = Timespec {
+/// How long the server waits for a full socket. After that, frames are lost, as on any network.
+const SEND_TIMEOUT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
 };
@@ -32,7 +31,7 @@ struct Outgoing {
 /// Where a frame's payload is.
 #[derive(Clone)]
 enum Kept {
-    /// In the batch's own bytes; perhaps none.
+    /// In the batch's own bytes. May be empty.
     Here(Range<usize>),
     /// In the arena.
     Arena(PageSlice),
@@ -40,7 +39,7 @@ enum Kept {
 
 /// The frames collected.
 pub struct Batch {
-    /// Places for frames, of which so many are taken.
+    /// Places for frames. The first `count` are used.
     frames: Vec<Outgoing>,
     count: usize,
     bytes: Vec<u8>,
@@ -49,7 +48,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// None yet.
+    /// An empty batch.
     pub fn new() -> Self {
         let none = Outgoing {
             header: [0; ETHERNET_LEN + HEADER_LEN],
@@ -78,11 +77,11 @@ impl Batch {
 pub struct Sender<'a> {
     /// The frames.
     pub batch: &'a mut Batch,
-    /// Where they go.
+    /// The socket that sends them.
     pub socket: &'a mut PacketSocket,
-    /// What they come from.
+    /// Their source address.
     pub source: MacAddress,
-    /// What they are.
+    /// Their EtherType.
     pub ethertype: u16,
 }
 
@@ -96,7 +95,7 @@ impl Outbox for Sender<'_> {
                 Kept::Here(start..self.batch.bytes.len())
             }
         };
-        // `is_full` kept room for it.
+        // `is_full` has reserved room for it.
         let Some(frame) = self.batch.frames.get_mut(self.batch.count) else {
             return;
         };
@@ -139,8 +138,8 @@ impl Outbox for Sender<'_> {
                     wait_for_room(self.socket);
                     0
                 }
-                // The interface is down or gone, which the link's own check finds out; or its
-                // queue is full; or its MTU was made smaller.
+                // The interface is down or gone, which the link's own check detects; or its queue is
+                // full; or its MTU was reduced.
                 io::ErrorKind::WouldBlock | io::ErrorKind::NetworkDown => rest.len(),
                 _ => 1,
             };
@@ -154,9 +153,9 @@ impl Outbox for Sender<'_> {
 
 fn wait_for_room(socket: &PacketSocket) {
     let socket = socket.as_fd();
-    // Whatever it returns, the next attempt to send shows whether there is room.
+    // The result does not matter: the next attempt to send shows whether there is room.
     let _ = poll(
         &mut [PollFd::new(&socket, PollFlags::OUT)],
-        Some(&IO_TIMEOUT),
+        Some(&SEND_TIMEOUT),
     );
 }

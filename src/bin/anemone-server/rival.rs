@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Another server on the same interface, which there must not be.
+//! Detects another server on the same interface. Only one may serve an EtherType there.
 //!
-//! The socket that receives is the lock: the kernel lists the packet sockets of the network
-//! namespace, nobody has one without CAP_NET_RAW, and it goes with its process. So no name can be
-//! taken by a user who may not serve, and it holds across containers that share an interface.
+//! The receiving socket is the lock. The kernel lists the packet sockets of the network namespace. A packet
+//! socket needs CAP_NET_RAW and ends with its process. So an unprivileged user cannot take the lock, and it
+//! works across containers that share an interface.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use rustix::fs::fstat;
 
 use crate::sys::socket::PacketSocket;
 
-/// The packet sockets of this network namespace, a line each, the oldest first.
+/// The packet sockets of this network namespace, one a line, the oldest first.
 const LIST: &str = "/proc/net/packet";
-/// How long one that begins at the same time may take to notice us, and give way.
-const IO_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks at the list.
+/// How long a server that starts at the same time may take to notice this one and give way.
+const GIVE_WAY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two readings of the list.
 const PAUSE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 20_000_000,
@@ -33,32 +33,33 @@ pub struct Place {
     pub ethertype: u16,
 }
 
-/// Where another's socket stands in the list.
+/// The position of another server's socket in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rival {
     /// Before ours.
     Older,
-    /// Behind ours.
+    /// After ours.
     Younger,
 }
 
-/// Whether another server has the place. `socket` is ours, and does not receive there yet.
+/// Whether another server has the place. `socket` is ours and does not receive there yet.
 pub fn is_taken(place: Place, socket: &PacketSocket) -> io::Result<bool> {
     Ok(find(&list()?, place, inode(socket)?).is_some())
 }
 
-/// Whether the place is ours. `socket` receives there already.
+/// Whether the place is ours. `socket` already receives there.
 ///
-/// Who comes second sees the first one's socket: it began to receive before it looked. Where two
-/// begin at once each may see the other; then the younger gives way, and the older waits for that.
+/// A second server sees the first one's socket, because each begins to receive before it reads the list. If
+/// two start at the same time, each may see the other. Then the one with the younger socket gives way, and
+/// the other waits for that.
 pub fn is_ours(place: Place, socket: &PacketSocket) -> io::Result<bool> {
     let own = inode(socket)?;
     let began = Instant::now();
     loop {
         match find(&list()?, place, own) {
             None => return Ok(true),
-            Some(Rival::Younger) if began.elapsed() < IO_TIMEOUT => {
-                // A signal may end it early.
+            Some(Rival::Younger) if began.elapsed() < GIVE_WAY_TIMEOUT => {
+                // A signal may end the wait early.
                 let _ = poll(&mut [], Some(&PAUSE));
             }
             Some(_) => return Ok(false),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's list of this network namespace's interfaces, and word of what changes in it.
+//! The kernel's list of this network namespace's interfaces, and notifications of changes.
 //!
-//! Only what is asked for is read of a message: other attributes, known or not, cannot spoil it,
-//! and the code for all of them would be as large as the rest of the server.
+//! Only the needed attributes of a message are parsed. Other attributes are skipped, and code for all of them
+//! would be as large as the rest of the server.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,9 +20,9 @@ use rustix::net::{
 
 /// The multicast group of interfaces: the mask of `RTNLGRP_LINK`.
 const LINK_GROUP: u32 = 1;
-/// The kernel puts no more into one datagram.
+/// The largest datagram that the kernel sends.
 const DATAGRAM: usize = 64 << 10;
-/// Bytes of a message's header, and of the `ifinfomsg` behind it.
+/// Bytes of a message's header, and of the `ifinfomsg` after it.
 const HEADER_LEN: usize = 16;
 const INFO_LEN: usize = 16;
 
@@ -37,26 +37,26 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_PASSTHRU: u32 = 8;
 
-/// What is read of an interface.
+/// The parsed attributes of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its index.
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// What kind of virtual interface it is, as `ip link` has it; empty for others.
+    /// The kind of a virtual interface, as `ip link` names it; empty for others.
     pub kind: String,
-    /// Whether its frames are Ethernet's.
+    /// Whether it carries Ethernet frames.
     pub is_ethernet: bool,
     /// The interface that it is a port of.
     pub controller: Option<u32>,
-    /// The interface of this namespace that it stands on.
+    /// The interface of this namespace that is below it.
     pub below: Option<u32>,
-    /// Whether it is a macvlan that has the interface below for itself.
+    /// Whether it is a macvlan in passthru mode.
     pub is_passthru: bool,
 }
 
-/// The interfaces that there are.
+/// Lists the interfaces.
 pub fn list() -> io::Result<Vec<Interface>> {
     let socket = open(0, SocketFlags::CLOEXEC)?;
     let mut question = [0; HEADER_LEN + INFO_LEN];
@@ -65,7 +65,7 @@ pub fn list() -> io::Result<Vec<Interface>> {
     header.length = question.len() as u32;
     header.message_type = libc::RTM_GETLINK;
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    // The rest is zero: no family, no interface in particular.
+    // The rest is zero: all families and interfaces.
     header.emit(&mut question[..HEADER_LEN]);
     send(&socket, &question, SendFlags::empty())?;
     let mut interfaces = Vec::new();
@@ -82,22 +82,22 @@ pub fn list() -> io::Result<Vec<Interface>> {
     }
 }
 
-/// Hears of every interface that changes, from when it is made.
+/// Receives notifications of changes of interfaces, from its creation on.
 pub struct Changes {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
-/// What was heard.
+/// Received notifications.
 pub enum Heard {
-    /// Interfaces that are new or have changed, or have gone.
+    /// Interfaces that have appeared, changed or disappeared.
     Interfaces(Vec<Interface>),
-    /// More than the socket could keep: anything may have changed.
+    /// The socket overflowed: anything may have changed.
     TooMuch,
 }
 
 impl Changes {
-    /// Hears from now on.
+    /// Starts to receive notifications.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             socket: open(LINK_GROUP, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?,
@@ -105,7 +105,7 @@ impl Changes {
         })
     }
 
-    /// What has come since it was last called. Does not wait.
+    /// The notifications since the last call. Does not wait.
     pub fn take(&mut self) -> io::Result<Heard> {
         let mut interfaces = Vec::new();
         loop {
@@ -130,7 +130,7 @@ fn open(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The messages of a datagram, each with its type.
+/// The messages of a datagram, with their types.
 struct Messages<'a>(&'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
@@ -145,7 +145,7 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// The attributes in `bytes`, up to one that is cut off.
+/// The attributes in `bytes`, up to a truncated one.
 fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(|attribute| {
         let attribute = attribute.ok()?;
@@ -158,7 +158,7 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 impl Interface {
-    /// From a message about an interface, which is an `ifinfomsg` and attributes.
+    /// Parses a message about an interface: an `ifinfomsg` and attributes.
     fn parse(payload: &[u8]) -> Option<Self> {
         let (info, rest) = payload.split_first_chunk::<INFO_LEN>()?;
         let [_, _, hardware @ .., _, _, _, _, _, _, _, _, _, _, _, _] = *info;
@@ -175,7 +175,7 @@ impl Interface {
                 IFLA_IFNAME => interface.name = parse_string(value).unwrap_or_default(),
                 IFLA_MASTER => interface.controller = number(),
                 IFLA_LINK => interface.below = number(),
-                // The index is another namespace's.
+                // The index belongs to another namespace.
                 IFLA_LINK_NETNSID => is_elsewhere = true,
                 IFLA_LINKINFO => interface.parse_kind(value),
                 _ => {}
@@ -191,7 +191,7 @@ impl Interface {
         for (kind, value) in attributes(info) {
             match kind {
                 IFLA_INFO_KIND => self.kind = parse_string(value).unwrap_or_default(),
-                // The kernel puts the kind before it.
+                // The kernel puts the kind before the data.
                 IFLA_INFO_DATA if matches!(&self.kind[..], "macvlan" | "macvtap") => {
                     self.is_passthru = attributes(value).any(|(kind, mode)| {
                         kind == IFLA_MACVLAN_MODE
@@ -265,7 +265,7 @@ mod tests {
             assert_eq!(cut.controller, None, "{len}");
         }
         assert_eq!(Messages(&[1, 2, 3]).count(), 0);
-        // A length of nothing is no message, and not one without end.
+        // A length of 0 is not a message, and must not cause an endless loop.
         assert_eq!(Messages(&[0; 64]).count(), 0);
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The loop: frames from the ring to the protocol, answers out, sleep; timers; an interface that
-//! comes and goes.
+//! The main loop. It passes frames from the ring to the protocol, sends answers, runs timers, sleeps, and
+//! follows an interface that disappears and comes back.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,38 +19,38 @@ use crate::failure::Kind;
 use crate::link::{Claim, Health, Link, LinkOptions};
 use crate::outbox::{Batch, Sender};
 
-/// Between two looks at the interface.
+/// Time between two checks of the interface.
 const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
-/// Between two attempts to open an interface that is not there.
+/// Time between two attempts to open an interface that is not there.
 const RETRY_INTERVAL_NS: u64 = 250_000_000;
-/// A signal interrupts a sleep after so long: what is due may be so late.
+/// A signal interrupts a sleep after this time. So timers may be late by as much.
 pub const TICK: Duration = Duration::from_millis(100);
-/// What is due so soon has a sleep with a timeout.
+/// If a timer is due within this time, the sleep gets a timeout of its own.
 const SOON_NS: u64 = 10_000_000;
-/// Frames handled between two looks at the clock.
+/// Frames that are handled between two readings of the clock.
 const ROUND: usize = 256;
 /// `PACKET_HOST` of packet(7): the frame was for us.
 const FOR_US: u8 = 0;
 
-/// What the loop needs beside the server.
+/// The parameters of the loop.
 pub struct Serving<'a> {
-    /// What link to open again.
+    /// The link to open again if it is lost.
     pub options: LinkOptions,
-    /// How long to look for the next frame before sleeping.
+    /// How long to poll for the next frame before sleeping.
     pub spin: Duration,
-    /// Becomes true when it is to end.
+    /// Becomes true when the loop should end.
     pub stop: &'a AtomicBool,
 }
 
-/// Nanoseconds of a clock that never goes back, to a few milliseconds: it is read without a system
-/// call, before every frame that comes alone.
+/// Nanoseconds of a monotonic clock with a resolution of a few milliseconds. Reading it takes no system
+/// call: it is read before every single frame.
 pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     // CAST: neither is negative on this clock.
     (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Serves until it is told to stop.
+/// Serves until `stop` becomes true.
 pub fn serve<M: Memory, A: Admission>(
     serving: &mut Serving<'_>,
     server: &mut Server<M, A>,
@@ -112,7 +112,7 @@ struct Round {
     truncated: bool,
 }
 
-/// Hands frames to the server until there are none, or it is time to look at the clock.
+/// Passes frames to the server until there are none, or the clock must be read.
 fn receive<M: Memory, A: Admission>(
     server: &mut Server<M, A>,
     ring: &mut crate::sys::ring::Ring,
@@ -128,7 +128,7 @@ fn receive<M: Memory, A: Admission>(
                     truncated,
                 };
             }
-            // While this is being sent, the next may come.
+            // The next frame may arrive while this is being sent.
             server.flush(sender);
             continue;
         };
@@ -153,7 +153,7 @@ fn receive<M: Memory, A: Admission>(
     }
 }
 
-/// Looks for a frame for a while. Returns whether there is one.
+/// Polls for a frame for a while. Returns whether there is one.
 fn spin(serving: &Serving<'_>, link: &Link) -> bool {
     if serving.spin.is_zero() {
         return false;
@@ -168,15 +168,15 @@ fn spin(serving: &Serving<'_>, link: &Link) -> bool {
     false
 }
 
-/// Sleeps until a frame or a signal comes, or what is due after `due_ns`. Returns whether the
-/// interface should be looked at.
+/// Sleeps until a frame or a signal arrives, or a timer is due in `due_ns`. Returns whether the interface
+/// should be checked.
 fn sleep(link: &Link, due_ns: u64) -> bool {
     let timeout = timespec(due_ns);
-    // Without a timeout the kernel needs no timer: 900 instructions less of each page-in.
+    // Without a timeout the kernel needs no timer, which saves 900 instructions of each page-in.
     let timeout = (due_ns < SOON_NS).then_some(&timeout);
     let socket = link.socket.as_fd();
     let mut fds = [PollFd::new(&socket, PollFlags::IN)];
-    // A signal's handler has set `stop`, or it was the tick: the loop sees what is due.
+    // After a signal, the loop finds `stop` set, or a timer due.
     match poll(&mut fds, timeout) {
         Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
         Err(_) => false,
@@ -191,8 +191,8 @@ fn timespec(ns: u64) -> Timespec {
     }
 }
 
-/// Tries once to open the link again, else waits a little. The server's own timers go on.
-/// `told` is what was last said of why it fails.
+/// Tries once to open the link again, and otherwise waits a little. The server's own timers keep running.
+/// `told` is the last logged reason of a failure.
 fn reopen<M: Memory, A: Admission>(
     serving: &mut Serving<'_>,
     server: &mut Server<M, A>,
@@ -213,7 +213,7 @@ fn reopen<M: Memory, A: Admission>(
             if failure.kind == Kind::NoInterface && serving.options.index.take().is_some() {
                 warn!("the interface is gone");
             }
-            // That it is gone has been said.
+            // A missing interface has already been logged.
             if failure.kind != Kind::NoInterface && *told != text {
                 warn!("cannot serve on the interface again: {text}");
                 *told = text;
@@ -221,7 +221,7 @@ fn reopen<M: Memory, A: Admission>(
             if server.next_timeout_ns() <= now_ns {
                 server.handle_timeout(now_ns, &mut Nowhere);
             }
-            // Signals interrupt it.
+            // Signals interrupt the wait.
             let _ = poll(&mut [], Some(&timespec(RETRY_INTERVAL_NS)));
             None
         }

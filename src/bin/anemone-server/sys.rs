@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What must be asked of the kernel and the processor by hand: all unsafe code of the server is
-//! in here.
+//! System calls and instructions without a safe wrapper: all unsafe code of the server is here.
 //!
-//! Each part is safe to use from outside. None decides anything.
+//! Each part has a safe interface. None of them decides anything.
 #![expect(unsafe_code, reason = "the only place where it is allowed")]
 
 pub mod checksum;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What stands above an interface and takes its frames, so that a server on it would hear nothing:
-//! a bridge, a bond, a switch.
+//! Interfaces that are above another one and take its frames, so that a server on that one would receive
+//! nothing: a bridge, a bond, a switch.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -16,23 +16,23 @@ pub struct Upper {
     kind: Kind,
 }
 
-/// How it takes them.
+/// How it takes the frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// As one of its ports. With the word for the upper interface, if there is one.
+    /// The lower interface is a port. With the word for the upper interface, if there is one.
     Port(Option<&'static str>),
-    /// As a port of Open vSwitch, whose own interface cannot be served on.
+    /// The lower interface is a port of Open vSwitch, on whose own interface a server cannot serve.
     OpenVswitch,
-    /// As the interface that a single one has for itself: of what sort that one is, and in what mode.
+    /// The upper interface has the lower one for itself: its sort and its mode.
     Below(&'static str, &'static str),
-    /// The same, where the upper one cannot be served on.
+    /// The same, and a server cannot serve on the upper interface.
     OutOfReach(&'static str, &'static str),
-    /// As the processor's port of a switch, where frames have the switch's own tag.
+    /// The lower interface is the processor's port of a switch, where frames have the switch's own tag.
     Switch,
 }
 
 impl Upper {
-    /// The one that takes the frames of the interface of this index.
+    /// Finds the interface that takes the frames of the one with this index.
     pub fn find(interfaces: &[Interface], index: u32) -> Option<Self> {
         let at = |index: u32| interfaces.iter().find(|one| one.index == index);
         if let Some(controller) = at(index)?.controller {
@@ -53,7 +53,7 @@ impl Upper {
         })
     }
 
-    /// What is to be done about it.
+    /// What the administrator should do.
     pub fn remedy(&self) -> String {
         match self.kind {
             Kind::OpenVswitch => {
@@ -85,7 +85,7 @@ impl Display for Upper {
     }
 }
 
-/// Keeps watch on what is above an interface.
+/// Watches which interface is above another.
 pub struct Watch {
     index: u32,
     controller: Option<u32>,
@@ -95,33 +95,33 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches the interface of this index.
+    /// Watches the interface with this index.
     pub fn new(index: u32) -> io::Result<Self> {
         let mut watch = Self {
             index,
             controller: None,
             upper: None,
             deaf: None,
-            // Before the list is asked for, so that nothing happens between the two.
+            // Before the list is read, so no change between the two is missed.
             changes: Changes::new()?,
         };
         watch.list()?;
         Ok(watch)
     }
 
-    /// What was above it when it was last looked at.
+    /// The interface above it at the last check.
     pub fn upper(&self) -> Option<&Upper> {
         self.upper.as_ref()
     }
 
-    /// What it is, and what is to be done, if nothing that comes to it is handed up whatever is above it.
+    /// If it never passes received frames up: what it is, and what the administrator should do.
     pub fn deaf(&self) -> Option<&'static str> {
         self.deaf
     }
 
-    /// Looks again, if there is reason to.
+    /// Checks again, if anything has changed.
     pub fn look(&mut self) -> io::Result<()> {
-        // The list is not asked for each time: the kernel may be busy with another's interface.
+        // The list is read only after a relevant change: other interfaces may change often.
         if match self.changes.take()? {
             Heard::TooMuch => true,
             Heard::Interfaces(those) => those.iter().any(|one| self.concerns(one)),
@@ -162,8 +162,8 @@ fn takes_as_port(kind: &str) -> Option<Kind> {
     }
 }
 
-/// How `one` takes the frames of the interface of this index, if it stands on that one without
-/// having it as a port.
+/// How `one` takes the frames of the interface with this index, if it is above that one and does not
+/// have it as a port.
 fn takes_as_child(one: &Interface, index: u32) -> Option<Kind> {
     if one.below != Some(index) {
         return None;

@@ -19,7 +19,7 @@ Examples:
   anemonectl attach /dev/sdb2
   anemonectl status --json | jq -r '.servers[] | select(.health != \"up\") | .mac'";
 
-/// Looks at and changes the Anemone device of this machine while it is in use.
+/// Shows and changes the Anemone device of this machine while it is in use.
 ///
 /// The module anemone must be loaded. All commands need CAP_SYS_ADMIN.
 #[derive(Debug, Parser)]
@@ -39,16 +39,16 @@ pub struct Arguments {
 pub enum Command {
     /// Adds memory servers
     Add(Add),
-    /// Removes memory servers: each when its pages are elsewhere
+    /// Removes memory servers, each when its pages have been copied elsewhere
     Remove(Remove),
-    /// Attaches a local disk, or adds one again that is faulty
+    /// Attaches a local disk, or re-adds a faulty one
     Attach {
-        /// A block device that nobody else uses, at least as large as the Anemone device
+        /// An unused block device, at least as large as the Anemone device
         path: PathBuf,
     },
     /// Detaches the local disk
     Detach {
-        /// Also if it has the only copy of some pages, which are then lost
+        /// Detach it even if it has the only copy of some pages, which are then lost
         #[arg(long)]
         force: bool,
     },
@@ -60,25 +60,25 @@ pub enum Command {
     /// Prints the completions of a shell
     #[command(hide = true)]
     Completions {
-        /// For which
+        /// The shell
         shell: Shell,
     },
 }
 
-/// Of `add`.
+/// Arguments of `add`.
 #[derive(Debug, Args)]
 pub struct Add {
     /// Hardware addresses of the servers
     #[arg(required = true, value_name = "MAC", value_parser = parse_mac)]
     pub servers: Vec<MacAddress>,
 
-    /// Wait so long for the servers to answer, and fail if one does not [default: 3, without
+    /// Wait this long for the servers to answer, and fail if one does not [default: 3, without
     /// failing]
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u32>,
 }
 
-/// Of `remove`.
+/// Arguments of `remove`.
 #[derive(Debug, Args)]
 pub struct Remove {
     /// Hardware addresses of the servers
@@ -89,20 +89,20 @@ pub struct Remove {
     #[arg(long)]
     pub force: bool,
 
-    /// With --force: also if pages are lost
+    /// With --force: even if pages are lost
     #[arg(long, requires = "force")]
     pub lose_pages: bool,
 
-    /// Wait so long until the servers are gone, and fail if one is not [default: 3, without
+    /// Wait this long until the servers are gone, and fail if one is not [default: 3, without
     /// failing]
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u32>,
 }
 
-/// Of `status`.
+/// Arguments of `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// As JSON: docs/administration.md says what is in it
+    /// Print JSON, as described in docs/administration.md
     #[arg(long)]
     pub json: bool,
 
@@ -115,7 +115,7 @@ fn parse_mac(text: &str) -> Result<MacAddress, String> {
     text.parse::<MacAddress>()
         .ok()
         .filter(|mac| mac.is_unicast())
-        .ok_or_else(|| "not a station's hardware address, such as 52:54:00:12:34:56".to_owned())
+        .ok_or_else(|| "not a unicast hardware address, such as 52:54:00:12:34:56".to_owned())
 }
 
 #[cfg(test)]

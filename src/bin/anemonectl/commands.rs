@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What each command does, and says.
+//! The commands.
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -20,19 +20,19 @@ use crate::report::{find, health_word, refusal, servers, Report};
 use crate::text::Text;
 use crate::{json, write};
 
-/// How long servers are waited for unless told otherwise.
+/// The default time to wait for servers.
 const WAIT_S: u32 = 3;
-/// How often one looks meanwhile.
+/// Time between two looks at the servers meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How a command ended that could be begun.
+/// The result of a command that could be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it should.
+    /// It succeeded.
     Done,
-    /// Something was refused, and has been said.
+    /// Something was refused and has been reported.
     Refused,
-    /// Not over in time.
+    /// It did not finish in time.
     Unfinished,
 }
 
@@ -47,17 +47,17 @@ impl Outcome {
     }
 }
 
-/// Says a line on standard error. One that cannot be written is let go: the exit status says the rest.
+/// Prints a line on standard error. A line that cannot be written is dropped: the exit status remains.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "anemonectl: {line}");
 }
 
-/// Says a line on standard output.
+/// Prints a line on standard output.
 fn say(line: &str) -> Result<Outcome, Failure> {
     write(|out| writeln!(out, "{line}"))
 }
 
-/// The error number in words, where the command has none of its own.
+/// The text of an error number for which the command has no text of its own.
 fn words(number: i32) -> String {
     io::Error::from_raw_os_error(number).to_string()
 }
@@ -72,7 +72,7 @@ pub fn add(device: &Device, add: &Add) -> Result<Outcome, Failure> {
             None => added.push(mac),
             Some(libc::EEXIST) => complain(&format!("{mac} is a server of this device already")),
             Some(libc::ENOSPC) => complain(&format!(
-                "{mac} cannot be added: all {} places for servers are taken, or not cleared yet; remove one, or try again soon",
+                "{mac} cannot be added: all {} places for servers are in use or not swept yet; remove one, or try again soon",
                 uapi::MAX_SERVERS
             )),
             Some(libc::EINVAL) => complain(&format!("{mac} is this machine's own address")),
@@ -90,13 +90,13 @@ pub fn add(device: &Device, add: &Add) -> Result<Outcome, Failure> {
                 say(&format!("{mac}: added, up"))?;
             }
             Some(server) => match refusal(server) {
-                Some(why) => complain(&format!("{mac} is added, but does not serve us: {why}")),
+                Some(why) => complain(&format!("{mac} is added, but refuses the session: {why}")),
                 None => complain(&format!(
-                    "{mac} is added, but has not answered yet: is anemone-server running there?"
+                    "{mac} is added, but has not answered yet; check that anemone-server runs there"
                 )),
             },
             None => complain(&format!(
-                "{mac} is added, and waits for its old place to be cleared"
+                "{mac} is added, and waits until its old slot is swept"
             )),
         }
     }
@@ -122,13 +122,13 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
         argument.mac = mac.0;
         match device.call(&mut argument)? {
             None => draining.push(mac),
-            Some(libc::ENOENT) => complain(&format!("{mac} is no server of this device")),
+            Some(libc::ENOENT) => complain(&format!("{mac} is not a server of this device")),
             Some(libc::EBUSY) => complain(&format!(
-                "{mac} stays: it has the only copy of {} pages; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
+                "{mac} is kept: it has the only copy of {} pages; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
                 argument.pages
             )),
             Some(libc::EAGAIN) => complain(&format!(
-                "{mac} stays for now: other servers lose their pages; try again"
+                "{mac} is kept: other servers are being lost, so it is unknown whether pages need it; try again"
             )),
             Some(number) => complain(&format!("{mac} cannot be removed: {}", words(number))),
         }
@@ -141,7 +141,7 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
         match find(&now, mac) {
             None => say(&format!("{mac}: removed"))?,
             Some(server) => say(&format!(
-                "{mac}: {}; it is removed when no page needs it, {} pages are there",
+                "{mac}: {}; it is removed when no page needs it; it has {} pages now",
                 health_word(server),
                 server.held_pages
             ))?,
@@ -161,7 +161,7 @@ fn outcome(all_accepted: bool, over_in_time: bool) -> Outcome {
     }
 }
 
-/// Waits until the servers are as they should be. Returns whether they are.
+/// Waits until `are_right` holds. Returns whether it does.
 fn wait(
     device: &Device,
     seconds: Option<u32>,
@@ -193,16 +193,16 @@ pub fn attach(device: &Device, path: &Path) -> Result<Outcome, Failure> {
     }
     match device.call(&mut argument)? {
         None => say(&format!("{name}: attached")),
-        Some(libc::ENOENT) => refuse("is not there"),
+        Some(libc::ENOENT) => refuse("does not exist"),
         Some(libc::ENOTBLK) => refuse("is not a block device"),
         Some(libc::EBUSY) => refuse(
-            "is in use: mounted, swapped on, or another's; or another attach or detach is under way",
+            "is in use (mounted, swapped on, or opened exclusively), or another attach or detach is under way",
         ),
         Some(libc::EROFS) => refuse("is read-only"),
         Some(libc::EOPNOTSUPP) => refuse("has zones, or logical blocks larger than a page"),
         Some(libc::ENOSPC) => refuse("is smaller than the Anemone device"),
         Some(libc::EINVAL) => refuse("is the Anemone device itself, or is made of it"),
-        Some(libc::EEXIST) => refuse("cannot be attached: another disk is; detach that first"),
+        Some(libc::EEXIST) => refuse("cannot be attached: another disk is attached; detach it first"),
         Some(number) => refuse(&format!("cannot be attached: {}", words(number))),
     }
 }
@@ -218,11 +218,11 @@ pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
         None => say("the local disk is detached"),
         Some(libc::ENODEV) => refuse("no local disk is attached".to_owned()),
         Some(libc::EBUSY) if argument.pages != 0 => refuse(format!(
-            "the local disk stays: it has the only copy of {} pages; wait until servers have them, or lose them with --force",
+            "the local disk is kept: it has the only copy of {} pages; wait until servers have them, or lose them with --force",
             argument.pages
         )),
         Some(libc::EBUSY) => refuse(
-            "the local disk stays: I/O is under way that does not end; try again when it answers"
+            "the local disk is kept: I/O that does not end is under way; try again when the disk answers"
                 .to_owned(),
         ),
         Some(number) => refuse(format!("the local disk cannot be detached: {}", words(number))),

@@ -22,7 +22,7 @@ impl Device {
         let file = File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Failure::new(
                 Kind::NoDevice,
-                format!("{name} is not there: load the module first, with insmod anemone.ko interface=... servers=..."),
+                format!("{name} does not exist: load the module first, with insmod anemone.ko interface=... servers=..."),
             ),
             ErrorKind::PermissionDenied => no_privilege(),
             _ => Failure::new(Kind::NoDevice, format!("cannot open {name}: {error}")),
@@ -30,7 +30,7 @@ impl Device {
         Ok(Self { file, name })
     }
 
-    /// Has an ioctl done. `Ok` holds its error number if it was refused for a reason of its own.
+    /// Calls an ioctl. `Ok` holds the error number if the module refused it for a reason of this ioctl's own.
     pub fn call<T: Argument>(&self, argument: &mut T) -> Result<Option<i32>, Failure> {
         loop {
             let Err(error) = sys::ioctl(&self.file, argument) else {
@@ -43,7 +43,7 @@ impl Device {
                     return Err(Failure::new(
                         Kind::NoDevice,
                         format!(
-                            "{} does not know this command: it is another device, or the module is of another version",
+                            "{} does not know this command: it is another device, or the module has another version",
                             self.name
                         ),
                     ));
@@ -54,7 +54,7 @@ impl Device {
         }
     }
 
-    /// As [`Self::call`], where no refusal is expected.
+    /// [`Self::call`] for an ioctl that has no errors of its own.
     pub fn ask<T: Argument>(&self, argument: &mut T) -> Result<(), Failure> {
         match self.call(argument)? {
             None => Ok(()),
@@ -66,7 +66,7 @@ impl Device {
 fn no_privilege() -> Failure {
     Failure::new(
         Kind::Privilege,
-        "not permitted: CAP_SYS_ADMIN is needed, so run it as root, or with sudo",
+        "not permitted: CAP_SYS_ADMIN is needed; run it as root, or with sudo",
     )
 }
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why something was not done, as the caller is told: a line, and an exit status.
+//! Why a command failed: one line for the user, and an exit status.
 
 use std::fmt::{self, Display, Formatter};
 use std::process::ExitCode;
 
-/// What kind of failure.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The module refused it, or something else went wrong.
+    /// The module refused it, or any other failure.
     Other,
     /// There is no control device, or it is not one.
     NoDevice,
     /// CAP_SYS_ADMIN is missing.
     Privilege,
-    /// It is under way, but was not over in time.
+    /// It is under way, but did not finish in time.
     Unfinished,
 }
 
@@ -36,20 +36,20 @@ Exit status:
   0  done, or under way
   1  refused; the message says why
   2  wrong command line
-  3  there is no control device: the module is not loaded, or of another version
+  3  there is no control device: the module is not loaded, or has another version
   4  missing privilege: CAP_SYS_ADMIN is needed
-  5  under way, but not over within --wait";
+  5  under way, but not finished within --wait";
 
 /// A failure.
 #[derive(Debug)]
 pub struct Failure {
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
     message: String,
 }
 
 impl Failure {
-    /// A failure with its line.
+    /// A failure with its message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,

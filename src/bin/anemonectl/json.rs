@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A report as JSON. What is in it, is promised in `docs/administration.md`.
+//! A report as JSON, as specified in `docs/administration.md`.
 
 use anemone::uapi;
 use anemone::wire::{Fragmentation, MacAddress, PAGE_SIZE};
@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 
 use crate::report::{disk_word, health_word, mode_word, policy_word, refusal, Report};
 
-/// Rises when a member is taken away or means something else; not when one is added.
+/// Rises when a member is removed or changes its meaning, not when one is added.
 const SCHEMA: u32 = 1;
 
 /// The whole report.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks at and changes the Anemone device of this machine while it is in use.
+//! Shows and changes the Anemone device of this machine while it is in use.
 //!
-//! It asks the module's control device, with the structures of [`anemone::uapi`], and says what came
-//! of it; everything is decided there.
+//! It calls the module's control device with the structures of [`anemone::uapi`] and reports the result. The
+//! module makes all decisions.
 
 #![deny(unsafe_code)]
 
@@ -54,7 +54,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
 }
 
-/// Writes to standard output as a whole, so that an error of it is one of ours.
+/// Writes to standard output in one piece, and turns an error into a [`Failure`].
 fn write(fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Outcome, Failure> {
     let mut text = Vec::new();
     fill(&mut text)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the module says of the device, asked for once, for both ways of showing it.
+//! The state of the device, queried once, for both output formats.
 
 use anemone::uapi::{self, disk, health, mode, policy};
 use anemone::wire::{self, MacAddress};
@@ -11,16 +11,16 @@ use crate::failure::Failure;
 
 /// Everything.
 pub struct Report {
-    /// Of the device.
+    /// The device.
     pub status: uapi::Status,
-    /// Of the servers.
+    /// The servers.
     pub servers: Vec<uapi::Server>,
     /// Whether pages were counted.
     pub counted: bool,
 }
 
 impl Report {
-    /// Asks for it.
+    /// Queries it.
     pub fn ask(device: &Device, count: bool) -> Result<Self, Failure> {
         let flags = if count { uapi::status::COUNT } else { 0 };
         let mut status = uapi::Status::new_zeroed();
@@ -49,14 +49,14 @@ pub fn servers(device: &Device, flags: u32) -> Result<Vec<uapi::Server>, Failure
     Ok(servers.servers.into_iter().take(count).collect())
 }
 
-/// The server with this address that is not gone already.
+/// The server with this address, unless it is only being swept.
 pub fn find(servers: &[uapi::Server], mac: MacAddress) -> Option<&uapi::Server> {
     servers
         .iter()
         .find(|server| server.mac == mac.0 && server.health != health::SWEEPING)
 }
 
-/// How a server is, in a word.
+/// A server's state in a word.
 pub fn health_word(server: &uapi::Server) -> &'static str {
     match server.health {
         health::CONNECTING => "connecting",
@@ -84,7 +84,7 @@ pub fn refusal(server: &uapi::Server) -> Option<&'static str> {
     }
 }
 
-/// Where pages are kept, in a word.
+/// The device's mode in a word.
 pub fn mode_word(status: &uapi::Status) -> &'static str {
     match status.mode {
         mode::NETWORK => "network",
@@ -95,7 +95,7 @@ pub fn mode_word(status: &uapi::Status) -> &'static str {
     }
 }
 
-/// How the local disk is, in a word.
+/// The local disk's state in a word.
 pub fn disk_word(status: &uapi::Status) -> &'static str {
     match status.disk_state {
         disk::NONE => "none",
@@ -107,7 +107,7 @@ pub fn disk_word(status: &uapi::Status) -> &'static str {
     }
 }
 
-/// What happens when it is too slow, in a word.
+/// The mirror's policy in a word.
 pub fn policy_word(status: &uapi::Status) -> &'static str {
     match status.disk_policy {
         policy::OFF => "off",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A report for people.
+//! A report as text.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -44,12 +44,12 @@ impl Display for Text<'_> {
         match status.mtu {
             0 => writeln!(
                 f,
-                "interface     {}, which is not there",
+                "interface     {}, which does not exist",
                 report.interface()
             )?,
             mtu if (mtu as usize) < Fragmentation::MIN_MTU => writeln!(
                 f,
-                "interface     {}, MTU {mtu}: no server is used, {} is the least for pages",
+                "interface     {}, MTU {mtu}: no server is used, pages need at least {}",
                 report.interface(),
                 Fragmentation::MIN_MTU
             )?,
@@ -81,7 +81,7 @@ impl Display for Text<'_> {
             "none" => writeln!(f, "disk          none")?,
             word => writeln!(
                 f,
-                "disk          {word}, policy {}: {} pages written, {} waiting, {} behind, {} errors",
+                "disk          {word}, policy {}: {} pages written, {} waiting, {} out of sync, {} errors",
                 policy_word(status),
                 status.disk_written,
                 status.disk_buffered,
@@ -91,7 +91,7 @@ impl Display for Text<'_> {
         }
         writeln!(
             f,
-            "repair        {} pages copied, {} given up, {} to look at, at most {} a second",
+            "repair        {} pages copied, {} cancelled, {} to check, at most {} a second",
             status.repaired, status.repair_cancelled, status.repair_left, status.repair_pages_per_s
         )?;
         writeln!(
@@ -139,7 +139,7 @@ mod tests {
         report.status.mtu = 599;
         let text = Text(&report).to_string();
         assert!(
-            text.contains("eth0, MTU 599: no server is used, 600 is the least for pages"),
+            text.contains("eth0, MTU 599: no server is used, pages need at least 600"),
             "{text}"
         );
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CRC32C by the processor's own instruction, where there is one.
+//! CRC32C by the processor's own instruction, if it has one.
 //!
-//! The `crc32c` crate uses it as well, at 2,080 instructions a page: this takes a third of them,
-//! and is as fast on a processor that has several of them under way at once.
+//! The `crc32c` crate also uses it and takes 2,080 instructions a page. This takes a third of them, and is as
+//! fast on a processor that executes several of them at once.
 
 /// CRC32C of `bytes`.
 #[inline]
@@ -20,9 +20,9 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 mod x86_64 {
     use std::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64, _mm_crc32_u8};
 
-    /// Bytes that are taken in turn from each of three places: a page is three times this, and 16.
+    /// Bytes of each of the three blocks that are processed side by side: a page is three blocks and 16 bytes.
     const BLOCK: usize = 17 * STRIDE;
-    /// Bytes between two tests of the loop.
+    /// Bytes processed in one round of the loop.
     const STRIDE: usize = 80;
 
     /// See [`super::crc32c`].
@@ -31,8 +31,8 @@ mod x86_64 {
         // INVARIANT: the register is 32 bits wide; the instruction's type is its operand's.
         let mut register = u64::from(u32::MAX);
         while let Some((three, rest)) = bytes.split_first_chunk::<{ 3 * BLOCK }>() {
-            // An instruction waits for the one before it on the same register: three registers
-            // keep the processor busy.
+            // An instruction waits for the one before it on the same register. Three registers keep the
+            // processor busy.
             let (first, others) = three.split_at(BLOCK);
             let (second, third) = others.split_at(BLOCK);
             let (mut second_register, mut third_register) = (0, 0);
@@ -71,7 +71,7 @@ mod x86_64 {
         !register
     }
 
-    /// The register as a block of zeros would leave it.
+    /// The register after a block of zeros.
     #[inline]
     fn past_block(register: u64) -> u64 {
         let [a, b, c, d, ..] = register.to_le_bytes();
@@ -84,7 +84,7 @@ mod x86_64 {
         )
     }
 
-    /// What a block of zeros makes of each value of each byte of the register.
+    /// The effect of a block of zeros on each value of each byte of the register.
     static PAST_BLOCK: [[u32; 256]; 4] = past_block_table();
 
     const fn past_block_table() -> [[u32; 256]; 4] {

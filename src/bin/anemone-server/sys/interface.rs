@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel says of a network interface.
+//! Queries a network interface.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,39 +8,38 @@ use std::os::fd::{AsFd, AsRawFd};
 use anemone::wire::MacAddress;
 use rustix::net::netdevice;
 
-/// A network interface as it was when it was asked for.
+/// A network interface at the time of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// Lasts as long as the interface; a new one of the same name has another.
+    /// Lasts as long as the interface. A new interface with the same name has another index.
     pub index: u32,
     /// Its name.
     pub name: String,
     /// Its hardware address.
     pub mac: MacAddress,
-    /// Bytes that a frame may carry behind its Ethernet header.
+    /// The MTU: bytes of a frame after its Ethernet header.
     pub mtu: usize,
     /// Whether it is administratively up.
     pub is_up: bool,
-    /// Whether there is somebody at the other end, as far as its driver can tell.
+    /// Whether it has a carrier, according to its driver.
     pub has_carrier: bool,
-    /// Whether its frames are Ethernet's.
+    /// Whether it carries Ethernet frames.
     pub is_ethernet: bool,
 }
 
 impl Interface {
-    /// The interface of this name, or of this other name of it. `ENODEV` if there is none.
-    /// `socket` is any socket.
+    /// The interface with this name or alternative name. `ENODEV` if there is none. `socket` is any socket.
     pub fn by_name(socket: impl AsFd, name: &str) -> io::Result<Self> {
         let index = netdevice::name_to_index(&socket, name)?;
         Self::by_index(socket, index)
     }
 
-    /// The interface of this index, whatever it is called now. `ENODEV` if it is gone.
+    /// The interface with this index, whatever its name is now. `ENODEV` if it is gone.
     pub fn by_index(socket: impl AsFd, index: u32) -> io::Result<Self> {
         loop {
             let name = netdevice::index_to_name(&socket, index)?;
             let found = Self::of(&socket, index, &name);
-            // It may have been renamed meanwhile, and another have its name.
+            // It may have been renamed meanwhile, and another interface may have its name.
             if netdevice::name_to_index(&socket, &name) == Ok(index) {
                 return found;
             }
@@ -73,13 +72,13 @@ impl Interface {
         })
     }
 
-    /// Whether frames can go through.
+    /// Whether frames can pass.
     pub fn carries(&self) -> bool {
         self.is_up && self.has_carrier
     }
 }
 
-/// A question about one interface.
+/// A query about one interface.
 struct Request<F> {
     socket: F,
     name: [libc::c_char; libc::IFNAMSIZ],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory straight from the kernel, for as long as the process lives.
+//! Memory from the kernel, for the life of the process.
 
 use std::io;
 use std::ptr::null_mut;
@@ -10,8 +10,8 @@ use tracing::warn;
 
 /// Bytes of a huge page.
 pub const HUGE_PAGE: usize = 2 << 20;
-/// With their size: else the kernel takes those of its default size, of a GiB perhaps, and more of them than
-/// the length says. One that has none of this size refuses.
+/// The flags for huge pages of this size. Without the size the kernel would use its default size, which may be
+/// 1 GiB, and map more than the length. A kernel without pages of this size refuses.
 const HUGE_PAGES: MapFlags = MapFlags::HUGETLB.union(MapFlags::HUGE_2MB);
 
 /// How a mapping is backed.
@@ -19,13 +19,13 @@ const HUGE_PAGES: MapFlags = MapFlags::HUGETLB.union(MapFlags::HUGE_2MB);
 pub enum Backing {
     /// By huge pages that the administrator has set aside.
     HugePages,
-    /// By ordinary pages, which the kernel was asked to make huge ones where it can.
+    /// By ordinary pages. The kernel was asked to use transparent huge pages.
     Ordinary,
 }
 
-/// Maps `len` zeroed bytes that are nobody else's and are never given back.
+/// Maps `len` zeroed private bytes that are never unmapped.
 ///
-/// Huge pages are taken if `len` is a multiple of theirs and there are enough set aside.
+/// Uses huge pages if `len` is a multiple of their size and enough are set aside.
 pub fn map_forever(len: usize) -> io::Result<(&'static mut [u8], Backing)> {
     if len.is_multiple_of(HUGE_PAGE) {
         if let Ok(memory) = map(len, MapFlags::PRIVATE | HUGE_PAGES) {
@@ -39,16 +39,16 @@ pub fn map_forever(len: usize) -> io::Result<(&'static mut [u8], Backing)> {
             unmap(memory)?;
         }
     }
-    // Without NORESERVE, the kernel refuses at once what it could never back.
+    // Without NORESERVE the kernel refuses at once a mapping that it could never back.
     let memory = map(len, MapFlags::PRIVATE)?;
     keep_out_of_dumps(memory)?;
     // SAFETY: the range is our mapping; the advice does not change what it holds.
-    // It is not needed: a kernel without it serves as well, if slower.
+    // The result is ignored: without transparent huge pages the server is only slower.
     let _ = unsafe { mm::madvise(memory.as_mut_ptr().cast(), len, Advice::LinuxHugepage) };
     Ok((memory, Backing::Ordinary))
 }
 
-/// Has the kernel leave memory out of core dumps: it holds what other machines have swapped out.
+/// Excludes memory from core dumps: it holds what other machines have swapped out.
 fn keep_out_of_dumps(memory: &mut [u8]) -> io::Result<()> {
     // SAFETY: the range is that of a borrowed slice; the advice does not change what it holds.
     unsafe {
@@ -70,7 +70,7 @@ fn map(len: usize, flags: MapFlags) -> io::Result<&'static mut [u8]> {
     Ok(unsafe { std::slice::from_raw_parts_mut(start.cast(), len) })
 }
 
-/// Gives back what `map` has mapped, and nobody has seen.
+/// Unmaps a mapping of `map` that has not been handed out.
 fn unmap(memory: &'static mut [u8]) -> io::Result<()> {
     let (start, len) = (memory.as_mut_ptr(), memory.len());
     // SAFETY: the range is a whole mapping of `map`; the only reference to it was given to us, and is
@@ -79,8 +79,8 @@ fn unmap(memory: &'static mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Brings memory in and keeps it from being paged out. `EPERM` or `ENOMEM` if that is not allowed
-/// or there is not so much.
+/// Populates memory and locks it. `EPERM` or `ENOMEM` if that is not allowed or there is too little
+/// memory.
 pub fn lock(memory: &mut [u8]) -> io::Result<()> {
     // SAFETY: the range is that of a borrowed slice; locking does not change what it holds.
     unsafe { mm::mlock(memory.as_mut_ptr().cast(), memory.len()) }?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames as the kernel lays them into a memory-mapped ring (PACKET_RX_RING, TPACKET_V2): no
-//! system call for a frame, and none is handed over before it is whole.
+//! A memory-mapped receive ring (PACKET_RX_RING, TPACKET_V2). Receiving a frame needs no system call, and the
+//! kernel hands over complete frames only.
 //!
-//! Version 2 and not 3: version 3 hands over blocks of frames, when full or after a millisecond
-//! at the least, which a page-in waits for.
+//! Version 2 is used and not 3: version 3 hands over blocks of frames when they are full, or after a
+//! millisecond at least, and a page-in would wait for that.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-/// Smallest block of the ring: the kernel allocates it in one piece.
+/// The smallest block of the ring: the kernel allocates each block as one piece.
 const BLOCK: usize = 64 << 10;
 
-/// Where a packet's Ethernet header comes to lie behind the slot's beginning, at the most.
+/// The largest offset of a packet's Ethernet header in its slot.
 const OVERHEAD: usize = libc::TPACKET2_HDRLEN + 32;
 
 /// How the memory of a ring is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Bytes of a slot: a power of two, so that slots lie one behind the other.
+    /// Bytes of a slot: a power of two, so that slots are adjacent.
     slot: usize,
     /// Bytes of a block, a multiple of a slot.
     block: usize,
@@ -44,7 +44,7 @@ impl Geometry {
         }
     }
 
-    /// Bytes of the longest frame that a slot holds whole, Ethernet header included.
+    /// Bytes of the longest frame that fits a slot, Ethernet header included.
     pub fn longest_frame(self) -> usize {
         self.slot - OVERHEAD
     }
@@ -81,11 +81,11 @@ pub struct Ring {
 /// A frame in its slot, which goes back to the kernel when this is dropped.
 pub struct Slot<'a> {
     status: &'a AtomicU32,
-    /// The frame from its Ethernet header on; shorter than it was if it did not fit.
+    /// The frame from its Ethernet header on, truncated if it did not fit.
     pub bytes: &'a [u8],
-    /// Bytes that the frame had.
+    /// The length of the whole frame.
     pub len: usize,
-    /// Who it was for: a `PACKET_*` type of packet(7).
+    /// The kind of its destination: a `PACKET_*` type of packet(7).
     pub kind: u8,
 }
 
@@ -116,7 +116,7 @@ impl Ring {
         })
     }
 
-    /// Whether a frame has come.
+    /// Whether a frame has arrived.
     pub fn is_ready(&self) -> bool {
         self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
     }
@@ -133,7 +133,7 @@ impl Ring {
         unsafe { AtomicU32::from_ptr(self.slot().as_ptr().cast()) }
     }
 
-    /// The next frame, if one has come.
+    /// The next frame, if one has arrived.
     pub fn next(&mut self) -> Option<Slot<'_>> {
         if !self.is_ready() {
             return None;
@@ -164,7 +164,7 @@ impl Ring {
             (0, 0)
         };
         // SAFETY: the range was just checked to lie within the slot, which is ours until `Slot` is
-        // dropped, and which nobody writes to.
+        // dropped, and which is not written to.
         let bytes = unsafe { std::slice::from_raw_parts(slot.as_ptr().add(offset), taken) };
         Some(Slot {
             status,
@@ -185,7 +185,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         let len = self.geometry.block * self.geometry.blocks;
         // SAFETY: the mapping is ours and no slot is borrowed any more.
-        // It fails for no mapping that exists, and there is nothing to be done about it.
+        // It does not fail for an existing mapping, and an error could not be handled.
         let _ = unsafe { mm::munmap(self.base.as_ptr().cast(), len) };
     }
 }

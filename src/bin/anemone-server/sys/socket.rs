@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A packet socket: frames of one EtherType on one interface, in through a ring, out in batches.
+//! A packet socket for frames of one EtherType on one interface. It receives through a ring and sends batches.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::ring::{Geometry, Ring};
 
-/// Bytes on their way out that the socket may hold: some hundred frames.
+/// The send buffer: some hundred frames.
 const SEND_BUFFER: libc::c_int = 8 << 20;
 
-/// Frames sent at once, at the most.
+/// The most frames of one system call.
 pub const BATCH: usize = 64;
 
 const _: () = assert!(size_of::<libc::mmsghdr>() == 64, "the kernel's own layout");
@@ -18,7 +18,7 @@ const _: () = assert!(size_of::<libc::mmsghdr>() == 64, "the kernel's own layout
 /// A packet socket.
 pub struct PacketSocket {
     fd: OwnedFd,
-    /// As many as are sent at once, with a pair of parts each.
+    /// The messages of one system call, with two parts each.
     messages: Vec<libc::mmsghdr>,
     parts: Vec<[libc::iovec; 2]>,
 }
@@ -33,7 +33,7 @@ impl PacketSocket {
             return Err(io::Error::last_os_error());
         }
         Ok(Self {
-            // SAFETY: the descriptor was just opened and is nobody else's.
+            // SAFETY: the descriptor was just opened and is not owned elsewhere.
             fd: unsafe { OwnedFd::from_raw_fd(fd) },
             // SAFETY: an mmsghdr is integers and pointers: all zeros is one.
             messages: vec![unsafe { std::mem::zeroed() }; BATCH],
@@ -47,7 +47,7 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &version)?;
         let on: libc::c_int = 1;
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)?;
-        // Beyond the ordinary limit if we may, up to it else.
+        // Beyond the ordinary limit if allowed, otherwise up to it.
         if self
             .set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER)
             .is_err()
@@ -87,8 +87,8 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// The interface that it receives from. `None` after that was taken away, for good: the kernel does
-    /// not bind it anew where the interface comes back.
+    /// The interface that it receives from. `None` for good once that has disappeared: the kernel does not
+    /// bind the socket again when the interface comes back.
     pub fn bound_to(&self) -> io::Result<Option<u32>> {
         // SAFETY: the address is integers: all zeros is one.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -104,7 +104,7 @@ impl PacketSocket {
         Ok(u32::try_from(address.sll_ifindex).ok())
     }
 
-    /// Frames that found the ring full since this was last called.
+    /// Frames dropped because the ring was full, since the last call.
     pub fn take_drops(&self) -> io::Result<u32> {
         let mut statistics = libc::tpacket_stats {
             tp_packets: 0,
@@ -130,8 +130,8 @@ impl PacketSocket {
         Ok(statistics.tp_drops)
     }
 
-    /// Sends the first frames, up to [`BATCH`], each of two parts, without waiting. Returns how
-    /// many were sent, at least one of a list that is not empty; the error is the first one's.
+    /// Sends the first frames, up to [`BATCH`], of two parts each, without waiting. Returns how many were
+    /// sent, at least one if the list is not empty. An error is that of the first frame.
     pub fn send<'a>(
         &mut self,
         frames: impl Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -149,7 +149,7 @@ impl PacketSocket {
         // No name is passed: the bound address is used. The structures are the kernel's own: where
         // the C library's have narrower lengths, the padding behind them is zero.
         let sent = unsafe {
-            // Not musl's sendmmsg: it makes a system call for each message.
+            // Not musl's sendmmsg, which makes a system call for each message.
             libc::syscall(
                 libc::SYS_sendmmsg,
                 self.fd.as_raw_fd(),

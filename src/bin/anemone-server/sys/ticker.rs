@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A signal now and then, for a loop that sleeps without a timeout: a timeout for each sleep costs
-//! the kernel a timer for each frame that comes alone.
+//! A periodic signal for a loop that sleeps without a timeout. A timeout for each sleep would cost the kernel
+//! a timer for each single frame.
 
 use std::io;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-/// Has the kernel send SIGALRM to this process again and again, `interval` apart. The caller has a
-/// handler for it.
+/// Makes the kernel send SIGALRM to this process every `interval`. The caller has installed a handler.
 pub fn start(interval: Duration) -> io::Result<()> {
     // CAST: both are small.
     let interval = libc::timeval {
@@ -19,8 +18,8 @@ pub fn start(interval: Duration) -> io::Result<()> {
         it_interval: interval,
         it_value: interval,
     };
-    // SAFETY: the kernel reads one itimerval, which lives through the call; it is not asked for
-    // the one before.
+    // SAFETY: the kernel reads one itimerval, which lives through the call, and does not write the previous
+    // one.
     let result = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()) };
     if result < 0 {
         return Err(io::Error::last_os_error());
