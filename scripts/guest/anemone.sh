@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0
 # What scripts in a client VM need: . "$ANEMONE_LIB"
 # Plain POSIX sh, for busybox's shell, dash and bash. Each function prints why it fails, and returns
 # non-zero; a script that wants to end there says `anemone_load || fail "..."`, or runs under `set -e`.

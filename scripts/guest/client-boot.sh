@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # The first program of the client VM, in its initramfs: puts the root file system together and
 # hands over to client.sh in it. Lower layer: the shared read-only image of tools; upper layer: a
 # disk of this run alone, so that files take no memory; on top: what this run brings (a tar archive).

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # The first program of the client VM once its root file system stands: prepares the machine as a
 # script may expect it, tells the runner, and then does what the runner asks, a line each:
 #   run MARK       run the script; at its end `MARK STATUS` follows the last byte of its output

@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0
 # The Ethernet segment of --single: client and servers in network namespaces of one VM.
 # One server: a veth pair straight to it. More: a bridge in the namespace `switch`; with --icount
 # macvlan instead, which costs next to nothing, for there a bridge would be half of what is measured.

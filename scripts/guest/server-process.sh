@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Becomes server N's process of --single, in the network namespace `serverN`.
 # Without a server program (--no-module), something that can be killed and paused all the same.
 # shellcheck disable=SC1091 # it exists in the guest only

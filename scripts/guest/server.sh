@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # The first program of a server VM: busybox sh in an initramfs, nothing else.
 # VM_NUMBER, VM_MTU and VM_CAPACITY_MIB come from the kernel's command line, as the kernel hands
 # what it does not know to its first program. It talks to the runner over ttyS1:

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
 # The first script in a virtme-ng guest: makes it what numbered tests expect of `scripts/vm run
 # --single --servers 3`, and runs them.   vng.sh KERNEL MODULE FILE
 # FILE has a NAME:BOUND in each line.

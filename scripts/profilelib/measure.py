@@ -98,7 +98,7 @@ def _guest(top, options, jobs, progress, plugin_option):
     command = [os.path.join(top, "scripts", "vm"), "run", "--single", "--icount", "--client-mem", "256",
                "--server-mem", "160", "--timeout", str(options.timeout), "--servers", str(options.servers),
                "--client-cpus", str(options.processors), "--mtu", str(options.mtu), "--plugin", plugin_option,
-               os.path.join(top, "benches", "cost.sh"), str(options.count),
+               os.path.join(top, "tests", "bench", "cost.sh"), str(options.count),
                str(options.runs), str(MIRROR_DISK_MIB if options.mirror else 0), *(job.word for job in jobs),
                "--", *options.parameter]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,

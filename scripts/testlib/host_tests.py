@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Tests that need no kernel of ours: cargo's, the simulator, and those of the VM runner."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The numbered kernel tests of tests/vm: which there are, and running several in one boot."""
 
 import concurrent.futures

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What became of each test: a line on standard output, and in the end a summary."""
 
 import json

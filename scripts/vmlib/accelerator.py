@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Which accelerator QEMU uses: KVM only where a kernel has been seen to come up under it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Archives that a guest unpacks: cpio (newc) for the kernel, tar for its root file system.
 
 Both are written without root: device nodes and owners exist only inside the archive.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Where what is expensive to make is kept: outside the checkout, under a key of all it is made of."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a VM's kernel and its first program say: kept, shown and searched, never mixed with output."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The ways in which a run ends other than by its script's exit status."""
 
 EXIT_USAGE = 2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The host's side of ANEMONE_HOST: lines from the client's script, one answer each, in order."""
 
 import collections

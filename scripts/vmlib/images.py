@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The file systems that guests boot into: the initramfs, the shared tools image, the root disk."""
 
 import os

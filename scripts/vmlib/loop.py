@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One thread that waits for everything: sockets, ends of processes, and times."""
 
 import contextlib

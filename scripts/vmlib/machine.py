@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One virtual machine: its QEMU command line, its process, and the lines to and from it.
 
 Everything that QEMU is given is an inherited descriptor (socket pairs, memory files, nameless disk

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """QEMU's machine protocol (QMP): one command at a time, each with a bounded wait."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The script's output as it leaves the client: bytes, then a mark, then its exit status."""
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What the project builds and a run needs: kernels, the module, the memory server, the tool."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Programs of the host, brought to a guest together with what they need to run there."""
 
 import os

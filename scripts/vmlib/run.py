@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """One run: the machines are put together and booted, the script runs, everything is taken down."""
 
 import os

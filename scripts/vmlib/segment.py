@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The private Ethernet segment: MAC addresses, and each machine's end of it.
 
 A server's NIC is joined to a port of the hub inside the client's QEMU by a connected pair of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """The memory servers of a run, as the client's ANEMONE_HOST device acts on them.
 
 Two kinds with the same verbs: a VM each, and with --single processes inside the client's VM. Every

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Tests of scripts/vm itself, without the module and the memory server: what it promises to scripts,
 # to its caller, and to the machine that it runs on. And of what scripts on the host share: steps that
 # fail or are interrupted, the kernels in the cache.

@@ -1,4 +1,5 @@
 # shellcheck shell=sh disable=SC2015
+# SPDX-License-Identifier: GPL-2.0
 # What the numbered kernel tests share, on top of "$ANEMONE_LIB". Sourced first by each:
 #
 #   . "$(dirname "$0")/common.sh"

@@ -1,4 +1,5 @@
 # shellcheck shell=sh disable=SC2015
+# SPDX-License-Identifier: GPL-2.0
 # What the tests of the local disk share, on top of common.sh. The disk is that of --disk, as it is,
 # or beneath a device-mapper device that makes it slow, silent or broken.
 

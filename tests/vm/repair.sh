@@ -1,4 +1,5 @@
 # shellcheck shell=sh disable=SC2015
+# SPDX-License-Identifier: GPL-2.0
 # What the tests of repair share: data that lies still on the device while a load runs beside it, and
 # waiting until every page has its copies.
 

@@ -1,4 +1,5 @@
 # shellcheck shell=sh disable=SC2015
+# SPDX-License-Identifier: GPL-2.0
 # A machine that is put back to an earlier state while its servers go on. Sourced after common.sh.
 
 needs_machines

@@ -1,4 +1,5 @@
 # shellcheck shell=sh disable=SC2015
+# SPDX-License-Identifier: GPL-2.0
 # The load of a machine that swaps out several times its memory, with next to none in reserve and
 # others allocating atomically. Sourced after common.sh.
 

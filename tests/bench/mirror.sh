@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Runs in the client: what the local mirror adds to a page-out that is alone (depth 1, with a pause
 # after each, so that the mirror has drained), and what a mirrored page costs when there are many.
 # The disk is a RAM disk. Prints lines of NAME MICROSECONDS. A latency is the median: in eight

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Runs in the client: what a page-in and a page-out cost, at depth 1 and 16, and the floor, which is
 # a RAM disk under the same load. Prints lines of DISK OPERATION DEPTH MICROSECONDS.
 . "$ANEMONE_LIB"
