@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the module is loaded and unloaded again and again, and leaves nothing behind
+# what: the module is loaded and unloaded repeatedly and leaves nothing behind
 # machine: segment
 # bound: 120
 # kinds: cfi rt
@@ -23,10 +23,10 @@ while [ "$rounds" -gt 0 ]; do
     nothing_left || fail "something is left"
     rounds=$((rounds - 1))
 done
-# Loading again at once, without a look in between.
+# Load again at once, without a check in between.
 insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64 && rmmod anemone &&
     insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64 && rmmod anemone || fail "in a row"
-# Nothing refers to the interface any more: else the kernel would wait for it for ever.
+# Nothing refers to the interface any more: otherwise the kernel would wait for it for ever.
 ip link add name other0 type dummy && ip link set other0 up || fail "no dummy interface"
 refused EHOSTUNREACH "none of 1 servers answered on other0" interface=other0 servers="$(servers 1)" connect_ms=200
 timeout 60 ip link del other0 || fail "the interface is still held"

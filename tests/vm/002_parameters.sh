@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: each wrong parameter refuses the load with its errno and one message, and leaves nothing behind
+# what: each wrong parameter fails the load with its errno and one message, and leaves nothing behind
 # machine: segment
 # bound: 120
 # kinds: cfi rt
@@ -51,7 +51,7 @@ refused EINVAL "ethertype=1500 is out of range" "$@" ethertype=1500
 refused EINVAL "ethertype=65536 is out of range" "$@" ethertype=65536
 refused EINVAL "cluster=.* is longer than 32 bytes" "$@" cluster=abcdefghijklmnopqrstuvwxyz-0123456789
 
-# What the kernel's own parser refuses, it reports.
+# The kernel's own parser reports what it refuses.
 for wrong in size_mib=many size_mib=-1 size_mib= replicas=two io_timeout_s=60s; do
     dmesg -c >/dev/null
     insmod "$ANEMONE_MODULE" "$@" "$wrong" 2>/dev/null && fail "$wrong was accepted"
@@ -59,19 +59,19 @@ for wrong in size_mib=many size_mib=-1 size_mib= replicas=two io_timeout_s=60s; 
     nothing_left || fail "$wrong: something is left"
 done
 
-# What there is no memory for is refused, and nobody is killed for it.
+# A load without enough memory fails, and no process is killed.
 refused ENOMEM "no memory for 64 hardware queues of 256 requests: [0-9]* MiB" "$@" hw_queues=64 queue_depth=256
 
 # Neither a server nor a disk.
 refused EHOSTUNREACH "servers= and local_device= are both missing" $all
-# Servers that do not answer are waited for as long as it is said, and no longer: not for the minute that
-# is the most, however busy the machine.
+# Loading waits for servers that do not answer as long as it is told, and no longer: not for the maximum of a
+# minute, however busy the machine is.
 from=$(anemone_seconds)
 refused EHOSTUNREACH "none of 2 servers answered" $all servers="$mac:71,$mac:72" connect_ms=2000
 took=$(($(anemone_seconds) - from))
 [ "$took" -ge 1 ] && [ "$took" -le 40 ] || fail "it took $took s to find no servers, with connect_ms=2000"
 
-# Every parameter can be read, and no more can be changed than what may change.
+# Every parameter can be read, and only those that may change can be changed.
 anemone_load size_mib=64 replicas=3 min_copies=2 cluster= || fail "good parameters were refused"
 value() { cat "/sys/module/anemone/parameters/$1"; }
 [ "$(value size_mib)/$(value replicas)/$(value min_copies)/$(value interface)" = 64/3/2/eth0 ] || fail "parameters read wrong"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a local device is checked, held while the module is loaded, and let go of
+# what: a local device is checked, held while the module is loaded, and released
 # machine: segment
 # bound: 120
 # debug: yes
@@ -10,7 +10,7 @@
 needs_single
 requires losetup mkfs.ext4
 
-# loop MIB [OPTION...]: a block device of that size.
+# loop MIB [OPTION...]: makes a block device of that size.
 loop() {
     loop_file=$(mktemp -p "$SCRATCH") && truncate -s "${1}M" "$loop_file"
     shift
@@ -33,19 +33,19 @@ refused EBUSY "local_device=$disk is in use" "$@" local_device="$disk"
 swapoff "$disk"
 
 refused ENOMEM "local_device=$disk: no memory for the mirror's pool of 1024 MiB" "$@" local_device="$disk" mirror_pool_mib=1024
-# It is given back by a load that fails later, ...
+# A load that fails later releases it, ...
 refused EINVAL "replicas=4 is out of range" "$@" local_device="$disk" replicas=4
-# ... held by one that succeeds, ...
+# ... a load that succeeds holds it, ...
 anemone_load size_mib=64 local_device="$disk" || fail "it was not taken"
 mount "$disk" "$SCRATCH/mounted" 2>/dev/null && fail "it can be mounted while the module has it"
 swapon "$disk" 2>/dev/null && fail "it can be swapped on while the module has it"
 losetup -d "$disk" 2>/dev/null
 [ -e "/sys/block/${disk##*/}/loop" ] || fail "it can be detached while the module has it"
 anemone_unload || fail "unload"
-# ... and let go of with the module. (The loop device was told to go when nobody holds it.)
+# ... and unloading releases it. (The loop device was told to disappear when it is no longer held.)
 wait_for 10 "the loop device let go of" test ! -e "/sys/block/${disk##*/}/loop" || fail "it is still held"
 
-# With a local device no server is needed; what is missing is said.
+# With a local device no server is needed. The log reports what is missing.
 disk=$(loop 80) || fail "no loop device"
 dmesg -c >/dev/null
 insmod "$ANEMONE_MODULE" interface=eth0 size_mib=64 local_device="$disk" || fail "refused without servers"

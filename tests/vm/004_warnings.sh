@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: fewer servers than wanted, and a size beyond what they offer, are warned of; else nothing is
+# what: loading warns of fewer servers than wanted, and of a size beyond what they offer, and of nothing else
 # machine: segment
 # bound: 120
 # debug: yes
@@ -11,7 +11,7 @@ needs_single
 said() { dmesg | grep -q "anemone: .*$1" || fail "not said: $1: $(dmesg)"; }
 load() {
     dmesg -c >/dev/null
-    # It ends as soon as all have answered; what never answers takes all of it.
+    # Loading ends as soon as all servers have answered. A server that never answers takes all of the time.
     anemone_load "$@" connect_ms=10000 || fail "not loaded: $*"
 }
 

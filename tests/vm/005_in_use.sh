@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: unloading is refused while the device is swapped on, mounted or open, and harms nothing
+# what: unloading is refused while the device is swapped on, mounted or open, and does no harm
 # machine: segment
 # bound: 120
 # debug: yes

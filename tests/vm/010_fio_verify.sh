@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: fio reads back what it wrote: depths, block sizes and ways of I/O
+# what: fio reads back what it wrote, at several depths, block sizes and I/O engines
 # machine: segment
 # bound: 240
 # kinds: cfi rt
@@ -9,7 +9,7 @@
 . "$(dirname "$0")/common.sh"
 
 requires fio
-# Both copies, also when the host is so busy that a server seems silent.
+# Both copies, even if the host is so busy that a server seems silent.
 anemone_load size_mib=64 min_copies=2 || fail "load"
 before=$(counter pages_out)
 size=$(scaled 4 2)m

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: direct I/O from and to buffers at odd sectors, in pieces, of 1 to 40 blocks
+# what: direct I/O with buffers at odd sectors, in pieces, of 1 to 40 blocks
 # machine: segment
 # bound: 120
 # debug: yes

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: requests of several pages reach the driver as such, up to its limit
+# what: requests of several pages reach the driver unsplit, up to its limit
 # machine: segment
 # bound: 120
 # debug: yes

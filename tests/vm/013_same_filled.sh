@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: pages filled with one word, not zero, cross the wire as a header; nearly filled ones whole
+# what: pages filled with one nonzero word are sent as a header, nearly filled ones whole
 # machine: segment
 # bound: 120
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
-# Both copies before a write ends, and none of another's later: what is sent is what is counted.
+# Both copies before a write ends, and none later: the test counts what is sent.
 anemone_load size_mib=64 min_copies=2 repair_pages_per_s=0 || fail "load"
 sent() { cat /sys/class/net/eth0/statistics/tx_bytes; }
 put() { dd if="$1" of="$ANEMONE_DEVICE" bs=256k oflag=direct seek="${2:-0}" 2>/dev/null || fail "writing"; }
@@ -17,7 +17,7 @@ same() {
 }
 yes ABCDEFG | head -c 4194304 >"$SCRATCH/filled"
 head -c 4194304 /dev/urandom >"$SCRATCH/random"
-# One byte of every page is another: the last of it, or one in the middle.
+# One byte of every page differs: the last one, or one in the middle.
 tr '\n' '\n' <"$SCRATCH/filled" >"$SCRATCH/nearly"
 page=0
 while [ $page -lt 1024 ]; do

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 requires fio anemone-test
-# Raw I/O and swap do not share a device: the same module takes both in turn, each in parallel.
+# Raw I/O and swap do not share a device. The same module takes both in turn, each in parallel.
 anemone_load size_mib=64 || fail "load"
 for part in 0 1 2; do
     fio --name=part$part --filename="$ANEMONE_DEVICE" --direct=1 --ioengine=io_uring --iodepth=8 --rw=randwrite --bs=4k \

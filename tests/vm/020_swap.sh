@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a program under a memory limit lives on the device, and both count the same pages
+# what: a program with a memory limit is swapped to the device, and the module and the kernel count the same pages
 # machine: segment
 # bound: 180
 # kinds: cfi rt
@@ -21,7 +21,7 @@ say "pages out: $pages_out, by the kernel $out; in: $pages_in, by the kernel $in
 [ "$out" = "$pages_out" ] || fail "the kernel paged $out pages out, the module $pages_out"
 [ "$in" = "$((pages_in + $(counter unwritten_in)))" ] || [ "$in" = "$pages_in" ] || fail "the kernel paged $in pages in, the module $pages_in"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
-# On and off again, with pages out at the time.
+# swapoff and swapon again, while pages are swapped out.
 anemone_swapon || fail "swapon again"
 anemone-test dirty --mib 4 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!

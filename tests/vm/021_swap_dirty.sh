@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: pages that are changed again while they are paged out: both copies of each are equal
+# what: pages that change while they are paged out: both copies of each are equal
 # machine: segment
 # bound: 180
 # debug: yes
@@ -8,14 +8,14 @@
 . "$(dirname "$0")/common.sh"
 
 requires anemone-test
-# Both copies, also when the host is so busy that a server seems silent.
+# Both copies, even if the host is so busy that a server seems silent.
 anemone_load size_mib=16 min_copies=2 servers="$(servers 1 2)" || fail "load"
 anemone_swapon || fail "swapon"
 before=$(counter pages_out)
 : >"$SCRATCH/go"
 anemone-test dirty --mib 4 --while "$SCRATCH/go" --threads 3 --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!
-# As often as it takes, while they are changed.
+# Page out as often as it takes while the pages change.
 changed() { [ "$(counter pages_out)" -ge $((before + 4096)) ] || ! kill -0 $program 2>/dev/null; }
 wait_moving 60 "pages that are paged out while they are changed" moved changed || fail "$(cat "$SCRATCH/dirty")"
 rm "$SCRATCH/go"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: direct writes from memory that is changed meanwhile: both copies of each page are equal
+# what: direct writes from memory that changes meanwhile: both copies of each page are equal
 # machine: segment
 # bound: 180
 # debug: yes
@@ -14,7 +14,7 @@ netem 0 loss 5% || fail "netem"
 : >"$SCRATCH/go"
 anemone-test changing --blocks 512 --length 8 --while "$SCRATCH/go" &
 program=$!
-# Until it has happened: how often a page changes while it is sent is luck.
+# Until it has happened: how often a page changes while it is sent is a matter of chance.
 changed() { [ "$(counter pages_changed)" -ge 50 ] && [ "$(netem_dropped 0)" -ge 50 ] || ! kill -0 $program 2>/dev/null; }
 wait_moving 60 "pages that change while they are sent" moved changed || fail "none changes"
 kill -0 $program 2>/dev/null && rm "$SCRATCH/go" && wait $program || fail "the program"

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a program that outgrows its memory.max is killed on a RAM disk; on the device it is not, with what docs/administration.md says
+# what: a program that exceeds its memory.max is killed on a RAM disk; on the device it survives with the settings of docs/administration.md
 # machine: segment
 # vm: --icount --servers 2 --server-mem 160 --client-mem 384 --client-cpus 1 --file build/anemone-text --file /usr/bin/sort
 # bound: 300
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 #
-# The kernel's two lists of anonymous pages are balanced by the group's statistics, which are brought up to
-# date every 2 s. Swap that is fast has one of the lists empty before that, all pages active: 17 attempts to
-# free one scan nothing, within 1 ms, and the group's largest program is killed. Time is a count of
-# instructions here: on a slower machine the statistics would be in time.
+# The kernel balances its two lists of anonymous pages by the group's statistics, which are updated every 2 s.
+# With fast swap all pages are active before that. Then 17 attempts to free a page scan nothing, within 1 ms,
+# and the kernel kills the group's largest program. Time is a count of instructions here: on a slower machine
+# the statistics would be up to date.
 . "$(dirname "$0")/common.sh"
 
 needs_single
@@ -24,8 +24,8 @@ SORT='anemone-text make --seed 1 --mib "$1" | sort --parallel=1 --buffer-size="$
     --temporary-directory=/nonexistent | anemone-text digest'
 digest_of() { cut -d ' ' -f 1,2 "$SCRATCH/digest"; }
 
-# sorts WHERE [FILE VALUE]...: some times the sort, in a group with these limits. How often a program of it
-# was killed is in $killed then; what was not killed must be right.
+# sorts WHERE [FILE VALUE]...: runs the sort several times in a group with these limits. $killed is the number
+# of runs that were killed. The others must be right.
 sorts() {
     where=$1 killed=0 number=1
     shift
@@ -53,7 +53,7 @@ before=$(cat $LRU_GEN)
 echo n >$LRU_GEN
 LC_ALL=C sh -c 'eval "$2"' - $TEXT_MIB "$SORT" >"$SCRATCH/digest" || fail "the sort without a limit"
 RIGHT=$(digest_of)
-# The kernel's own way, on what cannot be slow.
+# The kernel's default, on a device that is certainly fast.
 modprobe brd rd_nr=1 rd_size=98304 || skip "no RAM disk"
 mkswap /dev/ram0 >/dev/null && swapon /dev/ram0 || fail "swapon of the RAM disk"
 sorts "the RAM disk" "memory.max 16M"

@@ -9,7 +9,7 @@
 
 needs_single
 requires tc anemone-test fio
-# lossy WHERE...: a load while what these send is lost now and then; each must have dropped some.
+# lossy WHERE...: a load while some of the frames that these send are lost. Each must have dropped some.
 lossy() {
     for number; do netem "$number" loss 4% || fail "netem"; done
     before=$(counter retransmissions)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: frames pass each other in each direction, at MTU 1500 and 9000
+# what: frames are reordered in each direction, at MTU 1500 and 9000
 # machine: segment
 # bound: 120
 # debug: yes

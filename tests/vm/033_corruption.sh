@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: bits of frames are flipped in each direction: nothing wrong is kept or believed
+# what: bits of frames are flipped in each direction: nothing wrong is stored or accepted
 # machine: segment
 # bound: 120
 # debug: yes

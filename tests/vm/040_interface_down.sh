@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface goes down and comes up under load: requests wait, none fails
+# what: the interface goes down and up under load: requests wait, none fails
 # machine: segment
 # bound: 120
 # debug: yes

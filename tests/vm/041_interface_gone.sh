@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface is deleted under load and made again: requests wait, none fails
+# what: the interface is deleted under load and created again: requests wait, none fails
 # machine: segment
 # bound: 120
 # kinds: cfi rt
@@ -25,7 +25,7 @@ done
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 
-# Unloading while there is no interface, and loading when there is one again.
+# Unload without an interface, and load when there is one again.
 ip link del eth0 || fail "the interface is held"
 anemone_unload || fail "unload without an interface"
 make_interface && anemone_load size_mib=64 || fail "load"

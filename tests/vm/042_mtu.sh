@@ -22,7 +22,7 @@ for mtu in 9000 1500 9000 1000 1500; do
     set_mtu $mtu || fail "MTU $mtu"
     load_progress "$(scaled 200)" || fail "MTU $mtu: the load does not go on"
 done
-# Jumbo frames that leave the client but do not arrive: what a switch would do.
+# Jumbo frames leave the client and do not arrive, as with a switch that drops them.
 set_mtu 9000 || fail "MTU 9000"
 load_progress "$(scaled 200)" || fail "MTU 9000"
 servers_mtu 1500
@@ -33,12 +33,12 @@ load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 anemone_unload || fail "unload"
 
-# Loaded while the switch drops jumbo frames: pages go in small ones.
+# Loaded while the switch drops jumbo frames: pages are sent in small ones.
 servers_mtu 1500
 anemone_load size_mib=64 || fail "load beside a switch that drops jumbo frames"
 anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "beside a switch that drops jumbo frames"
 anemone_unload || fail "unload"
-# And where they arrive: one frame a page, not three.
+# When jumbo frames arrive: one frame for each page, not three.
 set_mtu 9000 && anemone_load size_mib=64 servers="$(servers 1)" replicas=1 || fail "load at MTU 9000"
 from=$(frames) pages=$(counter pages_out) again=$(counter retransmissions)
 fio_job --rw=write --bs=64k --ioengine=psync --size=4m || fail "writing"

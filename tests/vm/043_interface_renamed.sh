@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface gets another name and another address under load, and is replaced by another
+# what: the interface gets another name and another address under load, and another interface replaces it
 # machine: segment
 # bound: 120
 # debug: yes
@@ -20,7 +20,7 @@ ip link set eth0 address 52:54:00:a0:00:77 || fail "address"
 load_progress "$(scaled 200)" || fail "with another address the load does not go on"
 ip link set eth0 address 52:54:00:a0:00:00 || fail "address"
 load_progress "$(scaled 200)" || fail "with its old address the load does not go on"
-# Another takes its name while it is called otherwise, and is there when it goes away.
+# Another interface takes its name while it has a different one, and is there when it disappears.
 ip link set eth0 name old0 || fail "rename"
 ip link add eth0 address 52:54:00:a0:00:78 type veth peer name other netns switch &&
     ip -n switch link set other mtu 1500 master br0 up && ip link set eth0 mtu 1500 up || fail "another eth0"

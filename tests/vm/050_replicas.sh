@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: every page is whole on each of its two servers: either alone can be read
+# what: every page is complete on each of its two servers: either alone can be read
 # machine: segment
 # vm: --file tests/vm/repair.sh
 # bound: 180
@@ -10,7 +10,7 @@
 . "$(dirname "$0")/repair.sh"
 
 mib=$(scaled 8 2)
-# Both copies, also when the host is so busy that a server seems silent; and nobody makes them later.
+# Both copies, even if the host is so busy that a server seems silent, and no repair makes them later.
 anemone_load size_mib=64 servers="$(servers 1 2)" min_copies=2 repair_pages_per_s=0 || fail "load"
 head -c $((mib << 20)) /dev/urandom >"$SCRATCH/older"
 head -c $((mib << 20)) /dev/urandom >"$SCRATCH/random"
@@ -33,7 +33,7 @@ dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null ||
 # For good: the machine is gone, with half of all copies.
 repaired 60 && disturb kill 2 || fail "kill"
 same "after server 2's end"
-# A page of which one copy is left is written again: degraded, and counted.
+# A page with one copy left is written again: it is degraded, and counted.
 dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=256k count=4 oflag=direct 2>/dev/null || fail "writing with one server"
 [ "$(counter pages_out_degraded)" -ge 256 ] || fail "only $(counter pages_out_degraded) pages are counted as degraded"
 same "written with one server"

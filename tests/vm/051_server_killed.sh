@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server is killed under load, and comes back empty: no byte is wrong, no request fails
+# what: a server is killed under load and restarts empty: no byte is wrong, no request fails
 # machine: segment
 # bound: 240
 # kinds: cfi rt

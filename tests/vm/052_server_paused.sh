@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server stops for seconds and goes on: no request fails, and its pages are good
+# what: a server stops for seconds and continues: no request fails, and its pages are valid
 # machine: segment
 # bound: 180
 # debug: yes
@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 requires anemone-test
-# Of three, so that each page has two copies even while one is away.
+# Three servers, so that each page has two copies even while one is stopped.
 anemone_load size_mib=64 min_copies=2 || fail "load"
 load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "the load does not begin"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: without any server a request waits as long as it may, then fails; lost pages are errors, never zeros
+# what: without any server a request waits for the I/O timeout, then fails; lost pages are errors, never zeros
 # machine: segment
 # bound: 180
 # debug: yes
@@ -18,10 +18,10 @@ get 1 >"$SCRATCH/back" && fail "read without servers"
 grep -qi "i.*o error\|input/output error" "$SCRATCH/error" || fail "reading: $(cat "$SCRATCH/error")"
 put 1 300 && fail "written without servers"
 took=$(($(anemone_seconds) - from))
-# Together: the second comes when nobody has answered for as long.
+# Together: the second request comes when no server has answered for as long.
 [ "$took" -ge 3 ] && [ "$took" -le 20 ] || fail "two requests with an I/O timeout of 4 s took $took s"
-# Changed at run time, for a request that waits already. Servers that have been silent for long make it fail at
-# once: so they are heard first.
+# The timeout changes at run time, for a request that already waits. Servers that have been silent for long
+# would make it fail at once, so they must be heard first.
 IO_TIMEOUT=/sys/module/anemone/parameters/io_timeout_s
 both_up() { host resume 1 && host resume 2 && wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2; }
 both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
@@ -33,7 +33,7 @@ get 1 >"$SCRATCH/back" &
 READ=$!
 read_is_over() { ! kill -0 "$READ" 2>/dev/null; }
 later_than() { [ "$(anemone_seconds)" -gt "$1" ]; }
-# That which it was loaded with is over for both.
+# The timeout of the load is over for both.
 wait_for 60 "the old I/O timeout is over" later_than $((from + 8))
 ! read_is_over || fail "with an I/O timeout of 600 s a read ended after $(($(anemone_seconds) - from)) s"
 echo 1 >$IO_TIMEOUT || fail "io_timeout_s"
@@ -42,11 +42,11 @@ wait "$READ" && fail "read without servers"
 expect_more pages_in_failed 1 "$(counter pages_in_failed)"
 expect_more pages_out_failed 0 "$(counter pages_out_failed)"
 echo 30 >$IO_TIMEOUT || fail "io_timeout_s"
-# They were only away: everything is there.
+# The servers were only unreachable: all pages are there.
 both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
 get 256 | cmp - "$SCRATCH/random" || fail "after their return"
-# Suspending: a program that waits for a page cannot be frozen, and the kernel gives up; when the I/O timeout is
-# out it works. It is woken a second after everything is frozen.
+# Suspending: a program that waits for a page cannot be frozen, and the kernel gives up. After the I/O timeout
+# it works. The machine is woken a second after all is frozen.
 if [ -e /sys/power/pm_test ]; then
     echo 600 >/sys/module/anemone/parameters/io_timeout_s && disturb pause 1 && disturb pause 2 || fail "pause"
     (get 1 >/dev/null) & reader=$!
@@ -58,7 +58,7 @@ if [ -e /sys/power/pm_test ]; then
     dmesg -c >/dev/null
     echo freeze >/sys/power/state 2>/dev/null && fail "frozen although a program waits for a page"
     dmesg | grep -q 'Freezing user space processes failed after' || fail "not frozen for another reason: $(dmesg | tail -n 20)"
-    # With the stacks of what was not frozen.
+    # The log has the stacks of what was not frozen.
     dmesg -c >/dev/null
     kill -0 $reader && ! idle || fail "the page was given up"
     echo 1 >/sys/module/anemone/parameters/io_timeout_s && ! wait $reader || fail "read without servers"
@@ -73,7 +73,7 @@ if get 1 300 >"$SCRATCH/back"; then
         fail "a page-out that failed left something else than the old or the new page"
 fi
 
-# Now they come back with empty memories.
+# Now the servers restart empty.
 disturb kill 1 && disturb kill 2 && host start 1 && host start 2 || fail "restart"
 wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 from=$(anemone_seconds)
@@ -86,7 +86,7 @@ head -c 524288 "$SCRATCH/random" >"$SCRATCH/half"
 get 128 | cmp -s - "$SCRATCH/half" || fail "written once more"
 get 1 200 >"$SCRATCH/back" && fail "a lost page that was not written again was read"
 
-# Of requests that were merged only what is lost fails. In the second half every other page is written again.
+# If merged requests fail, only lost pages fail. In the second half every other page is written again.
 batches() { fio_job --ioengine=libaio --bs=4k --offset=512k --size=512k --iodepth=8 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 "$@"; }
 merged() { awk '{ print $2 }' "/sys/block/${ANEMONE_DEVICE##*/}/stat"; }
 fio_job --rw=write:4k --bs=4k --ioengine=psync --offset=512k --size=512k --io_size=256k || fail "writing every other page"
@@ -97,6 +97,6 @@ batches --rw=read --continue_on_error=read --error_dump=0 --output-format=json |
 errors=$(sed -n 's/.*"total_err" : \([0-9]*\).*/\1/p' "$SCRATCH/fio")
 [ "$errors" = 64 ] || fail "of 128 reads, 64 of them of pages that are lost, $errors failed: $(cat "$SCRATCH/fio")"
 
-# By force: else it reads first, to see what it would destroy.
+# By force: otherwise it reads first, to see what it would destroy.
 blkdiscard -f -o 0 -l 1048576 "$ANEMONE_DEVICE" || fail "blkdiscard"
 [ "$(get 256 | tr -d '\0' | wc -c)" = 0 ] || fail "what was lost and then discarded is not zero"

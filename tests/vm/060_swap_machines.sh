@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a program larger than its machine's memory lives on two other machines
+# what: a program larger than its machine's memory runs on the memory of two other machines
 # machine: machines
 # bound: 240
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

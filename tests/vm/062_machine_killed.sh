@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server machine loses power while a program is swapped out to it: the program goes on
+# what: a server machine loses power while a program is swapped out to it: the program continues
 # machine: machines
 # bound: 240
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a machine that swaps out several times its memory, with next to none in reserve and others allocating atomically
+# what: a machine swaps out several times its memory, with almost no reserve and atomic allocations beside it
 # machine: starved
 # bound: 900
 # shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: thousands of allocations that may not wait fail, everywhere in the kernel: no page is lost, nothing hangs
+# what: thousands of atomic allocations fail, everywhere in the kernel: no page is lost, nothing hangs
 # machine: segment
 # bound: 300
 # debug: yes
@@ -11,7 +11,7 @@ requires anemone-test
 SLAB=/sys/kernel/debug/failslab PAGES=/sys/kernel/debug/fail_page_alloc
 [ -d "$SLAB" ] && [ -d "$PAGES" ] || skip "needs a kernel with fault injection"
 
-# inject DIRECTORY PERCENT TIMES: so many of the allocations that may not sleep fail, TIMES at the most.
+# inject DIRECTORY PERCENT TIMES: this part of the allocations that may not sleep fail, TIMES at most.
 inject() {
     echo N >"$1/task-filter" && echo Y >"$1/ignore-gfp-wait" && echo 0 >"$1/verbose" && echo 1 >"$1/interval" &&
         echo "$3" >"$1/times" && echo "$2" >"$1/probability"
@@ -30,7 +30,7 @@ say "$failed allocations failed"
 expect_more "failed allocations" 1000 "$failed"
 wait_for 20 "nothing in flight" idle || fail "requests are in flight"
 nothing_failed || fail "some pages failed"
-# Whoever was refused a page may have said so, with a trace.
+# A caller whose allocation failed may have logged that, with a trace.
 dmesg -c | sed '/page allocation failure/,/Mem-Info/d' >"$SCRATCH/log"
 grep -E 'WARNING:|BUG:|Oops|KASAN:|INFO: |hung task|refcount_t|ODEBUG|panicked' "$SCRATCH/log" && fail "the kernel's log is not clean"
 true

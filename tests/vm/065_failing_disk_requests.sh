@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: one in ten of the disk's requests fails, a thousand and more: no page-out fails for it, and in the end all is there
+# what: one in ten of the disk's requests fails, more than a thousand: no page-out fails for that, and in the end all pages are there
 # machine: disk
 # bound: 300
 # debug: yes
@@ -13,7 +13,7 @@ FAIL=/sys/kernel/debug/fail_make_request
 [ -d "$FAIL" ] || skip "needs a kernel with fault injection"
 FAIL_DISK=/sys/class/block/$(basename "$ANEMONE_DISK")/make-it-fail
 
-# inject PERCENT: so many of the disk's requests fail.
+# inject PERCENT: this part of the disk's requests fail.
 inject() {
     echo N >"$FAIL/task-filter" && echo 0 >"$FAIL/verbose" && echo 1 >"$FAIL/interval" && echo -1 >"$FAIL/times" &&
         echo "$1" >"$FAIL/probability"
@@ -28,13 +28,13 @@ disk_is usable || fail "it is not used any more: $(cat "$ANEMONE_DEBUG/disk")"
 load_end || fail "data was wrong while requests failed"
 nothing_failed || fail "some pages failed"
 
-# It cannot be said of a disk that fails now and then that it has a page; of one that does not, it can.
+# While the disk fails, a page cannot be expected on it. When it no longer fails, it can.
 random_file "$SCRATCH/random" 4194304
 put_all "$SCRATCH/random" 16 || fail "writing while requests fail"
 inject 0 && disk_up_to_date 120 || fail "the disk is not brought up to date"
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 same_as "$SCRATCH/random" 16 || fail "reading from the disk"
-# Now the disk is all there is. What fails once is tried again.
+# Now only the disk is left. A request that fails once is retried.
 inject 3 || fail "fault injection"
 same_as "$SCRATCH/random" 16 || fail "reading from the disk while requests fail"
 put_all "$SCRATCH/random" 24 && same_as "$SCRATCH/random" 24 || fail "writing to the disk while requests fail"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a starved machine on which a socket is marked for memory allocation: frames in reserve memory are for that alone
+# what: a starved machine with a socket that is marked for memory allocation: frames in the reserve reach only that socket
 # machine: starved
 # bound: 900
 # shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server dies, a link is cut, then all, while a machine swaps with next to no memory in reserve
+# what: a server dies, a link is cut, then all links, while a machine swaps with almost no memory in reserve
 # machine: starved
 # vm: --servers 3 --server-mem 448 --disk 384 --file tests/vm/repair.sh
 # bound: 600
@@ -11,7 +11,7 @@
 
 program_goes_on() { kill -0 "$PROGRAM" 2>/dev/null; }
 has_moved() { ! program_goes_on || [ "$(counter pages_out)" -ge "$1" ]; }
-# moves PAGES: until so many more have been paged out.
+# moves PAGES: waits until so many more have been paged out.
 moves() {
     wait_for 120 "$1 more pages out" has_moved $(($(counter pages_out) + $1)) ||
         { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/disk" >&2; return 1; }
@@ -20,7 +20,7 @@ moves() {
 }
 none_up() { ! is_healthy 1 && ! is_healthy 2 && ! is_healthy 3; }
 
-# This very script is swapped out as well: with all links cut, only the disk has its pages.
+# This script is swapped out as well. With all links cut, only the disk has its pages.
 anemone_load size_mib=320 mirror=strict local_device="$ANEMONE_DISK" || fail "load"
 anemone_swapon || fail "swapon"
 storm_begin

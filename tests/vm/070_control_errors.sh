@@ -10,7 +10,7 @@
 requires anemone-test anemonectl
 needs_single
 
-# ctl STATUS TEXT ARGUMENT...: anemonectl ends with that status and says that.
+# ctl STATUS TEXT ARGUMENT...: anemonectl ends with that status and prints that text.
 ctl() {
     ctl_status=$1 ctl_text=$2
     shift 2
@@ -44,7 +44,7 @@ ctl 3 "does not know this command" --device /dev/null status
 ctl 3 "cannot open\|does not exist" --device /nothing status
 ctl 5 "has not answered yet" add 52:54:00:a0:ff:01 --wait 0
 ctl 0 "removed" remove 52:54:00:a0:ff:01
-# All places taken: said so, and nothing is lost.
+# All slots are in use: the message says so, and nothing is lost.
 number=3
 while [ "$number" -le 20 ]; do
     ctl 5 "not answered" add --wait 0 "$(printf "52:54:00:a0:fe:%02x" "$number")"
@@ -59,12 +59,12 @@ while [ "$number" -le 20 ]; do
 done
 [ "$(anemonectl status --json | anemone-test json servers)" = 2 ] || fail "not 2 servers: $(anemonectl status)"
 
-# An open file keeps the module.
+# An open file keeps the module loaded.
 exec 9</dev/anemone-control
 rmmod anemone 2>"$SCRATCH/rmmod" && fail "the module was unloaded under an open file"
 grep -qi "in use\|busy\|temporarily" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
 exec 9<&-
-# Bad callers leave nothing in the log; what was done stands there, and why a disk cannot be had.
+# Bad callers leave nothing in the log. It has only what was done, and why a disk cannot be attached.
 dmesg | grep -v 'anemone: server 52:54:00:a0:f[def]:..: \(added\|removed\)\|anemone: server 52:54:00:a0:ff:01: ' |
     grep -v 'anemone: /\(dev\|tmp\)' >"$SCRATCH/log"
 [ ! -s "$SCRATCH/log" ] || fail "in the kernel's log: $(cat "$SCRATCH/log")"

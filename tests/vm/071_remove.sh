@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: servers are added and removed under a verified load; one goes only when no page needs it
+# what: servers are added and removed under a verified load; a server is removed only when no page needs it
 # machine: segment
 # bound: 240
 # debug: yes
@@ -29,17 +29,17 @@ anemonectl remove --force "$(servers 1)" 2>"$SCRATCH/refusal" && fail "pages wer
 grep -q "the only copy of $((mib * 256)) pages" "$SCRATCH/refusal" || fail "$(cat "$SCRATCH/refusal")"
 case $(health 1) in up | suspected) ;; *) fail "a refused removal has changed it to $(health 1)" ;; esac
 same older "after a refused removal"
-# There is nowhere else yet: it stays, is still read from, and still written to.
+# There is no other server yet: it is kept, still read from, and still written to.
 anemonectl remove --wait 0 "$(servers 1)"
 [ $? = 5 ] || fail "the last server is removed"
 [ "$(health 1)" = draining ] || fail "it is $(health 1)"
 same older "from a server that is draining"
 write older
-# Added again it stays.
+# Adding it again keeps it.
 anemonectl add "$(servers 1)" || fail "adding it again"
 wait_for 20 "it is used again" is_healthy 1 || fail "it is $(health 1)"
 
-# Another one comes. What is written anew goes there, and then the first can go.
+# Another server is added. New page-outs go there, and then the first one can be removed.
 anemonectl add --wait 10 "$(servers 2)" || fail "add"
 anemonectl remove "$(servers 1)" || fail "remove"
 write newer
@@ -50,7 +50,7 @@ same newer "without server 1"
 [ "$(status pages.lost)/$(status pages.degraded)" = 0/0 ] || fail "$(anemonectl status)"
 host start 1 || fail "start"
 
-# By force, with the only copies: known to be gone, at once, and only they.
+# Forced, with the only copies: these are known to be lost at once, and no others.
 anemonectl add --wait 10 "$(servers 3)" || fail "add"
 write newer
 first=$(status servers.0.mac)

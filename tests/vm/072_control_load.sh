@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: everything that anemonectl does, all at once and again and again, under a verified load
+# what: all that anemonectl does, at once and repeatedly, under a verified load
 # machine: segment
 # bound: 240
 # debug: yes
@@ -10,7 +10,7 @@
 requires anemone-test anemonectl fio
 needs_single
 
-# again WHAT COMMAND...: until the load has ended; what it says counts in $SCRATCH/WHAT.
+# again WHAT COMMAND...: repeats until the load has ended, and counts results in $SCRATCH/WHAT.
 again() {
     trap - EXIT
     again_what=$1
@@ -19,7 +19,7 @@ again() {
         "$@" >/dev/null 2>"$SCRATCH/$again_what.err" && echo ok >>"$SCRATCH/$again_what"
     done
 }
-# In turn, so that both happen; others do so at the same time.
+# In turn, so that both happen. Other commands run at the same time.
 add_and_remove() {
     anemonectl add --wait 0 "$1"
     # shellcheck disable=SC2086 # nothing, or an option

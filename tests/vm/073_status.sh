@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: anemonectl's status says what is so: servers, pages, modes, as text and as JSON
+# what: anemonectl's status is right: servers, pages, modes, as text and as JSON
 # machine: segment
 # bound: 120
 # debug: yes
@@ -10,7 +10,7 @@
 requires anemone-test anemonectl
 needs_single
 
-# is MEMBER VALUE: soon, for a server may just now be so late that it seems silent.
+# is MEMBER VALUE: soon, because a server may just be so late that it seems silent.
 is() { wait_for 20 "$1 is $2" is_now "$1" "$2" || fail "$(anemonectl status --json)"; }
 is_now() { [ "$(anemonectl status --json | anemone-test json "$1")" = "$2" ]; }
 becomes() { [ "$(anemonectl status --json --quick | anemone-test json "$1")" = "$2" ]; }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server that is removed goes by itself when its pages have been copied elsewhere, dead ones too
+# what: a server that is being removed goes when its pages have been copied elsewhere, dead ones too
 # machine: segment
 # vm: --file tests/vm/repair.sh
 # bound: 180
@@ -24,7 +24,7 @@ head -c $((mib << 20)) /dev/urandom >"$SCRATCH/data"
 anemone_load size_mib=64 || fail "load"
 dd if="$SCRATCH/data" of="$ANEMONE_DEVICE" bs=256k seek=128 oflag=direct 2>/dev/null || fail "writing"
 [ "$(status servers.0.held_pages)" -gt 0 ] || fail "server 1 has no pages: $(anemonectl status)"
-# The data lies in the device's second half, what the load writes before it.
+# The data is in the device's second half. The load writes before it.
 load_begin --threads 1 --blocks 256
 anemonectl remove --wait 1200 "$(servers 1)" || fail "it does not go: $(anemonectl status)"
 is_gone 1 || fail "it is $(health 1)"
@@ -33,11 +33,11 @@ repaired 60 || fail "no repair"
 [ "$(status pages.degraded)/$(status pages.lost)" = 0/0 ] || fail "$(anemonectl status)"
 disturb kill 1 || fail "kill"
 same "without server 1"
-# Either of the others has every page.
+# Each of the others has every page.
 disturb kill 2 || fail "kill"
 same "without servers 1 and 2"
 wait_for 20 "server 2 is missed" is_missed || fail "$(anemonectl status)"
-# A dead one is removed in the same way; one copy of each page is all that can be.
+# A dead server is removed in the same way. One copy of each page is all that is possible.
 anemonectl remove --wait 30 "$(servers 2)" || fail "the dead one does not go: $(anemonectl status)"
 same "when server 2 has been removed"
 [ "$(status pages.lost)" = 0 ] || fail "$(anemonectl status)"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: loaded with a disk and no server: everything is on the disk; a server that comes is used
+# what: loaded with a disk and no server: everything is on the disk; a server that is added is used
 # machine: disk
 # bound: 180
 # debug: yes
@@ -12,13 +12,13 @@ needs_single
 requires fio anemone-test
 # None of them answers now.
 disturb kill 1 && disturb kill 2 && disturb kill 3 || fail "kill"
-# Strict, for later all servers go at once: what lags on a slow disk then, would be gone with them.
+# Strict, because later all servers die at once: pages that are out of sync on a slow disk would be lost.
 anemone_load size_mib=64 local_device="$ANEMONE_DISK" connect_ms=300 mirror=strict || fail "load"
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --size="$(scaled 8 4)m" || fail "fio without servers"
 fio_verify --rw=randwrite --bs=32k --ioengine=libaio --iodepth=4 --offset=16m --size="$(scaled 8 4)m" || fail "fio without servers"
 [ "$(counter copies_out)" = 0 ] || fail "somebody else has acknowledged"
 nothing_failed || fail "some pages failed"
-# As swap space, too.
+# Also as swap space.
 anemone_swapon -d || fail "swapon"
 [ "$(grep -c "^$ANEMONE_DEVICE " /proc/swaps)" = 1 ] || fail "no swap"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk that takes half a second for everything holds up no page that servers hold, nor unloading; what lags comes later
+# what: a disk that takes half a second for each request delays neither pages that servers hold nor unloading; out-of-sync pages follow later
 # machine: disk
 # bound: 240
 # debug: yes
@@ -11,7 +11,7 @@
 needs_single
 requires anemone-test anemonectl
 modprobe dm-delay || fail "no dm-delay"
-# So slow that the pool is full, however slowly it is filled.
+# So slow that the pool fills up, however slowly it is filled.
 dm_delay 500 20000 || fail "dmsetup"
 anemone_load size_mib=64 local_device="$DM_DISK" mirror_pool_mib=1 mirror=lag disk_timeout_s=60 || fail "load"
 pages=$(scaled 4096 4)
@@ -19,7 +19,7 @@ random_file "$SCRATCH/random" $((pages * 4096))
 put_all "$SCRATCH/random" 32 || fail "writing"
 [ "$(disk_value pool_full)" -gt 0 ] || fail "nothing lags: $(cat "$ANEMONE_DEBUG/disk")"
 [ "$(counter out_of_sync_left)" -gt 0 ] || fail "nothing that lags is known: $(cat "$ANEMONE_DEBUG/counters")"
-# Once it is fast it gets what lags, from the servers.
+# When it is fast again, out-of-sync pages are written to it, from the servers.
 dm_delay 0 0 || fail "dmsetup"
 disk_up_to_date 60 || fail "pages lag"
 expect_more "pages brought to the disk later" 0 "$(counter pages_mirrored)"
@@ -32,7 +32,7 @@ for server in 1 2 3; do
     wait_for 60 "server $server is back" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
 
-# Strict: what is only on servers when all of them die at once is lost, and rightly.
+# Strict: otherwise pages that are only on servers would rightly be lost when all of them die at once.
 echo strict >/sys/module/anemone/parameters/mirror || fail "strict"
 policy_is() { [ "$(disk_value policy)" = "$1" ]; }
 wait_for 10 "the policy to change" policy_is strict || fail "policy"
@@ -45,9 +45,9 @@ expect_more pages_written "$written" "$(disk_value pages_written)"
 # A server dies: nothing changes.
 disturb kill 1 || fail "kill"
 load_progress "$(scaled 2000)" || fail "the load does not go on without server 1"
-# If the machine has stalled, something may lag all the same.
+# If the machine has stalled, pages may be out of sync all the same.
 wait_moving 90 "nothing lags" disk_moved is_up_to_date || fail "$(cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/disk")"
-# Without any server it goes at the disk's speed; nothing fails.
+# Without any server page-outs have the disk's speed, and none fails.
 disturb kill 2 && disturb kill 3 || fail "kill"
 load_progress 20 90 || fail "the load does not go on with the slow disk alone"
 dm_delay 0 0 || fail "dmsetup"
@@ -55,12 +55,12 @@ load_progress "$(scaled 200)" 90 || fail "the load does not go on with the disk 
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 
-# Unloading waits for what is with the disk, which takes a second; not for disk_timeout_s.
+# Unloading waits a second for the disk's I/O, and not for disk_timeout_s.
 dm_delay 0 1000 || fail "dmsetup"
 random_file "$SCRATCH/random" 131072
 put "$SCRATCH/random" 0 32 || fail "writing"
 from=$(anemone_seconds)
-# The module is in use for as long as the disk has something and ends nothing.
+# The module is in use while the disk has I/O and completes none.
 anemone_unload 2>/dev/null || wait_for 5 "rmmod" anemone_unload || fail "unload with a slow disk"
 took=$(($(anemone_seconds) - from))
 [ "$took" -le 40 ] || fail "unloading took $took s"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk that never answers holds up nothing; it is used again when it answers; unloading is refused meanwhile
+# what: a disk that never answers delays nothing; it is used again when it answers; unloading is refused meanwhile
 # machine: disk
 # bound: 180
 # kinds: cfi rt
@@ -25,10 +25,10 @@ expect_more abandoned 0 "$(disk_value abandoned)"
 load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
 dmesg | grep -q "local disk: no answer for 3 s" || fail "not said: $(dmesg | tail)"
 load_end || fail "the load"
-# It may still write to our memory.
+# The disk may still write to the module's memory.
 rmmod anemone 2>"$SCRATCH/rmmod" && fail "unloaded while the disk has our pages"
 grep -q "in use\|busy\|temporarily unavailable" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
-# Without servers there is nothing that answers: bounded, and then an error.
+# Without servers nothing answers: requests wait, then fail.
 echo 4 >/sys/module/anemone/parameters/io_timeout_s
 for server in 1 2 3; do disturb pause $server || fail "pause"; done
 from=$(anemone_seconds)
@@ -46,8 +46,8 @@ on_disk "$SCRATCH/random" 12000 16 || fail "not on the disk"
 for server in 1 2 3; do host resume $server || fail "resume"; done
 same_as "$SCRATCH/random" 32 || fail "reading"
 
-# It stops while there is no server: what it takes too long for is an error only after the I/O timeout,
-# and with a long I/O timeout not at all.
+# It stops while there is no server. A request that it delays too long fails only after the I/O timeout, and with
+# a long I/O timeout not at all.
 echo 60 >/sys/module/anemone/parameters/io_timeout_s
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 dm_suspend || fail "suspend"
@@ -59,7 +59,7 @@ dm_resume || fail "resume"
 wait $writer || fail "written when the disk answered again: $(cat "$SCRATCH/dd")"
 on_disk "$SCRATCH/random" 12000 16 || fail "acknowledged, but not on the disk"
 
-# Unloading while a disk that has just stopped still has something: that is given up in time.
+# Unloading while a disk that has just stopped still has I/O: that is abandoned in time.
 dm_suspend || fail "suspend"
 (put "$SCRATCH/random" 0 64) &
 for server in 1 2 3; do host start $server || fail "start"; done
@@ -71,5 +71,5 @@ if anemone_unload 2>/dev/null; then
 fi
 dm_resume || fail "resume"
 [ ! -d /sys/module/anemone ] || wait_for 20 "rmmod" anemone_unload || fail "unload"
-# What was given up ends in memory that nobody uses.
+# Abandoned I/O ends in memory that is not used otherwise.
 dd if="$DM_DISK" of=/dev/null bs=1M iflag=direct 2>/dev/null || fail "the disk"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: errors of the disk fail no page that servers hold; it becomes faulty, and is added again on command
+# what: errors of the disk fail no page that servers hold; it becomes faulty, and is re-added on command
 # machine: disk
 # bound: 180
 # debug: yes
@@ -20,18 +20,18 @@ load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 300)" || fail "the load does not begin"
 
 has_errors() { [ "$(disk_value errors)" -gt 0 ]; }
-# Errors for a second of every two.
+# Errors for one second of every two.
 dm "flakey $ANEMONE_DISK 0 1 1" || fail "dmsetup"
 load_progress "$(scaled 600)" || fail "the load does not go on with a flaky disk"
 wait_for 30 "errors" has_errors || fail "the disk had no error: $(cat "$ANEMONE_DEBUG/disk")"
-# Nothing but errors.
+# Errors only.
 dm_error || fail "dmsetup"
 disk_wait faulty 30 || fail "it is not faulty"
 dmesg | grep -q "local disk: faulty" || fail "not said: $(dmesg | tail)"
 load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
-# It is not written to. Its errors may rise all the same, and the test once took that for writes: a
-# page-in whose servers are late asks the disk as well, for what it has is still there. So the writes are
-# counted, by the kernel too, while servers are late.
+# It is not written to. Its errors may rise all the same, which an earlier test took for writes: a page-in
+# whose servers are late reads the disk as well, because its old contents are still there. So the test counts
+# writes, those of the kernel too, while servers are late.
 dm_writes() { awk '{ print $5 }' "/sys/class/block/$(basename "$(readlink -f "$DM_DISK")")/stat"; }
 writes=$(disk_value writes) seen=$(dm_writes) errors=$(disk_value errors)
 for server in 1 2 3; do netem $server delay 400ms || fail "netem"; done
@@ -41,12 +41,12 @@ load_progress "$(scaled 300)" || fail "the load does not go on without the disk"
 expect_more "errors of the disk, asked by late page-ins," "$errors" "$(disk_value errors)"
 [ "$(disk_value writes)/$(dm_writes)" = "$writes/$seen" ] || fail "it is still written to: $(cat "$ANEMONE_DEBUG/disk")"
 
-# A server dies while the disk has nothing but errors.
+# A server dies while the disk has only errors.
 disturb kill 1 || fail "kill"
 load_progress "$(scaled 300)" || fail "the load does not go on without server 1"
 host start 1 || fail "start"
 
-# Taken back on command: only then.
+# Re-added on command only.
 dm_linear || fail "dmsetup"
 load_progress "$(scaled 100)" || fail "the load"
 disk_is faulty || fail "it came back by itself"
@@ -59,7 +59,7 @@ load_end || fail "the load"
 same_as "$SCRATCH/random" 32 || fail "reading"
 nothing_failed || fail "some pages failed"
 disk_drain || fail "mirror"
-# A page that cannot be read from the disk is an error, as all its copies are gone.
+# A page that cannot be read from the disk is an error if all its copies are gone.
 for server in 1 2 3; do disturb kill $server || fail "kill"; done
 same_as "$SCRATCH/random" 32 || fail "reading from the disk"
 dm_error || fail "dmsetup"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: what cannot be attached is refused, each with its reason, and changes nothing
+# what: an unsuitable disk is refused with its reason, and nothing changes
 # machine: disk
 # bound: 120
 # debug: yes
@@ -13,7 +13,7 @@ requires anemonectl losetup mkfs.ext4
 anemone_load size_mib=64 || fail "load"
 load_begin --threads 1 --blocks 256
 
-# cannot TEXT PATH: attaching it is refused, and the kernel says why.
+# cannot TEXT PATH: attaching it is refused, and the log says why.
 cannot() {
     dmesg -c >/dev/null
     anemonectl attach "$2" 2>"$SCRATCH/refused" && fail "$2 was attached"
@@ -56,7 +56,7 @@ cannot "$SCRATCH/above is the Anemone device itself, or is made of it" "$SCRATCH
 losetup -d "$above" || fail "the loop device is held"
 dmsetup info "$DM" >/dev/null 2>&1 && fail "the device-mapper device is held"
 
-# One at a time.
+# One disk at a time.
 anemonectl attach "$ANEMONE_DISK" || fail "attach"
 disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
 big=$(loop 80) || fail "no loop device"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk is attached and detached again and again under load; not when it has the only copies, but by force; neither opening nor closing it is waited for without a bound
+# what: a disk is attached and detached repeatedly under load; with the only copies it is detached only by force; neither opening nor closing it blocks without a bound
 # machine: disk
 # vm: --file tests/vm/repair.sh
 # bound: 180
@@ -17,7 +17,7 @@ load_begin --threads 2 --blocks 1024
 for round in 1 2 3 4 5 6; do
     anemonectl attach "$ANEMONE_DISK" || fail "attach, round $round"
     load_progress "$(scaled 100)" || fail "the load does not go on with the disk"
-    # On a busy machine a page may be on the disk only, until it is written again.
+    # On a busy machine a page may be only on the disk until it is written again.
     wait_moving 30 "the disk detached" copying anemonectl detach || fail "detach, round $round: $(cat "$ANEMONE_DEBUG/disk")"
     disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
     load_progress "$(scaled 100)" || fail "the load does not go on without the disk"
@@ -27,7 +27,7 @@ load_progress "$(scaled 100)" || fail "the load does not go on with the disk"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 
-# The only copies, and nobody makes others: detaching would lose them.
+# The only copies, and no repair makes others: detaching would lose them.
 echo 0 >/sys/module/anemone/parameters/repair_pages_per_s || fail "repair_pages_per_s"
 random_file "$SCRATCH/random" 1048576
 put_all "$SCRATCH/random" || fail "writing"
@@ -47,8 +47,8 @@ get 0 1 >"$SCRATCH/page" && fail "read although it is lost"
 put_all "$SCRATCH/random" || fail "writing"
 same_as "$SCRATCH/random" || fail "written once more"
 
-# Closing it waits for what others have written to it through the cache, if nobody else has it open: with
-# a disk that does not answer, for as long. That goes on without whoever detaches it; the module stays for it.
+# Closing waits for data that others wrote to the disk's cache if they no longer have it open. With a disk that
+# does not answer, this takes as long. It continues after detach has returned, and keeps the module loaded.
 echo 60 >/sys/module/anemone/parameters/io_timeout_s
 echo 10000 >/sys/module/anemone/parameters/repair_pages_per_s
 dm_linear || fail "dmsetup"
@@ -75,7 +75,7 @@ same_as "$SCRATCH/random" || fail "reading"
 wait_for 20 "rmmod" anemone_unload || fail "unload"
 nothing_left || fail "something is left"
 
-# Unloading with the disk attached waits for none of that: the kernel closes the disk later.
+# Unloading with the disk attached does not wait for that: the kernel closes the disk later.
 anemone_load size_mib=64 local_device="$DM_DISK" || fail "load"
 disk_up_to_date || fail "mirror"
 dm_suspend || fail "suspend"
@@ -90,10 +90,10 @@ is_open || fail "the disk is closed: nothing was to be waited for"
 dm_resume || fail "resume"
 is_closed() { ! is_open; }
 wait_for 20 "the disk is closed" is_closed || fail "it is held"
-# What was in the cache came to the disk.
+# The data in the cache has reached the disk.
 dd if="$ANEMONE_DISK" bs=4k skip=20000 count=4 iflag=direct 2>/dev/null | cmp -n 16384 - "$SCRATCH/random" || fail "not on the disk"
 
-# Opening it waits for whoever else is opening it, for as long: that is given up after a moment.
+# Opening waits for other openers, for as long as they take. Attach gives up after a moment.
 loop=$(losetup -P --show --direct-io=on -f "$DM_DISK") || fail "no loop device"
 anemone_load size_mib=64 || fail "load"
 dm_suspend || fail "suspend"

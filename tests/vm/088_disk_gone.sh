@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the disk is unplugged under load, and plugged in again: it is left out, detached, attached anew
+# what: the disk is unplugged under load and plugged in again: it is not used, detached, attached again
 # machine: disk
 # bound: 120
 # debug: yes

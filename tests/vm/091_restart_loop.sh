@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: one server after the other is killed and comes back empty, and its pages are copied: no byte is wrong
+# what: one server after the other is killed and restarts empty, and its pages are copied: no byte is wrong
 # machine: repair
 # bound: 280
 # debug: yes

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server that was taken to be dead comes back with its pages: it is asked what it has, and frees what others have
+# what: a server that counted as lost comes back with its pages: INVENTORY lists them, and those that others have are freed
 # machine: repair
 # bound: 200
 # debug: yes
@@ -23,7 +23,7 @@ load_end || fail "the load"
 host resume 2 || fail "resume"
 wait_for 30 "server 2 is used again" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 [ "$(incarnation 2)" = "$was" ] || fail "it is another: $was, then $(incarnation 2)"
-# All that it had is held by the others: it must let go of it.
+# The others have all of its pages: it must free them.
 is_empty() { [ "$(server_field 2 free_pages)" -ge $(($(server_field 2 capacity_pages) - 64)) ]; }
 wait_for 60 "server 2 has freed what others have" is_empty || fail "$(cat "$ANEMONE_DEBUG/servers")"
 data_is_right || fail "the data is not what was written, with server 2"

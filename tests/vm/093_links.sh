@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: each link is cut and healed, then all at once: requests wait, no byte is wrong
+# what: each link is cut and restored, then all at once: requests wait, no byte is wrong
 # machine: repair
 # bound: 280
 # debug: yes

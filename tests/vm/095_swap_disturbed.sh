@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: servers die at every stage of a swap load, both at once, and the network goes altogether: the program goes on
+# what: servers die at every stage of a swap load, both at once, and the whole network fails: the program continues
 # machine: disk
 # vm: --client-mem 256 --file tests/vm/repair.sh
 # bound: 360
@@ -14,14 +14,14 @@ needs_single
 requires anemone-test
 MIB=$(scaled 24 4)
 
-# program_begin [OPTION...]: pages that know their address and version, twice what they may have.
+# program_begin [OPTION...]: pages that contain their address and version, twice as many as fit its memory.
 program_begin() {
     within $((MIB / 2)) anemone-test pages --mib "$MIB" --threads 2 "$@" >"$SCRATCH/pages" 2>&1 &
     PROGRAM=$!
 }
 program_goes_on() { kill -0 $PROGRAM 2>/dev/null; }
 has_moved() { ! program_goes_on || [ $(($(counter pages_out) + $(counter pages_in))) -ge "$1" ]; }
-# moves PAGES: until so many more have been paged out or in.
+# moves PAGES: waits until so many more have been paged out or in.
 moves() {
     wait_moving 90 "$1 more pages moved" moved has_moved $(($(counter pages_out) + $(counter pages_in) + $1)) ||
         { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/disk" >&2; return 1; }
@@ -46,19 +46,19 @@ for server in 1 2 3; do
     disturb kill $server || fail "kill $server"
     moves "$STEP" || fail "it does not go on without server $server"
     back $server
-    # A page with one copy must not lose that to the next.
+    # A page with one copy must not lose it to the next kill.
     copied_or_over() { is_repaired || ! program_goes_on; }
     wait_moving 90 "pages copied" copying copied_or_over || fail "$(cat "$ANEMONE_DEBUG/counters")"
 done
 program_ends "a server at a time"
-# All links, while pages are out: everything waits, nothing fails.
+# All links, while pages are swapped out: everything waits, nothing fails.
 program_begin --passes 2
 moves "$STEP" || fail "nothing is paged out"
 for server in 1 2 3; do disturb link $server down || fail "link $server down"; done
 wait_for 30 "nothing goes on" stands_still || fail "something goes on without any server"
 for server in 1 2 3; do host link $server up || fail "link $server up"; done
 moves "$STEP" || fail "it does not go on when the links are back"
-# The client's own, as when its cable is pulled.
+# The client's own link, as when its cable is pulled.
 ip link set eth0 down || fail "eth0 down"
 wait_for 30 "nothing goes on" stands_still || fail "something goes on without an interface"
 ip link set eth0 up || fail "eth0 up"

@@ -14,7 +14,7 @@ requires anemone-test
 LEASE_S=3
 [ "$ANEMONE_SERVER" ] || skip "there is no memory server"
 for server in 1 2; do
-    # In place of the usual one, whose lease is a day.
+    # In place of the usual server, which has another lease.
     disturb kill $server || fail "kill $server"
     ip netns exec "server$server" "$ANEMONE_SERVER" --interface eth0 --capacity 64M --lease $LEASE_S >"$SCRATCH/server$server" 2>&1 &
 done
@@ -23,7 +23,7 @@ data_write "$(scaled 8 4)" || fail "writing"
 load_begin --threads 1 --blocks 1024
 load_progress "$(scaled 200)" || fail "the load does not begin"
 
-# Nothing is heard of it any more: half of it is on its way just then.
+# The client is no longer heard, while half of its frames are on their way.
 netem 0 loss 100% || fail "netem"
 from=$(anemone_seconds)
 three_leases_over() { [ $(($(anemone_seconds) - from)) -gt $((3 * LEASE_S)) ]; }
@@ -37,7 +37,7 @@ load_progress "$(scaled 200)" || fail "the load does not go on"
 data_is_right || fail "the pages are not what was written"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
-# Not asked for while nothing is to be done either: an idle client keeps its lease by itself.
+# Nor is it asked when it has nothing to do: an idle client keeps its lease by itself.
 from=$(anemone_seconds)
 wait_for 60 "three leases have passed" three_leases_over || fail "time stands still"
 data_is_right || fail "the pages are not what was written, after three idle leases"

@@ -14,11 +14,11 @@ random_file "$SCRATCH/random" "$(scaled 4194304 4)"
 modprobe dm-delay || fail "no dm-delay"
 dm_linear || fail "dmsetup"
 
-# unloads STATE [again]: maybe not at once; it does not wait out a request's I/O timeout, which is a minute,
-# and nothing is left.
+# unloads STATE [again]: unloading may be refused at first. It does not take a request's I/O timeout, which is a
+# minute, and nothing is left.
 unloads() {
     from=$(anemone_seconds)
-    # The module is in use for as long as the disk has something and ends nothing.
+    # The module is in use while the disk has I/O and completes none.
     anemone_unload || { [ "${2:-}" ] && wait_for 30 "rmmod" anemone_unload; } || fail "$1: it is not unloaded"
     took=$(($(anemone_seconds) - from))
     [ "$took" -le 40 ] || fail "$1: unloading took $took s"
@@ -26,7 +26,7 @@ unloads() {
     kernel_log_clean || fail "$1: the kernel's log"
     say "ok: $1, $took s"
 }
-# loaded [PARAMETER=VALUE...]: and it has pages.
+# loaded [PARAMETER=VALUE...]: the module is loaded, and has pages.
 loaded() { anemone_load size_mib=64 "$@" && put_all "$SCRATCH/random" || fail "load $*"; }
 every() { for number in 1 2 3; do disturb "$1" "$number" ${2:+"$2"} || fail "$1 $number"; done; }
 all_back() {

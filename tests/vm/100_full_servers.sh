@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a program that outgrows its servers is gone as on a full disk; the machine goes on, and nothing else is lost
+# what: a program that outgrows its servers is killed as with a full disk; the machine continues, and nothing else is lost
 # machine: disk
 # bound: 400
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
@@ -10,7 +10,7 @@ requires anemone-test
 [ "$ANEMONE_SERVER" ] || skip "there is no memory server"
 ROOM_MIB=12
 
-# outgrow: a program whose memory is several times what there is room for. It must be killed.
+# outgrow: runs a program that needs several times the available space. It must be killed.
 outgrow() {
     group=/sys/fs/cgroup/test-grows
     mkdir -p $group && echo 16M >$group/memory.max || fail "no cgroup"
@@ -20,7 +20,7 @@ outgrow() {
     say "$1: gone after $(($(anemone_seconds) - from)) s, with status $status"
     [ "$status" -eq 137 ] || fail "$1: the program was not killed: $(tail -n 3 "$SCRATCH/pages")"
     wait_for 20 "an empty cgroup" rmdir $group || fail "the group is not empty"
-    # The killer's report has a call trace; nothing else may have one.
+    # The OOM killer's report has a call trace. Nothing else may have one.
     dmesg -c >"$SCRATCH/log"
     grep -q 'Memory cgroup out of memory: Killed process' "$SCRATCH/log" || fail "$1: not for want of memory"
     grep -E 'WARNING:|BUG:|blocked for more than|lockup' "$SCRATCH/log" && fail "$1: the kernel's log"
@@ -31,15 +31,15 @@ outgrow "on a full disk"
 swapoff "$ANEMONE_DISK" && dd if=/dev/zero of="$ANEMONE_DISK" bs=4k count=1 conv=notrunc 2>/dev/null || fail "swapoff of the disk"
 
 for server in 1 2; do
-    # In place of the usual one, which has more room.
+    # In place of the usual server, which has more space.
     disturb kill $server || fail "kill $server"
     ip netns exec "server$server" "$ANEMONE_SERVER" --interface eth0 --capacity ${ROOM_MIB}M >"$SCRATCH/server$server" 2>&1 &
 done
-# A device that is larger than its servers is refused, unless that is meant.
+# A device that is larger than its servers is refused, unless overcommit=1.
 set -- interface=eth0 servers="$(servers 1 2)" size_mib=96
 refused ENOSPC "size_mib=96 is more than the servers have room for: 2 servers have [0-9]* MiB, enough for [0-9]* MiB in 2 copies" "$@"
 refused ENOSPC "1 servers have [0-9]* MiB, enough for [0-9]* MiB in 1 copies" interface=eth0 servers="$(servers 1)" size_mib=96 replicas=1
-# A page-out that waited for the I/O timeout would be waited for longer than this test may take.
+# If a page-out waited for the I/O timeout, the test would exceed its own limit.
 anemone_load "$@" overcommit=1 io_timeout_s=3600 || fail "load with overcommit: $(cat "$SCRATCH"/server?)"
 dmesg | grep -q 'anemone: the device has 96 MiB; 2 servers that answered have' || fail "no warning: $(dmesg)"
 anemone_swapon || fail "swapon"
@@ -51,11 +51,11 @@ expect_more "page-outs refused for want of room" 0 "$(counter pages_out_no_space
 [ "$(counter pages_out_failed)" = "$(counter pages_out_no_space)" ] || fail "page-outs failed otherwise"
 [ "$(counter pages_in_failed)" = 0 ] || fail "page-ins failed"
 grep -q 'anemone: the servers are full and refuse page-outs' "$SCRATCH/log" || fail "it is not said: $(grep anemone "$SCRATCH/log")"
-# What the other has out is there, and what was freed is room again.
+# The other program's pages are there, and freed space is available again.
 rm "$SCRATCH/hold"
 wait $program || fail "another program's memory: $(cat "$SCRATCH/dirty")"
-# Of half a million page-outs that were refused, so many frees follow that some are dropped. Servers of
-# which frees were dropped are asked at once what they have: before INVENTORY's round, which is every minute.
+# So many frees follow half a million refused page-outs that some are dropped. The servers concerned are asked
+# for their inventory at once, before the regular round, which takes a minute.
 has_room() { [ "$(server_field 1 free_pages)" -gt 2200 ] && [ "$(server_field 2 free_pages)" -gt 2200 ]; }
 from=$(anemone_seconds)
 wait_for 45 "room on the servers" has_room ||
@@ -65,7 +65,7 @@ refusals=$(counter pages_out_no_space)
 within 5 anemone-test pages --mib 8 --passes 2 || fail "a program that fits"
 [ "$(counter pages_out_no_space)" = "$refusals" ] || fail "page-outs are refused although there is room"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
-# Who writes to the device hears it as of a full disk.
+# A program that writes to the device gets the error of a full disk.
 dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=64k oflag=direct 2>"$SCRATCH/error" && fail "96 MiB fit on servers of $ROOM_MIB MiB"
 grep -qi 'no space left' "$SCRATCH/error" || fail "not for want of room: $(cat "$SCRATCH/error")"
 blkdiscard -f "$ANEMONE_DEVICE" || fail "blkdiscard"

@@ -14,7 +14,7 @@ anemone_load size_mib=64 servers="$(servers 1 2)" io_timeout_s=$IO_TIMEOUT_S || 
 head -c $((MANY * 4096)) /dev/urandom >"$SCRATCH/random"
 dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k oflag=direct 2>/dev/null || fail "writing"
 disturb pause 1 && disturb pause 2 || fail "pause"
-# Each by itself, which would take MANY I/O timeouts.
+# Each by itself would take MANY I/O timeouts.
 from=$(anemone_seconds)
 page=0 failed=0
 while [ $page -lt $MANY ]; do
@@ -29,8 +29,8 @@ took=$(($(anemone_seconds) - from))
 say "$MANY reads, 8 writes and a probe of a device without servers: $took s, $failed errors"
 [ $failed -eq $MANY ] || fail "$failed of $MANY pages could not be read"
 [ $took -ge $((IO_TIMEOUT_S - 1)) ] || fail "it was not waited for $IO_TIMEOUT_S s"
-# Time is what this is about: a tenth of the I/O timeouts that there would be. The rest is what it takes to
-# begin that many programs.
+# Time is under test: at most a tenth of the I/O timeouts that there would be. The rest is the time that it takes
+# to start so many programs.
 [ $took -le $((MANY * IO_TIMEOUT_S / 10)) ] || fail "$took s for what should wait for $IO_TIMEOUT_S s together"
 dmesg | grep -q "anemone: no server has answered for $IO_TIMEOUT_S s" || fail "it is not said: $(dmesg | tail)"
 host resume 1 && host resume 2 || fail "resume"
@@ -40,7 +40,7 @@ dmesg | grep -q "anemone: a server answers again" || fail "it is not said: $(dme
 
 # A program's memory, and swapoff.
 anemone_swapon || fail "swapon"
-# In less memory than it has: what is merely written may still be in the swap cache.
+# With less memory than it has: pages that were only written may still be in the swap cache.
 within 4 anemone-test dirty --mib "$(scaled 16 2)" --hold "$SCRATCH/hold" >"$SCRATCH/dirty" 2>&1 &
 program=$!
 wait_for 60 "a program that is paged out" test -e "$SCRATCH/hold" || fail "$(cat "$SCRATCH/dirty")"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a client that lost all it knew comes back under the same identity and has its room back; loading waits for servers if told to
+# what: a client that lost its state returns under the same identity and gets its room back; loading waits for servers if told to
 # machine: segment
 # vm: --servers 2 --client-mem 256
 # bound: 240
@@ -18,14 +18,14 @@ serve() {
 }
 # fill: more than half of what the servers have, so that it fits only once.
 fill() { dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=256k count=56 oflag=direct 2>"$SCRATCH/dd"; }
-# killed: nobody hears that it goes, as if it had lost its power.
+# killed: the module goes without a BYE, as with a power failure.
 killed() {
     ip link set eth0 down && anemone_unload || fail "unload"
     ip link set eth0 up || fail "eth0 up"
 }
 
 for server in 1 2; do
-    # In place of the usual one, which has more room.
+    # In place of the usual server, which has more space.
     disturb kill $server || fail "kill $server"
 done
 refused EINVAL "client_id=xyz: not 32 hexadecimal digits" interface=eth0 servers="$ANEMONE_SERVERS" client_id=xyz
@@ -56,20 +56,20 @@ for round in 1 2 3; do
     for server in 1 2; do
         is_healthy $server || fail "round $round: server $server does not serve it"
     done
-    # What the older life had there, does not stand in the way.
+    # The old session's pages there do not get in the way.
     fill || fail "round $round: $(cat "$SCRATCH/dd" "$ANEMONE_DEBUG/servers")"
     [ "$(counter pages_out_degraded)" = 0 ] || fail "round $round: $(counter pages_out_degraded) pages with one copy"
     nothing_failed || fail "round $round: some pages failed"
 done
 
-# Whoever the administrator says that it is, without hyphens or with.
+# An identity that the administrator gives, with and without hyphens.
 anemone_unload || fail "unload"
 anemone_load size_mib=16 client_id=00112233-4455-6677-8899-AABBCCDDEEFF || fail "client_id="
 [ "$(identity)" = "00112233445566778899aabbccddeeff client_id=" ] || fail "$(identity)"
 fill || fail "filling once more"
 nothing_failed || fail "some pages failed"
 anemone_unload || fail "unload"
-# Nobody comes: it ends by itself, and leaves nothing.
+# No server comes: loading ends by itself, and leaves nothing.
 # shellcheck disable=SC2046 # a list of processes
 kill -KILL $(jobs -p)
 dmesg -c >/dev/null

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: open files keep the module, or outlive it harmlessly; programs that read them all the time do not disturb it
+# what: open files keep the module loaded, or outlive it harmlessly; programs that read them all the time do not disturb it
 # machine: segment
 # bound: 150
 # debug: yes
@@ -11,7 +11,7 @@
 needs_single
 requires anemone-test
 
-# Those that keep it: unloading is refused, they can be read meanwhile, and be closed afterwards.
+# Files that keep it: unloading is refused, they can be read meanwhile, and closed afterwards.
 for file in "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/latency" "$ANEMONE_DEBUG/disk" \
     /dev/anemone-control; do
     anemone_load size_mib=64 || fail "load"
@@ -27,7 +27,7 @@ for file in "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/l
     nothing_left || fail "$file: something is left"
 done
 
-# Those that do not: what is read from them afterwards is an error or an end, and they can be closed.
+# Files that do not: reading them afterwards is an error or an end of file, and they can be closed.
 anemone_load size_mib=64 || fail "load"
 exec 5</sys/module/anemone/parameters/io_timeout_s 6</sys/block/anemone/size 7</sys/block/anemone/queue/nr_requests \
     8</sys/kernel/debug/anemone 9</sys/block/anemone/inflight || fail "open"
@@ -41,7 +41,7 @@ anemone_load size_mib=64 || fail "load beside files of the one before"
 exec 5<&- 6<&- 7<&- 8<&- 9<&-
 wait_for 10 "unload" anemone_unload || fail "unload"
 
-# Read line by line, as shells do, while the numbers grow: it is one text, no line of which is cut or missing.
+# Read line by line, as shells do, while the numbers grow: it is one text, and no line of it is cut or missing.
 anemone_load size_mib=64 || fail "load"
 cut -d' ' -f1 "$ANEMONE_DEBUG/counters" >"$SCRATCH/names"
 [ "$(wc -l <"$SCRATCH/names")" -gt 20 ] || fail "few counters: $(cat "$SCRATCH/names")"
@@ -58,12 +58,12 @@ done
 load_end || fail "the load"
 wait_for 10 "unload" anemone_unload || fail "unload"
 
-# Read all the time, while the module comes, goes, and fails to load.
+# Read all the time while the module is loaded, unloaded, and fails to load.
 : >"$SCRATCH/reading"
 for reader in 1 2; do
     while [ -e "$SCRATCH/reading" ]; do
         for file in counters servers latency disk; do
-            # It may be gone, or going.
+            # The file may be gone, or about to go.
             { [ ! -e "$ANEMONE_DEBUG/$file" ] || cat "$ANEMONE_DEBUG/$file"; } >>"$SCRATCH/read$reader" 2>/dev/null
         done
     done &

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a disk that takes no more I/O holds up neither unloading nor detaching, whether it can refuse it, cannot, or only says that it can
+# what: a disk that takes no more I/O delays neither unloading nor detaching, whether it can refuse I/O, cannot, or only claims that it can
 # machine: disk
 # bound: 180
 # debug: yes
@@ -21,13 +21,13 @@ echo none >"$queue/scheduler" && echo 4 >"$queue/nr_requests" || fail "nr_reques
 [ "$(cat "$queue/nr_requests")" = 4 ] || fail "$loop has $(cat "$queue/nr_requests") requests"
 in_loop() { awk '{ print $1 + $2 }' "/sys/block/${loop#/dev/}/inflight"; }
 is_full() { [ "$(in_loop)" -ge 4 ]; }
-# filled PARAMETER=VALUE...: loaded; the disk is stopped, all its requests are in use, and more is to be written.
+# filled PARAMETER=VALUE...: loads the module, stops the disk, and uses all its requests while more is to be written.
 filled() {
     anemone_load size_mib=64 "$@" || fail "load $*"
     put_all "$SCRATCH/random" 16 || fail "writing"
     disk_drain || fail "mirror"
     dm_suspend || fail "suspend"
-    # Apart, so that they are not merged.
+    # At distant places, so that they are not merged.
     page=1
     while [ $page -lt 128 ]; do
         put "$SCRATCH/random" $((8192 + page * 2)) 1 || fail "writing while the disk is stopped"
@@ -36,7 +36,7 @@ filled() {
     wait_for 20 "the disk's queue is full" is_full || { cat "$ANEMONE_DEBUG/disk" >&2; fail "it is not: $(in_loop)"; }
     [ "$(disk_value buffered)" -gt 4 ] || fail "nothing waits: $(cat "$ANEMONE_DEBUG/disk")"
 }
-# says_busy COMMAND...: it is refused, long before the disk's time is over.
+# says_busy COMMAND...: it is refused, long before the disk's time limit.
 says_busy() {
     from=$(anemone_seconds)
     "$@" 2>"$SCRATCH/busy" && fail "$*: done, while the disk has our pages"
@@ -45,7 +45,7 @@ says_busy() {
     [ $took -le 8 ] || fail "$*: refused after $took s"
     say "refused after $took s: $*"
 }
-# It answers: all is there, and it can be let go of.
+# The disk answers: all is there, and it can be detached.
 goes_on() {
     dm_resume || fail "resume"
     disk_wait usable 30 || fail "it is not used again"
@@ -58,14 +58,14 @@ goes_on() {
     same_as "$SCRATCH/random" 16 || fail "reading"
 }
 
-# It refuses: nobody waits for it.
+# The disk refuses: no task waits for it.
 filled local_device="$loop" disk_timeout_s=8
 load_begin --threads 1 --blocks 256
 load_progress "$(scaled 200)" || fail "the load does not go on while the disk's queue is full"
 load_end || fail "the load"
 dm_resume && disk_drain && wait_for 10 "unload" anemone_unload || fail "unload a disk that answers"
 
-# What it has, it may still read from our memory: while nothing of that ends, it is in use.
+# It may still read the module's memory for the I/O that it has. While none of that ends, the module is in use.
 filled local_device="$loop" disk_timeout_s=60
 says_busy anemonectl detach
 says_busy anemone_unload
@@ -74,7 +74,7 @@ wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 wait_for 10 "unload" anemone_unload || fail "unload"
 
-# Just stopped: unloading begins, and waits for it no longer than the disk may take; or is refused.
+# The disk has just stopped. Unloading begins and waits no longer than the disk's time limit, or is refused.
 filled local_device="$loop" disk_timeout_s=3
 dm_resume || fail "resume"
 disk_drain || fail "mirror"
@@ -93,7 +93,7 @@ else
 fi
 dd if="$loop" of=/dev/null bs=1M iflag=direct 2>/dev/null || fail "the disk"
 
-# It cannot refuse: somebody waits, and what would wait for that says so instead.
+# The disk cannot refuse: the worker waits. Commands that would wait for the worker are refused.
 delay=slowloop
 dmsetup create $delay --noudevsync --noudevrules --table "0 $DISK_SECTORS delay $loop 0 0 $loop 0 0" || fail "dmsetup"
 slow=/dev/$(dmsetup info -c --noheadings -o blkdevname $delay)
@@ -111,7 +111,7 @@ wait_for 10 "unload" anemone_unload || fail "unload"
 dmsetup remove $delay || fail "dmsetup remove"
 losetup -d "$loop" || fail "the loop device is held"
 
-# It says that it can refuse, and has whoever submits send, through a socket that may be full.
+# The disk claims that it can refuse, and sends from the submitting task through a socket that may be full.
 modprobe nbd nbds_max=1 max_part=0 || fail "no nbd"
 mkfifo "$SCRATCH/until"
 anemone-test memalloc --mib 64 <"$SCRATCH/until" >"$SCRATCH/network" 2>&1 &
@@ -122,7 +122,7 @@ wait_for 30 "the network block device" is_connected || fail "$(cat "$SCRATCH/net
 echo none >/sys/block/nbd0/queue/scheduler || fail "scheduler"
 anemone_load size_mib=64 local_device=/dev/nbd0 disk_timeout_s=60 || fail "load"
 put_all "$SCRATCH/random" 16 || fail "writing"
-# The kernel's name for a worker says what it is at.
+# The kernel shows in a worker's name what it does.
 is_sending() { grep -qsF "+anemone_disk" /proc/[0-9]*/comm; }
 wait_for 20 "somebody hands something over" is_sending || fail "$(cat "$ANEMONE_DEBUG/disk")"
 says_busy anemonectl detach

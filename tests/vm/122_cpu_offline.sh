@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a processor goes offline while no server answers what it has asked for, and comes back; nothing is lost
+# what: a processor goes offline while requests that it submitted are unanswered, and comes back; nothing is lost
 # machine: segment
 # bound: 120
 # debug: yes
@@ -34,7 +34,7 @@ wait_for 20 "a page-out and a page-in are under way" are_waiting || fail "in fli
 from=$(anemone_seconds)
 echo 0 >$cpu || fail "it does not go offline"
 took=$(($(anemone_seconds) - from))
-# Had they been waited for, they would have ended.
+# If going offline had waited for them, they would have ended.
 kill -0 $writer && kill -0 $reader || fail "the requests have ended after $took s"
 [ "$(cat $cpu)" = 0 ] || fail "it is online"
 say "offline after $took s"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: disks whose limits do not fit are refused or warned of, each with its reason; odd ones that fit are used
+# what: disks with unsuitable limits are refused or cause a warning, each with its reason; unusual ones that fit are used
 # machine: disk
 # bound: 120
 # debug: yes
@@ -13,7 +13,7 @@ requires anemonectl losetup
 anemone_load size_mib=64 || fail "load"
 random_file "$SCRATCH/random" 1048576
 
-# refused_disk TEXT PATH: attaching it is refused, and the kernel says why.
+# refused_disk TEXT PATH: attaching it is refused, and the log says why.
 refused_disk() {
     dmesg -c >/dev/null
     anemonectl attach "$2" 2>"$SCRATCH/refused" && fail "$2 was attached"
@@ -21,7 +21,7 @@ refused_disk() {
     disk_is none || fail "$2: $(cat "$ANEMONE_DEBUG/disk")"
     say "ok: $(dmesg | grep 'anemone: ' | tail -n 1)"
 }
-# used TEXT PATH: it is attached, the kernel says TEXT, it takes pages, and gives them back.
+# used TEXT PATH: it is attached, the log has TEXT, it takes pages, and returns them.
 used() {
     dmesg -c >/dev/null
     anemonectl attach "$2" || fail "$2 was refused: $(dmesg | tail -n 3)"
@@ -65,7 +65,7 @@ small=/dev/nullsmall
 used "local disk $small: attached" "$small"
 echo 0 >$null/power && rmdir $null
 
-# Made of memory; and that with pages across its blocks.
+# A disk made of memory; and one with pages across its blocks.
 modprobe brd rd_nr=1 rd_size=81920 || fail "no brd"
 used "local disk /dev/ram0: if it is backed by this machine's memory" /dev/ram0
 physical=$(blockdev --getpbsz /dev/ram0)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a machine hibernates to a disk and comes back: what was paged out is there, and page-outs go on; hibernation to the device itself is refused
+# what: a machine hibernates to a disk and resumes: its swapped pages are there, and page-outs continue; hibernation to the device itself is refused
 # machine: rewound
 # bound: 240
 # kinds: cfi
@@ -10,7 +10,7 @@
 
 requires dmsetup
 [ -e /sys/power/resume ] || skip "the kernel has no hibernation"
-# Puts the image on this disk; comes back from it at once.
+# Writes the image to this disk, and resumes from it at once.
 hibernate() {
     cat "/sys/class/block/${1#/dev/}/dev" >/sys/power/resume || fail "/sys/power/resume: ${1#/dev/}"
     echo test_resume >/sys/power/disk || fail "/sys/power/disk"
@@ -30,12 +30,12 @@ for name in kept again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$nam
 anemone_load size_mib=64 min_copies=2 || fail "load"
 write_part 0 "$SCRATCH/kept" || fail "writing: $(cat "$SCRATCH/dd")"
 mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "swap on the disk"
-# An image on what is made of the device could not be read back, and whether one is to be, cannot be told.
+# An image on a disk that is made of the device could not be read back. The kernel does not tell whether one is planned.
 dmsetup create testdisk --noudevsync --noudevrules --table "0 2048 linear $ANEMONE_DEVICE 65536" || fail "a disk made of the device"
 last=0
 for round in 1 2; do
     hibernate "$ANEMONE_DISK" || fail "round $round: it does not hibernate: $(dmesg | tail -n 30)"
-    # What was said while the image was written, nobody remembers.
+    # The log entries from while the image was written are lost.
     [ "$(dmesg | grep -c 'anemone: the machine hibernates, and another disk is made of /dev/anemone')" = 1 ] ||
         fail "round $round: what lies on the device: said not at all, or without one: $(dmesg | tail -n 30)"
     [ $round = 2 ] || dmsetup remove --noudevsync testdisk || fail "the disk made of the device is held"
@@ -53,7 +53,7 @@ done
 nothing_failed || fail "some pages failed"
 [ "$(counter versions_renewed)" = 0 ] || fail "page-outs had versions that servers did not take"
 
-# To the device itself: given up, and all goes on.
+# To the device itself: it is abandoned, and the machine continues.
 swapoff "$ANEMONE_DISK" && anemone_swapon || fail "swap on the device"
 hibernate "$ANEMONE_DEVICE" 2>"$SCRATCH/error" && fail "the image was put on the device itself"
 dmesg | grep -q 'anemone: /dev/anemone: not opened for writing while the machine hibernates' || fail "refused otherwise: $(cat "$SCRATCH/error"; dmesg | tail -n 20)"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a virtual machine with a generation number is put back to a snapshot: it is told, no page of the forgotten life is read, and page-outs go on
+# what: a virtual machine with a generation number is put back to a snapshot: it is notified, no page of the forgotten time is read, and page-outs continue
 # machine: rewound
 # vm: --disk 0 --vmgenid
 # bound: 240
@@ -14,5 +14,5 @@ rewound
 is_told() { dmesg | grep -q 'anemone: this virtual machine was put back to an earlier state, or copied'; }
 wait_for 30 "that it was told" is_told || fail "it was not told"
 goes_on
-# No server had to say so.
+# It did not need a server's answer.
 [ "$(counter versions_renewed)" = 0 ] || fail "$(counter versions_renewed) page-outs had a version that servers did not take"

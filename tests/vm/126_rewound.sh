@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a virtual machine without a generation number is put back to a snapshot: its servers' answers say so, no page of the forgotten life is read, and page-outs go on
+# what: a virtual machine without a generation number is put back to a snapshot: its servers' answers tell, no page of the forgotten time is read, and page-outs continue
 # machine: rewound
 # bound: 240
 # debug: yes
@@ -9,7 +9,7 @@
 . "$(dirname "$0")/rewound.sh"
 
 rewound
-# Whatever comes first: page-outs here, which the servers have seen newer versions than.
+# The first thing that happens: here page-outs of pages of which the servers have seen newer versions.
 write_part 2 "$SCRATCH/kept" || fail "the first page-outs: $(cat "$SCRATCH/dd")"
 read_part 2 | cmp - "$SCRATCH/kept" || fail "part 2"
 says_so() { dmesg | grep -q 'anemone: servers know of page-outs that this machine has forgotten'; }

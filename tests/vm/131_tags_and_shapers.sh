@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: frames with a priority tag (VLAN 0) on the wire are the interface's own; a VLAN's are not; an ingress shaper through ifb does not take them away
+# what: frames with a priority tag (VLAN 0) belong to the interface, and a VLAN's do not; an ingress shaper through ifb does not divert frames
 # machine: segment
 # bound: 120
 # debug: yes
@@ -11,7 +11,7 @@ needs_single
 requires anemone-test fio ethtool
 is_silent() { [ "$(health "$1")" = suspected ] || [ "$(health "$1")" = lost ]; }
 verify() { fio_verify --rw=randwrite --bs=4k --ioengine=psync --size="$(scaled 8 4)m"; }
-# tag N ID in|beside: what server N sends is tagged, in the frame's bytes or beside them.
+# tag N ID in|beside: frames that server N sends are tagged, in the frame's bytes or beside them.
 tag() {
     tag_in=on
     [ "$3" = beside ] || tag_in=off
@@ -33,7 +33,7 @@ for server in 1 2 3; do
 done
 [ "$(counter pages_out_degraded)" = 0 ] || fail "copies are missing"
 
-# A VLAN's frames are not ours, whether or not there is such a VLAN here.
+# A VLAN's frames are not the module's, whether or not such a VLAN exists here.
 tag 1 7 in || fail "tag"
 wait_for 20 "server 1 is suspected" is_silent 1 || fail "frames of VLAN 7 are taken"
 ip link add link eth0 name eth0.7 type vlan id 7 && ip link set eth0.7 up || fail "a VLAN"
@@ -44,7 +44,7 @@ is_silent 1 || fail "frames of VLAN 7 are taken"
 ip link del eth0.7 && untag 1 || fail "untag"
 wait_for 20 "server 1 is back" is_healthy 1 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 
-# Everything that comes in goes through a shaper, and comes in once more behind the hook.
+# All received frames go through a shaper and are received once more after the hook.
 ip link add ifb0 type ifb 2>/dev/null
 ip link set ifb0 up && tc qdisc add dev ifb0 root tbf rate 400mbit burst 64kb latency 400ms &&
     tc qdisc add dev eth0 ingress && tc filter add dev eth0 ingress matchall action mirred egress redirect dev ifb0 ||
@@ -52,7 +52,7 @@ ip link set ifb0 up && tc qdisc add dev ifb0 root tbf rate 400mbit burst 64kb la
 verify || fail "verify, through a shaper"
 shaped=$(tc -s qdisc show dev ifb0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head -n 1)
 [ "$shaped" -gt 500 ] || fail "the shaper has shaped nothing: $shaped"
-# Put on under load, and taken away.
+# The shaper is added under load, and removed.
 load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "through a shaper the load does not begin"
 tc qdisc del dev eth0 ingress || fail "no shaper"
@@ -65,7 +65,7 @@ ip link del ifb0
 nothing_failed || fail "some pages failed"
 anemone_unload || fail "unload"
 
-# Loaded behind a shaper.
+# Loaded with a shaper.
 ip link add ifb0 type ifb 2>/dev/null
 ip link set ifb0 up && tc qdisc add dev eth0 ingress && tc filter add dev eth0 ingress matchall action mirred egress redirect dev ifb0 || fail "a shaper"
 anemone_load size_mib=64 || fail "load behind a shaper"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface is a VLAN, a bond, a team, a bridge, a macvlan, a VLAN on a bond, a tap: used, followed when what it lies on changes, and let go; what cannot be seen through is said, and what copies
+# what: the interface is a VLAN, bond, team, bridge, macvlan, VLAN on a bond, or tap: it is used, followed when the devices below change, and released; the log reports what cannot be looked through, and what copies
 # machine: segment
 # bound: 240
 # debug: yes
@@ -15,7 +15,7 @@ for module in team team_mode_activebackup openvswitch; do
     modprobe $module 2>/dev/null || true
 done
 lies_on() { dmesg | grep -c "anemone: interface $1 lies on $2: answers are taken there"; }
-# uses INTERFACE LOWER...: it is used, and what it lies on is listened to.
+# uses INTERFACE LOWER...: the interface is used, and answers are taken on LOWER.
 uses() {
     name=$1
     shift
@@ -34,7 +34,7 @@ done_with() {
     timeout 20 ip link del "$1" || fail "$1 is held"
 }
 
-# What cannot send from several places copies: it is said when the interface is bound, and when that
+# An interface without scatter-gather copies. This is logged once when it is bound, and when it changes.
 # changes, once.
 copies() { dmesg | grep -c "anemone: interface $1: $2 has no scatter-gather, .*; only a local disk guarantees progress"; }
 ethtool -K eth0 sg off || fail "scatter-gather off"
@@ -49,12 +49,12 @@ ethtool -K eth0 sg off || fail "scatter-gather off again"
 ethtool -K eth0 sg on || fail "scatter-gather on again"
 anemone_unload || fail "unload"
 
-# A macvlan has an address of its own, which the servers see.
+# A macvlan has its own address, which the servers see.
 ip link add mac0 link eth0 type macvlan mode bridge || fail "macvlan"
 uses mac0 eth0
 done_with mac0
 
-# VLAN 5, there and here.
+# VLAN 5, on both sides.
 for server in 1 2 3; do
     ip -n "server$server" link add link eth0 name eth0.5 type vlan id 5 && ip -n "server$server" link set eth0.5 up &&
         ip netns exec "server$server" tc qdisc add dev eth0 clsact &&
@@ -66,7 +66,7 @@ ip link add link eth0 name eth0.5 type vlan id 5 || fail "VLAN"
 uses eth0.5 "eth0, VLAN 5"
 done_with eth0.5
 
-# A VLAN on a bond whose members come and go under load.
+# A VLAN on a bond whose members are added and removed under load.
 if ip link add bond0 type bond mode active-backup miimon 100 2>/dev/null; then
     ip link set eth0 down && ip link set eth0 master bond0 && ip link set bond0 up || fail "bond"
     ip link add link bond0 name bond0.5 type vlan id 5 || fail "VLAN on the bond"
@@ -92,7 +92,7 @@ for server in 1 2 3; do
 done
 if [ -e /sys/class/net/bond0 ]; then
     uses bond0 eth0
-    # The interface goes away while it is used, and what it lies on.
+    # The interface disappears while it is used, and so do the devices below it.
     timeout 20 ip link del bond0 || fail "bond0 is held"
     anemone_unload || fail "unload without the bond"
     ip link set eth0 up
@@ -101,7 +101,7 @@ fi
 if ip link add team0 type team 2>/dev/null; then
     ip link set eth0 down && ip link set eth0 master team0 && ip link set team0 up || fail "team"
     dmesg -c >/dev/null
-    # Which member sends, a daemon decides that is not here: only that it is bound is looked at.
+    # A daemon that is not here decides which member sends. The test checks only that the interface is bound.
     anemone_load interface=team0 size_mib=64 connect_ms=100 2>/dev/null && anemone_unload
     [ "$(lies_on team0 eth0)" = 1 ] || fail "team0: $(dmesg)"
     ip link del team0 && ip link set eth0 up || fail "team"
@@ -115,13 +115,13 @@ done_with br1
 ip link del tap1 || fail "tap1 is held"
 ip link set eth0 up
 
-# Below a bridge one VLAN of a card takes another's place: the card is the same, the tag is not.
+# Below a bridge one VLAN of a card replaces another: the card is the same, the tag is not.
 ip link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip link set br1 up || fail "bridge of VLANs"
 for id in 8 9; do ip link add link eth0 name eth0.$id type vlan id $id && ip link set eth0.$id up || fail "VLAN $id"; done
 ip link set eth0.8 master br1 || fail "VLAN 8 in the bridge"
 disk_file=$(mktemp -p "$SCRATCH") && truncate -s 64M "$disk_file" && disk=$(losetup --show -f "$disk_file") || fail "no loop device"
 dmesg -c >/dev/null
-# Nobody answers there.
+# No server answers there.
 anemone_load interface=br1 size_mib=64 connect_ms=100 local_device="$disk" || fail "a bridge of VLANs: load"
 [ "$(lies_on br1 "eth0, VLAN 8")" = 1 ] || fail "VLAN 8 is not listened to: $(dmesg)"
 ip link set eth0.9 master br1 || fail "VLAN 9 in the bridge"
@@ -133,10 +133,10 @@ anemone_unload || fail "unload"
 losetup -d "$disk"
 ip link del br1 && ip link del eth0.8 && ip link del eth0.9 || fail "bridge of VLANs: it is held"
 
-# Two tags, and what hides where frames come from.
+# Two tags, and devices that hide where frames come from.
 ip link add link eth0 name eth0.6 type vlan id 6 && ip link set eth0.6 up &&
     ip link add link eth0.6 name inner type vlan id 7 && ip link set inner up || fail "a VLAN in a VLAN"
-# A tap's frames come from a program, which has them from elsewhere: alone, and below a VLAN.
+# A tap's frames come from a program, which receives them elsewhere. Alone, and below a VLAN.
 ip tuntap add mode tap name tap0 && ip link set tap0 up &&
     ip link add link tap0 name tap0.5 type vlan id 5 && ip link set tap0.5 up || fail "tap"
 for name in inner tap0 tap0.5; do

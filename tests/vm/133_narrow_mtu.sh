@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: an interface whose MTU is too small for pages: no server is used, it is said, no frame is longer than the MTU, and a larger MTU ends it; and a path that is narrower than the interface says
+# what: an interface whose MTU is too small for pages: no server is used, the log reports it, no frame is longer than the MTU, and a larger MTU ends it; and a path that is narrower than the interface's MTU
 # machine: segment
 # vm: --disk 64
 # bound: 180
@@ -30,8 +30,7 @@ for mtu in 599 100 68; do
     [ "$(dmesg | grep -c 'anemone: interface eth0: no server is used: pages need an MTU of 600 bytes')" = 1 ] ||
         fail "MTU $mtu: not said, or more than once: $(dmesg)"
     anemonectl status --quick | grep -q "MTU $mtu: no server is used, pages need at least 600" || fail "$(anemonectl status)"
-    # A server that announces itself no more is asked whether it lives, if that fits; no page is sent, in
-    # no size.
+    # A server that no longer announces itself is pinged, if that fits. No page is sent, in any size.
     packets=$(sent packets) bytes=$(sent bytes)
     if [ $mtu -ge 100 ]; then
         disturb pause 3 || fail "pause"
@@ -53,7 +52,7 @@ done
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 
-# With a disk the device goes on there.
+# With a disk the device continues on the disk.
 anemonectl attach "$ANEMONE_DISK" || fail "attach"
 ip link set eth0 mtu 500 || fail "MTU"
 wait_for 10 "the disk alone" mode_is disk-only || fail "$(anemonectl status)"
@@ -63,7 +62,7 @@ wait_for 20 "the servers again" mode_is network || fail "$(anemonectl status)"
 nothing_failed || fail "some pages failed"
 anemone_unload || fail "unload"
 
-# Made again with a small MTU: bound, and not used.
+# Created again with a small MTU: bound, and not used.
 anemone_load size_mib=64 || fail "load"
 ip link del eth0 || fail "del"
 ip link add eth0 address 52:54:00:a0:00:00 mtu 300 type veth peer name client netns switch &&
@@ -74,15 +73,15 @@ wait_for 20 "the servers" mode_is network || fail "$(anemonectl status)"
 anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "after that"
 anemone_unload || fail "unload"
 
-# A switch in between that drops what is longer than its ports' MTU without a word, and lets pings pass:
-# pages go in smaller pieces, no server is suspected for good, and in the usual ones when it is as wide again.
+# A switch drops frames that are longer than its ports' MTU silently, and lets pings pass. Pages are sent in smaller
+# fragments, no server is suspected for good, and the usual fragments are used when the path is wide again.
 ports_mtu() {
     for port in client $(server_numbers | sed 's/^/s/'); do
         ip -n switch link set "$port" mtu "$1" || return 1
     done
 }
-# frames_a_page: how many, in tenths, are sent for each of 1024 pages written to one server, repetitions
-# aside.
+# frames_a_page: the number of frames, in tenths, that are sent for each of 1024 pages written to one server,
+# without retransmissions.
 frames_a_page() {
     from=$(sent packets) pages=$(counter pages_out) again=$(counter retransmissions)
     fio_job --rw=write --bs=64k --ioengine=psync --size=4m >/dev/null || return 1

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the interface moves to another network namespace and back while the module comes, goes and works
+# what: the interface moves to another network namespace and back while the module is loaded, unloaded and works
 # machine: segment
 # bound: 120
 # debug: yes
@@ -9,12 +9,12 @@
 
 needs_single
 requires anemone-test
-# By its path: what busybox runs by name is its own, which knows no namespaces by name.
+# By its path: busybox runs its own applet by name, which does not support named namespaces.
 ip=$(command -v ip)
 ip netns add elsewhere || fail "a namespace"
 home() { ip netns exec elsewhere ip link set eth0 netns 1 2>/dev/null; ip link set eth0 up 2>/dev/null; }
 rounds=$(scaled 40 4) moved=0 unloaded=0
-# It moves to and fro while the module is loaded and unloaded beside it.
+# It moves back and forth while the module is loaded and unloaded.
 : >"$SCRATCH/moving"
 (
     while [ -e "$SCRATCH/moving" ]; do
@@ -38,10 +38,10 @@ say "$moved moves, $unloaded times loaded and unloaded"
 [ "$moved" -gt 3 ] || fail "it was moved $moved times"
 nothing_left || fail "something is left"
 kernel_log_clean || fail "the kernel's log"
-# Nothing is left of the hooks: it can be moved and deleted.
+# No hook is left: the interface can be moved and deleted.
 timeout 20 "$ip" link set eth0 netns elsewhere && home || fail "the interface is held"
 
-# And under load: it waits, and goes on.
+# Under load: requests wait, and continue.
 anemone_load size_mib=64 || fail "load"
 load_begin --threads 2 --blocks 256
 load_progress "$(scaled 200)" || fail "the load does not begin"

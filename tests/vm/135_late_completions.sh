@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: frames that leave the host after their answer has come keep pages no longer than they must
+# what: frames that leave the host after their answer has arrived keep pages no longer than they must
 # machine: segment
 # bound: 120
 # debug: yes
@@ -10,8 +10,8 @@
 needs_single
 requires anemone-test
 none_lingers() { [ "$(counter pages_lingering)" = 0 ]; }
-# What is sent is sent twice, each time after a while of its own: the second copy, which holds the same
-# pages, mostly leaves when the first has been answered.
+# Each frame is sent twice, each after a delay of its own. The second copy, which holds the same pages, mostly
+# leaves after the first has been answered.
 netem 0 delay 2ms 2ms duplicate 100% || fail "netem"
 anemone_load size_mib=104 || fail "load"
 anemone_swapon || fail "swapon"

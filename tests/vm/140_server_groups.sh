@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: without --capacity the server takes half of what its control groups leave it, wherever the limit stands
+# what: without --capacity the server takes half of what its control groups leave, wherever the limit is
 # machine: server
 # bound: 90
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
@@ -21,7 +21,7 @@ restore() {
 }
 trap 'restore $?' EXIT
 
-# groups FILE VALUE: two nested groups with this setting, and nothing else.
+# groups FILE VALUE: two nested groups with this setting, and no other.
 groups() {
     [ ! -d $INNER ] || rmdir $INNER || fail "$INNER is in use"
     [ ! -d $OUTER ] || rmdir $OUTER || fail "$OUTER is in use"
@@ -39,7 +39,7 @@ in_mounted_namespace() {
 # shellcheck disable=SC2016 # for the inner shell
 in_hidden() { in_group unshare -C -m sh -c 'umount /sys/fs/cgroup && exec "$@"' sh "$@"; }
 
-# takes_half WHAT WRAPPER: a server is bounded by the limit, takes a good part of it, and lives;
+# takes_half WHAT WRAPPER: a server obeys the limit, takes a good part of it, and lives;
 # more than the limit is refused with the limit's name.
 takes_half() {
     own_server "$2" || fail "$1: it does not serve: $(cat "$OWN_LOG")"
@@ -70,14 +70,14 @@ takes_limit=high
 groups $INNER/memory.high ${LIMIT_MIB}M
 takes_half "a limit above which it would stand still" in_group
 
-# The unlimited one takes more: it was the limits that counted.
+# The unlimited server takes more: so the limits mattered.
 groups
 own_server in_group || fail "without a limit it does not serve"
 own_mib=$(($(own_server_field pages) * 4096 / 1048576))
 [ "$own_mib" -gt $LIMIT_MIB ] || fail "without a limit it took only $own_mib MiB"
 own_server_end || fail "it ended with $OWN_STATUS"
 
-# Where nothing shows what the limit is, that is said, once.
+# If nothing shows the limit, the server logs that, once.
 own_server in_hidden || fail "without a control group file system it does not serve"
 [ "$(grep -c 'WARN.*limit cannot be seen.*give --capacity' "$OWN_LOG")" = 1 ] || fail "it does not say that it cannot see: $(cat "$OWN_LOG")"
 own_server_end || fail "it ended with $OWN_STATUS"

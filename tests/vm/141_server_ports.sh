@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and one that becomes it is noticed; one on an interface that hands nothing up (ifb, macvtap, ipvlan) is refused
+# what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and a port that becomes one later is detected; a server on an interface that passes nothing up (ifb, macvtap, ipvlan) is refused
 # machine: server
 # bound: 120
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
@@ -10,7 +10,7 @@
 needs_single
 own_interface
 up0_away() { ip link del up0 2>/dev/null; ip link set mem0 down && ip link set mem0 up; }
-# make KIND [OPTION...]: up0, of that kind, if the kernel can; a module may have to be loaded.
+# make KIND [OPTION...]: creates up0 of that kind, if the kernel supports it; a module may have to be loaded.
 make() {
     modprobe "$1" 2>/dev/null
     [ "$1" != bond ] || modprobe bonding max_bonds=0 2>/dev/null
@@ -18,14 +18,14 @@ make() {
 }
 enslave() { ip link set mem0 down && ip link set mem0 master up0 && ip link set mem0 up || fail "mem0 cannot become a port"; }
 
-# refused_at WHAT: it does not serve on mem0, and says why and where instead.
+# refused_at WHAT: the server does not serve on mem0, and logs why and where to serve.
 refused_at() {
     own_server exec --capacity 8M && fail "it serves on $1"
     [ "$OWN_STATUS" = 3 ] || fail "on $1 it ended with $OWN_STATUS"
     own_server_says "ERROR.*'mem0' is $1, which takes its frames: serve on 'up0' (--interface up0)" || fail "$(cat "$OWN_LOG")"
     say "ok: $(cat "$OWN_LOG")"
 }
-# noticed_as WHAT COMMAND...: a server on mem0 warns when COMMAND has made it that, and says when it no longer is.
+# noticed_as WHAT COMMAND...: a server on mem0 warns when COMMAND has made it that, and logs when it no longer is.
 noticed_as() {
     noticed_what=$1
     shift
@@ -55,8 +55,8 @@ refused_at "below the macvlan 'up0' in passthru mode"
 up0_away
 noticed_as "below the macvlan 'up0' in passthru mode" ip link add up0 link mem0 type macvlan mode passthru
 
-# deaf KIND NAME OPTION...: on an interface that hands nothing up, made by `ip link add` so, it does not serve,
-# and says what it is.
+# deaf KIND NAME OPTION...: on an interface that passes nothing up, created by `ip link add`, the server does not serve,
+# and logs what it is.
 deaf() {
     deaf_kind=$1
     OWN_INTERFACE=$2
@@ -74,14 +74,14 @@ deaf macvtap deaf0 link mem0
 deaf ipvlan deaf0 link mem0
 OWN_INTERFACE=mem0
 
-# What takes nothing of ours: it serves, and is not warned of.
+# Interfaces that take no frames from it: the server serves, and does not warn.
 ip link add up0 link mem0 type macvlan mode bridge && ip link add vlan0 link mem0 type vlan id 7 || fail "no macvlan, no vlan"
 own_server exec --capacity 8M || fail "it does not serve below a macvlan and a VLAN"
 ip link set mem0 mtu 1400 || fail "mtu"
 wait_for 20 "a look at the interface" own_server_says "new MTU" || fail "$(cat "$OWN_LOG")"
 ! own_server_says "is now" || fail "$(cat "$OWN_LOG")"
 own_server_end || fail "it ended with $OWN_STATUS"
-# The upper interface itself can be served on.
+# The upper interface itself is suitable.
 # shellcheck disable=SC2034 # for own_server
 OWN_INTERFACE=up0
 ip link set up0 up

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a server hears frames with a VLAN-0 priority tag, in the frame or beside it, and frames that a shaper has put in again
+# what: a server receives frames with a VLAN-0 priority tag, in the frame or beside it, and frames that a shaper redirects
 # machine: segment
 # vm: --servers 2
 # bound: 120
@@ -9,12 +9,12 @@
 
 needs_single
 requires anemone-test ethtool
-# Only this server is used: what is read and written goes through it.
+# Only this server is used: all reads and writes go through it.
 ONLY=$(servers 1)
 in_switch() { ip netns exec switch "$@"; }
 in_first() { ip netns exec server1 "$@"; }
 
-# All that goes to the server gets a tag with priority 5; what comes from it has none.
+# All frames to the server get a tag with priority 5. Frames from it have none.
 tag_on() {
     in_switch ip link add s1.0 link s1 type vlan id 0 egress-qos-map 0:5 || return
     in_switch tc qdisc add dev s1 clsact || return
@@ -31,7 +31,7 @@ tag_off() {
     in_first tc qdisc del dev eth0 clsact
 }
 tagged() { in_first tc -s filter show dev eth0 ingress | sed -n 's/.*Sent [0-9]* bytes \([0-9]*\) pkt.*/\1/p' | head -n 1; }
-# The test's end must find the segment as it was.
+# The segment must be restored at the end of the test.
 restore() {
     restore_status=$1
     tag_off 2>/dev/null
@@ -40,7 +40,7 @@ restore() {
 }
 trap 'restore $?' EXIT
 
-# used WHAT COUNT: pages go to the server and come back right, while what COUNT prints grows with them.
+# used WHAT COUNT: pages go to the server and are read back, while what COUNT prints grows with them.
 used() {
     used_before=$($2)
     anemone_load size_mib=32 servers="$ONLY" replicas=1 || fail "$1: load"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: udev links the device by label and by UUID when it is formatted, and takes the links away with it
+# what: udev links the device by label and by UUID when it is formatted, and removes the links with it
 # machine: segment
 # vm: --servers 2 --file contrib/udev/61-anemone.rules
 # bound: 90
@@ -10,13 +10,13 @@
 requires systemd-udevd udevadm
 RULES=/etc/udev/rules.d
 mkdir -p $RULES /run/udev && cp "$(dirname "$0")/61-anemone.rules" $RULES || fail "the rules"
-# Only where udevadm is new enough to know it.
+# Only if udevadm is new enough to know it.
 if udevadm verify --help >/dev/null 2>&1; then
     udevadm verify $RULES/61-anemone.rules || fail "udevadm verify"
 fi
 systemd-udevd --children-max=2 >"$SCRATCH/udevd" 2>&1 &
 wait_for 20 "udevd" udevadm control --ping || fail "$(cat "$SCRATCH/udevd")"
-# is_link KIND NAME: it leads to the device.
+# is_link KIND NAME: the link points to the device.
 is_link() { [ "$(readlink -f "/dev/disk/$1/$2")" = "$ANEMONE_DEVICE" ]; }
 no_link() { [ ! -e "/dev/disk/$1/$2" ]; }
 
@@ -28,7 +28,7 @@ is_link by-uuid $first || fail "no link by UUID: $(ls -l /dev/disk/*)"
 swapon /dev/disk/by-uuid/$first || fail "swapon"
 grep -q "^$ANEMONE_DEVICE " /proc/swaps || fail "$(cat /proc/swaps)"
 swapoff "$ANEMONE_DEVICE" || fail "swapoff"
-# Formatted anew, it has the new links only.
+# Formatted again, it has the new links only.
 mkswap -L near -U $second "$ANEMONE_DEVICE" >/dev/null || fail "mkswap"
 wait_for 30 "links to the other" is_link by-label near || fail "$(ls -l /dev/disk/*)"
 no_link by-label far && no_link by-uuid $first || fail "the old links are there: $(ls -l /dev/disk/*)"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: the server serves where the kernel's default huge page is 1 GiB and one is set aside: on ordinary pages, which it says, or on those of 2 MiB
+# what: the server works if the kernel's default huge page is 1 GiB and one is set aside: on ordinary pages, which it logs, or on those of 2 MiB
 # machine: server
 # vm: --client-mem 2304 --kernel-parameter default_hugepagesz=1G --kernel-parameter hugepagesz=1G --kernel-parameter hugepages=1
 # bound: 60

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: swap on dm-crypt over the device, in a machine of 96 MiB, with dm_mod.swap_bios=64: nothing is killed, nothing goes out in clear
+# what: swap on dm-crypt over the device, in a machine of 96 MiB, with dm_mod.swap_bios=64: no program is killed, nothing is sent in clear
 # machine: machines
 # vm: --server-mem 448 --client-mem 96
 # bound: 240
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 #
-# With the kernel's own limit, 2048 requests, the program may be killed: a request of swap has up to 32
-# pages, and dm-crypt has a second page for each. docs/administration.md says more, and what was measured.
+# With the kernel's own limit of 2048 requests the program may be killed: a request of swap has up to 32 pages,
+# and dm-crypt allocates a second page for each. docs/administration.md has the details and measurements.
 . "$(dirname "$0")/common.sh"
 
 needs_machines
@@ -15,7 +15,7 @@ requires anemone-test dmsetup
 modprobe dm-crypt || fail "no dm-crypt"
 LIMIT=/sys/module/dm_mod/parameters/swap_bios
 KEY=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
-# Before the device-mapper device goes, and that with the module still there.
+# Before the device-mapper device is removed, and that before the module.
 no_crypt() { swapoff "$CRYPT" 2>/dev/null; dmsetup remove testcrypt; }
 anemone_load size_mib=288 || fail "load"
 echo 64 >$LIMIT || fail "the limit cannot be set"

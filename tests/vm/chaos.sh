@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: what goes wrong is drawn from a seed, one thing after another, under a load that verifies every byte
+# what: faults are drawn from a seed, one after the other, under a load that verifies every byte
 # machine: disk
 # vm: --client-mem 256 --file tests/vm/repair.sh
 # bound: 300
@@ -8,9 +8,9 @@
 #
 # Not numbered: `make soak` runs it, with two more files beside it: soak-seed, and soak-steps, the
 # number of disturbances. The load is a program that reads and writes the device, or one whose memory
-# is swapped to it; the disk is attached or not. Each disturbance is undone before the next, but for
-# frames that are lost meanwhile, and the load must go on in between, so that a run of any length
-# waits for conditions only.
+# is swapped to it. The disk is attached or not. Each disturbance is undone before the next one, except
+# lost frames, and the load must make progress in between. So a run of any length waits for conditions
+# only.
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/disk.sh"
 . "$(dirname "$0")/repair.sh"
@@ -35,13 +35,13 @@ choose() {
     CHOSEN=$1
 }
 
-# A while that is drawn: it is the disturbance, not a wait for something.
+# For a random time. It is a part of the disturbance, not a wait for a condition.
 for_a_while() {
     choose 0.05 0.2 0.5 1 2 4
     sleep "$CHOSEN"
 }
 
-# rough N OPTION...: netem treats what N sends so, for a while, and did so.
+# rough N OPTION...: netem disturbs what N sends for a while, and has done so.
 rough() {
     netem "$@" || fail "netem $*"
     for_a_while
@@ -81,7 +81,7 @@ blackout() {
     copied
 }
 
-# Nothing comes or goes.
+# No frame passes.
 silence() {
     for server in 1 2 3; do disturb link $server down || fail "link $server down"; done
     for_a_while
@@ -95,7 +95,7 @@ reattached() {
     disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
 }
 
-# The disk holds up what it is given, and may be given up meanwhile.
+# The disk delays its I/O, which may be abandoned meanwhile.
 disk_hangs() {
     dm_suspend || fail "dmsetup"
     for_a_while
@@ -170,7 +170,7 @@ step() {
     choose "$@"
     what=$CHOSEN
     choose "" "" "and frames are lost"
-    # Else a page-out may have but one server, and that may be the one that is killed.
+    # Otherwise a page-out may have only one server, and that may be the one that is killed.
     case $what in kill | anew) [ "$MIRROR" = strict ] || CHOSEN="" ;; esac
     say "step $step_number of $STEPS: $what, server $SERVER $CHOSEN"
     [ -z "$CHOSEN" ] || netem 0 loss 2% || fail "netem"
@@ -219,7 +219,7 @@ step() {
         begin
         ;;
     esac
-    # What a disturbance has ended already, or begun anew, need not be.
+    # A disturbance may have ended or restarted something: that need not exist any more.
     netem_off 0 2>/dev/null
     wait_for 40 "every server is up" all_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
     goes_on

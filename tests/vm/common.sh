@@ -12,19 +12,19 @@
 #   # debug: yes     if it is run on the debug kernel as well
 # `fail` and `skip` do not return, so that `this && that || fail` is what it looks like (SC2015).
 #
-# It ends with 0 (passed), 4 (skipped: `skip WHY`) or 1 (failed: `fail WHY`). On its end, whatever
-# happened, `common_end` puts the machine back as it was, and looks at the kernel's log.
+# A test ends with 0 (passed), 4 (skipped: `skip WHY`) or 1 (failed: `fail WHY`). At its end, in any
+# case, `common_end` restores the machine and scans the kernel's log.
 
 # shellcheck disable=SC1090 # it is where the VM runner says
 . "$ANEMONE_LIB"
 
 SCRATCH=$(mktemp -d)
 DEBUG_KERNEL=$([ "$ANEMONE_KERNEL" = debug ] && echo yes)
-# The last thing that is said about a failure should be the failure itself.
+# The failure itself should be the last message.
 trap 'common_end $?' EXIT
 trap 'exit 143' TERM INT
 
-# How much less is done on the debug kernel, on which a request costs twenty times as much.
+# The factor by which loads are smaller on the debug kernel, on which a request costs twenty times as much.
 scaled() { if [ "$DEBUG_KERNEL" ]; then echo $(($1 / ${2:-10})); else echo "$1"; fi; }
 
 common_end() {
@@ -39,9 +39,9 @@ common_end() {
     exit "$common_status"
 }
 
-# Runs in a trap: there, `return` alone returns what was before the trap.
+# In a trap, `return` alone returns the status from before the trap.
 common_restore() {
-    # First, or what follows may be what fails.
+    # First, because what follows may fail.
     for common_fault in /sys/kernel/debug/fail*/probability; do
         [ ! -e "$common_fault" ] || echo 0 >"$common_fault"
     done
@@ -58,7 +58,7 @@ common_restore() {
         host start "$common_server" 2>/dev/null
     done
     DISTURBED=
-    # What a disk holds up would hold up the module.
+    # I/O that a disk delays would delay the module.
     dmsetup resume testdisk 2>/dev/null
     for common_cgroup in /sys/fs/cgroup/test*; do
         [ -d "$common_cgroup" ] || continue
@@ -76,12 +76,12 @@ common_restore() {
     ip link set eth0 up && [ "$(cat /sys/class/net/eth0/mtu)" = 1500 ] || set_mtu 1500
 }
 
-# server_numbers: 1 2 3, as many as there are.
+# server_numbers: 1 2 3, up to the number of servers.
 server_numbers() { echo "$ANEMONE_SERVERS" | tr , '\n' | grep -n . | cut -d: -f1; }
-# servers FIRST [LAST]: their MAC addresses, by commas.
+# servers FIRST [LAST]: their MAC addresses, separated by commas.
 servers() { echo "$ANEMONE_SERVERS" | cut -d, -f"$1-${2:-$1}"; }
 
-# disturb VERB N ...: as `host`, but undone when the test ends.
+# disturb VERB N ...: like `host`, but undone when the test ends.
 DISTURBED=
 disturb() {
     DISTURBED="$DISTURBED $2"
@@ -94,7 +94,7 @@ SINGLE=$([ -e /run/netns/server1 ] && echo yes)
 needs_single() { [ "$SINGLE" ] || skip "needs the servers in network namespaces: --single"; }
 needs_machines() { [ -z "$SINGLE" ] || skip "needs servers that are machines: not --single"; }
 
-# netem N OPTION...: what server N sends is treated by netem from now on; N = 0 is the client.
+# netem N OPTION...: netem disturbs what server N sends from now on; N = 0 is the client.
 netem() {
     common_number=$1
     shift
@@ -107,8 +107,8 @@ in_server() { [ "$1" = 0 ] || echo "ip netns exec server$1"; }
 netem_dropped() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.*dropped \([0-9]*\).*/\1/p' | head -n 1; }
 netem_sent() { $(in_server "$1") tc -s qdisc show dev eth0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head -n 1; }
 
-# within MIB COMMAND [ARG...]: runs it with so much memory. The limit is memory.high: over memory.max the
-# kernel kills when 17 attempts in a row have freed nothing, which on fast swap they do (025).
+# within MIB COMMAND [ARG...]: runs it with this much memory. The limit is memory.high: above memory.max the
+# kernel kills when 17 attempts in a row have freed nothing, which happens on fast swap (025).
 within() (
     common_group=/sys/fs/cgroup/test
     mkdir -p $common_group && echo "$1M" >$common_group/memory.high || fail "no cgroup"
@@ -120,8 +120,8 @@ within() (
 # expect_more WHAT BEFORE AFTER
 expect_more() { [ "$3" -gt "$2" ] || fail "$1 did not rise: $2, then $3"; }
 
-# wait_moving SECONDS DESCRIPTION VALUE COMMAND...: until COMMAND succeeds, however long that takes,
-# as long as what VALUE prints changes within SECONDS. A test's own bound ends what never does.
+# wait_moving SECONDS DESCRIPTION VALUE COMMAND...: waits until COMMAND succeeds, however long that takes, as
+# long as the output of VALUE changes within SECONDS. The test's own time limit ends a wait without an end.
 wait_moving() {
     moving_idle=$1 moving_what=$2 moving_value=$3
     shift 3
@@ -138,7 +138,7 @@ wait_moving() {
     done
 }
 
-# errno_text NAME: how insmod says an error. kmod has words of its own for some.
+# errno_text NAME: the text that insmod prints for an error. kmod has its own texts for some.
 errno_text() {
     case $1 in
     EINVAL) echo 'invalid \(argument\|parameters\)' ;;
@@ -155,7 +155,7 @@ errno_text() {
     esac
 }
 
-# refused ERRNO TEXT PARAMETER=VALUE...: loading fails with that error, one kernel message holds
+# refused ERRNO TEXT PARAMETER=VALUE...: loading fails with that error, one kernel message contains
 # TEXT, and nothing is left.
 refused() {
     refused_error=$(errno_text "$1") refused_text=$2
@@ -172,7 +172,7 @@ refused() {
     say "ok: $(dmesg | grep 'anemone: ' | tail -n 1)"
 }
 
-# nothing_left: the module and all that it made are gone.
+# nothing_left: the module and all that it created are gone.
 nothing_left() {
     for common_left in /sys/module/anemone /sys/kernel/debug/anemone /sys/block/anemone /dev/anemone /dev/anemone-control; do
         [ ! -e "$common_left" ] || { say "$common_left is left"; return 1; }
@@ -180,7 +180,7 @@ nothing_left() {
     ! grep -q -e anemone /proc/modules /proc/devices || { say "/proc/modules or /proc/devices names it"; return 1; }
 }
 
-# health N: what the module thinks of server N (up, suspected, ...).
+# health N: the state of server N in the module's view (up, suspected, ...).
 health() {
     common_mac=$(servers "$1")
     sed -n "s/.* mac $common_mac health \([a-z]*\) .*/\1/p" "$ANEMONE_DEBUG/servers" | tail -n 1
@@ -195,7 +195,7 @@ nothing_failed() {
         { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/disk" >&2; return 1; }
 }
 
-# fio_job OPTION...: a job on the device; its report goes to $SCRATCH/fio, which is shown on failure.
+# fio_job OPTION...: a job on the device. Its report goes to $SCRATCH/fio, which is printed on failure.
 fio_job() {
     fio --name=job --filename="$ANEMONE_DEVICE" --direct=1 --randrepeat=1 --output="$SCRATCH/fio" "$@" >"$SCRATCH/fio.err" 2>&1 || {
         cat "$SCRATCH/fio" "$SCRATCH/fio.err" >&2
@@ -206,23 +206,23 @@ fio_job() {
 # fio_verify OPTION...: writes, and reads back with fio's own checksums and block numbers.
 fio_verify() { fio_job --verify=crc32c --verify_fatal=1 --do_verify=1 --serialize_overlap=1 "$@"; }
 
-# sum_of_device MIB: of the device's first MIB MiB, past the cache; fails if they cannot be read.
+# sum_of_device MIB: the checksum of the device's first MIB MiB, past the cache; fails if they cannot be read.
 sum_of_device() {
     dd if="$ANEMONE_DEVICE" of="$SCRATCH/device" bs=256k count=$(($1 * 4)) iflag=direct 2>/dev/null || return
     sha256sum <"$SCRATCH/device" && rm "$SCRATCH/device"
 }
 
-# load_begin [OPTION...]: a program that reads and writes the device until load_end, and compares.
+# load_begin [OPTION...]: starts a program that reads, writes and verifies the device until load_end.
 load_begin() {
     : >"$SCRATCH/load"
     anemone-test direct --while "$SCRATCH/load" "$@" >"$SCRATCH/load.out" 2>&1 &
     LOAD=$!
 }
 load_goes_on() { kill -0 "$LOAD" 2>/dev/null; }
-# moved: what has been paged out and in, to see whether anything goes on.
+# moved: the number of pages paged out and in, to see whether there is progress.
 moved() { echo "$(counter pages_out)/$(counter pages_in)"; }
-# load_progress N [SECONDS]: until N more pages have been written and read; it fails when none has for
-# SECONDS. How fast they are depends on what else the machine does.
+# load_progress N [SECONDS]: waits until N more pages have been written and read. It fails when there was no
+# progress for SECONDS. The rate depends on the machine's other load.
 load_progress() {
     common_out=$(($(counter pages_out) + $1)) common_in=$(($(counter pages_in) + $1))
     common_from=$(anemone_seconds)
@@ -234,8 +234,8 @@ load_has_come() {
     load_goes_on || return 0
     [ "$(counter pages_out)" -ge "$1" ] && [ "$(counter pages_in)" -ge "$2" ]
 }
-# stuck: something waits, and in twenty looks, for each of which this machine has run us, not one page
-# has been written or read.
+# stuck: requests wait, and no page has been written or read in twenty checks, for each of which this machine
+# has run the test.
 stuck() {
     common_moved=$(moved) common_looks=20
     while [ "$common_looks" -gt 0 ] && ! idle && [ "$(moved)" = "$common_moved" ]; do
@@ -244,9 +244,9 @@ stuck() {
     done
     [ "$common_looks" = 0 ]
 }
-# stands_still: the module knows no server that answers, and nothing goes on.
+# stands_still: no server answers the module, and there is no progress.
 stands_still() { ! grep -q ' health up ' "$ANEMONE_DEBUG/servers" && stuck; }
-# load_end: fails if anything that was read was wrong, or was an error.
+# load_end: fails if a read was wrong or failed.
 load_end() {
     rm -f "$SCRATCH/load"
     if wait "$LOAD"; then
@@ -257,13 +257,13 @@ load_end() {
     fi
 }
 
-# make_interface: after `ip link del eth0`, the interface once more.
+# make_interface: creates the interface again after `ip link del eth0`.
 make_interface() {
     ip link add eth0 address 52:54:00:a0:00:00 type veth peer name client netns switch &&
         ip -n switch link set client mtu 1500 master br0 up && ip link set eth0 mtu 1500 up
 }
 
-# set_mtu N: of everything on the segment.
+# set_mtu N: sets the MTU of everything on the segment.
 set_mtu() {
     ip link set eth0 mtu "$1" || return 1
     for common_server in $(server_numbers); do

@@ -1,18 +1,18 @@
 # shellcheck shell=sh disable=SC2015
 # SPDX-License-Identifier: GPL-2.0
-# A machine that is put back to an earlier state while its servers go on. Sourced after common.sh.
+# A machine that is put back to an earlier state while its servers continue. Sourced after common.sh.
 
 needs_machines
 requires anemone-test
 
-# Pages of a part of the device. As many as there are generations: a part that is written once more, page by
-# page, has the generation in every page that it had before, which a READ asks by.
+# Pages of a part of the device, as many as there are generations. If a part is written once more, page by page,
+# each page has the generation again that it had before, and that READ carries.
 PART=256
 # write PART FILE
 write_part() { dd if="$2" of="$ANEMONE_DEVICE" bs=4k seek=$(($1 * PART)) oflag=direct conv=notrunc 2>"$SCRATCH/dd"; }
 read_part() { dd if="$ANEMONE_DEVICE" bs=4k skip=$(($1 * PART)) count=$PART iflag=direct 2>/dev/null; }
 
-# rewound: writes, and is put back to where it had written two parts of which the other life has written the
+# rewound: writes, and is put back to a state with two parts written, of which the forgotten time has written the
 # second one again.
 rewound() {
     for name in kept lost again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$name"; done
@@ -36,7 +36,7 @@ rewound() {
     [ "$(counter pages_out)" = "$out" ] || fail "nothing was put back"
 }
 
-# goes_on: what is there is right or an error, and what is written is kept.
+# goes_on: existing pages are right or errors, and new ones are kept.
 goes_on() {
     found=$(anemone-test survey --pages $((2 * PART)) "$SCRATCH/both") || fail "a page of the forgotten life was read: $found"
     say "$found"

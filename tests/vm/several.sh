@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Runs several numbered tests in one boot, for scripts/test: NAME:BOUND each, BOUND in seconds.
-# Before a test's output stands `@@ begin NAME`, after it `@@ end NAME STATUS HUNDREDTHS`. A test
-# that leaves the machine so that the next cannot be run in it ends the whole: status 3.
+# It prints `@@ begin NAME` before a test's output and `@@ end NAME STATUS HUNDREDTHS` after it. If a test
+# leaves the machine so that the next one cannot be run, the whole run ends with status 3.
 
 hundredths() { sed 's/ .*//; s/\.//; s/^0*\(.\)/\1/' /proc/uptime; }
 
@@ -16,7 +16,7 @@ spoiled() {
 if [ "$1" = --watch ]; then
     sleep "$3"
     echo "failed: it did not end within $3 s"
-    # What hangs, and where: in the log of the test.
+    # Logs what hangs, and where.
     echo w >/proc/sysrq-trigger
     kill -TERM "-$2"
     sleep 20
@@ -30,7 +30,7 @@ for item; do
     dmesg -c >/dev/null
     from=$(hundredths)
     # A process group of its own, but not as its session's leader: the kernel would make the device
-    # $ANEMONE_HOST that one's terminal, and hang it up for everybody when the test ends.
+    # $ANEMONE_HOST that one's terminal, and hang it up for all processes when the test ends.
     # shellcheck disable=SC2016 # for the inner shell
     setsid /bin/sh -c 'trap : TERM; /bin/sh "$0"; exit $?' "./$name" </dev/null &
     pid=$!

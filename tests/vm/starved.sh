@@ -1,13 +1,13 @@
 # shellcheck shell=sh disable=SC2015
 # SPDX-License-Identifier: GPL-2.0
-# The load of a machine that swaps out several times its memory, with next to none in reserve and
-# others allocating atomically. Sourced after common.sh.
+# The load of a machine that swaps out several times its memory, with almost none in reserve and
+# atomic allocations beside it. Sourced after common.sh.
 
 needs_machines
 requires anemone-test
 echo 10 >/proc/sys/vm/watermark_scale_factor
 echo 512 >/proc/sys/vm/min_free_kbytes
-# Seven pages more with each, in a program that looks at them in no order, are for nothing.
+# Read-ahead would read seven more pages each time, for nothing: the program reads in random order.
 echo 0 >/proc/sys/vm/page-cluster
 say "memory: $(sed -n 's/^\(MemTotal\|MemAvailable\): *//p' /proc/meminfo | tr '\n' ' ')"
 
@@ -19,8 +19,8 @@ storm_begin() {
 }
 storm_end() { rm -f "$SCRATCH/storm" && wait "$STORM" && cat "$SCRATCH/storm.out" >&2; }
 
-# The load: pages that know their address and version, more than twice the machine's memory. Swap
-# space has more than twice that again: so nothing is written only because it is nearly full.
+# The load: pages that contain their address and version, more than twice the machine's memory. Swap
+# space has more than twice that again, so that no page is written only because swap is nearly full.
 load() {
     storm_begin
     anemone-test pages --mib 112 --passes 1 >"$SCRATCH/pages" 2>&1
@@ -28,7 +28,7 @@ load() {
     storm_end && return $load_status
 }
 
-# What ends with swap on an ordinary disk must end with ours.
+# A load that completes with swap on an ordinary disk must complete with swap on the device.
 swaps_on_disk() {
     mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "swap on the disk"
     from=$(anemone_seconds)
@@ -37,7 +37,7 @@ swaps_on_disk() {
     swapoff "$ANEMONE_DISK" && dd if=/dev/zero of="$ANEMONE_DISK" bs=4k count=1 conv=notrunc 2>/dev/null || fail "swapoff of the disk"
 }
 
-# swaps NAME PARAMETER=VALUE...: the load ends on the network.
+# swaps NAME PARAMETER=VALUE...: the load completes on the network.
 swaps() {
     variant=$1
     shift
