@@ -226,6 +226,8 @@ impl SimServer {
         self.watch = Watch::default();
         self.paused = false;
         self.full_ns = None;
+        // Clients that knew its last life as full do so until they hear of this one.
+        self.last_full_ns = self.last_full_ns.map(|_| ctx.now_ns);
         self.arm(ctx);
     }
 

@@ -417,7 +417,10 @@ impl<S: Storage> Shard<S> {
                 continue;
             }
             if now_ns >= end_ns && !mutated!(IoTimeoutIgnored) {
-                self.give_up(index, device);
+                match self.reads_disk_at_last(now_ns, index, device) {
+                    true => self.note_deadline(look_ns),
+                    false => self.give_up(index, device),
+                }
                 continue;
             }
             self.note_deadline(end_ns.min(look_ns));

@@ -81,8 +81,9 @@ pub(super) struct DiskPart {
     pub(super) events: u32,
     /// Page-out: when it last came to the mirror, it needed the disk.
     pub(super) was_urgent: bool,
-    /// Page-out: its time is out. Until the mirror has heard of it, the page must stay BUSY: of two
-    /// page-outs of a page, it must hear in their order.
+    /// The I/O timeout is out. Page-in: the disk is asked once before it is an error. Page-out: until the
+    /// mirror has heard of it, the page must stay BUSY: of two page-outs of a page, it must hear in their
+    /// order.
     pub(super) is_last: bool,
     /// Page-out: the version in a buffer.
     pub(super) put: Option<Version>,
@@ -134,6 +135,11 @@ impl DiskPart {
     /// Page-in: the disk cannot read it.
     pub(super) fn failed(&self) -> bool {
         self.stage == DiskStage::Failed
+    }
+
+    /// Page-in: the disk has not been asked, nor the I/O timeout been prolonged for it.
+    pub(super) fn may_ask_at_last(&self) -> bool {
+        !self.is_last && matches!(self.stage, DiskStage::Idle | DiskStage::Looked)
     }
 
     /// Page-in: the op's page is being written to, or is about to be, or the disk is about to be

@@ -553,6 +553,36 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// Whether a page-in whose I/O timeout is out reads the disk before it ends in an error: once, if it
+    /// has not asked the disk yet, and for one I/O timeout more.
+    pub(super) fn reads_disk_at_last(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        device: &Device<S>,
+    ) -> bool {
+        let may_ask = self.ops.get(index).is_some_and(|op| {
+            let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
+            op.kind == Kind::PageIn && !op.is_background && is_open && op.disk.may_ask_at_last()
+        });
+        let is_asked = may_ask && self.ask_disk(index, device).is_some();
+        if let Some(op) = self.ops.get_mut(index).filter(|_| is_asked) {
+            op.disk.is_last = true;
+            op.waits_from_ns = now_ns;
+        }
+        is_asked
+    }
+
+    /// All servers that are asked are silent. Another holder may be back since, or the disk may have got
+    /// the page from one that was.
+    pub(super) fn look_elsewhere(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        if self.fail_over(now_ns, id.op, device) {
+            self.release(id);
+        } else {
+            self.ask_disk(id.op, device);
+        }
+    }
+
     /// Asks a holder that is not being asked, the one that is being failing us. Returns whether
     /// there was one.
     fn fail_over(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {

@@ -464,6 +464,10 @@ impl<S: Storage> Shard<S> {
                 false => current,
             };
             if now_ns < current.due_ns {
+                let usable = device.servers.usable();
+                if op.kind == Kind::PageIn && op.targets().intersection(usable).is_empty() {
+                    self.look_elsewhere(now_ns, id, device);
+                }
                 self.note_deadline(current.due_ns);
                 continue;
             }

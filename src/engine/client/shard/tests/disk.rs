@@ -484,6 +484,23 @@ fn who_waits_for_the_disk_alone_hears_of_a_shorter_io_timeout() {
 }
 
 #[test]
+fn a_page_in_whose_io_timeout_is_out_reads_what_the_disk_has_got_meanwhile() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    let version = disked.bench.write(PAGE, &[0]);
+    // A server is asked that does not answer; meanwhile repair has brought the page to the disk.
+    disked.page_in(1, PAGE);
+    let map = &disked.bench.device.map;
+    assert!(map.mark_on_disk(PAGE, version.generation()));
+    disked.bench.device.set_io_timeout_ns(MS);
+    disked.advance(200 * MS);
+    let io = disked.io().expect("the disk is asked");
+    disked.advance(MS / 2);
+    assert_eq!(disked.ended(), []);
+    disked.io_ended(&io, true);
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+}
+
+#[test]
 fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
     let mut bench = Bench::new(0);
     let _mirror = new_mirror(Policy::Lag, &bench.device);

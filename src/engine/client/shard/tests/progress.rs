@@ -294,3 +294,21 @@ fn a_server_that_is_back_is_asked_at_once_what_it_has_not_answered() {
     bench.answer_page(&send, &[0]);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
 }
+
+#[test]
+fn a_page_in_that_waits_for_a_silent_server_asks_another_that_is_back() {
+    let mut bench = Bench::new(2);
+    bench.write(PAGE, &[0, 1]);
+    let (silent, other) = (bench.slot(0), bench.slot(1));
+    bench.device.servers.set_usable(other, false);
+    bench.start_page_in(0, PAGE);
+    let first = bench.next_send();
+    assert_eq!(bench.slot_of(first.destination), silent);
+    bench.device.servers.set_usable(silent, false);
+    bench.device.servers.set_usable(other, true);
+    bench.shard.servers_changed(bench.now_ns, &bench.device);
+    let send = bench.next_send();
+    assert_eq!(bench.slot_of(send.destination), other);
+    bench.answer_page(&send, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
