@@ -128,6 +128,15 @@ impl World {
         if self.lease_ended_ns.is_some() || ctx.scenario.repair_pages_per_s < 1000 {
             return;
         }
+        // What a server lost that began again just now, is still being copied.
+        let begun = |since_ns: u64| since_ns + 10 * S >= ctx.now_ns;
+        if self
+            .servers
+            .iter()
+            .any(|server| server.running_since_ns().is_some_and(begun))
+        {
+            return;
+        }
         for (number, client) in self.clients.iter().enumerate() {
             let well = self.servers.iter().filter(|server| {
                 let roomy = server.free_pages() > 0 && server.full_ns.is_none();
