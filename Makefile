@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-# Entry points only; what they do is in scripts/.
+# Entry points only. The work is done in scripts/.
 
 KERNEL ?= release
 SEEDS ?= 2000
 KINDS = $(if $(filter both,$(KERNEL)),release debug,$(KERNEL))
 
-# A line for each kind, not a loop in a shell: a signal that ends make then reaches the script.
+# One line for each kind, and not a shell loop: a signal that ends make then reaches the script.
 define line
 
 

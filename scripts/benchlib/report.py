@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Of what the benchmarks have printed: tables against the budgets, build/bench.json, build/failover.txt."""
+"""Turns the benchmarks' output into tables against the budgets, build/bench.json and build/failover.txt."""
 
 import json
 import sys
 
-# Microseconds an operation: what the project has promised itself.
+# The budgets, in microseconds an operation.
 BUDGETS = {
     ("1500", "randread", "1"): 28, ("9000", "randread", "1"): 20,
     ("1500", "randwrite", "1"): 44, ("9000", "randwrite", "1"): 34,
@@ -12,7 +12,7 @@ BUDGETS = {
     ("1500", "randwrite", "16"): 32, ("9000", "randwrite", "16"): 24,
 }
 NAMES = {"randread": "page-in", "randwrite": "page-out, two copies"}
-# Of a page-out with the mirror on, against off; of a mirrored page; of a page-in while a server dies.
+# The budgets of a page-out with the mirror against without; of a mirrored page; of a page-in while a server dies.
 MIRROR_PERCENT, MIRRORED_US, FAILOVER_MS = 10, 6, 100
 
 
@@ -35,7 +35,7 @@ def operations(lines):
 
 
 def two_processors(paths):
-    """The table of what each side's processor spends, from the outputs of scripts/profile."""
+    """The table of each side's instructions, from the outputs of scripts/profile."""
     rows = []
     print("\na processor for each side; instructions an operation:")
     print(f"{'MTU':>5}  {'operation':<22}{'depth':>5}{'us':>10}{'client':>10}{'servers':>10}")
@@ -55,7 +55,7 @@ def two_processors(paths):
 
 
 def mirror(lines):
-    """What the local mirror adds to a page-out, and what a mirrored page costs."""
+    """The latency that the local mirror adds to a page-out, and the cost of a mirrored page."""
     figures = {words[1]: float(words[2]) for words in lines if words[0] == "mirror"}
     percent = (figures["on-latency"] / figures["off-latency"] - 1) * 100
     mirrored = figures["on-throughput"] - figures["off-throughput"]
@@ -89,7 +89,7 @@ def failover(lines, path):
 
 
 def quantile(counts, part):
-    """The nanoseconds that so great a part of the values does not exceed."""
+    """A quantile of the values, in nanoseconds."""
     left = sum(counts.values()) * part
     for nanoseconds in sorted(counts):
         left -= counts[nanoseconds]

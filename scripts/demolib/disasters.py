@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The disasters: a sort on machines of their own, of which one loses its power and all their network."""
+"""The disasters: a sort on its own machines, one of which loses its power, and all of which lose their network."""
 
 import dataclasses
 import os
@@ -10,20 +10,20 @@ from .machine import SCRIPTS, Machine
 
 PAGE = 4096
 SERVERS = 2
-# Between the end of the sort's own limit and the moment when the VM is given up.
+# From the end of the sort's own time limit until the VM is given up.
 GRACE_S = 120
-# What scripts/vm takes from a server's memory for its own use, and some air.
+# The memory of a server VM that scripts/vm uses itself, and some reserve.
 SERVER_OVERHEAD_MIB = 160
-# How fast it is, is known from so long before.
+# The rate is measured over this time.
 BEFORE_CS = 1000
-# Of the pages a second before, what is as good as none.
+# The part of the earlier rate that counts as a stall.
 STILL = 0.05
 COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|Kernel panic|Call Trace|Out of memory| ERROR |panicked")
 
 
 @dataclasses.dataclass
 class Plan:
-    """What is sorted, and where."""
+    """The text and the machines."""
 
     seed: int
     client_mem: int
@@ -48,19 +48,19 @@ class Plan:
 
 @dataclasses.dataclass
 class Event:
-    """Something that was done to the servers, and how long the sort felt it."""
+    """A disturbance of the servers, and for how long it affected the sort."""
 
     name: str
-    # Since swap was on, and for how long it lasted.
+    # The time since swapon, and the duration.
     began_s: float
     lasted_s: float
-    # The longest time with next to no page, until the sort went on again.
+    # The longest stall, until the sort continued.
     stood_still_s: float
 
 
 @dataclasses.dataclass
 class Sample:
-    """How far it was at one moment."""
+    """The progress at one moment."""
 
     centiseconds: int
     made: int
@@ -71,7 +71,7 @@ class Sample:
 
 
 def _moved(samples):
-    """Pages that went out or came in between the first and the last."""
+    """Pages paged out or in between the first and the last sample."""
     if not samples:
         return 0
     first, last = samples[0], samples[-1]
@@ -79,16 +79,16 @@ def _moved(samples):
 
 
 class Disasters:
-    """A run of scripts/guest/disasters.sh, and what it has said."""
+    """A run of scripts/guest/disasters.sh, and its output."""
 
     def __init__(self, plan, logs):
         self.seconds = None
         self.digest = None
         self.finished = False
         self.samples = []
-        # By name: centiseconds since swap was on.
+        # By name: centiseconds since swapon.
         self.marks = {}
-        # By number: the most pages that were seen there, and its health at last.
+        # By number: the most pages that were seen there, and its final state.
         self.servers = {}
         self._plan = plan
         self._logs = os.path.join(logs, "disasters")
@@ -121,7 +121,7 @@ class Disasters:
             case "sample":
                 self.samples.append(Sample(*(int(value) for value in values)))
             case "server":
-                # The runner numbers them so. One that comes back empty is still the same one here.
+                # The runner's numbers. A server that restarts empty keeps its number here.
                 number = int(values[0].rpartition(":")[2], 16)
                 capacity, free = (int(value) for value in values[1:3])
                 most = max(capacity - free, self.servers.get(number, (0, ""))[0])
@@ -152,7 +152,7 @@ class Disasters:
         screen.progress(f"  {now.centiseconds // 100:4d} s  read {now.made >> 20:4d} of {self._plan.text_mib} MiB, "
                         f"sorted {now.sorted >> 20:4d} MiB   {done[-1] if done else ''}")
 
-    # What came of it
+    # The results
 
     def count(self, name):
         """A counter of the kernel or the module, as its difference from after swapon."""
@@ -163,13 +163,13 @@ class Disasters:
         return {name: self.count(name) for name in self._counts["after"]}
 
     def events(self):
-        """What was done to the servers in the middle."""
+        """The disturbances of the servers."""
         for name, begin, end in (("killed", "killed", "started"), ("cut", "cut", "healed")):
             if begin in self.marks and end in self.marks:
                 yield self._event(name, self.marks[begin], self.marks[end])
 
     def _event(self, name, begin, end):
-        # The sort feels it until it goes on, which may be after its end.
+        # The sort is affected until it continues, which may be after the end of the disturbance.
         window = [sample for sample in self.samples if sample.centiseconds >= begin]
         before = [sample for sample in self.samples if begin - BEFORE_CS <= sample.centiseconds <= begin]
         rate = _moved(before) / max(1, before[-1].centiseconds - before[0].centiseconds) if before else 0
@@ -183,22 +183,22 @@ class Disasters:
         return Event(name, begin / 100, (end - begin) / 100, still / 100)
 
     def repaired_s(self):
-        """How long after the server was back every page had two copies again; None if never seen."""
+        """The time from the server's return until every page had two copies again; None if that was not seen."""
         back = self.marks.get("started")
         later = [sample for sample in self.samples if back is not None and sample.centiseconds >= back]
         whole = next((sample for sample in later if sample.repair_left == 0), None)
         return (whole.centiseconds - back) / 100 if whole else None
 
     def differences(self):
-        """For page-outs and page-ins: the kernel's count, the module's, and what stands between."""
-        # The kernel counts a page when it hands it over, the module when it is done without error.
+        """For page-outs and page-ins: the kernel's count, the module's, and the relation between them."""
+        # The kernel counts a page when it submits it, the module when it completes without an error.
         failed = {"out": self.count("pages_out_failed"), "in": self.count("pages_in_failed")}
         for way in ("out", "in"):
             kernel, module = self.count(f"pswp{way}"), self.count(f"pages_{way}")
             yield way, kernel, module, {f"failed page-{way}s": failed[way]}
 
     def problems(self, digest):
-        """What is wrong with it, a line each."""
+        """The problems, one a line."""
         plan = self._plan
         found = list(self._problems)
         if self.finished and self.digest != digest:
@@ -221,7 +221,7 @@ class Disasters:
             if self.count(name):
                 found.append(f"{self.count(name)} {what}")
         for number, (pages, health) in sorted(self.servers.items()):
-            # `suspected` is one that was silent for a moment: no fault on a machine that is busy.
+            # A `suspected` server was silent for a moment, which is no fault on a busy machine.
             if not pages or health not in ("up", "suspected"):
                 found.append(f"server {number} holds {pages} pages and is {health}")
         if len(self.servers) != SERVERS:
@@ -229,7 +229,7 @@ class Disasters:
         return [f"disasters: {problem}" for problem in found + list(self._problems_of_servers())]
 
     def _problems_of_servers(self):
-        """What the server VMs' kernels and programs complained of; the client looks at its own."""
+        """Errors in the consoles of the server VMs; the client checks its own."""
         for number in range(1, SERVERS + 1):
             path = os.path.join(self._logs, f"server{number}.console")
             with open(path, encoding="utf-8", errors="replace") as file:

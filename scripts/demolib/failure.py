@@ -5,7 +5,7 @@ import signal
 
 
 class Failure(Exception):
-    """Something is wrong; the message says what, in one line."""
+    """An error; the message is one line."""
 
     def __init__(self, message, status=1):
         super().__init__(message)

@@ -24,7 +24,7 @@ class Machine:
         self._on_line = on_line
         self._kept = []
         self._lock = threading.Lock()
-        # In a session of its own: a Ctrl-C reaches it once, through us, after our own line is out.
+        # In its own session: a Ctrl-C reaches it once, through this program, after this program has printed its line.
         self._process = subprocess.Popen(
             [os.path.join(SCRIPTS, "vm"), "run", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
@@ -52,7 +52,7 @@ class Machine:
                         self._kept.append(line)
 
     def wait(self, seconds):
-        """Waits for its end, but not longer; returns whether it goes on."""
+        """Waits for its end, with a time limit; returns whether it is still running."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -62,7 +62,7 @@ class Machine:
         return False
 
     def check(self):
-        """After its end: raises if it was not a good one."""
+        """After its end: raises if it failed."""
         if self._process.returncode != 0:
             sys.stdout.flush()
             print("\n".join(self._kept[-60:]), file=sys.stderr)
@@ -70,5 +70,5 @@ class Machine:
             raise Failure(f"{self._what} did not end well (status {self._process.returncode}): {reason}")
 
     def warnings(self):
-        """What the runner found odd."""
+        """The runner's warnings."""
         return [line for line in self._kept if line.startswith("vm: warning:")]

@@ -12,10 +12,9 @@ from .machine import SCRIPTS, Machine
 MIB = 1 << 20
 PAGE = 4096
 SERVERS = 2
-# The kernel, the programs that stand in memory, and so much beside that it never lacks any: the sort's
-# memory alone is limited.
+# The kernel, the programs in memory, and enough besides: only the sort's memory is limited.
 CLIENT_OVERHEAD_MIB = 256
-# A group may get so much over its limit for a moment, while pages that are to go are on their way.
+# A group may exceed its limit by this much for a moment, while pages are being written.
 MEMORY_TOLERANCE = 0.05
 CONSOLE = "[client] "
 NAMES = {"anemone": "Anemone", "disk": "disk"}
@@ -23,15 +22,15 @@ NAMES = {"anemone": "Anemone", "disk": "disk"}
 
 @dataclasses.dataclass
 class Plan:
-    """What is sorted, and where."""
+    """The text and the machines."""
 
     seed: int
     text_mib: int
     memory_mib: int
-    # The programs that make the text, and that is the disk.
+    # The program that makes the text, and the one that is the disk.
     text: str
     disk: str
-    # How long it may take, in this machine's time.
+    # The time limit, in the host's time.
     limit_s: int = 900
 
     @property
@@ -40,26 +39,26 @@ class Plan:
 
     @property
     def device_mib(self):
-        """Swap space: twice the text, so that the kernel never thinks of it as nearly full."""
+        """Swap space: twice the text, so that the kernel never treats it as nearly full."""
         return self.text_mib * 2 + 32
 
     @property
     def server_mem(self):
-        """What scripts/vm leaves of it for pages, is enough for the device."""
+        """The memory of a server VM: enough for the device after what scripts/vm uses itself."""
         return self.device_mib + self.device_mib // 8 + 32
 
 
 class Racer:
-    """One of the two sorts, and what it has said."""
+    """One of the two sorts, and its output."""
 
     def __init__(self, plan, kind, logs):
         self.kind = kind
         self.digest = None
-        # Nanoseconds of the guest: when the sort began, and when the last byte of its output came.
+        # The guest's nanoseconds: the beginning of the sort, and the last byte of its output.
         self.began_ns = self.ended_ns = None
         # Bytes read and written so far, and when: (nanoseconds, bytes).
         self.made, self.sorted = [], []
-        # How many faults took 2^(power - 1) to 2^power nanoseconds, by power, and how long all of them.
+        # The number of faults that took 2^(power - 1) to 2^power nanoseconds, by power, and their total time.
         self.page_ins = {}
         self.waited_ns = 0
         self.memory_peak = 0
@@ -71,13 +70,13 @@ class Racer:
         self._logs = os.path.join(logs, f"race-{kind}")
 
     def start(self):
-        """Boots; the rest goes on in the background."""
+        """Boots; the rest runs in the background."""
         plan = self._plan
         memory = plan.memory_mib + CLIENT_OVERHEAD_MIB
         if self.kind == "anemone":
             machine = ["--servers", str(SERVERS), "--server-mem", str(plan.server_mem)]
         else:
-            # The same in all; the servers' memory is the disk's there, or nobody's.
+            # The same in both VMs; with a disk, the memory of the servers is the disk's.
             machine = ["--servers", "0", "--no-module", "--file", f"{plan.disk}:/usr/bin/anemone-disk"]
             memory += SERVERS * plan.server_mem
         command = ["--single", "--icount", "--console", *machine, "--client-mem", str(memory),
@@ -94,7 +93,7 @@ class Racer:
         match word:
             case "made" | "sorted" if len(values) == 2 and line.startswith(CONSOLE):
                 getattr(self, word).append((int(values[1]), int(values[0])))
-                # The other program begins to wait for the text before the text begins.
+                # The other program waits for the text before the text begins.
                 if word == "made" and self.began_ns is None:
                     self.began_ns = int(values[1])
             case "digest":
@@ -116,10 +115,10 @@ class Racer:
                 return not line.startswith(CONSOLE)
         return False
 
-    # What came of it
+    # The results
 
     def state(self):
-        """How far it is, in a few words."""
+        """The progress in a few words."""
         if self.began_ns is None:
             return "booting"
         if self.ended_ns is not None:
@@ -134,7 +133,7 @@ class Racer:
         return (self.ended_ns - self.began_ns) / 1e9
 
     def written_by(self, nanoseconds):
-        """How many bytes of the result there were so long after the beginning."""
+        """The bytes of the result at that time after the beginning."""
         moment = self.began_ns + nanoseconds
         return max((done for at, done in self.sorted if at <= moment), default=0)
 
@@ -152,11 +151,11 @@ class Racer:
 
     @property
     def mean_ns(self):
-        """What a fault takes that has a page read."""
+        """The mean time of a fault that reads a page."""
         return self.waited_ns / self.faults if self.faults else 0
 
     def problems(self, digest):
-        """What is wrong with it, a line each."""
+        """The problems, one a line."""
         plan, name = self._plan, NAMES[self.kind]
         found = [f"{name}: {problem}" for problem in self._problems]
         if self.digest is None:
@@ -178,7 +177,7 @@ class Racer:
 
 
 def run(plan, logs, screen):
-    """Both at once, as neither knows of the other. Raises if one has no result at all."""
+    """Runs both at once; they are independent. Raises if one has no result at all."""
     racers = [Racer(plan, kind, logs) for kind in ("anemone", "disk")]
     with contextlib.ExitStack() as stack:
         machines = [stack.enter_context(racer.start()) for racer in racers]

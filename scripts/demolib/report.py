@@ -43,7 +43,7 @@ def whole(number):
 
 
 def of_race(screen, plan, digest, racers):
-    """A line for each figure, a column for each sort; and the picture."""
+    """A row for each figure, a column for each sort, and the histogram."""
     anemone, disk = racers
 
     def both(name, value):
@@ -83,7 +83,7 @@ def ratio(racers):
 
 
 def of_disasters(screen, plan, digest, run):
-    """What went wrong, and what came of it."""
+    """The disturbances and their effects."""
     row(screen, "every byte (SipHash-1-3, 128 bits)", verdict(run.digest, digest) if run.finished else "not finished")
     row(screen, "time", f"{run.seconds:.1f} s")
     row(screen, "pages out, of that with one copy only",
@@ -105,7 +105,7 @@ def of_disasters(screen, plan, digest, run):
 
 
 def write_json(path, problems, racers, race_digest, disasters, disasters_digest):
-    """What the tables hold, for programs."""
+    """The contents of the tables, for programs."""
     values = {"ok": not problems, "problems": problems}
     if racers:
         values["race"] = {racer.kind: {

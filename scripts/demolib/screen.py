@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the person sees: lines, and on a terminal one line of progress that is written over."""
+"""The screen: lines, and on a terminal one line of progress that is overwritten."""
 
 import shutil
 import sys
 import time
 
-# Without a terminal, progress goes to a log: fewer lines of it.
+# Without a terminal, progress goes to a log, with fewer lines.
 LOG_INTERVAL_S = 10
 
 
@@ -23,7 +23,7 @@ class Screen:
         print(text, flush=True)
 
     def progress(self, text):
-        """The state of what goes on."""
+        """Shows the progress."""
         if self._is_terminal:
             width = shutil.get_terminal_size().columns - 1
             print(f"\r\033[K{text[:width]}", end="", flush=True)
@@ -33,7 +33,7 @@ class Screen:
             self._next = time.monotonic() + LOG_INTERVAL_S
 
     def close(self):
-        """Takes the line of progress away."""
+        """Removes the line of progress."""
         if self._in_progress:
             print("\r\033[K", end="", flush=True)
             self._in_progress = False

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: GPL-2.0
-# What scripts in a client VM need: . "$ANEMONE_LIB"
-# Plain POSIX sh, for busybox's shell, dash and bash. Each function prints why it fails, and returns
-# non-zero; a script that wants to end there says `anemone_load || fail "..."`, or runs under `set -e`.
+# Functions for scripts in a client VM: . "$ANEMONE_LIB"
+# Plain POSIX sh, for busybox's shell, dash and bash. A function that fails prints why, and returns non-zero. To end
+# the script then, write `anemone_load || fail "..."`, or use `set -e`.
 
 ANEMONE_DEVICE=${ANEMONE_DEVICE:-/dev/anemone}
 ANEMONE_DEBUG=${ANEMONE_DEBUG:-/sys/kernel/debug/anemone}
@@ -20,8 +20,8 @@ requires() {
     done
 }
 
-# wait_for SECONDS DESCRIPTION COMMAND...: until COMMAND succeeds. The pause is short beside any of
-# the waits it serves; time is the machine's, not a count of pauses.
+# wait_for SECONDS DESCRIPTION COMMAND...: waits until COMMAND succeeds. The pause between two attempts is short
+# compared with the waits. The time limit uses the machine's clock, and does not count pauses.
 wait_for() {
     anemone_bound=$1 anemone_what=$2
     shift 2
@@ -37,8 +37,7 @@ wait_for() {
 
 anemone_seconds() { cut -d. -f1 /proc/uptime; }
 
-# anemone_load [PARAMETER=VALUE...]: loads the module on this segment; a parameter given here comes
-# after, and so instead of, the usual one.
+# anemone_load [PARAMETER=VALUE...]: loads the module on this segment. A parameter given here replaces the usual one.
 anemone_load() {
     if [ -z "$ANEMONE_MODULE" ]; then
         say "there is no module in this VM (scripts/vm run --no-module, or it is not built)"
@@ -47,7 +46,7 @@ anemone_load() {
     anemone_parameters="interface=$ANEMONE_INTERFACE"
     [ -z "$ANEMONE_SERVERS" ] || anemone_parameters="$anemone_parameters servers=$ANEMONE_SERVERS"
     for anemone_given in "$@"; do
-        # The kernel takes the last of two, but says so nowhere: leave the first one out.
+        # The kernel uses the last one of two, but does not document that: omit the first one.
         anemone_kept=
         for anemone_usual in $anemone_parameters; do
             [ "${anemone_usual%%=*}" = "${anemone_given%%=*}" ] || anemone_kept="$anemone_kept $anemone_usual"
@@ -66,8 +65,8 @@ anemone_swapon() {
     mkswap "$ANEMONE_DEVICE" >/dev/null && swapon "$@" "$ANEMONE_DEVICE"
 }
 
-# host COMMAND...: has the host do it (kill N, start N, pause N, resume N, link N down|up), and waits
-# until it is done.
+# host COMMAND...: makes the host run it (kill N, start N, pause N, resume N, link N down|up), and waits until it is
+# done.
 host() {
     printf '%s\n' "$*" >"$ANEMONE_HOST"
     IFS= read -r anemone_answer <"$ANEMONE_HOST"
@@ -93,11 +92,11 @@ anemone_value() {
     return 1
 }
 
-# kernel_memory_clean: nothing allocated that nobody points to any more. Only the debug kernel can
-# say; it takes seconds, so once a boot is enough, after the module is gone.
+# kernel_memory_clean: there is no leaked allocation. Only the debug kernel can tell. It takes seconds, so once a
+# boot is enough, after the module has been unloaded.
 kernel_memory_clean() {
     [ -w /sys/kernel/debug/kmemleak ] || return 0
-    # Twice: what was only in a register during the first scan is found by the second.
+    # Twice: the second scan finds a pointer that was only in a register during the first one.
     echo scan >/sys/kernel/debug/kmemleak
     echo scan >/sys/kernel/debug/kmemleak
     [ -s /sys/kernel/debug/kmemleak ] || return 0
@@ -106,7 +105,7 @@ kernel_memory_clean() {
     return 1
 }
 
-# kernel_log_clean: nothing in the kernel's log that a kernel developer would have to look at.
+# kernel_log_clean: the kernel's log has no warning or error.
 kernel_log_clean() {
     anemone_found=$(dmesg | grep -n -E -A 12 -e 'WARNING:|BUG:|Oops|KASAN:|KCSAN:|UBSAN:|INFO: lockdep|INFO: suspicious|INFO: trying to register|possible (circular|recursive|irq lock)|inconsistent lock state|hung task|blocked for more than|kmemleak: [0-9]+ new|kmemleak: .*(disabled|error)|general protection|refcount_t|rcu: INFO|scheduling while atomic|sleeping function called|soft lockup|hard lockup|Call Trace|rust_kernel: panicked|workqueue lockup|ODEBUG|list_(add|del) corruption|Kernel panic')
     [ -z "$anemone_found" ] && return 0

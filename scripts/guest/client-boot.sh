@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The first program of the client VM, in its initramfs: puts the root file system together and
-# hands over to client.sh in it. Lower layer: the shared read-only image of tools; upper layer: a
-# disk of this run alone, so that files take no memory; on top: what this run brings (a tar archive).
+# The first program of the client VM, in its initramfs. It assembles the root file system and runs client.sh in it.
+# Lower layer: the shared read-only image of tools. Upper layer: a disk of this run alone, so that files take no
+# memory. On top: the run's own files (a tar archive).
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -10,7 +10,7 @@ mount -t devtmpfs dev /dev 2>/dev/null
 
 give_up() { echo "anemone-vm: $*" >/dev/console; poweroff -f; }
 
-# Disks are named by serial number: which letter they got depends on --disk.
+# Disks are found by serial number: their letters depend on --disk.
 disk() {
     for block in /sys/block/vd*; do
         [ "$(cat "$block/serial")" = "$1" ] && echo "/dev/${block##*/}" && return

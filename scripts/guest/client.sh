@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The first program of the client VM once its root file system stands: prepares the machine as a
-# script may expect it, tells the runner, and then does what the runner asks, a line each:
-#   run MARK       run the script; at its end `MARK STATUS` follows the last byte of its output
+# The first program of the client VM in its root file system. It prepares the machine for a script, notifies the
+# runner, and then executes the runner's commands, one a line:
+#   run MARK       run the script; `MARK STATUS` follows the last byte of its output
 #   server VERB N  with --single: kill, start, pause, resume, link-down, link-up
 # shellcheck disable=SC1091 # these files exist in the guest only
 . /etc/anemone/environment
@@ -27,15 +27,15 @@ ln -sf fd/1 /dev/stdout
 ln -sf fd/2 /dev/stderr
 ln -sf ttyS1 /dev/anemone-host
 
-# A line a read, as from a terminal, but nothing echoed or translated; held open, so that an
-# answer is kept for whoever opens the device next.
+# One line for each read, as from a terminal, but without echo or translation. It is held open, so that an answer is
+# kept for the next program that opens the device.
 exec 4<>/dev/anemone-host
 stty -F /dev/anemone-host icanon clocal -echo -isig -iexten -icrnl -inlcr -ixon -opost
 
 echo 500 >/proc/sys/vm/watermark_scale_factor
 echo 1 >/proc/sys/kernel/panic_on_oops
 echo 7 >/proc/sys/kernel/printk
-# A kernel of your own may have IPv6, and its frames would count among ours.
+# Another kernel may have IPv6, and its frames would be counted.
 for conf in /proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default; do
     [ ! -d "$conf" ] || echo 1 >"$conf/disable_ipv6"
 done
@@ -43,10 +43,10 @@ hostname client
 ip link set lo up
 # shellcheck disable=SC3045 # busybox and bash have it
 ulimit -l unlimited
-# Neither this shell nor the servers beside it may fall to the OOM killer; the script may.
+# The OOM killer must not kill this shell or the servers beside it. It may kill the script.
 echo -1000 >/proc/self/oom_score_adj
 
-# Opens the port that commands come by, and the one that the script's output goes to.
+# Opens the port for commands, and the one for the script's output.
 connect() {
     for port in /sys/class/virtio-ports/*; do
         ln -sf "${port##*/}" "/dev/anemone-$(cat "$port/name")"
@@ -56,8 +56,8 @@ connect() {
     output=$!
 }
 
-# A machine that hibernates loses its ports: they take nothing any more, until their driver is bound anew. A
-# script that hibernates unbinds it afterwards, and waits for /run/reconnected.
+# A machine that hibernates loses its ports: they accept nothing until their driver is bound again. A script that
+# hibernates unbinds it afterwards, and waits for /run/reconnected.
 CONSOLE=/sys/bus/virtio/drivers/virtio_console
 consoles=$(cd $CONSOLE && echo virtio*)
 reconnect() {
@@ -73,7 +73,7 @@ reconnect() {
     : >/run/reconnected
 }
 
-# Held open, so that whoever writes to it never finds it without a reader.
+# Held open, so that it always has a reader.
 mkfifo /run/output
 exec 5<>/run/output
 connect
@@ -92,7 +92,7 @@ run_script() {
         cd /root || exit 125
         . /etc/anemone/script
     ) </dev/null
-    # In one write after the script's last byte, in the same pipe: so nothing is lost or cut.
+    # One write after the script's last byte, to the same pipe, so that nothing is lost or cut.
     printf '%s %s\n' "$1" "$?"
 }
 

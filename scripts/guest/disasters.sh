@@ -1,37 +1,35 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The disasters' part in the client VM: swaps on, sorts more text than there is memory, and has things
-# go wrong meanwhile. First one server loses its power, and comes back empty; later every server loses
-# its network cable.
+# The disasters' part in the client VM. It enables swap, sorts more text than there is memory, and disturbs the servers
+# meanwhile. First one server loses power and restarts empty. Later each server loses its network cable.
 #
 #   disasters.sh SEED TEXT_MIB DEVICE_MIB LIMIT_S
 #
-# Tells scripts/demo in lines of a first word and values:
+# It reports to scripts/demo in lines of a word and values:
 #   began                           swap is on, the sort begins
 #   sample CENTISECONDS MADE SORTED PSWPOUT PSWPIN REPAIR_LEFT
 #                                   since then; bytes made and sorted; pages by the kernel's count, and
 #                                   those that lack a copy
-#   event NAME CENTISECONDS         killed, started; cut, healed; repaired: what has been done, or is so
+#   event NAME CENTISECONDS         killed, started; cut, healed; repaired
 #   ended CENTISECONDS STATUS       the sort's status, or `limit` if it was stopped at LIMIT_S
 #   digest BYTES DIGEST TIME
 #   before|after NAME VALUE         counters of the kernel and the module
 #   server MAC CAPACITY FREE HEALTH   in pages, with each sample
-#   problem TEXT                    what should not be
+#   problem TEXT                    an error
 # shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
 seed=$1 text_mib=$2 device_mib=$3 limit_s=$4
-# Each waking of this script costs the sort some time and memory. What an event costs is looked at
-# closely.
+# Each time that this script wakes up costs the sort some time and memory. Events are sampled closely.
 sample_s=2 close_s=0.2
-# How long a server is without power, the network without cables.
+# For how long a server has no power, and the network no cables.
 away_s=5
 
 problem() { echo "problem $*"; }
 now() { read -r up _ </proc/uptime; echo "${up%.*}${up#*.}"; }
 
-# values_of WHEN: what the kernel, and the module, have counted so far. They count a page at different
-# moments, and this script may be paged in itself: taken when nothing was under way or has changed.
+# values_of WHEN: the counters of the kernel and the module. They count a page at different moments, and this script
+# may be paged in itself. So they are read when no request is under way and nothing has changed meanwhile.
 values_of() {
     files="/proc/vmstat $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/counters /proc/vmstat"
     wait_for 30 "no page under way" counted || problem "pages are still under way after 30 s"
@@ -49,8 +47,8 @@ counted() {
         END { exit changed || value["in_flight"] > 0 }' $files >/run/values
 }
 
-# One process for all: more would push the sort's pages out, and the shell's own `read` takes these
-# files in pieces.
+# One process for all: more processes would push the sort's pages out, and the shell's own `read` reads these files in
+# pieces.
 sample() {
     files="/proc/vmstat /proc/uptime /run/made /run/sorted $ANEMONE_DEBUG/counters $ANEMONE_DEBUG/servers"
     # shellcheck disable=SC2086 # words on purpose
@@ -69,12 +67,12 @@ sample() {
 swap_on() {
     anemone_load "size_mib=$device_mib" || fail "the module cannot be loaded"
     anemone_swapon || fail "cannot swap on $ANEMONE_DEVICE"
-    # As good to page out the sort's memory as the programs that run: they are few, and all in use.
+    # Page out the sort's memory as readily as programs' text: the programs are few, and all in use.
     echo 100 >/proc/sys/vm/swappiness
 }
 
-# The programs of the pipe, which leave their exit statuses in files. The sort has no place for
-# temporary files: it holds the whole text in memory, or fails. Should memory run out, it is to go.
+# The programs of the pipe, which leave their exit statuses in files. The sort has no place for temporary files: it
+# holds the whole text in memory, or fails. If memory runs out, the kernel should kill the sort.
 text() {
     anemone-text make --seed "$seed" --mib "$text_mib" --progress /run/made
     echo $? >/run/made.status
@@ -89,14 +87,14 @@ checked() { anemone-text digest --progress /run/sorted >/run/digest; }
 
 event() { echo "event $1 $(($(now) - begin))"; }
 
-# disturb: the next event, when its time has come; one a sample, so that the sort is seen meanwhile.
+# disturb: triggers the next event when it is due. One for each sample, so that the sort is observed meanwhile.
 stage=whole
 disturb() {
     read -r sorted_bytes _ </run/sorted
     sorted_mib=$((sorted_bytes >> 20))
     case $stage in
     whole)
-        # In the middle: all has been read and put in order, and is being written.
+        # In the middle: the text has been read and sorted, and is being written.
         [ "$sorted_mib" -ge $((text_mib / 8)) ] || return
         sample_s=$close_s
         event killed
@@ -107,7 +105,7 @@ disturb() {
     killed)
         [ "$(now)" -ge "$until" ] || return
         sample_s=2
-        # It boots: the sort does not wait for that, nor does this script.
+        # It boots. Neither the sort nor this script waits for that.
         { host start 1 || problem "server 1 cannot be started"; : >/run/started; } &
         stage=starting
         ;;
@@ -120,7 +118,7 @@ disturb() {
         [ "$sorted_mib" -ge $((text_mib * 5 / 8)) ] || return
         sample_s=$close_s
         event cut
-        # In one go: until the network is back, nothing of this script may be paged in either.
+        # In one command: until the network is back, no page of this script can be read.
         printf 'link 1 down\nlink 2 down\nwait %s\nlink 1 up\nlink 2 up\n' "$away_s" >"$ANEMONE_HOST"
         {
             for what in "cut 1" "cut 2" wait "connect 1" "connect 2"; do
@@ -147,7 +145,7 @@ echo 0 >/run/sorted
 values_of before
 begin=$(now)
 echo began
-# The shell's own word on a sort that was stopped says nothing new.
+# The shell's own message about a stopped sort is not needed.
 { text | sorted | checked; now >/run/end; } 2>/run/errors &
 job=$!
 state=running
@@ -186,5 +184,5 @@ fi
 
 swapoff "$ANEMONE_DEVICE" || problem "swap on $ANEMONE_DEVICE cannot be turned off"
 anemone_unload || problem "the module cannot be unloaded"
-# Its first line says that there is something, its second what; the console has it all.
+# The first line says that there is a problem, the second one which. The console has all of it.
 kernel_log_clean 2>/run/kernel || problem "the kernel's log is not clean: $(sed -n 2p /run/kernel)"

@@ -1,41 +1,40 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The race's part in the VM, whose time is a count of instructions: swaps on, and sorts more text
-# than there is memory.
+# The race's part in the VM, whose time is a count of instructions. It enables swap, and sorts more text than there is
+# memory.
 #
 #   race.sh anemone|disk SEED TEXT_MIB DEVICE_MIB MEMORY_MIB
 #
-# From the first byte to the last nothing waits for what is outside of this machine: that would take
-# none of its time, or any. So the programs of the sort stand in memory, and nothing else runs.
+# From the first byte to the last no task waits for anything outside this machine, because such a wait would take an
+# arbitrary amount of its time. So the programs of the sort are in memory, and nothing else runs.
 #
-# Tells scripts/demo in lines of a first word and values; times are nanoseconds since the boot:
-#   made|sorted BYTES TIME        on the console, while it goes on
-#   digest BYTES DIGEST TIME      of the sorted text, and when its last byte came
+# It reports to scripts/demo in lines of a word and values. Times are nanoseconds since the boot:
+#   made|sorted BYTES TIME        progress, on the console
+#   digest BYTES DIGEST TIME      of the sorted text, with the time of its last byte
 #   before|after NAME VALUE       counters of the kernel and the module
 #   page_in POWER COUNT           faults for which a page was read that took 2^(POWER-1) to 2^POWER ns
-#   waited TIME                   how long all of them took
-#   memory PEAK                   the most bytes that the sort's programs ever had
-#   disk TEXT                     what the disk has counted
-#   problem TEXT                  what should not be
+#   waited TIME                   the total time of these faults
+#   memory PEAK                   the most bytes that the sort's programs have used
+#   disk TEXT                     the disk's counters
+#   problem TEXT                  an error
 # shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
 kind=$1 seed=$2 text_mib=$3 device_mib=$4 memory_mib=$5
-# A wire of 1 Gbit/s each way. The delay: what a frame needs to pass a switch a second time (12 us at
-# full length), and two interfaces and the switch to look at it. The overhead: preamble, checksum and gap.
+# A wire of 1 Gbit/s each way. The delay is the time for a switch to forward a frame (12 us at full length), and for two
+# interfaces and the switch to process it. The overhead is preamble, checksum and gap.
 wire="rate 1gbit 24 delay 25us limit 10000"
 disk=/dev/nbd0 cache_mib=8
 held=/run/held shell=$(readlink -f /bin/sh)
 tracing=/sys/kernel/tracing
 group=/sys/fs/cgroup/sort
-# When the sort begins: at a whole multiple of so many seconds, which is one of the disk's turns and of the
-# kernel's ticks too. How long the boot took, which depends on the host, is then not to be seen in the result.
+# The sort begins at a whole multiple of this many seconds, which is also a multiple of the disk's revolutions and the
+# kernel's ticks. So the time of the boot, which depends on the host, does not affect the result.
 begin_at_s=16
 
 problem() { echo "problem $*"; }
 
-# A root directory in memory that is never given back, whatever else is needed: with the programs of the
-# sort, and the shell that waits for them.
+# A root directory in memory that is never reclaimed, with the programs of the sort and the shell that waits for them.
 hold() { mkdir -p "$held${1%/*}" && cp -L "$1" "$held$1"; }
 hold_programs() {
     mkdir -p "$held" && mount -t ramfs ramfs "$held" && mkdir "$held/dev" &&
@@ -64,15 +63,14 @@ swap_on_disk() {
     ANEMONE_DEVICE=$disk
 }
 
-# A control group with so much memory, for the programs of the sort: both machines give them the same then,
-# whatever else is in them, and whatever memory is left there. Over memory.high they wait for pages to go;
-# memory.max kills on any fast swap device (docs/administration.md, "Programs with a memory limit").
+# A control group with this much memory, for the programs of the sort. So both machines give them the same amount, whatever
+# else is in them. Above memory.high they wait for pages to be written; memory.max kills on any fast swap device (docs/administration.md, "Programs with a memory limit").
 limit_memory() { mkdir "$group" && echo "${memory_mib}M" >"$group/memory.high"; }
 # shellcheck disable=SC2016 # for the shell that becomes the command
 in_group() { sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
 
 # shellcheck disable=SC2016 # variables of the tracer's, not of the shell's
-# Measures how long each fault takes that has a page read.
+# Measures the time of each fault that reads a page.
 trace_faults() {
     [ -e "$tracing/trace_clock" ] || mount -t tracefs tracefs "$tracing" || return
     echo mono >"$tracing/trace_clock" &&
@@ -109,7 +107,7 @@ trace_faults || fail "faults cannot be traced"
 values_of before
 limit_memory || fail "memory cannot be limited"
 
-# The programs' addresses are the same each time: what is read ahead depends on them.
+# The programs' addresses are the same each time, because read-ahead depends on them.
 echo 0 >/proc/sys/kernel/randomize_va_space
 # The sort has no place for temporary files: it holds the whole text in memory, or fails.
 # shellcheck disable=SC2016 # that shell's variables
@@ -137,5 +135,5 @@ disk)
     echo "disk $(cat /run/disk)"
     ;;
 esac
-# Its first line says that there is something, its second what; the console has it all.
+# The first line says that there is a problem, the second one which. The console has all of it.
 kernel_log_clean 2>/run/kernel || problem "the kernel's log is not clean: $(sed -n 2p /run/kernel)"

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: GPL-2.0
 # The Ethernet segment of --single: client and servers in network namespaces of one VM.
-# One server: a veth pair straight to it. More: a bridge in the namespace `switch`; with --icount
-# macvlan instead, which costs next to nothing, for there a bridge would be half of what is measured.
+# One server: a veth pair straight to it. More: a bridge in the namespace `switch`. With --icount macvlan replaces the
+# bridge: it costs almost nothing, and a bridge would be half of the measured cost.
 # Sourced by client.sh, as root, before the script runs.
 
 segment_mac() { printf '52:54:00:a0:00:%02x' "$1"; }
@@ -59,12 +59,12 @@ segment_plug() {
     ip -n switch link set "$1" up
 }
 
-# segment_server VERB N: prints `answer ok` or `answer error: ...` when it is done. Start and kill
-# are done later, when the runner is told `ready N` or `exited N STATUS`: they print nothing then.
+# segment_server VERB N: prints `answer ok` or `answer error: ...` when it is done. Start and kill finish later, with
+# `ready N` or `exited N STATUS` for the runner. They print nothing.
 segment_server() {
     pid=$(cat "/run/server$2.pid" 2>/dev/null)
     case $1 in
-    # Whoever asks may read its output to the end, which is not the server's.
+    # The caller may read this output to its end. So the server must not keep it open.
     start) segment_serve "$2" >/dev/null & ;;
     kill) kill -KILL "$pid" || segment_refuse "$@" ;;
     pause) segment_try "$@" kill -STOP "$pid" ;;

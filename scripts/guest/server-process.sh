@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Becomes server N's process of --single, in the network namespace `serverN`.
-# Without a server program (--no-module), something that can be killed and paused all the same.
+# Without a server program (--no-module), a process that can be killed and paused.
 # shellcheck disable=SC1091 # it exists in the guest only
 . /etc/anemone/environment
 echo "$$" >"/run/server$1.pid"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The first program of a server VM: busybox sh in an initramfs, nothing else.
-# VM_NUMBER, VM_MTU and VM_CAPACITY_MIB come from the kernel's command line, as the kernel hands
-# what it does not know to its first program. It talks to the runner over ttyS1:
-# `ready` once the memory server serves, `exited STATUS` if it ends by itself.
+# The first program of a server VM: busybox sh in an initramfs.
+# VM_NUMBER, VM_MTU and VM_CAPACITY_MIB come from the kernel's command line: the kernel passes unknown parameters to its
+# first program. It reports to the runner over ttyS1: `ready` when the memory server serves, `exited STATUS` if it ends
+# by itself.
 export PATH=/bin NO_COLOR=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -19,7 +19,7 @@ exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo clocal
 # shellcheck disable=SC3045 # busybox and bash have it
 ulimit -l unlimited
-# A kernel of your own may have IPv6, and its frames would count among ours.
+# Another kernel may have IPv6, and its frames would be counted.
 for conf in /proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default; do
     [ ! -d "$conf" ] || echo 1 >"$conf/disable_ipv6"
 done
@@ -33,7 +33,7 @@ serve() {
 }
 
 if [ -x /bin/anemone-server ]; then
-    # Its log goes to the console; the pipe is where `ready` is seen as soon as it is said.
+    # Its log goes to the console. Through the pipe `ready` is noticed as soon as it is logged.
     serve 2>&1 | while IFS= read -r line; do
         case $line in
         'anemone-vm-exited '*) echo "exited ${line#anemone-vm-exited }" >&3 ;;

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The first script in a virtme-ng guest: makes it what numbered tests expect of `scripts/vm run
-# --single --servers 3`, and runs them.   vng.sh KERNEL MODULE FILE
-# FILE has a NAME:BOUND in each line.
-# The guest sees the host's files; what is written here goes to memory.
+# The first script in a virtme-ng guest. It provides what numbered tests expect of `scripts/vm run --single --servers 3`,
+# and runs them.   vng.sh KERNEL MODULE FILE
+# FILE has one NAME:BOUND a line. The guest sees the host's files. Its writes go to memory.
 # shellcheck disable=SC1091 # made below
 top=$(cd "$(dirname "$0")/../.." && pwd)
 kernel=$1 module=${2:-$top/build/module/$1/anemone.ko} list=$3
@@ -16,7 +15,7 @@ for mount in "debugfs /sys/kernel/debug" "cgroup2 /sys/fs/cgroup" "tmpfs /tmp"; 
 done
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 echo 500 >/proc/sys/vm/watermark_scale_factor
-# A kernel of your own may have IPv6, and its frames would count among ours.
+# Another kernel may have IPv6, and its frames would be counted.
 for conf in /proc/sys/net/ipv6/conf/all /proc/sys/net/ipv6/conf/default; do
     [ ! -d "$conf" ] || echo 1 >"$conf/disable_ipv6"
 done
@@ -30,7 +29,7 @@ export ANEMONE_SERVERS=52:54:00:a0:00:01,52:54:00:a0:00:02,52:54:00:a0:00:03
 export ANEMONE_LIB=/etc/anemone/vng-library.sh
 VM_SINGLE=1 VM_SERVERS=3 VM_MTU=1500 VM_CAPACITY_MIB=80
 END
-# There is no runner on the other side of a device here: questions go to the loop below.
+# There is no runner here: the loop below executes the requests.
 cat >/etc/anemone/vng-library.sh <<END
 . /etc/anemone/anemone.sh
 host() {
@@ -46,7 +45,7 @@ END
 mkfifo "$state/ask" "$state/answer" "$state/said"
 exec 3<>"$state/said" 4<>"$state/ask" 5<>"$state/answer"
 
-# heard WORD: what a server's start or end says comes on descriptor 3; others' lines are old.
+# heard WORD: waits on descriptor 3 for the line of a server's start or end. Other lines are old.
 heard() {
     local line
     while IFS= read -r -t 60 line <&3; do

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
-# What every host-side script needs: messages, the cache, logged steps with progress.
-# Sourced, never run. Knows nothing of kernels, VMs or tests.
+# Functions for all scripts on the host: messages, the cache, logged steps with progress.
+# Sourced, never run. It knows nothing of kernels, VMs or tests.
 
 set -Eeuo pipefail
 
-# No script ends without a word: a command that fails, and that nothing waits for to fail, is named
-# with its line, in a subshell as well; the last word says how to see more.
+# No script ends silently: an unexpected failure of a command is reported with its line, also in a subshell. The last
+# line says how to see more.
 failed_command() {
     local status=$1 line=$2 command=$3
     printf '%s\n' "anemone: error: ${0##*/}, line $line: \`$command\` failed with status $status" >&2
@@ -18,19 +18,19 @@ trap 'failed_command "$?" "$LINENO" "$BASH_COMMAND"' ERR
 
 export ANEMONE_TOP
 ANEMONE_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# Everything expensive lives here, outside the checkout, and survives it.
-# Absolute: who is given it works in other directories.
+# The cache for everything that is expensive to make. It is outside the checkout and survives it. The path is absolute,
+# because other programs use it in other directories.
 ANEMONE_CACHE=$(realpath -m -- "${ANEMONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anemone}")
 ANEMONE_LOGS=$ANEMONE_CACHE/log
-# cargo's own programs, bindgen first of all, must be found in every make call on a kernel tree.
+# Each make call on a kernel tree must find cargo's programs, especially bindgen.
 case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) PATH=$HOME/.cargo/bin:$PATH ;; esac
 export PATH ANEMONE_CACHE
 
 say() { printf '%s\n' "anemone: $*" >&2; }
 die() { printf '%s\n' "anemone: error: $*" >&2; exit 1; }
 
-# stop_step SIGNAL WHAT GROUP: ends a step with all that it has started, and the script as the signal
-# would have. What does not end by itself within five seconds is killed.
+# stop_step SIGNAL WHAT GROUP: ends a step with all its processes, and the script as the signal would have. Processes
+# that do not end within five seconds are killed.
 stop_step() {
     local tick number
     number=$(kill -l "$1")
@@ -46,10 +46,9 @@ stop_step() {
     exit $((128 + number))
 }
 
-# run_step NAME WHAT COMMAND...: runs COMMAND with its output in a log, showing the time and the
-# last line of it; on failure says which step, shows the end of the log, and where the rest is.
-# COMMAND has a process group of its own, and ends with the script: a build that goes on unseen would
-# write beside the next one.
+# run_step NAME WHAT COMMAND...: runs COMMAND with its output in a log, and shows the time and the log's last line. If it
+# fails, it names the step, and shows the end of the log and its path. COMMAND has its own process group and ends with the
+# script: otherwise a build could continue and write beside the next one.
 run_step() {
     local name=$1 what=$2 log pid status=0 start=$SECONDS tick=0 signal stopped=''
     shift 2
@@ -60,12 +59,12 @@ run_step() {
         # shellcheck disable=SC2064 # the signal's name now
         trap "stopped=$signal" "$signal"
     done
-    # Job control gives a group and the signals' defaults: without it an asynchronous command ignores SIGINT.
+    # Job control provides a process group and default signals: without it a background command ignores SIGINT.
     set -m
     "$@" >"$log" 2>&1 </dev/null &
     pid=$!
     set +m
-    # Waits on the process itself; the tick only paces the progress line.
+    # Waits for the process itself. The tick only updates the progress line.
     while kill -0 "$pid" 2>/dev/null; do
         read -r -t 1 <> <(:) || true
         [ -z "$stopped" ] || stop_step "$stopped" "$what" "$pid"

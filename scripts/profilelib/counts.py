@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The plugin's files of counts, and what an operation costs by the difference of two of them."""
+"""The plugin's files of counts, and the cost of an operation as the difference of two of them."""
 
 import collections
 import os
@@ -32,7 +32,7 @@ def by_function(counts, symbols, processors):
 
 
 def an_operation(short, long, operations):
-    """What one operation costs, by (side, function): what the long run has that the short one has not."""
+    """The cost of one operation, by (side, function): the difference between the long and the short run."""
     costs = {key: (long.get(key, 0) - short.get(key, 0)) / operations for key in {*short, *long}}
     return {key: cost for key, cost in costs.items() if cost}
 

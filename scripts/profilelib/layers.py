@@ -15,11 +15,11 @@ MEMORY = "memory management"
 LIBRARY = "copies, checksums, lists"
 REST = "rest of the kernel"
 
-# In the order of a report: the way of a page-in, from the program to the server and back.
+# In the order of a report: the path of a page-in, from the program to the server and back.
 ORDER = (FIO, CALLS, BLOCK, MODULE, NETWORK, DEVICES, PACKET, SERVER, SCHEDULER, MEMORY, LIBRARY,
          OTHER_MODULES, REST)
 
-# The first that the path of the object file begins with says the layer.
+# The first prefix of the object file's path that matches determines the layer.
 _PATHS = (
     ("block/fops.o", CALLS), ("block/", BLOCK), ("drivers/block/", BLOCK), ("lib/sbitmap.o", BLOCK),
     ("net/packet/", PACKET), ("net/", NETWORK), ("drivers/net/", DEVICES),
@@ -30,7 +30,7 @@ _PATHS = (
     ("lib/", LIBRARY), ("arch/x86/lib/", LIBRARY), ("arch/x86/crypto/", LIBRARY), ("crypto/", LIBRARY),
     ("rust/", LIBRARY),
 )
-# The entry code of interrupts and exceptions stands in the same object as that of system calls.
+# The entry code of interrupts and exceptions is in the same object as that of system calls.
 _INTERRUPTS = ("asm_", "sysvec_", "common_interrupt", "error_entry", "error_return", "exc_", "irqentry_")
 
 

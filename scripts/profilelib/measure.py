@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One virtual machine runs all jobs, and the plugin counts: what each operation costs."""
+"""Measures the cost of operations: one virtual machine runs all jobs, and the plugin counts."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from vmlib import products
 from . import counts, plugin, symbols
 from .failure import Failure
 
-# What a person calls an operation, and fio's word for it.
+# The name of an operation, and fio's name for it.
 OPERATIONS = {"page-in": "randread", "page-out": "randwrite", "mixed": "randrw", "sequential-in": "read",
               "sequential-out": "write", "discard": "randtrim"}
 # The RAM disk of --mirror.
@@ -21,20 +21,20 @@ MIRROR_DISK_MIB = 80
 
 @dataclass
 class Job:
-    """What is measured once."""
+    """One measurement."""
 
     operation: str
     depth: int
 
     @property
     def word(self):
-        """The guest script's word for it."""
+        """The guest script's name for it."""
         return f"{OPERATIONS[self.operation]}:{self.depth}"
 
 
 @dataclass
 class Result:
-    """What one operation of a job costs."""
+    """The cost of one operation of a job."""
 
     job: Job
     # Counted nanoseconds between two operations' ends.
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass
 class Guest:
-    """What the guest has said."""
+    """The guest's output."""
 
     times: dict
     modules: list
@@ -54,7 +54,7 @@ class Guest:
 
 
 def understand(lines, on_job):
-    """The guest script's lines; `on_job` hears of each that begins. What is none of them is passed on."""
+    """Parses the guest script's lines. `on_job` is called when a job begins. Other lines are passed on."""
     guest = Guest({}, [], [], [])
     for line in lines:
         words = line.split()

@@ -14,14 +14,14 @@ SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "count.c")
 
 
 def interface(version):
-    """The version of the plugin interface to ask for, given what QEMU says of itself."""
+    """The version of the plugin interface to use, from QEMU's version text."""
     match = re.search(r"version (\d+)\.(\d+)", version)
     if not match:
         raise Failure(f"the version of QEMU cannot be read from: {version.strip()}")
     release = (int(match[1]), int(match[2]))
     if release < (6, 0):
         raise Failure(f"QEMU {match[1]}.{match[2]} is too old to count by, 6.0 is the least: run scripts/setup")
-    # From 9.0 on QEMU refuses version 1; nothing that is used here has changed.
+    # From 9.0 on QEMU refuses version 1. The functions used here have not changed.
     return 1 if release < (9, 0) else 2
 
 
@@ -41,7 +41,7 @@ def build(directory):
 
 
 def option(path, prefix, address):
-    """The argument of `scripts/vm run --plugin`; QEMU parts words by commas, and a doubled comma is one."""
+    """The argument of `scripts/vm run --plugin`. QEMU splits at commas; a doubled comma is a literal one."""
     def word(text):
         return text.replace(",", ",,")
     return f"{word(path)},out={word(prefix)},mark={address:x}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What goes on, on standard error: a line for each step, and on a terminal its seconds."""
+"""Progress on standard error: a line for each step, and on a terminal its seconds."""
 
 import sys
 import threading
@@ -32,7 +32,7 @@ class Progress:
             self._what = None
 
     def begin(self, what):
-        """The next step begins."""
+        """Begins the next step."""
         with self._lock:
             self._number += 1
             self._what = what

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Of measurements: a table a person reads, JSON, and what has changed since an earlier one."""
+"""Reports of measurements: a table, JSON, and the differences from an earlier one."""
 
 import collections
 import re
@@ -7,12 +7,12 @@ import re
 from . import layers
 from .counts import SIDES, mean
 
-# A function that costs less than this many instructions is not worth a line of a comparison.
+# A comparison omits functions that cost less than this many instructions.
 LEAST_CHANGE = 1.0
 
 
 def document(results, settings):
-    """Everything, as JSON has it."""
+    """The whole report, for JSON."""
     return {**settings, "operations": [_operation(result) for result in results]}
 
 
@@ -37,8 +37,8 @@ def _operation(result):
 
 
 def _rounded(sides):
-    """To a tenth of an instruction; the sides in a fixed order."""
-    # Plus nothing: of minus nothing nobody wants to read.
+    """Rounds to a tenth of an instruction; the sides are in a fixed order."""
+    # Adding 0 turns -0.0 into 0.0.
     return {side: round(sides[side], 1) + 0.0 for side in (*SIDES, "both") if side in sides}
 
 
@@ -47,7 +47,7 @@ def _all(row):
 
 
 def text(report, top):
-    """Lines for a person."""
+    """The lines of the text report."""
     lines = []
     for operation in report["operations"]:
         sides = [side for side in (*SIDES, "both") if side in operation["instructions"]]
@@ -80,7 +80,7 @@ def short(name):
     kept, depth = "", 0
     for position, character in enumerate(name):
         if depth:
-            # An arrow is no bracket.
+            # The `>` of an arrow is not a bracket.
             depth += (character == "<") - (character == ">" and name[position - 1] != "-")
         elif character == "<" and kept and not name.startswith("<impl ", position):
             kept = kept.removesuffix("::")
@@ -101,7 +101,7 @@ def _row(name, sides, costs):
 
 
 def comparison(before, after, top):
-    """What has changed from one report to another, operation by operation: all, layers, functions."""
+    """The differences between two reports for each operation: all, layers, functions."""
     lines = []
     earlier = {(operation["operation"], operation["depth"]): operation for operation in before["operations"]}
     for operation in after["operations"]:

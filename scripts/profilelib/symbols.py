@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From an address of the guest to a function and its layer."""
+"""Maps an address of the guest to a function and its layer."""
 
 import bisect
 import os
@@ -14,14 +14,14 @@ from .failure import Failure
 
 # Addresses below belong to programs.
 USER_END = 1 << 47
-# What the compiler puts in front of functions is not one.
+# Symbols that the compiler puts before functions are not functions.
 _PADDING = ("__pfx_", "__cfi_")
 _HASH = re.compile(r"(?<=\w)\[[0-9a-f]{1,16}\]")
 
 
 @dataclass(frozen=True)
 class Function:
-    """What instructions are added up by."""
+    """The key of the sums of instructions."""
 
     layer: str
     name: str
@@ -53,7 +53,7 @@ class Symbols:
 
 
 class _Table:
-    """Functions by where they begin."""
+    """Functions by their first address."""
 
     def __init__(self, functions):
         self._begins = sorted(functions)
@@ -141,7 +141,7 @@ def module_functions(lines):
 
 
 def demangled(names):
-    """Rust's names as a person writes them; a crate's hash changes with each build."""
+    """Demangles Rust's names, without crates' hashes, which change with each build."""
     if not names:
         return []
     return [_HASH.sub("", name) for name in _run(["c++filt"], "\n".join(names)).splitlines()]

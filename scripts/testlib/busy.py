@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 
-# It looks for its parent each time round: however that ends, nothing goes on without it.
+# It checks for its parent in each iteration, so it never outlives it.
 LOOP = "import os, sys\nparent = int(sys.argv[1])\nwhile os.getppid() == parent:\n    pass\n"
 
 
 @contextlib.contextmanager
 def busy(count):
-    """So many busy loops, of the priority that we have ourselves."""
+    """This many busy loops, with this process's priority."""
     loops = [subprocess.Popen([sys.executable, "-c", LOOP, str(os.getpid())], stdin=subprocess.DEVNULL)
              for _ in range(count)]
     try:

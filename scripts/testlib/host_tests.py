@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests that need no kernel of ours: cargo's, the simulator, and those of the VM runner."""
+"""Tests without a test kernel: cargo's, the simulator, and those of the VM runner."""
 
 import os
 import re
@@ -10,8 +10,8 @@ import time
 
 from .report import TOP, log_path
 
-# The simulator's share of the time that all tests may take: the seeds that are always tried, in
-# which every kind of fault happens, and those that nobody has tried before this commit.
+# The simulator's share of the time of all tests: the seeds that are always tried, in which every kind of fault
+# happens, and seeds that are new with this commit.
 KNOWN_SEEDS = "200"
 NEW_SEEDS = os.environ.get("SEEDS", "2000")
 ENVIRONMENT = {**os.environ, "CARGO_TERM_COLOR": "never", "NO_COLOR": "1"}
@@ -24,7 +24,7 @@ RUNNER_LINE = re.compile(r"^(ok|FAIL) (\S+)\s*(.*)$")
 
 
 def run(report, pattern):
-    """Units and properties, what counts instructions, then the simulator, and whether it finds planted bugs."""
+    """Units and properties, the instruction counter, the simulator, and whether it finds planted bugs."""
     if shutil.which("cargo") is None:
         report.failed("host", 0, "cargo was not found: run `make setup`")
         return
@@ -94,7 +94,7 @@ def _runner(line):
 
 
 def _follow(report, group, command, understand, wanted):
-    """Runs a command that says a line for each of its tests."""
+    """Runs a command that prints a line for each of its tests."""
     log = log_path(group)
     seen = failures = 0
     with open(log, "w", encoding="utf-8") as file:
@@ -122,7 +122,7 @@ def _follow(report, group, command, understand, wanted):
 
 
 def _whole(report, name, command):
-    """Runs a command that is one test. Returns where its output is."""
+    """Runs a command that is one test. Returns the path of its output."""
     log = log_path(name)
     began = time.monotonic()
     with open(log, "w", encoding="utf-8") as file:

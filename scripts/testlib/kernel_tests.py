@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The numbered kernel tests of tests/vm: which there are, and running several in one boot."""
+"""The numbered kernel tests of tests/vm: finding them, and running several in one boot."""
 
 import concurrent.futures
 import dataclasses
@@ -17,11 +17,11 @@ from .report import TOP, log_path
 DIRECTORY = os.path.join(TOP, "tests", "vm")
 DRIVER = os.path.join(DIRECTORY, "several.sh")
 PASSED, SKIPPED = 0, 4
-# How much longer everything may take on a kernel that is slower than the release kernel.
+# The factor by which time limits are longer on a kernel that is slower than the release kernel.
 FACTORS = {"debug": 6, "rt": 2}
-# What scripts/vm allows a boot, on a machine that is not busy.
+# The time limit of scripts/vm for a boot, on an idle machine.
 BOOT_S = 120
-# What ends a test that is over its bound also needs some time, as does putting the machine right.
+# Ending a test after its time limit and restoring the machine take some time as well.
 GRACE_S = 40
 RUNNER_STATUS = {124: "the boot's time was over", 125: "a VM never came up",
                  126: "a VM was lost (a kernel panic, a power-off)"}
@@ -29,7 +29,7 @@ RUNNER_STATUS = {124: "the boot's time was over", 125: "a VM never came up",
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """One script and what its header says."""
+    """One script and its header."""
 
     name: str
     path: str
@@ -65,12 +65,12 @@ def read(path, known=None):
 
 
 def with_files(test, files, bound_s):
-    """The same test with more files beside it, and another bound."""
+    """The same test with additional files, and another time limit."""
     return dataclasses.replace(test, files=test.files + tuple(files), bound_s=bound_s)
 
 
 def run(report, options):
-    """Runs what is wanted of them, some boots at a time."""
+    """Runs the selected tests, several boots at a time."""
     tests = found(options.filter)
     boots = []
     for kernel in _kernels(report, options.kernel):
@@ -79,7 +79,7 @@ def run(report, options):
             report.failed(f"vm ({kernel})", None, lack)
         else:
             boots += [(kernel, group) for group in _groups(chosen, options.jobs)]
-    # The longest first, so that no processor is idle while another has much left to do.
+    # The longest group first, so that no processor is idle while another has much left to do.
     boots.sort(key=lambda boot: -sum(test.bound_s for test in boot[1]))
     running = [Boot(report, kernel, group, options.slow) for kernel, group in boots]
     with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
@@ -103,7 +103,7 @@ def _kernels(report, asked):
 
 
 def missing(kernel, tests):
-    """What is not built, and how to build it; or None."""
+    """Names a missing product and how to build it; or None."""
     suffix = "" if kernel == "release" else f" KERNEL={kernel}"
     path = subprocess.run([os.path.join(TOP, "scripts", "kernel"), "path", kernel],
                           capture_output=True, check=False)
@@ -138,7 +138,7 @@ def _groups(tests, jobs):
 
 
 class Boot:
-    """Runs a group of tests in one boot; in another one what is left, if the machine was lost."""
+    """Runs a group of tests in one boot, and the remaining ones in another boot if the machine was lost."""
 
     def __init__(self, report, kernel, tests, slow):
         self._report = report
@@ -150,7 +150,7 @@ class Boot:
         self._process = None
 
     def stop(self):
-        """Ends it, from another thread: what has not ended by itself is not reported."""
+        """Ends it, from another thread. Tests that have not ended by themselves are not reported."""
         self._stopped.set()
         if process := self._process:
             process.terminate()
@@ -206,7 +206,7 @@ class Boot:
         if self._stopped.is_set():
             return len(tests)
         if current or done == 0:
-            # What the runner said of a lost machine belongs to the test that lost it.
+            # The runner's messages about a lost machine belong to the test that lost it.
             test = current or tests[0]
             why = RUNNER_STATUS.get(status, f"the VM runner ended with status {status}")
             if not current:
@@ -228,7 +228,7 @@ class Boot:
             self._failed(test, seconds, _last(lines, "failed: ") or f"ended with status {status}")
 
     def _log(self, test):
-        """Written line by line: somebody may look on, and the run be interrupted."""
+        """Written line by line, because the run may be observed or interrupted."""
         return open(log_path(test.label(self._kernel)), "w", encoding="utf-8", buffering=1)
 
     def _failed(self, test, seconds, why):

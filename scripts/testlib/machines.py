@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kinds of machine that kernel tests name, and what a test's header asks for."""
+"""The kinds of machine that kernel tests name, and the parsing of a test's header."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from vmlib.errors import EXIT_USAGE, RunnerError
 from .report import TOP
 
 KINDS = os.path.join(TOP, "tests", "vm", "machines")
-# Every kernel test sources it.
+# All kernel tests source it.
 COMMON = "tests/vm/common.sh"
 
 
@@ -29,7 +29,7 @@ def kinds(path=KINDS):
 
 
 def header(path):
-    """What the first comment of a test says, by name."""
+    """The fields of a test's first comment, by name."""
     found = {}
     with open(path, encoding="utf-8") as file:
         for line in file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What became of each test: a line on standard output, and in the end a summary."""
+"""The results: a line on standard output for each test, and a summary at the end."""
 
 import json
 import os
@@ -11,7 +11,7 @@ LOGS = os.path.join(TOP, "build", "test-logs")
 
 
 def log_path(name):
-    """Where a test's output is kept."""
+    """The path of a test's output."""
     os.makedirs(LOGS, exist_ok=True)
     return os.path.join(LOGS, name.replace("/", "_").replace(":", "_") + ".log")
 
@@ -40,12 +40,12 @@ class Report:
         self._add("skip", name, None, why)
 
     def failed(self, name, seconds, why, log=None):
-        """Shows the end of the log as well: where it ran, the file may be gone by the time it is missed."""
+        """Shows the end of the log as well, because the file may be gone later."""
         where = f" (log: {os.path.relpath(log)})" if log else ""
         self._add("FAIL", name, seconds, why + where, last_lines(log) if log else [])
 
     def note(self, text):
-        """Something that is not a test's result."""
+        """A message that is not a test's result."""
         with self._lock:
             print(f"# {text}", flush=True)
 
@@ -58,7 +58,7 @@ class Report:
                 print(f"    {line}", flush=True)
 
     def failures(self):
-        """How many have failed."""
+        """The number of failed tests."""
         return self._count("FAIL")
 
     def _count(self, result):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tries new seeds of the simulator until told to stop, and adds up what happened in them."""
+"""Tries new seeds of the simulator until stopped, and sums up what happened in them."""
 
 import collections
 import os
@@ -11,7 +11,7 @@ import threading
 
 from .report import TOP, log_path
 
-# Seeds that are tried on a processor before it is looked whether to go on: less than a minute's.
+# Seeds of one batch on a processor, between two checks whether to continue: less than a minute.
 BATCH = 1000
 FAULT = re.compile(r"^  ([A-Z]\w+) +(\d+)$")
 GROUNDS = re.compile(r"^  +(\d+) ([a-z].*)$")
@@ -20,14 +20,14 @@ FAILS = re.compile(r"^seed (\d+) fails: (.*)$")
 
 
 class Simulator:
-    """Batches of seeds, at the lowest priority, beside whatever else goes on."""
+    """Batches of seeds at the lowest priority, beside other work."""
 
     def __init__(self, report, keep_going, first=None, most=None, processors=1):
         self._report = report
         self._keep_going = keep_going
         self._most = most or float("inf")
         self._processors = processors
-        # Not those that a commit's hash gives: below them.
+        # Below the seeds that a commit's hash gives.
         self.first = random.SystemRandom().randrange(1 << 40) if first is None else first
         self.seeds = 0
         self._sums, self._faults, self._grounds = (collections.Counter() for _ in range(3))
@@ -42,14 +42,14 @@ class Simulator:
         return self
 
     def wait(self, seconds=None):
-        """Until a seed has failed, or so long."""
+        """Waits until a seed has failed, or the time is over."""
         self._thread.join(seconds)
 
     def stop(self):
-        """Ends the batch under way, which does not count, and says what has been found."""
+        """Ends the batch under way, which does not count, and reports the results."""
         self._stopped.set()
         if self._process and self._process.poll() is None:
-            # Cargo's children as well.
+            # With cargo's child processes.
             os.killpg(self._process.pid, signal.SIGTERM)
         self._thread.join()
         for line in self.table():

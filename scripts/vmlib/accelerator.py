@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which accelerator QEMU uses: KVM only where a kernel has been seen to come up under it."""
+"""Selects QEMU's accelerator: KVM only if a kernel has booted under it."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from .cache import cache_directory, identity, key_of
 from .errors import EXIT_USAGE, RunnerError
 from .machine import die_with, qemu_program
 
-# /dev/kvm opens on some machines that still cannot run a kernel: the guest hangs before its first
-# line. A boot that has not answered by then never will.
+# On some machines /dev/kvm can be opened, and a guest still hangs before its first line. A boot that has not answered
+# after this time never will.
 PROBE_S = 10
 PROBE_MARK = b"anemone-vm: ready"
 
@@ -28,7 +28,7 @@ def arguments(choice, icount, initramfs, kernel):
 
 
 def _kvm_works(initramfs, kernel):
-    """Boots a server's initramfs under KVM; the answer holds until the machine is booted again."""
+    """Boots a server's initramfs under KVM. The result is valid until the host is rebooted."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where what is expensive to make is kept: outside the checkout, under a key of all it is made of."""
+"""The cache for expensive products: outside the checkout, under a key of all their inputs."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ import tempfile
 
 
 def cache_directory():
-    """The runner's own corner of the cache that scripts/lib/common.sh names."""
+    """The runner's directory in the cache that scripts/lib/common.sh names."""
     base = os.environ.get("ANEMONE_CACHE")
     if not base:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -26,7 +26,7 @@ def key_of(parts):
 
 
 def identity(path):
-    """What changes when the file's content does, without reading it."""
+    """A value that changes with the file's content, without reading it."""
     status = os.stat(path)
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
@@ -66,7 +66,7 @@ def _forget_old(directory, kind, suffix, keep):
     paths = sorted((os.path.join(directory, name) for name in names), key=os.path.getmtime)
     for path in paths[:-keep]:
         os.unlink(path)
-    # What a killed run left half made; nobody else makes this kind while we hold the lock.
+    # Remove what a killed run has left incomplete. The lock keeps other runs from making this kind now.
     for name in os.listdir(directory):
         if name.startswith(f"{kind}-new-"):
             shutil.rmtree(os.path.join(directory, name), ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a VM's kernel and its first program say: kept, shown and searched, never mixed with output."""
+"""The console of a VM's kernel and first program: stored, shown and searched, never mixed with output."""
 
 import collections
 import re
@@ -17,7 +17,7 @@ class Console:
     def __init__(self, name, show, log_path, on_panic):
         self._name = name
         self._show = show
-        # Line-buffered, so that the log can be followed while the run goes on.
+        # Line-buffered, so that the log can be followed during the run.
         self._log = open(log_path, "w", buffering=1, encoding="utf-8") if log_path else None
         self._on_panic = on_panic
         self._lines = collections.deque(maxlen=KEPT_LINES)
@@ -33,7 +33,7 @@ class Console:
             self._on_panic(found.group(1))
 
     def tail(self, count=40, most=150):
-        """The last `count` lines; more, up to `most`, if the kernel's first complaint is among those."""
+        """The last `count` lines; more, up to `most`, if the kernel's first error is among those."""
         lines = list(self._lines)[-most:]
         first = next((at for at, line in enumerate(lines) if _COMPLAINT.search(line)), len(lines))
         return lines[min(first, max(len(lines) - count, 0)):]

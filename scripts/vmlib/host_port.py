@@ -10,7 +10,7 @@ LONGEST_WAIT_S = 600
 
 
 class HostPort:
-    """Takes one line at a time: the next is looked at when the last is answered."""
+    """Takes one line at a time: the next is handled when the last one has been answered."""
 
     def __init__(self, loop, servers, reply, snapshots):
         self._loop = loop
@@ -48,7 +48,7 @@ class HostPort:
             return
         wanted = 2 if verb == "link" else 1
         if verb == "wait" and len(rest) == 1 and rest[0].isdigit() and int(rest[0]) <= LONGEST_WAIT_S:
-            # For who cannot act when the time has come: it has no network to page in what it needs.
+            # For a guest that cannot act at that time: without a network it cannot page in what it needs.
             self._loop.after(int(rest[0]), lambda: self._answer("ok"))
             return
         if verb not in VERBS or len(rest) != wanted or (verb == "link" and rest[1] not in ("up", "down")):
@@ -61,5 +61,5 @@ class HostPort:
             self._asked.act(verb, rest[-1], self._answer)
 
     def answer_from_guest(self, result):
-        """What the client's VM answers to the verb that it was handed (--single)."""
+        """The answer of the client's VM to a forwarded verb (--single)."""
         self._asked.answered(result)

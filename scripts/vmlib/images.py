@@ -11,8 +11,8 @@ from .errors import EXIT_USAGE, RunnerError
 
 GUEST_SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "guest")
 
-# Brought to every client when the host has them; they win over busybox's applets. They stand on a
-# disk, so that those which nobody runs take no memory of the client.
+# Copied to every client if the host has them. They take precedence over busybox's applets. They are on a disk, so that
+# unused ones take no memory of the client.
 TOOLS = ("bash", "dash", "ip", "tc", "bridge", "ethtool", "fio", "kmod", "swapon", "swapoff", "mkswap",
          "blockdev", "blkdiscard", "dmsetup", "lsblk", "findmnt", "losetup", "mke2fs", "unshare", "udevadm")
 # One program under several names.
@@ -124,7 +124,7 @@ def _mke2fs(path, size_mib, *options):
     program = programs.find_program("mke2fs")
     if not program:
         raise RunnerError("mke2fs is missing: run scripts/setup (Debian package e2fsprogs)")
-    # Made beforehand, so that mke2fs may leave holes where it would write zeros.
+    # Created beforehand, so that mke2fs leaves holes and writes no zeros.
     with open(path, "wb") as file:
         file.truncate(size_mib << 20)
     command = [program, "-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal",
@@ -147,7 +147,7 @@ def root_disk():
 
 
 def _copy_data(source, target):
-    """Copies a sparse file's data, and leaves its holes holes."""
+    """Copies a sparse file's data, and keeps its holes."""
     end = os.fstat(source).st_size
     offset = 0
     while offset < end:
@@ -168,7 +168,7 @@ def scratch_file(size):
 
 
 def copy_of(file):
-    """A file with the same bytes, that vanishes in the same way."""
+    """A copy of such a file, which vanishes in the same way."""
     copy = scratch_file(os.fstat(file.fileno()).st_size)
     _copy_data(file.fileno(), copy.fileno())
     return copy

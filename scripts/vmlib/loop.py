@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One thread that waits for everything: sockets, ends of processes, and times."""
+"""One thread that waits for sockets, processes and times."""
 
 import contextlib
 import heapq
@@ -11,7 +11,7 @@ import time
 
 
 class Loop:
-    """Calls back when a descriptor can be read or a moment has come."""
+    """Calls back when a descriptor is readable or a time has come."""
 
     def __init__(self):
         self._selector = selectors.DefaultSelector()
@@ -25,7 +25,7 @@ class Loop:
         self._selector.unregister(descriptor)
 
     def after(self, seconds, callback):
-        """Calls back once after that time; the returned list is emptied to call it off."""
+        """Calls back once after that time. Emptying the returned list cancels the call."""
         timer = [callback]
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
@@ -34,7 +34,7 @@ class Loop:
         """Handles events until `done()` holds; exceptions of callbacks end it."""
         while not done():
             for key, _ in self._selector.select(self._next_timeout()):
-                # An earlier callback of this round may have forgotten this one.
+                # An earlier callback of this round may have removed this one.
                 if key.fd in self._selector.get_map():
                     key.data()
             while self._timers and self._timers[0][0] <= time.monotonic():
@@ -69,11 +69,11 @@ class Stream:
         try:
             return self._connection.recv(65536, flags)
         except ConnectionResetError:
-            # A killed VM had not read everything: its end all the same.
+            # A killed VM has not read everything. Treat this as its end.
             return b""
 
     def drain(self):
-        """Hands on what has arrived already: after a VM's end nothing more will."""
+        """Passes on what has arrived already: after a VM's end nothing more will."""
         while self._connection.fileno() >= 0:
             try:
                 data = self._receive(socket.MSG_DONTWAIT)
@@ -84,7 +84,7 @@ class Stream:
             self._on_data(data)
 
     def send_line(self, line):
-        """Sends a line; a VM that has just ended is noticed by its end, not by this."""
+        """Sends a line. The end of a VM is detected elsewhere, not here."""
         if self._connection.fileno() >= 0:
             with contextlib.suppress(ConnectionError):
                 self._connection.sendall(line.encode() + b"\n")
@@ -96,7 +96,7 @@ class Stream:
 
 
 def by_lines(on_line):
-    """Turns a consumer of lines into one of bytes."""
+    """Turns a consumer of lines into a consumer of bytes."""
     pending = bytearray()
 
     def on_data(data):

@@ -41,7 +41,7 @@ class Disk:
 
 @dataclasses.dataclass
 class Specification:
-    """What a machine is made of."""
+    """The parts of a machine."""
 
     name: str
     kernel: str
@@ -54,7 +54,7 @@ class Specification:
     disks: list = dataclasses.field(default_factory=list)
     # Arguments of the network, and the sockets that they name.
     network: list = dataclasses.field(default_factory=list)
-    # Whether it has a number that is another one after each snapshot that it is put back to.
+    # Whether it has a generation number, which changes each time it is put back to a snapshot.
     generation: bool = False
     sockets: list = dataclasses.field(default_factory=list)
 
@@ -80,7 +80,7 @@ class Machine:
         return self._process is not None
 
     def start(self, incoming=None):
-        """Boots it, or has it go on where a snapshot was taken; what it says goes to the channels."""
+        """Boots it, or resumes it at a snapshot. Its output goes to the channels."""
         chardevs, inherited = [], []
 
         def pair(name):
@@ -113,7 +113,7 @@ class Machine:
         self._loop.watch(self._pidfd, self._ended)
 
     def _watch_errors(self, descriptor):
-        """QEMU's own complaints belong to the console's log."""
+        """QEMU's own messages belong to the console's log."""
         consume = by_lines(lambda line: self.console.add(f"qemu: {line}"))
 
         def readable():
@@ -156,7 +156,7 @@ class Machine:
             self._streams[channel].send_line(line)
 
     def kill(self):
-        """As by pulling its plug; returns when it is gone."""
+        """Cuts its power; returns when it is gone."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._reap()
@@ -198,7 +198,7 @@ def _disk_arguments(index, disk):
 
 
 def die_with(runner):
-    """In the new process: have the kernel kill it when the runner dies, however that happens."""
+    """In the new process: the kernel kills it when the runner dies, however that happens."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
         os._exit(1)

@@ -17,7 +17,7 @@ class Monitor:
         self._greeted = False
 
     def command(self, execute, **arguments):
-        """Sends a command and waits for its answer; events in between are passed over."""
+        """Sends a command and waits for its answer. Events in between are skipped."""
         try:
             if not self._greeted:
                 self._read()

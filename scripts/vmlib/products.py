@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the project builds and a run needs: kernels, the module, the memory server, the tool."""
+"""The project's products that a run needs: kernels, the module, the memory server, the tool."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from .errors import EXIT_USAGE, RunnerError
 TOP = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 
-# The kernels that are built here; scripts/config/NAME.config says what is special in each.
+# The kernels that are built here. scripts/config/NAME.config has the special options of each.
 KERNELS = ("release", "debug", "cfi", "rt")
 
 
@@ -24,7 +24,7 @@ def kernel_tree(name):
 
 
 def kernel_image(tree):
-    """What QEMU boots: the bare kernel where it can, which saves seconds of unpacking under TCG."""
+    """The file that QEMU boots: the uncompressed kernel if possible, which saves seconds under TCG."""
     with open(os.path.join(tree, ".config"), encoding="ascii") as file:
         bare = "CONFIG_PVH=y\n" in file
     return os.path.join(tree, "vmlinux" if bare else "arch/x86/boot/bzImage")
@@ -39,7 +39,7 @@ def server():
 
 
 def tool():
-    """anemonectl, or None: it is brought if it is there."""
+    """anemonectl, or None if it has not been built."""
     path = os.environ.get("ANEMONECTL") or os.path.join(TOP, "build", "anemonectl")
     return path if os.path.isfile(path) else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs of the host, brought to a guest together with what they need to run there."""
+"""Programs of the host, copied to a guest with all that they need there."""
 
 import os
 import re
@@ -14,7 +14,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/
 
 
 def find_program(name):
-    """The host's program of that name, also where /usr/sbin is not on the user's PATH."""
+    """The host's program of that name, even if /usr/sbin is not on the user's PATH."""
     return shutil.which(name, path=SEARCH_PATH)
 
 
@@ -57,7 +57,7 @@ def interpreter(path):
 
 
 def add_path(tree, host_path, guest_path):
-    """Brings a file with its libraries, or a directory with everything in it."""
+    """Adds a file with its libraries, or a directory with all its contents."""
     if not os.path.exists(host_path):
         raise RunnerError(f"--file {host_path}: there is no such file", EXIT_USAGE)
     if os.path.isdir(host_path):
@@ -70,7 +70,7 @@ def add_path(tree, host_path, guest_path):
 
 
 def add_tree(tree, host_path, guest_path, skip=()):
-    """Brings a directory with everything in it but what is named in `skip`."""
+    """Adds a directory with all its contents except those in `skip`."""
     tree.directory(guest_path)
     for entry in sorted(os.scandir(host_path), key=lambda entry: entry.name):
         guest_entry = os.path.join(guest_path, entry.name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One run: the machines are put together and booted, the script runs, everything is taken down."""
+"""One run: it assembles and boots the machines, runs the script, and removes everything."""
 
 import os
 import secrets
@@ -17,15 +17,15 @@ from .segment import Cable, client_network, mac, server_network
 from .servers import ServerMachine, ServerProcess
 from .snapshot import Snapshots
 
-# What a server VM needs beside its pages: kernel, initramfs, the program and its index.
+# The memory of a server VM beside its pages: kernel, initramfs, the program and its index.
 SERVER_OVERHEAD_MIB = 120
-# What the debug kernel needs before a workload gets anything.
+# The memory that the debug kernel itself needs.
 DEBUG_OVERHEAD_MIB = 320
 DEBUG_LEAST_MIB = 384
-# The other board's firmware has a loop in its table of interrupts that takes the debug kernel half a minute
-# a device, and then it is given up.
+# The other board's firmware has a loop in its interrupt table, on which the debug kernel spends half a minute for each
+# device before it gives up.
 DEBUG_BOARD = "q35"
-# How long a dying kernel may go on with its last words.
+# How long to wait for the last messages of a dying kernel.
 LAST_WORDS_S = 1
 APPEND = ("console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on no_timer_check "
           "rootfstype=ramfs dummy.numdummies=0 ifb.numifbs=0")
@@ -53,7 +53,7 @@ class Run:
         self._accelerator = None
 
     def execute(self):
-        """Boots, runs, and reports; whatever happens, no machine is left."""
+        """Boots, runs, and reports. In any case, no machine is left."""
         try:
             self._assemble()
             self._boot()
@@ -65,7 +65,7 @@ class Run:
             self._take_down()
 
     def report(self, error, word="error"):
-        """Says why the run ended, with what the client's console said last."""
+        """Prints why the run ended, with the last lines of the client's console."""
         sys.stdout.flush()
         if error.status in (EXIT_TIMEOUT, EXIT_NOT_UP, EXIT_LOST) and not self._options.console:
             for machine in self._machines:
@@ -159,7 +159,7 @@ class Run:
                         Disk("files", images.files_archive(self._files()), read_only=True)]
 
     def _files(self):
-        """What this run brings to the client: the script, --file, our products, the guest's own."""
+        """The run's files for the client: the script, --file, the project's products, the guest's scripts."""
         options = self._options
         tree = archive.Tree()
         environment = {
@@ -241,7 +241,7 @@ class Run:
             server.act("start", None, lambda answer, number=number: started(number, answer))
 
     def _client_line(self, line):
-        """What the client's first program says."""
+        """Handles a line of the client's first program."""
         word, _, rest = line.partition(" ")
         if word == "booted":
             self._booted = True
@@ -255,7 +255,7 @@ class Run:
                 self._server_ended(int(number), status)
 
     def _server_line(self, number, line):
-        """What a server VM's first program says."""
+        """Handles a line of a server VM's first program."""
         word, _, rest = line.partition(" ")
         if word == "ready":
             self._servers[number].ready()
@@ -283,7 +283,7 @@ class Run:
         raise self._lost(f"{machine.name} went off by itself (a reboot or power-off)")
 
     def _lost(self, message):
-        """A machine is gone: whether it had ever come up makes the difference to the caller."""
+        """A machine is gone. The caller distinguishes whether it had ever booted."""
         return RunnerError(message, EXIT_LOST if self._up else EXIT_NOT_UP)
 
     def _not_up(self):

@@ -8,9 +8,9 @@ of ten frames on the way.
 
 import socket
 
-# Room on the way for a burst of page-outs; the kernel caps it at net.core.wmem_max.
+# Buffer for a burst of page-outs; the kernel limits it to net.core.wmem_max.
 SOCKET_BUFFER = 4 << 20
-# NICs can be set to any MTU up to this at run time; --mtu says which one they come up with.
+# NICs can be set to any MTU up to this at run time. --mtu sets the initial one.
 HIGHEST_MTU = 9000
 
 
@@ -20,7 +20,7 @@ def mac(number):
 
 
 class Cable:
-    """One server's way to the hub; it outlives the server's QEMU, to be used by the next."""
+    """One server's connection to the hub. It outlives the server's QEMU, for use by the next one."""
 
     def __init__(self, number):
         self.number = number
@@ -29,7 +29,7 @@ class Cable:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
 
     def discard_frames(self):
-        """Drops what was sent to a machine that is gone: its successor must not see it."""
+        """Drops frames that were sent to a machine that is gone: its successor must not receive them."""
         while True:
             try:
                 self.server_end.recv(1 << 17, socket.MSG_DONTWAIT)
@@ -45,7 +45,7 @@ def _nic(netdev, number, mtu):
 def client_network(cables, mtu):
     """The client's NIC on a hub, whose other ports are the servers' cables."""
     arguments = ["-netdev", "hubport,hubid=0,id=hub0", *_nic("hub0", 0, mtu),
-                 # A port that takes every frame: one server that is slow must not hold up the others.
+                 # A port that accepts every frame: a slow server must not delay the others.
                  "-netdev", "hubport,hubid=0,id=sink"]
     for cable in cables:
         arguments += ["-netdev", f"dgram,id=cable{cable.number},local.type=fd,"

@@ -82,7 +82,7 @@ class ServerMachine(Server):
 
     def pause(self, answer):
         self.machine.monitor.command("stop")
-        # A stopped host loses what is sent to it; QEMU would keep every frame for later.
+        # A stopped host loses frames that are sent to it. QEMU would keep every frame for later.
         self._hear(False)
         self.state = "paused"
         answer("ok")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The client put back to an earlier state, as a virtual machine to a snapshot: its memory and its disks.
+"""Puts the client back to an earlier state, as a virtual machine to a snapshot: its memory and its disks.
 
 Whoever asks for the snapshot is answered twice, as by fork(2): `ok`, and after a `rewind` once more,
 `rewound`. The servers go on meanwhile.
@@ -10,13 +10,13 @@ import os
 
 from . import images
 
-# How often QEMU is asked whether it is done.
+# Time between two queries whether QEMU is done.
 LOOK_S = 0.05
 BOUND_S = 120
 
 
 class Snapshots:
-    """Takes a snapshot of a running machine, and goes back to it, once."""
+    """Takes a snapshot of a running machine, and restores it once."""
 
     def __init__(self, loop, machine):
         self._loop = loop
@@ -25,11 +25,11 @@ class Snapshots:
         self._disks = None
 
     def take(self, answer):
-        """The machine stands still until it is answered."""
+        """The machine is stopped until the command is answered."""
         monitor = self._machine.monitor
         monitor.command("stop")
         self._memory = images.scratch_file(0)
-        # It writes to a file that has no name but this.
+        # It writes to a file that has only this name.
         path = f"/proc/{os.getpid()}/fd/{self._memory.fileno()}"
         monitor.command("migrate", uri=f"exec:cat >{path}")
 
@@ -49,7 +49,7 @@ class Snapshots:
         return status == "completed"
 
     def rewind(self, answer):
-        """Nobody is left to be answered but whoever asked for the snapshot."""
+        """Only the request for the snapshot is still to be answered."""
         if self._disks is None:
             answer("error: there is no snapshot")
             return

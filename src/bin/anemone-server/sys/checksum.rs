@@ -20,7 +20,8 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 mod x86_64 {
     use std::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64, _mm_crc32_u8};
 
-    /// Bytes of each of the three blocks that are processed side by side: a page is three blocks and 16 bytes.
+    /// Bytes of each of the three blocks that are processed side by side: a page is three blocks and 16
+    /// bytes.
     const BLOCK: usize = 17 * STRIDE;
     /// Bytes processed in one round of the loop.
     const STRIDE: usize = 80;

@@ -10,8 +10,8 @@ use tracing::warn;
 
 /// Bytes of a huge page.
 pub const HUGE_PAGE: usize = 2 << 20;
-/// The flags for huge pages of this size. Without the size the kernel would use its default size, which may be
-/// 1 GiB, and map more than the length. A kernel without pages of this size refuses.
+/// The flags for huge pages of this size. Without the size the kernel would use its default size, which
+/// may be 1 GiB, and map more than the length. A kernel without pages of this size refuses.
 const HUGE_PAGES: MapFlags = MapFlags::HUGETLB.union(MapFlags::HUGE_2MB);
 
 /// How a mapping is backed.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A packet socket for frames of one EtherType on one interface. It receives through a ring and sends batches.
+//! A packet socket for frames of one EtherType on one interface. It receives through a ring and sends
+//! batches.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
