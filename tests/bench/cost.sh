@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the client, for scripts/profile: for each job OPERATION:DEPTH several runs of fio, the first to
-# warm up, the second of SHORT operations, then RUNS of SHORT + COUNT, with a mark (sync) after each. What
-# a long one costs more than the short one is what COUNT operations cost.
+# Runs in the client, for scripts/profile: several runs of fio for each job OPERATION:DEPTH. The first warms up, the
+# second has SHORT operations, and RUNS runs have SHORT + COUNT, with a mark (sync) after each. The difference between
+# a long and the short run is the cost of COUNT operations.
 #
 #   cost.sh COUNT RUNS DISK_MIB JOB... [-- PARAMETER...]
 #
 # With DISK_MIB other than 0 the local mirror is on, over a RAM disk. Of two processors, the first is
 # the client's and the second the servers': frames change over by receive packet steering.
-# Prints `job JOB` when one begins, `time JOB NANOSECONDS` at its end, an operation in the last run, and then what the
-# addresses are: `symbol ADDRESS TYPE NAME MODULE`; `code FROM TO OFFSET` and `vdso FROM TO` of the servers.
+# Prints `job JOB` when one begins, `time JOB NANOSECONDS` (an operation of the last run) at its end, and then the
+# addresses: `symbol ADDRESS TYPE NAME MODULE`; `code FROM TO OFFSET` and `vdso FROM TO` of the servers.
+# shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
 SIZE_MIB=32

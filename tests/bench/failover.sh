@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the client: page-ins while nothing happens, and while a server is killed that has two thirds
-# of the pages asked for. Prints lines of `undisturbed|killed NANOSECONDS COUNT`, the latencies in
+# Runs in the client: page-ins without a fault, and while a server is killed that has two thirds of the pages. Prints lines of `undisturbed|killed NANOSECONDS COUNT`, the latencies in
 # fio's buckets, and `undisturbed|killed max NANOSECONDS`.
+# shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
 SIZE_MIB=32

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the client: what a page-in and a page-out cost, at depth 1 and 16, and the floor, which is
-# a RAM disk under the same load. Prints lines of DISK OPERATION DEPTH MICROSECONDS.
+# Runs in the client: the cost of a page-in and a page-out at depth 1 and 16, and of a RAM disk under the same
+# load. Prints lines of DISK OPERATION DEPTH MICROSECONDS.
+# shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
 SIZE_MIB=64

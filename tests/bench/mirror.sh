@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the client: what the local mirror adds to a page-out that is alone (depth 1, with a pause
-# after each, so that the mirror has drained), and what a mirrored page costs when there are many.
-# The disk is a RAM disk. Prints lines of NAME MICROSECONDS. A latency is the median: in eight
-# seconds of mostly pauses, timers and pings fall into one page-out or another.
+# Runs in the client: the latency that the local mirror adds to a single page-out (depth 1, with a pause after
+# each, so that the mirror has drained), and the cost of a mirrored page when there are many.
+# The disk is a RAM disk. Prints lines of NAME MICROSECONDS. A latency is the median, because timers
+# and pings disturb some page-outs.
+# shellcheck source=/dev/null # it exists in the guest only
 . "$ANEMONE_LIB"
 
 SIZE_MIB=64

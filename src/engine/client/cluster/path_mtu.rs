@@ -179,7 +179,7 @@ impl PathMtu {
     }
 }
 
-/// The turns of [`PathMtu::between`] begin anew after so many: a multiple of each number of cuts there can be.
+/// The turns of [`PathMtu::between`] repeat after this many: a multiple of each possible number of cuts.
 const PLACES: u8 = 60;
 
 fn next_round_ns(now_ns: u64, random: u64) -> u64 {
