@@ -14,18 +14,18 @@ FIRST, WIDTH = 40, 22
 def title_of_race(screen, plan):
     screen.line("Anemone: GNU sort over more text than the machine has memory")
     screen.line()
-    screen.line("1. The race, in counted time: an instruction takes a nanosecond, waiting takes what the disk or the")
-    screen.line("   wire takes, and nothing else goes on. So any machine that runs this comes to the same, within some 2%.")
-    screen.line(f"   {plan.text_mib} MiB of text (seed {plan.seed}), {plan.memory_mib} MiB of memory for it. Swap is on")
+    screen.line("1. The race, in counted time: an instruction takes a nanosecond, and waiting takes the time of the disk or")
+    screen.line("   the wire. No other program runs. So every machine gives the same result, within about 2%.")
+    screen.line(f"   {plan.text_mib} MiB of text (seed {plan.seed}), {plan.memory_mib} MiB of memory for the sort. Swap is on")
     screen.line(f"   Anemone: {race.SERVERS} servers, two copies of every page, wires of 1 Gbit/s; or on")
-    screen.line("   a disk: 7200 turns a minute, with a write cache, for itself (docs/performance.md)")
+    screen.line("   a disk: 7200 rpm, with a write cache and no other load (docs/performance.md)")
     screen.line()
 
 
 def title_of_disasters(screen, plan):
     screen.line()
-    screen.line("2. The disasters, on three machines of their own, in this machine's time. A sort goes on while one")
-    screen.line("   server loses its power and comes back empty, and later no server has a network for a while.")
+    screen.line("2. The disasters, on three virtual machines, in real time. A sort continues while one server loses")
+    screen.line("   power and restarts empty, and later all servers lose their network for a while.")
     screen.line(f"   {plan.text_mib} MiB of text in a machine with {plan.client_mem} MiB of memory.")
     screen.line()
 
@@ -57,12 +57,12 @@ def of_race(screen, plan, digest, racers):
     both("memory of the sort, at most", lambda racer: f"{racer.memory_peak / MIB:.1f} MiB")
     both("pages out", lambda racer: whole(racer.count("pswpout")))
     both("pages in", lambda racer: whole(racer.count("pswpin")))
-    both("faults that had a page read", lambda racer: whole(racer.faults))
-    both("  waited for it, on average", lambda racer: histogram.duration(racer.mean_ns))
-    both("  half of them at most", lambda racer: histogram.duration(2 ** histogram.percentile(racer.page_ins, 0.5)))
-    both("  99 of 100 at most", lambda racer: histogram.duration(2 ** histogram.percentile(racer.page_ins, 0.99)))
+    both("major faults", lambda racer: whole(racer.faults))
+    both("  stalled by one, mean", lambda racer: histogram.duration(racer.mean_ns))
+    both("  50% at most", lambda racer: histogram.duration(2 ** histogram.percentile(racer.page_ins, 0.5)))
+    both("  99% at most", lambda racer: histogram.duration(2 ** histogram.percentile(racer.page_ins, 0.99)))
     screen.line()
-    screen.line("  How long the program stood still for a page that was not in memory, and how often:")
+    screen.line("  For how long major faults stalled the program, and how many did:")
     screen.line()
     titles = [race.NAMES[racer.kind] for racer in racers]
     for line in histogram.side_by_side(titles, [racer.page_ins for racer in racers]):
@@ -72,9 +72,9 @@ def of_race(screen, plan, digest, racers):
                 f"{ratio(racers):.1f} times as long.")
     behind = disk.written_by(anemone.ended_ns - anemone.began_ns)
     if behind:
-        screen.line(f"  When Anemone was done, the disk had written {behind // MIB} of {plan.text_mib} MiB.")
+        screen.line(f"  When Anemone had finished, the disk had written {behind // MIB} of {plan.text_mib} MiB.")
     else:
-        screen.line("  When Anemone was done, the disk had not written the first MiB of the result.")
+        screen.line("  When Anemone had finished, the disk had not written the first MiB of the result.")
 
 
 def ratio(racers):
@@ -86,22 +86,22 @@ def of_disasters(screen, plan, digest, run):
     """The disturbances and their effects."""
     row(screen, "every byte (SipHash-1-3, 128 bits)", verdict(run.digest, digest) if run.finished else "not finished")
     row(screen, "time", f"{run.seconds:.1f} s")
-    row(screen, "pages out, of that with one copy only",
+    row(screen, "pages out, of these with one copy only",
         f"{run.count('pages_out'):,}, {run.count('pages_out_degraded'):,}")
     row(screen, "pages in, failed", f"{run.count('pages_in'):,}, {run.count('pages_in_failed'):,}")
     for event in run.events():
         row(screen, EVENTS[event.name], f"at {event.began_s:.0f} s, for {event.lasted_s:.0f} s")
-        row(screen, "  the sort stood still for", f"{event.stood_still_s:.1f} s")
+        row(screen, "  the sort stalled for", f"{event.stood_still_s:.1f} s")
         if event.name == "cut":
-            row(screen, "  and went on after the network came", f"{max(0, event.stood_still_s - event.lasted_s):.1f} s")
-    row(screen, "pages that lost a copy and got another", whole(run.count("pages_repaired")))
+            row(screen, "  and continued after the network by", f"{max(0, event.stood_still_s - event.lasted_s):.1f} s")
+    row(screen, "pages that lost a copy and got a new one", whole(run.count("pages_repaired")))
     if (repaired := run.repaired_s()) is not None:
-        row(screen, "  all, after the server was back", f"{repaired:.0f} s")
+        row(screen, "  all of them, after the server's return", f"{repaired:.0f} s")
     for number, (pages, _) in sorted(run.servers.items()):
-        row(screen, f"copies on server {number} at a time, at most", whole(pages))
+        row(screen, f"copies on server {number}, at most", whole(pages))
     screen.line()
     if run.finished and run.digest == digest:
-        screen.line(f"  The program lost nothing: {plan.text_bytes:,} bytes, every one right.")
+        screen.line(f"  The program lost nothing: all {plan.text_bytes:,} bytes are right.")
 
 
 def write_json(path, problems, racers, race_digest, disasters, disasters_digest):
