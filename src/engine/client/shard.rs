@@ -11,12 +11,18 @@
 //! of the active while they are anybody's; transfers to be sent are in the ready list, or wait
 //! in their server's list for room in its window.
 
+mod acknowledge;
+mod answer;
+mod assemble;
+mod claim;
 mod copy;
 mod disk;
 mod disk_line;
 mod disk_page_in;
 mod disk_page_out;
 mod disk_work;
+mod fail_over;
+mod finish;
 mod hedge;
 mod list;
 mod op;
@@ -24,6 +30,9 @@ mod page_in;
 mod page_out;
 mod path;
 mod renewal;
+mod retransmit;
+mod send;
+mod server_change;
 mod transfer;
 
 use super::counters::Counters;
@@ -32,7 +41,7 @@ use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
 use super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::storage::Storage;
-use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode};
+use crate::wire::{Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
 use disk::DiskList;
@@ -47,6 +56,7 @@ pub use list::TransferId;
 use op::{Kind, Link, Stage};
 pub use op::{Op, Outcome};
 use path::Path;
+pub use send::{Send, SendPayload};
 
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,41 +67,6 @@ pub enum Action {
     Complete(Completion),
     /// Do something with the mirror; [`DiskWork`] says what, and what to say then.
     Disk(DiskWork),
-}
-
-/// Frames of one transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Send {
-    /// Of which transfer, for the frames that are kept for it.
-    pub id: TransferId,
-    /// To which server.
-    pub destination: MacAddress,
-    /// The header of every frame, but for the fragment's index.
-    pub header: Header,
-    /// What the frames carry.
-    pub payload: SendPayload,
-    /// Whether to send even if an earlier sending is still in this host: it is the first, or the
-    /// others came to nothing for so long that something holds them back.
-    pub force: bool,
-}
-
-/// What a transfer's frames carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendPayload {
-    /// One frame with nothing: a READ.
-    Nothing,
-    /// One frame with the value that fills the page.
-    Fill(u64),
-    /// Fragments of the page.
-    Page {
-        /// Which.
-        fragments: FragmentMask,
-        /// How the page is cut.
-        cut: Fragmentation,
-        /// Whether the page's checksum must be computed again first; if it is not the header's,
-        /// nothing is sent and [`Shard::page_changed`] is told.
-        verify: bool,
-    },
 }
 
 /// An op that is over.
@@ -449,87 +424,6 @@ impl<S: Storage> Shard<S> {
                 let put_off_ns = op.waits_from_ns.saturating_add(stopped_ns);
                 op.waits_from_ns = put_off_ns.min(now_ns);
             }
-        }
-    }
-
-    /// A server has become usable or unusable, valid or invalid, or the way to it narrower.
-    pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
-        for slot in SlotSet::ALL.iter() {
-            self.flush_waiting(slot);
-        }
-        let usable = device.servers.usable();
-        let back = usable.without(self.usable);
-        self.usable = usable;
-        let mut link = self.oldest;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.previous_active;
-            match op.stage {
-                Stage::Active if self.is_in_vain(now_ns, index, device) => {
-                    self.give_up(index, device);
-                }
-                Stage::Active => {
-                    self.look_at_servers(now_ns, index, device);
-                    self.ask_those_back(now_ns, index, back, device);
-                }
-                Stage::Stalled => self.retry_op(now_ns, index, device),
-                Stage::Parked | Stage::Free | Stage::Ended(_) => {}
-            }
-        }
-    }
-
-    /// A page-out of `page`, or of any page for `None`, has ended somewhere: whoever waited for
-    /// it goes on.
-    pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
-        let mut link = self.active;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
-            if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
-                self.retry_op(now_ns, index, device);
-            }
-        }
-    }
-
-    /// Ends every op with an error: the device goes away.
-    pub fn give_up_all(&mut self, device: &Device<S>) {
-        let mut link = self.active;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
-            self.give_up(index, device);
-        }
-    }
-
-    fn retry_op(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
-        if op.stage == Stage::Parked {
-            device.unpark();
-        }
-        op.stage = Stage::Stalled;
-        match op.kind {
-            Kind::PageOut => {
-                self.retry_put(index);
-                self.begin_page_out(now_ns, index, device);
-            }
-            Kind::PageIn => {
-                self.retry_ask(index);
-                self.begin_page_in(now_ns, index, device);
-            }
-            Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
-        }
-    }
-
-    /// The I/O timeout is out, or every copy is known to be gone.
-    fn give_up(&mut self, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
-        if op.stage == Stage::Parked {
-            device.unpark();
-        }
-        match op.kind {
-            Kind::PageOut => self.finish_at_last(index, device),
-            Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
         }
     }
 }

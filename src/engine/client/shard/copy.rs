@@ -13,7 +13,8 @@ use super::super::storage::Storage;
 use super::disk::DiskStage;
 use super::disk_work::PutAnswer;
 use super::list::TransferId;
-use super::op::{Kind, Outcome, Stage, TransferStage};
+use super::op::{Kind, Outcome, Stage};
+use super::transfer::TransferStage;
 use super::{OpInUse, Shard};
 use crate::wire::{Header, Status};
 

@@ -4,7 +4,8 @@
 
 use super::super::ids::{ServerSlot, MAX_REPLICAS};
 use super::super::storage::Storage;
-use super::op::{Link, Op, Outcome, Stage, Transfer};
+use super::op::{Link, Op, Outcome, Stage};
+use super::transfer::Transfer;
 use super::{Completion, Kind, Shard};
 
 /// First in, first out. Its links are in the elements.

@@ -2,10 +2,11 @@
 
 //! One page of one request: what is wanted, and what has been done for it.
 
-use super::super::ids::{Generation, PageIndex, ServerSlot, SlotSet, Version, MAX_REPLICAS};
+use super::super::ids::{Generation, PageIndex, SlotSet, Version, MAX_REPLICAS};
 use super::super::page_map::Entry;
+use super::assemble::Assembly;
 use super::disk::DiskPart;
-use crate::wire::{FragmentMask, Fragmentation};
+use super::transfer::{Transfer, TransferStage};
 
 /// How a request for a page ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,87 +49,6 @@ pub(super) enum Stage {
     Active,
     /// Over, but its page is being sent or copied, or nobody has asked yet.
     Ended(Outcome),
-}
-
-/// How far one server's part has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum TransferStage {
-    /// Unused.
-    #[default]
-    Idle,
-    /// In a list, to be sent.
-    Queued,
-    /// Sent, not answered.
-    Sent,
-    /// Acknowledged.
-    Acknowledged,
-}
-
-/// One server's part in an op: a copy of a page-out, or the asking for a page-in.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Transfer {
-    pub(super) stage: TransferStage,
-    pub(super) slot: Option<ServerSlot>,
-    /// Whom it was for when it began; an answer of another incarnation is nobody's.
-    pub(super) incarnation: u64,
-    pub(super) session: u64,
-    pub(super) first_attempt: u32,
-    pub(super) attempt: u32,
-    /// Timeouts since the last sign of progress.
-    pub(super) tries: u32,
-    /// When it was first sent to this server, for suspicion.
-    pub(super) began_ns: u64,
-    pub(super) first_sent_ns: u64,
-    pub(super) sent_ns: u64,
-    /// Whether an answer has told how long the path takes.
-    pub(super) measured: bool,
-    pub(super) due_ns: u64,
-    pub(super) cut: Option<Fragmentation>,
-    /// To be sent (page-out), or to be asked for (page-in).
-    pub(super) pending: FragmentMask,
-    /// Page-out: what the server has said that it holds.
-    pub(super) held: FragmentMask,
-    /// The most fragments that it has ever said to hold (page-out), or that there were when it had sent
-    /// one (page-in).
-    pub(super) most_held: u32,
-    /// How often it has answered without that becoming more, since it last did.
-    pub(super) in_vain: u32,
-    /// Page-in: the version and the checksum of the page that it sends.
-    pub(super) content: Option<(Version, u32)>,
-    /// Whether the page has come damaged over there, or from there.
-    pub(super) was_damaged: bool,
-    /// Whether it counts in its server's window.
-    pub(super) in_window: bool,
-    /// Whether its frames are being sent right now: nobody else may touch them.
-    pub(super) sending: bool,
-    /// Whether it hangs in a list; it must not be put in another.
-    pub(super) linked: bool,
-    pub(super) next: Link,
-}
-
-impl Transfer {
-    /// Whether these fragments, which the server holds or has sent, are more than ever; counts if not.
-    pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
-        let count = held.bits().count_ones();
-        let is_more = count > self.most_held;
-        self.most_held = self.most_held.max(count);
-        self.in_vain = match is_more {
-            true => 0,
-            false => self.in_vain.saturating_add(1),
-        };
-        is_more
-    }
-}
-
-/// A page being put together from one server's fragments.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Assembly {
-    pub(super) transfer: usize,
-    pub(super) crc: u32,
-    pub(super) cut: Fragmentation,
-    pub(super) have: FragmentMask,
-    /// When its last fragment came that was of use.
-    pub(super) fed_ns: u64,
 }
 
 /// An index into a shard's ops or transfers, or none.

@@ -7,7 +7,8 @@ use super::super::device::Device;
 use super::super::ids::{Version, MAX_REPLICAS};
 use super::super::storage::Storage;
 use super::list::TransferId;
-use super::op::{Kind, Outcome, Stage, TransferStage};
+use super::op::{Kind, Outcome, Stage};
+use super::transfer::TransferStage;
 use super::Shard;
 
 /// How often a page-out may take another version because a server has a later one: each of its servers

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a server's answer to a page-out means.
+
+use super::super::device::Device;
+use super::super::ids::ServerSlot;
+use super::super::storage::Storage;
+use super::list::TransferId;
+use super::op::{Kind, Outcome};
+use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
+use super::transfer::TransferStage;
+use super::Shard;
+use crate::wire::{FragmentMask, Header, Status};
+
+impl<S: Storage> Shard<S> {
+    /// The server of a page that it has taken says how full it is.
+    fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &Device<S>) {
+        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            let load = device.servers.load(slot);
+            self.path_mut(slot).placed.acknowledged(load, utilisation);
+        }
+    }
+
+    pub(super) fn handle_write_ack(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        transfer: usize,
+        header: &Header,
+        device: &Device<S>,
+    ) {
+        let id = TransferId {
+            op: index,
+            transfer,
+        };
+        if header.status == Status::Ok {
+            self.note_utilisation(id, header.utilisation, device);
+        }
+        if self.ops.get(index).is_some_and(|op| op.kind == Kind::Copy) {
+            self.handle_copy_ack(now_ns, id, header, device);
+            return;
+        }
+        match header.status {
+            Status::Ok => {
+                self.note_success(now_ns, id, header.attempt);
+                if let Some(transfer) = self.transfer_mut(id) {
+                    transfer.stage = TransferStage::Acknowledged;
+                }
+                self.leave_window(id);
+                let is_enough = mutated!(AckBeforeSecondCopy);
+                if is_enough || self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
+                    // Not the end yet, if a copy has been lost or a server has come meanwhile.
+                    self.continue_page_out(now_ns, index, device);
+                }
+            }
+            Status::Incomplete => self.handle_gap(now_ns, id, header, device),
+            Status::Corrupt => self.handle_damage(now_ns, id, device),
+            Status::NoSpace | Status::Quota => {
+                self.counters.no_space = self.counters.no_space.wrapping_add(1);
+                if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+                    device.servers.set_full(slot);
+                    if let Some(op) = self.ops.get_mut(index) {
+                        op.refused.insert(slot);
+                    }
+                }
+                self.release(id);
+                self.continue_page_out(now_ns, index, device);
+            }
+            Status::Stale if self.renew_once_more(now_ns, index, device) => {}
+            // It holds a newer version than the newest there is, or is out of its mind.
+            _ => {
+                self.release(id);
+                self.continue_page_out(now_ns, index, device);
+            }
+        }
+    }
+
+    /// A later fragment came, an earlier one did not: send what is missing below. Or the server had
+    /// no room for what it held before, too many pages being half there: send all of it, when the
+    /// window, which closes, has room again.
+    ///
+    /// One that says so again and again and never has more than before, is sent to as if it did not
+    /// answer, and suspected.
+    pub(super) fn handle_gap(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        header: &Header,
+        device: &Device<S>,
+    ) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        if transfer.is_progress(header.fragment_mask) {
+            if !transfer.was_damaged {
+                transfer.tries = 0;
+            }
+        } else if transfer.in_vain > MOST_IN_VAIN {
+            self.give_up_on(now_ns, id, device);
+            return;
+        }
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
+            transfer.held = transfer.held.union(header.fragment_mask);
+            return;
+        }
+        let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
+            return;
+        };
+        let dropped = !transfer.held.without(header.fragment_mask).is_empty();
+        transfer.held = header.fragment_mask;
+        let held = header.fragment_mask.bits();
+        // CAST: below 256; the mask of all below the highest that is held.
+        let below_highest = (1_u32 << (u8::BITS - held.leading_zeros())).wrapping_sub(1) as u8;
+        let gap = FragmentMask::from_bits(below_highest & !held);
+        if gap.is_empty() && !dropped {
+            return;
+        }
+        if dropped {
+            let path = self.path_mut(slot);
+            path.window.on_loss(now_ns, path.rtt.smoothed_ns());
+            self.leave_window(id);
+            self.resend(id, cut.all());
+        } else {
+            self.resend(id, gap);
+        }
+    }
+
+    /// The page has come damaged at a server. One where it does so again and again is left, however well it
+    /// answers others.
+    pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
+        self.resend_damaged(id);
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        if !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > MOST_DAMAGED {
+            self.give_up_on(now_ns, id, device);
+        }
+    }
+
+    /// The server answers, and never has the page: once it has had as long as one that is silent,
+    /// others are asked.
+    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        let Some(transfer) = self.transfer_mut(id).copied() else {
+            return;
+        };
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        let since_ns = now_ns.saturating_sub(transfer.began_ns);
+        if since_ns < self.path(slot).suspect_after_ns(device.io_timeout_ns()) {
+            return;
+        }
+        self.leave(now_ns, id, slot, device);
+    }
+
+    /// Nothing is to be had of this server, whatever it answers: it is suspected, and others are asked.
+    pub(super) fn leave(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<S>,
+    ) {
+        self.suspect(slot, device);
+        self.path_mut(slot).overdue = true;
+        match self.ops.get(id.op).map(|op| op.kind) {
+            Some(Kind::PageOut) => {
+                self.want_disk(id.op, device);
+                self.release(id);
+                self.counters.failovers = self.counters.failovers.wrapping_add(1);
+                self.continue_page_out(now_ns, id.op, device);
+            }
+            Some(Kind::Copy) => self.end(id.op, Outcome::Failed),
+            // It asks others when its time is out, or does so anyway.
+            Some(Kind::PageIn | Kind::Mirror) | None => {}
+        }
+    }
+}

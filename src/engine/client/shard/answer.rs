@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which transfer a frame answers, and what an answer says of its server.
+
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, Version};
+use super::super::storage::Storage;
+use super::super::versions::Witness;
+use super::list::TransferId;
+use super::op::{Kind, Stage};
+use super::transfer::{Transfer, TransferStage};
+use super::Shard;
+use crate::wire::{Header, MacAddress, Opcode};
+
+impl<S: Storage> Shard<S> {
+    /// The transfer that a frame answers. `None` if it answers none: it is late, repeated,
+    /// foreign or forged.
+    pub(super) fn find_transfer(
+        &self,
+        source: MacAddress,
+        header: &Header,
+        device: &Device<S>,
+    ) -> Option<(usize, usize)> {
+        if Self::number_of_tag(header.tag) != usize::from(self.number) {
+            return None;
+        }
+        // CAST: 16 bits.
+        let index = (header.tag & 0xffff) as usize;
+        let op = self.ops.get(index)?;
+        let expected = match op.kind {
+            Kind::PageOut | Kind::Copy | Kind::Mirror => Opcode::WriteAck,
+            Kind::PageIn => Opcode::ReadReply,
+        };
+        if mutated!(StaleReplyAccepted) && op.stage == Stage::Active && header.opcode == expected {
+            let asked = |transfer: &Transfer| transfer.incarnation == header.incarnation;
+            return Some((index, op.transfers.iter().position(asked)?));
+        }
+        if op.stage != Stage::Active
+            || header.opcode != expected
+            || header.page != u64::from(op.page.0)
+            || (op.kind != Kind::PageIn && header.version != op.version.0)
+        {
+            return None;
+        }
+        let found = op.transfers.iter().position(|transfer| {
+            // A transfer that is queued to be sent again may still be answered.
+            let asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
+            let since_first = header.attempt.wrapping_sub(transfer.first_attempt);
+            let since_first_max = transfer.attempt.wrapping_sub(transfer.first_attempt);
+            asked
+                && since_first <= since_first_max
+                && transfer.session == header.session
+                && transfer.incarnation == header.incarnation
+        })?;
+        let slot = op.transfers.get(found)?.slot?;
+        (device.servers.is_current(slot, header.incarnation) && device.servers.is_at(slot, source))
+            .then_some((index, found))
+    }
+
+    /// A server says which versions we have used. One that is not believed has not answered: its transfer
+    /// goes elsewhere.
+    #[inline]
+    pub(super) fn is_believed(
+        &mut self,
+        now_ns: u64,
+        op: usize,
+        transfer: usize,
+        header: &Header,
+        device: &Device<S>,
+    ) -> bool {
+        let id = TransferId { op, transfer };
+        let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) else {
+            return true;
+        };
+        let incarnation = header.incarnation;
+        let was_usable = device.servers.usable().contains(slot);
+        let witness = Witness { slot, incarnation };
+        if device.hear_of(witness, Version(header.low_water)) {
+            return true;
+        }
+        self.suspicion |= was_usable;
+        self.leave(now_ns, id, slot, device);
+        false
+    }
+
+    /// A server has answered: it lives.
+    pub(super) fn note_heard(&mut self, now_ns: u64, op: usize, transfer: usize) {
+        let id = TransferId { op, transfer };
+        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            let path = self.path_mut(slot);
+            path.heard_ns = now_ns;
+            path.overdue = false;
+        }
+    }
+
+    /// A server has answered what nobody waits for any more: that it lives is news all the same.
+    pub(super) fn note_late(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        header: &Header,
+        device: &Device<S>,
+    ) {
+        let from = device.servers.valid().iter().find(|&slot| {
+            let address = device.servers.address(slot);
+            address.mac == source
+                && address.session == header.session
+                && address.incarnation == header.incarnation
+        });
+        if let Some(slot) = from {
+            let path = self.path_mut(slot);
+            path.heard_ns = now_ns;
+            path.overdue = false;
+            self.measure_late(now_ns, slot, header);
+        }
+    }
+
+    /// Measures by an answer that nobody waits for any more, if its op is still as it was: else only
+    /// those who are quick enough would be measured.
+    fn measure_late(&mut self, now_ns: u64, slot: ServerSlot, header: &Header) {
+        // CAST: 16 bits.
+        let op = (header.tag & 0xffff) as usize;
+        let found = self.ops.get(op).and_then(|op| {
+            op.transfers.iter().position(|transfer| {
+                transfer.slot == Some(slot)
+                    && transfer.session == header.session
+                    && transfer.incarnation == header.incarnation
+            })
+        });
+        if let (Some(transfer), true) = (
+            found,
+            Self::number_of_tag(header.tag) == usize::from(self.number),
+        ) {
+            self.measure(now_ns, TransferId { op, transfer }, header.attempt);
+        }
+    }
+
+    /// The transfer's sending number `attempt` was answered: if it was the first or the last, it
+    /// is known when it was sent.
+    fn measure(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        let is_page_in = op.kind == Kind::PageIn;
+        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
+            return;
+        };
+        let sent_ns = if attempt == transfer.first_attempt {
+            transfer.first_sent_ns
+        } else if attempt == transfer.attempt && transfer.stage != TransferStage::Queued {
+            transfer.sent_ns
+        } else {
+            return;
+        };
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        if core::mem::replace(&mut transfer.measured, true) || sent_ns == 0 {
+            return;
+        }
+        let rtt_ns = now_ns.saturating_sub(sent_ns);
+        let path = self.path_mut(slot);
+        path.rtt.sample(rtt_ns);
+        if is_page_in {
+            path.note_page_in(rtt_ns);
+        }
+    }
+
+    /// The transfer was answered as it should be: measure, and let the window open.
+    pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
+        self.measure(now_ns, id, attempt);
+        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+            self.path_mut(slot).window.on_answer();
+        }
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Putting a page together from a server's fragments.
+
+use super::super::device::Device;
+use super::super::ids::Version;
+use super::super::storage::Storage;
+use super::list::TransferId;
+use super::op::{Outcome, Stage};
+use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
+use super::transfer::{Transfer, TransferStage};
+use super::{Receive, Shard, Verdict};
+use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
+
+/// A page being put together from one server's fragments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Assembly {
+    pub(super) transfer: usize,
+    pub(super) crc: u32,
+    pub(super) cut: Fragmentation,
+    pub(super) have: FragmentMask,
+    /// When its last fragment came that was of use.
+    pub(super) fed_ns: u64,
+}
+
+impl<S: Storage> Shard<S> {
+    pub(super) fn handle_read_reply(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        transfer: usize,
+        header: &Header,
+        fill: Option<u64>,
+        device: &Device<S>,
+    ) -> Verdict {
+        let id = TransferId {
+            op: index,
+            transfer,
+        };
+        let others_until_ns = self.others_until_ns(id);
+        let Some(op) = self.ops.get_mut(index) else {
+            return Verdict::Done;
+        };
+        let version = Version(header.version);
+        let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
+        if header.status != Status::Ok || !is_wanted {
+            let since = op.version;
+            // One that has what is wanted, says so of another question.
+            let lacks_it = match version.0 {
+                // The page may have been freed since, and written in the same generation: not before the
+                // next version of that generation was given out.
+                0 => {
+                    let passed = device.next_version().0.wrapping_sub(since.0);
+                    let next = op.generation.0.wrapping_sub(since.generation().0);
+                    passed <= u64::from(next)
+                }
+                _ if device.versions().is_ours(version) == Some(false) => true,
+                // What came to the server after the question was due may have come to the map as well.
+                _ => !is_wanted && version < since,
+            };
+            self.handle_miss(now_ns, id, lacks_it, device);
+            return Verdict::Done;
+        }
+        match device.versions().is_ours(version) {
+            Some(true) => {}
+            _ if mutated!(StaleReplyAccepted) => {}
+            // Of the generation that is wanted, and of a life that is forgotten: other bytes.
+            Some(false) => {
+                self.handle_miss(now_ns, id, true, device);
+                return Verdict::Done;
+            }
+            // Taken as lost on the way.
+            None => return Verdict::Done,
+        }
+        if op.claimed && !mutated!(ReceiveClaimIgnored) {
+            // Another CPU is copying a fragment of it. This one is lost, and asked for again.
+            self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
+            return Verdict::Done;
+        }
+        if header.flags.contains(Flags::SAME_FILLED) {
+            if let Some(value) = fill {
+                if !op.is_background {
+                    self.counters.same_filled_in = self.counters.same_filled_in.wrapping_add(1);
+                }
+                op.crc = header.payload_crc;
+                self.note_success(now_ns, id, header.attempt);
+                self.note_whole(index, transfer);
+                self.end(index, Outcome::Filled(value));
+            }
+            return Verdict::Done;
+        }
+        let Some(cut) = Fragmentation::from_count(header.fragment_count) else {
+            return Verdict::Done;
+        };
+        let Some((offset, len)) = cut.span(header.fragment_index) else {
+            return Verdict::Done;
+        };
+        let Some(asked) = op.transfers.get_mut(transfer) else {
+            return Verdict::Done;
+        };
+        if asked.cut != Some(cut) {
+            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            return Verdict::Done;
+        }
+        let (known, crc) = *asked.content.get_or_insert((version, header.payload_crc));
+        if version < known {
+            // A late answer: the server has got another since.
+            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            return Verdict::Done;
+        }
+        if version == known && header.payload_crc != crc {
+            // It has one page of that version, not two.
+            self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
+            self.read_again(now_ns, id, device);
+            return Verdict::Done;
+        }
+        asked.content = Some((version, header.payload_crc));
+        // What two servers have of one generation is the same, if only a copy of repair's in another
+        // version, and the checksum says whether it is: then each fragment that comes is one less to
+        // come. Not after a page that was damaged.
+        let is_mixed = op.restarts == 0;
+        let fits = |assembly: &Assembly| {
+            assembly.crc == header.payload_crc
+                && assembly.cut == cut
+                && (assembly.transfer == transfer || is_mixed)
+        };
+        let mut assembly = match op.assembly {
+            Some(assembly) if fits(&assembly) => Assembly {
+                transfer,
+                ..assembly
+            },
+            // One content at a time, until its server falls silent.
+            Some(_) if now_ns < others_until_ns => return Verdict::Done,
+            _ => Assembly {
+                transfer,
+                crc: header.payload_crc,
+                cut,
+                have: FragmentMask::EMPTY,
+                fed_ns: now_ns,
+            },
+        };
+        if assembly.have.contains(header.fragment_index) {
+            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            return Verdict::Done;
+        }
+        op.assembly = Some(assembly);
+        op.claimed = true;
+        if !mutated!(ReceiveClaimIgnored) {
+            op.pins = op.pins.saturating_add(1);
+        }
+        assembly.have.insert(header.fragment_index);
+        Verdict::Receive(Receive {
+            op: index,
+            transfer,
+            index: header.fragment_index,
+            attempt: header.attempt,
+            offset,
+            len,
+            completes: assembly.have == cut.all(),
+        })
+    }
+
+    /// Until when what another transfer has begun to assemble is not to be thrown away: as long as
+    /// its server's page-ins take. 0 if there is no such thing.
+    fn others_until_ns(&self, id: TransferId) -> u64 {
+        let Some((op, assembly)) = self
+            .ops
+            .get(id.op)
+            .and_then(|op| Some((op, op.assembly.as_ref()?)))
+            .filter(|(_, assembly)| assembly.transfer != id.transfer)
+        else {
+            return 0;
+        };
+        let asked = op.transfers.get(assembly.transfer).filter(|one| {
+            // Whoever is no longer asked, sends no more.
+            matches!(one.stage, TransferStage::Sent | TransferStage::Queued)
+        });
+        let Some(slot) = asked.and_then(|one| one.slot) else {
+            return 0;
+        };
+        let answer_ns = self.path(slot).hedge_after_ns();
+        assembly.fed_ns.saturating_add(answer_ns)
+    }
+
+    /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is that
+    /// of the whole page, if the fragment completes it.
+    pub fn received(
+        &mut self,
+        now_ns: u64,
+        receive: &Receive,
+        copied: bool,
+        crc: Option<u32>,
+        device: &Device<S>,
+    ) {
+        let Some(op) = self.ops.get_mut(receive.op) else {
+            return;
+        };
+        op.claimed = false;
+        let fed = op.assembly.as_mut().filter(|assembly| {
+            copied && op.stage == Stage::Active && assembly.transfer == receive.transfer
+        });
+        if let (Some(assembly), Some(transfer)) = (fed, op.transfers.get_mut(receive.transfer)) {
+            assembly.have.insert(receive.index);
+            let is_more = transfer.is_progress(assembly.have);
+            if is_more || transfer.in_vain <= MOST_IN_VAIN {
+                assembly.fed_ns = now_ns;
+            }
+            let assembly = *assembly;
+            self.assembled(now_ns, receive, assembly, is_more, crc, device);
+        }
+        self.look_after_claim(receive.op);
+        self.unpin(receive.op);
+    }
+
+    fn assembled(
+        &mut self,
+        now_ns: u64,
+        receive: &Receive,
+        assembly: Assembly,
+        is_more: bool,
+        crc: Option<u32>,
+        device: &Device<S>,
+    ) {
+        let id = TransferId {
+            op: receive.op,
+            transfer: receive.transfer,
+        };
+        if assembly.have != assembly.cut.all() {
+            let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
+            // Progress: the rest may take as long again, however long was waited before.
+            if let Some(slot) = slot.filter(|_| is_more) {
+                let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
+                if let Some(transfer) = self.transfer_mut(id) {
+                    transfer.due_ns = due_ns;
+                    if !transfer.was_damaged {
+                        transfer.tries = 0;
+                    }
+                }
+                self.note_deadline(due_ns);
+            }
+            return;
+        }
+        if crc == Some(assembly.crc) || mutated!(CrcUncheckedIn) {
+            self.note_success(now_ns, id, receive.attempt);
+            self.note_whole(id.op, id.transfer);
+            if let Some(op) = self.ops.get_mut(id.op) {
+                op.crc = assembly.crc;
+            }
+            self.end(id.op, Outcome::Done);
+            return;
+        }
+        self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
+        self.read_again(now_ns, id, device);
+    }
+
+    /// What was put together is thrown away, and all of it asked for again: of the next holder
+    /// if there is one, else of this one.
+    fn read_again(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        if let Some(op) = self.ops.get_mut(id.op) {
+            // What another has sent may be whole.
+            op.assembly = op.assembly.filter(|one| one.transfer != id.transfer);
+            op.restarts = op.restarts.saturating_add(1);
+        }
+        if self.fail_over(now_ns, id.op, device) {
+            self.release(id);
+            return;
+        }
+        self.resend_damaged(id);
+        self.note_in_vain(now_ns, id, MOST_DAMAGED, device);
+    }
+
+    /// The server has answered what is of no use. One that does so again and again is suspected.
+    fn note_in_vain(&mut self, now_ns: u64, id: TransferId, most: u32, device: &Device<S>) {
+        let is_too_often = |transfer: &mut Transfer| {
+            !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most
+        };
+        if self.transfer_mut(id).is_some_and(is_too_often) {
+            self.give_up_on(now_ns, id, device);
+        }
+    }
+}

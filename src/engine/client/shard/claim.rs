@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An op from its claim by a request on: parked, retried, given up.
+
+use super::super::device::Device;
+use super::super::ids::{PageIndex, SlotSet, Version};
+use super::super::storage::Storage;
+use super::op::{Kind, Op, Outcome, Stage};
+use super::{OpInUse, Shard};
+
+impl<S: Storage> Shard<S> {
+    /// Makes a free op one of `kind` for `page`.
+    pub(super) fn claim_op(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        kind: Kind,
+        page: PageIndex,
+    ) -> Result<&mut Op, OpInUse> {
+        let op = self.ops.get_mut(index).ok_or(OpInUse)?;
+        if op.stage != Stage::Free {
+            return Err(OpInUse);
+        }
+        op.kind = kind;
+        op.is_background = false;
+        op.stage = Stage::Stalled;
+        op.page = page;
+        op.version = Version::default();
+        op.begun = None;
+        op.fill = None;
+        op.started_ns = now_ns;
+        op.waits_from_ns = now_ns;
+        op.pins = 0;
+        op.ends_when_sent = false;
+        op.claimed = false;
+        op.restarts = 0;
+        op.renewals = 0;
+        op.tried = SlotSet::EMPTY;
+        op.sent_to = SlotSet::EMPTY;
+        op.refused = SlotSet::EMPTY;
+        op.waits_for_room_ns = None;
+        op.counted_stalled = false;
+        op.hedge_ns = u64::MAX;
+        op.hedge = None;
+        op.assembly = None;
+        op.wake = false;
+        op.disk.renew();
+        Ok(op)
+    }
+
+    /// Waits for the page to be no longer written, unless it is already.
+    pub(super) fn park(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
+        let Some(op) = self.ops.get_mut(index) else {
+            return false;
+        };
+        device.park();
+        if !device.map.load(op.page).is_busy() {
+            device.unpark();
+            return false;
+        }
+        op.stage = Stage::Parked;
+        // Whoever had not the page, may have it after that; its generation may be the same.
+        op.tried = SlotSet::EMPTY;
+        self.counters.parked = self.counters.parked.wrapping_add(1);
+        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
+        true
+    }
+
+    /// Counts an op that waits for a server, once.
+    pub(super) fn count_stalled(&mut self, index: usize) {
+        if let Some(op) = self.ops.get_mut(index) {
+            if !core::mem::replace(&mut op.counted_stalled, true) {
+                self.counters.stalled = self.counters.stalled.wrapping_add(1);
+            }
+        }
+    }
+
+    /// A page-out of `page`, or of any page for `None`, has ended somewhere: whoever waited for
+    /// it goes on.
+    pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
+                self.retry_op(now_ns, index, device);
+            }
+        }
+    }
+
+    pub(super) fn retry_op(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.stage == Stage::Parked {
+            device.unpark();
+        }
+        op.stage = Stage::Stalled;
+        match op.kind {
+            Kind::PageOut => {
+                self.retry_put(index);
+                self.begin_page_out(now_ns, index, device);
+            }
+            Kind::PageIn => {
+                self.retry_ask(index);
+                self.begin_page_in(now_ns, index, device);
+            }
+            Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
+        }
+    }
+
+    /// The I/O timeout is out, or every copy is known to be gone.
+    pub(super) fn give_up(&mut self, index: usize, device: &Device<S>) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.stage == Stage::Parked {
+            device.unpark();
+        }
+        match op.kind {
+            Kind::PageOut => self.finish_at_last(index, device),
+            Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
+        }
+    }
+
+    /// Ends every op with an error: the device goes away.
+    pub fn give_up_all(&mut self, device: &Device<S>) {
+        let mut link = self.active;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.next_active;
+            self.give_up(index, device);
+        }
+    }
+}

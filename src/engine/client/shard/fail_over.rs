@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A page-in whose server does not answer, or has not what was asked for: who else is asked.
+
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::storage::Storage;
+use super::list::TransferId;
+use super::op::{Kind, Stage};
+use super::transfer::TransferStage;
+use super::Shard;
+use crate::wire::FragmentMask;
+
+impl<S: Storage> Shard<S> {
+    /// The server has not the page, or not this generation of it; for certain, if `lacks_it`.
+    pub(super) fn handle_miss(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        lacks_it: bool,
+        device: &Device<S>,
+    ) {
+        self.counters.misses = self.counters.misses.wrapping_add(1);
+        let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
+        self.release(id);
+        if let (Some(op), Some(slot)) = (self.ops.get_mut(id.op), slot) {
+            op.tried.insert(slot);
+            if lacks_it {
+                self.strike(id.op, slot, device);
+            }
+        }
+        self.continue_page_in(now_ns, id.op, device);
+    }
+
+    /// The map says that the server has the page, and the server that it has not, or another version of it:
+    /// the server was put back to an earlier state, or this machine was. The map is told, so that the copy
+    /// is made again; but only if the page is as it was when the server was asked, and is to be had of
+    /// somebody else who has not said the same. So however late, wrong or many such answers are, none takes
+    /// the last copy away.
+    fn strike(&mut self, index: usize, slot: ServerSlot, device: &Device<S>) {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let page = op.page;
+        let entry = device.map.load(page);
+        let is_as_it_was = entry.is_written() && entry.generation() == op.generation;
+        if !is_as_it_was || !entry.replicas().contains(slot) {
+            return;
+        }
+        let others = entry
+            .replicas()
+            .intersection(device.servers.usable())
+            .without(op.tried);
+        let is_on_disk = entry.is_on_disk() && device.disk.load().is_usable() && !op.disk.failed();
+        if others.is_empty() && !is_on_disk {
+            return;
+        }
+        // Not if it is being written, or another CPU strikes somebody else at the same time.
+        if device.map.drop_replicas(page, entry, SlotSet::one(slot)) {
+            device.servers.note_missing(slot);
+            device.note_degraded(page);
+            // What it has instead, nobody needs.
+            self.frees_lost.insert(slot);
+            self.counters.copies_missing = self.counters.copies_missing.wrapping_add(1);
+        }
+    }
+
+    pub(super) fn page_in_timed_out(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<S>,
+    ) {
+        let Some(op) = self.ops.get(id.op) else {
+            return;
+        };
+        let entry = device.map.load(op.page);
+        if entry.generation() != op.generation && !entry.is_busy() {
+            // It has been written since: others have it now.
+            for transfer in 0..MAX_REPLICAS {
+                self.release(TransferId { transfer, ..id });
+            }
+            self.continue_page_in(now_ns, id.op, device);
+            return;
+        }
+        let another = self.fail_over(now_ns, id.op, device);
+        if !another {
+            self.retry_ask(id.op);
+            self.ask_disk(id.op, device);
+        }
+        let Some(op) = self.ops.get_mut(id.op) else {
+            return;
+        };
+        let is_mixed = op.restarts == 0;
+        let assembly = op
+            .assembly
+            .filter(|assembly| assembly.transfer == id.transfer || is_mixed);
+        if another && !device.servers.usable().contains(slot) {
+            self.release(id);
+            return;
+        }
+        let missing = self.transfer_mut(id).and_then(|transfer| {
+            let cut = transfer.cut?;
+            let have = assembly.filter(|assembly| assembly.cut == cut);
+            Some(
+                cut.all()
+                    .without(have.map_or(FragmentMask::EMPTY, |one| one.have)),
+            )
+        });
+        if let Some(missing) = missing {
+            self.resend(id, missing);
+        }
+    }
+
+    /// The transfer has waited for room in its server's window for as long as for an answer: somebody
+    /// else is asked, if there is one.
+    pub(super) fn page_in_waited(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        if self.fail_over(now_ns, id.op, device) {
+            self.release(id);
+        } else {
+            self.retry_ask(id.op);
+            self.ask_disk(id.op, device);
+        }
+    }
+
+    /// Whether a page-in whose I/O timeout is out reads the disk before it ends in an error: once, if it
+    /// has not asked the disk yet, and for one I/O timeout more.
+    pub(super) fn reads_disk_at_last(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        device: &Device<S>,
+    ) -> bool {
+        let may_ask = self.ops.get(index).is_some_and(|op| {
+            let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
+            op.kind == Kind::PageIn && !op.is_background && is_open && op.disk.may_ask_at_last()
+        });
+        let is_asked = may_ask && self.ask_disk(index, device).is_some();
+        if let Some(op) = self.ops.get_mut(index).filter(|_| is_asked) {
+            op.disk.is_last = true;
+            op.waits_from_ns = now_ns;
+        }
+        is_asked
+    }
+
+    /// All servers that are asked are silent. Another holder may be back since, or the disk may have got
+    /// the page from one that was.
+    pub(super) fn look_elsewhere(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        if self.fail_over(now_ns, id.op, device) {
+            self.release(id);
+        } else {
+            self.ask_disk(id.op, device);
+        }
+    }
+
+    /// Asks a holder that is not being asked, the one that is being failing us. Returns whether
+    /// there was one.
+    pub(super) fn fail_over(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
+        let another = self.ask_another(now_ns, index, device).is_some();
+        if another {
+            self.counters.failovers = self.counters.failovers.wrapping_add(1);
+        }
+        another
+    }
+
+    /// Asks a holder that is not being asked. Returns the transfer, if there was one.
+    pub(super) fn ask_another(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        device: &Device<S>,
+    ) -> Option<usize> {
+        let op = self.ops.get(index)?;
+        let entry = device.map.load(op.page);
+        if entry.generation() != op.generation || !entry.is_written() {
+            return None;
+        }
+        let candidates = entry
+            .replicas()
+            .intersection(device.servers.usable())
+            .without(op.targets())
+            .without(op.tried);
+        let free = (0..MAX_REPLICAS).find(|&transfer| {
+            op.transfers.get(transfer).map(|transfer| transfer.stage) == Some(TransferStage::Idle)
+        });
+        let (Some(transfer), Some(slot)) = (free, self.soonest(candidates)) else {
+            return None;
+        };
+        if let Some(op) = self.ops.get_mut(index) {
+            op.hedge = op.hedge.filter(|&hedge| hedge != transfer);
+        }
+        let id = TransferId {
+            op: index,
+            transfer,
+        };
+        self.start_transfer(now_ns, id, slot, device);
+        Some(transfer)
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a page-out ends: with its copies, for want of room, or in an error.
+
+use super::super::device::Device;
+use super::super::free::StaleCopy;
+use super::super::ids::{SlotSet, Version};
+use super::super::storage::Storage;
+use super::disk_page_out::DiskVerdict;
+use super::op::{Op, Outcome, Stage};
+use super::transfer::{Transfer, TransferStage};
+use super::Shard;
+
+/// How long a page-out that was refused waits for servers to free pages.
+const ROOM_NS: u64 = 1_000_000_000;
+
+impl<S: Storage> Shard<S> {
+    /// Ends the op if every transfer is answered and there are enough copies. While something of it is
+    /// being sent it could not complete, and an acknowledgement counts only if its server is still the
+    /// same when it does: [`Shard::sent`] looks again.
+    pub(super) fn finish_if_done(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
+        let is_waiting = op.is_waiting()
+            && !(mutated!(AckBeforeSecondCopy) && op.transfers.iter().any(is_acknowledged));
+        if !matches!(op.stage, Stage::Active | Stage::Stalled) || is_waiting {
+            return;
+        }
+        op.ends_when_sent = op.pins != 0;
+        if op.ends_when_sent {
+            return;
+        }
+        let (copies, version) = (Self::acknowledged(op, device), op.version);
+        let is_short = copies.len() < device.replicas();
+        match self.judge_disk(index, is_short, device) {
+            DiskVerdict::InHand => {}
+            DiskVerdict::Wait => self.wait_for_more(now_ns, index),
+            DiskVerdict::Go(on_disk) => {
+                let held = copies.len().saturating_add(usize::from(on_disk));
+                if held < device.min_copies() && !mutated!(MinCopiesIgnored) {
+                    self.wait_or_fail(now_ns, index, on_disk, device);
+                } else if device.versions().enter(self.number, version) {
+                    self.finish(index, copies, on_disk, device);
+                } else {
+                    // As often as the counter jumps, which no server can make it for ever.
+                    self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
+                    self.renew(now_ns, index, device.take_version(), device);
+                }
+            }
+        }
+    }
+
+    /// Looks again at a page-out that could not end because something of it was being sent.
+    pub(super) fn end_if_sent(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        if op.pins == 0 && core::mem::take(&mut op.ends_when_sent) {
+            self.advance_page_out(now_ns, index, device);
+        }
+    }
+
+    /// The servers that hold the op's page.
+    fn acknowledged(op: &Op, device: &Device<S>) -> SlotSet {
+        let mut copies = SlotSet::EMPTY;
+        for transfer in &op.transfers {
+            if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
+                // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
+                // server"). A quiescing server may be gone before the page is read.
+                let is_there = device.servers.is_current(slot, transfer.incarnation)
+                    && !device.servers.quiescing().contains(slot);
+                if is_there || mutated!(IncarnationUnchecked) {
+                    copies.insert(slot);
+                }
+            }
+        }
+        copies
+    }
+
+    /// The I/O timeout is out: what there is has to do, or the page-out fails.
+    pub(super) fn finish_at_last(&mut self, index: usize, device: &Device<S>) {
+        if self.end_after_put(index) {
+            return;
+        }
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let copies = Self::acknowledged(op, device);
+        let on_disk = op.disk.is_written() && device.disk.load().is_attached();
+        let is_enough = op.begun.is_some()
+            && copies.len().saturating_add(usize::from(on_disk)) >= device.min_copies()
+            && self.disk_knows(index, device)
+            && device.versions().enter(self.number, op.version);
+        match is_enough {
+            true => self.finish(index, copies, on_disk, device),
+            false => self.fail_page_out(index, Outcome::Failed, device),
+        }
+    }
+
+    /// The page-out is complete.
+    fn finish(&mut self, index: usize, copies: SlotSet, on_disk: bool, device: &Device<S>) {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let (page, version, begun) = (op.page, op.version, op.begun.unwrap_or_default());
+        let old = begun.replicas().union(op.sent_to).without(copies);
+        let freed = device
+            .map
+            .finish_write(page, begun, version, copies, on_disk);
+        let counters = &mut self.counters;
+        // CAST: three at the most.
+        counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
+        if copies.intersection(device.servers.counting()).len() < device.replicas() {
+            counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
+            device.note_degraded(page);
+        }
+        if on_disk {
+            counters.local_out = counters.local_out.wrapping_add(1);
+        } else if !op.disk.is_put(version) && device.disk.load().is_wanted() {
+            // Else the mirror sees to it. Looked at after the map was changed: a disk that is
+            // attached meanwhile is brought up to date with whatever the map says then.
+            device.mark_out_of_sync(page);
+        }
+        if op.fill.is_some() {
+            counters.same_filled_out = counters.same_filled_out.wrapping_add(1);
+        }
+        self.note_stale(index, old, freed, device);
+        self.wake(index, device);
+        self.end(index, Outcome::Done);
+    }
+
+    /// Too few have the page, and nobody else can be asked now: waits for somebody who can, unless
+    /// that is in vain.
+    fn wait_or_fail(&mut self, now_ns: u64, index: usize, on_disk: bool, device: &Device<S>) {
+        let may_take = on_disk || device.disk.load().may_return();
+        let hoped = device.servers.hoped().saturating_add(usize::from(may_take));
+        if hoped < device.min_copies() {
+            self.fail_page_out(index, Outcome::Failed, device);
+        } else if self.is_refused(now_ns, index, device) {
+            self.counters.pages_out_no_space = self.counters.pages_out_no_space.wrapping_add(1);
+            self.fail_page_out(index, Outcome::NoSpace, device);
+        } else {
+            self.count_stalled(index);
+            self.wait_for_more(now_ns, index);
+        }
+    }
+
+    /// Whether every server that answers, and has not the page, has no room for it, and will not have
+    /// soon, and nobody is out of reach only for now who might have some.
+    fn is_refused(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
+        let Some(op) = self.ops.get_mut(index) else {
+            return false;
+        };
+        // Who holds an older version has room for this one, but may have lost that.
+        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
+        let full = device.servers.full().without(holders).union(op.refused);
+        let usable = device.servers.usable();
+        let others = usable
+            .without(device.servers.quiescing())
+            .without(op.targets());
+        if others.is_empty() || !others.without(full).is_empty() {
+            return false;
+        }
+        let awaited = device.servers.awaited(usable, full.union(op.targets()));
+        let may_come = !awaited.is_empty();
+        if may_come || device.disk.load().may_return() {
+            return false;
+        }
+        if !device.is_freeing() {
+            return true;
+        }
+        // What is freed others may take, again and again.
+        let since_ns = *op.waits_for_room_ns.get_or_insert(now_ns);
+        now_ns.saturating_sub(since_ns) >= ROOM_NS
+    }
+
+    /// Too few servers: wait for one, or for the disk. What was acknowledged stays so.
+    fn wait_for_more(&mut self, now_ns: u64, index: usize) {
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        // Whoever comes back may be asked again.
+        op.stage = Stage::Stalled;
+        op.tried = op.targets();
+        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
+    }
+
+    /// The page-out ends in an error: what is left of the older version stays.
+    pub(super) fn fail_page_out(&mut self, index: usize, outcome: Outcome, device: &Device<S>) {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        if op.begun.is_some() {
+            let sent_to = op.sent_to;
+            let freed = device.map.abandon_write(op.page);
+            device.note_degraded(op.page);
+            if device.disk.load().is_wanted() {
+                device.mark_out_of_sync(op.page);
+            }
+            self.note_stale(index, sent_to, freed, device);
+            self.wake(index, device);
+        }
+        self.end(index, outcome);
+    }
+
+    /// Has `old`, who may hold an older version of the page or a copy that does not count, told
+    /// to free it; and everybody else too, if the page was freed while it was written.
+    fn note_stale(&mut self, index: usize, old: SlotSet, freed: bool, device: &Device<S>) {
+        let Some(op) = self.ops.get(index) else {
+            return;
+        };
+        let mut stale = StaleCopy {
+            page: op.page,
+            slots: old,
+            below: Version(op.version.0.saturating_add(1)),
+        };
+        if mutated!(FreeTooMuch) {
+            stale.below = Version(op.version.0.saturating_add(1000));
+        }
+        if freed {
+            let freed = device.map.take_free(op.page, || device.take_version());
+            if let Some((holders, below)) = freed {
+                stale.slots = old.union(holders);
+                stale.below = below;
+                self.count_freed(1);
+            }
+        }
+        self.put_stale(stale);
+    }
+
+    fn wake(&mut self, index: usize, device: &Device<S>) {
+        let wake = device.has_parked() && !mutated!(WakeLost);
+        if let Some(op) = self.ops.get_mut(index) {
+            op.wake = wake;
+        }
+    }
+}

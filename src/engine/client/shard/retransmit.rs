@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens when no answer comes in time.
+
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::storage::Storage;
+use super::list::TransferId;
+use super::op::{Kind, Stage};
+use super::path::Path;
+use super::transfer::{Transfer, TransferStage};
+use super::{Shard, STOPPED_NS};
+
+impl<S: Storage> Shard<S> {
+    /// Looks at every transfer of an active op for what is due.
+    pub(super) fn check_transfers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+        self.check_hedge(now_ns, index, device);
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(op) = self.ops.get(index) else {
+                return;
+            };
+            if op.stage != Stage::Active {
+                return;
+            }
+            let Some(current) = op.transfers.get(transfer).copied() else {
+                return;
+            };
+            if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
+                continue;
+            }
+            // The I/O timeout may have become shorter since.
+            let bound_ns = Path::tries_within(device.io_timeout_ns());
+            let is_sent = current.stage == TransferStage::Sent;
+            let current = match is_sent {
+                true => Transfer {
+                    due_ns: current.due_ns.min(current.sent_ns.saturating_add(bound_ns)),
+                    ..current
+                },
+                false => current,
+            };
+            if now_ns < current.due_ns {
+                let usable = device.servers.usable();
+                if op.kind == Kind::PageIn && op.targets().intersection(usable).is_empty() {
+                    self.look_elsewhere(now_ns, id, device);
+                }
+                self.note_deadline(current.due_ns);
+                continue;
+            }
+            if current.stage == TransferStage::Sent {
+                self.transfer_timed_out(now_ns, id, current, device);
+            } else if current.due_ns != 0 {
+                self.check_waiting(now_ns, id, current, device);
+            }
+        }
+    }
+
+    /// Nothing new waits on the server, until it answers.
+    pub(super) fn suspect(&mut self, slot: ServerSlot, device: &Device<S>) {
+        if device.servers.suspect(slot) {
+            self.suspicion = true;
+        }
+        self.usable = self.usable.without(SlotSet::one(slot));
+    }
+
+    /// No answer in time.
+    fn transfer_timed_out(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        transfer: Transfer,
+        device: &Device<S>,
+    ) {
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
+        let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
+        let path = self.path_mut(slot);
+        let rtt_ns = path.rtt.smoothed_ns();
+        path.window.on_loss(now_ns, rtt_ns);
+        path.overdue = true;
+        let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
+        if was_stopped {
+            if let Some(transfer) = self.transfer_mut(id) {
+                transfer.began_ns = now_ns;
+            }
+        } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
+            self.suspect(slot, device);
+        }
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.tries = transfer.tries.saturating_add(1);
+        }
+        match self.ops.get(id.op).map(|op| op.kind) {
+            Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
+            Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
+            Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
+            Some(Kind::Mirror) | None => {}
+        }
+        // The path's MTU may be another now: what was sent may not have fitted.
+        self.cut_again(now_ns, id, slot, device);
+    }
+
+    /// It waits for a window that does not open: go elsewhere if the server is out of use, or somebody
+    /// else has the page.
+    fn check_waiting(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        transfer: Transfer,
+        device: &Device<S>,
+    ) {
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        let again_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.due_ns = again_ns;
+        }
+        self.note_deadline(again_ns);
+        let kind = self.ops.get(id.op).map(|op| op.kind);
+        if device.servers.usable().contains(slot) {
+            // Whoever fills the window may be silent, and not yet known to be.
+            match kind {
+                Some(Kind::PageOut) => self.want_disk(id.op, device),
+                Some(Kind::PageIn) => {
+                    self.page_in_waited(now_ns, id, device);
+                }
+                _ => {}
+            }
+        } else {
+            match kind {
+                Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
+                Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
+                Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
+                Some(Kind::Mirror) | None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Handing a transfer's frames to the wire.
+
+use super::super::device::Device;
+use super::super::storage::Storage;
+use super::list::TransferId;
+use super::op::{Kind, Stage};
+use super::transfer::{TransferStage, HEDGE_WHEN_SENT};
+use super::Shard;
+use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
+
+/// Timeouts after which frames that are still in this host no longer hold back others.
+const FORCE_TRIES: u32 = 3;
+
+/// Frames of one transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Of which transfer, for the frames that are kept for it.
+    pub id: TransferId,
+    /// To which server.
+    pub destination: MacAddress,
+    /// The header of every frame, but for the fragment's index.
+    pub header: Header,
+    /// What the frames carry.
+    pub payload: SendPayload,
+    /// Whether to send even if an earlier sending is still in this host: it is the first, or the
+    /// others came to nothing for so long that something holds them back.
+    pub force: bool,
+}
+
+/// What a transfer's frames carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendPayload {
+    /// One frame with nothing: a READ.
+    Nothing,
+    /// One frame with the value that fills the page.
+    Fill(u64),
+    /// Fragments of the page.
+    Page {
+        /// Which.
+        fragments: FragmentMask,
+        /// How the page is cut.
+        cut: Fragmentation,
+        /// Whether the page's checksum must be computed again first; if it is not the header's,
+        /// nothing is sent and [`Shard::page_changed`] is told.
+        verify: bool,
+    },
+}
+
+impl<S: Storage> Shard<S> {
+    /// Takes a transfer from the ready list to the wire, if it is still wanted and the window
+    /// has room.
+    pub(super) fn begin_send(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        device: &Device<S>,
+    ) -> Option<()> {
+        let op = self.ops.get_mut(id.op)?;
+        if op.stage != Stage::Active {
+            return None;
+        }
+        let transfer = op.transfers.get_mut(id.transfer)?;
+        if transfer.stage != TransferStage::Queued || transfer.sending {
+            // Who is sending it puts it back when done.
+            return None;
+        }
+        let slot = transfer.slot?;
+        // PANIC: never; a slot is below the array's length by its invariant.
+        let path = &mut self.paths[slot.index()];
+        if !transfer.in_window {
+            if !path.window.has_room() {
+                // Its server may die while it waits here.
+                let wait_ns = path.retry_after_ns(0, device.io_timeout_ns());
+                transfer.due_ns = now_ns.saturating_add(wait_ns);
+                self.push_waiting(slot, id);
+                return None;
+            }
+            transfer.in_window = true;
+            path.window.enter();
+        }
+        transfer.stage = TransferStage::Sent;
+        transfer.sending = true;
+        transfer.sent_ns = now_ns;
+        let again = transfer.attempt != transfer.first_attempt;
+        if !again {
+            transfer.first_sent_ns = now_ns;
+            if op.hedge_ns == HEDGE_WHEN_SENT {
+                op.hedge_ns = now_ns.saturating_add(path.hedge_after_ns());
+            }
+        }
+        let wait_ns = path.retry_after_ns(transfer.tries, device.io_timeout_ns());
+        transfer.due_ns = now_ns.saturating_add(wait_ns);
+        let due_ns = transfer.due_ns.min(op.hedge_ns);
+        if !mutated!(SendHoldIgnored) {
+            op.pins = op.pins.saturating_add(1);
+        }
+        self.note_deadline(due_ns);
+        self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
+        Some(())
+    }
+
+    /// The frames that [`super::Action::Send`] wants sent. To be asked before the lock is let go
+    /// that [`Shard::poll`] was called under; else there may be none.
+    #[inline]
+    pub fn describe(&self, id: TransferId, device: &Device<S>) -> Option<Send> {
+        let op = self.ops.get(id.op)?;
+        let transfer = op.transfers.get(id.transfer)?;
+        let (slot, cut) = (transfer.slot?, transfer.cut?);
+        let again = transfer.attempt != transfer.first_attempt;
+        let is_filled = op.fill.is_some();
+        let (opcode, flags, fragment_count, fragment_mask, version, payload_crc) = match op.kind {
+            Kind::PageIn => (
+                Opcode::Read,
+                Flags::default(),
+                cut.count(),
+                transfer.pending,
+                u64::from(op.generation.0),
+                0,
+            ),
+            Kind::PageOut | Kind::Copy | Kind::Mirror => (
+                Opcode::Write,
+                if is_filled {
+                    Flags::SAME_FILLED
+                } else {
+                    Flags::default()
+                },
+                if is_filled { 1 } else { cut.count() },
+                FragmentMask::EMPTY,
+                op.version.0,
+                op.crc,
+            ),
+        };
+        Some(Send {
+            id,
+            destination: device.servers.mac(slot),
+            header: Header {
+                opcode,
+                flags,
+                status: Status::Ok,
+                tag: self.tag(id.op),
+                attempt: transfer.attempt,
+                fragment_index: 0,
+                fragment_count,
+                fragment_mask,
+                utilisation: 0,
+                payload_crc,
+                session: transfer.session,
+                incarnation: transfer.incarnation,
+                page: u64::from(op.page.0),
+                version,
+                low_water: device.low_water().0,
+            },
+            payload: match (op.kind, op.fill) {
+                (Kind::PageIn, _) => SendPayload::Nothing,
+                (_, Some(value)) => SendPayload::Fill(value),
+                (_, None) => SendPayload::Page {
+                    fragments: transfer.pending,
+                    cut,
+                    // A copy's page is our own.
+                    verify: again && op.kind == Kind::PageOut,
+                },
+            },
+            force: !again || transfer.tries >= FORCE_TRIES,
+        })
+    }
+
+    /// The frames of a transfer are free again; if it was queued meanwhile, it is ready now.
+    pub(super) fn end_send(&mut self, id: TransferId) {
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.sending = false;
+            if transfer.stage == TransferStage::Queued {
+                self.push_ready(id);
+            }
+        }
+        self.unpin(id.op);
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens to requests under way when a server becomes usable or unusable, or the way to it narrower.
+
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::storage::Storage;
+use super::list::TransferId;
+use super::op::{Kind, Stage};
+use super::transfer::{Transfer, TransferStage};
+use super::Shard;
+
+impl<S: Storage> Shard<S> {
+    /// Servers have come or gone, or the way to one has become narrower: transfers to those that
+    /// are gone end, and the op goes on.
+    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+        let mut dropped = false;
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            dropped |= self.release_if_invalid(id, device);
+            self.cut_smaller(now_ns, id, device);
+        }
+        // Whoever waits for the disk alone, may have the servers instead.
+        if !dropped && self.ops.get(index).is_none_or(|op| op.is_waiting()) {
+            return;
+        }
+        match self.ops.get(index).map(|op| op.kind) {
+            Some(Kind::PageOut) => self.continue_page_out(now_ns, index, device),
+            Some(Kind::PageIn) => self.continue_page_in(now_ns, index, device),
+            Some(Kind::Copy) => self.continue_copy(index),
+            Some(Kind::Mirror) | None => {}
+        }
+    }
+
+    /// Of these servers, which can be used again, the op asks at once what they have not answered: the
+    /// longer they were silent, the longer it would wait before it asks again.
+    pub(super) fn ask_those_back(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        back: SlotSet,
+        device: &Device<S>,
+    ) {
+        if back.is_empty() {
+            return;
+        }
+        for transfer in 0..MAX_REPLICAS {
+            let id = TransferId {
+                op: index,
+                transfer,
+            };
+            let Some(transfer) = self.transfer_mut(id) else {
+                return;
+            };
+            let is_back = transfer.slot.is_some_and(|slot| back.contains(slot));
+            if is_back && transfer.stage == TransferStage::Sent && transfer.tries != 0 {
+                // It was silent before, not since.
+                transfer.began_ns = now_ns;
+                transfer.tries = 0;
+                transfer.due_ns = now_ns;
+            }
+        }
+        self.check_transfers(now_ns, index, device);
+    }
+
+    /// Releases the transfer if its server's pages are gone, or a page-out cannot end on the
+    /// strength of a copy there. Returns whether that is so.
+    pub(super) fn release_if_invalid(&mut self, id: TransferId, device: &Device<S>) -> bool {
+        let Some(op) = self.ops.get(id.op) else {
+            return false;
+        };
+        let Some(transfer) = op.transfers.get(id.transfer) else {
+            return false;
+        };
+        let quiescing = match op.kind {
+            Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.quiescing(),
+            Kind::PageIn => SlotSet::EMPTY,
+        };
+        let is_gone = transfer.stage != TransferStage::Idle
+            && transfer.slot.is_some_and(|slot| {
+                quiescing.contains(slot) || !device.servers.is_current(slot, transfer.incarnation)
+            })
+            && !mutated!(IncarnationUnchecked);
+        if is_gone {
+            self.release(id);
+        }
+        is_gone
+    }
+
+    /// Begins the transfer anew if its fragments are longer than now are known to cross the path.
+    fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        let Some(transfer) = self.transfer_mut(id) else {
+            return;
+        };
+        let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
+            return;
+        };
+        let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
+        if is_asked && device.servers.fragmentation(slot).count() > cut.count() {
+            self.refragment(now_ns, id, slot, device);
+        }
+    }
+
+    /// Begins the transfer, if it still is to this server, anew with fragments of the length that is now
+    /// right. Its tries and its time go on: the length may change again and again.
+    pub(super) fn cut_again(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<S>,
+    ) {
+        let cut = device.servers.fragmentation(slot);
+        let is_other = |transfer: &Transfer| {
+            let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
+            is_asked && transfer.slot == Some(slot) && transfer.cut != Some(cut)
+        };
+        let Some(before) = self.transfer_mut(id).copied().filter(is_other) else {
+            return;
+        };
+        self.refragment(now_ns, id, slot, device);
+        if let Some(transfer) = self.transfer_mut(id) {
+            (transfer.tries, transfer.began_ns) = (before.tries, before.began_ns);
+        }
+    }
+
+    /// Begins the transfer anew, with fragments of the length that is now right.
+    fn refragment(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<S>) {
+        self.release(id);
+        self.start_transfer(now_ns, id, slot, device);
+    }
+
+    /// A server has become usable or unusable, valid or invalid, or the way to it narrower.
+    pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
+        for slot in SlotSet::ALL.iter() {
+            self.flush_waiting(slot);
+        }
+        let usable = device.servers.usable();
+        let back = usable.without(self.usable);
+        self.usable = usable;
+        let mut link = self.oldest;
+        while let Some((index, op)) = self.op_at(link) {
+            link = op.previous_active;
+            match op.stage {
+                Stage::Active if self.is_in_vain(now_ns, index, device) => {
+                    self.give_up(index, device);
+                }
+                Stage::Active => {
+                    self.look_at_servers(now_ns, index, device);
+                    self.ask_those_back(now_ns, index, back, device);
+                }
+                Stage::Stalled => self.retry_op(now_ns, index, device),
+                Stage::Parked | Stage::Free | Stage::Ended(_) => {}
+            }
+        }
+    }
+}
