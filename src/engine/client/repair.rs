@@ -74,7 +74,7 @@ enum Job {
     Writing {
         copy: CopyOut,
         entry: Entry,
-        incarnation: u64,
+        session: u64,
     },
     /// It goes to the disk.
     Mirroring { page: PageIndex, entry: Entry },
@@ -352,10 +352,10 @@ impl<S: Storage> Repair<S> {
             Job::Writing {
                 copy,
                 entry,
-                incarnation,
+                session,
             } => {
                 let is_there = completion.outcome == Outcome::Done
-                    && device.servers.is_current(copy.slot, incarnation)
+                    && device.servers.is_current(copy.slot, session)
                     && !device.servers.quiescing().contains(copy.slot);
                 let is_kept = is_there && self.commit(index, &copy, entry, shard, device);
                 if is_there && device.has_parked() {
@@ -429,7 +429,7 @@ impl<S: Storage> Repair<S> {
             fill,
             crc: shard.copied_crc(index),
         };
-        let incarnation = device.servers.address(slot).incarnation;
+        let session = device.servers.address(slot).session;
         if shard.start_copy_out(now_ns, index, &copy, device).is_err() {
             return false;
         }
@@ -437,7 +437,7 @@ impl<S: Storage> Repair<S> {
             *job = Job::Writing {
                 copy,
                 entry,
-                incarnation,
+                session,
             };
         }
         true

@@ -286,13 +286,15 @@ impl ServerTable {
         })
     }
 
-    /// Whether `slot` still belongs to `incarnation`, and its pages count.
+    /// Whether `slot` still belongs to `session`, and its pages count. A session is of one incarnation; a
+    /// server that was removed and added again has another session in the same incarnation, and lacks the
+    /// pages of the first, perhaps in the same slot.
     #[inline]
-    pub fn is_current(&self, slot: ServerSlot, incarnation: u64) -> bool {
+    pub fn is_current(&self, slot: ServerSlot, session: u64) -> bool {
         self.valid().contains(slot)
             && self
                 .view(slot)
-                .is_some_and(|view| view.incarnation.load(Relaxed) == incarnation)
+                .is_some_and(|view| view.session.load(Relaxed) == session)
     }
 
     /// Whether the server in `slot` has this hardware address.

@@ -113,6 +113,12 @@ impl World {
         world
     }
 
+    /// Whether the server's pages count, in this incarnation.
+    fn is_current(&self, incarnation: u64) -> bool {
+        let address = self.table.address(self.slot);
+        address.incarnation == incarnation && self.table.is_current(self.slot, address.session)
+    }
+
     /// The server that is quiescing goes, whatever it has.
     fn close(&mut self, slot: ServerSlot, session: u64) -> Close {
         let (now_ns, table) = (self.now_ns, &self.table);
@@ -152,7 +158,7 @@ fn a_session_opens_with_the_cookie_only() {
     let second = world.last(Opcode::Hello).unwrap();
     assert_ne!(first.attempt, second.attempt);
     world.acknowledge_hello(Status::Ok, 5);
-    assert!(world.table.is_current(world.slot, 5));
+    assert!(world.is_current(5));
     assert!(world.cluster.take_changes().opened.contains(world.slot));
 }
 
@@ -301,20 +307,14 @@ fn another_incarnation_must_answer_a_fresh_ping_before_it_is_believed() {
     };
     world.sent.0.clear();
     world.receive(announce, payload.as_bytes());
-    assert!(
-        world.table.is_current(world.slot, 5),
-        "an announcement proves nothing"
-    );
+    assert!(world.is_current(5), "an announcement proves nothing");
     let ping = world.last(Opcode::Ping).expect("it is asked");
 
     let mut stale = ping.answer(Opcode::Reject, Status::NoSession);
     stale.attempt ^= 1;
     stale.incarnation = 6;
     world.receive(stale, &[]);
-    assert!(
-        world.table.is_current(world.slot, 5),
-        "nor does an old answer"
-    );
+    assert!(world.is_current(5), "nor does an old answer");
 
     let mut fresh = ping.answer(Opcode::Reject, Status::NoSession);
     fresh.incarnation = 6;
@@ -631,7 +631,7 @@ fn a_session_is_taken_along_to_another_address() {
     let hello = world.wait_for(Opcode::Hello);
     assert_eq!((hello.session, hello.incarnation), (session, 5));
     world.acknowledge_hello(Status::Ok, 5);
-    assert!(world.table.usable().contains(world.slot) && world.table.is_current(world.slot, 5));
+    assert!(world.table.usable().contains(world.slot) && world.is_current(5));
     world.sent.0.clear();
     world.pass(MS);
     assert_eq!(world.last(Opcode::Hello), None, "it is answered");

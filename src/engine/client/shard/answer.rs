@@ -53,7 +53,7 @@ impl<S: Storage> Shard<S> {
                 && transfer.incarnation == header.incarnation
         })?;
         let slot = op.transfers.get(found)?.slot?;
-        (device.servers.is_current(slot, header.incarnation) && device.servers.is_at(slot, source))
+        (device.servers.is_current(slot, header.session) && device.servers.is_at(slot, source))
             .then_some((index, found))
     }
 

@@ -69,7 +69,7 @@ impl<S: Storage> Shard<S> {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
                 // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
                 // server"). A quiescing server may be gone before the page is read.
-                let is_there = device.servers.is_current(slot, transfer.incarnation)
+                let is_there = device.servers.is_current(slot, transfer.session)
                     && !device.servers.quiescing().contains(slot);
                 if is_there || mutated!(IncarnationUnchecked) {
                     copies.insert(slot);

@@ -94,7 +94,8 @@ impl<S: Storage> Shard<S> {
             }
             op.stage = Stage::Active;
             let Some(slot) = self.place(index, device) else {
-                break;
+                // The next transfer may be invalid, and its slot another session's.
+                continue;
             };
             self.start_page_out_transfer(now_ns, id, slot, device);
         }

@@ -81,7 +81,7 @@ impl<S: Storage> Shard<S> {
         };
         let is_gone = transfer.stage != TransferStage::Idle
             && transfer.slot.is_some_and(|slot| {
-                quiescing.contains(slot) || !device.servers.is_current(slot, transfer.incarnation)
+                quiescing.contains(slot) || !device.servers.is_current(slot, transfer.session)
             })
             && !mutated!(IncarnationUnchecked);
         if is_gone {

@@ -8,7 +8,7 @@ use super::super::super::ids::{ServerSlot, SlotSet};
 use super::super::Outcome;
 use super::bench::Bench;
 use super::{Action, PAGE};
-use crate::wire::{Opcode, Status};
+use crate::wire::{Fragmentation, Opcode, Status};
 
 /// To whom a page-out goes, which is then answered and must end well.
 fn targets(bench: &mut Bench) -> SlotSet {
@@ -120,6 +120,48 @@ fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
         stale.slots,
         SlotSet::one(bench.slot_of(sends[0].destination))
     );
+}
+
+/// A page-out of which a server has a copy while both are removed. They are added again, in the incarnation
+/// in which they are, and get the slots that they had.
+fn both_are_removed_and_added_again(is_told_between: bool) {
+    let mut bench = Bench::with_min_copies(2, 2);
+    bench.start_page_out(0, PAGE);
+    let sends = [bench.next_send(), bench.next_send()];
+    let slots = sends.map(|send| bench.slot_of(send.destination));
+    bench.acknowledge(&sends[1], Status::Ok);
+    for slot in slots {
+        bench.device.servers.close(slot);
+        if is_told_between {
+            tell(&mut bench);
+            assert_eq!(bench.poll(), None);
+        }
+    }
+    let mut sent = Vec::new();
+    for slot in [slots[1], slots[0]] {
+        let mut address = bench.device.servers.address(slot);
+        address.session += 1000;
+        let servers = &bench.device.servers;
+        servers.open(slot, address, Fragmentation::WHOLE);
+        bench.shard.reset_path(slot);
+        // The first releases what was sent, the second asks a server again that has been asked.
+        tell(&mut bench);
+        tell(&mut bench);
+        let send = bench.next_send();
+        bench.acknowledge(&send, Status::Ok);
+        sent.push((bench.slot_of(send.destination), send.header.session));
+    }
+    for slot in slots {
+        let session = bench.device.servers.address(slot).session;
+        assert!(sent.contains(&(slot, session)), "{sent:?}");
+    }
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn a_copy_in_a_session_that_was_closed_does_not_count_in_the_next() {
+    both_are_removed_and_added_again(false);
+    both_are_removed_and_added_again(true);
 }
 
 #[test]
