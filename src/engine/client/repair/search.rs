@@ -114,8 +114,11 @@ impl<S: Storage> Repair<S> {
     /// by the mirror when it has come there.
     pub(super) fn help(entry: Entry, goal: Goal, device: &Device<S>) -> Help {
         let holders = entry.replicas().intersection(device.servers.valid());
-        let is_on_disk = entry.is_on_disk() && device.disk.load().is_attached();
-        if holders.is_empty() && !is_on_disk {
+        let disk = device.disk.load();
+        let is_on_disk = entry.is_on_disk() && disk.is_attached();
+        // A disk that is being detached may stay.
+        let may_be_on_disk = entry.is_on_disk() && disk.is_tracked();
+        if holders.is_empty() && !may_be_on_disk {
             return Help::Never;
         }
         let has_source = is_on_disk || !holders.intersection(device.servers.usable()).is_empty();

@@ -369,6 +369,20 @@ fn pages_of_the_disk_alone_are_copied_to_servers_that_come() {
 }
 
 #[test]
+fn pages_of_a_disk_that_stays_after_all_are_copied_to_servers() {
+    let mut disked = Disked::new(2, Policy::Off);
+    disked.mirror.pause(&disked.rig.bench.device);
+    disked.mirror.begin_detach(&disked.rig.bench.device);
+    disked.write_to_disk(9);
+    assert_eq!(disked.settle(true), (0, 0));
+    disked.mirror.cancel_detach(&disked.rig.bench.device);
+    disked.mirror.resume(&disked.rig.bench.device);
+    disked.advance(2000 * MS);
+    assert_eq!(disked.settle(true), (2, 0));
+    assert_eq!(disked.rig.holders(9), [0, 1]);
+}
+
+#[test]
 fn pages_that_are_gone_are_not_waited_for() {
     let mut disked = Disked::new(2, Policy::Lag);
     let page = PageIndex(5);
