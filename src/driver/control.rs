@@ -33,12 +33,12 @@ use crate::{
             Random,
             Report, //
         },
-        drain::Walk,
         ids::{
             ServerSlot,
             SlotSet,
             SERVER_SLOTS, //
         },
+        maintenance::removal::Removals,
     },
     linux::{
         random,
@@ -143,9 +143,9 @@ pub(crate) struct Control {
     changed: CondVar,
     #[pin]
     sender: Mutex<Sender>,
-    /// Held by whoever lets a server go; how far the looks at the map have come.
+    /// Held while a server is removed.
     #[pin]
-    pub(super) removal: Mutex<[Walk; SERVER_SLOTS]>,
+    pub(super) removal: Mutex<Removals>,
 }
 
 impl Control {
@@ -177,7 +177,7 @@ impl Control {
             state <- new_mutex!(state, "anemone_cluster"),
             changed <- new_condvar!("anemone_changed"),
             sender <- new_mutex!(sender, "anemone_sender"),
-            removal <- new_mutex!([Walk::default(); SERVER_SLOTS], "anemone_removal"),
+            removal <- new_mutex!(Removals::default(), "anemone_removal"),
         }))
     }
 

@@ -25,17 +25,19 @@ use zerocopy::{
 
 use super::{
     core::Core,
-    local::{
-        self,
-        DetachError, //
-    },
-    removal::{
-        How,
-        RemoveError, //
-    }, //
+    local, //
 };
 use crate::{
-    engine::client::cluster::AddError,
+    engine::client::{
+        cluster::AddError,
+        maintenance::{
+            detach::DetachError,
+            removal::{
+                How,
+                RemoveError, //
+            }, //
+        }, //
+    },
     linux::miscdevice::{
         is_administrator,
         Ioctl, //

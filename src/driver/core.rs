@@ -2,8 +2,6 @@
 
 //! Everything that the contexts of the driver share: one value, reference-counted.
 
-use core::ops::Range;
-
 use kernel::{
     new_mutex,
     prelude::*,
@@ -51,7 +49,6 @@ use crate::{
         ids::PageIndex, //
     },
     linux::{
-        sched::cond_resched,
         time::hrtimer::now_ns,
         workqueue::OwnedQueue, //
     },
@@ -201,28 +198,11 @@ impl Core {
         Ok(sums)
     }
 
-    /// Calls `each` with every part of the map, in order: each a millisecond's work. Others may run
-    /// in between. Process context, no spinlock held.
-    pub(crate) fn for_each_part(&self, mut each: impl FnMut(Range<u32>)) {
-        // CAST: a device has fewer than 2^32 pages.
-        let pages = self.device.map.len() as u32;
-        let mut first = 0;
-        while first < pages {
-            let end = first.saturating_add(PART_PAGES).min(pages);
-            each(first..end);
-            first = end;
-            cond_resched();
-        }
-    }
-
     /// Counts a frame that is nobody's.
     pub(crate) fn count_bad_frame(&self) {
         self.frames_bad.fetch_add(1, Relaxed);
     }
 }
-
-/// Pages of the map that are looked at in one go: about a millisecond.
-pub(crate) const PART_PAGES: u32 = 1 << 18;
 
 /// How long freed pages are gathered before the servers are told.
 const FREE_DELAY_NS: u64 = 2_000_000;

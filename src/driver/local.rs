@@ -37,11 +37,14 @@ use super::{
 };
 use crate::{
     engine::client::{
-        config::NS_PER_S,
         counters::MirrorCounters,
-        disk_drain::{
-            self,
-            DiskDrain, //
+        maintenance::{
+            detach::{
+                Detach,
+                DetachError,
+                Step, //
+            },
+            PART_PAGES, //
         },
         mirror::Policy, //
     },
@@ -53,6 +56,7 @@ use crate::{
             Opener,
             Wanted, //
         },
+        sched::cond_resched,
         workqueue::OwnedQueue, //
     },
     wire::PAGE_SIZE, //
@@ -140,28 +144,12 @@ impl fmt::Display for AttachError {
     }
 }
 
-/// Why the disk cannot be detached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DetachError {
-    /// There is none.
-    NotAttached,
-    /// It has the only copies of so many pages.
-    OnlyCopies(u64),
-    /// It does not answer, and may still write to our memory.
-    Silent,
-    /// Somebody else is attaching or detaching one.
-    UnderWay,
-    /// A signal came, or it took too long.
-    Interrupted,
-}
-
 impl DetachError {
     /// The error number that says it.
     pub(crate) fn to_error(self) -> Error {
         match self {
             Self::NotAttached => ENODEV,
-            Self::OnlyCopies(_) => EBUSY,
-            Self::Silent | Self::UnderWay => EBUSY,
+            Self::OnlyCopies(_) | Self::Silent | Self::UnderWay => EBUSY,
             Self::Interrupted => EINTR,
         }
     }
@@ -298,13 +286,8 @@ impl Local {
         let config = params::mirror_config();
         let is_gone = pool.with(core, |state, _| {
             state.mirror.set_config(config, &core.device);
-            let is_gone = state.device.as_ref().is_some_and(|device| device.is_gone())
-                && state.mirror.is_attached()
-                && !state.mirror.has_failed();
-            if is_gone {
-                state.mirror.mark_faulty(&core.device);
-            }
-            is_gone
+            let is_gone = state.device.as_ref().is_some_and(|device| device.is_gone());
+            is_gone && state.mirror.mark_faulty(&core.device)
         });
         if is_gone {
             pr_err!("local disk: removed from the machine, no longer used; detach it\n");
@@ -393,7 +376,7 @@ fn re_add(
 }
 
 /// Detaches the disk; with `force` also if it has the only copy of some page. Until it succeeds the
-/// disk can be read from; if it fails, the disk is used as before. Sleeps.
+/// disk can be read from; if it fails, the disk is used as before. The engine's [`Detach`] decides. Sleeps.
 pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     let core = core.as_arc_borrow();
     let local = &core.local;
@@ -401,112 +384,40 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
         return Err(DetachError::NotAttached);
     };
-    // No page-out begins to rely on it from here on; those that do, end.
-    pool.with(core, |state, _| {
-        if state.mirror.has_abandoned() {
-            return Err(DetachError::Silent);
+    let mut detach = Detach::new(force);
+    loop {
+        match detach.next_step() {
+            // What is taken is closed without any spinlock.
+            Step::Mirror => drop(pool.advance_detach(core, &mut detach)),
+            Step::Shards => {
+                for queue in &core.queues {
+                    queue.drive(core, |shard, now_ns| {
+                        shard.disk_changed(now_ns, &core.device)
+                    });
+                }
+            }
+            Step::Walk => {
+                detach.walk(&core.device, PART_PAGES);
+                cond_resched();
+            }
+            Step::Cluster => {
+                core.control.look(|_| detach.walk(&core.device, PART_PAGES));
+                cond_resched();
+            }
+            Step::Wait(wait_ns) => {
+                if kernel::current!().signal_pending() {
+                    detach.interrupt();
+                }
+                fsleep(Delta::from_nanos(wait_ns.cast_signed()));
+            }
+            Step::Done(result) => {
+                result?;
+                *attached = None;
+                pr_info!("local disk: detached\n");
+                return Ok(());
+            }
         }
-        if state.is_stuck() {
-            return Err(DetachError::Silent);
-        }
-        state.detaching = true;
-        state.mirror.pause(&core.device);
-        Ok(())
-    })?;
-    let result = let_go(core, pool, force);
-    // What is taken is closed without any spinlock.
-    let device = pool.with(core, |state, _| {
-        state.detaching = false;
-        if result.is_ok() {
-            return state.device.take();
-        }
-        state.mirror.resume(&core.device);
-        None
-    });
-    result?;
-    drop(device);
-    *attached = None;
-    pr_info!("local disk: detached\n");
-    Ok(())
-}
-
-/// The steps of [`detach`] between pausing the disk and closing it.
-fn let_go(core: ArcBorrow<'_, Core>, pool: &Pool, force: bool) -> Result<(), DetachError> {
-    wait(pool, |state| state.is_quiet())?;
-    refuse_to_lose(&core, force)?;
-    pool.with(core, |state, now_ns| {
-        state.begin_detach(now_ns, &core.device);
-    });
-    let result = wait(pool, |state| state.is_idle()).and_then(|()| {
-        // A page-out that has come to the disk, but waits for a server, no longer counts on it.
-        for queue in &core.queues {
-            queue.drive(core, |shard, now_ns| {
-                shard.disk_changed(now_ns, &core.device)
-            });
-        }
-        // One that has ended since the pages were counted, did.
-        refuse_to_lose(&core, force)?;
-        forget_disk(&core, force)
-    });
-    if let Err(error) = result {
-        // What has been forgotten lags from here on.
-        pool.with(core, |state, _| state.mirror.cancel_detach(&core.device));
-        return Err(error);
     }
-    pool.with(core, |state, _| state.mirror.finish_detach(&core.device))
-        .map_err(|_| DetachError::Interrupted)
-}
-
-/// Waits as long as the disk may take for what it has; but not for one that takes nothing more.
-fn wait(pool: &Pool, is: impl Fn(&pool::State) -> bool) -> Result<(), DetachError> {
-    let timeout_ns = params::mirror_config()
-        .io_timeout_ns
-        .saturating_add(NS_PER_S);
-    let is_over = |state: &pool::State| is(state) || state.is_stuck();
-    if pool.wait_until(timeout_ns, true, is_over) && is(&pool.state.lock()) {
-        return Ok(());
-    }
-    Err(match pool.is_silent() {
-        true => DetachError::Silent,
-        false => DetachError::Interrupted,
-    })
-}
-
-/// An error if pages are on the disk that no server has who can be counted on, unless by `force`.
-fn refuse_to_lose(core: &Core, force: bool) -> Result<(), DetachError> {
-    if force {
-        return Ok(());
-    }
-    let mut pages = 0_u64;
-    core.for_each_part(|part| {
-        let drain = DiskDrain::new(&core.device.servers);
-        pages = pages.saturating_add(drain.count(&core.device.map, part));
-    });
-    match pages {
-        0 => Ok(()),
-        pages => Err(DetachError::OnlyCopies(pages)),
-    }
-}
-
-/// No page is on the disk any more; or an error, if one turns out to need it, unless by `force`.
-fn forget_disk(core: &Core, force: bool) -> Result<(), DetachError> {
-    let map = &core.device.map;
-    let mut result = Ok(());
-    core.for_each_part(|part| {
-        if force {
-            disk_drain::forget(map, part);
-        } else if result.is_ok() {
-            // A server may have been lost since the pages were counted; under the lock none is.
-            result = core
-                .control
-                .look(|_| DiskDrain::new(&core.device.servers).forget(map, part));
-        }
-    });
-    // Of how many pages it has the only copies, the whole map says.
-    result.or_else(|pages| {
-        refuse_to_lose(core, force)?;
-        Err(DetachError::OnlyCopies(pages))
-    })
 }
 
 /// The module goes: no request is under way, the timer still works. What is with the disk is
@@ -518,7 +429,7 @@ pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
             state.begin_detach(now_ns, &core.device);
         });
         let timeout_ns = params::mirror_config().io_timeout_ns;
-        if !pool.wait_until(timeout_ns, false, |state| state.is_idle()) {
+        if !pool.wait_until_idle(timeout_ns) {
             pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
         }
     }

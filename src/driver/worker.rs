@@ -16,10 +16,7 @@ use kernel::{
 
 use super::{
     control::ControlState,
-    core::{
-        Core,
-        PART_PAGES, //
-    }, //
+    core::Core, //
 };
 use crate::{
     engine::client::{
@@ -32,7 +29,8 @@ use crate::{
             Version,
             SERVER_SLOTS, //
         },
-        inbox::INBOX_FRAMES, //
+        inbox::INBOX_FRAMES,
+        maintenance::PART_PAGES, //
     },
     linux::time::hrtimer::now_ns, //
 };
@@ -136,15 +134,6 @@ impl Core {
         }
         self.follow(changes);
         (changes.servers_changed, next_ns)
-    }
-
-    /// For the worker, in the middle of something long: the servers are not kept waiting.
-    pub(super) fn tend_meanwhile(self: ArcBorrow<'_, Self>) {
-        let (servers_changed, next_ns) = self.tend();
-        self.timer.arm(next_ns);
-        if servers_changed {
-            self.drive_repair(true);
-        }
     }
 
     /// Tells the queues of servers that have come and gone.

@@ -134,6 +134,10 @@ mod switch {
         StopCounted,
         /// Pages are cut no smaller when long frames do not cross the path.
         PathMtuNeverLowered,
+        /// A server is closed although one page needs it.
+        ClosedOnePageEarly,
+        /// The disk is detached although it has the only copies of pages.
+        DetachedWithOnlyCopy,
     }
 
     std::thread_local! {

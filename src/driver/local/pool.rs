@@ -38,6 +38,10 @@ use crate::{
     engine::client::{
         config::NS_PER_S,
         device::Device,
+        maintenance::detach::{
+            Detach,
+            Surroundings, //
+        },
         mirror::{
             BufferId,
             Config,
@@ -141,7 +145,7 @@ pub(super) struct State {
     /// The timer is notifying the queues something that the mirror has forgotten already.
     notifying: bool,
     /// It is being detached.
-    pub(super) detaching: bool,
+    detaching: bool,
     /// Held while the disk is stuck, or has I/O that was abandoned: our memory, and code, must stay.
     keeps_module: Option<ModuleRef>,
     /// What was last said of the disk.
@@ -162,16 +166,6 @@ impl State {
         } else {
             Health::Usable
         }
-    }
-
-    /// Whether no write is with the disk, and every queue knows of those that were.
-    pub(super) fn is_quiet(&self) -> bool {
-        !self.mirror.is_writing() && !self.is_handing() && !self.is_notifying()
-    }
-
-    /// Whether nothing at all is with the disk, and every queue knows.
-    pub(super) fn is_idle(&self) -> bool {
-        self.mirror.is_idle() && !self.is_handing() && !self.is_notifying()
     }
 
     fn is_handing(&self) -> bool {
@@ -298,12 +292,6 @@ impl Pool {
         if submit {
             core.local.kick(core);
         }
-    }
-
-    /// Whether the disk has I/O that was abandoned, or takes nothing.
-    pub(super) fn is_silent(&self) -> bool {
-        let state = self.state.lock();
-        state.mirror.has_abandoned() || state.is_stuck()
     }
 
     /// What is known of the disk.
@@ -553,20 +541,41 @@ impl Pool {
         }
     }
 
-    /// Waits until it `is` so. Returns whether it is: not if `timeout_ns` is over, or a signal has
-    /// come and `by_signal`. Sleeps.
-    pub(super) fn wait_until(
+    /// Does the next thing with the mirror of a disk that is being detached. Returns the disk when nothing
+    /// needs it any more.
+    pub(super) fn advance_detach(
         &self,
-        timeout_ns: u64,
-        by_signal: bool,
-        is: impl Fn(&State) -> bool,
-    ) -> bool {
+        core: ArcBorrow<'_, Core>,
+        detach: &mut Detach,
+    ) -> Option<Arc<BlockDevice>> {
+        self.with(core, |state, now_ns| {
+            let surroundings = Surroundings {
+                is_stuck: state.is_stuck(),
+                is_settled: !state.is_handing() && !state.is_notifying(),
+            };
+            detach.with_mirror(now_ns, &mut state.mirror, &core.device, surroundings);
+            state.detaching = detach.is_under_way();
+            if !state.mirror.is_attached() {
+                state.end_refused(now_ns, &core.device);
+            }
+            match detach.has_detached() {
+                true => state.device.take(),
+                false => None,
+            }
+        })
+    }
+
+    /// Waits until nothing at all is with the disk, and every queue knows. Returns whether it is so: not
+    /// if `timeout_ns` is over. Sleeps.
+    pub(super) fn wait_until_idle(&self, timeout_ns: u64) -> bool {
         let end_ns = now_ns().saturating_add(timeout_ns);
         loop {
-            if is(&self.state.lock()) {
+            let state = self.state.lock();
+            if state.mirror.is_idle() && !state.is_handing() && !state.is_notifying() {
                 return true;
             }
-            if now_ns() >= end_ns || (by_signal && kernel::current!().signal_pending()) {
+            drop(state);
+            if now_ns() >= end_ns {
                 return false;
             }
             fsleep(Delta::from_millis(WAIT_MS));
@@ -595,9 +604,14 @@ impl State {
         }
     }
 
-    /// The disk is being let go of: what it has not taken, it is not asked for any more.
+    /// The disk is not used any more.
     pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<KernelStorage>) {
         self.mirror.begin_detach(device);
+        self.end_refused(now_ns, device);
+    }
+
+    /// What the disk has not taken, it is not asked for any more.
+    fn end_refused(&mut self, now_ns: u64, device: &Device<KernelStorage>) {
         while let Some(id) = self.asked.first_refused() {
             self.ended(now_ns, id, false, device);
         }
@@ -605,7 +619,7 @@ impl State {
 
     /// Whether something has been being handed over for so long, or the disk has had something for so
     /// long without ending anything, that it cannot be let go of.
-    pub(super) fn is_stuck(&self) -> bool {
+    fn is_stuck(&self) -> bool {
         self.stuck_from_ns() <= now_ns()
     }
 

@@ -326,11 +326,16 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
     }
 
-    /// The disk is used no more, until [`Self::re_add`]: somebody has found it gone.
-    pub fn mark_faulty(&mut self, device: &Device<S>) {
+    /// The disk has been found to be gone, and is not used any more until [`Self::re_add`]. Returns whether
+    /// that is new.
+    pub fn mark_faulty(&mut self, device: &Device<S>) -> bool {
+        if !self.is_attached || self.has_failed {
+            return false;
+        }
         self.has_failed = true;
         self.drop_queued(device);
         self.publish(device);
+        true
     }
 
     /// Changes how the disk is treated; what is under way hears of it too.

@@ -13,8 +13,8 @@ use core::ops::DerefMut;
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
 use crate::engine::client::disk::DiskState;
-use crate::engine::client::drain::Drain;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
+use crate::engine::client::maintenance::drain::Drain;
 use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
 

@@ -4,8 +4,8 @@
 
 use super::*;
 use crate::engine::client::disk::{DiskState, Policy};
-use crate::engine::client::drain::Drain;
 use crate::engine::client::ids::{PageIndex, Version};
+use crate::engine::client::maintenance::drain::Drain;
 use crate::engine::client::page_map::PageMap;
 use crate::sync::Atomic;
 
@@ -119,8 +119,8 @@ impl Quiescing {
         );
     }
 
-    fn count(&self, drain: &Drain, pages: core::ops::Range<u32>) -> u64 {
-        drain.count(&self.map, pages, || panic!("nothing is being written"))
+    fn count(&self, drain: &Drain, mut pages: core::ops::Range<u32>) -> u64 {
+        drain.count(&self.map, &mut pages, false)
     }
 
     fn close(&mut self, drain: &Drain, disk: DiskState) -> Close {

@@ -142,7 +142,7 @@ fn the_last_copy_that_can_be_had_is_never_struck() {
 #[test]
 fn who_looked_whether_a_server_may_go_looks_again() {
     use super::super::super::disk::DiskState;
-    use super::super::super::drain::Drain;
+    use super::super::super::maintenance::drain::Drain;
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
     let missing = bench.slot_of(send.destination);

@@ -2,13 +2,13 @@
 
 //! Whether any page needs a server that is to be removed.
 
-use super::storage::Words;
 use core::ops::Range;
 
-use super::disk::DiskState;
-use super::ids::{PageIndex, ServerSlot, SlotSet};
-use super::page_map::{Entry, PageMap};
-use super::server_table::ServerTable;
+use super::super::disk::DiskState;
+use super::super::ids::{PageIndex, ServerSlot, SlotSet};
+use super::super::page_map::{Entry, PageMap};
+use super::super::server_table::ServerTable;
+use super::super::storage::Words;
 
 /// What is asked of every page that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,22 +84,20 @@ impl Drain {
         })
     }
 
-    /// How many of `pages` need the server, which is quiescing, as every shard has been told. A page
-    /// that is being written and needs it as it was is looked at again when that has ended: `wait`
-    /// waits a little, or returns false if that has been too long already; then it counts.
-    pub fn count<W: Words>(
-        &self,
-        map: &PageMap<W>,
-        pages: Range<u32>,
-        mut wait: impl FnMut() -> bool,
-    ) -> u64 {
+    /// Counts those of `pages` that need the server, which is quiescing, as every shard has been told, and
+    /// takes the pages that have been looked at from the front. A page that needs it as it was, and is being
+    /// written, counts, or is left for later if `waits`.
+    pub fn count<W: Words>(&self, map: &PageMap<W>, pages: &mut Range<u32>, waits: bool) -> u64 {
         let mut needing = 0_u64;
-        for page in pages.map(PageIndex) {
-            let mut entry = map.load(page);
-            while self.is_needed_by(entry) && entry.is_busy() && wait() {
-                entry = map.load(page);
+        while pages.start < pages.end {
+            let entry = map.load(PageIndex(pages.start));
+            if self.is_needed_by(entry) {
+                if waits && entry.is_busy() {
+                    break;
+                }
+                needing = needing.saturating_add(1);
             }
-            needing = needing.saturating_add(u64::from(self.is_needed_by(entry)));
+            pages.start = pages.start.saturating_add(1);
         }
         needing
     }
@@ -161,11 +159,11 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::storage::heap::words;
     use super::*;
     use crate::engine::client::disk::Policy;
     use crate::engine::client::ids::Version;
     use crate::engine::client::server_table::Address;
+    use crate::engine::client::storage::heap::words;
     use crate::sync::Atomic;
     use crate::wire::{Fragmentation, MacAddress};
 
@@ -201,8 +199,8 @@ mod tests {
         map
     }
 
-    fn never() -> bool {
-        panic!("nothing is being written")
+    fn count(drain: Drain, map: &PageMap<Vec<Atomic<u32>>>) -> u64 {
+        drain.count(map, &mut (0..map.len() as u32), false)
     }
 
     #[test]
@@ -215,23 +213,14 @@ mod tests {
         assert_eq!(drain.find(&map, 0..4), Some(PageIndex(0)));
         assert_eq!(drain.find(&map, 1..4), Some(PageIndex(3)));
         assert_eq!(drain.find(&map, 1..3), None);
-        assert_eq!(drain.count(&map, 0..map.len() as u32, never), 2);
+        assert_eq!(count(drain, &map), 2);
         // There is only one other now: one copy there is all that can be.
         table.set_draining(slot(2), true);
-        assert_eq!(
-            Drain::draining(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
-            1
-        );
+        assert_eq!(count(Drain::draining(slot(0), &table, 2, NO_DISK), &map), 1);
         // And now none: the last copy is not given up for that.
         table.set_draining(slot(1), true);
-        assert_eq!(
-            Drain::draining(slot(0), &table, 2, NO_DISK).count(&map, 0..map.len() as u32, never),
-            3
-        );
-        assert_eq!(
-            Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never),
-            1
-        );
+        assert_eq!(count(Drain::draining(slot(0), &table, 2, NO_DISK), &map), 3);
+        assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK), &map), 1);
     }
 
     #[test]
@@ -242,18 +231,19 @@ mod tests {
         let drain = Drain::draining(slot(0), &table, 1, NO_DISK);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         assert_eq!(drain.find(&map, 0..1), None);
-        assert_eq!(drain.count(&map, 0..1, || false), 1, "it never ends");
-        let needing = drain.count(&map, 0..1, || {
-            map.finish_write(
-                PageIndex(0),
-                begun,
-                Version(2),
-                SlotSet::from_bits(0b10),
-                false,
-            );
-            true
-        });
-        assert_eq!(needing, 0);
+        assert_eq!(drain.count(&map, &mut (0..1), false), 1, "it never ends");
+        let mut pages = 0..1;
+        assert_eq!(drain.count(&map, &mut pages, true), 0);
+        assert_eq!(pages, 0..1, "it is left for later");
+        map.finish_write(
+            PageIndex(0),
+            begun,
+            Version(2),
+            SlotSet::from_bits(0b10),
+            false,
+        );
+        assert_eq!(drain.count(&map, &mut pages, true), 0);
+        assert_eq!(pages, 1..1);
     }
 
     #[test]
@@ -285,7 +275,7 @@ mod tests {
         let begun = map.begin_write(PageIndex(0)).unwrap();
         map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
-        let count = |drain: Drain| drain.count(&map, 0..map.len() as u32, never);
+        let count = |drain: Drain| count(drain, &map);
         assert_eq!(count(Drain::at_once(slot(0), &table, disk)), 0);
         assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK)), 1);
         assert_eq!(count(Drain::draining(slot(0), &table, 1, disk)), 0);
@@ -309,8 +299,7 @@ mod tests {
         let map = map(&[0b011, 0b101]);
         table.suspect(slot(1));
         table.set_lost(slot(1), true);
-        let count =
-            || Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never);
+        let count = || count(Drain::at_once(slot(0), &table, NO_DISK), &map);
         assert_eq!(count(), 1);
         table.set_lost(slot(1), false);
         assert_eq!(count(), 0);
@@ -356,9 +345,6 @@ mod tests {
         let table = table(2);
         let map = map(&[0b001]);
         map.set_free_pending(PageIndex(0));
-        assert_eq!(
-            Drain::at_once(slot(0), &table, NO_DISK).count(&map, 0..map.len() as u32, never),
-            0
-        );
+        assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK), &map), 0);
     }
 }

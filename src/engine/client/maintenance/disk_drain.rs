@@ -2,12 +2,12 @@
 
 //! Whether any page needs the local disk that is to be detached.
 
-use super::storage::Words;
 use core::ops::Range;
 
-use super::ids::{PageIndex, SlotSet};
-use super::page_map::{Entry, PageMap};
-use super::server_table::ServerTable;
+use super::super::ids::{PageIndex, SlotSet};
+use super::super::page_map::{Entry, PageMap};
+use super::super::server_table::ServerTable;
+use super::super::storage::Words;
 
 /// What is asked of every page that the disk has. It is right until a server is lost: make it anew for
 /// each part of the map.
@@ -30,7 +30,8 @@ impl DiskDrain {
 
     /// Pages that are being paged out do not count: what they were is over.
     fn is_needed_by(&self, entry: Entry) -> bool {
-        entry.is_written()
+        !mutated!(DetachedWithOnlyCopy)
+            && entry.is_written()
             && !entry.is_busy()
             && entry.is_on_disk()
             && entry.replicas().intersection(self.others).is_empty()
@@ -68,10 +69,10 @@ pub fn forget<W: Words>(map: &PageMap<W>, pages: Range<u32>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::storage::heap::words;
     use super::*;
     use crate::engine::client::ids::{ServerSlot, Version};
     use crate::engine::client::server_table::Address;
+    use crate::engine::client::storage::heap::words;
     use crate::sync::Atomic;
     use crate::wire::{Fragmentation, MacAddress};
 

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Removing servers, one at a time.
+//!
+//! A server that drains is looked at by the worker ([`Removals::look`]). When no page seems to need it, or
+//! when it is to go at once, it quiesces: no page-out that ends relies on a copy there any more. After every
+//! shard has been told, the whole map is looked at. The server's session is closed if no page needs it and
+//! no other copy was lost meanwhile; otherwise the map is looked at again, or the server stays.
+
+use core::ops::DerefMut;
+
+use super::super::cluster::{Close, Cluster, NotThere, Peer, Random, Removal, Why};
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, SERVER_SLOTS};
+use super::super::storage::Storage;
+use super::drain::{Drain, Found, Walk};
+use crate::wire::MacAddress;
+
+/// Until the worker looks at another part of the map.
+const WALK_NS: u64 = 2_000_000;
+/// Until it looks again after a page needed the server.
+const NEEDED_NS: u64 = 100_000_000;
+/// How long to wait for a page-out that is under way when its page is looked at, and how often in all.
+const BUSY_NS: u64 = 1_000_000;
+const BUSY_WAITS: u32 = 100;
+/// How often the whole map is looked at, if other copies are lost meanwhile.
+const LOOKS: u32 = 8;
+
+/// How a server is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// When no page needs it.
+    Drained,
+    /// At once, unless that loses pages.
+    AtOnce,
+    /// At once.
+    Regardless,
+}
+
+/// Why a server is not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveError {
+    /// There is no such server.
+    NotThere,
+    /// So many pages would be lost.
+    Needed(u64),
+    /// Other copies were lost during each look at the map, so that it is not known.
+    Unknown,
+}
+
+/// What follows from [`Removals::remove`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The server had no pages, and is gone.
+    Gone,
+    /// It drains, and did before if not `is_new`; the worker removes it when no page needs it.
+    Draining {
+        /// Whether it did not drain before.
+        is_new: bool,
+    },
+    /// Carry out the steps until [`Step::Done`].
+    Quiescing,
+}
+
+/// What is to be done next for the server that quiesces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call [`Removals::with_cluster`] under the cluster's lock.
+    Cluster,
+    /// Call [`Shard::servers_changed`](super::super::shard::Shard::servers_changed) of every shard, under
+    /// its lock.
+    Shards,
+    /// Call [`Removals::walk`] without a lock. It is the last step of a run of the worker.
+    Walk,
+    /// Wait for so many nanoseconds.
+    Wait(u64),
+    /// It is over, and how it ended.
+    Done(Outcome),
+}
+
+/// How the removal of a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The server.
+    pub mac: MacAddress,
+    /// Whether its session has been closed. If not, and there is no error, it has gone by itself or
+    /// was added again.
+    pub is_closed: bool,
+    /// How many pages have lost their only copy, or why the server stays.
+    pub result: Result<u64, RemoveError>,
+}
+
+impl Outcome {
+    /// In how many nanoseconds the worker looks at the servers that drain again.
+    pub fn again_ns(&self) -> u64 {
+        match self.result {
+            Ok(_) => WALK_NS,
+            Err(_) => NEEDED_NS,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is to quiesce.
+    Begin,
+    /// The shards are to be told that it does.
+    Announce,
+    /// The map is looked at.
+    Look,
+    /// A page-out is waited for.
+    Busy,
+    /// The whole map has been looked at: it is closed, if what was found still holds.
+    Close,
+    /// It does not quiesce any more.
+    Cancel(RemoveError),
+    /// The shards are to be told how it ended.
+    Tell(Result<u64, RemoveError>),
+    /// Nothing is left to be done.
+    Over(Result<u64, RemoveError>),
+}
+
+/// A server that quiesces.
+struct Quiescing {
+    slot: ServerSlot,
+    session: u64,
+    mac: MacAddress,
+    how: How,
+    /// Whether it stays if a page needs it, rather than drain.
+    stays: bool,
+    stage: Stage,
+    /// The look that is under way.
+    drain: Option<Drain>,
+    /// The page that is looked at next.
+    next: u32,
+    /// How many pages before that need it.
+    needing: u64,
+    looks_left: u32,
+    waits_left: u32,
+    is_closed: bool,
+}
+
+impl Quiescing {
+    fn look_again(&mut self) {
+        self.drain = None;
+        self.next = 0;
+        self.needing = 0;
+    }
+
+    fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) -> Stage {
+        let (how, slot) = (self.how, self.slot);
+        let drain = self.drain.get_or_insert_with(|| drain(how, slot, device));
+        // CAST: a map has fewer than 2^32 pages.
+        let len = device.map.len() as u32;
+        let end = self.next.saturating_add(pages).min(len);
+        let mut part = self.next..end;
+        let found = drain.count(&device.map, &mut part, self.waits_left > 0);
+        self.needing = self.needing.saturating_add(found);
+        self.next = part.start;
+        if self.next < end {
+            self.waits_left = self.waits_left.saturating_sub(1);
+            return Stage::Busy;
+        }
+        match self.needing {
+            _ if end < len => Stage::Look,
+            0 => Stage::Close,
+            _ if how == How::Regardless => Stage::Close,
+            1 if mutated!(ClosedOnePageEarly) => Stage::Close,
+            needing => Stage::Cancel(RemoveError::Needed(needing)),
+        }
+    }
+
+    fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+        &mut self,
+        now_ns: u64,
+        cluster: &mut Cluster<P, R>,
+        device: &Device<S>,
+    ) -> Stage {
+        let (slot, session, table) = (self.slot, self.session, &device.servers);
+        match self.stage {
+            Stage::Begin => match cluster.begin_quiescing(slot, session, table) {
+                true => Stage::Announce,
+                false => Stage::Over(Ok(0)),
+            },
+            Stage::Close => {
+                // Under the cluster's lock no server is lost. A disk that fails from here on, fails later.
+                let why = match &self.drain {
+                    Some(drain) if self.how != How::Regardless => {
+                        Why::NotNeeded(drain, device.disk.load())
+                    }
+                    _ => Why::Regardless,
+                };
+                match cluster.close(now_ns, slot, session, why, table) {
+                    Close::Outdated => {
+                        self.looks_left = self.looks_left.saturating_sub(1);
+                        self.look_again();
+                        match self.looks_left {
+                            0 => Stage::Cancel(RemoveError::Unknown),
+                            _ => Stage::Look,
+                        }
+                    }
+                    Close::Gone => Stage::Tell(Ok(self.needing)),
+                    Close::Done => {
+                        self.is_closed = true;
+                        Stage::Tell(Ok(self.needing))
+                    }
+                }
+            }
+            Stage::Cancel(error) => {
+                cluster.cancel_quiescing(slot, session, self.stays, table);
+                Stage::Tell(Err(error))
+            }
+            other => other,
+        }
+    }
+}
+
+/// What is asked of every page before a server goes `how`.
+fn drain<S: Storage>(how: How, slot: ServerSlot, device: &Device<S>) -> Drain {
+    let (table, disk) = (&device.servers, device.disk.load());
+    match how {
+        How::Drained => Drain::draining(slot, table, device.replicas(), disk),
+        How::AtOnce | How::Regardless => Drain::at_once(slot, table, disk),
+    }
+}
+
+/// The servers that drain, and the one that quiesces.
+#[derive(Default)]
+pub struct Removals {
+    walks: [Walk; SERVER_SLOTS],
+    quiescing: Option<Quiescing>,
+}
+
+impl Removals {
+    /// A server is to be removed. To be called under the cluster's lock, when no other server quiesces.
+    pub fn remove<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+        &mut self,
+        now_ns: u64,
+        mac: MacAddress,
+        how: How,
+        cluster: &mut Cluster<P, R>,
+        device: &Device<S>,
+    ) -> Result<Begun, RemoveError> {
+        let is_new = !cluster.is_draining(mac);
+        match cluster.remove(now_ns, mac, &device.servers) {
+            Err(NotThere) => Err(RemoveError::NotThere),
+            Ok(Removal::Done) => Ok(Begun::Gone),
+            Ok(Removal::Draining(_, _)) if how == How::Drained => Ok(Begun::Draining { is_new }),
+            Ok(Removal::Draining(slot, session)) => {
+                self.quiesce(slot, session, mac, how, is_new);
+                Ok(Begun::Quiescing)
+            }
+        }
+    }
+
+    fn quiesce(&mut self, slot: ServerSlot, session: u64, mac: MacAddress, how: How, stays: bool) {
+        self.quiescing = Some(Quiescing {
+            slot,
+            session,
+            mac,
+            how,
+            stays,
+            stage: Stage::Begin,
+            drain: None,
+            next: 0,
+            needing: 0,
+            looks_left: LOOKS,
+            waits_left: BUSY_WAITS,
+            is_closed: false,
+        });
+    }
+
+    /// For the worker, when no server quiesces: looks at a part of the map for each server that drains.
+    /// One that no page seems to need quiesces from then on. Returns in how many nanoseconds to look
+    /// again; `None` if no server drains.
+    pub fn look<S: Storage>(&mut self, device: &Device<S>, pages: u32) -> Option<u64> {
+        let mut again_ns = None;
+        // A slot keeps its bit until it belongs to another server.
+        let draining = device.servers.draining();
+        for slot in draining.intersection(device.servers.valid()).iter() {
+            let address = device.servers.address(slot);
+            let Some(walk) = self.walks.get_mut(slot.index()) else {
+                continue;
+            };
+            let drain = drain(How::Drained, slot, device);
+            let wait_ns = match walk.advance(address.session, &drain, &device.map, pages) {
+                Found::NotYet => WALK_NS,
+                Found::Needed => NEEDED_NS,
+                Found::None => {
+                    self.quiesce(slot, address.session, address.mac, How::Drained, false);
+                    return Some(0);
+                }
+            };
+            again_ns = Some(again_ns.map_or(wait_ns, |other: u64| other.min(wait_ns)));
+        }
+        again_ns
+    }
+
+    /// What is to be done next; `None` if no server quiesces. The step has been carried out when this is
+    /// called again.
+    pub fn next_step(&mut self) -> Option<Step> {
+        let one = self.quiescing.as_mut()?;
+        Some(match one.stage {
+            Stage::Begin | Stage::Close | Stage::Cancel(_) => Step::Cluster,
+            Stage::Look => Step::Walk,
+            Stage::Announce => {
+                one.stage = Stage::Look;
+                Step::Shards
+            }
+            Stage::Busy => {
+                one.stage = Stage::Look;
+                Step::Wait(BUSY_NS)
+            }
+            Stage::Tell(result) => {
+                one.stage = Stage::Over(result);
+                Step::Shards
+            }
+            Stage::Over(result) => {
+                let outcome = Outcome {
+                    mac: one.mac,
+                    is_closed: one.is_closed,
+                    result,
+                };
+                self.quiescing = None;
+                Step::Done(outcome)
+            }
+        })
+    }
+
+    /// Looks at `pages` more of the map.
+    pub fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
+        if let Some(one) = &mut self.quiescing {
+            one.stage = one.walk(device, pages);
+        }
+    }
+
+    /// Changes what the cluster does with the server.
+    pub fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+        &mut self,
+        now_ns: u64,
+        cluster: &mut Cluster<P, R>,
+        device: &Device<S>,
+    ) {
+        if let Some(one) = &mut self.quiescing {
+            one.stage = one.with_cluster(now_ns, cluster, device);
+        }
+    }
+}
