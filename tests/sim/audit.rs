@@ -251,6 +251,13 @@ impl World {
                 if known && copy.version as u8 == generation {
                     continue;
                 }
+                let owner = &self.clients[client];
+                if owner.has_removed(server.mac)
+                    && !owner.has_open(server.mac, server.incarnation())
+                {
+                    // It may not have heard the goodbye, and keeps the pages until the lease is over.
+                    continue;
+                }
                 if self.clients[client].device.copies.contains(PageIndex(page)) {
                     // Repair has sent it, and waits for the acknowledgement.
                     continue;

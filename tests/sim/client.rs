@@ -4,6 +4,7 @@
 //! that locks, preemption and interrupts bring.
 
 mod local;
+mod removing;
 mod repairing;
 mod requests;
 mod sending;
@@ -18,6 +19,7 @@ use anemone::engine::client::device::Device;
 use anemone::engine::client::free::{words_for, DirtyChunks, StaleCopy};
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
+use anemone::engine::client::maintenance::removal::How;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
 use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Verdict};
@@ -37,6 +39,7 @@ use crate::random::SplitMix;
 use crate::scenario::{MS, S};
 use local::Local;
 pub use local::LocalEvent;
+use removing::Removing;
 pub use requests::Done;
 use requests::Request;
 use sending::Sending;
@@ -74,6 +77,10 @@ pub enum ClientEvent {
     Patrol,
     /// A server is added.
     Add(MacAddress),
+    /// A server is to be removed.
+    Remove(MacAddress, How),
+    /// The next step for a server that quiesces.
+    RemovalStep,
     /// The interface's MTU is another.
     SetMtu(usize),
     /// Something about the local disk.
@@ -173,6 +180,7 @@ pub struct Client {
     /// Whether its device has gone away: only what is with its disk goes on.
     is_unloaded: bool,
     pub local: Option<Local>,
+    pub removing: Removing,
 }
 
 impl Client {
@@ -254,6 +262,7 @@ impl Client {
             is_loaded: true,
             is_unloaded: false,
             local: Local::new(ctx),
+            removing: Removing::default(),
         }
     }
 
@@ -305,6 +314,8 @@ impl Client {
                 | ClientEvent::Control(_)
                 | ClientEvent::Patrol
                 | ClientEvent::Add(_)
+                | ClientEvent::Remove(..)
+                | ClientEvent::RemovalStep
                 | ClientEvent::SetMtu(_)
                 | ClientEvent::Kick
                 | ClientEvent::SetTimers
@@ -348,17 +359,9 @@ impl Client {
             }
             ClientEvent::Work => self.work(ctx),
             ClientEvent::Patrol => self.patrol(ctx),
-            ClientEvent::Add(mac) => {
-                ctx.note(|| format!("client {} adds {mac}", self.number));
-                if self
-                    .cluster
-                    .add(self.clock.read(ctx.now_ns), mac, &self.device.servers)
-                    .is_ok()
-                {
-                    self.added_ns.insert(mac, ctx.now_ns);
-                }
-                self.run_cluster(ctx);
-            }
+            ClientEvent::Add(mac) => self.add(ctx, mac),
+            ClientEvent::Remove(mac, how) => self.remove(ctx, mac, how),
+            ClientEvent::RemovalStep => self.advance_removal(ctx),
             ClientEvent::Local(event) => self.handle_local(ctx, event),
             ClientEvent::Kick => self.run_cluster(ctx),
             ClientEvent::SetTimers => self.set_timers(ctx),

@@ -29,6 +29,8 @@ pub struct Context {
     pub night: Option<Night>,
     /// What clocks do is drawn from this.
     clocks: ChaCha8Rng,
+    /// What operators and maintenance do.
+    maintenance: ChaCha8Rng,
 }
 
 impl Context {
@@ -54,6 +56,7 @@ impl Context {
             night: (scenario.course == Course::Night).then(|| Night::new(seed)),
             scenario,
             clocks: ChaCha8Rng::seed_from_u64(seed ^ 0x63_6c6f_636b),
+            maintenance: ChaCha8Rng::seed_from_u64(seed ^ 0x6d_6169_6e74),
         }
     }
 
@@ -75,6 +78,11 @@ impl Context {
     /// Draws from what clocks have of chance.
     pub fn draw_clock(&mut self, below: u64) -> u64 {
         self.clocks.random_range(0..below)
+    }
+
+    /// Draws from what maintenance has of chance.
+    pub fn draw_maintenance(&mut self, below: u64) -> u64 {
+        self.maintenance.random_range(0..below)
     }
 
     /// Notes an event, if anybody wants to read it.

@@ -59,7 +59,7 @@ impl Scenario {
         self.clients = self.clients.min(2);
         self.servers_at_first = self.servers_at_first.min(3);
         self.servers = self.servers_at_first;
-        self.enabled.add = false;
+        (self.enabled.add, self.enabled.remove) = (false, false);
         self.io_timeout_s = self.io_timeout_s.min(20);
         self.active_ns = self.active_ns.clamp(4 * S, 8 * S);
         // Former lives have places too.
@@ -91,6 +91,7 @@ impl Scenario {
         let enabled = &mut self.enabled;
         // What fills the servers stays.
         (enabled.crash, enabled.rebirth, enabled.add) = (false, false, false);
+        enabled.remove = false;
     }
 
     /// Servers fill up to two thirds within some seconds, that is some announcements.

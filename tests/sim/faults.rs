@@ -74,6 +74,16 @@ faults! {
     LeaseExpired,
     /// A server was added while the device was in use.
     ServerAdded,
+    /// A server was removed that no page needed any more.
+    ServerDrained,
+    /// A server was removed at once.
+    ServerRemoved,
+    /// A server was removed at once, and pages were lost.
+    ServerForced,
+    /// A server stayed that pages needed.
+    RemovalRefused,
+    /// A server was added again while it drained.
+    RemovalCancelled,
     /// The I/O timeout was changed.
     IoTimeoutChanged,
     /// The device went away.
@@ -112,8 +122,14 @@ faults! {
     DiskTorn,
     /// A disk did not answer.
     DiskHung,
-    /// A disk was taken away.
+    /// A disk was detached, of which servers had every page.
     DiskDetached,
+    /// A disk was detached by force.
+    DiskForced,
+    /// A disk stayed, having the only copies of pages.
+    DetachRefused,
+    /// A disk stayed for another reason.
+    DetachInVain,
     /// A disk is treated otherwise.
     DiskConfigured,
     /// A page was read back while it was on its way to the disk.

@@ -31,12 +31,15 @@ fn bound(mutation: Mutation) -> u64 {
 
 /// Whether the bug may show in this run at all; others need not be tried.
 fn may_show(mutation: Mutation, seed: u64) -> bool {
-    let enabled = || Scenario::draw(seed, &mut ChaCha8Rng::seed_from_u64(seed)).enabled;
+    let scenario = || Scenario::draw(seed, &mut ChaCha8Rng::seed_from_u64(seed));
+    let (enabled, disk) = (|| scenario().enabled, || scenario().disk);
     match mutation {
         Mutation::HerdFollowed => matches!(Course::draw(seed), Course::Crowd { .. }),
         Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
         Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
+        Mutation::ClosedOnePageEarly => enabled().remove,
+        Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
         Mutation::StopCounted => enabled().freeze || enabled().sleep,
         _ => true,
     }

@@ -415,6 +415,16 @@ impl Oracle {
         }
     }
 
+    /// A client has closed its session with a server, which drops the client's pages.
+    pub fn close(&mut self, client: usize, closed: Claim, evidence: &impl Evidence) {
+        for page in self.written_pages(client) {
+            let state = self.page(client, page);
+            if state.holders.contains(&closed) {
+                state.holders = evidence.claims(client, page).unwrap_or_default();
+            }
+        }
+    }
+
     /// A client's device goes away: what is under way ends at once, in errors.
     pub fn unload(&mut self, now_ns: u64, client: usize) {
         for request in self.requests.values_mut() {

@@ -56,6 +56,8 @@ pub struct Enabled {
     pub io_timeout: bool,
     pub change_page: bool,
     pub send_failure: bool,
+    /// Servers that are removed.
+    pub remove: bool,
     /// Clients whose power goes, and that begin anew.
     pub rebirth: bool,
     /// Servers whose hosts are suspended.
@@ -196,6 +198,7 @@ impl Scenario {
             [enabled.partition, enabled.interface, enabled.crash],
             [enabled.pause, enabled.suspend, enabled.freeze],
             [enabled.sleep, enabled.rebirth, enabled.send_failure],
+            [enabled.remove, false, false],
         ];
         !self.rates.any() && self.is_swift() && !fails.iter().flatten().any(|fails| *fails)
     }
@@ -276,6 +279,7 @@ impl Scenario {
             slow_sweep: half(),
             slow_client: half(),
             slow_copy: half(),
+            remove: drawn(seed, 0x72_656d_6f76, 0.3),
             rebirth: of_seventh(seed, 0x6c69_6665),
             suspend: of_seventh(seed, 0x736c_6565_7021),
             clock_steps: of_seventh(seed, 0x7374_6570),
@@ -326,7 +330,11 @@ impl Scenario {
 /// Whether something happens that came later, in a seventh of the seeds: drawn by chance of its own,
 /// as [`DiskScenario::draw`] says why.
 fn of_seventh(seed: u64, key: u64) -> bool {
-    ChaCha8Rng::seed_from_u64(seed ^ key).random_bool(0.15)
+    drawn(seed, key, 0.15)
+}
+
+fn drawn(seed: u64, key: u64, probability: f64) -> bool {
+    ChaCha8Rng::seed_from_u64(seed ^ key).random_bool(probability)
 }
 
 /// The same, without what would delay a frame or a client: see [`Scenario::is_swift`]. For half of
@@ -386,6 +394,12 @@ pub const SIMPLER: &[(&str, Simplify)] = &[
     ("io_timeout", |s| s.enabled.io_timeout = false),
     ("change-page", |s| s.enabled.change_page = false),
     ("send-failure", |s| s.enabled.send_failure = false),
+    ("remove", |s| s.enabled.remove = false),
+    ("detach", |s| {
+        if let Some(disk) = &mut s.disk {
+            disk.detach = false;
+        }
+    }),
     ("suspend", |s| s.enabled.suspend = false),
     ("rebirth", |s| s.enabled.rebirth = false),
     ("clock-steps", |s| s.enabled.clock_steps = false),

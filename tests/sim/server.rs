@@ -560,6 +560,11 @@ impl SimServer {
         self.watch.late.contains(&(client, page.into()))
     }
 
+    /// The client at this address does not use its session any more.
+    pub fn note_close(&mut self, now_ns: u64, client: MacAddress) {
+        self.watch.note_close(now_ns, client);
+    }
+
     /// Copies of `page` that it holds now, whosever they are, and their first words.
     pub fn held(&self, page: u32) -> Vec<(Copy, u64)> {
         let (Some(last), Some(engine)) = (self.incarnations.last(), self.alive()) else {

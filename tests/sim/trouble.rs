@@ -5,6 +5,7 @@
 use rand::seq::IndexedRandom;
 use rand::Rng;
 
+use anemone::engine::client::maintenance::removal::How;
 use anemone::engine::client::mirror::Policy;
 
 use crate::client::{ClientEvent, LocalEvent};
@@ -145,7 +146,8 @@ impl World {
             }
             2 if scenario.hang => DiskFault::Hangs,
             3 if scenario.detach => {
-                let event = ClientEvent::Local(LocalEvent::Detach);
+                let force = self.ctx.draw_maintenance(2) == 0;
+                let event = ClientEvent::Local(LocalEvent::Detach(force));
                 self.ctx.after(0, Event::Client(client, event));
                 return;
             }
@@ -189,6 +191,42 @@ impl World {
             _ => return,
         };
         self.trouble(trouble);
+    }
+
+    /// A server is removed, and perhaps added again, and more later: drawn by chance of its own.
+    pub fn inject_maintenance(&mut self) {
+        let is_off = self.is_calm || !self.ctx.scenario.enabled.remove;
+        if is_off || self.ctx.put_off(WorldEvent::InjectMaintenance) {
+            return;
+        }
+        let trouble_ns = self.ctx.scenario.trouble_ns;
+        let delay_ns = MS + self.ctx.draw_maintenance(4 * trouble_ns);
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::InjectMaintenance));
+        let (clients, servers) = (self.clients.len(), self.servers.len());
+        // CAST: few.
+        let client = self.ctx.draw_maintenance(clients as u64) as usize;
+        let server = self.ctx.draw_maintenance(servers as u64) as usize;
+        let mac = self.servers[server].mac;
+        let how = match self.ctx.draw_maintenance(10) {
+            0..6 => How::Drained,
+            6..9 => How::AtOnce,
+            _ => How::Regardless,
+        };
+        let added_ns = &self.clients[client].added_ns;
+        let is_last = added_ns.len() <= 1 || !added_ns.contains_key(&mac);
+        if is_last && how == How::Regardless {
+            return;
+        }
+        self.ctx
+            .after(0, Event::Client(client, ClientEvent::Remove(mac, how)));
+        let lasts_ns = match self.ctx.draw_maintenance(8) {
+            0 => return,
+            1..4 => self.ctx.draw_maintenance(100 * MS),
+            _ => self.ctx.draw_maintenance(8 * S),
+        };
+        self.ctx
+            .after(lasts_ns, Event::Client(client, ClientEvent::Add(mac)));
     }
 
     /// Some trouble begins, and more later.

@@ -30,7 +30,8 @@ pub struct Watch {
     sessions: BTreeMap<MacAddress, Session>,
     /// When a client last asked for the session of this number.
     greeted_ns: BTreeMap<(MacAddress, u64), u64>,
-    /// When a client's power was last gone. A HELLO of that life may still be on its way.
+    /// When a client's power was last gone, or it gave its session up. A HELLO of before may still be on its
+    /// way.
     died_ns: BTreeMap<MacAddress, u64>,
     /// Whether the server has ended a lease: sessions may be gone.
     pub lease_ended: bool,
@@ -53,6 +54,15 @@ impl Watch {
 
     /// The client at this address is gone.
     pub fn note_death(&mut self, now_ns: u64, mac: MacAddress) {
+        self.died_ns.insert(mac, now_ns);
+        if let Some(session) = self.sessions.get_mut(&mac) {
+            session.is_over = true;
+        }
+    }
+
+    /// The client at this address does not use its session any more; its BYE may be lost, and a HELLO be
+    /// on its way.
+    pub fn note_close(&mut self, now_ns: u64, mac: MacAddress) {
         self.died_ns.insert(mac, now_ns);
         if let Some(session) = self.sessions.get_mut(&mac) {
             session.is_over = true;

@@ -31,6 +31,8 @@ pub enum WorldEvent {
     InjectDiskFault,
     /// Some trouble with a host's time begins.
     InjectClockFault,
+    /// A server is removed.
+    InjectMaintenance,
     /// Trouble begins or ends.
     Trouble(Trouble),
     /// Programs fall asleep.
@@ -51,6 +53,22 @@ pub enum WorldEvent {
     Finish,
     /// Everything has ended, or never will.
     End,
+}
+
+/// What the oracle may look at of a world, while it is itself a part of that.
+macro_rules! witness {
+    ($world:expr) => {
+        Witness {
+            now_ns: $world.ctx.now_ns,
+            clients: &$world.clients,
+            servers: &$world.servers,
+            network: &$world.ctx.network,
+            lease_ended_ns: $world.lease_ended_ns,
+            rewound: &$world.rewound,
+            greeting_ns: $world.ctx.scenario.greeting_ns(),
+            admits_all: $world.clients.len() <= usize::from($world.ctx.scenario.max_clients),
+        }
+    };
 }
 
 /// How a run went.
@@ -162,6 +180,10 @@ impl World {
         if enabled.clock_steps || enabled.sleep {
             let delay_ns = ctx.draw_clock(4 * ctx.scenario.trouble_ns);
             ctx.after(delay_ns, Event::World(WorldEvent::InjectClockFault));
+        }
+        if enabled.remove {
+            let delay_ns = 10 * MS + ctx.draw_maintenance(4 * ctx.scenario.trouble_ns);
+            ctx.after(delay_ns, Event::World(WorldEvent::InjectMaintenance));
         }
         let active_ns = ctx.scenario.active_ns;
         match ctx.scenario.course {
@@ -279,6 +301,7 @@ impl World {
             WorldEvent::InjectFault => self.inject_fault(),
             WorldEvent::InjectDiskFault => self.inject_disk_fault(),
             WorldEvent::InjectClockFault => self.inject_clock_fault(),
+            WorldEvent::InjectMaintenance => self.inject_maintenance(),
             WorldEvent::Night => self.fall_night(),
             WorldEvent::ComeLate => self.come_late(),
             WorldEvent::Dawn => self.dawn(),
@@ -288,6 +311,9 @@ impl World {
                 self.ctx.oracle.check_waits(now_ns);
                 if !self.is_unloaded {
                     self.audit(false);
+                    for client in self.clients.iter_mut().filter(|client| !client.is_dead) {
+                        client.check_draining(&mut self.ctx);
+                    }
                     self.watch_crowd();
                     self.watch_full();
                 }
@@ -383,17 +409,18 @@ impl World {
     /// Lets the oracle look at what has ended.
     fn judge(&mut self) {
         for number in 0..self.clients.len() {
-            if std::mem::take(&mut self.clients[number].has_repaired) {
-                let witness = Witness {
-                    now_ns: self.ctx.now_ns,
-                    clients: &self.clients,
-                    servers: &self.servers,
-                    network: &self.ctx.network,
-                    lease_ended_ns: self.lease_ended_ns,
-                    rewound: &self.rewound,
-                    greeting_ns: self.ctx.scenario.greeting_ns(),
-                    admits_all: self.clients.len() <= usize::from(self.ctx.scenario.max_clients),
+            for (mac, incarnation) in std::mem::take(&mut self.clients[number].removing.closed) {
+                let witness = witness!(self);
+                let server = witness.server_of(mac);
+                let closed = Claim {
+                    server,
+                    incarnation,
                 };
+                self.ctx.oracle.close(number, closed, &witness);
+                self.servers[server].note_close(self.ctx.now_ns, self.clients[number].mac);
+            }
+            if std::mem::take(&mut self.clients[number].has_repaired) {
+                let witness = witness!(self);
                 self.ctx
                     .oracle
                     .look_again(self.ctx.now_ns, number, &witness);
@@ -416,16 +443,7 @@ impl World {
                     (Some(_), true) => Ending::Written,
                     (Some(bytes), false) => Ending::Read(&bytes[..]),
                 };
-                let witness = Witness {
-                    now_ns: self.ctx.now_ns,
-                    clients: &self.clients,
-                    servers: &self.servers,
-                    network: &self.ctx.network,
-                    lease_ended_ns: self.lease_ended_ns,
-                    rewound: &self.rewound,
-                    greeting_ns: self.ctx.scenario.greeting_ns(),
-                    admits_all: self.clients.len() <= usize::from(self.ctx.scenario.max_clients),
-                };
+                let witness = witness!(self);
                 self.ctx
                     .oracle
                     .end(self.ctx.now_ns, done.id, ending, &witness);

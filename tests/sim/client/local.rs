@@ -4,7 +4,8 @@
 //! back, with all delays between.
 
 use anemone::crc::crc32c;
-use anemone::engine::client::ids::PageIndex;
+use anemone::engine::client::ids::{PageIndex, SlotSet};
+use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step, Surroundings};
 use anemone::engine::client::mirror::{
     self, Buffer, BufferId, DiskIo, Event as MirrorEvent, Get, Head, Io, Mirror, Put,
 };
@@ -13,7 +14,6 @@ use anemone::engine::client::shard::{
 };
 use rand::Rng;
 
-use super::worker::Job;
 use super::{Client, ClientEvent, Heap};
 use crate::content::{zeros, Bytes};
 use crate::context::Context;
@@ -39,14 +39,18 @@ pub enum LocalEvent {
     Looked(usize, DiskRead, BufferId, RequestId),
     /// A shard hears what the mirror has to say.
     Tell(MirrorEvent),
+    /// A shard hears that the disk has become usable, or is no longer.
+    TellChange(usize),
     /// What was read is copied to the request's page.
     Receive(usize, DiskReceive, BufferId, RequestId),
     /// The disk ends an I/O.
     Ended(usize),
     /// The mirror's timer is due.
     Timer,
-    /// The disk is taken away, and given back, maybe another.
-    Detach,
+    /// The disk is detached, whatever it has if by force; if it goes, another is attached.
+    Detach(bool),
+    /// The next step of that.
+    DetachStep,
     /// It is given back.
     Attach,
     /// A faulty disk is added again.
@@ -62,8 +66,13 @@ pub struct Local {
     pages: Vec<Bytes>,
     under_way: Vec<Option<DiskIo>>,
     timer_ns: u64,
-    /// Whether the disk is going away.
-    is_detaching: bool,
+    /// What is done to detach the disk.
+    detach: Option<Detach>,
+    /// The shard that is to hear next that the disk is about to go.
+    telling: Option<usize>,
+    is_forced: bool,
+    /// News of the mirror that are on their way to shards.
+    untold: usize,
     /// When there was last no room for a page.
     pub full_ns: Option<u64>,
     /// When it was last taken away.
@@ -90,7 +99,10 @@ impl Local {
             pages: (0..buffers).map(|_| zeros()).collect(),
             under_way: vec![None; IOS],
             timer_ns: u64::MAX,
-            is_detaching: false,
+            detach: None,
+            telling: None,
+            is_forced: false,
+            untold: 0,
             full_ns: None,
             detached_ns: None,
             usable_since_ns: None,
@@ -117,7 +129,7 @@ impl Client {
         };
         local.handle(self, ctx, event);
         local.pump(self, ctx);
-        let usable = local.mirror.is_usable() && !local.is_detaching;
+        let usable = local.mirror.is_usable() && local.detach.is_none();
         local.usable_since_ns = match usable {
             true => local.usable_since_ns.or(Some(ctx.now_ns)),
             false => None,
@@ -167,7 +179,15 @@ impl Local {
                 client.shards[shard].disk_looked(now_ns, &read, taken, &client.device);
                 client.pump(ctx, shard);
             }
-            LocalEvent::Tell(event) => self.tell(client, ctx, event),
+            LocalEvent::Tell(event) => {
+                self.untold -= 1;
+                self.tell(client, ctx, event);
+            }
+            LocalEvent::TellChange(shard) => {
+                self.untold -= 1;
+                client.shards[shard].disk_changed(now_ns, &client.device);
+                client.pump(ctx, shard);
+            }
             LocalEvent::Receive(shard, receive, buffer, id) => {
                 if shard == client.repair_shard() {
                     ctx.counts.fault(Fault::CopiedFromDisk);
@@ -184,16 +204,15 @@ impl Local {
                 }
                 self.mirror.handle_timeout(now_ns, &client.device);
             }
-            LocalEvent::Detach => {
-                if self.mirror.is_attached() && !self.mirror.has_abandoned() {
-                    ctx.counts.fault(Fault::DiskDetached);
+            LocalEvent::Detach(force) => {
+                if self.mirror.is_attached() && self.detach.is_none() {
                     ctx.note(|| format!("client {}: detaches its disk", client.number));
-                    self.is_detaching = true;
-                    self.detached_ns = Some(ctx.now_ns);
-                    ctx.oracle.forget_disk(client.number);
-                    self.mirror.begin_detach(&client.device);
+                    self.detach = Some(Detach::new(force));
+                    self.is_forced = force;
+                    client.after_local(ctx, LocalEvent::DetachStep);
                 }
             }
+            LocalEvent::DetachStep => self.advance_detach(client, ctx),
             LocalEvent::Attach => {
                 if self.mirror.attach(&client.device).is_ok() {
                     ctx.note(|| format!("client {}: attaches its disk", client.number));
@@ -362,9 +381,9 @@ impl Local {
             }
             MirrorEvent::StateChanged => {
                 for shard in 0..client.shards.len() {
-                    client.jobs.push_back(Job::TellDisk { shard });
+                    self.untold += 1;
+                    client.after_local(ctx, LocalEvent::TellChange(shard));
                 }
-                client.work_soon(ctx);
             }
         }
     }
@@ -407,15 +426,8 @@ impl Local {
             }
         }
         while let Some(event) = self.mirror.poll_event() {
+            self.untold += 1;
             client.after_local(ctx, LocalEvent::Tell(event));
-        }
-        if self.is_detaching && self.mirror.is_idle() {
-            self.is_detaching = false;
-            for shard in 0..client.shards.len() {
-                client.jobs.push_back(Job::TellDisk { shard });
-            }
-            client.jobs.push_back(Job::SweepDisk { from: 0 });
-            client.work_soon(ctx);
         }
         self.arm(client, ctx);
     }
@@ -436,15 +448,91 @@ impl Local {
         self.arm(client, ctx);
     }
 
-    /// No page is on the disk any more, as far as the map knows.
-    pub(super) fn swept(&mut self, client: &mut Client, ctx: &mut Context) {
-        if self.mirror.finish_detach(&client.device).is_err() {
-            ctx.oracle
-                .fail(|| "the disk cannot be detached although it was idle".into());
+    /// The next step of detaching the disk.
+    fn advance_detach(&mut self, client: &mut Client, ctx: &mut Context) {
+        let Some(mut detach) = self.detach.take() else {
+            return;
+        };
+        let now_ns = client.clock_ns(ctx);
+        let mut delay_ns = ctx.host_delay();
+        if let Some(shard) = self.telling.take() {
+            client.shards[shard].disk_changed(now_ns, &client.device);
+            client.pump(ctx, shard);
+            self.telling = Some(shard + 1).filter(|next| *next < client.shards.len());
+        } else {
+            match detach.next_step() {
+                Step::Mirror => self.detach_mirror(client, ctx, &mut detach),
+                Step::Shards => self.telling = Some(0),
+                Step::Walk | Step::Cluster => self.forget_part(client, ctx, &mut detach),
+                Step::Wait(wait_ns) => delay_ns += wait_ns,
+                Step::Done(result) => {
+                    self.end_detach(client, ctx, result);
+                    return;
+                }
+            }
         }
-        ctx.oracle.forget_disk(client.number);
-        self.disk.scribble(ctx);
-        let delay_ns = ctx.rng.random_range(0..2000 * MS);
-        client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::Attach));
+        self.detach = Some(detach);
+        client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::DetachStep));
+    }
+
+    fn detach_mirror(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
+        let surroundings = Surroundings {
+            is_stuck: false,
+            is_settled: self.untold == 0,
+        };
+        let was_attached = self.mirror.is_attached();
+        let now_ns = client.clock_ns(ctx);
+        detach.with_mirror(now_ns, &mut self.mirror, &client.device, surroundings);
+        // From the first on page-outs do without it, from the second on it counts for nothing.
+        if was_attached && detach.is_under_way() {
+            self.detached_ns = Some(ctx.now_ns);
+        }
+        if was_attached && !self.mirror.is_attached() && self.is_forced {
+            ctx.oracle.forget_disk(client.number);
+        }
+    }
+
+    /// A part of the map is looked at. Unless by force, no page is forgotten that no server has.
+    fn forget_part(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
+        let pages = 0..client.device.map.len() as u32;
+        let on_disk = |page: &u32| client.device.map.load(PageIndex(*page)).is_on_disk();
+        let before: Vec<u32> = pages.filter(on_disk).collect();
+        let part = 1 + ctx.draw_maintenance(1000) as u32;
+        detach.walk(&client.device, part);
+        if self.is_forced || client.is_unloaded {
+            return;
+        }
+        for page in before.into_iter().filter(|page| !on_disk(page)) {
+            let entry = client.device.map.load(PageIndex(page));
+            let is_kept = !client.counted(page, SlotSet::EMPTY).is_empty();
+            if entry.is_written() && !entry.is_busy() && !is_kept {
+                let number = client.number;
+                ctx.oracle.fail(|| {
+                    format!("client {number} page {page}: only the disk has it, and is let go")
+                });
+            }
+        }
+    }
+
+    fn end_detach(
+        &mut self,
+        client: &mut Client,
+        ctx: &mut Context,
+        result: Result<(), DetachError>,
+    ) {
+        ctx.note(|| format!("client {}: its disk is detached: {result:?}", client.number));
+        ctx.counts.fault(match (result, self.is_forced) {
+            (Ok(()), true) => Fault::DiskForced,
+            (Ok(()), false) => Fault::DiskDetached,
+            (Err(DetachError::OnlyCopies(_)), _) => Fault::DetachRefused,
+            _ => Fault::DetachInVain,
+        });
+        if result.is_ok() {
+            ctx.oracle.forget_disk(client.number);
+            self.detached_ns = Some(ctx.now_ns);
+            self.disk.scribble(ctx);
+            let delay_ns = ctx.rng.random_range(0..2000 * MS);
+            client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::Attach));
+        }
     }
 }

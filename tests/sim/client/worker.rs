@@ -22,10 +22,6 @@ pub(super) enum Job {
     Tell { shard: usize, opened: SlotSet },
     /// Sweep a part of the map.
     Sweep { slot: ServerSlot, from: u32 },
-    /// Tell a shard that the local disk has changed, or has room.
-    TellDisk { shard: usize },
-    /// Forget, of a part of the map, what is on the local disk.
-    SweepDisk { from: u32 },
     /// Ask a shard, or after the last one raise the low-water version.
     LowWater { settled: Version, shard: usize },
 }
@@ -57,6 +53,7 @@ impl Client {
         if let Some((high, witness)) = changes.high_water {
             self.device.hear_of(witness, high);
         }
+        self.note_opened(ctx, changes.opened);
         if changes.servers_changed || !changes.opened.is_empty() {
             ctx.note(|| format!("client {}: {changes:?}", self.number));
             for shard in 0..self.shards.len() {
@@ -108,11 +105,6 @@ impl Client {
                 self.pump(ctx, shard);
             }
             Some(Job::Sweep { slot, from }) => self.sweep(ctx, slot, from),
-            Some(Job::TellDisk { shard }) => {
-                self.shards[shard].disk_changed(clock_ns, &self.device);
-                self.pump(ctx, shard);
-            }
-            Some(Job::SweepDisk { from }) => self.sweep_disk(ctx, from),
             Some(Job::LowWater { settled, shard }) => match self.shards.get(shard) {
                 Some(asked) => {
                     let oldest = asked.oldest_version().unwrap_or(settled);
@@ -161,20 +153,6 @@ impl Client {
         self.run_cluster(ctx);
     }
 
-    fn sweep_disk(&mut self, ctx: &mut Context, from: u32) {
-        let pages = self.device.map.len() as u32;
-        let to = pages.min(from + 1 + ctx.rng.random_range(0..1000));
-        for page in from..to {
-            self.device.map.forget_disk(PageIndex(page));
-        }
-        if to < pages {
-            self.jobs.push_front(Job::SweepDisk { from: to });
-        } else if let Some(mut local) = self.local.take() {
-            local.swept(self, ctx);
-            self.local = Some(local);
-        }
-    }
-
     /// Looks after what nobody announces.
     pub(super) fn patrol(&mut self, ctx: &mut Context) {
         self.free(ctx);
@@ -186,6 +164,7 @@ impl Client {
         }
         self.run_cluster(ctx);
         self.look_after_repair(ctx);
+        self.look_after_removals(ctx);
         let delay_ns = match ctx.night.as_ref().and_then(Night::until_ns) {
             // Less often by night, when there is nothing to look after.
             Some(_) => S,

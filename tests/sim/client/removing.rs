@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the driver does for servers that are removed: by its worker, and for an operator.
+
+use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet};
+use anemone::engine::client::maintenance::removal::{
+    Begun, How, Outcome, Removals, RemoveError, Step,
+};
+use anemone::wire::MacAddress;
+
+use super::{Client, ClientEvent};
+use crate::context::Context;
+use crate::faults::Fault;
+use crate::scenario::{MS, S};
+
+/// What is done to remove servers.
+#[derive(Default)]
+pub struct Removing {
+    removals: Removals,
+    /// How the server that quiesces is removed, if one does.
+    quiescing: Option<How>,
+    /// The shard that is to be told next.
+    telling: Option<usize>,
+    /// When the worker looks at servers that drain again, by the clock.
+    look_ns: u64,
+    /// Servers that were to be removed at some time.
+    removed: Vec<MacAddress>,
+    /// Servers of which the session was closed since the oracle last looked: addresses, incarnations.
+    pub closed: Vec<(MacAddress, u64)>,
+    /// Since when no page has needed a server that drains.
+    unneeded_ns: Option<(MacAddress, u64)>,
+}
+
+/// How long a server may go on draining that no page needs, where the client is quick or slow.
+const UNNEEDED_NS: [u64; 2] = [3 * S, 10 * S];
+
+impl Client {
+    /// A server is to be removed.
+    pub(super) fn remove(&mut self, ctx: &mut Context, mac: MacAddress, how: How) {
+        if self.removing.quiescing.is_some() {
+            // Another is being removed: the caller waits.
+            self.after(ctx, MS, ClientEvent::Remove(mac, how));
+            return;
+        }
+        let clock_ns = self.clock_ns(ctx);
+        let begun =
+            self.removing
+                .removals
+                .remove(clock_ns, mac, how, &mut self.cluster, &self.device);
+        ctx.note(|| format!("client {} removes {mac}, {how:?}: {begun:?}", self.number));
+        if begun != Err(RemoveError::NotThere) {
+            self.added_ns.remove(&mac);
+            self.removing.removed.push(mac);
+        }
+        if begun == Ok(Begun::Gone) {
+            // A session may be open there all the same.
+            self.removing.closed.push((mac, 0));
+        }
+        if begun == Ok(Begun::Quiescing) {
+            self.begin_quiescing(ctx, how);
+        }
+        self.run_cluster(ctx);
+    }
+
+    fn begin_quiescing(&mut self, ctx: &mut Context, how: How) {
+        self.removing.quiescing = Some(how);
+        let delay_ns = ctx.host_delay();
+        self.after(ctx, delay_ns, ClientEvent::RemovalStep);
+    }
+
+    /// The worker looks which servers can go.
+    pub(super) fn look_after_removals(&mut self, ctx: &mut Context) {
+        let clock_ns = self.clock_ns(ctx);
+        if self.removing.quiescing.is_some() || clock_ns < self.removing.look_ns {
+            return;
+        }
+        let part = 1 + ctx.draw_maintenance(1000) as u32;
+        match self.removing.removals.look(&self.device, part) {
+            Some(0) => self.begin_quiescing(ctx, How::Drained),
+            again_ns => self.removing.look_ns = clock_ns + again_ns.unwrap_or(0),
+        }
+    }
+
+    /// The next step for the server that quiesces.
+    pub(super) fn advance_removal(&mut self, ctx: &mut Context) {
+        let clock_ns = self.clock_ns(ctx);
+        let mut delay_ns = ctx.host_delay();
+        if let Some(shard) = self.removing.telling.take() {
+            self.shards[shard].servers_changed(clock_ns, &self.device);
+            self.pump(ctx, shard);
+            self.removing.telling = Some(shard + 1).filter(|next| *next < self.shards.len());
+        } else {
+            match self.removing.removals.next_step() {
+                Some(Step::Cluster) => self.change_cluster(ctx),
+                Some(Step::Shards) => self.removing.telling = Some(0),
+                Some(Step::Walk) => {
+                    let part = 1 + ctx.draw_maintenance(1000) as u32;
+                    self.removing.removals.walk(&self.device, part);
+                }
+                Some(Step::Wait(wait_ns)) => delay_ns += wait_ns,
+                Some(Step::Done(outcome)) => {
+                    self.end_removal(ctx, outcome);
+                    return;
+                }
+                None => return,
+            }
+        }
+        self.after(ctx, delay_ns, ClientEvent::RemovalStep);
+    }
+
+    fn change_cluster(&mut self, ctx: &mut Context) {
+        let clock_ns = self.clock_ns(ctx);
+        let before = self.device.servers.valid();
+        self.removing
+            .removals
+            .with_cluster(clock_ns, &mut self.cluster, &self.device);
+        for slot in before.without(self.device.servers.valid()).iter() {
+            self.audit_closed(ctx, slot);
+            let address = self.device.servers.address(slot);
+            self.removing
+                .closed
+                .push((address.mac, address.incarnation));
+        }
+        self.run_cluster(ctx);
+    }
+
+    /// Who has a page, as far as it counts on them, `aside` left out.
+    pub(super) fn counted(&self, page: u32, aside: SlotSet) -> SlotSet {
+        let servers = &self.device.servers;
+        let entry = self.device.map.load(PageIndex(page));
+        let live = servers
+            .valid()
+            .without(servers.lost())
+            .without(servers.quiescing());
+        entry.replicas().intersection(live).without(aside)
+    }
+
+    /// How many copies that count there are of a page which `slot` has, beside its own; `None` if the page
+    /// is being written, or needs no copy there.
+    fn others(&self, page: u32, slot: ServerSlot, aside: SlotSet) -> Option<usize> {
+        let entry = self.device.map.load(PageIndex(page));
+        let holds = entry.is_written() && entry.replicas().contains(slot) && !entry.is_busy();
+        let disk = entry.is_on_disk() && self.device.disk.load().is_usable();
+        let others = self.counted(page, aside.union(SlotSet::one(slot)));
+        holds.then_some(others.len() + usize::from(disk))
+    }
+
+    /// A session has been closed, which ends the copies there: no page's last one, unless regardless of that.
+    fn audit_closed(&self, ctx: &mut Context, slot: ServerSlot) {
+        if self.removing.quiescing == Some(How::Regardless) {
+            return;
+        }
+        for page in 0..self.device.map.len() as u32 {
+            if self.others(page, slot, SlotSet::EMPTY) == Some(0) {
+                let number = self.number;
+                ctx.oracle.fail(|| {
+                    format!("client {number} page {page}: only {slot:?} has it, and is closed")
+                });
+            }
+        }
+    }
+
+    fn end_removal(&mut self, ctx: &mut Context, outcome: Outcome) {
+        let how = self.removing.quiescing.take();
+        ctx.note(|| format!("client {} has removed: {outcome:?}", self.number));
+        let clock_ns = self.clock_ns(ctx);
+        if how == Some(How::Drained) {
+            self.removing.look_ns = clock_ns + outcome.again_ns();
+        }
+        match (how, outcome.result) {
+            (Some(How::Drained), Ok(_)) if outcome.is_closed => {
+                ctx.counts.fault(Fault::ServerDrained);
+            }
+            (Some(How::AtOnce), Ok(_)) if outcome.is_closed => {
+                ctx.counts.fault(Fault::ServerRemoved);
+            }
+            (Some(How::Regardless), Ok(1..)) if outcome.is_closed => {
+                ctx.counts.fault(Fault::ServerForced);
+            }
+            (Some(How::AtOnce), Err(RemoveError::Needed(_))) => {
+                ctx.counts.fault(Fault::RemovalRefused);
+            }
+            _ => {}
+        }
+        if outcome.result.is_err() && !self.cluster.is_draining(outcome.mac) {
+            // It stays.
+            self.added_ns.insert(outcome.mac, ctx.now_ns);
+        }
+    }
+
+    /// A server is added, perhaps one that was to be removed.
+    pub(super) fn add(&mut self, ctx: &mut Context, mac: MacAddress) {
+        ctx.note(|| format!("client {} adds {mac}", self.number));
+        let was_draining = self.cluster.is_draining(mac);
+        let added = self
+            .cluster
+            .add(self.clock.read(ctx.now_ns), mac, &self.device.servers);
+        if was_draining && added.is_ok() {
+            ctx.counts.fault(Fault::RemovalCancelled);
+        }
+        // One that is gone is not greeted before its old slot has been swept.
+        if added.is_ok() && (was_draining || !self.removing.removed.contains(&mac)) {
+            self.added_ns.insert(mac, ctx.now_ns);
+        }
+        self.run_cluster(ctx);
+    }
+
+    /// Sessions have been opened.
+    pub(super) fn note_opened(&mut self, ctx: &Context, opened: SlotSet) {
+        for slot in opened.iter() {
+            let mac = self.device.servers.address(slot).mac;
+            if self.removing.removed.contains(&mac) && !self.cluster.is_draining(mac) {
+                self.added_ns.insert(mac, ctx.now_ns);
+            }
+        }
+    }
+
+    /// Whether a server was to be removed at some time.
+    pub fn has_removed(&self, mac: MacAddress) -> bool {
+        self.removing.removed.contains(&mac)
+    }
+
+    /// Looks whether a server goes on draining that no page needs.
+    pub fn check_draining(&mut self, ctx: &mut Context) {
+        let draining = self.device.servers.draining();
+        let slots = draining.intersection(self.device.servers.valid());
+        let is_needed = |slot: &ServerSlot| {
+            let servers = &self.device.servers;
+            let disk = self.device.disk.load().is_usable();
+            let possible = servers.counting().len() + usize::from(disk);
+            let enough = self.device.replicas().min(possible).max(1);
+            (0..self.device.map.len() as u32).any(|page| {
+                let entry = self.device.map.load(PageIndex(page));
+                let is_written = entry.is_busy() && entry.replicas().contains(*slot);
+                is_written
+                    || self
+                        .others(page, *slot, draining)
+                        .is_some_and(|have| have < enough)
+            })
+        };
+        let unneeded = slots.iter().find(|slot| !is_needed(slot));
+        let running = self.frozen_until_ns.max(self.asleep_until_ns) <= ctx.now_ns;
+        let Some(slot) = unneeded.filter(|_| running && !self.is_unloaded) else {
+            self.removing.unneeded_ns = None;
+            return;
+        };
+        let mac = self.device.servers.mac(slot);
+        let since = self.removing.unneeded_ns.filter(|(other, _)| *other == mac);
+        let (_, since_ns) = since.unwrap_or((mac, ctx.now_ns));
+        self.removing.unneeded_ns = Some((mac, since_ns));
+        let limit_ns = UNNEEDED_NS[usize::from(ctx.scenario.enabled.slow_client)];
+        if ctx.now_ns > since_ns + limit_ns {
+            let number = self.number;
+            ctx.oracle
+                .fail(|| format!("client {number}: {mac} goes on draining, and no page needs it"));
+        }
+    }
+}
