@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What must hold for all values: of the wire format, the page map, the estimators, placement.
+//! Properties that hold for all values: of the wire format, the page map, the estimators, placement.
 
 use anemone::engine::client::free::{next_free, words_for, DirtyChunks};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
@@ -39,7 +39,7 @@ const OPCODES: [Opcode; 19] = [
 ];
 
 prop_compose! {
-    /// Any header of which every field can be said; whether it fits a payload is another matter.
+    /// Any header with valid fields. It need not fit a payload.
     fn headers()(
         opcode in proptest::sample::select(&OPCODES[..]),
         status in (0_u8..14).prop_filter_map("a status", Status::from_u8),
@@ -69,7 +69,7 @@ prop_compose! {
     }
 }
 
-/// A frame of these, its payload's checksum right if it is not a page's.
+/// A frame of these. The payload's checksum is right unless the payload is a page.
 fn frame(header: &Header, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header.emit(payload.len() as u16).to_vec();
     bytes.extend_from_slice(payload);
@@ -242,14 +242,14 @@ proptest! {
         if let Some(chosen) = chosen {
             prop_assert!(candidates.contains(chosen));
             for other in candidates.iter() {
-                // Holders have a bonus, nobody a malus.
+                // Holders have a bonus. No server has a malus.
                 prop_assert!(holders.contains(chosen) || level(chosen) <= level(other));
             }
         }
     }
 }
 
-/// What a page's entry must say.
+/// The expected state of a page's entry.
 #[derive(Clone, Copy, Debug, Default)]
 struct Model {
     written: bool,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory server as its administrator meets it: messages, exit statuses, signals.
+//! The memory server from its administrator's view: messages, exit statuses, signals.
 //!
-//! What needs an interface runs in a network namespace of its own, made by `unshare` (as root, or
-//! in a user namespace); where that is not allowed it is skipped, and says so.
+//! Tests that need an interface run in a network namespace of their own, made by `unshare` (as root, or in a
+//! user namespace). If that is not allowed they are skipped with a message.
 
 use std::process::{Command, Output};
 
@@ -21,8 +21,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs a shell script in a network namespace with the Ethernet interfaces `v0` and `v1`, which
-/// are one another's other end. `None` where that is not possible.
+/// Runs a shell script in a network namespace with the Ethernet interfaces `v0` and `v1`, a veth pair.
+/// `None` if that is not possible.
 fn in_namespace(script: &str) -> Option<Output> {
     let prepare = "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up";
     let run = |script: &str| {
@@ -290,7 +290,7 @@ fn a_signal_ends_it_while_it_takes_memory() {
         "{FUNCTIONS}
         mkfifo \"$log/pipe\" || exit
         exec 3<>\"$log/pipe\"
-        # It cannot say that it takes memory before somebody reads, and so does not take it.
+        # The log pipe is full: the server blocks on its message before it takes memory.
         dd if=/dev/zero of=\"$log/pipe\" bs=4096 count=1024 oflag=nonblock 2>/dev/null
         \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 --log-level debug 2>&3 & server=$!
         is_ready_for_signals() {{

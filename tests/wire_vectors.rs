@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The test vectors of `docs/protocol.md`, read from there: what is said must be emitted as the
-//! bytes that stand there, and the bytes be read as what is said.
+//! The test vectors of `docs/protocol.md`, read from there. Encoding the fields must give the bytes, and
+//! decoding the bytes must give the fields.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ fn vectors() -> BTreeMap<String, Vector> {
     all
 }
 
-/// The page that the document speaks of.
+/// The page of the document.
 fn page() -> Vec<u8> {
     (0..PAGE_SIZE)
         .map(|at| ((7 * at + 3) % 251) as u8)
@@ -128,7 +128,7 @@ fn status(name: &str) -> Status {
     }
 }
 
-/// What the document says that a frame says.
+/// The header that a vector describes.
 fn header(vector: &Vector) -> Header {
     let known = [
         "name",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A function of each C type that the module's callbacks must have; scripts/callbacks says which is
- * for which. Each is used where the kernel's headers want one, so that its type is the kernel's.
+ * A function of each C type that the module's callbacks must have. scripts/callbacks maps them. Each is
+ * used where the kernel's headers expect one, so that its type is the kernel's.
  */
 #include <linux/bio.h>
 #include <linux/blk-mq.h>

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What scripts/profile makes of counts: sums, layers, names, reports. The counts themselves are the
-runner's test instructions_are_counted."""
+"""Tests of how scripts/profile processes counts: sums, layers, names, reports. The runner's test
+instructions_are_counted checks the counts themselves."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ SERVE = Function(layers.SERVER, "serve")
 
 
 def guest():
-    """Two kernel functions, and a server's program that stands at 0x7000, its text at 0x1000 of the file."""
+    """Two kernel functions, and a server's program at 0x7000, its text at 0x1000 of the file."""
     return Symbols({KERNEL: QUEUE, KERNEL + 0x100: HANDLE}, {0x1000: SERVE}, [(0x8000, 0x9000, 0x1000)],
                    [(0xa000, 0xb000)])
 

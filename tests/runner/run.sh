@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Tests of scripts/vm itself, without the module and the memory server: what it promises to scripts,
-# to its caller, and to the machine that it runs on. And of what scripts on the host share: steps that
-# fail or are interrupted, the kernels in the cache.
+# Tests of scripts/vm itself, without the module and the memory server: what scripts, its caller and the host can rely
+# on. Also of what scripts on the host share: steps that fail or are interrupted, the kernels in the cache.
 #
 #   tests/runner/run.sh [NAME...]      all tests, or these; prints `ok NAME` or `FAIL NAME why`
 set -uo pipefail
@@ -27,7 +26,7 @@ expect_status() { [ "$2" -eq "$1" ] || because "exit status $2 instead of $1: $(
 
 expect_line() { grep -qxF -- "$1" "$SCRATCH/out" || because "no line '$1' in the output: $(tail -n 5 "$SCRATCH/out")"; }
 
-# leftovers MARKER: what appeared since in the two places where the runner could leave anything.
+# leftovers MARKER: new files in the two places where the runner could leave any.
 leftovers() { find "$ANEMONE_CACHE/vm" "$TMPDIR" -mindepth 1 -newer "$1" ! -name '*.ext4' ! -name '*.lock' -printf '%p '; }
 
 test_exit_status_and_arguments() {
@@ -41,7 +40,7 @@ END
     expect_status 37 $?
 }
 
-# Every byte value, the mark's own alphabet, no newline at the end; nothing of the kernel's in between.
+# Every byte value, the mark's own alphabet, no newline at the end, and no kernel message in between.
 test_output_is_exact() {
     head -c 3000000 /dev/urandom >"$SCRATCH/bytes"
     script cat.sh <<'END'
@@ -104,7 +103,7 @@ test_a_machine_that_never_comes_up() {
     [ "$(grep -c 'vm: error: .* within 0.5 s' "$SCRATCH/err")" = 1 ] || because "not one error: $(cat "$SCRATCH/err")"
 }
 
-# interrupted SIGNAL STATUS: nothing is left, whatever ends the runner.
+# interrupted SIGNAL STATUS: nothing is left, whichever signal ends the runner.
 interrupted() {
     local name=hang-$1.sh runner status=0 before=$SCRATCH/before
     cp "$SCRATCH/hang.sh" "$SCRATCH/$name"
@@ -177,7 +176,7 @@ segment() {
 test_segment_of_machines() { segment --server-mem 128 "$SCRATCH/segment.sh" machines; }
 test_segment_of_namespaces() { segment --single --server-mem 64 "$SCRATCH/segment.sh" processes; }
 
-# The shell library in the shells that it promises to work in.
+# The shell library in all supported shells.
 test_library() {
     script library.sh <<'END'
 . "$ANEMONE_LIB"
@@ -196,7 +195,7 @@ END
     expect_line "all is well"
 }
 
-# The same work costs the same time by count of instructions, to a thousandth.
+# The same work takes the same counted time, within a thousandth.
 test_instruction_count() {
     script count.sh <<'END'
 now() { sed 's/ .*//; s/\.//; s/^0*//' /proc/uptime; }
@@ -208,12 +207,12 @@ END
     first=$(vm --servers 1 --server-mem 64 --single --icount "$SCRATCH/count.sh" 2>"$SCRATCH/err") || because "$(tail -n 3 "$SCRATCH/err")" || return
     second=$(vm --servers 1 --server-mem 64 --single --icount "$SCRATCH/count.sh" 2>"$SCRATCH/err") || because "$(tail -n 3 "$SCRATCH/err")" || return
     local off=$((first - second))
-    # /proc/uptime counts hundredths of a second: one of them may fall either way.
+    # /proc/uptime counts hundredths of a second: the difference may be one more or less.
     [ "${off#-}" -le $((first / 1000 + 1)) ] || because "$first and $second hundredths of a second"
 }
 
-# A plugin counts what the guest executes, to the instruction: a program of known length says so, between
-# two marks, with the second of two processors idle beside it.
+# A plugin counts the guest's instructions exactly: a program of known length shows it, between two marks, with the
+# second of two processors idle.
 test_instructions_are_counted() {
     cat >"$SCRATCH/loop.s" <<'END'
         .globl _start
@@ -233,7 +232,7 @@ _start: mov $162, %eax
         xor %edi, %edi
         syscall
 END
-    # At an address that no other program has: what else runs between the marks is counted as well.
+    # At an address that no other program has: other programs between the marks are counted as well.
     gcc -static -nostdlib -Wl,-Ttext-segment=0x5a000000 -o "$SCRATCH/loop" "$SCRATCH/loop.s" || because "the program of known length cannot be built" || return
     local option
     option=$(PYTHONPATH=$TOP/scripts python3 -B -c '
@@ -251,8 +250,8 @@ print(plugin.option(plugin.build(sys.argv[1]), sys.argv[1] + "/counts", symbols.
     [ "$counted" = "200003 2200003" ] || because "$counted instructions, not 200003 and 2200003"
 }
 
-# The demo's disk gives back what was written to it, and takes a real disk's time of a clock that no
-# waiting costs: 4.2 ms of turning and a short seek for a page anywhere, the same in each run.
+# The demo's disk returns what was written to it, and takes a real disk's time, by a clock for which waiting is free:
+# 4.2 ms of rotation and a short seek for any page, the same in each run.
 test_disk() {
     script disk.sh <<'END'
 . "$ANEMONE_LIB"
@@ -276,23 +275,22 @@ END
     second=$(vm --servers 0 --single --icount --file "$TOP/build/anemone-disk" "$SCRATCH/disk.sh" 2>"$SCRATCH/err") ||
         because "$second; $(tail -n 3 "$SCRATCH/err")" || return
     local off=$((first - second))
-    # Where the platter stands when fio begins to read is chance.
+    # The platter's position when fio begins to read is random.
     [ "${off#-}" -le $((first / 20)) ] || because "$first and $second us"
 }
 
 # step COMMAND...: runs a script with steps in it, from standard input.
 step() { { echo ". '$TOP/scripts/lib/common.sh'"; cat; } >"$SCRATCH/step.sh"; ANEMONE_CACHE=$SCRATCH/cache exec "$@" "$SCRATCH/step.sh"; }
 
-# runs PID: and is not only waited for by its parent, which may be a slow init.
+# runs PID: the process runs, and is not a zombie that waits for a slow init.
 runs() { grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
 
-# Whatever ends a script, its step ends with it: all of its processes, those too that do not want to.
+# Whatever ends a script, its step ends with it, with all processes, even those that ignore signals.
 test_an_interrupted_step() {
     local signal status stepping pids
     for signal in INT:130 TERM:143 HUP:129; do
         rm -f "$SCRATCH/pids" && mkfifo "$SCRATCH/pids"
-        # What a shell has put into the background ignores SIGINT, and what nohup runs, SIGHUP; bash then cannot
-        # be told otherwise.
+        # A background command of a shell ignores SIGINT, and one under nohup SIGHUP. bash cannot change that.
         step env --default-signal=HUP,INT,TERM PIDS="$SCRATCH/pids" bash >"$SCRATCH/out" 2>&1 <<'END' &
 build() { (trap '' INT TERM HUP; sleep 60; sleep 60) & sleep 60 & echo "$BASHPID $(jobs -p | tr '\n' ' ')" >"$PIDS"; wait; }
 run_step build "a long step" build
@@ -312,7 +310,7 @@ END
     done
 }
 
-# A step that fails is named, with the end of its output; so is a command that nothing waits for to fail.
+# A step that fails is reported with the end of its output, and so is an unexpected failure of a command.
 test_a_failing_step() {
     local status=0 body
     (step bash) >"$SCRATCH/out" 2>&1 <<'END' || status=$?
@@ -334,7 +332,7 @@ END
     done
 }
 
-# A kernel is built by one run at a time; another one says that it waits.
+# One run at a time builds a kernel. Another one reports that it waits.
 test_one_kernel_build_at_a_time() {
     local cache=$SCRATCH/cache-lock waiting held
     mkdir -p "$cache"
@@ -353,8 +351,8 @@ test_one_kernel_build_at_a_time() {
         ! grep -q 'fetching the kernel source' "$SCRATCH/out"; } || because "$(cat "$SCRATCH/out")"
 }
 
-# A checkout takes the kernel of its own configuration, whatever others have built in the same cache, and a
-# compiler that cannot be asked for its version is no other name for a kernel.
+# A checkout uses the kernel of its own configuration, whatever others have built in the same cache. If a compiler's
+# version cannot be determined, no kernel is named after that.
 test_kernels_in_a_cache() {
     local cache=$SCRATCH/cache-kernels ours=release-0123456789abcdef others=release-fedcba9876543210 fake=$SCRATCH/fake found
     mkdir -p "$cache/kernel/$ours" "$cache/kernel/$others" "$cache/src/linux-0" "$fake"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What scripts/test reads in a kernel test's header: its kind of machine, and options of its own."""
+"""Tests of how scripts/test parses a kernel test's header: its kind of machine, and its own options."""
 
 import os
 import sys
