@@ -13,7 +13,7 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tracing::{debug, info, warn};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::failure::{Failure, Kind};
+use crate::exit_status::{Failure, Kind};
 use crate::groups;
 use crate::sys::checksum;
 use crate::sys::mapping::{self, Backing, HUGE_PAGE};
@@ -114,13 +114,16 @@ impl Arena {
             );
             Failure::new(Kind::Memory, text)
         })?;
-        let too_large = || {
-            let text = format!("too little memory: {} MiB cannot be mapped", given / MIB);
+        let too_large = |why: &str| {
+            let text = format!(
+                "too little memory: {} MiB cannot be mapped{why}",
+                given / MIB
+            );
             Failure::new(Kind::Memory, text)
         };
-        let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large())?;
+        let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large(""))?;
         let (memory, backing) =
-            mapping::map_forever(len).map_err(|error| too_large().with(&format!(" ({error})")))?;
+            mapping::map_forever(len).map_err(|error| too_large(&format!(" ({error})")))?;
         if backing == Backing::Ordinary {
             let available = Available::now();
             if len as u64 > available.bytes {
@@ -137,7 +140,7 @@ impl Arena {
             return Ok(None);
         }
         let backing = describe(backing);
-        let arrays = divide(memory, &layout).ok_or_else(too_large)?;
+        let arrays = divide(memory, &layout).ok_or_else(|| too_large(""))?;
         Ok(Some(Self {
             layout,
             arrays,

@@ -6,7 +6,7 @@ use anemone::wire::{ClientId, ClusterName, MacAddress, PAGE_SIZE};
 use clap::{Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::failure::EXIT_STATUS;
+use crate::exit_status::EXIT_STATUS;
 
 /// Serves this machine's idle memory to Anemone clients on the same Ethernet segment.
 ///

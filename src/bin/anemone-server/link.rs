@@ -10,7 +10,7 @@ use anemone::wire::{Fragmentation, ETHERNET_LEN, HEADER_LEN, PAGE_SIZE};
 use rustix::net::sockopt;
 use tracing::{info, warn};
 
-use crate::failure::{Failure, Kind};
+use crate::exit_status::{Failure, Kind};
 use crate::rival::{self, Place};
 use crate::sys::interface::Interface;
 use crate::sys::ring::{Geometry, Ring};

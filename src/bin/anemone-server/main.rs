@@ -10,6 +10,8 @@ mod adaptive_yield;
 mod admission;
 mod arena;
 mod arguments;
+mod exit_status;
+#[path = "../failure.rs"]
 mod failure;
 mod groups;
 mod link;
@@ -40,7 +42,7 @@ use tracing::{debug, error, info, warn};
 use admission::CookieAdmission;
 use arena::{Arena, Available, Forever};
 use arguments::Arguments;
-use failure::{Failure, Kind};
+use exit_status::{Failure, Kind};
 use link::{Claim, LinkOptions};
 use serve::Serving;
 use sys::ticker;
@@ -103,7 +105,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         ring_bytes: ring_bytes as usize,
     };
     let claim = Claim::new(&options).map_err(|failure| match failure.kind {
-        Kind::NoInterface => failure.with(&those_there_are()),
+        Kind::NoInterface => Failure::new(failure.kind, format!("{failure}{}", those_there_are())),
         _ => failure,
     })?;
     debug!(bytes = capacity, "taking memory");

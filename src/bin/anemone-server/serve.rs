@@ -15,7 +15,7 @@ use rustix::time::{clock_gettime, ClockId};
 use tracing::{debug, info, warn};
 
 use crate::adaptive_yield::AdaptiveYield;
-use crate::failure::Kind;
+use crate::exit_status::Kind;
 use crate::link::{Claim, Health, Link, LinkOptions};
 use crate::outbox::{Batch, Sender};
 

@@ -9,7 +9,7 @@ use anemone::wire::MacAddress;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::failure::EXIT_STATUS;
+use crate::exit_status::EXIT_STATUS;
 
 const EXAMPLES: &str = "\
 Examples:

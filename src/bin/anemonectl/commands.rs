@@ -15,7 +15,8 @@ use zerocopy::FromZeros;
 
 use crate::arguments::{Add, Remove, Status};
 use crate::device::Device;
-use crate::failure::{Failure, Kind};
+use crate::exit_status::{Failure, Kind};
+use crate::failure::FailureKind;
 use crate::report::{find, health_word, refusal, servers, Report};
 use crate::text::Text;
 use crate::{json, write};

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::failure::{Failure, Kind};
+use crate::exit_status::{Failure, Kind};
 use crate::sys::{self, Argument};
 
 /// The control device, open.

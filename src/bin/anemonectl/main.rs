@@ -10,6 +10,8 @@
 mod arguments;
 mod commands;
 mod device;
+mod exit_status;
+#[path = "../failure.rs"]
 mod failure;
 mod json;
 mod report;
@@ -25,7 +27,7 @@ use clap::{CommandFactory, Parser};
 use arguments::{Arguments, Command};
 use commands::{complain, Outcome};
 use device::Device;
-use failure::{Failure, Kind};
+use exit_status::{Failure, Kind};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -7,7 +7,7 @@ use anemone::wire::{self, MacAddress};
 use zerocopy::FromZeros;
 
 use crate::device::Device;
-use crate::failure::Failure;
+use crate::exit_status::Failure;
 
 /// Everything.
 pub struct Report {

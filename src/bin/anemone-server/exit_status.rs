@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why the server cannot serve: one line for the user, and an exit status.
+//! The kinds of failures, and their exit statuses.
 
-use std::fmt::{self, Display, Formatter};
-use std::process::ExitCode;
+use crate::failure::{self, FailureKind};
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +21,7 @@ pub enum Kind {
     Busy,
 }
 
-impl Kind {
-    /// The exit status; 2 is for a wrong command line.
+impl FailureKind for Kind {
     fn status(self) -> u8 {
         match self {
             Self::Other => 1,
@@ -46,37 +44,5 @@ Exit status:
   5  too little memory, or it may not be locked
   6  another server serves on this interface";
 
-/// A failure.
-#[derive(Debug)]
-pub struct Failure {
-    /// Its kind.
-    pub kind: Kind,
-    message: String,
-}
-
-impl Failure {
-    /// A failure with its message.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
-    }
-
-    /// Appends to the message.
-    pub fn with(mut self, more: &str) -> Self {
-        self.message.push_str(more);
-        self
-    }
-
-    /// As an exit status.
-    pub fn exit_code(&self) -> ExitCode {
-        self.kind.status().into()
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
+/// A failure of this program.
+pub type Failure = failure::Failure<Kind>;

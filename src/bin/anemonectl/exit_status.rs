@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a command failed: one line for the user, and an exit status.
+//! The kinds of failures, and their exit statuses.
 
-use std::fmt::{self, Display, Formatter};
-use std::process::ExitCode;
+use crate::failure::{self, FailureKind};
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +17,8 @@ pub enum Kind {
     Unfinished,
 }
 
-impl Kind {
-    /// The exit status; 2 is for a wrong command line.
-    pub fn status(self) -> u8 {
+impl FailureKind for Kind {
+    fn status(self) -> u8 {
         match self {
             Self::Other => 1,
             Self::NoDevice => 3,
@@ -40,31 +38,5 @@ Exit status:
   4  missing privilege: CAP_SYS_ADMIN is needed
   5  under way, but not finished within --wait";
 
-/// A failure.
-#[derive(Debug)]
-pub struct Failure {
-    /// Its kind.
-    pub kind: Kind,
-    message: String,
-}
-
-impl Failure {
-    /// A failure with its message.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
-    }
-
-    /// As an exit status.
-    pub fn exit_code(&self) -> ExitCode {
-        self.kind.status().into()
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
+/// A failure of this program.
+pub type Failure = failure::Failure<Kind>;
