@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What is to be said to servers again, and those that have been silent for too long.
+//!
+//! The rules: `docs/protocol.md`, "HELLO", "Change of address" and "PING".
 
 use core::ops::DerefMut;
 

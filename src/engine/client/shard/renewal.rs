@@ -2,6 +2,8 @@
 
 //! Page-outs that begin anew with another version: the page has changed, or the version is not one
 //! that servers take.
+//!
+//! The rules: `docs/protocol.md`, "WRITE" (STALE) and "High water".
 
 use super::super::device::Device;
 use super::super::ids::{Version, MAX_REPLICAS};
