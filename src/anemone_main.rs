@@ -4,6 +4,8 @@
 //!
 //! The host root is `lib.rs`; both declare the same shared modules.
 
+#[macro_use]
+mod bit_set;
 pub mod crc;
 mod driver;
 pub mod engine;

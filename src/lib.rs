@@ -8,6 +8,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod bit_set;
 pub mod crc;
 pub mod engine;
 pub mod sync;

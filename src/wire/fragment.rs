@@ -101,28 +101,12 @@ impl Fragmentation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FragmentMask(u8);
 
-impl FragmentMask {
-    /// No fragment.
-    pub const EMPTY: Self = Self(0);
+bit_set!(FragmentMask(u8));
 
+impl FragmentMask {
     /// The set with these bits.
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits)
-    }
-
-    /// The set as bits, fragment 0 lowest.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// Whether no fragment is in it.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Number of fragments in it.
-    pub const fn len(self) -> u32 {
-        self.0.count_ones()
     }
 
     /// Whether fragment `index` is in it.
@@ -135,24 +119,6 @@ impl FragmentMask {
         if index < 8 {
             self.0 |= 1 << index;
         }
-    }
-
-    /// The fragments in this set and not in `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// The fragments in both sets.
-    #[must_use]
-    pub const fn intersection(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// The fragments in either set.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
     }
 
     /// The indices in it, lowest first.

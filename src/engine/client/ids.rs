@@ -54,9 +54,9 @@ impl ServerSlot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SlotSet(u32);
 
+bit_set!(SlotSet(u32));
+
 impl SlotSet {
-    /// No slot.
-    pub const EMPTY: Self = Self(0);
     /// Every slot.
     pub const ALL: Self = Self((1 << SERVER_SLOTS) - 1);
 
@@ -65,24 +65,9 @@ impl SlotSet {
         Self(bits & Self::ALL.0)
     }
 
-    /// The set as bits.
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
     /// The set of one slot.
     pub fn one(slot: ServerSlot) -> Self {
         Self(1 << slot.0)
-    }
-
-    /// Whether no slot is in it.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Number of slots in it.
-    pub const fn len(self) -> usize {
-        self.0.count_ones() as usize
     }
 
     /// Whether `slot` is in it.
@@ -98,24 +83,6 @@ impl SlotSet {
     /// Takes `slot` out.
     pub fn remove(&mut self, slot: ServerSlot) {
         self.0 &= !(1 << slot.0);
-    }
-
-    /// What is in both.
-    #[must_use]
-    pub const fn intersection(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// What is in either.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// What is in this one and not in `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
     }
 
     /// The slots in it, lowest first.
