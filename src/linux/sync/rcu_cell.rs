@@ -2,11 +2,12 @@
 
 //! A box that is replaced while others read it.
 //!
-//! `kernel::revocable` can be taken away but not replaced, and costs the reader a flag besides.
-//!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::null_mut, //
+};
 
 use kernel::{
     alloc::KBox,
@@ -22,17 +23,35 @@ use kernel::{
 
 /// At most one `T`, read under RCU.
 ///
+/// `kernel::revocable::Revocable` can be revoked but not replaced, and costs the reader a flag
+/// besides. Could be dropped once the kernel crate has a pointer for RCU (`rcu_assign_pointer`); it
+/// has only [`rcu::Guard`] and [`rcu::synchronize_rcu`], which this type uses.
+///
 /// # Invariants
 ///
-/// `pointer` is null or was made by `KBox::into_raw`; a box that it no longer points to is freed
-/// only after an RCU grace period.
+/// - `pointer` is null or comes from `KBox::into_raw`, and is then owned by the cell.
+/// - A box that `pointer` does not refer to any more is freed only after an RCU grace period.
+///
+/// # Examples
+///
+/// ```ignore
+/// let limit = RcuCell::new(Some(KBox::new(7_u32, GFP_KERNEL)?));
+///
+/// let guard = rcu::read_lock();
+/// if let Some(limit) = limit.read(&guard) {
+///     pr_info!("the limit is {limit}\n");
+/// }
+/// drop(guard);
+///
+/// let old = limit.replace(Some(KBox::new(8, GFP_KERNEL)?));
+/// ```
 pub(crate) struct RcuCell<T: Send + Sync> {
     pointer: Atomic<*mut T>,
     _p: PhantomData<KBox<T>>,
 }
 
 impl<T: Send + Sync> RcuCell<T> {
-    /// A cell that holds `value`.
+    /// Returns a cell that holds `value`.
     pub(crate) fn new(value: Option<KBox<T>>) -> Self {
         // INVARIANT: By `into_raw`.
         Self {
@@ -41,38 +60,41 @@ impl<T: Send + Sync> RcuCell<T> {
         }
     }
 
-    /// What it holds, for as long as the RCU read lock is held.
+    /// Returns a reference to the value, for as long as the RCU read lock is held.
     #[inline]
     pub(crate) fn read<'a>(&'a self, _guard: &'a rcu::Guard) -> Option<&'a T> {
-        // SAFETY: By the type invariant the pointer is null or to a box that, replaced or not, is
-        // not freed before the read lock, whose guard lives for `'a`, is released. Acquire orders
-        // the reads of the box after that of the pointer.
+        // SAFETY: By the type invariants the pointer is null or refers to a box that is not freed
+        // before the read lock, whose guard lives for `'a`, is released. `Acquire` orders reads of the
+        // box after that of the pointer.
         unsafe { self.pointer.load(Acquire).as_ref() }
     }
 
-    /// Puts `value` in, and returns what was there once nobody reads it any more. Sleeps.
+    /// Stores `value` in the cell. Returns the previous value when no reader has it any more.
+    ///
+    /// This function sleeps. As for [`rcu::synchronize_rcu`], the caller must not hold the RCU read
+    /// lock.
     pub(crate) fn replace(&self, value: Option<KBox<T>>) -> Option<KBox<T>> {
-        // INVARIANT: By `into_raw`; the old box goes only after the grace period below.
+        // INVARIANT: By `into_raw`. The old box is returned only after the grace period below.
         let old = self.pointer.xchg(into_raw(value), Full);
         if old.is_null() {
             return None;
         }
         rcu::synchronize_rcu();
-        // SAFETY: By the type invariant it was made by `into_raw`; nobody can find it any more,
-        // and whoever had found it has released the read lock.
+        // SAFETY: By the type invariants `old` comes from `into_raw` and was owned by the cell. Later
+        // readers do not find it, and earlier ones have released the read lock.
         Some(unsafe { KBox::from_raw(old) })
     }
 }
 
 fn into_raw<T>(value: Option<KBox<T>>) -> *mut T {
-    value.map_or(core::ptr::null_mut(), KBox::into_raw)
+    value.map_or(null_mut(), KBox::into_raw)
 }
 
 impl<T: Send + Sync> Drop for RcuCell<T> {
     fn drop(&mut self) {
         let pointer = *self.pointer.get_mut();
         if !pointer.is_null() {
-            // SAFETY: By the type invariant it was made by `into_raw`. A reader borrows the cell,
+            // SAFETY: By the type invariants the box is owned by the cell. A reader borrows the cell,
             // so there is none.
             drop(unsafe { KBox::from_raw(pointer) });
         }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value that one context at a time may use; whoever comes second is told so, and never waits.
+//! A value that one context at a time may use, without waiting for it.
 
 use core::{
     cell::UnsafeCell,
+    marker::PhantomData,
     ops::{
         Deref,
         DerefMut, //
@@ -16,61 +17,96 @@ use kernel::sync::atomic::{
     Release, //
 };
 
-/// A value that can be taken if nobody else has it. Any context.
+/// A value that can be locked only if it is not locked already. Any context may try.
+///
+/// A [`SpinLock`] differs in that it waits, and that it must be held for a short time and without
+/// sleeping. While a [`TryGuard`] exists, the task may sleep.
+///
+/// Could be dropped once the kernel crate has a lock with `trylock` for all contexts; its
+/// `Lock::try_lock` disables preemption or sleeps, as the lock's backend does.
+///
+/// # Invariants
+///
+/// `value` is accessed only through the [`TryGuard`] of the `xchg` that changed `taken` from 0 to 1.
+///
+/// # Examples
+///
+/// ```ignore
+/// let scratch = TryCell::new([0_u8; 64]);
+///
+/// match scratch.try_lock() {
+///     Some(mut bytes) => bytes[0] = 1,
+///     None => pr_debug!("in use\n"),
+/// }
+/// ```
+///
+/// [`SpinLock`]: kernel::sync::SpinLock
 pub(crate) struct TryCell<T> {
     taken: Atomic<u32>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: The value goes from one context to the other, as through a lock.
+// SAFETY: The value belongs to no thread if `T` is `Send`.
 unsafe impl<T: Send> Send for TryCell<T> {}
-// SAFETY: `try_lock` gives access to one at a time, by `taken`.
+// SAFETY: By the type invariant one guard at a time gives access to the value, so sharing the cell
+// passes the value from thread to thread, for which `T` is `Send`.
 unsafe impl<T: Send> Sync for TryCell<T> {}
 
 impl<T> TryCell<T> {
-    /// A cell with `value`, which nobody has.
-    pub(crate) fn new(value: T) -> Self {
+    /// Returns an unlocked cell that holds `value`.
+    pub(crate) const fn new(value: T) -> Self {
+        // INVARIANT: There is no guard yet.
         Self {
-            taken: Atomic::new(0),
+            taken: Atomic::<u32>::new(0),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Takes the value, unless somebody else has it.
+    /// Locks the value, unless it is locked already.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<TryGuard<'_, T>> {
-        (self.taken.xchg(1, Acquire) == 0).then_some(TryGuard(self))
+        // Not `then_some`: a guard that is dropped unlocks the cell, also one that was never returned.
+        // INVARIANT: `taken` was 0 and is 1 now. `Acquire` pairs with `Release` in `drop`.
+        (self.taken.xchg(1, Acquire) == 0).then(|| TryGuard {
+            cell: self,
+            _p: PhantomData,
+        })
     }
 }
 
-/// The value, for as long as this lives.
+/// Access to the value of a [`TryCell`]. Dropping it unlocks the cell.
 ///
 /// # Invariants
 ///
-/// The cell is taken, by this guard only.
-pub(crate) struct TryGuard<'a, T>(&'a TryCell<T>);
+/// The cell is locked, by this guard.
+#[must_use = "the cell is unlocked when the guard is dropped"]
+pub(crate) struct TryGuard<'a, T> {
+    cell: &'a TryCell<T>,
+    /// `&TryGuard` gives `&T`, so the guard is `Sync` only if `T` is.
+    _p: PhantomData<&'a mut T>,
+}
 
 impl<T> Deref for TryGuard<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariant nobody else has the value.
-        unsafe { &*self.0.value.get() }
+        // SAFETY: By the type invariants only this guard gives access to the value.
+        unsafe { &*self.cell.value.get() }
     }
 }
 
 impl<T> DerefMut for TryGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: By the type invariant nobody else has the value.
-        unsafe { &mut *self.0.value.get() }
+        // SAFETY: As in `deref`; the guard is borrowed mutably.
+        unsafe { &mut *self.cell.value.get() }
     }
 }
 
 impl<T> Drop for TryGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.0.taken.store(0, Release);
+        self.cell.taken.store(0, Release);
     }
 }
