@@ -2,14 +2,14 @@
 
 //! The data path of one hardware queue: its page-outs, its page-ins, and their transfers.
 //!
-//! A device has one shard for each hardware queue, each under one lock of its own; shards meet
-//! only in the [`Device`]. The caller holds the lock while it calls a method here, and never
-//! while it does what [`Shard::poll`] returns. What is being done outside the lock holds its op
-//! in place: an op ends only when nothing of it is being sent or copied.
+//! A device has one shard for each hardware queue, each under its own lock. Shards share only the
+//! [`Device`]. The caller holds the lock while it calls a method here, and releases it before it
+//! carries out what [`Shard::poll`] returns. Work outside the lock pins its op: an op ends only
+//! when nothing of it is being sent or copied.
 //!
-//! An op is one page of one request. A transfer is one server's part in it. Ops are in the list
-//! of the active while they are anybody's; transfers to be sent are in the ready list, or wait
-//! in their server's list for room in its window.
+//! An op is one page of one request. A transfer is one server's part in it. Ops in use are in the
+//! active list. Transfers to be sent are in the ready list, or wait in their server's list for room
+//! in its window.
 
 mod acknowledge;
 mod answer;
@@ -61,52 +61,52 @@ pub use send::{Send, SendPayload};
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send frames, which [`Shard::describe`] tells under the same lock; then say [`Shard::sent`].
+    /// Send the frames that [`Shard::describe`] returns under the same lock; then call [`Shard::sent`].
     Send(TransferId),
-    /// Tell whoever asked for the page; the op is free again.
+    /// Complete the request for the page; the op is free again.
     Complete(Completion),
-    /// Do something with the mirror; [`DiskWork`] says what, and what to say then.
+    /// Do something with the mirror: [`DiskWork`] says what, and what to report afterwards.
     Disk(DiskWork),
 }
 
-/// An op that is over.
+/// An op that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// Which.
+    /// Its index.
     pub op: usize,
     /// How it ended.
     pub outcome: Outcome,
-    /// Requests wait for this page: tell every shard ([`Shard::unpark`]).
+    /// Requests wait for this page: notify every shard ([`Shard::unpark`]).
     pub wake: Option<PageIndex>,
 }
 
-/// What becomes of a received frame.
+/// What to do with a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is dealt with.
+    /// Nothing: it has been handled.
     Done,
-    /// Its payload is to be copied into the op's page, and then [`Shard::received`] told.
+    /// Copy its payload into the op's page, and then call [`Shard::received`].
     Receive(Receive),
 }
 
-/// A claim to write into an op's page: while it lasts the op does not end.
+/// A claim to write into an op's page. The op does not end while the claim lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receive {
-    /// Of which op.
+    /// The op's index.
     pub op: usize,
     transfer: usize,
     index: u8,
-    /// Which sending the fragment answers.
+    /// The attempt that the fragment answers.
     attempt: u32,
-    /// Where in the page, in bytes.
+    /// Offset in the page, in bytes.
     pub offset: u16,
-    /// How many bytes.
+    /// Length in bytes.
     pub len: u16,
     /// Whether the page is then complete, so that its checksum must be computed.
     pub completes: bool,
 }
 
-/// An op that is in use was asked for, or one that there is not.
+/// The op asked for is in use, or does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpInUse;
 
@@ -119,21 +119,21 @@ pub struct Shard<S: Storage> {
     ready: List,
     ended: List,
     disk_work: DiskList,
-    /// Those that wait for room in the mirror, by the way.
+    /// Ops that wait for room in the mirror, by direction.
     lines: [DiskLine; 2],
-    /// How often the disk was said to have changed, or to have room.
+    /// Counts notifications that the disk has changed or has room.
     disk_events: u32,
-    /// What the mirror is to be told of the op that has ended last.
+    /// What to report to the mirror about the op that ended last.
     settle: Option<DiskSettle>,
-    /// The newest of the active, from which [`Op`]s lead to older ones.
+    /// The newest active op. [`Op`]s link to older ones.
     active: Link,
-    /// The oldest of them: whoever hands out what there is too little of, begins there.
+    /// The oldest active op. Walks that hand out scarce room begin here.
     oldest: Link,
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
     rotation: u32,
-    /// Servers that could be used when it was last said that something has changed, but for those that
-    /// have been suspected here since.
+    /// Servers that were usable at the last notification of a change, without those suspected here
+    /// since.
     usable: SlotSet,
     suspicion: bool,
     hedges: HedgeBudget,
@@ -141,17 +141,17 @@ pub struct Shard<S: Storage> {
     page_in_latency: Histogram<S::Buckets>,
     page_out_latency: Histogram<S::Buckets>,
     stale: StaleCopies<S::Stale>,
-    /// Servers that will not be told of some copy, for there was no room for it.
+    /// Servers that will not be notified of some stale copy, because there was no room to note it.
     frees_lost: SlotSet,
 }
 
-/// Of what a shard is made.
+/// What a shard is made of.
 pub struct Parts<S: Storage> {
     /// At most 65536.
     pub ops: S::Ops,
     /// For page-ins and page-outs.
     pub buckets: [S::Buckets; 2],
-    /// Any number; one that is too small costs servers' memory until they are asked.
+    /// Any number. With too few, servers keep stale copies until their next inventory.
     pub stale: S::Stale,
 }
 
@@ -200,13 +200,12 @@ impl<S: Storage> Shard<S> {
         u32::from(self.number) << 16 | (op as u32 & 0xffff)
     }
 
-    /// When [`Self::handle_timeout`] is to be called next; `u64::MAX` for never. It may be
-    /// called earlier, for nothing.
+    /// When to call [`Self::handle_timeout`] next; `u64::MAX` for never. An earlier call does no harm.
     pub fn next_timeout_ns(&self) -> u64 {
         self.next_deadline_ns
     }
 
-    /// A request has begun that is to end within the I/O timeout.
+    /// A request has begun that must end within the I/O timeout.
     fn note_begun(&mut self, now_ns: u64, io_timeout_ns: u64) {
         self.note_deadline(now_ns.saturating_add(io_timeout_ns.min(LOOK_NS)));
     }
@@ -215,13 +214,13 @@ impl<S: Storage> Shard<S> {
         self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
     }
 
-    /// Whether a server has newly been suspected since this was last asked; then the cluster
-    /// should look at it at once.
+    /// Whether a server has been suspected since the last call. The cluster should then look at it
+    /// at once.
     pub fn take_suspicion(&mut self) -> bool {
         core::mem::take(&mut self.suspicion)
     }
 
-    /// What has been counted.
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -241,8 +240,8 @@ impl<S: Storage> Shard<S> {
         self.stale.take()
     }
 
-    /// Servers that hold copies which they need not keep, and will not be told of: they are to be asked
-    /// what they have ([`super::cluster::Cluster::ask_what_they_have`]).
+    /// Servers that hold stale copies of which they will not be notified. Their inventory must be
+    /// requested ([`super::cluster::Cluster::ask_what_they_have`]).
     pub fn take_frees_lost(&mut self) -> SlotSet {
         core::mem::take(&mut self.frees_lost)
     }
@@ -259,17 +258,17 @@ impl<S: Storage> Shard<S> {
         self.counters.pages_freed = self.counters.pages_freed.wrapping_add(pages);
     }
 
-    /// When a frame of the server was last received here, in nanoseconds; 0 for never.
+    /// When a frame of the server was last received here, in nanoseconds; 0 if never.
     pub fn heard_ns(&self, slot: ServerSlot) -> u64 {
         self.path(slot).heard_ns
     }
 
-    /// Smoothed round-trip time to the server; 0 if there was none.
+    /// Smoothed round-trip time to the server; 0 if it is not known.
     pub fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
         self.path(slot).rtt.smoothed_ns()
     }
 
-    /// The slot belongs to another server from now on: forget what was measured of the old one.
+    /// The slot belongs to another server from now on: discards the measurements of the old one.
     pub fn reset_path(&mut self, slot: ServerSlot) {
         self.flush_waiting(slot);
         *self.path_mut(slot) = Path::default();
@@ -285,12 +284,12 @@ impl<S: Storage> Shard<S> {
         &mut self.paths[slot.index()]
     }
 
-    /// The lowest version that a page-out or a copy here is under way with.
+    /// The lowest version of any page-out or copy under way here.
     pub fn oldest_version(&self) -> Option<Version> {
         let mut oldest = None;
         let mut link = self.active;
         while let Some((_, op)) = self.op_at(link) {
-            // A copy has its version from the beginning.
+            // A copy has a version from the start.
             if op.kind == Kind::Copy || op.kind == Kind::PageOut && op.begun.is_some() {
                 oldest = Some(oldest.map_or(op.version, |other: Version| other.min(op.version)));
             }
@@ -310,13 +309,13 @@ impl<S: Storage> Shard<S> {
         self.ops.iter().filter(|op| op.stage != Stage::Free).count()
     }
 
-    /// Whether [`Self::poll`] has nothing now.
+    /// Whether [`Self::poll`] has nothing to return now.
     #[inline]
     pub fn is_quiet(&self) -> bool {
         self.ended.is_empty() && self.ready.is_empty() && !self.has_disk_work()
     }
 
-    /// Takes the next thing to be done; `None` if there is nothing now.
+    /// Takes the next action; `None` if there is none now.
     pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<Action> {
         if let Some(settle) = self.settle.take() {
             return Some(Action::Disk(DiskWork::Settle(settle)));
@@ -329,19 +328,19 @@ impl<S: Storage> Shard<S> {
                 return Some(Action::Send(id));
             }
         }
-        // Last, so that the page is copied while the servers are at it.
+        // Last, so that the page is copied while the servers handle theirs.
         self.poll_disk(device)
     }
 
-    /// The frames of a [`Send`] have been handed over, or could not be: then they count as lost.
+    /// The frames of a [`Send`] have been handed over. Frames that could not be count as lost.
     pub fn sent(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         self.end_send(id);
         self.end_if_sent(now_ns, id.op, device);
     }
 
-    /// A frame has come for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is
-    /// the payload of a frame that says SAME_FILLED, with its checksum checked.
-    // Always: the one caller that has pages to receive calls it for every frame of them.
+    /// A frame has arrived for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is the
+    /// payload of a SAME_FILLED frame whose checksum has been verified.
+    // Always inlined: the one caller that receives pages calls it for each of their frames.
     #[inline(always)]
     pub fn handle_frame(
         &mut self,
@@ -369,7 +368,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Time has passed: what is due is sent again, moved to another server, or given up.
+    /// Time has passed: retransmits, moves to another server, or gives up what is due.
     pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
         if now_ns < self.next_deadline_ns {
             return;
@@ -381,7 +380,7 @@ impl<S: Storage> Shard<S> {
         }
         let io_timeout_ns = device.io_timeout_ns();
         let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
-        // Whoever waits, waits no longer than the I/O timeout that there is by then.
+        // Applies the I/O timeout as it is now, also to requests that began under a longer one.
         let look_ns = now_ns.saturating_add(LOOK_NS);
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
@@ -404,7 +403,7 @@ impl<S: Storage> Shard<S> {
                     self.give_up(index, device);
                 }
                 Stage::Active => self.check_transfers(now_ns, index, device),
-                // Whoever frees the page or brings a server tells us; this is the safety net.
+                // Normally a freed page or a server that becomes usable wakes it; this is a fallback.
                 Stage::Parked | Stage::Stalled => {
                     self.retry_op(now_ns, index, device);
                     self.note_deadline(now_ns.saturating_add(SAFETY_NET_NS));
@@ -414,8 +413,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// We were stopped for so long: nobody could have answered meanwhile. What has begun since, before
-    /// we looked at the clock, has not waited.
+    /// The client was stopped for this long, so no answer could arrive. Ops that began since,
+    /// before this timer ran, have not waited at all.
     fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
@@ -428,14 +427,14 @@ impl<S: Storage> Shard<S> {
     }
 }
 
-/// How often everything under way is looked at: the I/O timeout may have become shorter, which nobody
-/// says. Several times within the shortest.
+/// How often all ops are checked: no notification comes when the I/O timeout is shortened. Several
+/// times within the shortest I/O timeout.
 const LOOK_NS: u64 = 125_000_000;
 
-/// A timer that fires this late says that we were stopped, not that a server was silent.
+/// A timer that is this late indicates that the client was stopped, not that a server was silent.
 const STOPPED_NS: u64 = 250_000_000;
 
-/// How often what waits for others is looked at, in case nobody says a word.
+/// How often parked and stalled ops are retried, in case a notification is missing.
 const SAFETY_NET_NS: u64 = 100_000_000;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::Shard;
 use crate::wire::{FragmentMask, Header, Status};
 
 impl<S: Storage> Shard<S> {
-    /// The server of a page that it has taken says how full it is.
+    /// The server's answer to a page-out states its utilisation.
     fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &Device<S>) {
         if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
             let load = device.servers.load(slot);
@@ -49,7 +49,7 @@ impl<S: Storage> Shard<S> {
                 self.leave_window(id);
                 let is_enough = mutated!(AckBeforeSecondCopy);
                 if is_enough || self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
-                    // Not the end yet, if a copy has been lost or a server has come meanwhile.
+                    // Not yet the end if a copy has been lost or a server has become usable meanwhile.
                     self.continue_page_out(now_ns, index, device);
                 }
             }
@@ -67,7 +67,7 @@ impl<S: Storage> Shard<S> {
                 self.continue_page_out(now_ns, index, device);
             }
             Status::Stale if self.renew_once_more(now_ns, index, device) => {}
-            // It holds a newer version than the newest there is, or is out of its mind.
+            // It holds a version newer than any that exists, or its answer makes no sense.
             _ => {
                 self.release(id);
                 self.continue_page_out(now_ns, index, device);
@@ -75,11 +75,11 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A later fragment came, an earlier one did not: send what is missing below. Or the server had
-    /// no room for what it held before, too many pages being half there: send all of it, when the
-    /// window, which closes, has room again.
+    /// A later fragment has arrived and an earlier one has not: sends the missing ones below it. If
+    /// the server has dropped fragments that it held (it had too many incomplete pages), sends all
+    /// of them when the window, which shrinks, has room again.
     ///
-    /// One that says so again and again and never has more than before, is sent to as if it did not
+    /// A server that repeats this without ever holding more is treated as silent, and suspected.
     /// answer, and suspected.
     pub(super) fn handle_gap(
         &mut self,
@@ -128,8 +128,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The page has come damaged at a server. One where it does so again and again is left, however well it
-    /// answers others.
+    /// The page has arrived damaged at a server. A server where this repeats is given up, however
+    /// well it answers other requests.
     pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
         self.resend_damaged(id);
@@ -141,8 +141,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The server answers, and never has the page: once it has had as long as one that is silent,
-    /// others are asked.
+    /// The server answers, but never has the page. After as long as a silent server is allowed, the
+    /// op turns to others.
     pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         let Some(transfer) = self.transfer_mut(id).copied() else {
             return;
@@ -157,7 +157,7 @@ impl<S: Storage> Shard<S> {
         self.leave(now_ns, id, slot, device);
     }
 
-    /// Nothing is to be had of this server, whatever it answers: it is suspected, and others are asked.
+    /// The server is of no use whatever it answers: it is suspected, and the op turns to others.
     pub(super) fn leave(
         &mut self,
         now_ns: u64,
@@ -175,7 +175,7 @@ impl<S: Storage> Shard<S> {
                 self.continue_page_out(now_ns, id.op, device);
             }
             Some(Kind::Copy) => self.end(id.op, Outcome::Failed),
-            // It asks others when its time is out, or does so anyway.
+            // It asks others when it times out, or has done so already.
             Some(Kind::PageIn | Kind::Mirror) | None => {}
         }
     }

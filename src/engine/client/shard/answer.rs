@@ -57,8 +57,8 @@ impl<S: Storage> Shard<S> {
             .then_some((index, found))
     }
 
-    /// A server says which versions we have used. One that is not believed has not answered: its transfer
-    /// goes elsewhere.
+    /// A server reports which versions have been used. An answer that is not believed does not
+    /// count, and its transfer moves to another server.
     #[inline]
     pub(super) fn is_believed(
         &mut self,
@@ -83,7 +83,7 @@ impl<S: Storage> Shard<S> {
         false
     }
 
-    /// A server has answered: it lives.
+    /// A server has answered, so it is alive.
     pub(super) fn note_heard(&mut self, now_ns: u64, op: usize, transfer: usize) {
         let id = TransferId { op, transfer };
         if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
@@ -93,7 +93,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A server has answered what nobody waits for any more: that it lives is news all the same.
+    /// A late answer, which no transfer waits for, still shows that the server is alive.
     pub(super) fn note_late(
         &mut self,
         now_ns: u64,
@@ -115,8 +115,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Measures by an answer that nobody waits for any more, if its op is still as it was: else only
-    /// those who are quick enough would be measured.
+    /// Takes the round trip of a late answer if its op has not been reused. Otherwise only quick
+    /// answers would be measured.
     fn measure_late(&mut self, now_ns: u64, slot: ServerSlot, header: &Header) {
         // CAST: 16 bits.
         let op = (header.tag & 0xffff) as usize;
@@ -135,8 +135,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The transfer's sending number `attempt` was answered: if it was the first or the last, it
-    /// is known when it was sent.
+    /// Measures the round trip of attempt `attempt`, if it was the first or the last: only their
+    /// send times are known.
     fn measure(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
@@ -166,7 +166,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The transfer was answered as it should be: measure, and let the window open.
+    /// The transfer was answered as expected: measures it, and opens the window.
     pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
         self.measure(now_ns, id, attempt);
         if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {

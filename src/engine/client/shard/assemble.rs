@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Putting a page together from a server's fragments.
+//! Assembles a page from fragments.
 
 use super::super::device::Device;
 use super::super::ids::Version;
@@ -12,14 +12,14 @@ use super::transfer::{Transfer, TransferStage};
 use super::{Receive, Shard, Verdict};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
 
-/// A page being put together from one server's fragments.
+/// A page that is being assembled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assembly {
     pub(super) transfer: usize,
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
-    /// When its last fragment came that was of use.
+    /// When a useful fragment last arrived.
     pub(super) fed_ns: u64,
 }
 
@@ -45,17 +45,17 @@ impl<S: Storage> Shard<S> {
         let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
         if header.status != Status::Ok || !is_wanted {
             let since = op.version;
-            // One that has what is wanted, says so of another question.
+            // If the version is of the wanted generation, this answers another request.
             let lacks_it = match version.0 {
-                // The page may have been freed since, and written in the same generation: not before the
-                // next version of that generation was given out.
+                // The page may have been freed since and written again in the same generation, but
+                // not before the next version of that generation was given out.
                 0 => {
                     let passed = device.next_version().0.wrapping_sub(since.0);
                     let next = op.generation.0.wrapping_sub(since.generation().0);
                     passed <= u64::from(next)
                 }
                 _ if device.versions().is_ours(version) == Some(false) => true,
-                // What came to the server after the question was due may have come to the map as well.
+                // A version given out after the map was read may be in the map by now.
                 _ => !is_wanted && version < since,
             };
             self.handle_miss(now_ns, id, lacks_it, device);
@@ -64,16 +64,17 @@ impl<S: Storage> Shard<S> {
         match device.versions().is_ours(version) {
             Some(true) => {}
             _ if mutated!(StaleReplyAccepted) => {}
-            // Of the generation that is wanted, and of a life that is forgotten: other bytes.
+            // Of the wanted generation, but of a forgotten life of the client: other bytes.
             Some(false) => {
                 self.handle_miss(now_ns, id, true, device);
                 return Verdict::Done;
             }
-            // Taken as lost on the way.
+            // Counts as lost on the way.
             None => return Verdict::Done,
         }
         if op.claimed && !mutated!(ReceiveClaimIgnored) {
-            // Another CPU is copying a fragment of it. This one is lost, and asked for again.
+            // Another CPU is copying a fragment of this op. This one counts as lost and is
+            // requested again.
             self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
             return Verdict::Done;
         }
@@ -104,20 +105,20 @@ impl<S: Storage> Shard<S> {
         }
         let (known, crc) = *asked.content.get_or_insert((version, header.payload_crc));
         if version < known {
-            // A late answer: the server has got another since.
+            // A late answer: the server has a newer version by now.
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
             return Verdict::Done;
         }
         if version == known && header.payload_crc != crc {
-            // It has one page of that version, not two.
+            // A server holds one page of that version, not two.
             self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
             self.read_again(now_ns, id, device);
             return Verdict::Done;
         }
         asked.content = Some((version, header.payload_crc));
-        // What two servers have of one generation is the same, if only a copy of repair's in another
-        // version, and the checksum says whether it is: then each fragment that comes is one less to
-        // come. Not after a page that was damaged.
+        // Copies of one generation on two servers are equal, even if repair wrote one of them under
+        // another version; the checksum verifies this. So fragments of both are used, but not after
+        // a damaged page.
         let is_mixed = op.restarts == 0;
         let fits = |assembly: &Assembly| {
             assembly.crc == header.payload_crc
@@ -160,8 +161,8 @@ impl<S: Storage> Shard<S> {
         })
     }
 
-    /// Until when what another transfer has begun to assemble is not to be thrown away: as long as
-    /// its server's page-ins take. 0 if there is no such thing.
+    /// Until when fragments that another transfer began to assemble are kept: as long as a page-in
+    /// of its server takes. 0 if there are none.
     fn others_until_ns(&self, id: TransferId) -> u64 {
         let Some((op, assembly)) = self
             .ops
@@ -172,7 +173,7 @@ impl<S: Storage> Shard<S> {
             return 0;
         };
         let asked = op.transfers.get(assembly.transfer).filter(|one| {
-            // Whoever is no longer asked, sends no more.
+            // A server that is no longer asked sends no more.
             matches!(one.stage, TransferStage::Sent | TransferStage::Queued)
         });
         let Some(slot) = asked.and_then(|one| one.slot) else {
@@ -182,8 +183,8 @@ impl<S: Storage> Shard<S> {
         assembly.fed_ns.saturating_add(answer_ns)
     }
 
-    /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is that
-    /// of the whole page, if the fragment completes it.
+    /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is the
+    /// checksum of the whole page if the fragment completes it.
     pub fn received(
         &mut self,
         now_ns: u64,
@@ -227,7 +228,7 @@ impl<S: Storage> Shard<S> {
         };
         if assembly.have != assembly.cut.all() {
             let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
-            // Progress: the rest may take as long again, however long was waited before.
+            // Progress: the rest gets a full timeout again.
             if let Some(slot) = slot.filter(|_| is_more) {
                 let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
                 if let Some(transfer) = self.transfer_mut(id) {
@@ -253,11 +254,11 @@ impl<S: Storage> Shard<S> {
         self.read_again(now_ns, id, device);
     }
 
-    /// What was put together is thrown away, and all of it asked for again: of the next holder
-    /// if there is one, else of this one.
+    /// Discards the assembled page and requests all of it again: from the next holder if there is
+    /// one, else from this one.
     fn read_again(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         if let Some(op) = self.ops.get_mut(id.op) {
-            // What another has sent may be whole.
+            // A page from another server may be whole.
             op.assembly = op.assembly.filter(|one| one.transfer != id.transfer);
             op.restarts = op.restarts.saturating_add(1);
         }
@@ -269,7 +270,7 @@ impl<S: Storage> Shard<S> {
         self.note_in_vain(now_ns, id, MOST_DAMAGED, device);
     }
 
-    /// The server has answered what is of no use. One that does so again and again is suspected.
+    /// The server's answer is of no use. A server that repeats such answers is suspected.
     fn note_in_vain(&mut self, now_ns: u64, id: TransferId, most: u32, device: &Device<S>) {
         let is_too_often = |transfer: &mut Transfer| {
             !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An op from its claim by a request on: parked, retried, given up.
+//! Claims an op for a request, and parks, retries and gives up ops.
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet, Version};
@@ -48,7 +48,8 @@ impl<S: Storage> Shard<S> {
         Ok(op)
     }
 
-    /// Waits for the page to be no longer written, unless it is already.
+    /// Parks the op until the page is no longer being written. Returns false if it is not being
+    /// written.
     pub(super) fn park(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get_mut(index) else {
             return false;
@@ -59,7 +60,7 @@ impl<S: Storage> Shard<S> {
             return false;
         }
         op.stage = Stage::Parked;
-        // Whoever had not the page, may have it after that; its generation may be the same.
+        // After the write a server may hold the page that did not before, in the same generation.
         op.tried = SlotSet::EMPTY;
         self.counters.parked = self.counters.parked.wrapping_add(1);
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
@@ -75,8 +76,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A page-out of `page`, or of any page for `None`, has ended somewhere: whoever waited for
-    /// it goes on.
+    /// A page-out of `page`, or of any page for `None`, has ended somewhere: retries the ops that
+    /// were parked for it.
     pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
         let mut link = self.active;
         while let Some((index, op)) = self.op_at(link) {
@@ -108,7 +109,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The I/O timeout is out, or every copy is known to be gone.
+    /// The I/O timeout has passed, or every copy is known to be lost.
     pub(super) fn give_up(&mut self, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Background copies, which no request waits for: a page-in that gives way to everything, then a
-//! page-out of what came in, to one server, or to the local disk, under a version of its own.
+//! Background copies, for which no request waits: a page-in that yields to everything else, then a
+//! page-out of that page to one server, or to the local disk, under its own version.
 //!
-//! What is copied, where to and when, is [`super::super::repair`]'s to decide; the map too. To the
-//! servers both look like any other request.
+//! [`super::super::repair`] decides what to copy, where and when, and changes the map. To servers
+//! both look like any other request.
 
 use super::super::device::Device;
 use super::super::free::StaleCopy;
@@ -21,34 +21,34 @@ use crate::wire::{Header, Status};
 /// A page to be copied to one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyOut {
-    /// Which.
+    /// The page.
     pub page: PageIndex,
     /// The version that the copy gets.
     pub version: Version,
-    /// Where it goes.
+    /// The server that gets it.
     pub slot: ServerSlot,
-    /// The value that fills it, if one does.
+    /// The value that fills the page, if it is same-filled.
     pub fill: Option<u64>,
-    /// Its checksum, or that of those 8 bytes, big-endian.
+    /// The page's checksum, or that of the 8-byte fill value, big-endian.
     pub crc: u32,
 }
 
-/// A page to be brought to the local disk.
+/// A page to be copied to the local disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MirrorCopy {
-    /// Which.
+    /// The page.
     pub page: PageIndex,
     /// The version that the mirror knows it by.
     pub version: Version,
-    /// The value that fills it, if one does.
+    /// The value that fills the page, if it is same-filled.
     pub fill: Option<u64>,
-    /// Its checksum, or that of those 8 bytes, big-endian.
+    /// The page's checksum, or that of the 8-byte fill value, big-endian.
     pub crc: u32,
 }
 
 impl<S: Storage> Shard<S> {
-    /// Begins a page-in that waits for nobody: if the page is being written, or no server that has
-    /// it answers, it fails.
+    /// Begins a page-in that does not wait: it fails if the page is being written, or if no server
+    /// that holds it answers.
     pub fn start_copy_in(
         &mut self,
         now_ns: u64,
@@ -64,13 +64,13 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    /// The checksum of the page that came in last with this op, or of the value that fills it.
+    /// The checksum of the page that this op last read, or of its fill value.
     pub fn copied_crc(&self, index: usize) -> u32 {
         self.ops.get(index).map_or(0, |op| op.crc)
     }
 
-    /// Begins a page-out to one server, which changes nothing in the map. It fails if the server
-    /// does not take it or falls silent.
+    /// Begins a page-out to one server that does not change the map. It fails if the server refuses
+    /// it or falls silent.
     pub fn start_copy_out(
         &mut self,
         now_ns: u64,
@@ -97,8 +97,8 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    /// Begins to bring a page to the local disk, which changes nothing in the map. It fails if the
-    /// disk does not take it.
+    /// Begins to copy a page to the local disk, without changing the map. It fails if the disk does
+    /// not accept it.
     pub fn start_mirror(
         &mut self,
         now_ns: u64,
@@ -116,7 +116,8 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    /// The page of [`Self::start_mirror`] is in a buffer, and the disk is waited for; or not.
+    /// Whether the page of [`Self::start_mirror`] was copied to a buffer, so that the op now waits
+    /// for the disk.
     pub(super) fn copy_put(&mut self, index: usize, answer: PutAnswer) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
@@ -147,14 +148,14 @@ impl<S: Storage> Shard<S> {
         self.end(index, outcome);
     }
 
-    /// Whether the mirror had no room for the page that this op was last used to bring to the disk.
+    /// Whether the mirror had no room for the page that this op last brought to it.
     pub fn found_no_room(&self, index: usize) -> bool {
         let stage = self.ops.get(index).map(|op| op.disk.stage);
         stage == Some(DiskStage::NoRoom)
     }
 
-    /// Whether the mirror did not want the page that this op was last used to bring to the disk: it
-    /// is on its way there, or being written, or the disk is used no longer.
+    /// Whether the mirror did not want the page that this op last brought to it: the page is
+    /// already on its way to the disk, is being written, or the disk is no longer used.
     pub fn found_no_use(&self, index: usize) -> bool {
         let stage = self.ops.get(index).map(|op| op.disk.stage);
         stage == Some(DiskStage::Refused)
@@ -194,7 +195,7 @@ impl<S: Storage> Shard<S> {
         self.resend_missing(id);
     }
 
-    /// The server of a copy has begun anew.
+    /// The server of a copy has restarted.
     pub(super) fn continue_copy(&mut self, index: usize) {
         let is_over = self.ops.get(index).is_some_and(|op| {
             op.transfers
@@ -206,12 +207,12 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Has `slots` told to free versions of the page below `below`.
+    /// Notes that `slots` should free versions of the page below `below`.
     pub fn note_stale_copy(&mut self, page: PageIndex, slots: SlotSet, below: Version) {
         self.put_stale(StaleCopy { page, slots, below });
     }
 
-    /// Where a new copy of a page had best go, among `candidates`.
+    /// The best of `candidates` for a new copy of a page.
     pub fn emptiest(&mut self, candidates: SlotSet, device: &Device<S>) -> Option<ServerSlot> {
         let paths = &mut self.paths;
         super::super::placement::least_utilised(candidates, SlotSet::EMPTY, |slot| {

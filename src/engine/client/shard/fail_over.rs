@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A page-in whose server does not answer, or has not what was asked for: who else is asked.
+//! A page-in whose server does not answer or does not hold the page: chooses another holder.
 
 use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
@@ -12,7 +12,7 @@ use super::Shard;
 use crate::wire::FragmentMask;
 
 impl<S: Storage> Shard<S> {
-    /// The server has not the page, or not this generation of it; for certain, if `lacks_it`.
+    /// The server does not hold the page, or not in this generation; this is certain if `lacks_it`.
     pub(super) fn handle_miss(
         &mut self,
         now_ns: u64,
@@ -32,11 +32,11 @@ impl<S: Storage> Shard<S> {
         self.continue_page_in(now_ns, id.op, device);
     }
 
-    /// The map says that the server has the page, and the server that it has not, or another version of it:
-    /// the server was put back to an earlier state, or this machine was. The map is told, so that the copy
-    /// is made again; but only if the page is as it was when the server was asked, and is to be had of
-    /// somebody else who has not said the same. So however late, wrong or many such answers are, none takes
-    /// the last copy away.
+    /// The map says that the server holds the page, but the server holds no version or another
+    /// version of it: the server or this machine was put back to an earlier state. Removes the
+    /// server from the map entry, so that the copy is made again, but only if the entry is as it
+    /// was when the server was asked, and another holder can be read that has not answered the
+    /// same. So no such answer, however late or wrong, removes the last copy.
     fn strike(&mut self, index: usize, slot: ServerSlot, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
@@ -55,11 +55,12 @@ impl<S: Storage> Shard<S> {
         if others.is_empty() && !is_on_disk {
             return;
         }
-        // Not if it is being written, or another CPU strikes somebody else at the same time.
+        // Fails if the page is being written, or if another CPU strikes another server at the same
+        // time.
         if device.map.drop_replicas(page, entry, SlotSet::one(slot)) {
             device.servers.note_missing(slot);
             device.note_degraded(page);
-            // What it has instead, nobody needs.
+            // No reader needs what it holds instead.
             self.frees_lost.insert(slot);
             self.counters.copies_missing = self.counters.copies_missing.wrapping_add(1);
         }
@@ -77,7 +78,7 @@ impl<S: Storage> Shard<S> {
         };
         let entry = device.map.load(op.page);
         if entry.generation() != op.generation && !entry.is_busy() {
-            // It has been written since: others have it now.
+            // It has been written since, so other servers hold it now.
             for transfer in 0..MAX_REPLICAS {
                 self.release(TransferId { transfer, ..id });
             }
@@ -113,8 +114,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The transfer has waited for room in its server's window for as long as for an answer: somebody
-    /// else is asked, if there is one.
+    /// The transfer has waited for room in its server's window as long as for an answer: asks
+    /// another holder, if there is one.
     pub(super) fn page_in_waited(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
@@ -124,8 +125,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether a page-in whose I/O timeout is out reads the disk before it ends in an error: once, if it
-    /// has not asked the disk yet, and for one I/O timeout more.
+    /// Whether a page-in that has timed out reads the disk before it fails: once, if it has not
+    /// asked the disk yet, and for one more I/O timeout.
     pub(super) fn reads_disk_at_last(
         &mut self,
         now_ns: u64,
@@ -144,8 +145,8 @@ impl<S: Storage> Shard<S> {
         is_asked
     }
 
-    /// All servers that are asked are silent. Another holder may be back since, or the disk may have got
-    /// the page from one that was.
+    /// All servers that were asked are silent. Another holder may be back, or repair may have
+    /// copied the page to the disk meanwhile.
     pub(super) fn look_elsewhere(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
@@ -154,8 +155,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Asks a holder that is not being asked, the one that is being failing us. Returns whether
-    /// there was one.
+    /// Asks another holder, because the one that was asked has failed. Returns whether there was one.
     pub(super) fn fail_over(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let another = self.ask_another(now_ns, index, device).is_some();
         if another {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a page-out ends: with its copies, for want of room, or in an error.
+//! How a page-out ends: complete, refused for lack of room, or with an error.
 
 use super::super::device::Device;
 use super::super::free::StaleCopy;
@@ -11,13 +11,13 @@ use super::op::{Op, Outcome, Stage};
 use super::transfer::{Transfer, TransferStage};
 use super::Shard;
 
-/// How long a page-out that was refused waits for servers to free pages.
+/// How long a refused page-out waits for servers to free pages.
 const ROOM_NS: u64 = 1_000_000_000;
 
 impl<S: Storage> Shard<S> {
-    /// Ends the op if every transfer is answered and there are enough copies. While something of it is
-    /// being sent it could not complete, and an acknowledgement counts only if its server is still the
-    /// same when it does: [`Shard::sent`] looks again.
+    /// Ends the op if every transfer is answered and there are enough copies. An op that is being
+    /// sent cannot complete, and an acknowledgement counts only if its server still has the same
+    /// incarnation at completion, so [`Shard::sent`] checks again.
     pub(super) fn finish_if_done(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
@@ -44,7 +44,7 @@ impl<S: Storage> Shard<S> {
                 } else if device.versions().enter(self.number, version) {
                     self.finish(index, copies, on_disk, device);
                 } else {
-                    // As often as the counter jumps, which no server can make it for ever.
+                    // At most once for each jump of the counter; no server can cause endless jumps.
                     self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
                     self.renew(now_ns, index, device.take_version(), device);
                 }
@@ -52,7 +52,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Looks again at a page-out that could not end because something of it was being sent.
+    /// Checks again a page-out that could not end because something of it was being sent.
     pub(super) fn end_if_sent(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
@@ -79,7 +79,7 @@ impl<S: Storage> Shard<S> {
         copies
     }
 
-    /// The I/O timeout is out: what there is has to do, or the page-out fails.
+    /// The I/O timeout has passed: the page-out ends with the copies it has, or fails.
     pub(super) fn finish_at_last(&mut self, index: usize, device: &Device<S>) {
         if self.end_after_put(index) {
             return;
@@ -110,7 +110,7 @@ impl<S: Storage> Shard<S> {
             .map
             .finish_write(page, begun, version, copies, on_disk);
         let counters = &mut self.counters;
-        // CAST: three at the most.
+        // CAST: at most three.
         counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
         if copies.intersection(device.servers.counting()).len() < device.replicas() {
             counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
@@ -119,8 +119,8 @@ impl<S: Storage> Shard<S> {
         if on_disk {
             counters.local_out = counters.local_out.wrapping_add(1);
         } else if !op.disk.is_put(version) && device.disk.load().is_wanted() {
-            // Else the mirror sees to it. Looked at after the map was changed: a disk that is
-            // attached meanwhile is brought up to date with whatever the map says then.
+            // If the page is in a buffer, the mirror writes it. Checked after the map was changed:
+            // a disk attached meanwhile is synchronised with what the map says then.
             device.mark_out_of_sync(page);
         }
         if op.fill.is_some() {
@@ -131,8 +131,8 @@ impl<S: Storage> Shard<S> {
         self.end(index, Outcome::Done);
     }
 
-    /// Too few have the page, and nobody else can be asked now: waits for somebody who can, unless
-    /// that is in vain.
+    /// Too few servers have the page and no other can be asked now: waits for one, unless no server
+    /// can be expected.
     fn wait_or_fail(&mut self, now_ns: u64, index: usize, on_disk: bool, device: &Device<S>) {
         let may_take = on_disk || device.disk.load().may_return();
         let hoped = device.servers.hoped().saturating_add(usize::from(may_take));
@@ -147,13 +147,13 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether every server that answers, and has not the page, has no room for it, and will not have
-    /// soon, and nobody is out of reach only for now who might have some.
+    /// Whether every server that answers and does not hold the page has no room and will have none
+    /// soon, and no server with room is only temporarily out of reach.
     fn is_refused(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get_mut(index) else {
             return false;
         };
-        // Who holds an older version has room for this one, but may have lost that.
+        // A holder of an older version has room for this one, unless it has lost that version.
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         let full = device.servers.full().without(holders).union(op.refused);
         let usable = device.servers.usable();
@@ -171,23 +171,23 @@ impl<S: Storage> Shard<S> {
         if !device.is_freeing() {
             return true;
         }
-        // What is freed others may take, again and again.
+        // Other page-outs may take each page that is freed, again and again.
         let since_ns = *op.waits_for_room_ns.get_or_insert(now_ns);
         now_ns.saturating_sub(since_ns) >= ROOM_NS
     }
 
-    /// Too few servers: wait for one, or for the disk. What was acknowledged stays so.
+    /// Too few servers: waits for one, or for the disk. Acknowledged transfers stay so.
     fn wait_for_more(&mut self, now_ns: u64, index: usize) {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
-        // Whoever comes back may be asked again.
+        // Servers that were tried may be asked again.
         op.stage = Stage::Stalled;
         op.tried = op.targets();
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
     }
 
-    /// The page-out ends in an error: what is left of the older version stays.
+    /// The page-out ends with an error. What is left of the older version stays.
     pub(super) fn fail_page_out(&mut self, index: usize, outcome: Outcome, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;
@@ -205,8 +205,8 @@ impl<S: Storage> Shard<S> {
         self.end(index, outcome);
     }
 
-    /// Has `old`, who may hold an older version of the page or a copy that does not count, told
-    /// to free it; and everybody else too, if the page was freed while it was written.
+    /// Notes that `old`, which may hold an older version of the page or a copy that does not count,
+    /// should free it. If the page was freed while it was written, all its holders should.
     fn note_stale(&mut self, index: usize, old: SlotSet, freed: bool, device: &Device<S>) {
         let Some(op) = self.ops.get(index) else {
             return;

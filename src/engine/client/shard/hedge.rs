@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hedged page-ins: one that takes longer than nearly all do asks a second replica, and whoever
-//! is whole first wins ("The Tail at Scale", Dean and Barroso, 2013).
+//! Hedged page-ins: one that takes longer than nearly all others is also sent to a second replica,
+//! and the first whole page wins ("The Tail at Scale", Dean and Barroso, 2013).
 //!
-//! The budget keeps them few, so that servers that are all slow are not asked twice for everything.
+//! A budget limits hedges, so that uniformly slow servers do not get every READ twice.
 
 use super::super::device::Device;
 use super::super::storage::Storage;
@@ -11,13 +11,13 @@ use super::op::{Kind, Stage};
 use super::transfer::HEDGE_WHEN_SENT;
 use super::Shard;
 
-/// What one hedge costs: every page-in earns the percentage that is allowed.
+/// The price of one hedge: each page-in earns the percentage that is allowed.
 const COST: u32 = 100;
 
-/// Hedges that may be saved up, for when a server dies with many page-ins on their way to it.
+/// The most hedges that can be saved up, for when a server with many page-ins under way dies.
 const SAVED: u32 = 16;
 
-/// Hedges that are paid for.
+/// Credit for hedges.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HedgeBudget {
     credit: u32,
@@ -53,7 +53,7 @@ impl<S: Storage> Shard<S> {
             }
             return;
         }
-        // While fragments come, it is on its way.
+        // Not while fragments arrive.
         let fed = op.assembly.and_then(|assembly| {
             let slot = op.transfers.get(assembly.transfer)?.slot?;
             Some((assembly.fed_ns, slot))
@@ -83,7 +83,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The page is whole, by this transfer.
+    /// This transfer completed the page.
     pub(super) fn note_whole(&mut self, index: usize, transfer: usize) {
         if self
             .ops

@@ -40,7 +40,7 @@ impl TransferId {
         )
     }
 
-    /// [`Link::NONE`] gives an op that no shard has.
+    /// [`Link::NONE`] yields an op that no shard has.
     fn from_link(link: Link) -> Self {
         let number = link.0 as usize;
         Self {
@@ -61,7 +61,7 @@ impl<S: Storage> Shard<S> {
         self.ops.get_mut(id.op)?.transfers.get_mut(id.transfer)
     }
 
-    /// Puts the op in front of the active.
+    /// Puts the op at the head of the active list.
     pub(super) fn link_active(&mut self, index: usize) {
         let head = self.active;
         // CAST: ops are at most 65536.
@@ -81,7 +81,7 @@ impl<S: Storage> Shard<S> {
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
-        // The op keeps its own links: whoever walks the list goes on from there.
+        // The op keeps its own links, so that a walk of the list can continue from it.
         let (previous, next) = (op.previous_active, op.next_active);
         match self.ops.get_mut(previous.0 as usize) {
             Some(before) => before.next_active = next,
@@ -110,12 +110,12 @@ impl<S: Storage> Shard<S> {
         list
     }
 
-    /// Puts a transfer at the end of those to be sent; it stays where it is if it is in a list.
+    /// Puts a transfer at the end of the ready list, unless it is in a list already.
     pub(super) fn push_ready(&mut self, id: TransferId) {
         self.ready = self.push(self.ready, id);
     }
 
-    /// Puts a transfer at the end of those that wait for their server's window.
+    /// Puts a transfer at the end of the list that waits for its server's window.
     pub(super) fn push_waiting(&mut self, slot: ServerSlot, id: TransferId) {
         let list = self.path(slot).waiting;
         self.path_mut(slot).waiting = self.push(list, id);
@@ -136,7 +136,7 @@ impl<S: Storage> Shard<S> {
         Some(id)
     }
 
-    /// The window has opened, or the server is out of use: all who wait for it are ready.
+    /// The window has room, or the server is unusable: transfers that waited for it become ready.
     pub(super) fn flush_waiting(&mut self, slot: ServerSlot) {
         let waiting = core::mem::take(&mut self.path_mut(slot).waiting);
         if waiting.head == Link::NONE {
@@ -149,7 +149,7 @@ impl<S: Storage> Shard<S> {
         self.ready.tail = waiting.tail;
     }
 
-    /// The op is over. It completes as soon as nothing holds it.
+    /// The op has ended. It completes when nothing pins it.
     pub(super) fn end(&mut self, index: usize, outcome: Outcome) {
         for transfer in 0..MAX_REPLICAS {
             self.release(TransferId {
@@ -196,7 +196,7 @@ impl<S: Storage> Shard<S> {
         self.ended.tail = link;
     }
 
-    /// Takes the next op that is over and that nothing holds.
+    /// Takes the next op that has ended and that nothing pins.
     pub(super) fn poll_ended(&mut self, now_ns: u64) -> Option<Completion> {
         let index = self.ended.head.0 as usize;
         let op = self.ops.get_mut(index)?;

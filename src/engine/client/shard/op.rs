@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One page of one request: what is wanted, and what has been done for it.
+//! One page of one request: the request, and its progress.
 
 use super::super::ids::{Generation, PageIndex, SlotSet, Version, MAX_REPLICAS};
 use super::super::page_map::Entry;
@@ -15,39 +15,40 @@ pub enum Outcome {
     Done,
     /// A page-in of a page that has no contents: it reads as zeros.
     Zeros,
-    /// A page-in of a page that is one value over and over.
+    /// A page-in of a same-filled page.
     Filled(u64),
-    /// No copy could be written, or read, in time or ever.
+    /// Too few copies could be written, or none read, in time or ever.
     Failed,
-    /// A page-out that every server that answers has refused for want of room, no disk taking it.
+    /// A page-out that every server that answers has refused for lack of room, and that no disk
+    /// accepts.
     NoSpace,
 }
 
-/// What is wanted.
+/// What the op does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     #[default]
     PageIn,
     PageOut,
-    /// A page-out in the background, to one server.
+    /// A background page-out to one server.
     Copy,
-    /// A page-out in the background, to the local disk.
+    /// A background page-out to the local disk.
     Mirror,
 }
 
-/// How far it has come.
+/// How far the op has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nobody's.
+    /// Not in use.
     #[default]
     Free,
-    /// Waits until the page is not written by somebody else.
+    /// Waits until another page-out of the page has ended.
     Parked,
-    /// Waits until some server can be used.
+    /// Waits until a server is usable.
     Stalled,
     /// Has transfers.
     Active,
-    /// Over, but its page is being sent or copied, or nobody has asked yet.
+    /// Ended, but its page is being sent or copied, or it has not been polled yet.
     Ended(Outcome),
 }
 
@@ -73,50 +74,50 @@ pub struct Op {
     pub(super) is_background: bool,
     pub(super) stage: Stage,
     pub(super) page: PageIndex,
-    /// Page-out: the version being written. Page-in: the one that was to be given out next when the map was
-    /// looked at.
+    /// Page-out: the version being written. Page-in: the next version to be given out when the map
+    /// was read.
     pub(super) version: Version,
-    /// Page-in: which generation is wanted.
+    /// Page-in: the generation that is wanted.
     pub(super) generation: Generation,
-    /// Page-out: the entry when the page was taken.
+    /// Page-out: the entry when the page was claimed.
     pub(super) begun: Option<Entry>,
     pub(super) crc: u32,
     pub(super) fill: Option<u64>,
     pub(super) started_ns: u64,
-    /// From when its I/O timeout counts: later than that, if we were stopped meanwhile.
+    /// When its I/O timeout began: later than its start if the client was stopped meanwhile.
     pub(super) waits_from_ns: u64,
-    /// Never the same twice, over all uses of this op.
+    /// Unique over all uses of this op.
     pub(super) next_attempt: u32,
-    /// Frames of it being sent or copied right now, without the shard's lock.
+    /// How many times its page is being sent or copied right now, without the shard's lock.
     pub(super) pins: u32,
-    /// Page-out: it may be over as soon as nothing of it is being sent.
+    /// Page-out: it may end as soon as nothing of it is being sent.
     pub(super) ends_when_sent: bool,
-    /// Whether one of them is being copied into the page.
+    /// Whether a fragment is being copied into the page.
     pub(super) claimed: bool,
-    /// How often the page was found changed, or damaged.
+    /// How often the page was found changed or damaged.
     pub(super) restarts: u32,
-    /// Page-out: how often it has taken another version because a server had a later one.
+    /// Page-out: how often it took another version because a server had a later one.
     pub(super) renewals: u32,
-    /// Servers not to be asked again, until the op is stalled or its page changes.
+    /// Servers not to be asked again, until the op stalls or its page changes.
     pub(super) tried: SlotSet,
-    /// Page-out: servers that may hold a copy of it, one that counts or not.
+    /// Page-out: servers that may hold a copy of this version, whether it counts or not.
     pub(super) sent_to: SlotSet,
-    /// Page-out: servers that have refused it for want of room.
+    /// Page-out: servers that refused it for lack of room.
     pub(super) refused: SlotSet,
-    /// Page-out: since when it has waited for servers to free what they are told to.
+    /// Page-out: since when it has waited for servers to free pages.
     pub(super) waits_for_room_ns: Option<u64>,
     /// Whether it has been counted as stalled.
     pub(super) counted_stalled: bool,
-    /// Page-in: when another replica is to be asked too, if there is one and it has not been.
+    /// Page-in: when to ask another replica as well, if there is one that has not been asked.
     pub(super) hedge_ns: u64,
-    /// Page-in: the transfer that asks another replica because the first takes long.
+    /// Page-in: the transfer that is the hedge.
     pub(super) hedge: Option<usize>,
     pub(super) assembly: Option<Assembly>,
     pub(super) transfers: [Transfer; MAX_REPLICAS],
     pub(super) disk: DiskPart,
-    /// Whether others wait for this page to be no longer written.
+    /// Whether other ops wait for this page-out to end.
     pub(super) wake: bool,
-    /// Whether it hangs in the list of the ended.
+    /// Whether it is in the list of ended ops.
     pub(super) ended_linked: bool,
     pub(super) next_ended: Link,
     pub(super) next_active: Link,
@@ -124,14 +125,14 @@ pub struct Op {
 }
 
 impl Op {
-    /// A number for the next sending.
+    /// Takes an attempt number.
     pub(super) fn take_attempt(&mut self) -> u32 {
         let attempt = self.next_attempt;
         self.next_attempt = attempt.wrapping_add(1);
         attempt
     }
 
-    /// Servers that some transfer is for.
+    /// Servers that have a transfer.
     pub(super) fn targets(&self) -> SlotSet {
         let mut targets = SlotSet::EMPTY;
         for transfer in &self.transfers {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-ins: from the replica expected to answer soonest, then from the next.
+//! Page-ins: from the replica that is expected to answer first, then from the next.
 //!
-//! A page is put together from fragments of one checksum, and after damage from one server. Its checksum
-//! is checked before anybody sees it.
+//! Fragments with one checksum are assembled; after damage, those of one server only. The checksum
+//! is verified before the page is used.
 //!
 //! The rules: `docs/protocol.md`, "READ".
 
@@ -15,7 +15,7 @@ use super::op::{Kind, Outcome, Stage};
 use super::transfer::HEDGE_WHEN_SENT;
 use super::{OpInUse, Shard};
 
-/// How long a page-in in the background waits for room on its way from the disk.
+/// How long a background page-in waits for a mirror buffer.
 const ROOM_NS: u64 = 200_000_000;
 
 impl<S: Storage> Shard<S> {
@@ -50,7 +50,7 @@ impl<S: Storage> Shard<S> {
                 break entry;
             }
             if self.ops.get(index).is_none_or(|op| op.is_background) {
-                // Whoever writes it sees to its copies.
+                // The page-out under way makes its copies.
                 self.end(index, Outcome::Failed);
                 return;
             }
@@ -86,7 +86,7 @@ impl<S: Storage> Shard<S> {
         let Some(slot) = self.soonest(candidates) else {
             match self.ask_disk(index, device) {
                 Some(true) => {}
-                // Every copy is known to be gone.
+                // Every copy is known to be lost.
                 None if holders.is_empty() => self.end(index, Outcome::Failed),
                 _ => self.stall_page_in(now_ns, index, device),
             }
@@ -115,7 +115,7 @@ impl<S: Storage> Shard<S> {
         for slot in candidates.iter() {
             let expected = self.path(slot).expected();
             let better = best.is_none_or(|(_, other)| {
-                // Equals take turns, so that both are measured.
+                // Equal servers take turns, so that both are measured.
                 expected < other || (expected == other && odd == 1)
             });
             if better {
@@ -125,8 +125,8 @@ impl<S: Storage> Shard<S> {
         best.map(|(slot, _)| slot)
     }
 
-    /// Whether a page-in waits for nobody who may still answer: all who have the page have been silent
-    /// for the I/O timeout, before it began or since.
+    /// Whether a page-in has nothing left to wait for: all holders of the page have been silent for
+    /// the I/O timeout, before it began or since.
     pub(super) fn is_in_vain(&self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get(index) else {
             return false;
@@ -138,7 +138,7 @@ impl<S: Storage> Shard<S> {
         }
         let entry = device.map.load(op.page);
         if entry.is_busy() || !entry.is_written() || entry.generation() != op.generation {
-            // It is looked for elsewhere soon.
+            // The op reads the new entry soon.
             return false;
         }
         let may_read =
@@ -150,7 +150,7 @@ impl<S: Storage> Shard<S> {
             .union(op.targets());
         let hopeless = device.servers.hopeless();
         let io_timeout_ns = device.io_timeout_ns();
-        // A frame may have come that the cluster has not heard of.
+        // A shard may have received a frame of which the cluster does not know yet.
         let is_silent = |slot| {
             let heard_ns = self.path(slot).heard_ns;
             let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < io_timeout_ns;
@@ -170,7 +170,7 @@ impl<S: Storage> Shard<S> {
             return;
         }
         if op.is_background {
-            // The disk may only have no room for it now. Whoever looks for pages waits longer.
+            // The mirror may only lack a free buffer. Searches for pages take longer than this wait.
             let until_ns = op.started_ns.saturating_add(ROOM_NS);
             let waits = op.disk.is_put_off() && now_ns < until_ns;
             match waits {
@@ -183,7 +183,7 @@ impl<S: Storage> Shard<S> {
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
     }
 
-    /// Begins anew if nothing is under way any more.
+    /// Restarts the page-in if nothing of it is under way any more.
     pub(super) fn continue_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         if self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
             self.begin_page_in(now_ns, index, device);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-outs: a copy each to the least utilised servers, complete when all have it whole.
+//! Page-outs: one copy to each of the least utilised servers; complete when all of them have it.
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, MAX_REPLICAS};
@@ -12,20 +12,20 @@ use super::send::Send;
 use super::transfer::TransferStage;
 use super::{OpInUse, Shard};
 
-/// Answers in a row without a fragment more than before, after which what is missing is sent again
-/// only when its time is out.
+/// After this many answers in a row without progress, missing fragments are sent again only after a
+/// timeout.
 pub(super) const MOST_IN_VAIN: u32 = 8;
 
-/// How often in a row a page may come damaged at a server before that is not the way's fault.
+/// How often in a row a page may arrive damaged at a server before the server, not the path, is at
+/// fault.
 pub(super) const MOST_DAMAGED: u32 = 3;
 
-/// How often a page may change under us before its page-out is an error.
+/// How often a page may change during its page-out before that fails.
 const MAX_CHANGES: u32 = 16;
 
 impl<S: Storage> Shard<S> {
-    /// Begins a page-out. `fill` is the value that fills the whole page, if one does; `crc` is
-    /// CRC32C of the page, or of those 8 bytes, big-endian. The page must stay where it is until
-    /// the completion.
+    /// Begins a page-out. `fill` is the page's value if it is same-filled. `crc` is the CRC32C of
+    /// the page, or of those 8 bytes, big-endian. The page must stay in place until the completion.
     pub fn start_page_out(
         &mut self,
         now_ns: u64,
@@ -58,7 +58,8 @@ impl<S: Storage> Shard<S> {
                 Ok(entry) => {
                     // A copy that is not cancelled has a lower version than this page-out.
                     device.copies.cancel(page);
-                    // The version comes after the page's lock, so that versions of a page rise.
+                    // The version is taken after the page was claimed, so that the versions of a
+                    // page rise.
                     let version = device.take_version();
                     if let Some(op) = self.ops.get_mut(index) {
                         op.begun = Some(entry);
@@ -76,7 +77,7 @@ impl<S: Storage> Shard<S> {
         self.continue_page_out(now_ns, index, device);
     }
 
-    /// Fills up the transfers, and ends the op if nothing more can be done for it.
+    /// Assigns idle transfers to servers, and ends the op if nothing more can be done for it.
     pub(super) fn continue_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         for transfer in 0..device.replicas().min(MAX_REPLICAS) {
             let id = TransferId {
@@ -115,7 +116,7 @@ impl<S: Storage> Shard<S> {
             .without(full)
             .without(op.targets())
             .without(op.tried);
-        // Only where the page-out could not end otherwise, on a server that is to be removed.
+        // A draining server is used only if the page-out could not end otherwise.
         let draining = device.servers.draining();
         let staying = candidates.without(draining);
         let must = op.targets().without(draining).len() < device.min_copies();
@@ -160,8 +161,8 @@ impl<S: Storage> Shard<S> {
         self.start_transfer(now_ns, id, slot, device);
     }
 
-    /// The page was found changed since its checksum was computed: all copies must be of one
-    /// version, so the page-out begins anew with the next one.
+    /// The page has changed since its checksum was computed. All copies must be of one version, so
+    /// the page-out restarts with the next one.
     pub fn page_changed(&mut self, now_ns: u64, send: &Send, crc: u32, device: &Device<S>) {
         let index = send.id.op;
         let Some(op) = self.ops.get_mut(index) else {
@@ -176,7 +177,7 @@ impl<S: Storage> Shard<S> {
         self.restart_page_out(now_ns, index, crc, device);
     }
 
-    /// Begins the page-out anew, with the next version, for the page now has another checksum.
+    /// Restarts the page-out with the next version, because the page now has another checksum.
     pub(super) fn restart_page_out(
         &mut self,
         now_ns: u64,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-outs that begin anew with another version: the page has changed, or the version is not one
-//! that servers take.
+//! Restarts page-outs under another version, because the page has changed or servers do not accept
+//! the version.
 //!
 //! The rules: `docs/protocol.md`, "WRITE" (STALE) and "High water".
 
@@ -13,13 +13,13 @@ use super::op::{Kind, Outcome, Stage};
 use super::transfer::TransferStage;
 use super::Shard;
 
-/// How often a page-out may take another version because a server has a later one: each of its servers
-/// may have been told of higher ones than those before.
+/// How often a page-out may take another version because a server has a later one: each of its
+/// servers may know of higher versions than those before.
 const MAX_RENEWALS: u32 = MAX_REPLICAS as u32 + 1;
 
 impl<S: Storage> Shard<S> {
-    /// A server has a later version than the page-out's: it takes one that is later still, if it has
-    /// not done so too often.
+    /// A server has a later version than the page-out's: takes a still later version, unless this
+    /// has happened too often.
     pub(super) fn renew_once_more(
         &mut self,
         now_ns: u64,
@@ -38,7 +38,7 @@ impl<S: Storage> Shard<S> {
         true
     }
 
-    /// Sends the page-out anew to all whom it was sent to, with this version.
+    /// Sends the page-out again, with this version, to all servers that it was sent to.
     pub(super) fn renew(
         &mut self,
         now_ns: u64,
@@ -50,7 +50,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         op.version = version;
-        // It may have waited for room in the mirror, its servers having answered.
+        // It may have been waiting for room in the mirror after its servers answered.
         op.stage = Stage::Active;
         self.restage(index);
         for transfer in 0..MAX_REPLICAS {
@@ -70,8 +70,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The versions have jumped: what is under way with one from before begins anew. What was said of
-    /// such a version may have been said of another life's.
+    /// The versions have jumped: restarts what is under way with an earlier version. An answer
+    /// about such a version may concern another life of the client.
     pub fn versions_jumped(&mut self, now_ns: u64, device: &Device<S>) {
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
@@ -83,7 +83,7 @@ impl<S: Storage> Shard<S> {
                     self.renew(now_ns, index, device.take_version(), device);
                     self.advance_page_out(now_ns, index, device);
                 }
-                // Repair comes again.
+                // Repair tries again.
                 Kind::Copy if is_under_way => self.end(index, Outcome::Failed),
                 Kind::PageOut | Kind::PageIn | Kind::Copy | Kind::Mirror => {}
             }

@@ -12,7 +12,7 @@ use super::transfer::{Transfer, TransferStage};
 use super::{Shard, STOPPED_NS};
 
 impl<S: Storage> Shard<S> {
-    /// Looks at every transfer of an active op for what is due.
+    /// Checks every transfer of an active op for timeouts.
     pub(super) fn check_transfers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         self.check_hedge(now_ns, index, device);
         for transfer in 0..MAX_REPLICAS {
@@ -32,7 +32,7 @@ impl<S: Storage> Shard<S> {
             if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
                 continue;
             }
-            // The I/O timeout may have become shorter since.
+            // The I/O timeout may have been shortened since.
             let bound_ns = Path::tries_within(device.io_timeout_ns());
             let is_sent = current.stage == TransferStage::Sent;
             let current = match is_sent {
@@ -58,7 +58,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Nothing new waits on the server, until it answers.
+    /// Nothing new waits for the server until it answers.
     pub(super) fn suspect(&mut self, slot: ServerSlot, device: &Device<S>) {
         if device.servers.suspect(slot) {
             self.suspicion = true;
@@ -66,7 +66,7 @@ impl<S: Storage> Shard<S> {
         self.usable = self.usable.without(SlotSet::one(slot));
     }
 
-    /// No answer in time.
+    /// No answer has come in time.
     fn transfer_timed_out(
         &mut self,
         now_ns: u64,
@@ -100,12 +100,12 @@ impl<S: Storage> Shard<S> {
             Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
             Some(Kind::Mirror) | None => {}
         }
-        // The path's MTU may be another now: what was sent may not have fitted.
+        // The path MTU may have changed: what was sent may have been too long.
         self.cut_again(now_ns, id, slot, device);
     }
 
-    /// It waits for a window that does not open: go elsewhere if the server is out of use, or somebody
-    /// else has the page.
+    /// The transfer waits for a window that does not open: moves it if the server is unusable or
+    /// another one holds the page.
     fn check_waiting(
         &mut self,
         now_ns: u64,
@@ -123,7 +123,7 @@ impl<S: Storage> Shard<S> {
         self.note_deadline(again_ns);
         let kind = self.ops.get(id.op).map(|op| op.kind);
         if device.servers.usable().contains(slot) {
-            // Whoever fills the window may be silent, and not yet known to be.
+            // The server that fills the window may be silent without being suspected yet.
             match kind {
                 Some(Kind::PageOut) => self.want_disk(id.op, device),
                 Some(Kind::PageIn) => {

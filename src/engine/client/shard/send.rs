@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handing a transfer's frames to the wire.
+//! Hands a transfer's frames over for transmission.
 
 use super::super::device::Device;
 use super::super::storage::Storage;
@@ -10,47 +10,47 @@ use super::transfer::{TransferStage, HEDGE_WHEN_SENT};
 use super::Shard;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
 
-/// Timeouts after which frames that are still in this host no longer hold back others.
+/// Timeouts after which frames still queued in this host no longer hold back new ones.
 const FORCE_TRIES: u32 = 3;
 
 /// Frames of one transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Send {
-    /// Of which transfer, for the frames that are kept for it.
+    /// The transfer, by which its frames are kept.
     pub id: TransferId,
-    /// To which server.
+    /// The server's address.
     pub destination: MacAddress,
-    /// The header of every frame, but for the fragment's index.
+    /// The header of every frame, except for the fragment's index.
     pub header: Header,
-    /// What the frames carry.
+    /// The frames' payload.
     pub payload: SendPayload,
-    /// Whether to send even if an earlier sending is still in this host: it is the first, or the
-    /// others came to nothing for so long that something holds them back.
+    /// Whether to send even if an earlier attempt is still queued in this host: it is the first
+    /// attempt, or so many timed out that something holds them back.
     pub force: bool,
 }
 
-/// What a transfer's frames carry.
+/// The payload of a transfer's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendPayload {
-    /// One frame with nothing: a READ.
+    /// One frame without a payload: a READ.
     Nothing,
-    /// One frame with the value that fills the page.
+    /// One frame with the fill value of the page.
     Fill(u64),
     /// Fragments of the page.
     Page {
-        /// Which.
+        /// Which fragments.
         fragments: FragmentMask,
         /// How the page is cut.
         cut: Fragmentation,
-        /// Whether the page's checksum must be computed again first; if it is not the header's,
-        /// nothing is sent and [`Shard::page_changed`] is told.
+        /// Whether to compute the page's checksum again first. If it differs from the header's,
+        /// nothing is sent and the caller calls [`Shard::page_changed`].
         verify: bool,
     },
 }
 
 impl<S: Storage> Shard<S> {
-    /// Takes a transfer from the ready list to the wire, if it is still wanted and the window
-    /// has room.
+    /// Takes a transfer from the ready list and marks it as sent, if it is still wanted and the
+    /// window has room.
     pub(super) fn begin_send(
         &mut self,
         now_ns: u64,
@@ -63,7 +63,7 @@ impl<S: Storage> Shard<S> {
         }
         let transfer = op.transfers.get_mut(id.transfer)?;
         if transfer.stage != TransferStage::Queued || transfer.sending {
-            // Who is sending it puts it back when done.
+            // The CPU that sends it puts it back when it is done.
             return None;
         }
         let slot = transfer.slot?;
@@ -71,7 +71,7 @@ impl<S: Storage> Shard<S> {
         let path = &mut self.paths[slot.index()];
         if !transfer.in_window {
             if !path.window.has_room() {
-                // Its server may die while it waits here.
+                // The server may die while the transfer waits here.
                 let wait_ns = path.retry_after_ns(0, device.io_timeout_ns());
                 transfer.due_ns = now_ns.saturating_add(wait_ns);
                 self.push_waiting(slot, id);
@@ -101,8 +101,8 @@ impl<S: Storage> Shard<S> {
         Some(())
     }
 
-    /// The frames that [`super::Action::Send`] wants sent. To be asked before the lock is let go
-    /// that [`Shard::poll`] was called under; else there may be none.
+    /// The frames of [`super::Action::Send`]. Must be called under the same hold of the lock as
+    /// [`Shard::poll`]; later there may be none.
     #[inline]
     pub fn describe(&self, id: TransferId, device: &Device<S>) -> Option<Send> {
         let op = self.ops.get(id.op)?;
@@ -158,7 +158,7 @@ impl<S: Storage> Shard<S> {
                 (_, None) => SendPayload::Page {
                     fragments: transfer.pending,
                     cut,
-                    // A copy's page is our own.
+                    // The page of a copy belongs to the module and does not change.
                     verify: again && op.kind == Kind::PageOut,
                 },
             },
@@ -166,7 +166,7 @@ impl<S: Storage> Shard<S> {
         })
     }
 
-    /// The frames of a transfer are free again; if it was queued meanwhile, it is ready now.
+    /// The frames of a transfer are free again. If it was queued meanwhile, it is ready now.
     pub(super) fn end_send(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfer_mut(id) {
             transfer.sending = false;

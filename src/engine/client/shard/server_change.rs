@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to requests under way when a server becomes usable or unusable, or the way to it narrower.
+//! What happens to requests under way when a server becomes usable or unusable, or its path MTU
+//! shrinks.
 
 use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
@@ -11,8 +12,8 @@ use super::transfer::{Transfer, TransferStage};
 use super::Shard;
 
 impl<S: Storage> Shard<S> {
-    /// Servers have come or gone, or the way to one has become narrower: transfers to those that
-    /// are gone end, and the op goes on.
+    /// The set of servers or a path MTU has changed: ends transfers to servers that are gone, and
+    /// advances the op.
     pub(super) fn look_at_servers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
         let mut dropped = false;
         for transfer in 0..MAX_REPLICAS {
@@ -23,7 +24,7 @@ impl<S: Storage> Shard<S> {
             dropped |= self.release_if_invalid(id, device);
             self.cut_smaller(now_ns, id, device);
         }
-        // Whoever waits for the disk alone, may have the servers instead.
+        // An op that waits for the disk only may use servers again.
         if !dropped && self.ops.get(index).is_none_or(|op| op.is_waiting()) {
             return;
         }
@@ -35,8 +36,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Of these servers, which can be used again, the op asks at once what they have not answered: the
-    /// longer they were silent, the longer it would wait before it asks again.
+    /// Asks these servers, which are usable again, at once for what they have not answered. The
+    /// longer they were silent, the longer the op would otherwise wait.
     pub(super) fn ask_those_back(
         &mut self,
         now_ns: u64,
@@ -57,7 +58,7 @@ impl<S: Storage> Shard<S> {
             };
             let is_back = transfer.slot.is_some_and(|slot| back.contains(slot));
             if is_back && transfer.stage == TransferStage::Sent && transfer.tries != 0 {
-                // It was silent before, not since.
+                // The earlier silence does not count.
                 transfer.began_ns = now_ns;
                 transfer.tries = 0;
                 transfer.due_ns = now_ns;
@@ -66,8 +67,8 @@ impl<S: Storage> Shard<S> {
         self.check_transfers(now_ns, index, device);
     }
 
-    /// Releases the transfer if its server's pages are gone, or a page-out cannot end on the
-    /// strength of a copy there. Returns whether that is so.
+    /// Releases the transfer if the server's pages are gone, or if a copy there no longer counts
+    /// for a page-out. Returns whether it did.
     pub(super) fn release_if_invalid(&mut self, id: TransferId, device: &Device<S>) -> bool {
         let Some(op) = self.ops.get(id.op) else {
             return false;
@@ -90,7 +91,7 @@ impl<S: Storage> Shard<S> {
         is_gone
     }
 
-    /// Begins the transfer anew if its fragments are longer than now are known to cross the path.
+    /// Restarts the transfer if its fragments are longer than the path MTU now allows.
     fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
@@ -104,8 +105,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Begins the transfer, if it still is to this server, anew with fragments of the length that is now
-    /// right. Its tries and its time go on: the length may change again and again.
+    /// Restarts the transfer, if it is still for this server, with fragments of the right length.
+    /// Its tries and start time are kept, because the length may change repeatedly.
     pub(super) fn cut_again(
         &mut self,
         now_ns: u64,
@@ -127,13 +128,13 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Begins the transfer anew, with fragments of the length that is now right.
+    /// Restarts the transfer with fragments of the right length.
     fn refragment(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<S>) {
         self.release(id);
         self.start_transfer(now_ns, id, slot, device);
     }
 
-    /// A server has become usable or unusable, valid or invalid, or the way to it narrower.
+    /// A server has become usable or unusable, valid or invalid, or its path MTU has shrunk.
     pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
         for slot in SlotSet::ALL.iter() {
             self.flush_waiting(slot);

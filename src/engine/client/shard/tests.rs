@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One shard and servers that the test plays.
+//! One shard, and servers that the test plays.
 
 mod beginnings;
 pub mod bench;
@@ -21,7 +21,7 @@ use bench::{Bench, MS, US};
 /// The page of all tests.
 const PAGE: PageIndex = PageIndex(3);
 
-/// Has so many page-ins answered, each after so long.
+/// Has `count` page-ins answered, each after `answer_ns`.
 fn warm_up(bench: &mut Bench, count: u32, answer_ns: u64) {
     for _ in 0..count {
         bench.start_page_in(0, PAGE);
@@ -84,7 +84,7 @@ fn hedges_have_a_budget() {
     for _ in 0..400 {
         bench.start_page_in(0, PAGE);
         let first = bench.next_send();
-        // Always slow: at first longer than is usual, until that is usual.
+        // Always slow: at first longer than usual, until that is usual.
         bench.advance(5 * MS);
         bench.answer_page(&first, &[0]);
         while let Some(action) = bench.poll() {
@@ -152,7 +152,7 @@ fn page_ins_on_their_way_to_a_dying_server_end_soon() {
         }
         assert!(bench.now_ns - began_ns < 100 * MS);
     }
-    // Those after it see no delay.
+    // Later page-ins see no delay.
     for _ in 0..10 {
         bench.start_page_in(0, PAGE);
         let send = bench.next_send();
@@ -168,7 +168,7 @@ fn what_was_sent_again_is_measured_by_the_sending_that_is_answered() {
     bench.device.set_hedge_percent(0);
     bench.write(PAGE, &[0]);
     warm_up(&mut bench, 50, 100 * US);
-    // The host has become slow: every answer comes after 20 ms, to the first sending.
+    // The host has become slow: every answer to a first attempt comes after 20 ms.
     let mut timeouts = 0;
     for _ in 0..50 {
         let before = bench.shard.counters().timeouts;
@@ -202,7 +202,7 @@ fn late_answers_are_measured_too() {
             bench.next_completion();
             continue;
         }
-        // Server 0 is slow: whoever else is asked answers first.
+        // Server 0 is slow: any other server that is asked answers first.
         let mut is_over = false;
         for _ in 0..100 {
             bench.advance(200 * US);
@@ -232,7 +232,7 @@ fn late_answers_are_measured_too() {
 }
 
 #[test]
-fn a_client_that_was_stopped_suspects_nobody() {
+fn a_client_that_was_stopped_suspects_no_server() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0, 1]);
     warm_up(&mut bench, 100, 100 * US);
@@ -243,7 +243,7 @@ fn a_client_that_was_stopped_suspects_nobody() {
     bench.now_ns += 30_000 * MS;
     bench.advance(0);
     assert_eq!(bench.device.servers.usable().len(), 2);
-    // Those who do not answer now that we run, are.
+    // Servers that do not answer while the client runs are suspected.
     for _ in 0..3000 {
         bench.advance(MS);
         bench.discard_sends();
@@ -303,7 +303,7 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
     let holders = bench.device.map.load(PAGE).replicas();
     assert_eq!(holders.len(), 2);
     assert!(!holders.contains(bench.slot_of(dead)));
-    // The dead one, should it come back, is told.
+    // The dead server is to free its copy, should it come back.
     let stale = bench.shard.take_stale().expect("a stale copy");
     assert!(stale.slots.contains(bench.slot_of(dead)));
 }
@@ -312,11 +312,11 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
 fn servers_that_are_not_told_for_want_of_room_are_named() {
     let mut bench = Bench::new(3);
     let (first, others) = (SlotSet::from_bits(1), SlotSet::from_bits(6));
-    let mut told = 0;
+    let mut pages = 0;
     while bench.shard.take_frees_lost().is_empty() {
         bench.shard.note_stale_copy(PAGE, first, Version(7));
-        told += 1;
-        assert!(told < 1000);
+        pages += 1;
+        assert!(pages < 1000);
     }
     for slots in [others, SlotSet::EMPTY] {
         bench.shard.note_stale_copy(PAGE, slots, Version(7));
@@ -324,13 +324,13 @@ fn servers_that_are_not_told_for_want_of_room_are_named() {
     assert_eq!(bench.shard.take_frees_lost(), others);
     assert_eq!(bench.shard.take_frees_lost(), SlotSet::EMPTY);
     assert_eq!(bench.shard.counters().frees_dropped, 2);
-    // Those that found room are kept.
+    // The copies that found room are kept.
     let mut kept = 0;
     while let Some(stale) = bench.shard.take_stale() {
         assert_eq!(stale.slots, first);
         kept += 1;
     }
-    assert_eq!(kept, told - 1);
+    assert_eq!(kept, pages - 1);
     bench.shard.note_stale_copy(PAGE, others, Version(7));
     assert_eq!(bench.shard.take_frees_lost(), SlotSet::EMPTY);
 }

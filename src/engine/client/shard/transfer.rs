@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sending, matching answers, and what happens when none comes.
+//! One server's part in an op: its state, and sending it again.
 
 use super::super::device::Device;
 use super::super::ids::{ServerSlot, Version};
@@ -10,10 +10,10 @@ use super::op::Link;
 use super::Shard;
 use crate::wire::{FragmentMask, Fragmentation};
 
-/// In place of when to hedge: so long after it is first sent as is usual for its server.
+/// In place of a time to hedge: set the time when the transfer is first sent.
 pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
 
-/// How far one server's part has come.
+/// How far a transfer has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum TransferStage {
     /// Unused.
@@ -27,50 +27,51 @@ pub(super) enum TransferStage {
     Acknowledged,
 }
 
-/// One server's part in an op: a copy of a page-out, or the asking for a page-in.
+/// One server's part in an op: a copy of a page-out, or the READ of a page-in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transfer {
     pub(super) stage: TransferStage,
     pub(super) slot: Option<ServerSlot>,
-    /// Whom it was for when it began; an answer of another incarnation is nobody's.
+    /// The server's incarnation when the transfer began. Answers of another one do not match.
     pub(super) incarnation: u64,
     pub(super) session: u64,
     pub(super) first_attempt: u32,
     pub(super) attempt: u32,
-    /// Timeouts since the last sign of progress.
+    /// Timeouts since the last progress.
     pub(super) tries: u32,
-    /// When it was first sent to this server, for suspicion.
+    /// When it began with this server, for suspicion.
     pub(super) began_ns: u64,
     pub(super) first_sent_ns: u64,
     pub(super) sent_ns: u64,
-    /// Whether an answer has told how long the path takes.
+    /// Whether its round trip has been measured.
     pub(super) measured: bool,
     pub(super) due_ns: u64,
     pub(super) cut: Option<Fragmentation>,
-    /// To be sent (page-out), or to be asked for (page-in).
+    /// Fragments to send (page-out) or to request (page-in).
     pub(super) pending: FragmentMask,
-    /// Page-out: what the server has said that it holds.
+    /// Page-out: fragments that the server has reported to hold.
     pub(super) held: FragmentMask,
-    /// The most fragments that it has ever said to hold (page-out), or that there were when it had sent
-    /// one (page-in).
+    /// The most fragments that the server has ever reported to hold (page-out), or that were there
+    /// after one of its fragments (page-in).
     pub(super) most_held: u32,
-    /// How often it has answered without that becoming more, since it last did.
+    /// Answers without progress since the last progress.
     pub(super) in_vain: u32,
-    /// Page-in: the version and the checksum of the page that it sends.
+    /// Page-in: the version and checksum of the page that the server sends.
     pub(super) content: Option<(Version, u32)>,
-    /// Whether the page has come damaged over there, or from there.
+    /// Whether the page has arrived damaged, at the server or from it.
     pub(super) was_damaged: bool,
-    /// Whether it counts in its server's window.
+    /// Whether it counts in the server's window.
     pub(super) in_window: bool,
-    /// Whether its frames are being sent right now: nobody else may touch them.
+    /// Whether its frames are being sent right now. No other CPU may touch them.
     pub(super) sending: bool,
-    /// Whether it hangs in a list; it must not be put in another.
+    /// Whether it is in a list. It must not be put in another one.
     pub(super) linked: bool,
     pub(super) next: Link,
 }
 
 impl Transfer {
-    /// Whether these fragments, which the server holds or has sent, are more than ever; counts if not.
+    /// Whether these fragments, which the server holds or has sent, are more than ever; counts it
+    /// if not.
     pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
         let count = held.bits().count_ones();
         let is_more = count > self.most_held;
@@ -84,7 +85,7 @@ impl Transfer {
 }
 
 impl<S: Storage> Shard<S> {
-    /// Makes a transfer one to `slot`, and queues it.
+    /// Assigns the transfer to `slot`, and queues it.
     pub(super) fn start_transfer(
         &mut self,
         now_ns: u64,
@@ -100,7 +101,7 @@ impl<S: Storage> Shard<S> {
             ..
         }) = self.transfer_mut(id).copied()
         {
-            // It may hang in the list of a server that nothing moves any more.
+            // It may be in the list of a server whose window no longer moves.
             self.flush_waiting(old);
         }
         let Some(op) = self.ops.get_mut(id.op) else {
@@ -120,7 +121,7 @@ impl<S: Storage> Shard<S> {
             began_ns: now_ns,
             cut: Some(cut),
             pending: cut.all(),
-            // Where it hangs, it hangs.
+            // It stays in the list in which it is.
             linked: transfer.linked,
             next: transfer.next,
             sending: transfer.sending,
@@ -145,14 +146,14 @@ impl<S: Storage> Shard<S> {
         self.push_ready(id);
     }
 
-    /// A server has not answered in time that is to hold the page: what it has not said to hold is sent
-    /// again. From the second time on all of it is: what it held may have made way for other pages, and
-    /// those for this one, so that none is ever whole.
+    /// The server has not answered in time. The first time, sends again what it has not reported to
+    /// hold. From the second time on sends the whole page: the server may have dropped fragments
+    /// for other pages, and those for this one, so that none would ever be complete.
     pub(super) fn resend_missing(&mut self, id: TransferId) {
         let missing = self.transfer_mut(id).and_then(|transfer| {
             let all = transfer.cut?.all();
             let missing = all.without(transfer.held);
-            // If it held all, it would have said so.
+            // A server that held all of it would have reported that.
             Some(match missing.is_empty() || transfer.tries > 1 {
                 true => all,
                 false => missing,
@@ -163,8 +164,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The page has come damaged. Frames get damaged on their way: the first time it is sent again at
-    /// once. Memory does too, and stays so: after that, when the transfer's time is out.
+    /// The page has arrived damaged. Damage on the path is transient: the first time, sends it
+    /// again at once. Damage in memory persists: after that, waits for the transfer's timeout.
     pub(super) fn resend_damaged(&mut self, id: TransferId) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
@@ -178,7 +179,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The transfer is over, with or without success: nothing of it is under way for us.
+    /// The transfer has ended, with or without success: nothing of it is under way any more.
     pub(super) fn release(&mut self, id: TransferId) {
         let Some(op) = self.ops.get_mut(id.op) else {
             return;
@@ -189,7 +190,7 @@ impl<S: Storage> Shard<S> {
         self.leave_window(id);
     }
 
-    /// The transfer no longer counts in its server's window; who waited for that may go on.
+    /// The transfer no longer counts in its server's window; waiting transfers become ready.
     pub(super) fn leave_window(&mut self, id: TransferId) {
         let Some(transfer) = self.transfer_mut(id) else {
             return;
@@ -203,7 +204,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// How long an answer of the server is waited for.
+    /// How long to wait for an answer of the server.
     pub(super) fn retry_after_ns(&self, slot: ServerSlot, tries: u32, device: &Device<S>) -> u64 {
         self.path(slot)
             .retry_after_ns(tries, device.io_timeout_ns())

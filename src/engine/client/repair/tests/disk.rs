@@ -5,7 +5,7 @@
 use super::*;
 use crate::engine::client::mirror::{DiskIo, Mirror, Policy, Write};
 use crate::engine::client::shard::tests::mirroring::{
-    do_work, new_mirror, new_mirror_of, tell, BUFFERS,
+    do_work, new_mirror, new_mirror_of, notify, BUFFERS,
 };
 
 /// Repair with a disk that the test plays.
@@ -47,7 +47,7 @@ impl Disked {
                 continue;
             }
             let event = self.mirror.poll_event()?;
-            tell(&mut self.rig.bench, &mut self.mirror, event);
+            notify(&mut self.rig.bench, &mut self.mirror, event);
         }
     }
 

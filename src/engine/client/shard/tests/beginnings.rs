@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Servers that answer a page-in again and again, and never with a whole page.
+//! Servers that keep answering a page-in, but never with a whole page.
 
 use super::bench::{Bench, MS, US};
 use super::*;
@@ -8,7 +8,7 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::shard::Send;
 use crate::wire::Fragmentation;
 
-/// What the server sends in its turn `round`.
+/// What the server sends in round `round`.
 type Mad = fn(&mut Bench, &Send, u32);
 
 /// The beginning of another page each time, of one page, or the same page cut otherwise.
@@ -26,8 +26,8 @@ fn cut(bench: &Bench, servers: usize) {
     }
 }
 
-/// A page-in of a page that server 0 holds, and the others besides; server 0 sends something every
-/// millisecond. Until it ends, or for so long. Returns how often each server was asked.
+/// A page-in of a page that server 0 holds, and perhaps others. Server 0 sends something every
+/// millisecond, until the page-in ends or the time is over. Returns how often each server was asked.
 fn page_in(bench: &mut Bench, servers: usize, mad: Mad, at_most_ns: u64) -> [u32; 2] {
     let holders: std::vec::Vec<usize> = (0..servers).collect();
     bench.write(PAGE, &holders);
@@ -72,7 +72,7 @@ fn page_in(bench: &mut Bench, servers: usize, mad: Mad, at_most_ns: u64) -> [u32
 #[test]
 fn a_page_in_does_not_wait_for_a_server_that_never_has_all_of_the_page() {
     for mad in MAD {
-        // Whichever is asked first: those that are alike take turns.
+        // Equal servers take turns, so either may be asked first.
         let mut asked_first = 0;
         for (hedge_percent, before) in [(0, 0), (0, 1), (5, 0), (5, 1)] {
             let mut bench = Bench::new(2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests drive a shard with: a clock, a device, and answers made by hand.
+//! Drives a shard in tests: a clock, a device, and hand-made answers.
 
 use super::super::super::storage::heap::{words, Heap};
 use std::boxed::Box;
@@ -25,7 +25,7 @@ const OPS: usize = 32;
 /// Pages of the device.
 pub const PAGES: usize = 4096;
 
-/// A shard and its world, on the heap: in the kernel a stack is small.
+/// A shard and its surroundings, on the heap: a kernel stack is small.
 pub struct Bench {
     /// The time.
     pub now_ns: u64,
@@ -45,12 +45,12 @@ pub fn page_crc() -> u32 {
 }
 
 impl Bench {
-    /// A device of two replicas with so many servers, whose pages come in one fragment.
+    /// A device of two replicas with this many servers, whose pages come in one fragment.
     pub fn new(servers: usize) -> Self {
         Self::with_min_copies(servers, 1)
     }
 
-    /// The same, where a page-out needs so many copies.
+    /// The same, where a page-out needs `min_copies` copies.
     pub fn with_min_copies(servers: usize, min_copies: u32) -> Self {
         let config = Config::new(2, min_copies, 60).unwrap();
         let mut device = Box::new(Device::new(words(PAGES), config, 1));
@@ -104,7 +104,7 @@ impl Bench {
         self.slot(number.unwrap())
     }
 
-    /// Makes the page one that these servers hold.
+    /// Enters these servers as the page's holders.
     pub fn write(&mut self, page: PageIndex, servers: &[usize]) -> Version {
         let mut holders = SlotSet::EMPTY;
         for &number in servers {
@@ -133,7 +133,7 @@ impl Bench {
             .unwrap();
     }
 
-    /// What the shard wants done.
+    /// The shard's next action.
     pub fn poll(&mut self) -> Option<Action> {
         self.shard.poll(self.now_ns, &self.device)
     }
@@ -145,7 +145,7 @@ impl Bench {
         send
     }
 
-    /// What the shard wants sent, which is so; it must be the next thing.
+    /// The frames of the shard's next action, which must be to send; they are sent.
     pub fn next_send(&mut self) -> Send {
         match self.poll() {
             Some(Action::Send(id)) => self.sent(id),
@@ -153,7 +153,7 @@ impl Bench {
         }
     }
 
-    /// An op that is over; it must be the next thing.
+    /// The op that ended; this must be the next action.
     pub fn next_completion(&mut self) -> Completion {
         match self.poll() {
             Some(Action::Complete(completion)) => completion,
@@ -161,7 +161,7 @@ impl Bench {
         }
     }
 
-    /// Sends whatever is to be sent, into the void.
+    /// Drops everything that is to be sent.
     pub fn discard_sends(&mut self) {
         while let Some(action) = self.poll() {
             match action {
@@ -173,7 +173,7 @@ impl Bench {
         }
     }
 
-    /// Time passes, and the timer goes off.
+    /// Lets time pass, and calls the timer.
     pub fn advance(&mut self, ns: u64) {
         self.now_ns += ns;
         if self.now_ns >= self.shard.next_timeout_ns() {
@@ -181,7 +181,7 @@ impl Bench {
         }
     }
 
-    /// Time passes until something is to be sent; nothing else may happen.
+    /// Lets time pass until something is to be sent; nothing else may happen.
     pub fn wait_for_send(&mut self) -> Send {
         for _ in 0..100_000 {
             if let Some(action) = self.poll() {
@@ -195,13 +195,13 @@ impl Bench {
         panic!("nothing to be sent within a second");
     }
 
-    /// Answers a READ with the page, in as many fragments as were asked for: in the newest version
-    /// of the generation.
+    /// Answers a READ with the page in the newest version of the generation, in as many fragments
+    /// as requested.
     pub fn answer_page(&mut self, send: &Send, fragments: &[u8]) {
         self.answer_version(send, self.newest(send), fragments);
     }
 
-    /// The newest version of the generation that is asked for.
+    /// The newest version of the requested generation.
     fn newest(&self, send: &Send) -> u64 {
         let newest = self.device.next_version().0 - 1;
         newest - (newest.wrapping_sub(send.header.version) & 0xff)
@@ -215,7 +215,7 @@ impl Bench {
         }
     }
 
-    /// Says that the server has not the page, or has it in this older version.
+    /// Answers that the server does not hold the page, or holds this older version.
     pub fn answer_missing(&mut self, send: &Send, version: u64) {
         let mut header = send.header.answer(Opcode::ReadReply, Status::Missing);
         header.version = version;
@@ -270,14 +270,14 @@ impl Bench {
         self.acknowledge_part(send, status, held);
     }
 
-    /// Says that a WRITE's page is held, and which versions the server has heard of.
+    /// Acknowledges a WRITE, and reports which versions the server knows of.
     pub fn acknowledge_high(&mut self, send: &Send, high_water: u64) {
         let held = Fragmentation::from_count(send.header.fragment_count);
         let held = held.map_or(FragmentMask::EMPTY, Fragmentation::all);
         self.answer_write(send, Status::Ok, held, high_water);
     }
 
-    /// Answers a WRITE with the fragments that are held.
+    /// Answers a WRITE with the set of fragments held.
     pub fn acknowledge_part(&mut self, send: &Send, status: Status, held: FragmentMask) {
         self.answer_write(send, status, held, 0);
     }

@@ -9,7 +9,7 @@ use super::super::super::mirror::{DiskIo, Mirror, Policy, Way};
 use super::super::super::storage::heap::Heap;
 use super::super::{Action, AskAnswer, DiskRead, DiskTurn, DiskWork, Outcome, PutAnswer, Send};
 use super::bench::{Bench, MS};
-use super::mirroring::{do_work, new_mirror, tell, BUFFERS};
+use super::mirroring::{do_work, new_mirror, notify, BUFFERS};
 use crate::wire::Status;
 
 const PAGE: PageIndex = PageIndex(3);
@@ -21,7 +21,7 @@ struct Disked {
     sends: Vec<Send>,
     /// Ops that have ended.
     ended: Vec<(usize, Outcome)>,
-    /// What the page's checksum is found to be when it is copied to a buffer, if not the op's.
+    /// The checksum found when the page is copied to a buffer, if it differs from the op's.
     changed: Option<u32>,
 }
 
@@ -40,7 +40,7 @@ impl Disked {
         disked
     }
 
-    /// Does what shard and mirror want done, but for the disk's I/O.
+    /// Carries out the actions of shard and mirror, except for the disk's I/O.
     fn run(&mut self) {
         loop {
             if let Some(action) = self.bench.poll() {
@@ -61,11 +61,11 @@ impl Disked {
             let Some(event) = self.mirror.poll_event() else {
                 return;
             };
-            tell(&mut self.bench, &mut self.mirror, event);
+            notify(&mut self.bench, &mut self.mirror, event);
         }
     }
 
-    /// The next I/O that the disk gets, now.
+    /// The next I/O that is submitted to the disk.
     fn io(&mut self) -> Option<DiskIo> {
         self.run();
         self.mirror.poll(self.bench.now_ns, &self.bench.device)
@@ -94,7 +94,7 @@ impl Disked {
         self.run();
     }
 
-    /// The servers answer whatever they were asked.
+    /// The servers answer all requests.
     fn servers_answer(&mut self) {
         for send in core::mem::take(&mut self.sends) {
             match send.header.opcode {
@@ -149,7 +149,7 @@ fn the_disk_follows_the_servers() {
     disked.io_ended(&io, true);
     assert!(disked.is_on_disk() && disked.mirror.is_idle());
 
-    // On the disk, but servers are quicker.
+    // It is on the disk, but servers are quicker.
     disked.page_in(1, PAGE);
     assert_eq!(disked.sends.len(), 1);
     disked.servers_answer();
@@ -187,7 +187,7 @@ fn without_servers_the_disk_does_it_all() {
     assert_eq!(disked.bench.shard.counters().local_in, 1);
     assert!(disked.mirror.is_idle());
 
-    // Every copy is gone at once, when the disk cannot read it.
+    // Every copy is lost when the disk cannot read it.
     disked.page_in(1, PAGE);
     for _ in 0..3 {
         let io = disked.io().unwrap();
@@ -241,7 +241,7 @@ fn a_page_out_ends_only_after_the_mirror_has_heard_of_it() {
             other => panic!("{other:?}"),
         }
     }
-    // Whoever is to tell the mirror, takes long; meanwhile the I/O timeout is out.
+    // The CPU that is to notify the mirror is slow; meanwhile the I/O timeout passes.
     for _ in 0..610 {
         disked.bench.advance(100 * MS);
         while let Some(action) = disked.bench.poll() {
@@ -285,17 +285,17 @@ fn a_disk_that_hangs_is_not_waited_for_longer_than_its_io_timeout() {
     disked.page_out(0, PAGE);
     disked.servers_answer();
     let io = disked.io().unwrap();
-    // In steps, which are no stops.
+    // In steps too short to be taken for a stop.
     for _ in 0..41 {
         disked.advance(249 * MS);
     }
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
     assert!(!disked.is_on_disk() && disked.mirror.has_abandoned());
-    // Meanwhile it is as if there were none.
+    // Meanwhile requests behave as if there were no disk.
     disked.page_out(0, PAGE);
     disked.servers_answer();
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
-    // What ends late, is older than what has come since.
+    // An I/O that ends late is older than what has come since.
     disked.io_ended(&io, true);
     assert!(!disked.is_on_disk() && disked.mirror.is_idle());
     assert!(disked.bench.device.disk.load().is_usable());
@@ -358,7 +358,7 @@ fn no_page_out_is_passed_by_those_that_come_later() {
             break;
         }
     }
-    // The first waits for room. From now on somebody comes each time just when there is some.
+    // The first waits for room. From now on another arrives each time just when there is some.
     let mut order = Vec::new();
     for op in 1..20 {
         let io = disked.io().unwrap();
@@ -376,7 +376,7 @@ fn no_page_out_is_passed_by_those_that_come_later() {
 
 #[test]
 fn a_page_changed_while_it_is_copied() {
-    // Held by two servers as it was: the disk goes without.
+    // Two servers hold the old contents: the disk does without.
     let mut disked = Disked::new(2, Policy::Lag);
     disked.changed = Some(1);
     disked.page_out(0, PAGE);
@@ -384,7 +384,7 @@ fn a_page_changed_while_it_is_copied() {
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
     assert!(disked.mirror.is_idle());
 
-    // The disk is needed: all copies are of what it is now.
+    // The disk is needed: all copies are of the new contents.
     let mut disked = Disked::new(1, Policy::Lag);
     disked.changed = Some(1);
     disked.page_out(0, PAGE);
@@ -444,7 +444,7 @@ fn a_page_in_takes_a_server_that_comes_back_while_the_disk_hangs() {
     disked.run();
     disked.servers_answer();
     assert_eq!(disked.ended(), [(1, Outcome::Done)]);
-    // Whoever waited, waits no more.
+    // The page-in no longer waits.
     disked.io_ended(&io, true);
     assert_eq!(disked.ended(), []);
     assert!(disked.mirror.is_idle());
@@ -465,7 +465,7 @@ fn detaching_gives_buffers_back_that_page_outs_hold() {
 }
 
 #[test]
-fn who_waits_for_the_disk_alone_hears_of_a_shorter_io_timeout() {
+fn a_page_in_that_waits_for_the_disk_alone_follows_a_shorter_io_timeout() {
     const SECOND: u64 = 1000 * MS;
     let mut disked = Disked::new(0, Policy::Off);
     disked.page_out(0, PAGE);
@@ -487,7 +487,7 @@ fn who_waits_for_the_disk_alone_hears_of_a_shorter_io_timeout() {
 fn a_page_in_whose_io_timeout_is_out_reads_what_the_disk_has_got_meanwhile() {
     let mut disked = Disked::new(1, Policy::Lag);
     let version = disked.bench.write(PAGE, &[0]);
-    // A server is asked that does not answer; meanwhile repair has brought the page to the disk.
+    // The server that was asked does not answer. Meanwhile repair has copied the page to the disk.
     disked.page_in(1, PAGE);
     let map = &disked.bench.device.map;
     assert!(map.mark_on_disk(PAGE, version.generation()));
@@ -508,7 +508,7 @@ fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
     let Some(Action::Disk(DiskWork::Write(write))) = bench.poll() else {
         panic!("the disk is not asked");
     };
-    // The mirror is asked without the shard's lock: it has no room, and then it has.
+    // The mirror is asked without the shard's lock: first it has no room, then it has.
     let now_ns = bench.now_ns;
     bench.shard.disk_turn(Way::Out);
     let answer = PutAnswer::Full;
@@ -520,7 +520,7 @@ fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
         matches!(again, Some(Action::Disk(DiskWork::Write(_)))),
         "{again:?}"
     );
-    // Without such news, it waits for its turn.
+    // Without such an event it waits for its turn.
     bench.shard.disk_put(now_ns, &write, answer, &bench.device);
     assert_eq!(bench.poll(), None);
     bench.shard.disk_turn(Way::Out);
@@ -563,7 +563,7 @@ fn a_page_out_that_hears_late_of_no_room_stands_behind_those_that_wait() {
     }
 }
 
-/// What a page-in asks the disk for next, frames to servers aside.
+/// The next page that a page-in requests from the disk; frames to servers are dropped.
 fn next_ask(bench: &mut Bench) -> Option<DiskRead> {
     while let Some(action) = bench.poll() {
         match action {
@@ -577,7 +577,7 @@ fn next_ask(bench: &mut Bench) -> Option<DiskRead> {
     None
 }
 
-/// A page that the disk has, and so many servers.
+/// Enters the disk and these servers as the page's holders.
 fn write_with_disk(bench: &mut Bench, page: PageIndex, servers: &[usize]) {
     let version = bench.write(page, servers);
     bench.device.mark_on_disk(page, version.generation());
@@ -604,7 +604,7 @@ fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
 }
 
 #[test]
-fn who_has_waited_longest_for_room_is_the_first_to_get_it() {
+fn the_page_in_that_has_waited_longest_for_room_gets_it_first() {
     let mut bench = Bench::new(0);
     let _mirror = new_mirror(Policy::Lag, &bench.device);
     let start = |bench: &mut Bench, op: usize| {
@@ -617,7 +617,7 @@ fn who_has_waited_longest_for_room_is_the_first_to_get_it() {
     bench
         .shard
         .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
-    // Those that come later do not ask before those that wait; not when they are looked at again, either.
+    // Later page-ins do not ask before those that wait, nor when they are retried.
     for op in 1..4 {
         assert_eq!(start(&mut bench, op), None);
     }
@@ -633,7 +633,7 @@ fn who_has_waited_longest_for_room_is_the_first_to_get_it() {
             .disk_asked(now_ns, &read, AskAnswer::Queued, &bench.device);
         assert_eq!(next_ask(&mut bench), None);
     }
-    // Nobody waits any more: whoever comes, asks.
+    // None waits any more: the next one asks at once.
     let read = start(&mut bench, 4).unwrap();
     assert_eq!((read.op, read.turn), (4, None));
 }
@@ -681,7 +681,7 @@ fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() 
     assert_eq!(next_ask(&mut bench), None);
 }
 
-/// A page-out that the server has no room for, and that the disk does not take now, if it may soon.
+/// A page-out that the server has no room for, and that the disk may accept only later.
 fn page_out_without_room(disked: &mut Disked) {
     disked.page_out(0, PAGE);
     for send in core::mem::take(&mut disked.sends) {
@@ -706,7 +706,7 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_a
     disked.io_ended(&io, true);
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
 
-    // It goes: there is no room anywhere.
+    // It is detached: there is no room anywhere.
     disked.mirror.pause(&disked.bench.device);
     disked.run();
     disked.page_out(1, PageIndex(9));
@@ -717,13 +717,13 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_a
     disked.mirror.finish_detach(&disked.bench.device).unwrap();
     disked.advance(100 * MS);
     assert_eq!(disked.ended(), [(1, Outcome::NoSpace)]);
-    // The next one begins as if it had never been there.
+    // The next disk starts from scratch.
     disked.mirror.attach(&disked.bench.device).unwrap();
     assert!(disked.mirror.is_usable());
 }
 
 #[test]
-fn a_page_out_that_nobody_else_can_have_waits_for_a_disk_that_may_be_kept_after_all() {
+fn a_page_out_without_servers_waits_for_a_disk_that_may_be_kept_after_all() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.lose_server(0);
     disked.bench.device.servers.set_hoped(0);

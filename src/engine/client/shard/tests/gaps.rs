@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Servers that say again and again that fragments are missing, or that the page is damaged.
+//! Servers that keep reporting that fragments are missing, or that the page is damaged.
 
 use super::super::super::ids::PageIndex;
 use super::super::{Action, Outcome};
 use super::bench::{Bench, MS, US};
 use crate::wire::{FragmentMask, Fragmentation, Status};
 
-/// A page-out to three servers of which the first never has fragment 0 and 1, whatever it is sent.
-/// Returns how often that one was sent to, and how long it took.
+/// A page-out to three servers. The first never has fragments 0 and 1, whatever it is sent. Returns
+/// how often it was sent to, and how long the page-out took.
 fn page_out(servers: usize) -> (usize, u64, Outcome) {
     let mut bench = Bench::new(servers);
     for number in 0..servers {
         let cut = Fragmentation::from_count(3).unwrap();
         let slot = bench.slot(number);
         bench.device.servers.set_fragmentation(slot, cut);
-        // The first one is the emptiest.
+        // The first one has the most room.
         bench
             .device
             .servers
@@ -58,7 +58,7 @@ fn one_that_never_has_the_page_is_sent_little_and_left_for_others() {
 }
 
 #[test]
-fn with_nobody_else_the_page_out_goes_on_with_who_has_it() {
+fn without_another_server_the_page_out_ends_with_the_copies_it_has() {
     let (sent, took_ns, outcome) = page_out(2);
     assert_eq!(outcome, Outcome::Done);
     assert!((3..40).contains(&sent), "{sent} times");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that nobody can serve: full servers, and servers that have been silent for long.
+//! Requests that no server can serve: servers are full, or have been silent for long.
 
 use super::super::super::ids::{PageIndex, SlotSet};
 use super::super::Outcome;
@@ -17,7 +17,7 @@ fn page_out(bench: &mut Bench, op: usize, status: Status) {
     }
 }
 
-fn tell(bench: &mut Bench) {
+fn notify(bench: &mut Bench) {
     bench.shard.servers_changed(bench.now_ns, &bench.device);
 }
 
@@ -35,7 +35,7 @@ fn what_every_server_refuses_for_want_of_room_ends_at_once_and_others_are_not_as
         page_out(&mut bench, 0, status);
         assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
         assert!(!bench.device.map.load(PAGE).is_busy());
-        // They are known to be full: nothing is sent.
+        // The servers are known to be full: nothing is sent.
         bench.start_page_out(1, PAGE);
         assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
         assert_eq!(bench.now_ns, began_ns);
@@ -44,7 +44,7 @@ fn what_every_server_refuses_for_want_of_room_ends_at_once_and_others_are_not_as
             (counters.pages_out_failed, counters.pages_out_no_space),
             (2, 2)
         );
-        // One says that it has room again: that is enough.
+        // One server reports room again, which is enough.
         bench.device.servers.announce(bench.slot(1), 1000, 999);
         bench.start_page_out(2, PAGE);
         let send = bench.next_send();
@@ -62,7 +62,7 @@ fn full_servers_take_what_they_hold() {
     bench.write(PAGE, &[0, 1]);
     page_out(&mut bench, 0, Status::Ok);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
-    // One that has lost what it held, refuses it all the same.
+    // A server that has lost its older version refuses the page all the same.
     page_out(&mut bench, 0, Status::NoSpace);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
 }
@@ -70,7 +70,7 @@ fn full_servers_take_what_they_hold() {
 #[test]
 fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
     let mut bench = Bench::new(2);
-    // Noted to be freed, and not yet said to anybody; then being said to a server.
+    // Pages are to be freed, but no server has been notified yet; then a server is being notified.
     bench.device.note_frees();
     page_out(&mut bench, 0, Status::NoSpace);
     assert_eq!(bench.poll(), None);
@@ -78,12 +78,12 @@ fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
     bench.device.told_frees(bench.device.frees_noted());
     bench.advance(100 * MS);
     assert_eq!(bench.poll(), None);
-    // It has room then, and has said so.
+    // It has room then, and reports that.
     bench.device.servers.set_freeing(bench.slot(0), false);
     bench.device.servers.announce(bench.slot(0), 1000, 999);
-    tell(&mut bench);
+    notify(&mut bench);
     let send = bench.next_send();
-    // Others were quicker, and the next pages are being freed, and so on.
+    // Other page-outs were quicker; more pages are being freed, and so on.
     bench.device.servers.set_freeing(bench.slot(0), true);
     bench.acknowledge(&send, Status::NoSpace);
     for _ in 0..8 {
@@ -112,8 +112,8 @@ fn silent_servers_are_no_full_ones() {
     }
 }
 
-/// One server is full, the other is out of reach for now: a page-out waits. It ends when the other is
-/// given up by `give_up`, or may be asked.
+/// One server is full, the other is out of reach for now: a page-out waits. It ends when `give_up`
+/// gives up the other server, or makes it usable.
 fn waits_for_the_other(bench: &mut Bench, give_up: impl Fn(&mut Bench)) {
     bench.device.servers.set_full(bench.slot(0));
     for op in 0..2 {
@@ -124,11 +124,11 @@ fn waits_for_the_other(bench: &mut Bench, give_up: impl Fn(&mut Bench)) {
         }
     }
     give_up(bench);
-    tell(bench);
+    notify(bench);
     for _ in 0..2 {
         assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
     }
-    // One that comes later ends at once.
+    // A later one ends at once.
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
 }
@@ -167,7 +167,7 @@ fn a_silent_one_that_was_full_or_has_the_page_already_is_not_waited_for() {
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
 
-    // Of two copies that it must have, one is there already.
+    // One of the two copies it needs is written already.
     let mut bench = Bench::with_min_copies(3, 2);
     bench.start_page_out(0, PAGE);
     let sends = [bench.next_send(), bench.next_send()];
@@ -185,31 +185,31 @@ fn a_silent_one_that_was_full_or_has_the_page_already_is_not_waited_for() {
     bench.advance(100 * MS);
     assert_eq!(bench.poll(), None, "the third may come back");
     bench.device.servers.set_hopeless(third, true);
-    tell(&mut bench);
+    notify(&mut bench);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
 }
 
 #[test]
-fn page_ins_end_when_all_who_have_the_page_have_been_silent_for_the_io_timeout() {
+fn page_ins_end_when_all_holders_have_been_silent_for_the_io_timeout() {
     let mut bench = Bench::new(3);
     bench.write(PAGE, &[0, 1]);
     bench.start_page_in(0, PAGE);
     bench.discard_sends();
     set_hopeless(&bench, 0, true);
-    tell(&mut bench);
+    notify(&mut bench);
     bench.discard_sends();
-    // Silent, but for less than the I/O timeout.
+    // It is silent, but for less than the I/O timeout.
     bench.device.servers.set_usable(bench.slot(1), false);
-    tell(&mut bench);
+    notify(&mut bench);
     assert_eq!(bench.poll(), None);
     bench.start_page_in(1, PAGE);
     assert_eq!(bench.poll(), None);
     set_hopeless(&bench, 1, true);
-    tell(&mut bench);
+    notify(&mut bench);
     for _ in 0..2 {
         assert_eq!(bench.next_completion().outcome, Outcome::Failed);
     }
-    // Those that come later end at once, as long as nobody answers.
+    // Later page-ins end at once, as long as no server answers.
     let began_ns = bench.now_ns;
     for op in 0..bench.ops() {
         bench.start_page_in(op, PAGE);
@@ -221,7 +221,7 @@ fn page_ins_end_when_all_who_have_the_page_have_been_silent_for_the_io_timeout()
     let send = bench.next_send();
     bench.answer_page(&send, &[0]);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
-    // What it has just said counts, though it is silent by what the cluster knows.
+    // A recent answer takes precedence over the cluster's mask.
     set_hopeless(&bench, 1, true);
     bench.start_page_in(0, PAGE);
     assert_eq!(bench.poll(), None);
@@ -237,11 +237,11 @@ fn page_outs_end_when_too_few_servers_may_be_hoped_for() {
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.poll(), None);
     bench.device.servers.set_hoped(0);
-    tell(&mut bench);
+    notify(&mut bench);
     assert_eq!(bench.next_completion().outcome, Outcome::Failed);
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.next_completion().outcome, Outcome::Failed);
-    // Nothing was sent: the older version is where it was.
+    // Nothing was sent: the older version stays in place.
     let entry = bench.device.map.load(PAGE);
     assert_eq!(entry.replicas(), SlotSet::from_bits(3));
     assert!(!entry.is_busy() && entry.is_written());

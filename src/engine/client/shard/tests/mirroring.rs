@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver does between a shard and the mirror, for tests that play the disk.
+//! Carries a shard's work to the mirror and back, for tests that play the disk.
 
 use super::super::super::storage::heap::Heap;
 use std::vec;
@@ -12,7 +12,7 @@ use super::super::super::mirror::{
 use super::super::{AskAnswer, DiskWork, PutAnswer, Taken};
 use super::bench::{page_crc, Bench};
 
-/// Buffers that there are.
+/// Number of buffers.
 pub const BUFFERS: usize = 64;
 
 /// A mirror with a disk.
@@ -20,7 +20,7 @@ pub fn new_mirror(policy: Policy, device: &Device<Heap>) -> Mirror<Heap> {
     new_mirror_of(policy, BUFFERS, device)
 }
 
-/// The same, with so many buffers.
+/// The same, with `buffers` buffers.
 pub fn new_mirror_of(policy: Policy, buffers: usize, device: &Device<Heap>) -> Mirror<Heap> {
     let config = Config {
         policy,
@@ -38,8 +38,8 @@ pub fn new_mirror_of(policy: Policy, buffers: usize, device: &Device<Heap>) -> M
     mirror
 }
 
-/// Does what the shard wants done with the mirror. A page that is copied to a buffer is found to have
-/// the checksum `changed`, once, if that is not `None`.
+/// Carries out the shard's work with the mirror. If `changed` is not `None`, the next page that is
+/// copied to a buffer is found to have that checksum.
 pub fn do_work(
     bench: &mut Bench,
     mirror: &mut Mirror<Heap>,
@@ -105,14 +105,14 @@ pub fn do_work(
             };
             shard.disk_asked(now_ns, &read, answer, device);
             if let Some(id) = found {
-                tell(bench, mirror, Event::Read(read.token, Ok(id)));
+                notify(bench, mirror, Event::Read(read.token, Ok(id)));
             }
         }
     }
 }
 
-/// Tells the shard what the mirror has to say.
-pub fn tell(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
+/// Notifies the shard of the mirror's event.
+pub fn notify(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
     let Bench {
         now_ns,
         device,
@@ -123,8 +123,8 @@ pub fn tell(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
     match event {
         Event::Written(token, ok) => shard.disk_written(now_ns, token, ok, device),
         Event::Read(token, result) => {
-            let told = result.map(|_| ());
-            if let Some(receive) = shard.disk_read(now_ns, token, told, device) {
+            let outcome = result.map(|_| ());
+            if let Some(receive) = shard.disk_read(now_ns, token, outcome, device) {
                 shard.disk_received(now_ns, &receive, copied(receive.wants_crc), device);
             }
             if let Ok(id) = result {

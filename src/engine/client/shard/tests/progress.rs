@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! That a request goes on where somebody answers, and ends on what is so when it ends.
+//! A request continues with a server that answers, and ends on the state at its end.
 
 use super::bench::{Bench, MS, US};
 use super::*;
@@ -20,7 +20,7 @@ fn cut(bench: &Bench, servers: &[usize]) {
     }
 }
 
-/// The next sending, of which the frames are still being handed over.
+/// The next transfer, whose frames are still being handed over.
 fn begin_send(bench: &mut Bench) -> (TransferId, Send) {
     match bench.poll() {
         Some(Action::Send(id)) => (id, bench.shard.describe(id, &bench.device).unwrap()),
@@ -45,7 +45,7 @@ fn an_acknowledgement_counts_only_if_its_server_is_the_same_at_the_end() {
     let (second, to_second) = begin_send(&mut bench);
     bench.acknowledge(&to_first, Status::Ok);
     bench.acknowledge(&to_second, Status::Ok);
-    // The processor that sends is held up.
+    // The CPU that sends is held up.
     assert_eq!(bench.poll(), None);
     let gone = bench.slot_of(to_first.destination);
     restart_session(&mut bench, gone);
@@ -97,7 +97,7 @@ fn two_servers_make_one_page() {
     bench.answer_page(&first, &[0, 2]);
     let second = bench.wait_for_send();
     assert_ne!(first.destination, second.destination);
-    // What repair has copied there is of the same generation.
+    // A copy that repair wrote there is of the same generation.
     let generation = Generation(second.header.version as u8);
     let copy = bench.device.take_version_of(generation);
     bench.answer_version(&second, copy.0, &[1]);
@@ -105,7 +105,7 @@ fn two_servers_make_one_page() {
 }
 
 #[test]
-fn what_is_asked_again_is_what_nobody_has_sent() {
+fn only_missing_fragments_are_asked_for_again() {
     let mut bench = Bench::new(2);
     bench.device.set_hedge_percent(0);
     bench.write(PAGE, &[0, 1]);
@@ -113,7 +113,7 @@ fn what_is_asked_again_is_what_nobody_has_sent() {
     bench.start_page_in(0, PAGE);
     let first = bench.next_send();
     bench.answer_page(&first, &[0]);
-    // Both are asked by now, and both for what is missing.
+    // Both have been asked by now, for the missing fragments.
     for _ in 0..40 {
         bench.advance(MS);
         bench.discard_sends();
@@ -132,14 +132,14 @@ fn what_is_asked_again_is_what_nobody_has_sent() {
 }
 
 #[test]
-fn whoever_answers_is_asked_again_soon() {
+fn a_server_that_answers_is_asked_again_soon() {
     let mut bench = Bench::new(1);
     bench.write(PAGE, &[0]);
     warm_up(&mut bench, 100, 100 * US);
     cut(&bench, &[0]);
     bench.start_page_in(0, PAGE);
     let mut send = bench.next_send();
-    // Nothing comes for long, so that it is waited for ever longer.
+    // No answer comes for long, so the timeout grows.
     for _ in 0..5 {
         send = bench.wait_for_send();
     }
@@ -166,7 +166,7 @@ fn a_page_in_does_not_wait_for_a_silent_servers_window() {
     }
     bench.write(PAGE, &[0]);
     warm_up(&mut bench, 20, 100 * US);
-    // Losses close the window of server 0, the quicker one.
+    // Losses shrink the window of server 0, the quicker one.
     for _ in 0..8 {
         bench.start_page_in(0, PAGE);
         bench.next_send();
@@ -175,7 +175,7 @@ fn a_page_in_does_not_wait_for_a_silent_servers_window() {
         assert_eq!(bench.next_completion().outcome, Outcome::Done);
         bench.now_ns += 50 * MS;
     }
-    // It falls silent with as many pages under way as it may have.
+    // It falls silent with its window full.
     for op in 0..5 {
         bench.start_page_in(op, PAGE);
     }
@@ -226,10 +226,10 @@ fn what_is_sent_again_is_what_is_missing() {
     cut(&bench, &[0]);
     bench.start_page_out(0, PAGE);
     let first = bench.next_send();
-    // The first of three has come; of the others nothing is heard.
+    // The first of three has arrived; nothing is known of the others.
     let held = FragmentMask::from_bits(0b001);
     bench.acknowledge_part(&first, Status::Incomplete, held);
-    // Then all of it: what it held may have made way for other pages.
+    // Then all of it: the server may have dropped what it held for other pages.
     for sent in [0b110, 0b111, 0b111] {
         let again = bench.wait_for_send();
         let SendPayload::Page { fragments, .. } = again.payload else {
@@ -267,7 +267,7 @@ fn a_server_that_is_back_is_asked_at_once_what_it_has_not_answered() {
     bench.shard.servers_changed(bench.now_ns, &bench.device);
     bench.start_page_in(0, PAGE);
     bench.next_send();
-    // It is silent for so long that the next try is far away.
+    // It is silent for so long that the next attempt is far away.
     let mut between_ns = 0;
     while between_ns < NS_PER_S / 2 {
         let before_ns = bench.now_ns;
@@ -277,14 +277,14 @@ fn a_server_that_is_back_is_asked_at_once_what_it_has_not_answered() {
     assert!(!bench.device.servers.usable().contains(slot));
     bench.advance(MS);
     assert_eq!(bench.poll(), None);
-    // Another one changes: that says nothing of this one.
+    // A change of another server does not concern this one.
     bench.shard.servers_changed(bench.now_ns, &bench.device);
     assert_eq!(bench.poll(), None);
     bench.device.servers.set_usable(slot, true);
     bench.shard.servers_changed(bench.now_ns, &bench.device);
     let send = bench.next_send();
     assert_eq!(send.destination, bench.mac(0));
-    // Its silence of before is not held against it, nor is it asked each time that something changes.
+    // Its earlier silence does not count, nor is it asked again at each change.
     assert!(bench.device.servers.usable().contains(slot));
     bench.shard.servers_changed(bench.now_ns, &bench.device);
     assert_eq!(bench.poll(), None);

@@ -10,7 +10,7 @@ use super::bench::Bench;
 use super::{Action, PAGE};
 use crate::wire::{Fragmentation, Opcode, Status};
 
-/// To whom a page-out goes, which is then answered and must end well.
+/// The servers that a page-out is sent to. It is then answered and must succeed.
 fn targets(bench: &mut Bench) -> SlotSet {
     bench.start_page_out(0, PAGE);
     let mut targets = SlotSet::EMPTY;
@@ -24,7 +24,7 @@ fn targets(bench: &mut Bench) -> SlotSet {
             }
             Some(Action::Complete(completion)) => break completion,
             None => {
-                let send = sends.pop().expect("it waits for somebody");
+                let send = sends.pop().expect("the page-out waits");
                 bench.acknowledge(&send, Status::Ok);
             }
             other => panic!("{other:?}"),
@@ -43,7 +43,7 @@ fn slots(bench: &Bench, numbers: &[usize]) -> SlotSet {
     set
 }
 
-fn tell(bench: &mut Bench) {
+fn notify(bench: &mut Bench) {
     bench.shard.servers_changed(bench.now_ns, &bench.device);
 }
 
@@ -54,20 +54,20 @@ fn slot_0(bench: &Bench) -> ServerSlot {
 #[test]
 fn nothing_is_placed_on_a_server_that_leaves_while_there_is_another() {
     let mut bench = Bench::new(3);
-    // Also if it holds an older version.
+    // Even if it holds an older version.
     bench.write(PAGE, &[0, 1]);
     let slot = slot_0(&bench);
     bench.device.servers.set_draining(slot, true);
     let others = slots(&bench, &[1, 2]);
     assert_eq!(targets(&mut bench), others);
     assert_eq!(bench.shard.counters().pages_out_degraded, 0);
-    // Rather one copy too few than one there.
+    // A missing copy is better than one on a draining server.
     let gone = bench.slot(1);
     bench.device.servers.set_usable(gone, false);
     let other = slots(&bench, &[2]);
     assert_eq!(targets(&mut bench), other);
     assert_eq!(bench.shard.counters().pages_out_degraded, 1);
-    // But rather there than nowhere.
+    // A copy there is better than none.
     let gone = bench.slot(2);
     bench.device.servers.set_usable(gone, false);
     let last = slots(&bench, &[0]);
@@ -82,12 +82,12 @@ fn a_page_in_reads_from_a_server_that_goes() {
     let slot = slot_0(&bench);
     bench.device.servers.set_draining(slot, true);
     bench.device.servers.set_quiescing(slot, true);
-    tell(&mut bench);
+    notify(&mut bench);
     bench.start_page_in(0, PAGE);
     let send = bench.next_send();
     assert_eq!(bench.slot_of(send.destination), slot);
-    // It is asked already when it is told.
-    tell(&mut bench);
+    // It is asked already when the shard is notified.
+    notify(&mut bench);
     bench.answer_page(&send, &[0]);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
 }
@@ -98,11 +98,11 @@ fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
     bench.start_page_out(0, PAGE);
     let sends = [bench.next_send(), bench.next_send()];
     let mut slots = sends.map(|send| bench.slot_of(send.destination));
-    // The first has it already when it begins to go.
+    // The first has the page already when it begins to quiesce.
     bench.acknowledge(&sends[0], Status::Ok);
     bench.device.servers.set_draining(slots[0], true);
     bench.device.servers.set_quiescing(slots[0], true);
-    tell(&mut bench);
+    notify(&mut bench);
     let third = bench.next_send();
     assert_eq!(third.header.opcode, Opcode::Write);
     slots[0] = bench.slot_of(third.destination);
@@ -114,7 +114,7 @@ fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
     let mut holders = SlotSet::one(slots[0]);
     holders.insert(slots[1]);
     assert_eq!(bench.device.map.load(PAGE).replicas(), holders);
-    // The one that goes may have it all the same, and is told to free it.
+    // The quiescing server may hold the page all the same, and is to free it.
     let stale = bench.shard.take_stale().unwrap();
     assert_eq!(
         stale.slots,
@@ -133,7 +133,7 @@ fn both_are_removed_and_added_again(is_told_between: bool) {
     for slot in slots {
         bench.device.servers.close(slot);
         if is_told_between {
-            tell(&mut bench);
+            notify(&mut bench);
             assert_eq!(bench.poll(), None);
         }
     }
@@ -145,8 +145,8 @@ fn both_are_removed_and_added_again(is_told_between: bool) {
         servers.open(slot, address, Fragmentation::WHOLE);
         bench.shard.reset_path(slot);
         // The first releases what was sent, the second asks a server again that has been asked.
-        tell(&mut bench);
-        tell(&mut bench);
+        notify(&mut bench);
+        notify(&mut bench);
         let send = bench.next_send();
         bench.acknowledge(&send, Status::Ok);
         sent.push((bench.slot_of(send.destination), send.header.session));
@@ -172,9 +172,9 @@ fn the_last_server_that_goes_is_waited_for_to_stay() {
     bench.device.servers.set_quiescing(slot, true);
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.poll(), None);
-    // Some page needs it: it goes on draining.
+    // Some page needs it: it stays draining.
     bench.device.servers.set_quiescing(slot, false);
-    tell(&mut bench);
+    notify(&mut bench);
     let send = bench.next_send();
     bench.acknowledge(&send, Status::Ok);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A client that is put back to an earlier state, and servers that are not: two shards speak to the same
-//! real servers, of which the second begins where the first one was before it went on.
+//! A client that is put back to an earlier state while its servers are not. Two shards use the same
+//! real servers; the second begins in the state that the first had before it continued.
 
 use std::vec;
 use std::vec::Vec;
@@ -50,10 +50,10 @@ impl Outbox for Wire {
     }
 }
 
-/// Servers that no life of the client takes with it.
+/// Servers that are not put back together with a client.
 struct Servers {
     servers: Vec<Server<Heap, Anybody>>,
-    /// What each has heard, which is all that its state comes from.
+    /// What each has received, which determines its state.
     heard: Vec<Vec<Vec<u8>>>,
 }
 
@@ -96,12 +96,12 @@ impl Servers {
         Server::new(config, &layout, arrays, Anybody, 0).unwrap()
     }
 
-    /// How much each has heard: a snapshot of its state.
+    /// How much each server has received: a snapshot of its state.
     fn snapshot(&self) -> Vec<usize> {
         self.heard.iter().map(Vec::len).collect()
     }
 
-    /// The server is put back to the state in which it had heard no more.
+    /// Puts the server back to a snapshot.
     fn put_back(&mut self, number: usize, snapshot: &[usize]) {
         self.servers[number] = Self::begin(number);
         self.heard[number].truncate(snapshot[number]);
@@ -126,7 +126,7 @@ impl Servers {
         wire.0
     }
 
-    /// What is sent arrives, and what is answered too.
+    /// Delivers the frames and their answers.
     fn serve(&mut self, life: &mut Bench, send: &Send, page: &mut [u8]) {
         let number = life.slot_of(send.destination).index();
         let mut header = send.header;
@@ -150,7 +150,7 @@ impl Servers {
         }
     }
 
-    /// Goes on until the op is over.
+    /// Runs until the op has ended.
     fn finish(&mut self, life: &mut Bench, page: &mut [u8]) -> Outcome {
         for _ in 0..100 {
             match life.poll() {
@@ -162,7 +162,7 @@ impl Servers {
                 other => panic!("{other:?}"),
             }
         }
-        panic!("it goes on for ever");
+        panic!("it never ends");
     }
 
     fn page_out(&mut self, life: &mut Bench, page: u32, seed: u64) -> Outcome {
@@ -188,11 +188,11 @@ fn start(life: &mut Bench, page: u32, seed: u64) {
         .unwrap();
 }
 
-/// Pages that both lives know.
+/// The number of pages that both lives know.
 const KNOWN: u32 = 8;
 
-/// The servers, the first life, and a second one in the state that the first was in when it had written
-/// the known pages.
+/// The servers, the first life, and a second life in the state that the first had after it had
+/// written the known pages.
 fn lives() -> (Servers, Bench, Bench) {
     let mut servers = Servers::new();
     let (mut first, mut second) = (Bench::new(SERVERS), Bench::new(SERVERS));
@@ -233,7 +233,7 @@ fn resume(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
 fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
     let (mut servers, mut first, mut second) = lives();
     resume(&mut servers, &mut first, 3, 20);
-    // The first answer of a server says that it has heard of later versions.
+    // The server's first answer reports that it knows of later versions.
     assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
     assert_eq!(second.device.versions().jumps(), 1);
     assert_eq!(second.device.versions().unannounced_jumps(), 1);
@@ -241,7 +241,7 @@ fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
         assert_eq!(servers.page_in(&mut second, page), Ok(content(page.into())));
     }
     assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
-    // Written again, it is a page like any other.
+    // Once it is written again, it is an ordinary page.
     assert_eq!(servers.page_out(&mut second, 3, 77), Outcome::Done);
     assert_eq!(servers.page_in(&mut second, 3), Ok(content(77)));
     assert_eq!(second.device.versions().jumps(), 1);
@@ -251,7 +251,7 @@ fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
 fn the_first_page_out_takes_a_version_that_servers_take() {
     let (mut servers, mut first, mut second) = lives();
     resume(&mut servers, &mut first, 3, 20);
-    // Whatever the machine did since, is settled there.
+    // The machine's later activity is settled there.
     let low_water = first.device.next_version();
     for number in 0..SERVERS {
         let mut header = Header::new(Opcode::Ping);
@@ -276,7 +276,7 @@ fn a_jump_that_was_announced_keeps_the_lives_apart_for_good() {
     let (mut servers, mut first, mut second) = lives();
     resume(&mut servers, &mut first, 3, 20);
     second.device.versions().jump(12345);
-    // The counter is past the version by now, which is of the generation that is asked for.
+    // The counter has passed that version, which is of the requested generation.
     assert_eq!(servers.page_out(&mut second, 0, 42), Outcome::Done);
     assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
     assert_eq!(servers.page_in(&mut second, 0), Ok(content(42)));
@@ -285,15 +285,15 @@ fn a_jump_that_was_announced_keeps_the_lives_apart_for_good() {
 }
 
 #[test]
-fn a_version_that_both_lives_gave_out_is_nobodys() {
+fn a_version_that_both_lives_gave_out_belongs_to_neither() {
     let (mut servers, mut first, mut second) = lives();
     let generation = first.device.map.load(PageIndex(3)).generation();
     for life in [&first, &second] {
         life.device
             .take_version_of(Generation(generation.0.wrapping_sub(1)));
     }
-    // The first one's next version is page 3's, in the generation that the map has; the second one's is
-    // another page's, and not entered when the first answer comes.
+    // The first life's next version belongs to page 3, in the generation that the map has. The
+    // second's belongs to another page, and is not entered when the first answer arrives.
     assert_eq!(servers.page_out(&mut first, 3, 500), Outcome::Done);
     assert_eq!(servers.page_out(&mut first, 30, 501), Outcome::Done);
     assert_eq!(servers.page_out(&mut second, 30, 502), Outcome::Done);
@@ -331,7 +331,7 @@ fn what_is_under_way_when_the_versions_jump_restarts() {
     let old: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
     life.device.versions().jump(5);
     life.shard.versions_jumped(life.now_ns, &life.device);
-    // What another life was told, or this one for what it no longer says.
+    // Answers to another life, or to this one for versions that it no longer uses.
     for send in &old {
         life.acknowledge(send, Status::Ok);
     }
@@ -371,7 +371,7 @@ fn one_that_says_stale_for_ever_is_left_for_others() {
     let holders = bench.device.map.load(PAGE).replicas();
     assert_eq!(holders, SlotSet::from_bits(0b110));
     assert!(sent <= 12, "{sent}");
-    // Nothing was said of a version that was not given out.
+    // No answer concerned a version that was never given out.
     assert_eq!(bench.device.versions().jumps(), 0);
 }
 
@@ -419,7 +419,7 @@ fn what_a_server_that_was_put_back_lacks_is_struck_and_the_page_is_right() {
         assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
     }
     servers.put_back(0, &snapshot);
-    // It has page 3 in an older version, page 30 not at all, and page 5 as it should be.
+    // It holds page 3 in an older version, page 30 not at all, and page 5 as it should.
     for _ in 0..4 {
         for (page, seed) in [(3, 41), (30, 42), (5, 5)] {
             assert_eq!(servers.page_in(&mut life, page), Ok(content(seed)));
@@ -434,7 +434,7 @@ fn what_a_server_that_was_put_back_lacks_is_struck_and_the_page_is_right() {
     assert_eq!(life.device.servers.forgetful(), SlotSet::from_bits(0b01));
     assert!(life.device.degraded().unwrap().count() > 0, "for repair");
     assert_eq!(life.shard.take_frees_lost(), SlotSet::from_bits(0b01));
-    // Written again, it is a page like any other.
+    // Once it is written again, it is an ordinary page.
     assert_eq!(servers.page_out(&mut life, 30, 43), Outcome::Done);
     for _ in 0..2 {
         assert_eq!(servers.page_in(&mut life, 30), Ok(content(43)));
@@ -464,7 +464,7 @@ fn what_all_servers_have_lost_is_an_error_each_time() {
     assert_eq!(life.shard.counters().copies_missing, 2);
 }
 
-/// Numbers by chance, always the same.
+/// Pseudo-random numbers from a fixed seed.
 struct Chance(u64);
 
 impl Chance {
@@ -482,14 +482,14 @@ fn by_chance_no_life_reads_what_another_wrote() {
         let (mut servers, mut first, mut second) = lives();
         let mut expected: Vec<_> = (0..KNOWN).map(u64::from).collect();
         let mut is_lost = [false; KNOWN as usize];
-        // Often enough for each generation to come again.
+        // Often enough that each generation comes again.
         for number in 0..2 + chance.below(900) {
             let page = chance.below(KNOWN.into());
             is_lost[page as usize] = true;
             let outcome = servers.page_out(&mut first, page as u32, 5000 + number);
             assert_eq!(outcome, Outcome::Done);
         }
-        // And for some pages it is the one that the map has.
+        // For some pages it is the generation that the map has.
         let page = chance.below(KNOWN.into());
         is_lost[page as usize] = true;
         let generation = second.device.map.load(PageIndex(page as u32)).generation();

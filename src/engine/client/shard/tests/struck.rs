@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Servers that have not what they should have, and answers that say so and must change nothing.
+//! Servers that lack what they should hold, and answers to that effect that must change nothing.
 
 use super::super::Send;
 use super::bench::Bench;
@@ -8,7 +8,7 @@ use super::*;
 
 const BOTH: SlotSet = SlotSet::from_bits(0b11);
 
-/// A page that two servers hold, and what one of them is asked.
+/// A page that two servers hold, and the READ to one of them.
 fn asked(bench: &mut Bench) -> (Version, Send) {
     let version = bench.write(PAGE, &[0, 1]);
     bench.start_page_in(0, PAGE);
@@ -20,7 +20,7 @@ fn holders(bench: &Bench) -> SlotSet {
 }
 
 #[test]
-fn who_has_not_the_page_is_struck_and_another_is_asked() {
+fn a_server_without_the_page_is_struck_and_another_is_asked() {
     let mut bench = Bench::new(3);
     let (version, first) = asked(&mut bench);
     bench.answer_missing(&first, version.0 - 1);
@@ -29,7 +29,7 @@ fn who_has_not_the_page_is_struck_and_another_is_asked() {
     assert_eq!(bench.device.servers.forgetful(), SlotSet::one(missing));
     let second = bench.next_send();
     assert_ne!(second.destination, first.destination);
-    // Once more, late.
+    // The same answer once more, late.
     bench.answer_missing(&first, 0);
     bench.answer_page(&second, &[0]);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
@@ -39,7 +39,7 @@ fn who_has_not_the_page_is_struck_and_another_is_asked() {
 }
 
 #[test]
-fn who_has_nothing_is_struck_whatever_the_generation() {
+fn a_server_without_any_version_is_struck_whatever_the_generation() {
     let mut bench = Bench::new(3);
     for page in 0..300 {
         let page = PageIndex(page);
@@ -55,7 +55,7 @@ fn who_has_nothing_is_struck_whatever_the_generation() {
 }
 
 #[test]
-fn an_answer_for_a_page_that_has_changed_strikes_nobody() {
+fn an_answer_for_a_page_that_has_changed_strikes_no_server() {
     // Written since.
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
@@ -68,12 +68,13 @@ fn an_answer_for_a_page_that_has_changed_strikes_nobody() {
     bench.device.map.begin_write(PAGE).unwrap();
     bench.answer_missing(&send, 0);
     assert_eq!(holders(&bench), BOTH);
-    // It says which version it has, and that is the one that is wanted.
+    // It reports a version that is the wanted one.
     let mut bench = Bench::new(3);
     let (version, send) = asked(&mut bench);
     bench.answer_missing(&send, version.0);
     assert_eq!(holders(&bench), BOTH);
-    // Written since until its generation is the same again: what it had in between, and nothing.
+    // Written until its generation is the same again: the server answers a version in between, and
+    // none.
     for version in [3, 0] {
         let mut bench = Bench::new(3);
         let (first, send) = asked(&mut bench);
@@ -100,7 +101,7 @@ fn an_answer_for_a_page_that_has_changed_strikes_nobody() {
 
 #[test]
 fn the_last_copy_that_can_be_had_is_never_struck() {
-    // Nobody else answers just now: whether it still has the page, nobody knows.
+    // No other server answers just now, and it is unknown whether it still holds the page.
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
     let other = BOTH.without(SlotSet::one(bench.slot_of(send.destination)));
@@ -109,7 +110,7 @@ fn the_last_copy_that_can_be_had_is_never_struck() {
     }
     bench.answer_missing(&send, 0);
     assert_eq!(holders(&bench), BOTH);
-    // All say so, each to another page-in at the same time.
+    // All report it, each to another page-in at the same time.
     let mut bench = Bench::new(3);
     bench.write(PAGE, &[0, 1]);
     bench.start_page_in(0, PAGE);
@@ -120,7 +121,7 @@ fn the_last_copy_that_can_be_had_is_never_struck() {
         bench.answer_missing(send, 0);
     }
     assert_eq!(holders(&bench).len(), 1);
-    // Both ask the one that is left, or know its answer; and end in an error.
+    // Both ask the server that is left, or know its answer; both fail.
     let mut failed = 0;
     while failed < 2 {
         match bench.poll() {
@@ -140,7 +141,7 @@ fn the_last_copy_that_can_be_had_is_never_struck() {
 }
 
 #[test]
-fn who_looked_whether_a_server_may_go_looks_again() {
+fn a_check_whether_a_server_may_go_is_repeated_after_a_strike() {
     use super::super::super::disk::DiskState;
     use super::super::super::maintenance::drain::Drain;
     let mut bench = Bench::new(3);
