@@ -8,6 +8,8 @@
 //! `rust/helpers` of the kernel does; [`helpers`] declares it for Rust.
 
 pub(crate) mod block;
+pub(crate) mod bottom_half;
+pub(crate) mod capability;
 mod crc32c;
 pub(crate) mod debugfs;
 pub(crate) mod dmi;
@@ -21,7 +23,6 @@ mod notifier;
 pub(crate) mod random;
 pub(crate) mod sched;
 pub(crate) mod siphash;
-pub(crate) mod softirq;
 pub(crate) mod suspend;
 pub(crate) mod sync;
 pub(crate) mod time;

@@ -7,6 +7,7 @@
 //! cannot be had stands there, for that is more than an error number says.
 
 use kernel::{
+    fs::File,
     prelude::*,
     sync::{
         Arc,
@@ -38,9 +39,12 @@ use crate::{
             }, //
         }, //
     },
-    linux::miscdevice::{
-        is_administrator,
-        Ioctl, //
+    linux::{
+        capability::{
+            capable,
+            Capability, //
+        },
+        miscdevice::MiscDevice,
     },
     uapi,
     wire::MacAddress, //
@@ -49,9 +53,9 @@ use crate::{
 /// The device's name in `/dev`.
 pub(crate) const NAME: &CStr = c"anemone-control";
 
-impl Ioctl for Core {
-    fn ioctl(core: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
-        if !is_administrator() {
+impl MiscDevice for Core {
+    fn ioctl(core: ArcBorrow<'_, Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        if !capable(Capability::SYS_ADMIN) {
             return Err(EPERM);
         }
         let arg = UserPtr::from_addr(arg);

@@ -23,15 +23,13 @@ use crate::{
         cluster::Health,
         ids::ServerSlot, //
     },
-    linux::debugfs::Directory, //
+    linux::debugfs::Dir, //
 };
 
-/// The directory's name.
-pub(crate) const NAME: &CStr = c"anemone";
-
-/// The files of `core`, which nobody sees yet.
-pub(crate) fn files(core: &Arc<Core>) -> Result<Directory<Core>> {
-    Directory::new(
+/// Creates the files of `core`.
+pub(crate) fn files(core: &Arc<Core>) -> Result<Dir<Core>> {
+    Dir::new(
+        c"anemone",
         core,
         &[
             (c"counters", counters),

@@ -214,9 +214,13 @@ impl Local {
     /// No disk yet; there will be `pool_pages` pages of memory for one.
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
-        let work_queue = OwnedQueue::new(c"anemone_disk", 1)?;
+        let work_queue = OwnedQueue::new_unbound()
+            .mem_reclaim()
+            .max_active(1)
+            .build(c"anemone_disk")?;
         let opener = Arc::pin_init(Opener::new(), GFP_KERNEL)?;
-        let openers = Arc::new(OwnedQueue::without_reserve(c"anemone_open")?, GFP_KERNEL)?;
+        let openers = OwnedQueue::new_unbound().build(c"anemone_open")?;
+        let openers = Arc::new(openers, GFP_KERNEL)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),

@@ -66,8 +66,11 @@ use crate::{
             GenDiskBuilder,
             TagSet, //
         },
-        debugfs::Directory,
-        miscdevice::MiscDevice,
+        debugfs::Dir,
+        miscdevice::{
+            MiscDeviceOptions,
+            MiscDeviceRegistration, //
+        },
         mm::alloc::{
             is_available,
             zeroed_table, //
@@ -96,11 +99,11 @@ use crate::{
 /// Everything that is there while the module is loaded. It goes in the order of the fields.
 pub(crate) struct Anemone {
     /// No more commands; none is under way, for no file is open.
-    _control: Pin<KBox<MiscDevice<Core>>>,
+    _control: Pin<KBox<MiscDeviceRegistration<Core>>>,
     /// No more requests, and none under way.
     _disk: GenDisk<Disk>,
     _unfollow: Unfollow,
-    _files: Directory<Core>,
+    _files: Dir<Core>,
     _watch: Pin<KBox<Notifier<LinkWatch>>>,
     _sleep: Pin<KBox<PmNotifier<Sleep>>>,
     _fork: Pin<KBox<VmforkNotifier<Fork>>>,
@@ -224,10 +227,13 @@ impl Anemone {
             TagSet::new(u32::from(params.hw_queues), params.queue_depth as u32),
             GFP_KERNEL,
         )?;
-        let mut files = debugfs::files(&core)?;
+        let files = debugfs::files(&core)?;
         // Before the disk, which others look at as soon as it is there.
+        let options = MiscDeviceOptions {
+            name: control_device::NAME,
+        };
         let control = KBox::pin_init(
-            MiscDevice::new(control_device::NAME, core.clone()),
+            MiscDeviceRegistration::register(options, core.clone()),
             GFP_KERNEL,
         )?;
         let disk = GenDiskBuilder::new((params.pages as u64).wrapping_mul(PAGE_SECTORS))
@@ -235,9 +241,6 @@ impl Anemone {
             .max_discard_bytes(MAX_DISCARD_BYTES)
             .build(fmt!("anemone"), tag_set, core.clone())?;
         core.local.set_own(disk.number());
-        // Nothing fails from here on.
-        control.open();
-        files.open(debugfs::NAME);
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
             params.pages / ((1 << 20) / PAGE_SIZE),
@@ -291,6 +294,10 @@ impl Anemone {
             );
         })?;
         let words = words_for(params.pages);
+        let work_queue = OwnedQueue::new_unbound()
+            .mem_reclaim()
+            .max_active(1)
+            .build(c"anemone")?;
         let parts = Parts {
             map,
             dirty_bitmaps: [zeroed_table(words)?, zeroed_table(words)?],
@@ -299,7 +306,7 @@ impl Anemone {
             chunks: DirtyChunks::new(zeroed_table(words)?),
             queues,
             timer: new_timer(Target::Worker)?,
-            work_queue: Arc::new(OwnedQueue::new(c"anemone", 1)?, GFP_KERNEL)?,
+            work_queue: Arc::new(work_queue, GFP_KERNEL)?,
             inbox: receive::empty_inbox()?,
         };
         Arc::pin_init(

@@ -59,9 +59,9 @@ use crate::{
             OwnBlock,
             RequestPart, //
         },
+        bottom_half::local_bh_disable,
         mm::alloc::MAY_FAIL,
         net::skb::RxFrame,
-        softirq::NoSoftirqs,
         time::hrtimer::now_ns,
     },
     wire::{
@@ -365,7 +365,7 @@ impl Queue {
                     let block = guard.block(id.op);
                     let_go(guard);
                     // On a virtual device the other end's softirq would else run for each frame.
-                    softirqs.get_or_insert_with(NoSoftirqs::new);
+                    softirqs.get_or_insert_with(local_bh_disable);
                     let sent = match (self.frames.get(id.op), &send, &block) {
                         (Some(frames), Some(send), Some(block)) => {
                             core.link.send(frames, send, block)

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's CRC32C.
+//! CRC32C.
+//!
+//! Could be dropped once the kernel crate has `crc32c`.
 //!
 //! C header: [`include/linux/crc32.h`](srctree/include/linux/crc32.h)
 
 use super::helpers;
 
-/// Extends the raw CRC register `state` (begun as all ones, inverted at the end, both by the
-/// caller) over `bytes`.
+/// Updates the CRC `state` with `bytes`. The caller begins with all ones, and inverts the result.
+///
+/// # Examples
+///
+/// ```ignore
+/// assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
+/// ```
 #[inline]
 pub(crate) fn crc32c(state: u32, bytes: &[u8]) -> u32 {
     // SAFETY: `bytes` is valid for reads of its length.

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that show text, as it is when one begins to read. An open one keeps the module from
-//! being unloaded: `kernel::debugfs` sets no owner, and closing its files after that is a call into code
-//! that is gone.
+//! Read-only debugfs files that show text.
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
 use core::{
     cell::Cell,
-    ptr::NonNull, //
+    ptr::null_mut, //
 };
 
 use kernel::{
@@ -22,7 +20,8 @@ use kernel::{
 
 use super::helpers;
 
-/// Writes what a file shows. Process context; may sleep. An error says that memory was short.
+/// Writes the text of a file. Called in process context; may sleep. An error means that memory was
+/// short.
 pub(crate) type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 
 /// One file.
@@ -32,84 +31,85 @@ pub(crate) type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 /// `head.show` is [`show`] of the same `T`.
 #[repr(C)]
 struct Entry<T> {
-    /// First: the file's private pointer is to this, and is taken for the whole.
+    /// The private pointer of the file's `seq_file` is to this first field, and so to the entry.
     head: helpers::shown,
-    name: &'static CStr,
     data: Arc<T>,
     show: Show<T>,
 }
 
-/// A directory with files. They go when it is dropped, which is in time when the module is
-/// unloaded: then none of them is open.
+/// A directory of files. They are removed when it is dropped.
+///
+/// A file shows the text as it was when reading began, and cannot seek. It cannot be opened before the
+/// module's `init` has succeeded: the module would be freed under an open file if `init` failed
+/// afterwards. An open file keeps the module.
+///
+/// Could be dropped once the files of `kernel::debugfs::Dir` have an owner (they have none, so an open
+/// one outlives the module's code), and cannot be opened while the module is being loaded.
 ///
 /// # Invariants
 ///
-/// The entries are ours, made from boxes. `dentry` is what creating the directory has returned,
-/// null before that.
-pub(crate) struct Directory<T: Send + Sync + 'static> {
+/// - `dentry` is null, or what `debugfs_create_dir` returned, which may be an error.
+/// - The private data of each file below it is an element of `entries`.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Counters {
+///     hits: Atomic<u64>,
+/// }
+///
+/// fn hits(counters: &Counters, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///     writeln!(f, "{}", counters.hits.load(Relaxed))
+/// }
+///
+/// let dir = Dir::new(c"cache", &counters, &[(c"hits", hits)])?;
+/// ```
+pub(crate) struct Dir<T: Send + Sync + 'static> {
     dentry: *mut bindings::dentry,
-    entries: KVec<NonNull<Entry<T>>>,
+    entries: KVec<Arc<Entry<T>>>,
 }
 
-// SAFETY: Files may be removed by any thread; what they show is `Send` and `Sync`.
-unsafe impl<T: Send + Sync> Send for Directory<T> {}
-// SAFETY: `&Directory` gives access to nothing.
-unsafe impl<T: Send + Sync> Sync for Directory<T> {}
+// SAFETY: Files may be removed by any thread, and `T` is `Send` and `Sync`.
+unsafe impl<T: Send + Sync> Send for Dir<T> {}
+// SAFETY: `&Dir` gives access to nothing.
+unsafe impl<T: Send + Sync> Sync for Dir<T> {}
 
-impl<T: Send + Sync> Directory<T> {
-    /// A directory that nobody sees yet, with a file for each of `files`.
-    pub(crate) fn new(data: &Arc<T>, files: &[(&'static CStr, Show<T>)]) -> Result<Self> {
-        let mut directory = Self {
-            dentry: core::ptr::null_mut(),
+impl<T: Send + Sync> Dir<T> {
+    /// Creates a directory, with a file of `data` for each of `files`. On a kernel without debugfs the
+    /// files do not exist, which is not an error.
+    pub(crate) fn new(name: &CStr, data: &Arc<T>, files: &[(&CStr, Show<T>)]) -> Result<Self> {
+        let mut this = Self {
+            dentry: null_mut(),
             entries: KVec::with_capacity(files.len(), GFP_KERNEL)?,
         };
-        for &(name, what) in files {
-            // INVARIANT: Just that `show`.
-            let entry = KBox::new(
+        // SAFETY: The name is terminated, and the kernel copies it.
+        this.dentry = unsafe { helpers::debugfs_create_dir(name.as_char_ptr()) };
+        for &(name, show_data) in files {
+            // INVARIANT: `show` of this `T`.
+            let entry = Arc::new(
                 Entry {
                     head: helpers::shown { show: show::<T> },
-                    name,
                     data: data.clone(),
-                    show: what,
+                    show: show_data,
                 },
                 GFP_KERNEL,
             )?;
-            // INVARIANT: Made from a box.
-            directory
-                .entries
-                .push(NonNull::from(KBox::leak(entry)), GFP_KERNEL)?;
+            let head = Arc::as_ptr(&entry).cast_mut().cast();
+            // INVARIANT: The entry is an element before the file exists.
+            this.entries.push(entry, GFP_KERNEL)?;
+            // SAFETY: The name is terminated, and the kernel copies it. `head` stays valid until `drop`
+            // has removed the file. If the directory is an error, the function does nothing.
+            unsafe { helpers::debugfs_create_shown(name.as_char_ptr(), this.dentry, head) };
         }
-        Ok(directory)
-    }
-
-    /// Makes it, as `name`, once: nothing may fail in loading the module any more, for that would
-    /// not wait for files that are open. A kernel without debugfs has none, which is no error.
-    pub(crate) fn open(&mut self, name: &CStr) {
-        if !self.dentry.is_null() {
-            return;
-        }
-        // SAFETY: Names are terminated, and are copied. The entries stay until the files have been
-        // removed. An error instead of a directory is understood by both functions.
-        unsafe {
-            self.dentry = helpers::debugfs_dir(name.as_char_ptr());
-            for entry in &self.entries {
-                let name = entry.as_ref().name.as_char_ptr();
-                helpers::debugfs_file(name, self.dentry, entry.as_ptr().cast());
-            }
-        }
+        Ok(this)
     }
 }
 
-impl<T: Send + Sync> Drop for Directory<T> {
+impl<T: Send + Sync> Drop for Dir<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. Once they are removed, nobody uses the entries: whoever
-        // reads one is waited for, and none is open.
-        unsafe {
-            helpers::debugfs_remove(self.dentry);
-            for entry in &self.entries {
-                drop(KBox::from_raw(entry.as_ptr()));
-            }
-        }
+        // SAFETY: By the type invariants. The function waits for reads under way, and later ones fail,
+        // so that `show` does not run any more when the entries are dropped.
+        unsafe { helpers::debugfs_remove(self.dentry) };
     }
 }
 
@@ -129,11 +129,12 @@ impl<T> fmt::Display for Text<'_, T> {
 
 /// # Safety
 ///
-/// Only seq_file may call this, for a file of a live [`Directory`] of `T`.
+/// - Only `seq_file` may call this function, for a file of a live [`Dir`] of `T`.
 unsafe extern "C" fn show<T>(file: *mut bindings::seq_file, _: *mut c_void) -> c_int {
-    // SAFETY: The private pointer is to the head of an `Entry<T>`, by its invariant, which is live.
+    // SAFETY: By the invariants of `Entry` and `Dir` the private pointer is to an `Entry<T>`, which lives
+    // at least until this call has returned.
     let entry = unsafe { &*(*file).private.cast::<Entry<T>>() };
-    // SAFETY: It is ours for the time of this call.
+    // SAFETY: The file is valid, and locked by the caller, during this call.
     let file = unsafe { SeqFile::from_raw(file) };
     let text = Text {
         entry,

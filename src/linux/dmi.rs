@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the firmware says of the machine.
+//! Information from the firmware (DMI).
+//!
+//! Could be dropped once the kernel crate has `dmi_get_system_info`.
 //!
 //! C header: [`include/linux/dmi.h`](srctree/include/linux/dmi.h)
 
@@ -10,10 +12,19 @@ use kernel::prelude::*;
 
 use super::helpers;
 
-/// The machine's UUID, as text, if its firmware says one. Clones of a virtual machine may share it.
+/// Returns the machine's UUID as text (`DMI_PRODUCT_UUID`), if its firmware has one.
+///
+/// # Examples
+///
+/// ```ignore
+/// if let Some(uuid) = dmi::uuid() {
+///     pr_info!("machine {uuid}\n");
+/// }
+/// ```
 pub(crate) fn uuid() -> Option<&'static CStr> {
-    // SAFETY: It may be called at any time.
-    let uuid = unsafe { helpers::machine_uuid() };
-    // SAFETY: It is terminated, and once the kernel is up never changes nor goes away.
-    NonNull::new(uuid.cast_mut()).map(|uuid| unsafe { CStr::from_char_ptr(uuid.as_ptr()) })
+    // SAFETY: The function has no requirements.
+    let uuid = NonNull::new(unsafe { helpers::dmi_product_uuid() }.cast_mut())?;
+    // SAFETY: The string is terminated. It is set while the kernel boots, before modules are loaded,
+    // and neither changes nor is freed afterwards.
+    Some(unsafe { CStr::from_char_ptr(uuid.as_ptr()) })
 }

@@ -21,6 +21,12 @@ pub(super) struct nf_hook_state {
     _opaque: [u8; 0],
 }
 
+/// A socket. Opaque.
+#[repr(C)]
+pub(super) struct socket {
+    _opaque: [u8; 0],
+}
+
 /// `ingress_receive_fn` of `helpers/net/hook.c`.
 pub(super) type ReceiveFn =
     unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
@@ -67,10 +73,14 @@ extern "C" {
     pub(super) fn local_bh_disable();
     #[link_name = "rust_helper_local_bh_enable"]
     pub(super) fn local_bh_enable();
-    #[link_name = "rust_helper_debugfs_dir"]
-    pub(super) fn debugfs_dir(name: *const c_char) -> *mut bindings::dentry;
-    #[link_name = "rust_helper_debugfs_file"]
-    pub(super) fn debugfs_file(name: *const c_char, dir: *mut bindings::dentry, shown: *mut shown);
+    #[link_name = "rust_helper_debugfs_create_dir"]
+    pub(super) fn debugfs_create_dir(name: *const c_char) -> *mut bindings::dentry;
+    #[link_name = "rust_helper_debugfs_create_shown"]
+    pub(super) fn debugfs_create_shown(
+        name: *const c_char,
+        dir: *mut bindings::dentry,
+        shown: *mut shown,
+    );
     #[link_name = "rust_helper_debugfs_remove"]
     pub(super) fn debugfs_remove(dentry: *mut bindings::dentry);
     #[link_name = "rust_helper_bdev_read_only"]
@@ -103,8 +113,8 @@ extern "C" {
     pub(super) fn bdev_is_below_another(dev: bindings::dev_t) -> bool;
     #[link_name = "rust_helper_submit_bio_from_reserve"]
     pub(super) fn submit_bio_from_reserve(bio: *mut bindings::bio);
-    #[link_name = "rust_helper_machine_uuid"]
-    pub(super) fn machine_uuid() -> *const c_char;
+    #[link_name = "rust_helper_dmi_product_uuid"]
+    pub(super) fn dmi_product_uuid() -> *const c_char;
     #[link_name = "rust_helper_siphash"]
     pub(super) fn siphash(data: *const c_void, len: usize, key0: u64, key1: u64) -> u64;
     #[link_name = "rust_helper_dev_get_by_name"]
@@ -151,8 +161,8 @@ extern "C" {
         protocol: *mut u16,
         id: *mut u16,
     ) -> bool;
-    #[link_name = "rust_helper_notifier_info_to_dev"]
-    pub(super) fn notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
+    #[link_name = "rust_helper_netdev_notifier_info_to_dev"]
+    pub(super) fn netdev_notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
     #[link_name = "rust_helper_ingress_register"]
     pub(super) fn ingress_register(
         dev: *mut bindings::net_device,
@@ -172,9 +182,9 @@ extern "C" {
     #[link_name = "rust_helper_unregister_vmfork_notifier"]
     pub(super) fn unregister_vmfork_notifier(block: *mut bindings::notifier_block);
     #[link_name = "rust_helper_memalloc_socket"]
-    pub(super) fn memalloc_socket() -> *mut c_void;
+    pub(super) fn memalloc_socket() -> *mut socket;
     #[link_name = "rust_helper_memalloc_socket_release"]
-    pub(super) fn memalloc_socket_release(sock: *mut c_void);
+    pub(super) fn memalloc_socket_release(sock: *mut socket);
 }
 
 // Exported by the kernel.

@@ -1,96 +1,112 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A character device whose files share a value: `kernel::miscdevice` gives them none.
+//! Miscellaneous character devices whose files share a value.
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
 use core::marker::PhantomData;
 
 use kernel::{
-    bindings,
     fs::File,
-    miscdevice::{
-        self,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
+    miscdevice,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
         Arc,
         ArcBorrow, //
     }, //
 };
 
-/// What the ioctls of a device do.
-pub(crate) trait Ioctl: Send + Sync + 'static {
-    /// Process context: may sleep. `arg` is whatever the caller gave, an address as a rule.
-    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize>;
+pub(crate) use kernel::miscdevice::MiscDeviceOptions;
+
+use super::module;
+
+/// The value that the open files of a device share.
+pub(crate) trait MiscDevice: Send + Sync + 'static {
+    /// Handles an ioctl. Called in process context; may sleep.
+    ///
+    /// `cmd` and `arg` are what user space passes and may be anything. `arg` is usually an address.
+    fn ioctl(device: ArcBorrow<'_, Self>, file: &File, cmd: u32, arg: usize) -> Result<isize>;
 }
 
-/// An open file of a device. It keeps the module from being unloaded.
-pub(crate) struct OpenFile<T>(PhantomData<T>);
+/// The type of a device's files for `kernel::miscdevice`.
+///
+/// It is private: its `open` relies on [`MiscDeviceRegistration`] being the only one that registers it.
+struct OpenFile<T>(PhantomData<T>);
 
-/// A device, `/dev/NAME`, which only the superuser can open, once it is open for them. Gone when
-/// dropped; may be dropped only when no file of it is open, as is so when the module is unloaded.
+/// A registration of a device, `/dev/NAME`, which by default only root may open.
+///
+/// It cannot be opened before the module's `init` has succeeded: the module would be freed under an
+/// open file if `init` failed afterwards. An open file keeps the module, and `data`.
+///
+/// Could be dropped once `kernel::miscdevice::MiscDeviceRegistration` holds data for `open`, and refuses
+/// to open while the module is being loaded.
 ///
 /// # Invariants
 ///
-/// `registration` lies in a `MiscDevice`, initialised after `data`.
+/// - Each registration of an `OpenFile<T>` is the field `registration` of a `MiscDeviceRegistration<T>`.
+/// - `data` is initialised before the device is registered, and dropped after it is deregistered.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Counter(Atomic<u64>);
+///
+/// impl MiscDevice for Counter {
+///     fn ioctl(device: ArcBorrow<'_, Self>, _file: &File, cmd: u32, _arg: usize) -> Result<isize> {
+///         match cmd {
+///             COUNT => {
+///                 device.0.fetch_add(1, Relaxed);
+///                 Ok(0)
+///             }
+///             _ => Err(ENOTTY),
+///         }
+///     }
+/// }
+///
+/// let options = MiscDeviceOptions { name: c"counter" };
+/// let device = KBox::pin_init(MiscDeviceRegistration::register(options, counter), GFP_KERNEL)?;
+/// ```
 #[pin_data]
-pub(crate) struct MiscDevice<T: Ioctl> {
-    /// First: nobody opens it any more when the value goes.
+pub(crate) struct MiscDeviceRegistration<T: MiscDevice> {
+    // Declared first, so dropped before `data`.
     #[pin]
-    registration: MiscDeviceRegistration<OpenFile<T>>,
+    registration: miscdevice::MiscDeviceRegistration<OpenFile<T>>,
     data: Arc<T>,
-    is_open: Atomic<bool>,
 }
 
-impl<T: Ioctl> MiscDevice<T> {
-    /// Makes the device, which cannot be opened yet.
-    pub(crate) fn new(name: &'static CStr, data: Arc<T>) -> impl PinInit<Self, Error> {
-        // INVARIANT: In this order.
+impl<T: MiscDevice> MiscDeviceRegistration<T> {
+    /// Registers a device whose files share `data`.
+    pub(crate) fn register(opts: MiscDeviceOptions, data: Arc<T>) -> impl PinInit<Self, Error> {
+        // INVARIANT: `data` is initialised first.
         try_pin_init!(Self {
             data,
-            is_open: Atomic::new(false),
-            registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
+            registration <- miscdevice::MiscDeviceRegistration::register(opts),
         })
-    }
-
-    /// From now on it can be opened, so nothing may fail in loading the module any more: that would
-    /// not wait for files that are open.
-    pub(crate) fn open(&self) {
-        self.is_open.store(true, Release);
     }
 }
 
 #[vtable]
-impl<T: Ioctl> miscdevice::MiscDevice for OpenFile<T> {
+impl<T: MiscDevice> miscdevice::MiscDevice for OpenFile<T> {
     type Ptr = Arc<T>;
 
-    fn open(_file: &File, registration: &MiscDeviceRegistration<Self>) -> Result<Arc<T>> {
-        let registration: *const MiscDeviceRegistration<Self> = registration;
-        // SAFETY: Only `MiscDevice::new` makes registrations of this type, so by the type
-        // invariant this one lies in a `MiscDevice` whose value is there; and while a file is
-        // being opened the device is not unregistered.
-        let device = unsafe { &*kernel::container_of!(registration, MiscDevice<T>, registration) };
-        if !device.is_open.load(Acquire) {
+    fn open(
+        _file: &File,
+        registration: &miscdevice::MiscDeviceRegistration<Self>,
+    ) -> Result<Arc<T>> {
+        if !module::is_live() {
             return Err(ENODEV);
         }
-        Ok(device.data.clone())
+        let registration: *const miscdevice::MiscDeviceRegistration<Self> = registration;
+        // SAFETY: By the type invariants `registration` is a field of a `MiscDeviceRegistration<T>`
+        // whose `data` is initialised. While a file is being opened, the device is not deregistered.
+        let data = unsafe {
+            let this = kernel::container_of!(registration, MiscDeviceRegistration<T>, registration);
+            &(*this).data
+        };
+        Ok(data.clone())
     }
 
-    fn ioctl(data: ArcBorrow<'_, T>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        T::ioctl(data, cmd, arg)
+    fn ioctl(device: ArcBorrow<'_, T>, file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        T::ioctl(device, file, cmd, arg)
     }
-}
-
-/// Whether the calling process may administer the system.
-pub(crate) fn is_administrator() -> bool {
-    // SAFETY: May be called in process context; ioctls are.
-    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) }
 }

@@ -1,24 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! This module's own use count.
+//! This module's reference count.
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
 use kernel::bindings;
 
-/// A reference to this module: it cannot be unloaded while this lives.
+/// A reference to this module: the module is not unloaded while it exists.
+///
+/// It does not delay that a module which fails to load is freed: nothing in C waits for references
+/// then. So an `init` that fails must end by itself what holds a reference.
+///
+/// Could be dropped once `kernel::module::ThisModule` has `try_get`.
 ///
 /// # Invariants
 ///
-/// A reference was taken, which is this value's to put.
+/// One reference to the module belongs to this value.
+///
+/// # Examples
+///
+/// ```ignore
+/// // The module stays until the device has finished the command.
+/// let module = ModuleRef::try_get().ok_or(ENODEV)?;
+/// device.submit(Command { module });
+/// ```
 pub(crate) struct ModuleRef(());
 
 impl ModuleRef {
-    /// Takes one, unless the module is being unloaded already. Any context.
+    /// Takes a reference. Returns `None` if the module is being unloaded. May be called in any context.
     pub(crate) fn try_get() -> Option<Self> {
-        // SAFETY: The module is live: this is its code.
+        // SAFETY: The module exists: this is its code.
         let taken = unsafe { bindings::try_module_get(Self::module()) };
-        // INVARIANT: Taken just now. (Not `then_some`: what that drops would put what was not taken.)
+        // INVARIANT: Taken above. Not `then_some`: a value that is dropped puts a reference, also one
+        // that was not taken.
         taken.then(|| Self(()))
     }
 
@@ -29,8 +43,16 @@ impl ModuleRef {
 
 impl Drop for ModuleRef {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. Whoever runs this is waited for when the module is
-        // unloaded, as for all that it does.
+        // SAFETY: By the type invariant. The code that returns from here is not freed yet: unloading
+        // waits for all contexts in which the module runs (`exit` ends them).
         unsafe { bindings::module_put(Self::module()) };
     }
+}
+
+/// Returns whether the module's `init` has succeeded, so that references keep the module.
+#[inline]
+pub(in crate::linux) fn is_live() -> bool {
+    // SAFETY: The module exists: this is its code. The state changes meanwhile, so it is read once.
+    let state = unsafe { (&raw const bindings::__this_module.state).read_volatile() };
+    state == bindings::module_state_MODULE_STATE_LIVE
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters with ranges, strings among them, that can be read, and some changed, in
-//! `/sys/module/NAME/parameters`. Those of `module!` are numbers without a range that can be seen
-//! nowhere.
+//! Module parameters: numbers with a range, choices and strings, which can be read, and some of them
+//! changed, in `/sys/module/NAME/parameters`.
 //!
-//! A value of the wrong form is refused, and reported, by the kernel's own parser. A number out
-//! of range is reported by [`Number::check`], which the module calls when it is loaded, so that
-//! one message says what is wrong; written later, it is refused at once.
+//! The kernel's parser refuses and reports a value of the wrong form. While the module is being loaded,
+//! a number out of range is stored, and [`Number::check`], which `init` calls, reports and refuses it;
+//! later it is refused when it is written.
+//!
+//! Could be dropped once `module!` has parameters with ranges, with strings and with permissions. Those
+//! of `kernel::module_param` are numbers without a range, which cannot be seen in sysfs.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
@@ -26,70 +28,78 @@ use kernel::{
     },
 };
 
-/// Permissions of a parameter that everybody may read.
+use super::module;
+
+/// Permissions of a parameter that any user may read.
 pub(crate) const READ: u16 = 0o444;
-/// Permissions of a parameter that root may change besides.
+/// Permissions of a parameter that any user may read and root may change.
 pub(crate) const READ_WRITE: u16 = 0o644;
 
-/// The kernel's name for what is to be declared by [`module_params`].
-pub(crate) trait Param: Sync + Sized + 'static {
-    /// How the kernel sets and shows one. Its `arg` is a `Self`.
+/// The type of a parameter that [`module_params`] declares.
+///
+/// # Safety
+///
+/// - `OPS` must be [`ops`] of `Self`.
+pub(crate) unsafe trait Param: Sync + Sized + 'static {
+    /// The functions that set and show a parameter whose `arg` is a `Self`.
     const OPS: &'static bindings::kernel_param_ops;
 
-    /// Takes a value: the text without a terminator.
-    fn set(&self, text: &BStr, is_live: bool) -> Result;
-
-    /// Writes the value and a newline to `buffer`, a page; returns the length.
+    /// Sets the parameter to `text`, which has no terminator.
     ///
     /// # Safety
     ///
-    /// `buffer` must be valid for writes of a page.
+    /// - Only the kernel's parser and sysfs, which never call it twice at once, may call this function
+    ///   (through [`set`]).
+    /// - `is_live` must say whether the module's `init` has succeeded.
+    unsafe fn set(&self, text: &BStr, is_live: bool) -> Result;
+
+    /// Writes the value and a newline to `buffer`. Returns their length.
+    ///
+    /// # Safety
+    ///
+    /// - `buffer` must be valid for writes of a page.
     unsafe fn get(&self, buffer: *mut c_char) -> c_int;
 }
 
 /// # Safety
 ///
-/// Only the kernel may call this, for a parameter declared by [`module_params`] as a `P`.
+/// - Only the kernel may call this function, for a parameter that [`module_params`] declares as a `P`.
 unsafe extern "C" fn set<P: Param>(
     value: *const c_char,
     param: *const bindings::kernel_param,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: The kernel passes a live parameter; `arg` is a static `P`; its module, which
-        // is this one, outlives it.
-        let (this, is_live) = unsafe {
-            let state = (*(*param).mod_).state;
-            (
-                &*(*param).__bindgen_anon_1.arg.cast::<P>(),
-                state == bindings::module_state_MODULE_STATE_LIVE,
-            )
-        };
+        // SAFETY: The kernel passes a valid parameter, whose `arg` is a static `P`.
+        let this = unsafe { &*(*param).__bindgen_anon_1.arg.cast::<P>() };
         let text = if value.is_null() {
-            // Only a parameter that allows it is set without a value.
+            // The kernel passes no value only for a parameter whose flags allow that.
             c"1"
         } else {
-            // SAFETY: A value is terminated, and stays during this call.
+            // SAFETY: The value is terminated, and valid during this call.
             unsafe { CStr::from_char_ptr(value) }
         };
-        // What is written to sysfs ends in a newline.
+        // A value that is written to sysfs ends in a newline.
         let text = text.to_bytes();
         let text = text.strip_suffix(b"\n").unwrap_or(text);
-        this.set(BStr::from_bytes(text), is_live)?;
+        // SAFETY: The kernel calls, and holds the lock of the module's parameters.
+        unsafe { this.set(BStr::from_bytes(text), module::is_live())? };
         Ok(0)
     })
 }
 
 /// # Safety
 ///
-/// As for [`set`]; `buffer` must be valid for writes of a page.
+/// - As for [`set`].
+/// - `buffer` must be valid for writes of a page.
 unsafe extern "C" fn get<P: Param>(
     buffer: *mut c_char,
     param: *const bindings::kernel_param,
 ) -> c_int {
-    // SAFETY: By the requirements of this function; `arg` is a static `P`.
+    // SAFETY: By the requirements of this function; the parameter's `arg` is a static `P`.
     unsafe { (*(*param).__bindgen_anon_1.arg.cast::<P>()).get(buffer) }
 }
 
+/// The functions of a parameter whose `arg` is a static `P`.
 const fn ops<P: Param>(flags: u32) -> bindings::kernel_param_ops {
     bindings::kernel_param_ops {
         flags,
@@ -100,6 +110,10 @@ const fn ops<P: Param>(flags: u32) -> bindings::kernel_param_ops {
 }
 
 /// A number with a range.
+///
+/// # Invariants
+///
+/// `min <= max`, so that `clamp` does not panic.
 pub(crate) struct Number {
     name: &'static str,
     value: Atomic<u64>,
@@ -108,8 +122,9 @@ pub(crate) struct Number {
 }
 
 impl Number {
-    /// To be made by [`module_params`].
+    /// For [`module_params`].
     pub(crate) const fn new(name: &'static str, default: u64, min: u64, max: u64) -> Self {
+        // INVARIANT: Checked when the kernel module is compiled: parameters are statics.
         assert!(min <= default && default <= max);
         Self {
             name,
@@ -119,13 +134,13 @@ impl Number {
         }
     }
 
-    /// Its value now, always within its range.
+    /// Returns the current value, which is always within the range.
     #[inline]
     pub(crate) fn value(&self) -> u64 {
         self.value.load(Relaxed).clamp(self.min, self.max)
     }
 
-    /// Whether it was set to a value in its range; if not, says so in the kernel's log.
+    /// Reports an error in the log if the parameter was set to a value out of its range.
     pub(crate) fn check(&self) -> Result {
         self.check_value(self.value.load(Relaxed))
     }
@@ -140,10 +155,11 @@ impl Number {
     }
 }
 
-impl Param for Number {
+// SAFETY: `OPS` is `ops` of this type.
+unsafe impl Param for Number {
     const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
 
-    fn set(&self, text: &BStr, is_live: bool) -> Result {
+    unsafe fn set(&self, text: &BStr, is_live: bool) -> Result {
         let value = u64::from_str(text)?;
         if is_live {
             self.check_value(value)?;
@@ -153,7 +169,7 @@ impl Param for Number {
     }
 
     unsafe fn get(&self, buffer: *mut c_char) -> c_int {
-        // SAFETY: By the requirements of this function; the format takes an `unsigned long long`.
+        // SAFETY: By the requirements of this function. The format takes an `unsigned long long`.
         unsafe {
             bindings::scnprintf(
                 buffer,
@@ -165,14 +181,14 @@ impl Param for Number {
     }
 }
 
-/// One of a few words.
+/// One of several words.
 pub(crate) struct Choice {
     words: &'static [&'static str],
     value: Atomic<u32>,
 }
 
 impl Choice {
-    /// To be made by [`module_params`].
+    /// For [`module_params`].
     pub(crate) const fn new(words: &'static [&'static str], default: u32) -> Self {
         assert!((default as usize) < words.len());
         Self {
@@ -181,17 +197,18 @@ impl Choice {
         }
     }
 
-    /// Which of the words was chosen.
+    /// Returns the index of the chosen word.
     #[inline]
     pub(crate) fn value(&self) -> u32 {
         self.value.load(Relaxed)
     }
 }
 
-impl Param for Choice {
+// SAFETY: `OPS` is `ops` of this type.
+unsafe impl Param for Choice {
     const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
 
-    fn set(&self, text: &BStr, _is_live: bool) -> Result {
+    unsafe fn set(&self, text: &BStr, _is_live: bool) -> Result {
         for (index, word) in (0..).zip(self.words) {
             if word.as_bytes() == &**text {
                 self.value.store(index, Relaxed);
@@ -203,8 +220,8 @@ impl Param for Choice {
 
     unsafe fn get(&self, buffer: *mut c_char) -> c_int {
         let word = self.words.get(self.value() as usize).unwrap_or(&"");
-        // SAFETY: By the requirements of this function; the format takes the length of a string,
-        // and the string, which need not end in a zero byte.
+        // SAFETY: By the requirements of this function. The format takes the length of a string, and a
+        // string that need not be terminated.
         unsafe {
             bindings::scnprintf(
                 buffer,
@@ -218,55 +235,59 @@ impl Param for Choice {
     }
 }
 
-/// Longest string, terminator included.
+/// Bytes of the longest string, with its terminator.
 const TEXT_LEN: usize = 512;
 
-/// A string, which is set only when the module is loaded.
+/// A string, which is set only by the arguments with which the module is loaded.
 ///
 /// # Invariants
 ///
-/// It is written to only while the kernel parses the module's arguments, before the module is
-/// initialised, and always ends in a zero byte.
+/// - The string is written only while the kernel parses the module's arguments: before `init` runs, and
+///   before the parameter is in sysfs, where it is read-only.
+/// - Its last byte is zero.
 pub(crate) struct Text(UnsafeCell<[u8; TEXT_LEN]>);
 
-// SAFETY: By the type invariant it is not written to while it is shared.
+// SAFETY: By the type invariants the string is not written while other code of the module runs.
 unsafe impl Sync for Text {}
 
 impl Text {
-    /// To be made by [`module_params`].
+    /// For [`module_params`].
     pub(crate) const fn new() -> Self {
+        // INVARIANT: All bytes are zero.
         Self(UnsafeCell::new([0; TEXT_LEN]))
     }
 
-    /// Its value; empty if it was not set.
+    /// Returns the string, which is empty if the parameter was not set.
     pub(crate) fn value(&self) -> &CStr {
-        // SAFETY: By the type invariant nobody writes to it now.
+        // SAFETY: By the type invariants the string is not written any more.
         let bytes: &[u8] = unsafe { &*self.0.get() };
         CStr::from_bytes_until_nul(bytes).unwrap_or_default()
     }
 }
 
-impl Param for Text {
+// SAFETY: `OPS` is `ops` of this type.
+unsafe impl Param for Text {
     const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
 
-    fn set(&self, text: &BStr, is_live: bool) -> Result {
+    unsafe fn set(&self, text: &BStr, is_live: bool) -> Result {
         if is_live {
             return Err(EPERM);
         }
         let mut value = [0; TEXT_LEN];
-        // INVARIANT: The last byte stays zero.
+        // INVARIANT: The last byte stays zero: the text is shorter than the array.
         value
             .get_mut(..text.len())
             .filter(|_| text.len() < TEXT_LEN)
             .ok_or(ENOSPC)?
             .copy_from_slice(text);
-        // SAFETY: By the type invariant: the module is not initialised, so nobody else looks.
+        // SAFETY: By the requirements of this function the kernel parses the module's arguments: a
+        // parameter of this type is read-only in sysfs. So `value` has not been called yet.
         unsafe { self.0.get().write(value) };
         Ok(())
     }
 
     unsafe fn get(&self, buffer: *mut c_char) -> c_int {
-        // SAFETY: By the requirements of this function; the format takes a string.
+        // SAFETY: By the requirements of this function. The format takes a terminated string.
         unsafe {
             bindings::scnprintf(
                 buffer,
@@ -278,15 +299,19 @@ impl Param for Text {
     }
 }
 
-/// The bytes of `text`, of which there are `N`. For [`module_params`].
+/// Returns the bytes of `text`, whose length is `N`. For [`module_params`].
 pub(crate) const fn text_bytes<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(text.as_bytes());
     bytes
 }
 
-/// Declares the module's parameters, each as a static named as the parameter, and
+/// Declares the module's parameters, each as a static with the parameter's name, and
 /// `check_parameters`, which checks all ranges.
+///
+/// For a module that is not built in.
+///
+/// # Examples
 ///
 /// ```ignore
 /// module_params! {
@@ -294,6 +319,9 @@ pub(crate) const fn text_bytes<const N: usize>(text: &str) -> [u8; N] {
 ///     number replicas = 2 in 1..=3, READ, "Copies of each page";
 ///     choice mirror = 0 of ["lag", "strict"], READ_WRITE, "What to do when the pool is full";
 /// }
+///
+/// check_parameters()?;
+/// pr_info!("{} copies through {}\n", replicas.value(), interface.value());
 /// ```
 macro_rules! module_params {
     ($($kind:ident $name:ident
@@ -303,7 +331,7 @@ macro_rules! module_params {
             $kind $name $(= $default $(in $min..=$max)? $(of $words)?, $perm)?, $text
         );)*
 
-        /// Checks the range of each number; the first that is wrong is named in the log.
+        /// Checks the range of each number. The log names the first that is wrong.
         pub(crate) fn check_parameters() -> kernel::error::Result {
             $($crate::linux::module_param::module_param!(check $kind $name);)*
             Ok(())

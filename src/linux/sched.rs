@@ -1,30 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Giving the CPU to others, and keeping it.
+//! Rescheduling and preemption.
 //!
-//! C header: [`include/linux/preempt.h`](srctree/include/linux/preempt.h)
+//! C headers: [`include/linux/sched.h`](srctree/include/linux/sched.h),
+//! [`include/linux/preempt.h`](srctree/include/linux/preempt.h)
 
 use kernel::types::NotThreadSafe;
 
 use super::helpers;
 
-/// Lets others run who want to. Process context, no lock held, to be called in long loops.
+/// Lets other tasks run if any is waiting for the CPU. For long loops in process context.
+///
+/// As for any function that sleeps, the caller must hold no spinlock and not the RCU read lock.
+///
+/// Could be dropped once the kernel crate has `cond_resched`.
 pub(crate) fn cond_resched() {
-    // SAFETY: Process context, as the caller sees to.
+    // SAFETY: The function has no requirements for memory safety.
     unsafe { helpers::cond_resched() };
 }
 
-/// While it lives, the calling task is not preempted, whatever the kernel's kind of preemption: what
-/// others wait for without a lock is over soon. It must not sleep, nor, for PREEMPT_RT, take a lock.
+/// Disables preemption while it exists, whatever the kernel's preemption model is.
+///
+/// The task must not sleep meanwhile. On PREEMPT_RT it must not take a spinlock either.
+///
+/// Could be dropped once the kernel crate has a guard for `preempt_disable`; it has one for interrupts
+/// (`kernel::interrupt::LocalInterruptDisabled`).
+///
+/// # Invariants
+///
+/// Preemption has been disabled once for this value, in the task that owns it.
+///
+/// # Examples
+///
+/// ```ignore
+/// let guard = NoPreemption::new();
+/// entry.set_busy();
+/// entry.update();
+/// entry.clear_busy();
+/// drop(guard);
+/// ```
 pub struct NoPreemption(NotThreadSafe);
 
 impl NoPreemption {
-    /// From now on. Any context.
+    /// Disables preemption. May be called in any context, and nests.
     #[allow(clippy::new_without_default, reason = "a guard is not made by default")]
     #[inline]
     pub fn new() -> Self {
-        // SAFETY: No requirements. It nests, and `drop` undoes it in the same task.
+        // SAFETY: The function has no requirements.
         unsafe { helpers::preempt_disable() };
+        // INVARIANT: Disabled above; the type is not `Send`.
         Self(NotThreadSafe)
     }
 }
@@ -32,7 +56,7 @@ impl NoPreemption {
 impl Drop for NoPreemption {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: `new` has disabled it, in this task.
+        // SAFETY: By the type invariant preemption has been disabled for this value, in this task.
         unsafe { helpers::preempt_enable() };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told when the machine hibernates.
+//! Notification of hibernation.
 //!
 //! C header: [`include/linux/suspend.h`](srctree/include/linux/suspend.h)
 
@@ -20,57 +20,81 @@ use super::{
 /// What the machine is about to do, or has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PmEvent {
-    /// It is going to hibernate: tasks are still running.
+    /// The machine is going to hibernate (`PM_HIBERNATION_PREPARE`). Tasks are still running.
     HibernationPrepare,
-    /// It has come back with its memory as it was when the image was made; or the hibernation
-    /// failed. Tasks are running again.
+    /// The machine has come back with its memory as it was when the image was made, or the
+    /// hibernation failed (`PM_POST_HIBERNATION`). Tasks are running again.
     PostHibernation,
 }
 
 impl PmEvent {
-    /// `None` for what nobody here wants to know.
+    /// Returns `None` for the other events of the chain: those of suspending to memory.
     fn from_raw(event: c_ulong) -> Option<Self> {
-        Some(match event {
-            1 => Self::HibernationPrepare,
-            2 => Self::PostHibernation,
-            _ => return None,
-        })
+        // The constants are checked in `helpers/suspend.c`.
+        match event {
+            1 => Some(Self::HibernationPrepare),
+            2 => Some(Self::PostHibernation),
+            _ => None,
+        }
     }
 }
 
-/// Who is told.
+/// A value that is notified of hibernation.
 pub(crate) trait PmCallback: Send + Sync + 'static {
-    /// Called in process context, by whoever has the machine hibernate: may sleep.
+    /// Handles an event. Called in process context, by the task that hibernates the machine, one event
+    /// at a time. May sleep.
     fn event(&self, event: PmEvent);
 }
 
-/// What is told by the power management's chain.
+/// The chain of power management events.
 pub(crate) struct PmChain<C>(C);
 
-/// A block that is registered with the power management. On a kernel without sleep states it is never told
-/// anything.
+/// A block registered with the power management's chain.
+///
+/// A kernel without sleep states (`CONFIG_PM_SLEEP`) never notifies it.
+///
+/// Could be dropped once the kernel crate has `register_pm_notifier`.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Cache(Mutex<KVec<u8>>);
+///
+/// impl PmCallback for Cache {
+///     fn event(&self, event: PmEvent) {
+///         if event == PmEvent::HibernationPrepare {
+///             self.0.lock().clear();
+///         }
+///     }
+/// }
+///
+/// let notifier = KBox::pin_init(PmNotifier::new(cache), GFP_KERNEL)?;
+/// ```
 pub(crate) type PmNotifier<C> = NotifierBlock<PmChain<C>>;
 
 impl<C: PmCallback> NotifierBlock<PmChain<C>> {
-    /// Registers `callback`.
+    /// Registers `callback`. Neither this nor dropping the block may be done by the callback: both
+    /// take the chain's lock.
     pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        Self::registered(PmChain(callback))
+        Self::register(PmChain(callback))
     }
 }
 
-// SAFETY: The chain takes its lock for reading while it calls, and for writing to unregister.
+// SAFETY:
+// - `notify` has no requirements but that the chain calls it.
+// - The chain holds its lock during a call, and `unregister` takes it for writing.
 unsafe impl<C: PmCallback> Chain for PmChain<C> {
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: The caller's obligation.
+        // SAFETY: By the requirements of this function.
         unsafe { helpers::register_pm_notifier(block) }
     }
 
     unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: The caller's obligation.
+        // SAFETY: By the requirements of this function.
         unsafe { helpers::unregister_pm_notifier(block) }
     }
 
-    unsafe fn told(&self, event: c_ulong, _data: *mut c_void) {
+    unsafe fn notify(&self, event: c_ulong, _data: *mut c_void) {
         if let Some(event) = PmEvent::from_raw(event) {
             self.0.event(event);
         }

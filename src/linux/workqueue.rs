@@ -1,80 +1,129 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A work queue of one's own: `kernel::workqueue` has only the system's.
+//! Work queues of one's own.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
-use core::{
-    ops::Deref,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
     prelude::*,
-    workqueue::Queue, //
+    workqueue::{
+        Queue,
+        RawWorkItem, //
+    },
 };
 
-/// A work queue that is not frozen on suspend. Dropping it waits for all work.
+/// A work queue that is not frozen when the machine suspends.
+///
+/// Dropping it waits for all work, so it must not be dropped by its own work.
+///
+/// It is not a [`Queue`], because a delayed work item whose time has not come is not cancelled when the
+/// queue is destroyed, and `Queue::enqueue_delayed` takes any queue.
+///
+/// Could be dropped once `kernel::workqueue` makes queues; it has only the system's.
 ///
 /// # Invariants
 ///
-/// The pointer is to a live work queue that is ours.
+/// The pointer refers to a live work queue, which belongs to this value.
+///
+/// # Examples
+///
+/// ```ignore
+/// #[pin_data]
+/// struct Flush {
+///     #[pin]
+///     work: Work<Flush>,
+/// }
+///
+/// impl_has_work! {
+///     impl HasWork<Self> for Flush { self.work }
+/// }
+///
+/// impl WorkItem for Flush {
+///     type Pointer = Arc<Flush>;
+///
+///     fn run(_this: Arc<Flush>) {}
+/// }
+///
+/// let flush = Arc::pin_init(pin_init!(Flush { work <- new_work!("flush") }), GFP_KERNEL)?;
+/// // Swapping depends on this work.
+/// let queue = OwnedQueue::new_unbound().mem_reclaim().max_active(1).build(c"flush")?;
+/// let _ = queue.enqueue(flush);
+/// ```
 pub(crate) struct OwnedQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: A work queue may be destroyed by any thread.
 unsafe impl Send for OwnedQueue {}
-// SAFETY: Work queues synchronise all access.
+// SAFETY: The functions of work queues synchronise all accesses.
 unsafe impl Sync for OwnedQueue {}
 
-impl OwnedQueue {
-    /// A queue whose work runs on any CPU, at most `max_active` items at once (0: the default), and
-    /// makes progress when memory is short: it has a thread of its own for that.
-    pub(crate) fn new(name: &CStr, max_active: u16) -> Result<Self> {
-        Self::with_flags(name, max_active, bindings::wq_flags_WQ_MEM_RECLAIM)
+/// The options of a new work queue.
+pub(crate) struct Builder {
+    flags: c_uint,
+    max_active: u16,
+}
+
+impl Builder {
+    /// Lets the work make progress while memory is short: the queue gets a thread of its own for that.
+    pub(crate) fn mem_reclaim(mut self) -> Self {
+        self.flags |= bindings::wq_flags_WQ_MEM_RECLAIM;
+        self
     }
 
-    /// As [`Self::new`], for work that no memory depends on; it may itself wait for such work.
-    pub(crate) fn without_reserve(name: &CStr) -> Result<Self> {
-        Self::with_flags(name, 0, 0)
+    /// Runs at most so many work items at a time; 0 is the kernel's default.
+    pub(crate) fn max_active(mut self, max_active: u16) -> Self {
+        self.max_active = max_active;
+        self
     }
 
-    fn with_flags(name: &CStr, max_active: u16, flags: c_uint) -> Result<Self> {
-        let flags = flags | bindings::wq_flags_WQ_UNBOUND;
-        // SAFETY: The format takes one string, which the kernel copies.
+    /// Makes the queue.
+    pub(crate) fn build(self, name: &CStr) -> Result<OwnedQueue> {
+        // SAFETY: The format takes one string. `name` is one, and the kernel copies it.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(
                 c"%s".as_char_ptr(),
-                flags,
-                c_int::from(max_active),
+                self.flags,
+                c_int::from(self.max_active),
                 name.as_char_ptr(),
             )
         };
-        // INVARIANT: Made here.
-        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+        // INVARIANT: The queue is new, and no other value refers to it.
+        NonNull::new(queue).map(OwnedQueue).ok_or(ENOMEM)
     }
 }
 
 impl OwnedQueue {
-    /// Waits for all work, also such as work itself queues. Sleeps.
-    pub(crate) fn drain(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
+    /// Begins a queue whose work runs on any CPU.
+    pub(crate) fn new_unbound() -> Builder {
+        Builder {
+            flags: bindings::wq_flags_WQ_UNBOUND,
+            max_active: 0,
+        }
     }
-}
 
-impl Deref for OwnedQueue {
-    type Target = Queue;
+    /// Enqueues a work item, as [`Queue::enqueue`] does.
+    pub(crate) fn enqueue<W, const ID: u64>(&self, w: W) -> W::EnqueueOutput
+    where
+        W: RawWorkItem<ID> + Send + 'static,
+    {
+        // SAFETY: By the type invariant the queue is live while `self` is borrowed.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }.enqueue(w)
+    }
 
-    fn deref(&self) -> &Queue {
-        // SAFETY: By the type invariant it is live as long as `self`.
-        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    /// Waits until all work is done, work that is enqueued by work included. Until then only work may
+    /// enqueue work. This function sleeps.
+    pub(crate) fn drain(&self) {
+        // SAFETY: By the type invariant the queue is live.
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
     }
 }
 
 impl Drop for OwnedQueue {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; it is not used after this.
+        // SAFETY: By the type invariant the queue is live and belongs to this value. No delayed work
+        // is pending, for `enqueue` takes none.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
     }
 }

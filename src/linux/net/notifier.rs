@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told what happens to network devices.
+//! Notification of what happens to network devices.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use core::mem::ManuallyDrop;
 
@@ -22,36 +24,38 @@ use crate::linux::{
     },
 };
 
-/// What has happened, or is about to.
+/// What has happened to a device, or is about to (`enum netdev_cmd`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It has been brought up.
+    /// It is up (`NETDEV_UP`).
     Up,
-    /// It has been brought down.
+    /// It is down (`NETDEV_DOWN`).
     Down,
-    /// Its carrier or flags have changed.
+    /// Its carrier or flags have changed (`NETDEV_CHANGE`).
     Change,
-    /// It has come into being, or into this network namespace.
+    /// It was registered, or moved to its network namespace (`NETDEV_REGISTER`).
     Register,
-    /// It is about to cease to be, or leaves this network namespace: drop what refers to it.
+    /// It is being unregistered, or leaves its network namespace: references to it must be dropped
+    /// (`NETDEV_UNREGISTER`).
     Unregister,
-    /// Its MTU has changed.
+    /// Its MTU has changed (`NETDEV_CHANGEMTU`).
     ChangeMtu,
-    /// Its hardware address has changed.
+    /// Its hardware address has changed (`NETDEV_CHANGEADDR`).
     ChangeAddress,
-    /// It is about to be brought down.
+    /// It is about to be brought down (`NETDEV_GOING_DOWN`).
     GoingDown,
-    /// It has been renamed.
+    /// Its name has changed (`NETDEV_CHANGENAME`).
     ChangeName,
-    /// What it can do by itself has changed, scatter-gather for one.
+    /// Its features, such as scatter-gather, have changed (`NETDEV_FEAT_CHANGE`).
     ChangeFeatures,
-    /// Another lies on it from now on, or no longer.
+    /// Another device was stacked on it, or removed from it (`NETDEV_CHANGEUPPER`).
     ChangeUpper,
 }
 
 impl Event {
-    /// `None` for what nobody here wants to know.
+    /// Returns `None` for events that have no name here.
     fn from_raw(event: c_ulong) -> Option<Self> {
+        // The constants are checked in `helpers/net/notifier.c`.
         Some(match event {
             1 => Self::Up,
             2 => Self::Down,
@@ -69,50 +73,72 @@ impl Event {
     }
 }
 
-/// Who is told.
+/// A value that is notified of what happens to network devices.
 pub(crate) trait NotifierCallback: Send + Sync + 'static {
-    /// Something has happened to `device`, in whatever network namespace it is. Called in process
-    /// context with the RTNL lock held: may sleep, must not take that lock.
+    /// Handles an event of `device`, which may be in any network namespace. Called in process context
+    /// with the RTNL mutex held, one event at a time. May sleep.
     fn event(&self, event: Event, device: &NetDevice, rtnl: &Rtnl);
 }
 
-/// What is told by the network devices' chain.
+/// The chain of events of network devices.
 pub(crate) struct DeviceChain<C>(C);
 
-/// A block that is registered with the network devices.
+/// A block registered with the chain of network devices.
 ///
-/// While it is being made, `callback` is told [`Event::Register`] of each device that there is,
-/// and [`Event::Up`] of each that is up; while it is being dropped, the reverse. Neither may be
-/// done with the RTNL lock held.
+/// While it is being registered, it is notified of [`Event::Register`] of each device, and of
+/// [`Event::Up`] of each that is up; while it is being dropped, of the opposite. Both take the RTNL mutex.
+///
+/// Could be dropped once the kernel crate has `register_netdevice_notifier`; `kernel::net` has only PHYs
+/// and netlink.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Watch;
+///
+/// impl NotifierCallback for Watch {
+///     fn event(&self, event: Event, device: &NetDevice, rtnl: &Rtnl) {
+///         if event == Event::Down {
+///             pr_info!("{} is down\n", device.name(rtnl));
+///         }
+///     }
+/// }
+///
+/// let notifier = KBox::pin_init(Notifier::new(Watch), GFP_KERNEL)?;
+/// ```
 pub(crate) type Notifier<C> = NotifierBlock<DeviceChain<C>>;
 
 impl<C: NotifierCallback> NotifierBlock<DeviceChain<C>> {
     /// Registers `callback`.
     pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        Self::registered(DeviceChain(callback))
+        Self::register(DeviceChain(callback))
     }
 }
 
-// SAFETY: The chain is called, and changed, with RTNL held.
+// SAFETY:
+// - The chain is called with the RTNL mutex held and with `struct netdev_notifier_info`.
+// - The chain is changed with the RTNL mutex held, so no call is under way then.
 unsafe impl<C: NotifierCallback> Chain for DeviceChain<C> {
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: The caller's obligation.
+        // SAFETY: By the requirements of this function.
         unsafe { helpers::register_netdevice_notifier(block) }
     }
 
     unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: The caller's obligation.
+        // SAFETY: By the requirements of this function.
         unsafe { helpers::unregister_netdevice_notifier(block) };
     }
 
-    unsafe fn told(&self, event: c_ulong, info: *mut c_void) {
-        if let Some(event) = Event::from_raw(event) {
-            // SAFETY: By the caller's obligation this is the chain's: it passes a device that is live for
-            // this call.
-            let device = unsafe { NetDevice::from_raw(helpers::notifier_info_to_dev(info)) };
-            // The chain is called with RTNL held, and gives it back itself.
-            let rtnl = ManuallyDrop::new(Rtnl(NotThreadSafe));
-            self.0.event(event, device, &rtnl);
-        }
+    unsafe fn notify(&self, event: c_ulong, info: *mut c_void) {
+        let Some(event) = Event::from_raw(event) else {
+            return;
+        };
+        // SAFETY: By the requirements of this function `info` is the chain's; it names a device that is
+        // live during the call.
+        let device = unsafe { NetDevice::from_raw(helpers::netdev_notifier_info_to_dev(info)) };
+        // INVARIANT: The chain's caller holds the RTNL mutex during this call, in this task. It also
+        // releases the mutex, so the guard is not dropped.
+        let rtnl = ManuallyDrop::new(Rtnl(NotThreadSafe));
+        self.0.event(event, device, &rtnl);
     }
 }

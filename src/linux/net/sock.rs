@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A socket whose presence lets network drivers receive into the emergency reserve.
+//! Sockets that may use the emergency reserve of memory.
 //!
-//! C header: [`include/net/sock.h`](srctree/include/net/sock.h), `sk_set_memalloc`
+//! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
 use core::ptr::NonNull;
 
@@ -13,28 +13,43 @@ use kernel::{
 
 use crate::linux::helpers;
 
-/// As long as it lives, received frames may lie in the emergency reserve. Nothing is ever sent or
+/// A socket that is marked with `sk_set_memalloc`.
+///
+/// While one exists, network drivers may receive frames into the emergency reserve. Nothing is sent or
 /// received on the socket itself.
-pub(crate) struct MemallocSocket(NonNull<c_void>);
+///
+/// Could be dropped once the kernel crate has kernel sockets (`sock_create_kern`).
+///
+/// # Invariants
+///
+/// The pointer refers to a live socket, which belongs to this value.
+///
+/// # Examples
+///
+/// ```ignore
+/// // From here on answers to page-outs are received although there is no other memory.
+/// let socket = MemallocSocket::new()?;
+/// ```
+pub(crate) struct MemallocSocket(NonNull<helpers::socket>);
 
 // SAFETY: A socket may be released by any thread.
 unsafe impl Send for MemallocSocket {}
-// SAFETY: `&MemallocSocket` gives no access.
+// SAFETY: `&MemallocSocket` gives access to nothing.
 unsafe impl Sync for MemallocSocket {}
 
 impl MemallocSocket {
-    /// Makes and marks one.
+    /// Makes a socket and marks it. This function sleeps.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: No requirements but process context, which any caller that may sleep is in.
+        // SAFETY: The function has no requirements.
         let socket = from_err_ptr(unsafe { helpers::memalloc_socket() })?;
-        // SAFETY: It is neither an error nor null.
-        Ok(Self(unsafe { NonNull::new_unchecked(socket) }))
+        // INVARIANT: The socket is new.
+        NonNull::new(socket).map(Self).ok_or(ENOMEM)
     }
 }
 
 impl Drop for MemallocSocket {
     fn drop(&mut self) {
-        // SAFETY: Made in `new`, and released here only.
+        // SAFETY: By the type invariant the socket is live and belongs to this value.
         unsafe { helpers::memalloc_socket_release(self.0.as_ptr()) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told that this virtual machine was put back to a snapshot, or copied.
+//! Notification that this virtual machine was restored from a snapshot, or copied.
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 
@@ -17,41 +17,64 @@ use crate::linux::{
     },
 };
 
-/// Who is told.
+/// A value that is notified when the virtual machine was restored or copied.
 pub(crate) trait VmforkCallback: Send + Sync + 'static {
-    /// The machine's generation number is another than before. The kernel's random generator has been
-    /// seeded with it already. Called in process context, or, where a device tree describes the machine,
-    /// in a hard interrupt: must not sleep.
+    /// Called when the machine's generation number has changed. The kernel's random number generator
+    /// has been reseeded before.
+    ///
+    /// Must not sleep: called in process context if ACPI describes the machine, and in hard interrupt
+    /// context if a device tree does.
     fn forked(&self);
 }
 
-/// What is told by the random generator's chain.
+/// The random number generator's chain.
 pub(crate) struct VmforkChain<C>(C);
 
-/// A block that is registered with the random generator. On a kernel without `CONFIG_VMGENID`, and on a
-/// host that gives the machine no generation number, it is never told.
+/// A block registered with the random number generator's chain.
+///
+/// It is never notified on a kernel without `CONFIG_VMGENID`, and if the host gives the machine no
+/// generation number.
+///
+/// Could be dropped once the kernel crate has `register_random_vmfork_notifier`.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Session(Atomic<u64>);
+///
+/// impl VmforkCallback for Session {
+///     fn forked(&self) {
+///         self.0.store(random_u64(), Relaxed);
+///     }
+/// }
+///
+/// let notifier = KBox::pin_init(VmforkNotifier::new(session), GFP_KERNEL)?;
+/// ```
 pub(crate) type VmforkNotifier<C> = NotifierBlock<VmforkChain<C>>;
 
 impl<C: VmforkCallback> NotifierBlock<VmforkChain<C>> {
-    /// Registers `callback`.
+    /// Registers `callback`. Neither this nor dropping the block may be done by the callback: both
+    /// take the chain's lock.
     pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        Self::registered(VmforkChain(callback))
+        Self::register(VmforkChain(callback))
     }
 }
 
-// SAFETY: The chain takes its lock for reading while it calls, and for writing to unregister.
+// SAFETY:
+// - `notify` has no requirements but that the chain calls it.
+// - The chain holds its lock during a call, and `unregister` takes it for writing.
 unsafe impl<C: VmforkCallback> Chain for VmforkChain<C> {
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: The caller's obligation.
+        // SAFETY: By the requirements of this function.
         unsafe { helpers::register_vmfork_notifier(block) }
     }
 
     unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: The caller's obligation.
+        // SAFETY: By the requirements of this function.
         unsafe { helpers::unregister_vmfork_notifier(block) }
     }
 
-    unsafe fn told(&self, _event: c_ulong, _data: *mut c_void) {
+    unsafe fn notify(&self, _event: c_ulong, _data: *mut c_void) {
         self.0.forked();
     }
 }

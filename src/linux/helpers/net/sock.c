@@ -6,11 +6,8 @@
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
-/*
- * While one socket of the host is marked so, network drivers may receive into the emergency
- * reserve. A netlink user socket is the one kind that every kernel with CONFIG_NET can make.
- */
-void *rust_helper_memalloc_socket(void)
+/* A netlink socket: each kernel with CONFIG_NET can make one. */
+struct socket *rust_helper_memalloc_socket(void)
 {
 	struct socket *sock;
 	int err;
@@ -22,10 +19,8 @@ void *rust_helper_memalloc_socket(void)
 	return sock;
 }
 
-void rust_helper_memalloc_socket_release(void *priv)
+void rust_helper_memalloc_socket_release(struct socket *sock)
 {
-	struct socket *sock = priv;
-
 	sk_clear_memalloc(sock->sk);
 	sock_release(sock);
 }

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Softirqs of the local CPU.
+//!
+//! C header: [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
+
+use kernel::types::NotThreadSafe;
+
+use super::helpers;
+
+/// Disables softirqs on the local CPU while it exists.
+///
+/// A softirq that is raised meanwhile runs when the last such guard is dropped. The task stays on its
+/// CPU, and must not sleep.
+///
+/// Could be dropped once the kernel crate has a guard for `local_bh_disable`; it has one for interrupts
+/// (`kernel::interrupt::LocalInterruptDisabled`).
+///
+/// # Invariants
+///
+/// Softirqs have been disabled once for this value, by the task or softirq that owns it.
+///
+/// # Examples
+///
+/// ```ignore
+/// // The answers are received when all frames are sent.
+/// let guard = local_bh_disable();
+/// for frame in frames {
+///     frame.send()?;
+/// }
+/// drop(guard);
+/// ```
+pub(crate) struct LocalBhDisabled(NotThreadSafe);
+
+/// Disables softirqs on the local CPU. Nests.
+///
+/// Must be called with interrupts enabled, and not in hard interrupt context; so must the guard be
+/// dropped.
+#[inline]
+pub(crate) fn local_bh_disable() -> LocalBhDisabled {
+    // SAFETY: The function has no requirements for memory safety.
+    unsafe { helpers::local_bh_disable() };
+    // INVARIANT: Disabled above; the type is not `Send`.
+    LocalBhDisabled(NotThreadSafe)
+}
+
+impl Drop for LocalBhDisabled {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant softirqs have been disabled for this value, in this context.
+        unsafe { helpers::local_bh_enable() };
+    }
+}
