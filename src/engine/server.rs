@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A memory server's protocol: takes frames and the time, says what to send.
+//! A memory server's protocol: takes frames and the time, and returns what to send.
 //!
-//! Sessions, leases and the handshake are here; pages are [`store`]'s, sockets and clocks
-//! the caller's. Every operation is idempotent, and a frame is looked at only after its checksum,
-//! its session, the address that it comes from and the incarnation that it means have been.
+//! This module has sessions, leases and the handshake. Pages belong to [`store`], sockets and
+//! clocks to the caller. Every operation is idempotent. A frame is handled only after its checksum,
+//! its session, its source address and its incarnation have been checked.
 
 mod acks;
 mod admission;
@@ -31,36 +31,36 @@ use session::Sessions;
 use store::{Arrays, Layout, Memory, Store};
 use zerocopy::IntoBytes;
 
-/// Between two announcements.
+/// Time between two announcements.
 const ANNOUNCE_INTERVAL_NS: u64 = 1_000_000_000;
-/// Between two steps of dropping an ended session's pages.
+/// Time between two steps of dropping an ended session's pages.
 const SWEEP_INTERVAL_NS: u64 = 1_000_000;
-/// Pages of the arena looked at in one such step: some 40 µs, three times that where all are dropped.
+/// Pages of the arena checked in one step: about 40 µs, or three times that where all are dropped.
 const SWEEP_STEP: u32 = 16_384;
 
-/// Clients asked at a time whether they live.
+/// The most clients that are challenged at a time.
 const MOST_ASKED: usize = 16;
 
-/// What a server is told at its start.
+/// A server's configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Random, not 0: tells this start of the server from all others.
+    /// Random, not 0: identifies this start of the server.
     pub incarnation: u64,
-    /// Random: keys the store's hash.
+    /// Random: the key of the store's hash.
     pub seed: u64,
     /// The cluster whose clients are served.
     pub cluster: ClusterName,
-    /// Seconds without a frame after which a session may end for others' sake, if its client does
-    /// not answer either.
+    /// Seconds without a frame after which a session may end to make room for another, if its
+    /// client does not answer a challenge.
     pub lease_s: u32,
-    /// Pages that one client may keep here; more than there are for no limit.
+    /// Pages that one client may keep here; at least the capacity for no limit.
     pub quota_pages: u64,
 }
 
-/// What a server counts, from its start.
+/// What a server counts from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames taken in, bad ones included.
+    /// Frames received, including bad ones.
     pub frames: u64,
     /// Frames that were short, damaged, malformed or of another protocol version.
     pub bad: u64,
@@ -70,50 +70,50 @@ pub struct Counters {
     pub unknown_session: u64,
     /// Sessions opened.
     pub sessions_opened: u64,
-    /// Sessions ended because their lease had run out, their client did not answer, and their room
+    /// Sessions ended because their lease had expired, their client did not answer, and their room
     /// was needed.
     pub sessions_expired: u64,
-    /// Sessions ended because their client has begun anew.
+    /// Sessions ended because their client has restarted.
     pub sessions_replaced: u64,
-    /// Times that a client was refused because an older session of it lives.
+    /// Times that a client was refused because an older session of it is alive.
     pub sessions_in_use: u64,
-    /// Pages taken in whole.
+    /// Pages received whole.
     pub pages_written: u64,
-    /// Pages given out, whole or in part.
+    /// Pages sent, whole or in part.
     pub pages_read: u64,
     /// Pages freed by clients.
     pub pages_freed: u64,
-    /// Pages that were asked for and not held.
+    /// Pages that were requested but not held.
     pub pages_missing: u64,
-    /// Page-outs refused for want of space or quota.
+    /// Page-outs refused for lack of space or quota.
     pub pages_refused: u64,
     /// Page-outs of an old version.
     pub pages_stale: u64,
-    /// Page-outs whose bytes were not those of their checksum.
+    /// Page-outs whose bytes did not match their checksum.
     pub pages_corrupt: u64,
 }
 
 /// The arrays of a server.
 pub struct ServerArrays<M: Memory> {
-    /// The store's.
+    /// The store's arrays.
     pub store: Arrays<M>,
-    /// As many as the layout has owners.
+    /// As many as the layout's owners.
     pub sessions: M::Array<Session>,
-    /// Zeros; any number, best as many as there are sessions.
+    /// Zeros; any number, best the number of sessions.
     pub session_heads: M::Array<u16>,
 }
 
-/// Bytes that a server needs for each owner of the layout beside the store's.
+/// Bytes that a server needs for each owner of the layout, in addition to the store's.
 pub const BYTES_PER_OWNER: usize = size_of::<Session>() + size_of::<u16>();
 
-/// Whether there is room after all.
+/// Whether room could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     /// A session has ended.
     Made,
-    /// Clients are being asked whether they live.
+    /// Clients are being challenged.
     Perhaps,
-    /// Everybody lives, as far as is known.
+    /// All clients are alive, as far as is known.
     None,
 }
 
@@ -126,9 +126,9 @@ pub struct Server<M: Memory, A: Admission> {
     acks: Acks,
     admission: A,
     counters: Counters,
-    /// Frames that the host dropped before we saw them.
+    /// Frames that the host dropped before the server saw them.
     frames_dropped: u64,
-    /// Counts beginnings, moves and ends of sessions.
+    /// Counts openings, moves and ends of sessions.
     epoch: u64,
     /// The epoch of the last end of a session.
     last_end: u64,
@@ -136,13 +136,13 @@ pub struct Server<M: Memory, A: Admission> {
     /// Frames counted at the last announcement.
     frames_announced: u64,
     sweep_at_ns: Option<u64>,
-    /// When clients are to be asked whether they live.
+    /// When to send the next challenges.
     challenge_at_ns: Option<u64>,
 }
 
 impl<M: Memory, A: Admission> Server<M, A> {
-    /// A server without sessions, which announces itself at the first [`Server::handle_timeout`].
-    /// `None` if the arrays are not `layout`'s or the incarnation is 0.
+    /// A server without sessions. It announces itself at the first [`Server::handle_timeout`].
+    /// `None` if the arrays do not match `layout` or the incarnation is 0.
     pub fn new(
         config: Config,
         layout: &Layout,
@@ -171,7 +171,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         })
     }
 
-    /// What was counted.
+    /// The counters.
     pub fn counters(&self) -> Counters {
         self.counters
     }
@@ -181,12 +181,12 @@ impl<M: Memory, A: Admission> Server<M, A> {
         &self.store
     }
 
-    /// Sessions that are open.
+    /// Number of open sessions.
     pub fn open_sessions(&self) -> usize {
         self.sessions.open()
     }
 
-    /// Says how many frames the host has dropped since the start, for STATS.
+    /// Sets how many frames the host has dropped since the start, for STATS.
     pub fn set_frames_dropped(&mut self, frames: u64) {
         self.frames_dropped = frames;
     }
@@ -196,15 +196,15 @@ impl<M: Memory, A: Admission> Server<M, A> {
         !self.acks.is_empty()
     }
 
-    /// Sends what `out` has kept, after which nothing in it refers to the arena, and the
-    /// acknowledgements kept here.
+    /// Sends the acknowledgements kept here and what `out` has kept. Then nothing in `out` refers
+    /// to the arena any more.
     pub fn flush(&mut self, out: &mut impl Outbox) {
         self.send_acks(out);
         out.flush(self.store.arena());
         self.store.settle();
     }
 
-    /// Takes in one frame, without its Ethernet header, that came from `source`.
+    /// Handles one frame, without its Ethernet header, that came from `source`.
     pub fn handle_frame(
         &mut self,
         now_ns: u64,
@@ -221,8 +221,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
             Ok(frame) => frame,
             Err(error) => {
                 self.count_bad();
-                // In every version the second byte's lowest bit tells a server's frames, which
-                // are never answered, from a client's.
+                // In every version the lowest bit of the second byte distinguishes a server's
+                // frames, which are never answered, from a client's.
                 let from_client = bytes.get(1).is_some_and(|opcode| opcode & 1 == 0);
                 if matches!(error, FrameError::Version(v) if v != PROTOCOL_VERSION) && from_client {
                     let mut reject = Header::new(Opcode::Reject);
@@ -242,7 +242,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// When [`Server::handle_timeout`] is to be called.
+    /// When to call [`Server::handle_timeout`] next.
     pub fn next_timeout_ns(&self) -> u64 {
         [self.sweep_at_ns, self.challenge_at_ns]
             .into_iter()
@@ -250,14 +250,14 @@ impl<M: Memory, A: Admission> Server<M, A> {
             .fold(self.announce_at_ns, u64::min)
     }
 
-    /// Has the server announce itself at the next [`Server::handle_timeout`]: to be called when
-    /// its interface is back.
+    /// Has the server announce itself at the next [`Server::handle_timeout`]. Called when its
+    /// interface is back.
     pub fn announce_now(&mut self, now_ns: u64) {
         self.note_stop(now_ns);
         self.announce_at_ns = now_ns;
     }
 
-    /// Does what is due.
+    /// Handles what is due.
     pub fn handle_timeout(&mut self, now_ns: u64, out: &mut impl Outbox) {
         if self.sweep_at_ns.is_some_and(|at_ns| at_ns <= now_ns) {
             self.store.sweep(SWEEP_STEP);
@@ -272,8 +272,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Where an announcement is late, we were stopped, or our clock is ahead from one moment to the next:
-    /// nobody could be heard meanwhile, so that nobody was silent.
+    /// A late announcement means that the server was stopped or its clock jumped ahead. It could
+    /// not hear clients meanwhile, so their silence does not count.
     fn note_stop(&mut self, now_ns: u64) {
         let late_ns = now_ns.saturating_sub(self.announce_at_ns);
         if late_ns >= ANNOUNCE_INTERVAL_NS {
@@ -284,7 +284,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
     fn announce(&mut self, now_ns: u64, out: &mut impl Outbox) {
         self.note_stop(now_ns);
         let late_ns = now_ns.saturating_sub(self.announce_at_ns);
-        // A server that was stopped does not make up for what it missed.
+        // A server that was stopped does not catch up on missed announcements.
         let from_ns = if late_ns < ANNOUNCE_INTERVAL_NS {
             self.announce_at_ns
         } else {
@@ -307,7 +307,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.counters.bad = self.counters.bad.wrapping_add(1);
     }
 
-    /// Ends the session at `index`; its pages are dropped by and by.
+    /// Ends the session at `index`. Its pages are dropped gradually.
     fn end_session(&mut self, now_ns: u64, index: usize) {
         self.sessions.remove(index);
         if let Some(owner) = self.store.owner(index) {
@@ -320,9 +320,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Makes room for session `number`: of those at `from`, or of all, ends the one that has been
-    /// silent longest, if its lease has run out and its client does not answer. Those whose lease
-    /// has run out are asked (`docs/protocol.md`, "Lease").
+    /// Makes room for session `number`: ends the session that has been silent longest, among those
+    /// at `from` or among all, if its lease has expired and its client does not answer. Challenges
+    /// clients whose lease has expired (`docs/protocol.md`, "Lease").
     fn make_room(&mut self, now_ns: u64, number: u64, from: Option<MacAddress>) -> Room {
         let lease_ns = u64::from(self.config.lease_s).saturating_mul(1_000_000_000);
         let mut longest = None::<(u64, usize)>;
@@ -360,8 +360,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
         Room::Made
     }
 
-    /// `header` with what every frame of this server says: who it is, and for whoever the frame is
-    /// for, how full, and which versions it has been told of.
+    /// Adds to `header` what every frame of this server states: its incarnation and, for the client
+    /// that gets the frame, its utilisation and the high water.
     fn signed(&self, header: Header) -> Header {
         let session = self.sessions.find(header.session);
         let high_water = session
@@ -375,7 +375,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// How full the server is for the client of this session (`docs/protocol.md`, "Utilisation").
+    /// The server's utilisation for the client of this session (`docs/protocol.md`, "Utilisation").
     fn utilisation_for(&self, session: Option<usize>) -> u16 {
         let quota_pages = self.config.quota_pages;
         if quota_pages >= self.store.capacity_pages() {
@@ -387,7 +387,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Sends `header`, [`Server::signed`] here, and a payload whose checksum it has or needs not.
+    /// Signs `header` and sends it with a payload whose checksum it has or does not need.
     fn send(
         &self,
         destination: MacAddress,
@@ -398,14 +398,14 @@ impl<M: Memory, A: Admission> Server<M, A> {
         Self::send_signed(destination, &self.signed(header), payload, out);
     }
 
-    /// Sends a header that is signed already.
+    /// Sends a header that is already signed.
     fn send_signed(
         destination: MacAddress,
         header: &Header,
         payload: Payload<'_>,
         out: &mut impl Outbox,
     ) {
-        // A payload is at most as long as one that came in a frame: its length fits 16 bits.
+        // A payload is at most as long as one received in a frame, so its length fits 16 bits.
         let Ok(len) = u16::try_from(payload.bytes().len()) else {
             return;
         };
@@ -414,7 +414,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         out.send(destination, &bytes, payload);
     }
 
-    /// Sends `header` with a message of our own behind it.
+    /// Sends `header` followed by a message, and computes the message's checksum.
     fn send_message(
         &self,
         destination: MacAddress,

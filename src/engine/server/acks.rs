@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Acknowledgements of page-outs, kept until the next flush: several for one client are one frame.
+//! Acknowledgements of page-outs, kept until the next flush: several for one client become one frame.
 //!
 //! The rules: `docs/protocol.md`, "WRITE_ACKS".
 
@@ -12,14 +12,14 @@ use zerocopy::IntoBytes;
 /// Acknowledgements for one session.
 pub(super) struct Acks {
     to: MacAddress,
-    /// The first one, as a WRITE_ACK; what it says of the session is true for all.
+    /// The first one, as a WRITE_ACK. What it states of the session holds for all.
     first: Header,
     kept: [Ack; MAX_ACKS],
     count: usize,
 }
 
 impl Acks {
-    /// None.
+    /// No acknowledgements.
     pub(super) fn new() -> Self {
         Self {
             to: MacAddress::default(),
@@ -33,7 +33,8 @@ impl Acks {
         self.count == 0
     }
 
-    /// Keeps one, if there is room and it is for whom the others are for.
+    /// Keeps an acknowledgement, if there is room and it is for the same client and session as the
+    /// others.
     fn put(&mut self, to: MacAddress, header: &Header) -> bool {
         if self.count == 0 {
             self.to = to;
@@ -59,7 +60,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Sends what has been kept: at most one frame.
+    /// Sends the kept acknowledgements as one frame, if there are any.
     pub(super) fn send_acks(&mut self, out: &mut impl Outbox) {
         let count = core::mem::take(&mut self.acks.count);
         if count == 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the client of a session lives: it is asked with a fresh nonce, several times over two
-//! seconds, before its session ends for another's sake.
+//! Checks whether the client of a session is alive, with several challenges over two seconds that
+//! carry a fresh nonce, before its session ends to make room for another.
 //!
 //! The rules: `docs/protocol.md`, "CHALLENGE".
 
@@ -10,52 +10,52 @@ use crate::engine::server::store::Memory;
 use crate::wire::{Header, MacAddress, Nonce, Opcode};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Between two times that a client is asked.
+/// Time between two challenges.
 const INTERVAL_NS: u64 = 400_000_000;
-/// How often it is asked before its silence counts.
+/// Challenges before silence counts.
 const TIMES: u8 = 5;
-/// The last part of the wait for an answer to the last question: what came while we stood still is looked
-/// at in it, for what is due is done before frames are taken in.
+/// The last part of the wait for the last answer. Frames that arrived while the server was stopped
+/// are read during it, because timers run before frames are read.
 const LAST_LOOK_NS: u64 = 100_000_000;
-/// For how long what was found out is good.
+/// How long a result is valid.
 const GOOD_NS: u64 = 5_000_000_000;
-/// Challenges sent in one step: what an outbox has room for, beside an announcement.
+/// Challenges sent in one step: an outbox has room for them beside an announcement.
 const STEP: usize = 4;
-/// Between two steps.
+/// Time between two steps.
 const STEP_NS: u64 = 1_000_000;
 
-/// What is known of whether a session's client lives.
+/// What is known about whether a session's client is alive.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Challenge {
-    /// Nobody has asked.
+    /// It was not challenged.
     #[default]
     None,
-    /// It has been asked `sent` times, or one less if that is above [`TIMES`] and this is the last look;
-    /// what is next is at `due_ns`.
+    /// `sent` challenges have been sent; `sent` is one more than [`TIMES`] during the last part of
+    /// the wait. The next step is at `due_ns`.
     Asking { nonce: u64, sent: u8, due_ns: u64 },
-    /// It has answered.
+    /// It answered.
     Alive { since_ns: u64 },
-    /// It has not answered.
+    /// It did not answer.
     Silent { since_ns: u64 },
 }
 
-/// What a look at a session's client says.
+/// The state of a session's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// It has answered lately.
+    /// It answered recently.
     Lives,
-    /// It is being asked.
+    /// It is being challenged.
     Unknown,
-    /// It has lately been asked often enough, and has been silent meanwhile.
+    /// It was challenged often enough recently, and was silent.
     Silent,
 }
 
 impl Challenge {
-    /// Something has come of the session that is no answer, and may be old: its silence begins anew.
+    /// A frame of the session has arrived that is not an answer and may be old: restarts the challenge.
     pub(super) fn heard(&mut self) {
         match self {
-            // All questions are asked once more, when the next one is due: one that is lost is repeated,
-            // however often something comes.
+            // All challenges are sent once more, beginning when the next one is due: a lost
+            // challenge is repeated, however many frames arrive.
             Self::Asking { sent, .. } => *sent = 0,
             Self::Silent { .. } => *self = Self::None,
             _ => {}
@@ -75,7 +75,7 @@ impl Challenge {
 }
 
 impl<M: Memory, A: Admission> Server<M, A> {
-    /// Whether the client of the session at `index` lives. If that is not known, it is asked.
+    /// Whether the client of the session at `index` is alive. If that is unknown, challenges it.
     pub(super) fn life(&mut self, now_ns: u64, index: usize) -> Life {
         let Some(session) = self.sessions.get_mut(index) else {
             return Life::Silent;
@@ -86,7 +86,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if let Some(life) = session.challenge.life(now_ns) {
             return life;
         }
-        // 0 is no nonce: one frame in 2^64 would be answered in vain.
+        // The nonce may be 0: one frame in 2^64 would then match by chance, as for any other.
         session.challenge = Challenge::Asking {
             nonce: self.admission.nonce(),
             sent: 0,
@@ -96,7 +96,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         Life::Unknown
     }
 
-    /// An answer has come, to whatever challenge.
+    /// An ALIVE frame has arrived, in answer to any challenge.
     pub(super) fn note_alive(&mut self, now_ns: u64, index: usize, payload: &[u8]) {
         let Ok(answer) = Nonce::read_from_bytes(payload) else {
             self.count_bad();
@@ -111,7 +111,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Asks who is to be asked now; says of whom has been silent that it has.
+    /// Sends the challenges that are due, and notes the clients that did not answer.
     pub(super) fn send_challenges(&mut self, now_ns: u64, out: &mut impl Outbox) {
         let mut next_ns = None::<u64>;
         let mut sent_now = 0_usize;
@@ -129,7 +129,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
             };
             if *due_ns <= now_ns && *sent >= TIMES {
                 if now_ns.saturating_sub(*due_ns) >= INTERVAL_NS {
-                    // We stood still, and the question or its answer may have been lost meanwhile: once more.
+                    // The server was stopped, and the challenge or its answer may be lost: sends it
+                    // once more.
                     *sent = TIMES.saturating_sub(1);
                 } else if *sent == TIMES {
                     *sent = sent.saturating_add(1);

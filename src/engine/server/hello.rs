@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The handshake: how a session begins, moves to another address, and takes an older one's place.
+//! The handshake: how a session begins, moves to another address, and replaces an older one.
 //!
-//! A HELLO alone changes nothing. It is answered with a cookie that is good for this client, this
-//! session, this address and this incarnation, and only until a session of this client begins,
-//! moves or ends: so a HELLO of the past is never good.
+//! A HELLO alone changes nothing. The server answers it with a cookie that is valid for this
+//! client, session, address and incarnation, and only until a session of this client begins, moves
+//! or ends. So an old HELLO is never valid.
 //!
 //! The rules, in this order: `docs/protocol.md`, "HELLO".
 
@@ -14,7 +14,7 @@ use crate::engine::server::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Sessions that one hardware address may have at the most: a machine has one for each device.
+/// The most sessions of one hardware address: a machine has one for each device.
 const MOST_AT_AN_ADDRESS: usize = 4;
 
 impl<M: Memory, A: Admission> Server<M, A> {
@@ -34,7 +34,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             self.count_bad();
             return;
         }
-        if self.goes_on_with_nothing(&frame.header, &hello) {
+        if self.resumes_without_session(&frame.header, &hello) {
             let header = frame.header.answer(Opcode::Reject, Status::NoSession);
             self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
             self.send(source, header, Payload::EMPTY, out);
@@ -63,9 +63,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.send_message(source, header, ack.as_bytes(), out);
     }
 
-    /// Whether a HELLO that names an incarnation, and so wants to go on with a session, finds none:
-    /// its client must not take an empty one for that.
-    fn goes_on_with_nothing(&self, header: &Header, hello: &Hello) -> bool {
+    /// Whether a HELLO that names an incarnation, and so continues a session, finds none open. Its
+    /// client must not mistake an empty session for its own.
+    fn resumes_without_session(&self, header: &Header, hello: &Hello) -> bool {
         let open = || {
             let index = self.sessions.find(header.session)?;
             let session = self.sessions.get(index)?;
@@ -75,7 +75,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             && (header.incarnation != self.config.incarnation || open().is_none())
     }
 
-    /// Returns the status, and the cookie that goes with [`Status::Cookie`].
+    /// Returns the status, and the cookie for [`Status::Cookie`].
     fn answer_hello(
         &mut self,
         now_ns: u64,
@@ -87,7 +87,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if hello.cluster != self.config.cluster || !self.admission.admits(hello.client, source) {
             return (Status::NotAdmitted, 0);
         }
-        // A session's number is its client's secret: who takes another's is not let in.
+        // A session's number is its client's secret: a client that uses another's is refused.
         if let Some(session) = self
             .sessions
             .find(number)
@@ -119,7 +119,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             {
                 return (self.move_session(now_ns, index, number, source), 0);
             }
-            // Its client has begun anew; or there are two that say they are the same.
+            // Its client has restarted, or two machines use the same client number.
             match self.life(now_ns, index) {
                 Life::Unknown => return (Status::Wait, 0),
                 Life::Lives => {
@@ -136,7 +136,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         (self.open_session(now_ns, source, header, hello), 0)
     }
 
-    /// The session's client is at another address now.
+    /// Moves the session to its client's new address.
     fn move_session(
         &mut self,
         now_ns: u64,
@@ -157,14 +157,14 @@ impl<M: Memory, A: Admission> Server<M, A> {
         Status::Ok
     }
 
-    /// Sessions that one hardware address may have, so that none has all.
+    /// The most sessions of one hardware address, so that no address can use all of them.
     fn most_at_an_address(&self) -> usize {
         (self.max_clients / 2).clamp(1, MOST_AT_AN_ADDRESS)
     }
 
-    /// Owners in the store that sessions from this address have: those that are open, and those that have
-    /// ended, until their pages are dropped. An address may have as many of these as of those, so that
-    /// it can begin anew at once, and cannot have all by ending sessions faster than pages are dropped.
+    /// Owners in the store for sessions from this address: open ones, and ended ones until their pages
+    /// are dropped. An address may have as many ended as open ones. So its clients can restart at once,
+    /// but cannot use up all owners by ending sessions faster than pages are dropped.
     fn owners_of(&self, mac: MacAddress) -> usize {
         self.sessions
             .places_of(mac)
@@ -181,7 +181,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             mac: source.0,
             reserved: [0; 2],
         };
-        // 0 is a client's way to say that it has none.
+        // A client uses 0 for "no cookie".
         self.admission.cookie(&claim).max(1)
     }
 
@@ -204,7 +204,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return Status::Wait;
         }
         let Some(owner) = self.store.open() else {
-            // The pages of sessions that have ended are still being dropped.
+            // The pages of ended sessions are still being dropped.
             return Status::Wait;
         };
         self.epoch = self.epoch.wrapping_add(1);
@@ -218,7 +218,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         Status::Ok
     }
 
-    /// Has room at an address for session `number`, which is not there yet.
+    /// Makes room for session `number` at an address where it is not yet.
     fn need_room_at(&mut self, now_ns: u64, number: u64, source: MacAddress) -> Result<(), Status> {
         if self.sessions.at(source) < self.most_at_an_address() {
             return Ok(());
@@ -226,7 +226,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.need_room(now_ns, number, Some(source))
     }
 
-    /// Has a session end, of those at `from` or of all, for session `number`'s sake.
+    /// Ends a session, among those at `from` or among all, to make room for session `number`.
     fn need_room(
         &mut self,
         now_ns: u64,

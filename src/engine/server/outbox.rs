@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a server's answers go.
+//! Where a server sends its answers.
 
 use crate::engine::server::store::{Page, PageSlice};
 use crate::wire::{MacAddress, HEADER_LEN};
@@ -8,14 +8,14 @@ use crate::wire::{MacAddress, HEADER_LEN};
 /// What follows an answer's header.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
-    /// Bytes that are only there during the call.
+    /// Bytes that are valid only during the call.
     Bytes(&'a [u8]),
     /// Bytes of the arena. An outbox may keep the slice instead of the bytes until it is flushed.
     Page(PageSlice, &'a [u8]),
 }
 
 impl<'a> Payload<'a> {
-    /// Nothing.
+    /// No payload.
     pub const EMPTY: Self = Self::Bytes(&[]);
 
     /// The bytes.
@@ -28,15 +28,15 @@ impl<'a> Payload<'a> {
 
 /// Takes frames to be sent.
 pub trait Outbox {
-    /// Frames that the handling of one frame, or of a timer, adds at the most: a page's fragments,
-    /// and acknowledgements kept from before.
+    /// The most frames sent while one frame or timer is handled: a page's fragments, and the
+    /// acknowledgements kept before.
     const MOST: usize = 9;
 
-    /// Sends a frame, or keeps it until [`Outbox::flush`]: to `destination`, with this header.
+    /// Sends a frame with this header to `destination`, or keeps it until [`Outbox::flush`].
     fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>);
 
-    /// Sends what was kept. `arena` is what the [`Payload::Page`]s of before are slices of; after
-    /// this call, their bytes may change.
+    /// Sends the kept frames. `arena` holds the bytes of their [`Payload::Page`]s, which may change
+    /// after this call.
     fn flush(&mut self, arena: &[Page]) {
         let _ = arena;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a server does for an open session: pages in and out, freeing, questions, the end.
+//! Handles requests of an open session: pages in and out, freeing, queries, and its end.
 //!
 //! The rules: `docs/protocol.md`, "Other requests", "READ", "FREE" and "INVENTORY".
 
@@ -12,13 +12,13 @@ use crate::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Pages of the arena that are looked at for one INVENTORY.
+/// Pages of the arena that are checked for one INVENTORY.
 const LIST_STEPS: u32 = 4096;
 /// Bytes before the pages in an INVENTORY_REPLY.
 const LISTING_HEAD: usize = size_of::<InventoryReply>();
-/// Bytes of the longest.
+/// The longest INVENTORY_REPLY.
 const LISTING: usize = LISTING_HEAD + MAX_PAGE_VERSIONS * size_of::<PageVersion>();
-/// Bytes of a page of one value.
+/// Bytes of a same-filled page.
 const FILL_LEN: u16 = 8;
 
 impl<M: Memory, A: Admission> Server<M, A> {
@@ -45,7 +45,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         });
         let Some((index, owner, session)) = open else {
             self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
-            // What is not open has ended, as the client wishes.
+            // A session that is not open has ended, as the client wants.
             let answer = if header.opcode == Opcode::Bye {
                 header.answer(Opcode::ByeAck, Status::Ok)
             } else {
@@ -110,7 +110,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
                     out,
                 );
             }
-            // A server's opcodes and HELLO do not come here.
+            // Opcodes of servers and HELLO are handled elsewhere.
             _ => {}
         }
     }
@@ -172,7 +172,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Returns what to say: the status, and the fragments held.
+    /// Returns the answer: the status, and the fragments held.
     fn write(
         &mut self,
         now_ns: u64,
@@ -184,13 +184,13 @@ impl<M: Memory, A: Admission> Server<M, A> {
     ) -> Option<(Status, FragmentMask)> {
         let header = &frame.header;
         if header.version < low_water && !mutated!(LowWaterIgnored) {
-            // Nothing of the past comes back, not even what is half here.
+            // Rejects old writes, and drops older fragments of the page.
             self.store.abandon(owner, header.page, low_water);
             self.counters.pages_stale = self.counters.pages_stale.wrapping_add(1);
             return Some((Status::Stale, FragmentMask::EMPTY));
         }
         if header.page >> PAGE_BITS != 0 {
-            // There is no room for such a page, nor is any made.
+            // No such page can be stored, so no session ends to make room for it.
             self.counters.pages_refused = self.counters.pages_refused.wrapping_add(1);
             return Some((Status::NoSpace, FragmentMask::EMPTY));
         }
@@ -206,13 +206,13 @@ impl<M: Memory, A: Admission> Server<M, A> {
             bytes: frame.payload,
         };
         if !self.store.is_ready() {
-            // What was dropped lately may still be on its way out.
+            // Answers not yet sent may still refer to pages dropped recently.
             self.flush(out);
         }
         let quota = self.config.quota_pages;
         let mut written = self.store.write(owner, &fragment, quota);
         if written == Written::NoSpace && !self.store.is_ready() && self.store.is_sweeping() {
-            // There is room, and where is not found yet. The client will ask again.
+            // There is room, but no dropped page has been found yet. The client will ask again.
             return None;
         }
         if written == Written::NoSpace && self.make_room(now_ns, header.session, None) == Room::Made
@@ -279,7 +279,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         true
     }
 
-    /// Says some of the pages that the session has here.
+    /// Answers an INVENTORY with some of the pages that the session holds.
     fn list_pages(
         &self,
         owner: OwnerId,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The sessions that are open, found by the number that their client chose.
+//! The open sessions, found by the number that the client chose.
 //!
-//! Knows who, from where and since when; the pages are the store's. A session has the index of its
-//! owner in the store.
+//! Knows client, address and times; pages are in the store. A session has the index of its owner in
+//! the store.
 
 use super::challenge::Challenge;
 use crate::engine::server::store::Memory;
@@ -12,24 +12,24 @@ use crate::wire::{ClientId, MacAddress};
 /// An open session.
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
-    /// The number that the client chose; 0 if none is open here.
+    /// The number that the client chose; 0 if no session is open here.
     pub(super) number: u64,
     pub(super) client: ClientId,
     pub(super) mac: MacAddress,
-    /// The value of the server's epoch when it was opened or moved.
+    /// The server's epoch when the session was opened or last moved.
     pub(super) epoch: u64,
     /// `docs/protocol.md`, "Low water".
     pub(super) low_water: u64,
     /// `docs/protocol.md`, "High water".
     pub(super) high_water: u64,
-    /// When its client was last heard.
+    /// When a frame of its client was last received.
     pub(super) heard_ns: u64,
-    /// Whether the client lives, if somebody needs to know.
+    /// Whether the client is alive, if that is needed.
     pub(super) challenge: Challenge,
     pub(super) pages_written: u64,
     pub(super) pages_read: u64,
     pub(super) pages_freed: u64,
-    /// The next in the chain, plus one; 0 at its end.
+    /// The next session in the chain, plus one; 0 at its end.
     next: u16,
 }
 
@@ -61,13 +61,13 @@ impl Session {
 /// All sessions.
 pub(super) struct Sessions<M: Memory> {
     all: M::Array<Session>,
-    /// Heads of chains of sessions whose numbers share a bucket, plus one; 0 for none.
+    /// Heads of chains of sessions whose numbers share a bucket, plus one; 0 for an empty chain.
     heads: M::Array<u16>,
     open: usize,
 }
 
 impl<M: Memory> Sessions<M> {
-    /// None open. `None` if an array is empty.
+    /// No session is open. `None` if an array is empty.
     pub(super) fn new(all: M::Array<Session>, heads: M::Array<u16>) -> Option<Self> {
         if all.is_empty() || heads.is_empty() {
             return None;
@@ -79,18 +79,18 @@ impl<M: Memory> Sessions<M> {
         })
     }
 
-    /// How many are open.
+    /// Number of open sessions.
     pub(super) fn open(&self) -> usize {
         self.open
     }
 
     fn bucket(&self, number: u64) -> usize {
-        // Clients choose at random; and there are few sessions.
+        // Clients choose numbers at random, and there are few sessions.
         // CAST: the remainder is below a length.
         number.checked_rem(self.heads.len() as u64).unwrap_or(0) as usize
     }
 
-    /// The index of the session of this number.
+    /// The index of the session with this number.
     pub(super) fn find(&self, number: u64) -> Option<usize> {
         let mut link = *self.heads.get(self.bucket(number))?;
         loop {
@@ -110,13 +110,13 @@ impl<M: Memory> Sessions<M> {
             .position(|session| session.number != 0 && session.client == client)
     }
 
-    /// How many are open from this address.
+    /// Number of sessions open from this address.
     pub(super) fn at(&self, mac: MacAddress) -> usize {
         let is_there = |session: &&Session| session.number != 0 && session.mac == mac;
         self.all.iter().filter(is_there).count()
     }
 
-    /// The indices of the sessions from this address, open ones and the last of each other place.
+    /// The indices of the sessions from this address: open ones, and the last one of each other place.
     pub(super) fn places_of(&self, mac: MacAddress) -> impl Iterator<Item = usize> + '_ {
         let all = self.all.iter().enumerate();
         all.filter(move |(_, session)| session.mac == mac)
@@ -138,14 +138,14 @@ impl<M: Memory> Sessions<M> {
             .filter(|session| session.number != 0)
     }
 
-    /// Nobody could be heard for so long.
+    /// The server could not hear clients for this long: their silence does not count.
     pub(super) fn put_off_silence(&mut self, now_ns: u64, stopped_ns: u64) {
         for session in self.all.iter_mut().filter(|session| session.number != 0) {
             session.heard_ns = session.heard_ns.saturating_add(stopped_ns).min(now_ns);
         }
     }
 
-    /// Opens a session at `index`, where none is; its number must not be open.
+    /// Opens a session at `index`, where none is open. Its number must not be in use.
     pub(super) fn insert(&mut self, index: usize, session: Session) {
         let bucket = self.bucket(session.number);
         let (Some(place), Some(head), Ok(link)) = (
@@ -188,7 +188,7 @@ impl<M: Memory> Sessions<M> {
             }
         }
         if let Some(place) = self.all.get_mut(index) {
-            // The address is still needed: the pages are there for a while.
+            // The address is still needed while the pages are dropped.
             *place = Session {
                 mac: place.mac,
                 ..Session::default()

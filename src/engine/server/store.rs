@@ -2,10 +2,10 @@
 
 //! A memory server's page store: owners, their pages, each with a version and a checksum.
 //!
-//! It lives in arrays that the caller gives it and never allocates. It knows versions, space and
-//! quotas; sessions, frames and time are [`super`]'s. No page is ever torn or of the wrong
-//! checksum: bytes come into a free page of the arena, and only a whole, checked page takes the
-//! place of the one held.
+//! The store uses arrays that the caller provides, and never allocates. It handles versions, space
+//! and quotas; [`super`] handles sessions, frames and time. No page is ever torn or has a wrong
+//! checksum: data is received into a free page of the arena, and only a complete, verified page
+//! replaces the one held.
 
 mod assembly;
 mod memory;
@@ -38,7 +38,7 @@ impl Default for Page {
     }
 }
 
-/// The number of a page of the arena.
+/// The index of a page of the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArenaPage(u32);
 
@@ -62,14 +62,14 @@ impl ArenaPage {
 pub struct PageSlice {
     /// The page.
     pub at: ArenaPage,
-    /// Where they begin in it.
+    /// Offset in the page.
     pub offset: u16,
-    /// How many they are.
+    /// Length.
     pub len: u16,
 }
 
 impl PageSlice {
-    /// The bytes, in the arena that it was made for.
+    /// The bytes, in the arena that the slice was made for.
     pub fn bytes(self, arena: &[Page]) -> &[u8] {
         let from = usize::from(self.offset);
         arena
@@ -79,36 +79,36 @@ impl PageSlice {
     }
 }
 
-/// `used` of `all` pages in 1/65535, rounded down: 65535 only if all are.
+/// `used` of `all` pages in units of 1/65535, rounded down: 65535 only if all are used.
 fn utilisation(used: u64, all: u64) -> u16 {
     let part = used.saturating_mul(u64::from(u16::MAX));
     let share = part.checked_div(all).unwrap_or(u64::MAX);
     u16::try_from(share).unwrap_or(u16::MAX)
 }
 
-/// A page that is held.
+/// A page held for an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Where its bytes are.
+    /// The page of the arena with its bytes.
     pub at: ArenaPage,
     /// Its version.
     pub version: u64,
     /// CRC32C of the whole page; with `filled`, of its first 8 bytes.
     pub crc: u32,
-    /// Whether the page is its first 8 bytes over and over; those after them mean nothing.
+    /// Whether the page is same-filled: it repeats its first 8 bytes, and the others are not valid.
     pub filled: bool,
 }
 
-/// Pages of the arena that are looked at for one that can be dropped: some 40 µs.
+/// Pages of the arena checked in the search for one that can be dropped: about 40 µs.
 const SEARCH_STEPS: u32 = if cfg!(test) { 64 } else { 16_384 };
 
 /// The store.
 ///
 /// # Invariants
 ///
-/// `live` is the number of pages that open owners hold, at most `capacity`; `ended` that of the
-/// others. The arena has so many pages more than `capacity` that all assemblies and one page more
-/// fit beside a full store; a page of ended owners is dropped as soon as its place is needed.
+/// `live` is the number of pages that open owners hold, at most `capacity`; `ended` is that of
+/// ended owners. The arena has enough pages beyond `capacity` for all assemblies and one more page,
+/// even when the store is full. A page of an ended owner is dropped as soon as its place is needed.
 pub struct Store<M: Memory> {
     pages: M::Array<Page>,
     table: Table<M>,
@@ -117,13 +117,13 @@ pub struct Store<M: Memory> {
     capacity: u32,
     live: u32,
     ended: u32,
-    /// Where the search for ended owners' pages goes on.
+    /// Where the search for pages of ended owners continues.
     sweep: u32,
 }
 
 impl<M: Memory> Store<M> {
-    /// An empty store. `seed` keys its hash: random where clients are not trusted. `None` if the
-    /// arrays are not `layout`'s.
+    /// An empty store. `seed` keys its hash; it must be random where clients are not trusted.
+    /// `None` if the arrays do not match `layout`.
     pub fn new(arrays: Arrays<M>, layout: &Layout, seed: u64) -> Option<Self> {
         let Arrays {
             pages,
@@ -156,7 +156,7 @@ impl<M: Memory> Store<M> {
         &self.pages
     }
 
-    /// Pages that owners can fill.
+    /// Pages that owners can fill in total.
     pub fn capacity_pages(&self) -> u64 {
         self.capacity.into()
     }
@@ -173,13 +173,12 @@ impl<M: Memory> Store<M> {
             .map_or(0, |owner| owner.pages.into())
     }
 
-    /// How full the store is: 0 empty, 65535 full.
+    /// How full the store is: 0 is empty, 65535 full.
     pub fn utilisation(&self) -> u16 {
         utilisation(self.live.into(), self.capacity.into())
     }
 
-    /// How full the store is for `owner`, who may have `quota_pages`: 65535 if nothing more of its
-    /// fits.
+    /// How full the store is for `owner`, which may hold `quota_pages`: 65535 if no page more fits.
     pub fn utilisation_of(&self, owner: OwnerId, quota_pages: u64) -> u16 {
         let most = quota_pages.min(self.capacity_pages());
         let left = most.saturating_sub(self.held_pages(owner));
@@ -187,16 +186,16 @@ impl<M: Memory> Store<M> {
         utilisation(used, most)
     }
 
-    /// Whether a page can come in at once. If not, send what still refers to the arena, then call
-    /// [`Store::settle`]: before that, and while it has not found one among ended owners' pages,
-    /// [`Store::write`] may say [`Written::NoSpace`] too early.
+    /// Whether a page can be received at once. If not, send what still refers to the arena, then
+    /// call [`Store::settle`]. Before that, and until a page of an ended owner is found,
+    /// [`Store::write`] may return [`Written::NoSpace`] too early.
     pub fn is_ready(&self) -> bool {
         self.table.can_take()
     }
 
-    /// Says that nobody refers any more to pages of the arena that were dropped until now: they
-    /// may be filled again. Where there is none, one is looked for among ended owners' pages, for a
-    /// bounded time: others wait meanwhile.
+    /// Nothing refers any more to pages of the arena that were dropped before: they may be reused.
+    /// If no page is free, searches for pages of ended owners, for a bounded time because other
+    /// requests wait.
     pub fn settle(&mut self) {
         self.table.settle();
         for _ in 0..SEARCH_STEPS {
@@ -224,9 +223,9 @@ impl<M: Memory> Store<M> {
         })
     }
 
-    /// Lists pages that `owner` holds, with their versions: `each` is called for those found among
-    /// the `steps` pages of the arena from `cursor` on, until it says that it has enough. Returns
-    /// where to go on; 0 at the end. What is written meanwhile may be missed, or come twice.
+    /// Lists pages that `owner` holds, with their versions: calls `each` for those among the
+    /// `steps` pages of the arena from `cursor` on, until it returns false. Returns the cursor to
+    /// continue from; 0 at the end. Pages written meanwhile may be missed or listed twice.
     pub fn list(
         &self,
         owner: OwnerId,
@@ -263,7 +262,7 @@ impl<M: Memory> Store<M> {
         }
     }
 
-    /// Drops the page if a version below `version` is held, and half-received ones below it.
+    /// Drops the page if a version below `version` is held, and incomplete ones below `version`.
     /// Returns whether a page was held.
     pub fn free(&mut self, owner: OwnerId, page: u64, version: u64) -> bool {
         let Some(below) = version.checked_sub(1) else {
@@ -286,7 +285,7 @@ impl<M: Memory> Store<M> {
         true
     }
 
-    /// Drops half-received pages of `page` below `version`: they can no longer be completed.
+    /// Drops incomplete versions of `page` below `version`, which can no longer be completed.
     pub fn abandon(&mut self, owner: OwnerId, page: u64, version: u64) {
         if let Some(below) = version.checked_sub(1) {
             self.drop_assemblies(owner, page, below);

@@ -25,7 +25,7 @@ fn a_session_begins_with_a_cookie_that_came_back() {
     let (status, ack) = bench.hello(&me, 0);
     assert_eq!(status, Status::Cookie);
     assert_eq!(bench.server.open_sessions(), 0);
-    // Neither a wrong cookie, nor another's, nor from elsewhere, nor for another session.
+    // A wrong cookie, another client's, one for another address, and one for another session.
     let cookie = ack.cookie.get();
     assert_eq!(bench.hello(&me, cookie ^ 1).0, Status::Cookie);
     assert_eq!(bench.hello(&client(2), cookie).0, Status::Cookie);
@@ -73,12 +73,12 @@ fn a_new_session_ends_the_older_and_begins_empty() {
     assert_eq!(bench.put(&new, 2, 11), Status::Ok);
     // Frames of the older session are refused.
     assert_eq!(bench.status(&old, read(1, 10), &[]), Status::NoSession);
-    // Its delayed HELLOs, with any cookie that was ever good, do not end the newer session.
+    // Its delayed HELLOs, with any cookie that was ever valid, do not end the newer session.
     for cookie in [0, old_cookie, new_cookie] {
         assert_eq!(bench.hello(&old, cookie).0, Status::Cookie);
     }
     assert_eq!(bench.get(&new, 2, 11), Some(content(11)));
-    // Nor do they bring the older back when the newer has ended.
+    // Nor do they restore the older session when the newer one has ended.
     let bye = bench.status(&new, Header::new(Opcode::Bye), &[]);
     assert_eq!(bye, Status::Ok);
     for cookie in [0, old_cookie, new_cookie] {
@@ -98,7 +98,7 @@ fn a_session_moves_to_a_new_address_with_its_pages() {
         mac: MacAddress([2, 0, 0, 0, 9, 9]),
         ..me
     };
-    // Until it has said so, frames from there are a forger's, and not answered.
+    // Until the client has moved, frames from there count as forged and are not answered.
     assert_eq!(bench.ask(moved.mac, moved.of(read(1, 10)), &[]), []);
     let bye = moved.of(Header::new(Opcode::Bye));
     assert_eq!(bench.ask(moved.mac, bye, &[]), []);
@@ -113,7 +113,7 @@ fn a_session_moves_to_a_new_address_with_its_pages() {
 }
 
 #[test]
-fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
+fn a_client_that_continues_a_session_is_not_given_an_empty_one() {
     let mut bench = bench(8, NO_QUOTA);
     let me = client(1);
     let resume = |bench: &mut Bench, me: &Client, incarnation, cookie| {
@@ -137,7 +137,7 @@ fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
     let ok = (Opcode::HelloAck, Status::Ok, 0);
     assert_eq!(resume(&mut bench, &me, INCARNATION, 0), ok);
     assert_eq!(resume(&mut bench, &me, INCARNATION + 1, 0), nothing);
-    // From elsewhere, with the cookie for that.
+    // From another address, with the cookie for that.
     let moved = Client {
         mac: MacAddress([2, 0, 0, 0, 9, 9]),
         ..me
@@ -146,7 +146,7 @@ fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
     assert_eq!(status, Status::Cookie);
     assert_eq!(resume(&mut bench, &moved, INCARNATION, fresh), ok);
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
-    // Another client, and this one with another session, have nothing to go on with.
+    // Another client, and this one with another session, have no session to continue.
     let thief = Client {
         session: me.session,
         ..client(2)
@@ -158,7 +158,7 @@ fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
     };
     assert_eq!(resume(&mut bench, &other, INCARNATION, 0), nothing);
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
-    // Once it has ended, no cookie brings it back so.
+    // Once the session has ended, no cookie restores it.
     bench.status(&moved, Header::new(Opcode::Bye), &[]);
     let (_, ack) = bench.hello(&moved, 0);
     let cookie = ack.cookie.get();
@@ -167,7 +167,7 @@ fn who_goes_on_with_a_session_is_not_given_an_empty_one() {
 }
 
 #[test]
-fn who_is_not_to_be_served_is_told() {
+fn a_client_that_is_not_served_gets_the_reason() {
     let mut bench = bench(8, NO_QUOTA);
     assert_eq!(bench.hello(&client(66), 0).0, Status::NotAdmitted);
     // Another cluster's client.
@@ -177,7 +177,7 @@ fn who_is_not_to_be_served_is_told() {
     let header = me.of(Header::new(Opcode::Hello));
     let answer = bench.one(me.mac, header, hello.as_bytes());
     assert_eq!(answer.header.status, Status::NotAdmitted);
-    // One who takes another's session number.
+    // A client that uses another's session number.
     bench.open(&me);
     let thief = Client {
         session: me.session,
@@ -190,7 +190,7 @@ fn who_is_not_to_be_served_is_told() {
     let (_, ack) = bench.hello(&late, 0);
     let cookie = ack.cookie.get();
     assert_eq!(bench.hello(&late, cookie).0, Status::TooManyClients);
-    // Until a lease runs out: of the one that was silent longest.
+    // Until a lease expires: of the client that was silent longest.
     bench.hear_nothing(60);
     assert_eq!(bench.put(&client(2), 1, 1), Status::Ok);
     bench.hear_nothing(41);
@@ -223,7 +223,7 @@ fn only_a_live_session_of_this_incarnation_is_served() {
     };
     assert_eq!(bench.status(&me, bye, &[]), Status::Ok);
     assert_eq!(bench.get(&me, 1, 10), Some(content(10)));
-    // The end, once and again.
+    // The end, and its repetition.
     for _ in 0..2 {
         let answer = bench.one(me.mac, me.of(Header::new(Opcode::Bye)), &[]);
         assert_eq!(answer.header.opcode, Opcode::ByeAck);
@@ -248,15 +248,15 @@ fn foreign_and_damaged_frames_change_nothing() {
     assert_eq!(bench.raw(MacAddress::default(), &good), []);
     let hello = frame(me.of(Header::new(Opcode::Hello)), &[0; 55]);
     assert_eq!(bench.raw(me.mac, &hello), []);
-    let nobody = Client { session: 0, ..me };
+    let stranger = Client { session: 0, ..me };
     let hello = frame(
-        nobody.of(Header::new(Opcode::Hello)),
-        nobody.hello(0).as_bytes(),
+        stranger.of(Header::new(Opcode::Hello)),
+        stranger.hello(0).as_bytes(),
     );
     assert_eq!(bench.raw(me.mac, &hello), []);
     assert_eq!(bench.server.counters().bad, 12);
     assert_eq!(bench.server.store().free_pages(), 8);
-    // A server's frames are nobody's business here.
+    // A server ignores frames of servers.
     for opcode in [Opcode::Announce, Opcode::Reject, Opcode::ReadReply] {
         let header = Header {
             status: Status::Missing,
@@ -313,7 +313,7 @@ fn a_page_in_fragments_is_acknowledged_once() {
         assert_eq!((answer.header.page, answer.header.version), (1, 10));
     }
     assert_eq!(bench.get(&me, 1, 10), Some(bytes.clone()));
-    // Only the fragments that are wanted.
+    // Only the requested fragments.
     let header = Header {
         fragment_mask: FragmentMask::from_bits(0b100),
         ..read(1, 10)
@@ -332,14 +332,14 @@ fn versions_only_go_up() {
     assert_eq!(bench.put(&me, 1, 299), Status::Stale);
     assert_eq!(bench.put(&me, 1, 300), Status::Ok);
     assert_eq!(bench.get(&me, 1, 300), Some(content(300)));
-    // Another generation: the answer says which version is held.
+    // Another generation: the answer states which version is held.
     let answer = bench.one(me.mac, me.of(read(1, 299)), &[]);
     assert_eq!(answer.header.status, Status::Missing);
     assert_eq!(answer.header.version, 300);
     let answer = bench.one(me.mac, me.of(read(2, 299)), &[]);
     assert_eq!(answer.header.status, Status::Missing);
     assert_eq!(answer.header.version, 0);
-    // A free of an older version changes nothing; of a newer one, it is gone.
+    // A FREE of an older version changes nothing; one of a newer version drops the page.
     for (below, held) in [(300, true), (301, false)] {
         let payload = free(&[(1, below), (9, 9)]);
         let answer = bench.one(me.mac, me.of(Header::new(Opcode::Free)), &payload);
@@ -354,7 +354,7 @@ fn what_is_below_low_water_never_comes_back() {
     let me = client(1);
     bench.open(&me);
     assert_eq!(bench.put(&me, 1, 20), Status::Ok);
-    // Half of version 21 is here when everything below 30 is settled, the page freed.
+    // Half of version 21 has arrived when everything below 30 is settled and the page freed.
     let bytes = content(21);
     let cut = Fragmentation::from_count(2).unwrap();
     let half = |index: u8| {
@@ -383,7 +383,7 @@ fn what_is_below_low_water_never_comes_back() {
         assert_eq!(bench.put(&me, 1, version), Status::Stale);
     }
     assert_eq!(bench.put(&me, 1, 30), Status::Ok);
-    // What is held below low water stays: only new writes are refused.
+    // Pages held below the low water stay: only new writes are refused.
     let header = Header {
         low_water: 1000,
         ..Header::new(Opcode::Ping)
@@ -406,7 +406,7 @@ fn answers_say_which_versions_a_session_has_used() {
     assert_eq!(high_water(&me, ping, &[]), 0);
     let bytes = content(20);
     assert_eq!(high_water(&me, write(1, 20, &bytes), &bytes), 21);
-    // Also what is refused: a lower one does not lower it.
+    // A refused version counts too; a lower one does not lower it.
     assert_eq!(high_water(&me, write(1, 19, &bytes), &bytes), 21);
     let settled = Header {
         low_water: 30,
@@ -457,7 +457,7 @@ fn every_answer_says_how_full_the_server_is_for_its_client() {
     };
     for page in 0..4 {
         assert_eq!(full(&mut bench, &me), page as u32 * 65535 / 4);
-        // The other's quota of 4 is not limited by the others before 2 are left.
+        // Until 2 pages are left, the others do not limit the second client's quota of 4.
         assert_eq!(full(&mut bench, &other) == 0, page <= 2);
         assert_eq!(bench.put(&me, page, 1), Status::Ok);
     }
@@ -468,7 +468,7 @@ fn every_answer_says_how_full_the_server_is_for_its_client() {
         assert_eq!(bench.put(&other, page, 1), Status::Ok);
     }
     assert_eq!(bench.put(&other, 2, 1), Status::NoSpace);
-    // The first answer says it too.
+    // The answer to a HELLO states it too.
     let again = other.of(Header::new(Opcode::Hello));
     let answer = bench.one(other.mac, again, other.hello(0).as_bytes());
     assert_eq!(
@@ -490,11 +490,11 @@ fn quota_and_expired_leases() {
     assert_eq!(bench.put(&me, 2, 2), Status::Ok);
     assert_eq!(bench.put(&other, 0, 1), Status::Ok);
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
-    // A lease that ran out costs nothing while nobody needs the room.
+    // An expired lease has no effect while no client needs the room.
     bench.hear_nothing(500);
     assert_eq!(bench.get(&me, 0, 1), Some(content(1)));
     assert_eq!(bench.get(&other, 0, 1), Some(content(1)));
-    // From here on, only `other` is heard.
+    // From here on only `other` sends frames.
     bench.hear_nothing(u64::from(LEASE_S));
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
     bench.now_ns += 1;
@@ -539,7 +539,7 @@ fn answers_on_their_way_out_are_not_overwritten() {
         bench.put(&me, page, 1);
     }
     for version in 2..20 {
-        // Read, then overwrite often enough to come round the whole arena, flushing nothing.
+        // Read, then overwrite often enough to go once round the arena, without a flush.
         let old = read(0, version - 1);
         let old = frame(me.of(old), &[]);
         bench
@@ -600,15 +600,15 @@ fn ping_is_echoed_and_stats_are_this_sessions() {
     assert_eq!(stats.frames_dropped.get(), 11);
 }
 
-/// Asks for a part of the inventory; returns what is named and the cursor.
-fn list(bench: &mut Bench, who: &Client, cursor: u64, most: u32) -> (Vec<(u64, u64)>, u64) {
+/// Requests a part of the inventory; returns the pages listed and the cursor.
+fn list(bench: &mut Bench, client: &Client, cursor: u64, most: u32) -> (Vec<(u64, u64)>, u64) {
     let question = Inventory {
         cursor: cursor.into(),
         max_pages: most.into(),
         reserved: 0.into(),
     };
-    let header = who.of(Header::new(Opcode::Inventory));
-    let answer = bench.one(who.mac, header, question.as_bytes());
+    let header = client.of(Header::new(Opcode::Inventory));
+    let answer = bench.one(client.mac, header, question.as_bytes());
     assert_eq!(answer.header.opcode, Opcode::InventoryReply);
     let (reply, pages) = InventoryReply::read_from_prefix(&answer.payload).unwrap();
     let pages = <[PageVersion]>::ref_from_bytes(pages).unwrap();
@@ -692,7 +692,7 @@ fn announcements_every_second_and_sweeps_in_between() {
         assert_eq!(message.frames_per_s.get(), if second == 0 { 3 } else { 0 });
         assert_eq!(bench.server.next_timeout_ns(), (second + 1) * SECOND);
     }
-    // After a pause, one and not many.
+    // After a pause, one announcement and not many.
     bench.now_ns = 100 * SECOND + 5;
     bench
         .server
@@ -742,7 +742,7 @@ fn a_server_is_not_made_of_wrong_parts() {
     assert!(!make(config, 4, &small(9)));
 }
 
-/// Puts one-piece pages, of the version that is their number, without flushing between.
+/// Writes whole pages whose version is their number, without a flush in between.
 fn put_at_once(bench: &mut Bench, writes: &[(&Client, u64)]) -> Vec<Answer> {
     for (client, page) in writes {
         let bytes = content(*page);
@@ -762,13 +762,13 @@ fn acknowledgements_for_one_client_share_a_frame() {
     bench.open(&me);
     bench.open(&other);
 
-    // One alone is what it always was.
+    // A single acknowledgement is an ordinary WRITE_ACK.
     let answers = put_at_once(&mut bench, &[(&me, 1)]);
     let [answer] = &answers[..] else { panic!() };
     assert_eq!(answer.header.opcode, Opcode::WriteAck);
     assert_eq!(answer.header.tag, 501);
 
-    // Each client's by themselves, and no more than a frame holds.
+    // Each client gets its own frames, and no frame more than it holds.
     let mut writes: Vec<_> = (2..2 + MAX_ACKS as u64 + 3)
         .map(|page| (&me, page))
         .collect();
@@ -809,7 +809,7 @@ fn kept_acknowledgements_fit_in_what_an_outbox_keeps_free() {
     bench.open(&other);
     let mut most = 0;
     for page in 1..2 * MAX_ACKS as u64 {
-        // The second client's makes the first one's go out.
+        // An acknowledgement to the second client sends the first client's.
         for client in [&me, &other] {
             let bytes = content(page);
             let bytes = frame(client.of(write(page, page, &bytes)), &bytes);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages on their way in: which fragments of which version lie in which page of the arena.
+//! Pages being received: which fragments of which version are in which page of the arena.
 //!
-//! Each owner has a short list, oldest first. Knows nothing of what is already held.
+//! Each owner has a short list, oldest first. Pages already held are not known here.
 //!
 //! The rules: `docs/protocol.md`, "WRITE".
 
 use super::{ArenaPage, Fragment, Memory};
 use crate::wire::FragmentMask;
 
-/// A page that is half received.
+/// A page of which some fragments have been received.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Assembly {
     page: u64,
@@ -19,25 +19,25 @@ pub struct Assembly {
     at: ArenaPage,
     count: u8,
     held: FragmentMask,
-    /// Fragments that this attempt's answers have called missing.
+    /// Fragments that answers to this attempt have reported missing.
     called_missing: FragmentMask,
-    /// Whether a repetition was answered in this attempt.
+    /// Whether a repeated fragment was answered in this attempt.
     repetition_answered: bool,
 }
 
-/// What a fragment does to an assembly.
+/// The effect of a fragment on an assembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It belongs at this page of the arena; these are held with it, and if `tell`, the client is
-    /// to hear that some before it are missing.
+    /// It belongs in this page of the arena, and `held` are now there. If `report`, some before it
+    /// are newly missing, and the client is told.
     New {
         at: ArenaPage,
         held: FragmentMask,
-        tell: bool,
+        report: bool,
     },
-    /// It is held already; if `tell`, the client is to hear which are.
-    Repeated { held: FragmentMask, tell: bool },
-    /// It is of an attempt that has been given up since.
+    /// It is already there. If `report`, the client is told which are.
+    Repeated { held: FragmentMask, report: bool },
+    /// It belongs to an attempt that has since been replaced.
     Late,
 }
 
@@ -59,8 +59,8 @@ impl Assembly {
         // CAST: the difference's sign says which is later.
         let newer = (fragment.attempt.wrapping_sub(self.attempt) as i32) > 0;
         if self.crc != fragment.crc || self.count != fragment.cut.count() {
-            // The client cut the page anew, or the page changed under its hands: what came
-            // before is of no use, but for frames that were overtaken.
+            // The client has cut the page differently, or the page has changed. What was received
+            // before is of no use, unless this frame was overtaken by later ones.
             if !newer {
                 return Progress::Late;
             }
@@ -71,22 +71,22 @@ impl Assembly {
             self.repetition_answered = false;
         }
         if self.held.contains(fragment.index) {
-            let tell = !core::mem::replace(&mut self.repetition_answered, true);
+            let report = !core::mem::replace(&mut self.repetition_answered, true);
             return Progress::Repeated {
                 held: self.held,
-                tell,
+                report,
             };
         }
         self.held.insert(fragment.index);
         let before =
             FragmentMask::from_bits(1_u8.wrapping_shl(fragment.index.into()).wrapping_sub(1));
         let missing = before.without(self.held);
-        let tell = !missing.without(self.called_missing).is_empty();
+        let report = !missing.without(self.called_missing).is_empty();
         self.called_missing = self.called_missing.union(missing);
         Progress::New {
             at: self.at,
             held: self.held,
-            tell,
+            report,
         }
     }
 }
@@ -111,7 +111,7 @@ impl<M: Memory> Assemblies<M> {
         self.all.get_mut(from..to).unwrap_or_default()
     }
 
-    /// Adds a fragment to its assembly among the first `len` of `owner`'s; `None` if it has none.
+    /// Adds a fragment to its assembly among the first `len` of `owner`; `None` if it has none.
     pub(super) fn add(
         &mut self,
         owner: u16,
@@ -126,12 +126,12 @@ impl<M: Memory> Assemblies<M> {
             .map(|one| one.add(fragment))
     }
 
-    /// Whether `len` is as many as an owner may have.
+    /// Whether an owner may have no more than `len` assemblies.
     pub(super) fn is_full(&self, len: u16) -> bool {
         usize::from(len) >= self.per_owner
     }
 
-    /// Begins an assembly in page `at` with its first fragment, after the `len` that there are.
+    /// Begins an assembly in page `at` with its first fragment, behind the `len` existing ones.
     pub(super) fn begin(
         &mut self,
         owner: u16,
@@ -145,12 +145,12 @@ impl<M: Memory> Assemblies<M> {
         Some(one.add(fragment))
     }
 
-    /// Drops `owner`'s oldest assembly; returns its page of the arena.
+    /// Drops `owner`'s oldest assembly, and returns its page of the arena.
     pub(super) fn drop_oldest(&mut self, owner: u16, len: &mut u16) -> Option<ArenaPage> {
         self.remove(owner, len, 0)
     }
 
-    /// Drops one assembly of `page` of a version up to `version`, if there is one; returns its
+    /// Drops one assembly of `page` of a version up to `version`, if there is one, and returns its
     /// page of the arena.
     pub(super) fn drop_up_to(
         &mut self,
@@ -167,7 +167,7 @@ impl<M: Memory> Assemblies<M> {
         self.remove(owner, len, index)
     }
 
-    /// Takes the assembly that `fragment` completed off the list; its page stays taken.
+    /// Removes the assembly that `fragment` completed. Its page of the arena stays taken.
     pub(super) fn complete(&mut self, owner: u16, len: &mut u16, fragment: &Fragment<'_>) {
         let index = self.of(owner).get(..usize::from(*len)).and_then(|list| {
             list.iter()
@@ -178,7 +178,7 @@ impl<M: Memory> Assemblies<M> {
         }
     }
 
-    /// The order of those that stay is kept: it is their age.
+    /// Keeps the order of the others, which is their age.
     fn remove(&mut self, owner: u16, len: &mut u16, index: usize) -> Option<ArenaPage> {
         let tail = self.of(owner).get_mut(index..usize::from(*len))?;
         let at = tail.first()?.at;

@@ -1,71 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The arrays that a store lives in, and how many of each a given amount of memory makes.
+//! The arrays of a store, and how many elements of each fit into a given amount of memory.
 //!
-//! The caller allocates them; nothing here or above ever asks for more.
+//! The caller allocates them. The server never asks for more.
 
 use core::ops::DerefMut;
 
 use super::{Assembly, Owner, Page, Record};
 
-/// What a host gives a server. Arrays are `Vec`s in tests and the simulator, slices of a locked
+/// What a host provides. Arrays are `Vec`s in tests and the simulator, and slices of a locked
 /// mapping in the server program.
 pub trait Memory {
     /// An array of fixed length.
     type Array<T: 'static>: DerefMut<Target = [T]>;
 
-    /// CRC32C of `bytes`, for a host that has a faster one.
+    /// CRC32C of `bytes`; a host may have a faster one.
     #[inline]
     fn crc32c(bytes: &[u8]) -> u32 {
         crate::crc::crc32c(bytes)
     }
 }
 
-/// The arrays of one store. Lengths are a [`Layout`]'s; contents are `T::default()`, which for
-/// pages, records and heads is all zeros.
+/// The arrays of one store, with the lengths of a [`Layout`]. Contents are `T::default()`, which
+/// for pages, records and heads is all zeros.
 pub struct Arrays<M: Memory> {
     /// The arena.
     pub pages: M::Array<Page>,
-    /// What each page of the arena holds; as many as there are pages.
+    /// What each page of the arena holds.
     pub records: M::Array<Record>,
-    /// Heads of the hash chains; any number above zero, best as many as there are pages.
+    /// Heads of the hash chains; any number above zero, best the number of pages.
     pub heads: M::Array<u32>,
-    /// One for each session that is open or whose pages are still to be dropped.
+    /// One for each session that is open or whose pages are not all dropped yet.
     pub owners: M::Array<Owner>,
-    /// Pages on their way in: the same number for each owner.
+    /// Pages being received: the same number for each owner.
     pub assemblies: M::Array<Assembly>,
 }
 
-/// Pages that one client may have half received, if memory is not scarce.
+/// The most incomplete pages of one client, if memory is not scarce.
 const MAX_ASSEMBLIES: u64 = 64;
-/// Pages that one client may have half received at least.
+/// The number of incomplete pages that each client may have at least.
 const MIN_ASSEMBLIES: u64 = 4;
-/// Owners beyond the clients: ended sessions whose pages are being dropped.
+/// Owners in addition to the clients: ended sessions whose pages are being dropped.
 const ENDED_OWNERS: u64 = 8;
-/// Bytes for each page of the arena: itself, its record, and its share of the hash table.
+/// Bytes for each page of the arena: the page, its record, and its share of the hash table.
 const PER_PAGE: u64 = (size_of::<Page>() + size_of::<Record>() + size_of::<u32>()) as u64;
-/// More pages cannot be numbered.
+/// The most pages that can be numbered.
 const MAX_PAGES: u64 = super::table::MAX_RECORDS as u64;
 
-/// How a number of bytes is divided.
+/// How memory is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Pages in the arena: those that clients can fill, and those that assemble overwrites.
+    /// Pages in the arena: those that clients can fill, and those in which overwrites are assembled.
     pub pages: u32,
     /// Pages that clients can fill.
     pub capacity_pages: u32,
-    /// Clients at a time.
+    /// The most clients at a time.
     pub max_clients: u16,
-    /// Owners: `max_clients` and some whose pages are still to be dropped.
+    /// Owners: `max_clients`, and some whose pages are still being dropped.
     pub owners: u16,
     /// Assemblies of one owner.
     pub assemblies_per_owner: u16,
 }
 
 impl Layout {
-    /// The layout that fits into `bytes` for `max_clients` clients at a time (1 to 60,000), all
-    /// arrays and `extra_per_owner` bytes for each owner included. `None` if not even a few pages
-    /// fit.
+    /// The layout that fits into `bytes` for up to `max_clients` clients (1 to 60,000), including
+    /// all arrays and `extra_per_owner` bytes for each owner. `None` if not even a few pages fit.
     pub fn fit(bytes: u64, max_clients: u16, extra_per_owner: usize) -> Option<Self> {
         if !(1..=60_000).contains(&max_clients) {
             return None;
@@ -79,8 +78,8 @@ impl Layout {
             .checked_add(assemblies.checked_mul(size_of::<Assembly>() as u64)?)?;
         let fixed = owners.checked_mul(per_owner)?;
         let pages = (bytes.checked_sub(fixed)? / PER_PAGE).min(MAX_PAGES);
-        // Each half-received page needs a buffer though the arena be full, and one more takes a
-        // page that comes in one piece: an overwrite never fails for space.
+        // Each incomplete page needs a buffer even if the store is full, and one more page takes
+        // those that arrive in one piece. So an overwrite never fails for lack of space.
         let reserve = clients.checked_mul(assemblies)?.checked_add(1)?;
         let capacity = pages.checked_sub(reserve)?;
         if capacity == 0 {
@@ -100,7 +99,7 @@ impl Layout {
         u64::from(self.pages).saturating_mul(PER_PAGE)
     }
 
-    /// Bytes of all arrays, and `extra_per_owner` for each owner.
+    /// Bytes of all arrays, including `extra_per_owner` for each owner.
     pub fn total_bytes(&self, extra_per_owner: usize) -> u64 {
         let per_owner = size_of::<Owner>().saturating_add(extra_per_owner);
         let owners = usize::from(self.owners).saturating_mul(per_owner);

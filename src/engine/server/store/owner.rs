@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Owners of pages: how they come, and how the pages of one that went are dropped by and by.
+//! Owners of pages: opening them, closing them, and dropping a closed owner's pages gradually.
 
 use super::{Memory, Store};
 
-/// Who pages belong to: one session, from its opening until all its pages are dropped.
+/// An owner of pages: one session, from its opening until all its pages are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnerId(pub(super) u16);
 
@@ -15,7 +15,7 @@ impl OwnerId {
     }
 }
 
-/// Pages that are looked at in the time that dropping one takes.
+/// Pages that can be checked in the time that dropping one takes.
 const DROP_STEPS: u32 = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub(super) enum OwnerState {
     #[default]
     Vacant,
     Open,
-    /// Closed, and some of its pages are still to be dropped.
+    /// Closed, but some of its pages are not dropped yet.
     Ended,
 }
 
-/// What the store knows of an owner.
+/// The store's record of an owner.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Owner {
     pub(super) state: OwnerState,
@@ -36,8 +36,8 @@ pub struct Owner {
 }
 
 impl<M: Memory> Store<M> {
-    /// A new owner without pages. `None` if there are as many as there can be, those included whose
-    /// pages are still to be dropped.
+    /// A new owner without pages. `None` if all are in use, including those whose pages are not all
+    /// dropped yet.
     pub fn open(&mut self) -> Option<OwnerId> {
         let index = self.vacant()?;
         *self.owners.get_mut(usize::from(index))? = Owner {
@@ -47,7 +47,7 @@ impl<M: Memory> Store<M> {
         Some(OwnerId(index))
     }
 
-    /// The owner of this index, if it is open.
+    /// The owner with this index, if it is open.
     pub fn owner(&self, index: usize) -> Option<OwnerId> {
         let id = OwnerId(u16::try_from(index).ok()?);
         self.owners
@@ -56,7 +56,7 @@ impl<M: Memory> Store<M> {
             .then_some(id)
     }
 
-    /// Whether the owner of this index has neither a session nor pages.
+    /// Whether the owner with this index has neither a session nor pages.
     pub fn is_vacant(&self, index: usize) -> bool {
         self.owners
             .get(index)
@@ -71,7 +71,7 @@ impl<M: Memory> Store<M> {
         u16::try_from(index).ok()
     }
 
-    /// Ends `owner`: its pages count as free at once, and are dropped by and by.
+    /// Closes `owner`: its pages count as free at once, and are dropped gradually.
     pub fn close(&mut self, owner: OwnerId) {
         let Some(state) = self.owners.get_mut(owner.index()) else {
             return;
@@ -91,13 +91,13 @@ impl<M: Memory> Store<M> {
         };
     }
 
-    /// Whether pages of ended owners are still to be dropped: then [`Store::sweep`] is of use.
+    /// Whether pages of ended owners remain, so that [`Store::sweep`] is of use.
     pub fn is_sweeping(&self) -> bool {
         self.ended > 0
     }
 
-    /// Drops pages of ended owners; looks for them at up to `steps` pages of the arena, or at as many
-    /// less as dropping takes longer than looking.
+    /// Drops pages of ended owners. Checks up to `steps` pages of the arena; a dropped page counts
+    /// as [`DROP_STEPS`].
     pub fn sweep(&mut self, steps: u32) {
         let mut left = steps;
         while left > 0 && self.ended > 0 {
@@ -108,14 +108,14 @@ impl<M: Memory> Store<M> {
         }
     }
 
-    /// Looks at one page of the arena. Returns whether it was dropped.
+    /// Checks one page of the arena. Returns whether it was dropped.
     pub(super) fn sweep_one(&mut self) -> bool {
         if self.sweep >= self.table.used() {
             self.sweep = 0;
         }
         let at = self.sweep;
         self.sweep = self.sweep.wrapping_add(1);
-        // Most often it is somebody's who stays: the table is searched only for those who do not.
+        // Most pages belong to open owners: the table is searched only for the others.
         let Some((index, ..)) = self.table.listed_at(at) else {
             return false;
         };

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which page of the arena holds which page of which owner: a chained hash table whose chains and
-//! whose queue of free pages run through one array of records.
+//! Which page of the arena holds which page of which owner: a chained hash table. Its chains and
+//! its queue of free pages share one array of records.
 //!
-//! Knows neither the pages' bytes nor who may write them. A chain is as long as chance makes it
-//! at a load of at most one: one or two records. The hash is keyed, so that nobody can choose
-//! page numbers that share a chain.
+//! The table knows neither the pages' bytes nor access rights. At a load of at most one a chain has one
+//! or two records. The hash is keyed, so that clients cannot choose page numbers that share a chain.
 
 use super::{ArenaPage, Memory};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -18,18 +17,18 @@ pub struct Record {
     key: u64,
     version: u64,
     crc: u32,
-    /// Number of the next record in the chain or in the free queue plus one, 0 at its end; the
-    /// highest bit is [`FILLED`].
+    /// Index of the next record in the chain or the free queue plus one, 0 at its end. The highest
+    /// bit is [`FILLED`].
     next: u32,
 }
 
-/// The page is one 64-bit value over and over; only its first 8 bytes are valid.
+/// The page is same-filled: only its first 8 bytes are valid.
 const FILLED: u32 = 1 << 31;
 
-/// Records that links can number.
+/// The most records that links can number.
 pub(super) const MAX_RECORDS: u32 = FILLED - 2;
 
-/// A page of an owner: what the table is searched for. Never 0.
+/// A page of an owner, by which the table is searched. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key(u64);
 
@@ -37,7 +36,7 @@ pub(super) struct Key(u64);
 pub const PAGE_BITS: u32 = 48;
 
 impl Key {
-    /// `None` for a page index of 2^48 or above: the table has no room for it.
+    /// `None` for a page index of 2^48 or above, which does not fit.
     pub(super) fn new(owner: u16, page: u64) -> Option<Self> {
         if page >> PAGE_BITS != 0 {
             return None;
@@ -52,7 +51,7 @@ impl Key {
     }
 }
 
-/// What the table says of a key.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) version: u64,
@@ -60,7 +59,7 @@ pub(super) struct Entry {
     pub(super) filled: bool,
 }
 
-/// Where a key is; good until the table changes.
+/// Where a key is. Valid until the table changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) at: ArenaPage,
@@ -69,7 +68,7 @@ pub(super) struct Place {
     bucket: usize,
     /// Link to the record before it in its chain; 0 if it is the first.
     previous: u32,
-    /// Link to the one after it.
+    /// Link to the record after it.
     next: u32,
 }
 
@@ -77,21 +76,21 @@ pub(super) struct Place {
 ///
 /// # Invariants
 ///
-/// A record is in exactly one of: the chain of its key's bucket, the free queue (key 0), the hands
-/// of whoever called [`Table::take`] (key 0), or not used since the beginning (`fresh` or above).
+/// A record is in exactly one of: the chain of its key's bucket; the free queue (key 0); taken by a
+/// caller of [`Table::take`] (key 0); never used (`fresh` or above).
 pub(super) struct Table<M: Memory> {
     records: M::Array<Record>,
     heads: M::Array<u32>,
     seed: u64,
     /// Records from here on have never been used.
     fresh: u32,
-    /// First of the free queue, as a link.
+    /// The first in the free queue, as a link.
     first: u32,
-    /// Last of it, as a link.
+    /// The last in it, as a link.
     last: u32,
-    /// Records in the queue.
+    /// Number of records in the queue.
     queued: u32,
-    /// The last so many of them were let go since [`Table::settle`].
+    /// This many at its end were freed since [`Table::settle`].
     unsettled: u32,
 }
 
@@ -129,7 +128,7 @@ impl<M: Memory> Table<M> {
         self.records.get_mut(link.checked_sub(1)? as usize)
     }
 
-    /// Where `key` is held, if it is.
+    /// Where `key` is, if it is in the table.
     pub(super) fn find(&self, key: Key) -> Option<Place> {
         let bucket = self.bucket(key);
         let mut previous = 0;
@@ -156,7 +155,7 @@ impl<M: Memory> Table<M> {
         }
     }
 
-    /// Makes the chain of `bucket` go on with `link` after `previous`, or begin with it.
+    /// Sets the link behind `previous`, or the head of `bucket` for 0, to `link`.
     fn set_link(&mut self, bucket: usize, previous: u32, link: u32) {
         if previous == 0 {
             if let Some(head) = self.heads.get_mut(bucket) {
@@ -167,7 +166,7 @@ impl<M: Memory> Table<M> {
         }
     }
 
-    /// Puts `entry` under `key` at `at`, a page that was taken. The key must not be held.
+    /// Inserts `entry` under `key` at `at`, a page that was taken. The key must not be in the table.
     pub(super) fn insert(&mut self, key: Key, at: ArenaPage, entry: Entry) {
         let bucket = self.bucket(key);
         let next = self.heads.get(bucket).copied().unwrap_or(0);
@@ -175,15 +174,15 @@ impl<M: Memory> Table<M> {
         self.set_link(bucket, 0, at.link());
     }
 
-    /// Puts `entry` at `at`, a page that was taken, in the stead of what is at `place`, whose
-    /// page becomes free.
+    /// Puts `entry` at `at`, a page that was taken, in place of the one at `place`, whose page
+    /// becomes free.
     pub(super) fn replace(&mut self, place: &Place, at: ArenaPage, entry: Entry) {
         self.fill(at, place.key, entry, place.next);
         self.set_link(place.bucket, place.previous, at.link());
         self.give(place.at);
     }
 
-    /// Forgets what is at `place`; its page becomes free.
+    /// Removes the entry at `place`, whose page becomes free.
     pub(super) fn remove(&mut self, place: &Place) {
         self.set_link(place.bucket, place.previous, place.next);
         self.give(place.at);
@@ -200,7 +199,7 @@ impl<M: Memory> Table<M> {
         }
     }
 
-    /// The place of what the page `at` holds, if it holds something.
+    /// The place of the entry that page `at` holds, if any.
     pub(super) fn held_at(&self, at: u32) -> Option<Place> {
         let key = Key(self.records.get(at as usize)?.key);
         if key.0 == 0 {
@@ -209,7 +208,7 @@ impl<M: Memory> Table<M> {
         self.find(key)
     }
 
-    /// The owner, page index and version of what the page `at` holds, if it holds something.
+    /// The owner, page index and version that page `at` holds, if any.
     pub(super) fn listed_at(&self, at: u32) -> Option<(u16, u64, u64)> {
         let record = self.records.get(at as usize)?;
         let key = Key(record.key);
@@ -217,18 +216,17 @@ impl<M: Memory> Table<M> {
         (record.key != 0).then(|| (key.owner(), page, record.version))
     }
 
-    /// Pages that have ever been used: what is held is below.
+    /// Pages that were ever used: all entries are below.
     pub(super) fn used(&self) -> u32 {
         self.fresh
     }
 
-    /// Whether [`Table::take`] has a page.
+    /// Whether [`Table::take`] would return a page.
     pub(super) fn can_take(&self) -> bool {
         (self.fresh as usize) < self.records.len() || self.queued > self.unsettled
     }
 
-    /// Takes a free page, the one that has been free longest; never one that was let go since
-    /// [`Table::settle`].
+    /// Takes the page that has been free longest, but never one that was freed since [`Table::settle`].
     pub(super) fn take(&mut self) -> Option<ArenaPage> {
         if (self.fresh as usize) < self.records.len() {
             let at = ArenaPage(self.fresh);
@@ -245,7 +243,7 @@ impl<M: Memory> Table<M> {
         Some(at)
     }
 
-    /// Gives a page back that was taken.
+    /// Frees a page that was taken.
     pub(super) fn give(&mut self, at: ArenaPage) {
         let link = at.link();
         if let Some(record) = self.record_mut(link) {
@@ -261,7 +259,7 @@ impl<M: Memory> Table<M> {
         self.unsettled = self.unsettled.saturating_add(1);
     }
 
-    /// Nobody refers any more to pages that were let go until now.
+    /// Nothing refers any more to pages that were freed before.
     pub(super) fn settle(&mut self) {
         self.unsettled = 0;
     }

@@ -21,14 +21,14 @@ pub(crate) fn arrays(layout: &Layout) -> Arrays<Heap> {
     Arrays {
         pages: vec![Page::default(); layout.pages as usize],
         records: vec![Record::default(); layout.pages as usize],
-        // Few: chains grow long, as they seldom do.
+        // Few, so that chains grow long.
         heads: vec![0; layout.pages as usize / 3 + 1],
         owners: vec![Owner::default(); layout.owners.into()],
         assemblies: vec![Assembly::default(); layout.assemblies()],
     }
 }
 
-/// Room for `capacity_pages`, two clients, two half-received pages each.
+/// Room for `capacity_pages`, two clients, and two incomplete pages each.
 pub(crate) fn small(capacity_pages: u32) -> Layout {
     Layout {
         pages: capacity_pages + 5,
@@ -78,7 +78,7 @@ fn part(page: u64, version: u64, attempt: u32, index: u8, bytes: &[u8]) -> Fragm
 
 const NO_QUOTA: u64 = u64::MAX;
 
-/// Writes, having made ready, as the server does.
+/// Writes after making ready, as the server does.
 fn write(store: &mut Store<Heap>, owner: OwnerId, fragment: &Fragment<'_>) -> Written {
     if !store.is_ready() {
         store.settle();
@@ -116,7 +116,7 @@ fn fragments_become_a_page_only_when_all_are_there() {
         write(&mut store, owner, &part(7, 2, 0, 0, &new)),
         Written::Pending
     );
-    // The gap is told of once, a repetition once an attempt.
+    // The gap is reported once, a repetition once an attempt.
     assert_eq!(
         write(&mut store, owner, &part(7, 2, 0, 2, &new)),
         Written::Incomplete(mask(0b101))
@@ -183,7 +183,7 @@ fn a_page_that_changed_between_attempts_is_never_mixed() {
         write(&mut store, owner, &part(7, 5, 1, 1, &second)),
         Written::Incomplete(mask(0b010))
     );
-    // Overtaken: of the attempt before.
+    // An overtaken fragment, of the attempt before.
     assert_eq!(
         write(&mut store, owner, &part(7, 5, 0, 2, &first)),
         Written::Pending
@@ -256,7 +256,7 @@ fn damaged_pages_are_not_kept() {
         assert_eq!(write(&mut store, owner, &fragment), last);
     }
     assert_eq!(store.get(owner, 7), None);
-    // All must be sent again, and then it is held.
+    // All must be sent again; then the page is held.
     assert_eq!(
         write(&mut store, owner, &part(7, 1, 1, 2, &page)),
         Written::Incomplete(mask(0b100))
@@ -297,7 +297,7 @@ fn a_full_store_takes_overwrites_in_pieces_for_ever() {
         let page = content(version);
         for index in 0..8 {
             let owner = if index % 2 == 0 { a } else { b };
-            // As many half-received pages as there may be, and more.
+            // As many incomplete pages as allowed, and more.
             for other in 0..4 {
                 let other = (index + 2 * other) % 8;
                 write(&mut store, owner, &part(other, version + 1000, 0, 0, &page));
@@ -344,7 +344,7 @@ fn an_ended_owners_pages_make_room_at_once() {
         store.close(owner);
         assert_eq!(store.free_pages(), 64);
         assert_eq!(store.owner(owner.index()), None);
-        // While pages of one that ended are being dropped, the next one's come in.
+        // While pages of an ended owner are being dropped, the next one's arrive.
         if round % 2 == 1 {
             while store.is_sweeping() {
                 store.sweep(7);
@@ -372,7 +372,7 @@ fn the_search_for_an_ended_owners_page_is_bounded() {
         let fragment = whole(index, 1, &page);
         assert_eq!(write(&mut store, owner, &fragment), Written::Stored);
     }
-    // What goes, lies just behind where the search begins.
+    // The ended owner's pages are just behind where the search begins.
     store.sweep = GONE as u32;
     store.close(goes);
     let mut in_vain = 0;

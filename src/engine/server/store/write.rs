@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a page comes in: whether it may, its fragments, the check, and the exchange with the page
-//! held before.
+//! Receives a page: checks whether it is allowed, collects its fragments, verifies the checksum,
+//! and replaces the page held before.
 //!
 //! The rules, in this order: `docs/protocol.md`, "WRITE".
 
@@ -11,7 +11,7 @@ use super::table::{Entry, Key, Place};
 use super::{ArenaPage, Memory, OwnerId, Store};
 use crate::wire::{FragmentMask, Fragmentation, PAGE_SIZE};
 
-/// A page, or a part of one, that a client wants kept.
+/// A page, or a fragment of one, that a client writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment<'a> {
     /// The page's index.
@@ -20,48 +20,48 @@ pub struct Fragment<'a> {
     pub version: u64,
     /// CRC32C of the whole page; with `filled`, of `bytes`.
     pub crc: u32,
-    /// Which sending of it this is.
+    /// The attempt that it belongs to.
     pub attempt: u32,
     /// How the page is cut.
     pub cut: Fragmentation,
-    /// Which piece this is.
+    /// The fragment's index.
     pub index: u8,
-    /// Whether the page is the 8 bytes of `bytes` over and over.
+    /// Whether the page is same-filled with the 8 bytes of `bytes`.
     pub filled: bool,
-    /// As many bytes as the piece has.
+    /// The fragment's bytes.
     pub bytes: &'a [u8],
 }
 
-/// What became of a [`Fragment`].
+/// The result of a [`Fragment`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// The page was complete with it, and is held.
+    /// It completed the page, which is held now.
     Stored,
-    /// Just this is held already.
+    /// This version is already held.
     Held,
-    /// These are held, and fragments are missing that a client would send earlier; or the client
-    /// sends again what is held.
+    /// These fragments are held, and others that the client sends before this one are missing, or
+    /// the client repeats held ones.
     Incomplete(FragmentMask),
-    /// More is to come, and nothing is to be said; or it came too late for its attempt.
+    /// More fragments are expected and no answer is due, or the fragment was too late for its attempt.
     Pending,
-    /// No memory left for a page that is not held yet.
+    /// No memory is left for a new page.
     NoSpace,
-    /// The owner has as many pages as it may have.
+    /// The owner holds as many pages as it may.
     Quota,
-    /// A newer version is held; or this one, with other bytes.
+    /// A newer version is held, or this version with other contents.
     Stale,
-    /// The bytes are not those of the checksum. None of them are kept.
+    /// The checksum does not match. None of the bytes are kept.
     Corrupt,
 }
 
-/// Bytes that stand for a page of one value over and over.
+/// Bytes that represent a same-filled page.
 const FILL_LEN: usize = 8;
 
 impl<M: Memory> Store<M> {
-    /// Takes in a page or a part of one. A page that `owner` does not hold yet needs space, and
-    /// that the owner holds less than `quota_pages`; one that it holds never fails for either.
+    /// Receives a page or a fragment of one. A page that `owner` does not hold yet needs space and
+    /// quota (`quota_pages`). One that it holds never fails for lack of either.
     pub fn write(&mut self, owner: OwnerId, fragment: &Fragment<'_>, quota_pages: u64) -> Written {
-        // Not for lack of room: nobody else's pages make way for one that cannot be.
+        // Not `NoSpace`, for which another session might end in vain.
         let Some(key) = Key::new(owner.0, fragment.page) else {
             return Written::Quota;
         };
@@ -74,7 +74,8 @@ impl<M: Memory> Store<M> {
         let place = self.table.find(key);
         match &place {
             Some(Place { entry, .. }) if fragment.version == entry.version => {
-                // One version never has two contents: a client whose page changed takes a new one.
+                // One version never has two contents: a client whose page has changed takes a new
+                // version.
                 let same = fragment.crc == entry.crc && fragment.filled == entry.filled;
                 return if same { Written::Held } else { Written::Stale };
             }
@@ -136,13 +137,13 @@ impl<M: Memory> Store<M> {
         if fragment.bytes.len() != usize::from(len) {
             return Written::Corrupt;
         }
-        let (at, held, tell) = match self.assemble(owner, fragment) {
+        let (at, held, report) = match self.assemble(owner, fragment) {
             None => return Written::NoSpace,
-            Some(Progress::Late | Progress::Repeated { tell: false, .. }) => {
+            Some(Progress::Late | Progress::Repeated { report: false, .. }) => {
                 return Written::Pending
             }
             Some(Progress::Repeated { held, .. }) => return Written::Incomplete(held),
-            Some(Progress::New { at, held, tell }) => (at, held, tell),
+            Some(Progress::New { at, held, report }) => (at, held, report),
         };
         let Some(page) = self.pages.get_mut(at.index()) else {
             return Written::NoSpace;
@@ -163,14 +164,14 @@ impl<M: Memory> Store<M> {
             }
             return self.install(owner, key, place, at, fragment);
         }
-        if tell {
+        if report {
             Written::Incomplete(held)
         } else {
             Written::Pending
         }
     }
 
-    /// Adds the fragment to its assembly, or to a new one. `None` if there is no page for that.
+    /// Adds the fragment to its assembly, or to a new one. `None` if no page of the arena is free.
     fn assemble(&mut self, owner: OwnerId, fragment: &Fragment<'_>) -> Option<Progress> {
         let state = self.owners.get_mut(owner.index())?;
         let added = self.assemblies.add(owner.0, state.assemblies, fragment);
@@ -178,7 +179,7 @@ impl<M: Memory> Store<M> {
             return added;
         }
         let at = if self.assemblies.is_full(state.assemblies) {
-            // Nothing outside refers to a half-received page: it can be used again at once.
+            // Nothing else refers to an incomplete page, so it can be reused at once.
             self.assemblies
                 .drop_oldest(owner.0, &mut state.assemblies)?
         } else {
@@ -188,7 +189,7 @@ impl<M: Memory> Store<M> {
             .begin(owner.0, &mut state.assemblies, fragment, at)
     }
 
-    /// Makes the checked page at `at` the one held under `key`.
+    /// Makes the verified page at `at` the one held under `key`.
     fn install(
         &mut self,
         owner: OwnerId,

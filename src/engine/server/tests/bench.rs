@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A server, clients to plague it with, and a network that sends late.
+//! A server, clients that may be hostile, and a network that delays frames.
 
 use super::super::*;
 use crate::crc::crc32c;
@@ -14,7 +14,7 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const INCARNATION: u64 = 0xfeed;
 pub(super) const LEASE_S: u32 = 100;
 
-/// An outbox that keeps slices of the arena until it is flushed, as the real one does.
+/// An outbox that keeps slices of the arena until it is flushed, like the real one.
 #[derive(Default)]
 pub(super) struct Network {
     kept: Vec<(MacAddress, [u8; HEADER_LEN], Kept)>,
@@ -47,7 +47,7 @@ impl Outbox for Network {
     }
 }
 
-/// Not a good hash, but one of every byte.
+/// Not a good hash, but one over every byte.
 pub(super) struct CookieAdmission {
     pub(super) banned: ClientId,
     pub(super) nonces: u64,
@@ -70,7 +70,7 @@ impl Admission for CookieAdmission {
     }
 }
 
-/// An answer, taken apart.
+/// An answer, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) to: MacAddress,
@@ -116,7 +116,7 @@ impl Bench {
         self.answers()
     }
 
-    /// Takes a frame in, without flushing; returns how many the outbox was given for it.
+    /// Handles a frame without flushing; returns how many frames the outbox got for it.
     pub(super) fn take_in(&mut self, from: MacAddress, bytes: &[u8]) -> usize {
         let before = self.network.kept.len();
         self.server
@@ -139,7 +139,7 @@ impl Bench {
         self.network.sent.drain(..).map(parse).collect()
     }
 
-    /// Passes `ms`; returns what is sent meanwhile.
+    /// Lets `ms` pass; returns what is sent meanwhile.
     pub(super) fn pass(&mut self, ms: u64) -> Vec<Answer> {
         let mut sent = Vec::new();
         for _ in 0..ms {
@@ -152,7 +152,7 @@ impl Bench {
         sent
     }
 
-    /// Passes so many seconds in which nothing comes, half a second at a time.
+    /// Lets `seconds` pass without frames, half a second at a time.
     pub(super) fn hear_nothing(&mut self, seconds: u64) {
         for _ in 0..2 * seconds {
             self.now_ns += SECOND / 2;
@@ -192,7 +192,7 @@ impl Bench {
         )
     }
 
-    /// The whole handshake; returns the cookie that was good.
+    /// The whole handshake; returns the cookie that was accepted.
     pub(super) fn open(&mut self, client: &Client) -> u64 {
         let (status, ack) = self.hello(client, 0);
         assert_eq!(status, Status::Cookie);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames made by chance: whatever comes, answers are few and well formed.
+//! Random frames: whatever arrives, answers are few and well formed.
 
 use super::super::*;
 use super::bench::*;
@@ -9,7 +9,7 @@ use crate::engine::server::store::tests::content;
 use crate::wire::{Flags, FragmentMask, PAGE_SIZE};
 use proptest::prelude::*;
 
-/// A frame that is well formed as far as chance allows: fields are small, so that they meet.
+/// A frame that is often well formed: fields are small, so that they match.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let numbers = (0..26_u8, 0..14_u8, 0..2_u8, 0..5_u8, 0..5_u8, any::<u8>());
     let words = (0..3_u64, 0..4_u64, 0..6_u64, 0..6_u64, 0..3_u32);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Older lives of a client, and clients that do not answer: whose session ends for whose sake.
+//! Older lives of a client, and clients that do not answer: which session ends for which.
 
 use super::super::*;
 use super::bench::*;
@@ -11,7 +11,7 @@ use zerocopy::FromBytes;
 
 const MS: u64 = 1_000_000;
 
-/// Passes `ms`, a millisecond at a time; returns who is asked whether it lives, with what nonce.
+/// Lets `ms` pass, a millisecond at a time; returns the challenged clients and the nonces.
 fn pass(bench: &mut Bench, ms: u64) -> Vec<(MacAddress, u64, u64)> {
     let mut sent = bench.pass(ms);
     sent.retain(|answer| answer.header.opcode == Opcode::Challenge);
@@ -22,27 +22,27 @@ fn pass(bench: &mut Bench, ms: u64) -> Vec<(MacAddress, u64, u64)> {
     asked.collect()
 }
 
-/// What a client says that was asked.
-fn alive(bench: &mut Bench, who: &Client, nonce: u64) {
+/// Answers a challenge.
+fn alive(bench: &mut Bench, client: &Client, nonce: u64) {
     let nonce = Nonce {
         nonce: nonce.into(),
     };
-    let header = who.of(Header::new(Opcode::Alive));
-    assert_eq!(bench.ask(who.mac, header, nonce.as_bytes()), []);
+    let header = client.of(Header::new(Opcode::Alive));
+    assert_eq!(bench.ask(client.mac, header, nonce.as_bytes()), []);
 }
 
-/// Says hello with the cookie of now.
-fn claim(bench: &mut Bench, who: &Client) -> Status {
-    let (status, ack) = bench.hello(who, 0);
+/// Sends a HELLO with the current cookie.
+fn claim(bench: &mut Bench, client: &Client) -> Status {
+    let (status, ack) = bench.hello(client, 0);
     match status {
-        Status::Cookie => bench.hello(who, ack.cookie.get()).0,
+        Status::Cookie => bench.hello(client, ack.cookie.get()).0,
         status => status,
     }
 }
 
-/// The same client, after it has lost all that it knew.
-fn reborn(who: &Client, session: u64) -> Client {
-    Client { session, ..*who }
+/// The same client, after it has lost all its state.
+fn reborn(client: &Client, session: u64) -> Client {
+    Client { session, ..*client }
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_new_life_ends_an_older_that_does_not_answer_for_two_seconds() {
     let new = reborn(&old, 5555);
     let begun_ns = bench.now_ns;
     assert_eq!(claim(&mut bench, &new), Status::Wait);
-    // Nothing has changed: the older one is served.
+    // Nothing has changed: the older session is served.
     assert_eq!(bench.server.open_sessions(), 1);
     let mut asked = Vec::new();
     loop {
@@ -85,7 +85,7 @@ fn a_new_life_ends_an_older_that_does_not_answer_for_two_seconds() {
     assert_eq!(bench.server.counters().sessions_replaced, 1);
     assert_eq!(bench.get(&new, 1, 10), None);
     assert_eq!(bench.put(&new, 2, 11), Status::Ok);
-    // Frames of the older one are refused, and late answers of it change nothing.
+    // Frames of the older session are refused, and its late answers change nothing.
     assert_eq!(bench.status(&old, read(1, 10), &[]), Status::NoSession);
     assert_eq!(bench.get(&new, 2, 11), Some(content(11)));
 }
@@ -112,7 +112,7 @@ fn a_life_that_answers_keeps_its_session() {
         nonces.push(nonce);
         alive(&mut bench, &old, nonce);
         assert_eq!(claim(&mut bench, &twin), Status::InUse);
-        // What was found out is good for a while only.
+        // The result is valid for a while only.
         pass(&mut bench, 5100);
     }
     assert_eq!(bench.server.counters().sessions_in_use, 20);
@@ -120,7 +120,7 @@ fn a_life_that_answers_keeps_its_session() {
 }
 
 #[test]
-fn an_answer_counts_from_the_session_to_the_fresh_nonce_only() {
+fn only_an_answer_from_the_session_to_the_fresh_nonce_counts() {
     let mut bench = bench(8, NO_QUOTA);
     let (old, other) = (client(1), client(2));
     bench.open(&old);
@@ -128,7 +128,7 @@ fn an_answer_counts_from_the_session_to_the_fresh_nonce_only() {
     let new = reborn(&old, 5555);
     assert_eq!(claim(&mut bench, &new), Status::Wait);
     let nonce = pass(&mut bench, 1)[0].2;
-    // Of another session, from another address, and with another nonce.
+    // From another session, from another address, and with another nonce.
     alive(&mut bench, &other, nonce);
     let forger = Client {
         mac: other.mac,
@@ -137,10 +137,10 @@ fn an_answer_counts_from_the_session_to_the_fresh_nonce_only() {
     alive(&mut bench, &forger, nonce);
     alive(&mut bench, &old, nonce ^ 1);
     assert_eq!(claim(&mut bench, &new), Status::Wait);
-    // The last was a frame of the session at least: its silence begins anew.
+    // The last was at least a frame of the session: its silence restarts.
     assert_eq!(pass(&mut bench, 1900).len(), 4);
     assert_eq!(claim(&mut bench, &new), Status::Wait);
-    // The last of five times may be answered as well as the first.
+    // The last of five challenges may be answered as well as the first.
     alive(&mut bench, &old, nonce);
     pass(&mut bench, 200);
     assert_eq!(claim(&mut bench, &new), Status::InUse);
@@ -151,7 +151,7 @@ fn an_answer_counts_from_the_session_to_the_fresh_nonce_only() {
 
 #[test]
 fn late_frames_of_an_older_life_put_its_end_off_and_no_more() {
-    // After the first question, and after the last.
+    // After the first challenge, and after the last.
     for ms in [250, 1900] {
         let mut bench = bench(8, NO_QUOTA);
         let old = client(1);
@@ -182,7 +182,7 @@ fn a_lost_question_is_repeated_however_much_the_client_sends() {
 }
 
 #[test]
-fn a_claim_that_nobody_repeats_ends_nothing() {
+fn a_claim_that_is_not_repeated_ends_nothing() {
     let mut bench = bench(8, NO_QUOTA);
     let old = client(1);
     bench.open(&old);
@@ -194,14 +194,14 @@ fn a_claim_that_nobody_repeats_ends_nothing() {
         bench.status(&old, Header::new(Opcode::Ping), &[]),
         Status::Ok
     );
-    // Asked anew: what was found out is old.
+    // It is challenged again, because the result has expired.
     assert_eq!(claim(&mut bench, &new), Status::Wait);
     assert_eq!(pass(&mut bench, 2100).len(), 5);
     assert_eq!(claim(&mut bench, &new), Status::Ok);
 }
 
 #[test]
-fn whoever_does_not_answer_makes_room_for_who_lives() {
+fn a_session_whose_client_does_not_answer_makes_room() {
     let mut bench = bench(4, NO_QUOTA);
     let (dead, me) = (client(1), client(2));
     bench.open(&dead);
@@ -209,7 +209,7 @@ fn whoever_does_not_answer_makes_room_for_who_lives() {
     for page in 0..4 {
         assert_eq!(bench.put(&dead, page, 1), Status::Ok);
     }
-    // Within its lease it is not even asked.
+    // Within its lease it is not even challenged.
     bench.hear_nothing(u64::from(LEASE_S));
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     assert_eq!(pass(&mut bench, 1), []);
@@ -221,7 +221,7 @@ fn whoever_does_not_answer_makes_room_for_who_lives() {
     pass(&mut bench, 3000);
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     assert_eq!(bench.get(&dead, 0, 1), Some(content(1)));
-    // And for as long as nobody needs the room.
+    // It also keeps them as long as no client needs the room.
     bench.hear_nothing(50 * u64::from(LEASE_S));
     assert_eq!(pass(&mut bench, 1), []);
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
@@ -243,7 +243,7 @@ fn a_server_that_stood_still_asks_before_it_ends_a_session() {
     for page in 0..4 {
         assert_eq!(bench.put(&quiet, page, 1), Status::Ok);
     }
-    // Leases later, in the middle of asking.
+    // Several leases later, in the middle of the challenges.
     bench.hear_nothing(5 * u64::from(LEASE_S));
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
     let nonce = pass(&mut bench, 900)[0].2;
@@ -258,7 +258,7 @@ fn a_server_that_stood_still_asks_before_it_ends_a_session() {
 
 #[test]
 fn a_server_that_stood_still_after_its_last_question_listens_first() {
-    // Behind the fifth question; then in the last part of the wait for its answer.
+    // After the fifth challenge; then in the last part of the wait for its answer.
     for (before_ms, stopped_ms) in [(1650, 400), (1650, 500), (1650, 900), (1950, 600)] {
         let mut bench = bench(4, NO_QUOTA);
         let (quiet, me) = (client(1), client(2));
@@ -271,7 +271,7 @@ fn a_server_that_stood_still_after_its_last_question_listens_first() {
         assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
         let asked = pass(&mut bench, before_ms);
         assert_eq!(asked.len(), 5);
-        // What is due comes first, then what waits in the ring: the answer is not its first frame.
+        // Timers run first, then the frames in the ring: the answer is not the first of them.
         bench.now_ns += stopped_ms * MS;
         pass(&mut bench, 1);
         assert_eq!(bench.put(&me, 0, 1), Status::NoSpace, "{stopped_ms} ms");
@@ -283,7 +283,7 @@ fn a_server_that_stood_still_after_its_last_question_listens_first() {
 }
 
 #[test]
-fn a_hello_of_the_older_life_begins_its_silence_anew() {
+fn a_hello_of_the_older_life_restarts_its_silence() {
     let mut bench = bench(8, NO_QUOTA);
     let old = client(1);
     bench.open(&old);
@@ -302,7 +302,7 @@ fn one_address_does_not_take_all_owners_by_ending_sessions() {
     let mut bench = bench(64, NO_QUOTA);
     let mac = client(1).mac;
     let mut ended = 0;
-    // Faster than the pages of sessions that have ended are dropped.
+    // Faster than the pages of ended sessions are dropped.
     let refused = (1..=50)
         .map(|number| {
             let greedy = Client {
@@ -320,10 +320,10 @@ fn one_address_does_not_take_all_owners_by_ending_sessions() {
         })
         .find(|&status| status != Status::Ok);
     assert_eq!(refused, Some(Status::Wait));
-    assert!(ended >= 2, "one that begins anew need not wait");
+    assert!(ended >= 2, "a client that restarts need not wait");
     bench.open(&client(200));
     bench.open(&client(201));
-    // In time it may begin again, when there is room.
+    // In time it may restart, when there is room.
     let bye = bench.status(&client(201), Header::new(Opcode::Bye), &[]);
     assert_eq!(bye, Status::Ok);
     pass(&mut bench, 10);
@@ -332,7 +332,7 @@ fn one_address_does_not_take_all_owners_by_ending_sessions() {
 
 #[test]
 fn one_address_does_not_take_all_sessions() {
-    // There are as many as two here, of which an address may have one.
+    // There is room for two clients, of which an address may have one.
     let mut bench = bench(8, NO_QUOTA);
     let greedy = client(1);
     bench.open(&greedy);
@@ -353,7 +353,7 @@ fn one_address_does_not_take_all_sessions() {
         bench.status(&other, Header::new(Opcode::Ping), &[]),
         Status::Ok
     );
-    // An older session from there that does not answer makes way.
+    // An older session from there ends if its client does not answer.
     bench.hear_nothing(u64::from(LEASE_S) + 1);
     assert_eq!(
         bench.status(&other, Header::new(Opcode::Ping), &[]),
@@ -368,7 +368,7 @@ fn one_address_does_not_take_all_sessions() {
 
 #[test]
 fn a_dead_session_does_not_keep_a_live_one_from_moving_to_its_address() {
-    // There are as many as two here, of which an address may have one.
+    // There is room for two clients, of which an address may have one.
     let mut bench = bench(8, NO_QUOTA);
     let (dead, me) = (client(1), client(2));
     bench.open(&dead);
@@ -390,7 +390,7 @@ fn a_dead_session_does_not_keep_a_live_one_from_moving_to_its_address() {
     assert_eq!(bench.server.counters().sessions_expired, 1);
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
 
-    // One that answers stays, and the other stays where it was.
+    // A session whose client answers stays, and the other one stays where it was.
     let lives = client(3);
     bench.open(&lives);
     bench.hear_nothing(u64::from(LEASE_S) + 1);
@@ -409,7 +409,7 @@ fn a_dead_session_does_not_keep_a_live_one_from_moving_to_its_address() {
 }
 
 #[test]
-fn pages_beyond_the_last_are_refused_and_nobody_makes_room() {
+fn pages_beyond_the_last_are_refused_and_no_session_ends() {
     let mut bench = bench(4, 1);
     let (dead, me) = (client(1), client(2));
     bench.open(&dead);
@@ -420,7 +420,7 @@ fn pages_beyond_the_last_are_refused_and_nobody_makes_room() {
     assert_eq!(pass(&mut bench, 2100), []);
     assert_eq!(bench.status(&me, read(1 << 48, 1), &[]), Status::Missing);
     assert_eq!(bench.put(&me, (1 << 48) - 1, 1), Status::Ok);
-    // That one is of the past as well.
+    // This one is below the low water as well.
     let header = Header {
         low_water: 9,
         ..Header::new(Opcode::Ping)
@@ -430,19 +430,19 @@ fn pages_beyond_the_last_are_refused_and_nobody_makes_room() {
 }
 
 #[test]
-fn a_server_that_was_stopped_takes_nobody_to_have_been_silent() {
+fn a_server_that_was_stopped_takes_no_client_for_silent() {
     let mut bench = bench(1, NO_QUOTA);
     let (old, new) = (client(1), client(2));
     bench.open(&old);
     bench.open(&new);
     assert_eq!(bench.put(&old, 1, 10), Status::Ok);
-    // Its clock is ahead from one moment to the next, and a page comes before the timer.
+    // Its clock jumps ahead, and a page arrives before the timer runs.
     bench.now_ns += 100 * u64::from(LEASE_S) * 1000 * MS;
     assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
     pass(&mut bench, 4000);
     assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
     assert_eq!(bench.get(&old, 1, 10), Some(content(10)));
-    // The lease counts from when it last was heard, all the same.
+    // The lease still counts from the last frame.
     pass(&mut bench, u64::from(LEASE_S) * 1000 + 1000);
     assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
     pass(&mut bench, 4000);

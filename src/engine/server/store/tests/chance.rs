@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Steps drawn by chance: the store does what a simple model does.
+//! Random steps: the store behaves like a simple model.
 
 use super::*;
 use proptest::prelude::*;
@@ -74,7 +74,7 @@ fn steps() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     pages: HashMap<(usize, u64), (u64, Vec<u8>)>,
-    /// Half-received pages, oldest first.
+    /// Incomplete pages, oldest first.
     parts: [Vec<Part>; 2],
 }
 
@@ -82,7 +82,7 @@ struct Model {
 type Part = (u64, u64, u64, u32, u8);
 
 impl Model {
-    /// What becomes of a write that needs no more fragments, or may begin: `None` if it may go on.
+    /// The result of a write that needs no more fragments or may not begin; `None` if it may continue.
     fn refusal(
         &self,
         capacity: usize,
@@ -124,7 +124,7 @@ proptest! {
         let mut store = Store::<Heap>::new(arrays(&layout), &layout, 7).unwrap();
         let mut owners = [store.open().unwrap(), store.open().unwrap()];
         let mut model = Model::default();
-        // Answers on their way: their bytes must stay until the store is settled.
+        // Answers not yet sent: their bytes must stay until the store is settled.
         let mut sent: Vec<(PageSlice, Vec<u8>)> = Vec::new();
         macro_rules! settle { () => {
             for (slice, bytes) in sent.drain(..) {
