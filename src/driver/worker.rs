@@ -117,7 +117,7 @@ impl Core {
             let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);
             cluster.handle_timeout(now_ns, &self.device.servers, heard, outbox);
             if !freeing && !frees_rest {
-                self.device.told_frees(noted);
+                self.device.set_frees_notified(noted);
             }
             let mut next_ns = cluster
                 .next_timeout_ns()

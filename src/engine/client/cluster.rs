@@ -22,7 +22,7 @@ mod timers;
 
 use core::ops::DerefMut;
 
-use super::config::{DEFAULT_DEAD_S, DEFAULT_IO_TIMEOUT_S, NS_PER_S};
+use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use super::versions::Witness;
@@ -161,7 +161,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             random,
             mtu,
             address: None,
-            loss_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_DEAD_S)),
+            loss_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_LOSS_TIMEOUT_S)),
             io_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_IO_TIMEOUT_S)),
             hope: Hope::default(),
             look_at_ns: u64::MAX,

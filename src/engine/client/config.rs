@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an administrator may choose, in ranges that are checked once, here.
+//! Settings of an administrator, and their ranges, which are checked only here.
 
 use super::ids::MAX_REPLICAS;
 
-/// Seconds that a request may wait for a copy that may still return, unless told otherwise.
+/// Default of the seconds that a request may wait for a copy that may still return.
 pub const DEFAULT_IO_TIMEOUT_S: u32 = 60;
 
-/// Of a hundred page-ins, how many may ask a second replica early, unless told otherwise.
+/// Default of how many of a hundred page-ins may ask a second replica early.
 pub const DEFAULT_HEDGE_PERCENT: u32 = 5;
 
-/// Pages that are copied in the background in a second, at the most, unless told otherwise: a tenth
-/// of what a gigabit carries for each of reading and writing.
+/// Default of the most pages that are copied in the background in a second: a tenth of what a
+/// gigabit carries, for reading and writing each.
 pub const DEFAULT_REPAIR_PAGES_PER_S: u32 = 10_000;
 
-/// Seconds of silence after which a server's copies no longer count, unless told otherwise.
-pub const DEFAULT_DEAD_S: u32 = 30;
+/// Default of the loss timeout: seconds of silence after which a server's copies no longer count.
+pub const DEFAULT_LOSS_TIMEOUT_S: u32 = 30;
 
 /// Nanoseconds of a second.
 pub const NS_PER_S: u64 = 1_000_000_000;
 
-/// How the client is to behave.
+/// The client's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Copies wanted of a page, 1 to [`MAX_REPLICAS`].
     pub replicas: usize,
-    /// Copies without which a page-out does not complete, 1 to `replicas`.
+    /// Copies that a page-out needs to complete, 1 to `replicas`.
     pub min_copies: usize,
     /// How long a request may wait, in nanoseconds.
     pub io_timeout_ns: u64,

@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that are being copied in the background: a small table that page-outs look at.
+//! Pages that are being copied in the background: a small table that page-outs check.
 //!
-//! A copy does not lock its page. It is noted here before the page's map entry is looked at; a
-//! page-out that begins, first takes the page in the map, then cancels the copy here, and only then
-//! takes a version. So either the copy sees that the page is being written, or the page-out sees
-//! the copy; and a copy that was not cancelled when it took its version, has a lower one than any
-//! page-out that comes later.
+//! A copy does not lock its page. Repair notes the copy here before it reads the page's map entry.
+//! A page-out claims the page in the map, then cancels the copy here, and only then takes a
+//! version. So either repair sees that the page is being written, or the page-out sees the copy. A
+//! copy that was not cancelled when it took its version has a lower one than any later page-out.
 
 use super::ids::PageIndex;
 use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed};
 
-/// Copies under way at the most.
+/// The most copies under way.
 pub const COPIES: usize = 16;
 
-/// Set in a cell whose copy has been cancelled. The bits below are the page and one more.
+/// Set in a cell whose copy was cancelled. The bits below are the page's index plus one.
 const CANCELLED: u64 = 1 << 63;
 
-/// Of the word for the moment in which a copy is entered, the bits that say whose it is.
+/// The bits of `entering` that name the page.
 const MOMENT_PAGE: u64 = (1 << 33) - 1;
 
-/// The table. One at a time begins and ends copies; anybody cancels them.
+/// The table. Only repair begins and ends copies; any page-out may cancel them.
 pub struct Copies {
-    /// How many there are: the fast path reads no more than that when there are none.
+    /// Number of copies. The fast path reads nothing else when there are none.
     count: Atomic<u32>,
     cells: [Atomic<u64>; COPIES],
-    /// The page that is locked in the map for the moment in which its copy is entered there, as a
-    /// cell without CANCELLED, or 0; above it, how many such moments have begun.
+    /// The page that is locked in the map for the moment in which its copy is entered, as in a cell
+    /// without CANCELLED, or 0; above it, a count of these moments.
     entering: Atomic<u64>,
 }
 
-/// The moment in which a copy is entered in the map; see [`Copies::enter`]. To be dropped when the
-/// page is not locked any more.
+/// The moment in which a copy is entered in the map; see [`Copies::enter`]. Dropped after the page
+/// has been unlocked.
 pub(super) struct Entering<'a> {
     copies: &'a Copies,
     _undisturbed: NoPreemption,
@@ -44,12 +43,12 @@ impl Drop for Entering<'_> {
     }
 }
 
-/// What [`Copies::moment`] said: a moment has begun or ended since, if it says something else.
+/// A result of [`Copies::moment`]. If it has changed, a moment has begun or ended since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment(u64);
 
 impl Moment {
-    /// Whether it is one of the page's.
+    /// Whether it is a moment of `page`.
     pub(super) fn is_of(self, page: PageIndex) -> bool {
         self.0 & MOMENT_PAGE == cell_of(page)
     }
@@ -66,7 +65,7 @@ impl Default for Copies {
 }
 
 impl Copies {
-    /// No copy.
+    /// No copies.
     pub const fn new() -> Self {
         Self {
             count: Atomic::<u32>::new(0),
@@ -75,8 +74,7 @@ impl Copies {
         }
     }
 
-    /// Copy number `index` is of `page`, from now on. The caller looks at the page's entry after
-    /// that.
+    /// Copy number `index` is of `page` from now on. The caller reads the page's map entry afterwards.
     pub(super) fn begin(&self, index: usize, page: PageIndex) {
         if let Some(cell) = self.cells.get(index) {
             cell.xchg(cell_of(page), Full);
@@ -84,7 +82,7 @@ impl Copies {
         }
     }
 
-    /// Copy number `index` has ended: its page's entry says all that is to be said.
+    /// Copy number `index` has ended, and its page's entry is final.
     pub(super) fn end(&self, index: usize) {
         if let Some(cell) = self.cells.get(index) {
             if cell.xchg(0, Full) != 0 {
@@ -93,14 +91,14 @@ impl Copies {
         }
     }
 
-    /// Whether a page-out of its page has begun since copy number `index` did.
+    /// Whether a page-out of its page has begun since copy number `index` began.
     pub(super) fn is_cancelled(&self, index: usize) -> bool {
         self.cells
             .get(index)
             .is_none_or(|cell| cell.load(Acquire) & CANCELLED != 0)
     }
 
-    /// A page-out of `page` begins: it has the page, and no version yet.
+    /// A page-out of `page` begins. It has claimed the page, and has no version yet.
     pub(super) fn cancel(&self, page: PageIndex) {
         if self.count.load(Acquire) == 0 {
             return;
@@ -108,17 +106,17 @@ impl Copies {
         let wanted = cell_of(page);
         for cell in &self.cells {
             if cell.load(Acquire) == wanted {
-                // It may have ended meanwhile, and another begun.
+                // The copy may have ended meanwhile, and another begun.
                 let _ = cell.cmpxchg(wanted, wanted | CANCELLED, Full);
             }
         }
     }
 
-    /// From now on, and as long as the result lives, the page's lock in the map is for a moment only:
-    /// the caller is not preempted, and neither waits, nor takes a lock, nor looks at other pages.
+    /// While the result lives, the page's lock in the map is held for a moment only: the caller is
+    /// not preempted, does not wait, takes no lock, and accesses no other page.
     pub(super) fn enter(&self, page: PageIndex) -> Entering<'_> {
         let undisturbed = NoPreemption::new();
-        // Nobody else writes it.
+        // Only repair writes it.
         let begun = (self.entering.load(Relaxed) & !MOMENT_PAGE).wrapping_add(MOMENT_PAGE + 1);
         self.entering.xchg(begun | cell_of(page), Full);
         Entering {
@@ -127,7 +125,7 @@ impl Copies {
         }
     }
 
-    /// The moment that it is.
+    /// The current moment.
     pub(super) fn moment(&self) -> Moment {
         Moment(self.entering.load(Acquire))
     }

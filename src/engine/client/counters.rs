@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the client counts. One table: a name here is the name in debugfs.
+//! The client's counters. A name in this table is the name in debugfs.
 
 macro_rules! counters {
     ($(#[$all:meta])* $Counters:ident: $($(#[$doc:meta])* $name:ident,)*) => {
@@ -11,7 +11,7 @@ macro_rules! counters {
         }
 
         impl $Counters {
-            /// Takes another's counts in.
+            /// Adds the counts of `other`.
             pub fn merge(&mut self, other: &Self) {
                 $(self.$name = self.$name.wrapping_add(other.$name);)*
             }
@@ -25,7 +25,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Counts since the module was loaded. Every shard has its own; they are added to be read.
+    /// Counts since the module was loaded. Each shard has its own; readers add them up.
     Counters:
     /// Pages paged out, completed without error.
     pages_out,
@@ -37,56 +37,56 @@ counters! {
     pages_out_degraded,
     /// Page-outs that ended in an error.
     pages_out_failed,
-    /// Those of them that every server that answers refused for want of room.
+    /// Those of them that all servers that answer refused for lack of room.
     pages_out_no_space,
     /// Page-ins that ended in an I/O error.
     pages_in_failed,
-    /// Pages paged out as a header, one 64-bit value filling them.
+    /// Pages sent as a header with the 64-bit value that fills them.
     same_filled_out,
-    /// Pages paged in as a header.
+    /// Pages received as a header.
     same_filled_in,
-    /// Pages paged in that were never written, or freed: zeros, no frame sent.
+    /// Pages paged in that were never written, or freed: zeros, without a frame.
     unwritten_in,
-    /// Requests that waited for another's page-out of the same page.
+    /// Requests that waited for a page-out of the same page.
     parked,
     /// Requests that found no usable server and waited for one.
     stalled,
-    /// Transfers sent, first sendings and later ones.
+    /// Transfers sent, including retransmissions.
     transfers_sent,
-    /// Transfers, or parts, sent again.
+    /// Transfers sent again, in whole or in part.
     retransmissions,
     /// Retransmission timeouts.
     timeouts,
     /// Transfers moved to another server.
     failovers,
-    /// Page-ins for which another replica was asked too, because the first took long.
+    /// Page-ins that also asked a second replica because the first was slow.
     hedges,
-    /// Page-ins that the other replica ended first.
+    /// Page-ins that the second replica completed first.
     hedges_won,
-    /// Page-ins whose server had not the page, or another generation of it.
+    /// Page-ins whose server did not hold the page, or held another generation.
     misses,
-    /// Copies that their server turned out not to have: struck from the map, and made again.
+    /// Copies that a server was found to lack. They were removed from the map, and made again.
     copies_missing,
     /// Pages received that did not match their checksum.
     corrupt_in,
     /// Pages sent that the server found not to match their checksum.
     corrupt_out,
-    /// Page-outs begun anew because the page changed while it was sent.
+    /// Page-outs restarted because the page changed while it was sent.
     pages_changed,
-    /// Page-outs begun anew with another version, because a server had a later one, or because all
-    /// versions have jumped.
+    /// Page-outs restarted with another version, because a server had a later one or because all
+    /// versions jumped.
     versions_renewed,
     /// Page-outs refused for lack of room, by one server.
     no_space,
-    /// Answers to requests that were over, or never were: dropped.
+    /// Answers dropped because their request had ended or never existed.
     stale_frames,
-    /// Fragments dropped because another was being copied to the same page.
+    /// Fragments dropped because another one was being copied to the same page.
     claim_conflicts,
     /// Pages discarded or freed by the swap layer.
     pages_freed,
-    /// Stale copies of which the servers could not be told: the list was full.
+    /// Stale copies of which servers could not be notified: the list was full.
     frees_dropped,
-    /// Page-outs that waited for the local disk, for want of servers, and have it.
+    /// Page-outs that waited for the local disk for lack of servers, and are on it.
     local_out,
     /// Page-ins from the local disk, or from a page on its way there.
     local_in,
@@ -95,11 +95,11 @@ counters! {
 counters! {
     /// What the mirror counts.
     MirrorCounters:
-    /// Writes given to the disk.
+    /// Writes submitted to the disk.
     writes,
     /// Pages in those writes.
     pages_written,
-    /// Reads given to the disk.
+    /// Reads submitted to the disk.
     reads,
     /// Pages in those reads.
     pages_read,
@@ -107,31 +107,30 @@ counters! {
     buffer_hits,
     /// Page-outs that found no buffer.
     pool_full,
-    /// Pages that had a buffer, and whose newest version did not come to the disk all the same.
+    /// Pages that had a buffer, but whose newest version did not reach the disk.
     lagged,
     /// Pages freed before they were written.
     freed_unwritten,
     /// I/Os that ended in an error.
     errors,
-    /// I/Os that did not end in time.
+    /// I/Os that timed out.
     abandoned,
-    /// How often the disk became faulty.
+    /// Times that the disk became faulty.
     faulty,
 }
 
 counters! {
     /// What repair counts.
     RepairCounters:
-    /// Copies made, of pages that had too few.
+    /// Copies made of pages that had too few.
     pages_repaired,
-    /// Copies given up because their page was written meanwhile.
+    /// Copies cancelled because their page was written meanwhile.
     repairs_cancelled,
-    /// Copies given up because a server, or the disk, did not answer or had no room, or the page was
-    /// freed.
+    /// Copies that failed: a server or the disk did not answer or had no room, or the page was freed.
     repairs_failed,
-    /// Pages brought to the local disk after their page-outs had ended.
+    /// Pages copied to the local disk after their page-outs had ended.
     pages_mirrored,
-    /// Copies that servers that are dead or to be removed need not keep any more.
+    /// Copies that lost or draining servers no longer need to keep.
     copies_dropped,
 }
 

@@ -16,22 +16,21 @@ use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
 /// A device: its map, its servers, its versions.
 pub struct Device<S: Storage> {
-    /// Where every page is.
+    /// Where each page is.
     pub map: PageMap<S::Words>,
-    /// Who the servers are.
+    /// The servers.
     pub servers: ServerTable,
-    /// Whose frames concern us.
+    /// The stations whose frames are ours.
     pub stations: Stations,
-    /// What is known of the local disk.
+    /// The state of the local disk.
     pub disk: DiskWord,
     /// Pages that are being copied in the background.
     pub copies: Copies,
-    /// Parts of the map with pages that have lately been left with fewer copies than wanted; none
-    /// on a device that nobody repairs.
+    /// Parts of the map with pages that recently lost copies; `None` on a device without repair.
     degraded: Option<DirtyChunks<S::Words>>,
-    /// And with pages that should be on the local disk, and are not.
+    /// Parts of the map with pages that should be on the local disk and are not.
     out_of_sync: Option<DirtyChunks<S::Words>>,
-    /// Which versions there are.
+    /// The version counter.
     versions: Versions<S::Words>,
     low_water: Atomic<u64>,
     replicas: usize,
@@ -40,15 +39,15 @@ pub struct Device<S: Storage> {
     hedge_percent: Atomic<u32>,
     repair_pages_per_s: Atomic<u32>,
     shards: u32,
-    /// Requests that wait for another's page-out of their page.
+    /// Requests that wait for a page-out of their page.
     parked: Atomic<u32>,
-    /// How often pages were noted to be freed, and up to which of those servers are being told.
+    /// How often frees were noted, and up to which count servers have been notified of them.
     frees_noted: Atomic<u32>,
-    frees_told: Atomic<u32>,
+    frees_notified: Atomic<u32>,
 }
 
 impl<S: Storage> Device<S> {
-    /// A device with nothing written and no servers, for so many shards.
+    /// A device without pages or servers, for `shards` shards.
     pub fn new(map: S::Words, config: Config, shards: u32) -> Self {
         Self {
             map: PageMap::new(map),
@@ -68,18 +67,18 @@ impl<S: Storage> Device<S> {
             shards,
             parked: Atomic::<u32>::new(0),
             frees_noted: Atomic::<u32>::new(0),
-            frees_told: Atomic::<u32>::new(0),
+            frees_notified: Atomic::<u32>::new(0),
         }
     }
 
-    /// Has pages noted that are left with too few copies, and those that are left behind on the local
-    /// disk, each in as many zeros as [`words_for`](super::free::words_for) says.
+    /// Sets the bitmaps of pages with too few copies and of pages out of sync on the local disk.
+    /// Each has as many zero words as [`words_for`](super::free::words_for) returns.
     pub fn set_dirty_bitmaps(&mut self, degraded: S::Words, out_of_sync: S::Words) {
         self.degraded = Some(DirtyChunks::new(degraded));
         self.out_of_sync = Some(DirtyChunks::new(out_of_sync));
     }
 
-    /// Where pages are noted that are left with too few copies.
+    /// The bitmap of pages with too few copies.
     pub(super) fn degraded(&self) -> Option<&DirtyChunks<S::Words>> {
         self.degraded.as_ref()
     }
@@ -90,12 +89,12 @@ impl<S: Storage> Device<S> {
         replicas.intersection(self.servers.counting()).len() < self.replicas
     }
 
-    /// Where pages are noted that should be on the local disk, and are not.
+    /// The bitmap of pages that should be on the local disk and are not.
     pub(super) fn out_of_sync(&self) -> Option<&DirtyChunks<S::Words>> {
         self.out_of_sync.as_ref()
     }
 
-    /// A page has been left with fewer copies than wanted. Its entry says so already.
+    /// A page has fewer copies than wanted. The caller has changed its map entry already.
     pub fn note_degraded(&self, page: PageIndex) {
         if let Some(degraded) = &self.degraded {
             degraded.mark(page);
@@ -112,18 +111,18 @@ impl<S: Storage> Device<S> {
         self.versions.take_of(generation)
     }
 
-    /// The version that will be given out next.
+    /// The next version to be given out.
     pub fn next_version(&self) -> Version {
         self.versions.next()
     }
 
-    /// Which versions have been given out.
+    /// The version counter.
     pub fn versions(&self) -> &Versions<S::Words> {
         &self.versions
     }
 
-    /// A server says that we have used all versions below `high`: as [`Versions::hear_of`]. One that is not
-    /// believed is suspected, and stays so.
+    /// A server reports that all versions below `high` have been used; see [`Versions::hear_of`]. A
+    /// server that is not believed is suspected until it restarts.
     #[inline]
     pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
         let is_believed = self.versions.hear_of(witness, high);
@@ -134,14 +133,14 @@ impl<S: Storage> Device<S> {
         is_believed
     }
 
-    /// Every version below it is settled: no page-out with one is under way (`docs/protocol.md`,
-    /// "Low water").
+    /// Every version below it is settled: no page-out with such a version is under way
+    /// (`docs/protocol.md`, "Low water").
     pub fn low_water(&self) -> Version {
         Version(self.low_water.load(Relaxed))
     }
 
-    /// Raises the low-water version. `settled` is the lowest version under way in any shard, or
-    /// what [`Self::next_version`] was before the first shard was asked.
+    /// Raises the low water. `settled` is the lowest version under way in any shard, or the result
+    /// of [`Self::next_version`] before the first shard was asked.
     pub fn raise_low_water(&self, settled: Version) {
         if settled > self.low_water() {
             self.low_water.store(settled.0, Relaxed);
@@ -153,23 +152,23 @@ impl<S: Storage> Device<S> {
         self.replicas
     }
 
-    /// Copies without which a page-out does not complete.
+    /// Copies that a page-out needs to complete.
     pub fn min_copies(&self) -> usize {
         self.min_copies
     }
 
-    /// How long a request may wait.
+    /// The I/O timeout.
     pub fn io_timeout_ns(&self) -> u64 {
         self.io_timeout_ns.load(Relaxed)
     }
 
-    /// Changes how long a request may wait, of those under way too.
+    /// Changes the I/O timeout, also for requests under way.
     pub fn set_io_timeout_ns(&self, io_timeout_ns: u64) {
         self.io_timeout_ns.store(io_timeout_ns, Relaxed);
     }
 
-    /// The page's newest version should be on the local disk, and is not: it is to be brought
-    /// there later. Its entry says so already.
+    /// The page's newest version should be on the local disk and is not: repair copies it later.
+    /// The caller has changed its map entry already.
     pub fn mark_out_of_sync(&self, page: PageIndex) {
         if let Some(out_of_sync) = self
             .out_of_sync
@@ -180,16 +179,16 @@ impl<S: Storage> Device<S> {
         }
     }
 
-    /// Any page may not be on the local disk although it should.
+    /// Marks all pages as possibly out of sync on the local disk.
     pub(super) fn mark_all_out_of_sync(&self) {
         if let Some(out_of_sync) = &self.out_of_sync {
             out_of_sync.mark_all(self.map.len());
         }
     }
 
-    /// As [`PageMap::mark_on_disk`]; but where the page is locked only because a copy of it is being
-    /// entered in the map, that moment is waited for, which another CPU spends without being preempted.
-    /// Otherwise the disk would have the page and the map not say so.
+    /// As [`PageMap::mark_on_disk`]. But if the page is locked only while a copy of it is entered
+    /// in the map, waits for that moment, which another CPU spends without being preempted.
+    /// Otherwise the disk would hold the page without its bit in the map.
     pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
         loop {
             let moment = self.copies.moment();
@@ -198,8 +197,8 @@ impl<S: Storage> Device<S> {
             }
             let entry = self.map.load(page);
             let is_it = entry.is_written() && entry.generation() == generation;
-            // No such moment was there when the entry was looked at, if there was none before and none
-            // has begun since.
+            // No copy was being entered when the entry was read, if none was before and none has
+            // begun since.
             let is_entering = moment.is_of(page) || self.copies.moment() != moment;
             if !is_it || entry.is_busy() && !is_entering {
                 return false;
@@ -207,13 +206,13 @@ impl<S: Storage> Device<S> {
             core::hint::spin_loop();
         }
         if self.is_short(page) {
-            // Whoever looked for pages with too few copies may have found none to copy from.
+            // Repair may have found no copy to copy from before.
             self.note_degraded(page);
         }
         true
     }
 
-    /// Of a hundred page-ins, how many may ask a second replica before the first has failed.
+    /// How many of a hundred page-ins may ask a second replica before the first has timed out.
     pub fn hedge_percent(&self) -> u32 {
         self.hedge_percent.load(Relaxed)
     }
@@ -238,32 +237,32 @@ impl<S: Storage> Device<S> {
         self.shards
     }
 
-    /// Pages of a part of the map are to be freed, of which there were none.
+    /// Pages of a part of the map without frees have been freed.
     pub fn note_frees(&self) {
         self.frees_noted.fetch_add(1, Full);
     }
 
-    /// How often that was. To be asked before the map is looked at for pages to be freed, and given to
-    /// [`Self::told_frees`] when the servers are being told of all that were found.
+    /// How often frees were noted. Read before the map is searched for freed pages, and passed to
+    /// [`Self::set_frees_notified`] when servers are being notified of all that were found.
     pub fn frees_noted(&self) -> u32 {
         self.frees_noted.load(Acquire)
     }
 
-    /// Servers are being told of what was noted up to then.
-    pub fn told_frees(&self, noted: u32) {
-        self.frees_told.store(noted, Release);
+    /// Servers are being notified of the frees noted up to `noted`.
+    pub fn set_frees_notified(&self, noted: u32) {
+        self.frees_notified.store(noted, Release);
     }
 
-    /// Whether some server that answers is about to have more room.
+    /// Whether a server that answers is about to have more room.
     pub(super) fn is_freeing(&self) -> bool {
         let freeing = self.servers.freeing();
-        self.frees_told.load(Acquire) != self.frees_noted.load(Acquire)
+        self.frees_notified.load(Acquire) != self.frees_noted.load(Acquire)
             || !freeing.intersection(self.servers.usable()).is_empty()
     }
 
-    /// A request waits for a page-out. Full order: the waiter then looks at the page once more,
-    /// while whoever ends the page-out first changes the page and then asks
-    /// [`Self::has_parked`]; one of them sees the other.
+    /// A request waits for a page-out. Full barrier: the request then reads the page's entry once
+    /// more, while the page-out first changes the entry and then calls [`Self::has_parked`]. One of
+    /// them sees the other.
     pub(super) fn park(&self) {
         self.parked.fetch_add(1, Full);
     }
@@ -273,8 +272,9 @@ impl<S: Storage> Device<S> {
         self.parked.fetch_sub(1, Full);
     }
 
-    /// Whether any request of any shard waits for a page-out. To be asked after the
-    /// compare-and-exchange that ended the page-out, which orders the two; a load writes no line.
+    /// Whether any request of any shard waits for a page-out. Must be called after the
+    /// compare-and-exchange that ended the page-out, which orders the two. It only loads, so the
+    /// cache line stays shared.
     pub(super) fn has_parked(&self) -> bool {
         self.parked.load(Acquire) != 0
     }
@@ -293,14 +293,14 @@ mod tests {
         let device = Device::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
         let begun = device.map.begin_write(PAGE).unwrap();
         let version = device.take_version();
-        let (nobody, generation) = (SlotSet::EMPTY, version.generation());
-        device.map.finish_write(PAGE, begun, version, nobody, false);
+        let (none, generation) = (SlotSet::EMPTY, version.generation());
+        device.map.finish_write(PAGE, begun, version, none, false);
         std::thread::scope(|scope| {
             let entering = scope.spawn(|| {
                 for _ in 0..20_000 {
                     let _moment = device.copies.enter(PAGE);
                     assert!(device.map.begin_commit(PAGE, generation).is_some());
-                    device.map.end_commit(PAGE, nobody, false, nobody);
+                    device.map.end_commit(PAGE, none, false, none);
                 }
             });
             while !entering.is_finished() {
@@ -309,7 +309,7 @@ mod tests {
                 assert!(device.map.load(PAGE).is_on_disk());
             }
         });
-        // A page-out is not waited for.
+        // It does not wait for a page-out.
         device.map.begin_write(PAGE).unwrap();
         assert!(!device.mark_on_disk(PAGE, generation));
     }

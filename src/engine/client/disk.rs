@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all shards may know of the local disk: one word, written by [`super::mirror::Mirror`]
-//! under its lock, read on the data path.
+//! What all shards know of the local disk: one word, written by [`super::mirror::Mirror`] under its
+//! lock and read on the data path.
 
 use crate::sync::{Acquire, Atomic, Full, Relaxed};
 
-/// When page-outs that the servers hold go to the disk as well.
+/// When page-outs that servers hold also go to the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// As long as there is a buffer; a page that finds none is brought up to date later.
+    /// If there is a buffer. A page without one is copied later.
     #[default]
     Lag,
     /// Always: a page-out waits for a buffer, and so for the disk's speed.
     Strict,
-    /// Never. The disk still takes what too few servers hold.
+    /// Never. The disk still takes pages that too few servers hold.
     Off,
 }
 
@@ -28,7 +28,7 @@ impl Policy {
     }
 }
 
-/// What is known of the disk.
+/// The state of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskState(u32);
 
@@ -41,7 +41,7 @@ impl DiskState {
     const HOPELESS: u32 = 1 << 5;
     const FAILED: u32 = 1 << 6;
 
-    /// There is none.
+    /// There is no disk.
     pub const NONE: Self = Self(0);
 
     pub(super) fn new(tracked: bool, attached: bool, usable: bool, policy: Policy) -> Self {
@@ -55,22 +55,22 @@ impl DiskState {
         )
     }
 
-    /// Whether the mirror may know something of some page, so that it must hear of every page-out.
+    /// Whether the mirror may have state for some page, so that it must be notified of every page-out.
     pub fn is_tracked(self) -> bool {
         self.0 & Self::TRACKED != 0
     }
 
-    /// Whether there is a disk: what the map says to be there, is.
+    /// Whether a disk is attached, so that pages marked as on the disk are there.
     pub fn is_attached(self) -> bool {
         self.0 & Self::ATTACHED != 0
     }
 
-    /// Whether the disk takes page-outs.
+    /// Whether the disk accepts page-outs.
     pub fn is_usable(self) -> bool {
         self.0 & Self::USABLE != 0
     }
 
-    /// When page-outs that the servers hold go to the disk as well.
+    /// When page-outs that servers hold also go to the disk.
     pub fn policy(self) -> Policy {
         if self.0 & Self::OFF != 0 {
             Policy::Off
@@ -81,24 +81,24 @@ impl DiskState {
         }
     }
 
-    /// The same, of a disk that has been silent for as long as a request may wait.
+    /// The same, of a disk that has been silent for the I/O timeout.
     pub(super) fn without_hope(self) -> Self {
         Self(self.0 | Self::HOPELESS)
     }
 
-    /// Whether the disk has been silent for as long as a request may wait: nothing waits for it any
-    /// more, until it answers.
+    /// Whether the disk has been silent for the I/O timeout: nothing waits for it any more until it
+    /// answers.
     pub fn is_hopeless(self) -> bool {
         self.0 & Self::HOPELESS != 0
     }
 
-    /// The same, of a disk that is faulty or gone.
+    /// The same, of a disk that is faulty or detached.
     pub(super) fn without_use(self) -> Self {
         Self(self.0 | Self::FAILED)
     }
 
-    /// Whether the disk takes no page-outs only for now: it does not answer, and not for as long as a
-    /// request may wait, or it is being let go of, and may be kept after all.
+    /// Whether the disk refuses page-outs only for now: it does not answer, but for less than the
+    /// I/O timeout, or it is being detached, which may be cancelled.
     pub fn may_return(self) -> bool {
         let may_be_used = self.is_tracked() && self.0 & Self::FAILED == 0;
         may_be_used && !self.is_usable() && !self.is_hopeless()
@@ -110,7 +110,7 @@ impl DiskState {
     }
 }
 
-/// Where the state is published.
+/// The published state.
 pub struct DiskWord(Atomic<u32>);
 
 impl DiskWord {
@@ -119,12 +119,12 @@ impl DiskWord {
         Self(Atomic::<u32>::new(0))
     }
 
-    /// What is known now. Costs a load.
+    /// The current state. Costs one load.
     pub fn load(&self) -> DiskState {
         DiskState(self.0.load(Acquire))
     }
 
-    /// Says something new. Returns whether it is.
+    /// Publishes a state. Returns whether it differs from the last one.
     pub(super) fn store(&self, state: DiskState) -> bool {
         let is_new = self.0.load(Relaxed) != state.0;
         if is_new {

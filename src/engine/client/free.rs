@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copies that servers need not keep: freed pages, and versions that newer ones have replaced.
+//! Copies that servers no longer need to keep: of freed pages, and of versions that newer ones have
+//! replaced.
 
 use super::storage::Words;
 use core::ops::DerefMut;
@@ -14,14 +15,14 @@ use crate::sync::{Atomic, Full, Relaxed};
 pub struct StaleCopy {
     /// The page.
     pub page: PageIndex,
-    /// Who may hold such a copy.
+    /// Servers that may hold such a copy.
     pub slots: SlotSet,
-    /// Versions below this one are to go.
+    /// Versions below this one are to be freed.
     pub below: Version,
 }
 
-/// A bounded queue of them. What does not fit is lost: it costs a server memory until it is
-/// asked what it holds, which is soon, never data.
+/// A bounded queue of stale copies. One that does not fit is lost: it occupies a server's memory
+/// until the next inventory, which is requested soon.
 pub struct StaleCopies<S> {
     ring: S,
     first: usize,
@@ -38,7 +39,7 @@ impl<S: DerefMut<Target = [StaleCopy]>> StaleCopies<S> {
         }
     }
 
-    /// Puts one at the end; returns whether there was room.
+    /// Appends one. Returns whether there was room.
     pub fn put(&mut self, copy: StaleCopy) -> bool {
         let capacity = self.ring.len();
         if self.len >= capacity {
@@ -56,7 +57,7 @@ impl<S: DerefMut<Target = [StaleCopy]>> StaleCopies<S> {
         true
     }
 
-    /// Takes the first.
+    /// Takes the first one.
     pub fn take(&mut self) -> Option<StaleCopy> {
         if self.len == 0 {
             return None;
@@ -72,15 +73,15 @@ impl<S: DerefMut<Target = [StaleCopy]>> StaleCopies<S> {
     }
 }
 
-/// Pages of the map that one bit of [`DirtyChunks`] stands for.
+/// Pages of the map for each bit of [`DirtyChunks`].
 const CHUNK_PAGES: u32 = 1024;
 
-/// Which parts of the map have pages in FREE_PENDING: a bit for every 1024 pages.
+/// A dirty bitmap over the map, with a bit for each 1024 pages.
 pub struct DirtyChunks<W> {
     words: W,
 }
 
-/// Words that the [`DirtyChunks`] of a map of `pages` need.
+/// Words of a [`DirtyChunks`] for a map of `pages`.
 pub fn words_for(pages: usize) -> usize {
     pages.div_ceil(CHUNK_PAGES as usize * 32)
 }
@@ -91,8 +92,8 @@ impl<W: Words> DirtyChunks<W> {
         Self { words }
     }
 
-    /// The page's chunk has one to be freed. Returns whether that is news. Takes no lock and may
-    /// be called anywhere.
+    /// Marks the page's chunk. Returns whether it was clean. Takes no lock and may be called in any
+    /// context.
     pub fn mark(&self, page: PageIndex) -> bool {
         let chunk = page.0 / CHUNK_PAGES;
         let bit = 1 << (chunk % 32);
@@ -111,7 +112,7 @@ impl<W: Words> DirtyChunks<W> {
         }
     }
 
-    /// Every chunk has one, of a map of `pages` pages.
+    /// Marks all chunks of a map of `pages` pages.
     pub fn mark_all(&self, pages: usize) {
         let mut left = pages.div_ceil(CHUNK_PAGES as usize);
         for word in self.words.iter() {
@@ -133,8 +134,8 @@ impl<W: Words> DirtyChunks<W> {
         self.words.iter().map(bits).sum()
     }
 
-    /// Takes a dirty chunk, the lowest at or after `from`: its bit is cleared, its pages are
-    /// returned as first and one past the last.
+    /// Takes the lowest dirty chunk, beginning with the word of `from`: clears its bit, and returns
+    /// its first page and one past its last.
     pub fn take(&self, from: PageIndex) -> Option<(PageIndex, PageIndex)> {
         let first = (from.0 / CHUNK_PAGES / 32) as usize;
         for (index, word) in self.words.iter().enumerate().skip(first) {
@@ -164,8 +165,8 @@ impl<W: Words> DirtyChunks<W> {
     }
 }
 
-/// Walks a dirty chunk of `map` for pages to be freed, from `*next` to `end`; `take_version`
-/// gives a version above all that were given out. `None` at the end of the chunk.
+/// Searches a dirty chunk of `map` for freed pages, from `*next` to `end`. `take_version` returns a
+/// version above all that were given out. `None` at the end of the chunk.
 pub fn next_free<W: Words>(
     map: &PageMap<W>,
     next: &mut PageIndex,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Latencies, in buckets an eighth of a power of two wide: a quantile is right to 12.5%.
+//! Latencies, in buckets an eighth of a power of two wide: quantiles are accurate to 12.5%.
 
 use core::ops::DerefMut;
 
@@ -11,7 +11,7 @@ const POWERS: usize = 41;
 /// Number of buckets.
 pub const BUCKETS: usize = POWERS << SUB_BITS;
 
-/// A histogram of nanoseconds, in storage that the caller gives: [`BUCKETS`] counts.
+/// A histogram of nanoseconds, in storage of the caller: [`BUCKETS`] counts.
 #[derive(Clone, Debug)]
 pub struct Histogram<C> {
     counts: C,
@@ -19,7 +19,7 @@ pub struct Histogram<C> {
     max_ns: u64,
 }
 
-/// Which bucket a value falls into.
+/// The bucket of a value.
 fn bucket(value_ns: u64) -> usize {
     let value = value_ns.max(1 << SUB_BITS);
     let power = value.ilog2();
@@ -29,7 +29,7 @@ fn bucket(value_ns: u64) -> usize {
     index.min(BUCKETS - 1)
 }
 
-/// The smallest value that falls into a bucket, for buckets that are used.
+/// The smallest value of a bucket, for buckets that are used.
 fn lowest_ns(bucket: usize) -> u64 {
     let power = (bucket >> SUB_BITS) as u32;
     let sub = (bucket & ((1 << SUB_BITS) - 1)) as u64;
@@ -48,7 +48,7 @@ impl<C: DerefMut<Target = [u32]>> Histogram<C> {
         }
     }
 
-    /// Takes a value in.
+    /// Adds a value.
     pub fn record(&mut self, value_ns: u64) {
         if let Some(count) = self.counts.get_mut(bucket(value_ns)) {
             *count = count.saturating_add(1);
@@ -57,7 +57,7 @@ impl<C: DerefMut<Target = [u32]>> Histogram<C> {
         self.max_ns = self.max_ns.max(value_ns);
     }
 
-    /// Takes another shard's values in.
+    /// Adds another shard's values.
     pub fn merge<D: DerefMut<Target = [u32]>>(&mut self, other: &Histogram<D>) {
         for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
             *count = count.saturating_add(*more);
@@ -71,18 +71,18 @@ impl<C: DerefMut<Target = [u32]>> Histogram<C> {
         self.counts.iter().map(|&count| u64::from(count)).sum()
     }
 
-    /// Their mean; 0 without values.
+    /// The mean of the values; 0 without values.
     pub fn mean_ns(&self) -> u64 {
         self.sum_ns.checked_div(self.count()).unwrap_or(0)
     }
 
-    /// The largest.
+    /// The largest value.
     pub fn max_ns(&self) -> u64 {
         self.max_ns
     }
 
-    /// The value below which `per_mille` of a thousand lie, from within its bucket's middle;
-    /// 0 without values.
+    /// The value below which `per_mille` of a thousand lie, as the middle of its bucket; 0 without
+    /// values.
     pub fn quantile_ns(&self, per_mille: u32) -> u64 {
         let wanted = self
             .count()

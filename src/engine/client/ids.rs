@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers that must not be mistaken for each other.
+//! Index and number types that must not be confused.
 
 /// Server slots: as many as a page map entry has replica bits.
 pub const SERVER_SLOTS: usize = 20;
 
-/// Replicas of a page at the most.
+/// The most replicas of a page.
 pub const MAX_REPLICAS: usize = 3;
 
-/// Which page of the device.
+/// The index of a page of the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageIndex(pub u32);
 
-/// A page's version: from one counter of the client, so that a later page-out has a higher one.
-/// 0 is no version.
+/// A page's version, from one counter of the client, so that a later page-out has a higher one.
+/// 0 is not a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -29,7 +29,7 @@ impl Version {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Generation(pub u8);
 
-/// Which server slot.
+/// The number of a server slot.
 ///
 /// # Invariants
 ///
@@ -60,7 +60,7 @@ impl SlotSet {
     /// Every slot.
     pub const ALL: Self = Self((1 << SERVER_SLOTS) - 1);
 
-    /// The set with these bits; bits that are no slot's are dropped.
+    /// The set with these bits; other bits are dropped.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & Self::ALL.0)
     }

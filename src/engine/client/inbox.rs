@@ -2,10 +2,10 @@
 
 //! Control frames that wait for the worker, oldest first.
 //!
-//! An announcement names no session: anybody can send any number of them in a known server's name. So
-//! announcements have a share of the places only, and each sender one of these: its newest takes the place of
-//! the one before. The rest is for what servers say in our sessions, which cannot be made up: answers to
-//! pings, acknowledgements.
+//! An announcement has no session, so any station can send any number in the name of a known
+//! server. So announcements get only a share of the places, and each sender one of these: its
+//! newest announcement replaces the older one. The rest is for frames of our sessions, which cannot
+//! be forged: answers to pings, acknowledgements.
 
 use core::ops::DerefMut;
 
@@ -19,11 +19,11 @@ const ANNOUNCEMENTS: usize = 16;
 
 /// A frame that can wait.
 pub trait Waiting {
-    /// Whose announcement it is, if it is one.
+    /// The sender, if the frame is an announcement.
     fn announces(&self) -> Option<MacAddress>;
 }
 
-/// Control frames that have come in.
+/// Received control frames.
 pub struct Inbox<S> {
     frames: S,
     first: usize,
@@ -32,7 +32,7 @@ pub struct Inbox<S> {
 }
 
 impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
-    /// An empty one. `frames` has [`INBOX_FRAMES`] elements, all `None`.
+    /// An empty inbox. `frames` has [`INBOX_FRAMES`] elements, all `None`.
     pub fn new(frames: S) -> Self {
         Self {
             frames,
@@ -42,12 +42,12 @@ impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
         }
     }
 
-    /// Where the frame stands that is the `nth` from the first; `None` if there can be none.
+    /// The place of the frame that is the `nth` from the first; `None` if there are no places.
     fn place(&self, nth: usize) -> Option<usize> {
         self.first.wrapping_add(nth).checked_rem(self.frames.len())
     }
 
-    /// Puts a frame in; returns whether there was room for one of its kind.
+    /// Adds a frame. Returns whether there was room for its kind.
     pub fn put(&mut self, frame: T) -> bool {
         let source = frame.announces();
         if source.is_some() {
@@ -109,7 +109,7 @@ mod tests {
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Said {
-        /// By this server, as its so manieth.
+        /// The sender, and which of its announcements.
         Announcement(u8, u32),
         Pong(u32),
     }
@@ -165,7 +165,7 @@ mod tests {
             let answers = out.iter().filter(|said| matches!(said, Said::Pong(_)));
             assert_eq!(answers.count(), pongs as usize);
             assert_eq!(out.len(), INBOX_FRAMES);
-            // Once they are taken there is room for others.
+            // Once they are taken, there is room for others.
             assert!(inbox.put(Said::Announcement(77, 0)));
         }
     }
@@ -176,7 +176,7 @@ mod tests {
         for turn in 0..100 {
             assert!(inbox.put(Said::Announcement(1, turn)));
         }
-        // Who floods in one server's name takes no other's place.
+        // A flood in one server's name does not replace another's.
         assert!(inbox.put(Said::Announcement(2, 7)));
         assert_eq!(
             all(&mut inbox),

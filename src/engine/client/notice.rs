@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is said once for as long as it lasts, though it may go and come.
+//! Logs a condition once, even if it comes and goes.
 
 use super::config::NS_PER_S;
 
-/// For how long it must not have been so, for it to be said again.
+/// How long the condition must be absent before it is logged again.
 const OVER_NS: u64 = 60 * NS_PER_S;
 
-/// Something that people are to be told once.
+/// A condition that is to be logged once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Notice {
     was_said: bool,
-    /// When it was last so.
+    /// When the condition was last present.
     lasted_ns: u64,
 }
 
 impl Notice {
-    /// Looks how it is now: whether it is so at all, and whether there is reason to say it. Returns whether
-    /// it is to be said.
+    /// Takes the current state: whether the condition is present, and whether there is reason to
+    /// log it. Returns whether it is to be logged now.
     pub fn look(&mut self, now_ns: u64, is_so: bool, has_reason: bool) -> bool {
         if is_so || has_reason {
             self.lasted_ns = now_ns;
@@ -45,7 +45,7 @@ mod tests {
             }
         }
         assert_eq!(said, 1);
-        // Gone for nearly long enough, then there again.
+        // Absent for nearly long enough, then present again.
         now_ns += OVER_NS - 1;
         assert!(!notice.look(now_ns, false, false));
         assert!(!notice.look(now_ns, true, true));

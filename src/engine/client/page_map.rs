@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where every page's newest version is: 4 bytes a page.
+//! Where the newest version of each page is: 4 bytes a page.
 //!
-//! Entries change by compare-and-exchange only. `BUSY` is a page's lock: whoever set it
-//! is the only one to give the page a new version, and clears it at the end. Replica bits may be
-//! cleared, and FREE_PENDING set, by others meanwhile.
+//! Entries change by compare-and-exchange only. `BUSY` is a page's lock: only the op that set it
+//! gives the page a new version, and clears it at the end. Meanwhile others may clear replica bits
+//! and set FREE_PENDING.
 
 use super::ids::{Generation, PageIndex, SlotSet, Version, SERVER_SLOTS};
 use super::storage::Words;
 use crate::sync::{Acquire, Atomic, Full};
 
-/// What the map says of one page.
+/// The map's entry of one page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry(u32);
 
@@ -23,7 +23,7 @@ impl Entry {
     const DISK: u32 = 1 << 21;
     /// A page-out or a background copy is under way.
     const BUSY: u32 = 1 << 22;
-    /// The page is free; the servers have not been told.
+    /// The page is free, and servers have not been notified.
     const FREE_PENDING: u32 = 1 << 23;
     const GENERATION_SHIFT: u32 = 24;
 
@@ -32,7 +32,7 @@ impl Entry {
         SlotSet::from_bits(self.0)
     }
 
-    /// Whether the page has contents: written, and not freed since.
+    /// Whether the page has contents: it was written, and not freed since.
     pub fn is_written(self) -> bool {
         self.0 & Self::WRITTEN != 0 && self.0 & Self::FREE_PENDING == 0
     }
@@ -42,7 +42,7 @@ impl Entry {
         self.0 & Self::BUSY != 0
     }
 
-    /// Whether the page is free and the servers have not been told.
+    /// Whether the page is free and servers have not been notified.
     pub fn is_free_pending(self) -> bool {
         self.0 & Self::FREE_PENDING != 0
     }
@@ -63,12 +63,12 @@ impl Entry {
     }
 }
 
-/// The map of a device: one entry a page, in storage that the caller gives.
+/// The map of a device: one entry a page, in storage of the caller.
 pub struct PageMap<S> {
     entries: S,
 }
 
-/// Somebody else is writing the page.
+/// Another op is writing the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
@@ -92,12 +92,12 @@ impl<S: Words> PageMap<S> {
         self.entries.get(page.0 as usize)
     }
 
-    /// What is known of `page`; a page past the end was never written.
+    /// The entry of `page`; a page past the end was never written.
     pub fn load(&self, page: PageIndex) -> Entry {
         Entry(self.cell(page).map_or(0, |cell| cell.load(Acquire)))
     }
 
-    /// Changes an entry as `change` says, unless that says `None`. Returns what it was before.
+    /// Replaces an entry by the result of `change`, unless that is `None`. Returns the old entry.
     fn update(
         &self,
         page: PageIndex,
@@ -114,8 +114,8 @@ impl<S: Words> PageMap<S> {
         }
     }
 
-    /// Takes the page's lock for a page-out. Returns what it was; the caller then sends nothing
-    /// to a server before [`Self::forget`] has taken that server's bit.
+    /// Takes the page's lock for a page-out. Returns the old entry. The caller must clear a
+    /// server's bit with [`Self::forget`] before it sends to that server.
     pub fn begin_write(&self, page: PageIndex) -> Result<Entry, Busy> {
         self.update(page, |entry| {
             (!entry.is_busy()).then_some(Entry(entry.0 | Entry::BUSY))
@@ -123,7 +123,7 @@ impl<S: Words> PageMap<S> {
         .ok_or(Busy)
     }
 
-    /// `slots` no longer count as holding the page.
+    /// `slots` no longer count as holders of the page.
     pub fn forget(&self, page: PageIndex, slots: SlotSet) {
         self.update(page, |entry| {
             (!entry.replicas().intersection(slots).is_empty())
@@ -131,7 +131,7 @@ impl<S: Words> PageMap<S> {
         });
     }
 
-    /// The local disk no longer holds the newest version for certain.
+    /// The local disk may no longer hold the newest version.
     pub fn forget_disk(&self, page: PageIndex) {
         self.update(page, |entry| {
             entry.is_on_disk().then_some(Entry(entry.0 & !Entry::DISK))
@@ -139,7 +139,7 @@ impl<S: Words> PageMap<S> {
     }
 
     /// The local disk holds the version with this generation, and has held no other since that one
-    /// was the newest. Returns whether it still is, and nobody writes the page.
+    /// was the newest. Returns whether it still is and the page is not being written.
     pub fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
         self.update(page, |entry| {
             let is_generation = entry.generation() == generation || mutated!(DiskBitByOlderWrite);
@@ -149,11 +149,10 @@ impl<S: Words> PageMap<S> {
         .is_some()
     }
 
-    /// The page-out is complete: `replicas` hold `version`, the local disk if `on_disk`, and nobody
-    /// else the newest one.
-    /// What was freed before the page-out began, is free no longer. Returns whether it was freed
-    /// meanwhile: then it is the caller's to [`Self::take_free`], for whoever looked for pages to
-    /// be freed has passed over it.
+    /// The page-out is complete: only `replicas`, and the local disk if `on_disk`, hold the newest
+    /// version. A page freed before the page-out began is no longer free. Returns whether it was
+    /// freed meanwhile. Then the caller must [`Self::take_free`] it, because the search for freed
+    /// pages has skipped it.
     pub fn finish_write(
         &self,
         page: PageIndex,
@@ -182,15 +181,15 @@ impl<S: Words> PageMap<S> {
         !begun.is_free_pending() && before.is_some_and(Entry::is_free_pending)
     }
 
-    /// The page-out has failed: what is left of the older version stays. Returns whether the page
-    /// is free, as [`Self::finish_write`] does.
+    /// The page-out has failed. What is left of the older version stays. Returns whether the page
+    /// is free, as for [`Self::finish_write`].
     pub fn abandon_write(&self, page: PageIndex) -> bool {
         self.update(page, |entry| Some(Entry(entry.0 & !Entry::BUSY)))
             .is_some_and(Entry::is_free_pending)
     }
 
-    /// Takes the page's lock for the moment in which a background copy becomes one of its replicas.
-    /// Returns what it was; `None` if it is being written, is free, or is of another generation.
+    /// Takes the page's lock for the moment in which a background copy becomes a replica. Returns
+    /// the old entry; `None` if the page is being written, is free, or has another generation.
     pub(super) fn begin_commit(&self, page: PageIndex, generation: Generation) -> Option<Entry> {
         self.update(page, |entry| {
             let fits = entry.is_written() && !entry.is_busy() && entry.generation() == generation;
@@ -198,8 +197,8 @@ impl<S: Words> PageMap<S> {
         })
     }
 
-    /// The moment is over: `add` hold the page, the local disk too if it is `now_on_disk`, and
-    /// `remove` need not. Returns whether the page is free, as [`Self::finish_write`] does.
+    /// The moment ends: `add` hold the page, as does the local disk if `now_on_disk`, and `remove`
+    /// need not keep it. Returns whether the page is free, as for [`Self::finish_write`].
     pub(super) fn end_commit(
         &self,
         page: PageIndex,
@@ -215,8 +214,8 @@ impl<S: Words> PageMap<S> {
         .is_some_and(Entry::is_free_pending)
     }
 
-    /// `slots` do not hold the page, or need not. `entry` is what [`Self::load`] returned; it must not have
-    /// changed. Returns whether it had not.
+    /// Removes `slots`, which do not hold the page or need not keep it. Fails if the entry is no
+    /// longer `entry`, as returned by [`Self::load`], or is busy. Returns whether it succeeded.
     pub(super) fn drop_replicas(&self, page: PageIndex, entry: Entry, slots: SlotSet) -> bool {
         !entry.is_busy()
             && self.cell(page).is_some_and(|cell| {
@@ -225,7 +224,7 @@ impl<S: Words> PageMap<S> {
             })
     }
 
-    /// The page's contents are needed no longer. Returns whether there were any.
+    /// Frees the page's contents. Returns whether there were any.
     pub fn set_free_pending(&self, page: PageIndex) -> bool {
         self.update(page, |entry| {
             let wanted = entry.0 & (Entry::WRITTEN | Entry::BUSY) != 0 && !entry.is_free_pending();
@@ -234,9 +233,9 @@ impl<S: Words> PageMap<S> {
         .is_some()
     }
 
-    /// Makes a page that is free, and not being written, one that was never written. Returns who
-    /// may hold the page, and the version below which they hold it: `take_version` gives one above
-    /// all that were given out.
+    /// Makes a page that is free and not being written one that was never written. Returns the
+    /// servers that may hold it, and a version above theirs: `take_version` returns one above all
+    /// that were given out.
     pub fn take_free(
         &self,
         page: PageIndex,
@@ -245,10 +244,11 @@ impl<S: Words> PageMap<S> {
         let is_free = |entry: Entry| entry.is_free_pending() && !entry.is_busy();
         let cell = self.cell(page)?;
         while is_free(Entry(cell.load(Acquire))) {
-            // Taken before the entry is: a page-out that comes after has a higher one.
+            // Taken before the entry is changed, so that a later page-out has a higher one.
             let below = take_version();
             let entry = Entry(cell.load(Acquire));
-            // If it is not what it was, a bit of it may have been cleared: nobody else would look.
+            // If the exchange fails, a bit of the entry may have been cleared: try again, because
+            // no other caller will.
             if is_free(entry) && cell.cmpxchg(entry.0, 0, Full).is_ok() {
                 return Some((entry.replicas(), below));
             }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_who_was_not_written_to() {
+    fn a_failed_write_leaves_servers_not_written_to() {
         let map = map(8);
         let begun = map.begin_write(PAGE).unwrap();
         map.finish_write(PAGE, begun, Version(7), slots(&[1, 2]), false);
@@ -315,13 +315,13 @@ mod tests {
         assert!(map.set_free_pending(PAGE));
         assert!(!map.load(PAGE).is_written());
 
-        // Written again before the servers were told.
+        // Written again before servers were notified.
         let begun = map.begin_write(PAGE).unwrap();
         assert_eq!(map.take_free(PAGE, || Version(3)), None, "being written");
         assert!(!map.finish_write(PAGE, begun, Version(2), slots(&[0]), false));
         assert!(map.load(PAGE).is_written());
 
-        // Freed while it is written.
+        // Freed while it is being written.
         let begun = map.begin_write(PAGE).unwrap();
         assert!(map.set_free_pending(PAGE));
         assert!(map.finish_write(PAGE, begun, Version(3), slots(&[4]), false));
@@ -340,7 +340,7 @@ mod tests {
         let begun = map.begin_write(PAGE).unwrap();
         map.finish_write(PAGE, begun, Version(1), slots(&[0, 4]), false);
         map.set_free_pending(PAGE);
-        // A slot is swept just then.
+        // A slot is swept at that moment.
         let mut version = 1;
         let freed = map.take_free(PAGE, || {
             map.forget(PAGE, slots(&[0]));
@@ -348,7 +348,7 @@ mod tests {
             Version(version)
         });
         assert_eq!(freed, Some((slots(&[4]), Version(version))));
-        // It is written just then: it is not free any more.
+        // It is written at that moment, so it is no longer free.
         map.set_free_pending(PAGE);
         let begun = map.begin_write(PAGE).unwrap();
         map.finish_write(PAGE, begun, Version(7), slots(&[1]), false);

@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many pages there are, and how well they are kept: a look at the whole map, for people.
+//! How many pages there are and how many copies they have: a count over the whole map, for status
+//! output.
 
 use super::ids::{PageIndex, SlotSet, SERVER_SLOTS};
 use super::page_map::{Entry, PageMap};
 use super::storage::Words;
 
-/// Numbers of pages. They are not of one moment: pages are written while they are counted.
+/// Numbers of pages. They are not a snapshot: pages are written while they are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageStatistics {
     /// Pages that have contents.
     pub written: u64,
-    /// Those whose newest version is on fewer servers than wanted.
+    /// Written pages whose newest version is on fewer servers than wanted.
     pub degraded: u64,
-    /// Those of which every copy is gone.
+    /// Written pages of which every copy is lost.
     pub lost: u64,
-    /// Those whose newest version is on the local disk.
+    /// Written pages whose newest version is on the local disk.
     pub on_disk: u64,
     /// Pages whose newest version is on each server.
     pub held: [u64; SERVER_SLOTS],
 }
 
-/// Against what pages are counted.
+/// The criteria of the count.
 #[derive(Clone, Copy, Debug)]
 pub struct Standard {
-    /// Servers that may still have what they were sent.
+    /// Servers that may still hold what they were sent.
     pub valid: SlotSet,
-    /// Those whose copies count.
+    /// Servers whose copies count.
     pub counting: SlotSet,
-    /// Copies wanted.
+    /// Copies wanted of a page.
     pub replicas: usize,
     /// Whether there is a local disk.
     pub disk: bool,
@@ -52,7 +53,7 @@ impl PageStatistics {
         add(&mut self.written, true);
         let on_disk = standard.disk && entry.is_on_disk();
         add(&mut self.on_disk, on_disk);
-        // Who is being written to is no holder meanwhile.
+        // A server that is being written to is not a holder meanwhile.
         if !entry.is_busy() {
             add(&mut self.degraded, counting < standard.replicas);
             add(&mut self.lost, holders.is_empty() && !on_disk);

@@ -2,41 +2,40 @@
 
 //! Which servers a page-out goes to: the least utilised ones.
 //!
-//! Utilisation is what the server last said, in an announcement or with its last acknowledgement,
-//! plus what this client has placed there since and has on its way, so that a burst does not all run
-//! to the server that was emptiest a second ago. What acknowledgements say counts the pages of other
-//! clients too: with announcements alone, twenty clients that each fill up the emptiest server would
-//! all fill the same one, until the next announcement. A server that holds an older version of the
-//! page is preferred among near equals: it needs no new memory, and nobody has to be told to free the
-//! old copy.
+//! Utilisation is what the server last reported, in an announcement or with its last acknowledgement,
+//! plus what this client has placed there since and has under way. So a burst does not go entirely to
+//! the server that was emptiest a second ago. Acknowledgements report the pages of other clients too.
+//! With announcements alone, twenty clients that each fill the emptiest server would all fill the same
+//! one until the next announcement. Among nearly equal servers one that holds an older version is
+//! preferred: it needs no new memory, and its old copy need not be freed.
 
 use super::ids::{ServerSlot, SlotSet};
 use super::server_table::Load;
 
-/// One in utilisation's units: 16 bits after the point.
+/// One in units of utilisation: 16 bits after the point.
 const ONE: u64 = 1 << 16;
 
-/// How much fuller an old holder may be and still be preferred: 1/32.
+/// How much fuller a holder may be and still be preferred: 1/32.
 const HOLDER_BONUS: u64 = ONE / 32;
 
-/// What a shard knows of one server beyond its announcement.
+/// What a shard knows of a server in addition to its announcement.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Placed {
     announcement: u32,
-    /// Pages placed since that announcement that have not been acknowledged.
+    /// Pages placed since that announcement and not acknowledged.
     pages: u16,
-    /// How full it has said to be since, in 1/65535; 0 if it has not.
+    /// The utilisation reported since, in 1/65535; 0 if none was.
     said: u16,
 }
 
 impl Placed {
-    /// A page was sent to the server.
+    /// A page is sent to the server.
     pub fn add(&mut self, load: Load) {
         self.renew(load);
         self.pages = self.pages.saturating_add(1);
     }
 
-    /// A page that was sent there has been acknowledged, by a frame that says how full the server is.
+    /// A page sent there was acknowledged by a frame that reports the server's utilisation.
     pub fn acknowledged(&mut self, load: Load, utilisation: u16) {
         self.renew(load);
         self.pages = self.pages.saturating_sub(1);
@@ -55,7 +54,7 @@ impl Placed {
         }
     }
 
-    /// How full the server is, in 1/65536, if `shards` shards do as this one does.
+    /// How full the server is, in 1/65536, if `shards` shards have placed as much as this one.
     pub fn utilisation(&mut self, load: Load, shards: u32) -> u64 {
         self.renew(load);
         let capacity_pages = u64::from(load.capacity_pages);
@@ -73,8 +72,8 @@ impl Placed {
     }
 }
 
-/// How many pages fit on servers that have room for so many each, if each page is to be on `replicas`
-/// different ones, or on all of them where there are fewer.
+/// How many pages fit on servers with this much room each, if each page is to be on `replicas`
+/// different ones, or on all if there are fewer.
 pub fn pages_for(rooms: &[u64], replicas: usize) -> u64 {
     // CAST: both are small.
     let copies = replicas.min(rooms.len()) as u64;
@@ -92,7 +91,7 @@ pub fn pages_for(rooms: &[u64], replicas: usize) -> u64 {
         .fold(0_u64, |sum, room| sum.saturating_add(*room));
     let (mut fits, mut most) = (0_u64, all.checked_div(copies).unwrap_or(0));
     while fits < most {
-        // Rounded up, so that it ends.
+        // Rounded up, so that the loop ends.
         let middle = most.saturating_sub(most.saturating_sub(fits) / 2);
         match fit(middle) {
             true => fits = middle,
@@ -102,7 +101,7 @@ pub fn pages_for(rooms: &[u64], replicas: usize) -> u64 {
     fits
 }
 
-/// The slot of `candidates` with the lowest utilisation; `holders` have a bonus.
+/// The slot of `candidates` with the lowest utilisation; `holders` get a bonus.
 pub fn least_utilised(
     candidates: SlotSet,
     holders: SlotSet,
@@ -185,7 +184,7 @@ mod tests {
         let half = u64::from(u16::MAX / 2);
         assert_eq!(placed.utilisation(load, 1), half + ONE / 100);
         assert_eq!(placed.utilisation(load, 4), half + 4 * ONE / 100);
-        // Frames come twice, or after an announcement that counted the page.
+        // A frame may arrive twice, or after an announcement that included the page.
         placed.acknowledged(load, u16::MAX / 2);
         placed.acknowledged(load, u16::MAX / 2);
         assert_eq!(placed.utilisation(load, 4), half);

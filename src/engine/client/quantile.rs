@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A quantile of a stream of times, in one number.
+//! A running quantile of a stream of times, in one number.
 //!
-//! The estimate rises by 2^-UP of itself for a value above it, and falls by 2^-DOWN for one that
-//! is not (stochastic approximation: Robbins and Monro, 1951; in steps that are relative, since
-//! times are spread over orders of magnitude). It rests where one value of 1 + 2^(DOWN - UP) is
-//! above: it forgets by counting values, and follows a path that slows down within a few of them.
+//! The estimate rises by 2^-UP of itself for a value above it, and falls by 2^-DOWN for any other
+//! (stochastic approximation: Robbins and Monro, 1951; the steps are relative, because times span
+//! orders of magnitude). It settles where one value in 1 + 2^(DOWN - UP) is above it. It forgets by
+//! number of values, and follows a path that slows down within a few of them.
 
-/// The least estimate: below it the steps would be lost to rounding.
+/// The smallest estimate: below it steps would be lost to rounding.
 const MIN_NS: u64 = 4096;
-/// The largest.
+/// The largest estimate.
 const MAX_NS: u64 = 10_000_000_000;
 
 /// A running quantile.
@@ -20,13 +20,13 @@ pub struct Quantile<const UP: u32, const DOWN: u32> {
 }
 
 impl<const UP: u32, const DOWN: u32> Quantile<UP, DOWN> {
-    /// Takes a value in.
+    /// Adds a value.
     pub fn sample(&mut self, value_ns: u64) {
         let old_ns = self.estimate_ns;
         let new_ns = if old_ns == 0 {
             value_ns
         } else if value_ns > old_ns {
-            // No overflow: it is bounded.
+            // Does not overflow, because the estimate is bounded.
             old_ns.wrapping_add(old_ns >> UP)
         } else {
             old_ns.wrapping_sub(old_ns >> DOWN)

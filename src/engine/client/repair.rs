@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repair: pages with fewer copies than wanted are copied to other servers, in the background, and
-//! pages that the local disk should have and has not are brought there.
+//! Repair: copies pages with too few copies to other servers in the background, and copies pages to
+//! the local disk that should be there and are not.
 //!
-//! One copy is a page-in into a page of our own, then a page-out of that to one server that has
-//! not the page yet, or to the disk, both in a shard of repair's own. The page is not locked
-//! meanwhile: it is noted in [`Copies`](super::copies), and a page-out that comes cancels the copy.
-//! The copy has a version of its own, above all that were given out before, whose generation is that
-//! of the page: so the map's one generation is right for all holders, and servers, and the mirror,
-//! refuse the copy once they have seen a later page-out.
+//! A copy is a page-in into a page of the module's own, then a page-out of that to one server that does
+//! not hold the page, or to the disk. Both run in repair's own shard. The page is not locked meanwhile:
+//! it is noted in [`Copies`](super::copies), and a page-out of it cancels the copy. The copy has its
+//! own version, above all given out before, with the generation of the page. So the generation in the
+//! map is right for all holders, and servers and the mirror refuse the copy after a later page-out.
 //!
-//! Where to look is known by chunks of the map: the head of the queue is what page-outs have left
-//! with too few copies; then comes everything, when a server has died, is to be removed or has lost
-//! its pages; and when there is nothing of that, what lags on the disk. What cannot be copied now,
-//! for want of somebody to copy it to or from, waits until that changes, or for a while.
+//! Work is kept by chunks of the map. First come the pages that page-outs left with too few copies;
+//! then all pages, when a server is lost, draining, or has lost its pages; then pages out of sync
+//! on the disk. A page that cannot be copied now, for lack of a source or a target, waits until
+//! that changes, or for a while.
 
 mod backlog;
 mod commit;
@@ -30,32 +29,32 @@ use super::storage::Storage;
 use backlog::Backlog;
 use search::Help;
 
-/// Pages of the map that are looked at before others get their turn.
+/// Pages of the map checked in one call, so that other work gets its turn.
 const SCAN_PAGES: u32 = 4096;
-/// How soon it goes on then, if some of them could be copied.
+/// The pause after that, if some of them could be copied.
 const SCAN_PAUSE_NS: u64 = 100_000;
-/// And if not.
+/// The pause otherwise.
 const IDLE_PAUSE_NS: u64 = 1_000_000;
-/// How many copies may be made up for, in nanoseconds of the rate.
+/// The longest lag behind the rate that is made up for.
 const BURST_NS: u64 = 5_000_000;
-/// Of the rate, and of the copies under way at a time, what is left of it while requests are under
-/// way: one of so many. Where a page takes long, the rate alone would hold nothing back.
+/// While requests are under way, the rate and the number of copies under way are divided by this.
+/// Where a page takes long, the rate alone would limit nothing.
 const YIELD: u64 = 4;
-/// Of the copies under way at the most, those that may go to the disk: a slow one leaves room for
-/// copies to servers.
+/// The share of the copies under way that may go to the disk: a slow disk leaves room for copies to
+/// servers.
 const DISK_SHARE: [u64; 2] = [3, 4];
-/// How soon the disk is tried again when its mirror had no room, at first.
+/// How long repair first waits before it tries the disk again when the mirror had no room.
 const FIRST_ROOM_NS: u64 = 10_000_000;
-/// And how late at the most: until then the page-outs that need the room have it.
+/// The longest such wait. Meanwhile page-outs can use the room.
 const LAST_ROOM_NS: u64 = 640_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Where a copy is to go.
+/// The target of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
-    /// To a server that has not the page.
+    /// A server that does not hold the page.
     Server,
-    /// To the local disk.
+    /// The local disk.
     Disk,
 }
 
@@ -64,19 +63,19 @@ enum Goal {
 enum Job {
     #[default]
     Idle,
-    /// The page comes in.
+    /// The page is being read.
     Reading {
         page: PageIndex,
         entry: Entry,
         goal: Goal,
     },
-    /// It goes out to a server.
+    /// It is being written to a server.
     Writing {
         copy: CopyOut,
         entry: Entry,
         session: u64,
     },
-    /// It goes to the disk.
+    /// It is being written to the disk.
     Mirroring { page: PageIndex, entry: Entry },
 }
 
@@ -91,14 +90,14 @@ impl Job {
     }
 }
 
-/// A page that has come in.
+/// A page that has been read.
 struct Come {
     page: PageIndex,
     entry: Entry,
     fill: Option<u64>,
 }
 
-/// All repair of a device. Its owner holds the lock of the shard that it uses around every call.
+/// The repair of a device. Its owner holds the lock of repair's shard during every call.
 pub struct Repair<S: Storage> {
     /// Pages that may have too few copies on servers.
     short: Backlog<S::Words>,
@@ -107,22 +106,23 @@ pub struct Repair<S: Storage> {
     jobs: [Job; COPIES],
     /// When the next copy may begin.
     next_copy_ns: u64,
-    /// When the next one to the disk may, its mirror having had no room.
+    /// When the next copy to the disk may begin, after the mirror had no room.
     room_ns: u64,
-    /// How long it is left alone the next time that it has none.
+    /// How long the next such pause will be.
     room_pause_ns: u64,
-    /// How often servers had ceased to count when that was last looked at.
+    /// The last seen count of servers that ceased to count.
     losses: u32,
-    /// Whether the disk took pages when it was last looked at.
+    /// Whether the disk accepted pages when last checked.
     had_disk: bool,
-    /// Whether requests were under way when somebody last looked.
+    /// Whether requests were under way when last checked.
     is_busy: bool,
     wake_ns: u64,
     counters: RepairCounters,
 }
 
 impl<S: Storage> Repair<S> {
-    /// Nothing to repair. `words` are zeros, each as many as [`words_for`](super::free::words_for) says.
+    /// Nothing to repair. `words` are zeros, each as many as [`words_for`](super::free::words_for)
+    /// returns.
     pub fn new(words: [S::Words; 4]) -> Self {
         let [first, second, third, fourth] = words;
         Self {
@@ -140,13 +140,13 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// What has been counted.
+    /// The counters.
     pub fn counters(&self) -> &RepairCounters {
         &self.counters
     }
 
-    /// Parts of the map that are still to be looked at, and copies to servers under way. 0 says that
-    /// every page that can have its copies, has them.
+    /// Parts of the map still to be checked, plus copies to servers under way. 0 if every page that
+    /// can have its copies has them.
     pub fn left(&self, device: &Device<S>) -> u64 {
         let degraded = device.degraded().map_or(0, DirtyChunks::count);
         self.short
@@ -155,7 +155,7 @@ impl<S: Storage> Repair<S> {
             .saturating_add(self.under_way(Goal::Server))
     }
 
-    /// As [`Self::left`], of pages to be brought to the local disk. 0 if it should not have them.
+    /// As [`Self::left`], of pages to be copied to the local disk. 0 if they should not be there.
     pub fn out_of_sync_left(&self, device: &Device<S>) -> u64 {
         if !device.disk.load().is_wanted() {
             return 0;
@@ -169,17 +169,17 @@ impl<S: Storage> Repair<S> {
 
     fn under_way(&self, goal: Goal) -> u64 {
         let jobs = self.jobs.iter().filter(|job| job.goal() == Some(goal));
-        // CAST: a few.
+        // CAST: at most [`COPIES`].
         jobs.count() as u64
     }
 
-    /// When [`Self::drive`] is to be called next; `u64::MAX` for never. It may be called earlier.
+    /// When to call [`Self::drive`] next; `u64::MAX` for never. An earlier call does no harm.
     pub fn next_timeout_ns(&self) -> u64 {
         self.wake_ns
     }
 
-    /// Servers have come, gone, died or come back: what had to wait is looked at again; and if some
-    /// count no longer, everything is.
+    /// Servers have appeared, gone, been lost or returned: retries what had to wait. If some no
+    /// longer count, checks all pages.
     pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
         let losses = device.servers.losses();
         if core::mem::replace(&mut self.losses, losses) != losses {
@@ -190,7 +190,7 @@ impl<S: Storage> Repair<S> {
         self.wake_ns = now_ns;
     }
 
-    /// Every page is looked at, for some may have lost a copy.
+    /// Checks all pages, because some may have lost a copy.
     pub fn look_at_everything(&mut self, device: &Device<S>) {
         self.short.mark_all(device.map.len());
     }
@@ -202,8 +202,8 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// Begins copies, as many as the rate allows. `is_busy` says whether requests are under way, to
-    /// which repair yields; `None` if nobody has looked.
+    /// Begins as many copies as the rate allows. `is_busy` says whether requests are under way, to
+    /// which repair yields; `None` if the caller has not checked.
     pub fn drive(
         &mut self,
         now_ns: u64,
@@ -243,16 +243,16 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// Copies that may be under way.
+    /// The most copies that may be under way.
     fn most(&self) -> u64 {
-        // CAST: a few.
+        // CAST: a small constant.
         match self.is_busy {
             true => COPIES as u64 / YIELD,
             false => COPIES as u64,
         }
     }
 
-    /// A job for another copy, if there may be one more.
+    /// A job for another copy, if one more may be under way.
     fn idle_job(&self) -> Option<usize> {
         let under_way = self
             .under_way(Goal::Server)
@@ -263,7 +263,7 @@ impl<S: Storage> Repair<S> {
         self.jobs.iter().position(|job| matches!(job, Job::Idle))
     }
 
-    /// What waited for the disk is tried as soon as it takes pages again.
+    /// Retries what waited for the disk as soon as it accepts pages again.
     fn look_at_disk(&mut self, now_ns: u64, device: &Device<S>) {
         let state = device.disk.load();
         let has_disk = state.is_wanted() && state.is_usable();
@@ -275,7 +275,7 @@ impl<S: Storage> Repair<S> {
         self.had_disk = has_disk;
     }
 
-    /// The page is looked at again when there is hope.
+    /// Checks the page again later.
     fn put_off(&mut self, page: PageIndex, goal: Goal) {
         let backlog = self.backlog(goal);
         backlog.put_off(page);
@@ -283,7 +283,7 @@ impl<S: Storage> Repair<S> {
         self.wake_ns = self.wake_ns.min(retry_ns);
     }
 
-    /// Begins to copy a page. Returns whether that was possible.
+    /// Begins to copy a page. Returns whether it could.
     fn begin(
         &mut self,
         now_ns: u64,
@@ -294,12 +294,12 @@ impl<S: Storage> Repair<S> {
         device: &Device<S>,
     ) -> bool {
         if device.copies.contains(page) {
-            // It may need more than the copy that is under way.
+            // The page may need more copies than the one under way.
             self.put_off(page, goal);
             return false;
         }
         device.copies.begin(index, page);
-        // Only now: a page-out that is not seen here, sees the copy.
+        // Only now: a page-out that this load does not see sees the copy.
         let entry = device.map.load(page);
         let help = match Self::is_wanted(entry, goal, device) {
             true => Self::help(entry, goal, device),
@@ -318,8 +318,8 @@ impl<S: Storage> Repair<S> {
         true
     }
 
-    /// An op of repair's shard is over. Returns a page for which requests wait: tell every shard
-    /// ([`Shard::unpark`]).
+    /// An op of repair's shard has completed. Returns a page for which requests wait: the caller
+    /// notifies every shard ([`Shard::unpark`]).
     pub fn completed(
         &mut self,
         now_ns: u64,
@@ -338,14 +338,14 @@ impl<S: Storage> Repair<S> {
                     Outcome::Filled(value) => Some(Some(value)),
                     Outcome::Zeros | Outcome::Failed | Outcome::NoSpace => None,
                 };
-                let goes_on = come.is_some_and(|fill| {
+                let continues = come.is_some_and(|fill| {
                     let come = Come { page, entry, fill };
                     match goal {
                         Goal::Server => self.send_copy(now_ns, index, &come, shard, device),
                         Goal::Disk => self.mirror_copy(now_ns, index, &come, shard, device),
                     }
                 });
-                if !goes_on {
+                if !continues {
                     self.give_up(index, page, goal, device);
                 }
             }
@@ -363,11 +363,11 @@ impl<S: Storage> Repair<S> {
                     wake = Some(copy.page);
                 }
                 if !is_kept {
-                    // It may have arrived, or arrive still.
+                    // The copy may have arrived, or arrive later.
                     let below = Version(copy.version.0.saturating_add(1));
                     shard.note_stale_copy(copy.page, SlotSet::one(copy.slot), below);
                     if device.servers.full().contains(copy.slot) {
-                        // Another may have room.
+                        // Another server may have room.
                         self.end_in_vain(index, device);
                         self.short.put_back(copy.page);
                     } else {
@@ -403,7 +403,7 @@ impl<S: Storage> Repair<S> {
         wake
     }
 
-    /// The page has come in: it goes out to another server. Returns whether it does.
+    /// The page has been read: sends it to another server. Returns whether it does.
     fn send_copy(
         &mut self,
         now_ns: u64,
@@ -417,8 +417,8 @@ impl<S: Storage> Repair<S> {
             return false;
         };
         let version = device.take_version_of(entry.generation());
-        // Only now: a page-out that has cancelled the copy may have a lower version; one that
-        // has not, will have a higher one, and no server takes the copy after that.
+        // Only now: a page-out that has cancelled the copy may have a lower version. One that has
+        // not will have a higher one, after which no server accepts the copy.
         if device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored) {
             return false;
         }
@@ -443,7 +443,7 @@ impl<S: Storage> Repair<S> {
         true
     }
 
-    /// The page has come in: it goes to the disk. Returns whether it does.
+    /// The page has been read: writes it to the disk. Returns whether it does.
     fn mirror_copy(
         &mut self,
         now_ns: u64,
@@ -453,7 +453,7 @@ impl<S: Storage> Repair<S> {
         device: &Device<S>,
     ) -> bool {
         let &Come { page, entry, fill } = come;
-        // The mirror looks at the map after that: a page-out that it does not see, has a higher one.
+        // The mirror checks the map afterwards: a page-out that it does not see has a higher version.
         let version = device.take_version_of(entry.generation());
         if device.copies.is_cancelled(index) {
             return false;

@@ -2,39 +2,39 @@
 
 //! Round-trip time and retransmission timeout of one path, after RFC 6298.
 //!
-//! The RFC's constants, with bounds that fit a local segment instead of the Internet: no
-//! timeout below [`MIN_RTO_NS`], none above [`MAX_RTO_NS`]. Every answer says which sending it
-//! answers, so that what was sent again can be measured as well: without that, a path that has
-//! become slow would only ever be measured by what was quick (Karn's rule and its gap).
+//! The RFC's constants, with bounds for a local segment instead of the Internet: no timeout below
+//! [`MIN_RTO_NS`], none above [`MAX_RTO_NS`]. Every answer names the attempt that it answers, so
+//! retransmissions can be measured as well. Otherwise a path that has become slow would be measured
+//! by its quick answers only (Karn's rule and its gap).
 //!
-//! The RFC's mean deviation forgets within a few samples, which here is less than a millisecond:
-//! the hiccups of a busy host, rare and long, would find it small each time. So the timeout is
-//! also never below twice what all but one in a hundred answers took.
+//! The RFC's mean deviation forgets within a few samples, here less than a millisecond. Stalls of a
+//! busy host are rare and long, and would find it small each time. So the timeout is also never
+//! below twice what all but one in 129 answers took.
 
 use super::quantile::Quantile;
 
-/// The shortest retransmission timeout: above a scheduling hiccup of a busy server.
+/// The shortest retransmission timeout: longer than a scheduling delay of a busy server.
 pub const MIN_RTO_NS: u64 = 8_000_000;
-/// The longest, back-off included.
+/// The longest, including back-off.
 pub const MAX_RTO_NS: u64 = 1_000_000_000;
-/// The longest that counts as a hiccup. A server that stood still for longer was stopped; what it
-/// answers then says nothing of the next answers, and would not be forgotten for a thousand of them.
+/// The longest round trip that counts as a stall. A server that took longer was stopped, which says
+/// nothing about later answers, but would be remembered for a thousand of them.
 const HICCUP_NS: u64 = 40_000_000;
-/// What it is before the first sample.
+/// The timeout before the first sample.
 const INITIAL_RTO_NS: u64 = 20_000_000;
 
-/// A path's estimate.
+/// The estimate of a path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RttEstimator {
     /// Smoothed round-trip time; 0 before the first sample.
     smoothed_ns: u64,
     variation_ns: u64,
-    /// What one of 129 answers exceeds.
+    /// The time that one in 129 answers exceeds.
     slow: Quantile<2, 9>,
 }
 
 impl RttEstimator {
-    /// Takes a measured round trip in.
+    /// Adds a measured round trip.
     pub fn sample(&mut self, rtt_ns: u64) {
         let rtt_ns = rtt_ns.clamp(1, MAX_RTO_NS);
         self.slow.sample(rtt_ns.min(HICCUP_NS));
@@ -44,7 +44,7 @@ impl RttEstimator {
             return;
         }
         let error = self.smoothed_ns.abs_diff(rtt_ns);
-        // No overflow: every term is at most MAX_RTO_NS.
+        // Does not overflow, because every term is at most MAX_RTO_NS.
         self.variation_ns = (self.variation_ns.wrapping_mul(3).wrapping_add(error)) / 4;
         self.smoothed_ns = (self.smoothed_ns.wrapping_mul(7).wrapping_add(rtt_ns)) / 8;
     }
@@ -54,8 +54,7 @@ impl RttEstimator {
         self.smoothed_ns
     }
 
-    /// How long to wait for an answer that has been asked for `tries` times before: doubled
-    /// each time.
+    /// How long to wait for an answer after `tries` timeouts: doubled each time.
     pub fn timeout_ns(&self, tries: u32) -> u64 {
         if mutated!(NoBackOff) {
             return 100_000;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all shards may know of the servers: written by the cluster's state machine, read on the
-//! data path. Its lines are read-mostly, so that reading them costs the CPUs nothing.
+//! What all shards know of the servers: written by the cluster, read on the data path. Its cache
+//! lines are read-mostly, so that reads are cheap.
 //!
-//! A slot belongs to one incarnation of one server. Its numbers are published before its bit
-//! appears in [`ServerTable::valid`], and do not change until after that bit has gone and every
-//! shard has been told ([`super::shard::Shard::servers_changed`]).
+//! A slot belongs to one incarnation of one server. Its numbers are published before its bit in
+//! [`ServerTable::valid`], and do not change until that bit has been cleared and every shard has
+//! been notified ([`super::shard::Shard::servers_changed`]).
 
 use super::ids::{ServerSlot, SlotSet, MAX_REPLICAS, SERVER_SLOTS};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::wire::{Fragmentation, MacAddress};
 
-/// One server, as the data path sees it.
+/// One server, as seen by the data path.
 struct View {
     mac: Atomic<u64>,
     session: Atomic<u64>,
@@ -37,7 +37,7 @@ impl View {
     }
 }
 
-/// Who a frame to a server is for.
+/// The destination of frames to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Its hardware address.
@@ -51,11 +51,11 @@ pub struct Address {
 /// How full a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Pages that it has for us.
+    /// Pages that it has for this client.
     pub capacity_pages: u32,
-    /// Pages of them in use, at the last announcement.
+    /// Pages of them in use at the last announcement.
     pub used_pages: u32,
-    /// Changes with every announcement.
+    /// Changes with each announcement.
     pub announcement: u32,
 }
 
@@ -89,7 +89,7 @@ fn mac_from_u64(number: u64) -> MacAddress {
     MacAddress([a, b, c, d, e, f])
 }
 
-/// Returns whether that is a change.
+/// Returns whether the bit has changed.
 fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) -> bool {
     let mut old = word.load(Relaxed);
     loop {
@@ -127,7 +127,7 @@ impl ServerTable {
             quiescing: Atomic::<u32>::new(0),
             lost: Atomic::<u32>::new(0),
             hopeless: Atomic::<u32>::new(0),
-            // CAST: three.
+            // CAST: at most three.
             hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
             freeing: Atomic::<u32>::new(0),
             greeted: Atomic::<u32>::new(0),
@@ -143,7 +143,7 @@ impl ServerTable {
         self.views.get(slot.index())
     }
 
-    /// Slots whose replica bits mean something: the server may still have the pages.
+    /// Slots whose replica bits count: the server may still hold the pages.
     pub fn valid(&self) -> SlotSet {
         SlotSet::from_bits(self.valid.load(Acquire))
     }
@@ -153,69 +153,68 @@ impl ServerTable {
         SlotSet::from_bits(self.usable.load(Acquire))
     }
 
-    /// Slots of servers that have refused a page for lack of room since they last had any.
+    /// Slots of servers that refused a page for lack of room and have reported none since.
     pub fn full(&self) -> SlotSet {
         SlotSet::from_bits(self.full.load(Relaxed))
     }
 
-    /// Slots of servers that are to be removed: nothing is placed there while there is a choice.
+    /// Slots of draining servers: pages are placed there only if nothing else is possible.
     pub fn draining(&self) -> SlotSet {
         SlotSet::from_bits(self.draining.load(Acquire))
     }
 
-    /// Slots of servers that go as soon as no page turns out to need them: they are read from, but
-    /// no page-out ends on the strength of a copy there.
+    /// Slots of quiescing servers, which close when no page turns out to need them: they are read
+    /// from, but a copy there does not complete a page-out.
     pub fn quiescing(&self) -> SlotSet {
         SlotSet::from_bits(self.quiescing.load(Acquire))
     }
 
-    /// Slots of servers that have been silent for so long that others are to have their pages. They
-    /// may come back with them.
+    /// Slots of servers that have been silent for the loss timeout, so that others get their pages.
+    /// They may return with theirs.
     pub fn lost(&self) -> SlotSet {
         SlotSet::from_bits(self.lost.load(Acquire))
     }
 
-    /// Slots of servers that have been silent for as long as a request may wait: nothing waits for
-    /// them any more, until they answer.
+    /// Slots of servers that have been silent for the I/O timeout: nothing waits for them any more,
+    /// until they answer.
     pub fn hopeless(&self) -> SlotSet {
         SlotSet::from_bits(self.hopeless.load(Acquire))
     }
 
-    /// How many servers a page-out may count on or wait for: more than so many have not been usable
-    /// at a time for as long as a request may wait.
+    /// How many servers a page-out may count on or wait for. For the I/O timeout, no more than this
+    /// have been usable at a time.
     pub fn hoped(&self) -> usize {
-        // CAST: three at the most.
+        // CAST: at most three.
         self.hoped.load(Acquire) as usize
     }
 
-    /// Slots of servers that say what cannot be: they count as silent until they begin anew.
+    /// Slots of servers that report impossible versions: they stay suspected until they restart.
     pub fn insane(&self) -> SlotSet {
         SlotSet::from_bits(self.insane.load(Acquire))
     }
 
-    /// Slots of servers that turned out not to have a page that they should have.
+    /// Slots of servers that lacked a page that they should hold.
     pub fn forgetful(&self) -> SlotSet {
         SlotSet::from_bits(self.forgetful.load(Acquire))
     }
 
-    /// Slots of servers that are being told to free pages.
+    /// Slots of servers that are being notified of freed pages.
     pub fn freeing(&self) -> SlotSet {
         SlotSet::from_bits(self.freeing.load(Acquire))
     }
 
     /// Slots of servers with which a session is being opened, or will be when the slot has been swept:
-    /// they have answered, refuse nothing, and have not been asked in vain for as long as a request may
-    /// wait.
+    /// they have answered, refuse nothing, and have not ignored requests for the I/O timeout.
     pub fn greeted(&self) -> SlotSet {
         SlotSet::from_bits(self.greeted.load(Acquire))
     }
 
-    /// Slots of servers that cannot be used, and may be soon: they are silent, and not in `others`; or a
-    /// session is being opened, in a slot of which nothing was said yet. Not for as long as a request may
-    /// wait. `usable` are those that can be: what was read before this, so that none is missed that
-    /// becomes usable meanwhile.
+    /// Slots of servers that are not usable but may soon be: suspected ones that are not in
+    /// `others`, and those with which a session is being opened. Not those that have been silent
+    /// for the I/O timeout. `usable` must have been read before this call, so that a server that
+    /// becomes usable meanwhile is not missed.
     pub fn awaited(&self, usable: SlotSet, others: SlotSet) -> SlotSet {
-        // In this order: one that begins anew is greeted before it is closed.
+        // In this order: a server that restarts is greeted before its slot is closed.
         let silent = self.valid().without(usable).without(self.hopeless());
         silent
             .without(self.quiescing())
@@ -224,30 +223,30 @@ impl ServerTable {
             .union(self.greeted())
     }
 
-    /// Slots whose copies count towards the replicas that are wanted of a page.
+    /// Slots whose copies count towards the wanted replicas of a page.
     pub fn counting(&self) -> SlotSet {
         self.valid().without(self.draining()).without(self.lost())
     }
 
-    /// How often a slot has ceased to be one of [`Self::counting`]. Who only looked at those now and
-    /// then would miss one that has come and gone, and pages with it.
+    /// How often a slot has left [`Self::counting`]. A caller that only compared that set at
+    /// intervals would miss a server that leaves and returns, with its pages lost.
     pub fn losses(&self) -> u32 {
         self.losses.load(Acquire)
     }
 
-    /// How often a copy has ceased to count: all of a slot's, as [`Self::losses`] says, or one that turned
-    /// out to be missing. What was found in the map before, means nothing after that.
+    /// How often a copy has ceased to count: all of a slot, as in [`Self::losses`], or one that was
+    /// found missing. Results of an earlier search of the map are then invalid.
     pub(super) fn changes_against(&self) -> u32 {
         self.losses().wrapping_add(self.missing.load(Acquire))
     }
 
-    /// The server has not a page that it should have. Its bit in the map is gone already.
+    /// The server lacks a page that it should hold. The caller has cleared its bit in the map.
     pub(super) fn note_missing(&self, slot: ServerSlot) {
         change(&self.forgetful, slot, true);
         self.missing.fetch_add(1, Full);
     }
 
-    /// A slot's copies count no longer, if `is_new`.
+    /// The copies of a slot no longer count, if `is_new`.
     fn note_loss(&self, is_new: bool) {
         if is_new {
             self.losses.fetch_add(1, Full);
@@ -262,7 +261,7 @@ impl ServerTable {
             .without(self.full())
     }
 
-    /// Who is in `slot`; only right while the slot is valid.
+    /// The server in `slot`; valid only while the slot is.
     pub fn address(&self, slot: ServerSlot) -> Address {
         self.view(slot).map_or(
             Address {
@@ -278,7 +277,7 @@ impl ServerTable {
         )
     }
 
-    /// The hardware address of who is in `slot`; only right while the slot is valid.
+    /// The hardware address of the server in `slot`; valid only while the slot is.
     #[inline]
     pub fn mac(&self, slot: ServerSlot) -> MacAddress {
         self.view(slot).map_or(MacAddress([0; 6]), |view| {
@@ -286,9 +285,9 @@ impl ServerTable {
         })
     }
 
-    /// Whether `slot` still belongs to `session`, and its pages count. A session is of one incarnation; a
-    /// server that was removed and added again has another session in the same incarnation, and lacks the
-    /// pages of the first, perhaps in the same slot.
+    /// Whether `slot` still belongs to `session`, and its pages count. A session has one
+    /// incarnation. A server that was removed and added again has another session with the same
+    /// incarnation, possibly in the same slot, and lacks the pages of the first.
     #[inline]
     pub fn is_current(&self, slot: ServerSlot, session: u64) -> bool {
         self.valid().contains(slot)
@@ -320,7 +319,7 @@ impl ServerTable {
         )
     }
 
-    /// How pages are cut on the way to and from the server.
+    /// How pages are cut on the path to and from the server.
     pub fn fragmentation(&self, slot: ServerSlot) -> Fragmentation {
         self.view(slot)
             .and_then(|view| u8::try_from(view.fragment_count.load(Relaxed)).ok())
@@ -328,7 +327,7 @@ impl ServerTable {
             .unwrap_or(Fragmentation::WHOLE)
     }
 
-    /// Publishes who is in `slot`: valid and usable from now on.
+    /// Publishes the server in `slot`: valid and usable from now on.
     pub(super) fn open(&self, slot: ServerSlot, address: Address, cut: Fragmentation) {
         if let Some(view) = self.view(slot) {
             view.mac.store(mac_to_u64(address.mac), Relaxed);
@@ -348,7 +347,7 @@ impl ServerTable {
         change(&self.usable, slot, true);
     }
 
-    /// The pages in `slot` are gone.
+    /// The pages in `slot` are lost.
     pub(super) fn close(&self, slot: ServerSlot) {
         change(&self.usable, slot, false);
         let is_new = change(&self.valid, slot, false);
@@ -360,43 +359,42 @@ impl ServerTable {
         change(&self.usable, slot, usable);
     }
 
-    /// The server is to be removed, or stays after all.
+    /// Sets whether the server is to be removed.
     pub(super) fn set_draining(&self, slot: ServerSlot, draining: bool) {
         let is_new = change(&self.draining, slot, draining);
         self.note_loss(is_new && draining);
     }
 
-    /// Whether copies there are enough to end a page-out. Every shard must be told before that is
-    /// relied on.
+    /// Sets whether copies there no longer complete a page-out. Every shard must be notified before
+    /// this is relied on.
     pub(super) fn set_quiescing(&self, slot: ServerSlot, quiescing: bool) {
         change(&self.quiescing, slot, quiescing);
     }
 
-    /// Whether the server has been silent for too long.
+    /// Sets whether the server has been silent for the loss timeout.
     pub(super) fn set_lost(&self, slot: ServerSlot, lost: bool) {
         let is_new = change(&self.lost, slot, lost);
         self.note_loss(is_new && lost);
     }
 
-    /// Whether the server has been silent for as long as a request may wait. Returns whether this
-    /// has changed.
+    /// Sets whether the server has been silent for the I/O timeout. Returns whether this has changed.
     pub(super) fn set_hopeless(&self, slot: ServerSlot, hopeless: bool) -> bool {
         change(&self.hopeless, slot, hopeless)
     }
 
-    /// How many servers may be waited for. Returns whether this is new.
+    /// Sets how many servers may be waited for. Returns whether this has changed.
     pub(super) fn set_hoped(&self, servers: usize) -> bool {
         // CAST: three at the most.
         let servers = servers.min(MAX_REPLICAS) as u32;
         self.hoped.load(Relaxed) != servers && self.hoped.xchg(servers, Full) != servers
     }
 
-    /// Whether the server is being told to free pages.
+    /// Sets whether the server is being notified of freed pages.
     pub(super) fn set_freeing(&self, slot: ServerSlot, freeing: bool) {
         change(&self.freeing, slot, freeing);
     }
 
-    /// Which servers are being greeted. Returns whether some is no longer.
+    /// Sets which servers are being greeted. Returns whether one has been removed.
     pub(super) fn set_greeted(&self, greeted: SlotSet) -> bool {
         let old = self.greeted.load(Relaxed);
         if old == greeted.bits() {
@@ -406,14 +404,14 @@ impl ServerTable {
         !SlotSet::from_bits(old).without(greeted).is_empty()
     }
 
-    /// The path to the server has another MTU.
+    /// The path MTU to the server has changed.
     pub(super) fn set_fragmentation(&self, slot: ServerSlot, cut: Fragmentation) {
         if let Some(view) = self.view(slot) {
             view.fragment_count.store(u32::from(cut.count()), Relaxed);
         }
     }
 
-    /// Takes in how full the server is. Returns whether it has room again, having been full.
+    /// Sets how full the server is. Returns whether it has room again after it was full.
     pub(super) fn announce(&self, slot: ServerSlot, capacity_pages: u32, used_pages: u32) -> bool {
         if let Some(view) = self.view(slot) {
             view.capacity_pages.store(capacity_pages, Relaxed);
@@ -424,13 +422,13 @@ impl ServerTable {
         has_room && change(&self.full, slot, false)
     }
 
-    /// A shard was refused for lack of room.
+    /// The server refused a page for lack of room.
     pub fn set_full(&self, slot: ServerSlot) {
         change(&self.full, slot, true);
     }
 
-    /// A shard gets no answer: nothing new waits on the server until it is heard again. Returns
-    /// whether this is new, so that the cluster can be told to look at once.
+    /// The server does not answer a shard: nothing new waits for it until it answers. Returns
+    /// whether this is new, so that the cluster can check at once.
     pub fn suspect(&self, slot: ServerSlot) -> bool {
         let is_new = self.usable().contains(slot);
         change(&self.usable, slot, false);
@@ -438,12 +436,12 @@ impl ServerTable {
         is_new
     }
 
-    /// The server says what cannot be: whatever it answers from now on, it is not used again.
+    /// The server reports impossible versions: it is not used again, whatever it answers.
     pub(super) fn set_insane(&self, slot: ServerSlot) {
         change(&self.insane, slot, true);
     }
 
-    /// Slots suspected since this was last asked.
+    /// Takes the slots suspected since the last call.
     pub(super) fn take_suspects(&self) -> SlotSet {
         SlotSet::from_bits(self.suspects.xchg(0, Full))
     }

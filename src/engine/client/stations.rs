@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose frames concern us: the servers that we speak to, and our session with each.
+//! The stations whose frames are ours: the servers, and the session with each.
 //!
-//! A machine may keep pages for others on the interface on which its own are kept by others, and
-//! anybody may send frames of our EtherType. So each frame is asked for its sender before it costs
-//! anything: whether it is from a server of ours, in a session of ours. The cluster writes the list
-//! before a frame is sent to a server that has come new; frames that come in read it on any CPU
-//! without a lock.
+//! A machine may serve other clients on the interface that its own client uses, and any station may
+//! send frames of the EtherType. So the sender of each frame is checked first: is it one of the
+//! client's servers, in the client's session? The cluster updates the list before it sends a frame
+//! to a new server. Received frames read it on any CPU without a lock.
 
 use super::ids::SERVER_SLOTS;
 use super::server_table::mac_to_u64;
 use crate::sync::{Acquire, Atomic, Relaxed, Release};
 use crate::wire::{Header, MacAddress, Opcode};
 
-/// A server that we speak to.
+/// A server of the client.
 struct Entry {
     mac: Atomic<u64>,
     session: Atomic<u64>,
 }
 
-/// All of them, one after the other.
+/// All entries, without gaps.
 ///
-/// Who reads while the list changes may find the address of one beside the session of another, or
-/// miss one. A frame taken so is looked at again by whoever it is for; a frame missed so is lost, as
-/// by the wire.
+/// A reader may see the address of one entry beside the session of another, or miss an entry, while
+/// the list changes. A frame accepted this way is checked again by its receiver. A frame missed
+/// this way is lost, as on the wire.
 pub struct Stations {
     entries: [Entry; SERVER_SLOTS],
     count: Atomic<u32>,
@@ -36,7 +35,7 @@ impl Default for Stations {
 }
 
 impl Stations {
-    /// Nobody.
+    /// No stations.
     pub const fn new() -> Self {
         Self {
             entries: [const {
@@ -49,12 +48,12 @@ impl Stations {
         }
     }
 
-    /// These from now on, and nobody else. One writer at a time.
+    /// Replaces the list. One writer at a time.
     pub fn publish(&self, stations: impl Iterator<Item = (MacAddress, u64)>) {
         let mut count = 0_u32;
         for (entry, (mac, session)) in self.entries.iter().zip(stations) {
             let mac = mac_to_u64(mac);
-            // Mostly nothing has changed, and the readers' cache lines stay shared.
+            // Usually nothing has changed, and the readers' cache lines stay shared.
             if entry.mac.load(Relaxed) != mac {
                 entry.mac.store(mac, Relaxed);
             }
@@ -68,21 +67,21 @@ impl Stations {
         }
     }
 
-    /// Whether a frame from `source` is for us: from a server of ours, and, unless it is said to
-    /// everybody, in our session there. Whatever a server answers, it repeats the session.
+    /// Whether a frame from `source` is ours: it is from one of the client's servers and, except
+    /// for announcements, in the session there. Servers repeat the session in every answer.
     #[inline]
     pub fn concerns_us(&self, source: MacAddress, header: &Header) -> bool {
         if !header.opcode.is_from_server() {
             return false;
         }
         let source = mac_to_u64(source);
-        let to_everybody = header.opcode == Opcode::Announce;
+        let is_broadcast = header.opcode == Opcode::Announce;
         self.entries
             .iter()
             .take(self.count.load(Acquire) as usize)
             .any(|entry| {
                 entry.mac.load(Relaxed) == source
-                    && (to_everybody
+                    && (is_broadcast
                         || entry.session.load(Relaxed) == header.session
                         || mutated!(RejectBelieved))
             })
@@ -110,7 +109,7 @@ mod tests {
         assert!(!stations.concerns_us(mac(1), &pong));
         stations.publish([(mac(1), 7), (mac(2), 8)].into_iter());
         assert!(stations.concerns_us(mac(1), &pong));
-        // Another's session, another's server, a stranger.
+        // Another session, another server, a stranger.
         assert!(!stations.concerns_us(mac(1), &header(Opcode::Pong, 8)));
         assert!(!stations.concerns_us(mac(2), &pong));
         assert!(!stations.concerns_us(mac(3), &pong));
@@ -129,14 +128,14 @@ mod tests {
     fn a_request_is_never_for_us() {
         let stations = Stations::new();
         stations.publish([(mac(1), 7)].into_iter());
-        // A server of ours may be a client, too: of a server on this machine.
+        // One of the client's servers may itself be a client of a server on this machine.
         for opcode in [Opcode::Hello, Opcode::Write, Opcode::Read, Opcode::Ping] {
             assert!(!stations.concerns_us(mac(1), &header(opcode, 7)));
         }
     }
 
     #[test]
-    fn who_is_gone_is_a_stranger() {
+    fn a_removed_server_is_a_stranger() {
         let stations = Stations::new();
         stations.publish([(mac(1), 7), (mac(2), 8)].into_iter());
         stations.publish([(mac(2), 9)].into_iter());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that the client's parts live in. Its owner allocates it; nothing here does.
+//! The memory of the client's parts. The owner allocates it; nothing here does.
 
 use core::ops::{Deref, DerefMut};
 
@@ -9,26 +9,26 @@ use super::mirror::{Buffer, Head, Io};
 use super::shard::Op;
 use crate::sync::Atomic;
 
-/// Words of a table that all shards share: of the page map, or of a bitmap.
+/// Words of a table that all shards share: the page map, or a bitmap.
 pub trait Words: Deref<Target = [Atomic<u32>]> {}
 
 impl<W: Deref<Target = [Atomic<u32>]>> Words for W {}
 
-/// What each table is kept in.
+/// The type of each table.
 pub trait Storage {
     /// Words of the page map, and of the dirty bitmaps.
     type Words: Words;
-    /// A shard's ops; a request's tag says which are its own.
+    /// A shard's ops.
     type Ops: DerefMut<Target = [Op]>;
     /// A histogram's buckets: [`super::histogram::BUCKETS`] of them.
     type Buckets: DerefMut<Target = [u32]>;
-    /// Copies that servers are to be asked to free.
+    /// Copies that servers are to free.
     type Stale: DerefMut<Target = [StaleCopy]>;
     /// The mirror's buffers: one for each page of its pool.
     type Buffers: DerefMut<Target = [Buffer]>;
-    /// Heads of the mirror's hash by page: any number, best as many as there are buffers.
+    /// Heads of the mirror's hash by page: any number, best the number of buffers.
     type Heads: DerefMut<Target = [Head]>;
-    /// The mirror's I/Os: one for each that may be under way at a time.
+    /// The mirror's I/Os: one for each that may be under way.
     type Ios: DerefMut<Target = [Io]>;
 }
 
@@ -52,7 +52,7 @@ pub mod heap {
         type Ios = Vec<Io>;
     }
 
-    /// So many zeros.
+    /// `count` zeros.
     pub fn words(count: usize) -> Vec<Atomic<u32>> {
         (0..count).map(|_| Atomic::<u32>::new(0)).collect()
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The versions that a device gives out, and which of them it knows.
+//! The version counter of a device, and which versions it has given out.
 //!
-//! A machine may be put back to an earlier state: a virtual machine to a snapshot, any to the image
-//! that it hibernated with. Then this counter stands where it stood, and versions above have been
-//! used by a life that nobody here remembers. So the counter *jumps*: past all that life can have
-//! used, and the versions jumped over are known to be none of ours for as long as the device lives.
+//! A machine may be put back to an earlier state: a virtual machine to a snapshot, any machine to
+//! its hibernation image. Then the counter stands where it was, and a later life that is now
+//! forgotten has used versions above it. So the counter *jumps* past all that this life can have
+//! used. The versions jumped over are known not to be ours for as long as the device exists.
 //!
 //! The rules: `docs/protocol.md`, "High water".
 
@@ -16,62 +16,62 @@ use super::storage::Words;
 use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release};
 use gaps::Gaps;
 
-/// How far a jump goes past the highest version that is known to have been used: more than any
-/// life uses, at a million page-outs a second for 12 days.
+/// How far a jump goes past the highest version known to be used: more than any life uses, at a
+/// million page-outs a second for 12 days.
 pub const JUMP: u64 = 1 << 40;
 
-/// What a notice adds by chance, so that two lives that begin with one snapshot do not use the same
-/// versions.
+/// The bound of the random number that a notice adds, so that two lives that begin with one
+/// snapshot do not use the same versions.
 const CHANCE: u64 = 1 << 48;
 
-/// No version reaches this, and no server is believed that says so: 2^16 jumps at the least.
+/// No version reaches this, and no server that reports it is believed. Random jumps reach it after
+/// about 2^16.
 pub(super) const END: u64 = 1 << 63;
 
-/// Jumps that are made on the word of one server in one incarnation: one for each time that the machine
-/// is put back to a state that it was in after the last one. A server that lies has no more.
+/// Jumps caused by one server in one incarnation: one for each time that the machine is put back to
+/// a state after the last jump. A server that lies causes no more.
 const WORDS: u32 = 4;
 
-/// Jumps that are made on the word of any server: what lies take away, is not missing for those that the
-/// machine announces.
+/// Jumps caused by all servers, so that lies leave versions for the jumps that the machine announces.
 const UNANNOUNCED: u32 = 32;
 
-/// On a cache line of its own: every page-out of every CPU writes it.
+/// On its own cache line: every page-out on every CPU writes it.
 #[repr(align(64))]
 struct Counter {
-    /// The version that is given out next.
+    /// The next version to be given out.
     next: Atomic<u64>,
-    /// Every version from here on that has been given out is ours: the end of the last jump. While a jump
-    /// is under way, and the counter may have moved, that is said of none.
+    /// All versions given out from here on are ours: the end of the last jump. [`NONE`] while a
+    /// jump is under way and the counter may have moved.
     since: Atomic<u64>,
 }
 
-/// Of [`Counter::since`]: none.
+/// Of [`Counter::since`]: no version is known to be ours.
 const NONE: u64 = u64::MAX;
 
-/// Shards that share such a line are as many as there are shards for each of these.
+/// Number of [`Entered`] lines that the shards share.
 const STRIPES: usize = 8;
 
-/// The highest version that some shards have entered in the map, on a cache line of its own.
+/// The highest version that some shards have entered in the map, on its own cache line.
 #[repr(align(64))]
 struct Entered(Atomic<u64>);
 
 /// Of [`Versions::jumps`]: a jump is under way.
 const UNDER_WAY: u32 = 1;
-/// Meanwhile the machine has said that it has been put back: whoever jumps does so once more.
+/// The machine was put back meanwhile: the CPU that jumps repeats the jump.
 const NOTICED: u32 = 2;
-/// The bits above count the jumps that have been made.
+/// The bits above count the jumps.
 const ONE_JUMP: u32 = 4;
 
-/// On whose word the counter has jumped.
+/// The jumps that a server has caused.
 struct Word {
     incarnation: Atomic<u64>,
     jumps: Atomic<u32>,
 }
 
-/// A server that says which versions we have used.
+/// A server that reports which versions have been used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// Where it is.
+    /// Its slot.
     pub slot: ServerSlot,
     /// Its incarnation.
     pub incarnation: u64,
@@ -81,15 +81,15 @@ pub struct Witness {
 ///
 /// # Invariants
 ///
-/// `gaps` are all below the counter. They, and `words`, change only while a jump is `UNDER_WAY`, which
-/// is one at a time.
+/// All `gaps` are below the counter. They and `words` change only while a jump is `UNDER_WAY`, and
+/// one jump is at a time.
 pub struct Versions<W> {
     counter: Counter,
     /// Whether a jump is under way, and how many have been made.
     jumps: Atomic<u32>,
-    /// The number that the last notice of the machine came with.
+    /// The random number of the machine's last notice.
     chance: Atomic<u64>,
-    /// How many of them a server's word was the reason for.
+    /// How many jumps servers have caused.
     unannounced: Atomic<u32>,
     words: [Word; SERVER_SLOTS],
     gaps: Gaps<W>,
@@ -97,7 +97,7 @@ pub struct Versions<W> {
 }
 
 impl<W: Words> Versions<W> {
-    /// None has been given out.
+    /// No version has been given out.
     pub fn new() -> Self {
         Self {
             counter: Counter {
@@ -123,8 +123,8 @@ impl<W: Words> Versions<W> {
         Version(self.counter.next.fetch_add(1, Full))
     }
 
-    /// A version above all that were given out before, of this generation: the ones between are
-    /// given to nobody.
+    /// A version above all that were given out before, with this generation. The versions skipped
+    /// are never given out.
     pub fn take_of(&self, generation: Generation) -> Version {
         let mut next = self.counter.next.load(Relaxed);
         loop {
@@ -145,17 +145,17 @@ impl<W: Words> Versions<W> {
         }
     }
 
-    /// The version that will be given out next.
+    /// The next version to be given out.
     pub fn next(&self) -> Version {
         Version(self.counter.next.load(Relaxed))
     }
 
-    /// Shard `shard` is about to enter this version in the map. Returns whether it may: not if the counter
-    /// has jumped since it was given out, for then what was said of it may have been said of
-    /// another life's. The caller takes another one.
+    /// Shard `shard` is about to enter this version in the map. Returns whether it may: not if the
+    /// counter has jumped since the version was given out, because answers about it may concern
+    /// another life. The caller then takes another version.
     ///
-    /// Who enters notes the version, then looks at the jumps; who jumps says so there, then looks at what
-    /// was noted. Both are full barriers: one of them sees the other.
+    /// This notes the version, then reads `jumps`; a jump is noted in `jumps` first, and then reads
+    /// what was entered. Both are full barriers, so one sees the other.
     pub fn enter(&self, shard: u16, version: Version) -> bool {
         let stripe = usize::from(shard) % STRIPES;
         if let Some(Entered(highest)) = self.entered.get(stripe) {
@@ -167,33 +167,33 @@ impl<W: Words> Versions<W> {
                 }
             }
         }
-        // Not only since the last jump: one may be about to be made for a notice that has come.
+        // Not only versions since the last jump: a jump may be about to be made for a notice.
         self.look_up(version) == Some(true)
     }
 
-    /// The lowest version that is not in the map, nor any above it.
+    /// The lowest version such that neither it nor any above it is in the map.
     fn not_entered(&self) -> u64 {
         let highest = self.entered.iter().map(|one| one.0.load(Acquire)).max();
         highest.unwrap_or(0).saturating_add(1)
     }
 
-    /// Whether this one has been given out here, as far as is known. `None` in the moment in which
-    /// the counter jumps: whoever asks, takes what it asks for as lost on the way.
+    /// Whether this version is known to have been given out here. `None` while the counter jumps:
+    /// the caller treats the frame as lost.
     #[inline]
     pub fn is_ours(&self, version: Version) -> Option<bool> {
-        // Before it is looked since when: whoever sees the counter behind a jump, sees that as well.
+        // Read first: a reader that sees the counter after a jump also sees that jump's `since`.
         let next = self.counter.next.load(Acquire);
         if version.0 < next && version.0 >= self.counter.since.load(Relaxed) {
-            // As are most: there was no jump since.
+            // The usual case: no jump since.
             return Some(true);
         }
         self.look_up(version)
     }
 
-    /// The same, of those before the last jump too.
+    /// The same, also for versions before the last jump.
     #[inline(never)]
     fn look_up(&self, version: Version) -> Option<bool> {
-        // Before the jumps are looked at: whoever sees the counter behind a jump, sees that jump too.
+        // Read first: a reader that sees the counter after a jump also sees that jump in `jumps`.
         if version.0 >= self.counter.next.load(Acquire) {
             return Some(false);
         }
@@ -205,17 +205,17 @@ impl<W: Words> Versions<W> {
             return None;
         }
         let is_lost = self.gaps.contains(version.0);
-        // What was looked at, was so all the time.
+        // No jump was made meanwhile.
         (self.jumps.load(Relaxed) == jumps).then_some(!is_lost)
     }
 
-    /// How many zeros are wanted so that no jump is without room to be remembered in. To be asked now and
-    /// then, and answered by [`Self::give_room`].
+    /// How many zero words are needed so that no jump lacks room to be recorded. Checked at
+    /// intervals, and answered with [`Self::give_room`].
     pub fn wanted_words(&self) -> Option<usize> {
         self.gaps.wanted_words()
     }
 
-    /// Room for more jumps; what does not have as many words as are wanted, is not taken.
+    /// Adds room for more jumps. Ignored if it has fewer words than wanted.
     pub fn give_room(&self, words: W) {
         self.gaps.grow(words);
     }
@@ -225,16 +225,16 @@ impl<W: Words> Versions<W> {
         self.jumps.load(Acquire) / ONE_JUMP
     }
 
-    /// How many of these jumps nobody but a server was the reason for.
+    /// How many of these jumps were caused by servers only.
     pub fn unannounced_jumps(&self) -> u32 {
         self.unannounced.load(Relaxed)
     }
 
-    /// The machine says that it has been put back to an earlier state, or may have been. `chance` is a
-    /// number that another life of it has not had. Any context.
+    /// The machine has been, or may have been, put back to an earlier state. `chance` is a number
+    /// that no other life of it has had. Any context.
     ///
-    /// It says so once. If another CPU jumps just then, perhaps for the state before, that CPU jumps once
-    /// more: no version is entered in the map in between.
+    /// The machine notifies only once. If another CPU jumps at that moment, perhaps for the state
+    /// before, that CPU jumps once more: no version is entered in the map in between.
     pub fn jump(&self, chance: u64) {
         let _guard = NoPreemption::new();
         self.chance.store(chance, Relaxed);
@@ -244,24 +244,25 @@ impl<W: Words> Versions<W> {
         }
     }
 
-    /// A server says that we have used all versions below `high`. If that many have not been given
-    /// out, somebody has used them whom we do not remember: the counter jumps past them, once for
-    /// all who say so. Any context.
+    /// A server reports that all versions below `high` have been used. If that many have not been
+    /// given out, a forgotten life has used them: the counter jumps past them, once for all servers
+    /// that report it. Any context.
     ///
-    /// Returns whether the server can be believed. After a jump on its word nothing is above the counter
-    /// that it can have heard, unless the machine is put back once more: so not if it says so too often.
+    /// Returns whether the server is believed. After a jump caused by it, it can know of no version
+    /// above the counter unless the machine is put back again. So a server that reports this too
+    /// often is not believed.
     pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
         if high.0 <= self.counter.next.load(Relaxed) || high.0 >= END {
             return true;
         }
-        // The counter may have been read before what the server has heard was given out: not by a
-        // full barrier.
+        // The counter may have been read before the server's version was given out: reads it again
+        // with a full barrier.
         if high.0 <= self.counter.next.fetch_add(0, Full) {
             return true;
         }
         let _guard = NoPreemption::new();
         if !self.begin_jump(false) {
-            // Another CPU jumps right now. Whoever has evidence, has it again.
+            // Another CPU is jumping. The server will report again.
             return true;
         }
         let (is_believed, made) = self.pass(Some((witness, high)), JUMP);
@@ -269,7 +270,7 @@ impl<W: Words> Versions<W> {
         is_believed
     }
 
-    /// How many jumps the server's word has been good for, in this incarnation.
+    /// How many jumps the server has caused in this incarnation.
     fn jumps_on_word_of(&self, witness: Witness) -> u32 {
         match self.words.get(witness.slot.index()) {
             Some(word) if word.incarnation.load(Relaxed) == witness.incarnation => {
@@ -288,8 +289,8 @@ impl<W: Words> Versions<W> {
         self.unannounced.fetch_add(1, Relaxed);
     }
 
-    /// Says that a jump is under way. Returns false if one is already; then, if the machine has said that it
-    /// has been put back, whoever jumps hears of that.
+    /// Marks a jump as under way. Returns false if one already is; a notice is then recorded for
+    /// the CPU that jumps.
     fn begin_jump(&self, is_notice: bool) -> bool {
         let mut jumps = self.jumps.load(Relaxed);
         loop {
@@ -299,7 +300,7 @@ impl<W: Words> Versions<W> {
                 (false, true) => jumps | NOTICED,
                 (false, false) => return false,
             };
-            // The number of a notice is there before the bit, also where that is set already.
+            // The number of a notice is stored before the bit, even if the bit is set already.
             match self.jumps.cmpxchg(jumps, new, Full) {
                 Ok(_) if is_free => break,
                 Ok(_) => return false,
@@ -310,8 +311,7 @@ impl<W: Words> Versions<W> {
         true
     }
 
-    /// What was begun is over, after so many jumps; but not before what was noticed meanwhile is made up
-    /// for.
+    /// Ends what was begun, after `made` jumps, but first makes up for notices that came meanwhile.
     fn end_jump(&self, mut made: u32) {
         loop {
             let jumps = self.jumps.load(Relaxed);
@@ -319,34 +319,35 @@ impl<W: Words> Versions<W> {
             let new = match is_noticed {
                 true => jumps & !NOTICED,
                 false => {
-                    // Before it is over: whoever begins the next one says otherwise after that.
+                    // Stored before the jump ends: the next jump invalidates it afterwards.
                     self.counter.since.store(self.gaps.end(), Release);
                     (jumps & !UNDER_WAY).wrapping_add(made.wrapping_mul(ONE_JUMP))
                 }
             };
             if self.jumps.cmpxchg(jumps, new, Full).is_err() {
-                // Noticed just now.
+                // A notice came at that moment.
                 self.counter.since.xchg(NONE, Full);
                 continue;
             }
             if !is_noticed {
                 return;
             }
-            // Of several notices the last one's number counts: it is as good as another.
+            // Of several notices, the last number counts; any of them would do.
             let chance = self.chance.load(Relaxed);
             made = made.wrapping_add(self.pass_by_chance(chance));
         }
     }
 
-    /// Goes past what has been given out, for the machine's own word. Returns how many jumps that is.
+    /// Passes all versions given out, because of the machine's notice. Returns how many jumps that is.
     fn pass_by_chance(&self, chance: u64) -> u32 {
         let (_, made) = self.pass(None, JUMP.saturating_add(chance % CHANCE));
         made
     }
 
-    /// Goes so far past what has been given out, and past what the witness says, if that is above; but
-    /// not if it is and the witness is not believed any more. Returns whether it is, and how many
-    /// jumps were made: 1 or none. For whoever has begun a jump.
+    /// Moves the counter `by` past what has been given out and past the witness's version, if that
+    /// is above the counter. It does not move if the witness has caused too many jumps, or if its
+    /// version is no longer above. Returns whether the witness is believed, and how many jumps were
+    /// made: 1 or none. For the CPU that has begun a jump.
     fn pass(&self, word: Option<(Witness, Version)>, by: u64) -> (bool, u32) {
         let high = word.map_or(0, |(_, high)| high.0);
         let is_worn_out = word.is_some_and(|(witness, _)| {
@@ -366,7 +367,7 @@ impl<W: Words> Versions<W> {
                 Err(seen) => from = seen,
             }
         };
-        // What is under way begins anew: no page has such a version, but of another life's.
+        // Ops under way restart, so versions that are not entered belong to other lives only.
         self.gaps.note(from.min(self.not_entered()), to);
         if let Some((witness, _)) = word {
             self.note_word_of(witness);
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_jumped_over_is_nobodys() {
+    fn versions_jumped_over_are_not_ours() {
         let versions = Versions::new();
         assert_eq!(versions.is_ours(Version(1)), Some(false), "not given out");
         let old = versions.take();
@@ -426,12 +427,13 @@ mod tests {
                 false => versions.pass(None, JUMP),
             };
             assert_eq!(made, 1);
-            // The machine is put back once more, to this very moment; another life of it goes on here.
+            // The machine is put back once more, to this very moment; another life of it continues
+            // here.
             let lost = versions.take();
             for chance in [3, 5] {
                 versions.jump(chance);
                 let next = versions.take();
-                assert!(next.0 < lost.0 + 10, "who jumps does so once more");
+                assert!(next.0 < lost.0 + 10, "the CPU that jumps does so once more");
                 // And nothing is entered before.
                 assert_eq!(versions.is_ours(next), None);
                 assert!(versions.hear_of(witness(1, 7), Version(next.0 + 1000)));
@@ -443,7 +445,7 @@ mod tests {
             let new = versions.take();
             assert!(new.0 > lost.0 + JUMP, "{new:?}");
             assert!(versions.enter(0, new));
-            // It is over.
+            // The jump has ended.
             versions.jump(1);
             assert_eq!(versions.jumps(), 3);
         }
@@ -459,7 +461,7 @@ mod tests {
                     for round in 0..5_000 {
                         let before = versions.take();
                         versions.jump(round);
-                        // Made already, or about to be by whoever jumps: until then nothing is entered.
+                        // Jumped already, or about to be by another CPU: until then nothing is entered.
                         let after = versions.take();
                         let is_past = after.0 >= before.0 + JUMP;
                         assert!(is_past || !versions.enter(shard, after));
@@ -499,7 +501,7 @@ mod tests {
         assert_eq!(versions.next(), Version(5000 + JUMP));
         assert_eq!(versions.is_ours(Version(100)), Some(true));
         assert_eq!(versions.is_ours(Version(101)), Some(false));
-        // Nobody has used that many.
+        // No life has used that many.
         for absurd in [END, u64::MAX] {
             assert!(versions.hear_of(witness(1, 7), Version(absurd)));
         }
@@ -527,7 +529,7 @@ mod tests {
             assert_eq!(lie(witness(0, 7)), round < WORDS, "{round}");
         }
         assert_eq!(versions.jumps(), WORDS);
-        // Another one, and the same after it has begun anew, in other slots too: not for ever.
+        // Another server, and the same one after restarts, in other slots too: not for ever.
         assert!(lie(witness(1, 7)));
         assert!(lie(witness(0, 8)));
         for round in 0..1000 {
@@ -535,9 +537,9 @@ mod tests {
         }
         assert_eq!(versions.jumps(), UNANNOUNCED);
         assert_eq!(versions.is_ours(old), Some(true));
-        // What is not above, is not wrong for that.
+        // A report that is not above the counter is not wrong for that.
         assert!(versions.hear_of(witness(0, 7), versions.next()));
-        // And the machine's own word counts.
+        // The machine's own notice counts.
         versions.jump(5);
         assert_eq!(versions.jumps(), UNANNOUNCED + 1);
     }
@@ -553,8 +555,8 @@ mod tests {
         assert!(versions.take() > last);
     }
 
-    /// So many lives, in each of which a few page-outs are entered. Returns what was entered, by life, and
-    /// what was not.
+    /// `lives` lives that enter a few page-outs each. Returns the versions entered, by life, and
+    /// one in each life that was not.
     fn live(versions: &Versions, lives: u64, has_room: bool) -> (Vec<Vec<Version>>, Vec<Version>) {
         let (mut given, mut lost) = (Vec::new(), Vec::new());
         for life in 0..lives {
@@ -644,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn who_looks_while_the_counter_jumps_takes_nothing_for_ours_that_is_not() {
+    fn a_reader_during_a_jump_takes_no_foreign_version_for_ours() {
         let versions = Versions::new();
         std::thread::scope(|scope| {
             let jumping = scope.spawn(|| {
@@ -654,7 +656,8 @@ mod tests {
                 }
             });
             while !jumping.is_finished() {
-                // Behind the next one, which may be taken meanwhile, a gap begins or nothing is.
+                // Behind the next version, which may be taken meanwhile, a gap begins or nothing
+                // was given out.
                 let version = Version(versions.next().0 + 1);
                 assert_ne!(versions.is_ours(version), Some(true));
             }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many pages may be under way to one server at once.
+//! How many pages may be under way to one server.
 //!
-//! Additive increase, multiplicative decrease (RFC 5681, in pages instead of segments): it opens
-//! while answers come, and halves on loss, once a round trip, so that many page-ins at once do
-//! not overrun a switch port (incast).
+//! Additive increase, multiplicative decrease (RFC 5681, in pages instead of segments): the window
+//! opens while answers arrive, and halves on loss at most once a round trip. So many page-ins at
+//! once do not overrun a switch port (incast).
 
-/// Pages under way at the beginning.
+/// The initial window.
 const INITIAL: u32 = 32;
-/// At the least, however much is lost.
+/// The smallest window, however much is lost.
 const MIN: u32 = 2;
-/// At the most.
+/// The largest window.
 const MAX: u32 = 512;
 
 /// A path's window.
@@ -43,17 +43,17 @@ impl Window {
         self.in_flight < self.pages
     }
 
-    /// A page is under way.
+    /// A page is sent.
     pub fn enter(&mut self) {
         self.in_flight = self.in_flight.saturating_add(1);
     }
 
-    /// A page is under way no longer, however it ended.
+    /// A page is no longer under way, however it ended.
     pub fn leave(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// An answer came.
+    /// An answer has arrived.
     pub fn on_answer(&mut self) {
         self.credit = self.credit.wrapping_add(1);
         let needed = if self.pages < self.threshold {
@@ -67,7 +67,7 @@ impl Window {
         }
     }
 
-    /// Something was lost.
+    /// A frame was lost.
     pub fn on_loss(&mut self, now_ns: u64, rtt_ns: u64) {
         if now_ns < self.decided_until_ns {
             return;
@@ -106,7 +106,7 @@ mod tests {
             window.on_loss(1000 * (round + 1), 50);
         }
         assert_eq!(window.pages, MIN);
-        // Past the threshold it takes a window's answers to grow by one.
+        // Above the threshold the window grows by one for each window of answers.
         window.on_answer();
         assert_eq!(window.pages, MIN);
         window.on_answer();

@@ -46,7 +46,7 @@ impl Client {
         self.cluster
             .handle_timeout(clock_ns, &self.device.servers, heard_ns, &mut frames);
         if let Some(noted) = self.frees_noted.take() {
-            self.device.told_frees(noted);
+            self.device.set_frees_notified(noted);
         }
         self.transmit_all(ctx, frames);
         let changes = self.cluster.take_changes();

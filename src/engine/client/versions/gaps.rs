@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The versions that were jumped over, in stretches: a table that only grows.
+//! The versions that were jumped over, in intervals: a table that only grows.
 //!
-//! Its owner gives it more room ahead of time. One at a time notes a gap; whoever reads meanwhile may read
-//! nonsense, and finds out by what [`Versions`](super::Versions) counts.
+//! Its owner adds room ahead of time. There is one writer at a time. A reader may see inconsistent
+//! values meanwhile, and detects this by the jump count of [`Versions`](super::Versions).
 
 use super::super::storage::Words;
 use crate::sync::{Acquire, Atomic, Relaxed, SetOnce};
 
-/// Gaps that there is room for from the beginning.
+/// Gaps for which there is room from the start.
 pub(super) const FIRST: usize = 64;
 
-/// How often the owner may give room for as many again: 2^16 gaps together, and no counter of 63 bits jumps
-/// so often by chance.
+/// How often the owner may double the room: to 2^16 gaps, about as many as random jumps of a 63-bit
+/// counter can make.
 const GROWTHS: usize = 10;
 
-/// Words that a gap takes: two versions, each the high half first.
+/// Words for a gap: two versions, each with its high half first.
 const GAP_WORDS: usize = 4;
 
-/// Stretches of versions, from the first on, up to the second.
+/// Intervals of versions, from the first up to before the second.
 ///
 /// # Invariants
 ///
-/// The first `len` rise and do not touch each other.
+/// The first `len` are in rising order and do not touch each other.
 pub(super) struct Gaps<W> {
     len: Atomic<u32>,
     first: [Atomic<u32>; FIRST * GAP_WORDS],
@@ -31,7 +31,7 @@ pub(super) struct Gaps<W> {
 }
 
 impl<W: Words> Gaps<W> {
-    /// None.
+    /// No gaps.
     pub(super) const fn new() -> Self {
         Self {
             len: Atomic::<u32>::new(0),
@@ -40,7 +40,7 @@ impl<W: Words> Gaps<W> {
         }
     }
 
-    /// How many there are.
+    /// Number of gaps.
     pub(super) fn len(&self) -> usize {
         self.len.load(Acquire) as usize
     }
@@ -59,7 +59,7 @@ impl<W: Words> Gaps<W> {
             .get(..GAP_WORDS)
     }
 
-    /// Each load is one after which the count of jumps can be looked at again.
+    /// All loads are acquire, so that the count of jumps can be checked afterwards.
     fn load(&self, index: usize) -> Option<(u64, u64)> {
         let both = |high: &Atomic<u32>, low: &Atomic<u32>| {
             u64::from(high.load(Acquire)) << 32 | u64::from(low.load(Acquire))
@@ -82,13 +82,13 @@ impl<W: Words> Gaps<W> {
         true
     }
 
-    /// Whether the version is in one.
+    /// Whether the version is in a gap.
     pub(super) fn contains(&self, version: u64) -> bool {
         if version >= self.end() {
             // Given out since the last jump, as most are.
             return false;
         }
-        // How many begin at the version or below.
+        // The number of gaps that begin at the version or below.
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
@@ -102,21 +102,21 @@ impl<W: Words> Gaps<W> {
         last.is_some_and(|(_, to)| version < to)
     }
 
-    /// Where the last one ends; 0 if there is none.
+    /// Where the last gap ends; 0 if there is none.
     pub(super) fn end(&self) -> u64 {
         let last = self.len().checked_sub(1).and_then(|last| self.load(last));
         last.map_or(0, |(_, to)| to)
     }
 
-    /// Notes one that begins behind all the others, or touches the last one. Without room the last one
-    /// reaches to there: pages of the versions between are as good as lost, but no page of another life is
+    /// Adds a gap that begins behind all others, or touches the last one. Without room, the last
+    /// gap is extended: pages with the versions in between are lost, but no page of another life is
     /// taken for ours.
     pub(super) fn note(&self, from: u64, to: u64) {
         let len = self.len();
         if let Some(last) = len.checked_sub(1) {
             if let Some((last_from, last_to)) = self.load(last) {
                 if last_to >= from {
-                    // None was given out in between.
+                    // No version was given out in between.
                     self.store(last, last_from, to);
                     return;
                 }
@@ -131,14 +131,14 @@ impl<W: Words> Gaps<W> {
         }
     }
 
-    /// How many zeros are wanted for more room: half of what there is has been used. `None` if none are.
+    /// How many zero words are wanted for more room, because half of it is used. `None` if none are.
     pub(super) fn wanted_words(&self) -> Option<usize> {
         let growth = self.more.iter().position(|one| one.as_ref().is_none())?;
         let room = FIRST << growth;
         (self.len() > room / 2).then_some(room.saturating_mul(GAP_WORDS))
     }
 
-    /// More room, in as many zeros as [`Self::wanted_words`] says; others are not taken.
+    /// Adds room: as many zeros as [`Self::wanted_words`] returns; other sizes are ignored.
     pub(super) fn grow(&self, words: W) {
         let growth = self.more.iter().position(|one| one.as_ref().is_none());
         let Some(growth) =

@@ -75,7 +75,7 @@ fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
     page_out(&mut bench, 0, Status::NoSpace);
     assert_eq!(bench.poll(), None);
     bench.device.servers.set_freeing(bench.slot(0), true);
-    bench.device.told_frees(bench.device.frees_noted());
+    bench.device.set_frees_notified(bench.device.frees_noted());
     bench.advance(100 * MS);
     assert_eq!(bench.poll(), None);
     // It has room then, and reports that.
