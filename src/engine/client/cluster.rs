@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who the servers are, and whether they live: the client's slow path.
+//! The servers and whether they are alive: the client's slow path.
 //!
-//! One state machine for all servers of a device, under one lock. It opens sessions, looks
-//! after those that are silent, notices that a server has begun anew, tells servers what to
-//! free, and publishes what the data path needs in the [`ServerTable`].
+//! One state machine for all servers of a device, under one lock. It opens sessions, watches
+//! suspected servers, detects restarts, notifies servers of pages to free, and publishes what the
+//! data path needs in the [`ServerTable`].
 //!
-//! A slot belongs to one incarnation of one server. A server found to have begun anew takes
-//! another slot; the old one is closed, swept from the page map, and only then used again.
-//! Nothing that merely arrives is believed about that: an unexpected incarnation, or the word
-//! that our session is unknown, makes us ask with a fresh nonce, and the answer to that counts.
+//! A slot belongs to one incarnation of one server. A restarted server gets another slot. The old
+//! slot is closed, swept from the page map, and only then reused. Only a reply to a fresh nonce
+//! changes this state: after an unexpected incarnation, or a REJECT of our session, the cluster
+//! asks with a fresh nonce.
 
 mod frames;
 mod frees;
@@ -34,19 +34,19 @@ pub use peer::Peer;
 use peer::State;
 pub use removal::{Close, NotThere, Removal, Why};
 
-/// Where numbers come from that nobody can guess: sessions' and nonces.
+/// A source of unpredictable numbers, for sessions and nonces.
 pub trait Random {
-    /// The next one.
+    /// The next number.
     fn number(&mut self) -> u64;
 }
 
-/// Where frames to servers go.
+/// Where frames to servers are sent.
 pub trait Outbox {
-    /// Sends a control frame. It may be lost: all are sent again until answered.
+    /// Sends a control frame. It may be lost: every control frame is repeated until it is answered.
     fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]);
 }
 
-/// An outbox each of whose frames says below which version all is settled.
+/// An outbox that adds the low water to each frame.
 struct Settled<'a, O> {
     outbox: &'a mut O,
     low_water: Version,
@@ -63,72 +63,72 @@ impl<O: Outbox> Outbox for Settled<'_, O> {
 /// What the caller must do for the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Servers have become usable or unusable, or the way to one narrower: tell every shard.
+    /// Servers have become usable or unusable, or a path MTU has shrunk: notify every shard.
     pub servers_changed: bool,
     /// Slots that now belong to another server: reset their paths in every shard.
     pub opened: SlotSet,
-    /// Slots to be swept from the page map, then [`Cluster::swept`] told.
+    /// Slots to be swept from the page map; then call [`Cluster::swept`].
     pub to_sweep: SlotSet,
-    /// Those of them whose pages are gone because the server has begun anew.
+    /// Those of them whose pages are lost because the server has restarted.
     pub lost: SlotSet,
-    /// Slots whose servers refuse us, for a reason that they have not said before.
+    /// Slots whose servers refuse the session for a reason not reported before.
     pub refused: SlotSet,
-    /// Servers have heard that all versions below this one were used by us: tell
-    /// [`super::device::Device::hear_of`]. The highest, and whose word that is.
+    /// The highest reported version below which all have been used, and the server that reported
+    /// it: call [`super::device::Device::hear_of`].
     pub high_water: Option<(Version, Witness)>,
 }
 
 /// Why a server cannot be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddError {
-    /// It is there already.
+    /// It exists already.
     Exists,
-    /// Not a station's address.
+    /// The address is not a station's.
     NotUnicast,
-    /// Every slot is in use, or not swept yet.
+    /// Every slot is in use or not swept yet.
     NoSlot,
 }
 
-/// How a server is, for people.
+/// A server's state, for status output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// No session yet.
+    /// No session has been opened yet.
     Connecting,
-    /// Answers.
+    /// It answers.
     Up,
-    /// Silent; nothing new is sent to it.
+    /// It does not answer; nothing new is sent to it.
     Suspected,
-    /// To be removed, as soon as no page needs it.
+    /// To be removed as soon as no page needs it.
     Draining,
-    /// Silent for so long that others are to have its pages; it may still come back with them.
+    /// It has been silent for the loss timeout, so others get its pages. It may still return with them.
     Lost,
-    /// It is gone, and its slot is being swept.
+    /// Its pages are gone, and its slot is being swept.
     Sweeping,
 }
 
-/// A server, for people.
+/// A server, for status output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Its hardware address.
     pub mac: MacAddress,
-    /// How it is.
+    /// Its state.
     pub health: Health,
     /// Its incarnation; 0 before the first session.
     pub incarnation: u64,
-    /// Pages that it has.
+    /// Pages that it has for this client.
     pub capacity_pages: u64,
     /// Pages of them that are free.
     pub free_pages: u64,
-    /// Why it refused the last session, if it did.
+    /// Why it refused the session last, if it did.
     pub refusal: Option<Status>,
     /// Whether it answers.
     pub answers: bool,
 }
 
-/// High half of the tags of control frames: no shard has this number.
+/// High half of the tags of control frames. No shard has this number.
 const CONTROL: u32 = 0xffff_0000;
 
-/// Whether a tag is of a control frame.
+/// Whether a tag belongs to a control frame.
 pub fn is_control_tag(tag: u32) -> bool {
     tag & CONTROL == CONTROL
 }
@@ -140,12 +140,12 @@ pub struct Cluster<P, R> {
     peers: P,
     random: R,
     mtu: usize,
-    /// The hardware address that our frames come from; `None` before the interface is known.
+    /// The source address of our frames; `None` until the interface is known.
     address: Option<MacAddress>,
     loss_timeout_ns: u64,
     io_timeout_ns: u64,
     hope: Hope,
-    /// When [`Self::handle_timeout`] was to be called next, after it was called last.
+    /// When [`Self::handle_timeout`] was due next, after its last call.
     look_at_ns: u64,
     low_water: Version,
     changes: Changes,
@@ -170,28 +170,28 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// A number that nobody can guess, not 0: that is no session's.
+    /// An unpredictable number other than 0, which is not a valid session.
     fn random(&mut self) -> u64 {
         self.random.number().max(1)
     }
 
-    /// After how long a silence a server's copies no longer count.
+    /// Sets the loss timeout: the silence after which a server's copies no longer count.
     pub fn set_loss_timeout_ns(&mut self, loss_timeout_ns: u64) {
         self.loss_timeout_ns = loss_timeout_ns;
     }
 
-    /// For how long requests wait for servers, from when these have fallen silent.
+    /// Sets the I/O timeout: how long requests wait for silent servers.
     pub fn set_io_timeout_ns(&mut self, io_timeout_ns: u64) {
         self.io_timeout_ns = io_timeout_ns;
     }
 
-    /// Below which version all is settled: servers are told with every frame, so that nothing late
-    /// brings back what they are told to free.
+    /// Sets the low water. Every frame to a server states it, so that no late frame restores what
+    /// the server was notified to free.
     pub fn set_low_water(&mut self, low_water: Version) {
         self.low_water = low_water;
     }
 
-    /// What frames go through.
+    /// Wraps the outbox for all frames.
     fn settled<'a, O: Outbox>(&self, outbox: &'a mut O) -> Settled<'a, O> {
         Settled {
             outbox,
@@ -199,12 +199,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// What is to be done, since this was last asked.
+    /// Takes what the caller must do since the last call.
     pub fn take_changes(&mut self) -> Changes {
         core::mem::take(&mut self.changes)
     }
 
-    /// Adds a server: a session is opened as soon as it answers. One that is to be removed stays.
+    /// Adds a server. Its session is opened as soon as it answers. A draining server stays instead.
     pub fn add(
         &mut self,
         now_ns: u64,
@@ -225,7 +225,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             .ok_or(AddError::NoSlot)
     }
 
-    /// Begins to open a session with `mac` in a slot that is empty.
+    /// Begins to open a session with `mac` in a free slot.
     fn greet(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let session = self.random();
         let has = |wanted: State| {
@@ -233,14 +233,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 .iter()
                 .find(|slot| self.peer(*slot).is_some_and(|peer| peer.state == wanted))
         };
-        // Who has not heard our goodbye, drops the pages when the lease ends.
+        // A server that missed our BYE drops the pages when its lease expires.
         let slot = has(State::Empty).or_else(|| has(State::Parting))?;
         let peer = self.peers.get_mut(slot.index())?;
         *peer = Peer::greeting(now_ns, mac, session);
         Some(slot)
     }
 
-    /// The same with one that there was a session with.
+    /// The same, for a server that had a session before.
     fn greet_again(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let slot = self.greet(now_ns, mac)?;
         self.peer_mut(slot)?.note_answering(now_ns);
@@ -255,7 +255,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.peers.get_mut(slot.index())
     }
 
-    /// The slot of the server with this address, those aside that are gone.
+    /// The slot of the server with this address, unless it is gone.
     pub fn slot_of(&self, mac: MacAddress) -> Option<ServerSlot> {
         SlotSet::ALL.iter().find(|slot| {
             self.peer(*slot).is_some_and(|peer| {
@@ -264,8 +264,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         })
     }
 
-    /// The servers that we speak to, also those that are being told that they are gone, and our
-    /// session with each: to be published ([`super::stations`]) before what they are told is sent.
+    /// The client's servers and the session with each, including servers that are being sent a BYE.
+    /// They must be published ([`super::stations`]) before frames are sent to them.
     pub fn stations(&self) -> impl Iterator<Item = (MacAddress, u64)> + '_ {
         self.peers
             .iter()
@@ -273,15 +273,17 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             .map(|peer| (peer.mac, peer.session))
     }
 
-    /// How the server in `slot` is; `None` if there is none.
+    /// The state of the server in `slot`; `None` if there is none.
     pub fn report(&self, slot: ServerSlot) -> Option<Report> {
         let peer = self.peer(slot)?;
         let health = match peer.state {
             State::Empty | State::Parting => return None,
             State::Greeting => Health::Connecting,
             State::Open if peer.draining => Health::Draining,
-            State::Open if peer.silent && peer.silent_ns >= self.loss_timeout_ns => Health::Lost,
-            State::Open if peer.silent => Health::Suspected,
+            State::Open if peer.suspected && peer.suspected_ns >= self.loss_timeout_ns => {
+                Health::Lost
+            }
+            State::Open if peer.suspected => Health::Suspected,
             State::Open => Health::Up,
             State::Sweeping { .. } => Health::Sweeping,
         };
@@ -292,13 +294,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             capacity_pages: peer.capacity_pages,
             free_pages: peer.free_pages,
             refusal: peer.refusal,
-            answers: peer.state == State::Open && !peer.silent,
+            answers: peer.state == State::Open && !peer.suspected,
         })
     }
 
-    /// The interface's MTU is another. Until longer frames are known to cross, or these not to, pages are cut
-    /// to cross 1500 bytes, or less where the interface carries less. Where it carries so little that no
-    /// page crosses, no server can be used; they are asked whether they live all the same.
+    /// The interface's MTU has changed. Until probes show otherwise, pages are cut to cross 1500
+    /// bytes, or less if the interface carries less. If no page can cross, no server is usable, but
+    /// servers are still pinged.
     pub fn set_mtu(&mut self, now_ns: u64, mtu: usize, table: &ServerTable) {
         let was_narrow = self.is_narrow();
         self.mtu = mtu;
@@ -312,7 +314,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 table.set_fragmentation(slot, cut);
                 if is_narrow {
                     table.set_usable(slot, false);
-                } else if was_narrow && !peer.silent {
+                } else if was_narrow && !peer.suspected {
                     table.set_usable(slot, true);
                 }
                 self.changes.servers_changed = true;
@@ -325,8 +327,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         Fragmentation::for_mtu(self.mtu).is_none()
     }
 
-    /// Our frames come from this hardware address from now on. Servers know a session by it: if it
-    /// is another than before, they are told, and until then drop what we send.
+    /// Sets the source address of our frames. Servers know a session by it: after a change they get
+    /// a HELLO, and drop our frames until then.
     pub fn set_address(&mut self, now_ns: u64, address: MacAddress) {
         if self
             .address
@@ -340,7 +342,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 // The cookie was for the old address.
                 State::Greeting | State::Open => {
                     peer.say_hello_again(now_ns);
-                    // What was asked from the old one says nothing of this.
+                    // Requests sent from the old address say nothing about this one.
                     peer.ping.restart(now_ns);
                 }
                 State::Empty | State::Sweeping { .. } | State::Parting => {}
@@ -348,8 +350,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// Long frames seem not to cross the path to this server: pages are cut as small as can be, until longer
-    /// ones are known to.
+    /// Long frames seem not to cross the path to this server: pages are cut into the most fragments
+    /// until probes show otherwise.
     fn narrow(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
         if mutated!(PathMtuNeverLowered) {
             return;
@@ -370,7 +372,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             return;
         };
         if successor {
-            // There was no other slot when the server began anew, or was added again.
+            // There was no other slot when the server restarted or was added again.
             let mac = peer.mac;
             peer.clear();
             self.greet_again(now_ns, mac);
@@ -381,18 +383,18 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// Whether another stale copy can be taken for all of `slots`; servers that are not there
-    /// need not be told, and those that are silent are asked what they have when they are back.
+    /// Whether another stale copy can be noted for all of `slots`. Servers that are gone need no
+    /// notification, and suspected ones are asked for their inventory when they return.
     pub fn has_room_to_free(&self, slots: SlotSet) -> bool {
         slots.iter().all(|slot| {
             self.peer(slot).is_none_or(|peer| {
-                peer.state != State::Open || peer.silent || peer.frees.has_room()
+                peer.state != State::Open || peer.suspected || peer.frees.has_room()
             })
         })
     }
 
-    /// Has the servers told to free a copy. Returns false, and changes nothing, if there is no
-    /// room for it now.
+    /// Notes a stale copy for its servers to free. Returns false, and changes nothing, if there is
+    /// no room now.
     pub fn free(&mut self, now_ns: u64, copy: &super::free::StaleCopy) -> bool {
         if !self.has_room_to_free(copy.slots) {
             return false;
@@ -400,7 +402,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         for slot in copy.slots.iter() {
             if let Some(peer) = self.peer_mut(slot) {
                 if peer.state == State::Open {
-                    // Where there is no room, nothing happens.
+                    // A suspected server may have no room; its inventory is requested later.
                     peer.frees.put(now_ns, copy);
                 }
             }
@@ -408,8 +410,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         true
     }
 
-    /// Says goodbye to every server: the session's pages may be dropped. Sent once; who does
-    /// not hear it, drops them when the lease ends and the room is needed.
+    /// Sends a BYE to every server: it may drop the session's pages. It is sent once. A server that
+    /// misses it drops the pages when the lease expires and the room is needed.
     pub fn say_bye(&mut self, outbox: &mut impl Outbox) {
         let outbox = &mut self.settled(outbox);
         for slot in SlotSet::ALL.iter() {

@@ -72,7 +72,7 @@ pub struct ServerTable {
     hoped: Atomic<u32>,
     freeing: Atomic<u32>,
     greeted: Atomic<u32>,
-    suspects: Atomic<u32>,
+    suspected: Atomic<u32>,
     insane: Atomic<u32>,
     forgetful: Atomic<u32>,
     losses: Atomic<u32>,
@@ -131,7 +131,7 @@ impl ServerTable {
             hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
             freeing: Atomic::<u32>::new(0),
             greeted: Atomic::<u32>::new(0),
-            suspects: Atomic::<u32>::new(0),
+            suspected: Atomic::<u32>::new(0),
             insane: Atomic::<u32>::new(0),
             forgetful: Atomic::<u32>::new(0),
             losses: Atomic::<u32>::new(0),
@@ -215,8 +215,8 @@ impl ServerTable {
     /// becomes usable meanwhile is not missed.
     pub fn awaited(&self, usable: SlotSet, others: SlotSet) -> SlotSet {
         // In this order: a server that restarts is greeted before its slot is closed.
-        let silent = self.valid().without(usable).without(self.hopeless());
-        silent
+        let suspected = self.valid().without(usable).without(self.hopeless());
+        suspected
             .without(self.quiescing())
             .without(self.insane())
             .without(others)
@@ -432,7 +432,7 @@ impl ServerTable {
     pub fn suspect(&self, slot: ServerSlot) -> bool {
         let is_new = self.usable().contains(slot);
         change(&self.usable, slot, false);
-        change(&self.suspects, slot, true);
+        change(&self.suspected, slot, true);
         is_new
     }
 
@@ -442,7 +442,7 @@ impl ServerTable {
     }
 
     /// Takes the slots suspected since the last call.
-    pub(super) fn take_suspects(&self) -> SlotSet {
-        SlotSet::from_bits(self.suspects.xchg(0, Full))
+    pub(super) fn take_suspected(&self) -> SlotSet {
+        SlotSet::from_bits(self.suspected.xchg(0, Full))
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What servers say: answers to a HELLO, what they announce, and signs of life.
+//! Handles frames of servers: answers to a HELLO, announcements, and signs of life.
 //!
 //! The rules: `docs/protocol.md`, "Restart of a server", "CHALLENGE" and "ANNOUNCE".
 
@@ -18,12 +18,11 @@ use crate::engine::client::server_table::{Address, ServerTable};
 use crate::engine::client::versions::{Witness, END};
 use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
-/// How soon a server that has told us to wait is asked again.
+/// How soon a server that answered WAIT is asked again.
 const WAIT_NS: u64 = 200_000_000;
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
-    /// A frame has come that is not a shard's answer, or one that a shard's request was
-    /// rejected with.
+    /// Handles a frame that does not answer a shard's request, or that rejects one.
     pub fn handle_frame(
         &mut self,
         now_ns: u64,
@@ -44,8 +43,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let Some(peer) = self.peer(slot) else {
             return;
         };
-        // Whatever a server answers, it repeats the session: so it cannot be made to reject ours by
-        // somebody who asks in another's name.
+        // A server repeats the session in every answer, so a station that asks in our name cannot
+        // make it reject our session.
         let is_ours = header.session == peer.session || mutated!(RejectBelieved);
         if header.opcode != Opcode::Announce && !is_ours {
             return;
@@ -111,7 +110,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             Opcode::Challenge
                 if peer.is_at(header.incarnation) && frame.payload.len() == size_of::<Nonce>() =>
             {
-                // Somebody else says to be us, or needs room: only our answer keeps the session.
+                // Another client claims our name, or needs the room: only our answer keeps the session.
                 let mut answer = Header::new(Opcode::Alive);
                 answer.tag = CONTROL;
                 peer.send(answer, frame.payload, outbox);
@@ -120,7 +119,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 if mutated!(RejectBelieved) {
                     return self.restart_session(now_ns, slot, table);
                 }
-                // Not an answer to a nonce of ours: ask.
+                // Not an answer to a nonce of ours: send one.
                 self.ping_now(now_ns, slot, outbox);
             }
             _ => {}
@@ -156,8 +155,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         match header.status {
             Status::Cookie => {
                 peer.note_answering(now_ns);
-                // At once for the first one only: one that never likes its own cookie is asked more and
-                // more slowly, as if it did not answer.
+                // At once for the first cookie only. A server that never accepts its own cookie is
+                // asked more and more slowly, as if it did not answer.
                 let had_none = core::mem::replace(&mut peer.cookie, ack.cookie.get()) == 0;
                 if had_none && peer.cookie != 0 {
                     self.send_hello(now_ns, slot, outbox);
@@ -168,14 +167,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 if header.incarnation == peer.incarnation {
                     self.note_alive(now_ns, slot, header, table);
                 } else {
-                    // It should have rejected us.
+                    // It should have rejected the session.
                     self.restart_session(now_ns, slot, table);
                 }
             }
             Status::Ok => {
                 peer.hello.answered();
                 peer.state = State::Open;
-                peer.silent = false;
+                peer.suspected = false;
                 peer.forget_refusals();
                 peer.incarnation = header.incarnation;
                 peer.heard_ns = now_ns;
@@ -199,7 +198,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 self.changes.opened.insert(slot);
             }
             Status::Wait => {
-                // It asks an older life of ours, or who else is in our way, whether it lives.
+                // The server challenges an older life of ours, or another client that is in the way.
                 peer.note_answering(now_ns);
                 peer.refusal = Some(Status::Wait);
                 let wait_ns = if mutated!(WaitForgotten) {
@@ -210,7 +209,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 peer.hello.restart(now_ns.saturating_add(wait_ns));
             }
             refusal => {
-                // Asked again, more slowly: an administrator may change the server's mind.
+                // Asked again, more slowly: an administrator may change the server's configuration.
                 let is_new = peer.note_refusal(refusal);
                 peer.cookie = 0;
                 peer.hello.restart(now_ns.saturating_add(NS_PER_S));
@@ -239,8 +238,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                     && peer.hello.may_be_hurried(now_ns)
                     && peer.refusal.is_none() =>
             {
-                // It is there: no need to wait for the next try, but for an answer to the last one, which
-                // announcements without end would make late.
+                // The server is there: no need to wait for the next attempt. But allow time for an
+                // answer to the last one, which endless announcements would otherwise prevent.
                 peer.hello.restart(now_ns);
                 self.send_hello(now_ns, slot, outbox);
             }
@@ -250,9 +249,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Open => {
                 peer.note_announced(announce.capacity_pages.get(), announce.free_pages.get());
                 self.publish_load(slot, table);
-                // It may be an old one, delayed or repeated by somebody: only the answer to a ping says that
-                // the server lives.
-                if self.peer(slot).is_some_and(|peer| peer.silent) {
+                // The announcement may be old, delayed or repeated by another station: only the
+                // answer to a ping shows that the server is alive.
+                if self.peer(slot).is_some_and(|peer| peer.suspected) {
                     self.ping_now(now_ns, slot, outbox);
                 }
             }
@@ -260,7 +259,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// The server has said in a frame of our session how full it is for us.
+    /// A frame of our session reports the server's utilisation for us.
     fn note_utilisation(&mut self, slot: ServerSlot, header: &Header, table: &ServerTable) {
         if let Some(peer) = self.peer_mut(slot) {
             peer.note_utilisation(header);
@@ -276,12 +275,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 u32::try_from(peer.capacity_pages).unwrap_or(u32::MAX),
                 u32::try_from(used).unwrap_or(u32::MAX),
             );
-            // Page-outs may be waiting for that.
+            // Page-outs may be waiting for room.
             self.changes.servers_changed |= has_room;
         }
     }
 
-    /// The server has answered a ping of ours, or a HELLO that goes on with the session.
+    /// The server has answered a ping, or a HELLO that continues the session.
     fn note_alive(&mut self, now_ns: u64, slot: ServerSlot, header: &Header, table: &ServerTable) {
         let is_narrow = self.is_narrow();
         let Some(peer) = self.peer_mut(slot) else {
@@ -289,16 +288,17 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         };
         peer.heard_ns = now_ns;
         peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
-        // It knows the session by the address that we send from.
+        // It knows the session by our current address.
         peer.hello.answered();
         peer.note_utilisation(header);
-        let is_doubtful = peer.path_mtu.is_doubtful() && !peer.silent;
+        let is_doubtful = peer.path_mtu.is_doubtful() && !peer.suspected;
         if mutated!(SuspicionKept) {
-        } else if core::mem::take(&mut peer.silent) || !is_narrow && !table.usable().contains(slot)
+        } else if core::mem::take(&mut peer.suspected)
+            || !is_narrow && !table.usable().contains(slot)
         {
             peer.path_mtu.restart(now_ns);
-            // What it could not be told meanwhile, is found out.
-            peer.silent_ns = 0;
+            // Frees of which it could not be notified meanwhile are found by an inventory.
+            peer.suspected_ns = 0;
             peer.questions.begin(now_ns);
             table.set_lost(slot, false);
             table.set_usable(slot, !is_narrow);
@@ -310,7 +310,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.publish_load(slot, table);
     }
 
-    /// The server's pages are gone: it has begun anew, or has ended our session.
+    /// The server's pages are lost: it has restarted, or has ended our session.
     fn restart_session(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
         let Some(peer) = self.peer_mut(slot) else {
             return;
@@ -326,13 +326,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             return;
         }
         peer.state = State::Sweeping { successor: false };
-        // One that was to be removed has gone by itself.
+        // A draining server does not come back.
         let (mac, stays) = (peer.mac, !peer.draining);
         let successor = stays && self.greet_again(now_ns, mac).is_none();
         if let Some(peer) = self.peer_mut(slot) {
             peer.state = State::Sweeping { successor };
         }
-        // Before its pages are gone: no page-out is to find it neither here nor there.
+        // Before its pages are gone, so that a page-out finds the server in at least one state.
         self.look_for_greeted(table);
         table.close(slot);
         self.changes.servers_changed = true;

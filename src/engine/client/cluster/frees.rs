@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Telling one server what to free: a batch is filled while another awaits its acknowledgement.
+//! Notifies one server of pages to free: one batch is filled while another awaits its acknowledgement.
 //!
 //! The rules: `docs/protocol.md`, "FREE" and "Low water".
 
@@ -38,11 +38,11 @@ impl Batch {
 pub(super) struct Frees {
     filling: Batch,
     sent: Batch,
-    /// How many of the batch were in the last frame: all, but where the path is narrow.
+    /// How many pages of the batch were in the last frame: all, unless the path MTU is small.
     asked: usize,
     nonce: u64,
     query: Query,
-    /// When the batch being filled is to go, if another is not in the way.
+    /// When the batch being filled is due, if no other one awaits its acknowledgement.
     fill_until_ns: u64,
 }
 
@@ -62,7 +62,7 @@ impl Frees {
         !self.filling.is_full()
     }
 
-    /// Whether so many more can be put in.
+    /// Whether `pages` more can be added.
     pub(super) fn has_room_for(&self, pages: usize) -> bool {
         self.filling.len.saturating_add(pages) <= MAX_PAGE_VERSIONS
     }
@@ -83,7 +83,7 @@ impl Frees {
         }
     }
 
-    /// Whether the server is to be told of something, or has not acknowledged it.
+    /// Whether some frees have not been acknowledged.
     pub(super) fn has_any(&self) -> bool {
         self.is_awaiting() || self.filling.len != 0
     }
@@ -103,7 +103,7 @@ impl Frees {
         now_ns >= self.due_ns()
     }
 
-    /// The server cannot be told now; later.
+    /// The server cannot be notified now.
     pub(super) fn put_off(&mut self, now_ns: u64) {
         let later = now_ns.saturating_add(crate::engine::client::config::NS_PER_S);
         match self.is_awaiting() {
@@ -112,8 +112,9 @@ impl Frees {
         }
     }
 
-    /// The batch to send, now or again: as much of it as crosses a path of `mtu` bytes. `nonce`
-    /// is a fresh one, for what has not been sent before; of what has, every answer counts.
+    /// The batch to send, for the first time or again: as much of it as crosses a path of `mtu`
+    /// bytes. `nonce` is a fresh one for a new batch. A repeated batch keeps its nonce, so any
+    /// answer to it counts.
     pub(super) fn batch(
         &mut self,
         now_ns: u64,
@@ -134,7 +135,7 @@ impl Frees {
         let header = self.query.ask(now_ns, slot, self.nonce, Opcode::Free);
         let room = mtu.saturating_sub(HEADER_LEN) / size_of::<PageVersion>();
         let asked = self.sent.len.min(room.max(1));
-        // As every answer counts, also that to a shorter one, it is never longer than it was.
+        // An answer to any attempt counts, including a shorter one, so the batch never grows.
         self.asked = match is_new {
             true => asked,
             false => asked.min(self.asked),
@@ -143,7 +144,7 @@ impl Frees {
         (header, pages.as_bytes())
     }
 
-    /// Returns whether it is news.
+    /// Returns whether it is a new acknowledgement.
     pub(super) fn acknowledged(&mut self, now_ns: u64, header: &Header) -> bool {
         if !self.is_awaiting() || !self.query.answers(header) {
             return false;
@@ -151,7 +152,7 @@ impl Frees {
         self.query.answered();
         self.sent.len = self.sent.len.saturating_sub(self.asked);
         if self.is_awaiting() {
-            // PANIC: never; at most as many were asked as a batch has.
+            // PANIC: never; at most a whole batch was sent.
             self.sent.pages.rotate_left(self.asked);
             self.query.restart(now_ns);
         }
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(count, 1);
         assert!(!frees.acknowledged(0, &first));
         assert!(frees.is_awaiting());
-        // Asked again, it still is: any answer to it counts.
+        // Any answer to a repeated batch counts.
         ask(&mut frees, MTU, 102);
         assert!(frees.acknowledged(0, &second));
         assert!(!frees.is_awaiting());
@@ -222,7 +223,7 @@ mod tests {
         let mut frees = frees(50);
         let (short, count) = ask(&mut frees, 600, 1);
         assert_eq!(count, 32);
-        // The path is wider now, or seems to be, and the short one is answered late.
+        // The path MTU has grown, or seems to have, and the short batch is answered late.
         ask(&mut frees, MTU, 2);
         assert!(frees.acknowledged(0, &short));
         assert_eq!(ask(&mut frees, MTU, 3).1, 18);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! For how long servers have been silent, and whether requests still wait for them.
+//! How long servers have been silent, and whether requests still wait for them.
 //!
-//! A request waits for the I/O timeout, counted from when the last server that could help fell silent,
-//! however late it has come: so everything that is asked of servers that are gone ends within one
-//! I/O timeout together, and not within one for each page. Time counts only as far as our own clock ran:
-//! a client that was itself stopped gives nobody up on waking.
+//! A request waits for the I/O timeout, counted from when the last server that could help fell
+//! silent, even if the request began later. So all requests to servers that are gone end within one
+//! I/O timeout together, not one for each page. Only time in which our own clock ran counts: a
+//! client that was stopped gives no server up when it continues.
 
 use core::ops::DerefMut;
 
@@ -15,21 +15,21 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use crate::engine::client::server_table::ServerTable;
 
-/// The most that one look adds to a silence: if we did not look for longer, we were stopped. A look that
-/// is late says so earlier: then only what was left until it was due counts.
+/// The most that one check adds to a silence. A longer interval means that the client was stopped.
+/// A check that is moderately late shows this too: then only the time until it was due counts.
 pub(super) const LOOK_NS: u64 = 2 * NS_PER_S;
 
-/// For how long there have been too few servers.
+/// How long there have been too few servers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hope {
-    /// For how long there has not been one that could be used, two, three; 0 if there is.
+    /// How long fewer than one, two and three servers have been usable; 0 if enough are.
     fewer_ns: [u64; MAX_REPLICAS],
     looked_ns: u64,
 }
 
 impl Hope {
-    /// So many servers can be used now; we ran until `ran_ns`. Returns how many a page-out may count on
-    /// or wait for.
+    /// `usable` servers are usable now, and the client ran until `ran_ns`. Returns how many a
+    /// page-out may count on or wait for.
     pub(super) fn look(
         &mut self,
         now_ns: u64,
@@ -42,7 +42,7 @@ impl Hope {
         for (others, fewer_ns) in self.fewer_ns.iter_mut().enumerate() {
             *fewer_ns = match (usable > others, *fewer_ns) {
                 (true, _) => 0,
-                // At the last look there were enough: since when not is unknown.
+                // There were enough at the last check, so the start is unknown.
                 (false, 0) => 1,
                 (false, fewer_ns) => fewer_ns.saturating_add(passed_ns),
             };
@@ -51,7 +51,7 @@ impl Hope {
         hoped.count()
     }
 
-    /// When it is to be looked at next.
+    /// When the next check is due.
     fn due_ns(&self, io_timeout_ns: u64) -> u64 {
         let left = |fewer_ns: &u64| match *fewer_ns {
             0 => None,
@@ -63,35 +63,35 @@ impl Hope {
 }
 
 impl Peer {
-    /// Counts how long the server has been silent, we having run until `ran_ns`. Returns whether that
-    /// is for `loss_timeout_ns` by now.
+    /// Counts how long the server has been silent; the client ran until `ran_ns`. Returns whether
+    /// that has reached `loss_timeout_ns`.
     pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64, loss_timeout_ns: u64) -> bool {
         let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
-        // What came for requests that were under way is a sign of life, if not yet an answer to a ping.
+        // An answer to a request under way is a sign of life, though not an answer to a ping.
         let since_ns = self.heard_ns.max(self.looked_ns);
         let unheard_ns = match self.heard_ns > self.looked_ns {
             true => 0,
             false => self.unheard_ns,
         };
         self.looked_ns = now_ns;
-        if self.silent {
-            self.silent_ns = self.silent_ns.saturating_add(passed_ns);
+        if self.suspected {
+            self.suspected_ns = self.suspected_ns.saturating_add(passed_ns);
             let passed_ns = ran_ns.saturating_sub(since_ns).min(LOOK_NS);
             self.unheard_ns = unheard_ns.saturating_add(passed_ns);
         } else {
-            self.silent_ns = 0;
+            self.suspected_ns = 0;
             self.unheard_ns = 0;
         }
-        self.silent && self.silent_ns >= loss_timeout_ns
+        self.suspected && self.suspected_ns >= loss_timeout_ns
     }
 
-    /// Whether nothing waits for it any more.
+    /// Whether requests no longer wait for it.
     pub(super) fn is_hopeless(&self, io_timeout_ns: u64) -> bool {
-        self.silent && self.unheard_ns >= io_timeout_ns
+        self.suspected && self.unheard_ns >= io_timeout_ns
     }
 
-    /// Whether a session is being opened with it, or will be when its slot has been swept, and requests
-    /// wait for that. It has answered before: a wrong address keeps nobody waiting.
+    /// Whether a session with it is being opened, or will be when its slot has been swept, and
+    /// requests wait for that. It has answered before, so a wrong address makes no request wait.
     pub(super) fn is_greeted(&self, io_timeout_ns: u64) -> bool {
         match self.state {
             State::Greeting => {
@@ -102,25 +102,27 @@ impl Peer {
         }
     }
 
-    /// A server that is being greeted has answered. Only the first answer is news: for one that never
-    /// opens a session nobody waits for ever.
+    /// A server that is being greeted has answered. Only the first answer counts: requests do not
+    /// wait for ever for a server that never opens a session.
     pub(super) fn note_answering(&mut self, now_ns: u64) {
         if self.state == State::Greeting && self.heard_ns == 0 {
             self.heard_ns = now_ns.max(1);
         }
     }
 
-    /// When that is to be looked at.
+    /// When that check is due.
     fn hopeless_at_ns(&self, io_timeout_ns: u64) -> u64 {
         match io_timeout_ns.checked_sub(self.unheard_ns) {
-            Some(left_ns) if self.silent && left_ns > 0 => self.looked_ns.saturating_add(left_ns),
+            Some(left_ns) if self.suspected && left_ns > 0 => {
+                self.looked_ns.saturating_add(left_ns)
+            }
             _ => u64::MAX,
         }
     }
 }
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
-    /// Publishes whom requests still wait for: the server in `slot`.
+    /// Publishes whether requests still wait for the server in `slot`.
     pub(super) fn look_for_hope(&mut self, slot: ServerSlot, table: &ServerTable) {
         let io_timeout_ns = self.io_timeout_ns;
         if let Some(peer) = self.peer(slot) {
@@ -129,7 +131,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// The same of all servers together.
+    /// The same for all servers together.
     pub(super) fn count_hope(&mut self, now_ns: u64, ran_ns: u64, table: &ServerTable) {
         let usable = table.usable().without(table.quiescing()).len();
         let hoped = self.hope.look(now_ns, ran_ns, usable, self.io_timeout_ns);
@@ -148,13 +150,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.changes.servers_changed |= table.set_greeted(greeted);
     }
 
-    /// When that is to be looked at next.
+    /// When the next check is due.
     pub(super) fn hope_due_ns(&self) -> u64 {
-        let silent = |peer: &Peer| match peer.state {
+        let due = |peer: &Peer| match peer.state {
             State::Open | State::Greeting => peer.hopeless_at_ns(self.io_timeout_ns),
             _ => u64::MAX,
         };
-        let first = self.peers.iter().map(silent).min();
+        let first = self.peers.iter().map(due).min();
         first
             .unwrap_or(u64::MAX)
             .min(self.hope.due_ns(self.io_timeout_ns))

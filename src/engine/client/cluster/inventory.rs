@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Asking a server what it has, so that nothing stays there that nobody needs: copies whose frees
-//! were lost or never sent, and frames that came late.
+//! Requests inventories of servers, to free copies that are no longer needed: those whose frees
+//! were lost or never sent, and those written by late frames.
 //!
-//! All of it is asked for at once when a server is back, soon when frees have been forgotten for want of
-//! room, and a little at a time for ever. What it names is judged by the map: [`Cluster::free_orphans`].
+//! A whole inventory is requested at once when a server returns, soon when frees were dropped for
+//! lack of room, and otherwise slowly and continuously. [`Cluster::free_orphans`] compares the
+//! pages with the map.
 //!
 //! The rules: `docs/protocol.md`, "INVENTORY".
 
@@ -21,42 +22,41 @@ use crate::wire::{Frame, Header, InventoryReply, Opcode, PageVersion};
 use zerocopy::byteorder::big_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Pages that a server is asked for at a time: the answer crosses the smallest MTU.
+/// Pages requested at a time: the answer crosses the smallest MTU.
 pub const LISTED_PAGES: usize = 30;
 
-/// Between two questions, when nothing has happened.
+/// Time between two requests of a slow round.
 const SLOW_NS: u64 = NS_PER_S / 4;
-/// Answers that a quick round has at the most, then it goes on slowly: enough for 120 GiB of pages. A server
-/// whose cursor rises by one has more of them than there is time for.
+/// The most answers in a quick round, which then continues slowly: enough for 120 GiB of pages. A
+/// server whose cursor rises by one would otherwise never end.
 const QUICK_ANSWERS: u32 = 1 << 20;
-/// Between two rounds.
+/// Time between two rounds.
 const ROUND_NS: u64 = 60 * NS_PER_S;
-/// How long after frees were forgotten a server is asked for all that it has: more may be, for a flood of
-/// page-outs that are refused is not over at once.
+/// How long after dropped frees an inventory begins. More frees may be dropped meanwhile, because a
+/// flood of refused page-outs lasts.
 const FORGOTTEN_NS: u64 = NS_PER_S / 2;
-/// And how long after it was last begun to be asked for that reason: it costs as much as it has pages.
+/// The time between two inventories begun for that reason, whose cost grows with the server's pages.
 const FORGOTTEN_AGAIN_NS: u64 = 5 * NS_PER_S;
-/// How soon it is tried again while the server is silent, or there is no room for what might have to be
-/// freed; then after twice as long each time, up to a second. That there is room ends it at once.
+/// The first pause while the server is suspected, or there is no room for frees. It doubles each
+/// time, up to a second, and ends at once when there is room.
 const NO_ROOM_NS: u64 = 5_000_000;
-/// How soon pages are looked at again that are being written or copied.
+/// The pause before pages that are being written or copied are checked again.
 const UNCLEAR_NS: u64 = 50_000_000;
 
-/// How far we are with asking one server.
+/// The inventory of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Questions {
     query: Query,
     cursor: u64,
-    /// It has just come back, or frees have been forgotten: as fast as it answers.
+    /// Whether requests follow at once, because the server has returned or frees were dropped.
     is_quick: bool,
-    /// How many answers it may have so.
+    /// How many more answers may follow at once.
     quick_left: u32,
-    /// How often it has been put off for want of room since it was last asked.
+    /// How often it was put off for lack of room since the last request.
     put_off: u32,
-    /// When it is to be asked from the beginning, for frees have been forgotten; once the round that is
-    /// quick is over.
+    /// When to begin again because frees were dropped; after the current quick round.
     forgotten_due_ns: u64,
-    /// When that may be again.
+    /// The earliest time for the next such inventory.
     forgotten_next_ns: u64,
     listed: [PageVersion; LISTED_PAGES],
     len: usize,
@@ -77,7 +77,7 @@ impl Questions {
         }
     }
 
-    /// All of it, from the beginning.
+    /// Begins a quick round.
     pub(super) fn begin(&mut self, now_ns: u64) {
         self.cursor = 0;
         self.is_quick = true;
@@ -86,14 +86,14 @@ impl Questions {
         self.query.restart(now_ns);
     }
 
-    /// The session has just been opened: there is nothing to be asked for a while.
+    /// The session has just been opened: begins a slow round later.
     pub(super) fn begin_slowly(&mut self, now_ns: u64) {
         self.cursor = 0;
         self.is_quick = false;
         self.query.restart(now_ns.saturating_add(ROUND_NS));
     }
 
-    /// Frees for the server have been forgotten: it is asked for all of it, soon.
+    /// Frees for the server were dropped: begins an inventory soon.
     fn note_forgotten(&mut self, now_ns: u64) {
         if self.forgotten_due_ns == u64::MAX {
             let due_ns = now_ns.saturating_add(FORGOTTEN_NS);
@@ -101,7 +101,7 @@ impl Questions {
         }
     }
 
-    /// Begins with what is to be asked for because frees have been forgotten, if it is time.
+    /// Begins the inventory for dropped frees, if it is due.
     fn look_for_forgotten(&mut self, now_ns: u64) {
         if !self.is_quick && now_ns >= self.forgotten_due_ns {
             self.forgotten_due_ns = u64::MAX;
@@ -117,7 +117,7 @@ impl Questions {
         }
     }
 
-    /// Takes an answer in; an old one, or one that is no list, changes nothing.
+    /// Handles an answer. An old or malformed one changes nothing.
     pub(super) fn answered(&mut self, now_ns: u64, frame: &Frame<'_>) {
         if !self.query.answers(&frame.header) {
             return;
@@ -151,21 +151,21 @@ impl Questions {
         self.query.restart(now_ns.saturating_add(wait_ns));
     }
 
-    /// It cannot be asked now.
+    /// No request can be sent now.
     fn put_off(&mut self, now_ns: u64) {
         let wait_ns = NO_ROOM_NS.wrapping_shl(self.put_off.min(8)).min(NS_PER_S);
         self.put_off = self.put_off.saturating_add(1);
         self.query.put_off(now_ns.saturating_add(wait_ns));
     }
 
-    /// The server has freed something: there may be room now.
+    /// The server has freed pages: there may be room now.
     pub(super) fn note_room(&mut self, now_ns: u64) {
         if core::mem::take(&mut self.put_off) != 0 {
             self.query.restart(now_ns);
         }
     }
 
-    /// Looks at every page that the server says it has, and keeps those for which `is_kept` says so.
+    /// Calls `is_kept` for every page of the last answer, and keeps those for which it returns true.
     pub(super) fn retain(&mut self, mut is_kept: impl FnMut(PageVersion) -> bool) {
         let mut kept: usize = 0;
         for index in 0..self.len {
@@ -184,7 +184,7 @@ impl Questions {
 }
 
 impl Peer {
-    /// Asks for some more, if it is time.
+    /// Sends the next request, if it is due.
     pub(super) fn send_inventory(
         &mut self,
         now_ns: u64,
@@ -196,7 +196,7 @@ impl Peer {
             return;
         }
         self.questions.look_for_forgotten(now_ns);
-        if self.silent || self.questions.len == 0 && !self.frees.has_room_for(LISTED_PAGES) {
+        if self.suspected || self.questions.len == 0 && !self.frees.has_room_for(LISTED_PAGES) {
             self.questions.put_off(now_ns);
             return;
         }
@@ -221,7 +221,7 @@ impl Peer {
 }
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
-    /// The versions have jumped: what servers have of another life is found out at once.
+    /// The versions have jumped: requests inventories at once, to find pages of another life.
     pub fn look_for_orphans(&mut self, now_ns: u64) {
         for slot in SlotSet::ALL.iter() {
             if let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) {
@@ -230,7 +230,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// Of what these servers were to free, something has been forgotten: they are asked what they have.
+    /// Frees for these servers were dropped: requests their inventories.
     pub fn ask_what_they_have(&mut self, now_ns: u64, slots: SlotSet) {
         for slot in slots.iter() {
             let peer = self.peer_mut(slot).filter(|p| p.state == State::Open);
@@ -240,9 +240,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// Judges what servers say that they have, and has them told of what nobody needs. Returns how
-    /// much that is. What cannot be judged yet, or be told for want of room, is kept; nothing more
-    /// is asked of that server before.
+    /// Compares the pages that servers hold with the map, and notes those that are not needed to be
+    /// freed. Returns their number. A page that cannot be decided yet, or noted for lack of room,
+    /// is kept, and nothing more is requested of that server meanwhile.
     pub fn free_orphans<S: Storage>(&mut self, now_ns: u64, device: &Device<S>) -> u64 {
         let mut found: u64 = 0;
         for slot in SlotSet::ALL.iter() {
@@ -264,11 +264,11 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 }
 
-/// What is to become of a page that a server says it has.
+/// What to do with a page that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     Needed,
-    /// It is being written or copied: nobody can say.
+    /// It is being written or copied: undecided.
     Unclear,
     Orphan(StaleCopy),
 }
@@ -283,19 +283,19 @@ pub(super) fn judge<S: Storage>(
         return Judgement::Needed;
     };
     if page.0 as usize >= device.map.len() || version >= device.next_version() {
-        // We never gave it that.
+        // This client never gave it that.
         return Judgement::Needed;
     }
     let Some(is_ours) = device.versions().is_ours(version) else {
         return Judgement::Unclear;
     };
-    // First, whether it is being copied there; then the entry: what has ended in between stands
-    // in the entry.
+    // First whether it is being copied there, then the entry: a copy that ended in between shows in
+    // the entry.
     if device.copies.contains(page) {
         return Judgement::Unclear;
     }
     let entry = device.map.load(page);
-    // Another life's version is none that the map means, whatever its generation.
+    // The map never names a version of another life, whatever its generation.
     let is_named = entry.replicas().contains(slot) && entry.generation() == version.generation();
     let is_held = is_named && is_ours;
     if entry.is_busy() {

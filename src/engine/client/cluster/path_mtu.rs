@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long frames may be on the way to one server and back: found out by probes, as RFC 8899 does.
+//! How long frames may be on the path to one server and back, found with probes as in RFC 8899.
 //!
-//! A switch or a tunnel in between drops what is too long for it without a word, and lets pings pass. So
-//! PINGs as long as fragments are sent, and what comes back has crossed. A path is taken to be as wide as
-//! the interface says, up to an Ethernet's usual 1500 bytes, until it is shown otherwise: probes are lost
-//! while a short ping, sent after them, is answered; or a shard suspects the server. Then pages are cut as
-//! small as can be, which needs no probe, and longer fragments are tried. What is in use is tried again every
-//! ten seconds, and with it the next longer: a path may become narrower or wider at any time.
+//! A switch or a tunnel may drop long frames silently and let pings pass. So the cluster sends PINGs as
+//! long as fragments; those that return have crossed. A path is assumed to have the interface's MTU,
+//! but at most the usual 1500 bytes, until there is doubt: probes are lost while a short ping sent
+//! after them is answered, or a shard suspects the server. Then pages are cut into the most fragments,
+//! which needs no probe, and longer fragments are probed. Every ten seconds the length in use and the
+//! next longer ones are probed again, because a path's MTU may change at any time.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
@@ -17,31 +17,32 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
 use crate::wire::{Fragmentation, Header, Opcode, PAGE_SIZE};
 
-/// Probes of what is in use that may be lost: after one more, the answer to a ping is held against it.
+/// Lost probes of the length in use that are tolerated. After one more, an answer to a ping lowers
+/// the length.
 const LOST_TRIES: u32 = 3;
-/// Tries of a round that follows a doubt: enough for every cut.
+/// Attempts of a round after a doubt: enough for every cut.
 const QUICK_TRIES: u32 = 8;
-/// Tries of any other round.
+/// Attempts of any other round.
 const SLOW_TRIES: u32 = 2;
-/// Between two rounds; and up to a tenth more, so that servers are not probed all at once.
+/// Time between two rounds, plus up to a tenth, so that servers are not all probed at once.
 const ROUND_NS: u64 = 10 * NS_PER_S;
-/// What a random number is masked with for that.
+/// Mask of the random number for that tenth.
 const JITTER: u64 = (1 << 30) - 1;
 
-/// What a probe is filled with.
+/// The payload of a probe.
 static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// The cuts that an interface allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cuts {
-    /// As the interface's MTU says.
+    /// According to the interface's MTU.
     pub(super) widest: Fragmentation,
-    /// The same, but fit to cross 1500 bytes.
+    /// The same, but at most for 1500 bytes.
     pub(super) usual: Fragmentation,
 }
 
 impl Cuts {
-    /// Those of an interface with this MTU.
+    /// The cuts for an interface with this MTU.
     pub(super) fn of_mtu(mtu: usize) -> Self {
         let cut = |mtu| Fragmentation::for_mtu(mtu).unwrap_or(Fragmentation::NARROWEST);
         Self {
@@ -50,23 +51,23 @@ impl Cuts {
         }
     }
 
-    /// Whether there is anything to be found out.
+    /// Whether there is more than one cut to choose from.
     pub(super) fn need_probes(self) -> bool {
         self.widest != Fragmentation::NARROWEST
     }
 }
 
-/// What is known of the way to a server and back.
+/// What is known of the path to a server and back.
 #[derive(Clone, Debug)]
 pub(super) struct PathMtu {
     query: Query,
-    /// How pages are cut.
+    /// How pages are cut now.
     cut: Fragmentation,
-    /// Whether a probe as long as its fragments has come back in this round.
+    /// Whether a probe of the length in use has returned in this round.
     has_come: bool,
-    /// Tries of this round, once one has.
+    /// Attempts of this round after one has returned.
     tries: u32,
-    /// Whether they are over: the next one begins another round.
+    /// Whether the round has ended: the next attempt begins another.
     is_over: bool,
     /// How many cuts between the widest and the one in use have been tried.
     tried: u8,
@@ -84,7 +85,7 @@ impl PathMtu {
         }
     }
 
-    /// How pages are cut.
+    /// How pages are cut now.
     pub(super) fn cut(&self) -> Fragmentation {
         self.cut
     }
@@ -97,14 +98,14 @@ impl PathMtu {
         self.query.answers(header)
     }
 
-    /// Pages are cut so from now on; what crosses is found out.
+    /// Sets how pages are cut from now on, and begins to probe.
     pub(super) fn begin(&mut self, now_ns: u64, cut: Fragmentation) {
         self.cut = cut;
         self.tried = 0;
         self.begin_round(now_ns, QUICK_TRIES);
     }
 
-    /// The server has been silent, and no probe has been sent meanwhile.
+    /// The server was suspected, and no probe was sent meanwhile: begins to probe again.
     pub(super) fn restart(&mut self, now_ns: u64) {
         self.begin_round(now_ns, QUICK_TRIES);
     }
@@ -116,18 +117,18 @@ impl PathMtu {
         self.query.restart(due_ns);
     }
 
-    /// Whether what is in use crosses: the narrowest is not asked for.
+    /// Whether the length in use is known to cross. The narrowest needs no probe.
     fn is_proven(&self) -> bool {
         self.has_come || self.cut == Fragmentation::NARROWEST
     }
 
-    /// Whether probes have been lost, so that a short frame that now crosses says that long ones do not.
+    /// Whether probes were lost, so that a short frame that crosses now shows that long ones do not.
     pub(super) fn is_doubtful(&self) -> bool {
         !self.is_proven() && self.query.tries() > LOST_TRIES
     }
 
-    /// The header of the next probes, and how long they are: as the widest cut's fragments, and as those in
-    /// use, or where these have come back, as some between.
+    /// The header of the next probes, and their lengths: that of the widest cut, and that of the
+    /// cut in use or, once that one has returned, of a cut in between.
     fn next(
         &mut self,
         now_ns: u64,
@@ -150,7 +151,7 @@ impl PathMtu {
         (header, [Some(cuts.widest), other])
     }
 
-    /// One of the cuts between the widest and the one in use, each in its turn, the usual one first.
+    /// One of the cuts between the widest and the one in use, in turn, the usual one first.
     fn between(&mut self, cuts: Cuts) -> Option<Fragmentation> {
         let widest = cuts.widest.count();
         let first = widest.checked_add(1)?;
@@ -161,7 +162,7 @@ impl PathMtu {
         Fragmentation::from_count(first.checked_add(place)?)
     }
 
-    /// A probe with a payload so long has come back. Returns whether pages are cut otherwise now.
+    /// A probe with a payload of this length has returned. Returns whether the cut has changed.
     pub(super) fn answered(&mut self, now_ns: u64, payload_len: usize, cuts: Cuts) -> bool {
         let widest = cuts.widest.count();
         let crossed = (widest..self.cut.count().saturating_add(1))
@@ -179,7 +180,8 @@ impl PathMtu {
     }
 }
 
-/// The turns of [`PathMtu::between`] repeat after this many: a multiple of each possible number of cuts.
+/// The turns of [`PathMtu::between`] repeat after this many: a multiple of every possible number of
+/// cuts.
 const PLACES: u8 = 60;
 
 fn next_round_ns(now_ns: u64, random: u64) -> u64 {
@@ -189,7 +191,7 @@ fn next_round_ns(now_ns: u64, random: u64) -> u64 {
 }
 
 impl Peer {
-    /// Sends probes, if it is time.
+    /// Sends probes, if they are due.
     pub(super) fn send_probes(
         &mut self,
         now_ns: u64,
@@ -198,7 +200,7 @@ impl Peer {
         cuts: Cuts,
         outbox: &mut impl Outbox,
     ) {
-        if self.silent || !cuts.need_probes() || now_ns < self.path_mtu.due_ns() {
+        if self.suspected || !cuts.need_probes() || now_ns < self.path_mtu.due_ns() {
             return;
         }
         let (header, lengths) = self.path_mtu.next(now_ns, slot, nonce, cuts);
@@ -208,7 +210,7 @@ impl Peer {
             }
         }
         if self.path_mtu.is_doubtful() && !self.ping.is_asking() {
-            // It is sent after the probes, and short.
+            // The ping is short, and sent after the probes.
             self.ping.restart(now_ns);
         }
     }

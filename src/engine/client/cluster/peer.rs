@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One server as the cluster sees it.
+//! One server, as seen by the cluster.
 
 use super::frees::Frees;
 use super::inventory::Questions;
@@ -10,28 +10,28 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
 use crate::wire::{Header, MacAddress, Opcode, Status};
 
-/// How far we are with a server.
+/// The state of a server's slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nobody's slot.
+    /// Not in use.
     #[default]
     Empty,
     /// A session is being opened.
     Greeting,
-    /// There is a session.
+    /// A session is open.
     Open,
-    /// Its pages are gone; the map still names it.
+    /// The pages are gone, but the map still names the slot.
     Sweeping {
-        /// Whether the same server is to be greeted in this slot afterwards.
+        /// Whether the same server is greeted in this slot afterwards.
         successor: bool,
     },
-    /// It has been removed, and the map does not name it; it is being told.
+    /// The server was removed and the map no longer names it; it is being sent a BYE.
     Parting,
 }
 
-/// A question that is asked until it is answered, each time with a fresh nonce.
+/// A request that is repeated until it is answered, each time with a fresh nonce.
 ///
-/// The nonce is the frame's `attempt`; only an answer to the last one counts.
+/// The nonce is the frame's `attempt`. Only an answer to the last one counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query {
     kind: u8,
@@ -42,7 +42,7 @@ pub(super) struct Query {
     sent_ns: u64,
 }
 
-/// Between the first two tries.
+/// Time between the first two attempts.
 const FIRST_RETRY_NS: u64 = 20_000_000;
 
 impl Query {
@@ -64,14 +64,14 @@ impl Query {
         }
     }
 
-    /// To be asked at `due_ns`, as if for the first time.
+    /// Sends the first attempt at `due_ns`.
     pub(super) fn restart(&mut self, due_ns: u64) {
         self.asking = false;
         self.tries = 0;
         self.due_ns = due_ns;
     }
 
-    /// Not before `due_ns`.
+    /// Sends nothing before `due_ns`.
     pub(super) fn put_off(&mut self, due_ns: u64) {
         self.due_ns = self.due_ns.max(due_ns);
     }
@@ -101,7 +101,7 @@ impl Query {
         self.asking
     }
 
-    /// Whether it may be asked out of turn: not if that was just done.
+    /// Whether an extra attempt may be sent now: not just after the last one.
     pub(super) fn may_be_hurried(&self, now_ns: u64) -> bool {
         !self.asking || now_ns.saturating_sub(self.sent_ns) >= FIRST_RETRY_NS
     }
@@ -112,8 +112,8 @@ impl Query {
             && header.tag & 0xff00 == u32::from(self.kind) << 8
     }
 
-    /// The header of the next try, which is counted: again after 20 ms, then after twice as
-    /// long each time, up to a second.
+    /// The header of the next attempt, which is counted. The first one is repeated after 20 ms; the
+    /// time doubles with each attempt, up to a second.
     pub(super) fn ask(
         &mut self,
         now_ns: u64,
@@ -121,7 +121,7 @@ impl Query {
         nonce: u64,
         opcode: Opcode,
     ) -> Header {
-        // CAST: the low half of a random number is as random.
+        // CAST: the low half of a random number is random as well.
         self.nonce = nonce as u32;
         self.asking = true;
         self.sent_ns = now_ns;
@@ -145,33 +145,33 @@ pub struct Peer {
     pub(super) incarnation: u64,
     pub(super) cookie: u64,
     pub(super) refusal: Option<Status>,
-    /// With which statuses it has refused the session that is to be opened, a bit each: another time is
-    /// no news, whatever it says in between.
+    /// The statuses with which it has refused the session to be opened, as bits: a repeated one is
+    /// not reported again.
     pub(super) refusals: u32,
-    /// When it was last heard; 0 for never.
+    /// When it was last heard from; 0 for never.
     pub(super) heard_ns: u64,
-    /// Nothing new is sent to it until it answers a ping, or opens the session.
-    pub(super) silent: bool,
-    /// For how long it has been so, as far as our own clock ran.
-    pub(super) silent_ns: u64,
-    /// The same, but from when anything of it was last heard.
+    /// Nothing new is sent to it until it answers a ping or opens the session.
+    pub(super) suspected: bool,
+    /// For how long it has been suspected, as far as our own clock ran.
+    pub(super) suspected_ns: u64,
+    /// The same, but since any frame of it was last received.
     pub(super) unheard_ns: u64,
-    /// When those were last looked at.
+    /// When these times were last updated.
     pub(super) looked_ns: u64,
-    /// How long frames may be.
+    /// The path MTU.
     pub(super) path_mtu: PathMtu,
     pub(super) quota_pages: u64,
     pub(super) capacity_pages: u64,
     pub(super) free_pages: u64,
-    /// Whether it lets us have less than all that it has: announcements do not say how much of that
-    /// is left, answers to pings do.
+    /// Whether our quota is less than its capacity: announcements then do not state how much of the
+    /// quota is left, but answers to pings do.
     pub(super) has_quota: bool,
     pub(super) hello: Query,
     pub(super) ping: Query,
     pub(super) frees: Frees,
-    /// To be removed as soon as no page needs it.
+    /// Whether it is to be removed as soon as no page needs it.
     pub(super) draining: bool,
-    /// That it has been removed.
+    /// The BYE for its removal.
     pub(super) bye: Query,
     pub(super) questions: Questions,
 }
@@ -187,8 +187,8 @@ impl Default for Peer {
             refusal: None,
             refusals: 0,
             heard_ns: 0,
-            silent: false,
-            silent_ns: 0,
+            suspected: false,
+            suspected_ns: 0,
             unheard_ns: 0,
             looked_ns: 0,
             path_mtu: PathMtu::new(Query::new(Query::PROBE)),
@@ -207,7 +207,7 @@ impl Default for Peer {
 }
 
 impl Peer {
-    /// It is nobody's any more. Not part of any caller: it is large for a kernel's stack.
+    /// Frees the slot. Never inlined: the value is large for a kernel stack.
     #[inline(never)]
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -218,13 +218,13 @@ impl Peer {
         self.state == State::Open && self.incarnation == incarnation
     }
 
-    /// A server to open a session with.
+    /// A server with which a session is to be opened.
     pub(super) fn greeting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
         let mut peer = Self {
             mac,
             session,
             state: State::Greeting,
-            silent: true,
+            suspected: true,
             looked_ns: now_ns,
             ..Self::default()
         };
@@ -244,7 +244,7 @@ impl Peer {
         self.send(header, hello, outbox);
     }
 
-    /// Has the server told, by a HELLO that goes on with the session, where we are now.
+    /// Sends a HELLO that continues the session, so that the server learns our current address.
     pub(super) fn say_hello_again(&mut self, now_ns: u64) {
         self.cookie = 0;
         self.hello.restart(now_ns);
@@ -292,7 +292,8 @@ impl Peer {
         self.send(header, &[], outbox);
     }
 
-    /// As [`Self::send_bye`], but until it is acknowledged, or seems in vain.
+    /// As [`Self::send_bye`], but repeated until it is acknowledged or has been sent in vain often
+    /// enough.
     pub(super) fn repeat_bye(
         &mut self,
         now_ns: u64,
@@ -311,7 +312,7 @@ impl Peer {
         self.send(header, &[], outbox);
     }
 
-    /// Whether nobody waits for an acknowledgement of the goodbye any more.
+    /// Whether the BYE is no longer repeated.
     pub(super) fn has_parted(&self) -> bool {
         self.bye.due_ns() == u64::MAX
     }
@@ -325,23 +326,23 @@ impl Peer {
 }
 
 impl Peer {
-    /// The server refuses to open a session. Returns whether it has not said why before.
+    /// The server refuses to open a session. Returns whether the reason is new.
     pub(super) fn note_refusal(&mut self, why: Status) -> bool {
         self.refusal = Some(why);
         // CAST: below 32.
-        let told = 1_u32.wrapping_shl(why as u32);
-        let is_new = self.refusals & told == 0;
-        self.refusals |= told;
+        let bit = 1_u32.wrapping_shl(why as u32);
+        let is_new = self.refusals & bit == 0;
+        self.refusals |= bit;
         is_new
     }
 
-    /// The session is open: whoever is refused after that, is refused anew.
+    /// The session is open: later refusals count as new.
     pub(super) fn forget_refusals(&mut self) {
         self.refusal = None;
         self.refusals = 0;
     }
 
-    /// A frame of our session says how full the server is for us.
+    /// A frame of our session reports the server's utilisation for us.
     pub(super) fn note_utilisation(&mut self, header: &Header) {
         let used = self
             .capacity_pages
@@ -350,7 +351,7 @@ impl Peer {
         self.free_pages = self.capacity_pages.saturating_sub(used);
     }
 
-    /// The server has said how much it has, and how much of that is free, for everybody.
+    /// The server has announced its capacity, and how much of that is free, for all clients.
     pub(super) fn note_announced(&mut self, capacity_pages: u64, free_pages: u64) {
         self.has_quota = self.quota_pages < capacity_pages;
         self.capacity_pages = capacity_pages.min(self.quota_pages);
@@ -361,5 +362,5 @@ impl Peer {
     }
 }
 
-/// Goodbyes until a server is taken to be out of reach: within about half a second.
+/// BYEs sent before a server counts as unreachable: within about half a second.
 const BYE_TRIES: u32 = 5;

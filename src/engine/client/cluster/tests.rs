@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cluster against frames made by hand: what is believed, and what is not.
+//! The cluster against hand-made frames: what it believes, and what it does not.
 
 mod hope;
 mod path_mtu;
@@ -18,7 +18,7 @@ use zerocopy::IntoBytes;
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const MS: u64 = 1_000_000;
 
-/// Numbers that are not random at all, but all different.
+/// Numbers that are not random, but all different.
 struct Counting(u64);
 
 impl Random for Counting {
@@ -28,7 +28,7 @@ impl Random for Counting {
     }
 }
 
-/// What was sent: header and payload's length.
+/// What was sent: the header, and the payload's length.
 #[derive(Default)]
 struct Sent(Vec<(Header, usize)>);
 
@@ -73,7 +73,7 @@ impl World {
             .handle_timeout(now_ns, table, |_| 0, &mut self.sent);
     }
 
-    /// What was last sent with this opcode, but no probe of the path's width.
+    /// The last frame sent with this opcode, except for probes of the path MTU.
     fn last(&self, opcode: Opcode) -> Option<Header> {
         let found =
             self.sent.0.iter().rev().find(|(header, len)| {
@@ -119,14 +119,14 @@ impl World {
         address.incarnation == incarnation && self.table.is_current(self.slot, address.session)
     }
 
-    /// The server that is quiescing goes, whatever it has.
+    /// Closes the quiescing server, whatever it holds.
     fn close(&mut self, slot: ServerSlot, session: u64) -> Close {
         let (now_ns, table) = (self.now_ns, &self.table);
         self.cluster
             .close(now_ns, slot, session, Why::Regardless, table)
     }
 
-    /// Has the server looked after until it is asked with `opcode`.
+    /// Runs timers until a request with `opcode` is sent.
     fn wait_for(&mut self, opcode: Opcode) -> Header {
         self.sent.0.clear();
         for _ in 0..5000 {
@@ -171,7 +171,7 @@ fn a_challenge_is_answered_for_the_open_session_only() {
         .unwrap()
         .answer(Opcode::Challenge, Status::Ok);
     challenge.incarnation = 5;
-    // Not of a session that is only wanted: it may be an older life's that is asked for.
+    // Not for a session that is not open: the challenge may be for an older life.
     world.receive(challenge, &nonce);
     assert_eq!(world.last(Opcode::Alive), None);
     world.acknowledge_hello(Status::Cookie, 5);
@@ -186,7 +186,7 @@ fn a_challenge_is_answered_for_the_open_session_only() {
     }
     world.receive(challenge, &nonce[..7]);
     assert_eq!(world.last(Opcode::Alive), None);
-    // At once, every time, even from one that is suspected.
+    // At once, every time, even from a suspected server.
     for _ in 0..3 {
         world.sent.0.clear();
         world.receive(challenge, &nonce);
@@ -228,7 +228,7 @@ fn cookies_for_ever_are_answered_more_and_more_slowly() {
 fn announcements_alone_do_not_keep_a_server_alive() {
     let mut world = World::open(1500);
     let began_ns = world.now_ns;
-    // Three pings without an answer, of which the first after a second.
+    // Three pings without an answer, of which the first is sent after a second.
     while world.table.usable().contains(world.slot) {
         world.pass(MS);
         if (world.now_ns - began_ns).is_multiple_of(900 * MS) {
@@ -247,7 +247,7 @@ fn announcements_alone_do_not_keep_a_server_alive() {
 }
 
 #[test]
-fn who_is_told_to_wait_asks_again_soon_with_the_same_cookie() {
+fn a_client_told_to_wait_asks_again_soon_with_the_same_cookie() {
     let mut world = World::new(1500);
     world.acknowledge_hello(Status::Cookie, 5);
     for _ in 0..20 {
@@ -260,7 +260,7 @@ fn who_is_told_to_wait_asks_again_soon_with_the_same_cookie() {
         assert_eq!(world.cluster.peer(world.slot).unwrap().cookie, 99);
     }
     assert!(world.cluster.take_changes().refused.is_empty());
-    // Said once, however often it is refused, and whatever is said in between.
+    // Reported once, however often it is refused, and whatever is answered in between.
     world.acknowledge_hello(Status::InUse, 5);
     assert!(world.cluster.take_changes().refused.contains(world.slot));
     let report = world.cluster.report(world.slot).unwrap();
@@ -323,7 +323,7 @@ fn another_incarnation_must_answer_a_fresh_ping_before_it_is_believed() {
     let changes = world.cluster.take_changes();
     assert!(changes.to_sweep.contains(world.slot));
 
-    // It has another slot; the old one is nobody's until it is swept.
+    // It has another slot; the old one stays unused until it is swept.
     let next = world.cluster.slot_of(MAC).unwrap();
     assert_ne!(next, world.slot);
     let health = |world: &World, slot| world.cluster.report(slot).map(|report| report.health);
@@ -367,7 +367,7 @@ fn an_interface_too_narrow_for_pages_makes_servers_unusable_and_not_dead() {
     set_mtu(&mut world, 599);
     assert!(world.cluster.is_narrow() && !is_usable(&world));
     assert!(world.cluster.take_changes().servers_changed);
-    // It is asked whether it lives, and says so, but cannot be used.
+    // It answers pings, but cannot be used.
     for _ in 0..3 {
         let ping = world.wait_for(Opcode::Ping);
         let mut pong = ping.answer(Opcode::Pong, Status::Ok);
@@ -379,7 +379,7 @@ fn an_interface_too_narrow_for_pages_makes_servers_unusable_and_not_dead() {
     set_mtu(&mut world, 600);
     assert!(!world.cluster.is_narrow() && is_usable(&world));
     assert_eq!(world.table.fragmentation(world.slot).count(), 8);
-    // One that fell silent meanwhile has to answer first.
+    // A server that was suspected meanwhile has to answer first.
     set_mtu(&mut world, 100);
     for _ in 0..20_000 {
         world.pass(MS);
@@ -446,7 +446,7 @@ fn frees_are_sent_again_until_acknowledged() {
     world.cluster.set_low_water(Version(7));
     let first = world.wait_for(Opcode::Free);
     assert_eq!(first.low_water, 7);
-    // What has settled meanwhile must not come back either.
+    // What has settled meanwhile must not return either.
     world.cluster.set_low_water(Version(9));
     let again = world.wait_for(Opcode::Free);
     assert_eq!(again.low_water, 9);
@@ -510,7 +510,7 @@ fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
     ack.attempt ^= 1;
     world.receive(ack, &[]);
     world.wait_for(Opcode::Bye);
-    // Swept before it has answered: its slot is nobody's all the same, but it is asked still.
+    // Swept before it has answered: its slot is free, but the BYE is still repeated.
     world.cluster.swept(world.now_ns, slot);
     assert_eq!(world.cluster.report(slot), None);
     let last = world.wait_for(Opcode::Bye);
@@ -520,7 +520,7 @@ fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
 }
 
 #[test]
-fn a_goodbye_that_nobody_hears_ends() {
+fn a_goodbye_that_is_not_answered_ends() {
     let mut world = World::open(1500);
     let Ok(Removal::Draining(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
         panic!("it has a session");
@@ -564,7 +564,7 @@ fn a_server_that_is_added_again_while_it_leaves_stays() {
         world.cluster.add(0, MAC, &world.table),
         Err(AddError::Exists)
     );
-    // Nor does one that has begun anew come back by itself, once it is to be removed.
+    // A draining server that has restarted does not come back by itself.
     world.cluster.remove(0, MAC, &world.table).unwrap();
     let ping = world.wait_for(Opcode::Ping);
     world.receive(ping.answer(Opcode::Reject, Status::NoSession), &[]);
@@ -581,7 +581,7 @@ fn a_server_that_never_answered_is_removed_at_once() {
     );
     assert_eq!(world.cluster.slot_of(MAC), None);
     assert_eq!(world.cluster.remove(0, MAC, &world.table), Err(NotThere));
-    // What comes late opens nothing.
+    // A late answer opens nothing.
     world.acknowledge_hello(Status::Ok, 5);
     assert!(world.table.valid().is_empty());
 }
@@ -625,7 +625,7 @@ fn a_session_is_taken_along_to_another_address() {
     let session = world.table.address(world.slot).session;
     assert_eq!((hello.session, hello.incarnation), (session, 5));
     world.acknowledge_hello(Status::Cookie, 5);
-    // The server asks another's session there whether it lives: the same is said again.
+    // The server challenges another session at that address: the same HELLO is repeated.
     world.acknowledge_hello(Status::Wait, 5);
     world.sent.0.clear();
     let hello = world.wait_for(Opcode::Hello);
@@ -636,7 +636,7 @@ fn a_session_is_taken_along_to_another_address() {
     world.pass(MS);
     assert_eq!(world.last(Opcode::Hello), None, "it is answered");
 
-    // A server that does not know the session any more, says so: to this question only.
+    // A server that no longer knows the session rejects only this request.
     world.cluster.set_address(world.now_ns, here);
     world.pass(0);
     let mut reject = world.last(Opcode::Hello).unwrap();
@@ -663,7 +663,7 @@ fn a_server_that_does_not_answer_is_told_where_we_are() {
     assert!(world.table.usable().contains(world.slot));
 }
 
-/// Has the server asked until it is taken to be lost.
+/// Runs timers until the server is lost.
 fn die(world: &mut World) {
     for _ in 0..40_000 {
         world.pass(MS);
@@ -706,17 +706,17 @@ fn a_server_that_is_silent_for_long_is_dead_until_it_answers() {
 }
 
 #[test]
-fn a_client_that_was_stopped_finds_nobody_silent_or_dead() {
+fn a_client_that_was_stopped_finds_no_server_suspected_or_lost() {
     let mut world = World::open(1500);
     world.cluster.set_loss_timeout_ns(10 * NS_PER_S);
-    // Stopped again and again, each time while an answer was awaited.
+    // Stopped repeatedly, each time while an answer was awaited.
     for _ in 0..10 {
         world.wait_for(Opcode::Ping);
         world.pass(100 * NS_PER_S);
         assert!(world.table.usable().contains(world.slot));
         answer_ping(&mut world);
     }
-    // Stopped while it was silent: that does not make it lost.
+    // Stopped while it was suspected: that does not make it lost.
     while world.table.usable().contains(world.slot) {
         world.pass(MS);
     }
@@ -725,7 +725,7 @@ fn a_client_that_was_stopped_finds_nobody_silent_or_dead() {
     die(&mut world);
 }
 
-/// The cluster's answer to a question, with a cursor.
+/// The server's answer to an inventory request, with a cursor.
 fn name(world: &mut World, question: &Header, cursor: u64, pages: &[(u64, u64)]) {
     let mut bytes = cursor.to_be_bytes().to_vec();
     for (page, version) in pages {
@@ -757,7 +757,7 @@ fn a_server_that_is_back_is_asked_what_it_has() {
     let back_ns = world.now_ns;
     let first = world.wait_for(Opcode::Inventory);
     assert!(world.now_ns - back_ns <= 10 * MS);
-    // Lost: it is asked again. The answer to the old question counts no longer.
+    // Lost: the request is repeated. An answer to the old one no longer counts.
     let again = world.wait_for(Opcode::Inventory);
     assert_ne!(first.attempt, again.attempt);
     name(&mut world, &first, 77, &[(1, 2)]);
@@ -767,12 +767,12 @@ fn a_server_that_is_back_is_asked_what_it_has() {
     let asked_ns = world.now_ns;
     let next = world.wait_for(Opcode::Inventory);
     assert!(world.now_ns - asked_ns <= 10 * MS, "as fast as it answers");
-    // One that is too long, or no list, is no answer.
+    // An answer that is too long or malformed does not count.
     name(&mut world, &next, 99, &[(5, 6); LISTED_PAGES + 1]);
     assert_eq!(listed(&mut world), []);
     name(&mut world, &next, 0, &[(5, 6); LISTED_PAGES]);
     assert_eq!(listed(&mut world).len(), LISTED_PAGES);
-    // That was all. Later it is asked from the beginning, but slowly.
+    // That was all. A slow round begins later.
     world.sent.0.clear();
     for _ in 0..50_000 {
         world.pass(MS);
@@ -794,7 +794,7 @@ fn a_server_that_is_back_is_asked_what_it_has() {
     assert!(world.last(Opcode::Inventory).is_some());
 }
 
-/// Lets time pass, pings answered, until the server is asked what it has. Returns how long it took.
+/// Lets time pass, with pings answered, until an inventory is requested. Returns how long it took.
 fn wait_for_question(world: &mut World, most_ns: u64) -> Option<(u64, Header)> {
     let began_ns = world.now_ns;
     world.sent.0.clear();
@@ -824,7 +824,7 @@ fn a_server_of_which_frees_were_forgotten_is_asked_soon_what_it_has() {
     world.cluster.ask_what_they_have(world.now_ns, slots);
     let (took_ns, first) = wait_for_question(&mut world, NS_PER_S).unwrap();
     assert!(took_ns >= 400 * MS, "{took_ns}");
-    // More are forgotten meanwhile, of pages that it may have named before.
+    // More frees are dropped meanwhile, of pages that it may have listed before.
     world.cluster.ask_what_they_have(world.now_ns, slots);
     name(&mut world, &first, 30, &[(1, 2)]);
     assert_eq!(listed(&mut world), [(1, 2)]);
@@ -832,12 +832,12 @@ fn a_server_of_which_frees_were_forgotten_is_asked_soon_what_it_has() {
     assert!(took_ns <= 10 * MS, "as fast as it answers");
     name(&mut world, &next, 0, &[(3, 4)]);
     listed(&mut world);
-    // It is asked once more, from the beginning; not at once, for a flood of them lasts.
+    // The inventory begins again, but not at once, because a flood of frees lasts.
     let (took_ns, again) = wait_for_question(&mut world, 6 * NS_PER_S).unwrap();
     assert!(took_ns >= 4 * NS_PER_S, "{took_ns}");
     name(&mut world, &again, 0, &[]);
     assert_eq!(wait_for_question(&mut world, 30 * NS_PER_S), None);
-    // That was long ago: it need not be put off any more.
+    // That was long ago, so there is no need to wait.
     world.cluster.ask_what_they_have(world.now_ns, slots);
     assert!(wait_for_question(&mut world, NS_PER_S).is_some());
 }
@@ -859,7 +859,7 @@ fn a_cursor_that_does_not_rise_ends_the_round() {
 }
 
 #[test]
-fn frees_for_a_silent_server_hold_up_nobody_elses() {
+fn frees_for_a_silent_server_delay_no_others() {
     let mut world = World::open(1500);
     let copy = StaleCopy {
         page: super::super::ids::PageIndex(1),
@@ -906,7 +906,7 @@ mod orphans {
         let old = device.take_version();
         let begun = device.map.begin_write(page).unwrap();
         let new = device.take_version();
-        // While it is written, nobody can say.
+        // While it is being written, it is undecided.
         assert_eq!(judge(1, 3, old), Judgement::Unclear);
         let slots = SlotSet::from_bits(0b01);
         assert!(device.versions().enter(0, new));
@@ -916,8 +916,8 @@ mod orphans {
         let stale = StaleCopy { page, slots, below };
         assert_eq!(judge(0, 3, old), Judgement::Orphan(stale));
         assert!(matches!(judge(1, 3, new), Judgement::Orphan(_)));
-        // A page that was never written, one that is being copied, one that there is not, and a
-        // version that nobody gave out.
+        // A page that was never written, one that is being copied, one that does not exist, and a
+        // version that was never given out.
         assert!(matches!(judge(0, 4, old), Judgement::Orphan(_)));
         device.copies.begin(0, PageIndex(4));
         assert_eq!(judge(0, 4, old), Judgement::Unclear);
@@ -925,7 +925,7 @@ mod orphans {
         assert_eq!(judge(0, 8, old), Judgement::Needed);
         assert_eq!(judge(0, 1 << 40, old), Judgement::Needed);
         assert_eq!(judge(0, 4, device.next_version()), Judgement::Needed);
-        // A version of a life that nobody remembers, of the generation that the map names.
+        // A version of a forgotten life, of the generation that the map names.
         let forgotten = Version(new.0 + (1 << 16));
         assert_eq!(forgotten.generation(), new.generation());
         assert_eq!(judge(0, 3, forgotten), Judgement::Needed);

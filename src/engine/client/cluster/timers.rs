@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is to be said to servers again, and those that have been silent for too long.
+//! Repeats requests to servers, and detects servers that have been silent for too long.
 //!
 //! The rules: `docs/protocol.md`, "HELLO", "Change of address" and "PING".
 
@@ -16,13 +16,13 @@ use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Fragmentation, Hello};
 
-/// How often a server that is otherwise silent is asked.
+/// How often a server that is otherwise silent is pinged.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
-/// A timer that fires this late says that we were stopped, not that a server was silent.
+/// A timer that is this late indicates that the client was stopped, not that a server was silent.
 const STOPPED_NS: u64 = 500_000_000;
-/// Pings without an answer after which a server is suspected.
-const SILENT_TRIES: u32 = 3;
-/// Answers that may fail to come before a cookie is thrown away.
+/// Unanswered pings after which a server is suspected.
+const SUSPECT_TRIES: u32 = 3;
+/// Unanswered HELLOs after which a cookie is discarded.
 const COOKIE_TRIES: u32 = 5;
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
@@ -53,15 +53,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         };
         if peer.hello.is_due(now_ns) {
             if peer.hello.tries() >= COOKIE_TRIES {
-                // The cookie may be an old incarnation's.
+                // The cookie may be from an old incarnation.
                 peer.cookie = 0;
             }
             self.send_hello(now_ns, slot, outbox);
         }
     }
 
-    /// Time has passed, or a shard has a suspicion. `heard_ns` says when the shards last had a
-    /// frame of a server.
+    /// Time has passed, or a shard suspects a server. `heard_ns` returns when the shards last
+    /// received a frame of a server.
     pub fn handle_timeout(
         &mut self,
         now_ns: u64,
@@ -71,7 +71,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     ) {
         let outbox = &mut self.settled(outbox);
         let ran_ns = self.ran_until(now_ns);
-        let suspects = table.take_suspects();
+        let suspected = table.take_suspected();
         let loss_timeout_ns = self.loss_timeout_ns;
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot) else {
@@ -84,13 +84,13 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 }
                 State::Open => {
                     peer.heard_ns = peer.heard_ns.max(heard_ns(slot));
-                    if suspects.contains(slot) {
-                        peer.silent = true;
-                        // An answer that came after the suspicion may have undone that already.
+                    if suspected.contains(slot) {
+                        peer.suspected = true;
+                        // An answer that arrived after the suspicion may have made it usable again.
                         table.set_usable(slot, false);
                         peer.ping.restart(now_ns);
                         if peer.path_mtu.cut() != Fragmentation::NARROWEST {
-                            // Perhaps only the long frames are lost.
+                            // Perhaps only long frames are lost.
                             self.narrow(now_ns, slot, table);
                         }
                         self.changes.servers_changed = true;
@@ -107,7 +107,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.look_at_ns = now_ns.saturating_add(NS_PER_S).min(self.next_timeout_ns());
     }
 
-    /// Until when we ran, not being stopped: where this look is late, until it was due.
+    /// Until when the client ran: if this check is late, until it was due.
     fn ran_until(&self, now_ns: u64) -> u64 {
         match now_ns.saturating_sub(self.look_at_ns) >= STOPPED_NS {
             true => self.look_at_ns,
@@ -126,26 +126,26 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
             core::array::from_fn(|_| self.random());
         let (cuts, loss_timeout_ns) = (Cuts::of_mtu(self.mtu), self.loss_timeout_ns);
-        let mut fell_silent = false;
+        let mut is_newly_suspected = false;
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
-        if !peer.silent && !peer.ping.is_asking() && !peer.has_quota {
-            // While it is heard on the data path it need not be asked, unless for what is left of our
-            // quota.
+        if !peer.suspected && !peer.ping.is_asking() && !peer.has_quota {
+            // A server that answers on the data path need not be pinged, unless for what is left of
+            // our quota.
             peer.ping
                 .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
         }
         if now_ns.saturating_sub(peer.ping.due_ns()) >= STOPPED_NS && peer.ping.tries() > 0 {
-            // We were stopped: what was not answered meanwhile, says nothing.
+            // The client was stopped: missing answers mean nothing.
             peer.ping.restart(now_ns);
         }
         peer.send_probes(now_ns, slot, probe_nonce, cuts, outbox);
         if peer.ping.is_due(now_ns) {
-            if peer.ping.tries() >= SILENT_TRIES && !peer.silent {
-                peer.silent = true;
-                fell_silent = true;
-                // Perhaps it only does not know us by the address that we send from now.
+            if peer.ping.tries() >= SUSPECT_TRIES && !peer.suspected {
+                peer.suspected = true;
+                is_newly_suspected = true;
+                // Perhaps the server only does not know our current address.
                 peer.say_hello_again(now_ns);
             }
             peer.send_ping(now_ns, slot, ping_nonce, outbox);
@@ -160,20 +160,20 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             self.changes.servers_changed = true;
         }
         table.set_freeing(slot, has_frees);
-        if fell_silent {
+        if is_newly_suspected {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;
         }
         self.look_for_hope(slot, table);
     }
 
-    /// When [`Self::handle_timeout`] is to be called next.
+    /// When to call [`Self::handle_timeout`] next.
     pub fn next_timeout_ns(&self) -> u64 {
         let probing = Cuts::of_mtu(self.mtu).need_probes();
         let due = |peer: &Peer| match peer.state {
             State::Greeting => peer.hello.due_ns(),
             State::Open => {
-                let probe = match probing && !peer.silent {
+                let probe = match probing && !peer.suspected {
                     true => peer.path_mtu.due_ns(),
                     false => u64::MAX,
                 };

@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which parts of the map repair has still to look at, for one kind of need: now, or when there is
-//! hope again.
+//! Which parts of the map repair still has to check for one goal, now or later.
 
 use super::super::free::DirtyChunks;
 use super::super::ids::PageIndex;
 use super::super::page_map::{Entry, PageMap};
 use super::super::storage::Words;
 
-/// How soon what could not be copied is tried again, if nothing changes.
+/// How soon a page that could not be copied is tried again, if nothing changes.
 const FIRST_RETRY_NS: u64 = 1_000_000_000;
-/// And how late at the most: all that waits has to be looked at each time.
+/// The longest such wait: each time all waiting pages must be checked.
 const LAST_RETRY_NS: u64 = 8_000_000_000;
 
-/// Chunks to be looked at: now, and when it is worth it again. They take turns.
+/// Chunks to be checked: now, and later. The two swap roles.
 pub(super) struct Backlog<W> {
     chunks: [DirtyChunks<W>; 2],
     now: usize,
-    /// What is being looked at: the next page, one past the last.
+    /// The chunk being checked: the next page, and one past the last.
     scan: Option<(PageIndex, PageIndex)>,
     retry_ns: u64,
     backoff_ns: u64,
 }
 
 impl<W: Words> Backlog<W> {
-    /// Nothing to be looked at. `words` are zeros.
+    /// Nothing to be checked. `words` are zeros.
     pub(super) fn new(words: [W; 2]) -> Self {
         Self {
             chunks: words.map(DirtyChunks::new),
@@ -35,51 +34,51 @@ impl<W: Words> Backlog<W> {
         }
     }
 
-    /// Parts of the map that are to be looked at, now or later.
+    /// Parts of the map to be checked, now or later.
     pub(super) fn count(&self) -> u64 {
         let marked = self.chunks.iter().map(DirtyChunks::count).sum::<u64>();
         marked.saturating_add(u64::from(self.scan.is_some()))
     }
 
-    /// Every page of a map of `pages` is to be looked at.
+    /// Marks all pages of a map of `pages` pages.
     pub(super) fn mark_all(&mut self, pages: usize) {
         if let Some(chunks) = self.chunks.get(self.now) {
             chunks.mark_all(pages);
         }
     }
 
-    /// What had to wait is worth a look.
+    /// Retries what had to wait.
     pub(super) fn retry(&mut self, now_ns: u64) {
         self.backoff_ns = FIRST_RETRY_NS;
         self.retry_ns = now_ns;
     }
 
-    /// A page of it has been copied: others may be soon.
+    /// A page has been copied: others may follow.
     pub(super) fn note_progress(&mut self) {
         self.backoff_ns = FIRST_RETRY_NS;
     }
 
-    /// When what waits is looked at again.
+    /// When waiting pages are checked again.
     pub(super) fn retry_ns(&self) -> u64 {
         self.retry_ns
     }
 
-    /// The page is looked at again when there is hope.
+    /// Checks the page again later.
     pub(super) fn put_off(&mut self, page: PageIndex) {
         if let Some(chunks) = self.chunks.get(self.now ^ 1) {
             chunks.mark(page);
         }
     }
 
-    /// The page is looked at again soon.
+    /// Checks the page again soon.
     pub(super) fn put_back(&mut self, page: PageIndex) {
         if let Some(chunks) = self.chunks.get(self.now) {
             chunks.mark(page);
         }
     }
 
-    /// The next page to be looked at, and its entry; what is in `fresh` comes first. `budget` says
-    /// how many may be; when it is 0 there may be more.
+    /// The next page to be checked, and its entry. Chunks in `fresh` come first. `budget` limits
+    /// the pages; when it reaches 0 there may be more.
     pub(super) fn next(
         &mut self,
         now_ns: u64,
@@ -103,7 +102,7 @@ impl<W: Words> Backlog<W> {
         Some((page, map.load(page)))
     }
 
-    /// The next part of the map to be looked at.
+    /// The next part of the map to be checked.
     fn next_chunk(
         &mut self,
         now_ns: u64,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entering copies in the map, and striking them out.
+//! Enters copies in the map, and removes them.
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet, Version};
@@ -10,7 +10,7 @@ use super::super::storage::Storage;
 use super::Repair;
 
 impl<S: Storage> Repair<S> {
-    /// A page has copies enough without those of `slots`.
+    /// The page has enough copies without those of `slots`.
     pub(super) fn drop_copies(
         &mut self,
         page: PageIndex,
@@ -19,14 +19,14 @@ impl<S: Storage> Repair<S> {
         shard: &mut Shard<S>,
         device: &Device<S>,
     ) {
-        // Taken before the entry is changed: a page-out that comes after has a higher one.
+        // Taken before the entry is changed, so that a later page-out has a higher one.
         let below = device.take_version();
         if device.map.drop_replicas(page, entry, slots) {
             self.forget_copies(page, slots, below, shard, device);
         }
     }
 
-    /// The map no longer names `slots` as holding versions of the page below `below`.
+    /// The map no longer names `slots` as holders of versions of the page below `below`.
     fn forget_copies(
         &mut self,
         page: PageIndex,
@@ -35,14 +35,14 @@ impl<S: Storage> Repair<S> {
         shard: &mut Shard<S>,
         device: &Device<S>,
     ) {
-        // CAST: a few.
+        // CAST: at most the number of slots.
         let count = slots.len() as u64;
         self.counters.copies_dropped = self.counters.copies_dropped.wrapping_add(count);
-        // Who is silent is asked what he has when he is back.
+        // A suspected server is asked for its inventory when it returns.
         shard.note_stale_copy(page, slots.intersection(device.servers.usable()), below);
     }
 
-    /// The copy is there: the map says so, unless the page has been written or freed meanwhile.
+    /// The copy has arrived: enters it in the map, unless the page was written or freed meanwhile.
     pub(super) fn commit(
         &mut self,
         index: usize,
@@ -53,14 +53,14 @@ impl<S: Storage> Repair<S> {
     ) -> bool {
         let page = copy.page;
         if !device.versions().enter(shard.number(), copy.version) {
-            // The versions have jumped: it comes again.
+            // The versions have jumped: the copy is made again.
             return false;
         }
         let moment = device.copies.enter(page);
         let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
             return false;
         };
-        // No page-out can begin now. One that has ended since, has cancelled the copy.
+        // No page-out can begin now. One that has ended since has cancelled the copy.
         let is_cancelled = device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored);
         let add = match is_cancelled {
             true => SlotSet::EMPTY,
@@ -94,8 +94,8 @@ impl<S: Storage> Repair<S> {
         true
     }
 
-    /// The page is on the disk: the map says so, unless it has been written or freed meanwhile, or
-    /// the disk is being let go of.
+    /// The page is on the disk: enters that in the map, unless the page was written or freed
+    /// meanwhile, or the disk is being detached.
     pub(super) fn commit_to_disk(
         &mut self,
         index: usize,
@@ -108,7 +108,7 @@ impl<S: Storage> Repair<S> {
         if device.map.begin_commit(page, entry.generation()).is_none() {
             return false;
         }
-        // As above. The DISK bits are cleared after this shard has been told that there is no disk.
+        // As above. The DISK bits are cleared after this shard was notified that there is no disk.
         let is_true = !device.copies.is_cancelled(index) && device.disk.load().is_attached();
         let none = SlotSet::EMPTY;
         let is_freed = device.map.end_commit(page, none, is_true, none);
@@ -125,8 +125,8 @@ impl<S: Storage> Repair<S> {
         true
     }
 
-    /// The page was freed while it was locked for a moment: whoever looked for pages to be freed has
-    /// passed over it.
+    /// The page was freed while it was locked for a moment, so the search for freed pages has
+    /// skipped it.
     fn free(page: PageIndex, shard: &mut Shard<S>, device: &Device<S>) {
         let freed = device.map.take_free(page, || device.take_version());
         if let Some((slots, below)) = freed {

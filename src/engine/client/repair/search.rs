@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looking for pages that need a copy, and for who can help them.
+//! Searches for pages that need a copy, and for sources and targets.
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet};
@@ -9,31 +9,31 @@ use super::super::shard::Shard;
 use super::super::storage::Storage;
 use super::{Goal, Repair, DISK_SHARE};
 
-/// What a page needs of servers.
+/// What a page needs from servers.
 enum Need {
     Nothing,
-    /// Copies by these, who are not counted, are not needed.
+    /// The copies on these servers, which do not count, can be dropped.
     Fewer(SlotSet),
-    /// One copy more.
+    /// One more copy.
     Copy,
 }
 
-/// Who can help a page.
+/// Whether a page can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Help {
-    /// Somebody, now.
+    /// Now.
     Now,
-    /// Maybe somebody, later.
+    /// Maybe later.
     Later,
-    /// Nobody: every copy is gone.
+    /// Never: every copy is lost.
     Never,
 }
 
 impl<S: Storage> Repair<S> {
-    /// What the page needs of servers.
+    /// What the page needs from servers.
     fn need(entry: Entry, device: &Device<S>) -> Need {
         if !entry.is_written() || entry.is_busy() {
-            // Whoever writes it, sees to its copies.
+            // The op that writes it makes its copies.
             return Need::Nothing;
         }
         let counting = device.servers.counting();
@@ -47,7 +47,7 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// Whether the page is to be copied there.
+    /// Whether the page is to be copied to the goal.
     pub(super) fn is_wanted(entry: Entry, goal: Goal, device: &Device<S>) -> bool {
         match goal {
             Goal::Server => matches!(Self::need(entry, device), Need::Copy),
@@ -55,8 +55,7 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// The next page that needs a copy, and where. `budget` pages of the map are looked at, at the
-    /// most.
+    /// The next page that needs a copy, and its goal. Checks at most `budget` pages of the map.
     pub(super) fn next_page(
         &mut self,
         now_ns: u64,
@@ -65,7 +64,7 @@ impl<S: Storage> Repair<S> {
         device: &Device<S>,
     ) -> Option<(PageIndex, Goal)> {
         let usable = device.servers.usable().len();
-        // One to copy from and another to copy to. Somebody says when there are.
+        // A source and a target are needed. Repair is notified when there are.
         if usable >= 2 || (usable == 1 && device.disk.load().is_attached()) {
             while let Some((page, entry)) =
                 self.short
@@ -102,7 +101,7 @@ impl<S: Storage> Repair<S> {
         None
     }
 
-    /// What has been put off is looked at in time.
+    /// Wakes repair in time for pages that were put off.
     fn wake_for(&mut self, goal: Goal, now_ns: u64) {
         let retry_ns = self.backlog(goal).retry_ns();
         if now_ns < retry_ns {
@@ -110,8 +109,8 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// Whether the page can be copied. What is on its way to the disk, and nowhere else, is noted
-    /// by the mirror when it has come there.
+    /// Whether the page can be copied. A page that is only on its way to the disk is noted by the
+    /// mirror when it is there.
     pub(super) fn help(entry: Entry, goal: Goal, device: &Device<S>) -> Help {
         let holders = entry.replicas().intersection(device.servers.valid());
         let disk = device.disk.load();
@@ -129,7 +128,7 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// Who can take a copy of the page.
+    /// Servers that can take a copy of the page.
     pub(super) fn targets(entry: Entry, device: &Device<S>) -> SlotSet {
         let servers = &device.servers;
         servers

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repair beside a shard that does page-outs too, and servers that the test plays.
+//! Repair beside a shard that also does page-outs, with servers that the test plays.
 
 mod disk;
 
@@ -54,7 +54,7 @@ impl Rig {
         self.repair.drive(*now_ns, Some(false), shard, device);
     }
 
-    /// What is to be sent next, after whatever repair makes of what is over. Requests may end.
+    /// The next frames to be sent, after repair has handled completions. Requests may end.
     fn next_send(&mut self) -> Option<Send> {
         loop {
             match self.bench.poll()? {
@@ -84,7 +84,7 @@ impl Rig {
         self.repair.completed(*now_ns, completion, shard, device);
     }
 
-    /// Plays the servers until nothing is to be sent. Returns pages that were written to them.
+    /// Plays the servers until nothing is to be sent. Returns the pages that were written to them.
     fn settle(&mut self, dead: &[usize]) -> Vec<(u64, u64, usize)> {
         let mut written = Vec::new();
         loop {
@@ -161,7 +161,7 @@ fn pages_of_a_dead_server_are_copied_to_another() {
     let counters = *rig.repair.counters();
     assert_eq!(counters.pages_repaired, expected as u64);
     assert_eq!(counters.copies_dropped, expected as u64);
-    // The dead one is asked what it has when it is back, not told.
+    // The dead server is asked for its inventory when it is back; it is not notified.
     assert_eq!(rig.bench.shard.take_stale(), None);
 }
 
@@ -181,7 +181,7 @@ fn a_server_that_comes_back_in_time_keeps_its_copies() {
     let mut rig = Rig::new(2);
     rig.bench.write(PageIndex(5), &[0, 1]);
     rig.kill(1);
-    assert_eq!(rig.settle(&[1]), vec![], "there is nobody to copy it to");
+    assert_eq!(rig.settle(&[1]), vec![], "there is no server to copy it to");
     assert_ne!(rig.left(), 0);
     rig.recover(1);
     assert_eq!(rig.settle(&[]), vec![]);
@@ -249,15 +249,15 @@ fn a_page_out_cancels_the_copy_of_its_page() {
     assert_eq!(rig.bench.device.map.load(PageIndex(5)), entry);
     assert_eq!(rig.repair.counters().repairs_cancelled, 1);
     assert_eq!(rig.repair.counters().pages_repaired, 0);
-    // What has arrived of it is to go, but not the page-out's.
-    let mut told = false;
+    // What has arrived of it is to be freed, but not the page-out's copy.
+    let mut is_freed = false;
     while let Some(stale) = rig.bench.shard.take_stale() {
         if stale.slots.contains(rig.bench.slot(2)) {
             assert_eq!(stale.below.0, copy.header.version + 1);
-            told = true;
+            is_freed = true;
         }
     }
-    assert!(told);
+    assert!(is_freed);
 }
 
 #[test]
@@ -267,13 +267,13 @@ fn a_cancelled_copy_is_never_sent() {
     rig.kill(1);
     rig.drive();
     let read = rig.next_send().unwrap();
-    // It ends before the page has come in; even with the same generation nothing is copied.
+    // It ends before the page has been read. Even with the same generation nothing is copied.
     rig.bench.device.copies.cancel(PageIndex(5));
     rig.bench.answer_page(&read, &[0]);
     assert_eq!(rig.next_send(), None);
     assert_eq!(rig.holders(5), [0, 1]);
     assert_eq!(rig.repair.counters().repairs_cancelled, 1);
-    // Later it is looked at again.
+    // Later it is checked again.
     rig.bench.advance(2000 * MS);
     assert_eq!(rig.settle(&[1]).len(), 1);
     assert_eq!(rig.holders(5), [0, 2]);
@@ -284,7 +284,7 @@ fn eight_bits_of_generation_do_not_wrap_behind_a_copy() {
     let mut rig = Rig::new(3);
     let copy = copy_under_way(&mut rig);
     let old = rig.bench.device.map.load(PageIndex(5));
-    // Page-outs until the entry looks as it did.
+    // Page-outs until the entry looks as it did before.
     loop {
         let begun = rig.bench.device.map.begin_write(PageIndex(5)).unwrap();
         rig.bench.device.copies.cancel(PageIndex(5));
@@ -340,14 +340,14 @@ fn a_full_server_or_one_that_dies_is_not_forced() {
     rig.bench.acknowledge(&copy, Status::Ok);
     let written = rig.settle(&[1, target]);
     assert_eq!(written.len(), 1);
-    // It was looked at while a copy was under way, and is once more.
+    // It was checked while a copy was under way, and is checked once more.
     rig.bench.advance(2000 * MS);
     assert_eq!(rig.settle(&[1, target]), vec![]);
     assert_eq!(rig.left(), 0);
     assert!(!rig.holders(5).contains(&target));
 }
 
-/// As [`copy_under_way`], to whichever server it goes.
+/// As [`copy_under_way`], to any server.
 fn copy_under_way_to(rig: &mut Rig) -> Send {
     rig.bench.write(PageIndex(5), &[0, 1]);
     rig.kill(1);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! For how long servers are waited for.
+//! How long requests wait for servers.
 
 use super::*;
 
 const IO_TIMEOUT_NS: u64 = 5 * NS_PER_S;
 
-/// Nothing answers any more: until nothing waits for the server, nor for any, or for so long.
+/// No server answers any more: runs until nothing waits for this server nor for any, at most this long.
 fn wait_until_hopeless(world: &mut World, at_most_ns: u64) -> u64 {
     let from_ns = world.now_ns;
     while !world.table.hopeless().contains(world.slot) || world.table.hoped() > 0 {
         assert!(world.now_ns - from_ns < at_most_ns, "still waited for");
-        // As the driver does: when something is due, at the latest after a second.
+        // As the driver does: when a timer is due, at the latest after a second.
         let due_ns = world.cluster.next_timeout_ns().min(world.now_ns + NS_PER_S);
         world.pass(due_ns.saturating_sub(world.now_ns).max(1));
     }
@@ -36,7 +36,7 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
         world.pass(1);
         assert!(world.cluster.take_changes().servers_changed);
     }
-    // What is longer is waited for again.
+    // With a longer timeout they wait again.
     wait_until_hopeless(&mut world, 3 * IO_TIMEOUT_NS);
     world.cluster.set_io_timeout_ns(3 * IO_TIMEOUT_NS);
     world.pass(MS);
@@ -80,7 +80,7 @@ fn what_comes_for_requests_under_way_is_a_sign_of_life() {
 fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
     let mut hope = super::super::hope::Hope::default();
     let mut now_ns = 0;
-    // So many times, a tenth of a second apart. From the first on the time counts.
+    // `times` checks, a tenth of a second apart. The time counts from the first one.
     let mut look = |usable, times| {
         let mut hoped = 0;
         for _ in 0..times {
@@ -96,12 +96,12 @@ fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
     assert_eq!(look(0, 50), 1);
     assert_eq!(look(0, 1), 0);
     assert_eq!(look(3, 1), 3);
-    // Looks may be far apart: when it began is not known.
+    // Checks may be far apart: when it began is not known.
     now_ns += NS_PER_S * 2;
     assert_eq!(hope.look(now_ns, now_ns, 0, NS_PER_S), 3);
 }
 
-/// The server says in answer to a ping that it does not know the session.
+/// The server answers a ping that it does not know the session.
 fn restart_session(world: &mut World) {
     let ping = world.wait_for(Opcode::Ping);
     let mut reject = ping.answer(Opcode::Reject, Status::NoSession);
@@ -124,7 +124,7 @@ fn a_server_that_restarts_is_awaited_until_its_session_is_open() {
     restart_session(&mut world);
     assert!(awaits(&world));
     let next = world.cluster.slot_of(MAC).unwrap();
-    // Where another was full, this one need not be.
+    // If another one was full, this one need not be.
     world.table.set_full(next);
     let usable = world.table.usable();
     assert!(!world.table.awaited(usable, world.table.full()).is_empty());

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long frames to a server may be: a path that lets pings pass, and nothing long.
+//! A path that lets pings pass and drops long frames.
 
 use super::*;
 use crate::wire::HEADER_LEN;
 
-/// A path in between: longer frames than its MTU are dropped without a word. Everything else is answered
-/// at once.
+/// A path that silently drops frames longer than its MTU. All other frames are answered at once.
 struct Path {
     world: World,
     mtu: usize,
-    /// How many of those sent have been looked at.
+    /// How many of the sent frames have been handled.
     seen: usize,
 }
 
@@ -37,7 +36,7 @@ impl Path {
         }
     }
 
-    /// Time passes, in steps of a millisecond.
+    /// Lets time pass in steps of a millisecond.
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms {
             self.world.pass(MS);
@@ -50,7 +49,7 @@ impl Path {
         self.world.table.fragmentation(self.world.slot).count()
     }
 
-    /// How many probes have been sent, and the bytes of the longest.
+    /// How many probes were sent, and the length of the longest in bytes.
     fn probes(&self) -> (usize, usize) {
         let lengths = self.world.sent.0.iter().map(|(_, len)| *len);
         let probes = lengths.filter(|len| *len > 100);
@@ -66,7 +65,7 @@ fn an_ordinary_path_has_its_fragments_from_the_first_page_on() {
         path.pass(1);
         assert_eq!(path.count(), 3);
     }
-    // One frame each ten seconds, of the fragments' length.
+    // One frame each ten seconds, as long as a fragment.
     let (probes, longest) = path.probes();
     assert_eq!(longest, 1368);
     assert!((5..=7).contains(&probes), "{probes} probes in a minute");
@@ -78,7 +77,7 @@ fn jumbo_frames_are_used_as_soon_as_one_has_come_back() {
     assert_eq!(path.count(), 3);
     path.pass(1);
     assert_eq!(path.count(), 1);
-    // Of two probes of one try the shorter one came back last.
+    // Of the two probes of an attempt the shorter one returned last.
     path.pass(30_000);
     assert_eq!(path.count(), 1);
 }
@@ -106,7 +105,7 @@ fn a_path_that_becomes_narrower_is_noticed_without_a_suspicion_and_one_that_wide
         path.pass(40_000);
         assert_eq!(path.count(), count, "MTU {mtu}");
     }
-    // Nothing is asked in haste for ever.
+    // Quick probing ends.
     let (before, _) = path.probes();
     path.pass(60_000);
     let (after, _) = path.probes();
@@ -118,7 +117,7 @@ fn a_suspicion_narrows_the_path_at_once_and_probes_widen_it() {
     let mut path = Path::new(1500, 1500);
     path.pass(1_000);
     path.world.cluster.take_changes();
-    // A shard has had no answer to its long frames.
+    // A shard's long frames were not answered.
     path.world.table.suspect(path.world.slot);
     path.world.pass(MS);
     assert_eq!(path.count(), 8);
@@ -126,7 +125,7 @@ fn a_suspicion_narrows_the_path_at_once_and_probes_widen_it() {
     path.answer();
     path.pass(2);
     assert_eq!(path.count(), 3);
-    // And on a path that has become narrow.
+    // And on a path whose MTU has shrunk.
     path.mtu = 1000;
     path.world.table.suspect(path.world.slot);
     path.world.pass(MS);

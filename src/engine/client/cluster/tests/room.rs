@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How full servers are, for us: from the first answer on, and with a quota.
+//! The utilisation of servers for this client: from the first answer on, and with a quota.
 
 use super::*;
 use crate::engine::client::server_table::Load;
 
 impl World {
-    /// The server has `quota_pages` for us, and says that so much of 65535 is used.
+    /// The server has `quota_pages` for this client, and reports this much of 65535 as used.
     fn open_with(quota_pages: u64, utilisation: u16) -> Self {
         let mut world = Self::new(1500);
         world.acknowledge_hello(Status::Cookie, 5);
@@ -47,7 +47,7 @@ impl World {
         self.receive(pong, &[]);
     }
 
-    /// Pages that it has for us, and those of them in use.
+    /// Pages that it has for this client, and those of them in use.
     fn load(&self) -> (u32, u32) {
         let Load {
             capacity_pages,
@@ -58,48 +58,48 @@ impl World {
     }
 }
 
-/// `used` of `all` as a server says it.
-fn told(used: u64, all: u64) -> u16 {
+/// `used` of `all` as a server reports it.
+fn reported(used: u64, all: u64) -> u16 {
     u16::try_from(used * 65535 / all).unwrap()
 }
 
 #[test]
 fn a_server_that_is_nearly_full_is_so_from_its_first_answer_on() {
     for used in [0, 1, 500, 999, 1000] {
-        let world = World::open_with(1000, told(used, 1000));
+        let world = World::open_with(1000, reported(used, 1000));
         assert_eq!(world.load(), (1000, used as u32));
     }
-    // One that is too large for 65535 steps has at least so much in use, and room as long as it has.
+    // A capacity too large for 65535 steps rounds up the use, but never to full.
     for used in [1, 4_000_000, 9_999_999] {
-        let (all, known) = World::open_with(10_000_000, told(used, 10_000_000)).load();
+        let (all, known) = World::open_with(10_000_000, reported(used, 10_000_000)).load();
         assert!(known <= used as u32 && known + 200 > used as u32 && known < all);
     }
 }
 
 #[test]
 fn announcements_do_not_make_a_quota_that_is_used_up_look_empty() {
-    let mut world = World::open_with(100, told(100, 100));
+    let mut world = World::open_with(100, reported(100, 100));
     world.table.set_full(world.slot);
     for _ in 0..5 {
         world.announce(1000, 900);
         assert_eq!(world.load(), (100, 100));
         assert!(world.table.full().contains(world.slot));
     }
-    // It is asked for that each second, however much it is heard beside.
+    // It is pinged for that each second, even while other frames arrive.
     for left in [1, 50, 0] {
-        world.pong(told(100 - left, 100));
+        world.pong(reported(100 - left, 100));
         world.announce(1000, 900);
         assert_eq!(world.load(), (100, 100 - left as u32));
     }
-    // Others may have what our quota would allow.
-    world.pong(told(10, 100));
+    // Other clients may hold what our quota would allow.
+    world.pong(reported(10, 100));
     world.announce(1000, 20);
     assert_eq!(world.load(), (100, 80));
 }
 
 #[test]
 fn a_server_that_has_freed_has_room_again_at_once() {
-    let mut world = World::open_with(100, told(100, 100));
+    let mut world = World::open_with(100, reported(100, 100));
     world.table.set_full(world.slot);
     let copy = StaleCopy {
         page: super::super::super::ids::PageIndex(3),
@@ -111,12 +111,12 @@ fn a_server_that_has_freed_has_room_again_at_once() {
     world.cluster.take_changes();
     let mut ack = free.answer(Opcode::FreeAck, Status::Ok);
     ack.incarnation = 5;
-    ack.utilisation = told(99, 100);
+    ack.utilisation = reported(99, 100);
     world.receive(ack, &[]);
     assert_eq!(world.load(), (100, 99));
     assert!(!world.table.full().contains(world.slot));
     assert!(
         world.cluster.take_changes().servers_changed,
-        "who waits for room goes on"
+        "requests that wait for room continue"
     );
 }

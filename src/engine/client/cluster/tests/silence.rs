@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How often the worker is wanted while a server says nothing.
+//! How often the worker runs while a server is silent.
 
 use super::*;
 use crate::engine::client::ids::PageIndex;
 
 impl World {
-    /// Calls at which something was to be done, within so much time in which nothing comes.
+    /// How often something was due within `ns` without frames.
     fn wake_ups(&mut self, ns: u64) -> u32 {
         let end_ns = self.now_ns + ns;
         let mut count = 0;
@@ -22,7 +22,7 @@ impl World {
         }
     }
 
-    /// As many pages are to be freed on the server.
+    /// Notes as many pages to be freed on the server as fit.
     fn free(&mut self, pages: core::ops::Range<u32>) -> u32 {
         let mut taken = 0;
         for page in pages {
@@ -36,8 +36,8 @@ impl World {
         taken
     }
 
-    /// Answers all that has been sent, but what it has and, unless `frees`, what it is to free. Returns
-    /// whether it was asked what it has.
+    /// Answers all that was sent, except for inventory requests and, unless `frees`, frees. Returns
+    /// whether an inventory was requested.
     fn answer_all(&mut self, frees: bool) -> bool {
         let mut asked = false;
         for (header, len) in core::mem::take(&mut self.sent.0) {
@@ -65,7 +65,7 @@ impl World {
 #[test]
 fn a_silent_server_costs_a_few_wake_ups_a_second() {
     let mut world = World::open(1500);
-    // Frees under way, others waiting, and the question what it has is due soon.
+    // Frees are under way, others wait, and an inventory request is due soon.
     world.free(0..80);
     world.pass(MS);
     world.free(80..160);
@@ -82,7 +82,7 @@ fn a_silent_server_costs_a_few_wake_ups_a_second() {
     assert!((8..60).contains(&count), "{count} wake-ups in ten seconds");
     let count = world.wake_ups(10 * NS_PER_S);
     assert!((8..40).contains(&count), "{count} in the next ten");
-    // It is back: asked what it has at once.
+    // It is back: its inventory is requested at once.
     let mut asked = false;
     for _ in 0..3_000 {
         world.pass(MS);
@@ -106,10 +106,10 @@ fn room_ends_the_wait_for_room() {
         assert!(!world.answer_all(false), "there is no room");
     }
     let mut ack = free.answer(Opcode::FreeAck, Status::Ok);
-    // Of all tries every answer counts.
+    // An answer to any attempt counts.
     ack.incarnation = 5;
     world.receive(ack, &[]);
-    // The second batch goes, and there is room at once, long before the next second.
+    // The second batch is sent, and there is room at once, long before the next second.
     world.pass(0);
     world.pass(0);
     assert!(world.last(Opcode::Inventory).is_some());

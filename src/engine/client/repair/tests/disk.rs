@@ -12,7 +12,7 @@ use crate::engine::client::shard::tests::mirroring::{
 struct Disked {
     rig: Rig,
     mirror: Mirror<Heap>,
-    /// What its pages are found to have as checksum, once, if not what it was.
+    /// The checksum that its pages are found to have, once, if it differs.
     changed: Option<u32>,
 }
 
@@ -27,8 +27,8 @@ impl Disked {
         }
     }
 
-    /// Does what repair, its shard and the mirror want done, but for I/O. Returns what is to be sent
-    /// next.
+    /// Carries out the actions of repair, its shard and the mirror, except for I/O. Returns the
+    /// next frames to be sent.
     fn next_send(&mut self) -> Option<Send> {
         loop {
             if let Some(action) = self.rig.bench.poll() {
@@ -72,7 +72,7 @@ impl Disked {
         self.mirror.handle_timeout(*now_ns, device);
     }
 
-    /// Plays servers and disk until nothing is done for half a second. Returns how many pages were
+    /// Plays servers and disk until nothing happens for half a second. Returns how many pages were
     /// written to servers and to the disk.
     fn settle(&mut self, ok: bool) -> (usize, usize) {
         let (mut sent, mut mirrored) = (0, 0);
@@ -130,7 +130,7 @@ fn a_disk_that_is_attached_gets_every_page() {
     let mut disked = Disked::new(2, Policy::Lag);
     let pages: Vec<u32> = (0..300).chain((400..PAGES as u32).step_by(7)).collect();
     for &page in &pages {
-        // As if before there was a disk: nobody has noted them.
+        // As before a disk was attached: they are not noted.
         disked.rig.bench.write(PageIndex(page), &[0, 1]);
     }
     assert_ne!(disked.out_of_sync_left(), 0);
@@ -193,7 +193,7 @@ fn copies_to_the_disk_leave_half_of_the_pool_to_page_outs() {
     for page in 0..200 {
         disked.write(page);
     }
-    // Page-outs have the most of it.
+    // Page-outs have most of it.
     for page in 1000..1000 + BUFFERS as u32 / 2 {
         let device = &disked.rig.bench.device;
         let page = PageIndex(page);
@@ -219,7 +219,7 @@ fn copies_to_the_disk_leave_half_of_the_pool_to_page_outs() {
     assert_ne!(disked.out_of_sync_left(), 0);
 }
 
-/// What a page-out that can do without the disk asks for.
+/// What a page-out that does not need the disk asks for.
 fn unhurried(page: PageIndex, version: Version) -> Write {
     Write {
         page,
@@ -230,7 +230,7 @@ fn unhurried(page: PageIndex, version: Version) -> Write {
     }
 }
 
-/// Has page 5 on its way to the disk, and given to it.
+/// Has page 5 under way to the disk, with its I/O submitted.
 fn on_its_way(disked: &mut Disked) -> DiskIo {
     disked.write(5);
     disked.rig.drive();
@@ -359,7 +359,7 @@ fn pages_of_the_disk_alone_are_copied_to_servers_that_come() {
     assert!(pages.iter().all(|&page| disked.rig.holders(page) == [0]));
     let read = disked.mirror.counters().pages_read;
     assert_eq!(read, pages.len() as u64);
-    // Another: one more, from the first.
+    // Another server: one more copy, from the first.
     disked.rig.recover(1);
     assert_eq!(disked.settle(true), (pages.len(), 0));
     assert!(pages.iter().all(|&page| disked.rig.holders(page) == [0, 1]));
@@ -406,7 +406,7 @@ fn a_page_that_only_waits_for_the_disk_is_copied_to_servers_when_it_is_there() {
         .map
         .finish_write(page, begun, version, SlotSet::from_bits(3), false);
     mirror.settle(disked.rig.bench.now_ns, page, version, true, device);
-    // Both servers lose it before it is there.
+    // Both servers lose it before it is on the disk.
     device.map.forget(page, SlotSet::from_bits(3));
     disked.rig.repair.look_at_everything(device);
     disked.rig.drive();
@@ -435,7 +435,7 @@ fn what_the_disk_has_no_room_for_is_copied_as_soon_as_it_has() {
         while let Some(io) = disked.poll_disk() {
             ios.push(io);
         }
-        // The disk takes its time: until then there is no more room.
+        // The disk is slow: until then there is no more room.
         disked.advance(5 * MS);
         for io in &ios {
             disked.io_ended(io, true);
