@@ -27,7 +27,7 @@ demo: setup kernel modules server programs ## Sort more than fits in memory, ove
 	scripts/demo
 
 .PHONY: test
-test: setup kernel modules server programs ## Run all tests (TEST=options of scripts/test)
+test: setup kernel modules kunit server programs ## Run all tests (TEST=options of scripts/test)
 	scripts/test $(TEST)
 
 .PHONY: test-vng
@@ -52,12 +52,16 @@ sim: ## Run the simulator over SEEDS seeds
 
 .PHONY: soak
 soak: KINDS := $(KINDS) cfi rt
-soak: setup kernel modules server programs ## Disturb the module at random for long (SOAK=--minutes 60 …)
+soak: setup kernel modules kunit server programs ## Disturb the module at random for long (SOAK=--minutes 60 …)
 	scripts/soak --kinds $(SOAK)
 
 .PHONY: modules
 modules: ## Build the kernel module (KDIR=, KERNEL=)
 	$(foreach kind,$(KINDS),scripts/modules $(kind)$(line)	)
+
+.PHONY: kunit
+kunit: ## Build the unit tests as a kernel module
+	scripts/kunit
 
 .PHONY: server
 server: ## Build the memory server and anemonectl, static programs
