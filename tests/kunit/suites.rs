@@ -2,8 +2,8 @@
 
 //! KUnit suites of all tests.
 //!
-//! A panic is a BUG in the thread that KUnit has made for the test. KUnit counts that test as failed, and runs the
-//! others where the kernel survives a BUG (`kernel.panic_on_oops` is 0).
+//! A panic is a BUG in the thread that KUnit has made for the test. KUnit counts that test as failed, and
+//! runs the others where the kernel survives a BUG (`kernel.panic_on_oops` is 0).
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::ptr;
@@ -90,7 +90,8 @@ impl Suites {
             .iter_mut()
             .map(|suite| ptr::from_mut(&mut *suite._suite))
             .collect();
-        // SAFETY: The suites are valid, end with a case that is zero, and live until `drop` has taken them back.
+        // SAFETY: The suites are valid, end with a case that is zero, and live until `drop` has taken
+        // them back.
         let status = unsafe {
             bindings::__kunit_test_suites_init(suites.as_mut_ptr(), suites.len() as i32, true)
         };

@@ -2,8 +2,8 @@
 
 //! The crate `test` of the KUnit module: what rustc's `--test` expects of libtest.
 //!
-//! rustc describes each `#[test]` function in the types below, whose names are libtest's, and hands the list to
-//! [`collect`]. [`Suites`] has KUnit run them.
+//! rustc describes each `#[test]` function in the types below, whose names are libtest's, and hands the
+//! list to [`collect`]. [`Suites`] has KUnit run them.
 
 mod suites;
 

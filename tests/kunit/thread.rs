@@ -130,7 +130,8 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.outcome.is_set.load(Acquire) == 1
     }
 
-    /// Waits for the thread's code to return. It cannot fail: a panic is a BUG, and such a thread never returns.
+    /// Waits for the thread's code to return. It cannot fail: a panic is a BUG, and such a thread never
+    /// returns.
     pub fn join(self) -> Result<T, ()> {
         while !self.is_finished() {
             yield_now();

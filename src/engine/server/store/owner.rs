@@ -97,7 +97,7 @@ impl<M: Memory> Store<M> {
     }
 
     /// Drops pages of ended owners. Checks up to `steps` pages of the arena; a dropped page counts
-    /// as [`DROP_STEPS`].
+    /// as several.
     pub fn sweep(&mut self, steps: u32) {
         let mut left = steps;
         while left > 0 && self.ended > 0 {
