@@ -13,6 +13,7 @@ pub(crate) mod disk;
 pub(crate) mod earlier;
 pub(crate) mod frames;
 pub(crate) mod identity;
+mod ingress;
 pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod module;

@@ -46,7 +46,8 @@ pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, So
     if let Some(uuid) = dmi::uuid().filter(|uuid| is_of_one_machine(uuid.to_bytes())) {
         return (derive(b'm', uuid.to_bytes()), Source::Machine);
     }
-    match device.lasting_address() {
+    let lasting = || (!device.has_random_address()).then(|| device.address());
+    match device.perm_address().or_else(lasting) {
         Some(address) => (derive(b'i', &address), Source::Interface),
         None => (ClientId(random::random_bytes()), Source::Chance),
     }

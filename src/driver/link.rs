@@ -4,6 +4,8 @@
 //!
 //! While it is unbound nothing is sent, which to the engine is loss like any other.
 
+mod below;
+
 use kernel::{
     fmt,
     new_mutex,
@@ -29,6 +31,7 @@ use super::{
         Sent,
         TxFrame, //
     },
+    ingress::Ingress,
 };
 use crate::{
     engine::client::shard::Send,
@@ -40,10 +43,7 @@ use crate::{
                 Rtnl,
                 VlanTag, //
             },
-            hook::{
-                Ingress,
-                RECEIVES_FROM_RESERVE, //
-            },
+            hook::HAS_INGRESS,
             notifier::{
                 Event,
                 NotifierCallback, //
@@ -90,7 +90,7 @@ pub(crate) struct Link {
     warned_of_copies: Atomic<bool>,
     /// For receiving; also serialises binding and unbinding. Taken inside the RTNL lock.
     #[pin]
-    ingress: Mutex<Option<Ingress<Core>>>,
+    ingress: Mutex<Option<Ingress>>,
 }
 
 impl Link {
@@ -159,9 +159,9 @@ impl Link {
         &self.name
     }
 
-    /// Whether `device` is called as the interface is.
-    fn is_called(&self, device: &NetDevice) -> bool {
-        device.name().to_bytes() == self.name.to_bytes()
+    /// Whether `device` has the interface's name; alternative names do not count.
+    fn is_called(&self, device: &NetDevice, rtnl: &Rtnl) -> bool {
+        device.name(rtnl).to_bytes() == self.name.to_bytes()
     }
 
     /// Binds `device`: from now on frames come and go through it.
@@ -210,8 +210,8 @@ impl Link {
     }
 
     /// Looks whether there will be progress when memory is short, and what the interface lies on.
-    fn look_below(&self, ingress: &mut Ingress<Core>, rtnl: &Rtnl) {
-        if !RECEIVES_FROM_RESERVE {
+    fn look_below(&self, ingress: &mut Ingress, rtnl: &Rtnl) {
+        if !HAS_INGRESS {
             // That only a disk guarantees progress has been said.
             return;
         }
@@ -223,7 +223,7 @@ impl Link {
     /// what it lies on.
     fn look_for_copies(&self, device: &NetDevice, rtnl: &Rtnl) {
         // For want of memory it cannot be told: the next event tells.
-        let Ok(copying) = device.copying(rtnl) else {
+        let Ok(copying) = below::copying(device, rtnl) else {
             return;
         };
         let warned = self.warned_of_copies.xchg(copying.is_some(), Relaxed);
@@ -231,17 +231,15 @@ impl Link {
             pr_warn!(
                 "interface {}: {} has no scatter-gather, so each page-out is copied and may find no memory for that; only a local disk guarantees progress\n",
                 &*self.name,
-                copying.name()
+                copying.name(rtnl)
             );
         }
     }
 
     /// Listens to what the interface lies on, if it lies on others: when memory is short, answers
     /// are dropped there.
-    fn listen_below(&self, ingress: &mut Ingress<Core>, rtnl: &Rtnl) {
-        let device = ingress.device();
-        let result = device
-            .lowest(rtnl)
+    fn listen_below(&self, ingress: &mut Ingress, rtnl: &Rtnl) {
+        let result = below::lowest(ingress.device(), rtnl)
             .and_then(|lowest| ingress.set_lower(&lowest, rtnl));
         let warned = self.warned.xchg(result.is_err(), Relaxed);
         match result {
@@ -250,7 +248,7 @@ impl Link {
                     pr_info!(
                         "interface {} lies on {}{}: answers are taken there when memory is short\n",
                         &*self.name,
-                        lower.name(),
+                        lower.name(rtnl),
                         OfVlan(tag)
                     );
                 }
@@ -349,7 +347,8 @@ impl NotifierCallback for LinkWatch {
                     );
                     core.kick();
                     // Another may have got its name while this one was called otherwise.
-                    if let Some(other) = device.sibling(link.name(), rtnl) {
+                    let other = device.sibling(link.name(), rtnl);
+                    if let Some(other) = other.filter(|other| link.is_called(other, rtnl)) {
                         self.bind(&other, rtnl);
                     }
                 }
@@ -358,7 +357,7 @@ impl NotifierCallback for LinkWatch {
                 if link.is_bound() {
                     link.restacked(rtnl);
                     core.kick();
-                } else if link.is_called(device) {
+                } else if link.is_called(device, rtnl) {
                     self.bind(device, rtnl);
                 }
             }

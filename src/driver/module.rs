@@ -80,7 +80,7 @@ use crate::{
                 NetDevice,
                 Rtnl, //
             },
-            hook::RECEIVES_FROM_RESERVE,
+            hook::HAS_INGRESS,
             notifier::Notifier,
             sock::MemallocSocket, //
         },
@@ -168,14 +168,17 @@ impl Anemone {
             );
             ENODEV
         })?;
-        if device.name().to_bytes() != params.interface.to_bytes() {
+        let rtnl = Rtnl::lock();
+        let name = device.name(&rtnl);
+        if name.to_bytes() != params.interface.to_bytes() {
             pr_err!(
                 "interface={}: this is another name of {}; use that one\n",
                 &*params.interface,
-                device.name()
+                name
             );
             return Err(EINVAL);
         }
+        drop(rtnl);
         if !device.is_ethernet() {
             pr_err!("interface={}: not an Ethernet device\n", &*params.interface);
             return Err(EINVAL);
@@ -189,7 +192,7 @@ impl Anemone {
             );
             return Err(EINVAL);
         };
-        if !RECEIVES_FROM_RESERVE {
+        if !HAS_INGRESS {
             pr_warn!(
                 "this kernel has no ingress hook, so answers may be dropped when memory is short; only a local disk guarantees progress\n"
             );
@@ -274,7 +277,7 @@ impl Anemone {
         if !device.is_registered(&rtnl) {
             pr_err!(
                 "interface={}: it disappeared during loading\n",
-                device.name()
+                device.name(&rtnl)
             );
             return Err(ENODEV);
         }

@@ -6,7 +6,10 @@
 
 use kernel::prelude::*;
 
-use super::core::Core;
+use super::{
+    core::Core,
+    ingress::Way, //
+};
 use crate::{
     engine::client::{
         cluster::{
@@ -21,11 +24,7 @@ use crate::{
         shard::Shard, //
     },
     linux::net::{
-        hook::{
-            Receiver,
-            Verdict,
-            Way, //
-        },
+        hook::Verdict,
         skb::RxFrame, //
     },
     wire::{
@@ -98,27 +97,21 @@ pub(super) fn empty_inbox() -> Result<Inbox> {
     )?))
 }
 
-impl Receiver for Core {
-    /// Takes what only we can want: what a server of ours says to us, in our session. The rest is for
-    /// others to see, a server on this machine among them: requests, what is said to everybody, and
-    /// what cannot be told.
-    #[inline]
-    fn receive(this: ArcBorrow<'_, Self>, frame: RxFrame<'_>, way: Way) -> Verdict {
-        this.handle(&frame, way)
-    }
-}
-
 impl Core {
-    fn handle(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>, way: Way) -> Verdict {
+    /// Takes a frame of the EtherType if only this client can want it: if one of its servers sends it, in
+    /// its session. Others see the rest, a server on this machine among them: requests, announcements, and
+    /// frames that cannot be parsed.
+    #[inline]
+    pub(super) fn receive(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>, way: Way) -> Verdict {
         let mut buffer = [0; HEADER_LEN];
         let bytes = frame.header(&mut buffer);
         if bytes.is_some_and(wire::is_request) {
-            return Verdict::Left;
+            return Verdict::Accept;
         }
         let Some((header, payload_len)) = bytes.and_then(|bytes| wire::parse_header(bytes).ok())
         else {
             self.count_bad_header(way);
-            return Verdict::Left;
+            return Verdict::Accept;
         };
         // Before the frame takes anybody's time or place.
         if !self
@@ -129,7 +122,7 @@ impl Core {
             if !way.is_second() {
                 self.frames_foreign.fetch_add(1, Relaxed);
             }
-            return Verdict::Left;
+            return Verdict::Accept;
         }
         if frame.is_in_reserve() {
             self.frames_from_reserve.fetch_add(1, Relaxed);
@@ -140,12 +133,12 @@ impl Core {
         let payload_len = usize::from(payload_len);
         if frame.len() < HEADER_LEN.wrapping_add(payload_len) {
             self.count_bad_frame();
-            return Verdict::Taken;
+            return Verdict::Stolen;
         }
         match header.opcode {
             Opcode::Announce => {
                 self.handle_control(frame, header, payload_len);
-                return Verdict::Left;
+                return Verdict::Accept;
             }
             Opcode::WriteAck | Opcode::ReadReply if !is_control_tag(header.tag) => {
                 self.handle_data(frame, &header);
@@ -153,7 +146,7 @@ impl Core {
             Opcode::WriteAcks => self.handle_acks(frame, &header, payload_len),
             _ => self.handle_control(frame, header, payload_len),
         }
-        Verdict::Taken
+        Verdict::Stolen
     }
 
     /// Counts a frame whose header says nothing. It is left to others, and may come a second time.

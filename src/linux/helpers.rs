@@ -8,9 +8,15 @@ use kernel::{
     prelude::*, //
 };
 
-/// A registered ingress hook, or packet type. Opaque.
+/// A registered hook of netfilter's. Opaque.
 #[repr(C)]
-pub(super) struct ingress {
+pub(super) struct nf_hook_ops {
+    _opaque: [u8; 0],
+}
+
+/// A registered packet type. Opaque.
+#[repr(C)]
+pub(super) struct packet_hook {
     _opaque: [u8; 0],
 }
 
@@ -27,7 +33,7 @@ pub(super) struct socket {
     _opaque: [u8; 0],
 }
 
-/// `ingress_receive_fn` of `helpers/net/hook.c`.
+/// `receive_fn` of `helpers/net/hook.c`.
 pub(super) type ReceiveFn =
     unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
 
@@ -119,8 +125,8 @@ extern "C" {
     pub(super) fn siphash(data: *const c_void, len: usize, key0: u64, key1: u64) -> u64;
     #[link_name = "rust_helper_dev_get_by_name"]
     pub(super) fn dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
-    #[link_name = "rust_helper_dev_sibling"]
-    pub(super) fn dev_sibling(
+    #[link_name = "rust_helper_dev_get_sibling"]
+    pub(super) fn dev_get_sibling(
         dev: *const bindings::net_device,
         name: *const c_char,
     ) -> *mut bindings::net_device;
@@ -128,16 +134,22 @@ extern "C" {
     pub(super) fn dev_hold(dev: *mut bindings::net_device);
     #[link_name = "rust_helper_dev_put"]
     pub(super) fn dev_put(dev: *mut bindings::net_device);
-    #[link_name = "rust_helper_net_device_name"]
-    pub(super) fn net_device_name(dev: *const bindings::net_device) -> *const c_char;
+    #[link_name = "rust_helper_dev_name"]
+    pub(super) fn dev_name(dev: *const bindings::net_device) -> *const c_char;
     #[link_name = "rust_helper_dev_addr"]
     pub(super) fn dev_addr(dev: *const bindings::net_device) -> *const u8;
-    #[link_name = "rust_helper_dev_lasting_addr"]
-    pub(super) fn dev_lasting_addr(dev: *const bindings::net_device, addr: *mut u8) -> bool;
+    #[link_name = "rust_helper_dev_perm_addr"]
+    pub(super) fn dev_perm_addr(dev: *const bindings::net_device, addr: *mut u8);
+    #[link_name = "rust_helper_dev_has_random_addr"]
+    pub(super) fn dev_has_random_addr(dev: *const bindings::net_device) -> bool;
     #[link_name = "rust_helper_dev_mtu"]
     pub(super) fn dev_mtu(dev: *const bindings::net_device) -> c_uint;
+    #[link_name = "rust_helper_dev_takes_frame"]
+    pub(super) fn dev_takes_frame(dev: *const bindings::net_device, len: c_uint) -> bool;
     #[link_name = "rust_helper_dev_is_ethernet"]
     pub(super) fn dev_is_ethernet(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_has_sg"]
+    pub(super) fn dev_has_sg(dev: *const bindings::net_device) -> bool;
     #[link_name = "rust_helper_dev_net_cookie"]
     pub(super) fn dev_net_cookie(dev: *const bindings::net_device) -> u64;
     #[link_name = "rust_helper_dev_is_registered"]
@@ -147,32 +159,45 @@ extern "C" {
         dev: *mut bindings::net_device,
         position: *mut *mut bindings::list_head,
     ) -> *mut bindings::net_device;
-    #[link_name = "rust_helper_dev_passes_on"]
-    pub(super) fn dev_passes_on(dev: *const bindings::net_device) -> bool;
-    #[link_name = "rust_helper_dev_is_opaque"]
-    pub(super) fn dev_is_opaque(dev: *mut bindings::net_device) -> bool;
-    #[link_name = "rust_helper_dev_is_fed"]
-    pub(super) fn dev_is_fed(dev: *mut bindings::net_device) -> bool;
-    #[link_name = "rust_helper_dev_takes_pieces"]
-    pub(super) fn dev_takes_pieces(dev: *const bindings::net_device) -> bool;
     #[link_name = "rust_helper_dev_vlan"]
     pub(super) fn dev_vlan(
         dev: *const bindings::net_device,
         protocol: *mut u16,
         id: *mut u16,
     ) -> bool;
+    #[link_name = "rust_helper_netif_is_lag_master"]
+    pub(super) fn netif_is_lag_master(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_netif_is_bridge_master"]
+    pub(super) fn netif_is_bridge_master(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_netif_is_macvlan"]
+    pub(super) fn netif_is_macvlan(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_netif_is_ovs_master"]
+    pub(super) fn netif_is_ovs_master(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_netdev_uses_dsa"]
+    pub(super) fn netdev_uses_dsa(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_has_parent"]
+    pub(super) fn dev_has_parent(dev: *const bindings::net_device) -> bool;
+    #[link_name = "rust_helper_dev_kind"]
+    pub(super) fn dev_kind(dev: *const bindings::net_device) -> *const c_char;
     #[link_name = "rust_helper_netdev_notifier_info_to_dev"]
     pub(super) fn netdev_notifier_info_to_dev(info: *mut c_void) -> *mut bindings::net_device;
-    #[link_name = "rust_helper_ingress_register"]
-    pub(super) fn ingress_register(
+    #[link_name = "rust_helper_ingress_hook_register"]
+    pub(super) fn ingress_hook_register(
+        dev: *mut bindings::net_device,
+        receive: ReceiveFn,
+        private: *mut c_void,
+    ) -> *mut nf_hook_ops;
+    #[link_name = "rust_helper_ingress_hook_unregister"]
+    pub(super) fn ingress_hook_unregister(ops: *mut nf_hook_ops);
+    #[link_name = "rust_helper_packet_hook_register"]
+    pub(super) fn packet_hook_register(
         dev: *mut bindings::net_device,
         ethertype: u16,
         receive: ReceiveFn,
         private: *mut c_void,
-        last: bool,
-    ) -> *mut ingress;
-    #[link_name = "rust_helper_ingress_unregister"]
-    pub(super) fn ingress_unregister(ingress: *mut ingress);
+    ) -> *mut packet_hook;
+    #[link_name = "rust_helper_packet_hook_unregister"]
+    pub(super) fn packet_hook_unregister(hook: *mut packet_hook);
     #[link_name = "rust_helper_register_pm_notifier"]
     pub(super) fn register_pm_notifier(block: *mut bindings::notifier_block) -> c_int;
     #[link_name = "rust_helper_unregister_pm_notifier"]

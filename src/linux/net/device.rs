@@ -2,11 +2,15 @@
 
 //! Network devices.
 //!
-//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
 
-mod lower;
+mod stacking;
 
-use core::ptr::NonNull;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -21,150 +25,201 @@ use kernel::{
     }, //
 };
 
+use super::read_address;
 use crate::linux::helpers;
 
-pub(crate) use lower::{
-    Lower,
-    VlanTag, //
-};
+pub(crate) use stacking::VlanTag;
 
-/// The RTNL mutex, held: no device is registered, moved, stacked or unregistered by another.
+/// Evidence that this task holds the RTNL mutex.
+///
+/// Meanwhile no device is registered, unregistered, renamed, stacked, or moved to another network
+/// namespace, but by this task.
+///
+/// Could be dropped once the kernel crate has the RTNL mutex.
+///
+/// # Invariants
+///
+/// The task that owns this value holds the mutex, which is released when the value is dropped.
+///
+/// # Examples
+///
+/// ```ignore
+/// let rtnl = Rtnl::lock();
+/// pr_info!("using {}\n", device.name(&rtnl));
+/// ```
 pub(crate) struct Rtnl(pub(super) NotThreadSafe);
 
 impl Rtnl {
-    /// Takes it. Sleeps; not to be called by whoever holds it, the notifier's callback among them.
+    /// Locks the mutex. This function sleeps. The task must not hold the mutex already, as it does in
+    /// the callback of a [`Notifier`].
+    ///
+    /// [`Notifier`]: super::notifier::Notifier
     pub(crate) fn lock() -> Self {
-        // SAFETY: No requirements but process context.
+        // SAFETY: The function has no requirements for memory safety.
         unsafe { helpers::rtnl_lock() };
+        // INVARIANT: Locked above; the type is not `Send`.
         Self(NotThreadSafe)
     }
 }
 
 impl Drop for Rtnl {
     fn drop(&mut self) {
-        // SAFETY: Taken in `lock`, by this thread.
+        // SAFETY: By the type invariant this task holds the mutex.
         unsafe { helpers::rtnl_unlock() };
     }
 }
 
-/// A wrapper for `struct net_device`.
+/// A `struct net_device`.
+///
+/// The device changes while it is used. Fields that change only with the RTNL mutex held, and do not fit
+/// into a word, are read with an [`Rtnl`]; the others are read as the network stack reads them, by C
+/// functions.
+///
+/// A reference delays the end of the device, and with it of the task that removes it, without a bound.
+/// So it must be dropped when a [`Notifier`] gets [`Event::Unregister`].
+///
+/// Could be dropped once the kernel crate has network devices; `kernel::net` has only PHYs and netlink.
 ///
 /// # Invariants
 ///
-/// The device is live: it has been allocated and somebody holds a reference to it.
+/// - The device is live: it is initialised, and a reference to it is held.
+/// - Its network namespace, and the operations of its driver, exist as long as the device is live: both
+///   wait until it has no reference any more.
+///
+/// # Examples
+///
+/// ```ignore
+/// let device = NetDevice::by_name(c"eth0").ok_or(ENODEV)?;
+/// if device.is_ethernet() {
+///     pr_info!("{:x?}, MTU {}\n", device.address(), device.mtu());
+/// }
+/// ```
+///
+/// [`Notifier`]: super::notifier::Notifier
+/// [`Event::Unregister`]: super::notifier::Event::Unregister
 #[repr(transparent)]
 pub(crate) struct NetDevice(Opaque<bindings::net_device>);
 
-// SAFETY: References may be dropped by any thread.
+// SAFETY: References to a device may be dropped by any thread.
 unsafe impl Send for NetDevice {}
-// SAFETY: What `&NetDevice` allows is reading fields that the network stack itself reads without
-// a lock.
+// SAFETY: `&NetDevice` allows only reads that any number of threads may do at a time.
 unsafe impl Sync for NetDevice {}
 
 impl NetDevice {
-    /// The device of that name in the network namespace of the calling process.
+    /// Looks up a name in the network namespace of the calling process. Alternative names count.
     pub(crate) fn by_name(name: &CStr) -> Option<ARef<Self>> {
-        // SAFETY: The name is terminated; a process that runs has a network namespace.
+        // SAFETY: The name is terminated.
         let device = unsafe { helpers::dev_get_by_name(name.as_char_ptr()) };
-        // SAFETY: It is live, and its reference is ours.
+        // SAFETY: The device is live, and the function has taken a reference.
         Some(unsafe { ARef::from_raw(NonNull::new(device)?.cast()) })
     }
 
-    /// The device of that name in the network namespace of this one, which may be going away.
-    /// Another name that a device has beside its own does not count.
+    /// Looks up a name in the network namespace of this device. Alternative names count.
     pub(crate) fn sibling(&self, name: &CStr, _: &Rtnl) -> Option<ARef<Self>> {
-        // SAFETY: The device is live and, under RTNL, does not move, so its namespace is live; the
-        // name is terminated.
-        let device = unsafe { helpers::dev_sibling(self.as_ptr(), name.as_char_ptr()) };
-        // SAFETY: It is live, and its reference is ours.
-        let device: ARef<Self> = unsafe { ARef::from_raw(NonNull::new(device)?.cast()) };
-        (device.name().to_bytes() == name.to_bytes()).then_some(device)
+        // SAFETY: By the type invariants the device and its namespace are live. With the RTNL mutex
+        // held the device stays in the namespace. The name is terminated.
+        let device = unsafe { helpers::dev_get_sibling(self.as_ptr(), name.as_char_ptr()) };
+        // SAFETY: The device is live, and the function has taken a reference.
+        Some(unsafe { ARef::from_raw(NonNull::new(device)?.cast()) })
     }
 
     /// Borrows a device.
     ///
     /// # Safety
     ///
-    /// `device` must be live for `'a`.
+    /// - The device must be live during `'a`.
     #[inline]
     pub(super) unsafe fn from_raw<'a>(device: *mut bindings::net_device) -> &'a Self {
-        // SAFETY: By the requirements of this function; `Self` is transparent.
+        // INVARIANT: By the requirements of this function.
+        // SAFETY: As above; `Self` is transparent over the device.
         unsafe { &*device.cast() }
     }
 
-    /// The device's address, for kernel functions.
+    /// Returns a pointer to the device.
     #[inline]
     pub(in crate::linux) fn as_ptr(&self) -> *mut bindings::net_device {
         self.0.get()
     }
 
-    /// Its name now.
-    pub(crate) fn name(&self) -> &CStr {
-        // SAFETY: The device is live. Its name always ends in a zero byte, though it may change
-        // while it is read.
-        unsafe { CStr::from_char_ptr(helpers::net_device_name(self.as_ptr())) }
+    /// Returns the name, which does not change while the RTNL mutex is held.
+    pub(crate) fn name<'a>(&'a self, _: &'a Rtnl) -> &'a CStr {
+        // SAFETY: By the type invariants the device is live. Its name is terminated, and during `'a` the
+        // mutex is held.
+        unsafe { CStr::from_char_ptr(helpers::dev_name(self.as_ptr())) }
     }
 
-    /// Its hardware address now.
+    /// Returns the hardware address, or the first six bytes of a longer one. If it changes meanwhile,
+    /// the result may be a mixture.
     #[inline]
     pub(crate) fn address(&self) -> [u8; 6] {
-        // SAFETY: The device is live, and any device's address has room for 32 bytes.
-        unsafe { *helpers::dev_addr(self.as_ptr()).cast() }
+        // SAFETY: By the type invariants the device is live. Each device's address has room for 32 bytes.
+        unsafe { read_address(helpers::dev_addr(self.as_ptr())) }
     }
 
-    /// A hardware address that is the same after a restart, if it has one: what it was made with, or
-    /// else what somebody has chosen for it.
-    pub(crate) fn lasting_address(&self) -> Option<[u8; 6]> {
+    /// Returns the hardware address that the device was made with, if it has one.
+    pub(crate) fn perm_address(&self) -> Option<[u8; 6]> {
         let mut address = [0; 6];
-        // SAFETY: The device is live, and `address` is valid for writes of six bytes.
-        let is_lasting = unsafe { helpers::dev_lasting_addr(self.as_ptr(), address.as_mut_ptr()) };
-        is_lasting.then_some(address)
+        // SAFETY: By the type invariants the device is live. `address` is valid for writes of six bytes.
+        unsafe { helpers::dev_perm_addr(self.as_ptr(), address.as_mut_ptr()) };
+        (address != [0; 6]).then_some(address)
     }
 
-    /// The most bytes behind the Ethernet header that it sends, now.
+    /// Returns whether the kernel has chosen the hardware address at random (`NET_ADDR_RANDOM`).
+    pub(crate) fn has_random_address(&self) -> bool {
+        // SAFETY: By the type invariants the device is live.
+        unsafe { helpers::dev_has_random_addr(self.as_ptr()) }
+    }
+
+    /// Returns the MTU: the most bytes that a frame may have behind the Ethernet header.
     pub(crate) fn mtu(&self) -> u32 {
-        // SAFETY: The device is live.
+        // SAFETY: By the type invariants the device is live.
         unsafe { helpers::dev_mtu(self.as_ptr()) }
     }
 
-    /// Whether it speaks Ethernet to others: the loopback device does not.
+    /// Returns whether the device sends Ethernet frames to others, which the loopback device does not.
     pub(crate) fn is_ethernet(&self) -> bool {
-        // SAFETY: The device is live.
+        // SAFETY: By the type invariants the device is live.
         unsafe { helpers::dev_is_ethernet(self.as_ptr()) }
     }
 
-    /// The number of the network namespace that it is in now; no other has or had it
-    /// (`SO_NETNS_COOKIE`).
+    /// Returns whether the device sends a frame whose bytes lie in several places (`NETIF_F_SG`). For
+    /// another device the kernel copies the frame.
+    pub(crate) fn has_scatter_gather(&self) -> bool {
+        // SAFETY: By the type invariants the device is live.
+        unsafe { helpers::dev_has_sg(self.as_ptr()) }
+    }
+
+    /// Returns the cookie of the device's network namespace (`SO_NETNS_COOKIE`). No other namespace has
+    /// had it before.
     pub(crate) fn namespace(&self, _: &Rtnl) -> u64 {
-        // SAFETY: The device is live and, under RTNL, does not move.
+        // SAFETY: By the type invariants the device and its namespace are live. With the RTNL mutex
+        // held the device stays in the namespace.
         unsafe { helpers::dev_net_cookie(self.as_ptr()) }
     }
-}
 
-impl NetDevice {
-    /// Whether it is there for others: not when it is being unregistered.
+    /// Returns whether the device is registered; not while it is being unregistered.
     pub(crate) fn is_registered(&self, _: &Rtnl) -> bool {
-        // SAFETY: The device is live; RTNL is held.
+        // SAFETY: By the type invariants the device is live. The RTNL mutex is held.
         unsafe { helpers::dev_is_registered(self.as_ptr()) }
     }
 }
 
 impl PartialEq for NetDevice {
-    /// Whether they are the same device.
+    /// Returns whether both are the same device.
     fn eq(&self, other: &Self) -> bool {
-        core::ptr::eq(self, other)
+        ptr::eq(self, other)
     }
 }
 
-// SAFETY: `dev_hold` and `dev_put` count references, and a device lives until all are dropped.
+// SAFETY: `dev_hold` and `dev_put` count references, and a device is live until the last one is dropped.
 unsafe impl AlwaysRefCounted for NetDevice {
     fn inc_ref(&self) {
-        // SAFETY: The device is live.
+        // SAFETY: By the type invariants the device is live.
         unsafe { helpers::dev_hold(self.as_ptr()) };
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up a reference that it owns.
+        // SAFETY: By the requirements of this function a reference belongs to the caller.
         unsafe { helpers::dev_put(obj.cast().as_ptr()) };
     }
 }

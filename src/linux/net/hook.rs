@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shows the frames of one EtherType that a network device receives to a receiver, which may take
-//! them: nobody else sees them then, but whoever listens to everything.
+//! Receiving the frames of a network device: netfilter's ingress hook, and packet types.
 //!
-//! There are up to three ways in. The ingress hook, where the kernel has it
-//! (`CONFIG_NETFILTER_INGRESS`), comes before the stack drops frames that lie in the emergency
-//! reserve. So if the device lies on others (a VLAN, a bond, a bridge), such frames have to be taken
-//! on the lowest of these: the stack drops them there. A packet type comes last, with what has gone
-//! round the hook: frames that an ingress shaper has put off with an `ifb` device come in a second
-//! time behind it. What the receiver leaves to others may so be shown to it twice.
+//! The ingress hook comes first. It gets each frame, also those in the emergency reserve of memory, which
+//! the stack drops afterwards for most protocols. A packet type comes last, with the frames of its
+//! EtherType that are left. Frames that an ingress shaper has delayed with an `ifb` device do not pass
+//! the hook again.
 //!
-//! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
+//! C headers: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h),
+//! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use core::ptr::NonNull;
 
@@ -18,318 +16,225 @@ use kernel::{
     bindings,
     error::from_err_ptr,
     prelude::*,
-    sync::{
-        aref::ARef,
-        Arc,
-        ArcBorrow, //
-    },
+    sync::aref::ARef, //
 };
 
 use super::{
     device::{
-        Lower,
         NetDevice,
-        Rtnl,
-        VlanTag, //
+        Rtnl, //
     },
-    skb::{
-        note_receiving_cpu,
-        RxFrame, //
-    },
+    skb::RxFrame,
 };
 use crate::linux::helpers;
 
-/// Whether frames in the emergency reserve can be received.
-pub(crate) const RECEIVES_FROM_RESERVE: bool = cfg!(CONFIG_NETFILTER_INGRESS);
+/// Whether the kernel has the ingress hook.
+pub(crate) const HAS_INGRESS: bool = cfg!(CONFIG_NETFILTER_INGRESS);
 
-/// How a frame has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Through the device's own hook.
-    Hook,
-    /// Through the hook of a device that it lies on, from the emergency reserve.
-    Lower,
-    /// From the stack, the hook having been gone round or the frame having been left to others; or
-    /// because there is no hook.
-    Stack,
-}
-
-impl Way {
-    /// Whether the frame may have been shown to the receiver before.
-    pub(crate) fn is_second(self) -> bool {
-        RECEIVES_FROM_RESERVE && self == Self::Stack
-    }
-}
-
-/// What becomes of a frame.
+/// What happens to a frame that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It was the receiver's alone.
-    Taken,
-    /// Others are to see it, whether or not the receiver has made use of it.
-    Left,
+    /// It continues on its way through the stack (`NF_ACCEPT`).
+    Accept,
+    /// It is freed, and the stack does not see it (`NF_STOLEN`).
+    Stolen,
 }
 
-/// Whom frames are for.
+/// A value that receives frames.
 pub(crate) trait Receiver: Send + Sync + 'static {
-    /// Looks at a frame of the EtherType that is for this station. Called in softirq context,
-    /// on any CPU, on several at once.
-    fn receive(this: ArcBorrow<'_, Self>, frame: RxFrame<'_>, way: Way) -> Verdict;
+    /// Handles a frame. Called in softirq context, on any CPU and on several at once.
+    fn receive(&self, frame: RxFrame<'_>) -> Verdict;
 }
 
-/// Which frames of a lower device are for the one above it.
-struct Above {
-    device: ARef<NetDevice>,
-    tag: Option<VlanTag>,
+/// What a [`Hook`] has registered.
+enum Registration {
+    Ingress(NonNull<helpers::nf_hook_ops>),
+    PacketType(NonNull<helpers::packet_hook>),
 }
 
-/// A hook on a device that the receiver's lies on.
-struct LowerHook<R: Receiver> {
-    hook: Hook<R>,
-    tag: Option<VlanTag>,
-}
-
-impl<R: Receiver> LowerHook<R> {
-    /// Whether it takes what comes in there.
-    fn is_on(&self, lower: &Lower) -> bool {
-        *self.hook.device == *lower.device && self.tag == lower.tag
-    }
-}
-
-/// A hook's private data.
-struct Private<R> {
-    receiver: Arc<R>,
-    ethertype: u16,
-    /// On a device that the receiver's lies on.
-    above: Option<Above>,
-}
-
-impl<R> Private<R> {
-    /// Whether the receiver is to see the frame.
-    #[inline]
-    fn is_for_us(&self, frame: &RxFrame<'_>) -> bool {
-        if frame.ethertype() != self.ethertype {
-            return false;
-        }
-        match &self.above {
-            None => frame.is_for_us() && frame.tag().is_none(),
-            // All others find their way up by the rules of what lies between.
-            Some(above) => {
-                frame.is_in_reserve()
-                    && frame.tag() == above.tag
-                    && frame.destination() == above.device.address()
-            }
-        }
-    }
-}
-
-/// A hook on one device, and a packet type if it is the receiver's own. Ends only by being removed.
+/// A registered hook.
 ///
 /// # Invariants
 ///
-/// `hook` was registered with a `Private<R>` that is `private`.
-struct Hook<R: Receiver> {
-    hook: NonNull<helpers::ingress>,
-    private: NonNull<Private<R>>,
+/// - `registration` is registered for `device`, with a callback that gets `receiver`.
+/// - `receiver` comes from `KBox::into_raw`, and is freed only after unregistering.
+struct Registered<R: Receiver> {
+    registration: Registration,
+    receiver: NonNull<R>,
     device: ARef<NetDevice>,
 }
 
-impl<R: Receiver> Hook<R> {
-    fn new(device: ARef<NetDevice>, private: Private<R>, _: &Rtnl) -> Result<Self> {
-        let ethertype = private.ethertype.to_be();
-        let is_own = private.above.is_none();
-        let private = KBox::new(private, GFP_KERNEL)?;
-        // SAFETY: A box's address is not null.
-        let private = unsafe { NonNull::new_unchecked(KBox::into_raw(private)) };
-        // SAFETY: The device is live and stays so, for the hook goes before our reference to it;
-        // RTNL is held. `receive_callback::<R>` fits `private`, which stays until after the
-        // unregistration.
-        let hook = from_err_ptr(unsafe {
-            helpers::ingress_register(
-                device.as_ptr(),
-                ethertype,
-                receive_callback::<R>,
-                private.as_ptr().cast(),
-                is_own,
-            )
-        });
-        match hook {
-            // INVARIANT: Registered just now.
-            Ok(hook) => Ok(Self {
-                // SAFETY: It is neither an error nor null.
-                hook: unsafe { NonNull::new_unchecked(hook) },
-                private,
+impl<R: Receiver> Registered<R> {
+    /// Registers a hook by `register`, which gets the receiver.
+    fn new(
+        device: ARef<NetDevice>,
+        receiver: R,
+        register: impl FnOnce(&NetDevice, *mut c_void) -> Result<Registration>,
+    ) -> Result<Self> {
+        let receiver = NonNull::from(KBox::leak(KBox::new(receiver, GFP_KERNEL)?));
+        match register(&device, receiver.as_ptr().cast()) {
+            // INVARIANT: Registered above.
+            Ok(registration) => Ok(Self {
+                registration,
+                receiver,
                 device,
             }),
             Err(error) => {
-                // SAFETY: From `into_raw` above, and the hook has not been registered.
-                drop(unsafe { KBox::from_raw(private.as_ptr()) });
+                // SAFETY: The receiver is leaked above, and no hook was registered that uses it.
+                drop(unsafe { KBox::from_raw(receiver.as_ptr()) });
                 Err(error)
             }
         }
     }
 
-    /// Ends it. When this returns no call of the receiver through it is under way. Sleeps.
-    fn remove(self, _: &Rtnl) {
-        // SAFETY: By the type invariant; RTNL is held. Once it is unregistered no call is under
-        // way, so that nothing uses `private`, from `into_raw` in `new`, any more.
+    fn unregister(self, _: &Rtnl) {
+        // SAFETY: By the type invariants the hook is registered, for a device that is live. The RTNL
+        // mutex is held. The functions wait until no callback is under way.
         unsafe {
-            helpers::ingress_unregister(self.hook.as_ptr());
-            drop(KBox::from_raw(self.private.as_ptr()));
+            match self.registration {
+                Registration::Ingress(ops) => helpers::ingress_hook_unregister(ops.as_ptr()),
+                Registration::PacketType(hook) => helpers::packet_hook_unregister(hook.as_ptr()),
+            }
         }
+        // SAFETY: By the type invariants the receiver comes from a box, and no callback uses it any more.
+        drop(unsafe { KBox::from_raw(self.receiver.as_ptr()) });
     }
 }
 
-/// A receiver at work on a device, and on those that it lies on. To be removed at the latest when the
-/// device is unregistered, which includes its moving to another network namespace; the notifier's
-/// call is a good place.
-pub(crate) struct Ingress<R: Receiver> {
-    device: ARef<NetDevice>,
-    /// None when it has been removed.
-    own: Option<Hook<R>>,
-    lower: KVec<LowerHook<R>>,
-    receiver: Arc<R>,
-    ethertype: u16,
+/// A hook that shows the frames of one device to a receiver.
+///
+/// It must be removed when the device is unregistered or moves to another network namespace, as the
+/// callback of a [`Notifier`] can do: it holds a reference to the device.
+///
+/// Could be dropped once the kernel crate has `nf_register_net_hook` and `dev_add_pack`; `kernel::net`
+/// has only PHYs and netlink.
+///
+/// # Invariants
+///
+/// The hook is registered while `registered` is `Some`.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Counter(Atomic<u64>);
+///
+/// impl Receiver for Counter {
+///     fn receive(&self, frame: RxFrame<'_>) -> Verdict {
+///         self.0.fetch_add(frame.len() as u64, Relaxed);
+///         Verdict::Accept
+///     }
+/// }
+///
+/// let rtnl = Rtnl::lock();
+/// let hook = Hook::ingress(device, Counter(Atomic::new(0)), &rtnl)?;
+/// hook.remove(&rtnl);
+/// ```
+///
+/// [`Notifier`]: super::notifier::Notifier
+pub(crate) struct Hook<R: Receiver> {
+    registered: Option<Registered<R>>,
 }
 
-// SAFETY: The hooks may be unregistered by any thread, and the receiver is `Send` and `Sync`.
-unsafe impl<R: Receiver> Send for Ingress<R> {}
-// SAFETY: `&Ingress` gives access to the devices only.
-unsafe impl<R: Receiver> Sync for Ingress<R> {}
+// SAFETY: A hook may be unregistered by any thread, and `R` is `Send`.
+unsafe impl<R: Receiver> Send for Hook<R> {}
+// SAFETY: `&Hook` gives access to `&R` at most, and `R` is `Sync`.
+unsafe impl<R: Receiver> Sync for Hook<R> {}
 
-impl<R: Receiver> Ingress<R> {
-    /// From now on, shows frames of `ethertype` that `device` receives to `receiver`. Sleeps.
-    pub(crate) fn new(
-        device: ARef<NetDevice>,
-        ethertype: u16,
-        receiver: Arc<R>,
-        rtnl: &Rtnl,
-    ) -> Result<Self> {
-        let private = Private {
-            receiver: receiver.clone(),
-            ethertype,
-            above: None,
+impl<R: Receiver> Hook<R> {
+    /// Shows all frames that come in through `device` to `receiver`, before the stack sees them. Fails
+    /// with `EOPNOTSUPP` if the kernel has no ingress hook. This function sleeps.
+    pub(crate) fn ingress(device: ARef<NetDevice>, receiver: R, _: &Rtnl) -> Result<Self> {
+        let register = |device: &NetDevice, receiver| {
+            let callback = receive_callback::<R>;
+            // SAFETY: The device is live, and its reference is dropped after the hook is unregistered.
+            // The RTNL mutex is held. `receiver` is an `R` and is freed after that as well.
+            let ops = from_err_ptr(unsafe {
+                helpers::ingress_hook_register(device.as_ptr(), callback, receiver)
+            })?;
+            NonNull::new(ops).map(Registration::Ingress).ok_or(ENOMEM)
         };
+        // INVARIANT: Registered here.
         Ok(Self {
-            own: Some(Hook::new(device.clone(), private, rtnl)?),
-            device,
-            lower: KVec::new(),
-            receiver,
-            ethertype,
+            registered: Some(Registered::new(device, receiver, register)?),
         })
     }
 
-    /// The device.
-    pub(crate) fn device(&self) -> &NetDevice {
-        &self.device
-    }
-
-    /// The devices below it that are listened to as well, with the tags that its frames have there.
-    pub(crate) fn lower(&self) -> impl Iterator<Item = (&NetDevice, Option<VlanTag>)> {
-        self.lower
-            .iter()
-            .map(|lower| (&*lower.hook.device, lower.tag))
-    }
-
-    /// Takes frames in the emergency reserve on these devices from now on, which are what the device
-    /// lies on, and on no others. Returns whether that is a change. On failure it is on all that it
-    /// was on before. Sleeps.
-    pub(crate) fn set_lower(&mut self, wanted: &[Lower], rtnl: &Rtnl) -> Result<bool> {
-        let mut is_changed = false;
-        // What is new first: it needs memory, and there may be none.
-        for lower in wanted {
-            if self.lower.iter().any(|hook| hook.is_on(lower)) {
-                continue;
-            }
-            self.lower.reserve(1, GFP_KERNEL)?;
-            let above = Above {
-                device: self.device.clone(),
-                tag: lower.tag,
-            };
-            let private = Private {
-                receiver: self.receiver.clone(),
-                ethertype: self.ethertype,
-                above: Some(above),
-            };
-            let hook = LowerHook {
-                hook: Hook::new(lower.device.clone(), private, rtnl)?,
-                tag: lower.tag,
-            };
-            if let Err(refused) = self.lower.push_within_capacity(hook) {
-                refused.0.hook.remove(rtnl);
-            }
-            is_changed = true;
+    /// Shows the frames of `ethertype` that come in through `device` to `receiver`, unless the stack has
+    /// given them to another device above. Others see them too. This function sleeps.
+    ///
+    /// Fails with `EINVAL` if `ethertype` is less than 0x600: such a number is not an EtherType, and some
+    /// of them stand for other frames, those that are sent among them.
+    pub(crate) fn packet_type(
+        device: ARef<NetDevice>,
+        ethertype: u16,
+        receiver: R,
+        _: &Rtnl,
+    ) -> Result<Self> {
+        if u32::from(ethertype) < bindings::ETH_P_802_3_MIN {
+            return Err(EINVAL);
         }
-        let removed = self.forget_lower(|hook| !wanted.iter().any(|lower| hook.is_on(lower)), rtnl);
-        Ok(is_changed || removed)
+        let register = |device: &NetDevice, receiver| {
+            let (ethertype, callback) = (ethertype.to_be(), receive_callback::<R>);
+            // SAFETY: As in `ingress`.
+            let hook = from_err_ptr(unsafe {
+                helpers::packet_hook_register(device.as_ptr(), ethertype, callback, receiver)
+            })?;
+            NonNull::new(hook)
+                .map(Registration::PacketType)
+                .ok_or(ENOMEM)
+        };
+        // INVARIANT: Registered here.
+        Ok(Self {
+            registered: Some(Registered::new(device, receiver, register)?),
+        })
     }
 
-    /// Listens to `device`, which this one lay on, no longer. Sleeps.
-    pub(crate) fn forget(&mut self, device: &NetDevice, rtnl: &Rtnl) {
-        self.forget_lower(|lower| *lower.hook.device == *device, rtnl);
+    /// Returns the device and the receiver.
+    pub(crate) fn parts(&self) -> Option<(&NetDevice, &R)> {
+        let registered = self.registered.as_ref()?;
+        // SAFETY: By the invariants of `Registered` the receiver is valid as long as it is registered.
+        Some((&registered.device, unsafe { registered.receiver.as_ref() }))
     }
 
-    /// Returns whether there was any.
-    fn forget_lower(&mut self, which: impl Fn(&LowerHook<R>) -> bool, rtnl: &Rtnl) -> bool {
-        let before = self.lower.len();
-        let mut index = 0;
-        while let Some(lower) = self.lower.get(index) {
-            if !which(lower) {
-                index = index.saturating_add(1);
-            } else if let Ok(lower) = self.lower.remove(index) {
-                lower.hook.remove(rtnl);
-            }
-        }
-        self.lower.len() != before
-    }
-
-    /// Ends it. When this returns no call of the receiver is under way. Sleeps.
+    /// Removes the hook. When this returns, no call of the receiver is under way. This function sleeps.
     pub(crate) fn remove(mut self, rtnl: &Rtnl) {
-        self.end(rtnl);
-    }
-
-    fn end(&mut self, rtnl: &Rtnl) {
-        self.forget_lower(|_| true, rtnl);
-        if let Some(own) = self.own.take() {
-            own.remove(rtnl);
+        if let Some(registered) = self.registered.take() {
+            registered.unregister(rtnl);
         }
     }
 }
 
-impl<R: Receiver> Drop for Ingress<R> {
-    /// Takes RTNL, unless it was removed by whoever holds that.
+impl<R: Receiver> Drop for Hook<R> {
+    /// Removes the hook, for which it locks the RTNL mutex.
     fn drop(&mut self) {
-        if self.own.is_some() {
-            self.end(&Rtnl::lock());
+        if let Some(registered) = self.registered.take() {
+            registered.unregister(&Rtnl::lock());
         }
     }
 }
 
 /// # Safety
 ///
-/// `private` must be a live `Private<R>`, `skb` a frame just received.
+/// - `receiver` must be a live `R`.
+/// - `skb` must be a frame that the network stack hands to a hook or to a packet type, and that stays
+///   valid during this call.
+/// - If this returns `NF_STOLEN`, the caller's reference to `skb` must have been the callback's to drop.
 unsafe extern "C" fn receive_callback<R: Receiver>(
-    private: *mut c_void,
+    receiver: *mut c_void,
     skb: *mut bindings::sk_buff,
-    state: *const helpers::nf_hook_state,
+    _state: *const helpers::nf_hook_state,
 ) -> c_uint {
-    // SAFETY: By the invariant of `Hook`.
-    let private = unsafe { &*private.cast::<Private<R>>() };
-    // SAFETY: The stack lends us the frame for this call, with `data` behind the Ethernet header.
-    let frame = unsafe { RxFrame::from_raw(skb) };
-    if !private.is_for_us(&frame) {
-        return bindings::NF_ACCEPT;
-    }
-    let way = match &private.above {
-        _ if state.is_null() => Way::Stack,
-        None => Way::Hook,
-        Some(_) => Way::Lower,
+    // SAFETY: By the requirements of this function.
+    let receiver = unsafe { &*receiver.cast::<R>() };
+    // SAFETY: As above.
+    let verdict = match unsafe { RxFrame::from_raw(skb) } {
+        Some(frame) => receiver.receive(frame),
+        None => Verdict::Accept,
     };
-    note_receiving_cpu();
-    match R::receive(private.receiver.as_arc_borrow(), frame, way) {
-        Verdict::Left => bindings::NF_ACCEPT,
-        Verdict::Taken => {
-            // SAFETY: With this verdict our caller leaves its reference to us, and we end it.
+    match verdict {
+        Verdict::Accept => bindings::NF_ACCEPT,
+        Verdict::Stolen => {
+            // SAFETY: With this verdict the caller leaves its reference to this function.
             unsafe { bindings::consume_skb(skb) };
             bindings::NF_STOLEN
         }

@@ -22,34 +22,42 @@ pub(crate) use tx_frame::{
     TxFrame, //
 };
 
-/// The CPU that last received a frame of ours.
+/// The CPU that is entered as a sent frame's allocating CPU.
 ///
-/// A driver that has sent a frame may leave its freeing to the CPU that is said to have allocated
-/// it, which does so when it next receives something (`skb_attempt_defer_free`). By default that
-/// is the one that loaded the module, and it may receive nothing: frames would stay busy, and
-/// their pages in use, without end. This one receives the answers.
+/// A device driver that has sent a frame may leave freeing it to the CPU that allocated it, which does so
+/// when it next receives a frame (`skb_attempt_defer_free`). The CPU that allocates a [`TxFrame`] may
+/// receive none: frames would stay busy, and their pages in use, without end.
+///
+/// # Invariants
+///
+/// The value is the number of a CPU.
 static RECEIVING_CPU: Atomic<u32> = Atomic::new(0);
 
-/// Notes that the calling CPU receives our frames.
+/// Notes that the local CPU receives the answers to frames of this module: it frees frames that are sent
+/// from here on, if the device's driver leaves that to another CPU.
 #[inline]
-pub(super) fn note_receiving_cpu() {
+pub(crate) fn note_receiving_cpu() {
     let cpu = CpuId::current().as_u32();
-    // Mostly it is the same one, and the cache line stays shared.
+    // It is usually the same CPU, and then the cache line stays shared.
     if RECEIVING_CPU.load(Relaxed) != cpu {
+        // INVARIANT: This CPU exists.
         RECEIVING_CPU.store(cpu, Relaxed);
     }
 }
 
+/// Bytes of an Ethernet header.
+const ETH_HLEN: usize = bindings::ETH_HLEN as usize;
+
 /// The fields of `struct sk_buff` that clones copy (`headers`).
 type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_1;
 
-/// Returns where the [`Headers`] of `skb` are.
+/// Returns a pointer to the [`Headers`] of `skb`.
 ///
 /// # Safety
 ///
-/// `skb` must be live.
+/// - `skb` must be live.
 #[inline]
 unsafe fn headers(skb: *mut bindings::sk_buff) -> *mut Headers {
-    // SAFETY: The skb is live. Both variants of this union are the same fields.
+    // SAFETY: By the requirements of this function. Both variants of this union are the same fields.
     unsafe { (&raw mut (*skb).__bindgen_anon_4).cast() }
 }

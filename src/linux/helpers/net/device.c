@@ -10,14 +10,16 @@
 #include <net/dsa.h>
 #include <net/net_namespace.h>
 
-/* In the network namespace of the calling process: whoever loads the module. */
+/* In the network namespace of the current task; a task that exits has none. */
 struct net_device *rust_helper_dev_get_by_name(const char *name)
 {
-	return dev_get_by_name(current->nsproxy->net_ns, name);
+	struct nsproxy *nsproxy = READ_ONCE(current->nsproxy);
+
+	return nsproxy ? dev_get_by_name(nsproxy->net_ns, name) : NULL;
 }
 
-/* In the network namespace of another, which may have been taken off its list. Under RTNL. */
-struct net_device *rust_helper_dev_sibling(const struct net_device *dev, const char *name)
+/* In the network namespace of @dev. */
+struct net_device *rust_helper_dev_get_sibling(const struct net_device *dev, const char *name)
 {
 	ASSERT_RTNL();
 	return dev_get_by_name(dev_net(dev), name);
@@ -33,8 +35,9 @@ void rust_helper_dev_put(struct net_device *dev)
 	dev_put(dev);
 }
 
-const char *rust_helper_net_device_name(const struct net_device *dev)
+const char *rust_helper_dev_name(const struct net_device *dev)
 {
+	ASSERT_RTNL();
 	return dev->name;
 }
 
@@ -43,21 +46,25 @@ const u8 *rust_helper_dev_addr(const struct net_device *dev)
 	return dev->dev_addr;
 }
 
-/* An address that is the same after a restart: the one that it was made with, or was given. */
-bool rust_helper_dev_lasting_addr(const struct net_device *dev, u8 *addr)
+void rust_helper_dev_perm_addr(const struct net_device *dev, u8 *addr)
 {
-	if (!is_zero_ether_addr(dev->perm_addr))
-		ether_addr_copy(addr, dev->perm_addr);
-	else if (dev->addr_assign_type != NET_ADDR_RANDOM)
-		ether_addr_copy(addr, dev->dev_addr);
-	else
-		return false;
-	return true;
+	ether_addr_copy(addr, dev->perm_addr);
+}
+
+bool rust_helper_dev_has_random_addr(const struct net_device *dev)
+{
+	return dev->addr_assign_type == NET_ADDR_RANDOM;
 }
 
 unsigned int rust_helper_dev_mtu(const struct net_device *dev)
 {
 	return READ_ONCE(dev->mtu);
+}
+
+/* Whether @dev sends an Ethernet frame with @len bytes behind the header. */
+bool rust_helper_dev_takes_frame(const struct net_device *dev, unsigned int len)
+{
+	return len <= READ_ONCE(dev->mtu) && dev->type == ARPHRD_ETHER;
 }
 
 bool rust_helper_dev_is_ethernet(const struct net_device *dev)
@@ -66,7 +73,11 @@ bool rust_helper_dev_is_ethernet(const struct net_device *dev)
 	       dev->hard_header_len >= ETH_HLEN && !(dev->flags & IFF_LOOPBACK);
 }
 
-/* Under RTNL, as all that follows up to the notifier: else the device moves while it is looked at. */
+bool rust_helper_dev_has_sg(const struct net_device *dev)
+{
+	return dev->features & NETIF_F_SG;
+}
+
 u64 rust_helper_dev_net_cookie(const struct net_device *dev)
 {
 	ASSERT_RTNL();
@@ -79,7 +90,7 @@ bool rust_helper_dev_is_registered(const struct net_device *dev)
 	return dev->reg_state == NETREG_REGISTERED;
 }
 
-/* The next of the devices that it lies on; *position is NULL at first. */
+/* The next of the devices on which @dev is stacked; *@position is NULL at first. */
 struct net_device *rust_helper_dev_next_lower(struct net_device *dev, struct list_head **position)
 {
 	ASSERT_RTNL();
@@ -88,41 +99,7 @@ struct net_device *rust_helper_dev_next_lower(struct net_device *dev, struct lis
 	return netdev_lower_get_next(dev, position);
 }
 
-/* Whether frames go on from the devices that it lies on as they have come in there. */
-bool rust_helper_dev_passes_on(const struct net_device *dev)
-{
-	return netif_is_bond_master(dev) || netif_is_team_master(dev) ||
-	       netif_is_bridge_master(dev) || netif_is_macvlan(dev);
-}
-
-/* Whether frames have come in elsewhere before, or in another form, without a trace of that. */
-bool rust_helper_dev_is_opaque(struct net_device *dev)
-{
-	return netif_is_ovs_master(dev) || netdev_uses_dsa(dev);
-}
-
-/*
- * Whether its frames come from somewhere below that is not written down: out of a tunnel (vxlan, geneve,
- * gretap, l2tp), or from a program (tun). A card has a parent; a veth's and a dummy's come from this
- * machine; a bond's and a bridge's from what will lie below them.
- */
-bool rust_helper_dev_is_fed(struct net_device *dev)
-{
-	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
-
-	ASSERT_RTNL();
-	if (dev->dev.parent || rust_helper_dev_passes_on(dev))
-		return false;
-	return !ops || (strcmp(ops->kind, "veth") && strcmp(ops->kind, "dummy"));
-}
-
-/* Whether it sends a frame from several places in memory, or the kernel has to make one piece of it. */
-bool rust_helper_dev_takes_pieces(const struct net_device *dev)
-{
-	return dev->features & NETIF_F_SG;
-}
-
-/* Whether it is a VLAN; if so, its protocol and number. */
+/* Whether @dev is a VLAN; if so, its EtherType and number. */
 bool rust_helper_dev_vlan(const struct net_device *dev, u16 *protocol, u16 *id)
 {
 	if (!is_vlan_dev(dev))
@@ -130,4 +107,41 @@ bool rust_helper_dev_vlan(const struct net_device *dev, u16 *protocol, u16 *id)
 	*protocol = ntohs(vlan_dev_vlan_proto(dev));
 	*id = vlan_dev_vlan_id(dev);
 	return true;
+}
+
+bool rust_helper_netif_is_lag_master(const struct net_device *dev)
+{
+	return netif_is_lag_master(dev);
+}
+
+bool rust_helper_netif_is_bridge_master(const struct net_device *dev)
+{
+	return netif_is_bridge_master(dev);
+}
+
+bool rust_helper_netif_is_macvlan(const struct net_device *dev)
+{
+	return netif_is_macvlan(dev);
+}
+
+bool rust_helper_netif_is_ovs_master(const struct net_device *dev)
+{
+	return netif_is_ovs_master(dev);
+}
+
+bool rust_helper_netdev_uses_dsa(const struct net_device *dev)
+{
+	ASSERT_RTNL();
+	return netdev_uses_dsa(dev);
+}
+
+bool rust_helper_dev_has_parent(const struct net_device *dev)
+{
+	return dev->dev.parent;
+}
+
+const char *rust_helper_dev_kind(const struct net_device *dev)
+{
+	ASSERT_RTNL();
+	return dev->rtnl_link_ops ? dev->rtnl_link_ops->kind : NULL;
 }

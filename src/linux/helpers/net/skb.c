@@ -9,7 +9,7 @@
 static_assert(PACKET_HOST == 0 && VLAN_VID_MASK == 0xfff);
 static_assert(NET_XMIT_SUCCESS == 0 && NET_XMIT_CN == 2);
 
-/* Where these bytes of a frame lie, if they lie in one piece; else NULL. */
+/* Returns the address of these bytes of a frame if they lie in one piece, else NULL. */
 const void *rust_helper_skb_pointer(const struct sk_buff *skb, unsigned int offset, unsigned int len)
 {
 	const struct skb_shared_info *info = skb_shinfo(skb);

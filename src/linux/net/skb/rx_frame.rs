@@ -14,7 +14,8 @@ use kernel::{
 
 use super::{
     headers,
-    Headers, //
+    Headers,
+    ETH_HLEN, //
 };
 use crate::linux::{
     block::mq::Block,
@@ -23,21 +24,40 @@ use crate::linux::{
         copy,
         take, //
     },
-    net::device::VlanTag, //
+    net::{
+        device::VlanTag,
+        read_address, //
+    }, //
 };
 
-/// The bits of a tag that are a VLAN's number (`VLAN_VID_MASK`).
+/// The bits of a tag that are the number of a VLAN (`VLAN_VID_MASK`).
 const VLAN_ID: u16 = 0xfff;
 
-/// A frame that has been received, lent for as long as it is looked at.
+/// A received frame, borrowed for as long as it is being handled.
 ///
-/// Offsets count from behind the Ethernet header. The bytes are shared: whoever sent the frame on this
-/// machine (over a veth or macvlan, from a ring of PACKET_TX_RING) may still write to them. So they are
-/// only ever copied, and looked at as the copy has them.
+/// Offsets count from the first byte behind the Ethernet header.
+///
+/// Could be dropped once the kernel crate has `struct sk_buff`.
 ///
 /// # Invariants
 ///
-/// `skb` is live for `'a`, and its `data` points behind its Ethernet header.
+/// - `skb` is live during `'a`, and the fields of its structure do not change.
+/// - An Ethernet header, or a longer one that begins like it, lies at its `mac_header`, in its linear
+///   part.
+/// - Its bytes may change: a sender on this machine (over a veth or macvlan, from a ring of
+///   PACKET_TX_RING) may still write to them. So they are only copied, each once, and no reference to
+///   them exists.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn receive(frame: RxFrame<'_>) -> Option<u8> {
+///     let mut buffer = [0; 16];
+///     let [kind, ..] = frame.header(&mut buffer)?;
+///     pr_debug!("kind {kind} from {:x?}\n", frame.source());
+///     Some(*kind)
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub(crate) struct RxFrame<'a> {
     skb: *mut bindings::sk_buff,
@@ -45,51 +65,54 @@ pub(crate) struct RxFrame<'a> {
 }
 
 impl RxFrame<'_> {
-    /// Wraps a received frame.
+    /// Wraps a frame that the network stack hands to a hook or to a packet type. Returns `None` if it has
+    /// no Ethernet header.
     ///
     /// # Safety
     ///
-    /// What the invariants of the type say must hold for `skb` and `'a`.
+    /// - The frame must be lent to the caller during the lifetime of the result, and its `data` must be
+    ///   behind the link layer's header, as the stack has it there.
     #[inline]
-    pub(in crate::linux) unsafe fn from_raw(skb: *mut bindings::sk_buff) -> Self {
-        // INVARIANT: By the requirements of this function.
-        Self {
+    pub(in crate::linux) unsafe fn from_raw(skb: *mut bindings::sk_buff) -> Option<Self> {
+        // SAFETY: By the requirements of this function `skb` is live.
+        let mac_len = unsafe { (*skb).mac_len };
+        // INVARIANT: By the requirements of this function. `mac_len` is the length of the link layer's
+        // header, which is in the linear part, and 0 if there is none. With a VLAN's tag it is longer.
+        (usize::from(mac_len) >= ETH_HLEN).then_some(Self {
             skb,
             _p: PhantomData,
-        }
+        })
     }
 
+    /// Returns a pointer to the fields that clones copy.
     #[inline]
-    fn raw(&self) -> &bindings::sk_buff {
-        // SAFETY: By the type invariant.
-        unsafe { &*self.skb }
+    fn headers(&self) -> *mut Headers {
+        // SAFETY: By the type invariants the frame is live.
+        unsafe { headers(self.skb) }
     }
 
-    #[inline]
-    fn headers(&self) -> &Headers {
-        // SAFETY: By the type invariant.
-        unsafe { &*headers(self.skb) }
-    }
-
-    /// Its EtherType.
+    /// Returns the EtherType.
     #[inline]
     pub(crate) fn ethertype(&self) -> u16 {
-        u16::from_be(self.headers().protocol)
+        // SAFETY: By the type invariants the frame is live.
+        u16::from_be(unsafe { (*self.headers()).protocol })
     }
 
-    /// Whether it is for this station: its address, a group's, or everybody's.
+    /// Returns whether the frame is for this station: by its address, by a group's, or for all.
     #[inline]
     pub(crate) fn is_for_us(&self) -> bool {
+        // SAFETY: By the type invariants the frame is live.
+        let pkt_type = unsafe { Headers::pkt_type_raw(self.headers()) };
         // CAST: A small constant.
-        self.headers().pkt_type() != bindings::PACKET_OTHERHOST as u8
+        pkt_type != bindings::PACKET_OTHERHOST as u8
     }
 
-    /// The tag of the VLAN on this device that it belongs to. One with the number 0 says only how
-    /// urgent the frame is.
+    /// Returns the tag of the VLAN on this device that the frame belongs to. A tag with the number 0 has
+    /// only a priority, and the frame belongs to no VLAN.
     #[inline]
     pub(crate) fn tag(&self) -> Option<VlanTag> {
-        // SAFETY: Any bytes are a valid `vlan_all`.
-        let both = unsafe { self.headers().__bindgen_anon_2.vlan_all };
+        // SAFETY: By the type invariants the frame is live. Any bytes are a valid `vlan_all`.
+        let both = unsafe { (*self.headers()).__bindgen_anon_2.vlan_all };
         if both == 0 {
             return None;
         }
@@ -100,52 +123,55 @@ impl RxFrame<'_> {
         (id != 0).then_some(VlanTag { protocol, id })
     }
 
-    /// Whether a part of it lies in the emergency reserve, which the stack has only for some.
+    /// Returns whether a part of the frame lies in the emergency reserve of memory.
     #[inline]
     pub(crate) fn is_in_reserve(&self) -> bool {
-        self.raw().pfmemalloc() != 0
+        // SAFETY: By the type invariants the frame is live.
+        unsafe { bindings::sk_buff::pfmemalloc_raw(self.skb) != 0 }
     }
 
-    /// Who it is for.
+    /// Returns a pointer to the Ethernet header.
+    #[inline]
+    fn mac_header(&self) -> *const u8 {
+        // SAFETY: By the type invariants the frame is live, and its header lies there.
+        unsafe {
+            (*self.skb)
+                .head
+                .add(usize::from((*self.headers()).mac_header))
+        }
+    }
+
+    /// Returns the address of the receiver.
     #[inline]
     pub(crate) fn destination(&self) -> [u8; 6] {
-        let raw = self.raw();
-        // SAFETY: By the type invariant the Ethernet header was received and lies at
-        // `mac_header`, the destination first.
-        unsafe {
-            let mac = raw.head.add(usize::from(self.headers().mac_header));
-            mac.cast::<[u8; 6]>().read()
-        }
+        // SAFETY: By the type invariants an Ethernet header lies there, which begins with the destination.
+        unsafe { read_address(self.mac_header()) }
     }
 
-    /// Who sent it.
+    /// Returns the address of the sender.
     #[inline]
     pub(crate) fn source(&self) -> [u8; 6] {
-        let raw = self.raw();
-        // SAFETY: By the type invariant the Ethernet header was received and lies at
-        // `mac_header`: 6 bytes of destination, then the source.
-        unsafe {
-            let mac = raw.head.add(usize::from(self.headers().mac_header));
-            mac.add(6).cast::<[u8; 6]>().read()
-        }
+        // SAFETY: As in `destination`; the source is behind the destination's six bytes.
+        unsafe { read_address(self.mac_header().add(6)) }
     }
 
-    /// Number of bytes behind the Ethernet header, padding included.
+    /// Returns the number of bytes behind the Ethernet header, padding included.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.raw().len as usize
+        // SAFETY: By the type invariants the frame is live.
+        unsafe { (*self.skb).len as usize }
     }
 
-    /// `len` bytes from `offset` on, if they lie in one piece.
+    /// Returns a pointer to `len` bytes from `offset` on, if the frame has them in one piece.
     #[inline]
     fn in_one_piece(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
-        let raw = self.raw();
-        let linear = raw.len.wrapping_sub(raw.data_len) as usize;
+        // SAFETY: By the type invariants the frame is live.
+        let linear = unsafe { (*self.skb).len.wrapping_sub((*self.skb).data_len) } as usize;
         if offset.checked_add(len)? <= linear {
-            // SAFETY: That many bytes lie at `data`.
-            return NonNull::new(unsafe { raw.data.add(offset) });
+            // SAFETY: The linear part has `linear` bytes from `data` on.
+            return NonNull::new(unsafe { (*self.skb).data.add(offset) });
         }
-        // SAFETY: By the type invariant the skb is live; the function checks the bounds.
+        // SAFETY: By the type invariants the frame is live. The function checks the bounds.
         let bytes = unsafe {
             helpers::skb_pointer(
                 self.skb,
@@ -156,30 +182,29 @@ impl RxFrame<'_> {
         NonNull::new(bytes.cast_mut().cast())
     }
 
-    /// Copies the first bytes, a protocol's header, to `buffer`. `None` if the frame is shorter.
+    /// Copies the first bytes, a protocol's header, to `buffer`. Returns `None` if the frame is shorter.
     #[inline]
     pub(crate) fn header<'b, const N: usize>(
         &self,
         buffer: &'b mut [u8; N],
     ) -> Option<&'b [u8; N]> {
         match self.in_one_piece(0, N) {
-            // SAFETY: That many bytes are there, in the skb's memory.
+            // SAFETY: The frame has that many bytes there, which `buffer` does not overlap.
             Some(from) => unsafe { take(from.as_ptr(), buffer) },
             None => self.copy_bytes(0, buffer)?,
         }
         Some(buffer)
     }
 
-    /// Fills `bytes` from `offset` on; `None` if the frame ends before.
+    /// Fills `bytes` with those from `offset` on. Returns `None` if the frame ends before.
     #[inline]
     pub(crate) fn copy_bytes(&self, offset: usize, bytes: &mut [u8]) -> Option<()> {
         // SAFETY: `bytes` is valid for writes of its length.
         unsafe { self.copy_to_raw(offset, bytes.as_mut_ptr(), bytes.len()) }
     }
 
-    /// Copies `len` bytes from `offset` on into `block` at `block_offset`. `None` if the frame
-    /// ends before, and then only some have been copied. What lies outside of the block is left
-    /// out.
+    /// Copies `len` bytes from `offset` on into `block` at `block_offset`. Bytes outside of the block are
+    /// left out. Returns `None` if the frame ends before; then only some have been copied.
     #[inline]
     pub(crate) fn copy_to_block(
         &self,
@@ -202,17 +227,17 @@ impl RxFrame<'_> {
 
     /// # Safety
     ///
-    /// `to` must be valid for writes of `len` bytes.
+    /// - `to` must be valid for writes of `len` bytes, which are not the frame's.
     #[inline]
     unsafe fn copy_to_raw(&self, offset: usize, to: *mut u8, len: usize) -> Option<()> {
         if let Some(from) = self.in_one_piece(offset, len) {
-            // SAFETY: That many bytes are there, in the skb's memory, which is not the caller's.
+            // SAFETY: The frame has that many bytes there. By the requirements of this function.
             unsafe { copy(from.as_ptr(), to, len) };
             return Some(());
         }
         let offset = c_int::try_from(offset).ok()?;
         let len = c_int::try_from(len).ok()?;
-        // SAFETY: By the type invariant the skb is live; the function checks the bounds.
+        // SAFETY: By the type invariants the frame is live. The function checks the bounds.
         let status = unsafe { bindings::skb_copy_bits(self.skb, offset, to.cast(), len) };
         (status == 0).then_some(())
     }

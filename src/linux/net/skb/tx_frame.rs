@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A frame to send, allocated beforehand and sent as often as need be.
+//! A frame that is allocated once and sent any number of times.
 //!
-//! As TCP does it: two skbs are allocated together (`SKB_ALLOC_FCLONE`), the first stays with us,
-//! the second, its companion, shares the first one's bytes and pages and is given to the network
-//! for each transmission. Sending so allocates nothing, and the reference count of the pair tells
+//! It works as TCP's transmit queue does: two skbs are allocated together (`SKB_ALLOC_FCLONE`). The first
+//! stays here. The second, its companion, shares the bytes and pages of the first, and is given to the
+//! network for each transmission. So sending allocates nothing, and the reference count of the pair says
 //! when the companion has left this host.
 
 use core::{
     mem::offset_of,
-    ptr::NonNull, //
+    ptr::{
+        null_mut,
+        NonNull, //
+    },
 };
 
 use kernel::{
@@ -24,6 +27,8 @@ use kernel::{
 
 use super::{
     headers,
+    Headers,
+    ETH_HLEN,
     RECEIVING_CPU, //
 };
 use crate::linux::{
@@ -36,58 +41,78 @@ use crate::linux::{
     net::device::NetDevice, //
 };
 
-/// Room in front of the Ethernet header for what devices put there: more than `LL_MAX_HEADER`
-/// without tunnels, so that no device has to copy the frame for it.
+/// Bytes before the Ethernet header, for headers that devices add: more than `LL_MAX_HEADER` without
+/// tunnels, so that no device has to copy the frame to get room.
 const HEADROOM: usize = 128;
 
-/// Bytes of the Ethernet header.
-const ETH_HLEN: usize = bindings::ETH_HLEN as usize;
-
-/// `TC_PRIO_INTERACTIVE`: the highest band of the default queueing discipline.
+/// The highest band of the default queueing discipline (`TC_PRIO_INTERACTIVE`).
 const PRIORITY: u32 = 6;
 
-/// Not to sleep, nor to complain; the emergency reserve may be used (`__GFP_MEMALLOC`), for
-/// sending frees memory.
+/// Without sleeping and without a warning, and from the emergency reserve if need be
+/// (`__GFP_MEMALLOC`): sending frees memory.
 const ATOMIC_RESERVE: bindings::gfp_t = bindings::GFP_ATOMIC | bindings::__GFP_NOWARN | 1 << 17;
 
-/// What a frame carries behind its header.
+/// The bytes behind the header.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
     /// Nothing.
     None,
-    /// These bytes, copied: no more than the frame was made with room for.
+    /// These bytes, which are copied; at most as many as the frame has room for.
     Bytes(&'a [u8]),
-    /// A part of a block, by reference to its pages.
+    /// A part of a block, whose pages the frame refers to.
     Block {
         /// The block; the request that it belongs to must not end during the call.
         block: Block,
-        /// Where the part begins.
+        /// The first byte of the part.
         offset: u16,
-        /// Bytes of the part.
+        /// The number of bytes.
         len: u16,
     },
 }
 
-/// Why a frame was not handed to the network. Another attempt may succeed.
+/// Why a frame was not given to the network. Another attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendError {
-    /// The frame is still in this host from the last time.
+    /// The frame is still in this host since it was last sent.
     Busy,
-    /// No memory for a copy of a page that the network may not refer to.
+    /// There is no memory to copy a page that the network may not refer to.
     NoMemory,
-    /// The payload has more bytes or pieces than the frame has room for, or than the device sends.
+    /// The payload has more bytes or pieces than the frame has room for or the device sends, or the device
+    /// is not an Ethernet device.
     TooLong,
-    /// The device or its queue dropped it; the value is `__dev_queue_xmit`'s.
+    /// The device or its queue dropped the frame; the value is `__dev_queue_xmit`'s.
     Dropped(c_int),
 }
 
 /// A frame to send, with a protocol's header of `HEADER` bytes behind the Ethernet header.
 ///
+/// Could be dropped once the kernel crate has `struct sk_buff` with `SKB_ALLOC_FCLONE`.
+///
 /// # Invariants
 ///
-/// `skb` is the first skb of a live pair that is ours alone. Its linear part has [`HEADROOM`]
-/// free bytes, both headers, and `room` bytes. Each of its fragments holds a page reference, and
-/// they change only while the companion is not in use and nobody else shares the pair's bytes.
+/// - `skb` is the first skb of a live pair, which belongs to this value.
+/// - Its linear part has [`HEADROOM`] free bytes, both headers, which are initialised, and `room` bytes.
+/// - Each of its fragments holds a reference to its page.
+/// - Bytes and fragments change only while the frame is not busy ([`Self::is_busy`]): the companion is
+///   not in use then, and no clone of it exists. While `&mut self` is held, a frame that is not busy
+///   stays so until it is sent.
+///
+/// # Examples
+///
+/// ```ignore
+/// let mut frame = TxFrame::<4>::new(64)?;
+/// frame.send(
+///     &device,
+///     destination,
+///     ETHERTYPE,
+///     |header| *header = sequence.to_be_bytes(),
+///     Payload::Bytes(b"hello"),
+/// )?;
+/// // The same frame again, unless the last one is still in this host.
+/// if !frame.is_busy() {
+///     frame.send(&device, destination, ETHERTYPE, |_| {}, Payload::None)?;
+/// }
+/// ```
 pub(crate) struct TxFrame<const HEADER: usize> {
     skb: NonNull<bindings::sk_buff>,
     /// `truesize` without any fragment.
@@ -97,14 +122,18 @@ pub(crate) struct TxFrame<const HEADER: usize> {
 
 // SAFETY: A frame is memory that belongs to no thread.
 unsafe impl<const HEADER: usize> Send for TxFrame<HEADER> {}
-// SAFETY: What `&TxFrame` allows only reads atomic counters.
+// SAFETY: `&TxFrame` allows only to read atomic counters.
 unsafe impl<const HEADER: usize> Sync for TxFrame<HEADER> {}
 
 impl<const HEADER: usize> TxFrame<HEADER> {
-    /// Bytes of both headers, always in the skb's linear part.
-    const HEADERS_LEN: usize = ETH_HLEN + HEADER;
+    /// Bytes of both headers, which are in the linear part.
+    const HEADERS_LEN: usize = {
+        // So that the linear part's length fits into the fields of the skb.
+        assert!(HEADER <= 1024);
+        ETH_HLEN + HEADER
+    };
 
-    /// About how many bytes of memory one with room for `room` bytes takes.
+    /// Returns about how many bytes of memory a frame with room for `room` bytes takes.
     pub(crate) const fn bytes(room: u16) -> usize {
         size_of::<bindings::sk_buff_fclones>()
             + size_of::<bindings::skb_shared_info>()
@@ -113,14 +142,14 @@ impl<const HEADER: usize> TxFrame<HEADER> {
             + room as usize
     }
 
-    /// Allocates a frame for headers and pages, with room for `room` bytes to be copied. May sleep.
+    /// Allocates a frame with room for `room` bytes that are copied. May sleep.
     pub(crate) fn new(room: u16) -> Result<Self> {
         Self::with_flags(room, RAW_MAY_FAIL)
     }
 
-    /// Allocates another pair in place of one that stays busy, as when a sniffer has the frame in
-    /// its queue: whoever still uses the old one frees it, and its references to pages with it.
-    /// Does not sleep; on failure the frame is as it was.
+    /// Allocates another pair in place of one that stays busy, as when a packet socket has the frame in
+    /// its queue. The old pair, with its references to pages, is freed when its last user frees it. Does
+    /// not sleep. On failure the frame is unchanged.
     pub(crate) fn renew(&mut self) -> Result {
         *self = Self::with_flags(self.room, ATOMIC_RESERVE)?;
         Ok(())
@@ -140,25 +169,27 @@ impl<const HEADER: usize> TxFrame<HEADER> {
             )
         };
         let skb = NonNull::new(skb).ok_or(ENOMEM)?;
-        // SAFETY: The skb is live and ours, and its linear part has `size` bytes.
+        // SAFETY: The skb is live and new, and its linear part has `size` bytes.
         let truesize = unsafe {
-            let raw = &mut *skb.as_ptr();
+            let skb = skb.as_ptr();
             // As `skb_reserve` and `skb_put` do.
-            raw.data = raw.head.add(HEADROOM);
-            raw.tail = (HEADROOM + Self::HEADERS_LEN) as u32;
-            raw.len = Self::HEADERS_LEN as u32;
-            // As `__skb_header_release`: the companion's user may write to the header, which is
-            // written anew for each transmission.
-            raw.set_nohdr(1);
-            // Its memory may be the reserve's, but what is in it need not reach a marked socket.
-            raw.set_pfmemalloc(0);
-            (*shared_info(raw)).dataref.counter = 1 + (1 << bindings::SKB_DATAREF_SHIFT);
-            let headers = &mut *headers(raw);
-            headers.priority = PRIORITY;
+            let data = (*skb).head.add(HEADROOM);
+            (*skb).data = data;
+            (*skb).tail = (HEADROOM + Self::HEADERS_LEN) as u32;
+            (*skb).len = Self::HEADERS_LEN as u32;
+            data.write_bytes(0, Self::HEADERS_LEN);
+            // As `__skb_header_release`: users of the companion may write to the header, which is
+            // written for each transmission.
+            bindings::sk_buff::set_nohdr_raw(skb, 1);
+            (*shared_info(skb)).dataref.counter = 1 + (1 << bindings::SKB_DATAREF_SHIFT);
+            // Its memory may be from the reserve, but its content need not reach a marked socket.
+            bindings::sk_buff::set_pfmemalloc_raw(skb, 0);
+            let headers = headers(skb);
+            (*headers).priority = PRIORITY;
             // CAST: A few hundred.
-            headers.mac_header = HEADROOM as u16;
-            headers.network_header = (HEADROOM + ETH_HLEN) as u16;
-            raw.truesize
+            (*headers).mac_header = HEADROOM as u16;
+            (*headers).network_header = (HEADROOM + ETH_HLEN) as u16;
+            (*skb).truesize
         };
         // INVARIANT: Laid out above, and without fragments.
         Ok(Self {
@@ -168,13 +199,13 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         })
     }
 
-    /// Whether it, or anybody's copy that shares its bytes, is still in this host.
+    /// Returns whether the companion, or a clone of it, is still in this host.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
         let skb = self.skb.as_ptr();
-        // SAFETY: By the type invariant the skb is the first of a live pair. Both counters are
-        // atomic and read once; `smp_load_acquire` orders what we do next after what the last
-        // user did before it dropped its reference.
+        // SAFETY: By the type invariants the skb is the first of a live pair. Both counters are atomic
+        // and read once. Acquire orders later accesses after those of the last user, which dropped its
+        // reference then.
         unsafe {
             let fclones = skb.cast::<bindings::sk_buff_fclones>();
             if load_acquire(&raw const (*fclones).fclone_ref.refs) != 1 {
@@ -185,12 +216,14 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         }
     }
 
-    /// Drops the references to the pages of the last payload, which a busy frame still needs:
-    /// returns whether there are none any more. To be called when a request ends, or its pages
-    /// cannot be freed until the frame is sent again.
+    /// Drops the references to the pages of the last payload, unless the frame is busy. Returns whether
+    /// it refers to none any more.
+    ///
+    /// Should be called when a request ends: otherwise its pages are not freed before the frame is sent
+    /// again.
     #[inline]
     pub(crate) fn release(&mut self) -> bool {
-        // SAFETY: By the type invariant the skb is live and ours.
+        // SAFETY: By the type invariants the skb is live.
         let nr_frags = unsafe { (*shared_info(self.skb.as_ptr())).nr_frags };
         if nr_frags == 0 {
             return true;
@@ -198,15 +231,18 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         if self.is_busy() {
             return false;
         }
-        self.drop_frags();
+        // SAFETY: The frame is not busy.
+        unsafe { self.drop_frags() };
         true
     }
 
-    /// Sends it: headers, then `payload`. Allocates nothing, unless the network may not refer to
-    /// a page of the block (slab memory), which is then copied. The caller must hold no lock that
-    /// receiving a frame takes: on a virtual device the answer may come before this returns.
+    /// Sends the frame: the headers, then `payload`.
     ///
-    /// The frame has been queued if the result is `Ok`; whether it arrives is another matter.
+    /// Allocates nothing, unless the network may not refer to a page of the block (slab memory), which is
+    /// then copied. The caller must hold no lock that is taken to receive frames: on a virtual device the
+    /// answer may come before this function returns.
+    ///
+    /// `Ok` means that the frame was queued. It may still be lost.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -219,68 +255,77 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         if self.is_busy() {
             return Err(SendError::Busy);
         }
-        self.drop_frags();
-        self.write_headers(dev, destination, ethertype, write_header);
-        let linear = match payload {
-            Payload::None => 0,
-            Payload::Bytes(bytes) => self.copy_bytes(bytes)?,
-            Payload::Block { block, offset, len } => {
-                for span in block.spans(offset, len) {
-                    self.add_span(span)?;
-                }
-                0
-            }
-        };
         let skb = self.skb.as_ptr();
-        // SAFETY: By the type invariant the skb is ours, and it is not busy. `linear` is at most
-        // `room`. The clone is the companion, which is free, and is consumed by the call.
+        // SAFETY: The frame is not busy, and stays so until the companion is made below. `linear` is at
+        // most `room`. The companion is free, and the last call consumes it.
         unsafe {
-            let raw = &mut *skb;
-            raw.tail = ((HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
-            raw.len = (Self::HEADERS_LEN as u32)
+            self.drop_frags();
+            self.write_headers(dev, destination, ethertype, write_header);
+            let linear = match payload {
+                Payload::None => 0,
+                Payload::Bytes(bytes) => self.copy_bytes(bytes)?,
+                Payload::Block { block, offset, len } => {
+                    for span in block.spans(offset, len) {
+                        self.add_span(span)?;
+                    }
+                    0
+                }
+            };
+            let data_len = (*skb).data_len;
+            let len = (Self::HEADERS_LEN as u32)
                 .wrapping_add(linear)
-                .wrapping_add(raw.data_len);
-            raw.truesize = self.truesize.wrapping_add(raw.data_len);
-            if raw.len.wrapping_sub(ETH_HLEN as u32) > dev.mtu() {
+                .wrapping_add(data_len);
+            (*skb).tail = ((HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
+            (*skb).len = len;
+            (*skb).truesize = self.truesize.wrapping_add(data_len);
+            if !helpers::dev_takes_frame(dev.as_ptr(), len.wrapping_sub(ETH_HLEN as u32)) {
                 return Err(SendError::TooLong);
             }
-            let clone = bindings::skb_clone(skb, bindings::GFP_NOWAIT);
-            if clone.is_null() {
+            let companion = bindings::skb_clone(skb, bindings::GFP_NOWAIT);
+            if companion.is_null() {
                 return Err(SendError::NoMemory);
             }
-            match helpers::__dev_queue_xmit(clone, core::ptr::null_mut()) {
-                // `NET_XMIT_CN` says that another frame of the queue was dropped for it.
+            match helpers::__dev_queue_xmit(companion, null_mut()) {
+                // `NET_XMIT_CN` says that another frame of the queue was dropped for this one.
                 0 | 2 => Ok(()),
                 code => Err(SendError::Dropped(code)),
             }
         }
     }
 
-    /// Writes both headers and what the stack wants to know of them.
+    /// Writes both headers, and the fields of the skb that describe them.
+    ///
+    /// # Safety
+    ///
+    /// - The frame must not be busy.
     #[inline]
-    fn write_headers(
+    unsafe fn write_headers(
         &mut self,
         dev: &NetDevice,
         destination: [u8; 6],
         ethertype: u16,
         write_header: impl FnOnce(&mut [u8; HEADER]),
     ) {
+        let skb = self.skb.as_ptr();
         let ethertype = ethertype.to_be();
-        // SAFETY: By the type invariant the skb is ours and not in use, and the headers lie
-        // behind `data`.
+        let [_, _, tail @ ..] = destination;
+        // SAFETY: By the type invariants the skb belongs to this value, its headers lie behind `data`,
+        // and are initialised. By the requirements of this function no other code uses them.
         unsafe {
-            let raw = &mut *self.skb.as_ptr();
-            raw.__bindgen_anon_1.__bindgen_anon_1.__bindgen_anon_1.dev = dev.as_ptr();
-            let headers = &mut *headers(raw);
-            headers.protocol = ethertype;
+            (*skb)
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .dev = dev.as_ptr();
+            let headers = headers(skb);
+            (*headers).protocol = ethertype;
             // CAST: There are fewer than 2^16 CPUs.
-            headers.alloc_cpu = RECEIVING_CPU.load(Relaxed) as u16;
-            // Frames to one station keep their order on a device with several queues, and none
-            // is dissected to find that out.
-            let [_, _, tail @ ..] = destination;
-            headers.hash = u32::from_ne_bytes(tail);
-            headers.set_sw_hash(1);
-            let data = raw.data;
+            (*headers).alloc_cpu = RECEIVING_CPU.load(Relaxed) as u16;
+            // Frames to one station keep their order on a device with several queues, and the kernel
+            // need not dissect them to find the queue.
+            (*headers).hash = u32::from_ne_bytes(tail);
+            Headers::set_sw_hash_raw(headers, 1);
+            let data = (*skb).data;
             data.cast::<[u8; 6]>().write(destination);
             data.add(6).cast::<[u8; 6]>().write(dev.address());
             data.add(12)
@@ -290,13 +335,17 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         }
     }
 
-    /// Copies `bytes` behind the headers; returns their number.
-    fn copy_bytes(&mut self, bytes: &[u8]) -> Result<u32, SendError> {
+    /// Copies `bytes` behind the headers. Returns their number.
+    ///
+    /// # Safety
+    ///
+    /// - The frame must not be busy.
+    unsafe fn copy_bytes(&mut self, bytes: &[u8]) -> Result<u32, SendError> {
         if bytes.len() > usize::from(self.room) {
             return Err(SendError::TooLong);
         }
-        // SAFETY: By the type invariant there are `room` bytes behind the headers, and nobody
-        // else uses the skb.
+        // SAFETY: By the type invariants there are `room` bytes behind the headers. By the requirements
+        // of this function no other code uses them.
         unsafe {
             let to = (*self.skb.as_ptr()).data.add(Self::HEADERS_LEN);
             to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
@@ -306,43 +355,61 @@ impl<const HEADER: usize> TxFrame<HEADER> {
     }
 
     /// Adds a fragment.
+    ///
+    /// # Safety
+    ///
+    /// - The frame must not be busy.
     #[inline]
-    fn add_span(&mut self, span: Span) -> Result<(), SendError> {
+    unsafe fn add_span(&mut self, span: Span) -> Result<(), SendError> {
         let skb = self.skb.as_ptr();
-        // SAFETY: By the type invariant the skb is ours and not in use.
-        let info = unsafe { &mut *shared_info(skb) };
-        let index = usize::from(info.nr_frags);
-        let frag = info.frags.get_mut(index).ok_or(SendError::TooLong)?;
+        // SAFETY: By the type invariants the skb is live.
+        let info = unsafe { shared_info(skb) };
+        // SAFETY: As above.
+        let nr_frags = unsafe { (*info).nr_frags };
+        if u32::from(nr_frags) >= bindings::MAX_SKB_FRAGS {
+            return Err(SendError::TooLong);
+        }
         let mut page = span.page().as_ptr();
         let mut offset = span.offset();
-        // SAFETY: `page` is a page of a request, which holds it.
+        // SAFETY: The page is a block's, which is borrowed.
         if !unsafe { helpers::get_page_to_send(page) } {
             page = copy_of(span)?;
             offset = 0;
         }
-        // INVARIANT: The reference taken above is the fragment's now.
-        // As `skb_frag_fill_page_desc`.
-        frag.netmem = page as bindings::netmem_ref;
-        frag.offset = offset;
-        frag.len = span.len();
-        info.nr_frags = info.nr_frags.wrapping_add(1);
-        // SAFETY: As above.
-        unsafe { (*skb).data_len = (*skb).data_len.wrapping_add(span.len()) };
+        // INVARIANT: The reference taken above belongs to the fragment.
+        // SAFETY: There are `MAX_SKB_FRAGS` fragments. By the requirements of this function no other code
+        // uses them.
+        unsafe {
+            // As `skb_frag_fill_page_desc`.
+            let frag = (&raw mut (*info).frags)
+                .cast::<bindings::skb_frag_t>()
+                .add(usize::from(nr_frags));
+            (*frag).netmem = page as bindings::netmem_ref;
+            (*frag).offset = offset;
+            (*frag).len = span.len();
+            (*info).nr_frags = nr_frags.wrapping_add(1);
+            (*skb).data_len = (*skb).data_len.wrapping_add(span.len());
+        }
         Ok(())
     }
 
-    /// Drops all fragments. The frame must not be busy.
+    /// Drops all fragments.
+    ///
+    /// # Safety
+    ///
+    /// - The frame must not be busy.
     #[inline]
-    fn drop_frags(&mut self) {
+    unsafe fn drop_frags(&mut self) {
         let skb = self.skb.as_ptr();
-        // SAFETY: By the type invariant the skb is ours, and the caller knows that it is not in
-        // use; each fragment holds a reference, which ends here.
+        // SAFETY: By the type invariants each fragment holds a reference to its page, which is dropped
+        // here. By the requirements of this function no other code uses the fragments.
         unsafe {
-            let info = &mut *shared_info(skb);
-            for frag in info.frags.iter().take(usize::from(info.nr_frags)) {
-                helpers::put_page(frag.netmem as *mut bindings::page);
+            let info = shared_info(skb);
+            let frags = (&raw const (*info).frags).cast::<bindings::skb_frag_t>();
+            for index in 0..usize::from((*info).nr_frags) {
+                helpers::put_page((*frags.add(index)).netmem as *mut bindings::page);
             }
-            info.nr_frags = 0;
+            (*info).nr_frags = 0;
             (*skb).data_len = 0;
         }
     }
@@ -350,13 +417,13 @@ impl<const HEADER: usize> TxFrame<HEADER> {
 
 impl<const HEADER: usize> Drop for TxFrame<HEADER> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the skb is live and ours. The companion, if it is in use,
-        // keeps the pair's memory and the fragments' pages until it is freed itself.
+        // SAFETY: By the type invariants the skb belongs to this value. A companion in use keeps the
+        // memory of the pair and the pages of the fragments until it is freed.
         unsafe { bindings::consume_skb(self.skb.as_ptr()) };
     }
 }
 
-/// A page of our own with the bytes of `span` at its beginning.
+/// Returns a new page with the bytes of `span` at its beginning.
 #[cold]
 fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
     // SAFETY: No requirements.
@@ -364,7 +431,7 @@ fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
     if page.is_null() {
         return Err(SendError::NoMemory);
     }
-    // SAFETY: The new page is ours and has room for any span, which lies within one page.
+    // SAFETY: The new page has room for any span, which lies within one page.
     unsafe {
         let to = helpers::page_address(page).cast::<u8>();
         to.copy_from_nonoverlapping(span.data(), span.len() as usize);
@@ -372,25 +439,25 @@ fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
     Ok(page)
 }
 
-/// `skb_shinfo`.
+/// Returns a pointer to the shared info, as `skb_shinfo` does.
 ///
 /// # Safety
 ///
-/// `skb` must be live.
+/// - `skb` must be live.
 #[inline]
 unsafe fn shared_info(skb: *mut bindings::sk_buff) -> *mut bindings::skb_shared_info {
-    // SAFETY: The shared info lies at the end of the linear part of any skb.
+    // SAFETY: By the requirements of this function. The shared info is at the end of the linear part.
     unsafe { (*skb).head.add((*skb).end as usize).cast() }
 }
 
-/// `atomic_read_acquire`.
+/// Reads a counter as `atomic_read_acquire` does.
 ///
 /// # Safety
 ///
-/// `counter` must be valid.
+/// - `counter` must be valid, and accessed only atomically.
 #[inline]
 unsafe fn load_acquire(counter: *const bindings::atomic_t) -> c_int {
-    // SAFETY: `Atomic<i32>` is laid out as `atomic_t` is, which `counter` points to.
+    // SAFETY: By the requirements of this function. `Atomic<i32>` has the layout of `atomic_t`.
     let atomic = unsafe { &*counter.cast::<Atomic<i32>>() };
     atomic.load(Acquire)
 }

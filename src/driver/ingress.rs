@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where frames from the servers come in: up to three ways for each interface.
+//!
+//! - The ingress hook of the interface. It comes before the stack drops frames in the emergency reserve.
+//! - The ingress hooks of the lowest devices under the interface (a VLAN, a bond, a bridge), for frames in
+//!   the emergency reserve only: the stack drops them there.
+//! - A packet type of the interface, for frames that bypass its hook (`ifb`), and for kernels without one.
+//!
+//! So a frame that is left to others may be seen twice.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
+};
+
+use super::core::Core;
+use crate::linux::net::{
+    device::{
+        NetDevice,
+        Rtnl,
+        VlanTag, //
+    },
+    hook::{
+        Hook,
+        Receiver,
+        Verdict,
+        HAS_INGRESS, //
+    },
+    skb::{
+        note_receiving_cpu,
+        RxFrame, //
+    },
+};
+
+/// How a frame came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By the interface's hook.
+    Hook,
+    /// By the hook of a device under it, from the emergency reserve.
+    Lower,
+    /// From the stack: it bypassed the hook, or was left to others there; or there is no hook.
+    Stack,
+}
+
+impl Way {
+    /// Returns whether the frame may have been seen before.
+    pub(crate) fn is_second(self) -> bool {
+        HAS_INGRESS && self == Self::Stack
+    }
+}
+
+/// A device on which no other is stacked, under the interface.
+pub(crate) struct Lower {
+    /// The device.
+    pub(crate) device: ARef<NetDevice>,
+    /// The tag of the interface's frames there.
+    pub(crate) tag: Option<VlanTag>,
+}
+
+impl PartialEq for Lower {
+    fn eq(&self, other: &Self) -> bool {
+        *self.device == *other.device && self.tag == other.tag
+    }
+}
+
+/// Which of the frames on a device under the interface are the interface's. Other frames find their way
+/// up by the rules of the devices between.
+struct Under {
+    interface: ARef<NetDevice>,
+    tag: Option<VlanTag>,
+}
+
+/// Receives the interface's frames by one of the ways.
+struct Entry {
+    core: Arc<Core>,
+    ethertype: u16,
+    way: Way,
+    /// On a device under the interface.
+    under: Option<Under>,
+}
+
+impl Entry {
+    #[inline]
+    fn is_for_us(&self, frame: &RxFrame<'_>) -> bool {
+        if frame.ethertype() != self.ethertype {
+            return false;
+        }
+        match &self.under {
+            None => frame.is_for_us() && frame.tag().is_none(),
+            Some(under) => {
+                frame.is_in_reserve()
+                    && frame.tag() == under.tag
+                    && frame.destination() == under.interface.address()
+            }
+        }
+    }
+
+    fn tag(&self) -> Option<VlanTag> {
+        self.under.as_ref().and_then(|under| under.tag)
+    }
+}
+
+impl Receiver for Entry {
+    #[inline]
+    fn receive(&self, frame: RxFrame<'_>) -> Verdict {
+        if !self.is_for_us(&frame) {
+            return Verdict::Accept;
+        }
+        note_receiving_cpu();
+        self.core.as_arc_borrow().receive(&frame, self.way)
+    }
+}
+
+/// Returns whether a hook is for what comes in there.
+fn is_on(hook: &Hook<Entry>, lower: &Lower) -> bool {
+    hook.parts()
+        .is_some_and(|(device, entry)| *device == *lower.device && entry.tag() == lower.tag)
+}
+
+/// The hooks of the interface, and of the devices under it.
+pub(crate) struct Ingress {
+    device: ARef<NetDevice>,
+    hook: Option<Hook<Entry>>,
+    packet_type: Hook<Entry>,
+    lower: KVec<Hook<Entry>>,
+    core: Arc<Core>,
+    ethertype: u16,
+}
+
+impl Ingress {
+    /// Receives frames of `ethertype` through `device`. Sleeps.
+    pub(crate) fn new(
+        device: ARef<NetDevice>,
+        ethertype: u16,
+        core: Arc<Core>,
+        rtnl: &Rtnl,
+    ) -> Result<Self> {
+        let own = |way| Entry {
+            core: core.clone(),
+            ethertype,
+            way,
+            under: None,
+        };
+        let packet_type = Hook::packet_type(device.clone(), ethertype, own(Way::Stack), rtnl)?;
+        let hook = match HAS_INGRESS {
+            true => match Hook::ingress(device.clone(), own(Way::Hook), rtnl) {
+                Ok(hook) => Some(hook),
+                Err(error) => {
+                    // Here, because dropping it locks the mutex, which is held.
+                    packet_type.remove(rtnl);
+                    return Err(error);
+                }
+            },
+            false => None,
+        };
+        Ok(Self {
+            device,
+            hook,
+            packet_type,
+            lower: KVec::new(),
+            core,
+            ethertype,
+        })
+    }
+
+    /// The interface.
+    pub(crate) fn device(&self) -> &NetDevice {
+        &self.device
+    }
+
+    /// The devices under it that have a hook, each with the tag of the interface's frames there.
+    pub(crate) fn lower(&self) -> impl Iterator<Item = (&NetDevice, Option<VlanTag>)> {
+        self.lower
+            .iter()
+            .filter_map(|hook| hook.parts())
+            .map(|(device, entry)| (device, entry.tag()))
+    }
+
+    /// Receives frames in the emergency reserve on these devices under the interface, and on no others.
+    /// Returns whether that is a change. On failure no hook is removed. Sleeps.
+    pub(crate) fn set_lower(&mut self, wanted: &[Lower], rtnl: &Rtnl) -> Result<bool> {
+        let mut is_changed = false;
+        // New hooks first: they need memory, and there may be none.
+        for lower in wanted {
+            if self.lower.iter().any(|hook| is_on(hook, lower)) {
+                continue;
+            }
+            self.lower.reserve(1, GFP_KERNEL)?;
+            let entry = Entry {
+                core: self.core.clone(),
+                ethertype: self.ethertype,
+                way: Way::Lower,
+                under: Some(Under {
+                    interface: self.device.clone(),
+                    tag: lower.tag,
+                }),
+            };
+            let hook = Hook::ingress(lower.device.clone(), entry, rtnl)?;
+            if let Err(refused) = self.lower.push_within_capacity(hook) {
+                refused.0.remove(rtnl);
+            }
+            is_changed = true;
+        }
+        let removed =
+            self.remove_lower(|hook| !wanted.iter().any(|lower| is_on(hook, lower)), rtnl);
+        Ok(is_changed || removed)
+    }
+
+    /// Removes the hooks of `device`, which was under the interface. Sleeps.
+    pub(crate) fn forget(&mut self, device: &NetDevice, rtnl: &Rtnl) {
+        self.remove_lower(
+            |hook| hook.parts().is_some_and(|(other, _)| other == device),
+            rtnl,
+        );
+    }
+
+    /// Returns whether there were any.
+    fn remove_lower(&mut self, which: impl Fn(&Hook<Entry>) -> bool, rtnl: &Rtnl) -> bool {
+        let before = self.lower.len();
+        let mut index = 0;
+        while let Some(hook) = self.lower.get(index) {
+            if !which(hook) {
+                index = index.saturating_add(1);
+            } else if let Ok(hook) = self.lower.remove(index) {
+                hook.remove(rtnl);
+            }
+        }
+        self.lower.len() != before
+    }
+
+    /// Removes all hooks. When this returns, no frame is being received. Sleeps.
+    pub(crate) fn remove(mut self, rtnl: &Rtnl) {
+        self.remove_lower(|_| true, rtnl);
+        if let Some(hook) = self.hook {
+            hook.remove(rtnl);
+        }
+        self.packet_type.remove(rtnl);
+    }
+}
