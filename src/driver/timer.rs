@@ -14,8 +14,8 @@ use super::core::Core;
 use crate::linux::{
     block::bio::EndIo,
     time::hrtimer::{
-        Timer,
-        TimerCallback, //
+        HrTimer,
+        HrTimerCallback, //
     },
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct Expiry {
 }
 
 /// A timer of the driver.
-pub(crate) type CoreTimer = Timer<Expiry>;
+pub(crate) type CoreTimer = HrTimer<Expiry>;
 
 /// A timer that runs `target`, once [`Expiry::connect`] has been called.
 pub(crate) fn new_timer(target: Target) -> Result<Arc<CoreTimer>> {
@@ -48,7 +48,7 @@ pub(crate) fn new_timer(target: Target) -> Result<Arc<CoreTimer>> {
         target,
         core <- kernel::new_spinlock_irq!(None, "anemone_expiry"),
     });
-    Arc::pin_init(Timer::new(expiry), GFP_KERNEL)
+    Arc::pin_init(HrTimer::new(expiry), GFP_KERNEL)
 }
 
 impl Expiry {
@@ -64,8 +64,8 @@ impl Expiry {
     }
 }
 
-impl TimerCallback for Expiry {
-    fn expired(this: &Timer<Self>) {
+impl HrTimerCallback for Expiry {
+    fn run(this: &HrTimer<Self>) {
         // The module holds the core until after the timer's last call, so that this is never the
         // last reference.
         let core = this.core.lock().clone();

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The clock, and a timer that any context may set.
-//!
-//! `kernel::time::hrtimer` starts a timer by handing it over, and has a running one started again
-//! only by its own callback; a timer that is brought forward from wherever a deadline arises
-//! needs a wrapper of its own.
+//! The monotonic clock, and a high-resolution timer for deadlines.
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
@@ -21,60 +17,94 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Nanoseconds of the monotonic clock: the same on all CPUs, never set, and standing still while
-/// the machine is suspended.
+/// Returns the nanoseconds of the monotonic clock. It is the same on all CPUs, is never set, and stands
+/// still while the machine is suspended. May be called in any context.
 ///
-/// It is the clock that timers run on, so that a deadline has passed when its timer fires; the
-/// cheaper clocks (`local_clock`, the coarse one) differ from CPU to CPU or step by a tick.
+/// A [`HrTimer`] runs on this clock, so a deadline has passed when its timer fires. The cheaper clocks
+/// differ from CPU to CPU (`local_clock`) or step by a tick (`ktime_get_coarse`).
+///
+/// Could be dropped once `kernel::time::Instant::as_nanos` is public.
+///
+/// # Examples
+///
+/// ```ignore
+/// let deadline_ns = now_ns().saturating_add(NSEC_PER_MSEC);
+/// ```
 #[inline]
 pub(crate) fn now_ns() -> u64 {
-    // SAFETY: No requirements once the system is running.
+    // SAFETY: The function has no requirements once the kernel has booted.
     let now = unsafe { bindings::ktime_get() };
-    // CAST: It counts up from 0.
+    // CAST: The clock counts up from 0.
     now as u64
 }
 
-/// What a [`Timer`] drives.
-pub(crate) trait TimerCallback: Send + Sync + Sized + 'static {
-    /// The timer has fired and is not set any more: to be set anew with [`Timer::arm`] if need
-    /// be. Called in softirq context, never twice at once for one timer; deadlines that arise
-    /// meanwhile elsewhere may have set it again.
-    fn expired(this: &Timer<Self>);
+/// The value of a [`HrTimer`].
+pub(crate) trait HrTimerCallback: Send + Sync + Sized + 'static {
+    /// Called when the timer has fired. The timer is stopped then, unless another context has armed it
+    /// again; the callback arms it for the next deadline with [`HrTimer::arm`].
+    ///
+    /// Called in softirq context, and never twice at once for one timer. It must not drop the timer.
+    fn run(this: &HrTimer<Self>);
 }
 
-/// A `struct hrtimer` in soft mode, on the monotonic clock, and what it drives. Dropping it waits
-/// for the callback; what is driven is dropped afterwards.
+/// A `struct hrtimer` in soft mode on the monotonic clock, with a value of type `T`.
+///
+/// Any context may bring its deadline forward. The timer of `kernel::time::hrtimer` is started through a
+/// pointer that it owns until it has been cancelled, and while it runs only its callback may start it
+/// again.
+///
+/// Dropping it cancels it and waits for the callback, so it must be dropped in process context. The value
+/// is dropped afterwards.
+///
+/// Could be dropped once `kernel::time::hrtimer::HrTimer` can be started through a shared reference.
 ///
 /// # Invariants
 ///
-/// `timer` is set up, with a callback that expects it to be a field of a `Timer<T>`.
+/// - `timer` is set up, and is a field of a pinned `HrTimer<T>`.
+/// - `inner` is initialised before the timer can be started, and dropped after it is cancelled.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Flush(Atomic<u64>);
+///
+/// impl HrTimerCallback for Flush {
+///     fn run(this: &HrTimer<Self>) {
+///         this.0.fetch_add(1, Relaxed);
+///     }
+/// }
+///
+/// let timer = Arc::pin_init(HrTimer::new(Flush(Atomic::new(0))), GFP_KERNEL)?;
+/// timer.arm(now_ns().saturating_add(NSEC_PER_MSEC));
+/// timer.cancel();
+/// ```
 #[pin_data(PinnedDrop)]
-pub(crate) struct Timer<T: TimerCallback> {
+pub(crate) struct HrTimer<T: HrTimerCallback> {
     #[pin]
     timer: Opaque<bindings::hrtimer>,
-    /// The time that the timer is set to, or earlier; [`Self::NEVER`] if it need not fire.
+    /// The time for which the timer is armed, or an earlier one; [`Self::NEVER`] if it need not fire.
     deadline_ns: Atomic<u64>,
     #[pin]
     inner: T,
 }
 
-// SAFETY: The timer may be cancelled by any thread, and `T` is `Send`.
-unsafe impl<T: TimerCallback> Send for Timer<T> {}
-// SAFETY: The hrtimer functions synchronise themselves, and `T` is `Sync`.
-unsafe impl<T: TimerCallback> Sync for Timer<T> {}
+// SAFETY: A timer may be cancelled by any thread, and `T` is `Send`.
+unsafe impl<T: HrTimerCallback> Send for HrTimer<T> {}
+// SAFETY: The functions of timers synchronise all accesses, and `T` is `Sync`.
+unsafe impl<T: HrTimerCallback> Sync for HrTimer<T> {}
 
-impl<T: TimerCallback> Timer<T> {
+impl<T: HrTimerCallback> HrTimer<T> {
     const NEVER: u64 = u64::MAX;
 
-    /// A timer that is not set.
+    /// Returns a timer that is not armed.
     pub(crate) fn new<E>(inner: impl PinInit<T, E>) -> impl PinInit<Self, Error>
     where
         Error: From<E>,
     {
-        // INVARIANT: Set up here.
+        // INVARIANT: The timer is set up here, and is armed by `&self` only, when all is initialised.
         try_pin_init!(Self {
             timer <- Opaque::ffi_init(|timer| {
-                // SAFETY: `timer` is where it stays.
+                // SAFETY: `timer` is valid for writes, and pinned.
                 unsafe {
                     bindings::hrtimer_setup(
                         timer,
@@ -90,12 +120,12 @@ impl<T: TimerCallback> Timer<T> {
         })
     }
 
-    /// Sees to it that the timer fires at `deadline_ns` or before, a time of [`now_ns`]. Cheap if
-    /// it would anyway. May be called in any context, also by the callback.
+    /// Lets the timer fire at `deadline_ns`, a time of [`now_ns`], or earlier. Cheap if it does so already.
+    /// May be called in any context, the callback included.
     ///
-    /// The deadline itself must have been noted before, under a lock that the callback takes to
-    /// look for deadlines, or with a full barrier behind the note: so either the callback sees it,
-    /// or this sees the timer not set. (The callback has a full barrier between the two.)
+    /// The caller must have stored the deadline before, either under a lock that the callback takes to
+    /// look for deadlines, or with a full barrier behind it. Then the callback sees the deadline, or this
+    /// function sees that the timer is not armed: the callback has a full barrier between the two.
     #[inline]
     pub(crate) fn arm(&self, deadline_ns: u64) {
         if deadline_ns < self.deadline_ns.load(Relaxed) {
@@ -103,9 +133,9 @@ impl<T: TimerCallback> Timer<T> {
         }
     }
 
-    /// Waits until the callback is not running, and unsets the timer. Sleeps.
+    /// Stops the timer, and waits until the callback does not run. Process context; sleeps on PREEMPT_RT.
     pub(crate) fn cancel(&self) {
-        // SAFETY: By the type invariant the timer is set up.
+        // SAFETY: By the type invariants the timer is set up.
         unsafe { bindings::hrtimer_cancel(self.timer.get()) };
         self.deadline_ns.store(Self::NEVER, Relaxed);
     }
@@ -123,15 +153,15 @@ impl<T: TimerCallback> Timer<T> {
                 Err(now) => known = now,
             }
         }
-        // Two that bring it forward at once may set it in the wrong order, and the callback may
-        // have begun in between: whoever sets it looks again whether an earlier time is wanted.
+        // Two contexts that bring the deadline forward at once may start the timer in the wrong order, and
+        // the callback may begin in between. So check again whether an earlier time is wanted.
         let mut set = deadline_ns;
         loop {
-            // SAFETY: By the type invariant the timer is set up; it may be started at any time.
+            // SAFETY: By the type invariants the timer is set up. It may be started at any time.
             unsafe {
                 bindings::hrtimer_start_range_ns(
                     self.timer.get(),
-                    // CAST: Later than that is never: 292 years.
+                    // CAST: The maximum is 292 years.
                     set.min(i64::MAX as u64) as i64,
                     0,
                     bindings::hrtimer_mode_HRTIMER_MODE_ABS_SOFT,
@@ -147,22 +177,22 @@ impl<T: TimerCallback> Timer<T> {
 
     /// # Safety
     ///
-    /// Only the hrtimer code may call this, with the timer of a live `Timer<T>`.
+    /// - Only the kernel's timer code may call this function, with the timer of a live `HrTimer<T>`.
     unsafe extern "C" fn callback(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
-        // SAFETY: By the type invariant `timer` is a field of a `Timer<T>`, which is live: it is
-        // dropped only after the timer has been cancelled.
+        // SAFETY: By the type invariants `timer` is a field of a `HrTimer<T>`. It lives at least until
+        // this call has returned: dropping it waits for that.
         let this =
             unsafe { &*kernel::container_of!(Opaque::cast_from(timer).cast_mut(), Self, timer) };
-        // Fully ordered: a deadline that came before is seen by the callback, one that comes
-        // after sets the timer again.
+        // Fully ordered: the callback sees a deadline that was stored before; one that is stored later
+        // arms the timer again.
         this.deadline_ns.xchg(Self::NEVER, Full);
-        T::expired(this);
-        // The callback has set it again if need be, which this value does not undo.
+        T::run(this);
+        // This value does not stop a timer that was armed again.
         bindings::hrtimer_restart::HRTIMER_NORESTART
     }
 }
 
-impl<T: TimerCallback> Deref for Timer<T> {
+impl<T: HrTimerCallback> Deref for HrTimer<T> {
     type Target = T;
 
     #[inline]
@@ -172,10 +202,10 @@ impl<T: TimerCallback> Deref for Timer<T> {
 }
 
 #[pinned_drop]
-impl<T: TimerCallback> PinnedDrop for Timer<T> {
+impl<T: HrTimerCallback> PinnedDrop for HrTimer<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant it is set up. Nobody else has a reference, so that only
-        // a callback under way can set it again, and this waits for that and cancels again.
+        // SAFETY: By the type invariants the timer is set up. There is no other reference, so only a
+        // callback that is running can arm it again; the function waits for it and cancels again.
         unsafe { bindings::hrtimer_cancel(self.timer.get()) };
     }
 }
