@@ -182,8 +182,11 @@ impl Client {
             }
             _ => {}
         }
-        if outcome.result.is_err() && !self.cluster.is_draining(outcome.mac) {
-            // It stays.
+        let servers = &self.device.servers;
+        let is_there = |slot| servers.address(slot).mac == outcome.mac;
+        let stays = !self.cluster.is_draining(outcome.mac) && servers.valid().iter().any(is_there);
+        if outcome.result.is_err() && stays {
+            // It was not draining before. One that was, and has restarted meanwhile, is gone.
             self.added_ns.insert(outcome.mac, ctx.now_ns);
         }
     }
