@@ -16,7 +16,7 @@ sent() { cat "/sys/class/net/eth0/statistics/tx_$1"; }
 has_sent() { [ "$(sent packets)" -ge "$1" ]; }
 
 ip link set eth0 mtu 599 || fail "MTU"
-refused EINVAL "an MTU of 599 bytes is too small, 600 is the least" interface=eth0 servers="$(servers 1 3)" size_mib=64
+refused EINVAL "an MTU of 599 bytes is too small; the minimum is 600" interface=eth0 servers="$(servers 1 3)" size_mib=64
 ip link set eth0 mtu 1500 || fail "MTU"
 
 anemone_load size_mib=64 || fail "load"
