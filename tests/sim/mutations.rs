@@ -38,6 +38,8 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
         Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
+        // Servers have the version of the checksum; the disk may have either.
+        Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
         Mutation::ClosedOnePageEarly => enabled().remove,
         Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
         Mutation::StopCounted => enabled().freeze || enabled().sleep,
