@@ -25,7 +25,7 @@ throughput() {
             part && /"iops" :/ { gsub(/[",]/, ""); printf "%.2f\n", 1e6 / $3; exit }'
 }
 
-up_to_date() { [ "$(counter lagging_left)" = 0 ] && [ "$(counter repair_left)" = 0 ]; }
+up_to_date() { [ "$(counter out_of_sync_left)" = 0 ] && [ "$(counter repair_left)" = 0 ]; }
 measure() {
     wait_for 30 "nothing left to be copied" up_to_date || fail "copying goes on"
     echo "$1-latency $(latency)"
