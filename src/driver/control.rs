@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cluster under its lock, and the control frames it wants sent.
+//! The cluster under its lock, and the control frames that it sends.
 //!
-//! Context: process only. Frames are gathered under the lock and sent without it.
+//! Context: process only. Frames are collected under the lock and sent without it.
 
 use kernel::{
     new_condvar,
@@ -55,14 +55,14 @@ use crate::{
     },
 };
 
-/// Bytes that a control frame may carry, but for a probe of more than an Ethernet's usual MTU: as a fragment
-/// that fits that, or a full FREE.
+/// The most payload of a control frame, except for probes above the usual MTU of 1500 bytes: a
+/// fragment that fits it, or a full FREE.
 const PAYLOAD: usize = 1368;
 
-/// Control frames that may be sent at a time: what is more is lost, and sent again later.
+/// Control frames that may be sent at a time. Others are lost, and sent again later.
 const STAGED_FRAMES: usize = 48;
 
-/// Probes of jumbo frames that may be sent at a time; the same holds for these.
+/// The same for probes of jumbo frames.
 const LONG_FRAMES: usize = 4;
 
 /// The kernel's random numbers.
@@ -74,7 +74,7 @@ impl Random for Kernels {
     }
 }
 
-/// The cluster as it is kept here.
+/// The cluster, as the driver keeps it.
 pub(crate) type Servers = Cluster<KVVec<Peer>, Kernels>;
 
 /// A frame to be sent.
@@ -82,7 +82,7 @@ struct Staged {
     destination: MacAddress,
     header: Header,
     payload: [u8; PAYLOAD],
-    /// More than there is room for stands for zeros: a probe.
+    /// A length above the room stands for zeros: a probe.
     len: usize,
 }
 
@@ -100,34 +100,34 @@ impl Outbox for StagedFrames {
         if let Some(bytes) = staged.payload.get_mut(..payload.len()) {
             bytes.copy_from_slice(payload);
         }
-        // Full is lost.
+        // A frame without room is lost.
         let _ = self.0.push_within_capacity(staged);
     }
 }
 
-/// The cluster and what it wants sent.
+/// The cluster, and the frames that it wants sent.
 pub(crate) struct ControlState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
-    /// A copy that a server has no room to be told of yet.
+    /// A copy for which the servers' lists of frees have no room yet.
     pub(crate) waiting_free: Option<crate::engine::client::free::StaleCopy>,
-    /// Where the scan for freed pages stands: next page, one past the last.
+    /// The position of the search for freed pages: the next page, and one past the last.
     pub(crate) scan: Option<(
         crate::engine::client::ids::PageIndex,
         crate::engine::client::ids::PageIndex,
     )>,
-    /// What the log has been told.
+    /// What has been logged.
     pub(crate) plight: Plight,
 }
 
 impl ControlState {
-    /// The cluster and its outbox, apart.
+    /// The cluster and its outbox, borrowed apart.
     pub(crate) fn parts(&mut self) -> (&mut Servers, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
     }
 }
 
-/// Frames that are kept for sending.
+/// Frames that are allocated for sending.
 struct Sender {
     short: KVec<TxFrame>,
     long: KVec<TxFrame>,
@@ -149,7 +149,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// A cluster without servers, of which we are this client.
+    /// A cluster without servers, for this client.
     pub(crate) fn new(client: ClientId, cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
         let state = ControlState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
@@ -181,14 +181,14 @@ impl Control {
         }))
     }
 
-    // Not part of the caller: a peer is large for a kernel's stack.
+    // Never inlined: a peer is large for a kernel stack.
     #[inline(never)]
     fn peers() -> Result<KVVec<Peer>> {
         Ok(KVVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?)
     }
 
-    /// Does something with the cluster, then sends what it wants sent: to nobody whose answers
-    /// would not be listened to.
+    /// Does something with the cluster, then sends its frames. Their receivers are published first,
+    /// so that their answers are accepted.
     pub(crate) fn with<R>(&self, core: &Core, work: impl FnOnce(&mut ControlState) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
@@ -221,7 +221,8 @@ impl Control {
                     PADDING.get(..staged.len).unwrap_or(&PADDING),
                 ),
             };
-            // None is free only if the interface holds very many back: lost, as by the wire.
+            // None is free only if the interface holds very many back: the frame is lost, as on the
+            // wire.
             if let Some(frame) = pool.iter_mut().find(|frame| !frame.is_busy()) {
                 core.link
                     .send_control(frame, staged.destination, &staged.header, payload);
@@ -231,7 +232,7 @@ impl Control {
         frames
     }
 
-    /// Looks at the cluster.
+    /// Reads the cluster.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Servers) -> R) -> R {
         look(&self.state.lock().cluster)
     }
@@ -246,7 +247,7 @@ impl Control {
         })
     }
 
-    /// The interface has another MTU, or is another.
+    /// The interface's MTU has changed, or the interface has.
     pub(crate) fn mtu_changed(&self, core: &Core) {
         let Some(mtu) = core.link.mtu() else {
             return;
@@ -273,14 +274,14 @@ impl Control {
         }
     }
 
-    /// The interface has another hardware address, or is another.
+    /// The interface's address has changed, or the interface has.
     pub(crate) fn address_changed(&self, core: &Core) {
         if let Some(address) = core.link.address() {
             self.with(core, |state| state.cluster.set_address(now_ns(), address));
         }
     }
 
-    /// Every server, for people.
+    /// Every server, for status output.
     pub(crate) fn reports(&self, mut each: impl FnMut(usize, &Report)) {
         let state = self.state.lock();
         for slot in SlotSet::ALL.iter() {
@@ -290,7 +291,7 @@ impl Control {
         }
     }
 
-    /// Whether a server that does not serve us has said this.
+    /// Whether a server has refused the session for this reason.
     pub(crate) fn is_refused(&self, why: Status) -> bool {
         let mut is_refused = false;
         self.reports(|_, report| {
@@ -299,7 +300,7 @@ impl Control {
         is_refused
     }
 
-    /// Says why a server refuses us.
+    /// Logs why a server refuses the session.
     pub(crate) fn say_refusal(&self, slot: ServerSlot) {
         let Some(report) = self.look(|cluster| cluster.report(slot)) else {
             return;
@@ -321,8 +322,8 @@ impl Control {
         }
     }
 
-    /// Waits until all of `wanted` servers are up, or the time is over, or a signal comes.
-    /// Returns how many are up.
+    /// Waits until all `wanted` servers are up, the time is over, or a signal arrives. Returns how
+    /// many are up.
     pub(crate) fn wait_for_servers(&self, wanted: usize, timeout_ms: u32) -> Result<usize> {
         let mut left = msecs_to_jiffies(timeout_ms);
         let mut state = self.state.lock();
@@ -346,7 +347,7 @@ impl Control {
 
 static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
-/// Has the servers of `core` drop our pages.
+/// Sends a BYE to the servers of `core`, so that they drop our pages.
 pub(crate) fn say_bye(core: &Arc<Core>) {
     core.control.with(core, |state| {
         let (cluster, outbox) = state.parts();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The control device, `/dev/anemone-control`: what callers give is checked here, and done
-//! elsewhere. [`crate::uapi`] says what it understands.
+//! The control device, `/dev/anemone-control`: checks what callers pass, and calls the code that
+//! does it. [`crate::uapi`] defines the interface.
 //!
-//! Context: process, in the caller's. A bad caller gets an error, and no line in the log; why a disk
-//! cannot be had stands there, for that is more than an error number says.
+//! Context: process, the caller's. A bad call gets an error and no line in the log. Only why a disk
+//! cannot be attached is logged, because an error number does not tell enough.
 
 use kernel::{
     fs::File,
@@ -67,7 +67,7 @@ impl MiscDevice for Core {
             uapi::STATUS => status(core, arg)?,
             uapi::SERVERS => servers(core, arg)?,
             _ => {
-                // One of ours, by another version's structure?
+                // A known ioctl, with the structure of another version?
                 let is_ours = |ours: &u32| uapi::type_and_nr(*ours) == uapi::type_and_nr(cmd);
                 return Err(match uapi::IOCTLS.iter().any(is_ours) {
                     true => EINVAL,
@@ -107,8 +107,8 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The same for every ioctl that only asks: flags, and zeros behind them. In pieces: some of these
-/// structures are large for a kernel's stack.
+/// The same for each ioctl that only reads: flags followed by zeros. Read in pieces, because some
+/// of the structures are large for a kernel stack.
 fn read_question<T>(arg: UserPtr) -> Result<u32> {
     let mut reader = UserSlice::new(arg, size_of::<T>()).reader();
     let flags: u32 = reader.read()?;
@@ -163,7 +163,7 @@ fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
 
 #[inline(never)]
 fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
-    // Too long for the stack: the path comes behind the rest.
+    // Too large for the stack: the path is read separately.
     let mut reader = UserSlice::new(arg, size_of::<uapi::AttachDisk>()).reader();
     let mut head = [0; size_of::<uapi::AttachDisk>() - uapi::PATH_MAX];
     let mut path = KVec::from_elem(0_u8, uapi::PATH_MAX, GFP_KERNEL)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Everything that the contexts of the driver share: one value, reference-counted.
+//! Everything that the contexts of the driver share: one reference-counted value.
 
 use kernel::{
     new_mutex,
@@ -59,11 +59,11 @@ use crate::{
 pub(crate) struct Core {
     /// The engine's shared state.
     pub(crate) device: Device<KernelStorage>,
-    /// Which parts of the map have pages to be freed.
+    /// Which parts of the map have freed pages.
     pub(crate) chunks: DirtyChunks<AtomicWords>,
     /// The data path: one for each hardware queue.
     pub(crate) queues: KVec<Arc<Queue>>,
-    /// The network interface, if it is there.
+    /// The network interface, if it is bound.
     #[pin]
     pub(crate) link: Link,
     /// The cluster.
@@ -72,31 +72,31 @@ pub(crate) struct Core {
     /// The local disk, if there is one.
     #[pin]
     pub(crate) local: Local,
-    /// Control frames that have come in.
+    /// Received control frames.
     #[pin]
     pub(crate) inbox: SpinLockIrq<Inbox>,
-    /// Frames that were short, damaged, malformed, or no server's.
+    /// Frames that were short, damaged, malformed, or not from a server.
     pub(crate) frames_bad: Atomic<u64>,
-    /// Servers' frames that were not from a server of ours, or not in a session of ours.
+    /// Frames of foreign servers, or of sessions that are not ours.
     pub(crate) frames_foreign: Atomic<u64>,
-    /// Frames that lay in the emergency reserve.
+    /// Frames that were in the emergency reserve.
     pub(crate) frames_from_reserve: Atomic<u64>,
-    /// Those of them that came in on a device that the interface lies on.
+    /// Those of them that were received on a device under the interface.
     pub(crate) frames_from_below: Atomic<u64>,
     /// Whether the machine was put back to an earlier state.
     pub(crate) earlier: Earlier,
     /// Control frames dropped because the inbox was full.
     pub(crate) frames_dropped: Atomic<u64>,
-    /// Fires when the cluster has something to do.
+    /// Fires when the cluster has something due.
     pub(crate) timer: Arc<CoreTimer>,
-    /// What the worker runs on.
+    /// The work queue of the worker.
     pub(crate) work_queue: Arc<OwnedQueue>,
     #[pin]
     work: Work<Core>,
-    /// How far the worker has come with clearing slots' bits from the map.
+    /// How far the worker has cleared slots' bits from the map.
     #[pin]
     pub(super) sweeps: Mutex<Sweeps>,
-    /// Of [`Local`].
+    /// The work of [`Local`].
     #[pin]
     submit_work: Work<Core, 1>,
 }
@@ -106,10 +106,10 @@ impl_has_work! {
     impl HasWork<Self, 1> for Core { self.submit_work }
 }
 
-/// What [`Core::new`] is made from.
+/// The parts from which [`Core::new`] makes the core.
 pub(crate) struct Parts {
     pub(crate) map: AtomicWords,
-    /// Of the device: chunks with pages that lack copies, and with pages that the disk lacks.
+    /// Dirty bitmaps of the device: pages that lack copies, and pages that the disk lacks.
     pub(crate) dirty_bitmaps: [AtomicWords; 2],
     pub(crate) config: Config,
     pub(crate) hw_queues: u32,
@@ -121,7 +121,7 @@ pub(crate) struct Parts {
 }
 
 impl Core {
-    /// Puts the parts together.
+    /// Assembles the parts.
     pub(crate) fn new(
         parts: Parts,
         link: impl PinInit<Link, Error>,
@@ -129,7 +129,7 @@ impl Core {
         local: impl PinInit<Local>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // Made here and nowhere else: it is large, and each move of it takes stack.
+            // Made in place: it is large, and each move takes stack.
             device: {
                 let [degraded, out_of_sync] = parts.dirty_bitmaps;
                 let mut device = Device::new(parts.map, parts.config, parts.hw_queues);
@@ -158,11 +158,11 @@ impl Core {
 
     /// Has the worker run soon. Any context.
     pub(crate) fn kick(self: ArcBorrow<'_, Self>) {
-        // An error is only that it is queued already.
+        // An error only means that it is queued already.
         let _ = self.work_queue.enqueue::<_, 0>(Arc::from(self));
     }
 
-    /// The page is needed no longer. Any context, also under a spinlock.
+    /// Frees the page. Any context, also under a spinlock.
     pub(crate) fn note_free(&self, page: PageIndex) -> bool {
         if !self.device.map.set_free_pending(page) {
             return false;
@@ -198,11 +198,11 @@ impl Core {
         Ok(sums)
     }
 
-    /// Counts a frame that is nobody's.
+    /// Counts a frame that is invalid, or not from a server.
     pub(crate) fn count_bad_frame(&self) {
         self.frames_bad.fetch_add(1, Relaxed);
     }
 }
 
-/// How long freed pages are gathered before the servers are told.
+/// How long freed pages are collected before servers are notified.
 const FREE_DELAY_NS: u64 = 2_000_000;

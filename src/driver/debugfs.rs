@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be looked at, in `/sys/kernel/debug/anemone/`.
+//! State for reading, in `/sys/kernel/debug/anemone/`.
 //!
 //! `counters`: lines of name and value. `servers`: a line for each server. `latency`: nanoseconds.
 //! `disk`: lines of name and value, of the local disk.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The block device: requests taken apart into pages.
+//! The block device: divides requests into pages.
 
 use kernel::{
     prelude::*,
@@ -34,7 +34,7 @@ use crate::{
 /// Sectors of 512 bytes in a page.
 pub(crate) const PAGE_SECTORS: u64 = 8;
 
-/// Bytes that a request may have.
+/// The most bytes of a request.
 pub(crate) const MAX_REQUEST_BYTES: u32 = (MAX_REQUEST_PAGES * PAGE_SIZE) as u32;
 
 const _: () = assert!(MAX_REQUEST_PAGES <= MAX_PARTS as usize);
@@ -117,7 +117,7 @@ impl Operations for Disk {
     }
 }
 
-/// Looks at a page that is to be written.
+/// Prepares a page that is to be written.
 #[inline]
 fn page_out(block: Block) -> PageOut {
     let fill = block.same_fill();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A machine that is put back to an earlier state: by its own hibernation, or as a virtual machine.
+//! Detects that the machine was put back to an earlier state: hibernation, or a virtual machine's
+//! snapshot.
 //!
-//! What that means for versions is the engine's ([`crate::engine::client::versions`]).
+//! The engine handles what that means for versions ([`crate::engine::client::versions`]).
 
 use kernel::{
     prelude::*,
@@ -35,17 +36,17 @@ use crate::{
     },
 };
 
-/// What is known of it.
+/// What is known about it.
 pub(crate) struct Earlier {
-    /// Whether the machine hibernates: from before its tasks are stopped until they run again.
+    /// Whether the machine is hibernating: from before its tasks are stopped until they run again.
     hibernating: Atomic<u32>,
-    /// How many of the versions' jumps the shards know of.
+    /// How many jumps of the versions the shards have been notified of.
     followed: Atomic<u32>,
-    /// And how many the log tells of that nobody had announced.
+    /// How many unannounced jumps have been logged.
     told: Atomic<u32>,
-    /// Slots of servers of which the log says that they are not believed.
+    /// Slots of servers logged as not believed.
     doubted: Atomic<u32>,
-    /// And of servers of which it says that they lack what they should have.
+    /// Slots of servers logged as lacking pages.
     forgetful: Atomic<u32>,
 }
 
@@ -61,16 +62,16 @@ impl Earlier {
         }
     }
 
-    /// Whether the machine hibernates. What servers have must stay as the image says: until it is over,
-    /// no page is copied, drained, freed or found to be an orphan: the image may still name what this
-    /// machine needs no longer. Any context.
+    /// Whether the machine is hibernating. Servers' pages must then stay as the image names them:
+    /// until it is over, no page is copied, drained, freed or treated as an orphan, because the
+    /// image may still name pages that this machine no longer needs. Any context.
     pub(crate) fn is_hibernating(&self) -> bool {
         self.hibernating.load(Acquire) != 0
     }
 }
 
 impl Core {
-    /// Says in the log which servers are newly not believed, and which have newly lost pages.
+    /// Logs which servers are newly not believed, and which have newly lost pages.
     fn say_doubts(&self) {
         let insane = self.device.servers.insane();
         let told = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
@@ -90,12 +91,12 @@ impl Core {
         }
     }
 
-    /// For the worker: if the versions have jumped, whoever has one from before begins anew.
+    /// For the worker: after a jump of the versions, restarts the ops that have an earlier one.
     pub(super) fn follow_jumps(self: ArcBorrow<'_, Self>) {
         self.say_doubts();
         let versions = self.device.versions();
         if let Some(words) = versions.wanted_words() {
-            // As much as there was is left. Without memory it is tried again, the latest in a second.
+            // There is still as much room as before. Without memory, tries again within a second.
             if let Ok(room) = zeroed_table_now(words) {
                 versions.give_room(room);
             }
@@ -121,7 +122,7 @@ impl Core {
     }
 }
 
-/// Told by the power management.
+/// Power management notifier.
 pub(crate) struct Sleep(pub(crate) Arc<Core>);
 
 impl PmCallback for Sleep {
@@ -129,7 +130,7 @@ impl PmCallback for Sleep {
         let core = &self.0;
         match event {
             PmEvent::HibernationPrepare => {
-                // Its opening says nothing: it is open already.
+                // It is open already, so no check was made at its opening.
                 if core.local.is_own_below_another() {
                     pr_warn!(
                         "the machine hibernates, and another disk is made of /dev/anemone; an image on that disk cannot be read back: use another device (resume=)\n"
@@ -137,11 +138,12 @@ impl PmCallback for Sleep {
                 }
                 core.earlier.hibernating.store(1, Release);
                 core.device.set_repair_pages_per_s(0);
-                // A worker that has not seen it is past finding what to free when this returns.
+                // Waits for the worker: one that has not seen the flag has finished its frees when
+                // this returns.
                 core.control.with(core, |_| ());
             }
             PmEvent::PostHibernation => {
-                // What this machine did after its image was made, if it did something, nobody knows.
+                // What this machine did after its image was made is unknown.
                 core.device.versions().jump(random_u64());
                 core.earlier.hibernating.store(0, Release);
                 core.as_arc_borrow().kick();
@@ -150,7 +152,7 @@ impl PmCallback for Sleep {
     }
 }
 
-/// Told by the random generator.
+/// The random generator's fork notifier.
 pub(crate) struct Fork(pub(crate) Arc<Core>);
 
 impl VmforkCallback for Fork {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The frames that an op sends with: made at load, so that sending allocates nothing.
+//! The frames of an op, allocated at load, so that sending allocates nothing.
 
 use kernel::prelude::*;
 
@@ -30,10 +30,10 @@ use crate::{
     },
 };
 
-/// A frame with a header of ours.
+/// A frame with a protocol header.
 pub(crate) type TxFrame = skb::TxFrame<HEADER_LEN>;
 
-/// Room for what a SAME_FILLED frame carries.
+/// The payload of a SAME_FILLED frame.
 const FILL_LEN: u16 = 8;
 
 /// The frames of one transfer.
@@ -43,21 +43,21 @@ struct TransferFrames {
     has_pages: bool,
 }
 
-/// The frames of one op: those of each of its transfers may be used at once, by different CPUs.
+/// The frames of one op. Different CPUs may use those of its transfers at the same time.
 pub(crate) struct OpFrames {
     transfers: KVec<TryCell<TransferFrames>>,
 }
 
-/// What came of sending.
+/// The result of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// Handed over, or lost on the way: the engine sends again.
+    /// Handed over, or lost on the way, in which case the engine sends again.
     Done,
-    /// Not sent: the page is not what its checksum was computed from. Its checksum now.
+    /// Not sent: the page no longer has its checksum. The value is the current one.
     Changed(u32),
 }
 
-/// How many frames a transfer has. Those past the replicas only ever ask for pages.
+/// How many frames a transfer has. Transfers beyond the replicas only send READs.
 fn frame_count(transfer: usize, replicas: usize, fragments: u8) -> u8 {
     if transfer < replicas {
         fragments
@@ -67,7 +67,7 @@ fn frame_count(transfer: usize, replicas: usize, fragments: u8) -> u8 {
 }
 
 impl OpFrames {
-    /// About how many bytes they take.
+    /// Approximate size in bytes.
     pub(crate) fn bytes(replicas: usize, fragments: u8) -> usize {
         let frames: usize = (0..MAX_REPLICAS)
             .map(|transfer| usize::from(frame_count(transfer, replicas, fragments)))
@@ -77,8 +77,8 @@ impl OpFrames {
             .saturating_add(size_of::<Self>())
     }
 
-    /// Frames for `replicas` transfers of pages cut into `fragments`, and for one page-in more
-    /// at a time.
+    /// Frames for `replicas` transfers of pages cut into `fragments`, and for one more page-in
+    /// transfer.
     pub(crate) fn new(replicas: usize, fragments: u8) -> Result<Self> {
         let mut transfers = KVec::with_capacity(MAX_REPLICAS, MAY_FAIL)?;
         for transfer in 0..MAX_REPLICAS {
@@ -96,7 +96,7 @@ impl OpFrames {
         Ok(Self { transfers })
     }
 
-    /// Sends what the engine wants sent. `block` is the op's page.
+    /// Sends the engine's frames. `block` is the op's page.
     pub(crate) fn send(
         &self,
         device: &NetDevice,
@@ -114,8 +114,8 @@ impl OpFrames {
         frames.send(device, ethertype, send, block)
     }
 
-    /// The op has ended: lets go of its request's pages. Returns false if some frame is still on
-    /// its way out of this host and has to keep them.
+    /// The op has ended: releases its request's pages. Returns false if a frame is still queued in
+    /// this host and has to keep them.
     pub(crate) fn release(&self) -> bool {
         self.transfers.iter().all(|transfer| {
             transfer
@@ -125,7 +125,7 @@ impl OpFrames {
     }
 }
 
-/// Where a transfer's frames go, and what they are.
+/// What the frames of one transfer are sent with.
 struct Route<'a> {
     device: &'a NetDevice,
     ethertype: u16,
@@ -133,8 +133,7 @@ struct Route<'a> {
 }
 
 impl Route<'_> {
-    /// Hands a frame to the network. It is lost if that cannot be done, as on the wire: it is sent
-    /// again.
+    /// Hands a frame to the network. If that fails, the frame is lost as on the wire, and sent again.
     #[inline]
     fn transmit(
         &self,
@@ -144,7 +143,7 @@ impl Route<'_> {
         payload: Payload<'_>,
     ) {
         if self.send.force && frame.is_busy() {
-            // Somebody keeps the old one, a sniffer that was stopped, say: leave it to him.
+            // Another user still holds the old buffer, such as a stopped sniffer: leave it that buffer.
             let _ = frame.renew();
         }
         let header = Header {
@@ -196,8 +195,8 @@ impl TransferFrames {
                     let Some((offset, len)) = cut.span(index) else {
                         continue;
                     };
-                    // After the MTU has shrunk there are fewer frames than fragments: one that is
-                    // still in use is left to the retransmission.
+                    // After the MTU has shrunk there are fewer frames than fragments. A frame that
+                    // is still in use is left to the retransmission.
                     let place = usize::from(index)
                         .checked_rem(self.frames.len())
                         .unwrap_or(0);

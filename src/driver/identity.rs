@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who this client is to servers: the same after a crash, so that its new life takes the place of the
-//! old one there, whose pages would else stand in its way.
+//! The client's identity towards servers. It stays the same after a crash, so that the new life
+//! replaces the old one there, whose pages would otherwise take up room.
 
 use crate::{
     linux::{
@@ -13,16 +13,16 @@ use crate::{
     wire::ClientId,
 };
 
-/// Where an identity is from.
+/// The source of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The administrator has said it.
+    /// The module parameter.
     Parameter,
     /// The machine's UUID.
     Machine,
     /// The interface's permanent hardware address.
     Interface,
-    /// There was nothing to make one from: it will be another after the next start.
+    /// Random, because there was nothing to derive it from: it differs after the next start.
     Chance,
 }
 
@@ -38,7 +38,7 @@ impl Source {
     }
 }
 
-/// The identity of this machine's device, and where it is from.
+/// The identity of this machine's device, and its source.
 pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, Source) {
     if let Some(id) = given {
         return (id, Source::Parameter);
@@ -53,7 +53,7 @@ pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, So
     }
 }
 
-/// UUIDs that firmware makers have forgotten to replace.
+/// UUIDs that firmware vendors have forgotten to replace.
 const NOBODYS: [&str; 3] = [
     "03000200-0400-0500-0006-000700080009",
     "00020003-0004-0005-0006-000700080009",
@@ -67,11 +67,11 @@ fn is_of_one_machine(uuid: &[u8]) -> bool {
             .any(|text| uuid.eq_ignore_ascii_case(text.as_bytes()))
 }
 
-/// The device that pages are of: a machine's second one would be another client.
+/// The device: a second one on the machine would be another client.
 const DEVICE: &[u8] = b"/dev/anemone";
 
-/// An identity of the device on a machine known by `name`, which is of one `kind`. A UUID may be
-/// meant to be kept from other programs: it is not sent as it is.
+/// The identity of the device on a machine known by `name`, which is of `kind`. A UUID may be
+/// confidential, so it is not sent itself.
 fn derive(kind: u8, name: &[u8]) -> ClientId {
     let mut text = [0; 64];
     let parts = [&[kind][..], name, &[0], DEVICE];

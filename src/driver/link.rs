@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The network interface: bound when there is one of that name, unbound when it goes away.
+//! The network interface: bound when one of that name exists, unbound when it goes away.
 //!
-//! While it is unbound nothing is sent, which to the engine is loss like any other.
+//! While it is unbound nothing is sent, which the engine sees as loss.
 
 mod below;
 
@@ -58,7 +58,7 @@ use crate::{
     },
 };
 
-/// To follow a device's name: which of its frames.
+/// Follows a device's name in the log: the VLAN whose frames it receives.
 struct OfVlan(Option<VlanTag>);
 
 impl fmt::Display for OfVlan {
@@ -70,7 +70,7 @@ impl fmt::Display for OfVlan {
     }
 }
 
-/// What is bound.
+/// The bound device.
 struct Binding {
     device: ARef<NetDevice>,
 }
@@ -80,15 +80,15 @@ struct Binding {
 pub(crate) struct Link {
     name: CString,
     ethertype: u16,
-    /// For sending: read without a lock.
+    /// For sending. Read without a lock.
     binding: RcuCell<Binding>,
-    /// Whether events of the interface are to be followed; not while the module goes.
+    /// Whether events of the interface are followed; not while the module is unloaded.
     followed: Atomic<bool>,
-    /// Whether it has been said that what the interface lies on cannot be listened to.
+    /// Whether a lower device that cannot be listened to has been logged.
     warned: Atomic<bool>,
-    /// Whether it has been said that frames are copied below.
+    /// Whether copied frames have been logged.
     warned_of_copies: Atomic<bool>,
-    /// For receiving; also serialises binding and unbinding. Taken inside the RTNL lock.
+    /// For receiving. Also serialises binding and unbinding. Taken inside the RTNL lock.
     #[pin]
     ingress: Mutex<Option<Ingress>>,
 }
@@ -120,7 +120,7 @@ impl Link {
             .unwrap_or(Sent::Done)
     }
 
-    /// Sends a control frame; `payload` is at most the room that `frame` was made with.
+    /// Sends a control frame. `payload` must fit the room with which `frame` was made.
     pub(crate) fn send_control(
         &self,
         frame: &mut TxFrame,
@@ -132,7 +132,7 @@ impl Link {
             return;
         };
         self.with(|binding| {
-            // Lost if it cannot be sent, as on the wire: it is sent again.
+            // If it cannot be sent, the frame is lost as on the wire, and sent again.
             let _ = frame.send(
                 &binding.device,
                 destination.0,
@@ -149,12 +149,12 @@ impl Link {
         self.with(|binding| binding.device.mtu() as usize)
     }
 
-    /// The hardware address that frames come from; `None` if there is no interface.
+    /// The source address of our frames; `None` if there is no interface.
     pub(crate) fn address(&self) -> Option<MacAddress> {
         self.with(|binding| MacAddress(binding.device.address()))
     }
 
-    /// Its name, as it was given.
+    /// Its name, as given.
     pub(crate) fn name(&self) -> &CStr {
         &self.name
     }
@@ -164,7 +164,7 @@ impl Link {
         device.name(rtnl).to_bytes() == self.name.to_bytes()
     }
 
-    /// Binds `device`: from now on frames come and go through it.
+    /// Binds `device`: frames are sent and received through it from now on.
     pub(crate) fn bind(
         &self,
         core: ArcBorrow<'_, Core>,
@@ -187,11 +187,11 @@ impl Link {
         Ok(())
     }
 
-    /// Lets go of whatever is bound. When this returns nothing is sent or received any more, and
-    /// the device is not referred to. Returns whether something was bound.
+    /// Unbinds the device, if one is bound. Afterwards nothing is sent or received, and the device
+    /// is no longer referenced. Returns whether one was bound.
     pub(crate) fn unbind(&self, rtnl: &Rtnl) -> bool {
         let mut ingress = self.ingress.lock();
-        // Sending first: what has been sent may still be answered.
+        // Sending stops first: what has been sent may still be answered.
         drop(self.binding.replace(None));
         let Some(ingress) = ingress.take() else {
             return false;
@@ -200,8 +200,8 @@ impl Link {
         true
     }
 
-    /// Whether what is bound can stay so: it has not been taken away, nor to another network
-    /// namespace, before it was followed.
+    /// Whether the bound device can stay bound: it was not removed, or moved to another network
+    /// namespace, before its events were followed.
     pub(crate) fn is_there(&self, namespace: u64, rtnl: &Rtnl) -> bool {
         self.ingress.lock().as_ref().is_some_and(|ingress| {
             let device = ingress.device();
@@ -209,20 +209,20 @@ impl Link {
         })
     }
 
-    /// Looks whether there will be progress when memory is short, and what the interface lies on.
+    /// Checks whether progress is possible when memory is short, and which devices are under the
+    /// interface.
     fn look_below(&self, ingress: &mut Ingress, rtnl: &Rtnl) {
         if !HAS_INGRESS {
-            // That only a disk guarantees progress has been said.
+            // It has been logged already that only a disk guarantees progress.
             return;
         }
         self.listen_below(ingress, rtnl);
         self.look_for_copies(ingress.device(), rtnl);
     }
 
-    /// Says so if what is sent has to be copied on the way out of this machine, by the interface or by
-    /// what it lies on.
+    /// Logs if transmitted frames are copied in this machine, by the interface or by a device under it.
     fn look_for_copies(&self, device: &NetDevice, rtnl: &Rtnl) {
-        // For want of memory it cannot be told: the next event tells.
+        // Without memory it cannot be determined; the next event tries again.
         let Ok(copying) = below::copying(device, rtnl) else {
             return;
         };
@@ -236,7 +236,7 @@ impl Link {
         }
     }
 
-    /// Listens to what the interface lies on, if it lies on others: when memory is short, answers
+    /// Listens on the devices under the interface, if there are any: when memory is short, answers
     /// are dropped there.
     fn listen_below(&self, ingress: &mut Ingress, rtnl: &Rtnl) {
         let result = below::lowest(ingress.device(), rtnl)
@@ -263,23 +263,22 @@ impl Link {
         }
     }
 
-    /// Another lies on a device, or no longer, or a device can do other things than before: the
-    /// interface may lie on others, or on what copies frames.
+    /// The stacking or the features of a device have changed: there may be other devices under the
+    /// interface, or one that copies frames.
     fn restacked(&self, rtnl: &Rtnl) {
         if let Some(ingress) = &mut *self.ingress.lock() {
             self.look_below(ingress, rtnl);
         }
     }
 
-    /// A device goes away, or to another network namespace.
+    /// A device is removed or moved to another network namespace.
     fn forget(&self, device: &NetDevice, rtnl: &Rtnl) {
         if let Some(ingress) = &mut *self.ingress.lock() {
             ingress.forget(device, rtnl);
         }
     }
 
-    /// Follows the interface no longer: unregistering the notifier tells of every device that it
-    /// goes away.
+    /// Stops following the interface: unregistering the notifier reports every device as removed.
     pub(crate) fn unfollow(&self) {
         self.followed.store(false, Relaxed);
     }
@@ -296,20 +295,20 @@ impl Link {
     }
 }
 
-/// Follows the interface through its life.
+/// Follows the interface's events.
 pub(crate) struct LinkWatch {
     core: Arc<Core>,
-    /// The network namespace of who loaded the module: there names are looked up.
+    /// The network namespace of the process that loaded the module, in which names are looked up.
     namespace: u64,
 }
 
 impl LinkWatch {
-    /// Watches for `core`'s interface in a network namespace, named by its cookie.
+    /// Watches for `core`'s interface in the network namespace with this cookie.
     pub(crate) fn new(core: Arc<Core>, namespace: u64) -> Self {
         Self { core, namespace }
     }
 
-    /// Binds `device`, which is called as the interface is, if it is one that can be.
+    /// Binds `device`, which has the interface's name, if it is suitable.
     fn bind(&self, device: &NetDevice, rtnl: &Rtnl) {
         if device.namespace(rtnl) != self.namespace || !device.is_ethernet() {
             return;
@@ -346,7 +345,7 @@ impl NotifierCallback for LinkWatch {
                         link.name()
                     );
                     core.kick();
-                    // Another may have got its name while this one was called otherwise.
+                    // Another device may have got the name while this one had another.
                     let other = device.sibling(link.name(), rtnl);
                     if let Some(other) = other.filter(|other| link.is_called(other, rtnl)) {
                         self.bind(&other, rtnl);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loading and unloading: what is made in which order, and goes in which.
+//! Loading and unloading: the order in which things are made and removed.
 
 use kernel::{
     prelude::*,
@@ -96,11 +96,11 @@ use crate::{
     },
 };
 
-/// Everything that is there while the module is loaded. It goes in the order of the fields.
+/// Everything that exists while the module is loaded. Dropped in the order of the fields.
 pub(crate) struct Anemone {
-    /// No more commands; none is under way, for no file is open.
+    /// Ends ioctls; none is under way, because no file is open.
     _control: Pin<KBox<MiscDeviceRegistration<Core>>>,
-    /// No more requests, and none under way.
+    /// Ends requests; none is under way.
     _disk: GenDisk<Disk>,
     _unfollow: Unfollow,
     _files: Dir<Core>,
@@ -111,7 +111,7 @@ pub(crate) struct Anemone {
     _socket: MemallocSocket,
 }
 
-/// Before the notifier goes: the link follows its device no longer.
+/// Dropped before the notifier: the link stops following its device.
 struct Unfollow(Arc<Core>);
 
 impl Drop for Unfollow {
@@ -120,7 +120,7 @@ impl Drop for Unfollow {
     }
 }
 
-/// The core at work: frames come in, timers fire, the worker runs. Dropping it ends all that.
+/// The running core: frames are received, timers fire, the worker runs. Dropping it ends that.
 struct Connection {
     core: Arc<Core>,
 }
@@ -142,8 +142,8 @@ impl Drop for Connection {
         local::shut_down(core.as_arc_borrow());
         control::say_bye(core);
         core.link.unbind(&Rtnl::lock());
-        // Nothing comes in any more. What the timers and the worker still do finds nothing to do;
-        // each of them must be over before the core goes, for they hold it.
+        // Nothing is received any more, and timers and the worker find nothing to do. Each of them
+        // must end before the core is freed, because they hold references to it.
         core.timer.disconnect();
         for queue in &core.queues {
             queue.timer.disconnect();
@@ -157,7 +157,7 @@ impl Drop for Connection {
 }
 
 impl Anemone {
-    /// Loads the module by its parameters.
+    /// Loads the module with its parameters.
     #[inline(never)]
     pub(crate) fn new() -> Result<Self> {
         let params = Params::read()?;
@@ -215,7 +215,7 @@ impl Anemone {
             Notifier::new(LinkWatch::new(core.clone(), namespace)),
             GFP_KERNEL,
         )?;
-        // Also when loading fails from here on: declared later, it goes earlier.
+        // Also for errors from here on: it is declared later, so it is dropped earlier.
         let unfollow = Unfollow(core.clone());
         if !core.link.is_there(namespace, &Rtnl::lock()) {
             pr_err!(
@@ -231,7 +231,7 @@ impl Anemone {
             GFP_KERNEL,
         )?;
         let files = debugfs::files(&core)?;
-        // Before the disk, which others look at as soon as it is there.
+        // Before the disk, which other programs open as soon as it exists.
         let options = MiscDeviceOptions {
             name: control_device::NAME,
         };
@@ -286,7 +286,7 @@ impl Anemone {
         Ok(namespace)
     }
 
-    // Apart, as what follows: together they would take half of a kernel's stack.
+    // Separate functions: together they would take half of a kernel stack.
     #[inline(never)]
     fn make_core(params: &Params, client: ClientId, queues: KVec<Arc<Queue>>) -> Result<Arc<Core>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
@@ -363,7 +363,7 @@ impl Anemone {
         Ok(queues)
     }
 
-    /// Attaches the local device, if one is given. Returns whether one is.
+    /// Attaches the local disk, if one is given. Returns whether one is.
     #[inline(never)]
     fn attach_local(params: &Params, core: &Arc<Core>) -> Result<bool> {
         let Some(path) = &params.local_device else {
@@ -372,7 +372,7 @@ impl Anemone {
         local::attach_quietly(core, path, true).map_err(|error| {
             pr_err!("local_device={}{}\n", &**path, error);
             match error.to_error() {
-                // Of a module that cannot be loaded, insmod takes that for a missing symbol.
+                // insmod would report ENOENT as a missing symbol.
                 error if error == ENOENT => ENXIO,
                 error => error,
             }
@@ -380,12 +380,12 @@ impl Anemone {
         Ok(true)
     }
 
-    /// Waits for servers as long as the administrator wants. Returns how many are up.
+    /// Waits for servers as long as the administrator allows. Returns how many are up.
     fn wait_for_servers(params: &Params, core: &Arc<Core>, wanted: usize) -> Result<usize> {
         let control = &core.control;
         let mut up = control.wait_for_servers(wanted, params.connect_ms)?;
         if up < wanted && control.is_refused(Status::Wait) {
-            // They are finding out whether an older life of ours lives.
+            // They are challenging an older life of this client.
             up = control.wait_for_servers(wanted, REPLACED_MS)?;
         }
         let enough = wanted.min(params.config.replicas);
@@ -399,14 +399,14 @@ impl Anemone {
             );
             up = control.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
             if up >= enough && up < wanted {
-                // After a power cut they come one after the other.
+                // After a power failure they start one after the other.
                 up = control.wait_for_servers(wanted, params.connect_ms)?;
             }
         }
         Ok(up)
     }
 
-    /// Opens the sessions, waiting for a bounded time.
+    /// Opens the sessions. Waits for a bounded time.
     #[inline(never)]
     fn connect(params: &Params, core: &Arc<Core>, has_local: bool) -> Result {
         core.control.mtu_changed(core);
@@ -441,9 +441,9 @@ impl Anemone {
         Self::check_room(params, core, up, has_local)
     }
 
-    /// A device that is larger than what its servers have for it is refused, unless that is meant: a
-    /// program that grows into the rest gets no memory. What servers have that have not answered is not
-    /// known; a local disk takes what they do not.
+    /// Refuses a device that is larger than the room that its servers have for it, unless that is
+    /// allowed: a program that grows into the rest would get no memory. The room of servers that
+    /// have not answered is unknown; a local disk takes what they do not.
     #[inline(never)]
     fn check_room(params: &Params, core: &Arc<Core>, up: usize, has_local: bool) -> Result {
         let mut rooms = [0; SERVER_SLOTS];
@@ -472,7 +472,7 @@ impl Anemone {
         let copies = replicas.min(count);
         // PANIC: none; the divisor is a constant.
         let (fits_mib, offered_mib) = (fits >> 8, offered >> 8);
-        // A server has a little less for pages than it was told to take.
+        // A server has a little less room for pages than it was configured with.
         let is_close = params.pages as u64 <= fits.saturating_add(fits / 16);
         let is_known = up >= params.servers.len();
         if is_close || has_local || params.overcommit || !is_known {
@@ -501,8 +501,8 @@ impl Anemone {
 /// Pages of a MiB.
 const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
 
-/// How long servers may take to end the session of an older life of ours: two seconds and some tries.
+/// How long servers may take to end the session of an older life: two seconds and some attempts.
 const REPLACED_MS: u32 = 5000;
 
-/// Bytes that one discard may name: 64 MiB, a bounded time without sleep.
+/// The largest discard in bytes: 64 MiB, handled in a bounded time without sleeping.
 const MAX_DISCARD_BYTES: u32 = 64 << 20;

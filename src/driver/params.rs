@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module's parameters: one table, and one place where they are checked.
+//! The module's parameters: one table, checked in one place.
 
 use kernel::{
     bindings,
@@ -53,13 +53,13 @@ module_params! {
     number ethertype = 34997 in 1536..=65535, READ, "EtherType of the frames; 34997 is 0x88b5";
 }
 
-/// How the local disk may be treated.
+/// The mirror policies.
 const MIRROR_WORDS: [&str; 3] = ["lag", "strict", "off"];
 
-/// Servers that may be given at load.
+/// The most servers that can be given at load.
 pub(crate) const MAX_SERVERS: usize = crate::engine::client::ids::SERVER_SLOTS;
 
-/// What the parameters say, checked.
+/// The checked parameters.
 pub(crate) struct Params {
     pub(crate) interface: CString,
     pub(crate) servers: KVec<MacAddress>,
@@ -77,11 +77,11 @@ pub(crate) struct Params {
     pub(crate) mirror_pool_pages: usize,
 }
 
-/// Hardware queues unless told otherwise, however many CPUs there are.
+/// The most hardware queues by default, however many CPUs there are.
 const MAX_DEFAULT_QUEUES: u64 = 8;
 
 impl Params {
-    /// Reads and checks all parameters. What is wrong stands in the kernel's log.
+    /// Reads and checks all parameters. Errors are logged.
     pub(crate) fn read() -> Result<Self> {
         check_parameters()?;
         if interface.value().is_empty() {
@@ -139,19 +139,19 @@ impl Params {
     }
 }
 
-/// The I/O timeout as it is now.
+/// The current I/O timeout.
 pub(crate) fn io_timeout_ns() -> u64 {
     io_timeout_s
         .value()
         .saturating_mul(crate::engine::client::config::NS_PER_S)
 }
 
-/// How many page-ins may be hedged, as it is now.
+/// The current percentage of page-ins that may be hedged.
 pub(crate) fn hedged_percent() -> u32 {
     narrow(hedge_percent.value())
 }
 
-/// How the local disk is to be treated now.
+/// The current settings of the mirror.
 pub(crate) fn mirror_config() -> MirrorConfig {
     MirrorConfig {
         policy: match mirror.value() {
@@ -166,14 +166,14 @@ pub(crate) fn mirror_config() -> MirrorConfig {
     }
 }
 
-/// After how long a silence a server's copies no longer count, as it is now.
+/// The current loss timeout.
 pub(crate) fn loss_timeout_ns() -> u64 {
     loss_timeout_s
         .value()
         .saturating_mul(crate::engine::client::config::NS_PER_S)
 }
 
-/// How many pages may be copied in a second, as it is now.
+/// The current rate of repair, in pages a second.
 pub(crate) fn repair_rate() -> u32 {
     narrow(repair_pages_per_s.value())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel's log says when requests begin to fail, and when they no longer do.
+//! Logs when requests begin to fail, and when they no longer do.
 
 use kernel::prelude::*;
 
@@ -10,17 +10,17 @@ use crate::engine::client::{
     notice::Notice, //
 };
 
-/// What it has said already.
+/// What has been logged.
 #[derive(Default)]
 pub(crate) struct Plight {
     is_alone: bool,
     refusing: Notice,
-    /// Page-outs refused for want of room, when last looked at.
+    /// The last seen count of page-outs refused for lack of room.
     refused: u64,
 }
 
 impl Plight {
-    /// Looks how it is now. Context: process, the worker's.
+    /// Logs changes since the last call. Context: process, the worker's.
     pub(crate) fn look(&mut self, now_ns: u64, core: &Core) {
         let servers = &core.device.servers;
         let is_alone = servers.hoped() == 0 && !servers.valid().is_empty();
@@ -33,7 +33,8 @@ impl Plight {
             pr_info!("a server answers again\n");
         }
         self.is_alone = is_alone;
-        // A machine that swaps against full servers has them full and not, many times a second.
+        // While a machine swaps to full servers, they change between full and not full many times a
+        // second.
         let is_full = !servers.full().is_empty();
         let refused = core.counters().pages_out_no_space;
         let is_refused = core::mem::replace(&mut self.refused, refused) != refused;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One hardware queue: the engine's shard under its lock, and doing what it says without it.
+//! One hardware queue: the engine's shard under its lock, and its work without the lock.
 //!
 //! Contexts: `queue_rq` (process), received frames and the timer (softirq), the worker
 //! (process). All take the queue's lock, which disables interrupts; none sends, copies or
@@ -72,41 +72,41 @@ use crate::{
     },
 };
 
-/// Pages that one request may have.
+/// The most pages of a request.
 pub(crate) const MAX_REQUEST_PAGES: usize = 8;
 
-/// Transfers' frames that may be sent before this CPU handles softirqs again.
+/// Transfers sent before this CPU handles softirqs again.
 const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
 
-/// Copies to be freed that a shard can remember.
+/// Stale copies that a shard can note.
 const STALE_COPIES: usize = 1024;
 
 /// An op's page.
 struct Page {
-    /// Its bytes, as long as the op's part of a request has not ended.
+    /// Its bytes; valid until the op's part of a request ends.
     block: Block,
-    /// None in repair's queue.
+    /// `None` in repair's queue.
     part: Option<RequestPart<Disk>>,
 }
 
 struct State {
     shard: Shard<KernelStorage>,
-    /// By op, as long as the op is not free.
+    /// By op; `Some` while the op is in use.
     pages: KVVec<Option<Page>>,
-    /// In repair's own queue: what the ops are for.
+    /// In repair's queue: the use of each op.
     repair: Option<Repair<KernelStorage>>,
 }
 
-/// What is to be done without the lock, once an op has ended.
+/// What is done without the lock when an op has ended.
 enum Todo {
-    /// The op's frames let go of its page, then its part of the request ends.
+    /// Release the page from the op's frames, then end its part of the request.
     End {
         op: usize,
         part: Option<RequestPart<Disk>>,
         status: BlkStatus,
         wake: Option<PageIndex>,
     },
-    /// The page is filled, then its part of the request ends.
+    /// Fill the page, then end its part of the request.
     Fill { page: Option<Page>, value: u64 },
 }
 
@@ -116,16 +116,16 @@ pub(crate) struct Queue {
     #[pin]
     state: SpinLockIrq<State>,
     frames: KVVec<OpFrames>,
-    /// Ops that are free, but whose frames keep a page.
+    /// Free ops whose frames still keep a page.
     lingering: Lingering,
     /// Fires when the shard has something due.
     pub(crate) timer: Arc<CoreTimer>,
-    /// In repair's own queue: each op's page.
+    /// In repair's queue: the page of each op.
     own_blocks: KVec<OwnBlock>,
 }
 
 impl Queue {
-    /// About how many bytes one takes.
+    /// Approximate size in bytes.
     pub(crate) fn bytes(depth: usize, replicas: usize, fragments: u8) -> usize {
         let op = size_of::<Op>()
             .saturating_add(size_of::<Option<Page>>())
@@ -133,7 +133,7 @@ impl Queue {
         op.saturating_mul(MAX_REQUEST_PAGES).saturating_mul(depth)
     }
 
-    /// A queue for `depth` requests at a time.
+    /// A queue for `depth` requests.
     pub(crate) fn new(
         number: u16,
         depth: usize,
@@ -149,7 +149,7 @@ impl Queue {
         Self::make(number, op_count, replicas, fragments, timer, pages, None)
     }
 
-    /// Repair's queue: an op for each of `own_blocks`.
+    /// Repair's queue, with an op for each of `own_blocks`.
     pub(super) fn for_repair(
         number: u16,
         fragments: u8,
@@ -168,7 +168,7 @@ impl Queue {
         Self::make(number, op_count, 1, fragments, timer, pages, own)
     }
 
-    // Not part of the caller, nor are its callers: a shard is large for a kernel's stack.
+    // Never inlined, nor are its callers: a shard is large for a kernel stack.
     #[inline(never)]
     fn make(
         number: u16,
@@ -212,24 +212,24 @@ impl Queue {
         )
     }
 
-    /// Looks at the shard. For statistics and the worker.
+    /// Accesses the shard, for statistics and the worker.
     pub(crate) fn with_shard<R>(&self, look: impl FnOnce(&mut Shard<KernelStorage>) -> R) -> R {
         look(&mut self.state.lock().shard)
     }
 
-    /// Whether it is repair's.
+    /// Whether it is repair's queue.
     pub(super) fn is_repairs(&self) -> bool {
         !self.own_blocks.is_empty()
     }
 
-    /// Looks at repair, in its own queue.
+    /// Reads the repair state, in repair's queue.
     pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<KernelStorage>)) {
         if let Some(repair) = &self.state.lock().repair {
             look(repair);
         }
     }
 
-    /// Changes repair and its shard, in its own queue, and does what follows.
+    /// Changes repair and its shard, in repair's queue, and does the resulting work.
     pub(super) fn drive_repair(
         &self,
         core: ArcBorrow<'_, Core>,
@@ -244,7 +244,7 @@ impl Queue {
         self.run(core, guard, now_ns);
     }
 
-    /// Changes the shard, and does what follows from it.
+    /// Changes the shard, and does the resulting work.
     pub(crate) fn drive(
         &self,
         core: ArcBorrow<'_, Core>,
@@ -256,7 +256,7 @@ impl Queue {
         self.run(core, state, now_ns);
     }
 
-    /// A frame with a page's bytes, or an acknowledgement, has come.
+    /// Handles a frame with a page's bytes, or an acknowledgement.
     #[inline]
     pub(crate) fn receive(
         &self,
@@ -279,7 +279,7 @@ impl Queue {
         let block = state.block(receive.op);
         drop(guard);
 
-        // The claim keeps the op, and with it the request and the block, until it is given back.
+        // The claim pins the op, and so the request and the block, until it is returned.
         let mut crc = None;
         let mut copied = false;
         if let Some(block) = block {
@@ -298,7 +298,7 @@ impl Queue {
         self.run(core, guard, now_ns);
     }
 
-    /// A frame with acknowledgements has come, `header` being its own.
+    /// Handles a frame of acknowledgements, with its `header`.
     pub(crate) fn acknowledged(
         &self,
         core: ArcBorrow<'_, Core>,
@@ -310,7 +310,7 @@ impl Queue {
         let mut guard = self.state.lock();
         for ack in acks {
             if let Some(header) = ack.header(header) {
-                // An acknowledgement has nothing to be copied.
+                // An acknowledgement has nothing to copy.
                 let _ = guard
                     .shard
                     .handle_frame(now_ns, source, &header, None, &core.device);
@@ -319,7 +319,7 @@ impl Queue {
         self.run(core, guard, now_ns);
     }
 
-    /// Does what is due. Softirq context.
+    /// Handles timers. Softirq context.
     pub(super) fn expired(&self, core: ArcBorrow<'_, Core>) {
         self.release_lingering();
         self.drive(core, |shard, now_ns| {
@@ -334,10 +334,10 @@ impl Queue {
         }
     }
 
-    /// Does what the shard wants done, until it wants nothing.
+    /// Carries out the shard's work until there is none.
     ///
-    /// One thing between two takings of the lock: to carry several from under it costs more in
-    /// copying them than a lock that is mostly free does.
+    /// One item for each hold of the lock: copying several out from under it costs more than taking
+    /// a lock that is mostly free.
     fn run<'a>(
         &'a self,
         core: ArcBorrow<'_, Core>,
@@ -364,7 +364,8 @@ impl Queue {
                     let send = guard.shard.describe(id, &core.device);
                     let block = guard.block(id.op);
                     let_go(guard);
-                    // On a virtual device the other end's softirq would else run for each frame.
+                    // Otherwise, on a virtual device, the other end's softirq would run after each
+                    // frame.
                     softirqs.get_or_insert_with(local_bh_disable);
                     let sent = match (self.frames.get(id.op), &send, &block) {
                         (Some(frames), Some(send), Some(block)) => {
@@ -383,7 +384,7 @@ impl Queue {
                     guard.shard.sent(now_ns, id, &core.device);
                 }
                 Some(Action::Complete(completion)) => {
-                    // What repair does next is known only now.
+                    // Repair's next work is known only now.
                     let is_quiet = is_quiet && guard.repair.is_none();
                     let todo = guard.complete(now_ns, completion, &core.device);
                     let_go(guard);
@@ -399,7 +400,7 @@ impl Queue {
                 Some(Action::Disk(work)) => {
                     let block = guard.block_of(&work);
                     let_go(guard);
-                    // The servers get what has been sent, and are at it meanwhile.
+                    // Lets the servers receive what was sent, and work on it meanwhile.
                     softirqs = None;
                     let told = disk_work::execute(core, work, block);
                     guard = self.state.lock();
@@ -418,7 +419,7 @@ impl Queue {
         }
     }
 
-    /// Does one thing. Returns a page that requests may wait for.
+    /// Does one item. Returns a page that requests may be waiting for.
     fn execute(&self, core: ArcBorrow<'_, Core>, todo: Todo) -> Option<PageIndex> {
         match todo {
             Todo::End {
@@ -434,7 +435,7 @@ impl Queue {
                     part.end(status);
                 }
                 if wake.is_some() && core.queues.len() > 1 {
-                    // Requests of other queues may wait as well: the worker looks.
+                    // Requests of other queues may be waiting too: the worker checks.
                     core.kick();
                 }
                 wake
@@ -454,15 +455,14 @@ impl Queue {
         }
     }
 
-    /// Some frame of the op is still on its way out of this host, and keeps its page: to be
-    /// looked at again.
+    /// A frame of the op is still queued in this host and keeps its page: check again later.
     #[cold]
     fn linger(&self, op: usize) {
         let look_ns = self.lingering.put(op, now_ns());
         self.timer.arm(look_ns);
     }
 
-    /// Releases the pages of ops that linger, where it can be done now.
+    /// Releases the pages of lingering ops, where possible now.
     fn release_lingering(&self) {
         let release = |op| self.frames.get(op).is_none_or(OpFrames::release);
         if let Some(look_ns) = self.lingering.look(now_ns(), release) {
@@ -470,14 +470,14 @@ impl Queue {
         }
     }
 
-    /// Adds for how long pages have been kept by frames after their op had ended.
+    /// Adds how long frames have kept pages after their op had ended.
     pub(crate) fn add_lingered(&self, sum: &mut Lingered) {
         self.lingering.add_to(sum);
     }
 }
 
 impl State {
-    /// The block of an op that is not free.
+    /// The block of an op in use.
     #[inline]
     fn block(&self, op: usize) -> Option<Block> {
         let page = self.pages.get(op)?.as_ref()?;
@@ -513,7 +513,7 @@ impl State {
         }
     }
 
-    /// An op of repair's is over.
+    /// An op of repair has ended.
     #[cold]
     fn end_copy(
         &mut self,

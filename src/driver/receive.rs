@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that come in: checked, and given to the queue or to the cluster they are for.
+//! Checks received frames, and passes them to the queue or to the cluster.
 //!
-//! Context: softirq, on any CPU, on several at once.
+//! Context: softirq, on any CPU, on several at the same time.
 
 use kernel::prelude::*;
 
@@ -48,12 +48,11 @@ use kernel::sync::{
 };
 use zerocopy::FromBytes;
 
-/// Bytes of a control frame's payload that are kept: the longest that a server sends, a list of
-/// pages.
+/// Bytes kept of a control frame's payload: the longest that a server sends, an inventory reply.
 const CONTROL_PAYLOAD: usize =
     size_of::<wire::InventoryReply>() + LISTED_PAGES * size_of::<wire::PageVersion>();
 
-/// A control frame, kept until the worker looks at it.
+/// A control frame, kept for the worker.
 #[derive(Clone)]
 pub(crate) struct ControlFrame {
     pub(crate) source: MacAddress,
@@ -62,11 +61,11 @@ pub(crate) struct ControlFrame {
     payload_len: usize,
 }
 
-/// What a PONG to a long PING carries; it is not worth being kept.
+/// The payload of a PONG to a long PING, which is not kept.
 static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 impl ControlFrame {
-    /// The frame as the engine takes it.
+    /// The frame, in the engine's form.
     pub(crate) fn frame(&self) -> Frame<'_> {
         let payload = match self.payload.get(..self.payload_len) {
             Some(payload) => payload,
@@ -85,10 +84,10 @@ impl Waiting for ControlFrame {
     }
 }
 
-/// Control frames that have come in.
+/// Received control frames.
 pub(crate) type Inbox = inbox::Inbox<KVVec<Option<ControlFrame>>>;
 
-/// An empty one.
+/// An empty inbox.
 pub(super) fn empty_inbox() -> Result<Inbox> {
     Ok(Inbox::new(KVVec::from_elem(
         None,
@@ -113,7 +112,7 @@ impl Core {
             self.count_bad_header(way);
             return Verdict::Accept;
         };
-        // Before the frame takes anybody's time or place.
+        // Checked before the frame takes time or room.
         if !self
             .device
             .stations
@@ -149,7 +148,7 @@ impl Core {
         Verdict::Stolen
     }
 
-    /// Counts a frame whose header says nothing. It is left to others, and may come a second time.
+    /// Counts a frame with an invalid header. It is left to the stack, and may arrive a second time.
     #[cold]
     fn count_bad_header(&self, way: Way) {
         if !way.is_second() {
@@ -199,7 +198,7 @@ impl Core {
             return;
         };
         let source = MacAddress(frame.source());
-        // Those of one queue, which follow one another as a rule, take its lock once.
+        // Acknowledgements for one queue usually follow one another; its lock is taken once for them.
         while let Some(first) = acks.first() {
             let number = Shard::<KernelStorage>::number_of_tag(first.tag.get());
             let count = acks
@@ -237,7 +236,7 @@ impl Core {
                 return;
             }
         } else if header.opcode != Opcode::Pong || payload_len > PAGE_SIZE {
-            // Only the answer to a probe is longer, and of that only its length matters.
+            // Only a reply to a probe is longer, and only its length matters.
             self.count_bad_frame();
             return;
         }

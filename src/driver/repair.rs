@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repair's own queue: a shard like those of the hardware queues, whose ops have pages of our own
-//! instead of requests.
+//! Repair's own queue: a shard like those of the hardware queues, whose ops have pages of the
+//! module instead of requests.
 //!
-//! Context: the worker (process) begins copies, and so does the queue's timer; what follows happens
-//! where frames come in (softirq). The queue's lock guards repair's state as well.
+//! Context: the worker (process) and the queue's timer begin copies; the rest happens where frames
+//! are received (softirq). The queue's lock protects repair's state as well.
 
 use kernel::{
     prelude::*,
@@ -31,10 +31,10 @@ use crate::{
     },
 };
 
-/// How often the worker looks whether requests are under way, while there is something to repair.
+/// How often the worker checks whether requests are under way, while there is something to repair.
 pub(super) const LOOK_NS: u64 = 20_000_000;
 
-/// A queue, number `number`, for repair of a device of `pages` pages.
+/// The queue with number `number` for repair of a device of `pages` pages.
 pub(super) fn new_queue(
     number: u16,
     pages: usize,
@@ -56,8 +56,7 @@ impl Core {
         self.queues.iter().find(|queue| queue.is_repairs())
     }
 
-    /// Begins what is to be repaired. Returns when to look again, `u64::MAX` for when something
-    /// happens.
+    /// Begins copies. Returns when to check again; `u64::MAX` for at the next event.
     pub(super) fn drive_repair(self: ArcBorrow<'_, Self>, servers_changed: bool) -> u64 {
         let Some(queue) = self.repair_queue() else {
             return u64::MAX;
@@ -80,9 +79,8 @@ impl Core {
         }
     }
 
-    /// Calls `each` with the name and value of everything that repair counts, and with what is
-    /// left for servers and for the local disk: parts of the map to be looked at, and copies under
-    /// way.
+    /// Calls `each` with the name and value of each counter of repair, and with what is left for
+    /// servers and for the local disk: parts of the map to be checked, plus copies under way.
     pub(super) fn repair_counters(&self, each: impl FnMut(&'static str, u64)) {
         let mut each = each;
         if let Some(queue) = self.repair_queue() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the control device says of the device and its servers.
+//! What the control device reports of the device and its servers.
 //!
 //! Context: process. Nothing here changes anything.
 
@@ -32,7 +32,7 @@ use crate::{
     uapi, //
 };
 
-/// Pages that are counted before looking whether the caller still wants to know.
+/// Pages counted between two checks for a signal.
 const STATISTICS_PAGES: u32 = 1 << 20;
 
 /// A name's number in [`uapi::health`].
@@ -48,7 +48,7 @@ fn health(report: &Report) -> u32 {
 }
 
 impl Core {
-    /// How the device is.
+    /// The device's state.
     pub(crate) fn status(self: ArcBorrow<'_, Self>, flags: u32) -> Result<uapi::Status> {
         let device = &self.device;
         let counters = self.counters();
@@ -95,7 +95,7 @@ impl Core {
             "repairs_cancelled" | "repairs_failed" => {
                 status.repair_cancelled = status.repair_cancelled.saturating_add(value);
             }
-            // Parts of the map have 1024 pages at the most.
+            // A part of the map has at most 1024 pages.
             "repair_left" => status.repair_left = value.saturating_mul(1024),
             _ => {}
         });
@@ -137,7 +137,7 @@ impl Core {
         }
     }
 
-    /// Counts pages. An error if a signal comes, for a large device takes a while.
+    /// Counts pages. Fails if a signal arrives, because a large device takes a while.
     fn statistics(&self) -> Result<PageStatistics> {
         let device = &self.device;
         let standard = Standard {
@@ -162,7 +162,7 @@ impl Core {
         Ok(statistics)
     }
 
-    /// The servers, and how many they are.
+    /// The servers, and their number.
     pub(crate) fn servers(
         self: ArcBorrow<'_, Self>,
         flags: u32,
@@ -194,7 +194,7 @@ impl Core {
         Ok((count, servers))
     }
 
-    /// The longest round trip to a server that any queue measured.
+    /// The longest round trip to a server measured by any queue.
     pub(crate) fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
         let of = self
             .queues

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine's memory in the kernel. All of it is allocated when the module is loaded or a disk is
-//! attached.
+//! The engine's memory in the kernel, allocated when the module is loaded or a disk is attached.
 
 use kernel::alloc::{
     KVVec,
@@ -26,7 +25,7 @@ use crate::{
 /// Words of the page map, or of a dirty bitmap.
 pub(crate) type AtomicWords = Table<Atomic<u32>>;
 
-/// What the client's tables are kept in.
+/// The types of the client's tables.
 pub(crate) struct KernelStorage;
 
 impl Storage for KernelStorage {

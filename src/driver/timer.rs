@@ -23,15 +23,15 @@ use crate::linux::{
 pub(crate) enum Target {
     /// The worker that looks after the servers.
     Worker,
-    /// What is due in the queue of this number.
+    /// Timeouts of the queue with this number.
     Queue(usize),
-    /// What is due in the local disk's pool, and bios that have ended.
+    /// Timeouts of the local disk's pool, and bios that have ended.
     Pool,
 }
 
 /// Runs a part of the core when the timer fires.
 ///
-/// It holds the core only while the module runs: [`Expiry::disconnect`] ends the cycle.
+/// It refers to the core only while the module runs: [`Expiry::disconnect`] breaks the cycle.
 #[pin_data]
 pub(crate) struct Expiry {
     target: Target,
@@ -42,7 +42,7 @@ pub(crate) struct Expiry {
 /// A timer of the driver.
 pub(crate) type CoreTimer = HrTimer<Expiry>;
 
-/// A timer that runs `target`, once [`Expiry::connect`] has been called.
+/// A timer that runs `target` once [`Expiry::connect`] has been called.
 pub(crate) fn new_timer(target: Target) -> Result<Arc<CoreTimer>> {
     let expiry = pin_init!(Expiry {
         target,
@@ -66,8 +66,8 @@ impl Expiry {
 
 impl HrTimerCallback for Expiry {
     fn run(this: &HrTimer<Self>) {
-        // The module holds the core until after the timer's last call, so that this is never the
-        // last reference.
+        // The module holds the core until after the timer's last call, so this is never the last
+        // reference.
         let core = this.core.lock().clone();
         let Some(core) = core else {
             return;
@@ -92,7 +92,7 @@ impl HrTimerCallback for Expiry {
 impl EndIo for CoreTimer {
     #[inline]
     fn bio_ended(&self) {
-        // At once.
+        // Fires at once.
         self.arm(0);
     }
 }

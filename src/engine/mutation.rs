@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Planted bugs. The simulator must find each of them, or it would not find a real one either:
-//! see `tests/sim/mutations.rs`.
+//! Planted bugs. The simulator must find each of them, to show that it would find real ones: see
+//! `tests/sim/mutations.rs`.
 //!
-//! `mutated!(Name)` says whether the bug is to be shown. It is `false` at compile time but with
-//! the feature `mutations`, which nothing but that test asks for, and which the module has not.
+//! `mutated!(Name)` is true while the bug is shown. It is `false` at compile time without the
+//! feature `mutations`, which only that test enables; the module does not have it.
 
-/// Whether a planted bug is to be shown here.
+/// Whether a planted bug is shown here.
 #[cfg(not(feature = "mutations"))]
 macro_rules! mutated {
     ($name:ident) => {
@@ -14,7 +14,7 @@ macro_rules! mutated {
     };
 }
 
-/// Whether a planted bug is to be shown here.
+/// Whether a planted bug is shown here.
 #[cfg(feature = "mutations")]
 macro_rules! mutated {
     ($name:ident) => {
@@ -39,48 +39,48 @@ mod switch {
                 $($(#[$doc])* $name,)*
             }
 
-            /// All of them.
+            /// All planted bugs.
             pub const ALL: &[Mutation] = &[$(Mutation::$name,)*];
         };
     }
 
     mutations! {
-        /// A page-out is acknowledged when the first copy is.
+        /// A page-out is acknowledged when its first copy is.
         AckBeforeSecondCopy,
-        /// A page-out completes with no copy at all.
+        /// A page-out completes without any copy.
         MinCopiesIgnored,
-        /// A server that was sent a newer version keeps its bit, and who held the page before its
-        /// page-out keeps it afterwards.
+        /// A server that was sent a newer version keeps its bit, and so do servers that held the
+        /// page before its page-out.
         StaleReplicaKept,
         /// Both copies of a page may go to one server.
         TwoCopiesOnOneServer,
         /// A server lets an older version replace a newer one.
         OlderVersionStored,
-        /// A server takes in what is below its client's low-water version.
+        /// A server accepts versions below its client's low water.
         LowWaterIgnored,
         /// A server frees a page whatever its version.
         FreeIgnoresVersion,
         /// A client has its servers free newer versions than the one that was replaced.
         FreeTooMuch,
-        /// A server does not check the checksum of what it takes in.
+        /// A server does not verify the checksum of what it receives.
         CrcUncheckedOut,
-        /// A client does not check the checksum of what it reads.
+        /// A client does not verify the checksum of what it reads.
         CrcUncheckedIn,
-        /// A page that is one value over and over is not told from one that begins with it.
+        /// A same-filled page is not distinguished from one that begins with the same value.
         FilledFlagLost,
         /// A server refuses a newer version of a page that it holds, for lack of room.
         OverwriteRefused,
-        /// A server ends a session that it hears, as if its lease were over.
+        /// A server ends the session of a live client, as if its lease had expired.
         LeaseEndsLiveClient,
         /// A HELLO without a fresh cookie opens a session.
         CookieUnchecked,
-        /// An answer is matched by its tag alone: one of an earlier use counts.
+        /// An answer is matched by its tag alone: one to an earlier use of the op counts.
         StaleReplyAccepted,
-        /// A copy counts whose server has begun anew since it acknowledged.
+        /// A copy counts although its server has restarted since it acknowledged.
         IncarnationUnchecked,
-        /// The word that a session is unknown is believed, whichever session is meant.
+        /// Any REJECT for an unknown session is believed, whichever session it is for.
         RejectBelieved,
-        /// A server's slot is used again before it has been swept from the map.
+        /// A server's slot is reused before it has been swept from the map.
         SlotReusedBeforeSweep,
         /// Two fragments may be copied into a page at once, and the op ends meanwhile.
         ReceiveClaimIgnored,
@@ -88,11 +88,11 @@ mod switch {
         SendHoldIgnored,
         /// A page that changed under its page-out is sent again as the same version.
         ChangedPageSameVersion,
-        /// Who waits for a page to be written is not told when it is.
+        /// A request that waits for a page-out is not woken when it ends.
         WakeLost,
-        /// What a transfer had in its server's window is not given back.
+        /// A transfer does not leave its server's window.
         WindowLeaks,
-        /// A server that was silent is not used again when it answers.
+        /// A suspected server is not used again when it answers.
         SuspicionKept,
         /// A request waits beyond its I/O timeout.
         IoTimeoutIgnored,
@@ -100,39 +100,39 @@ mod switch {
         NoBackOff,
         /// Page-ins are hedged whether there is credit or not.
         HedgesUnpaid,
-        /// A page that the local disk lacks is not brought there later.
+        /// A page that is out of sync on the local disk is not copied there later.
         LagForgotten,
-        /// What is read from the disk to be copied goes to a server with the checksum of another page.
+        /// A page read from the disk is copied to a server with the checksum of another page.
         CopyUnsummed,
-        /// A write to the disk is not dropped when a newer version of the page comes.
+        /// A write to the disk is not dropped when a newer version of the page arrives.
         OldMirrorWriteKept,
-        /// Two I/Os of a page are with the disk at once.
+        /// Two I/Os of a page are submitted to the disk at the same time.
         DiskIosOverlap,
-        /// The end of an older version's write says that the disk has the newest.
+        /// The end of an older version's write marks the newest version as on the disk.
         DiskBitByOlderWrite,
         /// A page-out that needs the disk does not wait for it.
         DiskNotAwaited,
-        /// A shard in whose line nobody waits does not pass its turn on.
+        /// A shard without queued requests does not pass its turn on.
         TurnKept,
-        /// A background copy goes on although its page is being written.
+        /// A background copy continues although its page is being written.
         CopyCancelIgnored,
-        /// A background copy has a version that was given out long before.
+        /// A background copy has a version that was given out long ago.
         CopyVersionPast,
-        /// What a server says that it has is freed there although the map names it.
+        /// A page that a server reports to hold is freed there although the map names it.
         LiveCopyFreed,
-        /// A client looks only at announcements to see where other clients have placed pages.
+        /// A client learns only from announcements where other clients have placed pages.
         HerdFollowed,
-        /// A server that was full is taken for full after it has said that it has room.
+        /// A server that was full still counts as full after it has reported room.
         RoomForgotten,
-        /// A server does not ask a silent client whether it lives before it ends its session.
+        /// A server does not challenge a silent client before it ends its session.
         LifeUnasked,
-        /// The session of a client's former life goes on beside the new one's.
+        /// The session of a client's former life continues beside the new one's.
         FormerLifeKept,
-        /// A client that is told to wait for its former life's end does not ask again.
+        /// A client that is told to wait for the end of its former life does not ask again.
         WaitForgotten,
-        /// What a client was stopped for counts as its servers' silence.
+        /// Time for which a client was stopped counts as its servers' silence.
         StopCounted,
-        /// Pages are cut no smaller when long frames do not cross the path.
+        /// Pages are not cut smaller when long frames do not cross the path.
         PathMtuNeverLowered,
         /// A server is closed although one page needs it.
         ClosedOnePageEarly,
@@ -145,13 +145,13 @@ mod switch {
         static REACHED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Shows one planted bug, or none, in what this thread does from now on.
+    /// Shows one planted bug, or none, in this thread from now on.
     pub fn show(mutation: Option<Mutation>) {
         ON.set(mutation);
         REACHED.set(0);
     }
 
-    /// How often this thread has come to where the bug is.
+    /// How often this thread has reached the bug.
     pub fn reached() -> u64 {
         REACHED.get()
     }

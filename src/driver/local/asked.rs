@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the disk has been asked for: what it has, and what it did not take and is to be tried
-//! again. A disk whose queue is full ends what may not wait with `EAGAIN`.
+//! I/O submitted to the disk, and I/O that the disk refused and that is to be submitted again. A
+//! disk whose queue is full ends I/O that may not wait with `EAGAIN`.
 
 use kernel::prelude::*;
 
 use crate::engine::client::mirror::DiskIo;
 
-/// How soon something that the disk did not take is tried again, at first and at the latest. Twice
-/// as late each time; at once, when something that it has taken ends.
+/// The first and the longest wait before I/O that was refused is submitted again. The wait doubles
+/// each time, and ends at once when other I/O of the disk ends.
 const FIRST_AGAIN_NS: u64 = 5_000_000;
 const LAST_AGAIN_NS: u64 = 80_000_000;
 
-/// An I/O that the disk has been asked for.
+/// An I/O for the disk.
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
     pub(super) io: DiskIo,
-    /// How often the disk did not take it.
+    /// How often the disk has refused it.
     pub(super) tries: u32,
-    /// When it is to be tried again; [`Self::GIVEN`] if the disk has it.
+    /// When to submit it again; [`Self::GIVEN`] if the disk has it.
     again_ns: u64,
 }
 
@@ -30,19 +30,19 @@ impl Asked {
     }
 }
 
-/// All of them, by their number, which is also their bio's.
+/// All I/O, by number, which is also that of its bio.
 pub(super) struct AskedFor {
     ios: KVec<Option<Asked>>,
-    /// Number of those that are to be tried again.
+    /// Number of I/Os to be submitted again.
     refused: usize,
-    /// Number of those that the disk has.
+    /// Number of I/Os that the disk has.
     given: usize,
-    /// When something last ended that the disk had, or was given to it when it had nothing.
+    /// When an I/O of the disk last ended, or was submitted to an idle disk.
     moved_ns: u64,
 }
 
 impl AskedFor {
-    /// Room for `count`. Sleeps.
+    /// Room for `count` I/Os. Sleeps.
     pub(super) fn new(count: usize) -> Result<Self> {
         Ok(Self {
             ios: KVec::from_elem(None, count, GFP_KERNEL)?,
@@ -52,13 +52,12 @@ impl AskedFor {
         })
     }
 
-    /// Whether something is to be tried again: until that has been taken, the disk is asked for
-    /// nothing else.
+    /// Whether an I/O is to be submitted again. Until it is accepted, nothing else is submitted.
     pub(super) fn is_refusing(&self) -> bool {
         self.refused != 0
     }
 
-    /// Since when the disk has had something without ending anything; `None` if it has nothing.
+    /// Since when the disk has had I/O without ending any; `None` if it has none.
     pub(super) fn idle_since_ns(&self) -> Option<u64> {
         (self.given != 0).then_some(self.moved_ns)
     }
@@ -70,7 +69,7 @@ impl AskedFor {
         self.given = self.given.saturating_add(1);
     }
 
-    /// The disk is about to be asked for `io`.
+    /// `io` is about to be submitted.
     pub(super) fn ask(&mut self, now_ns: u64, io: DiskIo) -> Asked {
         self.give(now_ns);
         let asked = Asked {
@@ -84,7 +83,7 @@ impl AskedFor {
         asked
     }
 
-    /// The disk is about to be asked once more for something that it did not take, if it is time.
+    /// A refused I/O is about to be submitted again, if it is due.
     pub(super) fn ask_again(&mut self, now_ns: u64) -> Option<Asked> {
         if !self.is_refusing() {
             return None;
@@ -98,7 +97,7 @@ impl AskedFor {
         Some(asked)
     }
 
-    /// When the first thing is to be tried again; `u64::MAX` if there is none.
+    /// When the first I/O is to be submitted again; `u64::MAX` if there is none.
     pub(super) fn again_ns(&self) -> u64 {
         if !self.is_refusing() {
             return u64::MAX;
@@ -107,13 +106,13 @@ impl AskedFor {
         times.min().unwrap_or(u64::MAX)
     }
 
-    /// Whether the disk has anything but `id`, whose end may make room.
+    /// Whether the disk has I/O other than `id`, whose end may make room.
     pub(super) fn has_others(&self, id: usize) -> bool {
         let mut given = self.ios.iter().flatten().filter(|asked| asked.is_given());
         given.any(|asked| asked.io.id != id)
     }
 
-    /// The disk did not take `id`, which is tried again.
+    /// The disk has refused `id`, which is to be submitted again.
     pub(super) fn refused(&mut self, now_ns: u64, id: usize) {
         if let Some(Some(asked)) = self.ios.get_mut(id) {
             let pause_ns = FIRST_AGAIN_NS.wrapping_shl(asked.tries.min(8));
@@ -124,7 +123,7 @@ impl AskedFor {
         }
     }
 
-    /// Something has ended: what the disk did not take may find room now.
+    /// An I/O has ended, so there may be room for refused ones.
     pub(super) fn has_room(&mut self, now_ns: u64) {
         if self.is_refusing() {
             for asked in self.ios.iter_mut().flatten() {
@@ -135,7 +134,7 @@ impl AskedFor {
         }
     }
 
-    /// One that the disk did not take.
+    /// A refused I/O.
     pub(super) fn first_refused(&self) -> Option<usize> {
         if !self.is_refusing() {
             return None;

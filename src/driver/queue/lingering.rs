@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ops that are over, but whose frames are still on their way out of this host and keep the pages:
-//! until they have gone, memory that was paged out cannot be used for anything else.
+//! Ops that have ended, but whose frames are still queued in this host and keep their pages. Until
+//! the frames are gone, the memory that was paged out cannot be reused.
 //!
-//! A card says late that it has sent a frame, after the answer has come even. Nothing tells us when
-//! it does, so it is looked at: soon, and then after twice as long each time.
+//! A network card reports a sent frame late, possibly after its answer. Nothing notifies the driver
+//! of that, so the driver checks: soon, and then after twice as long each time.
 
 use kernel::{
     prelude::*,
@@ -17,28 +17,28 @@ use kernel::{
 
 use crate::linux::mm::alloc::MAY_FAIL;
 
-/// How soon it is looked at first. A card that gathers what it has to say waits about as long.
+/// The time until the first check: about as long as a card coalesces interrupts.
 const FIRST_LOOK_NS: u64 = 100_000;
 
-/// How long it is waited between two looks at the most: somebody keeps a frame, a sniffer, say.
+/// The longest time between two checks, for a frame that something like a sniffer keeps.
 const LAST_LOOK_NS: u64 = 10_000_000;
 
-/// The ops of a queue that linger.
+/// The lingering ops of a queue.
 pub(crate) struct Lingering {
     /// A bit for each op.
     words: KVec<Atomic<u32>>,
-    /// When each op has ended.
+    /// When each op ended.
     since_ns: KVec<Atomic<u64>>,
-    /// How long to wait for the next look.
+    /// The wait before the next check.
     wait_ns: Atomic<u64>,
     /// Ops that have lingered.
     count: Atomic<u64>,
-    /// For how long, together and at the most, as far as it was looked.
+    /// How long they lingered, as a sum and at most, as far as checks showed.
     sum_ns: Atomic<u64>,
     longest_ns: Atomic<u64>,
 }
 
-/// What lingering came to.
+/// Statistics of lingering ops.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Lingered {
     pub(crate) count: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Lingered {
 }
 
 impl Lingering {
-    /// Of so many ops, none.
+    /// No lingering ops, of `op_count`.
     pub(super) fn new(op_count: usize) -> Result<Self> {
         let mut words = KVec::new();
         for _ in 0..op_count.div_ceil(32) {
@@ -69,7 +69,7 @@ impl Lingering {
         })
     }
 
-    /// An op has ended and keeps its page. Returns when to look again.
+    /// An op has ended and keeps its page. Returns when to check.
     #[cold]
     pub(super) fn put(&self, op: usize, now_ns: u64) -> u64 {
         self.count.fetch_add(1, Relaxed);
@@ -91,8 +91,8 @@ impl Lingering {
         }
     }
 
-    /// Looks which ops' pages can be let go of now, which `release` does and says. Returns when to look
-    /// again, if some are left.
+    /// Releases the pages of ops where `release` succeeds. Returns when to check again, if some are
+    /// left.
     pub(super) fn look(&self, now_ns: u64, release: impl Fn(usize) -> bool) -> Option<u64> {
         let mut left = false;
         for (index, word) in self.words.iter().enumerate() {
@@ -134,7 +134,7 @@ impl Lingering {
         }
     }
 
-    /// Adds what has lingered here.
+    /// Adds the statistics of this queue.
     pub(crate) fn add_to(&self, sum: &mut Lingered) {
         sum.count = sum.count.saturating_add(self.count.load(Relaxed));
         sum.sum_ns = sum.sum_ns.saturating_add(self.sum_ns.load(Relaxed));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests of the block layer that a queue takes: each page is an op of the shard.
+//! Block-layer requests of a queue: each page is an op of the shard.
 
 use kernel::{
     prelude::*,
@@ -35,7 +35,7 @@ use crate::{
     wire::PAGE_SIZE, //
 };
 
-/// What a page-out is to write.
+/// What a page-out writes.
 #[derive(Clone, Copy)]
 pub(crate) struct PageOut {
     pub(crate) block: Block,
@@ -49,8 +49,8 @@ fn page_number(first: PageIndex, index: usize) -> PageIndex {
 }
 
 impl Queue {
-    /// Takes a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
-    /// follows from it is done now, or by [`Self::resume`] if not `at_once`.
+    /// Accepts a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. Its work
+    /// is done now, or by [`Self::resume`] if not `at_once`.
     #[inline]
     pub(crate) fn page_out(
         &self,
@@ -60,7 +60,7 @@ impl Queue {
         mut pages: impl ExactSizeIterator<Item = PageOut>,
         at_once: bool,
     ) {
-        // Looked at before the lock is taken: it is most of the work.
+        // Before the lock is taken, because this is most of the work.
         if pages.len() == 1 {
             let pages = [pages.next()];
             self.start_page_outs(core, request, first, &pages, at_once);
@@ -94,8 +94,8 @@ impl Queue {
         );
     }
 
-    /// Takes a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`]. What
-    /// follows from it is done now, or by [`Self::resume`] if not `at_once`.
+    /// Accepts a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`]. Its work
+    /// is done now, or by [`Self::resume`] if not `at_once`.
     #[inline]
     pub(crate) fn page_in(
         &self,
@@ -118,7 +118,7 @@ impl Queue {
         );
     }
 
-    /// Does what requests were taken for that were not to be begun at once.
+    /// Does the work of requests that were accepted without `at_once`.
     pub(crate) fn resume(&self, core: ArcBorrow<'_, Core>) {
         self.drive(core, |_, _| {});
     }
@@ -140,7 +140,7 @@ impl Queue {
     ) {
         let count = request.bytes() as usize / PAGE_SIZE;
         let first_op = (request.tag() as usize).wrapping_mul(MAX_REQUEST_PAGES);
-        // CAST: a few. What is left of it when this returns ends with an error.
+        // CAST: a few. Parts that are left when this returns end with an error.
         let mut parts = request.into_parts(count as u32);
         let now_ns = now_ns();
         let mut guard = self.state.lock();
