@@ -8,7 +8,7 @@ use super::super::storage::Storage;
 use super::list::TransferId;
 use super::op::{Kind, Stage};
 use super::transfer::TransferStage;
-use super::Shard;
+use super::{Shard, LOOK_NS};
 use crate::wire::FragmentMask;
 
 impl<S: Storage> Shard<S> {
@@ -126,7 +126,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Whether a page-in that has timed out reads the disk before it fails: once, if it has not
-    /// asked the disk yet, and for one more I/O timeout.
+    /// asked the disk yet. The disk has [`LOOK_NS`] to answer, so the I/O timeout is exceeded by no
+    /// more than that.
     pub(super) fn reads_disk_at_last(
         &mut self,
         now_ns: u64,
@@ -140,7 +141,9 @@ impl<S: Storage> Shard<S> {
         let is_asked = may_ask && self.ask_disk(index, device).is_some();
         if let Some(op) = self.ops.get_mut(index).filter(|_| is_asked) {
             op.disk.is_last = true;
-            op.waits_from_ns = now_ns;
+            op.waits_from_ns = now_ns
+                .saturating_add(LOOK_NS)
+                .saturating_sub(device.io_timeout_ns());
         }
         is_asked
     }

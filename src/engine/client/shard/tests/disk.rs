@@ -474,7 +474,7 @@ fn a_page_in_that_waits_for_the_disk_alone_follows_a_shorter_io_timeout() {
     disked.ended();
     disked.page_in(1, PAGE);
     disked.io().expect("it never ends");
-    disked.bench.device.set_io_timeout_ns(2 * SECOND);
+    disked.bench.device.set_io_timeout_ns(2000 * MS);
     for _ in 0..19 {
         disked.advance(SECOND / 10);
         assert_eq!(disked.ended(), []);
@@ -498,6 +498,23 @@ fn a_page_in_whose_io_timeout_is_out_reads_what_the_disk_has_got_meanwhile() {
     assert_eq!(disked.ended(), []);
     disked.io_ended(&io, true);
     assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+}
+
+#[test]
+fn a_page_in_exceeds_its_io_timeout_by_no_more_than_a_look() {
+    let mut disked = Disked::new(1, Policy::Lag);
+    let version = disked.bench.write(PAGE, &[0]);
+    disked.page_in(1, PAGE);
+    let map = &disked.bench.device.map;
+    assert!(map.mark_on_disk(PAGE, version.generation()));
+    disked.bench.device.set_io_timeout_ns(200 * MS);
+    disked.advance(200 * MS);
+    disked.io().expect("the disk is asked");
+    // The disk does not answer either.
+    disked.advance(124 * MS);
+    assert_eq!(disked.ended(), []);
+    disked.advance(MS);
+    assert_eq!(disked.ended(), [(1, Outcome::Failed)]);
 }
 
 #[test]
