@@ -220,6 +220,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 false => Err(AddError::Exists),
             };
         }
+        // A server has one peer: its frames are assigned by its address.
+        if self.successor(mac).is_some() {
+            return Err(AddError::Exists);
+        }
         self.greet(now_ns, mac)
             .or_else(|| self.succeed(mac))
             .ok_or(AddError::NoSlot)

@@ -84,13 +84,17 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         mac: MacAddress,
         table: &ServerTable,
     ) -> Result<Removal, NotThere> {
-        let successor = self.peers.iter_mut().find(|peer| {
-            peer.mac == mac && matches!(peer.state, State::Sweeping { successor: true })
-        });
-        let peer = successor.ok_or(NotThere)?;
+        let peer = self.successor(mac).ok_or(NotThere)?;
         peer.state = State::Sweeping { successor: false };
         self.look_for_greeted(table);
         Ok(Removal::Done)
+    }
+
+    /// The slot that is being swept before this server is greeted in it.
+    pub(super) fn successor(&mut self, mac: MacAddress) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| {
+            peer.mac == mac && matches!(peer.state, State::Sweeping { successor: true })
+        })
     }
 
     /// A server that was removed is greeted again once its old slot has been swept, there being

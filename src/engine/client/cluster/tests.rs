@@ -605,6 +605,13 @@ fn a_server_that_was_removed_is_added_in_its_old_slot_if_there_is_no_other() {
     );
     assert_eq!(world.cluster.add(0, MAC, &world.table), Ok(slot));
     assert_eq!(world.cluster.slot_of(MAC), None, "not before it is swept");
+    // A slot becomes free meanwhile. The server does not get it too.
+    let other = MacAddress([2, 0, 0, 0, 0, 2]);
+    world.cluster.remove(0, other, &world.table).unwrap();
+    assert_eq!(
+        world.cluster.add(0, MAC, &world.table),
+        Err(AddError::Exists)
+    );
     world.cluster.swept(world.now_ns, slot);
     assert_eq!(world.cluster.slot_of(MAC), Some(slot));
 }
