@@ -147,9 +147,9 @@ impl<S: Storage> Shard<S> {
                 self.push_disk(index, DiskStage::PutQueued);
                 DiskVerdict::InHand
             }
-            DiskStage::PutQueued | DiskStage::Putting | DiskStage::WantQueued => {
-                DiskVerdict::InHand
-            }
+            DiskStage::PutQueued | DiskStage::Putting => DiskVerdict::InHand,
+            // The disk is asked only for an op that is still there, so this one need not wait for it.
+            DiskStage::WantQueued if is_short => DiskVerdict::InHand,
             DiskStage::NoRoom if state.is_usable() => {
                 match is_short || state.policy() == Policy::Strict {
                     true => DiskVerdict::Wait,

@@ -518,6 +518,22 @@ fn a_page_in_exceeds_its_io_timeout_by_no_more_than_a_look() {
 }
 
 #[test]
+fn a_page_out_that_its_servers_acknowledge_before_the_disk_is_asked_does_not_wait_for_the_disk() {
+    let mut disked = Disked::new(2, Policy::Strict);
+    disked.page_out(0, PAGE);
+    assert_eq!(disked.mirror.buffered(), 1);
+    // The servers are late, so the disk is to be asked. Their answers come to another CPU first.
+    disked.bench.advance(200 * MS);
+    disked.servers_answer();
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    // The mirror knows that the page-out has ended, and writes the page.
+    disked.advance(200 * MS);
+    let io = disked.io().expect("the page is written");
+    disked.io_ended(&io, true);
+    assert_eq!(disked.mirror.buffered(), 0);
+}
+
+#[test]
 fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
     let mut bench = Bench::new(0);
     let _mirror = new_mirror(Policy::Lag, &bench.device);
