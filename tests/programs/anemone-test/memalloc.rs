@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
+
 use crate::sys;
 
 /// How it is done.
@@ -33,6 +35,9 @@ const SET_BLOCKS: u32 = 0xab07;
 
 const BLOCK: usize = 4096;
 
+/// Bytes that the socket takes without a reader: a few requests, however small they are. The kernel doubles it.
+const SOCKET: usize = 8192;
+
 /// Runs the program: until the end of standard input.
 pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     let device = File::options()
@@ -40,6 +45,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
         .write(true)
         .open(&options.device)?;
     let (socket, other_end) = UnixStream::pair()?;
+    set_socket_send_buffer_size(&socket, SOCKET)?;
     let call = |what: &str, number, argument| {
         sys::ioctl(&device, number, argument).map_err(|code| {
             let error = std::io::Error::from_raw_os_error(code);
