@@ -40,7 +40,7 @@ out=$(counter pages_out) full=$(disk_value pool_full)
 put_all "$SCRATCH/random" &
 writer=$!
 is_full() { [ "$(disk_value pool_full)" -gt "$full" ]; }
-wait_moving 60 "a full pool" moved is_full || fail "the pool is not full: $(cat "$ANEMONE_DEBUG/disk")"
+wait_moving 60 "a full pool" moved is_full || fail "the pool is not full: $(cat "$ANEMONE_DEBUG"/disk "$ANEMONE_DEBUG"/counters "$ANEMONE_DEBUG"/servers)"
 wait_for 60 "page-outs that wait" stuck || fail "strict: page-outs do not wait for a disk that takes nothing"
 [ $(($(counter pages_out) - out)) -le 256 ] || fail "strict: $(($(counter pages_out) - out)) page-outs have ended, with room for 256"
 kill -0 $writer || fail "strict: the writer has ended"
