@@ -301,7 +301,7 @@ impl Control {
     }
 
     /// Logs why a server refuses the session.
-    pub(crate) fn say_refusal(&self, slot: ServerSlot) {
+    pub(crate) fn log_refusal(&self, slot: ServerSlot) {
         let Some(report) = self.look(|cluster| cluster.report(slot)) else {
             return;
         };

@@ -3,8 +3,8 @@
 //! The control device, `/dev/anemone-control`: checks what callers pass, and calls the code that
 //! does it. [`crate::uapi`] defines the interface.
 //!
-//! Context: process, the caller's. A bad call gets an error and no line in the log. Only why a disk
-//! cannot be attached is logged, because an error number does not tell enough.
+//! Context: process, the caller's. A bad call gets an error and no line in the log. Only the reason why
+//! a disk cannot be attached is logged, because an error number does not say enough.
 
 use kernel::{
     fs::File,

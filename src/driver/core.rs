@@ -81,7 +81,7 @@ pub(crate) struct Core {
     pub(crate) frames_foreign: Atomic<u64>,
     /// Frames that were in the emergency reserve.
     pub(crate) frames_from_reserve: Atomic<u64>,
-    /// Those of them that were received on a device under the interface.
+    /// Frames of the reserve that were received on a device under the interface.
     pub(crate) frames_from_below: Atomic<u64>,
     /// Whether the machine was put back to an earlier state.
     pub(crate) earlier: Earlier,
@@ -156,7 +156,7 @@ impl Core {
         })
     }
 
-    /// Has the worker run soon. Any context.
+    /// Queues the worker. Any context.
     pub(crate) fn kick(self: ArcBorrow<'_, Self>) {
         // An error only means that it is queued already.
         let _ = self.work_queue.enqueue::<_, 0>(Arc::from(self));

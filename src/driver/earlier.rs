@@ -36,17 +36,17 @@ use crate::{
     },
 };
 
-/// What is known about it.
+/// The state of this detection.
 pub(crate) struct Earlier {
     /// Whether the machine is hibernating: from before its tasks are stopped until they run again.
     hibernating: Atomic<u32>,
     /// How many jumps of the versions the shards have been notified of.
     followed: Atomic<u32>,
     /// How many unannounced jumps have been logged.
-    told: Atomic<u32>,
-    /// Slots of servers logged as not believed.
+    jumps_logged: Atomic<u32>,
+    /// Slots of servers that were logged as not believed.
     doubted: Atomic<u32>,
-    /// Slots of servers logged as lacking pages.
+    /// Slots of servers that were logged as lacking pages.
     forgetful: Atomic<u32>,
 }
 
@@ -56,7 +56,7 @@ impl Earlier {
         Self {
             hibernating: Atomic::new(0),
             followed: Atomic::new(0),
-            told: Atomic::new(0),
+            jumps_logged: Atomic::new(0),
             doubted: Atomic::new(0),
             forgetful: Atomic::new(0),
         }
@@ -72,18 +72,18 @@ impl Earlier {
 
 impl Core {
     /// Logs which servers are newly not believed, and which have newly lost pages.
-    fn say_doubts(&self) {
+    fn log_doubts(&self) {
         let insane = self.device.servers.insane();
-        let told = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
-        for slot in insane.without(told).iter() {
+        let logged = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
+        for slot in insane.without(logged).iter() {
             pr_err!(
                 "server {}: it keeps reporting page-outs that this machine never made, and is no longer used; restart or remove it\n",
                 self.device.servers.address(slot).mac
             );
         }
         let forgetful = self.device.servers.forgetful();
-        let told = SlotSet::from_bits(self.earlier.forgetful.xchg(forgetful.bits(), Relaxed));
-        for slot in forgetful.without(told).iter() {
+        let logged = SlotSet::from_bits(self.earlier.forgetful.xchg(forgetful.bits(), Relaxed));
+        for slot in forgetful.without(logged).iter() {
             pr_warn!(
                 "server {}: it lacks a page that it should have: it, or this machine, was put back to an earlier state; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
                 self.device.servers.address(slot).mac
@@ -93,7 +93,7 @@ impl Core {
 
     /// For the worker: after a jump of the versions, restarts the ops that have an earlier one.
     pub(super) fn follow_jumps(self: ArcBorrow<'_, Self>) {
-        self.say_doubts();
+        self.log_doubts();
         let versions = self.device.versions();
         if let Some(words) = versions.wanted_words() {
             // There is still as much room as before. Without memory, tries again within a second.
@@ -106,7 +106,7 @@ impl Core {
             return;
         }
         let unannounced = versions.unannounced_jumps();
-        if self.earlier.told.xchg(unannounced, Relaxed) != unannounced {
+        if self.earlier.jumps_logged.xchg(unannounced, Relaxed) != unannounced {
             pr_warn!(
                 "servers know of page-outs that this machine has forgotten: it was put back to an earlier state, and pages that were paged out since then are lost\n"
             );

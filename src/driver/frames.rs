@@ -143,7 +143,7 @@ impl Route<'_> {
         payload: Payload<'_>,
     ) {
         if self.send.force && frame.is_busy() {
-            // Another user still holds the old buffer, such as a stopped sniffer: leave it that buffer.
+            // Another user, such as a stopped sniffer, still holds the old buffer and keeps it.
             let _ = frame.renew();
         }
         let header = Header {

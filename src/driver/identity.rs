@@ -54,7 +54,7 @@ pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, So
 }
 
 /// UUIDs that firmware vendors have forgotten to replace.
-const NOBODYS: [&str; 3] = [
+const PLACEHOLDER_UUIDS: [&str; 3] = [
     "03000200-0400-0500-0006-000700080009",
     "00020003-0004-0005-0006-000700080009",
     "12345678-1234-5678-90ab-cddeefaabbcc",
@@ -62,7 +62,7 @@ const NOBODYS: [&str; 3] = [
 
 fn is_of_one_machine(uuid: &[u8]) -> bool {
     !uuid.is_empty()
-        && !NOBODYS
+        && !PLACEHOLDER_UUIDS
             .iter()
             .any(|text| uuid.eq_ignore_ascii_case(text.as_bytes()))
 }

@@ -84,7 +84,7 @@ pub(crate) struct Link {
     binding: RcuCell<Binding>,
     /// Whether events of the interface are followed; not while the module is unloaded.
     followed: Atomic<bool>,
-    /// Whether a lower device that cannot be listened to has been logged.
+    /// Whether it has been logged that frames cannot be received on a lower device.
     warned: Atomic<bool>,
     /// Whether copied frames have been logged.
     warned_of_copies: Atomic<bool>,
@@ -213,7 +213,7 @@ impl Link {
     /// interface.
     fn look_below(&self, ingress: &mut Ingress, rtnl: &Rtnl) {
         if !HAS_INGRESS {
-            // It has been logged already that only a disk guarantees progress.
+            // That only a disk guarantees progress has been logged already.
             return;
         }
         self.listen_below(ingress, rtnl);
@@ -236,7 +236,7 @@ impl Link {
         }
     }
 
-    /// Listens on the devices under the interface, if there are any: when memory is short, answers
+    /// Receives frames on the devices under the interface, if there are any: when memory is short, answers
     /// are dropped there.
     fn listen_below(&self, ingress: &mut Ingress, rtnl: &Rtnl) {
         let result = below::lowest(ingress.device(), rtnl)

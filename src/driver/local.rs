@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk: attached, detached, looked after. What goes to it and comes from it is in
-//! `local/pool.rs`.
+//! The local disk: attaching, detaching and checking it. Its I/O is in `local/pool.rs`.
 //!
-//! Context: process, and all of it sleeps, but for the timer.
+//! Context: process. Everything except the timer sleeps.
 
 mod asked;
 mod pool;
@@ -67,25 +66,25 @@ pub(crate) use pool::{
     Pool, //
 };
 
-/// How often, and for how long each time, somebody waits who wants to attach or detach a disk while
-/// another does: half a second in all.
+/// How often, and for how long each time, a task waits to attach or detach a disk while another task
+/// does so: half a second in all.
 const ATTACHED_WAITS: u32 = 100;
 const ATTACHED_WAIT_MS: i64 = 5;
 
 /// Why a disk cannot be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttachError {
-    /// It cannot be had.
+    /// It cannot be opened.
     Open(OpenError),
     /// Another disk is attached.
     Another,
-    /// It is attached, and has been taken away since.
+    /// It is attached, but has been removed from the machine since.
     Gone,
-    /// It is attached, and does not answer.
+    /// It is attached, but does not answer.
     Silent,
-    /// Somebody else is attaching or detaching one.
+    /// Another task is attaching or detaching a disk.
     UnderWay,
-    /// There is no memory for the pages that wait to be written.
+    /// There is no memory for the buffers of pages to be written.
     NoMemory,
 }
 
@@ -102,7 +101,7 @@ impl AttachError {
     }
 }
 
-/// To follow the device's path.
+/// The text follows the device's path.
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -172,20 +171,20 @@ impl fmt::Display for DetachError {
     }
 }
 
-/// What is known of the local disk, for people and programs.
+/// The state of the local disk, for status output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report {
-    /// How it is.
+    /// Its health.
     pub(crate) health: Health,
-    /// When pages go to it that servers hold.
+    /// When pages that servers hold are also written to it.
     pub(crate) policy: Policy,
     /// Its size; 0 if there is none.
     pub(crate) bytes: u64,
     /// Its major and minor number.
     pub(crate) number: (u32, u32),
-    /// Pages in memory on their way to it, or from it.
+    /// Buffers in use for its I/O.
     pub(crate) buffered: usize,
-    /// What has been counted since the module was loaded.
+    /// The counts since the module was loaded.
     pub(crate) counters: MirrorCounters,
 }
 
@@ -195,23 +194,23 @@ pub(crate) struct Local {
     /// Held while a disk is attached or detached.
     #[pin]
     attached: Mutex<Option<Arc<BlockDevice>>>,
-    /// Our own disk, once it has been made.
+    /// Our own block device, once it has been created.
     own: SetOnce<DeviceNumber>,
-    /// Made when a disk is attached for the first time.
+    /// Allocated when a disk is attached for the first time.
     pool: SetOnce<Pin<KBox<Pool>>>,
     pool_pages: usize,
     /// Fires when bios have ended, and when the mirror has something due.
     pub(crate) timer: Arc<CoreTimer>,
-    /// What bios are submitted on.
+    /// The work queue that submits bios.
     work_queue: OwnedQueue,
-    /// What opens disks.
+    /// Opens disks.
     opener: Arc<Opener>,
-    /// What they are opened and closed on, each for as long as that takes.
+    /// The work queue on which disks are opened and closed, however long that takes.
     openers: Arc<OwnedQueue>,
 }
 
 impl Local {
-    /// No disk yet; there will be `pool_pages` pages of memory for one.
+    /// No disk is attached yet. The pool will have `pool_pages` buffers.
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
         let work_queue = OwnedQueue::new_unbound()
@@ -233,29 +232,29 @@ impl Local {
         }))
     }
 
-    /// Our own disk has been made: it is not to be attached to itself.
+    /// Sets our own block device, which must not be attached to itself.
     pub(crate) fn set_own(&self, number: DeviceNumber) {
         self.own.populate(number);
     }
 
-    /// Where pages go on their way to the disk; `None` if there never was a disk.
+    /// The buffers for the disk's I/O; `None` if no disk was ever attached.
     #[inline]
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref().map(|pool| &**pool)
     }
 
-    /// Makes the pool, unless there is one.
+    /// Returns the pool. Allocates it the first time.
     fn make_pool(&self) -> Result<&Pool, AttachError> {
         if self.pool.as_ref().is_none() {
             let pool = Pool::new(self.pool_pages, params::mirror_config(), self.timer.clone())
                 .map_err(|_| AttachError::NoMemory)?;
-            // The caller holds `attached`: nobody else makes one.
+            // The caller holds `attached`, so no other task allocates one.
             self.pool.populate(pool);
         }
         self.pool().ok_or(AttachError::NoMemory)
     }
 
-    /// Takes the lock of attaching and detaching: whoever comes while another does is told so. Sleeps.
+    /// Acquires the lock for attaching and detaching. Returns `None` if another task keeps it. Sleeps.
     fn lock_attached(&self) -> Option<MutexGuard<'_, Option<Arc<BlockDevice>>>> {
         for _ in 0..ATTACHED_WAITS {
             if let Some(attached) = self.attached.try_lock() {
@@ -266,23 +265,23 @@ impl Local {
         None
     }
 
-    /// Has bios submitted soon. Any context.
+    /// Queues the work that submits bios. Any context.
     fn kick(&self, core: ArcBorrow<'_, Core>) {
-        // An error is only that it is queued already.
+        // An error only means that it is queued already.
         let _ = self.work_queue.enqueue::<_, 1>(Arc::from(core));
     }
 
-    /// Whether another disk is made of our own.
+    /// Whether another block device is stacked on ours.
     pub(crate) fn is_own_below_another(&self) -> bool {
         self.own.copy().is_some_and(DeviceNumber::is_below_another)
     }
 
-    /// What is known of the disk.
+    /// The state of the disk.
     pub(crate) fn report(&self) -> Report {
         self.pool().map_or_else(Report::default, Pool::report)
     }
 
-    /// Now and then: the parameters may have changed, the disk may have been taken away.
+    /// Called periodically: the parameters may have changed, or the disk may have been removed.
     pub(crate) fn look_after(&self, core: ArcBorrow<'_, Core>) {
         let Some(pool) = self.pool() else {
             return;
@@ -299,14 +298,14 @@ impl Local {
     }
 }
 
-/// As [`attach_quietly`], but why it was refused stands in the kernel's log as well.
+/// The same as [`attach_quietly`], but also logs why the disk was refused.
 pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
     attach_quietly(core, path, false).inspect_err(|error| pr_warn!("{}{}\n", path, error))
 }
 
-/// Attaches the disk at `path`; takes it back if it is attached, and is faulty. Sleeps: a module that
-/// `is_loading` waits without a bound for a disk to be opened, for a load that fails keeps no worker's
-/// code.
+/// Attaches the disk at `path`. A disk that is attached already and is faulty is re-added. Sleeps: if
+/// the module `is_loading`, it waits without a bound until the disk is opened, because the code of the
+/// worker that opens it is freed when the load fails.
 pub(crate) fn attach_quietly(
     core: &Arc<Core>,
     path: &CStr,
@@ -355,7 +354,7 @@ pub(crate) fn attach_quietly(
     Ok(())
 }
 
-/// The disk that is attached is wanted.
+/// The disk to be attached is attached already: re-adds it if it is faulty.
 fn re_add(
     core: ArcBorrow<'_, Core>,
     pool: &Pool,
@@ -379,8 +378,8 @@ fn re_add(
     })
 }
 
-/// Detaches the disk; with `force` also if it has the only copy of some page. Until it succeeds the
-/// disk can be read from; if it fails, the disk is used as before. The engine's [`Detach`] decides. Sleeps.
+/// Detaches the disk; with `force` also if it has the only copy of some page. The disk can be read until
+/// this succeeds. If it fails, the disk is used as before. The engine's [`Detach`] decides. Sleeps.
 pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     let core = core.as_arc_borrow();
     let local = &core.local;
@@ -391,7 +390,7 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     let mut detach = Detach::new(force);
     loop {
         match detach.next_step() {
-            // What is taken is closed without any spinlock.
+            // The device that this returns is closed without any spinlock.
             Step::Mirror => drop(pool.advance_detach(core, &mut detach)),
             Step::Shards => {
                 for queue in &core.queues {
@@ -424,8 +423,8 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     }
 }
 
-/// The module goes: no request is under way, the timer still works. What is with the disk is
-/// waited for as long as it may take. Sleeps.
+/// The module is being unloaded: no request is under way, but the timer still works. Waits for the
+/// disk's I/O as long as that may take. Sleeps.
 pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
     let local = &core.local;
     if let Some(pool) = local.pool() {
@@ -441,7 +440,7 @@ pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
     local.timer.cancel();
     local.work_queue.drain();
     if let Some(pool) = local.pool() {
-        // Closed without any spinlock.
+        // The device is closed without any spinlock.
         let device = pool.state.lock().device.take();
         drop(device);
     }

@@ -142,7 +142,7 @@ impl Drop for Connection {
         local::shut_down(core.as_arc_borrow());
         control::say_bye(core);
         core.link.unbind(&Rtnl::lock());
-        // Nothing is received any more, and timers and the worker find nothing to do. Each of them
+        // Frames are no longer received, and the timers and the worker find nothing to do. Each of them
         // must end before the core is freed, because they hold references to it.
         core.timer.disconnect();
         for queue in &core.queues {
@@ -385,7 +385,7 @@ impl Anemone {
         let control = &core.control;
         let mut up = control.wait_for_servers(wanted, params.connect_ms)?;
         if up < wanted && control.is_refused(Status::Wait) {
-            // They are challenging an older life of this client.
+            // Servers are challenging an older life of this client.
             up = control.wait_for_servers(wanted, REPLACED_MS)?;
         }
         let enough = wanted.min(params.config.replicas);
@@ -399,7 +399,7 @@ impl Anemone {
             );
             up = control.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
             if up >= enough && up < wanted {
-                // After a power failure they start one after the other.
+                // After a power failure servers start one after the other.
                 up = control.wait_for_servers(wanted, params.connect_ms)?;
             }
         }
@@ -443,7 +443,7 @@ impl Anemone {
 
     /// Refuses a device that is larger than the room that its servers have for it, unless that is
     /// allowed: a program that grows into the rest would get no memory. The room of servers that
-    /// have not answered is unknown; a local disk takes what they do not.
+    /// have not answered is unknown. A local disk takes the pages that do not fit on them.
     #[inline(never)]
     fn check_room(params: &Params, core: &Arc<Core>, up: usize, has_local: bool) -> Result {
         let mut rooms = [0; SERVER_SLOTS];

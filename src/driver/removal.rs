@@ -39,13 +39,13 @@ use crate::{
     wire::MacAddress, //
 };
 
-/// What follows from a step.
+/// The result of a step.
 enum Carried {
-    /// The next step may be carried out at once.
+    /// The next step can be carried out at once.
     Out,
     /// The next step is due in so many nanoseconds, and other work may be done before.
     Until(u64),
-    /// It was the last one.
+    /// This was the last step.
     Last(Outcome),
 }
 
@@ -68,7 +68,7 @@ impl Core {
         how: How,
     ) -> Result<(), RemoveError> {
         let mut removals = self.control.removal.lock();
-        // The worker's, if there is one.
+        // A removal that the worker has begun, if there is one.
         self.end_removal(&mut removals);
         let begun = self.control.with(&self, |state| {
             removals.remove(now_ns(), mac, how, &mut state.cluster, &self.device)
@@ -102,7 +102,7 @@ impl Core {
         result
     }
 
-    /// Carries out what is left to be done for the server that quiesces, if there is one. Sleeps.
+    /// Carries out the remaining steps for the quiescing server, if there is one. Sleeps.
     fn end_removal(self: ArcBorrow<'_, Self>, removals: &mut Removals) -> Option<Outcome> {
         loop {
             match self.carry_out(removals)? {
@@ -114,8 +114,8 @@ impl Core {
         }
     }
 
-    /// For the worker: looks which servers that drain can go, at no more than a part of the map for each.
-    /// Returns when to look again, in nanoseconds from now.
+    /// For the worker: checks which draining servers can be removed, in one part of the map for each.
+    /// Returns when to check again, in nanoseconds from now.
     pub(super) fn drain_servers(self: ArcBorrow<'_, Self>) -> Option<u64> {
         // Another task that holds it kicks the worker afterwards.
         let mut removals = self.control.removal.try_lock()?;
@@ -132,7 +132,7 @@ impl Core {
         }
     }
 
-    /// Carries out the next step for the server that quiesces; `None` if there is none.
+    /// Carries out the next step for the quiescing server; `None` if there is none.
     fn carry_out(self: ArcBorrow<'_, Self>, removals: &mut Removals) -> Option<Carried> {
         match removals.next_step()? {
             Step::Cluster => self.control.with(&self, |state| {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the worker does when it is kicked: everything that is not a page-out or a page-in.
+//! The worker: it does everything that is not a page-out or a page-in.
 //!
-//! Context: process, on the module's own WQ_MEM_RECLAIM queue. It allocates nothing, but for room for
-//! jumps of the versions, without waiting for it.
+//! Context: process, on the module's own WQ_MEM_RECLAIM queue. It allocates only the table for jumps of
+//! the versions, and does not wait for that memory.
 
 use kernel::{
     prelude::*,
@@ -35,13 +35,13 @@ use crate::{
     linux::time::hrtimer::now_ns, //
 };
 
-/// How often the worker runs when nothing happens: the low-water version rises.
+/// How often the worker runs when nothing happens, to raise the low water.
 const IDLE_NS: u64 = 1_000_000_000;
 
-/// How soon it runs again while there are pages to be freed.
+/// How soon it runs again while there are pages to free.
 const FREEING_NS: u64 = 2_000_000;
 
-/// Parts of the map, of 1024 pages each, that are looked at for freed pages in one run.
+/// Parts of the map, of 1024 pages each, that are searched for freed pages in one run.
 const CHUNKS: u32 = 256;
 
 impl WorkItem for Core {
@@ -52,7 +52,7 @@ impl WorkItem for Core {
     }
 }
 
-/// For each slot that is being swept, how far that has come: its bit is clear from all pages before.
+/// The progress of each slot's sweep: the slot's bit is clear in all pages before this one.
 #[derive(Default)]
 pub(crate) struct Sweeps([Option<u32>; SERVER_SLOTS]);
 
@@ -79,15 +79,15 @@ impl Core {
         self.timer
             .arm(next_ns.min(now_ns().saturating_add(again_ns)));
         if self.sweep_part() || !self.inbox.lock().is_empty() {
-            // Not by queueing itself: the timer wakes nobody any more when the module goes, which then
-            // waits for this run only.
+            // The worker does not queue itself: when the module is unloaded, the timer queues nothing more,
+            // and only this run is waited for.
             self.timer.arm(0);
         }
     }
 
-    /// Does for the servers what is due, and follows from their frames: of those, as many as the inbox
-    /// holds, so that a flood does not keep it from the rest. Returns whether servers have come or
-    /// gone, and when it is to be called next.
+    /// Handles received control frames and the cluster's timers. It handles at most as many frames as the
+    /// inbox holds, so that a flood does not delay the other work. Returns whether servers have become
+    /// usable or unusable, and when to call it next.
     fn tend(self: ArcBorrow<'_, Self>) -> (bool, u64) {
         let heard_ns = self.heard_ns();
         let (changes, next_ns) = self.control.with(&self, |state| {
@@ -103,14 +103,14 @@ impl Core {
             }
             cluster.set_loss_timeout_ns(super::params::loss_timeout_ns());
             cluster.set_io_timeout_ns(self.device.io_timeout_ns());
-            // Under the lock: once the machine hibernates, nothing more is found to be freed.
+            // Checked under the lock: once the machine hibernates, no more pages to free are searched for.
             let frees_rest = self.earlier.is_hibernating();
             if !frees_rest {
                 cluster.free_orphans(now_ns, &self.device);
             }
             let noted = self.device.frees_noted();
             let freeing = !frees_rest && self.gather_frees(state, now_ns);
-            // After what is to be freed has settled, before the servers are told.
+            // After the copies to free are settled, and before their servers are notified.
             self.raise_low_water();
             let (cluster, outbox) = state.parts();
             cluster.set_low_water(self.device.low_water());
@@ -130,13 +130,13 @@ impl Core {
             (cluster.take_changes(), next_ns)
         });
         if let Some((high, witness)) = changes.high_water {
-            self.device.hear_of(witness, high);
+            self.device.note_high_water(witness, high);
         }
         self.follow(changes);
         (changes.servers_changed, next_ns)
     }
 
-    /// Tells the queues of servers that have come and gone.
+    /// Notifies the queues of servers that have become usable or unusable.
     #[inline(never)]
     fn follow(self: ArcBorrow<'_, Self>, changes: Changes) {
         for queue in &self.queues {
@@ -153,7 +153,7 @@ impl Core {
             });
         }
         for slot in changes.refused.iter() {
-            self.control.say_refusal(slot);
+            self.control.log_refusal(slot);
         }
         for slot in changes.to_sweep.iter() {
             if changes.lost.contains(slot) {
@@ -169,8 +169,8 @@ impl Core {
         }
     }
 
-    /// Tells the queues that servers may be used, or not. When this returns, every page-out that
-    /// ends knows it.
+    /// Notifies the queues that the set of usable servers has changed. Every page-out that ends after this
+    /// returns takes the change into account.
     pub(super) fn synchronize_queues(self: ArcBorrow<'_, Self>) {
         for queue in &self.queues {
             queue.drive(self, |shard, now_ns| {
@@ -179,8 +179,8 @@ impl Core {
         }
     }
 
-    /// Clears the bit of a slot that is to be swept from a part of the map. Returns whether there is
-    /// more to be swept.
+    /// Clears the bit of a slot that is being swept in a part of the map. Returns whether there is more to
+    /// sweep.
     fn sweep_part(self: ArcBorrow<'_, Self>) -> bool {
         // CAST: a device has fewer than 2^32 pages.
         let pages = self.device.map.len() as u32;
@@ -207,13 +207,13 @@ impl Core {
             self.control
                 .with(&self, |state| state.cluster.swept(now_ns(), slot));
         }
-        // Whether or not: what the cluster does with a clean slot, is its worker's to do.
+        // In both cases the worker runs again, for what the cluster does with a clean slot.
         true
     }
 
-    /// Every version below the lowest under way is settled.
+    /// Raises the low water: every version below the lowest one under way is settled.
     fn raise_low_water(&self) {
-        // Before any queue is asked: what begins later has a higher version.
+        // Read before the queues are: page-outs that begin later have higher versions.
         let mut settled = self.device.next_version();
         for queue in &self.queues {
             let oldest: Option<Version> = queue.with_shard(|shard| shard.oldest_version());
@@ -222,7 +222,7 @@ impl Core {
         self.device.raise_low_water(settled);
     }
 
-    /// When each server was last heard on the data path.
+    /// When a frame of each server was last received on the data path.
     fn heard_ns(&self) -> [u64; SERVER_SLOTS] {
         let mut heard_ns = [0; SERVER_SLOTS];
         for queue in &self.queues {
@@ -235,8 +235,7 @@ impl Core {
         heard_ns
     }
 
-    /// Hands the cluster copies to be freed while it has room. Returns whether there are more, or may
-    /// be.
+    /// Passes copies to be freed to the cluster while it has room. Returns whether there may be more.
     fn gather_frees(&self, state: &mut ControlState, now_ns: u64) -> bool {
         let mut chunks_left = CHUNKS;
         for queue in &self.queues {
@@ -255,7 +254,7 @@ impl Core {
         }
     }
 
-    /// Finds a copy to be freed; each part of the map that is looked at counts down `chunks_left`.
+    /// Finds a copy to be freed. Each part of the map that is searched decrements `chunks_left`.
     fn next_stale(
         &self,
         state: &mut ControlState,

@@ -85,7 +85,7 @@ mod switch {
         /// Two fragments may be copied into a page at once, and the op ends meanwhile.
         ReceiveClaimIgnored,
         /// An op ends while frames of it are being sent.
-        SendHoldIgnored,
+        SendPinIgnored,
         /// A page that changed under its page-out is sent again as the same version.
         ChangedPageSameVersion,
         /// A request that waits for a page-out is not woken when it ends.

@@ -11,7 +11,7 @@ use crate::course::Course;
 use crate::scenario::S;
 use crate::world::World;
 
-/// Pages of a client that are looked at each time, before the end.
+/// Pages of a client that each audit checks, before the end.
 const SAMPLE: u32 = 100;
 
 impl World {
@@ -19,25 +19,25 @@ impl World {
     /// a page that no bit names.
     pub fn audit(&mut self, at_end: bool) {
         if self.lease_ended_ns.is_some() {
-            // A client hears of it later.
+            // The client notices it later.
             return;
         }
         let pages = self.ctx.scenario.pages;
         for client in 0..self.clients.len() {
             if self.clients[client].is_dead {
                 if at_end {
-                    self.audit_grave(client);
+                    self.audit_old_lives(client);
                 }
                 continue;
             }
             if self.clients[client].device.versions().jumps() != 0 {
-                // Nobody puts a client back to an earlier state here.
+                // No client is put back to an earlier state here.
                 let why = format!("client {client} takes itself for one that was put back");
                 self.ctx.oracle.fail(|| why);
             }
             let forgetful = self.clients[client].device.servers.forgetful();
             if !forgetful.is_empty() && !self.rewound.any() {
-                // Nor a server.
+                // Nor is a server.
                 let why = format!("client {client} misses pages on {forgetful:?} that are there");
                 self.ctx.oracle.fail(|| why);
             }
@@ -64,8 +64,8 @@ impl World {
         }
     }
 
-    /// No server where the new life of a client has a session keeps pages of an older one.
-    fn audit_grave(&mut self, dead: usize) {
+    /// No server with a session of a client's new life keeps pages of an older life.
+    fn audit_old_lives(&mut self, dead: usize) {
         let identity = self.clients[dead].identity;
         let mut lives = self.clients.iter();
         let Some(heir) = lives.find(|one| one.identity == identity && !one.is_dead) else {
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// Nothing of a disk that is well is under way for ever.
+    /// Every I/O of a healthy disk ends.
     pub fn audit_disks_at_end(&mut self) {
         for client in self.clients.iter().filter(|client| !client.is_dead) {
             if let Some(local) = &client.local {
@@ -122,13 +122,13 @@ impl World {
         }
     }
 
-    /// Repair has had time, and servers to copy to: every page has its copies.
+    /// Repair has had time, and servers to copy to, so every page has its copies.
     pub fn audit_repair(&mut self) {
         let ctx = &mut self.ctx;
         if self.lease_ended_ns.is_some() || ctx.scenario.repair_pages_per_s < 1000 {
             return;
         }
-        // What a server lost that began again just now, is still being copied.
+        // Pages lost by a server that has just restarted are still being copied.
         let begun = |since_ns: u64| since_ns + 10 * S >= ctx.now_ns;
         if self
             .servers
@@ -151,13 +151,14 @@ impl World {
             let has_disk = client.has_readable_disk(since_ns);
             for page in ctx.oracle.written_pages(number) {
                 let entry = client.entry(page);
-                // One that was put back may lack it, if what the others had went with a page-out that failed.
+                // A server that was put back may lack the page, if the other copies were lost in a page-out
+                // that failed.
                 let is_well = |slot| {
                     let mac = client.device.servers.address(slot).mac;
                     let found = self.servers.iter().position(|server| server.mac == mac);
                     well.contains(&mac) && !found.is_some_and(|one| self.rewound.is(one))
                 };
-                // Of a server that has pages of ours, nobody knows whether its quota allows more.
+                // Whether a server's quota allows more pages of a client is not known here.
                 let is_readable = has_disk
                     && ctx.scenario.quota_pages >= u64::from(ctx.scenario.pages)
                     && client.counts_on_disk(page) == Some(true);
@@ -174,7 +175,7 @@ impl World {
         }
     }
 
-    /// A disk that takes pages has had time to get every page of a server that is well.
+    /// A usable disk has had time to get every page of each healthy server.
     pub fn audit_mirrors(&mut self) {
         let ctx = &mut self.ctx;
         let (rate, pages) = (ctx.scenario.repair_pages_per_s, ctx.scenario.pages);
@@ -215,7 +216,7 @@ impl World {
             let address = client.device.servers.address(slot);
             let found = self.servers.iter().position(|one| one.mac == address.mac);
             if found.is_some_and(|server| self.rewound.is(server)) {
-                // What it lacks is found out when it is read.
+                // A missing page is detected when it is read.
                 continue;
             }
             let server = found.map(|server| &self.servers[server]);
@@ -255,11 +256,11 @@ impl World {
                 if owner.has_removed(server.mac)
                     && !owner.has_open(server.mac, server.incarnation())
                 {
-                    // It may not have heard the goodbye, and keeps the pages until the lease is over.
+                    // The BYE may have been lost: the server then keeps the pages until the lease expires.
                     continue;
                 }
                 if self.clients[client].device.copies.contains(PageIndex(page)) {
-                    // Repair has sent it, and waits for the acknowledgement.
+                    // Repair has sent the page, and waits for the acknowledgement.
                     continue;
                 }
                 let late = server.came_late(self.clients[client].mac, page);
@@ -269,7 +270,7 @@ impl World {
                 }
                 self.ctx
                     .oracle
-                    .fail(|| format!("nobody frees {copy:?} of client {client} page {page}"));
+                    .fail(|| format!("{copy:?} of client {client} page {page} is never freed"));
             }
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A client: the real engine, and around it what the kernel's driver does, with all the delays
-//! that locks, preemption and interrupts bring.
+//! A client: the real engine, and a model of the driver around it, with all the delays that locks,
+//! preemption and interrupts cause.
 
 mod local;
 mod removing;
@@ -45,49 +45,49 @@ use requests::Request;
 use sending::Sending;
 use worker::Job;
 
-/// Frames that wait for a client that stands still, before its card drops them.
+/// Frames that wait for a stopped client before its network card drops them.
 const BACKLOG: usize = 64;
 
 /// Something that happens inside a client.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// Programs want something.
+    /// Programs begin requests.
     Load,
-    /// Programs end, and with them most of what they had.
+    /// Programs end, and most of their pages are discarded.
     DiscardMost,
     /// A shard's timer is due.
     ShardTimer(usize),
     /// The cluster's timer is due.
     ClusterTimer,
-    /// Frames are sent now that a shard asked for earlier.
+    /// Frames that a shard asked for earlier are sent.
     Send(Sending),
-    /// A shard hears that they have been.
+    /// The shard is notified that they have been sent.
     Sent(Sending),
-    /// A fragment is copied now that was received earlier, at that time.
+    /// A fragment that was received earlier, at that time, is copied.
     Copy(usize, Receive, RequestId, Vec<u8>, u64),
-    /// The worker looks at a control frame.
+    /// The worker handles a control frame.
     Control(Wire),
     /// A program changes the page of a request.
     ChangePage(usize, usize, RequestId),
-    /// A shard hears that a page-out has ended.
+    /// A shard is notified that a page-out has ended.
     Unpark(usize, PageIndex),
     /// The worker does its next job.
     Work,
-    /// The worker looks for something to do.
+    /// The worker runs periodically.
     Patrol,
     /// A server is added.
     Add(MacAddress),
-    /// A server is to be removed.
+    /// The removal of a server begins.
     Remove(MacAddress, How),
-    /// The next step for a server that quiesces.
+    /// The next step for the quiescing server.
     RemovalStep,
-    /// The interface's MTU is another.
+    /// The interface's MTU changes.
     SetMtu(usize),
     /// Something about the local disk.
     Local(LocalEvent),
     /// The interface has gone down or up.
     Kick,
-    /// The clock is not what timers were set by.
+    /// The clock has changed since the timers were set.
     SetTimers,
 }
 
@@ -110,7 +110,7 @@ fn words(count: usize) -> AtomicWords {
     (0..count).map(|_| Atomic::<u32>::new(0)).collect()
 }
 
-/// Where the cluster's frames go.
+/// Sends the cluster's frames.
 struct Frames {
     source: MacAddress,
     wires: Vec<Wire>,
@@ -134,9 +134,9 @@ impl cluster::Outbox for Frames {
 /// A client and its programs.
 pub struct Client {
     number: usize,
-    /// The number of its first life: what servers know it by.
+    /// The number of its first life, by which servers identify it.
     pub identity: usize,
-    /// Its power is gone: nothing of it happens any more.
+    /// Its power has failed: it does nothing any more.
     pub is_dead: bool,
     pub mac: MacAddress,
     pub device: Device<Heap>,
@@ -144,30 +144,30 @@ pub struct Client {
     cluster: Cluster<Vec<Peer>, SplitMix>,
     chunks: DirtyChunks<AtomicWords>,
     repair: Repair<Heap>,
-    /// Whether repair has changed who holds what since the oracle last looked.
+    /// Whether repair has changed the holders of pages since the oracle's last check.
     pub has_repaired: bool,
-    /// What each op of each shard is used for.
+    /// The request of each op of each shard.
     requests: Vec<Vec<Option<Request>>>,
-    /// Requests that have ended and that the oracle has not seen.
+    /// Requests that have ended, but that the oracle has not checked yet.
     pub done: Vec<Done>,
-    /// Page-ins and page-outs that ended, each without and with an error.
+    /// Counts of page-ins and of page-outs that ended, each without and with an error.
     ended: [[u64; 2]; 2],
     next_write: u32,
     shard_timers_ns: Vec<u64>,
     cluster_timer_ns: u64,
     jobs: VecDeque<Job>,
     is_working: bool,
-    /// Copies to be freed for which the cluster has no room yet.
+    /// Copies to free for which the cluster has no room yet.
     held_back: VecDeque<StaleCopy>,
-    /// Frees that the cluster has been handed, and not had time for yet.
+    /// Frees that the cluster has been given, but has not handled yet.
     frees_noted: Option<u32>,
     mtu: usize,
     clock: Clock,
-    /// It stands still until then.
+    /// It is stopped until then.
     pub frozen_until_ns: u64,
-    /// Frames that wait for its end.
+    /// Frames that wait until it continues.
     pub backlog: usize,
-    /// It is suspended until then: no frame waits for it.
+    /// It is suspended until then. No frame waits for it.
     pub asleep_until_ns: u64,
     /// When its MTU was last changed, or its interface went up.
     pub mtu_set_ns: u64,
@@ -175,9 +175,9 @@ pub struct Client {
     pub is_up: bool,
     /// When servers were added.
     pub added_ns: BTreeMap<MacAddress, u64>,
-    /// Whether programs want anything more.
+    /// Whether programs begin more requests.
     pub is_loaded: bool,
-    /// Whether its device has gone away: only what is with its disk goes on.
+    /// Whether its device has been removed: only the disk's I/O continues.
     is_unloaded: bool,
     pub local: Option<Local>,
     pub removing: Removing,
@@ -189,7 +189,7 @@ impl Client {
         Self::with_identity(number, number, ctx)
     }
 
-    /// A client without servers, in the life of this number of the client `identity`.
+    /// A client without servers: life `number` of the client `identity`.
     pub fn with_identity(number: usize, identity: usize, ctx: &mut Context) -> Self {
         let scenario = &ctx.scenario;
         let shards = scenario.shards;
@@ -211,7 +211,7 @@ impl Client {
             )
         };
         let (mtu, ops) = (scenario.mtu, scenario.ops_per_shard);
-        // The last one is repair's.
+        // The last shard is repair's.
         let mut all: Vec<Shard<Heap>> = (0..shards).map(&shard).collect();
         all.push(repairing::shard(shards));
         let chunk_words = || words(words_for(pages));
@@ -266,25 +266,25 @@ impl Client {
         }
     }
 
-    /// Puts an event of its own in.
+    /// Schedules an event of this client.
     fn after(&self, ctx: &mut Context, delay_ns: u64, event: ClientEvent) {
         ctx.after(delay_ns, Event::Client(self.number, event));
     }
 
-    /// What its clock says.
+    /// The time of its clock.
     fn clock_ns(&self, ctx: &Context) -> u64 {
         self.clock.read(ctx.now_ns)
     }
 
-    /// Its clock is ahead by so much more from now on.
+    /// Its clock steps forward by `by_ns`.
     pub fn step_clock(&mut self, ctx: &mut Context, by_ns: u64) {
         self.clock.step(ctx.now_ns, by_ns);
-        // A timer's interrupt may come a little later than other things.
+        // A timer's interrupt may be a little later than other events.
         let delay_ns = ctx.draw_clock(2 * MS);
         self.after(ctx, delay_ns, ClientEvent::SetTimers);
     }
 
-    /// It is suspended until then, and its clock stands still.
+    /// Suspends it until then. Its clock is stopped meanwhile.
     pub fn suspend(&mut self, ctx: &mut Context, until_ns: u64) {
         self.clock.stand_still(ctx.now_ns, until_ns);
         self.asleep_until_ns = self.asleep_until_ns.max(until_ns);
@@ -292,7 +292,7 @@ impl Client {
         ctx.queue.put(until_ns, event);
     }
 
-    /// Sets all timers anew, by what the clock says now.
+    /// Sets all timers again, for the clock's current time.
     fn set_timers(&mut self, ctx: &mut Context) {
         for shard in 0..self.shards.len() {
             self.shard_timers_ns[shard] = u64::MAX;
@@ -306,7 +306,7 @@ impl Client {
         }
     }
 
-    /// Something happens inside.
+    /// Handles an event of this client.
     pub fn handle(&mut self, ctx: &mut Context, event: ClientEvent) {
         let is_workers = matches!(
             event,
@@ -376,13 +376,13 @@ impl Client {
         }
     }
 
-    /// Whether its card takes another frame while it stands still.
+    /// Whether its network card keeps another frame while it is stopped.
     pub fn takes_backlog(&mut self, now_ns: u64) -> bool {
         self.backlog += 1;
         self.backlog <= BACKLOG && now_ns >= self.asleep_until_ns
     }
 
-    /// A frame comes in.
+    /// A frame is received.
     pub fn deliver(&mut self, ctx: &mut Context, wire: &Wire) {
         let ours = wire.destination == self.mac || wire.destination == MacAddress::BROADCAST;
         if !ours || wire.bytes.len() > self.mtu || self.is_unloaded {
@@ -466,10 +466,10 @@ impl Client {
             let request = self.requests[shard][receive.op].as_ref().map(|r| r.id);
             let Some(id) = request else {
                 ctx.oracle
-                    .fail(|| format!("a claim on op {} that is nobody's", receive.op));
+                    .fail(|| format!("a claim on op {}, which has no request", receive.op));
                 return;
             };
-            // As a rule the copy is made before the next frame is looked at.
+            // Usually the copy is made before the next frame is handled.
             if !ctx.scenario.enabled.slow_copy || ctx.rng.random_bool(0.8) {
                 self.copy(ctx, shard, &receive, id, frame.payload, clock_ns);
                 return;
@@ -482,7 +482,7 @@ impl Client {
         self.pump(ctx, shard);
     }
 
-    /// Copies a fragment into its request's page. The clock was read when it was received.
+    /// Copies a fragment into its request's page. The clock was read when the fragment was received.
     fn copy(
         &mut self,
         ctx: &mut Context,
@@ -516,12 +516,12 @@ impl Client {
         self.pump_at(ctx, shard, then_ns);
     }
 
-    /// Does what a shard wants done.
+    /// Carries out a shard's actions.
     fn pump(&mut self, ctx: &mut Context, shard: usize) {
         self.pump_at(ctx, shard, self.clock_ns(ctx));
     }
 
-    /// Does what a shard wants done. The clock was read at `then_ns`.
+    /// Carries out a shard's actions. The clock was read at `then_ns`.
     fn pump_at(&mut self, ctx: &mut Context, shard: usize, then_ns: u64) {
         while let Some(action) = self.shards[shard].poll(then_ns, &self.device) {
             match action {
@@ -561,7 +561,7 @@ impl Client {
         }
     }
 
-    /// Shards hear after a while that a page-out has ended.
+    /// Shards are notified after a delay that a page-out has ended.
     fn unpark_later(&mut self, ctx: &mut Context, page: Option<PageIndex>) {
         let Some(page) = page else {
             return;
@@ -572,8 +572,8 @@ impl Client {
         }
     }
 
-    /// Whom it counts as holding a page that has contents, and the low bits of its version;
-    /// `None` while the page is written.
+    /// The slots that it counts as holding a page with contents, and the low bits of the page's version;
+    /// `None` while the page is being written.
     pub fn entry(&self, page: u32) -> Option<(SlotSet, u8)> {
         let entry = self.device.map.load(PageIndex(page));
         let mut slots = entry.replicas().intersection(self.device.servers.valid());
@@ -583,7 +583,7 @@ impl Client {
         (!entry.is_busy()).then_some((slots, entry.generation().0))
     }
 
-    /// Whom it counts as holding a page; `None` while the page is written.
+    /// The servers that it counts as holding a page; `None` while the page is being written.
     pub fn claims(&self, page: u32, server_of: impl Fn(MacAddress) -> usize) -> Option<Vec<Claim>> {
         let (slots, _) = self.entry(page)?;
         let claim = |slot: ServerSlot| {

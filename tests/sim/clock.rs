@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a host takes for the time: a clock that never goes back, as the driver's and the server's is
-//! (CLOCK_MONOTONIC). It stands still while the host is suspended. It is ahead from one moment to the
-//! next when a virtual machine goes on that was stopped, or moved. And it runs a little faster or slower
-//! than others: a quartz does, and NTP changes its rate by up to 500 parts in a million.
+//! A host's clock. It never goes back, like the driver's and the server's (CLOCK_MONOTONIC). It stops while
+//! the host is suspended. It steps forward when a stopped or migrated virtual machine continues. It also
+//! runs a little faster or slower than others, as a quartz does, and NTP changes its rate by up to 500 parts
+//! in a million.
 
-/// Parts of a rate.
+/// The denominator of a rate.
 const MILLION: u64 = 1_000_000;
 
 /// A host's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// What it said at `since_ns`.
+    /// Its time at `since_ns`.
     said_ns: u64,
     since_ns: u64,
-    /// What it counts in a million nanoseconds.
+    /// How many nanoseconds it counts in a million.
     rate: u64,
 }
 
 impl Clock {
-    /// One that is right, but for its rate: parts in a million that it is fast.
+    /// A clock that is right except for its rate: it is fast by `fast` parts in a million.
     pub fn new(fast: i64) -> Self {
         Self {
             said_ns: 0,
@@ -28,7 +28,7 @@ impl Clock {
         }
     }
 
-    /// What it says at `now_ns`.
+    /// Its time at `now_ns`.
     pub fn read(&self, now_ns: u64) -> u64 {
         let passed_ns = now_ns.saturating_sub(self.since_ns);
         self.said_ns + self.scale(passed_ns, self.rate, MILLION)
@@ -42,7 +42,7 @@ impl Clock {
         u64::try_from(scaled).unwrap_or(u64::MAX)
     }
 
-    /// When it will say `due_ns`, or has said so.
+    /// When its time is `due_ns`, in the future or in the past.
     pub fn when(&self, due_ns: u64) -> u64 {
         let left_ns = due_ns.saturating_sub(self.said_ns);
         let mut at_ns = self.since_ns + self.scale(left_ns, MILLION, self.rate);
@@ -52,13 +52,13 @@ impl Clock {
         at_ns
     }
 
-    /// It is ahead by so much more from `now_ns` on.
+    /// It steps forward by `by_ns` at `now_ns`.
     pub fn step(&mut self, now_ns: u64, by_ns: u64) {
         self.said_ns = self.read(now_ns) + by_ns;
         self.since_ns = self.since_ns.max(now_ns);
     }
 
-    /// It stands still from `now_ns` until `until_ns`.
+    /// It is stopped from `now_ns` until `until_ns`.
     pub fn stand_still(&mut self, now_ns: u64, until_ns: u64) {
         self.said_ns = self.read(now_ns);
         self.since_ns = self.since_ns.max(until_ns);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What pages contain: every 64-bit word says whose it is, so that a torn, old or foreign page
-//! names itself.
+//! Contents of pages: every 64-bit word names its client, page and page-out, so that a torn, old or foreign
+//! page is recognised.
 
 use anemone::wire::PAGE_SIZE;
 
@@ -19,7 +19,7 @@ const WORDS: u64 = (PAGE_SIZE / 8) as u64;
 /// The word's number in a page of one value.
 const FILLED: u64 = 0xffff;
 
-/// What a page contains.
+/// The contents of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Zeros: never written, or freed.
@@ -36,9 +36,9 @@ pub enum Content {
 }
 
 impl Content {
-    /// What page-out number `write` of `client` puts into `page`.
+    /// The contents that page-out number `write` of `client` writes to `page`.
     pub fn new(client: usize, page: u32, write: u32, filled: bool) -> Self {
-        // One more than the client's number: no word is zero.
+        // One more than the client's number, so that no word is zero.
         let name = (client as u64 + 1) << 56 | u64::from(page) << 40 | u64::from(write) << 16;
         Self::Written { name, filled }
     }
@@ -50,7 +50,7 @@ impl Content {
         }
     }
 
-    /// The value that fills the page, if one does.
+    /// The value of every word, if all words are the same.
     pub fn fill(self) -> Option<u64> {
         match self {
             Self::Written { filled: false, .. } => None,
@@ -99,7 +99,7 @@ fn name_of(word: u64, index: u64) -> String {
     format!("client {client} page {page} write {write}{kind}")
 }
 
-/// What `page` contains, for people: runs of words with the same origin.
+/// The contents of `page` as text: runs of words with the same origin.
 pub fn describe(page: &[u8]) -> String {
     let mut runs: Vec<(u64, String)> = Vec::new();
     for (index, chunk) in (0..WORDS).zip(page.chunks_exact(8)) {

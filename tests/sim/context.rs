@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all stations share: the clock, chance, the network, and who watches.
+//! The state that all stations share: the clock, random numbers, the network, the oracle and the trace.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +14,7 @@ use crate::oracle::{Oracle, RequestId};
 use crate::scenario::{Scenario, Simplify};
 use crate::trace::Trace;
 
-/// Everything but the stations.
+/// Everything except the stations.
 pub struct Context {
     pub now_ns: u64,
     pub rng: ChaCha8Rng,
@@ -25,16 +25,16 @@ pub struct Context {
     pub trace: Trace,
     pub scenario: Scenario,
     requests: RequestId,
-    /// What the network keeps for hours, if it does.
+    /// The frames that the network delays for hours, if it does.
     pub night: Option<Night>,
-    /// What clocks do is drawn from this.
+    /// The random numbers for clocks.
     clocks: ChaCha8Rng,
-    /// What operators and maintenance do.
+    /// The random numbers for operators and maintenance.
     maintenance: ChaCha8Rng,
 }
 
 impl Context {
-    /// The beginning of time.
+    /// The state at the beginning of a run.
     pub fn new(seed: u64, simpler: &[Simplify], traced: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut scenario = Scenario::draw(seed, &mut rng);
@@ -66,7 +66,7 @@ impl Context {
         self.requests
     }
 
-    /// By how many parts in a million a host's clock is fast.
+    /// Draws by how many parts in a million a host's clock is fast.
     pub fn drift(&mut self) -> i64 {
         if !self.scenario.enabled.clock_rates {
             return 0;
@@ -75,27 +75,27 @@ impl Context {
         self.clocks.random_range(-DRIFT_MAX..=DRIFT_MAX)
     }
 
-    /// Draws from what clocks have of chance.
+    /// Draws from the random numbers for clocks.
     pub fn draw_clock(&mut self, below: u64) -> u64 {
         self.clocks.random_range(0..below)
     }
 
-    /// Draws from what maintenance has of chance.
+    /// Draws from the random numbers for maintenance.
     pub fn draw_maintenance(&mut self, below: u64) -> u64 {
         self.maintenance.random_range(0..below)
     }
 
-    /// Notes an event, if anybody wants to read it.
+    /// Adds a line to the trace, if it is enabled.
     pub fn note(&mut self, line: impl FnOnce() -> String) {
         self.trace.note(self.now_ns, line);
     }
 
-    /// Has `event` happen in `delay_ns`.
+    /// Schedules `event` in `delay_ns`.
     pub fn after(&mut self, delay_ns: u64, event: Event) {
         self.queue.put(self.now_ns + delay_ns, event);
     }
 
-    /// A delay inside a host: microseconds as a rule, sometimes none, sometimes milliseconds.
+    /// A delay inside a host: usually microseconds, sometimes none, sometimes milliseconds.
     pub fn host_delay(&mut self) -> u64 {
         match self.rng.random_range(0..100) {
             0..30 => 0,
@@ -105,13 +105,13 @@ impl Context {
         }
     }
 
-    /// Whether something of this probability happens.
+    /// Draws whether an event of this probability happens.
     pub fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.rng.random_bool(probability.min(1.0))
     }
 }
 
-/// How fast or slow a clock is at the most, in parts in a million: NTP does not do more.
+/// How fast or slow a clock is at most, in parts in a million: the limit of NTP.
 pub const DRIFT_MAX: i64 = 500;
 
 /// The longest [`Context::host_delay`].

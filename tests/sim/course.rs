@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs of another course than most: what takes a scenario of its own to be met.
+//! Special runs, for conditions that need a scenario of their own.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::scenario::{Enabled, Rates, Scenario, MS, S};
 
-/// What kind of run a seed stands for.
+/// The kind of run that a seed stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Course {
-    /// Load and trouble, at random.
+    /// Load and faults, at random.
     #[default]
     Usual,
-    /// Twenty clients on four servers, all of them well: nobody runs where all others run. One of the
-    /// servers may begin anew, so that all find it empty.
+    /// Twenty clients on four healthy servers: the clients must not all choose the same server. One of the
+    /// servers may restart, so that all clients find it empty.
     Crowd { restart: bool },
-    /// Hours in which nobody wants anything, and frames that come after them.
+    /// Hours without requests, and frames that are delivered after them.
     Night,
-    /// Servers that have room for half of what clients want of them, for long; now and then there is much.
+    /// Servers with room for half of the clients' pages, for a long time. Sometimes there is plenty of room.
     Full,
     /// A server is put back to an earlier state: not drawn, see [`crate::rewound`].
     Rewound,
@@ -28,7 +28,7 @@ pub enum Course {
 const CROWD: usize = 20;
 
 impl Course {
-    /// Drawn by chance of its own, so that other seeds are what they were before there was any.
+    /// Drawn from separate random numbers, so that the meaning of other seeds does not change.
     pub fn draw(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xe1_636f_7572_7365);
         match rng.random_range(0..1000) {
@@ -43,7 +43,7 @@ impl Course {
 }
 
 impl Scenario {
-    /// Makes it one of its course.
+    /// Adapts the scenario to its course.
     pub fn arrange(&mut self, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x61_7272_616e_6765);
         match self.course {
@@ -54,7 +54,7 @@ impl Scenario {
         }
     }
 
-    /// Few enough hosts that hours take no longer than others' seconds.
+    /// Few enough hosts that simulating hours takes no longer than seconds of other runs.
     fn arrange_night(&mut self) {
         self.clients = self.clients.min(2);
         self.servers_at_first = self.servers_at_first.min(3);
@@ -62,11 +62,11 @@ impl Scenario {
         (self.enabled.add, self.enabled.remove) = (false, false);
         self.io_timeout_s = self.io_timeout_s.min(20);
         self.active_ns = self.active_ns.clamp(4 * S, 8 * S);
-        // Former lives have places too.
+        // Former lives take up places too.
         self.max_clients = 8;
     }
 
-    /// Servers are full for ten seconds and more at a time; then programs end, and there is room.
+    /// Servers are full for ten seconds or more at a time. Then programs end, and there is room.
     fn arrange_full(&mut self, rng: &mut ChaCha8Rng) {
         self.pages = self.pages.clamp(64, 256);
         self.servers = self.servers_at_first;
@@ -89,12 +89,12 @@ impl Scenario {
             };
         }
         let enabled = &mut self.enabled;
-        // What fills the servers stays.
+        // The pages that fill the servers must not be lost.
         (enabled.crash, enabled.rebirth, enabled.add) = (false, false, false);
         enabled.remove = false;
     }
 
-    /// Servers fill up to two thirds within some seconds, that is some announcements.
+    /// Servers fill up to two thirds within some seconds, which is a few announcements.
     fn arrange_crowd(&mut self, rng: &mut ChaCha8Rng) {
         self.clients = CROWD;
         self.servers = 4;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far the fullest and the emptiest of a crowd's servers are from each other.
+//! The difference between the fullest and the emptiest server of a crowd.
 
 use crate::course::Course;
 use crate::faults::Fault;
 use crate::world::World;
 
-/// How far they may be at the most, in thousandths of their memory: 31 that placement lets a server be
-/// fuller for having held the page before, and what twenty clients have on their way.
+/// The largest difference allowed, in thousandths of their memory. A server may be fuller by 31 because
+/// placement prefers a server that held the page before. The rest is pages of twenty clients under way.
 const FAR: u64 = 50;
 
 impl World {
-    /// Looks how full they are. One that has begun anew may be emptier, until it has caught up; it is
-    /// never fuller.
+    /// Checks how full they are. A server that has restarted may be emptier until it has caught up, but never
+    /// fuller.
     pub fn watch_crowd(&mut self) {
         let Course::Crowd { .. } = self.ctx.scenario.course else {
             return;
@@ -27,9 +27,13 @@ impl World {
         };
         let used: Vec<(u64, bool)> = there.map(used).collect();
         let fullest = used.iter().map(|(used, _)| *used).max().unwrap_or(0);
-        let old = used.iter().filter(|(_, anew)| !anew || self.has_caught_up);
+        let old = used
+            .iter()
+            .filter(|(_, restarted)| !restarted || self.has_caught_up);
         let emptiest = old.map(|(used, _)| *used).min().unwrap_or(0);
-        self.has_caught_up |= used.iter().any(|(used, anew)| *anew && *used >= emptiest);
+        self.has_caught_up |= used
+            .iter()
+            .any(|(used, restarted)| *restarted && *used >= emptiest);
         if fullest > emptiest + FAR {
             ctx.oracle.fail(|| {
                 format!(

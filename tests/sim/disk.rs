@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A client's local disk: it answers late and out of order, fails, tears what it fails to write,
-//! and stops answering.
+//! A client's local disk. It answers late and out of order, fails, leaves failed writes torn, and stops
+//! answering.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,19 +12,19 @@ use crate::context::Context;
 use crate::faults::Fault;
 use crate::scenario::{DiskScenario, MS, S};
 
-/// What it has been asked for.
+/// An I/O that was submitted to it.
 #[derive(Debug)]
 struct Asked {
     is_write: bool,
     first: u32,
-    /// To be written, or how many are to be read.
+    /// The pages to write, or the number of pages to read.
     pages: Vec<Bytes>,
 }
 
-/// How an I/O has ended.
+/// The result of an I/O.
 pub struct Ended {
     pub ok: bool,
-    /// What was read.
+    /// The pages that were read.
     pub pages: Vec<Bytes>,
 }
 
@@ -37,12 +37,12 @@ pub struct SimDisk {
     held: BTreeSet<usize>,
     is_hung: bool,
     is_slow: bool,
-    /// Of a hundred I/Os.
+    /// How many of a hundred I/Os fail.
     failing: u32,
-    /// Since when it has been well; `None` while it is not.
+    /// Since when it has been healthy; `None` while it is not.
     well_since_ns: Option<u64>,
-    /// When it last failed or refused to answer.
-    ailed_ns: Option<u64>,
+    /// When it last failed, or did not answer.
+    faulty_ns: Option<u64>,
 }
 
 impl SimDisk {
@@ -57,26 +57,29 @@ impl SimDisk {
             is_slow: false,
             failing: 0,
             well_since_ns: Some(0),
-            ailed_ns: None,
+            faulty_ns: None,
         }
     }
 
-    /// What is in a block.
+    /// The contents of a block.
     pub fn block(&self, page: u32) -> Bytes {
         self.blocks.get(&page).cloned().unwrap_or_else(zeros)
     }
 
-    /// Since when it has been well; `None` if it is not.
+    /// Since when it has been healthy; `None` if it is not.
     pub fn well_since_ns(&self) -> Option<u64> {
         self.well_since_ns
     }
 
     /// Whether it has failed, or not answered, since then.
-    pub fn ailed_since(&self, since_ns: u64) -> bool {
-        self.well_since_ns.is_none() || self.ailed_ns.is_some_and(|ailed_ns| ailed_ns >= since_ns)
+    pub fn was_faulty_since(&self, since_ns: u64) -> bool {
+        self.well_since_ns.is_none()
+            || self
+                .faulty_ns
+                .is_some_and(|faulty_ns| faulty_ns >= since_ns)
     }
 
-    /// Takes an I/O. Returns when it will end, unless the disk does not answer.
+    /// Submits an I/O. Returns when it will end, unless the disk does not answer.
     pub fn submit(
         &mut self,
         ctx: &mut Context,
@@ -123,8 +126,7 @@ impl SimDisk {
         ctx.rng.random_range(0..=most_ns)
     }
 
-    /// An I/O's time has come. `None` if the disk does not answer, or has been asked for no such
-    /// thing.
+    /// Ends an I/O that is due. Returns `None` if the disk does not answer, or has no such I/O.
     pub fn end(&mut self, ctx: &mut Context, id: usize) -> Option<Ended> {
         if self.is_hung {
             ctx.counts.fault(Fault::DiskHung);
@@ -134,7 +136,7 @@ impl SimDisk {
         let asked = self.asked.remove(&id)?;
         let ok = ctx.rng.random_range(0..100) >= self.failing;
         if !ok {
-            self.ailed_ns = Some(ctx.now_ns);
+            self.faulty_ns = Some(ctx.now_ns);
             ctx.counts.fault(Fault::DiskFailed);
         }
         let mut pages = Vec::new();
@@ -144,7 +146,7 @@ impl SimDisk {
             } else if ok {
                 self.blocks.insert(page, bytes);
             } else {
-                // Some of it may have been written.
+                // A part of it may have been written.
                 let len = match ctx.rng.random_range(0..3) {
                     0 => 0,
                     1 => bytes.len(),
@@ -159,40 +161,40 @@ impl SimDisk {
         Some(Ended { ok, pages })
     }
 
-    /// It fails so many of a hundred I/Os from now on.
+    /// From now on it fails `failing` of a hundred I/Os.
     pub fn fail(&mut self, failing: u32) {
         self.failing = failing;
         self.well_since_ns = None;
     }
 
-    /// It takes long from now on.
+    /// From now on it is slow.
     pub fn slow(&mut self) {
         self.is_slow = true;
         self.well_since_ns = None;
     }
 
-    /// It answers no more.
+    /// From now on it does not answer.
     pub fn hang(&mut self) {
         self.is_hung = true;
         self.well_since_ns = None;
     }
 
-    /// It is well from now on. Returns what it had not answered, with when it will.
+    /// From now on it is healthy. Returns the I/Os that it had not answered, and when it will.
     pub fn heal(&mut self, ctx: &mut Context) -> Vec<(usize, u64)> {
         if self.is_hung || self.failing > 0 {
-            self.ailed_ns = Some(ctx.now_ns);
+            self.faulty_ns = Some(ctx.now_ns);
         }
         self.is_hung = false;
         self.is_slow = false;
         self.failing = 0;
-        // Not before what was asked of it while it was slow has ended.
+        // Not before the I/Os submitted while it was slow have ended.
         self.well_since_ns.get_or_insert(ctx.now_ns + S);
         let held = std::mem::take(&mut self.held);
         held.into_iter().map(|id| (id, self.delay(ctx))).collect()
     }
 
-    /// Somebody else writes to the whole of it, as soon as it is not ours.
-    pub fn scribble(&mut self, ctx: &mut Context) {
+    /// Another user overwrites the whole disk, once it is detached.
+    pub fn overwrite(&mut self, ctx: &mut Context) {
         for bytes in self.blocks.values_mut() {
             let byte: u8 = ctx.rng.random();
             bytes.fill(byte);

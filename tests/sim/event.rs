@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is going to happen, in the order of the virtual clock.
+//! The events to come, in the order of the virtual clock.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,16 +14,16 @@ use crate::world::WorldEvent;
 /// A frame on its way, without its Ethernet header.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    /// From whom it says it is.
+    /// Its source address.
     pub source: MacAddress,
-    /// To whom it says it is.
+    /// Its destination address.
     pub destination: MacAddress,
-    /// What follows the Ethernet header; shared by all its copies on their ways.
+    /// The bytes after the Ethernet header, shared by all copies of the frame.
     pub bytes: Rc<Vec<u8>>,
 }
 
 impl Wire {
-    /// Its bytes, to be changed in this copy only.
+    /// Its bytes, for changing this copy only.
     pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
         Rc::make_mut(&mut self.bytes)
     }
@@ -38,25 +38,25 @@ pub enum Node {
     Server(usize),
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Debug)]
 pub enum Event {
     /// A frame arrives.
     Deliver(Node, Wire),
-    /// Something inside a client.
+    /// An event of a client.
     Client(usize, ClientEvent),
     /// A server's timer is due.
     ServerTimer(usize),
-    /// A server hands over what it has kept to send.
+    /// A server sends the frames that it has kept.
     ServerFlush(usize),
-    /// Something around them all.
+    /// An event outside all stations.
     World(WorldEvent),
 }
 
 struct Entry {
     at_ns: u64,
     order: u64,
-    /// Where the event is kept: the heap moves its entries about.
+    /// The index at which the event is kept, because the heap moves its entries.
     place: usize,
 }
 
@@ -77,7 +77,7 @@ impl Ord for Entry {
     }
 }
 
-/// The events to come. Those of the same time happen in the order in which they were put in.
+/// The events to come. Events of the same time happen in the order in which they were scheduled.
 #[derive(Default)]
 pub struct Queue {
     heap: BinaryHeap<Reverse<Entry>>,
@@ -87,7 +87,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Puts an event in.
+    /// Schedules an event.
     pub fn put(&mut self, at_ns: u64, event: Event) {
         self.order += 1;
         let place = self.free.pop().unwrap_or_else(|| {
@@ -102,7 +102,7 @@ impl Queue {
         }));
     }
 
-    /// Takes the next.
+    /// Removes the next event.
     pub fn take(&mut self) -> Option<(u64, Event)> {
         let Reverse(entry) = self.heap.pop()?;
         self.free.push(entry.place);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How often each fault happened, and what else a run counted.
+//! Counts how often each fault happened, and other things of a run.
 
 use std::collections::BTreeMap;
 
@@ -24,23 +24,23 @@ faults! {
     FrameRepeated,
     /// A frame was overtaken by later ones.
     FrameReordered,
-    /// A frame was on its way for long.
+    /// A frame was delayed for long.
     FrameDelayed,
     /// Bits of a frame were flipped.
     FrameCorrupted,
-    /// A frame was cut off.
+    /// A frame was truncated.
     FrameTruncated,
-    /// A frame met a partition.
+    /// A frame was dropped by a partition.
     FramePartitioned,
-    /// A frame was longer than the switch lets pass.
+    /// A frame was longer than the switch forwards.
     FrameJumboDropped,
-    /// An old frame came again, much later.
+    /// An old frame was delivered again, much later.
     FrameReplayed,
-    /// A frame came hours after it had been sent.
+    /// A frame was delivered hours after it had been sent.
     FrameHoursOld,
-    /// A frame was made up, from parts of real ones.
+    /// A frame was forged from parts of real ones.
     FrameForged,
-    /// A frame of another protocol, or noise.
+    /// A frame of another protocol, or of random bytes, was delivered.
     FrameForeign,
     /// A link between a client and a server was cut.
     Partition,
@@ -48,95 +48,95 @@ faults! {
     PartitionOneWay,
     /// The switch began to drop jumbo frames.
     JumboLimit,
-    /// It began to drop shorter ones, that an Ethernet carries, without a word.
+    /// It began to drop shorter frames silently, which an Ethernet normally carries.
     NarrowLimit,
     /// A client's MTU was changed.
     MtuChanged,
     /// A client's interface was down.
     InterfaceDown,
-    /// A frame met an interface that was down.
+    /// A frame was dropped by an interface that was down.
     FrameInterfaceDown,
-    /// A client stood still for three leases.
+    /// A client was stopped for three leases.
     StoodThreeLeases,
-    /// A server was gone from one moment to the next.
+    /// A server crashed.
     ServerCrashed,
-    /// A server came back empty.
+    /// A server restarted, empty.
     ServerRestarted,
-    /// A server stopped for a while.
+    /// A server was stopped for a while.
     ServerPaused,
-    /// A server's host was suspended, its clock with it.
+    /// A server's host and its clock were suspended.
     ServerSuspended,
     /// A server refused a page for lack of room.
     ServerFull,
     /// A server's announcement was wrong.
     ServerLied,
-    /// A server ended a session whose lease was over.
+    /// A server ended a session whose lease had expired.
     LeaseExpired,
     /// A server was added while the device was in use.
     ServerAdded,
-    /// A server was removed that no page needed any more.
+    /// A server that no page needed any more was removed.
     ServerDrained,
     /// A server was removed at once.
     ServerRemoved,
     /// A server was removed at once, and pages were lost.
     ServerForced,
-    /// A server stayed that pages needed.
+    /// A server that pages needed was not removed.
     RemovalRefused,
     /// A server was added again while it drained.
     RemovalCancelled,
     /// The I/O timeout was changed.
     IoTimeoutChanged,
-    /// The device went away.
+    /// The device was removed.
     Unloaded,
-    /// A client stood still for a while.
+    /// A client was stopped for a while.
     ClientFrozen,
-    /// A client's host was suspended, its clock with it.
+    /// A client's host and its clock were suspended.
     ClientSuspended,
-    /// A host's clock was ahead from one moment to the next.
+    /// A host's clock stepped forward.
     ClockStepped,
     /// A host's clock was faster or slower than others.
     ClockDrifted,
-    /// A client's power was gone from one moment to the next.
+    /// A client's power failed.
     ClientDied,
-    /// It began anew, as the same client.
+    /// It started again, as the same client.
     ClientReborn,
-    /// All servers had been full for five seconds.
+    /// All servers were full for five seconds.
     FullForLong,
-    /// The same, where clients have disks.
+    /// The same, while clients had disks.
     FullBesideDisk,
-    /// There was room on them again.
+    /// Those servers had room again.
     RoomAgain,
-    /// A look at how full a crowd's servers were.
+    /// A crowd's servers were checked for how full they were.
     CrowdPlaced,
     /// A page was changed while it was written.
     PageChanged,
-    /// A frame could not be sent by its host.
+    /// A host could not send a frame.
     SendFailed,
     /// A received frame could not be copied.
     CopyFailed,
-    /// A disk took long.
+    /// A disk was slow.
     DiskSlow,
     /// A disk failed an I/O.
     DiskFailed,
-    /// A disk failed a write, and may have done some of it.
+    /// A disk failed a write after a part of it.
     DiskTorn,
     /// A disk did not answer.
     DiskHung,
-    /// A disk was detached, of which servers had every page.
+    /// A disk was detached, and servers had each of its pages.
     DiskDetached,
     /// A disk was detached by force.
     DiskForced,
-    /// A disk stayed, having the only copies of pages.
+    /// A disk was not detached, because it had the only copies of pages.
     DetachRefused,
-    /// A disk stayed for another reason.
+    /// A disk was not detached for another reason.
     DetachInVain,
-    /// A disk is treated otherwise.
+    /// A mirror's configuration changed.
     DiskConfigured,
-    /// A page was read back while it was on its way to the disk.
+    /// A page was read from the buffer from which it was being written.
     BufferHit,
-    /// Repair brought pages to a client's disk.
+    /// Repair wrote pages to a client's disk.
     MirroredLater,
-    /// Repair read a page from a disk, to copy it to a server.
+    /// Repair read a page from a disk to copy it to a server.
     CopiedFromDisk,
 }
 
@@ -150,21 +150,21 @@ pub struct Counts {
     pub page_outs: u64,
     /// Discards.
     pub discards: u64,
-    /// Operations that ended in an error, rightly.
+    /// Operations that ended with an allowed error.
     pub errors: u64,
     /// Frames delivered.
     pub frames: u64,
     /// Simulated time.
     pub simulated_ns: u64,
-    /// On which grounds the oracle found endings right.
+    /// How often the oracle allowed an ending, by its reason.
     pub grounds: BTreeMap<&'static str, u64>,
-    /// Copies left on servers that no map knows, for a known reason.
+    /// Copies left on servers for a known reason, and in no map.
     pub orphans: u64,
     /// Copies that repair has made.
     pub repaired: u64,
-    /// Pages that servers had, and nobody needed, when they were asked.
+    /// Pages that an inventory listed and no client needed.
     pub orphans_found: u64,
-    /// Copies that a server lost that was put back, and those of them that were missed.
+    /// Copies lost by a server that was put back, and the number of them that were noticed.
     pub lost: u64,
     pub missed: u64,
 }
@@ -190,17 +190,17 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// The fault has happened.
+    /// Counts a fault.
     pub fn fault(&mut self, fault: Fault) {
         self.faults[fault as usize] += 1;
     }
 
-    /// How often it has.
+    /// How often a fault has happened.
     pub fn of(&self, fault: Fault) -> u64 {
         self.faults[fault as usize]
     }
 
-    /// Takes another run's counts in.
+    /// Adds another run's counts.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.faults.iter_mut().zip(other.faults) {
             *mine += theirs;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that somebody makes up who has seen others, but knows no number that a client chose at
-//! random: the format has no authentication yet, so that who sees all can forge all.
+//! Forges frames from earlier ones, without knowledge of the numbers that a client chose at random. The
+//! format has no authentication yet: an attacker that sees all frames can forge all.
 
 use anemone::crc::crc32c;
 use anemone::wire::{Frame, Header, MacAddress, Opcode, Status};
@@ -10,24 +10,24 @@ use rand::Rng;
 use crate::context::Context;
 use crate::event::Wire;
 
-/// Nobody's address.
+/// An address that no station has.
 pub const STRANGER: MacAddress = MacAddress([2, 0, 0, 0, 9, 9]);
 
 impl Context {
-    /// A frame made from a real one, with all checksums right.
+    /// A frame forged from a real one, with all checksums right.
     pub fn forge(&mut self, wire: Wire) -> Option<Wire> {
         let frame = Frame::parse(&wire.bytes).ok()?;
         let (mut header, mut payload) = (frame.header, frame.payload.to_vec());
         let mut source = wire.source;
         let mut destination = wire.destination;
         if self.rng.random_bool(0.5) {
-            // Everything right but where it comes from.
+            // Everything is right except the source address.
             source = STRANGER;
             if header.opcode == Opcode::Hello {
                 header.session = self.rng.random();
             }
         } else {
-            // From the right place, by somebody who does not know the session.
+            // The source address is right, but the session is not known.
             self.forge_header(&mut header);
         }
         if self.rng.random_bool(0.1) {

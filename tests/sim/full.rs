@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Servers that are full for long, and have room again.
+//! Servers that are full for a long time, and then have room again.
 
 use crate::client::ClientEvent;
 use crate::course::Course;
@@ -10,18 +10,18 @@ use crate::scenario::S;
 use crate::server::SimServer;
 use crate::world::{World, WorldEvent};
 
-/// How long programs want more than there is.
+/// How long programs need more memory than there is.
 pub const FULL_NS: u64 = 12 * S;
-/// How long they want little: long enough for the oracle to have no excuse.
+/// How long they need little: long enough that the oracle allows no error for lack of room.
 const ROOMY_NS: u64 = 9 * S;
 
-/// For how long all servers must have been full to be so for long.
+/// How long all servers must have been full for that to count as long.
 const LONG_NS: u64 = 5 * S;
 
-/// Frames that a request may cost at the most meanwhile, as a mean: whatever is lost, nobody asks again
-/// and again. In 100 runs it was 25 at the most.
+/// The most frames for one request meanwhile, on average: clients must not retry without end, whatever is
+/// lost. The most in 100 runs was 25.
 const FRAMES: u64 = 100;
-/// And each client and server in a second, without any request.
+/// The most frames of each client and server in a second, without any request.
 const FRAMES_PER_S: u64 = 20;
 
 /// Since when all servers have been full.
@@ -29,14 +29,14 @@ const FRAMES_PER_S: u64 = 20;
 pub struct Fullness {
     since_ns: Option<u64>,
     was_long: bool,
-    /// Frames delivered, and requests that had ended, by then.
+    /// Frames delivered and requests ended by then.
     frames: u64,
     ended: u64,
 }
 
 impl World {
-    /// Programs end, and with them most of what they had; or begin to want more than there is.
-    pub fn turn_tide(&mut self) {
+    /// Programs end, and most of their pages are discarded; or they begin to need more memory than there is.
+    pub fn toggle_demand(&mut self) {
         if self.is_calm {
             return;
         }
@@ -56,8 +56,9 @@ impl World {
             }
         };
         self.ctx
-            .note(|| format!("programs want much: {}", !was_full));
-        self.ctx.after(lasts_ns, Event::World(WorldEvent::Tide));
+            .note(|| format!("programs need more than there is: {}", !was_full));
+        self.ctx
+            .after(lasts_ns, Event::World(WorldEvent::ToggleDemand));
         if was_full {
             for client in 0..self.clients.len() {
                 let event = ClientEvent::DiscardMost;
@@ -71,8 +72,8 @@ impl World {
         server.free_pages() >= u64::from(self.ctx.scenario.capacity_pages) / 8
     }
 
-    /// Servers have been told what is free, and nobody has filled them since: one of a few pages may be full
-    /// by chance, but not all of them.
+    /// Servers have been notified of the freed pages, and have not been filled since. One server of a few pages
+    /// may be full by chance, but not all.
     fn check_room(&mut self) {
         let free: u64 = self.servers.iter().map(SimServer::free_pages).sum();
         let capacity = u64::from(self.ctx.scenario.capacity_pages) * self.servers.len() as u64;
@@ -85,7 +86,7 @@ impl World {
         }
     }
 
-    /// Looks whether servers are full, and whether that has an end.
+    /// Checks whether servers are full, and whether they have room again.
     pub fn watch_full(&mut self) {
         if self.ctx.scenario.course != Course::Full {
             return;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The simulator: clients and servers on one virtual clock, from one seed, with everything going
-//! wrong that can, and an oracle that knows the contract.
+//! The simulator: clients and servers on one virtual clock, from one seed, with every kind of fault, and an
+//! oracle that checks the contract.
 //!
-//! `ANEMONE_SIM_SEEDS=N` tries N seeds; `ANEMONE_SIM_SEED=S` runs one and shows its last events
-//! if it fails, `ANEMONE_SIM_EVENTS=N` so many, `ANEMONE_SIM_WITHOUT=A,B` without those faults;
-//! `ANEMONE_SIM_FIRST=S` is where trying begins, `ANEMONE_SIM_THREADS=N` on how many processors.
+//! `ANEMONE_SIM_SEEDS=N` tries N seeds, beginning with `ANEMONE_SIM_FIRST=S`, on `ANEMONE_SIM_THREADS=N`
+//! processors. `ANEMONE_SIM_SEED=S` runs one seed and shows its last events if it fails:
+//! `ANEMONE_SIM_EVENTS=N` of them. `ANEMONE_SIM_WITHOUT=A,B` runs it without those faults.
 
 mod audit;
 mod client;
@@ -41,22 +41,22 @@ use std::time::{Duration, Instant};
 use faults::{Counts, Fault};
 use world::Report;
 
-/// Seeds tried unless told otherwise.
+/// Seeds tried by default.
 const SEEDS: u64 = 200;
 
-/// Seeds that are tried, beginning with 0, until each fault has happened.
+/// The most seeds tried, beginning with 0, until each fault has happened.
 const MOST_FOR_RARE: u64 = 2000;
-/// Events shown of a failing seed, unless told otherwise.
+/// Events shown of a failing seed by default.
 const SHOWN: u64 = 150;
-/// A seed that takes longer is worth a look.
+/// A seed that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(20);
-/// Failures shown at the most.
+/// The most failures shown.
 const FAILURES: usize = 5;
-/// What may be spent on making a failure smaller.
+/// The most time spent on making a failure smaller.
 const SHRINKING: Duration = Duration::from_secs(60);
 
-/// Seeds that have found something once, a line each: a number, `without=` and what it did not
-/// need, and what it was.
+/// Seeds that have found a bug, a line each: a number, `without=` and the faults that it did not need, and
+/// a description of the bug.
 const REGRESSIONS: &str = include_str!("seeds.txt");
 
 fn variable(name: &str) -> Option<u64> {
@@ -67,13 +67,13 @@ fn variable(name: &str) -> Option<u64> {
     )
 }
 
-/// How many seeds are tried at a time.
+/// How many seeds are tried at the same time.
 fn threads() -> usize {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     variable("ANEMONE_SIM_THREADS").map_or(all, |threads| threads as usize)
 }
 
-/// A seed, and in which respects its scenario is made simpler.
+/// A seed, and how its scenario is simplified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Case {
     seed: u64,
@@ -88,7 +88,7 @@ impl Case {
         }
     }
 
-    /// The case that is called `name` somewhere: a number, and words of `scenario::SIMPLER`.
+    /// Parses a case: a number, and words of `scenario::SIMPLER`.
     fn parse(seed: &str, without: &str) -> Option<Self> {
         let words = without.split(',').filter(|word| !word.is_empty());
         let known = words.map(|word| {
@@ -112,7 +112,7 @@ impl Case {
         run(self.seed, &simpler, traced)
     }
 
-    /// The same failure, or another one, with as little as can be done quickly.
+    /// Searches for a simpler case that also fails, for a limited time.
     fn shrink(&self) -> Self {
         let until = Instant::now() + SHRINKING;
         let mut smallest = self.clone();
@@ -150,7 +150,7 @@ fn run(seed: u64, simpler: &[scenario::Simplify], traced: bool) -> Report {
     })
 }
 
-/// Runs `cases`, several at a time. Returns the sums, and the failing ones with why.
+/// Runs `cases`, several at a time. Returns the sums, and the failed cases with their reasons.
 fn run_all(cases: &[Case]) -> (Counts, Vec<(Case, String)>) {
     let next = AtomicU64::new(0);
     let results = Mutex::new((Counts::default(), Vec::new()));
@@ -180,7 +180,7 @@ fn run_all(cases: &[Case]) -> (Counts, Vec<(Case, String)>) {
     (counts, failures)
 }
 
-/// Runs a seed and shows how it went, if badly with its last events. Returns whether it went well.
+/// Runs a case and shows its result, with its last events if it fails. Returns whether it passed.
 fn show(case: &Case) -> bool {
     let report = case.run(true);
     let shown = variable("ANEMONE_SIM_EVENTS").unwrap_or(SHOWN) as usize;
@@ -230,8 +230,8 @@ fn regressions() {
     check(&failures, cases.len());
 }
 
-/// Seeds of which each has a server that is put back to an earlier state: a tenth of the others, but not
-/// fewer or more.
+/// The least and the most seeds with a server that is put back to an earlier state. Between these bounds
+/// it is a tenth of the other seeds.
 const REWOUND: [u64; 2] = [20, 60];
 
 #[test]
@@ -257,7 +257,7 @@ fn seeds_with_a_server_that_is_put_back() {
     }
     let Counts { lost, missed, .. } = counts;
     println!("{lost} copies lost, {missed} of them missed");
-    // The others are read from another server; but for those there is somebody else each time, too.
+    // Lost copies are noticed only where they are read, and other servers have each of those pages too.
     assert!(lost >= count && missed >= lost / 10, "{missed} of {lost}");
 }
 
@@ -280,8 +280,8 @@ fn seeds() {
     );
     check(&failures, cases.len());
     if first == 0 && count >= SEEDS {
-        // A fault that did not happen, proves nothing. Of other seeds, nobody knows what is in them. A rare
-        // fault is in one seed of hundreds, so that others are tried until it has happened.
+        // A fault that did not happen proves nothing. Which faults other seeds have is not known. A rare fault
+        // is in one seed of hundreds, so more seeds are tried until it has happened.
         let mut next = count;
         while let Some(fault) = faults::ALL.iter().find(|&&fault| counts.of(fault) == 0) {
             assert!(next < MOST_FOR_RARE, "{fault:?} never happened");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Planted bugs, one at a time: an oracle that does not find them would find no real one either.
+//! Planted bugs, one at a time. An oracle that does not find them would not find real bugs either.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
@@ -13,23 +13,23 @@ use crate::course::Course;
 use crate::scenario::Scenario;
 use crate::{run, threads};
 
-/// Within how many seeds each has to be found: several times what it took, for what a seed stands
-/// for changes with the simulator.
+/// Within how many seeds each bug has to be found: several times the number that it took, because the
+/// meaning of a seed changes with the simulator.
 fn bound(mutation: Mutation) -> u64 {
     match mutation {
-        // It takes a restart, a forged frame, a page-in of a page being written, nothing disturbed, or one
-        // that ends while it waits for room on its way from the disk.
+        // These need a restart, a forged frame, a page-in of a page that is being written, an undisturbed
+        // run, or a page-in that ends while it waits for a buffer.
         Mutation::IncarnationUnchecked
         | Mutation::RejectBelieved
         | Mutation::WakeLost
         | Mutation::TurnKept => 400,
-        // Each takes long.
+        // Each of these seeds takes long.
         Mutation::HerdFollowed => 12,
         _ => 120,
     }
 }
 
-/// Whether the bug may show in this run at all; others need not be tried.
+/// Whether this run can show the bug. Other runs need not be tried.
 fn may_show(mutation: Mutation, seed: u64) -> bool {
     let scenario = || Scenario::draw(seed, &mut ChaCha8Rng::seed_from_u64(seed));
     let (enabled, disk) = (|| scenario().enabled, || scenario().disk);
@@ -38,7 +38,7 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
         Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
-        // Servers have the version of the checksum; the disk may have either.
+        // Servers have the version with the checksum. The disk may have either.
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
         Mutation::ClosedOnePageEarly => enabled().remove,
         Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
@@ -49,11 +49,11 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
 
 struct Found {
     mutation: Mutation,
-    /// Seeds tried, the one included that found it.
+    /// Seeds tried, including the one that found it.
     seeds: u64,
-    /// How often the bug was come to.
+    /// How often the code of the bug was reached.
     reached: u64,
-    /// What was found; `None` if nothing was.
+    /// The failure that was found, if there was one.
     failure: Option<String>,
 }
 
@@ -113,7 +113,7 @@ fn show(found: &Found) {
     let name = format!("{:?}", found.mutation);
     let Some(failure) = &found.failure else {
         println!(
-            "{name:<22} NOT FOUND in {} seeds, come to {} times",
+            "{name:<22} NOT FOUND in {} seeds, reached {} times",
             found.seeds, found.reached
         );
         return;

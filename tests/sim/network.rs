@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The segment between all stations: one switch that does everything wrong that a switch can.
+//! The segment between all stations: one switch, with every fault that a switch can have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,22 +20,22 @@ const RECORDED: usize = 256;
 pub struct Network {
     /// Stations by their addresses.
     stations: BTreeMap<MacAddress, Node>,
-    /// What happens to frames while it is rough.
+    /// The rates of faults while it is rough.
     rates: Rates,
     rough: bool,
-    /// Since when it has been neither rough nor dropping other frames for their length.
+    /// When it last became rough or undisturbed, or when the longest frame last changed.
     gentle_since_ns: u64,
     /// Longer frames are dropped.
     pub longest: usize,
-    /// From whom to whom nothing comes through.
+    /// The pairs of stations, source and destination, between which frames are dropped.
     blocked: BTreeSet<(Node, Node)>,
-    /// Since when a link has been whole.
+    /// Since when a link has not been cut.
     whole_since_ns: BTreeMap<(Node, Node), u64>,
     recorded: Vec<Wire>,
 }
 
 impl Network {
-    /// A whole network without stations.
+    /// A network without stations and cuts.
     pub fn new(scenario: &Scenario) -> Self {
         Self {
             stations: BTreeMap::new(),
@@ -49,12 +49,12 @@ impl Network {
         }
     }
 
-    /// Plugs a station in.
+    /// Connects a station.
     pub fn plug(&mut self, mac: MacAddress, node: Node) {
         self.stations.insert(mac, node);
     }
 
-    /// Takes a station away.
+    /// Disconnects a station.
     pub fn unplug(&mut self, mac: MacAddress) {
         self.stations.remove(&mac);
     }
@@ -72,13 +72,13 @@ impl Network {
         }
     }
 
-    /// Drops longer frames than these from now on.
+    /// From now on drops frames longer than this.
     pub fn set_longest(&mut self, now_ns: u64, longest: usize) {
         self.longest = longest;
         self.gentle_since_ns = now_ns;
     }
 
-    /// Cuts or mends the way from one station to another.
+    /// Cuts or restores the path from one station to another.
     pub fn set_blocked(&mut self, now_ns: u64, from: Node, to: Node, blocked: bool) {
         let changed = match blocked {
             true => self.blocked.insert((from, to)),
@@ -90,15 +90,15 @@ impl Network {
         }
     }
 
-    /// Since when nothing has come from one station to the other, or none of its questions; `None` if
-    /// something may.
+    /// Since when the path between two stations has been cut in one direction or in both; `None` if it is
+    /// not.
     pub fn cut_since_ns(&self, one: Node, other: Node) -> Option<u64> {
         let is_cut = self.blocked.contains(&(one, other)) || self.blocked.contains(&(other, one));
         let since_ns = self.whole_since_ns.get(&(one, other)).copied();
         since_ns.filter(|_| is_cut)
     }
 
-    /// Since when frames cross between two stations as well as frames can.
+    /// Since when frames between two stations have been undisturbed.
     pub fn gentle_since_ns(&self, one: Node, other: Node) -> Option<u64> {
         if self.rough
             || self.blocked.contains(&(one, other))
@@ -131,7 +131,7 @@ impl Context {
         self.carry(wire);
     }
 
-    /// Takes a frame to whom it is for, without recording it.
+    /// Delivers a frame to its destination, without recording it.
     pub fn carry(&mut self, wire: Wire) {
         let from = self.network.stations.get(&wire.source).copied();
         let to: Vec<Node> = if wire.destination == MacAddress::BROADCAST {
@@ -212,7 +212,7 @@ impl Context {
         }
     }
 
-    /// Sends something that nobody meant to send now.
+    /// Sends a frame that no station sends now: a replayed, forged or foreign one.
     fn disturb(&mut self, present: &Wire) {
         if !self.network.rough {
             return;
@@ -252,7 +252,7 @@ impl Context {
     }
 }
 
-/// A frame in a few words.
+/// A frame as a short text.
 pub fn show(wire: &Wire) -> String {
     let what = match anemone::wire::Frame::parse(&wire.bytes) {
         Ok(frame) => {

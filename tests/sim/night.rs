@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that the network keeps for hours: written down by day, delivered in the night and in the
-//! morning, when versions, sessions and incarnations are others. Hosts live through those hours: they
-//! ping, announce, are restarted and reborn; only their programs sleep.
+//! Frames that the network delays for hours: kept by day, delivered in the night and in the morning, when
+//! versions, sessions and incarnations have changed. Hosts run during those hours: they ping, announce,
+//! crash and restart. Only their programs are idle.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -19,22 +19,22 @@ use crate::world::{World, WorldEvent};
 
 /// Frames that are kept.
 const KEPT: usize = 300;
-/// Of them, those that come in the night.
+/// How many of them are delivered in the night.
 const BY_NIGHT: usize = 30;
-/// How long the night is, at the least.
+/// The least duration of the night.
 const HOUR_NS: u64 = 3600 * S;
 
-/// What the network keeps until the morning.
+/// The frames that the network keeps until the morning.
 pub struct Night {
     rng: ChaCha8Rng,
     kept: Vec<Wire>,
     seen: u64,
-    /// When it ends, while it lasts.
+    /// When the night ends, while it lasts.
     until_ns: Option<u64>,
 }
 
 impl Night {
-    /// One that has not come; what happens in it is drawn by chance of its own.
+    /// A night that has not begun, with separate random numbers.
     pub fn new(seed: u64) -> Self {
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed ^ 0x6e_6967_6874),
@@ -44,16 +44,16 @@ impl Night {
         }
     }
 
-    /// When it ends, if it is night.
+    /// When the night ends, if it is night.
     pub fn until_ns(&self) -> Option<u64> {
         self.until_ns
     }
 
-    /// Keeps a frame, or not: each of the day with the same probability (reservoir sampling).
+    /// May keep a frame: each frame of the day with the same probability (reservoir sampling).
     pub fn keep(&mut self, wire: &Wire) {
         self.seen += 1;
         let place = self.rng.random_range(0..self.seen);
-        // CAST: below the number kept, where it is used.
+        // CAST: it is below the number kept where it is used.
         if self.kept.len() < KEPT {
             self.kept.push(wire.clone());
         } else if let Some(kept) = self.kept.get_mut(place as usize) {
@@ -63,7 +63,7 @@ impl Night {
 }
 
 impl Context {
-    /// What is to happen in the night happens in the morning. Returns whether it is night.
+    /// Puts an event off until the morning, if it is night. Returns whether it is.
     pub fn put_off(&mut self, event: WorldEvent) -> bool {
         let until_ns = self.night.as_ref().and_then(Night::until_ns);
         if let Some(until_ns) = until_ns {
@@ -75,7 +75,7 @@ impl Context {
 }
 
 impl World {
-    /// Programs fall asleep and trouble ends; but servers are restarted, and clients die.
+    /// The night begins: programs become idle and faults end, but servers restart and clients crash.
     pub fn fall_night(&mut self) {
         self.calm();
         let now_ns = self.ctx.now_ns;
@@ -117,7 +117,7 @@ impl World {
         self.ctx.queue.put(until_ns, Event::World(WorldEvent::Dawn));
     }
 
-    /// Programs wake up, and what is left of the frames comes while they are at it.
+    /// The night ends: programs begin requests again, and the remaining frames are delivered meanwhile.
     pub fn dawn(&mut self) {
         let day_ns = self.ctx.scenario.active_ns / 2;
         let Some(night) = &mut self.ctx.night else {
@@ -139,7 +139,7 @@ impl World {
         self.ctx.after(day_ns, Event::World(WorldEvent::Calm));
     }
 
-    /// A frame comes that was sent hours ago.
+    /// Delivers a frame that was sent hours ago.
     pub fn come_late(&mut self) {
         let kept = self.ctx.night.as_mut().and_then(|night| night.kept.pop());
         if let Some(wire) = kept {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Knows what every page may contain, and looks at what the servers really hold. It shares no
-//! code with the engine.
+//! Knows what every page may contain, and checks what the servers hold. It shares no code with the engine.
 //!
 //! A page is a register: page-outs and page-ins that overlap may take effect in any order between
 //! their beginnings and their ends (Herlihy and Wing, 1990). What a page may contain is the set
@@ -21,22 +20,22 @@ use crate::content::Content;
 use crate::context::{DRIFT_MAX, HOST_DELAY_MAX_NS};
 use crate::scenario::{Scenario, MS, S};
 
-/// Counts what the oracle has been told: the order of things that happen at the same time.
+/// Counts the events that the oracle has recorded: the order of events at the same time.
 type Step = u64;
 
 /// A request of a client, for one page; never the same number twice.
 pub type RequestId = u64;
 
-/// What a request ended with, as its issuer sees it.
+/// The result of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending<'a> {
-    /// A page-out without error.
+    /// A page-out without an error.
     Written,
-    /// A page-in without error, and its bytes.
+    /// A page-in without an error, and its bytes.
     Read(&'a [u8]),
     /// An I/O error.
     Error,
-    /// The error for want of room.
+    /// The error for lack of room.
     NoSpace,
 }
 
@@ -47,19 +46,19 @@ struct Request {
     page: u32,
     began_ns: u64,
     began_step: Step,
-    /// It must have ended by then.
+    /// When it must have ended.
     until_ns: u64,
-    /// For how long its client has stood still meanwhile: so much of its I/O timeout has not passed.
+    /// How long its client was stopped meanwhile. That time does not count for its I/O timeout.
     stopped_ns: u64,
-    /// For how much that its client's clock was ahead at once it may take time to have passed.
+    /// The sum of its client's clock steps, which may count for its I/O timeout.
     ahead_ns: u64,
-    /// Whether its device has gone away.
+    /// Whether its device has been removed.
     abandoned: bool,
     kind: Kind,
 }
 
 impl Request {
-    /// The earliest moment at which its I/O timeout may be out, of so much.
+    /// The earliest time at which an I/O timeout of `io_timeout_ns` may have expired.
     fn out_ns(&self, io_timeout_ns: u64) -> u64 {
         (self.began_ns + io_timeout_ns).saturating_sub(self.ahead_ns)
     }
@@ -68,79 +67,79 @@ impl Request {
 #[derive(Clone, Debug)]
 enum Kind {
     PageIn {
-        /// What may be read.
+        /// The contents that may be read.
         allowed: Vec<Content>,
-        /// Whether a page-out was under way at some time, or a discard came.
+        /// Whether a page-out or a discard overlapped with it.
         overlapped: bool,
-        /// Whether an error is right whenever it comes.
+        /// Whether an error is allowed at any time.
         may_fail: bool,
-        /// Whether a page-out has begun since: it may be asking for what is there no longer.
+        /// Whether a page-out has begun since: it may be asking for a version that is gone.
         outdated: bool,
     },
     PageOut {
-        /// What it writes; several if its page was changed meanwhile.
+        /// The contents that it writes: several if its page was changed meanwhile.
         contents: Vec<Content>,
-        /// Whether another page-out or a discard of the page came between.
+        /// Whether another page-out or a discard of the page overlapped with it.
         overlapped: bool,
     },
 }
 
-/// What time a request may take beyond the I/O timeout: delays inside the host, and late timers.
+/// How long a request may take beyond the I/O timeout: delays inside the host, and late timers.
 const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 
-/// As much of a stop as a client may take for time that passed: it does not notice a short one, nor since
-/// when it stood still.
+/// How much of a stop a client may count as running time. It does not notice a short stop, and does not
+/// know when a stop began.
 const UNNOTICED_NS: u64 = 500 * MS;
 
-/// How often a client looks how long its servers have been silent.
+/// How often a client checks how long its servers have been silent.
 const LOOK_NS: u64 = S;
 
-/// How long everything must have been well for an engine to have no excuse.
+/// How long everything must have been healthy before an error of the engine counts as wrong.
 const CALM_NS: u64 = 6 * S;
 
-/// What a page-out may take at the most while as many servers are well as copies are wanted.
+/// The longest page-out while as many servers are healthy as copies are wanted.
 const SOON_OUT_NS: u64 = 4 * S;
 
-/// What a page-in may take while a server that holds the page is well.
+/// The longest page-in while a server that holds the page is healthy.
 const SOON_IN_NS: u64 = 4 * S;
 
-/// The same, where nothing has ever delayed a frame or the client: so long a page-in of a server
-/// that dies takes, where another lives.
+/// The same, if no frame and no client was ever delayed: the longest page-in from a server that crashes
+/// while another one has the page.
 const AT_ONCE_NS: u64 = 100 * MS;
 
-/// And where all servers that hold the page are well: less than the engine's safety nets.
+/// The same, if all servers that hold the page are healthy: less than the engine's longest timers.
 const UNDISTURBED_NS: u64 = 50 * MS;
 
 /// The oracle.
 pub struct Oracle {
     pages: BTreeMap<(usize, u32), PageState>,
-    /// By client, page and number: those of a page are side by side.
+    /// By client, page and number, so that the requests of a page are adjacent.
     requests: BTreeMap<(usize, u32, RequestId), Request>,
-    /// Of which client's page a request is.
+    /// The client and page of each request.
     places: BTreeMap<RequestId, (usize, u32)>,
     step: Step,
     frozen_until_ns: BTreeMap<usize, u64>,
     io_timeout_ns: u64,
-    /// By how many parts in a million the client's seconds may be shorter than ours.
+    /// By how many parts in a million a client's seconds may be shorter than the simulator's.
     fast: u64,
-    /// A shorter one that there was lately, and until when that counts.
+    /// A shorter I/O timeout that was set recently, and until when it counts.
     shorter: (u64, u64),
-    /// When it last became shorter.
+    /// When the I/O timeout was last reduced.
     cut_ns: u64,
     replicas: usize,
     min_copies: usize,
-    /// What a page-in may take while a server that holds the page is well, and while all are.
+    /// The longest page-in while one server that holds the page is healthy, and while all are.
     soon_ns: [u64; 2],
-    /// Whether nothing has ever delayed a frame or a client.
+    /// Whether no frame and no client is ever delayed.
     is_swift: bool,
     silence: Silence,
     failure: Option<String>,
-    /// How often each kind of ending was right.
+    /// How often each kind of ending was allowed.
     pub grounds: BTreeMap<&'static str, u64>,
 }
 
 impl Oracle {
-    /// Knows that nothing has been written.
+    /// The oracle of a run in which no page has been written.
     pub fn new(scenario: &Scenario) -> Self {
         Self {
             pages: BTreeMap::new(),
@@ -168,7 +167,7 @@ impl Oracle {
         }
     }
 
-    /// The contract is broken. Only the first time counts.
+    /// Records that the contract is broken. Only the first time counts.
     pub fn fail(&mut self, why: impl FnOnce() -> String) {
         if self.failure.is_none() {
             self.failure = Some(why());
@@ -195,7 +194,7 @@ impl Oracle {
         self.pages.entry((client, page)).or_default()
     }
 
-    /// What a page may contain now, as far as is known.
+    /// What a page may contain now, as far as it is known.
     pub fn possible(&mut self, client: usize, page: u32) -> Vec<Content> {
         let mut possible = self.page(client, page).contents();
         for request in self.requests_of(client, page) {
@@ -206,7 +205,7 @@ impl Oracle {
         possible
     }
 
-    /// A client's disk has been taken away.
+    /// A client's disk has been detached.
     pub fn forget_disk(&mut self, client: usize) {
         let pages = self.pages.range_mut((client, 0)..=(client, u32::MAX));
         for (_, state) in pages {
@@ -301,7 +300,7 @@ impl Oracle {
         }
     }
 
-    /// A page is discarded, from one moment to the next.
+    /// A page is discarded at this moment.
     pub fn discard(&mut self, client: usize, page: u32) {
         self.step += 1;
         let step = self.step;
@@ -315,7 +314,7 @@ impl Oracle {
                 } => {
                     allowed.push(Content::Zeros);
                     *overlapped = true;
-                    // The copies may have been lost before.
+                    // The copies may have been lost before that.
                     *may_fail = true;
                 }
                 Kind::PageOut { overlapped, .. } => *overlapped = true,
@@ -341,7 +340,7 @@ impl Oracle {
         self.requests.insert((client, page, id), request);
     }
 
-    /// Requests may wait for so long from now on, those under way too.
+    /// Sets how long requests may wait from now on, including those under way.
     pub fn set_io_timeout(&mut self, now_ns: u64, io_timeout_ns: u64) {
         if io_timeout_ns > self.io_timeout_ns {
             self.shorter = (self.io_timeout_lately(now_ns), now_ns + 2 * S);
@@ -351,7 +350,7 @@ impl Oracle {
         self.io_timeout_ns = io_timeout_ns;
         for request in self.requests.values_mut() {
             let until_ns = request.began_ns + io_timeout_ns + MARGIN_NS;
-            // Whoever waits, is looked at now and then.
+            // Waiting requests are checked periodically.
             request.until_ns = until_ns.max(now_ns + MARGIN_NS + S);
             let frozen_ns = self.frozen_until_ns.get(&request.client).copied();
             if let Some(frozen_ns) = frozen_ns {
@@ -361,12 +360,12 @@ impl Oracle {
         }
     }
 
-    /// The least time that the I/O timeout lasts: a client counts it by its own clock, which may be fast.
+    /// The shortest duration of the I/O timeout: a client measures it by its own clock, which may be fast.
     fn io_timeout_least(&self) -> u64 {
         self.io_timeout_ns - self.io_timeout_ns / 1_000_000 * self.fast
     }
 
-    /// The shortest I/O timeout by which somebody may have been given up, who is not asked again at once.
+    /// The shortest I/O timeout after which a server may have been given up and not been asked again yet.
     fn io_timeout_lately(&self, now_ns: u64) -> u64 {
         let (shorter_ns, until_ns) = self.shorter;
         match now_ns <= until_ns {
@@ -375,13 +374,13 @@ impl Oracle {
         }
     }
 
-    /// When the I/O timeout for those was out who are gone since `gone_ns`.
+    /// When the I/O timeout expires for servers that have been gone since `gone_ns`.
     fn out_ns(&self, gone_ns: u64) -> u64 {
         self.cut_ns.max(gone_ns + self.io_timeout_ns)
     }
 
-    /// Repair has changed who holds what. A server may be struck out where as many others as are
-    /// wanted hold the page; one may come in that holds it.
+    /// Repair has changed the holders of pages. A server may be removed where as many others as are wanted hold
+    /// the page, and a server that holds it may be added.
     pub fn look_again(&mut self, now_ns: u64, client: usize, evidence: &impl Evidence) {
         let replicas = self.replicas;
         for page in self.written_pages(client) {
@@ -425,7 +424,7 @@ impl Oracle {
         }
     }
 
-    /// A client's device goes away: what is under way ends at once, in errors.
+    /// A client's device is removed: requests under way end at once, with errors.
     pub fn unload(&mut self, now_ns: u64, client: usize) {
         for request in self.requests.values_mut() {
             if request.client == client {
@@ -435,32 +434,31 @@ impl Oracle {
         }
     }
 
-    /// A client's power is gone, and all that its programs had.
-    pub fn bury(&mut self, client: usize) {
+    /// A client's power has failed: the contents of its pages are gone.
+    pub fn forget_client(&mut self, client: usize) {
         self.requests.retain(|(of, ..), _| *of != client);
         self.places.retain(|_, (of, _)| *of != client);
         self.pages.retain(|(of, _), _| *of != client);
     }
 
-    /// A client will stand still until `until_ns`: its requests cannot end earlier.
+    /// A client is stopped until `until_ns`: its requests cannot end earlier.
     pub fn freeze(&mut self, now_ns: u64, client: usize, until_ns: u64) {
         let before_ns = self.frozen_until_ns.insert(client, until_ns).unwrap_or(0);
         for request in self.requests.values_mut() {
             if request.client == client {
-                // Its I/O timeout counts only while it runs.
+                // Its I/O timeout counts only while the client runs.
                 let stopped_ns = until_ns.saturating_sub(now_ns.max(before_ns));
                 request.stopped_ns += stopped_ns.saturating_sub(UNNOTICED_NS);
                 request.until_ns += until_ns.saturating_sub(now_ns);
-                // It counts its I/O timeout only as far as its own clock ran.
+                // The client counts its I/O timeout only as far as its own clock ran.
                 let end_ns = until_ns + self.io_timeout_ns + MARGIN_NS;
                 request.until_ns = request.until_ns.max(end_ns);
             }
         }
     }
 
-    /// A client's clock is ahead from one moment to the next: so much as it was to look at it next by then
-    /// may count as time that passed.
-    /// Or it is taken for a stop, after which the I/O timeout begins anew.
+    /// A client's clock steps forward. The step may count as time that passed, up to the time of the next check.
+    /// Otherwise it is taken for a stop, after which the I/O timeout restarts.
     pub fn step_clock(&mut self, now_ns: u64, client: usize) {
         let end_ns = now_ns + self.io_timeout_ns + MARGIN_NS;
         for request in self.requests.values_mut() {
@@ -472,7 +470,7 @@ impl Oracle {
         self.silence.hurry(client, LOOK_NS + UNNOTICED_NS);
     }
 
-    /// Every wait is bounded.
+    /// Checks that every wait is bounded.
     pub fn check_waits(&mut self, now_ns: u64) {
         let late = self
             .requests
@@ -499,7 +497,7 @@ impl Oracle {
         let place = self.places.remove(&id);
         let request = place.and_then(|(client, page)| self.requests.remove(&(client, page, id)));
         let Some(request) = request else {
-            self.fail(|| format!("request {id} has ended, which was not under way"));
+            self.fail(|| format!("request {id} ended, but was not under way"));
             return;
         };
         if now_ns > request.until_ns {
@@ -517,7 +515,7 @@ impl Oracle {
                 self.judge_read(now_ns, &request, bytes, evidence)
             }
             (_, Ending::Error) if request.abandoned => Ok("an error, the device gone"),
-            // The servers have heard that it is.
+            // The servers have received it.
             (Kind::PageOut { .. }, Ending::Written) if request.abandoned => {
                 Ok("written, the device gone")
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a client takes for random: numbers that follow from the seed.
+//! The random numbers of a client, which follow from the seed.
 
 use anemone::engine::client::cluster::Random;
 

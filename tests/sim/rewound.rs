@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A server that is put back to an earlier state: from one moment to the next it lacks pages that it had.
+//! A server that is put back to an earlier state: it suddenly lacks pages that it had.
 //!
-//! These runs are apart from the others. Nothing else takes copies away in them, so that everything must be
+//! These runs are separate from the others. Nothing else removes copies in them, so that every page must be
 //! read as it was written.
 
 use anemone::engine::client::ids::{PageIndex, SlotSet};
@@ -13,25 +13,25 @@ use crate::course::Course;
 use crate::scenario::{Enabled, Scenario};
 use crate::world::World;
 
-/// Of a hundred pages that another server has too, those that it lacks then.
+/// How many of a hundred pages that another server has too it then lacks.
 const LOST: u32 = 40;
 
-/// How often pages were lost, and where.
+/// The pages that were lost.
 #[derive(Default)]
 pub struct Rewound {
-    /// Who lost some.
+    /// The server that lost them.
     server: Option<usize>,
     /// How many.
     pages: u64,
 }
 
 impl Rewound {
-    /// Whether it is this one.
+    /// Whether this server lost some.
     pub fn is(&self, server: usize) -> bool {
         self.server == Some(server)
     }
 
-    /// Whether there is one.
+    /// Whether any server lost some.
     pub fn any(&self) -> bool {
         self.server.is_some()
     }
@@ -64,7 +64,7 @@ pub fn arrange(scenario: &mut Scenario) {
 }
 
 impl World {
-    /// A server lacks some of the pages that it had, of those that another one has as well.
+    /// Makes a server lose some of the pages that another server has as well.
     pub fn put_back(&mut self, number: usize) {
         let pages = self.ctx.scenario.pages;
         let mac = self.servers[number].mac;
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// Every page has been read since: how much of what is lost was missed.
+    /// Every page has been read since: counts how many of the lost copies were noticed.
     pub fn audit_rewound(&mut self) {
         let missed: u64 = self.clients.iter().map(Client::copies_missing).sum();
         let lost = self.rewound.pages;

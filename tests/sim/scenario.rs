@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a seed stands for: sizes, speeds, and which faults there are. Each kind of fault is left
-//! out of many seeds, so that others show undisturbed ("swarm testing", Groce and others, 2012).
+//! The scenario of a seed: sizes, speeds, and kinds of faults. Each kind of fault is left out of many seeds,
+//! so that it does not hide others ("swarm testing", Groce and others, 2012).
 
 use anemone::engine::client::mirror::{self, Policy};
 use rand::seq::IndexedRandom;
@@ -15,7 +15,7 @@ pub const MS: u64 = 1_000_000;
 /// Nanoseconds of a second.
 pub const S: u64 = 1_000_000_000;
 
-/// How likely each thing is to happen to a frame, while the network is rough.
+/// The probability of each fault of a frame while the network is rough.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
     pub lose: f64,
@@ -41,7 +41,7 @@ impl Rates {
     }
 }
 
-/// Which faults beside those of frames there are.
+/// The kinds of faults other than those of frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Enabled {
     pub partition: bool,
@@ -58,11 +58,11 @@ pub struct Enabled {
     pub send_failure: bool,
     /// Servers that are removed.
     pub remove: bool,
-    /// Clients whose power goes, and that begin anew.
+    /// Clients whose power fails, and that start again.
     pub rebirth: bool,
     /// Servers whose hosts are suspended.
     pub suspend: bool,
-    /// Hosts whose clock is ahead from one moment to the next.
+    /// Hosts whose clock steps forward.
     pub clock_steps: bool,
     /// Clocks that run at different rates.
     pub clock_rates: bool,
@@ -72,16 +72,16 @@ pub struct Enabled {
     pub slow_sweep: bool,
     /// Delays inside a client of milliseconds instead of microseconds.
     pub slow_client: bool,
-    /// Fragments that are copied while others come in.
+    /// Fragments that are copied while others are received.
     pub slow_copy: bool,
 }
 
-/// A client's local disk, and what goes wrong with it.
+/// A client's local disk and its faults.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskScenario {
     /// Pages of the pool.
     pub buffers: usize,
-    /// Of an I/O, without trouble.
+    /// The time of an I/O without faults.
     pub latency_ns: u64,
     pub config: mirror::Config,
     pub slow: bool,
@@ -89,13 +89,12 @@ pub struct DiskScenario {
     pub hang: bool,
     pub detach: bool,
     pub configure: bool,
-    /// Between two troubles.
+    /// The time between two faults.
     pub trouble_ns: u64,
 }
 
 impl DiskScenario {
-    /// Drawn by chance of its own, so that seeds without a disk are what they were before there
-    /// were any.
+    /// Drawn from separate random numbers, so that the meaning of seeds without a disk does not change.
     fn draw(seed: u64) -> Option<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x6469_736b);
         if rng.random_bool(0.6) {
@@ -132,14 +131,14 @@ impl DiskScenario {
     }
 }
 
-/// All that is chosen before a run begins.
+/// Everything that is chosen before a run begins.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub course: Course,
     pub clients: usize,
-    /// Servers, those included that are added later.
+    /// The number of servers, including those that are added later.
     pub servers: usize,
-    /// Servers that clients know from the beginning.
+    /// The number of servers that clients know from the beginning.
     pub servers_at_first: usize,
     pub shards: usize,
     pub ops_per_shard: usize,
@@ -153,36 +152,36 @@ pub struct Scenario {
     pub max_clients: u16,
     pub assemblies: u16,
     pub lease_s: u32,
-    /// How long there is load and trouble.
+    /// How long there are load and faults.
     pub active_ns: u64,
-    /// Between two requests of a client, on average.
+    /// The average time between two requests of a client.
     pub gap_ns: u64,
-    /// Of a frame, without trouble.
+    /// The latency of a frame without faults.
     pub latency_ns: u64,
-    /// Of a hundred requests: page-outs, discards; the rest are page-ins.
+    /// How many of a hundred requests are page-outs, and how many discards. The rest are page-ins.
     pub page_outs: u32,
     pub discards: u32,
-    /// Of a hundred page-outs, those of one value.
+    /// How many of a hundred page-outs are of one value.
     pub filled: u32,
-    /// Copies that a shard can keep for the servers to free.
+    /// How many stale copies a shard can keep until the servers free them.
     pub stale: usize,
-    /// Between two troubles.
+    /// The time between two faults.
     pub trouble_ns: u64,
     pub rates: Rates,
     pub enabled: Enabled,
     pub disk: Option<DiskScenario>,
     /// Seconds of silence after which a server's copies no longer count.
     pub loss_timeout_s: u64,
-    /// Pages copied in a second where servers were lost.
+    /// Pages that repair copies in a second.
     pub repair_pages_per_s: u32,
 }
 
 impl Scenario {
-    /// Whether nothing delays frames or clients, so that what is measured of a path is right.
+    /// Whether no frame or client is delayed, so that measurements of a path are right.
     pub fn is_swift(&self) -> bool {
         let enabled = self.enabled;
         let is_slow = enabled.slow_client || enabled.slow_copy || enabled.freeze || enabled.sleep;
-        // That a path has become narrower takes time to find out.
+        // A smaller path MTU takes time to detect.
         let is_narrow = enabled.jumbo_limit || enabled.mtu_change;
         self.rates.delay == 0.0
             && !is_slow
@@ -191,7 +190,7 @@ impl Scenario {
             && !enabled.clock_steps
     }
 
-    /// Whether nothing at all goes wrong but with clocks, disks, and for want of room.
+    /// Whether there are no faults except those of clocks and disks, and a lack of room.
     pub fn is_undisturbed(&self) -> bool {
         let enabled = &self.enabled;
         let fails = [
@@ -203,8 +202,8 @@ impl Scenario {
         !self.rates.any() && self.is_swift() && !fails.iter().flatten().any(|fails| *fails)
     }
 
-    /// How long a client may take to open a session where nothing disturbs it: where it is quick, it
-    /// has done so before programs want anything.
+    /// How long an undisturbed client may take to open a session. A quick client has done so before programs
+    /// begin requests.
     pub fn greeting_ns(&self) -> u64 {
         match self.enabled.slow_client {
             true => 500 * MS,
@@ -212,14 +211,14 @@ impl Scenario {
         }
     }
 
-    /// Whether pages can come damaged.
+    /// Whether pages can be damaged on their way.
     pub fn damages(&self) -> bool {
         let rates = self.rates;
         let worst = [rates.corrupt, rates.truncate, rates.forge, rates.foreign];
         self.enabled.send_failure || worst.iter().any(|rate| *rate > 0.0)
     }
 
-    /// What is drawn from `rng`.
+    /// Draws a scenario from `rng`.
     pub fn draw(seed: u64, rng: &mut ChaCha8Rng) -> Self {
         let mut pick = |choices: &[u64]| choices.choose(rng).copied().unwrap_or_default();
         let clients = pick(&[1, 1, 1, 2, 2, 3, 5]) as usize;
@@ -327,8 +326,8 @@ impl Scenario {
     }
 }
 
-/// Whether something happens that came later, in a seventh of the seeds: drawn by chance of its own,
-/// as [`DiskScenario::draw`] says why.
+/// Whether a fault that was added later happens: in a seventh of the seeds. It is drawn from separate random
+/// numbers for the reason given at [`DiskScenario::draw`].
 fn of_seventh(seed: u64, key: u64) -> bool {
     drawn(seed, key, 0.15)
 }
@@ -337,8 +336,8 @@ fn drawn(seed: u64, key: u64, probability: f64) -> bool {
     ChaCha8Rng::seed_from_u64(seed ^ key).random_bool(probability)
 }
 
-/// The same, without what would delay a frame or a client: see [`Scenario::is_swift`]. For half of
-/// them nothing happens to frames at all, so that page-ins and page-outs meet undisturbed.
+/// The same without the faults that would delay a frame or a client: see [`Scenario::is_swift`]. Half of the
+/// seeds have no faults of frames at all, so that page-ins and page-outs interact undisturbed.
 fn swift(seed: u64, rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x7377_6966_7421);
     let rates = match rng.random_bool(0.5) {
@@ -365,7 +364,7 @@ fn swift(seed: u64, rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
 /// Makes a scenario simpler in one respect.
 pub type Simplify = fn(&mut Scenario);
 
-/// Ways to make a scenario simpler: what a failure needs none of, hides what it needs.
+/// Ways to make a scenario simpler, because parts that a failure does not need hide its cause.
 pub const SIMPLER: &[(&str, Simplify)] = &[
     ("course", |s| s.course = Course::Usual),
     ("clients", |s| s.clients = 1),

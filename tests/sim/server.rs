@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A memory server: the real state machine, in a host that crashes, stops and lies.
+//! A memory server: the real state machine, on a host that crashes, stops and sends wrong announcements.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,7 +27,7 @@ use crate::network::show;
 use crate::scenario::{MS, S};
 use crate::watch::Watch;
 
-/// Frames that wait for a server that stands still, before the host drops them.
+/// Frames that wait for a stopped server before its host drops them.
 const BACKLOG: usize = 64;
 
 /// Arrays that are `Vec`s.
@@ -37,10 +37,10 @@ impl Memory for Heap {
     type Array<T: 'static> = Vec<T>;
 }
 
-/// Lets everybody in; its cookies and nonces are hashes under a key, and of a count.
-pub struct Doorman(u64, u64);
+/// Admits every client. Its cookies and nonces are hashes of a count under a key.
+pub struct AdmitAll(u64, u64);
 
-impl Admission for Doorman {
+impl Admission for AdmitAll {
     fn cookie(&self, claim: &CookieClaim) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.0, claim.as_bytes()).hash(&mut hasher);
@@ -62,20 +62,20 @@ impl Admission for Doorman {
 /// One start of a server.
 struct Incarnation {
     number: u64,
-    engine: Server<Heap, Doorman>,
+    engine: Server<Heap, AdmitAll>,
     /// One more than the highest owner's index.
     owners: usize,
-    /// When it was gone, if it is.
+    /// When it crashed, if it has.
     died_ns: Option<u64>,
 }
 
-/// A frame whose payload may still lie in the arena.
+/// A frame whose payload may still be in the arena.
 enum Kept {
     Bytes(Wire),
     Slice(Wire, PageSlice),
 }
 
-/// Keeps frames as slices of the arena until the flush, as a ring of a network card would.
+/// Keeps frames as slices of the arena until the flush, like a network card's ring.
 struct Ring<'a> {
     mac: MacAddress,
     kept: &'a mut Vec<Kept>,
@@ -131,7 +131,7 @@ pub struct Copy {
     pub incarnation: u64,
     /// Of the page.
     pub version: u64,
-    /// When that incarnation was gone, if it is.
+    /// When that incarnation crashed, if it has.
     pub died_ns: Option<u64>,
 }
 
@@ -139,10 +139,10 @@ pub struct Copy {
 pub struct SimServer {
     number: usize,
     pub mac: MacAddress,
-    /// All its starts; the last one may be alive.
+    /// All its starts. The last one may be running.
     incarnations: Vec<Incarnation>,
     paused: bool,
-    /// Since when its host has been suspended, if it is: its clock stands still.
+    /// Since when its host has been suspended, if it is. Its clock is stopped then.
     suspended_ns: Option<u64>,
     clock: Clock,
     /// Since when it has been running without a break.
@@ -150,20 +150,19 @@ pub struct SimServer {
     backlog: VecDeque<Wire>,
     kept: Vec<Kept>,
     timer_ns: u64,
-    /// The last time when it had no room, or none for some client.
+    /// When it last had no room, or none for some client.
     pub full_ns: Option<u64>,
-    /// The same, of any of its starts: a client may not have heard of the last one.
+    /// The same for any of its starts, because a client may not know of the last one yet.
     pub last_full_ns: Option<u64>,
-    /// What is announced instead of the truth, as free pages.
+    /// The number of free pages that it announces instead of the true one.
     lie: Option<u64>,
-    /// When it last said that it had no room, and had.
+    /// When it last reported no room although it had room.
     denied_ns: Option<u64>,
     watch: Watch,
 }
 
 impl SimServer {
-    /// A server that is not there yet; see [`SimServer::start`].
-    /// Its clock is fast by so many parts in a million.
+    /// A server that does not run yet; see [`SimServer::start`]. Its clock is fast by `fast` parts in a million.
     pub fn new(number: usize, fast: i64) -> Self {
         Self {
             number,
@@ -184,7 +183,7 @@ impl SimServer {
         }
     }
 
-    /// Begins, or begins anew and empty.
+    /// Starts, or restarts with no pages.
     pub fn start(&mut self, ctx: &mut Context) {
         let scenario = &ctx.scenario;
         let (clients, assemblies) = (scenario.max_clients, scenario.assemblies);
@@ -214,8 +213,8 @@ impl SimServer {
             lease_s: scenario.lease_s,
             quota_pages: scenario.quota_pages,
         };
-        let doorman = Doorman(ctx.rng.random(), 0);
-        let engine = Server::new(config, &layout, arrays, doorman, self.clock_ns(ctx));
+        let admission = AdmitAll(ctx.rng.random(), 0);
+        let engine = Server::new(config, &layout, arrays, admission, self.clock_ns(ctx));
         self.incarnations.push(Incarnation {
             number: config.incarnation,
             engine: engine.expect("the layout's arrays"),
@@ -226,12 +225,12 @@ impl SimServer {
         self.watch = Watch::default();
         self.paused = false;
         self.full_ns = None;
-        // Clients that knew its last life as full do so until they hear of this one.
+        // Clients regard the server as full, as before its restart, until they notice the restart.
         self.last_full_ns = self.last_full_ns.map(|_| ctx.now_ns);
         self.arm(ctx);
     }
 
-    /// Is gone, with all it has.
+    /// Crashes, and loses all its pages.
     pub fn crash(&mut self, ctx: &mut Context) {
         if let Some(last) = self.incarnations.last_mut() {
             last.died_ns.get_or_insert(ctx.now_ns);
@@ -243,7 +242,7 @@ impl SimServer {
         self.suspended_ns = None;
     }
 
-    /// Whether it is there, if only standing still.
+    /// Whether it runs or is stopped, rather than crashed.
     pub fn is_alive(&self) -> bool {
         self.incarnations
             .last()
@@ -255,28 +254,28 @@ impl SimServer {
         self.incarnations.len() > 1
     }
 
-    /// Whether it stands still.
+    /// Whether it is stopped.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// What its host's clock says.
+    /// The time of its host's clock.
     fn clock_ns(&self, ctx: &Context) -> u64 {
         self.clock.read(ctx.now_ns)
     }
 
-    /// Stands still.
+    /// Stops.
     pub fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Its host is suspended: it stands still, its clock as well, and no frame is kept for it.
+    /// Suspends its host: it and its clock stop, and no frame is kept for it.
     pub fn suspend(&mut self, ctx: &Context) {
         self.paused = true;
         self.suspended_ns.get_or_insert(ctx.now_ns);
     }
 
-    /// Goes on, with what its host has kept for it.
+    /// Continues, with the frames that its host has kept for it.
     pub fn resume(&mut self, ctx: &mut Context) {
         self.paused = false;
         if let Some(since_ns) = self.suspended_ns.take() {
@@ -290,7 +289,7 @@ impl SimServer {
         self.flush(ctx);
     }
 
-    /// Its clock is ahead by so much more from now on.
+    /// Its clock steps forward by `by_ns`.
     pub fn step_clock(&mut self, ctx: &mut Context, by_ns: u64) {
         if self.suspended_ns.is_none() {
             self.clock.step(ctx.now_ns, by_ns);
@@ -298,7 +297,7 @@ impl SimServer {
         }
     }
 
-    /// From one moment to the next it lacks these pages of a client, as if they had never come.
+    /// Suddenly lacks these pages of a client, as if they had never been received.
     pub fn lose(&mut self, ctx: &Context, client: MacAddress, session: u64, pages: &[u32]) {
         let clock_ns = self.clock_ns(ctx);
         let Some(last) = self.incarnations.last_mut() else {
@@ -329,44 +328,44 @@ impl SimServer {
         }
     }
 
-    /// Announces `free_pages` from now on; the truth for `None`.
+    /// From now on announces `free_pages`; the true number for `None`.
     pub fn set_lie(&mut self, free_pages: Option<u64>) {
         self.lie = free_pages;
     }
 
-    /// Whether it has said that it had no room since then.
+    /// Whether it has falsely reported no room since then.
     pub fn denied_since(&self, since_ns: u64) -> bool {
         self.denied_ns
             .is_some_and(|denied_ns| denied_ns >= since_ns)
     }
 
-    /// Since when it has been running; `None` if it does not.
+    /// Since when it has been running; `None` if it does not run.
     pub fn running_since_ns(&self) -> Option<u64> {
         (self.is_alive() && !self.paused).then_some(self.running_since_ns)
     }
 
-    /// Whether it has told a client since then that nothing more of it fits.
+    /// Whether it has reported to a client since then that it has no room for it.
     pub fn was_full_for(&self, client: MacAddress, since_ns: u64) -> bool {
         self.watch.was_full(client, since_ns)
     }
 
-    /// Pages that clients can still fill.
+    /// The number of pages that clients can still write.
     pub fn free_pages(&self) -> u64 {
         self.alive().map_or(0, |engine| engine.store().free_pages())
     }
 
-    /// The number of its present start.
+    /// The number of its current start.
     pub fn incarnation(&self) -> Option<u64> {
         let last = self.incarnations.last()?;
         last.died_ns.is_none().then_some(last.number)
     }
 
-    /// The number of its last start, gone or not.
+    /// The number of its last start, crashed or not.
     pub fn last_incarnation(&self) -> u64 {
         self.incarnations.last().map_or(0, |last| last.number)
     }
 
-    /// When that start of it was gone, if it is.
+    /// When this start crashed, if it has.
     pub fn died_ns(&self, incarnation: u64) -> Option<u64> {
         let found = self
             .incarnations
@@ -375,12 +374,12 @@ impl SimServer {
         found.and_then(|one| one.died_ns)
     }
 
-    fn alive(&self) -> Option<&Server<Heap, Doorman>> {
+    fn alive(&self) -> Option<&Server<Heap, AdmitAll>> {
         let last = self.incarnations.last()?;
         last.died_ns.is_none().then_some(&last.engine)
     }
 
-    /// A frame comes in.
+    /// A frame is received.
     pub fn deliver(&mut self, ctx: &mut Context, wire: Wire) {
         if !self.is_alive()
             || (wire.destination != self.mac && wire.destination != MacAddress::BROADCAST)
@@ -430,16 +429,17 @@ impl SimServer {
             });
             // Its clock may be fast.
             let lease_ns = u64::from(ctx.scenario.lease_s) * (S - S / 1000);
-            // It is asked five times, 400 ms apart; less of that passes where the clock is ahead at once.
+            // The client is asked five times, 400 ms apart. Less time passes if the clock steps forward.
             let asked_ns = match ctx.scenario.enabled.clock_steps {
                 true => 0,
                 false => 1900 * MS,
             };
             let lease_ns = lease_ns.max(asked_ns);
-            if !self.watch.anybody_silent(ctx.now_ns, lease_ns) {
+            if !self.watch.any_silent(ctx.now_ns, lease_ns) {
                 let server = self.number;
-                ctx.oracle
-                    .fail(|| format!("server {server} ended the lease of a client that it hears"));
+                ctx.oracle.fail(|| {
+                    format!("server {server} ended the lease of a client that sends frames")
+                });
             }
         }
         self.watch.note(ctx.now_ns, &wire);
@@ -459,7 +459,7 @@ impl SimServer {
         self.arm(ctx);
     }
 
-    /// A newer version of a page that is held needs no room.
+    /// A newer version of a page that is held needs no room: checks that it is not refused.
     fn check_refusal(&self, ctx: &mut Context, wire: &Wire) {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
             return;
@@ -480,7 +480,7 @@ impl SimServer {
         }
     }
 
-    /// Hands over what is kept.
+    /// Sends the frames that are kept.
     pub fn flush(&mut self, ctx: &mut Context) {
         if self.paused || !self.is_alive() {
             return;
@@ -550,12 +550,12 @@ impl SimServer {
         }
     }
 
-    /// The client at this address is gone.
+    /// The client at this address has crashed.
     pub fn note_death(&mut self, now_ns: u64, mac: MacAddress) {
         self.watch.note_death(now_ns, mac);
     }
 
-    /// Whether a page-out may have come after the page was freed, so that nobody knows of it.
+    /// Whether a page-out may have arrived after the page was freed, so that no client knows of it.
     pub fn came_late(&self, client: MacAddress, page: u32) -> bool {
         self.watch.late.contains(&(client, page.into()))
     }
@@ -565,7 +565,7 @@ impl SimServer {
         self.watch.note_close(now_ns, client);
     }
 
-    /// Copies of `page` that it holds now, whosever they are, and their first words.
+    /// The copies of `page` of any client that it holds now, and their first words.
     pub fn held(&self, page: u32) -> Vec<(Copy, u64)> {
         let (Some(last), Some(engine)) = (self.incarnations.last(), self.alive()) else {
             return Vec::new();
@@ -585,7 +585,7 @@ impl SimServer {
         held.collect()
     }
 
-    /// The copies of `client`'s page that are `content`, those included that have died.
+    /// The copies of `client`'s page with this content, including those of earlier starts.
     pub fn copies(&self, page: u32, content: Content) -> Vec<Copy> {
         let mut copies = Vec::new();
         for incarnation in &self.incarnations {
@@ -617,7 +617,7 @@ impl SimServer {
     }
 }
 
-/// Makes an announcement say something else. Returns whether it was one.
+/// Changes the free pages in an announcement. Returns whether the frame is one.
 fn lie(wire: &mut Wire, free_pages: u64) -> bool {
     let Ok(frame) = Frame::parse(&wire.bytes) else {
         return false;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last events of a run, for people. Off while seeds are tried: a failing one is run again
-//! with it.
+//! The last events of a run as text. It is off while seeds are tried: a failing seed is run again with it.
 
 use std::collections::VecDeque;
 
-/// Events that are kept.
+/// The most events kept.
 const KEPT: usize = 1_000_000;
 
 /// A bounded log.
@@ -16,7 +15,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A log that keeps something only if `enabled`.
+    /// A log that keeps events only if `enabled`.
     pub fn new(enabled: bool) -> Self {
         Self {
             enabled,
@@ -24,7 +23,7 @@ impl Trace {
         }
     }
 
-    /// Notes what `line` says.
+    /// Adds the text of `line`.
     pub fn note(&mut self, now_ns: u64, line: impl FnOnce() -> String) {
         if !self.enabled {
             return;

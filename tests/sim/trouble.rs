@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What goes wrong around the stations, and comes right again.
+//! Faults outside the stations, and their ends.
 
 use rand::seq::IndexedRandom;
 use rand::Rng;
@@ -14,57 +14,57 @@ use crate::faults::Fault;
 use crate::scenario::{MS, S};
 use crate::world::{World, WorldEvent};
 
-/// A change for worse or better.
+/// The beginning or the end of a fault.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    /// Cuts (true) or mends the ways from some stations to others.
+    /// Cuts (true) or restores the paths from some stations to others.
     Block(Vec<(Node, Node)>, bool),
-    /// The longest frames that pass.
+    /// Sets the length of the longest frames that the switch forwards.
     Longest(usize),
-    /// A server is gone.
+    /// A server crashes.
     Crash(usize),
-    /// A server begins, or begins anew.
+    /// A server starts or restarts.
     Start(usize),
-    /// A server stands still.
+    /// A server stops.
     Pause(usize),
     /// A server's host is suspended.
     Suspend(usize),
-    /// A server goes on.
+    /// A server continues.
     Resume(usize),
     /// A server is put back to an earlier state.
     PutBack(usize),
-    /// A server announces this many free pages; the truth for `None`.
+    /// A server announces this many free pages; the true number for `None`.
     Lie(usize, Option<u64>),
     /// A client's interface goes down (false) or up.
     Interface(usize, bool),
-    /// A client stands still for so long.
+    /// A client is stopped for this long.
     Freeze(usize, u64),
-    /// A client's host is suspended for so long.
+    /// A client's host is suspended for this long.
     Sleep(usize, u64),
-    /// The clock of a host is ahead by so much more.
+    /// The clock of a host steps forward by this much.
     StepClock(Node, u64),
-    /// Requests may wait for so many seconds.
+    /// The I/O timeout changes to this many seconds.
     IoTimeout(u64),
-    /// A client's power is gone.
+    /// A client's power fails.
     Die(usize),
-    /// It is there again.
+    /// The client starts again.
     Restart(usize),
-    /// A client's disk ails.
+    /// A client's disk has a fault.
     Disk(usize, DiskFault),
-    /// A client's disk is well.
+    /// A client's disk is healthy again.
     Heal(usize),
 }
 
-/// What a disk may have.
+/// A fault of a disk.
 #[derive(Clone, Copy, Debug)]
 pub enum DiskFault {
     Slow,
-    /// Fails so many of a hundred I/Os.
+    /// It fails this many of a hundred I/Os.
     Fails(u32),
     Hangs,
 }
 
-/// Kinds of trouble to choose from.
+/// The kinds of faults to choose from.
 #[derive(Clone, Copy)]
 enum Kind {
     Partition,
@@ -81,7 +81,7 @@ enum Kind {
     Suspend,
 }
 
-/// Lives of all clients together.
+/// The most lives of all clients together.
 const LIVES: usize = 24;
 
 impl World {
@@ -90,7 +90,7 @@ impl World {
             .after(delay_ns, Event::World(WorldEvent::Trouble(trouble)));
     }
 
-    /// One of those that live, unless none does.
+    /// A running client, if there is one.
     fn any_client(&mut self) -> usize {
         let living = self.clients.iter().enumerate();
         let living: Vec<usize> = living
@@ -101,7 +101,7 @@ impl World {
         living.get(chosen).copied().unwrap_or(0)
     }
 
-    /// How long some trouble lasts.
+    /// Draws how long a fault lasts.
     fn while_ns(&mut self) -> u64 {
         let rng = &mut self.ctx.rng;
         match rng.random_range(0..10) {
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// The network becomes rough or gentle, for a while.
+    /// The network becomes rough or undisturbed, for a while.
     pub fn change_links(&mut self) {
         if self.is_calm || self.ctx.put_off(WorldEvent::ChangeLinks) {
             return;
@@ -125,7 +125,7 @@ impl World {
             .after(delay_ns, Event::World(WorldEvent::ChangeLinks));
     }
 
-    /// Some trouble with a disk begins, and more later.
+    /// Begins a fault of a disk, and schedules the next one.
     pub fn inject_disk_fault(&mut self) {
         let Some(scenario) = self.ctx.scenario.disk.filter(|_| !self.is_calm) else {
             return;
@@ -167,7 +167,7 @@ impl World {
         self.later(lasts_ns, Trouble::Heal(client));
     }
 
-    /// Some trouble with a host's time begins, and more later: drawn by chance of its own.
+    /// Begins a fault of a host's clock, and schedules the next one. Drawn from separate random numbers.
     pub fn inject_clock_fault(&mut self) {
         let enabled = self.ctx.scenario.enabled;
         let is_off = self.is_calm || !(enabled.clock_steps || enabled.sleep);
@@ -193,7 +193,8 @@ impl World {
         self.trouble(trouble);
     }
 
-    /// A server is removed, and perhaps added again, and more later: drawn by chance of its own.
+    /// Removes a server, perhaps adds it again, and schedules the next removal. Drawn from separate random
+    /// numbers.
     pub fn inject_maintenance(&mut self) {
         let is_off = self.is_calm || !self.ctx.scenario.enabled.remove;
         if is_off || self.ctx.put_off(WorldEvent::InjectMaintenance) {
@@ -229,7 +230,7 @@ impl World {
             .after(lasts_ns, Event::Client(client, ClientEvent::Add(mac)));
     }
 
-    /// Some trouble begins, and more later.
+    /// Begins a fault, and schedules the next one.
     pub fn inject_fault(&mut self) {
         if self.is_calm || self.ctx.put_off(WorldEvent::InjectFault) {
             return;
@@ -288,7 +289,7 @@ impl World {
                 self.later(lasts_ns, Trouble::Interface(client, true));
             }
             Kind::Crash => {
-                // Rare enough that there is something to lose.
+                // Rare enough that there are pages to lose.
                 if self.servers[server].is_alive() && self.ctx.rng.random_bool(0.5) {
                     self.trouble(Trouble::Crash(server));
                     self.later(lasts_ns, Trouble::Start(server));
@@ -317,7 +318,7 @@ impl World {
             }
             Kind::Freeze => self.inject_freeze(client, lasts_ns),
             Kind::Die => {
-                // Rare enough that there is something to lose, and numbers for all lives.
+                // Rare enough that there are pages to lose, and that there are numbers for all lives.
                 if self.clients.len() < LIVES && self.ctx.rng.random_bool(0.3) {
                     self.trouble(Trouble::Die(client));
                     self.later(lasts_ns, Trouble::Restart(client));
@@ -373,7 +374,7 @@ impl World {
         self.later(lasts_ns, Trouble::Block(ways, false));
     }
 
-    /// Trouble begins or ends.
+    /// Carries out the beginning or the end of a fault.
     pub fn trouble(&mut self, trouble: Trouble) {
         let ctx = &mut self.ctx;
         let now_ns = ctx.now_ns;
@@ -456,7 +457,7 @@ impl World {
                 if is_up && !state.is_up {
                     state.mtu_set_ns = now_ns;
                 }
-                // Whether the client stands still or not.
+                // This does not depend on whether the client is stopped.
                 state.is_up = is_up;
                 ctx.after(0, Event::Client(client, ClientEvent::Kick));
             }
@@ -489,7 +490,7 @@ impl World {
         }
     }
 
-    /// All trouble ends. A switch may go on dropping long frames, a server may stay away.
+    /// Ends all faults. The switch may still drop long frames, and a server may stay away.
     pub fn calm(&mut self) {
         let now_ns = self.ctx.now_ns;
         self.ctx.network.set_rough(now_ns, false);

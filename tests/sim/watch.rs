@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What somebody noted who saw all frames that came to one start of a server, and went from it.
+//! Checks the frames that one start of a server receives and sends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,46 +13,45 @@ use crate::scenario::S;
 /// A client's session, from its opening until its BYE.
 struct Session {
     number: u64,
-    /// When something last came of it.
+    /// When a frame of it was last received.
     heard_ns: u64,
-    /// The highest low-water version that came with it.
+    /// The highest low water that its frames stated.
     low_water: u64,
-    /// Its client's power is gone: it may be ended, or taken over.
+    /// Its client's power has failed: the session may be ended, or taken over.
     is_over: bool,
 }
 
-/// How late a frame of a life that is over may come.
+/// How late a frame of an ended life may arrive.
 const LATE_NS: u64 = 25 * S;
 
-/// Notes of frames.
+/// The state derived from the frames.
 #[derive(Default)]
 pub struct Watch {
     sessions: BTreeMap<MacAddress, Session>,
     /// When a client last asked for the session of this number.
     greeted_ns: BTreeMap<(MacAddress, u64), u64>,
-    /// When a client's power was last gone, or it gave its session up. A HELLO of before may still be on its
-    /// way.
+    /// When a client's power last failed, or it gave up its session. An earlier HELLO may still be under way.
     died_ns: BTreeMap<MacAddress, u64>,
-    /// Whether the server has ended a lease: sessions may be gone.
+    /// Whether the server has ended a lease, so that sessions may be gone.
     pub lease_ended: bool,
-    /// Below which version a client has freed a page.
+    /// The version below which a client has freed a page.
     freed: BTreeMap<(MacAddress, u64), u64>,
-    /// Pages of clients of which a version came that was freed already, and that the server could
-    /// not know to be old.
+    /// Pages of clients of which an already freed version arrived that the server could not know to be old.
     pub late: BTreeSet<(MacAddress, u64)>,
-    /// When a client was last told that nothing more of it fits, and whether that was the last word.
+    /// When the server last reported to a client that it has no room for it, and whether no later report
+    /// contradicts that.
     full: BTreeMap<MacAddress, (Option<u64>, bool)>,
 }
 
 impl Watch {
-    /// Whether some client has sent nothing for longer than a lease.
-    pub fn anybody_silent(&self, now_ns: u64, lease_ns: u64) -> bool {
+    /// Whether any client has sent nothing for longer than a lease.
+    pub fn any_silent(&self, now_ns: u64, lease_ns: u64) -> bool {
         let mut sessions = self.sessions.values();
         sessions
             .any(|session| session.is_over || now_ns.saturating_sub(session.heard_ns) > lease_ns)
     }
 
-    /// The client at this address is gone.
+    /// The client at this address has crashed.
     pub fn note_death(&mut self, now_ns: u64, mac: MacAddress) {
         self.died_ns.insert(mac, now_ns);
         if let Some(session) = self.sessions.get_mut(&mac) {
@@ -60,8 +59,8 @@ impl Watch {
         }
     }
 
-    /// The client at this address does not use its session any more; its BYE may be lost, and a HELLO be
-    /// on its way.
+    /// The client at this address no longer uses its session. Its BYE may be lost, and a HELLO may still be
+    /// under way.
     pub fn note_close(&mut self, now_ns: u64, mac: MacAddress) {
         self.died_ns.insert(mac, now_ns);
         if let Some(session) = self.sessions.get_mut(&mac) {
@@ -69,13 +68,13 @@ impl Watch {
         }
     }
 
-    /// Whether a client has been told since then that nothing more of it fits.
+    /// Whether the server has reported to a client since then that it has no room for it.
     pub fn was_full(&self, client: MacAddress, since_ns: u64) -> bool {
         let full = self.full.get(&client);
         full.is_some_and(|&(told_ns, is_last)| is_last || told_ns >= Some(since_ns))
     }
 
-    /// A frame goes out. Returns what is wrong with it, if something is.
+    /// The server sends a frame. Returns an error if the frame is wrong.
     pub fn note_sent(&mut self, now_ns: u64, wire: &Wire) -> Result<(), String> {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
             return Ok(());
@@ -93,7 +92,7 @@ impl Watch {
         let current = current.map(|session| session.number);
         match (header.opcode, header.status) {
             (Opcode::HelloAck, Status::Ok) => {
-                // Not when the answer goes out: the server had heard of it before that.
+                // Not the time of the answer: the server had received the HELLO before.
                 let key = (wire.destination, header.session);
                 let greeted_ns = self.greeted_ns.get(&key).copied();
                 let session = Session {
@@ -107,27 +106,27 @@ impl Watch {
                 }
                 self.sessions.insert(wire.destination, session);
                 if is_over {
-                    // The new life's versions begin anew.
+                    // The new life's versions restart.
                     let mac = wire.destination;
                     self.freed.retain(|(of, _), _| *of != mac);
                     self.late.retain(|(of, _)| *of != mac);
                 }
                 match current {
-                    Some(_) if !self.lease_ended && !is_over => Err("gives a live session up"),
+                    Some(_) if !self.lease_ended && !is_over => Err("gives up a live session"),
                     _ => Ok(()),
                 }
             }
             (Opcode::Reject, Status::NoSession)
                 if current == Some(header.session) && !self.lease_ended && !is_over =>
             {
-                Err("is told that its session is unknown, which is open")
+                Err("gets a REJECT for an unknown session, although its session is open")
             }
             _ => Ok(()),
         }
         .map_err(|what: &str| format!("the client at {} {what}", wire.destination))
     }
 
-    /// A frame has come.
+    /// The server receives a frame.
     pub fn note(&mut self, now_ns: u64, wire: &Wire) {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
             return;

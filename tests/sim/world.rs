@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One run: stations, trouble, then calm, and at the end every page is read.
+//! One run: load and faults, then a calm phase, and at the end every page is read.
 
 use anemone::engine::client::mirror::Policy;
 use anemone::wire::MacAddress;
@@ -20,42 +20,42 @@ use crate::scenario::{Simplify, MS, S};
 use crate::server::{Copy, SimServer};
 use crate::trouble::Trouble;
 
-/// Something around the stations.
+/// An event outside the stations.
 #[derive(Debug)]
 pub enum WorldEvent {
-    /// The network becomes rough, or gentle.
+    /// The network becomes rough or undisturbed.
     ChangeLinks,
-    /// Some trouble begins.
+    /// A fault begins.
     InjectFault,
-    /// Some trouble with a disk begins.
+    /// A fault of a disk begins.
     InjectDiskFault,
-    /// Some trouble with a host's time begins.
+    /// A fault of a host's clock begins.
     InjectClockFault,
     /// A server is removed.
     InjectMaintenance,
-    /// Trouble begins or ends.
+    /// A fault begins or ends.
     Trouble(Trouble),
-    /// Programs fall asleep.
+    /// Programs become idle.
     Night,
-    /// A frame of hours ago comes.
+    /// A frame that was sent hours ago is delivered.
     ComeLate,
-    /// Programs wake up.
+    /// Programs begin requests again.
     Dawn,
-    /// Programs that fill the servers end, or begin.
-    Tide,
-    /// Look whether anybody waits for too long.
+    /// Programs that fill the servers begin or end.
+    ToggleDemand,
+    /// Check that no request waits for too long.
     Watch,
-    /// No more load and no more trouble.
+    /// Load and faults end.
     Calm,
-    /// Read what can be read of all pages.
+    /// Read all pages, as many as ops are free.
     ReadAll,
-    /// Look at what is left on the servers.
+    /// Check the pages that are left on the servers.
     Finish,
-    /// Everything has ended, or never will.
+    /// All requests have ended, or never will.
     End,
 }
 
-/// What the oracle may look at of a world, while it is itself a part of that.
+/// The parts of a world that the oracle may read. The oracle is itself a part of the world.
 macro_rules! witness {
     ($world:expr) => {
         Witness {
@@ -71,16 +71,16 @@ macro_rules! witness {
     };
 }
 
-/// How a run went.
+/// The result of a run.
 pub struct Report {
     pub counts: Counts,
-    /// What broke the contract, if it was broken.
+    /// How the contract was broken, if it was.
     pub failure: Option<String>,
     /// The last events.
     pub trace: Vec<String>,
 }
 
-/// Everything.
+/// The whole state of a run.
 pub struct World {
     pub ctx: Context,
     pub clients: Vec<Client>,
@@ -91,17 +91,17 @@ pub struct World {
     to_read: Option<Vec<Vec<u32>>>,
     is_over: bool,
     is_unloaded: bool,
-    /// Whether trouble is over.
+    /// Whether the faults have ended.
     pub is_calm: bool,
-    /// How full servers were for long.
+    /// Since when servers have been full.
     pub fullness: Fullness,
-    /// Which server was put back to an earlier state.
+    /// The server that was put back to an earlier state, and the pages that it lost.
     pub rewound: Rewound,
-    /// Whether a crowd's server that has begun anew is as full as others.
+    /// Whether a crowd's restarted server is as full as the others.
     pub has_caught_up: bool,
 }
 
-/// Runs a seed, made simpler. With `traced` the last events are kept.
+/// Runs a seed with a simplified scenario. With `traced` the last events are kept.
 pub fn run(seed: u64, simpler: &[Simplify], traced: bool) -> Report {
     let mut world = World::new(seed, simpler, traced);
     world.begin();
@@ -168,7 +168,7 @@ impl World {
         }
         let ctx = &mut self.ctx;
         if ctx.scenario.course == Course::Full {
-            ctx.after(FULL_NS, Event::World(WorldEvent::Tide));
+            ctx.after(FULL_NS, Event::World(WorldEvent::ToggleDemand));
         }
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::ChangeLinks));
@@ -192,7 +192,7 @@ impl World {
         }
     }
 
-    /// A client's interface and programs are there.
+    /// Starts a client's interface and programs.
     fn begin_client(&mut self, number: usize) {
         let ctx = &mut self.ctx;
         let client = &self.clients[number];
@@ -204,7 +204,7 @@ impl World {
         ctx.after(0, Event::Client(number, ClientEvent::Patrol));
     }
 
-    /// A client's power is gone: what it has on servers is nobody's.
+    /// A client's power fails: its pages on servers belong to no running client.
     pub fn die(&mut self, number: usize) {
         let client = &mut self.clients[number];
         if client.is_dead {
@@ -215,15 +215,15 @@ impl World {
         client.done.clear();
         client.has_repaired = false;
         let mac = client.mac;
-        self.ctx.oracle.bury(number);
+        self.ctx.oracle.forget_client(number);
         self.ctx.network.unplug(mac);
         for server in &mut self.servers {
             server.note_death(self.ctx.now_ns, mac);
         }
     }
 
-    /// It begins anew, with nothing but its name: a client of another number, so that what is left of
-    /// the old life cannot be taken for the new one's.
+    /// The client starts again. It keeps only its identity. The new life has another number, so that pages of
+    /// the old life cannot be mistaken for the new one's.
     pub fn restart(&mut self, dead: usize) {
         let identity = self.clients[dead].identity;
         let mut lives = self.clients.iter();
@@ -305,7 +305,7 @@ impl World {
             WorldEvent::Night => self.fall_night(),
             WorldEvent::ComeLate => self.come_late(),
             WorldEvent::Dawn => self.dawn(),
-            WorldEvent::Tide => self.turn_tide(),
+            WorldEvent::ToggleDemand => self.toggle_demand(),
             WorldEvent::Trouble(trouble) => self.trouble(trouble),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);
@@ -382,15 +382,15 @@ impl World {
             }
         }
         let is_read = to_read.iter().all(Vec::is_empty) && ctx.oracle.under_way() == 0;
-        // What a worker has not come to yet, repair does not know.
-        if is_read && !self.clients.iter().any(Client::has_news) {
+        // Repair does not know of changes that the worker has not handled yet.
+        if is_read && !self.clients.iter().any(Client::has_pending_changes) {
             ctx.after(5 * S, Event::World(WorldEvent::Finish));
         } else {
             ctx.after(5 * MS, Event::World(WorldEvent::ReadAll));
         }
     }
 
-    /// The clients' devices go away in the middle of something.
+    /// Removes the clients' devices while requests are under way.
     fn unload(&mut self) {
         self.is_unloaded = true;
         let ctx = &mut self.ctx;
@@ -406,7 +406,7 @@ impl World {
         }
     }
 
-    /// Lets the oracle look at what has ended.
+    /// Lets the oracle check the requests that have ended.
     fn judge(&mut self) {
         for number in 0..self.clients.len() {
             for (mac, incarnation) in std::mem::take(&mut self.clients[number].removing.closed) {
@@ -452,7 +452,7 @@ impl World {
     }
 }
 
-/// What the oracle may look at.
+/// The state that the oracle may read.
 struct Witness<'a> {
     now_ns: u64,
     clients: &'a [Client],
@@ -505,9 +505,9 @@ impl Evidence for Witness<'_> {
         Some(well_ns.max(local.usable_since_ns?))
     }
 
-    fn disk_ailed_since(&self, client: usize, since_ns: u64) -> bool {
+    fn disk_was_faulty_since(&self, client: usize, since_ns: u64) -> bool {
         let local = self.clients[client].local.as_ref();
-        local.is_none_or(|local| local.disk.ailed_since(since_ns))
+        local.is_none_or(|local| local.disk.was_faulty_since(since_ns))
     }
 
     fn disk_gone_since(&self, client: usize, since_ns: u64) -> bool {
@@ -559,13 +559,13 @@ impl Evidence for Witness<'_> {
             .network
             .cut_since_ns(Node::Client(client), Node::Server(server));
         let died_ns = self.servers[server].died_ns(incarnation);
-        // Either is enough; that the server is back in another start is news.
+        // Either is enough. A server that runs again in another start notifies the client.
         let died_ns = died_ns.filter(|_| !self.servers[server].is_alive());
         [cut_ns, died_ns].into_iter().flatten().min()
     }
 
     fn all_gone_since_ns(&self, client: usize) -> Option<u64> {
-        // A client that has begun anew has its whole I/O timeout before it.
+        // A client that has just started has its whole I/O timeout left.
         let added_ns = self.clients[client].added_ns.values().max();
         let mut gone_ns = added_ns.copied().unwrap_or(0);
         for (number, server) in self.servers.iter().enumerate() {
@@ -596,9 +596,10 @@ impl Evidence for Witness<'_> {
             let state = &self.servers[server];
             let added = self.clients[client].added_ns.get(&state.mac);
             let calm = self.calm_since_ns(client, server);
-            // One that has begun anew waits for a slot until others have been swept.
+            // A restarted server waits for a slot until others have been swept.
             let slow = &self.clients[client];
-            let is_known = !slow.has_news() || slow.has_open(state.mac, state.incarnation());
+            let is_known =
+                !slow.has_pending_changes() || slow.has_open(state.mac, state.incarnation());
             is_known
                 && added.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
                 && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
@@ -613,7 +614,7 @@ impl Evidence for Witness<'_> {
     fn has_had_room_since(&self, client: usize, server: usize, since_ns: u64) -> bool {
         let (state, of) = (&self.servers[server], &self.clients[client]);
         let added_ns = of.added_ns.get(&state.mac);
-        // One that runs, and has not greeted the client, may have refused it.
+        // A running server that has opened no session with the client may have refused it.
         let is_known = !state.is_alive() || of.has_open(state.mac, state.incarnation());
         added_ns.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
             && (is_known || self.admits_all)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices under the interface: where frames come in first, and which of them copies what is sent.
+//! The devices under the interface: where frames come in first, and which of them copies sent frames.
 
 use kernel::{
     prelude::*,

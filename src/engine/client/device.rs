@@ -121,11 +121,11 @@ impl<S: Storage> Device<S> {
         &self.versions
     }
 
-    /// A server reports that all versions below `high` have been used; see [`Versions::hear_of`]. A
+    /// A server reports that all versions below `high` have been used; see [`Versions::note_high_water`]. A
     /// server that is not believed is suspected until it restarts.
     #[inline]
-    pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
-        let is_believed = self.versions.hear_of(witness, high);
+    pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
+        let is_believed = self.versions.note_high_water(witness, high);
         if !is_believed {
             self.servers.set_insane(witness.slot);
             self.servers.suspect(witness.slot);

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Maintenance of a client: everything that its worker and its operator have it do beside the data path.
+//! Maintenance of a client: what its worker and its operator do apart from the data path.
 //!
-//! Each activity is a state machine that decides what is done, and in which order: removing a server
-//! ([`removal`]) and detaching the local disk ([`detach`]). It names the next step and the lock under which
-//! its owner carries that step out; the owner holds no other lock meanwhile, and decides nothing. The
-//! driver and the simulator carry out the same steps.
+//! Each activity is a state machine that decides the steps and their order: removing a server ([`removal`])
+//! and detaching the local disk ([`detach`]). It returns the next step and the lock under which its owner
+//! carries out that step. The owner holds no other lock meanwhile, and decides nothing. The driver and the
+//! simulator carry out the same steps.
 //!
-//! A step that looks at the page map looks at a part of it only, [`PART_PAGES`] in the driver. Whether a
-//! page needs a server is [`drain`]'s rule, whether it needs the disk [`disk_drain`]'s.
+//! A step that checks the page map checks only a part of it, [`PART_PAGES`] in the driver. [`drain`] has
+//! the rule whether a page needs a server, and [`disk_drain`] the rule whether it needs the disk.
 
 pub mod detach;
 pub mod disk_drain;
 pub mod drain;
 pub mod removal;
 
-/// Pages of the map that one step looks at: about a millisecond.
+/// Pages of the map that one step checks: about a millisecond of work.
 pub const PART_PAGES: u32 = 1 << 18;

@@ -251,7 +251,7 @@ impl<W: Words> Versions<W> {
     /// Returns whether the server is believed. After a jump caused by it, it can know of no version
     /// above the counter unless the machine is put back again. So a server that reports this too
     /// often is not believed.
-    pub fn hear_of(&self, witness: Witness, high: Version) -> bool {
+    pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
         if high.0 <= self.counter.next.load(Relaxed) || high.0 >= END {
             return true;
         }
@@ -436,7 +436,7 @@ mod tests {
                 assert!(next.0 < lost.0 + 10, "the CPU that jumps does so once more");
                 // And nothing is entered before.
                 assert_eq!(versions.is_ours(next), None);
-                assert!(versions.hear_of(witness(1, 7), Version(next.0 + 1000)));
+                assert!(versions.note_high_water(witness(1, 7), Version(next.0 + 1000)));
             }
             versions.end_jump(made);
             assert_eq!(versions.jumps(), 2);
@@ -492,10 +492,10 @@ mod tests {
         for _ in 0..100 {
             assert!(versions.enter(3, versions.take()));
         }
-        assert!(versions.hear_of(witness(0, 7), versions.next()));
+        assert!(versions.note_high_water(witness(0, 7), versions.next()));
         assert_eq!(versions.jumps(), 0);
         for number in 0..1000 {
-            assert!(versions.hear_of(witness(number % SERVER_SLOTS, 7), Version(5000)));
+            assert!(versions.note_high_water(witness(number % SERVER_SLOTS, 7), Version(5000)));
         }
         assert_eq!(versions.jumps(), 1);
         assert_eq!(versions.next(), Version(5000 + JUMP));
@@ -503,7 +503,7 @@ mod tests {
         assert_eq!(versions.is_ours(Version(101)), Some(false));
         // No life has used that many.
         for absurd in [END, u64::MAX] {
-            assert!(versions.hear_of(witness(1, 7), Version(absurd)));
+            assert!(versions.note_high_water(witness(1, 7), Version(absurd)));
         }
         assert_eq!(versions.jumps(), 1);
     }
@@ -523,7 +523,7 @@ mod tests {
         let lie = |witness: Witness| {
             let version = versions.take();
             assert!(versions.enter(0, version));
-            versions.hear_of(witness, Version(version.0 + 2))
+            versions.note_high_water(witness, Version(version.0 + 2))
         };
         for round in 0..1000 {
             assert_eq!(lie(witness(0, 7)), round < WORDS, "{round}");
@@ -538,7 +538,7 @@ mod tests {
         assert_eq!(versions.jumps(), UNANNOUNCED);
         assert_eq!(versions.is_ours(old), Some(true));
         // A report that is not above the counter is not wrong for that.
-        assert!(versions.hear_of(witness(0, 7), versions.next()));
+        assert!(versions.note_high_water(witness(0, 7), versions.next()));
         // The machine's own notice counts.
         versions.jump(5);
         assert_eq!(versions.jumps(), UNANNOUNCED + 1);

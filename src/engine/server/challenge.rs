@@ -52,7 +52,7 @@ pub(super) enum Life {
 
 impl Challenge {
     /// A frame of the session has arrived that is not an answer and may be old: restarts the challenge.
-    pub(super) fn heard(&mut self) {
+    pub(super) fn note_frame(&mut self) {
         match self {
             // All challenges are sent once more, beginning when the next one is due: a lost
             // challenge is repeated, however many frames arrive.

@@ -102,7 +102,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if let Some(session) = current.and_then(|index| self.sessions.get_mut(index)) {
             if session.number == number && session.mac == source {
                 session.heard_ns = now_ns;
-                session.challenge.heard();
+                session.challenge.note_frame();
                 return (Status::Ok, 0);
             }
             epoch = session.epoch;
@@ -152,7 +152,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             session.epoch = self.epoch;
             session.mac = source;
             session.heard_ns = now_ns;
-            session.challenge.heard();
+            session.challenge.note_frame();
         }
         Status::Ok
     }

@@ -59,7 +59,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return;
         }
         session.heard_ns = now_ns;
-        session.challenge.heard();
+        session.challenge.note_frame();
         session.low_water = session.low_water.max(header.low_water);
         let used = match header.opcode {
             Opcode::Write => header.version.saturating_add(1),

@@ -138,7 +138,7 @@ impl<M: Memory> Sessions<M> {
             .filter(|session| session.number != 0)
     }
 
-    /// The server could not hear clients for this long: their silence does not count.
+    /// The server could not receive frames for this long, so that its clients' silence does not count.
     pub(super) fn put_off_silence(&mut self, now_ns: u64, stopped_ns: u64) {
         for session in self.all.iter_mut().filter(|session| session.number != 0) {
             session.heard_ns = session.heard_ns.saturating_add(stopped_ns).min(now_ns);

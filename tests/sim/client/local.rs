@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver does for the local disk: the mirror, its pages, and its way to the disk and
-//! back, with all delays between.
+//! A model of the driver's part for the local disk: the mirror, its buffers, and the disk's I/O, with all
+//! delays between.
 
 use anemone::crc::crc32c;
 use anemone::engine::client::ids::{PageIndex, SlotSet};
@@ -23,66 +23,66 @@ use crate::faults::Fault;
 use crate::oracle::RequestId;
 use crate::scenario::MS;
 
-/// I/Os that may be under way.
+/// The most I/Os under way.
 const IOS: usize = 8;
 
-/// Something that happens about the disk.
+/// An event of the disk.
 #[derive(Debug)]
 pub enum LocalEvent {
-    /// A shard's work is begun.
+    /// A shard's work for the mirror begins.
     Work(usize, DiskWork),
-    /// A page has been copied to a buffer: this is its checksum.
+    /// A page with this checksum has been copied to a buffer.
     Copied(usize, DiskWrite, u32),
-    /// A shard hears that there is no buffer for its page.
+    /// A shard is notified that there is no buffer for its page.
     NotPut(usize, DiskWrite, PutAnswer),
     /// A page has been copied from a buffer.
     Looked(usize, DiskRead, BufferId, RequestId),
-    /// A shard hears what the mirror has to say.
-    Tell(MirrorEvent),
-    /// A shard hears that the disk has become usable, or is no longer.
-    TellChange(usize),
-    /// What was read is copied to the request's page.
+    /// A shard is notified of the mirror's event.
+    Notify(MirrorEvent),
+    /// A shard is notified that the disk has become usable or unusable.
+    NotifyChange(usize),
+    /// The data that was read is copied to the request's page.
     Receive(usize, DiskReceive, BufferId, RequestId),
     /// The disk ends an I/O.
     Ended(usize),
     /// The mirror's timer is due.
     Timer,
-    /// The disk is detached, whatever it has if by force; if it goes, another is attached.
+    /// The disk is detached; by force, even if it has the only copy of a page. Another is attached after that.
     Detach(bool),
-    /// The next step of that.
+    /// The next step of the detach.
     DetachStep,
-    /// It is given back.
+    /// A disk is attached again.
     Attach,
-    /// A faulty disk is added again.
+    /// A faulty disk is re-added.
     ReAdd,
-    /// The disk is treated otherwise.
+    /// The mirror's configuration changes.
     Configure(mirror::Config),
 }
 
-/// The local disk, as a client has it.
+/// A client's local disk.
 pub struct Local {
     pub mirror: Mirror<Heap>,
     pub disk: SimDisk,
     pages: Vec<Bytes>,
     under_way: Vec<Option<DiskIo>>,
     timer_ns: u64,
-    /// What is done to detach the disk.
+    /// The detach that is under way.
     detach: Option<Detach>,
-    /// The shard that is to hear next that the disk is about to go.
-    telling: Option<usize>,
+    /// The shard that is notified next that the disk is being detached.
+    notifying: Option<usize>,
     is_forced: bool,
-    /// News of the mirror that are on their way to shards.
-    untold: usize,
-    /// When there was last no room for a page.
+    /// Events of the mirror that have not reached their shards.
+    pending_events: usize,
+    /// When there was last no buffer for a page.
     pub full_ns: Option<u64>,
-    /// When it was last taken away.
+    /// When it was last detached.
     pub detached_ns: Option<u64>,
-    /// Since when the mirror uses it, and the shards know.
+    /// Since when the mirror uses it and the shards know that.
     pub usable_since_ns: Option<u64>,
 }
 
 impl Local {
-    /// A disk that is not attached.
+    /// The disk of this scenario, not attached yet; `None` if the scenario has none.
     pub fn new(ctx: &Context) -> Option<Self> {
         let scenario = ctx.scenario.disk?;
         let buffers = scenario.buffers;
@@ -100,9 +100,9 @@ impl Local {
             under_way: vec![None; IOS],
             timer_ns: u64::MAX,
             detach: None,
-            telling: None,
+            notifying: None,
             is_forced: false,
-            untold: 0,
+            pending_events: 0,
             full_ns: None,
             detached_ns: None,
             usable_since_ns: None,
@@ -116,12 +116,12 @@ impl Client {
         self.after(ctx, delay_ns, ClientEvent::Local(event));
     }
 
-    /// A shard wants something done with the mirror.
+    /// Schedules a shard's work for the mirror.
     pub(super) fn disk_work(&mut self, ctx: &mut Context, shard: usize, work: DiskWork) {
         self.after_local(ctx, LocalEvent::Work(shard, work));
     }
 
-    /// Something happens about the disk.
+    /// Handles an event of the disk.
     pub(super) fn handle_local(&mut self, ctx: &mut Context, event: LocalEvent) {
         let Some(mut local) = self.local.take() else {
             ctx.oracle.fail(|| format!("{event:?} without a disk"));
@@ -146,7 +146,7 @@ impl Client {
         request.map(|request| &request.bytes)
     }
 
-    /// The DISK bit of a page that has contents; `None` while the page is written.
+    /// The DISK bit of a page with contents; `None` while the page is being written.
     pub fn counts_on_disk(&self, page: u32) -> Option<bool> {
         let entry = self.device.map.load(PageIndex(page));
         let is_there =
@@ -155,7 +155,7 @@ impl Client {
     }
 }
 
-/// What a shard is told that has got a page with this checksum.
+/// The result that a shard is passed for a page with this checksum.
 fn taken(wants_crc: bool, crc: u32) -> Taken {
     match wants_crc {
         true => Taken::Summed(crc),
@@ -179,12 +179,12 @@ impl Local {
                 client.shards[shard].disk_looked(now_ns, &read, taken, &client.device);
                 client.pump(ctx, shard);
             }
-            LocalEvent::Tell(event) => {
-                self.untold -= 1;
-                self.tell(client, ctx, event);
+            LocalEvent::Notify(event) => {
+                self.pending_events -= 1;
+                self.notify(client, ctx, event);
             }
-            LocalEvent::TellChange(shard) => {
-                self.untold -= 1;
+            LocalEvent::NotifyChange(shard) => {
+                self.pending_events -= 1;
                 client.shards[shard].disk_changed(now_ns, &client.device);
                 client.pump(ctx, shard);
             }
@@ -318,14 +318,14 @@ impl Local {
                 };
                 client.shards[shard].disk_asked(now_ns, &read, answer, device);
                 if let Get::Buffered(buffer) = get {
-                    self.tell(client, ctx, MirrorEvent::Read(read.token, Ok(buffer)));
+                    self.notify(client, ctx, MirrorEvent::Read(read.token, Ok(buffer)));
                 }
             }
         }
         client.pump(ctx, shard);
     }
 
-    /// Copies from a buffer to a request's page, and gives the buffer back. Returns the checksum.
+    /// Copies from a buffer to a request's page, and releases the buffer. Returns the checksum.
     fn copy_out(
         &mut self,
         client: &mut Client,
@@ -348,7 +348,7 @@ impl Local {
         crc
     }
 
-    fn tell(&mut self, client: &mut Client, ctx: &mut Context, event: MirrorEvent) {
+    fn notify(&mut self, client: &mut Client, ctx: &mut Context, event: MirrorEvent) {
         let (now_ns, device) = (client.clock_ns(ctx), &client.device);
         match event {
             MirrorEvent::Written(token, ok) => {
@@ -358,13 +358,13 @@ impl Local {
             }
             MirrorEvent::Read(token, result) => {
                 let shard = Shard::<Heap>::number_of_tag(token.tag);
-                let told = result.map(|_| ());
-                let receive = client.shards[shard].disk_read(now_ns, token, told, device);
+                let outcome = result.map(|_| ());
+                let receive = client.shards[shard].disk_read(now_ns, token, outcome, device);
                 match (receive, result) {
                     (Some(receive), Ok(buffer)) => {
                         let id = client.requests[shard][receive.op].as_ref().map(|r| r.id);
                         let Some(id) = id else {
-                            ctx.oracle.fail(|| format!("{receive:?} is nobody's"));
+                            ctx.oracle.fail(|| format!("{receive:?} has no request"));
                             return;
                         };
                         let event = LocalEvent::Receive(shard, receive, buffer, id);
@@ -381,8 +381,8 @@ impl Local {
             }
             MirrorEvent::StateChanged => {
                 for shard in 0..client.shards.len() {
-                    self.untold += 1;
-                    client.after_local(ctx, LocalEvent::TellChange(shard));
+                    self.pending_events += 1;
+                    client.after_local(ctx, LocalEvent::NotifyChange(shard));
                 }
             }
         }
@@ -406,7 +406,7 @@ impl Local {
         self.mirror.ended(clock_ns, id, ended.ok, &client.device);
     }
 
-    /// Does what the mirror wants done.
+    /// Carries out the mirror's actions.
     fn pump(&mut self, client: &mut Client, ctx: &mut Context) {
         while let Some(io) = self.mirror.poll(client.clock_ns(ctx), &client.device) {
             let len = io.buffers().len();
@@ -426,8 +426,8 @@ impl Local {
             }
         }
         while let Some(event) = self.mirror.poll_event() {
-            self.untold += 1;
-            client.after_local(ctx, LocalEvent::Tell(event));
+            self.pending_events += 1;
+            client.after_local(ctx, LocalEvent::Notify(event));
         }
         self.arm(client, ctx);
     }
@@ -442,7 +442,7 @@ impl Local {
         }
     }
 
-    /// Sets its timer anew.
+    /// Sets its timer again.
     pub(super) fn set_timer(&mut self, client: &Client, ctx: &mut Context) {
         self.timer_ns = u64::MAX;
         self.arm(client, ctx);
@@ -455,14 +455,14 @@ impl Local {
         };
         let now_ns = client.clock_ns(ctx);
         let mut delay_ns = ctx.host_delay();
-        if let Some(shard) = self.telling.take() {
+        if let Some(shard) = self.notifying.take() {
             client.shards[shard].disk_changed(now_ns, &client.device);
             client.pump(ctx, shard);
-            self.telling = Some(shard + 1).filter(|next| *next < client.shards.len());
+            self.notifying = Some(shard + 1).filter(|next| *next < client.shards.len());
         } else {
             match detach.next_step() {
                 Step::Mirror => self.detach_mirror(client, ctx, &mut detach),
-                Step::Shards => self.telling = Some(0),
+                Step::Shards => self.notifying = Some(0),
                 Step::Walk | Step::Cluster => self.forget_part(client, ctx, &mut detach),
                 Step::Wait(wait_ns) => delay_ns += wait_ns,
                 Step::Done(result) => {
@@ -478,12 +478,13 @@ impl Local {
     fn detach_mirror(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
         let surroundings = Surroundings {
             is_stuck: false,
-            is_settled: self.untold == 0,
+            is_settled: self.pending_events == 0,
         };
         let was_attached = self.mirror.is_attached();
         let now_ns = client.clock_ns(ctx);
         detach.with_mirror(now_ns, &mut self.mirror, &client.device, surroundings);
-        // From the first on page-outs do without it, from the second on it counts for nothing.
+        // After the first notification page-outs do not wait for the disk, after the second one it no longer
+        // counts.
         if was_attached && detach.is_under_way() {
             self.detached_ns = Some(ctx.now_ns);
         }
@@ -492,7 +493,7 @@ impl Local {
         }
     }
 
-    /// A part of the map is looked at. Unless by force, no page is forgotten that no server has.
+    /// Checks a part of the map. Unless by force, no page that only the disk has is forgotten.
     fn forget_part(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
         let pages = 0..client.device.map.len() as u32;
         let on_disk = |page: &u32| client.device.map.load(PageIndex(*page)).is_on_disk();
@@ -508,7 +509,7 @@ impl Local {
             if entry.is_written() && !entry.is_busy() && !is_kept {
                 let number = client.number;
                 ctx.oracle.fail(|| {
-                    format!("client {number} page {page}: only the disk has it, and is let go")
+                    format!("client {number} page {page}: only the disk has it, and is detached")
                 });
             }
         }
@@ -530,7 +531,7 @@ impl Local {
         if result.is_ok() {
             ctx.oracle.forget_disk(client.number);
             self.detached_ns = Some(ctx.now_ns);
-            self.disk.scribble(ctx);
+            self.disk.overwrite(ctx);
             let delay_ns = ctx.rng.random_range(0..2000 * MS);
             client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::Attach));
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver does for servers that are removed: by its worker, and for an operator.
+//! A model of the driver's part in the removal of servers: by its worker, and for an operator.
 
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet};
 use anemone::engine::client::maintenance::removal::{
@@ -13,32 +13,32 @@ use crate::context::Context;
 use crate::faults::Fault;
 use crate::scenario::{MS, S};
 
-/// What is done to remove servers.
+/// The removals of a client.
 #[derive(Default)]
 pub struct Removing {
     removals: Removals,
-    /// How the server that quiesces is removed, if one does.
+    /// How the quiescing server is removed, if there is one.
     quiescing: Option<How>,
-    /// The shard that is to be told next.
-    telling: Option<usize>,
-    /// When the worker looks at servers that drain again, by the clock.
+    /// The shard that is notified next.
+    notifying: Option<usize>,
+    /// When the worker checks the draining servers again, by the clock.
     look_ns: u64,
-    /// Servers that were to be removed at some time.
+    /// Servers whose removal was begun at some time.
     removed: Vec<MacAddress>,
-    /// Servers of which the session was closed since the oracle last looked: addresses, incarnations.
+    /// Servers whose session was closed since the oracle's last check: addresses, incarnations.
     pub closed: Vec<(MacAddress, u64)>,
-    /// Since when no page has needed a server that drains.
+    /// Since when no page has needed a draining server.
     unneeded_ns: Option<(MacAddress, u64)>,
 }
 
-/// How long a server may go on draining that no page needs, where the client is quick or slow.
+/// How long a server that no page needs may continue to drain, for a quick and for a slow client.
 const UNNEEDED_NS: [u64; 2] = [3 * S, 10 * S];
 
 impl Client {
-    /// A server is to be removed.
+    /// Begins to remove a server.
     pub(super) fn remove(&mut self, ctx: &mut Context, mac: MacAddress, how: How) {
         if self.removing.quiescing.is_some() {
-            // Another is being removed: the caller waits.
+            // Another server is being removed: the caller waits.
             self.after(ctx, MS, ClientEvent::Remove(mac, how));
             return;
         }
@@ -53,7 +53,7 @@ impl Client {
             self.removing.removed.push(mac);
         }
         if begun == Ok(Begun::Gone) {
-            // A session may be open there all the same.
+            // The server may have opened a session.
             self.removing.closed.push((mac, 0));
         }
         if begun == Ok(Begun::Quiescing) {
@@ -68,7 +68,7 @@ impl Client {
         self.after(ctx, delay_ns, ClientEvent::RemovalStep);
     }
 
-    /// The worker looks which servers can go.
+    /// The worker checks which servers can be removed.
     pub(super) fn look_after_removals(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
         if self.removing.quiescing.is_some() || clock_ns < self.removing.look_ns {
@@ -81,18 +81,18 @@ impl Client {
         }
     }
 
-    /// The next step for the server that quiesces.
+    /// Carries out the next step for the quiescing server.
     pub(super) fn advance_removal(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
         let mut delay_ns = ctx.host_delay();
-        if let Some(shard) = self.removing.telling.take() {
+        if let Some(shard) = self.removing.notifying.take() {
             self.shards[shard].servers_changed(clock_ns, &self.device);
             self.pump(ctx, shard);
-            self.removing.telling = Some(shard + 1).filter(|next| *next < self.shards.len());
+            self.removing.notifying = Some(shard + 1).filter(|next| *next < self.shards.len());
         } else {
             match self.removing.removals.next_step() {
                 Some(Step::Cluster) => self.change_cluster(ctx),
-                Some(Step::Shards) => self.removing.telling = Some(0),
+                Some(Step::Shards) => self.removing.notifying = Some(0),
                 Some(Step::Walk) => {
                     let part = 1 + ctx.draw_maintenance(1000) as u32;
                     self.removing.removals.walk(&self.device, part);
@@ -124,7 +124,7 @@ impl Client {
         self.run_cluster(ctx);
     }
 
-    /// Who has a page, as far as it counts on them, `aside` left out.
+    /// The slots that it counts as holding a page, except for `aside`.
     pub(super) fn counted(&self, page: u32, aside: SlotSet) -> SlotSet {
         let servers = &self.device.servers;
         let entry = self.device.map.load(PageIndex(page));
@@ -135,8 +135,8 @@ impl Client {
         entry.replicas().intersection(live).without(aside)
     }
 
-    /// How many copies that count there are of a page which `slot` has, beside its own; `None` if the page
-    /// is being written, or needs no copy there.
+    /// How many copies of a page on `slot` count, apart from its own; `None` if the page is being written, or
+    /// needs no copy there.
     fn others(&self, page: u32, slot: ServerSlot, aside: SlotSet) -> Option<usize> {
         let entry = self.device.map.load(PageIndex(page));
         let holds = entry.is_written() && entry.replicas().contains(slot) && !entry.is_busy();
@@ -145,7 +145,8 @@ impl Client {
         holds.then_some(others.len() + usize::from(disk))
     }
 
-    /// A session has been closed, which ends the copies there: no page's last one, unless regardless of that.
+    /// A session has been closed, so that the copies there are dropped. Unless it was closed regardless, none
+    /// of them was the last copy of a page.
     fn audit_closed(&self, ctx: &mut Context, slot: ServerSlot) {
         if self.removing.quiescing == Some(How::Regardless) {
             return;
@@ -186,12 +187,12 @@ impl Client {
         let is_there = |slot| servers.address(slot).mac == outcome.mac;
         let stays = !self.cluster.is_draining(outcome.mac) && servers.valid().iter().any(is_there);
         if outcome.result.is_err() && stays {
-            // It was not draining before. One that was, and has restarted meanwhile, is gone.
+            // It was not draining before. A draining server that has restarted meanwhile is gone.
             self.added_ns.insert(outcome.mac, ctx.now_ns);
         }
     }
 
-    /// A server is added, perhaps one that was to be removed.
+    /// Adds a server, perhaps one that is being removed.
     pub(super) fn add(&mut self, ctx: &mut Context, mac: MacAddress) {
         ctx.note(|| format!("client {} adds {mac}", self.number));
         let was_draining = self.cluster.is_draining(mac);
@@ -201,7 +202,7 @@ impl Client {
         if was_draining && added.is_ok() {
             ctx.counts.fault(Fault::RemovalCancelled);
         }
-        // One that is gone is not greeted before its old slot has been swept.
+        // A removed server is not greeted before its old slot has been swept.
         if added.is_ok() && (was_draining || !self.removing.removed.contains(&mac)) {
             self.added_ns.insert(mac, ctx.now_ns);
         }
@@ -218,12 +219,12 @@ impl Client {
         }
     }
 
-    /// Whether a server was to be removed at some time.
+    /// Whether the removal of a server was begun at some time.
     pub fn has_removed(&self, mac: MacAddress) -> bool {
         self.removing.removed.contains(&mac)
     }
 
-    /// Looks whether a server goes on draining that no page needs.
+    /// Checks that no server continues to drain although no page needs it.
     pub fn check_draining(&mut self, ctx: &mut Context) {
         let draining = self.device.servers.draining();
         let slots = draining.intersection(self.device.servers.valid());
@@ -255,7 +256,7 @@ impl Client {
         if ctx.now_ns > since_ns + limit_ns {
             let number = self.number;
             ctx.oracle
-                .fail(|| format!("client {number}: {mac} goes on draining, and no page needs it"));
+                .fail(|| format!("client {number}: {mac} still drains, although no page needs it"));
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver does for repair: a shard of its own, whose ops have pages of the client's own.
+//! A model of the driver's part for repair: a separate shard, whose ops have pages of the client.
 
 use anemone::engine::client::copies::COPIES;
 use anemone::engine::client::free::StaleCopy;
@@ -14,8 +14,8 @@ use crate::content::zeros;
 use crate::context::Context;
 use crate::oracle::RequestId;
 
-/// The request that all of repair's pages seem to be of: no program's.
-const NOBODY: RequestId = RequestId::MAX;
+/// The number of the requests that repair's pages belong to. No program's request has it.
+const REPAIR: RequestId = RequestId::MAX;
 
 /// Repair's shard.
 pub(super) fn shard(number: usize) -> Shard<Heap> {
@@ -29,12 +29,12 @@ pub(super) fn shard(number: usize) -> Shard<Heap> {
 
 /// The pages of its ops.
 pub(super) fn pages() -> Vec<Option<Request>> {
-    let page = || Request::new(0, NOBODY, u32::MAX, false, zeros());
+    let page = || Request::new(0, REPAIR, u32::MAX, false, zeros());
     (0..COPIES).map(|_| Some(page())).collect()
 }
 
 impl Client {
-    /// Which shard is repair's: the last.
+    /// The number of repair's shard: the last one.
     pub(super) fn repair_shard(&self) -> usize {
         self.shards.len() - 1
     }
@@ -52,7 +52,7 @@ impl Client {
         self.has_repaired |= *self.repair.counters() != before;
     }
 
-    /// The worker looks whether repair may go on.
+    /// The worker checks whether repair may continue.
     pub(super) fn look_after_repair(&mut self, ctx: &mut Context) {
         let is_busy = self.shards.iter().any(Shard::has_requests);
         self.drive_repair(ctx, Some(is_busy));
@@ -60,7 +60,7 @@ impl Client {
         self.pump(ctx, shard);
     }
 
-    /// An op of repair's shard is over. Returns a page that requests wait for.
+    /// An op of repair's shard has ended. Returns a page that requests wait for.
     pub(super) fn end_copy(&mut self, now_ns: u64, completion: &Completion) -> Option<PageIndex> {
         let shard = self.repair_shard();
         let before = *self.repair.counters();
@@ -70,27 +70,27 @@ impl Client {
         wake
     }
 
-    /// Tells servers of what they say that they have, and need not.
+    /// Notifies servers of pages in their inventories that are not needed.
     pub(super) fn free_orphans(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
         let found = self.cluster.free_orphans(clock_ns, &self.device);
         if found > 0 {
-            ctx.note(|| format!("client {}: {found} pages are nobody's", self.number));
+            ctx.note(|| format!("client {}: {found} orphans found", self.number));
             ctx.counts.orphans_found += found;
         }
     }
 
-    /// Parts of the map that repair has still to look at.
+    /// Parts of the map that repair has still to check, for servers.
     pub fn repair_left(&self) -> u64 {
         self.repair.left(&self.device)
     }
 
-    /// And for the local disk.
+    /// The same, for the local disk.
     pub fn out_of_sync_left(&self) -> u64 {
         self.repair.out_of_sync_left(&self.device)
     }
 
-    /// Whether its disk can be read, and could ever since then.
+    /// Whether its disk has been readable without a break since then.
     pub fn has_readable_disk(&self, since_ns: u64) -> bool {
         self.frozen_until_ns <= since_ns
             && self.local.as_ref().is_some_and(|local| {
@@ -100,7 +100,7 @@ impl Client {
             })
     }
 
-    /// Whether its disk should have every page, and could take them ever since then.
+    /// Whether its disk should have every page, and has been writable without a break since then.
     pub fn has_usable_disk(&self, since_ns: u64) -> bool {
         let usable_ns = self.local.as_ref().and_then(|local| local.usable_since_ns);
         self.has_readable_disk(since_ns)
@@ -108,7 +108,7 @@ impl Client {
             && self.device.disk.load().is_wanted()
     }
 
-    /// Pages that repair has brought to the local disk.
+    /// Pages that repair has written to the local disk.
     pub fn pages_mirrored(&self) -> u64 {
         self.repair.counters().pages_mirrored
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What programs want of a client: pages out, pages in, discards, at random.
+//! Requests of a client's programs: page-outs, page-ins and discards, at random.
 
 use anemone::crc::crc32c;
 use anemone::engine::client::counters::Counters;
@@ -23,9 +23,9 @@ pub(super) struct Request {
     /// The program's page.
     pub bytes: Bytes,
     began_ns: u64,
-    /// How often it has sent something.
+    /// How many frames it has sent.
     sends: u64,
-    /// Frames that have come for it.
+    /// How many frames have been received for it.
     answers: u64,
 }
 
@@ -48,12 +48,12 @@ impl Request {
         }
     }
 
-    /// Sendings are bounded by time, which is waited in ever longer steps, and by what is answered.
+    /// The number of frames sent is bounded by the time, because the waits grow, and by the answers.
     fn check_sends(&self, now_ns: u64) -> Result<(), String> {
         let waited_s = (now_ns - self.began_ns) / S;
         let servers = 3;
         let most = servers * (25 + 20 * waited_s) + 2 * self.answers;
-        // However much is answered, it does not go round and round.
+        // Even with many answers it does not loop.
         let most = most.min(servers * 300 * (1 + waited_s));
         match self.sends <= most {
             true => Ok(()),
@@ -69,21 +69,21 @@ impl Request {
 pub struct Done {
     pub id: RequestId,
     pub is_page_out: bool,
-    /// What was read; `None` for an error.
+    /// The bytes that were read; `None` for an error.
     pub bytes: Option<Bytes>,
-    /// Whether that was for want of room.
+    /// Whether the error was for lack of room.
     pub is_refused: bool,
 }
 
 impl Client {
-    /// Programs want something now, and something later.
+    /// Programs begin a request now, and another one later.
     pub(super) fn load(&mut self, ctx: &mut Context) {
         if !self.is_loaded {
             return;
         }
         let gap_ns = ctx.scenario.gap_ns;
         let delay_ns = match ctx.rng.random_range(0..10) {
-            // Bursts, and pauses that make up for them.
+            // Bursts, and pauses that compensate for them.
             0..5 => 0,
             _ => ctx.rng.random_range(0..4 * gap_ns),
         };
@@ -116,7 +116,7 @@ impl Client {
     }
 
     fn content(&mut self, ctx: &mut Context, page: u32) -> Content {
-        // It does not say whose it is.
+        // A page of one value does not name its client.
         if ctx.rng.random_bool(0.02) && ctx.scenario.clients == 1 && !ctx.scenario.enabled.rebirth {
             return Content::Blank;
         }
@@ -197,7 +197,7 @@ impl Client {
         ctx.note(|| format!("client {} request {id}: in page {page}", self.number));
         ctx.oracle.begin_page_in(ctx.now_ns, id, self.number, page);
         let mut bytes = zeros();
-        // What was there before must not show.
+        // The page's old contents must not be read.
         bytes.fill(0xee);
         self.requests[shard][op] = Some(Request::new(ctx.now_ns, id, page, false, bytes));
         let (page, clock_ns) = (PageIndex(page), self.clock_ns(ctx));
@@ -223,7 +223,7 @@ impl Client {
         ctx.oracle.discard(self.number, page);
     }
 
-    /// Three pages of four are discarded.
+    /// Discards three pages of four.
     pub(super) fn discard_most(&mut self, ctx: &mut Context) {
         if self.is_loaded {
             for page in (0..ctx.scenario.pages).filter(|page| page % 4 != 0) {
@@ -232,14 +232,14 @@ impl Client {
         }
     }
 
-    /// A frame of a request is to be sent.
+    /// Counts a frame that a request sends.
     pub(super) fn note_send(&mut self, shard: usize, op: usize) {
         if let Some(request) = &mut self.requests[shard][op] {
             request.sends += 1;
         }
     }
 
-    /// A frame has come that may be for the request of this tag.
+    /// Counts a received frame that may be for the request with this tag.
     pub(super) fn note_answer(&mut self, shard: usize, tag: u32) {
         let op = (tag & 0xffff) as usize;
         if let Some(Some(request)) = self.requests[shard].get_mut(op) {
@@ -247,7 +247,7 @@ impl Client {
         }
     }
 
-    /// What the engine has counted is what has happened.
+    /// Checks that the engine's counters match the requests.
     pub fn check_counters(&self, ctx: &Context) -> Result<(), String> {
         let mut counted = Counters::default();
         for shard in &self.shards {
@@ -280,7 +280,7 @@ impl Client {
         }
     }
 
-    /// A shard says that an op is over.
+    /// A shard reports that an op has ended.
     pub(super) fn complete(
         &mut self,
         ctx: &mut Context,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames on their way out of a client: one after the other, with anything in between, and the
-//! shard hears of it last.
+//! Sends a client's frames: one after the other, with any events in between. The shard is notified last.
 
 use anemone::crc::crc32c;
 use anemone::engine::client::cluster::Outbox;
@@ -20,11 +19,11 @@ use crate::network::show;
 pub struct Sending {
     shard: usize,
     send: Send,
-    /// When the clock was read: when the shard asked.
+    /// When the shard asked, and the clock was read.
     then_ns: u64,
     /// Fragments that have been sent.
     done: FragmentMask,
-    /// The page's checksum, if it was found to have changed.
+    /// The page's new checksum, if it has changed.
     changed: Option<u32>,
 }
 
@@ -42,7 +41,7 @@ impl Sending {
 }
 
 impl Client {
-    /// Sends frames, all of them or some.
+    /// Sends all or some of the frames.
     pub(super) fn send(&mut self, ctx: &mut Context, mut sending: Sending) {
         let (shard, op) = (sending.shard, sending.send.id.op);
         let Some(request) = self.requests[shard][op].take() else {
@@ -64,7 +63,7 @@ impl Client {
         }
     }
 
-    /// Sends frames of a page of these bytes. Returns whether that was all of them.
+    /// Sends the frames of a page with these bytes. Returns whether all were sent.
     fn send_bytes(&mut self, ctx: &mut Context, sending: &mut Sending, bytes: &Bytes) -> bool {
         let send = &sending.send;
         let (to, mut header) = (send.destination, send.header);
@@ -101,7 +100,7 @@ impl Client {
         true
     }
 
-    /// Tells the shard.
+    /// Notifies the shard.
     pub(super) fn end_send(&mut self, ctx: &mut Context, sending: &Sending) {
         let shard = &mut self.shards[sending.shard];
         if let Some(crc) = sending.changed {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver does in its worker: timers of the cluster, news for the shards, sweeps,
-//! frees, the low-water version. One job after the other, with anything in between.
+//! A model of the driver's worker: timers of the cluster, notifications of the shards, sweeps, frees, the
+//! low water. It does one job after the other, with any events in between.
 
 use anemone::engine::client::free::{next_free, StaleCopy};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
@@ -15,19 +15,19 @@ use crate::night::Night;
 use crate::scenario::{MS, S};
 use anemone::engine::client::shard::Shard;
 
-/// Something to do.
+/// A job of the worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Job {
-    /// Tell a shard what has changed.
-    Tell { shard: usize, opened: SlotSet },
+    /// Notify a shard of changed servers.
+    Notify { shard: usize, opened: SlotSet },
     /// Sweep a part of the map.
     Sweep { slot: ServerSlot, from: u32 },
-    /// Ask a shard, or after the last one raise the low-water version.
+    /// Read a shard's lowest version, or after the last one raise the low water.
     LowWater { settled: Version, shard: usize },
 }
 
 impl Client {
-    /// Gives the cluster its time, and takes what it wants done.
+    /// Runs the cluster's timers, and takes its changes.
     pub(super) fn run_cluster(&mut self, ctx: &mut Context) {
         if self.is_unloaded {
             return;
@@ -51,14 +51,14 @@ impl Client {
         self.transmit_all(ctx, frames);
         let changes = self.cluster.take_changes();
         if let Some((high, witness)) = changes.high_water {
-            self.device.hear_of(witness, high);
+            self.device.note_high_water(witness, high);
         }
         self.note_opened(ctx, changes.opened);
         if changes.servers_changed || !changes.opened.is_empty() {
             ctx.note(|| format!("client {}: {changes:?}", self.number));
             for shard in 0..self.shards.len() {
                 let opened = changes.opened;
-                self.jobs.push_back(Job::Tell { shard, opened });
+                self.jobs.push_back(Job::Notify { shard, opened });
             }
         }
         for slot in changes.to_sweep.iter() {
@@ -93,7 +93,7 @@ impl Client {
         self.is_working = false;
         let clock_ns = self.clock_ns(ctx);
         match self.jobs.pop_front() {
-            Some(Job::Tell { shard, opened }) => {
+            Some(Job::Notify { shard, opened }) => {
                 for slot in opened.iter() {
                     self.shards[shard].reset_path(slot);
                 }
@@ -123,10 +123,10 @@ impl Client {
         self.work_soon(ctx);
     }
 
-    /// Whether something is still to be swept, or a shard to be told.
-    pub fn has_news(&self) -> bool {
-        let is_news = |job: &Job| !matches!(job, Job::LowWater { .. });
-        !self.is_dead && self.jobs.iter().any(is_news)
+    /// Whether a sweep or a notification of a shard is pending.
+    pub fn has_pending_changes(&self) -> bool {
+        let is_change = |job: &Job| !matches!(job, Job::LowWater { .. });
+        !self.is_dead && self.jobs.iter().any(is_change)
     }
 
     /// Whether it has a session with this incarnation of a server.
@@ -153,12 +153,12 @@ impl Client {
         self.run_cluster(ctx);
     }
 
-    /// Looks after what nobody announces.
+    /// The periodic work, which no event triggers.
     pub(super) fn patrol(&mut self, ctx: &mut Context) {
         self.free(ctx);
         let has_low_water = |job: &Job| matches!(job, Job::LowWater { .. });
         if !self.jobs.iter().any(has_low_water) {
-            // What is given out from now on, is above this.
+            // Versions that are given out from now on are not below this one.
             let settled = self.device.next_version();
             self.jobs.push_back(Job::LowWater { settled, shard: 0 });
         }
@@ -166,7 +166,7 @@ impl Client {
         self.look_after_repair(ctx);
         self.look_after_removals(ctx);
         let delay_ns = match ctx.night.as_ref().and_then(Night::until_ns) {
-            // Less often by night, when there is nothing to look after.
+            // Less often by night, when there is little to do.
             Some(_) => S,
             None => ctx.rng.random_range(MS..50 * MS),
         };
@@ -205,7 +205,7 @@ impl Client {
         self.frees_noted = self.held_back.is_empty().then_some(noted);
     }
 
-    /// Ends all requests, and says goodbye.
+    /// Ends all requests, and sends a BYE to each server.
     pub fn unload(&mut self, ctx: &mut Context) {
         self.device.set_repair_pages_per_s(0);
         self.is_unloaded = true;
@@ -218,13 +218,13 @@ impl Client {
         self.transmit_all(ctx, frames);
     }
 
-    /// Copies that servers turned out not to have.
+    /// Copies that servers turned out to lack.
     pub fn copies_missing(&self) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| shard.counters().copies_missing).sum()
     }
 
-    /// Stale copies of which servers could not be told.
+    /// Stale copies of which servers could not be notified.
     pub fn frees_dropped(&self) -> u64 {
         let dropped = self
             .shards

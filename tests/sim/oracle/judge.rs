@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a request has ended as it may.
+//! Checks whether the ending of a request is allowed.
 
 use super::page::PageState;
 use super::silence::is_too_long;
@@ -16,77 +16,77 @@ pub struct Claim {
     pub incarnation: u64,
 }
 
-/// What can be seen from outside.
+/// What can be observed from outside the engine.
 pub trait Evidence {
-    /// Copies of a page on any server, dead ones included.
+    /// Copies of a page on any server, including those of earlier starts.
     fn copies(&self, client: usize, page: u32, content: Content) -> Vec<Copy>;
 
-    /// Whom the client counts as holding the page's newest version; `None` while it is being
+    /// The servers that the client counts as holding the page's newest version; `None` while the page is being
     /// written.
     fn claims(&self, client: usize, page: u32) -> Option<Vec<Claim>>;
 
-    /// Whether a server has been put back to an earlier state, in which it may lack what it had.
+    /// Whether a server has been put back to an earlier state, in which it may lack pages that it had.
     fn was_put_back(&self, server: usize) -> bool;
 
-    /// Since when a server has been running and its link to the client has been good; `None` if
-    /// it is not so.
+    /// Since when a server has been running with an undisturbed link to the client; `None` if one of these is
+    /// not true now.
     fn calm_since_ns(&self, client: usize, server: usize) -> Option<u64>;
 
-    /// Servers of which that is so since `since_ns`.
+    /// The servers for which that has been true since `since_ns`.
     fn calm_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
 
-    /// Since when nothing can have come of a server's start to a client; `None` if something can.
+    /// Since when no frame of this start of a server can have reached a client; `None` if frames can.
     fn gone_since_ns(&self, client: usize, server: usize, incarnation: u64) -> Option<u64>;
 
-    /// The same of all servers.
+    /// The same for all servers.
     fn all_gone_since_ns(&self, client: usize) -> Option<u64>;
 
     /// Whether some server has had no room for the client since then.
     fn any_full_since(&self, client: usize, since_ns: u64) -> bool;
 
-    /// The number of a server's present start.
+    /// The number of a server's current start.
     fn incarnation(&self, server: usize) -> Option<u64>;
 
-    /// Servers that the client has known, and that have had room for it, since `since_ns`.
+    /// Servers that the client has known since `since_ns`, and that have had room for it since then.
     fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
 
-    /// Whether the client has known a server, running or not, since `since_ns`, and this has had room for
-    /// it whenever it ran.
+    /// Whether the client has known a server, running or not, since `since_ns`, and whether the server has had
+    /// room for it whenever it ran.
     fn has_had_room_since(&self, client: usize, server: usize, since_ns: u64) -> bool;
 
     /// How many servers there are.
     fn servers(&self) -> usize;
 
-    /// What a client's disk has of a page that the client counts as being there.
+    /// The block of a page on a client's disk, if the client counts the page as being there.
     fn on_disk(&self, client: usize, page: u32) -> Option<Bytes>;
 
-    /// Since when a client's disk has been well, and answered it; `None` if it is not so.
+    /// Since when a client's disk has been healthy and has answered; `None` if it does not now.
     fn disk_well_since_ns(&self, client: usize) -> Option<u64>;
 
-    /// Since when it has taken pages beside.
+    /// Since when it has also accepted pages.
     fn disk_usable_since_ns(&self, client: usize) -> Option<u64>;
 
-    /// Whether it has failed, or not answered, since then; or is not there.
-    fn disk_ailed_since(&self, client: usize, since_ns: u64) -> bool;
+    /// Whether it has failed, or has not answered, since then, or is not attached.
+    fn disk_was_faulty_since(&self, client: usize, since_ns: u64) -> bool;
 
-    /// Whether the client's disk has been taken away since then.
+    /// Whether the client's disk has been detached since then.
     fn disk_gone_since(&self, client: usize, since_ns: u64) -> bool;
 
-    /// Whether there was no room for a page on its way to the disk since then.
+    /// Whether there was no buffer for a page for the disk since then.
     fn disk_full_since(&self, client: usize, since_ns: u64) -> bool;
 
-    /// Whether the client's page-outs may wait for its disk although the servers have them.
+    /// Whether the client's page-outs may wait for its disk although the servers have the pages.
     fn is_held_back(&self, client: usize) -> bool;
 
-    /// Whether a server has ended a session since then because its lease was over.
+    /// Whether a server has ended a session since then because its lease had expired.
     fn lease_ended_since(&self, since_ns: u64) -> bool;
 }
 
-/// On what grounds an ending is right, or why it is wrong.
+/// The reason why an ending is allowed, or why it is wrong.
 type Verdict = Result<&'static str, String>;
 
 impl Oracle {
-    /// Exactly the bytes of the last completed page-out, or of one that overlapped.
+    /// Checks that the bytes are exactly those of the last completed page-out, or of one that overlapped.
     pub(super) fn judge_read(
         &mut self,
         now_ns: u64,
@@ -118,8 +118,8 @@ impl Oracle {
         Ok("read")
     }
 
-    /// A page-in ends soon if any of the servers that hold the page is well and has been, once the
-    /// page is not being written.
+    /// Checks that a page-in ends soon if any server that holds the page is healthy and has been for a while,
+    /// once the page is not being written.
     fn judge_promptness(
         &mut self,
         now_ns: u64,
@@ -135,7 +135,7 @@ impl Oracle {
         };
         let state = self.page(client, page);
         let from_ns = request.began_ns.max(state.written_ns);
-        // A server whose lease has ended has dropped the pages, and there may be the disk yet.
+        // A server whose lease has expired has dropped the pages. The disk may still have them.
         let may_be_gone = evidence.lease_ended_since(state.written_ns);
         if is_written || may_be_gone || now_ns < from_ns + all_ns {
             return Ok(());
@@ -143,11 +143,11 @@ impl Oracle {
         let since_ns = from_ns.saturating_sub(CALM_NS);
         let is_well = |claim: &&Claim| {
             if state.has_joined(claim, from_ns) {
-                // Whoever waits may be told in time, and need not.
+                // A page-in that waits may be notified in time, but this is not guaranteed.
                 return false;
             }
             if evidence.was_put_back(claim.server) {
-                // It says that it lacks the page, and another one is asked.
+                // The server answers that it lacks the page, and another one is asked.
                 return false;
             }
             if evidence.incarnation(claim.server) != Some(claim.incarnation) {
@@ -171,7 +171,7 @@ impl Oracle {
         ))
     }
 
-    /// An error, only when every copy is gone or none could be reached in time.
+    /// Checks that every copy is gone, or that none could be reached in time.
     pub(super) fn judge_read_error(
         &mut self,
         now_ns: u64,
@@ -200,7 +200,7 @@ impl Oracle {
         if contents[..] == [Content::Zeros] {
             return Err("an error for a page without contents".into());
         }
-        // The disk may have it since its page-out ended.
+        // The disk may have the page only since its page-out ended.
         let block = evidence.on_disk(request.client, request.page);
         if state.on_disk && block.is_none() {
             return Err("an error, while the page must be on the disk".into());
@@ -211,7 +211,7 @@ impl Oracle {
                 return Err("an error, although the disk has the page and is well".into());
             }
             let is_overdue =
-                !waited && !evidence.disk_ailed_since(request.client, request.began_ns);
+                !waited && !evidence.disk_was_faulty_since(request.client, request.began_ns);
             if is_overdue {
                 return Err("an error, and the disk has been asked in vain for nothing".into());
             }
@@ -257,7 +257,7 @@ impl Oracle {
             if is_too_long(now_ns, request.began_ns, self.out_ns(gone_ns)) {
                 let after_ms = (now_ns - request.began_ns) / MS;
                 return Err(format!(
-                    "an error after {after_ms} ms, while nobody could be reached for longer"
+                    "an error after {after_ms} ms, while no server could be reached for longer"
                 ));
             }
         }
@@ -268,7 +268,8 @@ impl Oracle {
         })
     }
 
-    /// Copies on as many servers as are wanted and can be had, and never fewer than the least.
+    /// Checks that there are copies on as many servers as are wanted and possible, and never fewer than the
+    /// minimum.
     pub(super) fn judge_written(
         &mut self,
         now_ns: u64,
@@ -291,7 +292,7 @@ impl Oracle {
         let block = evidence.on_disk(client, page);
         let on_disk = block.is_some();
         if let Some(block) = block.filter(|_| !is_written) {
-            // The disk has one version; who has another, does not count.
+            // The disk has one version. Servers with another one do not count.
             let is_there = |content: &&Content| content.is(&block[..]);
             let there: Vec<Content> = contents.iter().filter(is_there).copied().collect();
             if !there.is_empty() {
@@ -308,7 +309,7 @@ impl Oracle {
                 .iter()
                 .any(|one| (one.server, one.incarnation) == held)
         };
-        // Who does not count, may have an earlier one of several.
+        // A server that does not count may have an earlier one of several versions.
         if let Some((content, _)) = copies.iter().find(is_counted) {
             contents = vec![*content];
         }
@@ -344,7 +345,8 @@ impl Oracle {
                 return Err(format!("{claim:?} is counted, of {copies:?}"));
             }
         }
-        // Whose time is out, ends with what it has, and may be held up after that.
+        // A page-out whose I/O timeout has expired ends with the copies that it has, and may be delayed
+        // after that.
         let lost = match now_ns >= request.out_ns(io_timeout_ns) {
             true => copies
                 .iter()
@@ -359,7 +361,7 @@ impl Oracle {
         let disk = evidence.disk_usable_since_ns(client);
         let since_ns = began_ns.saturating_sub(CALM_NS);
         let is_disk_well = disk.is_some_and(|usable_ns| usable_ns <= since_ns);
-        // Whoever waits for room on the way to a disk that is well, has it in turn.
+        // Requests that wait for a buffer of a healthy disk get one in turn.
         let held_back = evidence.is_held_back(client) && !is_disk_well;
         if now_ns >= began_ns + SOON_OUT_NS && could.len() >= replicas && !held_back {
             let after_ms = (now_ns - began_ns) / MS;
@@ -386,7 +388,7 @@ impl Oracle {
         })
     }
 
-    /// An error after the I/O timeout, and only if there were too few servers.
+    /// Checks that the I/O timeout has expired, and that there were too few servers.
     pub(super) fn judge_write_error(
         &mut self,
         now_ns: u64,
@@ -419,12 +421,12 @@ impl Oracle {
             return Err(format!("failed after {after_ms} ms"));
         }
         let gone_ns = evidence.all_gone_since_ns(client);
-        let has_disk =
-            evidence.disk_well_since_ns(client).is_some() || evidence.disk_ailed_since(client, 0);
+        let has_disk = evidence.disk_well_since_ns(client).is_some()
+            || evidence.disk_was_faulty_since(client, 0);
         if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !*overlapped && !has_disk) {
             if is_too_long(now_ns, request.began_ns, self.out_ns(gone_ns)) {
                 return Err(format!(
-                    "failed after {after_ms} ms, while nobody could be reached for longer"
+                    "failed after {after_ms} ms, while no server could be reached for longer"
                 ));
             }
         }
@@ -435,8 +437,8 @@ impl Oracle {
         let disk = evidence.disk_usable_since_ns(request.client);
         let since_ns = request.began_ns.saturating_sub(CALM_NS);
         let disk_copies = usize::from(disk.is_some_and(|usable_ns| usable_ns <= since_ns));
-        // That there was no room on the way to it is no excuse: whoever waits for some, has it in turn.
-        // A window that is shut, and an I/O timeout that was cut, are an excuse for a while.
+        // A lack of buffers for the disk does not allow the error, because requests that wait get one in
+        // turn. A closed window and a reduced I/O timeout allow it for a while.
         let waited = request.began_ns + CALM_NS <= now_ns;
         if !overlapped && waited && could.len() + disk_copies >= min_copies && disk_copies > 0 {
             return Err("failed, while the disk could be used".into());
@@ -447,8 +449,8 @@ impl Oracle {
         })
     }
 
-    /// An error for want of room: at any time, if nobody who could be asked has room, nor might have who
-    /// is only out of reach for now.
+    /// Checks an error for lack of room. It is allowed at any time if no reachable server has room, and if no
+    /// server that is temporarily out of reach might have room.
     pub(super) fn judge_refusal(
         &mut self,
         now_ns: u64,
@@ -468,12 +470,12 @@ impl Oracle {
         state.forget_copies();
         let began_ns = request.began_ns.saturating_sub(CALM_NS);
         if !evidence.any_full_since(client, began_ns) {
-            return Err("refused for want of room, and no server was full".into());
+            return Err("refused for lack of room, and no server was full".into());
         }
         let could = evidence.usable_since(client, began_ns);
         if !*overlapped && could.len() >= min_copies {
             return Err(format!(
-                "refused for want of room, while {could:?} had some"
+                "refused for lack of room, while {could:?} had some"
             ));
         }
         let io_timeout_ns = self.io_timeout_lately(now_ns);
@@ -493,19 +495,19 @@ impl Oracle {
         });
         if let Some(server) = may_come.filter(|_| !*overlapped) {
             return Err(format!(
-                "refused for want of room, while {server} had some and might have come back"
+                "refused for lack of room, while {server} had some and might have come back"
             ));
         }
         let disk = evidence.disk_usable_since_ns(client);
         let is_usable = disk.is_some_and(|usable_ns| usable_ns <= began_ns);
         if is_usable && min_copies == 1 && !evidence.disk_full_since(client, began_ns) {
-            return Err("refused for want of room, while the disk had some".into());
+            return Err("refused for lack of room, while the disk had some".into());
         }
-        Ok("refused for want of room")
+        Ok("refused for lack of room")
     }
 }
 
-/// The copies of a page-out's newest version, those included that were lost since it began.
+/// The copies of a page-out's newest version, including those that were lost since it began.
 fn newest_copies(
     request: &Request,
     contents: &[Content],
@@ -521,7 +523,7 @@ fn newest_copies(
             .is_none_or(|died_ns| died_ns >= request.began_ns)
     });
     if !contents.contains(&Content::Blank) {
-        // Nobody else writes this but repair, which copies it in newer versions of one generation.
+        // Only repair writes this too: it copies the page in newer versions of one generation.
         let newest = copies.iter().max_by_key(|(_, copy)| copy.version).copied();
         copies.retain(|(content, copy)| {
             newest.is_some_and(|(same, newest)| {
@@ -532,7 +534,7 @@ fn newest_copies(
     copies
 }
 
-/// Other page-outs or discards came between: whoever counts must hold what one of them wrote.
+/// Other page-outs or discards overlapped: each server that counts must hold what one of them wrote.
 fn judge_overlapped(
     state: &mut PageState,
     request: &Request,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of one page.
+//! The oracle's knowledge of one page.
 
 use super::{Claim, Step};
 use crate::content::Content;
@@ -8,16 +8,16 @@ use crate::content::Content;
 /// A page.
 #[derive(Clone, Debug)]
 pub(super) struct PageState {
-    /// What it may contain, each with when the operation ended that put it there.
+    /// The contents that it may have, each with the end of the operation that wrote it.
     contents: Vec<(Content, Step)>,
-    /// A page-out has failed since the last one that succeeded: an error is right.
+    /// A page-out has failed since the last one that succeeded, so that an error is allowed.
     pub may_fail: bool,
     /// When a page-out of it last ended.
     pub written_ns: u64,
-    /// Where its newest version was when its page-out ended; empty if that is not known, or
-    /// there is none.
+    /// The holders of its newest version when its page-out ended; empty if they are not known, or if there is
+    /// no version.
     pub holders: Vec<Claim>,
-    /// Those of them that repair has made so, and when.
+    /// The holders that repair has added, and when.
     pub joined: Vec<(Claim, u64)>,
     /// Whether its newest version was on the disk when its page-out ended.
     pub on_disk: bool,
@@ -37,20 +37,20 @@ impl Default for PageState {
 }
 
 impl PageState {
-    /// What it may contain.
+    /// The contents that it may have.
     pub fn contents(&self) -> Vec<Content> {
         self.contents.iter().map(|(content, _)| *content).collect()
     }
 
-    /// A page-out from `began` to `ended` has succeeded: what was there before is gone, but
-    /// for what came from operations that overlapped it.
+    /// A page-out from `began` to `ended` has succeeded: the contents before it are gone, except for those of
+    /// operations that overlapped it.
     pub fn write(&mut self, began: Step, ended: Step, contents: &[Content]) {
         self.contents.retain(|(_, put)| *put > began);
         self.add(ended, contents);
         self.may_fail = false;
     }
 
-    /// A page-out has failed: the page may be what it was, or the new one, or an error.
+    /// A page-out has failed: a page-in may return the old contents, the new ones, or an error.
     pub fn fail(&mut self, ended: Step, contents: &[Content]) {
         self.add(ended, contents);
         self.may_fail = true;
@@ -70,7 +70,7 @@ impl PageState {
         self.forget_copies();
     }
 
-    /// It has these holders now, by repair.
+    /// Repair has set these holders.
     pub fn repair(&mut self, now_ns: u64, holders: Vec<Claim>) {
         let known = &self.holders;
         let new = holders.iter().filter(|claim| !known.contains(claim));
@@ -78,13 +78,13 @@ impl PageState {
         self.holders = holders;
     }
 
-    /// Whether repair has made it a holder since then.
+    /// Whether repair has added this holder since then.
     pub fn has_joined(&self, claim: &Claim, since_ns: u64) -> bool {
         let mut joined = self.joined.iter();
         joined.any(|(other, at_ns)| other == claim && *at_ns > since_ns)
     }
 
-    /// Nothing is known of where it is.
+    /// Forgets the holders: they are not known any more.
     pub fn forget_copies(&mut self) {
         self.holders.clear();
         self.joined.clear();

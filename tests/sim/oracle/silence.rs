@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When clients could last reach servers: for as long as the I/O timeout after that, requests wait.
+//! When clients could last reach servers. Requests wait for the I/O timeout after that.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,24 @@ use super::judge::Evidence;
 use super::CALM_NS;
 use crate::scenario::{MS, S};
 
-/// What it may take beyond the I/O timeout until a client gives up those that it cannot reach: it has to
-/// notice that they are silent, and to look.
+/// How long a client may take beyond the I/O timeout to give up the servers that it cannot reach: it has to
+/// notice their silence, and to check.
 const NOTICE_NS: u64 = 8 * S;
 
-/// What a request may take that begins after that: it ends at once.
+/// The longest request that begins after that: it ends at once.
 const GIVEN_UP_NS: u64 = 500 * MS;
 
-/// When servers were last seen to be well.
+/// When servers were last seen to be healthy.
 #[derive(Default)]
 pub struct Silence {
     /// By client and server.
     well_ns: BTreeMap<(usize, usize), u64>,
-    /// By client: as many as a page-out needs, at a time.
+    /// By client: when as many servers as a page-out needs were last healthy at the same time.
     enough_ns: BTreeMap<usize, u64>,
 }
 
 impl Silence {
-    /// Looks how it is now.
+    /// Checks the current state.
     pub fn look(&mut self, now_ns: u64, client: usize, min_copies: usize, seen: &impl Evidence) {
         let since_ns = now_ns.saturating_sub(CALM_NS);
         for server in seen.calm_since(client, since_ns) {
@@ -36,7 +36,7 @@ impl Silence {
         }
     }
 
-    /// A client may take so much time to have passed that has not.
+    /// A client may count this much time that has not passed.
     pub fn hurry(&mut self, client: usize, by_ns: u64) {
         let of_client = self.well_ns.iter_mut().filter(|((of, _), _)| *of == client);
         let well_ns = of_client.map(|(_, well_ns)| well_ns);
@@ -57,7 +57,7 @@ impl Silence {
         well_ns.is_none_or(|well_ns| well_ns + io_timeout_ns <= now_ns)
     }
 
-    /// When a server was last seen to be well, by a client that cannot have given it up since.
+    /// When a server was last seen to be healthy, if the client cannot have given it up since.
     pub fn not_given_up(
         &self,
         now_ns: u64,
@@ -70,15 +70,15 @@ impl Silence {
         well_ns.filter(|_| !may_give_up)
     }
 
-    /// Whether a client may have given up all of them.
+    /// Whether a client may have given up all servers.
     pub fn may_give_up_all(&self, now_ns: u64, client: usize, io_timeout_ns: u64) -> bool {
         let enough_ns = self.enough_ns.get(&client);
         enough_ns.is_none_or(|enough_ns| enough_ns + io_timeout_ns <= now_ns)
     }
 }
 
-/// Whether a request that began at `began_ns` has waited too long until now, if nobody whom it could
-/// wait for could be reached for the I/O timeout at `out_ns`. Whoever comes after that has been noticed
+/// Whether a request that began at `began_ns` has waited too long, if at `out_ns` no server that it could
+/// wait for had been reachable for the I/O timeout. A request that begins after the client has noticed that
 /// ends at once: it does not wait for an I/O timeout of its own.
 pub fn is_too_long(now_ns: u64, began_ns: u64, out_ns: u64) -> bool {
     now_ns > began_ns.max(out_ns + NOTICE_NS) + GIVEN_UP_NS

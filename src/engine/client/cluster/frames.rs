@@ -53,12 +53,16 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         if proves_life && peer.is_at(header.incarnation) && table.insane().contains(slot) {
             return;
         }
-        let heard = Version(header.low_water);
-        if header.opcode != Opcode::Announce && heard.0 < END {
+        let reported = Version(header.low_water);
+        if header.opcode != Opcode::Announce && reported.0 < END {
             let incarnation = peer.incarnation;
-            let said = (heard, Witness { slot, incarnation });
-            if self.changes.high_water.is_none_or(|(high, _)| high < heard) {
-                self.changes.high_water = Some(said);
+            let report = (reported, Witness { slot, incarnation });
+            if self
+                .changes
+                .high_water
+                .is_none_or(|(high, _)| high < reported)
+            {
+                self.changes.high_water = Some(report);
             }
         }
         let cuts = Cuts::of_mtu(self.mtu);

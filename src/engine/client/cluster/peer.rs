@@ -148,7 +148,7 @@ pub struct Peer {
     /// The statuses with which it has refused the session to be opened, as bits: a repeated one is
     /// not reported again.
     pub(super) refusals: u32,
-    /// When it was last heard from; 0 for never.
+    /// When a frame of it was last received; 0 for never.
     pub(super) heard_ns: u64,
     /// Nothing new is sent to it until it answers a ping or opens the session.
     pub(super) suspected: bool,

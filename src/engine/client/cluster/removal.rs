@@ -2,11 +2,11 @@
 
 //! Removing servers.
 //!
-//! A server that has pages *leaves*: nothing more is placed there, it is read from, and its copies
-//! no longer count, so that repair makes others. Once no page seems to need it, it is *quiescing*:
-//! from then on no page-out ends on the strength of a copy there. After every shard has been told
-//! that, no page can come to need it but by the loss of another copy: whoever then finds by looking at the
-//! whole map that none does, lets it go, if nobody was lost meanwhile who has such a copy.
+//! A server that has pages *drains* first: no more pages are placed there, its pages can be read, and its
+//! copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
+//! page-out ends any more because of a copy there. After every shard has been notified, a page can only
+//! begin to need it when another copy is lost. The caller then checks the whole map. It closes the session
+//! if no page needs the server, and if no server with one of the other copies was lost meanwhile.
 
 use core::ops::DerefMut;
 
@@ -18,33 +18,33 @@ use crate::engine::client::maintenance::drain::Drain;
 use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
 
-/// What becomes of a server that is to be removed.
+/// The result of [`Cluster::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It had no pages, and is gone.
+    /// The server had no pages, and is removed.
     Done,
-    /// It has a session in this slot, with this number, and goes when no page needs it.
+    /// The server has a session in this slot, with this number, and is removed when no page needs it.
     Draining(ServerSlot, u64),
 }
 
-/// Why a server that is quiescing may go.
+/// Why a quiescing server may be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why<'a> {
-    /// By this look at the whole map no page needs it; and how the disk is now.
+    /// This check of the whole map found no page that needs it. The second value is the disk's state now.
     NotNeeded(&'a Drain, DiskState),
-    /// It does not matter which pages need it.
+    /// It is closed whether pages need it or not.
     Regardless,
 }
 
-/// What has become of a server that was quiescing.
+/// The result of [`Cluster::close`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// It is let go.
+    /// The server is closed.
     Done,
-    /// It has gone by itself, or stays after all.
+    /// The server was already gone, or has been kept.
     Gone,
-    /// It is quiescing still: somebody was lost meanwhile whose copies counted. Look at the map anew, or
-    /// [`Cluster::cancel_quiescing`].
+    /// The server is still quiescing: another server whose copies counted was lost meanwhile. Check the map
+    /// again, or call [`Cluster::cancel_quiescing`].
     Outdated,
 }
 
@@ -53,7 +53,7 @@ pub enum Close {
 pub struct NotThere;
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
-    /// Has a server removed.
+    /// Begins to remove a server.
     pub fn remove(
         &mut self,
         now_ns: u64,
@@ -65,7 +65,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         };
         let peer = self.peer_mut(slot).ok_or(NotThere)?;
         if peer.state != State::Open {
-            // A session may be open there all the same, if we have not heard yet.
+            // The server may have opened the session although its answer has not arrived yet.
             peer.state = State::Parting;
             peer.bye.restart(now_ns);
             self.look_for_greeted(table);
@@ -78,7 +78,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         Ok(Removal::Draining(slot, session))
     }
 
-    /// The server that waits for its old slot to be swept is not greeted then.
+    /// A server whose old slot is being swept is not greeted afterwards.
     fn forget_successor(
         &mut self,
         mac: MacAddress,
@@ -97,8 +97,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         })
     }
 
-    /// A server that was removed is greeted again once its old slot has been swept, there being
-    /// no other.
+    /// A removed server is greeted again once its old slot has been swept, because no other slot is free.
     pub(super) fn succeed(&mut self, mac: MacAddress) -> Option<ServerSlot> {
         let slot = SlotSet::ALL.iter().find(|&slot| {
             self.peer(slot).is_some_and(|peer| {
@@ -109,21 +108,21 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         Some(slot)
     }
 
-    /// The server in `slot` stays, if it was to be removed. Returns whether it was.
+    /// Cancels the removal of the server in `slot`. Returns whether it was being removed.
     pub(super) fn keep(&mut self, slot: ServerSlot, table: &ServerTable) -> bool {
         let was_draining = self
             .peer_mut(slot)
             .is_some_and(|peer| core::mem::take(&mut peer.draining));
         if was_draining {
             table.set_draining(slot, false);
-            // Whoever lets it go just now finds that it is not draining, and does nothing more.
+            // A task that is closing it now finds that it is not draining, and does nothing more.
             table.set_quiescing(slot, false);
             self.changes.servers_changed = true;
         }
         was_draining
     }
 
-    /// Servers that are to be removed: slots and sessions.
+    /// The draining servers: slots and sessions.
     pub fn draining(&self) -> impl Iterator<Item = (ServerSlot, u64)> + '_ {
         SlotSet::ALL.iter().filter_map(|slot| {
             let peer = self.peer(slot)?;
@@ -136,8 +135,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             .filter(|peer| peer.state == State::Open && peer.session == session && peer.draining)
     }
 
-    /// Copies of the server that is draining end no page-out any more, once every shard has been
-    /// told ([`super::super::shard::Shard::servers_changed`]). Returns false if it is not draining.
+    /// The draining server begins to quiesce: its copies end no page-out any more, once every shard has been
+    /// notified ([`super::super::shard::Shard::servers_changed`]). Returns false if it is not draining.
     pub fn begin_quiescing(&mut self, slot: ServerSlot, session: u64, table: &ServerTable) -> bool {
         let leaves = self.draining_peer(slot, session).is_some();
         if leaves {
@@ -147,8 +146,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         leaves
     }
 
-    /// Some page needs the server: it goes on as it was, draining or, if it was not to be removed
-    /// before, staying.
+    /// Some page needs the quiescing server: it continues to drain or, if it `stays`, it is kept.
     pub fn cancel_quiescing(
         &mut self,
         slot: ServerSlot,
@@ -165,7 +163,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// No page needs the server, or it does not matter: its session ends, and it drops what it has.
+    /// Closes the quiescing server's session, so that it drops its pages.
     pub fn close(
         &mut self,
         now_ns: u64,
@@ -190,7 +188,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         Close::Done
     }
 
-    /// Whether the server with this address is to be removed already.
+    /// Whether the server with this address is already draining.
     pub fn is_draining(&self, mac: MacAddress) -> bool {
         self.slot_of(mac)
             .and_then(|slot| self.report(slot))
@@ -208,15 +206,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         }
     }
 
-    /// A server says that it has dropped our pages.
+    /// A server reports that it has dropped our pages.
     pub(super) fn handle_bye_ack(&mut self, source: MacAddress, header: &Header) {
-        let told = self.peers.iter_mut().find(|peer| {
+        let peer = self.peers.iter_mut().find(|peer| {
             matches!(peer.state, State::Sweeping { .. } | State::Parting)
                 && peer.mac == source
                 && peer.session == header.session
                 && peer.bye.answers(header)
         });
-        if let Some(peer) = told {
+        if let Some(peer) = peer {
             peer.bye.answered();
             if peer.state == State::Parting {
                 peer.clear();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cluster against hand-made frames: what it believes, and what it does not.
+//! The cluster against hand-made frames: which of them it accepts, and which it ignores.
 
 mod hope;
 mod path_mtu;

@@ -2,11 +2,11 @@
 
 //! Detaching the local disk, unless it has the only copy of some page.
 //!
-//! The disk is paused, so that no page-out begins to rely on it; those that do, end. If every page is on a
-//! server as well, the disk is not used any more, and each shard is told: a page-out that waits for a server
-//! no longer counts the disk. Pages are looked at again, for servers may have been lost since, and the DISK
-//! bits are cleared from the map, part by part. If a page turns out to need the disk, the disk stays, and is
-//! brought up to date.
+//! First the disk is paused: no new page-out relies on it, and those that do are waited for. If every page
+//! is on a server as well, the disk is no longer used, and each shard is notified: a page-out that waits for
+//! a server no longer counts the disk. The pages are then checked again, because servers may have been lost
+//! meanwhile, and the DISK bits are cleared from the map, part by part. If a page turns out to need the
+//! disk, the disk is kept, and the pages that it lacks are written to it.
 
 use core::ops::Range;
 
@@ -16,25 +16,25 @@ use super::super::mirror::Mirror;
 use super::super::storage::Storage;
 use super::disk_drain::{self, DiskDrain};
 
-/// How often it is looked whether the disk has ended what it has.
+/// The time between two checks whether the disk's I/O has ended.
 const LOOK_NS: u64 = 2_000_000;
 
 /// Why the disk is not detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DetachError {
-    /// There is none.
+    /// No disk is attached.
     NotAttached,
-    /// It has the only copies of so many pages.
+    /// It has the only copies of this many pages.
     OnlyCopies(u64),
     /// It does not answer, and may still write to our memory.
     Silent,
     /// A disk is being attached or detached already.
     UnderWay,
-    /// A signal came, or it took too long.
+    /// A signal arrived, or it took too long.
     Interrupted,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Call [`Detach::with_mirror`] under the mirror's lock.
@@ -45,39 +45,39 @@ pub enum Step {
     Cluster,
     /// Call [`Shard::disk_changed`](super::super::shard::Shard::disk_changed) of every shard, under its lock.
     Shards,
-    /// Wait for so many nanoseconds. [`Detach::interrupt`] may be called then.
+    /// Wait for this many nanoseconds. [`Detach::interrupt`] may be called then.
     Wait(u64),
-    /// It is over, and how it ended.
+    /// The last step was carried out: the result.
     Done(Result<(), DetachError>),
 }
 
-/// What the mirror does not know of its disk.
+/// The caller's knowledge of the disk, which the mirror lacks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings {
-    /// The disk takes nothing, and cannot be let go of.
+    /// The disk accepts no I/O, and cannot be released.
     pub is_stuck: bool,
-    /// Nothing is being handed to the disk, and all shards know what the mirror has to say.
+    /// No I/O is being submitted, and all shards have received the mirror's events.
     pub is_settled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Pause,
-    /// The writes that the disk has end.
+    /// The disk's writes are waited for.
     Quiet,
-    /// Pages that need the disk are counted, to find out whether it may go.
+    /// The pages that need the disk are counted.
     Count,
     Begin,
-    /// Everything that the disk has ends.
+    /// All I/O of the disk is waited for.
     Idle,
     Announce,
-    /// The same once more, after every page-out has heard of it.
+    /// The pages are counted once more, after every page-out has been notified.
     Recount,
-    /// The DISK bits are cleared.
+    /// The DISK bits are cleared from the map.
     Forget,
-    /// A page needed the disk: how many do, in the whole map.
+    /// A page needed the disk: the pages that need it are counted in the whole map.
     CountNeeding,
-    /// The disk stays.
+    /// The disk is kept.
     Keep(DetachError),
     Finish,
     Over(Result<(), DetachError>),
@@ -87,20 +87,20 @@ enum Stage {
 pub struct Detach {
     force: bool,
     stage: Stage,
-    /// The mirror takes part: from when it is paused until the disk stays or is gone.
+    /// The mirror takes part: from the pause until the disk is kept or gone.
     is_under_way: bool,
-    /// The mirror has just been looked at in vain.
+    /// The last check of the mirror found I/O under way.
     waits: bool,
-    /// How long the disk is waited for.
+    /// Until when the disk is waited for.
     until_ns: u64,
-    /// The page that is looked at next.
+    /// The page that is checked next.
     next: u32,
-    /// How many before that need the disk.
+    /// The number of pages before it that need the disk.
     needing: u64,
 }
 
 impl Detach {
-    /// The disk is to be detached; with `force` also if it has the only copy of some page.
+    /// Begins to detach the disk; with `force` also if it has the only copy of some page.
     pub fn new(force: bool) -> Self {
         Self {
             force,
@@ -113,7 +113,7 @@ impl Detach {
         }
     }
 
-    /// What is to be done next. The step has been carried out when this is called again.
+    /// Returns the next step. The caller carries it out before it calls this again.
     pub fn next_step(&mut self) -> Step {
         match self.stage {
             Stage::Quiet | Stage::Idle if core::mem::take(&mut self.waits) => Step::Wait(LOOK_NS),
@@ -121,7 +121,7 @@ impl Detach {
             Stage::Keep(_) | Stage::Finish => Step::Mirror,
             Stage::Count | Stage::Recount | Stage::CountNeeding => Step::Walk,
             Stage::Forget if self.force => Step::Walk,
-            // A server may have been lost since the pages were counted; under the lock none is.
+            // A server may have been lost since the pages were counted. Under the lock none is lost.
             Stage::Forget => Step::Cluster,
             Stage::Announce => {
                 self.begin_walk(Stage::Recount);
@@ -131,7 +131,7 @@ impl Detach {
         }
     }
 
-    /// Whether the disk is being detached: not before it is paused, nor when it stays or is gone.
+    /// Whether the disk is being detached: from the pause until it is kept or gone.
     pub fn is_under_way(&self) -> bool {
         self.is_under_way
     }
@@ -141,12 +141,12 @@ impl Detach {
         self.stage == Stage::Over(Ok(()))
     }
 
-    /// The disk is waited for no longer.
+    /// Stops waiting for the disk.
     pub fn interrupt(&mut self) {
         self.until_ns = 0;
     }
 
-    /// Does what is next with the mirror.
+    /// Carries out [`Step::Mirror`].
     pub fn with_mirror<S: Storage>(
         &mut self,
         now_ns: u64,
@@ -193,7 +193,7 @@ impl Detach {
         }
     }
 
-    /// The disk is used as before. It lacks what has been forgotten, and is brought up to date.
+    /// Uses the disk as before. The pages whose DISK bits were cleared are written to it again.
     fn keep<S: Storage>(&mut self, mirror: &mut Mirror<S>, device: &Device<S>, error: DetachError) {
         if !mirror.is_attached() {
             mirror.cancel_detach(device);
@@ -213,7 +213,7 @@ impl Detach {
         (self.stage, self.next, self.needing) = (stage, 0, 0);
     }
 
-    /// Looks at `pages` more of the map.
+    /// Checks `pages` more of the map.
     pub fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
         // CAST: a map has fewer than 2^32 pages.
         let len = device.map.len() as u32;
@@ -227,8 +227,8 @@ impl Detach {
         }
     }
 
-    /// Counts or forgets the pages of a part. Returns false if nothing was forgotten, since a page turned out
-    /// to need the disk.
+    /// Counts or forgets the pages of a part. Returns false, and forgets nothing, if a page turned out to
+    /// need the disk.
     fn look_at<S: Storage>(&mut self, device: &Device<S>, part: Range<u32>) -> bool {
         let drain = DiskDrain::new(&device.servers);
         match (self.stage, self.force) {
@@ -243,12 +243,12 @@ impl Detach {
         true
     }
 
-    /// The whole map has been looked at.
+    /// The whole map has been checked.
     fn end_walk(&mut self) {
         let needing = self.needing;
         match self.stage {
             Stage::Forget => self.stage = Stage::Finish,
-            // A page that needed the disk may need it no longer; its bit is cleared the next time.
+            // A page that needed the disk may no longer need it. The next attempt clears its bit.
             Stage::CountNeeding => {
                 self.stage = Stage::Keep(DetachError::OnlyCopies(needing.max(1)))
             }

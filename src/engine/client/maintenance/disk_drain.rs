@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether any page needs the local disk that is to be detached.
+//! Whether any page needs the local disk that is being detached.
 
 use core::ops::Range;
 
@@ -9,17 +9,17 @@ use super::super::page_map::{Entry, PageMap};
 use super::super::server_table::ServerTable;
 use super::super::storage::Words;
 
-/// What is asked of every page that the disk has. It is right until a server is lost: make it anew for
-/// each part of the map.
+/// The rule for every page that the disk has. It is valid until a server is lost: create one for each part
+/// of the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskDrain {
-    /// Whose copies count instead.
+    /// The servers whose copies count instead.
     others: SlotSet,
 }
 
 impl DiskDrain {
-    /// As the servers are now. One that is about to go may have been found not to be needed because of
-    /// the disk.
+    /// The rule for the current state of the servers. A quiescing server does not count: it may not be needed
+    /// only because of the disk.
     pub fn new(table: &ServerTable) -> Self {
         let others = table
             .valid()
@@ -28,7 +28,7 @@ impl DiskDrain {
         Self { others }
     }
 
-    /// Pages that are being paged out do not count: what they were is over.
+    /// Pages that are being paged out do not count, because their old contents are obsolete.
     fn is_needed_by(&self, entry: Entry) -> bool {
         !mutated!(DetachedWithOnlyCopy)
             && entry.is_written()
@@ -37,17 +37,17 @@ impl DiskDrain {
             && entry.replicas().intersection(self.others).is_empty()
     }
 
-    /// How many of `pages` are on the disk, and nobody else has them who can be counted on.
+    /// How many of `pages` are on the disk and on no server that counts.
     pub fn count<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> u64 {
         let needing = pages
             .map(PageIndex)
             .filter(|&page| self.is_needed_by(map.load(page)));
-        // CAST: a part of the map.
+        // CAST: a part of the map has fewer than 2^32 pages.
         needing.count() as u64
     }
 
-    /// These pages are on the disk no longer, or, if some of them need it, all as they were: then how
-    /// many. The caller made this under the cluster's lock, and holds it still, so that no server is
+    /// Clears the DISK bits of these pages. If some of them need the disk, changes nothing and returns their
+    /// number. The caller created this under the cluster's lock, and still holds it, so that no server is
     /// lost in between.
     pub fn forget<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> Result<(), u64> {
         match self.count(map, pages.clone()) {
@@ -60,7 +60,7 @@ impl DiskDrain {
     }
 }
 
-/// These pages are on the disk no longer, whoever needs it.
+/// Clears the DISK bits of these pages, even of those that need the disk.
 pub fn forget<W: Words>(map: &PageMap<W>, pages: Range<u32>) {
     for page in pages.map(PageIndex) {
         map.forget_disk(page);
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(DiskDrain::new(&table).forget(&map, 2..4), Err(1));
         assert_eq!(on_disk(&map), [false, false, true, true]);
         assert_eq!(DiskDrain::new(&table).count(&map, 0..4), 1);
-        // By force.
+        // With force.
         forget(&map, 2..4);
         assert_eq!(on_disk(&map), [false; 4]);
     }

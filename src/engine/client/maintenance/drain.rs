@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether any page needs a server that is to be removed.
+//! Whether any page needs a server that is being removed.
 
 use core::ops::Range;
 
@@ -10,23 +10,23 @@ use super::super::page_map::{Entry, PageMap};
 use super::super::server_table::ServerTable;
 use super::super::storage::Words;
 
-/// What is asked of every page that a server holds.
+/// The rule for every page that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     slot: ServerSlot,
-    /// Whose copies count instead.
+    /// The servers whose copies count instead.
     others: SlotSet,
-    /// Whether the local disk's copy counts too: not of one that fails or is silent.
+    /// Whether the local disk's copy counts too. A disk that is faulty or timed out does not count.
     disk: bool,
-    /// So many of them are enough.
+    /// How many of those copies are enough.
     enough: usize,
-    /// [`ServerTable::changes_against`] before it was looked who those others are.
+    /// [`ServerTable::changes_against`], read before `others` was determined.
     changes: u32,
 }
 
 impl Drain {
-    /// A server that leaves: a page needs it until there are as many other copies as can be, up to
-    /// `replicas`; the local disk counts as one while it can be read.
+    /// The rule for a draining server: a page needs it until there are as many other copies as possible, up
+    /// to `replicas`. The local disk counts as one while it can be read.
     pub fn draining(
         slot: ServerSlot,
         table: &ServerTable,
@@ -45,8 +45,8 @@ impl Drain {
         }
     }
 
-    /// A server that is to go at once: a page needs it if nobody else has a copy who can be counted
-    /// on; who has long been silent may never come back.
+    /// The rule for a server that is removed at once: a page needs it if no other copy counts. A server that
+    /// has long been silent does not count, because it may never come back.
     pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
         let changes = table.changes_against();
         Self {
@@ -62,8 +62,8 @@ impl Drain {
         }
     }
 
-    /// Whether all those still count whose copies counted: what was found in the map means nothing
-    /// once a server, one of its copies, or the disk, was lost since.
+    /// Whether every copy that counted still counts. The result of a check of the map is invalid once a
+    /// server, one of its copies, or the disk was lost.
     pub fn is_valid(&self, table: &ServerTable, disk: DiskState) -> bool {
         self.changes == table.changes_against() && (!self.disk || disk.is_usable())
     }
@@ -76,7 +76,7 @@ impl Drain {
             && copies.saturating_add(usize::from(self.disk && entry.is_on_disk())) < self.enough
     }
 
-    /// The first of `pages` that needs the server, those aside that are being written.
+    /// The first of `pages` that needs the server. Pages that are being written are skipped.
     pub fn find<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> Option<PageIndex> {
         pages.map(PageIndex).find(|&page| {
             let entry = map.load(page);
@@ -84,9 +84,9 @@ impl Drain {
         })
     }
 
-    /// Counts those of `pages` that need the server, which is quiescing, as every shard has been told, and
-    /// takes the pages that have been looked at from the front. A page that needs it as it was, and is being
-    /// written, counts, or is left for later if `waits`.
+    /// Counts those of `pages` that need the quiescing server, and removes the checked pages from the front.
+    /// Every shard must have been notified that the server quiesces. A page that is being written, and whose
+    /// old contents need the server, counts. If `waits`, it is left for later instead.
     pub fn count<W: Words>(&self, map: &PageMap<W>, pages: &mut Range<u32>, waits: bool) -> u64 {
         let mut needing = 0_u64;
         while pages.start < pages.end {
@@ -103,29 +103,29 @@ impl Drain {
     }
 }
 
-/// A look at the whole map for a page that needs a server, a part at a time. It begins where the
-/// last one was found.
+/// Searches the whole map for a page that needs a server, a part at a time. The search begins where the
+/// last such page was found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
-    /// The server's session: another's walk begins anew.
+    /// The server's session. For another session the search restarts.
     session: u64,
     next: u32,
     seen: u32,
 }
 
-/// How far a [`Walk`] has come.
+/// The progress of a [`Walk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A page needs the server.
     Needed,
-    /// None of those that were looked at does.
+    /// None of the pages checked so far needs the server.
     NotYet,
-    /// No page does that is not being written.
+    /// No page needs the server, except perhaps pages that are being written.
     None,
 }
 
 impl Walk {
-    /// Looks at some `pages` more, for the server with `session`.
+    /// Checks `pages` more, for the server with `session`.
     pub fn advance<W: Words>(
         &mut self,
         session: u64,
@@ -214,10 +214,10 @@ mod tests {
         assert_eq!(drain.find(&map, 1..4), Some(PageIndex(3)));
         assert_eq!(drain.find(&map, 1..3), None);
         assert_eq!(count(drain, &map), 2);
-        // There is only one other now: one copy there is all that can be.
+        // Only one other server is left: one copy there is all that is possible.
         table.set_draining(slot(2), true);
         assert_eq!(count(Drain::draining(slot(0), &table, 2, NO_DISK), &map), 1);
-        // And now none: the last copy is not given up for that.
+        // No other server is left: the last copy is not given up.
         table.set_draining(slot(1), true);
         assert_eq!(count(Drain::draining(slot(0), &table, 2, NO_DISK), &map), 3);
         assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK), &map), 1);
@@ -261,7 +261,7 @@ mod tests {
             parts += 1;
         }
         assert_eq!(parts, 3, "two, one to the end, two from the beginning");
-        // Another server's begins at the beginning.
+        // The search for another server begins at the first page.
         walk.advance(7, &drain, &map, 2);
         walk.advance(8, &drain, &map, 2);
         assert_eq!(walk.next, 2);
@@ -324,24 +324,24 @@ mod tests {
         assert!(all_hold(&drains, disk));
         assert!(none_holds(&drains, faulty));
         assert!(none_holds(&drains, NO_DISK));
-        // It is silent, which may pass, and dead only then.
+        // First the server is silent, which may be temporary; then it is lost.
         table.suspect(slot(1));
         assert!(all_hold(&drains, disk));
         table.set_lost(slot(1), true);
         assert!(none_holds(&drains, disk));
-        // It is back: but whoever looks only now, has missed that it was gone.
+        // The server is back, but a check that begins only now has missed the loss.
         table.set_lost(slot(1), false);
         assert!(none_holds(&drains, disk));
         let drains = both();
         assert!(all_hold(&drains, disk));
         table.close(slot(1));
         assert!(none_holds(&drains, disk));
-        // A disk that did not count may go.
+        // The loss of a disk that did not count changes nothing.
         assert!(Drain::at_once(slot(0), &table, faulty).is_valid(&table, NO_DISK));
     }
 
     #[test]
-    fn a_freed_page_needs_nobody() {
+    fn a_freed_page_needs_no_server() {
         let table = table(2);
         let map = map(&[0b001]);
         map.set_free_pending(PageIndex(0));

@@ -2,10 +2,11 @@
 
 //! Removing servers, one at a time.
 //!
-//! A server that drains is looked at by the worker ([`Removals::look`]). When no page seems to need it, or
-//! when it is to go at once, it quiesces: no page-out that ends relies on a copy there any more. After every
-//! shard has been told, the whole map is looked at. The server's session is closed if no page needs it and
-//! no other copy was lost meanwhile; otherwise the map is looked at again, or the server stays.
+//! The worker checks whether pages need a draining server ([`Removals::look`]). When no page seems to need
+//! it, or when it is to be removed at once, it quiesces: no page-out that ends relies on a copy there any
+//! more. After every shard has been notified, the whole map is checked. The server's session is closed if
+//! no page needs it and no other copy was lost meanwhile. Otherwise the map is checked again, or the server
+//! is kept.
 
 use core::ops::DerefMut;
 
@@ -16,24 +17,24 @@ use super::super::storage::Storage;
 use super::drain::{Drain, Found, Walk};
 use crate::wire::MacAddress;
 
-/// Until the worker looks at another part of the map.
+/// The time until the worker checks the next part of the map.
 const WALK_NS: u64 = 2_000_000;
-/// Until it looks again after a page needed the server.
+/// The time until it checks again after a page needed the server.
 const NEEDED_NS: u64 = 100_000_000;
-/// How long to wait for a page-out that is under way when its page is looked at, and how often in all.
+/// How long to wait for a page-out that is under way when its page is checked, and how often in all.
 const BUSY_NS: u64 = 1_000_000;
 const BUSY_WAITS: u32 = 100;
-/// How often the whole map is looked at, if other copies are lost meanwhile.
+/// How often the whole map is checked if other copies are lost meanwhile.
 const LOOKS: u32 = 8;
 
 /// How a server is to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// When no page needs it.
+    /// As soon as no page needs it.
     Drained,
     /// At once, unless that loses pages.
     AtOnce,
-    /// At once.
+    /// At once, even if that loses pages.
     Regardless,
 }
 
@@ -42,27 +43,27 @@ pub enum How {
 pub enum RemoveError {
     /// There is no such server.
     NotThere,
-    /// So many pages would be lost.
+    /// This many pages would be lost.
     Needed(u64),
-    /// Other copies were lost during each look at the map, so that it is not known.
+    /// Other copies were lost during each check of the map, so that the number of pages is unknown.
     Unknown,
 }
 
-/// What follows from [`Removals::remove`].
+/// The result of [`Removals::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// The server had no pages, and is gone.
+    /// The server had no pages, and is removed.
     Gone,
-    /// It drains, and did before if not `is_new`; the worker removes it when no page needs it.
+    /// It drains. The worker removes it when no page needs it.
     Draining {
-        /// Whether it did not drain before.
+        /// Whether it begins to drain now.
         is_new: bool,
     },
     /// Carry out the steps until [`Step::Done`].
     Quiescing,
 }
 
-/// What is to be done next for the server that quiesces.
+/// The next step for the quiescing server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Call [`Removals::with_cluster`] under the cluster's lock.
@@ -72,9 +73,9 @@ pub enum Step {
     Shards,
     /// Call [`Removals::walk`] without a lock. It is the last step of a run of the worker.
     Walk,
-    /// Wait for so many nanoseconds.
+    /// Wait for this many nanoseconds.
     Wait(u64),
-    /// It is over, and how it ended.
+    /// The last step was carried out: the result.
     Done(Outcome),
 }
 
@@ -83,15 +84,15 @@ pub enum Step {
 pub struct Outcome {
     /// The server.
     pub mac: MacAddress,
-    /// Whether its session has been closed. If not, and there is no error, it has gone by itself or
-    /// was added again.
+    /// Whether its session has been closed. If not, and there is no error, it was gone already or has been
+    /// added again.
     pub is_closed: bool,
-    /// How many pages have lost their only copy, or why the server stays.
+    /// How many pages have lost their only copy, or why the server is kept.
     pub result: Result<u64, RemoveError>,
 }
 
 impl Outcome {
-    /// In how many nanoseconds the worker looks at the servers that drain again.
+    /// The time in nanoseconds until the worker checks the draining servers again.
     pub fn again_ns(&self) -> u64 {
         match self.result {
             Ok(_) => WALK_NS,
@@ -102,38 +103,38 @@ impl Outcome {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It is to quiesce.
+    /// The server begins to quiesce.
     Begin,
-    /// The shards are to be told that it does.
+    /// The shards are notified of that.
     Announce,
-    /// The map is looked at.
+    /// The map is checked.
     Look,
-    /// A page-out is waited for.
+    /// The removal waits for a page-out.
     Busy,
-    /// The whole map has been looked at: it is closed, if what was found still holds.
+    /// The whole map has been checked: the server is closed if the result is still valid.
     Close,
-    /// It does not quiesce any more.
+    /// The server stops quiescing.
     Cancel(RemoveError),
-    /// The shards are to be told how it ended.
-    Tell(Result<u64, RemoveError>),
-    /// Nothing is left to be done.
+    /// The shards are notified of the end.
+    Notify(Result<u64, RemoveError>),
+    /// The removal has ended.
     Over(Result<u64, RemoveError>),
 }
 
-/// A server that quiesces.
+/// A quiescing server.
 struct Quiescing {
     slot: ServerSlot,
     session: u64,
     mac: MacAddress,
     how: How,
-    /// Whether it stays if a page needs it, rather than drain.
+    /// Whether it is kept if a page needs it. Otherwise it continues to drain.
     stays: bool,
     stage: Stage,
-    /// The look that is under way.
+    /// The rule of the check that is under way.
     drain: Option<Drain>,
-    /// The page that is looked at next.
+    /// The page that is checked next.
     next: u32,
-    /// How many pages before that need it.
+    /// The number of pages before it that need the server.
     needing: u64,
     looks_left: u32,
     waits_left: u32,
@@ -183,7 +184,8 @@ impl Quiescing {
                 false => Stage::Over(Ok(0)),
             },
             Stage::Close => {
-                // Under the cluster's lock no server is lost. A disk that fails from here on, fails later.
+                // Under the cluster's lock no server is lost. A disk that fails from here on fails after the
+                // removal.
                 let why = match &self.drain {
                     Some(drain) if self.how != How::Regardless => {
                         Why::NotNeeded(drain, device.disk.load())
@@ -199,23 +201,23 @@ impl Quiescing {
                             _ => Stage::Look,
                         }
                     }
-                    Close::Gone => Stage::Tell(Ok(self.needing)),
+                    Close::Gone => Stage::Notify(Ok(self.needing)),
                     Close::Done => {
                         self.is_closed = true;
-                        Stage::Tell(Ok(self.needing))
+                        Stage::Notify(Ok(self.needing))
                     }
                 }
             }
             Stage::Cancel(error) => {
                 cluster.cancel_quiescing(slot, session, self.stays, table);
-                Stage::Tell(Err(error))
+                Stage::Notify(Err(error))
             }
             other => other,
         }
     }
 }
 
-/// What is asked of every page before a server goes `how`.
+/// The rule for every page before a server is removed in the way `how`.
 fn drain<S: Storage>(how: How, slot: ServerSlot, device: &Device<S>) -> Drain {
     let (table, disk) = (&device.servers, device.disk.load());
     match how {
@@ -224,7 +226,7 @@ fn drain<S: Storage>(how: How, slot: ServerSlot, device: &Device<S>) -> Drain {
     }
 }
 
-/// The servers that drain, and the one that quiesces.
+/// The draining servers, and the quiescing one.
 #[derive(Default)]
 pub struct Removals {
     walks: [Walk; SERVER_SLOTS],
@@ -232,7 +234,7 @@ pub struct Removals {
 }
 
 impl Removals {
-    /// A server is to be removed. To be called under the cluster's lock, when no other server quiesces.
+    /// Begins to remove a server. Call this under the cluster's lock, while no other server quiesces.
     pub fn remove<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
         &mut self,
         now_ns: u64,
@@ -270,12 +272,12 @@ impl Removals {
         });
     }
 
-    /// For the worker, when no server quiesces: looks at a part of the map for each server that drains.
-    /// One that no page seems to need quiesces from then on. Returns in how many nanoseconds to look
-    /// again; `None` if no server drains.
+    /// For the worker, while no server quiesces: checks a part of the map for each draining server. A server
+    /// that no page seems to need begins to quiesce. Returns the time in nanoseconds until the next check;
+    /// `None` if no server drains.
     pub fn look<S: Storage>(&mut self, device: &Device<S>, pages: u32) -> Option<u64> {
         let mut again_ns = None;
-        // A slot keeps its bit until it belongs to another server.
+        // A slot keeps its draining bit until it belongs to another server.
         let draining = device.servers.draining();
         for slot in draining.intersection(device.servers.valid()).iter() {
             let address = device.servers.address(slot);
@@ -296,8 +298,8 @@ impl Removals {
         again_ns
     }
 
-    /// What is to be done next; `None` if no server quiesces. The step has been carried out when this is
-    /// called again.
+    /// Returns the next step; `None` if no server quiesces. The caller carries it out before it calls this
+    /// again.
     pub fn next_step(&mut self) -> Option<Step> {
         let one = self.quiescing.as_mut()?;
         Some(match one.stage {
@@ -311,7 +313,7 @@ impl Removals {
                 one.stage = Stage::Look;
                 Step::Wait(BUSY_NS)
             }
-            Stage::Tell(result) => {
+            Stage::Notify(result) => {
                 one.stage = Stage::Over(result);
                 Step::Shards
             }
@@ -327,14 +329,14 @@ impl Removals {
         })
     }
 
-    /// Looks at `pages` more of the map.
+    /// Checks `pages` more of the map.
     pub fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
         if let Some(one) = &mut self.quiescing {
             one.stage = one.walk(device, pages);
         }
     }
 
-    /// Changes what the cluster does with the server.
+    /// Carries out [`Step::Cluster`].
     pub fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
         &mut self,
         now_ns: u64,

@@ -75,7 +75,7 @@ impl<S: Storage> Shard<S> {
         let incarnation = header.incarnation;
         let was_usable = device.servers.usable().contains(slot);
         let witness = Witness { slot, incarnation };
-        if device.hear_of(witness, Version(header.low_water)) {
+        if device.note_high_water(witness, Version(header.low_water)) {
             return true;
         }
         self.suspicion |= was_usable;

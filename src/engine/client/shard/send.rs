@@ -93,7 +93,7 @@ impl<S: Storage> Shard<S> {
         let wait_ns = path.retry_after_ns(transfer.tries, device.io_timeout_ns());
         transfer.due_ns = now_ns.saturating_add(wait_ns);
         let due_ns = transfer.due_ns.min(op.hedge_ns);
-        if !mutated!(SendHoldIgnored) {
+        if !mutated!(SendPinIgnored) {
             op.pins = op.pins.saturating_add(1);
         }
         self.note_deadline(due_ns);

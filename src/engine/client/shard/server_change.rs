@@ -38,7 +38,7 @@ impl<S: Storage> Shard<S> {
 
     /// Asks these servers, which are usable again, at once for what they have not answered. The
     /// longer they were silent, the longer the op would otherwise wait.
-    pub(super) fn ask_those_back(
+    pub(super) fn retry_returned(
         &mut self,
         now_ns: u64,
         index: usize,
@@ -151,7 +151,7 @@ impl<S: Storage> Shard<S> {
                 }
                 Stage::Active => {
                     self.look_at_servers(now_ns, index, device);
-                    self.ask_those_back(now_ns, index, back, device);
+                    self.retry_returned(now_ns, index, back, device);
                 }
                 Stage::Stalled => self.retry_op(now_ns, index, device),
                 Stage::Parked | Stage::Free | Stage::Ended(_) => {}

@@ -28,14 +28,14 @@ pub struct Assembly {
 /// The effect of a fragment on an assembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It belongs in this page of the arena, and `held` are now there. If `report`, some before it
-    /// are newly missing, and the client is told.
+    /// It belongs in this page of the arena, and `held` are now there. If `report`, some before it are
+    /// newly missing, and the client is notified.
     New {
         at: ArenaPage,
         held: FragmentMask,
         report: bool,
     },
-    /// It is already there. If `report`, the client is told which are.
+    /// It is already there. If `report`, the client is notified of all that are there.
     Repeated { held: FragmentMask, report: bool },
     /// It belongs to an attempt that has since been replaced.
     Late,

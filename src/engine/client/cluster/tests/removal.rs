@@ -145,10 +145,14 @@ fn a_server_is_not_let_go_when_another_was_lost_while_the_map_was_looked_at() {
         assert_eq!(world.count(&old, 1..2), 0);
         assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
         assert!(world.table.valid().contains(world.slot));
-        // It is quiescing still, so that the map can be looked at once more.
+        // It is still quiescing, so that the map can be checked once more.
         assert!(world.table.quiescing().contains(world.slot));
         let new = drain(&world);
-        assert_eq!(world.count(&new, 0..2), 1, "nobody else has it any more");
+        assert_eq!(
+            world.count(&new, 0..2),
+            1,
+            "no other server has it any more"
+        );
         world
             .cluster
             .cancel_quiescing(world.slot, world.session, true, &world.table);
@@ -157,7 +161,7 @@ fn a_server_is_not_let_go_when_another_was_lost_while_the_map_was_looked_at() {
 }
 
 #[test]
-fn a_server_is_let_go_when_the_map_was_looked_at_anew_and_nobody_needs_it() {
+fn a_server_is_closed_when_a_second_check_finds_no_page_that_needs_it() {
     let mut world = Quiescing::new(3, &[0b111, 0b110], false);
     let old = Drain::at_once(world.slot, &world.table, NO_DISK);
     assert_eq!(world.count(&old, 0..1), 0);

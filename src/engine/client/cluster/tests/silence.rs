@@ -82,7 +82,7 @@ fn a_silent_server_costs_a_few_wake_ups_a_second() {
     assert!((8..60).contains(&count), "{count} wake-ups in ten seconds");
     let count = world.wake_ups(10 * NS_PER_S);
     assert!((8..40).contains(&count), "{count} in the next ten");
-    // It is back: its inventory is requested at once.
+    // The server is back: its inventory is requested at once.
     let mut asked = false;
     for _ in 0..3_000 {
         world.pass(MS);

@@ -25,9 +25,9 @@ use crate::wire::{
 const CLIENT: MacAddress = MacAddress([2, 0, 0, 0, 9, 1]);
 const SERVERS: usize = 2;
 
-struct Anybody;
+struct AdmitAll;
 
-impl Admission for Anybody {
+impl Admission for AdmitAll {
     fn cookie(&self, _: &CookieClaim) -> u64 {
         7
     }
@@ -52,16 +52,16 @@ impl Outbox for Wire {
 
 /// Servers that are not put back together with a client.
 struct Servers {
-    servers: Vec<Server<Heap, Anybody>>,
+    servers: Vec<Server<Heap, AdmitAll>>,
     /// What each has received, which determines its state.
-    heard: Vec<Vec<Vec<u8>>>,
+    received: Vec<Vec<Vec<u8>>>,
 }
 
 impl Servers {
     fn new() -> Self {
         let mut servers = Self {
             servers: (0..SERVERS).map(Self::begin).collect(),
-            heard: vec![Vec::new(); SERVERS],
+            received: vec![Vec::new(); SERVERS],
         };
         for number in 0..SERVERS {
             let hello = Hello {
@@ -79,7 +79,7 @@ impl Servers {
         servers
     }
 
-    fn begin(number: usize) -> Server<Heap, Anybody> {
+    fn begin(number: usize) -> Server<Heap, AdmitAll> {
         let layout = small(64);
         let config = Config {
             incarnation: 200 + number as u64,
@@ -93,19 +93,19 @@ impl Servers {
             sessions: vec![Session::default(); layout.owners.into()],
             session_heads: vec![0; 2],
         };
-        Server::new(config, &layout, arrays, Anybody, 0).unwrap()
+        Server::new(config, &layout, arrays, AdmitAll, 0).unwrap()
     }
 
     /// How much each server has received: a snapshot of its state.
     fn snapshot(&self) -> Vec<usize> {
-        self.heard.iter().map(Vec::len).collect()
+        self.received.iter().map(Vec::len).collect()
     }
 
     /// Puts the server back to a snapshot.
     fn put_back(&mut self, number: usize, snapshot: &[usize]) {
         self.servers[number] = Self::begin(number);
-        self.heard[number].truncate(snapshot[number]);
-        for bytes in &self.heard[number] {
+        self.received[number].truncate(snapshot[number]);
+        for bytes in &self.received[number] {
             let mut wire = Wire::default();
             self.servers[number].handle_frame(0, CLIENT, bytes, &mut wire);
             self.servers[number].flush(&mut wire);
@@ -119,7 +119,7 @@ impl Servers {
         let mut bytes = header.emit(payload.len() as u16).to_vec();
         bytes.extend_from_slice(payload);
         let mut wire = Wire::default();
-        self.heard[number].push(bytes.clone());
+        self.received[number].push(bytes.clone());
         let server = &mut self.servers[number];
         server.handle_frame(0, CLIENT, &bytes, &mut wire);
         server.flush(&mut wire);
