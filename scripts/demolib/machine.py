@@ -16,7 +16,7 @@ class Machine:
     """Boots, runs a script, takes down; as a context, nothing of it stays.
 
     `on_line` takes the lines of its output, and of its console where the arguments ask for that.
-    Those that it returns True for are kept, for whoever asks why the run failed.
+    Lines for which it returns True are kept, to show why the run failed.
     """
 
     def __init__(self, what, arguments, on_line):

@@ -92,7 +92,7 @@ anemone_value() {
     return 1
 }
 
-# kernel_memory_clean: there is no leaked allocation. Only the debug kernel can tell. It takes seconds, so once a
+# kernel_memory_clean: there is no leaked allocation. Only the debug kernel detects leaks. It takes seconds, so once a
 # boot is enough, after the module has been unloaded.
 kernel_memory_clean() {
     [ -w /sys/kernel/debug/kmemleak ] || return 0

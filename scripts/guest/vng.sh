@@ -45,8 +45,8 @@ END
 mkfifo "$state/ask" "$state/answer" "$state/said"
 exec 3<>"$state/said" 4<>"$state/ask" 5<>"$state/answer"
 
-# heard WORD: waits on descriptor 3 for the line of a server's start or end. Other lines are old.
-heard() {
+# await_line WORD: waits on descriptor 3 for the line of a server's start or end. Other lines are old.
+await_line() {
     local line
     while IFS= read -r -t 60 line <&3; do
         case $line in
@@ -64,10 +64,10 @@ answer() {
         if kill -0 "$(cat "/run/server$number.pid")" 2>/dev/null; then
             echo "error: it runs already"
         else
-            segment_server start "$number" && heard "ready $number" && echo ok || echo "error: it did not start"
+            segment_server start "$number" && await_line "ready $number" && echo ok || echo "error: it did not start"
         fi
         ;;
-    kill) segment_server kill "$number" && heard "exited $number" && echo ok || echo "error: it was not killed" ;;
+    kill) segment_server kill "$number" && await_line "exited $number" && echo ok || echo "error: it was not killed" ;;
     *) segment_server "$verb" "$number" | sed 's/^answer //' ;;
     esac
 }

@@ -35,7 +35,7 @@ _INTERRUPTS = ("asm_", "sysvec_", "common_interrupt", "error_entry", "error_retu
 
 
 def of_kernel(function, path):
-    """The layer of a function that is built into the kernel; `path` is None if nobody knows its object."""
+    """The layer of a function that is built into the kernel; `path` is None if its object is unknown."""
     if function.startswith(_INTERRUPTS):
         return SCHEDULER
     if path is None:

@@ -62,14 +62,14 @@ class ServerMachine(Server):
         self._cable = cable
         self._client = client
         self._unplugged = False
-        self._heard = True
+        self._listening = True
 
     def start(self, answer):
         self._cable.discard_frames()
         self.state = "starting"
         self._await(answer, "ready")
         self.machine.start()
-        self._hear(True)
+        self._set_listening(True)
         if self._unplugged:
             self.machine.monitor.command("set_link", name="nic0", up=False)
 
@@ -77,18 +77,18 @@ class ServerMachine(Server):
         self.state = "off"
         self._done("error: it was killed meanwhile")
         self.machine.kill()
-        self._hear(False)
+        self._set_listening(False)
         answer("ok")
 
     def pause(self, answer):
         self.machine.monitor.command("stop")
         # A stopped host loses frames that are sent to it. QEMU would keep every frame for later.
-        self._hear(False)
+        self._set_listening(False)
         self.state = "paused"
         answer("ok")
 
     def resume(self, answer):
-        self._hear(True)
+        self._set_listening(True)
         self.machine.monitor.command("cont")
         self.state = "up"
         answer("ok")
@@ -98,10 +98,10 @@ class ServerMachine(Server):
         self._unplugged = direction == "down"
         answer("ok")
 
-    def _hear(self, listening):
+    def _set_listening(self, listening):
         """Whether the hub hands frames to this server's cable or drops them."""
-        if self._client.running and listening != self._heard:
-            self._heard = listening
+        if self._client.running and listening != self._listening:
+            self._listening = listening
             self._client.monitor.command("set_link", name=f"cable{self.number}", up=listening)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Puts the client back to an earlier state, as a virtual machine to a snapshot: its memory and its disks.
 
-Whoever asks for the snapshot is answered twice, as by fork(2): `ok`, and after a `rewind` once more,
-`rewound`. The servers go on meanwhile.
+A request for a snapshot gets two answers, like fork(2): `ok`, and `rewound` after a `rewind`. The servers
+continue to run meanwhile.
 """
 
 import dataclasses

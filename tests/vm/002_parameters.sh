@@ -64,7 +64,7 @@ refused ENOMEM "no memory for 64 hardware queues of 256 requests: [0-9]* MiB" "$
 
 # Neither a server nor a disk.
 refused EHOSTUNREACH "servers= and local_device= are both missing" $all
-# Loading waits for servers that do not answer as long as it is told, and no longer: not for the maximum of a
+# Loading waits for servers that do not answer as long as connect_ms says, and no longer: not for the maximum of a
 # minute, however busy the machine is.
 from=$(anemone_seconds)
 refused EHOSTUNREACH "none of 2 servers answered" $all servers="$mac:71,$mac:72" connect_ms=2000

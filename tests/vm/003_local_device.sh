@@ -42,8 +42,8 @@ swapon "$disk" 2>/dev/null && fail "it can be swapped on while the module has it
 losetup -d "$disk" 2>/dev/null
 [ -e "/sys/block/${disk##*/}/loop" ] || fail "it can be detached while the module has it"
 anemone_unload || fail "unload"
-# ... and unloading releases it. (The loop device was told to disappear when it is no longer held.)
-wait_for 10 "the loop device let go of" test ! -e "/sys/block/${disk##*/}/loop" || fail "it is still held"
+# ... and unloading releases it. (The loop device disappears when it is no longer held.)
+wait_for 10 "the loop device is released" test ! -e "/sys/block/${disk##*/}/loop" || fail "it is still held"
 
 # With a local device no server is needed. The log reports what is missing.
 disk=$(loop 80) || fail "no loop device"

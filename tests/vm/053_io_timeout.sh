@@ -21,7 +21,7 @@ took=$(($(anemone_seconds) - from))
 # Together: the second request comes when no server has answered for as long.
 [ "$took" -ge 3 ] && [ "$took" -le 20 ] || fail "two requests with an I/O timeout of 4 s took $took s"
 # The timeout changes at run time, for a request that already waits. Servers that have been silent for long
-# would make it fail at once, so they must be heard first.
+# would make it fail at once, so they must answer first.
 IO_TIMEOUT=/sys/module/anemone/parameters/io_timeout_s
 both_up() { host resume 1 && host resume 2 && wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2; }
 both_up || fail "$(cat "$ANEMONE_DEBUG/servers")"

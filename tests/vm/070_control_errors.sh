@@ -30,7 +30,7 @@ anemone_load size_mib=64 servers="$(servers 1 2)" || fail "load"
 mac=$(servers 1) own=$(cat /sys/class/net/eth0/address)
 dmesg -c >/dev/null
 anemone-test control --server "$mac" --own "$own" || fail "root's wrong calls"
-anemone-test control --server "$mac" --own "$own" --unprivileged || fail "nobody's calls"
+anemone-test control --server "$mac" --own "$own" --unprivileged || fail "an unprivileged caller's calls"
 [ "$(stat -c %a/%U /dev/anemone-control)" = 600/root ] || fail "/dev/anemone-control is $(stat -c %a/%U /dev/anemone-control)"
 
 ctl 1 "is a server of this device already" add "$mac"

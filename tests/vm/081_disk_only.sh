@@ -16,7 +16,7 @@ disturb kill 1 && disturb kill 2 && disturb kill 3 || fail "kill"
 anemone_load size_mib=64 local_device="$ANEMONE_DISK" connect_ms=300 mirror=strict || fail "load"
 fio_verify --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --size="$(scaled 8 4)m" || fail "fio without servers"
 fio_verify --rw=randwrite --bs=32k --ioengine=libaio --iodepth=4 --offset=16m --size="$(scaled 8 4)m" || fail "fio without servers"
-[ "$(counter copies_out)" = 0 ] || fail "somebody else has acknowledged"
+[ "$(counter copies_out)" = 0 ] || fail "a server has acknowledged"
 nothing_failed || fail "some pages failed"
 # Also as swap space.
 anemone_swapon -d || fail "swapon"

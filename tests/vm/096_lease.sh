@@ -23,7 +23,7 @@ data_write "$(scaled 8 4)" || fail "writing"
 load_begin --threads 1 --blocks 1024
 load_progress "$(scaled 200)" || fail "the load does not begin"
 
-# The client is no longer heard, while half of its frames are on their way.
+# The client's frames no longer arrive, while half of its frames are on their way.
 netem 0 loss 100% || fail "netem"
 from=$(anemone_seconds)
 three_leases_over() { [ $(($(anemone_seconds) - from)) -gt $((3 * LEASE_S)) ]; }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a client that lost its state returns under the same identity and gets its room back; loading waits for servers if told to
+# what: a client that lost its state returns under the same identity and gets its room back; loading waits for servers if it is configured to
 # machine: segment
 # vm: --servers 2 --client-mem 256
 # bound: 240

@@ -124,10 +124,10 @@ anemone_load size_mib=64 local_device=/dev/nbd0 disk_timeout_s=60 || fail "load"
 put_all "$SCRATCH/random" 16 || fail "writing"
 # The kernel shows in a worker's name what it does.
 is_sending() { grep -qsF "+anemone_disk" /proc/[0-9]*/comm; }
-wait_for 20 "somebody hands something over" is_sending || fail "$(cat "$ANEMONE_DEBUG/disk")"
+wait_for 20 "a task submits I/O" is_sending || fail "$(cat "$ANEMONE_DEBUG/disk")"
 says_busy anemonectl detach
 says_busy anemone_unload
-is_sending || fail "nobody waits for the socket"
+is_sending || fail "no task waits for the socket"
 load_begin --threads 1 --blocks 256
 load_progress "$(scaled 200)" || fail "the load does not go on while the worker waits"
 load_end || fail "the load"

@@ -30,7 +30,7 @@ for name in kept again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$nam
 anemone_load size_mib=64 min_copies=2 || fail "load"
 write_part 0 "$SCRATCH/kept" || fail "writing: $(cat "$SCRATCH/dd")"
 mkswap "$ANEMONE_DISK" >/dev/null && swapon "$ANEMONE_DISK" || fail "swap on the disk"
-# An image on a disk that is made of the device could not be read back. The kernel does not tell whether one is planned.
+# An image on a disk that is made of the device could not be read back. The kernel does not report whether one is planned.
 dmsetup create testdisk --noudevsync --noudevrules --table "0 2048 linear $ANEMONE_DEVICE 65536" || fail "a disk made of the device"
 last=0
 for round in 1 2; do

@@ -34,13 +34,13 @@ wait_for 30 "server 1 is back" is_healthy 1 || fail "$(cat "$ANEMONE_DEBUG/serve
 
 # A listener to the EtherType receives every announcement and every request for the server here, and none
 # of the answers to the module.
-anemone-test listen --interface eth0 --until announce=3,write=50 >"$SCRATCH/heard" 2>&1 &
+anemone-test listen --interface eth0 --until announce=3,write=50 >"$SCRATCH/listened" 2>&1 &
 LISTENER=$!
-wait_for 10 "a listener" grep -q listening "$SCRATCH/heard" || fail "$(cat "$SCRATCH/heard")"
+wait_for 10 "a listener" grep -q listening "$SCRATCH/listened" || fail "$(cat "$SCRATCH/listened")"
 fio_verify --rw=randwrite --bs=4k --ioengine=psync --size=4m || fail "verify beside a listener"
-wait $LISTENER || fail "the listener: $(cat "$SCRATCH/heard")"
-say "$(cat "$SCRATCH/heard")"
-! grep -q write_ack "$SCRATCH/heard" || fail "answers to the module are shown to others: $(cat "$SCRATCH/heard")"
+wait $LISTENER || fail "the listener: $(cat "$SCRATCH/listened")"
+say "$(cat "$SCRATCH/listened")"
+! grep -q write_ack "$SCRATCH/listened" || fail "answers to the module are shown to others: $(cat "$SCRATCH/listened")"
 
 # Restores the switch.
 ip -n switch link set client type bridge_slave hairpin off || fail "hairpin"

@@ -25,7 +25,7 @@ ulimit -c unlimited
 # Other programs do leave one here.
 # shellcheck disable=SC2016 # for the shell that dies
 sh -c 'kill -ABRT $$'
-[ -n "$(ls "$CORES")" ] || fail "nobody leaves a core dump here"
+[ -n "$(ls "$CORES")" ] || fail "no program leaves a core dump here"
 rm -f "$CORES"/*
 
 # dumped_kib: the part of the server's writable memory that another program's dump of it would have.

@@ -161,7 +161,7 @@ begin() {
 
 step() {
     one_server
-    set -- "$1" loss repeat reorder corrupt delay pause cut kill kill down mtu both silence anew
+    set -- "$1" loss repeat reorder corrupt delay pause cut kill kill down mtu both silence reload
     # Only with `strict` has the disk every page when all servers are gone.
     [ "$MIRROR" != strict ] || set -- "$@" blackout
     [ "$MIRROR" = none ] || set -- "$@" slow hang break flaky take
@@ -171,7 +171,7 @@ step() {
     what=$CHOSEN
     choose "" "" "and frames are lost"
     # Otherwise a page-out may have only one server, and that may be the one that is killed.
-    case $what in kill | anew) [ "$MIRROR" = strict ] || CHOSEN="" ;; esac
+    case $what in kill | reload) [ "$MIRROR" = strict ] || CHOSEN="" ;; esac
     say "step $step_number of $STEPS: $what, server $SERVER $CHOSEN"
     [ -z "$CHOSEN" ] || netem 0 loss 2% || fail "netem"
     case $what in
@@ -214,7 +214,7 @@ step() {
     break) disk_breaks ;;
     flaky) disk_is_flaky ;;
     take) disk_is_taken ;;
-    anew)
+    reload)
         end
         begin
         ;;
