@@ -20,7 +20,7 @@ impl<S: Storage> Mirror<S> {
 
     /// Whether there is a buffer for somebody who has no turn: those come behind all that wait.
     pub(super) fn is_room_for_more(&self, way: Way) -> bool {
-        self.turns(way).is_nobody_waiting() && self.is_room(way)
+        self.turns(way).is_empty() && self.is_room(way)
     }
 
     /// Whether there is a buffer that is not kept for anybody's turn, and that the way may have.
@@ -34,7 +34,7 @@ impl<S: Storage> Mirror<S> {
             Way::In => {
                 let reading = self.pool.reading().saturating_add(read);
                 let is_share = reading < len.saturating_sub(len / 4);
-                let is_alone = self.turns(Way::Out).is_nobody_waiting();
+                let is_alone = self.turns(Way::Out).is_empty();
                 free > read.saturating_add(write) && (is_alone || is_share)
             }
             // A page-in does not wait until page-outs have made room.

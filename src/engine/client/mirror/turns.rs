@@ -50,8 +50,8 @@ impl Turns {
         self.waiting |= line(shard);
     }
 
-    /// Whether nobody waits. Behind the one whose turn it is, others may.
-    pub(super) fn is_nobody_waiting(&self) -> bool {
+    /// Whether no shard waits or has a turn.
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting | self.given == 0
     }
 
