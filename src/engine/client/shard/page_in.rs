@@ -9,6 +9,7 @@
 
 use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
+use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage};
@@ -17,6 +18,13 @@ use super::{OpInUse, Shard};
 
 /// How long a background page-in waits for a mirror buffer.
 const ROOM_NS: u64 = 200_000_000;
+
+/// Whether the page is on a disk that is being detached. If a server that holds the page is lost
+/// meanwhile, detaching is cancelled, and the page can be read again.
+fn may_be_on_disk_again<S: Storage>(entry: Entry, device: &Device<S>) -> bool {
+    let state = device.disk.load();
+    entry.is_on_disk() && !state.is_attached() && state.may_return()
+}
 
 impl<S: Storage> Shard<S> {
     /// Begins a page-in. The page must stay where it is until the completion.
@@ -87,7 +95,9 @@ impl<S: Storage> Shard<S> {
             match self.ask_disk(index, device) {
                 Some(true) => {}
                 // Every copy is known to be lost.
-                None if holders.is_empty() => self.end(index, Outcome::Failed),
+                None if holders.is_empty() && !may_be_on_disk_again(entry, device) => {
+                    self.end(index, Outcome::Failed);
+                }
                 _ => self.stall_page_in(now_ns, index, device),
             }
             return;
@@ -156,7 +166,7 @@ impl<S: Storage> Shard<S> {
             let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < io_timeout_ns;
             hopeless.contains(slot) && !is_heard
         };
-        !may_read && holders.iter().all(is_silent)
+        !may_read && !may_be_on_disk_again(entry, device) && holders.iter().all(is_silent)
     }
 
     fn stall_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {

@@ -465,6 +465,35 @@ fn detaching_gives_buffers_back_that_page_outs_hold() {
 }
 
 #[test]
+fn a_page_in_waits_while_it_is_open_whether_the_disk_that_has_its_page_is_detached() {
+    for is_cancelled in [true, false] {
+        let mut disked = Disked::new(0, Policy::Off);
+        disked.page_out(0, PAGE);
+        let io = disked.io().unwrap();
+        disked.io_ended(&io, true);
+        assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+        disked.mirror.begin_detach(&disked.bench.device);
+        disked.run();
+        disked.page_in(1, PAGE);
+        disked.advance(100 * MS);
+        assert_eq!(disked.ended(), []);
+        if is_cancelled {
+            // The page needs the disk.
+            disked.mirror.cancel_detach(&disked.bench.device);
+            disked.advance(100 * MS);
+            let io = disked.io().expect("the disk is asked");
+            disked.io_ended(&io, true);
+            assert_eq!(disked.ended(), [(1, Outcome::Done)]);
+        } else {
+            // By force.
+            assert_eq!(disked.mirror.finish_detach(&disked.bench.device), Ok(()));
+            disked.advance(100 * MS);
+            assert_eq!(disked.ended(), [(1, Outcome::Failed)]);
+        }
+    }
+}
+
+#[test]
 fn a_page_in_that_waits_for_the_disk_alone_follows_a_shorter_io_timeout() {
     const SECOND: u64 = 1000 * MS;
     let mut disked = Disked::new(0, Policy::Off);
