@@ -5,7 +5,10 @@
 //! Context: process. Everything except the timer sleeps.
 
 mod asked;
+mod health;
+mod io;
 mod pool;
+mod port;
 
 use kernel::{
     fmt,
@@ -61,10 +64,9 @@ use crate::{
     wire::PAGE_SIZE, //
 };
 
-pub(crate) use pool::{
-    Health,
-    Pool, //
-};
+pub(crate) use health::Health;
+pub(crate) use pool::Pool;
+pub(crate) use port::LocalPort;
 
 /// How often, and for how long each time, a task waits to attach or detach a disk while another task
 /// does so: half a second in all.

@@ -6,7 +6,6 @@
 //! (process). All take the queue's lock, which disables interrupts; none sends, copies or
 //! completes under it.
 
-mod disk_work;
 mod lingering;
 mod requests;
 
@@ -32,6 +31,7 @@ use super::{
         OpFrames,
         Sent, //
     },
+    local::LocalPort,
     storage::KernelStorage,
     timer::CoreTimer, //
 };
@@ -344,10 +344,11 @@ impl Queue {
         mut guard: SpinLockIrqGuard<'a, State>,
         now_ns: u64,
     ) {
+        let mut port = LocalPort(core);
         let mut softirqs = None;
         let mut sends = 0_u32;
         loop {
-            let action = guard.shard.poll(now_ns, &core.device);
+            let action = guard.shard.poll(now_ns, &mut port, &core.device);
             let is_quiet = guard.shard.is_quiet();
             if is_quiet {
                 self.timer.arm(guard.next_timeout_ns());
@@ -397,19 +398,30 @@ impl Queue {
                         guard.shard.unpark(now_ns, woken, &core.device);
                     }
                 }
-                Some(Action::Disk(work)) => {
-                    let block = guard.block_of(&work);
+                Some(Action::FillBuffer(fill)) => {
+                    let block = guard.block(fill.op);
                     let_go(guard);
                     // Lets the servers receive what was sent, and work on it meanwhile.
                     softirqs = None;
-                    let told = disk_work::execute(core, work, block);
+                    let crc = match (core.local.pool(), &block) {
+                        (Some(pool), Some(block)) => pool.fill(&fill, block),
+                        _ => None,
+                    };
                     guard = self.state.lock();
-                    let found = told.and_then(|told| guard.disk_reply(core, now_ns, told));
-                    if let Some(found) = found {
-                        drop(guard);
-                        self.take_found(core, found);
-                        guard = self.state.lock();
-                    }
+                    let shard = &mut guard.shard;
+                    shard.buffer_filled(now_ns, &fill, crc, &mut port, &core.device);
+                }
+                Some(Action::ReadBuffer(read)) => {
+                    let block = guard.block(read.op);
+                    let_go(guard);
+                    softirqs = None;
+                    let (copied, crc) = match (core.local.pool(), &block) {
+                        (Some(pool), Some(block)) => pool.read(&read, block),
+                        _ => (false, None),
+                    };
+                    guard = self.state.lock();
+                    let shard = &mut guard.shard;
+                    shard.buffer_read(now_ns, &read, copied, crc, &mut port, &core.device);
                 }
                 None => {
                     let_go(guard);

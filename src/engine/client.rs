@@ -8,6 +8,7 @@ pub mod copies;
 pub mod counters;
 pub mod device;
 pub mod disk;
+pub mod disk_port;
 pub mod free;
 pub mod histogram;
 pub mod ids;

@@ -3,6 +3,7 @@
 //! A client: the real engine, and a model of the driver around it, with all the delays that locks,
 //! preemption and interrupts cause.
 
+mod detaching;
 mod local;
 mod removing;
 mod repairing;
@@ -523,7 +524,11 @@ impl Client {
 
     /// Carries out a shard's actions. The clock was read at `then_ns`.
     fn pump_at(&mut self, ctx: &mut Context, shard: usize, then_ns: u64) {
-        while let Some(action) = self.shards[shard].poll(then_ns, &self.device) {
+        loop {
+            let port = &mut self.local.as_mut().map(|local| &mut local.mirror);
+            let Some(action) = self.shards[shard].poll(then_ns, port, &self.device) else {
+                break;
+            };
             match action {
                 Action::Send(id) => {
                     let Some(send) = self.shards[shard].describe(id, &self.device) else {
@@ -535,7 +540,8 @@ impl Client {
                     let sending = Sending::new(shard, send, then_ns);
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));
                 }
-                Action::Disk(work) => self.disk_work(ctx, shard, work),
+                Action::FillBuffer(fill) => self.fill_later(ctx, shard, fill),
+                Action::ReadBuffer(read) => self.read_later(ctx, shard, read),
                 Action::Complete(completion) if shard == self.repair_shard() => {
                     let wake = self.end_copy(then_ns, &completion);
                     self.unpark_later(ctx, wake);
@@ -546,6 +552,7 @@ impl Client {
                 }
             }
         }
+        self.pump_local(ctx);
         if self.shards[shard].take_suspicion() {
             self.run_cluster(ctx);
         }

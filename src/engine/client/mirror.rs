@@ -2,44 +2,40 @@
 
 //! The local disk: pages on their way to it and from it, in a bounded pool of buffers.
 //!
-//! One lock, the owner's, is held around every call; it is innermost but for the page map, which
-//! has none. Nothing here touches memory of a request: who calls copies into a buffer, or out of
-//! one, without the lock, while the buffer is his.
+//! One lock is held around every call. It is innermost but for the page map, which has none. A shard
+//! calls through [`super::disk_port::DiskPort`]. Nothing here touches memory of a request: whoever calls
+//! copies to a buffer or from it, without the lock, while the buffer is theirs.
 //!
-//! **A page-out.** [`Mirror::begin_write`] while the page is BUSY in the map: from then on whatever
-//! was here of the page is superseded, whether there is room for the new version or not. With
-//! [`Put::Buffer`], the caller copies the page. If nobody waits for the disk, that is all until the
-//! page-out has ended; [`Mirror::settle`] then says whether it completed, and only then may the
-//! buffer answer a page-in, be written, and the DISK bit be set. If somebody waits,
-//! [`Mirror::want`] has it written at once and [`Event::Written`] says how that ended. One that gets
-//! [`Put::Full`] stands in its shard's line of page-outs.
+//! **A page-out.** [`Mirror::begin_write`] while the page is BUSY in the map. From then on whatever is here
+//! of the page is superseded, whether there is room for the new version or not. With [`Put::Buffer`], the
+//! caller copies the page. If the page-out does not need the disk, that is all until it has ended.
+//! [`Mirror::settle`] then says whether it succeeded. Only then may the buffer answer a page-in and be
+//! written, and the DISK bit be set. If the page-out needs the disk, [`Mirror::want`] has the buffer written
+//! at once, and [`Event::Written`] says how that ended. With [`Put::Full`], the page-out waits in its shard's
+//! line.
 //!
-//! **A page that lags.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`] without
-//! success. The DISK bit is set by whoever has brought the page.
+//! **A page that is out of sync.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`]
+//! without success. The caller sets the DISK bit.
 //!
-//! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk. One that gets [`Get::Full`]
-//! stands in its shard's line of page-ins.
+//! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk. With [`Get::Full`], the page-in
+//! waits in its shard's line.
 //!
-//! **Room.** [`Event::Turn`] says that the first in one of a shard's lines may come, by
-//! [`Mirror::begin_read_in_turn`] or [`Mirror::begin_write_in_turn`]; a shard in whose line nobody waits
-//! any more says [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins; while
-//! page-outs wait, page-ins leave a quarter to both.
+//! **Room.** [`Event::Turn`] says that the first in one of a shard's lines may ask again, by
+//! [`Mirror::begin_read_in_turn`] or [`Mirror::begin_write_in_turn`]. A shard in whose line none waits any
+//! more calls [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
+//! wait, page-ins leave a quarter to both.
 //!
-//! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time;
-//! [`Mirror::ended`] is told how it ended, in any order and however late. One that does not end
-//! within the disk's timeout is abandoned: whoever waits for it is told, and the disk is faulty
-//! until it ends.
+//! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time. [`Mirror::ended`] is
+//! told how each ended, in any order and however late. An I/O that does not end within the disk's timeout is
+//! abandoned: the op that waits for it is notified, and the disk counts as timed out until the I/O ends.
 //!
-//! **What may not happen.** Two writes of one page never pass each other, and a read of a page and
-//! a write of it are never both with the disk: the page's next I/O waits for the one before. The
-//! DISK bit of the map is set under this lock by the end of a write that nothing has superseded, or
-//! by the page-out or the copy that waited for it; and it is cleared before a write of another
-//! version begins. So wherever it is set and the page is not BUSY, the disk holds the map's
-//! version.
+//! **What may not happen.** Two writes of one page never pass each other, and a read and a write of one page
+//! are never both with the disk: the page's next I/O waits for the one before. The DISK bit of the map is
+//! set under this lock by the end of a write that nothing has superseded, or by the page-out or the copy
+//! that waited for it. It is cleared before a write of another version begins. So wherever it is set and the
+//! page is not BUSY, the disk holds the map's version.
 
 mod io;
-#[cfg(all(test, not(MODULE)))]
-mod model;
 mod pool;
 mod read;
 mod room;
@@ -187,18 +183,19 @@ pub enum ReadError {
     Changed,
 }
 
-/// Something that others must be told.
+/// Something of which shards must be notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A page that somebody waits for is on the disk (`true`), or will not be in time.
+    /// [`super::shard::Shard::disk_written`] of the token's shard: the page that an op waits for is on the
+    /// disk (`true`), or will not be in time.
     Written(Token, bool),
-    /// A page has been read into a buffer, to be copied from it and then given back by
-    /// [`Mirror::release`].
+    /// [`super::shard::Shard::disk_read`] of the token's shard: a page has been read into a buffer, which
+    /// the shard releases ([`Mirror::release`]), or could not be read.
     Read(Token, Result<BufferId, ReadError>),
-    /// It is the turn of the shard with this number to have a buffer for this way: its first in line
-    /// comes, or it passes the turn on.
+    /// [`super::shard::Shard::disk_turn`] of the shard with this number: it is its turn to have a buffer
+    /// for this way.
     Turn(usize, Way),
-    /// The disk has become usable, or is no longer: tell every shard.
+    /// [`super::shard::Shard::disk_changed`] of every shard: what they may do with the disk has changed.
     StateChanged,
 }
 

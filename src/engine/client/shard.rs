@@ -20,7 +20,6 @@ mod disk;
 mod disk_line;
 mod disk_page_in;
 mod disk_page_out;
-mod disk_work;
 mod fail_over;
 mod finish;
 mod hedge;
@@ -37,6 +36,7 @@ mod transfer;
 
 use super::counters::Counters;
 use super::device::Device;
+use super::disk_port::DiskPort;
 use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
 use super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
@@ -44,12 +44,9 @@ use super::storage::Storage;
 use crate::wire::{Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
-use disk::DiskList;
+pub use disk::{BufferFill, BufferRead};
+use disk::{DiskList, Settle};
 use disk_line::DiskLine;
-pub use disk_work::{
-    AskAnswer, DiskRead, DiskReceive, DiskSettle, DiskTurn, DiskWant, DiskWork, DiskWrite,
-    PutAnswer, Taken,
-};
 use hedge::HedgeBudget;
 use list::List;
 pub use list::TransferId;
@@ -65,8 +62,10 @@ pub enum Action {
     Send(TransferId),
     /// Complete the request for the page; the op is free again.
     Complete(Completion),
-    /// Do something with the mirror: [`DiskWork`] says what, and what to report afterwards.
-    Disk(DiskWork),
+    /// Copy an op's page to a buffer of the mirror; then call [`Shard::buffer_filled`].
+    FillBuffer(BufferFill),
+    /// Copy a buffer of the mirror to an op's page; then call [`Shard::buffer_read`].
+    ReadBuffer(BufferRead),
 }
 
 /// An op that has ended.
@@ -121,10 +120,8 @@ pub struct Shard<S: Storage> {
     disk_work: DiskList,
     /// Ops that wait for room in the mirror, by direction.
     lines: [DiskLine; 2],
-    /// Counts notifications that the disk has changed or has room.
-    disk_events: u32,
     /// What to report to the mirror about the op that ended last.
-    settle: Option<DiskSettle>,
+    settle: Option<Settle>,
     /// The newest active op. [`Op`]s link to older ones.
     active: Link,
     /// The oldest active op. Walks that hand out scarce room begin here.
@@ -167,7 +164,6 @@ impl<S: Storage> Shard<S> {
             ended: List::default(),
             disk_work: DiskList::default(),
             lines: [DiskLine::default(); 2],
-            disk_events: 0,
             settle: None,
             active: Link::NONE,
             oldest: Link::NONE,
@@ -315,21 +311,35 @@ impl<S: Storage> Shard<S> {
         self.ended.is_empty() && self.ready.is_empty() && !self.has_disk_work()
     }
 
-    /// Takes the next action; `None` if there is none now.
-    pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<Action> {
+    /// Takes the next action; `None` if there is none now. Calls the mirror through `port`.
+    pub fn poll(
+        &mut self,
+        now_ns: u64,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) -> Option<Action> {
+        // After the completion of its op, which does not wait for it.
         if let Some(settle) = self.settle.take() {
-            return Some(Action::Disk(DiskWork::Settle(settle)));
+            settle.tell(now_ns, port, device);
         }
-        if let Some(completion) = self.poll_ended(now_ns) {
-            return Some(Action::Complete(completion));
-        }
-        while let Some(id) = self.pop_ready() {
-            if self.begin_send(now_ns, id, device).is_some() {
-                return Some(Action::Send(id));
+        loop {
+            if let Some(completion) = self.poll_ended(now_ns) {
+                return Some(Action::Complete(completion));
+            }
+            while let Some(id) = self.pop_ready() {
+                if self.begin_send(now_ns, id, device).is_some() {
+                    return Some(Action::Send(id));
+                }
+            }
+            // Last, so that pages are copied while servers store what they have been sent.
+            if !self.has_disk_work() {
+                return None;
+            }
+            let copy = self.call_mirror(now_ns, port, device);
+            if copy.is_some() {
+                return copy;
             }
         }
-        // Last, so that the page is copied while the servers handle theirs.
-        self.poll_disk(device)
     }
 
     /// The frames of a [`Send`] have been handed over. Frames that could not be count as lost.

@@ -4,14 +4,13 @@
 //! delays between.
 
 use anemone::crc::crc32c;
-use anemone::engine::client::ids::{PageIndex, SlotSet};
-use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step, Surroundings};
+use anemone::engine::client::device::Device;
+use anemone::engine::client::ids::PageIndex;
+use anemone::engine::client::maintenance::detach::Detach;
 use anemone::engine::client::mirror::{
-    self, Buffer, BufferId, DiskIo, Event as MirrorEvent, Get, Head, Io, Mirror, Put,
+    self, Buffer, DiskIo, Event as MirrorEvent, Head, Io, Mirror,
 };
-use anemone::engine::client::shard::{
-    AskAnswer, DiskRead, DiskReceive, DiskWork, DiskWrite, PutAnswer, Shard, Taken,
-};
+use anemone::engine::client::shard::{BufferFill, BufferRead};
 use rand::Rng;
 
 use super::{Client, ClientEvent, Heap};
@@ -29,20 +28,16 @@ const IOS: usize = 8;
 /// An event of the disk.
 #[derive(Debug)]
 pub enum LocalEvent {
-    /// A shard's work for the mirror begins.
-    Work(usize, DiskWork),
-    /// A page with this checksum has been copied to a buffer.
-    Copied(usize, DiskWrite, u32),
-    /// A shard is notified that there is no buffer for its page.
-    NotPut(usize, DiskWrite, PutAnswer),
-    /// A page has been copied from a buffer.
-    Looked(usize, DiskRead, BufferId, RequestId),
+    /// A page is copied to a buffer.
+    Fill(usize, BufferFill),
+    /// A shard is notified that a page with this checksum has been copied to a buffer.
+    Filled(usize, BufferFill, u32),
+    /// A buffer is copied to the request's page.
+    Read(usize, BufferRead, RequestId),
     /// A shard is notified of the mirror's event.
     Notify(MirrorEvent),
     /// A shard is notified that the disk has become usable or unusable.
     NotifyChange(usize),
-    /// The data that was read is copied to the request's page.
-    Receive(usize, DiskReceive, BufferId, RequestId),
     /// The disk ends an I/O.
     Ended(usize),
     /// The mirror's timer is due.
@@ -67,12 +62,14 @@ pub struct Local {
     under_way: Vec<Option<DiskIo>>,
     timer_ns: u64,
     /// The detach that is under way.
-    detach: Option<Detach>,
+    pub(super) detach: Option<Detach>,
     /// The shard that is notified next that the disk is being detached.
-    notifying: Option<usize>,
-    is_forced: bool,
+    pub(super) notifying: Option<usize>,
+    pub(super) is_forced: bool,
     /// Events of the mirror that have not reached their shards.
-    pending_events: usize,
+    pub(super) pending_events: usize,
+    /// How often the mirror had no room, and how often it had a page-in's page, when last checked.
+    seen: (u64, u64),
     /// When there was last no buffer for a page.
     pub full_ns: Option<u64>,
     /// When it was last detached.
@@ -103,6 +100,7 @@ impl Local {
             notifying: None,
             is_forced: false,
             pending_events: 0,
+            seen: (0, 0),
             full_ns: None,
             detached_ns: None,
             usable_since_ns: None,
@@ -116,34 +114,154 @@ impl Client {
         self.after(ctx, delay_ns, ClientEvent::Local(event));
     }
 
-    /// Schedules a shard's work for the mirror.
-    pub(super) fn disk_work(&mut self, ctx: &mut Context, shard: usize, work: DiskWork) {
-        self.after_local(ctx, LocalEvent::Work(shard, work));
+    /// Schedules a copy of a page to a buffer.
+    pub(super) fn fill_later(&mut self, ctx: &mut Context, shard: usize, fill: BufferFill) {
+        self.after_local(ctx, LocalEvent::Fill(shard, fill));
+    }
+
+    /// Schedules a copy of a buffer to a page.
+    pub(super) fn read_later(&mut self, ctx: &mut Context, shard: usize, read: BufferRead) {
+        match &self.requests[shard][read.op] {
+            Some(request) => {
+                let event = LocalEvent::Read(shard, read, request.id);
+                self.after_local(ctx, event);
+            }
+            None => ctx.oracle.fail(|| format!("{read:?} has no request")),
+        }
     }
 
     /// Handles an event of the disk.
     pub(super) fn handle_local(&mut self, ctx: &mut Context, event: LocalEvent) {
-        let Some(mut local) = self.local.take() else {
+        let Some(local) = self.local.as_mut() else {
             ctx.oracle.fail(|| format!("{event:?} without a disk"));
             return;
         };
-        local.handle(self, ctx, event);
-        local.pump(self, ctx);
-        let usable = local.mirror.is_usable() && local.detach.is_none();
-        local.usable_since_ns = match usable {
-            true => local.usable_since_ns.or(Some(ctx.now_ns)),
-            false => None,
-        };
-        self.local = Some(local);
+        let now_ns = self.clock.read(ctx.now_ns);
+        match event {
+            LocalEvent::Fill(shard, fill) => self.fill(ctx, shard, fill),
+            LocalEvent::Filled(shard, fill, crc) => {
+                let port = &mut self.local.as_mut().map(|local| &mut local.mirror);
+                self.shards[shard].buffer_filled(now_ns, &fill, Some(crc), port, &self.device);
+                self.pump(ctx, shard);
+            }
+            LocalEvent::Read(shard, read, id) => self.read(ctx, shard, &read, id),
+            LocalEvent::Notify(event) => {
+                local.pending_events -= 1;
+                self.notify(ctx, event);
+            }
+            LocalEvent::NotifyChange(shard) => {
+                local.pending_events -= 1;
+                self.shards[shard].disk_changed(now_ns, &self.device);
+                self.pump(ctx, shard);
+            }
+            LocalEvent::Ended(id) => local.ended(self.number, now_ns, ctx, id, &self.device),
+            LocalEvent::Timer => {
+                if now_ns >= local.timer_ns {
+                    local.timer_ns = u64::MAX;
+                }
+                local.mirror.handle_timeout(now_ns, &self.device);
+            }
+            LocalEvent::Detach(force) => {
+                if local.mirror.is_attached() && local.detach.is_none() {
+                    ctx.note(|| format!("client {}: detaches its disk", self.number));
+                    local.detach = Some(Detach::new(force));
+                    local.is_forced = force;
+                    self.after_local(ctx, LocalEvent::DetachStep);
+                }
+            }
+            LocalEvent::DetachStep => self.advance_detach(ctx),
+            LocalEvent::Attach => {
+                if local.mirror.attach(&self.device).is_ok() {
+                    ctx.note(|| format!("client {}: attaches its disk", self.number));
+                }
+            }
+            LocalEvent::ReAdd => local.mirror.re_add(&self.device),
+            LocalEvent::Configure(config) => local.mirror.set_config(config, &self.device),
+        }
+        self.pump_local(ctx);
     }
 
-    fn bytes_of(&self, ctx: &mut Context, shard: usize, op: usize) -> Option<&Bytes> {
-        let request = self.requests[shard][op].as_ref();
-        if request.is_none() {
+    /// Copies a page, or what fills it, to a buffer.
+    fn fill(&mut self, ctx: &mut Context, shard: usize, fill: BufferFill) {
+        let (Some(local), Some(request)) = (&mut self.local, &self.requests[shard][fill.op]) else {
             ctx.oracle
-                .fail(|| format!("op {op} of shard {shard} ended while its page was copied"));
-        }
-        request.map(|request| &request.bytes)
+                .fail(|| format!("the request ended while its page was copied: {fill:?}"));
+            return;
+        };
+        let page = &mut local.pages[fill.buffer.index()];
+        let crc = match fill.fill {
+            Some(value) => {
+                for chunk in page.chunks_exact_mut(8) {
+                    chunk.copy_from_slice(&value.to_be_bytes());
+                }
+                fill.crc
+            }
+            None => {
+                page.clone_from(&request.bytes);
+                crc32c(&page[..])
+            }
+        };
+        self.after_local(ctx, LocalEvent::Filled(shard, fill, crc));
+    }
+
+    /// Copies a buffer to a request's page.
+    fn read(&mut self, ctx: &mut Context, shard: usize, read: &BufferRead, id: RequestId) {
+        let now_ns = self.clock_ns(ctx);
+        let request = self.requests[shard][read.op].as_mut();
+        let (Some(local), Some(request)) =
+            (&mut self.local, request.filter(|request| request.id == id))
+        else {
+            ctx.oracle
+                .fail(|| format!("request {id} ended while its page was copied to"));
+            return;
+        };
+        request.bytes.clone_from(&local.pages[read.buffer.index()]);
+        let crc = read.wants_crc.then(|| crc32c(&request.bytes[..]));
+        let port = &mut Some(&mut local.mirror);
+        self.shards[shard].buffer_read(now_ns, read, true, crc, port, &self.device);
+        self.pump(ctx, shard);
+    }
+
+    fn notify(&mut self, ctx: &mut Context, event: MirrorEvent) {
+        let now_ns = self.clock_ns(ctx);
+        let shard = match event {
+            MirrorEvent::Written(token, ok) => {
+                self.shards[token.shard()].disk_written(now_ns, token, ok, &self.device);
+                token.shard()
+            }
+            MirrorEvent::Read(token, result) => {
+                if token.shard() == self.repair_shard() && result.is_ok() {
+                    ctx.counts.fault(Fault::CopiedFromDisk);
+                }
+                let port = &mut self.local.as_mut().map(|local| &mut local.mirror);
+                let shard = &mut self.shards[token.shard()];
+                shard.disk_read(now_ns, token, result, port, &self.device);
+                token.shard()
+            }
+            MirrorEvent::Turn(shard, way) => {
+                self.shards[shard].disk_turn(way);
+                shard
+            }
+            MirrorEvent::StateChanged => {
+                for shard in 0..self.shards.len() {
+                    if let Some(local) = &mut self.local {
+                        local.pending_events += 1;
+                    }
+                    self.after_local(ctx, LocalEvent::NotifyChange(shard));
+                }
+                return;
+            }
+        };
+        self.pump(ctx, shard);
+    }
+
+    /// Carries out the mirror's actions.
+    pub(super) fn pump_local(&mut self, ctx: &mut Context) {
+        let Some(mut local) = self.local.take() else {
+            return;
+        };
+        local.pump(self, ctx);
+        self.local = Some(local);
     }
 
     /// The DISK bit of a page with contents; `None` while the page is being written.
@@ -155,240 +273,15 @@ impl Client {
     }
 }
 
-/// The result that a shard is passed for a page with this checksum.
-fn taken(wants_crc: bool, crc: u32) -> Taken {
-    match wants_crc {
-        true => Taken::Summed(crc),
-        false => Taken::Copied,
-    }
-}
-
 impl Local {
-    fn handle(&mut self, client: &mut Client, ctx: &mut Context, event: LocalEvent) {
-        let now_ns = client.clock_ns(ctx);
-        match event {
-            LocalEvent::Work(shard, work) => self.work(client, ctx, shard, work),
-            LocalEvent::Copied(shard, write, crc) => self.copied(client, ctx, shard, write, crc),
-            LocalEvent::NotPut(shard, write, answer) => {
-                client.shards[shard].disk_put(now_ns, &write, answer, &client.device);
-                client.pump(ctx, shard);
-            }
-            LocalEvent::Looked(shard, read, buffer, id) => {
-                let crc = self.copy_out(client, ctx, shard, read.op, buffer, id);
-                let taken = taken(read.wants_crc, crc);
-                client.shards[shard].disk_looked(now_ns, &read, taken, &client.device);
-                client.pump(ctx, shard);
-            }
-            LocalEvent::Notify(event) => {
-                self.pending_events -= 1;
-                self.notify(client, ctx, event);
-            }
-            LocalEvent::NotifyChange(shard) => {
-                self.pending_events -= 1;
-                client.shards[shard].disk_changed(now_ns, &client.device);
-                client.pump(ctx, shard);
-            }
-            LocalEvent::Receive(shard, receive, buffer, id) => {
-                if shard == client.repair_shard() {
-                    ctx.counts.fault(Fault::CopiedFromDisk);
-                }
-                let crc = self.copy_out(client, ctx, shard, receive.op, buffer, id);
-                let taken = taken(receive.wants_crc, crc);
-                client.shards[shard].disk_received(now_ns, &receive, taken, &client.device);
-                client.pump(ctx, shard);
-            }
-            LocalEvent::Ended(id) => self.ended(client, ctx, id),
-            LocalEvent::Timer => {
-                if now_ns >= self.timer_ns {
-                    self.timer_ns = u64::MAX;
-                }
-                self.mirror.handle_timeout(now_ns, &client.device);
-            }
-            LocalEvent::Detach(force) => {
-                if self.mirror.is_attached() && self.detach.is_none() {
-                    ctx.note(|| format!("client {}: detaches its disk", client.number));
-                    self.detach = Some(Detach::new(force));
-                    self.is_forced = force;
-                    client.after_local(ctx, LocalEvent::DetachStep);
-                }
-            }
-            LocalEvent::DetachStep => self.advance_detach(client, ctx),
-            LocalEvent::Attach => {
-                if self.mirror.attach(&client.device).is_ok() {
-                    ctx.note(|| format!("client {}: attaches its disk", client.number));
-                }
-            }
-            LocalEvent::ReAdd => self.mirror.re_add(&client.device),
-            LocalEvent::Configure(config) => self.mirror.set_config(config, &client.device),
-        }
-    }
-
-    fn work(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, work: DiskWork) {
-        let now_ns = client.clock_ns(ctx);
-        let (device, mirror) = (&client.device, &mut self.mirror);
-        match work {
-            DiskWork::Write(write) => {
-                let put = write.begin(mirror, device);
-                if put == Put::Full && !write.is_copy {
-                    self.full_ns = Some(ctx.now_ns);
-                }
-                let Put::Buffer(buffer) = put else {
-                    let answer = match put {
-                        Put::Full => PutAnswer::Full,
-                        _ => PutAnswer::Closed,
-                    };
-                    client.after_local(ctx, LocalEvent::NotPut(shard, write, answer));
-                    return;
-                };
-                let Some(bytes) = client.bytes_of(ctx, shard, write.op).cloned() else {
-                    return;
-                };
-                let crc = match write.fill {
-                    Some(value) => {
-                        for chunk in self.pages[buffer.index()].chunks_exact_mut(8) {
-                            chunk.copy_from_slice(&value.to_be_bytes());
-                        }
-                        write.crc
-                    }
-                    None => {
-                        let crc = crc32c(&bytes[..]);
-                        self.pages[buffer.index()] = bytes;
-                        crc
-                    }
-                };
-                client.after_local(ctx, LocalEvent::Copied(shard, write, crc));
-            }
-            DiskWork::Want(want) => {
-                if !mirror.want(now_ns, want.page, want.version, want.token) {
-                    client.shards[shard].disk_written(now_ns, want.token, false, device);
-                    client.pump(ctx, shard);
-                }
-            }
-            DiskWork::Settle(settle) => {
-                let (page, version) = (settle.page, settle.version);
-                mirror.settle(now_ns, page, version, settle.completed, device);
-            }
-            DiskWork::Read(read) => self.read(client, ctx, shard, read),
-            DiskWork::PassTurn(shard, way) => mirror.pass_turn(shard, way),
-        }
-    }
-
-    fn copied(
+    fn ended(
         &mut self,
-        client: &mut Client,
+        client: usize,
+        clock_ns: u64,
         ctx: &mut Context,
-        shard: usize,
-        write: DiskWrite,
-        crc: u32,
+        id: usize,
+        device: &Device<Heap>,
     ) {
-        let (now_ns, page, version) = (client.clock_ns(ctx), write.page, write.version);
-        let answer = if crc != write.crc {
-            self.mirror
-                .settle(now_ns, page, version, false, &client.device);
-            PutAnswer::Changed(crc)
-        } else if write.is_urgent && !self.mirror.want(now_ns, page, version, write.token) {
-            PutAnswer::Closed
-        } else {
-            PutAnswer::Copied
-        };
-        client.shards[shard].disk_put(now_ns, &write, answer, &client.device);
-        client.pump(ctx, shard);
-    }
-
-    fn read(&mut self, client: &mut Client, ctx: &mut Context, shard: usize, read: DiskRead) {
-        let (now_ns, device) = (client.clock_ns(ctx), &client.device);
-        let only = read.buffers_only;
-        let get = read.begin(&mut self.mirror, device);
-        let id = client.requests[shard][read.op].as_ref().map(|r| r.id);
-        match (get, id, only) {
-            (Get::Buffered(buffer), Some(id), true) => {
-                ctx.counts.fault(Fault::BufferHit);
-                client.after_local(ctx, LocalEvent::Looked(shard, read, buffer, id));
-                return;
-            }
-            (_, _, true) => {
-                client.shards[shard].disk_looked(now_ns, &read, Taken::Nothing, device);
-            }
-            (get, _, false) => {
-                let answer = match get {
-                    Get::Buffered(_) | Get::Queued => AskAnswer::Queued,
-                    Get::Full => AskAnswer::Full,
-                    Get::TimedOut => AskAnswer::TimedOut,
-                    Get::Changed | Get::Absent => AskAnswer::Changed,
-                };
-                client.shards[shard].disk_asked(now_ns, &read, answer, device);
-                if let Get::Buffered(buffer) = get {
-                    self.notify(client, ctx, MirrorEvent::Read(read.token, Ok(buffer)));
-                }
-            }
-        }
-        client.pump(ctx, shard);
-    }
-
-    /// Copies from a buffer to a request's page, and releases the buffer. Returns the checksum.
-    fn copy_out(
-        &mut self,
-        client: &mut Client,
-        ctx: &mut Context,
-        shard: usize,
-        op: usize,
-        buffer: BufferId,
-        id: RequestId,
-    ) -> u32 {
-        let bytes = &self.pages[buffer.index()];
-        let crc = crc32c(&bytes[..]);
-        let request = client.requests[shard][op].as_mut();
-        match request.filter(|request| request.id == id) {
-            Some(request) => request.bytes = bytes.clone(),
-            None => ctx
-                .oracle
-                .fail(|| format!("request {id} ended while its page was copied to")),
-        }
-        self.mirror.release(buffer);
-        crc
-    }
-
-    fn notify(&mut self, client: &mut Client, ctx: &mut Context, event: MirrorEvent) {
-        let (now_ns, device) = (client.clock_ns(ctx), &client.device);
-        match event {
-            MirrorEvent::Written(token, ok) => {
-                let shard = Shard::<Heap>::number_of_tag(token.tag);
-                client.shards[shard].disk_written(now_ns, token, ok, device);
-                client.pump(ctx, shard);
-            }
-            MirrorEvent::Read(token, result) => {
-                let shard = Shard::<Heap>::number_of_tag(token.tag);
-                let outcome = result.map(|_| ());
-                let receive = client.shards[shard].disk_read(now_ns, token, outcome, device);
-                match (receive, result) {
-                    (Some(receive), Ok(buffer)) => {
-                        let id = client.requests[shard][receive.op].as_ref().map(|r| r.id);
-                        let Some(id) = id else {
-                            ctx.oracle.fail(|| format!("{receive:?} has no request"));
-                            return;
-                        };
-                        let event = LocalEvent::Receive(shard, receive, buffer, id);
-                        client.after_local(ctx, event);
-                    }
-                    (None, Ok(buffer)) => self.mirror.release(buffer),
-                    _ => {}
-                }
-                client.pump(ctx, shard);
-            }
-            MirrorEvent::Turn(shard, way) => {
-                client.shards[shard].disk_turn(way);
-                client.pump(ctx, shard);
-            }
-            MirrorEvent::StateChanged => {
-                for shard in 0..client.shards.len() {
-                    self.pending_events += 1;
-                    client.after_local(ctx, LocalEvent::NotifyChange(shard));
-                }
-            }
-        }
-    }
-
-    fn ended(&mut self, client: &mut Client, ctx: &mut Context, id: usize) {
         let Some(ended) = self.disk.end(ctx, id) else {
             return;
         };
@@ -396,14 +289,13 @@ impl Local {
             ctx.oracle.fail(|| format!("I/O {id} has ended twice"));
             return;
         };
-        ctx.note(|| format!("client {}: ends I/O {id}, ok {}", client.number, ended.ok));
+        ctx.note(|| format!("client {client}: ends I/O {id}, ok {}", ended.ok));
         if ended.ok {
             for (buffer, bytes) in io.buffers().iter().zip(ended.pages) {
                 self.pages[buffer.index()] = bytes;
             }
         }
-        let clock_ns = client.clock_ns(ctx);
-        self.mirror.ended(clock_ns, id, ended.ok, &client.device);
+        self.mirror.ended(clock_ns, id, ended.ok, device);
     }
 
     /// Carries out the mirror's actions.
@@ -429,6 +321,17 @@ impl Local {
             self.pending_events += 1;
             client.after_local(ctx, LocalEvent::Notify(event));
         }
+        let counters = self.mirror.counters();
+        let seen = (counters.pool_full, counters.buffer_hits);
+        let before = std::mem::replace(&mut self.seen, seen);
+        if before.0 != seen.0 {
+            self.full_ns = Some(ctx.now_ns);
+        }
+        if before.1 != seen.1 {
+            ctx.counts.fault(Fault::BufferHit);
+        }
+        let is_usable = self.mirror.is_usable() && self.detach.is_none();
+        self.usable_since_ns = is_usable.then(|| self.usable_since_ns.unwrap_or(ctx.now_ns));
         self.arm(client, ctx);
     }
 
@@ -446,94 +349,5 @@ impl Local {
     pub(super) fn set_timer(&mut self, client: &Client, ctx: &mut Context) {
         self.timer_ns = u64::MAX;
         self.arm(client, ctx);
-    }
-
-    /// The next step of detaching the disk.
-    fn advance_detach(&mut self, client: &mut Client, ctx: &mut Context) {
-        let Some(mut detach) = self.detach.take() else {
-            return;
-        };
-        let now_ns = client.clock_ns(ctx);
-        let mut delay_ns = ctx.host_delay();
-        if let Some(shard) = self.notifying.take() {
-            client.shards[shard].disk_changed(now_ns, &client.device);
-            client.pump(ctx, shard);
-            self.notifying = Some(shard + 1).filter(|next| *next < client.shards.len());
-        } else {
-            match detach.next_step() {
-                Step::Mirror => self.detach_mirror(client, ctx, &mut detach),
-                Step::Shards => self.notifying = Some(0),
-                Step::Walk | Step::Cluster => self.forget_part(client, ctx, &mut detach),
-                Step::Wait(wait_ns) => delay_ns += wait_ns,
-                Step::Done(result) => {
-                    self.end_detach(client, ctx, result);
-                    return;
-                }
-            }
-        }
-        self.detach = Some(detach);
-        client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::DetachStep));
-    }
-
-    fn detach_mirror(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
-        let surroundings = Surroundings {
-            is_stuck: false,
-            is_settled: self.pending_events == 0,
-        };
-        let was_attached = self.mirror.is_attached();
-        let now_ns = client.clock_ns(ctx);
-        detach.with_mirror(now_ns, &mut self.mirror, &client.device, surroundings);
-        // After the first notification page-outs do not wait for the disk, after the second one it no longer
-        // counts.
-        if was_attached && detach.is_under_way() {
-            self.detached_ns = Some(ctx.now_ns);
-        }
-        if was_attached && !self.mirror.is_attached() && self.is_forced {
-            ctx.oracle.forget_disk(client.number);
-        }
-    }
-
-    /// Checks a part of the map. Unless by force, no page that only the disk has is forgotten.
-    fn forget_part(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
-        let pages = 0..client.device.map.len() as u32;
-        let on_disk = |page: &u32| client.device.map.load(PageIndex(*page)).is_on_disk();
-        let before: Vec<u32> = pages.filter(on_disk).collect();
-        let part = 1 + ctx.draw_maintenance(1000) as u32;
-        detach.walk(&client.device, part);
-        if self.is_forced || client.is_unloaded {
-            return;
-        }
-        for page in before.into_iter().filter(|page| !on_disk(page)) {
-            let entry = client.device.map.load(PageIndex(page));
-            let is_kept = !client.counted(page, SlotSet::EMPTY).is_empty();
-            if entry.is_written() && !entry.is_busy() && !is_kept {
-                let number = client.number;
-                ctx.oracle.fail(|| {
-                    format!("client {number} page {page}: only the disk has it, and is detached")
-                });
-            }
-        }
-    }
-
-    fn end_detach(
-        &mut self,
-        client: &mut Client,
-        ctx: &mut Context,
-        result: Result<(), DetachError>,
-    ) {
-        ctx.note(|| format!("client {}: its disk is detached: {result:?}", client.number));
-        ctx.counts.fault(match (result, self.is_forced) {
-            (Ok(()), true) => Fault::DiskForced,
-            (Ok(()), false) => Fault::DiskDetached,
-            (Err(DetachError::OnlyCopies(_)), _) => Fault::DetachRefused,
-            _ => Fault::DetachInVain,
-        });
-        if result.is_ok() {
-            ctx.oracle.forget_disk(client.number);
-            self.detached_ns = Some(ctx.now_ns);
-            self.disk.overwrite(ctx);
-            let delay_ns = ctx.rng.random_range(0..2000 * MS);
-            client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::Attach));
-        }
     }
 }

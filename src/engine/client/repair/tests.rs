@@ -58,7 +58,6 @@ impl Rig {
     fn next_send(&mut self) -> Option<Send> {
         loop {
             match self.bench.poll()? {
-                Action::Disk(work) => panic!("{work:?}"),
                 Action::Send(send) => {
                     let send = self.bench.sent(send);
                     return Some(send);
@@ -66,6 +65,7 @@ impl Rig {
                 Action::Complete(completion) => {
                     self.completed(&completion);
                 }
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -11,7 +11,6 @@ use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::storage::Storage;
 use super::disk::DiskStage;
-use super::disk_work::PutAnswer;
 use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage};
 use super::transfer::TransferStage;
@@ -114,23 +113,6 @@ impl<S: Storage> Shard<S> {
         self.link_active(index);
         self.push_disk(index, DiskStage::PutQueued);
         Ok(())
-    }
-
-    /// Whether the page of [`Self::start_mirror`] was copied to a buffer, so that the op now waits
-    /// for the disk.
-    pub(super) fn copy_put(&mut self, index: usize, answer: PutAnswer) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
-        op.disk.stage = match answer {
-            PutAnswer::Copied => DiskStage::Wanted,
-            PutAnswer::Full => DiskStage::NoRoom,
-            PutAnswer::Changed(_) | PutAnswer::Closed => DiskStage::Refused,
-        };
-        if answer != PutAnswer::Copied {
-            self.end(index, Outcome::Failed);
-        }
-        self.unpin(index);
     }
 
     /// The page of [`Self::start_mirror`] is on the disk (`ok`), or will not be in time.

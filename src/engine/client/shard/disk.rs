@@ -1,15 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far the local disk's part in an op has come, and what is to be done with the mirror next.
+//! The local disk's part in an op, and the ops for which the shard calls the mirror next.
 
 use super::super::device::Device;
-use super::super::ids::Version;
-use super::super::mirror::{Token, Way};
+use super::super::disk_port::DiskPort;
+use super::super::ids::{PageIndex, Version};
+use super::super::mirror::{BufferId, Token, Way};
 use super::super::storage::Storage;
 use super::disk_line::{DiskLine, LinePlace};
-use super::disk_work::{DiskRead, DiskSettle, DiskWant, DiskWork, DiskWrite};
 use super::op::{Kind, Link, Stage};
 use super::{Action, Shard};
+
+/// A buffer of the mirror to be filled from an op's page. The op does not end before
+/// [`Shard::buffer_filled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferFill {
+    /// Which op.
+    pub op: usize,
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// The value that fills the page, if one does. Then the copy's checksum is `crc`.
+    pub fill: Option<u64>,
+    /// The checksum that the copy must have.
+    pub crc: u32,
+    pub(super) version: Version,
+}
+
+/// A buffer of the mirror to be copied to an op's page. The op does not end before
+/// [`Shard::buffer_read`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferRead {
+    /// Which op.
+    pub op: usize,
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// Whether the page's checksum is needed: repair sends the page on.
+    pub wants_crc: bool,
+}
+
+/// What the mirror is told of a version in a buffer once its page-out has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settle {
+    page: PageIndex,
+    version: Version,
+    /// Whether the version is the page's newest now.
+    completed: bool,
+}
+
+impl Settle {
+    pub(super) fn tell<S: Storage>(
+        self,
+        now_ns: u64,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) {
+        let Self {
+            page,
+            version,
+            completed,
+        } = self;
+        port.call(|mirror| mirror.settle(now_ns, page, version, completed, device));
+    }
+}
 
 /// How far the local disk's part in an op has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,48 +69,44 @@ pub(super) enum DiskStage {
     /// It has none.
     #[default]
     Idle,
-    /// Page-out: to be put into a buffer.
+    /// Page-out: the mirror is to be asked for a buffer.
     PutQueued,
-    /// Page-out: being put there, without our lock.
+    /// Page-out: the page is being copied to a buffer, without the shard's lock.
     Putting,
-    /// Page-out: there was no room for it, and it waits for its turn.
+    /// Page-out: the mirror has no room. The op waits for its turn.
     NoRoom,
-    /// Page-out: it is in a buffer, and nobody waits for the disk.
+    /// Page-out: the page is in a buffer, and the op does not wait for the disk.
     Put,
-    /// Page-out: the mirror is to be told that somebody waits.
+    /// Page-out: the mirror is to be told that the op waits.
     WantQueued,
-    /// Page-out: the disk is waited for.
+    /// Page-out: the op waits for the disk.
     Wanted,
-    /// Page-out: it is on the disk.
+    /// Page-out: the page is on the disk.
     Written,
-    /// Page-out: its buffer is to be given back.
+    /// Page-out: the op gives its buffer up.
     DropQueued,
-    /// Page-out: the disk does not take it.
+    /// Page-out: the disk does not take the page.
     Refused,
-    /// Page-in: buffers are to be looked at.
+    /// Page-in: the mirror is to be asked for a buffer that holds the page.
     LookQueued,
-    /// Page-in: they are being looked at, without our lock.
-    Looking,
-    /// Page-in: it is in no buffer.
+    /// Page-in: no buffer holds the page.
     Looked,
     /// Page-in: the disk is to be asked.
     AskQueued,
-    /// Page-in: it is being asked, without our lock.
-    Asking,
-    /// Page-in: the disk's answer is waited for.
+    /// Page-in: the op waits for the disk.
     Reading,
-    /// Page-in: what was read is being copied, without our lock.
+    /// Page-in: a buffer is copied to the page, without the shard's lock, or is about to be.
     Receiving,
-    /// Page-in: it waits for room, and for its turn.
+    /// Page-in: the mirror has no room. The op waits for its turn.
     InLine,
-    /// Page-in: the disk does not answer, and may be asked again.
+    /// Page-in: the disk does not answer. It may be asked again.
     Later,
-    /// Page-in: the disk cannot read it.
+    /// Page-in: the disk cannot read the page.
     Failed,
 }
 
 impl DiskStage {
-    /// That of those who stand in the line of this way.
+    /// The stage of an op that waits in the line of this way.
     pub(super) fn waiting(way: Way) -> Self {
         match way {
             Way::In => Self::InLine,
@@ -73,22 +121,21 @@ pub(super) struct DiskPart {
     pub(super) stage: DiskStage,
     /// Which of the op's waits it is.
     attempt: u32,
-    /// Page-out: the mirror has heard of it, so that it knows that what it has is older.
+    /// Page-out: the mirror has been called for it, so it knows that what it holds is older.
     pub(super) is_known: bool,
-    /// Page-out: a server does not answer; the disk may have to do.
+    /// Page-out: a server does not answer; the disk may be needed instead.
     pub(super) is_wanted: bool,
-    /// What the shard had heard of the disk when it last came to the mirror.
-    pub(super) events: u32,
-    /// Page-out: when it last came to the mirror, it needed the disk.
+    /// Page-out: it needed the disk when it last asked the mirror for a buffer.
     pub(super) was_urgent: bool,
-    /// The I/O timeout is out. Page-in: the disk is asked once before it is an error. Page-out: until the
-    /// mirror has heard of it, the page must stay BUSY: of two page-outs of a page, it must hear in their
-    /// order.
+    /// The I/O timeout is over. Page-in: the disk is asked once more before the op fails. Page-out: the op
+    /// ends when its page has been copied to a buffer.
     pub(super) is_last: bool,
     /// Page-out: the version in a buffer.
     pub(super) put: Option<Version>,
-    /// Page-out: what the mirror is to be told of it, now that it has ended.
-    pub(super) settle: Option<DiskSettle>,
+    /// Page-out that has ended: what the mirror is to be told.
+    pub(super) settle: Option<Settle>,
+    /// Page-in: the buffer to be copied to its page.
+    pub(super) buffer: Option<BufferId>,
     linked: bool,
     next: Link,
     /// In the line of each way.
@@ -96,7 +143,7 @@ pub(super) struct DiskPart {
 }
 
 impl DiskPart {
-    /// That of an op that begins anew. Where it hangs, it hangs.
+    /// The op begins again. It keeps its places in lists.
     pub(super) fn renew(&mut self) {
         *self = Self {
             linked: self.linked,
@@ -112,27 +159,27 @@ impl DiskPart {
         &mut self.places[way as usize]
     }
 
-    /// Page-out: it is on the disk.
+    /// Page-out: the page is on the disk.
     pub(super) fn is_written(&self) -> bool {
         self.stage == DiskStage::Written
     }
 
-    /// Page-out: this version is in a buffer, of which the mirror will be told how it ended.
+    /// Page-out: this version is in a buffer, and the mirror will be told how its page-out ended.
     pub(super) fn is_put(&self, version: Version) -> bool {
         self.put == Some(version)
     }
 
-    /// Page-in: the disk could not be asked, and may be again.
+    /// Page-in: the disk could not be asked, and may be asked again.
     pub(super) fn is_put_off(&self) -> bool {
         matches!(self.stage, DiskStage::InLine | DiskStage::Later)
     }
 
-    /// Page-in: the disk's answer is waited for.
+    /// Page-in: the op waits for the disk.
     pub(super) fn is_reading(&self) -> bool {
         self.stage == DiskStage::Reading
     }
 
-    /// Page-in: the disk cannot read it.
+    /// Page-in: the disk cannot read the page.
     pub(super) fn failed(&self) -> bool {
         self.stage == DiskStage::Failed
     }
@@ -142,21 +189,17 @@ impl DiskPart {
         !self.is_last && matches!(self.stage, DiskStage::Idle | DiskStage::Looked)
     }
 
-    /// Page-in: the op's page is being written to, or is about to be, or the disk is about to be
-    /// asked: nothing else is to be begun.
+    /// Page-in: the op's page is being written to, or is about to be, or the mirror is about to be
+    /// asked. Nothing else may begin.
     pub(super) fn is_in_hand(&self) -> bool {
         matches!(
             self.stage,
-            DiskStage::LookQueued
-                | DiskStage::Looking
-                | DiskStage::AskQueued
-                | DiskStage::Asking
-                | DiskStage::Receiving
+            DiskStage::LookQueued | DiskStage::AskQueued | DiskStage::Receiving
         )
     }
 }
 
-/// Ops for which something is to be done with the mirror. Their links are in the ops.
+/// Ops for which the shard calls the mirror next. Their links are in the ops.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DiskList {
     head: Link,
@@ -164,7 +207,7 @@ pub(super) struct DiskList {
 }
 
 impl<S: Storage> Shard<S> {
-    /// Has something done with the mirror for the op.
+    /// Has the mirror called for the op.
     pub(super) fn push_disk(&mut self, index: usize, stage: DiskStage) {
         // CAST: ops are at most 65536.
         let link = Link(index as u32);
@@ -196,7 +239,7 @@ impl<S: Storage> Shard<S> {
         Some(index)
     }
 
-    /// Whether something may be to be done with the mirror.
+    /// Whether the mirror is to be called.
     #[inline]
     pub(super) fn has_disk_work(&self) -> bool {
         self.settle.is_some()
@@ -204,90 +247,51 @@ impl<S: Storage> Shard<S> {
             || self.lines.iter().any(DiskLine::has_turn)
     }
 
-    /// Takes the next thing to be done with the mirror.
-    pub(super) fn poll_disk(&mut self, device: &Device<S>) -> Option<Action> {
-        if let Some(work) = self.take_turn(device) {
-            return Some(Action::Disk(work));
-        }
-        while let Some(index) = self.pop_disk() {
-            if let Some(work) = self.begin_disk_work(index, device) {
-                return Some(Action::Disk(work));
+    /// Calls the mirror for one op. Returns what is to be copied, if anything.
+    #[inline(never)]
+    pub(super) fn call_mirror(
+        &mut self,
+        now_ns: u64,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) -> Option<Action> {
+        for way in Way::ALL {
+            if self.take_turn(way) {
+                return self.use_turn(now_ns, way, port, device);
             }
         }
-        None
-    }
-
-    pub(super) fn begin_disk_work(&mut self, index: usize, device: &Device<S>) -> Option<DiskWork> {
-        let tag = self.tag(index);
+        let index = self.pop_disk()?;
         let op = self.ops.get_mut(index)?;
+        if let Some(buffer) = op.disk.buffer.take() {
+            // It is ours to release, even if the op is over.
+            return Some(Action::ReadBuffer(BufferRead {
+                op: index,
+                buffer,
+                wants_crc: op.is_background,
+            }));
+        }
         if !matches!(op.stage, Stage::Active | Stage::Stalled) {
             return None;
         }
-        let (page, version) = (op.page, op.version);
         match op.disk.stage {
-            DiskStage::PutQueued => {
-                let token = op.disk_token(tag);
-                let is_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
-                op.disk.stage = DiskStage::Putting;
-                op.disk.was_urgent = is_urgent;
-                op.disk.events = self.disk_events;
-                op.pins = op.pins.saturating_add(1);
-                Some(DiskWork::Write(DiskWrite {
-                    op: index,
-                    token,
-                    page,
-                    version,
-                    crc: op.crc,
-                    fill: op.fill,
-                    is_urgent,
-                    replaces: op.disk.put.take(),
-                    turn: None,
-                    is_copy: op.kind == Kind::Mirror,
-                }))
-            }
-            DiskStage::WantQueued => {
-                let token = op.disk_token(tag);
-                op.disk.stage = DiskStage::Wanted;
-                Some(DiskWork::Want(DiskWant {
-                    token,
-                    page,
-                    version,
-                }))
-            }
+            DiskStage::PutQueued => return self.put(now_ns, index, None, port, device),
+            DiskStage::WantQueued => self.want(now_ns, index, port, device),
             DiskStage::DropQueued => {
                 op.disk.stage = DiskStage::Refused;
-                let version = op.disk.put.take()?;
-                Some(DiskWork::Settle(DiskSettle {
-                    page,
-                    version,
-                    completed: false,
-                }))
+                if let Some(settle) = op.take_settle(false) {
+                    settle.tell(now_ns, port, device);
+                }
             }
-            // A fragment is still being copied into its page, though nobody waits for it any more:
-            // [`Self::look_after_claim`] comes here again.
-            DiskStage::LookQueued if op.claimed => None,
+            // A fragment that no longer matters is still being copied to its page.
+            // [`Self::look_after_claim`] queues the op again.
+            DiskStage::LookQueued if op.claimed => {}
             stage @ (DiskStage::LookQueued | DiskStage::AskQueued) => {
                 let buffers_only = stage == DiskStage::LookQueued;
-                let token = op.disk_token(tag);
-                op.disk.stage = DiskStage::Asking;
-                op.disk.events = self.disk_events;
-                op.pins = op.pins.saturating_add(1);
-                if buffers_only {
-                    op.disk.stage = DiskStage::Looking;
-                    op.claimed = true;
-                }
-                Some(DiskWork::Read(DiskRead {
-                    op: index,
-                    token,
-                    page,
-                    generation: op.generation,
-                    buffers_only,
-                    turn: None,
-                    wants_crc: op.is_background,
-                }))
+                self.get(now_ns, index, buffers_only, None, port, device);
             }
-            _ => None,
+            _ => {}
         }
+        None
     }
 
     /// The op that waits with this token, if it still does.
@@ -304,20 +308,19 @@ impl<S: Storage> Shard<S> {
         waits.then_some(index)
     }
 
-    /// The disk has become usable, or is so no longer, or is treated otherwise.
+    /// What the shard may do with the disk has changed.
     pub fn disk_changed(&mut self, now_ns: u64, device: &Device<S>) {
-        self.disk_events = self.disk_events.wrapping_add(1);
         let state = device.disk.load();
         let mut link = self.oldest;
         while let Some((index, op)) = self.op_at(link) {
             link = op.previous_active;
             if op.kind == Kind::Mirror {
-                // It is told by the mirror, whatever happens.
+                // The mirror notifies it in any case.
                 continue;
             }
             match (op.stage, op.disk.stage) {
                 (_, DiskStage::NoRoom) => {
-                    // It stays in the line, unless the disk takes nothing any more.
+                    // It stays in the line as long as the disk takes pages.
                     if let Some(op) = self.ops.get_mut(index).filter(|_| !state.is_usable()) {
                         op.disk.stage = DiskStage::Refused;
                     }
@@ -342,7 +345,7 @@ impl<S: Storage> Shard<S> {
                     self.retry_op(now_ns, index, device);
                 }
                 (Stage::Active, DiskStage::Later) => {
-                    // It waits for a server as well, which may take long, or not answer at all.
+                    // It waits for a server as well, which may answer late or never.
                     self.retry_ask(index);
                     self.ask_disk(index, device);
                 }
@@ -354,20 +357,20 @@ impl<S: Storage> Shard<S> {
 }
 
 impl super::Op {
-    fn disk_token(&mut self, tag: u32) -> Token {
+    pub(super) fn disk_token(&mut self, tag: u32) -> Token {
         let attempt = self.take_attempt();
         self.disk.attempt = attempt;
         Token { tag, attempt }
     }
 
-    /// The op has ended: the mirror is to be told what has become of the version that it has.
-    pub(super) fn settle_disk(&mut self, is_done: bool) {
-        if let Some(version) = self.disk.put.take() {
-            self.disk.settle = Some(DiskSettle {
-                page: self.page,
-                version,
-                completed: is_done && version == self.version,
-            });
-        }
+    /// What the mirror is to be told of the version that it holds, if it holds one. `is_done` says that
+    /// the page-out has succeeded.
+    pub(super) fn take_settle(&mut self, is_done: bool) -> Option<Settle> {
+        let version = self.disk.put.take()?;
+        Some(Settle {
+            page: self.page,
+            version,
+            completed: is_done && version == self.version,
+        })
     }
 }

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines of a shard's page-ins that wait for room on their way from the disk, and of its page-outs on
-//! their way there. Whoever comes later stands behind those that wait, and the first of them goes when it
-//! is the shard's turn. A page-out asks the mirror all the same before it joins, so that what the mirror
-//! has of its page is superseded.
+//! Two lines of ops that wait for room in the mirror: page-ins from the disk, and page-outs to it.
+//!
+//! An op that comes later waits behind those that wait already. The first in a line asks again when it is
+//! the shard's turn. A page-out asks the mirror before it joins, so that it supersedes what the mirror
+//! holds of its page.
 
 use super::super::device::Device;
+use super::super::disk_port::DiskPort;
 use super::super::mirror::Way;
 use super::super::storage::Storage;
 use super::disk::DiskStage;
-use super::disk_work::{DiskRead, DiskTurn, DiskWork, DiskWrite};
 use super::op::{Link, Stage};
-use super::Shard;
+use super::{Action, Shard};
 
-/// Those of one way, in the order in which they came; their links are in the ops. One that waits no more is
-/// left where it is, and found out when it is its turn.
+/// The ops of one way, in the order in which they came. Their links are in the ops. An op that no longer
+/// waits stays until it is the first, and is then dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DiskLine {
     head: Link,
     tail: Link,
-    /// Page-ins: the mirror will say when it is the shard's turn: whoever comes, joins.
+    /// Page-ins: the mirror will notify the shard of its turn, so an op that comes joins.
     is_open: bool,
     /// It is the shard's turn.
     has_turn: bool,
@@ -45,24 +46,18 @@ impl<S: Storage> Shard<S> {
         &mut self.lines[way as usize]
     }
 
-    /// Whether some page-in may wait: whoever comes, stands behind it.
+    /// Whether a page-in may wait, so that others must wait behind it.
     pub(super) fn is_line_open(&self) -> bool {
         // PANIC: never, as above.
         self.lines[Way::In as usize].is_open
     }
 
-    /// Whether nobody stands in the line.
-    pub(super) fn is_line_empty(&self, way: Way) -> bool {
-        // PANIC: never, as above.
-        self.lines[way as usize].head == Link::NONE
-    }
-
-    /// The mirror has found no room for a page-in, and will say when there is.
+    /// The mirror has no room for a page-in, and will notify the shard of its turn.
     pub(super) fn open_line(&mut self) {
         self.line(Way::In).is_open = true;
     }
 
-    /// Somebody waits for room. One that stands there already, keeps its place.
+    /// The op waits for room. If it is in the line already, it keeps its place.
     pub(super) fn join_line(&mut self, way: Way, index: usize) {
         // CAST: ops are at most 65536.
         let link = Link(index as u32);
@@ -83,7 +78,7 @@ impl<S: Storage> Shard<S> {
         self.line(way).tail = link;
     }
 
-    /// Takes the first of those that still wait out of the line.
+    /// Takes the first op that still waits out of the line.
     fn leave_line(&mut self, way: Way) -> Option<usize> {
         loop {
             let index = self.line(way).head.0 as usize;
@@ -105,34 +100,41 @@ impl<S: Storage> Shard<S> {
 
     /// It is this shard's turn to have a buffer of the mirror.
     pub fn disk_turn(&mut self, way: Way) {
-        // Whoever hears only now that there was no room, asks again: it did not stand in the line.
-        self.disk_events = self.disk_events.wrapping_add(1);
         self.line(way).has_turn = true;
     }
 
-    /// What the shard does with its turns, if it has one.
-    pub(super) fn take_turn(&mut self, device: &Device<S>) -> Option<DiskWork> {
-        let has_turn = |way: &Way| core::mem::take(&mut self.line(*way).has_turn);
-        let way = Way::ALL.into_iter().find(has_turn)?;
+    /// Whether it is the shard's turn, which [`Self::use_turn`] must use then.
+    pub(super) fn take_turn(&mut self, way: Way) -> bool {
+        core::mem::take(&mut self.line(way).has_turn)
+    }
+
+    /// Uses the shard's turn for the first op in the line.
+    pub(super) fn use_turn(
+        &mut self,
+        now_ns: u64,
+        way: Way,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) -> Option<Action> {
         let first = self.leave_line(way);
         let others = self.line(way).head != Link::NONE;
         self.line(way).is_open = others;
         let Some(index) = first else {
             let shard = usize::from(self.number);
-            return (!mutated!(TurnKept)).then_some(DiskWork::PassTurn(shard, way));
+            if !mutated!(TurnKept) {
+                port.call(|mirror| mirror.pass_turn(shard, way));
+            }
+            return None;
         };
         if let Some(op) = self.ops.get_mut(index) {
             op.stage = Stage::Active;
-            op.disk.stage = match way {
-                Way::In => DiskStage::AskQueued,
-                Way::Out => DiskStage::PutQueued,
-            };
         }
-        let turn = Some(DiskTurn { others });
-        Some(match self.begin_disk_work(index, device)? {
-            DiskWork::Read(read) => DiskWork::Read(DiskRead { turn, ..read }),
-            DiskWork::Write(write) => DiskWork::Write(DiskWrite { turn, ..write }),
-            other => other,
-        })
+        match way {
+            Way::In => {
+                self.get(now_ns, index, false, Some(others), port, device);
+                None
+            }
+            Way::Out => self.put(now_ns, index, Some(others), port, device),
+        }
     }
 }

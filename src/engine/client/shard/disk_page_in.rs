@@ -3,16 +3,16 @@
 //! The local disk's part in page-ins.
 
 use super::super::device::Device;
-use super::super::mirror::{ReadError, Token, Way};
+use super::super::disk_port::DiskPort;
+use super::super::mirror::{BufferId, Get, ReadError, Token, Way};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
-use super::disk::DiskStage;
-use super::disk_work::{AskAnswer, DiskRead, DiskReceive, Taken};
+use super::disk::{BufferRead, DiskStage};
 use super::op::{Outcome, Stage};
 use super::Shard;
 
 impl<S: Storage> Shard<S> {
-    /// A page-in that waited in vain tries the disk again, unless it stands in the line.
+    /// A page-in that waited in vain asks the disk again, unless it is in the line.
     pub(super) fn retry_ask(&mut self, index: usize) {
         if let Some(op) = self.ops.get_mut(index) {
             if op.disk.stage == DiskStage::Later {
@@ -21,8 +21,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether a page-in looks at buffers first, because its page may be on its way to the disk. It
-    /// must not have anything else under way.
+    /// Whether a page-in asks for a buffer first, because its page may be on its way to the disk. The
+    /// op must have nothing else under way.
     pub(super) fn look_at_buffers(
         &mut self,
         index: usize,
@@ -41,7 +41,7 @@ impl<S: Storage> Shard<S> {
         looks
     }
 
-    /// Nobody copies into the op's page any more: buffers may be looked at, if they are to be.
+    /// A fragment has been copied to the op's page: the op may ask for a buffer, if it waits to.
     pub(super) fn look_after_claim(&mut self, index: usize) {
         let stage = self.ops.get(index).map(|op| op.disk.stage);
         if stage == Some(DiskStage::LookQueued) {
@@ -49,7 +49,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Has the disk, or buffers, asked for a page-in's page.
+    /// Has the mirror asked for a page-in's page.
     fn begin_disk(&mut self, index: usize, stage: DiskStage) {
         if let Some(op) = self.ops.get_mut(index) {
             op.stage = Stage::Active;
@@ -57,8 +57,8 @@ impl<S: Storage> Shard<S> {
         self.push_disk(index, stage);
     }
 
-    /// The disk is asked for the op's page, if it is there and it has not been asked. Returns
-    /// whether an answer may be waited for: `None` if the disk has not the page.
+    /// Has the disk asked for the op's page, if the disk has it and has not been asked. Returns whether
+    /// an answer will come, or `None` if the disk does not have the page.
     pub(super) fn ask_disk(&mut self, index: usize, device: &Device<S>) -> Option<bool> {
         let op = self.ops.get(index)?;
         let entry = device.map.load(op.page);
@@ -90,28 +90,124 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Buffers have been looked at; the page has been copied from one, or is in none.
-    pub fn disk_looked(&mut self, now_ns: u64, read: &DiskRead, taken: Taken, device: &Device<S>) {
-        self.taken(now_ns, read.op, taken, device);
+    /// Asks the mirror for the op's page: with `buffers_only`, for a buffer that holds it. `turn` says
+    /// that it is the shard's turn, and whether others wait behind the op.
+    pub(super) fn get(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        buffers_only: bool,
+        turn: Option<bool>,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) {
+        let tag = self.tag(index);
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        let token = op.disk_token(tag);
+        let (page, generation) = (op.page, op.generation);
+        let get = port.call(|mirror| match turn {
+            Some(others) => mirror.begin_read_in_turn(page, generation, token, others, device),
+            None => mirror.begin_read(page, generation, token, buffers_only, device),
+        });
+        op.disk.stage = match get.unwrap_or(Get::Absent) {
+            Get::Buffered(buffer) if op.claimed => {
+                // As in [`Self::disk_read`].
+                port.call(|mirror| mirror.release(buffer));
+                DiskStage::Looked
+            }
+            Get::Buffered(buffer) => {
+                self.receive(index, buffer);
+                return;
+            }
+            _ if buffers_only => DiskStage::Looked,
+            Get::Queued => DiskStage::Reading,
+            Get::Full => DiskStage::InLine,
+            Get::TimedOut => DiskStage::Later,
+            Get::Changed | Get::Absent => DiskStage::Idle,
+        };
+        if op.disk.stage == DiskStage::InLine {
+            self.open_line();
+            self.join_line(Way::In, index);
+        }
+        // Servers may have come since the op was queued.
+        self.advance_page_in(now_ns, index, device);
     }
 
-    fn taken(&mut self, now_ns: u64, index: usize, taken: Taken, device: &Device<S>) {
+    /// The disk has answered.
+    pub fn disk_read(
+        &mut self,
+        now_ns: u64,
+        token: Token,
+        result: Result<BufferId, ReadError>,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) {
+        let waiter = self.find_waiter(token, DiskStage::Reading);
+        let op = waiter.and_then(|index| self.ops.get(index));
+        let is_free = op.is_some_and(|op| !op.claimed);
+        match (waiter, result) {
+            (Some(index), Ok(buffer)) if is_free => {
+                self.receive(index, buffer);
+                return;
+            }
+            (_, Ok(buffer)) => {
+                port.call(|mirror| mirror.release(buffer));
+            }
+            _ => {}
+        }
+        let Some(index) = waiter else {
+            return;
+        };
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        op.disk.stage = match result {
+            // A fragment is being copied to the page. The other fragments usually follow; if they do
+            // not, the disk is asked again.
+            Ok(_) => DiskStage::Looked,
+            Err(ReadError::Failed) => DiskStage::Failed,
+            Err(ReadError::TimedOut) => DiskStage::Later,
+            Err(ReadError::Changed) => DiskStage::Idle,
+        };
+        self.advance_page_in(now_ns, index, device);
+    }
+
+    /// Claims the op's page, to which the buffer is copied next.
+    fn receive(&mut self, index: usize, buffer: BufferId) {
+        if let Some(op) = self.ops.get_mut(index) {
+            op.stage = Stage::Active;
+            op.claimed = true;
+            op.assembly = None;
+            op.pins = op.pins.saturating_add(1);
+            op.disk.buffer = Some(buffer);
+        }
+        self.push_disk(index, DiskStage::Receiving);
+    }
+
+    /// The buffer has been copied to the op's page, if `copied`. `crc` is the page's checksum, if that
+    /// was wanted.
+    pub fn buffer_read(
+        &mut self,
+        now_ns: u64,
+        read: &BufferRead,
+        copied: bool,
+        crc: Option<u32>,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) {
+        port.call(|mirror| mirror.release(read.buffer));
+        let index = read.op;
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
         op.claimed = false;
         op.disk.stage = DiskStage::Looked;
-        let is_taken = match taken {
-            Taken::Nothing => false,
-            Taken::Copied => !op.is_background,
-            Taken::Summed(crc) => {
-                if !mutated!(CopyUnsummed) {
-                    op.crc = crc;
-                }
-                true
-            }
-        };
-        if op.stage == Stage::Active && is_taken {
+        if let Some(crc) = crc.filter(|_| !mutated!(CopyUnsummed)) {
+            op.crc = crc;
+        }
+        if op.stage == Stage::Active && copied && (crc.is_some() || !read.wants_crc) {
             if !op.is_background {
                 self.counters.local_in = self.counters.local_in.wrapping_add(1);
             }
@@ -120,80 +216,6 @@ impl<S: Storage> Shard<S> {
             self.advance_page_in(now_ns, index, device);
         }
         self.unpin(index);
-    }
-
-    /// The disk has been asked, or cannot be.
-    pub fn disk_asked(
-        &mut self,
-        now_ns: u64,
-        read: &DiskRead,
-        answer: AskAnswer,
-        device: &Device<S>,
-    ) {
-        let events = self.disk_events;
-        let Some(op) = self.ops.get_mut(read.op) else {
-            return;
-        };
-        op.disk.stage = match answer {
-            AskAnswer::Queued => DiskStage::Reading,
-            // There may be room by now.
-            AskAnswer::Full if op.disk.events != events => DiskStage::Looked,
-            AskAnswer::Full => DiskStage::InLine,
-            AskAnswer::TimedOut => DiskStage::Later,
-            AskAnswer::Changed => DiskStage::Idle,
-        };
-        if op.disk.stage == DiskStage::InLine {
-            self.open_line();
-            self.join_line(Way::In, read.op);
-        }
-        // Servers may have come meanwhile.
-        self.advance_page_in(now_ns, read.op, device);
-        self.unpin(read.op);
-    }
-
-    /// The disk has answered. With a claim, what was read is to be copied into the op's page, and
-    /// [`Self::disk_received`] told.
-    pub fn disk_read(
-        &mut self,
-        now_ns: u64,
-        token: Token,
-        result: Result<(), ReadError>,
-        device: &Device<S>,
-    ) -> Option<DiskReceive> {
-        let index = self.find_waiter(token, DiskStage::Reading)?;
-        let op = self.ops.get_mut(index)?;
-        op.disk.stage = match result {
-            // A fragment is being copied to the page: whoever sent it has the others too, as a
-            // rule; if not, the disk is asked again.
-            Ok(()) if op.claimed => DiskStage::Looked,
-            Ok(()) => DiskStage::Receiving,
-            Err(ReadError::Failed) => DiskStage::Failed,
-            Err(ReadError::TimedOut) => DiskStage::Later,
-            Err(ReadError::Changed) => DiskStage::Idle,
-        };
-        if op.disk.stage == DiskStage::Receiving {
-            op.stage = Stage::Active;
-            op.claimed = true;
-            op.assembly = None;
-            op.pins = op.pins.saturating_add(1);
-            return Some(DiskReceive {
-                op: index,
-                wants_crc: op.is_background,
-            });
-        }
-        self.advance_page_in(now_ns, index, device);
-        None
-    }
-
-    /// What was read from the disk has been copied, or could not be.
-    pub fn disk_received(
-        &mut self,
-        now_ns: u64,
-        receive: &DiskReceive,
-        taken: Taken,
-        device: &Device<S>,
-    ) {
-        self.taken(now_ns, receive.op, taken, device);
     }
 
     fn advance_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {

@@ -4,76 +4,150 @@
 
 use super::super::device::Device;
 use super::super::disk::Policy;
-use super::super::mirror::{Token, Way};
+use super::super::disk_port::DiskPort;
+use super::super::mirror::{Put, Token, Way, Write};
 use super::super::storage::Storage;
-use super::disk::DiskStage;
-use super::disk_work::{DiskWrite, PutAnswer};
-use super::op::{Kind, Stage};
-use super::Shard;
+use super::disk::{BufferFill, DiskStage};
+use super::op::{Kind, Outcome, Stage};
+use super::{Action, Shard};
 
 /// What the disk means for a page-out whose servers have answered.
 pub(super) enum DiskVerdict {
-    /// It is being put into a buffer, or will be at once.
+    /// The page is being copied to a buffer, or will be at once.
     InHand,
-    /// The disk, or room, is waited for.
+    /// The op waits for the disk, or for room.
     Wait,
-    /// The page-out may complete; whether the disk holds it.
+    /// The page-out may complete; whether the disk holds the page.
     Go(bool),
 }
 
 impl<S: Storage> Shard<S> {
-    /// A [`DiskWrite`] has been done, or could not be.
-    pub fn disk_put(
+    /// Asks the mirror for a buffer for the op's page. `turn` says that it is the shard's turn, and
+    /// whether others wait behind the op.
+    pub(super) fn put(
         &mut self,
         now_ns: u64,
-        write: &DiskWrite,
-        answer: PutAnswer,
+        index: usize,
+        turn: Option<bool>,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) -> Option<Action> {
+        let shard = usize::from(self.number);
+        let op = self.ops.get_mut(index)?;
+        let (page, version, is_copy) = (op.page, op.version, op.kind == Kind::Mirror);
+        op.disk.was_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
+        op.disk.is_known = true;
+        let write = Write {
+            page,
+            version,
+            is_urgent: op.disk.was_urgent,
+            replaces: op.disk.put.take(),
+            shard,
+        };
+        let put = port.call(|mirror| match turn {
+            _ if is_copy => mirror.begin_copy(page, version, device),
+            Some(others) => mirror.begin_write_in_turn(&write, others, device),
+            None => mirror.begin_write(&write, device),
+        });
+        op.disk.stage = match put.unwrap_or(Put::Closed) {
+            Put::Buffer(buffer) => {
+                op.disk.stage = DiskStage::Putting;
+                op.pins = op.pins.saturating_add(1);
+                return Some(Action::FillBuffer(BufferFill {
+                    op: index,
+                    buffer,
+                    fill: op.fill,
+                    crc: op.crc,
+                    version,
+                }));
+            }
+            Put::Full => DiskStage::NoRoom,
+            Put::Closed => DiskStage::Refused,
+        };
+        if is_copy {
+            self.end(index, Outcome::Failed);
+            return None;
+        }
+        if op.disk.stage == DiskStage::NoRoom {
+            self.join_line(Way::Out, index);
+        }
+        self.advance_page_out(now_ns, index, device);
+        None
+    }
+
+    /// The page has been copied to the buffer: this is the copy's checksum. `None` says that it could not
+    /// be copied.
+    pub fn buffer_filled(
+        &mut self,
+        now_ns: u64,
+        filled: &BufferFill,
+        crc: Option<u32>,
+        port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) {
-        if write.is_copy {
-            self.copy_put(write.op, answer);
-            return;
-        }
-        let index = write.op;
-        let events = self.disk_events;
-        let is_first = self.is_line_empty(Way::Out);
+        let index = filled.op;
         let Some(op) = self.ops.get_mut(index) else {
             return;
         };
-        // It was asked without our lock: there may have been room again before we hear that there
-        // was none, and nobody says so twice. While others stand in the line, somebody will.
-        let is_outdated = op.disk.events != events && is_first;
-        op.disk.stage = match answer {
-            PutAnswer::Copied if write.is_urgent => DiskStage::Wanted,
-            PutAnswer::Copied => DiskStage::Put,
-            PutAnswer::Full => DiskStage::NoRoom,
-            PutAnswer::Changed(_) | PutAnswer::Closed => DiskStage::Refused,
-        };
-        op.disk.is_known = true;
-        if matches!(answer, PutAnswer::Changed(_)) {
-            // It was not for the disk's sake: if too few servers have it, it comes again.
+        let is_urgent = op.disk.was_urgent;
+        op.disk.put = Some(filled.version);
+        op.disk.stage = DiskStage::Put;
+        let is_over = !matches!(op.stage, Stage::Active | Stage::Stalled);
+        if is_over || crc != Some(filled.crc) {
+            op.disk.stage = DiskStage::Refused;
+            // It was not the disk that refused: if too few servers hold the page, it is put again.
             op.disk.was_urgent = false;
+            if let Some(settle) = op.take_settle(false) {
+                settle.tell(now_ns, port, device);
+            }
         }
-        if answer == PutAnswer::Copied {
-            op.disk.put = Some(write.version);
-        }
+        let is_put = op.disk.stage == DiskStage::Put;
         let is_short = op.targets().len() < device.replicas();
+        let changed = crc.filter(|_| !is_put && is_short);
+        if op.kind == Kind::Mirror {
+            match is_put {
+                true => self.want(now_ns, index, port, device),
+                false => self.end(index, Outcome::Failed),
+            }
+            self.unpin(index);
+            return;
+        }
         if op.disk.is_last {
             self.finish_at_last(index, device);
-        } else if op.version != write.version || (answer == PutAnswer::Full && is_outdated) {
+        } else if op.version != filled.version {
             self.push_disk(index, DiskStage::PutQueued);
-        } else if answer == PutAnswer::Full {
-            self.join_line(Way::Out, index);
-        } else if let (PutAnswer::Changed(crc), true) = (answer, is_short) {
-            // Servers may have it as it was; the disk can only have it as it is.
+        } else if let Some(crc) = changed {
+            // Servers may hold the page as it was; the disk can only have it as it is.
             op.disk.stage = DiskStage::Idle;
             self.restart_page_out(now_ns, index, crc, device);
+        } else if is_put && is_urgent {
+            self.want(now_ns, index, port, device);
         }
         self.unpin(index);
         self.advance_page_out(now_ns, index, device);
     }
 
-    /// A page that an op waits for is on the disk (`ok`), or will not be in time.
+    /// Tells the mirror that the op waits until its page, which is in a buffer, is on the disk.
+    pub(super) fn want(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        port: &mut impl DiskPort<S>,
+        device: &Device<S>,
+    ) {
+        let tag = self.tag(index);
+        let Some(op) = self.ops.get_mut(index) else {
+            return;
+        };
+        let (page, version, token) = (op.page, op.version, op.disk_token(tag));
+        op.disk.stage = DiskStage::Wanted;
+        let is_awaited = port.call(|mirror| mirror.want(now_ns, page, version, token));
+        if is_awaited != Some(true) {
+            self.disk_written(now_ns, token, false, device);
+        }
+    }
+
+    /// The page that the op waits for is on the disk (`ok`), or will not be in time.
     pub fn disk_written(&mut self, now_ns: u64, token: Token, ok: bool, device: &Device<S>) {
         let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
@@ -87,7 +161,7 @@ impl<S: Storage> Shard<S> {
                 true => DiskStage::Written,
                 false => DiskStage::Refused,
             };
-            // The mirror has given its buffer back; if it had not, it would still know who waits.
+            // The mirror has taken the buffer back.
             op.disk.put = None;
         }
         self.advance_page_out(now_ns, index, device);
@@ -103,7 +177,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A page-out has its version: it goes to the disk beside the servers.
+    /// A page-out has its version: it goes to the disk as well as to servers.
     pub(super) fn begin_put(&mut self, index: usize, device: &Device<S>) {
         if !device.disk.load().is_tracked() {
             return;
@@ -142,7 +216,7 @@ impl<S: Storage> Shard<S> {
                 self.push_disk(index, DiskStage::PutQueued);
                 DiskVerdict::InHand
             }
-            // It could do without the disk then.
+            // It did not need the disk when it was refused.
             DiskStage::Refused if is_short && state.is_usable() && !op.disk.was_urgent => {
                 self.push_disk(index, DiskStage::PutQueued);
                 DiskVerdict::InHand
@@ -167,13 +241,14 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether the mirror knows that what it has of the page is older, so that the page-out may
+    /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
     /// complete.
     pub(super) fn disk_knows(&self, index: usize, device: &Device<S>) -> bool {
         !device.disk.load().is_tracked() || self.ops.get(index).is_some_and(|op| op.disk.is_known)
     }
 
-    /// A page-out is to end now. Returns whether it has to wait until it is in a buffer, or is not.
+    /// A page-out is to end now. Returns whether it has to wait because its page is being copied to a
+    /// buffer.
     pub(super) fn end_after_put(&mut self, index: usize) -> bool {
         let Some(op) = self.ops.get_mut(index) else {
             return false;
@@ -182,8 +257,8 @@ impl<S: Storage> Shard<S> {
         op.disk.is_last
     }
 
-    /// A server does not answer a page-out in time: the disk is asked for it without waiting until
-    /// the server is given up, for the I/O timeout may be out sooner.
+    /// A server does not answer a page-out in time: the disk is wanted before the server is given up,
+    /// because the I/O timeout may be over sooner.
     pub(super) fn want_disk(&mut self, index: usize, device: &Device<S>) {
         if !device.disk.load().is_usable() {
             return;
@@ -201,7 +276,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A page-out that waited in vain tries the disk again.
+    /// A page-out that waited in vain asks the disk again.
     pub(super) fn retry_put(&mut self, index: usize) {
         if let Some(op) = self.ops.get_mut(index) {
             if op.disk.stage == DiskStage::Refused {

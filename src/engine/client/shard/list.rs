@@ -165,7 +165,7 @@ impl<S: Storage> Shard<S> {
         }
         op.stage = Stage::Ended(outcome);
         op.assembly = None;
-        op.settle_disk(outcome == Outcome::Done);
+        op.disk.settle = op.take_settle(outcome == Outcome::Done);
         self.unlink_active(index);
         self.link_ended(index);
     }

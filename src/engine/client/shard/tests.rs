@@ -138,7 +138,7 @@ fn page_ins_on_their_way_to_a_dying_server_end_soon() {
                     assert_eq!(completion.outcome, Outcome::Done);
                     ended += 1;
                 }
-                Action::Disk(work) => panic!("{work:?}"),
+                other => panic!("{other:?}"),
             }
         }
         bench.advance(100 * US);
@@ -215,7 +215,7 @@ fn late_answers_are_measured_too() {
                         }
                     }
                     Action::Complete(_) => is_over = true,
-                    Action::Disk(work) => panic!("{work:?}"),
+                    other => panic!("{other:?}"),
                 }
             }
             if is_over {

@@ -5,7 +5,7 @@
 use super::*;
 use crate::engine::client::mirror::{DiskIo, Mirror, Policy, Write};
 use crate::engine::client::shard::tests::mirroring::{
-    do_work, new_mirror, new_mirror_of, notify, BUFFERS,
+    copy, new_mirror, new_mirror_of, notify, BUFFERS,
 };
 
 /// Repair with a disk that the test plays.
@@ -31,23 +31,21 @@ impl Disked {
     /// next frames to be sent.
     fn next_send(&mut self) -> Option<Send> {
         loop {
-            if let Some(action) = self.rig.bench.poll() {
+            let Self {
+                rig,
+                mirror,
+                changed,
+            } = self;
+            if let Some(action) = rig.bench.poll_with(mirror) {
                 match action {
-                    Action::Send(id) => return Some(self.rig.bench.sent(id)),
-                    Action::Complete(completion) => self.rig.completed(&completion),
-                    Action::Disk(work) => {
-                        do_work(
-                            &mut self.rig.bench,
-                            &mut self.mirror,
-                            work,
-                            &mut self.changed,
-                        );
-                    }
+                    Action::Send(id) => return Some(rig.bench.sent(id)),
+                    Action::Complete(completion) => rig.completed(&completion),
+                    other => copy(&mut rig.bench, mirror, other, changed),
                 }
                 continue;
             }
-            let event = self.mirror.poll_event()?;
-            notify(&mut self.rig.bench, &mut self.mirror, event);
+            let event = mirror.poll_event()?;
+            notify(&mut rig.bench, mirror, event);
         }
     }
 

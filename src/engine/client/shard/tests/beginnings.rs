@@ -54,7 +54,7 @@ fn page_in(bench: &mut Bench, servers: usize, mad: Mad, at_most_ns: u64) -> [u32
                     assert_eq!(completion.outcome, Outcome::Done);
                     return asked;
                 }
-                Action::Disk(work) => panic!("{work:?}"),
+                other => panic!("{other:?}"),
             }
         }
         if bench.now_ns >= until_ns {

@@ -11,6 +11,7 @@ use super::super::super::device::Device;
 use super::super::super::free::{words_for, StaleCopy};
 use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
 use super::super::{Action, Completion, Op, Parts, Send, Shard, TransferId, Verdict};
 use crate::crc::crc32c;
@@ -133,9 +134,16 @@ impl Bench {
             .unwrap();
     }
 
-    /// The shard's next action.
+    /// The shard's next action, without a disk.
     pub fn poll(&mut self) -> Option<Action> {
-        self.shard.poll(self.now_ns, &self.device)
+        let none = &mut None::<&mut Mirror<Heap>>;
+        self.shard.poll(self.now_ns, none, &self.device)
+    }
+
+    /// The shard's next action, with a disk.
+    pub fn poll_with(&mut self, mirror: &mut Mirror<Heap>) -> Option<Action> {
+        self.shard
+            .poll(self.now_ns, &mut Some(mirror), &self.device)
     }
 
     /// Sends what the shard wants sent.

@@ -4,12 +4,12 @@
 
 use std::vec::Vec;
 
-use super::super::super::ids::PageIndex;
-use super::super::super::mirror::{DiskIo, Mirror, Policy, Way};
+use super::super::super::ids::{Generation, PageIndex};
+use super::super::super::mirror::{DiskIo, Get, Mirror, Policy, Token};
 use super::super::super::storage::heap::Heap;
-use super::super::{Action, AskAnswer, DiskRead, DiskTurn, DiskWork, Outcome, PutAnswer, Send};
+use super::super::{Action, Outcome, Send};
 use super::bench::{Bench, MS};
-use super::mirroring::{do_work, new_mirror, notify, BUFFERS};
+use super::mirroring::{copy, new_mirror, notify, BUFFERS};
 use crate::wire::Status;
 
 const PAGE: PageIndex = PageIndex(3);
@@ -43,25 +43,24 @@ impl Disked {
     /// Carries out the actions of shard and mirror, except for the disk's I/O.
     fn run(&mut self) {
         loop {
-            if let Some(action) = self.bench.poll() {
+            let (bench, mirror) = (&mut self.bench, &mut self.mirror);
+            if let Some(action) = bench.poll_with(mirror) {
                 match action {
                     Action::Send(id) => {
-                        let send = self.bench.sent(id);
+                        let send = bench.sent(id);
                         self.sends.push(send);
                     }
                     Action::Complete(completion) => {
                         self.ended.push((completion.op, completion.outcome));
                     }
-                    Action::Disk(work) => {
-                        do_work(&mut self.bench, &mut self.mirror, work, &mut self.changed);
-                    }
+                    other => copy(bench, mirror, other, &mut self.changed),
                 }
                 continue;
             }
-            let Some(event) = self.mirror.poll_event() else {
+            let Some(event) = mirror.poll_event() else {
                 return;
             };
-            notify(&mut self.bench, &mut self.mirror, event);
+            notify(bench, mirror, event);
         }
     }
 
@@ -103,6 +102,30 @@ impl Disked {
             }
         }
         self.run();
+    }
+
+    /// Another shard reads from the disk until there is no buffer left. An I/O that ends frees one.
+    fn fill_pool(&mut self) {
+        for number in 0..BUFFERS as u32 {
+            let page = PageIndex(1000 + 2 * number);
+            let generation = write_with_disk(&mut self.bench, page, &[]);
+            let reader = Token {
+                tag: 1 << 16,
+                attempt: 0,
+            };
+            let device = &self.bench.device;
+            let get = self
+                .mirror
+                .begin_read(page, generation, reader, false, device);
+            assert_eq!(get, Get::Queued);
+        }
+    }
+
+    /// All I/O of the disk ends.
+    fn finish_io(&mut self) {
+        while let Some(io) = self.io() {
+            self.io_ended(&io, true);
+        }
     }
 
     fn ended(&mut self) -> Vec<(usize, Outcome)> {
@@ -228,37 +251,26 @@ fn a_disk_that_is_off_is_waited_for_when_a_server_is_full() {
 }
 
 #[test]
-fn a_page_out_ends_only_after_the_mirror_has_heard_of_it() {
+fn a_page_out_ends_only_after_its_page_has_been_copied() {
     let mut disked = Disked::new(2, Policy::Lag);
     disked.bench.start_page_out(0, PAGE);
-    let mut write = None;
-    while let Some(action) = disked.bench.poll() {
-        match action {
-            Action::Send(id) => {
-                disked.bench.sent(id);
-            }
-            Action::Disk(DiskWork::Write(found)) => write = Some(found),
-            other => panic!("{other:?}"),
-        }
-    }
-    // The CPU that is to notify the mirror is slow; meanwhile the I/O timeout passes.
+    let mut fill = None;
+    // Copying takes long; meanwhile the I/O timeout is out.
     for _ in 0..610 {
-        disked.bench.advance(100 * MS);
-        while let Some(action) = disked.bench.poll() {
-            let Action::Send(id) = action else {
-                panic!("{action:?}");
-            };
-            disked.bench.sent(id);
+        while let Some(action) = disked.bench.poll_with(&mut disked.mirror) {
+            match action {
+                Action::Send(id) => {
+                    disked.bench.sent(id);
+                }
+                Action::FillBuffer(_) if fill.is_none() => fill = Some(action),
+                other => panic!("{other:?}"),
+            }
         }
+        disked.bench.advance(100 * MS);
     }
     assert!(disked.bench.device.map.load(PAGE).is_busy());
-    let work = DiskWork::Write(write.unwrap());
-    do_work(
-        &mut disked.bench,
-        &mut disked.mirror,
-        work,
-        &mut disked.changed,
-    );
+    let (bench, mirror) = (&mut disked.bench, &mut disked.mirror);
+    copy(bench, mirror, fill.unwrap(), &mut disked.changed);
     disked.run();
     assert_eq!(disked.ended(), [(0, Outcome::Failed)]);
     assert!(disked.mirror.is_idle());
@@ -562,185 +574,81 @@ fn a_page_out_that_its_servers_acknowledge_before_the_disk_is_asked_does_not_wai
     assert_eq!(disked.mirror.buffered(), 0);
 }
 
-#[test]
-fn room_that_comes_before_it_is_heard_that_there_is_none_is_not_missed() {
-    let mut bench = Bench::new(0);
-    let _mirror = new_mirror(Policy::Lag, &bench.device);
-    bench.start_page_out(0, PAGE);
-    let Some(Action::Disk(DiskWork::Write(write))) = bench.poll() else {
-        panic!("the disk is not asked");
-    };
-    // The mirror is asked without the shard's lock: first it has no room, then it has.
-    let now_ns = bench.now_ns;
-    bench.shard.disk_turn(Way::Out);
-    let answer = PutAnswer::Full;
-    bench.shard.disk_put(now_ns, &write, answer, &bench.device);
-    let passed = bench.poll();
-    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0, Way::Out))));
-    let again = bench.poll();
-    assert!(
-        matches!(again, Some(Action::Disk(DiskWork::Write(_)))),
-        "{again:?}"
-    );
-    // Without such an event it waits for its turn.
-    bench.shard.disk_put(now_ns, &write, answer, &bench.device);
-    assert_eq!(bench.poll(), None);
-    bench.shard.disk_turn(Way::Out);
-    let Some(Action::Disk(DiskWork::Write(write))) = bench.poll() else {
-        panic!("it has its turn");
-    };
-    assert_eq!(write.turn, Some(DiskTurn { others: false }));
-}
-
-#[test]
-fn a_page_out_that_hears_late_of_no_room_stands_behind_those_that_wait() {
-    let mut bench = Bench::new(0);
-    let _mirror = new_mirror(Policy::Lag, &bench.device);
-    let next = |bench: &mut Bench| match bench.poll() {
-        Some(Action::Disk(DiskWork::Write(write))) => write,
-        other => panic!("{other:?}"),
-    };
-    let asked: Vec<_> = (0..3)
-        .map(|op| {
-            bench.start_page_out(op, PageIndex(op as u32));
-            next(&mut bench)
-        })
-        .collect();
-    let (now_ns, answer) = (bench.now_ns, PutAnswer::Full);
-    for write in &asked[..2] {
-        bench.shard.disk_put(now_ns, write, answer, &bench.device);
-    }
-    bench.shard.disk_turn(Way::Out);
-    bench
-        .shard
-        .disk_put(now_ns, &asked[2], answer, &bench.device);
-    for op in 0..3 {
-        let write = next(&mut bench);
-        assert_eq!(write.op, op);
-        assert_eq!(write.turn, Some(DiskTurn { others: op != 2 }));
-        assert_eq!(bench.poll(), None);
-        let answer = PutAnswer::Copied;
-        bench.shard.disk_put(now_ns, &write, answer, &bench.device);
-        bench.shard.disk_turn(Way::Out);
-    }
-}
-
-/// The next page that a page-in requests from the disk; frames to servers are dropped.
-fn next_ask(bench: &mut Bench) -> Option<DiskRead> {
-    while let Some(action) = bench.poll() {
-        match action {
-            Action::Send(id) => {
-                bench.sent(id);
-            }
-            Action::Disk(DiskWork::Read(read)) => return Some(read),
-            other => panic!("{other:?}"),
-        }
-    }
-    None
-}
-
 /// Enters the disk and these servers as the page's holders.
-fn write_with_disk(bench: &mut Bench, page: PageIndex, servers: &[usize]) {
-    let version = bench.write(page, servers);
-    bench.device.mark_on_disk(page, version.generation());
+fn write_with_disk(bench: &mut Bench, page: PageIndex, servers: &[usize]) -> Generation {
+    let generation = bench.write(page, servers).generation();
+    assert!(bench.device.mark_on_disk(page, generation));
+    generation
 }
 
 #[test]
 fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
-    let mut bench = Bench::new(1);
-    let _mirror = new_mirror(Policy::Lag, &bench.device);
-    write_with_disk(&mut bench, PAGE, &[0]);
-    bench.start_page_in(0, PAGE);
-    assert_eq!(next_ask(&mut bench), None, "the server is asked first");
-    let read = (0..1000).find_map(|_| {
-        bench.advance(MS);
-        next_ask(&mut bench)
-    });
-    let (read, now_ns) = (read.expect("the server does not answer"), bench.now_ns);
-    let answer = AskAnswer::Full;
-    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
-    assert_eq!(next_ask(&mut bench), None);
-    bench.shard.disk_turn(Way::In);
-    let read = next_ask(&mut bench).unwrap();
-    assert_eq!((read.op, read.turn), (0, Some(DiskTurn { others: false })));
+    let mut disked = Disked::new(1, Policy::Lag);
+    disked.fill_pool();
+    write_with_disk(&mut disked.bench, PAGE, &[0]);
+    disked.page_in(0, PAGE);
+    assert_eq!(disked.sends.len(), 1, "the server is asked first");
+    for _ in 0..1000 {
+        disked.advance(MS);
+    }
+    assert_eq!(disked.ended(), []);
+    disked.finish_io();
+    assert_eq!(disked.ended(), [(0, Outcome::Done)]);
+    assert!(disked.mirror.is_idle());
 }
 
 #[test]
-fn the_page_in_that_has_waited_longest_for_room_gets_it_first() {
-    let mut bench = Bench::new(0);
-    let _mirror = new_mirror(Policy::Lag, &bench.device);
-    let start = |bench: &mut Bench, op: usize| {
-        write_with_disk(bench, PageIndex(op as u32), &[]);
-        bench.start_page_in(op, PageIndex(op as u32));
-        next_ask(bench)
+fn no_page_in_is_passed_by_those_that_come_later() {
+    let mut disked = Disked::new(0, Policy::Lag);
+    disked.fill_pool();
+    // The first waits for room. From now on another comes each time just when there is some.
+    let begin = |disked: &mut Disked, op: usize| {
+        let page = PageIndex(op as u32);
+        write_with_disk(&mut disked.bench, page, &[]);
+        disked.bench.start_page_in(op, page);
     };
-    let read = start(&mut bench, 0).unwrap();
-    let now_ns = bench.now_ns;
-    bench
-        .shard
-        .disk_asked(now_ns, &read, AskAnswer::Full, &bench.device);
-    // Later page-ins do not ask before those that wait, nor when they are retried.
-    for op in 1..4 {
-        assert_eq!(start(&mut bench, op), None);
+    begin(&mut disked, 0);
+    for op in 1..20 {
+        let io = disked.io().unwrap();
+        begin(&mut disked, op);
+        let now_ns = disked.bench.now_ns;
+        disked
+            .mirror
+            .ended(now_ns, io.id, true, &disked.bench.device);
+        // Those that wait are looked at again, too.
+        disked.advance(100 * MS);
+        assert_eq!(disked.mirror.buffered(), BUFFERS);
     }
-    bench.advance(100 * MS);
-    assert_eq!(next_ask(&mut bench), None);
-    for op in 0..4 {
-        bench.shard.disk_turn(Way::In);
-        let read = next_ask(&mut bench).unwrap();
-        let turn = DiskTurn { others: op != 3 };
-        assert_eq!((read.op, read.turn), (op, Some(turn)));
-        bench
-            .shard
-            .disk_asked(now_ns, &read, AskAnswer::Queued, &bench.device);
-        assert_eq!(next_ask(&mut bench), None);
+    let mut order = disked.ended();
+    while let Some(io) = disked.io() {
+        disked.io_ended(&io, true);
+        order.extend(disked.ended());
     }
-    // None waits any more: the next one asks at once.
-    let read = start(&mut bench, 4).unwrap();
-    assert_eq!((read.op, read.turn), (4, None));
+    assert_eq!(
+        order,
+        (0..20).map(|op| (op, Outcome::Done)).collect::<Vec<_>>()
+    );
+    assert!(disked.mirror.is_idle());
 }
 
 #[test]
 fn a_page_in_that_has_ended_keeps_no_turn() {
-    let mut bench = Bench::new(0);
-    let _mirror = new_mirror(Policy::Lag, &bench.device);
+    let mut disked = Disked::new(0, Policy::Lag);
+    disked.fill_pool();
     for op in 0..2 {
-        write_with_disk(&mut bench, PageIndex(op as u32), &[]);
-        bench.start_page_in(op, PageIndex(op as u32));
+        write_with_disk(&mut disked.bench, PageIndex(op as u32), &[]);
+        disked.page_in(op, PageIndex(op as u32));
     }
-    let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
-    let answer = AskAnswer::Full;
-    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
-    let read = next_ask(&mut bench).unwrap();
-    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
-    bench.shard.give_up_all(&bench.device);
-    while let Some(action) = bench.poll() {
-        assert!(matches!(action, Action::Complete(_)), "{action:?}");
-    }
-    bench.shard.disk_turn(Way::In);
-    let passed = bench.poll();
-    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0, Way::In))));
-    assert_eq!(bench.poll(), None);
-    bench.start_page_in(1, PageIndex(1));
-    let read = next_ask(&mut bench).unwrap();
-    assert_eq!((read.op, read.turn), (1, None));
-}
-
-#[test]
-fn a_page_in_does_not_miss_room_that_comes_before_it_hears_that_there_is_none() {
-    let mut bench = Bench::new(0);
-    let _mirror = new_mirror(Policy::Lag, &bench.device);
-    write_with_disk(&mut bench, PAGE, &[]);
-    bench.start_page_in(0, PAGE);
-    let (read, now_ns) = (next_ask(&mut bench).unwrap(), bench.now_ns);
-    bench.shard.disk_turn(Way::In);
-    let answer = AskAnswer::Full;
-    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
-    let passed = bench.poll();
-    assert_eq!(passed, Some(Action::Disk(DiskWork::PassTurn(0, Way::In))));
-    let read = next_ask(&mut bench).expect("there may be room");
-    bench.shard.disk_asked(now_ns, &read, answer, &bench.device);
-    assert_eq!(next_ask(&mut bench), None);
+    disked.bench.shard.give_up_all(&disked.bench.device);
+    disked.run();
+    assert_eq!(disked.ended(), [(1, Outcome::Failed), (0, Outcome::Failed)]);
+    let io = disked.io().unwrap();
+    disked.io_ended(&io, true);
+    assert_eq!(disked.mirror.buffered(), BUFFERS - 1);
+    disked.page_in(1, PageIndex(1));
+    assert_eq!(disked.mirror.buffered(), BUFFERS, "at once");
+    disked.finish_io();
+    assert_eq!(disked.ended(), [(1, Outcome::Done)]);
 }
 
 /// A page-out that the server has no room for, and that the disk may accept only later.

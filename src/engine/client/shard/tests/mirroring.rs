@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Carries a shard's work to the mirror and back, for tests that play the disk.
+//! A mirror, and what the driver does beside it, for tests that play the disk.
 
 use super::super::super::storage::heap::Heap;
 use std::vec;
 
 use super::super::super::device::Device;
-use super::super::super::mirror::{
-    Buffer, Config, Event, Get, Head, Io, Mirror, Parts, Policy, Put,
-};
-use super::super::{AskAnswer, DiskWork, PutAnswer, Taken};
+use super::super::super::mirror::{Buffer, Config, Event, Head, Io, Mirror, Parts, Policy};
+use super::super::Action;
 use super::bench::{page_crc, Bench};
 
 /// Number of buffers.
@@ -38,12 +36,12 @@ pub fn new_mirror_of(policy: Policy, buffers: usize, device: &Device<Heap>) -> M
     mirror
 }
 
-/// Carries out the shard's work with the mirror. If `changed` is not `None`, the next page that is
-/// copied to a buffer is found to have that checksum.
-pub fn do_work(
+/// Copies a page between the mirror and an op. A page that is copied to a buffer is found to have the
+/// checksum `changed`, once, if that is not `None`.
+pub fn copy(
     bench: &mut Bench,
     mirror: &mut Mirror<Heap>,
-    work: DiskWork,
+    action: Action,
     changed: &mut Option<u32>,
 ) {
     let Bench {
@@ -52,66 +50,21 @@ pub fn do_work(
         shard,
         ..
     } = bench;
-    let now_ns = *now_ns;
-    match work {
-        DiskWork::Write(write) => {
-            let (page, version) = (write.page, write.version);
-            let mut is_wanted = false;
-            let answer = match (write.begin(mirror, device), changed.take()) {
-                (Put::Buffer(_), Some(crc)) => {
-                    mirror.settle(now_ns, page, version, false, device);
-                    PutAnswer::Changed(crc)
-                }
-                (Put::Buffer(_), None) => {
-                    is_wanted = write.is_urgent;
-                    PutAnswer::Copied
-                }
-                (Put::Full, _) => PutAnswer::Full,
-                (Put::Closed, _) => PutAnswer::Closed,
-            };
-            shard.disk_put(now_ns, &write, answer, device);
-            if is_wanted && !mirror.want(now_ns, page, version, write.token) {
-                shard.disk_written(now_ns, write.token, false, device);
-            }
+    let port = &mut Some(mirror);
+    match action {
+        Action::FillBuffer(fill) => {
+            let crc = changed.take().unwrap_or(fill.crc);
+            shard.buffer_filled(*now_ns, &fill, Some(crc), port, device);
         }
-        DiskWork::Want(want) => {
-            if !mirror.want(now_ns, want.page, want.version, want.token) {
-                shard.disk_written(now_ns, want.token, false, device);
-            }
+        Action::ReadBuffer(read) => {
+            let crc = read.wants_crc.then(page_crc);
+            shard.buffer_read(*now_ns, &read, true, crc, port, device);
         }
-        DiskWork::Settle(settle) => {
-            let (page, version) = (settle.page, settle.version);
-            mirror.settle(now_ns, page, version, settle.completed, device);
-        }
-        DiskWork::PassTurn(shard, way) => mirror.pass_turn(shard, way),
-        DiskWork::Read(read) => {
-            let only = read.buffers_only;
-            let get = read.begin(mirror, device);
-            if only {
-                let mut taken = Taken::Nothing;
-                if let Get::Buffered(id) = get {
-                    mirror.release(id);
-                    taken = copied(read.wants_crc);
-                }
-                shard.disk_looked(now_ns, &read, taken, device);
-                return;
-            }
-            let (answer, found) = match get {
-                Get::Buffered(id) => (AskAnswer::Queued, Some(id)),
-                Get::Queued => (AskAnswer::Queued, None),
-                Get::Full => (AskAnswer::Full, None),
-                Get::TimedOut => (AskAnswer::TimedOut, None),
-                Get::Changed | Get::Absent => (AskAnswer::Changed, None),
-            };
-            shard.disk_asked(now_ns, &read, answer, device);
-            if let Some(id) = found {
-                notify(bench, mirror, Event::Read(read.token, Ok(id)));
-            }
-        }
+        other => panic!("{other:?}"),
     }
 }
 
-/// Notifies the shard of the mirror's event.
+/// Notifies the shard of an event of the mirror.
 pub fn notify(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
     let Bench {
         now_ns,
@@ -119,26 +72,12 @@ pub fn notify(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
         shard,
         ..
     } = bench;
-    let now_ns = *now_ns;
     match event {
-        Event::Written(token, ok) => shard.disk_written(now_ns, token, ok, device),
+        Event::Written(token, ok) => shard.disk_written(*now_ns, token, ok, device),
         Event::Read(token, result) => {
-            let outcome = result.map(|_| ());
-            if let Some(receive) = shard.disk_read(now_ns, token, outcome, device) {
-                shard.disk_received(now_ns, &receive, copied(receive.wants_crc), device);
-            }
-            if let Ok(id) = result {
-                mirror.release(id);
-            }
+            shard.disk_read(*now_ns, token, result, &mut Some(mirror), device);
         }
-        Event::StateChanged => shard.disk_changed(now_ns, device),
+        Event::StateChanged => shard.disk_changed(*now_ns, device),
         Event::Turn(_, way) => shard.disk_turn(way),
-    }
-}
-
-fn copied(wants_crc: bool) -> Taken {
-    match wants_crc {
-        true => Taken::Summed(page_crc()),
-        false => Taken::Copied,
     }
 }

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O of the pool: bios are submitted, end, and are abandoned; queues are notified of what follows.
+
+use kernel::{
+    prelude::*,
+    sync::ArcBorrow, //
+};
+
+use super::{
+    asked::Asked,
+    health,
+    pool::{
+        Pool,
+        State, //
+    },
+    port::LocalPort, //
+};
+use crate::{
+    driver::{
+        core::Core,
+        storage::KernelStorage, //
+    },
+    engine::client::{
+        device::Device,
+        mirror::{
+            Event,
+            Token, //
+        },
+        shard::Shard, //
+    },
+    linux::{
+        block::bio::BioOp,
+        module::ModuleRef,
+        time::hrtimer::now_ns, //
+    }, //
+};
+
+/// Events of which queues are notified in one run of the timer. Other softirqs must run, too.
+const EVENTS: u32 = 64;
+
+/// How often the disk may refuse an I/O, while it has none of ours, until the worker waits for it.
+const TRIES: u32 = 3;
+
+/// How long submitting may take before the disk counts as stuck.
+const STUCK_NS: u64 = 500_000_000;
+
+impl Pool {
+    /// Submits what there is to be submitted. Process context; may sleep for long: the module counts
+    /// as in use meanwhile.
+    pub(super) fn submit(&self, core: ArcBorrow<'_, Core>) {
+        loop {
+            let mut guard = self.state.lock();
+            let now_ns = now_ns();
+            guard.handing_since_ns = None;
+            let Some(asked) = guard.next_to_ask(now_ns, &core.device) else {
+                self.follow(core, guard, now_ns);
+                return;
+            };
+            let io = asked.io;
+            let first_page = u64::from(io.first.0);
+            let device = guard.device.clone();
+            // Submitting may wait without a bound, and the module has to stay until it returns. A disk that
+            // takes nothing ends what may not wait; but not every driver keeps to that (nbd sends
+            // from here, through a socket that may be full), and the block layer does not say which.
+            let Some(module) = ModuleRef::try_get() else {
+                // It is being unloaded: what the disk does not have yet, it never gets.
+                guard.begin_detach(now_ns, &core.device);
+                guard.ended(now_ns, io.id, false, &core.device);
+                self.follow(core, guard, now_ns);
+                return;
+            };
+            let nowait = device
+                .as_ref()
+                .is_some_and(|device| device.takes_nowait(first_page, io.buffers().len()))
+                && (asked.tries < TRIES || guard.asked.has_others(io.id));
+            guard.handing_since_ns = Some(now_ns);
+            drop(guard);
+
+            let op = match io.is_write {
+                true => BioOp::Write,
+                false => BioOp::Read,
+            };
+            let prepared = device.as_ref().and_then(|device| {
+                let pages = io
+                    .buffers()
+                    .iter()
+                    .filter_map(|id| self.pages.get(id.index()));
+                self.bios
+                    .prepare(io.id, device, op, nowait, first_page, pages)
+            });
+            match prepared {
+                Some(prepared) => prepared.submit(),
+                None => self.with(core, |state, now_ns| {
+                    state.ended(now_ns, io.id, false, &core.device);
+                }),
+            }
+            // Before it is said that nothing is being handed over: whoever detaches the disk closes
+            // it, and may open it again.
+            drop(device);
+            drop(module);
+        }
+    }
+
+    /// The timer: bios have ended, or time has passed. Softirq.
+    pub(crate) fn serve(&self, core: ArcBorrow<'_, Core>) {
+        let mut now_ns = now_ns();
+        let mut guard = self.state.lock();
+        guard.notifying = true;
+        let mut has_room = false;
+        for id in 0..self.bios.len() {
+            match self.bios.reap(id) {
+                None => {}
+                Some(Err(error)) if error == EAGAIN => guard.refused(now_ns, id, &core.device),
+                // The error is counted by the mirror, and said if it has consequences.
+                Some(result) => {
+                    has_room = true;
+                    guard.ended(now_ns, id, result.is_ok(), &core.device);
+                }
+            }
+        }
+        if has_room {
+            guard.asked.has_room(now_ns);
+        }
+        guard.mirror.handle_timeout(now_ns, &core.device);
+        // What is left is told in the next run, which `follow` sees to.
+        for _ in 0..EVENTS {
+            let state = &mut *guard;
+            let next = match state.event.take() {
+                Some(event) => Some(event),
+                None => state.mirror.poll_event(),
+            };
+            let Some(event) = next else {
+                break;
+            };
+            drop(guard);
+            self.notify(core, event);
+            guard = self.state.lock();
+            now_ns = crate::linux::time::hrtimer::now_ns();
+        }
+        guard.notifying = false;
+        guard.keep_module();
+        let change = guard.health_change();
+        let io_timeout_ns = guard.mirror.config().io_timeout_ns;
+        self.follow(core, guard, now_ns);
+        if let Some((before, now)) = change {
+            health::log(before, now, io_timeout_ns);
+        }
+    }
+
+    /// Tells a queue, or all.
+    fn notify(&self, core: ArcBorrow<'_, Core>, event: Event) {
+        let queue = |token: Token| {
+            core.queues
+                .get(Shard::<KernelStorage>::number_of_tag(token.tag))
+        };
+        match event {
+            Event::Written(token, ok) => {
+                if let Some(queue) = queue(token) {
+                    queue.drive(core, |shard, now_ns| {
+                        shard.disk_written(now_ns, token, ok, &core.device)
+                    });
+                }
+            }
+            Event::Read(token, result) => {
+                if let Some(queue) = queue(token) {
+                    let port = &mut LocalPort(core);
+                    queue.drive(core, |shard, now_ns| {
+                        shard.disk_read(now_ns, token, result, port, &core.device)
+                    });
+                }
+            }
+            Event::Turn(shard, way) => {
+                if let Some(queue) = core.queues.get(shard) {
+                    queue.drive(core, |shard, _| shard.disk_turn(way));
+                }
+            }
+            Event::StateChanged => {
+                for queue in &core.queues {
+                    queue.drive(core, |shard, now_ns| {
+                        shard.disk_changed(now_ns, &core.device)
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes what the worker is to hand over next; `None` if there is nothing now.
+    fn next_to_ask(&mut self, now_ns: u64, device: &Device<KernelStorage>) -> Option<Asked> {
+        if self.asked.is_refusing() {
+            return self.asked.ask_again(now_ns);
+        }
+        let io = match self.staged.take() {
+            Some(io) => io,
+            None => self.mirror.poll(now_ns, device)?,
+        };
+        Some(self.asked.ask(now_ns, io))
+    }
+
+    /// The disk did not take an I/O: it is tried again, unless the disk is being let go of.
+    fn refused(&mut self, now_ns: u64, id: usize, device: &Device<KernelStorage>) {
+        match self.mirror.is_attached() {
+            true => self.asked.refused(now_ns, id),
+            false => self.ended(now_ns, id, false, device),
+        }
+    }
+
+    /// The disk is not used any more.
+    pub(super) fn begin_detach(&mut self, now_ns: u64, device: &Device<KernelStorage>) {
+        self.mirror.begin_detach(device);
+        self.end_refused(now_ns, device);
+    }
+
+    /// What the disk has not taken, it is not asked for any more.
+    pub(super) fn end_refused(&mut self, now_ns: u64, device: &Device<KernelStorage>) {
+        while let Some(id) = self.asked.first_refused() {
+            self.ended(now_ns, id, false, device);
+        }
+    }
+
+    /// Whether something has been being handed over for so long, or the disk has had something for so
+    /// long without ending anything, that it cannot be let go of.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck_from_ns() <= now_ns()
+    }
+
+    /// From when on it is stuck, unless something ends before.
+    pub(super) fn stuck_from_ns(&self) -> u64 {
+        let since_ns = |since: Option<u64>| since.unwrap_or(u64::MAX);
+        since_ns(self.handing_since_ns)
+            .min(since_ns(self.asked.idle_since_ns()))
+            .saturating_add(STUCK_NS)
+    }
+
+    /// An I/O has ended, or could not be begun.
+    fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<KernelStorage>) {
+        self.asked.ended(now_ns, id);
+        self.mirror.ended(now_ns, id, ok, device);
+    }
+
+    /// The module stays while the disk has something that may not end soon.
+    fn keep_module(&mut self) {
+        if !self.mirror.has_abandoned() && !self.is_stuck() {
+            self.keeps_module = None;
+        } else if self.keeps_module.is_none() {
+            // If it is being unloaded already, dropping the bios sees to it.
+            self.keeps_module = ModuleRef::try_get();
+        }
+    }
+}

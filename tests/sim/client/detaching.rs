@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Detaching the local disk, step by step, with delays between.
+
+use anemone::engine::client::ids::{PageIndex, SlotSet};
+use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step, Surroundings};
+use rand::Rng;
+
+use super::local::{Local, LocalEvent};
+use super::{Client, ClientEvent};
+use crate::context::Context;
+use crate::faults::Fault;
+use crate::scenario::MS;
+
+impl Client {
+    /// The next step of detaching the disk.
+    pub(super) fn advance_detach(&mut self, ctx: &mut Context) {
+        let (now_ns, delay_ns) = (self.clock_ns(ctx), ctx.host_delay());
+        let Some(mut local) = self.local.take() else {
+            return;
+        };
+        let notifying = local.notifying.take();
+        let wait_ns = match notifying {
+            Some(shard) => {
+                local.notifying = Some(shard + 1).filter(|next| *next < self.shards.len());
+                Some(0)
+            }
+            None => local.step_detach(self, ctx),
+        };
+        self.local = Some(local);
+        if let Some(shard) = notifying {
+            self.shards[shard].disk_changed(now_ns, &self.device);
+            self.pump(ctx, shard);
+        }
+        if let Some(wait_ns) = wait_ns {
+            let event = ClientEvent::Local(LocalEvent::DetachStep);
+            self.after(ctx, delay_ns + wait_ns, event);
+        }
+    }
+}
+
+impl Local {
+    /// Does the next step. Returns for how long to wait; `None` if it was the last.
+    fn step_detach(&mut self, client: &Client, ctx: &mut Context) -> Option<u64> {
+        let mut detach = self.detach.take()?;
+        let mut wait_ns = 0;
+        match detach.next_step() {
+            Step::Mirror => self.detach_mirror(client, ctx, &mut detach),
+            Step::Shards => self.notifying = Some(0),
+            Step::Walk | Step::Cluster => self.forget_part(client, ctx, &mut detach),
+            Step::Wait(ns) => wait_ns = ns,
+            Step::Done(result) => {
+                self.end_detach(client, ctx, result);
+                return None;
+            }
+        }
+        self.detach = Some(detach);
+        Some(wait_ns)
+    }
+
+    fn detach_mirror(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
+        let surroundings = Surroundings {
+            is_stuck: false,
+            is_settled: self.pending_events == 0,
+        };
+        let was_attached = self.mirror.is_attached();
+        let now_ns = client.clock_ns(ctx);
+        detach.with_mirror(now_ns, &mut self.mirror, &client.device, surroundings);
+        // After the first notification page-outs do not wait for the disk, after the second one it no longer
+        // counts.
+        if was_attached && detach.is_under_way() {
+            self.detached_ns = Some(ctx.now_ns);
+        }
+        if was_attached && !self.mirror.is_attached() && self.is_forced {
+            ctx.oracle.forget_disk(client.number);
+        }
+    }
+
+    /// Checks a part of the map. Unless by force, no page that only the disk has is forgotten.
+    fn forget_part(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
+        let pages = 0..client.device.map.len() as u32;
+        let on_disk = |page: &u32| client.device.map.load(PageIndex(*page)).is_on_disk();
+        let before: Vec<u32> = pages.filter(on_disk).collect();
+        let part = 1 + ctx.draw_maintenance(1000) as u32;
+        detach.walk(&client.device, part);
+        if self.is_forced || client.is_unloaded {
+            return;
+        }
+        for page in before.into_iter().filter(|page| !on_disk(page)) {
+            let entry = client.device.map.load(PageIndex(page));
+            let is_kept = !client.counted(page, SlotSet::EMPTY).is_empty();
+            if entry.is_written() && !entry.is_busy() && !is_kept {
+                let number = client.number;
+                ctx.oracle.fail(|| {
+                    format!("client {number} page {page}: only the disk has it, and is detached")
+                });
+            }
+        }
+    }
+
+    fn end_detach(&mut self, client: &Client, ctx: &mut Context, result: Result<(), DetachError>) {
+        ctx.note(|| format!("client {}: its disk is detached: {result:?}", client.number));
+        ctx.counts.fault(match (result, self.is_forced) {
+            (Ok(()), true) => Fault::DiskForced,
+            (Ok(()), false) => Fault::DiskDetached,
+            (Err(DetachError::OnlyCopies(_)), _) => Fault::DetachRefused,
+            _ => Fault::DetachInVain,
+        });
+        if result.is_ok() {
+            ctx.oracle.forget_disk(client.number);
+            self.detached_ns = Some(ctx.now_ns);
+            self.disk.overwrite(ctx);
+            let delay_ns = ctx.rng.random_range(0..2000 * MS);
+            client.after(ctx, delay_ns, ClientEvent::Local(LocalEvent::Attach));
+        }
+    }
+}
