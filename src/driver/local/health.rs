@@ -59,6 +59,7 @@ impl State {
         (before != now).then_some((before, now))
     }
 }
+
 /// Logs how the disk has changed.
 pub(super) fn log(before: Health, now: Health, io_timeout_ns: u64) {
     match (before, now) {

@@ -46,8 +46,8 @@ const TRIES: u32 = 3;
 const STUCK_NS: u64 = 500_000_000;
 
 impl Pool {
-    /// Submits what there is to be submitted. Process context; may sleep for long: the module counts
-    /// as in use meanwhile.
+    /// Submits what the mirror wants done. Process context. It may sleep for long, and the module counts as
+    /// in use meanwhile.
     pub(super) fn submit(&self, core: ArcBorrow<'_, Core>) {
         loop {
             let mut guard = self.state.lock();
@@ -60,11 +60,11 @@ impl Pool {
             let io = asked.io;
             let first_page = u64::from(io.first.0);
             let device = guard.device.clone();
-            // Submitting may wait without a bound, and the module has to stay until it returns. A disk that
-            // takes nothing ends what may not wait; but not every driver keeps to that (nbd sends
-            // from here, through a socket that may be full), and the block layer does not say which.
+            // Submitting may wait without a bound, and the module must stay until it returns. A disk that
+            // takes nothing ends a bio that may not wait. But not every driver keeps to that (nbd sends from
+            // here, through a socket that may be full), and the block layer does not report which.
             let Some(module) = ModuleRef::try_get() else {
-                // It is being unloaded: what the disk does not have yet, it never gets.
+                // The module is being unloaded: nothing more is submitted.
                 guard.begin_detach(now_ns, &core.device);
                 guard.ended(now_ns, io.id, false, &core.device);
                 self.follow(core, guard, now_ns);
@@ -95,14 +95,14 @@ impl Pool {
                     state.ended(now_ns, io.id, false, &core.device);
                 }),
             }
-            // Before it is said that nothing is being handed over: whoever detaches the disk closes
-            // it, and may open it again.
+            // Dropped before `handing_since_ns` is cleared: detaching then closes the disk, and may open it
+            // again.
             drop(device);
             drop(module);
         }
     }
 
-    /// The timer: bios have ended, or time has passed. Softirq.
+    /// The timer has fired: bios have ended, or time has passed. Softirq.
     pub(crate) fn serve(&self, core: ArcBorrow<'_, Core>) {
         let mut now_ns = now_ns();
         let mut guard = self.state.lock();
@@ -112,7 +112,7 @@ impl Pool {
             match self.bios.reap(id) {
                 None => {}
                 Some(Err(error)) if error == EAGAIN => guard.refused(now_ns, id, &core.device),
-                // The error is counted by the mirror, and said if it has consequences.
+                // The mirror counts the error. The log names it if it has consequences.
                 Some(result) => {
                     has_room = true;
                     guard.ended(now_ns, id, result.is_ok(), &core.device);
@@ -123,7 +123,7 @@ impl Pool {
             guard.asked.has_room(now_ns);
         }
         guard.mirror.handle_timeout(now_ns, &core.device);
-        // What is left is told in the next run, which `follow` sees to.
+        // `follow` sets the timer for the events that are left.
         for _ in 0..EVENTS {
             let state = &mut *guard;
             let next = match state.event.take() {
@@ -148,7 +148,7 @@ impl Pool {
         }
     }
 
-    /// Tells a queue, or all.
+    /// Notifies a queue, or all.
     fn notify(&self, core: ArcBorrow<'_, Core>, event: Event) {
         let queue = |token: Token| {
             core.queues
@@ -187,7 +187,7 @@ impl Pool {
 }
 
 impl State {
-    /// Takes what the worker is to hand over next; `None` if there is nothing now.
+    /// Takes what the worker is to submit next; `None` if there is nothing now.
     fn next_to_ask(&mut self, now_ns: u64, device: &Device<KernelStorage>) -> Option<Asked> {
         if self.asked.is_refusing() {
             return self.asked.ask_again(now_ns);
@@ -199,7 +199,7 @@ impl State {
         Some(self.asked.ask(now_ns, io))
     }
 
-    /// The disk did not take an I/O: it is tried again, unless the disk is being let go of.
+    /// The disk did not take an I/O. It is submitted again, unless the disk is being detached.
     fn refused(&mut self, now_ns: u64, id: usize, device: &Device<KernelStorage>) {
         match self.mirror.is_attached() {
             true => self.asked.refused(now_ns, id),
@@ -213,20 +213,20 @@ impl State {
         self.end_refused(now_ns, device);
     }
 
-    /// What the disk has not taken, it is not asked for any more.
+    /// I/O that the disk has not taken is not submitted again.
     pub(super) fn end_refused(&mut self, now_ns: u64, device: &Device<KernelStorage>) {
         while let Some(id) = self.asked.first_refused() {
             self.ended(now_ns, id, false, device);
         }
     }
 
-    /// Whether something has been being handed over for so long, or the disk has had something for so
-    /// long without ending anything, that it cannot be let go of.
+    /// Whether submitting has taken so long, or the disk has had I/O for so long and completed none, that
+    /// the disk cannot be detached.
     pub(super) fn is_stuck(&self) -> bool {
         self.stuck_from_ns() <= now_ns()
     }
 
-    /// From when on it is stuck, unless something ends before.
+    /// When the disk becomes stuck, unless I/O ends before.
     pub(super) fn stuck_from_ns(&self) -> u64 {
         let since_ns = |since: Option<u64>| since.unwrap_or(u64::MAX);
         since_ns(self.handing_since_ns)
@@ -240,12 +240,12 @@ impl State {
         self.mirror.ended(now_ns, id, ok, device);
     }
 
-    /// The module stays while the disk has something that may not end soon.
+    /// Keeps the module loaded while the disk has I/O that may not end soon.
     fn keep_module(&mut self) {
         if !self.mirror.has_abandoned() && !self.is_stuck() {
             self.keeps_module = None;
         } else if self.keeps_module.is_none() {
-            // If it is being unloaded already, dropping the bios sees to it.
+            // If the module is being unloaded already, dropping the bios takes care of it.
             self.keeps_module = ModuleRef::try_get();
         }
     }

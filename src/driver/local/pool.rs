@@ -67,26 +67,26 @@ use crate::{
 /// I/Os that may be under way at a time.
 const IOS: usize = 32;
 
-/// How often somebody who waits looks.
+/// How often [`Pool::wait_until_idle`] checks.
 const WAIT_MS: i64 = 2;
 
 pub(super) struct State {
     pub(super) mirror: Mirror<KernelStorage>,
     /// Open while the mirror is attached.
     pub(super) device: Option<Arc<BlockDevice>>,
-    /// What is with the disk, or is to be tried again.
+    /// I/O that the disk has, or that is to be submitted again.
     pub(super) asked: AskedFor,
-    /// Since when the worker has been handing something over, for which it holds the device.
+    /// Since when the worker has been submitting an I/O, for which it holds the device.
     pub(super) handing_since_ns: Option<u64>,
-    /// What the worker is to begin with.
+    /// What the worker submits first.
     pub(super) staged: Option<DiskIo>,
-    /// What the timer is to begin with.
+    /// The event of which the timer notifies first.
     pub(super) event: Option<Event>,
-    /// The timer is notifying the queues something that the mirror has forgotten already.
+    /// The timer is notifying queues of an event that the mirror no longer has.
     pub(super) notifying: bool,
     /// It is being detached.
     pub(super) detaching: bool,
-    /// Held while the disk is stuck, or has I/O that was abandoned: our memory, and code, must stay.
+    /// Held while the disk is stuck, or has abandoned I/O: our memory and code must stay.
     pub(super) keeps_module: Option<ModuleRef>,
     /// How the disk was when the log last named it.
     pub(super) logged: Health,
@@ -102,8 +102,8 @@ impl State {
     }
 }
 
-/// Pages of a pool that is small enough to be tried in any case: attaching a disk is what helps a machine
-/// that has run out of memory.
+/// Pages of a pool that is allocated however little memory there is: attaching a disk helps a machine that
+/// has run out of memory.
 const ALWAYS_TRIED: usize = (4 << 20) / PAGE_SIZE;
 
 /// What there is once a disk has been attached.
@@ -203,11 +203,11 @@ impl Pool {
             true => now_ns,
             false => state.mirror.next_timeout_ns(),
         };
-        // The worker has been told of what is due.
+        // The worker takes care of what is due.
         if !submit {
             next_ns = next_ns.min(again_ns);
         }
-        // Once it is stuck the timer has fired, and keeps the module; or the module is being unloaded.
+        // Once the disk is stuck the timer has fired and keeps the module, or the module is being unloaded.
         let stuck_from_ns = state.stuck_from_ns();
         if stuck_from_ns > now_ns {
             next_ns = next_ns.min(stuck_from_ns);
@@ -238,8 +238,8 @@ impl Pool {
         }
     }
 
-    /// Does the next thing with the mirror of a disk that is being detached. Returns the disk when nothing
-    /// needs it any more.
+    /// Carries out the next step of detaching on the mirror. Returns the disk when nothing needs it any
+    /// more.
     pub(super) fn advance_detach(
         &self,
         core: ArcBorrow<'_, Core>,
@@ -262,8 +262,8 @@ impl Pool {
         })
     }
 
-    /// Waits until nothing at all is with the disk, and every queue knows. Returns whether it is so: not
-    /// if `timeout_ns` is over. Sleeps.
+    /// Waits until the disk has no I/O and every queue has been notified, for `timeout_ns` at most. Returns
+    /// whether it is so. Sleeps.
     pub(super) fn wait_until_idle(&self, timeout_ns: u64) -> bool {
         let end_ns = now_ns().saturating_add(timeout_ns);
         loop {

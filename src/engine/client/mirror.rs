@@ -3,15 +3,15 @@
 //! The local disk: pages on their way to it and from it, in a bounded pool of buffers.
 //!
 //! One lock is held around every call. It is innermost but for the page map, which has none. A shard
-//! calls through [`super::disk_port::DiskPort`]. Nothing here touches memory of a request: whoever calls
-//! copies to a buffer or from it, without the lock, while the buffer is theirs.
+//! calls through [`super::disk_port::DiskPort`]. Nothing here touches memory of a request: the caller copies
+//! to a buffer or from it, without the lock, while the buffer is lent to it.
 //!
 //! **A page-out.** [`Mirror::begin_write`] while the page is BUSY in the map. From then on whatever is here
 //! of the page is superseded, whether there is room for the new version or not. With [`Put::Buffer`], the
 //! caller copies the page. If the page-out does not need the disk, that is all until it has ended.
-//! [`Mirror::settle`] then says whether it succeeded. Only then may the buffer answer a page-in and be
+//! [`Mirror::settle`] then reports whether it succeeded. Only then may the buffer answer a page-in and be
 //! written, and the DISK bit be set. If the page-out needs the disk, [`Mirror::want`] has the buffer written
-//! at once, and [`Event::Written`] says how that ended. With [`Put::Full`], the page-out waits in its shard's
+//! at once, and [`Event::Written`] reports the result. With [`Put::Full`], the page-out waits in its shard's
 //! line.
 //!
 //! **A page that is out of sync.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`]
@@ -20,13 +20,13 @@
 //! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk. With [`Get::Full`], the page-in
 //! waits in its shard's line.
 //!
-//! **Room.** [`Event::Turn`] says that the first in one of a shard's lines may ask again, by
-//! [`Mirror::begin_read_in_turn`] or [`Mirror::begin_write_in_turn`]. A shard in whose line none waits any
-//! more calls [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
+//! **Room.** [`Event::Turn`] lets the first op in one of a shard's lines ask again, by
+//! [`Mirror::begin_read_in_turn`] or [`Mirror::begin_write_in_turn`]. A shard in whose line no op waits
+//! calls [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
 //! wait, page-ins leave a quarter to both.
 //!
-//! **The disk.** [`Mirror::poll`] gives what to read or write, any number at a time. [`Mirror::ended`] is
-//! told how each ended, in any order and however late. An I/O that does not end within the disk's timeout is
+//! **The disk.** [`Mirror::poll`] returns I/O to submit, any number at a time. [`Mirror::ended`] reports
+//! how each ended, in any order and however late. An I/O that does not end within the disk's timeout is
 //! abandoned: the op that waits for it is notified, and the disk counts as timed out until the I/O ends.
 //!
 //! **What may not happen.** Two writes of one page never pass each other, and a read and a write of one page
@@ -60,10 +60,10 @@ pub use turns::Way;
 /// Pages that one I/O may have.
 pub const MERGE: usize = 32;
 
-/// Pages of the pool that are looked at in one call when the disk is used no longer.
+/// Pages of the pool that are checked in one call when the disk is no longer used.
 const DROP_STEP: usize = 128;
 
-/// Of what a mirror is made. Everything is in its default state.
+/// The memory of a mirror. Everything is in its default state.
 pub struct Parts<S: Storage> {
     /// The pool: at least 64, at most 2^24.
     pub buffers: S::Buffers,
@@ -73,7 +73,7 @@ pub struct Parts<S: Storage> {
     pub ios: S::Ios,
 }
 
-/// How the disk is to be treated.
+/// How the disk is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// When page-outs that the servers hold go to the disk.
@@ -84,7 +84,7 @@ pub struct Config {
     pub retries: u32,
     /// How many errors in a row make the disk faulty.
     pub errors_max: u32,
-    /// How long pages that nobody waits for are gathered, to be written together.
+    /// How long pages for which no op waits are gathered, to be written together.
     pub gather_ns: u64,
 }
 
@@ -111,10 +111,10 @@ impl BufferId {
     }
 }
 
-/// Who waits for an I/O. The mirror hands it back, and knows no more of it than its shard.
+/// What waits for an I/O. The mirror hands it back, and knows only its shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token {
-    /// The op's tag: [`super::shard::Shard::number_of_tag`] says whose it is.
+    /// The op's tag: [`super::shard::Shard::number_of_tag`] returns the number of its shard.
     pub tag: u32,
     /// Which of the op's waits it is.
     pub attempt: u32,
@@ -137,17 +137,16 @@ pub struct Write {
     pub version: Version,
     /// Whether the page-out needs the disk, for want of servers.
     pub is_urgent: bool,
-    /// A version for which the same page-out has been here before, and which it gives up.
+    /// An earlier version of the same page-out, whose buffer it gives up.
     pub replaces: Option<Version>,
     /// The number of its shard.
     pub shard: usize,
 }
 
-/// What becomes of a page that is to be written.
+/// The answer to a page that is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It goes into this buffer, which is the caller's to fill until [`Mirror::want`] or
-    /// [`Mirror::settle`], one of which must follow.
+    /// The caller fills this buffer, then calls [`Mirror::want`] or [`Mirror::settle`].
     Buffer(BufferId),
     /// There is no room now, or others have waited longer. [`Event::Turn`] comes when there is.
     Full,
@@ -175,7 +174,7 @@ pub enum Get {
 /// How a read from the disk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The disk says that it cannot.
+    /// The disk has reported an error.
     Failed,
     /// It does not answer.
     TimedOut,
@@ -199,14 +198,14 @@ pub enum Event {
     StateChanged,
 }
 
-/// What is to be done with the disk.
+/// I/O for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskIo {
-    /// To be given back to [`Mirror::ended`]: which of the I/Os.
+    /// Which of the I/Os, for [`Mirror::ended`].
     pub id: usize,
     /// Whether the buffers go to the disk, or are filled from it.
     pub is_write: bool,
-    /// Of the first page; the others follow it.
+    /// The first page; the others follow it.
     pub first: PageIndex,
     buffers: [BufferId; MERGE],
     count: usize,
@@ -231,23 +230,23 @@ pub struct Mirror<S: Storage> {
     ios_in_use: usize,
     writes_under_way: usize,
     abandoned: usize,
-    /// Since when it has not answered, if I/O of it has been abandoned.
+    /// Since when the disk has not answered, if I/O has been abandoned.
     silent_since_ns: Option<u64>,
-    /// Whether that is for as long as a request may wait.
+    /// Whether that has lasted for the I/O timeout of requests.
     is_hopeless: bool,
     errors_in_a_row: u32,
     next_deadline_ns: u64,
-    /// When it is looked how long the disk takes, if it is asked for something; `u64::MAX` if not.
+    /// When to check how long the disk has taken, if it has I/O; `u64::MAX` if not.
     look_at_ns: u64,
-    /// How far the pool has been gone through for what does not go to the disk any more; its length,
-    /// or more, if it is not being gone through.
+    /// How far the pool has been searched for pages that no longer go to the disk; its length, or more, if it
+    /// is not being searched.
     drop_next: usize,
     is_attached: bool,
     /// Whether the disk is faulty, and not added again since.
     has_failed: bool,
-    /// Whether it is being found out if the disk can be let go of.
+    /// Whether it is being checked if the disk can be detached.
     is_paused: bool,
-    /// Who waits for room, by the way.
+    /// Which shards wait for room, by the way.
     turns: [Turns; 2],
     state_changed: bool,
     counters: MirrorCounters,
@@ -278,7 +277,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// There is a disk from now on. No page is on it: the map's DISK bits must all be clear.
+    /// Attaches a disk. No page is on it: the map's DISK bits must all be clear.
     pub fn attach(&mut self, device: &Device<S>) -> Result<(), InUse> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
@@ -291,8 +290,8 @@ impl<S: Storage> Mirror<S> {
         Ok(())
     }
 
-    /// The disk takes no more pages, and what it has counts for nothing; I/O that is under way goes
-    /// on. When [`Self::is_idle`], tell every shard, then clear the map's DISK bits, then
+    /// The disk takes no more pages, and its copies no longer count. I/O that is under way continues.
+    /// When [`Self::is_idle`], notify every shard, then clear the map's DISK bits, then
     /// [`Self::finish_detach`]. Call [`Self::handle_timeout`] at its times meanwhile.
     pub fn begin_detach(&mut self, device: &Device<S>) {
         self.is_attached = false;
@@ -300,14 +299,14 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
     }
 
-    /// The disk stays after all. May be called until [`Self::finish_detach`]; pages whose DISK bits
-    /// have been cleared already, lag.
+    /// The disk stays after all. May be called until [`Self::finish_detach`]. Pages whose DISK bits have
+    /// been cleared already are out of sync.
     pub fn cancel_detach(&mut self, device: &Device<S>) {
         self.is_attached = true;
         self.publish(device);
     }
 
-    /// There is no disk any more.
+    /// Detaches the disk.
     pub fn finish_detach(&mut self, device: &Device<S>) -> Result<(), InUse> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
@@ -323,8 +322,8 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
     }
 
-    /// The disk has been found to be gone, and is not used any more until [`Self::re_add`]. Returns whether
-    /// that is new.
+    /// The disk was removed from the machine: it is not used until [`Self::re_add`]. Returns whether that is
+    /// new.
     pub fn mark_faulty(&mut self, device: &Device<S>) -> bool {
         if !self.is_attached || self.has_failed {
             return false;
@@ -335,7 +334,7 @@ impl<S: Storage> Mirror<S> {
         true
     }
 
-    /// Changes how the disk is treated; what is under way hears of it too.
+    /// Changes how the disk is used, for I/O under way as well.
     pub fn set_config(&mut self, config: Config, device: &Device<S>) {
         if self.config == config {
             return;
@@ -343,12 +342,12 @@ impl<S: Storage> Mirror<S> {
         self.config = config;
         self.next_deadline_ns = 0;
         if device.disk.load().is_tracked() {
-            // Whoever is held back by one policy need not be by the next: the shards hear of it.
+            // An op that one policy holds back may not be held back by the next: notify the shards.
             self.publish(device);
         }
     }
 
-    /// How the disk is treated.
+    /// How the disk is used.
     pub fn config(&self) -> Config {
         self.config
     }
@@ -358,8 +357,8 @@ impl<S: Storage> Mirror<S> {
         self.is_attached
     }
 
-    /// The disk takes no pages, until [`Self::resume`] or [`Self::begin_detach`]: it is to be found out
-    /// whether it can be let go of.
+    /// The disk takes no pages until [`Self::resume`] or [`Self::begin_detach`]: it is to be checked whether
+    /// it can be detached.
     pub fn pause(&mut self, device: &Device<S>) {
         self.is_paused = true;
         self.drop_queued(device);
@@ -372,7 +371,8 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
     }
 
-    /// Whether the disk takes page-outs: it is there, neither failed nor silent, nor about to go.
+    /// Whether the disk takes page-outs: it is attached, and neither faulty, timed out nor
+    /// being detached.
     pub fn is_usable(&self) -> bool {
         self.is_attached && !self.has_failed && !self.is_paused && self.abandoned == 0
     }
@@ -387,7 +387,7 @@ impl<S: Storage> Mirror<S> {
         self.abandoned != 0
     }
 
-    /// Whether every buffer is free: nothing is with the disk, and nobody is to be told anything.
+    /// Whether every buffer is free: the disk has no I/O, and no shard is to be notified.
     pub fn is_idle(&self) -> bool {
         self.pool.count(Queue::Free) == self.pool.len()
     }
@@ -402,7 +402,7 @@ impl<S: Storage> Mirror<S> {
         self.pool.len().saturating_sub(self.pool.count(Queue::Free))
     }
 
-    /// What has been counted.
+    /// The counters.
     pub fn counters(&self) -> &MirrorCounters {
         &self.counters
     }
@@ -417,7 +417,7 @@ impl<S: Storage> Mirror<S> {
         self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
     }
 
-    /// Tells the shards what they may know.
+    /// Publishes the disk's state to the shards.
     fn publish(&mut self, device: &Device<S>) {
         let mut state =
             DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
@@ -430,7 +430,7 @@ impl<S: Storage> Mirror<S> {
         let was_wanted = device.disk.load().is_wanted();
         self.state_changed |= device.disk.store(state);
         if state.is_wanted() && !was_wanted {
-            // Page-outs that end from now on, say so themselves.
+            // Page-outs that end from now on mark their pages themselves.
             device.mark_all_out_of_sync();
         }
     }

@@ -320,7 +320,7 @@ impl<S: Storage> Shard<S> {
     ) -> Option<Action> {
         // After the completion of its op, which does not wait for it.
         if let Some(settle) = self.settle.take() {
-            settle.tell(now_ns, port, device);
+            settle.report(now_ns, port, device);
         }
         loop {
             if let Some(completion) = self.poll_ended(now_ns) {

@@ -42,7 +42,8 @@ pub enum LocalEvent {
     Ended(usize),
     /// The mirror's timer is due.
     Timer,
-    /// The disk is detached; by force, even if it has the only copy of a page. Another is attached after that.
+    /// The disk is detached; by force, even if it has the only copy of a page. Another is attached after
+    /// that.
     Detach(bool),
     /// The next step of the detach.
     DetachStep,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is with the disk: adjacent pages together, ends in any order, and what never ends.
+//! I/O that the disk has: it merges adjacent pages, ends in any order, or never ends.
 
 use super::super::config::NS_PER_S;
 use super::super::device::Device;
@@ -9,15 +9,15 @@ use super::super::storage::Storage;
 use super::pool::{Buffer, Ended, Queue, Stage};
 use super::{BufferId, DiskIo, Mirror, ReadError, MERGE};
 
-/// How long an I/O that has failed is not tried again.
+/// How long to wait before an I/O that has failed is retried.
 const RETRY_NS: u64 = 50_000_000;
 
-/// How often it is looked while the disk is asked for something.
+/// How often I/O is checked while the disk has any.
 const LOOK_NS: u64 = 250_000_000;
-/// A look that comes this late says that we were stopped, not that the disk was silent.
+/// A check that comes this late means that the client was stopped, not that the disk was silent.
 const STOPPED_NS: u64 = 250_000_000;
 
-/// Something that the disk has been asked for.
+/// An I/O that the disk has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Io {
     stage: IoStage,
@@ -32,7 +32,7 @@ enum IoStage {
     #[default]
     Free,
     UnderWay,
-    /// It has not ended in time. Nobody waits for it any more.
+    /// It has not ended in time. No op waits for it any more.
     Abandoned,
 }
 
@@ -43,13 +43,13 @@ impl Io {
 }
 
 impl<S: Storage> Mirror<S> {
-    /// Takes the next thing to be done with the disk; `None` if there is nothing now.
+    /// Takes the next I/O for the disk; `None` if there is none now.
     pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<DiskIo> {
-        // What is queued for a disk that is being let go of, is about to be dropped.
+        // What is queued for a disk that is being detached is about to be dropped.
         if self.ios_in_use >= self.ios.len() || !self.is_attached && self.is_dropping() {
             return None;
         }
-        // Some are kept for reads, and some for writes where there are any.
+        // Some are reserved for reads, and some for writes while there are any.
         let most = self.ios.len().saturating_sub(self.ios.len() / 4);
         let reads_under_way = self.ios_in_use.saturating_sub(self.writes_under_way);
         let is_alone = !self.is_usable()
@@ -102,7 +102,7 @@ impl<S: Storage> Mirror<S> {
         self.pool.get(id).is_some_and(is_with_disk) && !mutated!(DiskIosOverlap)
     }
 
-    /// Whether the page has not been freed since; if it has, the buffer goes.
+    /// Whether the page has not been freed since. If it has, its buffer is dropped.
     fn is_still_wanted(&mut self, id: BufferId, device: &Device<S>) -> bool {
         let Some(buffer) = self.pool.get(id) else {
             return false;
@@ -273,7 +273,7 @@ impl<S: Storage> Mirror<S> {
         self.counters.errors = self.counters.errors.wrapping_add(1);
         let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
         if pages.any(|buffer| buffer.is_alone) {
-            // One bad place is tried several times; that says nothing of others.
+            // One bad place is retried several times, which is no sign of others.
             return;
         }
         self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
@@ -353,14 +353,14 @@ impl<S: Storage> Mirror<S> {
         self.leave(id, Ended::Read(result));
     }
 
-    /// Nothing more becomes of the buffer: whoever waits is told, then it is free.
+    /// The buffer has no more I/O. It is free once the op that waits for it has been notified.
     fn leave(&mut self, id: BufferId, ended: Ended) {
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
         if buffer.is_abandoned && buffer.ended.is_some() {
-            // He is being told that it was abandoned.
-            buffer.stage = Stage::Told;
+            // The op is being notified that it was abandoned.
+            buffer.stage = Stage::Notify;
         } else if buffer.waiter.is_some() {
             self.notify(id, ended);
         } else if buffer.pins != 0 {
@@ -370,7 +370,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// What waited until this buffer of the same page left the disk, waits no more.
+    /// Queues the other buffers of the page, which waited until this one left the disk.
     fn enqueue_others(&mut self, id: BufferId) {
         let page = self.pool.get(id).map(|buffer| buffer.page);
         let mut next = page.and_then(|page| self.pool.find(page, |_| true));
@@ -386,7 +386,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// Time has passed: what has not ended is abandoned, what failed is tried again.
+    /// Time has passed: I/O that has not ended is abandoned, I/O that has failed is retried.
     pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
         if now_ns < self.next_deadline_ns {
             return;
@@ -428,22 +428,22 @@ impl<S: Storage> Mirror<S> {
                 self.note_deadline(at_ns);
             }
         }
-        // Pages that have been gathered for long enough go with the next poll, or when an I/O has
-        // ended; the poll notes when it is the others' time.
+        // Pages that have been gathered for long enough go with the next poll, or when an I/O has ended. The
+        // poll notes when the others are due.
         let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));
         if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
             self.note_deadline(due_ns);
         }
     }
 
-    /// The disk is asked for something: it is looked at the least so often, so that a stop shows as a
-    /// look that comes late.
+    /// The disk has I/O: it is checked at least so often, so that a stop of the client shows as a check that
+    /// comes late.
     fn look_again(&mut self, now_ns: u64) {
         self.look_at_ns = self.look_at_ns.min(now_ns.saturating_add(LOOK_NS));
         self.note_deadline(self.look_at_ns);
     }
 
-    /// We were stopped for that long: the disk's time begins later by as much.
+    /// The client was stopped for that long: the I/O timeouts are extended by as much.
     fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
         for io in self.ios.iter_mut() {
             io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
@@ -453,7 +453,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// Says so if the disk has been silent for as long as a request may wait.
+    /// Publishes whether the disk has been silent for as long as a request may wait.
     fn look_for_hope(&mut self, now_ns: u64, device: &Device<S>) {
         let Some(since_ns) = self.silent_since_ns else {
             return;
@@ -469,7 +469,7 @@ impl<S: Storage> Mirror<S> {
         });
     }
 
-    /// Nobody waits for the I/O any more; its buffers stay with the disk.
+    /// No op waits for the I/O any more. The disk keeps its buffers.
     fn abandon(&mut self, id: usize, device: &Device<S>) {
         let Some(io) = self.ios.get_mut(id) else {
             return;

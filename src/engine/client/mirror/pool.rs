@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of every buffer; a hash by page, and lists, linked by index.
+//! The state of every buffer; a hash by page, and lists, linked by index.
 
 use super::super::ids::{Generation, PageIndex, Version};
 use super::super::storage::Storage;
@@ -12,7 +12,7 @@ pub(super) enum Stage {
     /// For nothing.
     #[default]
     Free,
-    /// Somebody copies a page into it, or has and has not said what is to become of it.
+    /// Lent to be filled with a page, until [`super::Mirror::want`] or [`super::Mirror::settle`].
     Filling,
     /// To be written. In a list, unless other I/O of its page has to end first.
     Ready,
@@ -22,15 +22,15 @@ pub(super) enum Stage {
     Wanted,
     /// With the disk.
     Reading,
-    /// The I/O is over, or was never begun: somebody is to be told.
-    Told,
-    /// Somebody copies from it what has been read.
+    /// The I/O is over, or was never begun: the op that waits is to be notified.
+    Notify,
+    /// Lent to copy from it what has been read.
     Lent,
-    /// Superseded while somebody copies from it: free when he is done.
+    /// Superseded while it is copied from: free when that is done.
     Left,
 }
 
-/// What somebody who waits is to be told.
+/// Of what the op that waits is to be notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Written(bool),
@@ -47,11 +47,11 @@ pub struct Buffer {
     pub(super) version: Version,
     /// Of what is to be read.
     pub(super) generation: Generation,
-    /// The page-out of this version has completed: it is what the map speaks of.
+    /// The page-out of this version has completed: it is the map's version.
     pub(super) is_settled: bool,
     /// A page-out of a newer version has begun, or that of this one has failed.
     pub(super) is_superseded: bool,
-    /// No page-out brought it: who did waits, but nothing waits for him.
+    /// Repair brought it, which waits for the disk; no request does.
     pub(super) is_copy: bool,
     /// Its I/O has been abandoned.
     pub(super) is_abandoned: bool,
@@ -62,7 +62,7 @@ pub struct Buffer {
     pub(super) at_ns: u64,
     pub(super) waiter: Option<Token>,
     pub(super) ended: Option<Ended>,
-    /// How many copy from it what is to be written.
+    /// How often it is being copied from while it is to be written.
     pub(super) pins: u32,
     queue: Option<Queue>,
     next: Link,
@@ -106,14 +106,14 @@ pub(super) enum Queue {
     Free,
     /// To be read.
     Reads,
-    /// To be written: somebody waits for it.
+    /// To be written: an op waits for it.
     Urgent,
     /// To be written.
     Ready,
-    /// I/O that has failed, and is to be tried again at its time.
+    /// I/O that has failed, and is to be retried at its time.
     Retries,
-    /// Somebody is to be told of it.
-    Told,
+    /// A shard is to be notified of it.
+    Notify,
 }
 
 const QUEUES: usize = 6;

@@ -22,8 +22,8 @@ impl<S: Storage> Mirror<S> {
         self.read(page, generation, reader, buffers_only, false, device)
     }
 
-    /// As [`Self::begin_read`] of the disk, by the first in line of a shard whose turn it is. `others`
-    /// says whether somebody stands behind it.
+    /// As [`Self::begin_read`] of the disk, by the first in line of a shard whose turn it is. `others`:
+    /// whether another waits behind it.
     pub fn begin_read_in_turn(
         &mut self,
         page: PageIndex,
@@ -48,8 +48,8 @@ impl<S: Storage> Mirror<S> {
         has_turn: bool,
         device: &Device<S>,
     ) -> Get {
-        // Whoever writes the page, supersedes what is here while the page is BUSY: looked at after
-        // the lock was taken, the map says what the buffers and the disk have.
+        // A page-out supersedes what is here while the page is BUSY. So the map, read with the lock held,
+        // names the version that the buffers and the disk have.
         let entry = device.map.load(page);
         if entry.is_busy() || !entry.is_written() || entry.generation() != generation {
             return Get::Changed;
@@ -93,7 +93,7 @@ impl<S: Storage> Mirror<S> {
         Get::Queued
     }
 
-    /// Whoever got the buffer from [`Get::Buffered`] or [`Event::Read`] has copied what he wanted.
+    /// The buffer of [`Get::Buffered`] or [`Event::Read`] has been copied from, or is not needed.
     pub fn release(&mut self, id: BufferId) {
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
@@ -113,13 +113,13 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// Takes the next thing that others must be told; `None` if there is nothing.
+    /// Takes the next event of which shards must be notified; `None` if there is none.
     pub fn poll_event(&mut self) -> Option<Event> {
-        while let Some(id) = self.pool.pop(Queue::Told) {
+        while let Some(id) = self.pool.pop(Queue::Notify) {
             let buffer = self.pool.get_mut(id)?;
             let (waiter, ended) = (buffer.waiter.take(), buffer.ended.take());
             let is_read = ended == Some(Ended::Read(Ok(())));
-            if buffer.stage == Stage::Told {
+            if buffer.stage == Stage::Notify {
                 if is_read && waiter.is_some() {
                     buffer.stage = Stage::Lent;
                 } else if buffer.pins != 0 {
@@ -143,8 +143,8 @@ impl<S: Storage> Mirror<S> {
         self.poll_turn().map(|(shard, way)| Event::Turn(shard, way))
     }
 
-    /// Whoever waits for the buffer is to be told; nothing else becomes of it. A buffer that is
-    /// with the disk stays there.
+    /// The op that waits for the buffer is to be notified, and the buffer then freed. A buffer that the disk
+    /// has stays there.
     pub(super) fn notify(&mut self, id: BufferId, ended: Ended) {
         self.pool.unlink(id);
         let Some(buffer) = self.pool.get_mut(id) else {
@@ -152,8 +152,8 @@ impl<S: Storage> Mirror<S> {
         };
         buffer.ended = Some(ended);
         if !buffer.is_with_disk() {
-            buffer.stage = Stage::Told;
+            buffer.stage = Stage::Notify;
         }
-        self.pool.push(Queue::Told, id);
+        self.pool.push(Queue::Notify, id);
     }
 }

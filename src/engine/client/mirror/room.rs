@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who may have a free buffer, and who is to be told that there is one.
+//! Which shard may have a free buffer, and which is to be notified that there is one.
 
 use super::super::storage::Storage;
 use super::pool::Queue;
@@ -18,12 +18,12 @@ impl<S: Storage> Mirror<S> {
         &mut self.turns[way as usize]
     }
 
-    /// Whether there is a buffer for somebody who has no turn: those come behind all that wait.
+    /// Whether there is a buffer for a shard that has no turn: it comes behind all that wait.
     pub(super) fn is_room_for_more(&self, way: Way) -> bool {
         self.turns(way).is_empty() && self.is_room(way)
     }
 
-    /// Whether there is a buffer that is not kept for anybody's turn, and that the way may have.
+    /// Whether there is a buffer that is not reserved for a turn, and that the way may have.
     fn is_room(&self, way: Way) -> bool {
         let len = self.pool.len();
         let free = self.pool.count(Queue::Free);
@@ -42,20 +42,20 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// A buffer has become free, or is not kept any more.
+    /// A buffer has become free, or is no longer reserved.
     pub(super) fn note_room(&mut self) {
         for way in Way::ALL {
             while self.is_room(way) && self.turns_mut(way).give() {}
         }
     }
 
-    /// Whether a buffer is kept for the shard.
+    /// Whether a buffer is reserved for the shard.
     pub(super) fn has_turn(&self, shard: usize, way: Way) -> bool {
         self.turns(way).has(shard)
     }
 
-    /// The first in the shard's line has asked, whether it needed the buffer or not. `others` says
-    /// whether somebody stands behind it.
+    /// The first in the shard's line has asked, whether it needed the buffer or not. `others`:
+    /// whether another waits behind it.
     pub(super) fn end_turn(&mut self, shard: usize, way: Way, others: bool) {
         let turns = self.turns_mut(way);
         turns.end(shard);
@@ -65,12 +65,12 @@ impl<S: Storage> Mirror<S> {
         self.note_room();
     }
 
-    /// The shard has nobody who waits for room on this way.
+    /// No op of the shard waits for room on this way any more.
     pub fn pass_turn(&mut self, shard: usize, way: Way) {
         self.end_turn(shard, way, false);
     }
 
-    /// A shard that is to be told that it has a turn, and for which way.
+    /// A shard that is to be notified that it has a turn, and for which way.
     pub(super) fn poll_turn(&mut self) -> Option<(usize, Way)> {
         Way::ALL
             .into_iter()

@@ -145,7 +145,7 @@ fn a_newer_version_replaces_or_follows() {
     let io = mirror.poll(9 * MS, &device).unwrap();
     mirror.ended(9 * MS, io.id, true, &device);
     assert!(device.map.load(PageIndex(5)).is_on_disk());
-    assert!(!mirror.is_idle(), "somebody copies from it");
+    assert!(!mirror.is_idle(), "it is being copied from");
     mirror.release(id);
     assert!(mirror.is_idle());
 }
@@ -286,8 +286,8 @@ fn a_read_that_fails_is_not_tried_again_once_a_newer_version_is_on_its_way() {
     let read = mirror.poll(5 * MS, &device).unwrap();
     page_out(&mut mirror, 5 * MS, 9, &device);
     mirror.ended(6 * MS, read.id, false, &device);
-    let told = Some(Event::Read(TOKEN, Err(ReadError::Changed)));
-    assert_eq!(mirror.poll_event(), told);
+    let event = Some(Event::Read(TOKEN, Err(ReadError::Changed)));
+    assert_eq!(mirror.poll_event(), event);
     let write = mirror.poll(100 * MS, &device).unwrap();
     assert!(write.is_write);
     mirror.ended(100 * MS, write.id, true, &device);

@@ -3,11 +3,11 @@
 //! Whose turn it is to get a buffer, where page-ins, or page-outs, want more of them than there are.
 //!
 //! Shards that wait take turns, one buffer each; within a shard, those of one way are served in the order
-//! in which they came. So none is kept waiting by those that came later. A turn is a shard's until
-//! it has asked, or has passed it on: a shard can always say that nobody of its own waits any more,
-//! who has ended cannot.
+//! in which they came. So none is kept waiting by those that came later. A shard keeps its turn until it
+//! has asked for the buffer or has passed the turn on. The turn is the shard's and not an op's, because an
+//! op may end.
 
-/// Shards that can be told apart: more than a device has.
+/// Number of bits: more than a device has shards.
 const LINES: u32 = u128::BITS;
 
 /// Which way a page goes.
@@ -28,12 +28,12 @@ impl Way {
 /// Shards, a bit each, by their numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turns {
-    /// Those in which somebody waits.
+    /// Those in which an op waits.
     waiting: u128,
     /// Those whose turn it is: a buffer is kept for each.
     given: u128,
-    /// Of those, the ones that are to be told.
-    untold: u128,
+    /// Of those, the ones that are to be notified.
+    unnotified: u128,
     /// The number of the next that it may be the turn of.
     next: u32,
 }
@@ -45,7 +45,7 @@ fn line(shard: usize) -> u128 {
 }
 
 impl Turns {
-    /// Somebody of the shard waits.
+    /// An op of the shard waits.
     pub(super) fn wait(&mut self, shard: usize) {
         self.waiting |= line(shard);
     }
@@ -63,7 +63,7 @@ impl Turns {
 
     /// Gives the next shard that waits its turn, if there is one.
     pub(super) fn give(&mut self) -> bool {
-        // Who has a turn already, answers first.
+        // A shard that has a turn uses it first.
         let waiting = self.waiting & !self.given;
         if waiting == 0 {
             return false;
@@ -74,19 +74,19 @@ impl Turns {
         let line = line(number as usize);
         self.waiting &= !line;
         self.given |= line;
-        self.untold |= line;
+        self.unnotified |= line;
         self.next = number.wrapping_add(1) % LINES;
         true
     }
 
-    /// The next shard that is to be told that it has a turn.
+    /// The next shard that is to be notified that it has a turn.
     pub(super) fn poll(&mut self) -> Option<usize> {
-        if self.untold == 0 {
+        if self.unnotified == 0 {
             return None;
         }
         // CAST: at most 128.
-        let number = self.untold.trailing_zeros() as usize;
-        self.untold &= !line(number);
+        let number = self.unnotified.trailing_zeros() as usize;
+        self.unnotified &= !line(number);
         Some(number)
     }
 
@@ -99,6 +99,6 @@ impl Turns {
     pub(super) fn end(&mut self, shard: usize) {
         let line = line(shard);
         self.given &= !line;
-        self.untold &= !line;
+        self.unnotified &= !line;
     }
 }

@@ -9,15 +9,14 @@ use super::pool::{Buffer, Ended, Queue, Stage};
 use super::{BufferId, Mirror, Policy, Put, ReadError, Token, Way, Write, DROP_STEP};
 
 impl<S: Storage> Mirror<S> {
-    /// A page-out is under way: the page is BUSY in the map, and the caller is who made it so. Whatever
-    /// is here of the page is superseded. Every page-out must come here while the disk is tracked,
-    /// before it completes.
+    /// A page-out is under way: the caller has made the page BUSY in the map. Whatever is here of the page is
+    /// superseded. While the disk is tracked, every page-out must call this before it completes.
     pub fn begin_write(&mut self, write: &Write, device: &Device<S>) -> Put {
         self.write(write, false, device)
     }
 
-    /// As [`Self::begin_write`], by the first in line of a shard whose turn it is. `others` says whether
-    /// somebody stands behind it.
+    /// As [`Self::begin_write`], by the first in line of a shard whose turn it is. `others`: whether
+    /// another waits behind it.
     pub fn begin_write_in_turn(&mut self, write: &Write, others: bool, device: &Device<S>) -> Put {
         let has_turn = self.has_turn(write.shard, Way::Out);
         let put = self.write(write, has_turn, device);
@@ -51,15 +50,13 @@ impl<S: Storage> Mirror<S> {
         Put::Buffer(id)
     }
 
-    /// The page's newest version, which has completed, is to be brought to the disk by somebody who
-    /// is not its page-out. [`Put::Closed`] if it is not that version, is being written, or is
-    /// there already, or on its way; [`Put::Full`] if page-outs may soon need the room, and then
-    /// nobody is told when there is more.
+    /// Repair brings the page's newest version, which has completed, to the disk. [`Put::Closed`] if it is
+    /// not that version, is being written, or is there already or on its way. [`Put::Full`] if page-outs may
+    /// soon need the room; then no turn comes.
     ///
-    /// `version` is above all that page-outs of the page have had, and of the map's generation. The
-    /// map has only those 8 bits: the caller has noted the page where page-outs look, before he read
-    /// it. When [`Written`](super::Event::Written) has come, the DISK bit is his to set, unless a
-    /// page-out has begun.
+    /// `version` is above all that page-outs of the page have had, and of the map's generation. The map has
+    /// only those 8 bits, so the caller has noted the page where page-outs look before it read the map. When
+    /// [`Written`](super::Event::Written) has come, the caller sets the DISK bit unless a page-out has begun.
     pub fn begin_copy(&mut self, page: PageIndex, version: Version, device: &Device<S>) -> Put {
         let entry = device.map.load(page);
         let is_wanted = self.is_usable()
@@ -87,8 +84,8 @@ impl<S: Storage> Mirror<S> {
         Put::Buffer(id)
     }
 
-    /// The buffer of this version is filled, and somebody waits until it is on the disk. Returns
-    /// whether it is there: if not, it has been written, or given up, and nobody will be told.
+    /// The buffer of this version is filled, and an op waits until it is on the disk. Returns whether it is
+    /// there. If not, it has been written or dropped, and no event will come.
     pub fn want(&mut self, now_ns: u64, page: PageIndex, version: Version, waiter: Token) -> bool {
         let found = self.pool.find(page, |buffer| {
             matches!(buffer.stage, Stage::Filling | Stage::Ready | Stage::Writing)
@@ -138,7 +135,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// The page-out has ended: with success (`completed`), and then this version is the page's, or
-    /// in an error. To be told after the map has been, for every page-out that got a buffer.
+    /// in an error. To be called after the map has been changed, for every page-out that got a buffer.
     pub fn settle(
         &mut self,
         now_ns: u64,
@@ -190,13 +187,13 @@ impl<S: Storage> Mirror<S> {
                 true
             }
             Stage::Ready | Stage::Writing => {
-                // Nobody waits any more: the page-out has ended.
+                // No op waits any more: the page-out has ended.
                 buffer.waiter = None;
                 buffer.is_settled = true;
                 !buffer.is_abandoned
             }
-            // It has been written; who waited for it had not heard of that.
-            Stage::Told if buffer.ended == Some(Ended::Written(true)) => {
+            // It has been written, and its page-out ended before it was notified.
+            Stage::Notify if buffer.ended == Some(Ended::Written(true)) => {
                 buffer.is_superseded || device.mark_on_disk(buffer.page, version.generation())
             }
             _ => false,
@@ -214,7 +211,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Puts a buffer that is to be written, or read, in its list, unless it must wait until other
-    /// I/O of its page has ended: then whoever hears of that end comes here again.
+    /// I/O of its page has ended, which calls this again.
     pub(super) fn enqueue(&mut self, id: BufferId) {
         let Some(buffer) = self.pool.get(id).copied() else {
             return;
@@ -234,7 +231,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// What is here of the page, is of older versions than `version`, which is on its way.
+    /// Supersedes the page's versions older than `version`, which is on its way.
     fn supersede(&mut self, page: PageIndex, version: Version) {
         let mut next = self.pool.find(page, |_| true);
         while let Some(id) = next {
@@ -243,7 +240,7 @@ impl<S: Storage> Mirror<S> {
                 return;
             };
             match buffer.stage {
-                Stage::Filling | Stage::Writing | Stage::Told if buffer.version < version => {
+                Stage::Filling | Stage::Writing | Stage::Notify if buffer.version < version => {
                     buffer.is_superseded = true;
                 }
                 Stage::Ready if buffer.version < version && !mutated!(OldMirrorWriteKept) => {
@@ -257,7 +254,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// This version is not the page's, and will never be.
+    /// Drops this version, which is not the page's and will never be.
     fn drop_version(&mut self, page: PageIndex, version: Version) {
         let mut next = self.pool.find(page, |_| true);
         while let Some(id) = next {
@@ -286,7 +283,7 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// A page that was to be written is not: whoever waits is told, whoever copies from it goes on.
+    /// A page that was to be written is not. The op that waits is notified; a copy from the buffer continues.
     pub(super) fn drop_ready(&mut self, id: BufferId) {
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
@@ -303,8 +300,8 @@ impl<S: Storage> Mirror<S> {
         }
     }
 
-    /// The disk is used no longer: nothing that has not gone to it goes there. The pool may be large:
-    /// it is gone through in steps, the first now, the others by [`Self::handle_timeout`], at once.
+    /// The disk is no longer used: drops what is queued for it. The pool may be large, so it is searched in
+    /// steps: the first now, the others by [`Self::handle_timeout`], at once.
     pub(super) fn drop_queued(&mut self, device: &Device<S>) {
         self.drop_next = 0;
         self.drop_step(device);
@@ -343,7 +340,7 @@ impl<S: Storage> Mirror<S> {
         self.note_room();
     }
 
-    /// Whether the pool is being gone through for what has not gone to the disk.
+    /// Whether the pool is being searched for pages that no longer go to the disk.
     pub(super) fn is_dropping(&self) -> bool {
         self.drop_next < self.pool.len()
     }

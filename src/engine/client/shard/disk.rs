@@ -38,7 +38,7 @@ pub struct BufferRead {
     pub wants_crc: bool,
 }
 
-/// What the mirror is told of a version in a buffer once its page-out has ended.
+/// How a page-out ended whose version is in a buffer: a report to the mirror.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settle {
     page: PageIndex,
@@ -48,7 +48,7 @@ pub(super) struct Settle {
 }
 
 impl Settle {
-    pub(super) fn tell<S: Storage>(
+    pub(super) fn report<S: Storage>(
         self,
         now_ns: u64,
         port: &mut impl DiskPort<S>,
@@ -77,7 +77,7 @@ pub(super) enum DiskStage {
     NoRoom,
     /// Page-out: the page is in a buffer, and the op does not wait for the disk.
     Put,
-    /// Page-out: the mirror is to be told that the op waits.
+    /// Page-out: the op waits for the disk, and the mirror is to be notified of that.
     WantQueued,
     /// Page-out: the op waits for the disk.
     Wanted,
@@ -132,7 +132,7 @@ pub(super) struct DiskPart {
     pub(super) is_last: bool,
     /// Page-out: the version in a buffer.
     pub(super) put: Option<Version>,
-    /// Page-out that has ended: what the mirror is to be told.
+    /// Page-out that has ended: the report to the mirror.
     pub(super) settle: Option<Settle>,
     /// Page-in: the buffer to be copied to its page.
     pub(super) buffer: Option<BufferId>,
@@ -164,7 +164,7 @@ impl DiskPart {
         self.stage == DiskStage::Written
     }
 
-    /// Page-out: this version is in a buffer, and the mirror will be told how its page-out ended.
+    /// Page-out: this version is in a buffer, and the mirror will get a report of the page-out's end.
     pub(super) fn is_put(&self, version: Version) -> bool {
         self.put == Some(version)
     }
@@ -207,7 +207,7 @@ pub(super) struct DiskList {
 }
 
 impl<S: Storage> Shard<S> {
-    /// Has the mirror called for the op.
+    /// Queues the op for a call of the mirror.
     pub(super) fn push_disk(&mut self, index: usize, stage: DiskStage) {
         // CAST: ops are at most 65536.
         let link = Link(index as u32);
@@ -279,7 +279,7 @@ impl<S: Storage> Shard<S> {
             DiskStage::DropQueued => {
                 op.disk.stage = DiskStage::Refused;
                 if let Some(settle) = op.take_settle(false) {
-                    settle.tell(now_ns, port, device);
+                    settle.report(now_ns, port, device);
                 }
             }
             // A fragment that no longer matters is still being copied to its page.
@@ -363,8 +363,8 @@ impl super::Op {
         Token { tag, attempt }
     }
 
-    /// What the mirror is to be told of the version that it holds, if it holds one. `is_done` says that
-    /// the page-out has succeeded.
+    /// The report to the mirror about the version that it holds, if it holds one. `is_done`: whether the
+    /// page-out has succeeded.
     pub(super) fn take_settle(&mut self, is_done: bool) -> Option<Settle> {
         let version = self.disk.put.take()?;
         Some(Settle {

@@ -49,7 +49,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Has the mirror asked for a page-in's page.
+    /// Queues the page-in for a request to the mirror.
     fn begin_disk(&mut self, index: usize, stage: DiskStage) {
         if let Some(op) = self.ops.get_mut(index) {
             op.stage = Stage::Active;
@@ -57,7 +57,7 @@ impl<S: Storage> Shard<S> {
         self.push_disk(index, stage);
     }
 
-    /// Has the disk asked for the op's page, if the disk has it and has not been asked. Returns whether
+    /// Requests the op's page from the disk, if the disk has it and has not been asked. Returns whether
     /// an answer will come, or `None` if the disk does not have the page.
     pub(super) fn ask_disk(&mut self, index: usize, device: &Device<S>) -> Option<bool> {
         let op = self.ops.get(index)?;
@@ -90,8 +90,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Asks the mirror for the op's page: with `buffers_only`, for a buffer that holds it. `turn` says
-    /// that it is the shard's turn, and whether others wait behind the op.
+    /// Asks the mirror for the op's page: with `buffers_only`, for a buffer that holds it. With `turn`,
+    /// it is the shard's turn; its value is whether others wait behind the op.
     pub(super) fn get(
         &mut self,
         now_ns: u64,

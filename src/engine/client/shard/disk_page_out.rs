@@ -22,8 +22,8 @@ pub(super) enum DiskVerdict {
 }
 
 impl<S: Storage> Shard<S> {
-    /// Asks the mirror for a buffer for the op's page. `turn` says that it is the shard's turn, and
-    /// whether others wait behind the op.
+    /// Asks the mirror for a buffer for the op's page. With `turn`, it is the shard's turn; its
+    /// value is whether others wait behind the op.
     pub(super) fn put(
         &mut self,
         now_ns: u64,
@@ -75,8 +75,8 @@ impl<S: Storage> Shard<S> {
         None
     }
 
-    /// The page has been copied to the buffer: this is the copy's checksum. `None` says that it could not
-    /// be copied.
+    /// The page has been copied to the buffer. `crc` is the copy's checksum, or `None` if it could not be
+    /// copied.
     pub fn buffer_filled(
         &mut self,
         now_ns: u64,
@@ -98,7 +98,7 @@ impl<S: Storage> Shard<S> {
             // It was not the disk that refused: if too few servers hold the page, it is put again.
             op.disk.was_urgent = false;
             if let Some(settle) = op.take_settle(false) {
-                settle.tell(now_ns, port, device);
+                settle.report(now_ns, port, device);
             }
         }
         let is_put = op.disk.stage == DiskStage::Put;
@@ -127,7 +127,7 @@ impl<S: Storage> Shard<S> {
         self.advance_page_out(now_ns, index, device);
     }
 
-    /// Tells the mirror that the op waits until its page, which is in a buffer, is on the disk.
+    /// Notifies the mirror that the op waits until its page, which is in a buffer, is on the disk.
     pub(super) fn want(
         &mut self,
         now_ns: u64,
@@ -200,7 +200,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Whether a page-out whose servers have answered may complete as far as the disk is concerned.
-    /// `is_short` says that too few servers hold it.
+    /// `is_short`: whether too few servers hold it.
     pub(super) fn judge_disk(
         &mut self,
         index: usize,

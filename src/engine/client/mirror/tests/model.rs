@@ -65,7 +65,7 @@ struct World {
     /// The newest version of each page that has contents.
     newest: BTreeMap<u32, Version>,
     page_outs: BTreeMap<u32, PageOut>,
-    /// Page-outs that have ended, of which the mirror has not heard: whether with success.
+    /// Page-outs that have ended, of which the mirror has not been notified: whether with success.
     unsettled: Vec<(u32, Version, bool)>,
     copies: BTreeMap<u32, Copying>,
     readers: BTreeMap<u32, Reader>,
@@ -178,7 +178,7 @@ impl World {
             }
             Step::Attach => self.attach(),
         }
-        self.tell();
+        self.notify();
         self.check();
     }
 
@@ -190,7 +190,7 @@ impl World {
             if !self.mirror.is_idle() {
                 return;
             }
-            // Every page-out has been told, and what is on the disk counts no longer.
+            // Every page-out has been notified, and the disk's copies no longer count.
             for out in self.page_outs.values_mut() {
                 out.written = false;
             }
@@ -343,7 +343,7 @@ impl World {
         )
     }
 
-    /// What a reader gets, is what the page has been since he began.
+    /// A reader gets contents that the page has had since the read began.
     fn check_read(&mut self, id: BufferId, reader: u32) {
         let reader = self.readers.remove(&reader).unwrap();
         let found = self.buffers[id.index()].expect("garbage is read");
@@ -396,7 +396,7 @@ impl World {
         }
     }
 
-    /// Somebody who brought a page to the disk hears of it.
+    /// Notifies the copy that brought a page to the disk.
     fn copied(&mut self, token: Token, ok: bool) -> bool {
         let found = self
             .copies
@@ -462,7 +462,7 @@ impl World {
         self.mirror.ended(self.now_ns, io.id, ok, &self.device);
     }
 
-    fn tell(&mut self) {
+    fn notify(&mut self) {
         while let Some(event) = self.mirror.poll_event() {
             match event {
                 Event::Written(token, ok) => {
@@ -479,7 +479,7 @@ impl World {
                 }
                 Event::Read(token, Ok(id)) => self.lent.push((id, token.tag)),
                 Event::Read(token, Err(_)) => {
-                    self.readers.remove(&token.tag).expect("told once");
+                    self.readers.remove(&token.tag).expect("notified once");
                 }
                 Event::StateChanged => {}
                 Event::Turn(shard, way) => self.mirror.pass_turn(shard, way),
@@ -532,7 +532,7 @@ impl World {
         assert!(self.mirror.is_idle(), "{} in use", self.mirror.buffered());
         assert!(!self.mirror.has_abandoned());
         assert!(self.readers.is_empty() && self.under_way.is_empty());
-        assert!(self.copies.is_empty(), "somebody has not been told");
+        assert!(self.copies.is_empty(), "a copy was not notified");
     }
 }
 

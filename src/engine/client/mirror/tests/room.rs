@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Room in the pool and on the disk: who gets it, and in which order.
+//! Room in the pool and on the disk: which shard gets it, and in which order.
 
 use super::*;
 
 #[test]
-fn a_reader_hears_of_room_in_what_is_kept_for_reads() {
+fn a_reader_is_notified_of_room_in_the_reserve_for_reads() {
     let device = device(2000);
     let mut mirror = mirror(64, &device);
     let versions: Vec<Version> = (0..9)
@@ -21,7 +21,7 @@ fn a_reader_hears_of_room_in_what_is_kept_for_reads() {
             version
         })
         .collect();
-    // Writes that nobody waits for take all that they may.
+    // Writes for which no op waits take all that they may.
     for page in 0..56 {
         page_out(&mut mirror, 0, 100 + 2 * page, &device);
     }
@@ -70,7 +70,7 @@ fn shards_that_wait_for_room_take_turns() {
     }
     read_one(&mut mirror, &ios[0], &device);
     assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
-    // The buffer is free, and kept: who comes now, comes behind those that wait; even of this shard.
+    // The buffer is free and reserved: later requests queue behind those that wait, even of this shard.
     for shard in [1, 0] {
         let get = mirror.begin_read(page(23), generation, reader(shard), false, &device);
         assert_eq!(get, Get::Full);
@@ -91,7 +91,7 @@ fn shards_that_wait_for_room_take_turns() {
         );
         assert_eq!(get, Get::Queued);
     }
-    // Nobody waits any more.
+    // No shard waits any more.
     read_one(&mut mirror, &ios[4], &device);
     assert_eq!(mirror.poll_event(), None);
     let get = mirror.begin_read(page(40), generation, reader(1), false, &device);
@@ -112,7 +112,7 @@ fn a_turn_that_is_passed_on_or_not_needed_goes_to_the_next() {
     assert_eq!(mirror.poll_event(), None);
     mirror.pass_turn(0, Way::In);
     assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::In)));
-    // Passing on what one has not, takes it from nobody.
+    // A shard without a turn can pass it on without effect.
     mirror.pass_turn(0, Way::In);
     assert_eq!(mirror.poll_event(), None);
     // Its page has changed: it needs no buffer.
@@ -179,7 +179,7 @@ fn page_outs_of_shards_that_wait_for_room_take_turns() {
         mirror.ended(10 * MS, io.id, true, &device);
         assert_eq!(mirror.poll_event(), Some(Event::Turn(shard, Way::Out)));
         assert_eq!(mirror.poll_event(), None);
-        // The buffer is free, and kept: who comes now, comes behind those that wait; even of this shard.
+        // The buffer is free and reserved: later requests queue behind those that wait, even of this shard.
         assert_eq!(mirror.begin_write(&last, &device), Put::Full);
         let put = mirror.begin_write_in_turn(&waiting[write], false, &device);
         assert!(matches!(put, Put::Buffer(_)), "{put:?}");

@@ -30,7 +30,7 @@ pub enum Step {
         page: u32,
         ok: bool,
     },
-    /// The mirror hears of one that has ended.
+    /// The mirror is notified of one that has ended.
     Settle {
         which: usize,
     },
@@ -39,7 +39,7 @@ pub enum Step {
         page: u32,
         buffers_only: bool,
     },
-    /// Somebody who copies from a buffer has done so.
+    /// A copy from a buffer has ended.
     Release {
         which: usize,
     },
@@ -47,7 +47,7 @@ pub enum Step {
     Free {
         page: u32,
     },
-    /// A page that lags is to be brought to the disk.
+    /// Repair brings a page that is out of sync to the disk.
     Copy {
         page: u32,
     },
