@@ -7,6 +7,7 @@
 mod asked;
 mod health;
 mod io;
+mod open;
 mod pool;
 mod port;
 
@@ -28,6 +29,10 @@ use kernel::{
     workqueue::WorkItem, //
 };
 
+use self::open::{
+    OpenError,
+    Wanted, //
+};
 use super::{
     core::Core,
     params,
@@ -54,9 +59,7 @@ use crate::{
         block::bdev::{
             BlockDevice,
             DeviceNumber,
-            OpenError,
-            Opener,
-            Wanted, //
+            Opener, //
         },
         sched::cond_resched,
         workqueue::OwnedQueue, //
@@ -107,27 +110,7 @@ impl AttachError {
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open(error) => match error {
-                OpenError::NotFound => f.write_str(": there is no such file"),
-                OpenError::NotABlockDevice => f.write_str(" is not a block device"),
-                OpenError::Busy => f.write_str(" is in use: mounted, swapped on, or opened exclusively"),
-                OpenError::ReadOnly => f.write_str(" is read-only"),
-                OpenError::Zoned => f.write_str(
-                    " has zones, which can only be written sequentially",
-                ),
-                OpenError::LargeBlocks(bytes) => write!(
-                    f,
-                    " has logical blocks of {bytes} bytes, larger than a page; use a disk with blocks of 4096 bytes or less"
-                ),
-                OpenError::Itself => f.write_str(" is the Anemone device itself, or is made of it"),
-                OpenError::TooSmall { have, want } => {
-                    write!(f, " is too small: {have} bytes, {want} are needed")
-                }
-                OpenError::UnderWay => f.write_str(
-                    " cannot be attached: it, or a disk before it, is still being opened and waits for its driver or another program; try again. Until then the module is in use"
-                ),
-                OpenError::Other(error) => write!(f, " cannot be opened: {error:?}"),
-            },
+            Self::Open(error) => error.fmt(f),
             Self::Another => f.write_str(": another disk is attached; detach it first"),
             Self::Gone => {
                 f.write_str(": the attached disk was removed from the machine; detach it first")
@@ -321,15 +304,12 @@ pub(crate) fn attach_quietly(
     }
     let bytes = (core.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
     let wanted = Wanted {
-        number: BlockDevice::look_up(path).map_err(AttachError::Open)?,
+        number: look_up(path)?,
         min_bytes: bytes,
         excluded: local.own.copy(),
-        queue: local.openers.clone(),
+        queue: &local.openers,
     };
-    let device = local
-        .opener
-        .open(wanted, is_loading)
-        .map_err(AttachError::Open)?;
+    let device = open::open(&local.opener, wanted, is_loading).map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
     let pool = local.make_pool()?;
     pool.with(core, |state, _| {
@@ -337,23 +317,15 @@ pub(crate) fn attach_quietly(
         state.mirror.attach(&core.device)
     })
     .map_err(|_| AttachError::Silent)?;
-    let drawbacks = device.drawbacks();
-    *attached = Some(device);
     pr_info!("local disk {}: attached\n", path);
-    if drawbacks.rewritten_block_bytes != 0 {
-        pr_warn!(
-            "local disk {}: pages are not aligned to its blocks of {} bytes, so each write makes it read first; align the partition\n",
-            path,
-            drawbacks.rewritten_block_bytes
-        );
-    }
-    if drawbacks.is_memory {
-        pr_warn!(
-            "local disk {}: if it is backed by this machine's memory, it needs memory when memory is short\n",
-            path
-        );
-    }
+    open::warn_of(&device, path);
+    *attached = Some(device);
     Ok(())
+}
+
+/// The number of the device at `path`. Sleeps.
+fn look_up(path: &CStr) -> Result<DeviceNumber, AttachError> {
+    DeviceNumber::look_up(path).map_err(|error| AttachError::Open(error.into()))
 }
 
 /// The disk to be attached is attached already: re-adds it if it is faulty.
@@ -366,7 +338,7 @@ fn re_add(
     if device.is_gone() {
         return Err(AttachError::Gone);
     }
-    if BlockDevice::look_up(path).map_err(AttachError::Open)? != device.number() {
+    if look_up(path)? != device.number() {
         return Err(AttachError::Another);
     }
     pool.with(core, |state, _| {

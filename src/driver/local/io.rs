@@ -19,6 +19,7 @@ use super::{
 use crate::{
     driver::{
         core::Core,
+        disk::PAGE_SECTORS,
         storage::KernelStorage, //
     },
     engine::client::{
@@ -59,6 +60,8 @@ impl Pool {
             };
             let io = asked.io;
             let first_page = u64::from(io.first.0);
+            // CAST: At most `MERGE` pages.
+            let sectors = (io.buffers().len() as u32).wrapping_mul(PAGE_SECTORS as u32);
             let device = guard.device.clone();
             // Submitting may wait without a bound, and the module must stay until it returns. A disk that
             // takes nothing ends a bio that may not wait. But not every driver keeps to that (nbd sends from
@@ -70,10 +73,9 @@ impl Pool {
                 self.follow(core, guard, now_ns);
                 return;
             };
-            let nowait = device
-                .as_ref()
-                .is_some_and(|device| device.takes_nowait(first_page, io.buffers().len()))
-                && (asked.tries < TRIES || guard.asked.has_others(io.id));
+            let nowait = device.as_ref().is_some_and(|device| {
+                device.takes_nowait(first_page.wrapping_mul(PAGE_SECTORS), sectors)
+            }) && (asked.tries < TRIES || guard.asked.has_others(io.id));
             guard.handing_since_ns = Some(now_ns);
             drop(guard);
 

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opening the local disk: which devices can be used.
+
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::{
+    linux::{
+        block::bdev::{
+            self,
+            BlockDevice,
+            DeviceNumber,
+            Opener, //
+        },
+        workqueue::OwnedQueue, //
+    },
+    wire::PAGE_SIZE,
+};
+
+/// Why a device cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// There is no such path.
+    NotFound,
+    /// The path names something else.
+    NotABlockDevice,
+    /// Mounted, swapped on, part of an array: something else has it opened exclusively.
+    Busy,
+    /// It cannot be written to.
+    ReadOnly,
+    /// It can only be written to from the beginning of a zone on.
+    Zoned,
+    /// Its logical blocks are larger than a page. Bytes.
+    LargeBlocks(u32),
+    /// It is the disk that it is to serve, or is made of it.
+    Itself,
+    /// It is smaller than wanted. Bytes.
+    TooSmall {
+        /// Its size.
+        have: u64,
+        /// The least that would do.
+        want: u64,
+    },
+    /// It, or another device before it, is still being opened.
+    UnderWay,
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        match error {
+            e if e == ENOENT || e == ENOTDIR => Self::NotFound,
+            e if e == ENOTBLK => Self::NotABlockDevice,
+            e if e == EBUSY => Self::Busy,
+            e if e == EROFS => Self::ReadOnly,
+            e => Self::Other(e),
+        }
+    }
+}
+
+impl From<bdev::OpenError> for OpenError {
+    fn from(error: bdev::OpenError) -> Self {
+        match error {
+            bdev::OpenError::UnderWay => Self::UnderWay,
+            bdev::OpenError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl OpenError {
+    /// The error number that says it.
+    pub(super) fn to_error(self) -> Error {
+        match self {
+            Self::NotFound => ENOENT,
+            Self::NotABlockDevice => ENOTBLK,
+            Self::Busy | Self::UnderWay => EBUSY,
+            Self::ReadOnly => EROFS,
+            Self::Zoned | Self::LargeBlocks(_) => EOPNOTSUPP,
+            Self::Itself => EINVAL,
+            Self::TooSmall { .. } => ENOSPC,
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// The text follows the device's path.
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str(": there is no such file"),
+            Self::NotABlockDevice => f.write_str(" is not a block device"),
+            Self::Busy => f.write_str(" is in use: mounted, swapped on, or opened exclusively"),
+            Self::ReadOnly => f.write_str(" is read-only"),
+            Self::Zoned => f.write_str(
+                " has zones, which can only be written sequentially",
+            ),
+            Self::LargeBlocks(bytes) => write!(
+                f,
+                " has logical blocks of {bytes} bytes, larger than a page; use a disk with blocks of 4096 bytes or less"
+            ),
+            Self::Itself => f.write_str(" is the Anemone device itself, or is made of it"),
+            Self::TooSmall { have, want } => {
+                write!(f, " is too small: {have} bytes, {want} are needed")
+            }
+            Self::UnderWay => f.write_str(
+                " cannot be attached: it, or a disk before it, is still being opened and waits for its driver or another program; try again. Until then the module is in use"
+            ),
+            Self::Other(error) => write!(f, " cannot be opened: {error:?}"),
+        }
+    }
+}
+
+/// The device to be opened, and its conditions.
+pub(super) struct Wanted<'a> {
+    /// The device.
+    pub(super) number: DeviceNumber,
+    /// The least size.
+    pub(super) min_bytes: u64,
+    /// A disk that the device must neither be nor be made of.
+    pub(super) excluded: Option<DeviceNumber>,
+    /// The queue that it is opened and closed on.
+    pub(super) queue: &'a Arc<OwnedQueue>,
+}
+
+/// Opens a device, if it can be used. With `at_length` this waits without a bound. Sleeps. To be called by
+/// the process that named the device: paths are looked up from its root directory.
+pub(super) fn open(
+    opener: &Arc<Opener>,
+    wanted: Wanted<'_>,
+    at_length: bool,
+) -> Result<BlockDevice, OpenError> {
+    let Wanted {
+        number,
+        min_bytes: want,
+        excluded,
+        queue,
+    } = wanted;
+    if excluded == Some(number) {
+        return Err(OpenError::Itself);
+    }
+    let device = opener.open(number, queue, at_length)?;
+    if device.is_read_only() {
+        return Err(OpenError::ReadOnly);
+    }
+    if device.is_zoned() {
+        return Err(OpenError::Zoned);
+    }
+    // This does not change: only an exclusive opener can change it.
+    let block_bytes = device.logical_block_size();
+    if block_bytes as usize > PAGE_SIZE {
+        return Err(OpenError::LargeBlocks(block_bytes));
+    }
+    let have = device.size_bytes();
+    if have < want {
+        return Err(OpenError::TooSmall { have, want });
+    }
+    if excluded.is_some_and(|disk| device.is_made_of(disk)) {
+        return Err(OpenError::Itself);
+    }
+    Ok(device)
+}
+
+/// Logs the drawbacks of a device that can be used.
+pub(super) fn warn_of(device: &BlockDevice, path: &CStr) {
+    let block_bytes = device.physical_block_size();
+    if device.is_misaligned() || block_bytes as usize > PAGE_SIZE {
+        pr_warn!(
+            "local disk {}: pages are not aligned to its blocks of {} bytes, so each write makes it read first; align the partition\n",
+            path,
+            block_bytes
+        );
+    }
+    // A device backed by memory answers at once.
+    if device.is_synchronous() {
+        pr_warn!(
+            "local disk {}: if it is backed by this machine's memory, it needs memory when memory is short\n",
+            path
+        );
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A job that may wait without a bound. A worker does it, and holds a reference to the module
+//! meanwhile. The task that asks for it waits only a moment.
+
+use core::mem;
+
+use kernel::{
+    impl_has_work,
+    new_condvar,
+    new_mutex,
+    new_work,
+    prelude::*,
+    sync::{
+        Arc,
+        CondVar,
+        CondVarTimeoutResult,
+        Mutex, //
+    },
+    time::msecs_to_jiffies,
+    workqueue::{
+        Work,
+        WorkItem, //
+    }, //
+};
+
+use super::DeviceNumber;
+use crate::linux::{
+    module::ModuleRef,
+    workqueue::OwnedQueue, //
+};
+
+/// How long a task waits for a job.
+const WAIT_MS: u32 = 1000;
+
+/// A job of a [`JobWorker`].
+pub(crate) trait Job: Send + Unpin + Sized + 'static {
+    /// Its result.
+    type Output: Send + Unpin;
+
+    /// The log message for a job that ends when nothing waits for it any more.
+    const LATE: &'static str;
+
+    /// The device that it opens or closes.
+    fn number(&self) -> DeviceNumber;
+
+    /// Does the job, in a kernel thread. If not `keeps_module`, the module is being unloaded. Sleeps.
+    fn run(self, keeps_module: bool) -> Self::Output;
+}
+
+/// Does jobs, one after the other. All its memory is allocated when it is made.
+#[pin_data]
+pub(crate) struct JobWorker<J: Job> {
+    #[pin]
+    state: Mutex<State<J>>,
+    /// Notified when one is done.
+    #[pin]
+    done: CondVar,
+    #[pin]
+    work: Work<JobWorker<J>>,
+}
+
+impl_has_work! {
+    impl{J: Job} HasWork<Self> for JobWorker<J> { self.work }
+}
+
+struct State<J: Job> {
+    phase: Phase<J>,
+    /// Nothing waits for the job any more.
+    is_late: bool,
+}
+
+enum Phase<J: Job> {
+    /// There is no job.
+    Idle,
+    /// A job is queued, with a reference to the module for the worker to hold.
+    Asked(J, Option<ModuleRef>),
+    /// The worker does the job.
+    UnderWay,
+    /// The job is done.
+    Done(J::Output),
+}
+
+impl<J: Job> JobWorker<J> {
+    /// Returns a worker without a job.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        let state = State {
+            phase: Phase::Idle,
+            is_late: false,
+        };
+        pin_init!(Self {
+            state <- new_mutex!(state, "bdev_job"),
+            done <- new_condvar!("bdev_job_done"),
+            work <- new_work!("bdev_job"),
+        })
+    }
+
+    /// Queues `job` on `queue`, or returns it if there is another job. `module` is `None` if the module
+    /// is being unloaded: then the queue must be drained before the module is freed.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        job: J,
+        module: Option<ModuleRef>,
+        queue: &OwnedQueue,
+    ) -> Result<(), J> {
+        let mut state = self.state.lock();
+        let Phase::Idle = state.phase else {
+            return Err(job);
+        };
+        state.phase = Phase::Asked(job, module);
+        // The work is not queued already: the phase is `Idle` only after the worker took the last job.
+        let _ = queue.enqueue::<_, 0>(self.clone());
+        Ok(())
+    }
+
+    /// Waits for the job, for a second or until a signal. If it is not done then, and `waits_on` returns
+    /// true, this waits without a bound. `None` if the job is left to the worker.
+    pub(super) fn wait(&self, waits_on: impl FnOnce() -> bool) -> Option<J::Output> {
+        let mut state = self.state.lock();
+        let mut left = msecs_to_jiffies(WAIT_MS);
+        while !matches!(state.phase, Phase::Done(_)) {
+            match self.done.wait_interruptible_timeout(&mut state, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout | CondVarTimeoutResult::Signal { .. } => break,
+            }
+        }
+        if !matches!(state.phase, Phase::Done(_)) && waits_on() {
+            while !matches!(state.phase, Phase::Done(_)) {
+                self.done.wait(&mut state);
+            }
+        }
+        match mem::replace(&mut state.phase, Phase::Idle) {
+            Phase::Done(output) => Some(output),
+            phase => {
+                state.phase = phase;
+                state.is_late = true;
+                None
+            }
+        }
+    }
+}
+
+impl<J: Job> WorkItem for JobWorker<J> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let phase = mem::replace(&mut this.state.lock().phase, Phase::UnderWay);
+        let Phase::Asked(job, module) = phase else {
+            // It is queued only with a job.
+            this.state.lock().phase = phase;
+            return;
+        };
+        let (major, minor) = job.number().major_minor();
+        let output = job.run(module.is_some());
+        let mut state = this.state.lock();
+        if mem::take(&mut state.is_late) {
+            drop(state);
+            drop(output);
+            this.state.lock().phase = Phase::Idle;
+            pr_info!("block device {major}:{minor}: {}\n", J::LATE);
+        } else {
+            state.phase = Phase::Done(output);
+            drop(state);
+            this.done.notify_all();
+        }
+        // Before the module is unloaded the queue goes, which waits for this function's end.
+        drop(module);
+    }
+}
