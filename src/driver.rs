@@ -23,6 +23,7 @@ pub(crate) mod queue;
 pub(crate) mod receive;
 pub(crate) mod removal;
 pub(crate) mod repair;
+pub(crate) mod request_part;
 pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod timer;

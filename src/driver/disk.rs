@@ -12,8 +12,9 @@ use kernel::{
 
 use super::{
     core::Core,
-    queue::{
-        PageOut,
+    request_part::{
+        self,
+        PartStatuses,
         MAX_REQUEST_PAGES, //
     },
 };
@@ -21,12 +22,11 @@ use crate::{
     engine::client::ids::PageIndex,
     linux::block::mq::{
         BlkStatus,
-        Block,
+        BlockDeviceOperations,
         Op,
         Operations,
-        PartCount,
-        Request,
-        MAX_PARTS, //
+        Refused,
+        Request, //
     },
     wire::PAGE_SIZE, //
 };
@@ -34,10 +34,8 @@ use crate::{
 /// Sectors of 512 bytes in a page.
 pub(crate) const PAGE_SECTORS: u64 = 8;
 
-/// The most bytes of a request.
-pub(crate) const MAX_REQUEST_BYTES: u32 = (MAX_REQUEST_PAGES * PAGE_SIZE) as u32;
-
-const _: () = assert!(MAX_REQUEST_PAGES <= MAX_PARTS as usize);
+/// The most sectors of a request.
+pub(crate) const MAX_REQUEST_SECTORS: u32 = MAX_REQUEST_PAGES as u32 * PAGE_SECTORS as u32;
 
 /// The disk's operations.
 pub(crate) struct Disk;
@@ -46,10 +44,10 @@ pub(crate) struct Disk;
 impl Operations for Disk {
     type QueueData = Arc<Core>;
     type HwData = KBox<u32>;
-    type RequestData = PartCount;
+    type RequestData = PartStatuses;
 
-    fn new_request_data() -> impl Init<PartCount> {
-        PartCount::new()
+    fn new_request_data() -> impl Init<PartStatuses> {
+        PartStatuses::new()
     }
 
     fn init_hctx(_core: ArcBorrow<'_, Core>, hw_queue: u32) -> Result<KBox<u32>> {
@@ -57,41 +55,46 @@ impl Operations for Disk {
     }
 
     #[inline]
-    fn queue_rq(hw_queue: &u32, core: ArcBorrow<'_, Core>, request: Request<Self>, is_last: bool) {
+    fn queue_rq(
+        hw_queue: &u32,
+        core: ArcBorrow<'_, Core>,
+        request: Request<Self>,
+        is_last: bool,
+    ) -> Result<(), Refused<Self>> {
         let first = request.sector() / PAGE_SECTORS;
         let count = request.bytes() as usize / PAGE_SIZE;
         let op = request.op();
         match (op, u32::try_from(first).map(PageIndex)) {
             (Op::Read | Op::Write, Ok(first)) if (1..=MAX_REQUEST_PAGES).contains(&count) => {
                 let Some(queue) = core.queues.get(*hw_queue as usize) else {
-                    request.end(BlkStatus::IoErr);
-                    return;
+                    return Err((request, BlkStatus::IOERR));
                 };
-                let blocks = request.blocks();
-                if op == Op::Read {
-                    queue.page_in(core, request, first, blocks, is_last);
-                } else {
-                    queue.page_out(core, request, first, blocks.map(page_out), is_last);
+                match op {
+                    Op::Read => queue.page_in(core, request, first, is_last),
+                    _ => queue.page_out(core, request, first, is_last),
                 }
-                return;
+                return Ok(());
             }
-            (Op::Read | Op::Write, Ok(_)) => request.end(BlkStatus::Inval),
-            (Op::Read | Op::Write, Err(_)) => request.end(BlkStatus::IoErr),
+            (Op::Read | Op::Write, Ok(_)) => return Err((request, BlkStatus::INVAL)),
+            (Op::Read | Op::Write | Op::Discard, Err(_)) => {
+                return Err((request, BlkStatus::IOERR))
+            }
             (Op::Discard, Ok(first)) => {
                 for index in 0..count {
                     // CAST: a request has fewer than 2^32 pages.
                     let page = PageIndex(first.0.saturating_add(index as u32));
                     core.note_free(page);
                 }
-                request.end(BlkStatus::Ok);
+                request.end(BlkStatus::OK);
             }
-            (Op::Discard, Err(_)) => request.end(BlkStatus::IoErr),
-            (Op::Flush, _) => request.end(BlkStatus::Ok),
-            (Op::WriteZeroes | Op::Other(_), _) => request.end(BlkStatus::NotSupp),
+            (Op::Flush, _) => request.end(BlkStatus::OK),
+            (Op::WriteZeroes | Op::Other(_), _) => return Err((request, BlkStatus::NOTSUPP)),
         }
+        // What came before may wait for it.
         if is_last {
             Self::commit_rqs(hw_queue, core);
         }
+        Ok(())
     }
 
     fn commit_rqs(hw_queue: &u32, core: ArcBorrow<'_, Core>) {
@@ -100,6 +103,13 @@ impl Operations for Disk {
         }
     }
 
+    fn end_rq(request: Request<Self>) {
+        request_part::end(request);
+    }
+}
+
+#[vtable]
+impl BlockDeviceOperations for Disk {
     fn open(core: ArcBorrow<'_, Core>, for_writing: bool) -> Result {
         if for_writing && core.earlier.is_hibernating() {
             pr_err!(
@@ -115,15 +125,4 @@ impl Operations for Disk {
             core.note_free(PageIndex(slot));
         }
     }
-}
-
-/// Prepares a page that is to be written.
-#[inline]
-fn page_out(block: Block) -> PageOut {
-    let fill = block.same_fill();
-    let crc = match fill {
-        Some(value) => crate::crc::crc32c(&value.to_ne_bytes()),
-        None => block.crc32c(),
-    };
-    PageOut { block, fill, crc }
 }

@@ -96,13 +96,13 @@ impl OpFrames {
         Ok(Self { transfers })
     }
 
-    /// Sends the engine's frames. `block` is the op's page.
+    /// Sends the engine's frames. `block` is the op's page, if a part of it is sent.
     pub(crate) fn send(
         &self,
         device: &NetDevice,
         ethertype: u16,
         send: &Send,
-        block: &Block,
+        block: Option<Block<'_>>,
     ) -> Sent {
         let Some(mut frames) = self
             .transfers
@@ -161,7 +161,13 @@ impl Route<'_> {
 }
 
 impl TransferFrames {
-    fn send(&mut self, device: &NetDevice, ethertype: u16, send: &Send, block: &Block) -> Sent {
+    fn send(
+        &mut self,
+        device: &NetDevice,
+        ethertype: u16,
+        send: &Send,
+        block: Option<Block<'_>>,
+    ) -> Sent {
         let route = Route {
             device,
             ethertype,
@@ -184,6 +190,9 @@ impl TransferFrames {
                 cut,
                 verify,
             } => {
+                let Some(block) = block else {
+                    return Sent::Done;
+                };
                 if verify {
                     let crc = block.crc32c();
                     if crc != send.header.payload_crc {
@@ -203,11 +212,7 @@ impl TransferFrames {
                     let Some(frame) = self.frames.get_mut(place) else {
                         continue;
                     };
-                    let payload = Payload::Block {
-                        block: *block,
-                        offset,
-                        len,
-                    };
+                    let payload = Payload::Block { block, offset, len };
                     route.transmit(frame, index, len, payload);
                 }
             }

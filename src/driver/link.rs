@@ -115,7 +115,7 @@ impl Link {
 
     /// Sends an op's frames.
     #[inline]
-    pub(crate) fn send(&self, frames: &OpFrames, send: &Send, block: &Block) -> Sent {
+    pub(crate) fn send(&self, frames: &OpFrames, send: &Send, block: Option<Block<'_>>) -> Sent {
         self.with(|binding| frames.send(&binding.device, self.ethertype, send, block))
             .unwrap_or(Sent::Done)
     }

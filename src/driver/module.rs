@@ -23,7 +23,7 @@ use super::{
     debugfs,
     disk::{
         Disk,
-        MAX_REQUEST_BYTES,
+        MAX_REQUEST_SECTORS,
         PAGE_SECTORS, //
     },
     earlier::{
@@ -64,7 +64,8 @@ use crate::{
         block::mq::{
             GenDisk,
             GenDiskBuilder,
-            TagSet, //
+            TagSet,
+            TagSetFlags, //
         },
         debugfs::Dir,
         miscdevice::{
@@ -227,7 +228,14 @@ impl Anemone {
         Self::connect(&params, &core, has_local)?;
 
         let tag_set = Arc::pin_init(
-            TagSet::new(u32::from(params.hw_queues), params.queue_depth as u32),
+            TagSet::new(
+                u32::from(params.hw_queues),
+                params.queue_depth as u32,
+                1,
+                // There is no seek for a scheduler to save. And requests are ended by softirqs and
+                // work that any CPU may run.
+                TagSetFlags::NO_SCHED_BY_DEFAULT | TagSetFlags::STACKING,
+            ),
             GFP_KERNEL,
         )?;
         let files = debugfs::files(&core)?;
@@ -239,9 +247,12 @@ impl Anemone {
             MiscDeviceRegistration::register(options, core.clone()),
             GFP_KERNEL,
         )?;
-        let disk = GenDiskBuilder::new((params.pages as u64).wrapping_mul(PAGE_SECTORS))
-            .max_request_bytes(MAX_REQUEST_BYTES)
-            .max_discard_bytes(MAX_DISCARD_BYTES)
+        let disk = GenDiskBuilder::new()
+            .capacity_sectors((params.pages as u64).wrapping_mul(PAGE_SECTORS))
+            .max_hw_sectors(MAX_REQUEST_SECTORS)
+            .max_hw_discard_sectors(MAX_DISCARD_SECTORS)
+            .stable_writes()
+            .no_partitions()
             .build(fmt!("anemone"), tag_set, core.clone())?;
         core.local.set_own(disk.number());
         pr_info!(
@@ -504,5 +515,5 @@ const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
 /// How long servers may take to end the session of an older life: two seconds and some attempts.
 const REPLACED_MS: u32 = 5000;
 
-/// The largest discard in bytes: 64 MiB, handled in a bounded time without sleeping.
-const MAX_DISCARD_BYTES: u32 = 64 << 20;
+/// The largest discard in sectors: 64 MiB, handled in a bounded time without sleeping.
+const MAX_DISCARD_SECTORS: u32 = (64 << 20) / 512;

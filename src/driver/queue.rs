@@ -10,7 +10,6 @@ mod lingering;
 mod requests;
 
 pub(crate) use lingering::Lingered;
-pub(crate) use requests::PageOut;
 
 use kernel::{
     prelude::*,
@@ -32,6 +31,10 @@ use super::{
         Sent, //
     },
     local::LocalPort,
+    request_part::{
+        RequestPart,
+        MAX_REQUEST_PAGES, //
+    },
     storage::KernelStorage,
     timer::CoreTimer, //
 };
@@ -48,6 +51,7 @@ use crate::{
             Op,
             Outcome,
             Parts,
+            SendPayload,
             Shard,
             Verdict, //
         },
@@ -56,11 +60,14 @@ use crate::{
         block::mq::{
             BlkStatus,
             Block,
-            OwnBlock,
-            RequestPart, //
+            BlockWriter,
+            RequestBlock, //
         },
         bottom_half::local_bh_disable,
-        mm::alloc::MAY_FAIL,
+        mm::{
+            alloc::MAY_FAIL,
+            page::Page, //
+        },
         net::skb::RxFrame,
         time::hrtimer::now_ns,
     },
@@ -72,27 +79,42 @@ use crate::{
     },
 };
 
-/// The most pages of a request.
-pub(crate) const MAX_REQUEST_PAGES: usize = 8;
-
 /// Transfers sent before this CPU handles softirqs again.
 const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
 
 /// Stale copies that a shard can note.
 const STALE_COPIES: usize = 1024;
 
-/// An op's page.
-struct Page {
-    /// Its bytes; valid until the op's part of a request ends.
-    block: Block,
-    /// `None` in repair's queue.
-    part: Option<RequestPart<Disk>>,
+/// An op's page, while its bytes are used without the queue's lock. The page stays until this is dropped.
+enum Held<'a> {
+    /// The page of a part of a request.
+    Request(RequestBlock<Disk>),
+    /// A page of repair's queue.
+    Own(&'a Page),
+}
+
+impl Held<'_> {
+    #[inline]
+    fn block(&self) -> Block<'_> {
+        match self {
+            Self::Request(block) => block.block(),
+            Self::Own(page) => page.block(),
+        }
+    }
+
+    #[inline]
+    fn writer(&self) -> Option<BlockWriter<'_>> {
+        match self {
+            Self::Request(block) => block.writer(),
+            Self::Own(page) => Some(page.writer()),
+        }
+    }
 }
 
 struct State {
     shard: Shard<KernelStorage>,
-    /// By op; `Some` while the op is in use.
-    pages: KVVec<Option<Page>>,
+    /// By op; `Some` while the op is in use. Empty in repair's queue.
+    parts: KVVec<Option<RequestPart>>,
     /// In repair's queue: the use of each op.
     repair: Option<Repair<KernelStorage>>,
 }
@@ -102,12 +124,15 @@ enum Todo {
     /// Release the page from the op's frames, then end its part of the request.
     End {
         op: usize,
-        part: Option<RequestPart<Disk>>,
+        part: Option<RequestPart>,
         status: BlkStatus,
         wake: Option<PageIndex>,
     },
     /// Fill the page, then end its part of the request.
-    Fill { page: Option<Page>, value: u64 },
+    Fill {
+        part: Option<RequestPart>,
+        value: u64,
+    },
 }
 
 /// One hardware queue.
@@ -121,14 +146,14 @@ pub(crate) struct Queue {
     /// Fires when the shard has something due.
     pub(crate) timer: Arc<CoreTimer>,
     /// In repair's queue: the page of each op.
-    own_blocks: KVec<OwnBlock>,
+    own_pages: KVec<Page>,
 }
 
 impl Queue {
     /// Approximate size in bytes.
     pub(crate) fn bytes(depth: usize, replicas: usize, fragments: u8) -> usize {
         let op = size_of::<Op>()
-            .saturating_add(size_of::<Option<Page>>())
+            .saturating_add(size_of::<Option<RequestPart>>())
             .saturating_add(OpFrames::bytes(replicas, fragments));
         op.saturating_mul(MAX_REQUEST_PAGES).saturating_mul(depth)
     }
@@ -142,30 +167,25 @@ impl Queue {
         timer: Arc<CoreTimer>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
-        let mut pages = KVVec::with_capacity(op_count, MAY_FAIL)?;
+        let mut parts = KVVec::with_capacity(op_count, MAY_FAIL)?;
         for _ in 0..op_count {
-            pages.push(None, MAY_FAIL)?;
+            parts.push(None, MAY_FAIL)?;
         }
-        Self::make(number, op_count, replicas, fragments, timer, pages, None)
+        Self::make(number, op_count, replicas, fragments, timer, parts, None)
     }
 
-    /// Repair's queue, with an op for each of `own_blocks`.
+    /// Repair's queue, with an op for each of `own_pages`.
     pub(super) fn for_repair(
         number: u16,
         fragments: u8,
         timer: Arc<CoreTimer>,
         repair: Repair<KernelStorage>,
-        own_blocks: KVec<OwnBlock>,
+        own_pages: KVec<Page>,
     ) -> Result<Arc<Self>> {
-        let op_count = own_blocks.len();
-        let mut pages = KVVec::with_capacity(op_count, MAY_FAIL)?;
-        for block in &own_blocks {
-            let block = block.block();
-            pages.push(Some(Page { block, part: None }), MAY_FAIL)?;
-        }
-        let own = Some((repair, own_blocks));
+        let op_count = own_pages.len();
+        let own = Some((repair, own_pages));
         // A copy goes to one server.
-        Self::make(number, op_count, 1, fragments, timer, pages, own)
+        Self::make(number, op_count, 1, fragments, timer, KVVec::new(), own)
     }
 
     // Never inlined, nor are its callers: a shard is large for a kernel stack.
@@ -176,8 +196,8 @@ impl Queue {
         replicas: usize,
         fragments: u8,
         timer: Arc<CoreTimer>,
-        pages: KVVec<Option<Page>>,
-        own: Option<(Repair<KernelStorage>, KVec<OwnBlock>)>,
+        parts: KVVec<Option<RequestPart>>,
+        own: Option<(Repair<KernelStorage>, KVec<Page>)>,
     ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
         let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;
@@ -185,7 +205,7 @@ impl Queue {
             ops.push(Op::default(), MAY_FAIL)?;
             frames.push(OpFrames::new(replicas, fragments)?, MAY_FAIL)?;
         }
-        let parts = Parts {
+        let tables = Parts {
             ops,
             buckets: [
                 KVec::from_elem(0, BUCKETS, MAY_FAIL)?,
@@ -194,10 +214,10 @@ impl Queue {
             stale: KVVec::from_elem(StaleCopy::default(), STALE_COPIES, MAY_FAIL)?,
         };
         let lingering = Lingering::new(op_count)?;
-        let (repair, own_blocks) = own.unzip();
+        let (repair, own_pages) = own.unzip();
         let state = init!(State {
-            shard: Shard::new(number, parts),
-            pages,
+            shard: Shard::new(number, tables),
+            parts,
             repair,
         });
         Arc::pin_init(
@@ -206,7 +226,7 @@ impl Queue {
                 frames,
                 lingering,
                 timer,
-                own_blocks: own_blocks.unwrap_or_default(),
+                own_pages: own_pages.unwrap_or_default(),
             }),
             MAY_FAIL,
         )
@@ -219,7 +239,7 @@ impl Queue {
 
     /// Whether it is repair's queue.
     pub(super) fn is_repairs(&self) -> bool {
-        !self.own_blocks.is_empty()
+        !self.own_pages.is_empty()
     }
 
     /// Reads the repair state, in repair's queue.
@@ -276,20 +296,21 @@ impl Queue {
             self.run(core, guard, now_ns);
             return;
         };
-        let block = state.block(receive.op);
+        let page = self.hold(state, receive.op);
         drop(guard);
 
-        // The claim pins the op, and so the request and the block, until it is returned.
+        // The claim pins the op until it is returned.
         let mut crc = None;
         let mut copied = false;
-        if let Some(block) = block {
+        if let Some(writer) = page.as_ref().and_then(Held::writer) {
             copied = frame
-                .copy_to_block(HEADER_LEN, &block, receive.offset, receive.len)
+                .copy_to_block(HEADER_LEN, &writer, receive.offset, receive.len)
                 .is_some();
             if copied && receive.completes {
-                crc = Some(block.crc32c());
+                crc = Some(writer.crc32c());
             }
         }
+        drop(page);
 
         let mut guard = self.state.lock();
         guard
@@ -363,17 +384,24 @@ impl Queue {
             match action {
                 Some(Action::Send(id)) => {
                     let send = guard.shard.describe(id, &core.device);
-                    let block = guard.block(id.op);
+                    let page = match &send {
+                        Some(send) if matches!(send.payload, SendPayload::Page { .. }) => {
+                            self.hold(&guard, id.op)
+                        }
+                        _ => None,
+                    };
                     let_go(guard);
                     // Otherwise, on a virtual device, the other end's softirq would run after each
                     // frame.
                     softirqs.get_or_insert_with(local_bh_disable);
-                    let sent = match (self.frames.get(id.op), &send, &block) {
-                        (Some(frames), Some(send), Some(block)) => {
+                    let sent = match (self.frames.get(id.op), &send) {
+                        (Some(frames), Some(send)) => {
+                            let block = page.as_ref().map(Held::block);
                             core.link.send(frames, send, block)
                         }
                         _ => Sent::Done,
                     };
+                    drop(page);
                     sends = sends.wrapping_add(1);
                     if sends % SENDS_WITHOUT_SOFTIRQS == 0 {
                         softirqs = None;
@@ -399,26 +427,28 @@ impl Queue {
                     }
                 }
                 Some(Action::FillBuffer(fill)) => {
-                    let block = guard.block(fill.op);
+                    let page = self.hold(&guard, fill.op);
                     let_go(guard);
                     // Lets the servers receive what was sent, and work on it meanwhile.
                     softirqs = None;
-                    let crc = match (core.local.pool(), &block) {
-                        (Some(pool), Some(block)) => pool.fill(&fill, block),
+                    let crc = match (core.local.pool(), &page) {
+                        (Some(pool), Some(page)) => pool.fill(&fill, page.block()),
                         _ => None,
                     };
+                    drop(page);
                     guard = self.state.lock();
                     let shard = &mut guard.shard;
                     shard.buffer_filled(now_ns, &fill, crc, &mut port, &core.device);
                 }
                 Some(Action::ReadBuffer(read)) => {
-                    let block = guard.block(read.op);
+                    let page = self.hold(&guard, read.op);
                     let_go(guard);
                     softirqs = None;
-                    let (copied, crc) = match (core.local.pool(), &block) {
-                        (Some(pool), Some(block)) => pool.read(&read, block),
+                    let (copied, crc) = match (core.local.pool(), page.as_ref().and_then(Held::writer)) {
+                        (Some(pool), Some(writer)) => pool.read(&read, &writer),
                         _ => (false, None),
                     };
+                    drop(page);
                     guard = self.state.lock();
                     let shard = &mut guard.shard;
                     shard.buffer_read(now_ns, &read, copied, crc, &mut port, &core.device);
@@ -452,18 +482,24 @@ impl Queue {
                 }
                 wake
             }
-            Todo::Fill { page, value } => {
-                if let Some(Page { block, part }) = page {
-                    match value {
-                        0 => block.zero(),
-                        value => block.fill(value),
+            Todo::Fill { part, value } => {
+                if let Some(part) = part {
+                    if let Some(writer) = part.block().writer() {
+                        writer.fill(value);
                     }
-                    if let Some(part) = part {
-                        part.end(BlkStatus::Ok);
-                    }
+                    part.end(BlkStatus::OK);
                 }
                 None
             }
+        }
+    }
+
+    /// Returns the page of an op in use.
+    #[inline]
+    fn hold(&self, state: &State, op: usize) -> Option<Held<'_>> {
+        match state.parts.get(op) {
+            Some(Some(part)) => Some(Held::Request(part.block().clone())),
+            _ => self.own_pages.get(op).map(Held::Own),
         }
     }
 
@@ -489,13 +525,6 @@ impl Queue {
 }
 
 impl State {
-    /// The block of an op in use.
-    #[inline]
-    fn block(&self, op: usize) -> Option<Block> {
-        let page = self.pages.get(op)?.as_ref()?;
-        Some(page.block)
-    }
-
     /// An op has ended.
     #[inline]
     fn complete(
@@ -508,18 +537,18 @@ impl State {
             return self.end_copy(now_ns, &completion, device);
         }
         let Completion { op, outcome, wake } = completion;
-        let page = self.pages.get_mut(op).and_then(Option::take);
+        let part = self.parts.get_mut(op).and_then(Option::take);
         let status = match outcome {
-            Outcome::Done => BlkStatus::Ok,
-            Outcome::Failed => BlkStatus::IoErr,
+            Outcome::Done => BlkStatus::OK,
+            Outcome::Failed => BlkStatus::IOERR,
             // The kernel keeps the page in memory.
-            Outcome::NoSpace => BlkStatus::NoSpc,
-            Outcome::Zeros => return Todo::Fill { page, value: 0 },
-            Outcome::Filled(value) => return Todo::Fill { page, value },
+            Outcome::NoSpace => BlkStatus::NOSPC,
+            Outcome::Zeros => return Todo::Fill { part, value: 0 },
+            Outcome::Filled(value) => return Todo::Fill { part, value },
         };
         Todo::End {
             op,
-            part: page.and_then(|page| page.part),
+            part,
             status,
             wake,
         }
@@ -538,7 +567,7 @@ impl State {
         Todo::End {
             op: completion.op,
             part: None,
-            status: BlkStatus::Ok,
+            status: BlkStatus::OK,
             wake: repair.and_then(|repair| repair.completed(now_ns, completion, shard, device)),
         }
     }

@@ -25,9 +25,9 @@ use crate::{
         free::words_for,
         repair::Repair, //
     },
-    linux::{
-        block::mq::OwnBlock,
-        mm::alloc::zeroed_table, //
+    linux::mm::{
+        alloc::zeroed_table,
+        page::Page, //
     },
 };
 
@@ -43,11 +43,11 @@ pub(super) fn new_queue(
 ) -> Result<Arc<Queue>> {
     let words = || zeroed_table(words_for(pages));
     let repair = Repair::new([words()?, words()?, words()?, words()?]);
-    let mut blocks = KVec::with_capacity(COPIES, GFP_KERNEL)?;
+    let mut own_pages = KVec::with_capacity(COPIES, GFP_KERNEL)?;
     for _ in 0..COPIES {
-        blocks.push(OwnBlock::new()?, GFP_KERNEL)?;
+        own_pages.push(Page::new()?, GFP_KERNEL)?;
     }
-    Queue::for_repair(number, fragments, timer, repair, blocks)
+    Queue::for_repair(number, fragments, timer, repair, own_pages)
 }
 
 impl Core {

@@ -56,7 +56,7 @@ use crate::{
                 is_available,
                 MAY_FAIL, //
             },
-            page::IoPage, //
+            page::Page, //
         },
         module::ModuleRef,
         time::hrtimer::now_ns, //
@@ -111,7 +111,7 @@ const ALWAYS_TRIED: usize = (4 << 20) / PAGE_SIZE;
 pub(crate) struct Pool {
     #[pin]
     pub(super) state: SpinLockIrq<State>,
-    pub(super) pages: KVVec<IoPage>,
+    pub(super) pages: KVVec<Page>,
     pub(super) bios: BioSet<CoreTimer>,
 }
 
@@ -139,9 +139,9 @@ impl Pool {
             heads: table(pages)?,
             ios: table(IOS)?,
         };
-        let mut io_pages = KVVec::with_capacity(pages, MAY_FAIL)?;
+        let mut own_pages = KVVec::with_capacity(pages, MAY_FAIL)?;
         for _ in 0..pages {
-            io_pages.push(IoPage::new()?, MAY_FAIL)?;
+            own_pages.push(Page::new()?, MAY_FAIL)?;
         }
         let state = State {
             mirror: Mirror::new(config, parts),
@@ -159,7 +159,7 @@ impl Pool {
         KBox::pin_init(
             pin_init!(Self {
                 state <- kernel::new_spinlock_irq!(state, "anemone_disk"),
-                pages: io_pages,
+                pages: own_pages,
                 bios,
             }),
             MAY_FAIL,

@@ -20,7 +20,10 @@ use crate::{
             BufferRead, //
         },
     },
-    linux::block::mq::Block, //
+    linux::block::mq::{
+        Block,
+        BlockWriter, //
+    }, //
 };
 
 /// The shards' way to the mirror of this core's pool.
@@ -35,18 +38,18 @@ impl DiskPort<KernelStorage> for LocalPort<'_> {
 
 impl Pool {
     /// Copies a block, or the value that fills it, to the mirror's buffer. Returns the copy's checksum.
-    pub(crate) fn fill(&self, fill: &BufferFill, block: &Block) -> Option<u32> {
+    pub(crate) fn fill(&self, fill: &BufferFill, block: Block<'_>) -> Option<u32> {
         let page = self.pages.get(fill.buffer.index())?;
         if let Some(value) = fill.fill {
-            page.fill(value);
+            page.writer().fill(value);
             return Some(fill.crc);
         }
-        page.copy_from(block);
-        Some(page.crc32c())
+        page.copy_from(&block);
+        Some(page.block().crc32c())
     }
 
     /// Copies the mirror's buffer to a block. Returns the block's checksum if `read` asks for it.
-    pub(crate) fn read(&self, read: &BufferRead, block: &Block) -> (bool, Option<u32>) {
+    pub(crate) fn read(&self, read: &BufferRead, block: &BlockWriter<'_>) -> (bool, Option<u32>) {
         let Some(page) = self.pages.get(read.buffer.index()) else {
             return (false, None);
         };

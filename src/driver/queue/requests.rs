@@ -7,15 +7,15 @@ use kernel::{
     sync::ArcBorrow, //
 };
 
-use super::{
-    Page,
-    Queue,
-    MAX_REQUEST_PAGES, //
-};
+use super::Queue;
 use crate::{
     driver::{
         core::Core,
         disk::Disk,
+        request_part::{
+            RequestPart,
+            MAX_REQUEST_PAGES, //
+        },
         storage::KernelStorage, //
     },
     engine::client::{
@@ -32,15 +32,26 @@ use crate::{
         },
         time::hrtimer::now_ns, //
     },
-    wire::PAGE_SIZE, //
+    wire::PAGE_SIZE,
 };
 
 /// What a page-out writes.
-#[derive(Clone, Copy)]
-pub(crate) struct PageOut {
-    pub(crate) block: Block,
-    pub(crate) fill: Option<u64>,
-    pub(crate) crc: u32,
+struct PageOut {
+    /// The value that fills the page, if one does.
+    fill: Option<u64>,
+    crc: u32,
+}
+
+impl PageOut {
+    #[inline]
+    fn new(block: Block<'_>) -> Self {
+        let fill = block.same_fill();
+        let crc = match fill {
+            Some(value) => crate::crc::crc32c(&value.to_ne_bytes()),
+            None => block.crc32c(),
+        };
+        Self { fill, crc }
+    }
 }
 
 fn page_number(first: PageIndex, index: usize) -> PageIndex {
@@ -57,39 +68,61 @@ impl Queue {
         core: ArcBorrow<'_, Core>,
         request: Request<Disk>,
         first: PageIndex,
-        mut pages: impl ExactSizeIterator<Item = PageOut>,
         at_once: bool,
     ) {
-        // Before the lock is taken, because this is most of the work.
-        if pages.len() == 1 {
-            let pages = [pages.next()];
-            self.start_page_outs(core, request, first, &pages, at_once);
-        } else {
-            let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| pages.next());
-            self.start_page_outs(core, request, first, &pages, at_once);
+        if request.bytes() as usize > PAGE_SIZE {
+            self.page_out_many(core, request, first, at_once);
+            return;
         }
+        let tag = request.tag();
+        // Before the lock is taken, because this is most of the work.
+        let part = RequestPart::divide(request).next().map(|part| {
+            let page = PageOut::new(part.block().block());
+            (page, part)
+        });
+        self.start_page_outs(core, tag, first, part, at_once);
+    }
+
+    // Never inlined: the caller's stack frame would have room for all pages, for each request.
+    #[inline(never)]
+    fn page_out_many(
+        &self,
+        core: ArcBorrow<'_, Core>,
+        request: Request<Disk>,
+        first: PageIndex,
+        at_once: bool,
+    ) {
+        let tag = request.tag();
+        let mut blocks = request.blocks().map(PageOut::new);
+        let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| blocks.next());
+        drop(blocks);
+        let pages = pages.into_iter().flatten();
+        self.start_page_outs(
+            core,
+            tag,
+            first,
+            pages.zip(RequestPart::divide(request)),
+            at_once,
+        );
     }
 
     #[inline]
     fn start_page_outs(
         &self,
         core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
+        tag: u32,
         first: PageIndex,
-        pages: &[Option<PageOut>],
+        parts: impl IntoIterator<Item = (PageOut, RequestPart)>,
         at_once: bool,
     ) {
-        let pages = pages.iter().map_while(|page| *page);
         self.start(
             core,
-            request,
-            pages,
+            tag,
+            parts,
             at_once,
             |shard, op, index, now_ns, page| {
                 let number = page_number(first, index);
-                let started =
-                    shard.start_page_out(now_ns, op, number, page.fill, page.crc, &core.device);
-                (page.block, started)
+                shard.start_page_out(now_ns, op, number, page.fill, page.crc, &core.device)
             },
         );
     }
@@ -102,20 +135,14 @@ impl Queue {
         core: ArcBorrow<'_, Core>,
         request: Request<Disk>,
         first: PageIndex,
-        blocks: impl Iterator<Item = Block>,
         at_once: bool,
     ) {
-        self.start(
-            core,
-            request,
-            blocks,
-            at_once,
-            |shard, op, index, now_ns, block| {
-                let number = page_number(first, index);
-                let started = shard.start_page_in(now_ns, op, number, &core.device);
-                (block, started)
-            },
-        );
+        let tag = request.tag();
+        let parts = RequestPart::divide(request).map(|part| ((), part));
+        self.start(core, tag, parts, at_once, |shard, op, index, now_ns, ()| {
+            let number = page_number(first, index);
+            shard.start_page_in(now_ns, op, number, &core.device)
+        });
     }
 
     /// Does the work of requests that were accepted without `at_once`.
@@ -123,39 +150,34 @@ impl Queue {
         self.drive(core, |_, _| {});
     }
 
+    /// Begins an op for each part. A part whose op does not begin ends with an error.
     #[inline]
     fn start<T>(
         &self,
         core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
-        pages: impl Iterator<Item = T>,
+        tag: u32,
+        parts: impl IntoIterator<Item = (T, RequestPart)>,
         at_once: bool,
-        mut start: impl FnMut(
-            &mut Shard<KernelStorage>,
-            usize,
-            usize,
-            u64,
-            T,
-        ) -> (Block, Result<(), OpInUse>),
+        mut start: impl FnMut(&mut Shard<KernelStorage>, usize, usize, u64, T) -> Result<(), OpInUse>,
     ) {
-        let count = request.bytes() as usize / PAGE_SIZE;
-        let first_op = (request.tag() as usize).wrapping_mul(MAX_REQUEST_PAGES);
-        // CAST: a few. Parts that are left when this returns end with an error.
-        let mut parts = request.into_parts(count as u32);
+        let first_op = (tag as usize).wrapping_mul(MAX_REQUEST_PAGES);
+        // Declared before the guard, so dropped after it: the request may end with them.
+        let mut _refused = None;
+        let mut parts = parts.into_iter();
         let now_ns = now_ns();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        for (index, page) in pages.enumerate() {
+        for (index, (page, part)) in parts.by_ref().enumerate() {
             let op = first_op.wrapping_add(index);
-            let Some(place) = state.pages.get_mut(op) else {
-                break;
-            };
-            let (block, started) = start(&mut state.shard, op, index, now_ns, page);
-            if started.is_err() {
-                break;
+            match state.parts.get_mut(op) {
+                Some(place) if start(&mut state.shard, op, index, now_ns, page).is_ok() => {
+                    *place = Some(part);
+                }
+                _ => {
+                    _refused = Some(part);
+                    break;
+                }
             }
-            let part = parts.next();
-            *place = part.is_some().then_some(Page { block, part });
         }
         if at_once {
             self.run(core, guard, now_ns);

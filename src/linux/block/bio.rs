@@ -37,7 +37,7 @@ use super::{
 };
 use crate::linux::{
     helpers,
-    mm::page::IoPage, //
+    mm::page::Page, //
 };
 
 /// Pages that one bio may have.
@@ -177,7 +177,7 @@ impl<T: EndIo> BioSet<T> {
         op: BioOp,
         nowait: bool,
         first_page: u64,
-        pages: impl Iterator<Item = &'p IoPage>,
+        pages: impl Iterator<Item = &'p Page>,
     ) -> Option<Prepared<'_, T>> {
         let inner = self.get(index)?;
         inner.state.cmpxchg(IDLE, TAKEN, Acquire).ok()?;

@@ -27,8 +27,10 @@ use crate::linux::helpers;
 pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
     bindings::GFP_KERNEL | bindings::__GFP_NOWARN | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
 
-/// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For whatever
-/// there may be much of.
+/// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For what there
+/// may be much of.
+///
+/// Could be dropped when the kernel crate has `__GFP_RETRY_MAYFAIL`.
 // SAFETY: `Flags` is a number of 32 bits, any of which it can be, and no more.
 pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
 
@@ -52,11 +54,19 @@ unsafe impl ZeroValue for Atomic<u32> {}
 /// A table of fixed length, mapped with huge pages where there are some.
 ///
 /// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
-/// larger than memory has other programs killed before its allocation fails.
+/// larger than memory has other programs killed before its allocation fails. Could be dropped when
+/// `VVec` takes [`MAY_FAIL`], huge pages, and values of zero bytes.
 ///
 /// # Invariants
 ///
 /// `data` points to `len` values in memory that is ours, from `vmalloc` or `kvmalloc`.
+///
+/// # Examples
+///
+/// ```ignore
+/// let words: Table<Atomic<u32>> = zeroed_table(1 << 20)?;
+/// words[0].store(1, Relaxed);
+/// ```
 pub(crate) struct Table<T: ZeroValue> {
     data: NonNull<T>,
     len: usize,
@@ -67,29 +77,37 @@ unsafe impl<T: ZeroValue + Send> Send for Table<T> {}
 // SAFETY: As for a slice.
 unsafe impl<T: ZeroValue + Sync> Sync for Table<T> {}
 
+impl<T: ZeroValue> Table<T> {
+    /// Bytes of a table of `len` values. Any allocator aligns memory for an integer.
+    fn bytes(len: usize) -> Result<usize> {
+        const { assert!(align_of::<T>() <= align_of::<u64>()) };
+        Ok(len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1))
+    }
+}
+
 /// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
 /// larger than the memory that is available.
 pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
-    let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
+    let bytes = Table::<T>::bytes(len)?;
     if !is_available(bytes) {
         return Err(ENOMEM);
     }
     // SAFETY: No requirements but process context.
     let data = unsafe { helpers::vzalloc_huge(bytes) };
-    // INVARIANT: All bytes are zero, which `ZeroValue` says are values; pages are aligned for any.
+    // INVARIANT: All bytes are zero, which `ZeroValue` says are values.
     Ok(Table {
         data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
         len,
     })
 }
 
-/// A small one, for whoever must not wait for memory: the allocator reclaims nothing for it. Process
-/// context, as [`Table`] is dropped there.
+/// A small one, for a task that must not wait for memory: the allocator reclaims nothing for it.
+/// Process context, as [`Table`] is dropped there.
 pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
-    let bytes = len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1);
+    let bytes = Table::<T>::bytes(len)?;
     // SAFETY: No requirements.
     let data = unsafe { helpers::kvzalloc_now(bytes) };
-    // INVARIANT: All bytes are zero, which `ZeroValue` says are values; `kmalloc` aligns for any integer.
+    // INVARIANT: All bytes are zero, which `ZeroValue` says are values.
     Ok(Table {
         data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
         len,
@@ -116,8 +134,8 @@ impl<T: ZeroValue> DerefMut for Table<T> {
 
 impl<T: ZeroValue> Drop for Table<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; the values need no `Drop`. Process context, as tables
-        // are dropped by whoever unloads or allocates.
+        // SAFETY: By the type invariant; the values need no `Drop`. Tables are dropped in process
+        // context.
         unsafe { helpers::kvfree(self.data.as_ptr().cast()) };
     }
 }

@@ -2,7 +2,8 @@
 
 //! Copying bytes that others may write to meanwhile.
 
-/// Copies a few bytes into `to`: whoever looks at them there sees them as they were, once.
+/// Copies a few bytes into `to`: what is read there later is what they were at one moment, though
+/// others may write to `from` meanwhile.
 ///
 /// # Safety
 ///
@@ -25,7 +26,8 @@ pub(in crate::linux) unsafe fn take<const N: usize>(from: *const u8, to: &mut [u
 ///
 /// # Safety
 ///
-/// `from` must be valid for reads, `to` for writes, of `len` bytes, and they must not overlap.
+/// `from` must be valid for reads, `to` for writes, of `len` bytes. If they overlap, `to` gets a
+/// mixture.
 #[inline]
 pub(in crate::linux) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // KASAN sees through `memcpy` only.
@@ -41,12 +43,38 @@ pub(in crate::linux) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             options(nostack, preserves_flags)
         );
         if len % 8 != 0 {
-            rest_from.copy_to_nonoverlapping(rest_to, len % 8);
+            rest_from.copy_to(rest_to, len % 8);
         }
     }
     #[cfg(not(all(target_arch = "x86_64", not(CONFIG_KASAN))))]
     // SAFETY: By the requirements of this function.
     unsafe {
-        from.copy_to_nonoverlapping(to, len);
+        from.copy_to(to, len);
+    }
+}
+
+/// Fills `len` bytes, a multiple of 8, with a 64-bit value.
+///
+/// # Safety
+///
+/// `to` must be valid for writes of `len` bytes.
+#[inline]
+pub(in crate::linux) unsafe fn fill(to: *mut u8, value: u64, len: usize) {
+    // As in `copy`.
+    #[cfg(all(target_arch = "x86_64", not(CONFIG_KASAN)))]
+    // SAFETY: By the requirements of this function; the direction flag is clear in all Rust code.
+    unsafe {
+        core::arch::asm!(
+            "rep stosq",
+            inout("rcx") len / 8 => _,
+            inout("rdi") to => _,
+            in("rax") value,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(CONFIG_KASAN))))]
+    for index in 0..len / 8 {
+        // SAFETY: By the requirements of this function.
+        unsafe { to.cast::<u64>().add(index).write_unaligned(value) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of memory of our own, that I/O is done with.
+//! Own pages of memory, for I/O.
 //!
 //! C header: [`include/linux/gfp.h`](srctree/include/linux/gfp.h)
 
@@ -18,34 +18,52 @@ use super::{
 use crate::linux::{
     block::mq::{
         Block,
+        BlockWriter,
+        Place,
         BLOCK_SIZE, //
     },
-    helpers, //
+    helpers,
 };
 
-/// A page of 4 KiB. Dropping it gives up our reference; a bio under way has one of its own.
+/// A page of 4 KiB. Dropping it gives up one reference; a bio or a frame under way has one of its
+/// own.
 ///
-/// Its bytes are memory that a device may write to as well: who reads them while somebody writes
-/// gets a mixture. When they may be touched is for the owner to say.
+/// Could be dropped when the kernel crate's `Page` can be shared with a device, and lent to a bio
+/// and an skb, which needs a reference count: it owns its page alone.
 ///
 /// # Invariants
 ///
-/// `page` is a page of order 0 that we hold a reference to, and `data` its address.
-pub(crate) struct IoPage {
+/// - `page` is a page of order 0 that this holds a reference to, and `data` its address.
+/// - Others may write to its bytes at any time; the invariants of [`Block`] say what follows.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn keep(block: &Block<'_>) -> Result<Page> {
+///     let page = Page::new()?;
+///     page.copy_from(block);
+///     if page.block().crc32c() != block.crc32c() {
+///         return Err(EAGAIN);
+///     }
+///     Ok(page)
+/// }
+/// ```
+pub(crate) struct Page {
     page: NonNull<bindings::page>,
     data: NonNull<u8>,
 }
 
 // SAFETY: A page is memory that belongs to no thread.
-unsafe impl Send for IoPage {}
-// SAFETY: As above; concurrent copies mix bytes, which have no invalid values.
-unsafe impl Sync for IoPage {}
+unsafe impl Send for Page {}
+// SAFETY: As above; the invariant of `Block` says what concurrent accesses come to.
+unsafe impl Sync for Page {}
 
-impl IoPage {
-    /// Allocates one, of undefined contents. May sleep.
+impl Page {
+    /// Allocates one, full of zeros. May sleep.
     pub(crate) fn new() -> Result<Self> {
+        let flags = RAW_MAY_FAIL | bindings::__GFP_ZERO;
         // SAFETY: No requirements.
-        let page = unsafe { bindings::alloc_pages(RAW_MAY_FAIL, 0) };
+        let page = unsafe { bindings::alloc_pages(flags, 0) };
         let page = NonNull::new(page).ok_or(ENOMEM)?;
         // SAFETY: The page is live, and its memory is in the linear map.
         let data = unsafe { helpers::page_address(page.as_ptr()) };
@@ -61,13 +79,35 @@ impl IoPage {
         self.page.as_ptr()
     }
 
+    #[inline]
+    fn place(&self) -> Place {
+        Place::Whole {
+            page: self.page,
+            data: self.data,
+        }
+    }
+
+    /// Its bytes, for reading.
+    #[inline]
+    pub(crate) fn block(&self) -> Block<'_> {
+        // SAFETY: By the type invariant the page is there as long as `self` is borrowed.
+        unsafe { Block::new(self.place()) }
+    }
+
+    /// Its bytes, for reading and writing.
+    #[inline]
+    pub(crate) fn writer(&self) -> BlockWriter<'_> {
+        // SAFETY: As for `block`; the memory is ours.
+        unsafe { BlockWriter::new(self.place()) }
+    }
+
     /// Takes the bytes of `block`.
     #[inline]
-    pub(crate) fn copy_from(&self, block: &Block) {
+    pub(crate) fn copy_from(&self, block: &Block<'_>) {
         let mut to = self.data.as_ptr();
         block.for_each_run(0, BLOCK_SIZE as u16, |from, len| {
-            // SAFETY: The run is memory of a request, by the block's invariant; all runs together
-            // are a page long, so that `to` stays in our page, which is nobody else's.
+            // SAFETY: The run is memory of a block; all runs together are a page long, so that
+            // `to` stays in the page.
             unsafe {
                 copy(from, to, len);
                 to = to.add(len);
@@ -78,10 +118,10 @@ impl IoPage {
 
     /// Gives its bytes to `block`.
     #[inline]
-    pub(crate) fn copy_to(&self, block: &Block) {
+    pub(crate) fn copy_to(&self, block: &BlockWriter<'_>) {
         let mut from = self.data.as_ptr().cast_const();
         block.for_each_run(0, BLOCK_SIZE as u16, |to, len| {
-            // SAFETY: As in `copy_from`.
+            // SAFETY: As in `copy_from`; a writer's memory may be written to.
             unsafe {
                 copy(from, to, len);
                 from = from.add(len);
@@ -89,26 +129,9 @@ impl IoPage {
             true
         });
     }
-
-    /// Fills it with a 64-bit value.
-    pub(crate) fn fill(&self, value: u64) {
-        let words = self.data.as_ptr().cast::<u64>();
-        for index in 0..BLOCK_SIZE / size_of::<u64>() {
-            // SAFETY: The word lies in our page, which is aligned.
-            unsafe { words.add(index).write(value) };
-        }
-    }
-
-    /// CRC32C of all bytes: all ones first, inverted at the end.
-    #[inline]
-    pub(crate) fn crc32c(&self) -> u32 {
-        // SAFETY: The page is ours. It is passed as an address, not as a slice, for a device may
-        // change it meanwhile.
-        !unsafe { helpers::crc32c(!0, self.data.as_ptr().cast(), BLOCK_SIZE) }
-    }
 }
 
-impl Drop for IoPage {
+impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the reference is ours, and it is not used after this.
         unsafe { helpers::put_page(self.page.as_ptr()) };

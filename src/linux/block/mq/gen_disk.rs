@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A disk.
+//! A disk, and its operations as a block device.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
     error::{
         from_err_ptr,
+        from_result,
         to_result, //
     },
     fmt::{
@@ -19,7 +23,15 @@ use kernel::{
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        rcu,
+        Arc, //
+    },
     types::{
         ForeignOwnable,
         ScopeGuard, //
@@ -28,8 +40,8 @@ use kernel::{
 
 use super::{
     operations::{
-        Operations,
-        OperationsVTable, //
+        ForeignBorrowed,
+        Operations, //
     },
     tag_set::TagSet,
     BLOCK_SIZE, //
@@ -42,67 +54,196 @@ const SECTOR_SIZE: u32 = 512;
 /// `BLK_FEAT_STABLE_WRITES`: pages are not written to while they are under writeback.
 const BLK_FEAT_STABLE_WRITES: bindings::blk_features_t = 1 << 5;
 
-/// What a disk is to be like.
+/// `BLK_OPEN_WRITE`
+const BLK_OPEN_WRITE: bindings::blk_mode_t = 1 << 1;
+
+/// The operations of a disk as a block device: `struct block_device_operations`.
 ///
-/// Always: blocks of [`BLOCK_SIZE`] bytes, not rotational, no volatile cache, stable writes, no
-/// partitions.
-pub(crate) struct GenDiskBuilder {
-    capacity_sectors: u64,
-    max_request_bytes: u32,
-    max_discard_bytes: u32,
+/// Could be dropped when [`Operations`] could, and the kernel crate lets a driver set these.
+///
+/// # Examples
+///
+/// ```ignore
+/// #[vtable]
+/// impl BlockDeviceOperations for MyDisk {
+///     fn open(disk: ArcBorrow<'_, MyData>, for_writing: bool) -> Result {
+///         match for_writing && disk.is_frozen() {
+///             true => Err(EBUSY),
+///             false => Ok(()),
+///         }
+///     }
+/// }
+/// ```
+#[vtable]
+pub(crate) trait BlockDeviceOperations: Operations {
+    /// The disk is about to be opened, for writing or not. An error refuses that. May sleep.
+    fn open(queue_data: ForeignBorrowed<'_, Self::QueueData>, for_writing: bool) -> Result {
+        let _ = (queue_data, for_writing);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Page `slot` of the device, used as swap space, is needed no longer. Called under a
+    /// spinlock: only note it.
+    fn swap_slot_free_notify(queue_data: ForeignBorrowed<'_, Self::QueueData>, slot: u64) {
+        let _ = (queue_data, slot);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
 }
 
-impl GenDiskBuilder {
-    /// A disk of `capacity_sectors` sectors of 512 bytes, rounded down to whole blocks.
-    pub(crate) fn new(capacity_sectors: u64) -> Self {
-        let sectors = u64::from(BLOCK_SIZE as u32 / SECTOR_SIZE);
-        Self {
-            capacity_sectors: capacity_sectors - capacity_sectors % sectors,
-            max_request_bytes: BLOCK_SIZE as u32,
-            max_discard_bytes: 0,
+/// The C callbacks of `T`.
+struct DeviceVTable<T: BlockDeviceOperations>(PhantomData<T>);
+
+/// The driver's data of a queue. Null after the disk has been removed.
+///
+/// # Safety
+///
+/// `queue` must be live for `'a`.
+unsafe fn queue_data_of<'a>(queue: *mut bindings::request_queue) -> &'a Atomic<*mut c_void> {
+    // SAFETY: The queue is live by the requirements of this function, and the field is an aligned
+    // pointer, which only this file writes.
+    unsafe { &*(&raw mut (*queue).queuedata).cast() }
+}
+
+impl<T: BlockDeviceOperations> DeviceVTable<T> {
+    /// # Safety
+    ///
+    /// Only the swap code may call this, with a disk made by [`GenDiskBuilder::build`].
+    unsafe extern "C" fn swap_slot_free_notify_callback(
+        bdev: *mut bindings::block_device,
+        slot: c_ulong,
+    ) {
+        // A disk may be removed while it is open. Its data is freed after an RCU grace period.
+        let _guard = rcu::read_lock();
+        // SAFETY: The swap code holds the device open, so it and its queue are live.
+        let data = unsafe { queue_data_of((*bdev).bd_queue) }.load(Relaxed);
+        if !data.is_null() {
+            // SAFETY: It was made by `into_foreign`, and is not freed within this read-side section.
+            let queue_data = unsafe { T::QueueData::borrow(data) };
+            T::swap_slot_free_notify(queue_data, slot as u64)
         }
     }
 
-    /// The most bytes that a read or write may have: [`BLOCK_SIZE`] unless told otherwise.
-    pub(crate) fn max_request_bytes(mut self, bytes: u32) -> Self {
-        self.max_request_bytes = bytes;
+    /// # Safety
+    ///
+    /// Only the block layer may call this, with a disk made by [`GenDiskBuilder::build`].
+    unsafe extern "C" fn open_callback(
+        disk: *mut bindings::gendisk,
+        mode: bindings::blk_mode_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The block layer has a reference to the disk, so it, its queue and the queue's
+            // data (made by `into_foreign`) are live: a disk is opened under a lock, which `del_gendisk`
+            // takes before it is gone.
+            let queue_data = unsafe { T::QueueData::borrow((*(*disk).queue).queuedata) };
+            T::open(queue_data, mode & BLK_OPEN_WRITE != 0)?;
+            Ok(0)
+        })
+    }
+
+    /// Its owner is this module, which therefore stays while the disk is open.
+    const TABLE: bindings::block_device_operations = bindings::block_device_operations {
+        open: if T::HAS_OPEN {
+            Some(Self::open_callback)
+        } else {
+            None
+        },
+        swap_slot_free_notify: if T::HAS_SWAP_SLOT_FREE_NOTIFY {
+            Some(Self::swap_slot_free_notify_callback)
+        } else {
+            None
+        },
+        owner: (&raw const bindings::__this_module).cast_mut(),
+        ..pin_init::zeroed()
+    };
+
+    const fn build() -> &'static bindings::block_device_operations {
+        &Self::TABLE
+    }
+}
+
+/// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks of
+/// [`BLOCK_SIZE`] bytes.
+///
+/// Could be dropped when that of the kernel crate has these limits and features, and
+/// [`Operations`] is its trait.
+///
+/// # Examples
+///
+/// See the [module](super).
+pub(crate) struct GenDiskBuilder {
+    capacity_sectors: u64,
+    max_hw_sectors: u32,
+    max_hw_discard_sectors: u32,
+    features: bindings::blk_features_t,
+    flags: u32,
+}
+
+impl GenDiskBuilder {
+    /// A disk without any capacity yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            capacity_sectors: 0,
+            max_hw_sectors: BLOCK_SIZE as u32 / SECTOR_SIZE,
+            max_hw_discard_sectors: 0,
+            features: 0,
+            flags: 0,
+        }
+    }
+
+    /// Its capacity, in sectors of 512 bytes.
+    pub(crate) fn capacity_sectors(mut self, sectors: u64) -> Self {
+        self.capacity_sectors = sectors;
         self
     }
 
-    /// The most bytes that a discard may name; 0, as at first, is no discard.
-    pub(crate) fn max_discard_bytes(mut self, bytes: u32) -> Self {
-        self.max_discard_bytes = bytes;
+    /// The most sectors that a read or write may have: a block unless told otherwise.
+    pub(crate) fn max_hw_sectors(mut self, sectors: u32) -> Self {
+        self.max_hw_sectors = sectors;
+        self
+    }
+
+    /// The most sectors that a discard may name; 0, as at first, is no discard.
+    pub(crate) fn max_hw_discard_sectors(mut self, sectors: u32) -> Self {
+        self.max_hw_discard_sectors = sectors;
+        self
+    }
+
+    /// Pages are not written to while they are under writeback.
+    pub(crate) fn stable_writes(mut self) -> Self {
+        self.features |= BLK_FEAT_STABLE_WRITES;
+        self
+    }
+
+    /// The kernel does not look for partitions.
+    pub(crate) fn no_partitions(mut self) -> Self {
+        self.flags |= bindings::GENHD_FL_NO_PART;
         self
     }
 
     fn limits(&self) -> bindings::queue_limits {
         let block = BLOCK_SIZE as u32;
-        let segments = (self.max_request_bytes / SECTOR_SIZE).clamp(1, 0xffff);
+        let has_discard = self.max_hw_discard_sectors != 0;
         bindings::queue_limits {
-            features: BLK_FEAT_STABLE_WRITES,
+            features: self.features,
             logical_block_size: block,
             physical_block_size: block,
             io_min: block,
-            max_hw_sectors: self.max_request_bytes / SECTOR_SIZE,
+            max_hw_sectors: self.max_hw_sectors,
             // O_DIRECT may bring pieces as short as a sector.
-            // CAST: Clamped above.
-            max_segments: segments as u16,
+            // CAST: Clamped.
+            max_segments: self.max_hw_sectors.clamp(1, 0xffff) as u16,
             max_segment_size: u32::MAX,
-            max_hw_discard_sectors: self.max_discard_bytes / SECTOR_SIZE,
-            discard_granularity: if self.max_discard_bytes == 0 {
-                0
-            } else {
-                block
-            },
+            max_hw_discard_sectors: self.max_hw_discard_sectors,
+            discard_granularity: if has_discard { block } else { 0 },
             ..pin_init::zeroed()
         }
     }
 
     /// Makes the disk `/dev/NAME`. Requests may come before this returns.
-    pub(crate) fn build<T: Operations>(
+    pub(crate) fn build<T: BlockDeviceOperations>(
         self,
         name: fmt::Arguments<'_>,
-        tag_set: Arc<TagSet<T>>,
+        tagset: Arc<TagSet<T>>,
         queue_data: T::QueueData,
     ) -> Result<GenDisk<T>> {
         let data = queue_data.into_foreign();
@@ -114,7 +255,7 @@ impl GenDiskBuilder {
         // SAFETY: The tag set is initialised, and the limits and `data` are valid.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_mq_alloc_disk(
-                tag_set.raw(),
+                tagset.raw_tag_set(),
                 &mut self.limits(),
                 data,
                 static_lock_class!().as_ptr(),
@@ -130,10 +271,10 @@ impl GenDiskBuilder {
             }
         });
 
-        // SAFETY: The disk is not added yet, so nobody else uses it.
+        // SAFETY: The disk is not added yet, so nothing else uses it.
         let disk_name = unsafe {
-            (*disk).fops = OperationsVTable::<T>::block_device_ops();
-            (*disk).flags |= bindings::GENHD_FL_NO_PART as i32;
+            (*disk).fops = DeviceVTable::<T>::build();
+            (*disk).flags |= self.flags as i32;
             &mut (*disk).disk_name
         };
         NullTerminatedFormatter::new(disk_name)
@@ -152,21 +293,28 @@ impl GenDiskBuilder {
         Ok(GenDisk {
             // SAFETY: `__blk_mq_alloc_disk` returned no error, and never returns null.
             disk: unsafe { NonNull::new_unchecked(disk) },
-            _tag_set: tag_set,
+            _tagset: tagset,
         })
     }
 }
 
-/// A disk. Dropping it waits until no request is under way, and takes it away.
+/// A disk. Dropping it waits until no request is under way, and removes the disk, also if it is open.
+/// Sleeps.
+///
+/// Could be dropped when [`GenDiskBuilder`] could.
 ///
 /// # Invariants
 ///
 /// `disk` is a live disk that has been added; its queue's data was made by `into_foreign` of a
 /// `T::QueueData`.
+///
+/// # Examples
+///
+/// See the [module](super).
 pub(crate) struct GenDisk<T: Operations> {
     disk: NonNull<bindings::gendisk>,
     // After the disk: its requests live here.
-    _tag_set: Arc<TagSet<T>>,
+    _tagset: Arc<TagSet<T>>,
 }
 
 // SAFETY: A disk may be taken away by any thread; its queue data is `Send`.
@@ -185,11 +333,14 @@ impl<T: Operations> GenDisk<T> {
 impl<T: Operations> Drop for GenDisk<T> {
     fn drop(&mut self) {
         let disk = self.disk.as_ptr();
-        // SAFETY: By the type invariant. `del_gendisk` waits for all requests, `put_disk` ends
-        // the queue's hardware contexts; then nothing uses the queue's data any more.
+        // SAFETY: By the type invariant. After `del_gendisk` the disk cannot be opened, and has no
+        // requests and no hardware queues. `swap_slot_free_notify_callback` then finds no data, and
+        // `synchronize_rcu` waits for calls that found it before. So nothing uses the data, which was
+        // made by `into_foreign`.
         unsafe {
-            let data = (*(*disk).queue).queuedata;
             bindings::del_gendisk(disk);
+            let data = queue_data_of((*disk).queue).xchg(core::ptr::null_mut(), Full);
+            rcu::synchronize_rcu();
             bindings::put_disk(disk);
             drop(T::QueueData::from_foreign(data));
         }

@@ -1,30 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a blk-mq driver implements, and the table of C callbacks made from it.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
     error::from_result,
     prelude::*,
+    sync::atomic::Atomic,
     types::ForeignOwnable, //
 };
 
-use super::{
-    request::{
-        BlkStatus,
-        Request, //
-    },
-    tag_set, //
+use super::request::{
+    wrapper_of,
+    BlkStatus,
+    Request,
+    RequestDataWrapper, //
 };
 
-type ForeignBorrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
+/// A borrow of a [`ForeignOwnable`].
+pub(super) type ForeignBorrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
 
-/// A block device driver.
+/// A request that a driver does not accept, and why.
+pub(crate) type Refused<T> = (Request<T>, BlkStatus);
+
+/// A block device driver: `struct blk_mq_ops`.
 ///
 /// There is no callback for blk-mq's own request timeout, so that blk-mq waits on: the driver
 /// bounds its waits itself, and ends each request.
+///
+/// Could be dropped when the kernel crate's trait of this name has data of hardware queues and of
+/// requests, and hands out requests that can end late, and with an error.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[vtable]
 pub(crate) trait Operations: Sized + 'static {
     /// Data of the request queue, that is, of the disk.
@@ -40,21 +56,24 @@ pub(crate) trait Operations: Sized + 'static {
     /// Makes the data of one request. May sleep.
     fn new_request_data() -> impl Init<Self::RequestData>;
 
-    /// Makes the data of hardware queue `hw_queue`. May sleep.
+    /// Makes the data of hardware queue `hctx_idx`. May sleep.
     fn init_hctx(
         queue_data: ForeignBorrowed<'_, Self::QueueData>,
-        hw_queue: u32,
+        hctx_idx: u32,
     ) -> Result<Self::HwData>;
 
-    /// Takes a request, which has been started. Must not sleep.
+    /// Accepts a request, which has been started. Must not sleep.
     ///
     /// If `is_last` is false, another call or [`Operations::commit_rqs`] follows at once.
+    ///
+    /// A request that is returned with an error ends with it. blk-mq queues it again if the error is
+    /// `BLK_STS_RESOURCE` or `BLK_STS_DEV_RESOURCE`.
     fn queue_rq(
         hw_data: ForeignBorrowed<'_, Self::HwData>,
         queue_data: ForeignBorrowed<'_, Self::QueueData>,
-        request: Request<Self>,
+        rq: Request<Self>,
         is_last: bool,
-    );
+    ) -> Result<(), Refused<Self>>;
 
     /// The last request queued with `is_last` false was the last after all.
     fn commit_rqs(
@@ -62,22 +81,10 @@ pub(crate) trait Operations: Sized + 'static {
         queue_data: ForeignBorrowed<'_, Self::QueueData>,
     );
 
-    /// The disk is about to be opened, for writing or not. An error refuses that. May sleep.
-    fn open(queue_data: ForeignBorrowed<'_, Self::QueueData>, for_writing: bool) -> Result {
-        let _ = (queue_data, for_writing);
-        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Page `slot` of the device, used as swap space, is needed no longer. Called under a
-    /// spinlock: only note it.
-    fn swap_slot_free_notify(queue_data: ForeignBorrowed<'_, Self::QueueData>, slot: u64) {
-        let _ = (queue_data, slot);
-        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
-    }
+    /// Ends a request that was divided into blocks ([`Request::into_blocks`]), all of which have been
+    /// dropped. Called in the context that drops the last one.
+    fn end_rq(rq: Request<Self>);
 }
-
-/// `BLK_OPEN_WRITE`
-const BLK_OPEN_WRITE: bindings::blk_mode_t = 1 << 1;
 
 /// The C callbacks of `T`.
 pub(super) struct OperationsVTable<T: Operations>(PhantomData<T>);
@@ -122,13 +129,25 @@ impl<T: Operations> OperationsVTable<T> {
         let (rq, is_last) = unsafe { ((*bd).rq, (*bd).last) };
         // SAFETY: blk-mq has given us the request, and it has not been started.
         unsafe { bindings::blk_mq_start_request(rq) };
-        // SAFETY: The request is ours until it is ended or given back, and its data was
-        // initialised by `init_request_callback`.
-        let request = unsafe { Request::from_raw(rq) };
+        // SAFETY: A live request's address is not null. It is ours until it is ended or given back,
+        // and its data was initialised by `init_request_callback`.
+        let request = unsafe { Request::from_raw(NonNull::new_unchecked(rq)) };
         // SAFETY: blk-mq keeps `hctx` live for the duration of this callback.
         let (hw_data, queue_data) = unsafe { (Self::hw_data(hctx), Self::queue_data(hctx)) };
-        T::queue_rq(hw_data, queue_data, request, is_last);
-        BlkStatus::Ok as u8
+        let status = match T::queue_rq(hw_data, queue_data, request, is_last) {
+            Ok(()) => BlkStatus::OK,
+            Err((request, status)) if request.as_ptr() == rq && status != BlkStatus::OK => {
+                // blk-mq owns it again, and ends it or queues it again.
+                let _ = request.into_raw();
+                status
+            }
+            // Another request that the driver owns. That of this call is still the driver's.
+            Err((request, status)) => {
+                request.end(status);
+                BlkStatus::OK
+            }
+        };
+        status.to_raw()
     }
 
     /// # Safety
@@ -151,7 +170,7 @@ impl<T: Operations> OperationsVTable<T> {
             // SAFETY: `hctx` is live, and blk-mq sets its queue and that queue's data first.
             let queue_data = unsafe { Self::queue_data(hctx) };
             let data = T::init_hctx(queue_data, hctx_idx)?;
-            // SAFETY: `hctx` is live, and nobody else uses it yet.
+            // SAFETY: `hctx` is live, and nothing else uses it yet.
             unsafe { (*hctx).driver_data = data.into_foreign() };
             Ok(0)
         })
@@ -175,8 +194,12 @@ impl<T: Operations> OperationsVTable<T> {
         _hctx_idx: c_uint,
         _numa_node: c_int,
     ) -> c_int {
+        let wrapper = init!(RequestDataWrapper::<T> {
+            refs: Atomic::new(0),
+            data <- T::new_request_data(),
+        });
         // SAFETY: The room behind `rq` is ours, large enough and aligned, by `TagSet`.
-        let result = unsafe { T::new_request_data().__init(tag_set::data_of::<T>(rq)) };
+        let result = unsafe { wrapper.__init(wrapper_of::<T>(rq)) };
         match result {
             Ok(()) => 0,
         }
@@ -191,40 +214,10 @@ impl<T: Operations> OperationsVTable<T> {
         _hctx_idx: c_uint,
     ) {
         // SAFETY: The data was initialised by `init_request_callback` and is used no more.
-        unsafe { core::ptr::drop_in_place(tag_set::data_of::<T>(rq)) };
+        unsafe { core::ptr::drop_in_place(wrapper_of::<T>(rq)) };
     }
 
-    /// # Safety
-    ///
-    /// Only the swap code may call this, with a disk made by `GenDiskBuilder::build`.
-    unsafe extern "C" fn swap_slot_free_notify_callback(
-        bdev: *mut bindings::block_device,
-        slot: c_ulong,
-    ) {
-        // SAFETY: The swap code holds the device open, so it, its queue and the queue's data
-        // (made by `into_foreign`) are live.
-        let queue_data = unsafe { T::QueueData::borrow((*(*bdev).bd_queue).queuedata) };
-        T::swap_slot_free_notify(queue_data, slot as u64)
-    }
-
-    /// # Safety
-    ///
-    /// Only the block layer may call this, with a disk made by `GenDiskBuilder::build`.
-    unsafe extern "C" fn open_callback(
-        disk: *mut bindings::gendisk,
-        mode: bindings::blk_mode_t,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: The block layer has a reference to the disk, so it, its queue and the queue's
-            // data (made by `into_foreign`) are live: a disk is opened under a lock, which `del_gendisk`
-            // takes before it is gone.
-            let queue_data = unsafe { T::QueueData::borrow((*(*disk).queue).queuedata) };
-            T::open(queue_data, mode & BLK_OPEN_WRITE != 0)?;
-            Ok(0)
-        })
-    }
-
-    const MQ_OPS: bindings::blk_mq_ops = bindings::blk_mq_ops {
+    const VTABLE: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq_callback),
         commit_rqs: Some(Self::commit_rqs_callback),
         init_hctx: Some(Self::init_hctx_callback),
@@ -235,27 +228,7 @@ impl<T: Operations> OperationsVTable<T> {
     };
 
     /// For the tag set.
-    pub(super) const fn mq_ops() -> &'static bindings::blk_mq_ops {
-        &Self::MQ_OPS
-    }
-
-    const BLOCK_DEVICE_OPS: bindings::block_device_operations = bindings::block_device_operations {
-        open: if T::HAS_OPEN {
-            Some(Self::open_callback)
-        } else {
-            None
-        },
-        swap_slot_free_notify: if T::HAS_SWAP_SLOT_FREE_NOTIFY {
-            Some(Self::swap_slot_free_notify_callback)
-        } else {
-            None
-        },
-        owner: (&raw const bindings::__this_module).cast_mut(),
-        ..pin_init::zeroed()
-    };
-
-    /// For the disk. Its owner is this module, which therefore stays while the disk is open.
-    pub(super) const fn block_device_ops() -> &'static bindings::block_device_operations {
-        &Self::BLOCK_DEVICE_OPS
+    pub(super) const fn build() -> &'static bindings::blk_mq_ops {
+        &Self::VTABLE
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One request of the block layer.
+//! A wrapper for `struct request`.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use core::{
     marker::PhantomData,
@@ -10,23 +12,20 @@ use core::{
 
 use kernel::{
     bindings,
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
-    },
+    sync::atomic::Atomic, //
 };
 
 use super::{
     block::{
-        Blocks,
-        BLOCK_SIZE, //
+        Block,
+        BLOCK_LEN, //
     },
     operations::Operations,
-    tag_set, //
+    place::Places,
+    request_block::RequestBlocks, //
 };
 
-/// What a request asks for.
+/// What a request asks for: `enum req_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// Fill the request's blocks.
@@ -43,30 +42,73 @@ pub(crate) enum Op {
     Other(u8),
 }
 
-/// How a request ended: `blk_status_t`.
+/// How a request, or a part of one, ended: `blk_status_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum BlkStatus {
-    /// Done.
-    Ok = 0,
+#[repr(transparent)]
+pub(crate) struct BlkStatus(bindings::blk_status_t);
+
+impl BlkStatus {
+    /// No error.
+    pub(crate) const OK: Self = Self(0);
     /// `EOPNOTSUPP`
-    NotSupp = 1,
+    pub(crate) const NOTSUPP: Self = Self(1);
     /// `ENOSPC`
-    NoSpc = 3,
+    pub(crate) const NOSPC: Self = Self(3);
     /// `EIO`
-    IoErr = 10,
+    pub(crate) const IOERR: Self = Self(10);
     /// `EINVAL`
-    Inval = 19,
+    pub(crate) const INVAL: Self = Self(19);
+
+    /// Returns the status with this number. The block layer takes one that it does not know for an I/O
+    /// error.
+    pub(crate) const fn from_raw(status: bindings::blk_status_t) -> Self {
+        Self(status)
+    }
+
+    /// Its number.
+    #[inline]
+    pub(crate) const fn to_raw(self) -> bindings::blk_status_t {
+        self.0
+    }
 }
 
-/// A request that the driver owns: it ends it once, whenever and wherever it likes.
+/// What follows a `struct request` in memory: the driver's data, and the number of
+/// [`RequestBlock`](super::RequestBlock)s that refer to the request.
+pub(super) struct RequestDataWrapper<T: Operations> {
+    /// 0 while a [`Request`] owns it. 64 bits cannot overflow.
+    pub(super) refs: Atomic<u64>,
+    pub(super) data: T::RequestData,
+}
+
+/// Returns where that is (`blk_mq_rq_to_pdu`). It may be used if `rq` is a request of a
+/// [`TagSet`](super::TagSet) of `T`.
+#[inline]
+pub(super) fn wrapper_of<T: Operations>(rq: *mut bindings::request) -> *mut RequestDataWrapper<T> {
+    rq.wrapping_add(1).cast()
+}
+
+/// A request that the driver owns, and ends once, at any time and in any context. Dropping it ends it
+/// with an I/O error.
 ///
-/// Dropping it ends it with an I/O error.
+/// Could be dropped when the kernel crate's `Request` has an operation, a sector, data, and an end
+/// with an error at any later time (its `ARef<Request>` ends only with success).
 ///
 /// # Invariants
 ///
-/// The pointer is to a live, started `struct request` of a [`super::TagSet`] of `T`, with
-/// initialised data, which the driver owns and which no other `Request` points to.
+/// The pointer is to a live, started `struct request` of a [`TagSet`](super::TagSet) of `T`, with
+/// an initialised [`RequestDataWrapper`], which the driver owns and which nothing else refers to.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn serve(request: Request<MyDisk>) {
+///     let status = match request.op() {
+///         Op::Flush => BlkStatus::OK,
+///         _ => BlkStatus::NOTSUPP,
+///     };
+///     request.end(status);
+/// }
+/// ```
 #[repr(transparent)]
 pub(crate) struct Request<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
 
@@ -80,32 +122,32 @@ impl<T: Operations> Request<T> {
     ///
     /// # Safety
     ///
-    /// What the invariants of the type say must hold for `rq`.
+    /// - `rq` must be a live, started request of a tag set of `T`, with initialised data.
+    /// - The driver must own it, and nothing else may refer to it.
     #[inline]
-    pub(crate) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
+    pub(super) unsafe fn from_raw(rq: NonNull<bindings::request>) -> Self {
         // INVARIANT: By the requirements of this function.
-        // SAFETY: A live request's address is not null.
-        Self(unsafe { NonNull::new_unchecked(rq) }, PhantomData)
+        Self(rq, PhantomData)
+    }
+
+    /// Returns the wrapped pointer.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::request {
+        self.0.as_ptr()
     }
 
     /// Gives up ownership; [`Request::from_raw`] takes it back.
     #[inline]
-    pub(crate) fn into_raw(self) -> *mut bindings::request {
-        ManuallyDrop::new(self).0.as_ptr()
-    }
-
-    #[inline]
-    fn raw(&self) -> &bindings::request {
-        // SAFETY: By the type invariant the request is live. The fields read through this
-        // reference are not written while the driver owns the request.
-        unsafe { self.0.as_ref() }
+    pub(super) fn into_raw(self) -> NonNull<bindings::request> {
+        ManuallyDrop::new(self).0
     }
 
     /// What it asks for.
     #[inline]
     pub(crate) fn op(&self) -> Op {
+        // SAFETY: By the type invariant the request is live.
         // CAST: The low `REQ_OP_BITS` (8) bits are the operation.
-        let op = self.raw().cmd_flags as u8;
+        let op = unsafe { (*self.0.as_ptr()).cmd_flags } as u8;
         match u32::from(op) {
             bindings::req_op_REQ_OP_READ => Op::Read,
             bindings::req_op_REQ_OP_WRITE => Op::Write,
@@ -119,42 +161,73 @@ impl<T: Operations> Request<T> {
     /// Where it begins, in sectors of 512 bytes.
     #[inline]
     pub(crate) fn sector(&self) -> u64 {
-        self.raw().__sector
+        // SAFETY: By the type invariant the request is live.
+        unsafe { (*self.0.as_ptr()).__sector }
     }
 
     /// How many bytes it is about.
     #[inline]
     pub(crate) fn bytes(&self) -> u32 {
-        self.raw().__data_len
+        // SAFETY: By the type invariant the request is live.
+        unsafe { (*self.0.as_ptr()).__data_len }
     }
 
-    /// Its number among the requests of its hardware queue, below the tag set's queue depth.
+    /// Its number among the requests of its hardware queue, below the tag set's number of tags.
     #[inline]
     pub(crate) fn tag(&self) -> u32 {
+        // SAFETY: By the type invariant the request is live.
         // CAST: A started request's tag is not negative.
-        self.raw().tag as u32
+        unsafe { (*self.0.as_ptr()).tag as u32 }
     }
 
-    /// The request's data, block by block; nothing for an operation without data.
-    ///
-    /// See [`super::Block`] for how long a block may be used.
+    /// The driver's data, as the last use of the request has left it.
     #[inline]
-    pub(crate) fn blocks(&self) -> Blocks {
-        match self.op() {
-            // SAFETY: A read or write has bios with `bytes()` bytes of data.
-            Op::Read | Op::Write => unsafe {
-                Blocks::new(self.raw().bio, self.bytes() / BLOCK_SIZE as u32)
-            },
-            _ => Blocks::empty(),
-        }
+    pub(crate) fn data(&self) -> &T::RequestData {
+        // SAFETY: By the type invariant it is initialised.
+        unsafe { &(*wrapper_of::<T>(self.0.as_ptr())).data }
     }
 
-    /// Ends it. May be called in any context, also with interrupts disabled.
+    /// Its blocks, in order, for reading; none unless it is a read or a write.
+    #[inline]
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
+        // SAFETY: The request is owned, and does not end while it is borrowed.
+        self.places().map(|place| unsafe { Block::new(place) })
+    }
+
+    /// Where its blocks are.
+    #[inline]
+    pub(super) fn places(&self) -> Places {
+        let count = match self.op() {
+            Op::Read | Op::Write => self.bytes() / BLOCK_LEN,
+            _ => 0,
+        };
+        // SAFETY: By the type invariant the request is owned by us. A read or a write has bios with
+        // `bytes()` bytes of data.
+        unsafe { Places::new((*self.0.as_ptr()).bio, count) }
+    }
+
+    /// Divides a read or a write into its blocks, in order. [`Operations::end_rq`] ends it when the last
+    /// of them has been dropped; at once if it has none, as any other request.
+    #[inline]
+    pub(crate) fn into_blocks(self) -> RequestBlocks<T> {
+        RequestBlocks::new(self)
+    }
+
+    /// Ends the next `bytes` bytes of data. A bio ends with its last byte, and with an error if any of
+    /// its bytes did. Returns whether bytes are left.
+    pub(crate) fn update(&mut self, status: BlkStatus, bytes: u32) -> bool {
+        // SAFETY: By the type invariant the request is started and ours, and nothing refers to its
+        // data.
+        unsafe { bindings::blk_update_request(self.0.as_ptr(), status.0, bytes) }
+    }
+
+    /// Ends it, and what is left of its data. May be called in any context, also with interrupts
+    /// disabled.
     #[inline]
     pub(crate) fn end(self, status: BlkStatus) {
         // SAFETY: By the type invariant the request is started and ours; ownership returns to
         // blk-mq here, and `self` is gone.
-        unsafe { bindings::blk_mq_end_request(self.into_raw(), status as u8) };
+        unsafe { bindings::blk_mq_end_request(self.into_raw().as_ptr(), status.0) };
     }
 }
 
@@ -162,189 +235,6 @@ impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the request is started and ours, and it is not used
         // after this.
-        unsafe { bindings::blk_mq_end_request(self.0.as_ptr(), BlkStatus::IoErr as u8) };
-    }
-}
-
-/// The most parts that a request can be divided into: the statuses of that many fit a word.
-pub(crate) const MAX_PARTS: u32 = size_of::<u64>() as u32;
-
-/// How many parts of a request have not ended, and how the others did: the data of a request that is
-/// ended in parts.
-pub(crate) struct PartCount {
-    left: Atomic<u32>,
-    /// How each part ended, as a [`BlkStatus`]: the first part's is the lowest byte.
-    statuses: Atomic<u64>,
-}
-
-impl PartCount {
-    /// Of a request that has no parts.
-    pub(crate) const fn new() -> Self {
-        Self {
-            left: Atomic::new(0),
-            statuses: Atomic::new(0),
-        }
-    }
-}
-
-impl<T: Operations<RequestData = PartCount>> Request<T> {
-    /// Divides it into `count` parts, each of a block, in order: it ends when the last of them does.
-    /// Without any it ends now, and with more than [`MAX_PARTS`] with an error.
-    #[inline]
-    pub(crate) fn into_parts(self, count: u32) -> Parts<T> {
-        if count.wrapping_sub(1) >= MAX_PARTS {
-            self.end(if count == 0 {
-                BlkStatus::Ok
-            } else {
-                BlkStatus::IoErr
-            });
-            return Parts {
-                request: NonNull::dangling(),
-                next: 0,
-                count: 0,
-                _p: PhantomData,
-            };
-        }
-        let request = ManuallyDrop::new(self).0;
-        // SAFETY: By the type invariant the request is ours, and its data is initialised.
-        let data = unsafe { &*tag_set::data_of::<T>(request.as_ptr()) };
-        // The parts are handed on by other means, which order this.
-        data.left.store(count, Relaxed);
-        data.statuses.store(0, Relaxed);
-        // INVARIANT: None has ended.
-        Parts {
-            request,
-            next: 0,
-            count,
-            _p: PhantomData,
-        }
-    }
-
-    /// Ends it, each block as its byte of `statuses` says: a bio then fails only if one of its own
-    /// blocks has.
-    #[cold]
-    fn end_by_parts(self, mut statuses: u64) {
-        let mut blocks = self.bytes() / BLOCK_SIZE as u32;
-        let request = self.into_raw();
-        // That of the request as a whole, which a flush takes: how the first part that failed did.
-        let [whole, ..] = (statuses >> (statuses.trailing_zeros() & !7)).to_le_bytes();
-        loop {
-            let [status, ..] = statuses.to_le_bytes();
-            let mut bytes = 0_u32;
-            // What ended alike together: there is one message for it in the kernel's log.
-            loop {
-                bytes = bytes.wrapping_add(BLOCK_SIZE as u32);
-                blocks = blocks.saturating_sub(1);
-                statuses >>= 8;
-                let [next, ..] = statuses.to_le_bytes();
-                if next != status || blocks == 0 {
-                    break;
-                }
-            }
-            // SAFETY: By the type invariant the request is started and ours. The call ends the bios
-            // that all bytes have ended of.
-            if !unsafe { bindings::blk_update_request(request, status, bytes) } {
-                break;
-            }
-        }
-        // SAFETY: As above, and no bio is left; ownership returns to blk-mq here.
-        unsafe { bindings::__blk_mq_end_request(request, whole) };
-    }
-}
-
-/// Parts of a request that have not been handed out. Dropping them ends them with an error.
-///
-/// # Invariants
-///
-/// Unless `next` is `count`, which is at most [`MAX_PARTS`], `request` is a request as [`Request`]
-/// has it, whose parts from `next` on are only here.
-pub(crate) struct Parts<T: Operations<RequestData = PartCount>> {
-    request: NonNull<bindings::request>,
-    next: u32,
-    count: u32,
-    _p: PhantomData<T>,
-}
-
-impl<T: Operations<RequestData = PartCount>> Iterator for Parts<T> {
-    type Item = RequestPart<T>;
-
-    #[inline]
-    fn next(&mut self) -> Option<RequestPart<T>> {
-        let index = self.next;
-        if index == self.count {
-            return None;
-        }
-        self.next = index.wrapping_add(1);
-        // INVARIANT: This part is no longer here.
-        Some(RequestPart {
-            request: self.request,
-            index,
-            _p: PhantomData,
-        })
-    }
-}
-
-impl<T: Operations<RequestData = PartCount>> Drop for Parts<T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.for_each(drop);
-    }
-}
-
-/// A part of a request that the driver owns: it ends it once, whenever and wherever it likes, and
-/// may then no longer use what belongs to that part.
-///
-/// Dropping it ends it with an I/O error.
-///
-/// # Invariants
-///
-/// `request` is a request as [`Request`] has it, whose part `index` this is, below [`MAX_PARTS`], and
-/// which does not end before this does.
-pub(crate) struct RequestPart<T: Operations<RequestData = PartCount>> {
-    request: NonNull<bindings::request>,
-    index: u32,
-    _p: PhantomData<T>,
-}
-
-// SAFETY: As for `Request`.
-unsafe impl<T: Operations<RequestData = PartCount>> Send for RequestPart<T> {}
-// SAFETY: `&RequestPart` allows nothing.
-unsafe impl<T: Operations<RequestData = PartCount>> Sync for RequestPart<T> {}
-
-impl<T: Operations<RequestData = PartCount>> RequestPart<T> {
-    /// Ends it; the request ends with the last one, each part of its data as it ended itself. Any
-    /// context, also with interrupts disabled.
-    #[inline]
-    pub(crate) fn end(self, status: BlkStatus) {
-        ManuallyDrop::new(self).end_once(status);
-    }
-
-    /// To be called once.
-    #[inline]
-    fn end_once(&self, status: BlkStatus) {
-        // SAFETY: By the type invariant the request is live, and its data is initialised.
-        let data = unsafe { &*tag_set::data_of::<T>(self.request.as_ptr()) };
-        if status != BlkStatus::Ok {
-            // Into a byte that is zero: no other part has this index.
-            let status = (status as u64).wrapping_shl(self.index.wrapping_mul(8));
-            data.statuses.fetch_add(status, Relaxed);
-        }
-        // Full order: who ends the request sees what the others did before they ended theirs.
-        if data.left.fetch_sub(1, Full) != 1 {
-            return;
-        }
-        // INVARIANT: No part is left, so that the request is nobody else's.
-        // SAFETY: By the type invariant it is started and the driver's.
-        let request = unsafe { Request::<T>::from_raw(self.request.as_ptr()) };
-        match data.statuses.load(Relaxed) {
-            0 => request.end(BlkStatus::Ok),
-            statuses => request.end_by_parts(statuses),
-        }
-    }
-}
-
-impl<T: Operations<RequestData = PartCount>> Drop for RequestPart<T> {
-    fn drop(&mut self) {
-        self.end_once(BlkStatus::IoErr);
+        unsafe { bindings::blk_mq_end_request(self.0.as_ptr(), BlkStatus::IOERR.0) };
     }
 }

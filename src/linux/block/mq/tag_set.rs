@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The requests of a disk, allocated at once.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ops::BitOr, //
+};
 
 use kernel::{
     bindings,
@@ -11,24 +16,46 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::operations::{
-    Operations,
-    OperationsVTable, //
+use super::{
+    operations::{
+        Operations,
+        OperationsVTable, //
+    },
+    request::RequestDataWrapper,
 };
 
-/// Returns where the driver's data of a request lies: right behind it (`blk_mq_rq_to_pdu`).
-///
-/// The result may be used if `rq` is a request of a [`TagSet`] of `T`.
-#[inline]
-pub(super) fn data_of<T: Operations>(rq: *mut bindings::request) -> *mut T::RequestData {
-    rq.wrapping_add(1).cast()
+/// `BLK_MQ_F_*`
+#[derive(Clone, Copy)]
+pub(crate) struct TagSetFlags(u32);
+
+impl TagSetFlags {
+    /// No I/O scheduler unless the user asks for one.
+    pub(crate) const NO_SCHED_BY_DEFAULT: Self = Self(bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT);
+
+    /// When the last CPU of a hardware queue goes offline, its requests are not waited for: for a
+    /// device that has no interrupts which would go with the CPU.
+    pub(crate) const STACKING: Self = Self(bindings::BLK_MQ_F_STACKING);
+}
+
+impl BitOr for TagSetFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// A wrapper for `struct blk_mq_tag_set`.
 ///
+/// Could be dropped when that of the kernel crate takes flags, and [`Operations`] is its trait.
+///
 /// # Invariants
 ///
-/// `inner` is an initialised tag set whose requests each have room for a `T::RequestData`.
+/// `inner` is an initialised tag set whose requests each have room for a [`RequestDataWrapper`].
+///
+/// # Examples
+///
+/// See the [module](super).
 #[pin_data(PinnedDrop)]
 #[repr(transparent)]
 pub(crate) struct TagSet<T: Operations> {
@@ -45,26 +72,28 @@ unsafe impl<T: Operations> Sync for TagSet<T> {}
 impl<T: Operations> TagSet<T> {
     /// Data of a request is aligned as the request itself.
     const DATA_IS_ALIGNED: () = assert!(
-        align_of::<T::RequestData>() <= align_of::<bindings::request>()
-            && size_of::<bindings::request>() % align_of::<T::RequestData>() == 0
+        align_of::<RequestDataWrapper<T>>() <= align_of::<bindings::request>()
+            && size_of::<bindings::request>() % align_of::<RequestDataWrapper<T>>() == 0
     );
 
-    /// Allocates `queue_depth` requests for each of `hw_queues` hardware queues.
-    pub(crate) fn new(hw_queues: u32, queue_depth: u32) -> impl PinInit<Self, Error> {
+    /// Allocates `num_tags` requests for each of `nr_hw_queues` hardware queues; `num_maps` is 1
+    /// unless queues are told apart by what they are for.
+    pub(crate) fn new(
+        nr_hw_queues: u32,
+        num_tags: u32,
+        num_maps: u32,
+        flags: TagSetFlags,
+    ) -> impl PinInit<Self, Error> {
         let () = Self::DATA_IS_ALIGNED;
         let set = bindings::blk_mq_tag_set {
-            ops: OperationsVTable::<T>::mq_ops(),
-            nr_hw_queues: hw_queues,
-            nr_maps: 1,
-            queue_depth,
+            ops: OperationsVTable::<T>::build(),
+            nr_hw_queues,
+            nr_maps: num_maps,
+            queue_depth: num_tags,
             // CAST: Small and known at compile time.
-            cmd_size: size_of::<T::RequestData>() as u32,
+            cmd_size: size_of::<RequestDataWrapper<T>>() as u32,
             numa_node: bindings::NUMA_NO_NODE,
-            // No scheduler by default: there is no seek to save. And no waiting for a hardware
-            // queue's requests when the last of its CPUs goes offline, which is all that STACKING
-            // means to blk-mq: that wait is for devices whose interrupts go with the CPU. Ours
-            // has none: requests are ended by softirqs and work that any CPU may run.
-            flags: bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT | bindings::BLK_MQ_F_STACKING,
+            flags: flags.0,
             ..pin_init::zeroed()
         };
         // INVARIANT: `blk_mq_alloc_tag_set` initialises it, and `cmd_size` is the room.
@@ -81,7 +110,7 @@ impl<T: Operations> TagSet<T> {
     }
 
     /// The wrapped tag set.
-    pub(super) fn raw(&self) -> *mut bindings::blk_mq_tag_set {
+    pub(super) fn raw_tag_set(&self) -> *mut bindings::blk_mq_tag_set {
         self.inner.get()
     }
 }

@@ -18,7 +18,7 @@ use super::{
     ETH_HLEN, //
 };
 use crate::linux::{
-    block::mq::Block,
+    block::mq::BlockWriter,
     helpers,
     mm::copy::{
         copy,
@@ -209,15 +209,14 @@ impl RxFrame<'_> {
     pub(crate) fn copy_to_block(
         &self,
         offset: usize,
-        block: &Block,
+        block: &BlockWriter<'_>,
         block_offset: u16,
         len: u16,
     ) -> Option<()> {
         let mut offset = offset;
         let mut result = Some(());
         block.for_each_run(block_offset, len, |data, len| {
-            // SAFETY: The run is memory of the block's request, which has not ended, by the
-            // invariant of `Block`.
+            // SAFETY: The run is memory that may be written to, by the invariant of `BlockWriter`.
             result = unsafe { self.copy_to_raw(offset, data, len) };
             offset = offset.wrapping_add(len);
             result.is_some()

@@ -61,8 +61,8 @@ pub(crate) enum Payload<'a> {
     Bytes(&'a [u8]),
     /// A part of a block, whose pages the frame refers to.
     Block {
-        /// The block; the request that it belongs to must not end during the call.
-        block: Block,
+        /// The block.
+        block: Block<'a>,
         /// The first byte of the part.
         offset: u16,
         /// The number of bytes.
@@ -369,8 +369,8 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         if u32::from(nr_frags) >= bindings::MAX_SKB_FRAGS {
             return Err(SendError::TooLong);
         }
-        let mut page = span.page().as_ptr();
-        let mut offset = span.offset();
+        let mut page = span.page.as_ptr();
+        let mut offset = span.offset;
         // SAFETY: The page is a block's, which is borrowed.
         if !unsafe { helpers::get_page_to_send(page) } {
             page = copy_of(span)?;
@@ -386,9 +386,9 @@ impl<const HEADER: usize> TxFrame<HEADER> {
                 .add(usize::from(nr_frags));
             (*frag).netmem = page as bindings::netmem_ref;
             (*frag).offset = offset;
-            (*frag).len = span.len();
+            (*frag).len = span.len;
             (*info).nr_frags = nr_frags.wrapping_add(1);
-            (*skb).data_len = (*skb).data_len.wrapping_add(span.len());
+            (*skb).data_len = (*skb).data_len.wrapping_add(span.len);
         }
         Ok(())
     }
@@ -434,7 +434,7 @@ fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
     // SAFETY: The new page has room for any span, which lies within one page.
     unsafe {
         let to = helpers::page_address(page).cast::<u8>();
-        to.copy_from_nonoverlapping(span.data(), span.len() as usize);
+        to.copy_from_nonoverlapping(span.data(), span.len as usize);
     }
     Ok(page)
 }

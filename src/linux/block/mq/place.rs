@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the bytes of a block are: raw addresses, which do not say how long the memory stays.
+//!
+//! Most blocks are one page. With O_DIRECT a block may begin at any multiple of 512 bytes and span two
+//! pages, or consist of pieces as short as 512 bytes, of several bios.
+
+use core::{
+    iter::FusedIterator,
+    ptr::NonNull, //
+};
+
+use kernel::bindings;
+
+use super::block::{
+    BLOCK_LEN,
+    PAGE_MASK, //
+};
+use crate::linux::helpers;
+
+const PAGE_SHIFT: u32 = 12;
+
+/// Where one block's bytes are.
+#[derive(Clone, Copy)]
+pub(in crate::linux) enum Place {
+    /// All bytes follow one another in memory.
+    Whole {
+        /// The page of the first byte.
+        page: NonNull<bindings::page>,
+        /// The first byte's address in the kernel's linear map.
+        data: NonNull<u8>,
+    },
+    /// The bytes are in pieces, from here on.
+    Pieces(Cursor),
+}
+
+/// A position in the data of a request.
+///
+/// # Invariants
+///
+/// As long as the request has not ended, `bio` is a bio with data, `left` bytes of which, at least
+/// one, come from here on: the first from entry `index` of its table, `done` bytes into that entry.
+#[derive(Clone, Copy)]
+pub(in crate::linux) struct Cursor {
+    bio: NonNull<bindings::bio>,
+    left: u32,
+    index: u32,
+    done: u32,
+}
+
+/// A run of bytes that follow one another in memory.
+pub(super) struct Run {
+    /// The page of the first byte.
+    pub(super) page: NonNull<bindings::page>,
+    /// The first byte's place in that page.
+    pub(super) offset: u32,
+    /// How many bytes; they may go on into the next pages.
+    pub(super) len: u32,
+}
+
+impl Run {
+    /// The first byte's address.
+    pub(super) fn data(&self) -> NonNull<u8> {
+        // SAFETY: The page is one of a bio, so it is in the linear map (the kernel is a 64-bit
+        // one) and its address is not null, nor is one within it.
+        unsafe { NonNull::new_unchecked(page_address(self.page).add(self.offset as usize)) }
+    }
+}
+
+/// # Safety
+///
+/// `page` must be a page of memory.
+#[inline]
+pub(super) unsafe fn page_address(page: NonNull<bindings::page>) -> *mut u8 {
+    // SAFETY: By the requirements of this function.
+    unsafe { helpers::page_address(page.as_ptr()) }.cast()
+}
+
+impl Cursor {
+    /// Where `bio` begins.
+    ///
+    /// # Safety
+    ///
+    /// `bio` must be null, or a bio of a request that the driver owns.
+    #[inline]
+    unsafe fn new(bio: *mut bindings::bio) -> Option<Self> {
+        let bio = NonNull::new(bio)?;
+        // SAFETY: `bio` is live by the requirements of this function, and its iterator does not
+        // change while the driver owns the request.
+        let iter = unsafe { (*bio.as_ptr()).bi_iter };
+        // INVARIANT: The iterator of a bio with data says just this.
+        (iter.bi_size != 0).then_some(Self {
+            bio,
+            left: iter.bi_size,
+            index: iter.bi_idx,
+            done: iter.bi_offset,
+        })
+    }
+
+    /// The entry of the bio's table that it is at.
+    ///
+    /// # Safety
+    ///
+    /// The request must not have ended.
+    #[inline]
+    unsafe fn entry(&self) -> bindings::bio_vec {
+        // SAFETY: By the type invariant `index` is an entry of the bio's table.
+        unsafe { *(*self.bio.as_ptr()).bi_io_vec.add(self.index as usize) }
+    }
+
+    /// The bytes from here on that follow one another in memory.
+    ///
+    /// # Safety
+    ///
+    /// The request must not have ended.
+    #[inline]
+    pub(super) unsafe fn run(&self) -> Run {
+        // SAFETY: By the requirements of this function.
+        let vec = unsafe { self.entry() };
+        let offset = vec.bv_offset.wrapping_add(self.done);
+        Run {
+            // SAFETY: The pages of one table entry are consecutive, in memory and so in the
+            // array of `struct page`s, and `done` lies within the entry.
+            page: unsafe {
+                NonNull::new_unchecked(vec.bv_page.add((offset >> PAGE_SHIFT) as usize))
+            },
+            offset: offset & PAGE_MASK,
+            len: vec.bv_len.wrapping_sub(self.done).min(self.left),
+        }
+    }
+
+    /// Goes on by the `len` bytes of [`Self::run`] or fewer; `None` at the end of the request.
+    ///
+    /// # Safety
+    ///
+    /// The request must not have ended.
+    #[inline]
+    pub(super) unsafe fn advance(mut self, len: u32) -> Option<Self> {
+        self.left = self.left.wrapping_sub(len);
+        if self.left == 0 {
+            // SAFETY: The bio is live, and the next one of the same request is so as well.
+            return unsafe { Self::new((*self.bio.as_ptr()).bi_next) };
+        }
+        self.done = self.done.wrapping_add(len);
+        // SAFETY: By the requirements of this function.
+        if self.done >= unsafe { self.entry() }.bv_len {
+            // INVARIANT: Bytes are left, so the bio has a next entry.
+            self.index = self.index.wrapping_add(1);
+            self.done = 0;
+        }
+        Some(self)
+    }
+}
+
+/// The places of a request's blocks, in order.
+///
+/// # Invariants
+///
+/// As long as the request has not ended, it has at least `left` blocks of data from `cursor` on.
+pub(super) struct Places {
+    cursor: Option<Cursor>,
+    left: u32,
+}
+
+impl Places {
+    /// Those of the request whose first bio is `bio`.
+    ///
+    /// # Safety
+    ///
+    /// - `bio` must be null, or the first bio of a request that the driver owns.
+    /// - The request must have at least `count` blocks of data.
+    /// - The result may be iterated over only as long as the request has not ended.
+    #[inline]
+    pub(super) unsafe fn new(bio: *mut bindings::bio, count: u32) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self {
+            // SAFETY: By the requirements of this function.
+            cursor: unsafe { Cursor::new(bio) },
+            left: count,
+        }
+    }
+}
+
+impl Iterator for Places {
+    type Item = Place;
+
+    #[inline]
+    fn next(&mut self) -> Option<Place> {
+        let cursor = self.cursor?;
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: The request has not ended, as `new` requires; this holds for all calls below.
+        let run = unsafe { cursor.run() };
+        if run.len >= BLOCK_LEN {
+            if self.left != 0 {
+                // SAFETY: As above.
+                self.cursor = unsafe { cursor.advance(BLOCK_LEN) };
+            }
+            return Some(Place::Whole {
+                page: run.page,
+                data: run.data(),
+            });
+        }
+        let mut skip = BLOCK_LEN;
+        while let Some(at) = self.cursor.filter(|_| skip != 0) {
+            // SAFETY: As above.
+            let len = unsafe { at.run() }.len.min(skip);
+            skip = skip.wrapping_sub(len);
+            // SAFETY: As above.
+            self.cursor = unsafe { at.advance(len) };
+        }
+        Some(Place::Pieces(cursor))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for Places {}
+impl FusedIterator for Places {}
