@@ -444,10 +444,11 @@ impl Queue {
                     let page = self.hold(&guard, read.op);
                     let_go(guard);
                     softirqs = None;
-                    let (copied, crc) = match (core.local.pool(), page.as_ref().and_then(Held::writer)) {
-                        (Some(pool), Some(writer)) => pool.read(&read, &writer),
-                        _ => (false, None),
-                    };
+                    let (copied, crc) =
+                        match (core.local.pool(), page.as_ref().and_then(Held::writer)) {
+                            (Some(pool), Some(writer)) => pool.read(&read, &writer),
+                            _ => (false, None),
+                        };
                     drop(page);
                     guard = self.state.lock();
                     let shard = &mut guard.shard;

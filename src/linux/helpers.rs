@@ -67,6 +67,10 @@ extern "C" {
     pub(super) fn get_page(page: *mut bindings::page);
     #[link_name = "rust_helper_put_page"]
     pub(super) fn put_page(page: *mut bindings::page);
+    #[link_name = "rust_helper_memalloc_noreclaim_save"]
+    pub(super) fn memalloc_noreclaim_save() -> c_uint;
+    #[link_name = "rust_helper_memalloc_noreclaim_restore"]
+    pub(super) fn memalloc_noreclaim_restore(flags: c_uint);
     #[link_name = "rust_helper_cond_resched"]
     pub(super) fn cond_resched();
     #[link_name = "rust_helper_preempt_disable"]
@@ -117,8 +121,6 @@ extern "C" {
     pub(super) fn bdev_is_made_of(bdev: *mut bindings::block_device, dev: bindings::dev_t) -> bool;
     #[link_name = "rust_helper_bdev_is_below_another"]
     pub(super) fn bdev_is_below_another(dev: bindings::dev_t) -> bool;
-    #[link_name = "rust_helper_submit_bio_from_reserve"]
-    pub(super) fn submit_bio_from_reserve(bio: *mut bindings::bio);
     #[link_name = "rust_helper_dmi_product_uuid"]
     pub(super) fn dmi_product_uuid() -> *const c_char;
     #[link_name = "rust_helper_siphash"]

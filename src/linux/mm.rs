@@ -4,4 +4,5 @@
 
 pub(crate) mod alloc;
 pub(in crate::linux) mod copy;
+pub(crate) mod memalloc;
 pub(crate) mod page;

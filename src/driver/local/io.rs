@@ -31,7 +31,8 @@ use crate::{
         shard::Shard, //
     },
     linux::{
-        block::bio::BioOp,
+        block::bio::Opf,
+        mm::memalloc::NoReclaim,
         module::ModuleRef,
         time::hrtimer::now_ns, //
     }, //
@@ -59,7 +60,7 @@ impl Pool {
                 return;
             };
             let io = asked.io;
-            let first_page = u64::from(io.first.0);
+            let sector = u64::from(io.first.0).wrapping_mul(PAGE_SECTORS);
             // CAST: At most `MERGE` pages.
             let sectors = (io.buffers().len() as u32).wrapping_mul(PAGE_SECTORS as u32);
             let device = guard.device.clone();
@@ -73,26 +74,35 @@ impl Pool {
                 self.follow(core, guard, now_ns);
                 return;
             };
-            let nowait = device.as_ref().is_some_and(|device| {
-                device.takes_nowait(first_page.wrapping_mul(PAGE_SECTORS), sectors)
-            }) && (asked.tries < TRIES || guard.asked.has_others(io.id));
+            let nowait = device
+                .as_ref()
+                .is_some_and(|device| device.takes_nowait(sector, sectors))
+                && (asked.tries < TRIES || guard.asked.has_others(io.id));
             guard.handing_since_ns = Some(now_ns);
             drop(guard);
 
             let op = match io.is_write {
-                true => BioOp::Write,
-                false => BioOp::Read,
+                true => Opf::WRITE,
+                false => Opf::READ,
+            };
+            // As O_DIRECT does it, and for swapped pages.
+            let opf = op | Opf::SYNC | Opf::IDLE | Opf::SWAP;
+            let opf = match nowait {
+                true => opf | Opf::NOWAIT,
+                false => opf,
             };
             let prepared = device.as_ref().and_then(|device| {
                 let pages = io
                     .buffers()
                     .iter()
                     .filter_map(|id| self.pages.get(id.index()));
-                self.bios
-                    .prepare(io.id, device, op, nowait, first_page, pages)
+                self.bios.prepare(io.id, device, opf, sector, pages)
             });
             match prepared {
-                Some(prepared) => prepared.submit(),
+                Some(prepared) => {
+                    let _reserve = NoReclaim::new();
+                    prepared.submit();
+                }
                 None => self.with(core, |state, now_ns| {
                     state.ended(now_ns, io.id, false, &core.device);
                 }),

@@ -43,7 +43,8 @@ use crate::{
             DiskIo,
             Event,
             Mirror,
-            Parts, //
+            Parts,
+            MERGE, //
         },
     },
     linux::{
@@ -106,13 +107,17 @@ impl State {
 /// has run out of memory.
 const ALWAYS_TRIED: usize = (4 << 20) / PAGE_SIZE;
 
-/// What there is once a disk has been attached.
-#[pin_data]
+/// How long dropping a pool waits for bios that are under way.
+const LAST_WAIT_NS: u64 = 1_000_000_000;
+
+/// What there is once a disk has been attached. Dropping it waits a moment for bios under way, and
+/// disowns those that have not ended then.
+#[pin_data(PinnedDrop)]
 pub(crate) struct Pool {
     #[pin]
     pub(super) state: SpinLockIrq<State>,
     pub(super) pages: KVVec<Page>,
-    pub(super) bios: BioSet<CoreTimer>,
+    pub(super) bios: BioSet<CoreTimer, MERGE>,
 }
 
 impl Pool {
@@ -275,6 +280,16 @@ impl Pool {
             if now_ns() >= end_ns {
                 return false;
             }
+            fsleep(Delta::from_millis(WAIT_MS));
+        }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Pool {
+    fn drop(self: Pin<&mut Self>) {
+        let end_ns = now_ns().saturating_add(LAST_WAIT_NS);
+        while self.bios.has_submitted() && now_ns() < end_ns {
             fsleep(Delta::from_millis(WAIT_MS));
         }
     }

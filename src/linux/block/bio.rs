@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O on a block device, with pages of our own.
+//! I/O on block devices, with pages of one's own and bios that were allocated beforehand.
 //!
-//! All memory is allocated beforehand. A bio that never ends is survived: its memory and pages
-//! stay, and whoever waits for it may give up; even the module may go ([`BioSet`]'s drop).
+//! A bio may never end. Its memory and pages stay, but a task need not wait for it, and the module can be
+//! unloaded (see [`BioSet`]).
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
 use core::{
     cell::UnsafeCell,
     mem::MaybeUninit,
+    ops::BitOr,
     ptr::NonNull, //
 };
 
@@ -40,42 +41,46 @@ use crate::linux::{
     mm::page::Page, //
 };
 
-/// Pages that one bio may have.
-pub(crate) const MAX_BIO_PAGES: usize = 32;
+/// The operation and flags of a bio: `blk_opf_t`.
+#[derive(Clone, Copy)]
+pub(crate) struct Opf(bindings::blk_opf_t);
 
-/// Sectors of 512 bytes in a page.
-const PAGE_SECTORS: u64 = BLOCK_SIZE as u64 / 512;
+impl Opf {
+    /// Pages are read from the device.
+    pub(crate) const READ: Self = Self(bindings::req_op_REQ_OP_READ);
+    /// Pages are written to it.
+    pub(crate) const WRITE: Self = Self(bindings::req_op_REQ_OP_WRITE);
+    /// A task waits for it.
+    pub(crate) const SYNC: Self = Self(1 << bindings::req_flag_bits___REQ_SYNC);
+    /// More I/O follows that a task waits for: the block layer does not hold it back behind writeback.
+    pub(crate) const IDLE: Self = Self(1 << bindings::req_flag_bits___REQ_IDLE);
+    /// The pages are swapped: holding it back would hold back reclaim.
+    pub(crate) const SWAP: Self = Self(1 << bindings::req_flag_bits___REQ_SWAP);
+    /// It ends with `EAGAIN` where submitting it would wait; only for what
+    /// [`BlockDevice::takes_nowait`] says.
+    pub(crate) const NOWAIT: Self = Self(1 << bindings::req_flag_bits___REQ_NOWAIT);
+}
 
-/// As O_DIRECT does: it is waited for, and not to be held back behind the page cache's writing.
-/// `REQ_SWAP` tells the block layer's controllers that holding it back holds back reclaim.
-const FLAGS: bindings::blk_opf_t = 1 << bindings::req_flag_bits___REQ_SYNC
-    | 1 << bindings::req_flag_bits___REQ_IDLE
-    | 1 << bindings::req_flag_bits___REQ_SWAP;
+impl BitOr for Opf {
+    type Output = Self;
 
-/// Ends with `EAGAIN` rather than wait.
-const NOWAIT: bindings::blk_opf_t = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
 
-/// Who is told that a bio has ended.
+/// The handler of a bio's end.
 pub(crate) trait EndIo: Send + Sync + 'static {
     /// Some bio has ended: [`BioSet::reap`] says which. Any context, hard interrupt too: only
     /// note it.
     fn bio_ended(&self);
 }
 
-/// What a bio does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BioOp {
-    /// Pages are read from the device.
-    Read,
-    /// Pages are written to it.
-    Write,
-}
-
-/// Nobody's.
+/// It can be taken.
 const IDLE: u32 = 0;
-/// Being filled in, or being emptied, by one context.
+/// One context fills it in, or empties it.
 const TAKEN: u32 = 1;
-/// The block layer's.
+/// The block layer has it.
 const SUBMITTED: u32 = 2;
 /// The block layer has given it back; its pages are still referred to.
 const ENDED: u32 = 3;
@@ -84,29 +89,53 @@ const ENDED: u32 = 3;
 ///
 /// # Invariants
 ///
-/// - `bio`, `vecs` and `device` are touched only by whoever brought `state` to [`TAKEN`], or, while
-///   it is [`SUBMITTED`], by the block layer.
+/// - `bio`, `vecs` and `device` are touched only by the context that brought `state` to [`TAKEN`],
+///   or, while it is [`SUBMITTED`], by the block layer.
 /// - While it is [`SUBMITTED`] or [`ENDED`], `bio` refers to `vecs`, each of its entries holds a
 ///   page reference, and `device` is the device it was submitted to.
 /// - `handler` is that of the set that it belongs to.
-struct Inner<T> {
+struct Inner<T, const PAGES: usize> {
     bio: Opaque<bindings::bio>,
-    vecs: UnsafeCell<MaybeUninit<[bindings::bio_vec; MAX_BIO_PAGES]>>,
+    vecs: UnsafeCell<MaybeUninit<[bindings::bio_vec; PAGES]>>,
     device: UnsafeCell<Option<Arc<BlockDevice>>>,
     state: Atomic<u32>,
     handler: NonNull<T>,
 }
 
-/// Bios, each with room for [`MAX_BIO_PAGES`] pages.
+/// Bios, each with room for `PAGES` pages. They are a set so that its drop waits once, not for each bio,
+/// until no callback is under way.
 ///
-/// Dropping it, in process context, waits a moment for bios under way. One that goes on all the
-/// same is disowned: the block layer ends it without us, and its memory is never used again.
+/// Dropping it, in process context, disowns bios that are under way: the block layer ends them without
+/// their callback, and their memory is never used again. To avoid this, wait for them first
+/// ([`BioSet::has_submitted`]).
+///
+/// Could be dropped when the kernel crate has `bio`, and bios that end without their owner.
 ///
 /// # Invariants
 ///
 /// The pointers are to values that are ours, made from boxes.
-pub(crate) struct BioSet<T: EndIo> {
-    bios: KVec<NonNull<Inner<T>>>,
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Wake(Completion);
+///
+/// impl EndIo for Wake {
+///     fn bio_ended(&self) {
+///         self.0.complete_all();
+///     }
+/// }
+///
+/// fn write(device: &Arc<BlockDevice>, page: &Page, wake: Arc<Wake>) -> Result {
+///     let bios = BioSet::<_, 1>::new(1, wake.clone())?;
+///     let prepared = bios.prepare(0, device, Opf::WRITE | Opf::SYNC, 0, [page].into_iter());
+///     prepared.ok_or(EBUSY)?.submit();
+///     wake.0.wait_for_completion();
+///     bios.reap(0).ok_or(EIO)?
+/// }
+/// ```
+pub(crate) struct BioSet<T: EndIo, const PAGES: usize> {
+    bios: KVec<NonNull<Inner<T, PAGES>>>,
     /// Whether any was ever submitted.
     used: Atomic<u32>,
     /// What the bios refer to.
@@ -114,21 +143,27 @@ pub(crate) struct BioSet<T: EndIo> {
 }
 
 // SAFETY: Bios belong to no thread; `state` says whose each is, and `T` is shared anyway.
-unsafe impl<T: EndIo> Send for BioSet<T> {}
+unsafe impl<T: EndIo, const PAGES: usize> Send for BioSet<T, PAGES> {}
 // SAFETY: As above.
-unsafe impl<T: EndIo> Sync for BioSet<T> {}
+unsafe impl<T: EndIo, const PAGES: usize> Sync for BioSet<T, PAGES> {}
 
 /// A bio that has been filled in. Dropping it gives it back to the set.
 ///
 /// # Invariants
 ///
 /// The bio is [`TAKEN`] by this, and filled in; else as [`SUBMITTED`] says.
-pub(crate) struct Prepared<'a, T: EndIo> {
-    inner: &'a Inner<T>,
+pub(crate) struct Prepared<'a, T: EndIo, const PAGES: usize> {
+    inner: &'a Inner<T, PAGES>,
     used: &'a Atomic<u32>,
 }
 
-impl<T: EndIo> BioSet<T> {
+impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
+    /// What the block layer counts a bio's pages in.
+    const LIMIT: u16 = {
+        assert!(PAGES <= u16::MAX as usize);
+        PAGES as u16
+    };
+
     /// Allocates `count` of them. Sleeps.
     pub(crate) fn new(count: usize, handler: Arc<T>) -> Result<Self> {
         let mut set = Self {
@@ -160,31 +195,23 @@ impl<T: EndIo> BioSet<T> {
         self.bios.len()
     }
 
-    fn get(&self, index: usize) -> Option<&Inner<T>> {
+    fn get(&self, index: usize) -> Option<&Inner<T, PAGES>> {
         // SAFETY: By the type invariant it is live; only `drop` frees it.
         self.bios.get(index).map(|inner| unsafe { inner.as_ref() })
     }
 
-    /// Fills in bio `index`, unless it is in use: `op` with `pages`, in order, from page
-    /// `first_page` of `device` on. Of more than [`MAX_BIO_PAGES`] the rest is left out.
-    ///
-    /// With `nowait` it ends with `EAGAIN` where submitting it would wait; only for what
-    /// [`BlockDevice::takes_nowait`] says.
+    /// Fills in bio `index`, unless it is in use: `opf` with `pages`, in order, from `sector` of
+    /// `device` on. Of more than `PAGES` the rest is left out.
     pub(crate) fn prepare<'p>(
         &self,
         index: usize,
         device: &Arc<BlockDevice>,
-        op: BioOp,
-        nowait: bool,
-        first_page: u64,
+        opf: Opf,
+        sector: u64,
         pages: impl Iterator<Item = &'p Page>,
-    ) -> Option<Prepared<'_, T>> {
+    ) -> Option<Prepared<'_, T, PAGES>> {
         let inner = self.get(index)?;
         inner.state.cmpxchg(IDLE, TAKEN, Acquire).ok()?;
-        let op = match op {
-            BioOp::Read => bindings::req_op_REQ_OP_READ,
-            BioOp::Write => bindings::req_op_REQ_OP_WRITE,
-        };
         let bio = inner.bio.get();
         // SAFETY: By `Inner`'s invariants all of it is ours now. `vecs` has room for as many
         // entries as the bio is told. The end callback fits the private pointer, which is to
@@ -195,10 +222,10 @@ impl<T: EndIo> BioSet<T> {
                 bio,
                 device.as_ptr(),
                 inner.vecs.get().cast(),
-                MAX_BIO_PAGES as u16,
-                bindings::blk_opf_t::from(op) | FLAGS | if nowait { NOWAIT } else { 0 },
+                Self::LIMIT,
+                opf.0,
             );
-            (*bio).bi_iter.bi_sector = first_page.wrapping_mul(PAGE_SECTORS);
+            (*bio).bi_iter.bi_sector = sector;
             (*bio).bi_private = core::ptr::from_ref(inner).cast_mut().cast();
             (*bio).bi_end_io = Some(Self::end_io);
             // So that `bio_put` may stand in for the end callback: it drops a reference that is
@@ -206,7 +233,7 @@ impl<T: EndIo> BioSet<T> {
             (*bio).bi_flags |= 1 << bindings::BIO_REFFED;
             (*bio).__bi_cnt.counter = 2;
         }
-        for page in pages.take(MAX_BIO_PAGES) {
+        for page in pages.take(PAGES) {
             // SAFETY: The bio is ours and has room; the page is live. The reference becomes the
             // entry's.
             unsafe {
@@ -221,7 +248,8 @@ impl<T: EndIo> BioSet<T> {
         })
     }
 
-    /// If bio `index` has ended: how. It may then be used again. Any context.
+    /// If bio `index` has ended: how. It may then be used again. Any context, unless this drops the
+    /// last reference to its device.
     pub(crate) fn reap(&self, index: usize) -> Option<Result> {
         let inner = self.get(index)?;
         inner.state.cmpxchg(ENDED, TAKEN, Acquire).ok()?;
@@ -243,17 +271,17 @@ impl<T: EndIo> BioSet<T> {
         // ended: `drop` waits for us.
         let _guard = rcu::read_lock();
         // SAFETY: `prepare` has set it so, and it stays until the bio has ended.
-        let inner = unsafe { &*(*bio).bi_private.cast::<Inner<T>>() };
+        let inner = unsafe { &*(*bio).bi_private.cast::<Inner<T, PAGES>>() };
         // SAFETY: By `Inner`'s invariant, and as said above.
         let handler = unsafe { inner.handler.as_ref() };
-        // A full barrier: the handler looks whether somebody will come by to reap, and whoever
-        // comes by looks at the state. One of them must see the other.
+        // A full barrier: the handler looks whether a context will come by to reap, and that one
+        // looks at the state. One of them must see the other.
         inner.state.xchg(ENDED, Full);
         handler.bio_ended();
     }
 }
 
-impl<T> Inner<T> {
+impl<T, const PAGES: usize> Inner<T, PAGES> {
     /// Drops what the bio refers to, and lets others use it.
     ///
     /// # Safety
@@ -267,18 +295,17 @@ impl<T> Inner<T> {
         unsafe {
             let count = usize::from((*bio).bi_vcnt);
             let vecs = self.vecs.get().cast::<bindings::bio_vec>();
-            for index in 0..count.min(MAX_BIO_PAGES) {
+            for index in 0..count.min(PAGES) {
                 helpers::put_page((*vecs.add(index)).bv_page);
             }
             bindings::bio_uninit(bio);
-            // Not the last reference to the device: the set's owner has one.
             *self.device.get() = None;
         }
         self.state.store(IDLE, Release);
     }
 }
 
-impl<T: EndIo> Prepared<'_, T> {
+impl<T: EndIo, const PAGES: usize> Prepared<'_, T, PAGES> {
     /// Hands it to the block layer, which may wait, if that was not forbidden: for memory, or for
     /// a device that takes nothing now, without a bound. May end before this returns.
     pub(crate) fn submit(self) {
@@ -286,31 +313,33 @@ impl<T: EndIo> Prepared<'_, T> {
         this.used.store(1, Relaxed);
         this.inner.state.store(SUBMITTED, Release);
         // SAFETY: The bio is filled in, and refers to what stays until it has ended.
-        unsafe { helpers::submit_bio_from_reserve(this.inner.bio.get()) };
+        unsafe { bindings::submit_bio(this.inner.bio.get()) };
     }
 }
 
-impl<T: EndIo> Drop for Prepared<'_, T> {
+impl<T: EndIo, const PAGES: usize> Drop for Prepared<'_, T, PAGES> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.
         unsafe { self.inner.give_back() };
     }
 }
 
-/// How often, and for how long each time, `drop` waits for bios to end: a second in all.
-const LAST_WAITS: u32 = 100;
-const LAST_WAIT_MS: u32 = 10;
+/// For how long it is waited each time for a bio that cannot be disowned.
+const WAIT_MS: u32 = 10;
 
-impl<T: EndIo> BioSet<T> {
-    fn count_submitted(&self) -> usize {
-        (0..self.len())
-            .filter_map(|index| self.get(index))
-            .filter(|inner| inner.state.load(Acquire) == SUBMITTED)
-            .count()
+impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
+    fn is_submitted(&self, index: usize) -> bool {
+        self.get(index)
+            .is_some_and(|inner| inner.state.load(Acquire) == SUBMITTED)
+    }
+
+    /// Whether the block layer has any.
+    pub(crate) fn has_submitted(&self) -> bool {
+        (0..self.len()).any(|index| self.is_submitted(index))
     }
 
     /// Has the block layer end bio `index` by a function of its own, which does nothing but
-    /// count. Returns whether that is set: not if somebody beneath has put his in place of ours.
+    /// count. Returns whether that is set: not if a driver below has put another in place of ours.
     fn disown(&self, index: usize) -> bool {
         let Some(inner) = self.get(index) else {
             return true;
@@ -324,35 +353,25 @@ impl<T: EndIo> BioSet<T> {
     }
 }
 
-impl<T: EndIo> Drop for BioSet<T> {
+impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
     fn drop(&mut self) {
         if self.used.load(Relaxed) != 0 {
-            for _ in 0..LAST_WAITS {
-                if self.count_submitted() == 0 {
-                    break;
-                }
-                // SAFETY: Process context.
-                unsafe { bindings::msleep(LAST_WAIT_MS) };
-            }
-            let mut disowned = 0_usize;
+            let mut disowned = false;
             for index in 0..self.len() {
-                while self
-                    .get(index)
-                    .is_some_and(|inner| inner.state.load(Acquire) == SUBMITTED)
-                {
+                while self.is_submitted(index) {
                     if self.disown(index) {
-                        disowned = disowned.wrapping_add(1);
+                        disowned = true;
                         break;
                     }
                     // SAFETY: Process context.
-                    unsafe { bindings::msleep(LAST_WAIT_MS) };
+                    unsafe { bindings::msleep(WAIT_MS) };
                 }
             }
-            // SAFETY: Process context. Whoever has begun to end a bio by our callback is through
-            // with it afterwards: interrupts by the first, preempted tasks by the second.
+            // SAFETY: Process context. What has begun to end a bio by our callback is through with
+            // it afterwards: interrupts by the first, preempted tasks by the second.
             unsafe {
                 bindings::synchronize_rcu();
-                if disowned != 0 {
+                if disowned {
                     helpers::synchronize_rcu_tasks();
                 }
             }
@@ -364,7 +383,7 @@ impl<T: EndIo> Drop for BioSet<T> {
             // SAFETY: By the type invariant it is live.
             let state = unsafe { inner.as_ref() }.state.load(Acquire);
             if state == IDLE {
-                // SAFETY: It was made from a box, and nobody else uses it.
+                // SAFETY: It was made from a box, and nothing else uses it.
                 drop(unsafe { KBox::from_raw(inner.as_ptr()) });
             } else {
                 // Disowned. Its memory and its pages stay for ever; the device can be closed.

@@ -9,11 +9,11 @@
  */
 
 #include "bdev.c"
-#include "bio.c"
 #include "blk.c"
 #include "bottom_half.c"
 #include "debugfs.c"
 #include "dmi.c"
+#include "mm.c"
 #include "net/device.c"
 #include "net/hook.c"
 #include "net/notifier.c"
