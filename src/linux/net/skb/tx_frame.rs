@@ -37,7 +37,10 @@ use crate::linux::{
         Span, //
     },
     helpers,
-    mm::alloc::RAW_MAY_FAIL,
+    mm::{
+        alloc::RAW_MAY_FAIL,
+        copy::copy, //
+    },
     net::device::NetDevice, //
 };
 
@@ -431,11 +434,15 @@ fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
     if page.is_null() {
         return Err(SendError::NoMemory);
     }
-    // SAFETY: The new page has room for any span, which lies within one page.
+    // SAFETY: The new page has room for any span, which lies within one page. Others may write to the
+    // span meanwhile, for which `copy` is made.
     unsafe {
-        let to = helpers::page_address(page).cast::<u8>();
-        to.copy_from_nonoverlapping(span.data(), span.len as usize);
-    }
+        copy(
+            span.data(),
+            helpers::page_address(page).cast(),
+            span.len as usize,
+        )
+    };
     Ok(page)
 }
 
