@@ -34,7 +34,6 @@ use super::{
         KernelStorage, //
     },
     timer::CoreTimer,
-    worker::Sweeps, //
 };
 use crate::{
     engine::client::{
@@ -46,7 +45,11 @@ use crate::{
             Histogram,
             BUCKETS, //
         },
-        ids::PageIndex, //
+        ids::PageIndex,
+        maintenance::round::{
+            Round,
+            FREE_DELAY_NS, //
+        }, //
     },
     linux::{
         time::hrtimer::now_ns,
@@ -93,9 +96,9 @@ pub(crate) struct Core {
     pub(crate) work_queue: Arc<OwnedQueue>,
     #[pin]
     work: Work<Core>,
-    /// How far the worker has cleared slots' bits from the map.
+    /// The worker's rounds.
     #[pin]
-    pub(super) sweeps: Mutex<Sweeps>,
+    pub(super) round: Mutex<Round>,
     /// The work of [`Local`].
     #[pin]
     submit_work: Work<Core, 1>,
@@ -128,6 +131,7 @@ impl Core {
         control: impl PinInit<Control, Error>,
         local: impl PinInit<Local>,
     ) -> impl PinInit<Self, Error> {
+        let shards = parts.queues.len();
         try_pin_init!(Self {
             // Made in place: it is large, and each move takes stack.
             device: {
@@ -151,7 +155,7 @@ impl Core {
             timer: parts.timer,
             work_queue: parts.work_queue,
             work <- new_work!("anemone_work"),
-            sweeps <- new_mutex!(Sweeps::default(), "anemone_sweeps"),
+            round <- new_mutex!(Round::new(shards), "anemone_round"),
             submit_work <- new_work!("anemone_submit"),
         })
     }
@@ -203,6 +207,3 @@ impl Core {
         self.frames_bad.fetch_add(1, Relaxed);
     }
 }
-
-/// How long freed pages are collected before servers are notified.
-const FREE_DELAY_NS: u64 = 2_000_000;
