@@ -72,8 +72,8 @@ impl World {
         server.free_pages() >= u64::from(self.ctx.scenario.capacity_pages) / 8
     }
 
-    /// Servers have been notified of the freed pages, and have not been filled since. One server of a few pages
-    /// may be full by chance, but not all.
+    /// Servers have been notified of the freed pages, and have not been filled since. One server of a few
+    /// pages may be full by chance, but not all.
     fn check_room(&mut self) {
         let free: u64 = self.servers.iter().map(SimServer::free_pages).sum();
         let capacity = u64::from(self.ctx.scenario.capacity_pages) * self.servers.len() as u64;

@@ -280,8 +280,8 @@ fn seeds() {
     );
     check(&failures, cases.len());
     if first == 0 && count >= SEEDS {
-        // A fault that did not happen proves nothing. Which faults other seeds have is not known. A rare fault
-        // is in one seed of hundreds, so more seeds are tried until it has happened.
+        // A fault that did not happen proves nothing. Which faults other seeds have is not known. A rare
+        // fault is in one seed of hundreds, so more seeds are tried until it has happened.
         let mut next = count;
         while let Some(fault) = faults::ALL.iter().find(|&&fault| counts.of(fault) == 0) {
             assert!(next < MOST_FOR_RARE, "{fault:?} never happened");

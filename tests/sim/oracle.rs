@@ -379,8 +379,8 @@ impl Oracle {
         self.cut_ns.max(gone_ns + self.io_timeout_ns)
     }
 
-    /// Repair has changed the holders of pages. A server may be removed where as many others as are wanted hold
-    /// the page, and a server that holds it may be added.
+    /// Repair has changed the holders of pages. A server may be removed where as many others as are wanted
+    /// hold the page, and a server that holds it may be added.
     pub fn look_again(&mut self, now_ns: u64, client: usize, evidence: &impl Evidence) {
         let replicas = self.replicas;
         for page in self.written_pages(client) {
@@ -457,8 +457,8 @@ impl Oracle {
         }
     }
 
-    /// A client's clock steps forward. The step may count as time that passed, up to the time of the next check.
-    /// Otherwise it is taken for a stop, after which the I/O timeout restarts.
+    /// A client's clock steps forward. The step may count as time that passed, up to the time of the next
+    /// check. Otherwise it is taken for a stop, after which the I/O timeout restarts.
     pub fn step_clock(&mut self, now_ns: u64, client: usize) {
         let end_ns = now_ns + self.io_timeout_ns + MARGIN_NS;
         for request in self.requests.values_mut() {

@@ -162,7 +162,8 @@ pub struct SimServer {
 }
 
 impl SimServer {
-    /// A server that does not run yet; see [`SimServer::start`]. Its clock is fast by `fast` parts in a million.
+    /// A server that does not run yet; see [`SimServer::start`]. Its clock is fast by `fast` parts in a
+    /// million.
     pub fn new(number: usize, fast: i64) -> Self {
         Self {
             number,

@@ -35,7 +35,8 @@ const SET_BLOCKS: u32 = 0xab07;
 
 const BLOCK: usize = 4096;
 
-/// Bytes that the socket takes without a reader: a few requests, however small they are. The kernel doubles it.
+/// Bytes that the socket takes without a reader: a few requests, however small they are. The kernel doubles
+/// it.
 const SOCKET: usize = 8192;
 
 /// Runs the program: until the end of standard input.

@@ -21,8 +21,8 @@ pub trait Evidence {
     /// Copies of a page on any server, including those of earlier starts.
     fn copies(&self, client: usize, page: u32, content: Content) -> Vec<Copy>;
 
-    /// The servers that the client counts as holding the page's newest version; `None` while the page is being
-    /// written.
+    /// The servers that the client counts as holding the page's newest version; `None` while the page is
+    /// being written.
     fn claims(&self, client: usize, page: u32) -> Option<Vec<Claim>>;
 
     /// Whether a server has been put back to an earlier state, in which it may lack pages that it had.
@@ -50,8 +50,8 @@ pub trait Evidence {
     /// Servers that the client has known since `since_ns`, and that have had room for it since then.
     fn usable_since(&self, client: usize, since_ns: u64) -> Vec<usize>;
 
-    /// Whether the client has known a server, running or not, since `since_ns`, and whether the server has had
-    /// room for it whenever it ran.
+    /// Whether the client has known a server, running or not, since `since_ns`, and whether the server has
+    /// had room for it whenever it ran.
     fn has_had_room_since(&self, client: usize, server: usize, since_ns: u64) -> bool;
 
     /// How many servers there are.
