@@ -109,6 +109,13 @@ impl Outbox for StagedFrames {
 pub(crate) struct ControlState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
+    /// A copy for which the servers' lists of frees have no room yet.
+    pub(crate) waiting_free: Option<crate::engine::client::free::StaleCopy>,
+    /// The position of the search for freed pages: the next page, and one past the last.
+    pub(crate) scan: Option<(
+        crate::engine::client::ids::PageIndex,
+        crate::engine::client::ids::PageIndex,
+    )>,
     /// What has been logged.
     pub(crate) plight: Plight,
 }
@@ -147,6 +154,8 @@ impl Control {
         let state = ControlState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
+            waiting_free: None,
+            scan: None,
             plight: Plight::default(),
         };
         let mut sender = Sender {

@@ -34,6 +34,7 @@ use super::{
         KernelStorage, //
     },
     timer::CoreTimer,
+    worker::Sweeps, //
 };
 use crate::{
     engine::client::{
@@ -45,11 +46,7 @@ use crate::{
             Histogram,
             BUCKETS, //
         },
-        ids::PageIndex,
-        maintenance::round::{
-            Round,
-            FREE_DELAY_NS, //
-        }, //
+        ids::PageIndex, //
     },
     linux::{
         time::hrtimer::now_ns,
@@ -96,9 +93,9 @@ pub(crate) struct Core {
     pub(crate) work_queue: Arc<OwnedQueue>,
     #[pin]
     work: Work<Core>,
-    /// The worker's rounds.
+    /// How far the worker has cleared slots' bits from the map.
     #[pin]
-    pub(super) round: Mutex<Round>,
+    pub(super) sweeps: Mutex<Sweeps>,
     /// The work of [`Local`].
     #[pin]
     submit_work: Work<Core, 1>,
@@ -131,7 +128,6 @@ impl Core {
         control: impl PinInit<Control, Error>,
         local: impl PinInit<Local>,
     ) -> impl PinInit<Self, Error> {
-        let shards = parts.queues.len();
         try_pin_init!(Self {
             // Made in place: it is large, and each move takes stack.
             device: {
@@ -155,7 +151,7 @@ impl Core {
             timer: parts.timer,
             work_queue: parts.work_queue,
             work <- new_work!("anemone_work"),
-            round <- new_mutex!(Round::new(shards), "anemone_round"),
+            sweeps <- new_mutex!(Sweeps::default(), "anemone_sweeps"),
             submit_work <- new_work!("anemone_submit"),
         })
     }
@@ -207,3 +203,6 @@ impl Core {
         self.frames_bad.fetch_add(1, Relaxed);
     }
 }
+
+/// How long freed pages are collected before servers are notified.
+const FREE_DELAY_NS: u64 = 2_000_000;

@@ -11,7 +11,7 @@ mod requests;
 mod sending;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use anemone::crc::crc32c;
 use anemone::engine::client::cluster::{self, Cluster, Peer};
@@ -21,7 +21,6 @@ use anemone::engine::client::free::{words_for, DirtyChunks, StaleCopy};
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
 use anemone::engine::client::maintenance::removal::How;
-use anemone::engine::client::maintenance::round::Round;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
 use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Verdict};
@@ -45,7 +44,7 @@ use removing::Removing;
 pub use requests::Done;
 use requests::Request;
 use sending::Sending;
-use worker::Working;
+use worker::Job;
 
 /// Frames that wait for a stopped client before its network card drops them.
 const BACKLOG: usize = 64;
@@ -67,13 +66,15 @@ pub enum ClientEvent {
     Sent(Sending),
     /// A fragment that was received earlier, at that time, is copied.
     Copy(usize, Receive, RequestId, Vec<u8>, u64),
+    /// The worker handles a control frame.
+    Control(Wire),
     /// A program changes the page of a request.
     ChangePage(usize, usize, RequestId),
     /// A shard is notified that a page-out has ended.
     Unpark(usize, PageIndex),
-    /// The next step of the worker's round.
+    /// The worker does its next job.
     Work,
-    /// The worker is kicked, and again soon.
+    /// The worker runs periodically.
     Patrol,
     /// A server is added.
     Add(MacAddress),
@@ -154,8 +155,13 @@ pub struct Client {
     ended: [[u64; 2]; 2],
     next_write: u32,
     shard_timers_ns: Vec<u64>,
-    round: Round,
-    working: Working,
+    cluster_timer_ns: u64,
+    jobs: VecDeque<Job>,
+    is_working: bool,
+    /// Copies to free for which the cluster has no room yet.
+    held_back: VecDeque<StaleCopy>,
+    /// Frees that the cluster has been given, but has not handled yet.
+    frees_noted: Option<u32>,
     mtu: usize,
     clock: Clock,
     /// It is stopped until then.
@@ -241,8 +247,11 @@ impl Client {
             ended: [[0; 2]; 2],
             next_write: 0,
             shard_timers_ns: vec![u64::MAX; shards + 1],
-            round: Round::new(shards + 1),
-            working: Working::default(),
+            cluster_timer_ns: u64::MAX,
+            jobs: VecDeque::new(),
+            is_working: false,
+            held_back: VecDeque::new(),
+            frees_noted: None,
             mtu,
             clock: Clock::new(ctx.drift()),
             frozen_until_ns: 0,
@@ -290,7 +299,8 @@ impl Client {
             self.shard_timers_ns[shard] = u64::MAX;
             self.pump(ctx, shard);
         }
-        self.reset_worker_timer(ctx);
+        self.cluster_timer_ns = u64::MAX;
+        self.run_cluster(ctx);
         if let Some(mut local) = self.local.take() {
             local.set_timer(self, ctx);
             self.local = Some(local);
@@ -302,7 +312,7 @@ impl Client {
         let is_workers = matches!(
             event,
             ClientEvent::ClusterTimer
-                | ClientEvent::Work
+                | ClientEvent::Control(_)
                 | ClientEvent::Patrol
                 | ClientEvent::Add(_)
                 | ClientEvent::Remove(..)
@@ -328,12 +338,18 @@ impl Client {
                 }
                 self.pump(ctx, shard);
             }
-            ClientEvent::ClusterTimer => self.fire_worker_timer(ctx),
+            ClientEvent::ClusterTimer => {
+                if self.clock_ns(ctx) >= self.cluster_timer_ns {
+                    self.cluster_timer_ns = u64::MAX;
+                }
+                self.run_cluster(ctx);
+            }
             ClientEvent::Send(sending) => self.send(ctx, sending),
             ClientEvent::Sent(sending) => self.end_send(ctx, &sending),
             ClientEvent::Copy(shard, receive, request, bytes, then_ns) => {
                 self.copy(ctx, shard, &receive, request, &bytes, then_ns);
             }
+            ClientEvent::Control(wire) => self.control(ctx, &wire),
             ClientEvent::ChangePage(shard, op, request) => {
                 self.change_page(ctx, shard, op, request);
             }
@@ -398,12 +414,31 @@ impl Client {
                     }
                 }
             }
-            _ if self.device.stations.concerns_us(wire.source, &header) => {
-                self.working.inbox.put(wire.clone());
-                self.run_cluster(ctx);
+            _ => {
+                let delay_ns = ctx.host_delay();
+                self.after(ctx, delay_ns, ClientEvent::Control(wire.clone()));
             }
-            _ => {}
         }
+    }
+
+    fn control(&mut self, ctx: &mut Context, wire: &Wire) {
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        if !self.device.stations.concerns_us(wire.source, &frame.header) {
+            self.run_cluster(ctx);
+            return;
+        }
+        let mut frames = self.frames();
+        self.cluster.handle_frame(
+            self.clock.read(ctx.now_ns),
+            wire.source,
+            &frame,
+            &self.device.servers,
+            &mut frames,
+        );
+        self.transmit_all(ctx, frames);
+        self.run_cluster(ctx);
     }
 
     fn deliver_to_shard(
@@ -509,10 +544,10 @@ impl Client {
                 Action::ReadBuffer(read) => self.read_later(ctx, shard, read),
                 Action::Complete(completion) if shard == self.repair_shard() => {
                     let wake = self.end_copy(then_ns, &completion);
-                    self.unpark_later(ctx, shard, wake);
+                    self.unpark_later(ctx, wake);
                 }
                 Action::Complete(completion) => {
-                    self.unpark_later(ctx, shard, completion.wake);
+                    self.unpark_later(ctx, completion.wake);
                     self.complete(ctx, shard, completion.op, completion.outcome);
                 }
             }
@@ -533,12 +568,14 @@ impl Client {
         }
     }
 
-    /// A page-out has ended. Its shard is notified after a delay, and the others in the worker's next round.
-    fn unpark_later(&mut self, ctx: &mut Context, shard: usize, page: Option<PageIndex>) {
-        if let Some(page) = page {
+    /// Shards are notified after a delay that a page-out has ended.
+    fn unpark_later(&mut self, ctx: &mut Context, page: Option<PageIndex>) {
+        let Some(page) = page else {
+            return;
+        };
+        for other in 0..self.shards.len() {
             let delay_ns = ctx.host_delay();
-            self.after(ctx, delay_ns, ClientEvent::Unpark(shard, page));
-            self.run_cluster(ctx);
+            self.after(ctx, delay_ns, ClientEvent::Unpark(other, page));
         }
     }
 

@@ -40,7 +40,6 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
         // Servers have the version with the checksum. The disk may have either.
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
-        Mutation::LagForgotten => disk().is_some(),
         Mutation::ClosedOnePageEarly => enabled().remove,
         Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
         Mutation::StopCounted => enabled().freeze || enabled().sleep,

@@ -201,11 +201,7 @@ impl World {
             ctx.after(0, Event::Client(number, ClientEvent::Add(server.mac)));
         }
         ctx.after(10 * MS, Event::Client(number, ClientEvent::Load));
-        let event = match ctx.scenario.course {
-            Course::Full => ClientEvent::Patrol,
-            _ => ClientEvent::Kick,
-        };
-        ctx.after(0, Event::Client(number, event));
+        ctx.after(0, Event::Client(number, ClientEvent::Patrol));
     }
 
     /// A client's power fails: its pages on servers belong to no running client.

@@ -204,13 +204,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         core::mem::take(&mut self.changes)
     }
 
-    /// Whether servers have changed since [`Self::take_changes`] was last called.
-    pub fn has_changes(&self) -> bool {
-        self.changes.servers_changed
-            || !self.changes.opened.is_empty()
-            || !self.changes.to_sweep.is_empty()
-    }
-
     /// Adds a server. Its session is opened as soon as it answers. A draining server stays instead.
     pub fn add(
         &mut self,
