@@ -313,8 +313,11 @@ pub(crate) fn attach_quietly(
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
     let pool = local.make_pool()?;
     pool.with(core, |state, _| {
-        state.device = Some(device.clone());
-        state.mirror.attach(&core.device)
+        let result = state.mirror.attach(&core.device);
+        if result.is_ok() {
+            state.device = Some(device.clone());
+        }
+        result
     })
     .map_err(|_| AttachError::Silent)?;
     pr_info!("local disk {}: attached\n", path);

@@ -161,8 +161,7 @@ impl Queue {
         mut start: impl FnMut(&mut Shard<KernelStorage>, usize, usize, u64, T) -> Result<(), OpInUse>,
     ) {
         let first_op = (tag as usize).wrapping_mul(MAX_REQUEST_PAGES);
-        // Declared before the guard, so dropped after it: the request may end with them.
-        let mut _refused = None;
+        let mut refused = None;
         let mut parts = parts.into_iter();
         let now_ns = now_ns();
         let mut guard = self.state.lock();
@@ -174,13 +173,20 @@ impl Queue {
                     *place = Some(part);
                 }
                 _ => {
-                    _refused = Some(part);
+                    refused = Some(part);
                     break;
                 }
             }
         }
-        if at_once {
-            self.run(core, guard, now_ns);
+        match at_once {
+            true => self.run(core, guard, now_ns),
+            false => drop(guard),
+        }
+        if let Some(part) = refused {
+            // The request may end with them, so without the lock. Each of them must end: a page
+            // without a part would count as done.
+            drop(part);
+            parts.for_each(drop);
         }
     }
 }

@@ -252,10 +252,11 @@ impl<S: Storage> Mirror<S> {
         }
         self.is_hopeless = false;
         self.silent_since_ns = (self.abandoned != 0).then_some(now_ns);
-        if ok {
-            self.errors_in_a_row = 0;
-        } else {
-            self.note_error(&io, device);
+        match ok {
+            true => self.errors_in_a_row = 0,
+            // I/O that a disk has not taken yet ends with an error when it is detached.
+            false if self.is_attached => self.note_error(&io, device),
+            false => {}
         }
         let is_alone = io.count == 1;
         for &buffer in io.buffers() {

@@ -295,6 +295,25 @@ fn a_read_that_fails_is_not_tried_again_once_a_newer_version_is_on_its_way() {
 }
 
 #[test]
+fn io_that_a_disk_has_refused_does_not_count_as_errors_when_it_is_detached() {
+    let device = device(1000);
+    let mut mirror = mirror(64, &device);
+    for page in 0..20 {
+        page_out(&mut mirror, 0, 3 * page, &device);
+    }
+    let ios: Vec<_> = core::iter::from_fn(|| mirror.poll(5 * MS, &device)).collect();
+    assert!(!ios.is_empty());
+    mirror.begin_detach(&device);
+    for io in &ios {
+        mirror.ended(6 * MS, io.id, false, &device);
+    }
+    // Some page needs the disk, so it stays.
+    mirror.cancel_detach(&device);
+    assert_eq!(mirror.counters().errors, 0);
+    assert_eq!(mirror.errors_in_a_row, 0);
+}
+
+#[test]
 fn errors_in_a_row_retire_the_disk_until_it_is_taken_back() {
     let device = device(1000);
     let mut mirror = mirror(64, &device);

@@ -101,6 +101,10 @@ impl<S: Storage> Shard<S> {
                 settle.report(now_ns, port, device);
             }
         }
+        if is_over {
+            self.unpin(index);
+            return;
+        }
         let is_put = op.disk.stage == DiskStage::Put;
         let is_short = op.targets().len() < device.replicas();
         let changed = crc.filter(|_| !is_put && is_short);
