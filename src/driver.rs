@@ -2,8 +2,8 @@
 
 //! Glue between the engine, which knows no kernel, and the kernel, which knows no pages.
 //!
-//! No policy is here: what to send, when, to whom, is the engine's to say. What is here is who
-//! holds which lock (`docs/locking.md`), in which context, and in which order things go.
+//! The engine decides what is sent, when, and to which server. The driver decides which locks are
+//! held (`docs/locking.md`), in which context code runs, and in which order parts are made and freed.
 
 pub(crate) mod control;
 pub(crate) mod control_device;

@@ -94,7 +94,7 @@ pub(crate) enum AttachError {
 }
 
 impl AttachError {
-    /// The error number that says it.
+    /// The error number for it.
     pub(crate) fn to_error(self) -> Error {
         match self {
             Self::Open(error) => error.to_error(),
@@ -129,7 +129,7 @@ impl fmt::Display for AttachError {
 }
 
 impl DetachError {
-    /// The error number that says it.
+    /// The error number for it.
     pub(crate) fn to_error(self) -> Error {
         match self {
             Self::NotAttached => ENODEV,

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use super::pool::State;
 use crate::engine::client::config::NS_PER_S;
 
-/// How the disk is.
+/// The state of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Health {
     /// There is none.
@@ -37,7 +37,7 @@ impl Health {
 }
 
 impl State {
-    /// How the disk is now.
+    /// The disk's state now.
     pub(super) fn health(&self) -> Health {
         if self.device.is_none() {
             Health::Absent

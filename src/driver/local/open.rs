@@ -73,7 +73,7 @@ impl From<bdev::OpenError> for OpenError {
 }
 
 impl OpenError {
-    /// The error number that says it.
+    /// The error number for it.
     pub(super) fn to_error(self) -> Error {
         match self {
             Self::NotFound => ENOENT,

@@ -117,7 +117,7 @@ impl OpenFile {
             bindings::bdev_yield_claim(this.file.as_ptr());
             bindings::__fput_sync(this.file.as_ptr());
         }
-        // SAFETY: `gone` is the kernel's no more, and is not used after this.
+        // SAFETY: the kernel no longer uses `gone`, nor does this code after this.
         drop(unsafe { core::ptr::read(&this.gone) });
     }
 }
@@ -125,8 +125,8 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; it is not used after this. Unlike `fput`, this gives up
-        // the claim at once, so that the device can be opened again when it returns, and `gone`,
-        // which is dropped later, is the kernel's no more.
+        // the claim at once. So the device can be opened again when it returns, and the kernel no
+        // longer uses `gone`, which is dropped later.
         unsafe { bindings::bdev_fput(self.file.as_ptr()) };
     }
 }

@@ -200,8 +200,8 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
         self.bios.get(index).map(|inner| unsafe { inner.as_ref() })
     }
 
-    /// Fills in bio `index`, unless it is in use: `opf` with `pages`, in order, from `sector` of
-    /// `device` on. Of more than `PAGES` the rest is left out.
+    /// Fills in bio `index`, unless it is in use or there are no pages: `opf` with `pages`, in order,
+    /// from `sector` of `device` on. Of more than `PAGES` the rest is left out.
     pub(crate) fn prepare<'p>(
         &self,
         index: usize,
@@ -233,7 +233,9 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
             (*bio).bi_flags |= 1 << bindings::BIO_REFFED;
             (*bio).__bi_cnt.counter = 2;
         }
+        let mut is_empty = true;
         for page in pages.take(PAGES) {
+            is_empty = false;
             // SAFETY: The bio is ours and has room; the page is live. The reference becomes the
             // entry's.
             unsafe {
@@ -242,10 +244,12 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
             }
         }
         // INVARIANT: Filled in above.
-        Some(Prepared {
+        let prepared = Prepared {
             inner,
             used: &self.used,
-        })
+        };
+        // The block layer expects at least one page; dropping gives the bio back.
+        (!is_empty).then_some(prepared)
     }
 
     /// If bio `index` has ended: how. It may then be used again. Any context, unless this drops the

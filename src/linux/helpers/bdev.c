@@ -77,7 +77,7 @@ static const struct blk_holder_ops holder_ops = {
 	.mark_dead = note_dead,
 };
 
-/* Opens a device for reading and writing, and for nobody else. */
+/* Opens a device exclusively, for reading and writing. */
 struct file *rust_helper_bdev_open(dev_t dev, u32 *gone)
 {
 	return bdev_file_open_by_dev(dev, BLK_OPEN_READ | BLK_OPEN_WRITE, gone,

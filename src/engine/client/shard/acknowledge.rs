@@ -80,7 +80,6 @@ impl<S: Storage> Shard<S> {
     /// of them when the window, which shrinks, has room again.
     ///
     /// A server that repeats this without ever holding more is treated as silent, and suspected.
-    /// answer, and suspected.
     pub(super) fn handle_gap(
         &mut self,
         now_ns: u64,

@@ -49,8 +49,8 @@ pub(crate) trait Operations: Sized + 'static {
     /// Data of one hardware queue.
     type HwData: ForeignOwnable + Send + Sync;
 
-    /// Data of one request, beside it in memory. It lives as long as the tag set and is not
-    /// touched between two uses of the request.
+    /// Data of one request, beside it in memory. It is made and dropped with the request: with the
+    /// tag set, an I/O scheduler or a hardware queue. It is not touched between two uses.
     type RequestData: Send + Sync;
 
     /// Makes the data of one request. May sleep.

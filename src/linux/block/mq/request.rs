@@ -59,8 +59,7 @@ impl BlkStatus {
     /// `EINVAL`
     pub(crate) const INVAL: Self = Self(19);
 
-    /// Returns the status with this number. The block layer takes one that it does not know for an I/O
-    /// error.
+    /// Returns the status with this number, which must be one that [`Self::to_raw`] has returned.
     pub(crate) const fn from_raw(status: bindings::blk_status_t) -> Self {
         Self(status)
     }
@@ -165,7 +164,7 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.0.as_ptr()).__sector }
     }
 
-    /// How many bytes it is about.
+    /// Bytes that are left of it.
     #[inline]
     pub(crate) fn bytes(&self) -> u32 {
         // SAFETY: By the type invariant the request is live.

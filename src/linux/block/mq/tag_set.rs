@@ -76,8 +76,8 @@ impl<T: Operations> TagSet<T> {
             && size_of::<bindings::request>() % align_of::<RequestDataWrapper<T>>() == 0
     );
 
-    /// Allocates `num_tags` requests for each of `nr_hw_queues` hardware queues; `num_maps` is 1
-    /// unless queues are told apart by what they are for.
+    /// Allocates `num_tags` requests for each of `nr_hw_queues` hardware queues. `num_maps` must be 1:
+    /// more need a callback that is not wrapped.
     pub(crate) fn new(
         nr_hw_queues: u32,
         num_tags: u32,
@@ -99,6 +99,10 @@ impl<T: Operations> TagSet<T> {
         // INVARIANT: `blk_mq_alloc_tag_set` initialises it, and `cmd_size` is the room.
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::blk_mq_tag_set| {
+                if num_maps != 1 {
+                    // Without `map_queues` the C function stops at a BUG.
+                    return Err(EINVAL);
+                }
                 // SAFETY: `slot` is where the tag set stays, and it is filled in before use.
                 to_result(unsafe {
                     slot.write(set);

@@ -48,7 +48,8 @@ const u8 *rust_helper_dev_addr(const struct net_device *dev)
 
 void rust_helper_dev_perm_addr(const struct net_device *dev, u8 *addr)
 {
-	ether_addr_copy(addr, dev->perm_addr);
+	/* ether_addr_copy() needs an even address. */
+	memcpy(addr, dev->perm_addr, ETH_ALEN);
 }
 
 bool rust_helper_dev_has_random_addr(const struct net_device *dev)
