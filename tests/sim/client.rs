@@ -176,6 +176,8 @@ pub struct Client {
     pub is_up: bool,
     /// When servers were added.
     pub added_ns: BTreeMap<MacAddress, u64>,
+    /// When the first session with a server was opened.
+    pub opened_ns: BTreeMap<MacAddress, u64>,
     /// Whether programs begin more requests.
     pub is_loaded: bool,
     /// Whether its device has been removed: only the disk's I/O continues.
@@ -260,6 +262,7 @@ impl Client {
             mtu_set_ns: ctx.now_ns,
             is_up: true,
             added_ns: BTreeMap::new(),
+            opened_ns: BTreeMap::new(),
             is_loaded: true,
             is_unloaded: false,
             local: Local::new(ctx),

@@ -20,6 +20,9 @@ use crate::scenario::{Simplify, MS, S};
 use crate::server::{Copy, SimServer};
 use crate::trouble::Trouble;
 
+/// When programs begin requests.
+const LOAD_NS: u64 = 10 * MS;
+
 /// An event outside the stations.
 #[derive(Debug)]
 pub enum WorldEvent {
@@ -200,7 +203,7 @@ impl World {
         for server in &self.servers[..ctx.scenario.servers_at_first] {
             ctx.after(0, Event::Client(number, ClientEvent::Add(server.mac)));
         }
-        ctx.after(10 * MS, Event::Client(number, ClientEvent::Load));
+        ctx.after(LOAD_NS, Event::Client(number, ClientEvent::Load));
         ctx.after(0, Event::Client(number, ClientEvent::Patrol));
     }
 
@@ -600,7 +603,12 @@ impl Evidence for Witness<'_> {
             let slow = &self.clients[client];
             let is_known =
                 !slow.has_pending_changes() || slow.has_open(state.mac, state.incarnation());
+            // A greeting may be lost, so in the first seconds only servers with a session count.
+            let opened_ns = slow.opened_ns.get(&state.mac);
+            let is_greeted =
+                since_ns > 0 || opened_ns.is_some_and(|opened_ns| *opened_ns <= LOAD_NS);
             is_known
+                && is_greeted
                 && added.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
                 && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
                 && state.full_ns.is_none_or(|full_ns| full_ns < since_ns)

@@ -213,6 +213,7 @@ impl Client {
     pub(super) fn note_opened(&mut self, ctx: &Context, opened: SlotSet) {
         for slot in opened.iter() {
             let mac = self.device.servers.address(slot).mac;
+            self.opened_ns.entry(mac).or_insert(ctx.now_ns);
             if self.removing.removed.contains(&mac) && !self.cluster.is_draining(mac) {
                 self.added_ns.insert(mac, ctx.now_ns);
             }
