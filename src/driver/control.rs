@@ -9,7 +9,6 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        Arc,
         CondVar,
         CondVarTimeoutResult,
         Mutex, //
@@ -18,9 +17,9 @@ use kernel::{
 };
 
 use super::{
-    core::Core,
+    failure_log::FailureLog,
     frames::TxFrame,
-    plight::Plight, //
+    shared::Shared, //
 };
 use crate::{
     engine::client::{
@@ -117,7 +116,7 @@ pub(crate) struct ControlState {
         crate::engine::client::ids::PageIndex,
     )>,
     /// What has been logged.
-    pub(crate) plight: Plight,
+    pub(crate) failure_log: FailureLog,
 }
 
 impl ControlState {
@@ -156,7 +155,7 @@ impl Control {
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
             waiting_free: None,
             scan: None,
-            plight: Plight::default(),
+            failure_log: FailureLog::default(),
         };
         let mut sender = Sender {
             short: KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?,
@@ -189,14 +188,14 @@ impl Control {
 
     /// Does something with the cluster, then sends its frames. Their receivers are published first,
     /// so that their answers are accepted.
-    pub(crate) fn with<R>(&self, core: &Core, work: impl FnOnce(&mut ControlState) -> R) -> R {
+    pub(crate) fn with<R>(&self, shared: &Shared, work: impl FnOnce(&mut ControlState) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
-        core.device.stations.publish(state.cluster.stations());
+        shared.device.stations.publish(state.cluster.stations());
         let frames = core::mem::replace(&mut state.outbox.0, KVVec::new());
         drop(state);
 
-        let mut frames = self.send(core, frames);
+        let mut frames = self.send(shared, frames);
 
         frames.clear();
         let mut state = self.state.lock();
@@ -211,7 +210,7 @@ impl Control {
         result
     }
 
-    fn send(&self, core: &Core, frames: KVVec<Staged>) -> KVVec<Staged> {
+    fn send(&self, shared: &Shared, frames: KVVec<Staged>) -> KVVec<Staged> {
         let mut sender = self.sender.lock();
         for staged in &frames {
             let (pool, payload) = match staged.payload.get(..staged.len) {
@@ -224,7 +223,8 @@ impl Control {
             // None is free only if the interface holds very many back: the frame is lost, as on the
             // wire.
             if let Some(frame) = pool.iter_mut().find(|frame| !frame.is_busy()) {
-                core.link
+                shared
+                    .link
                     .send_control(frame, staged.destination, &staged.header, payload);
             }
         }
@@ -238,36 +238,36 @@ impl Control {
     }
 
     /// Adds servers.
-    pub(crate) fn add(&self, core: &Core, servers: &[MacAddress]) -> Result<(), AddError> {
-        self.with(core, |state| {
+    pub(crate) fn add(&self, shared: &Shared, servers: &[MacAddress]) -> Result<(), AddError> {
+        self.with(shared, |state| {
             servers.iter().try_for_each(|&mac| {
-                let servers = &core.device.servers;
+                let servers = &shared.device.servers;
                 state.cluster.add(now_ns(), mac, servers).map(|_| ())
             })
         })
     }
 
     /// The interface's MTU has changed, or the interface has.
-    pub(crate) fn mtu_changed(&self, core: &Core) {
-        let Some(mtu) = core.link.mtu() else {
+    pub(crate) fn mtu_changed(&self, shared: &Shared) {
+        let Some(mtu) = shared.link.mtu() else {
             return;
         };
-        let (was_narrow, is_narrow) = self.with(core, |state| {
+        let (was_narrow, is_narrow) = self.with(shared, |state| {
             let cluster = &mut state.cluster;
             let was_narrow = cluster.is_narrow();
-            cluster.set_mtu(now_ns(), mtu, &core.device.servers);
+            cluster.set_mtu(now_ns(), mtu, &shared.device.servers);
             (was_narrow, cluster.is_narrow())
         });
         match (was_narrow, is_narrow) {
             (false, true) => pr_warn!(
                 "interface {}: no server is used: pages need an MTU of {} bytes and it has {}; raise it\n",
-                core.link.name(),
+                shared.link.name(),
                 Fragmentation::MIN_MTU,
                 mtu
             ),
             (true, false) => pr_info!(
                 "interface {}: servers are used again, with an MTU of {} bytes\n",
-                core.link.name(),
+                shared.link.name(),
                 mtu
             ),
             _ => {}
@@ -275,9 +275,9 @@ impl Control {
     }
 
     /// The interface's address has changed, or the interface has.
-    pub(crate) fn address_changed(&self, core: &Core) {
-        if let Some(address) = core.link.address() {
-            self.with(core, |state| state.cluster.set_address(now_ns(), address));
+    pub(crate) fn address_changed(&self, shared: &Shared) {
+        if let Some(address) = shared.link.address() {
+            self.with(shared, |state| state.cluster.set_address(now_ns(), address));
         }
     }
 
@@ -343,14 +343,13 @@ impl Control {
             }
         }
     }
+    /// Sends a BYE to the servers, so that they drop our pages.
+    pub(crate) fn say_bye(&self, shared: &Shared) {
+        self.with(shared, |state| {
+            let (cluster, outbox) = state.parts();
+            cluster.say_bye(outbox);
+        });
+    }
 }
 
 static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
-
-/// Sends a BYE to the servers of `core`, so that they drop our pages.
-pub(crate) fn say_bye(core: &Arc<Core>) {
-    core.control.with(core, |state| {
-        let (cluster, outbox) = state.parts();
-        cluster.say_bye(outbox);
-    });
-}

@@ -9,10 +9,7 @@
 use kernel::{
     fs::File,
     prelude::*,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    },
+    sync::ArcBorrow,
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -25,7 +22,7 @@ use zerocopy::{
 };
 
 use super::{
-    core::Core,
+    client::Client,
     local, //
 };
 use crate::{
@@ -53,19 +50,19 @@ use crate::{
 /// The device's name in `/dev`.
 pub(crate) const NAME: &CStr = c"anemone-control";
 
-impl MiscDevice for Core {
-    fn ioctl(core: ArcBorrow<'_, Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+impl MiscDevice for Client {
+    fn ioctl(client: ArcBorrow<'_, Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         if !capable(Capability::SYS_ADMIN) {
             return Err(EPERM);
         }
         let arg = UserPtr::from_addr(arg);
         match cmd {
-            uapi::ADD_SERVER => add_server(core, arg)?,
-            uapi::REMOVE_SERVER => remove_server(core, arg)?,
-            uapi::ATTACH_DISK => attach_disk(core, arg)?,
-            uapi::DETACH_DISK => detach_disk(core, arg)?,
-            uapi::STATUS => status(core, arg)?,
-            uapi::SERVERS => servers(core, arg)?,
+            uapi::ADD_SERVER => add_server(&client, arg)?,
+            uapi::REMOVE_SERVER => remove_server(&client, arg)?,
+            uapi::ATTACH_DISK => attach_disk(&client, arg)?,
+            uapi::DETACH_DISK => detach_disk(&client, arg)?,
+            uapi::STATUS => status(&client, arg)?,
+            uapi::SERVERS => servers(&client, arg)?,
             _ => {
                 // A known ioctl, with the structure of another version?
                 let is_ours = |ours: &u32| uapi::type_and_nr(*ours) == uapi::type_and_nr(cmd);
@@ -125,10 +122,11 @@ fn read_question<T>(arg: UserPtr) -> Result<u32> {
 }
 
 #[inline(never)]
-fn add_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+fn add_server(client: &Client, arg: UserPtr) -> Result {
     let asked: uapi::AddServer = read(arg)?;
     check(asked.flags == 0 && is_zero(&asked.reserved))?;
-    core.add_server(MacAddress(asked.mac))
+    client
+        .add_server(MacAddress(asked.mac))
         .map_err(|error| match error {
             AddError::Exists => EEXIST,
             AddError::NotUnicast => EINVAL,
@@ -137,7 +135,7 @@ fn add_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
 }
 
 #[inline(never)]
-fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+fn remove_server(client: &Client, arg: UserPtr) -> Result {
     let mut asked: uapi::RemoveServer = read(arg)?;
     check(is_zero(&asked.reserved) && asked.pages == 0)?;
     const FORCE: u32 = uapi::remove::FORCE;
@@ -150,7 +148,7 @@ fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     };
     let mac = MacAddress(asked.mac);
     check(mac.is_unicast())?;
-    core.remove_server(mac, how).or_else(|error| match error {
+    client.remove_server(mac, how).or_else(|error| match error {
         RemoveError::NotThere => Err(ENOENT),
         RemoveError::Needed(pages) => {
             asked.pages = pages;
@@ -162,7 +160,7 @@ fn remove_server(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
 }
 
 #[inline(never)]
-fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+fn attach_disk(client: &Client, arg: UserPtr) -> Result {
     // Too large for the stack: the path is read separately.
     let mut reader = UserSlice::new(arg, size_of::<uapi::AttachDisk>()).reader();
     let mut head = [0; size_of::<uapi::AttachDisk>() - uapi::PATH_MAX];
@@ -172,37 +170,37 @@ fn attach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
     check(is_zero(&head))?;
     let path = CStr::from_bytes_until_nul(&path).map_err(|_| EINVAL)?;
     check(!path.is_empty())?;
-    local::attach(&Arc::from(core), path).map_err(|error| error.to_error())?;
-    core.kick();
+    local::attach(&client.shared, path).map_err(|error| error.to_error())?;
+    client.shared.kick();
     Ok(())
 }
 
 #[inline(never)]
-fn detach_disk(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+fn detach_disk(client: &Client, arg: UserPtr) -> Result {
     let mut asked: uapi::DetachDisk = read(arg)?;
     check(asked.flags & !uapi::detach::FORCE == 0 && asked.reserved == 0 && asked.pages == 0)?;
     let force = asked.flags & uapi::detach::FORCE != 0;
-    local::detach(&Arc::from(core), force).or_else(|error| {
+    local::detach(client, force).or_else(|error| {
         if let DetachError::OnlyCopies(pages) = error {
             asked.pages = pages;
             write(arg, &asked)?;
         }
         Err(error.to_error())
     })?;
-    core.kick();
+    client.shared.kick();
     Ok(())
 }
 
 #[inline(never)]
-fn status(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+fn status(client: &Client, arg: UserPtr) -> Result {
     let flags = read_question::<uapi::Status>(arg)?;
-    write(arg, &core.status(flags)?)
+    write(arg, &client.status(flags)?)
 }
 
 #[inline(never)]
-fn servers(core: ArcBorrow<'_, Core>, arg: UserPtr) -> Result {
+fn servers(client: &Client, arg: UserPtr) -> Result {
     let flags = read_question::<uapi::Servers>(arg)?;
-    let (count, servers) = core.servers(flags)?;
+    let (count, servers) = client.servers(flags)?;
     let mut writer = UserSlice::new(arg, size_of::<uapi::Servers>()).writer();
     writer.write_slice([flags, count].as_bytes())?;
     writer.write_slice(servers.as_bytes())

@@ -15,7 +15,7 @@ use kernel::{
 };
 
 use super::{
-    core::Core,
+    client::Client,
     queue::Lingered, //
 };
 use crate::{
@@ -26,11 +26,11 @@ use crate::{
     linux::debugfs::Dir, //
 };
 
-/// Creates the files of `core`.
-pub(crate) fn files(core: &Arc<Core>) -> Result<Dir<Core>> {
+/// Creates the files of `client`.
+pub(crate) fn files(client: &Arc<Client>) -> Result<Dir<Client>> {
     Dir::new(
         c"anemone",
-        core,
+        client,
         &[
             (c"counters", counters),
             (c"servers", servers),
@@ -40,36 +40,36 @@ pub(crate) fn files(core: &Arc<Core>) -> Result<Dir<Core>> {
     )
 }
 
-fn counters(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn counters(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
-    core.counters().for_each(|name, value| {
+    client.counters().for_each(|name, value| {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
     });
-    core.repair_counters(|name, value| {
+    client.repair_counters(|name, value| {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
     });
     result?;
-    writeln!(f, "in_flight {}", core.in_flight())?;
-    writeln!(f, "frames_bad {}", core.frames_bad.load(Relaxed))?;
-    writeln!(f, "frames_foreign {}", core.frames_foreign.load(Relaxed))?;
-    let from_reserve = core.frames_from_reserve.load(Relaxed);
+    writeln!(f, "in_flight {}", client.in_flight())?;
+    writeln!(f, "frames_bad {}", client.frames_bad.load(Relaxed))?;
+    writeln!(f, "frames_foreign {}", client.frames_foreign.load(Relaxed))?;
+    let from_reserve = client.frames_from_reserve.load(Relaxed);
     writeln!(f, "frames_from_reserve {from_reserve}")?;
-    let from_below = core.frames_from_below.load(Relaxed);
+    let from_below = client.frames_from_below.load(Relaxed);
     writeln!(f, "frames_from_below {from_below}")?;
     let mut lingered = Lingered::default();
-    for queue in &core.queues {
+    for queue in &client.queues {
         queue.add_lingered(&mut lingered);
     }
     writeln!(f, "pages_lingered {}", lingered.count)?;
     writeln!(f, "pages_lingering {}", lingered.now)?;
     writeln!(f, "linger_sum_ns {}", lingered.sum_ns)?;
     writeln!(f, "linger_max_ns {}", lingered.longest_ns)?;
-    writeln!(f, "frames_dropped {}", core.frames_dropped.load(Relaxed))
+    writeln!(f, "frames_dropped {}", client.frames_dropped.load(Relaxed))
 }
 
-fn servers(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn servers(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
-    core.control.reports(|slot, report| {
+    client.control.reports(|slot, report| {
         let health = match report.health {
             Health::Connecting => "connecting",
             Health::Up => "up",
@@ -78,7 +78,7 @@ fn servers(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             Health::Lost => "lost",
             Health::Sweeping => "sweeping",
         };
-        let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| core.round_trip_ns(slot));
+        let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| client.round_trip_ns(slot));
         result = result.and_then(|()| {
             writeln!(
                 f,
@@ -91,8 +91,8 @@ fn servers(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     result
 }
 
-fn latency(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Ok(latencies) = core.latencies() else {
+fn latency(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Ok(latencies) = client.latencies() else {
         return Err(fmt::Error);
     };
     for (name, latency) in ["page_in", "page_out"].iter().zip(&latencies) {
@@ -111,8 +111,8 @@ fn latency(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn disk(core: &Core, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let report = core.local.report();
+fn disk(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let report = client.shared.local.report();
     let (major, minor) = report.number;
     writeln!(f, "state {}", report.health.name())?;
     writeln!(f, "policy {}", report.policy.name())?;

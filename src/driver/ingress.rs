@@ -17,7 +17,7 @@ use kernel::{
     }, //
 };
 
-use super::core::Core;
+use super::client::Client;
 use crate::linux::net::{
     device::{
         NetDevice,
@@ -38,7 +38,7 @@ use crate::linux::net::{
 
 /// How a frame came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum ReceivePath {
     /// By the interface's hook.
     Hook,
     /// By the hook of a device under it, from the emergency reserve.
@@ -47,9 +47,9 @@ pub(crate) enum Way {
     Stack,
 }
 
-impl Way {
+impl ReceivePath {
     /// Returns whether the frame may have been seen before.
-    pub(crate) fn is_second(self) -> bool {
+    pub(crate) fn may_be_second(self) -> bool {
         HAS_INGRESS && self == Self::Stack
     }
 }
@@ -77,9 +77,9 @@ struct Under {
 
 /// Receives the interface's frames by one of the ways.
 struct Entry {
-    core: Arc<Core>,
+    client: Arc<Client>,
     ethertype: u16,
-    way: Way,
+    path: ReceivePath,
     /// On a device under the interface.
     under: Option<Under>,
 }
@@ -112,7 +112,7 @@ impl Receiver for Entry {
             return Verdict::Accept;
         }
         note_receiving_cpu();
-        self.core.as_arc_borrow().receive(&frame, self.way)
+        self.client.receive(&frame, self.path)
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct Ingress {
     hook: Option<Hook<Entry>>,
     packet_type: Hook<Entry>,
     lower: KVec<Hook<Entry>>,
-    core: Arc<Core>,
+    client: Arc<Client>,
     ethertype: u16,
 }
 
@@ -137,18 +137,19 @@ impl Ingress {
     pub(crate) fn new(
         device: ARef<NetDevice>,
         ethertype: u16,
-        core: Arc<Core>,
+        client: Arc<Client>,
         rtnl: &Rtnl,
     ) -> Result<Self> {
-        let own = |way| Entry {
-            core: core.clone(),
+        let own = |path| Entry {
+            client: client.clone(),
             ethertype,
-            way,
+            path,
             under: None,
         };
-        let packet_type = Hook::packet_type(device.clone(), ethertype, own(Way::Stack), rtnl)?;
+        let packet_type =
+            Hook::packet_type(device.clone(), ethertype, own(ReceivePath::Stack), rtnl)?;
         let hook = match HAS_INGRESS {
-            true => match Hook::ingress(device.clone(), own(Way::Hook), rtnl) {
+            true => match Hook::ingress(device.clone(), own(ReceivePath::Hook), rtnl) {
                 Ok(hook) => Some(hook),
                 Err(error) => {
                     // Here, because dropping it locks the mutex, which is held.
@@ -163,7 +164,7 @@ impl Ingress {
             hook,
             packet_type,
             lower: KVec::new(),
-            core,
+            client,
             ethertype,
         })
     }
@@ -192,9 +193,9 @@ impl Ingress {
             }
             self.lower.reserve(1, GFP_KERNEL)?;
             let entry = Entry {
-                core: self.core.clone(),
+                client: self.client.clone(),
                 ethertype: self.ethertype,
-                way: Way::Lower,
+                path: ReceivePath::Lower,
                 under: Some(Under {
                     interface: self.device.clone(),
                     tag: lower.tag,

@@ -19,13 +19,12 @@ use kernel::{
         },
         rcu,
         Arc,
-        ArcBorrow,
         Mutex, //
     }, //
 };
 
 use super::{
-    core::Core,
+    client::Client,
     frames::{
         OpFrames,
         Sent,
@@ -167,7 +166,7 @@ impl Link {
     /// Binds `device`: frames are sent and received through it from now on.
     pub(crate) fn bind(
         &self,
-        core: ArcBorrow<'_, Core>,
+        client: &Arc<Client>,
         device: ARef<NetDevice>,
         rtnl: &Rtnl,
     ) -> Result {
@@ -181,7 +180,7 @@ impl Link {
             },
             GFP_KERNEL,
         )?;
-        let ingress = ingress.insert(Ingress::new(device, self.ethertype, core.into(), rtnl)?);
+        let ingress = ingress.insert(Ingress::new(device, self.ethertype, client.clone(), rtnl)?);
         self.look_below(ingress, rtnl);
         drop(self.binding.replace(Some(binding)));
         Ok(())
@@ -297,15 +296,15 @@ impl Link {
 
 /// Follows the interface's events.
 pub(crate) struct LinkWatch {
-    core: Arc<Core>,
+    client: Arc<Client>,
     /// The network namespace of the process that loaded the module, in which names are looked up.
     namespace: u64,
 }
 
 impl LinkWatch {
-    /// Watches for `core`'s interface in the network namespace with this cookie.
-    pub(crate) fn new(core: Arc<Core>, namespace: u64) -> Self {
-        Self { core, namespace }
+    /// Watches for `client`'s interface in the network namespace with this cookie.
+    pub(crate) fn new(client: Arc<Client>, namespace: u64) -> Self {
+        Self { client, namespace }
     }
 
     /// Binds `device`, which has the interface's name, if it is suitable.
@@ -313,9 +312,9 @@ impl LinkWatch {
         if device.namespace(rtnl) != self.namespace || !device.is_ethernet() {
             return;
         }
-        let core = self.core.as_arc_borrow();
-        let name = core.link.name();
-        match core.link.bind(core, device.into(), rtnl) {
+        let client = &self.client;
+        let name = client.shared.link.name();
+        match client.shared.link.bind(client, device.into(), rtnl) {
             Ok(()) => pr_info!("interface {}: bound\n", name),
             Err(error) => pr_err!(
                 "interface {}: cannot be used: {:?}; bring it down and up to try again\n",
@@ -323,16 +322,16 @@ impl LinkWatch {
                 error
             ),
         }
-        core.control.mtu_changed(&core);
-        core.control.address_changed(&core);
-        core.kick();
+        client.control.mtu_changed(&client.shared);
+        client.control.address_changed(&client.shared);
+        client.shared.kick();
     }
 }
 
 impl NotifierCallback for LinkWatch {
     fn event(&self, event: Event, device: &NetDevice, rtnl: &Rtnl) {
-        let core = self.core.as_arc_borrow();
-        let link = &core.link;
+        let client = &self.client;
+        let link = &client.shared.link;
         if !link.followed.load(Relaxed) {
             return;
         }
@@ -344,7 +343,7 @@ impl NotifierCallback for LinkWatch {
                         "interface {}: gone; requests wait until it is back\n",
                         link.name()
                     );
-                    core.kick();
+                    client.shared.kick();
                     // Another device may have got the name while this one had another.
                     let other = device.sibling(link.name(), rtnl);
                     if let Some(other) = other.filter(|other| link.is_called(other, rtnl)) {
@@ -355,21 +354,21 @@ impl NotifierCallback for LinkWatch {
             Event::Register | Event::Up | Event::ChangeName => {
                 if link.is_bound() {
                     link.restacked(rtnl);
-                    core.kick();
+                    client.shared.kick();
                 } else if link.is_called(device, rtnl) {
                     self.bind(device, rtnl);
                 }
             }
             Event::ChangeMtu if link.is_bound_to(device) => {
-                core.control.mtu_changed(&core);
-                core.kick();
+                client.control.mtu_changed(&client.shared);
+                client.shared.kick();
             }
             Event::ChangeAddress if link.is_bound_to(device) => {
-                core.control.address_changed(&core);
-                core.kick();
+                client.control.address_changed(&client.shared);
+                client.shared.kick();
             }
             Event::ChangeUpper | Event::ChangeFeatures => link.restacked(rtnl),
-            Event::Change if link.is_bound_to(device) => core.kick(),
+            Event::Change if link.is_bound_to(device) => client.shared.kick(),
             _ => {}
         }
     }

@@ -17,7 +17,6 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow,
         Mutex,
         MutexGuard,
         SetOnce, //
@@ -25,8 +24,7 @@ use kernel::{
     time::{
         delay::fsleep,
         Delta, //
-    },
-    workqueue::WorkItem, //
+    }, //
 };
 
 use self::open::{
@@ -34,13 +32,15 @@ use self::open::{
     Wanted, //
 };
 use super::{
-    core::Core,
-    params,
-    timer::{
+    callback::{
         new_timer,
-        CoreTimer,
-        Target, //
-    }, //
+        Target,
+        Timer,
+        WorkItem, //
+    },
+    client::Client,
+    params,
+    shared::Shared, //
 };
 use crate::{
     engine::client::{
@@ -185,9 +185,9 @@ pub(crate) struct Local {
     pool: SetOnce<Pin<KBox<Pool>>>,
     pool_pages: usize,
     /// Fires when bios have ended, and when the mirror has something due.
-    pub(crate) timer: Arc<CoreTimer>,
-    /// The work queue that submits bios.
-    work_queue: OwnedQueue,
+    pub(crate) timer: Arc<Timer>,
+    /// Submits bios.
+    pub(super) submitter: Arc<WorkItem>,
     /// Opens disks.
     opener: Arc<Opener>,
     /// The work queue on which disks are opened and closed, however long that takes.
@@ -198,10 +198,7 @@ impl Local {
     /// No disk is attached yet. The pool will have `pool_pages` buffers.
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
-        let work_queue = OwnedQueue::new_unbound()
-            .mem_reclaim()
-            .max_active(1)
-            .build(c"anemone_disk")?;
+        let submitter = WorkItem::new(c"anemone_disk", Target::Submitter)?;
         let opener = Arc::pin_init(Opener::new(), GFP_KERNEL)?;
         let openers = OwnedQueue::new_unbound().build(c"anemone_open")?;
         let openers = Arc::new(openers, GFP_KERNEL)?;
@@ -211,7 +208,7 @@ impl Local {
             pool: SetOnce::new(),
             pool_pages,
             timer,
-            work_queue,
+            submitter,
             opener,
             openers,
         }))
@@ -250,12 +247,6 @@ impl Local {
         None
     }
 
-    /// Queues the work that submits bios. Any context.
-    fn kick(&self, core: ArcBorrow<'_, Core>) {
-        // An error only means that it is queued already.
-        let _ = self.work_queue.enqueue::<_, 1>(Arc::from(core));
-    }
-
     /// Whether another block device is stacked on ours.
     pub(crate) fn is_own_below_another(&self) -> bool {
         self.own.copy().is_some_and(DeviceNumber::is_below_another)
@@ -267,15 +258,15 @@ impl Local {
     }
 
     /// Called periodically: the parameters may have changed, or the disk may have been removed.
-    pub(crate) fn look_after(&self, core: ArcBorrow<'_, Core>) {
+    pub(crate) fn look_after(&self, shared: &Shared) {
         let Some(pool) = self.pool() else {
             return;
         };
         let config = params::mirror_config();
-        let is_gone = pool.with(core, |state, _| {
-            state.mirror.set_config(config, &core.device);
+        let is_gone = pool.with(shared, |state, _| {
+            state.mirror.set_config(config, &shared.device);
             let is_gone = state.device.as_ref().is_some_and(|device| device.is_gone());
-            is_gone && state.mirror.mark_faulty(&core.device)
+            is_gone && state.mirror.mark_faulty(&shared.device)
         });
         if is_gone {
             pr_err!("local disk: removed from the machine, no longer used; detach it\n");
@@ -284,25 +275,24 @@ impl Local {
 }
 
 /// The same as [`attach_quietly`], but also logs why the disk was refused.
-pub(crate) fn attach(core: &Arc<Core>, path: &CStr) -> Result<(), AttachError> {
-    attach_quietly(core, path, false).inspect_err(|error| pr_warn!("{}{}\n", path, error))
+pub(crate) fn attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
+    attach_quietly(shared, path, false).inspect_err(|error| pr_warn!("{}{}\n", path, error))
 }
 
 /// Attaches the disk at `path`. A disk that is attached already and is faulty is re-added. Sleeps: if
 /// the module `is_loading`, it waits without a bound until the disk is opened, because the code of the
 /// worker that opens it is freed when the load fails.
 pub(crate) fn attach_quietly(
-    core: &Arc<Core>,
+    shared: &Shared,
     path: &CStr,
     is_loading: bool,
 ) -> Result<(), AttachError> {
-    let core = core.as_arc_borrow();
-    let local = &core.local;
+    let local = &shared.local;
     let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
     if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
-        return re_add(core, pool, device, path);
+        return re_add(shared, pool, device, path);
     }
-    let bytes = (core.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
+    let bytes = (shared.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
     let wanted = Wanted {
         number: look_up(path)?,
         min_bytes: bytes,
@@ -312,8 +302,8 @@ pub(crate) fn attach_quietly(
     let device = open::open(&local.opener, wanted, is_loading).map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
     let pool = local.make_pool()?;
-    pool.with(core, |state, _| {
-        let result = state.mirror.attach(&core.device);
+    pool.with(shared, |state, _| {
+        let result = state.mirror.attach(&shared.device);
         if result.is_ok() {
             state.device = Some(device.clone());
         }
@@ -333,7 +323,7 @@ fn look_up(path: &CStr) -> Result<DeviceNumber, AttachError> {
 
 /// The disk to be attached is attached already: re-adds it if it is faulty.
 fn re_add(
-    core: ArcBorrow<'_, Core>,
+    shared: &Shared,
     pool: &Pool,
     device: &BlockDevice,
     path: &CStr,
@@ -344,12 +334,12 @@ fn re_add(
     if look_up(path)? != device.number() {
         return Err(AttachError::Another);
     }
-    pool.with(core, |state, _| {
+    pool.with(shared, |state, _| {
         if state.mirror.has_abandoned() {
             return Err(AttachError::Silent);
         }
         if state.mirror.has_failed() {
-            state.mirror.re_add(&core.device);
+            state.mirror.re_add(&shared.device);
         }
         Ok(())
     })
@@ -357,9 +347,9 @@ fn re_add(
 
 /// Detaches the disk; with `force` also if it has the only copy of some page. The disk can be read until
 /// this succeeds. If it fails, the disk is used as before. The engine's [`Detach`] decides. Sleeps.
-pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
-    let core = core.as_arc_borrow();
-    let local = &core.local;
+pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
+    let shared = &client.shared;
+    let local = &shared.local;
     let mut attached = local.lock_attached().ok_or(DetachError::UnderWay)?;
     let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
         return Err(DetachError::NotAttached);
@@ -368,20 +358,22 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
     loop {
         match detach.next_step() {
             // The device that this returns is closed without any spinlock.
-            Step::Mirror => drop(pool.advance_detach(core, &mut detach)),
+            Step::Mirror => drop(pool.advance_detach(shared, &mut detach)),
             Step::Shards => {
-                for queue in &core.queues {
-                    queue.drive(core, |shard, now_ns| {
-                        shard.disk_changed(now_ns, &core.device)
+                for queue in &client.queues {
+                    queue.drive(shared, |shard, now_ns| {
+                        shard.disk_changed(now_ns, &shared.device)
                     });
                 }
             }
             Step::Walk => {
-                detach.walk(&core.device, PART_PAGES);
+                detach.walk(&shared.device, PART_PAGES);
                 cond_resched();
             }
             Step::Cluster => {
-                core.control.look(|_| detach.walk(&core.device, PART_PAGES));
+                client
+                    .control
+                    .look(|_| detach.walk(&shared.device, PART_PAGES));
                 cond_resched();
             }
             Step::Wait(wait_ns) => {
@@ -402,11 +394,11 @@ pub(crate) fn detach(core: &Arc<Core>, force: bool) -> Result<(), DetachError> {
 
 /// The module is being unloaded: no request is under way, but the timer still works. Waits for the
 /// disk's I/O as long as that may take. Sleeps.
-pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
-    let local = &core.local;
+pub(crate) fn shut_down(shared: &Shared) {
+    let local = &shared.local;
     if let Some(pool) = local.pool() {
-        pool.with(core, |state, now_ns| {
-            state.begin_detach(now_ns, &core.device);
+        pool.with(shared, |state, now_ns| {
+            state.begin_detach(now_ns, &shared.device);
         });
         let timeout_ns = params::mirror_config().io_timeout_ns;
         if !pool.wait_until_idle(timeout_ns) {
@@ -415,21 +407,11 @@ pub(crate) fn shut_down(core: ArcBorrow<'_, Core>) {
     }
     local.timer.disconnect();
     local.timer.cancel();
-    local.work_queue.drain();
+    local.submitter.drain();
+    local.submitter.callback.disconnect();
     if let Some(pool) = local.pool() {
         // The device is closed without any spinlock.
         let device = pool.state.lock().device.take();
         drop(device);
-    }
-}
-
-/// Work number 1 of the core: submitting bios.
-impl WorkItem<1> for Core {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        if let Some(pool) = this.local.pool() {
-            pool.submit(this.as_arc_borrow());
-        }
     }
 }

@@ -15,7 +15,6 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow,
         SpinLockIrq,
         SpinLockIrqGuard, //
     }, //
@@ -24,8 +23,8 @@ use kernel::{
 use lingering::Lingering;
 
 use super::{
-    core::Core,
-    disk::Disk,
+    block_device::AnemoneDevice,
+    callback::Timer, //
     frames::{
         OpFrames,
         Sent, //
@@ -35,8 +34,8 @@ use super::{
         RequestPart,
         MAX_REQUEST_PAGES, //
     },
+    shared::Shared,
     storage::KernelStorage,
-    timer::CoreTimer, //
 };
 use crate::{
     engine::client::{
@@ -88,7 +87,7 @@ const STALE_COPIES: usize = 1024;
 /// An op's page, while its bytes are used without the queue's lock. The page stays until this is dropped.
 enum Held<'a> {
     /// The page of a part of a request.
-    Request(RequestBlock<Disk>),
+    Request(RequestBlock<AnemoneDevice>),
     /// A page of repair's queue.
     Own(&'a Page),
 }
@@ -144,7 +143,7 @@ pub(crate) struct Queue {
     /// Free ops whose frames still keep a page.
     lingering: Lingering,
     /// Fires when the shard has something due.
-    pub(crate) timer: Arc<CoreTimer>,
+    pub(crate) timer: Arc<Timer>,
     /// In repair's queue: the page of each op.
     own_pages: KVec<Page>,
 }
@@ -164,7 +163,7 @@ impl Queue {
         depth: usize,
         replicas: usize,
         fragments: u8,
-        timer: Arc<CoreTimer>,
+        timer: Arc<Timer>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
         let mut parts = KVVec::with_capacity(op_count, MAY_FAIL)?;
@@ -178,7 +177,7 @@ impl Queue {
     pub(super) fn for_repair(
         number: u16,
         fragments: u8,
-        timer: Arc<CoreTimer>,
+        timer: Arc<Timer>,
         repair: Repair<KernelStorage>,
         own_pages: KVec<Page>,
     ) -> Result<Arc<Self>> {
@@ -195,7 +194,7 @@ impl Queue {
         op_count: usize,
         replicas: usize,
         fragments: u8,
-        timer: Arc<CoreTimer>,
+        timer: Arc<Timer>,
         parts: KVVec<Option<RequestPart>>,
         own: Option<(Repair<KernelStorage>, KVec<Page>)>,
     ) -> Result<Arc<Self>> {
@@ -252,7 +251,7 @@ impl Queue {
     /// Changes repair and its shard, in repair's queue, and does the resulting work.
     pub(super) fn drive_repair(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         change: impl FnOnce(&mut Repair<KernelStorage>, &mut Shard<KernelStorage>, u64),
     ) {
         let now_ns = now_ns();
@@ -261,26 +260,26 @@ impl Queue {
         if let Some(repair) = &mut state.repair {
             change(repair, &mut state.shard, now_ns);
         }
-        self.run(core, guard, now_ns);
+        self.run(shared, guard, now_ns);
     }
 
     /// Changes the shard, and does the resulting work.
     pub(crate) fn drive(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         change: impl FnOnce(&mut Shard<KernelStorage>, u64),
     ) {
         let now_ns = now_ns();
         let mut state = self.state.lock();
         change(&mut state.shard, now_ns);
-        self.run(core, state, now_ns);
+        self.run(shared, state, now_ns);
     }
 
     /// Handles a frame with a page's bytes, or an acknowledgement.
     #[inline]
     pub(crate) fn receive(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         frame: &RxFrame<'_>,
         header: &Header,
         fill: Option<u64>,
@@ -291,9 +290,9 @@ impl Queue {
         let state = &mut *guard;
         let verdict = state
             .shard
-            .handle_frame(now_ns, source, header, fill, &core.device);
+            .handle_frame(now_ns, source, header, fill, &shared.device);
         let Verdict::Receive(receive) = verdict else {
-            self.run(core, guard, now_ns);
+            self.run(shared, guard, now_ns);
             return;
         };
         let page = self.hold(state, receive.op);
@@ -315,14 +314,14 @@ impl Queue {
         let mut guard = self.state.lock();
         guard
             .shard
-            .received(now_ns, &receive, copied, crc, &core.device);
-        self.run(core, guard, now_ns);
+            .received(now_ns, &receive, copied, crc, &shared.device);
+        self.run(shared, guard, now_ns);
     }
 
     /// Handles a frame of acknowledgements, with its `header`.
     pub(crate) fn acknowledged(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         source: MacAddress,
         header: &Header,
         acks: &[Ack],
@@ -334,22 +333,22 @@ impl Queue {
                 // An acknowledgement has nothing to copy.
                 let _ = guard
                     .shard
-                    .handle_frame(now_ns, source, &header, None, &core.device);
+                    .handle_frame(now_ns, source, &header, None, &shared.device);
             }
         }
-        self.run(core, guard, now_ns);
+        self.run(shared, guard, now_ns);
     }
 
     /// Handles timers. Softirq context.
-    pub(super) fn expired(&self, core: ArcBorrow<'_, Core>) {
+    pub(super) fn expired(&self, shared: &Shared) {
         self.release_lingering();
-        self.drive(core, |shard, now_ns| {
-            shard.handle_timeout(now_ns, &core.device)
+        self.drive(shared, |shard, now_ns| {
+            shard.handle_timeout(now_ns, &shared.device)
         });
         if self.is_repairs() {
-            self.drive_repair(core, |repair, shard, now_ns| {
+            self.drive_repair(shared, |repair, shard, now_ns| {
                 if now_ns >= repair.next_timeout_ns() {
-                    repair.drive(now_ns, None, shard, &core.device);
+                    repair.drive(now_ns, None, shard, &shared.device);
                 }
             });
         }
@@ -359,17 +358,12 @@ impl Queue {
     ///
     /// One item for each hold of the lock: copying several out from under it costs more than taking
     /// a lock that is mostly free.
-    fn run<'a>(
-        &'a self,
-        core: ArcBorrow<'_, Core>,
-        mut guard: SpinLockIrqGuard<'a, State>,
-        now_ns: u64,
-    ) {
-        let mut port = LocalPort(core);
+    fn run<'a>(&'a self, shared: &Shared, mut guard: SpinLockIrqGuard<'a, State>, now_ns: u64) {
+        let mut port = LocalPort(shared);
         let mut softirqs = None;
         let mut sends = 0_u32;
         loop {
-            let action = guard.shard.poll(now_ns, &mut port, &core.device);
+            let action = guard.shard.poll(now_ns, &mut port, &shared.device);
             let is_quiet = guard.shard.is_quiet();
             if is_quiet {
                 self.timer.arm(guard.next_timeout_ns());
@@ -378,12 +372,12 @@ impl Queue {
             let let_go = |guard| {
                 drop(guard);
                 if suspicion {
-                    core.kick();
+                    shared.kick();
                 }
             };
             match action {
                 Some(Action::Send(id)) => {
-                    let send = guard.shard.describe(id, &core.device);
+                    let send = guard.shard.describe(id, &shared.device);
                     let page = match &send {
                         Some(send) if matches!(send.payload, SendPayload::Page { .. }) => {
                             self.hold(&guard, id.op)
@@ -397,7 +391,7 @@ impl Queue {
                     let sent = match (self.frames.get(id.op), &send) {
                         (Some(frames), Some(send)) => {
                             let block = page.as_ref().map(Held::block);
-                            core.link.send(frames, send, block)
+                            shared.link.send(frames, send, block)
                         }
                         _ => Sent::Done,
                     };
@@ -408,22 +402,22 @@ impl Queue {
                     }
                     guard = self.state.lock();
                     if let (Sent::Changed(crc), Some(send)) = (sent, &send) {
-                        guard.shard.page_changed(now_ns, send, crc, &core.device);
+                        guard.shard.page_changed(now_ns, send, crc, &shared.device);
                     }
-                    guard.shard.sent(now_ns, id, &core.device);
+                    guard.shard.sent(now_ns, id, &shared.device);
                 }
                 Some(Action::Complete(completion)) => {
                     // Repair's next work is known only now.
                     let is_quiet = is_quiet && guard.repair.is_none();
-                    let todo = guard.complete(now_ns, completion, &core.device);
+                    let todo = guard.complete(now_ns, completion, &shared.device);
                     let_go(guard);
-                    let woken = self.execute(core, todo);
+                    let woken = self.execute(shared, todo);
                     if is_quiet && woken.is_none() {
                         return;
                     }
                     guard = self.state.lock();
                     if woken.is_some() {
-                        guard.shard.unpark(now_ns, woken, &core.device);
+                        guard.shard.unpark(now_ns, woken, &shared.device);
                     }
                 }
                 Some(Action::FillBuffer(fill)) => {
@@ -431,28 +425,28 @@ impl Queue {
                     let_go(guard);
                     // Lets the servers receive what was sent, and work on it meanwhile.
                     softirqs = None;
-                    let crc = match (core.local.pool(), &page) {
+                    let crc = match (shared.local.pool(), &page) {
                         (Some(pool), Some(page)) => pool.fill(&fill, page.block()),
                         _ => None,
                     };
                     drop(page);
                     guard = self.state.lock();
                     let shard = &mut guard.shard;
-                    shard.buffer_filled(now_ns, &fill, crc, &mut port, &core.device);
+                    shard.buffer_filled(now_ns, &fill, crc, &mut port, &shared.device);
                 }
                 Some(Action::ReadBuffer(read)) => {
                     let page = self.hold(&guard, read.op);
                     let_go(guard);
                     softirqs = None;
                     let (copied, crc) =
-                        match (core.local.pool(), page.as_ref().and_then(Held::writer)) {
+                        match (shared.local.pool(), page.as_ref().and_then(Held::writer)) {
                             (Some(pool), Some(writer)) => pool.read(&read, &writer),
                             _ => (false, None),
                         };
                     drop(page);
                     guard = self.state.lock();
                     let shard = &mut guard.shard;
-                    shard.buffer_read(now_ns, &read, copied, crc, &mut port, &core.device);
+                    shard.buffer_read(now_ns, &read, copied, crc, &mut port, &shared.device);
                 }
                 None => {
                     let_go(guard);
@@ -463,7 +457,7 @@ impl Queue {
     }
 
     /// Does one item. Returns a page that requests may be waiting for.
-    fn execute(&self, core: ArcBorrow<'_, Core>, todo: Todo) -> Option<PageIndex> {
+    fn execute(&self, shared: &Shared, todo: Todo) -> Option<PageIndex> {
         match todo {
             Todo::End {
                 op,
@@ -477,9 +471,9 @@ impl Queue {
                 if let Some(part) = part {
                     part.end(status);
                 }
-                if wake.is_some() && core.queues.len() > 1 {
+                if wake.is_some() {
                     // Requests of other queues may be waiting too: the worker checks.
-                    core.kick();
+                    shared.kick();
                 }
                 wake
             }

@@ -7,8 +7,8 @@
 use kernel::prelude::*;
 
 use super::{
-    core::Core,
-    ingress::Way, //
+    client::Client,
+    ingress::ReceivePath, //
 };
 use crate::{
     engine::client::{
@@ -42,10 +42,7 @@ use crate::{
 };
 
 use super::storage::KernelStorage;
-use kernel::sync::{
-    atomic::Relaxed,
-    ArcBorrow, //
-};
+use kernel::sync::atomic::Relaxed;
 use zerocopy::FromBytes;
 
 /// Bytes kept of a control frame's payload: the longest that a server sends, an inventory reply.
@@ -96,12 +93,12 @@ pub(super) fn empty_inbox() -> Result<Inbox> {
     )?))
 }
 
-impl Core {
+impl Client {
     /// Takes a frame of the EtherType if only this client can want it: if one of its servers sends it, in
     /// its session. Others see the rest, a server on this machine among them: requests, announcements, and
     /// frames that cannot be parsed.
     #[inline]
-    pub(super) fn receive(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>, way: Way) -> Verdict {
+    pub(super) fn receive(&self, frame: &RxFrame<'_>, path: ReceivePath) -> Verdict {
         let mut buffer = [0; HEADER_LEN];
         let bytes = frame.header(&mut buffer);
         if bytes.is_some_and(wire::is_request) {
@@ -109,23 +106,24 @@ impl Core {
         }
         let Some((header, payload_len)) = bytes.and_then(|bytes| wire::parse_header(bytes).ok())
         else {
-            self.count_bad_header(way);
+            self.count_bad_header(path);
             return Verdict::Accept;
         };
         // Checked before the frame takes time or room.
         if !self
+            .shared
             .device
             .stations
             .concerns_us(MacAddress(frame.source()), &header)
         {
-            if !way.is_second() {
+            if !path.may_be_second() {
                 self.frames_foreign.fetch_add(1, Relaxed);
             }
             return Verdict::Accept;
         }
         if frame.is_in_reserve() {
             self.frames_from_reserve.fetch_add(1, Relaxed);
-            if way == Way::Lower {
+            if path == ReceivePath::Lower {
                 self.frames_from_below.fetch_add(1, Relaxed);
             }
         }
@@ -150,14 +148,14 @@ impl Core {
 
     /// Counts a frame with an invalid header. It is left to the stack, and may arrive a second time.
     #[cold]
-    fn count_bad_header(&self, way: Way) {
-        if !way.is_second() {
+    fn count_bad_header(&self, path: ReceivePath) {
+        if !path.may_be_second() {
             self.count_bad_frame();
         }
     }
 
     #[inline]
-    fn handle_data(self: ArcBorrow<'_, Self>, frame: &RxFrame<'_>, header: &Header) {
+    fn handle_data(&self, frame: &RxFrame<'_>, header: &Header) {
         let mut fill = None;
         if header.flags.contains(Flags::SAME_FILLED) {
             let mut bytes = [0; 8];
@@ -173,17 +171,12 @@ impl Core {
             .queues
             .get(Shard::<KernelStorage>::number_of_tag(header.tag))
         {
-            Some(queue) => queue.receive(self, frame, header, fill),
+            Some(queue) => queue.receive(&self.shared, frame, header, fill),
             None => self.count_bad_frame(),
         }
     }
 
-    fn handle_acks(
-        self: ArcBorrow<'_, Self>,
-        frame: &RxFrame<'_>,
-        header: &Header,
-        payload_len: usize,
-    ) {
+    fn handle_acks(&self, frame: &RxFrame<'_>, header: &Header, payload_len: usize) {
         let mut buffer = [0; size_of::<Ack>() * MAX_ACKS];
         let acks = buffer
             .get_mut(..payload_len)
@@ -209,19 +202,14 @@ impl Core {
                 return;
             };
             match self.queues.get(number) {
-                Some(queue) => queue.acknowledged(self, source, header, these),
+                Some(queue) => queue.acknowledged(&self.shared, source, header, these),
                 None => self.count_bad_frame(),
             }
             acks = others;
         }
     }
 
-    fn handle_control(
-        self: ArcBorrow<'_, Self>,
-        frame: &RxFrame<'_>,
-        header: Header,
-        payload_len: usize,
-    ) {
+    fn handle_control(&self, frame: &RxFrame<'_>, header: Header, payload_len: usize) {
         let mut control = ControlFrame {
             source: MacAddress(frame.source()),
             header,
@@ -243,6 +231,6 @@ impl Core {
         if !self.inbox.lock().put(control) {
             self.frames_dropped.fetch_add(1, Relaxed);
         }
-        self.kick();
+        self.shared.kick();
     }
 }

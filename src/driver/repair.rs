@@ -8,16 +8,13 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    }, //
+    sync::Arc, //
 };
 
 use super::{
-    core::Core,
-    queue::Queue,
-    timer::CoreTimer, //
+    callback::Timer,
+    client::Client,
+    queue::Queue, //
 };
 use crate::{
     engine::client::{
@@ -39,7 +36,7 @@ pub(super) fn new_queue(
     number: u16,
     pages: usize,
     fragments: u8,
-    timer: Arc<CoreTimer>,
+    timer: Arc<Timer>,
 ) -> Result<Arc<Queue>> {
     let words = || zeroed_table(words_for(pages));
     let repair = Repair::new([words()?, words()?, words()?, words()?]);
@@ -50,14 +47,14 @@ pub(super) fn new_queue(
     Queue::for_repair(number, fragments, timer, repair, own_pages)
 }
 
-impl Core {
+impl Client {
     /// Repair's queue.
     fn repair_queue(&self) -> Option<&Arc<Queue>> {
         self.queues.iter().find(|queue| queue.is_repairs())
     }
 
     /// Begins copies. Returns when to check again; `u64::MAX` for at the next event.
-    pub(super) fn drive_repair(self: ArcBorrow<'_, Self>, servers_changed: bool) -> u64 {
+    pub(super) fn drive_repair(&self, servers_changed: bool) -> u64 {
         let Some(queue) = self.repair_queue() else {
             return u64::MAX;
         };
@@ -66,11 +63,11 @@ impl Core {
             .iter()
             .any(|queue| queue.with_shard(|shard| shard.has_requests()));
         let mut next_ns = u64::MAX;
-        queue.drive_repair(self, |repair, shard, now_ns| {
+        queue.drive_repair(&self.shared, |repair, shard, now_ns| {
             if servers_changed {
-                repair.servers_changed(now_ns, &self.device);
+                repair.servers_changed(now_ns, &self.shared.device);
             }
-            repair.drive(now_ns, Some(is_busy), shard, &self.device);
+            repair.drive(now_ns, Some(is_busy), shard, &self.shared.device);
             next_ns = repair.next_timeout_ns();
         });
         match next_ns {
@@ -86,8 +83,11 @@ impl Core {
         if let Some(queue) = self.repair_queue() {
             queue.with_repair(|repair| {
                 repair.counters().for_each(&mut each);
-                each("repair_left", repair.left(&self.device));
-                each("out_of_sync_left", repair.out_of_sync_left(&self.device));
+                each("repair_left", repair.left(&self.shared.device));
+                each(
+                    "out_of_sync_left",
+                    repair.out_of_sync_left(&self.shared.device),
+                );
             });
         }
     }

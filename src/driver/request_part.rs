@@ -7,7 +7,7 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-use super::disk::Disk;
+use super::block_device::AnemoneDevice;
 use crate::{
     linux::block::mq::{
         BlkStatus,
@@ -33,7 +33,7 @@ impl PartStatuses {
 /// A part of a request: one page. The request ends with its last part. A part that is dropped before
 /// [`Self::end`] ends with an I/O error.
 pub(crate) struct RequestPart {
-    block: RequestBlock<Disk>,
+    block: RequestBlock<AnemoneDevice>,
     index: u8,
     status: BlkStatus,
 }
@@ -41,7 +41,7 @@ pub(crate) struct RequestPart {
 impl RequestPart {
     /// Divides a read or a write of at most [`MAX_REQUEST_PAGES`] pages into its parts, in order.
     #[inline]
-    pub(super) fn divide(request: Request<Disk>) -> impl ExactSizeIterator<Item = Self> {
+    pub(super) fn divide(request: Request<AnemoneDevice>) -> impl ExactSizeIterator<Item = Self> {
         // `Relaxed`: no other context has a part yet.
         request.data().0.store(0, Relaxed);
         let mut next = 0_u8;
@@ -58,7 +58,7 @@ impl RequestPart {
 
     /// Its page. The request stays as long as a clone of this does.
     #[inline]
-    pub(crate) fn block(&self) -> &RequestBlock<Disk> {
+    pub(crate) fn block(&self) -> &RequestBlock<AnemoneDevice> {
         &self.block
     }
 
@@ -84,7 +84,7 @@ impl Drop for RequestPart {
 
 /// Ends a request whose parts have all ended.
 #[inline]
-pub(super) fn end(request: Request<Disk>) {
+pub(super) fn end(request: Request<AnemoneDevice>) {
     match request.data().0.load(Relaxed) {
         0 => request.end(BlkStatus::OK),
         statuses => end_by_parts(request, statuses),
@@ -93,7 +93,7 @@ pub(super) fn end(request: Request<Disk>) {
 
 /// Ends a request with a status for each page, so that a bio fails only if one of its own pages did.
 #[cold]
-fn end_by_parts(mut request: Request<Disk>, mut statuses: u64) {
+fn end_by_parts(mut request: Request<AnemoneDevice>, mut statuses: u64) {
     let mut pages = request.bytes() / PAGE_SIZE as u32;
     // The status of the request as a whole, which a flush gets: that of the first part that failed.
     let [whole, ..] = (statuses >> (statuses.trailing_zeros() & !7)).to_le_bytes();

@@ -6,13 +6,12 @@
 
 use kernel::{
     current,
-    prelude::*,
-    sync::ArcBorrow, //
+    prelude::*, //
 };
 use zerocopy::FromZeros;
 
 use super::{
-    core::Core,
+    client::Client,
     local::Health as DiskHealth, //
 };
 use crate::{
@@ -47,10 +46,10 @@ fn health(report: &Report) -> u32 {
     }
 }
 
-impl Core {
+impl Client {
     /// The device's state.
-    pub(crate) fn status(self: ArcBorrow<'_, Self>, flags: u32) -> Result<uapi::Status> {
-        let device = &self.device;
+    pub(crate) fn status(&self, flags: u32) -> Result<uapi::Status> {
+        let device = &self.shared.device;
         let counters = self.counters();
         let mut status = uapi::Status::new_zeroed();
         status.flags = flags;
@@ -62,6 +61,7 @@ impl Core {
         let io_timeout_s = super::params::io_timeout_ns() / crate::engine::client::config::NS_PER_S;
         status.io_timeout_s = u32::try_from(io_timeout_s).unwrap_or(u32::MAX);
         status.mtu = self
+            .shared
             .link
             .mtu()
             .and_then(|mtu| u32::try_from(mtu).ok())
@@ -71,7 +71,7 @@ impl Core {
         for (to, from) in status
             .interface
             .iter_mut()
-            .zip(self.link.name().to_bytes().iter().take(15))
+            .zip(self.shared.link.name().to_bytes().iter().take(15))
         {
             *to = *from;
         }
@@ -99,7 +99,7 @@ impl Core {
             "repair_left" => status.repair_left = value.saturating_mul(1024),
             _ => {}
         });
-        let disk = self.local.report();
+        let disk = self.shared.local.report();
         let lags = status.written > status.on_disk && disk.policy != Policy::Off;
         status.disk_state = match disk.health {
             DiskHealth::Absent | DiskHealth::Detaching => uapi::disk::NONE,
@@ -124,13 +124,13 @@ impl Core {
 
     /// Where pages are kept: one of [`uapi::mode`].
     fn mode(&self) -> u32 {
-        let servers = &self.device.servers;
+        let servers = &self.shared.device.servers;
         let usable = servers.usable();
-        if usable.intersection(servers.counting()).len() >= self.device.replicas() {
+        if usable.intersection(servers.counting()).len() >= self.shared.device.replicas() {
             uapi::mode::NETWORK
         } else if !usable.is_empty() {
             uapi::mode::DEGRADED
-        } else if self.device.disk.load().is_usable() {
+        } else if self.shared.device.disk.load().is_usable() {
             uapi::mode::DISK_ONLY
         } else {
             uapi::mode::NONE
@@ -139,7 +139,7 @@ impl Core {
 
     /// Counts pages. Fails if a signal arrives, because a large device takes a while.
     fn statistics(&self) -> Result<PageStatistics> {
-        let device = &self.device;
+        let device = &self.shared.device;
         let standard = Standard {
             valid: device.servers.valid(),
             counting: device.servers.counting(),
@@ -163,10 +163,7 @@ impl Core {
     }
 
     /// The servers, and their number.
-    pub(crate) fn servers(
-        self: ArcBorrow<'_, Self>,
-        flags: u32,
-    ) -> Result<(u32, KVec<uapi::Server>)> {
+    pub(crate) fn servers(&self, flags: u32) -> Result<(u32, KVec<uapi::Server>)> {
         let statistics = match flags & uapi::status::COUNT {
             0 => PageStatistics::default(),
             _ => self.statistics()?,

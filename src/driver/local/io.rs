@@ -2,10 +2,7 @@
 
 //! I/O of the pool: bios are submitted, end, and are abandoned; queues are notified of what follows.
 
-use kernel::{
-    prelude::*,
-    sync::ArcBorrow, //
-};
+use kernel::prelude::*;
 
 use super::{
     asked::Asked,
@@ -18,8 +15,9 @@ use super::{
 };
 use crate::{
     driver::{
-        core::Core,
-        disk::PAGE_SECTORS,
+        block_device::PAGE_SECTORS,
+        client::Client,
+        shared::Shared,
         storage::KernelStorage, //
     },
     engine::client::{
@@ -50,13 +48,13 @@ const STUCK_NS: u64 = 500_000_000;
 impl Pool {
     /// Submits what the mirror wants done. Process context. It may sleep for long, and the module counts as
     /// in use meanwhile.
-    pub(super) fn submit(&self, core: ArcBorrow<'_, Core>) {
+    pub(crate) fn submit(&self, shared: &Shared) {
         loop {
             let mut guard = self.state.lock();
             let now_ns = now_ns();
             guard.handing_since_ns = None;
-            let Some(asked) = guard.next_to_ask(now_ns, &core.device) else {
-                self.follow(core, guard, now_ns);
+            let Some(asked) = guard.next_to_ask(now_ns, &shared.device) else {
+                self.follow(shared, guard, now_ns);
                 return;
             };
             let io = asked.io;
@@ -69,9 +67,9 @@ impl Pool {
             // here, through a socket that may be full), and the block layer does not report which.
             let Some(module) = ModuleRef::try_get() else {
                 // The module is being unloaded: nothing more is submitted.
-                guard.begin_detach(now_ns, &core.device);
-                guard.ended(now_ns, io.id, false, &core.device);
-                self.follow(core, guard, now_ns);
+                guard.begin_detach(now_ns, &shared.device);
+                guard.ended(now_ns, io.id, false, &shared.device);
+                self.follow(shared, guard, now_ns);
                 return;
             };
             let nowait = device
@@ -103,8 +101,8 @@ impl Pool {
                     let _reserve = NoReclaim::new();
                     prepared.submit();
                 }
-                None => self.with(core, |state, now_ns| {
-                    state.ended(now_ns, io.id, false, &core.device);
+                None => self.with(shared, |state, now_ns| {
+                    state.ended(now_ns, io.id, false, &shared.device);
                 }),
             }
             // Dropped before `handing_since_ns` is cleared: detaching then closes the disk, and may open it
@@ -115,7 +113,7 @@ impl Pool {
     }
 
     /// The timer has fired: bios have ended, or time has passed. Softirq.
-    pub(crate) fn serve(&self, core: ArcBorrow<'_, Core>) {
+    pub(crate) fn serve(&self, client: &Client) {
         let mut now_ns = now_ns();
         let mut guard = self.state.lock();
         guard.notifying = true;
@@ -123,18 +121,20 @@ impl Pool {
         for id in 0..self.bios.len() {
             match self.bios.reap(id) {
                 None => {}
-                Some(Err(error)) if error == EAGAIN => guard.refused(now_ns, id, &core.device),
+                Some(Err(error)) if error == EAGAIN => {
+                    guard.refused(now_ns, id, &client.shared.device)
+                }
                 // The mirror counts the error. The log names it if it has consequences.
                 Some(result) => {
                     has_room = true;
-                    guard.ended(now_ns, id, result.is_ok(), &core.device);
+                    guard.ended(now_ns, id, result.is_ok(), &client.shared.device);
                 }
             }
         }
         if has_room {
             guard.asked.has_room(now_ns);
         }
-        guard.mirror.handle_timeout(now_ns, &core.device);
+        guard.mirror.handle_timeout(now_ns, &client.shared.device);
         // `follow` sets the timer for the events that are left.
         for _ in 0..EVENTS {
             let state = &mut *guard;
@@ -146,7 +146,7 @@ impl Pool {
                 break;
             };
             drop(guard);
-            self.notify(core, event);
+            self.notify(client, event);
             guard = self.state.lock();
             now_ns = crate::linux::time::hrtimer::now_ns();
         }
@@ -154,43 +154,44 @@ impl Pool {
         guard.keep_module();
         let change = guard.health_change();
         let io_timeout_ns = guard.mirror.config().io_timeout_ns;
-        self.follow(core, guard, now_ns);
+        self.follow(&client.shared, guard, now_ns);
         if let Some((before, now)) = change {
             health::log(before, now, io_timeout_ns);
         }
     }
 
     /// Notifies a queue, or all.
-    fn notify(&self, core: ArcBorrow<'_, Core>, event: Event) {
+    fn notify(&self, client: &Client, event: Event) {
         let queue = |token: Token| {
-            core.queues
+            client
+                .queues
                 .get(Shard::<KernelStorage>::number_of_tag(token.tag))
         };
         match event {
             Event::Written(token, ok) => {
                 if let Some(queue) = queue(token) {
-                    queue.drive(core, |shard, now_ns| {
-                        shard.disk_written(now_ns, token, ok, &core.device)
+                    queue.drive(&client.shared, |shard, now_ns| {
+                        shard.disk_written(now_ns, token, ok, &client.shared.device)
                     });
                 }
             }
             Event::Read(token, result) => {
                 if let Some(queue) = queue(token) {
-                    let port = &mut LocalPort(core);
-                    queue.drive(core, |shard, now_ns| {
-                        shard.disk_read(now_ns, token, result, port, &core.device)
+                    let port = &mut LocalPort(&client.shared);
+                    queue.drive(&client.shared, |shard, now_ns| {
+                        shard.disk_read(now_ns, token, result, port, &client.shared.device)
                     });
                 }
             }
             Event::Turn(shard, way) => {
-                if let Some(queue) = core.queues.get(shard) {
-                    queue.drive(core, |shard, _| shard.disk_turn(way));
+                if let Some(queue) = client.queues.get(shard) {
+                    queue.drive(&client.shared, |shard, _| shard.disk_turn(way));
                 }
             }
             Event::StateChanged => {
-                for queue in &core.queues {
-                    queue.drive(core, |shard, now_ns| {
-                        shard.disk_changed(now_ns, &core.device)
+                for queue in &client.queues {
+                    queue.drive(&client.shared, |shard, now_ns| {
+                        shard.disk_changed(now_ns, &client.shared.device)
                     });
                 }
             }

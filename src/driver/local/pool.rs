@@ -12,7 +12,6 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow,
         SpinLockIrq,
         SpinLockIrqGuard, //
     },
@@ -29,9 +28,9 @@ use super::{
 };
 use crate::{
     driver::{
-        core::Core,
-        storage::KernelStorage,
-        timer::CoreTimer, //
+        callback::Timer,
+        shared::Shared,
+        storage::KernelStorage, //
     },
     engine::client::{
         maintenance::detach::{
@@ -117,17 +116,13 @@ pub(crate) struct Pool {
     #[pin]
     pub(super) state: SpinLockIrq<State>,
     pub(super) pages: KVVec<Page>,
-    pub(super) bios: BioSet<CoreTimer, MERGE>,
+    pub(super) bios: BioSet<Timer, MERGE>,
 }
 
 impl Pool {
     /// Allocates `pages` pages and all that goes with them; fails rather than have programs killed.
     /// Sleeps.
-    pub(super) fn new(
-        pages: usize,
-        config: Config,
-        timer: Arc<CoreTimer>,
-    ) -> Result<Pin<KBox<Self>>> {
+    pub(super) fn new(pages: usize, config: Config, timer: Arc<Timer>) -> Result<Pin<KBox<Self>>> {
         let bytes = pages.saturating_mul(PAGE_SIZE);
         if pages > ALWAYS_TRIED && !is_available(bytes) {
             return Err(ENOMEM);
@@ -172,28 +167,24 @@ impl Pool {
     }
 
     /// Changes the mirror. Wakes the worker and sets the timer as needed.
-    pub(super) fn with<R>(
-        &self,
-        core: ArcBorrow<'_, Core>,
-        change: impl FnOnce(&mut State, u64) -> R,
-    ) -> R {
+    pub(super) fn with<R>(&self, shared: &Shared, change: impl FnOnce(&mut State, u64) -> R) -> R {
         let now_ns = now_ns();
         let mut guard = self.state.lock();
         let result = change(&mut guard, now_ns);
-        self.follow(core, guard, now_ns);
+        self.follow(shared, guard, now_ns);
         result
     }
 
     /// Wakes the worker and sets the timer for what is to be done. Releases the lock first.
     pub(super) fn follow(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         mut guard: SpinLockIrqGuard<'_, State>,
         now_ns: u64,
     ) {
         let state = &mut *guard;
         if state.staged.is_none() && !state.asked.is_refusing() {
-            state.staged = state.mirror.poll(now_ns, &core.device);
+            state.staged = state.mirror.poll(now_ns, &shared.device);
         }
         if state.event.is_none() && !state.notifying {
             state.event = state.mirror.poll_event();
@@ -218,9 +209,9 @@ impl Pool {
             next_ns = next_ns.min(stuck_from_ns);
         }
         drop(guard);
-        core.local.timer.arm(next_ns);
+        shared.local.timer.arm(next_ns);
         if submit {
-            core.local.kick(core);
+            shared.local.submitter.kick();
         }
     }
 
@@ -247,18 +238,18 @@ impl Pool {
     /// more.
     pub(super) fn advance_detach(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         detach: &mut Detach,
     ) -> Option<Arc<BlockDevice>> {
-        self.with(core, |state, now_ns| {
+        self.with(shared, |state, now_ns| {
             let surroundings = Surroundings {
                 is_stuck: state.is_stuck(),
                 is_settled: !state.is_handing() && !state.is_notifying(),
             };
-            detach.with_mirror(now_ns, &mut state.mirror, &core.device, surroundings);
+            detach.with_mirror(now_ns, &mut state.mirror, &shared.device, surroundings);
             state.detaching = detach.is_under_way();
             if !state.mirror.is_attached() {
-                state.end_refused(now_ns, &core.device);
+                state.end_refused(now_ns, &shared.device);
             }
             match detach.has_detached() {
                 true => state.device.take(),

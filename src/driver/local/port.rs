@@ -4,12 +4,10 @@
 //!
 //! The mirror is called under the queue's lock, pages are copied without any lock.
 
-use kernel::sync::ArcBorrow;
-
 use super::Pool;
 use crate::{
     driver::{
-        core::Core,
+        shared::Shared,
         storage::KernelStorage, //
     },
     engine::client::{
@@ -26,8 +24,8 @@ use crate::{
     }, //
 };
 
-/// The shards' way to the mirror of this core's pool.
-pub(crate) struct LocalPort<'a>(pub(crate) ArcBorrow<'a, Core>);
+/// The shards' way to the mirror of the client's pool.
+pub(crate) struct LocalPort<'a>(pub(crate) &'a Shared);
 
 impl DiskPort<KernelStorage> for LocalPort<'_> {
     fn call<R>(&mut self, call: impl FnOnce(&mut Mirror<KernelStorage>) -> R) -> Option<R> {

@@ -2,20 +2,17 @@
 
 //! Block-layer requests of a queue: each page is an op of the shard.
 
-use kernel::{
-    prelude::*,
-    sync::ArcBorrow, //
-};
+use kernel::prelude::*;
 
 use super::Queue;
 use crate::{
     driver::{
-        core::Core,
-        disk::Disk,
+        block_device::AnemoneDevice,
         request_part::{
             RequestPart,
             MAX_REQUEST_PAGES, //
         },
+        shared::Shared,
         storage::KernelStorage, //
     },
     engine::client::{
@@ -65,13 +62,13 @@ impl Queue {
     #[inline]
     pub(crate) fn page_out(
         &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
+        shared: &Shared,
+        request: Request<AnemoneDevice>,
         first: PageIndex,
         at_once: bool,
     ) {
         if request.bytes() as usize > PAGE_SIZE {
-            self.page_out_many(core, request, first, at_once);
+            self.page_out_many(shared, request, first, at_once);
             return;
         }
         let tag = request.tag();
@@ -80,15 +77,15 @@ impl Queue {
             let page = PageOut::new(part.block().block());
             (page, part)
         });
-        self.start_page_outs(core, tag, first, part, at_once);
+        self.start_page_outs(shared, tag, first, part, at_once);
     }
 
     // Never inlined: the caller's stack frame would have room for all pages, for each request.
     #[inline(never)]
     fn page_out_many(
         &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
+        shared: &Shared,
+        request: Request<AnemoneDevice>,
         first: PageIndex,
         at_once: bool,
     ) {
@@ -98,7 +95,7 @@ impl Queue {
         drop(blocks);
         let pages = pages.into_iter().flatten();
         self.start_page_outs(
-            core,
+            shared,
             tag,
             first,
             pages.zip(RequestPart::divide(request)),
@@ -109,20 +106,20 @@ impl Queue {
     #[inline]
     fn start_page_outs(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         tag: u32,
         first: PageIndex,
         parts: impl IntoIterator<Item = (PageOut, RequestPart)>,
         at_once: bool,
     ) {
         self.start(
-            core,
+            shared,
             tag,
             parts,
             at_once,
             |shard, op, index, now_ns, page| {
                 let number = page_number(first, index);
-                shard.start_page_out(now_ns, op, number, page.fill, page.crc, &core.device)
+                shard.start_page_out(now_ns, op, number, page.fill, page.crc, &shared.device)
             },
         );
     }
@@ -132,29 +129,35 @@ impl Queue {
     #[inline]
     pub(crate) fn page_in(
         &self,
-        core: ArcBorrow<'_, Core>,
-        request: Request<Disk>,
+        shared: &Shared,
+        request: Request<AnemoneDevice>,
         first: PageIndex,
         at_once: bool,
     ) {
         let tag = request.tag();
         let parts = RequestPart::divide(request).map(|part| ((), part));
-        self.start(core, tag, parts, at_once, |shard, op, index, now_ns, ()| {
-            let number = page_number(first, index);
-            shard.start_page_in(now_ns, op, number, &core.device)
-        });
+        self.start(
+            shared,
+            tag,
+            parts,
+            at_once,
+            |shard, op, index, now_ns, ()| {
+                let number = page_number(first, index);
+                shard.start_page_in(now_ns, op, number, &shared.device)
+            },
+        );
     }
 
     /// Does the work of requests that were accepted without `at_once`.
-    pub(crate) fn resume(&self, core: ArcBorrow<'_, Core>) {
-        self.drive(core, |_, _| {});
+    pub(crate) fn resume(&self, shared: &Shared) {
+        self.drive(shared, |_, _| {});
     }
 
     /// Begins an op for each part. A part whose op does not begin ends with an error.
     #[inline]
     fn start<T>(
         &self,
-        core: ArcBorrow<'_, Core>,
+        shared: &Shared,
         tag: u32,
         parts: impl IntoIterator<Item = (T, RequestPart)>,
         at_once: bool,
@@ -179,7 +182,7 @@ impl Queue {
             }
         }
         match at_once {
-            true => self.run(core, guard, now_ns),
+            true => self.run(shared, guard, now_ns),
             false => drop(guard),
         }
         if let Some(part) = refused {

@@ -9,14 +9,13 @@
 
 use kernel::{
     prelude::*,
-    sync::ArcBorrow,
     time::{
         delay::fsleep,
         Delta, //
     }, //
 };
 
-use super::core::Core;
+use super::client::Client;
 use crate::{
     engine::client::{
         cluster::AddError,
@@ -49,29 +48,25 @@ enum Carried {
     Last(Outcome),
 }
 
-impl Core {
+impl Client {
     /// Adds a server. The session is opened when it answers.
-    pub(crate) fn add_server(self: ArcBorrow<'_, Self>, mac: MacAddress) -> Result<(), AddError> {
-        if self.link.address() == Some(mac) {
+    pub(crate) fn add_server(&self, mac: MacAddress) -> Result<(), AddError> {
+        if self.shared.link.address() == Some(mac) {
             return Err(AddError::NotUnicast);
         }
-        self.control.add(&self, &[mac])?;
+        self.control.add(&self.shared, &[mac])?;
         pr_info!("server {}: added\n", mac);
-        self.kick();
+        self.shared.kick();
         Ok(())
     }
 
     /// Removes a server. Sleeps.
-    pub(crate) fn remove_server(
-        self: ArcBorrow<'_, Self>,
-        mac: MacAddress,
-        how: How,
-    ) -> Result<(), RemoveError> {
+    pub(crate) fn remove_server(&self, mac: MacAddress, how: How) -> Result<(), RemoveError> {
         let mut removals = self.control.removal.lock();
         // A removal that the worker has begun, if there is one.
         self.end_removal(&mut removals);
-        let begun = self.control.with(&self, |state| {
-            removals.remove(now_ns(), mac, how, &mut state.cluster, &self.device)
+        let begun = self.control.with(&self.shared, |state| {
+            removals.remove(now_ns(), mac, how, &mut state.cluster, &self.shared.device)
         });
         let result = begun.and_then(|begun| match begun {
             Begun::Gone => {
@@ -98,12 +93,12 @@ impl Core {
             },
         });
         drop(removals);
-        self.kick();
+        self.shared.kick();
         result
     }
 
     /// Carries out the remaining steps for the quiescing server, if there is one. Sleeps.
-    fn end_removal(self: ArcBorrow<'_, Self>, removals: &mut Removals) -> Option<Outcome> {
+    fn end_removal(&self, removals: &mut Removals) -> Option<Outcome> {
         loop {
             match self.carry_out(removals)? {
                 Carried::Out => {}
@@ -116,12 +111,12 @@ impl Core {
 
     /// For the worker: checks which draining servers can be removed, in one part of the map for each.
     /// Returns when to check again, in nanoseconds from now.
-    pub(super) fn drain_servers(self: ArcBorrow<'_, Self>) -> Option<u64> {
+    pub(super) fn drain_servers(&self) -> Option<u64> {
         // Another task that holds it kicks the worker afterwards.
         let mut removals = self.control.removal.try_lock()?;
         loop {
             match self.carry_out(&mut removals) {
-                None => match removals.look(&self.device, PART_PAGES) {
+                None => match removals.look(&self.shared.device, PART_PAGES) {
                     Some(0) => {}
                     again_ns => return again_ns,
                 },
@@ -133,14 +128,14 @@ impl Core {
     }
 
     /// Carries out the next step for the quiescing server; `None` if there is none.
-    fn carry_out(self: ArcBorrow<'_, Self>, removals: &mut Removals) -> Option<Carried> {
+    fn carry_out(&self, removals: &mut Removals) -> Option<Carried> {
         match removals.next_step()? {
-            Step::Cluster => self.control.with(&self, |state| {
-                removals.with_cluster(now_ns(), &mut state.cluster, &self.device);
+            Step::Cluster => self.control.with(&self.shared, |state| {
+                removals.with_cluster(now_ns(), &mut state.cluster, &self.shared.device);
             }),
             Step::Shards => self.synchronize_queues(),
             Step::Walk => {
-                removals.walk(&self.device, PART_PAGES);
+                removals.walk(&self.shared.device, PART_PAGES);
                 return Some(Carried::Until(0));
             }
             Step::Wait(wait_ns) => return Some(Carried::Until(wait_ns)),

@@ -7,13 +7,10 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    }, //
+    sync::Arc, //
 };
 
-use super::core::Core;
+use super::client::Client;
 use crate::{
     engine::client::ids::SlotSet,
     linux::{
@@ -37,7 +34,7 @@ use crate::{
 };
 
 /// The state of this detection.
-pub(crate) struct Earlier {
+pub(crate) struct SnapshotRestore {
     /// Whether the machine is hibernating: from before its tasks are stopped until they run again.
     hibernating: Atomic<u32>,
     /// How many jumps of the versions the shards have been notified of.
@@ -50,7 +47,7 @@ pub(crate) struct Earlier {
     forgetful: Atomic<u32>,
 }
 
-impl Earlier {
+impl SnapshotRestore {
     /// Nothing has happened yet.
     pub(crate) fn new() -> Self {
         Self {
@@ -70,31 +67,31 @@ impl Earlier {
     }
 }
 
-impl Core {
+impl Client {
     /// Logs which servers are newly not believed, and which have newly lost pages.
     fn log_doubts(&self) {
-        let insane = self.device.servers.insane();
-        let logged = SlotSet::from_bits(self.earlier.doubted.xchg(insane.bits(), Relaxed));
+        let insane = self.shared.device.servers.insane();
+        let logged = SlotSet::from_bits(self.restore.doubted.xchg(insane.bits(), Relaxed));
         for slot in insane.without(logged).iter() {
             pr_err!(
                 "server {}: it keeps reporting page-outs that this machine never made, and is no longer used; restart or remove it\n",
-                self.device.servers.address(slot).mac
+                self.shared.device.servers.address(slot).mac
             );
         }
-        let forgetful = self.device.servers.forgetful();
-        let logged = SlotSet::from_bits(self.earlier.forgetful.xchg(forgetful.bits(), Relaxed));
+        let forgetful = self.shared.device.servers.forgetful();
+        let logged = SlotSet::from_bits(self.restore.forgetful.xchg(forgetful.bits(), Relaxed));
         for slot in forgetful.without(logged).iter() {
             pr_warn!(
                 "server {}: it lacks a page that it should have: it, or this machine, was put back to an earlier state; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
-                self.device.servers.address(slot).mac
+                self.shared.device.servers.address(slot).mac
             );
         }
     }
 
     /// For the worker: after a jump of the versions, restarts the ops that have an earlier one.
-    pub(super) fn follow_jumps(self: ArcBorrow<'_, Self>) {
+    pub(super) fn follow_jumps(&self) {
         self.log_doubts();
-        let versions = self.device.versions();
+        let versions = self.shared.device.versions();
         if let Some(words) = versions.wanted_words() {
             // There is still as much room as before. Without memory, tries again within a second.
             if let Ok(room) = zeroed_table_now(words) {
@@ -102,66 +99,67 @@ impl Core {
             }
         }
         let jumps = versions.jumps();
-        if self.earlier.followed.xchg(jumps, Relaxed) == jumps {
+        if self.restore.followed.xchg(jumps, Relaxed) == jumps {
             return;
         }
         let unannounced = versions.unannounced_jumps();
-        if self.earlier.jumps_logged.xchg(unannounced, Relaxed) != unannounced {
+        if self.restore.jumps_logged.xchg(unannounced, Relaxed) != unannounced {
             pr_warn!(
                 "servers know of page-outs that this machine has forgotten: it was put back to an earlier state, and pages that were paged out since then are lost\n"
             );
         }
         pr_info!("versions continue from {}\n", versions.next().0);
         for queue in &self.queues {
-            queue.drive(self, |shard, now_ns| {
-                shard.versions_jumped(now_ns, &self.device);
+            queue.drive(&self.shared, |shard, now_ns| {
+                shard.versions_jumped(now_ns, &self.shared.device);
             });
         }
-        self.control
-            .with(&self, |state| state.cluster.look_for_orphans(now_ns()));
+        self.control.with(&self.shared, |state| {
+            state.cluster.look_for_orphans(now_ns())
+        });
     }
 }
 
 /// Power management notifier.
-pub(crate) struct Sleep(pub(crate) Arc<Core>);
+pub(crate) struct Sleep(pub(crate) Arc<Client>);
 
 impl PmCallback for Sleep {
     fn event(&self, event: PmEvent) {
-        let core = &self.0;
+        let client = &self.0;
         match event {
             PmEvent::HibernationPrepare => {
                 // It is open already, so no check was made at its opening.
-                if core.local.is_own_below_another() {
+                if client.shared.local.is_own_below_another() {
                     pr_warn!(
                         "the machine hibernates, and another disk is made of /dev/anemone; an image on that disk cannot be read back: use another device (resume=)\n"
                     );
                 }
-                core.earlier.hibernating.store(1, Release);
-                core.device.set_repair_pages_per_s(0);
+                client.restore.hibernating.store(1, Release);
+                client.shared.device.set_repair_pages_per_s(0);
                 // Waits for the worker: one that has not seen the flag has finished its frees when
                 // this returns.
-                core.control.with(core, |_| ());
+                client.control.with(&client.shared, |_| ());
             }
             PmEvent::PostHibernation => {
                 // What this machine did after its image was made is unknown.
-                core.device.versions().jump(random_u64());
-                core.earlier.hibernating.store(0, Release);
-                core.as_arc_borrow().kick();
+                client.shared.device.versions().jump(random_u64());
+                client.restore.hibernating.store(0, Release);
+                client.shared.kick();
             }
         }
     }
 }
 
 /// The random generator's fork notifier.
-pub(crate) struct Fork(pub(crate) Arc<Core>);
+pub(crate) struct Fork(pub(crate) Arc<Client>);
 
 impl VmforkCallback for Fork {
     fn forked(&self) {
-        let core = &self.0;
-        core.device.versions().jump(random_u64());
+        let client = &self.0;
+        client.shared.device.versions().jump(random_u64());
         pr_warn!(
             "this virtual machine was put back to an earlier state, or copied; pages that were paged out since then are lost\n"
         );
-        core.as_arc_borrow().kick();
+        client.shared.kick();
     }
 }

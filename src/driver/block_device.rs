@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The block device: divides requests into pages.
+//! Our block device, `/dev/anemone`: divides requests into pages.
 
 use kernel::{
     prelude::*,
@@ -11,7 +11,7 @@ use kernel::{
 };
 
 use super::{
-    core::Core,
+    client::Client,
     request_part::{
         self,
         PartStatuses,
@@ -37,12 +37,12 @@ pub(crate) const PAGE_SECTORS: u64 = 8;
 /// The most sectors of a request.
 pub(crate) const MAX_REQUEST_SECTORS: u32 = MAX_REQUEST_PAGES as u32 * PAGE_SECTORS as u32;
 
-/// The disk's operations.
-pub(crate) struct Disk;
+/// The block device's operations.
+pub(crate) struct AnemoneDevice;
 
 #[vtable]
-impl Operations for Disk {
-    type QueueData = Arc<Core>;
+impl Operations for AnemoneDevice {
+    type QueueData = Arc<Client>;
     type HwData = KBox<u32>;
     type RequestData = PartStatuses;
 
@@ -50,14 +50,14 @@ impl Operations for Disk {
         PartStatuses::new()
     }
 
-    fn init_hctx(_core: ArcBorrow<'_, Core>, hw_queue: u32) -> Result<KBox<u32>> {
+    fn init_hctx(_client: ArcBorrow<'_, Client>, hw_queue: u32) -> Result<KBox<u32>> {
         Ok(KBox::new(hw_queue, GFP_KERNEL)?)
     }
 
     #[inline]
     fn queue_rq(
         hw_queue: &u32,
-        core: ArcBorrow<'_, Core>,
+        client: ArcBorrow<'_, Client>,
         request: Request<Self>,
         is_last: bool,
     ) -> Result<(), Refused<Self>> {
@@ -66,12 +66,12 @@ impl Operations for Disk {
         let op = request.op();
         match (op, u32::try_from(first).map(PageIndex)) {
             (Op::Read | Op::Write, Ok(first)) if (1..=MAX_REQUEST_PAGES).contains(&count) => {
-                let Some(queue) = core.queues.get(*hw_queue as usize) else {
+                let Some(queue) = client.queues.get(*hw_queue as usize) else {
                     return Err((request, BlkStatus::IOERR));
                 };
                 match op {
-                    Op::Read => queue.page_in(core, request, first, is_last),
-                    _ => queue.page_out(core, request, first, is_last),
+                    Op::Read => queue.page_in(&client.shared, request, first, is_last),
+                    _ => queue.page_out(&client.shared, request, first, is_last),
                 }
                 return Ok(());
             }
@@ -83,7 +83,7 @@ impl Operations for Disk {
                 for index in 0..count {
                     // CAST: a request has fewer than 2^32 pages.
                     let page = PageIndex(first.0.saturating_add(index as u32));
-                    core.note_free(page);
+                    client.shared.note_free(page);
                 }
                 request.end(BlkStatus::OK);
             }
@@ -92,14 +92,14 @@ impl Operations for Disk {
         }
         // What came before may wait for it.
         if is_last {
-            Self::commit_rqs(hw_queue, core);
+            Self::commit_rqs(hw_queue, client);
         }
         Ok(())
     }
 
-    fn commit_rqs(hw_queue: &u32, core: ArcBorrow<'_, Core>) {
-        if let Some(queue) = core.queues.get(*hw_queue as usize) {
-            queue.resume(core);
+    fn commit_rqs(hw_queue: &u32, client: ArcBorrow<'_, Client>) {
+        if let Some(queue) = client.queues.get(*hw_queue as usize) {
+            queue.resume(&client.shared);
         }
     }
 
@@ -109,9 +109,9 @@ impl Operations for Disk {
 }
 
 #[vtable]
-impl BlockDeviceOperations for Disk {
-    fn open(core: ArcBorrow<'_, Core>, for_writing: bool) -> Result {
-        if for_writing && core.earlier.is_hibernating() {
+impl BlockDeviceOperations for AnemoneDevice {
+    fn open(client: ArcBorrow<'_, Client>, for_writing: bool) -> Result {
+        if for_writing && client.restore.is_hibernating() {
             pr_err!(
                 "/dev/anemone: not opened for writing while the machine hibernates: an image on it cannot be read back; use another device (resume=)\n"
             );
@@ -120,9 +120,9 @@ impl BlockDeviceOperations for Disk {
         Ok(())
     }
 
-    fn swap_slot_free_notify(core: ArcBorrow<'_, Core>, slot: u64) {
+    fn swap_slot_free_notify(client: ArcBorrow<'_, Client>, slot: u64) {
         if let Ok(slot) = u32::try_from(slot) {
-            core.note_free(PageIndex(slot));
+            client.shared.note_free(PageIndex(slot));
         }
     }
 }

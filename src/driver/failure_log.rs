@@ -4,7 +4,7 @@
 
 use kernel::prelude::*;
 
-use super::core::Core;
+use super::client::Client;
 use crate::engine::client::{
     config::NS_PER_S,
     notice::Notice, //
@@ -12,22 +12,22 @@ use crate::engine::client::{
 
 /// What has been logged.
 #[derive(Default)]
-pub(crate) struct Plight {
+pub(crate) struct FailureLog {
     is_alone: bool,
     refusing: Notice,
     /// The last seen count of page-outs refused for lack of room.
     refused: u64,
 }
 
-impl Plight {
+impl FailureLog {
     /// Logs changes since the last call. Context: process, the worker's.
-    pub(crate) fn look(&mut self, now_ns: u64, core: &Core) {
-        let servers = &core.device.servers;
+    pub(crate) fn update(&mut self, now_ns: u64, client: &Client) {
+        let servers = &client.shared.device.servers;
         let is_alone = servers.hoped() == 0 && !servers.valid().is_empty();
         if is_alone && !self.is_alone {
             pr_warn!(
                 "no server has answered for {} s (io_timeout_s); requests that need one fail at once until one answers\n",
-                core.device.io_timeout_ns() / NS_PER_S
+                client.shared.device.io_timeout_ns() / NS_PER_S
             );
         } else if self.is_alone && !servers.usable().is_empty() {
             pr_info!("a server answers again\n");
@@ -36,7 +36,7 @@ impl Plight {
         // While a machine swaps to full servers, they change between full and not full many times a
         // second.
         let is_full = !servers.full().is_empty();
-        let refused = core.counters().pages_out_no_space;
+        let refused = client.counters().pages_out_no_space;
         let is_refused = core::mem::replace(&mut self.refused, refused) != refused;
         if self.refusing.look(now_ns, is_full, is_refused) {
             pr_warn!(

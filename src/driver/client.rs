@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The client: it owns the queues, the cluster and what they share, and starts and stops what runs on its
+//! own.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    }, //
+};
+
+use super::{
+    callback::{
+        new_timer,
+        Target, //
+    },
+    control::Control,
+    local,
+    params::Params,
+    queue::Queue,
+    receive::{
+        self,
+        Inbox, //
+    },
+    repair,
+    shared::Shared,
+    snapshot_restore::SnapshotRestore,
+    worker::Sweeps, //
+};
+use crate::{
+    engine::client::{
+        counters::Counters,
+        histogram::{
+            Histogram,
+            BUCKETS, //
+        }, //
+    },
+    linux::{
+        mm::alloc::is_available,
+        net::device::Rtnl, //
+    },
+    wire::ClientId, //
+};
+
+/// The client. Timers, work items, received frames, requests and ioctls enter here.
+#[pin_data]
+pub(crate) struct Client {
+    /// What its parts share.
+    #[pin]
+    pub(crate) shared: Shared,
+    /// The data path: one for each hardware queue. The last one is repair's.
+    pub(crate) queues: KVec<Arc<Queue>>,
+    /// The cluster.
+    #[pin]
+    pub(crate) control: Control,
+    /// Received control frames.
+    #[pin]
+    pub(crate) inbox: SpinLockIrq<Inbox>,
+    /// Frames that were short, damaged, malformed, or not from a server.
+    pub(crate) frames_bad: Atomic<u64>,
+    /// Frames of foreign servers, or of sessions that are not ours.
+    pub(crate) frames_foreign: Atomic<u64>,
+    /// Frames that were in the emergency reserve.
+    pub(crate) frames_from_reserve: Atomic<u64>,
+    /// Frames of the reserve that were received on a device under the interface.
+    pub(crate) frames_from_below: Atomic<u64>,
+    /// Control frames dropped because the inbox was full.
+    pub(crate) frames_dropped: Atomic<u64>,
+    /// Whether the machine was put back to an earlier state.
+    pub(crate) restore: SnapshotRestore,
+    /// How far the worker has cleared slots' bits from the map.
+    #[pin]
+    pub(super) sweeps: Mutex<Sweeps>,
+}
+
+impl Client {
+    /// A client with this identity. A page is cut into at most `fragments` frames.
+    pub(crate) fn new(params: &Params, id: ClientId, fragments: u8) -> Result<Arc<Self>> {
+        let queues = queues(params, fragments)?;
+        Self::with_queues(params, id, queues)
+    }
+
+    // Never inlined: together with what makes the queues it would take half of a kernel stack.
+    #[inline(never)]
+    fn with_queues(params: &Params, id: ClientId, queues: KVec<Arc<Queue>>) -> Result<Arc<Self>> {
+        let shared = Shared::new(params)?;
+        let control = Control::new(id, params.cluster)?;
+        let inbox = receive::empty_inbox()?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                shared <- shared,
+                queues,
+                control <- control,
+                inbox <- kernel::new_spinlock_irq!(inbox, "anemone_inbox"),
+                frames_bad: Atomic::new(0),
+                frames_foreign: Atomic::new(0),
+                frames_from_reserve: Atomic::new(0),
+                frames_from_below: Atomic::new(0),
+                frames_dropped: Atomic::new(0),
+                restore: SnapshotRestore::new(),
+                sweeps <- new_mutex!(Sweeps::default(), "anemone_sweeps"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The counts of all queues.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for queue in &self.queues {
+            queue.with_shard(|shard| sum.merge(shard.counters()));
+        }
+        sum
+    }
+
+    /// The latencies of all queues: of page-ins and of page-outs.
+    pub(crate) fn latencies(&self) -> Result<[Histogram<KVec<u32>>; 2]> {
+        let empty =
+            || -> Result<_> { Ok(Histogram::new(KVec::from_elem(0, BUCKETS, GFP_KERNEL)?)) };
+        let mut sums = [empty()?, empty()?];
+        for queue in &self.queues {
+            queue.with_shard(|shard| {
+                let [page_in, page_out] = &mut sums;
+                page_in.merge(shard.page_in_latency());
+                page_out.merge(shard.page_out_latency());
+            });
+        }
+        Ok(sums)
+    }
+
+    /// Counts a frame that is invalid, or not from a server.
+    pub(crate) fn count_bad_frame(&self) {
+        self.frames_bad.fetch_add(1, Relaxed);
+    }
+}
+
+/// The data path's queues, and repair's.
+fn queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
+    let bytes = Queue::bytes(params.queue_depth, params.config.replicas, fragments)
+        .saturating_mul(usize::from(params.hw_queues));
+    let queues = if is_available(bytes) {
+        try_queues(params, fragments)
+    } else {
+        Err(ENOMEM)
+    };
+    queues.inspect_err(|_| {
+        pr_err!(
+            "no memory for {} hardware queues of {} requests: {} MiB; reduce hw_queues= or queue_depth=\n",
+            params.hw_queues,
+            params.queue_depth,
+            (bytes >> 20).max(1)
+        );
+    })
+}
+
+#[inline(never)]
+fn try_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
+    let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
+    for number in 0..params.hw_queues {
+        let timer = new_timer(Target::Queue(usize::from(number)))?;
+        let queue = Queue::new(
+            number,
+            params.queue_depth,
+            params.config.replicas,
+            fragments,
+            timer,
+        )?;
+        queues.push(queue, GFP_KERNEL)?;
+    }
+    let number = params.hw_queues;
+    let timer = new_timer(Target::Queue(usize::from(number)))?;
+    let queue = repair::new_queue(number, params.pages, fragments, timer)?;
+    queues.push(queue, GFP_KERNEL)?;
+    Ok(queues)
+}
+
+/// A client whose timers fire and whose work items run. Dropping it ends that, and the sessions.
+pub(crate) struct Running(Arc<Client>);
+
+impl Running {
+    /// Starts the client.
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        let shared = &client.shared;
+        for queue in &client.queues {
+            queue.timer.connect(client.clone());
+        }
+        for timer in [&shared.timer, &shared.local.timer] {
+            timer.connect(client.clone());
+        }
+        for item in [&shared.worker, &shared.local.submitter] {
+            item.callback.connect(client.clone());
+        }
+        Self(client)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let client = &self.0;
+        let shared = &client.shared;
+        local::shut_down(shared);
+        client.control.say_bye(shared);
+        shared.link.unbind(&Rtnl::lock());
+        // Frames are no longer received, and the timers and the worker find nothing to do. Each of them
+        // must end before the client is freed, because they hold references to it.
+        shared.timer.disconnect();
+        for queue in &client.queues {
+            queue.timer.disconnect();
+        }
+        shared.timer.cancel();
+        for queue in &client.queues {
+            queue.timer.cancel();
+        }
+        shared.worker.drain();
+        shared.worker.callback.disconnect();
+    }
+}

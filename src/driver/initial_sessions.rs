@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sessions that are opened while the module is loaded: which servers answer, whether they are enough,
+//! and whether they have room for the device.
+//!
+//! Context: process. It sleeps.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    client::Client,
+    params::Params, //
+};
+use crate::{
+    engine::client::{
+        ids::SERVER_SLOTS,
+        placement, //
+    },
+    wire::{
+        Status,
+        PAGE_SIZE, //
+    },
+};
+
+/// Pages of a MiB.
+const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
+
+/// How long servers may take to end the session of an older life: two seconds and some attempts.
+const REPLACED_MS: u32 = 5000;
+
+/// Waits for servers as long as the administrator allows. Returns how many are up.
+fn wait_for_servers(params: &Params, client: &Arc<Client>, wanted: usize) -> Result<usize> {
+    let control = &client.control;
+    let mut up = control.wait_for_servers(wanted, params.connect_ms)?;
+    if up < wanted && control.is_refused(Status::Wait) {
+        // Servers are challenging an older life of this client.
+        up = control.wait_for_servers(wanted, REPLACED_MS)?;
+    }
+    let enough = wanted.min(params.config.replicas);
+    if up < enough && params.wait_s > 0 {
+        pr_info!(
+            "{} of {} servers answered: waiting up to {} s for {}\n",
+            up,
+            wanted,
+            params.wait_s,
+            enough
+        );
+        up = control.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
+        if up >= enough && up < wanted {
+            // After a power failure servers start one after the other.
+            up = control.wait_for_servers(wanted, params.connect_ms)?;
+        }
+    }
+    Ok(up)
+}
+
+/// Opens the sessions. Waits for a bounded time.
+#[inline(never)]
+pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Result {
+    client.control.mtu_changed(&client.shared);
+    client.control.address_changed(&client.shared);
+    client
+        .control
+        .add(&client.shared, &params.servers)
+        .map_err(|_| EINVAL)?;
+    client.shared.kick();
+    let wanted = params.servers.len();
+    let up = wait_for_servers(params, client, wanted)?;
+    if up == 0 && !has_local && client.control.is_refused(Status::InUse) {
+        pr_err!("servers have a live session of a client with this identity; give this one another client_id=\n");
+        return Err(EBUSY);
+    }
+    if up == 0 && !has_local {
+        pr_err!(
+            "none of {} servers answered on {} within {} ms; check that they run and that the interface is up\n",
+            wanted,
+            &*params.interface,
+            params.connect_ms
+        );
+        return Err(EHOSTUNREACH);
+    }
+    if up < wanted || up < params.config.replicas {
+        pr_warn!(
+            "degraded: {} of {} servers answered, {} replicas are wanted of each page\n",
+            up,
+            wanted,
+            params.config.replicas
+        );
+    }
+    check_room(params, client, up, has_local)
+}
+
+/// Refuses a device that is larger than the room that its servers have for it, unless that is
+/// allowed: a program that grows into the rest would get no memory. The room of servers that
+/// have not answered is unknown. A local disk takes the pages that do not fit on them.
+#[inline(never)]
+fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool) -> Result {
+    let mut rooms = [0; SERVER_SLOTS];
+    client.control.reports(|slot, report| {
+        if let Some(room) = rooms.get_mut(slot) {
+            *room = report.capacity_pages;
+        }
+    });
+    let mut count = 0_usize;
+    for index in 0..rooms.len() {
+        if rooms.get(index).is_some_and(|room| *room > 0) {
+            rooms.swap(count, index);
+            count = count.saturating_add(1);
+        }
+    }
+    let rooms = rooms.get(..count).unwrap_or(&[]);
+    let replicas = params.config.replicas;
+    let fits = placement::pages_for(rooms, replicas);
+    if up == 0 || params.pages as u64 <= fits {
+        return Ok(());
+    }
+    let offered = rooms
+        .iter()
+        .fold(0_u64, |sum, room| sum.saturating_add(*room));
+    let size_mib = params.pages / PAGES_OF_MIB;
+    let copies = replicas.min(count);
+    // PANIC: none; the divisor is a constant.
+    let (fits_mib, offered_mib) = (fits >> 8, offered >> 8);
+    // A server has a little less room for pages than it was configured with.
+    let is_close = params.pages as u64 <= fits.saturating_add(fits / 16);
+    let is_known = up >= params.servers.len();
+    if is_close || has_local || params.overcommit || !is_known {
+        pr_warn!(
+            "the device has {} MiB; {} servers that answered have {} MiB, enough for {} MiB in {} copies\n",
+            size_mib,
+            count,
+            offered_mib,
+            fits_mib,
+            copies
+        );
+        return Ok(());
+    }
+    pr_err!(
+        "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; reduce it, add servers or a local disk, or set overcommit=1\n",
+        size_mib,
+        count,
+        offered_mib,
+        fits_mib,
+        copies
+    );
+    Err(ENOSPC)
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the queues, the local disk's pool and the cluster share: the engine's device, the interface,
+//! the local disk, and the means to wake the worker.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    callback::{
+        new_timer,
+        Target,
+        Timer,
+        WorkItem, //
+    },
+    link::Link,
+    local::Local,
+    params::Params,
+    storage::{
+        AtomicWords,
+        KernelStorage, //
+    }, //
+};
+use crate::{
+    engine::client::{
+        device::Device,
+        free::{
+            words_for,
+            DirtyChunks, //
+        },
+        ids::PageIndex, //
+    },
+    linux::{
+        mm::alloc::zeroed_table,
+        time::hrtimer::now_ns, //
+    },
+    wire::PAGE_SIZE, //
+};
+
+/// How long freed pages are collected before servers are notified.
+const FREE_DELAY_NS: u64 = 2_000_000;
+
+/// The shared part of the driver's state. It knows neither the queues nor the cluster.
+#[pin_data]
+pub(crate) struct Shared {
+    /// The engine's shared state.
+    pub(crate) device: Device<KernelStorage>,
+    /// Which parts of the map have freed pages.
+    pub(crate) chunks: DirtyChunks<AtomicWords>,
+    /// The network interface, if it is bound.
+    #[pin]
+    pub(crate) link: Link,
+    /// The local disk, if there is one.
+    #[pin]
+    pub(crate) local: Local,
+    /// The worker.
+    pub(crate) worker: Arc<WorkItem>,
+    /// Wakes the worker when the cluster has something due.
+    pub(crate) timer: Arc<Timer>,
+}
+
+impl Shared {
+    /// The shared part of a client with these parameters.
+    pub(super) fn new(params: &Params) -> Result<impl PinInit<Self, Error> + use<'_>> {
+        let map = zeroed_table(params.pages).inspect_err(|_| {
+            pr_err!(
+                "no memory for the page map: {} MiB for a device of {} MiB; reduce size_mib=\n",
+                (params.pages >> 18).max(1),
+                params.pages / ((1 << 20) / PAGE_SIZE)
+            );
+        })?;
+        let words = words_for(params.pages);
+        let (degraded, out_of_sync) = (zeroed_table(words)?, zeroed_table(words)?);
+        let chunks = DirtyChunks::new(zeroed_table(words)?);
+        let worker = WorkItem::new(c"anemone", Target::Worker)?;
+        let timer = new_timer(Target::WakeWorker)?;
+        let link = Link::new((*params.interface).try_into()?, params.ethertype);
+        let local = Local::new(params.mirror_pool_pages)?;
+        Ok(try_pin_init!(Self {
+            // Made in place: it is large, and each move takes stack.
+            device: {
+                let mut device =
+                    Device::new(map, params.config, u32::from(params.hw_queues));
+                device.set_dirty_bitmaps(degraded, out_of_sync);
+                device
+            },
+            chunks,
+            link <- link,
+            local <- local,
+            worker,
+            timer,
+        }))
+    }
+
+    /// Wakes the worker. Any context.
+    pub(crate) fn kick(&self) {
+        self.worker.kick();
+    }
+
+    /// Frees the page. Any context, also under a spinlock.
+    pub(crate) fn note_free(&self, page: PageIndex) -> bool {
+        if !self.device.map.set_free_pending(page) {
+            return false;
+        }
+        if self.chunks.mark(page) {
+            self.device.note_frees();
+            self.timer.arm(now_ns().saturating_add(FREE_DELAY_NS));
+        }
+        true
+    }
+}
