@@ -106,7 +106,7 @@ impl OpFrames {
     ) -> Sent {
         let Some(mut frames) = self
             .transfers
-            .get(send.id.transfer)
+            .get(send.id.index())
             .and_then(|transfer| transfer.try_lock())
         else {
             return Sent::Done;

@@ -48,6 +48,7 @@ use crate::{
             Action,
             Completion,
             Op,
+            OpId,
             Outcome,
             Parts,
             SendPayload,
@@ -122,7 +123,7 @@ struct State {
 enum Todo {
     /// Release the page from the op's frames, then end its part of the request.
     End {
-        op: usize,
+        op: OpId,
         part: Option<RequestPart>,
         status: BlkStatus,
         wake: Option<PageIndex>,
@@ -295,7 +296,7 @@ impl Queue {
             self.run(shared, guard, now_ns);
             return;
         };
-        let page = self.hold(state, receive.op);
+        let page = self.hold(state, receive.id.op);
         drop(guard);
 
         // The claim pins the op until it is returned.
@@ -388,7 +389,7 @@ impl Queue {
                     // Otherwise, on a virtual device, the other end's softirq would run after each
                     // frame.
                     softirqs.get_or_insert_with(local_bh_disable);
-                    let sent = match (self.frames.get(id.op), &send) {
+                    let sent = match (self.frames.get(id.op.index()), &send) {
                         (Some(frames), Some(send)) => {
                             let block = page.as_ref().map(Held::block);
                             shared.link.send(frames, send, block)
@@ -465,7 +466,11 @@ impl Queue {
                 status,
                 wake,
             } => {
-                if self.frames.get(op).is_some_and(|frames| !frames.release()) {
+                if self
+                    .frames
+                    .get(op.index())
+                    .is_some_and(|frames| !frames.release())
+                {
                     self.linger(op);
                 }
                 if let Some(part) = part {
@@ -491,17 +496,17 @@ impl Queue {
 
     /// Returns the page of an op in use.
     #[inline]
-    fn hold(&self, state: &State, op: usize) -> Option<Held<'_>> {
-        match state.parts.get(op) {
+    fn hold(&self, state: &State, op: OpId) -> Option<Held<'_>> {
+        match state.parts.get(op.index()) {
             Some(Some(part)) => Some(Held::Request(part.block().clone())),
-            _ => self.own_pages.get(op).map(Held::Own),
+            _ => self.own_pages.get(op.index()).map(Held::Own),
         }
     }
 
     /// A frame of the op is still queued in this host and keeps its page: check again later.
     #[cold]
-    fn linger(&self, op: usize) {
-        let look_ns = self.lingering.put(op, now_ns());
+    fn linger(&self, op: OpId) {
+        let look_ns = self.lingering.put(op.index(), now_ns());
         self.timer.arm(look_ns);
     }
 
@@ -532,7 +537,7 @@ impl State {
             return self.end_copy(now_ns, &completion, device);
         }
         let Completion { op, outcome, wake } = completion;
-        let part = self.parts.get_mut(op).and_then(Option::take);
+        let part = self.parts.get_mut(op.index()).and_then(Option::take);
         let status = match outcome {
             Outcome::Done => BlkStatus::OK,
             Outcome::Failed => BlkStatus::IOERR,

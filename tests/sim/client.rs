@@ -467,10 +467,16 @@ impl Client {
         let clock_ns = self.clock_ns(ctx);
         let verdict = self.shards[shard].handle_frame(clock_ns, source, header, fill, &self.device);
         if let Verdict::Receive(receive) = verdict {
-            let request = self.requests[shard][receive.op].as_ref().map(|r| r.id);
+            let request = self.requests[shard][receive.id.op.index()]
+                .as_ref()
+                .map(|r| r.id);
             let Some(id) = request else {
-                ctx.oracle
-                    .fail(|| format!("a claim on op {}, which has no request", receive.op));
+                ctx.oracle.fail(|| {
+                    format!(
+                        "a claim on op {}, which has no request",
+                        receive.id.op.index()
+                    )
+                });
                 return;
             };
             // Usually the copy is made before the next frame is handled.
@@ -496,7 +502,7 @@ impl Client {
         bytes: &[u8],
         then_ns: u64,
     ) {
-        let request = self.requests[shard][receive.op].as_mut();
+        let request = self.requests[shard][receive.id.op.index()].as_mut();
         let Some(request) = request.filter(|request| request.id == id) else {
             ctx.oracle
                 .fail(|| format!("request {id} ended while its page was copied to"));
@@ -538,7 +544,7 @@ impl Client {
                         ctx.oracle.fail(|| format!("nothing to send for {id:?}"));
                         continue;
                     };
-                    self.note_send(shard, send.id.op);
+                    self.note_send(shard, send.id.op.index());
                     let delay_ns = ctx.host_delay();
                     let sending = Sending::new(shard, send, then_ns);
                     self.after(ctx, delay_ns, ClientEvent::Send(sending));
@@ -551,7 +557,7 @@ impl Client {
                 }
                 Action::Complete(completion) => {
                     self.unpark_later(ctx, completion.wake);
-                    self.complete(ctx, shard, completion.op, completion.outcome);
+                    self.complete(ctx, shard, completion.op.index(), completion.outcome);
                 }
             }
         }

@@ -327,7 +327,7 @@ impl<S: Storage> Repair<S> {
         shard: &mut Shard<S>,
         device: &Device<S>,
     ) -> Option<PageIndex> {
-        let index = completion.op;
+        let index = completion.op.index();
         let job = self.jobs.get_mut(index)?;
         let mut wake = None;
         match core::mem::take(job) {

@@ -25,6 +25,7 @@ mod finish;
 mod hedge;
 mod list;
 mod op;
+mod ops;
 mod page_in;
 mod page_out;
 mod path;
@@ -44,14 +45,15 @@ use super::storage::Storage;
 use crate::wire::{Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
+use disk::Settle;
 pub use disk::{BufferFill, BufferRead};
-use disk::{DiskList, Settle};
 use disk_line::DiskLine;
 use hedge::HedgeBudget;
 use list::List;
-pub use list::TransferId;
-use op::{Kind, Link, Stage};
+use op::{Kind, Stage};
 pub use op::{Op, Outcome};
+use ops::Ops;
+pub use ops::{OpId, TransferId};
 use path::Path;
 pub use send::{Send, SendPayload};
 
@@ -71,8 +73,8 @@ pub enum Action {
 /// An op that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// Its index.
-    pub op: usize,
+    /// The op.
+    pub op: OpId,
     /// How it ended.
     pub outcome: Outcome,
     /// Requests wait for this page: notify every shard ([`Shard::unpark`]).
@@ -91,9 +93,8 @@ pub enum Verdict {
 /// A claim to write into an op's page. The op does not end while the claim lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receive {
-    /// The op's index.
-    pub op: usize,
-    transfer: usize,
+    /// The transfer that the fragment answers.
+    pub id: TransferId,
     index: u8,
     /// The attempt that the fragment answers.
     attempt: u32,
@@ -113,19 +114,20 @@ pub struct OpInUse;
 pub struct Shard<S: Storage> {
     /// Its number, which is the high half of its tags.
     number: u16,
-    ops: S::Ops,
+    ops: Ops<S>,
     paths: [Path; SERVER_SLOTS],
-    ready: List,
-    ended: List,
-    disk_work: DiskList,
+    ready: List<TransferId>,
+    ended: List<OpId>,
+    /// Ops for which the mirror is to be called.
+    disk_work: List<OpId>,
     /// Ops that wait for room in the mirror, by direction.
     lines: [DiskLine; 2],
     /// What to report to the mirror about the op that ended last.
     settle: Option<Settle>,
     /// The newest active op. [`Op`]s link to older ones.
-    active: Link,
+    active: Option<OpId>,
     /// The oldest active op. Walks that hand out scarce room begin here.
-    oldest: Link,
+    oldest: Option<OpId>,
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
     rotation: u32,
@@ -158,15 +160,15 @@ impl<S: Storage> Shard<S> {
         let [page_in, page_out] = parts.buckets;
         Self {
             number,
-            ops: parts.ops,
+            ops: Ops::new(parts.ops),
             paths: [Path::default(); SERVER_SLOTS],
             ready: List::default(),
             ended: List::default(),
-            disk_work: DiskList::default(),
+            disk_work: List::default(),
             lines: [DiskLine::default(); 2],
             settle: None,
-            active: Link::NONE,
-            oldest: Link::NONE,
+            active: None,
+            oldest: None,
             next_deadline_ns: u64::MAX,
             rotation: 0,
             usable: SlotSet::EMPTY,
@@ -191,9 +193,16 @@ impl<S: Storage> Shard<S> {
         (tag >> 16) as usize
     }
 
-    fn tag(&self, op: usize) -> u32 {
-        // CAST: ops are at most 65536.
-        u32::from(self.number) << 16 | (op as u32 & 0xffff)
+    fn tag(&self, op: OpId) -> u32 {
+        u32::from(self.number) << 16 | op.low_tag()
+    }
+
+    /// The op to which a tag belongs, if it is of this shard.
+    fn op_of_tag(&self, tag: u32) -> Option<OpId> {
+        // CAST: 16 bits.
+        let index = (tag & 0xffff) as usize;
+        let is_ours = Self::number_of_tag(tag) == usize::from(self.number);
+        self.ops.id(index).filter(|_| is_ours)
     }
 
     /// When to call [`Self::handle_timeout`] next; `u64::MAX` for never. An earlier call does no harm.
@@ -283,21 +292,22 @@ impl<S: Storage> Shard<S> {
     /// The lowest version of any page-out or copy under way here.
     pub fn oldest_version(&self) -> Option<Version> {
         let mut oldest = None;
-        let mut link = self.active;
-        while let Some((_, op)) = self.op_at(link) {
+        let mut next = self.active;
+        while let Some(index) = next {
+            let op = &self.ops[index];
             // A copy has a version from the start.
             if op.kind == Kind::Copy || op.kind == Kind::PageOut && op.begun.is_some() {
                 oldest = Some(oldest.map_or(op.version, |other: Version| other.min(op.version)));
             }
-            link = op.next_active;
+            next = op.next_active;
         }
         oldest
     }
 
     /// Whether a request of this shard is under way.
     pub fn has_requests(&self) -> bool {
-        self.op_at(self.active)
-            .is_some_and(|(_, op)| !op.is_background)
+        self.active
+            .is_some_and(|index| !self.ops[index].is_background)
     }
 
     /// Number of ops that are not free.
@@ -360,21 +370,21 @@ impl<S: Storage> Shard<S> {
         fill: Option<u64>,
         device: &Device<S>,
     ) -> Verdict {
-        let Some((op, transfer)) = self.find_transfer(source, header, device) else {
+        let Some(id) = self.find_transfer(source, header, device) else {
             self.counters.stale_frames = self.counters.stale_frames.wrapping_add(1);
             self.note_late(now_ns, source, header, device);
             return Verdict::Done;
         };
-        if !self.is_believed(now_ns, op, transfer, header, device) {
+        if !self.is_believed(now_ns, id, header, device) {
             return Verdict::Done;
         }
-        self.note_heard(now_ns, op, transfer);
+        self.note_heard(now_ns, id);
         match header.opcode {
             Opcode::WriteAck => {
-                self.handle_write_ack(now_ns, op, transfer, header, device);
+                self.handle_write_ack(now_ns, id, header, device);
                 Verdict::Done
             }
-            _ => self.handle_read_reply(now_ns, op, transfer, header, fill, device),
+            _ => self.handle_read_reply(now_ns, id, header, fill, device),
         }
     }
 
@@ -392,9 +402,10 @@ impl<S: Storage> Shard<S> {
         let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
         // Applies the I/O timeout as it is now, also to requests that began under a longer one.
         let look_ns = now_ns.saturating_add(LOOK_NS);
-        let mut link = self.oldest;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.previous_active;
+        let mut next = self.oldest;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.previous_active;
             let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(io_timeout_ns));
             if op.kind == Kind::Mirror {
                 // The disk's own timeout bounds it.
@@ -426,13 +437,13 @@ impl<S: Storage> Shard<S> {
     /// The client was stopped for this long, so no answer could arrive. Ops that began since,
     /// before this timer ran, have not waited at all.
     fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
-        let mut link = self.active;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
-            if let Some(op) = self.ops.get_mut(index) {
-                let put_off_ns = op.waits_from_ns.saturating_add(stopped_ns);
-                op.waits_from_ns = put_off_ns.min(now_ns);
-            }
+        let mut next = self.active;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.next_active;
+            let op = &mut self.ops[index];
+            let put_off_ns = op.waits_from_ns.saturating_add(stopped_ns);
+            op.waits_from_ns = put_off_ns.min(now_ns);
         }
     }
 }

@@ -122,7 +122,7 @@ impl Client {
 
     /// Schedules a copy of a buffer to a page.
     pub(super) fn read_later(&mut self, ctx: &mut Context, shard: usize, read: BufferRead) {
-        match &self.requests[shard][read.op] {
+        match &self.requests[shard][read.op.index()] {
             Some(request) => {
                 let event = LocalEvent::Read(shard, read, request.id);
                 self.after_local(ctx, event);
@@ -184,7 +184,9 @@ impl Client {
 
     /// Copies a page, or what fills it, to a buffer.
     fn fill(&mut self, ctx: &mut Context, shard: usize, fill: BufferFill) {
-        let (Some(local), Some(request)) = (&mut self.local, &self.requests[shard][fill.op]) else {
+        let (Some(local), Some(request)) =
+            (&mut self.local, &self.requests[shard][fill.op.index()])
+        else {
             ctx.oracle
                 .fail(|| format!("the request ended while its page was copied: {fill:?}"));
             return;
@@ -208,7 +210,7 @@ impl Client {
     /// Copies a buffer to a request's page.
     fn read(&mut self, ctx: &mut Context, shard: usize, read: &BufferRead, id: RequestId) {
         let now_ns = self.clock_ns(ctx);
-        let request = self.requests[shard][read.op].as_mut();
+        let request = self.requests[shard][read.op.index()].as_mut();
         let (Some(local), Some(request)) =
             (&mut self.local, request.filter(|request| request.id == id))
         else {

@@ -43,7 +43,7 @@ impl Sending {
 impl Client {
     /// Sends all or some of the frames.
     pub(super) fn send(&mut self, ctx: &mut Context, mut sending: Sending) {
-        let (shard, op) = (sending.shard, sending.send.id.op);
+        let (shard, op) = (sending.shard, sending.send.id.op.index());
         let Some(request) = self.requests[shard][op].take() else {
             let send = &sending.send;
             ctx.oracle

@@ -71,7 +71,7 @@ impl Rig {
     }
 
     fn completed(&mut self, completion: &Completion) {
-        if completion.op >= REQUEST {
+        if completion.op.index() >= REQUEST {
             assert_eq!(completion.outcome, Outcome::Done);
             return;
         }

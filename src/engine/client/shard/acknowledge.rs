@@ -5,8 +5,8 @@
 use super::super::device::Device;
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Outcome};
+use super::ops::TransferId;
 use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
 use super::transfer::TransferStage;
 use super::Shard;
@@ -15,7 +15,7 @@ use crate::wire::{FragmentMask, Header, Status};
 impl<S: Storage> Shard<S> {
     /// The server's answer to a page-out states its utilisation.
     fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &Device<S>) {
-        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+        if let Some(slot) = self.ops[id].slot {
             let load = device.servers.load(slot);
             self.path_mut(slot).placed.acknowledged(load, utilisation);
         }
@@ -24,53 +24,44 @@ impl<S: Storage> Shard<S> {
     pub(super) fn handle_write_ack(
         &mut self,
         now_ns: u64,
-        index: usize,
-        transfer: usize,
+        id: TransferId,
         header: &Header,
         device: &Device<S>,
     ) {
-        let id = TransferId {
-            op: index,
-            transfer,
-        };
         if header.status == Status::Ok {
             self.note_utilisation(id, header.utilisation, device);
         }
-        if self.ops.get(index).is_some_and(|op| op.kind == Kind::Copy) {
+        if self.ops[id.op].kind == Kind::Copy {
             self.handle_copy_ack(now_ns, id, header, device);
             return;
         }
         match header.status {
             Status::Ok => {
                 self.note_success(now_ns, id, header.attempt);
-                if let Some(transfer) = self.transfer_mut(id) {
-                    transfer.stage = TransferStage::Acknowledged;
-                }
+                self.ops[id].stage = TransferStage::Acknowledged;
                 self.leave_window(id);
                 let is_enough = mutated!(AckBeforeSecondCopy);
-                if is_enough || self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
+                if is_enough || !self.ops[id.op].is_waiting() {
                     // Not yet the end if a copy has been lost or a server has become usable meanwhile.
-                    self.continue_page_out(now_ns, index, device);
+                    self.continue_page_out(now_ns, id.op, device);
                 }
             }
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => self.handle_damage(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);
-                if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+                if let Some(slot) = self.ops[id].slot {
                     device.servers.set_full(slot);
-                    if let Some(op) = self.ops.get_mut(index) {
-                        op.refused.insert(slot);
-                    }
+                    self.ops[id.op].refused.insert(slot);
                 }
                 self.release(id);
-                self.continue_page_out(now_ns, index, device);
+                self.continue_page_out(now_ns, id.op, device);
             }
-            Status::Stale if self.renew_once_more(now_ns, index, device) => {}
+            Status::Stale if self.renew_once_more(now_ns, id.op, device) => {}
             // It holds a version newer than any that exists, or its answer makes no sense.
             _ => {
                 self.release(id);
-                self.continue_page_out(now_ns, index, device);
+                self.continue_page_out(now_ns, id.op, device);
             }
         }
     }
@@ -87,9 +78,7 @@ impl<S: Storage> Shard<S> {
         header: &Header,
         device: &Device<S>,
     ) {
-        let Some(transfer) = self.transfer_mut(id) else {
-            return;
-        };
+        let transfer = &mut self.ops[id];
         if transfer.is_progress(header.fragment_mask) {
             if !transfer.was_damaged {
                 transfer.tries = 0;
@@ -98,9 +87,7 @@ impl<S: Storage> Shard<S> {
             self.give_up_on(now_ns, id, device);
             return;
         }
-        let Some(transfer) = self.transfer_mut(id) else {
-            return;
-        };
+        let transfer = &mut self.ops[id];
         if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
             transfer.held = transfer.held.union(header.fragment_mask);
             return;
@@ -132,9 +119,7 @@ impl<S: Storage> Shard<S> {
     pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
         self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
         self.resend_damaged(id);
-        let Some(transfer) = self.transfer_mut(id) else {
-            return;
-        };
+        let transfer = &mut self.ops[id];
         if !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > MOST_DAMAGED {
             self.give_up_on(now_ns, id, device);
         }
@@ -143,9 +128,7 @@ impl<S: Storage> Shard<S> {
     /// The server answers, but never has the page. After as long as a silent server is allowed, the
     /// op turns to others.
     pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
-        let Some(transfer) = self.transfer_mut(id).copied() else {
-            return;
-        };
+        let transfer = self.ops[id];
         let Some(slot) = transfer.slot else {
             return;
         };
@@ -166,16 +149,16 @@ impl<S: Storage> Shard<S> {
     ) {
         self.suspect(slot, device);
         self.path_mut(slot).overdue = true;
-        match self.ops.get(id.op).map(|op| op.kind) {
-            Some(Kind::PageOut) => {
+        match self.ops[id.op].kind {
+            Kind::PageOut => {
                 self.want_disk(id.op, device);
                 self.release(id);
                 self.counters.failovers = self.counters.failovers.wrapping_add(1);
                 self.continue_page_out(now_ns, id.op, device);
             }
-            Some(Kind::Copy) => self.end(id.op, Outcome::Failed),
+            Kind::Copy => self.end(id.op, Outcome::Failed),
             // It asks others when it times out, or has done so already.
-            Some(Kind::PageIn | Kind::Mirror) | None => {}
+            Kind::PageIn | Kind::Mirror => {}
         }
     }
 }

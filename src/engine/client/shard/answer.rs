@@ -6,8 +6,8 @@ use super::super::device::Device;
 use super::super::ids::{ServerSlot, Version};
 use super::super::storage::Storage;
 use super::super::versions::Witness;
-use super::list::TransferId;
 use super::op::{Kind, Stage};
+use super::ops::TransferId;
 use super::transfer::{Transfer, TransferStage};
 use super::Shard;
 use crate::wire::{Header, MacAddress, Opcode};
@@ -20,20 +20,16 @@ impl<S: Storage> Shard<S> {
         source: MacAddress,
         header: &Header,
         device: &Device<S>,
-    ) -> Option<(usize, usize)> {
-        if Self::number_of_tag(header.tag) != usize::from(self.number) {
-            return None;
-        }
-        // CAST: 16 bits.
-        let index = (header.tag & 0xffff) as usize;
-        let op = self.ops.get(index)?;
+    ) -> Option<TransferId> {
+        let index = self.op_of_tag(header.tag)?;
+        let op = &self.ops[index];
         let expected = match op.kind {
             Kind::PageOut | Kind::Copy | Kind::Mirror => Opcode::WriteAck,
             Kind::PageIn => Opcode::ReadReply,
         };
         if mutated!(StaleReplyAccepted) && op.stage == Stage::Active && header.opcode == expected {
             let asked = |transfer: &Transfer| transfer.incarnation == header.incarnation;
-            return Some((index, op.transfers.iter().position(asked)?));
+            return index.transfers().find(|&id| asked(&op.transfers[id]));
         }
         if op.stage != Stage::Active
             || header.opcode != expected
@@ -42,7 +38,8 @@ impl<S: Storage> Shard<S> {
         {
             return None;
         }
-        let found = op.transfers.iter().position(|transfer| {
+        let found = index.transfers().find(|&id| {
+            let transfer = &op.transfers[id];
             // A transfer that is queued to be sent again may still be answered.
             let asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
             let since_first = header.attempt.wrapping_sub(transfer.first_attempt);
@@ -52,9 +49,9 @@ impl<S: Storage> Shard<S> {
                 && transfer.session == header.session
                 && transfer.incarnation == header.incarnation
         })?;
-        let slot = op.transfers.get(found)?.slot?;
+        let slot = op.transfers[found].slot?;
         (device.servers.is_current(slot, header.session) && device.servers.is_at(slot, source))
-            .then_some((index, found))
+            .then_some(found)
     }
 
     /// A server reports which versions have been used. An answer that is not believed does not
@@ -63,13 +60,11 @@ impl<S: Storage> Shard<S> {
     pub(super) fn is_believed(
         &mut self,
         now_ns: u64,
-        op: usize,
-        transfer: usize,
+        id: TransferId,
         header: &Header,
         device: &Device<S>,
     ) -> bool {
-        let id = TransferId { op, transfer };
-        let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) else {
+        let Some(slot) = self.ops[id].slot else {
             return true;
         };
         let incarnation = header.incarnation;
@@ -84,9 +79,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A server has answered, so it is alive.
-    pub(super) fn note_heard(&mut self, now_ns: u64, op: usize, transfer: usize) {
-        let id = TransferId { op, transfer };
-        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+    pub(super) fn note_heard(&mut self, now_ns: u64, id: TransferId) {
+        if let Some(slot) = self.ops[id].slot {
             let path = self.path_mut(slot);
             path.heard_ns = now_ns;
             path.overdue = false;
@@ -118,33 +112,27 @@ impl<S: Storage> Shard<S> {
     /// Takes the round trip of a late answer if its op has not been reused. Otherwise only quick
     /// answers would be measured.
     fn measure_late(&mut self, now_ns: u64, slot: ServerSlot, header: &Header) {
-        // CAST: 16 bits.
-        let op = (header.tag & 0xffff) as usize;
-        let found = self.ops.get(op).and_then(|op| {
-            op.transfers.iter().position(|transfer| {
-                transfer.slot == Some(slot)
-                    && transfer.session == header.session
-                    && transfer.incarnation == header.incarnation
-            })
+        let Some(index) = self.op_of_tag(header.tag) else {
+            return;
+        };
+        let op = &self.ops[index];
+        let found = index.transfers().find(|&id| {
+            let transfer = &op.transfers[id];
+            transfer.slot == Some(slot)
+                && transfer.session == header.session
+                && transfer.incarnation == header.incarnation
         });
-        if let (Some(transfer), true) = (
-            found,
-            Self::number_of_tag(header.tag) == usize::from(self.number),
-        ) {
-            self.measure(now_ns, TransferId { op, transfer }, header.attempt);
+        if let Some(id) = found {
+            self.measure(now_ns, id, header.attempt);
         }
     }
 
     /// Measures the round trip of attempt `attempt`, if it was the first or the last: only their
     /// send times are known.
     fn measure(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
-        let Some(op) = self.ops.get_mut(id.op) else {
-            return;
-        };
+        let op = &mut self.ops[id.op];
         let is_page_in = op.kind == Kind::PageIn;
-        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
-            return;
-        };
+        let transfer = &mut op.transfers[id];
         let sent_ns = if attempt == transfer.first_attempt {
             transfer.first_sent_ns
         } else if attempt == transfer.attempt && transfer.stage != TransferStage::Queued {
@@ -167,9 +155,10 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The transfer was answered as expected: measures it, and opens the window.
+    #[inline]
     pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
         self.measure(now_ns, id, attempt);
-        if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+        if let Some(slot) = self.ops[id].slot {
             self.path_mut(slot).window.on_answer();
         }
     }

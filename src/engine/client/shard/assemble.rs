@@ -5,8 +5,8 @@
 use super::super::device::Device;
 use super::super::ids::Version;
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Outcome, Stage};
+use super::ops::TransferId;
 use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
 use super::transfer::{Transfer, TransferStage};
 use super::{Receive, Shard, Verdict};
@@ -15,7 +15,7 @@ use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
 /// A page that is being assembled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assembly {
-    pub(super) transfer: usize,
+    pub(super) transfer: TransferId,
     pub(super) crc: u32,
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
@@ -27,20 +27,13 @@ impl<S: Storage> Shard<S> {
     pub(super) fn handle_read_reply(
         &mut self,
         now_ns: u64,
-        index: usize,
-        transfer: usize,
+        id: TransferId,
         header: &Header,
         fill: Option<u64>,
         device: &Device<S>,
     ) -> Verdict {
-        let id = TransferId {
-            op: index,
-            transfer,
-        };
         let others_until_ns = self.others_until_ns(id);
-        let Some(op) = self.ops.get_mut(index) else {
-            return Verdict::Done;
-        };
+        let op = &mut self.ops[id.op];
         let version = Version(header.version);
         let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
         if header.status != Status::Ok || !is_wanted {
@@ -85,8 +78,8 @@ impl<S: Storage> Shard<S> {
                 }
                 op.crc = header.payload_crc;
                 self.note_success(now_ns, id, header.attempt);
-                self.note_whole(index, transfer);
-                self.end(index, Outcome::Filled(value));
+                self.note_whole(id);
+                self.end(id.op, Outcome::Filled(value));
             }
             return Verdict::Done;
         }
@@ -96,9 +89,7 @@ impl<S: Storage> Shard<S> {
         let Some((offset, len)) = cut.span(header.fragment_index) else {
             return Verdict::Done;
         };
-        let Some(asked) = op.transfers.get_mut(transfer) else {
-            return Verdict::Done;
-        };
+        let asked = &mut op.transfers[id];
         if asked.cut != Some(cut) {
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
             return Verdict::Done;
@@ -123,17 +114,17 @@ impl<S: Storage> Shard<S> {
         let fits = |assembly: &Assembly| {
             assembly.crc == header.payload_crc
                 && assembly.cut == cut
-                && (assembly.transfer == transfer || is_mixed)
+                && (assembly.transfer == id || is_mixed)
         };
         let mut assembly = match op.assembly {
             Some(assembly) if fits(&assembly) => Assembly {
-                transfer,
+                transfer: id,
                 ..assembly
             },
             // One content at a time, until its server falls silent.
             Some(_) if now_ns < others_until_ns => return Verdict::Done,
             _ => Assembly {
-                transfer,
+                transfer: id,
                 crc: header.payload_crc,
                 cut,
                 have: FragmentMask::EMPTY,
@@ -151,8 +142,7 @@ impl<S: Storage> Shard<S> {
         }
         assembly.have.insert(header.fragment_index);
         Verdict::Receive(Receive {
-            op: index,
-            transfer,
+            id,
             index: header.fragment_index,
             attempt: header.attempt,
             offset,
@@ -164,19 +154,14 @@ impl<S: Storage> Shard<S> {
     /// Until when fragments that another transfer began to assemble are kept: as long as a page-in
     /// of its server takes. 0 if there are none.
     fn others_until_ns(&self, id: TransferId) -> u64 {
-        let Some((op, assembly)) = self
-            .ops
-            .get(id.op)
-            .and_then(|op| Some((op, op.assembly.as_ref()?)))
-            .filter(|(_, assembly)| assembly.transfer != id.transfer)
-        else {
+        let assembly = self.ops[id.op].assembly;
+        let Some(assembly) = assembly.filter(|assembly| assembly.transfer != id) else {
             return 0;
         };
-        let asked = op.transfers.get(assembly.transfer).filter(|one| {
-            // A server that is no longer asked sends no more.
-            matches!(one.stage, TransferStage::Sent | TransferStage::Queued)
-        });
-        let Some(slot) = asked.and_then(|one| one.slot) else {
+        let asked = &self.ops[assembly.transfer];
+        // A server that is no longer asked sends no more.
+        let is_asked = matches!(asked.stage, TransferStage::Sent | TransferStage::Queued);
+        let Some(slot) = asked.slot.filter(|_| is_asked) else {
             return 0;
         };
         let answer_ns = self.path(slot).hedge_after_ns();
@@ -193,14 +178,15 @@ impl<S: Storage> Shard<S> {
         crc: Option<u32>,
         device: &Device<S>,
     ) {
-        let Some(op) = self.ops.get_mut(receive.op) else {
-            return;
-        };
+        let id = receive.id;
+        let op = &mut self.ops[id.op];
         op.claimed = false;
-        let fed = op.assembly.as_mut().filter(|assembly| {
-            copied && op.stage == Stage::Active && assembly.transfer == receive.transfer
-        });
-        if let (Some(assembly), Some(transfer)) = (fed, op.transfers.get_mut(receive.transfer)) {
+        let fed = op
+            .assembly
+            .as_mut()
+            .filter(|assembly| copied && op.stage == Stage::Active && assembly.transfer == id);
+        if let Some(assembly) = fed {
+            let transfer = &mut op.transfers[id];
             assembly.have.insert(receive.index);
             let is_more = transfer.is_progress(assembly.have);
             if is_more || transfer.in_vain <= MOST_IN_VAIN {
@@ -209,8 +195,8 @@ impl<S: Storage> Shard<S> {
             let assembly = *assembly;
             self.assembled(now_ns, receive, assembly, is_more, crc, device);
         }
-        self.look_after_claim(receive.op);
-        self.unpin(receive.op);
+        self.look_after_claim(id.op);
+        self.unpin(id.op);
     }
 
     fn assembled(
@@ -222,20 +208,16 @@ impl<S: Storage> Shard<S> {
         crc: Option<u32>,
         device: &Device<S>,
     ) {
-        let id = TransferId {
-            op: receive.op,
-            transfer: receive.transfer,
-        };
+        let id = receive.id;
         if assembly.have != assembly.cut.all() {
-            let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
+            let slot = self.ops[id].slot;
             // Progress: the rest gets a full timeout again.
             if let Some(slot) = slot.filter(|_| is_more) {
                 let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
-                if let Some(transfer) = self.transfer_mut(id) {
-                    transfer.due_ns = due_ns;
-                    if !transfer.was_damaged {
-                        transfer.tries = 0;
-                    }
+                let transfer = &mut self.ops[id];
+                transfer.due_ns = due_ns;
+                if !transfer.was_damaged {
+                    transfer.tries = 0;
                 }
                 self.note_deadline(due_ns);
             }
@@ -243,10 +225,8 @@ impl<S: Storage> Shard<S> {
         }
         if crc == Some(assembly.crc) || mutated!(CrcUncheckedIn) {
             self.note_success(now_ns, id, receive.attempt);
-            self.note_whole(id.op, id.transfer);
-            if let Some(op) = self.ops.get_mut(id.op) {
-                op.crc = assembly.crc;
-            }
+            self.note_whole(id);
+            self.ops[id.op].crc = assembly.crc;
             self.end(id.op, Outcome::Done);
             return;
         }
@@ -257,11 +237,10 @@ impl<S: Storage> Shard<S> {
     /// Discards the assembled page and requests all of it again: from the next holder if there is
     /// one, else from this one.
     fn read_again(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
-        if let Some(op) = self.ops.get_mut(id.op) {
-            // A page from another server may be whole.
-            op.assembly = op.assembly.filter(|one| one.transfer != id.transfer);
-            op.restarts = op.restarts.saturating_add(1);
-        }
+        let op = &mut self.ops[id.op];
+        // A page from another server may be whole.
+        op.assembly = op.assembly.filter(|one| one.transfer != id);
+        op.restarts = op.restarts.saturating_add(1);
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
             return;
@@ -275,7 +254,7 @@ impl<S: Storage> Shard<S> {
         let is_too_often = |transfer: &mut Transfer| {
             !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most
         };
-        if self.transfer_mut(id).is_some_and(is_too_often) {
+        if is_too_often(&mut self.ops[id]) {
             self.give_up_on(now_ns, id, device);
         }
     }

@@ -5,7 +5,8 @@
 use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::storage::Storage;
-use super::op::{Kind, Op, Outcome, Stage};
+use super::op::{Kind, Outcome, Stage};
+use super::ops::OpId;
 use super::{OpInUse, Shard};
 
 impl<S: Storage> Shard<S> {
@@ -16,8 +17,9 @@ impl<S: Storage> Shard<S> {
         index: usize,
         kind: Kind,
         page: PageIndex,
-    ) -> Result<&mut Op, OpInUse> {
-        let op = self.ops.get_mut(index).ok_or(OpInUse)?;
+    ) -> Result<OpId, OpInUse> {
+        let index = self.ops.id(index).ok_or(OpInUse)?;
+        let op = &mut self.ops[index];
         if op.stage != Stage::Free {
             return Err(OpInUse);
         }
@@ -45,15 +47,13 @@ impl<S: Storage> Shard<S> {
         op.assembly = None;
         op.wake = false;
         op.disk.renew();
-        Ok(op)
+        Ok(index)
     }
 
     /// Parks the op until the page is no longer being written. Returns false if it is not being
     /// written.
-    pub(super) fn park(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
-        let Some(op) = self.ops.get_mut(index) else {
-            return false;
-        };
+    pub(super) fn park(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+        let op = &mut self.ops[index];
         device.park();
         if !device.map.load(op.page).is_busy() {
             device.unpark();
@@ -68,30 +68,28 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Counts an op that waits for a server, once.
-    pub(super) fn count_stalled(&mut self, index: usize) {
-        if let Some(op) = self.ops.get_mut(index) {
-            if !core::mem::replace(&mut op.counted_stalled, true) {
-                self.counters.stalled = self.counters.stalled.wrapping_add(1);
-            }
+    pub(super) fn count_stalled(&mut self, index: OpId) {
+        let op = &mut self.ops[index];
+        if !core::mem::replace(&mut op.counted_stalled, true) {
+            self.counters.stalled = self.counters.stalled.wrapping_add(1);
         }
     }
 
     /// A page-out of `page`, or of any page for `None`, has ended somewhere: retries the ops that
     /// were parked for it.
     pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
-        let mut link = self.active;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
+        let mut next = self.active;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.next_active;
             if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
                 self.retry_op(now_ns, index, device);
             }
         }
     }
 
-    pub(super) fn retry_op(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+    pub(super) fn retry_op(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &mut self.ops[index];
         if op.stage == Stage::Parked {
             device.unpark();
         }
@@ -110,10 +108,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout has passed, or every copy is known to be lost.
-    pub(super) fn give_up(&mut self, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+    pub(super) fn give_up(&mut self, index: OpId, device: &Device<S>) {
+        let op = &mut self.ops[index];
         if op.stage == Stage::Parked {
             device.unpark();
         }
@@ -125,9 +121,10 @@ impl<S: Storage> Shard<S> {
 
     /// Ends every op with an error: the device goes away.
     pub fn give_up_all(&mut self, device: &Device<S>) {
-        let mut link = self.active;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.next_active;
+        let mut next = self.active;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.next_active;
             self.give_up(index, device);
         }
     }

@@ -11,9 +11,9 @@ use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::storage::Storage;
 use super::disk::DiskStage;
-use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage};
-use super::transfer::TransferStage;
+use super::ops::{OpId, TransferId};
+use super::transfer::{Transfer, TransferStage};
 use super::{OpInUse, Shard};
 use crate::wire::{Header, Status};
 
@@ -55,7 +55,8 @@ impl<S: Storage> Shard<S> {
         page: PageIndex,
         device: &Device<S>,
     ) -> Result<(), OpInUse> {
-        let op = self.claim_op(now_ns, index, Kind::PageIn, page)?;
+        let index = self.claim_op(now_ns, index, Kind::PageIn, page)?;
+        let op = &mut self.ops[index];
         op.is_background = true;
         self.note_begun(now_ns, device.io_timeout_ns());
         self.link_active(index);
@@ -77,7 +78,8 @@ impl<S: Storage> Shard<S> {
         copy: &CopyOut,
         device: &Device<S>,
     ) -> Result<(), OpInUse> {
-        let op = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
+        let index = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
+        let op = &mut self.ops[index];
         op.is_background = true;
         op.version = copy.version;
         op.fill = copy.fill;
@@ -88,10 +90,7 @@ impl<S: Storage> Shard<S> {
         self.path_mut(copy.slot)
             .placed
             .add(device.servers.load(copy.slot));
-        let id = TransferId {
-            op: index,
-            transfer: 0,
-        };
+        let id = index.first_transfer();
         self.start_transfer(now_ns, id, copy.slot, device);
         Ok(())
     }
@@ -104,7 +103,8 @@ impl<S: Storage> Shard<S> {
         index: usize,
         copy: &MirrorCopy,
     ) -> Result<(), OpInUse> {
-        let op = self.claim_op(now_ns, index, Kind::Mirror, copy.page)?;
+        let index = self.claim_op(now_ns, index, Kind::Mirror, copy.page)?;
+        let op = &mut self.ops[index];
         op.is_background = true;
         op.version = copy.version;
         op.fill = copy.fill;
@@ -116,13 +116,12 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page of [`Self::start_mirror`] is on the disk (`ok`), or will not be in time.
-    pub(super) fn copy_written(&mut self, index: usize, ok: bool) {
-        if let Some(op) = self.ops.get_mut(index) {
-            op.disk.stage = match ok {
-                true => DiskStage::Written,
-                false => DiskStage::Failed,
-            };
-        }
+    pub(super) fn copy_written(&mut self, index: OpId, ok: bool) {
+        let op = &mut self.ops[index];
+        op.disk.stage = match ok {
+            true => DiskStage::Written,
+            false => DiskStage::Failed,
+        };
         let outcome = match ok {
             true => Outcome::Done,
             false => Outcome::Failed,
@@ -132,15 +131,15 @@ impl<S: Storage> Shard<S> {
 
     /// Whether the mirror had no room for the page that this op last brought to it.
     pub fn found_no_room(&self, index: usize) -> bool {
-        let stage = self.ops.get(index).map(|op| op.disk.stage);
-        stage == Some(DiskStage::NoRoom)
+        let op = self.ops.get(index);
+        op.is_some_and(|op| op.disk.stage == DiskStage::NoRoom)
     }
 
     /// Whether the mirror did not want the page that this op last brought to it: the page is
     /// already on its way to the disk, is being written, or the disk is no longer used.
     pub fn found_no_use(&self, index: usize) -> bool {
-        let stage = self.ops.get(index).map(|op| op.disk.stage);
-        stage == Some(DiskStage::Refused)
+        let op = self.ops.get(index);
+        op.is_some_and(|op| op.disk.stage == DiskStage::Refused)
     }
 
     pub(super) fn handle_copy_ack(
@@ -159,7 +158,7 @@ impl<S: Storage> Shard<S> {
             Status::Corrupt => self.handle_damage(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
                 self.counters.no_space = self.counters.no_space.wrapping_add(1);
-                if let Some(slot) = self.transfer_mut(id).and_then(|transfer| transfer.slot) {
+                if let Some(slot) = self.ops[id].slot {
                     device.servers.set_full(slot);
                 }
                 self.end(id.op, Outcome::Failed);
@@ -178,12 +177,9 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server of a copy has restarted.
-    pub(super) fn continue_copy(&mut self, index: usize) {
-        let is_over = self.ops.get(index).is_some_and(|op| {
-            op.transfers
-                .iter()
-                .all(|transfer| transfer.stage == TransferStage::Idle)
-        });
+    pub(super) fn continue_copy(&mut self, index: OpId) {
+        let is_idle = |transfer: &Transfer| transfer.stage == TransferStage::Idle;
+        let is_over = self.ops[index].transfers.iter().all(is_idle);
         if is_over {
             self.end(index, Outcome::Failed);
         }

@@ -7,8 +7,10 @@ use super::super::disk_port::DiskPort;
 use super::super::ids::{PageIndex, Version};
 use super::super::mirror::{BufferId, Token, Way};
 use super::super::storage::Storage;
-use super::disk_line::{DiskLine, LinePlace};
-use super::op::{Kind, Link, Stage};
+use super::disk_line::DiskLine;
+use super::list::Place;
+use super::op::{Kind, Stage};
+use super::ops::OpId;
 use super::{Action, Shard};
 
 /// A buffer of the mirror to be filled from an op's page. The op does not end before
@@ -16,7 +18,7 @@ use super::{Action, Shard};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferFill {
     /// Which op.
-    pub op: usize,
+    pub op: OpId,
     /// Which buffer.
     pub buffer: BufferId,
     /// The value that fills the page, if one does. Then the copy's checksum is `crc`.
@@ -31,7 +33,7 @@ pub struct BufferFill {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferRead {
     /// Which op.
-    pub op: usize,
+    pub op: OpId,
     /// Which buffer.
     pub buffer: BufferId,
     /// Whether the page's checksum is needed: repair sends the page on.
@@ -136,25 +138,24 @@ pub(super) struct DiskPart {
     pub(super) settle: Option<Settle>,
     /// Page-in: the buffer to be copied to its page.
     pub(super) buffer: Option<BufferId>,
-    linked: bool,
-    next: Link,
+    /// In the list of ops for which the mirror is to be called.
+    place: Place<OpId>,
     /// In the line of each way.
-    places: [LinePlace; 2],
+    places: [Place<OpId>; 2],
 }
 
 impl DiskPart {
     /// The op begins again. It keeps its places in lists.
     pub(super) fn renew(&mut self) {
         *self = Self {
-            linked: self.linked,
-            next: self.next,
+            place: self.place,
             places: self.places,
             ..Self::default()
         };
     }
 
     /// Its place in the line of this way.
-    pub(super) fn place_mut(&mut self, way: Way) -> &mut LinePlace {
+    pub(super) fn place_mut(&mut self, way: Way) -> &mut Place<OpId> {
         // PANIC: never; there are as many as ways.
         &mut self.places[way as usize]
     }
@@ -199,51 +200,19 @@ impl DiskPart {
     }
 }
 
-/// Ops for which the shard calls the mirror next. Their links are in the ops.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DiskList {
-    head: Link,
-    tail: Link,
-}
-
 impl<S: Storage> Shard<S> {
     /// Queues the op for a call of the mirror.
-    pub(super) fn push_disk(&mut self, index: usize, stage: DiskStage) {
-        // CAST: ops are at most 65536.
-        let link = Link(index as u32);
-        let tail = self.disk_work.tail;
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
-        op.disk.stage = stage;
-        if core::mem::replace(&mut op.disk.linked, true) {
-            return;
-        }
-        op.disk.next = Link::NONE;
-        match self.ops.get_mut(tail.0 as usize) {
-            Some(last) => last.disk.next = link,
-            None => self.disk_work.head = link,
-        }
-        self.disk_work.tail = link;
-    }
-
-    fn pop_disk(&mut self) -> Option<usize> {
-        let index = self.disk_work.head.0 as usize;
-        let op = self.ops.get_mut(index)?;
-        op.disk.linked = false;
-        let next = core::mem::take(&mut op.disk.next);
-        self.disk_work.head = next;
-        if next == Link::NONE {
-            self.disk_work.tail = Link::NONE;
-        }
-        Some(index)
+    pub(super) fn push_disk(&mut self, index: OpId, stage: DiskStage) {
+        self.ops[index].disk.stage = stage;
+        self.disk_work
+            .push(&mut self.ops, index, |ops, id| &mut ops[id].disk.place);
     }
 
     /// Whether the mirror is to be called.
     #[inline]
     pub(super) fn has_disk_work(&self) -> bool {
         self.settle.is_some()
-            || self.disk_work.head != Link::NONE
+            || !self.disk_work.is_empty()
             || self.lines.iter().any(DiskLine::has_turn)
     }
 
@@ -260,8 +229,10 @@ impl<S: Storage> Shard<S> {
                 return self.use_turn(now_ns, way, port, device);
             }
         }
-        let index = self.pop_disk()?;
-        let op = self.ops.get_mut(index)?;
+        let index = self
+            .disk_work
+            .pop(&mut self.ops, |ops, id| &mut ops[id].disk.place)?;
+        let op = &mut self.ops[index];
         if let Some(buffer) = op.disk.buffer.take() {
             // It is ours to release, even if the op is over.
             return Some(Action::ReadBuffer(BufferRead {
@@ -295,13 +266,9 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The op that waits with this token, if it still does.
-    pub(super) fn find_waiter(&self, token: Token, stage: DiskStage) -> Option<usize> {
-        if Self::number_of_tag(token.tag) != usize::from(self.number) {
-            return None;
-        }
-        // CAST: 16 bits.
-        let index = (token.tag & 0xffff) as usize;
-        let op = self.ops.get(index)?;
+    pub(super) fn find_waiter(&self, token: Token, stage: DiskStage) -> Option<OpId> {
+        let index = self.op_of_tag(token.tag)?;
+        let op = &self.ops[index];
         let waits = matches!(op.stage, Stage::Active | Stage::Stalled)
             && op.disk.stage == stage
             && op.disk.attempt == token.attempt;
@@ -311,9 +278,10 @@ impl<S: Storage> Shard<S> {
     /// What the shard may do with the disk has changed.
     pub fn disk_changed(&mut self, now_ns: u64, device: &Device<S>) {
         let state = device.disk.load();
-        let mut link = self.oldest;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.previous_active;
+        let mut next = self.oldest;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.previous_active;
             if op.kind == Kind::Mirror {
                 // The mirror notifies it in any case.
                 continue;
@@ -321,8 +289,8 @@ impl<S: Storage> Shard<S> {
             match (op.stage, op.disk.stage) {
                 (_, DiskStage::NoRoom) => {
                     // It stays in the line as long as the disk takes pages.
-                    if let Some(op) = self.ops.get_mut(index).filter(|_| !state.is_usable()) {
-                        op.disk.stage = DiskStage::Refused;
+                    if !state.is_usable() {
+                        self.ops[index].disk.stage = DiskStage::Refused;
                     }
                     self.advance_page_out(now_ns, index, device);
                 }
@@ -333,15 +301,11 @@ impl<S: Storage> Shard<S> {
                     self.advance_page_out(now_ns, index, device);
                 }
                 (_, DiskStage::Written) if !state.is_attached() => {
-                    if let Some(op) = self.ops.get_mut(index) {
-                        op.disk.stage = DiskStage::Refused;
-                    }
+                    self.ops[index].disk.stage = DiskStage::Refused;
                     self.advance_page_out(now_ns, index, device);
                 }
                 (Stage::Stalled, DiskStage::Later | DiskStage::Failed) => {
-                    if let Some(op) = self.ops.get_mut(index) {
-                        op.disk.stage = DiskStage::Looked;
-                    }
+                    self.ops[index].disk.stage = DiskStage::Looked;
                     self.retry_op(now_ns, index, device);
                 }
                 (Stage::Active, DiskStage::Later) => {

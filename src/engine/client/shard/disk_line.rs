@@ -11,15 +11,16 @@ use super::super::disk_port::DiskPort;
 use super::super::mirror::Way;
 use super::super::storage::Storage;
 use super::disk::DiskStage;
-use super::op::{Link, Stage};
+use super::list::List;
+use super::op::Stage;
+use super::ops::OpId;
 use super::{Action, Shard};
 
 /// The ops of one way, in the order in which they came. Their links are in the ops. An op that no longer
 /// waits stays until it is the first, and is then dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DiskLine {
-    head: Link,
-    tail: Link,
+    ops: List<OpId>,
     /// Page-ins: the mirror will notify the shard of its turn, so an op that comes joins.
     is_open: bool,
     /// It is the shard's turn.
@@ -31,13 +32,6 @@ impl DiskLine {
     pub(super) fn has_turn(&self) -> bool {
         self.has_turn
     }
-}
-
-/// An op's place in a line.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LinePlace {
-    linked: bool,
-    next: Link,
 }
 
 impl<S: Storage> Shard<S> {
@@ -58,40 +52,22 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The op waits for room. If it is in the line already, it keeps its place.
-    pub(super) fn join_line(&mut self, way: Way, index: usize) {
-        // CAST: ops are at most 65536.
-        let link = Link(index as u32);
-        let tail = self.line(way).tail;
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
-        op.disk.stage = DiskStage::waiting(way);
-        let place = op.disk.place_mut(way);
-        if core::mem::replace(&mut place.linked, true) {
-            return;
-        }
-        place.next = Link::NONE;
-        match self.ops.get_mut(tail.0 as usize) {
-            Some(last) => last.disk.place_mut(way).next = link,
-            None => self.line(way).head = link,
-        }
-        self.line(way).tail = link;
+    pub(super) fn join_line(&mut self, way: Way, index: OpId) {
+        self.ops[index].disk.stage = DiskStage::waiting(way);
+        // PANIC: never, as above.
+        let line = &mut self.lines[way as usize].ops;
+        line.push(&mut self.ops, index, |ops, id| ops[id].disk.place_mut(way));
     }
 
     /// Takes the first op that still waits out of the line.
-    fn leave_line(&mut self, way: Way) -> Option<usize> {
+    fn leave_line(&mut self, way: Way) -> Option<OpId> {
         loop {
-            let index = self.line(way).head.0 as usize;
-            let op = self.ops.get_mut(index)?;
-            let place = op.disk.place_mut(way);
-            place.linked = false;
-            let next = core::mem::take(&mut place.next);
+            // PANIC: never, as above.
+            let line = &mut self.lines[way as usize].ops;
+            let index = line.pop(&mut self.ops, |ops, id| ops[id].disk.place_mut(way))?;
+            let op = &self.ops[index];
             let waits = op.disk.stage == DiskStage::waiting(way)
                 && matches!(op.stage, Stage::Active | Stage::Stalled);
-            self.line(way).head = next;
-            if next == Link::NONE {
-                self.line(way).tail = Link::NONE;
-            }
             if waits {
                 return Some(index);
             }
@@ -117,7 +93,7 @@ impl<S: Storage> Shard<S> {
         device: &Device<S>,
     ) -> Option<Action> {
         let first = self.leave_line(way);
-        let others = self.line(way).head != Link::NONE;
+        let others = !self.line(way).ops.is_empty();
         self.line(way).is_open = others;
         let Some(index) = first else {
             let shard = usize::from(self.number);
@@ -126,9 +102,7 @@ impl<S: Storage> Shard<S> {
             }
             return None;
         };
-        if let Some(op) = self.ops.get_mut(index) {
-            op.stage = Stage::Active;
-        }
+        self.ops[index].stage = Stage::Active;
         match way {
             Way::In => {
                 self.get(now_ns, index, false, Some(others), port, device);

@@ -9,15 +9,15 @@ use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::disk::{BufferRead, DiskStage};
 use super::op::{Outcome, Stage};
+use super::ops::OpId;
 use super::Shard;
 
 impl<S: Storage> Shard<S> {
     /// A page-in that waited in vain asks the disk again, unless it is in the line.
-    pub(super) fn retry_ask(&mut self, index: usize) {
-        if let Some(op) = self.ops.get_mut(index) {
-            if op.disk.stage == DiskStage::Later {
-                op.disk.stage = DiskStage::Looked;
-            }
+    pub(super) fn retry_ask(&mut self, index: OpId) {
+        let op = &mut self.ops[index];
+        if op.disk.stage == DiskStage::Later {
+            op.disk.stage = DiskStage::Looked;
         }
     }
 
@@ -25,16 +25,13 @@ impl<S: Storage> Shard<S> {
     /// op must have nothing else under way.
     pub(super) fn look_at_buffers(
         &mut self,
-        index: usize,
+        index: OpId,
         entry: Entry,
         device: &Device<S>,
     ) -> bool {
         let looks = device.disk.load().is_tracked()
             && !entry.is_on_disk()
-            && self
-                .ops
-                .get(index)
-                .is_some_and(|op| op.disk.stage == DiskStage::Idle);
+            && self.ops[index].disk.stage == DiskStage::Idle;
         if looks {
             self.begin_disk(index, DiskStage::LookQueued);
         }
@@ -42,25 +39,23 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A fragment has been copied to the op's page: the op may ask for a buffer, if it waits to.
-    pub(super) fn look_after_claim(&mut self, index: usize) {
-        let stage = self.ops.get(index).map(|op| op.disk.stage);
-        if stage == Some(DiskStage::LookQueued) {
+    pub(super) fn look_after_claim(&mut self, index: OpId) {
+        let stage = self.ops[index].disk.stage;
+        if stage == DiskStage::LookQueued {
             self.push_disk(index, DiskStage::LookQueued);
         }
     }
 
     /// Queues the page-in for a request to the mirror.
-    fn begin_disk(&mut self, index: usize, stage: DiskStage) {
-        if let Some(op) = self.ops.get_mut(index) {
-            op.stage = Stage::Active;
-        }
+    fn begin_disk(&mut self, index: OpId, stage: DiskStage) {
+        self.ops[index].stage = Stage::Active;
         self.push_disk(index, stage);
     }
 
     /// Requests the op's page from the disk, if the disk has it and has not been asked. Returns whether
     /// an answer will come, or `None` if the disk does not have the page.
-    pub(super) fn ask_disk(&mut self, index: usize, device: &Device<S>) -> Option<bool> {
-        let op = self.ops.get(index)?;
+    pub(super) fn ask_disk(&mut self, index: OpId, device: &Device<S>) -> Option<bool> {
+        let op = &self.ops[index];
         let entry = device.map.load(op.page);
         let is_there = entry.is_on_disk()
             && entry.is_written()
@@ -95,16 +90,14 @@ impl<S: Storage> Shard<S> {
     pub(super) fn get(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         buffers_only: bool,
         turn: Option<bool>,
         port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) {
         let tag = self.tag(index);
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         let token = op.disk_token(tag);
         let (page, generation) = (op.page, op.generation);
         let get = port.call(|mirror| match turn {
@@ -145,8 +138,7 @@ impl<S: Storage> Shard<S> {
         device: &Device<S>,
     ) {
         let waiter = self.find_waiter(token, DiskStage::Reading);
-        let op = waiter.and_then(|index| self.ops.get(index));
-        let is_free = op.is_some_and(|op| !op.claimed);
+        let is_free = waiter.is_some_and(|index| !self.ops[index].claimed);
         match (waiter, result) {
             (Some(index), Ok(buffer)) if is_free => {
                 self.receive(index, buffer);
@@ -160,9 +152,7 @@ impl<S: Storage> Shard<S> {
         let Some(index) = waiter else {
             return;
         };
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         op.disk.stage = match result {
             // A fragment is being copied to the page. The other fragments usually follow; if they do
             // not, the disk is asked again.
@@ -175,14 +165,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Claims the op's page, to which the buffer is copied next.
-    fn receive(&mut self, index: usize, buffer: BufferId) {
-        if let Some(op) = self.ops.get_mut(index) {
-            op.stage = Stage::Active;
-            op.claimed = true;
-            op.assembly = None;
-            op.pins = op.pins.saturating_add(1);
-            op.disk.buffer = Some(buffer);
-        }
+    fn receive(&mut self, index: OpId, buffer: BufferId) {
+        let op = &mut self.ops[index];
+        op.stage = Stage::Active;
+        op.claimed = true;
+        op.assembly = None;
+        op.pins = op.pins.saturating_add(1);
+        op.disk.buffer = Some(buffer);
         self.push_disk(index, DiskStage::Receiving);
     }
 
@@ -199,9 +188,7 @@ impl<S: Storage> Shard<S> {
     ) {
         port.call(|mirror| mirror.release(read.buffer));
         let index = read.op;
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         op.claimed = false;
         op.disk.stage = DiskStage::Looked;
         if let Some(crc) = crc.filter(|_| !mutated!(CopyUnsummed)) {
@@ -218,12 +205,8 @@ impl<S: Storage> Shard<S> {
         self.unpin(index);
     }
 
-    fn advance_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let goes_on = self
-            .ops
-            .get(index)
-            .is_some_and(|op| matches!(op.stage, Stage::Active | Stage::Stalled));
-        if goes_on {
+    fn advance_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        if matches!(self.ops[index].stage, Stage::Active | Stage::Stalled) {
             self.continue_page_in(now_ns, index, device);
         }
     }

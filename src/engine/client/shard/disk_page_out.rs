@@ -9,6 +9,7 @@ use super::super::mirror::{Put, Token, Way, Write};
 use super::super::storage::Storage;
 use super::disk::{BufferFill, DiskStage};
 use super::op::{Kind, Outcome, Stage};
+use super::ops::OpId;
 use super::{Action, Shard};
 
 /// What the disk means for a page-out whose servers have answered.
@@ -27,13 +28,13 @@ impl<S: Storage> Shard<S> {
     pub(super) fn put(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         turn: Option<bool>,
         port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) -> Option<Action> {
         let shard = usize::from(self.number);
-        let op = self.ops.get_mut(index)?;
+        let op = &mut self.ops[index];
         let (page, version, is_copy) = (op.page, op.version, op.kind == Kind::Mirror);
         op.disk.was_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
         op.disk.is_known = true;
@@ -86,9 +87,7 @@ impl<S: Storage> Shard<S> {
         device: &Device<S>,
     ) {
         let index = filled.op;
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         let is_urgent = op.disk.was_urgent;
         op.disk.put = Some(filled.version);
         op.disk.stage = DiskStage::Put;
@@ -135,14 +134,12 @@ impl<S: Storage> Shard<S> {
     pub(super) fn want(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) {
         let tag = self.tag(index);
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         let (page, version, token) = (op.page, op.version, op.disk_token(tag));
         op.disk.stage = DiskStage::Wanted;
         let is_awaited = port.call(|mirror| mirror.want(now_ns, page, version, token));
@@ -156,49 +153,46 @@ impl<S: Storage> Shard<S> {
         let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
         };
-        if self.ops.get(index).map(|op| op.kind) == Some(Kind::Mirror) {
+        if self.ops[index].kind == Kind::Mirror {
             self.copy_written(index, ok);
             return;
         }
-        if let Some(op) = self.ops.get_mut(index) {
-            op.disk.stage = match ok {
-                true => DiskStage::Written,
-                false => DiskStage::Refused,
-            };
-            // The mirror has taken the buffer back.
-            op.disk.put = None;
-        }
+        let op = &mut self.ops[index];
+        op.disk.stage = match ok {
+            true => DiskStage::Written,
+            false => DiskStage::Refused,
+        };
+        // The mirror has taken the buffer back.
+        op.disk.put = None;
         self.advance_page_out(now_ns, index, device);
     }
 
     /// Looks at the page-out again, unless servers are still to answer.
-    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let goes_on = self.ops.get(index).is_some_and(|op| {
-            matches!(op.stage, Stage::Active | Stage::Stalled) && !op.is_waiting()
-        });
-        if goes_on {
+    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &self.ops[index];
+        if matches!(op.stage, Stage::Active | Stage::Stalled) && !op.is_waiting() {
             self.continue_page_out(now_ns, index, device);
         }
     }
 
     /// A page-out has its version: it goes to the disk as well as to servers.
-    pub(super) fn begin_put(&mut self, index: usize, device: &Device<S>) {
+    pub(super) fn begin_put(&mut self, index: OpId, device: &Device<S>) {
         if !device.disk.load().is_tracked() {
             return;
         }
-        let stage = self.ops.get(index).map(|op| op.disk.stage);
-        if stage == Some(DiskStage::Idle) {
+        let stage = self.ops[index].disk.stage;
+        if stage == DiskStage::Idle {
             self.push_disk(index, DiskStage::PutQueued);
         }
     }
 
     /// The page-out has another version from now on.
-    pub(super) fn restage(&mut self, index: usize) {
-        let stage = self.ops.get(index).map(|op| op.disk.stage);
-        if let Some(
-            DiskStage::Put | DiskStage::WantQueued | DiskStage::Wanted | DiskStage::Written,
-        ) = stage
-        {
+    pub(super) fn restage(&mut self, index: OpId) {
+        let stage = self.ops[index].disk.stage;
+        if matches!(
+            stage,
+            DiskStage::Put | DiskStage::WantQueued | DiskStage::Wanted | DiskStage::Written
+        ) {
             self.push_disk(index, DiskStage::PutQueued);
         }
     }
@@ -207,14 +201,12 @@ impl<S: Storage> Shard<S> {
     /// `is_short`: whether too few servers hold it.
     pub(super) fn judge_disk(
         &mut self,
-        index: usize,
+        index: OpId,
         is_short: bool,
         device: &Device<S>,
     ) -> DiskVerdict {
         let state = device.disk.load();
-        let Some(op) = self.ops.get(index) else {
-            return DiskVerdict::InHand;
-        };
+        let op = &self.ops[index];
         match op.disk.stage {
             DiskStage::Idle if state.is_tracked() => {
                 self.push_disk(index, DiskStage::PutQueued);
@@ -247,29 +239,25 @@ impl<S: Storage> Shard<S> {
 
     /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
     /// complete.
-    pub(super) fn disk_knows(&self, index: usize, device: &Device<S>) -> bool {
-        !device.disk.load().is_tracked() || self.ops.get(index).is_some_and(|op| op.disk.is_known)
+    pub(super) fn disk_knows(&self, index: OpId, device: &Device<S>) -> bool {
+        !device.disk.load().is_tracked() || self.ops[index].disk.is_known
     }
 
     /// A page-out is to end now. Returns whether it has to wait because its page is being copied to a
     /// buffer.
-    pub(super) fn end_after_put(&mut self, index: usize) -> bool {
-        let Some(op) = self.ops.get_mut(index) else {
-            return false;
-        };
+    pub(super) fn end_after_put(&mut self, index: OpId) -> bool {
+        let op = &mut self.ops[index];
         op.disk.is_last = op.disk.stage == DiskStage::Putting;
         op.disk.is_last
     }
 
     /// A server does not answer a page-out in time: the disk is wanted before the server is given up,
     /// because the I/O timeout may be over sooner.
-    pub(super) fn want_disk(&mut self, index: usize, device: &Device<S>) {
+    pub(super) fn want_disk(&mut self, index: OpId, device: &Device<S>) {
         if !device.disk.load().is_usable() {
             return;
         }
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         op.disk.is_wanted = true;
         match op.disk.stage {
             DiskStage::Put => self.push_disk(index, DiskStage::WantQueued),
@@ -281,11 +269,10 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A page-out that waited in vain asks the disk again.
-    pub(super) fn retry_put(&mut self, index: usize) {
-        if let Some(op) = self.ops.get_mut(index) {
-            if op.disk.stage == DiskStage::Refused {
-                op.disk.stage = DiskStage::Idle;
-            }
+    pub(super) fn retry_put(&mut self, index: OpId) {
+        let op = &mut self.ops[index];
+        if op.disk.stage == DiskStage::Refused {
+            op.disk.stage = DiskStage::Idle;
         }
     }
 }

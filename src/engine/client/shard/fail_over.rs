@@ -3,10 +3,10 @@
 //! A page-in whose server does not answer or does not hold the page: chooses another holder.
 
 use super::super::device::Device;
-use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Stage};
+use super::ops::{OpId, TransferId};
 use super::transfer::TransferStage;
 use super::{Shard, LOOK_NS};
 use crate::wire::FragmentMask;
@@ -21,10 +21,10 @@ impl<S: Storage> Shard<S> {
         device: &Device<S>,
     ) {
         self.counters.misses = self.counters.misses.wrapping_add(1);
-        let slot = self.transfer_mut(id).and_then(|transfer| transfer.slot);
+        let slot = self.ops[id].slot;
         self.release(id);
-        if let (Some(op), Some(slot)) = (self.ops.get_mut(id.op), slot) {
-            op.tried.insert(slot);
+        if let Some(slot) = slot {
+            self.ops[id.op].tried.insert(slot);
             if lacks_it {
                 self.strike(id.op, slot, device);
             }
@@ -37,10 +37,8 @@ impl<S: Storage> Shard<S> {
     /// server from the map entry, so that the copy is made again, but only if the entry is as it
     /// was when the server was asked, and another holder can be read that has not answered the
     /// same. So no such answer, however late or wrong, removes the last copy.
-    fn strike(&mut self, index: usize, slot: ServerSlot, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    fn strike(&mut self, index: OpId, slot: ServerSlot, device: &Device<S>) {
+        let op = &self.ops[index];
         let page = op.page;
         let entry = device.map.load(page);
         let is_as_it_was = entry.is_written() && entry.generation() == op.generation;
@@ -73,14 +71,12 @@ impl<S: Storage> Shard<S> {
         slot: ServerSlot,
         device: &Device<S>,
     ) {
-        let Some(op) = self.ops.get(id.op) else {
-            return;
-        };
+        let op = &self.ops[id.op];
         let entry = device.map.load(op.page);
         if entry.generation() != op.generation && !entry.is_busy() {
             // It has been written since, so other servers hold it now.
-            for transfer in 0..MAX_REPLICAS {
-                self.release(TransferId { transfer, ..id });
+            for id in id.op.transfers() {
+                self.release(id);
             }
             self.continue_page_in(now_ns, id.op, device);
             return;
@@ -90,27 +86,19 @@ impl<S: Storage> Shard<S> {
             self.retry_ask(id.op);
             self.ask_disk(id.op, device);
         }
-        let Some(op) = self.ops.get_mut(id.op) else {
-            return;
-        };
+        let op = &mut self.ops[id.op];
         let is_mixed = op.restarts == 0;
         let assembly = op
             .assembly
-            .filter(|assembly| assembly.transfer == id.transfer || is_mixed);
+            .filter(|assembly| assembly.transfer == id || is_mixed);
         if another && !device.servers.usable().contains(slot) {
             self.release(id);
             return;
         }
-        let missing = self.transfer_mut(id).and_then(|transfer| {
-            let cut = transfer.cut?;
+        if let Some(cut) = self.ops[id].cut {
             let have = assembly.filter(|assembly| assembly.cut == cut);
-            Some(
-                cut.all()
-                    .without(have.map_or(FragmentMask::EMPTY, |one| one.have)),
-            )
-        });
-        if let Some(missing) = missing {
-            self.resend(id, missing);
+            let have = have.map_or(FragmentMask::EMPTY, |assembly| assembly.have);
+            self.resend(id, cut.all().without(have));
         }
     }
 
@@ -131,15 +119,16 @@ impl<S: Storage> Shard<S> {
     pub(super) fn reads_disk_at_last(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         device: &Device<S>,
     ) -> bool {
-        let may_ask = self.ops.get(index).is_some_and(|op| {
-            let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
-            op.kind == Kind::PageIn && !op.is_background && is_open && op.disk.may_ask_at_last()
-        });
+        let op = &self.ops[index];
+        let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
+        let may_ask =
+            op.kind == Kind::PageIn && !op.is_background && is_open && op.disk.may_ask_at_last();
         let is_asked = may_ask && self.ask_disk(index, device).is_some();
-        if let Some(op) = self.ops.get_mut(index).filter(|_| is_asked) {
+        if is_asked {
+            let op = &mut self.ops[index];
             op.disk.is_last = true;
             op.waits_from_ns = now_ns
                 .saturating_add(LOOK_NS)
@@ -159,7 +148,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Asks another holder, because the one that was asked has failed. Returns whether there was one.
-    pub(super) fn fail_over(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
+    pub(super) fn fail_over(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
         let another = self.ask_another(now_ns, index, device).is_some();
         if another {
             self.counters.failovers = self.counters.failovers.wrapping_add(1);
@@ -171,10 +160,10 @@ impl<S: Storage> Shard<S> {
     pub(super) fn ask_another(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         device: &Device<S>,
-    ) -> Option<usize> {
-        let op = self.ops.get(index)?;
+    ) -> Option<TransferId> {
+        let op = &self.ops[index];
         let entry = device.map.load(op.page);
         if entry.generation() != op.generation || !entry.is_written() {
             return None;
@@ -184,20 +173,14 @@ impl<S: Storage> Shard<S> {
             .intersection(device.servers.usable())
             .without(op.targets())
             .without(op.tried);
-        let free = (0..MAX_REPLICAS).find(|&transfer| {
-            op.transfers.get(transfer).map(|transfer| transfer.stage) == Some(TransferStage::Idle)
-        });
-        let (Some(transfer), Some(slot)) = (free, self.soonest(candidates)) else {
+        let is_idle = |&id: &TransferId| op.transfers[id].stage == TransferStage::Idle;
+        let free = index.transfers().find(is_idle);
+        let (Some(id), Some(slot)) = (free, self.soonest(candidates)) else {
             return None;
         };
-        if let Some(op) = self.ops.get_mut(index) {
-            op.hedge = op.hedge.filter(|&hedge| hedge != transfer);
-        }
-        let id = TransferId {
-            op: index,
-            transfer,
-        };
+        let op = &mut self.ops[index];
+        op.hedge = op.hedge.filter(|&hedge| hedge != id);
         self.start_transfer(now_ns, id, slot, device);
-        Some(transfer)
+        Some(id)
     }
 }

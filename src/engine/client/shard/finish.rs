@@ -8,6 +8,7 @@ use super::super::ids::{SlotSet, Version};
 use super::super::storage::Storage;
 use super::disk_page_out::DiskVerdict;
 use super::op::{Op, Outcome, Stage};
+use super::ops::OpId;
 use super::transfer::{Transfer, TransferStage};
 use super::Shard;
 
@@ -18,10 +19,8 @@ impl<S: Storage> Shard<S> {
     /// Ends the op if every transfer is answered and there are enough copies. An op that is being
     /// sent cannot complete, and an acknowledgement counts only if its server still has the same
     /// incarnation at completion, so [`Shard::sent`] checks again.
-    pub(super) fn finish_if_done(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+    pub(super) fn finish_if_done(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &mut self.ops[index];
         let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
         let is_waiting = op.is_waiting()
             && !(mutated!(AckBeforeSecondCopy) && op.transfers.iter().any(is_acknowledged));
@@ -53,10 +52,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Checks again a page-out that could not end because something of it was being sent.
-    pub(super) fn end_if_sent(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+    pub(super) fn end_if_sent(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &mut self.ops[index];
         if op.pins == 0 && core::mem::take(&mut op.ends_when_sent) {
             self.advance_page_out(now_ns, index, device);
         }
@@ -65,7 +62,7 @@ impl<S: Storage> Shard<S> {
     /// The servers that hold the op's page.
     fn acknowledged(op: &Op, device: &Device<S>) -> SlotSet {
         let mut copies = SlotSet::EMPTY;
-        for transfer in &op.transfers {
+        for transfer in op.transfers.iter() {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
                 // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
                 // server"). A quiescing server may be gone before the page is read.
@@ -80,13 +77,11 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout has passed: the page-out ends with the copies it has, or fails.
-    pub(super) fn finish_at_last(&mut self, index: usize, device: &Device<S>) {
+    pub(super) fn finish_at_last(&mut self, index: OpId, device: &Device<S>) {
         if self.end_after_put(index) {
             return;
         }
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+        let op = &self.ops[index];
         let copies = Self::acknowledged(op, device);
         let on_disk = op.disk.is_written() && device.disk.load().is_attached();
         let is_enough = op.begun.is_some()
@@ -100,10 +95,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out is complete.
-    fn finish(&mut self, index: usize, copies: SlotSet, on_disk: bool, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    fn finish(&mut self, index: OpId, copies: SlotSet, on_disk: bool, device: &Device<S>) {
+        let op = &self.ops[index];
         let (page, version, begun) = (op.page, op.version, op.begun.unwrap_or_default());
         let old = begun.replicas().union(op.sent_to).without(copies);
         let freed = device
@@ -133,7 +126,7 @@ impl<S: Storage> Shard<S> {
 
     /// Too few servers have the page and no other can be asked now: waits for one, unless no server
     /// can be expected.
-    fn wait_or_fail(&mut self, now_ns: u64, index: usize, on_disk: bool, device: &Device<S>) {
+    fn wait_or_fail(&mut self, now_ns: u64, index: OpId, on_disk: bool, device: &Device<S>) {
         let may_take = on_disk || device.disk.load().may_return();
         let hoped = device.servers.hoped().saturating_add(usize::from(may_take));
         if hoped < device.min_copies() {
@@ -149,10 +142,8 @@ impl<S: Storage> Shard<S> {
 
     /// Whether every server that answers and does not hold the page has no room and will have none
     /// soon, and no server with room is only temporarily out of reach.
-    fn is_refused(&mut self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
-        let Some(op) = self.ops.get_mut(index) else {
-            return false;
-        };
+    fn is_refused(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+        let op = &mut self.ops[index];
         // A holder of an older version has room for this one, unless it has lost that version.
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         let full = device.servers.full().without(holders).union(op.refused);
@@ -177,10 +168,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Too few servers: waits for one, or for the disk. Acknowledged transfers stay so.
-    fn wait_for_more(&mut self, now_ns: u64, index: usize) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+    fn wait_for_more(&mut self, now_ns: u64, index: OpId) {
+        let op = &mut self.ops[index];
         // Servers that were tried may be asked again.
         op.stage = Stage::Stalled;
         op.tried = op.targets();
@@ -188,10 +177,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out ends with an error. What is left of the older version stays.
-    pub(super) fn fail_page_out(&mut self, index: usize, outcome: Outcome, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    pub(super) fn fail_page_out(&mut self, index: OpId, outcome: Outcome, device: &Device<S>) {
+        let op = &self.ops[index];
         if op.begun.is_some() {
             let sent_to = op.sent_to;
             let freed = device.map.abandon_write(op.page);
@@ -207,10 +194,8 @@ impl<S: Storage> Shard<S> {
 
     /// Notes that `old`, which may hold an older version of the page or a copy that does not count,
     /// should free it. If the page was freed while it was written, all its holders should.
-    fn note_stale(&mut self, index: usize, old: SlotSet, freed: bool, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    fn note_stale(&mut self, index: OpId, old: SlotSet, freed: bool, device: &Device<S>) {
+        let op = &self.ops[index];
         let mut stale = StaleCopy {
             page: op.page,
             slots: old,
@@ -230,10 +215,8 @@ impl<S: Storage> Shard<S> {
         self.put_stale(stale);
     }
 
-    fn wake(&mut self, index: usize, device: &Device<S>) {
+    fn wake(&mut self, index: OpId, device: &Device<S>) {
         let wake = device.has_parked() && !mutated!(WakeLost);
-        if let Some(op) = self.ops.get_mut(index) {
-            op.wake = wake;
-        }
+        self.ops[index].wake = wake;
     }
 }

@@ -8,6 +8,7 @@
 use super::super::device::Device;
 use super::super::storage::Storage;
 use super::op::{Kind, Stage};
+use super::ops::{OpId, TransferId};
 use super::transfer::HEDGE_WHEN_SENT;
 use super::Shard;
 
@@ -40,10 +41,8 @@ impl HedgeBudget {
 
 impl<S: Storage> Shard<S> {
     /// Asks another replica too, if the page-in has waited long enough and there is credit.
-    pub(super) fn check_hedge(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    pub(super) fn check_hedge(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &self.ops[index];
         if op.kind != Kind::PageIn || op.stage != Stage::Active {
             return;
         }
@@ -55,16 +54,14 @@ impl<S: Storage> Shard<S> {
         }
         // Not while fragments arrive.
         let fed = op.assembly.and_then(|assembly| {
-            let slot = op.transfers.get(assembly.transfer)?.slot?;
+            let slot = op.transfers[assembly.transfer].slot?;
             Some((assembly.fed_ns, slot))
         });
         let again_ns = fed.map_or(0, |(fed_ns, slot)| {
             fed_ns.saturating_add(self.path(slot).hedge_after_ns())
         });
         if now_ns < again_ns {
-            if let Some(op) = self.ops.get_mut(index) {
-                op.hedge_ns = again_ns;
-            }
+            self.ops[index].hedge_ns = again_ns;
             self.note_deadline(again_ns);
             return;
         }
@@ -77,19 +74,14 @@ impl<S: Storage> Shard<S> {
             self.hedges.spend();
             self.counters.hedges = self.counters.hedges.wrapping_add(1);
         }
-        if let Some(op) = self.ops.get_mut(index) {
-            op.hedge_ns = u64::MAX;
-            op.hedge = hedge;
-        }
+        let op = &mut self.ops[index];
+        op.hedge_ns = u64::MAX;
+        op.hedge = hedge;
     }
 
     /// This transfer completed the page.
-    pub(super) fn note_whole(&mut self, index: usize, transfer: usize) {
-        if self
-            .ops
-            .get(index)
-            .is_some_and(|op| op.hedge == Some(transfer))
-        {
+    pub(super) fn note_whole(&mut self, id: TransferId) {
+        if self.ops[id.op].hedge == Some(id) {
             self.counters.hedges_won = self.counters.hedges_won.wrapping_add(1);
         }
     }

@@ -2,164 +2,170 @@
 
 //! Lists of ops and transfers, linked by index: no memory of their own, no pointer.
 
-use super::super::ids::{ServerSlot, MAX_REPLICAS};
+use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
-use super::op::{Link, Op, Outcome, Stage};
-use super::transfer::Transfer;
+use super::op::{Outcome, Stage};
+use super::ops::{OpId, Ops, TransferId};
 use super::{Completion, Kind, Shard};
 
-/// First in, first out. Its links are in the elements.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct List {
-    head: Link,
-    tail: Link,
+/// First in, first out. The links are in the elements, which are ops or transfers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<I> {
+    head: Option<I>,
+    tail: Option<I>,
 }
 
-/// Which transfer of which op.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransferId {
-    /// The op.
-    pub op: usize,
-    /// Which of its transfers.
-    pub transfer: usize,
+/// The place of an element in a list. It is in one list at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<I> {
+    /// In a list: the next element, if there is one.
+    next: Option<Option<I>>,
 }
 
-impl List {
-    pub(super) fn is_empty(&self) -> bool {
-        self.head == Link::NONE
-    }
-}
-
-impl TransferId {
-    fn link(self) -> Link {
-        // CAST: ops are at most 65536, so that this is far below 2^32.
-        Link(
-            self.op
-                .wrapping_mul(MAX_REPLICAS)
-                .wrapping_add(self.transfer) as u32,
-        )
-    }
-
-    /// [`Link::NONE`] yields an op that no shard has.
-    fn from_link(link: Link) -> Self {
-        let number = link.0 as usize;
+impl<I> Default for List<I> {
+    fn default() -> Self {
         Self {
-            op: number / MAX_REPLICAS,
-            transfer: number % MAX_REPLICAS,
+            head: None,
+            tail: None,
         }
     }
 }
 
-impl<S: Storage> Shard<S> {
-    /// The op that `link` points at, with its index.
-    pub(super) fn op_at(&self, link: Link) -> Option<(usize, &Op)> {
-        let index = link.0 as usize;
-        self.ops.get(index).map(|op| (index, op))
+impl<I> Default for Place<I> {
+    fn default() -> Self {
+        Self { next: None }
+    }
+}
+
+impl<I> Place<I> {
+    pub(super) fn is_linked(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
+impl<I: Copy> List<I> {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_none()
     }
 
-    pub(super) fn transfer_mut(&mut self, id: TransferId) -> Option<&mut Transfer> {
-        self.ops.get_mut(id.op)?.transfers.get_mut(id.transfer)
-    }
-
-    /// Puts the op at the head of the active list.
-    pub(super) fn link_active(&mut self, index: usize) {
-        let head = self.active;
-        // CAST: ops are at most 65536.
-        let link = Link(index as u32);
-        match self.ops.get_mut(head.0 as usize) {
-            Some(first) => first.previous_active = link,
-            None => self.oldest = link,
-        }
-        if let Some(op) = self.ops.get_mut(index) {
-            op.previous_active = Link::NONE;
-            op.next_active = head;
-            self.active = link;
-        }
-    }
-
-    fn unlink_active(&mut self, index: usize) {
-        let Some(op) = self.ops.get_mut(index) else {
+    /// Puts the element at the end, unless it is in a list already. `place` returns an element's
+    /// place in lists of this kind.
+    #[inline]
+    pub(super) fn push<S: Storage>(
+        &mut self,
+        ops: &mut Ops<S>,
+        id: I,
+        place: impl Fn(&mut Ops<S>, I) -> &mut Place<I>,
+    ) {
+        let own = place(ops, id);
+        if own.is_linked() {
             return;
-        };
-        // The op keeps its own links, so that a walk of the list can continue from it.
-        let (previous, next) = (op.previous_active, op.next_active);
-        match self.ops.get_mut(previous.0 as usize) {
-            Some(before) => before.next_active = next,
-            None => self.active = next,
         }
-        match self.ops.get_mut(next.0 as usize) {
-            Some(after) => after.previous_active = previous,
-            None => self.oldest = previous,
+        own.next = Some(None);
+        match self.tail {
+            Some(last) => place(ops, last).next = Some(Some(id)),
+            None => self.head = Some(id),
         }
+        self.tail = Some(id);
     }
 
-    fn push(&mut self, mut list: List, id: TransferId) -> List {
-        let Some(transfer) = self.transfer_mut(id) else {
-            return list;
-        };
-        if transfer.linked {
-            return list;
-        }
-        transfer.linked = true;
-        transfer.next = Link::NONE;
-        match self.transfer_mut(TransferId::from_link(list.tail)) {
-            Some(last) => last.next = id.link(),
-            None => list.head = id.link(),
-        }
-        list.tail = id.link();
-        list
-    }
-
-    /// Puts a transfer at the end of the ready list, unless it is in a list already.
-    pub(super) fn push_ready(&mut self, id: TransferId) {
-        self.ready = self.push(self.ready, id);
-    }
-
-    /// Puts a transfer at the end of the list that waits for its server's window.
-    pub(super) fn push_waiting(&mut self, slot: ServerSlot, id: TransferId) {
-        let list = self.path(slot).waiting;
-        self.path_mut(slot).waiting = self.push(list, id);
-    }
-
-    pub(super) fn pop_ready(&mut self) -> Option<TransferId> {
-        if self.ready.head == Link::NONE {
-            return None;
-        }
-        let id = TransferId::from_link(self.ready.head);
-        let transfer = self.transfer_mut(id)?;
-        transfer.linked = false;
-        let next = core::mem::take(&mut transfer.next);
-        self.ready.head = next;
-        if next == Link::NONE {
-            self.ready.tail = Link::NONE;
+    /// Takes the first element.
+    #[inline]
+    pub(super) fn pop<S: Storage>(
+        &mut self,
+        ops: &mut Ops<S>,
+        place: impl Fn(&mut Ops<S>, I) -> &mut Place<I>,
+    ) -> Option<I> {
+        let id = self.head?;
+        self.head = place(ops, id).next.take().flatten();
+        if self.head.is_none() {
+            self.tail = None;
         }
         Some(id)
     }
 
-    /// The window has room, or the server is unusable: transfers that waited for it become ready.
-    pub(super) fn flush_waiting(&mut self, slot: ServerSlot) {
-        let waiting = core::mem::take(&mut self.path_mut(slot).waiting);
-        if waiting.head == Link::NONE {
+    /// Puts all elements of `other` at the end.
+    pub(super) fn append<S: Storage>(
+        &mut self,
+        ops: &mut Ops<S>,
+        other: Self,
+        place: impl Fn(&mut Ops<S>, I) -> &mut Place<I>,
+    ) {
+        if other.is_empty() {
             return;
         }
-        match self.transfer_mut(TransferId::from_link(self.ready.tail)) {
-            Some(last) => last.next = waiting.head,
-            None => self.ready.head = waiting.head,
+        match self.tail {
+            Some(last) => place(ops, last).next = Some(other.head),
+            None => self.head = other.head,
         }
-        self.ready.tail = waiting.tail;
+        self.tail = other.tail;
+    }
+}
+
+fn transfer_place<S: Storage>(ops: &mut Ops<S>, id: TransferId) -> &mut Place<TransferId> {
+    &mut ops[id].place
+}
+
+impl<S: Storage> Shard<S> {
+    /// Puts the op at the head of the active list.
+    pub(super) fn link_active(&mut self, index: OpId) {
+        let head = self.active;
+        match head {
+            Some(first) => self.ops[first].previous_active = Some(index),
+            None => self.oldest = Some(index),
+        }
+        let op = &mut self.ops[index];
+        op.previous_active = None;
+        op.next_active = head;
+        self.active = Some(index);
+    }
+
+    fn unlink_active(&mut self, index: OpId) {
+        let op = &self.ops[index];
+        // The op keeps its own links, so that a walk of the list can continue from it.
+        let (previous, next) = (op.previous_active, op.next_active);
+        match previous {
+            Some(before) => self.ops[before].next_active = next,
+            None => self.active = next,
+        }
+        match next {
+            Some(after) => self.ops[after].previous_active = previous,
+            None => self.oldest = previous,
+        }
+    }
+
+    /// Puts a transfer at the end of the ready list, unless it is in a list already.
+    pub(super) fn push_ready(&mut self, id: TransferId) {
+        self.ready.push(&mut self.ops, id, transfer_place);
+    }
+
+    /// Puts a transfer at the end of the list that waits for its server's window.
+    pub(super) fn push_waiting(&mut self, slot: ServerSlot, id: TransferId) {
+        // PANIC: never; a slot is below the array's length by its invariant.
+        let path = &mut self.paths[slot.index()];
+        path.waiting.push(&mut self.ops, id, transfer_place);
+    }
+
+    pub(super) fn pop_ready(&mut self) -> Option<TransferId> {
+        self.ready.pop(&mut self.ops, transfer_place)
+    }
+
+    /// The window has room, or the server is unusable: transfers that waited for it become ready.
+    #[inline]
+    pub(super) fn flush_waiting(&mut self, slot: ServerSlot) {
+        if !self.path(slot).waiting.is_empty() {
+            let waiting = core::mem::take(&mut self.path_mut(slot).waiting);
+            self.ready.append(&mut self.ops, waiting, transfer_place);
+        }
     }
 
     /// The op has ended. It completes when nothing pins it.
-    pub(super) fn end(&mut self, index: usize, outcome: Outcome) {
-        for transfer in 0..MAX_REPLICAS {
-            self.release(TransferId {
-                op: index,
-                transfer,
-            });
+    pub(super) fn end(&mut self, index: OpId, outcome: Outcome) {
+        for id in index.transfers() {
+            self.release(id);
         }
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         if matches!(op.stage, Stage::Free | Stage::Ended(_)) {
             return;
         }
@@ -171,49 +177,34 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The op's page is no longer being sent or copied.
-    pub(super) fn unpin(&mut self, index: usize) {
-        if let Some(op) = self.ops.get_mut(index) {
-            op.pins = op.pins.saturating_sub(1);
-        }
+    pub(super) fn unpin(&mut self, index: OpId) {
+        let op = &mut self.ops[index];
+        op.pins = op.pins.saturating_sub(1);
         self.link_ended(index);
     }
 
-    fn link_ended(&mut self, index: usize) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
-        if op.pins != 0 || op.ended_linked || !matches!(op.stage, Stage::Ended(_)) {
-            return;
+    fn link_ended(&mut self, index: OpId) {
+        let op = &self.ops[index];
+        if op.pins == 0 && matches!(op.stage, Stage::Ended(_)) {
+            self.ended
+                .push(&mut self.ops, index, |ops, id| &mut ops[id].ended_place);
         }
-        op.ended_linked = true;
-        op.next_ended = Link::NONE;
-        // CAST: ops are at most 65536.
-        let link = Link(index as u32);
-        match self.ops.get_mut(self.ended.tail.0 as usize) {
-            Some(last) => last.next_ended = link,
-            None => self.ended.head = link,
-        }
-        self.ended.tail = link;
     }
 
     /// Takes the next op that has ended and that nothing pins.
     pub(super) fn poll_ended(&mut self, now_ns: u64) -> Option<Completion> {
-        let index = self.ended.head.0 as usize;
-        let op = self.ops.get_mut(index)?;
+        let index = self
+            .ended
+            .pop(&mut self.ops, |ops, id| &mut ops[id].ended_place)?;
+        let op = &mut self.ops[index];
         let Stage::Ended(outcome) = op.stage else {
             return None;
         };
         op.stage = Stage::Free;
-        op.ended_linked = false;
         let settle = op.disk.settle.take();
-        let next = core::mem::take(&mut op.next_ended);
         let wake = op.wake.then_some(op.page);
         let is_background = op.is_background;
         let (kind, latency_ns) = (op.kind, now_ns.saturating_sub(op.started_ns));
-        self.ended.head = next;
-        if next == Link::NONE {
-            self.ended.tail = Link::NONE;
-        }
         self.settle = settle;
         if !is_background {
             self.count_ended(kind, outcome, latency_ns);

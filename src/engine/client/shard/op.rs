@@ -2,11 +2,13 @@
 
 //! One page of one request: the request, and its progress.
 
-use super::super::ids::{Generation, PageIndex, SlotSet, Version, MAX_REPLICAS};
+use super::super::ids::{Generation, PageIndex, SlotSet, Version};
 use super::super::page_map::Entry;
 use super::assemble::Assembly;
 use super::disk::DiskPart;
-use super::transfer::{Transfer, TransferStage};
+use super::list::Place;
+use super::ops::{OpId, TransferId, Transfers};
+use super::transfer::TransferStage;
 
 /// How a request for a page ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +52,6 @@ pub(super) enum Stage {
     Active,
     /// Ended, but its page is being sent or copied, or it has not been polled yet.
     Ended(Outcome),
-}
-
-/// An index into a shard's ops or transfers, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link(pub(super) u32);
-
-impl Link {
-    pub(super) const NONE: Self = Self(u32::MAX);
-}
-
-impl Default for Link {
-    fn default() -> Self {
-        Self::NONE
-    }
 }
 
 /// One page of one request.
@@ -111,17 +99,16 @@ pub struct Op {
     /// Page-in: when to ask another replica as well, if there is one that has not been asked.
     pub(super) hedge_ns: u64,
     /// Page-in: the transfer that is the hedge.
-    pub(super) hedge: Option<usize>,
+    pub(super) hedge: Option<TransferId>,
     pub(super) assembly: Option<Assembly>,
-    pub(super) transfers: [Transfer; MAX_REPLICAS],
+    pub(super) transfers: Transfers,
     pub(super) disk: DiskPart,
     /// Whether other ops wait for this page-out to end.
     pub(super) wake: bool,
-    /// Whether it is in the list of ended ops.
-    pub(super) ended_linked: bool,
-    pub(super) next_ended: Link,
-    pub(super) next_active: Link,
-    pub(super) previous_active: Link,
+    /// In the list of ended ops.
+    pub(super) ended_place: Place<OpId>,
+    pub(super) next_active: Option<OpId>,
+    pub(super) previous_active: Option<OpId>,
 }
 
 impl Op {
@@ -135,7 +122,7 @@ impl Op {
     /// Servers that have a transfer.
     pub(super) fn targets(&self) -> SlotSet {
         let mut targets = SlotSet::EMPTY;
-        for transfer in &self.transfers {
+        for transfer in self.transfers.iter() {
             if transfer.stage != TransferStage::Idle {
                 if let Some(slot) = transfer.slot {
                     targets.insert(slot);

@@ -11,8 +11,8 @@ use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage};
+use super::ops::OpId;
 use super::transfer::HEDGE_WHEN_SENT;
 use super::{OpInUse, Shard};
 
@@ -35,7 +35,7 @@ impl<S: Storage> Shard<S> {
         page: PageIndex,
         device: &Device<S>,
     ) -> Result<(), OpInUse> {
-        self.claim_op(now_ns, index, Kind::PageIn, page)?;
+        let index = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         self.hedges.earn(device.hedge_percent());
         self.note_begun(now_ns, device.io_timeout_ns());
         self.link_active(index);
@@ -43,10 +43,8 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    pub(super) fn begin_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    pub(super) fn begin_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &self.ops[index];
         if op.disk.is_in_hand() {
             return;
         }
@@ -57,15 +55,13 @@ impl<S: Storage> Shard<S> {
             if !entry.is_busy() {
                 break entry;
             }
-            if self.ops.get(index).is_none_or(|op| op.is_background) {
+            if self.ops[index].is_background {
                 // The page-out under way makes its copies.
                 self.end(index, Outcome::Failed);
                 return;
             }
             if self.park(now_ns, index, device) {
-                if let Some(op) = self.ops.get_mut(index) {
-                    op.disk.renew();
-                }
+                self.ops[index].disk.renew();
                 return;
             }
         };
@@ -73,9 +69,7 @@ impl<S: Storage> Shard<S> {
             self.end(index, Outcome::Zeros);
             return;
         }
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         if op.generation != entry.generation() {
             op.tried = SlotSet::EMPTY;
             op.disk.renew();
@@ -102,18 +96,14 @@ impl<S: Storage> Shard<S> {
             }
             return;
         };
-        if let Some(op) = self.ops.get_mut(index) {
-            op.stage = Stage::Active;
-            op.hedge_ns = match candidates.len() {
-                0 | 1 => u64::MAX,
-                _ if op.is_background => u64::MAX,
-                _ => HEDGE_WHEN_SENT,
-            };
-        }
-        let id = TransferId {
-            op: index,
-            transfer: 0,
+        let op = &mut self.ops[index];
+        op.stage = Stage::Active;
+        op.hedge_ns = match candidates.len() {
+            0 | 1 => u64::MAX,
+            _ if op.is_background => u64::MAX,
+            _ => HEDGE_WHEN_SENT,
         };
+        let id = index.first_transfer();
         self.start_transfer(now_ns, id, slot, device);
     }
 
@@ -137,10 +127,8 @@ impl<S: Storage> Shard<S> {
 
     /// Whether a page-in has nothing left to wait for: all holders of the page have been silent for
     /// the I/O timeout, before it began or since.
-    pub(super) fn is_in_vain(&self, now_ns: u64, index: usize, device: &Device<S>) -> bool {
-        let Some(op) = self.ops.get(index) else {
-            return false;
-        };
+    pub(super) fn is_in_vain(&self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+        let op = &self.ops[index];
         let state = device.disk.load();
         let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_hopeless();
         if op.kind != Kind::PageIn || is_reading || op.claimed {
@@ -169,11 +157,9 @@ impl<S: Storage> Shard<S> {
         !may_read && !may_be_on_disk_again(entry, device) && holders.iter().all(is_silent)
     }
 
-    fn stall_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+    fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
         let is_in_vain = self.is_in_vain(now_ns, index, device);
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         op.stage = Stage::Stalled;
         if is_in_vain {
             self.end(index, Outcome::Failed);
@@ -194,8 +180,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Restarts the page-in if nothing of it is under way any more.
-    pub(super) fn continue_page_in(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        if self.ops.get(index).is_some_and(|op| !op.is_waiting()) {
+    pub(super) fn continue_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        if !self.ops[index].is_waiting() {
             self.begin_page_in(now_ns, index, device);
         }
     }

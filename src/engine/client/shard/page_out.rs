@@ -3,11 +3,11 @@
 //! Page-outs: one copy to each of the least utilised servers; complete when all of them have it.
 
 use super::super::device::Device;
-use super::super::ids::{PageIndex, ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::placement;
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage};
+use super::ops::{OpId, TransferId};
 use super::send::Send;
 use super::transfer::TransferStage;
 use super::{OpInUse, Shard};
@@ -35,7 +35,8 @@ impl<S: Storage> Shard<S> {
         crc: u32,
         device: &Device<S>,
     ) -> Result<(), OpInUse> {
-        let op = self.claim_op(now_ns, index, Kind::PageOut, page)?;
+        let index = self.claim_op(now_ns, index, Kind::PageOut, page)?;
+        let op = &mut self.ops[index];
         op.fill = fill;
         op.crc = crc;
         self.note_begun(now_ns, device.io_timeout_ns());
@@ -44,16 +45,14 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    pub(super) fn begin_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        let Some(op) = self.ops.get(index) else {
-            return;
-        };
+    pub(super) fn begin_page_out(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        let op = &self.ops[index];
         let page = op.page;
         if page.0 as usize >= device.map.len() {
             self.end(index, Outcome::Failed);
             return;
         }
-        while self.ops.get(index).is_some_and(|op| op.begun.is_none()) {
+        while self.ops[index].begun.is_none() {
             match device.map.begin_write(page) {
                 Ok(entry) => {
                     // A copy that is not cancelled has a lower version than this page-out.
@@ -61,10 +60,9 @@ impl<S: Storage> Shard<S> {
                     // The version is taken after the page was claimed, so that the versions of a
                     // page rise.
                     let version = device.take_version();
-                    if let Some(op) = self.ops.get_mut(index) {
-                        op.begun = Some(entry);
-                        op.version = version;
-                    }
+                    let op = &mut self.ops[index];
+                    op.begun = Some(entry);
+                    op.version = version;
                     self.begin_put(index, device);
                 }
                 Err(_) => {
@@ -78,19 +76,11 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Assigns idle transfers to servers, and ends the op if nothing more can be done for it.
-    pub(super) fn continue_page_out(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
-        for transfer in 0..device.replicas().min(MAX_REPLICAS) {
-            let id = TransferId {
-                op: index,
-                transfer,
-            };
+    pub(super) fn continue_page_out(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        for id in index.first_transfers(device.replicas()) {
             self.release_if_invalid(id, device);
-            let Some(op) = self.ops.get_mut(index) else {
-                return;
-            };
-            if op.transfers.get(transfer).map(|transfer| transfer.stage)
-                != Some(TransferStage::Idle)
-            {
+            let op = &mut self.ops[index];
+            if op.transfers[id].stage != TransferStage::Idle {
                 continue;
             }
             op.stage = Stage::Active;
@@ -104,8 +94,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Chooses a server for another copy of the op's page.
-    fn place(&mut self, index: usize, device: &Device<S>) -> Option<ServerSlot> {
-        let op = self.ops.get(index)?;
+    fn place(&mut self, index: OpId, device: &Device<S>) -> Option<ServerSlot> {
+        let op = &self.ops[index];
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         // A full server still takes a newer version of a page that it holds.
         let full = device.servers.full().without(holders);
@@ -144,9 +134,7 @@ impl<S: Storage> Shard<S> {
         slot: ServerSlot,
         device: &Device<S>,
     ) {
-        let Some(op) = self.ops.get_mut(id.op) else {
-            return;
-        };
+        let op = &mut self.ops[id.op];
         op.tried.insert(slot);
         op.sent_to.insert(slot);
         // Once it has been sent the newer version, it may hold either.
@@ -165,9 +153,7 @@ impl<S: Storage> Shard<S> {
     /// the page-out restarts with the next one.
     pub fn page_changed(&mut self, now_ns: u64, send: &Send, crc: u32, device: &Device<S>) {
         let index = send.id.op;
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         if op.stage != Stage::Active
             || op.kind != Kind::PageOut
             || op.version.0 != send.header.version
@@ -181,13 +167,11 @@ impl<S: Storage> Shard<S> {
     pub(super) fn restart_page_out(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         crc: u32,
         device: &Device<S>,
     ) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+        let op = &mut self.ops[index];
         self.counters.pages_changed = self.counters.pages_changed.wrapping_add(1);
         op.restarts = op.restarts.saturating_add(1);
         if op.restarts > MAX_CHANGES {

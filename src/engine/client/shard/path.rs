@@ -7,6 +7,7 @@ use super::super::quantile::Quantile;
 use super::super::rtt::RttEstimator;
 use super::super::window::Window;
 use super::list::List;
+use super::ops::TransferId;
 
 /// The path to one server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) struct Path {
     /// When a frame of it was last received.
     pub(super) heard_ns: u64,
     /// Transfers that wait for room in the window.
-    pub(super) waiting: List,
+    pub(super) waiting: List<TransferId>,
 }
 
 /// The shortest silence after which a server is suspected, however quick it was. It is longer than

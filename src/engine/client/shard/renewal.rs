@@ -8,8 +8,8 @@
 use super::super::device::Device;
 use super::super::ids::{Version, MAX_REPLICAS};
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Outcome, Stage};
+use super::ops::OpId;
 use super::transfer::TransferStage;
 use super::Shard;
 
@@ -20,15 +20,8 @@ const MAX_RENEWALS: u32 = MAX_REPLICAS as u32 + 1;
 impl<S: Storage> Shard<S> {
     /// A server has a later version than the page-out's: takes a still later version, unless this
     /// has happened too often.
-    pub(super) fn renew_once_more(
-        &mut self,
-        now_ns: u64,
-        index: usize,
-        device: &Device<S>,
-    ) -> bool {
-        let Some(op) = self.ops.get_mut(index) else {
-            return false;
-        };
+    pub(super) fn renew_once_more(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+        let op = &mut self.ops[index];
         if op.renewals >= MAX_RENEWALS || op.disk.is_last {
             return false;
         }
@@ -39,28 +32,14 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Sends the page-out again, with this version, to all servers that it was sent to.
-    pub(super) fn renew(
-        &mut self,
-        now_ns: u64,
-        index: usize,
-        version: Version,
-        device: &Device<S>,
-    ) {
-        let Some(op) = self.ops.get_mut(index) else {
-            return;
-        };
+    pub(super) fn renew(&mut self, now_ns: u64, index: OpId, version: Version, device: &Device<S>) {
+        let op = &mut self.ops[index];
         op.version = version;
         // It may have been waiting for room in the mirror after its servers answered.
         op.stage = Stage::Active;
         self.restage(index);
-        for transfer in 0..MAX_REPLICAS {
-            let id = TransferId {
-                op: index,
-                transfer,
-            };
-            let Some(transfer) = self.transfer_mut(id) else {
-                return;
-            };
+        for id in index.transfers() {
+            let transfer = &mut self.ops[id];
             if transfer.stage != TransferStage::Idle {
                 if let Some(slot) = transfer.slot {
                     self.leave_window(id);
@@ -73,9 +52,10 @@ impl<S: Storage> Shard<S> {
     /// The versions have jumped: restarts what is under way with an earlier version. An answer
     /// about such a version may concern another life of the client.
     pub fn versions_jumped(&mut self, now_ns: u64, device: &Device<S>) {
-        let mut link = self.oldest;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.previous_active;
+        let mut next = self.oldest;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.previous_active;
             let is_under_way = matches!(op.stage, Stage::Active | Stage::Stalled);
             match op.kind {
                 Kind::PageOut if is_under_way && op.begun.is_some() && !op.disk.is_last => {

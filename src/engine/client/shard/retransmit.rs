@@ -3,32 +3,24 @@
 //! What happens when no answer comes in time.
 
 use super::super::device::Device;
-use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Stage};
+use super::ops::{OpId, TransferId};
 use super::path::Path;
 use super::transfer::{Transfer, TransferStage};
 use super::{Shard, STOPPED_NS};
 
 impl<S: Storage> Shard<S> {
     /// Checks every transfer of an active op for timeouts.
-    pub(super) fn check_transfers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+    pub(super) fn check_transfers(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
         self.check_hedge(now_ns, index, device);
-        for transfer in 0..MAX_REPLICAS {
-            let id = TransferId {
-                op: index,
-                transfer,
-            };
-            let Some(op) = self.ops.get(index) else {
-                return;
-            };
+        for id in index.transfers() {
+            let op = &self.ops[index];
             if op.stage != Stage::Active {
                 return;
             }
-            let Some(current) = op.transfers.get(transfer).copied() else {
-                return;
-            };
+            let current = op.transfers[id];
             if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
                 continue;
             }
@@ -85,20 +77,17 @@ impl<S: Storage> Shard<S> {
         path.overdue = true;
         let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
         if was_stopped {
-            if let Some(transfer) = self.transfer_mut(id) {
-                transfer.began_ns = now_ns;
-            }
+            self.ops[id].began_ns = now_ns;
         } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
             self.suspect(slot, device);
         }
-        if let Some(transfer) = self.transfer_mut(id) {
-            transfer.tries = transfer.tries.saturating_add(1);
-        }
-        match self.ops.get(id.op).map(|op| op.kind) {
-            Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
-            Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
-            Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
-            Some(Kind::Mirror) | None => {}
+        let transfer = &mut self.ops[id];
+        transfer.tries = transfer.tries.saturating_add(1);
+        match self.ops[id.op].kind {
+            Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
+            Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
+            Kind::Copy => self.copy_timed_out(id, slot, device),
+            Kind::Mirror => {}
         }
         // The path MTU may have changed: what was sent may have been too long.
         self.cut_again(now_ns, id, slot, device);
@@ -117,26 +106,24 @@ impl<S: Storage> Shard<S> {
             return;
         };
         let again_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
-        if let Some(transfer) = self.transfer_mut(id) {
-            transfer.due_ns = again_ns;
-        }
+        self.ops[id].due_ns = again_ns;
         self.note_deadline(again_ns);
-        let kind = self.ops.get(id.op).map(|op| op.kind);
+        let kind = self.ops[id.op].kind;
         if device.servers.usable().contains(slot) {
             // The server that fills the window may be silent without being suspected yet.
             match kind {
-                Some(Kind::PageOut) => self.want_disk(id.op, device),
-                Some(Kind::PageIn) => {
+                Kind::PageOut => self.want_disk(id.op, device),
+                Kind::PageIn => {
                     self.page_in_waited(now_ns, id, device);
                 }
                 _ => {}
             }
         } else {
             match kind {
-                Some(Kind::PageOut) => self.page_out_timed_out(now_ns, id, slot, device),
-                Some(Kind::PageIn) => self.page_in_timed_out(now_ns, id, slot, device),
-                Some(Kind::Copy) => self.copy_timed_out(id, slot, device),
-                Some(Kind::Mirror) | None => {}
+                Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
+                Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
+                Kind::Copy => self.copy_timed_out(id, slot, device),
+                Kind::Mirror => {}
             }
         }
     }

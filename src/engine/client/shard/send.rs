@@ -4,8 +4,8 @@
 
 use super::super::device::Device;
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Stage};
+use super::ops::TransferId;
 use super::transfer::{TransferStage, HEDGE_WHEN_SENT};
 use super::Shard;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
@@ -57,11 +57,11 @@ impl<S: Storage> Shard<S> {
         id: TransferId,
         device: &Device<S>,
     ) -> Option<()> {
-        let op = self.ops.get_mut(id.op)?;
+        let op = &mut self.ops[id.op];
         if op.stage != Stage::Active {
             return None;
         }
-        let transfer = op.transfers.get_mut(id.transfer)?;
+        let transfer = &mut op.transfers[id];
         if transfer.stage != TransferStage::Queued || transfer.sending {
             // The CPU that sends it puts it back when it is done.
             return None;
@@ -105,8 +105,8 @@ impl<S: Storage> Shard<S> {
     /// [`Shard::poll`]; later there may be none.
     #[inline]
     pub fn describe(&self, id: TransferId, device: &Device<S>) -> Option<Send> {
-        let op = self.ops.get(id.op)?;
-        let transfer = op.transfers.get(id.transfer)?;
+        let op = &self.ops[id.op];
+        let transfer = &op.transfers[id];
         let (slot, cut) = (transfer.slot?, transfer.cut?);
         let again = transfer.attempt != transfer.first_attempt;
         let is_filled = op.fill.is_some();
@@ -168,11 +168,10 @@ impl<S: Storage> Shard<S> {
 
     /// The frames of a transfer are free again. If it was queued meanwhile, it is ready now.
     pub(super) fn end_send(&mut self, id: TransferId) {
-        if let Some(transfer) = self.transfer_mut(id) {
-            transfer.sending = false;
-            if transfer.stage == TransferStage::Queued {
-                self.push_ready(id);
-            }
+        let transfer = &mut self.ops[id];
+        transfer.sending = false;
+        if transfer.stage == TransferStage::Queued {
+            self.push_ready(id);
         }
         self.unpin(id.op);
     }

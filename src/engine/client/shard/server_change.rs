@@ -4,35 +4,31 @@
 //! shrinks.
 
 use super::super::device::Device;
-use super::super::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
+use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
-use super::list::TransferId;
 use super::op::{Kind, Stage};
-use super::transfer::{Transfer, TransferStage};
+use super::ops::{OpId, TransferId};
+use super::transfer::TransferStage;
 use super::Shard;
 
 impl<S: Storage> Shard<S> {
     /// The set of servers or a path MTU has changed: ends transfers to servers that are gone, and
     /// advances the op.
-    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: usize, device: &Device<S>) {
+    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
         let mut dropped = false;
-        for transfer in 0..MAX_REPLICAS {
-            let id = TransferId {
-                op: index,
-                transfer,
-            };
+        for id in index.transfers() {
             dropped |= self.release_if_invalid(id, device);
             self.cut_smaller(now_ns, id, device);
         }
         // An op that waits for the disk only may use servers again.
-        if !dropped && self.ops.get(index).is_none_or(|op| op.is_waiting()) {
+        if !dropped && self.ops[index].is_waiting() {
             return;
         }
-        match self.ops.get(index).map(|op| op.kind) {
-            Some(Kind::PageOut) => self.continue_page_out(now_ns, index, device),
-            Some(Kind::PageIn) => self.continue_page_in(now_ns, index, device),
-            Some(Kind::Copy) => self.continue_copy(index),
-            Some(Kind::Mirror) | None => {}
+        match self.ops[index].kind {
+            Kind::PageOut => self.continue_page_out(now_ns, index, device),
+            Kind::PageIn => self.continue_page_in(now_ns, index, device),
+            Kind::Copy => self.continue_copy(index),
+            Kind::Mirror => {}
         }
     }
 
@@ -41,21 +37,15 @@ impl<S: Storage> Shard<S> {
     pub(super) fn retry_returned(
         &mut self,
         now_ns: u64,
-        index: usize,
+        index: OpId,
         back: SlotSet,
         device: &Device<S>,
     ) {
         if back.is_empty() {
             return;
         }
-        for transfer in 0..MAX_REPLICAS {
-            let id = TransferId {
-                op: index,
-                transfer,
-            };
-            let Some(transfer) = self.transfer_mut(id) else {
-                return;
-            };
+        for id in index.transfers() {
+            let transfer = &mut self.ops[id];
             let is_back = transfer.slot.is_some_and(|slot| back.contains(slot));
             if is_back && transfer.stage == TransferStage::Sent && transfer.tries != 0 {
                 // The earlier silence does not count.
@@ -70,12 +60,8 @@ impl<S: Storage> Shard<S> {
     /// Releases the transfer if the server's pages are gone, or if a copy there no longer counts
     /// for a page-out. Returns whether it did.
     pub(super) fn release_if_invalid(&mut self, id: TransferId, device: &Device<S>) -> bool {
-        let Some(op) = self.ops.get(id.op) else {
-            return false;
-        };
-        let Some(transfer) = op.transfers.get(id.transfer) else {
-            return false;
-        };
+        let op = &self.ops[id.op];
+        let transfer = &op.transfers[id];
         let quiescing = match op.kind {
             Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.quiescing(),
             Kind::PageIn => SlotSet::EMPTY,
@@ -93,9 +79,7 @@ impl<S: Storage> Shard<S> {
 
     /// Restarts the transfer if its fragments are longer than the path MTU now allows.
     fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
-        let Some(transfer) = self.transfer_mut(id) else {
-            return;
-        };
+        let transfer = &mut self.ops[id];
         let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
             return;
         };
@@ -115,17 +99,14 @@ impl<S: Storage> Shard<S> {
         device: &Device<S>,
     ) {
         let cut = device.servers.fragmentation(slot);
-        let is_other = |transfer: &Transfer| {
-            let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
-            is_asked && transfer.slot == Some(slot) && transfer.cut != Some(cut)
-        };
-        let Some(before) = self.transfer_mut(id).copied().filter(is_other) else {
+        let before = self.ops[id];
+        let is_asked = matches!(before.stage, TransferStage::Sent | TransferStage::Queued);
+        if !is_asked || before.slot != Some(slot) || before.cut == Some(cut) {
             return;
-        };
-        self.refragment(now_ns, id, slot, device);
-        if let Some(transfer) = self.transfer_mut(id) {
-            (transfer.tries, transfer.began_ns) = (before.tries, before.began_ns);
         }
+        self.refragment(now_ns, id, slot, device);
+        let transfer = &mut self.ops[id];
+        (transfer.tries, transfer.began_ns) = (before.tries, before.began_ns);
     }
 
     /// Restarts the transfer with fragments of the right length.
@@ -142,9 +123,10 @@ impl<S: Storage> Shard<S> {
         let usable = device.servers.usable();
         let back = usable.without(self.usable);
         self.usable = usable;
-        let mut link = self.oldest;
-        while let Some((index, op)) = self.op_at(link) {
-            link = op.previous_active;
+        let mut next = self.oldest;
+        while let Some(index) = next {
+            let op = &self.ops[index];
+            next = op.previous_active;
             match op.stage {
                 Stage::Active if self.is_in_vain(now_ns, index, device) => {
                     self.give_up(index, device);

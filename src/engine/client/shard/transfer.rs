@@ -5,8 +5,8 @@
 use super::super::device::Device;
 use super::super::ids::{ServerSlot, Version};
 use super::super::storage::Storage;
-use super::list::TransferId;
-use super::op::Link;
+use super::list::Place;
+use super::ops::TransferId;
 use super::Shard;
 use crate::wire::{FragmentMask, Fragmentation};
 
@@ -64,9 +64,8 @@ pub(super) struct Transfer {
     pub(super) in_window: bool,
     /// Whether its frames are being sent right now. No other CPU may touch them.
     pub(super) sending: bool,
-    /// Whether it is in a list. It must not be put in another one.
-    pub(super) linked: bool,
-    pub(super) next: Link,
+    /// In the ready list, or in the list that waits for its server's window.
+    pub(super) place: Place<TransferId>,
 }
 
 impl Transfer {
@@ -95,22 +94,14 @@ impl<S: Storage> Shard<S> {
     ) {
         let address = device.servers.address(slot);
         let cut = device.servers.fragmentation(slot);
-        if let Some(Transfer {
-            linked: true,
-            slot: Some(old),
-            ..
-        }) = self.transfer_mut(id).copied()
-        {
+        let old = &self.ops[id];
+        if let (true, Some(slot)) = (old.place.is_linked(), old.slot) {
             // It may be in the list of a server whose window no longer moves.
-            self.flush_waiting(old);
+            self.flush_waiting(slot);
         }
-        let Some(op) = self.ops.get_mut(id.op) else {
-            return;
-        };
+        let op = &mut self.ops[id.op];
         let first_attempt = op.take_attempt();
-        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
-            return;
-        };
+        let transfer = &mut op.transfers[id];
         *transfer = Transfer {
             stage: TransferStage::Queued,
             slot: Some(slot),
@@ -122,8 +113,7 @@ impl<S: Storage> Shard<S> {
             cut: Some(cut),
             pending: cut.all(),
             // It stays in the list in which it is.
-            linked: transfer.linked,
-            next: transfer.next,
+            place: transfer.place,
             sending: transfer.sending,
             ..Transfer::default()
         };
@@ -132,13 +122,9 @@ impl<S: Storage> Shard<S> {
 
     /// Queues a transfer again, for `pending`, under a new attempt.
     pub(super) fn resend(&mut self, id: TransferId, pending: FragmentMask) {
-        let Some(op) = self.ops.get_mut(id.op) else {
-            return;
-        };
+        let op = &mut self.ops[id.op];
         let attempt = op.take_attempt();
-        let Some(transfer) = op.transfers.get_mut(id.transfer) else {
-            return;
-        };
+        let transfer = &mut op.transfers[id];
         transfer.attempt = attempt;
         transfer.pending = pending;
         transfer.stage = TransferStage::Queued;
@@ -150,26 +136,20 @@ impl<S: Storage> Shard<S> {
     /// hold. From the second time on sends the whole page: the server may have dropped fragments
     /// for other pages, and those for this one, so that none would ever be complete.
     pub(super) fn resend_missing(&mut self, id: TransferId) {
-        let missing = self.transfer_mut(id).and_then(|transfer| {
-            let all = transfer.cut?.all();
-            let missing = all.without(transfer.held);
-            // A server that held all of it would have reported that.
-            Some(match missing.is_empty() || transfer.tries > 1 {
-                true => all,
-                false => missing,
-            })
-        });
-        if let Some(missing) = missing {
-            self.resend(id, missing);
-        }
+        let transfer = &self.ops[id];
+        let Some(all) = transfer.cut.map(Fragmentation::all) else {
+            return;
+        };
+        let missing = all.without(transfer.held);
+        // A server that held all of it would have reported that.
+        let is_whole = missing.is_empty() || transfer.tries > 1;
+        self.resend(id, if is_whole { all } else { missing });
     }
 
     /// The page has arrived damaged. Damage on the path is transient: the first time, sends it
     /// again at once. Damage in memory persists: after that, waits for the transfer's timeout.
     pub(super) fn resend_damaged(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfer_mut(id) else {
-            return;
-        };
+        let transfer = &mut self.ops[id];
         transfer.held = FragmentMask::EMPTY;
         transfer.content = None;
         let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
@@ -180,21 +160,19 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The transfer has ended, with or without success: nothing of it is under way any more.
+    #[inline]
     pub(super) fn release(&mut self, id: TransferId) {
-        let Some(op) = self.ops.get_mut(id.op) else {
-            return;
-        };
-        if let Some(transfer) = op.transfers.get_mut(id.transfer) {
-            transfer.stage = TransferStage::Idle;
+        let transfer = &mut self.ops[id];
+        transfer.stage = TransferStage::Idle;
+        if transfer.in_window {
+            self.leave_window(id);
         }
-        self.leave_window(id);
     }
 
     /// The transfer no longer counts in its server's window; waiting transfers become ready.
+    #[inline]
     pub(super) fn leave_window(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfer_mut(id) else {
-            return;
-        };
+        let transfer = &mut self.ops[id];
         let Some(slot) = transfer.slot else {
             return;
         };

@@ -51,7 +51,7 @@ impl Disked {
                         self.sends.push(send);
                     }
                     Action::Complete(completion) => {
-                        self.ended.push((completion.op, completion.outcome));
+                        self.ended.push((completion.op.index(), completion.outcome));
                     }
                     other => copy(bench, mirror, other, &mut self.changed),
                 }

@@ -91,7 +91,9 @@ fn one_where_the_page_is_always_damaged_is_left_although_it_answers_others() {
                     bench.acknowledge(&send, Status::Ok);
                 }
             }
-            Some(Action::Complete(completion)) if completion.op == 0 => break completion.outcome,
+            Some(Action::Complete(completion)) if completion.op.index() == 0 => {
+                break completion.outcome
+            }
             Some(Action::Complete(_)) => other_due_ns = bench.now_ns + 5 * MS,
             Some(other) => panic!("{other:?}"),
             None => bench.advance(MS),

@@ -189,10 +189,10 @@ fn a_page_in_does_not_wait_for_a_silent_servers_window() {
         while let Some(action) = bench.poll() {
             if let Action::Send(id) = action {
                 let send = bench.sent(id);
-                if send.id.op == op {
+                if send.id.op.index() == op {
                     assert_eq!(send.destination, bench.mac(1));
                     bench.answer_page(&send, &[0]);
-                    assert_eq!(bench.next_completion().op, op);
+                    assert_eq!(bench.next_completion().op.index(), op);
                     return;
                 }
             }
