@@ -61,8 +61,7 @@ use crate::{
             DeviceNumber,
             Opener, //
         },
-        sched::cond_resched,
-        workqueue::OwnedQueue, //
+        sched::cond_resched, //
     },
     wire::PAGE_SIZE, //
 };
@@ -75,6 +74,9 @@ pub(crate) use port::LocalPort;
 /// does so: half a second in all.
 const ATTACHED_WAITS: u32 = 100;
 const ATTACHED_WAIT_MS: i64 = 5;
+
+/// How long a task waits until a disk is opened or closed.
+const OPEN_WAIT_MS: u32 = 1000;
 
 /// Why a disk cannot be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,10 +190,8 @@ pub(crate) struct Local {
     pub(crate) timer: Arc<Timer>,
     /// Submits bios.
     pub(super) submitter: Arc<WorkItem>,
-    /// Opens disks.
-    opener: Arc<Opener>,
-    /// The work queue on which disks are opened and closed, however long that takes.
-    openers: Arc<OwnedQueue>,
+    /// Opens and closes disks, however long that takes.
+    opener: Opener,
 }
 
 impl Local {
@@ -199,9 +199,7 @@ impl Local {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
         let submitter = WorkItem::new(c"anemone_disk", Target::Submitter)?;
-        let opener = Arc::pin_init(Opener::new(), GFP_KERNEL)?;
-        let openers = OwnedQueue::new_unbound().build(c"anemone_open")?;
-        let openers = Arc::new(openers, GFP_KERNEL)?;
+        let opener = Opener::new(c"anemone_open", OPEN_WAIT_MS)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),
@@ -210,7 +208,6 @@ impl Local {
             timer,
             submitter,
             opener,
-            openers,
         }))
     }
 
@@ -297,7 +294,6 @@ pub(crate) fn attach_quietly(
         number: look_up(path)?,
         min_bytes: bytes,
         excluded: local.own.copy(),
-        queue: &local.openers,
     };
     let device = open::open(&local.opener, wanted, is_loading).map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;

@@ -74,25 +74,6 @@ wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 wait_for 10 "unload" anemone_unload || fail "unload"
 
-# The disk has just stopped. Unloading begins and waits no longer than the disk's time limit, or is refused.
-filled local_device="$loop" disk_timeout_s=3
-dm_resume || fail "resume"
-disk_drain || fail "mirror"
-dm_suspend || fail "suspend"
-put "$SCRATCH/random" 12000 1 || fail "writing while the disk is stopped"
-from=$(anemone_seconds)
-if anemone_unload 2>/dev/null; then
-    took=$(($(anemone_seconds) - from))
-    [ $took -le 30 ] || fail "unloading took $took s"
-    nothing_left || fail "something is left"
-    say "unloaded after $took s, the disk having one of its pages"
-    dm_resume || fail "resume"
-else
-    goes_on
-    wait_for 10 "unload" anemone_unload || fail "unload"
-fi
-dd if="$loop" of=/dev/null bs=1M iflag=direct 2>/dev/null || fail "the disk"
-
 # The disk cannot refuse: the worker waits. Commands that would wait for the worker are refused.
 delay=slowloop
 dmsetup create $delay --noudevsync --noudevrules --table "0 $DISK_SECTORS delay $loop 0 0 $loop 0 0" || fail "dmsetup"

@@ -70,7 +70,12 @@ common_restore() {
         grep -q "^$ANEMONE_DEVICE " /proc/swaps && swapoff "$ANEMONE_DEVICE"
         anemone_unload || wait_for 20 "rmmod of what a failed test left" anemone_unload || return 1
     fi
-    dmsetup remove testdisk 2>/dev/null && rm -f /dev/mapper/testdisk
+    if ! dmsetup remove testdisk 2>/dev/null && dmsetup info testdisk >/dev/null 2>&1; then
+        # It had I/O when the module was unloaded, and stays open: what is below it is given back.
+        dmsetup remove --force --noudevsync --noudevrules testdisk 2>/dev/null
+        dmsetup rename --noudevsync --noudevrules testdisk "open$$" || return 1
+    fi
+    rm -f /dev/mapper/testdisk
     [ "$SINGLE" ] || return 0
     ip link show eth0 >/dev/null 2>&1 || make_interface || return 1
     ip link set eth0 up && [ "$(cat /sys/class/net/eth0/mtu)" = 1500 ] || set_mtu 1500

@@ -4,19 +4,15 @@
 
 use kernel::{
     fmt,
-    prelude::*,
-    sync::Arc, //
+    prelude::*, //
 };
 
 use crate::{
-    linux::{
-        block::bdev::{
-            self,
-            BlockDevice,
-            DeviceNumber,
-            Opener, //
-        },
-        workqueue::OwnedQueue, //
+    linux::block::bdev::{
+        self,
+        BlockDevice,
+        DeviceNumber,
+        Opener, //
     },
     wire::PAGE_SIZE,
 };
@@ -116,34 +112,31 @@ impl fmt::Display for OpenError {
 }
 
 /// The device to be opened, and its conditions.
-pub(super) struct Wanted<'a> {
+pub(super) struct Wanted {
     /// The device.
     pub(super) number: DeviceNumber,
     /// The least size.
     pub(super) min_bytes: u64,
     /// A disk that the device must neither be nor be made of.
     pub(super) excluded: Option<DeviceNumber>,
-    /// The queue that it is opened and closed on.
-    pub(super) queue: &'a Arc<OwnedQueue>,
 }
 
 /// Opens a device, if it can be used. With `at_length` this waits without a bound. Sleeps. To be called by
 /// the process that named the device: paths are looked up from its root directory.
 pub(super) fn open(
-    opener: &Arc<Opener>,
-    wanted: Wanted<'_>,
+    opener: &Opener,
+    wanted: Wanted,
     at_length: bool,
 ) -> Result<BlockDevice, OpenError> {
     let Wanted {
         number,
         min_bytes: want,
         excluded,
-        queue,
     } = wanted;
     if excluded == Some(number) {
         return Err(OpenError::Itself);
     }
-    let device = opener.open(number, queue, at_length)?;
+    let device = opener.open(number, at_length)?;
     if device.is_read_only() {
         return Err(OpenError::ReadOnly);
     }

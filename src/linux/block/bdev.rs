@@ -9,9 +9,10 @@
 //! # Examples
 //!
 //! ```ignore
-//! fn size(opener: &Arc<Opener>, queue: &Arc<OwnedQueue>) -> Result<u64, OpenError> {
+//! fn size() -> Result<u64, OpenError> {
+//!     let opener = Opener::new(c"size", 1000).map_err(OpenError::Failed)?;
 //!     let number = DeviceNumber::look_up(c"/dev/vda").map_err(OpenError::Failed)?;
-//!     Ok(opener.open(number, queue, false)?.size_bytes())
+//!     Ok(opener.open(number, false)?.size_bytes())
 //! }
 //! ```
 
@@ -40,12 +41,15 @@ use kernel::{
     }, //
 };
 
-use self::closer::Closer;
 pub(crate) use self::opener::Opener;
-use crate::linux::{
-    helpers,
-    workqueue::OwnedQueue, //
+use self::{
+    closer::{
+        Closer,
+        Closing, //
+    },
+    job::JobQueue, //
 };
+use crate::linux::helpers;
 
 /// The number of a block device: its major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +92,8 @@ pub(crate) enum OpenError {
 ///
 /// # Invariants
 ///
-/// `file` is an open file made by `bdev_open` with `gone`, which only we refer to.
+/// `file` is an open file made by `bdev_open` with `gone`, and the only reference to it belongs to this
+/// value.
 struct OpenFile {
     file: NonNull<bindings::file>,
     /// Set when the device is taken away.
@@ -108,17 +113,36 @@ impl OpenFile {
         unsafe { helpers::bdev_has_dirty_cache(bindings::file_bdev(self.file.as_ptr())) }
     }
 
+    /// Opens the device. Sleeps, maybe without a bound.
+    fn open(number: DeviceNumber) -> Result<Self> {
+        let gone = KBox::new(Atomic::new(0), GFP_KERNEL)?;
+        // SAFETY: The flag stays where it is until the claim on the device is given up.
+        let file = from_err_ptr(unsafe {
+            helpers::bdev_open(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
+        })?;
+        // INVARIANT: Opened just now.
+        Ok(Self {
+            // SAFETY: It is neither an error nor null.
+            file: unsafe { NonNull::new_unchecked(file) },
+            gone,
+        })
+    }
+
+    /// Gives up the claim on the device, after which others can open it exclusively. Returns the file,
+    /// which stays open, and which the caller owns. Nothing of this module is used for it any more.
+    fn give_up_claim(self) -> NonNull<bindings::file> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariant. The kernel uses `gone` only for the claim.
+        unsafe { bindings::bdev_yield_claim(this.file.as_ptr()) };
+        // SAFETY: It is not used after this.
+        drop(unsafe { core::ptr::read(&this.gone) });
+        this.file
+    }
+
     /// Closes it before this returns, also in a kernel thread, for which dropping only begins to.
     fn close(self) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: By the type invariant; the file is not used after this, and its last reference is
-        // ours. The claim goes first, and with it `gone`.
-        unsafe {
-            bindings::bdev_yield_claim(this.file.as_ptr());
-            bindings::__fput_sync(this.file.as_ptr());
-        }
-        // SAFETY: the kernel no longer uses `gone`, nor does this code after this.
-        drop(unsafe { core::ptr::read(&this.gone) });
+        // SAFETY: By the type invariant this is the last reference, and the file is not used after this.
+        unsafe { bindings::__fput_sync(self.give_up_claim().as_ptr()) };
     }
 }
 
@@ -131,40 +155,27 @@ impl Drop for OpenFile {
     }
 }
 
-/// A block device, opened exclusively for reading and writing. Closed when dropped, which sleeps, for
-/// a bounded time: see [`Closer`].
+/// A block device, opened exclusively for reading and writing by an [`Opener`]. Dropping it closes it,
+/// and sleeps for a bounded time: see [`Closer`].
 ///
 /// # Invariants
 ///
-/// `file` is there until this is dropped.
+/// - `file` is there until this is dropped.
+/// - No job of `queue` refers to the queue. So its last reference is not dropped, and the queue is not
+///   destroyed, by its own worker.
 pub(crate) struct BlockDevice {
     file: ManuallyDrop<OpenFile>,
     number: DeviceNumber,
+    stays_open: Atomic<u32>,
     closer: Arc<Closer>,
-    queue: Arc<OwnedQueue>,
+    queue: Arc<JobQueue>,
 }
 
 impl BlockDevice {
-    /// Opens the device; it is closed on `queue`. Sleeps, maybe without a bound: see [`Opener`].
-    fn open(number: DeviceNumber, queue: Arc<OwnedQueue>) -> Result<Self> {
-        let gone = KBox::new(Atomic::new(0), GFP_KERNEL)?;
-        let closer = Arc::pin_init(Closer::new(), GFP_KERNEL)?;
-        // SAFETY: The flag stays where it is, for longer than the file is open.
-        let file = from_err_ptr(unsafe {
-            helpers::bdev_open(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
-        })?;
-        // INVARIANT: Opened just now.
-        let file = OpenFile {
-            // SAFETY: It is neither an error nor null.
-            file: unsafe { NonNull::new_unchecked(file) },
-            gone,
-        };
-        Ok(Self {
-            file: ManuallyDrop::new(file),
-            number,
-            closer,
-            queue,
-        })
+    /// Lets the device stay open for ever: dropping it gives up only the claim on it. For a device that
+    /// will not return a bio: while it is open, its driver does not free what the bio refers to.
+    pub(in crate::linux) fn keep_open(&self) {
+        self.stays_open.store(1, Relaxed);
     }
 
     /// Whether it is made of this disk, which there is. The file of a loop device is looked up by its path as
@@ -243,8 +254,12 @@ impl BlockDevice {
 
 impl Drop for BlockDevice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, and it is not used after this.
-        let file = unsafe { ManuallyDrop::take(&mut self.file) };
-        self.closer.close(file, self.number, &self.queue);
+        let closing = Closing {
+            // SAFETY: By the type invariant, and it is not used after this.
+            file: unsafe { ManuallyDrop::take(&mut self.file) },
+            number: self.number,
+            stays_open: self.stays_open.load(Relaxed) != 0,
+        };
+        self.closer.close(closing, &self.queue);
     }
 }

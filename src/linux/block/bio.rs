@@ -106,8 +106,10 @@ struct Inner<T, const PAGES: usize> {
 /// until no callback is under way.
 ///
 /// Dropping it, in process context, disowns bios that are under way: the block layer ends them without
-/// their callback, and their memory is never used again. To avoid this, wait for them first
-/// ([`BioSet::has_submitted`]).
+/// their callback, their memory is never used again, and their device stays open for ever, so that its
+/// driver does not free what they refer to. To avoid this, wait for them first
+/// ([`BioSet::has_submitted`]). A kernel whose preempted tasks cannot be waited for (`CONFIG_PREEMPTION`
+/// without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have ended.
 ///
 /// Could be dropped when the kernel crate has `bio`, and bios that end without their owner.
 ///
@@ -345,6 +347,10 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
     /// Has the block layer end bio `index` by a function of its own, which does nothing but
     /// count. Returns whether that is set: not if a driver below has put another in place of ours.
     fn disown(&self, index: usize) -> bool {
+        // A task may have been preempted between reading the callback and calling it.
+        if cfg!(all(CONFIG_PREEMPTION, not(CONFIG_TASKS_RCU))) {
+            return false;
+        }
         let Some(inner) = self.get(index) else {
             return true;
         };
@@ -360,24 +366,17 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
 impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
     fn drop(&mut self) {
         if self.used.load(Relaxed) != 0 {
-            let mut disowned = false;
             for index in 0..self.len() {
-                while self.is_submitted(index) {
-                    if self.disown(index) {
-                        disowned = true;
-                        break;
-                    }
+                while self.is_submitted(index) && !self.disown(index) {
                     // SAFETY: Process context.
                     unsafe { bindings::msleep(WAIT_MS) };
                 }
             }
-            // SAFETY: Process context. What has begun to end a bio by our callback is through with
-            // it afterwards: interrupts by the first, preempted tasks by the second.
+            // SAFETY: Process context. Each context that has read our callback has left it afterwards:
+            // interrupts after the first, preempted tasks after the second.
             unsafe {
                 bindings::synchronize_rcu();
-                if disowned {
-                    helpers::synchronize_rcu_tasks();
-                }
+                helpers::synchronize_rcu_tasks();
             }
         }
         for index in 0..self.len() {
@@ -390,9 +389,11 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
                 // SAFETY: It was made from a box, and nothing else uses it.
                 drop(unsafe { KBox::from_raw(inner.as_ptr()) });
             } else {
-                // Disowned. Its memory and its pages stay for ever; the device can be closed.
+                // Disowned. Its memory and its pages stay for ever, and its device stays open.
                 // SAFETY: The block layer does not touch this field.
-                unsafe { *inner.as_ref().device.get() = None };
+                if let Some(device) = unsafe { (*inner.as_ref().device.get()).take() } {
+                    device.keep_open();
+                }
             }
         }
     }

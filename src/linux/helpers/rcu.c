@@ -2,7 +2,11 @@
 
 #include <linux/rcupdate.h>
 
-/* Where no task is preempted (no CONFIG_TASKS_RCU), this is synchronize_rcu by another name. */
+/*
+ * Waits until each task that was preempted has given up the CPU by itself. Without CONFIG_TASKS_RCU this is
+ * synchronize_rcu by another name, which does the same only where no task is preempted. See `disown` in
+ * block/bio.rs.
+ */
 void rust_helper_synchronize_rcu_tasks(void)
 {
 	synchronize_rcu_tasks();

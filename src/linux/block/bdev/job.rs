@@ -30,11 +30,25 @@ use crate::linux::{
     workqueue::OwnedQueue, //
 };
 
-/// How long a task waits for a job.
-const WAIT_MS: u32 = 1000;
+/// The work queue that does jobs.
+///
+/// Only an [`Opener`](super::Opener) and the [`BlockDevice`](super::BlockDevice)s that it has opened refer to
+/// it, so it is destroyed with the last of them, after all its jobs. No job refers to it.
+pub(super) struct JobQueue {
+    queue: OwnedQueue,
+    /// How long a task waits for a job.
+    wait_ms: u32,
+}
+
+impl JobQueue {
+    pub(super) fn new(name: &CStr, wait_ms: u32) -> Result<Arc<Self>> {
+        let queue = OwnedQueue::new_unbound().build(name)?;
+        Ok(Arc::new(Self { queue, wait_ms }, GFP_KERNEL)?)
+    }
+}
 
 /// A job of a [`JobWorker`].
-pub(crate) trait Job: Send + Unpin + Sized + 'static {
+pub(super) trait Job: Send + Unpin + Sized + 'static {
     /// Its result.
     type Output: Send + Unpin;
 
@@ -50,7 +64,7 @@ pub(crate) trait Job: Send + Unpin + Sized + 'static {
 
 /// Does jobs, one after the other. All its memory is allocated when it is made.
 #[pin_data]
-pub(crate) struct JobWorker<J: Job> {
+pub(super) struct JobWorker<J: Job> {
     #[pin]
     state: Mutex<State<J>>,
     /// Notified when one is done.
@@ -83,7 +97,7 @@ enum Phase<J: Job> {
 
 impl<J: Job> JobWorker<J> {
     /// Returns a worker without a job.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(super) fn new() -> impl PinInit<Self> {
         let state = State {
             phase: Phase::Idle,
             is_late: false,
@@ -96,12 +110,12 @@ impl<J: Job> JobWorker<J> {
     }
 
     /// Queues `job` on `queue`, or returns it if there is another job. `module` is `None` if the module
-    /// is being unloaded: then the queue must be drained before the module is freed.
+    /// is being unloaded.
     pub(super) fn begin(
         self: &Arc<Self>,
         job: J,
         module: Option<ModuleRef>,
-        queue: &OwnedQueue,
+        queue: &JobQueue,
     ) -> Result<(), J> {
         let mut state = self.state.lock();
         let Phase::Idle = state.phase else {
@@ -109,15 +123,19 @@ impl<J: Job> JobWorker<J> {
         };
         state.phase = Phase::Asked(job, module);
         // The work is not queued already: the phase is `Idle` only after the worker took the last job.
-        let _ = queue.enqueue::<_, 0>(self.clone());
+        let _ = queue.queue.enqueue::<_, 0>(self.clone());
         Ok(())
     }
 
-    /// Waits for the job, for a second or until a signal. If it is not done then, and `waits_on` returns
-    /// true, this waits without a bound. `None` if the job is left to the worker.
-    pub(super) fn wait(&self, waits_on: impl FnOnce() -> bool) -> Option<J::Output> {
+    /// Waits for the job, for the time of `queue` or until a signal. If it is not done then, and `waits_on`
+    /// returns true, this waits without a bound. `None` if the job is left to the worker.
+    pub(super) fn wait(
+        &self,
+        queue: &JobQueue,
+        waits_on: impl FnOnce() -> bool,
+    ) -> Option<J::Output> {
         let mut state = self.state.lock();
-        let mut left = msecs_to_jiffies(WAIT_MS);
+        let mut left = msecs_to_jiffies(queue.wait_ms);
         while !matches!(state.phase, Phase::Done(_)) {
             match self.done.wait_interruptible_timeout(&mut state, left) {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
@@ -163,7 +181,7 @@ impl<J: Job> WorkItem for JobWorker<J> {
             drop(state);
             this.done.notify_all();
         }
-        // Before the module is unloaded the queue goes, which waits for this function's end.
+        // The end of the queue, before the module is unloaded, waits for the end of this function.
         drop(module);
     }
 }

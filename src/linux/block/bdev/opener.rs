@@ -3,74 +3,98 @@
 //! Opening a block device. This may wait without a bound: for its driver, which may wait for the disk,
 //! and for another opener.
 
+use core::mem::ManuallyDrop;
+
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    }, //
 };
 
 use super::{
+    closer::Closer,
     job::{
         Job,
+        JobQueue,
         JobWorker, //
     },
     BlockDevice,
     DeviceNumber,
-    OpenError, //
+    OpenError,
+    OpenFile, //
 };
-use crate::linux::{
-    module::ModuleRef,
-    workqueue::OwnedQueue, //
-};
+use crate::linux::module::ModuleRef;
 
-/// A device that is to be opened, and closed on `queue`.
-pub(crate) struct Opening {
-    number: DeviceNumber,
-    queue: Arc<OwnedQueue>,
-}
-
-/// Opens devices, one after the other.
-pub(crate) type Opener = JobWorker<Opening>;
+/// A device that is to be opened.
+struct Opening(DeviceNumber);
 
 impl Job for Opening {
-    type Output = Result<BlockDevice>;
+    type Output = Result<OpenFile>;
 
     const LATE: &'static str = "it was opened too late, and is not used";
 
     fn number(&self) -> DeviceNumber {
-        self.number
+        self.0
     }
 
     fn run(self, _keeps_module: bool) -> Self::Output {
-        BlockDevice::open(self.number, self.queue)
+        OpenFile::open(self.0)
     }
 }
 
+/// Opens devices, one after the other. Workers open and close them, on a work queue that ends with this
+/// value and the devices that it has opened.
+///
+/// # Invariants
+///
+/// No job of `queue` refers to the queue, as [`BlockDevice`] says.
+pub(crate) struct Opener {
+    worker: Arc<JobWorker<Opening>>,
+    queue: Arc<JobQueue>,
+}
+
 impl Opener {
-    /// Opens a device. It is opened and closed on `queue`, which must be drained before the module is
-    /// freed. A device that is not open after a second is closed when it is, and until then no other is
-    /// opened. With `at_length` this waits without a bound. Sleeps.
+    /// Makes a work queue of this name. A task waits `wait_ms` milliseconds until a device is opened or
+    /// closed. Sleeps.
+    pub(crate) fn new(name: &CStr, wait_ms: u32) -> Result<Self> {
+        Ok(Self {
+            worker: Arc::pin_init(JobWorker::new(), GFP_KERNEL)?,
+            queue: JobQueue::new(name, wait_ms)?,
+        })
+    }
+
+    /// Opens a device. A device that is not open in time, or when a signal arrives, is closed when it is,
+    /// and until then no other is opened. With `at_length` this waits without a bound. Sleeps.
     pub(crate) fn open(
-        self: &Arc<Self>,
+        &self,
         number: DeviceNumber,
-        queue: &Arc<OwnedQueue>,
         at_length: bool,
     ) -> Result<BlockDevice, OpenError> {
         let module = ModuleRef::try_get().ok_or(OpenError::UnderWay)?;
-        let opening = Opening {
-            number,
-            queue: queue.clone(),
-        };
-        self.begin(opening, Some(module), queue)
+        // Before the device is opened, so that closing it allocates nothing.
+        let closer = Arc::pin_init(Closer::new(), GFP_KERNEL).map_err(OpenError::Failed)?;
+        self.worker
+            .begin(Opening(number), Some(module), &self.queue)
             .map_err(|_| OpenError::UnderWay)?;
-        let opened = self.wait(|| {
+        let opened = self.worker.wait(&self.queue, || {
             let (major, minor) = number.major_minor();
             if at_length {
                 pr_warn!("block device {major}:{minor}: it is still being opened, and loading waits: its driver waits for it, or another program is opening it\n");
             }
             at_length
         });
-        opened
+        let file = opened
             .ok_or(OpenError::UnderWay)?
-            .map_err(OpenError::Failed)
+            .map_err(OpenError::Failed)?;
+        // INVARIANT: Opened just now.
+        Ok(BlockDevice {
+            file: ManuallyDrop::new(file),
+            number,
+            stays_open: Atomic::new(0),
+            closer,
+            queue: self.queue.clone(),
+        })
     }
 }
