@@ -13,12 +13,16 @@ use crate::{
         },
     },
     linux::{
-        block::mq::Block,
-        mm::alloc::MAY_FAIL,
+        mm::{
+            alloc::MAY_FAIL,
+            block::Block, //
+        },
         net::{
             device::NetDevice,
             skb::{
                 self,
+                AllocCpu,
+                FramePolicy,
                 Payload, //
             },
         },
@@ -30,8 +34,27 @@ use crate::{
     },
 };
 
+/// The CPU that receives the answers to our frames.
+pub(crate) static RECEIVING_CPU: AllocCpu = AllocCpu::new();
+
+/// How our frames are sent.
+pub(crate) struct Policy;
+
+impl FramePolicy for Policy {
+    /// More than `LL_MAX_HEADER` without tunnels, so that no device has to copy the frame to get room.
+    const HEADROOM: usize = 128;
+
+    /// The highest band of the default queueing discipline (`TC_PRIO_INTERACTIVE`).
+    const PRIORITY: u32 = 6;
+
+    #[inline]
+    fn alloc_cpu() -> &'static AllocCpu {
+        &RECEIVING_CPU
+    }
+}
+
 /// A frame with a protocol header.
-pub(crate) type TxFrame = skb::TxFrame<HEADER_LEN>;
+pub(crate) type TxFrame = skb::TxFrame<Policy, HEADER_LEN>;
 
 /// The payload of a SAME_FILLED frame.
 const FILL_LEN: u16 = 8;

@@ -17,7 +17,10 @@ use kernel::{
     }, //
 };
 
-use super::client::Client;
+use super::{
+    client::Client,
+    frames::RECEIVING_CPU, //
+};
 use crate::linux::net::{
     device::{
         NetDevice,
@@ -30,10 +33,7 @@ use crate::linux::net::{
         Verdict,
         HAS_INGRESS, //
     },
-    skb::{
-        note_receiving_cpu,
-        RxFrame, //
-    },
+    skb::RxFrame,
 };
 
 /// How a frame came in.
@@ -111,7 +111,7 @@ impl Receiver for Entry {
         if !self.is_for_us(&frame) {
             return Verdict::Accept;
         }
-        note_receiving_cpu();
+        RECEIVING_CPU.set_current();
         self.client.receive(&frame, self.path)
     }
 }

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     engine::client::shard::Send,
     linux::{
-        block::mq::Block,
+        mm::block::Block,
         net::{
             device::{
                 NetDevice,

@@ -56,10 +56,13 @@ use crate::{
         mirror::Policy, //
     },
     linux::{
-        block::bdev::{
-            BlockDevice,
-            DeviceNumber,
-            Opener, //
+        block::{
+            bdev::{
+                BlockDevice,
+                DeviceNumber,
+                Opener, //
+            },
+            mq::DiskRef, //
         },
         sched::cond_resched, //
     },
@@ -182,7 +185,7 @@ pub(crate) struct Local {
     #[pin]
     attached: Mutex<Option<Arc<BlockDevice>>>,
     /// Our own block device, once it has been created.
-    own: SetOnce<DeviceNumber>,
+    own: SetOnce<DiskRef>,
     /// Allocated when a disk is attached for the first time.
     pool: SetOnce<Pin<KBox<Pool>>>,
     pool_pages: usize,
@@ -212,8 +215,8 @@ impl Local {
     }
 
     /// Sets our own block device, which must not be attached to itself.
-    pub(crate) fn set_own(&self, number: DeviceNumber) {
-        self.own.populate(number);
+    pub(crate) fn set_own(&self, disk: DiskRef) {
+        self.own.populate(disk);
     }
 
     /// The buffers for the disk's I/O; `None` if no disk was ever attached.
@@ -246,7 +249,7 @@ impl Local {
 
     /// Whether another block device is stacked on ours.
     pub(crate) fn is_own_below_another(&self) -> bool {
-        self.own.copy().is_some_and(DeviceNumber::is_below_another)
+        self.own.as_ref().is_some_and(DiskRef::is_below_another)
     }
 
     /// The state of the disk.
@@ -293,7 +296,7 @@ pub(crate) fn attach_quietly(
     let wanted = Wanted {
         number: look_up(path)?,
         min_bytes: bytes,
-        excluded: local.own.copy(),
+        excluded: local.own.as_ref().map(DiskRef::number),
     };
     let device = open::open(&local.opener, wanted, is_loading).map_err(AttachError::Open)?;
     let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;

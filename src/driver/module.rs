@@ -41,7 +41,7 @@ use crate::{
             GenDisk,
             GenDiskBuilder,
             TagSet,
-            TagSetFlags, //
+            TagSetFlag, //
         },
         debugfs::Dir,
         miscdevice::{
@@ -166,7 +166,7 @@ impl Anemone {
                 1,
                 // There is no seek for a scheduler to save. And requests are ended by softirqs and
                 // work that any CPU may run.
-                TagSetFlags::NO_SCHED_BY_DEFAULT | TagSetFlags::STACKING,
+                TagSetFlag::NoSchedByDefault | TagSetFlag::Stacking,
             ),
             GFP_KERNEL,
         )?;
@@ -186,7 +186,8 @@ impl Anemone {
             .stable_writes()
             .no_partitions()
             .build(fmt!("anemone"), tag_set, client.clone())?;
-        client.shared.local.set_own(disk.number());
+        // Nothing fails from here on.
+        client.shared.local.set_own(disk.reference());
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
             params.pages / ((1 << 20) / PAGE_SIZE),

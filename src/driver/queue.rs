@@ -59,13 +59,15 @@ use crate::{
     linux::{
         block::mq::{
             BlkStatus,
-            Block,
-            BlockWriter,
             RequestBlock, //
         },
         bottom_half::local_bh_disable,
         mm::{
             alloc::MAY_FAIL,
+            block::{
+                Block,
+                BlockWriter, //
+            },
             page::Page, //
         },
         net::skb::RxFrame,

@@ -119,8 +119,10 @@ extern "C" {
     pub(super) fn bdev_has_dirty_cache(bdev: *mut bindings::block_device) -> bool;
     #[link_name = "rust_helper_bdev_is_made_of"]
     pub(super) fn bdev_is_made_of(bdev: *mut bindings::block_device, dev: bindings::dev_t) -> bool;
-    #[link_name = "rust_helper_bdev_is_below_another"]
-    pub(super) fn bdev_is_below_another(dev: bindings::dev_t) -> bool;
+    #[link_name = "rust_helper_disk_wait_closed"]
+    pub(super) fn disk_wait_closed(disk: *mut bindings::gendisk);
+    #[link_name = "rust_helper_disk_is_below_another"]
+    pub(super) fn disk_is_below_another(dev: *mut bindings::device) -> bool;
     #[link_name = "rust_helper_dmi_product_uuid"]
     pub(super) fn dmi_product_uuid() -> *const c_char;
     #[link_name = "rust_helper_siphash"]

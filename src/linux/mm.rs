@@ -3,6 +3,8 @@
 //! Memory.
 
 pub(crate) mod alloc;
+pub(crate) mod block;
 pub(in crate::linux) mod copy;
 pub(crate) mod memalloc;
 pub(crate) mod page;
+pub(in crate::linux) mod place;

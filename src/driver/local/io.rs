@@ -29,7 +29,7 @@ use crate::{
         shard::Shard, //
     },
     linux::{
-        block::bio::Opf,
+        block::bio::OpfBit,
         mm::memalloc::NoReclaim,
         module::ModuleRef,
         time::hrtimer::now_ns, //
@@ -80,13 +80,13 @@ impl Pool {
             drop(guard);
 
             let op = match io.is_write {
-                true => Opf::WRITE,
-                false => Opf::READ,
+                true => OpfBit::Write,
+                false => OpfBit::Read,
             };
             // As O_DIRECT does it, and for swapped pages.
-            let opf = op | Opf::SYNC | Opf::IDLE | Opf::SWAP;
+            let opf = op | OpfBit::Sync | OpfBit::Idle | OpfBit::Swap;
             let opf = match nowait {
-                true => opf | Opf::NOWAIT,
+                true => opf | OpfBit::Nowait,
                 false => opf,
             };
             let prepared = device.as_ref().and_then(|device| {

@@ -18,7 +18,7 @@ use crate::{
             BufferRead, //
         },
     },
-    linux::block::mq::{
+    linux::mm::block::{
         Block,
         BlockWriter, //
     }, //

@@ -23,10 +23,8 @@ use crate::{
         },
     },
     linux::{
-        block::mq::{
-            Block,
-            Request, //
-        },
+        block::mq::Request,
+        mm::block::Block,
         time::hrtimer::now_ns, //
     },
     wire::PAGE_SIZE,

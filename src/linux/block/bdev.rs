@@ -68,13 +68,6 @@ impl DeviceNumber {
     pub(crate) fn major_minor(self) -> (u32, u32) {
         (self.0 >> 20, self.0 & ((1 << 20) - 1))
     }
-
-    /// Whether another disk is made of it, as the device mapper makes them. Opens it for a moment, and
-    /// sleeps.
-    pub(crate) fn is_below_another(self) -> bool {
-        // SAFETY: In process context; a number that no device has is no device below another.
-        unsafe { helpers::bdev_is_below_another(self.0) }
-    }
 }
 
 /// Why a device was not opened.

@@ -10,7 +10,6 @@
 use core::{
     cell::UnsafeCell,
     mem::MaybeUninit,
-    ops::BitOr,
     ptr::NonNull, //
 };
 
@@ -32,42 +31,38 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::{
-    bdev::BlockDevice,
-    mq::BLOCK_SIZE, //
-};
+use super::bdev::BlockDevice;
 use crate::linux::{
     helpers,
-    mm::page::Page, //
+    mm::{
+        block::BLOCK_LEN,
+        page::Page, //
+    },
 };
 
-/// The operation and flags of a bio: `blk_opf_t`.
-#[derive(Clone, Copy)]
-pub(crate) struct Opf(bindings::blk_opf_t);
+kernel::impl_flags!(
+    /// The operation and flags of a bio: `blk_opf_t`.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Opf(u32);
 
-impl Opf {
-    /// Pages are read from the device.
-    pub(crate) const READ: Self = Self(bindings::req_op_REQ_OP_READ);
-    /// Pages are written to it.
-    pub(crate) const WRITE: Self = Self(bindings::req_op_REQ_OP_WRITE);
-    /// A task waits for it.
-    pub(crate) const SYNC: Self = Self(1 << bindings::req_flag_bits___REQ_SYNC);
-    /// More I/O follows that a task waits for: the block layer does not hold it back behind writeback.
-    pub(crate) const IDLE: Self = Self(1 << bindings::req_flag_bits___REQ_IDLE);
-    /// The pages are swapped: holding it back would hold back reclaim.
-    pub(crate) const SWAP: Self = Self(1 << bindings::req_flag_bits___REQ_SWAP);
-    /// It ends with `EAGAIN` where submitting it would wait; only for what
-    /// [`BlockDevice::takes_nowait`] says.
-    pub(crate) const NOWAIT: Self = Self(1 << bindings::req_flag_bits___REQ_NOWAIT);
-}
-
-impl BitOr for Opf {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    /// An operation, `REQ_OP_*`, or a flag, `REQ_*`.
+    #[derive(Clone, Copy)]
+    pub(crate) enum OpfBit {
+        /// Pages are read from the device.
+        Read = bindings::req_op_REQ_OP_READ,
+        /// Pages are written to it.
+        Write = bindings::req_op_REQ_OP_WRITE,
+        /// A task waits for it.
+        Sync = 1 << bindings::req_flag_bits___REQ_SYNC,
+        /// More I/O follows that a task waits for: the block layer does not hold it back behind writeback.
+        Idle = 1 << bindings::req_flag_bits___REQ_IDLE,
+        /// The pages are swapped: holding it back would hold back reclaim.
+        Swap = 1 << bindings::req_flag_bits___REQ_SWAP,
+        /// It ends with `EAGAIN` where submitting it would wait; only for what
+        /// [`BlockDevice::takes_nowait`] says.
+        Nowait = 1 << bindings::req_flag_bits___REQ_NOWAIT,
     }
-}
+);
 
 /// The handler of a bio's end.
 pub(crate) trait EndIo: Send + Sync + 'static {
@@ -130,7 +125,7 @@ struct Inner<T, const PAGES: usize> {
 ///
 /// fn write(device: &Arc<BlockDevice>, page: &Page, wake: Arc<Wake>) -> Result {
 ///     let bios = BioSet::<_, 1>::new(1, wake.clone())?;
-///     let prepared = bios.prepare(0, device, Opf::WRITE | Opf::SYNC, 0, [page].into_iter());
+///     let prepared = bios.prepare(0, device, OpfBit::Write | OpfBit::Sync, 0, [page].into_iter());
 ///     prepared.ok_or(EBUSY)?.submit();
 ///     wake.0.wait_for_completion();
 ///     bios.reap(0).ok_or(EIO)?
@@ -242,7 +237,7 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
             // entry's.
             unsafe {
                 helpers::get_page(page.as_ptr());
-                bindings::__bio_add_page(bio, page.as_ptr(), BLOCK_SIZE as u32, 0);
+                bindings::__bio_add_page(bio, page.as_ptr(), BLOCK_LEN, 0);
             }
         }
         // INVARIANT: Filled in above.

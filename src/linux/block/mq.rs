@@ -64,7 +64,7 @@
 //!
 //! fn add() -> Result<GenDisk<Null>> {
 //!     let tagset = Arc::pin_init(
-//!         TagSet::new(1, 64, 1, TagSetFlags::NO_SCHED_BY_DEFAULT),
+//!         TagSet::new(1, 64, 1, TagSetFlag::NoSchedByDefault.into()),
 //!         GFP_KERNEL,
 //!     )?;
 //!     GenDiskBuilder::new()
@@ -73,22 +73,15 @@
 //! }
 //! ```
 
-mod block;
 mod gen_disk;
 mod operations;
-mod place;
 mod request;
 mod request_block;
 mod tag_set;
 
-pub(in crate::linux) use block::Span;
-pub(crate) use block::{
-    Block,
-    BlockWriter,
-    BLOCK_SIZE, //
-};
 pub(crate) use gen_disk::{
     BlockDeviceOperations,
+    DiskRef,
     GenDisk,
     GenDiskBuilder, //
 };
@@ -96,14 +89,18 @@ pub(crate) use operations::{
     Operations,
     Refused, //
 };
-pub(in crate::linux) use place::Place;
 pub(crate) use request::{
     BlkStatus,
     Op,
     Request, //
 };
 pub(crate) use request_block::RequestBlock;
+#[expect(
+    unused_imports,
+    reason = "the type that `Request::into_blocks` returns"
+)]
+pub(crate) use request_block::RequestBlocks;
 pub(crate) use tag_set::{
     TagSet,
-    TagSetFlags, //
+    TagSetFlag, //
 };

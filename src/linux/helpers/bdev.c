@@ -206,24 +206,3 @@ bool rust_helper_bdev_is_made_of(struct block_device *bdev, dev_t dev)
 	/* As deep as a stack of file systems may be, and more. */
 	return lies_on(bdev, dev, 8);
 }
-
-/* Whether another disk (dm, md) is made, among others, of the device. Sleeps. */
-bool rust_helper_bdev_is_below_another(dev_t dev)
-{
-	struct file *file = bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
-	struct gendisk *disk;
-	struct kobject *holders;
-	bool below = false;
-
-	if (IS_ERR(file))
-		return false;
-	holders = file_bdev(file)->bd_holder_dir;
-	disk = file_bdev(file)->bd_disk;
-	/* A disk that goes away is no longer live before it gives up that directory. */
-	mutex_lock(&disk->open_mutex);
-	if (disk_live(disk) && holders && holders->sd)
-		below = !RB_EMPTY_ROOT(&holders->sd->dir.children);
-	mutex_unlock(&disk->open_mutex);
-	bdev_fput(file);
-	return below;
-}

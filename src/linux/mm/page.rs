@@ -13,17 +13,15 @@ use kernel::{
 
 use super::{
     alloc::RAW_MAY_FAIL,
-    copy::copy, //
-};
-use crate::linux::{
-    block::mq::{
+    block::{
         Block,
         BlockWriter,
-        Place,
         BLOCK_SIZE, //
     },
-    helpers,
+    copy::copy,
+    place::Place, //
 };
+use crate::linux::helpers;
 
 /// A page of 4 KiB. Dropping it gives up one reference; a bio or a frame under way has one of its
 /// own.

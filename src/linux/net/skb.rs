@@ -17,7 +17,10 @@ use kernel::{
 };
 
 pub(crate) use rx_frame::RxFrame;
+#[expect(unused_imports, reason = "the error of `TxFrame::send`")]
+pub(crate) use tx_frame::SendError;
 pub(crate) use tx_frame::{
+    FramePolicy,
     Payload,
     TxFrame, //
 };
@@ -31,17 +34,25 @@ pub(crate) use tx_frame::{
 /// # Invariants
 ///
 /// The value is the number of a CPU.
-static RECEIVING_CPU: Atomic<u32> = Atomic::new(0);
+pub(crate) struct AllocCpu(Atomic<u32>);
 
-/// Notes that the local CPU receives the answers to frames of this module: it frees frames that are sent
-/// from here on, if the device's driver leaves that to another CPU.
-#[inline]
-pub(crate) fn note_receiving_cpu() {
-    let cpu = CpuId::current().as_u32();
-    // It is usually the same CPU, and then the cache line stays shared.
-    if RECEIVING_CPU.load(Relaxed) != cpu {
-        // INVARIANT: This CPU exists.
-        RECEIVING_CPU.store(cpu, Relaxed);
+impl AllocCpu {
+    /// Returns the first CPU.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: Each machine has a CPU of this number.
+        Self(Atomic::new(0))
+    }
+
+    /// Changes it to the local CPU, which is one that receives frames: it frees frames that are sent from
+    /// here on, if the device's driver leaves that to another CPU. May be called in any context.
+    #[inline]
+    pub(crate) fn set_current(&self) {
+        let cpu = CpuId::current().as_u32();
+        // It is usually the same CPU, and then the cache line stays shared.
+        if self.0.load(Relaxed) != cpu {
+            // INVARIANT: This CPU exists.
+            self.0.store(cpu, Relaxed);
+        }
     }
 }
 

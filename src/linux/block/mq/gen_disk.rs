@@ -11,6 +11,7 @@ use core::{
 
 use kernel::{
     bindings,
+    device::Device,
     error::{
         from_err_ptr,
         from_result,
@@ -24,6 +25,7 @@ use kernel::{
     static_lock_class,
     str::NullTerminatedFormatter,
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Full,
@@ -43,10 +45,14 @@ use super::{
         ForeignBorrowed,
         Operations, //
     },
-    tag_set::TagSet,
-    BLOCK_SIZE, //
+    tag_set::TagSet, //
 };
-use crate::linux::block::bdev::DeviceNumber;
+use crate::linux::{
+    block::bdev::DeviceNumber,
+    helpers,
+    mm::block::BLOCK_LEN,
+    module, //
+};
 
 /// Bytes of a sector, the block layer's unit.
 const SECTOR_SIZE: u32 = 512;
@@ -161,8 +167,8 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
     }
 }
 
-/// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks of
-/// [`BLOCK_SIZE`] bytes.
+/// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks as long as a
+/// page, as those of the kernel crate's builder unless told otherwise.
 ///
 /// Could be dropped when that of the kernel crate has these limits and features, and
 /// [`Operations`] is its trait.
@@ -179,11 +185,17 @@ pub(crate) struct GenDiskBuilder {
 }
 
 impl GenDiskBuilder {
+    /// The sectors of a block, and the fewest that the block layer takes for `max_hw_sectors`.
+    const MIN_HW_SECTORS: u32 = BLOCK_LEN / SECTOR_SIZE;
+
+    /// `BLK_DEV_MAX_SECTORS`: a disk has fewer bytes than 2^63.
+    const MAX_CAPACITY: u64 = i64::MAX as u64 / SECTOR_SIZE as u64;
+
     /// A disk without any capacity yet.
     pub(crate) fn new() -> Self {
         Self {
             capacity_sectors: 0,
-            max_hw_sectors: BLOCK_SIZE as u32 / SECTOR_SIZE,
+            max_hw_sectors: Self::MIN_HW_SECTORS,
             max_hw_discard_sectors: 0,
             features: 0,
             flags: 0,
@@ -221,31 +233,42 @@ impl GenDiskBuilder {
     }
 
     fn limits(&self) -> bindings::queue_limits {
-        let block = BLOCK_SIZE as u32;
         let has_discard = self.max_hw_discard_sectors != 0;
         bindings::queue_limits {
             features: self.features,
-            logical_block_size: block,
-            physical_block_size: block,
-            io_min: block,
+            logical_block_size: BLOCK_LEN,
+            physical_block_size: BLOCK_LEN,
+            io_min: BLOCK_LEN,
             max_hw_sectors: self.max_hw_sectors,
             // O_DIRECT may bring pieces as short as a sector.
-            // CAST: Clamped.
-            max_segments: self.max_hw_sectors.clamp(1, 0xffff) as u16,
+            // CAST: At most that.
+            max_segments: self.max_hw_sectors.min(0xffff) as u16,
             max_segment_size: u32::MAX,
             max_hw_discard_sectors: self.max_hw_discard_sectors,
-            discard_granularity: if has_discard { block } else { 0 },
+            discard_granularity: if has_discard { BLOCK_LEN } else { 0 },
             ..pin_init::zeroed()
         }
     }
 
-    /// Makes the disk `/dev/NAME`. Requests may come before this returns.
+    /// Makes the disk `/dev/NAME`. Fails with `EINVAL` for a name, a capacity or a limit that the block
+    /// layer does not take.
+    ///
+    /// Requests may come, and programs may open the disk, before this returns. So a module's `init` should
+    /// do this last: if it fails afterwards, it waits until nothing has the disk open ([`GenDisk`]).
+    ///
+    /// # Context
+    ///
+    /// Process. Sleeps.
     pub(crate) fn build<T: BlockDeviceOperations>(
         self,
         name: fmt::Arguments<'_>,
         tagset: Arc<TagSet<T>>,
         queue_data: T::QueueData,
     ) -> Result<GenDisk<T>> {
+        if self.max_hw_sectors < Self::MIN_HW_SECTORS || self.capacity_sectors > Self::MAX_CAPACITY
+        {
+            return Err(EINVAL);
+        }
         let data = queue_data.into_foreign();
         let drop_data = ScopeGuard::new(|| {
             // SAFETY: `data` was made by `into_foreign` above, and the disk has not been made.
@@ -299,7 +322,13 @@ impl GenDiskBuilder {
 }
 
 /// A disk. Dropping it waits until no request is under way, and removes the disk, also if it is open.
-/// Sleeps.
+///
+/// An open file of the disk keeps the module, but not while the module's `init` fails. There the drop waits
+/// until nothing has the disk open, without a bound, because the module's code and tables are freed next.
+///
+/// # Context
+///
+/// It is dropped in process context, and sleeps.
 ///
 /// Could be dropped when [`GenDiskBuilder`] could.
 ///
@@ -323,10 +352,47 @@ unsafe impl<T: Operations> Send for GenDisk<T> {}
 unsafe impl<T: Operations> Sync for GenDisk<T> {}
 
 impl<T: Operations> GenDisk<T> {
-    /// Its number.
+    /// Returns a reference to it.
+    pub(crate) fn reference(&self) -> DiskRef {
+        // INVARIANT: By the type invariant it has been added.
+        // SAFETY: By the type invariant it is live, and its device is initialised.
+        DiskRef(unsafe { Device::get_device(&raw mut (*(*self.disk.as_ptr()).part0).bd_device) })
+    }
+}
+
+/// A reference to a disk, which may have been removed since. The last one is dropped in process context.
+///
+/// # Invariants
+///
+/// The device is that of a disk that has been added.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn report(disk: &GenDisk<Null>) {
+///     if disk.reference().is_below_another() {
+///         pr_info!("it is in use by the device mapper\n");
+///     }
+/// }
+/// ```
+pub(crate) struct DiskRef(ARef<Device>);
+
+impl DiskRef {
+    fn as_ptr(&self) -> *mut bindings::device {
+        // `Device` is transparent over it.
+        core::ptr::from_ref(&*self.0).cast_mut().cast()
+    }
+
+    /// Returns the disk's number.
     pub(crate) fn number(&self) -> DeviceNumber {
         // SAFETY: By the type invariant it is live, and has been given its number.
-        DeviceNumber(unsafe { (*(*self.disk.as_ptr()).part0).bd_dev })
+        DeviceNumber(unsafe { (*self.as_ptr()).devt })
+    }
+
+    /// Returns whether another disk is made of it, as the device mapper makes them. Process context; sleeps.
+    pub(crate) fn is_below_another(&self) -> bool {
+        // SAFETY: By the type invariant it is the device of a disk.
+        unsafe { helpers::disk_is_below_another(self.as_ptr()) }
     }
 }
 
@@ -341,6 +407,9 @@ impl<T: Operations> Drop for GenDisk<T> {
             bindings::del_gendisk(disk);
             let data = queue_data_of((*disk).queue).xchg(core::ptr::null_mut(), Full);
             rcu::synchronize_rcu();
+            if !module::is_live() {
+                helpers::disk_wait_closed(disk);
+            }
             bindings::put_disk(disk);
             drop(T::QueueData::from_foreign(data));
         }

@@ -141,7 +141,8 @@ impl<T: Operations> OperationsVTable<T> {
                 let _ = request.into_raw();
                 status
             }
-            // Another request that the driver owns. That of this call is still the driver's.
+            // This request with the status OK, which blk-mq would take for one that the driver keeps; or
+            // another one that the driver owns, and it keeps this one.
             Err((request, status)) => {
                 request.end(status);
                 BlkStatus::OK

@@ -16,13 +16,15 @@ use kernel::{
 };
 
 use super::{
+    operations::Operations,
+    request_block::RequestBlocks, //
+};
+use crate::linux::mm::{
     block::{
         Block,
         BLOCK_LEN, //
     },
-    operations::Operations,
-    place::Places,
-    request_block::RequestBlocks, //
+    place::Places, //
 };
 
 /// What a request asks for: `enum req_op`.
@@ -59,9 +61,13 @@ impl BlkStatus {
     /// `EINVAL`
     pub(crate) const INVAL: Self = Self(19);
 
-    /// Returns the status with this number, which must be one that [`Self::to_raw`] has returned.
+    /// Returns the status with this number; [`Self::IOERR`] for a number without a meaning. (The block
+    /// layer takes 18, an error to it, for success when it makes an error number of it.)
     pub(crate) const fn from_raw(status: bindings::blk_status_t) -> Self {
-        Self(status)
+        match status {
+            0..=17 | 19 => Self(status),
+            _ => Self::IOERR,
+        }
     }
 
     /// Its number.

@@ -16,20 +16,22 @@ use kernel::{
 };
 
 use super::{
-    block::{
-        Block,
-        BlockWriter, //
-    },
     operations::Operations,
-    place::{
-        Place,
-        Places, //
-    },
     request::{
         wrapper_of,
         Op,
         Request,
         RequestDataWrapper, //
+    },
+};
+use crate::linux::mm::{
+    block::{
+        Block,
+        BlockWriter, //
+    },
+    place::{
+        Place,
+        Places, //
     },
 };
 

@@ -4,10 +4,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use core::{
-    marker::PhantomData,
-    ops::BitOr, //
-};
+use core::marker::PhantomData;
 
 use kernel::{
     bindings,
@@ -24,26 +21,22 @@ use super::{
     request::RequestDataWrapper,
 };
 
-/// `BLK_MQ_F_*`
-#[derive(Clone, Copy)]
-pub(crate) struct TagSetFlags(u32);
+kernel::impl_flags!(
+    /// Flags of a [`TagSet`].
+    #[derive(Clone, Copy)]
+    pub(crate) struct TagSetFlags(u32);
 
-impl TagSetFlags {
-    /// No I/O scheduler unless the user asks for one.
-    pub(crate) const NO_SCHED_BY_DEFAULT: Self = Self(bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT);
+    /// A flag of a [`TagSet`]: `BLK_MQ_F_*`.
+    #[derive(Clone, Copy)]
+    pub(crate) enum TagSetFlag {
+        /// No I/O scheduler unless the user asks for one.
+        NoSchedByDefault = bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT,
 
-    /// When the last CPU of a hardware queue goes offline, its requests are not waited for: for a
-    /// device that has no interrupts which would go with the CPU.
-    pub(crate) const STACKING: Self = Self(bindings::BLK_MQ_F_STACKING);
-}
-
-impl BitOr for TagSetFlags {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        /// When the last CPU of a hardware queue goes offline, its requests are not waited for: for a
+        /// device that has no interrupts which would go with the CPU.
+        Stacking = bindings::BLK_MQ_F_STACKING,
     }
-}
+);
 
 /// A wrapper for `struct blk_mq_tag_set`.
 ///

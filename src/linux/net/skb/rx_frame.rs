@@ -18,11 +18,13 @@ use super::{
     ETH_HLEN, //
 };
 use crate::linux::{
-    block::mq::BlockWriter,
     helpers,
-    mm::copy::{
-        copy,
-        take, //
+    mm::{
+        block::BlockWriter,
+        copy::{
+            copy,
+            take, //
+        },
     },
     net::{
         device::VlanTag,

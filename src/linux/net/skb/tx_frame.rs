@@ -8,6 +8,7 @@
 //! when the companion has left this host.
 
 use core::{
+    marker::PhantomData,
     mem::offset_of,
     ptr::{
         null_mut,
@@ -27,29 +28,35 @@ use kernel::{
 
 use super::{
     headers,
+    AllocCpu,
     Headers,
-    ETH_HLEN,
-    RECEIVING_CPU, //
+    ETH_HLEN, //
 };
 use crate::linux::{
-    block::mq::{
-        Block,
-        Span, //
-    },
     helpers,
     mm::{
         alloc::RAW_MAY_FAIL,
+        block::{
+            Block,
+            Span, //
+        },
         copy::copy, //
     },
     net::device::NetDevice, //
 };
 
-/// Bytes before the Ethernet header, for headers that devices add: more than `LL_MAX_HEADER` without
-/// tunnels, so that no device has to copy the frame to get room.
-const HEADROOM: usize = 128;
+/// What a driver decides about its frames.
+pub(crate) trait FramePolicy: 'static {
+    /// Bytes before the Ethernet header, for headers that devices add. With fewer than a device wants
+    /// (`LL_RESERVED_SPACE`) the stack copies the frame.
+    const HEADROOM: usize;
 
-/// The highest band of the default queueing discipline (`TC_PRIO_INTERACTIVE`).
-const PRIORITY: u32 = 6;
+    /// The priority for the queueing discipline (`TC_PRIO_*`).
+    const PRIORITY: u32;
+
+    /// Returns the CPU that is to free frames.
+    fn alloc_cpu() -> &'static AllocCpu;
+}
 
 /// Without sleeping and without a warning, and from the emergency reserve if need be
 /// (`__GFP_MEMALLOC`): sending frees memory.
@@ -94,7 +101,7 @@ pub(crate) enum SendError {
 /// # Invariants
 ///
 /// - `skb` is the first skb of a live pair, which belongs to this value.
-/// - Its linear part has [`HEADROOM`] free bytes, both headers, which are initialised, and `room` bytes.
+/// - Its linear part has `P::HEADROOM` free bytes, both headers, which are initialised, and `room` bytes.
 /// - Each of its fragments holds a reference to its page.
 /// - Bytes and fragments change only while the frame is not busy ([`Self::is_busy`]): the companion is
 ///   not in use then, and no clone of it exists. While `&mut self` is held, a frame that is not busy
@@ -103,36 +110,48 @@ pub(crate) enum SendError {
 /// # Examples
 ///
 /// ```ignore
-/// let mut frame = TxFrame::<4>::new(64)?;
-/// frame.send(
-///     &device,
-///     destination,
-///     ETHERTYPE,
-///     |header| *header = sequence.to_be_bytes(),
-///     Payload::Bytes(b"hello"),
-/// )?;
-/// // The same frame again, unless the last one is still in this host.
-/// if !frame.is_busy() {
-///     frame.send(&device, destination, ETHERTYPE, |_| {}, Payload::None)?;
+/// static FREEING_CPU: AllocCpu = AllocCpu::new();
+///
+/// struct Policy;
+///
+/// impl FramePolicy for Policy {
+///     const HEADROOM: usize = 64;
+///     const PRIORITY: u32 = 0;
+///
+///     fn alloc_cpu() -> &'static AllocCpu {
+///         &FREEING_CPU
+///     }
+/// }
+///
+/// fn greet(device: &NetDevice, sequence: u32) -> Result {
+///     let mut frame = TxFrame::<Policy, 4>::new(64)?;
+///     let write = |header: &mut [u8; 4]| *header = sequence.to_be_bytes();
+///     let sent = frame.send(device, [0xff; 6], 0x88b5, write, Payload::Bytes(b"hello"));
+///     sent.map_err(|error| match error {
+///         SendError::Busy | SendError::Dropped(_) => EAGAIN,
+///         SendError::NoMemory => ENOMEM,
+///         SendError::TooLong => EMSGSIZE,
+///     })
 /// }
 /// ```
-pub(crate) struct TxFrame<const HEADER: usize> {
+pub(crate) struct TxFrame<P: FramePolicy, const HEADER: usize> {
     skb: NonNull<bindings::sk_buff>,
     /// `truesize` without any fragment.
     truesize: u32,
     room: u16,
+    _p: PhantomData<P>,
 }
 
 // SAFETY: A frame is memory that belongs to no thread.
-unsafe impl<const HEADER: usize> Send for TxFrame<HEADER> {}
+unsafe impl<P: FramePolicy, const HEADER: usize> Send for TxFrame<P, HEADER> {}
 // SAFETY: `&TxFrame` allows only to read atomic counters.
-unsafe impl<const HEADER: usize> Sync for TxFrame<HEADER> {}
+unsafe impl<P: FramePolicy, const HEADER: usize> Sync for TxFrame<P, HEADER> {}
 
-impl<const HEADER: usize> TxFrame<HEADER> {
+impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
     /// Bytes of both headers, which are in the linear part.
     const HEADERS_LEN: usize = {
         // So that the linear part's length fits into the fields of the skb.
-        assert!(HEADER <= 1024);
+        assert!(HEADER <= 1024 && P::HEADROOM <= 1024);
         ETH_HLEN + HEADER
     };
 
@@ -140,7 +159,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
     pub(crate) const fn bytes(room: u16) -> usize {
         size_of::<bindings::sk_buff_fclones>()
             + size_of::<bindings::skb_shared_info>()
-            + HEADROOM
+            + P::HEADROOM
             + Self::HEADERS_LEN
             + room as usize
     }
@@ -159,7 +178,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
     }
 
     fn with_flags(room: u16, flags: bindings::gfp_t) -> Result<Self> {
-        let size = HEADROOM + Self::HEADERS_LEN + usize::from(room);
+        let size = P::HEADROOM + Self::HEADERS_LEN + usize::from(room);
         // SAFETY: No requirements.
         let skb = unsafe {
             bindings::__alloc_skb(
@@ -176,9 +195,9 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         let truesize = unsafe {
             let skb = skb.as_ptr();
             // As `skb_reserve` and `skb_put` do.
-            let data = (*skb).head.add(HEADROOM);
+            let data = (*skb).head.add(P::HEADROOM);
             (*skb).data = data;
-            (*skb).tail = (HEADROOM + Self::HEADERS_LEN) as u32;
+            (*skb).tail = (P::HEADROOM + Self::HEADERS_LEN) as u32;
             (*skb).len = Self::HEADERS_LEN as u32;
             data.write_bytes(0, Self::HEADERS_LEN);
             // As `__skb_header_release`: users of the companion may write to the header, which is
@@ -188,10 +207,10 @@ impl<const HEADER: usize> TxFrame<HEADER> {
             // Its memory may be from the reserve, but its content need not reach a marked socket.
             bindings::sk_buff::set_pfmemalloc_raw(skb, 0);
             let headers = headers(skb);
-            (*headers).priority = PRIORITY;
-            // CAST: A few hundred.
-            (*headers).mac_header = HEADROOM as u16;
-            (*headers).network_header = (HEADROOM + ETH_HLEN) as u16;
+            (*headers).priority = P::PRIORITY;
+            // CAST: At most 1024.
+            (*headers).mac_header = P::HEADROOM as u16;
+            (*headers).network_header = (P::HEADROOM + ETH_HLEN) as u16;
             (*skb).truesize
         };
         // INVARIANT: Laid out above, and without fragments.
@@ -199,6 +218,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
             skb,
             truesize,
             room,
+            _p: PhantomData,
         })
     }
 
@@ -278,7 +298,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
             let len = (Self::HEADERS_LEN as u32)
                 .wrapping_add(linear)
                 .wrapping_add(data_len);
-            (*skb).tail = ((HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
+            (*skb).tail = ((P::HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
             (*skb).len = len;
             (*skb).truesize = self.truesize.wrapping_add(data_len);
             if !helpers::dev_takes_frame(dev.as_ptr(), len.wrapping_sub(ETH_HLEN as u32)) {
@@ -323,7 +343,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
             let headers = headers(skb);
             (*headers).protocol = ethertype;
             // CAST: There are fewer than 2^16 CPUs.
-            (*headers).alloc_cpu = RECEIVING_CPU.load(Relaxed) as u16;
+            (*headers).alloc_cpu = P::alloc_cpu().0.load(Relaxed) as u16;
             // Frames to one station keep their order on a device with several queues, and the kernel
             // need not dissect them to find the queue.
             (*headers).hash = u32::from_ne_bytes(tail);
@@ -363,7 +383,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
     ///
     /// - The frame must not be busy.
     #[inline]
-    unsafe fn add_span(&mut self, span: Span) -> Result<(), SendError> {
+    unsafe fn add_span(&mut self, span: Span<'_>) -> Result<(), SendError> {
         let skb = self.skb.as_ptr();
         // SAFETY: By the type invariants the skb is live.
         let info = unsafe { shared_info(skb) };
@@ -372,8 +392,8 @@ impl<const HEADER: usize> TxFrame<HEADER> {
         if u32::from(nr_frags) >= bindings::MAX_SKB_FRAGS {
             return Err(SendError::TooLong);
         }
-        let mut page = span.page.as_ptr();
-        let mut offset = span.offset;
+        let mut page = span.page();
+        let mut offset = span.offset();
         // SAFETY: The page is a block's, which is borrowed.
         if !unsafe { helpers::get_page_to_send(page) } {
             page = copy_of(span)?;
@@ -389,9 +409,9 @@ impl<const HEADER: usize> TxFrame<HEADER> {
                 .add(usize::from(nr_frags));
             (*frag).netmem = page as bindings::netmem_ref;
             (*frag).offset = offset;
-            (*frag).len = span.len;
+            (*frag).len = span.len();
             (*info).nr_frags = nr_frags.wrapping_add(1);
-            (*skb).data_len = (*skb).data_len.wrapping_add(span.len);
+            (*skb).data_len = (*skb).data_len.wrapping_add(span.len());
         }
         Ok(())
     }
@@ -418,7 +438,7 @@ impl<const HEADER: usize> TxFrame<HEADER> {
     }
 }
 
-impl<const HEADER: usize> Drop for TxFrame<HEADER> {
+impl<P: FramePolicy, const HEADER: usize> Drop for TxFrame<P, HEADER> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the skb belongs to this value. A companion in use keeps the
         // memory of the pair and the pages of the fragments until it is freed.
@@ -428,19 +448,19 @@ impl<const HEADER: usize> Drop for TxFrame<HEADER> {
 
 /// Returns a new page with the bytes of `span` at its beginning.
 #[cold]
-fn copy_of(span: Span) -> Result<*mut bindings::page, SendError> {
+fn copy_of(span: Span<'_>) -> Result<*mut bindings::page, SendError> {
     // SAFETY: No requirements.
     let page = unsafe { bindings::alloc_pages(ATOMIC_RESERVE, 0) };
     if page.is_null() {
         return Err(SendError::NoMemory);
     }
-    // SAFETY: The new page has room for any span, which lies within one page. Others may write to the
-    // span meanwhile, for which `copy` is made.
+    // SAFETY: The new page has room for any span, which lies within one page. `mm::copy` says why others
+    // may write to the span meanwhile.
     unsafe {
         copy(
             span.data(),
             helpers::page_address(page).cast(),
-            span.len as usize,
+            span.len() as usize,
         )
     };
     Ok(page)

@@ -10,15 +10,16 @@ use core::{
     ptr::NonNull, //
 };
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    page::PAGE_SHIFT, //
+};
 
 use super::block::{
     BLOCK_LEN,
     PAGE_MASK, //
 };
 use crate::linux::helpers;
-
-const PAGE_SHIFT: u32 = 12;
 
 /// Where one block's bytes are.
 #[derive(Clone, Copy)]
@@ -121,9 +122,7 @@ impl Cursor {
         Run {
             // SAFETY: The pages of one table entry are consecutive, in memory and so in the
             // array of `struct page`s, and `done` lies within the entry.
-            page: unsafe {
-                NonNull::new_unchecked(vec.bv_page.add((offset >> PAGE_SHIFT) as usize))
-            },
+            page: unsafe { NonNull::new_unchecked(vec.bv_page.add(offset as usize >> PAGE_SHIFT)) },
             offset: offset & PAGE_MASK,
             len: vec.bv_len.wrapping_sub(self.done).min(self.left),
         }
@@ -157,7 +156,7 @@ impl Cursor {
 /// # Invariants
 ///
 /// As long as the request has not ended, it has at least `left` blocks of data from `cursor` on.
-pub(super) struct Places {
+pub(in crate::linux) struct Places {
     cursor: Option<Cursor>,
     left: u32,
 }
@@ -171,7 +170,7 @@ impl Places {
     /// - The request must have at least `count` blocks of data.
     /// - The result may be iterated over only as long as the request has not ended.
     #[inline]
-    pub(super) unsafe fn new(bio: *mut bindings::bio, count: u32) -> Self {
+    pub(in crate::linux) unsafe fn new(bio: *mut bindings::bio, count: u32) -> Self {
         // INVARIANT: By the requirements of this function.
         Self {
             // SAFETY: By the requirements of this function.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Blocks of 4 KiB: reading their bytes, and filling them.
+//! Blocks as long as a page: reading their bytes, and filling them.
 
 use core::{
     marker::PhantomData,
@@ -8,22 +8,25 @@ use core::{
     ptr::NonNull, //
 };
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    page::PAGE_SIZE, //
+};
 
-use super::place::{
-    page_address,
-    Place, //
+use super::{
+    copy::fill,
+    place::{
+        page_address,
+        Place, //
+    },
 };
-use crate::linux::{
-    helpers,
-    mm::copy::fill, //
-};
+use crate::linux::helpers;
 
 /// Bytes of a block, and of a page.
-pub(crate) const BLOCK_SIZE: usize = 4096;
+pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
 
 /// The same, as the block layer counts.
-pub(super) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
+pub(in crate::linux) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
 
 pub(super) const PAGE_MASK: u32 = BLOCK_LEN - 1;
 
@@ -34,8 +37,8 @@ pub(super) const PAGE_MASK: u32 = BLOCK_LEN - 1;
 ///
 /// - The memory belongs to the request or the page during `'a`.
 /// - Others may write to it meanwhile: a user (O_DIRECT), a device, another CPU with a
-///   [`BlockWriter`]. So bytes are read only by C functions, inline assembly and volatile reads. There
-///   is no reference to a byte, and nothing relies on a byte not changing. Bytes have no invalid
+///   [`BlockWriter`]. So there is no reference to a byte, bytes are accessed only as
+///   [`mm::copy`](super::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
 ///   values: two concurrent writes leave a mixture of both.
 ///
 /// Could be dropped when the kernel crate has `bio` and its iterators (`bio_for_each_segment`).
@@ -51,8 +54,8 @@ pub(super) const PAGE_MASK: u32 = BLOCK_LEN - 1;
 /// }
 /// ```
 ///
-/// [`RequestBlock::block`]: super::RequestBlock::block
-/// [`Page::block`]: crate::linux::mm::page::Page::block
+/// [`RequestBlock::block`]: crate::linux::block::mq::RequestBlock::block
+/// [`Page::block`]: super::page::Page::block
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a> {
     place: Place,
@@ -65,20 +68,40 @@ unsafe impl Send for Block<'_> {}
 unsafe impl Sync for Block<'_> {}
 
 /// Bytes of a block that lie in one page.
+///
+/// # Invariants
+///
+/// The page is one of a block's, and is there during `'a`. The bytes lie within it.
 #[derive(Clone, Copy)]
-pub(in crate::linux) struct Span {
-    /// The page.
-    pub(in crate::linux) page: NonNull<bindings::page>,
-    /// Where the bytes begin in the page.
-    pub(in crate::linux) offset: u32,
-    /// Number of bytes, at least one.
-    pub(in crate::linux) len: u32,
+pub(in crate::linux) struct Span<'a> {
+    page: NonNull<bindings::page>,
+    offset: u32,
+    len: u32,
+    _p: PhantomData<&'a ()>,
 }
 
-impl Span {
+impl Span<'_> {
+    /// The page.
+    #[inline]
+    pub(in crate::linux) fn page(&self) -> *mut bindings::page {
+        self.page.as_ptr()
+    }
+
+    /// Where the bytes begin in the page.
+    #[inline]
+    pub(in crate::linux) fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    /// Number of bytes, at least one.
+    #[inline]
+    pub(in crate::linux) fn len(&self) -> u32 {
+        self.len
+    }
+
     /// The first byte's address.
     pub(in crate::linux) fn data(&self) -> *const u8 {
-        // SAFETY: The page is one of a block's, and `offset` is less than its size.
+        // SAFETY: By the type invariants.
         unsafe { page_address(self.page).add(self.offset as usize) }
     }
 }
@@ -89,11 +112,11 @@ pub(in crate::linux) struct Spans<'a> {
     left: u32,
 }
 
-impl Iterator for Spans<'_> {
-    type Item = Span;
+impl<'a> Iterator for Spans<'a> {
+    type Item = Span<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Span> {
+    fn next(&mut self) -> Option<Span<'a>> {
         if self.left == 0 {
             return None;
         }
@@ -124,7 +147,13 @@ impl Iterator for Spans<'_> {
                 Place::Pieces(cursor) => *cursor = unsafe { cursor.advance(len) }?,
             }
         }
-        Some(Span { page, offset, len })
+        // INVARIANT: By the invariants of `Block`.
+        Some(Span {
+            page,
+            offset,
+            len,
+            _p: PhantomData,
+        })
     }
 }
 
@@ -265,7 +294,7 @@ impl<'a> Block<'a> {
 /// The memory may be written to.
 pub(crate) struct BlockWriter<'a>(Block<'a>);
 
-impl<'a> BlockWriter<'a> {
+impl BlockWriter<'_> {
     /// The block at `place`.
     ///
     /// # Safety
