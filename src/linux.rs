@@ -6,6 +6,12 @@
 //! A wrapper knows nothing of Anemone: no protocol, no policy, no state beyond that of the kernel
 //! object that it wraps. `helpers/` has in C what exists only as macros and inline functions, as
 //! `rust/helpers` of the kernel does; [`helpers`] declares it for Rust.
+//!
+//! A function sleeps, or needs a certain context, only if it says so. Others, and `drop`s, may be called in
+//! any context, with interrupts disabled too.
+//!
+//! Where C takes `THIS_MODULE`, the wrappers name the module that they are compiled into (`__this_module`):
+//! disks, files in debugfs, parameters, [`module`]. In the kernel crate each takes its user's `ThisModule`.
 
 pub(crate) mod block;
 pub(crate) mod bottom_half;

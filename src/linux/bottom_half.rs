@@ -23,12 +23,13 @@ use super::helpers;
 /// # Examples
 ///
 /// ```ignore
-/// // The answers are received when all frames are sent.
-/// let guard = local_bh_disable();
-/// for frame in frames {
-///     frame.send()?;
+/// fn send_all<P: FramePolicy>(frames: &mut [TxFrame<P, 4>], device: &NetDevice, to: [u8; 6]) {
+///     // The answers are received when all frames are sent.
+///     let _guard = local_bh_disable();
+///     for frame in frames {
+///         let _ = frame.send(device, to, 0x88b5, |header| *header = [0; 4], Payload::None);
+///     }
 /// }
-/// drop(guard);
 /// ```
 pub(crate) struct LocalBhDisabled(NotThreadSafe);
 

@@ -37,7 +37,8 @@ struct Entry<T> {
     show: Show<T>,
 }
 
-/// A directory of files. They are removed when it is dropped.
+/// A directory of files. They are removed when it is dropped. It is made and dropped in process context, and
+/// both sleep: dropping it waits for reads under way.
 ///
 /// A file shows the text as it was when reading began, and cannot seek. It cannot be opened before the
 /// module's `init` has succeeded: the module would be freed under an open file if `init` failed
@@ -62,7 +63,9 @@ struct Entry<T> {
 ///     writeln!(f, "{}", counters.hits.load(Relaxed))
 /// }
 ///
-/// let dir = Dir::new(c"cache", &counters, &[(c"hits", hits)])?;
+/// fn files(counters: &Arc<Counters>) -> Result<Dir<Counters>> {
+///     Dir::new(c"cache", counters, &[(c"hits", hits)])
+/// }
 /// ```
 pub(crate) struct Dir<T: Send + Sync + 'static> {
     dentry: *mut bindings::dentry,

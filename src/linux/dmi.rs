@@ -17,7 +17,7 @@ use super::helpers;
 /// # Examples
 ///
 /// ```ignore
-/// if let Some(uuid) = dmi::uuid() {
+/// if let Some(uuid) = uuid() {
 ///     pr_info!("machine {uuid}\n");
 /// }
 /// ```

@@ -33,7 +33,8 @@ pub(crate) trait MiscDevice: Send + Sync + 'static {
 /// It is private: its `open` relies on [`MiscDeviceRegistration`] being the only one that registers it.
 struct OpenFile<T>(PhantomData<T>);
 
-/// A registration of a device, `/dev/NAME`, which by default only root may open.
+/// A registration of a device, `/dev/NAME`, which by default only root may open. It is made and dropped in
+/// process context, and both sleep.
 ///
 /// It cannot be opened before the module's `init` has succeeded: the module would be freed under an
 /// open file if `init` failed afterwards. An open file keeps the module, and `data`.
@@ -54,7 +55,7 @@ struct OpenFile<T>(PhantomData<T>);
 /// impl MiscDevice for Counter {
 ///     fn ioctl(device: ArcBorrow<'_, Self>, _file: &File, cmd: u32, _arg: usize) -> Result<isize> {
 ///         match cmd {
-///             COUNT => {
+///             1 => {
 ///                 device.0.fetch_add(1, Relaxed);
 ///                 Ok(0)
 ///             }
@@ -63,6 +64,7 @@ struct OpenFile<T>(PhantomData<T>);
 ///     }
 /// }
 ///
+/// let counter = Arc::new(Counter(Atomic::new(0)), GFP_KERNEL)?;
 /// let options = MiscDeviceOptions { name: c"counter" };
 /// let device = KBox::pin_init(MiscDeviceRegistration::register(options, counter), GFP_KERNEL)?;
 /// ```

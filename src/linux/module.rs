@@ -20,9 +20,14 @@ use kernel::bindings;
 /// # Examples
 ///
 /// ```ignore
-/// // The module stays until the device has finished the command.
-/// let module = ModuleRef::try_get().ok_or(ENODEV)?;
-/// device.submit(Command { module });
+/// struct Command {
+///     // The module stays until the command is finished.
+///     _module: ModuleRef,
+/// }
+///
+/// let command = Command {
+///     _module: ModuleRef::try_get().ok_or(ENODEV)?,
+/// };
 /// ```
 pub(crate) struct ModuleRef(());
 

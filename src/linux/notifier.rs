@@ -41,7 +41,7 @@ pub(crate) unsafe trait Chain: Send + Sync + 'static {
     unsafe fn notify(&self, event: c_ulong, data: *mut c_void);
 }
 
-/// A registered `struct notifier_block`.
+/// A registered `struct notifier_block`. It is made and dropped in process context, and both sleep.
 ///
 /// Each chain has a constructor of its own, such as that of [`net::notifier::Notifier`].
 ///

@@ -33,11 +33,12 @@ pub(crate) fn cond_resched() {
 /// # Examples
 ///
 /// ```ignore
-/// let guard = NoPreemption::new();
-/// entry.set_busy();
-/// entry.update();
-/// entry.clear_busy();
-/// drop(guard);
+/// fn update(busy: &Atomic<u32>, entry: &Atomic<u64>, value: u64) {
+///     let _guard = NoPreemption::new();
+///     busy.store(1, Relaxed);
+///     entry.store(value, Relaxed);
+///     busy.store(0, Relaxed);
+/// }
 /// ```
 pub struct NoPreemption(NotThreadSafe);
 

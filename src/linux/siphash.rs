@@ -13,7 +13,9 @@ use super::helpers;
 /// # Examples
 ///
 /// ```ignore
-/// let bucket = siphash(name.to_bytes(), [key0, key1]) % BUCKETS;
+/// fn bucket(name: &CStr, key: [u64; 2]) -> u64 {
+///     siphash(name.to_bytes(), key) % 64
+/// }
 /// ```
 pub(crate) fn siphash(bytes: &[u8], key: [u64; 2]) -> u64 {
     let [key0, key1] = key;

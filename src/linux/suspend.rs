@@ -58,17 +58,18 @@ pub(crate) struct PmChain<C>(C);
 /// # Examples
 ///
 /// ```ignore
-/// struct Cache(Mutex<KVec<u8>>);
+/// struct Images(Atomic<u64>);
 ///
-/// impl PmCallback for Cache {
+/// impl PmCallback for Images {
 ///     fn event(&self, event: PmEvent) {
 ///         if event == PmEvent::HibernationPrepare {
-///             self.0.lock().clear();
+///             self.0.fetch_add(1, Relaxed);
 ///         }
 ///     }
 /// }
 ///
-/// let notifier = KBox::pin_init(PmNotifier::new(cache), GFP_KERNEL)?;
+/// let images = Images(Atomic::new(0));
+/// let notifier = KBox::pin_init(PmNotifier::new(images), GFP_KERNEL)?;
 /// ```
 pub(crate) type PmNotifier<C> = NotifierBlock<PmChain<C>>;
 

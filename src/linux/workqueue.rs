@@ -17,7 +17,8 @@ use kernel::{
 
 /// A work queue that is not frozen when the machine suspends.
 ///
-/// Dropping it waits for all work, so it must not be dropped by its own work.
+/// Dropping it waits for all work, and sleeps, so it must not be dropped by its own work. Work that refers to
+/// it, directly or not, must end before the last other reference is dropped.
 ///
 /// It is not a [`Queue`], because a delayed work item whose time has not come is not cancelled when the
 /// queue is destroyed, and `Queue::enqueue_delayed` takes any queue.
@@ -78,7 +79,7 @@ impl Builder {
         self
     }
 
-    /// Makes the queue.
+    /// Makes the queue. Sleeps.
     pub(crate) fn build(self, name: &CStr) -> Result<OwnedQueue> {
         // SAFETY: The format takes one string. `name` is one, and the kernel copies it.
         let queue = unsafe {
@@ -112,8 +113,8 @@ impl OwnedQueue {
         unsafe { Queue::from_raw(self.0.as_ptr()) }.enqueue(w)
     }
 
-    /// Waits until all work is done, work that is enqueued by work included. Until then only work may
-    /// enqueue work. This function sleeps.
+    /// Waits until all work is done, work that is enqueued by work included. Sleeps. Only work may enqueue
+    /// work meanwhile: other work is refused with a warning, and never done or dropped.
     pub(crate) fn drain(&self) {
         // SAFETY: By the type invariant the queue is live.
         unsafe { bindings::drain_workqueue(self.0.as_ptr()) };

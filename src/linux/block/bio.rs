@@ -198,7 +198,8 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
     }
 
     /// Fills in bio `index`, unless it is in use or there are no pages: `opf` with `pages`, in order,
-    /// from `sector` of `device` on. Of more than `PAGES` the rest is left out.
+    /// from `sector` of `device` on. Of more than `PAGES` the rest is left out. Process context, as what this
+    /// returns may drop the last reference to the device.
     pub(crate) fn prepare<'p>(
         &self,
         index: usize,

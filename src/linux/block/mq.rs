@@ -60,7 +60,12 @@
 //! }
 //!
 //! #[vtable]
-//! impl BlockDeviceOperations for Null {}
+//! impl BlockDeviceOperations for Null {
+//!     fn open(_queue_data: (), for_writing: bool) -> Result {
+//!         pr_info!("opened, for writing: {for_writing}\n");
+//!         Ok(())
+//!     }
+//! }
 //!
 //! fn add() -> Result<GenDisk<Null>> {
 //!     let tagset = Arc::pin_init(

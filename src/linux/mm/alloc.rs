@@ -51,7 +51,7 @@ pub(crate) unsafe trait ZeroValue {}
 // SAFETY: An integer with interior mutability.
 unsafe impl ZeroValue for Atomic<u32> {}
 
-/// A table of fixed length, mapped with huge pages where there are some.
+/// A table of fixed length, mapped with huge pages where there are some. It is dropped in process context.
 ///
 /// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
 /// larger than memory has other programs killed before its allocation fails. Could be dropped when
@@ -102,7 +102,7 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
 }
 
 /// A small one, for a task that must not wait for memory: the allocator reclaims nothing for it.
-/// Process context, as [`Table`] is dropped there.
+/// Process context.
 pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
     // SAFETY: No requirements.

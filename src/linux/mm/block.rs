@@ -255,7 +255,7 @@ impl<'a> Block<'a> {
         let mut state = !0;
         self.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
             // SAFETY: The run is memory of the block, by the type invariant. It is passed as an
-            // address, not as a slice, for others may change it meanwhile.
+            // address, not as a slice, as `mm::copy` says.
             state = unsafe { helpers::crc32c(state, data.cast(), len) };
             true
         });
@@ -276,7 +276,7 @@ impl<'a> Block<'a> {
                 return false;
             }
             // SAFETY: The run is memory of the block, by the type invariant, aligned and at
-            // least a word long. Volatile, for others may change it meanwhile.
+            // least a word long. Volatile, as `mm::copy` says.
             let first = *fill.get_or_insert_with(|| unsafe { words.read_volatile() });
             // SAFETY: As above, and the words lie within the run.
             same = (0..count).all(|i| unsafe { words.add(i).read_volatile() } == first);

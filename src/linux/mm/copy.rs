@@ -1,6 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copying bytes that others may write to meanwhile.
+//! Copying bytes that others may write to meanwhile: a user in its buffer, a device, another CPU.
+//!
+//! To the memory models of Rust and of C that is a data race, whatever a SAFETY comment says. The functions
+//! rely on what the kernel's C code relies on when it copies a page that is mapped elsewhere:
+//!
+//! - Inline assembly and volatile accesses are done once, as written. The processor reads or writes each byte
+//!   before or after the other access, so the result is a mixture.
+//! - C functions (`memcpy`, `skb_copy_bits`, `crc32c`) are compiled apart from this code. The compiler knows
+//!   nothing of how often they read a byte.
+//! - `copy_to` and plain stores, in [`take`] and where there is no assembly, become such a call or a few
+//!   instructions. The compiler could read a byte twice and assume that both are equal. It has no use for a
+//!   second read: nothing else in these functions looks at the source.
+//!
+//! Callers must accept any bytes. All bytes are valid for what they are copied to.
 
 /// Copies a few bytes into `to`: what is read there later is what they were at one moment, though
 /// others may write to `from` meanwhile.
@@ -13,7 +26,7 @@ pub(in crate::linux) unsafe fn take<const N: usize>(from: *const u8, to: &mut [u
     let to = to.as_mut_ptr();
     // SAFETY: By the requirements of this function.
     unsafe { from.copy_to_nonoverlapping(to, N) };
-    // So that the compiler does not look at `from` again for what has been copied.
+    // The compiler must take what is in `to` now for unknown, and so not read `from` again for it.
     // SAFETY: No instruction.
     unsafe { core::arch::asm!("/* {0} */", in(reg) to, options(nostack, preserves_flags)) };
 }

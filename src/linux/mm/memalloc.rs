@@ -23,8 +23,10 @@ use crate::linux::helpers;
 /// # Examples
 ///
 /// ```ignore
-/// let _reserve = NoReclaim::new();
-/// prepared.submit();
+/// fn write<T: EndIo>(prepared: Prepared<'_, T, 1>) {
+///     let _reserve = NoReclaim::new();
+///     prepared.submit();
+/// }
 /// ```
 pub(crate) struct NoReclaim {
     flags: c_uint,

@@ -105,7 +105,7 @@ impl Page {
         let mut to = self.data.as_ptr();
         block.for_each_run(0, BLOCK_SIZE as u16, |from, len| {
             // SAFETY: The run is memory of a block; all runs together are a page long, so that
-            // `to` stays in the page.
+            // `to` stays in the page. `mm::copy` says why others may write to both meanwhile.
             unsafe {
                 copy(from, to, len);
                 to = to.add(len);

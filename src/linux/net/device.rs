@@ -44,6 +44,7 @@ pub(crate) use stacking::VlanTag;
 /// # Examples
 ///
 /// ```ignore
+/// let device = NetDevice::by_name(c"eth0").ok_or(ENODEV)?;
 /// let rtnl = Rtnl::lock();
 /// pr_info!("using {}\n", device.name(&rtnl));
 /// ```
@@ -106,7 +107,8 @@ unsafe impl Send for NetDevice {}
 unsafe impl Sync for NetDevice {}
 
 impl NetDevice {
-    /// Looks up a name in the network namespace of the calling process. Alternative names count.
+    /// Looks up a name in the network namespace of the calling process. Alternative names count. Process
+    /// context.
     pub(crate) fn by_name(name: &CStr) -> Option<ARef<Self>> {
         // SAFETY: The name is terminated.
         let device = unsafe { helpers::dev_get_by_name(name.as_char_ptr()) };

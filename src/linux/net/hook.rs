@@ -125,6 +125,7 @@ impl<R: Receiver> Registered<R> {
 ///     }
 /// }
 ///
+/// let device = NetDevice::by_name(c"eth0").ok_or(ENODEV)?;
 /// let rtnl = Rtnl::lock();
 /// let hook = Hook::ingress(device, Counter(Atomic::new(0)), &rtnl)?;
 /// hook.remove(&rtnl);
@@ -205,7 +206,7 @@ impl<R: Receiver> Hook<R> {
 }
 
 impl<R: Receiver> Drop for Hook<R> {
-    /// Removes the hook, for which it locks the RTNL mutex.
+    /// Removes the hook, for which it locks the RTNL mutex. Sleeps.
     fn drop(&mut self) {
         if let Some(registered) = self.registered.take() {
             registered.unregister(&Rtnl::lock());

@@ -16,7 +16,7 @@ use crate::linux::helpers;
 /// A socket that is marked with `sk_set_memalloc`.
 ///
 /// While one exists, network drivers may receive frames into the emergency reserve. Nothing is sent or
-/// received on the socket itself.
+/// received on the socket itself. Dropping it sleeps.
 ///
 /// Could be dropped once the kernel crate has kernel sockets (`sock_create_kern`).
 ///

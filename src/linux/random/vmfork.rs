@@ -40,15 +40,16 @@ pub(crate) struct VmforkChain<C>(C);
 /// # Examples
 ///
 /// ```ignore
-/// struct Session(Atomic<u64>);
+/// struct Copies(Atomic<u64>);
 ///
-/// impl VmforkCallback for Session {
+/// impl VmforkCallback for Copies {
 ///     fn forked(&self) {
-///         self.0.store(random_u64(), Relaxed);
+///         self.0.fetch_add(1, Relaxed);
 ///     }
 /// }
 ///
-/// let notifier = KBox::pin_init(VmforkNotifier::new(session), GFP_KERNEL)?;
+/// let copies = Copies(Atomic::new(0));
+/// let notifier = KBox::pin_init(VmforkNotifier::new(copies), GFP_KERNEL)?;
 /// ```
 pub(crate) type VmforkNotifier<C> = NotifierBlock<VmforkChain<C>>;
 

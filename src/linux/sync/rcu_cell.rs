@@ -23,9 +23,13 @@ use kernel::{
 
 /// At most one `T`, read under RCU.
 ///
-/// `kernel::revocable::Revocable` can be revoked but not replaced, and costs the reader a flag
-/// besides. Could be dropped once the kernel crate has a pointer for RCU (`rcu_assign_pointer`); it
-/// has only [`rcu::Guard`] and [`rcu::synchronize_rcu`], which this type uses.
+/// Any context may read, and any number of contexts may replace at a time, each of which gets another box
+/// back. A reader sees all that was written to the box before it was stored: `Full` in `replace`, as
+/// `rcu_assign_pointer`, pairs with `Acquire` in `read`, where C has an address dependency.
+///
+/// `kernel::revocable::Revocable` can be revoked but not replaced, and costs the reader a flag besides. Could
+/// be dropped once the kernel crate has a pointer for RCU (`rcu_assign_pointer`); it has only guards and grace
+/// periods, which this type uses.
 ///
 /// # Invariants
 ///
@@ -71,8 +75,7 @@ impl<T: Send + Sync> RcuCell<T> {
 
     /// Stores `value` in the cell. Returns the previous value when no reader has it any more.
     ///
-    /// This function sleeps. As for [`rcu::synchronize_rcu`], the caller must not hold the RCU read
-    /// lock.
+    /// Sleeps. The caller must not hold the RCU read lock, or it waits for itself.
     pub(crate) fn replace(&self, value: Option<KBox<T>>) -> Option<KBox<T>> {
         // INVARIANT: By `into_raw`. The old box is returned only after the grace period below.
         let old = self.pointer.xchg(into_raw(value), Full);

@@ -28,7 +28,7 @@ use kernel::{
 /// # Examples
 ///
 /// ```ignore
-/// let deadline_ns = now_ns().saturating_add(NSEC_PER_MSEC);
+/// let in_one_ms = now_ns().saturating_add(1_000_000);
 /// ```
 #[inline]
 pub(crate) fn now_ns() -> u64 {
@@ -75,7 +75,7 @@ pub(crate) trait HrTimerCallback: Send + Sync + Sized + 'static {
 /// }
 ///
 /// let timer = Arc::pin_init(HrTimer::new(Flush(Atomic::new(0))), GFP_KERNEL)?;
-/// timer.arm(now_ns().saturating_add(NSEC_PER_MSEC));
+/// timer.arm(now_ns().saturating_add(1_000_000));
 /// timer.cancel();
 /// ```
 #[pin_data(PinnedDrop)]

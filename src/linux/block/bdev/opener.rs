@@ -45,7 +45,7 @@ impl Job for Opening {
 }
 
 /// Opens devices, one after the other. Workers open and close them, on a work queue that ends with this
-/// value and the devices that it has opened.
+/// value and the devices that it has opened. Dropping the last of them sleeps.
 ///
 /// # Invariants
 ///

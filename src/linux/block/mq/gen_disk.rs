@@ -69,17 +69,7 @@ const BLK_OPEN_WRITE: bindings::blk_mode_t = 1 << 1;
 ///
 /// # Examples
 ///
-/// ```ignore
-/// #[vtable]
-/// impl BlockDeviceOperations for MyDisk {
-///     fn open(disk: ArcBorrow<'_, MyData>, for_writing: bool) -> Result {
-///         match for_writing && disk.is_frozen() {
-///             true => Err(EBUSY),
-///             false => Ok(()),
-///         }
-///     }
-/// }
-/// ```
+/// See the [module](super).
 #[vtable]
 pub(crate) trait BlockDeviceOperations: Operations {
     /// The disk is about to be opened, for writing or not. An error refuses that. May sleep.
@@ -369,7 +359,7 @@ impl<T: Operations> GenDisk<T> {
 /// # Examples
 ///
 /// ```ignore
-/// fn report(disk: &GenDisk<Null>) {
+/// fn report<T: Operations>(disk: &GenDisk<T>) {
 ///     if disk.reference().is_below_another() {
 ///         pr_info!("it is in use by the device mapper\n");
 ///     }

@@ -75,14 +75,14 @@ pub(crate) trait Operations: Sized + 'static {
         is_last: bool,
     ) -> Result<(), Refused<Self>>;
 
-    /// The last request queued with `is_last` false was the last after all.
+    /// The last request queued with `is_last` false was the last after all. Must not sleep.
     fn commit_rqs(
         hw_data: ForeignBorrowed<'_, Self::HwData>,
         queue_data: ForeignBorrowed<'_, Self::QueueData>,
     );
 
     /// Ends a request that was divided into blocks ([`Request::into_blocks`]), all of which have been
-    /// dropped. Called in the context that drops the last one.
+    /// dropped. Called in the context that drops the last one. Must not sleep.
     fn end_rq(rq: Request<Self>);
 }
 

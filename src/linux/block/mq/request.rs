@@ -106,7 +106,7 @@ pub(super) fn wrapper_of<T: Operations>(rq: *mut bindings::request) -> *mut Requ
 /// # Examples
 ///
 /// ```ignore
-/// fn serve(request: Request<MyDisk>) {
+/// fn serve<T: Operations>(request: Request<T>) {
 ///     let status = match request.op() {
 ///         Op::Flush => BlkStatus::OK,
 ///         _ => BlkStatus::NOTSUPP,
@@ -219,7 +219,7 @@ impl<T: Operations> Request<T> {
     }
 
     /// Ends the next `bytes` bytes of data. A bio ends with its last byte, and with an error if any of
-    /// its bytes did. Returns whether bytes are left.
+    /// its bytes did. Returns whether bytes are left. May be called in any context.
     pub(crate) fn update(&mut self, status: BlkStatus, bytes: u32) -> bool {
         // SAFETY: By the type invariant the request is started and ours, and nothing refers to its
         // data.

@@ -38,7 +38,7 @@ kernel::impl_flags!(
     }
 );
 
-/// A wrapper for `struct blk_mq_tag_set`.
+/// A wrapper for `struct blk_mq_tag_set`. It is made and dropped in process context, and both sleep.
 ///
 /// Could be dropped when that of the kernel crate takes flags, and [`Operations`] is its trait.
 ///

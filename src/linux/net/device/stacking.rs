@@ -63,6 +63,7 @@ impl NetDevice {
     /// # Examples
     ///
     /// ```ignore
+    /// let bond = NetDevice::by_name(c"bond0").ok_or(ENODEV)?;
     /// let rtnl = Rtnl::lock();
     /// for lower in bond.lower(&rtnl) {
     ///     pr_info!("{} is a member\n", lower.name(&rtnl));

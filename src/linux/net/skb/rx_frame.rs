@@ -47,8 +47,8 @@ const VLAN_ID: u16 = 0xfff;
 /// - An Ethernet header, or a longer one that begins like it, lies at its `mac_header`, in its linear
 ///   part.
 /// - Its bytes may change: a sender on this machine (over a veth or macvlan, from a ring of
-///   PACKET_TX_RING) may still write to them. So they are only copied, each once, and no reference to
-///   them exists.
+///   PACKET_TX_RING) may still write to them. So no reference to them exists, and they are only copied,
+///   each once, as [`mm::copy`](crate::linux::mm::copy) says.
 ///
 /// # Examples
 ///
@@ -226,13 +226,16 @@ impl RxFrame<'_> {
         result
     }
 
+    /// Copies `len` bytes from `offset` on to `to`. Returns `None` if the frame ends before.
+    ///
     /// # Safety
     ///
     /// - `to` must be valid for writes of `len` bytes, which are not the frame's.
     #[inline]
     unsafe fn copy_to_raw(&self, offset: usize, to: *mut u8, len: usize) -> Option<()> {
         if let Some(from) = self.in_one_piece(offset, len) {
-            // SAFETY: The frame has that many bytes there. By the requirements of this function.
+            // SAFETY: The frame has that many bytes there, and by the requirements of this function `to` has
+            // room for them.
             unsafe { copy(from.as_ptr(), to, len) };
             return Some(());
         }
