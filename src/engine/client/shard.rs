@@ -11,29 +11,35 @@
 //! active list. Transfers to be sent are in the ready list, or wait in their server's list for room
 //! in its window.
 
-mod acknowledge;
 mod answer;
-mod assemble;
+mod assembly;
 mod claim;
+mod completion;
 mod copy;
-mod disk;
-mod disk_line;
 mod disk_page_in;
 mod disk_page_out;
+mod disk_part;
+mod disk_wait_list;
 mod fail_over;
-mod finish;
 mod hedge;
 mod list;
 mod op;
 mod ops;
 mod page_in;
 mod page_out;
+mod page_out_end;
+mod park;
 mod path;
+mod read_reply;
 mod renewal;
 mod retransmit;
+mod round_trip;
 mod send;
 mod server_change;
+mod suspicion;
+mod timeout;
 mod transfer;
+mod write_ack;
 
 use super::counters::Counters;
 use super::device::Device;
@@ -45,9 +51,9 @@ use super::storage::Storage;
 use crate::wire::{Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
-use disk::Settle;
-pub use disk::{BufferFill, BufferRead};
-use disk_line::DiskLine;
+use disk_part::Settle;
+pub use disk_part::{BufferFill, BufferRead};
+use disk_wait_list::DiskWaitList;
 use hedge::HedgeBudget;
 use list::List;
 use op::{Kind, Stage};
@@ -121,7 +127,7 @@ pub struct Shard<S: Storage> {
     /// Ops for which the mirror is to be called.
     disk_work: List<OpId>,
     /// Ops that wait for room in the mirror, by direction.
-    lines: [DiskLine; 2],
+    wait_lists: [DiskWaitList; 2],
     /// What to report to the mirror about the op that ended last.
     settle: Option<Settle>,
     /// The newest active op. [`Op`]s link to older ones.
@@ -165,7 +171,7 @@ impl<S: Storage> Shard<S> {
             ready: List::default(),
             ended: List::default(),
             disk_work: List::default(),
-            lines: [DiskLine::default(); 2],
+            wait_lists: [DiskWaitList::default(); 2],
             settle: None,
             active: None,
             oldest: None,

@@ -2,10 +2,9 @@
 
 //! Claims an op for a request, and parks, retries and gives up ops.
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::storage::Storage;
-use super::op::{Kind, Outcome, Stage};
+use super::op::{Kind, Stage};
 use super::ops::OpId;
 use super::{OpInUse, Shard};
 
@@ -50,82 +49,30 @@ impl<S: Storage> Shard<S> {
         Ok(index)
     }
 
-    /// Parks the op until the page is no longer being written. Returns false if it is not being
-    /// written.
-    pub(super) fn park(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+    /// Puts the op at the head of the active list.
+    pub(super) fn link_active(&mut self, index: OpId) {
+        let head = self.active;
+        match head {
+            Some(first) => self.ops[first].previous_active = Some(index),
+            None => self.oldest = Some(index),
+        }
         let op = &mut self.ops[index];
-        device.park();
-        if !device.map.load(op.page).is_busy() {
-            device.unpark();
-            return false;
-        }
-        op.stage = Stage::Parked;
-        // After the write a server may hold the page that did not before, in the same generation.
-        op.tried = SlotSet::EMPTY;
-        self.counters.parked = self.counters.parked.wrapping_add(1);
-        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
-        true
+        op.previous_active = None;
+        op.next_active = head;
+        self.active = Some(index);
     }
 
-    /// Counts an op that waits for a server, once.
-    pub(super) fn count_stalled(&mut self, index: OpId) {
-        let op = &mut self.ops[index];
-        if !core::mem::replace(&mut op.counted_stalled, true) {
-            self.counters.stalled = self.counters.stalled.wrapping_add(1);
+    pub(super) fn unlink_active(&mut self, index: OpId) {
+        let op = &self.ops[index];
+        // The op keeps its own links, so that a walk of the list can continue from it.
+        let (previous, next) = (op.previous_active, op.next_active);
+        match previous {
+            Some(before) => self.ops[before].next_active = next,
+            None => self.active = next,
         }
-    }
-
-    /// A page-out of `page`, or of any page for `None`, has ended somewhere: retries the ops that
-    /// were parked for it.
-    pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
-        let mut next = self.active;
-        while let Some(index) = next {
-            let op = &self.ops[index];
-            next = op.next_active;
-            if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
-                self.retry_op(now_ns, index, device);
-            }
-        }
-    }
-
-    pub(super) fn retry_op(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
-        let op = &mut self.ops[index];
-        if op.stage == Stage::Parked {
-            device.unpark();
-        }
-        op.stage = Stage::Stalled;
-        match op.kind {
-            Kind::PageOut => {
-                self.retry_put(index);
-                self.begin_page_out(now_ns, index, device);
-            }
-            Kind::PageIn => {
-                self.retry_ask(index);
-                self.begin_page_in(now_ns, index, device);
-            }
-            Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
-        }
-    }
-
-    /// The I/O timeout has passed, or every copy is known to be lost.
-    pub(super) fn give_up(&mut self, index: OpId, device: &Device<S>) {
-        let op = &mut self.ops[index];
-        if op.stage == Stage::Parked {
-            device.unpark();
-        }
-        match op.kind {
-            Kind::PageOut => self.finish_at_last(index, device),
-            Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
-        }
-    }
-
-    /// Ends every op with an error: the device goes away.
-    pub fn give_up_all(&mut self, device: &Device<S>) {
-        let mut next = self.active;
-        while let Some(index) = next {
-            let op = &self.ops[index];
-            next = op.next_active;
-            self.give_up(index, device);
+        match next {
+            Some(after) => self.ops[after].previous_active = previous,
+            None => self.oldest = previous,
         }
     }
 }

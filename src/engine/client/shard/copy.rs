@@ -10,7 +10,7 @@ use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::storage::Storage;
-use super::disk::DiskStage;
+use super::disk_part::DiskStage;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
 use super::transfer::{Transfer, TransferStage};

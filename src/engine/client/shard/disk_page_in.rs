@@ -7,13 +7,13 @@ use super::super::disk_port::DiskPort;
 use super::super::mirror::{BufferId, Get, ReadError, Token, Way};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
-use super::disk::{BufferRead, DiskStage};
+use super::disk_part::{BufferRead, DiskStage};
 use super::op::{Outcome, Stage};
 use super::ops::OpId;
 use super::Shard;
 
 impl<S: Storage> Shard<S> {
-    /// A page-in that waited in vain asks the disk again, unless it is in the line.
+    /// A page-in that waited in vain asks the disk again, unless it is in the wait list.
     pub(super) fn retry_ask(&mut self, index: OpId) {
         let op = &mut self.ops[index];
         if op.disk.stage == DiskStage::Later {
@@ -71,8 +71,8 @@ impl<S: Storage> Shard<S> {
             {
                 None
             }
-            DiskStage::Idle | DiskStage::Looked if self.is_line_open() => {
-                self.join_line(Way::In, index);
+            DiskStage::Idle | DiskStage::Looked if self.is_wait_list_open() => {
+                self.join_wait_list(Way::In, index);
                 Some(false)
             }
             DiskStage::Idle | DiskStage::Looked => {
@@ -121,8 +121,8 @@ impl<S: Storage> Shard<S> {
             Get::Changed | Get::Absent => DiskStage::Idle,
         };
         if op.disk.stage == DiskStage::InLine {
-            self.open_line();
-            self.join_line(Way::In, index);
+            self.open_wait_list();
+            self.join_wait_list(Way::In, index);
         }
         // Servers may have come since the op was queued.
         self.advance_page_in(now_ns, index, device);

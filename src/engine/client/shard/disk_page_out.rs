@@ -7,7 +7,7 @@ use super::super::disk::Policy;
 use super::super::disk_port::DiskPort;
 use super::super::mirror::{Put, Token, Way, Write};
 use super::super::storage::Storage;
-use super::disk::{BufferFill, DiskStage};
+use super::disk_part::{BufferFill, DiskStage};
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::{Action, Shard};
@@ -70,7 +70,7 @@ impl<S: Storage> Shard<S> {
             return None;
         }
         if op.disk.stage == DiskStage::NoRoom {
-            self.join_line(Way::Out, index);
+            self.join_wait_list(Way::Out, index);
         }
         self.advance_page_out(now_ns, index, device);
         None

@@ -26,7 +26,7 @@ impl<S: Storage> Shard<S> {
         if let Some(slot) = slot {
             self.ops[id.op].tried.insert(slot);
             if lacks_it {
-                self.strike(id.op, slot, device);
+                self.drop_replica(id.op, slot, device);
             }
         }
         self.continue_page_in(now_ns, id.op, device);
@@ -37,7 +37,7 @@ impl<S: Storage> Shard<S> {
     /// server from the map entry, so that the copy is made again, but only if the entry is as it
     /// was when the server was asked, and another holder can be read that has not answered the
     /// same. So no such answer, however late or wrong, removes the last copy.
-    fn strike(&mut self, index: OpId, slot: ServerSlot, device: &Device<S>) {
+    fn drop_replica(&mut self, index: OpId, slot: ServerSlot, device: &Device<S>) {
         let op = &self.ops[index];
         let page = op.page;
         let entry = device.map.load(page);
@@ -53,7 +53,7 @@ impl<S: Storage> Shard<S> {
         if others.is_empty() && !is_on_disk {
             return;
         }
-        // Fails if the page is being written, or if another CPU strikes another server at the same
+        // Fails if the page is being written, or if another CPU drops another replica at the same
         // time.
         if device.map.drop_replicas(page, entry, SlotSet::one(slot)) {
             device.servers.note_missing(slot);

@@ -4,8 +4,8 @@
 
 use super::super::ids::{Generation, PageIndex, SlotSet, Version};
 use super::super::page_map::Entry;
-use super::assemble::Assembly;
-use super::disk::DiskPart;
+use super::assembly::Assembly;
+use super::disk_part::DiskPart;
 use super::list::Place;
 use super::ops::{OpId, TransferId, Transfers};
 use super::transfer::TransferStage;

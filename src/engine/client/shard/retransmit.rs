@@ -1,130 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens when no answer comes in time.
+//! Sends a transfer again.
 
-use super::super::device::Device;
-use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
-use super::op::{Kind, Stage};
-use super::ops::{OpId, TransferId};
-use super::path::Path;
-use super::transfer::{Transfer, TransferStage};
-use super::{Shard, STOPPED_NS};
+use super::ops::TransferId;
+use super::transfer::TransferStage;
+use super::Shard;
+use crate::wire::{FragmentMask, Fragmentation};
 
 impl<S: Storage> Shard<S> {
-    /// Checks every transfer of an active op for timeouts.
-    pub(super) fn check_transfers(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
-        self.check_hedge(now_ns, index, device);
-        for id in index.transfers() {
-            let op = &self.ops[index];
-            if op.stage != Stage::Active {
-                return;
-            }
-            let current = op.transfers[id];
-            if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
-                continue;
-            }
-            // The I/O timeout may have been shortened since.
-            let bound_ns = Path::tries_within(device.io_timeout_ns());
-            let is_sent = current.stage == TransferStage::Sent;
-            let current = match is_sent {
-                true => Transfer {
-                    due_ns: current.due_ns.min(current.sent_ns.saturating_add(bound_ns)),
-                    ..current
-                },
-                false => current,
-            };
-            if now_ns < current.due_ns {
-                let usable = device.servers.usable();
-                if op.kind == Kind::PageIn && op.targets().intersection(usable).is_empty() {
-                    self.look_elsewhere(now_ns, id, device);
-                }
-                self.note_deadline(current.due_ns);
-                continue;
-            }
-            if current.stage == TransferStage::Sent {
-                self.transfer_timed_out(now_ns, id, current, device);
-            } else if current.due_ns != 0 {
-                self.check_waiting(now_ns, id, current, device);
-            }
-        }
+    /// Queues a transfer again, for `pending`, under a new attempt.
+    pub(super) fn resend(&mut self, id: TransferId, pending: FragmentMask) {
+        let op = &mut self.ops[id.op];
+        let attempt = op.take_attempt();
+        let transfer = &mut op.transfers[id];
+        transfer.attempt = attempt;
+        transfer.pending = pending;
+        transfer.stage = TransferStage::Queued;
+        self.counters.retransmissions = self.counters.retransmissions.wrapping_add(1);
+        self.push_ready(id);
     }
 
-    /// Nothing new waits for the server until it answers.
-    pub(super) fn suspect(&mut self, slot: ServerSlot, device: &Device<S>) {
-        if device.servers.suspect(slot) {
-            self.suspicion = true;
-        }
-        self.usable = self.usable.without(SlotSet::one(slot));
-    }
-
-    /// No answer has come in time.
-    fn transfer_timed_out(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        transfer: Transfer,
-        device: &Device<S>,
-    ) {
-        let Some(slot) = transfer.slot else {
+    /// The server has not answered in time. The first time, sends again what it has not reported to
+    /// hold. From the second time on sends the whole page: the server may have dropped fragments
+    /// for other pages, and those for this one, so that none would ever be complete.
+    pub(super) fn resend_missing(&mut self, id: TransferId) {
+        let transfer = &self.ops[id];
+        let Some(all) = transfer.cut.map(Fragmentation::all) else {
             return;
         };
-        self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
-        let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
-        let path = self.path_mut(slot);
-        let rtt_ns = path.rtt.smoothed_ns();
-        path.window.on_loss(now_ns, rtt_ns);
-        path.overdue = true;
-        let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
-        if was_stopped {
-            self.ops[id].began_ns = now_ns;
-        } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
-            self.suspect(slot, device);
-        }
+        let missing = all.without(transfer.held);
+        // A server that held all of it would have reported that.
+        let is_whole = missing.is_empty() || transfer.tries > 1;
+        self.resend(id, if is_whole { all } else { missing });
+    }
+
+    /// The page has arrived damaged. Damage on the path is transient: the first time, sends it
+    /// again at once. Damage in memory persists: after that, waits for the transfer's timeout.
+    pub(super) fn resend_damaged(&mut self, id: TransferId) {
         let transfer = &mut self.ops[id];
-        transfer.tries = transfer.tries.saturating_add(1);
-        match self.ops[id.op].kind {
-            Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
-            Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-            Kind::Copy => self.copy_timed_out(id, slot, device),
-            Kind::Mirror => {}
-        }
-        // The path MTU may have changed: what was sent may have been too long.
-        self.cut_again(now_ns, id, slot, device);
-    }
-
-    /// The transfer waits for a window that does not open: moves it if the server is unusable or
-    /// another one holds the page.
-    fn check_waiting(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        transfer: Transfer,
-        device: &Device<S>,
-    ) {
-        let Some(slot) = transfer.slot else {
-            return;
-        };
-        let again_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
-        self.ops[id].due_ns = again_ns;
-        self.note_deadline(again_ns);
-        let kind = self.ops[id.op].kind;
-        if device.servers.usable().contains(slot) {
-            // The server that fills the window may be silent without being suspected yet.
-            match kind {
-                Kind::PageOut => self.want_disk(id.op, device),
-                Kind::PageIn => {
-                    self.page_in_waited(now_ns, id, device);
-                }
-                _ => {}
-            }
-        } else {
-            match kind {
-                Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
-                Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-                Kind::Copy => self.copy_timed_out(id, slot, device),
-                Kind::Mirror => {}
-            }
+        transfer.held = FragmentMask::EMPTY;
+        transfer.content = None;
+        let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
+        let all = transfer.cut.map(Fragmentation::all);
+        if let Some(all) = all.filter(|_| is_new) {
+            self.resend(id, all);
         }
     }
 }

@@ -120,45 +120,6 @@ impl<S: Storage> Shard<S> {
         self.push_ready(id);
     }
 
-    /// Queues a transfer again, for `pending`, under a new attempt.
-    pub(super) fn resend(&mut self, id: TransferId, pending: FragmentMask) {
-        let op = &mut self.ops[id.op];
-        let attempt = op.take_attempt();
-        let transfer = &mut op.transfers[id];
-        transfer.attempt = attempt;
-        transfer.pending = pending;
-        transfer.stage = TransferStage::Queued;
-        self.counters.retransmissions = self.counters.retransmissions.wrapping_add(1);
-        self.push_ready(id);
-    }
-
-    /// The server has not answered in time. The first time, sends again what it has not reported to
-    /// hold. From the second time on sends the whole page: the server may have dropped fragments
-    /// for other pages, and those for this one, so that none would ever be complete.
-    pub(super) fn resend_missing(&mut self, id: TransferId) {
-        let transfer = &self.ops[id];
-        let Some(all) = transfer.cut.map(Fragmentation::all) else {
-            return;
-        };
-        let missing = all.without(transfer.held);
-        // A server that held all of it would have reported that.
-        let is_whole = missing.is_empty() || transfer.tries > 1;
-        self.resend(id, if is_whole { all } else { missing });
-    }
-
-    /// The page has arrived damaged. Damage on the path is transient: the first time, sends it
-    /// again at once. Damage in memory persists: after that, waits for the transfer's timeout.
-    pub(super) fn resend_damaged(&mut self, id: TransferId) {
-        let transfer = &mut self.ops[id];
-        transfer.held = FragmentMask::EMPTY;
-        transfer.content = None;
-        let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
-        let all = transfer.cut.map(Fragmentation::all);
-        if let Some(all) = all.filter(|_| is_new) {
-            self.resend(id, all);
-        }
-    }
-
     /// The transfer has ended, with or without success: nothing of it is under way any more.
     #[inline]
     pub(super) fn release(&mut self, id: TransferId) {

@@ -338,7 +338,9 @@ fn what_is_under_way_when_the_versions_jump_restarts() {
     let new: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
     assert_eq!(life.poll(), None);
     for send in &new {
-        assert!(send.header.version > old[0].header.version + super::super::super::versions::JUMP);
+        assert!(
+            send.header.version > old[0].header.version + super::super::super::versions::jump::JUMP
+        );
         life.acknowledge(send, Status::Ok);
     }
     assert_eq!(life.next_completion().outcome, Outcome::Done);

@@ -3,9 +3,8 @@
 //! What a server's answer to a page-out means.
 
 use super::super::device::Device;
-use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
-use super::op::{Kind, Outcome};
+use super::op::Kind;
 use super::ops::TransferId;
 use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
 use super::transfer::TransferStage;
@@ -122,43 +121,6 @@ impl<S: Storage> Shard<S> {
         let transfer = &mut self.ops[id];
         if !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > MOST_DAMAGED {
             self.give_up_on(now_ns, id, device);
-        }
-    }
-
-    /// The server answers, but never has the page. After as long as a silent server is allowed, the
-    /// op turns to others.
-    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
-        let transfer = self.ops[id];
-        let Some(slot) = transfer.slot else {
-            return;
-        };
-        let since_ns = now_ns.saturating_sub(transfer.began_ns);
-        if since_ns < self.path(slot).suspect_after_ns(device.io_timeout_ns()) {
-            return;
-        }
-        self.leave(now_ns, id, slot, device);
-    }
-
-    /// The server is of no use whatever it answers: it is suspected, and the op turns to others.
-    pub(super) fn leave(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        slot: ServerSlot,
-        device: &Device<S>,
-    ) {
-        self.suspect(slot, device);
-        self.path_mut(slot).overdue = true;
-        match self.ops[id.op].kind {
-            Kind::PageOut => {
-                self.want_disk(id.op, device);
-                self.release(id);
-                self.counters.failovers = self.counters.failovers.wrapping_add(1);
-                self.continue_page_out(now_ns, id.op, device);
-            }
-            Kind::Copy => self.end(id.op, Outcome::Failed),
-            // It asks others when it times out, or has done so already.
-            Kind::PageIn | Kind::Mirror => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::disk_port::DiskPort;
 use super::super::ids::{PageIndex, Version};
 use super::super::mirror::{BufferId, Token, Way};
 use super::super::storage::Storage;
-use super::disk_line::DiskLine;
+use super::disk_wait_list::DiskWaitList;
 use super::list::Place;
 use super::op::{Kind, Stage};
 use super::ops::OpId;
@@ -108,7 +108,7 @@ pub(super) enum DiskStage {
 }
 
 impl DiskStage {
-    /// The stage of an op that waits in the line of this way.
+    /// The stage of an op that waits in the wait list of this way.
     pub(super) fn waiting(way: Way) -> Self {
         match way {
             Way::In => Self::InLine,
@@ -140,7 +140,7 @@ pub(super) struct DiskPart {
     pub(super) buffer: Option<BufferId>,
     /// In the list of ops for which the mirror is to be called.
     place: Place<OpId>,
-    /// In the line of each way.
+    /// In the wait list of each way.
     places: [Place<OpId>; 2],
 }
 
@@ -154,7 +154,7 @@ impl DiskPart {
         };
     }
 
-    /// Its place in the line of this way.
+    /// Its place in the wait list of this way.
     pub(super) fn place_mut(&mut self, way: Way) -> &mut Place<OpId> {
         // PANIC: never; there are as many as ways.
         &mut self.places[way as usize]
@@ -213,7 +213,7 @@ impl<S: Storage> Shard<S> {
     pub(super) fn has_disk_work(&self) -> bool {
         self.settle.is_some()
             || !self.disk_work.is_empty()
-            || self.lines.iter().any(DiskLine::has_turn)
+            || self.wait_lists.iter().any(DiskWaitList::has_turn)
     }
 
     /// Calls the mirror for one op. Returns what is to be copied, if anything.
@@ -288,7 +288,7 @@ impl<S: Storage> Shard<S> {
             }
             match (op.stage, op.disk.stage) {
                 (_, DiskStage::NoRoom) => {
-                    // It stays in the line as long as the disk takes pages.
+                    // It stays in the wait list as long as the disk takes pages.
                     if !state.is_usable() {
                         self.ops[index].disk.stage = DiskStage::Refused;
                     }

@@ -5,23 +5,13 @@
 use super::super::device::Device;
 use super::super::ids::Version;
 use super::super::storage::Storage;
-use super::op::{Outcome, Stage};
+use super::assembly::Assembly;
+use super::op::Outcome;
 use super::ops::TransferId;
-use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
-use super::transfer::{Transfer, TransferStage};
+use super::page_out::MOST_IN_VAIN;
+use super::transfer::Transfer;
 use super::{Receive, Shard, Verdict};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
-
-/// A page that is being assembled.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Assembly {
-    pub(super) transfer: TransferId,
-    pub(super) crc: u32,
-    pub(super) cut: Fragmentation,
-    pub(super) have: FragmentMask,
-    /// When a useful fragment last arrived.
-    pub(super) fed_ns: u64,
-}
 
 impl<S: Storage> Shard<S> {
     pub(super) fn handle_read_reply(
@@ -151,106 +141,14 @@ impl<S: Storage> Shard<S> {
         })
     }
 
-    /// Until when fragments that another transfer began to assemble are kept: as long as a page-in
-    /// of its server takes. 0 if there are none.
-    fn others_until_ns(&self, id: TransferId) -> u64 {
-        let assembly = self.ops[id.op].assembly;
-        let Some(assembly) = assembly.filter(|assembly| assembly.transfer != id) else {
-            return 0;
-        };
-        let asked = &self.ops[assembly.transfer];
-        // A server that is no longer asked sends no more.
-        let is_asked = matches!(asked.stage, TransferStage::Sent | TransferStage::Queued);
-        let Some(slot) = asked.slot.filter(|_| is_asked) else {
-            return 0;
-        };
-        let answer_ns = self.path(slot).hedge_after_ns();
-        assembly.fed_ns.saturating_add(answer_ns)
-    }
-
-    /// The claim ends: the fragment has been copied, or could not be (`copied`). `crc` is the
-    /// checksum of the whole page if the fragment completes it.
-    pub fn received(
-        &mut self,
-        now_ns: u64,
-        receive: &Receive,
-        copied: bool,
-        crc: Option<u32>,
-        device: &Device<S>,
-    ) {
-        let id = receive.id;
-        let op = &mut self.ops[id.op];
-        op.claimed = false;
-        let fed = op
-            .assembly
-            .as_mut()
-            .filter(|assembly| copied && op.stage == Stage::Active && assembly.transfer == id);
-        if let Some(assembly) = fed {
-            let transfer = &mut op.transfers[id];
-            assembly.have.insert(receive.index);
-            let is_more = transfer.is_progress(assembly.have);
-            if is_more || transfer.in_vain <= MOST_IN_VAIN {
-                assembly.fed_ns = now_ns;
-            }
-            let assembly = *assembly;
-            self.assembled(now_ns, receive, assembly, is_more, crc, device);
-        }
-        self.look_after_claim(id.op);
-        self.unpin(id.op);
-    }
-
-    fn assembled(
-        &mut self,
-        now_ns: u64,
-        receive: &Receive,
-        assembly: Assembly,
-        is_more: bool,
-        crc: Option<u32>,
-        device: &Device<S>,
-    ) {
-        let id = receive.id;
-        if assembly.have != assembly.cut.all() {
-            let slot = self.ops[id].slot;
-            // Progress: the rest gets a full timeout again.
-            if let Some(slot) = slot.filter(|_| is_more) {
-                let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
-                let transfer = &mut self.ops[id];
-                transfer.due_ns = due_ns;
-                if !transfer.was_damaged {
-                    transfer.tries = 0;
-                }
-                self.note_deadline(due_ns);
-            }
-            return;
-        }
-        if crc == Some(assembly.crc) || mutated!(CrcUncheckedIn) {
-            self.note_success(now_ns, id, receive.attempt);
-            self.note_whole(id);
-            self.ops[id.op].crc = assembly.crc;
-            self.end(id.op, Outcome::Done);
-            return;
-        }
-        self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
-        self.read_again(now_ns, id, device);
-    }
-
-    /// Discards the assembled page and requests all of it again: from the next holder if there is
-    /// one, else from this one.
-    fn read_again(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
-        let op = &mut self.ops[id.op];
-        // A page from another server may be whole.
-        op.assembly = op.assembly.filter(|one| one.transfer != id);
-        op.restarts = op.restarts.saturating_add(1);
-        if self.fail_over(now_ns, id.op, device) {
-            self.release(id);
-            return;
-        }
-        self.resend_damaged(id);
-        self.note_in_vain(now_ns, id, MOST_DAMAGED, device);
-    }
-
     /// The server's answer is of no use. A server that repeats such answers is suspected.
-    fn note_in_vain(&mut self, now_ns: u64, id: TransferId, most: u32, device: &Device<S>) {
+    pub(super) fn note_in_vain(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        most: u32,
+        device: &Device<S>,
+    ) {
         let is_too_often = |transfer: &mut Transfer| {
             !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most
         };

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a shard suspects a server, and what its requests do then.
+
+use super::super::device::Device;
+use super::super::ids::{ServerSlot, SlotSet, Version};
+use super::super::storage::Storage;
+use super::super::versions::Witness;
+use super::op::{Kind, Outcome};
+use super::ops::TransferId;
+use super::Shard;
+use crate::wire::Header;
+
+impl<S: Storage> Shard<S> {
+    /// Nothing new waits for the server until it answers.
+    pub(super) fn suspect(&mut self, slot: ServerSlot, device: &Device<S>) {
+        if device.servers.suspect(slot) {
+            self.suspicion = true;
+        }
+        self.usable = self.usable.without(SlotSet::one(slot));
+    }
+
+    /// A server reports which versions have been used. An answer that is not believed does not
+    /// count, and its transfer moves to another server.
+    #[inline]
+    pub(super) fn is_believed(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        header: &Header,
+        device: &Device<S>,
+    ) -> bool {
+        let Some(slot) = self.ops[id].slot else {
+            return true;
+        };
+        let incarnation = header.incarnation;
+        let was_usable = device.servers.usable().contains(slot);
+        let witness = Witness { slot, incarnation };
+        if device.note_high_water(witness, Version(header.low_water)) {
+            return true;
+        }
+        self.suspicion |= was_usable;
+        self.leave_server(now_ns, id, slot, device);
+        false
+    }
+
+    /// The server answers, but never has the page. After as long as a silent server is allowed, the
+    /// op turns to others.
+    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+        let transfer = self.ops[id];
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        let since_ns = now_ns.saturating_sub(transfer.began_ns);
+        if since_ns < self.path(slot).suspect_after_ns(device.io_timeout_ns()) {
+            return;
+        }
+        self.leave_server(now_ns, id, slot, device);
+    }
+
+    /// The server is of no use whatever it answers: it is suspected, and the op turns to others.
+    pub(super) fn leave_server(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &Device<S>,
+    ) {
+        self.suspect(slot, device);
+        self.path_mut(slot).overdue = true;
+        match self.ops[id.op].kind {
+            Kind::PageOut => {
+                self.want_disk(id.op, device);
+                self.release(id);
+                self.counters.failovers = self.counters.failovers.wrapping_add(1);
+                self.continue_page_out(now_ns, id.op, device);
+            }
+            Kind::Copy => self.end(id.op, Outcome::Failed),
+            // It asks others when it times out, or has done so already.
+            Kind::PageIn | Kind::Mirror => {}
+        }
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens when no answer comes in time.
+
+use super::super::device::Device;
+use super::super::storage::Storage;
+use super::op::{Kind, Stage};
+use super::ops::{OpId, TransferId};
+use super::path::Path;
+use super::transfer::{Transfer, TransferStage};
+use super::{Shard, STOPPED_NS};
+
+impl<S: Storage> Shard<S> {
+    /// Checks every transfer of an active op for timeouts.
+    pub(super) fn check_transfers(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+        self.check_hedge(now_ns, index, device);
+        for id in index.transfers() {
+            let op = &self.ops[index];
+            if op.stage != Stage::Active {
+                return;
+            }
+            let current = op.transfers[id];
+            if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
+                continue;
+            }
+            // The I/O timeout may have been shortened since.
+            let bound_ns = Path::tries_within(device.io_timeout_ns());
+            let is_sent = current.stage == TransferStage::Sent;
+            let current = match is_sent {
+                true => Transfer {
+                    due_ns: current.due_ns.min(current.sent_ns.saturating_add(bound_ns)),
+                    ..current
+                },
+                false => current,
+            };
+            if now_ns < current.due_ns {
+                let usable = device.servers.usable();
+                if op.kind == Kind::PageIn && op.targets().intersection(usable).is_empty() {
+                    self.look_elsewhere(now_ns, id, device);
+                }
+                self.note_deadline(current.due_ns);
+                continue;
+            }
+            if current.stage == TransferStage::Sent {
+                self.transfer_timed_out(now_ns, id, current, device);
+            } else if current.due_ns != 0 {
+                self.check_waiting(now_ns, id, current, device);
+            }
+        }
+    }
+
+    /// No answer has come in time.
+    fn transfer_timed_out(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        transfer: Transfer,
+        device: &Device<S>,
+    ) {
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
+        let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
+        let path = self.path_mut(slot);
+        let rtt_ns = path.rtt.smoothed_ns();
+        path.window.on_loss(now_ns, rtt_ns);
+        path.overdue = true;
+        let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
+        if was_stopped {
+            self.ops[id].began_ns = now_ns;
+        } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
+            self.suspect(slot, device);
+        }
+        let transfer = &mut self.ops[id];
+        transfer.tries = transfer.tries.saturating_add(1);
+        match self.ops[id.op].kind {
+            Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
+            Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
+            Kind::Copy => self.copy_timed_out(id, slot, device),
+            Kind::Mirror => {}
+        }
+        // The path MTU may have changed: what was sent may have been too long.
+        self.cut_again(now_ns, id, slot, device);
+    }
+
+    /// The transfer waits for a window that does not open: moves it if the server is unusable or
+    /// another one holds the page.
+    fn check_waiting(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        transfer: Transfer,
+        device: &Device<S>,
+    ) {
+        let Some(slot) = transfer.slot else {
+            return;
+        };
+        let again_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
+        self.ops[id].due_ns = again_ns;
+        self.note_deadline(again_ns);
+        let kind = self.ops[id.op].kind;
+        if device.servers.usable().contains(slot) {
+            // The server that fills the window may be silent without being suspected yet.
+            match kind {
+                Kind::PageOut => self.want_disk(id.op, device),
+                Kind::PageIn => {
+                    self.page_in_waited(now_ns, id, device);
+                }
+                _ => {}
+            }
+        } else {
+            match kind {
+                Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
+                Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
+                Kind::Copy => self.copy_timed_out(id, slot, device),
+                Kind::Mirror => {}
+            }
+        }
+    }
+}

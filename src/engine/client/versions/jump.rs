@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Jumps of the version counter: because the machine has been put back, or because a server knows of higher
+//! versions than have been given out.
+
+use super::super::ids::Version;
+use super::super::storage::Words;
+use super::{Versions, Witness, END, NONE, NOTICED, ONE_JUMP, UNDER_WAY};
+use crate::sync::{Full, NoPreemption, Relaxed, Release};
+
+/// How far a jump goes past the highest version known to be used: more than any life uses, at a
+/// million page-outs a second for 12 days.
+pub(crate) const JUMP: u64 = 1 << 40;
+
+/// The bound of the random number that a notice adds, so that two lives that begin with one
+/// snapshot do not use the same versions.
+pub(super) const CHANCE: u64 = 1 << 48;
+
+/// Jumps caused by one server in one incarnation: one for each time that the machine is put back to
+/// a state after the last jump. A server that lies causes no more.
+pub(super) const WORDS: u32 = 4;
+
+/// Jumps caused by all servers, so that lies leave versions for the jumps that the machine announces.
+pub(super) const UNANNOUNCED: u32 = 32;
+
+impl<W: Words> Versions<W> {
+    /// The machine has been, or may have been, put back to an earlier state. `chance` is a number
+    /// that no other life of it has had. Any context.
+    ///
+    /// The machine notifies only once. If another CPU jumps at that moment, perhaps for the state
+    /// before, that CPU jumps once more: no version is entered in the map in between.
+    pub fn jump(&self, chance: u64) {
+        let _guard = NoPreemption::new();
+        self.chance.store(chance, Relaxed);
+        if self.begin_jump(true) {
+            let made = self.pass_by_chance(chance);
+            self.end_jump(made);
+        }
+    }
+
+    /// A server reports that all versions below `high` have been used. If that many have not been
+    /// given out, a forgotten life has used them: the counter jumps past them, once for all servers
+    /// that report it. Any context.
+    ///
+    /// Returns whether the server is believed. After a jump caused by it, it can know of no version
+    /// above the counter unless the machine is put back again. So a server that reports this too
+    /// often is not believed.
+    pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
+        if high.0 <= self.counter.next.load(Relaxed) || high.0 >= END {
+            return true;
+        }
+        // The counter may have been read before the server's version was given out: reads it again
+        // with a full barrier.
+        if high.0 <= self.counter.next.fetch_add(0, Full) {
+            return true;
+        }
+        let _guard = NoPreemption::new();
+        if !self.begin_jump(false) {
+            // Another CPU is jumping. The server will report again.
+            return true;
+        }
+        let (is_believed, made) = self.pass(Some((witness, high)), JUMP);
+        self.end_jump(made);
+        is_believed
+    }
+
+    /// How many jumps the server has caused in this incarnation.
+    fn jumps_on_word_of(&self, witness: Witness) -> u32 {
+        match self.words.get(witness.slot.index()) {
+            Some(word) if word.incarnation.load(Relaxed) == witness.incarnation => {
+                word.jumps.load(Relaxed)
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    fn note_word_of(&self, witness: Witness) {
+        let jumps = self.jumps_on_word_of(witness).saturating_add(1);
+        if let Some(word) = self.words.get(witness.slot.index()) {
+            word.incarnation.store(witness.incarnation, Relaxed);
+            word.jumps.store(jumps, Relaxed);
+        }
+        self.unannounced.fetch_add(1, Relaxed);
+    }
+
+    /// Marks a jump as under way. Returns false if one already is; a notice is then recorded for
+    /// the CPU that jumps.
+    pub(super) fn begin_jump(&self, is_notice: bool) -> bool {
+        let mut jumps = self.jumps.load(Relaxed);
+        loop {
+            let is_free = jumps & UNDER_WAY == 0;
+            let new = match (is_free, is_notice) {
+                (true, _) => jumps | UNDER_WAY,
+                (false, true) => jumps | NOTICED,
+                (false, false) => return false,
+            };
+            // The number of a notice is stored before the bit, even if the bit is set already.
+            match self.jumps.cmpxchg(jumps, new, Full) {
+                Ok(_) if is_free => break,
+                Ok(_) => return false,
+                Err(seen) => jumps = seen,
+            }
+        }
+        self.counter.since.xchg(NONE, Full);
+        true
+    }
+
+    /// Ends what was begun, after `made` jumps, but first makes up for notices that came meanwhile.
+    pub(super) fn end_jump(&self, mut made: u32) {
+        loop {
+            let jumps = self.jumps.load(Relaxed);
+            let is_noticed = jumps & NOTICED != 0;
+            let new = match is_noticed {
+                true => jumps & !NOTICED,
+                false => {
+                    // Stored before the jump ends: the next jump invalidates it afterwards.
+                    self.counter.since.store(self.gaps.end(), Release);
+                    (jumps & !UNDER_WAY).wrapping_add(made.wrapping_mul(ONE_JUMP))
+                }
+            };
+            if self.jumps.cmpxchg(jumps, new, Full).is_err() {
+                // A notice came at that moment.
+                self.counter.since.xchg(NONE, Full);
+                continue;
+            }
+            if !is_noticed {
+                return;
+            }
+            // Of several notices, the last number counts; any of them would do.
+            let chance = self.chance.load(Relaxed);
+            made = made.wrapping_add(self.pass_by_chance(chance));
+        }
+    }
+
+    /// Passes all versions given out, because of the machine's notice. Returns how many jumps that is.
+    fn pass_by_chance(&self, chance: u64) -> u32 {
+        let (_, made) = self.pass(None, JUMP.saturating_add(chance % CHANCE));
+        made
+    }
+
+    /// Moves the counter `by` past what has been given out and past the witness's version, if that
+    /// is above the counter. It does not move if the witness has caused too many jumps, or if its
+    /// version is no longer above. Returns whether the witness is believed, and how many jumps were
+    /// made: 1 or none. For the CPU that has begun a jump.
+    pub(super) fn pass(&self, word: Option<(Witness, Version)>, by: u64) -> (bool, u32) {
+        let high = word.map_or(0, |(_, high)| high.0);
+        let is_worn_out = word.is_some_and(|(witness, _)| {
+            self.jumps_on_word_of(witness) >= WORDS || self.unannounced.load(Relaxed) >= UNANNOUNCED
+        });
+        let mut from = self.counter.next.load(Relaxed);
+        let to = loop {
+            let to = from.max(high).saturating_add(by).min(END);
+            if to <= from || word.is_some() && high <= from {
+                return (true, 0);
+            }
+            if is_worn_out {
+                return (false, 0);
+            }
+            match self.counter.next.cmpxchg(from, to, Full) {
+                Ok(_) => break to,
+                Err(seen) => from = seen,
+            }
+        };
+        // Ops under way restart, so versions that are not entered belong to other lives only.
+        self.gaps.note(from.min(self.not_entered()), to);
+        if let Some((witness, _)) = word {
+            self.note_word_of(witness);
+        }
+        (true, 1)
+    }
+}
