@@ -352,6 +352,8 @@ impl<T: Operations> GenDisk<T> {
 
 /// A reference to a disk, which may have been removed since. The last one is dropped in process context.
 ///
+/// Could be dropped when [`GenDisk`] could.
+///
 /// # Invariants
 ///
 /// The device is that of a disk that has been added.

@@ -77,6 +77,8 @@ impl BlkStatus {
     }
 }
 
+const _: () = assert!(BlkStatus::from_raw(18).0 == BlkStatus::IOERR.0);
+
 /// What follows a `struct request` in memory: the driver's data, and the number of
 /// [`RequestBlock`](super::RequestBlock)s that refer to the request.
 pub(super) struct RequestDataWrapper<T: Operations> {
