@@ -41,8 +41,8 @@ impl<S: Storage> Shard<S> {
     /// A fragment has been copied to the op's page: the op may ask for a buffer, if it waits to.
     pub(super) fn look_after_claim(&mut self, index: OpId) {
         let stage = self.ops[index].disk.stage;
-        if stage == DiskStage::LookQueued {
-            self.push_disk(index, DiskStage::LookQueued);
+        if matches!(stage, DiskStage::LookQueued | DiskStage::AskQueued) {
+            self.push_disk(index, stage);
         }
     }
 
@@ -106,9 +106,10 @@ impl<S: Storage> Shard<S> {
         });
         op.disk.stage = match get.unwrap_or(Get::Absent) {
             Get::Buffered(buffer) if op.claimed => {
-                // As in [`Self::disk_read`].
+                // A fragment is being copied to the page. [`Self::look_after_claim`] asks again.
                 port.call(|mirror| mirror.release(buffer));
-                DiskStage::Looked
+                op.disk.stage = DiskStage::AskQueued;
+                return;
             }
             Get::Buffered(buffer) => {
                 self.receive(index, buffer);

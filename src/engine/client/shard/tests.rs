@@ -4,6 +4,7 @@
 
 mod beginnings;
 pub mod bench;
+mod claim;
 mod disk;
 mod gaps;
 mod in_vain;

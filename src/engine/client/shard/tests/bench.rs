@@ -13,7 +13,7 @@ use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
-use super::super::{Action, Completion, Op, Parts, Send, Shard, TransferId, Verdict};
+use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard, TransferId, Verdict};
 use crate::crc::crc32c;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
 
@@ -244,6 +244,11 @@ impl Bench {
         index: u8,
         count: u8,
     ) {
+        let header = Self::part_of_version(send, version, crc, index, count);
+        self.deliver(send.destination, &header);
+    }
+
+    fn part_of_version(send: &Send, version: u64, crc: u32, index: u8, count: u8) -> Header {
         let mut header = Header::new(Opcode::ReadReply);
         header.tag = send.header.tag;
         header.attempt = send.header.attempt;
@@ -254,7 +259,20 @@ impl Bench {
         header.fragment_index = index;
         header.fragment_count = count;
         header.payload_crc = crc;
-        self.deliver(send.destination, &header);
+        header
+    }
+
+    /// Answers a READ with the first fragment, and begins to copy it to the page.
+    pub fn begin_answer(&mut self, send: &Send) -> Receive {
+        let (version, count) = (self.newest(send), send.header.fragment_count);
+        let header = Self::part_of_version(send, version, page_crc(), 0, count);
+        let verdict =
+            self.shard
+                .handle_frame(self.now_ns, send.destination, &header, None, &self.device);
+        match verdict {
+            Verdict::Receive(receive) => receive,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn deliver(&mut self, source: MacAddress, header: &Header) {
