@@ -4,7 +4,6 @@
 //!
 //! Context: process. Everything except the timer sleeps.
 
-mod asked;
 mod health;
 mod io;
 mod open;
@@ -397,7 +396,7 @@ pub(crate) fn shut_down(shared: &Shared) {
     let local = &shared.local;
     if let Some(pool) = local.pool() {
         pool.with(shared, |state, now_ns| {
-            state.begin_detach(now_ns, &shared.device);
+            state.mirror.begin_detach(now_ns, &shared.device);
         });
         let timeout_ns = params::mirror_config().io_timeout_ns;
         if !pool.wait_until_idle(timeout_ns) {

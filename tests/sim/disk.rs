@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anemone::engine::client::mirror::DiskIo;
 use rand::Rng;
 
 use crate::content::{zeros, Bytes};
@@ -77,6 +78,15 @@ impl SimDisk {
             || self
                 .faulty_ns
                 .is_some_and(|faulty_ns| faulty_ns >= since_ns)
+    }
+
+    /// Whether it refuses an I/O now, unless that may wait.
+    pub fn refuses(&self, ctx: &mut Context, io: &DiskIo) -> bool {
+        let refuses = !io.may_wait && self.asked.len() >= self.scenario.depth;
+        if refuses {
+            ctx.counts.fault(Fault::DiskRefused);
+        }
+        refuses
     }
 
     /// Submits an I/O. Returns when it will end, unless the disk does not answer.

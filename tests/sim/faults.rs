@@ -122,6 +122,8 @@ faults! {
     DiskTorn,
     /// A disk did not answer.
     DiskHung,
+    /// A disk refused an I/O that may not wait.
+    DiskRefused,
     /// A disk was detached, and servers had each of its pages.
     DiskDetached,
     /// A disk was detached by force.

@@ -89,6 +89,8 @@ pub struct DiskScenario {
     pub hang: bool,
     pub detach: bool,
     pub configure: bool,
+    /// It refuses I/O that may not wait while it has so many.
+    pub depth: usize,
     /// The time between two faults.
     pub trouble_ns: u64,
 }
@@ -126,6 +128,7 @@ impl DiskScenario {
             hang: half(),
             detach: half(),
             configure: half(),
+            depth: pick(&[1, 3, 8, 8]) as usize,
             trouble_ns,
         })
     }

@@ -22,7 +22,6 @@ use kernel::{
 };
 
 use super::{
-    asked::AskedFor,
     health::Health,
     Report, //
 };
@@ -33,13 +32,9 @@ use crate::{
         storage::KernelStorage, //
     },
     engine::client::{
-        maintenance::detach::{
-            Detach,
-            Surroundings, //
-        },
+        maintenance::detach::Detach,
         mirror::{
             Config,
-            DiskIo,
             Event,
             Mirror,
             Parts,
@@ -74,12 +69,6 @@ pub(super) struct State {
     pub(super) mirror: Mirror<KernelStorage>,
     /// Open while the mirror is attached.
     pub(super) device: Option<Arc<BlockDevice>>,
-    /// I/O that the disk has, or that is to be submitted again.
-    pub(super) asked: AskedFor,
-    /// Since when the worker has been submitting an I/O, for which it holds the device.
-    pub(super) handing_since_ns: Option<u64>,
-    /// What the worker submits first.
-    pub(super) staged: Option<DiskIo>,
     /// The event of which the timer notifies first.
     pub(super) event: Option<Event>,
     /// The timer is notifying queues of an event that the mirror no longer has.
@@ -93,10 +82,6 @@ pub(super) struct State {
 }
 
 impl State {
-    fn is_handing(&self) -> bool {
-        self.staged.is_some() || self.handing_since_ns.is_some()
-    }
-
     fn is_notifying(&self) -> bool {
         self.notifying || self.event.is_some()
     }
@@ -146,9 +131,6 @@ impl Pool {
         let state = State {
             mirror: Mirror::new(config, parts),
             device: None,
-            asked: AskedFor::new(IOS)?,
-            handing_since_ns: None,
-            staged: None,
             event: None,
             notifying: false,
             detaching: false,
@@ -183,32 +165,17 @@ impl Pool {
         now_ns: u64,
     ) {
         let state = &mut *guard;
-        if state.staged.is_none() && !state.asked.is_refusing() {
-            state.staged = state.mirror.poll(now_ns, &shared.device);
-        }
+        let submit = state.mirror.has_io(now_ns, &shared.device);
         if state.event.is_none() && !state.notifying {
             state.event = state.mirror.poll_event();
         }
-        let again_ns = state.asked.again_ns();
-        let submit = match state.asked.is_refusing() {
-            false => state.staged.is_some(),
-            true => again_ns <= now_ns,
+        let next_ns = match state.event {
+            Some(_) => now_ns,
+            None => state.mirror.next_timeout_ns(),
         };
-        let notify = state.event.is_some();
-        let mut next_ns = match notify {
-            true => now_ns,
-            false => state.mirror.next_timeout_ns(),
-        };
-        // The worker takes care of what is due.
-        if !submit {
-            next_ns = next_ns.min(again_ns);
-        }
-        // Once the disk is stuck the timer has fired and keeps the module, or the module is being unloaded.
-        let stuck_from_ns = state.stuck_from_ns();
-        if stuck_from_ns > now_ns {
-            next_ns = next_ns.min(stuck_from_ns);
-        }
+        let unneeded = state.keep_module(now_ns);
         drop(guard);
+        drop(unneeded);
         shared.local.timer.arm(next_ns);
         if submit {
             shared.local.submitter.kick();
@@ -242,15 +209,9 @@ impl Pool {
         detach: &mut Detach,
     ) -> Option<Arc<BlockDevice>> {
         self.with(shared, |state, now_ns| {
-            let surroundings = Surroundings {
-                is_stuck: state.is_stuck(),
-                is_settled: !state.is_handing() && !state.is_notifying(),
-            };
-            detach.with_mirror(now_ns, &mut state.mirror, &shared.device, surroundings);
+            let is_notified = !state.is_notifying();
+            detach.with_mirror(now_ns, &mut state.mirror, &shared.device, is_notified);
             state.detaching = detach.is_under_way();
-            if !state.mirror.is_attached() {
-                state.end_refused(now_ns, &shared.device);
-            }
             match detach.has_detached() {
                 true => state.device.take(),
                 false => None,
@@ -264,7 +225,7 @@ impl Pool {
         let end_ns = now_ns().saturating_add(timeout_ns);
         loop {
             let state = self.state.lock();
-            if state.mirror.is_idle() && !state.is_handing() && !state.is_notifying() {
+            if state.mirror.is_idle() && !state.mirror.is_submitting() && !state.is_notifying() {
                 return true;
             }
             drop(state);

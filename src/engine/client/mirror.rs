@@ -25,7 +25,8 @@
 //! calls [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
 //! wait, page-ins leave a quarter to both.
 //!
-//! **The disk.** [`Mirror::poll`] returns I/O to submit, any number at a time. [`Mirror::ended`] reports
+//! **The disk.** [`Mirror::poll`] returns I/O to submit, any number at a time. [`Mirror::refused`] reports
+//! that the disk did not take one, which is returned again later. [`Mirror::ended`] reports
 //! how each ended, in any order and however late. An I/O that does not end within the disk's timeout is
 //! abandoned: the op that waits for it is notified, and the disk counts as timed out until the I/O ends.
 //!
@@ -39,6 +40,7 @@ mod io;
 mod pool;
 mod read;
 mod room;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -54,6 +56,7 @@ use super::storage::Storage;
 pub use io::Io;
 pub use pool::{Buffer, Head};
 use pool::{Pool, Queue};
+use submit::Submissions;
 use turns::Turns;
 pub use turns::Way;
 
@@ -205,6 +208,8 @@ pub struct DiskIo {
     pub id: usize,
     /// Whether the buffers go to the disk, or are filled from it.
     pub is_write: bool,
+    /// Whether submitting it may wait for a disk that cannot take it now.
+    pub may_wait: bool,
     /// The first page; the others follow it.
     pub first: PageIndex,
     buffers: [BufferId; MERGE],
@@ -229,6 +234,7 @@ pub struct Mirror<S: Storage> {
     ios: S::Ios,
     ios_in_use: usize,
     writes_under_way: usize,
+    submissions: Submissions,
     abandoned: usize,
     /// Since when the disk has not answered, if I/O has been abandoned.
     silent_since_ns: Option<u64>,
@@ -261,6 +267,7 @@ impl<S: Storage> Mirror<S> {
             ios: parts.ios,
             ios_in_use: 0,
             writes_under_way: 0,
+            submissions: Submissions::default(),
             abandoned: 0,
             silent_since_ns: None,
             is_hopeless: false,
@@ -293,9 +300,10 @@ impl<S: Storage> Mirror<S> {
     /// The disk takes no more pages, and its copies no longer count. I/O that is under way continues.
     /// When [`Self::is_idle`], notify every shard, then clear the map's DISK bits, then
     /// [`Self::finish_detach`]. Call [`Self::handle_timeout`] at its times meanwhile.
-    pub fn begin_detach(&mut self, device: &Device<S>) {
+    pub fn begin_detach(&mut self, now_ns: u64, device: &Device<S>) {
         self.is_attached = false;
         self.drop_queued(device);
+        self.end_refused(now_ns, device);
         self.publish(device);
     }
 

@@ -3,7 +3,7 @@
 //! Detaching the local disk, step by step, with delays between.
 
 use anemone::engine::client::ids::{PageIndex, SlotSet};
-use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step, Surroundings};
+use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step};
 use rand::Rng;
 
 use super::local::{Local, LocalEvent};
@@ -59,13 +59,10 @@ impl Local {
     }
 
     fn detach_mirror(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
-        let surroundings = Surroundings {
-            is_stuck: false,
-            is_settled: self.pending_events == 0,
-        };
+        let is_notified = self.pending_events == 0;
         let was_attached = self.mirror.is_attached();
         let now_ns = client.clock_ns(ctx);
-        detach.with_mirror(now_ns, &mut self.mirror, &client.device, surroundings);
+        detach.with_mirror(now_ns, &mut self.mirror, &client.device, is_notified);
         // After the first notification page-outs do not wait for the disk, after the second one it no longer
         // counts.
         if was_attached && detach.is_under_way() {

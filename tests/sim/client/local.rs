@@ -40,6 +40,8 @@ pub enum LocalEvent {
     NotifyChange(usize),
     /// The disk ends an I/O.
     Ended(usize),
+    /// The mirror is notified that the disk has refused an I/O.
+    Refused(usize),
     /// The mirror's timer is due.
     Timer,
     /// The disk is detached; by force, even if it has the only copy of a page. Another is attached after
@@ -156,6 +158,7 @@ impl Client {
                 self.pump(ctx, shard);
             }
             LocalEvent::Ended(id) => local.ended(self.number, now_ns, ctx, id, &self.device),
+            LocalEvent::Refused(id) => local.mirror.refused(now_ns, id, &self.device),
             LocalEvent::Timer => {
                 if now_ns >= local.timer_ns {
                     local.timer_ns = u64::MAX;
@@ -310,6 +313,11 @@ impl Local {
                 let number = client.number;
                 format!("client {number}: begins I/O {id}, write {is_write}, {len} from {first:?}")
             });
+            self.mirror.submitted();
+            if self.disk.refuses(ctx, &io) {
+                client.after_local(ctx, LocalEvent::Refused(id));
+                continue;
+            }
             let pages = io.buffers().iter();
             let pages = pages.map(|buffer| self.pages[buffer.index()].clone());
             let due_ns = self

@@ -51,15 +51,6 @@ pub enum Step {
     Done(Result<(), DetachError>),
 }
 
-/// The caller's knowledge of the disk, which the mirror lacks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
-    /// The disk accepts no I/O, and cannot be released.
-    pub is_stuck: bool,
-    /// No I/O is being submitted, and all shards have received the mirror's events.
-    pub is_settled: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Pause,
@@ -146,15 +137,17 @@ impl Detach {
         self.until_ns = 0;
     }
 
-    /// Carries out [`Step::Mirror`].
+    /// Carries out [`Step::Mirror`]. `is_notified`: whether all shards have received the mirror's events.
     pub fn with_mirror<S: Storage>(
         &mut self,
         now_ns: u64,
         mirror: &mut Mirror<S>,
         device: &Device<S>,
-        surroundings: Surroundings,
+        is_notified: bool,
     ) {
-        let is_silent = mirror.has_abandoned() || surroundings.is_stuck;
+        let is_stuck = mirror.is_stuck(now_ns);
+        let is_silent = mirror.has_abandoned() || is_stuck;
+        let is_settled = is_notified && !mirror.is_submitting();
         match self.stage {
             Stage::Pause if is_silent => self.stage = Stage::Over(Err(DetachError::Silent)),
             Stage::Pause => {
@@ -162,15 +155,15 @@ impl Detach {
                 self.is_under_way = true;
                 self.wait(now_ns, mirror, Stage::Quiet);
             }
-            Stage::Quiet if surroundings.is_settled && !mirror.is_writing() => {
+            Stage::Quiet if is_settled && !mirror.is_writing() => {
                 self.begin_walk(Stage::Count);
             }
-            Stage::Idle if surroundings.is_settled && mirror.is_idle() => {
+            Stage::Idle if is_settled && mirror.is_idle() => {
                 self.stage = Stage::Announce;
             }
             Stage::Quiet | Stage::Idle => {
                 self.waits = true;
-                if surroundings.is_stuck || now_ns >= self.until_ns {
+                if is_stuck || now_ns >= self.until_ns {
                     self.stage = Stage::Keep(match is_silent {
                         true => DetachError::Silent,
                         false => DetachError::Interrupted,
@@ -178,7 +171,7 @@ impl Detach {
                 }
             }
             Stage::Begin => {
-                mirror.begin_detach(device);
+                mirror.begin_detach(now_ns, device);
                 self.wait(now_ns, mirror, Stage::Idle);
             }
             Stage::Keep(error) => self.keep(mirror, device, error),

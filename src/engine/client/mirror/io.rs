@@ -7,7 +7,8 @@ use super::super::device::Device;
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;
 use super::pool::{Buffer, Ended, Queue, Stage};
-use super::{BufferId, DiskIo, Mirror, ReadError, MERGE};
+use super::submit::Submission;
+use super::{BufferId, Mirror, ReadError, MERGE};
 
 /// How long to wait before an I/O that has failed is retried.
 const RETRY_NS: u64 = 50_000_000;
@@ -21,9 +22,13 @@ const STOPPED_NS: u64 = 250_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Io {
     stage: IoStage,
-    is_write: bool,
-    buffers: [BufferId; MERGE],
-    count: usize,
+    pub(super) submission: Submission,
+    /// How often the disk has refused it.
+    pub(super) refusals: u32,
+    pub(super) is_write: bool,
+    pub(super) first: PageIndex,
+    pub(super) buffers: [BufferId; MERGE],
+    pub(super) count: usize,
     began_ns: u64,
 }
 
@@ -43,8 +48,8 @@ impl Io {
 }
 
 impl<S: Storage> Mirror<S> {
-    /// Takes the next I/O for the disk; `None` if there is none now.
-    pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<DiskIo> {
+    /// Begins the next I/O for the disk, and returns its number; `None` if there is none now.
+    pub(super) fn begin_next_io(&mut self, now_ns: u64, device: &Device<S>) -> Option<usize> {
         // What is queued for a disk that is being detached is about to be dropped.
         if self.ios_in_use >= self.ios.len() || !self.is_attached && self.is_dropping() {
             return None;
@@ -117,7 +122,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Gives a page, which is in no list, to the disk, together with its neighbours.
-    fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &Device<S>) -> Option<DiskIo> {
+    fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &Device<S>) -> Option<usize> {
         let id = self.ios.iter().position(|io| io.stage == IoStage::Free)?;
         let page = self
             .pool
@@ -159,7 +164,10 @@ impl<S: Storage> Mirror<S> {
         if let Some(io) = self.ios.get_mut(id) {
             *io = Io {
                 stage: IoStage::UnderWay,
+                submission: Submission::Staged,
+                refusals: 0,
                 is_write,
+                first,
                 buffers,
                 count,
                 began_ns: now_ns,
@@ -167,13 +175,7 @@ impl<S: Storage> Mirror<S> {
         }
         self.look_again(now_ns);
         self.count_io(is_write, count);
-        Some(DiskIo {
-            id,
-            is_write,
-            first,
-            buffers,
-            count,
-        })
+        Some(id)
     }
 
     /// A buffer of `page` that can go to the disk with its neighbour; it is in no list then.
@@ -250,6 +252,7 @@ impl<S: Storage> Mirror<S> {
         if io.stage == IoStage::Abandoned {
             self.abandoned = self.abandoned.saturating_sub(1);
         }
+        self.submission_ended(now_ns, id, io.submission);
         self.is_hopeless = false;
         self.silent_since_ns = (self.abandoned != 0).then_some(now_ns);
         match ok {
@@ -417,6 +420,7 @@ impl<S: Storage> Mirror<S> {
                 self.look_again(now_ns);
             }
         }
+        self.note_submissions(now_ns);
         self.look_for_hope(now_ns, device);
         let mut next = self.pool.first(Queue::Retries);
         while let Some(id) = next {

@@ -12,6 +12,7 @@ use std::vec::Vec;
 #[cfg(not(MODULE))]
 mod model;
 mod room;
+mod submit;
 
 const MS: u64 = 1_000_000;
 const TOKEN: Token = Token { tag: 7, attempt: 3 };
@@ -303,7 +304,7 @@ fn io_that_a_disk_has_refused_does_not_count_as_errors_when_it_is_detached() {
     }
     let ios: Vec<_> = core::iter::from_fn(|| mirror.poll(5 * MS, &device)).collect();
     assert!(!ios.is_empty());
-    mirror.begin_detach(&device);
+    mirror.begin_detach(0, &device);
     for io in &ios {
         mirror.ended(6 * MS, io.id, false, &device);
     }
@@ -343,7 +344,7 @@ fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
         assert_eq!(mirror.buffered(), count);
     };
     fill(&mut mirror);
-    mirror.begin_detach(&device);
+    mirror.begin_detach(0, &device);
     assert_eq!(mirror.buffered(), 2 * DROP_STEP);
     assert_eq!(mirror.next_timeout_ns(), 0, "it goes on at once");
     assert!(

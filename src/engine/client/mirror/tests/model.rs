@@ -168,7 +168,7 @@ impl World {
             Step::ReAdd => self.mirror.re_add(&self.device),
             Step::Detach => {
                 if self.mirror.is_attached() {
-                    self.mirror.begin_detach(&self.device);
+                    self.mirror.begin_detach(self.now_ns, &self.device);
                 }
             }
             Step::CancelDetach => {

@@ -319,7 +319,9 @@ fn a_page_freed_on_its_way_to_the_disk_stays_free() {
 fn a_disk_that_is_let_go_of_meanwhile_counts_for_nothing() {
     let mut disked = Disked::new(2, Policy::Lag);
     let io = on_its_way(&mut disked);
-    disked.mirror.begin_detach(&disked.rig.bench.device);
+    disked
+        .mirror
+        .begin_detach(disked.rig.bench.now_ns, &disked.rig.bench.device);
     disked.io_ended(&io, true);
     assert_eq!(disked.next_send(), None);
     assert!(!disked.entry(5).is_on_disk());
@@ -370,7 +372,9 @@ fn pages_of_the_disk_alone_are_copied_to_servers_that_come() {
 fn pages_of_a_disk_that_stays_after_all_are_copied_to_servers() {
     let mut disked = Disked::new(2, Policy::Off);
     disked.mirror.pause(&disked.rig.bench.device);
-    disked.mirror.begin_detach(&disked.rig.bench.device);
+    disked
+        .mirror
+        .begin_detach(disked.rig.bench.now_ns, &disked.rig.bench.device);
     disked.write_to_disk(9);
     assert_eq!(disked.settle(true), (0, 0));
     disked.mirror.cancel_detach(&disked.rig.bench.device);

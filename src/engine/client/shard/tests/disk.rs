@@ -467,7 +467,9 @@ fn detaching_gives_buffers_back_that_page_outs_hold() {
     let mut disked = Disked::new(2, Policy::Lag);
     disked.page_out(0, PAGE);
     assert_eq!(disked.mirror.buffered(), 1);
-    disked.mirror.begin_detach(&disked.bench.device);
+    disked
+        .mirror
+        .begin_detach(disked.bench.now_ns, &disked.bench.device);
     disked.run();
     assert!(disked.mirror.is_idle());
     assert_eq!(disked.mirror.finish_detach(&disked.bench.device), Ok(()));
@@ -484,7 +486,9 @@ fn a_page_in_waits_while_it_is_open_whether_the_disk_that_has_its_page_is_detach
         let io = disked.io().unwrap();
         disked.io_ended(&io, true);
         assert_eq!(disked.ended(), [(0, Outcome::Done)]);
-        disked.mirror.begin_detach(&disked.bench.device);
+        disked
+            .mirror
+            .begin_detach(disked.bench.now_ns, &disked.bench.device);
         disked.run();
         disked.page_in(1, PAGE);
         disked.advance(100 * MS);
@@ -681,7 +685,9 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_a
     disked.run();
     disked.page_out(1, PageIndex(9));
     assert_eq!(disked.ended(), []);
-    disked.mirror.begin_detach(&disked.bench.device);
+    disked
+        .mirror
+        .begin_detach(disked.bench.now_ns, &disked.bench.device);
     disked.run();
     assert_eq!(disked.ended(), [], "it may still stay");
     disked.mirror.finish_detach(&disked.bench.device).unwrap();
