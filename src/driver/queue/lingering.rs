@@ -15,7 +15,15 @@ use kernel::{
     },
 };
 
-use crate::linux::mm::alloc::MAY_FAIL;
+use super::Queue;
+use crate::{
+    driver::frames::OpFrames,
+    engine::client::shard::OpId,
+    linux::{
+        mm::alloc::MAY_FAIL,
+        time::hrtimer::now_ns, //
+    },
+};
 
 /// The time until the first check: about as long as a card coalesces interrupts.
 const FIRST_LOOK_NS: u64 = 100_000;
@@ -71,7 +79,7 @@ impl Lingering {
 
     /// An op has ended and keeps its page. Returns when to check.
     #[cold]
-    pub(super) fn put(&self, op: usize, now_ns: u64) -> u64 {
+    fn put(&self, op: usize, now_ns: u64) -> u64 {
         self.count.fetch_add(1, Relaxed);
         if let Some(since_ns) = self.since_ns.get(op) {
             since_ns.store(now_ns, Relaxed);
@@ -93,7 +101,7 @@ impl Lingering {
 
     /// Releases the pages of ops where `release` succeeds. Returns when to check again, if some are
     /// left.
-    pub(super) fn look(&self, now_ns: u64, release: impl Fn(usize) -> bool) -> Option<u64> {
+    fn look(&self, now_ns: u64, release: impl Fn(usize) -> bool) -> Option<u64> {
         let mut left = false;
         for (index, word) in self.words.iter().enumerate() {
             if word.load(Relaxed) == 0 {
@@ -135,7 +143,7 @@ impl Lingering {
     }
 
     /// Adds the statistics of this queue.
-    pub(crate) fn add_to(&self, sum: &mut Lingered) {
+    fn add_to(&self, sum: &mut Lingered) {
         sum.count = sum.count.saturating_add(self.count.load(Relaxed));
         sum.sum_ns = sum.sum_ns.saturating_add(self.sum_ns.load(Relaxed));
         sum.longest_ns = sum.longest_ns.max(self.longest_ns.load(Relaxed));
@@ -143,5 +151,33 @@ impl Lingering {
             let now = u64::from(word.load(Relaxed).count_ones());
             sum.now = sum.now.saturating_add(now);
         }
+    }
+}
+
+impl Queue {
+    /// A frame of the op is still queued in this host and keeps its page: check again later.
+    #[cold]
+    pub(super) fn linger(&self, op: OpId) {
+        let look_ns = self.lingering.put(op.index(), now_ns());
+        self.timer.arm(look_ns);
+    }
+
+    /// Releases the pages of lingering ops, where possible now.
+    pub(super) fn release_lingering(&self) {
+        let release = |op: usize| {
+            // An op that is in use again may be sent at this moment, and a send does not wait for its frames.
+            // Under the lock no op begins.
+            let state = self.state.lock();
+            let is_free = state.parts.get(op).is_some_and(Option::is_none);
+            is_free && self.frames.get(op).is_some_and(OpFrames::release)
+        };
+        if let Some(look_ns) = self.lingering.look(now_ns(), release) {
+            self.timer.arm(look_ns);
+        }
+    }
+
+    /// Adds how long frames have kept pages after their op had ended.
+    pub(crate) fn add_lingered(&self, sum: &mut Lingered) {
+        self.lingering.add_to(sum);
     }
 }

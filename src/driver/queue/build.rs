@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making queues: the memory of their ops and of their frames.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    lingering::Lingering,
+    Queue,
+    State, //
+};
+use crate::{
+    driver::{
+        callback::Timer,
+        frames::OpFrames,
+        request_part::{
+            RequestPart,
+            MAX_REQUEST_PAGES, //
+        },
+        storage::KernelStorage, //
+    },
+    engine::client::{
+        free::StaleCopy,
+        histogram::BUCKETS,
+        repair::Repair,
+        shard::{
+            Op,
+            Parts,
+            Shard, //
+        },
+    },
+    linux::mm::{
+        alloc::MAY_FAIL,
+        page::Page, //
+    },
+};
+
+/// Stale copies that a shard can note.
+const STALE_COPIES: usize = 1024;
+
+impl Queue {
+    /// Approximate size in bytes.
+    pub(crate) fn bytes(depth: usize, replicas: usize, fragments: u8) -> usize {
+        let op = size_of::<Op>()
+            .saturating_add(size_of::<Option<RequestPart>>())
+            .saturating_add(OpFrames::bytes(replicas, fragments));
+        op.saturating_mul(MAX_REQUEST_PAGES).saturating_mul(depth)
+    }
+
+    /// A queue for `depth` requests.
+    pub(crate) fn new(
+        number: u16,
+        depth: usize,
+        replicas: usize,
+        fragments: u8,
+        timer: Arc<Timer>,
+    ) -> Result<Arc<Self>> {
+        let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
+        let mut parts = KVVec::with_capacity(op_count, MAY_FAIL)?;
+        for _ in 0..op_count {
+            parts.push(None, MAY_FAIL)?;
+        }
+        Self::make(number, op_count, replicas, fragments, timer, parts, None)
+    }
+
+    /// Repair's queue, with an op for each of `own_pages`.
+    pub(in crate::driver) fn for_repair(
+        number: u16,
+        fragments: u8,
+        timer: Arc<Timer>,
+        repair: Repair<KernelStorage>,
+        own_pages: KVec<Page>,
+    ) -> Result<Arc<Self>> {
+        let op_count = own_pages.len();
+        let own = Some((repair, own_pages));
+        // A copy goes to one server.
+        Self::make(number, op_count, 1, fragments, timer, KVVec::new(), own)
+    }
+
+    // Never inlined, nor are its callers: a shard is large for a kernel stack.
+    #[inline(never)]
+    fn make(
+        number: u16,
+        op_count: usize,
+        replicas: usize,
+        fragments: u8,
+        timer: Arc<Timer>,
+        parts: KVVec<Option<RequestPart>>,
+        own: Option<(Repair<KernelStorage>, KVec<Page>)>,
+    ) -> Result<Arc<Self>> {
+        let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
+        let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;
+        for _ in 0..op_count {
+            ops.push(Op::default(), MAY_FAIL)?;
+            frames.push(OpFrames::new(replicas, fragments)?, MAY_FAIL)?;
+        }
+        let tables = Parts {
+            ops,
+            buckets: [
+                KVec::from_elem(0, BUCKETS, MAY_FAIL)?,
+                KVec::from_elem(0, BUCKETS, MAY_FAIL)?,
+            ],
+            stale: KVVec::from_elem(StaleCopy::default(), STALE_COPIES, MAY_FAIL)?,
+        };
+        let lingering = Lingering::new(op_count)?;
+        let (repair, own_pages) = own.unzip();
+        let state = init!(State {
+            shard: Shard::new(number, tables),
+            parts,
+            repair,
+        });
+        Arc::pin_init(
+            pin_init!(Self {
+                state <- kernel::new_spinlock_irq!(state, "anemone_queue"),
+                frames,
+                lingering,
+                timer,
+                own_pages: own_pages.unwrap_or_default(),
+            }),
+            MAY_FAIL,
+        )
+    }
+}

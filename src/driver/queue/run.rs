@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Carrying out the shard's work: sending, copying and completing, without the queue's lock.
+
+use kernel::sync::SpinLockIrqGuard;
+
+use super::{
+    Held,
+    Queue,
+    State, //
+};
+use crate::{
+    driver::{
+        frames::Sent,
+        local::LocalPort,
+        request_part::RequestPart,
+        shared::Shared,
+        storage::KernelStorage, //
+    },
+    engine::client::{
+        device::Device,
+        ids::PageIndex,
+        repair::Repair,
+        shard::{
+            Action,
+            Completion,
+            OpId,
+            Outcome,
+            SendPayload, //
+        },
+    },
+    linux::{
+        block::mq::BlkStatus,
+        bottom_half::local_bh_disable, //
+    },
+};
+
+/// Transfers sent before this CPU handles softirqs again.
+const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
+
+/// What is done without the lock when an op has ended.
+enum Todo {
+    /// Release the page from the op's frames, then end its part of the request.
+    End {
+        op: OpId,
+        part: Option<RequestPart>,
+        status: BlkStatus,
+        wake: Option<PageIndex>,
+    },
+    /// Fill the page, then end its part of the request.
+    Fill {
+        part: Option<RequestPart>,
+        value: u64,
+    },
+    /// An op of repair has ended. Its frames refer to a page of the module's own, and the op may be in use
+    /// again already, so they are not released.
+    Copied { wake: Option<PageIndex> },
+}
+
+impl Queue {
+    /// Carries out the shard's work until there is none.
+    ///
+    /// One item for each hold of the lock: copying several out from under it costs more than taking
+    /// a lock that is mostly free.
+    pub(super) fn run<'a>(
+        &'a self,
+        shared: &Shared,
+        mut guard: SpinLockIrqGuard<'a, State>,
+        now_ns: u64,
+    ) {
+        let mut port = LocalPort(shared);
+        let mut softirqs = None;
+        let mut sends = 0_u32;
+        loop {
+            let action = guard.shard.poll(now_ns, &mut port, &shared.device);
+            let is_quiet = guard.shard.is_quiet();
+            if is_quiet {
+                self.timer.arm(guard.next_timeout_ns());
+            }
+            let suspicion = guard.shard.take_suspicion();
+            let let_go = |guard| {
+                drop(guard);
+                if suspicion {
+                    shared.kick();
+                }
+            };
+            match action {
+                Some(Action::Send(id)) => {
+                    let send = guard.shard.describe(id, &shared.device);
+                    let page = match &send {
+                        Some(send) if matches!(send.payload, SendPayload::Page { .. }) => {
+                            self.hold(&guard, id.op)
+                        }
+                        _ => None,
+                    };
+                    let_go(guard);
+                    // Otherwise, on a virtual device, the other end's softirq would run after each
+                    // frame.
+                    softirqs.get_or_insert_with(local_bh_disable);
+                    let sent = match (self.frames.get(id.op.index()), &send) {
+                        (Some(frames), Some(send)) => {
+                            let block = page.as_ref().map(Held::block);
+                            shared.link.send(frames, send, block)
+                        }
+                        _ => Sent::Done,
+                    };
+                    drop(page);
+                    sends = sends.wrapping_add(1);
+                    if sends % SENDS_WITHOUT_SOFTIRQS == 0 {
+                        softirqs = None;
+                    }
+                    guard = self.state.lock();
+                    if let (Sent::Changed(crc), Some(send)) = (sent, &send) {
+                        guard.shard.page_changed(now_ns, send, crc, &shared.device);
+                    }
+                    guard.shard.sent(now_ns, id, &shared.device);
+                }
+                Some(Action::Complete(completion)) => {
+                    // Repair's next work is known only now.
+                    let is_quiet = is_quiet && guard.repair.is_none();
+                    let todo = guard.complete(now_ns, completion, &shared.device);
+                    let_go(guard);
+                    let woken = self.execute(shared, todo);
+                    if is_quiet && woken.is_none() {
+                        return;
+                    }
+                    guard = self.state.lock();
+                    if woken.is_some() {
+                        guard.shard.unpark(now_ns, woken, &shared.device);
+                    }
+                }
+                Some(Action::FillBuffer(fill)) => {
+                    let page = self.hold(&guard, fill.op);
+                    let_go(guard);
+                    // Lets the servers receive what was sent, and work on it meanwhile.
+                    softirqs = None;
+                    let crc = match (shared.local.pool(), &page) {
+                        (Some(pool), Some(page)) => pool.fill(&fill, page.block()),
+                        _ => None,
+                    };
+                    drop(page);
+                    guard = self.state.lock();
+                    let shard = &mut guard.shard;
+                    shard.buffer_filled(now_ns, &fill, crc, &mut port, &shared.device);
+                }
+                Some(Action::ReadBuffer(read)) => {
+                    let page = self.hold(&guard, read.op);
+                    let_go(guard);
+                    softirqs = None;
+                    let (copied, crc) =
+                        match (shared.local.pool(), page.as_ref().and_then(Held::writer)) {
+                            (Some(pool), Some(writer)) => pool.read(&read, &writer),
+                            _ => (false, None),
+                        };
+                    drop(page);
+                    guard = self.state.lock();
+                    let shard = &mut guard.shard;
+                    shard.buffer_read(now_ns, &read, copied, crc, &mut port, &shared.device);
+                }
+                None => {
+                    let_go(guard);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does one item. Returns a page that requests may be waiting for.
+    fn execute(&self, shared: &Shared, todo: Todo) -> Option<PageIndex> {
+        let wake = match todo {
+            Todo::End {
+                op,
+                part,
+                status,
+                wake,
+            } => {
+                if self
+                    .frames
+                    .get(op.index())
+                    .is_some_and(|frames| !frames.release())
+                {
+                    self.linger(op);
+                }
+                if let Some(part) = part {
+                    part.end(status);
+                }
+                wake
+            }
+            Todo::Fill { part, value } => {
+                if let Some(part) = part {
+                    if let Some(writer) = part.block().writer() {
+                        writer.fill(value);
+                    }
+                    part.end(BlkStatus::OK);
+                }
+                None
+            }
+            Todo::Copied { wake } => wake,
+        };
+        if wake.is_some() {
+            // Requests of other queues may be waiting too: the worker checks.
+            shared.kick();
+        }
+        wake
+    }
+}
+
+impl State {
+    /// An op has ended.
+    #[inline]
+    fn complete(
+        &mut self,
+        now_ns: u64,
+        completion: Completion,
+        device: &Device<KernelStorage>,
+    ) -> Todo {
+        if self.repair.is_some() {
+            return self.end_copy(now_ns, &completion, device);
+        }
+        let Completion { op, outcome, wake } = completion;
+        let part = self.parts.get_mut(op.index()).and_then(Option::take);
+        let status = match outcome {
+            Outcome::Done => BlkStatus::OK,
+            Outcome::Failed => BlkStatus::IOERR,
+            // The kernel keeps the page in memory.
+            Outcome::NoSpace => BlkStatus::NOSPC,
+            Outcome::Zeros => return Todo::Fill { part, value: 0 },
+            Outcome::Filled(value) => return Todo::Fill { part, value },
+        };
+        Todo::End {
+            op,
+            part,
+            status,
+            wake,
+        }
+    }
+
+    /// An op of repair has ended.
+    #[cold]
+    fn end_copy(
+        &mut self,
+        now_ns: u64,
+        completion: &Completion,
+        device: &Device<KernelStorage>,
+    ) -> Todo {
+        let shard = &mut self.shard;
+        let repair = self.repair.as_mut();
+        Todo::Copied {
+            wake: repair.and_then(|repair| repair.completed(now_ns, completion, shard, device)),
+        }
+    }
+
+    /// When a timeout of the shard, or of repair, is due.
+    fn next_timeout_ns(&self) -> u64 {
+        let repair_ns = self.repair.as_ref().map(Repair::next_timeout_ns);
+        self.shard
+            .next_timeout_ns()
+            .min(repair_ns.unwrap_or(u64::MAX))
+    }
+}
