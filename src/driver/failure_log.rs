@@ -7,14 +7,14 @@ use kernel::prelude::*;
 use super::client::Client;
 use crate::engine::client::{
     config::NS_PER_S,
-    notice::Notice, //
+    log_once::LogOnce, //
 };
 
 /// What has been logged.
 #[derive(Default)]
 pub(crate) struct FailureLog {
     is_alone: bool,
-    refusing: Notice,
+    refusing: LogOnce,
     /// The last seen count of page-outs refused for lack of room.
     refused: u64,
 }
@@ -23,7 +23,7 @@ impl FailureLog {
     /// Logs changes since the last call. Context: process, the worker's.
     pub(crate) fn update(&mut self, now_ns: u64, client: &Client) {
         let servers = &client.shared.device.servers;
-        let is_alone = servers.hoped() == 0 && !servers.valid().is_empty();
+        let is_alone = servers.expected() == 0 && !servers.valid().is_empty();
         if is_alone && !self.is_alone {
             pr_warn!(
                 "no server has answered for {} s (io_timeout_s); requests that need one fail at once until one answers\n",
@@ -38,7 +38,7 @@ impl FailureLog {
         let is_full = !servers.full().is_empty();
         let refused = client.counters().pages_out_no_space;
         let is_refused = core::mem::replace(&mut self.refused, refused) != refused;
-        if self.refusing.look(now_ns, is_full, is_refused) {
+        if self.refusing.should_log(now_ns, is_full, is_refused) {
             pr_warn!(
                 "the servers are full and refuse page-outs; add a server (anemonectl add) or attach a disk (anemonectl attach)\n"
             );

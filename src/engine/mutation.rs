@@ -112,8 +112,8 @@ mod switch {
         DiskBitByOlderWrite,
         /// A page-out that needs the disk does not wait for it.
         DiskNotAwaited,
-        /// A shard without queued requests does not pass its turn on.
-        TurnKept,
+        /// A shard without queued requests does not return its grant.
+        GrantKept,
         /// A background copy continues although its page is being written.
         CopyCancelIgnored,
         /// A background copy has a version that was given out long ago.

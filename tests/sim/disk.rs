@@ -82,7 +82,8 @@ impl SimDisk {
 
     /// Whether it refuses an I/O now, unless that may wait.
     pub fn refuses(&self, ctx: &mut Context, io: &DiskIo) -> bool {
-        let refuses = !io.may_wait && self.asked.len() >= self.scenario.depth;
+        let is_full = |depth| self.asked.len() >= depth;
+        let refuses = !io.may_wait && self.scenario.depth.is_some_and(is_full);
         if refuses {
             ctx.counts.fault(Fault::DiskRefused);
         }

@@ -22,7 +22,7 @@ fn bound(mutation: Mutation) -> u64 {
         Mutation::IncarnationUnchecked
         | Mutation::RejectBelieved
         | Mutation::WakeLost
-        | Mutation::TurnKept => 400,
+        | Mutation::GrantKept => 400,
         // Each of these seeds takes long.
         Mutation::HerdFollowed => 12,
         _ => 120,

@@ -89,8 +89,9 @@ pub struct DiskScenario {
     pub hang: bool,
     pub detach: bool,
     pub configure: bool,
-    /// It refuses I/O that may not wait while it has so many.
-    pub depth: usize,
+    /// It refuses I/O that may not wait while it has so many; `None` if it refuses nothing. With fewer it would
+    /// not be well: requests would wait for too long.
+    pub depth: Option<usize>,
     /// The time between two faults.
     pub trouble_ns: u64,
 }
@@ -128,7 +129,7 @@ impl DiskScenario {
             hang: half(),
             detach: half(),
             configure: half(),
-            depth: pick(&[1, 3, 8, 8]) as usize,
+            depth: Some(pick(&[4, 6, 0, 0]) as usize).filter(|depth| *depth != 0),
             trouble_ns,
         })
     }

@@ -170,9 +170,9 @@ impl Pool {
                     });
                 }
             }
-            Event::Turn(shard, way) => {
+            Event::Granted(shard, direction) => {
                 if let Some(queue) = client.queues.get(shard) {
-                    queue.drive(&client.shared, |shard, _| shard.disk_turn(way));
+                    queue.drive(&client.shared, |shard, _| shard.disk_granted(direction));
                 }
             }
             Event::StateChanged => {

@@ -13,11 +13,11 @@
 
 mod frames;
 mod frees;
-mod hope;
 mod inventory;
+mod io_timeout;
 mod path_mtu;
 mod peer;
-mod removal;
+mod session_end;
 mod timers;
 
 use core::ops::DerefMut;
@@ -27,12 +27,12 @@ use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use super::versions::Witness;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
-use hope::Hope;
 pub use inventory::LISTED_PAGES;
+use io_timeout::Shortage;
 use path_mtu::Cuts;
 pub use peer::Peer;
 use peer::State;
-pub use removal::{Close, NotThere, Removal, Why};
+pub use session_end::{Close, NotThere, Removal, Why};
 
 /// A source of unpredictable numbers, for sessions and nonces.
 pub trait Random {
@@ -144,7 +144,7 @@ pub struct Cluster<P, R> {
     address: Option<MacAddress>,
     loss_timeout_ns: u64,
     io_timeout_ns: u64,
-    hope: Hope,
+    shortage: Shortage,
     /// When [`Self::handle_timeout`] was due next, after its last call.
     look_at_ns: u64,
     low_water: Version,
@@ -163,7 +163,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             address: None,
             loss_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_LOSS_TIMEOUT_S)),
             io_timeout_ns: NS_PER_S.saturating_mul(u64::from(DEFAULT_IO_TIMEOUT_S)),
-            hope: Hope::default(),
+            shortage: Shortage::default(),
             look_at_ns: u64::MAX,
             low_water: Version(0),
             changes: Changes::default(),

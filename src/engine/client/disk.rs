@@ -82,13 +82,13 @@ impl DiskState {
     }
 
     /// The same, of a disk that has been silent for the I/O timeout.
-    pub(super) fn without_hope(self) -> Self {
+    pub(super) fn given_up(self) -> Self {
         Self(self.0 | Self::HOPELESS)
     }
 
     /// Whether the disk has been silent for the I/O timeout: nothing waits for it any more until it
     /// answers.
-    pub fn is_hopeless(self) -> bool {
+    pub fn is_given_up(self) -> bool {
         self.0 & Self::HOPELESS != 0
     }
 
@@ -101,7 +101,7 @@ impl DiskState {
     /// I/O timeout, or it is being detached, which may be cancelled.
     pub fn may_return(self) -> bool {
         let may_be_used = self.is_tracked() && self.0 & Self::FAILED == 0;
-        may_be_used && !self.is_usable() && !self.is_hopeless()
+        may_be_used && !self.is_usable() && !self.is_given_up()
     }
 
     /// Whether every page is wanted on the disk, now or when it is usable again.

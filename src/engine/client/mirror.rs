@@ -12,17 +12,17 @@
 //! [`Mirror::settle`] then reports whether it succeeded. Only then may the buffer answer a page-in and be
 //! written, and the DISK bit be set. If the page-out needs the disk, [`Mirror::want`] has the buffer written
 //! at once, and [`Event::Written`] reports the result. With [`Put::Full`], the page-out waits in its shard's
-//! line.
+//! wait list.
 //!
 //! **A page that is out of sync.** [`Mirror::begin_copy`], then [`Mirror::want`], or [`Mirror::settle`]
 //! without success. The caller sets the DISK bit.
 //!
 //! **A page-in.** [`Mirror::begin_read`]: from a buffer, or from the disk. With [`Get::Full`], the page-in
-//! waits in its shard's line.
+//! waits in its shard's wait list.
 //!
-//! **Room.** [`Event::Turn`] lets the first op in one of a shard's lines ask again, by
-//! [`Mirror::begin_read_in_turn`] or [`Mirror::begin_write_in_turn`]. A shard in whose line no op waits
-//! calls [`Mirror::pass_turn`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
+//! **Room.** [`Event::Granted`] lets the first op in one of a shard's wait lists ask again, by
+//! [`Mirror::begin_granted_read`] or [`Mirror::begin_granted_write`]. A shard in whose wait list no op waits
+//! calls [`Mirror::return_grant`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
 //! wait, page-ins leave a quarter to both.
 //!
 //! **The disk.** [`Mirror::poll`] returns I/O to submit, any number at a time. [`Mirror::refused`] reports
@@ -37,13 +37,15 @@
 //! page is not BUSY, the disk holds the map's version.
 
 mod io;
+mod io_end;
+mod io_timeout;
 mod pool;
 mod read;
 mod room;
 mod submit;
 #[cfg(test)]
 mod tests;
-mod turns;
+mod wait_list;
 mod write;
 
 use super::counters::MirrorCounters;
@@ -57,8 +59,8 @@ pub use io::Io;
 pub use pool::{Buffer, Head};
 use pool::{Pool, Queue};
 use submit::Submissions;
-use turns::Turns;
-pub use turns::Way;
+pub use wait_list::Direction;
+use wait_list::WaitList;
 
 /// Pages that one I/O may have.
 pub const MERGE: usize = 32;
@@ -151,7 +153,7 @@ pub struct Write {
 pub enum Put {
     /// The caller fills this buffer, then calls [`Mirror::want`] or [`Mirror::settle`].
     Buffer(BufferId),
-    /// There is no room now, or others have waited longer. [`Event::Turn`] comes when there is.
+    /// There is no room now, or others have waited longer. [`Event::Granted`] comes when there is.
     Full,
     /// The disk takes no pages.
     Closed,
@@ -164,7 +166,7 @@ pub enum Get {
     Buffered(BufferId),
     /// From the disk: [`Event::Read`] comes.
     Queued,
-    /// There is no buffer for it now, or others have waited longer. [`Event::Turn`] comes when there is.
+    /// There is no buffer for it now, or others have waited longer. [`Event::Granted`] comes when there is.
     Full,
     /// The page is being written, or is another version: look at the map again.
     Changed,
@@ -194,9 +196,9 @@ pub enum Event {
     /// [`super::shard::Shard::disk_read`] of the token's shard: a page has been read into a buffer, which
     /// the shard releases ([`Mirror::release`]), or could not be read.
     Read(Token, Result<BufferId, ReadError>),
-    /// [`super::shard::Shard::disk_turn`] of the shard with this number: it is its turn to have a buffer
-    /// for this way.
-    Turn(usize, Way),
+    /// [`super::shard::Shard::disk_granted`] of the shard with this number: a buffer is reserved for it, for
+    /// a page in this direction.
+    Granted(usize, Direction),
     /// [`super::shard::Shard::disk_changed`] of every shard: what they may do with the disk has changed.
     StateChanged,
 }
@@ -239,7 +241,7 @@ pub struct Mirror<S: Storage> {
     /// Since when the disk has not answered, if I/O has been abandoned.
     silent_since_ns: Option<u64>,
     /// Whether that has lasted for the I/O timeout of requests.
-    is_hopeless: bool,
+    is_given_up: bool,
     errors_in_a_row: u32,
     next_deadline_ns: u64,
     /// When to check how long the disk has taken, if it has I/O; `u64::MAX` if not.
@@ -252,8 +254,8 @@ pub struct Mirror<S: Storage> {
     has_failed: bool,
     /// Whether it is being checked if the disk can be detached.
     is_paused: bool,
-    /// Which shards wait for room, by the way.
-    turns: [Turns; 2],
+    /// Which shards wait for room, by direction.
+    wait_lists: [WaitList; 2],
     state_changed: bool,
     counters: MirrorCounters,
 }
@@ -270,7 +272,7 @@ impl<S: Storage> Mirror<S> {
             submissions: Submissions::default(),
             abandoned: 0,
             silent_since_ns: None,
-            is_hopeless: false,
+            is_given_up: false,
             errors_in_a_row: 0,
             next_deadline_ns: u64::MAX,
             look_at_ns: u64::MAX,
@@ -278,7 +280,7 @@ impl<S: Storage> Mirror<S> {
             is_attached: false,
             has_failed: false,
             is_paused: false,
-            turns: [Turns::default(); 2],
+            wait_lists: [WaitList::default(); 2],
             state_changed: false,
             counters: MirrorCounters::default(),
         }
@@ -429,8 +431,8 @@ impl<S: Storage> Mirror<S> {
     fn publish(&mut self, device: &Device<S>) {
         let mut state =
             DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
-        if self.is_hopeless {
-            state = state.without_hope();
+        if self.is_given_up {
+            state = state.given_up();
         }
         if self.has_failed {
             state = state.without_use();

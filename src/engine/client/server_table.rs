@@ -68,8 +68,8 @@ pub struct ServerTable {
     draining: Atomic<u32>,
     quiescing: Atomic<u32>,
     lost: Atomic<u32>,
-    hopeless: Atomic<u32>,
-    hoped: Atomic<u32>,
+    given_up: Atomic<u32>,
+    expected: Atomic<u32>,
     freeing: Atomic<u32>,
     greeted: Atomic<u32>,
     suspected: Atomic<u32>,
@@ -126,9 +126,9 @@ impl ServerTable {
             draining: Atomic::<u32>::new(0),
             quiescing: Atomic::<u32>::new(0),
             lost: Atomic::<u32>::new(0),
-            hopeless: Atomic::<u32>::new(0),
+            given_up: Atomic::<u32>::new(0),
             // CAST: at most three.
-            hoped: Atomic::<u32>::new(MAX_REPLICAS as u32),
+            expected: Atomic::<u32>::new(MAX_REPLICAS as u32),
             freeing: Atomic::<u32>::new(0),
             greeted: Atomic::<u32>::new(0),
             suspected: Atomic::<u32>::new(0),
@@ -177,15 +177,15 @@ impl ServerTable {
 
     /// Slots of servers that have been silent for the I/O timeout: nothing waits for them any more,
     /// until they answer.
-    pub fn hopeless(&self) -> SlotSet {
-        SlotSet::from_bits(self.hopeless.load(Acquire))
+    pub fn given_up(&self) -> SlotSet {
+        SlotSet::from_bits(self.given_up.load(Acquire))
     }
 
     /// How many servers a page-out may count on or wait for. For the I/O timeout, no more than this
     /// have been usable at a time.
-    pub fn hoped(&self) -> usize {
+    pub fn expected(&self) -> usize {
         // CAST: at most three.
-        self.hoped.load(Acquire) as usize
+        self.expected.load(Acquire) as usize
     }
 
     /// Slots of servers that report impossible versions: they stay suspected until they restart.
@@ -215,7 +215,7 @@ impl ServerTable {
     /// becomes usable meanwhile is not missed.
     pub fn awaited(&self, usable: SlotSet, others: SlotSet) -> SlotSet {
         // In this order: a server that restarts is greeted before its slot is closed.
-        let suspected = self.valid().without(usable).without(self.hopeless());
+        let suspected = self.valid().without(usable).without(self.given_up());
         suspected
             .without(self.quiescing())
             .without(self.insane())
@@ -339,7 +339,7 @@ impl ServerTable {
         change(&self.draining, slot, false);
         change(&self.quiescing, slot, false);
         change(&self.lost, slot, false);
-        change(&self.hopeless, slot, false);
+        change(&self.given_up, slot, false);
         change(&self.freeing, slot, false);
         change(&self.insane, slot, false);
         change(&self.forgetful, slot, false);
@@ -378,15 +378,15 @@ impl ServerTable {
     }
 
     /// Sets whether the server has been silent for the I/O timeout. Returns whether this has changed.
-    pub(super) fn set_hopeless(&self, slot: ServerSlot, hopeless: bool) -> bool {
-        change(&self.hopeless, slot, hopeless)
+    pub(super) fn set_given_up(&self, slot: ServerSlot, given_up: bool) -> bool {
+        change(&self.given_up, slot, given_up)
     }
 
     /// Sets how many servers may be waited for. Returns whether this has changed.
-    pub(super) fn set_hoped(&self, servers: usize) -> bool {
+    pub(super) fn set_expected(&self, servers: usize) -> bool {
         // CAST: three at the most.
         let servers = servers.min(MAX_REPLICAS) as u32;
-        self.hoped.load(Relaxed) != servers && self.hoped.xchg(servers, Full) != servers
+        self.expected.load(Relaxed) != servers && self.expected.xchg(servers, Full) != servers
     }
 
     /// Sets whether the server is being notified of freed pages.

@@ -405,7 +405,7 @@ impl<S: Storage> Shard<S> {
             self.postpone_io_timeout(now_ns, late_ns);
         }
         let io_timeout_ns = device.io_timeout_ns();
-        let hopeless = !device.servers.hopeless().is_empty() || device.disk.load().is_hopeless();
+        let given_up = !device.servers.given_up().is_empty() || device.disk.load().is_given_up();
         // Applies the I/O timeout as it is now, also to requests that began under a longer one.
         let look_ns = now_ns.saturating_add(LOOK_NS);
         let mut next = self.oldest;
@@ -426,7 +426,7 @@ impl<S: Storage> Shard<S> {
             }
             self.note_deadline(end_ns.min(look_ns));
             match stage {
-                Stage::Active if hopeless && self.is_in_vain(now_ns, index, device) => {
+                Stage::Active if given_up && self.is_in_vain(now_ns, index, device) => {
                     self.give_up(index, device);
                 }
                 Stage::Active => self.check_transfers(now_ns, index, device),

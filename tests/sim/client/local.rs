@@ -22,7 +22,7 @@ use crate::faults::Fault;
 use crate::oracle::RequestId;
 use crate::scenario::MS;
 
-/// The most I/Os under way.
+/// The most I/Os under direction.
 const IOS: usize = 8;
 
 /// An event of the disk.
@@ -64,7 +64,7 @@ pub struct Local {
     pages: Vec<Bytes>,
     under_way: Vec<Option<DiskIo>>,
     timer_ns: u64,
-    /// The detach that is under way.
+    /// The detach that is under direction.
     pub(super) detach: Option<Detach>,
     /// The shard that is notified next that the disk is being detached.
     pub(super) notifying: Option<usize>,
@@ -244,8 +244,8 @@ impl Client {
                 shard.disk_read(now_ns, token, result, port, &self.device);
                 token.shard()
             }
-            MirrorEvent::Turn(shard, way) => {
-                self.shards[shard].disk_turn(way);
+            MirrorEvent::Granted(shard, direction) => {
+                self.shards[shard].disk_granted(direction);
                 shard
             }
             MirrorEvent::StateChanged => {

@@ -2,10 +2,10 @@
 
 //! The cluster against hand-made frames: which of them it accepts, and which it ignores.
 
-mod hope;
+mod io_timeout;
 mod path_mtu;
-mod removal;
 mod room;
+mod session_end;
 mod silence;
 
 use std::vec::Vec;

@@ -103,7 +103,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
         }
         self.look_for_greeted(table);
-        self.count_hope(now_ns, ran_ns, table);
+        self.count_expected(now_ns, ran_ns, table);
         self.look_at_ns = now_ns.saturating_add(NS_PER_S).min(self.next_timeout_ns());
     }
 
@@ -164,7 +164,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;
         }
-        self.look_for_hope(slot, table);
+        self.check_io_timeout(slot, table);
     }
 
     /// When to call [`Self::handle_timeout`] next.
@@ -185,6 +185,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Empty => u64::MAX,
         };
         let due_ns = self.peers.iter().map(due).min().unwrap_or(u64::MAX);
-        due_ns.min(self.hope_due_ns())
+        due_ns.min(self.io_timeout_due_ns())
     }
 }

@@ -1,27 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O that the disk has: it merges adjacent pages, ends in any order, or never ends.
+//! I/O for the disk: which pages it has. Adjacent pages are merged.
 
-use super::super::config::NS_PER_S;
 use super::super::device::Device;
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;
-use super::pool::{Buffer, Ended, Queue, Stage};
+use super::pool::{Buffer, Queue, Stage};
 use super::submit::Submission;
-use super::{BufferId, Mirror, ReadError, MERGE};
-
-/// How long to wait before an I/O that has failed is retried.
-const RETRY_NS: u64 = 50_000_000;
-
-/// How often I/O is checked while the disk has any.
-const LOOK_NS: u64 = 250_000_000;
-/// A check that comes this late means that the client was stopped, not that the disk was silent.
-const STOPPED_NS: u64 = 250_000_000;
+use super::{BufferId, Mirror, MERGE};
 
 /// An I/O that the disk has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Io {
-    stage: IoStage,
+    pub(super) stage: IoStage,
     pub(super) submission: Submission,
     /// How often the disk has refused it.
     pub(super) refusals: u32,
@@ -29,11 +20,11 @@ pub struct Io {
     pub(super) first: PageIndex,
     pub(super) buffers: [BufferId; MERGE],
     pub(super) count: usize,
-    began_ns: u64,
+    pub(super) began_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum IoStage {
+pub(super) enum IoStage {
     #[default]
     Free,
     UnderWay,
@@ -42,7 +33,7 @@ enum IoStage {
 }
 
 impl Io {
-    fn buffers(&self) -> &[BufferId] {
+    pub(super) fn buffers(&self) -> &[BufferId] {
         self.buffers.get(..self.count).unwrap_or(&[])
     }
 }
@@ -96,7 +87,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Until when a page waits for neighbours.
-    fn gathered_ns(&self, id: BufferId) -> u64 {
+    pub(super) fn gathered_ns(&self, id: BufferId) -> u64 {
         let since_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
         since_ns.saturating_add(self.config.gather_ns)
     }
@@ -234,276 +225,5 @@ impl<S: Storage> Mirror<S> {
         };
         *ios = ios.wrapping_add(1);
         *sum = sum.wrapping_add(pages as u64);
-    }
-
-    /// An I/O that [`Self::poll`] gave has ended, however late.
-    pub fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<S>) {
-        let Some(io) = self.ios.get_mut(id) else {
-            return;
-        };
-        if io.stage == IoStage::Free {
-            return;
-        }
-        let io = core::mem::take(io);
-        self.ios_in_use = self.ios_in_use.saturating_sub(1);
-        if io.is_write {
-            self.writes_under_way = self.writes_under_way.saturating_sub(1);
-        }
-        if io.stage == IoStage::Abandoned {
-            self.abandoned = self.abandoned.saturating_sub(1);
-        }
-        self.submission_ended(now_ns, id, io.submission);
-        self.is_hopeless = false;
-        self.silent_since_ns = (self.abandoned != 0).then_some(now_ns);
-        match ok {
-            true => self.errors_in_a_row = 0,
-            // I/O that a disk has not taken yet ends with an error when it is detached.
-            false if self.is_attached => self.note_error(&io, device),
-            false => {}
-        }
-        let is_alone = io.count == 1;
-        for &buffer in io.buffers() {
-            if io.is_write {
-                self.write_ended(now_ns, buffer, ok, is_alone, device);
-            } else {
-                self.read_ended(now_ns, buffer, ok, is_alone);
-            }
-        }
-        self.publish(device);
-        self.note_room();
-    }
-
-    fn note_error(&mut self, io: &Io, device: &Device<S>) {
-        self.counters.errors = self.counters.errors.wrapping_add(1);
-        let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
-        if pages.any(|buffer| buffer.is_alone) {
-            // One bad place is retried several times, which is no sign of others.
-            return;
-        }
-        self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
-        if self.errors_in_a_row >= self.config.errors_max && !self.has_failed {
-            self.counters.faulty = self.counters.faulty.wrapping_add(1);
-            self.has_failed = true;
-            self.drop_queued(device);
-        }
-    }
-
-    fn write_ended(
-        &mut self,
-        now_ns: u64,
-        id: BufferId,
-        ok: bool,
-        was_alone: bool,
-        device: &Device<S>,
-    ) {
-        let may_retry = !ok && self.is_usable();
-        let retries = self.config.retries;
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
-        let page = buffer.page;
-        // Leaves the disk, before others of the page may go there.
-        buffer.stage = Stage::Ready;
-        if may_retry && !buffer.is_superseded && !buffer.is_abandoned {
-            // It is not the page's fault if it failed together with others.
-            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
-            if buffer.tries <= retries {
-                buffer.is_alone = true;
-                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
-                let at_ns = buffer.at_ns;
-                self.pool.push(Queue::Retries, id);
-                self.note_deadline(at_ns);
-                self.enqueue_others(id);
-                return;
-            }
-        }
-        let is_newest =
-            buffer.is_settled && (!buffer.is_superseded || mutated!(DiskBitByOlderWrite));
-        if is_newest && ok {
-            device.mark_on_disk(page, buffer.version.generation());
-        } else if is_newest && !buffer.is_abandoned {
-            self.note_lag(page, device);
-        }
-        self.enqueue_others(id);
-        self.leave(id, Ended::Written(ok));
-    }
-
-    fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
-        let retries = self.config.retries;
-        let is_attached = self.is_attached;
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
-        buffer.stage = Stage::Wanted;
-        let is_superseded = buffer.is_superseded;
-        if !ok && is_attached && !is_superseded && !buffer.is_abandoned {
-            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
-            if buffer.tries <= retries {
-                buffer.is_alone = true;
-                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
-                let at_ns = buffer.at_ns;
-                self.pool.push(Queue::Retries, id);
-                self.note_deadline(at_ns);
-                self.enqueue_others(id);
-                return;
-            }
-        }
-        self.enqueue_others(id);
-        let result = match (ok, is_superseded) {
-            (true, _) => Ok(()),
-            (false, true) => Err(ReadError::Changed),
-            (false, false) => Err(ReadError::Failed),
-        };
-        self.leave(id, Ended::Read(result));
-    }
-
-    /// The buffer has no more I/O. It is free once the op that waits for it has been notified.
-    fn leave(&mut self, id: BufferId, ended: Ended) {
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
-        if buffer.is_abandoned && buffer.ended.is_some() {
-            // The op is being notified that it was abandoned.
-            buffer.stage = Stage::Notify;
-        } else if buffer.waiter.is_some() {
-            self.notify(id, ended);
-        } else if buffer.pins != 0 {
-            buffer.stage = Stage::Left;
-        } else {
-            self.pool.give(id);
-        }
-    }
-
-    /// Queues the other buffers of the page, which waited until this one left the disk.
-    fn enqueue_others(&mut self, id: BufferId) {
-        let page = self.pool.get(id).map(|buffer| buffer.page);
-        let mut next = page.and_then(|page| self.pool.find(page, |_| true));
-        while let Some(other) = next {
-            next = self.pool.next_of(other);
-            let waits = self
-                .pool
-                .get(other)
-                .is_some_and(|buffer| matches!(buffer.stage, Stage::Ready | Stage::Wanted));
-            if waits && other != id {
-                self.enqueue(other);
-            }
-        }
-    }
-
-    /// Time has passed: I/O that has not ended is abandoned, I/O that has failed is retried.
-    pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
-        if now_ns < self.next_deadline_ns {
-            return;
-        }
-        self.next_deadline_ns = u64::MAX;
-        if self.is_dropping() {
-            self.drop_step(device);
-        }
-        let late_ns = now_ns.saturating_sub(self.look_at_ns);
-        if late_ns >= STOPPED_NS {
-            self.postpone_io_timeout(now_ns, late_ns);
-        }
-        self.look_at_ns = u64::MAX;
-        for id in 0..self.ios.len() {
-            let Some(io) = self.ios.get(id) else {
-                break;
-            };
-            if io.stage != IoStage::UnderWay {
-                continue;
-            }
-            let due_ns = io.began_ns.saturating_add(self.config.io_timeout_ns);
-            if now_ns >= due_ns {
-                self.silent_since_ns.get_or_insert(now_ns);
-                self.abandon(id, device);
-            } else {
-                self.note_deadline(due_ns);
-                self.look_again(now_ns);
-            }
-        }
-        self.note_submissions(now_ns);
-        self.look_for_hope(now_ns, device);
-        let mut next = self.pool.first(Queue::Retries);
-        while let Some(id) = next {
-            next = self.pool.next_in_list(id);
-            let at_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
-            if now_ns >= at_ns {
-                self.pool.unlink(id);
-                self.enqueue(id);
-            } else {
-                self.note_deadline(at_ns);
-            }
-        }
-        // Pages that have been gathered for long enough go with the next poll, or when an I/O has ended. The
-        // poll notes when the others are due.
-        let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));
-        if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
-            self.note_deadline(due_ns);
-        }
-    }
-
-    /// The disk has I/O: it is checked at least so often, so that a stop of the client shows as a check that
-    /// comes late.
-    fn look_again(&mut self, now_ns: u64) {
-        self.look_at_ns = self.look_at_ns.min(now_ns.saturating_add(LOOK_NS));
-        self.note_deadline(self.look_at_ns);
-    }
-
-    /// The client was stopped for that long: the I/O timeouts are extended by as much.
-    fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
-        for io in self.ios.iter_mut() {
-            io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
-        }
-        if let Some(since_ns) = &mut self.silent_since_ns {
-            *since_ns = since_ns.saturating_add(stopped_ns).min(now_ns);
-        }
-    }
-
-    /// Publishes whether the disk has been silent for as long as a request may wait.
-    fn look_for_hope(&mut self, now_ns: u64, device: &Device<S>) {
-        let Some(since_ns) = self.silent_since_ns else {
-            return;
-        };
-        let due_ns = since_ns.saturating_add(device.io_timeout_ns());
-        self.is_hopeless = now_ns >= due_ns;
-        self.publish(device);
-        // The I/O timeout may change.
-        let again_ns = now_ns.saturating_add(NS_PER_S);
-        self.note_deadline(match self.is_hopeless {
-            true => again_ns,
-            false => due_ns.min(again_ns),
-        });
-    }
-
-    /// No op waits for the I/O any more. The disk keeps its buffers.
-    fn abandon(&mut self, id: usize, device: &Device<S>) {
-        let Some(io) = self.ios.get_mut(id) else {
-            return;
-        };
-        io.stage = IoStage::Abandoned;
-        let io = *io;
-        self.counters.abandoned = self.counters.abandoned.wrapping_add(1);
-        if self.is_usable() {
-            self.counters.faulty = self.counters.faulty.wrapping_add(1);
-        }
-        self.abandoned = self.abandoned.saturating_add(1);
-        for &id in io.buffers() {
-            let Some(buffer) = self.pool.get_mut(id) else {
-                continue;
-            };
-            buffer.is_abandoned = true;
-            let (page, is_newest) = (buffer.page, buffer.is_settled && !buffer.is_superseded);
-            if buffer.waiter.is_some() {
-                let ended = match io.is_write {
-                    true => Ended::Written(false),
-                    false => Ended::Read(Err(ReadError::TimedOut)),
-                };
-                self.notify(id, ended);
-            }
-            if io.is_write && is_newest {
-                self.note_lag(page, device);
-            }
-        }
-        self.drop_queued(device);
-        self.publish(device);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::super::ids::{Generation, PageIndex, Version};
 use super::super::storage::Storage;
-use super::{BufferId, ReadError, Token, Way};
+use super::{BufferId, Direction, ReadError, Token};
 
 /// What a buffer is used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) enum Ended {
 pub struct Buffer {
     pub(super) stage: Stage,
     pub(super) page: PageIndex,
-    way: Way,
+    direction: Direction,
     /// Of what is to be written.
     pub(super) version: Version,
     /// Of what is to be read.
@@ -196,7 +196,7 @@ impl<S: Storage> Pool<S> {
     }
 
     /// Takes a free buffer for `page`.
-    pub(super) fn take(&mut self, page: PageIndex, way: Way) -> Option<BufferId> {
+    pub(super) fn take(&mut self, page: PageIndex, direction: Direction) -> Option<BufferId> {
         let id = self.first(Queue::Free)?;
         self.unlink(id);
         let head = self.head_of(page);
@@ -204,11 +204,11 @@ impl<S: Storage> Pool<S> {
         let next_in_hash = core::mem::replace(&mut head.0, Link(id.0));
         *self.get_mut(id)? = Buffer {
             page,
-            way,
+            direction,
             next_in_hash,
             ..Buffer::default()
         };
-        if way == Way::In {
+        if direction == Direction::In {
             self.reading = self.reading.saturating_add(1);
         }
         Some(id)
@@ -219,14 +219,14 @@ impl<S: Storage> Pool<S> {
         self.unlink(id);
         let Some(&Buffer {
             page,
-            way,
+            direction,
             next_in_hash: next,
             ..
         }) = self.get(id)
         else {
             return;
         };
-        if way == Way::In {
+        if direction == Direction::In {
             self.reading = self.reading.saturating_sub(1);
         }
         let head = self.head_of(page);

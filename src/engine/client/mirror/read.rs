@@ -6,7 +6,7 @@ use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex};
 use super::super::storage::Storage;
 use super::pool::{Ended, Queue, Stage};
-use super::{BufferId, Event, Get, Mirror, Token, Way};
+use super::{BufferId, Direction, Event, Get, Mirror, Token};
 
 impl<S: Storage> Mirror<S> {
     /// Wants the bytes of the page's version with this generation, which the map said to be its
@@ -22,9 +22,9 @@ impl<S: Storage> Mirror<S> {
         self.read(page, generation, reader, buffers_only, false, device)
     }
 
-    /// As [`Self::begin_read`] of the disk, by the first in line of a shard whose turn it is. `others`:
-    /// whether another waits behind it.
-    pub fn begin_read_in_turn(
+    /// As [`Self::begin_read`] of the disk, by the first op in the wait list of a shard with a grant.
+    /// `others`: whether another waits behind it.
+    pub fn begin_granted_read(
         &mut self,
         page: PageIndex,
         generation: Generation,
@@ -33,9 +33,9 @@ impl<S: Storage> Mirror<S> {
         device: &Device<S>,
     ) -> Get {
         let shard = reader.shard();
-        let has_turn = self.has_turn(shard, Way::In);
-        let get = self.read(page, generation, reader, false, has_turn, device);
-        self.end_turn(shard, Way::In, others);
+        let has_grant = self.has_grant(shard, Direction::In);
+        let get = self.read(page, generation, reader, false, has_grant, device);
+        self.end_grant(shard, Direction::In, others);
         get
     }
 
@@ -45,7 +45,7 @@ impl<S: Storage> Mirror<S> {
         generation: Generation,
         reader: Token,
         buffers_only: bool,
-        has_turn: bool,
+        has_grant: bool,
         device: &Device<S>,
     ) -> Get {
         // A page-out supersedes what is here while the page is BUSY. So the map, read with the lock held,
@@ -79,9 +79,9 @@ impl<S: Storage> Mirror<S> {
         {
             return Get::TimedOut;
         }
-        let may = has_turn || self.is_room_for_more(Way::In);
-        let Some(id) = may.then(|| self.pool.take(page, Way::In)).flatten() else {
-            self.turns_mut(Way::In).wait(reader.shard());
+        let may = has_grant || self.is_room_for_more(Direction::In);
+        let Some(id) = may.then(|| self.pool.take(page, Direction::In)).flatten() else {
+            self.wait_list_mut(Direction::In).wait(reader.shard());
             return Get::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {
@@ -140,7 +140,8 @@ impl<S: Storage> Mirror<S> {
         if core::mem::take(&mut self.state_changed) {
             return Some(Event::StateChanged);
         }
-        self.poll_turn().map(|(shard, way)| Event::Turn(shard, way))
+        self.poll_grant()
+            .map(|(shard, direction)| Event::Granted(shard, direction))
     }
 
     /// The op that waits for the buffer is to be notified, and the buffer then freed. A buffer that the disk

@@ -173,7 +173,7 @@ fn a_version_that_found_no_room_supersedes_all_the_same() {
     assert_eq!(get, Get::Absent);
     mirror.ended(6 * MS, io.id, true, &device);
     assert!(!device.map.load(PageIndex(5)).is_on_disk());
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::Out)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::Out)));
 }
 
 #[test]

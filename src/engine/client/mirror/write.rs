@@ -6,7 +6,7 @@ use super::super::device::Device;
 use super::super::ids::{PageIndex, Version};
 use super::super::storage::Storage;
 use super::pool::{Buffer, Ended, Queue, Stage};
-use super::{BufferId, Mirror, Policy, Put, ReadError, Token, Way, Write, DROP_STEP};
+use super::{BufferId, Direction, Mirror, Policy, Put, ReadError, Token, Write, DROP_STEP};
 
 impl<S: Storage> Mirror<S> {
     /// A page-out is under way: the caller has made the page BUSY in the map. Whatever is here of the page is
@@ -15,16 +15,16 @@ impl<S: Storage> Mirror<S> {
         self.write(write, false, device)
     }
 
-    /// As [`Self::begin_write`], by the first in line of a shard whose turn it is. `others`: whether
+    /// As [`Self::begin_write`], by the first op in the wait list of a shard with a grant. `others`: whether
     /// another waits behind it.
-    pub fn begin_write_in_turn(&mut self, write: &Write, others: bool, device: &Device<S>) -> Put {
-        let has_turn = self.has_turn(write.shard, Way::Out);
-        let put = self.write(write, has_turn, device);
-        self.end_turn(write.shard, Way::Out, others);
+    pub fn begin_granted_write(&mut self, write: &Write, others: bool, device: &Device<S>) -> Put {
+        let has_grant = self.has_grant(write.shard, Direction::Out);
+        let put = self.write(write, has_grant, device);
+        self.end_grant(write.shard, Direction::Out, others);
         put
     }
 
-    fn write(&mut self, write: &Write, has_turn: bool, device: &Device<S>) -> Put {
+    fn write(&mut self, write: &Write, has_grant: bool, device: &Device<S>) -> Put {
         let (page, version) = (write.page, write.version);
         if let Some(given_up) = write.replaces {
             self.drop_version(page, given_up);
@@ -37,9 +37,9 @@ impl<S: Storage> Mirror<S> {
         if !self.is_usable() || (self.config.policy == Policy::Off && !write.is_urgent) {
             return Put::Closed;
         }
-        let may = has_turn || self.is_room_for_more(Way::Out);
-        let Some(id) = may.then(|| self.pool.take(page, Way::Out)).flatten() else {
-            self.turns_mut(Way::Out).wait(write.shard);
+        let may = has_grant || self.is_room_for_more(Direction::Out);
+        let Some(id) = may.then(|| self.pool.take(page, Direction::Out)).flatten() else {
+            self.wait_list_mut(Direction::Out).wait(write.shard);
             self.counters.pool_full = self.counters.pool_full.wrapping_add(1);
             return Put::Full;
         };
@@ -52,7 +52,7 @@ impl<S: Storage> Mirror<S> {
 
     /// Repair brings the page's newest version, which has completed, to the disk. [`Put::Closed`] if it is
     /// not that version, is being written, or is there already or on its way. [`Put::Full`] if page-outs may
-    /// soon need the room; then no turn comes.
+    /// soon need the room; then no grant comes.
     ///
     /// `version` is above all that page-outs of the page have had, and of the map's generation. The map has
     /// only those 8 bits, so the caller has noted the page where page-outs look before it read the map. When
@@ -72,8 +72,8 @@ impl<S: Storage> Mirror<S> {
             return Put::Closed;
         }
         let is_half_free = self.pool.count(Queue::Free) > self.pool.len() / 2;
-        let may = is_half_free && self.is_room_for_more(Way::Out);
-        let Some(id) = may.then(|| self.pool.take(page, Way::Out)).flatten() else {
+        let may = is_half_free && self.is_room_for_more(Direction::Out);
+        let Some(id) = may.then(|| self.pool.take(page, Direction::Out)).flatten() else {
             return Put::Full;
         };
         if let Some(buffer) = self.pool.get_mut(id) {

@@ -4,7 +4,7 @@
 
 use super::super::device::Device;
 use super::super::disk_port::DiskPort;
-use super::super::mirror::{BufferId, Get, ReadError, Token, Way};
+use super::super::mirror::{BufferId, Direction, Get, ReadError, Token};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::disk_part::{BufferRead, DiskStage};
@@ -64,15 +64,15 @@ impl<S: Storage> Shard<S> {
         if !is_there {
             return None;
         }
-        let is_hopeless = device.disk.load().is_hopeless();
+        let is_given_up = device.disk.load().is_given_up();
         match op.disk.stage {
             DiskStage::Idle | DiskStage::Looked | DiskStage::InLine | DiskStage::Later
-                if is_hopeless =>
+                if is_given_up =>
             {
                 None
             }
             DiskStage::Idle | DiskStage::Looked if self.is_wait_list_open() => {
-                self.join_wait_list(Way::In, index);
+                self.join_wait_list(Direction::In, index);
                 Some(false)
             }
             DiskStage::Idle | DiskStage::Looked => {
@@ -85,14 +85,14 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Asks the mirror for the op's page: with `buffers_only`, for a buffer that holds it. With `turn`,
-    /// it is the shard's turn; its value is whether others wait behind the op.
+    /// Asks the mirror for the op's page: with `buffers_only`, for a buffer that holds it. With `grant`,
+    /// the shard has a grant; its value is whether others wait behind the op.
     pub(super) fn get(
         &mut self,
         now_ns: u64,
         index: OpId,
         buffers_only: bool,
-        turn: Option<bool>,
+        grant: Option<bool>,
         port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) {
@@ -100,8 +100,8 @@ impl<S: Storage> Shard<S> {
         let op = &mut self.ops[index];
         let token = op.disk_token(tag);
         let (page, generation) = (op.page, op.generation);
-        let get = port.call(|mirror| match turn {
-            Some(others) => mirror.begin_read_in_turn(page, generation, token, others, device),
+        let get = port.call(|mirror| match grant {
+            Some(others) => mirror.begin_granted_read(page, generation, token, others, device),
             None => mirror.begin_read(page, generation, token, buffers_only, device),
         });
         op.disk.stage = match get.unwrap_or(Get::Absent) {
@@ -123,7 +123,7 @@ impl<S: Storage> Shard<S> {
         };
         if op.disk.stage == DiskStage::InLine {
             self.open_wait_list();
-            self.join_wait_list(Way::In, index);
+            self.join_wait_list(Direction::In, index);
         }
         // Servers may have come since the op was queued.
         self.advance_page_in(now_ns, index, device);

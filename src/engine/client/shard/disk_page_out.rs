@@ -5,7 +5,7 @@
 use super::super::device::Device;
 use super::super::disk::Policy;
 use super::super::disk_port::DiskPort;
-use super::super::mirror::{Put, Token, Way, Write};
+use super::super::mirror::{Direction, Put, Token, Write};
 use super::super::storage::Storage;
 use super::disk_part::{BufferFill, DiskStage};
 use super::op::{Kind, Outcome, Stage};
@@ -23,13 +23,13 @@ pub(super) enum DiskVerdict {
 }
 
 impl<S: Storage> Shard<S> {
-    /// Asks the mirror for a buffer for the op's page. With `turn`, it is the shard's turn; its
+    /// Asks the mirror for a buffer for the op's page. With `grant`, the shard has a grant; its
     /// value is whether others wait behind the op.
     pub(super) fn put(
         &mut self,
         now_ns: u64,
         index: OpId,
-        turn: Option<bool>,
+        grant: Option<bool>,
         port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) -> Option<Action> {
@@ -45,9 +45,9 @@ impl<S: Storage> Shard<S> {
             replaces: op.disk.put.take(),
             shard,
         };
-        let put = port.call(|mirror| match turn {
+        let put = port.call(|mirror| match grant {
             _ if is_copy => mirror.begin_copy(page, version, device),
-            Some(others) => mirror.begin_write_in_turn(&write, others, device),
+            Some(others) => mirror.begin_granted_write(&write, others, device),
             None => mirror.begin_write(&write, device),
         });
         op.disk.stage = match put.unwrap_or(Put::Closed) {
@@ -70,7 +70,7 @@ impl<S: Storage> Shard<S> {
             return None;
         }
         if op.disk.stage == DiskStage::NoRoom {
-            self.join_wait_list(Way::Out, index);
+            self.join_wait_list(Direction::Out, index);
         }
         self.advance_page_out(now_ns, index, device);
         None

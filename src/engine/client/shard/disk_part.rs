@@ -5,7 +5,7 @@
 use super::super::device::Device;
 use super::super::disk_port::DiskPort;
 use super::super::ids::{PageIndex, Version};
-use super::super::mirror::{BufferId, Token, Way};
+use super::super::mirror::{BufferId, Direction, Token};
 use super::super::storage::Storage;
 use super::disk_wait_list::DiskWaitList;
 use super::list::Place;
@@ -75,7 +75,7 @@ pub(super) enum DiskStage {
     PutQueued,
     /// Page-out: the page is being copied to a buffer, without the shard's lock.
     Putting,
-    /// Page-out: the mirror has no room. The op waits for its turn.
+    /// Page-out: the mirror has no room. The op waits for a grant.
     NoRoom,
     /// Page-out: the page is in a buffer, and the op does not wait for the disk.
     Put,
@@ -99,7 +99,7 @@ pub(super) enum DiskStage {
     Reading,
     /// Page-in: a buffer is copied to the page, without the shard's lock, or is about to be.
     Receiving,
-    /// Page-in: the mirror has no room. The op waits for its turn.
+    /// Page-in: the mirror has no room. The op waits for a grant.
     InLine,
     /// Page-in: the disk does not answer. It may be asked again.
     Later,
@@ -108,11 +108,11 @@ pub(super) enum DiskStage {
 }
 
 impl DiskStage {
-    /// The stage of an op that waits in the wait list of this way.
-    pub(super) fn waiting(way: Way) -> Self {
-        match way {
-            Way::In => Self::InLine,
-            Way::Out => Self::NoRoom,
+    /// The stage of an op that waits in the wait list of this direction.
+    pub(super) fn waiting(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::InLine,
+            Direction::Out => Self::NoRoom,
         }
     }
 }
@@ -140,7 +140,7 @@ pub(super) struct DiskPart {
     pub(super) buffer: Option<BufferId>,
     /// In the list of ops for which the mirror is to be called.
     place: Place<OpId>,
-    /// In the wait list of each way.
+    /// In the wait list of each direction.
     places: [Place<OpId>; 2],
 }
 
@@ -154,10 +154,10 @@ impl DiskPart {
         };
     }
 
-    /// Its place in the wait list of this way.
-    pub(super) fn place_mut(&mut self, way: Way) -> &mut Place<OpId> {
-        // PANIC: never; there are as many as ways.
-        &mut self.places[way as usize]
+    /// Its place in the wait list of this direction.
+    pub(super) fn place_mut(&mut self, direction: Direction) -> &mut Place<OpId> {
+        // PANIC: never; there are as many as directions.
+        &mut self.places[direction as usize]
     }
 
     /// Page-out: the page is on the disk.
@@ -213,7 +213,7 @@ impl<S: Storage> Shard<S> {
     pub(super) fn has_disk_work(&self) -> bool {
         self.settle.is_some()
             || !self.disk_work.is_empty()
-            || self.wait_lists.iter().any(DiskWaitList::has_turn)
+            || self.wait_lists.iter().any(DiskWaitList::has_grant)
     }
 
     /// Calls the mirror for one op. Returns what is to be copied, if anything.
@@ -224,9 +224,9 @@ impl<S: Storage> Shard<S> {
         port: &mut impl DiskPort<S>,
         device: &Device<S>,
     ) -> Option<Action> {
-        for way in Way::ALL {
-            if self.take_turn(way) {
-                return self.use_turn(now_ns, way, port, device);
+        for direction in Direction::ALL {
+            if self.take_grant(direction) {
+                return self.use_grant(now_ns, direction, port, device);
             }
         }
         let index = self

@@ -130,7 +130,7 @@ impl<S: Storage> Shard<S> {
     pub(super) fn is_in_vain(&self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
         let op = &self.ops[index];
         let state = device.disk.load();
-        let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_hopeless();
+        let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_given_up();
         if op.kind != Kind::PageIn || is_reading || op.claimed {
             return false;
         }
@@ -140,19 +140,19 @@ impl<S: Storage> Shard<S> {
             return false;
         }
         let may_read =
-            entry.is_on_disk() && state.is_attached() && !state.is_hopeless() && !op.disk.failed();
+            entry.is_on_disk() && state.is_attached() && !state.is_given_up() && !op.disk.failed();
         let holders = entry
             .replicas()
             .intersection(device.servers.valid())
             .without(op.tried)
             .union(op.targets());
-        let hopeless = device.servers.hopeless();
+        let given_up = device.servers.given_up();
         let io_timeout_ns = device.io_timeout_ns();
         // A shard may have received a frame of which the cluster does not know yet.
         let is_silent = |slot| {
             let heard_ns = self.path(slot).heard_ns;
             let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < io_timeout_ns;
-            hopeless.contains(slot) && !is_heard
+            given_up.contains(slot) && !is_heard
         };
         !may_read && !may_be_on_disk_again(entry, device) && holders.iter().all(is_silent)
     }

@@ -128,8 +128,11 @@ impl<S: Storage> Shard<S> {
     /// can be expected.
     fn wait_or_fail(&mut self, now_ns: u64, index: OpId, on_disk: bool, device: &Device<S>) {
         let may_take = on_disk || device.disk.load().may_return();
-        let hoped = device.servers.hoped().saturating_add(usize::from(may_take));
-        if hoped < device.min_copies() {
+        let expected = device
+            .servers
+            .expected()
+            .saturating_add(usize::from(may_take));
+        if expected < device.min_copies() {
             self.fail_page_out(index, Outcome::Failed, device);
         } else if self.is_refused(now_ns, index, device) {
             self.counters.pages_out_no_space = self.counters.pages_out_no_space.wrapping_add(1);

@@ -482,7 +482,7 @@ impl World {
                     self.readers.remove(&token.tag).expect("notified once");
                 }
                 Event::StateChanged => {}
-                Event::Turn(shard, way) => self.mirror.pass_turn(shard, way),
+                Event::Granted(shard, direction) => self.mirror.return_grant(shard, direction),
             }
         }
         let state = self.device.disk.load();

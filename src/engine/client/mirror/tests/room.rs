@@ -41,10 +41,10 @@ fn a_reader_is_notified_of_room_in_the_reserve_for_reads() {
     };
     assert_eq!(mirror.poll_event(), None);
     mirror.release(id);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::In)));
     let page = PageIndex(16);
     let generation = versions[8].generation();
-    let get = mirror.begin_read_in_turn(page, generation, TOKEN, false, &device);
+    let get = mirror.begin_granted_read(page, generation, TOKEN, false, &device);
     assert_eq!(get, Get::Queued);
     assert_eq!(mirror.poll_event(), None);
 }
@@ -69,20 +69,23 @@ fn shards_that_wait_for_room_take_turns() {
         assert_eq!(get, Get::Full);
     }
     read_one(&mut mirror, &ios[0], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::In)));
     // The buffer is free and reserved: later requests queue behind those that wait, even of this shard.
     for shard in [1, 0] {
         let get = mirror.begin_read(page(23), generation, reader(shard), false, &device);
         assert_eq!(get, Get::Full);
     }
-    let get = mirror.begin_read_in_turn(page(20), generation, reader(0), true, &device);
+    let get = mirror.begin_granted_read(page(20), generation, reader(0), true, &device);
     assert_eq!(get, Get::Queued);
     assert_eq!(mirror.poll_event(), None, "there is no other buffer");
     // The next ones go to the others, whatever shard 0 still has waiting.
     for (io, number) in [(1, 1), (2, 2), (3, 0)] {
         read_one(&mut mirror, &ios[io], &device);
-        assert_eq!(mirror.poll_event(), Some(Event::Turn(number, Way::In)));
-        let get = mirror.begin_read_in_turn(
+        assert_eq!(
+            mirror.poll_event(),
+            Some(Event::Granted(number, Direction::In))
+        );
+        let get = mirror.begin_granted_read(
             page(30 + number as u32),
             generation,
             reader(number as u32),
@@ -108,19 +111,19 @@ fn a_turn_that_is_passed_on_or_not_needed_goes_to_the_next() {
         assert_eq!(get, Get::Full);
     }
     read_one(&mut mirror, &ios[0], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::In)));
     assert_eq!(mirror.poll_event(), None);
-    mirror.pass_turn(0, Way::In);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::In)));
-    // A shard without a turn can pass it on without effect.
-    mirror.pass_turn(0, Way::In);
+    mirror.return_grant(0, Direction::In);
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(1, Direction::In)));
+    // A shard without a grant can return it without effect.
+    mirror.return_grant(0, Direction::In);
     assert_eq!(mirror.poll_event(), None);
     // Its page has changed: it needs no buffer.
     let other = Generation(6);
-    let get = mirror.begin_read_in_turn(page(20), other, reader(1), false, &device);
+    let get = mirror.begin_granted_read(page(20), other, reader(1), false, &device);
     assert_eq!(get, Get::Changed);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(2, Way::In)));
-    mirror.pass_turn(2, Way::In);
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(2, Direction::In)));
+    mirror.return_grant(2, Direction::In);
     assert_eq!(mirror.poll_event(), None);
     let get = mirror.begin_read(page(20), generation, reader(3), false, &device);
     assert_eq!(get, Get::Queued);
@@ -134,17 +137,17 @@ fn page_outs_do_not_take_what_is_kept_for_a_turn() {
     let get = mirror.begin_read(PageIndex(40), generation, reader(1), false, &device);
     assert_eq!(get, Get::Full);
     read_one(&mut mirror, &ios[0], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::In)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(1, Direction::In)));
     let page = PageIndex(1);
     let begun = device.map.begin_write(page).unwrap();
     let version = Version(1 << 20);
     let put = mirror.begin_write(&write(page, version, true), &device);
     assert_eq!(put, Put::Full);
-    let get = mirror.begin_read_in_turn(PageIndex(40), generation, reader(1), false, &device);
+    let get = mirror.begin_granted_read(PageIndex(40), generation, reader(1), false, &device);
     assert_eq!(get, Get::Queued);
     read_one(&mut mirror, &ios[1], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::Out)));
-    let put = mirror.begin_write_in_turn(&write(page, version, true), false, &device);
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::Out)));
+    let put = mirror.begin_granted_write(&write(page, version, true), false, &device);
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
     assert!(!device.map.abandon_write(page));
     assert_eq!(begun, Default::default());
@@ -177,19 +180,22 @@ fn page_outs_of_shards_that_wait_for_room_take_turns() {
     for (shard, write) in [(0, 0), (1, 2), (2, 1)] {
         let io = mirror.poll(10 * MS, &device).unwrap();
         mirror.ended(10 * MS, io.id, true, &device);
-        assert_eq!(mirror.poll_event(), Some(Event::Turn(shard, Way::Out)));
+        assert_eq!(
+            mirror.poll_event(),
+            Some(Event::Granted(shard, Direction::Out))
+        );
         assert_eq!(mirror.poll_event(), None);
         // The buffer is free and reserved: later requests queue behind those that wait, even of this shard.
         assert_eq!(mirror.begin_write(&last, &device), Put::Full);
-        let put = mirror.begin_write_in_turn(&waiting[write], false, &device);
+        let put = mirror.begin_granted_write(&waiting[write], false, &device);
         assert!(matches!(put, Put::Buffer(_)), "{put:?}");
         assert_eq!(mirror.poll_event(), None, "there is no other buffer");
     }
     let io = mirror.poll(10 * MS, &device).unwrap();
     mirror.ended(10 * MS, io.id, true, &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::Out)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::Out)));
     // It has ended meanwhile.
-    mirror.pass_turn(0, Way::Out);
+    mirror.return_grant(0, Direction::Out);
     let put = mirror.begin_write(&last, &device);
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
 }
@@ -207,11 +213,11 @@ fn page_ins_that_take_all_the_room_leave_some_to_page_outs_that_wait() {
     read_one(&mut mirror, &ios[0], &device);
     assert_eq!(mirror.poll_event(), None);
     read_one(&mut mirror, &ios[1], &device);
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(1, Way::Out)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(1, Direction::Out)));
     assert_eq!(mirror.poll_event(), None);
-    let put = mirror.begin_write_in_turn(&write, false, &device);
+    let put = mirror.begin_granted_write(&write, false, &device);
     assert!(matches!(put, Put::Buffer(_)), "{put:?}");
-    assert_eq!(mirror.poll_event(), Some(Event::Turn(0, Way::In)));
+    assert_eq!(mirror.poll_event(), Some(Event::Granted(0, Direction::In)));
 }
 
 #[test]
@@ -232,9 +238,9 @@ fn page_ins_leave_some_of_the_disk_to_page_outs() {
         let get = mirror.begin_read(page, generation, reader(0), false, &device);
         assert_eq!(get, Get::Queued);
     }
-    let ways: Vec<bool> = core::iter::from_fn(|| mirror.poll(0, &device))
+    let directions: Vec<bool> = core::iter::from_fn(|| mirror.poll(0, &device))
         .map(|io| io.is_write)
         .collect();
     let expected = [false, false, false, false, false, false, true, false];
-    assert_eq!(ways, expected);
+    assert_eq!(directions, expected);
 }

@@ -702,7 +702,7 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_a
 fn a_page_out_without_servers_waits_for_a_disk_that_may_be_kept_after_all() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.lose_server(0);
-    disked.bench.device.servers.set_hoped(0);
+    disked.bench.device.servers.set_expected(0);
     disked.mirror.pause(&disked.bench.device);
     disked.run();
     page_out_without_room(&mut disked);

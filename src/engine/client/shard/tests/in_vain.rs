@@ -21,10 +21,10 @@ fn notify(bench: &mut Bench) {
     bench.shard.servers_changed(bench.now_ns, &bench.device);
 }
 
-fn set_hopeless(bench: &Bench, number: usize, hopeless: bool) {
+fn set_given_up(bench: &Bench, number: usize, given_up: bool) {
     let servers = &bench.device.servers;
-    servers.set_usable(bench.slot(number), !hopeless);
-    servers.set_hopeless(bench.slot(number), hopeless);
+    servers.set_usable(bench.slot(number), !given_up);
+    servers.set_given_up(bench.slot(number), given_up);
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn waits_for_the_other(bench: &mut Bench, give_up: impl Fn(&mut Bench)) {
 fn one_that_is_only_silent_is_no_full_one() {
     let mut bench = Bench::new(2);
     bench.device.servers.set_usable(bench.slot(1), false);
-    waits_for_the_other(&mut bench, |bench| set_hopeless(bench, 1, true));
-    set_hopeless(&bench, 1, false);
+    waits_for_the_other(&mut bench, |bench| set_given_up(bench, 1, true));
+    set_given_up(&bench, 1, false);
     bench.start_page_out(0, PAGE);
     let send = bench.next_send();
     assert_eq!(bench.slot_of(send.destination), bench.slot(1));
@@ -184,7 +184,7 @@ fn a_silent_one_that_was_full_or_has_the_page_already_is_not_waited_for() {
     bench.acknowledge(&sends[1], Status::NoSpace);
     bench.advance(100 * MS);
     assert_eq!(bench.poll(), None, "the third may come back");
-    bench.device.servers.set_hopeless(third, true);
+    bench.device.servers.set_given_up(third, true);
     notify(&mut bench);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
 }
@@ -195,7 +195,7 @@ fn page_ins_end_when_all_holders_have_been_silent_for_the_io_timeout() {
     bench.write(PAGE, &[0, 1]);
     bench.start_page_in(0, PAGE);
     bench.discard_sends();
-    set_hopeless(&bench, 0, true);
+    set_given_up(&bench, 0, true);
     notify(&mut bench);
     bench.discard_sends();
     // It is silent, but for less than the I/O timeout.
@@ -204,7 +204,7 @@ fn page_ins_end_when_all_holders_have_been_silent_for_the_io_timeout() {
     assert_eq!(bench.poll(), None);
     bench.start_page_in(1, PAGE);
     assert_eq!(bench.poll(), None);
-    set_hopeless(&bench, 1, true);
+    set_given_up(&bench, 1, true);
     notify(&mut bench);
     for _ in 0..2 {
         assert_eq!(bench.next_completion().outcome, Outcome::Failed);
@@ -216,19 +216,19 @@ fn page_ins_end_when_all_holders_have_been_silent_for_the_io_timeout() {
         assert_eq!(bench.next_completion().outcome, Outcome::Failed);
     }
     assert_eq!(bench.now_ns, began_ns);
-    set_hopeless(&bench, 1, false);
+    set_given_up(&bench, 1, false);
     bench.start_page_in(0, PAGE);
     let send = bench.next_send();
     bench.answer_page(&send, &[0]);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
     // A recent answer takes precedence over the cluster's mask.
-    set_hopeless(&bench, 1, true);
+    set_given_up(&bench, 1, true);
     bench.start_page_in(0, PAGE);
     assert_eq!(bench.poll(), None);
 }
 
 #[test]
-fn page_outs_end_when_too_few_servers_may_be_hoped_for() {
+fn page_outs_end_when_too_few_servers_may_be_expected() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0, 1]);
     for number in 0..2 {
@@ -236,7 +236,7 @@ fn page_outs_end_when_too_few_servers_may_be_hoped_for() {
     }
     bench.start_page_out(0, PAGE);
     assert_eq!(bench.poll(), None);
-    bench.device.servers.set_hoped(0);
+    bench.device.servers.set_expected(0);
     notify(&mut bench);
     assert_eq!(bench.next_completion().outcome, Outcome::Failed);
     bench.start_page_out(0, PAGE);

@@ -78,6 +78,6 @@ pub fn notify(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
             shard.disk_read(*now_ns, token, result, &mut Some(mirror), device);
         }
         Event::StateChanged => shard.disk_changed(*now_ns, device),
-        Event::Turn(_, way) => shard.disk_turn(way),
+        Event::Granted(_, direction) => shard.disk_granted(direction),
     }
 }

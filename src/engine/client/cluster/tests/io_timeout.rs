@@ -9,7 +9,7 @@ const IO_TIMEOUT_NS: u64 = 5 * NS_PER_S;
 /// No server answers any more: runs until nothing waits for this server nor for any, at most this long.
 fn wait_until_hopeless(world: &mut World, at_most_ns: u64) -> u64 {
     let from_ns = world.now_ns;
-    while !world.table.hopeless().contains(world.slot) || world.table.hoped() > 0 {
+    while !world.table.given_up().contains(world.slot) || world.table.expected() > 0 {
         assert!(world.now_ns - from_ns < at_most_ns, "still waited for");
         // As the driver does: when a timer is due, at the latest after a second.
         let due_ns = world.cluster.next_timeout_ns().min(world.now_ns + NS_PER_S);
@@ -23,13 +23,13 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
     let mut world = World::open(1500);
     world.cluster.set_io_timeout_ns(IO_TIMEOUT_NS);
     for _ in 0..2 {
-        assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
+        assert!(world.table.expected() > 0 && world.table.given_up().is_empty());
         let took_ns = wait_until_hopeless(&mut world, 3 * IO_TIMEOUT_NS);
         assert!(
             (IO_TIMEOUT_NS..IO_TIMEOUT_NS + 3 * NS_PER_S).contains(&took_ns),
             "{took_ns}"
         );
-        assert_eq!(world.table.hoped(), 0);
+        assert_eq!(world.table.expected(), 0);
         assert!(world.cluster.take_changes().servers_changed);
         assert!(world.table.valid().contains(world.slot), "it may come back");
         answer_ping(&mut world);
@@ -40,7 +40,7 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
     wait_until_hopeless(&mut world, 3 * IO_TIMEOUT_NS);
     world.cluster.set_io_timeout_ns(3 * IO_TIMEOUT_NS);
     world.pass(MS);
-    assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
+    assert!(world.table.expected() > 0 && world.table.given_up().is_empty());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_client_that_was_stopped_goes_on_waiting() {
     }
     for _ in 0..5 {
         world.pass(1000 * NS_PER_S);
-        assert!(world.table.hoped() > 0 && world.table.hopeless().is_empty());
+        assert!(world.table.expected() > 0 && world.table.given_up().is_empty());
     }
     wait_until_hopeless(&mut world, 20 * NS_PER_S);
 }
@@ -71,23 +71,23 @@ fn what_comes_for_requests_under_way_is_a_sign_of_life() {
         world
             .cluster
             .handle_timeout(now_ns, table, |_| heard_ns, &mut world.sent);
-        assert!(world.table.hopeless().is_empty());
+        assert!(world.table.given_up().is_empty());
     }
     wait_until_hopeless(&mut world, 2 * IO_TIMEOUT_NS);
 }
 
 #[test]
 fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
-    let mut hope = super::super::hope::Hope::default();
+    let mut shortage = super::super::io_timeout::Shortage::default();
     let mut now_ns = 0;
     // `times` checks, a tenth of a second apart. The time counts from the first one.
     let mut look = |usable, times| {
-        let mut hoped = 0;
+        let mut expected = 0;
         for _ in 0..times {
             now_ns += NS_PER_S / 10;
-            hoped = hope.look(now_ns, now_ns, usable, IO_TIMEOUT_NS);
+            expected = shortage.look(now_ns, now_ns, usable, IO_TIMEOUT_NS);
         }
-        hoped
+        expected
     };
     assert_eq!(look(2, 50), 3);
     assert_eq!(look(2, 1), 2, "a third has not been there for 5 s");
@@ -98,7 +98,7 @@ fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
     assert_eq!(look(3, 1), 3);
     // Checks may be far apart: when it began is not known.
     now_ns += NS_PER_S * 2;
-    assert_eq!(hope.look(now_ns, now_ns, 0, NS_PER_S), 3);
+    assert_eq!(shortage.look(now_ns, now_ns, 0, NS_PER_S), 3);
 }
 
 /// The server answers a ping that it does not know the session.

@@ -19,15 +19,15 @@ use crate::engine::client::server_table::ServerTable;
 /// A check that is moderately late shows this too: then only the time until it was due counts.
 pub(super) const LOOK_NS: u64 = 2 * NS_PER_S;
 
-/// How long there have been too few servers.
+/// For how long there have been too few servers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hope {
+pub(super) struct Shortage {
     /// How long fewer than one, two and three servers have been usable; 0 if enough are.
     fewer_ns: [u64; MAX_REPLICAS],
     looked_ns: u64,
 }
 
-impl Hope {
+impl Shortage {
     /// `usable` servers are usable now, and the client ran until `ran_ns`. Returns how many a
     /// page-out may count on or wait for.
     pub(super) fn look(
@@ -47,8 +47,8 @@ impl Hope {
                 (false, fewer_ns) => fewer_ns.saturating_add(passed_ns),
             };
         }
-        let hoped = self.fewer_ns.iter().filter(|ns| **ns < io_timeout_ns);
-        hoped.count()
+        let expected = self.fewer_ns.iter().filter(|ns| **ns < io_timeout_ns);
+        expected.count()
     }
 
     /// When the next check is due.
@@ -86,7 +86,7 @@ impl Peer {
     }
 
     /// Whether requests no longer wait for it.
-    pub(super) fn is_hopeless(&self, io_timeout_ns: u64) -> bool {
+    pub(super) fn is_given_up(&self, io_timeout_ns: u64) -> bool {
         self.suspected && self.unheard_ns >= io_timeout_ns
     }
 
@@ -95,7 +95,7 @@ impl Peer {
     pub(super) fn is_greeted(&self, io_timeout_ns: u64) -> bool {
         match self.state {
             State::Greeting => {
-                self.heard_ns != 0 && self.refusals == 0 && !self.is_hopeless(io_timeout_ns)
+                self.heard_ns != 0 && self.refusals == 0 && !self.is_given_up(io_timeout_ns)
             }
             State::Sweeping { successor } => successor,
             State::Empty | State::Open | State::Parting => false,
@@ -111,7 +111,7 @@ impl Peer {
     }
 
     /// When that check is due.
-    fn hopeless_at_ns(&self, io_timeout_ns: u64) -> u64 {
+    fn given_up_at_ns(&self, io_timeout_ns: u64) -> u64 {
         match io_timeout_ns.checked_sub(self.unheard_ns) {
             Some(left_ns) if self.suspected && left_ns > 0 => {
                 self.looked_ns.saturating_add(left_ns)
@@ -123,19 +123,21 @@ impl Peer {
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Publishes whether requests still wait for the server in `slot`.
-    pub(super) fn look_for_hope(&mut self, slot: ServerSlot, table: &ServerTable) {
+    pub(super) fn check_io_timeout(&mut self, slot: ServerSlot, table: &ServerTable) {
         let io_timeout_ns = self.io_timeout_ns;
         if let Some(peer) = self.peer(slot) {
-            let is_hopeless = peer.is_hopeless(io_timeout_ns);
-            self.changes.servers_changed |= table.set_hopeless(slot, is_hopeless);
+            let is_given_up = peer.is_given_up(io_timeout_ns);
+            self.changes.servers_changed |= table.set_given_up(slot, is_given_up);
         }
     }
 
     /// The same for all servers together.
-    pub(super) fn count_hope(&mut self, now_ns: u64, ran_ns: u64, table: &ServerTable) {
+    pub(super) fn count_expected(&mut self, now_ns: u64, ran_ns: u64, table: &ServerTable) {
         let usable = table.usable().without(table.quiescing()).len();
-        let hoped = self.hope.look(now_ns, ran_ns, usable, self.io_timeout_ns);
-        self.changes.servers_changed |= table.set_hoped(hoped);
+        let expected = self
+            .shortage
+            .look(now_ns, ran_ns, usable, self.io_timeout_ns);
+        self.changes.servers_changed |= table.set_expected(expected);
     }
 
     /// Publishes which servers are being greeted.
@@ -151,14 +153,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// When the next check is due.
-    pub(super) fn hope_due_ns(&self) -> u64 {
+    pub(super) fn io_timeout_due_ns(&self) -> u64 {
         let due = |peer: &Peer| match peer.state {
-            State::Open | State::Greeting => peer.hopeless_at_ns(self.io_timeout_ns),
+            State::Open | State::Greeting => peer.given_up_at_ns(self.io_timeout_ns),
             _ => u64::MAX,
         };
         let first = self.peers.iter().map(due).min();
         first
             .unwrap_or(u64::MAX)
-            .min(self.hope.due_ns(self.io_timeout_ns))
+            .min(self.shortage.due_ns(self.io_timeout_ns))
     }
 }

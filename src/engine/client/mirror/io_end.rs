@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How an I/O of the disk ends, and what becomes of its pages.
+
+use super::super::device::Device;
+use super::super::storage::Storage;
+use super::io::{Io, IoStage};
+use super::pool::{Ended, Queue, Stage};
+use super::{BufferId, Mirror, ReadError};
+
+/// How long to wait before an I/O that has failed is retried.
+const RETRY_NS: u64 = 50_000_000;
+
+impl<S: Storage> Mirror<S> {
+    /// An I/O that [`Self::poll`] gave has ended, however late.
+    pub fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<S>) {
+        let Some(io) = self.ios.get_mut(id) else {
+            return;
+        };
+        if io.stage == IoStage::Free {
+            return;
+        }
+        let io = core::mem::take(io);
+        self.ios_in_use = self.ios_in_use.saturating_sub(1);
+        if io.is_write {
+            self.writes_under_way = self.writes_under_way.saturating_sub(1);
+        }
+        if io.stage == IoStage::Abandoned {
+            self.abandoned = self.abandoned.saturating_sub(1);
+        }
+        self.submission_ended(now_ns, id, io.submission);
+        self.is_given_up = false;
+        self.silent_since_ns = (self.abandoned != 0).then_some(now_ns);
+        match ok {
+            true => self.errors_in_a_row = 0,
+            // I/O that a disk has not taken yet ends with an error when it is detached.
+            false if self.is_attached => self.note_error(&io, device),
+            false => {}
+        }
+        let is_alone = io.count == 1;
+        for &buffer in io.buffers() {
+            if io.is_write {
+                self.write_ended(now_ns, buffer, ok, is_alone, device);
+            } else {
+                self.read_ended(now_ns, buffer, ok, is_alone);
+            }
+        }
+        self.publish(device);
+        self.note_room();
+    }
+
+    fn note_error(&mut self, io: &Io, device: &Device<S>) {
+        self.counters.errors = self.counters.errors.wrapping_add(1);
+        let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
+        if pages.any(|buffer| buffer.is_alone) {
+            // One bad place is retried several times, which is no sign of others.
+            return;
+        }
+        self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
+        if self.errors_in_a_row >= self.config.errors_max && !self.has_failed {
+            self.counters.faulty = self.counters.faulty.wrapping_add(1);
+            self.has_failed = true;
+            self.drop_queued(device);
+        }
+    }
+
+    fn write_ended(
+        &mut self,
+        now_ns: u64,
+        id: BufferId,
+        ok: bool,
+        was_alone: bool,
+        device: &Device<S>,
+    ) {
+        let may_retry = !ok && self.is_usable();
+        let retries = self.config.retries;
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        let page = buffer.page;
+        // Leaves the disk, before others of the page may go there.
+        buffer.stage = Stage::Ready;
+        if may_retry && !buffer.is_superseded && !buffer.is_abandoned {
+            // It is not the page's fault if it failed together with others.
+            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
+            if buffer.tries <= retries {
+                buffer.is_alone = true;
+                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
+                let at_ns = buffer.at_ns;
+                self.pool.push(Queue::Retries, id);
+                self.note_deadline(at_ns);
+                self.enqueue_others(id);
+                return;
+            }
+        }
+        let is_newest =
+            buffer.is_settled && (!buffer.is_superseded || mutated!(DiskBitByOlderWrite));
+        if is_newest && ok {
+            device.mark_on_disk(page, buffer.version.generation());
+        } else if is_newest && !buffer.is_abandoned {
+            self.note_lag(page, device);
+        }
+        self.enqueue_others(id);
+        self.leave(id, Ended::Written(ok));
+    }
+
+    fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
+        let retries = self.config.retries;
+        let is_attached = self.is_attached;
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        buffer.stage = Stage::Wanted;
+        let is_superseded = buffer.is_superseded;
+        if !ok && is_attached && !is_superseded && !buffer.is_abandoned {
+            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
+            if buffer.tries <= retries {
+                buffer.is_alone = true;
+                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
+                let at_ns = buffer.at_ns;
+                self.pool.push(Queue::Retries, id);
+                self.note_deadline(at_ns);
+                self.enqueue_others(id);
+                return;
+            }
+        }
+        self.enqueue_others(id);
+        let result = match (ok, is_superseded) {
+            (true, _) => Ok(()),
+            (false, true) => Err(ReadError::Changed),
+            (false, false) => Err(ReadError::Failed),
+        };
+        self.leave(id, Ended::Read(result));
+    }
+
+    /// The buffer has no more I/O. It is free once the op that waits for it has been notified.
+    fn leave(&mut self, id: BufferId, ended: Ended) {
+        let Some(buffer) = self.pool.get_mut(id) else {
+            return;
+        };
+        if buffer.is_abandoned && buffer.ended.is_some() {
+            // The op is being notified that it was abandoned.
+            buffer.stage = Stage::Notify;
+        } else if buffer.waiter.is_some() {
+            self.notify(id, ended);
+        } else if buffer.pins != 0 {
+            buffer.stage = Stage::Left;
+        } else {
+            self.pool.give(id);
+        }
+    }
+
+    /// Queues the other buffers of the page, which waited until this one left the disk.
+    fn enqueue_others(&mut self, id: BufferId) {
+        let page = self.pool.get(id).map(|buffer| buffer.page);
+        let mut next = page.and_then(|page| self.pool.find(page, |_| true));
+        while let Some(other) = next {
+            next = self.pool.next_of(other);
+            let waits = self
+                .pool
+                .get(other)
+                .is_some_and(|buffer| matches!(buffer.stage, Stage::Ready | Stage::Wanted));
+            if waits && other != id {
+                self.enqueue(other);
+            }
+        }
+    }
+}

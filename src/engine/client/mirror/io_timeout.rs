@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O that the disk does not end in time, and what else is due.
+
+use super::super::config::NS_PER_S;
+use super::super::device::Device;
+use super::super::storage::Storage;
+use super::io::IoStage;
+use super::pool::{Ended, Queue};
+use super::{Mirror, ReadError};
+
+/// How often I/O is checked while the disk has any.
+const LOOK_NS: u64 = 250_000_000;
+/// A check that comes this late means that the client was stopped, not that the disk was silent.
+const STOPPED_NS: u64 = 250_000_000;
+
+impl<S: Storage> Mirror<S> {
+    /// Time has passed: I/O that has not ended is abandoned, I/O that has failed is retried.
+    pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
+        if now_ns < self.next_deadline_ns {
+            return;
+        }
+        self.next_deadline_ns = u64::MAX;
+        if self.is_dropping() {
+            self.drop_step(device);
+        }
+        let late_ns = now_ns.saturating_sub(self.look_at_ns);
+        if late_ns >= STOPPED_NS {
+            self.postpone_io_timeout(now_ns, late_ns);
+        }
+        self.look_at_ns = u64::MAX;
+        for id in 0..self.ios.len() {
+            let Some(io) = self.ios.get(id) else {
+                break;
+            };
+            if io.stage != IoStage::UnderWay {
+                continue;
+            }
+            let due_ns = io.began_ns.saturating_add(self.config.io_timeout_ns);
+            if now_ns >= due_ns {
+                self.silent_since_ns.get_or_insert(now_ns);
+                self.abandon(id, device);
+            } else {
+                self.note_deadline(due_ns);
+                self.look_again(now_ns);
+            }
+        }
+        self.note_submissions(now_ns);
+        self.check_io_timeout(now_ns, device);
+        let mut next = self.pool.first(Queue::Retries);
+        while let Some(id) = next {
+            next = self.pool.next_in_list(id);
+            let at_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
+            if now_ns >= at_ns {
+                self.pool.unlink(id);
+                self.enqueue(id);
+            } else {
+                self.note_deadline(at_ns);
+            }
+        }
+        // Pages that have been gathered for long enough go with the next poll, or when an I/O has ended. The
+        // poll notes when the others are due.
+        let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));
+        if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
+            self.note_deadline(due_ns);
+        }
+    }
+
+    /// The disk has I/O: it is checked at least so often, so that a stop of the client shows as a check that
+    /// comes late.
+    pub(super) fn look_again(&mut self, now_ns: u64) {
+        self.look_at_ns = self.look_at_ns.min(now_ns.saturating_add(LOOK_NS));
+        self.note_deadline(self.look_at_ns);
+    }
+
+    /// The client was stopped for that long: the I/O timeouts are extended by as much.
+    fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
+        for io in self.ios.iter_mut() {
+            io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
+        }
+        if let Some(since_ns) = &mut self.silent_since_ns {
+            *since_ns = since_ns.saturating_add(stopped_ns).min(now_ns);
+        }
+    }
+
+    /// Publishes whether the disk has been silent for as long as a request may wait.
+    fn check_io_timeout(&mut self, now_ns: u64, device: &Device<S>) {
+        let Some(since_ns) = self.silent_since_ns else {
+            return;
+        };
+        let due_ns = since_ns.saturating_add(device.io_timeout_ns());
+        self.is_given_up = now_ns >= due_ns;
+        self.publish(device);
+        // The I/O timeout may change.
+        let again_ns = now_ns.saturating_add(NS_PER_S);
+        self.note_deadline(match self.is_given_up {
+            true => again_ns,
+            false => due_ns.min(again_ns),
+        });
+    }
+
+    /// No op waits for the I/O any more. The disk keeps its buffers.
+    fn abandon(&mut self, id: usize, device: &Device<S>) {
+        let Some(io) = self.ios.get_mut(id) else {
+            return;
+        };
+        io.stage = IoStage::Abandoned;
+        let io = *io;
+        self.counters.abandoned = self.counters.abandoned.wrapping_add(1);
+        if self.is_usable() {
+            self.counters.faulty = self.counters.faulty.wrapping_add(1);
+        }
+        self.abandoned = self.abandoned.saturating_add(1);
+        for &id in io.buffers() {
+            let Some(buffer) = self.pool.get_mut(id) else {
+                continue;
+            };
+            buffer.is_abandoned = true;
+            let (page, is_newest) = (buffer.page, buffer.is_settled && !buffer.is_superseded);
+            if buffer.waiter.is_some() {
+                let ended = match io.is_write {
+                    true => Ended::Written(false),
+                    false => Ended::Read(Err(ReadError::TimedOut)),
+                };
+                self.notify(id, ended);
+            }
+            if io.is_write && is_newest {
+                self.note_lag(page, device);
+            }
+        }
+        self.drop_queued(device);
+        self.publish(device);
+    }
+}
