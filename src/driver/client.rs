@@ -32,8 +32,7 @@ use super::{
     },
     repair,
     shared::Shared,
-    snapshot_restore::SnapshotRestore,
-    worker::Sweeps, //
+    snapshot_restore::SnapshotRestore, //
 };
 use crate::{
     engine::client::{
@@ -41,7 +40,8 @@ use crate::{
         histogram::{
             Histogram,
             BUCKETS, //
-        }, //
+        },
+        maintenance::round::Round, //
     },
     linux::{
         mm::alloc::is_available,
@@ -76,9 +76,9 @@ pub(crate) struct Client {
     pub(crate) frames_dropped: Atomic<u64>,
     /// Whether the machine was put back to an earlier state.
     pub(crate) restore: SnapshotRestore,
-    /// How far the worker has cleared slots' bits from the map.
+    /// The worker's rounds.
     #[pin]
-    pub(super) sweeps: Mutex<Sweeps>,
+    pub(super) round: Mutex<Round>,
 }
 
 impl Client {
@@ -94,6 +94,7 @@ impl Client {
         let shared = Shared::new(params)?;
         let control = Control::new(id, params.cluster)?;
         let inbox = receive::empty_inbox()?;
+        let shards = queues.len();
         Arc::pin_init(
             try_pin_init!(Self {
                 shared <- shared,
@@ -106,7 +107,7 @@ impl Client {
                 frames_from_below: Atomic::new(0),
                 frames_dropped: Atomic::new(0),
                 restore: SnapshotRestore::new(),
-                sweeps <- new_mutex!(Sweeps::default(), "anemone_sweeps"),
+                round <- new_mutex!(Round::new(shards), "anemone_round"),
             }),
             GFP_KERNEL,
         )

@@ -108,13 +108,6 @@ impl Outbox for StagedFrames {
 pub(crate) struct ControlState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
-    /// A copy for which the servers' lists of frees have no room yet.
-    pub(crate) waiting_free: Option<crate::engine::client::free::StaleCopy>,
-    /// The position of the search for freed pages: the next page, and one past the last.
-    pub(crate) scan: Option<(
-        crate::engine::client::ids::PageIndex,
-        crate::engine::client::ids::PageIndex,
-    )>,
     /// What has been logged.
     pub(crate) failure_log: FailureLog,
 }
@@ -153,8 +146,6 @@ impl Control {
         let state = ControlState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
-            waiting_free: None,
-            scan: None,
             failure_log: FailureLog::default(),
         };
         let mut sender = Sender {

@@ -28,9 +28,6 @@ use crate::{
     },
 };
 
-/// How often the worker checks whether requests are under way, while there is something to repair.
-pub(super) const LOOK_NS: u64 = 20_000_000;
-
 /// The queue with number `number` for repair of a device of `pages` pages.
 pub(super) fn new_queue(
     number: u16,
@@ -49,31 +46,8 @@ pub(super) fn new_queue(
 
 impl Client {
     /// Repair's queue.
-    fn repair_queue(&self) -> Option<&Arc<Queue>> {
+    pub(super) fn repair_queue(&self) -> Option<&Arc<Queue>> {
         self.queues.iter().find(|queue| queue.is_repairs())
-    }
-
-    /// Begins copies. Returns when to check again; `u64::MAX` for at the next event.
-    pub(super) fn drive_repair(&self, servers_changed: bool) -> u64 {
-        let Some(queue) = self.repair_queue() else {
-            return u64::MAX;
-        };
-        let is_busy = self
-            .queues
-            .iter()
-            .any(|queue| queue.with_shard(|shard| shard.has_requests()));
-        let mut next_ns = u64::MAX;
-        queue.drive_repair(&self.shared, |repair, shard, now_ns| {
-            if servers_changed {
-                repair.servers_changed(now_ns, &self.shared.device);
-            }
-            repair.drive(now_ns, Some(is_busy), shard, &self.shared.device);
-            next_ns = repair.next_timeout_ns();
-        });
-        match next_ns {
-            u64::MAX => u64::MAX,
-            _ => LOOK_NS,
-        }
     }
 
     /// Calls `each` with the name and value of each counter of repair, and with what is left for

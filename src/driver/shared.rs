@@ -30,7 +30,8 @@ use crate::{
             words_for,
             DirtyChunks, //
         },
-        ids::PageIndex, //
+        ids::PageIndex,
+        maintenance::round::FREE_DELAY_NS, //
     },
     linux::{
         mm::alloc::zeroed_table,
@@ -38,9 +39,6 @@ use crate::{
     },
     wire::PAGE_SIZE, //
 };
-
-/// How long freed pages are collected before servers are notified.
-const FREE_DELAY_NS: u64 = 2_000_000;
 
 /// The shared part of the driver's state. It knows neither the queues nor the cluster.
 #[pin_data]

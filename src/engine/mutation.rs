@@ -134,6 +134,8 @@ mod switch {
         StopCounted,
         /// Pages are not cut smaller when long frames do not cross the path.
         PathMtuNeverLowered,
+        /// The low water is read before the pages to be freed have versions.
+        LowWaterBeforeFrees,
         /// A server is closed although one page needs it.
         ClosedOnePageEarly,
         /// The disk is detached although it has the only copies of pages.

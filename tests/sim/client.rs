@@ -11,7 +11,7 @@ mod requests;
 mod sending;
 mod worker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use anemone::crc::crc32c;
 use anemone::engine::client::cluster::{self, Cluster, Peer};
@@ -21,6 +21,7 @@ use anemone::engine::client::free::{words_for, DirtyChunks, StaleCopy};
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
 use anemone::engine::client::maintenance::removal::How;
+use anemone::engine::client::maintenance::round::Round;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
 use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Verdict};
@@ -44,7 +45,7 @@ use removing::Removing;
 pub use requests::Done;
 use requests::Request;
 use sending::Sending;
-use worker::Job;
+use worker::Working;
 
 /// Frames that wait for a stopped client before its network card drops them.
 const BACKLOG: usize = 64;
@@ -66,16 +67,12 @@ pub enum ClientEvent {
     Sent(Sending),
     /// A fragment that was received earlier, at that time, is copied.
     Copy(usize, Receive, RequestId, Vec<u8>, u64),
-    /// The worker handles a control frame.
-    Control(Wire),
     /// A program changes the page of a request.
     ChangePage(usize, usize, RequestId),
     /// A shard is notified that a page-out has ended.
     Unpark(usize, PageIndex),
-    /// The worker does its next job.
+    /// The next step of the worker's round.
     Work,
-    /// The worker runs periodically.
-    Patrol,
     /// A server is added.
     Add(MacAddress),
     /// The removal of a server begins.
@@ -155,13 +152,8 @@ pub struct Client {
     ended: [[u64; 2]; 2],
     next_write: u32,
     shard_timers_ns: Vec<u64>,
-    cluster_timer_ns: u64,
-    jobs: VecDeque<Job>,
-    is_working: bool,
-    /// Copies to free for which the cluster has no room yet.
-    held_back: VecDeque<StaleCopy>,
-    /// Frees that the cluster has been given, but has not handled yet.
-    frees_noted: Option<u32>,
+    round: Round,
+    working: Working,
     mtu: usize,
     clock: Clock,
     /// It is stopped until then.
@@ -249,11 +241,8 @@ impl Client {
             ended: [[0; 2]; 2],
             next_write: 0,
             shard_timers_ns: vec![u64::MAX; shards + 1],
-            cluster_timer_ns: u64::MAX,
-            jobs: VecDeque::new(),
-            is_working: false,
-            held_back: VecDeque::new(),
-            frees_noted: None,
+            round: Round::new(shards + 1),
+            working: Working::default(),
             mtu,
             clock: Clock::new(ctx.drift()),
             frozen_until_ns: 0,
@@ -302,8 +291,7 @@ impl Client {
             self.shard_timers_ns[shard] = u64::MAX;
             self.pump(ctx, shard);
         }
-        self.cluster_timer_ns = u64::MAX;
-        self.run_cluster(ctx);
+        self.reset_worker_timer(ctx);
         if let Some(mut local) = self.local.take() {
             local.set_timer(self, ctx);
             self.local = Some(local);
@@ -315,8 +303,7 @@ impl Client {
         let is_workers = matches!(
             event,
             ClientEvent::ClusterTimer
-                | ClientEvent::Control(_)
-                | ClientEvent::Patrol
+                | ClientEvent::Work
                 | ClientEvent::Add(_)
                 | ClientEvent::Remove(..)
                 | ClientEvent::RemovalStep
@@ -341,18 +328,12 @@ impl Client {
                 }
                 self.pump(ctx, shard);
             }
-            ClientEvent::ClusterTimer => {
-                if self.clock_ns(ctx) >= self.cluster_timer_ns {
-                    self.cluster_timer_ns = u64::MAX;
-                }
-                self.run_cluster(ctx);
-            }
+            ClientEvent::ClusterTimer => self.fire_worker_timer(ctx),
             ClientEvent::Send(sending) => self.send(ctx, sending),
             ClientEvent::Sent(sending) => self.end_send(ctx, &sending),
             ClientEvent::Copy(shard, receive, request, bytes, then_ns) => {
                 self.copy(ctx, shard, &receive, request, &bytes, then_ns);
             }
-            ClientEvent::Control(wire) => self.control(ctx, &wire),
             ClientEvent::ChangePage(shard, op, request) => {
                 self.change_page(ctx, shard, op, request);
             }
@@ -362,7 +343,6 @@ impl Client {
                 self.pump(ctx, shard);
             }
             ClientEvent::Work => self.work(ctx),
-            ClientEvent::Patrol => self.patrol(ctx),
             ClientEvent::Add(mac) => self.add(ctx, mac),
             ClientEvent::Remove(mac, how) => self.remove(ctx, mac, how),
             ClientEvent::RemovalStep => self.advance_removal(ctx),
@@ -417,31 +397,12 @@ impl Client {
                     }
                 }
             }
-            _ => {
-                let delay_ns = ctx.host_delay();
-                self.after(ctx, delay_ns, ClientEvent::Control(wire.clone()));
+            _ if self.device.stations.concerns_us(wire.source, &header) => {
+                self.working.inbox.put(wire.clone());
+                self.run_cluster(ctx);
             }
+            _ => {}
         }
-    }
-
-    fn control(&mut self, ctx: &mut Context, wire: &Wire) {
-        let Ok(frame) = Frame::parse(&wire.bytes) else {
-            return;
-        };
-        if !self.device.stations.concerns_us(wire.source, &frame.header) {
-            self.run_cluster(ctx);
-            return;
-        }
-        let mut frames = self.frames();
-        self.cluster.handle_frame(
-            self.clock.read(ctx.now_ns),
-            wire.source,
-            &frame,
-            &self.device.servers,
-            &mut frames,
-        );
-        self.transmit_all(ctx, frames);
-        self.run_cluster(ctx);
     }
 
     fn deliver_to_shard(
@@ -553,10 +514,10 @@ impl Client {
                 Action::ReadBuffer(read) => self.read_later(ctx, shard, read),
                 Action::Complete(completion) if shard == self.repair_shard() => {
                     let wake = self.end_copy(then_ns, &completion);
-                    self.unpark_later(ctx, wake);
+                    self.unpark_later(ctx, shard, wake);
                 }
                 Action::Complete(completion) => {
-                    self.unpark_later(ctx, completion.wake);
+                    self.unpark_later(ctx, shard, completion.wake);
                     self.complete(ctx, shard, completion.op.index(), completion.outcome);
                 }
             }
@@ -577,14 +538,12 @@ impl Client {
         }
     }
 
-    /// Shards are notified after a delay that a page-out has ended.
-    fn unpark_later(&mut self, ctx: &mut Context, page: Option<PageIndex>) {
-        let Some(page) = page else {
-            return;
-        };
-        for other in 0..self.shards.len() {
+    /// A page-out has ended. Its shard is notified after a delay, and the others in the worker's next round.
+    fn unpark_later(&mut self, ctx: &mut Context, shard: usize, page: Option<PageIndex>) {
+        if let Some(page) = page {
             let delay_ns = ctx.host_delay();
-            self.after(ctx, delay_ns, ClientEvent::Unpark(other, page));
+            self.after(ctx, delay_ns, ClientEvent::Unpark(shard, page));
+            self.run_cluster(ctx);
         }
     }
 

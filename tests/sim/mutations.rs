@@ -18,11 +18,13 @@ use crate::{run, threads};
 fn bound(mutation: Mutation) -> u64 {
     match mutation {
         // These need a restart, a forged frame, a page-in of a page that is being written, an undisturbed
-        // run, or a page-in that ends while it waits for a buffer.
+        // run, a page-in that ends while it waits for a buffer, or a stop as long as an I/O timeout.
         Mutation::IncarnationUnchecked
         | Mutation::RejectBelieved
+        | Mutation::CookieUnchecked
         | Mutation::WakeLost
-        | Mutation::GrantKept => 400,
+        | Mutation::GrantKept
+        | Mutation::StopCounted => 400,
         // Each of these seeds takes long.
         Mutation::HerdFollowed => 12,
         _ => 120,
@@ -37,12 +39,17 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::HerdFollowed => matches!(Course::draw(seed), Course::Crowd { .. }),
         Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
         Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
+        Mutation::CookieUnchecked => scenario().rates.forge + scenario().rates.replay > 0.0,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
         // Servers have the version with the checksum. The disk may have either.
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
+        Mutation::LagForgotten => disk().is_some(),
         Mutation::ClosedOnePageEarly => enabled().remove,
         Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
-        Mutation::StopCounted => enabled().freeze || enabled().sleep,
+        // A stop as long as the I/O timeout, by the client's clock.
+        Mutation::StopCounted => {
+            (enabled().freeze || enabled().clock_steps) && scenario().io_timeout_s <= 2
+        }
         _ => true,
     }
 }

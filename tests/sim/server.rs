@@ -350,6 +350,12 @@ impl SimServer {
         self.watch.was_full(client, since_ns)
     }
 
+    /// Pages that clients have freed since it started.
+    pub fn pages_freed(&self) -> u64 {
+        self.alive()
+            .map_or(0, |engine| engine.counters().pages_freed)
+    }
+
     /// The number of pages that clients can still write.
     pub fn free_pages(&self) -> u64 {
         self.alive().map_or(0, |engine| engine.store().free_pages())

@@ -204,7 +204,7 @@ impl World {
             ctx.after(0, Event::Client(number, ClientEvent::Add(server.mac)));
         }
         ctx.after(LOAD_NS, Event::Client(number, ClientEvent::Load));
-        ctx.after(0, Event::Client(number, ClientEvent::Patrol));
+        ctx.after(0, Event::Client(number, ClientEvent::Kick));
     }
 
     /// A client's power fails: its pages on servers belong to no running client.

@@ -2,10 +2,10 @@
 
 //! Maintenance of a client: what its worker and its operator do apart from the data path.
 //!
-//! Each activity is a state machine that decides the steps and their order: removing a server ([`removal`])
-//! and detaching the local disk ([`detach`]). It returns the next step and the lock under which its owner
-//! carries out that step. The owner holds no other lock meanwhile, and decides nothing. The driver and the
-//! simulator carry out the same steps.
+//! Each activity is a state machine that decides the steps and their order: the worker's rounds ([`round`]),
+//! removing a server ([`removal`]) and detaching the local disk ([`detach`]). It returns the next step and
+//! the lock under which its owner carries out that step. The owner holds no other lock of the data path or
+//! the cluster meanwhile, and decides nothing. The driver and the simulator carry out the same steps.
 //!
 //! A step that checks the page map checks only a part of it, [`PART_PAGES`] in the driver. [`drain`] has
 //! the rule whether a page needs a server, and [`disk_drain`] the rule whether it needs the disk.
@@ -14,6 +14,7 @@ pub mod detach;
 pub mod disk_drain;
 pub mod drain;
 pub mod removal;
+pub mod round;
 
 /// Pages of the map that one step checks: about a millisecond of work.
 pub const PART_PAGES: u32 = 1 << 18;

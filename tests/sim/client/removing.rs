@@ -77,7 +77,11 @@ impl Client {
         let part = 1 + ctx.draw_maintenance(1000) as u32;
         match self.removing.removals.look(&self.device, part) {
             Some(0) => self.begin_quiescing(ctx, How::Drained),
-            again_ns => self.removing.look_ns = clock_ns + again_ns.unwrap_or(0),
+            again_ns => {
+                self.removing.look_ns = clock_ns + again_ns.unwrap_or(0);
+                let again_ns = again_ns.unwrap_or(u64::MAX);
+                self.round.look_again_at(clock_ns.saturating_add(again_ns));
+            }
         }
     }
 
@@ -167,6 +171,7 @@ impl Client {
         let clock_ns = self.clock_ns(ctx);
         if how == Some(How::Drained) {
             self.removing.look_ns = clock_ns + outcome.again_ns();
+            self.set_worker_timer(ctx, self.removing.look_ns);
         }
         match (how, outcome.result) {
             (Some(How::Drained), Ok(_)) if outcome.is_closed => {

@@ -52,14 +52,6 @@ impl Client {
         self.has_repaired |= *self.repair.counters() != before;
     }
 
-    /// The worker checks whether repair may continue.
-    pub(super) fn look_after_repair(&mut self, ctx: &mut Context) {
-        let is_busy = self.shards.iter().any(Shard::has_requests);
-        self.drive_repair(ctx, Some(is_busy));
-        let shard = self.repair_shard();
-        self.pump(ctx, shard);
-    }
-
     /// An op of repair's shard has ended. Returns a page that requests wait for.
     pub(super) fn end_copy(&mut self, now_ns: u64, completion: &Completion) -> Option<PageIndex> {
         let shard = self.repair_shard();
@@ -68,16 +60,6 @@ impl Client {
         let wake = repair.completed(now_ns, completion, &mut self.shards[shard], device);
         self.has_repaired |= *self.repair.counters() != before;
         wake
-    }
-
-    /// Notifies servers of pages in their inventories that are not needed.
-    pub(super) fn free_orphans(&mut self, ctx: &mut Context) {
-        let clock_ns = self.clock_ns(ctx);
-        let found = self.cluster.free_orphans(clock_ns, &self.device);
-        if found > 0 {
-            ctx.note(|| format!("client {}: {found} orphans found", self.number));
-            ctx.counts.orphans_found += found;
-        }
     }
 
     /// Parts of the map that repair has still to check, for servers.

@@ -217,7 +217,7 @@ impl Client {
         if self.device.map.set_free_pending(PageIndex(page)) {
             self.shards[0].count_freed(1);
             if self.chunks.mark(PageIndex(page)) {
-                self.device.note_frees();
+                self.note_frees(ctx);
             }
         }
         ctx.oracle.discard(self.number, page);

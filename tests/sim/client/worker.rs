@@ -1,211 +1,261 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A model of the driver's worker: timers of the cluster, notifications of the shards, sweeps, frees, the
-//! low water. It does one job after the other, with any events in between.
+//! A model of the driver's worker. It carries out the engine's rounds a step at a time, with any events in
+//! between. As in the driver, a round begins when the worker is kicked or its timer is due, and at no other
+//! time: what the worker is not woken for shows.
 
-use anemone::engine::client::free::{next_free, StaleCopy};
-use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
-use anemone::wire::MacAddress;
+use anemone::engine::client::ids::{ServerSlot, Version};
+use anemone::engine::client::inbox::{Inbox, Waiting, INBOX_FRAMES};
+use anemone::engine::client::maintenance::round::{Step, FREE_DELAY_NS};
+use anemone::wire::{Frame, MacAddress, Opcode, PageVersion};
 use rand::Rng;
+use zerocopy::FromBytes;
 
-use super::{Client, ClientEvent, Heap};
+use super::{Client, ClientEvent};
 use crate::context::Context;
-use crate::event::Event;
-use crate::night::Night;
-use crate::scenario::{MS, S};
-use anemone::engine::client::shard::Shard;
+use crate::event::{Event, Wire};
+use crate::scenario::MS;
 
-/// A job of the worker.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Job {
-    /// Notify a shard of changed servers.
-    Notify { shard: usize, opened: SlotSet },
-    /// Sweep a part of the map.
-    Sweep { slot: ServerSlot, from: u32 },
-    /// Read a shard's lowest version, or after the last one raise the low water.
-    LowWater { settled: Version, shard: usize },
+impl Waiting for Wire {
+    fn announces(&self) -> Option<MacAddress> {
+        let frame = Frame::parse(&self.bytes).ok()?;
+        (frame.header.opcode == Opcode::Announce).then_some(self.source)
+    }
+}
+
+/// The worker's state.
+pub(super) struct Working {
+    /// Received control frames.
+    pub(super) inbox: Inbox<Vec<Option<Wire>>>,
+    /// Whether a round is under way, or about to begin.
+    is_running: bool,
+    /// Whether another one follows it.
+    is_kicked: bool,
+    /// Whether the cluster may have changed, and shards or repair have not been notified.
+    is_pending: bool,
+    /// When the next part of the map is swept, if sweeps are slow.
+    sweep_ns: u64,
+    /// When the worker's timer is due, by the client's clock.
+    timer_ns: Option<u64>,
+    /// Whether an op under way holds the low water back.
+    is_held: bool,
+}
+
+impl Default for Working {
+    fn default() -> Self {
+        Self {
+            inbox: Inbox::new(vec![None; INBOX_FRAMES]),
+            is_running: false,
+            is_kicked: false,
+            is_pending: false,
+            sweep_ns: 0,
+            timer_ns: None,
+            is_held: false,
+        }
+    }
 }
 
 impl Client {
-    /// Runs the cluster's timers, and takes its changes.
+    /// Kicks the worker.
     pub(super) fn run_cluster(&mut self, ctx: &mut Context) {
         if self.is_unloaded {
             return;
         }
-        self.free_orphans(ctx);
-        self.cluster.set_io_timeout_ns(self.device.io_timeout_ns());
-        let mut frames = self.frames();
+        self.working.is_kicked |= self.working.is_running;
+        if !self.working.is_running {
+            self.working.is_running = true;
+            self.working.is_pending = true;
+            self.round.begin();
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Work);
+        }
+    }
+
+    /// The next step of the worker's round.
+    pub(super) fn work(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
-        let shards = &self.shards;
-        let heard_ns = |slot| {
-            let heard = shards
-                .iter()
-                .map(|shard: &Shard<Heap>| shard.heard_ns(slot));
-            heard.max().unwrap_or(0)
-        };
-        self.cluster
-            .handle_timeout(clock_ns, &self.device.servers, heard_ns, &mut frames);
-        if let Some(noted) = self.frees_noted.take() {
-            self.device.set_frees_notified(noted);
-        }
-        self.transmit_all(ctx, frames);
-        let changes = self.cluster.take_changes();
-        if let Some((high, witness)) = changes.high_water {
-            self.device.note_high_water(witness, high);
-        }
-        self.note_opened(ctx, changes.opened);
-        if changes.servers_changed || !changes.opened.is_empty() {
-            ctx.note(|| format!("client {}: {changes:?}", self.number));
-            for shard in 0..self.shards.len() {
-                let opened = changes.opened;
-                self.jobs.push_back(Job::Notify { shard, opened });
+        match self.round.next_step() {
+            Step::Look(shard) => {
+                if shard == 0 {
+                    self.working.is_held = false;
+                }
+                self.working.is_held |= self.shards[shard].oldest_version().is_some();
+                self.round
+                    .with_shard(clock_ns, &mut self.shards[shard], &self.device);
+            }
+            Step::Cluster(frames) => self.round_with_cluster(ctx, frames),
+            Step::Notify(shard) => {
+                self.round
+                    .with_shard(clock_ns, &mut self.shards[shard], &self.device);
+                self.pump(ctx, shard);
+            }
+            Step::Repair => self.round_with_repair(ctx),
+            Step::Drain => self.look_after_removals(ctx),
+            Step::Sweep => {
+                let is_due = clock_ns >= self.working.sweep_ns;
+                let part = match is_due {
+                    true => 1 + ctx.rng.random_range(0..1000),
+                    false => 0,
+                };
+                if is_due && ctx.scenario.enabled.slow_sweep {
+                    self.working.sweep_ns = clock_ns + ctx.rng.random_range(0..3000 * MS);
+                }
+                self.round.sweep(&self.device, part);
+            }
+            Step::Done => {
+                self.end_round(ctx);
+                return;
             }
         }
-        for slot in changes.to_sweep.iter() {
-            self.jobs.push_back(Job::Sweep { slot, from: 0 });
+        let delay_ns = ctx.host_delay();
+        self.after(ctx, delay_ns, ClientEvent::Work);
+    }
+
+    /// Passes received control frames to the cluster, and does what is next with it.
+    fn round_with_cluster(&mut self, ctx: &mut Context, most: usize) {
+        let clock_ns = self.clock_ns(ctx);
+        let mut frames = self.frames();
+        for _ in 0..most {
+            let Some(wire) = self.working.inbox.take() else {
+                break;
+            };
+            if let Ok(frame) = Frame::parse(&wire.bytes) {
+                let servers = &self.device.servers;
+                self.cluster
+                    .handle_frame(clock_ns, wire.source, &frame, servers, &mut frames);
+            }
         }
-        self.work_soon(ctx);
-        let due_ns = self.cluster.next_timeout_ns();
-        if due_ns < self.cluster_timer_ns {
-            self.cluster_timer_ns = due_ns;
+        let before = self.round.orphans_found;
+        self.round.with_cluster(
+            clock_ns,
+            false,
+            &mut self.cluster,
+            &mut frames,
+            &self.device,
+            &self.chunks,
+        );
+        ctx.counts.orphans_found += self.round.orphans_found - before;
+        for wire in &frames.wires {
+            self.check_frees(ctx, wire);
+        }
+        self.transmit_all(ctx, frames);
+        let changes = self.round.changes;
+        self.note_opened(ctx, changes.opened);
+        let has_changed = changes.servers_changed || !changes.opened.is_empty();
+        // The changes are taken after the received frames have been handled.
+        self.working.is_pending &= has_changed || most != 0;
+        if has_changed {
+            ctx.note(|| format!("client {}: {changes:?}", self.number));
+        }
+    }
+
+    /// A frame that frees pages carries a low water that is not below their versions, except for page-outs
+    /// that were under way when the low water was read.
+    fn check_frees(&self, ctx: &mut Context, wire: &Wire) {
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        if frame.header.opcode != Opcode::Free || self.working.is_held {
+            return;
+        }
+        let freed = <[PageVersion]>::ref_from_bytes(frame.payload).unwrap_or_default();
+        let low_water = Version(frame.header.low_water);
+        let late = freed
+            .iter()
+            .find(|one| Version(one.version.get()) > low_water);
+        if let Some(one) = late {
+            let (number, page, below) = (self.number, one.page.get(), one.version.get());
+            ctx.oracle.fail(|| {
+                format!("client {number} page {page}: freed below {below}, and {low_water:?} is settled")
+            });
+        }
+    }
+
+    fn round_with_repair(&mut self, ctx: &mut Context) {
+        let shard = self.repair_shard();
+        let before = *self.repair.counters();
+        let clock_ns = self.clock_ns(ctx);
+        let (repair, device) = (&mut self.repair, &self.device);
+        self.round
+            .with_repair(clock_ns, repair, &mut self.shards[shard], device);
+        self.has_repaired |= *self.repair.counters() != before;
+        self.working.is_pending = false;
+        self.pump(ctx, shard);
+    }
+
+    fn end_round(&mut self, ctx: &mut Context) {
+        let clock_ns = self.clock_ns(ctx);
+        self.working.is_running = false;
+        let mut due_ns = self.round.next_ns().max(clock_ns);
+        if self.round.is_sweeping() && ctx.scenario.enabled.slow_sweep {
+            due_ns = due_ns.max(self.working.sweep_ns.min(clock_ns + 20 * MS));
+        }
+        let is_kicked = std::mem::take(&mut self.working.is_kicked);
+        if is_kicked || !self.working.inbox.is_empty() {
+            self.run_cluster(ctx);
+        }
+        self.set_worker_timer(ctx, due_ns);
+    }
+
+    /// Pages have been freed: the worker notifies servers soon.
+    pub(super) fn note_frees(&mut self, ctx: &mut Context) {
+        self.device.note_frees();
+        let due_ns = self.clock_ns(ctx) + FREE_DELAY_NS;
+        self.set_worker_timer(ctx, due_ns);
+    }
+
+    pub(super) fn set_worker_timer(&mut self, ctx: &mut Context, due_ns: u64) {
+        if self
+            .working
+            .timer_ns
+            .is_none_or(|timer_ns| due_ns < timer_ns)
+        {
+            self.working.timer_ns = Some(due_ns);
             let at_ns = self.clock.when(due_ns).max(ctx.now_ns) + ctx.rng.random_range(0..MS);
             let event = Event::Client(self.number, ClientEvent::ClusterTimer);
             ctx.queue.put(at_ns, event);
         }
     }
 
-    pub(super) fn work_soon(&mut self, ctx: &mut Context) {
-        let Some(job) = self.jobs.front() else {
-            return;
-        };
-        if !self.is_working {
-            self.is_working = true;
-            let slow = ctx.scenario.enabled.slow_sweep && matches!(job, Job::Sweep { .. });
-            let delay_ns = match slow {
-                true => ctx.rng.random_range(0..3000 * MS),
-                false => ctx.host_delay(),
-            };
-            self.after(ctx, delay_ns, ClientEvent::Work);
-        }
-    }
-
-    pub(super) fn work(&mut self, ctx: &mut Context) {
-        self.is_working = false;
+    /// The worker's timer fires. Another one that is due sooner may have been set since.
+    pub(super) fn fire_worker_timer(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
-        match self.jobs.pop_front() {
-            Some(Job::Notify { shard, opened }) => {
-                for slot in opened.iter() {
-                    self.shards[shard].reset_path(slot);
-                }
-                self.shards[shard].servers_changed(clock_ns, &self.device);
-                if shard == self.repair_shard() {
-                    self.repair.servers_changed(clock_ns, &self.device);
-                    self.drive_repair(ctx, None);
-                }
-                self.pump(ctx, shard);
-            }
-            Some(Job::Sweep { slot, from }) => self.sweep(ctx, slot, from),
-            Some(Job::LowWater { settled, shard }) => match self.shards.get(shard) {
-                Some(asked) => {
-                    let oldest = asked.oldest_version().unwrap_or(settled);
-                    self.jobs.push_back(Job::LowWater {
-                        settled: settled.min(oldest),
-                        shard: shard + 1,
-                    });
-                }
-                None => {
-                    self.device.raise_low_water(settled);
-                    self.cluster.set_low_water(self.device.low_water());
-                }
-            },
-            None => {}
+        if self
+            .working
+            .timer_ns
+            .is_some_and(|timer_ns| clock_ns >= timer_ns)
+        {
+            self.working.timer_ns = None;
         }
-        self.work_soon(ctx);
+        self.run_cluster(ctx);
     }
 
-    /// Whether a sweep or a notification of a shard is pending.
+    /// The clock has changed since the worker's timer was set.
+    pub(super) fn reset_worker_timer(&mut self, ctx: &mut Context) {
+        self.working.timer_ns = None;
+        self.run_cluster(ctx);
+    }
+
+    /// Whether a slot has still to be swept, or a shard to be notified.
     pub fn has_pending_changes(&self) -> bool {
-        let is_change = |job: &Job| !matches!(job, Job::LowWater { .. });
-        !self.is_dead && self.jobs.iter().any(is_change)
+        let Working {
+            is_pending,
+            is_kicked,
+            ..
+        } = self.working;
+        !self.is_dead && (is_pending || is_kicked || self.round.is_sweeping())
     }
 
     /// Whether it has a session with this incarnation of a server.
     pub fn has_open(&self, mac: MacAddress, incarnation: Option<u64>) -> bool {
         let servers = &self.device.servers;
-        servers.valid().iter().any(|slot| {
+        servers.valid().iter().any(|slot: ServerSlot| {
             let address = servers.address(slot);
             address.mac == mac && Some(address.incarnation) == incarnation
         })
     }
 
-    fn sweep(&mut self, ctx: &mut Context, slot: ServerSlot, from: u32) {
-        let pages = self.device.map.len() as u32;
-        let to = pages.min(from + 1 + ctx.rng.random_range(0..1000));
-        for page in from..to {
-            self.device.map.forget(PageIndex(page), SlotSet::one(slot));
-        }
-        if to < pages {
-            self.jobs.push_front(Job::Sweep { slot, from: to });
-            return;
-        }
-        ctx.note(|| format!("client {}: {slot:?} is swept", self.number));
-        self.cluster.swept(self.clock_ns(ctx), slot);
-        self.run_cluster(ctx);
-    }
-
-    /// The periodic work, which no event triggers.
-    pub(super) fn patrol(&mut self, ctx: &mut Context) {
-        self.free(ctx);
-        let has_low_water = |job: &Job| matches!(job, Job::LowWater { .. });
-        if !self.jobs.iter().any(has_low_water) {
-            // Versions that are given out from now on are not below this one.
-            let settled = self.device.next_version();
-            self.jobs.push_back(Job::LowWater { settled, shard: 0 });
-        }
-        self.run_cluster(ctx);
-        self.look_after_repair(ctx);
-        self.look_after_removals(ctx);
-        let delay_ns = match ctx.night.as_ref().and_then(Night::until_ns) {
-            // Less often by night, when there is little to do.
-            Some(_) => S,
-            None => ctx.rng.random_range(MS..50 * MS),
-        };
-        self.after(ctx, delay_ns, ClientEvent::Patrol);
-    }
-
-    fn free(&mut self, ctx: &mut Context) {
-        let clock_ns = self.clock_ns(ctx);
-        while let Some(copy) = self.held_back.pop_front() {
-            if !self.cluster.free(clock_ns, &copy) {
-                self.held_back.push_front(copy);
-                return;
-            }
-        }
-        let noted = self.device.frees_noted();
-        let mut found: Vec<StaleCopy> = Vec::new();
-        while let Some((mut next, end)) = self.chunks.take(PageIndex(0)) {
-            while let Some(copy) = next_free(&self.device.map, &mut next, end, || {
-                self.device.take_version()
-            }) {
-                found.push(copy);
-            }
-        }
-        for shard in &mut self.shards {
-            while let Some(copy) = shard.take_stale() {
-                found.push(copy);
-            }
-            let lost = shard.take_frees_lost();
-            self.cluster.ask_what_they_have(ctx.now_ns, lost);
-        }
-        for copy in found {
-            if !self.held_back.is_empty() || !self.cluster.free(clock_ns, &copy) {
-                self.held_back.push_back(copy);
-            }
-        }
-        self.frees_noted = self.held_back.is_empty().then_some(noted);
-    }
-
-    /// Ends all requests, and sends a BYE to each server.
+    /// Ends all requests, and says goodbye.
     pub fn unload(&mut self, ctx: &mut Context) {
         self.device.set_repair_pages_per_s(0);
         self.is_unloaded = true;

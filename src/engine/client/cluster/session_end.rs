@@ -122,14 +122,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         was_draining
     }
 
-    /// The draining servers: slots and sessions.
-    pub fn draining(&self) -> impl Iterator<Item = (ServerSlot, u64)> + '_ {
-        SlotSet::ALL.iter().filter_map(|slot| {
-            let peer = self.peer(slot)?;
-            (peer.state == State::Open && peer.draining).then_some((slot, peer.session))
-        })
-    }
-
     fn draining_peer(&mut self, slot: ServerSlot, session: u64) -> Option<&mut Peer> {
         self.peer_mut(slot)
             .filter(|peer| peer.state == State::Open && peer.session == session && peer.draining)

@@ -64,8 +64,10 @@ impl<S: Storage> Repair<S> {
         device: &Device<S>,
     ) -> Option<(PageIndex, Goal)> {
         let usable = device.servers.usable().len();
-        // A source and a target are needed. Repair is notified when there are.
-        if usable >= 2 || (usable == 1 && device.disk.load().is_attached()) {
+        if now_ns < self.greeting_until_ns && !device.servers.greeted().is_empty() {
+            self.wake_ns = self.wake_ns.min(self.greeting_until_ns);
+        } else if usable >= 2 || (usable == 1 && device.disk.load().is_attached()) {
+            // A source and a target are needed. Repair is notified when there are.
             while let Some((page, entry)) =
                 self.short
                     .next(now_ns, budget, device.degraded(), &device.map)

@@ -12,7 +12,7 @@ use crate::engine::client::free::words_for;
 use crate::engine::client::shard::tests::bench::{Bench, MS, PAGES};
 use crate::engine::client::shard::{Action, Send};
 use crate::engine::client::storage::heap::{words, Heap};
-use crate::wire::{Opcode, Status};
+use crate::wire::{Fragmentation, Opcode, Status};
 
 /// Ops from here on are requests.
 const REQUEST: usize = COPIES;
@@ -117,6 +117,23 @@ impl Rig {
         self.servers_changed();
     }
 
+    /// The server's pages are lost, and it is greeted in the slot of `successor`.
+    fn restart(&mut self, server: usize, successor: usize) {
+        let servers = &self.bench.device.servers;
+        servers.set_greeted(SlotSet::one(self.bench.slot(successor)));
+        servers.close(self.bench.slot(server));
+        self.servers_changed();
+    }
+
+    /// The server in this slot has been greeted.
+    fn open(&mut self, server: usize) {
+        let servers = &self.bench.device.servers;
+        let slot = self.bench.slot(server);
+        servers.open(slot, servers.address(slot), Fragmentation::WHOLE);
+        servers.set_greeted(SlotSet::EMPTY);
+        self.servers_changed();
+    }
+
     fn recover(&mut self, server: usize) {
         let slot = self.bench.slot(server);
         self.bench.device.servers.set_lost(slot, false);
@@ -163,6 +180,41 @@ fn pages_of_a_dead_server_are_copied_to_another() {
     assert_eq!(counters.copies_dropped, expected as u64);
     // The dead server is asked for its inventory when it is back; it is not notified.
     assert_eq!(rig.bench.shard.take_stale(), None);
+}
+
+#[test]
+fn copies_wait_a_while_for_a_restarted_server_that_is_being_greeted() {
+    for answers in [true, false] {
+        let mut rig = Rig::new(4);
+        let servers = &rig.bench.device.servers;
+        for (server, used) in [50, 50, 50, 0].into_iter().enumerate() {
+            servers.announce(rig.bench.slot(server), 100, used);
+        }
+        servers.close(rig.bench.slot(3));
+        rig.servers_changed();
+        rig.bench.advance(2 * GREETING_NS);
+        rig.bench.write(PageIndex(5), &[0, 1]);
+        rig.restart(1, 3);
+        rig.drive();
+        assert_eq!(rig.next_send(), None);
+        let until_ns = rig.repair.next_timeout_ns();
+        assert_eq!(until_ns, rig.bench.now_ns + GREETING_NS);
+        rig.bench.advance(GREETING_NS / 2);
+        // That the same server restarts once more does not prolong it.
+        rig.open(3);
+        if answers {
+            assert_eq!(rig.settle(&[]).len(), 1);
+            assert_eq!(rig.holders(5), [0, 3], "server 3 is the emptiest");
+            continue;
+        }
+        rig.restart(3, 1);
+        rig.drive();
+        assert_eq!(rig.next_send(), None);
+        assert_eq!(rig.repair.next_timeout_ns(), until_ns);
+        rig.bench.advance(GREETING_NS / 2);
+        assert_eq!(rig.settle(&[]).len(), 1);
+        assert_eq!(rig.holders(5), [0, 2]);
+    }
 }
 
 #[test]

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A round of the worker: what is due for the servers, and what follows from their frames.
+//!
+//! The cluster handles the control frames that have arrived, and takes the copies to be freed. Only then is
+//! the low water raised, so that it is above the versions of these frees: a page-out that arrives late
+//! cannot restore what a server was told to free. Then the cluster does what is due, the shards and repair
+//! are notified of changes, and removals and sweeps continue.
+
+use core::ops::DerefMut;
+
+use super::super::cluster::{Changes, Cluster, Outbox, Peer, Random};
+use super::super::device::Device;
+use super::super::free::{next_free, DirtyChunks, StaleCopy};
+use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use super::super::inbox::INBOX_FRAMES;
+use super::super::repair::Repair;
+use super::super::shard::Shard;
+use super::super::storage::Storage;
+
+/// How long freed pages are collected before a round begins that notifies servers.
+pub const FREE_DELAY_NS: u64 = 2_000_000;
+/// How often a round begins when nothing happens, to raise the low water.
+const IDLE_NS: u64 = 1_000_000_000;
+/// How soon the next round begins while there are pages to free.
+const FREEING_NS: u64 = 2_000_000;
+/// How soon it begins while there is something to repair: repair yields to requests that are under way.
+const REPAIR_NS: u64 = 20_000_000;
+/// Parts of the map, of 1024 pages each, that are searched for freed pages in one round.
+const CHUNKS: u32 = 256;
+/// Copies to be freed that shards pass on at a time.
+const BATCH: usize = 32;
+
+/// What is to be done next. Each step is carried out before the next is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Under the cluster's lock, pass at most so many received control frames to it, because a flood must not
+    /// delay the other steps. Then call [`Round::with_cluster`].
+    Cluster(usize),
+    /// Call [`Round::with_shard`] with the shard of this number, under its lock.
+    Look(usize),
+    /// The same, and carry out the shard's work.
+    Notify(usize),
+    /// Call [`Round::with_repair`] under the lock of repair's shard.
+    Repair,
+    /// Check the draining servers ([`super::removal`]), and call [`Round::look_again_at`] with when to check
+    /// them again.
+    Drain,
+    /// Call [`Round::sweep`] without a lock.
+    Sweep,
+    /// The round is over.
+    Done,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    /// A shard passes on copies to be freed.
+    Stale(usize),
+    /// The cluster takes them, those in the servers' inventories, and those of freed pages in the map.
+    Free,
+    /// The shards report their lowest versions that are not settled.
+    Oldest(usize),
+    /// The cluster does what is due.
+    Due,
+    /// The shards are notified of what has changed.
+    Notify(usize),
+    Repair,
+    Drain,
+    Sweep,
+    /// The cluster learns that this slot has been swept.
+    Swept(ServerSlot),
+    #[default]
+    Over,
+}
+
+/// The worker's rounds, one after the other.
+#[derive(Default)]
+pub struct Round {
+    shards: usize,
+    stage: Stage,
+    /// When a frame of each server was last received on the data path.
+    heard_ns: [u64; SERVER_SLOTS],
+    /// Servers that could not be notified of all copies that they may drop.
+    frees_lost: SlotSet,
+    /// [`Device::frees_noted`] before the search for copies to be freed.
+    noted: u32,
+    /// Copies to be freed that the cluster has not taken yet.
+    waiting: [StaleCopy; BATCH],
+    waiting_len: usize,
+    /// The position of the search for freed pages: the next page, and one past the last.
+    scan: Option<(PageIndex, PageIndex)>,
+    /// Pages that it has found and no shard has counted yet.
+    freed: u64,
+    /// Whether all copies to be freed have been found; `None` without a search.
+    found_all: Option<bool>,
+    /// The lowest version that may be under way.
+    settled: Version,
+    /// Whether requests are under way.
+    is_busy: bool,
+    /// What has changed among the servers: complete when shards are notified.
+    pub changes: Changes,
+    /// Number of orphans found in servers' inventories, in all rounds.
+    pub orphans_found: u64,
+    /// Slots to be swept.
+    to_sweep: SlotSet,
+    /// The slot that is being swept. Its bit is clear in all pages before this one.
+    sweep: Option<(ServerSlot, u32)>,
+    next_ns: u64,
+}
+
+impl Round {
+    /// For so many shards, repair's included. No round is under way.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            shards,
+            ..Self::default()
+        }
+    }
+
+    /// A round begins.
+    pub fn begin(&mut self) {
+        self.stage = Stage::Stale(0);
+        self.heard_ns = [0; SERVER_SLOTS];
+        self.found_all = None;
+        self.is_busy = false;
+        self.changes = Changes::default();
+    }
+
+    /// What is to be done next.
+    pub fn next_step(&mut self) -> Step {
+        match self.stage {
+            Stage::Stale(shard) | Stage::Oldest(shard) => Step::Look(shard),
+            Stage::Free => Step::Cluster(INBOX_FRAMES),
+            Stage::Due | Stage::Swept(_) => Step::Cluster(0),
+            Stage::Notify(shard) => Step::Notify(shard),
+            Stage::Repair => {
+                self.stage = Stage::Drain;
+                Step::Repair
+            }
+            Stage::Drain => {
+                self.stage = Stage::Sweep;
+                Step::Drain
+            }
+            Stage::Sweep if self.is_sweeping() => Step::Sweep,
+            Stage::Sweep | Stage::Over => Step::Done,
+        }
+    }
+
+    /// Whether a slot has to be swept.
+    pub fn is_sweeping(&self) -> bool {
+        !self.to_sweep.is_empty()
+    }
+
+    /// When the next round is due.
+    pub fn next_ns(&self) -> u64 {
+        self.next_ns
+    }
+
+    /// Another round is due then.
+    pub fn look_again_at(&mut self, next_ns: u64) {
+        self.next_ns = self.next_ns.min(next_ns);
+    }
+
+    /// The stage after that of a shard.
+    fn after(&self, shard: usize, stage: fn(usize) -> Stage, then: Stage) -> Stage {
+        let next = shard.saturating_add(1);
+        match next < self.shards {
+            true => stage(next),
+            false => then,
+        }
+    }
+
+    /// Does what is next with a shard.
+    pub fn with_shard<S: Storage>(
+        &mut self,
+        now_ns: u64,
+        shard: &mut Shard<S>,
+        device: &Device<S>,
+    ) {
+        match self.stage {
+            Stage::Stale(number) => {
+                if number == 0 {
+                    self.noted = device.frees_noted();
+                }
+                while let Some(place) = self.waiting.get_mut(self.waiting_len) {
+                    let Some(copy) = shard.take_stale() else {
+                        break;
+                    };
+                    *place = copy;
+                    self.waiting_len = self.waiting_len.saturating_add(1);
+                }
+                self.stage = self.after(number, Stage::Stale, Stage::Free);
+            }
+            Stage::Oldest(number) => {
+                for (slot, heard_ns) in SlotSet::ALL.iter().zip(&mut self.heard_ns) {
+                    *heard_ns = shard.heard_ns(slot).max(*heard_ns);
+                }
+                self.frees_lost = self.frees_lost.union(shard.take_frees_lost());
+                shard.count_freed(core::mem::take(&mut self.freed));
+                let oldest = shard.oldest_version().unwrap_or(self.settled);
+                self.settled = self.settled.min(oldest);
+                self.is_busy |= shard.has_requests();
+                self.stage = self.after(number, Stage::Oldest, Stage::Due);
+                if self.stage == Stage::Due {
+                    device.raise_low_water(self.settled);
+                }
+            }
+            Stage::Notify(number) => {
+                for slot in self.changes.opened.iter() {
+                    shard.reset_path(slot);
+                }
+                if self.changes.servers_changed {
+                    shard.servers_changed(now_ns, device);
+                }
+                shard.unpark(now_ns, None, device);
+                self.stage = self.after(number, Stage::Notify, Stage::Repair);
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what is next with the cluster. While `is_resting`, it searches for no copies to free.
+    pub fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+        &mut self,
+        now_ns: u64,
+        is_resting: bool,
+        cluster: &mut Cluster<P, R>,
+        outbox: &mut impl Outbox,
+        device: &Device<S>,
+        chunks: &DirtyChunks<S::Words>,
+    ) {
+        match self.stage {
+            Stage::Free => {
+                if mutated!(LowWaterBeforeFrees) {
+                    self.settled = device.next_version();
+                }
+                if !is_resting {
+                    let found = cluster.free_orphans(now_ns, device);
+                    self.orphans_found = self.orphans_found.saturating_add(found);
+                    let copies = self.waiting.get(..self.waiting_len).unwrap_or(&[]);
+                    let mut free = |copy: &StaleCopy| cluster.free(now_ns, copy);
+                    let refused = copies.iter().position(|copy| !free(copy));
+                    let taken = refused.unwrap_or(copies.len());
+                    // PANIC: never; at most as many were taken as there is room for.
+                    self.waiting.rotate_left(taken);
+                    self.waiting_len = self.waiting_len.saturating_sub(taken);
+                    if taken == BATCH {
+                        // The shards may have more.
+                        self.stage = Stage::Stale(0);
+                        return;
+                    }
+                    self.found_all =
+                        Some(refused.is_none() && self.free_scanned(device, chunks, free));
+                }
+                // All copies to be freed have versions. Those that are taken from now on are not below this.
+                if !mutated!(LowWaterBeforeFrees) {
+                    self.settled = device.next_version();
+                }
+                self.stage = Stage::Oldest(0);
+            }
+            Stage::Due => {
+                cluster.ask_what_they_have(now_ns, core::mem::take(&mut self.frees_lost));
+                cluster.set_io_timeout_ns(device.io_timeout_ns());
+                cluster.set_low_water(device.low_water());
+                let heard_ns = self.heard_ns;
+                let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);
+                cluster.handle_timeout(now_ns, &device.servers, heard, outbox);
+                if self.found_all == Some(true) {
+                    device.set_frees_notified(self.noted);
+                }
+                let most_ns = match self.found_all {
+                    Some(false) => FREEING_NS,
+                    _ => IDLE_NS,
+                };
+                self.next_ns = cluster
+                    .next_timeout_ns()
+                    .min(now_ns.saturating_add(most_ns));
+                self.changes = cluster.take_changes();
+                self.to_sweep = self.to_sweep.union(self.changes.to_sweep);
+                if let Some((high, witness)) = self.changes.high_water {
+                    device.note_high_water(witness, high);
+                }
+                self.stage = Stage::Notify(0);
+            }
+            Stage::Swept(slot) => {
+                cluster.swept(now_ns, slot);
+                self.stage = Stage::Over;
+            }
+            _ => {}
+        }
+    }
+
+    /// Searches the map for freed pages and passes them to `free` while that has room. Returns whether all
+    /// have been found.
+    fn free_scanned<S: Storage>(
+        &mut self,
+        device: &Device<S>,
+        chunks: &DirtyChunks<S::Words>,
+        mut free: impl FnMut(&StaleCopy) -> bool,
+    ) -> bool {
+        let mut chunks_left = CHUNKS;
+        loop {
+            let (mut next, end) = match self.scan.take() {
+                Some(scan) => scan,
+                None if chunks_left == 0 => return false,
+                None => match chunks.take(PageIndex(0)) {
+                    Some(chunk) => chunk,
+                    None => return true,
+                },
+            };
+            let found = next_free(&device.map, &mut next, end, || device.take_version());
+            let Some(copy) = found else {
+                chunks_left = chunks_left.saturating_sub(1);
+                continue;
+            };
+            self.scan = Some((next, end));
+            self.freed = self.freed.saturating_add(1);
+            if !free(&copy) {
+                if let Some(place) = self.waiting.first_mut() {
+                    (*place, self.waiting_len) = (copy, 1);
+                }
+                return false;
+            }
+        }
+    }
+
+    /// Begins copies.
+    pub fn with_repair<S: Storage>(
+        &mut self,
+        now_ns: u64,
+        repair: &mut Repair<S>,
+        shard: &mut Shard<S>,
+        device: &Device<S>,
+    ) {
+        if self.changes.servers_changed {
+            repair.servers_changed(now_ns, device);
+        }
+        repair.drive(now_ns, Some(self.is_busy), shard, device);
+        if repair.next_timeout_ns() != u64::MAX {
+            self.look_again_at(now_ns.saturating_add(REPAIR_NS));
+        }
+    }
+
+    /// Clears the bit of a slot that is being swept in `pages` more of the map.
+    pub fn sweep<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
+        self.stage = Stage::Over;
+        // At once, for what is left to sweep, or for what the cluster does with a clean slot.
+        self.next_ns = 0;
+        let first = self.to_sweep.iter().next().map(|slot| (slot, 0));
+        let Some((slot, next)) = self.sweep.take().or(first) else {
+            return;
+        };
+        // CAST: a map has fewer than 2^32 pages.
+        let len = device.map.len() as u32;
+        let end = next.saturating_add(pages).min(len);
+        for page in next..end {
+            device.map.forget(PageIndex(page), SlotSet::one(slot));
+        }
+        if end < len {
+            self.sweep = Some((slot, end));
+        } else {
+            self.to_sweep.remove(slot);
+            self.stage = Stage::Swept(slot);
+        }
+    }
+}
