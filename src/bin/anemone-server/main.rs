@@ -6,7 +6,6 @@
 //! command line.
 #![deny(unsafe_code)]
 
-mod adaptive_yield;
 mod admission;
 mod arena;
 mod arguments;

@@ -14,7 +14,6 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::time::{clock_gettime, ClockId};
 use tracing::{debug, info, warn};
 
-use crate::adaptive_yield::AdaptiveYield;
 use crate::exit_status::Kind;
 use crate::link::{Claim, Health, Link, LinkOptions};
 use crate::outbox::{Batch, Sender};
@@ -59,7 +58,6 @@ pub fn serve<M: Memory, A: Admission>(
     let mut batch = Batch::new();
     let mut link = Some(first);
     let mut told = String::new();
-    let mut adaptive_yield = AdaptiveYield::default();
     let mut dropped = 0;
     let mut check_at_ns = now_ns() + CHECK_INTERVAL_NS;
     while !serving.stop.load(Ordering::Relaxed) {
@@ -81,10 +79,7 @@ pub fn serve<M: Memory, A: Admission>(
             server.flush(&mut sender);
         }
         let handled = receive(server, &mut open.ring, &mut sender, now_ns);
-        if !handled.more
-            && !spin(serving, open)
-            && !adaptive_yield.give_way(|| open.ring.is_ready())
-        {
+        if !handled.more && !spin(serving, open) {
             let until_ns = server.next_timeout_ns().min(check_at_ns);
             look |= sleep(open, until_ns.saturating_sub(now_ns));
         }
