@@ -114,6 +114,8 @@ mod switch {
         DiskNotAwaited,
         /// A shard without queued requests does not return its grant.
         GrantKept,
+        /// An I/O that the disk has refused is not submitted again.
+        RefusalForgotten,
         /// A background copy continues although its page is being written.
         CopyCancelIgnored,
         /// A background copy has a version that was given out long ago.

@@ -45,6 +45,7 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
         Mutation::LagForgotten => disk().is_some(),
         Mutation::ClosedOnePageEarly => enabled().remove,
+        Mutation::RefusalForgotten => disk().is_some_and(|disk| disk.depth.is_some()),
         Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
         // A stop as long as the I/O timeout, by the client's clock.
         Mutation::StopCounted => {

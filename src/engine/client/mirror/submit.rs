@@ -114,7 +114,7 @@ impl<S: Storage> Mirror<S> {
             self.ended(now_ns, id, false, device);
             return;
         }
-        let Some(io) = self.ios.get_mut(id) else {
+        let Some(io) = self.ios.get_mut(id).filter(|_| !mutated!(RefusalForgotten)) else {
             return;
         };
         let wait_ns = FIRST_RETRY_NS.wrapping_shl(io.refusals.min(8));

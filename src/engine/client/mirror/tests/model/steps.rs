@@ -58,6 +58,10 @@ pub enum Step {
     },
     /// The disk gets what there is for it.
     Submit,
+    /// The disk refuses an I/O.
+    Refused {
+        which: usize,
+    },
     /// The disk ends an I/O, not the oldest one.
     Ended {
         which: usize,
@@ -90,6 +94,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => page.clone().prop_map(|page| Step::Copy { page }),
         4 => (page, prop::bool::weighted(0.9)).prop_map(|(page, ok)| Step::CopyPut { page, ok }),
         6 => Just(Step::Submit),
+        2 => any::<usize>().prop_map(|which| Step::Refused { which }),
         6 => (any::<usize>(), prop::bool::weighted(0.8))
             .prop_map(|(which, ok)| Step::Ended { which, ok }),
         4 => (0..60_u64).prop_map(|ms| Step::Wait { ms }),
