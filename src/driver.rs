@@ -17,7 +17,7 @@ pub(crate) mod identity;
 mod ingress;
 mod initial_sessions;
 pub(crate) mod link;
-pub(crate) mod local;
+pub(crate) mod local_disk;
 pub(crate) mod membership;
 pub(crate) mod module;
 pub(crate) mod params;

@@ -23,7 +23,7 @@ use super::{
         Target, //
     },
     control::Control,
-    local,
+    local_disk,
     params::Params,
     queue::Queue,
     receive::{
@@ -207,7 +207,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let client = &self.0;
         let shared = &client.shared;
-        local::shut_down(shared);
+        local_disk::shut_down(shared);
         client.control.say_bye(shared);
         shared.link.unbind(&Rtnl::lock());
         // Frames are no longer received, and the timers and the worker find nothing to do. Each of them

@@ -23,7 +23,7 @@ use zerocopy::{
 
 use super::{
     client::Client,
-    local, //
+    local_disk, //
 };
 use crate::{
     engine::client::{
@@ -170,7 +170,7 @@ fn attach_disk(client: &Client, arg: UserPtr) -> Result {
     check(is_zero(&head))?;
     let path = CStr::from_bytes_until_nul(&path).map_err(|_| EINVAL)?;
     check(!path.is_empty())?;
-    local::attach(&client.shared, path).map_err(|error| error.to_error())?;
+    local_disk::attach(&client.shared, path).map_err(|error| error.to_error())?;
     client.shared.kick();
     Ok(())
 }
@@ -180,7 +180,7 @@ fn detach_disk(client: &Client, arg: UserPtr) -> Result {
     let mut asked: uapi::DetachDisk = read(arg)?;
     check(asked.flags & !uapi::detach::FORCE == 0 && asked.reserved == 0 && asked.pages == 0)?;
     let force = asked.flags & uapi::detach::FORCE != 0;
-    local::detach(client, force).or_else(|error| {
+    local_disk::detach(client, force).or_else(|error| {
         if let DetachError::OnlyCopies(pages) = error {
             asked.pages = pages;
             write(arg, &asked)?;

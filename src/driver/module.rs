@@ -28,7 +28,7 @@ use super::{
     },
     initial_sessions,
     link::LinkWatch,
-    local,
+    local_disk,
     params::Params, //
     snapshot_restore::{
         Fork,
@@ -236,7 +236,7 @@ impl Anemone {
         let Some(path) = &params.local_device else {
             return Ok(false);
         };
-        local::attach_quietly(&client.shared, path, true).map_err(|error| {
+        local_disk::attach_quietly(&client.shared, path, true).map_err(|error| {
             pr_err!("local_device={}{}\n", &**path, error);
             match error.to_error() {
                 // insmod would report ENOENT as a missing symbol.

@@ -16,7 +16,7 @@ use super::{
         WorkItem, //
     },
     link::Link,
-    local::Local,
+    local_disk::LocalDisk,
     params::Params,
     storage::{
         AtomicWords,
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) link: Link,
     /// The local disk, if there is one.
     #[pin]
-    pub(crate) local: Local,
+    pub(crate) local: LocalDisk,
     /// The worker.
     pub(crate) worker: Arc<WorkItem>,
     /// Wakes the worker when the cluster has something due.
@@ -75,7 +75,7 @@ impl Shared {
         let worker = WorkItem::new(c"anemone", Target::Worker)?;
         let timer = new_timer(Target::WakeWorker)?;
         let link = Link::new((*params.interface).try_into()?, params.ethertype);
-        let local = Local::new(params.mirror_pool_pages)?;
+        let local = LocalDisk::new(params.mirror_pool_pages)?;
         Ok(try_pin_init!(Self {
             // Made in place: it is large, and each move takes stack.
             device: {

@@ -12,7 +12,7 @@ use zerocopy::FromZeros;
 
 use super::{
     client::Client,
-    local::Health as DiskHealth, //
+    local_disk::Health as DiskHealth, //
 };
 use crate::{
     engine::client::{

@@ -89,8 +89,8 @@ pub struct DiskScenario {
     pub hang: bool,
     pub detach: bool,
     pub configure: bool,
-    /// It refuses I/O that may not wait while it has so many; `None` if it refuses nothing. With fewer it would
-    /// not be well: requests would wait for too long.
+    /// It refuses I/O that may not wait while it has so many; `None` if it refuses nothing. With fewer it
+    /// would not be well: requests would wait for too long.
     pub depth: Option<usize>,
     /// The time between two faults.
     pub trouble_ns: u64,

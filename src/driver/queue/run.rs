@@ -12,7 +12,7 @@ use super::{
 use crate::{
     driver::{
         frames::Sent,
-        local::LocalPort,
+        local_disk::LocalPort,
         request_part::RequestPart,
         shared::Shared,
         storage::KernelStorage, //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk: attaching, detaching and checking it. Its I/O is in `local/pool.rs`.
+//! The local disk: attaching, detaching and checking it. Its I/O is in `local_disk/pool.rs`.
 //!
 //! Context: process. Everything except the timer sleeps.
 
@@ -179,7 +179,7 @@ pub(crate) struct Report {
 
 /// The local disk, if there is one.
 #[pin_data]
-pub(crate) struct Local {
+pub(crate) struct LocalDisk {
     /// Held while a disk is attached or detached.
     #[pin]
     attached: Mutex<Option<Arc<BlockDevice>>>,
@@ -196,7 +196,7 @@ pub(crate) struct Local {
     opener: Opener,
 }
 
-impl Local {
+impl LocalDisk {
     /// No disk is attached yet. The pool will have `pool_pages` buffers.
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
