@@ -25,13 +25,13 @@ use super::{
 };
 use crate::{
     engine::client::{
-        device::Device,
         free::{
             words_for,
             DirtyChunks, //
         },
         ids::PageIndex,
         maintenance::round::FREE_DELAY_NS, //
+        swap_device::SwapDevice,
     },
     linux::{
         mm::alloc::zeroed_table,
@@ -44,7 +44,7 @@ use crate::{
 #[pin_data]
 pub(crate) struct Shared {
     /// The engine's shared state.
-    pub(crate) device: Device<KernelStorage>,
+    pub(crate) device: SwapDevice<KernelStorage>,
     /// Which parts of the map have freed pages.
     pub(crate) chunks: DirtyChunks<AtomicWords>,
     /// The network interface, if it is bound.
@@ -80,7 +80,7 @@ impl Shared {
             // Made in place: it is large, and each move takes stack.
             device: {
                 let mut device =
-                    Device::new(map, params.config, u32::from(params.hw_queues));
+                    SwapDevice::new(map, params.config, u32::from(params.hw_queues));
                 device.set_dirty_bitmaps(degraded, out_of_sync);
                 device
             },

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use anemone::crc::crc32c;
 use anemone::engine::client::cluster::{self, Cluster, Peer};
 use anemone::engine::client::config::Config;
-use anemone::engine::client::device::Device;
 use anemone::engine::client::free::{words_for, DirtyChunks, StaleCopy};
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
@@ -26,6 +25,7 @@ use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
 use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Verdict};
 use anemone::engine::client::storage::Storage;
+use anemone::engine::client::swap_device::SwapDevice;
 use anemone::sync::Atomic;
 use anemone::wire::{Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
 use rand::Rng;
@@ -137,7 +137,7 @@ pub struct Client {
     /// Its power has failed: it does nothing any more.
     pub is_dead: bool,
     pub mac: MacAddress,
-    pub device: Device<Heap>,
+    pub device: SwapDevice<Heap>,
     shards: Vec<Shard<Heap>>,
     cluster: Cluster<Vec<Peer>, SplitMix>,
     chunks: DirtyChunks<AtomicWords>,
@@ -210,7 +210,7 @@ impl Client {
         let mut all: Vec<Shard<Heap>> = (0..shards).map(&shard).collect();
         all.push(repairing::shard(shards));
         let chunk_words = || words(words_for(pages));
-        let mut device = Device::new(words(pages), config, shards as u32);
+        let mut device = SwapDevice::new(words(pages), config, shards as u32);
         device.set_dirty_bitmaps(chunk_words(), chunk_words());
         device.set_repair_pages_per_s(scenario.repair_pages_per_s);
         let mut requests: Vec<Vec<Option<Request>>> = (0..shards)

@@ -18,7 +18,6 @@ use crate::{
         storage::KernelStorage, //
     },
     engine::client::{
-        device::Device,
         ids::PageIndex,
         repair::Repair,
         shard::{
@@ -28,6 +27,7 @@ use crate::{
             Outcome,
             SendPayload, //
         },
+        swap_device::SwapDevice,
     },
     linux::{
         block::mq::BlkStatus,
@@ -212,7 +212,7 @@ impl State {
         &mut self,
         now_ns: u64,
         completion: Completion,
-        device: &Device<KernelStorage>,
+        device: &SwapDevice<KernelStorage>,
     ) -> Todo {
         if self.repair.is_some() {
             return self.end_copy(now_ns, &completion, device);
@@ -241,7 +241,7 @@ impl State {
         &mut self,
         now_ns: u64,
         completion: &Completion,
-        device: &Device<KernelStorage>,
+        device: &SwapDevice<KernelStorage>,
     ) -> Todo {
         let shard = &mut self.shard;
         let repair = self.repair.as_mut();

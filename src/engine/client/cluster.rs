@@ -74,7 +74,7 @@ pub struct Changes {
     /// Slots whose servers refuse the session for a reason not reported before.
     pub refused: SlotSet,
     /// The highest reported version below which all have been used, and the server that reported
-    /// it: call [`super::device::Device::note_high_water`].
+    /// it: call [`super::swap_device::SwapDevice::note_high_water`].
     pub high_water: Option<(Version, Witness)>,
 }
 

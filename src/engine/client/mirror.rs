@@ -49,11 +49,11 @@ mod wait_list;
 mod write;
 
 use super::counters::MirrorCounters;
-use super::device::Device;
 use super::disk::DiskState;
 pub use super::disk::Policy;
 use super::ids::{PageIndex, Version};
 use super::storage::Storage;
+use super::swap_device::SwapDevice;
 
 pub use io::Io;
 pub use pool::{Buffer, Head};
@@ -287,7 +287,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Attaches a disk. No page is on it: the map's DISK bits must all be clear.
-    pub fn attach(&mut self, device: &Device<S>) -> Result<(), InUse> {
+    pub fn attach(&mut self, device: &SwapDevice<S>) -> Result<(), InUse> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
         }
@@ -302,7 +302,7 @@ impl<S: Storage> Mirror<S> {
     /// The disk takes no more pages, and its copies no longer count. I/O that is under way continues.
     /// When [`Self::is_idle`], notify every shard, then clear the map's DISK bits, then
     /// [`Self::finish_detach`]. Call [`Self::handle_timeout`] at its times meanwhile.
-    pub fn begin_detach(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn begin_detach(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         self.is_attached = false;
         self.drop_queued(device);
         self.end_refused(now_ns, device);
@@ -311,13 +311,13 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk stays after all. May be called until [`Self::finish_detach`]. Pages whose DISK bits have
     /// been cleared already are out of sync.
-    pub fn cancel_detach(&mut self, device: &Device<S>) {
+    pub fn cancel_detach(&mut self, device: &SwapDevice<S>) {
         self.is_attached = true;
         self.publish(device);
     }
 
     /// Detaches the disk.
-    pub fn finish_detach(&mut self, device: &Device<S>) -> Result<(), InUse> {
+    pub fn finish_detach(&mut self, device: &SwapDevice<S>) -> Result<(), InUse> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
         }
@@ -326,7 +326,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// A faulty disk is used again.
-    pub fn re_add(&mut self, device: &Device<S>) {
+    pub fn re_add(&mut self, device: &SwapDevice<S>) {
         self.has_failed = false;
         self.errors_in_a_row = 0;
         self.publish(device);
@@ -334,7 +334,7 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk was removed from the machine: it is not used until [`Self::re_add`]. Returns whether that is
     /// new.
-    pub fn mark_faulty(&mut self, device: &Device<S>) -> bool {
+    pub fn mark_faulty(&mut self, device: &SwapDevice<S>) -> bool {
         if !self.is_attached || self.has_failed {
             return false;
         }
@@ -345,7 +345,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Changes how the disk is used, for I/O under way as well.
-    pub fn set_config(&mut self, config: Config, device: &Device<S>) {
+    pub fn set_config(&mut self, config: Config, device: &SwapDevice<S>) {
         if self.config == config {
             return;
         }
@@ -369,14 +369,14 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk takes no pages until [`Self::resume`] or [`Self::begin_detach`]: it is to be checked whether
     /// it can be detached.
-    pub fn pause(&mut self, device: &Device<S>) {
+    pub fn pause(&mut self, device: &SwapDevice<S>) {
         self.is_paused = true;
         self.drop_queued(device);
         self.publish(device);
     }
 
     /// The disk stays, and is used as before.
-    pub fn resume(&mut self, device: &Device<S>) {
+    pub fn resume(&mut self, device: &SwapDevice<S>) {
         self.is_paused = false;
         self.publish(device);
     }
@@ -428,7 +428,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Publishes the disk's state to the shards.
-    fn publish(&mut self, device: &Device<S>) {
+    fn publish(&mut self, device: &SwapDevice<S>) {
         let mut state =
             DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
         if self.is_given_up {

@@ -20,12 +20,12 @@ mod search;
 
 use super::copies::COPIES;
 use super::counters::RepairCounters;
-use super::device::Device;
 use super::free::DirtyChunks;
 use super::ids::{PageIndex, SlotSet, Version};
 use super::page_map::Entry;
 use super::shard::{Completion, CopyOut, MirrorCopy, Outcome, Shard};
 use super::storage::Storage;
+use super::swap_device::SwapDevice;
 use backlog::Backlog;
 use search::Help;
 
@@ -153,7 +153,7 @@ impl<S: Storage> Repair<S> {
 
     /// Parts of the map still to be checked, plus copies to servers under way. 0 if every page that
     /// can have its copies has them.
-    pub fn left(&self, device: &Device<S>) -> u64 {
+    pub fn left(&self, device: &SwapDevice<S>) -> u64 {
         let degraded = device.degraded().map_or(0, DirtyChunks::count);
         self.short
             .count()
@@ -162,7 +162,7 @@ impl<S: Storage> Repair<S> {
     }
 
     /// As [`Self::left`], of pages to be copied to the local disk. 0 if they should not be there.
-    pub fn out_of_sync_left(&self, device: &Device<S>) -> u64 {
+    pub fn out_of_sync_left(&self, device: &SwapDevice<S>) -> u64 {
         if !device.disk.load().is_wanted() {
             return 0;
         }
@@ -186,7 +186,7 @@ impl<S: Storage> Repair<S> {
 
     /// Servers have appeared, gone, been lost or returned: retries what had to wait. If some no
     /// longer count, checks all pages.
-    pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn servers_changed(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let losses = device.servers.losses();
         if core::mem::replace(&mut self.losses, losses) != losses {
             self.look_at_everything(device);
@@ -201,7 +201,7 @@ impl<S: Storage> Repair<S> {
     }
 
     /// Checks all pages, because some may have lost a copy.
-    pub fn look_at_everything(&mut self, device: &Device<S>) {
+    pub fn look_at_everything(&mut self, device: &SwapDevice<S>) {
         self.short.mark_all(device.map.len());
     }
 
@@ -219,7 +219,7 @@ impl<S: Storage> Repair<S> {
         now_ns: u64,
         is_busy: Option<bool>,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         self.is_busy = is_busy.unwrap_or(self.is_busy);
         self.wake_ns = u64::MAX;
@@ -274,7 +274,7 @@ impl<S: Storage> Repair<S> {
     }
 
     /// Retries what waited for the disk as soon as it accepts pages again.
-    fn look_at_disk(&mut self, now_ns: u64, device: &Device<S>) {
+    fn look_at_disk(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let state = device.disk.load();
         let has_disk = state.is_wanted() && state.is_usable();
         if has_disk && !self.had_disk {
@@ -301,7 +301,7 @@ impl<S: Storage> Repair<S> {
         page: PageIndex,
         goal: Goal,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         if device.copies.contains(page) {
             // The page may need more copies than the one under way.
@@ -335,7 +335,7 @@ impl<S: Storage> Repair<S> {
         now_ns: u64,
         completion: &Completion,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<PageIndex> {
         let index = completion.op.index();
         let job = self.jobs.get_mut(index)?;
@@ -420,7 +420,7 @@ impl<S: Storage> Repair<S> {
         index: usize,
         come: &Come,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let &Come { page, entry, fill } = come;
         let Some(slot) = shard.emptiest(Self::targets(entry, device), device) else {
@@ -460,7 +460,7 @@ impl<S: Storage> Repair<S> {
         index: usize,
         come: &Come,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let &Come { page, entry, fill } = come;
         // The mirror checks the map afterwards: a page-out that it does not see has a higher version.
@@ -483,12 +483,12 @@ impl<S: Storage> Repair<S> {
         true
     }
 
-    fn give_up(&mut self, index: usize, page: PageIndex, goal: Goal, device: &Device<S>) {
+    fn give_up(&mut self, index: usize, page: PageIndex, goal: Goal, device: &SwapDevice<S>) {
         self.end_in_vain(index, device);
         self.put_off(page, goal);
     }
 
-    fn end_in_vain(&mut self, index: usize, device: &Device<S>) {
+    fn end_in_vain(&mut self, index: usize, device: &SwapDevice<S>) {
         let counter = match device.copies.is_cancelled(index) {
             true => &mut self.counters.repairs_cancelled,
             false => &mut self.counters.repairs_failed,

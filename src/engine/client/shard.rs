@@ -3,7 +3,7 @@
 //! The data path of one hardware queue: its page-outs, its page-ins, and their transfers.
 //!
 //! A device has one shard for each hardware queue, each under its own lock. Shards share only the
-//! [`Device`]. The caller holds the lock while it calls a method here, and releases it before it
+//! [`SwapDevice`]. The caller holds the lock while it calls a method here, and releases it before it
 //! carries out what [`Shard::poll`] returns. Work outside the lock pins its op: an op ends only
 //! when nothing of it is being sent or copied.
 //!
@@ -42,12 +42,12 @@ mod transfer;
 mod write_ack;
 
 use super::counters::Counters;
-use super::device::Device;
 use super::disk_port::DiskPort;
 use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
 use super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::storage::Storage;
+use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
 
 pub use copy::{CopyOut, MirrorCopy};
@@ -332,7 +332,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<Action> {
         // After the completion of its op, which does not wait for it.
         if let Some(settle) = self.settle.take() {
@@ -359,7 +359,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The frames of a [`Send`] have been handed over. Frames that could not be count as lost.
-    pub fn sent(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    pub fn sent(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.end_send(id);
         self.end_if_sent(now_ns, id.op, device);
     }
@@ -374,7 +374,7 @@ impl<S: Storage> Shard<S> {
         source: MacAddress,
         header: &Header,
         fill: Option<u64>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Verdict {
         let Some(id) = self.find_transfer(source, header, device) else {
             self.counters.stale_frames = self.counters.stale_frames.wrapping_add(1);
@@ -395,7 +395,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Time has passed: retransmits, moves to another server, or gives up what is due.
-    pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn handle_timeout(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         if now_ns < self.next_deadline_ns {
             return;
         }

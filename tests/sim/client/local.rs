@@ -4,13 +4,13 @@
 //! delays between.
 
 use anemone::crc::crc32c;
-use anemone::engine::client::device::Device;
 use anemone::engine::client::ids::PageIndex;
 use anemone::engine::client::maintenance::detach::Detach;
 use anemone::engine::client::mirror::{
     self, Buffer, DiskIo, Event as MirrorEvent, Head, Io, Mirror,
 };
 use anemone::engine::client::shard::{BufferFill, BufferRead};
+use anemone::engine::client::swap_device::SwapDevice;
 use rand::Rng;
 
 use super::{Client, ClientEvent, Heap};
@@ -286,7 +286,7 @@ impl Local {
         clock_ns: u64,
         ctx: &mut Context,
         id: usize,
-        device: &Device<Heap>,
+        device: &SwapDevice<Heap>,
     ) {
         let Some(ended) = self.disk.end(ctx, id) else {
             return;

@@ -15,9 +15,9 @@ use core::ops::DerefMut;
 use super::peer::{Query, State};
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
-use crate::engine::client::device::Device;
 use crate::engine::client::free::StaleCopy;
 use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use crate::engine::client::swap_device::SwapDevice;
 use crate::wire::{Frame, Header, InventoryReply, Opcode, PageVersion};
 use zerocopy::byteorder::big_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
@@ -243,7 +243,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Compares the pages that servers hold with the map, and notes those that are not needed to be
     /// freed. Returns their number. A page that cannot be decided yet, or noted for lack of room,
     /// is kept, and nothing more is requested of that server meanwhile.
-    pub fn free_orphans<S: Storage>(&mut self, now_ns: u64, device: &Device<S>) -> u64 {
+    pub fn free_orphans<S: Storage>(&mut self, now_ns: u64, device: &SwapDevice<S>) -> u64 {
         let mut found: u64 = 0;
         for slot in SlotSet::ALL.iter() {
             let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) else {
@@ -276,7 +276,7 @@ pub(super) enum Judgement {
 pub(super) fn judge<S: Storage>(
     slot: ServerSlot,
     one: PageVersion,
-    device: &Device<S>,
+    device: &SwapDevice<S>,
 ) -> Judgement {
     let version = Version(one.version.get());
     let Ok(page) = u32::try_from(one.page.get()).map(PageIndex) else {

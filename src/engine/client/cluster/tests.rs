@@ -887,18 +887,18 @@ fn frees_for_a_silent_server_delay_no_others() {
 
 mod orphans {
     use super::super::super::config::Config;
-    use super::super::super::device::Device;
     use super::super::super::ids::{PageIndex, Version};
     use super::super::super::storage::heap::Heap;
+    use super::super::super::swap_device::SwapDevice;
     use super::super::super::versions::Witness;
     use super::super::inventory::{judge, Judgement};
     use super::*;
     use crate::sync::Atomic;
     use crate::wire::PageVersion;
 
-    fn device() -> Device<Heap> {
+    fn device() -> SwapDevice<Heap> {
         let words = (0..8).map(|_| Atomic::<u32>::new(0)).collect();
-        Device::new(words, Config::new(2, 1, 60).unwrap(), 1)
+        SwapDevice::new(words, Config::new(2, 1, 60).unwrap(), 1)
     }
 
     #[test]

@@ -11,9 +11,9 @@
 use core::ops::Range;
 
 use super::super::config::NS_PER_S;
-use super::super::device::Device;
 use super::super::mirror::Mirror;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_drain::{self, DiskDrain};
 
 /// The time between two checks whether the disk's I/O has ended.
@@ -142,7 +142,7 @@ impl Detach {
         &mut self,
         now_ns: u64,
         mirror: &mut Mirror<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
         is_notified: bool,
     ) {
         let is_stuck = mirror.is_stuck(now_ns);
@@ -187,7 +187,12 @@ impl Detach {
     }
 
     /// Uses the disk as before. The pages whose DISK bits were cleared are written to it again.
-    fn keep<S: Storage>(&mut self, mirror: &mut Mirror<S>, device: &Device<S>, error: DetachError) {
+    fn keep<S: Storage>(
+        &mut self,
+        mirror: &mut Mirror<S>,
+        device: &SwapDevice<S>,
+        error: DetachError,
+    ) {
         if !mirror.is_attached() {
             mirror.cancel_detach(device);
         }
@@ -207,7 +212,7 @@ impl Detach {
     }
 
     /// Checks `pages` more of the map.
-    pub fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
+    pub fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
         // CAST: a map has fewer than 2^32 pages.
         let len = device.map.len() as u32;
         let end = self.next.saturating_add(pages).min(len);
@@ -222,7 +227,7 @@ impl Detach {
 
     /// Counts or forgets the pages of a part. Returns false, and forgets nothing, if a page turned out to
     /// need the disk.
-    fn look_at<S: Storage>(&mut self, device: &Device<S>, part: Range<u32>) -> bool {
+    fn look_at<S: Storage>(&mut self, device: &SwapDevice<S>, part: Range<u32>) -> bool {
         let drain = DiskDrain::new(&device.servers);
         match (self.stage, self.force) {
             (Stage::Forget, true) => disk_drain::forget(&device.map, part),

@@ -11,9 +11,9 @@
 use core::ops::DerefMut;
 
 use super::super::cluster::{Close, Cluster, NotThere, Peer, Random, Removal, Why};
-use super::super::device::Device;
 use super::super::ids::{ServerSlot, SERVER_SLOTS};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::drain::{Drain, Found, Walk};
 use crate::wire::MacAddress;
 
@@ -148,7 +148,7 @@ impl Quiescing {
         self.needing = 0;
     }
 
-    fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) -> Stage {
+    fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Stage {
         let (how, slot) = (self.how, self.slot);
         let drain = self.drain.get_or_insert_with(|| drain(how, slot, device));
         // CAST: a map has fewer than 2^32 pages.
@@ -175,7 +175,7 @@ impl Quiescing {
         &mut self,
         now_ns: u64,
         cluster: &mut Cluster<P, R>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Stage {
         let (slot, session, table) = (self.slot, self.session, &device.servers);
         match self.stage {
@@ -218,7 +218,7 @@ impl Quiescing {
 }
 
 /// The rule for every page before a server is removed in the way `how`.
-fn drain<S: Storage>(how: How, slot: ServerSlot, device: &Device<S>) -> Drain {
+fn drain<S: Storage>(how: How, slot: ServerSlot, device: &SwapDevice<S>) -> Drain {
     let (table, disk) = (&device.servers, device.disk.load());
     match how {
         How::Drained => Drain::draining(slot, table, device.replicas(), disk),
@@ -241,7 +241,7 @@ impl Removals {
         mac: MacAddress,
         how: How,
         cluster: &mut Cluster<P, R>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Result<Begun, RemoveError> {
         let is_new = !cluster.is_draining(mac);
         match cluster.remove(now_ns, mac, &device.servers) {
@@ -275,7 +275,7 @@ impl Removals {
     /// For the worker, while no server quiesces: checks a part of the map for each draining server. A server
     /// that no page seems to need begins to quiesce. Returns the time in nanoseconds until the next check;
     /// `None` if no server drains.
-    pub fn look<S: Storage>(&mut self, device: &Device<S>, pages: u32) -> Option<u64> {
+    pub fn look<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Option<u64> {
         let mut again_ns = None;
         // A slot keeps its draining bit until it belongs to another server.
         let draining = device.servers.draining();
@@ -330,7 +330,7 @@ impl Removals {
     }
 
     /// Checks `pages` more of the map.
-    pub fn walk<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
+    pub fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
         if let Some(one) = &mut self.quiescing {
             one.stage = one.walk(device, pages);
         }
@@ -341,7 +341,7 @@ impl Removals {
         &mut self,
         now_ns: u64,
         cluster: &mut Cluster<P, R>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         if let Some(one) = &mut self.quiescing {
             one.stage = one.with_cluster(now_ns, cluster, device);

@@ -10,13 +10,13 @@
 use core::ops::DerefMut;
 
 use super::super::cluster::{Changes, Cluster, Outbox, Peer, Random};
-use super::super::device::Device;
 use super::super::free::{next_free, DirtyChunks, StaleCopy};
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::super::inbox::INBOX_FRAMES;
 use super::super::repair::Repair;
 use super::super::shard::Shard;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 
 /// How long freed pages are collected before a round begins that notifies servers.
 pub const FREE_DELAY_NS: u64 = 2_000_000;
@@ -82,7 +82,7 @@ pub struct Round {
     heard_ns: [u64; SERVER_SLOTS],
     /// Servers that could not be notified of all copies that they may drop.
     frees_lost: SlotSet,
-    /// [`Device::frees_noted`] before the search for copies to be freed.
+    /// [`SwapDevice::frees_noted`] before the search for copies to be freed.
     noted: u32,
     /// Copies to be freed that the cluster has not taken yet.
     waiting: [StaleCopy; BATCH],
@@ -175,7 +175,7 @@ impl Round {
         &mut self,
         now_ns: u64,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         match self.stage {
             Stage::Stale(number) => {
@@ -226,7 +226,7 @@ impl Round {
         is_resting: bool,
         cluster: &mut Cluster<P, R>,
         outbox: &mut impl Outbox,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
         chunks: &DirtyChunks<S::Words>,
     ) {
         match self.stage {
@@ -294,7 +294,7 @@ impl Round {
     /// have been found.
     fn free_scanned<S: Storage>(
         &mut self,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
         chunks: &DirtyChunks<S::Words>,
         mut free: impl FnMut(&StaleCopy) -> bool,
     ) -> bool {
@@ -330,7 +330,7 @@ impl Round {
         now_ns: u64,
         repair: &mut Repair<S>,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         if self.changes.servers_changed {
             repair.servers_changed(now_ns, device);
@@ -342,7 +342,7 @@ impl Round {
     }
 
     /// Clears the bit of a slot that is being swept in `pages` more of the map.
-    pub fn sweep<S: Storage>(&mut self, device: &Device<S>, pages: u32) {
+    pub fn sweep<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
         self.stage = Stage::Over;
         // At once, for what is left to sweep, or for what the cluster does with a clean slot.
         self.next_ns = 0;

@@ -2,9 +2,9 @@
 
 //! I/O for the disk: which pages it has. Adjacent pages are merged.
 
-use super::super::device::Device;
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::pool::{Buffer, Queue, Stage};
 use super::submit::Submission;
 use super::{BufferId, Mirror, MERGE};
@@ -40,7 +40,7 @@ impl Io {
 
 impl<S: Storage> Mirror<S> {
     /// Begins the next I/O for the disk, and returns its number; `None` if there is none now.
-    pub(super) fn begin_next_io(&mut self, now_ns: u64, device: &Device<S>) -> Option<usize> {
+    pub(super) fn begin_next_io(&mut self, now_ns: u64, device: &SwapDevice<S>) -> Option<usize> {
         // What is queued for a disk that is being detached is about to be dropped.
         if self.ios_in_use >= self.ios.len() || !self.is_attached && self.is_dropping() {
             return None;
@@ -99,7 +99,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Whether the page has not been freed since. If it has, its buffer is dropped.
-    fn is_still_wanted(&mut self, id: BufferId, device: &Device<S>) -> bool {
+    fn is_still_wanted(&mut self, id: BufferId, device: &SwapDevice<S>) -> bool {
         let Some(buffer) = self.pool.get(id) else {
             return false;
         };
@@ -113,7 +113,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Gives a page, which is in no list, to the disk, together with its neighbours.
-    fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &Device<S>) -> Option<usize> {
+    fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &SwapDevice<S>) -> Option<usize> {
         let id = self.ios.iter().position(|io| io.stage == IoStage::Free)?;
         let page = self
             .pool
@@ -174,7 +174,7 @@ impl<S: Storage> Mirror<S> {
         &mut self,
         page: PageIndex,
         is_write: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<BufferId> {
         let stage = if is_write {
             Stage::Ready
@@ -198,7 +198,7 @@ impl<S: Storage> Mirror<S> {
         Some(id)
     }
 
-    fn give_to_disk(&mut self, id: BufferId, device: &Device<S>) {
+    fn give_to_disk(&mut self, id: BufferId, device: &SwapDevice<S>) {
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };

@@ -2,8 +2,8 @@
 
 //! How an I/O of the disk ends, and what becomes of its pages.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::io::{Io, IoStage};
 use super::pool::{Ended, Queue, Stage};
 use super::{BufferId, Mirror, ReadError};
@@ -13,7 +13,7 @@ const RETRY_NS: u64 = 50_000_000;
 
 impl<S: Storage> Mirror<S> {
     /// An I/O that [`Self::poll`] gave has ended, however late.
-    pub fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &Device<S>) {
+    pub fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &SwapDevice<S>) {
         let Some(io) = self.ios.get_mut(id) else {
             return;
         };
@@ -49,7 +49,7 @@ impl<S: Storage> Mirror<S> {
         self.note_room();
     }
 
-    fn note_error(&mut self, io: &Io, device: &Device<S>) {
+    fn note_error(&mut self, io: &Io, device: &SwapDevice<S>) {
         self.counters.errors = self.counters.errors.wrapping_add(1);
         let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
         if pages.any(|buffer| buffer.is_alone) {
@@ -70,7 +70,7 @@ impl<S: Storage> Mirror<S> {
         id: BufferId,
         ok: bool,
         was_alone: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let may_retry = !ok && self.is_usable();
         let retries = self.config.retries;

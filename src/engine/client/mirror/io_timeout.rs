@@ -3,8 +3,8 @@
 //! I/O that the disk does not end in time, and what else is due.
 
 use super::super::config::NS_PER_S;
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::io::IoStage;
 use super::pool::{Ended, Queue};
 use super::{Mirror, ReadError};
@@ -16,7 +16,7 @@ const STOPPED_NS: u64 = 250_000_000;
 
 impl<S: Storage> Mirror<S> {
     /// Time has passed: I/O that has not ended is abandoned, I/O that has failed is retried.
-    pub fn handle_timeout(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn handle_timeout(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         if now_ns < self.next_deadline_ns {
             return;
         }
@@ -84,7 +84,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Publishes whether the disk has been silent for as long as a request may wait.
-    fn check_io_timeout(&mut self, now_ns: u64, device: &Device<S>) {
+    fn check_io_timeout(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let Some(since_ns) = self.silent_since_ns else {
             return;
         };
@@ -100,7 +100,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// No op waits for the I/O any more. The disk keeps its buffers.
-    fn abandon(&mut self, id: usize, device: &Device<S>) {
+    fn abandon(&mut self, id: usize, device: &SwapDevice<S>) {
         let Some(io) = self.ios.get_mut(id) else {
             return;
         };

@@ -2,9 +2,9 @@
 
 //! Pages wanted back: from a buffer that is on its way to the disk, or from the disk.
 
-use super::super::device::Device;
 use super::super::ids::{Generation, PageIndex};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::pool::{Ended, Queue, Stage};
 use super::{BufferId, Direction, Event, Get, Mirror, Token};
 
@@ -17,7 +17,7 @@ impl<S: Storage> Mirror<S> {
         generation: Generation,
         reader: Token,
         buffers_only: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Get {
         self.read(page, generation, reader, buffers_only, false, device)
     }
@@ -30,7 +30,7 @@ impl<S: Storage> Mirror<S> {
         generation: Generation,
         reader: Token,
         others: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Get {
         let shard = reader.shard();
         let has_grant = self.has_grant(shard, Direction::In);
@@ -46,7 +46,7 @@ impl<S: Storage> Mirror<S> {
         reader: Token,
         buffers_only: bool,
         has_grant: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Get {
         // A page-out supersedes what is here while the page is BUSY. So the map, read with the lock held,
         // names the version that the buffers and the disk have.

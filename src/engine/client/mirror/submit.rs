@@ -5,8 +5,8 @@
 //! A disk whose queue is full refuses I/O that may not wait. Until it has accepted that I/O, no other is
 //! submitted.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::{DiskIo, Mirror};
 
 /// The first and the longest wait before I/O that was refused is submitted again. The wait doubles each
@@ -55,7 +55,7 @@ pub(super) struct Submissions {
 
 impl<S: Storage> Mirror<S> {
     /// Whether [`Self::poll`] would return I/O.
-    pub fn has_io(&mut self, now_ns: u64, device: &Device<S>) -> bool {
+    pub fn has_io(&mut self, now_ns: u64, device: &SwapDevice<S>) -> bool {
         if self.submissions.refused != 0 {
             return self.due_again(now_ns).is_some();
         }
@@ -67,7 +67,7 @@ impl<S: Storage> Mirror<S> {
 
     /// Takes the next I/O for the disk; `None` if there is none now. The caller submits it, then calls
     /// [`Self::submitted`].
-    pub fn poll(&mut self, now_ns: u64, device: &Device<S>) -> Option<DiskIo> {
+    pub fn poll(&mut self, now_ns: u64, device: &SwapDevice<S>) -> Option<DiskIo> {
         if !self.has_io(now_ns, device) {
             return None;
         }
@@ -109,7 +109,7 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk has not taken an I/O that [`Self::poll`] returned. It is submitted again, unless the disk is
     /// being detached.
-    pub fn refused(&mut self, now_ns: u64, id: usize, device: &Device<S>) {
+    pub fn refused(&mut self, now_ns: u64, id: usize, device: &SwapDevice<S>) {
         if !self.is_attached {
             self.ended(now_ns, id, false, device);
             return;
@@ -127,7 +127,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// I/O that the disk has refused is not submitted again: the disk is being detached.
-    pub(super) fn end_refused(&mut self, now_ns: u64, device: &Device<S>) {
+    pub(super) fn end_refused(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         while let Some(id) = self.due_again(u64::MAX) {
             self.ended(now_ns, id, false, device);
         }

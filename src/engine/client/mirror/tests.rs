@@ -17,11 +17,11 @@ mod submit;
 const MS: u64 = 1_000_000;
 const TOKEN: Token = Token { tag: 7, attempt: 3 };
 
-fn device(pages: usize) -> Device<Heap> {
-    Device::new(words(pages), config::Config::new(2, 1, 60).unwrap(), 1)
+fn device(pages: usize) -> SwapDevice<Heap> {
+    SwapDevice::new(words(pages), config::Config::new(2, 1, 60).unwrap(), 1)
 }
 
-fn mirror(buffers: usize, device: &Device<Heap>) -> Mirror<Heap> {
+fn mirror(buffers: usize, device: &SwapDevice<Heap>) -> Mirror<Heap> {
     let mut mirror = Mirror::new(
         Config::default(),
         Parts {
@@ -47,7 +47,12 @@ fn write(page: PageIndex, version: Version, is_urgent: bool) -> Write {
 }
 
 /// A page-out that two servers hold and that finds room.
-fn page_out(mirror: &mut Mirror<Heap>, now_ns: u64, page: u32, device: &Device<Heap>) -> Version {
+fn page_out(
+    mirror: &mut Mirror<Heap>,
+    now_ns: u64,
+    page: u32,
+    device: &SwapDevice<Heap>,
+) -> Version {
     let page = PageIndex(page);
     let begun = device.map.begin_write(page).unwrap();
     let version = device.take_version();
@@ -69,7 +74,7 @@ fn reader(shard: u32) -> Token {
 }
 
 /// A mirror whose buffers are all being read, by shard 0, and pages for more.
-fn read_full(device: &Device<Heap>, buffers: u32) -> (Mirror<Heap>, Generation, Vec<DiskIo>) {
+fn read_full(device: &SwapDevice<Heap>, buffers: u32) -> (Mirror<Heap>, Generation, Vec<DiskIo>) {
     let mut mirror = mirror(buffers as usize, device);
     // Every second page, so that there is an I/O for each: all of one generation.
     for number in 0..64 {
@@ -200,7 +205,7 @@ fn who_waits_is_told_and_errors_are_tried_again() {
 }
 
 /// Time passes, without a stop, until the disk has been given up. Returns when.
-fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &Device<Heap>) -> u64 {
+fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &SwapDevice<Heap>) -> u64 {
     loop {
         let now_ns = mirror.next_timeout_ns();
         mirror.handle_timeout(now_ns, device);

@@ -2,29 +2,34 @@
 
 //! Pages on their way to the disk, until they are with it.
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, Version};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::pool::{Buffer, Ended, Queue, Stage};
 use super::{BufferId, Direction, Mirror, Policy, Put, ReadError, Token, Write, DROP_STEP};
 
 impl<S: Storage> Mirror<S> {
     /// A page-out is under way: the caller has made the page BUSY in the map. Whatever is here of the page is
     /// superseded. While the disk is tracked, every page-out must call this before it completes.
-    pub fn begin_write(&mut self, write: &Write, device: &Device<S>) -> Put {
+    pub fn begin_write(&mut self, write: &Write, device: &SwapDevice<S>) -> Put {
         self.write(write, false, device)
     }
 
     /// As [`Self::begin_write`], by the first op in the wait list of a shard with a grant. `others`: whether
     /// another waits behind it.
-    pub fn begin_granted_write(&mut self, write: &Write, others: bool, device: &Device<S>) -> Put {
+    pub fn begin_granted_write(
+        &mut self,
+        write: &Write,
+        others: bool,
+        device: &SwapDevice<S>,
+    ) -> Put {
         let has_grant = self.has_grant(write.shard, Direction::Out);
         let put = self.write(write, has_grant, device);
         self.end_grant(write.shard, Direction::Out, others);
         put
     }
 
-    fn write(&mut self, write: &Write, has_grant: bool, device: &Device<S>) -> Put {
+    fn write(&mut self, write: &Write, has_grant: bool, device: &SwapDevice<S>) -> Put {
         let (page, version) = (write.page, write.version);
         if let Some(given_up) = write.replaces {
             self.drop_version(page, given_up);
@@ -57,7 +62,7 @@ impl<S: Storage> Mirror<S> {
     /// `version` is above all that page-outs of the page have had, and of the map's generation. The map has
     /// only those 8 bits, so the caller has noted the page where page-outs look before it read the map. When
     /// [`Written`](super::Event::Written) has come, the caller sets the DISK bit unless a page-out has begun.
-    pub fn begin_copy(&mut self, page: PageIndex, version: Version, device: &Device<S>) -> Put {
+    pub fn begin_copy(&mut self, page: PageIndex, version: Version, device: &SwapDevice<S>) -> Put {
         let entry = device.map.load(page);
         let is_wanted = self.is_usable()
             && !entry.is_busy()
@@ -142,7 +147,7 @@ impl<S: Storage> Mirror<S> {
         page: PageIndex,
         version: Version,
         completed: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         if !completed {
             self.drop_version(page, version);
@@ -165,7 +170,7 @@ impl<S: Storage> Mirror<S> {
         now_ns: u64,
         id: BufferId,
         version: Version,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let is_usable = self.is_usable();
         let Some(buffer) = self.pool.get_mut(id) else {
@@ -302,13 +307,13 @@ impl<S: Storage> Mirror<S> {
 
     /// The disk is no longer used: drops what is queued for it. The pool may be large, so it is searched in
     /// steps: the first now, the others by [`Self::handle_timeout`], at once.
-    pub(super) fn drop_queued(&mut self, device: &Device<S>) {
+    pub(super) fn drop_queued(&mut self, device: &SwapDevice<S>) {
         self.drop_next = 0;
         self.drop_step(device);
     }
 
     /// The next step of [`Self::drop_queued`]; none if the disk is used again.
-    pub(super) fn drop_step(&mut self, device: &Device<S>) {
+    pub(super) fn drop_step(&mut self, device: &SwapDevice<S>) {
         if self.is_usable() {
             self.drop_next = usize::MAX;
         }
@@ -346,7 +351,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// The page's newest version will not be on the disk.
-    pub(super) fn note_lag(&mut self, page: PageIndex, device: &Device<S>) {
+    pub(super) fn note_lag(&mut self, page: PageIndex, device: &SwapDevice<S>) {
         self.counters.lagged = self.counters.lagged.wrapping_add(1);
         device.mark_out_of_sync(page);
     }

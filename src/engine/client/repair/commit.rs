@@ -2,11 +2,11 @@
 
 //! Enters copies in the map, and removes them.
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::page_map::Entry;
 use super::super::shard::{CopyOut, Shard};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::Repair;
 
 impl<S: Storage> Repair<S> {
@@ -17,7 +17,7 @@ impl<S: Storage> Repair<S> {
         entry: Entry,
         slots: SlotSet,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         // Taken before the entry is changed, so that a later page-out has a higher one.
         let below = device.take_version();
@@ -33,7 +33,7 @@ impl<S: Storage> Repair<S> {
         slots: SlotSet,
         below: Version,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         // CAST: at most the number of slots.
         let count = slots.len() as u64;
@@ -49,7 +49,7 @@ impl<S: Storage> Repair<S> {
         copy: &CopyOut,
         entry: Entry,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let page = copy.page;
         if !device.versions().enter(shard.number(), copy.version) {
@@ -102,7 +102,7 @@ impl<S: Storage> Repair<S> {
         page: PageIndex,
         entry: Entry,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let moment = device.copies.enter(page);
         if device.map.begin_commit(page, entry.generation()).is_none() {
@@ -127,7 +127,7 @@ impl<S: Storage> Repair<S> {
 
     /// The page was freed while it was locked for a moment, so the search for freed pages has
     /// skipped it.
-    fn free(page: PageIndex, shard: &mut Shard<S>, device: &Device<S>) {
+    fn free(page: PageIndex, shard: &mut Shard<S>, device: &SwapDevice<S>) {
         let freed = device.map.take_free(page, || device.take_version());
         if let Some((slots, below)) = freed {
             shard.note_stale_copy(page, slots, below);

@@ -2,11 +2,11 @@
 
 //! Searches for pages that need a copy, and for sources and targets.
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
 use super::super::shard::Shard;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::{Goal, Repair, DISK_SHARE};
 
 /// What a page needs from servers.
@@ -31,7 +31,7 @@ pub(super) enum Help {
 
 impl<S: Storage> Repair<S> {
     /// What the page needs from servers.
-    fn need(entry: Entry, device: &Device<S>) -> Need {
+    fn need(entry: Entry, device: &SwapDevice<S>) -> Need {
         if !entry.is_written() || entry.is_busy() {
             // The op that writes it makes its copies.
             return Need::Nothing;
@@ -48,7 +48,7 @@ impl<S: Storage> Repair<S> {
     }
 
     /// Whether the page is to be copied to the goal.
-    pub(super) fn is_wanted(entry: Entry, goal: Goal, device: &Device<S>) -> bool {
+    pub(super) fn is_wanted(entry: Entry, goal: Goal, device: &SwapDevice<S>) -> bool {
         match goal {
             Goal::Server => matches!(Self::need(entry, device), Need::Copy),
             Goal::Disk => entry.is_written() && !entry.is_busy() && !entry.is_on_disk(),
@@ -61,7 +61,7 @@ impl<S: Storage> Repair<S> {
         now_ns: u64,
         budget: &mut u32,
         shard: &mut Shard<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<(PageIndex, Goal)> {
         let usable = device.servers.usable().len();
         if now_ns < self.greeting_until_ns && !device.servers.greeted().is_empty() {
@@ -113,7 +113,7 @@ impl<S: Storage> Repair<S> {
 
     /// Whether the page can be copied. A page that is only on its way to the disk is noted by the
     /// mirror when it is there.
-    pub(super) fn help(entry: Entry, goal: Goal, device: &Device<S>) -> Help {
+    pub(super) fn help(entry: Entry, goal: Goal, device: &SwapDevice<S>) -> Help {
         let holders = entry.replicas().intersection(device.servers.valid());
         let disk = device.disk.load();
         let is_on_disk = entry.is_on_disk() && disk.is_attached();
@@ -131,7 +131,7 @@ impl<S: Storage> Repair<S> {
     }
 
     /// Servers that can take a copy of the page.
-    pub(super) fn targets(entry: Entry, device: &Device<S>) -> SlotSet {
+    pub(super) fn targets(entry: Entry, device: &SwapDevice<S>) -> SlotSet {
         let servers = &device.servers;
         servers
             .placeable()

@@ -2,8 +2,8 @@
 
 //! Which transfer a frame answers, and what an answer says of its server.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::TransferId;
 use super::transfer::{Transfer, TransferStage};
@@ -17,7 +17,7 @@ impl<S: Storage> Shard<S> {
         &self,
         source: MacAddress,
         header: &Header,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<TransferId> {
         let index = self.op_of_tag(header.tag)?;
         let op = &self.ops[index];

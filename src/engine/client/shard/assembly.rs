@@ -2,8 +2,8 @@
 
 //! Assembles a page from fragments.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Outcome, Stage};
 use super::ops::TransferId;
 use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
@@ -31,7 +31,7 @@ impl<S: Storage> Shard<S> {
         receive: &Receive,
         copied: bool,
         crc: Option<u32>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let id = receive.id;
         let op = &mut self.ops[id.op];
@@ -61,7 +61,7 @@ impl<S: Storage> Shard<S> {
         assembly: Assembly,
         is_more: bool,
         crc: Option<u32>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let id = receive.id;
         if assembly.have != assembly.cut.all() {
@@ -108,7 +108,7 @@ impl<S: Storage> Shard<S> {
 
     /// Discards the assembled page and requests all of it again: from the next holder if there is
     /// one, else from this one.
-    pub(super) fn read_again(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    pub(super) fn read_again(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let op = &mut self.ops[id.op];
         // A page from another server may be whole.
         op.assembly = op.assembly.filter(|one| one.transfer != id);

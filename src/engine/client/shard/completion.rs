@@ -2,8 +2,8 @@
 
 //! How an op ends, completes, and is counted.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::{Completion, Shard};
@@ -26,7 +26,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout has passed, or every copy is known to be lost.
-    pub(super) fn give_up(&mut self, index: OpId, device: &Device<S>) {
+    pub(super) fn give_up(&mut self, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         if op.stage == Stage::Parked {
             device.unpark();
@@ -38,7 +38,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Ends every op with an error: the device goes away.
-    pub fn give_up_all(&mut self, device: &Device<S>) {
+    pub fn give_up_all(&mut self, device: &SwapDevice<S>) {
         let mut next = self.active;
         while let Some(index) = next {
             let op = &self.ops[index];

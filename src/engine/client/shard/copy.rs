@@ -6,10 +6,10 @@
 //! [`super::super::repair`] decides what to copy, where and when, and changes the map. To servers
 //! both look like any other request.
 
-use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
@@ -53,7 +53,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: usize,
         page: PageIndex,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         let op = &mut self.ops[index];
@@ -76,7 +76,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: usize,
         copy: &CopyOut,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
         let op = &mut self.ops[index];
@@ -147,7 +147,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         match header.status {
             Status::Ok => {
@@ -168,7 +168,12 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server of a copy has not answered in time.
-    pub(super) fn copy_timed_out(&mut self, id: TransferId, slot: ServerSlot, device: &Device<S>) {
+    pub(super) fn copy_timed_out(
+        &mut self,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &SwapDevice<S>,
+    ) {
         if !device.servers.usable().contains(slot) {
             self.end(id.op, Outcome::Failed);
             return;
@@ -191,7 +196,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The best of `candidates` for a new copy of a page.
-    pub fn emptiest(&mut self, candidates: SlotSet, device: &Device<S>) -> Option<ServerSlot> {
+    pub fn emptiest(&mut self, candidates: SlotSet, device: &SwapDevice<S>) -> Option<ServerSlot> {
         let paths = &mut self.paths;
         super::super::placement::least_utilised(candidates, SlotSet::EMPTY, |slot| {
             let load = device.servers.load(slot);

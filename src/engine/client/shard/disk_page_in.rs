@@ -2,11 +2,11 @@
 
 //! The local disk's part in page-ins.
 
-use super::super::device::Device;
 use super::super::disk_port::DiskPort;
 use super::super::mirror::{BufferId, Direction, Get, ReadError, Token};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_part::{BufferRead, DiskStage};
 use super::op::{Outcome, Stage};
 use super::ops::OpId;
@@ -27,7 +27,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         index: OpId,
         entry: Entry,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let looks = device.disk.load().is_tracked()
             && !entry.is_on_disk()
@@ -54,7 +54,7 @@ impl<S: Storage> Shard<S> {
 
     /// Requests the op's page from the disk, if the disk has it and has not been asked. Returns whether
     /// an answer will come, or `None` if the disk does not have the page.
-    pub(super) fn ask_disk(&mut self, index: OpId, device: &Device<S>) -> Option<bool> {
+    pub(super) fn ask_disk(&mut self, index: OpId, device: &SwapDevice<S>) -> Option<bool> {
         let op = &self.ops[index];
         let entry = device.map.load(op.page);
         let is_there = entry.is_on_disk()
@@ -94,7 +94,7 @@ impl<S: Storage> Shard<S> {
         buffers_only: bool,
         grant: Option<bool>,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let tag = self.tag(index);
         let op = &mut self.ops[index];
@@ -136,7 +136,7 @@ impl<S: Storage> Shard<S> {
         token: Token,
         result: Result<BufferId, ReadError>,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let waiter = self.find_waiter(token, DiskStage::Reading);
         let is_free = waiter.is_some_and(|index| !self.ops[index].claimed);
@@ -185,7 +185,7 @@ impl<S: Storage> Shard<S> {
         copied: bool,
         crc: Option<u32>,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         port.call(|mirror| mirror.release(read.buffer));
         let index = read.op;
@@ -206,7 +206,7 @@ impl<S: Storage> Shard<S> {
         self.unpin(index);
     }
 
-    fn advance_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    fn advance_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         if matches!(self.ops[index].stage, Stage::Active | Stage::Stalled) {
             self.continue_page_in(now_ns, index, device);
         }

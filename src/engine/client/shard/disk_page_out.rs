@@ -2,11 +2,11 @@
 
 //! The local disk's part in page-outs.
 
-use super::super::device::Device;
 use super::super::disk::Policy;
 use super::super::disk_port::DiskPort;
 use super::super::mirror::{Direction, Put, Token, Write};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_part::{BufferFill, DiskStage};
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
@@ -31,7 +31,7 @@ impl<S: Storage> Shard<S> {
         index: OpId,
         grant: Option<bool>,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<Action> {
         let shard = usize::from(self.number);
         let op = &mut self.ops[index];
@@ -84,7 +84,7 @@ impl<S: Storage> Shard<S> {
         filled: &BufferFill,
         crc: Option<u32>,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let index = filled.op;
         let op = &mut self.ops[index];
@@ -136,7 +136,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: OpId,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let tag = self.tag(index);
         let op = &mut self.ops[index];
@@ -149,7 +149,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page that the op waits for is on the disk (`ok`), or will not be in time.
-    pub fn disk_written(&mut self, now_ns: u64, token: Token, ok: bool, device: &Device<S>) {
+    pub fn disk_written(&mut self, now_ns: u64, token: Token, ok: bool, device: &SwapDevice<S>) {
         let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
         };
@@ -168,7 +168,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Looks at the page-out again, unless servers are still to answer.
-    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         if matches!(op.stage, Stage::Active | Stage::Stalled) && !op.is_waiting() {
             self.continue_page_out(now_ns, index, device);
@@ -176,7 +176,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A page-out has its version: it goes to the disk as well as to servers.
-    pub(super) fn begin_put(&mut self, index: OpId, device: &Device<S>) {
+    pub(super) fn begin_put(&mut self, index: OpId, device: &SwapDevice<S>) {
         if !device.disk.load().is_tracked() {
             return;
         }
@@ -203,7 +203,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         index: OpId,
         is_short: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> DiskVerdict {
         let state = device.disk.load();
         let op = &self.ops[index];
@@ -239,7 +239,7 @@ impl<S: Storage> Shard<S> {
 
     /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
     /// complete.
-    pub(super) fn disk_knows(&self, index: OpId, device: &Device<S>) -> bool {
+    pub(super) fn disk_knows(&self, index: OpId, device: &SwapDevice<S>) -> bool {
         !device.disk.load().is_tracked() || self.ops[index].disk.is_known
     }
 
@@ -253,7 +253,7 @@ impl<S: Storage> Shard<S> {
 
     /// A server does not answer a page-out in time: the disk is wanted before the server is given up,
     /// because the I/O timeout may be over sooner.
-    pub(super) fn want_disk(&mut self, index: OpId, device: &Device<S>) {
+    pub(super) fn want_disk(&mut self, index: OpId, device: &SwapDevice<S>) {
         if !device.disk.load().is_usable() {
             return;
         }

@@ -2,11 +2,11 @@
 
 //! The local disk's part in an op, and the ops for which the shard calls the mirror next.
 
-use super::super::device::Device;
 use super::super::disk_port::DiskPort;
 use super::super::ids::{PageIndex, Version};
 use super::super::mirror::{BufferId, Direction, Token};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_wait_list::DiskWaitList;
 use super::list::Place;
 use super::op::{Kind, Stage};
@@ -54,7 +54,7 @@ impl Settle {
         self,
         now_ns: u64,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let Self {
             page,
@@ -222,7 +222,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<Action> {
         for direction in Direction::ALL {
             if self.take_grant(direction) {
@@ -276,7 +276,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// What the shard may do with the disk has changed.
-    pub fn disk_changed(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn disk_changed(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let state = device.disk.load();
         let mut next = self.oldest;
         while let Some(index) = next {

@@ -6,10 +6,10 @@
 //! the mirror grants the shard a buffer. A page-out asks the mirror before it joins, so that it supersedes
 //! what the mirror holds of its page.
 
-use super::super::device::Device;
 use super::super::disk_port::DiskPort;
 use super::super::mirror::Direction;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;
 use super::list::List;
 use super::op::Stage;
@@ -92,7 +92,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         direction: Direction,
         port: &mut impl DiskPort<S>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<Action> {
         let first = self.leave_wait_list(direction);
         let others = !self.wait_list(direction).ops.is_empty();

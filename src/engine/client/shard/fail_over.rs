@@ -2,9 +2,9 @@
 
 //! A page-in whose server does not answer or does not hold the page: chooses another holder.
 
-use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
 use super::transfer::TransferStage;
@@ -18,7 +18,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         lacks_it: bool,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         self.counters.misses = self.counters.misses.wrapping_add(1);
         let slot = self.ops[id].slot;
@@ -37,7 +37,7 @@ impl<S: Storage> Shard<S> {
     /// server from the map entry, so that the copy is made again, but only if the entry is as it
     /// was when the server was asked, and another holder can be read that has not answered the
     /// same. So no such answer, however late or wrong, removes the last copy.
-    fn drop_replica(&mut self, index: OpId, slot: ServerSlot, device: &Device<S>) {
+    fn drop_replica(&mut self, index: OpId, slot: ServerSlot, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         let page = op.page;
         let entry = device.map.load(page);
@@ -69,7 +69,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let op = &self.ops[id.op];
         let entry = device.map.load(op.page);
@@ -104,7 +104,7 @@ impl<S: Storage> Shard<S> {
 
     /// The transfer has waited for room in its server's window as long as for an answer: asks
     /// another holder, if there is one.
-    pub(super) fn page_in_waited(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    pub(super) fn page_in_waited(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
         } else {
@@ -120,7 +120,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         index: OpId,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let op = &self.ops[index];
         let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
@@ -139,7 +139,7 @@ impl<S: Storage> Shard<S> {
 
     /// All servers that were asked are silent. Another holder may be back, or repair may have
     /// copied the page to the disk meanwhile.
-    pub(super) fn look_elsewhere(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    pub(super) fn look_elsewhere(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         if self.fail_over(now_ns, id.op, device) {
             self.release(id);
         } else {
@@ -148,7 +148,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Asks another holder, because the one that was asked has failed. Returns whether there was one.
-    pub(super) fn fail_over(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+    pub(super) fn fail_over(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
         let another = self.ask_another(now_ns, index, device).is_some();
         if another {
             self.counters.failovers = self.counters.failovers.wrapping_add(1);
@@ -161,7 +161,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         index: OpId,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<TransferId> {
         let op = &self.ops[index];
         let entry = device.map.load(op.page);

@@ -5,8 +5,8 @@
 //!
 //! A budget limits hedges, so that uniformly slow servers do not get every READ twice.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
 use super::transfer::HEDGE_WHEN_SENT;
@@ -41,7 +41,7 @@ impl HedgeBudget {
 
 impl<S: Storage> Shard<S> {
     /// Asks another replica too, if the page-in has waited long enough and there is credit.
-    pub(super) fn check_hedge(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn check_hedge(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         if op.kind != Kind::PageIn || op.stage != Stage::Active {
             return;

@@ -7,10 +7,10 @@
 //!
 //! The rules: `docs/protocol.md`, "READ".
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::transfer::HEDGE_WHEN_SENT;
@@ -21,7 +21,7 @@ const ROOM_NS: u64 = 200_000_000;
 
 /// Whether the page is on a disk that is being detached. If a server that holds the page is lost
 /// meanwhile, detaching is cancelled, and the page can be read again.
-fn may_be_on_disk_again<S: Storage>(entry: Entry, device: &Device<S>) -> bool {
+fn may_be_on_disk_again<S: Storage>(entry: Entry, device: &SwapDevice<S>) -> bool {
     let state = device.disk.load();
     entry.is_on_disk() && !state.is_attached() && state.may_return()
 }
@@ -33,7 +33,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: usize,
         page: PageIndex,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         self.hedges.earn(device.hedge_percent());
@@ -43,7 +43,7 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    pub(super) fn begin_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn begin_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         if op.disk.is_in_hand() {
             return;
@@ -127,7 +127,7 @@ impl<S: Storage> Shard<S> {
 
     /// Whether a page-in has nothing left to wait for: all holders of the page have been silent for
     /// the I/O timeout, before it began or since.
-    pub(super) fn is_in_vain(&self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+    pub(super) fn is_in_vain(&self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
         let op = &self.ops[index];
         let state = device.disk.load();
         let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_given_up();
@@ -157,7 +157,7 @@ impl<S: Storage> Shard<S> {
         !may_read && !may_be_on_disk_again(entry, device) && holders.iter().all(is_silent)
     }
 
-    fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let is_in_vain = self.is_in_vain(now_ns, index, device);
         let op = &mut self.ops[index];
         op.stage = Stage::Stalled;
@@ -180,7 +180,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Restarts the page-in if nothing of it is under way any more.
-    pub(super) fn continue_page_in(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn continue_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         if !self.ops[index].is_waiting() {
             self.begin_page_in(now_ns, index, device);
         }

@@ -2,10 +2,10 @@
 
 //! Page-outs: one copy to each of the least utilised servers; complete when all of them have it.
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::placement;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
 use super::send::Send;
@@ -33,7 +33,7 @@ impl<S: Storage> Shard<S> {
         page: PageIndex,
         fill: Option<u64>,
         crc: u32,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::PageOut, page)?;
         let op = &mut self.ops[index];
@@ -45,7 +45,7 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
-    pub(super) fn begin_page_out(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn begin_page_out(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         let page = op.page;
         if page.0 as usize >= device.map.len() {
@@ -76,7 +76,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Assigns idle transfers to servers, and ends the op if nothing more can be done for it.
-    pub(super) fn continue_page_out(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn continue_page_out(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         for id in index.first_transfers(device.replicas()) {
             self.release_if_invalid(id, device);
             let op = &mut self.ops[index];
@@ -94,7 +94,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Chooses a server for another copy of the op's page.
-    fn place(&mut self, index: OpId, device: &Device<S>) -> Option<ServerSlot> {
+    fn place(&mut self, index: OpId, device: &SwapDevice<S>) -> Option<ServerSlot> {
         let op = &self.ops[index];
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         // A full server still takes a newer version of a page that it holds.
@@ -132,7 +132,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let op = &mut self.ops[id.op];
         op.tried.insert(slot);
@@ -151,7 +151,7 @@ impl<S: Storage> Shard<S> {
 
     /// The page has changed since its checksum was computed. All copies must be of one version, so
     /// the page-out restarts with the next one.
-    pub fn page_changed(&mut self, now_ns: u64, send: &Send, crc: u32, device: &Device<S>) {
+    pub fn page_changed(&mut self, now_ns: u64, send: &Send, crc: u32, device: &SwapDevice<S>) {
         let index = send.id.op;
         let op = &mut self.ops[index];
         if op.stage != Stage::Active
@@ -169,7 +169,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: OpId,
         crc: u32,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let op = &mut self.ops[index];
         self.counters.pages_changed = self.counters.pages_changed.wrapping_add(1);
@@ -194,7 +194,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         self.want_disk(id.op, device);
         if device.servers.usable().contains(slot) {

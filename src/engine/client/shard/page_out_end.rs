@@ -2,10 +2,10 @@
 
 //! How a page-out ends: complete, refused for lack of room, or with an error.
 
-use super::super::device::Device;
 use super::super::free::StaleCopy;
 use super::super::ids::{SlotSet, Version};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::disk_page_out::DiskVerdict;
 use super::op::{Op, Outcome, Stage};
 use super::ops::OpId;
@@ -19,7 +19,7 @@ impl<S: Storage> Shard<S> {
     /// Ends the op if every transfer is answered and there are enough copies. An op that is being
     /// sent cannot complete, and an acknowledgement counts only if its server still has the same
     /// incarnation at completion, so [`Shard::sent`] checks again.
-    pub(super) fn finish_if_done(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn finish_if_done(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
         let is_waiting = op.is_waiting()
@@ -52,7 +52,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Checks again a page-out that could not end because something of it was being sent.
-    pub(super) fn end_if_sent(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn end_if_sent(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         if op.pins == 0 && core::mem::take(&mut op.ends_when_sent) {
             self.advance_page_out(now_ns, index, device);
@@ -60,7 +60,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The servers that hold the op's page.
-    fn acknowledged(op: &Op, device: &Device<S>) -> SlotSet {
+    fn acknowledged(op: &Op, device: &SwapDevice<S>) -> SlotSet {
         let mut copies = SlotSet::EMPTY;
         for transfer in op.transfers.iter() {
             if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
@@ -77,7 +77,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout has passed: the page-out ends with the copies it has, or fails.
-    pub(super) fn finish_at_last(&mut self, index: OpId, device: &Device<S>) {
+    pub(super) fn finish_at_last(&mut self, index: OpId, device: &SwapDevice<S>) {
         if self.end_after_put(index) {
             return;
         }
@@ -95,7 +95,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out is complete.
-    fn finish(&mut self, index: OpId, copies: SlotSet, on_disk: bool, device: &Device<S>) {
+    fn finish(&mut self, index: OpId, copies: SlotSet, on_disk: bool, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         let (page, version, begun) = (op.page, op.version, op.begun.unwrap_or_default());
         let old = begun.replicas().union(op.sent_to).without(copies);
@@ -126,7 +126,7 @@ impl<S: Storage> Shard<S> {
 
     /// Too few servers have the page and no other can be asked now: waits for one, unless no server
     /// can be expected.
-    fn wait_or_fail(&mut self, now_ns: u64, index: OpId, on_disk: bool, device: &Device<S>) {
+    fn wait_or_fail(&mut self, now_ns: u64, index: OpId, on_disk: bool, device: &SwapDevice<S>) {
         let may_take = on_disk || device.disk.load().may_return();
         let expected = device
             .servers
@@ -145,7 +145,7 @@ impl<S: Storage> Shard<S> {
 
     /// Whether every server that answers and does not hold the page has no room and will have none
     /// soon, and no server with room is only temporarily out of reach.
-    fn is_refused(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+    fn is_refused(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
         let op = &mut self.ops[index];
         // A holder of an older version has room for this one, unless it has lost that version.
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
@@ -180,7 +180,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out ends with an error. What is left of the older version stays.
-    pub(super) fn fail_page_out(&mut self, index: OpId, outcome: Outcome, device: &Device<S>) {
+    pub(super) fn fail_page_out(&mut self, index: OpId, outcome: Outcome, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         if op.begun.is_some() {
             let sent_to = op.sent_to;
@@ -197,7 +197,7 @@ impl<S: Storage> Shard<S> {
 
     /// Notes that `old`, which may hold an older version of the page or a copy that does not count,
     /// should free it. If the page was freed while it was written, all its holders should.
-    fn note_stale(&mut self, index: OpId, old: SlotSet, freed: bool, device: &Device<S>) {
+    fn note_stale(&mut self, index: OpId, old: SlotSet, freed: bool, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         let mut stale = StaleCopy {
             page: op.page,
@@ -218,7 +218,7 @@ impl<S: Storage> Shard<S> {
         self.put_stale(stale);
     }
 
-    fn wake(&mut self, index: OpId, device: &Device<S>) {
+    fn wake(&mut self, index: OpId, device: &SwapDevice<S>) {
         let wake = device.has_parked() && !mutated!(WakeLost);
         self.ops[index].wake = wake;
     }

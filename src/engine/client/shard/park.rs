@@ -2,9 +2,9 @@
 
 //! Ops that wait until another page-out of their page has ended, and the retry of an op.
 
-use super::super::device::Device;
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::Shard;
@@ -12,7 +12,7 @@ use super::Shard;
 impl<S: Storage> Shard<S> {
     /// Parks the op until the page is no longer being written. Returns false if it is not being
     /// written.
-    pub(super) fn park(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+    pub(super) fn park(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
         let op = &mut self.ops[index];
         device.park();
         if !device.map.load(op.page).is_busy() {
@@ -29,7 +29,7 @@ impl<S: Storage> Shard<S> {
 
     /// A page-out of `page`, or of any page for `None`, has ended somewhere: retries the ops that
     /// were parked for it.
-    pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &Device<S>) {
+    pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &SwapDevice<S>) {
         let mut next = self.active;
         while let Some(index) = next {
             let op = &self.ops[index];
@@ -40,7 +40,7 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    pub(super) fn retry_op(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn retry_op(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         if op.stage == Stage::Parked {
             device.unpark();

@@ -2,9 +2,9 @@
 
 //! Assembles a page from fragments.
 
-use super::super::device::Device;
 use super::super::ids::Version;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::assembly::Assembly;
 use super::op::Outcome;
 use super::ops::TransferId;
@@ -20,7 +20,7 @@ impl<S: Storage> Shard<S> {
         id: TransferId,
         header: &Header,
         fill: Option<u64>,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Verdict {
         let others_until_ns = self.others_until_ns(id);
         let op = &mut self.ops[id.op];
@@ -147,7 +147,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         most: u32,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let is_too_often = |transfer: &mut Transfer| {
             !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most

@@ -5,9 +5,9 @@
 //!
 //! The rules: `docs/protocol.md`, "WRITE" (STALE) and "High water".
 
-use super::super::device::Device;
 use super::super::ids::{Version, MAX_REPLICAS};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::transfer::TransferStage;
@@ -20,7 +20,12 @@ const MAX_RENEWALS: u32 = MAX_REPLICAS as u32 + 1;
 impl<S: Storage> Shard<S> {
     /// A server has a later version than the page-out's: takes a still later version, unless this
     /// has happened too often.
-    pub(super) fn renew_once_more(&mut self, now_ns: u64, index: OpId, device: &Device<S>) -> bool {
+    pub(super) fn renew_once_more(
+        &mut self,
+        now_ns: u64,
+        index: OpId,
+        device: &SwapDevice<S>,
+    ) -> bool {
         let op = &mut self.ops[index];
         if op.renewals >= MAX_RENEWALS || op.disk.is_last {
             return false;
@@ -32,7 +37,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Sends the page-out again, with this version, to all servers that it was sent to.
-    pub(super) fn renew(&mut self, now_ns: u64, index: OpId, version: Version, device: &Device<S>) {
+    pub(super) fn renew(
+        &mut self,
+        now_ns: u64,
+        index: OpId,
+        version: Version,
+        device: &SwapDevice<S>,
+    ) {
         let op = &mut self.ops[index];
         op.version = version;
         // It may have been waiting for room in the mirror after its servers answered.
@@ -51,7 +62,7 @@ impl<S: Storage> Shard<S> {
 
     /// The versions have jumped: restarts what is under way with an earlier version. An answer
     /// about such a version may concern another life of the client.
-    pub fn versions_jumped(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn versions_jumped(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let mut next = self.oldest;
         while let Some(index) = next {
             let op = &self.ops[index];

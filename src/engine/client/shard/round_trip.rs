@@ -3,9 +3,9 @@
 //! What a shard learns of the path to a server from an answer: that the server is alive, and the round
 //! trip.
 
-use super::super::device::Device;
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::Kind;
 use super::ops::TransferId;
 use super::transfer::TransferStage;
@@ -28,7 +28,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         source: MacAddress,
         header: &Header,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let from = device.servers.valid().iter().find(|&slot| {
             let address = device.servers.address(slot);

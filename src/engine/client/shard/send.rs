@@ -2,8 +2,8 @@
 
 //! Hands a transfer's frames over for transmission.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::TransferId;
 use super::transfer::{TransferStage, HEDGE_WHEN_SENT};
@@ -55,7 +55,7 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         id: TransferId,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> Option<()> {
         let op = &mut self.ops[id.op];
         if op.stage != Stage::Active {
@@ -104,7 +104,7 @@ impl<S: Storage> Shard<S> {
     /// The frames of [`super::Action::Send`]. Must be called under the same hold of the lock as
     /// [`Shard::poll`]; later there may be none.
     #[inline]
-    pub fn describe(&self, id: TransferId, device: &Device<S>) -> Option<Send> {
+    pub fn describe(&self, id: TransferId, device: &SwapDevice<S>) -> Option<Send> {
         let op = &self.ops[id.op];
         let transfer = &op.transfers[id];
         let (slot, cut) = (transfer.slot?, transfer.cut?);

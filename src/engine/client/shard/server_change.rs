@@ -3,9 +3,9 @@
 //! What happens to requests under way when a server becomes usable or unusable, or its path MTU
 //! shrinks.
 
-use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
 use super::transfer::TransferStage;
@@ -14,7 +14,7 @@ use super::Shard;
 impl<S: Storage> Shard<S> {
     /// The set of servers or a path MTU has changed: ends transfers to servers that are gone, and
     /// advances the op.
-    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let mut dropped = false;
         for id in index.transfers() {
             dropped |= self.release_if_invalid(id, device);
@@ -39,7 +39,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: OpId,
         back: SlotSet,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         if back.is_empty() {
             return;
@@ -59,7 +59,7 @@ impl<S: Storage> Shard<S> {
 
     /// Releases the transfer if the server's pages are gone, or if a copy there no longer counts
     /// for a page-out. Returns whether it did.
-    pub(super) fn release_if_invalid(&mut self, id: TransferId, device: &Device<S>) -> bool {
+    pub(super) fn release_if_invalid(&mut self, id: TransferId, device: &SwapDevice<S>) -> bool {
         let op = &self.ops[id.op];
         let transfer = &op.transfers[id];
         let quiescing = match op.kind {
@@ -78,7 +78,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Restarts the transfer if its fragments are longer than the path MTU now allows.
-    fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let transfer = &mut self.ops[id];
         let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
             return;
@@ -96,7 +96,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let cut = device.servers.fragmentation(slot);
         let before = self.ops[id];
@@ -110,13 +110,19 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Restarts the transfer with fragments of the right length.
-    fn refragment(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &Device<S>) {
+    fn refragment(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &SwapDevice<S>,
+    ) {
         self.release(id);
         self.start_transfer(now_ns, id, slot, device);
     }
 
     /// A server has become usable or unusable, valid or invalid, or its path MTU has shrunk.
-    pub fn servers_changed(&mut self, now_ns: u64, device: &Device<S>) {
+    pub fn servers_changed(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         for slot in SlotSet::ALL.iter() {
             self.flush_waiting(slot);
         }

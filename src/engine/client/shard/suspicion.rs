@@ -2,9 +2,9 @@
 
 //! When a shard suspects a server, and what its requests do then.
 
-use super::super::device::Device;
 use super::super::ids::{ServerSlot, SlotSet, Version};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::super::versions::Witness;
 use super::op::{Kind, Outcome};
 use super::ops::TransferId;
@@ -13,7 +13,7 @@ use crate::wire::Header;
 
 impl<S: Storage> Shard<S> {
     /// Nothing new waits for the server until it answers.
-    pub(super) fn suspect(&mut self, slot: ServerSlot, device: &Device<S>) {
+    pub(super) fn suspect(&mut self, slot: ServerSlot, device: &SwapDevice<S>) {
         if device.servers.suspect(slot) {
             self.suspicion = true;
         }
@@ -28,7 +28,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) -> bool {
         let Some(slot) = self.ops[id].slot else {
             return true;
@@ -46,7 +46,7 @@ impl<S: Storage> Shard<S> {
 
     /// The server answers, but never has the page. After as long as a silent server is allowed, the
     /// op turns to others.
-    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let transfer = self.ops[id];
         let Some(slot) = transfer.slot else {
             return;
@@ -64,7 +64,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         self.suspect(slot, device);
         self.path_mut(slot).overdue = true;

@@ -2,8 +2,8 @@
 
 //! What happens when no answer comes in time.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
 use super::path::Path;
@@ -12,7 +12,7 @@ use super::{Shard, STOPPED_NS};
 
 impl<S: Storage> Shard<S> {
     /// Checks every transfer of an active op for timeouts.
-    pub(super) fn check_transfers(&mut self, now_ns: u64, index: OpId, device: &Device<S>) {
+    pub(super) fn check_transfers(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         self.check_hedge(now_ns, index, device);
         for id in index.transfers() {
             let op = &self.ops[index];
@@ -55,7 +55,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         transfer: Transfer,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let Some(slot) = transfer.slot else {
             return;
@@ -91,7 +91,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         transfer: Transfer,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let Some(slot) = transfer.slot else {
             return;

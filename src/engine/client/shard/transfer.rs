@@ -2,9 +2,9 @@
 
 //! One server's part in an op: its state, and sending it again.
 
-use super::super::device::Device;
 use super::super::ids::{ServerSlot, Version};
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::list::Place;
 use super::ops::TransferId;
 use super::Shard;
@@ -90,7 +90,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         slot: ServerSlot,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let address = device.servers.address(slot);
         let cut = device.servers.fragmentation(slot);
@@ -144,7 +144,12 @@ impl<S: Storage> Shard<S> {
     }
 
     /// How long to wait for an answer of the server.
-    pub(super) fn retry_after_ns(&self, slot: ServerSlot, tries: u32, device: &Device<S>) -> u64 {
+    pub(super) fn retry_after_ns(
+        &self,
+        slot: ServerSlot,
+        tries: u32,
+        device: &SwapDevice<S>,
+    ) -> u64 {
         self.path(slot)
             .retry_after_ns(tries, device.io_timeout_ns())
     }

@@ -2,8 +2,8 @@
 
 //! What a server's answer to a page-out means.
 
-use super::super::device::Device;
 use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
 use super::op::Kind;
 use super::ops::TransferId;
 use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
@@ -13,7 +13,7 @@ use crate::wire::{FragmentMask, Header, Status};
 
 impl<S: Storage> Shard<S> {
     /// The server's answer to a page-out states its utilisation.
-    fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &Device<S>) {
+    fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &SwapDevice<S>) {
         if let Some(slot) = self.ops[id].slot {
             let load = device.servers.load(slot);
             self.path_mut(slot).placed.acknowledged(load, utilisation);
@@ -25,7 +25,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         if header.status == Status::Ok {
             self.note_utilisation(id, header.utilisation, device);
@@ -75,7 +75,7 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        device: &Device<S>,
+        device: &SwapDevice<S>,
     ) {
         let transfer = &mut self.ops[id];
         if transfer.is_progress(header.fragment_mask) {
@@ -115,7 +115,7 @@ impl<S: Storage> Shard<S> {
 
     /// The page has arrived damaged at a server. A server where this repeats is given up, however
     /// well it answers other requests.
-    pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &Device<S>) {
+    pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
         self.resend_damaged(id);
         let transfer = &mut self.ops[id];

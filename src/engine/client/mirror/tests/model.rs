@@ -56,7 +56,7 @@ struct Reader {
 
 struct World {
     now_ns: u64,
-    device: Device<Heap>,
+    device: SwapDevice<Heap>,
     mirror: Mirror<Heap>,
     /// What each buffer holds; `None` for garbage.
     buffers: Vec<Option<Version>>,
@@ -78,7 +78,7 @@ struct World {
 impl World {
     fn new(policy: Policy) -> Self {
         let map = words(PAGES as usize);
-        let device = Device::new(map, config::Config::new(2, 1, 60).unwrap(), 1);
+        let device = SwapDevice::new(map, config::Config::new(2, 1, 60).unwrap(), 1);
         let config = Config {
             policy,
             io_timeout_ns: IO_TIMEOUT_NS,

@@ -50,7 +50,7 @@ fn a_reader_is_notified_of_room_in_the_reserve_for_reads() {
 }
 
 /// The disk has read a page, and it has been copied from its buffer.
-fn read_one(mirror: &mut Mirror<Heap>, io: &DiskIo, device: &Device<Heap>) {
+fn read_one(mirror: &mut Mirror<Heap>, io: &DiskIo, device: &SwapDevice<Heap>) {
     mirror.ended(0, io.id, true, device);
     let Some(Event::Read(_, Ok(id))) = mirror.poll_event() else {
         panic!("it has been read");
@@ -154,7 +154,7 @@ fn page_outs_do_not_take_what_is_kept_for_a_turn() {
 }
 
 /// What a page-out of this shard asks for, which needs the disk.
-fn urgent(shard: usize, page: u32, device: &Device<Heap>) -> Write {
+fn urgent(shard: usize, page: u32, device: &SwapDevice<Heap>) -> Write {
     let page = PageIndex(page);
     device.map.begin_write(page).unwrap();
     Write {

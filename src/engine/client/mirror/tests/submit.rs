@@ -5,7 +5,7 @@
 use super::*;
 
 /// A mirror of 64 buffers with `count` pages, no two of them neighbours, that are to be written.
-fn with_pages(count: u32, device: &Device<Heap>) -> Mirror<Heap> {
+fn with_pages(count: u32, device: &SwapDevice<Heap>) -> Mirror<Heap> {
     let mut mirror = mirror(64, device);
     for number in 0..count {
         page_out(&mut mirror, 0, 2 * number, device);

@@ -7,12 +7,12 @@ use std::boxed::Box;
 use std::vec;
 
 use super::super::super::config::Config;
-use super::super::super::device::Device;
 use super::super::super::free::{words_for, StaleCopy};
 use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
+use super::super::super::swap_device::SwapDevice;
 use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard, TransferId, Verdict};
 use crate::crc::crc32c;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
@@ -31,7 +31,7 @@ pub struct Bench {
     /// The time.
     pub now_ns: u64,
     /// What the shards share.
-    pub device: Box<Device<Heap>>,
+    pub device: Box<SwapDevice<Heap>>,
     /// The shard.
     pub shard: Box<Shard<Heap>>,
     servers: usize,
@@ -54,7 +54,7 @@ impl Bench {
     /// The same, where a page-out needs `min_copies` copies.
     pub fn with_min_copies(servers: usize, min_copies: u32) -> Self {
         let config = Config::new(2, min_copies, 60).unwrap();
-        let mut device = Box::new(Device::new(words(PAGES), config, 1));
+        let mut device = Box::new(SwapDevice::new(words(PAGES), config, 1));
         let chunks = || words(words_for(PAGES));
         device.set_dirty_bitmaps(chunks(), chunks());
         let parts = Parts {

@@ -5,8 +5,8 @@
 use super::super::super::storage::heap::Heap;
 use std::vec;
 
-use super::super::super::device::Device;
 use super::super::super::mirror::{Buffer, Config, Event, Head, Io, Mirror, Parts, Policy};
+use super::super::super::swap_device::SwapDevice;
 use super::super::Action;
 use super::bench::{page_crc, Bench};
 
@@ -14,12 +14,12 @@ use super::bench::{page_crc, Bench};
 pub const BUFFERS: usize = 64;
 
 /// A mirror with a disk.
-pub fn new_mirror(policy: Policy, device: &Device<Heap>) -> Mirror<Heap> {
+pub fn new_mirror(policy: Policy, device: &SwapDevice<Heap>) -> Mirror<Heap> {
     new_mirror_of(policy, BUFFERS, device)
 }
 
 /// The same, with `buffers` buffers.
-pub fn new_mirror_of(policy: Policy, buffers: usize, device: &Device<Heap>) -> Mirror<Heap> {
+pub fn new_mirror_of(policy: Policy, buffers: usize, device: &SwapDevice<Heap>) -> Mirror<Heap> {
     let config = Config {
         policy,
         ..Config::default()

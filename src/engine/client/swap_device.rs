@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all shards of a device share.
+//! What all shards of a swap device share.
 
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::copies::Copies;
@@ -14,8 +14,8 @@ use super::storage::Storage;
 use super::versions::{Versions, Witness};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
-/// A device: its map, its servers, its versions.
-pub struct Device<S: Storage> {
+/// A swap device: its map, its servers, its versions.
+pub struct SwapDevice<S: Storage> {
     /// Where each page is.
     pub map: PageMap<S::Words>,
     /// The servers.
@@ -46,7 +46,7 @@ pub struct Device<S: Storage> {
     frees_notified: Atomic<u32>,
 }
 
-impl<S: Storage> Device<S> {
+impl<S: Storage> SwapDevice<S> {
     /// A device without pages or servers, for `shards` shards.
     pub fn new(map: S::Words, config: Config, shards: u32) -> Self {
         Self {
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
         const PAGE: PageIndex = PageIndex(1);
-        let device = Device::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
         let begun = device.map.begin_write(PAGE).unwrap();
         let version = device.take_version();
         let (none, generation) = (SlotSet::EMPTY, version.generation());
