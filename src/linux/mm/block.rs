@@ -81,22 +81,10 @@ pub(in crate::linux) struct Span<'a> {
 }
 
 impl Span<'_> {
-    /// The page.
+    /// The page, where in it the bytes begin, and how many they are: at least one.
     #[inline]
-    pub(in crate::linux) fn page(&self) -> *mut bindings::page {
-        self.page.as_ptr()
-    }
-
-    /// Where the bytes begin in the page.
-    #[inline]
-    pub(in crate::linux) fn offset(&self) -> u32 {
-        self.offset
-    }
-
-    /// Number of bytes, at least one.
-    #[inline]
-    pub(in crate::linux) fn len(&self) -> u32 {
-        self.len
+    pub(in crate::linux) fn parts(&self) -> (*mut bindings::page, u32, u32) {
+        (self.page.as_ptr(), self.offset, self.len)
     }
 
     /// The first byte's address.

@@ -394,7 +394,7 @@ impl<T: Operations> Drop for GenDisk<T> {
         // SAFETY: By the type invariant. After `del_gendisk` the disk cannot be opened, and has no
         // requests and no hardware queues. `swap_slot_free_notify_callback` then finds no data, and
         // `synchronize_rcu` waits for calls that found it before. So nothing uses the data, which was
-        // made by `into_foreign`.
+        // made by `into_foreign`. Until `put_disk` the disk is live for `disk_wait_closed`.
         unsafe {
             bindings::del_gendisk(disk);
             let data = queue_data_of((*disk).queue).xchg(core::ptr::null_mut(), Full);

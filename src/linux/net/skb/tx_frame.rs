@@ -393,8 +393,7 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         if u32::from(nr_frags) >= bindings::MAX_SKB_FRAGS {
             return Err(SendError::TooLong);
         }
-        let mut page = span.page();
-        let mut offset = span.offset();
+        let (mut page, mut offset, len) = span.parts();
         // SAFETY: The page is a block's, which is borrowed.
         if !unsafe { helpers::get_page_to_send(page) } {
             page = copy_of(span)?;
@@ -410,9 +409,9 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
                 .add(usize::from(nr_frags));
             (*frag).netmem = page as bindings::netmem_ref;
             (*frag).offset = offset;
-            (*frag).len = span.len();
+            (*frag).len = len;
             (*info).nr_frags = nr_frags.wrapping_add(1);
-            (*skb).data_len = (*skb).data_len.wrapping_add(span.len());
+            (*skb).data_len = (*skb).data_len.wrapping_add(len);
         }
         Ok(())
     }
@@ -455,13 +454,14 @@ fn copy_of(span: Span<'_>) -> Result<*mut bindings::page, SendError> {
     if page.is_null() {
         return Err(SendError::NoMemory);
     }
+    let (_, _, len) = span.parts();
     // SAFETY: The new page has room for any span, which lies within one page. `mm::copy` says why others
     // may write to the span meanwhile.
     unsafe {
         copy(
             span.data(),
             helpers::page_address(page).cast(),
-            span.len() as usize,
+            len as usize,
         )
     };
     Ok(page)
