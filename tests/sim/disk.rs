@@ -15,7 +15,7 @@ use crate::scenario::{DiskScenario, MS, S};
 
 /// An I/O that was submitted to it.
 #[derive(Debug)]
-struct Asked {
+struct SubmittedIo {
     is_write: bool,
     first: u32,
     /// The pages to write, or the number of pages to read.
@@ -33,7 +33,7 @@ pub struct Ended {
 pub struct SimDisk {
     scenario: DiskScenario,
     blocks: BTreeMap<u32, Bytes>,
-    asked: BTreeMap<usize, Asked>,
+    submitted: BTreeMap<usize, SubmittedIo>,
     /// I/Os that will end when it answers again.
     held: BTreeSet<usize>,
     is_hung: bool,
@@ -52,7 +52,7 @@ impl SimDisk {
         Self {
             scenario,
             blocks: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            submitted: BTreeMap::new(),
             held: BTreeSet::new(),
             is_hung: false,
             is_slow: false,
@@ -82,7 +82,7 @@ impl SimDisk {
 
     /// Whether it refuses an I/O now, unless that may wait.
     pub fn refuses(&self, ctx: &mut Context, io: &DiskIo) -> bool {
-        let is_full = |depth| self.asked.len() >= depth;
+        let is_full = |depth| self.submitted.len() >= depth;
         let refuses = !io.may_wait && self.scenario.depth.is_some_and(is_full);
         if refuses {
             ctx.counts.fault(Fault::DiskRefused);
@@ -100,7 +100,7 @@ impl SimDisk {
         pages: Vec<Bytes>,
     ) -> Option<u64> {
         let end = first + pages.len() as u32;
-        for (other_id, other) in &self.asked {
+        for (other_id, other) in &self.submitted {
             let other_end = other.first + other.pages.len() as u32;
             let overlap = first < other_end && other.first < end;
             if overlap && (is_write || other.is_write) || *other_id == id {
@@ -111,12 +111,12 @@ impl SimDisk {
                 });
             }
         }
-        let asked = Asked {
+        let submitted = SubmittedIo {
             is_write,
             first,
             pages,
         };
-        self.asked.insert(id, asked);
+        self.submitted.insert(id, submitted);
         if self.is_hung {
             ctx.counts.fault(Fault::DiskHung);
             self.held.insert(id);
@@ -144,15 +144,15 @@ impl SimDisk {
             self.held.insert(id);
             return None;
         }
-        let asked = self.asked.remove(&id)?;
+        let submitted = self.submitted.remove(&id)?;
         let ok = ctx.rng.random_range(0..100) >= self.failing;
         if !ok {
             self.faulty_ns = Some(ctx.now_ns);
             ctx.counts.fault(Fault::DiskFailed);
         }
         let mut pages = Vec::new();
-        for (page, bytes) in (asked.first..).zip(asked.pages) {
-            if !asked.is_write {
+        for (page, bytes) in (submitted.first..).zip(submitted.pages) {
+            if !submitted.is_write {
                 pages.push(self.block(page));
             } else if ok {
                 self.blocks.insert(page, bytes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Removing servers.
+//! Ending the session with a server that is removed.
 //!
 //! A server that has pages *drains* first: no more pages are placed there, its pages can be read, and its
 //! copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
