@@ -19,23 +19,24 @@ disk=/dev/$(dmsetup info -c --noheadings -o blkdevname $upper)
 has_io() { read -r reads writes <"/sys/block/${disk#/dev/}/inflight" && [ $((reads + writes)) -gt 0 ]; }
 has_none() { ! has_io; }
 
-# A disk that has completed no I/O for half a second keeps the module: unloading must begin before.
-unload_with_io() {
-    anemone_load size_mib=64 local_device="$disk" disk_timeout_s=3 || fail "load"
-    put_all "$SCRATCH/random" 16 || fail "writing"
-    disk_drain || fail "mirror"
-    from=$(anemone_seconds)
-    dm_suspend || fail "suspend"
-    put "$SCRATCH/random" 12000 1 || fail "writing while the disk is stopped"
-    rmmod anemone 2>/dev/null && has_io
+load() {
+    anemone_load size_mib=64 local_device="$disk" disk_timeout_s=3 && put_all "$SCRATCH/random" 16 && disk_drain || fail "load"
 }
+# A disk that has completed no I/O for half a second keeps the module: unloading must begin before.
+load
 round=1
-until unload_with_io; do
+until
+    from=$(anemone_seconds)
+    dm_suspend && put "$SCRATCH/random" 12000 1 || fail "writing while the disk is stopped"
+    rmmod anemone 2>/dev/null && has_io
+do
     dm_resume || fail "resume"
     if [ -d /sys/module/anemone ]; then
-        disk_wait usable 30 && wait_for 10 "unload" anemone_unload || fail "unload a disk that answers"
+        disk_wait usable 30 && disk_drain || fail "it is not used again"
+    else
+        load
     fi
-    [ $round -lt 20 ] || fail "unloading was refused each time"
+    [ $round -lt 60 ] || fail "unloading was refused each time"
     round=$((round + 1))
 done
 took=$(($(anemone_seconds) - from))
