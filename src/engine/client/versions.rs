@@ -155,8 +155,9 @@ impl<W: Words> Versions<W> {
                 }
             }
         }
-        // Not only versions since the last jump: a jump may be about to be made for a notice.
-        self.look_up(version) == Some(true)
+        // Not only versions since the last jump: a jump may be about to be made for a notice. The gap alone does
+        // not tell: another shard may have noted a higher version that it then did not enter.
+        self.look_up(version) == Some(true) && version.0 >= self.gaps.end()
     }
 
     /// The lowest version such that neither it nor any above it is in the map.

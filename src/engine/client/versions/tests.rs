@@ -92,6 +92,21 @@ fn no_notice_is_lost_however_many_come_at_once() {
 }
 
 #[test]
+fn no_version_from_before_a_jump_is_entered_though_a_higher_one_was_tried() {
+    let versions = Versions::new();
+    let old = versions.take();
+    assert!(versions.begin_jump(true));
+    let tried = versions.take();
+    assert!(!versions.enter(1, tried), "the counter jumps");
+    let (_, made) = versions.pass(None, JUMP);
+    versions.end_jump(made);
+    assert!(!versions.enter(0, old));
+    assert!(!versions.enter(1, tried));
+    let new = versions.take();
+    assert!(versions.enter(0, new));
+}
+
+#[test]
 fn two_lives_of_one_snapshot_part() {
     let (one, other) = (Versions::new(), Versions::new());
     one.jump(u64::MAX / 3);
