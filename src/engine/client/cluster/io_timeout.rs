@@ -74,14 +74,19 @@ impl Peer {
             false => self.unheard_ns,
         };
         self.looked_ns = now_ns;
-        if self.suspected {
-            self.suspected_ns = self.suspected_ns.saturating_add(passed_ns);
-            let passed_ns = ran_ns.saturating_sub(since_ns).min(LOOK_NS);
-            self.unheard_ns = unheard_ns.saturating_add(passed_ns);
-        } else {
-            self.suspected_ns = 0;
-            self.unheard_ns = 0;
-        }
+        (self.suspected_ns, self.unheard_ns) = match (self.suspected, self.suspected_ns) {
+            (false, _) => (0, 0),
+            // It was not suspected at the last check, so the start is unknown. It may have had nothing to
+            // answer for a second.
+            (true, 0) => (1, 1),
+            (true, suspected_ns) => {
+                let unheard_for_ns = ran_ns.saturating_sub(since_ns).min(LOOK_NS);
+                (
+                    suspected_ns.saturating_add(passed_ns),
+                    unheard_ns.saturating_add(unheard_for_ns),
+                )
+            }
+        };
         self.suspected && self.suspected_ns >= loss_timeout_ns
     }
 

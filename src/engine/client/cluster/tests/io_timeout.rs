@@ -58,6 +58,24 @@ fn a_client_that_was_stopped_goes_on_waiting() {
 }
 
 #[test]
+fn time_in_which_a_server_had_nothing_to_answer_is_no_silence() {
+    let mut world = World::open(1500);
+    let io_timeout_ns = NS_PER_S / 2;
+    world.cluster.set_io_timeout_ns(io_timeout_ns);
+    world.pass(MS);
+    // It is not checked meanwhile, as no timer is due. Then a shard suspects it.
+    world.now_ns += io_timeout_ns;
+    world.table.suspect(world.slot);
+    world.pass(MS);
+    assert!(!world.table.usable().contains(world.slot));
+    assert!(world.table.given_up().is_empty());
+    world.pass(io_timeout_ns - MS);
+    assert!(world.table.given_up().is_empty());
+    world.pass(MS);
+    assert!(world.table.given_up().contains(world.slot));
+}
+
+#[test]
 fn what_comes_for_requests_under_way_is_a_sign_of_life() {
     let mut world = World::open(1500);
     world.cluster.set_io_timeout_ns(IO_TIMEOUT_NS);
