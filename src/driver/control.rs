@@ -113,7 +113,7 @@ pub(crate) struct ControlState {
 }
 
 impl ControlState {
-    /// The cluster and its outbox, borrowed apart.
+    /// The cluster and its outbox.
     pub(crate) fn parts(&mut self) -> (&mut Servers, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
     }
@@ -130,7 +130,7 @@ struct Sender {
 pub(crate) struct Control {
     #[pin]
     state: Mutex<ControlState>,
-    /// Notified whenever the worker has run.
+    /// Notified whenever the lock is released after a change.
     #[pin]
     changed: CondVar,
     #[pin]

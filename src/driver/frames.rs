@@ -100,8 +100,7 @@ impl OpFrames {
             .saturating_add(size_of::<Self>())
     }
 
-    /// Frames for `replicas` transfers of pages cut into `fragments`, and for one more page-in
-    /// transfer.
+    /// Frames for `replicas` transfers of pages cut into `fragments`. The other transfers only read.
     pub(crate) fn new(replicas: usize, fragments: u8) -> Result<Self> {
         let mut transfers = KVec::with_capacity(MAX_REPLICAS, MAY_FAIL)?;
         for transfer in 0..MAX_REPLICAS {

@@ -68,8 +68,8 @@ impl PartialEq for Lower {
     }
 }
 
-/// Which of the frames on a device under the interface are the interface's. Other frames find their way
-/// up by the rules of the devices between.
+/// Recognises the interface's frames on a device under it. Other frames go up by the rules of the devices
+/// between.
 struct Under {
     interface: ARef<NetDevice>,
     tag: Option<VlanTag>,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk: attaching, detaching and checking it. Its I/O is in `local_disk/pool.rs`.
+//! The local disk: attaching, detaching and checking it. Its I/O is in `local_disk/io.rs`.
 //!
-//! Context: process. Everything except the timer sleeps.
+//! Context: process, may sleep, unless stated otherwise.
 
 mod health;
 mod io;

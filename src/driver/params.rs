@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module's parameters: one table, checked in one place.
+//! The module's parameters, and their ranges, in one table.
 
 use kernel::{
     bindings,

@@ -90,6 +90,7 @@ impl Client {
         status.pages_in_failed = counters.pages_in_failed;
         status.pages_freed = counters.pages_freed;
         status.repair_pages_per_s = u64::from(device.repair_pages_per_s());
+        let mut out_of_sync_parts = 0;
         self.repair_counters(|name, value| match name {
             "pages_repaired" => status.repaired = value,
             "repairs_cancelled" | "repairs_failed" => {
@@ -97,15 +98,19 @@ impl Client {
             }
             // A part of the map has at most 1024 pages.
             "repair_left" => status.repair_left = value.saturating_mul(1024),
+            "out_of_sync_left" => out_of_sync_parts = value,
             _ => {}
         });
         let disk = self.shared.local.report();
-        let lags = status.written > status.on_disk && disk.policy != Policy::Off;
+        let lags = match flags & uapi::status::COUNT {
+            0 => out_of_sync_parts > 0,
+            _ => status.written > status.on_disk,
+        };
         status.disk_state = match disk.health {
             DiskHealth::Absent | DiskHealth::Detaching => uapi::disk::NONE,
             DiskHealth::Faulty => uapi::disk::FAULTY,
             DiskHealth::TimedOut => uapi::disk::TIMED_OUT,
-            DiskHealth::Usable if lags => uapi::disk::OUT_OF_SYNC,
+            DiskHealth::Usable if lags && disk.policy != Policy::Off => uapi::disk::OUT_OF_SYNC,
             DiskHealth::Usable => uapi::disk::ATTACHED,
         };
         if status.disk_state == uapi::disk::OUT_OF_SYNC {

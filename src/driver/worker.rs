@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The worker: it does everything that is not a page-out or a page-in.
+//! The worker: it carries out the engine's rounds ([`crate::engine::client::maintenance`]).
 //!
 //! Context: process, on the module's own WQ_MEM_RECLAIM queue. It allocates only the table for jumps of
 //! the versions, and does not wait for that memory.

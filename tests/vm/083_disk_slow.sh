@@ -19,6 +19,11 @@ random_file "$SCRATCH/random" $((pages * 4096))
 put_all "$SCRATCH/random" 32 || fail "writing"
 [ "$(disk_value pool_full)" -gt 0 ] || fail "nothing lags: $(cat "$ANEMONE_DEBUG/disk")"
 [ "$(counter out_of_sync_left)" -gt 0 ] || fail "nothing that lags is known: $(cat "$ANEMONE_DEBUG/counters")"
+# A report that counts no pages knows it too, but not how many.
+lagging=$(anemonectl status --quick --json)
+[ "$(counter out_of_sync_left)" = 0 ] || [ "$(echo "$lagging" | anemone-test json disk.state)" = out_of_sync ] ||
+    fail "the disk lags: $lagging"
+[ "$(echo "$lagging" | anemone-test json disk.out_of_sync)" = null ] || fail "pages were not counted: $lagging"
 # When it is fast again, out-of-sync pages are written to it, from the servers.
 dm_delay 0 0 || fail "dmsetup"
 disk_up_to_date 60 || fail "pages lag"

@@ -55,7 +55,7 @@ pub fn report(report: &Report) -> Value {
             "state": disk_word(status),
             "policy": policy_word(status),
             "buffered": status.disk_buffered,
-            "out_of_sync": status.disk_out_of_sync,
+            "out_of_sync": counted(status.disk_out_of_sync.into()),
             "written": status.disk_written,
             "errors": status.disk_errors,
         },

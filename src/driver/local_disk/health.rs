@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the local disk is, and the log of its changes.
+//! The state of the local disk, and the log of its changes.
 
 use kernel::prelude::*;
 

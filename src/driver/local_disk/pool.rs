@@ -94,8 +94,8 @@ const ALWAYS_TRIED: usize = (4 << 20) / PAGE_SIZE;
 /// How long dropping a pool waits for bios that are under way.
 const LAST_WAIT_NS: u64 = 1_000_000_000;
 
-/// What there is once a disk has been attached. Dropping it waits a moment for bios under way, and
-/// disowns those that have not ended then.
+/// The buffers, their bios and what they wait for, allocated when a disk is first attached.
+/// Dropping it waits a moment for bios under way, and disowns those that have not ended then.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Pool {
     #[pin]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Settings of an administrator, and their ranges, which are checked only here.
+//! Settings of an administrator, and how they must fit together.
 
 use super::ids::MAX_REPLICAS;
 

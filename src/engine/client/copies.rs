@@ -24,8 +24,8 @@ pub struct Copies {
     /// Number of copies. The fast path reads nothing else when there are none.
     count: Atomic<u32>,
     cells: [Atomic<u64>; COPIES],
-    /// The page that is locked in the map for the moment in which its copy is entered, as in a cell
-    /// without CANCELLED, or 0; above it, a count of these moments.
+    /// In the low bits, the page of which a copy is being entered in the map, encoded as in a cell without
+    /// CANCELLED, or 0; in the high bits, how many copies have been entered.
     entering: Atomic<u64>,
 }
 

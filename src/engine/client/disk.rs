@@ -92,7 +92,7 @@ impl DiskState {
         self.0 & Self::HOPELESS != 0
     }
 
-    /// The same, of a disk that is faulty or detached.
+    /// The same, of a disk that is faulty.
     pub(super) fn without_use(self) -> Self {
         Self(self.0 | Self::FAILED)
     }

@@ -2,7 +2,7 @@
 
 //! The local disk: pages on their way to it and from it, in a bounded pool of buffers.
 //!
-//! One lock is held around every call. It is innermost but for the page map, which has none. A shard
+//! One lock is held around every call. It is the innermost lock; the page map is lock-free. A shard
 //! calls through [`super::disk_port::DiskPort`]. Nothing here touches memory of a request: the caller copies
 //! to a buffer or from it, without the lock, while the buffer is lent to it.
 //!
@@ -22,8 +22,8 @@
 //!
 //! **Room.** [`Event::Granted`] lets the first op in one of a shard's wait lists ask again, by
 //! [`Mirror::begin_granted_read`] or [`Mirror::begin_granted_write`]. A shard in whose wait list no op waits
-//! calls [`Mirror::return_grant`]. Page-outs leave an eighth of the buffers to page-ins. While page-outs
-//! wait, page-ins leave a quarter to both.
+//! calls [`Mirror::return_grant`]. An eighth of the buffers is reserved for page-ins. While page-outs
+//! wait, page-ins use at most three quarters.
 //!
 //! **The disk.** [`Mirror::poll`] returns I/O to submit, any number at a time. [`Mirror::refused`] reports
 //! that the disk did not take one, which is returned again later. [`Mirror::ended`] reports

@@ -21,7 +21,7 @@ impl Entry {
     const WRITTEN: u32 = 1 << SERVER_SLOTS;
     /// The newest version is on the local disk.
     const DISK: u32 = 1 << 21;
-    /// A page-out or a background copy is under way.
+    /// A page-out is under way, or the copy of repair is being entered.
     const BUSY: u32 = 1 << 22;
     /// The page is free, and servers have not been notified.
     const FREE_PENDING: u32 = 1 << 23;
@@ -197,8 +197,8 @@ impl<S: Words> PageMap<S> {
         })
     }
 
-    /// The moment ends: `add` hold the page, as does the local disk if `now_on_disk`, and `remove`
-    /// need not keep it. Returns whether the page is free, as for [`Self::finish_write`].
+    /// Ends [`Self::begin_commit`]: adds the replicas `add`, and the local disk if `now_on_disk`, and drops
+    /// the replicas `remove`. Returns whether the page is free, as for [`Self::finish_write`].
     pub(super) fn end_commit(
         &self,
         page: PageIndex,

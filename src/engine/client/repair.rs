@@ -309,7 +309,7 @@ impl<S: Storage> Repair<S> {
             return false;
         }
         device.copies.begin(index, page);
-        // Only now: a page-out that this load does not see sees the copy.
+        // Only now. If this load does not see that a page-out is under way, the page-out sees the copy.
         let entry = device.map.load(page);
         let help = match Self::is_wanted(entry, goal, device) {
             true => Self::help(entry, goal, device),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all shards know of the servers: written by the cluster, read on the data path. Its cache
-//! lines are read-mostly, so that reads are cheap.
+//! What all shards know of the servers: read on the data path, written by the cluster, except for a few
+//! bits that shards set too. Its cache lines are read-mostly, so that reads are cheap.
 //!
 //! A slot belongs to one incarnation of one server. Its numbers are published before its bit in
 //! [`ServerTable::valid`], and do not change until that bit has been cleared and every shard has
@@ -181,8 +181,8 @@ impl ServerTable {
         SlotSet::from_bits(self.given_up.load(Acquire))
     }
 
-    /// How many servers a page-out may count on or wait for. For the I/O timeout, no more than this
-    /// have been usable at a time.
+    /// How many servers a page-out may count on or wait for. It is the highest number
+    /// that were usable at a time during the last I/O timeout.
     pub fn expected(&self) -> usize {
         // CAST: at most three.
         self.expected.load(Acquire) as usize

@@ -4,8 +4,8 @@
 //!
 //! A machine may serve other clients on the interface that its own client uses, and any station may
 //! send frames of the EtherType. So the sender of each frame is checked first: is it one of the
-//! client's servers, in the client's session? The cluster updates the list before it sends a frame
-//! to a new server. Received frames read it on any CPU without a lock.
+//! client's servers, in the client's session? The list is updated before a frame is sent to a new
+//! server. Received frames read it on any CPU without a lock.
 
 use super::ids::SERVER_SLOTS;
 use super::server_table::mac_to_u64;

@@ -237,7 +237,7 @@ impl<S: Storage> SwapDevice<S> {
         self.shards
     }
 
-    /// Pages of a part of the map without frees have been freed.
+    /// A chunk of the map in which no page was freed has a freed page now.
     pub fn note_frees(&self) {
         self.frees_noted.fetch_add(1, Full);
     }

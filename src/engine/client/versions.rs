@@ -155,8 +155,8 @@ impl<W: Words> Versions<W> {
                 }
             }
         }
-        // Not only versions since the last jump: a jump may be about to be made for a notice. The gap alone does
-        // not tell: another shard may have noted a higher version that it then did not enter.
+        // Not only versions since the last jump: a jump may be about to be made for a notice. The gap alone
+        // does not tell: another shard may have noted a higher version that it then did not enter.
         self.look_up(version) == Some(true) && version.0 >= self.gaps.end()
     }
 

@@ -30,7 +30,7 @@ pub(super) enum Stage {
     Left,
 }
 
-/// Of what the op that waits is to be notified.
+/// The result that is to be reported to the op that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Written(bool),

@@ -9,8 +9,8 @@ use super::pool::{Ended, Queue, Stage};
 use super::{BufferId, Direction, Event, Get, Mirror, Token};
 
 impl<S: Storage> Mirror<S> {
-    /// Wants the bytes of the page's version with this generation, which the map said to be its
-    /// newest. With `buffers_only`, the disk is not asked.
+    /// Starts reading the page in this generation, which the map said to be its newest. With
+    /// `buffers_only`, the disk is not asked.
     pub fn begin_read(
         &mut self,
         page: PageIndex,

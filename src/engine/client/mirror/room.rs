@@ -18,7 +18,7 @@ impl<S: Storage> Mirror<S> {
         &mut self.wait_lists[direction as usize]
     }
 
-    /// Whether there is a buffer for a shard without a grant: it comes behind all that wait.
+    /// Whether a shard without a grant may take a buffer: one is free, and no shard waits.
     pub(super) fn is_room_for_more(&self, direction: Direction) -> bool {
         self.wait_list(direction).is_empty() && self.is_room(direction)
     }
@@ -30,8 +30,7 @@ impl<S: Storage> Mirror<S> {
         let [read, write] =
             [Direction::In, Direction::Out].map(|direction| self.wait_list(direction).reserved());
         match direction {
-            // While page-outs wait, page-ins leave them an eighth, and the one that page-outs leave to
-            // page-ins.
+            // While page-outs wait, page-ins use at most three quarters.
             Direction::In => {
                 let reading = self.pool.reading().saturating_add(read);
                 let is_share = reading < len.saturating_sub(len / 4);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which shards wait for a buffer, and for which of them one is reserved, where page-ins, or page-outs, want
-//! more of them than there are.
+//! The shards that wait for a buffer, in a list for each direction, and their grants.
 //!
 //! Shards that wait are granted one buffer each, in turn. Within a shard, the ops of one direction are served
 //! in the order in which they came. So no op waits for those that came later. A grant reserves a buffer until

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which transfer a frame answers, and what an answer says of its server.
+//! Which transfer a frame answers.
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;

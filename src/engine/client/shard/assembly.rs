@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Assembles a page from fragments.
+//! A page that is assembled from fragments.
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;

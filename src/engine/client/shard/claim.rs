@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Claims an op for a request, and parks, retries and gives up ops.
+//! Claims an op for a request, and the list of the ops in use.
 
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::storage::Storage;

@@ -28,7 +28,7 @@ pub struct CopyOut {
     pub slot: ServerSlot,
     /// The value that fills the page, if it is same-filled.
     pub fill: Option<u64>,
-    /// The page's checksum, or that of the 8-byte fill value, big-endian.
+    /// The page's checksum, or that of the 8-byte fill value.
     pub crc: u32,
 }
 
@@ -41,7 +41,7 @@ pub struct MirrorCopy {
     pub version: Version,
     /// The value that fills the page, if it is same-filled.
     pub fill: Option<u64>,
-    /// The page's checksum, or that of the 8-byte fill value, big-endian.
+    /// The page's checksum, or that of the 8-byte fill value.
     pub crc: u32,
 }
 

@@ -53,7 +53,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Requests the op's page from the disk, if the disk has it and has not been asked. Returns whether
-    /// an answer will come, or `None` if the disk does not have the page.
+    /// an answer will come, or `None` if the disk does not have the page, is given up, or has failed to
+    /// read it.
     pub(super) fn ask_disk(&mut self, index: OpId, device: &SwapDevice<S>) -> Option<bool> {
         let op = &self.ops[index];
         let entry = device.map.load(op.page);

@@ -185,7 +185,7 @@ impl DiskPart {
         self.stage == DiskStage::Failed
     }
 
-    /// Page-in: the disk has not been asked, nor the I/O timeout been prolonged for it.
+    /// Page-in: the disk has not been asked, and the I/O timeout has not been extended for it.
     pub(super) fn may_ask_at_last(&self) -> bool {
         !self.is_last && matches!(self.stage, DiskStage::Idle | DiskStage::Looked)
     }

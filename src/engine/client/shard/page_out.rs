@@ -25,7 +25,7 @@ const MAX_CHANGES: u32 = 16;
 
 impl<S: Storage> Shard<S> {
     /// Begins a page-out. `fill` is the page's value if it is same-filled. `crc` is the CRC32C of
-    /// the page, or of those 8 bytes, big-endian. The page must stay in place until the completion.
+    /// the page, or of those 8 bytes. The page must stay in place until the completion.
     pub fn start_page_out(
         &mut self,
         now_ns: u64,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Assembles a page from fragments.
+//! Handles the answers to page-ins: what is used of them, and what is ignored.
 
 use super::super::ids::Version;
 use super::super::storage::Storage;

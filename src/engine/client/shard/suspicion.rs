@@ -58,7 +58,7 @@ impl<S: Storage> Shard<S> {
         self.leave_server(now_ns, id, slot, device);
     }
 
-    /// The server is of no use whatever it answers: it is suspected, and the op turns to others.
+    /// Suspects a server whose answers are useless, and moves the op to others.
     pub(super) fn leave_server(
         &mut self,
         now_ns: u64,

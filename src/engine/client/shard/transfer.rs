@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One server's part in an op: its state, and sending it again.
+//! One server's part in an op.
 
 use super::super::ids::{ServerSlot, Version};
 use super::super::storage::Storage;
