@@ -8,11 +8,10 @@
 pub(crate) mod block_device;
 pub(crate) mod callback;
 pub(crate) mod client;
-pub(crate) mod control;
+pub(crate) mod cluster_lock;
 pub(crate) mod control_device;
 pub(crate) mod debugfs;
 mod failure_log;
-pub(crate) mod frames;
 pub(crate) mod identity;
 mod ingress;
 mod initial_sessions;
@@ -29,6 +28,7 @@ pub(crate) mod shared;
 pub(crate) mod snapshot_restore;
 pub(crate) mod status;
 pub(crate) mod storage;
+pub(crate) mod tx_frames;
 pub(crate) mod worker;
 
 impl kernel::fmt::Display for crate::wire::ClientId {

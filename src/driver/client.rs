@@ -22,7 +22,7 @@ use super::{
         new_timer,
         Target, //
     },
-    control::Control,
+    cluster_lock::ClusterLock,
     local_disk,
     params::Params,
     queue::Queue,
@@ -60,7 +60,7 @@ pub(crate) struct Client {
     pub(crate) queues: KVec<Arc<Queue>>,
     /// The cluster.
     #[pin]
-    pub(crate) control: Control,
+    pub(crate) cluster: ClusterLock,
     /// Received control frames.
     #[pin]
     pub(crate) inbox: SpinLockIrq<Inbox>,
@@ -92,14 +92,14 @@ impl Client {
     #[inline(never)]
     fn with_queues(params: &Params, id: ClientId, queues: KVec<Arc<Queue>>) -> Result<Arc<Self>> {
         let shared = Shared::new(params)?;
-        let control = Control::new(id, params.cluster)?;
+        let cluster = ClusterLock::new(id, params.cluster)?;
         let inbox = receive::empty_inbox()?;
         let shards = queues.len();
         Arc::pin_init(
             try_pin_init!(Self {
                 shared <- shared,
                 queues,
-                control <- control,
+                cluster <- cluster,
                 inbox <- kernel::new_spinlock_irq!(inbox, "anemone_inbox"),
                 frames_bad: Atomic::new(0),
                 frames_foreign: Atomic::new(0),
@@ -208,7 +208,7 @@ impl Drop for Running {
         let client = &self.0;
         let shared = &client.shared;
         local_disk::shut_down(shared);
-        client.control.say_bye(shared);
+        client.cluster.say_bye(shared);
         shared.link.unbind(&Rtnl::lock());
         // Frames are no longer received, and the timers and the worker find nothing to do. Each of them
         // must end before the client is freed, because they hold references to it.

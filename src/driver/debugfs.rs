@@ -69,7 +69,7 @@ fn counters(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn servers(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
-    client.control.reports(|slot, report| {
+    client.cluster.reports(|slot, report| {
         let health = match report.health {
             Health::Connecting => "connecting",
             Health::Up => "up",

@@ -19,7 +19,7 @@ use kernel::{
 
 use super::{
     client::Client,
-    frames::RECEIVING_CPU, //
+    tx_frames::RECEIVING_CPU, //
 };
 use crate::linux::net::{
     device::{

@@ -33,11 +33,11 @@ const REPLACED_MS: u32 = 5000;
 
 /// Waits for servers as long as the administrator allows. Returns how many are up.
 fn wait_for_servers(params: &Params, client: &Arc<Client>, wanted: usize) -> Result<usize> {
-    let control = &client.control;
-    let mut up = control.wait_for_servers(wanted, params.connect_ms)?;
-    if up < wanted && control.is_refused(Status::Wait) {
+    let cluster = &client.cluster;
+    let mut up = cluster.wait_for_servers(wanted, params.connect_ms)?;
+    if up < wanted && cluster.is_refused(Status::Wait) {
         // Servers are challenging an older life of this client.
-        up = control.wait_for_servers(wanted, REPLACED_MS)?;
+        up = cluster.wait_for_servers(wanted, REPLACED_MS)?;
     }
     let enough = wanted.min(params.config.replicas);
     if up < enough && params.wait_s > 0 {
@@ -48,10 +48,10 @@ fn wait_for_servers(params: &Params, client: &Arc<Client>, wanted: usize) -> Res
             params.wait_s,
             enough
         );
-        up = control.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
+        up = cluster.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
         if up >= enough && up < wanted {
             // After a power failure servers start one after the other.
-            up = control.wait_for_servers(wanted, params.connect_ms)?;
+            up = cluster.wait_for_servers(wanted, params.connect_ms)?;
         }
     }
     Ok(up)
@@ -60,16 +60,16 @@ fn wait_for_servers(params: &Params, client: &Arc<Client>, wanted: usize) -> Res
 /// Opens the sessions. Waits for a bounded time.
 #[inline(never)]
 pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Result {
-    client.control.mtu_changed(&client.shared);
-    client.control.address_changed(&client.shared);
+    client.cluster.mtu_changed(&client.shared);
+    client.cluster.address_changed(&client.shared);
     client
-        .control
+        .cluster
         .add(&client.shared, &params.servers)
         .map_err(|_| EINVAL)?;
     client.shared.kick();
     let wanted = params.servers.len();
     let up = wait_for_servers(params, client, wanted)?;
-    if up == 0 && !has_local && client.control.is_refused(Status::InUse) {
+    if up == 0 && !has_local && client.cluster.is_refused(Status::InUse) {
         pr_err!("servers have a live session of a client with this identity; give this one another client_id=\n");
         return Err(EBUSY);
     }
@@ -99,7 +99,7 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
 #[inline(never)]
 fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool) -> Result {
     let mut rooms = [0; SERVER_SLOTS];
-    client.control.reports(|slot, report| {
+    client.cluster.reports(|slot, report| {
         if let Some(room) = rooms.get_mut(slot) {
             *room = report.capacity_pages;
         }

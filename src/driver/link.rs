@@ -25,12 +25,12 @@ use kernel::{
 
 use super::{
     client::Client,
-    frames::{
+    ingress::Ingress,
+    tx_frames::{
         OpFrames,
         Sent,
         TxFrame, //
     },
-    ingress::Ingress,
 };
 use crate::{
     engine::client::shard::Send,
@@ -322,8 +322,8 @@ impl LinkWatch {
                 error
             ),
         }
-        client.control.mtu_changed(&client.shared);
-        client.control.address_changed(&client.shared);
+        client.cluster.mtu_changed(&client.shared);
+        client.cluster.address_changed(&client.shared);
         client.shared.kick();
     }
 }
@@ -360,11 +360,11 @@ impl NotifierCallback for LinkWatch {
                 }
             }
             Event::ChangeMtu if link.is_bound_to(device) => {
-                client.control.mtu_changed(&client.shared);
+                client.cluster.mtu_changed(&client.shared);
                 client.shared.kick();
             }
             Event::ChangeAddress if link.is_bound_to(device) => {
-                client.control.address_changed(&client.shared);
+                client.cluster.address_changed(&client.shared);
                 client.shared.kick();
             }
             Event::ChangeUpper | Event::ChangeFeatures => link.restacked(rtnl),

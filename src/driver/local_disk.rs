@@ -370,7 +370,7 @@ pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
             }
             Step::Cluster => {
                 client
-                    .control
+                    .cluster
                     .look(|_| detach.walk(&shared.device, PART_PAGES));
                 cond_resched();
             }

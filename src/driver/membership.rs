@@ -2,7 +2,7 @@
 
 //! Adding and removing servers while the device is in use.
 //!
-//! The engine's [`Removals`] decides; its steps are carried out here, under `Control::removal`: by the
+//! The engine's [`Removals`] decides; its steps are carried out here, under `ClusterLock::removal`: by the
 //! worker for servers that drain, by an ioctl for a server that is to go at once.
 //!
 //! Context: process.
@@ -54,7 +54,7 @@ impl Client {
         if self.shared.link.address() == Some(mac) {
             return Err(AddError::NotUnicast);
         }
-        self.control.add(&self.shared, &[mac])?;
+        self.cluster.add(&self.shared, &[mac])?;
         pr_info!("server {}: added\n", mac);
         self.shared.kick();
         Ok(())
@@ -62,10 +62,10 @@ impl Client {
 
     /// Removes a server. Sleeps.
     pub(crate) fn remove_server(&self, mac: MacAddress, how: How) -> Result<(), RemoveError> {
-        let mut removals = self.control.removal.lock();
+        let mut removals = self.cluster.removal.lock();
         // A removal that the worker has begun, if there is one.
         self.end_removal(&mut removals);
-        let begun = self.control.with(&self.shared, |state| {
+        let begun = self.cluster.with(&self.shared, |state| {
             removals.remove(now_ns(), mac, how, &mut state.cluster, &self.shared.device)
         });
         let result = begun.and_then(|begun| match begun {
@@ -113,7 +113,7 @@ impl Client {
     /// Returns when to check again, in nanoseconds from now.
     pub(super) fn drain_servers(&self) -> Option<u64> {
         // Another task that holds it kicks the worker afterwards.
-        let mut removals = self.control.removal.try_lock()?;
+        let mut removals = self.cluster.removal.try_lock()?;
         loop {
             match self.carry_out(&mut removals) {
                 None => match removals.look(&self.shared.device, PART_PAGES) {
@@ -130,7 +130,7 @@ impl Client {
     /// Carries out the next step for the quiescing server; `None` if there is none.
     fn carry_out(&self, removals: &mut Removals) -> Option<Carried> {
         match removals.next_step()? {
-            Step::Cluster => self.control.with(&self.shared, |state| {
+            Step::Cluster => self.cluster.with(&self.shared, |state| {
                 removals.with_cluster(now_ns(), &mut state.cluster, &self.shared.device);
             }),
             Step::Shards => self.synchronize_queues(),

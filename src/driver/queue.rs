@@ -26,10 +26,10 @@ use lingering::Lingering;
 use super::{
     block_device::AnemoneDevice,
     callback::Timer,
-    frames::OpFrames,
     request_part::RequestPart,
     shared::Shared,
     storage::KernelStorage, //
+    tx_frames::OpFrames,
 };
 use crate::{
     engine::client::{

@@ -114,7 +114,7 @@ impl Client {
                 shard.versions_jumped(now_ns, &self.shared.device);
             });
         }
-        self.control.with(&self.shared, |state| {
+        self.cluster.with(&self.shared, |state| {
             state.cluster.look_for_orphans(now_ns())
         });
     }
@@ -138,7 +138,7 @@ impl PmCallback for Sleep {
                 client.shared.device.set_repair_pages_per_s(0);
                 // Waits for the worker: one that has not seen the flag has finished its frees when
                 // this returns.
-                client.control.with(&client.shared, |_| ());
+                client.cluster.with(&client.shared, |_| ());
             }
             PmEvent::PostHibernation => {
                 // What this machine did after its image was made is unknown.

@@ -175,7 +175,7 @@ impl Client {
         };
         let mut servers = KVec::from_elem(uapi::Server::default(), uapi::MAX_SERVERS, GFP_KERNEL)?;
         let mut count = 0_u32;
-        self.control.reports(|slot, report| {
+        self.cluster.reports(|slot, report| {
             if let Some(server) = servers.get_mut(count as usize) {
                 // CAST: below 20.
                 server.slot = slot as u32;

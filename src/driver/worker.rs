@@ -9,7 +9,7 @@ use kernel::prelude::*;
 
 use super::{
     client::Client,
-    control::ControlState,
+    cluster_lock::ClusterState,
     params, //
 };
 use crate::{
@@ -53,7 +53,7 @@ impl Client {
         round.begin();
         loop {
             match round.next_step() {
-                Step::Cluster(frames) => self.control.with(shared, |state| {
+                Step::Cluster(frames) => self.cluster.with(shared, |state| {
                     self.take_frames(state, frames);
                     // Checked under the lock: no pages to free are searched for once the machine hibernates.
                     let is_resting = self.restore.is_hibernating();
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// Passes up to `most` received control frames to the cluster.
-    fn take_frames(&self, state: &mut ControlState, most: usize) {
+    fn take_frames(&self, state: &mut ClusterState, most: usize) {
         let (cluster, outbox) = state.parts();
         cluster.set_loss_timeout_ns(params::loss_timeout_ns());
         for _ in 0..most {
@@ -111,11 +111,11 @@ impl Client {
 
     /// Logs what has changed among the servers.
     fn report_changes(&self, changes: &Changes) {
-        self.control.with(&self.shared, |state| {
+        self.cluster.with(&self.shared, |state| {
             state.failure_log.update(now_ns(), self)
         });
         for slot in changes.refused.iter() {
-            self.control.log_refusal(slot);
+            self.cluster.log_refusal(slot);
         }
         for slot in changes.to_sweep.intersection(changes.lost).iter() {
             let mac = self.shared.device.servers.address(slot).mac;

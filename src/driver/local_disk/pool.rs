@@ -165,7 +165,7 @@ impl Pool {
         now_ns: u64,
     ) {
         let state = &mut *guard;
-        let submit = state.mirror.has_io(now_ns, &shared.device);
+        let submit = state.mirror.stage_io(now_ns, &shared.device);
         if state.event.is_none() && !state.notifying {
             state.event = state.mirror.poll_event();
         }

@@ -15,12 +15,12 @@ use super::{
 use crate::{
     driver::{
         callback::Timer,
-        frames::OpFrames,
         request_part::{
             RequestPart,
             MAX_REQUEST_PAGES, //
         },
         storage::KernelStorage, //
+        tx_frames::OpFrames,
     },
     engine::client::{
         free::StaleCopy,

@@ -17,7 +17,7 @@ use kernel::{
 
 use super::Queue;
 use crate::{
-    driver::frames::OpFrames,
+    driver::tx_frames::OpFrames,
     engine::client::shard::OpId,
     linux::{
         mm::alloc::MAY_FAIL,

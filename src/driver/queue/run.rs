@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     driver::{
-        frames::Sent,
         local_disk::LocalPort,
         request_part::RequestPart,
         shared::Shared,
         storage::KernelStorage, //
+        tx_frames::Sent,
     },
     engine::client::{
         ids::PageIndex,

@@ -11,12 +11,12 @@
 //! changes this state: after an unexpected incarnation, or a REJECT of our session, the cluster
 //! asks with a fresh nonce.
 
-mod frames;
 mod frees;
 mod inventory;
 mod io_timeout;
 mod path_mtu;
 mod peer;
+mod received;
 mod session_end;
 mod timers;
 

@@ -381,7 +381,7 @@ impl<S: Storage> Shard<S> {
             self.note_late(now_ns, source, header, device);
             return Verdict::Done;
         };
-        if !self.is_believed(now_ns, id, header, device) {
+        if !self.check_high_water(now_ns, id, header, device) {
             return Verdict::Done;
         }
         self.note_heard(now_ns, id);

@@ -54,8 +54,8 @@ pub(super) struct Submissions {
 }
 
 impl<S: Storage> Mirror<S> {
-    /// Whether [`Self::poll`] would return I/O.
-    pub fn has_io(&mut self, now_ns: u64, device: &SwapDevice<S>) -> bool {
+    /// Begins the next I/O if there is one, for [`Self::poll`]. Returns whether there is.
+    pub fn stage_io(&mut self, now_ns: u64, device: &SwapDevice<S>) -> bool {
         if self.submissions.refused != 0 {
             return self.due_again(now_ns).is_some();
         }
@@ -68,7 +68,7 @@ impl<S: Storage> Mirror<S> {
     /// Takes the next I/O for the disk; `None` if there is none now. The caller submits it, then calls
     /// [`Self::submitted`].
     pub fn poll(&mut self, now_ns: u64, device: &SwapDevice<S>) -> Option<DiskIo> {
-        if !self.has_io(now_ns, device) {
+        if !self.stage_io(now_ns, device) {
             return None;
         }
         let id = match self.submissions.refused {

@@ -23,7 +23,7 @@ impl<S: Storage> Shard<S> {
     /// A server reports which versions have been used. An answer that is not believed does not
     /// count, and its transfer moves to another server.
     #[inline]
-    pub(super) fn is_believed(
+    pub(super) fn check_high_water(
         &mut self,
         now_ns: u64,
         id: TransferId,

@@ -57,7 +57,7 @@ fn a_refused_io_does_not_wait_while_the_end_of_others_may_make_room() {
         assert!(!io.may_wait);
     }
     mirror.refused(now_ns, io.id, &device);
-    assert!(!mirror.has_io(now_ns, &device));
+    assert!(!mirror.stage_io(now_ns, &device));
     mirror.ended(now_ns, other.id, true, &device);
     assert_eq!(mirror.poll(now_ns, &device).map(|io| io.id), Some(io.id));
 }
@@ -81,7 +81,7 @@ fn a_disk_is_stuck_until_its_io_ends_and_the_submission_returns() {
     let mut mirror = with_pages(2, &device);
     let begun_ns = 2 * MS;
     let stuck_ns = begun_ns + 500 * MS;
-    assert!(mirror.has_io(begun_ns, &device) && mirror.is_submitting());
+    assert!(mirror.stage_io(begun_ns, &device) && mirror.is_submitting());
     let io = mirror.poll(begun_ns, &device).unwrap();
     while mirror.next_timeout_ns() < stuck_ns {
         let due_ns = mirror.next_timeout_ns();

@@ -18,8 +18,8 @@ use kernel::{
 
 use super::{
     failure_log::FailureLog,
-    frames::TxFrame,
     shared::Shared, //
+    tx_frames::TxFrame,
 };
 use crate::{
     engine::client::{
@@ -105,14 +105,14 @@ impl Outbox for StagedFrames {
 }
 
 /// The cluster, and the frames that it wants sent.
-pub(crate) struct ControlState {
+pub(crate) struct ClusterState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
     /// What has been logged.
     pub(crate) failure_log: FailureLog,
 }
 
-impl ControlState {
+impl ClusterState {
     /// The cluster and its outbox.
     pub(crate) fn parts(&mut self) -> (&mut Servers, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
@@ -127,9 +127,9 @@ struct Sender {
 
 /// The cluster.
 #[pin_data]
-pub(crate) struct Control {
+pub(crate) struct ClusterLock {
     #[pin]
-    state: Mutex<ControlState>,
+    state: Mutex<ClusterState>,
     /// Notified whenever the lock is released after a change.
     #[pin]
     changed: CondVar,
@@ -140,10 +140,10 @@ pub(crate) struct Control {
     pub(super) removal: Mutex<Removals>,
 }
 
-impl Control {
+impl ClusterLock {
     /// A cluster without servers, for this client.
     pub(crate) fn new(client: ClientId, cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
-        let state = ControlState {
+        let state = ClusterState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
             failure_log: FailureLog::default(),
@@ -179,7 +179,7 @@ impl Control {
 
     /// Does something with the cluster, then sends its frames. Their receivers are published first,
     /// so that their answers are accepted.
-    pub(crate) fn with<R>(&self, shared: &Shared, work: impl FnOnce(&mut ControlState) -> R) -> R {
+    pub(crate) fn with<R>(&self, shared: &Shared, work: impl FnOnce(&mut ClusterState) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
         shared.device.stations.publish(state.cluster.stations());
