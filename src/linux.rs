@@ -10,8 +10,8 @@
 //! A function sleeps, or needs a certain context, only if it says so. Others, and `drop`s, may be called in
 //! any context, with interrupts disabled too.
 //!
-//! Where C takes `THIS_MODULE`, the wrappers name the module that they are compiled into (`__this_module`):
-//! disks, files in debugfs, parameters, [`module`]. In the kernel crate each takes its user's `ThisModule`.
+//! Where C takes `THIS_MODULE`, files in debugfs, parameters and [`module`] name the module that they are
+//! compiled into (`__this_module`). In the kernel crate each takes its user's `ThisModule`.
 
 pub(crate) mod block;
 pub(crate) mod bottom_half;

@@ -231,9 +231,6 @@ extern "C" {
     pub(super) fn rtnl_lock();
     pub(super) fn rtnl_unlock();
 
-    /// `mm/slub.c`
-    pub(super) fn kvfree(address: *const c_void);
-
     pub(super) fn register_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
     pub(super) fn unregister_netdevice_notifier(nb: *mut bindings::notifier_block) -> c_int;
 }

@@ -18,7 +18,10 @@ use kernel::{
 
 pub(crate) use kernel::miscdevice::MiscDeviceOptions;
 
-use super::module;
+use super::{
+    helpers,
+    module, //
+};
 
 /// The value that the open files of a device share.
 pub(crate) trait MiscDevice: Send + Sync + 'static {
@@ -70,10 +73,25 @@ struct OpenFile<T>(PhantomData<T>);
 /// ```
 #[pin_data]
 pub(crate) struct MiscDeviceRegistration<T: MiscDevice> {
-    // Declared first, so dropped before `data`.
+    // Declared first, so dropped before the others.
     #[pin]
     registration: miscdevice::MiscDeviceRegistration<OpenFile<T>>,
+    _openers: Openers,
     data: Arc<T>,
+}
+
+/// Tasks that are opening the device, and have not got it because the module's `init` is under way.
+struct Openers;
+
+impl Drop for Openers {
+    /// A task that was refused still reads the module's tables. It may have been preempted, but does not sleep
+    /// between being refused and its last read. The device is not registered any more.
+    fn drop(&mut self) {
+        if module::is_coming() {
+            // SAFETY: Process context, as deregistering sleeps.
+            unsafe { helpers::synchronize_rcu_tasks() };
+        }
+    }
 }
 
 impl<T: MiscDevice> MiscDeviceRegistration<T> {
@@ -82,6 +100,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
         // INVARIANT: `data` is initialised first.
         try_pin_init!(Self {
             data,
+            _openers: Openers,
             registration <- miscdevice::MiscDeviceRegistration::register(opts),
         })
     }

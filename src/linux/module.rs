@@ -54,10 +54,19 @@ impl Drop for ModuleRef {
     }
 }
 
-/// Returns whether the module's `init` has succeeded, so that references keep the module.
+/// Returns whether the module's `init` has succeeded and unloading has not begun.
 #[inline]
 pub(in crate::linux) fn is_live() -> bool {
+    state() == bindings::module_state_MODULE_STATE_LIVE
+}
+
+/// Returns whether the module's `init` is under way. References do not keep the module if that fails.
+#[inline]
+pub(in crate::linux) fn is_coming() -> bool {
+    state() == bindings::module_state_MODULE_STATE_COMING
+}
+
+fn state() -> bindings::module_state {
     // SAFETY: The module exists: this is its code. The state changes meanwhile, so it is read once.
-    let state = unsafe { (&raw const bindings::__this_module.state).read_volatile() };
-    state == bindings::module_state_MODULE_STATE_LIVE
+    unsafe { (&raw const bindings::__this_module.state).read_volatile() }
 }

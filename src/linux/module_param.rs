@@ -315,13 +315,13 @@ pub(crate) const fn text_bytes<const N: usize>(text: &str) -> [u8; N] {
 ///
 /// ```ignore
 /// module_params! {
-///     text interface, "Network device of the segment with the memory servers";
-///     number replicas = 2 in 1..=3, READ, "Copies of each page";
-///     choice mirror = 0 of ["lag", "strict"], READ_WRITE, "What to do when the pool is full";
+///     text interface, "Network device to listen on";
+///     number queues = 2 in 1..=8, READ, "Number of queues";
+///     choice order = 0 of ["fifo", "lifo"], READ_WRITE, "Which entry is taken first";
 /// }
 ///
 /// check_parameters()?;
-/// pr_info!("{} copies through {}\n", replicas.value(), interface.value());
+/// pr_info!("{} queues on {}\n", queues.value(), interface.value());
 /// ```
 macro_rules! module_params {
     ($($kind:ident $name:ident

@@ -28,6 +28,10 @@ use kernel::{
         rcu,
         Arc, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::Opaque, //
 };
 
@@ -103,7 +107,8 @@ struct Inner<T, const PAGES: usize> {
 /// Dropping it, in process context, disowns bios that are under way: the block layer ends them without
 /// their callback, their memory is never used again, and their device stays open for ever, so that its
 /// driver does not free what they refer to. To avoid this, wait for them first
-/// ([`BioSet::has_submitted`]). A kernel whose preempted tasks cannot be waited for (`CONFIG_PREEMPTION`
+/// ([`BioSet::has_submitted`]). A driver below may have put a callback of its own in the place of ours: then
+/// the drop waits until that bio has ended. A kernel whose preempted tasks cannot be waited for (`CONFIG_PREEMPTION`
 /// without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have ended.
 ///
 /// Could be dropped when the kernel crate has `bio`, and bios that end without their owner.
@@ -309,7 +314,8 @@ impl<T, const PAGES: usize> Inner<T, PAGES> {
 
 impl<T: EndIo, const PAGES: usize> Prepared<'_, T, PAGES> {
     /// Hands it to the block layer, which may wait, if that was not forbidden: for memory, or for
-    /// a device that takes nothing now, without a bound. May end before this returns.
+    /// a device that takes nothing now, without a bound. May end before this returns. Process context, also
+    /// where waiting is forbidden.
     pub(crate) fn submit(self) {
         let this = core::mem::ManuallyDrop::new(self);
         this.used.store(1, Relaxed);
@@ -327,7 +333,7 @@ impl<T: EndIo, const PAGES: usize> Drop for Prepared<'_, T, PAGES> {
 }
 
 /// For how long it is waited each time for a bio that cannot be disowned.
-const WAIT_MS: u32 = 10;
+const WAIT: Delta = Delta::from_millis(10);
 
 impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
     fn is_submitted(&self, index: usize) -> bool {
@@ -357,6 +363,17 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
         let end_io = unsafe { &*(&raw const (*inner.bio.get()).bi_end_io).cast::<Atomic<usize>>() };
         end_io.cmpxchg(ours as usize, theirs as usize, Full).is_ok()
     }
+
+    /// Notes that a disowned bio has ended, if it has: `bio_put` has dropped its reference, and does no more.
+    fn note_put(&self, index: usize) {
+        if let Some(inner) = self.get(index).filter(|_| self.is_submitted(index)) {
+            // SAFETY: The field is an atomic counter, and stays.
+            let count = unsafe { &*(&raw const (*inner.bio.get()).__bi_cnt).cast::<Atomic<i32>>() };
+            if count.load(Acquire) == 1 {
+                inner.state.store(ENDED, Release);
+            }
+        }
+    }
 }
 
 impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
@@ -364,15 +381,16 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
         if self.used.load(Relaxed) != 0 {
             for index in 0..self.len() {
                 while self.is_submitted(index) && !self.disown(index) {
-                    // SAFETY: Process context.
-                    unsafe { bindings::msleep(WAIT_MS) };
+                    fsleep(WAIT);
                 }
             }
-            // SAFETY: Process context. Each context that has read our callback has left it afterwards:
-            // interrupts after the first, preempted tasks after the second.
-            unsafe {
-                bindings::synchronize_rcu();
-                helpers::synchronize_rcu_tasks();
+            // Each context that has read our callback has left it afterwards: interrupts after the first,
+            // preempted tasks after the second.
+            rcu::synchronize_rcu();
+            // SAFETY: Process context.
+            unsafe { helpers::synchronize_rcu_tasks() };
+            for index in 0..self.len() {
+                self.note_put(index);
             }
         }
         for index in 0..self.len() {

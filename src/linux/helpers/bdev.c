@@ -107,6 +107,19 @@ static struct kernfs_node *directory_of(struct gendisk *disk, bool slaves)
 	return node;
 }
 
+/* The module of a disk's driver, for as long as the caller holds the reference that this takes. */
+static struct module *owner_of(struct gendisk *disk)
+{
+	struct module *owner = NULL;
+
+	/* A driver does not go while a disk of its is live, and taking the disk away takes this mutex. */
+	mutex_lock(&disk->open_mutex);
+	if (disk_live(disk) && try_module_get(disk->fops->owner))
+		owner = disk->fops->owner;
+	mutex_unlock(&disk->open_mutex);
+	return owner;
+}
+
 static struct kernfs_node *loop_attribute(struct gendisk *disk, const char *name)
 {
 	struct kernfs_node *parent = directory_of(disk, false);
@@ -131,6 +144,7 @@ static dev_t below_loop(struct gendisk *disk)
 {
 	struct device_attribute *attribute;
 	struct kernfs_node *node = NULL;
+	struct module *owner;
 	struct inode *inode;
 	struct path path;
 	dev_t dev = 0;
@@ -142,8 +156,9 @@ static dev_t below_loop(struct gendisk *disk)
 	text = (char *)__get_free_page(GFP_KERNEL);
 	if (!text)
 		return 0;
-	/* The attribute is the loop driver's, and stays as long as that does. */
-	if (!try_module_get(disk->fops->owner))
+	/* The attribute is the loop driver's, and stays as long as that does. A loop driver that is built in stays. */
+	owner = owner_of(disk);
+	if (!owner && IS_MODULE(CONFIG_BLK_DEV_LOOP))
 		goto free;
 	node = loop_attribute(disk, "backing_file");
 	if (!node)
@@ -164,7 +179,7 @@ static dev_t below_loop(struct gendisk *disk)
 	path_put(&path);
 put_module:
 	kernfs_put(node);
-	module_put(disk->fops->owner);
+	module_put(owner);
 free:
 	free_page((unsigned long)text);
 	return dev;

@@ -20,7 +20,10 @@ static_assert((__force u8)BLK_STS_INVAL == 19);
 static_assert((__force u32)BLK_FEAT_STABLE_WRITES == 1u << 5);
 static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
 
-/* Waits until nothing has @disk open, which is removed, and the last closer does not read its operations any more. */
+/*
+ * Waits until nothing has @disk open, which is removed, and the last closer does not read its operations any
+ * more. With CONFIG_PREEMPTION and without CONFIG_TASKS_RCU a preempted closer is not waited for.
+ */
 void rust_helper_disk_wait_closed(struct gendisk *disk)
 {
 	while (disk_openers(disk))

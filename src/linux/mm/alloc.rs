@@ -43,6 +43,8 @@ pub(crate) fn is_available(bytes: usize) -> bool {
 
 /// A type of which all zero bytes are a value.
 ///
+/// Could be dropped once `kernel::sync::atomic::Atomic` is `pin_init::Zeroable`.
+///
 /// # Safety
 ///
 /// They must be, and the type must need no `Drop`.
@@ -136,6 +138,6 @@ impl<T: ZeroValue> Drop for Table<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; the values need no `Drop`. Tables are dropped in process
         // context.
-        unsafe { helpers::kvfree(self.data.as_ptr().cast()) };
+        unsafe { bindings::kvfree(self.data.as_ptr().cast()) };
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
 /// The same, as the block layer counts.
 pub(in crate::linux) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
 
-pub(super) const PAGE_MASK: u32 = BLOCK_LEN - 1;
+pub(super) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 
 /// The bytes of one block, for reading during `'a`. It borrows the request or the page that they
 /// belong to ([`RequestBlock::block`], [`Page::block`]).
@@ -111,7 +111,7 @@ impl<'a> Iterator for Spans<'a> {
         let (page, offset, run) = match self.block.place {
             Place::Whole { page, data } => {
                 // CAST: Masked to the page's size.
-                (page, data.as_ptr() as u32 & PAGE_MASK, self.left)
+                (page, data.as_ptr() as u32 & OFFSET_MASK, self.left)
             }
             Place::Pieces(cursor) => {
                 // SAFETY: By the invariant of `Block` the request has not ended.
@@ -214,7 +214,7 @@ impl<'a> Block<'a> {
                 // SAFETY: If bytes are left, the place is within the block: on this page or the
                 // next, which both belong to it.
                 unsafe {
-                    let in_page = data.as_ptr() as u32 & PAGE_MASK;
+                    let in_page = data.as_ptr() as u32 & OFFSET_MASK;
                     if in_page.wrapping_add(skip) >= BLOCK_LEN && left != 0 {
                         *page = page.add(1);
                     }

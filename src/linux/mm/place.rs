@@ -17,7 +17,7 @@ use kernel::{
 
 use super::block::{
     BLOCK_LEN,
-    PAGE_MASK, //
+    OFFSET_MASK, //
 };
 use crate::linux::helpers;
 
@@ -123,7 +123,7 @@ impl Cursor {
             // SAFETY: The pages of one table entry are consecutive, in memory and so in the
             // array of `struct page`s, and `done` lies within the entry.
             page: unsafe { NonNull::new_unchecked(vec.bv_page.add(offset as usize >> PAGE_SHIFT)) },
-            offset: offset & PAGE_MASK,
+            offset: offset & OFFSET_MASK,
             len: vec.bv_len.wrapping_sub(self.done).min(self.left),
         }
     }

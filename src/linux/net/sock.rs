@@ -27,7 +27,7 @@ use crate::linux::helpers;
 /// # Examples
 ///
 /// ```ignore
-/// // From here on answers to page-outs are received although there is no other memory.
+/// // From here on frames are received although there is no other memory.
 /// let socket = MemallocSocket::new()?;
 /// ```
 pub(crate) struct MemallocSocket(NonNull<helpers::socket>);

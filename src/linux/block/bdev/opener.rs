@@ -72,7 +72,7 @@ impl Opener {
         number: DeviceNumber,
         at_length: bool,
     ) -> Result<BlockDevice, OpenError> {
-        let module = ModuleRef::try_get().ok_or(OpenError::UnderWay)?;
+        let module = ModuleRef::try_get().ok_or(OpenError::Failed(ENODEV))?;
         // Before the device is opened, so that closing it allocates nothing.
         let closer = Arc::pin_init(Closer::new(), GFP_KERNEL).map_err(OpenError::Failed)?;
         self.worker
@@ -81,7 +81,7 @@ impl Opener {
         let opened = self.worker.wait(&self.queue, || {
             let (major, minor) = number.major_minor();
             if at_length {
-                pr_warn!("block device {major}:{minor}: it is still being opened, and loading waits: its driver waits for it, or another program is opening it\n");
+                pr_warn!("block device {major}:{minor}: it is still being opened: its driver waits for it, or another program is opening it\n");
             }
             at_length
         });

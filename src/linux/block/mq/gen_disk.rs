@@ -21,6 +21,7 @@ use kernel::{
         self,
         Write, //
     },
+    module::this_module,
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
@@ -148,7 +149,7 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
         } else {
             None
         },
-        owner: (&raw const bindings::__this_module).cast_mut(),
+        owner: this_module::<<T as BlockDeviceOperations>::OwnerModule>().as_ptr(),
         ..pin_init::zeroed()
     };
 
@@ -276,8 +277,8 @@ impl GenDiskBuilder {
         })?;
         drop_data.dismiss();
         let put = ScopeGuard::new_with_data(disk, |disk| {
-            // SAFETY: `disk` has been made above and not been added; `put_disk` ends the queue,
-            // after which nothing uses `data`, which was made by `into_foreign` above.
+            // SAFETY: `disk` has been made above and not been added; `put_disk` ends the queue, unless
+            // something in C still holds the disk, as for C drivers. Nothing uses `data` then, which was made by `into_foreign` above.
             unsafe {
                 bindings::put_disk(disk);
                 drop(T::QueueData::from_foreign(data));
@@ -399,7 +400,7 @@ impl<T: Operations> Drop for GenDisk<T> {
             bindings::del_gendisk(disk);
             let data = queue_data_of((*disk).queue).xchg(core::ptr::null_mut(), Full);
             rcu::synchronize_rcu();
-            if !module::is_live() {
+            if module::is_coming() {
                 helpers::disk_wait_closed(disk);
             }
             bindings::put_disk(disk);

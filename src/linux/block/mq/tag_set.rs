@@ -115,8 +115,8 @@ impl<T: Operations> TagSet<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for TagSet<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant it is initialised; the disks that used it hold a
-        // reference to it and so are gone.
+        // SAFETY: By the type invariant it is initialised. A disk that used it held a reference to this, and
+        // has left the set in `del_gendisk`. What remains of the disk does not use the set.
         unsafe { bindings::blk_mq_free_tag_set(self.inner.get()) };
     }
 }
