@@ -214,9 +214,9 @@ impl Client {
         self.run_cluster(ctx);
     }
 
-    /// Sessions have been opened.
+    /// Sessions have been opened. Some may have been closed since.
     pub(super) fn note_opened(&mut self, ctx: &Context, opened: SlotSet) {
-        for slot in opened.iter() {
+        for slot in opened.intersection(self.device.servers.valid()).iter() {
             let mac = self.device.servers.address(slot).mac;
             self.opened_ns.entry(mac).or_insert(ctx.now_ns);
             if self.removing.removed.contains(&mac) && !self.cluster.is_draining(mac) {
