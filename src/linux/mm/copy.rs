@@ -15,8 +15,8 @@
 //!
 //! Callers must accept any bytes. All bytes are valid for what they are copied to.
 
-/// Copies a few bytes into `to`, though others may write to `from` meanwhile. What is read from `to` later does
-/// not change.
+/// Copies a few bytes into `to`, though others may write to `from` meanwhile. What is read from `to` later
+/// does not change.
 ///
 /// # Safety
 ///
