@@ -78,7 +78,7 @@ pub(crate) struct Client {
     pub(crate) restore: SnapshotRestore,
     /// The worker's rounds.
     #[pin]
-    pub(super) round: Mutex<Round>,
+    pub(super) round: Mutex<KBox<Round>>,
 }
 
 impl Client {
@@ -94,7 +94,7 @@ impl Client {
         let shared = Shared::new(params)?;
         let cluster = ClusterLock::new(id, params.cluster)?;
         let inbox = receive::empty_inbox()?;
-        let shards = queues.len();
+        let round = new_round(queues.len())?;
         Arc::pin_init(
             try_pin_init!(Self {
                 shared <- shared,
@@ -107,7 +107,7 @@ impl Client {
                 frames_from_below: Atomic::new(0),
                 frames_dropped: Atomic::new(0),
                 restore: SnapshotRestore::new(),
-                round <- new_mutex!(Round::new(shards), "anemone_round"),
+                round <- new_mutex!(round, "anemone_round"),
             }),
             GFP_KERNEL,
         )
@@ -141,6 +141,12 @@ impl Client {
     pub(crate) fn count_bad_frame(&self) {
         self.frames_bad.fetch_add(1, Relaxed);
     }
+}
+
+// Never inlined, as the rounds would be on the stack of what makes the client.
+#[inline(never)]
+fn new_round(shards: usize) -> Result<KBox<Round>> {
+    Ok(KBox::new(Round::new(shards), GFP_KERNEL)?)
 }
 
 /// The data path's queues, and repair's.

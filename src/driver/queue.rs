@@ -91,7 +91,7 @@ struct State {
     /// By op; `Some` while the op is in use. Empty in repair's queue.
     parts: KVVec<Option<RequestPart>>,
     /// In repair's queue: the use of each op.
-    repair: Option<Repair<KernelStorage>>,
+    repair: Option<KBox<Repair<KernelStorage>>>,
 }
 
 /// One hardware queue.

@@ -36,7 +36,8 @@ pub(super) fn new_queue(
     timer: Arc<Timer>,
 ) -> Result<Arc<Queue>> {
     let words = || zeroed_table(words_for(pages));
-    let repair = Repair::new([words()?, words()?, words()?, words()?]);
+    let tables = [words()?, words()?, words()?, words()?];
+    let repair = KBox::new(Repair::new(tables), GFP_KERNEL)?;
     let mut own_pages = KVec::with_capacity(COPIES, GFP_KERNEL)?;
     for _ in 0..COPIES {
         own_pages.push(Page::new()?, GFP_KERNEL)?;

@@ -78,12 +78,8 @@ impl Shared {
         let local = LocalDisk::new(params.mirror_pool_pages)?;
         Ok(try_pin_init!(Self {
             // Made in place: it is large, and each move takes stack.
-            device: {
-                let mut device =
-                    SwapDevice::new(map, params.config, u32::from(params.hw_queues));
-                device.set_dirty_bitmaps(degraded, out_of_sync);
-                device
-            },
+            device: SwapDevice::new(map, params.config, u32::from(params.hw_queues)),
+            _: { device.set_dirty_bitmaps(degraded, out_of_sync) },
             chunks,
             link <- link,
             local <- local,

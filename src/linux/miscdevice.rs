@@ -84,8 +84,8 @@ pub(crate) struct MiscDeviceRegistration<T: MiscDevice> {
 struct Openers;
 
 impl Drop for Openers {
-    /// A task that was refused still reads the module's tables. It may have been preempted, but does not sleep
-    /// between being refused and its last read. The device is not registered any more.
+    /// A task that was refused still reads the module's tables. It may have been preempted, but does not
+    /// sleep between being refused and its last read. The device is not registered any more.
     fn drop(&mut self) {
         if module::is_coming() {
             // SAFETY: Process context, as deregistering sleeps.

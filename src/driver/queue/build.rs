@@ -71,7 +71,7 @@ impl Queue {
         number: u16,
         fragments: u8,
         timer: Arc<Timer>,
-        repair: Repair<KernelStorage>,
+        repair: KBox<Repair<KernelStorage>>,
         own_pages: KVec<Page>,
     ) -> Result<Arc<Self>> {
         let op_count = own_pages.len();
@@ -89,7 +89,7 @@ impl Queue {
         fragments: u8,
         timer: Arc<Timer>,
         parts: KVVec<Option<RequestPart>>,
-        own: Option<(Repair<KernelStorage>, KVec<Page>)>,
+        own: Option<(KBox<Repair<KernelStorage>>, KVec<Page>)>,
     ) -> Result<Arc<Self>> {
         let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
         let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;

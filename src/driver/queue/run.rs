@@ -244,7 +244,7 @@ impl State {
         device: &SwapDevice<KernelStorage>,
     ) -> Todo {
         let shard = &mut self.shard;
-        let repair = self.repair.as_mut();
+        let repair = self.repair.as_deref_mut();
         Todo::Copied {
             wake: repair.and_then(|repair| repair.completed(now_ns, completion, shard, device)),
         }
@@ -252,7 +252,7 @@ impl State {
 
     /// When a timeout of the shard, or of repair, is due.
     fn next_timeout_ns(&self) -> u64 {
-        let repair_ns = self.repair.as_ref().map(Repair::next_timeout_ns);
+        let repair_ns = self.repair.as_deref().map(Repair::next_timeout_ns);
         self.shard
             .next_timeout_ns()
             .min(repair_ns.unwrap_or(u64::MAX))

@@ -149,8 +149,8 @@ impl Drop for OpenFile {
 }
 
 /// A block device, opened exclusively for reading and writing by an [`Opener`]. Dropping it closes it, and
-/// sleeps for a bounded time: see [`Closer`]. The last user of the `Opener`'s queue also waits until what it has
-/// begun there has ended, without a bound.
+/// sleeps for a bounded time: see [`Closer`]. The last user of the `Opener`'s queue also waits until what it
+/// has begun there has ended, without a bound.
 ///
 /// # Invariants
 ///

@@ -108,8 +108,9 @@ struct Inner<T, const PAGES: usize> {
 /// their callback, their memory is never used again, and their device stays open for ever, so that its
 /// driver does not free what they refer to. To avoid this, wait for them first
 /// ([`BioSet::has_submitted`]). A driver below may have put a callback of its own in the place of ours: then
-/// the drop waits until that bio has ended. A kernel whose preempted tasks cannot be waited for (`CONFIG_PREEMPTION`
-/// without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have ended.
+/// the drop waits until that bio has ended. A kernel whose preempted tasks cannot be waited for
+/// (`CONFIG_PREEMPTION` without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have
+/// ended.
 ///
 /// Could be dropped when the kernel crate has `bio`, and bios that end without their owner.
 ///

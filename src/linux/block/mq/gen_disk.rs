@@ -278,7 +278,8 @@ impl GenDiskBuilder {
         drop_data.dismiss();
         let put = ScopeGuard::new_with_data(disk, |disk| {
             // SAFETY: `disk` has been made above and not been added; `put_disk` ends the queue, unless
-            // something in C still holds the disk, as for C drivers. Nothing uses `data` then, which was made by `into_foreign` above.
+            // something in C still holds the disk, as for C drivers. Nothing uses `data` then, which was
+            // made by `into_foreign` above.
             unsafe {
                 bindings::put_disk(disk);
                 drop(T::QueueData::from_foreign(data));
