@@ -330,6 +330,8 @@ impl World {
             WorldEvent::Calm => {
                 self.ctx.note(|| "calm".into());
                 self.is_calm = true;
+                // The fragments that come while another CPU copies one are lost, and each page has several.
+                self.ctx.scenario.enabled.slow_copy = false;
                 self.calm();
                 for client in &mut self.clients {
                     client.is_loaded = false;
