@@ -11,6 +11,9 @@ define line
 
 endef
 
+# The targets follow each other, also with -j: what a step needs, the one before it has made.
+.NOTPARALLEL:
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -51,7 +54,7 @@ sim: ## Run the simulator over SEEDS seeds
 	scripts/sim --seeds $(SEEDS)
 
 .PHONY: soak
-soak: KINDS := $(KINDS) cfi rt
+soak: KINDS := release cfi rt debug
 soak: setup kernel modules kunit server programs ## Disturb the module at random for long (SOAK=--minutes 60 …)
 	scripts/soak --kinds $(SOAK)
 

@@ -4,6 +4,7 @@
 # machine: disk
 # bound: 120
 # debug: yes
+# kinds: cfi rt
 # shellcheck source-path=SCRIPTDIR source=common.sh source=disk.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/disk.sh"

@@ -48,13 +48,10 @@ losetup -d "$page"
 modprobe null_blk nr_devices=0 && [ -d /sys/kernel/config/nullb ] || mount -t configfs none /sys/kernel/config || fail "no null_blk"
 zoned=nullzoned null=/sys/kernel/config/nullb/nullzoned
 mkdir $null && echo 1024 >$null/size && echo 1 >$null/memory_backed || fail "null_blk"
-if echo 1 >$null/zoned 2>/dev/null && echo 4 >$null/zone_size && echo 1 >$null/power 2>/dev/null &&
-    [ "$(cat /sys/block/$zoned/queue/zoned)" = host-managed ]; then
-    refused_disk "/dev/$zoned has zones" /dev/$zoned
-    echo 0 >$null/power
-else
-    say "no zoned disks in this kernel"
-fi
+echo 1 >$null/zoned && echo 4 >$null/zone_size && echo 1 >$null/power || fail "no disk with zones"
+[ "$(cat /sys/block/$zoned/queue/zoned)" = host-managed ] || fail "$(cat /sys/block/$zoned/queue/zoned)"
+refused_disk "/dev/$zoned has zones" /dev/$zoned
+echo 0 >$null/power
 rmdir $null
 
 # Requests smaller than the module's: the kernel splits them.

@@ -36,6 +36,7 @@ home
 moved=$(wc -l <"$SCRATCH/moved")
 say "$moved moves, $unloaded times loaded and unloaded"
 [ "$moved" -gt 3 ] || fail "it was moved $moved times"
+[ "$unloaded" -gt 0 ] || fail "it was never loaded"
 nothing_left || fail "something is left"
 kernel_log_clean || fail "the kernel's log"
 # No hook is left: the interface can be moved and deleted.
