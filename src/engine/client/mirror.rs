@@ -65,7 +65,7 @@ use wait_list::WaitList;
 /// Pages that one I/O may have.
 pub const MERGE: usize = 32;
 
-/// Pages of the pool that are checked in one call when the disk is no longer used.
+/// Pages of the pool that are checked in one call: for the next write, or when the disk is no longer used.
 const DROP_STEP: usize = 128;
 
 /// The memory of a mirror. Everything is in its default state.

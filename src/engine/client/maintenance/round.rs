@@ -78,6 +78,8 @@ enum Stage {
 pub struct Round {
     shards: usize,
     stage: Stage,
+    /// Whether received frames have been passed to the cluster in this round.
+    has_taken_frames: bool,
     /// When a frame of each server was last received on the data path.
     heard_ns: [u64; SERVER_SLOTS],
     /// Servers that could not be notified of all copies that they may drop.
@@ -120,6 +122,7 @@ impl Round {
     /// A round begins.
     pub fn begin(&mut self) {
         self.stage = Stage::Stale(0);
+        self.has_taken_frames = false;
         self.heard_ns = [0; SERVER_SLOTS];
         self.found_all = None;
         self.is_busy = false;
@@ -130,7 +133,11 @@ impl Round {
     pub fn next_step(&mut self) -> Step {
         match self.stage {
             Stage::Stale(shard) | Stage::Oldest(shard) => Step::Look(shard),
-            Stage::Free => Step::Cluster(INBOX_FRAMES),
+            // Also if the shards have more copies than are passed on at a time.
+            Stage::Free => match core::mem::replace(&mut self.has_taken_frames, true) {
+                true => Step::Cluster(0),
+                false => Step::Cluster(INBOX_FRAMES),
+            },
             Stage::Due | Stage::Swept(_) => Step::Cluster(0),
             Stage::Notify(shard) => Step::Notify(shard),
             Stage::Repair => {
@@ -361,6 +368,29 @@ impl Round {
         } else {
             self.to_sweep.remove(slot);
             self.stage = Stage::Swept(slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_takes_one_inbox_however_many_copies_are_to_be_freed() {
+        let mut round = Round::new(1);
+        for _ in 0..2 {
+            round.begin();
+            assert_eq!(round.next_step(), Step::Look(0));
+            round.stage = Stage::Free;
+            assert_eq!(round.next_step(), Step::Cluster(INBOX_FRAMES));
+            for _ in 0..3 {
+                // As after a full batch.
+                round.stage = Stage::Stale(0);
+                assert_eq!(round.next_step(), Step::Look(0));
+                round.stage = Stage::Free;
+                assert_eq!(round.next_step(), Step::Cluster(0));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::pool::{Buffer, Queue, Stage};
 use super::submit::Submission;
-use super::{BufferId, Mirror, MERGE};
+use super::{BufferId, Mirror, DROP_STEP, MERGE};
 
 /// An I/O that the disk has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,12 +60,15 @@ impl<S: Storage> Mirror<S> {
         if self.writes_under_way >= most || !self.is_usable() {
             return None;
         }
-        while let Some(first) = self.next_write(now_ns) {
+        for _ in 0..DROP_STEP {
+            let first = self.next_write(now_ns)?;
             self.pool.unlink(first);
             if !self.is_page_with_disk(first) && self.is_still_wanted(first, device) {
                 return self.begin_io(now_ns, first, device);
             }
         }
+        // Many pages have been freed since. The others are looked at by the next call, at once.
+        self.note_deadline(0);
         None
     }
 

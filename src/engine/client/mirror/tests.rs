@@ -398,3 +398,26 @@ fn a_stop_is_not_taken_for_the_disks_silence() {
     let rest_ns = pass_until_abandoned(&mut mirror, &device) - now_ns;
     assert!(rest_ns > io_timeout_ns - 4_500 * MS && rest_ns < io_timeout_ns - 3_500 * MS);
 }
+
+#[test]
+fn freed_pages_are_dropped_in_steps() {
+    let count = 3 * DROP_STEP;
+    let device = device(count);
+    let mut mirror = mirror(4 * DROP_STEP, &device);
+    for page in 0..count as u32 {
+        page_out(&mut mirror, 0, page, &device);
+        device.map.set_free_pending(PageIndex(page));
+        device
+            .map
+            .take_free(PageIndex(page), || device.take_version());
+    }
+    for left in [2 * DROP_STEP, DROP_STEP, 0] {
+        let is_none = mirror.poll(10 * MS, &device).is_none();
+        assert!(is_none, "nothing is written");
+        assert_eq!(mirror.buffered(), left);
+        assert_eq!(mirror.next_timeout_ns(), 0, "it goes on at once");
+        mirror.handle_timeout(10 * MS, &device);
+    }
+    assert!(mirror.poll(10 * MS, &device).is_none());
+    assert_ne!(mirror.next_timeout_ns(), 0);
+}
