@@ -8,6 +8,8 @@
 //! With announcements alone, twenty clients that each fill the emptiest server would all fill the same
 //! one until the next announcement. Among nearly equal servers one that holds an older version is
 //! preferred: it needs no new memory, and its old copy need not be freed.
+//!
+//! The rules: `docs/protocol.md`, "Utilisation".
 
 use super::ids::{ServerSlot, SlotSet};
 use super::server_table::Load;

@@ -7,6 +7,8 @@
 //! page-out ends any more because of a copy there. After every shard has been notified, a page can only
 //! begin to need it when another copy is lost. The caller then checks the whole map. It closes the session
 //! if no page needs the server, and if no server with one of the other copies was lost meanwhile.
+//!
+//! The rules: `docs/protocol.md`, "BYE".
 
 use core::ops::DerefMut;
 

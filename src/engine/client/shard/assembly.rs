@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A page that is assembled from fragments.
+//!
+//! The rules: `docs/protocol.md`, "Fragments" and "READ".
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Outcome, Stage};
 use super::ops::TransferId;
-use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
-use super::transfer::TransferStage;
+use super::transfer::{TransferStage, MOST_DAMAGED, MOST_IN_VAIN};
 use super::{Receive, Shard};
 use crate::wire::{FragmentMask, Fragmentation};
 

@@ -9,8 +9,10 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
-use super::transfer::HEDGE_WHEN_SENT;
 use super::Shard;
+
+/// In place of a time to hedge: set the time when the transfer is first sent.
+pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
 
 /// The price of one hedge: each page-in earns the percentage that is allowed.
 const COST: u32 = 100;

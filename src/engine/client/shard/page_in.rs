@@ -11,9 +11,9 @@ use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::hedge::HEDGE_WHEN_SENT;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
-use super::transfer::HEDGE_WHEN_SENT;
 use super::{OpInUse, Shard};
 
 /// How long a background page-in waits for a mirror buffer.

@@ -12,14 +12,6 @@ use super::send::Send;
 use super::transfer::TransferStage;
 use super::{OpInUse, Shard};
 
-/// After this many answers in a row without progress, missing fragments are sent again only after a
-/// timeout.
-pub(super) const MOST_IN_VAIN: u32 = 8;
-
-/// How often in a row a page may arrive damaged at a server before the server, not the path, is at
-/// fault.
-pub(super) const MOST_DAMAGED: u32 = 3;
-
 /// How often a page may change during its page-out before that fails.
 const MAX_CHANGES: u32 = 16;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Handles the answers to page-ins: what is used of them, and what is ignored.
+//!
+//! The rules: `docs/protocol.md`, "READ".
 
 use super::super::ids::Version;
 use super::super::storage::Storage;
@@ -8,8 +10,7 @@ use super::super::swap_device::SwapDevice;
 use super::assembly::Assembly;
 use super::op::Outcome;
 use super::ops::TransferId;
-use super::page_out::MOST_IN_VAIN;
-use super::transfer::Transfer;
+use super::transfer::{Transfer, MOST_IN_VAIN};
 use super::{Receive, Shard, Verdict};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Sends a transfer again.
+//!
+//! The rules: `docs/protocol.md`, "Pages" and "WRITE".
 
 use super::super::storage::Storage;
 use super::ops::TransferId;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Hands a transfer's frames over for transmission.
+//!
+//! The rules: `docs/protocol.md`, "WRITE" and "READ".
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::hedge::HEDGE_WHEN_SENT;
 use super::op::{Kind, Stage};
 use super::ops::TransferId;
-use super::transfer::{TransferStage, HEDGE_WHEN_SENT};
+use super::transfer::TransferStage;
 use super::Shard;
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! When a shard suspects a server, and what its requests do then.
+//!
+//! The rules for what a server reports: `docs/protocol.md`, "High water".
 
 use super::super::ids::{ServerSlot, SlotSet, Version};
 use super::super::storage::Storage;

@@ -10,8 +10,12 @@ use super::ops::TransferId;
 use super::Shard;
 use crate::wire::{FragmentMask, Fragmentation};
 
-/// In place of a time to hedge: set the time when the transfer is first sent.
-pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
+/// After this many answers in a row without progress, missing fragments are sent again only after a
+/// timeout.
+pub(super) const MOST_IN_VAIN: u32 = 8;
+
+/// How often in a row a page may arrive damaged before the server, not the path, is at fault.
+pub(super) const MOST_DAMAGED: u32 = 3;
 
 /// How far a transfer has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

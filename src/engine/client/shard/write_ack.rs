@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a server's answer to a page-out means.
+//!
+//! The rules: `docs/protocol.md`, "WRITE".
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::Kind;
 use super::ops::TransferId;
-use super::page_out::{MOST_DAMAGED, MOST_IN_VAIN};
-use super::transfer::TransferStage;
+use super::transfer::{TransferStage, MOST_DAMAGED, MOST_IN_VAIN};
 use super::Shard;
 use crate::wire::{FragmentMask, Header, Status};
 
