@@ -32,7 +32,8 @@ use super::{
     },
     repair,
     shared::Shared,
-    snapshot_restore::SnapshotRestore, //
+    snapshot_restore::SnapshotRestore,
+    storage::KernelStorage, //
 };
 use crate::{
     engine::client::{
@@ -41,7 +42,8 @@ use crate::{
             Histogram,
             BUCKETS, //
         },
-        maintenance::round::Round, //
+        maintenance::round::Round,
+        shard::Shard, //
     },
     linux::{
         mm::alloc::is_available,
@@ -111,6 +113,13 @@ impl Client {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Calls `change` with the shard of each queue, under its lock, and carries out what follows.
+    pub(super) fn drive_queues(&self, change: impl Fn(&mut Shard<KernelStorage>, u64)) {
+        for queue in &self.queues {
+            queue.drive(&self.shared, &change);
+        }
     }
 
     /// The counts of all queues.

@@ -358,11 +358,7 @@ pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
             // The device that this returns is closed without any spinlock.
             Step::Mirror => drop(pool.advance_detach(shared, &mut detach)),
             Step::Shards => {
-                for queue in &client.queues {
-                    queue.drive(shared, |shard, now_ns| {
-                        shard.disk_changed(now_ns, &shared.device)
-                    });
-                }
+                client.drive_queues(|shard, now_ns| shard.disk_changed(now_ns, &shared.device));
             }
             Step::Walk => {
                 detach.walk(&shared.device, PART_PAGES);

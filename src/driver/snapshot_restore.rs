@@ -109,11 +109,7 @@ impl Client {
             );
         }
         pr_info!("versions continue from {}\n", versions.next().0);
-        for queue in &self.queues {
-            queue.drive(&self.shared, |shard, now_ns| {
-                shard.versions_jumped(now_ns, &self.shared.device);
-            });
-        }
+        self.drive_queues(|shard, now_ns| shard.versions_jumped(now_ns, &self.shared.device));
         self.cluster.with(&self.shared, |state| {
             state.cluster.look_for_orphans(now_ns())
         });

@@ -129,10 +129,6 @@ impl Client {
     /// Notifies the queues that the set of usable servers has changed. Every page-out that ends after this
     /// returns takes the change into account.
     pub(super) fn synchronize_queues(&self) {
-        for queue in &self.queues {
-            queue.drive(&self.shared, |shard, now_ns| {
-                shard.servers_changed(now_ns, &self.shared.device)
-            });
-        }
+        self.drive_queues(|shard, now_ns| shard.servers_changed(now_ns, &self.shared.device));
     }
 }

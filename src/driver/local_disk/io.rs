@@ -176,11 +176,8 @@ impl Pool {
                 }
             }
             Event::StateChanged => {
-                for queue in &client.queues {
-                    queue.drive(&client.shared, |shard, now_ns| {
-                        shard.disk_changed(now_ns, &client.shared.device)
-                    });
-                }
+                let device = &client.shared.device;
+                client.drive_queues(|shard, now_ns| shard.disk_changed(now_ns, device));
             }
         }
     }

@@ -121,8 +121,6 @@ pub struct Report {
     pub free_pages: u64,
     /// Why it refused the session last, if it did.
     pub refusal: Option<Status>,
-    /// Whether it answers.
-    pub answers: bool,
 }
 
 /// High half of the tags of control frames. No shard has this number.
@@ -298,7 +296,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             capacity_pages: peer.capacity_pages,
             free_pages: peer.free_pages,
             refusal: peer.refusal,
-            answers: peer.state == State::Open && !peer.suspected,
         })
     }
 

@@ -18,6 +18,7 @@ mod backlog;
 mod commit;
 mod search;
 
+use super::config::NS_PER_S;
 use super::copies::COPIES;
 use super::counters::RepairCounters;
 use super::free::DirtyChunks;
@@ -50,7 +51,6 @@ const LAST_ROOM_NS: u64 = 640_000_000;
 /// How long copies to servers wait for a restarted server that is being greeted: it is empty, so most of
 /// them should go there. This is enough for a HELLO that is lost three times.
 const GREETING_NS: u64 = 200_000_000;
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// The target of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
