@@ -56,6 +56,8 @@ class Specification:
     network: list = dataclasses.field(default_factory=list)
     # Whether it has a generation number, which changes each time it is put back to a snapshot.
     generation: bool = False
+    # What its firmware states.
+    uuid: str | None = None
     sockets: list = dataclasses.field(default_factory=list)
 
 
@@ -136,6 +138,8 @@ class Machine:
             "-append", wanted.append]
         for index, disk in enumerate(wanted.disks):
             arguments += _disk_arguments(index, disk)
+        if wanted.uuid:
+            arguments += ["-uuid", wanted.uuid]
         if wanted.generation:
             arguments += ["-device", "vmgenid,guid=auto"]
         return arguments + wanted.network

@@ -94,7 +94,8 @@ class Run:
             board=DEBUG_BOARD if options.kernel == "debug" else "pc",
             disks=self._disks(kernel_tree),
             network=[] if options.single else client_network(cables, options.mtu),
-            sockets=[cable.client_end for cable in cables], generation=options.vmgenid),
+            sockets=[cable.client_end for cable in cables], generation=options.vmgenid,
+            uuid=options.uuid),
             {"serial": by_lines(self._host_port.line), "ctl": by_lines(self._client_line),
              "out": self._output.data})
         if not options.single:

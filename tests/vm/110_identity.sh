@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: a client that lost its state returns under the same identity and gets its room back; loading waits for servers if it is configured to
 # machine: segment
-# vm: --servers 2 --client-mem 256
+# vm: --servers 2 --client-mem 256 --uuid 03000200-0400-0500-0006-000700080009
 # bound: 240
 # debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
@@ -44,8 +44,9 @@ for server in 1 2; do
 done
 first=$(identity)
 case $first in
-*"the interface's address" | *"the machine's UUID") say "client $first" ;;
-*) fail "no lasting identity: $first" ;;
+# Many machines have this UUID, so it identifies none.
+*"the interface's address") say "client $first" ;;
+*) fail "no lasting identity of its own: $first" ;;
 esac
 fill || fail "filling: $(cat "$SCRATCH/dd")"
 
