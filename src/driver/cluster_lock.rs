@@ -18,8 +18,8 @@ use kernel::{
 
 use super::{
     failure_log::FailureLog,
-    shared::Shared, //
-    tx_frames::TxFrame,
+    shared::Shared,
+    tx_frames::TxFrame, //
 };
 use crate::{
     engine::client::{

@@ -148,7 +148,7 @@ impl Pool {
         )
     }
 
-    /// Changes the mirror. Wakes the worker and sets the timer as needed.
+    /// Changes the mirror. Wakes the submitter and sets the timer as needed.
     pub(super) fn with<R>(&self, shared: &Shared, change: impl FnOnce(&mut State, u64) -> R) -> R {
         let now_ns = now_ns();
         let mut guard = self.state.lock();
@@ -157,7 +157,7 @@ impl Pool {
         result
     }
 
-    /// Wakes the worker and sets the timer for what is to be done. Releases the lock first.
+    /// Wakes the submitter and sets the timer for what is to be done. Releases the lock first.
     pub(super) fn follow(
         &self,
         shared: &Shared,

@@ -112,7 +112,7 @@ static struct module *owner_of(struct gendisk *disk)
 {
 	struct module *owner = NULL;
 
-	/* A driver does not go while a disk of its is live, and taking the disk away takes this mutex. */
+	/* A driver stays while one of its disks is live, and this mutex is needed to take the disk away. */
 	mutex_lock(&disk->open_mutex);
 	if (disk_live(disk) && try_module_get(disk->fops->owner))
 		owner = disk->fops->owner;

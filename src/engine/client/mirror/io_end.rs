@@ -73,31 +73,21 @@ impl<S: Storage> Mirror<S> {
         device: &SwapDevice<S>,
     ) {
         let may_retry = !ok && self.is_usable();
-        let retries = self.config.retries;
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
         let page = buffer.page;
         // Leaves the disk, before others of the page may go there.
         buffer.stage = Stage::Ready;
-        if may_retry && !buffer.is_superseded && !buffer.is_abandoned {
-            // It is not the page's fault if it failed together with others.
-            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
-            if buffer.tries <= retries {
-                buffer.is_alone = true;
-                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
-                let at_ns = buffer.at_ns;
-                self.pool.push(Queue::Retries, id);
-                self.note_deadline(at_ns);
-                self.enqueue_others(id);
-                return;
-            }
-        }
+        let (version, is_abandoned) = (buffer.version, buffer.is_abandoned);
         let is_newest =
             buffer.is_settled && (!buffer.is_superseded || mutated!(DiskBitByOlderWrite));
+        if may_retry && self.retry(now_ns, id, was_alone) {
+            return;
+        }
         if is_newest && ok {
-            device.mark_on_disk(page, buffer.version.generation());
-        } else if is_newest && !buffer.is_abandoned {
+            device.mark_on_disk(page, version.generation());
+        } else if is_newest && !is_abandoned {
             self.note_lag(page, device);
         }
         self.enqueue_others(id);
@@ -105,24 +95,14 @@ impl<S: Storage> Mirror<S> {
     }
 
     fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
-        let retries = self.config.retries;
-        let is_attached = self.is_attached;
+        let may_retry = !ok && self.is_attached;
         let Some(buffer) = self.pool.get_mut(id) else {
             return;
         };
         buffer.stage = Stage::Wanted;
         let is_superseded = buffer.is_superseded;
-        if !ok && is_attached && !is_superseded && !buffer.is_abandoned {
-            buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
-            if buffer.tries <= retries {
-                buffer.is_alone = true;
-                buffer.at_ns = now_ns.saturating_add(RETRY_NS);
-                let at_ns = buffer.at_ns;
-                self.pool.push(Queue::Retries, id);
-                self.note_deadline(at_ns);
-                self.enqueue_others(id);
-                return;
-            }
+        if may_retry && self.retry(now_ns, id, was_alone) {
+            return;
         }
         self.enqueue_others(id);
         let result = match (ok, is_superseded) {
@@ -131,6 +111,28 @@ impl<S: Storage> Mirror<S> {
             (false, false) => Err(ReadError::Failed),
         };
         self.leave(id, Ended::Read(result));
+    }
+
+    /// Queues a page that has failed to be tried again by itself, unless it has been too often, or nothing
+    /// waits for it any more. Returns whether it is queued.
+    fn retry(&mut self, now_ns: u64, id: BufferId, was_alone: bool) -> bool {
+        let retries = self.config.retries;
+        let buffer = self.pool.get_mut(id);
+        let Some(buffer) = buffer.filter(|one| !one.is_superseded && !one.is_abandoned) else {
+            return false;
+        };
+        // It is not the page's fault if it failed together with others.
+        buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
+        if buffer.tries > retries {
+            return false;
+        }
+        let at_ns = now_ns.saturating_add(RETRY_NS);
+        buffer.is_alone = true;
+        buffer.at_ns = at_ns;
+        self.pool.push(Queue::Retries, id);
+        self.note_deadline(at_ns);
+        self.enqueue_others(id);
+        true
     }
 
     /// The buffer has no more I/O. It is free once the op that waits for it has been notified.

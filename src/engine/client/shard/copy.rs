@@ -157,10 +157,7 @@ impl<S: Storage> Shard<S> {
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => self.handle_damage(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
-                self.counters.no_space = self.counters.no_space.wrapping_add(1);
-                if let Some(slot) = self.ops[id].slot {
-                    device.servers.set_full(slot);
-                }
+                self.note_full(id, device);
                 self.end(id.op, Outcome::Failed);
             }
             _ => self.end(id.op, Outcome::Failed),

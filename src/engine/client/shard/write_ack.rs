@@ -21,6 +21,15 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// The server has no room for the page.
+    pub(super) fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
+        self.counters.no_space = self.counters.no_space.wrapping_add(1);
+        if let Some(slot) = self.ops[id].slot {
+            device.servers.set_full(slot);
+            self.ops[id.op].refused.insert(slot);
+        }
+    }
+
     pub(super) fn handle_write_ack(
         &mut self,
         now_ns: u64,
@@ -49,11 +58,7 @@ impl<S: Storage> Shard<S> {
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => self.handle_damage(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
-                self.counters.no_space = self.counters.no_space.wrapping_add(1);
-                if let Some(slot) = self.ops[id].slot {
-                    device.servers.set_full(slot);
-                    self.ops[id.op].refused.insert(slot);
-                }
+                self.note_full(id, device);
                 self.release(id);
                 self.continue_page_out(now_ns, id.op, device);
             }
