@@ -275,6 +275,32 @@ fn what_begins_on_waking_waits_no_longer_than_the_io_timeout() {
 }
 
 #[test]
+fn a_clock_step_extends_the_io_timeout_of_a_request_under_way() {
+    let mut bench = Bench::new(1);
+    bench.write(PAGE, &[0]);
+    bench.start_page_in(0, PAGE);
+    bench.discard_sends();
+    let wait = |bench: &mut Bench, seconds: u64| {
+        for _ in 0..10 * seconds {
+            bench.advance(100 * MS);
+            while let Some(action) = bench.poll() {
+                if let Action::Send(id) = action {
+                    bench.sent(id);
+                }
+            }
+        }
+    };
+    wait(&mut bench, 30);
+    // As when a virtual machine that was stopped continues.
+    bench.advance(3_600_000 * MS);
+    wait(&mut bench, 29);
+    assert_eq!(bench.shard.in_flight(), 1);
+    wait(&mut bench, 2);
+    assert_eq!(bench.shard.in_flight(), 0);
+    assert_eq!(bench.shard.counters().pages_in_failed, 1);
+}
+
+#[test]
 fn a_page_out_whose_server_dies_half_way_takes_another() {
     let mut bench = Bench::new(3);
     bench.start_page_out(0, PAGE);
