@@ -186,3 +186,54 @@ fn an_interface_with_another_mtu_restarts() {
         assert_eq!(path.count(), then);
     }
 }
+
+#[test]
+fn an_interface_too_narrow_for_pages_makes_servers_unusable_and_not_dead() {
+    let mut world = World::open(1500);
+    let set_mtu = |world: &mut World, mtu| {
+        let (now_ns, table) = (world.now_ns, &world.table);
+        world.cluster.set_mtu(now_ns, mtu, table);
+    };
+    let is_usable = |world: &World| world.table.usable().contains(world.slot);
+    set_mtu(&mut world, 599);
+    assert!(world.cluster.is_narrow() && !is_usable(&world));
+    assert!(world.cluster.take_changes().servers_changed);
+    // It answers pings, but cannot be used.
+    for _ in 0..3 {
+        let ping = world.wait_for(Opcode::Ping);
+        let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+        pong.incarnation = 5;
+        world.receive(pong, &[]);
+        assert!(!is_usable(&world));
+    }
+    assert_eq!(world.cluster.report(world.slot).unwrap().health, Health::Up);
+    set_mtu(&mut world, 600);
+    assert!(!world.cluster.is_narrow() && is_usable(&world));
+    assert_eq!(world.table.fragmentation(world.slot).count(), 8);
+    // A server that was suspected meanwhile has to answer first.
+    set_mtu(&mut world, 100);
+    for _ in 0..20_000 {
+        world.pass(MS);
+    }
+    set_mtu(&mut world, 1500);
+    assert!(!is_usable(&world));
+    let mut pong = world
+        .wait_for(Opcode::Ping)
+        .answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[]);
+    assert!(is_usable(&world));
+}
+
+#[test]
+fn a_session_opened_over_a_narrow_interface_is_not_used() {
+    let mut world = World::new(500);
+    world.acknowledge_hello(Status::Cookie, 5);
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.valid().contains(world.slot));
+    assert!(!world.table.usable().contains(world.slot));
+    let (now_ns, table) = (world.now_ns, &world.table);
+    world.cluster.set_mtu(now_ns, 1500, table);
+    assert!(world.table.usable().contains(world.slot));
+    assert_eq!(world.table.fragmentation(world.slot).count(), 3);
+}

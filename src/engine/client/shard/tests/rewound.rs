@@ -3,6 +3,8 @@
 //! A client that is put back to an earlier state while its servers are not. Two shards use the same
 //! real servers; the second begins in the state that the first had before it continued.
 
+mod chance;
+
 use std::vec;
 use std::vec::Vec;
 
@@ -464,68 +466,4 @@ fn what_all_servers_have_lost_is_an_error_each_time() {
         assert_eq!(servers.page_in(&mut life, 5), Ok(content(5)));
     }
     assert_eq!(life.shard.counters().copies_missing, 2);
-}
-
-/// Pseudo-random numbers from a fixed seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        (self.0 >> 33) % bound
-    }
-}
-
-#[test]
-fn by_chance_no_life_reads_what_another_wrote() {
-    let (mut lost, mut read) = (0, 0);
-    for round in 0..60 {
-        let mut chance = Chance(round);
-        let (mut servers, mut first, mut second) = lives();
-        let mut expected: Vec<_> = (0..KNOWN).map(u64::from).collect();
-        let mut is_lost = [false; KNOWN as usize];
-        // Often enough that each generation comes again.
-        for number in 0..2 + chance.below(900) {
-            let page = chance.below(KNOWN.into());
-            is_lost[page as usize] = true;
-            let outcome = servers.page_out(&mut first, page as u32, 5000 + number);
-            assert_eq!(outcome, Outcome::Done);
-        }
-        // For some pages it is the generation that the map has.
-        let page = chance.below(KNOWN.into());
-        is_lost[page as usize] = true;
-        let generation = second.device.map.load(PageIndex(page as u32)).generation();
-        let before = Generation(generation.0.wrapping_sub(1));
-        first.device.take_version_of(before);
-        let outcome = servers.page_out(&mut first, page as u32, 5000);
-        assert_eq!(outcome, Outcome::Done);
-        if chance.below(2) == 0 {
-            second.device.versions().jump(chance.below(u64::MAX));
-            second.shard.versions_jumped(second.now_ns, &second.device);
-        }
-        for number in 0..40 {
-            let page = chance.below(KNOWN.into()) as u32;
-            let at = page as usize;
-            if chance.below(3) == 0 {
-                expected[at] = 9000 + number;
-                is_lost[at] = false;
-                let outcome = servers.page_out(&mut second, page, expected[at]);
-                assert_eq!(outcome, Outcome::Done, "round {round}");
-                continue;
-            }
-            match servers.page_in(&mut second, page) {
-                Ok(bytes) => {
-                    assert!(bytes == content(expected[at]), "round {round} page {page}");
-                    assert!(!is_lost[at]);
-                    read += 1;
-                }
-                Err(_) => {
-                    assert!(is_lost[at], "round {round} page {page}");
-                    lost += 1;
-                }
-            }
-        }
-        assert!(second.device.versions().jumps() > 0, "round {round}");
-    }
-    assert!(lost > 100 && read > 100, "{lost} lost, {read} read");
 }

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A client whose hardware address changes.
+
+use super::*;
+
+#[test]
+fn a_session_is_taken_along_to_another_address() {
+    let mut world = World::open(1500);
+    let here = MacAddress([2, 0, 0, 0, 7, 1]);
+    let there = MacAddress([2, 0, 0, 0, 7, 2]);
+    world.sent.0.clear();
+    world.cluster.set_address(world.now_ns, here);
+    world.cluster.set_address(world.now_ns, here);
+    world.pass(0);
+    assert_eq!(world.last(Opcode::Hello), None, "nothing has changed");
+    world.cluster.set_address(world.now_ns, there);
+    world.pass(0);
+    let hello = world.last(Opcode::Hello).unwrap();
+    let session = world.table.address(world.slot).session;
+    assert_eq!((hello.session, hello.incarnation), (session, 5));
+    world.acknowledge_hello(Status::Cookie, 5);
+    // The server challenges another session at that address: the same HELLO is repeated.
+    world.acknowledge_hello(Status::Wait, 5);
+    world.sent.0.clear();
+    let hello = world.wait_for(Opcode::Hello);
+    assert_eq!((hello.session, hello.incarnation), (session, 5));
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.usable().contains(world.slot) && world.is_current(5));
+    world.sent.0.clear();
+    world.pass(MS);
+    assert_eq!(world.last(Opcode::Hello), None, "it is answered");
+
+    // A server that no longer knows the session rejects only this request.
+    world.cluster.set_address(world.now_ns, here);
+    world.pass(0);
+    let mut reject = world.last(Opcode::Hello).unwrap();
+    reject = reject.answer(Opcode::Reject, Status::NoSession);
+    reject.attempt ^= 1;
+    world.receive(reject, &[]);
+    assert!(world.table.valid().contains(world.slot));
+    reject.attempt ^= 1;
+    world.receive(reject, &[]);
+    assert!(!world.table.valid().contains(world.slot));
+    assert!(world.cluster.take_changes().lost.contains(world.slot));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_where_we_are() {
+    let mut world = World::open(1500);
+    let hello = world.wait_for(Opcode::Hello);
+    assert_eq!(hello.incarnation, 5);
+    assert!(
+        !world.table.usable().contains(world.slot),
+        "only one that is silent"
+    );
+    world.acknowledge_hello(Status::Ok, 5);
+    assert!(world.table.usable().contains(world.slot));
+}
