@@ -9,6 +9,7 @@ use rand::Rng;
 use crate::content::{describe, Content};
 use crate::course::Course;
 use crate::scenario::S;
+use crate::server::SimServer;
 use crate::world::World;
 
 /// Pages of a client that each audit checks, before the end.
@@ -128,16 +129,14 @@ impl World {
         if self.lease_ended_ns.is_some() || ctx.scenario.repair_pages_per_s < 1000 {
             return;
         }
-        // Pages lost by a server that has just restarted are still being copied.
         let begun = |since_ns: u64| since_ns + 10 * S >= ctx.now_ns;
-        if self
-            .servers
-            .iter()
-            .any(|server| server.running_since_ns().is_some_and(begun))
-        {
-            return;
-        }
+        let is_new = |server: &SimServer| server.running_since_ns().is_some_and(begun);
+        let any_is_new = self.servers.iter().any(is_new);
         for (number, client) in self.clients.iter().enumerate() {
+            if any_is_new && client.repair_left() > 0 {
+                // Pages lost by a server that has just restarted are still being copied.
+                continue;
+            }
             let well = self.servers.iter().filter(|server| {
                 let roomy = server.free_pages() > 0 && server.full_ns.is_none();
                 let added_ns = client.added_ns.get(&server.mac);
