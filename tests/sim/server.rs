@@ -2,6 +2,10 @@
 
 //! A memory server: the real state machine, on a host that crashes, stops and sends wrong announcements.
 
+mod clock;
+mod held;
+mod ring;
+
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -26,6 +30,7 @@ use crate::faults::Fault;
 use crate::network::show;
 use crate::scenario::{MS, S};
 use crate::watch::Watch;
+use ring::{Kept, Ring};
 
 /// Frames that wait for a stopped server before its host drops them.
 const BACKLOG: usize = 64;
@@ -67,59 +72,6 @@ struct Incarnation {
     owners: usize,
     /// When it crashed, if it has.
     died_ns: Option<u64>,
-}
-
-/// A frame whose payload may still be in the arena.
-enum Kept {
-    Bytes(Wire),
-    Slice(Wire, PageSlice),
-}
-
-/// Keeps frames as slices of the arena until the flush, like a network card's ring.
-struct Ring<'a> {
-    mac: MacAddress,
-    kept: &'a mut Vec<Kept>,
-    ready: Vec<Wire>,
-}
-
-impl Outbox for Ring<'_> {
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
-        let payload_len = match &payload {
-            Payload::Bytes(bytes) => bytes.len(),
-            Payload::Page(..) => PAGE_SIZE,
-        };
-        let mut wire = Wire {
-            source: self.mac,
-            destination,
-            bytes: emitted(header, payload_len).into(),
-        };
-        self.kept.push(match payload {
-            Payload::Bytes(bytes) => {
-                wire.bytes_mut().extend_from_slice(bytes);
-                Kept::Bytes(wire)
-            }
-            Payload::Page(slice, _) => Kept::Slice(wire, slice),
-        });
-    }
-
-    fn flush(&mut self, arena: &[Page]) {
-        for kept in self.kept.drain(..) {
-            self.ready.push(match kept {
-                Kept::Bytes(wire) => wire,
-                Kept::Slice(mut wire, slice) => {
-                    wire.bytes_mut().extend_from_slice(slice.bytes(arena));
-                    wire
-                }
-            });
-        }
-    }
-}
-
-/// A header's bytes, with room for a payload.
-fn emitted(header: &[u8; HEADER_LEN], payload_len: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + payload_len);
-    bytes.extend_from_slice(header);
-    bytes
 }
 
 /// A copy of a page that is or was on a server.
@@ -255,80 +207,6 @@ impl SimServer {
         self.incarnations.len() > 1
     }
 
-    /// Whether it is stopped.
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// The time of its host's clock.
-    fn clock_ns(&self, ctx: &Context) -> u64 {
-        self.clock.read(ctx.now_ns)
-    }
-
-    /// Stops.
-    pub fn pause(&mut self) {
-        self.paused = true;
-    }
-
-    /// Suspends its host: it and its clock stop, and no frame is kept for it.
-    pub fn suspend(&mut self, ctx: &Context) {
-        self.paused = true;
-        self.suspended_ns.get_or_insert(ctx.now_ns);
-    }
-
-    /// Continues, with the frames that its host has kept for it.
-    pub fn resume(&mut self, ctx: &mut Context) {
-        self.paused = false;
-        if let Some(since_ns) = self.suspended_ns.take() {
-            self.clock.stand_still(since_ns, ctx.now_ns);
-        }
-        self.running_since_ns = ctx.now_ns;
-        for wire in std::mem::take(&mut self.backlog) {
-            self.deliver(ctx, wire);
-        }
-        self.handle_timer(ctx);
-        self.flush(ctx);
-    }
-
-    /// Its clock steps forward by `by_ns`.
-    pub fn step_clock(&mut self, ctx: &mut Context, by_ns: u64) {
-        if self.suspended_ns.is_none() {
-            self.clock.step(ctx.now_ns, by_ns);
-            self.arm(ctx);
-        }
-    }
-
-    /// Suddenly lacks these pages of a client, as if they had never been received.
-    pub fn lose(&mut self, ctx: &Context, client: MacAddress, session: u64, pages: &[u32]) {
-        let clock_ns = self.clock_ns(ctx);
-        let Some(last) = self.incarnations.last_mut() else {
-            return;
-        };
-        for some in pages.chunks(MAX_PAGE_VERSIONS) {
-            let free = |page: &u32| PageVersion {
-                page: u64::from(*page).into(),
-                version: u64::MAX.into(),
-            };
-            let list: Vec<PageVersion> = some.iter().map(free).collect();
-            let mut header = Header::new(Opcode::Free);
-            header.session = session;
-            header.payload_crc = anemone::crc::crc32c(list.as_bytes());
-            // CAST: less than a page.
-            let mut bytes = header.emit(list.as_bytes().len() as u16).to_vec();
-            bytes.extend_from_slice(list.as_bytes());
-            let before = last.engine.counters().pages_freed;
-            let mut nowhere = Ring {
-                mac: self.mac,
-                kept: &mut Vec::new(),
-                ready: Vec::new(),
-            };
-            last.engine
-                .handle_frame(clock_ns, client, &bytes, &mut nowhere);
-            let lost = last.engine.counters().pages_freed - before;
-            assert_eq!(lost, some.len() as u64, "pages that it had");
-        }
-    }
-
     /// From now on announces `free_pages`; the true number for `None`.
     pub fn set_lie(&mut self, free_pages: Option<u64>) {
         self.lie = free_pages;
@@ -338,11 +216,6 @@ impl SimServer {
     pub fn denied_since(&self, since_ns: u64) -> bool {
         self.denied_ns
             .is_some_and(|denied_ns| denied_ns >= since_ns)
-    }
-
-    /// Since when it has been running; `None` if it does not run.
-    pub fn running_since_ns(&self) -> Option<u64> {
-        (self.is_alive() && !self.paused).then_some(self.running_since_ns)
     }
 
     /// Whether it has reported to a client since then that it has no room for it.
@@ -555,72 +428,6 @@ impl SimServer {
             }
             ctx.transmit(wire);
         }
-    }
-
-    /// The client at this address has crashed.
-    pub fn note_death(&mut self, now_ns: u64, mac: MacAddress) {
-        self.watch.note_death(now_ns, mac);
-    }
-
-    /// Whether a page-out may have arrived after the page was freed, so that no client knows of it.
-    pub fn came_late(&self, client: MacAddress, page: u32) -> bool {
-        self.watch.late.contains(&(client, page.into()))
-    }
-
-    /// The client at this address does not use its session any more.
-    pub fn note_close(&mut self, now_ns: u64, client: MacAddress) {
-        self.watch.note_close(now_ns, client);
-    }
-
-    /// The copies of `page` of any client that it holds now, and their first words.
-    pub fn held(&self, page: u32) -> Vec<(Copy, u64)> {
-        let (Some(last), Some(engine)) = (self.incarnations.last(), self.alive()) else {
-            return Vec::new();
-        };
-        let store = engine.store();
-        let held = (0..last.owners).filter_map(|index| {
-            let held = store.get(store.owner(index)?, page.into())?;
-            let word = store.arena().get(held.at.index())?.0.first_chunk()?;
-            let copy = Copy {
-                server: self.number,
-                incarnation: last.number,
-                version: held.version,
-                died_ns: None,
-            };
-            Some((copy, u64::from_be_bytes(*word)))
-        });
-        held.collect()
-    }
-
-    /// The copies of `client`'s page with this content, including those of earlier starts.
-    pub fn copies(&self, page: u32, content: Content) -> Vec<Copy> {
-        let mut copies = Vec::new();
-        for incarnation in &self.incarnations {
-            let store = incarnation.engine.store();
-            for owner in (0..incarnation.owners).filter_map(|index| store.owner(index)) {
-                let Some(held) = store.get(owner, page.into()) else {
-                    continue;
-                };
-                let Some(bytes) = store.arena().get(held.at.index()) else {
-                    continue;
-                };
-                let same = match (held.filled, content.fill()) {
-                    (true, fill) => {
-                        fill.map(u64::to_be_bytes).as_ref().map(|f| &f[..]) == bytes.0.get(..8)
-                    }
-                    (false, _) => content.is(&bytes.0),
-                };
-                if same {
-                    copies.push(Copy {
-                        server: self.number,
-                        incarnation: incarnation.number,
-                        version: held.version,
-                        died_ns: incarnation.died_ns,
-                    });
-                }
-            }
-        }
-        copies
     }
 }
 

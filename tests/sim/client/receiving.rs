@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames that arrive at a client.
+
+use super::*;
+
+impl Client {
+    /// Whether its network card keeps another frame while it is stopped.
+    pub fn takes_backlog(&mut self, now_ns: u64) -> bool {
+        self.backlog += 1;
+        self.backlog <= BACKLOG && now_ns >= self.asleep_until_ns
+    }
+
+    /// A frame is received.
+    pub fn deliver(&mut self, ctx: &mut Context, wire: &Wire) {
+        let ours = wire.destination == self.mac || wire.destination == MacAddress::BROADCAST;
+        if !ours || wire.bytes.len() > self.mtu || self.is_unloaded {
+            return;
+        }
+        if !self.is_up {
+            ctx.counts.fault(Fault::FrameInterfaceDown);
+            return;
+        }
+        let Ok(frame) = Frame::parse(&wire.bytes) else {
+            return;
+        };
+        ctx.note(|| format!("client {} gets {}", self.number, show(wire)));
+        let header = frame.header;
+        let shard = Shard::<Heap>::number_of_tag(header.tag);
+        match header.opcode {
+            Opcode::WriteAck | Opcode::ReadReply if shard < self.shards.len() => {
+                self.deliver_to_shard(ctx, shard, wire.source, &frame);
+            }
+            Opcode::WriteAcks => {
+                let acks = <[Ack]>::ref_from_bytes(frame.payload).unwrap_or_default();
+                for header in acks.iter().filter_map(|ack| ack.header(&header)) {
+                    let shard = Shard::<Heap>::number_of_tag(header.tag);
+                    if shard < self.shards.len() {
+                        let payload = &[];
+                        let ack = Frame { header, payload };
+                        self.deliver_to_shard(ctx, shard, wire.source, &ack);
+                    }
+                }
+            }
+            _ if self.device.stations.concerns_us(wire.source, &header) => {
+                self.working.inbox.put(wire.clone());
+                self.run_cluster(ctx);
+            }
+            _ => {}
+        }
+    }
+
+    fn deliver_to_shard(
+        &mut self,
+        ctx: &mut Context,
+        shard: usize,
+        source: MacAddress,
+        frame: &Frame<'_>,
+    ) {
+        let header = &frame.header;
+        self.note_answer(shard, header.tag);
+        if !self.device.stations.concerns_us(source, header) {
+            self.pump(ctx, shard);
+            return;
+        }
+        let mut fill = None;
+        if header.opcode == Opcode::ReadReply
+            && header.flags.contains(Flags::SAME_FILLED)
+            && crc32c(frame.payload) == header.payload_crc
+        {
+            fill = frame.payload.try_into().ok().map(u64::from_be_bytes);
+        }
+        let clock_ns = self.clock_ns(ctx);
+        let verdict = self.shards[shard].handle_frame(clock_ns, source, header, fill, &self.device);
+        if let Verdict::Receive(receive) = verdict {
+            let request = self.requests[shard][receive.id.op.index()]
+                .as_ref()
+                .map(|r| r.id);
+            let Some(id) = request else {
+                ctx.oracle.fail(|| {
+                    format!(
+                        "a claim on op {}, which has no request",
+                        receive.id.op.index()
+                    )
+                });
+                return;
+            };
+            // Usually the copy is made before the next frame is handled.
+            if !ctx.scenario.enabled.slow_copy || ctx.rng.random_bool(0.8) {
+                self.copy(ctx, shard, &receive, id, frame.payload, clock_ns);
+                return;
+            }
+            let delay_ns = ctx.host_delay();
+            let bytes = frame.payload.to_vec();
+            let event = ClientEvent::Copy(shard, receive, id, bytes, clock_ns);
+            self.after(ctx, delay_ns, event);
+        }
+        self.pump(ctx, shard);
+    }
+
+    /// Copies a fragment into its request's page. The clock was read when the fragment was received.
+    pub(super) fn copy(
+        &mut self,
+        ctx: &mut Context,
+        shard: usize,
+        receive: &Receive,
+        id: RequestId,
+        bytes: &[u8],
+        then_ns: u64,
+    ) {
+        let request = self.requests[shard][receive.id.op.index()].as_mut();
+        let Some(request) = request.filter(|request| request.id == id) else {
+            ctx.oracle
+                .fail(|| format!("request {id} ended while its page was copied to"));
+            return;
+        };
+        let from = usize::from(receive.offset);
+        let to = from + usize::from(receive.len);
+        let copied = !(ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.02));
+        if !copied {
+            ctx.counts.fault(Fault::CopyFailed);
+        } else if let (Some(place), true) = (
+            request.bytes.get_mut(from..to),
+            bytes.len() == usize::from(receive.len),
+        ) {
+            place.copy_from_slice(bytes);
+        } else {
+            ctx.oracle.fail(|| format!("{receive:?} does not fit"));
+        }
+        let crc = receive.completes.then(|| crc32c(&request.bytes[..]));
+        self.shards[shard].received(then_ns, receive, copied, crc, &self.device);
+        self.pump_at(ctx, shard, then_ns);
+    }
+}
