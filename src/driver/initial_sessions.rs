@@ -66,6 +66,15 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
         .cluster
         .add(&client.shared, &params.servers)
         .map_err(|_| EINVAL)?;
+    // Several machines may have one list, so this is no error.
+    let own = client.shared.link.address();
+    if let Some(own) = own.filter(|own| params.servers.contains(own)) {
+        pr_warn!(
+            "server {}: is this machine's own address on {} and cannot answer; leave it out of servers=\n",
+            own,
+            &*params.interface
+        );
+    }
     client.shared.kick();
     let wanted = params.servers.len();
     let up = wait_for_servers(params, client, wanted)?;

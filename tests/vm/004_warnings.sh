@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: loading warns of fewer servers than wanted, and of a size beyond what they offer, and of nothing else
+# what: loading warns of fewer servers than wanted, of the machine itself among them, and of a size beyond what they offer, and of nothing else
 # machine: segment
 # bound: 120
 # debug: yes
@@ -24,6 +24,10 @@ dmesg -r | grep -q '^<4>.*anemone: degraded' || fail "it is not a warning: $(dme
 anemone_unload
 load size_mib=64 replicas=2 servers="$(servers 1 2),52:54:00:a0:00:71"
 said "degraded: 2 of 3 servers answered, 2 replicas are wanted of each page"
+anemone_unload
+own=$(cat /sys/class/net/eth0/address)
+load size_mib=64 replicas=2 servers="$(servers 1 2),$own"
+said "server $own: is this machine's own address on eth0 and cannot answer; leave it out of servers="
 anemone_unload
 load size_mib=200 replicas=2 servers="$(servers 1 2)" overcommit=1
 said "the device has 200 MiB; 2 servers that answered have [0-9]* MiB, enough for [0-9]* MiB in 2 copies"
