@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames of the EtherType as any program on the machine gets and sends them: who listens to the
-//! EtherType, and a stranger.
+//! Frames of the EtherType as any program on the machine receives and sends them: a program that counts them, one
+//! that is no server and sends what only servers may, and a client that is alive and does nothing else.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,32 +12,40 @@ use anemone::wire::{Frame, Header, MacAddress, Opcode, Status, ETHERNET_LEN};
 
 use crate::sys::PacketSocket;
 
-/// The EtherType, unless the module was told another.
+/// The module's default EtherType.
 const ETHERTYPE: u16 = 0x88b5;
 
-/// What is listened to.
+/// Options of `listen`.
 #[derive(clap::Args)]
 pub struct Listen {
     /// The interface
     #[arg(long)]
     interface: String,
-    /// Ends when so many frames of each of these opcodes have come: announce=3,write=50
+    /// Ends when so many frames of each of these opcodes have arrived: announce=3,write=50
     #[arg(long, value_delimiter = ',', value_parser = wanted)]
     until: Vec<(String, u64)>,
 }
 
-/// What is forged.
+/// Options of `forge`.
 #[derive(clap::Args)]
 pub struct Forge {
     /// The interface
     #[arg(long)]
     interface: String,
-    /// Who is to get the frames
+    /// The receiver's address
     #[arg(long, value_parser = station)]
     to: MacAddress,
-    /// So many of each kind
+    /// How many frames of each kind
     #[arg(long)]
     count: u64,
+}
+
+/// Options of `alive`.
+#[derive(clap::Args)]
+pub struct Alive {
+    /// The interface, which has the address of the client's session
+    #[arg(long)]
+    interface: String,
 }
 
 fn wanted(text: &str) -> Result<(String, u64), String> {
@@ -65,7 +73,7 @@ fn name(opcode: Opcode) -> String {
     name
 }
 
-/// Counts what comes until there is enough of it, and says what came.
+/// Counts the frames that arrive until there are enough, and reports the counts.
 pub fn listen(options: &Listen) -> Result<String, Box<dyn Error>> {
     let socket = PacketSocket::new(&options.interface, ETHERTYPE)?;
     println!("listening");
@@ -104,14 +112,53 @@ pub fn forge(options: &Forge) -> Result<String, Box<dyn Error>> {
         reject.session = 0x5555_0000_0000_0000 | number;
         reject.tag = u32::try_from(number)?;
         for (header, payload) in [(&reject, &[][..]), (&announce, &payload[..])] {
-            let mut bytes = Vec::new();
-            bytes.extend_from_slice(&options.to.0);
-            bytes.extend_from_slice(&socket.address()?);
-            bytes.extend_from_slice(&ETHERTYPE.to_be_bytes());
-            bytes.extend_from_slice(&header.emit(u16::try_from(payload.len())?));
-            bytes.extend_from_slice(payload);
-            socket.send(&bytes)?;
+            send(&socket, options.to, header, payload)?;
         }
     }
     Ok(format!("forge: {} frames", 2 * options.count))
+}
+
+fn send(
+    socket: &PacketSocket,
+    to: MacAddress,
+    header: &Header,
+    payload: &[u8],
+) -> Result<(), Box<dyn Error>> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&to.0);
+    bytes.extend_from_slice(&socket.address()?);
+    bytes.extend_from_slice(&ETHERTYPE.to_be_bytes());
+    bytes.extend_from_slice(&header.emit(u16::try_from(payload.len())?));
+    bytes.extend_from_slice(payload);
+    Ok(socket.send(&bytes)?)
+}
+
+/// Answers each CHALLENGE, as the machine with the older session would. A signal ends it.
+pub fn alive(options: &Alive) -> Result<String, Box<dyn Error>> {
+    let socket = PacketSocket::new(&options.interface, ETHERTYPE)?;
+    println!("alive");
+    let mut bytes = [0; 1 << 16];
+    loop {
+        let len = socket.receive(&mut bytes)?;
+        let Some((ethernet, frame)) = bytes[..len].split_at_checked(ETHERNET_LEN) else {
+            continue;
+        };
+        let (Ok(frame), Some(source)) = (Frame::parse(frame), ethernet.get(6..12)) else {
+            continue;
+        };
+        if frame.header.opcode != Opcode::Challenge {
+            continue;
+        }
+        let mut answer = Header::new(Opcode::Alive);
+        answer.session = frame.header.session;
+        answer.incarnation = frame.header.incarnation;
+        answer.payload_crc = crc32c(frame.payload);
+        send(
+            &socket,
+            MacAddress(source.try_into()?),
+            &answer,
+            frame.payload,
+        )?;
+        println!("answered");
+    }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What kernel tests run on the device, or with the device as swap space.
+//! The program that kernel tests run on the device, or with the device as swap space.
 //!
-//! Each command knows by itself what every byte must be: nothing that it compares with lies on the
-//! device. It says in one line what it did, and ends with 1 if a byte is wrong.
+//! Each command determines by itself what every byte must be, and compares with nothing that lies on the
+//! device. It prints one line about what it did, and ends with 1 if a byte is wrong.
 #![deny(unsafe_code)]
 
 mod changing;
@@ -28,7 +28,7 @@ use clap::Parser;
 /// Bytes of a page, and of the device's blocks.
 const PAGE_SIZE: usize = 4096;
 
-/// Works on memory or on a block device, and knows what every byte must be.
+/// Works on memory or on a block device, and checks every byte.
 #[derive(Parser)]
 #[command(name = "anemone-test", version)]
 enum Command {
@@ -42,16 +42,18 @@ enum Command {
     Survey(survey::Options),
     /// Writes to a device from buffers that are changed meanwhile.
     Changing(changing::Options),
-    /// Has the kernel allocate what cannot wait, as fast as it can.
+    /// Makes the kernel allocate memory that it cannot wait for, as fast as possible.
     Storm(storm::Options),
     /// Keeps a socket that is marked for memory allocation, until standard input ends.
     Memalloc(memalloc::Options),
-    /// Calls the control device in every wrong way.
+    /// Makes wrong calls of the control device.
     Control(control::Options),
-    /// Counts the frames that a program on this machine gets, by opcode.
+    /// Counts the frames that a program on this machine receives, by opcode.
     Listen(frames::Listen),
-    /// Sends what only a server may, as a stranger.
+    /// Sends frames that only a server may send, without being one.
     Forge(frames::Forge),
+    /// Answers the challenges of servers, as a client that is alive.
+    Alive(frames::Alive),
     /// Prints a part of JSON on standard input.
     Json(json::Options),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Control(options) => control::run(&options),
         Command::Listen(options) => frames::listen(&options),
         Command::Forge(options) => frames::forge(&options),
+        Command::Alive(options) => frames::alive(&options),
         Command::Json(options) => json::run(&options),
     };
     match done {
