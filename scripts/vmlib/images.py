@@ -14,7 +14,7 @@ GUEST_SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 # Copied to every client if the host has them. They take precedence over busybox's applets. They are on a disk, so that
 # unused ones take no memory of the client.
 TOOLS = ("bash", "dash", "ip", "tc", "bridge", "ethtool", "fio", "kmod", "swapon", "swapoff", "mkswap",
-         "blockdev", "blkdiscard", "dmsetup", "lsblk", "findmnt", "losetup", "mke2fs", "unshare", "udevadm")
+         "swaplabel", "blkid", "wipefs", "blockdev", "blkdiscard", "dmsetup", "lsblk", "findmnt", "losetup", "mke2fs", "unshare", "udevadm")
 # One program under several names.
 TOOL_LINKS = {"kmod": ("insmod", "rmmod", "modprobe", "lsmod", "modinfo", "depmod"),
               "mke2fs": ("mkfs.ext4",), "udevadm": ("systemd-udevd",)}

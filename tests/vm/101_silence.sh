@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: with every server gone, swapoff, probing and reading many pages take one I/O timeout together, until one answers
+# what: with every server gone, swapoff, the programs that probe a device, and reading many pages take one I/O timeout together, until one answers
 # machine: segment
 # bound: 240
 # debug: yes
@@ -24,9 +24,20 @@ done
 for page in 0 1 2 3 4 5 6 7; do
     dd if="$SCRATCH/random" of="$ANEMONE_DEVICE" bs=4k count=1 seek=$((4096 + page)) oflag=direct conv=notrunc 2>/dev/null && fail "written without servers"
 done
-blkid -p "$ANEMONE_DEVICE" >/dev/null 2>&1
+# probe COMMAND...: it tries to read the device.
+probe() {
+    command -v "$1" >/dev/null || { say "there is no $1"; return; }
+    before=$(counter pages_in_failed)
+    "$@" "$ANEMONE_DEVICE" >"$SCRATCH/probe" 2>&1
+    expect_more "pages that $1 could not read" "$before" "$(counter pages_in_failed)"
+}
+probe blkid -p
+probe wipefs --no-act
+probe swaplabel
+probe fdisk -l
+sync
 took=$(($(anemone_seconds) - from))
-say "$MANY reads, 8 writes and a probe of a device without servers: $took s, $failed errors"
+say "$MANY reads, 8 writes and probes of a device without servers: $took s, $failed errors"
 [ $failed -eq $MANY ] || fail "$failed of $MANY pages could not be read"
 [ $took -ge $((IO_TIMEOUT_S - 1)) ] || fail "it was not waited for $IO_TIMEOUT_S s"
 # Time is under test: at most a tenth of the I/O timeouts that there would be. The rest is the time that it takes
