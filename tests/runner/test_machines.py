@@ -64,6 +64,10 @@ class Machines(unittest.TestCase):
         named = {machines.header(path).get("machine") for path in paths}
         self.assertEqual(named, set(machines.kinds()))
 
+    def test_every_test_says_whether_the_debug_kernel_runs_it(self):
+        for test in kernel_tests.found(""):
+            self.assertRegex(machines.header(test.path).get("debug", ""), "^(yes|no, .+)$", test.name)
+
 
 if __name__ == "__main__":
     unittest.main()

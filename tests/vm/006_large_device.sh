@@ -4,6 +4,7 @@
 # machine: segment
 # vm: --servers 2 --client-mem 1536 --client-cpus 1
 # bound: 120
+# debug: no, it measures how much memory and time a map of 1 GiB takes, which that kernel multiplies
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

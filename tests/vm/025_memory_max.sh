@@ -4,6 +4,7 @@
 # machine: segment
 # vm: --icount --servers 2 --server-mem 160 --client-mem 384 --client-cpus 1 --file build/anemone-text --file /usr/bin/sort
 # bound: 300
+# debug: no, its time is a count of instructions, and the kills that it expects depend on it
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 #
 # The kernel balances its two lists of anonymous pages by the group's statistics, which are updated every 2 s.

@@ -3,6 +3,7 @@
 # what: a program larger than its machine's memory runs on the memory of two other machines
 # machine: machines
 # bound: 240
+# debug: no, its program must exceed the memory of the machine, of which that kernel takes an unknown part
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

@@ -3,6 +3,7 @@
 # what: a server machine loses power while a program is swapped out to it: the program continues
 # machine: machines
 # bound: 240
+# debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 
@@ -14,7 +15,7 @@ out=$(vmstat_value pswpout)
 within 24 anemone-test pages --mib 48 --passes 5 >"$SCRATCH/pages" 2>&1 &
 program=$!
 has_come() { [ "$(vmstat_value pswpout)" -gt "$1" ]; }
-wait_for 60 "a program that is paged out" has_come $((out + 8000)) || fail "$(cat "$SCRATCH/pages")"
+wait_for 60 "a program that is paged out" has_come $((out + $(scaled 8000 4))) || fail "$(cat "$SCRATCH/pages")"
 disturb kill 1 || fail "kill"
 wait $program || fail "$(cat "$SCRATCH/pages")"
 expect_more "pages paged out degraded" 0 "$(counter pages_out_degraded)"

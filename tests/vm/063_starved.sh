@@ -3,6 +3,7 @@
 # what: a machine swaps out several times its memory, with almost no reserve and atomic allocations beside it
 # machine: starved
 # bound: 900
+# debug: no, that kernel needs more memory than the test leaves
 # shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/starved.sh"

@@ -3,6 +3,7 @@
 # what: a starved machine with a socket that is marked for memory allocation: frames in the reserve reach only that socket
 # machine: starved
 # bound: 900
+# debug: no, that kernel needs more memory than the test leaves
 # shellcheck source-path=SCRIPTDIR source=common.sh source=starved.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/starved.sh"

@@ -4,6 +4,7 @@
 # machine: starved
 # vm: --servers 3 --server-mem 448 --disk 384 --file tests/vm/repair.sh
 # bound: 600
+# debug: no, that kernel needs more memory than the test leaves
 # shellcheck source-path=SCRIPTDIR source=common.sh source=repair.sh source=starved.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/repair.sh"

@@ -3,6 +3,7 @@
 # what: a program that outgrows its servers is killed as with a full disk; the machine continues, and nothing else is lost
 # machine: disk
 # bound: 400
+# debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 needs_single
@@ -15,10 +16,11 @@ outgrow() {
     group=/sys/fs/cgroup/test-grows
     mkdir -p $group && echo 16M >$group/memory.max || fail "no cgroup"
     from=$(anemone_seconds)
-    sh -c 'echo $$ >"$0/cgroup.procs" && exec anemone-test pages --mib 64 --passes 1' $group >"$SCRATCH/pages" 2>&1
+    sh -c 'echo $$ >"$0/cgroup.procs" && exec anemone-test pages --mib "$1" --passes 1' $group "$(scaled 64 2)" >"$SCRATCH/pages" 2>&1
     status=$?
     say "$1: gone after $(($(anemone_seconds) - from)) s, with status $status"
     [ "$status" -eq 137 ] || fail "$1: the program was not killed: $(tail -n 3 "$SCRATCH/pages")"
+    # The killed program frees its memory and its swap.
     wait_for 20 "an empty cgroup" rmdir $group || fail "the group is not empty"
     # The OOM killer's report has a call trace. Nothing else may have one.
     dmesg -c >"$SCRATCH/log"
@@ -72,6 +74,7 @@ swapoff "$ANEMONE_DEVICE" || fail "swapoff"
 dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=64k oflag=direct 2>"$SCRATCH/error" && fail "96 MiB fit on servers of $ROOM_MIB MiB"
 grep -qi 'no space left' "$SCRATCH/error" || fail "not for want of room: $(cat "$SCRATCH/error")"
 blkdiscard -f "$ANEMONE_DEVICE" || fail "blkdiscard"
+# The map notes discarded pages, so none of these frees is dropped, and no inventory is needed.
 wait_for 20 "room on the servers" has_room || fail "$(cat "$ANEMONE_DEBUG/servers")"
 dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=64k count=64 oflag=direct 2>"$SCRATCH/error" || fail "$(cat "$SCRATCH/error")"
 anemone_unload || fail "unload"

@@ -4,6 +4,7 @@
 # machine: segment
 # vm: --uuid 5d7c1f0e-93a4-4b62-8a1b-6e0f2c9d4471
 # bound: 60
+# debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

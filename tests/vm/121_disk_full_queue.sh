@@ -36,7 +36,9 @@ filled() {
     wait_for 20 "the disk's queue is full" is_full || { cat "$ANEMONE_DEBUG/disk" >&2; fail "it is not: $(in_loop)"; }
     [ "$(disk_value buffered)" -gt 4 ] || fail "nothing waits: $(cat "$ANEMONE_DEBUG/disk")"
 }
-# says_busy COMMAND...: it is refused, long before the disk's time limit.
+# says_busy COMMAND...: it is refused without waiting for the disk, whose time limit is 60 s here. The module takes half
+# a second to see that the disk ends no I/O, and a command waits for a second. The rest is for a busy machine, on
+# which the programs and the timer's interrupt are late.
 says_busy() {
     from=$(anemone_seconds)
     "$@" 2>"$SCRATCH/busy" && fail "$*: done, while the disk has our pages"

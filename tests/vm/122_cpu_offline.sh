@@ -18,7 +18,7 @@ back_online() {
     common_end $back_status
 }
 trap back_online EXIT
-anemone_load size_mib=64 || fail "load"
+anemone_load size_mib=64 io_timeout_s=60 || fail "load"
 [ "$(find /sys/block/anemone/mq -mindepth 1 -maxdepth 1 -type d | wc -l)" -eq 2 ] || fail "not a queue for each processor"
 head -c 262144 /dev/urandom >"$SCRATCH/old"
 head -c 262144 /dev/urandom >"$SCRATCH/new"
@@ -34,8 +34,10 @@ wait_for 20 "a page-out and a page-in are under way" are_waiting || fail "in fli
 from=$(anemone_seconds)
 echo 0 >$cpu || fail "it does not go offline"
 took=$(($(anemone_seconds) - from))
-# If going offline had waited for them, they would have ended.
+# If going offline had waited for them, they would have ended, after the I/O timeout.
 kill -0 $writer && kill -0 $reader || fail "the requests have ended after $took s"
+# It takes less than a second on an idle machine. The next wrong time is the I/O timeout.
+[ $took -le 15 ] || fail "it went offline after $took s, with an I/O timeout of 60 s"
 [ "$(cat $cpu)" = 0 ] || fail "it is online"
 say "offline after $took s"
 for server in 1 2 3; do host resume $server || fail "resume"; done

@@ -3,6 +3,7 @@
 # what: a machine hibernates to a disk and resumes: its swapped pages are there, and page-outs continue; hibernation to the device itself is refused
 # machine: rewound
 # bound: 240
+# debug: no, its memory leaves no room for the image
 # kinds: cfi
 # shellcheck source-path=SCRIPTDIR source=common.sh source=rewound.sh disable=SC2015
 . "$(dirname "$0")/common.sh"

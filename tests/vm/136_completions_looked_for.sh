@@ -4,6 +4,7 @@
 # machine: segment
 # vm: --icount --servers 2
 # bound: 120
+# debug: no, its time is a count of instructions, of which that kernel needs twenty times as many
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

@@ -3,6 +3,7 @@
 # what: without --capacity the server takes half of what its control groups leave, wherever the limit is
 # machine: server
 # bound: 90
+# debug: no, it tests the server program without the module, in memory of which that kernel takes a part
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/own_server.sh"

@@ -3,6 +3,7 @@
 # what: a server on a port of a bridge, bond or team is refused with the upper interface's name, and a port that becomes one later is detected; a server on an interface that passes nothing up (ifb, ipvlan, macvtap where there is one) is refused
 # machine: server
 # bound: 120
+# debug: no, it tests the server program without the module
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/own_server.sh"

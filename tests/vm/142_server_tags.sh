@@ -4,6 +4,7 @@
 # machine: segment
 # vm: --servers 2
 # bound: 120
+# debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

@@ -3,6 +3,7 @@
 # what: the server leaves no core dump, and its arena and ring are excluded from dumps, on ordinary and on huge pages; the kernel kills others first
 # machine: server
 # bound: 60
+# debug: no, it tests the server program without the module
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/own_server.sh"

@@ -4,6 +4,7 @@
 # machine: segment
 # vm: --servers 2 --file contrib/udev/61-anemone.rules
 # bound: 90
+# debug: yes
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

@@ -4,6 +4,7 @@
 # machine: server
 # vm: --client-mem 2304 --kernel-parameter default_hugepagesz=1G --kernel-parameter hugepagesz=1G --kernel-parameter hugepages=1
 # bound: 60
+# debug: no, it tests the server program without the module
 # shellcheck source-path=SCRIPTDIR source=common.sh source=own_server.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/own_server.sh"

@@ -4,6 +4,7 @@
 # machine: machines
 # vm: --server-mem 448 --client-mem 96
 # bound: 240
+# debug: no, it needs a machine of 96 MiB, and that kernel takes more
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 #
 # With the kernel's own limit of 2048 requests the program may be killed: a request of swap has up to 32 pages,

@@ -4,6 +4,7 @@
 # machine: alone
 # vm: --file tests/kunit/host-only --file build/kunit/host-tests --file build/kunit/anemone_kunit.ko
 # bound: 180
+# debug: no, scripts/kunit builds the module of unit tests for the release kernel only
 # shellcheck source-path=SCRIPTDIR source=common.sh disable=SC2015
 . "$(dirname "$0")/common.sh"
 

@@ -9,7 +9,7 @@
 #   # machine: the kind of machine that it needs, one of tests/vm/machines
 #   # vm: options of `scripts/vm run` beside those of that kind
 #   # bound: seconds that it may take on a machine with 2 cores under TCG
-#   # debug: yes     if it is run on the debug kernel as well
+#   # debug: yes, or `no, REASON`     whether it is run on the debug kernel as well
 # `fail` and `skip` do not return, so that `this && that || fail` is what it looks like (SC2015).
 #
 # A test ends with 0 (passed), 4 (skipped: `skip WHY`) or 1 (failed: `fail WHY`). At its end, in any
