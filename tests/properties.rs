@@ -78,7 +78,7 @@ fn frame(header: &Header, payload: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn what_is_emitted_is_parsed_or_refused_for_its_shape(
+    fn an_emitted_frame_is_parsed_or_refused_for_its_shape(
         header in headers(),
         payload in proptest::collection::vec(any::<u8>(), 0..200),
         padding in 0_usize..64,
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_refused_quietly(
+    fn arbitrary_bytes_are_refused_without_a_message(
         bytes in proptest::collection::vec(any::<u8>(), 0..5000),
     ) {
         prop_assert!(Frame::parse(&bytes).is_err());

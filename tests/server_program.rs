@@ -137,7 +137,7 @@ fn failures_are_one_line_and_a_status() {
 }
 
 #[test]
-fn it_serves_alone_and_ends_when_told() {
+fn one_server_serves_an_interface_and_a_signal_ends_it() {
     let Some(output) = in_namespace(
         "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
         begin() { \"$SERVER\" --interface $1 --capacity 4M --max-clients 2 >\"$log/$1\" 2>&1 & }
@@ -191,7 +191,7 @@ const FUNCTIONS: &str = "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
     }";
 
 #[test]
-fn a_log_that_cannot_be_written_ends_nothing() {
+fn a_log_that_cannot_be_written_does_not_end_the_server() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}
         [ -c /dev/full ] || {{ echo no-full; exit; }}
@@ -223,7 +223,7 @@ fn a_log_that_cannot_be_written_ends_nothing() {
 }
 
 #[test]
-fn the_tool_says_by_its_status_what_it_cannot_write() {
+fn the_tools_status_shows_that_it_could_not_write() {
     const TOOL: &str = env!("CARGO_BIN_EXE_anemonectl");
     let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
         skip("there is no /dev/full");
@@ -276,7 +276,7 @@ fn a_port_of_a_bridge_is_refused_and_noticed_later() {
 }
 
 #[test]
-fn what_keeps_the_interface_from_carrying_frames_is_said() {
+fn the_log_names_why_an_interface_carries_no_frames() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}
         ip link set v0 down
@@ -301,7 +301,7 @@ fn what_keeps_the_interface_from_carrying_frames_is_said() {
 }
 
 #[test]
-fn a_signal_ends_it_while_it_takes_memory() {
+fn a_signal_ends_a_server_that_is_taking_memory() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}
         mkfifo \"$log/pipe\" || exit
@@ -336,7 +336,7 @@ fn a_signal_ends_it_while_it_takes_memory() {
 }
 
 #[test]
-fn it_stays_with_its_interface_whatever_that_is_called() {
+fn a_server_follows_its_interface_to_another_name() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}
         rename() {{ ip link set $1 down; ip link set $1 name $2; ip link set $2 up; }}
@@ -353,7 +353,7 @@ fn it_stays_with_its_interface_whatever_that_is_called() {
 }
 
 #[test]
-fn an_interface_that_was_away_between_two_looks_is_served_on() {
+fn an_interface_that_was_away_between_two_checks_is_served() {
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}
         mkfifo \"$log/there\" \"$log/back\" || exit
@@ -387,7 +387,7 @@ fn an_interface_that_was_away_between_two_looks_is_served_on() {
 }
 
 #[test]
-fn of_two_that_begin_at_once_one_serves() {
+fn one_of_several_servers_that_begin_together_serves() {
     let Some(output) = in_namespace(
         "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
         for round in 1 2 3 4 5 6 7 8; do
@@ -453,7 +453,7 @@ fn an_ifb_is_refused() {
 }
 
 #[test]
-fn a_user_who_may_not_serve_cannot_keep_it_off() {
+fn an_unprivileged_user_cannot_block_a_server() {
     // All that such a user can have of the network: names and ports.
     let Some(output) = in_namespace(&format!(
         "{FUNCTIONS}

@@ -179,7 +179,7 @@ fn header(vector: &Vector) -> Header {
 }
 
 #[test]
-fn whole_frames_are_emitted_and_read_as_they_stand() {
+fn whole_frames_match_the_document() {
     let mut opcodes = Vec::new();
     for (name, vector) in vectors() {
         if !vector.contains_key("header") {
@@ -207,7 +207,7 @@ fn whole_frames_are_emitted_and_read_as_they_stand() {
 }
 
 #[test]
-fn bad_frames_are_refused_for_the_reason_that_stands() {
+fn bad_frames_are_refused_for_the_documented_reason() {
     let mut reasons = Vec::new();
     for (name, vector) in vectors() {
         let Some(reason) = vector.get("error") else {
@@ -233,7 +233,7 @@ fn bad_frames_are_refused_for_the_reason_that_stands() {
 }
 
 #[test]
-fn checksums_are_those_that_stand() {
+fn checksums_are_the_documented_ones() {
     let vectors = vectors();
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     let whole = number(&vectors["write-whole"], "payload_crc") as u32;
@@ -248,7 +248,7 @@ fn checksums_are_those_that_stand() {
 }
 
 #[test]
-fn payloads_mean_what_the_document_says() {
+fn payloads_match_the_document() {
     let vectors = vectors();
     let payload = |name: &str| payload(&vectors[name]);
     let mut cluster = [0; 32];
@@ -328,7 +328,7 @@ fn payloads_mean_what_the_document_says() {
 }
 
 #[test]
-fn the_cuts_are_those_that_stand() {
+fn the_fragmentations_are_the_documented_ones() {
     use anemone::wire::Fragmentation;
     let text = include_str!("../docs/protocol.md");
     for count in 1..=8 {

@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_mapped_is_never_more_than_was_given() {
+    fn the_arena_is_never_larger_than_requested() {
         for mib in [1, 2, 8, 31, 33, 64, 100, 512, 4096] {
             for odd in [0, 1, 4095, 123_456] {
                 let bytes = mib * MIB + odd;
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_that_cannot_be_used_are_told_of() {
+    fn huge_pages_that_cannot_be_used_are_reported() {
         let said = |pools: &[(u64, u64)], len| {
             let pools: Vec<_> = pools
                 .iter()
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_said() {
+    fn too_little_memory_is_reported() {
         let go_on = AtomicBool::new(false);
         let failure = Arena::new(10_000, 1, 2, &go_on).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);

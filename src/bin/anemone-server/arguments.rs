@@ -165,7 +165,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Arguments::command().debug_assert();
     }
 
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_allowed() {
+    fn allowed_clients() {
         let id = "00112233445566778899aabbccddeeff";
         let bytes = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
         assert_eq!(parse_allowed(id), Ok(Allowed::Client(ClientId(bytes))));

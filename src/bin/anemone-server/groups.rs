@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_above_which_a_process_stands_still_counts() {
+    fn memory_high_counts() {
         let tree = Tree::new(&["0::/a"], &[TWO]);
         tree.group("sys/fs/cgroup/a", Some(512), 0);
         tree.file("sys/fs/cgroup/a/memory.high", &(128 * MIB).to_string());
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_reclaimed_is_room() {
+    fn reclaimable_pages_count_as_free() {
         let tree = Tree::new(&["0::/a"], &[TWO]);
         tree.group("sys/fs/cgroup/a", Some(512), 500);
         let stat = format!("anon 1\ninactive_file {}\nactive_file 7\n", 400 * MIB);
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_1_group_tells_of_limits_above_that_are_not_seen() {
+    fn a_version_1_group_reports_limits_above_that_are_not_seen() {
         let inside = "/docker/1 /sys/fs/cgroup/memory cgroup ro,memory";
         let tree = Tree::new(&["4:memory:/docker/1"], &[inside]);
         let stat = |mib: u64| {
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_cannot_be_seen_is_told_of() {
+    fn a_limit_that_cannot_be_seen_is_reported() {
         let is_hidden = |groups: &[&str], mounts: &[&str]| {
             let tree = Tree::new(groups, mounts);
             tree.file("sys/fs/cgroup/cgroup.procs", "1\n");

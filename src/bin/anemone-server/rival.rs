@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn another_is_found_before_and_behind_ours() {
+    fn another_server_is_found_before_and_after_ours() {
         assert_eq!(found(&[]), None);
         assert_eq!(found(&[OURS]), None);
         assert_eq!(found(&[OTHER]), Some(Rival::Older));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_receives_something_else_is_no_rival() {
+    fn a_socket_of_another_ethertype_is_no_rival() {
         for other in [
             // A sniffer: every EtherType; another EtherType; another interface; without headers.
             OTHER.replace("88b5", "0003"),

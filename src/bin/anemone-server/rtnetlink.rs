@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_read_and_the_rest_left_out() {
+    fn only_the_needed_attributes_are_read() {
         let data = attribute(IFLA_MACVLAN_MODE, &MACVLAN_MODE_PASSTHRU.to_ne_bytes());
         let info = [
             attribute(IFLA_INFO_KIND, b"macvlan\0"),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_not_read() {
+    fn a_truncated_message_is_not_parsed() {
         assert_eq!(Interface::parse(&[0; INFO_LEN - 1]), None);
         let whole = payload(&[attribute(IFLA_MASTER, &9_u32.to_ne_bytes())]);
         for len in INFO_LEN..whole.len() {

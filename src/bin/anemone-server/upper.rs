@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_on_it_without_taking_all_is_let_be() {
+    fn an_upper_interface_that_leaves_frames_to_us_is_ignored() {
         let child = |kind, below, is_passthru| {
             let upper = Interface {
                 below,
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hands_nothing_up_is_told_from_what_does() {
+    fn interfaces_that_hand_no_frames_up_are_recognised() {
         for kind in ["ipvlan", "ipvtap", "macvtap", "vrf", "ifb"] {
             assert!(deaf(kind).unwrap().contains(": serve on "), "{kind}");
         }

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_nothing_wrong_with_them() {
+    fn clap_accepts_the_definitions() {
         Arguments::command().debug_assert();
     }
 

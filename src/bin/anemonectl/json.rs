@@ -89,7 +89,7 @@ mod tests {
     use crate::report::example;
 
     #[test]
-    fn it_says_what_the_module_says() {
+    fn the_tool_reports_what_the_module_reports() {
         let value = super::report(&example());
         assert_eq!(value["device"]["mode"], "degraded");
         assert_eq!(value["device"]["size_bytes"], 64 << 20);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_counted_is_null() {
+    fn uncounted_values_are_null() {
         let mut quick = example();
         quick.counted = false;
         let value = super::report(&quick);

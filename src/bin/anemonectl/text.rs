@@ -134,7 +134,7 @@ mod tests {
     use crate::report::example;
 
     #[test]
-    fn an_interface_too_narrow_for_pages_is_said_to_be() {
+    fn an_interface_too_narrow_for_pages_is_reported() {
         let mut report = example();
         report.status.mtu = 599;
         let text = Text(&report).to_string();

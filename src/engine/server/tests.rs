@@ -251,7 +251,7 @@ fn announcements_every_second_and_sweeps_in_between() {
 }
 
 #[test]
-fn a_server_is_not_made_of_wrong_parts() {
+fn a_server_is_not_built_from_arrays_of_wrong_sizes() {
     let layout = small(8);
     let config = Config {
         incarnation: 0,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the disk's own processor does: the order of requests, the write cache, reading ahead.
+//! The disk's own processor: the order of requests, the write cache, reading ahead.
 //!
-//! Takes the time as an argument and says when it wants to be called again; moves no data. What it
-//! is asked to write is in the cache at once while there is room. It goes to the platter when nothing
-//! has been asked for a turn, when no read waits and half of the room is used, and before reads when
-//! there is no room. Of what may be done, what can be reached soonest comes first. After a read the
-//! head stays, and takes what passes into the buffer, up to a track.
+//! The drive takes the time as an argument and returns when it must be called again. It moves no data. A
+//! write is in the cache at once while the cache has room. The cache is written to the platter when no
+//! request has arrived for a turn, when no read waits and half of the room is used, and before reads when
+//! there is no room. The operation that the head can reach soonest comes first. After a read the head
+//! stays, and reads what passes into the buffer, up to a track.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::mechanics::{position_ns, reached, transfer_ns, Access, TURN_NS};
 
 /// Places whose surroundings are kept in the buffer.
 const SEGMENTS: usize = 16;
-/// Bytes of the cache that are written in one go: a read that comes meanwhile waits.
+/// Bytes of the cache that are written at once: a read that arrives meanwhile waits.
 const WRITE_BACK: u64 = 512 << 10;
 
 /// A request, by the name that its sender gave it.
@@ -27,16 +27,16 @@ pub struct Request {
     pub range: Range<u64>,
 }
 
-/// What the head is at, and until when.
+/// The head's operation, and when it ends.
 #[derive(Debug)]
 struct Operation {
-    /// The read that it is for; none when the cache is written.
+    /// The read that it serves; none when the cache is written.
     read: Option<Request>,
     range: Range<u64>,
     ends_ns: u64,
 }
 
-/// What has been done so far.
+/// Statistics of the operations so far.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub reads: u64,
@@ -52,17 +52,17 @@ pub struct Drive {
     /// Where the head is after its last operation, as the byte that it would read next.
     head: u64,
     operation: Option<Operation>,
-    /// Since when the head takes what passes into the last segment.
+    /// Since when the head reads what passes into the last segment.
     reads_ahead_since_ns: Option<u64>,
-    /// When something was asked or done last.
+    /// When the last request arrived, or the last operation ended.
     active_ns: u64,
     reads: Vec<Request>,
     /// Writes for which there is no room.
     writes: VecDeque<Request>,
-    /// What is in the cache only, without what is being written.
+    /// The bytes that are only in the cache, without those that are being written.
     dirty: Extents,
     cache_bytes: u64,
-    /// What has been read, or passed, the last one last.
+    /// The bytes that were read or passed, the last segment last.
     segments: VecDeque<Range<u64>>,
     done: Vec<Request>,
     pub counts: Counts,
@@ -105,13 +105,13 @@ impl Drive {
         self.begin(now_ns);
     }
 
-    /// Goes on to `now_ns`, and returns the requests that are done, in the order of their ends.
+    /// Advances to `now_ns`, and returns the requests that have ended, in the order of their ends.
     pub fn advance(&mut self, now_ns: u64) -> Vec<Request> {
         self.run(now_ns);
         std::mem::take(&mut self.done)
     }
 
-    /// When there will be something to do, if nothing arrives.
+    /// When the next operation begins or ends, if no request arrives.
     pub fn next_ns(&self) -> Option<u64> {
         match &self.operation {
             Some(operation) => Some(operation.ends_ns),
@@ -120,7 +120,7 @@ impl Drive {
         }
     }
 
-    /// All that was to end or to begin until `now_ns`, at its own time.
+    /// Ends and begins each operation that is due by `now_ns`, at its own time.
     fn run(&mut self, now_ns: u64) {
         while let Some(at_ns) = self.next_ns().filter(|&at_ns| at_ns <= now_ns) {
             if let Some(operation) = self.operation.take() {
@@ -156,7 +156,7 @@ impl Drive {
         }
     }
 
-    /// Begins what can be reached soonest, if the head is free and there is anything to do.
+    /// Begins the operation that the head can reach soonest, if the head is free.
     fn begin(&mut self, now_ns: u64) {
         if self.operation.is_some() {
             return;
@@ -216,8 +216,8 @@ impl Drive {
         }
     }
 
-    /// Takes writes into the cache, in their order, while there is room. One that is larger than the
-    /// whole cache has room when it is empty.
+    /// Takes writes into the cache, in their order, while there is room. A write that is larger than the
+    /// whole cache has room when the cache is empty.
     fn fill_cache(&mut self) {
         while let Some(request) = self.writes.front() {
             let range = request.range.clone();
@@ -252,7 +252,7 @@ impl Drive {
         self.reads = left;
     }
 
-    /// Whether all of `range` can be had without the platter.
+    /// Whether all of `range` is in the cache or the buffer.
     fn is_buffered(&self, range: &Range<u64>) -> bool {
         let is_within = |other: &Range<u64>| other.start <= range.start && range.end <= other.end;
         let is_being_written = match &self.operation {
@@ -264,7 +264,7 @@ impl Drive {
         is_being_written || self.dirty.contain(range) || self.segments.iter().any(is_within)
     }
 
-    /// Where the head has to begin for `range`: behind what has passed it just now.
+    /// Where the head has to begin for `range`: after the bytes that have just passed it.
     fn first_missing(&self, range: &Range<u64>) -> u64 {
         match self.segments.back() {
             // Where the head stands, nothing has been lost.
@@ -273,7 +273,7 @@ impl Drive {
         }
     }
 
-    /// Notes what has passed since the head became idle after a read.
+    /// Notes the bytes that have passed since the head became idle after a read.
     fn read_ahead(&mut self, now_ns: u64) {
         if let (Some(since_ns), Some(last)) = (self.reads_ahead_since_ns, self.segments.back_mut())
         {

@@ -33,7 +33,7 @@ impl Extents {
 
     /// Adds all of `range`.
     pub fn insert(&mut self, mut range: Range<u64>) {
-        // The one that begins before it, and those that begin in it or at its end.
+        // The range that begins before it, and the ranges that begin in it or at its end.
         if let Some(found) = self
             .before(range.start)
             .filter(|found| found.end >= range.start)
@@ -49,7 +49,7 @@ impl Extents {
         self.ranges.insert(range.start, range.end);
     }
 
-    /// Takes away what begins at `start`, at most `most` bytes of it.
+    /// Removes the range that begins at `start`, or the first `most` bytes of it.
     pub fn take(&mut self, start: u64, most: u64) -> Range<u64> {
         let end = self.ranges.remove(&start).unwrap_or(start);
         let cut = end.min(start + most);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_over_others_takes_them_in() {
+    fn a_range_over_others_absorbs_them() {
         let extents = extents(&[4..8, 12..16, 20..24, 30..32, 2..22]);
         assert_eq!(extents.iter().collect::<Vec<_>>(), [2..24, 30..32]);
         assert_eq!(extents.bytes(), 24);

@@ -3,9 +3,9 @@
 //! A hard disk for the demo, in memory: the kernel's network block device, with the seeks and the
 //! turns of a real disk.
 //!
-//! Knows nothing of Anemone. It sleeps for as long as the disk would take: where time is a count of
-//! instructions, that costs none. What the kernel and this program spend on a request comes in
-//! addition, as the interface of a real disk would.
+//! The program does not know Anemone. It sleeps for as long as the disk would take, which costs nothing if
+//! time is a count of instructions. The kernel's and this program's time for a request is added, as that of
+//! a real disk's interface would be.
 #![deny(unsafe_code)]
 
 mod drive;
@@ -35,17 +35,17 @@ use sys::{ioctl, Ioctl};
 
 const BLOCK: usize = 4096;
 
-/// Is a hard disk of 7200 turns a minute, in memory.
+/// A hard disk of 7200 turns a minute, in memory.
 #[derive(Debug, Parser)]
 #[command(name = "anemone-disk", version)]
 struct Arguments {
-    /// Network block device to be the disk of
+    /// Network block device that becomes the disk
     #[arg(long, value_name = "PATH")]
     device: PathBuf,
     /// Size in MiB: the disk's first, outermost tracks
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     mib: u32,
-    /// Room for what is to be written, in MiB
+    /// Size of the write cache in MiB
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 10))]
     cache_mib: u32,
 }
@@ -66,11 +66,11 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let mut drive = Drive::new(u64::from(arguments.cache_mib) << 20);
     let (mut stop, stopper) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, stopper)?;
-    // Swap must not wait for itself: nothing of this program is paged out, and memory that it is
-    // given is not made by paging out.
+    // Swap must not wait for itself: this program is not paged out, and its allocations wait for no
+    // page-out.
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)?;
     configure_io_flusher_behavior(true)?;
-    // A disk waits for no processor, and is never late by the slack that other sleepers get.
+    // A disk waits for no processor, and its timers have no slack.
     setpriority_process(None, -20)?;
     fs::write("/proc/self/timerslack_ns", "1")?;
 
@@ -100,20 +100,20 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     drop(kernel);
     let ended = worker.join();
-    let told = writeln!(io::stdout(), "{:?}", drive.counts);
+    let printed = writeln!(io::stdout(), "{:?}", drive.counts);
     ended.unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))?;
-    told
+    printed
 }
 
-/// The kernel's part of the work, in the thread that it is lent.
+/// The kernel's part of the work, in a thread of this program.
 fn work_until_disconnected(device: &File) -> io::Result<()> {
     let result = ioctl(device, Ioctl::DoIt, 0);
     ioctl(device, Ioctl::ClearSocket, 0)?;
     result
 }
 
-/// Waits until the kernel asks for something, this program is told to end, or the time has come;
-/// whether it was the first, and the second.
+/// Waits for a request of the kernel, a signal, or the time limit. Returns whether a request and whether a
+/// signal has arrived.
 fn wait(kernel: &UnixStream, stop: &UnixStream, until_ns: Option<u64>) -> io::Result<(bool, bool)> {
     let time = until_ns.map(|until_ns| timespec(until_ns.saturating_sub(now_ns())));
     let mut watched = [
@@ -131,7 +131,7 @@ fn wait(kernel: &UnixStream, stop: &UnixStream, until_ns: Option<u64>) -> io::Re
     }
 }
 
-/// Takes a request, and the bytes that are to be written; false when there will be no more.
+/// Takes a request, and the bytes that it writes. Returns false after the last one.
 fn take(kernel: &mut UnixStream, drive: &mut Drive, platter: &mut [u8]) -> io::Result<bool> {
     let Some(request) = nbd::read_request(kernel)? else {
         return Ok(false);
@@ -144,7 +144,7 @@ fn take(kernel: &mut UnixStream, drive: &mut Drive, platter: &mut [u8]) -> io::R
     Ok(true)
 }
 
-/// Answers what is done by now.
+/// Answers the requests that have ended by now.
 fn answer(kernel: &mut UnixStream, drive: &mut Drive, platter: &[u8]) -> io::Result<()> {
     for request in drive.advance(now_ns()) {
         let data = match request.access {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the head is, and how long it takes to be elsewhere.
+//! The position of the head, and how long it takes to reach another.
 //!
 //! Turns and seeks are those of a disk of 7200 turns a minute for servers: Western Digital Ultrastar
 //! DC HC310, OEM specification 1.4, sections 4.5.1.1 to 4.5.1.3, typical values. Capacity and rate are
@@ -15,7 +15,7 @@ const RATE: u64 = 255_000_000;
 pub const TRACK: u64 = RATE * TURN_NS / 1_000_000_000;
 const CAPACITY: u64 = 4_000_000_000_000;
 
-/// What a head does when it has arrived; a head that writes must stand more exactly.
+/// The head's operation after a seek. A head that writes must be positioned more exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Read,
@@ -23,7 +23,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// Of a seek to the next track, settled.
+    /// The time of a seek to the next track, settled.
     fn single_track_ns(self) -> u64 {
         match self {
             Access::Read => 230_000,
@@ -31,7 +31,7 @@ impl Access {
         }
     }
 
-    /// Of a seek between any two places.
+    /// The average time of a seek between two places.
     fn average_ns(self) -> u64 {
         match self {
             Access::Read => 7_400_000,
@@ -53,9 +53,9 @@ fn seek_ns(from: u64, to: u64, access: Access) -> u64 {
     single + (longest as f64 * distance.sqrt()) as u64
 }
 
-/// How long it takes from the disk's first byte to this one, if nothing but bytes had to pass. Its
-/// remainder by a turn is the angle at which the byte passes: tracks follow each other as one
-/// spiral, so that a long transfer loses nothing between them.
+/// The time from the disk's first byte to this one, if the head only reads. Its remainder by a turn is the
+/// angle at which the byte passes: the tracks are one spiral, so that a long transfer loses no time between
+/// them.
 fn passing_ns(byte: u64) -> u64 {
     // CAST: at most 2^42 * 10^9 / RATE.
     (u128::from(byte) * 1_000_000_000 / u128::from(RATE)) as u64
@@ -73,7 +73,7 @@ pub fn reached(from: u64, time_ns: u64) -> u64 {
     (passed_ns * u128::from(RATE)).div_ceil(1_000_000_000) as u64
 }
 
-/// How long after `now_ns` the byte `to` begins to pass under a head that stands at `from`.
+/// How long after `now_ns` the byte `to` begins to pass under a head that is at `from`.
 pub fn position_ns(from: u64, to: u64, now_ns: u64, access: Access) -> u64 {
     let seek = seek_ns(from, to, access);
     let angle = (now_ns + seek) % TURN_NS;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_there_at_once() {
+    fn the_next_page_is_read_at_once() {
         let mut state = 3;
         let (mut now, mut at) = (12_345, 0);
         now += position_ns(0, at, now, Access::Read);
@@ -136,7 +136,7 @@ mod tests {
             at = end;
             assert_eq!(passing_ns(at) % TURN_NS, now % TURN_NS);
             assert_eq!(position_ns(at, at, now, Access::Read), 0);
-            // What was read ahead until some moment goes on at that moment.
+            // Reading ahead until some moment continues at that moment.
             let elapsed = random(&mut state) % TURN_NS;
             let next = reached(at, elapsed);
             assert!(position_ns(next, next, now + elapsed, Access::Read) < 10);

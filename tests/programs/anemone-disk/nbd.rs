@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The network block device's protocol, as the kernel speaks it: a header, and for a write its bytes;
-//! answered, in any order, by a header, and for a read its bytes.
+//! The network block device's protocol, as the kernel uses it. A request is a header, and the bytes of a
+//! write. Its answer is a header, and the bytes of a read. Answers are in any order.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -22,7 +22,7 @@ fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Reads a request's header; nothing when the kernel has disconnected.
+/// Reads a request's header; `None` if the kernel has disconnected.
 pub fn read_request(input: &mut impl Read) -> io::Result<Option<Request>> {
     let mut header = [0; REQUEST_BYTES];
     input.read_exact(&mut header)?;
@@ -51,7 +51,7 @@ pub fn read_request(input: &mut impl Read) -> io::Result<Option<Request>> {
     }))
 }
 
-/// Answers a request that is done; `data` is what was read.
+/// Answers a request that has ended; `data` are the bytes of a read.
 pub fn write_reply(output: &mut impl Write, cookie: u64, data: &[u8]) -> io::Result<()> {
     let mut header = [0; 16];
     header[..4].copy_from_slice(&REPLY_MAGIC.to_be_bytes());
@@ -60,7 +60,7 @@ pub fn write_reply(output: &mut impl Write, cookie: u64, data: &[u8]) -> io::Res
     output.write_all(data)
 }
 
-/// Where the bytes of `range` stand in `platter`.
+/// The place of `range` in `platter`.
 pub fn place(platter: &[u8], range: &Range<u64>) -> io::Result<Range<usize>> {
     let index = |at| usize::try_from(at).map_err(io::Error::other);
     let place = index(range.start)?..index(range.end)?;

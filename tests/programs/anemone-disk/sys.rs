@@ -16,12 +16,12 @@ pub enum Ioctl {
     DoIt = 0xab03,
     ClearSocket = 0xab04,
     SetBlocks = 0xab07,
-    /// Has the kernel send its last request, which says so.
+    /// Makes the kernel send its last request, which disconnects.
     Disconnect = 0xab08,
     SetFlags = 0xab0a,
 }
 
-/// Calls it on `device`. `device` may be anything: what does not know the number answers ENOTTY.
+/// Calls it on `device`, which may be any file: others answer ENOTTY.
 pub fn ioctl(device: &File, what: Ioctl, argument: usize) -> io::Result<()> {
     // SAFETY: None of these takes its argument for an address.
     match unsafe { libc::ioctl(device.as_raw_fd(), what as _, argument) } {

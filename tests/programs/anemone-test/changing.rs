@@ -2,8 +2,8 @@
 
 //! Direct writes from buffers that are changed while they are written.
 //!
-//! What such a write leaves is the user's own doing: any mixture, or an error. But all copies of
-//! it must be equal; whoever runs this reads them back, each for itself, and compares.
+//! Such a write may leave any mixture, or an error. But all copies of it must be equal. The test reads each
+//! copy and compares them.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -16,22 +16,22 @@ use crate::random::{mix, Random};
 use crate::sys::Memory;
 use crate::PAGE_SIZE;
 
-/// How it is done.
+/// Options of `changing`.
 #[derive(clap::Args)]
 pub struct Options {
     /// The device
     #[arg(long, default_value = "/dev/anemone")]
     device: PathBuf,
-    /// Blocks of it that are written, from the first
+    /// Number of blocks that are written, from the first
     #[arg(long, default_value_t = 256)]
     blocks: usize,
     /// Blocks of a write
     #[arg(long, default_value_t = 8)]
     length: usize,
-    /// Goes on as long as this file is there
+    /// Continues as long as this file exists
     #[arg(long = "while", value_name = "FILE")]
     while_there: PathBuf,
-    /// Places and words follow from it
+    /// Seed of places and words
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
             let offset = (first * PAGE_SIZE) as u64;
             match memory.write_to(&file, 0..length, offset) {
                 Ok(len) if len == length * PAGE_SIZE => writes += 1,
-                // An I/O error is an honest answer; a short write is one as well.
+                // An I/O error is a right answer, and so is a short write.
                 Ok(_) => errors += 1,
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => errors += 1,
                 Err(error) => {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a page holds: its number, its version, and words that follow from both and a seed.
+//! A page's contents: its number, its version, and words that follow from both and a seed.
 //!
-//! A page of another place, of another time, or of two times has at least one wrong word, and the
-//! first two say where it comes from.
+//! A wrong page, an older one, or a mixture has at least one wrong word. The first two words show its origin.
 
 use std::fmt;
 

@@ -21,7 +21,7 @@ pub struct Options {
     /// The address of the interface.
     #[arg(long, value_parser = parse_mac)]
     own: MacAddress,
-    /// Give up all privileges first: then nothing at all may be allowed.
+    /// Drop all privileges first: then each call must be refused.
     #[arg(long)]
     unprivileged: bool,
 }
@@ -31,7 +31,7 @@ fn parse_mac(text: &str) -> Result<MacAddress, String> {
         .map_err(|_| "not a hardware address".to_owned())
 }
 
-/// Calls of one file, compared with what they should be.
+/// Calls of one file, compared with the expected errors.
 struct Caller {
     file: File,
     /// Every call with its error number.
@@ -99,7 +99,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
 /// A server's address and incarnation.
 type Identity = ([u8; 6], u64);
 
-/// Who the servers are.
+/// The servers of the device.
 fn identities(file: &File) -> Result<Vec<Identity>, Box<dyn Error>> {
     let mut servers = uapi::Servers::new_zeroed();
     let at = servers.as_mut_bytes().as_mut_ptr() as usize;
@@ -108,7 +108,7 @@ fn identities(file: &File) -> Result<Vec<Identity>, Box<dyn Error>> {
     Ok(all.map(|one| (one.mac, one.incarnation)).collect())
 }
 
-/// Good calls and bad ones, by somebody who may do nothing.
+/// Right and wrong calls of an unprivileged caller.
 fn without_privilege(caller: &mut Caller, server: MacAddress) {
     let mut good = uapi::RemoveServer::new_zeroed();
     good.mac = server.0;
@@ -125,7 +125,7 @@ fn without_privilege(caller: &mut Caller, server: MacAddress) {
     }
 }
 
-/// Numbers that are nobody's, and structures of another size or direction.
+/// Unknown ioctl numbers, and structures of another size or direction.
 fn numbers(caller: &mut Caller) {
     let buffer = || [0_u64; 1024];
     for number in uapi::IOCTLS {
@@ -143,11 +143,11 @@ fn numbers(caller: &mut Caller) {
         }
     }
     for wrong in [0, 1, 0xa900, 0xa907, u32::MAX, 0x5401] {
-        caller.expect("nobody's", wrong, buffer(), libc::ENOTTY);
+        caller.expect("unknown number", wrong, buffer(), libc::ENOTTY);
     }
 }
 
-/// Addresses where no structure is, or not all of one.
+/// Addresses without a structure, or with a part of one.
 fn addresses(caller: &mut Caller) -> Result<(), Box<dyn Error>> {
     let size_of = |number: u32| (number >> 16 & 0x3fff) as usize;
     let memory = Edge::new()?;
@@ -159,7 +159,7 @@ fn addresses(caller: &mut Caller) -> Result<(), Box<dyn Error>> {
         let at = end - size_of(number) + 8;
         caller.expect_at("over the end", number, at, libc::EFAULT);
     }
-    // It can be read, but not written to.
+    // The memory can be read, but not written to.
     memory.make_read_only()?;
     for number in [uapi::STATUS, uapi::SERVERS] {
         let at = end - size_of(number);
@@ -168,7 +168,7 @@ fn addresses(caller: &mut Caller) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Flags that are not known, and reserved bytes that are set.
+/// Unknown flags, and reserved bytes that are set.
 fn contents(caller: &mut Caller) {
     /// Sets each byte of a structure from `first` on, one at a time.
     fn each_byte<T: IntoBytes + zerocopy::FromBytes + Copy>(
@@ -183,7 +183,7 @@ fn contents(caller: &mut Caller) {
             caller.expect(&format!("byte {at}"), number, wrong, libc::EINVAL);
         }
     }
-    // A server that there is not: what is let through would be added.
+    // There is no such server: a call that succeeds would add it.
     let mac = [0x52, 0x54, 0, 0xff, 0xff, 1];
     let mut add = uapi::AddServer::new_zeroed();
     add.mac = mac;
@@ -214,7 +214,7 @@ fn contents(caller: &mut Caller) {
     );
 }
 
-/// What is well said, but cannot be.
+/// Valid calls that cannot be carried out.
 fn states(caller: &mut Caller, options: &Options) {
     let add = |mac| uapi::AddServer {
         mac,
@@ -240,15 +240,15 @@ fn states(caller: &mut Caller, options: &Options) {
         caller.expect("no station", uapi::ADD_SERVER, add(mac), libc::EINVAL);
         caller.expect("no station", uapi::REMOVE_SERVER, remove(mac), libc::EINVAL);
     }
-    let nobody = [0x52, 0x54, 0, 0xff, 0xff, 2];
+    let absent = [0x52, 0x54, 0, 0xff, 0xff, 2];
     for flags in [
         0,
         uapi::remove::FORCE,
         uapi::remove::FORCE | uapi::remove::LOSE_PAGES,
     ] {
-        let mut argument = remove(nobody);
+        let mut argument = remove(absent);
         argument.flags = flags;
-        caller.expect("nobody", uapi::REMOVE_SERVER, argument, libc::ENOENT);
+        caller.expect("absent server", uapi::REMOVE_SERVER, argument, libc::ENOENT);
     }
     let detach = uapi::DetachDisk::new_zeroed();
     caller.expect("no disk", uapi::DETACH_DISK, detach, libc::ENODEV);
@@ -274,7 +274,7 @@ fn states(caller: &mut Caller, options: &Options) {
     }
 }
 
-/// What files can do besides.
+/// Other operations of the file.
 fn files(caller: &mut Caller) {
     let mut expect_refused = |what: &str, result: std::io::Result<usize>| {
         if result.is_ok() {

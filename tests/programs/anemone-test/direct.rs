@@ -2,8 +2,8 @@
 
 //! Direct I/O from and to buffers that begin at any multiple of 512 bytes, in pieces.
 //!
-//! Such a block spans two pages of the user's, or is gathered from several. Around each piece of
-//! a buffer that is read to lie bytes that must stay as they are.
+//! Such a block spans two user pages, or is gathered from several. A read must not change the bytes around
+//! each piece of its buffer.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -17,20 +17,20 @@ use crate::content::Content;
 use crate::random::Random;
 use crate::PAGE_SIZE;
 
-/// The least that a buffer's place may be a multiple of.
+/// The alignment of buffers.
 const SECTOR: usize = 512;
 /// Blocks of the longest request.
 const MOST_BLOCKS: usize = 40;
-/// What is between pieces.
+/// The bytes between pieces.
 const GUARD: u8 = 0xa5;
 
-/// How it is done.
+/// Options of `direct`.
 #[derive(clap::Args)]
 pub struct Options {
     /// The device
     #[arg(long, default_value = "/dev/anemone")]
     device: PathBuf,
-    /// Blocks of it that each thread uses, from the first
+    /// Number of blocks that each thread uses
     #[arg(long, default_value_t = 1024)]
     blocks: usize,
     /// Threads, each with blocks of its own
@@ -39,22 +39,22 @@ pub struct Options {
     /// Reads and writes of each thread
     #[arg(long, default_value_t = 1000)]
     operations: usize,
-    /// Goes on as long as this file is there, however many reads and writes that are
+    /// Continues as long as this file exists, regardless of --operations
     #[arg(long = "while", value_name = "FILE")]
     while_there: Option<PathBuf>,
-    /// Contents, places and lengths follow from it
+    /// Seed of contents, places and lengths
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// A buffer in pieces: where they lie in the memory that holds it.
+/// A buffer in pieces: their places in memory.
 struct Layout {
     pieces: Vec<(usize, usize)>,
     end: usize,
 }
 
 impl Layout {
-    /// A layout for `len` bytes: a few pieces, each of whole sectors, at odd sectors mostly.
+    /// A layout for `len` bytes: a few pieces of whole sectors, mostly at odd sectors.
     fn new(random: &mut Random, len: usize) -> Self {
         let mut pieces = Vec::new();
         let mut place = 0;
@@ -77,7 +77,7 @@ impl Layout {
     }
 }
 
-/// Memory of which a part begins at a page.
+/// Memory with a part that begins at a page boundary.
 struct Buffer {
     memory: Vec<u8>,
     start: usize,
@@ -108,7 +108,7 @@ impl Buffer {
         pieces
     }
 
-    /// Takes the bytes of `layout` together; an error if something else than they was written to.
+    /// Joins the bytes of `layout`. An error if other bytes were written to.
     fn gather(&mut self, layout: &Layout) -> Result<Vec<u8>, String> {
         let mut gathered = Vec::new();
         for piece in self.pieces(layout) {
@@ -126,7 +126,7 @@ impl Buffer {
     }
 }
 
-/// The device and what it must hold.
+/// The device and its expected contents.
 struct Device {
     file: File,
     seed: u64,
@@ -222,7 +222,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     ))
 }
 
-/// What one thread does; returns the number of reads and writes.
+/// The work of one thread. Returns the number of reads and writes.
 fn work(options: &Options, number: usize) -> Result<usize, Box<dyn Error>> {
     let file = OpenOptions::new()
         .read(true)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Threads change pages again and again while another has the kernel page them out.
+//! Threads change pages repeatedly while another thread makes the kernel page them out.
 //!
-//! A page that is written while it is on its way out must be paged out once more, and what is
-//! read back must be what was written last.
+//! A page that is written during its page-out must be paged out once more, and a later read must return the
+//! last contents.
 
 use std::error::Error;
 use std::ops::Range;
@@ -17,25 +17,25 @@ use crate::random::{mix, Random};
 use crate::sys::Memory;
 use crate::PAGE_SIZE;
 
-/// How often everything is paged out, at the least.
+/// How often all pages are paged out at least.
 const MIN_ROUNDS: u32 = 4;
 
-/// How it is done.
+/// Options of `dirty`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Memory in MiB
     #[arg(long, default_value_t = 8)]
     mib: usize,
-    /// Changes pages as long as this file is there, and for a few rounds at the least
+    /// Changes pages as long as this file exists, and for a few rounds at least
     #[arg(long = "while", value_name = "FILE")]
     while_there: Option<PathBuf>,
-    /// Threads that change pages, each of a part of its own
+    /// Threads that change pages, each in its own part
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Contents and orders follow from it
+    /// Seed of contents and orders
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// In the end pages everything out, makes this file, and waits until it is removed
+    /// Pages all out at the end, creates this file, and waits until it is removed
     #[arg(long)]
     hold: Option<PathBuf>,
 }
@@ -43,14 +43,14 @@ pub struct Options {
 /// One thread's pages.
 struct Writer<'a> {
     memory: &'a Memory,
-    /// The version of every page: locked in memory.
+    /// The version of each page, locked in memory.
     versions: &'a Memory,
     seed: u64,
     part: Range<usize>,
 }
 
 impl Writer<'_> {
-    /// Changes every page once, and then pages at random until it is told to stop; returns how often.
+    /// Changes each page once, and then random pages until `stop` is set. Returns how often.
     fn change(&self, stop: &AtomicBool) -> Result<u64, Wrong> {
         let mut random = Random::new(mix(self.seed ^ self.part.start as u64));
         let mut count = 0;
@@ -60,7 +60,7 @@ impl Writer<'_> {
         }
         while !stop.load(Relaxed) {
             let page = self.part.start + random.below(self.part.len());
-            // One in eight is looked at before: reading, too, meets a page that is on its way out.
+            // One in eight is checked before: reads, too, meet a page that is being paged out.
             if random.next() & 7 == 0 {
                 self.check(page)?;
             }
@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
         while (goes_on() || rounds < MIN_ROUNDS)
             && !writers.iter().any(|writer| writer.is_finished())
         {
-            // If it cannot, less is paged out: whoever asked compares counters.
+            // On failure fewer pages are paged out, and the test checks the counters.
             let _ = memory.page_out(0..pages);
             rounds += 1;
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames of the EtherType as any program on the machine receives and sends them: a program that counts them, one
-//! that is no server and sends what only servers may, and a client that is alive and does nothing else.
+//! Frames of the EtherType as any program on the machine receives and sends them: a program that counts
+//! them, one that is no server and sends what only servers may, and a client that is alive and does nothing
+//! else.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks into JSON: a shell cannot.
+//! Extracts values from JSON for shell scripts.
 
 use std::error::Error;
 use std::io::{self, Read};
@@ -10,8 +10,7 @@ use serde_json::Value;
 
 #[derive(Args)]
 pub struct Options {
-    /// What to print of standard input: names and numbers with dots between them. Of an array or an
-    /// object without more, how many it holds.
+    /// The value to print: names and numbers with dots between them. For an array or an object, its length.
     path: String,
 }
 

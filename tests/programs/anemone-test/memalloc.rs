@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A network block device whose other end never answers: its socket is marked for memory
-//! allocation, and as long as there is one, the kernel drops frames in reserve memory that come for
-//! any other.
+//! A network block device whose other end never answers. Its socket is marked for memory allocation. As
+//! long as there is such a socket, the kernel drops frames in reserve memory for all others.
 
 use std::error::Error;
 use std::fs::File;
@@ -15,13 +14,13 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use crate::sys;
 
-/// How it is done.
+/// Options of `memalloc`.
 #[derive(clap::Args)]
 pub struct Options {
     /// A network block device that is not in use
     #[arg(long, default_value = "/dev/nbd0")]
     device: PathBuf,
-    /// How large it is
+    /// Its size
     #[arg(long, value_name = "MIB", default_value_t = 0)]
     mib: u16,
 }

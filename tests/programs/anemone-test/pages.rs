@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A program that needs much memory, and knows what every page of it must be at any time.
+//! A program that needs much memory, and checks each page of it.
 //!
-//! Pass 1 writes all pages in order. Every later pass visits all pages, by turns in a shuffled
-//! order and in order, finds each as the passes before left it, and rewrites about half of them.
+//! Pass 1 writes all pages in order. Each later pass visits all pages, alternately in a shuffled order and in
+//! order, checks each, and rewrites about half of them.
 
 use std::error::Error;
 use std::ops::Range;
@@ -15,28 +15,28 @@ use crate::random::{mix, shuffled};
 use crate::sys::{Child, Memory};
 use crate::PAGE_SIZE;
 
-/// How it is done.
+/// Options of `pages`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Memory in MiB
     #[arg(long)]
     mib: usize,
-    /// Passes, the first of which fills it
+    /// Passes; the first one fills the memory
     #[arg(long, default_value_t = 3)]
     passes: u64,
-    /// Makes more passes as long as this file is there
+    /// Makes more passes as long as this file exists
     #[arg(long = "while", value_name = "FILE")]
     while_there: Option<PathBuf>,
-    /// Threads, each with a part of its own
+    /// Threads, each with its own part
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Contents and orders follow from it
+    /// Seed of contents and orders
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// After the first pass, goes on in two processes, which no longer share what they write
+    /// After the first pass, continues in two processes, which do not share what they write
     #[arg(long)]
     fork: bool,
-    /// Has the kernel page everything out after each pass
+    /// Makes the kernel page all out after each pass
     #[arg(long)]
     page_out: bool,
 }
@@ -52,7 +52,7 @@ fn is_written(seed: u64, page: usize, pass: u64) -> bool {
     pass == 1 || mix(seed ^ mix(page as u64 ^ (pass << 40))) & 1 == 0
 }
 
-/// What the page holds after `pass` of process `process`; the first pass is that of process 0.
+/// The page's contents after `pass` of process `process`. Process 0 makes the first pass.
 fn content(seed: u64, page: usize, pass: u64, process: u64) -> Content {
     let written = (1..=pass)
         .rev()
@@ -71,7 +71,7 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Does the passes from `first` on, as many as there are to be, and then looks once more.
+    /// Makes the passes from `first` on, and then checks all pages once more.
     fn passes(&self, first: u64) -> Result<(), Wrong> {
         let goes_on = || {
             let path = self.options.while_there.as_ref();
@@ -85,7 +85,7 @@ impl Worker<'_> {
         self.pass(pass, false)
     }
 
-    /// Does pass `pass`, or only looks.
+    /// Makes pass `pass`, or only checks.
     fn pass(&self, pass: u64, is_to_write: bool) -> Result<(), Wrong> {
         let (seed, first) = (self.options.seed, self.part.start);
         let shuffled = shuffled(mix(seed ^ pass), self.part.len());
@@ -100,7 +100,7 @@ impl Worker<'_> {
                 .try_for_each(|index| self.visit(first + index, pass, is_to_write))?;
         }
         if self.options.page_out {
-            // If it cannot, less is paged out: nothing that this program promises.
+            // On failure fewer pages are paged out, which this program does not check.
             let _ = self.memory.page_out(self.part.clone());
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Worker<'_> {
     }
 }
 
-/// Has every thread do `work` on its part.
+/// Runs `work` in each thread, on its part.
 fn with_workers(
     memory: &Memory,
     options: &Options,

@@ -2,7 +2,7 @@
 
 //! Numbers that look random and follow from a seed: SplitMix64 (Steele, Lea, Flood, 2014).
 
-/// Between two states; also good for telling near numbers apart.
+/// The difference between two states. It also separates adjacent numbers.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A number that follows from `value` and looks random.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Datagrams to a port where nobody listens, as many as go. The kernel answers each with a message
-//! that it allocates where it may not wait for memory.
+//! As many datagrams as possible to a port without a listener. The kernel answers each with a message, and
+//! must not wait for its memory.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// How it is done.
+/// Options of `storm`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Goes on as long as this file exists
+    /// Continues as long as this file exists
     #[arg(long = "while")]
     while_exists: PathBuf,
     /// Bytes of a datagram
@@ -21,19 +21,19 @@ pub struct Options {
     bytes: usize,
 }
 
-/// Datagrams between two looks at the file.
+/// Datagrams between two checks of the file.
 const BURST: usize = 64;
-/// Between two bursts, others may run: it is about memory, not about time.
+/// The pause between two bursts. The test is about memory, not about processor time.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs the program.
 pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let nobody = {
+    let closed_port = {
         let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         closed.local_addr()?
     };
-    sender.connect(nobody)?;
+    sender.connect(closed_port)?;
     let datagram = vec![0x5a; options.bytes];
     let (mut sent, mut answered, mut refused) = (0_u64, 0_u64, 0_u64);
     while options.while_exists.exists() {

@@ -2,8 +2,8 @@
 
 //! Reads a device's pages past the page cache, one by one, and compares those that can be read.
 //!
-//! A page that cannot be read is an honest answer, which whoever runs this counts; a page that can be
-//! read must be what the file says, whatever has happened to the device.
+//! A page that cannot be read is no failure: the test checks the number of such pages. A page that can be
+//! read must have the file's contents.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -13,26 +13,26 @@ use std::path::PathBuf;
 use crate::sys::Memory;
 use crate::PAGE_SIZE;
 
-/// How it is done.
+/// Options of `survey`.
 #[derive(clap::Args)]
 pub struct Options {
     /// The device
     #[arg(long, default_value = "/dev/anemone")]
     device: PathBuf,
-    /// Pages that are read, from the first
+    /// Number of pages that are read, from the first
     #[arg(long)]
     pages: usize,
     /// Threads, so that pages that cannot be read are waited for together
     #[arg(long, default_value_t = 16)]
     threads: usize,
-    /// Only counts the pages that are something else
+    /// Only counts the pages with other contents
     #[arg(long)]
     count_other: bool,
-    /// What they must be
+    /// File with the expected contents
     file: PathBuf,
 }
 
-/// What was found.
+/// The result.
 #[derive(Default)]
 struct Found {
     equal: usize,

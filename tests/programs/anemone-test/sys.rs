@@ -26,7 +26,7 @@ use crate::PAGE_SIZE;
 ///
 /// # Invariants
 ///
-/// `start` is a private anonymous mapping of `len` bytes, whole pages, that nobody else unmaps.
+/// `start` is a private anonymous mapping of `len` bytes, whole pages, that only this type unmaps.
 pub struct Memory {
     start: NonNull<c_void>,
     len: usize,
@@ -74,7 +74,7 @@ impl Memory {
         (start, pages.len() * PAGE_SIZE)
     }
 
-    /// Has the kernel page these pages out now.
+    /// Makes the kernel page these pages out now.
     pub fn page_out(&self, pages: Range<usize>) -> io::Result<()> {
         let (start, len) = self.part(pages);
         // SAFETY: A part of our mapping, whose content this does not change.
@@ -92,7 +92,7 @@ impl Memory {
         let (start, len) = self.part(pages);
         let offset = i64::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: A part of our mapping. The kernel reads it while others may write to it, which
-        // is what this is for: it copies bytes, whatever they are.
+        // is the purpose: it copies any bytes.
         let written = unsafe {
             libc::pwrite(
                 std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()),
@@ -108,7 +108,7 @@ impl Memory {
     pub fn read_from(&self, file: &File, pages: Range<usize>, offset: u64) -> io::Result<usize> {
         let (start, len) = self.part(pages);
         let offset = i64::try_from(offset).map_err(io::Error::other)?;
-        // SAFETY: A part of our mapping, to whose bytes nobody has a reference but as atomics: the
+        // SAFETY: A part of our mapping, to whose bytes there are references as atomics only: the
         // kernel may write to them at any time.
         let read = unsafe {
             libc::pread(
@@ -141,12 +141,12 @@ impl Drop for Memory {
     }
 }
 
-/// Memory behind which there is none.
+/// Memory with unmapped memory after it.
 ///
 /// # Invariants
 ///
-/// `start` is a private anonymous mapping of [`Edge::PAGES`] pages and one more, which nobody may
-/// touch; nobody else unmaps it.
+/// `start` is a private anonymous mapping of [`Edge::PAGES`] pages and one more, which must not be
+/// accessed. Only this type unmaps it.
 pub struct Edge {
     start: NonNull<c_void>,
 }
@@ -179,12 +179,12 @@ impl Edge {
         self.start.as_ptr().wrapping_byte_add(page * PAGE_SIZE)
     }
 
-    /// The first address behind it.
+    /// The first address after it.
     pub fn end(&self) -> usize {
         self.page(Self::PAGES) as usize
     }
 
-    /// From now on it can only be read.
+    /// Makes it read-only.
     pub fn make_read_only(&self) -> io::Result<()> {
         // SAFETY: Our mapping, to which nothing refers.
         Ok(unsafe {
@@ -215,7 +215,7 @@ pub fn ioctl(file: &File, number: u32, argument: usize) -> Result<(), i32> {
     }
 }
 
-/// Gives up all privileges, for good.
+/// Drops all privileges permanently.
 pub fn become_nobody() -> io::Result<()> {
     const NOBODY: libc::uid_t = 65534;
     // SAFETY: No requirements; there is one thread.
@@ -275,7 +275,7 @@ impl PacketSocket {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: Opened just now, and nobody else's.
+        // SAFETY: Opened just now, and only used here.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let index = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))?;
         // SAFETY: The address is integers: all zeros is one.
@@ -295,7 +295,7 @@ impl PacketSocket {
         })
     }
 
-    /// Waits for a frame; returns how long it is.
+    /// Waits for a frame, and returns its length.
     pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         // SAFETY: The kernel writes at most so many bytes to where that many are.
         let len = unsafe {

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn days_follow_each_other_and_a_day_is_in_no_order() {
+    fn days_are_in_order_and_frames_within_a_day_are_not() {
         let text = whole(1, 1 << 20, 4);
         let lines = lines(&text);
         assert!(lines.is_sorted_by_key(|line| &line[..6]));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_progress_stands_in_the_file_alone() {
+    fn the_file_has_the_last_progress_only() {
         let path = std::env::temp_dir().join(format!("anemone-text-{}", std::process::id()));
         let mut progress = Progress::new("made", Some(&path)).expect("a file");
         for _ in 0..5 {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_at_the_next_multiple_and_not_before() {
+    fn a_wait_ends_at_the_next_multiple() {
         let before = now_ns() / 1_000_000_000;
         wait_for_multiple(1).expect("slept");
         assert!(now_ns() / 1_000_000_000 > before);

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_mapped_can_be_given_back() {
+    fn mapped_memory_can_be_returned() {
         let memory = map(HUGE_PAGE, MapFlags::PRIVATE).unwrap();
         memory[HUGE_PAGE - 1] = 1;
         keep_out_of_dumps(memory).unwrap();

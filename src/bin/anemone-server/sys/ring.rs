@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_hold_the_frames_that_they_are_made_for() {
+    fn slots_hold_frames_of_their_size() {
         for frame in [600, 1514, 1950, 4198, 9014, 9216, 65_549] {
             for bytes in [0, 512 << 10, 4 << 20] {
                 let geometry = Geometry::new(bytes, frame);

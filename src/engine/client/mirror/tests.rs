@@ -157,7 +157,7 @@ fn a_newer_version_replaces_or_follows() {
 }
 
 #[test]
-fn a_version_that_found_no_room_supersedes_all_the_same() {
+fn a_version_that_found_no_space_supersedes_older_ones() {
     let device = device(2000);
     let mut mirror = mirror(64, &device);
     let first = page_out(&mut mirror, 0, 5, &device);
@@ -182,7 +182,7 @@ fn a_version_that_found_no_room_supersedes_all_the_same() {
 }
 
 #[test]
-fn who_waits_is_told_and_errors_are_tried_again() {
+fn waiting_readers_are_notified_and_errors_are_retried() {
     let device = device(100);
     let mut mirror = mirror(64, &device);
     let page = PageIndex(9);
@@ -216,7 +216,7 @@ fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &SwapDevice<Heap>) ->
 }
 
 #[test]
-fn what_does_not_end_is_abandoned() {
+fn an_io_that_does_not_end_is_abandoned() {
     let device = device(100);
     let mut mirror = mirror(64, &device);
     let version = page_out(&mut mirror, 0, 9, &device);
@@ -244,7 +244,7 @@ fn what_does_not_end_is_abandoned() {
 }
 
 #[test]
-fn reads_wait_for_nothing_stale() {
+fn reads_do_not_wait_for_stale_writes() {
     let device = device(100);
     let mut mirror = mirror(64, &device);
     let version = page_out(&mut mirror, 0, 9, &device);
@@ -320,7 +320,7 @@ fn io_that_a_disk_has_refused_does_not_count_as_errors_when_it_is_detached() {
 }
 
 #[test]
-fn errors_in_a_row_retire_the_disk_until_it_is_taken_back() {
+fn errors_in_a_row_make_the_disk_faulty_until_it_is_re_added() {
     let device = device(1000);
     let mut mirror = mirror(64, &device);
     for round in 0..16 {

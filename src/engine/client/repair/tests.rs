@@ -184,7 +184,7 @@ fn pages_of_a_dead_server_are_copied_to_another() {
 }
 
 #[test]
-fn copies_wait_a_while_for_a_restarted_server_that_is_being_greeted() {
+fn copies_wait_for_the_session_with_a_restarted_server() {
     for answers in [true, false] {
         let mut rig = Rig::new(4);
         let servers = &rig.bench.device.servers;
@@ -243,7 +243,7 @@ fn a_server_that_comes_back_in_time_keeps_its_copies() {
 }
 
 #[test]
-fn what_could_not_be_copied_is_when_a_server_comes() {
+fn a_page_that_could_not_be_copied_is_copied_when_a_server_is_added() {
     let mut rig = Rig::new(3);
     rig.kill(1);
     rig.kill(2);

@@ -62,7 +62,7 @@ fn a_slow_page_in_is_hedged_and_the_late_answer_dropped() {
 }
 
 #[test]
-fn the_first_may_still_win() {
+fn the_first_answer_may_still_win() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0, 1]);
     warm_up(&mut bench, 100, 100 * US);
@@ -115,7 +115,7 @@ fn no_hedge_at_0_percent() {
 }
 
 #[test]
-fn page_ins_on_their_way_to_a_dying_server_end_soon() {
+fn page_ins_under_way_to_a_dying_server_end_soon() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0, 1]);
     warm_up(&mut bench, 200, 300 * US);
@@ -164,7 +164,7 @@ fn page_ins_on_their_way_to_a_dying_server_end_soon() {
 }
 
 #[test]
-fn what_was_sent_again_is_measured_by_the_sending_that_is_answered() {
+fn a_retransmission_is_measured_by_the_attempt_that_is_answered() {
     let mut bench = Bench::new(1);
     bench.device.set_hedge_percent(0);
     bench.write(PAGE, &[0]);
@@ -253,7 +253,7 @@ fn a_client_that_was_stopped_suspects_no_server() {
 }
 
 #[test]
-fn what_begins_on_waking_waits_no_longer_than_the_io_timeout() {
+fn a_request_that_begins_on_waking_waits_no_longer_than_the_io_timeout() {
     let mut bench = Bench::new(1);
     bench.write(PAGE, &[0]);
     bench.start_page_in(0, PAGE);
@@ -336,7 +336,7 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
 }
 
 #[test]
-fn servers_that_are_not_told_for_want_of_room_are_named() {
+fn servers_whose_frees_were_dropped_are_reported() {
     let mut bench = Bench::new(3);
     let (first, others) = (SlotSet::from_bits(1), SlotSet::from_bits(6));
     let mut pages = 0;
@@ -363,7 +363,7 @@ fn servers_that_are_not_told_for_want_of_room_are_named() {
 }
 
 #[test]
-fn what_comes_damaged_is_sent_again_at_once_and_then_ever_later() {
+fn a_damaged_page_is_sent_again_at_once_and_then_ever_later() {
     let mut bench = Bench::new(2);
     bench.start_page_out(0, PAGE);
     let mut send = bench.next_send();

@@ -14,7 +14,7 @@ fn zeros(words: usize) -> Vec<Atomic<u32>> {
 }
 
 #[test]
-fn versions_jumped_over_are_not_ours() {
+fn versions_in_a_gap_are_not_ours() {
     let versions = Versions::new();
     assert_eq!(versions.is_ours(Version(1)), Some(false), "not given out");
     let old = versions.take();
@@ -92,7 +92,7 @@ fn no_notice_is_lost_however_many_come_at_once() {
 }
 
 #[test]
-fn no_version_from_before_a_jump_is_entered_though_a_higher_one_was_tried() {
+fn no_version_from_before_a_jump_is_entered() {
     let versions = Versions::new();
     let old = versions.take();
     assert!(versions.begin_jump(true));
@@ -121,7 +121,7 @@ fn two_lives_of_one_snapshot_part() {
 }
 
 #[test]
-fn evidence_counts_once_and_what_was_given_out_is_none() {
+fn evidence_counts_once_and_versions_given_out_are_none() {
     let versions = Versions::new();
     for _ in 0..100 {
         assert!(versions.enter(3, versions.take()));
@@ -229,7 +229,7 @@ fn a_thousand_lives_are_remembered_each_for_itself() {
 }
 
 #[test]
-fn as_many_lives_as_there_are_versions_for() {
+fn all_lives_are_remembered_with_enough_memory() {
     let versions = Versions::new();
     let (given, lost) = live(&versions, 1 << 16, true);
     assert_eq!(versions.wanted_words(), None);
@@ -239,7 +239,7 @@ fn as_many_lives_as_there_are_versions_for() {
 }
 
 #[test]
-fn without_room_pages_are_forgotten_and_never_a_gap() {
+fn without_memory_older_lives_are_forgotten_but_no_gap() {
     let versions = Versions::new();
     let (given, lost) = live(&versions, 200, false);
     for version in lost {
@@ -253,7 +253,7 @@ fn without_room_pages_are_forgotten_and_never_a_gap() {
 }
 
 #[test]
-fn what_was_entered_is_never_jumped_over() {
+fn a_version_that_was_entered_is_never_in_a_gap() {
     let versions = Versions::new();
     let enter = |shard: u16| {
         let mut entered = Vec::new();

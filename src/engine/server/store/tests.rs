@@ -104,7 +104,7 @@ fn mask(bits: u8) -> FragmentMask {
 }
 
 #[test]
-fn fragments_become_a_page_only_when_all_are_there() {
+fn fragments_become_a_page_when_all_are_there() {
     let mut store = store(4);
     let owner = store.open().unwrap();
     let (old, new) = (content(1), content(2));
@@ -147,7 +147,7 @@ fn fragments_become_a_page_only_when_all_are_there() {
 }
 
 #[test]
-fn a_gap_is_told_of_again_when_a_retransmission_leaves_it() {
+fn a_gap_is_reported_again_after_a_retransmission() {
     let mut store = store(4);
     let owner = store.open().unwrap();
     let page = content(3);
@@ -272,7 +272,7 @@ fn damaged_pages_are_not_kept() {
 }
 
 #[test]
-fn a_full_store_takes_overwrites_in_pieces_for_ever() {
+fn a_full_store_always_takes_overwrites_in_fragments() {
     let mut store = store(8);
     let (a, b) = (store.open().unwrap(), store.open().unwrap());
     let page = content(1);

@@ -150,7 +150,7 @@ fn only_an_answer_from_the_session_to_the_fresh_nonce_counts() {
 }
 
 #[test]
-fn late_frames_of_an_older_life_put_its_end_off_and_no_more() {
+fn late_frames_of_an_older_life_only_delay_its_end() {
     // After the first challenge, and after the last.
     for ms in [250, 1900] {
         let mut bench = bench(8, NO_QUOTA);
@@ -235,7 +235,7 @@ fn a_session_whose_client_does_not_answer_makes_room() {
 }
 
 #[test]
-fn a_server_that_stood_still_asks_before_it_ends_a_session() {
+fn a_server_that_was_stopped_challenges_before_it_ends_a_session() {
     let mut bench = bench(4, NO_QUOTA);
     let (quiet, me) = (client(1), client(2));
     bench.open(&quiet);
@@ -257,7 +257,7 @@ fn a_server_that_stood_still_asks_before_it_ends_a_session() {
 }
 
 #[test]
-fn a_server_that_stood_still_after_its_last_question_listens_first() {
+fn a_server_that_was_stopped_after_its_last_challenge_receives_first() {
     // After the fifth challenge; then in the last part of the wait for its answer.
     for (before_ms, stopped_ms) in [(1650, 400), (1650, 500), (1650, 900), (1950, 600)] {
         let mut bench = bench(4, NO_QUOTA);

@@ -30,7 +30,7 @@ fn versions_only_go_up() {
 }
 
 #[test]
-fn what_is_below_low_water_never_comes_back() {
+fn a_version_below_low_water_never_returns() {
     let mut bench = bench(8, NO_QUOTA);
     let me = client(1);
     bench.open(&me);

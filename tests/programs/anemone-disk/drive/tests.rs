@@ -76,7 +76,7 @@ fn a_page_anywhere_takes_half_a_turn_and_a_short_seek() {
 }
 
 #[test]
-fn pages_in_order_come_as_fast_as_they_pass() {
+fn pages_in_order_are_read_at_the_rate_of_the_platter() {
     let mut world = World::new();
     let from_ns = world.now_ns;
     for index in 0..1600 {
@@ -89,7 +89,7 @@ fn pages_in_order_come_as_fast_as_they_pass() {
 }
 
 #[test]
-fn what_is_near_comes_first() {
+fn near_requests_are_served_first() {
     let mut world = World::new();
     let first = world.ask(Access::Read, 0, 4 * KIB);
     let behind = world.ask(Access::Read, TRACK - 64 * KIB, 4 * KIB);
@@ -102,7 +102,7 @@ fn what_is_near_comes_first() {
 }
 
 #[test]
-fn writes_are_done_at_once_while_there_is_room() {
+fn writes_end_at_once_while_the_cache_has_room() {
     let mut world = World::new();
     for index in 0..CACHE / (64 * KIB) / 2 {
         // Each on a track of its own.
@@ -125,7 +125,7 @@ fn the_cache_is_written_when_nothing_is_asked() {
 }
 
 #[test]
-fn long_writes_go_at_the_rate_of_the_platter() {
+fn long_writes_run_at_the_rate_of_the_platter() {
     let mut world = World::new();
     let from_ns = world.now_ns;
     for index in 0..800 {
@@ -161,7 +161,7 @@ fn a_read_goes_before_what_can_wait() {
 }
 
 #[test]
-fn a_write_larger_than_the_cache_is_taken_when_it_is_empty() {
+fn a_write_larger_than_the_cache_is_taken_when_the_cache_is_empty() {
     let mut world = World::new();
     world.time(Access::Write, 0, 4 * KIB);
     assert!(world.time(Access::Write, TRACK, CACHE * 2) > 0);

@@ -5,7 +5,7 @@
 use super::*;
 
 #[test]
-fn a_session_is_taken_along_to_another_address() {
+fn a_session_moves_to_another_address() {
     let mut world = World::open(1500);
     let here = MacAddress([2, 0, 0, 0, 7, 1]);
     let there = MacAddress([2, 0, 0, 0, 7, 2]);
@@ -46,7 +46,7 @@ fn a_session_is_taken_along_to_another_address() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_told_where_we_are() {
+fn a_server_that_does_not_answer_is_sent_the_new_address() {
     let mut world = World::open(1500);
     let hello = world.wait_for(Opcode::Hello);
     assert_eq!(hello.incarnation, 5);

@@ -44,7 +44,7 @@ fn a_silent_server_is_waited_for_as_long_as_a_request_may_wait_and_until_it_answ
 }
 
 #[test]
-fn a_client_that_was_stopped_goes_on_waiting() {
+fn a_client_that_was_stopped_continues_to_wait() {
     let mut world = World::open(1500);
     world.cluster.set_io_timeout_ns(8 * NS_PER_S);
     while world.table.usable().contains(world.slot) {
@@ -58,7 +58,7 @@ fn a_client_that_was_stopped_goes_on_waiting() {
 }
 
 #[test]
-fn time_in_which_a_server_had_nothing_to_answer_is_no_silence() {
+fn time_without_a_request_does_not_count_as_silence() {
     let mut world = World::open(1500);
     let io_timeout_ns = NS_PER_S / 2;
     world.cluster.set_io_timeout_ns(io_timeout_ns);
@@ -76,7 +76,7 @@ fn time_in_which_a_server_had_nothing_to_answer_is_no_silence() {
 }
 
 #[test]
-fn what_comes_for_requests_under_way_is_a_sign_of_life() {
+fn an_answer_to_a_request_under_way_is_a_sign_of_life() {
     let mut world = World::open(1500);
     world.cluster.set_io_timeout_ns(IO_TIMEOUT_NS);
     while world.table.usable().contains(world.slot) {
@@ -95,7 +95,7 @@ fn what_comes_for_requests_under_way_is_a_sign_of_life() {
 }
 
 #[test]
-fn fewer_servers_than_a_page_out_needs_are_not_waited_for_for_ever() {
+fn a_page_out_does_not_wait_forever_for_too_few_servers() {
     let mut shortage = super::super::io_timeout::Shortage::default();
     let mut now_ns = 0;
     // `times` checks, a tenth of a second apart. The time counts from the first one.

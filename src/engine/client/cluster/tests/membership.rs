@@ -30,7 +30,7 @@ fn servers_are_added_once_and_not_without_a_slot() {
 }
 
 #[test]
-fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
+fn a_server_drains_until_it_is_closed_and_bye_is_repeated_until_it_answers() {
     let mut world = World::open(1500);
     assert_eq!(
         world.cluster.remove(0, MacAddress([2; 6]), &world.table),
@@ -82,7 +82,7 @@ fn a_server_leaves_until_it_is_let_go_and_is_told_until_it_answers() {
 }
 
 #[test]
-fn a_goodbye_that_is_not_answered_ends() {
+fn a_bye_that_is_not_answered_ends() {
     let mut world = World::open(1500);
     let Ok(Removal::Draining(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
         panic!("it has a session");
@@ -100,7 +100,7 @@ fn a_goodbye_that_is_not_answered_ends() {
 }
 
 #[test]
-fn a_server_that_is_added_again_while_it_is_let_go_stays() {
+fn a_server_that_is_added_again_while_it_is_quiescing_stays() {
     let mut world = World::open(1500);
     let Ok(Removal::Draining(slot, session)) = world.cluster.remove(0, MAC, &world.table) else {
         panic!("it has a session");
@@ -117,7 +117,7 @@ fn a_server_that_is_added_again_while_it_is_let_go_stays() {
 }
 
 #[test]
-fn a_server_that_is_added_again_while_it_leaves_stays() {
+fn a_server_that_is_added_again_while_it_drains_stays() {
     let mut world = World::open(1500);
     world.cluster.remove(0, MAC, &world.table).unwrap();
     assert_eq!(world.cluster.add(0, MAC, &world.table), Ok(world.slot));

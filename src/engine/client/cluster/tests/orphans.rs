@@ -18,7 +18,7 @@ fn device() -> SwapDevice<Heap> {
 }
 
 #[test]
-fn what_the_map_names_is_kept_and_all_else_freed() {
+fn pages_that_the_map_names_are_kept_and_others_are_freed() {
     let device = device();
     let judge = |slot: usize, page: u64, version: Version| {
         let (page, version) = (page.into(), version.0.into());
@@ -58,7 +58,7 @@ fn what_the_map_names_is_kept_and_all_else_freed() {
 }
 
 #[test]
-fn what_servers_have_heard_of_is_passed_on() {
+fn the_versions_that_servers_report_are_passed_on() {
     let mut world = World::open(1500);
     world.cluster.take_changes();
     die(&mut world);
@@ -79,7 +79,7 @@ fn what_servers_have_heard_of_is_passed_on() {
 }
 
 #[test]
-fn one_that_says_what_cannot_be_is_silent_until_it_restarts() {
+fn a_server_that_reports_impossible_versions_counts_as_silent_until_it_restarts() {
     let mut world = World::open(1500);
     world.table.set_insane(world.slot);
     assert!(world.table.suspect(world.slot));
@@ -102,7 +102,7 @@ fn one_that_says_what_cannot_be_is_silent_until_it_restarts() {
 }
 
 #[test]
-fn what_cannot_be_judged_yet_is_judged_later() {
+fn a_listed_page_that_is_being_written_is_checked_later() {
     let device = device();
     let old = device.take_version();
     let begun = device.map.begin_write(PageIndex(3)).unwrap();

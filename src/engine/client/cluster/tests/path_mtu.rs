@@ -72,7 +72,7 @@ fn an_ordinary_path_has_its_fragments_from_the_first_page_on() {
 }
 
 #[test]
-fn jumbo_frames_are_used_as_soon_as_one_has_come_back() {
+fn jumbo_frames_are_used_as_soon_as_one_is_answered() {
     let mut path = Path::new(9000, 9000);
     assert_eq!(path.count(), 3);
     path.pass(1);
@@ -156,7 +156,7 @@ fn a_server_that_was_silent_is_not_taken_for_a_narrow_path() {
 }
 
 #[test]
-fn what_is_to_be_freed_is_told_in_frames_that_cross() {
+fn frees_are_sent_in_frames_that_fit_the_path() {
     let mut path = Path::new(1500, 600);
     path.pass(2_000);
     for page in 0..80 {

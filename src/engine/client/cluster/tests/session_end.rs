@@ -131,7 +131,7 @@ impl Quiescing {
 }
 
 #[test]
-fn a_server_is_not_let_go_when_another_was_lost_while_the_map_was_looked_at() {
+fn a_server_is_not_removed_if_another_was_lost_during_the_walk() {
     let pages = [0b011, 0b110];
     for draining in [false, true] {
         let mut world = Quiescing::new(3, &pages, false);
@@ -174,7 +174,7 @@ fn a_server_is_closed_when_a_second_check_finds_no_page_that_needs_it() {
 }
 
 #[test]
-fn a_server_is_not_let_go_when_the_disk_failed_while_the_map_was_looked_at() {
+fn a_server_is_not_removed_if_the_disk_failed_during_the_walk() {
     let mut world = Quiescing::new(2, &[0b01, 0b01], true);
     let usable = DiskState::new(true, true, true, Policy::Lag);
     let faulty = DiskState::new(true, true, false, Policy::Lag);

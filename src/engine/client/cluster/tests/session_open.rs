@@ -64,7 +64,7 @@ fn a_challenge_is_answered_for_the_open_session_only() {
 }
 
 #[test]
-fn cookies_for_ever_are_answered_more_and_more_slowly() {
+fn endless_cookies_are_answered_ever_more_slowly() {
     for cookie in [0_u64, 99] {
         let mut world = World::new(1500);
         let mut hellos = 0;
@@ -90,7 +90,7 @@ fn cookies_for_ever_are_answered_more_and_more_slowly() {
 }
 
 #[test]
-fn a_client_told_to_wait_asks_again_soon_with_the_same_cookie() {
+fn a_client_that_is_answered_wait_retries_soon_with_the_same_cookie() {
     let mut world = World::new(1500);
     world.acknowledge_hello(Status::Cookie, 5);
     for _ in 0..20 {
@@ -138,7 +138,7 @@ fn a_hello_is_repeated_until_it_is_answered() {
 }
 
 #[test]
-fn another_incarnation_must_answer_a_fresh_ping_before_it_is_believed() {
+fn another_incarnation_counts_after_it_has_answered_a_fresh_ping() {
     let mut world = World::open(1500);
     let mut announce = Header::new(Opcode::Announce);
     announce.incarnation = 6;

@@ -92,7 +92,7 @@ fn a_silent_server_costs_a_few_wake_ups_a_second() {
 }
 
 #[test]
-fn room_ends_the_wait_for_room() {
+fn an_acknowledged_free_makes_room_for_more() {
     let mut world = World::open(1500);
     let taken = world.free(0..80);
     assert_eq!(taken, 80);

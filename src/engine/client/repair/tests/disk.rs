@@ -144,7 +144,7 @@ fn a_disk_that_is_attached_gets_every_page() {
 }
 
 #[test]
-fn a_disk_that_is_not_wanted_gets_nothing_until_it_is() {
+fn a_disk_with_mirror_off_gets_no_page_until_mirror_changes() {
     let mut disked = Disked::new(2, Policy::Off);
     disked.write(9);
     assert_eq!(disked.out_of_sync_left(), 0);
@@ -316,7 +316,7 @@ fn a_page_freed_on_its_way_to_the_disk_stays_free() {
 }
 
 #[test]
-fn a_disk_that_is_let_go_of_meanwhile_counts_for_nothing() {
+fn a_disk_that_is_detached_meanwhile_does_not_count() {
     let mut disked = Disked::new(2, Policy::Lag);
     let io = on_its_way(&mut disked);
     disked
@@ -343,7 +343,7 @@ fn pages_damaged_on_their_way_are_not_entered() {
 }
 
 #[test]
-fn pages_of_the_disk_alone_are_copied_to_servers_that_come() {
+fn pages_that_only_the_disk_holds_are_copied_to_new_servers() {
     let mut disked = Disked::new(2, Policy::Lag);
     disked.rig.kill(0);
     disked.rig.kill(1);
@@ -369,7 +369,7 @@ fn pages_of_the_disk_alone_are_copied_to_servers_that_come() {
 }
 
 #[test]
-fn pages_of_a_disk_that_stays_after_all_are_copied_to_servers() {
+fn pages_of_a_disk_whose_detach_is_cancelled_are_copied_to_servers() {
     let mut disked = Disked::new(2, Policy::Off);
     disked.mirror.pause(&disked.rig.bench.device);
     disked
@@ -418,7 +418,7 @@ fn a_page_that_only_waits_for_the_disk_is_copied_to_servers_when_it_is_there() {
 }
 
 #[test]
-fn what_the_disk_has_no_room_for_is_copied_as_soon_as_it_has() {
+fn a_page_is_copied_to_the_disk_as_soon_as_the_mirror_has_room() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.mirror = new_mirror_of(Policy::Lag, 4, &disked.rig.bench.device);
     let pages = 200;

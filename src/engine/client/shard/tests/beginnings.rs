@@ -70,7 +70,7 @@ fn page_in(bench: &mut Bench, servers: usize, mad: Mad, at_most_ns: u64) -> [u32
 }
 
 #[test]
-fn a_page_in_does_not_wait_for_a_server_that_never_has_all_of_the_page() {
+fn a_page_in_does_not_wait_for_a_server_that_never_sends_the_whole_page() {
     for mad in MAD {
         // Equal servers take turns, so either may be asked first.
         let mut asked_first = 0;
@@ -87,7 +87,7 @@ fn a_page_in_does_not_wait_for_a_server_that_never_has_all_of_the_page() {
 }
 
 #[test]
-fn the_only_holder_that_never_has_all_of_the_page_is_asked_ever_more_slowly_and_suspected() {
+fn the_only_holder_that_never_sends_the_whole_page_is_asked_ever_more_slowly_and_suspected() {
     for mad in MAD {
         let mut bench = Bench::new(1);
         let [asked, _] = page_in(&mut bench, 1, mad, 20 * NS_PER_S);
@@ -97,7 +97,7 @@ fn the_only_holder_that_never_has_all_of_the_page_is_asked_ever_more_slowly_and_
 }
 
 #[test]
-fn one_whose_page_came_damaged_once_is_believed() {
+fn a_server_that_sent_the_page_damaged_once_is_asked_again() {
     let mut bench = Bench::new(1);
     bench.write(PAGE, &[0]);
     warm_up(&mut bench, 100, 100 * US);
@@ -115,7 +115,7 @@ fn one_whose_page_came_damaged_once_is_believed() {
 
 /// The page is written while it is read, and the next version of the same generation is 256 later.
 #[test]
-fn what_the_server_has_got_since_is_read_and_its_late_answers_are_no_damage() {
+fn a_newer_page_of_the_server_is_read_and_late_answers_are_no_damage() {
     let mut bench = Bench::new(1);
     bench.write(PAGE, &[0]);
     warm_up(&mut bench, 100, 100 * US);

@@ -184,7 +184,7 @@ fn the_disk_follows_the_servers() {
 }
 
 #[test]
-fn the_disk_stands_in_for_a_missing_server() {
+fn the_disk_replaces_a_missing_server() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.page_out(0, PAGE);
     disked.servers_answer();
@@ -200,7 +200,7 @@ fn the_disk_stands_in_for_a_missing_server() {
 }
 
 #[test]
-fn without_servers_the_disk_does_it_all() {
+fn without_servers_the_disk_serves_all_requests() {
     let mut disked = Disked::new(0, Policy::Off);
     disked.page_out(0, PAGE);
     let io = disked.io().unwrap();
@@ -318,7 +318,7 @@ fn a_disk_that_hangs_is_not_waited_for_longer_than_its_io_timeout() {
 }
 
 #[test]
-fn with_nothing_but_a_disk_that_hangs_requests_end_with_the_io_timeout() {
+fn with_only_a_disk_that_hangs_requests_end_after_the_io_timeout() {
     let mut disked = Disked::new(0, Policy::Lag);
     disked.page_out(0, PAGE);
     assert!(disked.io().is_some());

@@ -50,7 +50,7 @@ fn page_out(servers: usize) -> (usize, u64, Outcome) {
 }
 
 #[test]
-fn one_that_never_has_the_page_is_sent_little_and_left_for_others() {
+fn a_server_that_never_sends_the_page_gets_few_requests() {
     let (sent, took_ns, outcome) = page_out(3);
     assert_eq!(outcome, Outcome::Done);
     assert!((3..40).contains(&sent), "{sent} times");
@@ -66,7 +66,7 @@ fn without_another_server_the_page_out_ends_with_the_copies_it_has() {
 }
 
 #[test]
-fn one_where_the_page_is_always_damaged_is_left_although_it_answers_others() {
+fn a_page_in_leaves_a_server_that_always_sends_the_page_damaged() {
     let mut bench = Bench::new(3);
     bench.device.servers.announce(bench.slot(1), 1000, 100);
     bench.device.servers.announce(bench.slot(2), 1000, 200);

@@ -28,7 +28,7 @@ fn set_given_up(bench: &Bench, number: usize, given_up: bool) {
 }
 
 #[test]
-fn what_every_server_refuses_for_want_of_room_ends_at_once_and_others_are_not_asked_again() {
+fn a_page_out_that_every_server_refuses_ends_at_once() {
     for status in [Status::NoSpace, Status::Quota] {
         let mut bench = Bench::new(2);
         let began_ns = bench.now_ns;
@@ -55,7 +55,7 @@ fn what_every_server_refuses_for_want_of_room_ends_at_once_and_others_are_not_as
 }
 
 #[test]
-fn full_servers_take_what_they_hold() {
+fn full_servers_take_pages_that_they_hold() {
     let mut bench = Bench::new(2);
     page_out(&mut bench, 0, Status::NoSpace);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
@@ -99,7 +99,7 @@ fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
 }
 
 #[test]
-fn silent_servers_are_no_full_ones() {
+fn silent_servers_do_not_count_as_full() {
     let mut bench = Bench::new(2);
     for number in 0..2 {
         bench.device.servers.set_full(bench.slot(number));
@@ -134,7 +134,7 @@ fn waits_for_the_other(bench: &mut Bench, give_up: impl Fn(&mut Bench)) {
 }
 
 #[test]
-fn one_that_is_only_silent_is_no_full_one() {
+fn a_silent_server_does_not_count_as_full() {
     let mut bench = Bench::new(2);
     bench.device.servers.set_usable(bench.slot(1), false);
     waits_for_the_other(&mut bench, |bench| set_given_up(bench, 1, true));
@@ -147,7 +147,7 @@ fn one_that_is_only_silent_is_no_full_one() {
 }
 
 #[test]
-fn one_that_restarts_is_no_full_one() {
+fn a_restarting_server_does_not_count_as_full() {
     let mut bench = Bench::new(2);
     let greeted = SlotSet::one(bench.slot(2));
     bench.device.servers.set_greeted(greeted);
@@ -158,7 +158,7 @@ fn one_that_restarts_is_no_full_one() {
 }
 
 #[test]
-fn a_silent_one_that_was_full_or_has_the_page_already_is_not_waited_for() {
+fn a_silent_server_that_was_full_or_has_the_page_is_not_waited_for() {
     let mut bench = Bench::new(3);
     bench.device.servers.set_full(bench.slot(0));
     bench.device.servers.set_full(bench.slot(1));

@@ -221,7 +221,7 @@ fn an_io_timeout_that_becomes_shorter_is_enough_for_another_try() {
 }
 
 #[test]
-fn what_is_sent_again_is_what_is_missing() {
+fn the_missing_fragments_are_sent_again_and_then_the_whole_page() {
     let mut bench = Bench::new(1);
     cut(&bench, &[0]);
     bench.start_page_out(0, PAGE);
@@ -240,7 +240,7 @@ fn what_is_sent_again_is_what_is_missing() {
 }
 
 #[test]
-fn a_silent_server_is_left_for_another_although_its_path_changes_each_time() {
+fn a_page_in_asks_another_server_although_the_silent_ones_path_changes_each_time() {
     let mut bench = Bench::new(2);
     bench.device.set_hedge_percent(0);
     bench.write(PAGE, &[0, 1]);

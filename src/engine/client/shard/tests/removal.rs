@@ -52,7 +52,7 @@ fn slot_0(bench: &Bench) -> ServerSlot {
 }
 
 #[test]
-fn nothing_is_placed_on_a_server_that_leaves_while_there_is_another() {
+fn no_page_is_placed_on_a_draining_server_while_there_is_another() {
     let mut bench = Bench::new(3);
     // Even if it holds an older version.
     bench.write(PAGE, &[0, 1]);
@@ -76,7 +76,7 @@ fn nothing_is_placed_on_a_server_that_leaves_while_there_is_another() {
 }
 
 #[test]
-fn a_page_in_reads_from_a_server_that_goes() {
+fn a_page_in_reads_from_a_server_that_drains() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0]);
     let slot = slot_0(&bench);
@@ -93,7 +93,7 @@ fn a_page_in_reads_from_a_server_that_goes() {
 }
 
 #[test]
-fn no_page_out_ends_on_the_strength_of_a_copy_that_goes() {
+fn no_page_out_relies_on_a_copy_on_a_quiescing_server() {
     let mut bench = Bench::new(3);
     bench.start_page_out(0, PAGE);
     let sends = [bench.next_send(), bench.next_send()];
@@ -165,7 +165,7 @@ fn a_copy_in_a_session_that_was_closed_does_not_count_in_the_next() {
 }
 
 #[test]
-fn the_last_server_that_goes_is_waited_for_to_stay() {
+fn a_page_out_waits_for_the_last_server_while_it_drains() {
     let mut bench = Bench::new(1);
     let slot = slot_0(&bench);
     bench.device.servers.set_draining(slot, true);

@@ -274,7 +274,7 @@ fn the_first_page_out_takes_a_version_that_servers_take() {
 }
 
 #[test]
-fn a_jump_that_was_announced_keeps_the_lives_apart_for_good() {
+fn a_jump_that_was_announced_keeps_the_lives_apart() {
     let (mut servers, mut first, mut second) = lives();
     resume(&mut servers, &mut first, 3, 20);
     second.device.versions().jump(12345);
@@ -327,7 +327,7 @@ fn the_same_snapshot_again_and_again() {
 }
 
 #[test]
-fn what_is_under_way_when_the_versions_jump_restarts() {
+fn requests_under_way_when_the_versions_jump_restart() {
     let (_, _, mut life) = lives();
     start(&mut life, 3, 50);
     let old: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
@@ -352,7 +352,7 @@ fn what_is_under_way_when_the_versions_jump_restarts() {
 }
 
 #[test]
-fn one_that_says_stale_for_ever_is_left_for_others() {
+fn a_server_that_always_answers_stale_is_not_used() {
     let mut bench = Bench::new(3);
     bench.start_page_out(0, PAGE);
     let mut sent = 0;
@@ -380,7 +380,7 @@ fn one_that_says_stale_for_ever_is_left_for_others() {
 }
 
 #[test]
-fn one_that_says_what_cannot_be_is_left_for_others_and_takes_no_page_away() {
+fn a_server_that_reports_impossible_versions_is_not_used_and_loses_no_page() {
     let mut bench = Bench::new(3);
     let old = bench.write(PageIndex(9), &[1, 2]);
     for page in 0..100 {
@@ -416,7 +416,7 @@ fn one_that_says_what_cannot_be_is_left_for_others_and_takes_no_page_away() {
 }
 
 #[test]
-fn what_a_server_that_was_put_back_lacks_is_struck_and_the_page_is_right() {
+fn a_page_that_a_server_put_back_lacks_is_read_from_another() {
     let (mut servers, mut life, _) = lives();
     let snapshot = servers.snapshot();
     for (page, seed) in [(3, 41), (30, 42)] {
@@ -447,7 +447,7 @@ fn what_a_server_that_was_put_back_lacks_is_struck_and_the_page_is_right() {
 }
 
 #[test]
-fn what_all_servers_have_lost_is_an_error_each_time() {
+fn a_page_that_all_servers_have_lost_is_an_error_each_time() {
     let (mut servers, mut life, _) = lives();
     let snapshot = servers.snapshot();
     for (page, seed) in [(3, 41), (30, 42)] {

@@ -20,7 +20,7 @@ fn holders(bench: &Bench) -> SlotSet {
 }
 
 #[test]
-fn a_server_without_the_page_is_struck_and_another_is_asked() {
+fn a_server_without_the_page_loses_its_bit_and_another_is_asked() {
     let mut bench = Bench::new(3);
     let (version, first) = asked(&mut bench);
     bench.answer_missing(&first, version.0 - 1);
@@ -39,7 +39,7 @@ fn a_server_without_the_page_is_struck_and_another_is_asked() {
 }
 
 #[test]
-fn a_server_without_any_version_is_struck_whatever_the_generation() {
+fn a_server_without_any_version_lacks_the_page_in_each_generation() {
     let mut bench = Bench::new(3);
     for page in 0..300 {
         let page = PageIndex(page);
@@ -55,7 +55,7 @@ fn a_server_without_any_version_is_struck_whatever_the_generation() {
 }
 
 #[test]
-fn an_answer_for_a_page_that_has_changed_strikes_no_server() {
+fn an_answer_for_a_page_that_has_changed_clears_no_bit() {
     // Written since.
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
@@ -100,7 +100,7 @@ fn an_answer_for_a_page_that_has_changed_strikes_no_server() {
 }
 
 #[test]
-fn the_last_copy_that_can_be_had_is_never_struck() {
+fn the_bit_of_the_last_reachable_copy_is_never_cleared() {
     // No other server answers just now, and it is unknown whether it still holds the page.
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
@@ -141,7 +141,7 @@ fn the_last_copy_that_can_be_had_is_never_struck() {
 }
 
 #[test]
-fn a_check_whether_a_server_may_go_is_repeated_after_a_strike() {
+fn a_removal_walks_the_map_again_after_a_server_lacked_a_page() {
     use super::super::super::disk::DiskState;
     use super::super::super::maintenance::drain::Drain;
     let mut bench = Bench::new(3);

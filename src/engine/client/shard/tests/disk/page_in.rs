@@ -105,7 +105,7 @@ fn a_page_in_that_waits_for_the_disk_alone_follows_a_shorter_io_timeout() {
 }
 
 #[test]
-fn a_page_in_whose_io_timeout_is_out_reads_what_the_disk_has_got_meanwhile() {
+fn a_page_in_reads_the_disk_when_its_io_timeout_is_over() {
     let mut disked = Disked::new(1, Policy::Lag);
     let version = disked.bench.write(PAGE, &[0]);
     // The server that was asked does not answer. Meanwhile repair has copied the page to the disk.

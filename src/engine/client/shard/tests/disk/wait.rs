@@ -31,7 +31,7 @@ fn a_full_pool_lags_or_holds_back() {
 }
 
 #[test]
-fn no_page_out_is_passed_by_those_that_come_later() {
+fn later_page_outs_do_not_overtake_a_waiting_one() {
     let mut disked = Disked::new(2, Policy::Strict);
     let mut page = PAGE.0;
     let mut begin = |disked: &mut Disked, op: usize| {
@@ -79,7 +79,7 @@ fn detaching_gives_buffers_back_that_page_outs_hold() {
 }
 
 #[test]
-fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
+fn a_page_in_that_waits_for_a_server_is_notified_of_room_in_the_mirror() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.fill_pool();
     write_with_disk(&mut disked.bench, PAGE, &[0]);
@@ -95,7 +95,7 @@ fn a_page_in_that_waits_for_a_server_hears_that_the_disk_has_room() {
 }
 
 #[test]
-fn no_page_in_is_passed_by_those_that_come_later() {
+fn later_page_ins_do_not_overtake_a_waiting_one() {
     let mut disked = Disked::new(0, Policy::Lag);
     disked.fill_pool();
     // The first waits for room. From now on another comes each time just when there is some.
