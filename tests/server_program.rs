@@ -196,7 +196,7 @@ fn a_log_that_cannot_be_written_does_not_end_the_server() {
         "{FUNCTIONS}
         [ -c /dev/full ] || {{ echo no-full; exit; }}
         \"$SERVER\" --interface missing --capacity 4M 2>/dev/full; echo \"missing $?\"
-        \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 2>/dev/full & deaf=$!
+        \"$SERVER\" --interface v0 --capacity 4M --max-clients 2 2>/dev/full & server=$!
         # It sees what becomes of v0 as this one sees it of v1, and this one's log can be read.
         begin v1; other=$!; await_log v1 ready
         tries=0
@@ -209,7 +209,7 @@ fn a_log_that_cannot_be_written_does_not_end_the_server() {
         ip link set v1 up; await_log v1 'carries frames again'
         ip link set v0 down; await_log v1 'no carrier'
         ip link set v0 up
-        kill -TERM $deaf; wait $deaf; echo \"deaf $?\"
+        kill -TERM $server; wait $server; echo \"ended $?\"
         kill $other; wait"
     )) else {
         return;
@@ -219,7 +219,7 @@ fn a_log_that_cannot_be_written_does_not_end_the_server() {
         skip("there is no /dev/full");
         return;
     }
-    assert_eq!(all, "missing 3\ndeaf 0\n", "{}", text(&output.stderr));
+    assert_eq!(all, "missing 3\nended 0\n", "{}", text(&output.stderr));
 }
 
 #[test]
@@ -420,9 +420,9 @@ fn one_of_several_servers_that_begin_together_serves() {
 /// An interface of this kind hands nothing up, and is refused for that reason.
 fn kind_is_refused(kind: &str, options: &str, reason: &str) {
     let Some(output) = in_namespace(&format!(
-        "ip link add deaf0 {options} type {kind} 2>/dev/null || {{ echo no-kind; exit; }}
-        ip link set deaf0 up
-        timeout 20 \"$SERVER\" --interface deaf0 --capacity 4M 2>&1; echo \"status $?\""
+        "ip link add link0 {options} type {kind} 2>/dev/null || {{ echo no-kind; exit; }}
+        ip link set link0 up
+        timeout 20 \"$SERVER\" --interface link0 --capacity 4M 2>&1; echo \"status $?\""
     )) else {
         return;
     };
@@ -430,7 +430,7 @@ fn kind_is_refused(kind: &str, options: &str, reason: &str) {
     if all == "no-kind\n" {
         return skip(&format!("this kernel has no {kind}"));
     }
-    let refusal = format!("network interface 'deaf0' is {reason}");
+    let refusal = format!("network interface 'link0' is {reason}");
     assert!(all.contains(&refusal), "{all}");
     assert!(all.ends_with("status 3\n"), "{all}");
 }

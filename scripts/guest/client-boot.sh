@@ -27,6 +27,6 @@ mount -t overlay -o lowerdir=/tools,upperdir=/top/upper,workdir=/top/work overla
 tar -x -f "$(disk files)" -C /new || give_up "this run's files cannot be unpacked"
 umount /proc /sys
 mount -o move /dev /new/dev
-# shellcheck disable=SC2093 # it goes on only if that failed
+# shellcheck disable=SC2093 # the script continues only if that failed
 exec switch_root -c /dev/console /new /etc/anemone/client.sh
 give_up "switch_root failed"

@@ -42,7 +42,7 @@ stop_step() {
         read -r -t 0.1 <> <(:) || true
     done
     wait "$3" 2>/dev/null || true
-    say "$2: stopped by SIG$1; to go on with it, run the same command again" || true
+    say "$2: stopped by SIG$1; to continue it, run the same command again" || true
     exit $((128 + number))
 }
 

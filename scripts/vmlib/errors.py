@@ -8,7 +8,7 @@ EXIT_LOST = 126
 
 
 class RunnerError(Exception):
-    """A run that cannot go on: what happened, to what, and what to do; with the exit status."""
+    """A run that cannot continue: what happened, to what, and what to do; with the exit status."""
 
     def __init__(self, message, status=EXIT_NOT_UP):
         super().__init__(message)

@@ -69,7 +69,7 @@ anemone_load size_mib="$SIZE_MIB" "$@" || fail "load"
 echo "job filling"
 dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=64k count=$((SIZE_MIB * 16)) oflag=direct 2>/dev/null || fail "it cannot be filled"
 up_to_date() { [ "$(counter out_of_sync_left)" = 0 ] && [ "$(counter repair_left)" = 0 ]; }
-[ "$disk_mib" -eq 0 ] || wait_for 30 "nothing left to be copied" up_to_date || fail "copying goes on"
+[ "$disk_mib" -eq 0 ] || wait_for 30 "nothing left to be copied" up_to_date || fail "copying continues"
 # Two emulated processors run in turn, for as long as until the next timer: a server may not be let in
 # while hundreds of pages are sent at once. What was lost in filling is in no figure.
 lost=$(counter timeouts)

@@ -27,7 +27,7 @@ throughput() {
 
 up_to_date() { [ "$(counter out_of_sync_left)" = 0 ] && [ "$(counter repair_left)" = 0 ]; }
 measure() {
-    wait_for 30 "nothing left to be copied" up_to_date || fail "copying goes on"
+    wait_for 30 "nothing left to be copied" up_to_date || fail "copying continues"
     echo "$1-latency $(latency)"
     echo "$1-throughput $(throughput)"
     [ "$(counter timeouts)" -eq 0 ] || fail "frames were lost: $(counter timeouts) timeouts"

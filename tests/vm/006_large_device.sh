@@ -47,5 +47,5 @@ lost() { [ "$(dmesg | grep -c "server [0-9a-f:]*: restarted, or dropped the sess
 wait_for 60 "both servers' pages are gone" lost || fail "$(cat "$ANEMONE_DEBUG/servers")"
 grep -c ' health sweeping ' "$ANEMONE_DEBUG/servers" >"$SCRATCH/sweeping" || fail "both slots are clear already: $(cat "$ANEMONE_DEBUG/servers")"
 anemone_unload || fail "it was not unloaded"
-dmesg | grep "isn't complete" && fail "unloading waited for the worker, which went on"
+dmesg | grep "isn't complete" && fail "unloading waited for the worker, which continued"
 nothing_left || fail "something is left"

@@ -14,14 +14,14 @@ load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "the load does not begin"
 for round in 1 2 3; do
     ip link set eth0 down || fail "down"
-    wait_for 30 "a load that waits" stands_still || fail "the load goes on without an interface"
+    wait_for 30 "a load that waits" is_stalled || fail "the load continues without an interface"
     ip link set eth0 up || fail "up"
-    load_progress "$(scaled 200)" || fail "round $round: the load does not go on"
+    load_progress "$(scaled 200)" || fail "round $round: the load does not continue"
 done
 # The servers' side.
 for number in $(server_numbers); do disturb link "$number" down || fail "link down"; done
-wait_for 30 "a load that waits" stands_still || fail "the load goes on without servers"
+wait_for 30 "a load that waits" is_stalled || fail "the load continues without servers"
 for number in $(server_numbers); do host link "$number" up || fail "link up"; done
-load_progress "$(scaled 200)" || fail "the load does not go on"
+load_progress "$(scaled 200)" || fail "the load does not continue"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"

@@ -16,10 +16,10 @@ load_progress "$(scaled 200)" || fail "the load does not begin"
 for round in 1 2; do
     dmesg -c >/dev/null
     timeout 20 ip link del eth0 || fail "round $round: the interface is held"
-    wait_for 30 "a load that waits" stands_still || fail "the load goes on without an interface"
-    [ "$(dmesg | grep -c 'anemone: interface eth0: gone')" = 1 ] || fail "round $round: not said, or more than once"
+    wait_for 30 "a load that waits" is_stalled || fail "the load continues without an interface"
+    [ "$(dmesg | grep -c 'anemone: interface eth0: gone')" = 1 ] || fail "round $round: not logged, or more than once"
     make_interface || fail "it cannot be made again"
-    load_progress "$(scaled 200)" || fail "round $round: the load does not go on"
+    load_progress "$(scaled 200)" || fail "round $round: the load does not continue"
     dmesg | grep -q 'anemone: interface eth0: bound' || fail "round $round: not said"
 done
 load_end || fail "the load"

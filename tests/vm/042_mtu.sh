@@ -20,13 +20,13 @@ load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "the load does not begin"
 for mtu in 9000 1500 9000 1000 1500; do
     set_mtu $mtu || fail "MTU $mtu"
-    load_progress "$(scaled 200)" || fail "MTU $mtu: the load does not go on"
+    load_progress "$(scaled 200)" || fail "MTU $mtu: the load does not continue"
 done
 # Jumbo frames leave the client and do not arrive, as with a switch that drops them.
 set_mtu 9000 || fail "MTU 9000"
 load_progress "$(scaled 200)" || fail "MTU 9000"
 servers_mtu 1500
-load_progress "$(scaled 200)" || fail "servers at 1500: the load does not go on"
+load_progress "$(scaled 200)" || fail "servers at 1500: the load does not continue"
 set_mtu 9000 || fail "MTU 9000"
 load_progress "$(scaled 200)" || fail "servers at 9000 again"
 load_end || fail "the load"

@@ -17,10 +17,10 @@ fio --name=load --filename="$ANEMONE_DEVICE" --direct=1 --ioengine=libaio --iode
 fio=$!
 load_progress "$(scaled 300)" || fail "the load does not begin"
 disturb kill 2 || fail "kill"
-load_progress "$(scaled 300)" || fail "the load does not go on without server 2"
+load_progress "$(scaled 300)" || fail "the load does not continue without server 2"
 wait $fio || { cat "$SCRATCH/fio" >&2; fail "fio"; }
 host start 2 || fail "start"
 wait_for 30 "the new server 2 is used" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
-load_progress "$(scaled 300)" || fail "the load does not go on with server 2 again"
+load_progress "$(scaled 300)" || fail "the load does not continue with server 2 again"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"

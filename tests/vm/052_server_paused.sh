@@ -15,17 +15,17 @@ load_progress "$(scaled 200)" || fail "the load does not begin"
 for number in $(server_numbers); do
     incarnation=$(sed -n "s/.* mac $(servers "$number") .*incarnation //p" "$ANEMONE_DEBUG/servers")
     disturb pause "$number" || fail "pause"
-    load_progress "$(scaled 200)" || fail "the load does not go on without server $number"
+    load_progress "$(scaled 200)" || fail "the load does not continue without server $number"
     missed() { ! is_healthy "$number"; }
     wait_for 20 "server $number is missed" missed || fail "server $number does not stop"
     host resume "$number" && wait_for 20 "server $number is back" is_healthy "$number" || fail "resume"
     grep -q "mac $(servers "$number") .*incarnation $incarnation" "$ANEMONE_DEBUG/servers" || fail "server $number is taken for another"
-    load_progress "$(scaled 200)" || fail "the load does not go on with server $number again"
+    load_progress "$(scaled 200)" || fail "the load does not continue with server $number again"
 done
 # All of them: requests wait.
 for number in $(server_numbers); do disturb pause "$number" || fail "pause"; done
-wait_for 30 "a load that waits" stands_still || fail "the load goes on without servers"
+wait_for 30 "a load that waits" is_stalled || fail "the load continues without servers"
 for number in $(server_numbers); do host resume "$number" || fail "resume"; done
-load_progress "$(scaled 200)" || fail "the load does not go on"
+load_progress "$(scaled 200)" || fail "the load does not continue"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"

@@ -10,13 +10,13 @@
 . "$(dirname "$0")/repair.sh"
 . "$(dirname "$0")/starved.sh"
 
-program_goes_on() { kill -0 "$PROGRAM" 2>/dev/null; }
-has_moved() { ! program_goes_on || [ "$(counter pages_out)" -ge "$1" ]; }
+program_runs() { kill -0 "$PROGRAM" 2>/dev/null; }
+has_moved() { ! program_runs || [ "$(counter pages_out)" -ge "$1" ]; }
 # moves PAGES: waits until so many more have been paged out.
 moves() {
     wait_for 120 "$1 more pages out" has_moved $(($(counter pages_out) + $1)) ||
         { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/disk" >&2; return 1; }
-    program_goes_on || { say "the program ended too soon: $(cat "$SCRATCH/pages")"; return 1; }
+    program_runs || { say "the program ended too soon: $(cat "$SCRATCH/pages")"; return 1; }
     say "$1 more pages out: $(($(anemone_seconds) - FROM)) s"
 }
 none_up() { ! is_healthy 1 && ! is_healthy 2 && ! is_healthy 3; }
@@ -32,17 +32,17 @@ PROGRAM=$!
 
 moves 3000 || fail "nothing is paged out"
 disturb kill 1 || fail "kill"
-moves 2000 || fail "it does not go on without server 1"
+moves 2000 || fail "it does not continue without server 1"
 host start 1 || fail "start"
 wait_for 60 "the new server 1 is used" is_healthy 1 || fail "$(cat "$ANEMONE_DEBUG/servers")"
-moves 500 || fail "it does not go on with server 1"
+moves 500 || fail "it does not continue with server 1"
 disturb link 2 down || fail "link 2 down"
-moves 1000 || fail "it does not go on without link 2"
+moves 1000 || fail "it does not continue without link 2"
 host link 2 up || fail "link 2 up"
 for server in 1 2 3; do disturb link $server down || fail "link $server down"; done
 wait_for 60 "no server answers" none_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
 for server in 1 2 3; do host link $server up || fail "link $server up"; done
-moves 2000 || fail "it does not go on when the links are back"
+moves 2000 || fail "it does not continue when the links are back"
 
 rm "$SCRATCH/load"
 storm_end || fail "the storm: $(cat "$SCRATCH/storm.out")"

@@ -47,7 +47,7 @@ again disk bad_disk &
 pids="$pids $!"
 again errors anemone-test control --server "$(servers 1)" --own "$(cat /sys/class/net/eth0/address)" --unprivileged &
 pids="$pids $!"
-load_progress "$(scaled 1000)" 120 || fail "the load does not go on"
+load_progress "$(scaled 1000)" 120 || fail "the load does not continue"
 wait $fio || { cat "$SCRATCH/fio" >&2; fail "fio"; }
 rm "$SCRATCH/again"
 # shellcheck disable=SC2086 # words on purpose
@@ -56,7 +56,7 @@ for what in status quick third force disk errors; do
     [ -s "$SCRATCH/$what" ] || fail "$what never succeeded: $(cat "$SCRATCH/$what.err")"
     say "$what: $(wc -l <"$SCRATCH/$what") times"
 done
-load_progress "$(scaled 200)" || fail "the load does not go on afterwards"
+load_progress "$(scaled 200)" || fail "the load does not continue afterwards"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 [ "$(anemonectl status --json | anemone-test json pages.lost)" = 0 ] || fail "$(anemonectl status)"

@@ -28,9 +28,9 @@ for server in 1 2 3; do host start $server || fail "start"; done
 wait_for 60 "server 1 is used" is_healthy 1 && wait_for 60 "server 2 is used" is_healthy 2 ||
     fail "$(cat "$ANEMONE_DEBUG/servers")"
 copies=$(counter copies_out)
-load_progress "$(scaled 300)" || fail "the load does not go on with servers"
+load_progress "$(scaled 300)" || fail "the load does not continue with servers"
 expect_more copies_out "$copies" "$(counter copies_out)"
 disturb kill 1 && disturb kill 2 && disturb kill 3 || fail "kill"
-load_progress "$(scaled 300)" 90 || fail "the load does not go on without servers"
+load_progress "$(scaled 300)" 90 || fail "the load does not continue without servers"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"

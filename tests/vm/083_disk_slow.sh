@@ -44,19 +44,19 @@ wait_for 10 "the policy to change" policy_is strict || fail "policy"
 dm_delay 500 500 || fail "dmsetup"
 written=$(disk_value pages_written)
 load_begin --threads 2 --blocks 1024
-load_progress "$(scaled 2000)" || fail "the load does not go on"
+load_progress "$(scaled 2000)" || fail "the load does not continue"
 disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
 expect_more pages_written "$written" "$(disk_value pages_written)"
 # A server dies: nothing changes.
 disturb kill 1 || fail "kill"
-load_progress "$(scaled 2000)" || fail "the load does not go on without server 1"
+load_progress "$(scaled 2000)" || fail "the load does not continue without server 1"
 # If the machine has stalled, pages may be out of sync all the same.
 wait_moving 90 "nothing lags" disk_moved is_up_to_date || fail "$(cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/disk")"
 # Without any server page-outs have the disk's speed, and none fails.
 disturb kill 2 && disturb kill 3 || fail "kill"
-load_progress 20 90 || fail "the load does not go on with the slow disk alone"
+load_progress 20 90 || fail "the load does not continue with the slow disk alone"
 dm_delay 0 0 || fail "dmsetup"
-load_progress "$(scaled 200)" 90 || fail "the load does not go on with the disk alone"
+load_progress "$(scaled 200)" 90 || fail "the load does not continue with the disk alone"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 

@@ -19,11 +19,11 @@ disk_drain || fail "mirror"
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 300)" || fail "the load does not begin"
 dm_suspend || fail "suspend"
-load_progress "$(scaled 600)" || fail "the load does not go on while the disk hangs"
+load_progress "$(scaled 600)" || fail "the load does not continue while the disk hangs"
 disk_wait timed_out 20 || fail "it does not count as silent"
 expect_more abandoned 0 "$(disk_value abandoned)"
-load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
-dmesg | grep -q "local disk: no answer for 3 s" || fail "not said: $(dmesg | tail)"
+load_progress "$(scaled 600)" || fail "the load does not continue without the disk"
+dmesg | grep -q "local disk: no answer for 3 s" || fail "not logged: $(dmesg | tail)"
 load_end || fail "the load"
 # The disk may still write to the module's memory.
 rmmod anemone 2>"$SCRATCH/rmmod" && fail "unloaded while the disk has our pages"
@@ -39,7 +39,7 @@ took=$(($(anemone_seconds) - from))
 # It answers.
 dm_resume || fail "resume"
 disk_wait usable 20 || fail "it is not used again"
-dmesg | grep -q "local disk: it answers again" || fail "not said: $(dmesg | tail)"
+dmesg | grep -q "local disk: it answers again" || fail "not logged: $(dmesg | tail)"
 same_as "$SCRATCH/random" 32 || fail "reading from the disk that has come back"
 put "$SCRATCH/random" 12000 16 || fail "writing to the disk that has come back"
 on_disk "$SCRATCH/random" 12000 16 || fail "not on the disk"
@@ -67,7 +67,7 @@ wait $! || fail "writing"
 from=$(anemone_seconds)
 if anemone_unload 2>/dev/null; then
     [ $(($(anemone_seconds) - from)) -le 60 ] || fail "unloading took too long"
-    dmesg | grep -q "its last I/O is abandoned" || fail "not said: $(dmesg | tail)"
+    dmesg | grep -q "its last I/O is abandoned" || fail "not logged: $(dmesg | tail)"
 fi
 dm_resume || fail "resume"
 [ ! -d /sys/module/anemone ] || wait_for 20 "rmmod" anemone_unload || fail "unload"

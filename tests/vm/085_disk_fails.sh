@@ -22,13 +22,13 @@ load_progress "$(scaled 300)" || fail "the load does not begin"
 has_errors() { [ "$(disk_value errors)" -gt 0 ]; }
 # Errors for one second of every two.
 dm "flakey $ANEMONE_DISK 0 1 1" || fail "dmsetup"
-load_progress "$(scaled 600)" || fail "the load does not go on with a flaky disk"
+load_progress "$(scaled 600)" || fail "the load does not continue with a flaky disk"
 wait_for 30 "errors" has_errors || fail "the disk had no error: $(cat "$ANEMONE_DEBUG/disk")"
 # Errors only.
 dm_error || fail "dmsetup"
 disk_wait faulty 30 || fail "it is not faulty"
-dmesg | grep -q "local disk: faulty" || fail "not said: $(dmesg | tail)"
-load_progress "$(scaled 600)" || fail "the load does not go on without the disk"
+dmesg | grep -q "local disk: faulty" || fail "not logged: $(dmesg | tail)"
+load_progress "$(scaled 600)" || fail "the load does not continue without the disk"
 # It is not written to. Its errors may rise all the same, which an earlier test took for writes: a page-in
 # whose servers are late reads the disk as well, because its old contents are still there. So the test counts
 # writes, those of the kernel too, while servers are late.
@@ -37,13 +37,13 @@ writes=$(disk_value writes) seen=$(dm_writes) errors=$(disk_value errors)
 for server in 1 2 3; do netem $server delay 400ms || fail "netem"; done
 get 8192 64 | cmp -n 262144 - "$SCRATCH/random" || fail "reading from servers that are late"
 for server in 1 2 3; do netem_off $server || fail "netem"; done
-load_progress "$(scaled 300)" || fail "the load does not go on without the disk"
+load_progress "$(scaled 300)" || fail "the load does not continue without the disk"
 expect_more "errors of the disk, asked by late page-ins," "$errors" "$(disk_value errors)"
 [ "$(disk_value writes)/$(dm_writes)" = "$writes/$seen" ] || fail "it is still written to: $(cat "$ANEMONE_DEBUG/disk")"
 
 # A server dies while the disk has only errors.
 disturb kill 1 || fail "kill"
-load_progress "$(scaled 300)" || fail "the load does not go on without server 1"
+load_progress "$(scaled 300)" || fail "the load does not continue without server 1"
 host start 1 || fail "start"
 
 # Re-added on command only.
@@ -53,7 +53,7 @@ disk_is faulty || fail "it came back by itself"
 anemonectl attach "$DM_DISK" || fail "attach"
 disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
 written=$(disk_value pages_written)
-load_progress "$(scaled 300)" || fail "the load does not go on with the disk"
+load_progress "$(scaled 300)" || fail "the load does not continue with the disk"
 expect_more pages_written "$written" "$(disk_value pages_written)"
 load_end || fail "the load"
 same_as "$SCRATCH/random" 32 || fail "reading"

@@ -19,7 +19,7 @@ cannot() {
     anemonectl attach "$2" 2>"$SCRATCH/refused" && fail "$2 was attached"
     dmesg | grep -q "$1" || fail "$2: no message '$1': $(dmesg; cat "$SCRATCH/refused")"
     disk_is none || fail "$2: $(cat "$ANEMONE_DEBUG/disk")"
-    load_goes_on || fail "$2: the load does not go on"
+    load_runs || fail "$2: the load does not continue"
 }
 loop() {
     loop_file=$(mktemp -p "$SCRATCH") && truncate -s "${1}M" "$loop_file"

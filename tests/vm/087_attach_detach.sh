@@ -16,14 +16,14 @@ anemone_load size_mib=64 || fail "load"
 load_begin --threads 2 --blocks 1024
 for round in 1 2 3 4 5 6; do
     anemonectl attach "$ANEMONE_DISK" || fail "attach, round $round"
-    load_progress "$(scaled 100)" || fail "the load does not go on with the disk"
+    load_progress "$(scaled 100)" || fail "the load does not continue with the disk"
     # On a busy machine a page may be only on the disk until it is written again.
     wait_moving 30 "the disk detached" copying anemonectl detach || fail "detach, round $round: $(cat "$ANEMONE_DEBUG/disk")"
     disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
-    load_progress "$(scaled 100)" || fail "the load does not go on without the disk"
+    load_progress "$(scaled 100)" || fail "the load does not continue without the disk"
 done
 anemonectl attach "$ANEMONE_DISK" || fail "attach"
-load_progress "$(scaled 100)" || fail "the load does not go on with the disk"
+load_progress "$(scaled 100)" || fail "the load does not continue with the disk"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 
@@ -61,7 +61,7 @@ detached() { grep -q "^status" "$SCRATCH/detach"; }
 wait_for 60 "the end of detach" detached || fail "it waits for the disk to be closed: $(cat "$ANEMONE_DEBUG/disk")"
 grep -q "^status 0" "$SCRATCH/detach" || fail "detach: $(cat "$SCRATCH/detach")"
 disk_is none || fail "detached: $(cat "$ANEMONE_DEBUG/disk")"
-dmesg | grep -q "it is still being closed" || fail "not said: $(dmesg | tail)"
+dmesg | grep -q "it is still being closed" || fail "not logged: $(dmesg | tail)"
 rmmod anemone 2>"$SCRATCH/rmmod" && fail "unloaded while the disk is being closed"
 grep -q "in use\|busy\|temporarily unavailable" "$SCRATCH/rmmod" || fail "rmmod: $(cat "$SCRATCH/rmmod")"
 put_all "$SCRATCH/random" || fail "writing without a disk"
@@ -107,7 +107,7 @@ for round in 1 2; do
     attached() { grep -q "^status" "$SCRATCH/attach"; }
     wait_for 30 "the end of attach" attached || fail "it waits for the disk to be opened"
     grep -q "^status 0" "$SCRATCH/attach" && fail "attached what cannot be read"
-    dmesg | grep -q "$loop cannot be attached: .* is still being opened" || fail "round $round, not said: $(dmesg; cat "$SCRATCH/attach")"
+    dmesg | grep -q "$loop cannot be attached: .* is still being opened" || fail "round $round, not logged: $(dmesg; cat "$SCRATCH/attach")"
     disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 done
 anemone_unload 2>"$SCRATCH/rmmod" && fail "unloaded while a disk is being opened"
@@ -116,7 +116,7 @@ put_all "$SCRATCH/random" || fail "writing without a disk"
 dm_resume || fail "resume"
 wait $scanning || fail "blockdev"
 was_late() { dmesg | grep -q "it was opened too late"; }
-wait_for 20 "the disk is closed" was_late || fail "not said: $(dmesg)"
+wait_for 20 "the disk is closed" was_late || fail "not logged: $(dmesg)"
 anemonectl attach "$loop" || fail "attach what can be opened"
 disk_up_to_date || fail "mirror"
 wait_for 30 "the disk detached" anemonectl detach || fail "detach"

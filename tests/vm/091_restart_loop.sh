@@ -18,7 +18,7 @@ for server in 1 2 3 1; do
     before=$(counter pages_repaired)
     disturb kill $server && host start $server || fail "kill and start $server"
     wait_for 40 "the new server $server is used" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
-    load_progress "$(scaled 100)" || fail "the load does not go on"
+    load_progress "$(scaled 100)" || fail "the load does not continue"
     rises() { [ "$(counter pages_repaired)" -gt "$before" ]; }
     wait_moving 60 "pages repaired" copying rises || fail "nothing was repaired: $(cat "$ANEMONE_DEBUG/counters")"
     repaired 60 || fail "no repair"

@@ -16,7 +16,7 @@ load_progress "$(scaled 100)" || fail "the load does not begin"
 for server in 1 2 3; do
     disturb link $server down || fail "link $server down"
     wait_for 30 "server $server taken to be dead" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
-    load_progress "$(scaled 100)" || fail "the load does not go on without server $server"
+    load_progress "$(scaled 100)" || fail "the load does not continue without server $server"
     host link $server up || fail "link $server up"
     wait_for 30 "server $server is used again" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
     repaired 60 || fail "no repair"
@@ -27,11 +27,11 @@ done
 for server in 1 2 3; do
     wait_for 40 "server $server taken to be dead" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
-wait_for 20 "nothing goes on" stands_still || fail "something goes on without any server"
+wait_for 20 "no progress" is_stalled || fail "there is progress without any server"
 for server in 1 2 3; do
     host link $server up || fail "link $server up"
 done
-load_progress "$(scaled 100)" || fail "the load does not go on"
+load_progress "$(scaled 100)" || fail "the load does not continue"
 repaired 60 || fail "no repair"
 data_is_right || fail "the data is not what was written"
 load_end || fail "the load"

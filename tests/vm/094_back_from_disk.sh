@@ -19,7 +19,7 @@ load_begin --threads 2 --blocks "$(scaled 512 4)"
 load_progress "$(scaled 200)" || fail "the load does not begin"
 disk_up_to_date 60 || fail "pages lag"
 disturb kill 1 && disturb kill 2 || fail "kill"
-load_progress "$(scaled 200)" 90 || fail "the load does not go on with the disk alone"
+load_progress "$(scaled 200)" 90 || fail "the load does not continue with the disk alone"
 # Pages that no server has ever had.
 pages=$(scaled 1024 4)
 random_file "$SCRATCH/random" $((pages * 4096))
@@ -36,14 +36,14 @@ done
 # repair continues until nothing is left.
 repaired 60 || fail "not copied back"
 [ "$(counter pages_repaired)" -ge $((2 * pages)) ] || fail "too few pages copied: $(cat "$ANEMONE_DEBUG/counters")"
-load_progress "$(scaled 200)" || fail "the load does not go on with servers again"
+load_progress "$(scaled 200)" || fail "the load does not continue with servers again"
 disk_up_to_date 60 || fail "pages lag"
 # On a busy machine a page may be only on the disk until it is copied.
 wait_moving 30 "the disk detached" copying anemonectl detach || fail "detach: $(anemonectl status)"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 data_is_right || fail "the data is not what was written, without the disk"
 same_as "$SCRATCH/random" 48 || fail "written with the disk alone, read without it: $(cat "$SCRATCH/dd")"
-load_progress "$(scaled 200)" || fail "the load does not go on without the disk"
+load_progress "$(scaled 200)" || fail "the load does not continue without the disk"
 # Each server has every page.
 kill_copied 1 || fail "kill"
 data_is_right || fail "the data is not what was written, with server 2 alone"

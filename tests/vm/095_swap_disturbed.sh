@@ -19,13 +19,13 @@ program_begin() {
     within $((MIB / 2)) anemone-test pages --mib "$MIB" --threads 2 "$@" >"$SCRATCH/pages" 2>&1 &
     PROGRAM=$!
 }
-program_goes_on() { kill -0 $PROGRAM 2>/dev/null; }
-has_moved() { ! program_goes_on || [ $(($(counter pages_out) + $(counter pages_in))) -ge "$1" ]; }
+program_runs() { kill -0 $PROGRAM 2>/dev/null; }
+has_moved() { ! program_runs || [ $(($(counter pages_out) + $(counter pages_in))) -ge "$1" ]; }
 # moves PAGES: waits until so many more have been paged out or in.
 moves() {
     wait_moving 90 "$1 more pages moved" moved has_moved $(($(counter pages_out) + $(counter pages_in) + $1)) ||
         { cat "$ANEMONE_DEBUG/counters" "$ANEMONE_DEBUG/servers" "$ANEMONE_DEBUG/disk" >&2; return 1; }
-    program_goes_on || { say "the program ended too soon: $(cat "$SCRATCH/pages")"; return 1; }
+    program_runs || { say "the program ended too soon: $(cat "$SCRATCH/pages")"; return 1; }
 }
 program_ends() { wait $PROGRAM || fail "$1: $(cat "$SCRATCH/pages")"; say "$1: $(cat "$SCRATCH/pages")"; }
 back() {
@@ -44,10 +44,10 @@ program_begin --passes 3
 moves 50 || fail "nothing is paged out"
 for server in 1 2 3; do
     disturb kill $server || fail "kill $server"
-    moves "$STEP" || fail "it does not go on without server $server"
+    moves "$STEP" || fail "it does not continue without server $server"
     back $server
     # A page with one copy must not lose it to the next kill.
-    copied_or_over() { is_repaired || ! program_goes_on; }
+    copied_or_over() { is_repaired || ! program_runs; }
     wait_moving 90 "pages copied" copying copied_or_over || fail "$(cat "$ANEMONE_DEBUG/counters")"
 done
 program_ends "a server at a time"
@@ -55,12 +55,12 @@ program_ends "a server at a time"
 program_begin --passes 2
 moves "$STEP" || fail "nothing is paged out"
 for server in 1 2 3; do disturb link $server down || fail "link $server down"; done
-wait_for 30 "nothing goes on" stands_still || fail "something goes on without any server"
+wait_for 30 "no progress" is_stalled || fail "there is progress without any server"
 for server in 1 2 3; do host link $server up || fail "link $server up"; done
-moves "$STEP" || fail "it does not go on when the links are back"
+moves "$STEP" || fail "it does not continue when the links are back"
 # The client's own link, as when its cable is pulled.
 ip link set eth0 down || fail "eth0 down"
-wait_for 30 "nothing goes on" stands_still || fail "something goes on without an interface"
+wait_for 30 "no progress" is_stalled || fail "there is progress without an interface"
 ip link set eth0 up || fail "eth0 up"
 program_ends "all links cut"
 nothing_failed || fail "some pages failed"
@@ -74,7 +74,7 @@ moves 50 || fail "nothing is paged out"
 for round in 1 2; do
     moves "$STEP" || fail "round $round"
     for server in 1 2 3; do disturb kill $server || fail "kill $server"; done
-    moves "$STEP" || fail "it does not go on from the disk, round $round"
+    moves "$STEP" || fail "it does not continue from the disk, round $round"
     back 1 2 3
 done
 program_ends "all servers at once"

@@ -27,18 +27,18 @@ load_progress "$(scaled 200)" || fail "the load does not begin"
 netem 0 loss 100% || fail "netem"
 from=$(anemone_seconds)
 three_leases_over() { [ $(($(anemone_seconds) - from)) -gt $((3 * LEASE_S)) ]; }
-wait_for 60 "three leases have passed" three_leases_over || fail "time stands still"
-load_goes_on || fail "the load ended: $(cat "$SCRATCH/load.out")"
+wait_for 60 "three leases have passed" three_leases_over || fail "the clock is stopped"
+load_runs || fail "the load ended: $(cat "$SCRATCH/load.out")"
 netem_off 0 || fail "netem"
 for server in 1 2; do
     wait_for 30 "server $server is used again" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
-load_progress "$(scaled 200)" || fail "the load does not go on"
+load_progress "$(scaled 200)" || fail "the load does not continue"
 data_is_right || fail "the pages are not what was written"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
 # Nor is it asked when it has nothing to do: an idle client keeps its lease by itself.
 from=$(anemone_seconds)
-wait_for 60 "three leases have passed" three_leases_over || fail "time stands still"
+wait_for 60 "three leases have passed" three_leases_over || fail "the clock is stopped"
 data_is_right || fail "the pages are not what was written, after three idle leases"
 anemone_unload || fail "unload"

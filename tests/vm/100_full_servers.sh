@@ -52,7 +52,7 @@ outgrow "on full servers"
 expect_more "page-outs refused for want of room" 0 "$(counter pages_out_no_space)"
 [ "$(counter pages_out_failed)" = "$(counter pages_out_no_space)" ] || fail "page-outs failed otherwise"
 [ "$(counter pages_in_failed)" = 0 ] || fail "page-ins failed"
-grep -q 'anemone: the servers are full and refuse page-outs' "$SCRATCH/log" || fail "it is not said: $(grep anemone "$SCRATCH/log")"
+grep -q 'anemone: the servers are full and refuse page-outs' "$SCRATCH/log" || fail "it is not logged: $(grep anemone "$SCRATCH/log")"
 # The other program's pages are there, and freed space is available again.
 rm "$SCRATCH/hold"
 wait $program || fail "another program's memory: $(cat "$SCRATCH/dirty")"

@@ -43,11 +43,11 @@ say "$MANY reads, 8 writes and probes of a device without servers: $took s, $fai
 # Time is under test: at most a tenth of the I/O timeouts that there would be. The rest is the time that it takes
 # to start so many programs.
 [ $took -le $((MANY * IO_TIMEOUT_S / 10)) ] || fail "$took s for what should wait for $IO_TIMEOUT_S s together"
-dmesg | grep -q "anemone: no server has answered for $IO_TIMEOUT_S s" || fail "it is not said: $(dmesg | tail)"
+dmesg | grep -q "anemone: no server has answered for $IO_TIMEOUT_S s" || fail "it is not logged: $(dmesg | tail)"
 host resume 1 && host resume 2 || fail "resume"
 wait_for 30 "both are back" is_healthy 1 && wait_for 30 "both are back" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 dd if="$ANEMONE_DEVICE" bs=4k count=$MANY iflag=direct 2>/dev/null | cmp - "$SCRATCH/random" || fail "after their return"
-dmesg | grep -q "anemone: a server answers again" || fail "it is not said: $(dmesg | tail)"
+dmesg | grep -q "anemone: a server answers again" || fail "it is not logged: $(dmesg | tail)"
 
 # A program's memory, and swapoff.
 anemone_swapon || fail "swapon"

@@ -33,7 +33,7 @@ wait_for 10 "the other machine's answers" grep -q alive "$SCRATCH/alive" || fail
 dmesg -c >/dev/null
 insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64 client_id=$ID 2>"$SCRATCH/error" && fail "loaded with the identity of a live machine"
 grep -qi "$(errno_text EBUSY)" "$SCRATCH/error" || fail "refused otherwise: $(cat "$SCRATCH/error"; dmesg)"
-dmesg | grep -q "anemone: servers have a live session of a client with this identity; give this one another client_id=" || fail "not said: $(dmesg)"
+dmesg | grep -q "anemone: servers have a live session of a client with this identity; give this one another client_id=" || fail "not logged: $(dmesg)"
 nothing_left || fail "something is left"
 [ "$(grep -c answered "$SCRATCH/alive")" -ge 3 ] || fail "not every server asked the other machine: $(cat "$SCRATCH/alive")"
 

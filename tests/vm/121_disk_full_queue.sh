@@ -48,7 +48,7 @@ says_busy() {
     say "refused after $took s: $*"
 }
 # The disk answers: all is there, and it can be detached.
-goes_on() {
+continues() {
     dm_resume || fail "resume"
     disk_wait usable 30 || fail "it is not used again"
     disk_up_to_date 60 || fail "not brought up to date"
@@ -63,7 +63,7 @@ goes_on() {
 # The disk refuses: no task waits for it.
 filled local_device="$loop" disk_timeout_s=8
 load_begin --threads 1 --blocks 256
-load_progress "$(scaled 200)" || fail "the load does not go on while the disk's queue is full"
+load_progress "$(scaled 200)" || fail "the load does not continue while the disk's queue is full"
 load_end || fail "the load"
 dm_resume && disk_drain && wait_for 10 "unload" anemone_unload || fail "unload a disk that answers"
 
@@ -71,7 +71,7 @@ dm_resume && disk_drain && wait_for 10 "unload" anemone_unload || fail "unload a
 filled local_device="$loop" disk_timeout_s=60
 says_busy anemonectl detach
 says_busy anemone_unload
-goes_on
+continues
 wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 wait_for 10 "unload" anemone_unload || fail "unload"
@@ -86,9 +86,9 @@ says_busy anemone_unload
 says_busy anemonectl detach
 disk_is usable || fail "it was not left as it was: $(cat "$ANEMONE_DEBUG/disk")"
 load_begin --threads 1 --blocks 256
-load_progress "$(scaled 200)" || fail "the load does not go on while the worker waits"
+load_progress "$(scaled 200)" || fail "the load does not continue while the worker waits"
 load_end || fail "the load"
-goes_on
+continues
 wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 wait_for 10 "unload" anemone_unload || fail "unload"
 dmsetup remove $delay || fail "dmsetup remove"
@@ -112,7 +112,7 @@ says_busy anemonectl detach
 says_busy anemone_unload
 is_sending || fail "no task waits for the socket"
 load_begin --threads 1 --blocks 256
-load_progress "$(scaled 200)" || fail "the load does not go on while the worker waits"
+load_progress "$(scaled 200)" || fail "the load does not continue while the worker waits"
 load_end || fail "the load"
 exec 3>&-
 wait $network || fail "the network block device: $(cat "$SCRATCH/network")"

@@ -52,9 +52,9 @@ load_begin --threads 4 --blocks 1024
 round=0
 while [ $round -lt 4 ]; do
     echo 0 >$cpu || fail "offline in round $round"
-    load_progress "$(scaled 300)" || fail "the load does not go on with one processor"
+    load_progress "$(scaled 300)" || fail "the load does not continue with one processor"
     echo 1 >$cpu || fail "online in round $round"
-    load_progress "$(scaled 300)" || fail "the load does not go on with both"
+    load_progress "$(scaled 300)" || fail "the load does not continue with both"
     round=$((round + 1))
 done
 load_end || fail "the load"

@@ -13,6 +13,6 @@
 rewound
 is_detected() { dmesg | grep -q 'anemone: this virtual machine was put back to an earlier state, or copied'; }
 wait_for 30 "the log reports the rewind" is_detected || fail "the log does not report the rewind"
-goes_on
+continues
 # It did not need a server's answer.
 [ "$(counter versions_renewed)" = 0 ] || fail "$(counter versions_renewed) page-outs had a version that servers did not take"

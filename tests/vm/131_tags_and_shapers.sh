@@ -56,9 +56,9 @@ shaped=$(tc -s qdisc show dev ifb0 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p' | head
 load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "through a shaper the load does not begin"
 tc qdisc del dev eth0 ingress || fail "no shaper"
-load_progress "$(scaled 200)" || fail "without the shaper the load does not go on"
+load_progress "$(scaled 200)" || fail "without the shaper the load does not continue"
 tc qdisc add dev eth0 ingress && tc filter add dev eth0 ingress matchall action mirred egress redirect dev ifb0 || fail "a shaper"
-load_progress "$(scaled 200)" || fail "with a shaper again the load does not go on"
+load_progress "$(scaled 200)" || fail "with a shaper again the load does not continue"
 load_end || fail "the load"
 tc qdisc del dev eth0 ingress
 ip link del ifb0

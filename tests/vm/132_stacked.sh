@@ -22,7 +22,7 @@ uses() {
     dmesg -c >/dev/null
     ip link set "$name" up && anemone_load interface="$name" size_mib=64 || fail "$name: load"
     for lower; do
-        [ "$(lies_on "$name" "$lower")" = 1 ] || fail "$name lies on $lower: not said, or more than once: $(dmesg)"
+        [ "$(lies_on "$name" "$lower")" = 1 ] || fail "$name lies on $lower: not logged, or more than once: $(dmesg)"
     done
     ! dmesg | grep -q 'only a local disk guarantees progress' || fail "$name: $(dmesg)"
     fio_verify --rw=randwrite --bs=4k --ioengine=psync --size="$(scaled 4)m" || fail "$name: verify"
@@ -40,12 +40,12 @@ copies() { dmesg | grep -c "anemone: interface $1: $2 has no scatter-gather, .*;
 ethtool -K eth0 sg off || fail "scatter-gather off"
 dmesg -c >/dev/null
 anemone_load size_mib=64 || fail "load without scatter-gather"
-[ "$(copies eth0 eth0)" = 1 ] || fail "that eth0 copies is not said: $(dmesg)"
+[ "$(copies eth0 eth0)" = 1 ] || fail "that eth0 copies is not logged: $(dmesg)"
 fio_verify --rw=randwrite --bs=4k --ioengine=psync --size="$(scaled 4)m" || fail "without scatter-gather: verify"
 ethtool -K eth0 sg on || fail "scatter-gather on"
 [ "$(copies eth0 eth0)" = 1 ] || fail "eth0 does not copy, and it is said: $(dmesg)"
 ethtool -K eth0 sg off || fail "scatter-gather off again"
-[ "$(copies eth0 eth0)" = 2 ] || fail "that eth0 copies from now on is not said: $(dmesg)"
+[ "$(copies eth0 eth0)" = 2 ] || fail "that eth0 copies from now on is not logged: $(dmesg)"
 ethtool -K eth0 sg on || fail "scatter-gather on again"
 anemone_unload || fail "unload"
 
@@ -76,12 +76,12 @@ if ip link add bond0 type bond mode active-backup miimon 100 2>/dev/null; then
     ip link add eth1 type veth peer name client1 netns switch && ip -n switch link set client1 mtu 1500 master br0 up || fail "eth1"
     ip link set eth1 master bond0 || fail "another member"
     [ "$(lies_on bond0.5 "eth1, VLAN 5")" = 1 ] || fail "eth1 is not listened to: $(dmesg | tail)"
-    load_progress "$(scaled 100)" || fail "with two members the load does not go on"
+    load_progress "$(scaled 100)" || fail "with two members the load does not continue"
     ip link set eth0 nomaster || fail "a member leaves"
-    load_progress "$(scaled 100)" 60 || fail "with the other member the load does not go on"
+    load_progress "$(scaled 100)" 60 || fail "with the other member the load does not continue"
     timeout 20 ip link del eth1 || fail "eth1 is held"
     ip link set eth0 down && ip link set eth0 master bond0 || fail "the member comes back"
-    load_progress "$(scaled 100)" 60 || fail "with the first member again the load does not go on"
+    load_progress "$(scaled 100)" 60 || fail "with the first member again the load does not continue"
     load_end || fail "the load"
     anemone_unload || fail "unload"
     ip link del bond0.5
@@ -143,7 +143,7 @@ for name in inner tap0 tap0.5; do
     dmesg -c >/dev/null
     anemone_load interface=$name size_mib=64 connect_ms=100 2>/dev/null && fail "$name: there are no servers"
     [ "$(dmesg | grep -c "interface $name: answers may be dropped below it .*; only a local disk guarantees progress")" = 1 ] ||
-        fail "$name: not said: $(dmesg)"
+        fail "$name: not logged: $(dmesg)"
 done
 ip link del eth0.6 && ip link del tap0 || fail "tap0 is held"
 nothing_left || fail "something is left"

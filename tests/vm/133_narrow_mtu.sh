@@ -25,10 +25,10 @@ load_progress "$(scaled 200)" || fail "the load does not begin"
 for mtu in 599 100 68; do
     dmesg -c >/dev/null
     ip link set eth0 mtu $mtu || fail "MTU $mtu"
-    wait_for 10 "MTU $mtu: a load that waits" stuck || fail "MTU $mtu: the load goes on"
+    wait_for 10 "MTU $mtu: a load that waits" stuck || fail "MTU $mtu: the load continues"
     mode_is none || fail "MTU $mtu: mode $(mode)"
     [ "$(dmesg | grep -c 'anemone: interface eth0: no server is used: pages need an MTU of 600 bytes')" = 1 ] ||
-        fail "MTU $mtu: not said, or more than once: $(dmesg)"
+        fail "MTU $mtu: not logged, or more than once: $(dmesg)"
     anemonectl status --quick | grep -q "MTU $mtu: no server is used, pages need at least 600" || fail "$(anemonectl status)"
     # A server that no longer announces itself is pinged, if that fits. No page is sent, in any size.
     packets=$(sent packets) bytes=$(sent bytes)
@@ -37,17 +37,17 @@ for mtu in 599 100 68; do
         wait_for 40 "MTU $mtu: a server is asked" has_sent $((packets + 9)) || fail "MTU $mtu: nothing is sent"
         host resume 3 || fail "resume"
     else
-        stuck || fail "MTU $mtu: the load goes on"
+        stuck || fail "MTU $mtu: the load continues"
     fi
     packets=$(($(sent packets) - packets)) bytes=$(($(sent bytes) - bytes))
     [ $bytes -le $((packets * (mtu + 14))) ] || fail "MTU $mtu: $packets frames of $bytes bytes"
     [ $mtu -ge 100 ] || [ $packets = 0 ] || fail "MTU $mtu: $packets frames of $bytes bytes"
     ip link set eth0 mtu 600 || fail "MTU 600"
-    load_progress "$(scaled 100)" || fail "MTU 600: the load does not go on"
+    load_progress "$(scaled 100)" || fail "MTU 600: the load does not continue"
     dmesg | grep -q 'anemone: interface eth0: servers are used again, with an MTU of 600 bytes' || fail "MTU 600: not said"
     mode_is network || wait_for 20 "all servers" mode_is network || fail "MTU 600: mode $(mode)"
     ip link set eth0 mtu 1500 || fail "MTU 1500"
-    load_progress "$(scaled 100)" || fail "MTU 1500: the load does not go on"
+    load_progress "$(scaled 100)" || fail "MTU 1500: the load does not continue"
 done
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
@@ -93,9 +93,9 @@ for port_mtu in 1400 600; do
     load_begin --threads 2 --blocks 512
     load_progress "$(scaled 200)" || fail "a path of $port_mtu bytes: the load does not begin"
     ports_mtu 1500 || fail "ports of 1500 bytes"
-    load_progress "$(scaled 200)" || fail "a path of 1500 bytes again: the load does not go on"
+    load_progress "$(scaled 200)" || fail "a path of 1500 bytes again: the load does not continue"
     ports_mtu $port_mtu || fail "ports of $port_mtu bytes"
-    load_progress "$(scaled 200)" || fail "a path that becomes narrow, of $port_mtu bytes: the load does not go on"
+    load_progress "$(scaled 200)" || fail "a path that becomes narrow, of $port_mtu bytes: the load does not continue"
     load_end || fail "the load over a path of $port_mtu bytes"
     nothing_failed || fail "some pages failed over a path of $port_mtu bytes"
     anemone_unload || fail "unload"

@@ -48,9 +48,9 @@ load_begin --threads 2 --blocks 256
 load_progress "$(scaled 200)" || fail "the load does not begin"
 for round in 1 2; do
     timeout 20 "$ip" link set eth0 netns elsewhere || fail "round $round: the interface is held"
-    wait_for 10 "a load that waits" stands_still || fail "round $round: the load goes on without the interface"
+    wait_for 10 "a load that waits" is_stalled || fail "round $round: the load continues without the interface"
     home
-    load_progress "$(scaled 200)" || fail "round $round: the load does not go on"
+    load_progress "$(scaled 200)" || fail "round $round: the load does not continue"
 done
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"

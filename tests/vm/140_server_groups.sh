@@ -69,7 +69,7 @@ takes_half "a limit of the group above" in_group
 takes_half "a limit above its namespace, under the host's mount" in_namespace
 takes_limit=high
 groups $INNER/memory.high ${LIMIT_MIB}M
-takes_half "a limit above which it would stand still" in_group
+takes_half "a limit above which it would be throttled" in_group
 
 # The unlimited server takes more: so the limits mattered.
 groups

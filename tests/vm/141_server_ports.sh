@@ -56,30 +56,30 @@ refused_at "below the macvlan 'up0' in passthru mode"
 up0_away
 noticed_as "below the macvlan 'up0' in passthru mode" ip link add up0 link mem0 type macvlan mode passthru
 
-# deaf KIND NAME OPTION...: on an interface that passes nothing up, created by `ip link add`, the server does not serve,
+# refused_on KIND NAME OPTION...: on an interface that passes nothing up, created by `ip link add`, the server does not serve,
 # and logs what it is.
-deaf() {
-    deaf_kind=$1
+refused_on() {
+    bad_kind=$1
     OWN_INTERFACE=$2
     shift
-    ip link add "$@" type "$deaf_kind" 2>/dev/null || { say "this kernel has no $deaf_kind"; return 1; }
+    ip link add "$@" type "$bad_kind" 2>/dev/null || { say "this kernel has no $bad_kind"; return 1; }
     ip link set "$OWN_INTERFACE" up
-    own_server exec --capacity 8M && fail "it serves on a $deaf_kind"
-    [ "$OWN_STATUS" = 3 ] || fail "on a $deaf_kind it ended with $OWN_STATUS"
-    own_server_says "ERROR.*'$OWN_INTERFACE' is an* $deaf_kind, .*: serve on " || fail "$(cat "$OWN_LOG")"
+    own_server exec --capacity 8M && fail "it serves on a $bad_kind"
+    [ "$OWN_STATUS" = 3 ] || fail "on a $bad_kind it ended with $OWN_STATUS"
+    own_server_says "ERROR.*'$OWN_INTERFACE' is an* $bad_kind, .*: serve on " || fail "$(cat "$OWN_LOG")"
     say "ok: $(cat "$OWN_LOG")"
     ip link del "$OWN_INTERFACE"
 }
-deaf ifb deaf0 || fail "no ifb"
-deaf macvtap deaf0 link mem0
-deaf ipvlan deaf0 link mem0 || fail "no ipvlan"
+refused_on ifb link0 || fail "no ifb"
+refused_on macvtap link0 link mem0
+refused_on ipvlan link0 link mem0 || fail "no ipvlan"
 OWN_INTERFACE=mem0
 
 # Interfaces that take no frames from it: the server serves, and does not warn.
 ip link add up0 link mem0 type macvlan mode bridge && ip link add vlan0 link mem0 type vlan id 7 || fail "no macvlan, no vlan"
 own_server exec --capacity 8M || fail "it does not serve below a macvlan and a VLAN"
 ip link set mem0 mtu 1400 || fail "mtu"
-wait_for 20 "a look at the interface" own_server_says "new MTU" || fail "$(cat "$OWN_LOG")"
+wait_for 20 "a check of the interface" own_server_says "new MTU" || fail "$(cat "$OWN_LOG")"
 ! own_server_says "is now" || fail "$(cat "$OWN_LOG")"
 own_server_end || fail "it ended with $OWN_STATUS"
 # The upper interface itself is suitable.

@@ -46,7 +46,7 @@ used() {
     used_before=$($2)
     anemone_load size_mib=32 servers="$ONLY" replicas=1 || fail "$1: load"
     load_begin --threads 2 --blocks 512
-    load_progress "$(scaled 300)" || fail "$1: nothing goes on"
+    load_progress "$(scaled 300)" || fail "$1: no progress"
     load_end || fail "$1: the load"
     nothing_failed || fail "$1: some pages failed"
     used_pages=$(($(counter pages_out) + $(counter pages_in)))

@@ -53,7 +53,7 @@ one_server() {
     SERVER=$((DRAWN + 1))
 }
 
-goes_on() { load_progress "$(scaled 50 5)" || fail "the load does not go on $*"; }
+continues() { load_progress "$(scaled 50 5)" || fail "the load does not continue $*"; }
 all_up() { is_healthy 1 && is_healthy 2 && is_healthy 3; }
 # No page may have its only copy on a server that is killed: each is copied again first.
 copied() {
@@ -65,7 +65,7 @@ killed() {
     copied
     disturb kill "$1" || fail "kill $1"
     for_a_while
-    goes_on "without server $1"
+    continues "without server $1"
     host start "$1" || fail "start $1"
     wait_for 30 "server $1 is used again" is_healthy "$1" || fail "$(cat "$ANEMONE_DEBUG/servers")"
     copied
@@ -76,7 +76,7 @@ blackout() {
     disk_up_to_date 120 || fail "the disk does not catch up"
     for server in 1 2 3; do disturb kill $server || fail "kill $server"; done
     for_a_while
-    goes_on "from the disk"
+    continues "from the disk"
     for server in 1 2 3; do host start $server || fail "start $server"; done
     copied
 }
@@ -99,7 +99,7 @@ reattached() {
 disk_hangs() {
     dm_suspend || fail "dmsetup"
     for_a_while
-    goes_on "while the disk hangs"
+    continues "while the disk hangs"
     dm_resume || fail "dmsetup"
     disk_wait usable 30 || fail "it is not used again"
 }
@@ -108,7 +108,7 @@ disk_breaks() {
     copied
     dm_error || fail "dmsetup"
     disk_wait faulty 60 || fail "it is not faulty"
-    goes_on "without the disk"
+    continues "without the disk"
     reattached
 }
 
@@ -116,14 +116,14 @@ disk_is_flaky() {
     copied
     dm "flakey $ANEMONE_DISK 0 1 1" || fail "dmsetup"
     for_a_while
-    goes_on "with a flaky disk"
+    continues "with a flaky disk"
     reattached
 }
 
 disk_is_taken() {
     copied
     anemonectl detach || fail "detach"
-    goes_on "without the disk"
+    continues "without the disk"
     anemonectl attach "$DM_DISK" || fail "attach"
 }
 
@@ -222,7 +222,7 @@ step() {
     # A disturbance may have ended or restarted something: that need not exist any more.
     netem_off 0 2>/dev/null
     wait_for 40 "every server is up" all_up || fail "$(cat "$ANEMONE_DEBUG/servers")"
-    goes_on
+    continues
 }
 
 say "seed $SEED, $STEPS steps"

@@ -223,7 +223,7 @@ load_begin() {
     anemone-test direct --while "$SCRATCH/load" "$@" >"$SCRATCH/load.out" 2>&1 &
     LOAD=$!
 }
-load_goes_on() { kill -0 "$LOAD" 2>/dev/null; }
+load_runs() { kill -0 "$LOAD" 2>/dev/null; }
 # moved: the number of pages paged out and in, to see whether there is progress.
 moved() { echo "$(counter pages_out)/$(counter pages_in)"; }
 # load_progress N [SECONDS]: waits until N more pages have been written and read. It fails when there was no
@@ -236,7 +236,7 @@ load_progress() {
     say "$1 more pages written and read after $(($(anemone_seconds) - common_from)) s"
 }
 load_has_come() {
-    load_goes_on || return 0
+    load_runs || return 0
     [ "$(counter pages_out)" -ge "$1" ] && [ "$(counter pages_in)" -ge "$2" ]
 }
 # stuck: requests wait, and no page has been written or read in twenty checks, for each of which this machine
@@ -249,8 +249,8 @@ stuck() {
     done
     [ "$common_looks" = 0 ]
 }
-# stands_still: no server answers the module, and there is no progress.
-stands_still() { ! grep -q ' health up ' "$ANEMONE_DEBUG/servers" && stuck; }
+# is_stalled: no server answers the module, and there is no progress.
+is_stalled() { ! grep -q ' health up ' "$ANEMONE_DEBUG/servers" && stuck; }
 # load_end: fails if a read was wrong or failed.
 load_end() {
     rm -f "$SCRATCH/load"

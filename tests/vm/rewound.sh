@@ -36,8 +36,8 @@ rewound() {
     [ "$(counter pages_out)" = "$out" ] || fail "nothing was put back"
 }
 
-# goes_on: existing pages are right or errors, and new ones are kept.
-goes_on() {
+# continues: existing pages are right or errors, and new ones are kept.
+continues() {
     found=$(anemone-test survey --pages $((2 * PART)) "$SCRATCH/both") || fail "a page of the forgotten life was read: $found"
     say "$found"
     [ "$found" = "equal $PART errors $PART other 0" ] || fail "$found"

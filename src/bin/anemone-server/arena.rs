@@ -189,7 +189,7 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
         debug!(%error, "cannot raise the limit of locked memory");
     }
     let total = memory.len();
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     let mut done = 0;
     for part in memory.chunks_mut(LOCK_STEP) {
         if stop.load(Ordering::Relaxed) {
@@ -208,8 +208,8 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
             return Err(Failure::new(Kind::Memory, text));
         }
         done += part.len();
-        if told.elapsed() >= PROGRESS_INTERVAL {
-            told = Instant::now();
+        if reported.elapsed() >= PROGRESS_INTERVAL {
+            reported = Instant::now();
             info!(
                 "locked {} of {} MiB of memory",
                 done as u64 / MIB,

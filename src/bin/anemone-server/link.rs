@@ -103,7 +103,7 @@ impl Claim {
         let watch = Watch::new(interface.index)
             .inspect_err(|error| warn!(interface = name, %error, "cannot find out which interfaces are above it"))
             .ok();
-        if let Some(what) = watch.as_ref().and_then(Watch::deaf) {
+        if let Some(what) = watch.as_ref().and_then(Watch::unsuitable) {
             let text = format!("network interface '{name}' is {what}");
             return Err(Failure::new(Kind::Interface, text));
         }

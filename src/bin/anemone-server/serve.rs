@@ -57,13 +57,13 @@ pub fn serve<M: Memory, A: Admission>(
 ) {
     let mut batch = Batch::new();
     let mut link = Some(first);
-    let mut told = String::new();
+    let mut logged = String::new();
     let mut dropped = 0;
     let mut check_at_ns = now_ns() + CHECK_INTERVAL_NS;
     while !serving.stop.load(Ordering::Relaxed) {
         let now_ns = now_ns();
         let Some(open) = &mut link else {
-            link = reopen(serving, server, now_ns, &mut told);
+            link = reopen(serving, server, now_ns, &mut logged);
             check_at_ns = now_ns + CHECK_INTERVAL_NS;
             continue;
         };
@@ -187,19 +187,19 @@ fn timespec(ns: u64) -> Timespec {
 }
 
 /// Tries once to open the link again, and otherwise waits a little. The server's own timers keep running.
-/// `told` is the last logged reason of a failure.
+/// `logged` is the last logged reason of a failure.
 fn reopen<M: Memory, A: Admission>(
     serving: &mut Serving<'_>,
     server: &mut Server<M, A>,
     now_ns: u64,
-    told: &mut String,
+    logged: &mut String,
 ) -> Option<Link> {
     let opened = Claim::new(&serving.options).and_then(|claim| claim.listen(&serving.options));
     match opened {
         Ok(link) => {
             let interface = &link.interface;
             info!(interface = interface.name, mac = %interface.mac, "serving on the interface again");
-            told.clear();
+            logged.clear();
             server.announce_now(now_ns);
             Some(link)
         }
@@ -209,9 +209,9 @@ fn reopen<M: Memory, A: Admission>(
                 warn!("the interface is gone");
             }
             // A missing interface has already been logged.
-            if failure.kind != Kind::NoInterface && *told != text {
+            if failure.kind != Kind::NoInterface && *logged != text {
                 warn!("cannot serve on the interface again: {text}");
-                *told = text;
+                *logged = text;
             }
             if server.next_timeout_ns() <= now_ns {
                 server.handle_timeout(now_ns, &mut Nowhere);

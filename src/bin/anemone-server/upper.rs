@@ -90,7 +90,7 @@ pub struct Watch {
     index: u32,
     controller: Option<u32>,
     upper: Option<Upper>,
-    deaf: Option<&'static str>,
+    unsuitable: Option<&'static str>,
     changes: Changes,
 }
 
@@ -101,7 +101,7 @@ impl Watch {
             index,
             controller: None,
             upper: None,
-            deaf: None,
+            unsuitable: None,
             // Before the list is read, so no change between the two is missed.
             changes: Changes::new()?,
         };
@@ -115,8 +115,8 @@ impl Watch {
     }
 
     /// If it never passes received frames up: what it is, and what the administrator should do.
-    pub fn deaf(&self) -> Option<&'static str> {
-        self.deaf
+    pub fn unsuitable(&self) -> Option<&'static str> {
+        self.unsuitable
     }
 
     /// Checks again, if anything has changed.
@@ -143,7 +143,7 @@ impl Watch {
         let interfaces = rtnetlink::list()?;
         let ours = interfaces.iter().find(|one| one.index == self.index);
         self.controller = ours.and_then(|ours| ours.controller);
-        self.deaf = ours.and_then(|ours| deaf(&ours.kind));
+        self.unsuitable = ours.and_then(|ours| unsuitable(&ours.kind));
         self.upper = Upper::find(&interfaces, self.index);
         Ok(())
     }
@@ -178,8 +178,8 @@ fn takes_as_child(one: &Interface, index: u32) -> Option<Kind> {
     }
 }
 
-/// What an interface of this kind is, and what is to be done, if it hands nothing of ours up.
-fn deaf(kind: &str) -> Option<&'static str> {
+/// If an interface of this kind hands no frames of ours up: what it is, and what the administrator should do.
+fn unsuitable(kind: &str) -> Option<&'static str> {
     let text = match kind {
         "ipvlan" => "an ipvlan, which is handed IP packets only: serve on a macvlan instead",
         "vrf" => "a VRF, which is handed IP packets only: serve on one of its ports instead",
@@ -299,10 +299,10 @@ mod tests {
     #[test]
     fn interfaces_that_hand_no_frames_up_are_recognised() {
         for kind in ["ipvlan", "ipvtap", "macvtap", "vrf", "ifb"] {
-            assert!(deaf(kind).unwrap().contains(": serve on "), "{kind}");
+            assert!(unsuitable(kind).unwrap().contains(": serve on "), "{kind}");
         }
         for kind in ["", "macvlan", "vlan", "veth", "bridge", "bond", "batadv"] {
-            assert_eq!(deaf(kind), None, "{kind}");
+            assert_eq!(unsuitable(kind), None, "{kind}");
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{json, write};
 
 /// The default time to wait for servers.
 const WAIT_S: u32 = 3;
-/// Time between two looks at the servers meanwhile.
+/// Time between two checks of the servers meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The result of a command that could be started.
