@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk: attaching, detaching and checking it. Its I/O is in `local_disk/io.rs`.
+//! The local disk: detaching and checking it. Attaching it is in `local_disk/attach.rs`, its I/O in
+//! `local_disk/io.rs`.
 //!
 //! Context: process, may sleep, unless stated otherwise.
 
+mod attach;
 mod health;
 mod io;
 mod open;
@@ -26,10 +28,6 @@ use kernel::{
     }, //
 };
 
-use self::open::{
-    OpenError,
-    Wanted, //
-};
 use super::{
     callback::{
         new_timer,
@@ -58,16 +56,20 @@ use crate::{
         block::{
             bdev::{
                 BlockDevice,
-                DeviceNumber,
                 Opener, //
             },
             mq::DiskRef, //
         },
         sched::cond_resched, //
-    },
-    wire::PAGE_SIZE, //
+    }, //
 };
 
+pub(crate) use attach::{
+    attach,
+    attach_first,
+    look_up,
+    AttachError, //
+};
 pub(crate) use health::Health;
 pub(crate) use pool::Pool;
 pub(crate) use port::LocalPort;
@@ -77,60 +79,8 @@ pub(crate) use port::LocalPort;
 const ATTACHED_WAITS: u32 = 100;
 const ATTACHED_WAIT_MS: i64 = 5;
 
-/// How long a task waits until a disk is opened or closed.
+/// How long a task waits until a disk is opened or closed, and for other programs that open one.
 const OPEN_WAIT_MS: u32 = 1000;
-
-/// Why a disk cannot be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttachError {
-    /// It cannot be opened.
-    Open(OpenError),
-    /// Another disk is attached.
-    Another,
-    /// It is attached, but has been removed from the machine since.
-    Gone,
-    /// It is attached, but does not answer.
-    Silent,
-    /// Another task is attaching or detaching a disk.
-    UnderWay,
-    /// There is no memory for the buffers of pages to be written.
-    NoMemory,
-}
-
-impl AttachError {
-    /// The error number for it.
-    pub(crate) fn to_error(self) -> Error {
-        match self {
-            Self::Open(error) => error.to_error(),
-            Self::Another => EEXIST,
-            Self::Gone => ENODEV,
-            Self::Silent | Self::UnderWay => EBUSY,
-            Self::NoMemory => ENOMEM,
-        }
-    }
-}
-
-/// The text follows the device's path.
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(error) => error.fmt(f),
-            Self::Another => f.write_str(": another disk is attached; detach it first"),
-            Self::Gone => {
-                f.write_str(": the attached disk was removed from the machine; detach it first")
-            }
-            Self::Silent => {
-                f.write_str(" is attached and does not answer; it will be used again when it does")
-            }
-            Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
-            Self::NoMemory => write!(
-                f,
-                ": no memory for the mirror's pool of {} MiB; reduce mirror_pool_mib=",
-                params::mirror_pool_mib.value()
-            ),
-        }
-    }
-}
 
 impl DetachError {
     /// The error number for it.
@@ -201,7 +151,7 @@ impl LocalDisk {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
         let submitter = WorkItem::new(c"anemone_disk", Target::Submitter)?;
-        let opener = Opener::new(c"anemone_open", OPEN_WAIT_MS)?;
+        let opener = Opener::new(c"anemone_open", OPEN_WAIT_MS, open::report)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),
@@ -222,17 +172,6 @@ impl LocalDisk {
     #[inline]
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref().map(|pool| &**pool)
-    }
-
-    /// Returns the pool. Allocates it the first time.
-    fn make_pool(&self) -> Result<&Pool, AttachError> {
-        if self.pool.as_ref().is_none() {
-            let pool = Pool::new(self.pool_pages, params::mirror_config(), self.timer.clone())
-                .map_err(|_| AttachError::NoMemory)?;
-            // The caller holds `attached`, so no other task allocates one.
-            self.pool.populate(pool);
-        }
-        self.pool().ok_or(AttachError::NoMemory)
     }
 
     /// Acquires the lock for attaching and detaching. Returns `None` if another task keeps it. Sleeps.
@@ -256,8 +195,9 @@ impl LocalDisk {
         self.pool().map_or_else(Report::default, Pool::report)
     }
 
-    /// Called periodically: the parameters may have changed, or the disk may have been removed.
+    /// Called periodically: the parameters may have changed, or the disk may have been opened or removed.
     pub(crate) fn look_after(&self, shared: &Shared) {
+        attach::attach_late(shared);
         let Some(pool) = self.pool() else {
             return;
         };
@@ -271,76 +211,6 @@ impl LocalDisk {
             pr_err!("local disk: removed from the machine, no longer used; detach it\n");
         }
     }
-}
-
-/// The same as [`attach_quietly`], but also logs why the disk was refused.
-pub(crate) fn attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
-    attach_quietly(shared, path, false).inspect_err(|error| pr_warn!("{}{}\n", path, error))
-}
-
-/// Attaches the disk at `path`. A disk that is attached already and is faulty is re-added. Sleeps: if
-/// the module `is_loading`, it waits without a bound until the disk is opened, because the code of the
-/// worker that opens it is freed when the load fails.
-pub(crate) fn attach_quietly(
-    shared: &Shared,
-    path: &CStr,
-    is_loading: bool,
-) -> Result<(), AttachError> {
-    let local = &shared.local;
-    let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
-    if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
-        return re_add(shared, pool, device, path);
-    }
-    let bytes = (shared.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64);
-    let wanted = Wanted {
-        number: look_up(path)?,
-        min_bytes: bytes,
-        excluded: local.own.as_ref().map(DiskRef::number),
-    };
-    let device = open::open(&local.opener, wanted, is_loading).map_err(AttachError::Open)?;
-    let device = Arc::new(device, GFP_KERNEL).map_err(|_| AttachError::NoMemory)?;
-    let pool = local.make_pool()?;
-    pool.with(shared, |state, _| {
-        let result = state.mirror.attach(&shared.device);
-        if result.is_ok() {
-            state.device = Some(device.clone());
-        }
-        result
-    })
-    .map_err(|_| AttachError::Silent)?;
-    pr_info!("local disk {}: attached\n", path);
-    open::warn_of(&device, path);
-    *attached = Some(device);
-    Ok(())
-}
-
-/// The number of the device at `path`. Sleeps.
-fn look_up(path: &CStr) -> Result<DeviceNumber, AttachError> {
-    DeviceNumber::look_up(path).map_err(|error| AttachError::Open(error.into()))
-}
-
-/// The disk to be attached is attached already: re-adds it if it is faulty.
-fn re_add(
-    shared: &Shared,
-    pool: &Pool,
-    device: &BlockDevice,
-    path: &CStr,
-) -> Result<(), AttachError> {
-    if device.is_gone() {
-        return Err(AttachError::Gone);
-    }
-    if look_up(path)? != device.number() {
-        return Err(AttachError::Another);
-    }
-    pool.with(shared, |state, _| {
-        if state.mirror.has_abandoned() {
-            return Err(AttachError::Silent);
-        }
-        if state.mirror.has_failed() {
-            state.mirror.re_add(&shared.device);
-        }
-        Ok(())
-    })
 }
 
 /// Detaches the disk; with `force` also if it has the only copy of some page. The disk can be read until

@@ -28,7 +28,10 @@ use super::{
     },
     initial_sessions,
     link::LinkWatch,
-    local_disk,
+    local_disk::{
+        self,
+        AttachError, //
+    },
     params::Params, //
     snapshot_restore::{
         Fork,
@@ -37,11 +40,14 @@ use super::{
 };
 use crate::{
     linux::{
-        block::mq::{
-            GenDisk,
-            GenDiskBuilder,
-            TagSet,
-            TagSetFlag, //
+        block::{
+            bdev::DeviceNumber,
+            mq::{
+                GenDisk,
+                GenDiskBuilder,
+                TagSet,
+                TagSetFlag, //
+            }, //
         },
         debugfs::Dir,
         miscdevice::{
@@ -138,7 +144,7 @@ impl Anemone {
 
         let (id, source) = identity::find(params.client_id, &device);
         let client = Client::new(&params, id, cut.count())?;
-        let has_local = Self::attach_local(&params, &client)?;
+        let local = Self::find_local(&params)?;
         let socket = MemallocSocket::new()?;
         let running = Running::new(client.clone());
         let namespace = Self::bind(&client, device)?;
@@ -157,7 +163,7 @@ impl Anemone {
             );
             return Err(ENODEV);
         }
-        initial_sessions::open(&params, &client, has_local)?;
+        initial_sessions::open(&params, &client, local.is_some())?;
 
         let tag_set = Arc::pin_init(
             TagSet::new(
@@ -179,6 +185,8 @@ impl Anemone {
             MiscDeviceRegistration::register(options, client.clone()),
             GFP_KERNEL,
         )?;
+        // A load that fails after this waits until the local disk is open. Only the next step can fail.
+        Self::attach_local(&params, &client, local)?;
         let disk = GenDiskBuilder::new()
             .capacity_sectors((params.pages as u64).wrapping_mul(PAGE_SECTORS))
             .max_hw_sectors(MAX_REQUEST_SECTORS)
@@ -230,21 +238,41 @@ impl Anemone {
         Ok(namespace)
     }
 
-    /// Attaches the local disk, if one is given. Returns whether one is.
-    #[inline(never)]
-    fn attach_local(params: &Params, client: &Arc<Client>) -> Result<bool> {
+    /// Finds the local disk, if one is given.
+    fn find_local(params: &Params) -> Result<Option<DeviceNumber>> {
         let Some(path) = &params.local_device else {
-            return Ok(false);
+            return Ok(None);
         };
-        local_disk::attach_quietly(&client.shared, path, true).map_err(|error| {
-            pr_err!("local_device={}{}\n", &**path, error);
-            match error.to_error() {
-                // insmod would report ENOENT as a missing symbol.
-                error if error == ENOENT => ENXIO,
-                error => error,
-            }
-        })?;
-        Ok(true)
+        local_disk::look_up(path)
+            .map(Some)
+            .map_err(|error| refuse_local(path, error))
+    }
+
+    /// Attaches the local disk, if one is given.
+    #[inline(never)]
+    fn attach_local(params: &Params, client: &Client, local: Option<DeviceNumber>) -> Result {
+        let (Some(path), Some(number)) = (&params.local_device, local) else {
+            return Ok(());
+        };
+        let is_attached = local_disk::attach_first(&client.shared, path, number)
+            .map_err(|error| refuse_local(path, error))?;
+        if !is_attached {
+            pr_warn!(
+                "local_device={}: it is still being opened: its driver waits for it, or another program is opening it; it is used when it is open, and until then the module is in use\n",
+                &**path
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Logs why the local disk cannot be used. Returns the error number for it.
+fn refuse_local(path: &CStr, error: AttachError) -> Error {
+    pr_err!("local_device={}{}\n", path, error);
+    match error.to_error() {
+        // insmod would report ENOENT as a missing symbol.
+        error if error == ENOENT => ENXIO,
+        error => error,
     }
 }
 

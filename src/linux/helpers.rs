@@ -113,12 +113,20 @@ extern "C" {
         sector: u64,
         sectors: c_uint,
     ) -> bool;
+    #[link_name = "rust_helper_bdev_claim"]
+    pub(super) fn bdev_claim(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
     #[link_name = "rust_helper_bdev_open"]
-    pub(super) fn bdev_open(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
-    #[link_name = "rust_helper_bdev_has_dirty_cache"]
-    pub(super) fn bdev_has_dirty_cache(bdev: *mut bindings::block_device) -> bool;
+    pub(super) fn bdev_open(dev: bindings::dev_t) -> *mut bindings::file;
+    #[link_name = "rust_helper_bdev_disown"]
+    pub(super) fn bdev_disown(file: *mut bindings::file);
+    #[link_name = "rust_helper_fput_wait"]
+    pub(super) fn fput_wait(file: *mut bindings::file, wait_ms: c_uint) -> bool;
     #[link_name = "rust_helper_bdev_is_made_of"]
-    pub(super) fn bdev_is_made_of(bdev: *mut bindings::block_device, dev: bindings::dev_t) -> bool;
+    pub(super) fn bdev_is_made_of(
+        bdev: *mut bindings::block_device,
+        dev: bindings::dev_t,
+        wait_ms: c_uint,
+    ) -> c_int;
     #[link_name = "rust_helper_disk_wait_closed"]
     pub(super) fn disk_wait_closed(disk: *mut bindings::gendisk);
     #[link_name = "rust_helper_disk_is_below_another"]

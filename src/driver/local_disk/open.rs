@@ -12,7 +12,7 @@ use crate::{
         self,
         BlockDevice,
         DeviceNumber,
-        Opener, //
+        Event, //
     },
     wire::PAGE_SIZE,
 };
@@ -43,6 +43,8 @@ pub(crate) enum OpenError {
     },
     /// It, or another device before it, is still being opened.
     UnderWay,
+    /// A disk below it is being opened.
+    UnderWayBelow,
     /// Anything else.
     Other(Error),
 }
@@ -74,7 +76,7 @@ impl OpenError {
         match self {
             Self::NotFound => ENOENT,
             Self::NotABlockDevice => ENOTBLK,
-            Self::Busy | Self::UnderWay => EBUSY,
+            Self::Busy | Self::UnderWay | Self::UnderWayBelow => EBUSY,
             Self::ReadOnly => EROFS,
             Self::Zoned | Self::LargeBlocks(_) => EOPNOTSUPP,
             Self::Itself => EINVAL,
@@ -106,37 +108,16 @@ impl fmt::Display for OpenError {
             Self::UnderWay => f.write_str(
                 " cannot be attached: it, or a disk before it, is still being opened and waits for its driver or another program; try again. Until then the module is in use"
             ),
+            Self::UnderWayBelow => f.write_str(
+                " cannot be attached: a disk below it is being opened by another program and waits for its driver; try again"
+            ),
             Self::Other(error) => write!(f, " cannot be opened: {error:?}"),
         }
     }
 }
 
-/// The device to be opened, and its conditions.
-pub(super) struct Wanted {
-    /// The device.
-    pub(super) number: DeviceNumber,
-    /// The least size.
-    pub(super) min_bytes: u64,
-    /// A disk that the device must neither be nor be made of.
-    pub(super) excluded: Option<DeviceNumber>,
-}
-
-/// Opens a device, if it can be used. With `at_length` this waits without a bound. Sleeps. To be called by
-/// the process that named the device: paths are looked up from its root directory.
-pub(super) fn open(
-    opener: &Opener,
-    wanted: Wanted,
-    at_length: bool,
-) -> Result<BlockDevice, OpenError> {
-    let Wanted {
-        number,
-        min_bytes: want,
-        excluded,
-    } = wanted;
-    if excluded == Some(number) {
-        return Err(OpenError::Itself);
-    }
-    let device = opener.open(number, at_length)?;
+/// Whether a device can be used, of at least `want` bytes.
+pub(super) fn check(device: &BlockDevice, want: u64) -> Result<(), OpenError> {
     if device.is_read_only() {
         return Err(OpenError::ReadOnly);
     }
@@ -152,19 +133,50 @@ pub(super) fn open(
     if have < want {
         return Err(OpenError::TooSmall { have, want });
     }
-    if excluded.is_some_and(|disk| device.is_made_of(disk)) {
-        return Err(OpenError::Itself);
+    Ok(())
+}
+
+/// Whether a device is not made of the disk `own`. To be called by the process that named the device: paths
+/// are looked up from its root directory. Sleeps.
+pub(super) fn check_below(device: &BlockDevice, own: DeviceNumber) -> Result<(), OpenError> {
+    match device.is_made_of(own) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::Itself),
+        Err(error) if error == EBUSY => Err(OpenError::UnderWayBelow),
+        Err(error) => Err(error.into()),
     }
-    Ok(device)
+}
+
+/// Logs what happens to a disk when no caller waits for it.
+pub(super) fn report(number: DeviceNumber, event: Event) {
+    let (major, minor) = number.major_minor();
+    match event {
+        Event::OpenedLate => {
+            pr_info!("block device {major}:{minor}: it was opened too late, and is not used\n");
+        }
+        Event::StillOpening => pr_err!(
+            "block device {major}:{minor}: it is still being opened, and loading, which has failed, waits for that\n"
+        ),
+        Event::StillClosing => pr_warn!(
+            "block device {major}:{minor}: it is still being closed, maybe until another opener has finished, or until data that others wrote to it is written back; the module is in use until then\n"
+        ),
+        Event::ClosedLate => pr_info!("block device {major}:{minor}: it is closed\n"),
+        Event::StaysOpen => pr_err!(
+            "block device {major}:{minor}: it has not completed I/O, so it stays open until this machine restarts; it can be used, but not removed\n"
+        ),
+        Event::StillClaimed => pr_warn!(
+            "block device {major}:{minor}: another program is opening it, and the kernel closes it after that; until then it cannot be mounted or attached\n"
+        ),
+    }
 }
 
 /// Logs the drawbacks of a device that can be used.
-pub(super) fn warn_of(device: &BlockDevice, path: &CStr) {
+pub(super) fn warn_of(device: &BlockDevice, name: fmt::Arguments<'_>) {
     let block_bytes = device.physical_block_size();
     if device.is_misaligned() || block_bytes as usize > PAGE_SIZE {
         pr_warn!(
             "local disk {}: pages are not aligned to its blocks of {} bytes, so each write makes it read first; align the partition\n",
-            path,
+            name,
             block_bytes
         );
     }
@@ -172,7 +184,7 @@ pub(super) fn warn_of(device: &BlockDevice, path: &CStr) {
     if device.is_synchronous() {
         pr_warn!(
             "local disk {}: if it is backed by this machine's memory, it needs memory when memory is short\n",
-            path
+            name
         );
     }
 }

@@ -9,28 +9,21 @@
 //! # Examples
 //!
 //! ```ignore
-//! fn size() -> Result<u64, OpenError> {
-//!     let opener = Opener::new(c"size", 1000).map_err(OpenError::Failed)?;
-//!     let number = DeviceNumber::look_up(c"/dev/vda").map_err(OpenError::Failed)?;
-//!     Ok(opener.open(number, false)?.size_bytes())
+//! fn is_large(device: &BlockDevice) -> bool {
+//!     !device.is_gone() && !device.is_read_only() && device.size_bytes() >= 1 << 30
 //! }
 //! ```
 
 mod closer;
+mod file;
 mod job;
 mod opener;
 
-use core::{
-    mem::ManuallyDrop,
-    ptr::NonNull, //
-};
+use core::mem::ManuallyDrop;
 
 use kernel::{
     bindings,
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
+    error::to_result,
     prelude::*,
     sync::{
         atomic::{
@@ -41,12 +34,13 @@ use kernel::{
     }, //
 };
 
-pub(crate) use self::opener::Opener;
+pub(crate) use self::opener::{
+    Late,
+    Opener, //
+};
 use self::{
-    closer::{
-        Closer,
-        Closing, //
-    },
+    closer::Closer,
+    file::Files,
     job::JobQueue, //
 };
 use crate::linux::helpers;
@@ -79,86 +73,36 @@ pub(crate) enum OpenError {
     Failed(Error),
 }
 
-/// A file of a block device, opened exclusively for reading and writing. Dropping it closes it, which
-/// may wait without a bound: for another opener of the device; and, but in a kernel thread, until what
-/// others have written to its cache is on the disk.
-///
-/// # Invariants
-///
-/// `file` is an open file made by `bdev_open` with `gone`, and the only reference to it belongs to this
-/// value.
-struct OpenFile {
-    file: NonNull<bindings::file>,
-    /// Set when the device is taken away.
-    gone: KBox<Atomic<u32>>,
+/// What happens to a device when no caller waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// It was opened, but too late, and is closed again.
+    OpenedLate,
+    /// It is still being opened, and a module that fails to load waits for that.
+    StillOpening,
+    /// It is still being closed, and the module is in use until it is.
+    StillClosing,
+    /// It is closed at last.
+    ClosedLate,
+    /// It is not claimed any more, but stays open for ever: see [`BlockDevice::keep_open`].
+    StaysOpen,
+    /// The module is being unloaded. The kernel closes the device later, and until then it is claimed.
+    StillClaimed,
 }
 
-// SAFETY: A file may be closed by any thread.
-unsafe impl Send for OpenFile {}
-// SAFETY: `&OpenFile` allows only reading single words, and submitting bios, which may be done
-// anywhere.
-unsafe impl Sync for OpenFile {}
-
-impl OpenFile {
-    /// Whether closing it may wait for what others have written to the device's cache.
-    fn has_dirty_cache(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { helpers::bdev_has_dirty_cache(bindings::file_bdev(self.file.as_ptr())) }
-    }
-
-    /// Opens the device. Sleeps, maybe without a bound.
-    fn open(number: DeviceNumber) -> Result<Self> {
-        let gone = KBox::new(Atomic::new(0), GFP_KERNEL)?;
-        // SAFETY: The flag stays where it is until the claim on the device is given up.
-        let file = from_err_ptr(unsafe {
-            helpers::bdev_open(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
-        })?;
-        // INVARIANT: Opened just now.
-        Ok(Self {
-            // SAFETY: It is neither an error nor null.
-            file: unsafe { NonNull::new_unchecked(file) },
-            gone,
-        })
-    }
-
-    /// Gives up the claim on the device, after which others can open it exclusively. Returns the file,
-    /// which stays open, and which the caller owns. Nothing of this module is used for it any more.
-    fn give_up_claim(self) -> NonNull<bindings::file> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: By the type invariant. The kernel uses `gone` only for the claim.
-        unsafe { bindings::bdev_yield_claim(this.file.as_ptr()) };
-        // SAFETY: It is not used after this.
-        drop(unsafe { core::ptr::read(&this.gone) });
-        this.file
-    }
-
-    /// Closes it before this returns, also in a kernel thread, for which dropping only begins to.
-    fn close(self) {
-        // SAFETY: By the type invariant this is the last reference, and the file is not used after this.
-        unsafe { bindings::__fput_sync(self.give_up_claim().as_ptr()) };
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant; it is not used after this. Unlike `fput`, this gives up
-        // the claim at once. So the device can be opened again when it returns, and the kernel no
-        // longer uses `gone`, which is dropped later.
-        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
-    }
-}
+/// Called when an event happens. Process context.
+pub(crate) type Report = fn(DeviceNumber, Event);
 
 /// A block device, opened exclusively for reading and writing by an [`Opener`]. Dropping it closes it, and
-/// sleeps for a bounded time: see [`Closer`]. The last user of the `Opener`'s queue also waits until what it
-/// has begun there has ended, without a bound.
+/// sleeps for a bounded time: see [`Closer`].
 ///
 /// # Invariants
 ///
-/// - `file` is there until this is dropped.
+/// - `files` are there until this is dropped.
 /// - No job of `queue` refers to the queue. So its last reference is not dropped, and the queue is not
 ///   destroyed, by its own worker.
 pub(crate) struct BlockDevice {
-    file: ManuallyDrop<OpenFile>,
+    files: ManuallyDrop<Files>,
     number: DeviceNumber,
     stays_open: Atomic<u32>,
     closer: Arc<Closer>,
@@ -172,11 +116,14 @@ impl BlockDevice {
         self.stays_open.store(1, Relaxed);
     }
 
-    /// Whether it is made of this disk, which there is. The file of a loop device is looked up by its path as
-    /// the calling process sees it: not in a kernel thread, whose root may be another. Sleeps.
-    pub(crate) fn is_made_of(&self, disk: DeviceNumber) -> bool {
+    /// Whether it is made of this disk, which there is. `EBUSY` if another task opens one of the disks below
+    /// it for long. The file of a loop device is looked up by its path as the calling process sees it: not in
+    /// a kernel thread, whose root may be another. Sleeps.
+    pub(crate) fn is_made_of(&self, disk: DeviceNumber) -> Result<bool> {
         // SAFETY: The device is open.
-        unsafe { helpers::bdev_is_made_of(self.as_ptr(), disk.0) }
+        let found = unsafe { helpers::bdev_is_made_of(self.as_ptr(), disk.0, self.queue.wait_ms) };
+        to_result(found)?;
+        Ok(found != 0)
     }
 
     /// Whether it cannot be written to.
@@ -230,13 +177,12 @@ impl BlockDevice {
 
     /// Whether it has been taken away: it may only be closed.
     pub(crate) fn is_gone(&self) -> bool {
-        self.file.gone.load(Relaxed) != 0
+        self.files.claim.is_gone()
     }
 
     /// The device, for kernel functions.
     pub(in crate::linux) fn as_ptr(&self) -> *mut bindings::block_device {
-        // SAFETY: By the type invariant of `OpenFile`.
-        unsafe { bindings::file_bdev(self.file.file.as_ptr()) }
+        self.files.file.device()
     }
 
     /// Its size now.
@@ -248,12 +194,10 @@ impl BlockDevice {
 
 impl Drop for BlockDevice {
     fn drop(&mut self) {
-        let closing = Closing {
-            // SAFETY: By the type invariant, and it is not used after this.
-            file: unsafe { ManuallyDrop::take(&mut self.file) },
-            number: self.number,
-            stays_open: self.stays_open.load(Relaxed) != 0,
-        };
-        self.closer.close(closing, &self.queue);
+        // SAFETY: By the type invariant, and they are not used after this.
+        let files = unsafe { ManuallyDrop::take(&mut self.files) };
+        let stays_open = self.stays_open.load(Relaxed) != 0;
+        self.closer
+            .close(files, self.number, stays_open, &self.queue);
     }
 }

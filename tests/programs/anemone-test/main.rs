@@ -16,6 +16,7 @@ mod json;
 mod memalloc;
 mod pages;
 mod random;
+mod scan;
 mod storm;
 mod survey;
 mod sys;
@@ -46,6 +47,8 @@ enum Command {
     Storm(storm::Options),
     /// Keeps a socket that is marked for memory allocation, until standard input ends.
     Memalloc(memalloc::Options),
+    /// Has a loop device's driver look for partitions, as an opener does.
+    Scan(scan::Options),
     /// Makes wrong calls of the control device.
     Control(control::Options),
     /// Counts the frames that a program on this machine receives, by opcode.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Changing(options) => changing::run(&options),
         Command::Storm(options) => storm::run(&options),
         Command::Memalloc(options) => memalloc::run(&options),
+        Command::Scan(options) => scan::run(&options),
         Command::Control(options) => control::run(&options),
         Command::Listen(options) => frames::listen(&options),
         Command::Forge(options) => frames::forge(&options),

@@ -4,28 +4,34 @@
 //! lock while its driver waits for the disk; and, for the last closer, until data that others wrote to
 //! the device's cache is written back.
 
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
+use core::mem;
+
+use kernel::sync::Arc;
 
 use super::{
+    file::Files,
     job::{
         Job,
         JobQueue,
         JobWorker, //
     },
     DeviceNumber,
-    OpenFile, //
+    Event,
+    Report, //
 };
-use crate::linux::module::ModuleRef;
+use crate::linux::module::{
+    is_coming,
+    ModuleRef, //
+};
 
 /// A device that is to be closed.
 pub(super) struct Closing {
-    pub(super) file: OpenFile,
-    pub(super) number: DeviceNumber,
-    /// The file stays open, and only the claim on the device is given up.
-    pub(super) stays_open: bool,
+    files: Files,
+    number: DeviceNumber,
+    /// Only the claim on the device is given up.
+    stays_open: bool,
+    wait_ms: u32,
+    report: Report,
 }
 
 /// Closes one device. It is made before the device is opened, so that closing allocates nothing.
@@ -34,38 +40,57 @@ pub(super) type Closer = JobWorker<Closing>;
 impl Job for Closing {
     type Output = ();
 
-    const LATE: &'static str = "it is closed";
+    const LATE: Event = Event::ClosedLate;
 
     fn number(&self) -> DeviceNumber {
         self.number
     }
 
     fn run(self, keeps_module: bool) {
+        let Files { claim, file } = self.files;
+        let mut wait_ms = self.wait_ms;
+        if keeps_module {
+            drop(claim);
+        } else if !claim.hand_over(wait_ms) {
+            (self.report)(self.number, Event::StillClaimed);
+            wait_ms = 0;
+        }
         if self.stays_open {
-            let (major, minor) = self.number.major_minor();
-            self.file.give_up_claim();
-            pr_err!("block device {major}:{minor}: it has not completed I/O, so it stays open until this machine restarts; it can be used, but not removed\n");
-        } else if keeps_module || !self.file.has_dirty_cache() {
-            self.file.close();
+            mem::forget(file);
+            (self.report)(self.number, Event::StaysOpen);
+        } else if keeps_module {
+            drop(file);
         } else {
-            // A kernel thread waits until data that others wrote to its cache is written back.
-            drop(self.file);
+            file.hand_over(wait_ms);
         }
     }
 }
 
 impl Closer {
-    /// Closes a device on `queue`, and waits for that, unless it takes long or a signal arrives. A module
-    /// that is being unloaded cannot be kept: the end of the queue waits until the claim on the device is
-    /// given up.
-    pub(super) fn close(self: &Arc<Self>, closing: Closing, queue: &JobQueue) {
-        let (major, minor) = closing.number.major_minor();
-        let module = ModuleRef::try_get();
+    /// Closes a device on `queue`, and waits for that, unless it takes long or a signal arrives. If
+    /// `stays_open`, only the claim on it is given up. A module that is being unloaded, or fails to load,
+    /// cannot be kept. Then a thread of the kernel's closes the device, and the end of the queue waits for
+    /// that for a bounded time.
+    pub(super) fn close(
+        self: &Arc<Self>,
+        files: Files,
+        number: DeviceNumber,
+        stays_open: bool,
+        queue: &JobQueue,
+    ) {
+        let closing = Closing {
+            files,
+            number,
+            stays_open,
+            wait_ms: queue.wait_ms,
+            report: queue.report,
+        };
+        let module = ModuleRef::try_get().filter(|_| !is_coming());
         let is_kept = module.is_some();
         // The worker has no other job: a device is closed once.
         let _ = self.begin(closing, module, queue);
-        if is_kept && self.wait(queue, || false).is_none() {
-            pr_warn!("block device {major}:{minor}: it is still being closed, maybe until another opener has finished, or until data that others wrote to it is written back; the module is in use until then\n");
+        if is_kept && self.wait(queue).is_none() && self.abandon().is_none() {
+            (queue.report)(number, Event::StillClosing);
         }
     }
 }

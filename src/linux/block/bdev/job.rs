@@ -24,7 +24,11 @@ use kernel::{
     }, //
 };
 
-use super::DeviceNumber;
+use super::{
+    DeviceNumber,
+    Event,
+    Report, //
+};
 use crate::linux::{
     module::ModuleRef,
     workqueue::OwnedQueue, //
@@ -36,14 +40,19 @@ use crate::linux::{
 /// it, so it is destroyed with the last of them, after all its jobs. No job refers to it.
 pub(super) struct JobQueue {
     queue: OwnedQueue,
-    /// How long a task waits for a job.
-    wait_ms: u32,
+    /// How long a task waits for a job, and for others that open a disk.
+    pub(super) wait_ms: u32,
+    pub(super) report: Report,
 }
 
 impl JobQueue {
-    pub(super) fn new(name: &CStr, wait_ms: u32) -> Result<Arc<Self>> {
-        let queue = OwnedQueue::new_unbound().build(name)?;
-        Ok(Arc::new(Self { queue, wait_ms }, GFP_KERNEL)?)
+    pub(super) fn new(name: &CStr, wait_ms: u32, report: Report) -> Result<Arc<Self>> {
+        let queue = Self {
+            queue: OwnedQueue::new_unbound().build(name)?,
+            wait_ms,
+            report,
+        };
+        Ok(Arc::new(queue, GFP_KERNEL)?)
     }
 }
 
@@ -52,13 +61,14 @@ pub(super) trait Job: Send + Unpin + Sized + 'static {
     /// Its result.
     type Output: Send + Unpin;
 
-    /// The log message for a job that ends when nothing waits for it any more.
-    const LATE: &'static str;
+    /// Reported of a job that ends when nothing waits for it any more.
+    const LATE: Event;
 
     /// The device that it opens or closes.
     fn number(&self) -> DeviceNumber;
 
-    /// Does the job, in a kernel thread. If not `keeps_module`, the module is being unloaded. Sleeps.
+    /// Does the job, in a kernel thread. If not `keeps_module`, the module is being unloaded, and waits for
+    /// this. Sleeps.
     fn run(self, keeps_module: bool) -> Self::Output;
 }
 
@@ -72,6 +82,7 @@ pub(super) struct JobWorker<J: Job> {
     done: CondVar,
     #[pin]
     work: Work<JobWorker<J>>,
+    report: Report,
 }
 
 impl_has_work! {
@@ -89,15 +100,28 @@ enum Phase<J: Job> {
     Idle,
     /// A job is queued, with a reference to the module for the worker to hold.
     Asked(J, Option<ModuleRef>),
-    /// The worker does the job.
-    UnderWay,
+    /// The worker opens or closes this device.
+    UnderWay(DeviceNumber),
     /// The job is done.
     Done(J::Output),
 }
 
+impl<J: Job> State<J> {
+    /// The result of the job, if it is done. There is no job then.
+    fn take(&mut self) -> Option<J::Output> {
+        match mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Done(output) => Some(output),
+            phase => {
+                self.phase = phase;
+                None
+            }
+        }
+    }
+}
+
 impl<J: Job> JobWorker<J> {
     /// Returns a worker without a job.
-    pub(super) fn new() -> impl PinInit<Self> {
+    pub(super) fn new(report: Report) -> impl PinInit<Self> {
         let state = State {
             phase: Phase::Idle,
             is_late: false,
@@ -106,6 +130,7 @@ impl<J: Job> JobWorker<J> {
             state <- new_mutex!(state, "bdev_job"),
             done <- new_condvar!("bdev_job_done"),
             work <- new_work!("bdev_job"),
+            report,
         })
     }
 
@@ -127,13 +152,9 @@ impl<J: Job> JobWorker<J> {
         Ok(())
     }
 
-    /// Waits for the job, for the time of `queue` or until a signal. If it is not done then, and `waits_on`
-    /// returns true, this waits without a bound. `None` if the job is left to the worker.
-    pub(super) fn wait(
-        &self,
-        queue: &JobQueue,
-        waits_on: impl FnOnce() -> bool,
-    ) -> Option<J::Output> {
+    /// Waits for the job, for the time of `queue` or until a signal. `None` if it is not done then: see
+    /// [`Self::take`] and [`Self::abandon`].
+    pub(super) fn wait(&self, queue: &JobQueue) -> Option<J::Output> {
         let mut state = self.state.lock();
         let mut left = msecs_to_jiffies(queue.wait_ms);
         while !matches!(state.phase, Phase::Done(_)) {
@@ -142,18 +163,28 @@ impl<J: Job> JobWorker<J> {
                 CondVarTimeoutResult::Timeout | CondVarTimeoutResult::Signal { .. } => break,
             }
         }
-        if !matches!(state.phase, Phase::Done(_)) && waits_on() {
-            while !matches!(state.phase, Phase::Done(_)) {
-                self.done.wait(&mut state);
-            }
-        }
-        match mem::replace(&mut state.phase, Phase::Idle) {
-            Phase::Done(output) => Some(output),
-            phase => {
-                state.phase = phase;
-                state.is_late = true;
-                None
-            }
+        state.take()
+    }
+
+    /// The result of the job, if it is done.
+    pub(super) fn take(&self) -> Option<J::Output> {
+        self.state.lock().take()
+    }
+
+    /// The same, but leaves a job that is not done to the worker, which drops its result.
+    pub(super) fn abandon(&self) -> Option<J::Output> {
+        let mut state = self.state.lock();
+        let output = state.take();
+        state.is_late = !matches!(state.phase, Phase::Idle);
+        output
+    }
+
+    /// The device that is opened or closed now.
+    pub(super) fn under_way(&self) -> Option<DeviceNumber> {
+        match &self.state.lock().phase {
+            Phase::Asked(job, _) => Some(job.number()),
+            Phase::UnderWay(number) => Some(*number),
+            Phase::Idle | Phase::Done(_) => None,
         }
     }
 }
@@ -162,20 +193,25 @@ impl<J: Job> WorkItem for JobWorker<J> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let phase = mem::replace(&mut this.state.lock().phase, Phase::UnderWay);
-        let Phase::Asked(job, module) = phase else {
-            // It is queued only with a job.
-            this.state.lock().phase = phase;
-            return;
+        let mut state = this.state.lock();
+        let (job, module) = match mem::replace(&mut state.phase, Phase::Idle) {
+            Phase::Asked(job, module) => (job, module),
+            phase => {
+                // It is queued only with a job.
+                state.phase = phase;
+                return;
+            }
         };
-        let (major, minor) = job.number().major_minor();
+        let number = job.number();
+        state.phase = Phase::UnderWay(number);
+        drop(state);
         let output = job.run(module.is_some());
         let mut state = this.state.lock();
         if mem::take(&mut state.is_late) {
             drop(state);
             drop(output);
             this.state.lock().phase = Phase::Idle;
-            pr_info!("block device {major}:{minor}: {}\n", J::LATE);
+            (this.report)(number, J::LATE);
         } else {
             state.phase = Phase::Done(output);
             drop(state);

@@ -3,18 +3,23 @@
 //! Opening a block device. This may wait without a bound: for its driver, which may wait for the disk,
 //! and for another opener.
 
-use core::mem::ManuallyDrop;
+use core::mem::{
+    ManuallyDrop,
+    MaybeUninit, //
+};
 
 use kernel::{
     prelude::*,
     sync::{
         atomic::Atomic,
-        Arc, //
+        Arc,
+        UniqueArc, //
     }, //
 };
 
 use super::{
     closer::Closer,
+    file::Files,
     job::{
         Job,
         JobQueue,
@@ -22,34 +27,76 @@ use super::{
     },
     BlockDevice,
     DeviceNumber,
+    Event,
     OpenError,
-    OpenFile, //
+    Report, //
 };
 use crate::linux::module::ModuleRef;
 
 /// A device that is to be opened.
-struct Opening(DeviceNumber);
+struct Opening {
+    number: DeviceNumber,
+    // Both are made before the device is opened, so that using and closing it allocates nothing.
+    place: UniqueArc<MaybeUninit<BlockDevice>>,
+    closer: Arc<Closer>,
+}
+
+/// A device that has been opened, if that did not fail.
+struct Opened {
+    files: Result<Files>,
+    opening: Opening,
+}
 
 impl Job for Opening {
-    type Output = Result<OpenFile>;
+    type Output = Opened;
 
-    const LATE: &'static str = "it was opened too late, and is not used";
+    const LATE: Event = Event::OpenedLate;
 
     fn number(&self) -> DeviceNumber {
-        self.0
+        self.number
     }
 
-    fn run(self, _keeps_module: bool) -> Self::Output {
-        OpenFile::open(self.0)
+    fn run(self, _keeps_module: bool) -> Opened {
+        Opened {
+            files: Files::open(self.number),
+            opening: self,
+        }
     }
+}
+
+/// What becomes of a device that is not open in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// It is closed when it is open.
+    Close,
+    /// [`Opener::take_late`] returns it when it is open.
+    Keep,
 }
 
 /// Opens devices, one after the other. Workers open and close them, on a work queue that ends with this
 /// value and the devices that it has opened. Dropping the last of them sleeps.
 ///
+/// It does not log. It reports what happens when no caller waits any more.
+///
 /// # Invariants
 ///
 /// No job of `queue` refers to the queue, as [`BlockDevice`] says.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn report(number: DeviceNumber, event: Event) {
+///     pr_info!("{:?}: {event:?}\n", number.major_minor());
+/// }
+///
+/// let opener = Opener::new(c"example", 1000, report)?;
+/// let number = DeviceNumber::look_up(c"/dev/vda")?;
+/// match opener.open(number, Late::Close) {
+///     Ok(device) => pr_info!("{} bytes\n", device.size_bytes()),
+///     Err(OpenError::UnderWay) => pr_info!("another program is opening it\n"),
+///     Err(OpenError::Failed(error)) => return Err(error),
+/// }
+/// ```
 pub(crate) struct Opener {
     worker: Arc<JobWorker<Opening>>,
     queue: Arc<JobQueue>,
@@ -58,43 +105,70 @@ pub(crate) struct Opener {
 impl Opener {
     /// Makes a work queue of this name. A task waits `wait_ms` milliseconds until a device is opened or
     /// closed. Sleeps.
-    pub(crate) fn new(name: &CStr, wait_ms: u32) -> Result<Self> {
+    pub(crate) fn new(name: &CStr, wait_ms: u32, report: Report) -> Result<Self> {
         Ok(Self {
-            worker: Arc::pin_init(JobWorker::new(), GFP_KERNEL)?,
-            queue: JobQueue::new(name, wait_ms)?,
+            worker: Arc::pin_init(JobWorker::new(report), GFP_KERNEL)?,
+            queue: JobQueue::new(name, wait_ms, report)?,
         })
     }
 
-    /// Opens a device. A device that is not open in time, or when a signal arrives, is closed when it is,
-    /// and until then no other is opened. With `at_length` this waits without a bound. Sleeps.
+    /// Opens a device. If it is not open in time, or when a signal arrives, `late` says what becomes of it.
+    /// Until it is open no other is opened, and the module is in use. Sleeps.
     pub(crate) fn open(
         &self,
         number: DeviceNumber,
-        at_length: bool,
-    ) -> Result<BlockDevice, OpenError> {
+        late: Late,
+    ) -> Result<Arc<BlockDevice>, OpenError> {
         let module = ModuleRef::try_get().ok_or(OpenError::Failed(ENODEV))?;
-        // Before the device is opened, so that closing it allocates nothing.
-        let closer = Arc::pin_init(Closer::new(), GFP_KERNEL).map_err(OpenError::Failed)?;
+        let opening = Opening {
+            number,
+            place: UniqueArc::new_uninit(GFP_KERNEL)
+                .map_err(|error| OpenError::Failed(error.into()))?,
+            closer: Arc::pin_init(Closer::new(self.queue.report), GFP_KERNEL)
+                .map_err(OpenError::Failed)?,
+        };
         self.worker
-            .begin(Opening(number), Some(module), &self.queue)
+            .begin(opening, Some(module), &self.queue)
             .map_err(|_| OpenError::UnderWay)?;
-        let opened = self.worker.wait(&self.queue, || {
-            let (major, minor) = number.major_minor();
-            if at_length {
-                pr_warn!("block device {major}:{minor}: it is still being opened: its driver waits for it, or another program is opening it\n");
-            }
-            at_length
+        let opened = self.worker.wait(&self.queue).or_else(|| match late {
+            Late::Close => self.worker.abandon(),
+            Late::Keep => None,
         });
-        let file = opened
-            .ok_or(OpenError::UnderWay)?
-            .map_err(OpenError::Failed)?;
+        self.finish(opened.ok_or(OpenError::UnderWay)?)
+            .map_err(OpenError::Failed)
+    }
+
+    /// The device that [`Self::open`] has kept, once it is open, or why it cannot be opened.
+    pub(crate) fn take_late(&self) -> Option<(DeviceNumber, Result<Arc<BlockDevice>>)> {
+        let opened = self.worker.take()?;
+        Some((opened.opening.number, self.finish(opened)))
+    }
+
+    fn finish(&self, opened: Opened) -> Result<Arc<BlockDevice>> {
+        let Opening {
+            number,
+            place,
+            closer,
+        } = opened.opening;
         // INVARIANT: Opened just now.
-        Ok(BlockDevice {
-            file: ManuallyDrop::new(file),
+        let device = place.write(BlockDevice {
+            files: ManuallyDrop::new(opened.files?),
             number,
             stays_open: Atomic::new(0),
             closer,
             queue: self.queue.clone(),
-        })
+        });
+        Ok(device.into())
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        if let Some(opened) = self.worker.abandon() {
+            drop(self.finish(opened));
+        } else if let Some(number) = self.worker.under_way() {
+            // Only when the module fails to load, which the reference to it does not prevent.
+            (self.queue.report)(number, Event::StillOpening);
+        }
     }
 }

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attaching the local disk.
+//!
+//! Context: process, may sleep.
+
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    open::{
+        self,
+        OpenError, //
+    },
+    LocalDisk,
+    Pool, //
+};
+use crate::{
+    driver::{
+        params,
+        shared::Shared, //
+    },
+    linux::block::{
+        bdev::{
+            BlockDevice,
+            DeviceNumber,
+            Late, //
+        },
+        mq::DiskRef, //
+    },
+    wire::PAGE_SIZE, //
+};
+
+/// Why a disk cannot be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttachError {
+    /// It cannot be opened.
+    Open(OpenError),
+    /// Another disk is attached.
+    Another,
+    /// It is attached, but has been removed from the machine since.
+    Gone,
+    /// It is attached, but does not answer.
+    Silent,
+    /// Another task is attaching or detaching a disk.
+    UnderWay,
+    /// There is no memory for the buffers of pages to be written.
+    NoMemory,
+}
+
+impl From<OpenError> for AttachError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl AttachError {
+    /// The error number for it.
+    pub(crate) fn to_error(self) -> Error {
+        match self {
+            Self::Open(error) => error.to_error(),
+            Self::Another => EEXIST,
+            Self::Gone => ENODEV,
+            Self::Silent | Self::UnderWay => EBUSY,
+            Self::NoMemory => ENOMEM,
+        }
+    }
+}
+
+/// The text follows the device's path.
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Another => f.write_str(": another disk is attached; detach it first"),
+            Self::Gone => {
+                f.write_str(": the attached disk was removed from the machine; detach it first")
+            }
+            Self::Silent => {
+                f.write_str(" is attached and does not answer; it will be used again when it does")
+            }
+            Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
+            Self::NoMemory => write!(
+                f,
+                ": no memory for the mirror's pool of {} MiB; reduce mirror_pool_mib=",
+                params::mirror_pool_mib.value()
+            ),
+        }
+    }
+}
+
+/// Attaches the disk at `path`, or logs why not. A disk that is attached already and is faulty is re-added.
+pub(crate) fn attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
+    try_attach(shared, path).inspect_err(|error| pr_warn!("{}{}\n", path, error))
+}
+
+fn try_attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
+    let local = &shared.local;
+    let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
+    if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
+        return re_add(shared, pool, device, path);
+    }
+    let number = look_up(path)?;
+    let own = local.own.as_ref().map(DiskRef::number);
+    if own == Some(number) {
+        return Err(OpenError::Itself.into());
+    }
+    let device = local
+        .opener
+        .open(number, Late::Close)
+        .map_err(OpenError::from)?;
+    open::check(&device, wanted_bytes(shared))?;
+    if let Some(own) = own {
+        open::check_below(&device, own)?;
+    }
+    use_device(shared, &mut attached, device, fmt!("{path}"))
+}
+
+/// The module is being loaded, and our own block device does not exist yet: attaches the disk of this
+/// number, which `path` named. Returns false if it is still being opened, for which there is no bound.
+/// [`attach_late`] attaches it then.
+pub(crate) fn attach_first(
+    shared: &Shared,
+    path: &CStr,
+    number: DeviceNumber,
+) -> Result<bool, AttachError> {
+    let local = &shared.local;
+    let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
+    // The worker, which may attach it, must not wait for memory.
+    local.make_pool()?;
+    let device = match local
+        .opener
+        .open(number, Late::Keep)
+        .map_err(OpenError::from)
+    {
+        Err(OpenError::UnderWay) => return Ok(false),
+        device => device?,
+    };
+    open::check(&device, wanted_bytes(shared))?;
+    use_device(shared, &mut attached, device, fmt!("{path}"))?;
+    Ok(true)
+}
+
+/// Called by the worker: attaches a disk that was still being opened when the module was loaded. Does not
+/// wait for memory.
+pub(super) fn attach_late(shared: &Shared) {
+    let local = &shared.local;
+    let Some(mut attached) = local.attached.try_lock() else {
+        return;
+    };
+    let Some((number, opened)) = local.opener.take_late() else {
+        return;
+    };
+    let (major, minor) = number.major_minor();
+    let result = opened
+        .map_err(|error| OpenError::from(error).into())
+        .and_then(|device| {
+            open::check(&device, wanted_bytes(shared))?;
+            use_device(shared, &mut attached, device, fmt!("{major}:{minor}"))
+        });
+    if let Err(error) = result {
+        pr_err!("local disk {major}:{minor}{error}\n");
+    }
+}
+
+/// The least size of a disk.
+fn wanted_bytes(shared: &Shared) -> u64 {
+    (shared.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64)
+}
+
+/// The number of the device at `path`. The kernel waits for the path's file system without a bound; for a
+/// network's only until the task is killed.
+pub(crate) fn look_up(path: &CStr) -> Result<DeviceNumber, AttachError> {
+    DeviceNumber::look_up(path).map_err(|error| OpenError::from(error).into())
+}
+
+/// Uses a device that has been opened and checked.
+fn use_device(
+    shared: &Shared,
+    attached: &mut Option<Arc<BlockDevice>>,
+    device: Arc<BlockDevice>,
+    name: fmt::Arguments<'_>,
+) -> Result<(), AttachError> {
+    let pool = shared.local.make_pool()?;
+    pool.with(shared, |state, _| {
+        let result = state.mirror.attach(&shared.device);
+        if result.is_ok() {
+            state.device = Some(device.clone());
+        }
+        result
+    })
+    .map_err(|_| AttachError::Silent)?;
+    pr_info!("local disk {}: attached\n", name);
+    open::warn_of(&device, name);
+    *attached = Some(device);
+    Ok(())
+}
+
+/// The disk to be attached is attached already: re-adds it if it is faulty.
+fn re_add(
+    shared: &Shared,
+    pool: &Pool,
+    device: &BlockDevice,
+    path: &CStr,
+) -> Result<(), AttachError> {
+    if device.is_gone() {
+        return Err(AttachError::Gone);
+    }
+    if look_up(path)? != device.number() {
+        return Err(AttachError::Another);
+    }
+    pool.with(shared, |state, _| {
+        if state.mirror.has_abandoned() {
+            return Err(AttachError::Silent);
+        }
+        if state.mirror.has_failed() {
+            state.mirror.re_add(&shared.device);
+        }
+        Ok(())
+    })
+}
+
+impl LocalDisk {
+    /// Returns the pool. Allocates it the first time. The caller holds `attached`, so no other task allocates
+    /// one.
+    fn make_pool(&self) -> Result<&Pool, AttachError> {
+        if self.pool.as_ref().is_none() {
+            let pool = Pool::new(self.pool_pages, params::mirror_config(), self.timer.clone())
+                .map_err(|_| AttachError::NoMemory)?;
+            self.pool.populate(pool);
+        }
+        self.pool().ok_or(AttachError::NoMemory)
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files by which a block device is open.
+
+use core::{
+    mem,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use super::DeviceNumber;
+use crate::linux::helpers;
+
+/// What keeps a device open, and claimed. Dropping it closes the device.
+///
+/// A claim is given up only when its file is closed, so there is another file for a device that is to stay
+/// open.
+pub(super) struct Files {
+    pub(super) claim: Claim,
+    pub(super) file: OpenFile,
+}
+
+impl Files {
+    /// Opens the device. Sleeps, maybe without a bound.
+    pub(super) fn open(number: DeviceNumber) -> Result<Self> {
+        Ok(Self {
+            claim: Claim::new(number)?,
+            file: OpenFile::new(number)?,
+        })
+    }
+}
+
+/// A file of a block device. Dropping it closes it, which may wait without a bound: for another opener of the
+/// device, and until what others have written to its cache is on the disk.
+///
+/// # Invariants
+///
+/// It is an open file of a block device, and the only reference to it belongs to this value.
+pub(super) struct OpenFile(NonNull<bindings::file>);
+
+// SAFETY: A file may be closed by any thread.
+unsafe impl Send for OpenFile {}
+// SAFETY: `&OpenFile` allows only reading single words, and submitting bios, which may be done
+// anywhere.
+unsafe impl Sync for OpenFile {}
+
+impl OpenFile {
+    fn new(number: DeviceNumber) -> Result<Self> {
+        // SAFETY: No requirements.
+        let file = from_err_ptr(unsafe { helpers::bdev_open(number.0) })?;
+        // INVARIANT: Opened just now.
+        // SAFETY: It is neither an error nor null.
+        Ok(Self(unsafe { NonNull::new_unchecked(file) }))
+    }
+
+    /// The device, which there is as long as this value.
+    pub(super) fn device(&self) -> *mut bindings::block_device {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::file_bdev(self.0.as_ptr()) }
+    }
+
+    /// Has another kernel thread close it, and waits for that for a bounded time. Returns whether it is
+    /// closed. To be called by a kernel thread.
+    pub(super) fn hand_over(self, wait_ms: u32) -> bool {
+        let this = mem::ManuallyDrop::new(self);
+        // SAFETY: By the type invariant this is the last reference, and the file is not used after this.
+        unsafe { helpers::fput_wait(this.0.as_ptr(), wait_ms) }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this is the last reference, and the file is not used after this.
+        // Unlike `fput` this closes it before it returns, also in a kernel thread.
+        unsafe { bindings::__fput_sync(self.0.as_ptr()) };
+    }
+}
+
+/// A file by which a device is claimed: others cannot open it exclusively. The claim ends when it is closed.
+///
+/// # Invariants
+///
+/// `file` was made by `bdev_claim` with `gone`.
+pub(super) struct Claim {
+    // Closed before the flag is freed.
+    file: OpenFile,
+    /// Set when the device is taken away.
+    gone: KBox<Atomic<u32>>,
+}
+
+impl Claim {
+    fn new(number: DeviceNumber) -> Result<Self> {
+        let gone = KBox::new(Atomic::new(0), GFP_KERNEL)?;
+        // SAFETY: The flag stays where it is until the claim is given up.
+        let file = from_err_ptr(unsafe {
+            helpers::bdev_claim(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
+        })?;
+        // SAFETY: It is neither an error nor null.
+        let file = OpenFile(unsafe { NonNull::new_unchecked(file) });
+        // INVARIANT: Opened just now; that of `OpenFile` likewise.
+        Ok(Self { file, gone })
+    }
+
+    /// Whether the device has been taken away.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed) != 0
+    }
+
+    /// Has another kernel thread give it up, and waits for that for a bounded time. Returns whether it is
+    /// given up. The kernel calls nothing of this module for it any more. To be called by a kernel thread.
+    pub(super) fn hand_over(self, wait_ms: u32) -> bool {
+        let Self { file, gone } = self;
+        // SAFETY: By the type invariant.
+        unsafe { helpers::bdev_disown(file.0.as_ptr()) };
+        let is_closed = file.hand_over(wait_ms);
+        if !is_closed {
+            // The claim is known by this address, which must not become that of another.
+            mem::forget(gone);
+        }
+        is_closed
+    }
+}
