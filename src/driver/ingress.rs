@@ -36,6 +36,9 @@ use crate::linux::net::{
     skb::RxFrame,
 };
 
+/// The priority of the hooks: another hook, which may drop or redirect frames, comes after them.
+const FIRST: i32 = i32::MIN;
+
 /// How a frame came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceivePath {
@@ -149,7 +152,7 @@ impl Ingress {
         let packet_type =
             Hook::packet_type(device.clone(), ethertype, own(ReceivePath::Stack), rtnl)?;
         let hook = match HAS_INGRESS {
-            true => match Hook::ingress(device.clone(), own(ReceivePath::Hook), rtnl) {
+            true => match Hook::ingress(device.clone(), FIRST, own(ReceivePath::Hook), rtnl) {
                 Ok(hook) => Some(hook),
                 Err(error) => {
                     // Here, because dropping it locks the mutex, which is held.
@@ -201,7 +204,7 @@ impl Ingress {
                     tag: lower.tag,
                 }),
             };
-            let hook = Hook::ingress(lower.device.clone(), entry, rtnl)?;
+            let hook = Hook::ingress(lower.device.clone(), FIRST, entry, rtnl)?;
             if let Err(refused) = self.lower.push_within_capacity(hook) {
                 refused.0.remove(rtnl);
             }

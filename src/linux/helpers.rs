@@ -196,6 +196,7 @@ extern "C" {
     #[link_name = "rust_helper_ingress_hook_register"]
     pub(super) fn ingress_hook_register(
         dev: *mut bindings::net_device,
+        priority: c_int,
         receive: ReceiveFn,
         private: *mut c_void,
     ) -> *mut nf_hook_ops;

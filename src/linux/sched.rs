@@ -14,6 +14,19 @@ use super::helpers;
 /// As for any function that sleeps, the caller must hold no spinlock and not the RCU read lock.
 ///
 /// Could be dropped once the kernel crate has `cond_resched`.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn sum(parts: &[KVec<u32>]) -> u32 {
+///     let mut sum = 0_u32;
+///     for part in parts {
+///         sum = part.iter().fold(sum, |sum, value| sum.wrapping_add(*value));
+///         cond_resched();
+///     }
+///     sum
+/// }
+/// ```
 pub(crate) fn cond_resched() {
     // SAFETY: The function has no requirements for memory safety.
     unsafe { helpers::cond_resched() };

@@ -61,6 +61,12 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 /// The options of a new work queue.
+///
+/// # Examples
+///
+/// ```ignore
+/// let queue = OwnedQueue::new_unbound().max_active(4).build(c"four")?;
+/// ```
 pub(crate) struct Builder {
     flags: c_uint,
     max_active: u16,

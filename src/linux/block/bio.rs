@@ -273,7 +273,7 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
 
     /// # Safety
     ///
-    /// Only the block layer may call this, for a bio of a set.
+    /// - Only the block layer may call this, for a bio of a set.
     unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
         // Keeps the set, and the handler, from being freed under us, once the bio is seen to have
         // ended: `drop` waits for us.
@@ -294,8 +294,8 @@ impl<T, const PAGES: usize> Inner<T, PAGES> {
     ///
     /// # Safety
     ///
-    /// The caller must have brought the state to [`TAKEN`], with the bio filled in, and ended if
-    /// it was submitted.
+    /// - The caller must have brought the state to [`TAKEN`], with the bio filled in, and ended if
+    ///   it was submitted.
     unsafe fn give_back(&self) {
         let bio = self.bio.get();
         // SAFETY: By the requirements of this function all is ours, and each entry holds a page

@@ -35,6 +35,17 @@ pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
 pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
 
 /// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
+///
+/// Could be dropped when the kernel crate has `si_mem_available`.
+///
+/// # Examples
+///
+/// ```ignore
+/// if !is_available(1 << 30) {
+///     return Err(ENOMEM);
+/// }
+/// let table: Table<Atomic<u32>> = zeroed_table(1 << 28)?;
+/// ```
 pub(crate) fn is_available(bytes: usize) -> bool {
     // SAFETY: No requirements.
     let pages = unsafe { bindings::si_mem_available() };
@@ -47,7 +58,8 @@ pub(crate) fn is_available(bytes: usize) -> bool {
 ///
 /// # Safety
 ///
-/// They must be, and the type must need no `Drop`.
+/// - All zero bytes must be a value.
+/// - The type must need no `Drop`.
 pub(crate) unsafe trait ZeroValue {}
 
 // SAFETY: An integer with interior mutability.
@@ -105,6 +117,17 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
 
 /// A small one, for a task that must not wait for memory: the allocator reclaims nothing for it.
 /// Process context.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn add(tables: &mut KVec<Table<Atomic<u32>>>) {
+///     // Without memory there is another attempt later.
+///     if let Ok(table) = zeroed_table_now(512) {
+///         let _ = tables.push_within_capacity(table);
+///     }
+/// }
+/// ```
 pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
     // SAFETY: No requirements.

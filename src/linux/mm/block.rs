@@ -280,6 +280,15 @@ impl<'a> Block<'a> {
 /// # Invariants
 ///
 /// The memory may be written to.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn read_as_zeros(block: &BlockWriter<'_>) -> bool {
+///     block.fill(0);
+///     block.same_fill() == Some(0)
+/// }
+/// ```
 pub(crate) struct BlockWriter<'a>(Block<'a>);
 
 impl BlockWriter<'_> {

@@ -20,7 +20,7 @@
 ///
 /// # Safety
 ///
-/// `from` must be valid for reads of `N` bytes, which are not `to`'s.
+/// - `from` must be valid for reads of `N` bytes, which are not `to`'s.
 #[inline]
 pub(in crate::linux) unsafe fn take<const N: usize>(from: *const u8, to: &mut [u8; N]) {
     let to = to.as_mut_ptr();
@@ -39,8 +39,8 @@ pub(in crate::linux) unsafe fn take<const N: usize>(from: *const u8, to: &mut [u
 ///
 /// # Safety
 ///
-/// `from` must be valid for reads, `to` for writes, of `len` bytes. If they overlap, `to` gets a
-/// mixture.
+/// - `from` must be valid for reads, `to` for writes, of `len` bytes. If they overlap, `to` gets a
+///   mixture.
 #[inline]
 pub(in crate::linux) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // KASAN sees through `memcpy` only.
@@ -70,7 +70,7 @@ pub(in crate::linux) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes of `len` bytes.
+/// - `to` must be valid for writes of `len` bytes.
 #[inline]
 pub(in crate::linux) unsafe fn fill(to: *mut u8, value: u64, len: usize) {
     // As in `copy`.

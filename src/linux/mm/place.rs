@@ -4,6 +4,8 @@
 //!
 //! Most blocks are one page. With O_DIRECT a block may begin at any multiple of 512 bytes and span two
 //! pages, or consist of pieces as short as 512 bytes, of several bios.
+//!
+//! Could be dropped when the kernel crate has iterators over a request's data, as `rq_for_each_bvec` is.
 
 use core::{
     iter::FusedIterator,
@@ -70,7 +72,7 @@ impl Run {
 
 /// # Safety
 ///
-/// `page` must be a page of memory.
+/// - `page` must be a page of memory.
 #[inline]
 pub(super) unsafe fn page_address(page: NonNull<bindings::page>) -> *mut u8 {
     // SAFETY: By the requirements of this function.
@@ -82,7 +84,7 @@ impl Cursor {
     ///
     /// # Safety
     ///
-    /// `bio` must be null, or a bio of a request that the driver owns.
+    /// - `bio` must be null, or a bio of a request that the driver owns.
     #[inline]
     unsafe fn new(bio: *mut bindings::bio) -> Option<Self> {
         let bio = NonNull::new(bio)?;
@@ -102,7 +104,7 @@ impl Cursor {
     ///
     /// # Safety
     ///
-    /// The request must not have ended.
+    /// - The request must not have ended.
     #[inline]
     unsafe fn entry(&self) -> bindings::bio_vec {
         // SAFETY: By the type invariant `index` is an entry of the bio's table.
@@ -113,7 +115,7 @@ impl Cursor {
     ///
     /// # Safety
     ///
-    /// The request must not have ended.
+    /// - The request must not have ended.
     #[inline]
     pub(super) unsafe fn run(&self) -> Run {
         // SAFETY: By the requirements of this function.
@@ -132,7 +134,7 @@ impl Cursor {
     ///
     /// # Safety
     ///
-    /// The request must not have ended.
+    /// - The request must not have ended.
     #[inline]
     pub(super) unsafe fn advance(mut self, len: u32) -> Option<Self> {
         self.left = self.left.wrapping_sub(len);

@@ -127,7 +127,7 @@ impl<R: Receiver> Registered<R> {
 ///
 /// let device = NetDevice::by_name(c"eth0").ok_or(ENODEV)?;
 /// let rtnl = Rtnl::lock();
-/// let hook = Hook::ingress(device, Counter(Atomic::new(0)), &rtnl)?;
+/// let hook = Hook::ingress(device, 0, Counter(Atomic::new(0)), &rtnl)?;
 /// hook.remove(&rtnl);
 /// ```
 ///
@@ -142,15 +142,21 @@ unsafe impl<R: Receiver> Send for Hook<R> {}
 unsafe impl<R: Receiver> Sync for Hook<R> {}
 
 impl<R: Receiver> Hook<R> {
-    /// Shows all frames that come in through `device` to `receiver`, before the stack sees them. Fails
-    /// with `EOPNOTSUPP` if the kernel has no ingress hook. This function sleeps.
-    pub(crate) fn ingress(device: ARef<NetDevice>, receiver: R, _: &Rtnl) -> Result<Self> {
+    /// Shows all frames that come in through `device` to `receiver`, before the stack sees them. Hooks of a
+    /// lower `priority` come before. Fails with `EOPNOTSUPP` if the kernel has no ingress hook. This function
+    /// sleeps.
+    pub(crate) fn ingress(
+        device: ARef<NetDevice>,
+        priority: i32,
+        receiver: R,
+        _: &Rtnl,
+    ) -> Result<Self> {
         let register = |device: &NetDevice, receiver| {
             let callback = receive_callback::<R>;
             // SAFETY: The device is live, and its reference is dropped after the hook is unregistered.
             // The RTNL mutex is held. `receiver` is an `R` and is freed after that as well.
             let ops = from_err_ptr(unsafe {
-                helpers::ingress_hook_register(device.as_ptr(), callback, receiver)
+                helpers::ingress_hook_register(device.as_ptr(), priority, callback, receiver)
             })?;
             NonNull::new(ops).map(Registration::Ingress).ok_or(ENOMEM)
         };

@@ -34,6 +34,22 @@ pub(crate) use tx_frame::{
 /// # Invariants
 ///
 /// The value is the number of a CPU.
+///
+/// # Examples
+///
+/// ```ignore
+/// static FREEING_CPU: AllocCpu = AllocCpu::new();
+///
+/// struct Counter(Atomic<u64>);
+///
+/// impl Receiver for Counter {
+///     fn receive(&self, _frame: RxFrame<'_>) -> Verdict {
+///         // This CPU receives frames.
+///         FREEING_CPU.set_current();
+///         Verdict::Accept
+///     }
+/// }
+/// ```
 pub(crate) struct AllocCpu(Atomic<u32>);
 
 impl AllocCpu {

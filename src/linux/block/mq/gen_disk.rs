@@ -94,7 +94,7 @@ struct DeviceVTable<T: BlockDeviceOperations>(PhantomData<T>);
 ///
 /// # Safety
 ///
-/// `queue` must be live for `'a`.
+/// - `queue` must be live for `'a`.
 unsafe fn queue_data_of<'a>(queue: *mut bindings::request_queue) -> &'a Atomic<*mut c_void> {
     // SAFETY: The queue is live by the requirements of this function, and the field is an aligned
     // pointer, which only this file writes.
@@ -104,7 +104,7 @@ unsafe fn queue_data_of<'a>(queue: *mut bindings::request_queue) -> &'a Atomic<*
 impl<T: BlockDeviceOperations> DeviceVTable<T> {
     /// # Safety
     ///
-    /// Only the swap code may call this, with a disk made by [`GenDiskBuilder::build`].
+    /// - Only the swap code may call this, with a disk made by [`GenDiskBuilder::build`].
     unsafe extern "C" fn swap_slot_free_notify_callback(
         bdev: *mut bindings::block_device,
         slot: c_ulong,
@@ -122,7 +122,7 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
 
     /// # Safety
     ///
-    /// Only the block layer may call this, with a disk made by [`GenDiskBuilder::build`].
+    /// - Only the block layer may call this, with a disk made by [`GenDiskBuilder::build`].
     unsafe extern "C" fn open_callback(
         disk: *mut bindings::gendisk,
         mode: bindings::blk_mode_t,

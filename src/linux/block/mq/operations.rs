@@ -94,7 +94,7 @@ impl<T: Operations> OperationsVTable<T> {
     ///
     /// # Safety
     ///
-    /// `hctx` must belong to a queue made by `GenDiskBuilder::build`, and stay live for `'a`.
+    /// - `hctx` must belong to a queue made by `GenDiskBuilder::build`, and stay live for `'a`.
     #[inline]
     unsafe fn queue_data<'a>(
         hctx: *mut bindings::blk_mq_hw_ctx,
@@ -109,8 +109,8 @@ impl<T: Operations> OperationsVTable<T> {
     ///
     /// # Safety
     ///
-    /// `init_hctx_callback` must have succeeded for `hctx`, and `exit_hctx_callback` must not be
-    /// called during `'a`.
+    /// - `init_hctx_callback` must have succeeded for `hctx`, and `exit_hctx_callback` must not be
+    ///   called during `'a`.
     #[inline]
     unsafe fn hw_data<'a>(hctx: *mut bindings::blk_mq_hw_ctx) -> ForeignBorrowed<'a, T::HwData> {
         // SAFETY: `driver_data` was made by `into_foreign` in `init_hctx_callback`.
@@ -119,8 +119,8 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this, for a live `hctx` and with a request that the driver owns from
-    /// now on.
+    /// - Only blk-mq may call this, for a live `hctx` and with a request that the driver owns from
+    ///   now on.
     unsafe extern "C" fn queue_rq_callback(
         hctx: *mut bindings::blk_mq_hw_ctx,
         bd: *const bindings::blk_mq_queue_data,
@@ -153,7 +153,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this, for a live `hctx`.
+    /// - Only blk-mq may call this, for a live `hctx`.
     unsafe extern "C" fn commit_rqs_callback(hctx: *mut bindings::blk_mq_hw_ctx) {
         // SAFETY: blk-mq keeps `hctx` live for the duration of this callback.
         unsafe { T::commit_rqs(Self::hw_data(hctx), Self::queue_data(hctx)) }
@@ -161,7 +161,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this, once before `exit_hctx_callback` for the same `hctx`.
+    /// - Only blk-mq may call this, once before `exit_hctx_callback` for the same `hctx`.
     unsafe extern "C" fn init_hctx_callback(
         hctx: *mut bindings::blk_mq_hw_ctx,
         _tagset_data: *mut c_void,
@@ -179,7 +179,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this, once after each success of `init_hctx_callback`.
+    /// - Only blk-mq may call this, once after each success of `init_hctx_callback`.
     unsafe extern "C" fn exit_hctx_callback(hctx: *mut bindings::blk_mq_hw_ctx, _hctx_idx: c_uint) {
         // SAFETY: `driver_data` was made by `into_foreign` in `init_hctx_callback`, and blk-mq
         // makes no other call for this `hctx` any more.
@@ -188,7 +188,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this, for a request with the extra room that `TagSet` asks for.
+    /// - Only blk-mq may call this, for a request with the extra room that `TagSet` asks for.
     unsafe extern "C" fn init_request_callback(
         _set: *mut bindings::blk_mq_tag_set,
         rq: *mut bindings::request,
@@ -208,7 +208,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// Only blk-mq may call this, once for each success of `init_request_callback`.
+    /// - Only blk-mq may call this, once for each success of `init_request_callback`.
     unsafe extern "C" fn exit_request_callback(
         _set: *mut bindings::blk_mq_tag_set,
         rq: *mut bindings::request,

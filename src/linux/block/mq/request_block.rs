@@ -49,6 +49,19 @@ use crate::linux::mm::{
 ///   [`RequestDataWrapper`] counts the blocks that refer to it, including this one and those that a
 ///   [`RequestBlocks`] has not returned yet.
 /// - `place` is one of its blocks. It may be written to if `is_read`.
+///
+/// # Examples
+///
+/// ```ignore
+/// fn read_as_zeros<T: Operations>(block: RequestBlock<T>) -> bool {
+///     let Some(writer) = block.writer() else {
+///         return false;
+///     };
+///     writer.fill(0);
+///     // The request may end here.
+///     true
+/// }
+/// ```
 pub(crate) struct RequestBlock<T: Operations> {
     request: NonNull<bindings::request>,
     place: Place,
@@ -110,7 +123,7 @@ impl<T: Operations> Drop for RequestBlock<T> {
 ///
 /// # Safety
 ///
-/// They must be counted in its `refs`, and must not be used after this.
+/// - They must be counted in its `refs`, and must not be used after this.
 #[inline]
 unsafe fn put<T: Operations>(request: NonNull<bindings::request>, count: u64) {
     // SAFETY: By the requirements of this function the request is live until the count is dropped.

@@ -14,8 +14,8 @@
 typedef unsigned int receive_fn(void *priv, struct sk_buff *skb, const struct nf_hook_state *state);
 
 /* Under RTNL, as unregistering: the hook is found by the device's network namespace. */
-struct nf_hook_ops *rust_helper_ingress_hook_register(struct net_device *dev, receive_fn *receive,
-						      void *priv)
+struct nf_hook_ops *rust_helper_ingress_hook_register(struct net_device *dev, int priority,
+						      receive_fn *receive, void *priv)
 {
 #ifdef CONFIG_NETFILTER_INGRESS
 	struct nf_hook_ops *ops;
@@ -30,7 +30,7 @@ struct nf_hook_ops *rust_helper_ingress_hook_register(struct net_device *dev, re
 	ops->priv = priv;
 	ops->pf = NFPROTO_NETDEV;
 	ops->hooknum = NF_NETDEV_INGRESS;
-	ops->priority = INT_MIN;
+	ops->priority = priority;
 	err = nf_register_net_hook(dev_net(dev), ops);
 	if (err) {
 		kfree(ops);

@@ -22,6 +22,15 @@ use super::{
 use crate::linux::helpers;
 
 /// The tag of a VLAN.
+///
+/// # Examples
+///
+/// ```ignore
+/// let vlan = NetDevice::by_name(c"eth0.5").ok_or(ENODEV)?;
+/// if let Some(VlanTag { protocol: 0x8100, id }) = vlan.vlan() {
+///     pr_info!("VLAN {id}\n");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VlanTag {
     /// The EtherType of the tag: 0x8100 or 0x88a8.

@@ -46,6 +46,24 @@ use crate::linux::{
 };
 
 /// What a driver decides about its frames.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct Bulk;
+///
+/// static FREEING_CPU: AllocCpu = AllocCpu::new();
+///
+/// impl FramePolicy for Bulk {
+///     const HEADROOM: usize = 64;
+///     // `TC_PRIO_BULK`
+///     const PRIORITY: u32 = 2;
+///
+///     fn alloc_cpu() -> &'static AllocCpu {
+///         &FREEING_CPU
+///     }
+/// }
+/// ```
 pub(crate) trait FramePolicy: 'static {
     /// Bytes before the Ethernet header, for headers that devices add. With fewer than a device wants
     /// (`LL_RESERVED_SPACE`) the stack copies the frame.
