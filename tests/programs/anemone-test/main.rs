@@ -19,6 +19,7 @@ mod random;
 mod scan;
 mod storm;
 mod survey;
+mod switch;
 mod sys;
 
 use std::error::Error;
@@ -49,6 +50,8 @@ enum Command {
     Memalloc(memalloc::Options),
     /// Has a loop device's driver look for partitions, as an opener does.
     Scan(scan::Options),
+    /// Makes a switch of Open vSwitch that connects an interface to a new one, or removes it.
+    Switch(switch::Options),
     /// Makes wrong calls of the control device.
     Control(control::Options),
     /// Counts the frames that a program on this machine receives, by opcode.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Storm(options) => storm::run(&options),
         Command::Memalloc(options) => memalloc::run(&options),
         Command::Scan(options) => scan::run(&options),
+        Command::Switch(options) => switch::run(&options),
         Command::Control(options) => control::run(&options),
         Command::Listen(options) => frames::listen(&options),
         Command::Forge(options) => frames::forge(&options),
