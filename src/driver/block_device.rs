@@ -111,7 +111,7 @@ impl Operations for AnemoneDevice {
 #[vtable]
 impl BlockDeviceOperations for AnemoneDevice {
     fn open(client: ArcBorrow<'_, Client>, for_writing: bool) -> Result {
-        if for_writing && client.restore.is_hibernating() {
+        if for_writing && client.shared.device.is_hibernating() {
             pr_err!(
                 "/dev/anemone: not opened for writing while the machine hibernates: an image on it cannot be read back; use another device (resume=)\n"
             );

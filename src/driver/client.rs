@@ -32,7 +32,6 @@ use super::{
     },
     repair,
     shared::Shared,
-    snapshot_restore::SnapshotRestore,
     storage::KernelStorage, //
 };
 use crate::{
@@ -76,8 +75,6 @@ pub(crate) struct Client {
     pub(crate) frames_from_below: Atomic<u64>,
     /// Control frames dropped because the inbox was full.
     pub(crate) frames_dropped: Atomic<u64>,
-    /// Whether the machine was put back to an earlier state.
-    pub(crate) restore: SnapshotRestore,
     /// The worker's rounds.
     #[pin]
     pub(super) round: Mutex<KBox<Round>>,
@@ -108,7 +105,6 @@ impl Client {
                 frames_from_reserve: Atomic::new(0),
                 frames_from_below: Atomic::new(0),
                 frames_dropped: Atomic::new(0),
-                restore: SnapshotRestore::new(),
                 round <- new_mutex!(round, "anemone_round"),
             }),
             GFP_KERNEL,

@@ -17,7 +17,6 @@ use kernel::{
 };
 
 use super::{
-    failure_log::FailureLog,
     shared::Shared,
     tx_frames::TxFrame, //
 };
@@ -33,7 +32,6 @@ use crate::{
             Report, //
         },
         ids::{
-            ServerSlot,
             SlotSet,
             SERVER_SLOTS, //
         },
@@ -108,8 +106,6 @@ impl Outbox for StagedFrames {
 pub(crate) struct ClusterState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
-    /// What has been logged.
-    pub(crate) failure_log: FailureLog,
 }
 
 impl ClusterState {
@@ -146,7 +142,6 @@ impl ClusterLock {
         let state = ClusterState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
             outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
-            failure_log: FailureLog::default(),
         };
         let mut sender = Sender {
             short: KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?,
@@ -289,28 +284,6 @@ impl ClusterLock {
             is_refused |= report.health == Health::Connecting && report.refusal == Some(why);
         });
         is_refused
-    }
-
-    /// Logs why a server refuses the session.
-    pub(crate) fn log_refusal(&self, slot: ServerSlot) {
-        let Some(report) = self.look(|cluster| cluster.report(slot)) else {
-            return;
-        };
-        match report.refusal {
-            Some(Status::InUse) => pr_warn!(
-                "server {}: refused: another machine has a live session with this identity; load one of the two with another client_id=\n",
-                report.mac
-            ),
-            Some(Status::TooManyClients) => pr_warn!(
-                "server {}: refused: no room for another client, or for another from this address; raise its --max-clients\n",
-                report.mac
-            ),
-            Some(Status::NotAdmitted) => pr_warn!(
-                "server {}: refused: this client is not admitted; check its --cluster and --allow\n",
-                report.mac
-            ),
-            _ => {}
-        }
     }
 
     /// Waits until all `wanted` servers are up, the time is over, or a signal arrives. Returns how

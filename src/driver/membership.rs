@@ -38,16 +38,6 @@ use crate::{
     wire::MacAddress, //
 };
 
-/// The result of a step.
-enum Carried {
-    /// The next step can be carried out at once.
-    Out,
-    /// The next step is due in so many nanoseconds, and other work may be done before.
-    Until(u64),
-    /// This was the last step.
-    Last(Outcome),
-}
-
 impl Client {
     /// Adds a server. The session is opened when it answers.
     pub(crate) fn add_server(&self, mac: MacAddress) -> Result<(), AddError> {
@@ -63,23 +53,26 @@ impl Client {
     /// Removes a server. Sleeps.
     pub(crate) fn remove_server(&self, mac: MacAddress, how: How) -> Result<(), RemoveError> {
         let mut removals = self.cluster.removal.lock();
-        // A removal that the worker has begun, if there is one.
-        self.end_removal(&mut removals);
-        let begun = self.cluster.with(&self.shared, |state| {
-            removals.remove(now_ns(), mac, how, &mut state.cluster, &self.shared.device)
-        });
+        let begun = loop {
+            let begun = self.cluster.with(&self.shared, |state| {
+                removals.remove(now_ns(), mac, how, &mut state.cluster, &self.shared.device)
+            });
+            match begun {
+                Ok(Begun::Another) => self.end_removal(&mut removals),
+                begun => break begun,
+            };
+        };
         let result = begun.and_then(|begun| match begun {
             Begun::Gone => {
                 pr_info!("server {}: removed\n", mac);
                 Ok(())
             }
-            Begun::Draining { is_new } => {
-                if is_new {
-                    pr_info!("server {}: draining\n", mac);
-                }
+            Begun::Draining { is_new: true } => {
+                pr_info!("server {}: draining\n", mac);
                 Ok(())
             }
-            Begun::Quiescing => match self.end_removal(&mut removals) {
+            Begun::Draining { is_new: false } => Ok(()),
+            Begun::Quiescing | Begun::Another => match self.end_removal(&mut removals) {
                 Some(outcome) => outcome.result.map(|lost| {
                     if lost > 0 {
                         pr_warn!(
@@ -100,52 +93,45 @@ impl Client {
     /// Carries out the remaining steps for the quiescing server, if there is one. Sleeps.
     fn end_removal(&self, removals: &mut Removals) -> Option<Outcome> {
         loop {
-            match self.carry_out(removals)? {
-                Carried::Out => {}
-                Carried::Until(0) => cond_resched(),
-                Carried::Until(wait_ns) => fsleep(Delta::from_nanos(wait_ns.cast_signed())),
-                Carried::Last(outcome) => return Some(outcome),
+            let step = removals.next_step()?;
+            self.carry_out(removals, step);
+            match step {
+                Step::Wait(wait_ns) => fsleep(Delta::from_nanos(wait_ns.cast_signed())),
+                Step::Done(outcome) => return Some(outcome),
+                _ => cond_resched(),
             }
         }
     }
 
-    /// For the worker: checks which draining servers can be removed, in one part of the map for each.
-    /// Returns when to check again, in nanoseconds from now.
+    /// For the worker: carries out a run of the removals. Returns when the next one is due, in nanoseconds
+    /// from now.
     pub(super) fn drain_servers(&self) -> Option<u64> {
         // Another task that holds it kicks the worker afterwards.
         let mut removals = self.cluster.removal.try_lock()?;
         loop {
-            match self.carry_out(&mut removals) {
-                None => match removals.look(&self.shared.device, PART_PAGES) {
-                    Some(0) => {}
-                    again_ns => return again_ns,
-                },
-                Some(Carried::Out) => {}
-                Some(Carried::Until(wait_ns)) => return Some(wait_ns),
-                Some(Carried::Last(outcome)) => return Some(outcome.again_ns()),
+            match removals.next_step_of_run() {
+                Step::Wait(wait_ns) => return Some(wait_ns),
+                Step::Idle => return None,
+                step => self.carry_out(&mut removals, step),
             }
         }
     }
 
-    /// Carries out the next step for the quiescing server; `None` if there is none.
-    fn carry_out(&self, removals: &mut Removals) -> Option<Carried> {
-        match removals.next_step()? {
+    fn carry_out(&self, removals: &mut Removals, step: Step) {
+        let device = &self.shared.device;
+        match step {
             Step::Cluster => self.cluster.with(&self.shared, |state| {
-                removals.with_cluster(now_ns(), &mut state.cluster, &self.shared.device);
+                removals.with_cluster(now_ns(), &mut state.cluster, device);
             }),
-            Step::Shards => self.synchronize_queues(),
-            Step::Walk => {
-                removals.walk(&self.shared.device, PART_PAGES);
-                return Some(Carried::Until(0));
+            Step::Shards => self.drive_queues(|shard, now_ns| {
+                shard.servers_changed(now_ns, device);
+            }),
+            Step::Walk => removals.walk(device, PART_PAGES),
+            Step::Look => removals.look(device, PART_PAGES),
+            Step::Done(outcome) if outcome.is_closed => {
+                pr_info!("server {}: removed\n", outcome.mac);
             }
-            Step::Wait(wait_ns) => return Some(Carried::Until(wait_ns)),
-            Step::Done(outcome) => {
-                if outcome.is_closed {
-                    pr_info!("server {}: removed\n", outcome.mac);
-                }
-                return Some(Carried::Last(outcome));
-            }
+            Step::Done(_) | Step::Wait(_) | Step::Idle => {}
         }
-        Some(Carried::Out)
     }
 }

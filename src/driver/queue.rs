@@ -225,9 +225,7 @@ impl Queue {
         });
         if self.is_repairs() {
             self.drive_repair(shared, |repair, shard, now_ns| {
-                if now_ns >= repair.next_timeout_ns() {
-                    repair.drive(now_ns, None, shard, &shared.device);
-                }
+                repair.handle_timeout(now_ns, shard, &shared.device);
             });
         }
     }

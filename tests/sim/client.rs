@@ -78,7 +78,7 @@ pub enum ClientEvent {
     Add(MacAddress),
     /// The removal of a server begins.
     Remove(MacAddress, How),
-    /// The next step for the quiescing server.
+    /// The next step of a removal by an operator.
     RemovalStep,
     /// The interface's MTU changes.
     SetMtu(usize),
@@ -325,7 +325,7 @@ impl Client {
                 }
                 self.shards[shard].handle_timeout(clock_ns, &self.device);
                 if shard == self.repair_shard() {
-                    self.drive_repair(ctx, None);
+                    self.continue_repair(ctx);
                 }
                 self.pump(ctx, shard);
             }
@@ -346,7 +346,7 @@ impl Client {
             ClientEvent::Work => self.work(ctx),
             ClientEvent::Add(mac) => self.add(ctx, mac),
             ClientEvent::Remove(mac, how) => self.remove(ctx, mac, how),
-            ClientEvent::RemovalStep => self.advance_removal(ctx),
+            ClientEvent::RemovalStep => self.continue_removal(ctx),
             ClientEvent::Local(event) => self.handle_local(ctx, event),
             ClientEvent::Kick => self.run_cluster(ctx),
             ClientEvent::SetTimers => self.set_timers(ctx),

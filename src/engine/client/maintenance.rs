@@ -13,8 +13,41 @@
 pub mod detach;
 pub mod disk_drain;
 pub mod drain;
+pub mod event_log;
 pub mod removal;
 pub mod round;
 
 /// Pages of the map that one step checks: about a millisecond of work.
 pub const PART_PAGES: u32 = 1 << 18;
+
+#[cfg(test)]
+mod bench {
+    use super::super::cluster::{Cluster, Peer, Random};
+    use super::super::config::Config;
+    use super::super::ids::SERVER_SLOTS;
+    use super::super::storage::heap::{words, Heap};
+    use super::super::swap_device::SwapDevice;
+    use crate::wire::{ClientId, ClusterName};
+
+    use std::vec::Vec;
+
+    pub(super) struct Ones;
+
+    impl Random for Ones {
+        fn number(&mut self) -> u64 {
+            1
+        }
+    }
+
+    /// A cluster without servers.
+    pub(super) fn cluster() -> Cluster<Vec<Peer>, Ones> {
+        let (id, name) = (ClientId([1; 16]), ClusterName::default());
+        let peers = std::vec![Peer::default(); SERVER_SLOTS];
+        Cluster::new(id, name, Ones, 1500, peers)
+    }
+
+    /// A device of four pages, for one shard.
+    pub(super) fn device() -> SwapDevice<Heap> {
+        SwapDevice::new(words(4), Config::new(2, 1, 30).unwrap(), 1)
+    }
+}

@@ -179,7 +179,7 @@ impl<S: Storage> Repair<S> {
         jobs.count() as u64
     }
 
-    /// When to call [`Self::drive`] next; `u64::MAX` for never. An earlier call does no harm.
+    /// When to call [`Self::handle_timeout`] next; `u64::MAX` for never. An earlier call does no harm.
     pub fn next_timeout_ns(&self) -> u64 {
         self.wake_ns
     }
@@ -212,8 +212,15 @@ impl<S: Storage> Repair<S> {
         }
     }
 
-    /// Begins as many copies as the rate allows. `is_busy` says whether requests are under way, to
-    /// which repair yields; `None` if the caller has not checked.
+    /// Does what is due at this time.
+    pub fn handle_timeout(&mut self, now_ns: u64, shard: &mut Shard<S>, device: &SwapDevice<S>) {
+        if now_ns >= self.wake_ns {
+            self.drive(now_ns, None, shard, device);
+        }
+    }
+
+    /// Begins as many copies as the rate allows; none while the machine hibernates. `is_busy` says whether
+    /// requests are under way, to which repair yields; `None` if the caller has not checked.
     pub fn drive(
         &mut self,
         now_ns: u64,
@@ -224,7 +231,10 @@ impl<S: Storage> Repair<S> {
         self.is_busy = is_busy.unwrap_or(self.is_busy);
         self.wake_ns = u64::MAX;
         self.look_at_disk(now_ns, device);
-        let rate = u64::from(device.repair_pages_per_s());
+        let rate = match device.is_hibernating() {
+            true => 0,
+            false => u64::from(device.repair_pages_per_s()),
+        };
         let Some(cost_ns) = NS_PER_S.checked_div(rate) else {
             return;
         };

@@ -44,6 +44,7 @@ pub struct SwapDevice<S: Storage> {
     /// How often frees were noted, and up to which count servers have been notified of them.
     frees_noted: Atomic<u32>,
     frees_notified: Atomic<u32>,
+    hibernating: Atomic<u32>,
 }
 
 impl<S: Storage> SwapDevice<S> {
@@ -68,6 +69,7 @@ impl<S: Storage> SwapDevice<S> {
             parked: Atomic::<u32>::new(0),
             frees_noted: Atomic::<u32>::new(0),
             frees_notified: Atomic::<u32>::new(0),
+            hibernating: Atomic::<u32>::new(0),
         }
     }
 
@@ -230,6 +232,26 @@ impl<S: Storage> SwapDevice<S> {
     /// Changes how many pages may be copied in the background.
     pub fn set_repair_pages_per_s(&self, pages_per_s: u32) {
         self.repair_pages_per_s.store(pages_per_s, Relaxed);
+    }
+
+    /// The machine is about to hibernate: its tasks still run. Until [`Self::end_hibernation`] the servers'
+    /// pages stay as the image names them: no page is copied, drained, freed or treated as an orphan, because
+    /// the image may still name pages that this machine no longer needs. The caller then takes the cluster's
+    /// lock once: a round that has not seen this has finished its frees when the caller has the lock.
+    pub fn begin_hibernation(&self) {
+        self.hibernating.store(1, Release);
+    }
+
+    /// The machine has come back, or did not hibernate. What it did after its image was made is unknown.
+    /// `chance` as in [`Versions::jump`].
+    pub fn end_hibernation(&self, chance: u64) {
+        self.versions.jump(chance);
+        self.hibernating.store(0, Release);
+    }
+
+    /// Whether the machine is hibernating: from before its tasks are stopped until they run again.
+    pub fn is_hibernating(&self) -> bool {
+        self.hibernating.load(Acquire) != 0
     }
 
     /// Number of shards.

@@ -13,16 +13,23 @@ use crate::context::Context;
 use crate::faults::Fault;
 use crate::scenario::{MS, S};
 
+/// The task that holds the lock of the removals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Worker,
+    /// An operator, who removes this server.
+    Operator(MacAddress, How),
+}
+
 /// The removals of a client.
 #[derive(Default)]
 pub struct Removing {
     removals: Removals,
-    /// How the quiescing server is removed, if there is one.
+    holder: Option<Holder>,
+    /// How the quiescing server is removed, if an operator has begun that.
     quiescing: Option<How>,
     /// The shard that is notified next.
     notifying: Option<usize>,
-    /// When the worker checks the draining servers again, by the clock.
-    look_ns: u64,
     /// Servers whose removal was begun at some time.
     removed: Vec<MacAddress>,
     /// Servers whose session was closed since the oracle's last check: addresses, incarnations.
@@ -35,81 +42,123 @@ pub struct Removing {
 const UNNEEDED_NS: [u64; 2] = [3 * S, 10 * S];
 
 impl Client {
-    /// Begins to remove a server.
+    /// An operator removes a server.
     pub(super) fn remove(&mut self, ctx: &mut Context, mac: MacAddress, how: How) {
-        if self.removing.quiescing.is_some() {
-            // Another server is being removed: the caller waits.
+        if self.removing.holder.is_some() {
             self.after(ctx, MS, ClientEvent::Remove(mac, how));
             return;
         }
+        self.removing.holder = Some(Holder::Operator(mac, how));
+        self.begin_removal(ctx, mac, how);
+    }
+
+    fn begin_removal(&mut self, ctx: &mut Context, mac: MacAddress, how: How) {
         let clock_ns = self.clock_ns(ctx);
         let begun =
             self.removing
                 .removals
                 .remove(clock_ns, mac, how, &mut self.cluster, &self.device);
         ctx.note(|| format!("client {} removes {mac}, {how:?}: {begun:?}", self.number));
-        if begun != Err(RemoveError::NotThere) {
+        if begun != Ok(Begun::Another) && begun != Err(RemoveError::NotThere) {
             self.added_ns.remove(&mac);
             self.removing.removed.push(mac);
         }
-        if begun == Ok(Begun::Gone) {
+        match begun {
+            Ok(Begun::Another | Begun::Quiescing) => {
+                self.removing.quiescing = Some(how).filter(|_| begun == Ok(Begun::Quiescing));
+                let delay_ns = ctx.host_delay();
+                self.after(ctx, delay_ns, ClientEvent::RemovalStep);
+                return;
+            }
             // The server may have opened a session.
-            self.removing.closed.push((mac, 0));
+            Ok(Begun::Gone) => self.removing.closed.push((mac, 0)),
+            Ok(Begun::Draining { .. }) | Err(_) => {}
         }
-        if begun == Ok(Begun::Quiescing) {
-            self.begin_quiescing(ctx, how);
-        }
+        self.release_removals(ctx);
+    }
+
+    /// An operator releases the lock, and kicks the worker.
+    fn release_removals(&mut self, ctx: &mut Context) {
+        self.removing.holder = None;
         self.run_cluster(ctx);
     }
 
-    fn begin_quiescing(&mut self, ctx: &mut Context, how: How) {
-        self.removing.quiescing = Some(how);
-        let delay_ns = ctx.host_delay();
-        self.after(ctx, delay_ns, ClientEvent::RemovalStep);
+    /// The worker begins a run of the removals, unless an operator holds the lock.
+    pub(super) fn begin_drain(&mut self) {
+        self.removing.holder.get_or_insert(Holder::Worker);
     }
 
-    /// The worker checks which servers can be removed.
-    pub(super) fn look_after_removals(&mut self, ctx: &mut Context) {
-        let clock_ns = self.clock_ns(ctx);
-        if self.removing.quiescing.is_some() || clock_ns < self.removing.look_ns {
+    /// Whether the worker holds the lock.
+    pub(super) fn is_draining(&self) -> bool {
+        self.removing.holder == Some(Holder::Worker)
+    }
+
+    /// The operator carries out the next step.
+    pub(super) fn continue_removal(&mut self, ctx: &mut Context) {
+        let Some(Holder::Operator(mac, how)) = self.removing.holder else {
             return;
-        }
-        let part = 1 + ctx.draw_maintenance(1000) as u32;
-        match self.removing.removals.look(&self.device, part) {
-            Some(0) => self.begin_quiescing(ctx, How::Drained),
-            again_ns => {
-                self.removing.look_ns = clock_ns + again_ns.unwrap_or(0);
-                let again_ns = again_ns.unwrap_or(u64::MAX);
-                self.round.look_again_at(clock_ns.saturating_add(again_ns));
-            }
-        }
-    }
-
-    /// Carries out the next step for the quiescing server.
-    pub(super) fn advance_removal(&mut self, ctx: &mut Context) {
-        let clock_ns = self.clock_ns(ctx);
+        };
         let mut delay_ns = ctx.host_delay();
-        if let Some(shard) = self.removing.notifying.take() {
-            self.shards[shard].servers_changed(clock_ns, &self.device);
-            self.pump(ctx, shard);
-            self.removing.notifying = Some(shard + 1).filter(|next| *next < self.shards.len());
-        } else {
+        if !self.notify_of_removal(ctx) {
             match self.removing.removals.next_step() {
-                Some(Step::Cluster) => self.change_cluster(ctx),
-                Some(Step::Shards) => self.removing.notifying = Some(0),
-                Some(Step::Walk) => {
-                    let part = 1 + ctx.draw_maintenance(1000) as u32;
-                    self.removing.removals.walk(&self.device, part);
-                }
                 Some(Step::Wait(wait_ns)) => delay_ns += wait_ns,
-                Some(Step::Done(outcome)) => {
-                    self.end_removal(ctx, outcome);
+                Some(step @ Step::Done(_)) => {
+                    let was_own = self.removing.quiescing.is_some();
+                    self.carry_out_removal(ctx, step);
+                    match was_own {
+                        true => self.release_removals(ctx),
+                        false => self.begin_removal(ctx, mac, how),
+                    }
                     return;
                 }
-                None => return,
+                Some(step) => self.carry_out_removal(ctx, step),
+                None => {
+                    self.release_removals(ctx);
+                    return;
+                }
             }
         }
         self.after(ctx, delay_ns, ClientEvent::RemovalStep);
+    }
+
+    /// The worker carries out the next step of its run.
+    pub(super) fn continue_drain(&mut self, ctx: &mut Context) {
+        if self.notify_of_removal(ctx) {
+            return;
+        }
+        let clock_ns = self.clock_ns(ctx);
+        match self.removing.removals.next_step_of_run() {
+            Step::Wait(wait_ns) => {
+                self.round.look_again_at(clock_ns.saturating_add(wait_ns));
+                self.removing.holder = None;
+            }
+            Step::Idle => self.removing.holder = None,
+            step => self.carry_out_removal(ctx, step),
+        }
+    }
+
+    /// Notifies the next shard, if there is one.
+    fn notify_of_removal(&mut self, ctx: &mut Context) -> bool {
+        let Some(shard) = self.removing.notifying.take() else {
+            return false;
+        };
+        let clock_ns = self.clock_ns(ctx);
+        self.shards[shard].servers_changed(clock_ns, &self.device);
+        self.pump(ctx, shard);
+        self.removing.notifying = Some(shard + 1).filter(|next| *next < self.shards.len());
+        true
+    }
+
+    fn carry_out_removal(&mut self, ctx: &mut Context, step: Step) {
+        let mut part = || 1 + ctx.draw_maintenance(1000) as u32;
+        match step {
+            Step::Cluster => self.change_cluster(ctx),
+            Step::Shards => self.removing.notifying = Some(0),
+            Step::Walk => self.removing.removals.walk(&self.device, part()),
+            Step::Look => self.removing.removals.look(&self.device, part()),
+            Step::Done(outcome) => self.end_removal(ctx, outcome),
+            Step::Wait(_) | Step::Idle => {}
+        }
     }
 
     fn change_cluster(&mut self, ctx: &mut Context) {
@@ -168,13 +217,8 @@ impl Client {
     fn end_removal(&mut self, ctx: &mut Context, outcome: Outcome) {
         let how = self.removing.quiescing.take();
         ctx.note(|| format!("client {} has removed: {outcome:?}", self.number));
-        let clock_ns = self.clock_ns(ctx);
-        if how == Some(How::Drained) {
-            self.removing.look_ns = clock_ns + outcome.again_ns();
-            self.set_worker_timer(ctx, self.removing.look_ns);
-        }
         match (how, outcome.result) {
-            (Some(How::Drained), Ok(_)) if outcome.is_closed => {
+            (None, Ok(_)) if outcome.is_closed => {
                 ctx.counts.fault(Fault::ServerDrained);
             }
             (Some(How::AtOnce), Ok(_)) if outcome.is_closed => {

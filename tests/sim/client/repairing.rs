@@ -39,8 +39,8 @@ impl Client {
         self.shards.len() - 1
     }
 
-    /// Begins copies.
-    pub(super) fn drive_repair(&mut self, ctx: &mut Context, is_busy: Option<bool>) {
+    /// Its timer is due: begins copies.
+    pub(super) fn continue_repair(&mut self, ctx: &mut Context) {
         if self.is_unloaded {
             return;
         }
@@ -48,7 +48,7 @@ impl Client {
         let before = *self.repair.counters();
         let clock_ns = self.clock_ns(ctx);
         let (repair, device) = (&mut self.repair, &self.device);
-        repair.drive(clock_ns, is_busy, &mut self.shards[shard], device);
+        repair.handle_timeout(clock_ns, &mut self.shards[shard], device);
         self.has_repaired |= *self.repair.counters() != before;
     }
 

@@ -11,7 +11,7 @@ use anemone::wire::{Frame, MacAddress, Opcode, PageVersion};
 use rand::Rng;
 use zerocopy::FromBytes;
 
-use super::{Client, ClientEvent};
+use super::{words, Client, ClientEvent};
 use crate::context::Context;
 use crate::event::{Event, Wire};
 use crate::scenario::MS;
@@ -65,7 +65,7 @@ impl Client {
         if !self.working.is_running {
             self.working.is_running = true;
             self.working.is_pending = true;
-            self.round.begin();
+            self.round.begin(&self.device);
             let delay_ns = ctx.host_delay();
             self.after(ctx, delay_ns, ClientEvent::Work);
         }
@@ -74,7 +74,18 @@ impl Client {
     /// The next step of the worker's round.
     pub(super) fn work(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
+        if self.is_draining() {
+            self.continue_drain(ctx);
+            let delay_ns = ctx.host_delay();
+            self.after(ctx, delay_ns, ClientEvent::Work);
+            return;
+        }
         match self.round.next_step() {
+            Step::Allocate(count) => {
+                if !ctx.scenario.enabled.send_failure || ctx.rng.random_bool(0.5) {
+                    self.device.versions().give_room(words(count));
+                }
+            }
             Step::Look(shard) => {
                 if shard == 0 {
                     self.working.is_held = false;
@@ -89,8 +100,13 @@ impl Client {
                     .with_shard(clock_ns, &mut self.shards[shard], &self.device);
                 self.pump(ctx, shard);
             }
+            Step::Report => {
+                let number = self.number;
+                let note = |event| ctx.note(|| format!("client {number} logs {event:?}"));
+                self.round.report(clock_ns, &self.device, note);
+            }
             Step::Repair => self.round_with_repair(ctx),
-            Step::Drain => self.look_after_removals(ctx),
+            Step::Drain => self.begin_drain(),
             Step::Sweep => {
                 let is_due = clock_ns >= self.working.sweep_ns;
                 let part = match is_due {
@@ -128,7 +144,6 @@ impl Client {
         let before = self.round.orphans_found;
         self.round.with_cluster(
             clock_ns,
-            false,
             &mut self.cluster,
             &mut frames,
             &self.device,
@@ -186,12 +201,12 @@ impl Client {
     fn end_round(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
         self.working.is_running = false;
-        let mut due_ns = self.round.next_ns().max(clock_ns);
+        let has_frames = !self.working.inbox.is_empty();
+        let mut due_ns = self.round.next_ns(has_frames).max(clock_ns);
         if self.round.is_sweeping() && ctx.scenario.enabled.slow_sweep {
             due_ns = due_ns.max(self.working.sweep_ns.min(clock_ns + 20 * MS));
         }
-        let is_kicked = std::mem::take(&mut self.working.is_kicked);
-        if is_kicked || !self.working.inbox.is_empty() {
+        if std::mem::take(&mut self.working.is_kicked) {
             self.run_cluster(ctx);
         }
         self.set_worker_timer(ctx, due_ns);

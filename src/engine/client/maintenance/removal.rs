@@ -7,6 +7,10 @@
 //! more. After every shard has been notified, the whole map is checked. The server's session is closed if
 //! no page needs it and no other copy was lost meanwhile. Otherwise the map is checked again, or the server
 //! is kept.
+//!
+//! The worker carries out some of the steps in each of its runs ([`Removals::next_step_of_run`]). An operator
+//! waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the worker removes
+//! no server.
 
 use core::ops::DerefMut;
 
@@ -61,9 +65,11 @@ pub enum Begun {
     },
     /// Carry out the steps until [`Step::Done`].
     Quiescing,
+    /// Another server is quiescing. Carry out the steps until [`Step::Done`], then begin again.
+    Another,
 }
 
-/// The next step for the quiescing server.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Call [`Removals::with_cluster`] under the cluster's lock.
@@ -71,12 +77,16 @@ pub enum Step {
     /// Call [`Shard::servers_changed`](super::super::shard::Shard::servers_changed) of every shard, under
     /// its lock.
     Shards,
-    /// Call [`Removals::walk`] without a lock. It is the last step of a run of the worker.
+    /// Call [`Removals::walk`] without a lock.
     Walk,
-    /// Wait for this many nanoseconds.
+    /// Call [`Removals::look`] without a lock.
+    Look,
+    /// Wait for this many nanoseconds. In a run of the worker it is the last step: the next run is due then.
     Wait(u64),
-    /// The last step was carried out: the result.
+    /// The last step for the quiescing server was carried out: the result.
     Done(Outcome),
+    /// The last step of a run of the worker: no server drains.
+    Idle,
 }
 
 /// How the removal of a server ended.
@@ -93,7 +103,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// The time in nanoseconds until the worker checks the draining servers again.
-    pub fn again_ns(&self) -> u64 {
+    fn again_ns(&self) -> u64 {
         match self.result {
             Ok(_) => WALK_NS,
             Err(_) => NEEDED_NS,
@@ -183,6 +193,11 @@ impl Quiescing {
                 true => Stage::Announce,
                 false => Stage::Over(Ok(0)),
             },
+            // Read under the lock: once the machine's notice has had the lock, the worker closes no server.
+            Stage::Close if self.how == How::Drained && device.is_hibernating() => {
+                cluster.cancel_quiescing(slot, session, self.stays, table);
+                Stage::Notify(Err(RemoveError::Unknown))
+            }
             Stage::Close => {
                 // Under the cluster's lock no server is lost. A disk that fails from here on fails after the
                 // removal.
@@ -231,10 +246,12 @@ fn drain<S: Storage>(how: How, slot: ServerSlot, device: &SwapDevice<S>) -> Drai
 pub struct Removals {
     walks: [Walk; SERVER_SLOTS],
     quiescing: Option<Quiescing>,
+    /// How the worker's run ends, if it has done its part.
+    end: Option<Step>,
 }
 
 impl Removals {
-    /// Begins to remove a server. Call this under the cluster's lock, while no other server quiesces.
+    /// Begins to remove a server. Call this under the cluster's lock.
     pub fn remove<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
         &mut self,
         now_ns: u64,
@@ -243,6 +260,9 @@ impl Removals {
         cluster: &mut Cluster<P, R>,
         device: &SwapDevice<S>,
     ) -> Result<Begun, RemoveError> {
+        if self.quiescing.is_some() {
+            return Ok(Begun::Another);
+        }
         let is_new = !cluster.is_draining(mac);
         match cluster.remove(now_ns, mac, &device.servers) {
             Err(NotThere) => Err(RemoveError::NotThere),
@@ -272,11 +292,11 @@ impl Removals {
         });
     }
 
-    /// For the worker, while no server quiesces: checks a part of the map for each draining server. A server
-    /// that no page seems to need begins to quiesce. Returns the time in nanoseconds until the next check;
-    /// `None` if no server drains.
-    pub fn look<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Option<u64> {
-        let mut again_ns = None;
+    /// Carries out [`Step::Look`]: checks `pages` more of the map for each draining server. A server that no
+    /// page seems to need begins to quiesce.
+    pub fn look<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
+        self.end = Some(Step::Idle);
+        let mut again_ns = u64::MAX;
         // A slot keeps its draining bit until it belongs to another server.
         let draining = device.servers.draining();
         for slot in draining.intersection(device.servers.valid()).iter() {
@@ -290,12 +310,27 @@ impl Removals {
                 Found::Needed => NEEDED_NS,
                 Found::None => {
                     self.quiesce(slot, address.session, address.mac, How::Drained, false);
-                    return Some(0);
+                    self.end = None;
+                    return;
                 }
             };
-            again_ns = Some(again_ns.map_or(wait_ns, |other: u64| other.min(wait_ns)));
+            again_ns = again_ns.min(wait_ns);
+            self.end = Some(Step::Wait(again_ns));
         }
-        again_ns
+    }
+
+    /// As [`Self::next_step`], for a run of the worker. [`Step::Wait`] or [`Step::Idle`] is the last.
+    pub fn next_step_of_run(&mut self) -> Step {
+        if let Some(end) = self.end.take() {
+            return end;
+        }
+        let step = self.next_step().unwrap_or(Step::Look);
+        self.end = match step {
+            Step::Walk => Some(Step::Wait(0)),
+            Step::Done(outcome) => Some(Step::Wait(outcome.again_ns())),
+            _ => None,
+        };
+        step
     }
 
     /// Returns the next step; `None` if no server quiesces. The caller carries it out before it calls this
@@ -345,6 +380,75 @@ impl Removals {
     ) {
         if let Some(one) = &mut self.quiescing {
             one.stage = one.with_cluster(now_ns, cluster, device);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{cluster, device};
+    use super::*;
+
+    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+    fn quiescing() -> Removals {
+        let mut removals = Removals::default();
+        let slot = ServerSlot::new(3).unwrap();
+        removals.quiesce(slot, 7, MAC, How::Drained, false);
+        removals
+    }
+
+    #[test]
+    fn a_removal_waits_for_the_one_under_way() {
+        let (mut cluster, device, mut removals) = (cluster(), device(), quiescing());
+        let other = MacAddress([2, 0, 0, 0, 0, 2]);
+        cluster.add(0, other, &device.servers).unwrap();
+        let mut remove =
+            |removals: &mut Removals| removals.remove(0, other, How::AtOnce, &mut cluster, &device);
+        assert_eq!(remove(&mut removals), Ok(Begun::Another));
+        assert_eq!(removals.quiescing.as_ref().map(|one| one.mac), Some(MAC));
+        removals.quiescing = None;
+        assert_eq!(remove(&mut removals), Ok(Begun::Gone));
+    }
+
+    #[test]
+    fn a_run_of_the_worker_checks_one_part_of_the_map() {
+        let (mut cluster, device, mut removals) = (cluster(), device(), quiescing());
+        for stage in [Stage::Look, Stage::Busy] {
+            removals.quiescing.as_mut().unwrap().stage = stage;
+            if stage == Stage::Look {
+                assert_eq!(removals.next_step_of_run(), Step::Walk);
+                assert_eq!(removals.next_step_of_run(), Step::Wait(0));
+            } else {
+                assert_eq!(removals.next_step_of_run(), Step::Wait(BUSY_NS));
+            }
+        }
+        // The server is gone.
+        removals.quiescing.as_mut().unwrap().stage = Stage::Begin;
+        assert_eq!(removals.next_step_of_run(), Step::Cluster);
+        removals.with_cluster(0, &mut cluster, &device);
+        assert!(matches!(removals.next_step_of_run(), Step::Done(_)));
+        assert_eq!(removals.next_step_of_run(), Step::Wait(WALK_NS));
+        assert_eq!(removals.next_step_of_run(), Step::Look);
+        removals.look(&device, 1);
+        assert_eq!(removals.next_step_of_run(), Step::Idle);
+        assert_eq!(removals.next_step_of_run(), Step::Look);
+    }
+
+    #[test]
+    fn the_worker_closes_no_server_while_the_machine_hibernates() {
+        let (mut cluster, device) = (cluster(), device());
+        for (how, stage) in [
+            (How::Drained, Stage::Notify(Err(RemoveError::Unknown))),
+            // The tasks of operators still run.
+            (How::AtOnce, Stage::Notify(Ok(0))),
+        ] {
+            let mut removals = quiescing();
+            device.begin_hibernation();
+            let one = removals.quiescing.as_mut().unwrap();
+            (one.how, one.stage) = (how, Stage::Close);
+            removals.with_cluster(0, &mut cluster, &device);
+            assert_eq!(removals.quiescing.unwrap().stage, stage);
         }
     }
 }

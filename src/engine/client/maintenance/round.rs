@@ -6,6 +6,12 @@
 //! the low water raised, so that it is above the versions of these frees: a page-out that arrives late
 //! cannot restore what a server was told to free. Then the cluster does what is due, the shards and repair
 //! are notified of changes, and removals and sweeps continue.
+//!
+//! If the versions have jumped since the last round, the shards first restart what is under way with an
+//! earlier version, and the cluster asks what the servers hold.
+//!
+//! While the machine hibernates, no copies to be freed are searched for or passed on, and no server is
+//! removed. Repair rests as well ([`Repair::drive`]).
 
 use core::ops::DerefMut;
 
@@ -17,6 +23,7 @@ use super::super::repair::Repair;
 use super::super::shard::Shard;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::event_log::{Event, EventLog};
 
 /// How long freed pages are collected before a round begins that notifies servers.
 pub const FREE_DELAY_NS: u64 = 2_000_000;
@@ -34,6 +41,10 @@ const BATCH: usize = 32;
 /// What is to be done next. Each step is carried out before the next is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Allocate so many zero words without waiting, and pass them to
+    /// [`Versions::give_room`](super::super::versions::Versions::give_room). Without memory there is still as
+    /// much room as before.
+    Allocate(usize),
     /// Under the cluster's lock, pass at most so many received control frames to it, because a flood must not
     /// delay the other steps. Then call [`Round::with_cluster`].
     Cluster(usize),
@@ -41,6 +52,8 @@ pub enum Step {
     Look(usize),
     /// The same, and carry out the shard's work.
     Notify(usize),
+    /// Call [`Round::report`] without a lock.
+    Report,
     /// Call [`Round::with_repair`] under the lock of repair's shard.
     Repair,
     /// Check the draining servers ([`super::removal`]), and call [`Round::look_again_at`] with when to check
@@ -54,6 +67,10 @@ pub enum Step {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
+    /// There is soon no room to record another jump of the versions.
+    Room(usize),
+    /// The versions have jumped: a shard restarts what is under way with an earlier one.
+    Jumped(usize),
     /// A shard passes on copies to be freed.
     Stale(usize),
     /// The cluster takes them, those in the servers' inventories, and those of freed pages in the map.
@@ -64,6 +81,7 @@ enum Stage {
     Due,
     /// The shards are notified of what has changed.
     Notify(usize),
+    Report,
     Repair,
     Drain,
     Sweep,
@@ -78,6 +96,10 @@ enum Stage {
 pub struct Round {
     shards: usize,
     stage: Stage,
+    /// How many jumps of the versions the shards have been notified of.
+    jumps: u32,
+    /// Whether the versions have jumped before this round.
+    has_jumped: bool,
     /// Whether received frames have been passed to the cluster in this round.
     has_taken_frames: bool,
     /// When a frame of each server was last received on the data path.
@@ -99,6 +121,11 @@ pub struct Round {
     settled: Version,
     /// Whether requests are under way.
     is_busy: bool,
+    /// Page-outs that have been refused for lack of room, in all shards.
+    no_space: u64,
+    log: EventLog,
+    /// Whether the machine hibernates.
+    rests: bool,
     /// What has changed among the servers: complete when shards are notified.
     pub changes: Changes,
     /// Number of orphans found in servers' inventories, in all rounds.
@@ -120,18 +147,37 @@ impl Round {
     }
 
     /// A round begins.
-    pub fn begin(&mut self) {
-        self.stage = Stage::Stale(0);
+    pub fn begin<S: Storage>(&mut self, device: &SwapDevice<S>) {
+        let versions = device.versions();
+        let jumps = versions.jumps();
+        self.has_jumped = core::mem::replace(&mut self.jumps, jumps) != jumps;
+        self.stage = match versions.wanted_words() {
+            Some(words) => Stage::Room(words),
+            None => self.first(),
+        };
         self.has_taken_frames = false;
         self.heard_ns = [0; SERVER_SLOTS];
         self.found_all = None;
         self.is_busy = false;
+        self.no_space = 0;
         self.changes = Changes::default();
+    }
+
+    /// The first stage of every round.
+    fn first(&self) -> Stage {
+        match self.has_jumped {
+            true => Stage::Jumped(0),
+            false => Stage::Stale(0),
+        }
     }
 
     /// What is to be done next.
     pub fn next_step(&mut self) -> Step {
         match self.stage {
+            Stage::Room(words) => {
+                self.stage = self.first();
+                Step::Allocate(words)
+            }
             Stage::Stale(shard) | Stage::Oldest(shard) => Step::Look(shard),
             // Also if the shards have more copies than are passed on at a time.
             Stage::Free => match core::mem::replace(&mut self.has_taken_frames, true) {
@@ -139,9 +185,16 @@ impl Round {
                 false => Step::Cluster(INBOX_FRAMES),
             },
             Stage::Due | Stage::Swept(_) => Step::Cluster(0),
-            Stage::Notify(shard) => Step::Notify(shard),
+            Stage::Jumped(shard) | Stage::Notify(shard) => Step::Notify(shard),
+            Stage::Report => {
+                self.stage = Stage::Repair;
+                Step::Report
+            }
             Stage::Repair => {
-                self.stage = Stage::Drain;
+                self.stage = match self.rests {
+                    true => Stage::Sweep,
+                    false => Stage::Drain,
+                };
                 Step::Repair
             }
             Stage::Drain => {
@@ -158,9 +211,13 @@ impl Round {
         !self.to_sweep.is_empty()
     }
 
-    /// When the next round is due.
-    pub fn next_ns(&self) -> u64 {
-        self.next_ns
+    /// When the next round is due: at once if received frames have not been passed to the cluster
+    /// (`has_frames`).
+    pub fn next_ns(&self, has_frames: bool) -> u64 {
+        match has_frames {
+            true => 0,
+            false => self.next_ns,
+        }
     }
 
     /// Another round is due then.
@@ -185,6 +242,10 @@ impl Round {
         device: &SwapDevice<S>,
     ) {
         match self.stage {
+            Stage::Jumped(number) => {
+                shard.versions_jumped(now_ns, device);
+                self.stage = self.after(number, Stage::Jumped, Stage::Stale(0));
+            }
             Stage::Stale(number) => {
                 if number == 0 {
                     self.noted = device.frees_noted();
@@ -207,6 +268,8 @@ impl Round {
                 let oldest = shard.oldest_version().unwrap_or(self.settled);
                 self.settled = self.settled.min(oldest);
                 self.is_busy |= shard.has_requests();
+                let no_space = shard.counters().pages_out_no_space;
+                self.no_space = self.no_space.wrapping_add(no_space);
                 self.stage = self.after(number, Stage::Oldest, Stage::Due);
                 if self.stage == Stage::Due {
                     device.raise_low_water(self.settled);
@@ -220,17 +283,16 @@ impl Round {
                     shard.servers_changed(now_ns, device);
                 }
                 shard.unpark(now_ns, None, device);
-                self.stage = self.after(number, Stage::Notify, Stage::Repair);
+                self.stage = self.after(number, Stage::Notify, Stage::Report);
             }
             _ => {}
         }
     }
 
-    /// Does what is next with the cluster. While `is_resting`, it searches for no copies to free.
+    /// Does what is next with the cluster.
     pub fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
         &mut self,
         now_ns: u64,
-        is_resting: bool,
         cluster: &mut Cluster<P, R>,
         outbox: &mut impl Outbox,
         device: &SwapDevice<S>,
@@ -241,7 +303,9 @@ impl Round {
                 if mutated!(LowWaterBeforeFrees) {
                     self.settled = device.next_version();
                 }
-                if !is_resting {
+                // Read under the lock: once the machine's notice has had the lock, nothing more is freed.
+                self.rests = device.is_hibernating();
+                if !self.rests {
                     let found = cluster.free_orphans(now_ns, device);
                     self.orphans_found = self.orphans_found.saturating_add(found);
                     let copies = self.waiting.get(..self.waiting_len).unwrap_or(&[]);
@@ -266,6 +330,9 @@ impl Round {
                 self.stage = Stage::Oldest(0);
             }
             Stage::Due => {
+                if self.has_jumped {
+                    cluster.look_for_orphans(now_ns);
+                }
                 cluster.ask_what_they_have(now_ns, core::mem::take(&mut self.frees_lost));
                 cluster.set_io_timeout_ns(device.io_timeout_ns());
                 cluster.set_low_water(device.low_water());
@@ -331,6 +398,18 @@ impl Round {
         }
     }
 
+    /// Passes what has happened to `log`.
+    pub fn report<S: Storage>(
+        &mut self,
+        now_ns: u64,
+        device: &SwapDevice<S>,
+        mut log: impl FnMut(Event),
+    ) {
+        let (changes, has_jumped, no_space) = (&self.changes, self.has_jumped, self.no_space);
+        self.log
+            .update(now_ns, device, changes, has_jumped, no_space, &mut log);
+    }
+
     /// Begins copies.
     pub fn with_repair<S: Storage>(
         &mut self,
@@ -374,13 +453,63 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bench::{cluster, device};
     use super::*;
+    use crate::engine::client::free::words_for;
+    use crate::engine::client::storage::heap::words;
+    use crate::wire::{Header, MacAddress};
+
+    struct Nowhere;
+
+    impl Outbox for Nowhere {
+        fn send(&mut self, _: MacAddress, _: &Header, _: &[u8]) {}
+    }
+
+    #[test]
+    fn frees_and_removals_rest_while_the_machine_hibernates() {
+        let (mut cluster, device, mut round) = (cluster(), device(), Round::new(1));
+        let chunks = DirtyChunks::new(words(words_for(device.map.len())));
+        let mut run = |steps: &[Step], left| {
+            chunks.mark(PageIndex(0));
+            round.begin(&device);
+            round.stage = Stage::Free;
+            round.with_cluster(0, &mut cluster, &mut Nowhere, &device, &chunks);
+            assert_eq!(chunks.count(), left);
+            round.stage = Stage::Repair;
+            for step in steps {
+                assert_eq!(round.next_step(), *step);
+            }
+        };
+        run(&[Step::Repair, Step::Drain, Step::Done], 0);
+        device.begin_hibernation();
+        run(&[Step::Repair, Step::Done], 1);
+        device.end_hibernation(7);
+        run(&[Step::Repair, Step::Drain, Step::Done], 0);
+    }
+
+    #[test]
+    fn a_round_follows_each_jump_of_the_versions_once() {
+        let (device, mut round) = (device(), Round::new(1));
+        device.versions().jump(7);
+        round.begin(&device);
+        assert_eq!(round.next_step(), Step::Notify(0));
+        round.begin(&device);
+        assert_eq!(round.next_step(), Step::Look(0));
+    }
+
+    #[test]
+    fn frames_that_wait_are_due_at_once() {
+        let mut round = Round::new(1);
+        round.next_ns = 1000;
+        assert_eq!(round.next_ns(true), 0);
+        assert_eq!(round.next_ns(false), 1000);
+    }
 
     #[test]
     fn a_round_takes_one_inbox_however_many_copies_are_to_be_freed() {
-        let mut round = Round::new(1);
+        let (device, mut round) = (device(), Round::new(1));
         for _ in 0..2 {
-            round.begin();
+            round.begin(&device);
             assert_eq!(round.next_step(), Step::Look(0));
             round.stage = Stage::Free;
             assert_eq!(round.next_step(), Step::Cluster(INBOX_FRAMES));

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The text of each event that the engine has logged.
+//!
+//! Context: process, the worker's.
+
+use kernel::prelude::*;
+
+use super::client::Client;
+use crate::{
+    engine::client::{
+        config::NS_PER_S,
+        ids::ServerSlot,
+        maintenance::event_log::Event, //
+    },
+    wire::Status, //
+};
+
+impl Client {
+    /// Logs the event.
+    pub(super) fn log(&self, event: Event) {
+        let device = &self.shared.device;
+        let mac = |slot| device.servers.address(slot).mac;
+        match event {
+            Event::Insane(slot) => pr_err!(
+                "server {}: it keeps reporting page-outs that this machine never made, and is no longer used; restart or remove it\n",
+                mac(slot)
+            ),
+            Event::Forgetful(slot) => pr_warn!(
+                "server {}: it lacks a page that it should have: it, or this machine, was put back to an earlier state; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
+                mac(slot)
+            ),
+            Event::Forgotten => pr_warn!(
+                "servers know of page-outs that this machine has forgotten: it was put back to an earlier state, and pages that were paged out since then are lost\n"
+            ),
+            Event::Jumped => {
+                pr_info!("versions continue from {}\n", device.next_version().0)
+            }
+            Event::Refused(slot) => self.log_refusal(slot),
+            Event::Restarted(slot) => pr_warn!(
+                "server {}: restarted, or dropped the session; its copies are lost, repairing\n",
+                mac(slot)
+            ),
+            Event::Alone => pr_warn!(
+                "no server has answered for {} s (io_timeout_s); requests that need one fail at once until one answers\n",
+                device.io_timeout_ns() / NS_PER_S
+            ),
+            Event::Answered => pr_info!("a server answers again\n"),
+            Event::Full => pr_warn!(
+                "the servers are full and refuse page-outs; add a server (anemonectl add) or attach a disk (anemonectl attach)\n"
+            ),
+        }
+    }
+
+    /// Logs why a server refuses the session.
+    fn log_refusal(&self, slot: ServerSlot) {
+        let Some(report) = self.cluster.look(|cluster| cluster.report(slot)) else {
+            return;
+        };
+        match report.refusal {
+            Some(Status::InUse) => pr_warn!(
+                "server {}: refused: another machine has a live session with this identity; load one of the two with another client_id=\n",
+                report.mac
+            ),
+            Some(Status::TooManyClients) => pr_warn!(
+                "server {}: refused: no room for another client, or for another from this address; raise its --max-clients\n",
+                report.mac
+            ),
+            Some(Status::NotAdmitted) => pr_warn!(
+                "server {}: refused: this client is not admitted; check its --cluster and --allow\n",
+                report.mac
+            ),
+            _ => {}
+        }
+    }
+}
