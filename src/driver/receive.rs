@@ -12,16 +12,14 @@ use super::{
 };
 use crate::{
     engine::client::{
-        cluster::{
-            is_control_tag,
-            LISTED_PAGES, //
-        },
+        cluster::LISTED_PAGES,
+        ids::shard_of_tag,
         inbox::{
             self,
             Waiting,
             INBOX_FRAMES, //
         },
-        shard::Shard, //
+        stations::Destination, //
     },
     linux::net::{
         hook::Verdict,
@@ -41,7 +39,6 @@ use crate::{
     },
 };
 
-use super::storage::KernelStorage;
 use kernel::sync::atomic::Relaxed;
 use zerocopy::FromBytes;
 
@@ -132,16 +129,14 @@ impl Client {
             self.count_bad_frame();
             return Verdict::Stolen;
         }
-        match header.opcode {
-            Opcode::Announce => {
+        match Destination::of(&header) {
+            Destination::Shard => self.handle_data(frame, &header),
+            Destination::Shards => self.handle_acks(frame, &header, payload_len),
+            Destination::Cluster => self.handle_control(frame, header, payload_len),
+            Destination::Everyone => {
                 self.handle_control(frame, header, payload_len);
                 return Verdict::Accept;
             }
-            Opcode::WriteAck | Opcode::ReadReply if !is_control_tag(header.tag) => {
-                self.handle_data(frame, &header);
-            }
-            Opcode::WriteAcks => self.handle_acks(frame, &header, payload_len),
-            _ => self.handle_control(frame, header, payload_len),
         }
         Verdict::Stolen
     }
@@ -167,10 +162,7 @@ impl Client {
             }
             fill = Some(u64::from_ne_bytes(bytes));
         }
-        match self
-            .queues
-            .get(Shard::<KernelStorage>::number_of_tag(header.tag))
-        {
+        match self.queues.get(shard_of_tag(header.tag)) {
             Some(queue) => queue.receive(&self.shared, frame, header, fill),
             None => self.count_bad_frame(),
         }
@@ -193,10 +185,10 @@ impl Client {
         let source = MacAddress(frame.source());
         // Acknowledgements for one queue usually follow one another; its lock is taken once for them.
         while let Some(first) = acks.first() {
-            let number = Shard::<KernelStorage>::number_of_tag(first.tag.get());
+            let number = shard_of_tag(first.tag.get());
             let count = acks
                 .iter()
-                .take_while(|ack| Shard::<KernelStorage>::number_of_tag(ack.tag.get()) == number)
+                .take_while(|ack| shard_of_tag(ack.tag.get()) == number)
                 .count();
             let Some((these, others)) = acks.split_at_checked(count) else {
                 return;

@@ -16,15 +16,13 @@ use crate::{
     driver::{
         block_device::PAGE_SECTORS,
         client::Client,
-        shared::Shared,
-        storage::KernelStorage, //
+        shared::Shared, //
     },
     engine::client::{
         mirror::{
             Event,
             Token, //
-        },
-        shard::Shard, //
+        }, //
     },
     linux::{
         block::bio::OpfBit,
@@ -149,11 +147,7 @@ impl Pool {
 
     /// Notifies a queue, or all.
     fn notify(&self, client: &Client, event: Event) {
-        let queue = |token: Token| {
-            client
-                .queues
-                .get(Shard::<KernelStorage>::number_of_tag(token.tag))
-        };
+        let queue = |token: Token| client.queues.get(token.shard());
         match event {
             Event::Written(token, ok) => {
                 if let Some(queue) = queue(token) {

@@ -99,3 +99,9 @@ impl SlotSet {
         })
     }
 }
+/// The number of the shard that a tag belongs to.
+#[inline]
+pub fn shard_of_tag(tag: u32) -> usize {
+    // CAST: 16 bits.
+    (tag >> 16) as usize
+}

@@ -51,7 +51,7 @@ mod write;
 use super::counters::MirrorCounters;
 use super::disk::DiskState;
 pub use super::disk::Policy;
-use super::ids::{PageIndex, Version};
+use super::ids::{shard_of_tag, PageIndex, Version};
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
 
@@ -119,7 +119,7 @@ impl BufferId {
 /// What waits for an I/O. The mirror hands it back, and knows only its shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token {
-    /// The op's tag: [`super::shard::Shard::number_of_tag`] returns the number of its shard.
+    /// The op's tag.
     pub tag: u32,
     /// Which of the op's waits it is.
     pub attempt: u32,
@@ -128,8 +128,7 @@ pub struct Token {
 impl Token {
     /// The number of the op's shard.
     pub fn shard(self) -> usize {
-        // CAST: 16 bits.
-        (self.tag >> 16) as usize
+        shard_of_tag(self.tag)
     }
 }
 

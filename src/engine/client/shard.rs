@@ -45,7 +45,7 @@ use super::counters::Counters;
 use super::disk_port::DiskPort;
 use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
-use super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use super::ids::{shard_of_tag, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
@@ -193,12 +193,6 @@ impl<S: Storage> Shard<S> {
         self.number
     }
 
-    /// Which shard a tag belongs to.
-    pub fn number_of_tag(tag: u32) -> usize {
-        // CAST: 16 bits.
-        (tag >> 16) as usize
-    }
-
     fn tag(&self, op: OpId) -> u32 {
         u32::from(self.number) << 16 | op.low_tag()
     }
@@ -207,7 +201,7 @@ impl<S: Storage> Shard<S> {
     fn op_of_tag(&self, tag: u32) -> Option<OpId> {
         // CAST: 16 bits.
         let index = (tag & 0xffff) as usize;
-        let is_ours = Self::number_of_tag(tag) == usize::from(self.number);
+        let is_ours = shard_of_tag(tag) == usize::from(self.number);
         self.ops.id(index).filter(|_| is_ours)
     }
 

@@ -7,10 +7,37 @@
 //! client's servers, in the client's session? The list is updated before a frame is sent to a new
 //! server. Received frames read it on any CPU without a lock.
 
+use super::cluster::is_control_tag;
 use super::ids::SERVER_SLOTS;
 use super::server_table::mac_to_u64;
 use crate::sync::{Acquire, Atomic, Relaxed, Release};
 use crate::wire::{Header, MacAddress, Opcode};
+
+/// Where a frame that is ours goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the shard that its tag names ([`shard_of_tag`](super::ids::shard_of_tag)).
+    Shard,
+    /// Each of its acknowledgements to the shard that its own tag names.
+    Shards,
+    /// To the inbox of the cluster.
+    Cluster,
+    /// To the inbox of the cluster, and to other receivers on this machine.
+    Everyone,
+}
+
+impl Destination {
+    /// The destination of a frame with this header that [concerns us](Stations::concerns_us).
+    #[inline]
+    pub fn of(header: &Header) -> Self {
+        match header.opcode {
+            Opcode::Announce => Self::Everyone,
+            Opcode::WriteAck | Opcode::ReadReply if !is_control_tag(header.tag) => Self::Shard,
+            Opcode::WriteAcks => Self::Shards,
+            _ => Self::Cluster,
+        }
+    }
+}
 
 /// A server of the client.
 struct Entry {
@@ -142,5 +169,24 @@ mod tests {
         assert!(!stations.concerns_us(mac(1), &header(Opcode::Pong, 7)));
         assert!(!stations.concerns_us(mac(2), &header(Opcode::Pong, 8)));
         assert!(stations.concerns_us(mac(2), &header(Opcode::Pong, 9)));
+    }
+
+    #[test]
+    fn answers_go_to_their_shards_and_the_rest_to_the_cluster() {
+        let of = |opcode, tag| {
+            let mut header = header(opcode, 7);
+            header.tag = tag;
+            Destination::of(&header)
+        };
+        let (shards, control) = (3 << 16 | 5, 0xffff_0001);
+        for opcode in [Opcode::WriteAck, Opcode::ReadReply] {
+            assert_eq!(of(opcode, shards), Destination::Shard);
+            assert_eq!(of(opcode, control), Destination::Cluster);
+        }
+        assert_eq!(of(Opcode::WriteAcks, shards), Destination::Shards);
+        assert_eq!(of(Opcode::Announce, 0), Destination::Everyone);
+        for opcode in [Opcode::Pong, Opcode::Reject, Opcode::FreeAck] {
+            assert_eq!(of(opcode, shards), Destination::Cluster);
+        }
     }
 }

@@ -2,6 +2,9 @@
 
 //! Frames that arrive at a client.
 
+use anemone::engine::client::ids::shard_of_tag;
+use anemone::engine::client::stations::Destination;
+
 use super::*;
 
 impl Client {
@@ -26,38 +29,31 @@ impl Client {
         };
         ctx.note(|| format!("client {} gets {}", self.number, show(wire)));
         let header = frame.header;
-        let shard = Shard::<Heap>::number_of_tag(header.tag);
-        match header.opcode {
-            Opcode::WriteAck | Opcode::ReadReply if shard < self.shards.len() => {
-                self.deliver_to_shard(ctx, shard, wire.source, &frame);
-            }
-            Opcode::WriteAcks => {
+        match Destination::of(&header) {
+            Destination::Shard => self.deliver_to_shard(ctx, wire.source, &frame),
+            Destination::Shards => {
                 let acks = <[Ack]>::ref_from_bytes(frame.payload).unwrap_or_default();
                 for header in acks.iter().filter_map(|ack| ack.header(&header)) {
-                    let shard = Shard::<Heap>::number_of_tag(header.tag);
-                    if shard < self.shards.len() {
-                        let payload = &[];
-                        let ack = Frame { header, payload };
-                        self.deliver_to_shard(ctx, shard, wire.source, &ack);
-                    }
+                    let payload = &[];
+                    self.deliver_to_shard(ctx, wire.source, &Frame { header, payload });
                 }
             }
-            _ if self.device.stations.concerns_us(wire.source, &header) => {
+            Destination::Cluster | Destination::Everyone
+                if self.device.stations.concerns_us(wire.source, &header) =>
+            {
                 self.working.inbox.put(wire.clone());
                 self.run_cluster(ctx);
             }
-            _ => {}
+            Destination::Cluster | Destination::Everyone => {}
         }
     }
 
-    fn deliver_to_shard(
-        &mut self,
-        ctx: &mut Context,
-        shard: usize,
-        source: MacAddress,
-        frame: &Frame<'_>,
-    ) {
+    fn deliver_to_shard(&mut self, ctx: &mut Context, source: MacAddress, frame: &Frame<'_>) {
         let header = &frame.header;
+        let shard = shard_of_tag(header.tag);
+        if shard >= self.shards.len() {
+            return;
+        }
         self.note_answer(shard, header.tag);
         if !self.device.stations.concerns_us(source, header) {
             self.pump(ctx, shard);
