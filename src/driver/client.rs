@@ -218,7 +218,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let client = &self.0;
         let shared = &client.shared;
-        local_disk::shut_down(shared);
+        local_disk::shut_down(client);
         client.cluster.say_bye(shared);
         shared.link.unbind(&Rtnl::lock());
         // Frames are no longer received, and the timers and the worker find nothing to do. Each of them

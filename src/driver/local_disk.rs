@@ -216,13 +216,20 @@ impl LocalDisk {
 /// Detaches the disk; with `force` also if it has the only copy of some page. The disk can be read until
 /// this succeeds. If it fails, the disk is used as before. The engine's [`Detach`] decides. Sleeps.
 pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
-    let shared = &client.shared;
-    let local = &shared.local;
+    let local = &client.shared.local;
     let mut attached = local.lock_attached().ok_or(DetachError::UnderWay)?;
     let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
         return Err(DetachError::NotAttached);
     };
-    let mut detach = Detach::new(force);
+    carry_out(client, pool, Detach::new(force))?;
+    *attached = None;
+    pr_info!("local disk: detached\n");
+    Ok(())
+}
+
+/// Carries out the steps of a detach. Sleeps.
+fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), DetachError> {
+    let shared = &client.shared;
     loop {
         match detach.next_step() {
             // The device that this returns is closed without any spinlock.
@@ -246,26 +253,16 @@ pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
                 }
                 fsleep(Delta::from_nanos(wait_ns.cast_signed()));
             }
-            Step::Done(result) => {
-                result?;
-                *attached = None;
-                pr_info!("local disk: detached\n");
-                return Ok(());
-            }
+            Step::Done(result) => return result,
         }
     }
 }
 
-/// The module is being unloaded: no request is under way, but the timer still works. Waits for the
-/// disk's I/O as long as that may take. Sleeps.
-pub(crate) fn shut_down(shared: &Shared) {
-    let local = &shared.local;
+/// The module is being unloaded: no request is under way, but the timer still works. Sleeps.
+pub(crate) fn shut_down(client: &Client) {
+    let local = &client.shared.local;
     if let Some(pool) = local.pool() {
-        pool.with(shared, |state, now_ns| {
-            state.mirror.begin_detach(now_ns, &shared.device);
-        });
-        let timeout_ns = params::mirror_config().io_timeout_ns;
-        if !pool.wait_until_idle(timeout_ns) {
+        if carry_out(client, pool, Detach::for_unload()).is_err() {
             pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
         }
     }

@@ -62,7 +62,7 @@ use crate::{
 /// I/Os that may be under way at a time.
 const IOS: usize = 32;
 
-/// How often [`Pool::wait_until_idle`] checks.
+/// How often dropping a pool checks for bios that are under way.
 const WAIT_MS: i64 = 2;
 
 pub(super) struct State {
@@ -217,23 +217,6 @@ impl Pool {
                 false => None,
             }
         })
-    }
-
-    /// Waits until the disk has no I/O and every queue has been notified, for `timeout_ns` at most. Returns
-    /// whether it is so. Sleeps.
-    pub(super) fn wait_until_idle(&self, timeout_ns: u64) -> bool {
-        let end_ns = now_ns().saturating_add(timeout_ns);
-        loop {
-            let state = self.state.lock();
-            if state.mirror.is_idle() && !state.mirror.is_submitting() && !state.is_notifying() {
-                return true;
-            }
-            drop(state);
-            if now_ns() >= end_ns {
-                return false;
-            }
-            fsleep(Delta::from_millis(WAIT_MS));
-        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! a server no longer counts the disk. The pages are then checked again, because servers may have been lost
 //! meanwhile, and the DISK bits are cleared from the map, part by part. If a page turns out to need the
 //! disk, the disk is kept, and the pages that it lacks are written to it.
+//!
+//! When the module is unloaded, only the I/O of the disk is waited for.
 
 use core::ops::Range;
 
@@ -77,6 +79,8 @@ enum Stage {
 /// A disk that is being detached.
 pub struct Detach {
     force: bool,
+    /// Whether the module is being unloaded.
+    is_last: bool,
     stage: Stage,
     /// The mirror takes part: from the pause until the disk is kept or gone.
     is_under_way: bool,
@@ -95,12 +99,23 @@ impl Detach {
     pub fn new(force: bool) -> Self {
         Self {
             force,
+            is_last: false,
             stage: Stage::Pause,
             is_under_way: false,
             waits: false,
             until_ns: 0,
             next: 0,
             needing: 0,
+        }
+    }
+
+    /// The module is being unloaded, and no request is under way. The disk's I/O is waited for. If it does not
+    /// end in time, the disk is abandoned, and the result is [`DetachError::Silent`].
+    pub fn for_unload() -> Self {
+        Self {
+            is_last: true,
+            stage: Stage::Begin,
+            ..Self::new(true)
         }
     }
 
@@ -132,9 +147,11 @@ impl Detach {
         self.stage == Stage::Over(Ok(()))
     }
 
-    /// Stops waiting for the disk.
+    /// Stops waiting for the disk, unless the module is being unloaded.
     pub fn interrupt(&mut self) {
-        self.until_ns = 0;
+        if !self.is_last {
+            self.until_ns = 0;
+        }
     }
 
     /// Carries out [`Step::Mirror`]. `is_notified`: whether all shards have received the mirror's events.
@@ -159,7 +176,16 @@ impl Detach {
                 self.begin_walk(Stage::Count);
             }
             Stage::Idle if is_settled && mirror.is_idle() => {
-                self.stage = Stage::Announce;
+                self.stage = match self.is_last {
+                    true => Stage::Over(Ok(())),
+                    false => Stage::Announce,
+                };
+            }
+            Stage::Idle if self.is_last => {
+                self.waits = true;
+                if now_ns >= self.until_ns {
+                    self.stage = Stage::Over(Err(DetachError::Silent));
+                }
             }
             Stage::Quiet | Stage::Idle => {
                 self.waits = true;
@@ -202,7 +228,8 @@ impl Detach {
     }
 
     fn wait<S: Storage>(&mut self, now_ns: u64, mirror: &Mirror<S>, stage: Stage) {
-        let timeout_ns = mirror.config().io_timeout_ns.saturating_add(NS_PER_S);
+        let more_ns = if self.is_last { 0 } else { NS_PER_S };
+        let timeout_ns = mirror.config().io_timeout_ns.saturating_add(more_ns);
         self.until_ns = now_ns.saturating_add(timeout_ns);
         self.stage = stage;
     }
@@ -253,6 +280,45 @@ impl Detach {
             _ if needing != 0 => self.stage = Stage::Keep(DetachError::OnlyCopies(needing)),
             Stage::Count => self.stage = Stage::Begin,
             _ => self.begin_walk(Stage::Forget),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::client::config::Config;
+    use crate::engine::client::mirror::{self, Buffer, Head, Io};
+    use crate::engine::client::storage::heap::{words, Heap};
+
+    #[test]
+    fn an_unload_waits_for_the_disk_as_long_as_an_io_may_take() {
+        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+        let parts = mirror::Parts {
+            buffers: std::vec![Buffer::default(); 64],
+            heads: std::vec![Head::default(); 64],
+            ios: std::vec![Io::default(); 4],
+        };
+        let config = mirror::Config::default();
+        let mut mirror = Mirror::<Heap>::new(config, parts);
+        mirror.attach(&device).unwrap();
+        for is_notified in [false, true] {
+            let mut detach = Detach::for_unload();
+            assert_eq!(detach.next_step(), Step::Mirror);
+            detach.with_mirror(0, &mut mirror, &device, false);
+            for now_ns in [1, config.io_timeout_ns - 1] {
+                assert_eq!(detach.next_step(), Step::Mirror);
+                detach.with_mirror(now_ns, &mut mirror, &device, false);
+                detach.interrupt();
+                assert_eq!(detach.next_step(), Step::Wait(LOOK_NS));
+            }
+            assert_eq!(detach.next_step(), Step::Mirror);
+            detach.with_mirror(config.io_timeout_ns, &mut mirror, &device, is_notified);
+            let result = match is_notified {
+                true => Ok(()),
+                false => Err(DetachError::Silent),
+            };
+            assert_eq!(detach.next_step(), Step::Done(result));
         }
     }
 }
