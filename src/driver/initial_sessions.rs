@@ -17,7 +17,10 @@ use super::{
 use crate::{
     engine::client::{
         ids::SERVER_SLOTS,
-        placement, //
+        room::{
+            Fit,
+            Room, //
+        }, //
     },
     wire::{
         Status,
@@ -102,9 +105,7 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
     check_room(params, client, up, has_local)
 }
 
-/// Refuses a device that is larger than the room that its servers have for it, unless that is
-/// allowed: a program that grows into the rest would get no memory. The room of servers that
-/// have not answered is unknown. A local disk takes the pages that do not fit on them.
+/// Refuses a device that is too large for its servers.
 #[inline(never)]
 fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool) -> Result {
     let mut rooms = [0; SERVER_SLOTS];
@@ -113,47 +114,35 @@ fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool)
             *room = report.capacity_pages;
         }
     });
-    let mut count = 0_usize;
-    for index in 0..rooms.len() {
-        if rooms.get(index).is_some_and(|room| *room > 0) {
-            rooms.swap(count, index);
-            count = count.saturating_add(1);
+    let room = Room::new(&rooms, params.config.replicas);
+    let size_mib = params.pages / PAGES_OF_MIB;
+    // PANIC: none; the divisor is a constant.
+    let (fits_mib, offered_mib) = (room.fitting_pages >> 8, room.offered_pages >> 8);
+    let is_complete = up >= params.servers.len();
+    let may_exceed = has_local || params.overcommit;
+    match room.fit(params.pages as u64, is_complete, may_exceed) {
+        Fit::Fits => Ok(()),
+        Fit::Exceeds => {
+            pr_warn!(
+                "the device has {} MiB; {} servers that answered have {} MiB, enough for {} MiB in {} copies\n",
+                size_mib,
+                room.servers,
+                offered_mib,
+                fits_mib,
+                room.copies
+            );
+            Ok(())
+        }
+        Fit::TooLarge => {
+            pr_err!(
+                "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; reduce it, add servers or a local disk, or set overcommit=1\n",
+                size_mib,
+                room.servers,
+                offered_mib,
+                fits_mib,
+                room.copies
+            );
+            Err(ENOSPC)
         }
     }
-    let rooms = rooms.get(..count).unwrap_or(&[]);
-    let replicas = params.config.replicas;
-    let fits = placement::pages_for(rooms, replicas);
-    if up == 0 || params.pages as u64 <= fits {
-        return Ok(());
-    }
-    let offered = rooms
-        .iter()
-        .fold(0_u64, |sum, room| sum.saturating_add(*room));
-    let size_mib = params.pages / PAGES_OF_MIB;
-    let copies = replicas.min(count);
-    // PANIC: none; the divisor is a constant.
-    let (fits_mib, offered_mib) = (fits >> 8, offered >> 8);
-    // A server has a little less room for pages than it was configured with.
-    let is_close = params.pages as u64 <= fits.saturating_add(fits / 16);
-    let is_known = up >= params.servers.len();
-    if is_close || has_local || params.overcommit || !is_known {
-        pr_warn!(
-            "the device has {} MiB; {} servers that answered have {} MiB, enough for {} MiB in {} copies\n",
-            size_mib,
-            count,
-            offered_mib,
-            fits_mib,
-            copies
-        );
-        return Ok(());
-    }
-    pr_err!(
-        "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; reduce it, add servers or a local disk, or set overcommit=1\n",
-        size_mib,
-        count,
-        offered_mib,
-        fits_mib,
-        copies
-    );
-    Err(ENOSPC)
 }

@@ -26,6 +26,7 @@ use crate::{
             PageStatistics,
             Standard, //
         },
+        swap_device::Mode, //
     },
     linux::sched::cond_resched,
     uapi, //
@@ -54,7 +55,12 @@ impl Client {
         let mut status = uapi::Status::new_zeroed();
         status.flags = flags;
         status.version = uapi::VERSION;
-        status.mode = self.mode();
+        status.mode = match device.mode() {
+            Mode::Network => uapi::mode::NETWORK,
+            Mode::Degraded => uapi::mode::DEGRADED,
+            Mode::DiskOnly => uapi::mode::DISK_ONLY,
+            Mode::None => uapi::mode::NONE,
+        };
         // CAST: three at the most.
         status.replicas = device.replicas() as u32;
         status.min_copies = device.min_copies() as u32;
@@ -125,21 +131,6 @@ impl Client {
             Policy::Strict => uapi::policy::STRICT,
         };
         Ok(status)
-    }
-
-    /// Where pages are kept: one of [`uapi::mode`].
-    fn mode(&self) -> u32 {
-        let servers = &self.shared.device.servers;
-        let usable = servers.usable();
-        if usable.intersection(servers.counting()).len() >= self.shared.device.replicas() {
-            uapi::mode::NETWORK
-        } else if !usable.is_empty() {
-            uapi::mode::DEGRADED
-        } else if self.shared.device.disk.load().is_usable() {
-            uapi::mode::DISK_ONLY
-        } else {
-            uapi::mode::NONE
-        }
     }
 
     /// Counts pages. Fails if a signal arrives, because a large device takes a while.

@@ -20,6 +20,7 @@ pub mod page_statistics;
 pub mod placement;
 pub mod quantile;
 pub mod repair;
+pub mod room;
 pub mod rtt;
 pub mod server_table;
 pub mod shard;

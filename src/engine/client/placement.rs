@@ -74,35 +74,6 @@ impl Placed {
     }
 }
 
-/// How many pages fit on servers with this much room each, if each page is to be on `replicas`
-/// different ones, or on all if there are fewer.
-pub fn pages_for(rooms: &[u64], replicas: usize) -> u64 {
-    // CAST: both are small.
-    let copies = replicas.min(rooms.len()) as u64;
-    let fit = |pages: u64| {
-        let held = rooms
-            .iter()
-            .fold(0_u64, |sum, room| sum.saturating_add((*room).min(pages)));
-        held >= pages.saturating_mul(copies)
-    };
-    if copies == 0 {
-        return 0;
-    }
-    let all = rooms
-        .iter()
-        .fold(0_u64, |sum, room| sum.saturating_add(*room));
-    let (mut fits, mut most) = (0_u64, all.checked_div(copies).unwrap_or(0));
-    while fits < most {
-        // Rounded up, so that the loop ends.
-        let middle = most.saturating_sub(most.saturating_sub(fits) / 2);
-        match fit(middle) {
-            true => fits = middle,
-            false => most = middle.saturating_sub(1),
-        }
-    }
-    fits
-}
-
 /// The slot of `candidates` with the lowest utilisation; `holders` get a bonus.
 pub fn least_utilised(
     candidates: SlotSet,
@@ -209,21 +180,6 @@ mod tests {
         assert_eq!(choose(near), Some(slot(0)));
         assert_eq!(choose(far), Some(slot(1)));
         assert_eq!(least_utilised(SlotSet::EMPTY, SlotSet::ALL, |_| 0), None);
-    }
-
-    #[test]
-    fn pages_fit_as_long_as_different_servers_have_room() {
-        assert_eq!(pages_for(&[], 2), 0);
-        assert_eq!(pages_for(&[100], 1), 100);
-        assert_eq!(pages_for(&[100], 2), 100, "one server has them all");
-        assert_eq!(pages_for(&[100, 100], 2), 100);
-        assert_eq!(pages_for(&[1000, 100], 2), 100);
-        assert_eq!(pages_for(&[1000, 100], 1), 1100);
-        assert_eq!(pages_for(&[100, 100, 100], 2), 150);
-        assert_eq!(pages_for(&[1000, 100, 100], 2), 200);
-        assert_eq!(pages_for(&[10, 20, 30, 40], 3), 30);
-        assert_eq!(pages_for(&[1 << 40, 1 << 40, 0], 2), 1 << 40);
-        assert_eq!(pages_for(&[u64::MAX; 3], 1), u64::MAX, "saturates");
     }
 
     #[test]

@@ -14,6 +14,19 @@ use super::storage::Storage;
 use super::versions::{Versions, Witness};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 
+/// Where pages are kept now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On as many servers as wanted.
+    Network,
+    /// On fewer servers.
+    Degraded,
+    /// On the local disk only.
+    DiskOnly,
+    /// Nowhere.
+    None,
+}
+
 /// A swap device: its map, its servers, its versions.
 pub struct SwapDevice<S: Storage> {
     /// Where each page is.
@@ -78,6 +91,20 @@ impl<S: Storage> SwapDevice<S> {
     pub fn set_dirty_bitmaps(&mut self, degraded: S::Words, out_of_sync: S::Words) {
         self.degraded = Some(DirtyChunks::new(degraded));
         self.out_of_sync = Some(DirtyChunks::new(out_of_sync));
+    }
+
+    /// Where pages are kept now.
+    pub fn mode(&self) -> Mode {
+        let usable = self.servers.usable();
+        if usable.intersection(self.servers.counting()).len() >= self.replicas {
+            Mode::Network
+        } else if !usable.is_empty() {
+            Mode::Degraded
+        } else if self.disk.load().is_usable() {
+            Mode::DiskOnly
+        } else {
+            Mode::None
+        }
     }
 
     /// The bitmap of pages with too few copies.
@@ -306,8 +333,36 @@ impl<S: Storage> SwapDevice<S> {
 mod tests {
     use super::*;
     use crate::engine::client::config::Config;
-    use crate::engine::client::ids::SlotSet;
+    use crate::engine::client::disk::{DiskState, Policy};
+    use crate::engine::client::ids::{ServerSlot, SlotSet};
+    use crate::engine::client::server_table::Address;
     use crate::engine::client::storage::heap::{words, Heap};
+    use crate::wire::{Fragmentation, MacAddress};
+
+    #[test]
+    fn the_mode_follows_the_servers_and_the_disk() {
+        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+        assert_eq!(device.mode(), Mode::None);
+        device
+            .disk
+            .store(DiskState::new(true, true, true, Policy::Lag));
+        assert_eq!(device.mode(), Mode::DiskOnly);
+        for (number, mode) in [(0, Mode::Degraded), (1, Mode::Network)] {
+            let slot = ServerSlot::new(number).unwrap();
+            let address = Address {
+                mac: MacAddress([2, 0, 0, 0, 0, number as u8]),
+                session: 1,
+                incarnation: 1,
+            };
+            device.servers.open(slot, address, Fragmentation::WHOLE);
+            device.servers.set_usable(slot, true);
+            assert_eq!(device.mode(), mode);
+        }
+        device
+            .servers
+            .set_draining(ServerSlot::new(0).unwrap(), true);
+        assert_eq!(device.mode(), Mode::Degraded);
+    }
 
     #[test]
     fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
