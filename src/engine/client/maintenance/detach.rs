@@ -109,8 +109,8 @@ impl Detach {
         }
     }
 
-    /// The module is being unloaded, and no request is under way. The disk's I/O is waited for. If it does not
-    /// end in time, the disk is abandoned, and the result is [`DetachError::Silent`].
+    /// The module is being unloaded, and no request is under way. The disk's I/O is waited for. If it does
+    /// not end in time, the disk is abandoned, and the result is [`DetachError::Silent`].
     pub fn for_unload() -> Self {
         Self {
             is_last: true,

@@ -8,9 +8,9 @@
 //! no page needs it and no other copy was lost meanwhile. Otherwise the map is checked again, or the server
 //! is kept.
 //!
-//! The worker carries out some of the steps in each of its runs ([`Removals::next_step_of_run`]). An operator
-//! waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the worker removes
-//! no server.
+//! The worker carries out some of the steps in each of its runs ([`Removals::next_step_of_run`]). An
+//! operator waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the
+//! worker removes no server.
 
 use core::ops::DerefMut;
 
