@@ -241,12 +241,12 @@ fn work(options: &Options, number: usize) -> Result<usize, Box<dyn Error>> {
     for first in (0..options.blocks).step_by(most) {
         device.write(&mut random, first, most.min(options.blocks - first))?;
     }
-    let goes_on = |operation: usize| match &options.while_there {
+    let continues = |operation: usize| match &options.while_there {
         Some(path) => path.exists(),
         None => operation < options.operations,
     };
     let mut operation = 0;
-    while goes_on(operation) {
+    while continues(operation) {
         let longest = if operation % 4 < 2 { most } else { 3.min(most) };
         let blocks = 1 + random.below(longest);
         let first = random.below(options.blocks - blocks + 1);

@@ -103,7 +103,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     };
     let share = pages.div_ceil(options.threads.max(1));
     let stop = AtomicBool::new(false);
-    let goes_on = || {
+    let continues = || {
         options
             .while_there
             .as_ref()
@@ -119,7 +119,7 @@ pub fn run(options: &Options) -> Result<String, Box<dyn Error>> {
                 scope.spawn(move || writer.change(stop))
             })
             .collect();
-        while (goes_on() || rounds < MIN_ROUNDS)
+        while (continues() || rounds < MIN_ROUNDS)
             && !writers.iter().any(|writer| writer.is_finished())
         {
             // On failure fewer pages are paged out, and the test checks the counters.

@@ -73,12 +73,12 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// Makes the passes from `first` on, and then checks all pages once more.
     fn passes(&self, first: u64) -> Result<(), Wrong> {
-        let goes_on = || {
+        let continues = || {
             let path = self.options.while_there.as_ref();
             path.is_some_and(|path| path.exists())
         };
         let mut pass = first;
-        while pass <= self.options.passes || goes_on() {
+        while pass <= self.options.passes || continues() {
             self.pass(pass, true)?;
             pass += 1;
         }
