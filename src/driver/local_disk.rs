@@ -87,7 +87,7 @@ impl DetachError {
     pub(crate) fn to_error(self) -> Error {
         match self {
             Self::NotAttached => ENODEV,
-            Self::OnlyCopies(_) | Self::Silent | Self::UnderWay => EBUSY,
+            Self::OnlyCopies(_) | Self::TimedOut | Self::UnderWay => EBUSY,
             Self::Interrupted => EINTR,
         }
     }
@@ -101,7 +101,7 @@ impl fmt::Display for DetachError {
                 f,
                 "local disk: it has the only copy of {pages} pages, which would be lost"
             ),
-            Self::Silent => f.write_str("local disk: it does not answer and cannot be detached"),
+            Self::TimedOut => f.write_str("local disk: it does not answer and cannot be detached"),
             Self::UnderWay => {
                 f.write_str("local disk: another attach or detach is under way; try again")
             }

@@ -44,7 +44,7 @@ pub(crate) enum AttachError {
     /// It is attached, but has been removed from the machine since.
     Gone,
     /// It is attached, but does not answer.
-    Silent,
+    TimedOut,
     /// Another task is attaching or detaching a disk.
     UnderWay,
     /// There is no memory for the buffers of pages to be written.
@@ -64,7 +64,7 @@ impl AttachError {
             Self::Open(error) => error.to_error(),
             Self::Another => EEXIST,
             Self::Gone => ENODEV,
-            Self::Silent | Self::UnderWay => EBUSY,
+            Self::TimedOut | Self::UnderWay => EBUSY,
             Self::NoMemory => ENOMEM,
         }
     }
@@ -79,7 +79,7 @@ impl fmt::Display for AttachError {
             Self::Gone => {
                 f.write_str(": the attached disk was removed from the machine; detach it first")
             }
-            Self::Silent => {
+            Self::TimedOut => {
                 f.write_str(" is attached and does not answer; it will be used again when it does")
             }
             Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
@@ -192,7 +192,7 @@ fn use_device(
         }
         result
     })
-    .map_err(|_| AttachError::Silent)?;
+    .map_err(|_| AttachError::TimedOut)?;
     pr_info!("local disk {}: attached\n", name);
     open::warn_of(&device, name);
     *attached = Some(device);
@@ -212,15 +212,8 @@ fn re_add(
     if look_up(path)? != device.number() {
         return Err(AttachError::Another);
     }
-    pool.with(shared, |state, _| {
-        if state.mirror.has_abandoned() {
-            return Err(AttachError::Silent);
-        }
-        if state.mirror.has_failed() {
-            state.mirror.re_add(&shared.device);
-        }
-        Ok(())
-    })
+    pool.with(shared, |state, _| state.mirror.re_add(&shared.device))
+        .map_err(|_| AttachError::TimedOut)
 }
 
 impl LocalDisk {

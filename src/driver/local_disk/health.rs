@@ -43,9 +43,9 @@ impl State {
             Health::Absent
         } else if self.detaching || !self.mirror.is_attached() {
             Health::Detaching
-        } else if self.mirror.has_abandoned() {
+        } else if self.mirror.has_timed_out() {
             Health::TimedOut
-        } else if self.mirror.has_failed() {
+        } else if self.mirror.is_faulty() {
             Health::Faulty
         } else {
             Health::Usable

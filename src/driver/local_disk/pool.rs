@@ -75,7 +75,7 @@ pub(super) struct State {
     pub(super) notifying: bool,
     /// It is being detached.
     pub(super) detaching: bool,
-    /// Held while the disk is stuck, or has abandoned I/O: our memory and code must stay.
+    /// Held while the disk is stuck or timed out: our memory and code must stay.
     pub(super) keeps_module: Option<ModuleRef>,
     /// How the disk was when the log last named it.
     pub(super) logged: Health,

@@ -38,8 +38,8 @@ impl DiskState {
     const USABLE: u32 = 1 << 2;
     const STRICT: u32 = 1 << 3;
     const OFF: u32 = 1 << 4;
-    const HOPELESS: u32 = 1 << 5;
-    const FAILED: u32 = 1 << 6;
+    const GIVEN_UP: u32 = 1 << 5;
+    const FAULTY: u32 = 1 << 6;
 
     /// There is no disk.
     pub const NONE: Self = Self(0);
@@ -83,24 +83,24 @@ impl DiskState {
 
     /// The same, of a disk that has been silent for the I/O timeout.
     pub(super) fn given_up(self) -> Self {
-        Self(self.0 | Self::HOPELESS)
+        Self(self.0 | Self::GIVEN_UP)
     }
 
     /// Whether the disk has been silent for the I/O timeout: nothing waits for it any more until it
     /// answers.
     pub fn is_given_up(self) -> bool {
-        self.0 & Self::HOPELESS != 0
+        self.0 & Self::GIVEN_UP != 0
     }
 
     /// The same, of a disk that is faulty.
-    pub(super) fn without_use(self) -> Self {
-        Self(self.0 | Self::FAILED)
+    pub(super) fn faulty(self) -> Self {
+        Self(self.0 | Self::FAULTY)
     }
 
     /// Whether the disk refuses page-outs only for now: it does not answer, but for less than the
     /// I/O timeout, or it is being detached, which may be cancelled.
     pub fn may_return(self) -> bool {
-        let may_be_used = self.is_tracked() && self.0 & Self::FAILED == 0;
+        let may_be_used = self.is_tracked() && self.0 & Self::FAULTY == 0;
         may_be_used && !self.is_usable() && !self.is_given_up()
     }
 

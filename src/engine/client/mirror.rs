@@ -28,7 +28,7 @@
 //! **The disk.** [`Mirror::poll`] returns I/O to submit, any number at a time. [`Mirror::refused`] reports
 //! that the disk did not take one, which is returned again later. [`Mirror::ended`] reports
 //! how each ended, in any order and however late. An I/O that does not end within the disk's timeout is
-//! abandoned: the op that waits for it is notified, and the disk counts as timed out until the I/O ends.
+//! timed out: the op that waits for it is notified, and the disk counts as timed out until the I/O ends.
 //!
 //! **What may not happen.** Two writes of one page never pass each other, and a read and a write of one page
 //! are never both with the disk: the page's next I/O waits for the one before. The DISK bit of the map is
@@ -36,6 +36,8 @@
 //! that waited for it. It is cleared before a write of another version begins. So wherever it is set and the
 //! page is not BUSY, the disk holds the map's version.
 
+mod attachment;
+mod buffer;
 mod io;
 mod io_end;
 mod io_timeout;
@@ -49,15 +51,16 @@ mod wait_list;
 mod write;
 
 use super::counters::MirrorCounters;
-use super::disk::DiskState;
 pub use super::disk::Policy;
 use super::ids::{shard_of_tag, PageIndex, Version};
 use super::storage::Storage;
-use super::swap_device::SwapDevice;
 
+pub use attachment::{InUse, TimedOut};
+pub use buffer::{Buffer, BufferId};
 pub use io::Io;
-pub use pool::{Buffer, Head};
-use pool::{Pool, Queue};
+use io::Run;
+pub use pool::Head;
+use pool::Pool;
 use submit::Submissions;
 pub use wait_list::Direction;
 use wait_list::WaitList;
@@ -83,7 +86,7 @@ pub struct Parts<S: Storage> {
 pub struct Config {
     /// When page-outs that the servers hold go to the disk.
     pub policy: Policy,
-    /// How long an I/O may take before it is abandoned.
+    /// How long an I/O may take before it times out.
     pub io_timeout_ns: u64,
     /// How often a page's I/O is tried again after an error.
     pub retries: u32,
@@ -102,17 +105,6 @@ impl Default for Config {
             errors_max: 16,
             gather_ns: 2_000_000,
         }
-    }
-}
-
-/// Which page of the pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BufferId(u32);
-
-impl BufferId {
-    /// Its number: below the number of buffers.
-    pub fn index(self) -> usize {
-        self.0 as usize
     }
 }
 
@@ -171,7 +163,7 @@ pub enum Get {
     Changed,
     /// They are neither buffered nor on the disk.
     Absent,
-    /// An I/O of the page has been abandoned; until that ends, the disk is not asked for it.
+    /// An I/O of the page has timed out; until it ends, the disk is not asked for the page.
     TimedOut,
 }
 
@@ -213,20 +205,15 @@ pub struct DiskIo {
     pub may_wait: bool,
     /// The first page; the others follow it.
     pub first: PageIndex,
-    buffers: [BufferId; MERGE],
-    count: usize,
+    run: Run,
 }
 
 impl DiskIo {
     /// The pages of the pool, in the order of the disk.
     pub fn buffers(&self) -> &[BufferId] {
-        self.buffers.get(..self.count).unwrap_or(&[])
+        self.run.buffers()
     }
 }
-
-/// The mirror is in use: pages are in it, or with the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InUse;
 
 /// The local disk's state machine.
 pub struct Mirror<S: Storage> {
@@ -236,9 +223,10 @@ pub struct Mirror<S: Storage> {
     ios_in_use: usize,
     writes_under_way: usize,
     submissions: Submissions,
-    abandoned: usize,
-    /// Since when the disk has not answered, if I/O has been abandoned.
-    silent_since_ns: Option<u64>,
+    /// Number of I/Os that have timed out and not ended.
+    timed_out: usize,
+    /// Since when the disk has been timed out; later if it has answered since, or the client was stopped.
+    timed_out_since_ns: Option<u64>,
     /// Whether that has lasted for the I/O timeout of requests.
     is_given_up: bool,
     errors_in_a_row: u32,
@@ -250,7 +238,7 @@ pub struct Mirror<S: Storage> {
     drop_next: usize,
     is_attached: bool,
     /// Whether the disk is faulty, and not added again since.
-    has_failed: bool,
+    is_faulty: bool,
     /// Whether it is being checked if the disk can be detached.
     is_paused: bool,
     /// Which shards wait for room, by direction.
@@ -269,146 +257,20 @@ impl<S: Storage> Mirror<S> {
             ios_in_use: 0,
             writes_under_way: 0,
             submissions: Submissions::default(),
-            abandoned: 0,
-            silent_since_ns: None,
+            timed_out: 0,
+            timed_out_since_ns: None,
             is_given_up: false,
             errors_in_a_row: 0,
             next_deadline_ns: u64::MAX,
             look_at_ns: u64::MAX,
             drop_next: usize::MAX,
             is_attached: false,
-            has_failed: false,
+            is_faulty: false,
             is_paused: false,
             wait_lists: [WaitList::default(); 2],
             state_changed: false,
             counters: MirrorCounters::default(),
         }
-    }
-
-    /// Attaches a disk. No page is on it: the map's DISK bits must all be clear.
-    pub fn attach(&mut self, device: &SwapDevice<S>) -> Result<(), InUse> {
-        if self.is_attached || !self.is_idle() {
-            return Err(InUse);
-        }
-        self.is_attached = true;
-        self.has_failed = false;
-        self.is_paused = false;
-        self.errors_in_a_row = 0;
-        self.publish(device);
-        Ok(())
-    }
-
-    /// The disk takes no more pages, and its copies no longer count. I/O that is under way continues.
-    /// When [`Self::is_idle`], notify every shard, then clear the map's DISK bits, then
-    /// [`Self::finish_detach`]. Call [`Self::handle_timeout`] at its times meanwhile.
-    pub fn begin_detach(&mut self, now_ns: u64, device: &SwapDevice<S>) {
-        self.is_attached = false;
-        self.drop_queued(device);
-        self.end_refused(now_ns, device);
-        self.publish(device);
-    }
-
-    /// The disk stays after all. May be called until [`Self::finish_detach`]. Pages whose DISK bits have
-    /// been cleared already are out of sync.
-    pub fn cancel_detach(&mut self, device: &SwapDevice<S>) {
-        self.is_attached = true;
-        self.publish(device);
-    }
-
-    /// Detaches the disk.
-    pub fn finish_detach(&mut self, device: &SwapDevice<S>) -> Result<(), InUse> {
-        if self.is_attached || !self.is_idle() {
-            return Err(InUse);
-        }
-        device.disk.store(DiskState::default());
-        Ok(())
-    }
-
-    /// A faulty disk is used again.
-    pub fn re_add(&mut self, device: &SwapDevice<S>) {
-        self.has_failed = false;
-        self.errors_in_a_row = 0;
-        self.publish(device);
-    }
-
-    /// The disk was removed from the machine: it is not used until [`Self::re_add`]. Returns whether that is
-    /// new.
-    pub fn mark_faulty(&mut self, device: &SwapDevice<S>) -> bool {
-        if !self.is_attached || self.has_failed {
-            return false;
-        }
-        self.has_failed = true;
-        self.drop_queued(device);
-        self.publish(device);
-        true
-    }
-
-    /// Changes how the disk is used, for I/O under way as well.
-    pub fn set_config(&mut self, config: Config, device: &SwapDevice<S>) {
-        if self.config == config {
-            return;
-        }
-        self.config = config;
-        self.next_deadline_ns = 0;
-        if device.disk.load().is_tracked() {
-            // An op that one policy holds back may not be held back by the next: notify the shards.
-            self.publish(device);
-        }
-    }
-
-    /// How the disk is used.
-    pub fn config(&self) -> Config {
-        self.config
-    }
-
-    /// Whether there is a disk.
-    pub fn is_attached(&self) -> bool {
-        self.is_attached
-    }
-
-    /// The disk takes no pages until [`Self::resume`] or [`Self::begin_detach`]: it is to be checked whether
-    /// it can be detached.
-    pub fn pause(&mut self, device: &SwapDevice<S>) {
-        self.is_paused = true;
-        self.drop_queued(device);
-        self.publish(device);
-    }
-
-    /// The disk stays, and is used as before.
-    pub fn resume(&mut self, device: &SwapDevice<S>) {
-        self.is_paused = false;
-        self.publish(device);
-    }
-
-    /// Whether the disk takes page-outs: it is attached, and neither faulty, timed out nor
-    /// being detached.
-    pub fn is_usable(&self) -> bool {
-        self.is_attached && !self.has_failed && !self.is_paused && self.abandoned == 0
-    }
-
-    /// Whether the disk is faulty.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed
-    }
-
-    /// Whether I/O has been abandoned that has not ended: the disk, and the pool, must stay.
-    pub fn has_abandoned(&self) -> bool {
-        self.abandoned != 0
-    }
-
-    /// Whether every buffer is free: the disk has no I/O, and no shard is to be notified.
-    pub fn is_idle(&self) -> bool {
-        self.pool.count(Queue::Free) == self.pool.len()
-    }
-
-    /// Whether pages are being written.
-    pub fn is_writing(&self) -> bool {
-        self.writes_under_way != 0
-    }
-
-    /// Number of buffers in use.
-    pub fn buffered(&self) -> usize {
-        self.pool.len().saturating_sub(self.pool.count(Queue::Free))
     }
 
     /// The counters.
@@ -424,23 +286,5 @@ impl<S: Storage> Mirror<S> {
 
     fn note_deadline(&mut self, deadline_ns: u64) {
         self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
-    }
-
-    /// Publishes the disk's state to the shards.
-    fn publish(&mut self, device: &SwapDevice<S>) {
-        let mut state =
-            DiskState::new(true, self.is_attached, self.is_usable(), self.config.policy);
-        if self.is_given_up {
-            state = state.given_up();
-        }
-        if self.has_failed {
-            state = state.without_use();
-        }
-        let was_wanted = device.disk.load().is_wanted();
-        self.state_changed |= device.disk.store(state);
-        if state.is_wanted() && !was_wanted {
-            // Page-outs that end from now on mark their pages themselves.
-            device.mark_all_out_of_sync();
-        }
     }
 }

@@ -20,7 +20,7 @@ use crate::disk::SimDisk;
 use crate::event::Event;
 use crate::faults::Fault;
 use crate::oracle::RequestId;
-use crate::scenario::MS;
+use crate::scenario::{MS, S};
 
 /// The most I/Os under direction.
 const IOS: usize = 8;
@@ -179,7 +179,12 @@ impl Client {
                     ctx.note(|| format!("client {}: attaches its disk", self.number));
                 }
             }
-            LocalEvent::ReAdd => local.mirror.re_add(&self.device),
+            LocalEvent::ReAdd => {
+                if local.mirror.re_add(&self.device).is_err() {
+                    let event = ClientEvent::Local(LocalEvent::ReAdd);
+                    ctx.after(S, Event::Client(self.number, event));
+                }
+            }
             LocalEvent::Configure(config) => local.mirror.set_config(config, &self.device),
         }
         self.pump_local(ctx);

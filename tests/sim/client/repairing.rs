@@ -77,7 +77,7 @@ impl Client {
         self.frozen_until_ns <= since_ns
             && self.local.as_ref().is_some_and(|local| {
                 let well_ns = local.disk.well_since_ns();
-                let is_whole = local.mirror.is_attached() && !local.mirror.has_abandoned();
+                let is_whole = local.mirror.is_attached() && !local.mirror.has_timed_out();
                 is_whole && well_ns.is_some_and(|well_ns| well_ns <= since_ns)
             })
     }

@@ -29,7 +29,7 @@ pub enum DetachError {
     /// It has the only copies of this many pages.
     OnlyCopies(u64),
     /// It does not answer, and may still write to our memory.
-    Silent,
+    TimedOut,
     /// A disk is being attached or detached already.
     UnderWay,
     /// A signal arrived, or it took too long.
@@ -110,7 +110,7 @@ impl Detach {
     }
 
     /// The module is being unloaded, and no request is under way. The disk's I/O is waited for. If it does
-    /// not end in time, the disk is abandoned, and the result is [`DetachError::Silent`].
+    /// not end in time, the disk is abandoned, and the result is [`DetachError::TimedOut`].
     pub fn for_unload() -> Self {
         Self {
             is_last: true,
@@ -163,10 +163,10 @@ impl Detach {
         is_notified: bool,
     ) {
         let is_stuck = mirror.is_stuck(now_ns);
-        let is_silent = mirror.has_abandoned() || is_stuck;
+        let is_timed_out = mirror.has_timed_out() || is_stuck;
         let is_settled = is_notified && !mirror.is_submitting();
         match self.stage {
-            Stage::Pause if is_silent => self.stage = Stage::Over(Err(DetachError::Silent)),
+            Stage::Pause if is_timed_out => self.stage = Stage::Over(Err(DetachError::TimedOut)),
             Stage::Pause => {
                 mirror.pause(device);
                 self.is_under_way = true;
@@ -184,14 +184,14 @@ impl Detach {
             Stage::Idle if self.is_last => {
                 self.waits = true;
                 if now_ns >= self.until_ns {
-                    self.stage = Stage::Over(Err(DetachError::Silent));
+                    self.stage = Stage::Over(Err(DetachError::TimedOut));
                 }
             }
             Stage::Quiet | Stage::Idle => {
                 self.waits = true;
                 if is_stuck || now_ns >= self.until_ns {
-                    self.stage = Stage::Keep(match is_silent {
-                        true => DetachError::Silent,
+                    self.stage = Stage::Keep(match is_timed_out {
+                        true => DetachError::TimedOut,
                         false => DetachError::Interrupted,
                     });
                 }
@@ -316,7 +316,7 @@ mod tests {
             detach.with_mirror(config.io_timeout_ns, &mut mirror, &device, is_notified);
             let result = match is_notified {
                 true => Ok(()),
-                false => Err(DetachError::Silent),
+                false => Err(DetachError::TimedOut),
             };
             assert_eq!(detach.next_step(), Step::Done(result));
         }

@@ -5,7 +5,8 @@
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::pool::{Buffer, Queue, Stage};
+use super::buffer::{Buffer, Stage};
+use super::pool::Queue;
 use super::submit::Submission;
 use super::{BufferId, Mirror, DROP_STEP, MERGE};
 
@@ -17,9 +18,8 @@ pub struct Io {
     /// How often the disk has refused it.
     pub(super) refusals: u32,
     pub(super) is_write: bool,
-    pub(super) first: PageIndex,
-    pub(super) buffers: [BufferId; MERGE],
-    pub(super) count: usize,
+    /// Its pages; `None` while it is free.
+    pub(super) run: Option<Run>,
     pub(super) began_ns: u64,
 }
 
@@ -29,12 +29,66 @@ pub(super) enum IoStage {
     Free,
     UnderWay,
     /// It has not ended in time. No op waits for it any more.
-    Abandoned,
+    TimedOut,
 }
 
 impl Io {
     pub(super) fn buffers(&self) -> &[BufferId] {
+        self.run.as_ref().map_or(&[], Run::buffers)
+    }
+}
+
+/// Adjacent pages, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The first page; the others follow it.
+    pub(super) first: PageIndex,
+    buffers: [BufferId; MERGE],
+    count: usize,
+}
+
+impl Run {
+    fn new(page: PageIndex, buffer: BufferId) -> Self {
+        Self {
+            first: page,
+            buffers: [buffer; MERGE],
+            count: 1,
+        }
+    }
+
+    pub(super) fn buffers(&self) -> &[BufferId] {
         self.buffers.get(..self.count).unwrap_or(&[])
+    }
+
+    /// The page before it, if it may have more pages.
+    fn before(&self) -> Option<PageIndex> {
+        let page = self.first.0.checked_sub(1)?;
+        (self.count < MERGE).then_some(PageIndex(page))
+    }
+
+    /// The page behind it, if it may have more pages.
+    fn behind(&self) -> Option<PageIndex> {
+        // CAST: at most [`MERGE`].
+        let page = self.first.0.checked_add(self.count as u32)?;
+        (self.count < MERGE).then_some(PageIndex(page))
+    }
+
+    /// Adds the page before it.
+    fn push_front(&mut self, page: PageIndex, buffer: BufferId) {
+        self.buffers.rotate_right(1);
+        if let Some(place) = self.buffers.first_mut() {
+            *place = buffer;
+        }
+        self.first = page;
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// Adds the page behind it.
+    fn push_back(&mut self, buffer: BufferId) {
+        if let Some(place) = self.buffers.get_mut(self.count) {
+            *place = buffer;
+            self.count = self.count.wrapping_add(1);
+        }
     }
 }
 
@@ -91,22 +145,18 @@ impl<S: Storage> Mirror<S> {
 
     /// Until when a page waits for neighbours.
     pub(super) fn gathered_ns(&self, id: BufferId) -> u64 {
-        let since_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
+        let since_ns = self.pool[id].at_ns;
         since_ns.saturating_add(self.config.gather_ns)
     }
 
-    fn is_page_with_disk(&self, id: BufferId) -> bool {
-        let is_with_disk =
-            |buffer: &Buffer| self.pool.find(buffer.page, Buffer::is_with_disk).is_some();
-        self.pool.get(id).is_some_and(is_with_disk) && !mutated!(DiskIosOverlap)
+    pub(super) fn is_page_with_disk(&self, id: BufferId) -> bool {
+        let page = self.pool[id].page;
+        self.pool.find(page, Buffer::is_with_disk).is_some() && !mutated!(DiskIosOverlap)
     }
 
     /// Whether the page has not been freed since. If it has, its buffer is dropped.
     fn is_still_wanted(&mut self, id: BufferId, device: &SwapDevice<S>) -> bool {
-        let Some(buffer) = self.pool.get(id) else {
-            return false;
-        };
-        let entry = device.map.load(buffer.page);
+        let entry = device.map.load(self.pool[id].page);
         if entry.is_busy() || entry.is_written() {
             return true;
         }
@@ -118,57 +168,42 @@ impl<S: Storage> Mirror<S> {
     /// Gives a page, which is in no list, to the disk, together with its neighbours.
     fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &SwapDevice<S>) -> Option<usize> {
         let id = self.ios.iter().position(|io| io.stage == IoStage::Free)?;
-        let page = self
-            .pool
-            .get(seed)
-            .map_or(PageIndex(0), |buffer| buffer.page);
-        let is_write = self.pool.get(seed).map(|buffer| buffer.stage) == Some(Stage::Ready);
-        let mut buffers = [seed; MERGE];
-        let mut count = 1_usize;
-        let mut first = page;
-        if self.pool.get(seed).is_some_and(|buffer| !buffer.is_alone) {
-            // Those before it, the nearest first; then those behind it.
-            while let Some(previous) = first.0.checked_sub(1).map(PageIndex) {
-                let Some(place) = buffers.get_mut(count) else {
+        let Buffer {
+            page,
+            stage,
+            is_alone,
+            ..
+        } = self.pool[seed];
+        let is_write = stage == Stage::Ready;
+        let mut run = Run::new(page, seed);
+        if !is_alone {
+            while let Some(page) = run.before() {
+                let Some(buffer) = self.neighbour(page, is_write, device) else {
                     break;
                 };
-                let Some(neighbour) = self.neighbour(previous, is_write, device) else {
-                    break;
-                };
-                *place = neighbour;
-                count = count.wrapping_add(1);
-                first = previous;
+                run.push_front(page, buffer);
             }
-            if let Some(before) = buffers.get_mut(..count) {
-                before.reverse();
-            }
-            let mut last = page;
-            while let Some(place) = buffers.get_mut(count) {
-                last = PageIndex(last.0.saturating_add(1));
-                let Some(neighbour) = self.neighbour(last, is_write, device) else {
+            while let Some(page) = run.behind() {
+                let Some(buffer) = self.neighbour(page, is_write, device) else {
                     break;
                 };
-                *place = neighbour;
-                count = count.wrapping_add(1);
+                run.push_back(buffer);
             }
         }
-        for &buffer in buffers.get(..count).unwrap_or(&[]) {
+        for &buffer in run.buffers() {
             self.give_to_disk(buffer, device);
         }
         if let Some(io) = self.ios.get_mut(id) {
             *io = Io {
                 stage: IoStage::UnderWay,
-                submission: Submission::Staged,
-                refusals: 0,
                 is_write,
-                first,
-                buffers,
-                count,
+                run: Some(run),
                 began_ns: now_ns,
+                ..Io::default()
             };
         }
         self.look_again(now_ns);
-        self.count_io(is_write, count);
+        self.count_io(is_write, run.count);
         Some(id)
     }
 
@@ -202,9 +237,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     fn give_to_disk(&mut self, id: BufferId, device: &SwapDevice<S>) {
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         if buffer.stage == Stage::Wanted {
             buffer.stage = Stage::Reading;
             return;

@@ -4,8 +4,9 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::buffer::{Ended, Stage};
 use super::io::{Io, IoStage};
-use super::pool::{Ended, Queue, Stage};
+use super::pool::Queue;
 use super::{BufferId, Mirror, ReadError};
 
 /// How long to wait before an I/O that has failed is retried.
@@ -25,19 +26,19 @@ impl<S: Storage> Mirror<S> {
         if io.is_write {
             self.writes_under_way = self.writes_under_way.saturating_sub(1);
         }
-        if io.stage == IoStage::Abandoned {
-            self.abandoned = self.abandoned.saturating_sub(1);
+        if io.stage == IoStage::TimedOut {
+            self.timed_out = self.timed_out.saturating_sub(1);
         }
         self.submission_ended(now_ns, id, io.submission);
         self.is_given_up = false;
-        self.silent_since_ns = (self.abandoned != 0).then_some(now_ns);
+        self.timed_out_since_ns = (self.timed_out != 0).then_some(now_ns);
         match ok {
             true => self.errors_in_a_row = 0,
             // I/O that a disk has not taken yet ends with an error when it is detached.
             false if self.is_attached => self.note_error(&io, device),
             false => {}
         }
-        let is_alone = io.count == 1;
+        let is_alone = io.buffers().len() == 1;
         for &buffer in io.buffers() {
             if io.is_write {
                 self.write_ended(now_ns, buffer, ok, is_alone, device);
@@ -51,15 +52,14 @@ impl<S: Storage> Mirror<S> {
 
     fn note_error(&mut self, io: &Io, device: &SwapDevice<S>) {
         self.counters.errors = self.counters.errors.wrapping_add(1);
-        let mut pages = io.buffers().iter().filter_map(|&id| self.pool.get(id));
-        if pages.any(|buffer| buffer.is_alone) {
+        if io.buffers().iter().any(|&id| self.pool[id].is_alone) {
             // One bad place is retried several times, which is no sign of others.
             return;
         }
         self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
-        if self.errors_in_a_row >= self.config.errors_max && !self.has_failed {
+        if self.errors_in_a_row >= self.config.errors_max && !self.is_faulty {
             self.counters.faulty = self.counters.faulty.wrapping_add(1);
-            self.has_failed = true;
+            self.is_faulty = true;
             self.drop_queued(device);
         }
     }
@@ -73,13 +73,11 @@ impl<S: Storage> Mirror<S> {
         device: &SwapDevice<S>,
     ) {
         let may_retry = !ok && self.is_usable();
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         let page = buffer.page;
         // Leaves the disk, before others of the page may go there.
         buffer.stage = Stage::Ready;
-        let (version, is_abandoned) = (buffer.version, buffer.is_abandoned);
+        let (version, is_timed_out) = (buffer.version, buffer.is_timed_out);
         let is_newest =
             buffer.is_settled && (!buffer.is_superseded || mutated!(DiskBitByOlderWrite));
         if may_retry && self.retry(now_ns, id, was_alone) {
@@ -87,8 +85,8 @@ impl<S: Storage> Mirror<S> {
         }
         if is_newest && ok {
             device.mark_on_disk(page, version.generation());
-        } else if is_newest && !is_abandoned {
-            self.note_lag(page, device);
+        } else if is_newest && !is_timed_out {
+            self.note_out_of_sync(page, device);
         }
         self.enqueue_others(id);
         self.leave(id, Ended::Written(ok));
@@ -96,9 +94,7 @@ impl<S: Storage> Mirror<S> {
 
     fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
         let may_retry = !ok && self.is_attached;
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         buffer.stage = Stage::Wanted;
         let is_superseded = buffer.is_superseded;
         if may_retry && self.retry(now_ns, id, was_alone) {
@@ -117,10 +113,10 @@ impl<S: Storage> Mirror<S> {
     /// waits for it any more. Returns whether it is queued.
     fn retry(&mut self, now_ns: u64, id: BufferId, was_alone: bool) -> bool {
         let retries = self.config.retries;
-        let buffer = self.pool.get_mut(id);
-        let Some(buffer) = buffer.filter(|one| !one.is_superseded && !one.is_abandoned) else {
+        let buffer = &mut self.pool[id];
+        if buffer.is_superseded || buffer.is_timed_out {
             return false;
-        };
+        }
         // It is not the page's fault if it failed together with others.
         buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
         if buffer.tries > retries {
@@ -137,11 +133,9 @@ impl<S: Storage> Mirror<S> {
 
     /// The buffer has no more I/O. It is free once the op that waits for it has been notified.
     fn leave(&mut self, id: BufferId, ended: Ended) {
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
-        if buffer.is_abandoned && buffer.ended.is_some() {
-            // The op is being notified that it was abandoned.
+        let buffer = &mut self.pool[id];
+        if buffer.is_timed_out && buffer.ended.is_some() {
+            // The op is being notified of that.
             buffer.stage = Stage::Notify;
         } else if buffer.waiter.is_some() {
             self.notify(id, ended);
@@ -154,14 +148,10 @@ impl<S: Storage> Mirror<S> {
 
     /// Queues the other buffers of the page, which waited until this one left the disk.
     fn enqueue_others(&mut self, id: BufferId) {
-        let page = self.pool.get(id).map(|buffer| buffer.page);
-        let mut next = page.and_then(|page| self.pool.find(page, |_| true));
+        let mut next = self.pool.find(self.pool[id].page, |_| true);
         while let Some(other) = next {
             next = self.pool.next_of(other);
-            let waits = self
-                .pool
-                .get(other)
-                .is_some_and(|buffer| matches!(buffer.stage, Stage::Ready | Stage::Wanted));
+            let waits = matches!(self.pool[other].stage, Stage::Ready | Stage::Wanted);
             if waits && other != id {
                 self.enqueue(other);
             }

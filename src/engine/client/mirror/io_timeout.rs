@@ -5,8 +5,9 @@
 use super::super::config::NS_PER_S;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::buffer::Ended;
 use super::io::IoStage;
-use super::pool::{Ended, Queue};
+use super::pool::Queue;
 use super::{Mirror, ReadError};
 
 /// How often I/O is checked while the disk has any.
@@ -15,7 +16,7 @@ const LOOK_NS: u64 = 250_000_000;
 const STOPPED_NS: u64 = 250_000_000;
 
 impl<S: Storage> Mirror<S> {
-    /// Time has passed: I/O that has not ended is abandoned, I/O that has failed is retried.
+    /// Time has passed: I/O that has not ended times out, I/O that has failed is retried.
     pub fn handle_timeout(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         if now_ns < self.next_deadline_ns {
             return;
@@ -38,8 +39,8 @@ impl<S: Storage> Mirror<S> {
             }
             let due_ns = io.began_ns.saturating_add(self.config.io_timeout_ns);
             if now_ns >= due_ns {
-                self.silent_since_ns.get_or_insert(now_ns);
-                self.abandon(id, device);
+                self.timed_out_since_ns.get_or_insert(now_ns);
+                self.io_timed_out(id, device);
             } else {
                 self.note_deadline(due_ns);
                 self.look_again(now_ns);
@@ -50,7 +51,7 @@ impl<S: Storage> Mirror<S> {
         let mut next = self.pool.first(Queue::Retries);
         while let Some(id) = next {
             next = self.pool.next_in_list(id);
-            let at_ns = self.pool.get(id).map_or(0, |buffer| buffer.at_ns);
+            let at_ns = self.pool[id].at_ns;
             if now_ns >= at_ns {
                 self.pool.unlink(id);
                 self.enqueue(id);
@@ -78,14 +79,14 @@ impl<S: Storage> Mirror<S> {
         for io in self.ios.iter_mut() {
             io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
         }
-        if let Some(since_ns) = &mut self.silent_since_ns {
+        if let Some(since_ns) = &mut self.timed_out_since_ns {
             *since_ns = since_ns.saturating_add(stopped_ns).min(now_ns);
         }
     }
 
     /// Publishes whether the disk has been silent for as long as a request may wait.
     fn check_io_timeout(&mut self, now_ns: u64, device: &SwapDevice<S>) {
-        let Some(since_ns) = self.silent_since_ns else {
+        let Some(since_ns) = self.timed_out_since_ns else {
             return;
         };
         let due_ns = since_ns.saturating_add(device.io_timeout_ns());
@@ -100,22 +101,20 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// No op waits for the I/O any more. The disk keeps its buffers.
-    fn abandon(&mut self, id: usize, device: &SwapDevice<S>) {
+    fn io_timed_out(&mut self, id: usize, device: &SwapDevice<S>) {
         let Some(io) = self.ios.get_mut(id) else {
             return;
         };
-        io.stage = IoStage::Abandoned;
+        io.stage = IoStage::TimedOut;
         let io = *io;
         self.counters.abandoned = self.counters.abandoned.wrapping_add(1);
         if self.is_usable() {
             self.counters.faulty = self.counters.faulty.wrapping_add(1);
         }
-        self.abandoned = self.abandoned.saturating_add(1);
+        self.timed_out = self.timed_out.saturating_add(1);
         for &id in io.buffers() {
-            let Some(buffer) = self.pool.get_mut(id) else {
-                continue;
-            };
-            buffer.is_abandoned = true;
+            let buffer = &mut self.pool[id];
+            buffer.is_timed_out = true;
             let (page, is_newest) = (buffer.page, buffer.is_settled && !buffer.is_superseded);
             if buffer.waiter.is_some() {
                 let ended = match io.is_write {
@@ -125,7 +124,7 @@ impl<S: Storage> Mirror<S> {
                 self.notify(id, ended);
             }
             if io.is_write && is_newest {
-                self.note_lag(page, device);
+                self.note_out_of_sync(page, device);
             }
         }
         self.drop_queued(device);

@@ -5,7 +5,8 @@
 use super::super::ids::{Generation, PageIndex};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::pool::{Ended, Queue, Stage};
+use super::buffer::{Ended, Stage};
+use super::pool::Queue;
 use super::{BufferId, Direction, Event, Get, Mirror, Token};
 
 impl<S: Storage> Mirror<S> {
@@ -61,9 +62,8 @@ impl<S: Storage> Mirror<S> {
                 && buffer.version.generation() == generation
         });
         if let Some(id) = buffered {
-            if let Some(buffer) = self.pool.get_mut(id) {
-                buffer.pins = buffer.pins.saturating_add(1);
-            }
+            let pins = &mut self.pool[id].pins;
+            *pins = pins.saturating_add(1);
             self.counters.buffer_hits = self.counters.buffer_hits.wrapping_add(1);
             return Get::Buffered(id);
         }
@@ -74,8 +74,8 @@ impl<S: Storage> Mirror<S> {
             return Get::Absent;
         }
         // A disk that does not answer is asked again now and then, but does not get everything.
-        if self.abandoned >= self.ios.len() / 2
-            || self.pool.find(page, |buffer| buffer.is_abandoned).is_some()
+        if self.timed_out >= self.ios.len() / 2
+            || self.pool.find(page, |buffer| buffer.is_timed_out).is_some()
         {
             return Get::TimedOut;
         }
@@ -84,20 +84,17 @@ impl<S: Storage> Mirror<S> {
             self.wait_list_mut(Direction::In).wait(reader.shard());
             return Get::Full;
         };
-        if let Some(buffer) = self.pool.get_mut(id) {
-            buffer.stage = Stage::Wanted;
-            buffer.generation = generation;
-            buffer.waiter = Some(reader);
-        }
+        let buffer = &mut self.pool[id];
+        buffer.stage = Stage::Wanted;
+        buffer.generation = generation;
+        buffer.waiter = Some(reader);
         self.enqueue(id);
         Get::Queued
     }
 
     /// The buffer of [`Get::Buffered`] or [`Event::Read`] has been copied from, or is not needed.
     pub fn release(&mut self, id: BufferId) {
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         match buffer.stage {
             Stage::Lent => {
                 self.pool.give(id);
@@ -116,7 +113,7 @@ impl<S: Storage> Mirror<S> {
     /// Takes the next event of which shards must be notified; `None` if there is none.
     pub fn poll_event(&mut self) -> Option<Event> {
         while let Some(id) = self.pool.pop(Queue::Notify) {
-            let buffer = self.pool.get_mut(id)?;
+            let buffer = &mut self.pool[id];
             let (waiter, ended) = (buffer.waiter.take(), buffer.ended.take());
             let is_read = ended == Some(Ended::Read(Ok(())));
             if buffer.stage == Stage::Notify {
@@ -148,9 +145,7 @@ impl<S: Storage> Mirror<S> {
     /// has stays there.
     pub(super) fn notify(&mut self, id: BufferId, ended: Ended) {
         self.pool.unlink(id);
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         buffer.ended = Some(ended);
         if !buffer.is_with_disk() {
             buffer.stage = Stage::Notify;

@@ -77,6 +77,7 @@ impl<S: Storage> Mirror<S> {
         }?;
         let submissions = &mut self.submissions;
         let io = self.ios.get_mut(id)?;
+        let run = io.run?;
         if io.submission != Submission::Staged {
             submissions.refused = submissions.refused.saturating_sub(1);
         }
@@ -91,9 +92,8 @@ impl<S: Storage> Mirror<S> {
             id,
             is_write: io.is_write,
             may_wait,
-            first: io.first,
-            buffers: io.buffers,
-            count: io.count,
+            first: run.first,
+            run,
         })
     }
 
@@ -200,6 +200,6 @@ impl<S: Storage> Mirror<S> {
 
     /// Whether the caller's pages and code must stay: the disk has I/O that may not end soon.
     pub fn must_stay(&self, now_ns: u64) -> bool {
-        self.has_abandoned() || self.is_stuck(now_ns)
+        self.has_timed_out() || self.is_stuck(now_ns)
     }
 }

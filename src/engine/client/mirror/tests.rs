@@ -5,6 +5,7 @@
 use super::super::config;
 use super::super::ids::{Generation, SlotSet, Version};
 use super::super::storage::heap::{words, Heap};
+use super::super::swap_device::SwapDevice;
 use super::*;
 
 use std::vec::Vec;
@@ -204,19 +205,19 @@ fn waiting_readers_are_notified_and_errors_are_retried() {
     assert_eq!(begun, Default::default());
 }
 
-/// Time passes, without a stop, until the disk has been given up. Returns when.
-fn pass_until_abandoned(mirror: &mut Mirror<Heap>, device: &SwapDevice<Heap>) -> u64 {
+/// Time passes, without a stop, until the disk has timed out. Returns when.
+fn pass_until_timed_out(mirror: &mut Mirror<Heap>, device: &SwapDevice<Heap>) -> u64 {
     loop {
         let now_ns = mirror.next_timeout_ns();
         mirror.handle_timeout(now_ns, device);
-        if mirror.has_abandoned() {
+        if mirror.has_timed_out() {
             return now_ns;
         }
     }
 }
 
 #[test]
-fn an_io_that_does_not_end_is_abandoned() {
+fn an_io_that_does_not_end_times_out() {
     let device = device(100);
     let mut mirror = mirror(64, &device);
     let version = page_out(&mut mirror, 0, 9, &device);
@@ -224,7 +225,7 @@ fn an_io_that_does_not_end_is_abandoned() {
     page_out(&mut mirror, 5 * MS, 30, &device);
     assert!(device.disk.load().is_usable());
     let end_ns = 5 * MS + mirror.config().io_timeout_ns;
-    assert_eq!(pass_until_abandoned(&mut mirror, &device), end_ns);
+    assert_eq!(pass_until_timed_out(&mut mirror, &device), end_ns);
     assert!(!mirror.is_usable());
     assert!(!device.disk.load().is_usable());
     assert_eq!(mirror.poll_event(), Some(Event::StateChanged));
@@ -330,10 +331,10 @@ fn errors_in_a_row_make_the_disk_faulty_until_it_is_re_added() {
         assert!(mirror.is_usable());
         mirror.ended(now_ns + 4 * MS, io.id, false, &device);
     }
-    assert!(mirror.has_failed() && !device.disk.load().is_usable());
+    assert!(mirror.is_faulty() && !device.disk.load().is_usable());
     assert!(device.disk.load().is_attached());
     assert!(mirror.is_idle(), "nothing is tried again");
-    mirror.re_add(&device);
+    mirror.re_add(&device).unwrap();
     assert!(device.disk.load().is_usable());
 }
 
@@ -370,7 +371,7 @@ fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
     mirror.mark_faulty(&device);
     let left = mirror.buffered();
     assert!(left >= 2 * DROP_STEP);
-    mirror.re_add(&device);
+    mirror.re_add(&device).unwrap();
     for _ in 0..4 {
         mirror.handle_timeout(MS, &device);
     }
@@ -392,10 +393,10 @@ fn a_stop_is_not_taken_for_the_disks_silence() {
     assert!(now_ns <= 4_250 * MS);
     now_ns += 3_600_000 * MS;
     mirror.handle_timeout(now_ns, &device);
-    assert!(!mirror.has_abandoned());
+    assert!(!mirror.has_timed_out());
     mirror.ended(now_ns, ios[0].id, true, &device);
     // What is not answered in the rest of its time, is given up.
-    let rest_ns = pass_until_abandoned(&mut mirror, &device) - now_ns;
+    let rest_ns = pass_until_timed_out(&mut mirror, &device) - now_ns;
     assert!(rest_ns > io_timeout_ns - 4_500 * MS && rest_ns < io_timeout_ns - 3_500 * MS);
 }
 

@@ -5,7 +5,8 @@
 use super::super::ids::{PageIndex, Version};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::pool::{Buffer, Ended, Queue, Stage};
+use super::buffer::{Buffer, Ended, Stage};
+use super::pool::Queue;
 use super::{BufferId, Direction, Mirror, Policy, Put, ReadError, Token, Write, DROP_STEP};
 
 impl<S: Storage> Mirror<S> {
@@ -48,10 +49,9 @@ impl<S: Storage> Mirror<S> {
             self.counters.pool_full = self.counters.pool_full.wrapping_add(1);
             return Put::Full;
         };
-        if let Some(buffer) = self.pool.get_mut(id) {
-            buffer.stage = Stage::Filling;
-            buffer.version = version;
-        }
+        let buffer = &mut self.pool[id];
+        buffer.stage = Stage::Filling;
+        buffer.version = version;
         Put::Buffer(id)
     }
 
@@ -81,11 +81,10 @@ impl<S: Storage> Mirror<S> {
         let Some(id) = may.then(|| self.pool.take(page, Direction::Out)).flatten() else {
             return Put::Full;
         };
-        if let Some(buffer) = self.pool.get_mut(id) {
-            buffer.stage = Stage::Filling;
-            buffer.version = version;
-            buffer.is_copy = true;
-        }
+        let buffer = &mut self.pool[id];
+        buffer.stage = Stage::Filling;
+        buffer.version = version;
+        buffer.is_copy = true;
         Put::Buffer(id)
     }
 
@@ -96,16 +95,14 @@ impl<S: Storage> Mirror<S> {
             matches!(buffer.stage, Stage::Filling | Stage::Ready | Stage::Writing)
                 && buffer.version == version
                 && !buffer.is_superseded
-                && !buffer.is_abandoned
+                && !buffer.is_timed_out
         });
         let Some(id) = found else {
             self.drop_superseded_copy(page, version);
             return false;
         };
         let is_usable = self.is_usable();
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return false;
-        };
+        let buffer = &mut self.pool[id];
         match buffer.stage {
             Stage::Filling if !is_usable => {
                 self.pool.give(id);
@@ -160,7 +157,7 @@ impl<S: Storage> Mirror<S> {
             will_be_there |= self.settle_buffer(now_ns, id, version, device);
         }
         if !will_be_there {
-            self.note_lag(page, device);
+            self.note_out_of_sync(page, device);
         }
     }
 
@@ -173,9 +170,7 @@ impl<S: Storage> Mirror<S> {
         device: &SwapDevice<S>,
     ) -> bool {
         let is_usable = self.is_usable();
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return false;
-        };
+        let buffer = &mut self.pool[id];
         if buffer.version != version {
             return false;
         }
@@ -195,7 +190,7 @@ impl<S: Storage> Mirror<S> {
                 // No op waits any more: the page-out has ended.
                 buffer.waiter = None;
                 buffer.is_settled = true;
-                !buffer.is_abandoned
+                !buffer.is_timed_out
             }
             // It has been written, and its page-out ended before it was notified.
             Stage::Notify if buffer.ended == Some(Ended::Written(true)) => {
@@ -207,9 +202,7 @@ impl<S: Storage> Mirror<S> {
 
     /// A buffer is to be written as soon as nothing of its page is with the disk.
     pub(super) fn make_ready(&mut self, now_ns: u64, id: BufferId) {
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         buffer.stage = Stage::Ready;
         buffer.at_ns = now_ns;
         self.enqueue(id);
@@ -218,13 +211,10 @@ impl<S: Storage> Mirror<S> {
     /// Puts a buffer that is to be written, or read, in its list, unless it must wait until other
     /// I/O of its page has ended, which calls this again.
     pub(super) fn enqueue(&mut self, id: BufferId) {
-        let Some(buffer) = self.pool.get(id).copied() else {
-            return;
-        };
-        if self.pool.find(buffer.page, Buffer::is_with_disk).is_some() && !mutated!(DiskIosOverlap)
-        {
+        if self.is_page_with_disk(id) {
             return;
         }
+        let buffer = &self.pool[id];
         let queue = match (buffer.stage, buffer.waiter) {
             (Stage::Wanted, _) => Queue::Reads,
             (_, Some(_)) if !buffer.is_copy => Queue::Urgent,
@@ -232,7 +222,7 @@ impl<S: Storage> Mirror<S> {
         };
         self.pool.push(queue, id);
         if queue == Queue::Ready {
-            self.note_deadline(buffer.at_ns.saturating_add(self.config.gather_ns));
+            self.note_deadline(self.gathered_ns(id));
         }
     }
 
@@ -241,9 +231,7 @@ impl<S: Storage> Mirror<S> {
         let mut next = self.pool.find(page, |_| true);
         while let Some(id) = next {
             next = self.pool.next_of(id);
-            let Some(buffer) = self.pool.get_mut(id) else {
-                return;
-            };
+            let buffer = &mut self.pool[id];
             match buffer.stage {
                 Stage::Filling | Stage::Writing | Stage::Notify if buffer.version < version => {
                     buffer.is_superseded = true;
@@ -264,9 +252,7 @@ impl<S: Storage> Mirror<S> {
         let mut next = self.pool.find(page, |_| true);
         while let Some(id) = next {
             next = self.pool.next_of(id);
-            let Some(buffer) = self.pool.get_mut(id) else {
-                return;
-            };
+            let buffer = &mut self.pool[id];
             if buffer.version != version {
                 continue;
             }
@@ -290,9 +276,7 @@ impl<S: Storage> Mirror<S> {
 
     /// A page that was to be written is not. The op that waits is notified; a copy from the buffer continues.
     pub(super) fn drop_ready(&mut self, id: BufferId) {
-        let Some(buffer) = self.pool.get_mut(id) else {
-            return;
-        };
+        let buffer = &mut self.pool[id];
         buffer.is_superseded = true;
         if buffer.waiter.is_some() {
             self.notify(id, Ended::Written(false));
@@ -318,17 +302,16 @@ impl<S: Storage> Mirror<S> {
             self.drop_next = usize::MAX;
         }
         let end = self.drop_next.saturating_add(DROP_STEP);
-        for index in self.drop_next..end.min(self.pool.len()) {
-            // CAST: at most 2^24.
-            let id = BufferId(index as u32);
-            let Some(buffer) = self.pool.get(id).copied() else {
-                return;
+        for index in self.drop_next..end {
+            let Some(id) = self.pool.id(index) else {
+                break;
             };
+            let buffer = self.pool[id];
             match buffer.stage {
                 Stage::Ready => {
                     self.drop_ready(id);
                     if buffer.is_settled {
-                        self.note_lag(buffer.page, device);
+                        self.note_out_of_sync(buffer.page, device);
                     }
                 }
                 // A disk that has only failed may still be read.
@@ -351,7 +334,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// The page's newest version will not be on the disk.
-    pub(super) fn note_lag(&mut self, page: PageIndex, device: &SwapDevice<S>) {
+    pub(super) fn note_out_of_sync(&mut self, page: PageIndex, device: &SwapDevice<S>) {
         self.counters.lagged = self.counters.lagged.wrapping_add(1);
         device.mark_out_of_sync(page);
     }

@@ -12,6 +12,7 @@ use super::super::super::config;
 use super::super::super::ids::{Generation, SlotSet, Version};
 use super::super::super::page_map::Entry;
 use super::super::super::storage::heap::{words, Heap};
+use super::super::super::swap_device::SwapDevice;
 use super::super::*;
 use steps::{steps, Step};
 
@@ -167,7 +168,11 @@ impl World {
                 self.now_ns += ms * MS;
                 self.mirror.handle_timeout(self.now_ns, &self.device);
             }
-            Step::ReAdd => self.mirror.re_add(&self.device),
+            Step::ReAdd => {
+                let is_timed_out = self.mirror.has_timed_out();
+                let is_added = self.mirror.re_add(&self.device).is_ok();
+                assert_ne!(is_added, is_timed_out);
+            }
             Step::Detach => {
                 if self.mirror.is_attached() {
                     self.mirror.begin_detach(self.now_ns, &self.device);
@@ -459,7 +464,6 @@ impl World {
         for page in 0..PAGES {
             self.copy_put(page, true);
         }
-        self.mirror.re_add(&self.device);
         for _ in 0..1000 {
             self.step(Step::Submit);
             self.step(Step::Ended { which: 0, ok: true });
@@ -467,7 +471,7 @@ impl World {
             self.step(Step::Wait { ms: 10 });
         }
         assert!(self.mirror.is_idle(), "{} in use", self.mirror.buffered());
-        assert!(!self.mirror.has_abandoned());
+        assert_eq!(self.mirror.re_add(&self.device), Ok(()));
         assert!(self.readers.is_empty() && self.under_way.is_empty());
         assert!(self.copies.is_empty(), "a copy was not notified");
     }

@@ -180,7 +180,7 @@ fn a_faulty_disk_gets_what_it_missed_when_it_is_added_again() {
     disked.write(9);
     assert_eq!(disked.settle(true), (0, 0));
     assert_ne!(disked.out_of_sync_left(), 0);
-    disked.mirror.re_add(&disked.rig.bench.device);
+    disked.mirror.re_add(&disked.rig.bench.device).unwrap();
     assert_eq!(disked.settle(true), (0, 1));
     assert_eq!(disked.out_of_sync_left(), 0);
 }

@@ -306,7 +306,7 @@ fn a_disk_that_hangs_is_not_waited_for_longer_than_its_io_timeout() {
         disked.advance(249 * MS);
     }
     assert_eq!(disked.ended(), [(0, Outcome::Done)]);
-    assert!(!disked.is_on_disk() && disked.mirror.has_abandoned());
+    assert!(!disked.is_on_disk() && disked.mirror.has_timed_out());
     // Meanwhile requests behave as if there were no disk.
     disked.page_out(0, PAGE);
     disked.servers_answer();

@@ -22,7 +22,7 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_may_be_kept_after_a
     let mut disked = Disked::new(1, Policy::Lag);
     disked.mirror.pause(&disked.bench.device);
     disked.run();
-    assert!(!disked.mirror.is_usable() && !disked.mirror.has_failed());
+    assert!(!disked.mirror.is_usable() && !disked.mirror.is_faulty());
     page_out_without_room(&mut disked);
     disked.mirror.resume(&disked.bench.device);
     let io = disked.io().unwrap();
@@ -62,7 +62,7 @@ fn a_page_out_without_servers_waits_for_a_disk_that_may_be_kept_after_all() {
 }
 
 #[test]
-fn a_page_out_that_full_servers_refuse_does_not_wait_for_a_disk_that_has_failed() {
+fn a_page_out_that_full_servers_refuse_does_not_wait_for_a_disk_that_is_faulty() {
     let mut disked = Disked::new(1, Policy::Lag);
     disked.mirror.mark_faulty(&disked.bench.device);
     disked.run();
@@ -82,7 +82,7 @@ fn a_page_out_that_full_servers_refuse_waits_for_a_disk_that_does_not_answer_now
     for _ in 0..200 {
         disked.advance(100 * MS);
     }
-    assert!(disked.mirror.has_abandoned());
+    assert!(disked.mirror.has_timed_out());
     disked.ended();
     page_out_without_room(&mut disked);
     disked.io_ended(&silent, true);

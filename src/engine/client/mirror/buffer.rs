@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The buffers of a mirror, by identifiers that exist.
+
+use core::num::NonZero;
+use core::ops::{Index, IndexMut};
+
+use super::super::ids::{Generation, PageIndex, Version};
+use super::super::storage::Storage;
+use super::pool::Links;
+use super::{Direction, ReadError, Token};
+
+/// Which page of the pool.
+///
+/// # Invariants
+///
+/// A buffer's index, plus one. It exists in the mirror that has returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(NonZero<u32>);
+
+impl BufferId {
+    /// Its index: below the number of buffers.
+    pub fn index(self) -> usize {
+        self.0.get().wrapping_sub(1) as usize
+    }
+}
+
+/// What a buffer is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// For nothing.
+    #[default]
+    Free,
+    /// Lent to be filled with a page, until [`super::Mirror::want`] or [`super::Mirror::settle`].
+    Filling,
+    /// To be written. In a list, unless other I/O of its page has to end first.
+    Ready,
+    /// With the disk.
+    Writing,
+    /// To be filled from the disk. In a list, unless other I/O of its page has to end first.
+    Wanted,
+    /// With the disk.
+    Reading,
+    /// The I/O is over, or was never begun: the op that waits is to be notified.
+    Notify,
+    /// Lent to copy from it what has been read.
+    Lent,
+    /// Superseded while it is copied from: free when that is done.
+    Left,
+}
+
+/// The result that is to be reported to the op that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Written(bool),
+    Read(Result<(), ReadError>),
+}
+
+/// A page of the pool.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Buffer {
+    pub(super) stage: Stage,
+    pub(super) page: PageIndex,
+    pub(super) direction: Direction,
+    /// Of what is to be written.
+    pub(super) version: Version,
+    /// Of what is to be read.
+    pub(super) generation: Generation,
+    /// The page-out of this version has completed: it is the map's version.
+    pub(super) is_settled: bool,
+    /// A page-out of a newer version has begun, or that of this one has failed.
+    pub(super) is_superseded: bool,
+    /// Repair brought it, which waits for the disk; no request does.
+    pub(super) is_copy: bool,
+    /// Its I/O has timed out.
+    pub(super) is_timed_out: bool,
+    /// It has failed together with others: alone from now on.
+    pub(super) is_alone: bool,
+    pub(super) tries: u32,
+    /// Since when it is to be written; until when an I/O that failed is not tried again.
+    pub(super) at_ns: u64,
+    pub(super) waiter: Option<Token>,
+    pub(super) ended: Option<Ended>,
+    /// How often it is being copied from while it is to be written.
+    pub(super) pins: u32,
+    pub(super) links: Links,
+}
+
+impl Buffer {
+    /// Whether it is with the disk.
+    pub(super) fn is_with_disk(&self) -> bool {
+        matches!(self.stage, Stage::Writing | Stage::Reading)
+    }
+}
+
+/// The buffers. Their number does not change.
+pub(super) struct Buffers<S: Storage>(S::Buffers);
+
+impl<S: Storage> Buffers<S> {
+    pub(super) fn new(buffers: S::Buffers) -> Self {
+        Self(buffers)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The buffer with this index, if there is one.
+    pub(super) fn id(&self, index: usize) -> Option<BufferId> {
+        let number = u32::try_from(index).ok()?.checked_add(1)?;
+        // INVARIANT: checked here.
+        (index < self.0.len()).then_some(BufferId(NonZero::new(number)?))
+    }
+}
+
+// PANIC: never, here and below. A `BufferId` is made by `Buffers::id` only, for a buffer that exists, and
+// buffers are never removed. A mirror returns it to its caller, which gives it back to the same mirror.
+
+impl<S: Storage> Index<BufferId> for Buffers<S> {
+    type Output = Buffer;
+
+    fn index(&self, id: BufferId) -> &Buffer {
+        &self.0[id.index()]
+    }
+}
+
+impl<S: Storage> IndexMut<BufferId> for Buffers<S> {
+    fn index_mut(&mut self, id: BufferId) -> &mut Buffer {
+        &mut self.0[id.index()]
+    }
+}
