@@ -28,6 +28,7 @@ use crate::{
             Health,
             Outbox,
             Peer,
+            Peers,
             Random,
             Report, //
         },
@@ -168,8 +169,9 @@ impl ClusterLock {
 
     // Never inlined: a peer is large for a kernel stack.
     #[inline(never)]
-    fn peers() -> Result<KVVec<Peer>> {
-        Ok(KVVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?)
+    fn peers() -> Result<Peers<KVVec<Peer>>> {
+        let peers = KVVec::from_elem(Peer::default(), SERVER_SLOTS, GFP_KERNEL)?;
+        Peers::new(peers).ok_or(EINVAL)
     }
 
     /// Does something with the cluster, then sends its frames. Their receivers are published first,

@@ -15,7 +15,7 @@ mod worker;
 use std::collections::BTreeMap;
 
 use anemone::crc::crc32c;
-use anemone::engine::client::cluster::{self, Cluster, Peer};
+use anemone::engine::client::cluster::{self, Cluster, Peer, Peers};
 use anemone::engine::client::config::Config;
 use anemone::engine::client::free::{words_for, DirtyChunks, StaleCopy};
 use anemone::engine::client::histogram::BUCKETS;
@@ -223,7 +223,7 @@ impl Client {
             ClusterName::default(),
             SplitMix(ctx.rng.random()),
             mtu,
-            vec![Peer::default(); SERVER_SLOTS],
+            Peers::new(vec![Peer::default(); SERVER_SLOTS]).unwrap(),
         );
         cluster.set_loss_timeout_ns(scenario.loss_timeout_s * S);
         Self {

@@ -16,6 +16,7 @@ mod inventory;
 mod io_timeout;
 mod path_mtu;
 mod peer;
+mod peers;
 mod received;
 mod session_end;
 mod timers;
@@ -32,6 +33,7 @@ use io_timeout::Shortage;
 use path_mtu::Cuts;
 pub use peer::Peer;
 use peer::State;
+pub use peers::Peers;
 pub use session_end::{Close, NotThere, Removal, Why};
 
 /// A source of unpredictable numbers, for sessions and nonces.
@@ -135,7 +137,7 @@ pub fn is_control_tag(tag: u32) -> bool {
 pub struct Cluster<P, R> {
     client: ClientId,
     name: ClusterName,
-    peers: P,
+    peers: Peers<P>,
     random: R,
     mtu: usize,
     /// The source address of our frames; `None` until the interface is known.
@@ -150,8 +152,14 @@ pub struct Cluster<P, R> {
 }
 
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
-    /// A cluster without servers. `peers` has [`SERVER_SLOTS`] elements, all default.
-    pub fn new(client: ClientId, name: ClusterName, random: R, mtu: usize, peers: P) -> Self {
+    /// A cluster without servers.
+    pub fn new(
+        client: ClientId,
+        name: ClusterName,
+        random: R,
+        mtu: usize,
+        peers: Peers<P>,
+    ) -> Self {
         Self {
             client,
             name,
@@ -230,40 +238,24 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Begins to open a session with `mac` in a free slot.
     fn greet(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let session = self.random();
-        let has = |wanted: State| {
-            SlotSet::ALL
-                .iter()
-                .find(|slot| self.peer(*slot).is_some_and(|peer| peer.state == wanted))
-        };
+        let has = |wanted: State| self.peers.find(|peer| peer.state == wanted);
         // A server that missed our BYE drops the pages when its lease expires.
         let slot = has(State::Empty).or_else(|| has(State::Parting))?;
-        let peer = self.peers.get_mut(slot.index())?;
-        *peer = Peer::greeting(now_ns, mac, session);
+        self.peers[slot] = Peer::greeting(now_ns, mac, session);
         Some(slot)
     }
 
     /// The same, for a server that had a session before.
     fn greet_again(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let slot = self.greet(now_ns, mac)?;
-        self.peer_mut(slot)?.note_answering(now_ns);
+        self.peers[slot].note_answering(now_ns);
         Some(slot)
-    }
-
-    fn peer(&self, slot: ServerSlot) -> Option<&Peer> {
-        self.peers.get(slot.index())
-    }
-
-    fn peer_mut(&mut self, slot: ServerSlot) -> Option<&mut Peer> {
-        self.peers.get_mut(slot.index())
     }
 
     /// The slot of the server with this address, unless it is gone.
     pub fn slot_of(&self, mac: MacAddress) -> Option<ServerSlot> {
-        SlotSet::ALL.iter().find(|slot| {
-            self.peer(*slot).is_some_and(|peer| {
-                peer.mac == mac && matches!(peer.state, State::Greeting | State::Open)
-            })
-        })
+        self.peers
+            .find(|peer| peer.mac == mac && matches!(peer.state, State::Greeting | State::Open))
     }
 
     /// The client's servers and the session with each, including servers that are being sent a BYE.
@@ -277,7 +269,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// The state of the server in `slot`; `None` if there is none.
     pub fn report(&self, slot: ServerSlot) -> Option<Report> {
-        let peer = self.peer(slot)?;
+        let peer = &self.peers[slot];
         let health = match peer.state {
             State::Empty | State::Parting => return None,
             State::Greeting => Health::Connecting,
@@ -307,9 +299,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.mtu = mtu;
         let (cut, is_narrow) = (Cuts::of_mtu(mtu).usual, self.is_narrow());
         for slot in SlotSet::ALL.iter() {
-            let Some(peer) = self.peer_mut(slot) else {
-                continue;
-            };
+            let peer = &mut self.peers[slot];
             peer.path_mtu.begin(now_ns, cut);
             if peer.state == State::Open {
                 table.set_fragmentation(slot, cut);
@@ -357,18 +347,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         if mutated!(PathMtuNeverLowered) {
             return;
         }
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.path_mtu.begin(now_ns, Fragmentation::NARROWEST);
-            table.set_fragmentation(slot, peer.path_mtu.cut());
-            self.changes.servers_changed = true;
-        }
+        let path_mtu = &mut self.peers[slot].path_mtu;
+        path_mtu.begin(now_ns, Fragmentation::NARROWEST);
+        table.set_fragmentation(slot, path_mtu.cut());
+        self.changes.servers_changed = true;
     }
 
     /// `slot` has been swept: no page of the map names it.
     pub fn swept(&mut self, now_ns: u64, slot: ServerSlot) {
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         let State::Sweeping { successor } = peer.state else {
             return;
         };
@@ -388,9 +375,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// notification, and suspected ones are asked for their inventory when they return.
     pub fn has_room_to_free(&self, slots: SlotSet) -> bool {
         slots.iter().all(|slot| {
-            self.peer(slot).is_none_or(|peer| {
-                peer.state != State::Open || peer.suspected || peer.frees.has_room()
-            })
+            let peer = &self.peers[slot];
+            peer.state != State::Open || peer.suspected || peer.frees.has_room()
         })
     }
 
@@ -401,11 +387,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             return false;
         }
         for slot in copy.slots.iter() {
-            if let Some(peer) = self.peer_mut(slot) {
-                if peer.state == State::Open {
-                    // A suspected server may have no room; its inventory is requested later.
-                    peer.frees.put(now_ns, copy);
-                }
+            let peer = &mut self.peers[slot];
+            if peer.state == State::Open {
+                // A suspected server may have no room; its inventory is requested later.
+                peer.frees.put(now_ns, copy);
             }
         }
         true
@@ -416,10 +401,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     pub fn say_bye(&mut self, outbox: &mut impl Outbox) {
         let outbox = &mut self.settled(outbox);
         for slot in SlotSet::ALL.iter() {
-            if let Some(peer) = self.peer_mut(slot) {
-                if peer.state == State::Open {
-                    peer.send_bye(slot, outbox);
-                }
+            let peer = &mut self.peers[slot];
+            if peer.state == State::Open {
+                peer.send_bye(slot, outbox);
             }
         }
     }

@@ -22,7 +22,7 @@ pub const PART_PAGES: u32 = 1 << 18;
 
 #[cfg(test)]
 mod bench {
-    use super::super::cluster::{Cluster, Peer, Random};
+    use super::super::cluster::{Cluster, Peer, Peers, Random};
     use super::super::config::Config;
     use super::super::ids::SERVER_SLOTS;
     use super::super::storage::heap::{words, Heap};
@@ -42,7 +42,7 @@ mod bench {
     /// A cluster without servers.
     pub(super) fn cluster() -> Cluster<Vec<Peer>, Ones> {
         let (id, name) = (ClientId([1; 16]), ClusterName::default());
-        let peers = std::vec![Peer::default(); SERVER_SLOTS];
+        let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
         Cluster::new(id, name, Ones, 1500, peers)
     }
 

@@ -103,15 +103,6 @@ impl Frees {
         now_ns >= self.due_ns()
     }
 
-    /// The server cannot be notified now.
-    pub(super) fn put_off(&mut self, now_ns: u64) {
-        let later = now_ns.saturating_add(crate::engine::client::config::NS_PER_S);
-        match self.is_awaiting() {
-            true => self.query.put_off(later),
-            false => self.fill_until_ns = later,
-        }
-    }
-
     /// The batch to send, for the first time or again: as much of it as crosses a path of `mtu`
     /// bytes. `nonce` is a fresh one for a new batch. A repeated batch keeps its nonce, so any
     /// answer to it counts.

@@ -223,8 +223,8 @@ impl Peer {
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// The versions have jumped: requests inventories at once, to find pages of another life.
     pub fn look_for_orphans(&mut self, now_ns: u64) {
-        for slot in SlotSet::ALL.iter() {
-            if let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) {
+        for peer in self.peers.iter_mut() {
+            if peer.state == State::Open {
                 peer.questions.begin(now_ns);
             }
         }
@@ -233,8 +233,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Frees for these servers were dropped: requests their inventories.
     pub fn ask_what_they_have(&mut self, now_ns: u64, slots: SlotSet) {
         for slot in slots.iter() {
-            let peer = self.peer_mut(slot).filter(|p| p.state == State::Open);
-            if let Some(peer) = peer {
+            let peer = &mut self.peers[slot];
+            if peer.state == State::Open {
                 peer.questions.note_forgotten(now_ns);
             }
         }
@@ -246,9 +246,10 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     pub fn free_orphans<S: Storage>(&mut self, now_ns: u64, device: &SwapDevice<S>) -> u64 {
         let mut found: u64 = 0;
         for slot in SlotSet::ALL.iter() {
-            let Some(peer) = self.peer_mut(slot).filter(|p| p.state == State::Open) else {
+            let peer = &mut self.peers[slot];
+            if peer.state != State::Open {
                 continue;
-            };
+            }
             let frees = &mut peer.frees;
             peer.questions.retain(|one| match judge(slot, one, device) {
                 Judgement::Needed => false,

@@ -129,11 +129,8 @@ impl Peer {
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Publishes whether requests still wait for the server in `slot`.
     pub(super) fn check_io_timeout(&mut self, slot: ServerSlot, table: &ServerTable) {
-        let io_timeout_ns = self.io_timeout_ns;
-        if let Some(peer) = self.peer(slot) {
-            let is_given_up = peer.is_given_up(io_timeout_ns);
-            self.changes.servers_changed |= table.set_given_up(slot, is_given_up);
-        }
+        let is_given_up = self.peers[slot].is_given_up(self.io_timeout_ns);
+        self.changes.servers_changed |= table.set_given_up(slot, is_given_up);
     }
 
     /// The same for all servers together.
@@ -149,8 +146,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     pub(super) fn look_for_greeted(&mut self, table: &ServerTable) {
         let mut greeted = SlotSet::EMPTY;
         for slot in SlotSet::ALL.iter() {
-            let peer = self.peer(slot);
-            if peer.is_some_and(|peer| peer.is_greeted(self.io_timeout_ns)) {
+            if self.peers[slot].is_greeted(self.io_timeout_ns) {
                 greeted.insert(slot);
             }
         }

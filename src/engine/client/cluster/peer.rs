@@ -269,11 +269,7 @@ impl Peer {
         nonce: u64,
         outbox: &mut impl Outbox,
     ) {
-        if !self.frees.is_due(now_ns) {
-            return;
-        }
-        if !usable {
-            self.frees.put_off(now_ns);
+        if !usable || !self.frees.is_due(now_ns) {
             return;
         }
         let mtu = self.path_mtu.cut().needed_mtu();

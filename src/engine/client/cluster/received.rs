@@ -40,9 +40,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let Some(slot) = self.slot_of(source) else {
             return;
         };
-        let Some(peer) = self.peer(slot) else {
-            return;
-        };
+        let peer = &self.peers[slot];
         // A server repeats the session in every answer, so a station that asks in our name cannot
         // make it reject our session.
         let is_ours = header.session == peer.session || mutated!(RejectBelieved);
@@ -66,9 +64,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
         }
         let cuts = Cuts::of_mtu(self.mtu);
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         match header.opcode {
             Opcode::HelloAck if peer.hello.answers(header) => {
                 if let Ok((ack, _)) = HelloAck::read_from_prefix(frame.payload) {
@@ -153,9 +149,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         outbox: &mut impl Outbox,
     ) {
         let (cut, is_narrow) = (Cuts::of_mtu(self.mtu).usual, self.is_narrow());
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         match header.status {
             Status::Cookie => {
                 peer.note_answering(now_ns);
@@ -233,9 +227,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         table: &ServerTable,
         outbox: &mut impl Outbox,
     ) {
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         match peer.state {
             State::Greeting
                 if peer.hello.is_due_later_than(now_ns)
@@ -255,7 +247,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 self.publish_load(slot, table);
                 // The announcement may be old, delayed or repeated by another station: only the
                 // answer to a ping shows that the server is alive.
-                if self.peer(slot).is_some_and(|peer| peer.suspected) {
+                if self.peers[slot].suspected {
                     self.ping_now(now_ns, slot, outbox);
                 }
             }
@@ -265,31 +257,26 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// A frame of our session reports the server's utilisation for us.
     fn note_utilisation(&mut self, slot: ServerSlot, header: &Header, table: &ServerTable) {
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.note_utilisation(header);
-            self.publish_load(slot, table);
-        }
+        self.peers[slot].note_utilisation(header);
+        self.publish_load(slot, table);
     }
 
     fn publish_load(&mut self, slot: ServerSlot, table: &ServerTable) {
-        if let Some(peer) = self.peer(slot) {
-            let used = peer.capacity_pages.saturating_sub(peer.free_pages);
-            let has_room = table.announce(
-                slot,
-                u32::try_from(peer.capacity_pages).unwrap_or(u32::MAX),
-                u32::try_from(used).unwrap_or(u32::MAX),
-            );
-            // Page-outs may be waiting for room.
-            self.changes.servers_changed |= has_room;
-        }
+        let peer = &self.peers[slot];
+        let used = peer.capacity_pages.saturating_sub(peer.free_pages);
+        let has_room = table.announce(
+            slot,
+            u32::try_from(peer.capacity_pages).unwrap_or(u32::MAX),
+            u32::try_from(used).unwrap_or(u32::MAX),
+        );
+        // Page-outs may be waiting for room.
+        self.changes.servers_changed |= has_room;
     }
 
     /// The server has answered a ping, or a HELLO that continues the session.
     fn note_alive(&mut self, now_ns: u64, slot: ServerSlot, header: &Header, table: &ServerTable) {
         let is_narrow = self.is_narrow();
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         peer.heard_ns = now_ns;
         peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
         // It knows the session by our current address.
@@ -316,16 +303,12 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// The server's pages are lost: it has restarted, or has ended our session.
     fn restart_session(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         if mutated!(SlotReusedBeforeSweep) {
             table.close(slot);
             let mac = peer.mac;
             let session = self.random();
-            if let Some(peer) = self.peer_mut(slot) {
-                *peer = Peer::greeting(now_ns, mac, session);
-            }
+            self.peers[slot] = Peer::greeting(now_ns, mac, session);
             self.changes.servers_changed = true;
             return;
         }
@@ -333,9 +316,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         // A draining server does not come back.
         let (mac, stays) = (peer.mac, !peer.draining);
         let successor = stays && self.greet_again(now_ns, mac).is_none();
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.state = State::Sweeping { successor };
-        }
+        self.peers[slot].state = State::Sweeping { successor };
         // Before its pages are gone, so that a page-out finds the server in at least one state.
         self.look_for_greeted(table);
         table.close(slot);

@@ -15,7 +15,7 @@ use core::ops::DerefMut;
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
 use crate::engine::client::disk::DiskState;
-use crate::engine::client::ids::{ServerSlot, SlotSet};
+use crate::engine::client::ids::ServerSlot;
 use crate::engine::client::maintenance::drain::Drain;
 use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
@@ -65,7 +65,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let Some(slot) = self.slot_of(mac) else {
             return self.forget_successor(mac, table);
         };
-        let peer = self.peer_mut(slot).ok_or(NotThere)?;
+        let peer = &mut self.peers[slot];
         if peer.state != State::Open {
             // The server may have opened the session although its answer has not arrived yet.
             peer.state = State::Parting;
@@ -101,20 +101,16 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// A removed server is greeted again once its old slot has been swept, because no other slot is free.
     pub(super) fn succeed(&mut self, mac: MacAddress) -> Option<ServerSlot> {
-        let slot = SlotSet::ALL.iter().find(|&slot| {
-            self.peer(slot).is_some_and(|peer| {
-                peer.mac == mac && matches!(peer.state, State::Sweeping { successor: false })
-            })
+        let slot = self.peers.find(|peer| {
+            peer.mac == mac && matches!(peer.state, State::Sweeping { successor: false })
         })?;
-        self.peer_mut(slot)?.state = State::Sweeping { successor: true };
+        self.peers[slot].state = State::Sweeping { successor: true };
         Some(slot)
     }
 
     /// Cancels the removal of the server in `slot`. Returns whether it was being removed.
     pub(super) fn keep(&mut self, slot: ServerSlot, table: &ServerTable) -> bool {
-        let was_draining = self
-            .peer_mut(slot)
-            .is_some_and(|peer| core::mem::take(&mut peer.draining));
+        let was_draining = core::mem::take(&mut self.peers[slot].draining);
         if was_draining {
             table.set_draining(slot, false);
             // A task that is closing it now finds that it is not draining, and does nothing more.
@@ -125,8 +121,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     fn draining_peer(&mut self, slot: ServerSlot, session: u64) -> Option<&mut Peer> {
-        self.peer_mut(slot)
-            .filter(|peer| peer.state == State::Open && peer.session == session && peer.draining)
+        let peer = &mut self.peers[slot];
+        let is_it = peer.state == State::Open && peer.session == session && peer.draining;
+        is_it.then_some(peer)
     }
 
     /// The draining server begins to quiesce: its copies end no page-out any more, once every shard has been
@@ -191,9 +188,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     pub(super) fn say_goodbye(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
         let nonce = self.random();
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         peer.repeat_bye(now_ns, slot, nonce, outbox);
         if peer.state == State::Parting && peer.has_parted() {
             peer.clear();

@@ -57,7 +57,7 @@ struct World {
 impl World {
     /// One server, to which the first HELLO has been sent.
     fn new(mtu: usize) -> Self {
-        let peers = std::vec![Peer::default(); SERVER_SLOTS];
+        let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
         let name = ClusterName::default();
         let mut cluster = Cluster::new(ClientId([7; 16]), name, Counting(0), mtu, peers);
         let table = ServerTable::new();

@@ -28,29 +28,25 @@ const COOKIE_TRIES: u32 = 5;
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     pub(super) fn ping_now(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
         let nonce = self.random();
-        if let Some(peer) = self.peer_mut(slot) {
-            if peer.ping.may_be_hurried(now_ns) {
-                peer.send_ping(now_ns, slot, nonce, outbox);
-            }
+        let peer = &mut self.peers[slot];
+        if peer.ping.may_be_hurried(now_ns) {
+            peer.send_ping(now_ns, slot, nonce, outbox);
         }
     }
 
     pub(super) fn send_hello(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
         let nonce = self.random();
+        let peer = &mut self.peers[slot];
         let hello = Hello {
             client: self.client,
-            cookie: self.peer(slot).map_or(0, |peer| peer.cookie).into(),
+            cookie: peer.cookie.into(),
             cluster: self.name,
         };
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.send_hello(now_ns, slot, nonce, hello.as_bytes(), outbox);
-        }
+        peer.send_hello(now_ns, slot, nonce, hello.as_bytes(), outbox);
     }
 
     fn repeat_hello(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         if peer.hello.is_due(now_ns) {
             if peer.hello.tries() >= COOKIE_TRIES {
                 // The cookie may be from an old incarnation.
@@ -74,9 +70,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let suspected = table.take_suspected();
         let loss_timeout_ns = self.loss_timeout_ns;
         for slot in SlotSet::ALL.iter() {
-            let Some(peer) = self.peer_mut(slot) else {
-                continue;
-            };
+            let peer = &mut self.peers[slot];
             match peer.state {
                 State::Greeting => {
                     peer.note_silence(now_ns, ran_ns, loss_timeout_ns);
@@ -127,9 +121,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             core::array::from_fn(|_| self.random());
         let (cuts, loss_timeout_ns) = (Cuts::of_mtu(self.mtu), self.loss_timeout_ns);
         let mut is_newly_suspected = false;
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
+        let peer = &mut self.peers[slot];
         if !peer.suspected && !peer.ping.is_asking() && !peer.has_quota {
             // A server that answers on the data path need not be pinged, unless for what is left of
             // our quota.
@@ -170,6 +162,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// When to call [`Self::handle_timeout`] next.
     pub fn next_timeout_ns(&self) -> u64 {
         let probing = Cuts::of_mtu(self.mtu).need_probes();
+        let is_narrow = self.is_narrow();
         let due = |peer: &Peer| match peer.state {
             State::Greeting => peer.hello.due_ns(),
             State::Open => {
@@ -177,9 +170,14 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                     true => peer.path_mtu.due_ns(),
                     false => u64::MAX,
                 };
+                // They are sent as soon as the server is usable.
+                let frees = match peer.suspected || is_narrow {
+                    true => u64::MAX,
+                    false => peer.frees.due_ns(),
+                };
                 let questions = peer.questions.due_ns();
                 let asked = peer.ping.due_ns().min(peer.hello.due_ns());
-                asked.min(probe).min(peer.frees.due_ns()).min(questions)
+                asked.min(probe).min(frees).min(questions)
             }
             State::Sweeping { .. } | State::Parting => peer.bye.due_ns(),
             State::Empty => u64::MAX,

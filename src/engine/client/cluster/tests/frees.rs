@@ -58,3 +58,27 @@ fn frees_for_a_silent_server_delay_no_others() {
     }
     assert!(world.cluster.free(world.now_ns, &copy));
 }
+
+#[test]
+fn frees_are_sent_at_once_when_a_silent_server_is_back() {
+    use crate::engine::client::free::StaleCopy;
+    use crate::engine::client::ids::{PageIndex, Version};
+    let mut world = World::open(1500);
+    while world.table.usable().contains(world.slot) {
+        world.pass(MS);
+    }
+    let copy = StaleCopy {
+        page: PageIndex(3),
+        slots: SlotSet::one(world.slot),
+        below: Version(8),
+    };
+    assert!(world.cluster.free(world.now_ns, &copy));
+    for _ in 0..20 {
+        world.pass(MS);
+    }
+    assert_eq!(world.last(Opcode::Free), None);
+    answer_ping(&mut world);
+    assert!(world.cluster.next_timeout_ns() <= world.now_ns);
+    world.pass(0);
+    assert!(world.last(Opcode::Free).is_some());
+}

@@ -42,7 +42,7 @@ struct Quiescing {
 impl Quiescing {
     /// As many servers, and pages with these replicas, by slot, and, if `on_disk`, copies on the disk.
     fn new(servers: u8, pages: &[u32], on_disk: bool) -> Self {
-        let peers = std::vec![Peer::default(); SERVER_SLOTS];
+        let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
         let name = ClusterName::default();
         let mut cluster = Cluster::new(ClientId([7; 16]), name, Counting(0), 1500, peers);
         let table = ServerTable::new();

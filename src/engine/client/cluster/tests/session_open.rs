@@ -100,7 +100,7 @@ fn a_client_that_is_answered_wait_retries_soon_with_the_same_cookie() {
         assert_eq!(world.last(Opcode::Hello), None);
         world.pass(MS);
         assert!(world.last(Opcode::Hello).is_some());
-        assert_eq!(world.cluster.peer(world.slot).unwrap().cookie, 99);
+        assert_eq!(world.cluster.peers[world.slot].cookie, 99);
     }
     assert!(world.cluster.take_changes().refused.is_empty());
     // Reported once, however often it is refused, and whatever is answered in between.
