@@ -374,11 +374,7 @@ impl Client {
                 break;
             };
             match action {
-                Action::Send(id) => {
-                    let Some(send) = self.shards[shard].describe(id, &self.device) else {
-                        ctx.oracle.fail(|| format!("nothing to send for {id:?}"));
-                        continue;
-                    };
+                Action::Send(send) => {
                     self.note_send(shard, send.id.op.index());
                     let delay_ns = ctx.host_delay();
                     let sending = Sending::new(shard, send, then_ns);

@@ -53,8 +53,6 @@ struct Request {
     stopped_ns: u64,
     /// The sum of its client's clock steps, which may count for its I/O timeout.
     ahead_ns: u64,
-    /// Whether its device has been removed.
-    abandoned: bool,
     kind: Kind,
 }
 
@@ -334,7 +332,6 @@ impl Oracle {
             until_ns: now_ns + self.io_timeout_ns + MARGIN_NS,
             stopped_ns: 0,
             ahead_ns: 0,
-            abandoned: false,
             kind,
         };
         self.places.insert(id, (client, page));
@@ -386,16 +383,6 @@ impl Oracle {
         }
     }
 
-    /// A client's device is removed: requests under way end at once, with errors.
-    pub fn unload(&mut self, now_ns: u64, client: usize) {
-        for request in self.requests.values_mut() {
-            if request.client == client {
-                request.until_ns = now_ns + MARGIN_NS;
-                request.abandoned = true;
-            }
-        }
-    }
-
     /// A client's power has failed: the contents of its pages are gone.
     pub fn forget_client(&mut self, client: usize) {
         self.requests.retain(|(of, ..), _| *of != client);
@@ -431,11 +418,6 @@ impl Oracle {
         let verdict = match (&request.kind, ending) {
             (Kind::PageIn { .. }, Ending::Read(bytes)) => {
                 self.judge_read(now_ns, &request, bytes, evidence)
-            }
-            (_, Ending::Error) if request.abandoned => Ok("an error, the device gone"),
-            // The servers have received it.
-            (Kind::PageOut { .. }, Ending::Written) if request.abandoned => {
-                Ok("written, the device gone")
             }
             (Kind::PageIn { .. }, Ending::Error) => {
                 self.judge_read_error(now_ns, &request, evidence)

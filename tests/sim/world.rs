@@ -398,18 +398,12 @@ impl World {
         }
     }
 
-    /// Removes the clients' devices while requests are under way.
+    /// Removes the clients' devices, on which no request is under way.
     fn unload(&mut self) {
         self.is_unloaded = true;
         let ctx = &mut self.ctx;
-        let living = self.clients.iter_mut().enumerate();
-        for (number, client) in living.filter(|(_, client)| !client.is_dead) {
+        for client in self.clients.iter_mut().filter(|client| !client.is_dead) {
             ctx.counts.fault(Fault::Unloaded);
-            for page in 0..ctx.scenario.pages.min(8) {
-                client.page_out(ctx, page);
-                client.page_in(ctx, page);
-            }
-            ctx.oracle.unload(ctx.now_ns, number);
             client.unload(ctx);
         }
     }

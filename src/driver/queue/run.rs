@@ -85,24 +85,21 @@ impl Queue {
                 }
             };
             match action {
-                Some(Action::Send(id)) => {
-                    let send = guard.shard.describe(id, &shared.device);
-                    let page = match &send {
-                        Some(send) if matches!(send.payload, SendPayload::Page { .. }) => {
-                            self.hold(&guard, id.op)
-                        }
+                Some(Action::Send(send)) => {
+                    let page = match send.payload {
+                        SendPayload::Page { .. } => self.hold(&guard, send.id.op),
                         _ => None,
                     };
                     let_go(guard);
                     // Otherwise, on a virtual device, the other end's softirq would run after each
                     // frame.
                     softirqs.get_or_insert_with(local_bh_disable);
-                    let sent = match (self.frames.get(id.op.index()), &send) {
-                        (Some(frames), Some(send)) => {
+                    let sent = match self.frames.get(send.id.op.index()) {
+                        Some(frames) => {
                             let block = page.as_ref().map(Held::block);
-                            shared.link.send(frames, send, block)
+                            shared.link.send(frames, &send, block)
                         }
-                        _ => Sent::Done,
+                        None => Sent::Done,
                     };
                     drop(page);
                     sends = sends.wrapping_add(1);
@@ -110,10 +107,10 @@ impl Queue {
                         softirqs = None;
                     }
                     guard = self.state.lock();
-                    if let (Sent::Changed(crc), Some(send)) = (sent, &send) {
-                        guard.shard.page_changed(now_ns, send, crc, &shared.device);
+                    if let Sent::Changed(crc) = sent {
+                        guard.shard.page_changed(now_ns, &send, crc, &shared.device);
                     }
-                    guard.shard.sent(now_ns, id, &shared.device);
+                    guard.shard.sent(now_ns, send.id, &shared.device);
                 }
                 Some(Action::Complete(completion)) => {
                     // Repair's next work is known only now.

@@ -11,11 +11,13 @@
 //! active list. Transfers to be sent are in the ready list, or wait in their server's list for room
 //! in its window.
 
+mod active;
 mod answer;
 mod assembly;
 mod claim;
 mod completion;
 mod copy;
+mod damage;
 mod disk_page_in;
 mod disk_page_out;
 mod disk_part;
@@ -50,6 +52,7 @@ use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
 
+use active::ActiveOps;
 pub use copy::{CopyOut, MirrorCopy};
 use disk_part::Settle;
 pub use disk_part::{BufferFill, BufferRead};
@@ -66,8 +69,8 @@ pub use send::{Send, SendPayload};
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send the frames that [`Shard::describe`] returns under the same lock; then call [`Shard::sent`].
-    Send(TransferId),
+    /// Send these frames; then call [`Shard::sent`].
+    Send(Send),
     /// Complete the request for the page; the op is free again.
     Complete(Completion),
     /// Copy an op's page to a buffer of the mirror; then call [`Shard::buffer_filled`].
@@ -130,10 +133,7 @@ pub struct Shard<S: Storage> {
     wait_lists: [DiskWaitList; 2],
     /// What to report to the mirror about the op that ended last.
     settle: Option<Settle>,
-    /// The newest active op. [`Op`]s link to older ones.
-    active: Option<OpId>,
-    /// The oldest active op. Walks that hand out scarce room begin here.
-    oldest: Option<OpId>,
+    active: ActiveOps,
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
     rotation: u32,
@@ -173,8 +173,7 @@ impl<S: Storage> Shard<S> {
             disk_work: List::default(),
             wait_lists: [DiskWaitList::default(); 2],
             settle: None,
-            active: None,
-            oldest: None,
+            active: ActiveOps::default(),
             next_deadline_ns: u64::MAX,
             rotation: 0,
             usable: SlotSet::EMPTY,
@@ -292,21 +291,20 @@ impl<S: Storage> Shard<S> {
     /// The lowest version of any page-out or copy under way here.
     pub fn oldest_version(&self) -> Option<Version> {
         let mut oldest = None;
-        let mut next = self.active;
-        while let Some(index) = next {
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
             // A copy has a version from the start.
             if op.kind == Kind::Copy || op.kind == Kind::PageOut && op.begun.is_some() {
                 oldest = Some(oldest.map_or(op.version, |other: Version| other.min(op.version)));
             }
-            next = op.next_active;
         }
         oldest
     }
 
     /// Whether a request of this shard is under way.
     pub fn has_requests(&self) -> bool {
-        self.active
+        self.any_active()
             .is_some_and(|index| !self.ops[index].is_background)
     }
 
@@ -337,8 +335,8 @@ impl<S: Storage> Shard<S> {
                 return Some(Action::Complete(completion));
             }
             while let Some(id) = self.pop_ready() {
-                if self.begin_send(now_ns, id, device).is_some() {
-                    return Some(Action::Send(id));
+                if let Some(send) = self.begin_send(now_ns, id, device) {
+                    return Some(Action::Send(send));
                 }
             }
             // Last, so that pages are copied while servers store what they have been sent.
@@ -402,10 +400,9 @@ impl<S: Storage> Shard<S> {
         let given_up = !device.servers.given_up().is_empty() || device.disk.load().is_given_up();
         // Applies the I/O timeout as it is now, also to requests that began under a longer one.
         let look_ns = now_ns.saturating_add(LOOK_NS);
-        let mut next = self.oldest;
-        while let Some(index) = next {
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            next = op.previous_active;
             let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(io_timeout_ns));
             if op.kind == Kind::Mirror {
                 // The disk's own timeout bounds it.
@@ -437,10 +434,8 @@ impl<S: Storage> Shard<S> {
     /// The client was stopped for this long, so no answer could arrive. Ops that began since,
     /// before this timer ran, have not waited at all.
     fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
-        let mut next = self.active;
-        while let Some(index) = next {
-            let op = &self.ops[index];
-            next = op.next_active;
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &mut self.ops[index];
             let put_off_ns = op.waits_from_ns.saturating_add(stopped_ns);
             op.waits_from_ns = put_off_ns.min(now_ns);

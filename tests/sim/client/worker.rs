@@ -270,14 +270,10 @@ impl Client {
         })
     }
 
-    /// Ends all requests, and says goodbye.
+    /// Says goodbye. No request is under way.
     pub fn unload(&mut self, ctx: &mut Context) {
         self.device.set_repair_pages_per_s(0);
         self.is_unloaded = true;
-        for shard in 0..self.shards.len() {
-            self.shards[shard].give_up_all(&self.device);
-            self.pump(ctx, shard);
-        }
         let mut frames = self.frames();
         self.cluster.say_bye(&mut frames);
         self.transmit_all(ctx, frames);

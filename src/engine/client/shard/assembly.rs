@@ -8,7 +8,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Outcome, Stage};
 use super::ops::TransferId;
-use super::transfer::{TransferStage, MOST_DAMAGED, MOST_IN_VAIN};
+use super::transfer::{TransferStage, MOST_IN_VAIN};
 use super::{Receive, Shard};
 use crate::wire::{FragmentMask, Fragmentation};
 
@@ -86,8 +86,7 @@ impl<S: Storage> Shard<S> {
             self.end(id.op, Outcome::Done);
             return;
         }
-        self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
-        self.read_again(now_ns, id, device);
+        self.damaged_in(now_ns, id, device);
     }
 
     /// Until when fragments that another transfer began to assemble are kept: as long as a page-in
@@ -105,20 +104,5 @@ impl<S: Storage> Shard<S> {
         };
         let answer_ns = self.path(slot).hedge_after_ns();
         assembly.fed_ns.saturating_add(answer_ns)
-    }
-
-    /// Discards the assembled page and requests all of it again: from the next holder if there is
-    /// one, else from this one.
-    pub(super) fn read_again(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
-        let op = &mut self.ops[id.op];
-        // A page from another server may be whole.
-        op.assembly = op.assembly.filter(|one| one.transfer != id);
-        op.restarts = op.restarts.saturating_add(1);
-        if self.fail_over(now_ns, id.op, device) {
-            self.release(id);
-            return;
-        }
-        self.resend_damaged(id);
-        self.note_in_vain(now_ns, id, MOST_DAMAGED, device);
     }
 }

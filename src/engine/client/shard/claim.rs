@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Claims an op for a request, and the list of the ops in use.
+//! Claims an op for a request.
 
 use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::storage::Storage;
@@ -47,32 +47,5 @@ impl<S: Storage> Shard<S> {
         op.wake = false;
         op.disk.renew();
         Ok(index)
-    }
-
-    /// Puts the op at the head of the active list.
-    pub(super) fn link_active(&mut self, index: OpId) {
-        let head = self.active;
-        match head {
-            Some(first) => self.ops[first].previous_active = Some(index),
-            None => self.oldest = Some(index),
-        }
-        let op = &mut self.ops[index];
-        op.previous_active = None;
-        op.next_active = head;
-        self.active = Some(index);
-    }
-
-    pub(super) fn unlink_active(&mut self, index: OpId) {
-        let op = &self.ops[index];
-        // The op keeps its own links, so that a walk of the list can continue from it.
-        let (previous, next) = (op.previous_active, op.next_active);
-        match previous {
-            Some(before) => self.ops[before].next_active = next,
-            None => self.active = next,
-        }
-        match next {
-            Some(after) => self.ops[after].previous_active = previous,
-            None => self.oldest = previous,
-        }
     }
 }

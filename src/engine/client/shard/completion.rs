@@ -37,16 +37,6 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Ends every op with an error: the device goes away.
-    pub fn give_up_all(&mut self, device: &SwapDevice<S>) {
-        let mut next = self.active;
-        while let Some(index) = next {
-            let op = &self.ops[index];
-            next = op.next_active;
-            self.give_up(index, device);
-        }
-    }
-
     /// The op's page is no longer being sent or copied.
     pub(super) fn unpin(&mut self, index: OpId) {
         let op = &mut self.ops[index];

@@ -155,7 +155,7 @@ impl<S: Storage> Shard<S> {
                 self.end(id.op, Outcome::Done);
             }
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
-            Status::Corrupt => self.handle_damage(now_ns, id, device),
+            Status::Corrupt => self.damaged_out(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
                 self.note_full(id, device);
                 self.end(id.op, Outcome::Failed);

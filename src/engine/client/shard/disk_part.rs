@@ -278,10 +278,9 @@ impl<S: Storage> Shard<S> {
     /// What the shard may do with the disk has changed.
     pub fn disk_changed(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let state = device.disk.load();
-        let mut next = self.oldest;
-        while let Some(index) = next {
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            next = op.previous_active;
             if op.kind == Kind::Mirror {
                 // The mirror notifies it in any case.
                 continue;

@@ -4,6 +4,7 @@
 
 use super::super::ids::{Generation, PageIndex, SlotSet, Version};
 use super::super::page_map::Entry;
+use super::active::ActivePlace;
 use super::assembly::Assembly;
 use super::disk_part::DiskPart;
 use super::list::Place;
@@ -107,8 +108,8 @@ pub struct Op {
     pub(super) wake: bool,
     /// In the list of ended ops.
     pub(super) ended_place: Place<OpId>,
-    pub(super) next_active: Option<OpId>,
-    pub(super) previous_active: Option<OpId>,
+    /// In the list of ops in use.
+    pub(super) active_place: ActivePlace,
 }
 
 impl Op {

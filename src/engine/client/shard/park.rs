@@ -30,10 +30,9 @@ impl<S: Storage> Shard<S> {
     /// A page-out of `page`, or of any page for `None`, has ended somewhere: retries the ops that
     /// were parked for it.
     pub fn unpark(&mut self, now_ns: u64, page: Option<PageIndex>, device: &SwapDevice<S>) {
-        let mut next = self.active;
-        while let Some(index) = next {
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            next = op.next_active;
             if op.stage == Stage::Parked && page.is_none_or(|page| page == op.page) {
                 self.retry_op(now_ns, index, device);
             }

@@ -10,7 +10,7 @@ use super::super::swap_device::SwapDevice;
 use super::assembly::Assembly;
 use super::op::Outcome;
 use super::ops::TransferId;
-use super::transfer::{Transfer, MOST_IN_VAIN};
+use super::transfer::MOST_IN_VAIN;
 use super::{Receive, Shard, Verdict};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
 
@@ -93,8 +93,7 @@ impl<S: Storage> Shard<S> {
         }
         if version == known && header.payload_crc != crc {
             // A server holds one page of that version, not two.
-            self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
-            self.read_again(now_ns, id, device);
+            self.damaged_in(now_ns, id, device);
             return Verdict::Done;
         }
         asked.content = Some((version, header.payload_crc));
@@ -140,21 +139,5 @@ impl<S: Storage> Shard<S> {
             len,
             completes: assembly.have == cut.all(),
         })
-    }
-
-    /// The server's answer is of no use. A server that repeats such answers is suspected.
-    pub(super) fn note_in_vain(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        most: u32,
-        device: &SwapDevice<S>,
-    ) {
-        let is_too_often = |transfer: &mut Transfer| {
-            !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most
-        };
-        if is_too_often(&mut self.ops[id]) {
-            self.give_up_on(now_ns, id, device);
-        }
     }
 }

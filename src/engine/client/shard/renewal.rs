@@ -63,10 +63,9 @@ impl<S: Storage> Shard<S> {
     /// The versions have jumped: restarts what is under way with an earlier version. An answer
     /// about such a version may concern another life of the client.
     pub fn versions_jumped(&mut self, now_ns: u64, device: &SwapDevice<S>) {
-        let mut next = self.oldest;
-        while let Some(index) = next {
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            next = op.previous_active;
             let is_under_way = matches!(op.stage, Stage::Active | Stage::Stalled);
             match op.kind {
                 Kind::PageOut if is_under_way && op.begun.is_some() && !op.disk.is_last => {

@@ -36,17 +36,4 @@ impl<S: Storage> Shard<S> {
         let is_whole = missing.is_empty() || transfer.tries > 1;
         self.resend(id, if is_whole { all } else { missing });
     }
-
-    /// The page has arrived damaged. Damage on the path is transient: the first time, sends it
-    /// again at once. Damage in memory persists: after that, waits for the transfer's timeout.
-    pub(super) fn resend_damaged(&mut self, id: TransferId) {
-        let transfer = &mut self.ops[id];
-        transfer.held = FragmentMask::EMPTY;
-        transfer.content = None;
-        let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
-        let all = transfer.cut.map(Fragmentation::all);
-        if let Some(all) = all.filter(|_| is_new) {
-            self.resend(id, all);
-        }
-    }
 }

@@ -53,13 +53,15 @@ pub enum SendPayload {
 
 impl<S: Storage> Shard<S> {
     /// Takes a transfer from the ready list and marks it as sent, if it is still wanted and the
-    /// window has room.
+    /// window has room. Returns its frames.
+    #[inline]
     pub(super) fn begin_send(
         &mut self,
         now_ns: u64,
         id: TransferId,
         device: &SwapDevice<S>,
-    ) -> Option<()> {
+    ) -> Option<Send> {
+        let tag = self.tag(id.op);
         let op = &mut self.ops[id.op];
         if op.stage != Stage::Active {
             return None;
@@ -69,7 +71,7 @@ impl<S: Storage> Shard<S> {
             // The CPU that sends it puts it back when it is done.
             return None;
         }
-        let slot = transfer.slot?;
+        let (slot, cut) = (transfer.slot?, transfer.cut?);
         // PANIC: never; a slot is below the array's length by its invariant.
         let path = &mut self.paths[slot.index()];
         if !transfer.in_window {
@@ -99,19 +101,6 @@ impl<S: Storage> Shard<S> {
         if !mutated!(SendPinIgnored) {
             op.pins = op.pins.saturating_add(1);
         }
-        self.note_deadline(due_ns);
-        self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
-        Some(())
-    }
-
-    /// The frames of [`super::Action::Send`]. Must be called under the same hold of the lock as
-    /// [`Shard::poll`]; later there may be none.
-    #[inline]
-    pub fn describe(&self, id: TransferId, device: &SwapDevice<S>) -> Option<Send> {
-        let op = &self.ops[id.op];
-        let transfer = &op.transfers[id];
-        let (slot, cut) = (transfer.slot?, transfer.cut?);
-        let again = transfer.attempt != transfer.first_attempt;
         let is_filled = op.fill.is_some();
         let (opcode, flags, fragment_count, fragment_mask, version, payload_crc) = match op.kind {
             Kind::PageIn => (
@@ -135,14 +124,14 @@ impl<S: Storage> Shard<S> {
                 op.crc,
             ),
         };
-        Some(Send {
+        let send = Send {
             id,
             destination: device.servers.mac(slot),
             header: Header {
                 opcode,
                 flags,
                 status: Status::Ok,
-                tag: self.tag(id.op),
+                tag,
                 attempt: transfer.attempt,
                 fragment_index: 0,
                 fragment_count,
@@ -166,7 +155,10 @@ impl<S: Storage> Shard<S> {
                 },
             },
             force: !again || transfer.tries >= FORCE_TRIES,
-        })
+        };
+        self.note_deadline(due_ns);
+        self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
+        Some(send)
     }
 
     /// The frames of a transfer are free again. If it was queued meanwhile, it is ready now.

@@ -129,10 +129,9 @@ impl<S: Storage> Shard<S> {
         let usable = device.servers.usable();
         let back = usable.without(self.usable);
         self.usable = usable;
-        let mut next = self.oldest;
-        while let Some(index) = next {
+        let mut walk = self.walk();
+        while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            next = op.previous_active;
             match op.stage {
                 Stage::Active if self.is_in_vain(now_ns, index, device) => {
                     self.give_up(index, device);

@@ -89,8 +89,8 @@ fn hedges_have_a_budget() {
         bench.advance(5 * MS);
         bench.answer_page(&first, &[0]);
         while let Some(action) = bench.poll() {
-            if let Action::Send(id) = action {
-                bench.sent(id);
+            if let Action::Send(send) = action {
+                bench.sent(send);
             }
         }
     }
@@ -129,8 +129,8 @@ fn page_ins_under_way_to_a_dying_server_end_soon() {
     while ended < ops {
         while let Some(action) = bench.poll() {
             match action {
-                Action::Send(id) => {
-                    let send = bench.sent(id);
+                Action::Send(send) => {
+                    let send = bench.sent(send);
                     if send.destination == bench.mac(1) {
                         answers.push_back((bench.now_ns + 300 * US, send));
                     }
@@ -209,8 +209,8 @@ fn late_answers_are_measured_too() {
             bench.advance(200 * US);
             while let Some(action) = bench.poll() {
                 match action {
-                    Action::Send(id) => {
-                        let send = bench.sent(id);
+                    Action::Send(send) => {
+                        let send = bench.sent(send);
                         if send.destination == bench.mac(1) {
                             bench.answer_page(&send, &[0]);
                         }
@@ -265,8 +265,8 @@ fn a_request_that_begins_on_waking_waits_no_longer_than_the_io_timeout() {
     for _ in 0..610 {
         bench.advance(100 * MS);
         while let Some(action) = bench.poll() {
-            if let Action::Send(id) = action {
-                bench.sent(id);
+            if let Action::Send(send) = action {
+                bench.sent(send);
             }
         }
     }
@@ -284,8 +284,8 @@ fn a_clock_step_extends_the_io_timeout_of_a_request_under_way() {
         for _ in 0..10 * seconds {
             bench.advance(100 * MS);
             while let Some(action) = bench.poll() {
-                if let Action::Send(id) = action {
-                    bench.sent(id);
+                if let Action::Send(send) = action {
+                    bench.sent(send);
                 }
             }
         }
@@ -312,8 +312,8 @@ fn a_page_out_whose_server_dies_half_way_takes_another() {
     for _ in 0..1000 {
         bench.advance(MS);
         while let Some(action) = bench.poll() {
-            if let Action::Send(id) = action {
-                let send = bench.sent(id);
+            if let Action::Send(send) = action {
+                let send = bench.sent(send);
                 if send.destination != dead {
                     moved = Some(send);
                 }

@@ -14,9 +14,6 @@ use crate::wire::{FragmentMask, Fragmentation};
 /// timeout.
 pub(super) const MOST_IN_VAIN: u32 = 8;
 
-/// How often in a row a page may arrive damaged before the server, not the path, is at fault.
-pub(super) const MOST_DAMAGED: u32 = 3;
-
 /// How far a transfer has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum TransferStage {

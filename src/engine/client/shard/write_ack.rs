@@ -8,7 +8,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::Kind;
 use super::ops::TransferId;
-use super::transfer::{TransferStage, MOST_DAMAGED, MOST_IN_VAIN};
+use super::transfer::{TransferStage, MOST_IN_VAIN};
 use super::Shard;
 use crate::wire::{FragmentMask, Header, Status};
 
@@ -56,7 +56,7 @@ impl<S: Storage> Shard<S> {
                 }
             }
             Status::Incomplete => self.handle_gap(now_ns, id, header, device),
-            Status::Corrupt => self.handle_damage(now_ns, id, device),
+            Status::Corrupt => self.damaged_out(now_ns, id, device),
             Status::NoSpace | Status::Quota => {
                 self.note_full(id, device);
                 self.release(id);
@@ -116,17 +116,6 @@ impl<S: Storage> Shard<S> {
             self.resend(id, cut.all());
         } else {
             self.resend(id, gap);
-        }
-    }
-
-    /// The page has arrived damaged at a server. A server where this repeats is given up, however
-    /// well it answers other requests.
-    pub(super) fn handle_damage(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
-        self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
-        self.resend_damaged(id);
-        let transfer = &mut self.ops[id];
-        if !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > MOST_DAMAGED {
-            self.give_up_on(now_ns, id, device);
         }
     }
 }

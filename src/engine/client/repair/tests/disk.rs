@@ -38,7 +38,7 @@ impl Disked {
             } = self;
             if let Some(action) = rig.bench.poll_with(mirror) {
                 match action {
-                    Action::Send(id) => return Some(rig.bench.sent(id)),
+                    Action::Send(send) => return Some(rig.bench.sent(send)),
                     Action::Complete(completion) => rig.completed(&completion),
                     other => copy(&mut rig.bench, mirror, other, changed),
                 }

@@ -39,8 +39,8 @@ fn page_in(bench: &mut Bench, servers: usize, mad: Mad, at_most_ns: u64) -> [u32
     for round in 0.. {
         while let Some(action) = bench.poll() {
             match action {
-                Action::Send(id) => {
-                    let send = bench.sent(id);
+                Action::Send(send) => {
+                    let send = bench.sent(send);
                     if send.destination == bench.mac(0) {
                         asked[0] += 1;
                         of_mad = Some(send);

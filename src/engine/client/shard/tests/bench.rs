@@ -13,7 +13,7 @@ use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
 use super::super::super::swap_device::SwapDevice;
-use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard, TransferId, Verdict};
+use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard, Verdict};
 use crate::crc::crc32c;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
 
@@ -147,16 +147,15 @@ impl Bench {
     }
 
     /// Sends what the shard wants sent.
-    pub fn sent(&mut self, id: TransferId) -> Send {
-        let send = self.shard.describe(id, &self.device).unwrap();
-        self.shard.sent(self.now_ns, id, &self.device);
+    pub fn sent(&mut self, send: Send) -> Send {
+        self.shard.sent(self.now_ns, send.id, &self.device);
         send
     }
 
     /// The frames of the shard's next action, which must be to send; they are sent.
     pub fn next_send(&mut self) -> Send {
         match self.poll() {
-            Some(Action::Send(id)) => self.sent(id),
+            Some(Action::Send(send)) => self.sent(send),
             other => panic!("{other:?}"),
         }
     }
@@ -173,8 +172,8 @@ impl Bench {
     pub fn discard_sends(&mut self) {
         while let Some(action) = self.poll() {
             match action {
-                Action::Send(id) => {
-                    self.sent(id);
+                Action::Send(send) => {
+                    self.sent(send);
                 }
                 other => panic!("{other:?}"),
             }
@@ -193,10 +192,10 @@ impl Bench {
     pub fn wait_for_send(&mut self) -> Send {
         for _ in 0..100_000 {
             if let Some(action) = self.poll() {
-                let Action::Send(id) = action else {
+                let Action::Send(send) = action else {
                     panic!("{action:?}");
                 };
-                return self.sent(id);
+                return self.sent(send);
             }
             self.advance(10 * US);
         }

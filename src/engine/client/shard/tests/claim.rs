@@ -37,10 +37,10 @@ fn a_buffer_for_a_claimed_op_is_asked_for_again_when_the_claim_ends() {
     mirror.settle(bench.now_ns, PAGE, version, true, &bench.device);
     assert!(bench.device.mark_on_disk(PAGE, version.generation()));
     bench.start_page_in(0, PAGE);
-    let Some(Action::Send(id)) = bench.poll_with(mirror) else {
+    let Some(Action::Send(send)) = bench.poll_with(mirror) else {
         panic!("the server is asked first");
     };
-    let send = bench.sent(id);
+    let send = bench.sent(send);
     let receive = bench.begin_answer(&send);
     // The server is lost while its fragment is being copied, so the mirror is asked.
     bench.device.servers.close(bench.slot(0));

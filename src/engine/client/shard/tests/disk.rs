@@ -50,8 +50,8 @@ impl Disked {
             let (bench, mirror) = (&mut self.bench, &mut self.mirror);
             if let Some(action) = bench.poll_with(mirror) {
                 match action {
-                    Action::Send(id) => {
-                        let send = bench.sent(id);
+                    Action::Send(send) => {
+                        let send = bench.sent(send);
                         self.sends.push(send);
                     }
                     Action::Complete(completion) => {
@@ -263,8 +263,8 @@ fn a_page_out_ends_only_after_its_page_has_been_copied() {
     for _ in 0..610 {
         while let Some(action) = disked.bench.poll_with(&mut disked.mirror) {
             match action {
-                Action::Send(id) => {
-                    disked.bench.sent(id);
+                Action::Send(send) => {
+                    disked.bench.sent(send);
                 }
                 Action::FillBuffer(_) if fill.is_none() => fill = Some(action),
                 other => panic!("{other:?}"),

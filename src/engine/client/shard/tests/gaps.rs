@@ -26,8 +26,8 @@ fn page_out(servers: usize) -> (usize, u64, Outcome) {
     let mut sent = 0;
     loop {
         match bench.poll() {
-            Some(Action::Send(id)) => {
-                let send = bench.sent(id);
+            Some(Action::Send(send)) => {
+                let send = bench.sent(send);
                 bench.now_ns += 50 * US;
                 if send.destination == bench.mac(0) {
                     sent += 1;
@@ -79,8 +79,8 @@ fn a_page_in_leaves_a_server_that_always_sends_the_page_damaged() {
             bench.start_page_out(1, PageIndex(4));
         }
         match bench.poll() {
-            Some(Action::Send(id)) => {
-                let send = bench.sent(id);
+            Some(Action::Send(send)) => {
+                let send = bench.sent(send);
                 bench.now_ns += 50 * US;
                 let is_first = send.destination == bench.mac(0);
                 if is_first && send.header.page == 3 {

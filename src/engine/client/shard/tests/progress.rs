@@ -23,7 +23,7 @@ fn cut(bench: &Bench, servers: &[usize]) {
 /// The next transfer, whose frames are still being handed over.
 fn begin_send(bench: &mut Bench) -> (TransferId, Send) {
     match bench.poll() {
-        Some(Action::Send(id)) => (id, bench.shard.describe(id, &bench.device).unwrap()),
+        Some(Action::Send(send)) => (send.id, send),
         other => panic!("{other:?}"),
     }
 }
@@ -187,8 +187,8 @@ fn a_page_in_does_not_wait_for_a_silent_servers_window() {
     let began_ns = bench.now_ns;
     loop {
         while let Some(action) = bench.poll() {
-            if let Action::Send(id) = action {
-                let send = bench.sent(id);
+            if let Action::Send(send) = action {
+                let send = bench.sent(send);
                 if send.id.op.index() == op {
                     assert_eq!(send.destination, bench.mac(1));
                     bench.answer_page(&send, &[0]);

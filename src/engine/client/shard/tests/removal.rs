@@ -17,8 +17,8 @@ fn targets(bench: &mut Bench) -> SlotSet {
     let mut sends = Vec::new();
     let completion = loop {
         match bench.poll() {
-            Some(Action::Send(id)) => {
-                let send = bench.sent(id);
+            Some(Action::Send(send)) => {
+                let send = bench.sent(send);
                 targets.insert(bench.slot_of(send.destination));
                 sends.push(send);
             }

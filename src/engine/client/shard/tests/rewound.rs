@@ -156,8 +156,8 @@ impl Servers {
     fn finish(&mut self, life: &mut Bench, page: &mut [u8]) -> Outcome {
         for _ in 0..100 {
             match life.poll() {
-                Some(Action::Send(id)) => {
-                    let send = life.sent(id);
+                Some(Action::Send(send)) => {
+                    let send = life.sent(send);
                     self.serve(life, &send, page);
                 }
                 Some(Action::Complete(completion)) => return completion.outcome,
@@ -358,8 +358,8 @@ fn a_server_that_always_answers_stale_is_not_used() {
     let mut sent = 0;
     let completion = loop {
         match bench.poll() {
-            Some(Action::Send(id)) => {
-                let send = bench.sent(id);
+            Some(Action::Send(send)) => {
+                let send = bench.sent(send);
                 sent += 1;
                 let status = match send.destination == bench.mac(0) {
                     true => Status::Stale,
@@ -389,8 +389,8 @@ fn a_server_that_reports_impossible_versions_is_not_used_and_loses_no_page() {
         let mut sent = 0;
         let completion = loop {
             match bench.poll() {
-                Some(Action::Send(id)) => {
-                    let send = bench.sent(id);
+                Some(Action::Send(send)) => {
+                    let send = bench.sent(send);
                     sent += 1;
                     assert!(sent < 40, "for ever");
                     let next = bench.device.next_version().0;

@@ -125,8 +125,8 @@ fn the_bit_of_the_last_reachable_copy_is_never_cleared() {
     let mut failed = 0;
     while failed < 2 {
         match bench.poll() {
-            Some(Action::Send(id)) => {
-                let send = bench.sent(id);
+            Some(Action::Send(send)) => {
+                let send = bench.sent(send);
                 bench.answer_missing(&send, 0);
             }
             Some(Action::Complete(completion)) => {
