@@ -2,6 +2,8 @@
 
 //! Index and number types that must not be confused.
 
+use core::ops::{Index, IndexMut};
+
 /// Server slots: as many as a page map entry has replica bits.
 pub const SERVER_SLOTS: usize = 20;
 
@@ -47,6 +49,28 @@ impl ServerSlot {
     /// Its number.
     pub fn index(self) -> usize {
         usize::from(self.0)
+    }
+}
+
+/// A value for each server slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BySlot<T>(pub(super) [T; SERVER_SLOTS]);
+
+// PANIC: never, here and below; a slot is below the array's length by its invariant.
+
+impl<T> Index<ServerSlot> for BySlot<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, slot: ServerSlot) -> &T {
+        &self.0[slot.index()]
+    }
+}
+
+impl<T> IndexMut<ServerSlot> for BySlot<T> {
+    #[inline]
+    fn index_mut(&mut self, slot: ServerSlot) -> &mut T {
+        &mut self.0[slot.index()]
     }
 }
 

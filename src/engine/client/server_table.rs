@@ -7,7 +7,7 @@
 //! [`ServerTable::valid`], and do not change until that bit has been cleared and every shard has
 //! been notified ([`super::shard::Shard::servers_changed`]).
 
-use super::ids::{ServerSlot, SlotSet, MAX_REPLICAS, SERVER_SLOTS};
+use super::ids::{BySlot, ServerSlot, SlotSet, MAX_REPLICAS, SERVER_SLOTS};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::wire::{Fragmentation, MacAddress};
 
@@ -61,7 +61,7 @@ pub struct Load {
 
 /// All slots.
 pub struct ServerTable {
-    views: [View; SERVER_SLOTS],
+    views: BySlot<View>,
     valid: Atomic<u32>,
     usable: Atomic<u32>,
     full: Atomic<u32>,
@@ -119,7 +119,7 @@ impl ServerTable {
     /// A table without servers.
     pub const fn new() -> Self {
         Self {
-            views: [const { View::new() }; SERVER_SLOTS],
+            views: BySlot([const { View::new() }; SERVER_SLOTS]),
             valid: Atomic::<u32>::new(0),
             usable: Atomic::<u32>::new(0),
             full: Atomic::<u32>::new(0),
@@ -137,10 +137,6 @@ impl ServerTable {
             losses: Atomic::<u32>::new(0),
             missing: Atomic::<u32>::new(0),
         }
-    }
-
-    fn view(&self, slot: ServerSlot) -> Option<&View> {
-        self.views.get(slot.index())
     }
 
     /// Slots whose replica bits count: the server may still hold the pages.
@@ -263,26 +259,18 @@ impl ServerTable {
 
     /// The server in `slot`; valid only while the slot is.
     pub fn address(&self, slot: ServerSlot) -> Address {
-        self.view(slot).map_or(
-            Address {
-                mac: MacAddress::default(),
-                session: 0,
-                incarnation: 0,
-            },
-            |view| Address {
-                mac: mac_from_u64(view.mac.load(Relaxed)),
-                session: view.session.load(Relaxed),
-                incarnation: view.incarnation.load(Relaxed),
-            },
-        )
+        let view = &self.views[slot];
+        Address {
+            mac: mac_from_u64(view.mac.load(Relaxed)),
+            session: view.session.load(Relaxed),
+            incarnation: view.incarnation.load(Relaxed),
+        }
     }
 
     /// The hardware address of the server in `slot`; valid only while the slot is.
     #[inline]
     pub fn mac(&self, slot: ServerSlot) -> MacAddress {
-        self.view(slot).map_or(MacAddress([0; 6]), |view| {
-            mac_from_u64(view.mac.load(Relaxed))
-        })
+        mac_from_u64(self.views[slot].mac.load(Relaxed))
     }
 
     /// Whether `slot` still belongs to `session`, and its pages count. A session has one
@@ -290,59 +278,52 @@ impl ServerTable {
     /// incarnation, possibly in the same slot, and lacks the pages of the first.
     #[inline]
     pub fn is_current(&self, slot: ServerSlot, session: u64) -> bool {
-        self.valid().contains(slot)
-            && self
-                .view(slot)
-                .is_some_and(|view| view.session.load(Relaxed) == session)
+        self.valid().contains(slot) && self.views[slot].session.load(Relaxed) == session
     }
 
     /// Whether the server in `slot` has this hardware address.
     #[inline]
     pub fn is_at(&self, slot: ServerSlot, mac: MacAddress) -> bool {
-        self.view(slot)
-            .is_some_and(|view| view.mac.load(Relaxed) == mac_to_u64(mac))
+        self.views[slot].mac.load(Relaxed) == mac_to_u64(mac)
     }
 
     /// How full the server is.
     pub fn load(&self, slot: ServerSlot) -> Load {
-        self.view(slot).map_or(
-            Load {
-                capacity_pages: 0,
-                used_pages: 0,
-                announcement: 0,
-            },
-            |view| Load {
-                capacity_pages: view.capacity_pages.load(Relaxed),
-                used_pages: view.used_pages.load(Relaxed),
-                announcement: view.announcements.load(Relaxed),
-            },
-        )
+        let view = &self.views[slot];
+        Load {
+            capacity_pages: view.capacity_pages.load(Relaxed),
+            used_pages: view.used_pages.load(Relaxed),
+            announcement: view.announcements.load(Relaxed),
+        }
     }
 
     /// How pages are cut on the path to and from the server.
     pub fn fragmentation(&self, slot: ServerSlot) -> Fragmentation {
-        self.view(slot)
-            .and_then(|view| u8::try_from(view.fragment_count.load(Relaxed)).ok())
+        u8::try_from(self.views[slot].fragment_count.load(Relaxed))
+            .ok()
             .and_then(Fragmentation::from_count)
             .unwrap_or(Fragmentation::WHOLE)
     }
 
     /// Publishes the server in `slot`: valid and usable from now on.
     pub(super) fn open(&self, slot: ServerSlot, address: Address, cut: Fragmentation) {
-        if let Some(view) = self.view(slot) {
-            view.mac.store(mac_to_u64(address.mac), Relaxed);
-            view.session.store(address.session, Relaxed);
-            view.incarnation.store(address.incarnation, Release);
-            view.fragment_count.store(u32::from(cut.count()), Relaxed);
+        let view = &self.views[slot];
+        view.mac.store(mac_to_u64(address.mac), Relaxed);
+        view.session.store(address.session, Relaxed);
+        view.incarnation.store(address.incarnation, Release);
+        self.set_fragmentation(slot, cut);
+        for word in [
+            &self.full,
+            &self.draining,
+            &self.quiescing,
+            &self.lost,
+            &self.given_up,
+            &self.freeing,
+            &self.insane,
+            &self.forgetful,
+        ] {
+            change(word, slot, false);
         }
-        change(&self.full, slot, false);
-        change(&self.draining, slot, false);
-        change(&self.quiescing, slot, false);
-        change(&self.lost, slot, false);
-        change(&self.given_up, slot, false);
-        change(&self.freeing, slot, false);
-        change(&self.insane, slot, false);
-        change(&self.forgetful, slot, false);
         change(&self.valid, slot, true);
         change(&self.usable, slot, true);
     }
@@ -406,18 +387,16 @@ impl ServerTable {
 
     /// The path MTU to the server has changed.
     pub(super) fn set_fragmentation(&self, slot: ServerSlot, cut: Fragmentation) {
-        if let Some(view) = self.view(slot) {
-            view.fragment_count.store(u32::from(cut.count()), Relaxed);
-        }
+        let count = u32::from(cut.count());
+        self.views[slot].fragment_count.store(count, Relaxed);
     }
 
     /// Sets how full the server is. Returns whether it has room again after it was full.
     pub(super) fn announce(&self, slot: ServerSlot, capacity_pages: u32, used_pages: u32) -> bool {
-        if let Some(view) = self.view(slot) {
-            view.capacity_pages.store(capacity_pages, Relaxed);
-            view.used_pages.store(used_pages, Relaxed);
-            view.announcements.fetch_add(1, Release);
-        }
+        let view = &self.views[slot];
+        view.capacity_pages.store(capacity_pages, Relaxed);
+        view.used_pages.store(used_pages, Relaxed);
+        view.announcements.fetch_add(1, Release);
         let has_room = used_pages < capacity_pages && !mutated!(RoomForgotten);
         has_room && change(&self.full, slot, false)
     }

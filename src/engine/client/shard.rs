@@ -14,7 +14,6 @@
 mod active;
 mod answer;
 mod assembly;
-mod claim;
 mod completion;
 mod copy;
 mod damage;
@@ -47,7 +46,7 @@ use super::counters::Counters;
 use super::disk_port::DiskPort;
 use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
-use super::ids::{shard_of_tag, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use super::ids::{shard_of_tag, BySlot, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
@@ -124,7 +123,7 @@ pub struct Shard<S: Storage> {
     /// Its number, which is the high half of its tags.
     number: u16,
     ops: Ops<S>,
-    paths: [Path; SERVER_SLOTS],
+    paths: BySlot<Path>,
     ready: List<TransferId>,
     ended: List<OpId>,
     /// Ops for which the mirror is to be called.
@@ -167,7 +166,7 @@ impl<S: Storage> Shard<S> {
         Self {
             number,
             ops: Ops::new(parts.ops),
-            paths: [Path::default(); SERVER_SLOTS],
+            paths: BySlot([Path::default(); SERVER_SLOTS]),
             ready: List::default(),
             ended: List::default(),
             disk_work: List::default(),
@@ -264,28 +263,18 @@ impl<S: Storage> Shard<S> {
 
     /// When a frame of the server was last received here, in nanoseconds; 0 if never.
     pub fn heard_ns(&self, slot: ServerSlot) -> u64 {
-        self.path(slot).heard_ns
+        self.paths[slot].heard_ns
     }
 
     /// Smoothed round-trip time to the server; 0 if it is not known.
     pub fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
-        self.path(slot).rtt.smoothed_ns()
+        self.paths[slot].rtt.smoothed_ns()
     }
 
     /// The slot belongs to another server from now on: discards the measurements of the old one.
     pub fn reset_path(&mut self, slot: ServerSlot) {
         self.flush_waiting(slot);
-        *self.path_mut(slot) = Path::default();
-    }
-
-    fn path(&self, slot: ServerSlot) -> &Path {
-        // PANIC: never; a slot is below the array's length by its invariant.
-        &self.paths[slot.index()]
-    }
-
-    fn path_mut(&mut self, slot: ServerSlot) -> &mut Path {
-        // PANIC: never, as above.
-        &mut self.paths[slot.index()]
+        self.paths[slot] = Path::default();
     }
 
     /// The lowest version of any page-out or copy under way here.

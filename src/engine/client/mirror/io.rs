@@ -60,32 +60,24 @@ impl Run {
         self.buffers.get(..self.count).unwrap_or(&[])
     }
 
-    /// The page before it, if it may have more pages.
-    fn before(&self) -> Option<PageIndex> {
-        let page = self.first.0.checked_sub(1)?;
-        (self.count < MERGE).then_some(PageIndex(page))
+    /// The page before its first, or behind its last, if it may have more pages.
+    fn beside(&self, is_before: bool) -> Option<PageIndex> {
+        let page = match is_before {
+            true => self.first.0.checked_sub(1),
+            // CAST: at most [`MERGE`].
+            false => self.first.0.checked_add(self.count as u32),
+        };
+        page.filter(|_| self.count < MERGE).map(PageIndex)
     }
 
-    /// The page behind it, if it may have more pages.
-    fn behind(&self) -> Option<PageIndex> {
-        // CAST: at most [`MERGE`].
-        let page = self.first.0.checked_add(self.count as u32)?;
-        (self.count < MERGE).then_some(PageIndex(page))
-    }
-
-    /// Adds the page before it.
-    fn push_front(&mut self, page: PageIndex, buffer: BufferId) {
-        self.buffers.rotate_right(1);
-        if let Some(place) = self.buffers.first_mut() {
-            *place = buffer;
+    /// Adds a page that [`Self::beside`] returned.
+    fn push(&mut self, page: PageIndex, buffer: BufferId) {
+        let mut place = self.count;
+        if page < self.first {
+            self.buffers.rotate_right(1);
+            (self.first, place) = (page, 0);
         }
-        self.first = page;
-        self.count = self.count.wrapping_add(1);
-    }
-
-    /// Adds the page behind it.
-    fn push_back(&mut self, buffer: BufferId) {
-        if let Some(place) = self.buffers.get_mut(self.count) {
+        if let Some(place) = self.buffers.get_mut(place) {
             *place = buffer;
             self.count = self.count.wrapping_add(1);
         }
@@ -176,18 +168,12 @@ impl<S: Storage> Mirror<S> {
         } = self.pool[seed];
         let is_write = stage == Stage::Ready;
         let mut run = Run::new(page, seed);
-        if !is_alone {
-            while let Some(page) = run.before() {
+        for is_before in [true, false] {
+            while let Some(page) = run.beside(is_before).filter(|_| !is_alone) {
                 let Some(buffer) = self.neighbour(page, is_write, device) else {
                     break;
                 };
-                run.push_front(page, buffer);
-            }
-            while let Some(page) = run.behind() {
-                let Some(buffer) = self.neighbour(page, is_write, device) else {
-                    break;
-                };
-                run.push_back(buffer);
+                run.push(page, buffer);
             }
         }
         for &buffer in run.buffers() {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The list of a shard's ops in use, and the walk over it.
+//! A shard's ops in use: how one is claimed for a request, and the walk over them.
 
+use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::storage::Storage;
+use super::op::{Kind, Stage};
 use super::ops::{OpId, Ops};
-use super::Shard;
+use super::{OpInUse, Shard};
 
 /// The ops in use, by age. The links are in the ops.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,8 +48,48 @@ impl<S: Storage> Shard<S> {
         self.active.newest
     }
 
-    /// Puts the op in the list, as the newest.
-    pub(super) fn link_active(&mut self, index: OpId) {
+    /// Puts a free op to use: one of `kind` for `page`, the newest.
+    pub(super) fn claim_op(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        kind: Kind,
+        page: PageIndex,
+    ) -> Result<OpId, OpInUse> {
+        let index = self.ops.id(index).ok_or(OpInUse)?;
+        let op = &mut self.ops[index];
+        if op.stage != Stage::Free {
+            return Err(OpInUse);
+        }
+        op.kind = kind;
+        op.is_background = matches!(kind, Kind::Copy | Kind::Mirror);
+        op.stage = Stage::Stalled;
+        op.page = page;
+        op.version = Version::default();
+        op.begun = None;
+        op.fill = None;
+        op.started_ns = now_ns;
+        op.waits_from_ns = now_ns;
+        op.pins = 0;
+        op.ends_when_sent = false;
+        op.claimed = false;
+        op.restarts = 0;
+        op.renewals = 0;
+        op.tried = SlotSet::EMPTY;
+        op.sent_to = SlotSet::EMPTY;
+        op.refused = SlotSet::EMPTY;
+        op.waits_for_room_ns = None;
+        op.counted_stalled = false;
+        op.hedge_ns = u64::MAX;
+        op.hedge = None;
+        op.assembly = None;
+        op.wake = false;
+        op.disk.renew();
+        self.link_active(index);
+        Ok(index)
+    }
+
+    fn link_active(&mut self, index: OpId) {
         let older = self.active.newest.replace(index);
         match older {
             Some(older) => self.ops[older].active_place.newer = Some(index),

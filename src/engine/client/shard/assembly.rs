@@ -102,7 +102,7 @@ impl<S: Storage> Shard<S> {
         let Some(slot) = asked.slot.filter(|_| is_asked) else {
             return 0;
         };
-        let answer_ns = self.path(slot).hedge_after_ns();
+        let answer_ns = self.paths[slot].hedge_after_ns();
         assembly.fed_ns.saturating_add(answer_ns)
     }
 }

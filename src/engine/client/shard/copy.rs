@@ -59,7 +59,6 @@ impl<S: Storage> Shard<S> {
         let op = &mut self.ops[index];
         op.is_background = true;
         self.note_begun(now_ns, device.io_timeout_ns());
-        self.link_active(index);
         self.begin_page_in(now_ns, index, device);
         Ok(())
     }
@@ -80,14 +79,12 @@ impl<S: Storage> Shard<S> {
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
         let op = &mut self.ops[index];
-        op.is_background = true;
         op.version = copy.version;
         op.fill = copy.fill;
         op.crc = copy.crc;
         op.stage = Stage::Active;
         self.note_begun(now_ns, device.io_timeout_ns());
-        self.link_active(index);
-        self.path_mut(copy.slot)
+        self.paths[copy.slot]
             .placed
             .add(device.servers.load(copy.slot));
         let id = index.first_transfer();
@@ -105,12 +102,10 @@ impl<S: Storage> Shard<S> {
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::Mirror, copy.page)?;
         let op = &mut self.ops[index];
-        op.is_background = true;
         op.version = copy.version;
         op.fill = copy.fill;
         op.crc = copy.crc;
         op.stage = Stage::Active;
-        self.link_active(index);
         self.push_disk(index, DiskStage::PutQueued);
         Ok(())
     }
@@ -197,9 +192,7 @@ impl<S: Storage> Shard<S> {
         let paths = &mut self.paths;
         super::super::placement::least_utilised(candidates, SlotSet::EMPTY, |slot| {
             let load = device.servers.load(slot);
-            paths
-                .get_mut(slot.index())
-                .map_or(u64::MAX, |path| path.placed.utilisation(load, 1))
+            paths[slot].placed.utilisation(load, 1)
         })
     }
 }

@@ -60,7 +60,7 @@ impl<S: Storage> Shard<S> {
             Some((assembly.fed_ns, slot))
         });
         let again_ns = fed.map_or(0, |(fed_ns, slot)| {
-            fed_ns.saturating_add(self.path(slot).hedge_after_ns())
+            fed_ns.saturating_add(self.paths[slot].hedge_after_ns())
         });
         if now_ns < again_ns {
             self.ops[index].hedge_ns = again_ns;

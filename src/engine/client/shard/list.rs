@@ -114,8 +114,7 @@ impl<S: Storage> Shard<S> {
 
     /// Puts a transfer at the end of the list that waits for its server's window.
     pub(super) fn push_waiting(&mut self, slot: ServerSlot, id: TransferId) {
-        // PANIC: never; a slot is below the array's length by its invariant.
-        let path = &mut self.paths[slot.index()];
+        let path = &mut self.paths[slot];
         path.waiting.push(&mut self.ops, id, transfer_place);
     }
 
@@ -126,8 +125,8 @@ impl<S: Storage> Shard<S> {
     /// The window has room, or the server is unusable: transfers that waited for it become ready.
     #[inline]
     pub(super) fn flush_waiting(&mut self, slot: ServerSlot) {
-        if !self.path(slot).waiting.is_empty() {
-            let waiting = core::mem::take(&mut self.path_mut(slot).waiting);
+        if !self.paths[slot].waiting.is_empty() {
+            let waiting = core::mem::take(&mut self.paths[slot].waiting);
             self.ready.append(&mut self.ops, waiting, transfer_place);
         }
     }

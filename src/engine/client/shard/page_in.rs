@@ -38,7 +38,6 @@ impl<S: Storage> Shard<S> {
         let index = self.claim_op(now_ns, index, Kind::PageIn, page)?;
         self.hedges.earn(device.hedge_percent());
         self.note_begun(now_ns, device.io_timeout_ns());
-        self.link_active(index);
         self.begin_page_in(now_ns, index, device);
         Ok(())
     }
@@ -113,7 +112,7 @@ impl<S: Storage> Shard<S> {
         let odd = self.rotation & 1;
         let mut best = None;
         for slot in candidates.iter() {
-            let expected = self.path(slot).expected();
+            let expected = self.paths[slot].expected();
             let better = best.is_none_or(|(_, other)| {
                 // Equal servers take turns, so that both are measured.
                 expected < other || (expected == other && odd == 1)
@@ -150,7 +149,7 @@ impl<S: Storage> Shard<S> {
         let io_timeout_ns = device.io_timeout_ns();
         // A shard may have received a frame of which the cluster does not know yet.
         let is_silent = |slot| {
-            let heard_ns = self.path(slot).heard_ns;
+            let heard_ns = self.paths[slot].heard_ns;
             let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < io_timeout_ns;
             given_up.contains(slot) && !is_heard
         };

@@ -32,7 +32,6 @@ impl<S: Storage> Shard<S> {
         op.fill = fill;
         op.crc = crc;
         self.note_begun(now_ns, device.io_timeout_ns());
-        self.link_active(index);
         self.begin_page_out(now_ns, index, device);
         Ok(())
     }
@@ -113,9 +112,8 @@ impl<S: Storage> Shard<S> {
         let paths = &mut self.paths;
         placement::least_utilised(candidates, holders, |slot| {
             let load = device.servers.load(slot);
-            paths.get_mut(slot.index()).map_or(u64::MAX, |path| {
-                path.placed.utilisation(load, device.shards())
-            })
+            let placed = &mut paths[slot].placed;
+            placed.utilisation(load, device.shards())
         })
     }
 
@@ -137,7 +135,7 @@ impl<S: Storage> Shard<S> {
         {
             device.map.forget(op.page, SlotSet::one(slot));
         }
-        self.path_mut(slot).placed.add(device.servers.load(slot));
+        self.paths[slot].placed.add(device.servers.load(slot));
         self.start_transfer(now_ns, id, slot, device);
     }
 

@@ -16,7 +16,7 @@ impl<S: Storage> Shard<S> {
     /// A server has answered, so it is alive.
     pub(super) fn note_heard(&mut self, now_ns: u64, id: TransferId) {
         if let Some(slot) = self.ops[id].slot {
-            let path = self.path_mut(slot);
+            let path = &mut self.paths[slot];
             path.heard_ns = now_ns;
             path.overdue = false;
         }
@@ -37,7 +37,7 @@ impl<S: Storage> Shard<S> {
                 && address.incarnation == header.incarnation
         });
         if let Some(slot) = from {
-            let path = self.path_mut(slot);
+            let path = &mut self.paths[slot];
             path.heard_ns = now_ns;
             path.overdue = false;
             self.measure_late(now_ns, slot, header);
@@ -49,7 +49,7 @@ impl<S: Storage> Shard<S> {
     pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
         self.measure(now_ns, id, attempt);
         if let Some(slot) = self.ops[id].slot {
-            self.path_mut(slot).window.on_answer();
+            self.paths[slot].window.on_answer();
         }
     }
 
@@ -73,7 +73,7 @@ impl<S: Storage> Shard<S> {
             return;
         }
         let rtt_ns = now_ns.saturating_sub(sent_ns);
-        let path = self.path_mut(slot);
+        let path = &mut self.paths[slot];
         path.rtt.sample(rtt_ns);
         if is_page_in {
             path.note_page_in(rtt_ns);

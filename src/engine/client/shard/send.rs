@@ -72,8 +72,7 @@ impl<S: Storage> Shard<S> {
             return None;
         }
         let (slot, cut) = (transfer.slot?, transfer.cut?);
-        // PANIC: never; a slot is below the array's length by its invariant.
-        let path = &mut self.paths[slot.index()];
+        let path = &mut self.paths[slot];
         if !transfer.in_window {
             if !path.window.has_room() {
                 // The server may die while the transfer waits here.

@@ -54,7 +54,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         let since_ns = now_ns.saturating_sub(transfer.began_ns);
-        if since_ns < self.path(slot).suspect_after_ns(device.io_timeout_ns()) {
+        if since_ns < self.paths[slot].suspect_after_ns(device.io_timeout_ns()) {
             return;
         }
         self.leave_server(now_ns, id, slot, device);
@@ -69,7 +69,7 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) {
         self.suspect(slot, device);
-        self.path_mut(slot).overdue = true;
+        self.paths[slot].overdue = true;
         match self.ops[id.op].kind {
             Kind::PageOut => {
                 self.want_disk(id.op, device);

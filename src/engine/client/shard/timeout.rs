@@ -62,7 +62,7 @@ impl<S: Storage> Shard<S> {
         };
         self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
         let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
-        let path = self.path_mut(slot);
+        let path = &mut self.paths[slot];
         let rtt_ns = path.rtt.smoothed_ns();
         path.window.on_loss(now_ns, rtt_ns);
         path.overdue = true;

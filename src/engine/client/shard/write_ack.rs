@@ -17,7 +17,7 @@ impl<S: Storage> Shard<S> {
     fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &SwapDevice<S>) {
         if let Some(slot) = self.ops[id].slot {
             let load = device.servers.load(slot);
-            self.path_mut(slot).placed.acknowledged(load, utilisation);
+            self.paths[slot].placed.acknowledged(load, utilisation);
         }
     }
 
@@ -110,7 +110,7 @@ impl<S: Storage> Shard<S> {
             return;
         }
         if dropped {
-            let path = self.path_mut(slot);
+            let path = &mut self.paths[slot];
             path.window.on_loss(now_ns, path.rtt.smoothed_ns());
             self.leave_window(id);
             self.resend(id, cut.all());
