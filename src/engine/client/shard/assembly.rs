@@ -75,7 +75,12 @@ impl<S: Storage> Shard<S> {
                 if !transfer.was_damaged {
                     transfer.tries = 0;
                 }
+                let missed = core::mem::take(&mut transfer.missed).without(assembly.have);
+                let is_sent = transfer.stage == TransferStage::Sent;
                 self.note_deadline(due_ns);
+                if is_sent && !missed.is_empty() {
+                    self.resend(id, assembly.cut.all().intersection(missed));
+                }
             }
             return;
         }

@@ -57,8 +57,8 @@ impl<S: Storage> Shard<S> {
             None => return Verdict::Done,
         }
         if op.claimed && !mutated!(ReceiveClaimIgnored) {
-            // Another CPU is copying a fragment of this op. This one counts as lost and is
-            // requested again.
+            // Another CPU is copying a fragment of this op, and requests this one again after that.
+            op.transfers[id].missed.insert(header.fragment_index);
             self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
             return Verdict::Done;
         }

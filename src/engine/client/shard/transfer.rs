@@ -55,6 +55,8 @@ pub(super) struct Transfer {
     /// The most fragments that the server has ever reported to hold (page-out), or that were there
     /// after one of its fragments (page-in).
     pub(super) most_held: u32,
+    /// Page-in: fragments that were dropped while another was being copied.
+    pub(super) missed: FragmentMask,
     /// Answers without progress since the last progress.
     pub(super) in_vain: u32,
     /// Page-in: the version and checksum of the page that the server sends.
@@ -139,7 +141,7 @@ impl<S: Storage> Shard<S> {
             return;
         };
         if core::mem::take(&mut transfer.in_window) && !mutated!(WindowLeaks) {
-            self.path_mut(slot).window.leave();
+            self.paths[slot].window.leave();
             self.flush_waiting(slot);
         }
     }
@@ -151,7 +153,6 @@ impl<S: Storage> Shard<S> {
         tries: u32,
         device: &SwapDevice<S>,
     ) -> u64 {
-        self.path(slot)
-            .retry_after_ns(tries, device.io_timeout_ns())
+        self.paths[slot].retry_after_ns(tries, device.io_timeout_ns())
     }
 }

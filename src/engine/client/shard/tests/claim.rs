@@ -9,6 +9,7 @@ use super::super::super::storage::heap::Heap;
 use super::super::{Action, Outcome};
 use super::bench::Bench;
 use super::mirroring::{copy, new_mirror};
+use crate::wire::Fragmentation;
 
 const PAGE: PageIndex = PageIndex(3);
 
@@ -24,6 +25,30 @@ impl DiskPort<Heap> for Counted<'_> {
         assert!(self.calls < 10, "the shard calls the mirror endlessly");
         Some(call(self.mirror))
     }
+}
+
+#[test]
+fn a_fragment_that_came_during_a_claim_is_requested_when_the_claim_ends() {
+    let mut bench = Bench::new(1);
+    bench
+        .device
+        .servers
+        .set_fragmentation(bench.slot(0), Fragmentation::for_mtu(1500).unwrap());
+    bench.write(PAGE, &[0]);
+    bench.start_page_in(0, PAGE);
+    let send = bench.next_send();
+    let receive = bench.begin_answer(&send);
+    bench.answer_page(&send, &[2]);
+    assert_eq!(bench.poll(), None);
+    bench
+        .shard
+        .received(bench.now_ns, &receive, true, None, &bench.device);
+    let again = bench.next_send();
+    assert_eq!(again.header.fragment_mask.bits(), 1 << 2);
+    bench.answer_page(&send, &[1]);
+    assert_eq!(bench.poll(), None);
+    bench.answer_page(&again, &[2]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
 }
 
 #[test]
