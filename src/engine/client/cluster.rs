@@ -17,6 +17,7 @@ mod io_timeout;
 mod path_mtu;
 mod peer;
 mod peers;
+mod query;
 mod received;
 mod session_end;
 mod timers;

@@ -6,7 +6,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::peer::Query;
+use super::query::Query;
 use crate::engine::client::free::StaleCopy;
 use crate::engine::client::ids::ServerSlot;
 use crate::wire::{Header, Opcode, PageVersion, HEADER_LEN, MAX_PAGE_VERSIONS};

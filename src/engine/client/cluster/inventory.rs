@@ -12,7 +12,8 @@
 use super::super::storage::Storage;
 use core::ops::DerefMut;
 
-use super::peer::{Query, State};
+use super::peer::State;
+use super::query::Query;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::free::StaleCopy;

@@ -11,7 +11,7 @@
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
-use super::peer::Query;
+use super::query::Query;
 use super::{Outbox, Peer};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;

@@ -10,8 +10,10 @@ use std::vec::Vec;
 
 use super::*;
 use crate::engine::client::free::words_for;
+use crate::engine::client::ids::{SlotSet, Version};
+use crate::engine::client::page_map::Entry;
 use crate::engine::client::shard::tests::bench::{Bench, MS, PAGES};
-use crate::engine::client::shard::{Action, Send};
+use crate::engine::client::shard::{Action, Completion, Outcome, Send};
 use crate::engine::client::storage::heap::{words, Heap};
 use crate::wire::{Fragmentation, Opcode, Status};
 

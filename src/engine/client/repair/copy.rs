@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One copy of a page: it begins, the page is read, then written, and it ends.
+
+use super::super::ids::{PageIndex, SlotSet, Version};
+use super::super::page_map::Entry;
+use super::super::shard::{Completion, CopyOut, MirrorCopy, Outcome, Shard};
+use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
+use super::search::Help;
+use super::{Goal, Repair, FIRST_ROOM_NS, LAST_ROOM_NS};
+
+/// One copy under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Job {
+    #[default]
+    Idle,
+    /// The page is being read.
+    Reading {
+        page: PageIndex,
+        entry: Entry,
+        goal: Goal,
+    },
+    /// It is being written to a server.
+    Writing {
+        copy: CopyOut,
+        entry: Entry,
+        session: u64,
+    },
+    /// It is being written to the disk.
+    Mirroring { page: PageIndex, entry: Entry },
+}
+
+impl Job {
+    pub(super) fn goal(&self) -> Option<Goal> {
+        match self {
+            Self::Idle => None,
+            Self::Reading { goal, .. } => Some(*goal),
+            Self::Writing { .. } => Some(Goal::Server),
+            Self::Mirroring { .. } => Some(Goal::Disk),
+        }
+    }
+}
+
+/// A page that has been read.
+struct Come {
+    page: PageIndex,
+    entry: Entry,
+    fill: Option<u64>,
+}
+
+impl<S: Storage> Repair<S> {
+    /// Begins to copy a page. Returns whether it could.
+    pub(super) fn begin(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        page: PageIndex,
+        goal: Goal,
+        shard: &mut Shard<S>,
+        device: &SwapDevice<S>,
+    ) -> bool {
+        if device.copies.contains(page) {
+            // The page may need more copies than the one under way.
+            self.put_off(page, goal);
+            return false;
+        }
+        device.copies.begin(index, page);
+        // Only now. If this load does not see that a page-out is under way, the page-out sees the copy.
+        let entry = device.map.load(page);
+        let help = match Self::is_wanted(entry, goal, device) {
+            true => Self::help(entry, goal, device),
+            false => Help::Never,
+        };
+        if help != Help::Now || shard.start_copy_in(now_ns, index, page, device).is_err() {
+            device.copies.end(index);
+            if help != Help::Never {
+                self.put_off(page, goal);
+            }
+            return false;
+        }
+        self.set_job(index, Job::Reading { page, entry, goal });
+        true
+    }
+
+    fn set_job(&mut self, index: usize, job: Job) {
+        if let Some(place) = self.jobs.get_mut(index) {
+            *place = job;
+        }
+    }
+
+    /// An op of repair's shard has completed. Returns a page for which requests wait: the caller
+    /// notifies every shard ([`Shard::unpark`]).
+    pub fn completed(
+        &mut self,
+        now_ns: u64,
+        completion: &Completion,
+        shard: &mut Shard<S>,
+        device: &SwapDevice<S>,
+    ) -> Option<PageIndex> {
+        let index = completion.op.index();
+        let job = self.jobs.get_mut(index)?;
+        let mut wake = None;
+        match core::mem::take(job) {
+            Job::Idle => {}
+            Job::Reading { page, entry, goal } => {
+                let come = match completion.outcome {
+                    Outcome::Done => Some(None),
+                    Outcome::Filled(value) => Some(Some(value)),
+                    Outcome::Zeros | Outcome::Failed | Outcome::NoSpace => None,
+                };
+                let continues = come.is_some_and(|fill| {
+                    let come = Come { page, entry, fill };
+                    match goal {
+                        Goal::Server => self.send_copy(now_ns, index, &come, shard, device),
+                        Goal::Disk => self.mirror_copy(now_ns, index, &come, shard, device),
+                    }
+                });
+                if !continues {
+                    self.give_up(index, page, goal, device);
+                }
+            }
+            Job::Writing {
+                copy,
+                entry,
+                session,
+            } => {
+                let is_there = completion.outcome == Outcome::Done
+                    && device.servers.is_current(copy.slot, session)
+                    && !device.servers.quiescing().contains(copy.slot);
+                let is_kept = is_there && self.commit(index, &copy, entry, shard, device);
+                if is_there && device.has_parked() {
+                    // The page was locked for a moment.
+                    wake = Some(copy.page);
+                }
+                if !is_kept {
+                    // The copy may have arrived, or arrive later.
+                    let below = Version(copy.version.0.saturating_add(1));
+                    shard.note_stale_copy(copy.page, SlotSet::one(copy.slot), below);
+                    if device.servers.full().contains(copy.slot) {
+                        // Another server may have room.
+                        self.end_in_vain(index, device);
+                        self.short.put_back(copy.page);
+                    } else {
+                        self.give_up(index, copy.page, Goal::Server, device);
+                    }
+                }
+            }
+            Job::Mirroring { page, entry } => {
+                if completion.outcome == Outcome::Done {
+                    self.room_pause_ns = FIRST_ROOM_NS;
+                    let is_kept = self.commit_to_disk(index, page, entry, shard, device);
+                    if !is_kept {
+                        self.give_up(index, page, Goal::Disk, device);
+                    }
+                    wake = device.has_parked().then_some(page);
+                } else if shard.found_no_room(index) {
+                    device.copies.end(index);
+                    self.out_of_sync.put_back(page);
+                    if now_ns >= self.room_ns {
+                        let pause_ns = self.room_pause_ns;
+                        self.room_ns = now_ns.saturating_add(pause_ns);
+                        self.room_pause_ns = pause_ns.saturating_mul(2).min(LAST_ROOM_NS);
+                    }
+                } else if shard.found_no_use(index) {
+                    device.copies.end(index);
+                    self.put_off(page, Goal::Disk);
+                } else {
+                    self.give_up(index, page, Goal::Disk, device);
+                }
+            }
+        }
+        self.wake_ns = self.wake_ns.min(now_ns.max(self.next_copy_ns));
+        wake
+    }
+
+    /// The page has been read: sends it to another server. Returns whether it does.
+    fn send_copy(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        come: &Come,
+        shard: &mut Shard<S>,
+        device: &SwapDevice<S>,
+    ) -> bool {
+        let &Come { page, entry, fill } = come;
+        let Some(slot) = shard.emptiest(Self::targets(entry, device), device) else {
+            return false;
+        };
+        let version = device.take_version_of(entry.generation());
+        // Only now: a page-out that has cancelled the copy may have a lower version. One that has
+        // not will have a higher one, after which no server accepts the copy.
+        if device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored) {
+            return false;
+        }
+        let copy = CopyOut {
+            page,
+            version,
+            slot,
+            fill,
+            crc: shard.copied_crc(index),
+        };
+        let session = device.servers.address(slot).session;
+        if shard.start_copy_out(now_ns, index, &copy, device).is_err() {
+            return false;
+        }
+        let job = Job::Writing {
+            copy,
+            entry,
+            session,
+        };
+        self.set_job(index, job);
+        true
+    }
+
+    /// The page has been read: writes it to the disk. Returns whether it does.
+    fn mirror_copy(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        come: &Come,
+        shard: &mut Shard<S>,
+        device: &SwapDevice<S>,
+    ) -> bool {
+        let &Come { page, entry, fill } = come;
+        // The mirror checks the map afterwards: a page-out that it does not see has a higher version.
+        let version = device.take_version_of(entry.generation());
+        if device.copies.is_cancelled(index) {
+            return false;
+        }
+        let copy = MirrorCopy {
+            page,
+            version,
+            fill,
+            crc: shard.copied_crc(index),
+        };
+        if shard.start_mirror(now_ns, index, &copy).is_err() {
+            return false;
+        }
+        self.set_job(index, Job::Mirroring { page, entry });
+        true
+    }
+
+    fn give_up(&mut self, index: usize, page: PageIndex, goal: Goal, device: &SwapDevice<S>) {
+        self.end_in_vain(index, device);
+        self.put_off(page, goal);
+    }
+
+    fn end_in_vain(&mut self, index: usize, device: &SwapDevice<S>) {
+        let counter = match device.copies.is_cancelled(index) {
+            true => &mut self.counters.repairs_cancelled,
+            false => &mut self.counters.repairs_failed,
+        };
+        *counter = counter.wrapping_add(1);
+        device.copies.end(index);
+    }
+}
