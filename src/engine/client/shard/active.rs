@@ -49,6 +49,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Puts a free op to use: one of `kind` for `page`, the newest.
+    #[inline]
     pub(super) fn claim_op(
         &mut self,
         now_ns: u64,

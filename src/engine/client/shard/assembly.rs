@@ -75,11 +75,10 @@ impl<S: Storage> Shard<S> {
                 if !transfer.was_damaged {
                     transfer.tries = 0;
                 }
-                let missed = core::mem::take(&mut transfer.missed).without(assembly.have);
-                let is_sent = transfer.stage == TransferStage::Sent;
+                let has_missed = !transfer.missed.is_empty();
                 self.note_deadline(due_ns);
-                if is_sent && !missed.is_empty() {
-                    self.resend(id, assembly.cut.all().intersection(missed));
+                if has_missed {
+                    self.request_missed(id, assembly);
                 }
             }
             return;
@@ -92,6 +91,17 @@ impl<S: Storage> Shard<S> {
             return;
         }
         self.damaged_in(now_ns, id, device);
+    }
+
+    /// Requests the fragments that came while others were being copied.
+    #[cold]
+    fn request_missed(&mut self, id: TransferId, assembly: Assembly) {
+        let transfer = &mut self.ops[id];
+        let missed = core::mem::take(&mut transfer.missed).without(assembly.have);
+        let missed = assembly.cut.all().intersection(missed);
+        if transfer.stage == TransferStage::Sent && !missed.is_empty() {
+            self.resend(id, missed);
+        }
     }
 
     /// Until when fragments that another transfer began to assemble are kept: as long as a page-in

@@ -16,6 +16,7 @@ const MOST_DAMAGED: u32 = 3;
 impl<S: Storage> Shard<S> {
     /// The page has arrived damaged at a server. A server where this repeats is given up, however
     /// well it answers other requests.
+    #[cold]
     pub(super) fn damaged_out(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.counters.corrupt_out = self.counters.corrupt_out.wrapping_add(1);
         self.transfer_again(now_ns, id, device);
@@ -23,6 +24,7 @@ impl<S: Storage> Shard<S> {
 
     /// The page has arrived damaged from a server: discards it and requests all of it again, from the
     /// next holder if there is one, else from this one.
+    #[cold]
     pub(super) fn damaged_in(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.counters.corrupt_in = self.counters.corrupt_in.wrapping_add(1);
         let op = &mut self.ops[id.op];
@@ -50,6 +52,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The server's answer is of no use. A server that repeats such answers is suspected.
+    #[cold]
     pub(super) fn note_in_vain(
         &mut self,
         now_ns: u64,
