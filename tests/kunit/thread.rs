@@ -8,12 +8,14 @@ use alloc::vec::Vec;
 use core::cell::{RefCell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::transmute;
+use core::time::Duration;
 
 use kernel::bindings;
 use kernel::error::from_err_ptr;
 use kernel::prelude::{c_int, c_void, InPlaceInit, GFP_KERNEL};
 use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::Completion;
+use kernel::task::Task;
 
 /// What spawns threads, and waits for them in the end.
 pub struct Scope<'scope, 'env: 'scope> {
@@ -67,6 +69,27 @@ where
 pub fn yield_now() {
     // SAFETY: A test holds no lock.
     unsafe { bindings::yield_() };
+}
+
+/// Sleeps for that long, or up to twice as long.
+pub fn sleep(duration: Duration) {
+    let us = duration.as_micros() as usize;
+    // SAFETY: A test holds no lock.
+    unsafe { bindings::usleep_range_state(us, 2 * us, bindings::TASK_UNINTERRUPTIBLE) };
+}
+
+/// The calling thread runs on the first CPU only from now on. If it is urgent, it preempts those that are
+/// not. The host's `std` has no such function.
+pub fn run_on_first_cpu(is_urgent: bool) {
+    let mut mask = bindings::cpumask::default();
+    mask.bits[0] = 1;
+    // SAFETY: The calling task is there, and the mask is copied.
+    unsafe {
+        bindings::set_cpus_allowed_ptr(Task::current_raw(), &mask);
+        if is_urgent {
+            bindings::sched_set_fifo_low(Task::current_raw());
+        }
+    }
 }
 
 impl<'scope> Scope<'scope, '_> {

@@ -390,4 +390,43 @@ mod tests {
         device.map.begin_write(PAGE).unwrap();
         assert!(!device.mark_on_disk(PAGE, generation));
     }
+
+    /// What waits for a copy to be entered may be more urgent than what enters it, and run on the same CPU.
+    /// If it could preempt that, neither would go on until the kernel takes the CPU from the urgent one. In
+    /// the kernel this test would take minutes then, and no longer end in time.
+    #[test]
+    fn a_copy_is_entered_before_anything_more_urgent_runs() {
+        #[cfg(MODULE)]
+        use std::thread::run_on_first_cpu;
+        #[cfg(not(MODULE))]
+        fn run_on_first_cpu(_is_urgent: bool) {}
+
+        const PAGE: PageIndex = PageIndex(1);
+        const WAITS: u32 = 2000;
+        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+        let begun = device.map.begin_write(PAGE).unwrap();
+        let version = device.take_version();
+        let (none, generation) = (SlotSet::EMPTY, version.generation());
+        device.map.finish_write(PAGE, begun, version, none, false);
+        let waits = Atomic::<u32>::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                run_on_first_cpu(false);
+                while waits.load(Acquire) < WAITS {
+                    let _moment = device.copies.enter(PAGE);
+                    assert!(device.map.begin_commit(PAGE, generation).is_some());
+                    device.map.end_commit(PAGE, none, false, none);
+                }
+            });
+            scope.spawn(|| {
+                run_on_first_cpu(true);
+                for _ in 0..WAITS {
+                    std::thread::sleep(core::time::Duration::from_micros(20));
+                    device.map.forget_disk(PAGE);
+                    assert!(device.mark_on_disk(PAGE, generation));
+                    waits.fetch_add(1, Full);
+                }
+            });
+        });
+    }
 }
