@@ -112,7 +112,7 @@ fn latency(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 fn disk(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let report = client.shared.local.report();
+    let report = client.shared.local.report(&client.shared);
     let (major, minor) = report.number;
     writeln!(f, "state {}", report.health.name())?;
     writeln!(f, "policy {}", report.policy.name())?;

@@ -6,8 +6,8 @@
 //! Context: process, may sleep, unless stated otherwise.
 
 mod attach;
-mod health;
 mod io;
+mod log;
 mod open;
 mod pool;
 mod port;
@@ -50,7 +50,10 @@ use crate::{
             },
             PART_PAGES, //
         },
-        mirror::Policy, //
+        mirror::{
+            Health,
+            Policy, //
+        },
     },
     linux::{
         block::{
@@ -70,7 +73,6 @@ pub(crate) use attach::{
     look_up,
     AttachError, //
 };
-pub(crate) use health::Health;
 pub(crate) use pool::Pool;
 pub(crate) use port::LocalPort;
 
@@ -113,7 +115,7 @@ impl fmt::Display for DetachError {
 /// The state of the local disk, for status output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report {
-    /// Its health.
+    /// Its state.
     pub(crate) health: Health,
     /// When pages that servers hold are also written to it.
     pub(crate) policy: Policy,
@@ -191,8 +193,9 @@ impl LocalDisk {
     }
 
     /// The state of the disk.
-    pub(crate) fn report(&self) -> Report {
-        self.pool().map_or_else(Report::default, Pool::report)
+    pub(crate) fn report(&self, shared: &Shared) -> Report {
+        self.pool()
+            .map_or_else(Report::default, |pool| pool.report(shared))
     }
 
     /// Called periodically: the parameters may have changed, or the disk may have been opened or removed.

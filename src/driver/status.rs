@@ -10,10 +10,7 @@ use kernel::{
 };
 use zerocopy::FromZeros;
 
-use super::{
-    client::Client,
-    local_disk::Health as DiskHealth, //
-};
+use super::client::Client;
 use crate::{
     engine::client::{
         cluster::{
@@ -21,7 +18,8 @@ use crate::{
             Report, //
         },
         disk::Policy,
-        ids::ServerSlot, //
+        ids::ServerSlot,
+        mirror::Health as DiskHealth,
         page_statistics::{
             PageStatistics,
             Standard, //
@@ -107,16 +105,20 @@ impl Client {
             "out_of_sync_left" => out_of_sync_parts = value,
             _ => {}
         });
-        let disk = self.shared.local.report();
+        let disk = self.shared.local.report(&self.shared);
         let lags = match flags & uapi::status::COUNT {
             0 => out_of_sync_parts > 0,
             _ => status.written > status.on_disk,
         };
-        status.disk_state = match disk.health {
+        let health = match lags {
+            true => disk.health.lacking_pages(disk.policy),
+            false => disk.health,
+        };
+        status.disk_state = match health {
             DiskHealth::Absent | DiskHealth::Detaching => uapi::disk::NONE,
             DiskHealth::Faulty => uapi::disk::FAULTY,
             DiskHealth::TimedOut => uapi::disk::TIMED_OUT,
-            DiskHealth::Usable if lags && disk.policy != Policy::Off => uapi::disk::OUT_OF_SYNC,
+            DiskHealth::OutOfSync => uapi::disk::OUT_OF_SYNC,
             DiskHealth::Usable => uapi::disk::ATTACHED,
         };
         if status.disk_state == uapi::disk::OUT_OF_SYNC {

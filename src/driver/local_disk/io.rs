@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 
 use super::{
-    health,
+    log,
     pool::{
         Pool,
         State, //
@@ -137,11 +137,11 @@ impl Pool {
             now_ns = crate::linux::time::hrtimer::now_ns();
         }
         guard.notifying = false;
-        let change = guard.health_change();
+        let change = guard.mirror.take_health_change(&client.shared.device);
         let io_timeout_ns = guard.mirror.config().io_timeout_ns;
         self.follow(&client.shared, guard, now_ns);
         if let Some((before, now)) = change {
-            health::log(before, now, io_timeout_ns);
+            log::health_changed(before, now, io_timeout_ns);
         }
     }
 

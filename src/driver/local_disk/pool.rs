@@ -21,10 +21,7 @@ use kernel::{
     }, //
 };
 
-use super::{
-    health::Health,
-    Report, //
-};
+use super::Report;
 use crate::{
     driver::{
         callback::Timer,
@@ -73,12 +70,8 @@ pub(super) struct State {
     pub(super) event: Option<Event>,
     /// The timer is notifying queues of an event that the mirror no longer has.
     pub(super) notifying: bool,
-    /// It is being detached.
-    pub(super) detaching: bool,
     /// Held while the disk is stuck or timed out: our memory and code must stay.
     pub(super) keeps_module: Option<ModuleRef>,
-    /// How the disk was when the log last named it.
-    pub(super) logged: Health,
 }
 
 impl State {
@@ -133,9 +126,7 @@ impl Pool {
             device: None,
             event: None,
             notifying: false,
-            detaching: false,
             keeps_module: None,
-            logged: Health::Absent,
         };
         let bios = BioSet::new(IOS, timer)?;
         KBox::pin_init(
@@ -183,10 +174,10 @@ impl Pool {
     }
 
     /// What is known of the disk.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self, shared: &Shared) -> Report {
         let state = self.state.lock();
         Report {
-            health: state.health(),
+            health: state.mirror.health(&shared.device),
             policy: state.mirror.config().policy,
             bytes: state
                 .device
@@ -211,7 +202,6 @@ impl Pool {
         self.with(shared, |state, now_ns| {
             let is_notified = !state.is_notifying();
             detach.with_mirror(now_ns, &mut state.mirror, &shared.device, is_notified);
-            state.detaching = detach.is_under_way();
             match detach.has_detached() {
                 true => state.device.take(),
                 false => None,

@@ -38,6 +38,7 @@
 
 mod attachment;
 mod buffer;
+mod health;
 mod io;
 mod io_end;
 mod io_timeout;
@@ -57,6 +58,7 @@ use super::storage::Storage;
 
 pub use attachment::{InUse, TimedOut};
 pub use buffer::{Buffer, BufferId};
+pub use health::Health;
 pub use io::Io;
 use io::Run;
 pub use pool::Head;
@@ -244,6 +246,8 @@ pub struct Mirror<S: Storage> {
     /// Which shards wait for room, by direction.
     wait_lists: [WaitList; 2],
     state_changed: bool,
+    /// The state of the disk that [`Self::take_health_change`] has returned last.
+    noted: Health,
     counters: MirrorCounters,
 }
 
@@ -269,6 +273,7 @@ impl<S: Storage> Mirror<S> {
             is_paused: false,
             wait_lists: [WaitList::default(); 2],
             state_changed: false,
+            noted: Health::Absent,
             counters: MirrorCounters::default(),
         }
     }

@@ -4,6 +4,7 @@
 
 use anemone::engine::client::ids::{PageIndex, SlotSet};
 use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step};
+use anemone::engine::client::mirror::Health;
 use rand::Rng;
 
 use super::local::{Local, LocalEvent};
@@ -65,7 +66,7 @@ impl Local {
         detach.with_mirror(now_ns, &mut self.mirror, &client.device, is_notified);
         // After the first notification page-outs do not wait for the disk, after the second one it no longer
         // counts.
-        if was_attached && detach.is_under_way() {
+        if was_attached && self.mirror.health(&client.device) == Health::Detaching {
             self.detached_ns = Some(ctx.now_ns);
         }
         if was_attached && !self.mirror.is_attached() && self.is_forced {

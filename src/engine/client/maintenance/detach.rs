@@ -82,8 +82,6 @@ pub struct Detach {
     /// Whether the module is being unloaded.
     is_last: bool,
     stage: Stage,
-    /// The mirror takes part: from the pause until the disk is kept or gone.
-    is_under_way: bool,
     /// The last check of the mirror found I/O under way.
     waits: bool,
     /// Until when the disk is waited for.
@@ -101,7 +99,6 @@ impl Detach {
             force,
             is_last: false,
             stage: Stage::Pause,
-            is_under_way: false,
             waits: false,
             until_ns: 0,
             next: 0,
@@ -137,11 +134,6 @@ impl Detach {
         }
     }
 
-    /// Whether the disk is being detached: from the pause until it is kept or gone.
-    pub fn is_under_way(&self) -> bool {
-        self.is_under_way
-    }
-
     /// Whether the disk is gone.
     pub fn has_detached(&self) -> bool {
         self.stage == Stage::Over(Ok(()))
@@ -169,7 +161,6 @@ impl Detach {
             Stage::Pause if is_timed_out => self.stage = Stage::Over(Err(DetachError::TimedOut)),
             Stage::Pause => {
                 mirror.pause(device);
-                self.is_under_way = true;
                 self.wait(now_ns, mirror, Stage::Quiet);
             }
             Stage::Quiet if is_settled && !mirror.is_writing() => {
@@ -202,10 +193,7 @@ impl Detach {
             }
             Stage::Keep(error) => self.keep(mirror, device, error),
             Stage::Finish => match mirror.finish_detach(device) {
-                Ok(()) => {
-                    self.is_under_way = false;
-                    self.stage = Stage::Over(Ok(()));
-                }
+                Ok(()) => self.stage = Stage::Over(Ok(())),
                 Err(_) => self.keep(mirror, device, DetachError::Interrupted),
             },
             _ => {}
@@ -223,7 +211,6 @@ impl Detach {
             mirror.cancel_detach(device);
         }
         mirror.resume(device);
-        self.is_under_way = false;
         self.stage = Stage::Over(Err(error));
     }
 
