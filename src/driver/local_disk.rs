@@ -132,12 +132,12 @@ pub(crate) struct Report {
 /// The local disk, if there is one.
 #[pin_data]
 pub(crate) struct LocalDisk {
-    /// Held while a disk is attached or detached.
+    /// Held while a disk is attached or detached, by ioctls and the worker, and when unloading begins.
     #[pin]
     attached: Mutex<Option<Arc<BlockDevice>>>,
     /// Our own block device, once it has been created.
     own: SetOnce<DiskRef>,
-    /// Allocated when a disk is attached for the first time.
+    /// Allocated when a disk is attached for the first time, or is to be attached by the worker.
     pool: SetOnce<Pin<KBox<Pool>>>,
     pool_pages: usize,
     /// Fires when bios have ended, and when the mirror has something due.
@@ -170,7 +170,7 @@ impl LocalDisk {
         self.own.populate(disk);
     }
 
-    /// The buffers for the disk's I/O; `None` if no disk was ever attached.
+    /// The buffers for the disk's I/O; `None` if no disk was ever attached, or given at loading.
     #[inline]
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref().map(|pool| &**pool)
@@ -264,6 +264,10 @@ fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), Det
 /// The module is being unloaded: no request is under way, but the timer still works. Sleeps.
 pub(crate) fn shut_down(client: &Client) {
     let local = &client.shared.local;
+    // The worker, which may be attaching a disk that was opened late, attaches none after this.
+    let attached = local.attached.lock();
+    local.opener.abandon();
+    drop(attached);
     if let Some(pool) = local.pool() {
         if carry_out(client, pool, Detach::for_unload()).is_err() {
             pr_err!("local disk: it does not answer; its last I/O is abandoned\n");

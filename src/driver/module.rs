@@ -258,7 +258,7 @@ impl Anemone {
             .map_err(|error| refuse_local(path, error))?;
         if !is_attached {
             pr_warn!(
-                "local_device={}: it is still being opened: its driver waits for it, or another program is opening it; it is used when it is open, and until then the module is in use\n",
+                "local_device={}: it is still being opened: its driver waits for it, or another program is opening it; it is used when it is open, and the module is in use while it is being opened\n",
                 &**path
             );
         }

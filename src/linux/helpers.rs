@@ -119,6 +119,8 @@ extern "C" {
     pub(super) fn bdev_open(dev: bindings::dev_t) -> *mut bindings::file;
     #[link_name = "rust_helper_bdev_disown"]
     pub(super) fn bdev_disown(file: *mut bindings::file);
+    #[link_name = "rust_helper_file_not_leak"]
+    pub(super) fn file_not_leak(file: *mut bindings::file);
     #[link_name = "rust_helper_fput_wait"]
     pub(super) fn fput_wait(file: *mut bindings::file, wait_ms: c_uint) -> bool;
     #[link_name = "rust_helper_bdev_is_made_of"]

@@ -84,8 +84,24 @@ let_go
 is_refused() { dmesg | grep -q "local disk [0-9:]* is too small"; }
 wait_for 20 "it is refused" is_refused || fail "not said: $(dmesg | tail)"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
+wait_for 20 "the disk is closed" closed || fail "not closed: $(dmesg | tail)"
 unloaded
 losetup -d "$loop" || fail "the loop device is held"
+
+# The disk opens while the module is being unloaded.
+is_unloaded() { rmmod anemone 2>/dev/null; }
+for round in 1 2 3 4 5 6; do
+    fresh
+    hold
+    soon anemone_load size_mib=64 local_device="$loop"
+    [ "$STATUS" = 0 ] || fail "load: $(cat "$SCRATCH/soon")"
+    (until is_unloaded; do :; done) &
+    unloading=$!
+    let_go
+    wait $unloading
+    nothing_left || fail "something is left in round $round"
+    losetup -d "$loop" || fail "the loop device is held in round $round"
+done
 
 # Attaching what lies on such a disk.
 fresh
@@ -95,7 +111,7 @@ anemone_load size_mib=64 || fail "load"
 hold
 soon anemonectl attach "$upper"
 [ "$STATUS" != 0 ] || fail "attached, although it is not known what it is made of"
-said "$upper cannot be attached: a disk below it is being opened"
+said "$upper cannot be attached: it, or a disk below it, is being opened"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 let_go
 anemonectl attach "$upper" || fail "attach"
@@ -128,7 +144,7 @@ hold
 soon anemone_unload
 [ "$STATUS" = 0 ] || fail "unload: $(cat "$SCRATCH/soon")"
 nothing_left || fail "something is left"
-said "the kernel closes it after that"
+said "the kernel has not closed it yet"
 let_go
 released() { anemone_load size_mib=64 local_device="$loop" 2>/dev/null; }
 wait_for 20 "the disk is released" released || fail "it is held: $(dmesg | tail)"

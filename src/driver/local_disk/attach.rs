@@ -144,8 +144,8 @@ pub(crate) fn attach_first(
     Ok(true)
 }
 
-/// Called by the worker: attaches a disk that was still being opened when the module was loaded. Does not
-/// wait for memory.
+/// Called by the worker: attaches a disk that was still being opened when the module was loaded. Waits
+/// neither for memory nor for a disk that it refuses to be closed.
 pub(super) fn attach_late(shared: &Shared) {
     let local = &shared.local;
     let Some(mut attached) = local.attached.try_lock() else {
@@ -155,14 +155,18 @@ pub(super) fn attach_late(shared: &Shared) {
         return;
     };
     let (major, minor) = number.major_minor();
-    let result = opened
-        .map_err(|error| OpenError::from(error).into())
-        .and_then(|device| {
-            open::check(&device, wanted_bytes(shared))?;
-            use_device(shared, &mut attached, device, fmt!("{major}:{minor}"))
-        });
+    let refuse = |error: AttachError| pr_err!("local disk {major}:{minor}{error}\n");
+    let device = match opened {
+        Ok(device) => device,
+        Err(error) => return refuse(OpenError::from(error).into()),
+    };
+    let name = fmt!("{major}:{minor}");
+    let result = open::check(&device, wanted_bytes(shared))
+        .map_err(AttachError::from)
+        .and_then(|()| use_device(shared, &mut attached, device.clone(), name));
     if let Err(error) = result {
-        pr_err!("local disk {major}:{minor}{error}\n");
+        refuse(error);
+        device.close_later();
     }
 }
 

@@ -41,9 +41,9 @@ pub(crate) enum OpenError {
         /// The least that would do.
         want: u64,
     },
-    /// It, or another device before it, is still being opened.
+    /// It, or another device before it, is still being opened, or waits to be attached.
     UnderWay,
-    /// A disk below it is being opened.
+    /// It, or a disk below it, is being opened, closed or removed.
     UnderWayBelow,
     /// Anything else.
     Other(Error),
@@ -106,10 +106,10 @@ impl fmt::Display for OpenError {
                 write!(f, " is too small: {have} bytes, {want} are needed")
             }
             Self::UnderWay => f.write_str(
-                " cannot be attached: it, or a disk before it, is still being opened and waits for its driver or another program; try again. Until then the module is in use"
+                " cannot be attached: it, or a disk before it, is still being opened, maybe until its driver or another program has finished, or waits to be attached; try again. While a disk is being opened the module is in use"
             ),
             Self::UnderWayBelow => f.write_str(
-                " cannot be attached: a disk below it is being opened by another program and waits for its driver; try again"
+                " cannot be attached: it, or a disk below it, is being opened or closed by another program, or removed, which takes long; try again"
             ),
             Self::Other(error) => write!(f, " cannot be opened: {error:?}"),
         }
@@ -164,8 +164,8 @@ pub(super) fn report(number: DeviceNumber, event: Event) {
         Event::StaysOpen => pr_err!(
             "block device {major}:{minor}: it has not completed I/O, so it stays open until this machine restarts; it can be used, but not removed\n"
         ),
-        Event::StillClaimed => pr_warn!(
-            "block device {major}:{minor}: another program is opening it, and the kernel closes it after that; until then it cannot be mounted or attached\n"
+        Event::HandedOver => pr_warn!(
+            "block device {major}:{minor}: the kernel has not closed it yet (another program is opening it, or an earlier disk, or data that others wrote to it is being written back); until it has, it may not be possible to mount or attach it\n"
         ),
     }
 }

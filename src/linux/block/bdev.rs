@@ -67,7 +67,7 @@ impl DeviceNumber {
 /// Why a device was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenError {
-    /// It, or another device before it, is still being opened.
+    /// It, or another device before it, is still being opened, or has not been taken yet.
     UnderWay,
     /// The kernel's error: `EBUSY` if something else has it opened exclusively.
     Failed(Error),
@@ -86,8 +86,8 @@ pub(crate) enum Event {
     ClosedLate,
     /// It is not claimed any more, but stays open for ever: see [`BlockDevice::keep_open`].
     StaysOpen,
-    /// The module is being unloaded. The kernel closes the device later, and until then it is claimed.
-    StillClaimed,
+    /// The module is being unloaded. The kernel closes the device later, and until then it may be claimed.
+    HandedOver,
 }
 
 /// Called when an event happens. Process context.
@@ -105,6 +105,7 @@ pub(crate) struct BlockDevice {
     files: ManuallyDrop<Files>,
     number: DeviceNumber,
     stays_open: Atomic<u32>,
+    closes_later: Atomic<u32>,
     closer: Arc<Closer>,
     queue: Arc<JobQueue>,
 }
@@ -114,6 +115,11 @@ impl BlockDevice {
     /// will not return a bio: while it is open, its driver does not free what the bio refers to.
     pub(in crate::linux) fn keep_open(&self) {
         self.stays_open.store(1, Relaxed);
+    }
+
+    /// Closes it, but does not wait until it is closed.
+    pub(crate) fn close_later(self: Arc<Self>) {
+        self.closes_later.store(1, Relaxed);
     }
 
     /// Whether it is made of this disk, which there is. `EBUSY` if another task opens one of the disks below
@@ -197,7 +203,8 @@ impl Drop for BlockDevice {
         // SAFETY: By the type invariant, and they are not used after this.
         let files = unsafe { ManuallyDrop::take(&mut self.files) };
         let stays_open = self.stays_open.load(Relaxed) != 0;
+        let waits = self.closes_later.load(Relaxed) == 0;
         self.closer
-            .close(files, self.number, stays_open, &self.queue);
+            .close(files, self.number, stays_open, waits, &self.queue);
     }
 }

@@ -95,7 +95,10 @@ struct file *rust_helper_bdev_open(dev_t dev)
 	return bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
 }
 
-/* After this the kernel calls nothing for a claim, and uses its flag only as a number. */
+/*
+ * After this the kernel begins no call for a claim, and uses its flag only as a number. A task that has
+ * unlocked the mutex in note_dead may still have to return from it: see `Holders` in block/bdev/job.rs.
+ */
 void rust_helper_bdev_disown(struct file *file)
 {
 	struct block_device *bdev = file_bdev(file);
@@ -105,6 +108,12 @@ void rust_helper_bdev_disown(struct file *file)
 	mutex_lock(&bdev->bd_holder_lock);
 	bdev->bd_holder_ops = NULL;
 	mutex_unlock(&bdev->bd_holder_lock);
+}
+
+/* A file that stays open for ever. */
+void rust_helper_file_not_leak(struct file *file)
+{
+	kmemleak_not_leak(file);
 }
 
 /*
@@ -119,7 +128,7 @@ bool rust_helper_fput_wait(struct file *file, unsigned int wait_ms)
 
 	fput(file);
 	/* No other file has this dentry, and the file keeps it until it is closed. */
-	while (!(closed = d_count(dentry) == 1) && time_before(jiffies, end))
+	while (!(closed = READ_ONCE(dentry->d_lockref.count) == 1) && time_before(jiffies, end))
 		fsleep(1000);
 	dput(dentry);
 	return closed;

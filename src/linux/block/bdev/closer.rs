@@ -4,8 +4,6 @@
 //! lock while its driver waits for the disk; and, for the last closer, until data that others wrote to
 //! the device's cache is written back.
 
-use core::mem;
-
 use kernel::sync::Arc;
 
 use super::{
@@ -40,35 +38,37 @@ pub(super) type Closer = JobWorker<Closing>;
 impl Job for Closing {
     type Output = ();
 
-    const LATE: Event = Event::ClosedLate;
-
     fn number(&self) -> DeviceNumber {
         self.number
     }
 
     fn run(self, keeps_module: bool) {
         let Files { claim, file } = self.files;
-        let mut wait_ms = self.wait_ms;
-        if keeps_module {
+        let is_released = if keeps_module {
             drop(claim);
-        } else if !claim.hand_over(wait_ms) {
-            (self.report)(self.number, Event::StillClaimed);
-            wait_ms = 0;
-        }
+            true
+        } else {
+            claim.hand_over(self.wait_ms)
+        };
+        let wait_ms = if is_released { self.wait_ms } else { 0 };
         if self.stays_open {
-            mem::forget(file);
+            file.leave_open();
             (self.report)(self.number, Event::StaysOpen);
         } else if keeps_module {
             drop(file);
-        } else {
-            file.hand_over(wait_ms);
+        } else if !file.hand_over(wait_ms) || !is_released {
+            (self.report)(self.number, Event::HandedOver);
         }
+    }
+
+    fn late(_output: &()) -> Option<Event> {
+        Some(Event::ClosedLate)
     }
 }
 
 impl Closer {
-    /// Closes a device on `queue`, and waits for that, unless it takes long or a signal arrives. If
-    /// `stays_open`, only the claim on it is given up. A module that is being unloaded, or fails to load,
+    /// Closes a device on `queue`, and if `waits`, waits for that, unless it takes long or a signal arrives.
+    /// If `stays_open`, only the claim on it is given up. A module that is being unloaded, or fails to load,
     /// cannot be kept. Then a thread of the kernel's closes the device, and the end of the queue waits for
     /// that for a bounded time.
     pub(super) fn close(
@@ -76,6 +76,7 @@ impl Closer {
         files: Files,
         number: DeviceNumber,
         stays_open: bool,
+        waits: bool,
         queue: &JobQueue,
     ) {
         let closing = Closing {
@@ -89,7 +90,8 @@ impl Closer {
         let is_kept = module.is_some();
         // The worker has no other job: a device is closed once.
         let _ = self.begin(closing, module, queue);
-        if is_kept && self.wait(queue).is_none() && self.abandon().is_none() {
+        let is_closed = || waits && self.wait(queue, true).is_some() || self.abandon().is_some();
+        if is_kept && !is_closed() {
             (queue.report)(number, Event::StillClosing);
         }
     }

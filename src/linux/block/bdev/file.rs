@@ -32,10 +32,13 @@ pub(super) struct Files {
 impl Files {
     /// Opens the device. Sleeps, maybe without a bound.
     pub(super) fn open(number: DeviceNumber) -> Result<Self> {
-        Ok(Self {
-            claim: Claim::new(number)?,
-            file: OpenFile::new(number)?,
-        })
+        let claim = Claim::new(number)?;
+        let file = OpenFile::new(number)?;
+        // A device that is taken away gives up its number, which another may get.
+        if file.device() != claim.file.device() {
+            return Err(ENXIO);
+        }
+        Ok(Self { claim, file })
     }
 }
 
@@ -70,10 +73,18 @@ impl OpenFile {
 
     /// Has another kernel thread close it, and waits for that for a bounded time. Returns whether it is
     /// closed. To be called by a kernel thread.
+    #[must_use]
     pub(super) fn hand_over(self, wait_ms: u32) -> bool {
         let this = mem::ManuallyDrop::new(self);
         // SAFETY: By the type invariant this is the last reference, and the file is not used after this.
         unsafe { helpers::fput_wait(this.0.as_ptr(), wait_ms) }
+    }
+
+    /// Lets it stay open for ever.
+    pub(super) fn leave_open(self) {
+        let this = mem::ManuallyDrop::new(self);
+        // SAFETY: By the type invariant.
+        unsafe { helpers::file_not_leak(this.0.as_ptr()) };
     }
 }
 
@@ -116,7 +127,9 @@ impl Claim {
     }
 
     /// Has another kernel thread give it up, and waits for that for a bounded time. Returns whether it is
-    /// given up. The kernel calls nothing of this module for it any more. To be called by a kernel thread.
+    /// given up. No call of this module for it begins any more, and one that has begun ends without sleeping.
+    /// To be called by a kernel thread.
+    #[must_use]
     pub(super) fn hand_over(self, wait_ms: u32) -> bool {
         let Self { file, gone } = self;
         // SAFETY: By the type invariant.

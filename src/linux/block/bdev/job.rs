@@ -7,17 +7,19 @@ use core::mem;
 
 use kernel::{
     impl_has_work,
-    new_condvar,
     new_mutex,
     new_work,
     prelude::*,
     sync::{
         Arc,
-        CondVar,
-        CondVarTimeoutResult,
         Mutex, //
     },
-    time::msecs_to_jiffies,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     workqueue::{
         Work,
         WorkItem, //
@@ -30,6 +32,7 @@ use super::{
     Report, //
 };
 use crate::linux::{
+    helpers,
     module::ModuleRef,
     workqueue::OwnedQueue, //
 };
@@ -40,15 +43,29 @@ use crate::linux::{
 /// it, so it is destroyed with the last of them, after all its jobs. No job refers to it.
 pub(super) struct JobQueue {
     queue: OwnedQueue,
+    _holders: Holders,
     /// How long a task waits for a job, and for others that open a disk.
     pub(super) wait_ms: u32,
     pub(super) report: Report,
+}
+
+/// Tasks that have told a claim that its device is gone. Dropped after the queue, so all claims have ended.
+struct Holders;
+
+impl Drop for Holders {
+    /// Such a task still returns from our callback. It may have been preempted, but does not sleep. With
+    /// `CONFIG_PREEMPTION` and without `CONFIG_TASKS_RCU` a preempted task is not waited for.
+    fn drop(&mut self) {
+        // SAFETY: Process context, as destroying the queue sleeps.
+        unsafe { helpers::synchronize_rcu_tasks() };
+    }
 }
 
 impl JobQueue {
     pub(super) fn new(name: &CStr, wait_ms: u32, report: Report) -> Result<Arc<Self>> {
         let queue = Self {
             queue: OwnedQueue::new_unbound().build(name)?,
+            _holders: Holders,
             wait_ms,
             report,
         };
@@ -61,15 +78,15 @@ pub(super) trait Job: Send + Unpin + Sized + 'static {
     /// Its result.
     type Output: Send + Unpin;
 
-    /// Reported of a job that ends when nothing waits for it any more.
-    const LATE: Event;
-
     /// The device that it opens or closes.
     fn number(&self) -> DeviceNumber;
 
-    /// Does the job, in a kernel thread. If not `keeps_module`, the module is being unloaded, and waits for
-    /// this. Sleeps.
+    /// Does the job, in a kernel thread. If not `keeps_module`, the module is being unloaded or fails to
+    /// load, and waits for this. Sleeps.
     fn run(self, keeps_module: bool) -> Self::Output;
+
+    /// What to report of a job that ends with `output` when nothing waits for it any more.
+    fn late(output: &Self::Output) -> Option<Event>;
 }
 
 /// Does jobs, one after the other. All its memory is allocated when it is made.
@@ -77,9 +94,6 @@ pub(super) trait Job: Send + Unpin + Sized + 'static {
 pub(super) struct JobWorker<J: Job> {
     #[pin]
     state: Mutex<State<J>>,
-    /// Notified when one is done.
-    #[pin]
-    done: CondVar,
     #[pin]
     work: Work<JobWorker<J>>,
     report: Report,
@@ -128,7 +142,6 @@ impl<J: Job> JobWorker<J> {
         };
         pin_init!(Self {
             state <- new_mutex!(state, "bdev_job"),
-            done <- new_condvar!("bdev_job_done"),
             work <- new_work!("bdev_job"),
             report,
         })
@@ -152,18 +165,19 @@ impl<J: Job> JobWorker<J> {
         Ok(())
     }
 
-    /// Waits for the job, for the time of `queue` or until a signal. `None` if it is not done then: see
-    /// [`Self::take`] and [`Self::abandon`].
-    pub(super) fn wait(&self, queue: &JobQueue) -> Option<J::Output> {
-        let mut state = self.state.lock();
-        let mut left = msecs_to_jiffies(queue.wait_ms);
-        while !matches!(state.phase, Phase::Done(_)) {
-            match self.done.wait_interruptible_timeout(&mut state, left) {
-                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
-                CondVarTimeoutResult::Timeout | CondVarTimeoutResult::Signal { .. } => break,
+    /// Waits for the job, for the time of `queue`, or until a signal if `heeds_signals`. `None` if it is not
+    /// done then: see [`Self::take`] and [`Self::abandon`].
+    pub(super) fn wait(&self, queue: &JobQueue, heeds_signals: bool) -> Option<J::Output> {
+        let begin = Instant::<Monotonic>::now();
+        let wait = Delta::from_millis(queue.wait_ms.into());
+        loop {
+            let output = self.take();
+            let is_interrupted = heeds_signals && kernel::current!().signal_pending();
+            if output.is_some() || is_interrupted || begin.elapsed() >= wait {
+                return output;
             }
+            fsleep(Delta::from_millis(1));
         }
-        state.take()
     }
 
     /// The result of the job, if it is done.
@@ -209,13 +223,15 @@ impl<J: Job> WorkItem for JobWorker<J> {
         let mut state = this.state.lock();
         if mem::take(&mut state.is_late) {
             drop(state);
+            let event = J::late(&output);
             drop(output);
             this.state.lock().phase = Phase::Idle;
-            (this.report)(number, J::LATE);
+            if let Some(event) = event {
+                (this.report)(number, event);
+            }
         } else {
             state.phase = Phase::Done(output);
             drop(state);
-            this.done.notify_all();
         }
         // The end of the queue, before the module is unloaded, waits for the end of this function.
         drop(module);

@@ -50,8 +50,6 @@ struct Opened {
 impl Job for Opening {
     type Output = Opened;
 
-    const LATE: Event = Event::OpenedLate;
-
     fn number(&self) -> DeviceNumber {
         self.number
     }
@@ -61,6 +59,10 @@ impl Job for Opening {
             files: Files::open(self.number),
             opening: self,
         }
+    }
+
+    fn late(output: &Opened) -> Option<Event> {
+        output.files.is_ok().then_some(Event::OpenedLate)
     }
 }
 
@@ -112,8 +114,9 @@ impl Opener {
         })
     }
 
-    /// Opens a device. If it is not open in time, or when a signal arrives, `late` says what becomes of it.
-    /// Until it is open no other is opened, and the module is in use. Sleeps.
+    /// Opens a device. If it is not open in time, `late` says what becomes of it. For `Late::Close` a signal
+    /// ends the wait, too. Until the device is open the module is in use, and no other is opened; with
+    /// `Late::Keep` none until it is taken. Sleeps.
     pub(crate) fn open(
         &self,
         number: DeviceNumber,
@@ -130,10 +133,13 @@ impl Opener {
         self.worker
             .begin(opening, Some(module), &self.queue)
             .map_err(|_| OpenError::UnderWay)?;
-        let opened = self.worker.wait(&self.queue).or_else(|| match late {
-            Late::Close => self.worker.abandon(),
-            Late::Keep => None,
-        });
+        let opened = match late {
+            Late::Close => self
+                .worker
+                .wait(&self.queue, true)
+                .or_else(|| self.worker.abandon()),
+            Late::Keep => self.worker.wait(&self.queue, false),
+        };
         self.finish(opened.ok_or(OpenError::UnderWay)?)
             .map_err(OpenError::Failed)
     }
@@ -142,6 +148,13 @@ impl Opener {
     pub(crate) fn take_late(&self) -> Option<(DeviceNumber, Result<Arc<BlockDevice>>)> {
         let opened = self.worker.take()?;
         Some((opened.opening.number, self.finish(opened)))
+    }
+
+    /// Gives up the device that [`Self::open`] has kept: it is closed when it is open. Sleeps.
+    pub(crate) fn abandon(&self) {
+        if let Some(opened) = self.worker.abandon() {
+            drop(self.finish(opened));
+        }
     }
 
     fn finish(&self, opened: Opened) -> Result<Arc<BlockDevice>> {
@@ -155,6 +168,7 @@ impl Opener {
             files: ManuallyDrop::new(opened.files?),
             number,
             stays_open: Atomic::new(0),
+            closes_later: Atomic::new(0),
             closer,
             queue: self.queue.clone(),
         });
@@ -164,9 +178,8 @@ impl Opener {
 
 impl Drop for Opener {
     fn drop(&mut self) {
-        if let Some(opened) = self.worker.abandon() {
-            drop(self.finish(opened));
-        } else if let Some(number) = self.worker.under_way() {
+        self.abandon();
+        if let Some(number) = self.worker.under_way() {
             // Only when the module fails to load, which the reference to it does not prevent.
             (self.queue.report)(number, Event::StillOpening);
         }
