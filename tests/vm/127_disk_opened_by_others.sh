@@ -88,6 +88,21 @@ wait_for 20 "the disk is closed" closed || fail "not closed: $(dmesg | tail)"
 unloaded
 losetup -d "$loop" || fail "the loop device is held"
 
+# A signal does not make loading go on without a disk that opens in time.
+fresh
+hold
+insmod "$ANEMONE_MODULE" interface=eth0 servers="$ANEMONE_SERVERS" size_mib=64 local_device="$loop" &
+loading=$!
+is_opening() { [ -e /dev/anemone-control ]; }
+wait_for 20 "the disk is being opened" is_opening || fail "load"
+kill -TERM $loading
+let_go
+wait $loading
+disk_wait usable || fail "it is not used: $(dmesg | tail)"
+! dmesg | grep -q "still being opened" || fail "loaded without the disk: $(dmesg | tail)"
+unloaded
+losetup -d "$loop" || fail "the loop device is held"
+
 # The disk opens while the module is being unloaded.
 is_unloaded() { rmmod anemone 2>/dev/null; }
 for round in 1 2 3 4 5 6; do
