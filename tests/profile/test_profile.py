@@ -208,8 +208,8 @@ class Bench(unittest.TestCase):
             with contextlib.redirect_stdout(shown):
                 rows = bench.two_processors([path])
         self.assertEqual(rows, [{"mtu": 9000, "operation": "page-in", "depth": 16, "counted_us": 30.1,
-                                 "client_instructions": 1234.0, "servers_instructions": 567.0}])
-        self.assertIn("9000 page-in 16 30.1 1,234 567", " ".join(shown.getvalue().split()))
+                                 "budget_us": 18, "client_instructions": 1234.0, "servers_instructions": 567.0}])
+        self.assertIn("9000 page-in 16 30.1 18 1,234 567 over", " ".join(shown.getvalue().split()))
 
 
 class Plugin(unittest.TestCase):

@@ -7,7 +7,7 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::{DiskIo, Mirror};
+use super::{DiskIo, Io, Mirror};
 
 /// The first and the longest wait before I/O that was refused is submitted again. The wait doubles each
 /// time, and ends at once when other I/O of the disk ends.
@@ -102,9 +102,11 @@ impl<S: Storage> Mirror<S> {
         self.submissions.submitting_since_ns = None;
     }
 
-    /// A refused I/O that is due.
+    /// The refused I/O that is due and began first: others may have begun before its refusal was known.
     fn due_again(&self, now_ns: u64) -> Option<usize> {
-        self.ios.iter().position(|io| io.submission.is_due(now_ns))
+        let due = |(_, io): &(usize, &Io)| io.submission.is_due(now_ns);
+        let ios = self.ios.iter().enumerate().filter(due);
+        ios.min_by_key(|(_, io)| io.began_ns).map(|(id, _)| id)
     }
 
     /// The disk has not taken an I/O that [`Self::poll`] returned. It is submitted again, unless the disk is

@@ -77,6 +77,7 @@ impl<S: Storage> Shard<S> {
         op.restarts = 0;
         op.renewals = 0;
         op.tried = SlotSet::EMPTY;
+        op.doubted = SlotSet::EMPTY;
         op.sent_to = SlotSet::EMPTY;
         op.refused = SlotSet::EMPTY;
         op.waits_for_room_ns = None;

@@ -12,7 +12,8 @@ use super::{Shard, LOOK_NS};
 use crate::wire::FragmentMask;
 
 impl<S: Storage> Shard<S> {
-    /// The server does not hold the page, or not in this generation; this is certain if `lacks_it`.
+    /// The server does not hold the page, or not in this generation; this is certain if `lacks_it`. If not,
+    /// the server may be asked once more.
     pub(super) fn handle_miss(
         &mut self,
         now_ns: u64,
@@ -24,7 +25,11 @@ impl<S: Storage> Shard<S> {
         let slot = self.ops[id].slot;
         self.release(id);
         if let Some(slot) = slot {
-            self.ops[id.op].tried.insert(slot);
+            let op = &mut self.ops[id.op];
+            if lacks_it || op.doubted.contains(slot) {
+                op.tried.insert(slot);
+            }
+            op.doubted.insert(slot);
             if lacks_it {
                 self.drop_replica(id.op, slot, device);
             }

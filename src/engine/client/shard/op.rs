@@ -89,6 +89,9 @@ pub struct Op {
     pub(super) renewals: u32,
     /// Servers not to be asked again, until the op stalls or its page changes.
     pub(super) tried: SlotSet,
+    /// Page-in: servers that did not hold the page, which may have been written since the map was read, until
+    /// its generation was the same.
+    pub(super) doubted: SlotSet,
     /// Page-out: servers that may hold a copy of this version, whether it counts or not.
     pub(super) sent_to: SlotSet,
     /// Page-out: servers that refused it for lack of room.

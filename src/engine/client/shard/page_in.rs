@@ -71,6 +71,7 @@ impl<S: Storage> Shard<S> {
         let op = &mut self.ops[index];
         if op.generation != entry.generation() {
             op.tried = SlotSet::EMPTY;
+            op.doubted = SlotSet::EMPTY;
             op.disk.renew();
         }
         op.generation = entry.generation();

@@ -22,6 +22,7 @@ impl<S: Storage> Shard<S> {
         op.stage = Stage::Parked;
         // After the write a server may hold the page that did not before, in the same generation.
         op.tried = SlotSet::EMPTY;
+        op.doubted = SlotSet::EMPTY;
         self.counters.parked = self.counters.parked.wrapping_add(1);
         self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
         true

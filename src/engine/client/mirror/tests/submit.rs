@@ -63,6 +63,22 @@ fn a_refused_io_does_not_wait_while_the_end_of_others_may_make_room() {
 }
 
 #[test]
+fn a_refused_io_is_not_overtaken_by_one_that_began_before_the_refusal_was_known() {
+    let device = device(100);
+    let mut mirror = with_pages(4, &device);
+    let [first, second, third] = [(); 3].map(|()| mirror.poll(2 * MS, &device).unwrap().id);
+    mirror.refused(2 * MS, second, &device);
+    mirror.refused(2 * MS, third, &device);
+    mirror.ended(3 * MS, first, true, &device);
+    let again = [(); 3].map(|()| mirror.poll(3 * MS, &device).unwrap().id);
+    assert_eq!(again, [second, third, first], "the last one is another");
+    mirror.refused(3 * MS, third, &device);
+    mirror.refused(3 * MS, first, &device);
+    mirror.ended(4 * MS, second, true, &device);
+    assert_eq!(mirror.poll(4 * MS, &device).map(|io| io.id), Some(third));
+}
+
+#[test]
 fn a_disk_that_is_detached_gets_no_refused_io() {
     let device = device(100);
     let mut mirror = with_pages(2, &device);

@@ -55,6 +55,31 @@ fn a_server_without_any_version_lacks_the_page_in_each_generation() {
 }
 
 #[test]
+fn a_page_that_was_written_until_its_generation_was_the_same_is_asked_for_again() {
+    for version in [3, 0] {
+        let mut bench = Bench::new(1);
+        let first = bench.write(PAGE, &[0]);
+        bench.start_page_in(0, PAGE);
+        let send = bench.next_send();
+        for _ in 0..0x1ff {
+            bench.device.versions().take();
+        }
+        let again = bench.write(PAGE, &[0]);
+        assert_eq!(again.generation(), first.generation());
+        // The only holder answers with a version in between, or with none.
+        bench.answer_missing(&send, version * again.0 / 4);
+        let send = bench.next_send();
+        bench.answer_page(&send, &[0]);
+        assert_eq!(bench.next_completion().outcome, Outcome::Done);
+        // If it lacks the page, the page-in still ends.
+        bench.start_page_in(0, PAGE);
+        let send = bench.next_send();
+        bench.answer_missing(&send, 0);
+        assert_eq!(bench.next_completion().outcome, Outcome::Failed);
+    }
+}
+
+#[test]
 fn an_answer_for_a_page_that_has_changed_clears_no_bit() {
     // Written since.
     let mut bench = Bench::new(3);
