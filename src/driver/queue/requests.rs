@@ -49,11 +49,6 @@ impl PageOut {
     }
 }
 
-fn page_number(first: PageIndex, index: usize) -> PageIndex {
-    // CAST: a request has a few pages.
-    PageIndex(first.0.wrapping_add(index as u32))
-}
-
 impl Queue {
     /// Accepts a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. Its work
     /// is done now, or by [`Self::resume`] if not `at_once`.
@@ -92,13 +87,8 @@ impl Queue {
         let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| blocks.next());
         drop(blocks);
         let pages = pages.into_iter().flatten();
-        self.start_page_outs(
-            shared,
-            tag,
-            first,
-            pages.zip(RequestPart::divide(request)),
-            at_once,
-        );
+        let parts = pages.zip(RequestPart::divide(request));
+        self.start_page_outs(shared, tag, first, parts, at_once);
     }
 
     #[inline]
@@ -110,16 +100,10 @@ impl Queue {
         parts: impl IntoIterator<Item = (PageOut, RequestPart)>,
         at_once: bool,
     ) {
-        self.start(
-            shared,
-            tag,
-            parts,
-            at_once,
-            |shard, op, index, now_ns, page| {
-                let number = page_number(first, index);
-                shard.start_page_out(now_ns, op, number, page.fill, page.crc, &shared.device)
-            },
-        );
+        let start = |shard: &mut Shard<_>, op, page, now_ns, content: PageOut| {
+            shard.start_page_out(now_ns, op, page, content.fill, content.crc, &shared.device)
+        };
+        self.start(shared, tag, first, parts, at_once, start);
     }
 
     /// Accepts a request that reads pages from `first` on, at most [`MAX_REQUEST_PAGES`]. Its work
@@ -134,16 +118,10 @@ impl Queue {
     ) {
         let tag = request.tag();
         let parts = RequestPart::divide(request).map(|part| ((), part));
-        self.start(
-            shared,
-            tag,
-            parts,
-            at_once,
-            |shard, op, index, now_ns, ()| {
-                let number = page_number(first, index);
-                shard.start_page_in(now_ns, op, number, &shared.device)
-            },
-        );
+        let start = |shard: &mut Shard<_>, op, page, now_ns, ()| {
+            shard.start_page_in(now_ns, op, page, &shared.device)
+        };
+        self.start(shared, tag, first, parts, at_once, start);
     }
 
     /// Does the work of requests that were accepted without `at_once`.
@@ -157,9 +135,10 @@ impl Queue {
         &self,
         shared: &Shared,
         tag: u32,
+        first: PageIndex,
         parts: impl IntoIterator<Item = (T, RequestPart)>,
         at_once: bool,
-        mut start: impl FnMut(&mut Shard<KernelStorage>, usize, usize, u64, T) -> Result<(), OpInUse>,
+        start: impl Fn(&mut Shard<KernelStorage>, usize, PageIndex, u64, T) -> Result<(), OpInUse>,
     ) {
         let first_op = (tag as usize).wrapping_mul(MAX_REQUEST_PAGES);
         let mut refused = None;
@@ -167,10 +146,12 @@ impl Queue {
         let now_ns = now_ns();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        for (index, (page, part)) in parts.by_ref().enumerate() {
+        for (index, (content, part)) in parts.by_ref().enumerate() {
             let op = first_op.wrapping_add(index);
+            // CAST: a request has a few pages.
+            let page = PageIndex(first.0.wrapping_add(index as u32));
             match state.parts.get_mut(op) {
-                Some(place) if start(&mut state.shard, op, index, now_ns, page).is_ok() => {
+                Some(place) if start(&mut state.shard, op, page, now_ns, content).is_ok() => {
                     *place = Some(part);
                 }
                 _ => {
