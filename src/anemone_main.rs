@@ -17,21 +17,9 @@ pub mod wire;
 use kernel::prelude::*;
 
 module! {
-    type: Module,
+    type: driver::module::Anemone,
     name: "anemone",
     authors: ["The Anemone developers"],
     description: "Swap to the idle memory of neighbouring machines over raw Ethernet",
     license: "GPL v2",
-}
-
-struct Module {
-    _anemone: driver::module::Anemone,
-}
-
-impl kernel::Module for Module {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {
-            _anemone: driver::module::Anemone::new()?,
-        })
-    }
 }

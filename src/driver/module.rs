@@ -66,10 +66,7 @@ use crate::{
         random::vmfork::VmforkNotifier,
         suspend::PmNotifier, //
     },
-    wire::{
-        Fragmentation,
-        PAGE_SIZE, //
-    },
+    wire::Fragmentation,
 };
 
 /// Everything that exists while the module is loaded. Dropped in the order of the fields.
@@ -96,39 +93,32 @@ impl Drop for Unfollow {
     }
 }
 
-impl Anemone {
+impl kernel::Module for Anemone {
     /// Loads the module with its parameters.
     #[inline(never)]
-    pub(crate) fn new() -> Result<Self> {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
         let params = Params::read()?;
-        let device = NetDevice::by_name(&params.interface).ok_or_else(|| {
-            pr_err!(
-                "interface={}: there is no such network device\n",
-                &*params.interface
-            );
+        let interface = &*params.interface;
+        let device = NetDevice::by_name(interface).ok_or_else(|| {
+            pr_err!("interface={interface}: there is no such network device\n");
             ENODEV
         })?;
         let rtnl = Rtnl::lock();
         let name = device.name(&rtnl);
-        if name.to_bytes() != params.interface.to_bytes() {
-            pr_err!(
-                "interface={}: this is another name of {}; use that one\n",
-                &*params.interface,
-                name
-            );
+        if name.to_bytes() != interface.to_bytes() {
+            pr_err!("interface={interface}: this is another name of {name}; use that one\n");
             return Err(EINVAL);
         }
         drop(rtnl);
         if !device.is_ethernet() {
-            pr_err!("interface={}: not an Ethernet device\n", &*params.interface);
+            pr_err!("interface={interface}: not an Ethernet device\n");
             return Err(EINVAL);
         }
-        let Some(cut) = Fragmentation::for_mtu((device.mtu() as usize).min(1500)) else {
+        let mtu = device.mtu();
+        let Some(cut) = Fragmentation::for_mtu((mtu as usize).min(1500)) else {
+            let least = Fragmentation::MIN_MTU;
             pr_err!(
-                "interface={}: an MTU of {} bytes is too small; the minimum is {}\n",
-                &*params.interface,
-                device.mtu(),
-                Fragmentation::MIN_MTU
+                "interface={interface}: an MTU of {mtu} bytes is too small; the minimum is {least}\n"
             );
             return Err(EINVAL);
         };
@@ -144,10 +134,10 @@ impl Anemone {
 
         let (id, source) = identity::find(params.client_id, &device);
         let client = Client::new(&params, id, cut.count())?;
-        let local = Self::find_local(&params)?;
+        let local = find_local(&params)?;
         let socket = MemallocSocket::new()?;
         let running = Running::new(client.clone());
-        let namespace = Self::bind(&client, device)?;
+        let namespace = bind(&client, device)?;
         let fork = KBox::pin_init(VmforkNotifier::new(Fork(client.clone())), GFP_KERNEL)?;
         let sleep = KBox::pin_init(PmNotifier::new(Sleep(client.clone())), GFP_KERNEL)?;
         let watch = KBox::pin_init(
@@ -157,10 +147,7 @@ impl Anemone {
         // Also for errors from here on: it is declared later, so it is dropped earlier.
         let unfollow = Unfollow(client.clone());
         if !client.shared.link.is_there(namespace, &Rtnl::lock()) {
-            pr_err!(
-                "interface={}: it disappeared during loading\n",
-                &*params.interface
-            );
+            pr_err!("interface={interface}: it disappeared during loading\n");
             return Err(ENODEV);
         }
         initial_sessions::open(&params, &client, local.is_some())?;
@@ -186,7 +173,7 @@ impl Anemone {
             GFP_KERNEL,
         )?;
         // A load that fails after this waits until the local disk is open. Only the next step can fail.
-        Self::attach_local(&params, &client, local)?;
+        attach_local(&params, &client, local)?;
         let disk = GenDiskBuilder::new()
             .capacity_sectors((params.pages as u64).wrapping_mul(PAGE_SECTORS))
             .max_hw_sectors(MAX_REQUEST_SECTORS)
@@ -198,16 +185,15 @@ impl Anemone {
         client.shared.local.set_own(disk.reference());
         pr_info!(
             "/dev/anemone: {} MiB, {} replicas, {} hardware queues of {} requests\n",
-            params.pages / ((1 << 20) / PAGE_SIZE),
+            params.size_mib(),
             params.config.replicas,
             params.hw_queues,
             params.queue_depth
         );
-        pr_info!("client {}, from {}\n", id, source.word());
+        pr_info!("client {id}, from {}\n", source.word());
         if source == Source::Chance {
             pr_warn!(
-                "client {}: its identity is random, and servers will not recognise it after a crash; set client_id=\n",
-                id
+                "client {id}: its identity is random, and servers will not recognise it after a crash; set client_id=\n"
             );
         }
         Ok(Self {
@@ -222,53 +208,49 @@ impl Anemone {
             _socket: socket,
         })
     }
+}
 
-    /// Binds the interface. Returns the number of its network namespace.
-    fn bind(client: &Arc<Client>, device: ARef<NetDevice>) -> Result<u64> {
-        let rtnl = Rtnl::lock();
-        if !device.is_registered(&rtnl) {
-            pr_err!(
-                "interface={}: it disappeared during loading\n",
-                device.name(&rtnl)
-            );
-            return Err(ENODEV);
-        }
-        let namespace = device.namespace(&rtnl);
-        client.shared.link.bind(client, device, &rtnl)?;
-        Ok(namespace)
+/// Binds the interface. Returns the number of its network namespace.
+fn bind(client: &Arc<Client>, device: ARef<NetDevice>) -> Result<u64> {
+    let rtnl = Rtnl::lock();
+    if !device.is_registered(&rtnl) {
+        let interface = device.name(&rtnl);
+        pr_err!("interface={interface}: it disappeared during loading\n");
+        return Err(ENODEV);
     }
+    let namespace = device.namespace(&rtnl);
+    client.shared.link.bind(client, device, &rtnl)?;
+    Ok(namespace)
+}
 
-    /// Finds the local disk, if one is given.
-    fn find_local(params: &Params) -> Result<Option<DeviceNumber>> {
-        let Some(path) = &params.local_device else {
-            return Ok(None);
-        };
-        local_disk::look_up(path)
-            .map(Some)
-            .map_err(|error| refuse_local(path, error))
-    }
+/// Finds the local disk, if one is given.
+fn find_local(params: &Params) -> Result<Option<DeviceNumber>> {
+    let Some(path) = params.local_device.as_deref() else {
+        return Ok(None);
+    };
+    let number = local_disk::look_up(path).map_err(|error| refuse_local(path, error))?;
+    Ok(Some(number))
+}
 
-    /// Attaches the local disk, if one is given.
-    #[inline(never)]
-    fn attach_local(params: &Params, client: &Client, local: Option<DeviceNumber>) -> Result {
-        let (Some(path), Some(number)) = (&params.local_device, local) else {
-            return Ok(());
-        };
-        let is_attached = local_disk::attach_first(&client.shared, path, number)
-            .map_err(|error| refuse_local(path, error))?;
-        if !is_attached {
-            pr_warn!(
-                "local_device={}: it is still being opened: its driver waits for it, or another program is opening it; it is used when it is open, and the module is in use while it is being opened\n",
-                &**path
-            );
-        }
-        Ok(())
+/// Attaches the local disk, if one is given.
+#[inline(never)]
+fn attach_local(params: &Params, client: &Client, local: Option<DeviceNumber>) -> Result {
+    let (Some(path), Some(number)) = (params.local_device.as_deref(), local) else {
+        return Ok(());
+    };
+    let is_attached = local_disk::attach_first(&client.shared, path, number)
+        .map_err(|error| refuse_local(path, error))?;
+    if !is_attached {
+        pr_warn!(
+            "local_device={path}: it is still being opened: its driver waits for it, or another program is opening it; it is used when it is open, and the module is in use while it is being opened\n"
+        );
     }
+    Ok(())
 }
 
 /// Logs why the local disk cannot be used. Returns the error number for it.
 fn refuse_local(path: &CStr, error: AttachError) -> Error {
-    pr_err!("local_device={}{}\n", path, error);
+    pr_err!("local_device={path}{error}\n");
     match error.to_error() {
         // insmod would report ENOENT as a missing symbol.
         error if error == ENOENT => ENXIO,
