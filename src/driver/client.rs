@@ -156,19 +156,17 @@ fn new_round(shards: usize) -> Result<KBox<Round>> {
 
 /// The data path's queues, and repair's.
 fn queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
-    let bytes = Queue::bytes(params.queue_depth, params.config.replicas, fragments)
-        .saturating_mul(usize::from(params.hw_queues));
-    let queues = if is_available(bytes) {
-        try_queues(params, fragments)
-    } else {
-        Err(ENOMEM)
+    let (hw_queues, depth) = (params.hw_queues, params.queue_depth);
+    let bytes = Queue::bytes(depth, params.config.replicas, fragments)
+        .saturating_mul(usize::from(hw_queues));
+    let queues = match is_available(bytes) {
+        true => try_queues(params, fragments),
+        false => Err(ENOMEM),
     };
     queues.inspect_err(|_| {
+        let mib = (bytes >> 20).max(1);
         pr_err!(
-            "no memory for {} hardware queues of {} requests: {} MiB; reduce hw_queues= or queue_depth=\n",
-            params.hw_queues,
-            params.queue_depth,
-            (bytes >> 20).max(1)
+            "no memory for {hw_queues} hardware queues of {depth} requests: {mib} MiB; reduce hw_queues= or queue_depth=\n"
         );
     })
 }

@@ -246,17 +246,13 @@ impl ClusterLock {
             cluster.set_mtu(now_ns(), mtu, &shared.device.servers);
             (was_narrow, cluster.is_narrow())
         });
+        let (interface, needed) = (shared.link.name(), Fragmentation::MIN_MTU);
         match (was_narrow, is_narrow) {
             (false, true) => pr_warn!(
-                "interface {}: no server is used: pages need an MTU of {} bytes and it has {}; raise it\n",
-                shared.link.name(),
-                Fragmentation::MIN_MTU,
-                mtu
+                "interface {interface}: no server is used: pages need an MTU of {needed} bytes and it has {mtu}; raise it\n"
             ),
             (true, false) => pr_info!(
-                "interface {}: servers are used again, with an MTU of {} bytes\n",
-                shared.link.name(),
-                mtu
+                "interface {interface}: servers are used again, with an MTU of {mtu} bytes\n"
             ),
             _ => {}
         }

@@ -22,14 +22,8 @@ use crate::{
             Room, //
         }, //
     },
-    wire::{
-        Status,
-        PAGE_SIZE, //
-    },
+    wire::Status,
 };
-
-/// Pages of a MiB.
-const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
 
 /// How long servers may take to end the session of an older life: two seconds and some attempts.
 const REPLACED_MS: u32 = 5000;
@@ -44,14 +38,9 @@ fn wait_for_servers(params: &Params, client: &Arc<Client>, wanted: usize) -> Res
     }
     let enough = wanted.min(params.config.replicas);
     if up < enough && params.wait_s > 0 {
-        pr_info!(
-            "{} of {} servers answered: waiting up to {} s for {}\n",
-            up,
-            wanted,
-            params.wait_s,
-            enough
-        );
-        up = cluster.wait_for_servers(enough, params.wait_s.saturating_mul(1000))?;
+        let wait_s = params.wait_s;
+        pr_info!("{up} of {wanted} servers answered: waiting up to {wait_s} s for {enough}\n");
+        up = cluster.wait_for_servers(enough, wait_s.saturating_mul(1000))?;
         if up >= enough && up < wanted {
             // After a power failure servers start one after the other.
             up = cluster.wait_for_servers(wanted, params.connect_ms)?;
@@ -70,12 +59,11 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
         .add(&client.shared, &params.servers)
         .map_err(|_| EINVAL)?;
     // Several machines may have one list, so this is no error.
+    let interface = &*params.interface;
     let own = client.shared.link.address();
     if let Some(own) = own.filter(|own| params.servers.contains(own)) {
         pr_warn!(
-            "server {}: is this machine's own address on {} and cannot answer; leave it out of servers=\n",
-            own,
-            &*params.interface
+            "server {own}: is this machine's own address on {interface} and cannot answer; leave it out of servers=\n"
         );
     }
     client.shared.kick();
@@ -86,20 +74,16 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
         return Err(EBUSY);
     }
     if up == 0 && !has_local {
+        let connect_ms = params.connect_ms;
         pr_err!(
-            "none of {} servers answered on {} within {} ms; check that they run and that the interface is up\n",
-            wanted,
-            &*params.interface,
-            params.connect_ms
+            "none of {wanted} servers answered on {interface} within {connect_ms} ms; check that they run and that the interface is up\n"
         );
         return Err(EHOSTUNREACH);
     }
-    if up < wanted || up < params.config.replicas {
+    let replicas = params.config.replicas;
+    if up < wanted || up < replicas {
         pr_warn!(
-            "degraded: {} of {} servers answered, {} replicas are wanted of each page\n",
-            up,
-            wanted,
-            params.config.replicas
+            "degraded: {up} of {wanted} servers answered, {replicas} replicas are wanted of each page\n"
         );
     }
     check_room(params, client, up, has_local)
@@ -115,32 +99,23 @@ fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool)
         }
     });
     let room = Room::new(&rooms, params.config.replicas);
-    let size_mib = params.pages / PAGES_OF_MIB;
+    let size_mib = params.size_mib();
     // PANIC: none; the divisor is a constant.
     let (fits_mib, offered_mib) = (room.fitting_pages >> 8, room.offered_pages >> 8);
+    let (servers, copies) = (room.servers, room.copies);
     let is_complete = up >= params.servers.len();
     let may_exceed = has_local || params.overcommit;
     match room.fit(params.pages as u64, is_complete, may_exceed) {
         Fit::Fits => Ok(()),
         Fit::Exceeds => {
             pr_warn!(
-                "the device has {} MiB; {} servers that answered have {} MiB, enough for {} MiB in {} copies\n",
-                size_mib,
-                room.servers,
-                offered_mib,
-                fits_mib,
-                room.copies
+                "the device has {size_mib} MiB; {servers} servers that answered have {offered_mib} MiB, enough for {fits_mib} MiB in {copies} copies\n"
             );
             Ok(())
         }
         Fit::TooLarge => {
             pr_err!(
-                "size_mib={} is more than the servers have room for: {} servers have {} MiB, enough for {} MiB in {} copies; reduce it, add servers or a local disk, or set overcommit=1\n",
-                size_mib,
-                room.servers,
-                offered_mib,
-                fits_mib,
-                room.copies
+                "size_mib={size_mib} is more than the servers have room for: {servers} servers have {offered_mib} MiB, enough for {fits_mib} MiB in {copies} copies; reduce it, add servers or a local disk, or set overcommit=1\n"
             );
             Err(ENOSPC)
         }

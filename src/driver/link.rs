@@ -28,6 +28,7 @@ use super::{
     ingress::Ingress,
     tx_frames::{
         OpFrames,
+        Route,
         Sent,
         TxFrame, //
     },
@@ -69,18 +70,13 @@ impl fmt::Display for OfVlan {
     }
 }
 
-/// The bound device.
-struct Binding {
-    device: ARef<NetDevice>,
-}
-
 /// The network interface.
 #[pin_data]
 pub(crate) struct Link {
     name: CString,
     ethertype: u16,
-    /// For sending. Read without a lock.
-    binding: RcuCell<Binding>,
+    /// The bound device, for sending. Read without a lock.
+    binding: RcuCell<ARef<NetDevice>>,
     /// Whether events of the interface are followed; not while the module is unloaded.
     followed: Atomic<bool>,
     /// Whether it has been logged that frames cannot be received on a lower device.
@@ -107,16 +103,23 @@ impl Link {
     }
 
     #[inline]
-    fn with<R>(&self, work: impl FnOnce(&Binding) -> R) -> Option<R> {
+    fn with<R>(&self, work: impl FnOnce(&NetDevice) -> R) -> Option<R> {
         let guard = rcu::read_lock();
-        self.binding.read(&guard).map(work)
+        self.binding.read(&guard).map(|device| work(device))
     }
 
     /// Sends an op's frames.
     #[inline]
     pub(crate) fn send(&self, frames: &OpFrames, send: &Send, block: Option<Block<'_>>) -> Sent {
-        self.with(|binding| frames.send(&binding.device, self.ethertype, send, block))
-            .unwrap_or(Sent::Done)
+        self.with(|device| {
+            let route = Route {
+                device,
+                ethertype: self.ethertype,
+                send,
+            };
+            frames.send(&route, block)
+        })
+        .unwrap_or(Sent::Done)
     }
 
     /// Sends a control frame. `payload` must fit the room with which `frame` was made.
@@ -130,10 +133,10 @@ impl Link {
         let Ok(len) = u16::try_from(payload.len()) else {
             return;
         };
-        self.with(|binding| {
+        self.with(|device| {
             // If it cannot be sent, the frame is lost as on the wire, and sent again.
             let _ = frame.send(
-                &binding.device,
+                device,
                 destination.0,
                 self.ethertype,
                 |bytes| header.emit_to(bytes, len, crate::crc::crc32c),
@@ -145,12 +148,12 @@ impl Link {
     /// The MTU of the interface; `None` if there is none.
     pub(crate) fn mtu(&self) -> Option<usize> {
         // CAST: 32 bits.
-        self.with(|binding| binding.device.mtu() as usize)
+        self.with(|device| device.mtu() as usize)
     }
 
     /// The source address of our frames; `None` if there is no interface.
     pub(crate) fn address(&self) -> Option<MacAddress> {
-        self.with(|binding| MacAddress(binding.device.address()))
+        self.with(|device| MacAddress(device.address()))
     }
 
     /// Its name, as given.
@@ -174,12 +177,7 @@ impl Link {
         if ingress.is_some() {
             return Ok(());
         }
-        let binding = KBox::new(
-            Binding {
-                device: device.clone(),
-            },
-            GFP_KERNEL,
-        )?;
+        let binding = KBox::new(device.clone(), GFP_KERNEL)?;
         let ingress = ingress.insert(Ingress::new(device, self.ethertype, client.clone(), rtnl)?);
         self.look_below(ingress, rtnl);
         drop(self.binding.replace(Some(binding)));
@@ -227,10 +225,9 @@ impl Link {
         };
         let warned = self.warned_of_copies.xchg(copying.is_some(), Relaxed);
         if let (Some(copying), false) = (copying, warned) {
+            let (interface, copying) = (self.name(), copying.name(rtnl));
             pr_warn!(
-                "interface {}: {} has no scatter-gather, so each page-out is copied and may find no memory for that; only a local disk guarantees progress\n",
-                &*self.name,
-                copying.name(rtnl)
+                "interface {interface}: {copying} has no scatter-gather, so each page-out is copied and may find no memory for that; only a local disk guarantees progress\n"
             );
         }
     }
@@ -241,23 +238,20 @@ impl Link {
         let result = below::lowest(ingress.device(), rtnl)
             .and_then(|lowest| ingress.set_lower(&lowest, rtnl));
         let warned = self.warned.xchg(result.is_err(), Relaxed);
+        let interface = self.name();
         match result {
             Ok(true) => {
                 for (lower, tag) in ingress.lower() {
+                    let (lower, vlan) = (lower.name(rtnl), OfVlan(tag));
                     pr_info!(
-                        "interface {} lies on {}{}: answers are taken there when memory is short\n",
-                        &*self.name,
-                        lower.name(rtnl),
-                        OfVlan(tag)
+                        "interface {interface} lies on {lower}{vlan}: answers are taken there when memory is short\n"
                     );
                 }
             }
             Ok(false) => {}
             Err(_) if warned => {}
             Err(error) => pr_warn!(
-                "interface {}: answers may be dropped below it when memory is short ({:?}); only a local disk guarantees progress\n",
-                &*self.name,
-                error
+                "interface {interface}: answers may be dropped below it when memory is short ({error:?}); only a local disk guarantees progress\n"
             ),
         }
     }
@@ -315,11 +309,9 @@ impl LinkWatch {
         let client = &self.client;
         let name = client.shared.link.name();
         match client.shared.link.bind(client, device.into(), rtnl) {
-            Ok(()) => pr_info!("interface {}: bound\n", name),
+            Ok(()) => pr_info!("interface {name}: bound\n"),
             Err(error) => pr_err!(
-                "interface {}: cannot be used: {:?}; bring it down and up to try again\n",
-                name,
-                error
+                "interface {name}: cannot be used: {error:?}; bring it down and up to try again\n"
             ),
         }
         client.cluster.mtu_changed(&client.shared);
@@ -339,13 +331,11 @@ impl NotifierCallback for LinkWatch {
             Event::Unregister => {
                 link.forget(device, rtnl);
                 if link.is_bound_to(device) && link.unbind(rtnl) {
-                    pr_warn!(
-                        "interface {}: gone; requests wait until it is back\n",
-                        link.name()
-                    );
+                    let name = link.name();
+                    pr_warn!("interface {name}: gone; requests wait until it is back\n");
                     client.shared.kick();
                     // Another device may have got the name while this one had another.
-                    let other = device.sibling(link.name(), rtnl);
+                    let other = device.sibling(name, rtnl);
                     if let Some(other) = other.filter(|other| link.is_called(other, rtnl)) {
                         self.bind(&other, rtnl);
                     }

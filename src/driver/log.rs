@@ -57,18 +57,16 @@ impl Client {
         let Some(report) = self.cluster.look(|cluster| cluster.report(slot)) else {
             return;
         };
+        let mac = report.mac;
         match report.refusal {
             Some(Status::InUse) => pr_warn!(
-                "server {}: refused: another machine has a live session with this identity; load one of the two with another client_id=\n",
-                report.mac
+                "server {mac}: refused: another machine has a live session with this identity; load one of the two with another client_id=\n"
             ),
             Some(Status::TooManyClients) => pr_warn!(
-                "server {}: refused: no room for another client, or for another from this address; raise its --max-clients\n",
-                report.mac
+                "server {mac}: refused: no room for another client, or for another from this address; raise its --max-clients\n"
             ),
             Some(Status::NotAdmitted) => pr_warn!(
-                "server {}: refused: this client is not admitted; check its --cluster and --allow\n",
-                report.mac
+                "server {mac}: refused: this client is not admitted; check its --cluster and --allow\n"
             ),
             _ => {}
         }

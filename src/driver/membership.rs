@@ -45,7 +45,7 @@ impl Client {
             return Err(AddError::NotUnicast);
         }
         self.cluster.add(&self.shared, &[mac])?;
-        pr_info!("server {}: added\n", mac);
+        pr_info!("server {mac}: added\n");
         self.shared.kick();
         Ok(())
     }
@@ -62,28 +62,21 @@ impl Client {
                 begun => break begun,
             };
         };
-        let result = begun.and_then(|begun| match begun {
-            Begun::Gone => {
-                pr_info!("server {}: removed\n", mac);
-                Ok(())
-            }
-            Begun::Draining { is_new: true } => {
-                pr_info!("server {}: draining\n", mac);
-                Ok(())
-            }
-            Begun::Draining { is_new: false } => Ok(()),
-            Begun::Quiescing | Begun::Another => match self.end_removal(&mut removals) {
-                Some(outcome) => outcome.result.map(|lost| {
-                    if lost > 0 {
-                        pr_warn!(
-                            "server {}: {} pages lost: it had the only copy\n",
-                            mac,
-                            lost
-                        );
+        let result = begun.and_then(|begun| {
+            match begun {
+                Begun::Gone => pr_info!("server {mac}: removed\n"),
+                Begun::Draining { is_new: true } => pr_info!("server {mac}: draining\n"),
+                Begun::Draining { is_new: false } => {}
+                Begun::Quiescing | Begun::Another => {
+                    if let Some(outcome) = self.end_removal(&mut removals) {
+                        let lost = outcome.result?;
+                        if lost > 0 {
+                            pr_warn!("server {mac}: {lost} pages lost: it had the only copy\n");
+                        }
                     }
-                }),
-                None => Ok(()),
-            },
+                }
+            }
+            Ok(())
         });
         drop(removals);
         self.shared.kick();

@@ -4,13 +4,18 @@
 
 use kernel::{
     bindings,
+    cpu::nr_cpu_ids,
     prelude::*,
     str::CString, //
 };
 
 use crate::{
     engine::client::{
-        config::Config,
+        config::{
+            Config,
+            NS_PER_S, //
+        },
+        ids::SERVER_SLOTS,
         mirror::{
             Config as MirrorConfig,
             Policy, //
@@ -53,11 +58,11 @@ module_params! {
     number ethertype = 34997 in 1536..=65535, READ, "EtherType of the frames; 34997 is 0x88b5";
 }
 
+/// Pages of a MiB.
+const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
+
 /// The mirror policies.
 const MIRROR_WORDS: [&str; 3] = ["lag", "strict", "off"];
-
-/// The most servers that can be given at load.
-pub(crate) const MAX_SERVERS: usize = crate::engine::client::ids::SERVER_SLOTS;
 
 /// The checked parameters.
 pub(crate) struct Params {
@@ -84,38 +89,29 @@ impl Params {
     /// Reads and checks all parameters. Errors are logged.
     pub(crate) fn read() -> Result<Self> {
         check_parameters()?;
-        if interface.value().is_empty() {
+        let name = interface.value();
+        if name.is_empty() {
             pr_err!("interface= is missing; give the network device that reaches the servers\n");
             return Err(EINVAL);
         }
-        if interface.value().to_bytes().len() >= bindings::IFNAMSIZ as usize {
-            pr_err!(
-                "interface={} is too long for a network device's name\n",
-                interface.value()
-            );
+        if name.to_bytes().len() >= bindings::IFNAMSIZ as usize {
+            pr_err!("interface={name} is too long for a network device's name\n");
             return Err(EINVAL);
         }
-        if min_copies.value() > replicas.value() {
-            pr_err!(
-                "min_copies={} is more than replicas={}\n",
-                min_copies.value(),
-                replicas.value()
-            );
+        let (wanted, least) = (narrow(replicas.value()), narrow(min_copies.value()));
+        if least > wanted {
+            pr_err!("min_copies={least} is more than replicas={wanted}\n");
             return Err(EINVAL);
         }
-        let config = Config::new(
-            narrow(replicas.value()),
-            narrow(min_copies.value()),
-            narrow(io_timeout_s.value()),
-        )
-        .map_err(|_| EINVAL)?;
+        let config =
+            Config::new(wanted, least, narrow(io_timeout_s.value())).map_err(|_| EINVAL)?;
         let local = local_device.value();
         let wanted_queues = match hw_queues.value() {
-            0 => online_cpus().min(MAX_DEFAULT_QUEUES),
+            0 => u64::from(nr_cpu_ids()).min(MAX_DEFAULT_QUEUES),
             wanted => wanted,
         };
         Ok(Self {
-            interface: interface.value().try_into()?,
+            interface: name.try_into()?,
             servers: read_servers()?,
             local_device: match local.is_empty() {
                 true => None,
@@ -123,7 +119,7 @@ impl Params {
             },
             cluster: read_cluster()?,
             // PANIC: none; the range's end is far below overflow.
-            pages: (size_mib.value() as usize).wrapping_mul((1 << 20) / PAGE_SIZE),
+            pages: (size_mib.value() as usize).wrapping_mul(PAGES_OF_MIB),
             config,
             overcommit: overcommit.value() == 1,
             client_id: read_client_id()?,
@@ -133,17 +129,19 @@ impl Params {
             hw_queues: wanted_queues as u16,
             queue_depth: queue_depth.value() as usize,
             ethertype: ethertype.value() as u16,
-            mirror_pool_pages: (mirror_pool_mib.value() as usize)
-                .wrapping_mul((1 << 20) / PAGE_SIZE),
+            mirror_pool_pages: (mirror_pool_mib.value() as usize).wrapping_mul(PAGES_OF_MIB),
         })
+    }
+
+    /// The size of the device in MiB.
+    pub(crate) fn size_mib(&self) -> usize {
+        self.pages / PAGES_OF_MIB
     }
 }
 
 /// The current I/O timeout.
 pub(crate) fn io_timeout_ns() -> u64 {
-    io_timeout_s
-        .value()
-        .saturating_mul(crate::engine::client::config::NS_PER_S)
+    io_timeout_s.value().saturating_mul(NS_PER_S)
 }
 
 /// The current percentage of page-ins that may be hedged.
@@ -159,18 +157,14 @@ pub(crate) fn mirror_config() -> MirrorConfig {
             1 => Policy::Strict,
             _ => Policy::Off,
         },
-        io_timeout_ns: disk_timeout_s
-            .value()
-            .saturating_mul(crate::engine::client::config::NS_PER_S),
+        io_timeout_ns: disk_timeout_s.value().saturating_mul(NS_PER_S),
         ..MirrorConfig::default()
     }
 }
 
 /// The current loss timeout.
 pub(crate) fn loss_timeout_ns() -> u64 {
-    loss_timeout_s
-        .value()
-        .saturating_mul(crate::engine::client::config::NS_PER_S)
+    loss_timeout_s.value().saturating_mul(NS_PER_S)
 }
 
 /// The current rate of repair, in pages a second.
@@ -178,11 +172,8 @@ pub(crate) fn repair_rate() -> u32 {
     narrow(repair_pages_per_s.value())
 }
 
-fn online_cpus() -> u64 {
-    u64::from(kernel::cpu::nr_cpu_ids())
-}
-
-fn narrow(number: u64) -> u32 {
+/// The number, or the largest that fits.
+pub(super) fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
@@ -228,17 +219,16 @@ fn read_servers() -> Result<KVec<MacAddress>> {
             .filter(|mac| mac.is_unicast())
             .ok_or_else(|| {
                 pr_err!(
-                    "servers=: '{}' is not a unicast hardware address, such as 52:54:00:12:34:56\n",
-                    name
+                    "servers=: '{name}' is not a unicast hardware address, such as 52:54:00:12:34:56\n"
                 );
                 EINVAL
             })?;
         if found.contains(&mac) {
-            pr_err!("servers=: {} is listed twice\n", mac);
+            pr_err!("servers=: {mac} is listed twice\n");
             return Err(EINVAL);
         }
-        if found.len() >= MAX_SERVERS {
-            pr_err!("servers=: more than {} servers\n", MAX_SERVERS);
+        if found.len() >= SERVER_SLOTS {
+            pr_err!("servers=: more than {SERVER_SLOTS} servers\n");
             return Err(EINVAL);
         }
         found.push(mac, GFP_KERNEL)?;

@@ -37,7 +37,6 @@ use crate::{
         mm::alloc::zeroed_table,
         time::hrtimer::now_ns, //
     },
-    wire::PAGE_SIZE, //
 };
 
 /// The shared part of the driver's state. It knows neither the queues nor the cluster.
@@ -63,10 +62,10 @@ impl Shared {
     /// The shared part of a client with these parameters.
     pub(super) fn new(params: &Params) -> Result<impl PinInit<Self, Error> + use<'_>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
+            let map_mib = (params.pages >> 18).max(1);
+            let size_mib = params.size_mib();
             pr_err!(
-                "no memory for the page map: {} MiB for a device of {} MiB; reduce size_mib=\n",
-                (params.pages >> 18).max(1),
-                params.pages / ((1 << 20) / PAGE_SIZE)
+                "no memory for the page map: {map_mib} MiB for a device of {size_mib} MiB; reduce size_mib=\n"
             );
         })?;
         let words = words_for(params.pages);

@@ -10,7 +10,10 @@ use kernel::{
 };
 use zerocopy::FromZeros;
 
-use super::client::Client;
+use super::{
+    client::Client,
+    params, //
+};
 use crate::{
     engine::client::{
         cluster::{
@@ -62,21 +65,13 @@ impl Client {
         // CAST: three at the most.
         status.replicas = device.replicas() as u32;
         status.min_copies = device.min_copies() as u32;
-        let io_timeout_s = super::params::io_timeout_ns() / crate::engine::client::config::NS_PER_S;
-        status.io_timeout_s = u32::try_from(io_timeout_s).unwrap_or(u32::MAX);
-        status.mtu = self
-            .shared
-            .link
-            .mtu()
-            .and_then(|mtu| u32::try_from(mtu).ok())
-            .unwrap_or(0);
-        status.in_flight = u32::try_from(self.in_flight()).unwrap_or(u32::MAX);
+        status.io_timeout_s = params::narrow(params::io_timeout_s.value());
+        let mtu = self.shared.link.mtu();
+        status.mtu = params::narrow(mtu.unwrap_or(0) as u64);
+        status.in_flight = params::narrow(self.in_flight() as u64);
         // The last byte stays zero.
-        for (to, from) in status
-            .interface
-            .iter_mut()
-            .zip(self.shared.link.name().to_bytes().iter().take(15))
-        {
+        let interface = self.shared.link.name().to_bytes().iter().take(15);
+        for (to, from) in status.interface.iter_mut().zip(interface) {
             *to = *from;
         }
         status.size_pages = device.map.len() as u64;
@@ -191,20 +186,16 @@ impl Client {
 
     /// The longest round trip to a server measured by any queue.
     pub(crate) fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
-        let of = self
-            .queues
-            .iter()
-            .map(|queue| queue.with_shard(|shard| shard.round_trip_ns(slot)));
+        let queues = self.queues.iter();
+        let of = queues.map(|queue| queue.with_shard(|shard| shard.round_trip_ns(slot)));
         of.max().unwrap_or(0)
     }
 
     /// Requests for pages that are under way.
     pub(crate) fn in_flight(&self) -> usize {
-        let of = self
-            .queues
-            .iter()
-            .filter(|queue| !queue.is_repairs())
-            .map(|queue| queue.with_shard(|shard| shard.in_flight()));
-        of.sum()
+        let queues = self.queues.iter().filter(|queue| !queue.is_repairs());
+        queues
+            .map(|queue| queue.with_shard(|shard| shard.in_flight()))
+            .sum()
     }
 }

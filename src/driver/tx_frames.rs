@@ -119,21 +119,12 @@ impl OpFrames {
     }
 
     /// Sends the engine's frames. `block` is the op's page, if a part of it is sent.
-    pub(crate) fn send(
-        &self,
-        device: &NetDevice,
-        ethertype: u16,
-        send: &Send,
-        block: Option<Block<'_>>,
-    ) -> Sent {
-        let Some(mut frames) = self
-            .transfers
-            .get(send.id.index())
-            .and_then(|transfer| transfer.try_lock())
-        else {
-            return Sent::Done;
-        };
-        frames.send(device, ethertype, send, block)
+    pub(crate) fn send(&self, route: &Route<'_>, block: Option<Block<'_>>) -> Sent {
+        let transfer = self.transfers.get(route.send.id.index());
+        match transfer.and_then(TryCell::try_lock) {
+            Some(mut frames) => frames.send(route, block),
+            None => Sent::Done,
+        }
     }
 
     /// The op has ended: releases its request's pages. Returns false if a frame is still queued in
@@ -148,10 +139,10 @@ impl OpFrames {
 }
 
 /// What the frames of one transfer are sent with.
-struct Route<'a> {
-    device: &'a NetDevice,
-    ethertype: u16,
-    send: &'a Send,
+pub(crate) struct Route<'a> {
+    pub(crate) device: &'a NetDevice,
+    pub(crate) ethertype: u16,
+    pub(crate) send: &'a Send,
 }
 
 impl Route<'_> {
@@ -183,18 +174,8 @@ impl Route<'_> {
 }
 
 impl TransferFrames {
-    fn send(
-        &mut self,
-        device: &NetDevice,
-        ethertype: u16,
-        send: &Send,
-        block: Option<Block<'_>>,
-    ) -> Sent {
-        let route = Route {
-            device,
-            ethertype,
-            send,
-        };
+    fn send(&mut self, route: &Route<'_>, block: Option<Block<'_>>) -> Sent {
+        let send = route.send;
         match send.payload {
             SendPayload::Nothing => {
                 if let Some(frame) = self.frames.first_mut() {

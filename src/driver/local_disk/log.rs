@@ -11,11 +11,11 @@ use crate::engine::client::{
 
 /// Logs how the disk has changed.
 pub(super) fn health_changed(before: Health, now: Health, io_timeout_ns: u64) {
+    let timeout_s = io_timeout_ns / NS_PER_S;
     match (before, now) {
-        (_, Health::TimedOut) => pr_err!(
-            "local disk: no answer for {} s; not written to until it answers\n",
-            io_timeout_ns / NS_PER_S
-        ),
+        (_, Health::TimedOut) => {
+            pr_err!("local disk: no answer for {timeout_s} s; not written to until it answers\n")
+        }
         (Health::TimedOut, Health::Usable) => pr_info!("local disk: it answers again\n"),
         (_, Health::Faulty) => {
             pr_err!("local disk: faulty, no longer used; to use it again, attach it again\n")

@@ -175,16 +175,13 @@ pub(super) fn warn_of(device: &BlockDevice, name: fmt::Arguments<'_>) {
     let block_bytes = device.physical_block_size();
     if device.is_misaligned() || block_bytes as usize > PAGE_SIZE {
         pr_warn!(
-            "local disk {}: pages are not aligned to its blocks of {} bytes, so each write makes it read first; align the partition\n",
-            name,
-            block_bytes
+            "local disk {name}: pages are not aligned to its blocks of {block_bytes} bytes, so each write makes it read first; align the partition\n"
         );
     }
     // A device backed by memory answers at once.
     if device.is_synchronous() {
         pr_warn!(
-            "local disk {}: if it is backed by this machine's memory, it needs memory when memory is short\n",
-            name
+            "local disk {name}: if it is backed by this machine's memory, it needs memory when memory is short\n"
         );
     }
 }
