@@ -35,7 +35,7 @@ use path_mtu::Cuts;
 pub use peer::Peer;
 use peer::State;
 pub use peers::Peers;
-pub use session_end::{Close, NotThere, Removal, Why};
+pub use session_end::{Close, Removal, Why};
 
 /// A source of unpredictable numbers, for sessions and nonces.
 pub trait Random {
@@ -222,10 +222,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             return Err(AddError::NotUnicast);
         }
         if let Some(slot) = self.slot_of(mac) {
-            return match self.keep(slot, table) {
-                true => Ok(slot),
-                false => Err(AddError::Exists),
-            };
+            let is_kept = self.keep(slot, table);
+            return is_kept.then_some(slot).ok_or(AddError::Exists);
         }
         // A server has one peer: its frames are assigned by its address.
         if self.successor(mac).is_some() {
@@ -255,8 +253,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
 
     /// The slot of the server with this address, unless it is gone.
     pub fn slot_of(&self, mac: MacAddress) -> Option<ServerSlot> {
-        self.peers
-            .find(|peer| peer.mac == mac && matches!(peer.state, State::Greeting | State::Open))
+        self.peers.find(|peer| peer.mac == mac && peer.is_served())
     }
 
     /// The client's servers and the session with each, including servers that are being sent a BYE.
@@ -322,23 +319,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Sets the source address of our frames. Servers know a session by it: after a change they get
     /// a HELLO, and drop our frames until then.
     pub fn set_address(&mut self, now_ns: u64, address: MacAddress) {
-        if self
-            .address
-            .replace(address)
-            .is_none_or(|old| old == address)
-        {
+        let old = self.address.replace(address);
+        if old.is_none_or(|old| old == address) {
             return;
         }
-        for peer in self.peers.iter_mut() {
-            match peer.state {
-                // The cookie was for the old address.
-                State::Greeting | State::Open => {
-                    peer.say_hello_again(now_ns);
-                    // Requests sent from the old address say nothing about this one.
-                    peer.ping.restart(now_ns);
-                }
-                State::Empty | State::Sweeping { .. } | State::Parting => {}
-            }
+        for peer in self.peers.iter_mut().filter(|peer| peer.is_served()) {
+            // The cookie was for the old address.
+            peer.say_hello_again(now_ns);
+            // Requests sent from the old address say nothing about this one.
+            peer.ping.restart(now_ns);
         }
     }
 

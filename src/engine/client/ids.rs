@@ -53,7 +53,7 @@ impl ServerSlot {
 }
 
 /// A value for each server slot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BySlot<T>(pub(super) [T; SERVER_SLOTS]);
 
 // PANIC: never, here and below; a slot is below the array's length by its invariant.

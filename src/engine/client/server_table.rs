@@ -110,14 +110,8 @@ fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) -> bool {
 }
 
 impl Default for ServerTable {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl ServerTable {
     /// A table without servers.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self {
             views: BySlot([const { View::new() }; SERVER_SLOTS]),
             valid: Atomic::<u32>::new(0),
@@ -138,7 +132,9 @@ impl ServerTable {
             missing: Atomic::<u32>::new(0),
         }
     }
+}
 
+impl ServerTable {
     /// Slots whose replica bits count: the server may still hold the pages.
     pub fn valid(&self) -> SlotSet {
         SlotSet::from_bits(self.valid.load(Acquire))

@@ -56,14 +56,8 @@ pub struct Stations {
 }
 
 impl Default for Stations {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Stations {
     /// No stations.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self {
             entries: [const {
                 Entry {
@@ -74,7 +68,9 @@ impl Stations {
             count: Atomic::<u32>::new(0),
         }
     }
+}
 
+impl Stations {
     /// Replaces the list. One writer at a time.
     pub fn publish(&self, stations: impl Iterator<Item = (MacAddress, u64)>) {
         let mut count = 0_u32;
@@ -131,7 +127,7 @@ mod tests {
 
     #[test]
     fn only_our_servers_in_our_sessions() {
-        let stations = Stations::new();
+        let stations = Stations::default();
         let pong = header(Opcode::Pong, 7);
         assert!(!stations.concerns_us(mac(1), &pong));
         stations.publish([(mac(1), 7), (mac(2), 8)].into_iter());
@@ -145,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_announcement_has_no_session_but_a_sender() {
-        let stations = Stations::new();
+        let stations = Stations::default();
         stations.publish([(mac(1), 7)].into_iter());
         assert!(stations.concerns_us(mac(1), &header(Opcode::Announce, 0)));
         assert!(!stations.concerns_us(mac(2), &header(Opcode::Announce, 0)));
@@ -153,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_request_is_never_for_us() {
-        let stations = Stations::new();
+        let stations = Stations::default();
         stations.publish([(mac(1), 7)].into_iter());
         // One of the client's servers may itself be a client of a server on this machine.
         for opcode in [Opcode::Hello, Opcode::Write, Opcode::Read, Opcode::Ping] {
@@ -163,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_removed_server_is_a_stranger() {
-        let stations = Stations::new();
+        let stations = Stations::default();
         stations.publish([(mac(1), 7), (mac(2), 8)].into_iter());
         stations.publish([(mac(2), 9)].into_iter());
         assert!(!stations.concerns_us(mac(1), &header(Opcode::Pong, 7)));

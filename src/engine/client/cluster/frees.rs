@@ -4,7 +4,8 @@
 //!
 //! The rules: `docs/protocol.md`, "FREE" and "Low water".
 
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
+use zerocopy_derive::FromZeros;
 
 use super::query::Query;
 use crate::engine::client::free::StaleCopy;
@@ -14,23 +15,10 @@ use crate::wire::{Header, Opcode, PageVersion, HEADER_LEN, MAX_PAGE_VERSIONS};
 /// How long a batch waits to be filled.
 const FILL_NS: u64 = 5_000_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromZeros)]
 struct Batch {
     pages: [PageVersion; MAX_PAGE_VERSIONS],
     len: usize,
-}
-
-impl Batch {
-    const fn new() -> Self {
-        Self {
-            pages: [PageVersion::ZERO; MAX_PAGE_VERSIONS],
-            len: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.len >= MAX_PAGE_VERSIONS
-    }
 }
 
 /// The frees of one server.
@@ -49,8 +37,8 @@ pub(super) struct Frees {
 impl Frees {
     pub(super) fn new(query: Query) -> Self {
         Self {
-            filling: Batch::new(),
-            sent: Batch::new(),
+            filling: Batch::new_zeroed(),
+            sent: Batch::new_zeroed(),
             asked: 0,
             nonce: 0,
             query,
@@ -59,7 +47,7 @@ impl Frees {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        !self.filling.is_full()
+        self.has_room_for(1)
     }
 
     /// Whether `pages` more can be added.
@@ -77,7 +65,7 @@ impl Frees {
                 self.fill_until_ns = now_ns.saturating_add(FILL_NS);
             }
             self.filling.len = self.filling.len.saturating_add(1);
-            if self.filling.is_full() {
+            if !self.has_room() {
                 self.fill_until_ns = now_ns;
             }
         }
@@ -103,16 +91,10 @@ impl Frees {
         now_ns >= self.due_ns()
     }
 
-    /// The batch to send, for the first time or again: as much of it as crosses a path of `mtu`
+    /// The header to send with [`Self::asked`], the batch: as much of it as crosses a path of `mtu`
     /// bytes. `nonce` is a fresh one for a new batch. A repeated batch keeps its nonce, so any
     /// answer to it counts.
-    pub(super) fn batch(
-        &mut self,
-        now_ns: u64,
-        slot: ServerSlot,
-        mtu: usize,
-        nonce: u64,
-    ) -> (Header, &[u8]) {
+    pub(super) fn ask(&mut self, now_ns: u64, slot: ServerSlot, mtu: usize, nonce: u64) -> Header {
         if !self.is_awaiting() {
             core::mem::swap(&mut self.filling, &mut self.sent);
             self.filling.len = 0;
@@ -131,8 +113,13 @@ impl Frees {
             true => asked,
             false => asked.min(self.asked),
         };
-        let pages = self.sent.pages.get(..self.asked).unwrap_or(&[]);
-        (header, pages.as_bytes())
+        header
+    }
+
+    /// The pages of the batch that are sent.
+    pub(super) fn asked(&self) -> &[u8] {
+        let pages = self.sent.pages.get(..self.asked);
+        pages.unwrap_or_default().as_bytes()
     }
 
     /// Returns whether it is a new acknowledgement.
@@ -177,8 +164,8 @@ mod tests {
 
     fn ask(frees: &mut Frees, mtu: usize, nonce: u64) -> (Header, usize) {
         let slot = ServerSlot::new(0).unwrap();
-        let (header, payload) = frees.batch(0, slot, mtu, nonce);
-        (header, payload.len() / size_of::<PageVersion>())
+        let header = frees.ask(0, slot, mtu, nonce);
+        (header, frees.asked().len() / size_of::<PageVersion>())
     }
 
     #[test]

@@ -19,9 +19,9 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::free::StaleCopy;
 use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use crate::engine::client::swap_device::SwapDevice;
-use crate::wire::{Frame, Header, InventoryReply, Opcode, PageVersion};
+use crate::wire::{Frame, Inventory, InventoryReply, Opcode, PageVersion};
 use zerocopy::byteorder::big_endian::U32;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Pages requested at a time: the answer crosses the smallest MTU.
 pub const LISTED_PAGES: usize = 30;
@@ -73,7 +73,7 @@ impl Questions {
             put_off: 0,
             forgotten_due_ns: u64::MAX,
             forgotten_next_ns: 0,
-            listed: [PageVersion::ZERO; LISTED_PAGES],
+            listed: FromZeros::new_zeroed(),
             len: 0,
         }
     }
@@ -207,11 +207,9 @@ impl Peer {
             return;
         }
         self.questions.put_off = 0;
-        let header: Header = self
-            .questions
-            .query
-            .ask(now_ns, slot, nonce, Opcode::Inventory);
-        let question = crate::wire::Inventory {
+        let query = &mut self.questions.query;
+        let header = query.ask(now_ns, slot, nonce, Opcode::Inventory);
+        let question = Inventory {
             cursor: self.questions.cursor.into(),
             // CAST: a small constant.
             max_pages: (LISTED_PAGES as u32).into(),

@@ -60,7 +60,7 @@ impl Cuts {
 /// What is known of the path to a server and back.
 #[derive(Clone, Debug)]
 pub(super) struct PathMtu {
-    query: Query,
+    pub(super) query: Query,
     /// How pages are cut now.
     cut: Fragmentation,
     /// Whether a probe of the length in use has returned in this round.
@@ -88,14 +88,6 @@ impl PathMtu {
     /// How pages are cut now.
     pub(super) fn cut(&self) -> Fragmentation {
         self.cut
-    }
-
-    pub(super) fn due_ns(&self) -> u64 {
-        self.query.due_ns()
-    }
-
-    pub(super) fn answers(&self, header: &Header) -> bool {
-        self.query.answers(header)
     }
 
     /// Sets how pages are cut from now on, and begins to probe.
@@ -200,7 +192,7 @@ impl Peer {
         cuts: Cuts,
         outbox: &mut impl Outbox,
     ) {
-        if self.suspected || !cuts.need_probes() || now_ns < self.path_mtu.due_ns() {
+        if self.suspected || !cuts.need_probes() || !self.path_mtu.query.is_due(now_ns) {
             return;
         }
         let (header, lengths) = self.path_mtu.next(now_ns, slot, nonce, cuts);

@@ -106,6 +106,11 @@ impl Peer {
         *self = Self::default();
     }
 
+    /// Whether there is a session, or one is being opened.
+    pub(super) fn is_served(&self) -> bool {
+        matches!(self.state, State::Greeting | State::Open)
+    }
+
     /// Whether there is a session with this incarnation of it.
     pub(super) fn is_at(&self, incarnation: u64) -> bool {
         self.state == State::Open && self.incarnation == incarnation
@@ -125,18 +130,6 @@ impl Peer {
         peer
     }
 
-    pub(super) fn send_hello(
-        &mut self,
-        now_ns: u64,
-        slot: ServerSlot,
-        nonce: u64,
-        hello: &[u8],
-        outbox: &mut impl Outbox,
-    ) {
-        let header = self.hello.ask(now_ns, slot, nonce, Opcode::Hello);
-        self.send(header, hello, outbox);
-    }
-
     /// Sends a HELLO that continues the session, so that the server learns our current address.
     pub(super) fn say_hello_again(&mut self, now_ns: u64) {
         self.cookie = 0;
@@ -154,23 +147,19 @@ impl Peer {
         self.send(header, &[], outbox);
     }
 
+    /// Sends the next batch of frees, if it is due.
     pub(super) fn send_frees(
         &mut self,
         now_ns: u64,
         slot: ServerSlot,
-        usable: bool,
         nonce: u64,
         outbox: &mut impl Outbox,
     ) {
-        if !usable || !self.frees.is_due(now_ns) {
-            return;
+        if self.frees.is_due(now_ns) {
+            let mtu = self.path_mtu.cut().needed_mtu();
+            let header = self.frees.ask(now_ns, slot, mtu, nonce);
+            self.send(header, self.frees.asked(), outbox);
         }
-        let mtu = self.path_mtu.cut().needed_mtu();
-        let (mut header, payload) = self.frees.batch(now_ns, slot, mtu, nonce);
-        header.session = self.session;
-        header.incarnation = self.incarnation;
-        header.payload_crc = crate::crc::crc32c(payload);
-        outbox.send(self.mac, &header, payload);
     }
 
     pub(super) fn send_bye(&mut self, slot: ServerSlot, outbox: &mut impl Outbox) {
@@ -205,7 +194,7 @@ impl Peer {
         self.bye.due_ns() == u64::MAX
     }
 
-    pub(super) fn send(&mut self, mut header: Header, payload: &[u8], outbox: &mut impl Outbox) {
+    pub(super) fn send(&self, mut header: Header, payload: &[u8], outbox: &mut impl Outbox) {
         header.session = self.session;
         header.incarnation = self.incarnation;
         header.payload_crc = crate::crc::crc32c(payload);

@@ -62,10 +62,6 @@ impl Query {
         now_ns >= self.due_ns
     }
 
-    pub(super) fn is_due_later_than(&self, now_ns: u64) -> bool {
-        self.due_ns > now_ns
-    }
-
     pub(super) fn due_ns(&self) -> u64 {
         self.due_ns
     }

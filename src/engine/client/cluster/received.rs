@@ -54,13 +54,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let reported = Version(header.low_water);
         if header.opcode != Opcode::Announce && reported.0 < END {
             let incarnation = peer.incarnation;
-            let report = (reported, Witness { slot, incarnation });
-            if self
-                .changes
-                .high_water
-                .is_none_or(|(high, _)| high < reported)
-            {
-                self.changes.high_water = Some(report);
+            let high_water = &mut self.changes.high_water;
+            if high_water.is_none_or(|(high, _)| high < reported) {
+                *high_water = Some((reported, Witness { slot, incarnation }));
             }
         }
         let cuts = Cuts::of_mtu(self.mtu);
@@ -90,7 +86,9 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                     self.restart_session(now_ns, slot, table);
                 }
             }
-            Opcode::Pong if peer.path_mtu.answers(header) && peer.is_at(header.incarnation) => {
+            Opcode::Pong
+                if peer.path_mtu.query.answers(header) && peer.is_at(header.incarnation) =>
+            {
                 let len = frame.payload.len();
                 if peer.path_mtu.answered(now_ns, len, cuts) {
                     table.set_fragmentation(slot, peer.path_mtu.cut());
@@ -127,19 +125,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     fn handle_hello_ack(
-        &mut self,
-        now_ns: u64,
-        slot: ServerSlot,
-        header: &Header,
-        ack: &HelloAck,
-        table: &ServerTable,
-        outbox: &mut impl Outbox,
-    ) {
-        self.take_hello_ack(now_ns, slot, header, ack, table, outbox);
-        self.look_for_greeted(table);
-    }
-
-    fn take_hello_ack(
         &mut self,
         now_ns: u64,
         slot: ServerSlot,
@@ -216,6 +201,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
                 }
             }
         }
+        self.look_for_greeted(table);
     }
 
     fn handle_announce(
@@ -230,7 +216,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let peer = &mut self.peers[slot];
         match peer.state {
             State::Greeting
-                if peer.hello.is_due_later_than(now_ns)
+                if !peer.hello.is_due(now_ns)
                     && peer.hello.may_be_hurried(now_ns)
                     && peer.refusal.is_none() =>
             {

@@ -50,18 +50,9 @@ pub enum Close {
     Outdated,
 }
 
-/// There is no such server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotThere;
-
 impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
-    /// Begins to remove a server.
-    pub fn remove(
-        &mut self,
-        now_ns: u64,
-        mac: MacAddress,
-        table: &ServerTable,
-    ) -> Result<Removal, NotThere> {
+    /// Begins to remove a server; `None` if there is no such server.
+    pub fn remove(&mut self, now_ns: u64, mac: MacAddress, table: &ServerTable) -> Option<Removal> {
         let Some(slot) = self.slot_of(mac) else {
             return self.forget_successor(mac, table);
         };
@@ -71,25 +62,20 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             peer.state = State::Parting;
             peer.bye.restart(now_ns);
             self.look_for_greeted(table);
-            return Ok(Removal::Done);
+            return Some(Removal::Done);
         }
         peer.draining = true;
         let session = peer.session;
         table.set_draining(slot, true);
         self.changes.servers_changed = true;
-        Ok(Removal::Draining(slot, session))
+        Some(Removal::Draining(slot, session))
     }
 
     /// A server whose old slot is being swept is not greeted afterwards.
-    fn forget_successor(
-        &mut self,
-        mac: MacAddress,
-        table: &ServerTable,
-    ) -> Result<Removal, NotThere> {
-        let peer = self.successor(mac).ok_or(NotThere)?;
-        peer.state = State::Sweeping { successor: false };
+    fn forget_successor(&mut self, mac: MacAddress, table: &ServerTable) -> Option<Removal> {
+        self.successor(mac)?.state = State::Sweeping { successor: false };
         self.look_for_greeted(table);
-        Ok(Removal::Done)
+        Some(Removal::Done)
     }
 
     /// The slot that is being swept before this server is greeted in it.

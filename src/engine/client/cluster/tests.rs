@@ -60,7 +60,7 @@ impl World {
         let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
         let name = ClusterName::default();
         let mut cluster = Cluster::new(ClientId([7; 16]), name, Counting(0), mtu, peers);
-        let table = ServerTable::new();
+        let table = ServerTable::default();
         let slot = cluster.add(0, MAC, &table).unwrap();
         let mut world = Self {
             cluster,

@@ -14,7 +14,7 @@ use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
-use crate::wire::{Fragmentation, Hello};
+use crate::wire::{Fragmentation, Hello, Opcode};
 
 /// How often a server that is otherwise silent is pinged.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
@@ -42,7 +42,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             cookie: peer.cookie.into(),
             cluster: self.name,
         };
-        peer.send_hello(now_ns, slot, nonce, hello.as_bytes(), outbox);
+        let header = peer.hello.ask(now_ns, slot, nonce, Opcode::Hello);
+        peer.send(header, hello.as_bytes(), outbox);
     }
 
     fn repeat_hello(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
@@ -142,16 +143,16 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
             peer.send_ping(now_ns, slot, ping_nonce, outbox);
         }
-        let usable = table.usable().contains(slot);
-        peer.send_frees(now_ns, slot, usable, free_nonce, outbox);
+        if table.usable().contains(slot) {
+            peer.send_frees(now_ns, slot, free_nonce, outbox);
+        }
         peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
-        let has_frees = peer.frees.has_any();
+        table.set_freeing(slot, peer.frees.has_any());
         let is_lost = peer.note_silence(now_ns, ran_ns, loss_timeout_ns);
         if is_lost != table.lost().contains(slot) {
             table.set_lost(slot, is_lost);
             self.changes.servers_changed = true;
         }
-        table.set_freeing(slot, has_frees);
         if is_newly_suspected {
             table.set_usable(slot, false);
             self.changes.servers_changed = true;
@@ -167,7 +168,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Greeting => peer.hello.due_ns(),
             State::Open => {
                 let probe = match probing && !peer.suspected {
-                    true => peer.path_mtu.due_ns(),
+                    true => peer.path_mtu.query.due_ns(),
                     false => u64::MAX,
                 };
                 // They are sent as soon as the server is usable.

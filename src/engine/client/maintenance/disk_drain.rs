@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn table() -> ServerTable {
-        let table = ServerTable::new();
+        let table = ServerTable::default();
         for number in 0..2 {
             let address = Address {
                 mac: MacAddress([2, 0, 0, 0, 0, number]),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn table(servers: usize) -> ServerTable {
-        let table = ServerTable::new();
+        let table = ServerTable::default();
         for number in 0..servers {
             let address = Address {
                 mac: MacAddress([2, 0, 0, 0, 0, number as u8]),

@@ -14,8 +14,8 @@
 
 use core::ops::DerefMut;
 
-use super::super::cluster::{Close, Cluster, NotThere, Peer, Random, Removal, Why};
-use super::super::ids::{ServerSlot, SERVER_SLOTS};
+use super::super::cluster::{Close, Cluster, Peer, Random, Removal, Why};
+use super::super::ids::{BySlot, ServerSlot};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::drain::{Drain, Found, Walk};
@@ -244,7 +244,7 @@ fn drain<S: Storage>(how: How, slot: ServerSlot, device: &SwapDevice<S>) -> Drai
 /// The draining servers, and the quiescing one.
 #[derive(Default)]
 pub struct Removals {
-    walks: [Walk; SERVER_SLOTS],
+    walks: BySlot<Walk>,
     quiescing: Option<Quiescing>,
     /// How the worker's run ends, if it has done its part.
     end: Option<Step>,
@@ -265,10 +265,10 @@ impl Removals {
         }
         let is_new = !cluster.is_draining(mac);
         match cluster.remove(now_ns, mac, &device.servers) {
-            Err(NotThere) => Err(RemoveError::NotThere),
-            Ok(Removal::Done) => Ok(Begun::Gone),
-            Ok(Removal::Draining(_, _)) if how == How::Drained => Ok(Begun::Draining { is_new }),
-            Ok(Removal::Draining(slot, session)) => {
+            None => Err(RemoveError::NotThere),
+            Some(Removal::Done) => Ok(Begun::Gone),
+            Some(Removal::Draining(_, _)) if how == How::Drained => Ok(Begun::Draining { is_new }),
+            Some(Removal::Draining(slot, session)) => {
                 self.quiesce(slot, session, mac, how, is_new);
                 Ok(Begun::Quiescing)
             }
@@ -301,10 +301,8 @@ impl Removals {
         let draining = device.servers.draining();
         for slot in draining.intersection(device.servers.valid()).iter() {
             let address = device.servers.address(slot);
-            let Some(walk) = self.walks.get_mut(slot.index()) else {
-                continue;
-            };
             let drain = drain(How::Drained, slot, device);
+            let walk = &mut self.walks[slot];
             let wait_ns = match walk.advance(address.session, &drain, &device.map, pages) {
                 Found::NotYet => WALK_NS,
                 Found::Needed => NEEDED_NS,

@@ -17,7 +17,7 @@ use core::ops::DerefMut;
 
 use super::super::cluster::{Changes, Cluster, Outbox, Peer, Random};
 use super::super::free::{next_free, DirtyChunks, StaleCopy};
-use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet, Version};
 use super::super::inbox::INBOX_FRAMES;
 use super::super::repair::Repair;
 use super::super::shard::Shard;
@@ -103,7 +103,7 @@ pub struct Round {
     /// Whether received frames have been passed to the cluster in this round.
     has_taken_frames: bool,
     /// When a frame of each server was last received on the data path.
-    heard_ns: [u64; SERVER_SLOTS],
+    heard_ns: BySlot<u64>,
     /// Servers that could not be notified of all copies that they may drop.
     frees_lost: SlotSet,
     /// [`SwapDevice::frees_noted`] before the search for copies to be freed.
@@ -156,7 +156,7 @@ impl Round {
             None => self.first(),
         };
         self.has_taken_frames = false;
-        self.heard_ns = [0; SERVER_SLOTS];
+        self.heard_ns = BySlot::default();
         self.found_all = None;
         self.is_busy = false;
         self.no_space = 0;
@@ -260,8 +260,8 @@ impl Round {
                 self.stage = self.after(number, Stage::Stale, Stage::Free);
             }
             Stage::Oldest(number) => {
-                for (slot, heard_ns) in SlotSet::ALL.iter().zip(&mut self.heard_ns) {
-                    *heard_ns = shard.heard_ns(slot).max(*heard_ns);
+                for slot in SlotSet::ALL.iter() {
+                    self.heard_ns[slot] = self.heard_ns[slot].max(shard.heard_ns(slot));
                 }
                 self.frees_lost = self.frees_lost.union(shard.take_frees_lost());
                 shard.count_freed(core::mem::take(&mut self.freed));
@@ -336,9 +336,8 @@ impl Round {
                 cluster.ask_what_they_have(now_ns, core::mem::take(&mut self.frees_lost));
                 cluster.set_io_timeout_ns(device.io_timeout_ns());
                 cluster.set_low_water(device.low_water());
-                let heard_ns = self.heard_ns;
-                let heard = |slot: ServerSlot| heard_ns.get(slot.index()).copied().unwrap_or(0);
-                cluster.handle_timeout(now_ns, &device.servers, heard, outbox);
+                let heard_ns = |slot| self.heard_ns[slot];
+                cluster.handle_timeout(now_ns, &device.servers, heard_ns, outbox);
                 if self.found_all == Some(true) {
                     device.set_frees_notified(self.noted);
                 }
@@ -452,74 +451,4 @@ impl Round {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::bench::{cluster, device};
-    use super::*;
-    use crate::engine::client::free::words_for;
-    use crate::engine::client::storage::heap::words;
-    use crate::wire::{Header, MacAddress};
-
-    struct Nowhere;
-
-    impl Outbox for Nowhere {
-        fn send(&mut self, _: MacAddress, _: &Header, _: &[u8]) {}
-    }
-
-    #[test]
-    fn frees_and_removals_rest_while_the_machine_hibernates() {
-        let (mut cluster, device, mut round) = (cluster(), device(), Round::new(1));
-        let chunks = DirtyChunks::new(words(words_for(device.map.len())));
-        let mut run = |steps: &[Step], left| {
-            chunks.mark(PageIndex(0));
-            round.begin(&device);
-            round.stage = Stage::Free;
-            round.with_cluster(0, &mut cluster, &mut Nowhere, &device, &chunks);
-            assert_eq!(chunks.count(), left);
-            round.stage = Stage::Repair;
-            for step in steps {
-                assert_eq!(round.next_step(), *step);
-            }
-        };
-        run(&[Step::Repair, Step::Drain, Step::Done], 0);
-        device.begin_hibernation();
-        run(&[Step::Repair, Step::Done], 1);
-        device.end_hibernation(7);
-        run(&[Step::Repair, Step::Drain, Step::Done], 0);
-    }
-
-    #[test]
-    fn a_round_follows_each_jump_of_the_versions_once() {
-        let (device, mut round) = (device(), Round::new(1));
-        device.versions().jump(7);
-        round.begin(&device);
-        assert_eq!(round.next_step(), Step::Notify(0));
-        round.begin(&device);
-        assert_eq!(round.next_step(), Step::Look(0));
-    }
-
-    #[test]
-    fn frames_that_wait_are_due_at_once() {
-        let mut round = Round::new(1);
-        round.next_ns = 1000;
-        assert_eq!(round.next_ns(true), 0);
-        assert_eq!(round.next_ns(false), 1000);
-    }
-
-    #[test]
-    fn a_round_takes_one_inbox_however_many_copies_are_to_be_freed() {
-        let (device, mut round) = (device(), Round::new(1));
-        for _ in 0..2 {
-            round.begin(&device);
-            assert_eq!(round.next_step(), Step::Look(0));
-            round.stage = Stage::Free;
-            assert_eq!(round.next_step(), Step::Cluster(INBOX_FRAMES));
-            for _ in 0..3 {
-                // As after a full batch.
-                round.stage = Stage::Stale(0);
-                assert_eq!(round.next_step(), Step::Look(0));
-                round.stage = Stage::Free;
-                assert_eq!(round.next_step(), Step::Cluster(0));
-            }
-        }
-    }
-}
+mod tests;

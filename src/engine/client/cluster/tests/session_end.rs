@@ -45,7 +45,7 @@ impl Quiescing {
         let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
         let name = ClusterName::default();
         let mut cluster = Cluster::new(ClientId([7; 16]), name, Counting(0), 1500, peers);
-        let table = ServerTable::new();
+        let table = ServerTable::default();
         let mut sent = SentTo::default();
         for number in 0..servers {
             cluster.add(0, mac(number), &table).unwrap();
