@@ -4,7 +4,6 @@
 //!
 //! The checks, in this order: `docs/protocol.md`, "Frames".
 
-use super::header::HeaderError;
 use super::{Flags, Fragmentation, Header, Opcode, Status, HEADER_LEN};
 
 /// A well-formed frame: header and payload agree with each other and with the opcode.
@@ -76,12 +75,7 @@ fn parse_header_with(
     bytes: &[u8],
     crc32c: impl Fn(&[u8]) -> u32,
 ) -> Result<(Header, u16), FrameError> {
-    let (header, payload_len) = Header::parse(bytes, crc32c).map_err(|error| match error {
-        HeaderError::Short => FrameError::Short,
-        HeaderError::Checksum => FrameError::Checksum,
-        HeaderError::Version(version) => FrameError::Version(version),
-        HeaderError::Field => FrameError::Malformed,
-    })?;
+    let (header, payload_len) = Header::parse(bytes, crc32c)?;
     if !shape_is_right(&header, payload_len) {
         return Err(FrameError::Malformed);
     }

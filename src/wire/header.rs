@@ -5,9 +5,11 @@
 //! The fields: `docs/protocol.md`, "Frames". The numbers: "Opcodes".
 
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{try_transmute, FromBytes, IntoBytes};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 use super::fragment::FragmentMask;
+use super::frame::FrameError;
 
 /// The version of the protocol.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -50,13 +52,12 @@ struct RawHeader {
 impl RawHeader {
     /// The bytes that the header's checksum covers.
     fn checked(&self) -> &[u8] {
-        use zerocopy::IntoBytes;
         self.as_bytes().get(..CHECKED_LEN).unwrap_or(&[])
     }
 }
 
 /// The kind of a frame. Opcodes of clients are even, those of servers odd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, TryFromBytes)]
 #[repr(u8)]
 pub enum Opcode {
     /// Client: opens a session, first without and then with the server's cookie.
@@ -105,31 +106,9 @@ pub enum Opcode {
 
 impl Opcode {
     /// The opcode with this number, if there is one.
+    #[inline]
     pub fn from_u8(number: u8) -> Option<Self> {
-        Some(match number {
-            2 => Self::Hello,
-            3 => Self::HelloAck,
-            5 => Self::Announce,
-            6 => Self::Write,
-            7 => Self::WriteAck,
-            8 => Self::Read,
-            9 => Self::ReadReply,
-            10 => Self::Free,
-            11 => Self::FreeAck,
-            12 => Self::Ping,
-            13 => Self::Pong,
-            14 => Self::Stats,
-            15 => Self::StatsReply,
-            16 => Self::Bye,
-            17 => Self::ByeAck,
-            18 => Self::Inventory,
-            19 => Self::Reject,
-            20 => Self::Alive,
-            21 => Self::WriteAcks,
-            23 => Self::InventoryReply,
-            25 => Self::Challenge,
-            _ => return None,
-        })
+        try_transmute!(number).ok()
     }
 
     /// Whether a server sends it.
@@ -139,7 +118,7 @@ impl Opcode {
 }
 
 /// The result of a request. Zero in requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, TryFromBytes)]
 #[repr(u8)]
 pub enum Status {
     /// Done. In a WRITE_ACK: the whole page is held.
@@ -176,24 +155,9 @@ pub enum Status {
 
 impl Status {
     /// The status with this number, if there is one.
+    #[inline]
     pub fn from_u8(number: u8) -> Option<Self> {
-        Some(match number {
-            0 => Self::Ok,
-            1 => Self::Incomplete,
-            2 => Self::NoSpace,
-            3 => Self::Quota,
-            4 => Self::Stale,
-            5 => Self::Corrupt,
-            6 => Self::Missing,
-            7 => Self::NoSession,
-            8 => Self::Cookie,
-            9 => Self::NotAdmitted,
-            10 => Self::TooManyClients,
-            11 => Self::UnknownVersion,
-            12 => Self::InUse,
-            13 => Self::Wait,
-            _ => return None,
-        })
+        try_transmute!(number).ok()
     }
 }
 
@@ -327,19 +291,18 @@ impl Header {
     pub(super) fn parse(
         bytes: &[u8],
         crc32c: impl Fn(&[u8]) -> u32,
-    ) -> Result<(Self, u16), HeaderError> {
-        use zerocopy::FromBytes;
-        let (raw, _) = RawHeader::ref_from_prefix(bytes).map_err(|_| HeaderError::Short)?;
+    ) -> Result<(Self, u16), FrameError> {
+        let (raw, _) = RawHeader::ref_from_prefix(bytes).map_err(|_| FrameError::Short)?;
         if crc32c(raw.checked()) != raw.header_crc.get() {
-            return Err(HeaderError::Checksum);
+            return Err(FrameError::Checksum);
         }
         if raw.protocol != PROTOCOL_VERSION {
-            return Err(HeaderError::Version(raw.protocol));
+            return Err(FrameError::Version(raw.protocol));
         }
-        let opcode = Opcode::from_u8(raw.opcode).ok_or(HeaderError::Field)?;
-        let status = Status::from_u8(raw.status).ok_or(HeaderError::Field)?;
+        let opcode = Opcode::from_u8(raw.opcode).ok_or(FrameError::Malformed)?;
+        let status = Status::from_u8(raw.status).ok_or(FrameError::Malformed)?;
         if raw.flags & !Flags::KNOWN != 0 {
-            return Err(HeaderError::Field);
+            return Err(FrameError::Malformed);
         }
         let header = Self {
             opcode,
@@ -360,13 +323,4 @@ impl Header {
         };
         Ok((header, raw.payload_len.get()))
     }
-}
-
-/// Why bytes are not a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeaderError {
-    Short,
-    Checksum,
-    Version(u8),
-    Field,
 }

@@ -9,22 +9,9 @@ use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A client's lasting identity of 128 bits. It outlives its sessions.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct ClientId(pub [u8; 16]);
 
 impl core::fmt::Display for ClientId {
@@ -62,27 +49,15 @@ impl core::str::FromStr for ClientId {
 }
 
 /// The name of a cluster: UTF-8, padded with zeros. Zeros only name the unnamed cluster.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct ClusterName(pub [u8; 32]);
 
 /// Payload of HELLO: the client that opens the session that the header names.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Hello {
     /// The client.
     pub client: ClientId,
@@ -93,10 +68,9 @@ pub struct Hello {
 }
 
 /// Payload of HELLO_ACK.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct HelloAck {
     /// With status COOKIE: the cookie for the next HELLO. Otherwise 0.
     pub cookie: U64,
@@ -111,20 +85,18 @@ pub struct HelloAck {
 }
 
 /// Payload of CHALLENGE, and of ALIVE, which repeats it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Nonce {
     /// An unpredictable number.
     pub nonce: U64,
 }
 
 /// Payload of ANNOUNCE.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Announce {
     /// The cluster that the server belongs to.
     pub cluster: ClusterName,
@@ -137,10 +109,9 @@ pub struct Announce {
 }
 
 /// An element of FREE's payload: the page is to be dropped if its version is below `version`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct PageVersion {
     /// The page's index.
     pub page: U64,
@@ -148,22 +119,13 @@ pub struct PageVersion {
     pub version: U64,
 }
 
-impl PageVersion {
-    /// Page 0, no version: frees nothing.
-    pub const ZERO: Self = Self {
-        page: U64::ZERO,
-        version: U64::ZERO,
-    };
-}
-
 /// The most elements of a FREE or an INVENTORY_REPLY: it crosses an MTU of 1500.
 pub const MAX_PAGE_VERSIONS: usize = 80;
 
 /// An element of WRITE_ACKS's payload: the fields of a WRITE_ACK's header that differ between them.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Ack {
     /// The WRITE's tag.
     pub tag: U32,
@@ -191,19 +153,6 @@ pub const MAX_ACKS: usize = 16;
 const _: () = assert!(HEADER_LEN + MAX_ACKS * size_of::<Ack>() <= Fragmentation::MIN_MTU);
 
 impl Ack {
-    /// All zeros.
-    pub const ZERO: Self = Self {
-        tag: U32::ZERO,
-        attempt: U32::ZERO,
-        page: U64::ZERO,
-        version: U64::ZERO,
-        status: 0,
-        fragment_index: 0,
-        fragment_count: 0,
-        fragment_mask: 0,
-        reserved: U32::ZERO,
-    };
-
     /// The element for a WRITE_ACK with this header.
     pub fn of(header: &Header) -> Self {
         Self {
@@ -240,10 +189,9 @@ impl Ack {
 }
 
 /// Payload of INVENTORY.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Inventory {
     /// Where the server continues: the cursor of its last answer; 0 to start.
     pub cursor: U64,
@@ -254,20 +202,18 @@ pub struct Inventory {
 }
 
 /// Payload of INVENTORY_REPLY: this, followed by [`PageVersion`]s.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct InventoryReply {
     /// The cursor of the next INVENTORY; 0 if the list is complete.
     pub cursor: U64,
 }
 
 /// Payload of STATS_REPLY: a server's counters. Those of the session count since it was opened.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Stats {
     /// Pages of 4 KiB that it has.
     pub capacity_pages: U64,

@@ -7,7 +7,7 @@
 use super::{Admission, Outbox, Payload, Server};
 use crate::engine::server::store::Memory;
 use crate::wire::{Ack, Header, MacAddress, Opcode, Status, MAX_ACKS};
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Acknowledgements for one session.
 pub(super) struct Acks {
@@ -24,7 +24,7 @@ impl Acks {
         Self {
             to: MacAddress::default(),
             first: Header::new(Opcode::WriteAck),
-            kept: [Ack::ZERO; MAX_ACKS],
+            kept: FromZeros::new_zeroed(),
             count: 0,
         }
     }
