@@ -26,14 +26,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
         out: &mut impl Outbox,
     ) {
         let number = frame.header.session;
-        let Ok(hello) = Hello::read_from_bytes(frame.payload) else {
+        let hello = Hello::read_from_bytes(frame.payload).ok();
+        let Some(hello) = hello.filter(|_| number != 0) else {
             self.count_bad();
             return;
         };
-        if number == 0 {
-            self.count_bad();
-            return;
-        }
         if self.resumes_without_session(&frame.header, &hello) {
             let header = frame.header.answer(Opcode::Reject, Status::NoSession);
             self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
@@ -88,14 +85,10 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return (Status::NotAdmitted, 0);
         }
         // A session's number is its client's secret: a client that uses another's is refused.
-        if let Some(session) = self
-            .sessions
-            .find(number)
-            .and_then(|at| self.sessions.get(at))
-        {
-            if session.client != hello.client {
-                return (Status::NotAdmitted, 0);
-            }
+        let of_that_number = self.sessions.find(number);
+        let session = of_that_number.and_then(|index| self.sessions.get(index));
+        if session.is_some_and(|session| session.client != hello.client) {
+            return (Status::NotAdmitted, 0);
         }
         let current = self.sessions.of_client(hello.client);
         let mut epoch = self.last_end;
@@ -112,11 +105,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return (Status::Cookie, cookie);
         }
         if let Some(index) = current {
-            if self
-                .sessions
-                .get(index)
-                .is_some_and(|session| session.number == number)
-            {
+            if self.sessions.find(number) == Some(index) {
                 return (self.move_session(now_ns, index, number, source), 0);
             }
             // Its client has restarted, or two machines use the same client number.
@@ -208,11 +197,16 @@ impl<M: Memory, A: Admission> Server<M, A> {
             return Status::Wait;
         };
         self.epoch = self.epoch.wrapping_add(1);
-        let mut session = Session::new(header.session, hello.client, source);
-        session.epoch = self.epoch;
-        session.low_water = header.low_water;
-        session.high_water = header.low_water;
-        session.heard_ns = now_ns;
+        let session = Session {
+            number: header.session,
+            client: hello.client,
+            mac: source,
+            epoch: self.epoch,
+            low_water: header.low_water,
+            high_water: header.low_water,
+            heard_ns: now_ns,
+            ..Session::default()
+        };
         self.sessions.insert(owner.index(), session);
         self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);
         Status::Ok

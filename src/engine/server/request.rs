@@ -31,17 +31,10 @@ impl<M: Memory, A: Admission> Server<M, A> {
     ) {
         let header = &frame.header;
         let ours = header.incarnation == 0 || header.incarnation == self.config.incarnation;
-        let found = if ours {
-            self.sessions.find(header.session)
-        } else {
-            None
-        };
+        let found = self.sessions.find(header.session).filter(|_| ours);
         let open = found.and_then(|index| {
-            Some((
-                index,
-                self.store.owner(index)?,
-                self.sessions.get_mut(index)?,
-            ))
+            let owner = self.store.owner(index)?;
+            Some((index, owner, self.sessions.get_mut(index)?))
         });
         let Some((index, owner, session)) = open else {
             self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
@@ -103,12 +96,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
             }
             Opcode::Bye => {
                 self.end_session(now_ns, index);
-                self.send(
-                    source,
-                    header.answer(Opcode::ByeAck, Status::Ok),
-                    Payload::EMPTY,
-                    out,
-                );
+                let answer = header.answer(Opcode::ByeAck, Status::Ok);
+                self.send(source, answer, Payload::EMPTY, out);
             }
             // Opcodes of servers and HELLO are handled elsewhere.
             _ => {}
@@ -140,11 +129,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
             session.pages_read = session.pages_read.wrapping_add(1);
         }
         let (cut, wanted, flags) = if page.filled && !mutated!(FilledFlagLost) {
-            (
-                Some(Fragmentation::WHOLE),
-                Fragmentation::WHOLE.all(),
-                Flags::SAME_FILLED,
-            )
+            let whole = Fragmentation::WHOLE;
+            (Some(whole), whole.all(), Flags::SAME_FILLED)
         } else {
             let cut = Fragmentation::from_count(header.fragment_count);
             (cut, header.fragment_mask, Flags::default())
@@ -222,7 +208,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             }
             written = self.store.write(owner, &fragment, quota);
         }
-        let counters = &mut self.counters;
+        let (counters, none) = (&mut self.counters, FragmentMask::EMPTY);
         let (count, status, held) = match written {
             Written::Pending => return None,
             Written::Incomplete(held) => return Some((Status::Incomplete, held)),
@@ -233,26 +219,10 @@ impl<M: Memory, A: Admission> Server<M, A> {
                 }
                 (&mut counters.pages_written, Status::Ok, cut.all())
             }
-            Written::NoSpace => (
-                &mut counters.pages_refused,
-                Status::NoSpace,
-                FragmentMask::EMPTY,
-            ),
-            Written::Quota => (
-                &mut counters.pages_refused,
-                Status::Quota,
-                FragmentMask::EMPTY,
-            ),
-            Written::Stale => (
-                &mut counters.pages_stale,
-                Status::Stale,
-                FragmentMask::EMPTY,
-            ),
-            Written::Corrupt => (
-                &mut counters.pages_corrupt,
-                Status::Corrupt,
-                FragmentMask::EMPTY,
-            ),
+            Written::NoSpace => (&mut counters.pages_refused, Status::NoSpace, none),
+            Written::Quota => (&mut counters.pages_refused, Status::Quota, none),
+            Written::Stale => (&mut counters.pages_stale, Status::Stale, none),
+            Written::Corrupt => (&mut counters.pages_corrupt, Status::Corrupt, none),
         };
         *count = count.wrapping_add(1);
         Some((status, held))
@@ -321,20 +291,14 @@ impl<M: Memory, A: Admission> Server<M, A> {
     }
 
     fn stats(&self, index: usize, owner: OwnerId) -> Stats {
-        let (written, read, freed) = self.sessions.get(index).map_or((0, 0, 0), |session| {
-            (
-                session.pages_written,
-                session.pages_read,
-                session.pages_freed,
-            )
-        });
+        let session = self.sessions.get(index).copied().unwrap_or_default();
         Stats {
             capacity_pages: self.store.capacity_pages().into(),
             free_pages: self.store.free_pages().into(),
             held_pages: self.store.held_pages(owner).into(),
-            pages_written: written.into(),
-            pages_read: read.into(),
-            pages_freed: freed.into(),
+            pages_written: session.pages_written.into(),
+            pages_read: session.pages_read.into(),
+            pages_freed: session.pages_freed.into(),
             frames_bad: self.counters.bad.into(),
             frames_dropped: self.frames_dropped.into(),
         }

@@ -10,7 +10,7 @@ use crate::engine::server::store::Memory;
 use crate::wire::{ClientId, MacAddress};
 
 /// An open session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Session {
     /// The number that the client chose; 0 if no session is open here.
     pub(super) number: u64,
@@ -30,32 +30,7 @@ pub struct Session {
     pub(super) pages_read: u64,
     pub(super) pages_freed: u64,
     /// The next session in the chain, plus one; 0 at its end.
-    next: u16,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self::new(0, ClientId([0; 16]), MacAddress::default())
-    }
-}
-
-impl Session {
-    pub(super) fn new(number: u64, client: ClientId, mac: MacAddress) -> Self {
-        Self {
-            number,
-            client,
-            mac,
-            epoch: 0,
-            low_water: 0,
-            high_water: 0,
-            heard_ns: 0,
-            challenge: Challenge::None,
-            pages_written: 0,
-            pages_read: 0,
-            pages_freed: 0,
-            next: 0,
-        }
-    }
+    pub(super) next: u16,
 }
 
 /// All sessions.

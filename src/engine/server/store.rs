@@ -24,7 +24,7 @@ pub use write::{Fragment, Written};
 use crate::wire::PAGE_SIZE;
 use assembly::Assemblies;
 use owner::OwnerState;
-use table::{Entry, Key, Place, Table};
+use table::{Key, Table};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A page of the arena.
@@ -209,18 +209,8 @@ impl<M: Memory> Store<M> {
 
     /// The page, if `owner` holds it.
     pub fn get(&self, owner: OwnerId, page: u64) -> Option<Held> {
-        let Place { at, entry, .. } = self.table.find(Key::new(owner.0, page)?)?;
-        let Entry {
-            version,
-            crc,
-            filled,
-        } = entry;
-        Some(Held {
-            at,
-            version,
-            crc,
-            filled,
-        })
+        let place = self.table.find(Key::new(owner.0, page)?)?;
+        Some(place.held)
     }
 
     /// Lists pages that `owner` holds, with their versions: calls `each` for those among the
@@ -275,7 +265,7 @@ impl<M: Memory> Store<M> {
         let Some(state) = self.owners.get_mut(owner.index()) else {
             return false;
         };
-        let is_newer = place.entry.version >= version && !mutated!(FreeIgnoresVersion);
+        let is_newer = place.held.version >= version && !mutated!(FreeIgnoresVersion);
         if state.state != OwnerState::Open || is_newer {
             return false;
         }

@@ -39,12 +39,13 @@ impl<M: Memory> Store<M> {
     /// A new owner without pages. `None` if all are in use, including those whose pages are not all
     /// dropped yet.
     pub fn open(&mut self) -> Option<OwnerId> {
-        let index = self.vacant()?;
-        *self.owners.get_mut(usize::from(index))? = Owner {
+        let is_vacant = |owner: &Owner| owner.state == OwnerState::Vacant;
+        let index = self.owners.iter().position(is_vacant)?;
+        *self.owners.get_mut(index)? = Owner {
             state: OwnerState::Open,
             ..Owner::default()
         };
-        Some(OwnerId(index))
+        u16::try_from(index).ok().map(OwnerId)
     }
 
     /// The owner with this index, if it is open.
@@ -61,14 +62,6 @@ impl<M: Memory> Store<M> {
         self.owners
             .get(index)
             .is_none_or(|owner| owner.state == OwnerState::Vacant)
-    }
-
-    fn vacant(&self) -> Option<u16> {
-        let index = self
-            .owners
-            .iter()
-            .position(|owner| owner.state == OwnerState::Vacant)?;
-        u16::try_from(index).ok()
     }
 
     /// Closes `owner`: its pages count as free at once, and are dropped gradually.

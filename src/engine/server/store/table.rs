@@ -6,7 +6,7 @@
 //! The table knows neither the pages' bytes nor access rights. At a load of at most one a chain has one
 //! or two records. The hash is keyed, so that clients cannot choose page numbers that share a chain.
 
-use super::{ArenaPage, Memory};
+use super::{ArenaPage, Held, Memory};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a page of the arena holds. All zeros: nothing, and no link.
@@ -51,19 +51,10 @@ impl Key {
     }
 }
 
-/// The value of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) version: u64,
-    pub(super) crc: u32,
-    pub(super) filled: bool,
-}
-
 /// Where a key is. Valid until the table changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    pub(super) at: ArenaPage,
-    pub(super) entry: Entry,
+    pub(super) held: Held,
     key: Key,
     bucket: usize,
     /// Link to the record before it in its chain; 0 if it is the first.
@@ -138,8 +129,8 @@ impl<M: Memory> Table<M> {
             let next = record.next & !FILLED;
             if record.key == key.0 {
                 return Some(Place {
-                    at: ArenaPage::from_link(link)?,
-                    entry: Entry {
+                    held: Held {
+                        at: ArenaPage::from_link(link)?,
                         version: record.version,
                         crc: record.crc,
                         filled: record.next & FILLED != 0,
@@ -166,40 +157,39 @@ impl<M: Memory> Table<M> {
         }
     }
 
-    /// Inserts `entry` under `key` at `at`, a page that was taken. The key must not be in the table.
-    pub(super) fn insert(&mut self, key: Key, at: ArenaPage, entry: Entry) {
+    /// Inserts `held` under `key`, in a page that was taken. The key must not be in the table.
+    pub(super) fn insert(&mut self, key: Key, held: Held) {
         let bucket = self.bucket(key);
         let next = self.heads.get(bucket).copied().unwrap_or(0);
-        self.fill(at, key, entry, next);
-        self.set_link(bucket, 0, at.link());
+        self.fill(key, held, next);
+        self.set_link(bucket, 0, held.at.link());
     }
 
-    /// Puts `entry` at `at`, a page that was taken, in place of the one at `place`, whose page
-    /// becomes free.
-    pub(super) fn replace(&mut self, place: &Place, at: ArenaPage, entry: Entry) {
-        self.fill(at, place.key, entry, place.next);
-        self.set_link(place.bucket, place.previous, at.link());
-        self.give(place.at);
+    /// Puts `held`, in a page that was taken, in place of the one at `place`, whose page becomes free.
+    pub(super) fn replace(&mut self, place: &Place, held: Held) {
+        self.fill(place.key, held, place.next);
+        self.set_link(place.bucket, place.previous, held.at.link());
+        self.give(place.held.at);
     }
 
-    /// Removes the entry at `place`, whose page becomes free.
+    /// Removes what is at `place`, whose page becomes free.
     pub(super) fn remove(&mut self, place: &Place) {
         self.set_link(place.bucket, place.previous, place.next);
-        self.give(place.at);
+        self.give(place.held.at);
     }
 
-    fn fill(&mut self, at: ArenaPage, key: Key, entry: Entry, next: u32) {
-        if let Some(record) = self.record_mut(at.link()) {
+    fn fill(&mut self, key: Key, held: Held, next: u32) {
+        if let Some(record) = self.record_mut(held.at.link()) {
             *record = Record {
                 key: key.0,
-                version: entry.version,
-                crc: entry.crc,
-                next: next | if entry.filled { FILLED } else { 0 },
+                version: held.version,
+                crc: held.crc,
+                next: next | if held.filled { FILLED } else { 0 },
             };
         }
     }
 
-    /// The place of the entry that page `at` holds, if any.
+    /// The place of what page `at` holds, if anything.
     pub(super) fn held_at(&self, at: u32) -> Option<Place> {
         let key = Key(self.records.get(at as usize)?.key);
         if key.0 == 0 {

@@ -7,8 +7,8 @@
 
 use super::assembly::Progress;
 use super::owner::OwnerState;
-use super::table::{Entry, Key, Place};
-use super::{ArenaPage, Memory, OwnerId, Store};
+use super::table::{Key, Place};
+use super::{ArenaPage, Held, Memory, OwnerId, Store};
 use crate::wire::{FragmentMask, Fragmentation, PAGE_SIZE};
 
 /// A page, or a fragment of one, that a client writes.
@@ -73,14 +73,14 @@ impl<M: Memory> Store<M> {
         }
         let place = self.table.find(key);
         match &place {
-            Some(Place { entry, .. }) if fragment.version == entry.version => {
+            Some(Place { held, .. }) if fragment.version == held.version => {
                 // One version never has two contents: a client whose page has changed takes a new
                 // version.
-                let same = fragment.crc == entry.crc && fragment.filled == entry.filled;
+                let same = fragment.crc == held.crc && fragment.filled == held.filled;
                 return if same { Written::Held } else { Written::Stale };
             }
-            Some(Place { entry, .. })
-                if fragment.version < entry.version && !mutated!(OlderVersionStored) =>
+            Some(Place { held, .. })
+                if fragment.version < held.version && !mutated!(OlderVersionStored) =>
             {
                 return Written::Stale
             }
@@ -198,29 +198,23 @@ impl<M: Memory> Store<M> {
         at: ArenaPage,
         fragment: &Fragment<'_>,
     ) -> Written {
-        let &Fragment {
-            page,
-            version,
-            crc,
-            filled,
-            ..
-        } = fragment;
-        let entry = Entry {
-            version,
-            crc,
-            filled,
+        let held = Held {
+            at,
+            version: fragment.version,
+            crc: fragment.crc,
+            filled: fragment.filled,
         };
         match place {
-            Some(place) => self.table.replace(&place, at, entry),
+            Some(place) => self.table.replace(&place, held),
             None => {
-                self.table.insert(key, at, entry);
+                self.table.insert(key, held);
                 self.live = self.live.saturating_add(1);
                 if let Some(state) = self.owners.get_mut(owner.index()) {
                     state.pages = state.pages.saturating_add(1);
                 }
             }
         }
-        self.drop_assemblies(owner, page, version);
+        self.drop_assemblies(owner, fragment.page, fragment.version);
         Written::Stored
     }
 }
