@@ -134,7 +134,9 @@ impl Arena {
                 );
                 return Err(Failure::new(Kind::Memory, text));
             }
-            tell_of_unused_huge_pages(len as u64);
+            if let Some(text) = unused_huge_pages(&pools(), len as u64) {
+                warn!("{text}");
+            }
         }
         if !lock(memory, stop)? {
             return Ok(None);
@@ -220,13 +222,6 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Warns of huge pages that are set aside and cannot be used: they were probably meant for the server.
-fn tell_of_unused_huge_pages(len: u64) {
-    if let Some(text) = unused_huge_pages(&pools(), len) {
-        warn!("{text}");
-    }
-}
-
 /// The huge pages of one size that are set aside.
 struct Pool {
     kib: u64,
@@ -252,7 +247,7 @@ fn pools() -> Vec<Pool> {
     pool.into_iter().collect()
 }
 
-/// The warning about these pools, none of which is used.
+/// The warning about these pools, none of which is used: they were probably meant for the server.
 fn unused_huge_pages(pools: &[Pool], len: u64) -> Option<String> {
     const KIB: u64 = HUGE_PAGE as u64 / 1024;
     // A small arena is not rounded to huge pages.

@@ -3,7 +3,8 @@
 //! The command line.
 
 use anemone::wire::{ClientId, ClusterName, MacAddress, PAGE_SIZE};
-use clap::{Parser, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 use crate::exit_status::EXIT_STATUS;
@@ -26,8 +27,9 @@ pub struct Arguments {
     pub capacity: Option<u64>,
 
     /// Least severe messages that are logged to stderr
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
+    #[arg(long, value_name = "LEVEL", default_value = "info",
+          value_parser = PossibleValuesParser::new(LOG_LEVELS).try_map(|level| level.parse::<LevelFilter>()))]
+    pub log_level: LevelFilter,
 
     /// Cluster whose clients are served, up to 32 bytes
     #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_cluster)]
@@ -64,29 +66,8 @@ pub struct Arguments {
     pub spin_us: u32,
 }
 
-/// The least severe messages that are logged.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl From<LogLevel> for LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Off => Self::OFF,
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Trace => Self::TRACE,
-        }
-    }
-}
+/// The names of the levels, from none to all messages.
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// An admitted client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 //! The kinds of failures, and their exit statuses.
 
-use crate::failure::{self, FailureKind};
+use std::process::ExitCode;
+
+use crate::failure;
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +23,16 @@ pub enum Kind {
     Busy,
 }
 
-impl FailureKind for Kind {
-    fn status(self) -> u8 {
-        match self {
-            Self::Other => 1,
-            Self::NoInterface | Self::Interface => 3,
-            Self::Privilege => 4,
-            Self::Memory => 5,
-            Self::Busy => 6,
-        }
+impl From<Kind> for ExitCode {
+    fn from(kind: Kind) -> Self {
+        // 2 is for a wrong command line.
+        Self::from(match kind {
+            Kind::Other => 1,
+            Kind::NoInterface | Kind::Interface => 3,
+            Kind::Privilege => 4,
+            Kind::Memory => 5,
+            Kind::Busy => 6,
+        })
     }
 }
 

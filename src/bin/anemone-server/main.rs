@@ -35,7 +35,6 @@ use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{set_dumpable_behavior, DumpableBehavior};
 use rustix::rand::{getrandom, GetRandomFlags};
 use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
-use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info, warn};
 
 use admission::CookieAdmission;
@@ -58,7 +57,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(!is_plain && std::io::stderr().is_terminal())
         .with_target(false)
-        .with_max_level(LevelFilter::from(arguments.log_level))
+        .with_max_level(arguments.log_level)
         // It would report a failure of standard error on standard error, and panic. The pages would be lost.
         .log_internal_errors(false)
         .init();
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure}");
-            failure.exit_code()
+            failure.kind.into()
         }
     }
 }

@@ -16,7 +16,6 @@ use zerocopy::FromZeros;
 use crate::arguments::{Add, Remove, Status};
 use crate::device::Device;
 use crate::exit_status::{Failure, Kind};
-use crate::failure::FailureKind;
 use crate::report::{find, health_word, refusal, servers, Report};
 use crate::text::Text;
 use crate::{json, write};
@@ -26,35 +25,13 @@ const WAIT_S: u32 = 3;
 /// Time between two checks of the servers meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The result of a command that could be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It succeeded.
-    Done,
-    /// Something was refused and has been reported.
-    Refused,
-    /// It did not finish in time.
-    Unfinished,
-}
-
-impl Outcome {
-    /// As an exit status.
-    pub fn exit_code(self) -> ExitCode {
-        match self {
-            Self::Done => ExitCode::SUCCESS,
-            Self::Refused => Kind::Other.status().into(),
-            Self::Unfinished => Kind::Unfinished.status().into(),
-        }
-    }
-}
-
 /// Prints a line on standard error. A line that cannot be written is dropped: the exit status remains.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "anemonectl: {line}");
 }
 
 /// Prints a line on standard output.
-fn say(line: &str) -> Result<Outcome, Failure> {
+fn say(line: &str) -> Result<ExitCode, Failure> {
     write(|out| writeln!(out, "{line}"))
 }
 
@@ -64,7 +41,7 @@ fn words(number: i32) -> String {
 }
 
 /// Adds servers.
-pub fn add(device: &Device, add: &Add) -> Result<Outcome, Failure> {
+pub fn add(device: &Device, add: &Add) -> Result<ExitCode, Failure> {
     let mut added = Vec::new();
     for &mac in &add.servers {
         let mut argument = uapi::AddServer::new_zeroed();
@@ -101,14 +78,14 @@ pub fn add(device: &Device, add: &Add) -> Result<Outcome, Failure> {
             )),
         }
     }
-    Ok(outcome(
+    Ok(exit_code(
         added.len() == add.servers.len(),
         answered || add.wait.is_none(),
     ))
 }
 
 /// Removes servers.
-pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
+pub fn remove(device: &Device, remove: &Remove) -> Result<ExitCode, Failure> {
     let mut flags = 0;
     if remove.force {
         flags |= uapi::remove::FORCE;
@@ -148,17 +125,18 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<Outcome, Failure> {
             ))?,
         };
     }
-    Ok(outcome(
+    Ok(exit_code(
         draining.len() == remove.servers.len(),
         gone || remove.wait.is_none(),
     ))
 }
 
-fn outcome(all_accepted: bool, over_in_time: bool) -> Outcome {
+/// The exit status of a command whose refusals have been reported.
+fn exit_code(all_accepted: bool, over_in_time: bool) -> ExitCode {
     match (all_accepted, over_in_time) {
-        (false, _) => Outcome::Refused,
-        (true, false) => Outcome::Unfinished,
-        (true, true) => Outcome::Done,
+        (false, _) => Kind::Other.into(),
+        (true, false) => Kind::Unfinished.into(),
+        (true, true) => ExitCode::SUCCESS,
     }
 }
 
@@ -182,7 +160,7 @@ fn wait(
 }
 
 /// Attaches the local disk.
-pub fn attach(device: &Device, path: &Path) -> Result<Outcome, Failure> {
+pub fn attach(device: &Device, path: &Path) -> Result<ExitCode, Failure> {
     let mut argument = uapi::AttachDisk::new_zeroed();
     let name = path.display();
     let refuse = |why: &str| Err(Failure::new(Kind::Other, format!("{name} {why}")));
@@ -209,7 +187,7 @@ pub fn attach(device: &Device, path: &Path) -> Result<Outcome, Failure> {
 }
 
 /// Detaches the local disk.
-pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
+pub fn detach(device: &Device, force: bool) -> Result<ExitCode, Failure> {
     let mut argument = uapi::DetachDisk::new_zeroed();
     if force {
         argument.flags = uapi::detach::FORCE;
@@ -231,7 +209,7 @@ pub fn detach(device: &Device, force: bool) -> Result<Outcome, Failure> {
 }
 
 /// Shows everything.
-pub fn status(device: &Device, status: &Status) -> Result<Outcome, Failure> {
+pub fn status(device: &Device, status: &Status) -> Result<ExitCode, Failure> {
     let report = Report::ask(device, !status.quick)?;
     write(|out| match status.json {
         true => writeln!(out, "{:#}", json::report(&report)),

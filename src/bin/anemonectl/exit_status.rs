@@ -2,29 +2,26 @@
 
 //! The kinds of failures, and their exit statuses.
 
-use crate::failure::{self, FailureKind};
+use std::process::ExitCode;
 
-/// The kind of a failure.
+use crate::failure;
+
+/// The kind of a failure, with its exit status. 2 is for a wrong command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The module refused it, or any other failure.
-    Other,
+    Other = 1,
     /// There is no control device, or it is not one.
-    NoDevice,
+    NoDevice = 3,
     /// CAP_SYS_ADMIN is missing.
-    Privilege,
+    Privilege = 4,
     /// It is under way, but did not finish in time.
-    Unfinished,
+    Unfinished = 5,
 }
 
-impl FailureKind for Kind {
-    fn status(self) -> u8 {
-        match self {
-            Self::Other => 1,
-            Self::NoDevice => 3,
-            Self::Privilege => 4,
-            Self::Unfinished => 5,
-        }
+impl From<Kind> for ExitCode {
+    fn from(kind: Kind) -> Self {
+        Self::from(kind as u8)
     }
 }
 

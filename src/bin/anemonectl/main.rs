@@ -25,22 +25,19 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command};
-use commands::{complain, Outcome};
+use commands::complain;
 use device::Device;
 use exit_status::{Failure, Kind};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(outcome) => outcome.exit_code(),
-        Err(failure) => {
-            complain(&failure.to_string());
-            failure.exit_code()
-        }
-    }
+    run(&arguments).unwrap_or_else(|failure| {
+        complain(&failure.to_string());
+        failure.kind.into()
+    })
 }
 
-fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let open = || Device::open(&arguments.device);
     match &arguments.command {
         Command::Add(add) => commands::add(&open()?, add),
@@ -57,7 +54,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 }
 
 /// Writes to standard output in one piece, and turns an error into a [`Failure`].
-fn write(fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Outcome, Failure> {
+fn write(fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
     fill(&mut text)
         .and_then(|()| {
@@ -66,5 +63,5 @@ fn write(fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Outcome, F
             out.flush()
         })
         .map_err(|error| Failure::new(Kind::Other, format!("cannot write: {error}")))?;
-    Ok(Outcome::Done)
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,12 +4,14 @@
 //! batches.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{socket_with, sockopt, AddressFamily, SocketFlags, SocketType};
 
 use super::ring::{Geometry, Ring};
 
 /// The send buffer: some hundred frames.
-const SEND_BUFFER: libc::c_int = 8 << 20;
+const SEND_BUFFER: usize = 8 << 20;
 
 /// The most frames of one system call.
 pub const BATCH: usize = 64;
@@ -27,15 +29,9 @@ pub struct PacketSocket {
 impl PacketSocket {
     /// A socket that receives nothing yet. `EPERM` without CAP_NET_RAW.
     pub fn new() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        // SAFETY: no memory is passed.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let flags = SocketFlags::CLOEXEC;
         Ok(Self {
-            // SAFETY: the descriptor was just opened and is not owned elsewhere.
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+            fd: socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?,
             // SAFETY: an mmsghdr is integers and pointers: all zeros is one.
             messages: vec![unsafe { std::mem::zeroed() }; BATCH],
             parts: vec![[part(&[]); 2]; BATCH],
@@ -49,12 +45,8 @@ impl PacketSocket {
         let on: libc::c_int = 1;
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)?;
         // Beyond the ordinary limit if allowed, otherwise up to it.
-        if self
-            .set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER)
-            .is_err()
-        {
-            self.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER)?;
-        }
+        sockopt::set_socket_send_buffer_size_force(&self.fd, SEND_BUFFER)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&self.fd, SEND_BUFFER))?;
         let request = geometry.request();
         self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
         let ring = Ring::map(self.fd.as_fd(), geometry)?;
