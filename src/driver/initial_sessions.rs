@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The sessions that are opened while the module is loaded: which servers answer, whether they are enough,
-//! and whether they have room for the device.
+//! The sessions that are opened while the module is loaded. The engine decides how long loading waits, and
+//! whether the servers are enough and have room for the device.
 //!
 //! Context: process. It sleeps.
 
@@ -17,6 +17,10 @@ use super::{
 use crate::{
     engine::client::{
         ids::SERVER_SLOTS,
+        loading::{
+            Answered,
+            Loading, //
+        },
         room::{
             Fit,
             Room, //
@@ -25,26 +29,16 @@ use crate::{
     wire::Status,
 };
 
-/// How long servers may take to end the session of an older life: two seconds and some attempts.
-const REPLACED_MS: u32 = 5000;
-
-/// Waits for servers as long as the administrator allows. Returns how many are up.
-fn wait_for_servers(params: &Params, client: &Arc<Client>, wanted: usize) -> Result<usize> {
+/// Waits for servers as long as the engine says. Returns how many are up.
+fn wait_for_servers(params: &Params, client: &Arc<Client>, loading: &mut Loading) -> Result<usize> {
     let cluster = &client.cluster;
-    let mut up = cluster.wait_for_servers(wanted, params.connect_ms)?;
-    if up < wanted && cluster.is_refused(Status::Wait) {
-        // Servers are challenging an older life of this client.
-        up = cluster.wait_for_servers(wanted, REPLACED_MS)?;
-    }
-    let enough = wanted.min(params.config.replicas);
-    if up < enough && params.wait_s > 0 {
-        let wait_s = params.wait_s;
-        pr_info!("{up} of {wanted} servers answered: waiting up to {wait_s} s for {enough}\n");
-        up = cluster.wait_for_servers(enough, wait_s.saturating_mul(1000))?;
-        if up >= enough && up < wanted {
-            // After a power failure servers start one after the other.
-            up = cluster.wait_for_servers(wanted, params.connect_ms)?;
+    let mut up = 0;
+    while let Some(wait) = loading.next(up, cluster.is_refused(Status::Wait)) {
+        if wait.is_extra {
+            let (wanted, wait_s, enough) = (params.servers.len(), params.wait_s, wait.servers);
+            pr_info!("{up} of {wanted} servers answered: waiting up to {wait_s} s for {enough}\n");
         }
+        up = cluster.wait_for_servers(wait.servers, wait.timeout_ms)?;
     }
     Ok(up)
 }
@@ -68,23 +62,24 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
     }
     client.shared.kick();
     let wanted = params.servers.len();
-    let up = wait_for_servers(params, client, wanted)?;
-    if up == 0 && !has_local && client.cluster.is_refused(Status::InUse) {
-        pr_err!("servers have a live session of a client with this identity; give this one another client_id=\n");
-        return Err(EBUSY);
-    }
-    if up == 0 && !has_local {
-        let connect_ms = params.connect_ms;
-        pr_err!(
-            "none of {wanted} servers answered on {interface} within {connect_ms} ms; check that they run and that the interface is up\n"
-        );
-        return Err(EHOSTUNREACH);
-    }
-    let replicas = params.config.replicas;
-    if up < wanted || up < replicas {
-        pr_warn!(
+    let (replicas, connect_ms) = (params.config.replicas, params.connect_ms);
+    let mut loading = Loading::new(wanted, replicas, connect_ms, params.wait_s);
+    let up = wait_for_servers(params, client, &mut loading)?;
+    match loading.answered(up, has_local, client.cluster.is_refused(Status::InUse)) {
+        Answered::InUse => {
+            pr_err!("servers have a live session of a client with this identity; give this one another client_id=\n");
+            return Err(EBUSY);
+        }
+        Answered::Nobody => {
+            pr_err!(
+                "none of {wanted} servers answered on {interface} within {connect_ms} ms; check that they run and that the interface is up\n"
+            );
+            return Err(EHOSTUNREACH);
+        }
+        Answered::Degraded => pr_warn!(
             "degraded: {up} of {wanted} servers answered, {replicas} replicas are wanted of each page\n"
-        );
+        ),
+        Answered::All => {}
     }
     check_room(params, client, up, has_local)
 }

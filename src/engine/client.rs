@@ -12,6 +12,7 @@ pub mod free;
 pub mod histogram;
 pub mod ids;
 pub mod inbox;
+pub mod loading;
 pub mod log_once;
 pub mod maintenance;
 pub mod mirror;
