@@ -109,6 +109,13 @@ const AT_ONCE_NS: u64 = 100 * MS;
 /// The same, if all servers that hold the page are healthy: less than the engine's longest timers.
 const UNDISTURBED_NS: u64 = 50 * MS;
 
+/// When a client was stopped: several stops soon after each other are one.
+#[derive(Clone, Copy)]
+struct Stop {
+    since_ns: u64,
+    until_ns: u64,
+}
+
 /// The oracle.
 pub struct Oracle {
     pages: BTreeMap<(usize, u32), PageState>,
@@ -117,7 +124,8 @@ pub struct Oracle {
     /// The client and page of each request.
     places: BTreeMap<RequestId, (usize, u32)>,
     step: Step,
-    frozen_until_ns: BTreeMap<usize, u64>,
+    /// When each client was last stopped.
+    stops: BTreeMap<usize, Stop>,
     io_timeout_ns: u64,
     /// By how many parts in a million a client's seconds may be shorter than the simulator's.
     fast: u64,
@@ -145,7 +153,7 @@ impl Oracle {
             requests: BTreeMap::new(),
             places: BTreeMap::new(),
             step: 0,
-            frozen_until_ns: BTreeMap::new(),
+            stops: BTreeMap::new(),
             io_timeout_ns: u64::from(scenario.io_timeout_s) * S,
             fast: match scenario.enabled.clock_rates {
                 true => DRIFT_MAX.unsigned_abs(),

@@ -468,7 +468,9 @@ impl Oracle {
         let state = self.page(client, request.page);
         state.fail(step, contents);
         state.forget_copies();
+        // A client that continues may refuse at once, because of what it knew before it was stopped.
         let began_ns = request.began_ns.saturating_sub(CALM_NS);
+        let began_ns = self.known_since_ns(client, began_ns);
         if !evidence.any_full_since(client, began_ns) {
             return Err("refused for lack of room, and no server was full".into());
         }

@@ -17,9 +17,8 @@ impl Oracle {
             let until_ns = request.began_ns + io_timeout_ns + MARGIN_NS;
             // Waiting requests are checked periodically.
             request.until_ns = until_ns.max(now_ns + MARGIN_NS + S);
-            let frozen_ns = self.frozen_until_ns.get(&request.client).copied();
-            if let Some(frozen_ns) = frozen_ns {
-                let end_ns = frozen_ns + io_timeout_ns + MARGIN_NS;
+            if let Some(stop) = self.stops.get(&request.client) {
+                let end_ns = stop.until_ns + io_timeout_ns + MARGIN_NS;
                 request.until_ns = request.until_ns.max(end_ns);
             }
         }
@@ -46,7 +45,13 @@ impl Oracle {
 
     /// A client is stopped until `until_ns`: its requests cannot end earlier.
     pub fn freeze(&mut self, now_ns: u64, client: usize, until_ns: u64) {
-        let before_ns = self.frozen_until_ns.insert(client, until_ns).unwrap_or(0);
+        let before = self.stops.get(&client).copied();
+        let before_ns = before.map_or(0, |stop| stop.until_ns);
+        let since_ns = match before {
+            Some(stop) if now_ns < stop.until_ns + CALM_NS => stop.since_ns,
+            _ => now_ns,
+        };
+        self.stops.insert(client, Stop { since_ns, until_ns });
         for request in self.requests.values_mut() {
             if request.client == client {
                 // Its I/O timeout counts only while the client runs.
@@ -57,6 +62,16 @@ impl Oracle {
                 let end_ns = until_ns + self.io_timeout_ns + MARGIN_NS;
                 request.until_ns = request.until_ns.max(end_ns);
             }
+        }
+    }
+
+    /// How far back what a client knows may date that ran since `since_ns`: to before it was stopped.
+    pub(super) fn known_since_ns(&self, client: usize, since_ns: u64) -> u64 {
+        match self.stops.get(&client) {
+            Some(stop) if stop.until_ns > since_ns => {
+                since_ns.min(stop.since_ns.saturating_sub(CALM_NS))
+            }
+            _ => since_ns,
         }
     }
 

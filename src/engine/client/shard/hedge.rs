@@ -3,7 +3,8 @@
 //! Hedged page-ins: one that takes longer than nearly all others is also sent to a second replica,
 //! and the first whole page wins ("The Tail at Scale", Dean and Barroso, 2013).
 //!
-//! A budget limits hedges, so that uniformly slow servers do not get every READ twice.
+//! A budget limits hedges, so that uniformly slow servers do not get every READ twice. A page-in without
+//! credit asks the second replica after [`LATEST_NS`].
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
@@ -13,6 +14,10 @@ use super::Shard;
 
 /// In place of a time to hedge: set the time when the transfer is first sent.
 pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
+
+/// When a page-in asks another replica at the latest, after its start. The retransmission timeout of a
+/// server that was stopped is longer, until that server has answered some more requests.
+const LATEST_NS: u64 = 80_000_000;
 
 /// The price of one hedge: each page-in earns the percentage that is allowed.
 const COST: u32 = 100;
@@ -67,18 +72,28 @@ impl<S: Storage> Shard<S> {
             self.note_deadline(again_ns);
             return;
         }
+        if device.hedge_percent() == 0 {
+            self.ops[index].hedge_ns = u64::MAX;
+            return;
+        }
         let is_paid = self.hedges.has_one() || mutated!(HedgesUnpaid);
-        let hedge = match device.hedge_percent() != 0 && is_paid {
-            true => self.ask_another(now_ns, index, device),
-            false => None,
-        };
+        let latest_ns = self.ops[index].started_ns.saturating_add(LATEST_NS);
+        if !is_paid && now_ns < latest_ns {
+            self.ops[index].hedge_ns = latest_ns;
+            self.note_deadline(latest_ns);
+            return;
+        }
+        self.ops[index].hedge_ns = u64::MAX;
+        if !is_paid {
+            self.fail_over(now_ns, index, device);
+            return;
+        }
+        let hedge = self.ask_another(now_ns, index, device);
         if hedge.is_some() {
             self.hedges.spend();
             self.counters.hedges = self.counters.hedges.wrapping_add(1);
         }
-        let op = &mut self.ops[index];
-        op.hedge_ns = u64::MAX;
-        op.hedge = hedge;
+        self.ops[index].hedge = hedge;
     }
 
     /// This transfer completed the page.

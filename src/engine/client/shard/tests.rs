@@ -115,6 +115,29 @@ fn no_hedge_at_0_percent() {
 }
 
 #[test]
+fn a_page_in_from_a_server_that_was_stopped_soon_asks_another_one() {
+    let mut bench = Bench::new(2);
+    bench.write(PAGE, &[0, 1]);
+    // So long are the timeouts of both servers.
+    warm_up(&mut bench, 8, 170 * MS);
+    bench.start_page_in(0, PAGE);
+    let first = bench.next_send();
+    let (began_ns, hedges) = (bench.now_ns, bench.shard.counters().hedges);
+    let second = bench.wait_for_send();
+    let waited_ns = bench.now_ns - began_ns;
+    assert!((MS..85 * MS).contains(&waited_ns), "{waited_ns}");
+    assert_ne!(first.destination, second.destination);
+    bench.answer_page(&second, &[0]);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    let counters = bench.shard.counters();
+    assert_eq!(
+        (counters.hedges - hedges, counters.failovers),
+        (0, 1),
+        "there is no credit yet"
+    );
+}
+
+#[test]
 fn page_ins_under_way_to_a_dying_server_end_soon() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0, 1]);
