@@ -16,7 +16,7 @@
 //!
 //! Further errors are listed at each ioctl. After an error nothing has changed.
 
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 /// The control device's path.
 pub const PATH: &str = "/dev/anemone-control";
@@ -157,7 +157,7 @@ pub struct Status {
     pub flags: u32,
     /// [`VERSION`] of the module.
     pub version: u32,
-    /// Where pages are kept: one of [`mode`].
+    /// Where pages are kept: a [`Mode`].
     pub mode: u32,
     /// Copies wanted of each page.
     pub replicas: u32,
@@ -198,7 +198,7 @@ pub struct Status {
 
     /// State of the local disk: one of [`disk`].
     pub disk_state: u32,
-    /// What happens when the disk is slower than page-outs: one of [`policy`].
+    /// When page-outs that servers hold also go to it: a [`Policy`].
     pub disk_policy: u32,
     /// Pages that wait to be written to it.
     pub disk_buffered: u64,
@@ -229,15 +229,29 @@ pub mod status {
 }
 
 /// Where pages are kept.
-pub mod mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
+#[repr(u32)]
+pub enum Mode {
     /// On as many servers as there are replicas.
-    pub const NETWORK: u32 = 1;
+    Network = 1,
     /// On fewer servers.
-    pub const DEGRADED: u32 = 2;
+    Degraded = 2,
     /// On the local disk only.
-    pub const DISK_ONLY: u32 = 3;
+    DiskOnly = 3,
     /// Nowhere: requests wait.
-    pub const NONE: u32 = 4;
+    None = 4,
+}
+
+impl Mode {
+    /// Its name, for people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Degraded => "degraded",
+            Self::DiskOnly => "disk-only",
+            Self::None => "none",
+        }
+    }
 }
 
 /// States of the local disk.
@@ -254,14 +268,28 @@ pub mod disk {
     pub const TIMED_OUT: u32 = 4;
 }
 
-/// What happens when the local disk is slower than page-outs.
-pub mod policy {
-    /// It is not written to while there are enough servers.
-    pub const OFF: u32 = 0;
-    /// Pages are written to it later.
-    pub const LAG: u32 = 1;
-    /// Page-outs wait for it.
-    pub const STRICT: u32 = 2;
+/// When page-outs that servers hold also go to the local disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, TryFromBytes)]
+#[repr(u32)]
+pub enum Policy {
+    /// Never. The disk still takes pages that too few servers hold.
+    Off = 0,
+    /// If there is a buffer. A page without one is copied later.
+    #[default]
+    Lag = 1,
+    /// Always: a page-out waits for a buffer, and so for the disk's speed.
+    Strict = 2,
+}
+
+impl Policy {
+    /// Its name, for people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Lag => "lag",
+            Self::Strict => "strict",
+        }
+    }
 }
 
 /// The most servers.
@@ -287,7 +315,7 @@ pub struct Servers {
 pub struct Server {
     /// Its slot: its bit in the page map.
     pub slot: u32,
-    /// Its state: one of [`health`].
+    /// Its state: a [`Health`].
     pub health: u32,
     /// Its hardware address.
     pub mac: [u8; 6],
@@ -311,20 +339,36 @@ pub struct Server {
     pub reserved_too: [u64; 4],
 }
 
-/// States of a server.
-pub mod health {
-    /// It has not answered yet.
-    pub const CONNECTING: u32 = 1;
+/// The state of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
+#[repr(u32)]
+pub enum Health {
+    /// No session has been opened yet.
+    Connecting = 1,
     /// It answers.
-    pub const UP: u32 = 2;
-    /// It does not answer. No new request is sent to it.
-    pub const SUSPECTED: u32 = 3;
+    Up = 2,
+    /// It does not answer. Nothing new is sent to it.
+    Suspected = 3,
     /// It is being removed: it is read from until no page needs it.
-    pub const DRAINING: u32 = 4;
-    /// It is gone. Its bits are being cleared from the page map.
-    pub const SWEEPING: u32 = 5;
-    /// It has been silent for so long that its copies no longer count.
-    pub const LOST: u32 = 6;
+    Draining = 4,
+    /// Its pages are gone. Its bits are being cleared from the page map.
+    Sweeping = 5,
+    /// It has been silent for the loss timeout, so others get its pages. It may still return with them.
+    Lost = 6,
+}
+
+impl Health {
+    /// Its name, for people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Suspected => "suspected",
+            Self::Draining => "draining",
+            Self::Sweeping => "sweeping",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 // The layout is the interface: it must not change.

@@ -19,10 +19,7 @@ use super::{
     queue::Lingered, //
 };
 use crate::{
-    engine::client::{
-        cluster::Health,
-        ids::ServerSlot, //
-    },
+    engine::client::ids::ServerSlot,
     linux::debugfs::Dir, //
 };
 
@@ -70,14 +67,7 @@ fn counters(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn servers(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
     client.cluster.reports(|slot, report| {
-        let health = match report.health {
-            Health::Connecting => "connecting",
-            Health::Up => "up",
-            Health::Suspected => "suspected",
-            Health::Draining => "draining",
-            Health::Lost => "lost",
-            Health::Sweeping => "sweeping",
-        };
+        let health = report.health.name();
         let round_trip_ns = ServerSlot::new(slot).map_or(0, |slot| client.round_trip_ns(slot));
         result = result.and_then(|()| {
             writeln!(

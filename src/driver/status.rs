@@ -16,18 +16,12 @@ use super::{
 };
 use crate::{
     engine::client::{
-        cluster::{
-            Health,
-            Report, //
-        },
-        disk::Policy,
         ids::ServerSlot,
         mirror::Health as DiskHealth,
         page_statistics::{
             PageStatistics,
             Standard, //
-        },
-        swap_device::Mode, //
+        }, //
     },
     linux::sched::cond_resched,
     uapi, //
@@ -35,18 +29,6 @@ use crate::{
 
 /// Pages counted between two checks for a signal.
 const STATISTICS_PAGES: u32 = 1 << 20;
-
-/// A name's number in [`uapi::health`].
-fn health(report: &Report) -> u32 {
-    match report.health {
-        Health::Connecting => uapi::health::CONNECTING,
-        Health::Up => uapi::health::UP,
-        Health::Suspected => uapi::health::SUSPECTED,
-        Health::Lost => uapi::health::LOST,
-        Health::Draining => uapi::health::DRAINING,
-        Health::Sweeping => uapi::health::SWEEPING,
-    }
-}
 
 impl Client {
     /// The device's state.
@@ -56,12 +38,7 @@ impl Client {
         let mut status = uapi::Status::new_zeroed();
         status.flags = flags;
         status.version = uapi::VERSION;
-        status.mode = match device.mode() {
-            Mode::Network => uapi::mode::NETWORK,
-            Mode::Degraded => uapi::mode::DEGRADED,
-            Mode::DiskOnly => uapi::mode::DISK_ONLY,
-            Mode::None => uapi::mode::NONE,
-        };
+        status.mode = device.mode() as u32;
         // CAST: three at the most.
         status.replicas = device.replicas() as u32;
         status.min_copies = device.min_copies() as u32;
@@ -122,11 +99,7 @@ impl Client {
         status.disk_buffered = disk.buffered as u64;
         status.disk_written = disk.counters.pages_written;
         status.disk_errors = disk.counters.errors;
-        status.disk_policy = match disk.policy {
-            Policy::Off => uapi::policy::OFF,
-            Policy::Lag => uapi::policy::LAG,
-            Policy::Strict => uapi::policy::STRICT,
-        };
+        status.disk_policy = disk.policy as u32;
         Ok(status)
     }
 
@@ -167,7 +140,7 @@ impl Client {
             if let Some(server) = servers.get_mut(count as usize) {
                 // CAST: below 20.
                 server.slot = slot as u32;
-                server.health = health(report);
+                server.health = report.health as u32;
                 server.mac = report.mac.0;
                 server.refusal = report.refusal.map_or(0, |status| status as u32);
                 server.incarnation = report.incarnation;

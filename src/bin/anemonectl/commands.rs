@@ -9,8 +9,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anemone::uapi::{self, health};
-use anemone::wire::MacAddress;
+use anemone::uapi::{self, Health};
 use zerocopy::FromZeros;
 
 use crate::arguments::{Add, Remove, Status};
@@ -57,14 +56,16 @@ pub fn add(device: &Device, add: &Add) -> Result<ExitCode, Failure> {
             Some(number) => complain(&format!("{mac} cannot be added: {}", words(number))),
         }
     }
+    let is_up = |server: &uapi::Server| server.health == Health::Up as u32;
     let answered = wait(device, add.wait, |servers| {
-        let is_up = |mac: &MacAddress| find(servers, *mac).is_some_and(|s| s.health == health::UP);
-        added.iter().all(is_up)
+        added
+            .iter()
+            .all(|mac| find(servers, *mac).is_some_and(is_up))
     })?;
     let now = servers(device, 0)?;
     for &mac in &added {
         match find(&now, mac) {
-            Some(server) if server.health == health::UP => {
+            Some(server) if is_up(server) => {
                 say(&format!("{mac}: added, up"))?;
             }
             Some(server) => match refusal(server) {

@@ -2,9 +2,9 @@
 
 //! The state of the device, queried once, for both output formats.
 
-use anemone::uapi::{self, disk, health, mode, policy};
+use anemone::uapi::{self, disk, Health, Mode, Policy};
 use anemone::wire::{self, MacAddress};
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, IntoBytes, TryFromBytes};
 
 use crate::device::Device;
 use crate::exit_status::Failure;
@@ -53,20 +53,17 @@ pub fn servers(device: &Device, flags: u32) -> Result<Vec<uapi::Server>, Failure
 pub fn find(servers: &[uapi::Server], mac: MacAddress) -> Option<&uapi::Server> {
     servers
         .iter()
-        .find(|server| server.mac == mac.0 && server.health != health::SWEEPING)
+        .find(|server| server.mac == mac.0 && server.health != Health::Sweeping as u32)
+}
+
+/// The name of the state with this number.
+fn word<T: TryFromBytes>(number: u32, name: fn(T) -> &'static str) -> &'static str {
+    T::try_read_from_bytes(number.as_bytes()).map_or("unknown", name)
 }
 
 /// A server's state in a word.
 pub fn health_word(server: &uapi::Server) -> &'static str {
-    match server.health {
-        health::CONNECTING => "connecting",
-        health::UP => "up",
-        health::SUSPECTED => "suspected",
-        health::DRAINING => "draining",
-        health::SWEEPING => "sweeping",
-        health::LOST => "lost",
-        _ => "unknown",
-    }
+    word(server.health, Health::name)
 }
 
 /// Why a server refused to open a session, if it did.
@@ -86,13 +83,7 @@ pub fn refusal(server: &uapi::Server) -> Option<&'static str> {
 
 /// The device's mode in a word.
 pub fn mode_word(status: &uapi::Status) -> &'static str {
-    match status.mode {
-        mode::NETWORK => "network",
-        mode::DEGRADED => "degraded",
-        mode::DISK_ONLY => "disk-only",
-        mode::NONE => "none",
-        _ => "unknown",
-    }
+    word(status.mode, Mode::name)
 }
 
 /// The local disk's state in a word.
@@ -109,12 +100,7 @@ pub fn disk_word(status: &uapi::Status) -> &'static str {
 
 /// The mirror's policy in a word.
 pub fn policy_word(status: &uapi::Status) -> &'static str {
-    match status.disk_policy {
-        policy::OFF => "off",
-        policy::LAG => "lag",
-        policy::STRICT => "strict",
-        _ => "unknown",
-    }
+    word(status.disk_policy, Policy::name)
 }
 
 /// A report made by hand, for tests.
@@ -122,7 +108,7 @@ pub fn policy_word(status: &uapi::Status) -> &'static str {
 pub fn example() -> Report {
     let mut status = uapi::Status::new_zeroed();
     status.version = uapi::VERSION;
-    status.mode = mode::DEGRADED;
+    status.mode = Mode::Degraded as u32;
     status.replicas = 2;
     status.min_copies = 1;
     status.io_timeout_s = 60;
@@ -134,7 +120,7 @@ pub fn example() -> Report {
     status.pages_out = 120;
     let server = uapi::Server {
         slot: 3,
-        health: health::UP,
+        health: Health::Up as u32,
         mac: [0x52, 0x54, 0, 0, 0, 1],
         incarnation: 0x0123_4567_89ab_cdef,
         capacity_pages: 1000,
@@ -144,7 +130,7 @@ pub fn example() -> Report {
         ..uapi::Server::default()
     };
     let refusing = uapi::Server {
-        health: health::CONNECTING,
+        health: Health::Connecting as u32,
         mac: [0x52, 0x54, 0, 0, 0, 2],
         refusal: wire::Status::NotAdmitted as u32,
         ..uapi::Server::default()

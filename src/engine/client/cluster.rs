@@ -28,6 +28,7 @@ use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use super::versions::Witness;
+pub use crate::uapi::Health;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
 pub use inventory::LISTED_PAGES;
 use io_timeout::Shortage;
@@ -90,23 +91,6 @@ pub enum AddError {
     NotUnicast,
     /// Every slot is in use or not swept yet.
     NoSlot,
-}
-
-/// A server's state, for status output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// No session has been opened yet.
-    Connecting,
-    /// It answers.
-    Up,
-    /// It does not answer; nothing new is sent to it.
-    Suspected,
-    /// To be removed as soon as no page needs it.
-    Draining,
-    /// It has been silent for the loss timeout, so others get its pages. It may still return with them.
-    Lost,
-    /// Its pages are gone, and its slot is being swept.
-    Sweeping,
 }
 
 /// A server, for status output.
@@ -240,7 +224,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let has = |wanted: State| self.peers.find(|peer| peer.state == wanted);
         // A server that missed our BYE drops the pages when its lease expires.
         let slot = has(State::Empty).or_else(|| has(State::Parting))?;
-        self.peers[slot] = Peer::greeting(now_ns, mac, session);
+        self.peers[slot] = Peer::connecting(now_ns, mac, session);
         Some(slot)
     }
 
@@ -270,7 +254,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let peer = &self.peers[slot];
         let health = match peer.state {
             State::Empty | State::Parting => return None,
-            State::Greeting => Health::Connecting,
+            State::Connecting => Health::Connecting,
             State::Open if peer.draining => Health::Draining,
             State::Open if peer.suspected && peer.suspected_ns >= self.loss_timeout_ns => {
                 Health::Lost

@@ -4,29 +4,7 @@
 //! lock and read on the data path.
 
 use crate::sync::{Acquire, Atomic, Full, Relaxed};
-
-/// When page-outs that servers hold also go to the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// If there is a buffer. A page without one is copied later.
-    #[default]
-    Lag,
-    /// Always: a page-out waits for a buffer, and so for the disk's speed.
-    Strict,
-    /// Never. The disk still takes pages that too few servers hold.
-    Off,
-}
-
-impl Policy {
-    /// Its name, for people and programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lag => "lag",
-            Self::Strict => "strict",
-            Self::Off => "off",
-        }
-    }
-}
+pub use crate::uapi::Policy;
 
 /// The state of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

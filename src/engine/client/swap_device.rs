@@ -13,19 +13,7 @@ use super::stations::Stations;
 use super::storage::Storage;
 use super::versions::{Versions, Witness};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
-
-/// Where pages are kept now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// On as many servers as wanted.
-    Network,
-    /// On fewer servers.
-    Degraded,
-    /// On the local disk only.
-    DiskOnly,
-    /// Nowhere.
-    None,
-}
+use crate::uapi::Mode;
 
 /// A swap device: its map, its servers, its versions.
 pub struct SwapDevice<S: Storage> {

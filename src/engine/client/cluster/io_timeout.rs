@@ -99,7 +99,7 @@ impl Peer {
     /// requests wait for that. It has answered before, so a wrong address makes no request wait.
     pub(super) fn is_greeted(&self, io_timeout_ns: u64) -> bool {
         match self.state {
-            State::Greeting => {
+            State::Connecting => {
                 self.heard_ns != 0 && self.refusals == 0 && !self.is_given_up(io_timeout_ns)
             }
             State::Sweeping { successor } => successor,
@@ -110,7 +110,7 @@ impl Peer {
     /// A server that is being greeted has answered. Only the first answer counts: requests do not
     /// wait for ever for a server that never opens a session.
     pub(super) fn note_answering(&mut self, now_ns: u64) {
-        if self.state == State::Greeting && self.heard_ns == 0 {
+        if self.state == State::Connecting && self.heard_ns == 0 {
             self.heard_ns = now_ns.max(1);
         }
     }
@@ -156,7 +156,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// When the next check is due.
     pub(super) fn io_timeout_due_ns(&self) -> u64 {
         let due = |peer: &Peer| match peer.state {
-            State::Open | State::Greeting => peer.given_up_at_ns(self.io_timeout_ns),
+            State::Open | State::Connecting => peer.given_up_at_ns(self.io_timeout_ns),
             _ => u64::MAX,
         };
         let first = self.peers.iter().map(due).min();

@@ -17,7 +17,7 @@ pub(super) enum State {
     #[default]
     Empty,
     /// A session is being opened.
-    Greeting,
+    Connecting,
     /// A session is open.
     Open,
     /// The pages are gone, but the map still names the slot.
@@ -108,7 +108,7 @@ impl Peer {
 
     /// Whether there is a session, or one is being opened.
     pub(super) fn is_served(&self) -> bool {
-        matches!(self.state, State::Greeting | State::Open)
+        matches!(self.state, State::Connecting | State::Open)
     }
 
     /// Whether there is a session with this incarnation of it.
@@ -117,11 +117,11 @@ impl Peer {
     }
 
     /// A server with which a session is to be opened.
-    pub(super) fn greeting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
+    pub(super) fn connecting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
         let mut peer = Self {
             mac,
             session,
-            state: State::Greeting,
+            state: State::Connecting,
             suspected: true,
             looked_ns: now_ns,
             ..Self::default()

@@ -215,7 +215,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     ) {
         let peer = &mut self.peers[slot];
         match peer.state {
-            State::Greeting
+            State::Connecting
                 if !peer.hello.is_due(now_ns)
                     && peer.hello.may_be_hurried(now_ns)
                     && peer.refusal.is_none() =>
@@ -294,7 +294,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             table.close(slot);
             let mac = peer.mac;
             let session = self.random();
-            self.peers[slot] = Peer::greeting(now_ns, mac, session);
+            self.peers[slot] = Peer::connecting(now_ns, mac, session);
             self.changes.servers_changed = true;
             return;
         }

@@ -73,7 +73,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         for slot in SlotSet::ALL.iter() {
             let peer = &mut self.peers[slot];
             match peer.state {
-                State::Greeting => {
+                State::Connecting => {
                     peer.note_silence(now_ns, ran_ns, loss_timeout_ns);
                     self.repeat_hello(now_ns, slot, outbox);
                 }
@@ -165,7 +165,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let probing = Cuts::of_mtu(self.mtu).need_probes();
         let is_narrow = self.is_narrow();
         let due = |peer: &Peer| match peer.state {
-            State::Greeting => peer.hello.due_ns(),
+            State::Connecting => peer.hello.due_ns(),
             State::Open => {
                 let probe = match probing && !peer.suspected {
                     true => peer.path_mtu.query.due_ns(),
