@@ -31,6 +31,12 @@ pub struct Fragmentation {
     count: u8,
 }
 
+impl Default for Fragmentation {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
 impl Fragmentation {
     /// The page as one fragment.
     pub const WHOLE: Self = Self { count: 1 };

@@ -36,7 +36,7 @@ pub struct Generation(pub u8);
 /// # Invariants
 ///
 /// Below [`SERVER_SLOTS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerSlot(u8);
 
 impl ServerSlot {

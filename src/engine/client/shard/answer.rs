@@ -6,7 +6,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
 use super::ops::TransferId;
-use super::transfer::{Transfer, TransferStage};
+use super::transfer::Transfer;
 use super::Shard;
 use crate::wire::{Header, MacAddress, Opcode};
 
@@ -38,16 +38,15 @@ impl<S: Storage> Shard<S> {
         }
         let found = index.transfers().find(|&id| {
             let transfer = &op.transfers[id];
-            // A transfer that is queued to be sent again may still be answered.
-            let asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
             let since_first = header.attempt.wrapping_sub(transfer.first_attempt);
             let since_first_max = transfer.attempt.wrapping_sub(transfer.first_attempt);
-            asked
+            // One that is queued to be sent again may still be answered.
+            transfer.is_asked()
                 && since_first <= since_first_max
                 && transfer.session == header.session
                 && transfer.incarnation == header.incarnation
         })?;
-        let slot = op.transfers[found].slot?;
+        let slot = op.transfers[found].slot;
         (device.servers.is_current(slot, header.session) && device.servers.is_at(slot, source))
             .then_some(found)
     }

@@ -66,11 +66,12 @@ impl<S: Storage> Shard<S> {
     ) {
         let id = receive.id;
         if assembly.have != assembly.cut.all() {
-            let slot = self.ops[id].slot;
             // Progress: the rest gets a full timeout again.
-            if let Some(slot) = slot.filter(|_| is_more) {
-                let due_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
+            if is_more {
                 let transfer = &mut self.ops[id];
+                let path = &self.paths[transfer.slot];
+                let wait_ns = path.retry_after_ns(0, device.io_timeout_ns());
+                let due_ns = now_ns.saturating_add(wait_ns);
                 transfer.due_ns = due_ns;
                 if !transfer.was_damaged {
                     transfer.tries = 0;
@@ -113,11 +114,10 @@ impl<S: Storage> Shard<S> {
         };
         let asked = &self.ops[assembly.transfer];
         // A server that is no longer asked sends no more.
-        let is_asked = matches!(asked.stage, TransferStage::Sent | TransferStage::Queued);
-        let Some(slot) = asked.slot.filter(|_| is_asked) else {
+        if !asked.is_asked() {
             return 0;
-        };
-        let answer_ns = self.paths[slot].hedge_after_ns();
+        }
+        let answer_ns = self.paths[asked.slot].hedge_after_ns();
         assembly.fed_ns.saturating_add(answer_ns)
     }
 }

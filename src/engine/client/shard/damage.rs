@@ -8,7 +8,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::ops::TransferId;
 use super::Shard;
-use crate::wire::{FragmentMask, Fragmentation};
+use crate::wire::FragmentMask;
 
 /// How often in a row a page may arrive damaged before the server, not the path, is at fault.
 const MOST_DAMAGED: u32 = 3;
@@ -44,8 +44,8 @@ impl<S: Storage> Shard<S> {
         transfer.held = FragmentMask::EMPTY;
         transfer.content = None;
         let is_new = !core::mem::replace(&mut transfer.was_damaged, true);
-        let all = transfer.cut.map(Fragmentation::all);
-        if let Some(all) = all.filter(|_| is_new) {
+        if is_new {
+            let all = transfer.cut.all();
             self.resend(id, all);
         }
         self.note_in_vain(now_ns, id, MOST_DAMAGED, device);

@@ -24,15 +24,13 @@ impl<S: Storage> Shard<S> {
         self.counters.misses = self.counters.misses.wrapping_add(1);
         let slot = self.ops[id].slot;
         self.release(id);
-        if let Some(slot) = slot {
-            let op = &mut self.ops[id.op];
-            if lacks_it || op.doubted.contains(slot) {
-                op.tried.insert(slot);
-            }
-            op.doubted.insert(slot);
-            if lacks_it {
-                self.drop_replica(id.op, slot, device);
-            }
+        let op = &mut self.ops[id.op];
+        if lacks_it || op.doubted.contains(slot) {
+            op.tried.insert(slot);
+        }
+        op.doubted.insert(slot);
+        if lacks_it {
+            self.drop_replica(id.op, slot, device);
         }
         self.continue_page_in(now_ns, id.op, device);
     }
@@ -100,11 +98,10 @@ impl<S: Storage> Shard<S> {
             self.release(id);
             return;
         }
-        if let Some(cut) = self.ops[id].cut {
-            let have = assembly.filter(|assembly| assembly.cut == cut);
-            let have = have.map_or(FragmentMask::EMPTY, |assembly| assembly.have);
-            self.resend(id, cut.all().without(have));
-        }
+        let cut = self.ops[id].cut;
+        let have = assembly.filter(|assembly| assembly.cut == cut);
+        let have = have.map_or(FragmentMask::EMPTY, |assembly| assembly.have);
+        self.resend(id, cut.all().without(have));
     }
 
     /// The transfer has waited for room in its server's window as long as for an answer: asks

@@ -60,12 +60,10 @@ impl<S: Storage> Shard<S> {
             return;
         }
         // Not while fragments arrive.
-        let fed = op.assembly.and_then(|assembly| {
-            let slot = op.transfers[assembly.transfer].slot?;
-            Some((assembly.fed_ns, slot))
-        });
-        let again_ns = fed.map_or(0, |(fed_ns, slot)| {
-            fed_ns.saturating_add(self.paths[slot].hedge_after_ns())
+        let again_ns = op.assembly.map_or(0, |assembly| {
+            let slot = op.transfers[assembly.transfer].slot;
+            let answer_ns = self.paths[slot].hedge_after_ns();
+            assembly.fed_ns.saturating_add(answer_ns)
         });
         if now_ns < again_ns {
             self.ops[index].hedge_ns = again_ns;

@@ -9,7 +9,7 @@ use super::assembly::Assembly;
 use super::disk_part::DiskPart;
 use super::list::Place;
 use super::ops::{OpId, TransferId, Transfers};
-use super::transfer::TransferStage;
+use super::transfer::{Transfer, TransferStage};
 
 /// How a request for a page ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +128,7 @@ impl Op {
         let mut targets = SlotSet::EMPTY;
         for transfer in self.transfers.iter() {
             if transfer.stage != TransferStage::Idle {
-                if let Some(slot) = transfer.slot {
-                    targets.insert(slot);
-                }
+                targets.insert(transfer.slot);
             }
         }
         targets
@@ -138,8 +136,6 @@ impl Op {
 
     /// Whether some transfer is neither idle nor acknowledged.
     pub(super) fn is_waiting(&self) -> bool {
-        self.transfers
-            .iter()
-            .any(|transfer| matches!(transfer.stage, TransferStage::Queued | TransferStage::Sent))
+        self.transfers.iter().any(Transfer::is_asked)
     }
 }

@@ -63,14 +63,16 @@ impl<S: Storage> Shard<S> {
     fn acknowledged(op: &Op, device: &SwapDevice<S>) -> SlotSet {
         let mut copies = SlotSet::EMPTY;
         for transfer in op.transfers.iter() {
-            if let (TransferStage::Acknowledged, Some(slot)) = (transfer.stage, transfer.slot) {
-                // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
-                // server"). A quiescing server may be gone before the page is read.
-                let is_there = device.servers.is_current(slot, transfer.session)
-                    && !device.servers.quiescing().contains(slot);
-                if is_there || mutated!(IncarnationUnchecked) {
-                    copies.insert(slot);
-                }
+            // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
+            // server"). A quiescing server may be gone before the page is read.
+            let is_there = |slot| {
+                let is_current = device.servers.is_current(slot, transfer.session);
+                is_current && !device.servers.quiescing().contains(slot)
+            };
+            if transfer.stage == TransferStage::Acknowledged
+                && (is_there(transfer.slot) || mutated!(IncarnationUnchecked))
+            {
+                copies.insert(transfer.slot);
             }
         }
         copies

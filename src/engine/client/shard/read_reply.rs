@@ -81,7 +81,7 @@ impl<S: Storage> Shard<S> {
             return Verdict::Done;
         };
         let asked = &mut op.transfers[id];
-        if asked.cut != Some(cut) {
+        if asked.cut != cut {
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
             return Verdict::Done;
         }

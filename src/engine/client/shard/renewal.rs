@@ -52,10 +52,9 @@ impl<S: Storage> Shard<S> {
         for id in index.transfers() {
             let transfer = &mut self.ops[id];
             if transfer.stage != TransferStage::Idle {
-                if let Some(slot) = transfer.slot {
-                    self.leave_window(id);
-                    self.start_transfer(now_ns, id, slot, device);
-                }
+                let slot = transfer.slot;
+                self.leave_window(id);
+                self.start_transfer(now_ns, id, slot, device);
             }
         }
     }

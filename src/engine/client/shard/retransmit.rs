@@ -8,7 +8,7 @@ use super::super::storage::Storage;
 use super::ops::TransferId;
 use super::transfer::TransferStage;
 use super::Shard;
-use crate::wire::{FragmentMask, Fragmentation};
+use crate::wire::FragmentMask;
 
 impl<S: Storage> Shard<S> {
     /// Queues a transfer again, for `pending`, under a new attempt.
@@ -28,9 +28,7 @@ impl<S: Storage> Shard<S> {
     /// for other pages, and those for this one, so that none would ever be complete.
     pub(super) fn resend_missing(&mut self, id: TransferId) {
         let transfer = &self.ops[id];
-        let Some(all) = transfer.cut.map(Fragmentation::all) else {
-            return;
-        };
+        let all = transfer.cut.all();
         let missing = all.without(transfer.held);
         // A server that held all of it would have reported that.
         let is_whole = missing.is_empty() || transfer.tries > 1;

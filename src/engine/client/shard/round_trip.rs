@@ -15,11 +15,9 @@ use crate::wire::{Header, MacAddress};
 impl<S: Storage> Shard<S> {
     /// A server has answered, so it is alive.
     pub(super) fn note_heard(&mut self, now_ns: u64, id: TransferId) {
-        if let Some(slot) = self.ops[id].slot {
-            let path = &mut self.paths[slot];
-            path.heard_ns = now_ns;
-            path.overdue = false;
-        }
+        let path = &mut self.paths[self.ops[id].slot];
+        path.heard_ns = now_ns;
+        path.overdue = false;
     }
 
     /// A late answer, which no transfer waits for, still shows that the server is alive.
@@ -48,9 +46,7 @@ impl<S: Storage> Shard<S> {
     #[inline]
     pub(super) fn note_success(&mut self, now_ns: u64, id: TransferId, attempt: u32) {
         self.measure(now_ns, id, attempt);
-        if let Some(slot) = self.ops[id].slot {
-            self.paths[slot].window.on_answer();
-        }
+        self.paths[self.ops[id].slot].window.on_answer();
     }
 
     /// Measures the round trip of attempt `attempt`, if it was the first or the last: only their
@@ -66,14 +62,11 @@ impl<S: Storage> Shard<S> {
         } else {
             return;
         };
-        let Some(slot) = transfer.slot else {
-            return;
-        };
         if core::mem::replace(&mut transfer.measured, true) || sent_ns == 0 {
             return;
         }
         let rtt_ns = now_ns.saturating_sub(sent_ns);
-        let path = &mut self.paths[slot];
+        let path = &mut self.paths[transfer.slot];
         path.rtt.sample(rtt_ns);
         if is_page_in {
             path.note_page_in(rtt_ns);
@@ -89,7 +82,7 @@ impl<S: Storage> Shard<S> {
         let op = &self.ops[index];
         let found = index.transfers().find(|&id| {
             let transfer = &op.transfers[id];
-            transfer.slot == Some(slot)
+            transfer.slot == slot
                 && transfer.session == header.session
                 && transfer.incarnation == header.incarnation
         });

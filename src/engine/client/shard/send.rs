@@ -71,7 +71,7 @@ impl<S: Storage> Shard<S> {
             // The CPU that sends it puts it back when it is done.
             return None;
         }
-        let (slot, cut) = (transfer.slot?, transfer.cut?);
+        let (slot, cut) = (transfer.slot, transfer.cut);
         let path = &mut self.paths[slot];
         if !transfer.in_window {
             if !path.window.has_room() {

@@ -46,8 +46,8 @@ impl<S: Storage> Shard<S> {
         }
         for id in index.transfers() {
             let transfer = &mut self.ops[id];
-            let is_back = transfer.slot.is_some_and(|slot| back.contains(slot));
-            if is_back && transfer.stage == TransferStage::Sent && transfer.tries != 0 {
+            let is_back = transfer.stage == TransferStage::Sent && back.contains(transfer.slot);
+            if is_back && transfer.tries != 0 {
                 // The earlier silence does not count.
                 transfer.began_ns = now_ns;
                 transfer.tries = 0;
@@ -66,10 +66,9 @@ impl<S: Storage> Shard<S> {
             Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.quiescing(),
             Kind::PageIn => SlotSet::EMPTY,
         };
+        let slot = transfer.slot;
         let is_gone = transfer.stage != TransferStage::Idle
-            && transfer.slot.is_some_and(|slot| {
-                quiescing.contains(slot) || !device.servers.is_current(slot, transfer.session)
-            })
+            && (quiescing.contains(slot) || !device.servers.is_current(slot, transfer.session))
             && !mutated!(IncarnationUnchecked);
         if is_gone {
             self.release(id);
@@ -79,13 +78,10 @@ impl<S: Storage> Shard<S> {
 
     /// Restarts the transfer if its fragments are longer than the path MTU now allows.
     fn cut_smaller(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
-        let transfer = &mut self.ops[id];
-        let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
-            return;
-        };
-        let is_asked = matches!(transfer.stage, TransferStage::Sent | TransferStage::Queued);
-        if is_asked && device.servers.fragmentation(slot).count() > cut.count() {
-            self.refragment(now_ns, id, slot, device);
+        let transfer = &self.ops[id];
+        let cut = device.servers.fragmentation(transfer.slot);
+        if transfer.is_asked() && cut.count() > transfer.cut.count() {
+            self.refragment(now_ns, id, device);
         }
     }
 
@@ -100,25 +96,18 @@ impl<S: Storage> Shard<S> {
     ) {
         let cut = device.servers.fragmentation(slot);
         let before = self.ops[id];
-        let is_asked = matches!(before.stage, TransferStage::Sent | TransferStage::Queued);
-        if !is_asked || before.slot != Some(slot) || before.cut == Some(cut) {
+        if !before.is_asked() || before.slot != slot || before.cut == cut {
             return;
         }
-        self.refragment(now_ns, id, slot, device);
+        self.refragment(now_ns, id, device);
         let transfer = &mut self.ops[id];
         (transfer.tries, transfer.began_ns) = (before.tries, before.began_ns);
     }
 
     /// Restarts the transfer with fragments of the right length.
-    fn refragment(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        slot: ServerSlot,
-        device: &SwapDevice<S>,
-    ) {
+    fn refragment(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.release(id);
-        self.start_transfer(now_ns, id, slot, device);
+        self.start_transfer(now_ns, id, self.ops[id].slot, device);
     }
 
     /// A server has become usable or unusable, valid or invalid, or its path MTU has shrunk.

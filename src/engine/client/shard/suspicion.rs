@@ -10,6 +10,7 @@ use super::super::swap_device::SwapDevice;
 use super::super::versions::Witness;
 use super::op::{Kind, Outcome};
 use super::ops::TransferId;
+use super::transfer::Transfer;
 use super::Shard;
 use crate::wire::Header;
 
@@ -32,10 +33,7 @@ impl<S: Storage> Shard<S> {
         header: &Header,
         device: &SwapDevice<S>,
     ) -> bool {
-        let Some(slot) = self.ops[id].slot else {
-            return true;
-        };
-        let incarnation = header.incarnation;
+        let (slot, incarnation) = (self.ops[id].slot, header.incarnation);
         let was_usable = device.servers.usable().contains(slot);
         let witness = Witness { slot, incarnation };
         if device.note_high_water(witness, Version(header.low_water)) {
@@ -49,15 +47,11 @@ impl<S: Storage> Shard<S> {
     /// The server answers, but never has the page. After as long as a silent server is allowed, the
     /// op turns to others.
     pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
-        let transfer = self.ops[id];
-        let Some(slot) = transfer.slot else {
-            return;
-        };
-        let since_ns = now_ns.saturating_sub(transfer.began_ns);
-        if since_ns < self.paths[slot].suspect_after_ns(device.io_timeout_ns()) {
-            return;
+        let Transfer { slot, began_ns, .. } = self.ops[id];
+        let since_ns = now_ns.saturating_sub(began_ns);
+        if since_ns >= self.paths[slot].suspect_after_ns(device.io_timeout_ns()) {
+            self.leave_server(now_ns, id, slot, device);
         }
-        self.leave_server(now_ns, id, slot, device);
     }
 
     /// Suspects a server whose answers are useless, and moves the op to others.

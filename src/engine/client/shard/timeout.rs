@@ -2,6 +2,7 @@
 
 //! What happens when no answer comes in time.
 
+use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Stage};
@@ -20,7 +21,7 @@ impl<S: Storage> Shard<S> {
                 return;
             }
             let current = op.transfers[id];
-            if !matches!(current.stage, TransferStage::Sent | TransferStage::Queued) {
+            if !current.is_asked() {
                 continue;
             }
             // The I/O timeout may have been shortened since.
@@ -44,7 +45,7 @@ impl<S: Storage> Shard<S> {
             if current.stage == TransferStage::Sent {
                 self.transfer_timed_out(now_ns, id, current, device);
             } else if current.due_ns != 0 {
-                self.check_waiting(now_ns, id, current, device);
+                self.check_waiting(now_ns, id, device);
             }
         }
     }
@@ -57,9 +58,7 @@ impl<S: Storage> Shard<S> {
         transfer: Transfer,
         device: &SwapDevice<S>,
     ) {
-        let Some(slot) = transfer.slot else {
-            return;
-        };
+        let slot = transfer.slot;
         self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
         let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
         let path = &mut self.paths[slot];
@@ -74,48 +73,38 @@ impl<S: Storage> Shard<S> {
         }
         let transfer = &mut self.ops[id];
         transfer.tries = transfer.tries.saturating_add(1);
-        match self.ops[id.op].kind {
-            Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
-            Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-            Kind::Copy => self.copy_timed_out(id, slot, device),
-            Kind::Mirror => {}
-        }
+        self.ask_again(now_ns, id, slot, device);
         // The path MTU may have changed: what was sent may have been too long.
         self.cut_again(now_ns, id, slot, device);
     }
 
     /// The transfer waits for a window that does not open: moves it if the server is unusable or
     /// another one holds the page.
-    fn check_waiting(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        transfer: Transfer,
-        device: &SwapDevice<S>,
-    ) {
-        let Some(slot) = transfer.slot else {
-            return;
-        };
-        let again_ns = now_ns.saturating_add(self.retry_after_ns(slot, 0, device));
+    fn check_waiting(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
+        let slot = self.ops[id].slot;
+        let wait_ns = self.paths[slot].retry_after_ns(0, device.io_timeout_ns());
+        let again_ns = now_ns.saturating_add(wait_ns);
         self.ops[id].due_ns = again_ns;
         self.note_deadline(again_ns);
-        let kind = self.ops[id.op].kind;
-        if device.servers.usable().contains(slot) {
-            // The server that fills the window may be silent without being suspected yet.
-            match kind {
-                Kind::PageOut => self.want_disk(id.op, device),
-                Kind::PageIn => {
-                    self.page_in_waited(now_ns, id, device);
-                }
-                _ => {}
-            }
-        } else {
-            match kind {
-                Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
-                Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-                Kind::Copy => self.copy_timed_out(id, slot, device),
-                Kind::Mirror => {}
-            }
+        if !device.servers.usable().contains(slot) {
+            self.ask_again(now_ns, id, slot, device);
+            return;
+        }
+        // The server that fills the window may be silent without being suspected yet.
+        match self.ops[id.op].kind {
+            Kind::PageOut => self.want_disk(id.op, device),
+            Kind::PageIn => self.page_in_waited(now_ns, id, device),
+            Kind::Copy | Kind::Mirror => {}
+        }
+    }
+
+    /// Asks the server again, or another one.
+    fn ask_again(&mut self, now_ns: u64, id: TransferId, slot: ServerSlot, device: &SwapDevice<S>) {
+        match self.ops[id.op].kind {
+            Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
+            Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
+            Kind::Copy => self.copy_timed_out(id, slot, device),
+            Kind::Mirror => {}
         }
     }
 }

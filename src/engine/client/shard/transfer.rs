@@ -32,7 +32,8 @@ pub(super) enum TransferStage {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transfer {
     pub(super) stage: TransferStage,
-    pub(super) slot: Option<ServerSlot>,
+    /// The last server that it was assigned to.
+    pub(super) slot: ServerSlot,
     /// The server's incarnation when the transfer began. Answers of another one do not match.
     pub(super) incarnation: u64,
     pub(super) session: u64,
@@ -47,7 +48,7 @@ pub(super) struct Transfer {
     /// Whether its round trip has been measured.
     pub(super) measured: bool,
     pub(super) due_ns: u64,
-    pub(super) cut: Option<Fragmentation>,
+    pub(super) cut: Fragmentation,
     /// Fragments to send (page-out) or to request (page-in).
     pub(super) pending: FragmentMask,
     /// Page-out: fragments that the server has reported to hold.
@@ -72,6 +73,11 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    /// Whether the server is asked, or is about to be, and has not answered.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.stage, TransferStage::Queued | TransferStage::Sent)
+    }
+
     /// Whether these fragments, which the server holds or has sent, are more than ever; counts it
     /// if not.
     pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
@@ -98,22 +104,22 @@ impl<S: Storage> Shard<S> {
         let address = device.servers.address(slot);
         let cut = device.servers.fragmentation(slot);
         let old = &self.ops[id];
-        if let (true, Some(slot)) = (old.place.is_linked(), old.slot) {
+        if old.place.is_linked() {
             // It may be in the list of a server whose window no longer moves.
-            self.flush_waiting(slot);
+            self.flush_waiting(old.slot);
         }
         let op = &mut self.ops[id.op];
         let first_attempt = op.take_attempt();
         let transfer = &mut op.transfers[id];
         *transfer = Transfer {
             stage: TransferStage::Queued,
-            slot: Some(slot),
+            slot,
             incarnation: address.incarnation,
             session: address.session,
             first_attempt,
             attempt: first_attempt,
             began_ns: now_ns,
-            cut: Some(cut),
+            cut,
             pending: cut.all(),
             // It stays in the list in which it is.
             place: transfer.place,
@@ -126,33 +132,18 @@ impl<S: Storage> Shard<S> {
     /// The transfer has ended, with or without success: nothing of it is under way any more.
     #[inline]
     pub(super) fn release(&mut self, id: TransferId) {
-        let transfer = &mut self.ops[id];
-        transfer.stage = TransferStage::Idle;
-        if transfer.in_window {
-            self.leave_window(id);
-        }
+        self.ops[id].stage = TransferStage::Idle;
+        self.leave_window(id);
     }
 
     /// The transfer no longer counts in its server's window; waiting transfers become ready.
     #[inline]
     pub(super) fn leave_window(&mut self, id: TransferId) {
         let transfer = &mut self.ops[id];
-        let Some(slot) = transfer.slot else {
-            return;
-        };
+        let slot = transfer.slot;
         if core::mem::take(&mut transfer.in_window) && !mutated!(WindowLeaks) {
             self.paths[slot].window.leave();
             self.flush_waiting(slot);
         }
-    }
-
-    /// How long to wait for an answer of the server.
-    pub(super) fn retry_after_ns(
-        &self,
-        slot: ServerSlot,
-        tries: u32,
-        device: &SwapDevice<S>,
-    ) -> u64 {
-        self.paths[slot].retry_after_ns(tries, device.io_timeout_ns())
     }
 }

@@ -15,19 +15,17 @@ use crate::wire::{FragmentMask, Header, Status};
 impl<S: Storage> Shard<S> {
     /// The server's answer to a page-out states its utilisation.
     fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &SwapDevice<S>) {
-        if let Some(slot) = self.ops[id].slot {
-            let load = device.servers.load(slot);
-            self.paths[slot].placed.acknowledged(load, utilisation);
-        }
+        let slot = self.ops[id].slot;
+        let load = device.servers.load(slot);
+        self.paths[slot].placed.acknowledged(load, utilisation);
     }
 
     /// The server has no room for the page.
     pub(super) fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
         self.counters.no_space = self.counters.no_space.wrapping_add(1);
-        if let Some(slot) = self.ops[id].slot {
-            device.servers.set_full(slot);
-            self.ops[id.op].refused.insert(slot);
-        }
+        let slot = self.ops[id].slot;
+        device.servers.set_full(slot);
+        self.ops[id.op].refused.insert(slot);
     }
 
     pub(super) fn handle_write_ack(
@@ -97,9 +95,7 @@ impl<S: Storage> Shard<S> {
             transfer.held = transfer.held.union(header.fragment_mask);
             return;
         }
-        let (Some(slot), Some(cut)) = (transfer.slot, transfer.cut) else {
-            return;
-        };
+        let (slot, cut) = (transfer.slot, transfer.cut);
         let dropped = !transfer.held.without(header.fragment_mask).is_empty();
         transfer.held = header.fragment_mask;
         let held = header.fragment_mask.bits();
