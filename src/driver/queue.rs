@@ -34,11 +34,7 @@ use super::{
 use crate::{
     engine::client::{
         repair::Repair,
-        shard::{
-            OpId,
-            Shard,
-            Verdict, //
-        },
+        shard::{OpId, Shard},
     },
     linux::{
         block::mq::RequestBlock,
@@ -166,10 +162,10 @@ impl Queue {
         let source = MacAddress(frame.source());
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let verdict = state
+        let receive = state
             .shard
             .handle_frame(now_ns, source, header, fill, &shared.device);
-        let Verdict::Receive(receive) = verdict else {
+        let Some(receive) = receive else {
             self.run(shared, guard, now_ns);
             return;
         };

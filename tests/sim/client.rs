@@ -24,7 +24,7 @@ use anemone::engine::client::maintenance::removal::How;
 use anemone::engine::client::maintenance::round::Round;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
-use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard, Verdict};
+use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard};
 use anemone::engine::client::storage::Storage;
 use anemone::engine::client::swap_device::SwapDevice;
 use anemone::sync::Atomic;

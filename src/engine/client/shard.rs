@@ -89,16 +89,8 @@ pub struct Completion {
     pub wake: Option<PageIndex>,
 }
 
-/// What to do with a received frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing: it has been handled.
-    Done,
-    /// Copy its payload into the op's page, and then call [`Shard::received`].
-    Receive(Receive),
-}
-
-/// A claim to write into an op's page. The op does not end while the claim lasts.
+/// A claim to write a frame's payload into an op's page. The op does not end while the claim lasts, which is
+/// until [`Shard::received`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receive {
     /// The transfer that the fragment answers.
@@ -346,7 +338,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A frame has arrived for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is the
-    /// payload of a SAME_FILLED frame whose checksum has been verified.
+    /// payload of a SAME_FILLED frame whose checksum has been verified. Returns a claim if the payload is to
+    /// be copied into the op's page.
     // Always inlined: the one caller that receives pages calls it for each of their frames.
     #[inline(always)]
     pub fn handle_frame(
@@ -356,20 +349,20 @@ impl<S: Storage> Shard<S> {
         header: &Header,
         fill: Option<u64>,
         device: &SwapDevice<S>,
-    ) -> Verdict {
+    ) -> Option<Receive> {
         let Some(id) = self.find_transfer(source, header, device) else {
             self.counters.stale_frames = self.counters.stale_frames.wrapping_add(1);
             self.note_late(now_ns, source, header, device);
-            return Verdict::Done;
+            return None;
         };
         if !self.check_high_water(now_ns, id, header, device) {
-            return Verdict::Done;
+            return None;
         }
         self.note_heard(now_ns, id);
         match header.opcode {
             Opcode::WriteAck => {
                 self.handle_write_ack(now_ns, id, header, device);
-                Verdict::Done
+                None
             }
             _ => self.handle_read_reply(now_ns, id, header, fill, device),
         }

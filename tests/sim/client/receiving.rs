@@ -67,8 +67,8 @@ impl Client {
             fill = frame.payload.try_into().ok().map(u64::from_be_bytes);
         }
         let clock_ns = self.clock_ns(ctx);
-        let verdict = self.shards[shard].handle_frame(clock_ns, source, header, fill, &self.device);
-        if let Verdict::Receive(receive) = verdict {
+        let receive = self.shards[shard].handle_frame(clock_ns, source, header, fill, &self.device);
+        if let Some(receive) = receive {
             let request = self.requests[shard][receive.id.op.index()]
                 .as_ref()
                 .map(|r| r.id);

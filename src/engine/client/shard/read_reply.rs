@@ -11,7 +11,7 @@ use super::assembly::Assembly;
 use super::op::Outcome;
 use super::ops::TransferId;
 use super::transfer::MOST_IN_VAIN;
-use super::{Receive, Shard, Verdict};
+use super::{Receive, Shard};
 use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
 
 impl<S: Storage> Shard<S> {
@@ -22,7 +22,7 @@ impl<S: Storage> Shard<S> {
         header: &Header,
         fill: Option<u64>,
         device: &SwapDevice<S>,
-    ) -> Verdict {
+    ) -> Option<Receive> {
         let others_until_ns = self.others_until_ns(id);
         let op = &mut self.ops[id.op];
         let version = Version(header.version);
@@ -43,7 +43,7 @@ impl<S: Storage> Shard<S> {
                 _ => !is_wanted && version < since,
             };
             self.handle_miss(now_ns, id, lacks_it, device);
-            return Verdict::Done;
+            return None;
         }
         match device.versions().is_ours(version) {
             Some(true) => {}
@@ -51,16 +51,16 @@ impl<S: Storage> Shard<S> {
             // Of the wanted generation, but of a forgotten life of the client: other bytes.
             Some(false) => {
                 self.handle_miss(now_ns, id, true, device);
-                return Verdict::Done;
+                return None;
             }
             // Counts as lost on the way.
-            None => return Verdict::Done,
+            None => return None,
         }
         if op.claimed && !mutated!(ReceiveClaimIgnored) {
             // Another CPU is copying a fragment of this op, and requests this one again after that.
             op.transfers[id].missed.insert(header.fragment_index);
             self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
-            return Verdict::Done;
+            return None;
         }
         if header.flags.contains(Flags::SAME_FILLED) {
             if let Some(value) = fill {
@@ -72,29 +72,25 @@ impl<S: Storage> Shard<S> {
                 self.note_whole(id);
                 self.end(id.op, Outcome::Filled(value));
             }
-            return Verdict::Done;
+            return None;
         }
-        let Some(cut) = Fragmentation::from_count(header.fragment_count) else {
-            return Verdict::Done;
-        };
-        let Some((offset, len)) = cut.span(header.fragment_index) else {
-            return Verdict::Done;
-        };
+        let cut = Fragmentation::from_count(header.fragment_count)?;
+        let (offset, len) = cut.span(header.fragment_index)?;
         let asked = &mut op.transfers[id];
         if asked.cut != cut {
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
-            return Verdict::Done;
+            return None;
         }
         let (known, crc) = *asked.content.get_or_insert((version, header.payload_crc));
         if version < known {
             // A late answer: the server has a newer version by now.
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
-            return Verdict::Done;
+            return None;
         }
         if version == known && header.payload_crc != crc {
             // A server holds one page of that version, not two.
             self.damaged_in(now_ns, id, device);
-            return Verdict::Done;
+            return None;
         }
         asked.content = Some((version, header.payload_crc));
         // Copies of one generation on two servers are equal, even if repair wrote one of them under
@@ -112,7 +108,7 @@ impl<S: Storage> Shard<S> {
                 ..assembly
             },
             // One content at a time, until its server falls silent.
-            Some(_) if now_ns < others_until_ns => return Verdict::Done,
+            Some(_) if now_ns < others_until_ns => return None,
             _ => Assembly {
                 transfer: id,
                 crc: header.payload_crc,
@@ -123,7 +119,7 @@ impl<S: Storage> Shard<S> {
         };
         if assembly.have.contains(header.fragment_index) {
             self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
-            return Verdict::Done;
+            return None;
         }
         op.assembly = Some(assembly);
         op.claimed = true;
@@ -131,7 +127,7 @@ impl<S: Storage> Shard<S> {
             op.pins = op.pins.saturating_add(1);
         }
         assembly.have.insert(header.fragment_index);
-        Verdict::Receive(Receive {
+        Some(Receive {
             id,
             index: header.fragment_index,
             attempt: header.attempt,

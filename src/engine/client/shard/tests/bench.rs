@@ -13,7 +13,7 @@ use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
 use super::super::super::swap_device::SwapDevice;
-use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard, Verdict};
+use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard};
 use crate::crc::crc32c;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
 
@@ -265,20 +265,16 @@ impl Bench {
     pub fn begin_answer(&mut self, send: &Send) -> Receive {
         let (version, count) = (self.newest(send), send.header.fragment_count);
         let header = Self::part_of_version(send, version, page_crc(), 0, count);
-        let verdict =
-            self.shard
-                .handle_frame(self.now_ns, send.destination, &header, None, &self.device);
-        match verdict {
-            Verdict::Receive(receive) => receive,
-            other => panic!("{other:?}"),
-        }
+        self.shard
+            .handle_frame(self.now_ns, send.destination, &header, None, &self.device)
+            .unwrap()
     }
 
     fn deliver(&mut self, source: MacAddress, header: &Header) {
-        let verdict = self
+        let receive = self
             .shard
             .handle_frame(self.now_ns, source, header, None, &self.device);
-        if let Verdict::Receive(receive) = verdict {
+        if let Some(receive) = receive {
             let crc = receive.completes.then(page_crc);
             self.shard
                 .received(self.now_ns, &receive, true, crc, &self.device);

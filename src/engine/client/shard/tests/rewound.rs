@@ -11,7 +11,7 @@ use std::vec::Vec;
 use zerocopy::IntoBytes;
 
 use super::super::super::ids::{Generation, SlotSet};
-use super::super::{Send, SendPayload, Verdict};
+use super::super::{Send, SendPayload};
 use super::bench::Bench;
 use super::*;
 use crate::crc::crc32c;
@@ -141,10 +141,10 @@ impl Servers {
         for answer in self.ask(number, header, &payload) {
             let frame = Frame::parse(&answer).unwrap();
             let (now_ns, device) = (life.now_ns, &life.device);
-            let verdict =
+            let receive =
                 life.shard
                     .handle_frame(now_ns, send.destination, &frame.header, None, device);
-            if let Verdict::Receive(receive) = verdict {
+            if let Some(receive) = receive {
                 page.copy_from_slice(frame.payload);
                 let crc = Some(crc32c(page));
                 life.shard.received(now_ns, &receive, true, crc, device);
