@@ -52,7 +52,7 @@ use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
 
 use active::ActiveOps;
-pub use copy::{CopyOut, MirrorCopy};
+pub use copy::CopyOut;
 use disk_part::Settle;
 pub use disk_part::{BufferFill, BufferRead};
 use disk_wait_list::DiskWaitList;

@@ -14,8 +14,8 @@ const LAST_RETRY_NS: u64 = 8_000_000_000;
 
 /// Chunks to be checked: now, and later. The two swap roles.
 pub(super) struct Backlog<W> {
-    chunks: [DirtyChunks<W>; 2],
-    now: usize,
+    now: DirtyChunks<W>,
+    later: DirtyChunks<W>,
     /// The chunk being checked: the next page, and one past the last.
     scan: Option<(PageIndex, PageIndex)>,
     retry_ns: u64,
@@ -25,9 +25,10 @@ pub(super) struct Backlog<W> {
 impl<W: Words> Backlog<W> {
     /// Nothing to be checked. `words` are zeros.
     pub(super) fn new(words: [W; 2]) -> Self {
+        let [now, later] = words.map(DirtyChunks::new);
         Self {
-            chunks: words.map(DirtyChunks::new),
-            now: 0,
+            now,
+            later,
             scan: None,
             retry_ns: 0,
             backoff_ns: FIRST_RETRY_NS,
@@ -36,15 +37,13 @@ impl<W: Words> Backlog<W> {
 
     /// Parts of the map to be checked, now or later.
     pub(super) fn count(&self) -> u64 {
-        let marked = self.chunks.iter().map(DirtyChunks::count).sum::<u64>();
+        let marked = self.now.count().saturating_add(self.later.count());
         marked.saturating_add(u64::from(self.scan.is_some()))
     }
 
     /// Marks all pages of a map of `pages` pages.
     pub(super) fn mark_all(&mut self, pages: usize) {
-        if let Some(chunks) = self.chunks.get(self.now) {
-            chunks.mark_all(pages);
-        }
+        self.now.mark_all(pages);
     }
 
     /// Retries what had to wait.
@@ -65,16 +64,12 @@ impl<W: Words> Backlog<W> {
 
     /// Checks the page again later.
     pub(super) fn put_off(&mut self, page: PageIndex) {
-        if let Some(chunks) = self.chunks.get(self.now ^ 1) {
-            chunks.mark(page);
-        }
+        self.later.mark(page);
     }
 
     /// Checks the page again soon.
     pub(super) fn put_back(&mut self, page: PageIndex) {
-        if let Some(chunks) = self.chunks.get(self.now) {
-            chunks.mark(page);
-        }
+        self.now.mark(page);
     }
 
     /// The next page to be checked, and its entry. Chunks in `fresh` come first. `budget` limits
@@ -109,18 +104,15 @@ impl<W: Words> Backlog<W> {
         fresh: Option<&DirtyChunks<W>>,
     ) -> Option<(PageIndex, PageIndex)> {
         let first = PageIndex(0);
-        if let Some(chunk) = fresh.and_then(|chunks| chunks.take(first)) {
-            return Some(chunk);
-        }
-        if let Some(chunk) = self.chunks.get(self.now)?.take(first) {
+        let fresh = fresh.and_then(|chunks| chunks.take(first));
+        if let Some(chunk) = fresh.or_else(|| self.now.take(first)) {
             return Some(chunk);
         }
         if now_ns < self.retry_ns {
             return None;
         }
-        let waiting = self.now ^ 1;
-        let chunk = self.chunks.get(waiting)?.take(first)?;
-        self.now = waiting;
+        let chunk = self.later.take(first)?;
+        core::mem::swap(&mut self.now, &mut self.later);
         self.retry_ns = now_ns.saturating_add(self.backoff_ns);
         self.backoff_ns = self.backoff_ns.saturating_mul(2).min(LAST_RETRY_NS);
         Some(chunk)

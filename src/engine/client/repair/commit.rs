@@ -2,7 +2,7 @@
 
 //! Enters copies in the map, and removes them.
 
-use super::super::ids::{PageIndex, SlotSet, Version};
+use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::page_map::Entry;
 use super::super::shard::{CopyOut, Shard};
 use super::super::storage::Storage;
@@ -47,6 +47,7 @@ impl<S: Storage> Repair<S> {
         &mut self,
         index: usize,
         copy: &CopyOut,
+        slot: ServerSlot,
         entry: Entry,
         shard: &mut Shard<S>,
         device: &SwapDevice<S>,
@@ -64,7 +65,7 @@ impl<S: Storage> Repair<S> {
         let is_cancelled = device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored);
         let add = match is_cancelled {
             true => SlotSet::EMPTY,
-            false => SlotSet::one(copy.slot),
+            false => SlotSet::one(slot),
         };
         let counting = device.servers.counting();
         let holders = begun.replicas().union(add);

@@ -2,9 +2,9 @@
 
 //! One copy of a page: it begins, the page is read, then written, and it ends.
 
-use super::super::ids::{PageIndex, SlotSet, Version};
+use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::page_map::Entry;
-use super::super::shard::{Completion, CopyOut, MirrorCopy, Outcome, Shard};
+use super::super::shard::{Completion, CopyOut, Outcome, Shard};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::search::Help;
@@ -16,16 +16,13 @@ pub(super) enum Job {
     #[default]
     Idle,
     /// The page is being read.
-    Reading {
-        page: PageIndex,
-        entry: Entry,
-        goal: Goal,
-    },
+    Reading(Source),
     /// It is being written to a server.
     Writing {
         copy: CopyOut,
-        entry: Entry,
+        slot: ServerSlot,
         session: u64,
+        entry: Entry,
     },
     /// It is being written to the disk.
     Mirroring { page: PageIndex, entry: Entry },
@@ -35,18 +32,20 @@ impl Job {
     pub(super) fn goal(&self) -> Option<Goal> {
         match self {
             Self::Idle => None,
-            Self::Reading { goal, .. } => Some(*goal),
+            Self::Reading(source) => Some(source.goal),
             Self::Writing { .. } => Some(Goal::Server),
             Self::Mirroring { .. } => Some(Goal::Disk),
         }
     }
 }
 
-/// A page that has been read.
-struct Come {
+/// A page that is copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
     page: PageIndex,
+    /// The entry when the copy began.
     entry: Entry,
-    fill: Option<u64>,
+    goal: Goal,
 }
 
 impl<S: Storage> Repair<S> {
@@ -79,14 +78,10 @@ impl<S: Storage> Repair<S> {
             }
             return false;
         }
-        self.set_job(index, Job::Reading { page, entry, goal });
-        true
-    }
-
-    fn set_job(&mut self, index: usize, job: Job) {
-        if let Some(place) = self.jobs.get_mut(index) {
-            *place = job;
+        if let Some(job) = self.jobs.get_mut(index) {
+            *job = Job::Reading(Source { page, entry, goal });
         }
+        true
     }
 
     /// An op of repair's shard has completed. Returns a page for which requests wait: the caller
@@ -103,32 +98,28 @@ impl<S: Storage> Repair<S> {
         let mut wake = None;
         match core::mem::take(job) {
             Job::Idle => {}
-            Job::Reading { page, entry, goal } => {
-                let come = match completion.outcome {
+            Job::Reading(source) => {
+                let fill = match completion.outcome {
                     Outcome::Done => Some(None),
                     Outcome::Filled(value) => Some(Some(value)),
                     Outcome::Zeros | Outcome::Failed | Outcome::NoSpace => None,
                 };
-                let continues = come.is_some_and(|fill| {
-                    let come = Come { page, entry, fill };
-                    match goal {
-                        Goal::Server => self.send_copy(now_ns, index, &come, shard, device),
-                        Goal::Disk => self.mirror_copy(now_ns, index, &come, shard, device),
-                    }
-                });
-                if !continues {
-                    self.give_up(index, page, goal, device);
+                match fill.and_then(|fill| Self::write(now_ns, index, source, fill, shard, device))
+                {
+                    Some(next) => *job = next,
+                    None => self.give_up(index, source.page, source.goal, device),
                 }
             }
             Job::Writing {
                 copy,
-                entry,
+                slot,
                 session,
+                entry,
             } => {
                 let is_there = completion.outcome == Outcome::Done
-                    && device.servers.is_current(copy.slot, session)
-                    && !device.servers.quiescing().contains(copy.slot);
-                let is_kept = is_there && self.commit(index, &copy, entry, shard, device);
+                    && device.servers.is_current(slot, session)
+                    && !device.servers.quiescing().contains(slot);
+                let is_kept = is_there && self.commit(index, &copy, slot, entry, shard, device);
                 if is_there && device.has_parked() {
                     // The page was locked for a moment.
                     wake = Some(copy.page);
@@ -136,8 +127,8 @@ impl<S: Storage> Repair<S> {
                 if !is_kept {
                     // The copy may have arrived, or arrive later.
                     let below = Version(copy.version.0.saturating_add(1));
-                    shard.note_stale_copy(copy.page, SlotSet::one(copy.slot), below);
-                    if device.servers.full().contains(copy.slot) {
+                    shard.note_stale_copy(copy.page, SlotSet::one(slot), below);
+                    if device.servers.full().contains(slot) {
                         // Another server may have room.
                         self.end_in_vain(index, device);
                         self.short.put_back(copy.page);
@@ -149,8 +140,7 @@ impl<S: Storage> Repair<S> {
             Job::Mirroring { page, entry } => {
                 if completion.outcome == Outcome::Done {
                     self.room_pause_ns = FIRST_ROOM_NS;
-                    let is_kept = self.commit_to_disk(index, page, entry, shard, device);
-                    if !is_kept {
+                    if !self.commit_to_disk(index, page, entry, shard, device) {
                         self.give_up(index, page, Goal::Disk, device);
                     }
                     wake = device.has_parked().then_some(page);
@@ -174,71 +164,45 @@ impl<S: Storage> Repair<S> {
         wake
     }
 
-    /// The page has been read: sends it to another server. Returns whether it does.
-    fn send_copy(
-        &mut self,
+    /// The page has been read: writes it to another server, or to the disk. Returns the job of that, if it
+    /// can be written.
+    fn write(
         now_ns: u64,
         index: usize,
-        come: &Come,
+        source: Source,
+        fill: Option<u64>,
         shard: &mut Shard<S>,
         device: &SwapDevice<S>,
-    ) -> bool {
-        let &Come { page, entry, fill } = come;
-        let Some(slot) = shard.emptiest(Self::targets(entry, device), device) else {
-            return false;
+    ) -> Option<Job> {
+        let Source { page, entry, goal } = source;
+        let slot = match goal {
+            Goal::Server => Some(shard.emptiest(Self::targets(entry, device), device)?),
+            Goal::Disk => None,
         };
         let version = device.take_version_of(entry.generation());
-        // Only now: a page-out that has cancelled the copy may have a lower version. One that has
-        // not will have a higher one, after which no server accepts the copy.
+        // Only now: a page-out that has cancelled the copy may have a lower version. One that has not will
+        // have a higher one, after which no server accepts the copy. The mirror checks the map afterwards.
         if device.copies.is_cancelled(index) && !mutated!(CopyCancelIgnored) {
-            return false;
+            return None;
         }
         let copy = CopyOut {
             page,
             version,
-            slot,
             fill,
             crc: shard.copied_crc(index),
+        };
+        let Some(slot) = slot else {
+            shard.start_mirror(now_ns, index, &copy).ok()?;
+            return Some(Job::Mirroring { page, entry });
         };
         let session = device.servers.address(slot).session;
-        if shard.start_copy_out(now_ns, index, &copy, device).is_err() {
-            return false;
-        }
-        let job = Job::Writing {
+        let begun = shard.start_copy_out(now_ns, index, &copy, slot, device);
+        begun.ok().map(|()| Job::Writing {
             copy,
-            entry,
+            slot,
             session,
-        };
-        self.set_job(index, job);
-        true
-    }
-
-    /// The page has been read: writes it to the disk. Returns whether it does.
-    fn mirror_copy(
-        &mut self,
-        now_ns: u64,
-        index: usize,
-        come: &Come,
-        shard: &mut Shard<S>,
-        device: &SwapDevice<S>,
-    ) -> bool {
-        let &Come { page, entry, fill } = come;
-        // The mirror checks the map afterwards: a page-out that it does not see has a higher version.
-        let version = device.take_version_of(entry.generation());
-        if device.copies.is_cancelled(index) {
-            return false;
-        }
-        let copy = MirrorCopy {
-            page,
-            version,
-            fill,
-            crc: shard.copied_crc(index),
-        };
-        if shard.start_mirror(now_ns, index, &copy).is_err() {
-            return false;
-        }
-        self.set_job(index, Job::Mirroring { page, entry });
-        true
+            entry,
+        })
     }
 
     fn give_up(&mut self, index: usize, page: PageIndex, goal: Goal, device: &SwapDevice<S>) {

@@ -12,32 +12,16 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;
 use super::op::{Kind, Outcome, Stage};
-use super::ops::{OpId, TransferId};
+use super::ops::OpId;
 use super::transfer::{Transfer, TransferStage};
 use super::{OpInUse, Shard};
-use crate::wire::{Header, Status};
 
-/// A page to be copied to one server.
+/// A page to be copied to one server, or to the local disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyOut {
     /// The page.
     pub page: PageIndex,
     /// The version that the copy gets.
-    pub version: Version,
-    /// The server that gets it.
-    pub slot: ServerSlot,
-    /// The value that fills the page, if it is same-filled.
-    pub fill: Option<u64>,
-    /// The page's checksum, or that of the 8-byte fill value.
-    pub crc: u32,
-}
-
-/// A page to be copied to the local disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MirrorCopy {
-    /// The page.
-    pub page: PageIndex,
-    /// The version that the mirror knows it by.
     pub version: Version,
     /// The value that fills the page, if it is same-filled.
     pub fill: Option<u64>,
@@ -75,20 +59,13 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         index: usize,
         copy: &CopyOut,
+        slot: ServerSlot,
         device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
-        let index = self.claim_op(now_ns, index, Kind::Copy, copy.page)?;
-        let op = &mut self.ops[index];
-        op.version = copy.version;
-        op.fill = copy.fill;
-        op.crc = copy.crc;
-        op.stage = Stage::Active;
+        let index = self.claim_copy(now_ns, index, Kind::Copy, copy)?;
         self.note_begun(now_ns, device.io_timeout_ns());
-        self.paths[copy.slot]
-            .placed
-            .add(device.servers.load(copy.slot));
-        let id = index.first_transfer();
-        self.start_transfer(now_ns, id, copy.slot, device);
+        self.paths[slot].placed.add(device.servers.load(slot));
+        self.start_transfer(now_ns, index.first_transfer(), slot, device);
         Ok(())
     }
 
@@ -98,16 +75,27 @@ impl<S: Storage> Shard<S> {
         &mut self,
         now_ns: u64,
         index: usize,
-        copy: &MirrorCopy,
+        copy: &CopyOut,
     ) -> Result<(), OpInUse> {
-        let index = self.claim_op(now_ns, index, Kind::Mirror, copy.page)?;
+        let index = self.claim_copy(now_ns, index, Kind::Mirror, copy)?;
+        self.push_disk(index, DiskStage::PutQueued);
+        Ok(())
+    }
+
+    fn claim_copy(
+        &mut self,
+        now_ns: u64,
+        index: usize,
+        kind: Kind,
+        copy: &CopyOut,
+    ) -> Result<OpId, OpInUse> {
+        let index = self.claim_op(now_ns, index, kind, copy.page)?;
         let op = &mut self.ops[index];
         op.version = copy.version;
         op.fill = copy.fill;
         op.crc = copy.crc;
         op.stage = Stage::Active;
-        self.push_disk(index, DiskStage::PutQueued);
-        Ok(())
+        Ok(index)
     }
 
     /// The page of [`Self::start_mirror`] is on the disk (`ok`), or will not be in time.
@@ -117,11 +105,7 @@ impl<S: Storage> Shard<S> {
             true => DiskStage::Written,
             false => DiskStage::Failed,
         };
-        let outcome = match ok {
-            true => Outcome::Done,
-            false => Outcome::Failed,
-        };
-        self.end(index, outcome);
+        self.end(index, Outcome::of(ok));
     }
 
     /// Whether the mirror had no room for the page that this op last brought to it.
@@ -135,42 +119,6 @@ impl<S: Storage> Shard<S> {
     pub fn found_no_use(&self, index: usize) -> bool {
         let op = self.ops.get(index);
         op.is_some_and(|op| op.disk.stage == DiskStage::Refused)
-    }
-
-    pub(super) fn handle_copy_ack(
-        &mut self,
-        now_ns: u64,
-        id: TransferId,
-        header: &Header,
-        device: &SwapDevice<S>,
-    ) {
-        match header.status {
-            Status::Ok => {
-                self.note_success(now_ns, id, header.attempt);
-                self.end(id.op, Outcome::Done);
-            }
-            Status::Incomplete => self.handle_gap(now_ns, id, header, device),
-            Status::Corrupt => self.damaged_out(now_ns, id, device),
-            Status::NoSpace | Status::Quota => {
-                self.note_full(id, device);
-                self.end(id.op, Outcome::Failed);
-            }
-            _ => self.end(id.op, Outcome::Failed),
-        }
-    }
-
-    /// The server of a copy has not answered in time.
-    pub(super) fn copy_timed_out(
-        &mut self,
-        id: TransferId,
-        slot: ServerSlot,
-        device: &SwapDevice<S>,
-    ) {
-        if !device.servers.usable().contains(slot) {
-            self.end(id.op, Outcome::Failed);
-            return;
-        }
-        self.resend_missing(id);
     }
 
     /// The server of a copy has restarted.

@@ -27,6 +27,16 @@ pub enum Outcome {
     NoSpace,
 }
 
+impl Outcome {
+    /// How a request ends that has no other outcome than success or failure.
+    pub(super) fn of(ok: bool) -> Self {
+        match ok {
+            true => Self::Done,
+            false => Self::Failed,
+        }
+    }
+}
+
 /// What the op does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -5,7 +5,7 @@
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::op::{Kind, Stage};
+use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
 use super::path::Path;
 use super::transfer::{Transfer, TransferStage};
@@ -103,7 +103,8 @@ impl<S: Storage> Shard<S> {
         match self.ops[id.op].kind {
             Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
             Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-            Kind::Copy => self.copy_timed_out(id, slot, device),
+            Kind::Copy if device.servers.usable().contains(slot) => self.resend_missing(id),
+            Kind::Copy => self.end(id.op, Outcome::Failed),
             Kind::Mirror => {}
         }
     }

@@ -6,22 +6,15 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::op::Kind;
+use super::op::{Kind, Outcome};
 use super::ops::TransferId;
 use super::transfer::{TransferStage, MOST_IN_VAIN};
 use super::Shard;
 use crate::wire::{FragmentMask, Header, Status};
 
 impl<S: Storage> Shard<S> {
-    /// The server's answer to a page-out states its utilisation.
-    fn note_utilisation(&mut self, id: TransferId, utilisation: u16, device: &SwapDevice<S>) {
-        let slot = self.ops[id].slot;
-        let load = device.servers.load(slot);
-        self.paths[slot].placed.acknowledged(load, utilisation);
-    }
-
     /// The server has no room for the page.
-    pub(super) fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
+    fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
         self.counters.no_space = self.counters.no_space.wrapping_add(1);
         let slot = self.ops[id].slot;
         device.servers.set_full(slot);
@@ -35,37 +28,37 @@ impl<S: Storage> Shard<S> {
         header: &Header,
         device: &SwapDevice<S>,
     ) {
-        if header.status == Status::Ok {
-            self.note_utilisation(id, header.utilisation, device);
-        }
-        if self.ops[id.op].kind == Kind::Copy {
-            self.handle_copy_ack(now_ns, id, header, device);
-            return;
-        }
+        let is_copy = self.ops[id.op].kind == Kind::Copy;
         match header.status {
             Status::Ok => {
+                let slot = self.ops[id].slot;
+                let load = device.servers.load(slot);
+                self.paths[slot]
+                    .placed
+                    .acknowledged(load, header.utilisation);
                 self.note_success(now_ns, id, header.attempt);
-                self.ops[id].stage = TransferStage::Acknowledged;
-                self.leave_window(id);
-                let is_enough = mutated!(AckBeforeSecondCopy);
-                if is_enough || !self.ops[id.op].is_waiting() {
-                    // Not yet the end if a copy has been lost or a server has become usable meanwhile.
-                    self.continue_page_out(now_ns, id.op, device);
-                }
             }
-            Status::Incomplete => self.handle_gap(now_ns, id, header, device),
-            Status::Corrupt => self.damaged_out(now_ns, id, device),
-            Status::NoSpace | Status::Quota => {
-                self.note_full(id, device);
-                self.release(id);
-                self.continue_page_out(now_ns, id.op, device);
-            }
-            Status::Stale if self.renew_once_more(now_ns, id.op, device) => {}
+            Status::Incomplete => return self.handle_gap(now_ns, id, header, device),
+            Status::Corrupt => return self.damaged_out(now_ns, id, device),
+            Status::NoSpace | Status::Quota => self.note_full(id, device),
+            Status::Stale if !is_copy && self.renew_once_more(now_ns, id.op, device) => return,
             // It holds a version newer than any that exists, or its answer makes no sense.
-            _ => {
-                self.release(id);
-                self.continue_page_out(now_ns, id.op, device);
-            }
+            _ => {}
+        }
+        let is_done = header.status == Status::Ok;
+        if is_copy {
+            self.end(id.op, Outcome::of(is_done));
+            return;
+        }
+        if is_done {
+            self.ops[id].stage = TransferStage::Acknowledged;
+            self.leave_window(id);
+        } else {
+            self.release(id);
+        }
+        if !is_done || !self.ops[id.op].is_waiting() || mutated!(AckBeforeSecondCopy) {
+            // Not yet the end if a copy has been lost or a server has become usable meanwhile.
+            self.continue_page_out(now_ns, id.op, device);
         }
     }
 
