@@ -56,32 +56,29 @@ impl<S: Storage> Shard<S> {
     /// an answer will come, or `None` if the disk does not have the page, is given up, or has failed to
     /// read it.
     pub(super) fn ask_disk(&mut self, index: OpId, device: &SwapDevice<S>) -> Option<bool> {
+        use DiskStage::{Idle, InLine, Later, Looked};
         let op = &self.ops[index];
         let entry = device.map.load(op.page);
+        let disk = device.disk.load();
         let is_there = entry.is_on_disk()
             && entry.is_written()
             && entry.generation() == op.generation
-            && device.disk.load().is_attached();
+            && disk.is_attached();
         if !is_there {
             return None;
         }
-        let is_given_up = device.disk.load().is_given_up();
         match op.disk.stage {
-            DiskStage::Idle | DiskStage::Looked | DiskStage::InLine | DiskStage::Later
-                if is_given_up =>
-            {
-                None
-            }
-            DiskStage::Idle | DiskStage::Looked if self.is_wait_list_open() => {
+            Idle | Looked | InLine | Later if disk.is_given_up() => None,
+            Idle | Looked if self.is_wait_list_open() => {
                 self.join_wait_list(Direction::In, index);
                 Some(false)
             }
-            DiskStage::Idle | DiskStage::Looked => {
+            Idle | Looked => {
                 self.begin_disk(index, DiskStage::AskQueued);
                 Some(true)
             }
             DiskStage::Failed => None,
-            DiskStage::InLine | DiskStage::Later => Some(false),
+            InLine | Later => Some(false),
             _ => Some(true),
         }
     }

@@ -177,11 +177,8 @@ impl<S: Storage> Shard<S> {
 
     /// A page-out has its version: it goes to the disk as well as to servers.
     pub(super) fn begin_put(&mut self, index: OpId, device: &SwapDevice<S>) {
-        if !device.disk.load().is_tracked() {
-            return;
-        }
-        let stage = self.ops[index].disk.stage;
-        if stage == DiskStage::Idle {
+        let is_tracked = device.disk.load().is_tracked();
+        if is_tracked && self.ops[index].disk.stage == DiskStage::Idle {
             self.push_disk(index, DiskStage::PutQueued);
         }
     }

@@ -56,12 +56,9 @@ impl Settle {
         port: &mut impl DiskPort<S>,
         device: &SwapDevice<S>,
     ) {
-        let Self {
-            page,
-            version,
-            completed,
-        } = self;
-        port.call(|mirror| mirror.settle(now_ns, page, version, completed, device));
+        port.call(|mirror| {
+            mirror.settle(now_ns, self.page, self.version, self.completed, device);
+        });
     }
 }
 
@@ -132,7 +129,7 @@ pub(super) struct DiskPart {
     /// The I/O timeout is over. Page-in: the disk is asked once more before the op fails. Page-out: the op
     /// ends when its page has been copied to a buffer.
     pub(super) is_last: bool,
-    /// Page-out: the version in a buffer.
+    /// Page-out: the version in a buffer. The mirror will get a report of the page-out's end.
     pub(super) put: Option<Version>,
     /// Page-out that has ended: the report to the mirror.
     pub(super) settle: Option<Settle>,
@@ -158,16 +155,6 @@ impl DiskPart {
     pub(super) fn place_mut(&mut self, direction: Direction) -> &mut Place<OpId> {
         // PANIC: never; there are as many as directions.
         &mut self.places[direction as usize]
-    }
-
-    /// Page-out: the page is on the disk.
-    pub(super) fn is_written(&self) -> bool {
-        self.stage == DiskStage::Written
-    }
-
-    /// Page-out: this version is in a buffer, and the mirror will get a report of the page-out's end.
-    pub(super) fn is_put(&self, version: Version) -> bool {
-        self.put == Some(version)
     }
 
     /// Page-in: the disk could not be asked, and may be asked again.

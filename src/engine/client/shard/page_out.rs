@@ -171,12 +171,11 @@ impl<S: Storage> Shard<S> {
             return;
         }
         op.crc = crc;
-        if mutated!(ChangedPageSameVersion) {
-            let version = op.version;
-            self.renew(now_ns, index, version, device);
-            return;
-        }
-        self.renew(now_ns, index, device.take_version(), device);
+        let version = match mutated!(ChangedPageSameVersion) {
+            true => op.version,
+            false => device.take_version(),
+        };
+        self.renew(now_ns, index, version, device);
     }
 
     pub(super) fn page_out_timed_out(
@@ -187,10 +186,14 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) {
         self.want_disk(id.op, device);
-        if device.servers.usable().contains(slot) {
-            self.resend_missing(id);
-            return;
+        match device.servers.usable().contains(slot) {
+            true => self.resend_missing(id),
+            false => self.move_page_out(now_ns, id, device),
         }
+    }
+
+    /// Another server gets the copy in place of this one.
+    pub(super) fn move_page_out(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.release(id);
         self.counters.failovers = self.counters.failovers.wrapping_add(1);
         self.continue_page_out(now_ns, id.op, device);

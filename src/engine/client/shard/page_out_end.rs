@@ -7,6 +7,7 @@ use super::super::ids::{SlotSet, Version};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_page_out::DiskVerdict;
+use super::disk_part::DiskStage;
 use super::op::{Op, Outcome, Stage};
 use super::ops::OpId;
 use super::transfer::{Transfer, TransferStage};
@@ -85,7 +86,7 @@ impl<S: Storage> Shard<S> {
         }
         let op = &self.ops[index];
         let copies = Self::acknowledged(op, device);
-        let on_disk = op.disk.is_written() && device.disk.load().is_attached();
+        let on_disk = op.disk.stage == DiskStage::Written && device.disk.load().is_attached();
         let is_enough = op.begun.is_some()
             && copies.len().saturating_add(usize::from(on_disk)) >= device.min_copies()
             && self.disk_knows(index, device)
@@ -113,7 +114,7 @@ impl<S: Storage> Shard<S> {
         }
         if on_disk {
             counters.local_out = counters.local_out.wrapping_add(1);
-        } else if !op.disk.is_put(version) && device.disk.load().is_wanted() {
+        } else if op.disk.put != Some(version) && device.disk.load().is_wanted() {
             // If the page is in a buffer, the mirror writes it. Checked after the map was changed:
             // a disk attached meanwhile is synchronised with what the map says then.
             device.mark_out_of_sync(page);
@@ -121,8 +122,7 @@ impl<S: Storage> Shard<S> {
         if op.fill.is_some() {
             counters.same_filled_out = counters.same_filled_out.wrapping_add(1);
         }
-        self.note_stale(index, old, freed, device);
-        self.wake(index, device);
+        self.leave_page(index, old, freed, device);
         self.end(index, Outcome::Done);
     }
 
@@ -191,15 +191,15 @@ impl<S: Storage> Shard<S> {
             if device.disk.load().is_wanted() {
                 device.mark_out_of_sync(op.page);
             }
-            self.note_stale(index, sent_to, freed, device);
-            self.wake(index, device);
+            self.leave_page(index, sent_to, freed, device);
         }
         self.end(index, outcome);
     }
 
-    /// Notes that `old`, which may hold an older version of the page or a copy that does not count,
-    /// should free it. If the page was freed while it was written, all its holders should.
-    fn note_stale(&mut self, index: OpId, old: SlotSet, freed: bool, device: &SwapDevice<S>) {
+    /// The page is no longer being written. Notes that `old`, which may hold an older version of it or a copy
+    /// that does not count, should free it; if the page was freed while it was written, all its holders
+    /// should. Notes whether requests wait for the page.
+    fn leave_page(&mut self, index: OpId, old: SlotSet, freed: bool, device: &SwapDevice<S>) {
         let op = &self.ops[index];
         let mut stale = StaleCopy {
             page: op.page,
@@ -218,10 +218,6 @@ impl<S: Storage> Shard<S> {
             }
         }
         self.put_stale(stale);
-    }
-
-    fn wake(&mut self, index: OpId, device: &SwapDevice<S>) {
-        let wake = device.has_parked() && !mutated!(WakeLost);
-        self.ops[index].wake = wake;
+        self.ops[index].wake = device.has_parked() && !mutated!(WakeLost);
     }
 }

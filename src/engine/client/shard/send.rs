@@ -100,28 +100,19 @@ impl<S: Storage> Shard<S> {
         if !mutated!(SendPinIgnored) {
             op.pins = op.pins.saturating_add(1);
         }
-        let is_filled = op.fill.is_some();
-        let (opcode, flags, fragment_count, fragment_mask, version, payload_crc) = match op.kind {
-            Kind::PageIn => (
-                Opcode::Read,
-                Flags::default(),
-                cut.count(),
-                transfer.pending,
-                u64::from(op.generation.0),
-                0,
-            ),
-            Kind::PageOut | Kind::Copy | Kind::Mirror => (
-                Opcode::Write,
-                if is_filled {
-                    Flags::SAME_FILLED
-                } else {
-                    Flags::default()
-                },
-                if is_filled { 1 } else { cut.count() },
-                FragmentMask::EMPTY,
-                op.version.0,
-                op.crc,
-            ),
+        let (opcode, fragment_mask, version, payload_crc) = match op.kind {
+            Kind::PageIn => {
+                let generation = u64::from(op.generation.0);
+                (Opcode::Read, transfer.pending, generation, 0)
+            }
+            Kind::PageOut | Kind::Copy | Kind::Mirror => {
+                (Opcode::Write, FragmentMask::EMPTY, op.version.0, op.crc)
+            }
+        };
+        // A page-in has no fill value yet.
+        let (flags, fragment_count) = match op.fill {
+            Some(_) => (Flags::SAME_FILLED, 1),
+            None => (Flags::default(), cut.count()),
         };
         let send = Send {
             id,

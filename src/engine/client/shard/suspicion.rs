@@ -67,9 +67,7 @@ impl<S: Storage> Shard<S> {
         match self.ops[id.op].kind {
             Kind::PageOut => {
                 self.want_disk(id.op, device);
-                self.release(id);
-                self.counters.failovers = self.counters.failovers.wrapping_add(1);
-                self.continue_page_out(now_ns, id.op, device);
+                self.move_page_out(now_ns, id, device);
             }
             Kind::Copy => self.end(id.op, Outcome::Failed),
             // It asks others when it times out, or has done so already.
