@@ -57,12 +57,12 @@ use super::ids::{shard_of_tag, PageIndex, Version};
 use super::storage::Storage;
 
 pub use attachment::{InUse, TimedOut};
-pub use buffer::{Buffer, BufferId};
+pub use buffer::Buffer;
 pub use health::Health;
 pub use io::Io;
 use io::Run;
-pub use pool::Head;
 use pool::Pool;
+pub use pool::{BufferId, Head};
 use submit::Submissions;
 pub use wait_list::Direction;
 use wait_list::WaitList;

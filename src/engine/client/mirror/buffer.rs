@@ -1,29 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The buffers of a mirror, by identifiers that exist.
-
-use core::num::NonZero;
-use core::ops::{Index, IndexMut};
+//! What a mirror knows of each of its buffers.
 
 use super::super::ids::{Generation, PageIndex, Version};
-use super::super::storage::Storage;
 use super::pool::Links;
 use super::{Direction, ReadError, Token};
-
-/// Which page of the pool.
-///
-/// # Invariants
-///
-/// A buffer's index, plus one. It exists in the mirror that has returned it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferId(NonZero<u32>);
-
-impl BufferId {
-    /// Its index: below the number of buffers.
-    pub fn index(self) -> usize {
-        self.0.get().wrapping_sub(1) as usize
-    }
-}
 
 /// What a buffer is used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,42 +71,5 @@ impl Buffer {
     /// Whether it is with the disk.
     pub(super) fn is_with_disk(&self) -> bool {
         matches!(self.stage, Stage::Writing | Stage::Reading)
-    }
-}
-
-/// The buffers. Their number does not change.
-pub(super) struct Buffers<S: Storage>(S::Buffers);
-
-impl<S: Storage> Buffers<S> {
-    pub(super) fn new(buffers: S::Buffers) -> Self {
-        Self(buffers)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The buffer with this index, if there is one.
-    pub(super) fn id(&self, index: usize) -> Option<BufferId> {
-        let number = u32::try_from(index).ok()?.checked_add(1)?;
-        // INVARIANT: checked here.
-        (index < self.0.len()).then_some(BufferId(NonZero::new(number)?))
-    }
-}
-
-// PANIC: never, here and below. A `BufferId` is made by `Buffers::id` only, for a buffer that exists, and
-// buffers are never removed. A mirror returns it to its caller, which gives it back to the same mirror.
-
-impl<S: Storage> Index<BufferId> for Buffers<S> {
-    type Output = Buffer;
-
-    fn index(&self, id: BufferId) -> &Buffer {
-        &self.0[id.index()]
-    }
-}
-
-impl<S: Storage> IndexMut<BufferId> for Buffers<S> {
-    fn index_mut(&mut self, id: BufferId) -> &mut Buffer {
-        &mut self.0[id.index()]
     }
 }

@@ -13,7 +13,6 @@ use super::{BufferId, Mirror, DROP_STEP, MERGE};
 /// An I/O that the disk has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Io {
-    pub(super) stage: IoStage,
     pub(super) submission: Submission,
     /// How often the disk has refused it.
     pub(super) refusals: u32,
@@ -21,15 +20,8 @@ pub struct Io {
     /// Its pages; `None` while it is free.
     pub(super) run: Option<Run>,
     pub(super) began_ns: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum IoStage {
-    #[default]
-    Free,
-    UnderWay,
     /// It has not ended in time. No op waits for it any more.
-    TimedOut,
+    pub(super) is_timed_out: bool,
 }
 
 impl Io {
@@ -159,7 +151,7 @@ impl<S: Storage> Mirror<S> {
 
     /// Gives a page, which is in no list, to the disk, together with its neighbours.
     fn begin_io(&mut self, now_ns: u64, seed: BufferId, device: &SwapDevice<S>) -> Option<usize> {
-        let id = self.ios.iter().position(|io| io.stage == IoStage::Free)?;
+        let id = self.ios.iter().position(|io| io.run.is_none())?;
         let Buffer {
             page,
             stage,
@@ -181,7 +173,6 @@ impl<S: Storage> Mirror<S> {
         }
         if let Some(io) = self.ios.get_mut(id) {
             *io = Io {
-                stage: IoStage::UnderWay,
                 is_write,
                 run: Some(run),
                 began_ns: now_ns,
@@ -208,14 +199,10 @@ impl<S: Storage> Mirror<S> {
         let id = self
             .pool
             .find(page, |buffer| buffer.stage == stage && !buffer.is_alone)?;
-        let is_listed = matches!(
-            self.pool.queue_of(id),
-            Some(Queue::Reads | Queue::Urgent | Queue::Ready)
-        );
-        if !is_listed || self.is_page_with_disk(id) {
-            return None;
-        }
-        if is_write && !self.is_still_wanted(id, device) {
+        let queue = self.pool.queue_of(id)?;
+        let is_listed = matches!(queue, Queue::Reads | Queue::Urgent | Queue::Ready);
+        let is_free = is_listed && !self.is_page_with_disk(id);
+        if !is_free || is_write && !self.is_still_wanted(id, device) {
             return None;
         }
         self.pool.unlink(id);

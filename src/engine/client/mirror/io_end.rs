@@ -5,7 +5,7 @@
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::{Ended, Stage};
-use super::io::{Io, IoStage};
+use super::io::Io;
 use super::pool::Queue;
 use super::{BufferId, Mirror, ReadError};
 
@@ -15,18 +15,15 @@ const RETRY_NS: u64 = 50_000_000;
 impl<S: Storage> Mirror<S> {
     /// An I/O that [`Self::poll`] gave has ended, however late.
     pub fn ended(&mut self, now_ns: u64, id: usize, ok: bool, device: &SwapDevice<S>) {
-        let Some(io) = self.ios.get_mut(id) else {
+        let io = self.ios.get_mut(id).filter(|io| io.run.is_some());
+        let Some(io) = io.map(core::mem::take) else {
             return;
         };
-        if io.stage == IoStage::Free {
-            return;
-        }
-        let io = core::mem::take(io);
         self.ios_in_use = self.ios_in_use.saturating_sub(1);
         if io.is_write {
             self.writes_under_way = self.writes_under_way.saturating_sub(1);
         }
-        if io.stage == IoStage::TimedOut {
+        if io.is_timed_out {
             self.timed_out = self.timed_out.saturating_sub(1);
         }
         self.submission_ended(now_ns, id, io.submission);
@@ -131,8 +128,9 @@ impl<S: Storage> Mirror<S> {
         true
     }
 
-    /// The buffer has no more I/O. It is free once the op that waits for it has been notified.
-    fn leave(&mut self, id: BufferId, ended: Ended) {
+    /// The buffer has no more I/O. It is free once the op that waits for it has been notified, and nothing is
+    /// copied from it any more.
+    pub(super) fn leave(&mut self, id: BufferId, ended: Ended) {
         let buffer = &mut self.pool[id];
         if buffer.is_timed_out && buffer.ended.is_some() {
             // The op is being notified of that.
@@ -141,6 +139,7 @@ impl<S: Storage> Mirror<S> {
             self.notify(id, ended);
         } else if buffer.pins != 0 {
             buffer.stage = Stage::Left;
+            self.pool.unlink(id);
         } else {
             self.pool.give(id);
         }

@@ -6,7 +6,6 @@ use super::super::config::NS_PER_S;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::Ended;
-use super::io::IoStage;
 use super::pool::Queue;
 use super::{Mirror, ReadError};
 
@@ -31,12 +30,10 @@ impl<S: Storage> Mirror<S> {
         }
         self.look_at_ns = u64::MAX;
         for id in 0..self.ios.len() {
-            let Some(io) = self.ios.get(id) else {
-                break;
-            };
-            if io.stage != IoStage::UnderWay {
+            let io = self.ios.get(id).filter(|io| io.run.is_some());
+            let Some(io) = io.filter(|io| !io.is_timed_out) else {
                 continue;
-            }
+            };
             let due_ns = io.began_ns.saturating_add(self.config.io_timeout_ns);
             if now_ns >= due_ns {
                 self.timed_out_since_ns.get_or_insert(now_ns);
@@ -105,7 +102,7 @@ impl<S: Storage> Mirror<S> {
         let Some(io) = self.ios.get_mut(id) else {
             return;
         };
-        io.stage = IoStage::TimedOut;
+        io.is_timed_out = true;
         let io = *io;
         self.counters.abandoned = self.counters.abandoned.wrapping_add(1);
         if self.is_usable() {

@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which buffers are free, which hold a page, and which are in a list: a hash by page, and lists, linked
-//! by index.
+//! The buffers of a mirror, by identifiers that exist: which are free, which hold a page, and which are in a
+//! list. A hash by page, and lists, linked by index.
 
+use core::num::NonZero;
 use core::ops::{Index, IndexMut};
 
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;
-use super::buffer::{Buffer, BufferId, Buffers};
+use super::buffer::Buffer;
 use super::Direction;
+
+/// Which page of the pool.
+///
+/// # Invariants
+///
+/// A buffer's index, plus one. It exists in the mirror that has returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(NonZero<u32>);
+
+impl BufferId {
+    /// Its index: below the number of buffers.
+    pub fn index(self) -> usize {
+        self.0.get().wrapping_sub(1) as usize
+    }
+}
 
 /// A buffer's place in its list and in the hash.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,26 +66,30 @@ struct List {
     len: usize,
 }
 
-/// All buffers.
+/// All buffers. Their number does not change.
 pub(super) struct Pool<S: Storage> {
-    buffers: Buffers<S>,
+    buffers: S::Buffers,
     heads: S::Heads,
     lists: [List; QUEUES],
     /// Buffers that are used for page-ins.
     reading: usize,
 }
 
+// PANIC: never, here and where `buffers` is indexed below. A `BufferId` is made by `Pool::id` only, for a
+// buffer that exists, and buffers are never removed. A mirror returns it to its caller, which gives it back
+// to the same mirror.
+
 impl<S: Storage> Index<BufferId> for Pool<S> {
     type Output = Buffer;
 
     fn index(&self, id: BufferId) -> &Buffer {
-        &self.buffers[id]
+        &self.buffers[id.index()]
     }
 }
 
 impl<S: Storage> IndexMut<BufferId> for Pool<S> {
     fn index_mut(&mut self, id: BufferId) -> &mut Buffer {
-        &mut self.buffers[id]
+        &mut self.buffers[id.index()]
     }
 }
 
@@ -77,7 +97,7 @@ impl<S: Storage> Pool<S> {
     /// A pool of buffers that are all free.
     pub(super) fn new(buffers: S::Buffers, heads: S::Heads) -> Self {
         let mut pool = Self {
-            buffers: Buffers::new(buffers),
+            buffers,
             heads,
             lists: [List::default(); QUEUES],
             reading: 0,
@@ -97,7 +117,9 @@ impl<S: Storage> Pool<S> {
 
     /// The buffer with this index, if there is one.
     pub(super) fn id(&self, index: usize) -> Option<BufferId> {
-        self.buffers.id(index)
+        let number = u32::try_from(index).ok()?.checked_add(1)?;
+        // INVARIANT: checked here.
+        (index < self.len()).then_some(BufferId(NonZero::new(number)?))
     }
 
     /// Number of buffers in a list.
@@ -113,10 +135,6 @@ impl<S: Storage> Pool<S> {
     fn list_mut(&mut self, queue: Queue) -> &mut List {
         // PANIC: never, as above.
         &mut self.lists[queue as usize]
-    }
-
-    fn links_mut(&mut self, id: BufferId) -> &mut Links {
-        &mut self.buffers[id].links
     }
 
     fn head_of(&self, page: PageIndex) -> usize {
@@ -138,7 +156,7 @@ impl<S: Storage> Pool<S> {
         let head = self.head_of(page);
         let head = self.heads.get_mut(head)?;
         let next_in_hash = head.0.replace(id);
-        self.buffers[id] = Buffer {
+        self[id] = Buffer {
             page,
             direction,
             links: Links {
@@ -156,7 +174,7 @@ impl<S: Storage> Pool<S> {
     /// Gives a buffer back.
     pub(super) fn give(&mut self, id: BufferId) {
         self.unlink(id);
-        let buffer = core::mem::take(&mut self.buffers[id]);
+        let buffer = core::mem::take(&mut self[id]);
         if buffer.direction == Direction::In {
             self.reading = self.reading.saturating_sub(1);
         }
@@ -165,7 +183,7 @@ impl<S: Storage> Pool<S> {
         if let Some(head) = self.heads.get_mut(head) {
             let mut link = &mut head.0;
             while let Some(other) = link.filter(|&other| other != id) {
-                link = &mut self.buffers[other].links.next_in_hash;
+                link = &mut self.buffers[other.index()].links.next_in_hash;
             }
             *link = next;
         }
@@ -224,7 +242,7 @@ impl<S: Storage> Pool<S> {
     /// Puts a buffer at the end of a list, unless it is in one.
     pub(super) fn push(&mut self, queue: Queue, id: BufferId) {
         let tail = self.list(queue).tail;
-        let links = self.links_mut(id);
+        let links = &mut self[id].links;
         if links.queue.is_some() {
             return;
         }
@@ -232,7 +250,7 @@ impl<S: Storage> Pool<S> {
         links.next = None;
         links.previous = tail;
         match tail {
-            Some(last) => self.links_mut(last).next = Some(id),
+            Some(last) => self[last].links.next = Some(id),
             None => self.list_mut(queue).head = Some(id),
         }
         let list = self.list_mut(queue);
@@ -242,17 +260,17 @@ impl<S: Storage> Pool<S> {
 
     /// Takes a buffer out of the list it is in, if it is in one.
     pub(super) fn unlink(&mut self, id: BufferId) {
-        let links = self.links_mut(id);
+        let links = &mut self[id].links;
         let Some(queue) = links.queue.take() else {
             return;
         };
         let (next, previous) = (links.next.take(), links.previous.take());
         match previous {
-            Some(before) => self.links_mut(before).next = next,
+            Some(before) => self[before].links.next = next,
             None => self.list_mut(queue).head = next,
         }
         match next {
-            Some(after) => self.links_mut(after).previous = previous,
+            Some(after) => self[after].links.previous = previous,
             None => self.list_mut(queue).tail = previous,
         }
         let list = self.list_mut(queue);

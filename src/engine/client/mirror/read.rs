@@ -67,10 +67,7 @@ impl<S: Storage> Mirror<S> {
             self.counters.buffer_hits = self.counters.buffer_hits.wrapping_add(1);
             return Get::Buffered(id);
         }
-        if !entry.is_on_disk() || !self.is_attached {
-            return Get::Absent;
-        }
-        if buffers_only {
+        if !entry.is_on_disk() || !self.is_attached || buffers_only {
             return Get::Absent;
         }
         // A disk that does not answer is asked again now and then, but does not get everything.
@@ -95,19 +92,13 @@ impl<S: Storage> Mirror<S> {
     /// The buffer of [`Get::Buffered`] or [`Event::Read`] has been copied from, or is not needed.
     pub fn release(&mut self, id: BufferId) {
         let buffer = &mut self.pool[id];
-        match buffer.stage {
-            Stage::Lent => {
-                self.pool.give(id);
-                self.note_room();
-            }
-            _ => {
-                buffer.pins = buffer.pins.saturating_sub(1);
-                if buffer.stage == Stage::Left && buffer.pins == 0 {
-                    self.pool.give(id);
-                    self.note_room();
-                }
+        if buffer.stage != Stage::Lent {
+            buffer.pins = buffer.pins.saturating_sub(1);
+            if buffer.stage != Stage::Left || buffer.pins != 0 {
+                return;
             }
         }
+        self.give(id);
     }
 
     /// Takes the next event of which shards must be notified; `None` if there is none.
@@ -122,15 +113,13 @@ impl<S: Storage> Mirror<S> {
                 } else if buffer.pins != 0 {
                     buffer.stage = Stage::Left;
                 } else {
-                    self.pool.give(id);
-                    self.note_room();
+                    self.give(id);
                 }
             }
             if let (Some(waiter), Some(ended)) = (waiter, ended) {
                 return Some(match ended {
                     Ended::Written(ok) => Event::Written(waiter, ok),
-                    Ended::Read(Ok(())) => Event::Read(waiter, Ok(id)),
-                    Ended::Read(Err(error)) => Event::Read(waiter, Err(error)),
+                    Ended::Read(result) => Event::Read(waiter, result.map(|()| id)),
                 });
             }
         }

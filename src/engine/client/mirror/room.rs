@@ -5,7 +5,7 @@
 use super::super::storage::Storage;
 use super::pool::Queue;
 use super::wait_list::WaitList;
-use super::{Direction, Mirror};
+use super::{BufferId, Direction, Mirror};
 
 impl<S: Storage> Mirror<S> {
     fn wait_list(&self, direction: Direction) -> &WaitList {
@@ -40,6 +40,12 @@ impl<S: Storage> Mirror<S> {
             // A page-in does not wait until page-outs have made room.
             Direction::Out => free > read.max(len / 8).saturating_add(write),
         }
+    }
+
+    /// Gives a buffer back, for which shards may wait.
+    pub(super) fn give(&mut self, id: BufferId) {
+        self.pool.give(id);
+        self.note_room();
     }
 
     /// A buffer has become free, or is no longer reserved.

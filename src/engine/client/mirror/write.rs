@@ -37,10 +37,9 @@ impl<S: Storage> Mirror<S> {
         }
         self.supersede(page, version);
         // A page-out that has ended already must not write over what came after it.
-        if !device.map.load(page).is_busy() {
-            return Put::Closed;
-        }
-        if !self.is_usable() || (self.config.policy == Policy::Off && !write.is_urgent) {
+        let is_over = !device.map.load(page).is_busy();
+        let is_unwanted = self.config.policy == Policy::Off && !write.is_urgent;
+        if is_over || is_unwanted || !self.is_usable() {
             return Put::Closed;
         }
         let may = has_grant || self.is_room_for_more(Direction::Out);
@@ -98,42 +97,32 @@ impl<S: Storage> Mirror<S> {
                 && !buffer.is_timed_out
         });
         let Some(id) = found else {
-            self.drop_superseded_copy(page, version);
+            // A page-out may have overtaken a copy while it was copied to its buffer.
+            let overtaken = self.pool.find(page, |buffer| {
+                buffer.stage == Stage::Filling && buffer.is_copy && buffer.version == version
+            });
+            if let Some(id) = overtaken {
+                self.give(id);
+            }
             return false;
         };
         let is_usable = self.is_usable();
         let buffer = &mut self.pool[id];
-        match buffer.stage {
-            Stage::Filling if !is_usable => {
-                self.pool.give(id);
-                self.note_room();
-                return false;
+        let stage = buffer.stage;
+        if stage == Stage::Filling && !is_usable {
+            self.give(id);
+            return false;
+        }
+        buffer.waiter = Some(waiter);
+        match stage {
+            Stage::Filling => self.make_ready(now_ns, id),
+            Stage::Ready if self.pool.queue_of(id) == Some(Queue::Ready) => {
+                self.pool.unlink(id);
+                self.pool.push(Queue::Urgent, id);
             }
-            Stage::Filling => {
-                buffer.waiter = Some(waiter);
-                self.make_ready(now_ns, id);
-            }
-            Stage::Ready => {
-                buffer.waiter = Some(waiter);
-                if self.pool.queue_of(id) == Some(Queue::Ready) {
-                    self.pool.unlink(id);
-                    self.pool.push(Queue::Urgent, id);
-                }
-            }
-            _ => buffer.waiter = Some(waiter),
+            _ => {}
         }
         true
-    }
-
-    /// A copy that a page-out has overtaken while it was copied to its buffer.
-    fn drop_superseded_copy(&mut self, page: PageIndex, version: Version) {
-        let found = self.pool.find(page, |buffer| {
-            buffer.stage == Stage::Filling && buffer.is_copy && buffer.version == version
-        });
-        if let Some(id) = found {
-            self.pool.give(id);
-            self.note_room();
-        }
     }
 
     /// The page-out has ended: with success (`completed`), and then this version is the page's, or
@@ -177,8 +166,7 @@ impl<S: Storage> Mirror<S> {
         match buffer.stage {
             Stage::Filling if buffer.is_superseded || !is_usable => {
                 let is_superseded = buffer.is_superseded;
-                self.pool.give(id);
-                self.note_room();
+                self.give(id);
                 is_superseded
             }
             Stage::Filling => {
@@ -239,7 +227,7 @@ impl<S: Storage> Mirror<S> {
                 Stage::Ready if buffer.version < version && !mutated!(OldMirrorWriteKept) => {
                     self.drop_ready(id);
                 }
-                Stage::Wanted => self.notify(id, Ended::Read(Err(super::ReadError::Changed))),
+                Stage::Wanted => self.notify(id, Ended::Read(Err(ReadError::Changed))),
                 // It may still be right, but is not tried again: the newer version may be there then.
                 Stage::Reading => buffer.is_superseded = true,
                 _ => {}
@@ -257,10 +245,7 @@ impl<S: Storage> Mirror<S> {
                 continue;
             }
             match buffer.stage {
-                Stage::Filling => {
-                    self.pool.give(id);
-                    self.note_room();
-                }
+                Stage::Filling => self.give(id),
                 Stage::Writing => {
                     buffer.waiter = None;
                     buffer.is_superseded = true;
@@ -276,17 +261,9 @@ impl<S: Storage> Mirror<S> {
 
     /// A page that was to be written is not. The op that waits is notified; a copy from the buffer continues.
     pub(super) fn drop_ready(&mut self, id: BufferId) {
-        let buffer = &mut self.pool[id];
-        buffer.is_superseded = true;
-        if buffer.waiter.is_some() {
-            self.notify(id, Ended::Written(false));
-        } else if buffer.pins != 0 {
-            buffer.stage = Stage::Left;
-            self.pool.unlink(id);
-        } else {
-            self.pool.give(id);
-            self.note_room();
-        }
+        self.pool[id].is_superseded = true;
+        self.leave(id, Ended::Written(false));
+        self.note_room();
     }
 
     /// The disk is no longer used: drops what is queued for it. The pool may be large, so it is searched in
