@@ -120,7 +120,6 @@ impl<S: Storage> Shard<S> {
             Get::Changed | Get::Absent => DiskStage::Idle,
         };
         if op.disk.stage == DiskStage::InLine {
-            self.open_wait_list();
             self.join_wait_list(Direction::In, index);
         }
         // Servers may have come since the op was queued.

@@ -7,7 +7,6 @@ use super::super::ids::{PageIndex, Version};
 use super::super::mirror::{BufferId, Direction, Token};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::disk_wait_list::DiskWaitList;
 use super::list::Place;
 use super::op::{Kind, Stage};
 use super::ops::OpId;
@@ -200,7 +199,7 @@ impl<S: Storage> Shard<S> {
     pub(super) fn has_disk_work(&self) -> bool {
         self.settle.is_some()
             || !self.disk_work.is_empty()
-            || self.wait_lists.iter().any(DiskWaitList::has_grant)
+            || self.wait_lists.iter().any(|list| list.has_grant)
     }
 
     /// Calls the mirror for one op. Returns what is to be copied, if anything.

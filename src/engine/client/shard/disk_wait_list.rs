@@ -21,17 +21,10 @@ use super::{Action, Shard};
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DiskWaitList {
     ops: List<OpId>,
-    /// Page-ins: the mirror will notify the shard of a grant, so an op that comes joins.
+    /// The mirror will notify the shard of a grant, so a page-in that comes joins.
     is_open: bool,
     /// The mirror has granted the shard a buffer.
-    has_grant: bool,
-}
-
-impl DiskWaitList {
-    /// Whether the mirror has granted the shard a buffer.
-    pub(super) fn has_grant(&self) -> bool {
-        self.has_grant
-    }
+    pub(super) has_grant: bool,
 }
 
 impl<S: Storage> Shard<S> {
@@ -46,17 +39,14 @@ impl<S: Storage> Shard<S> {
         self.wait_lists[Direction::In as usize].is_open
     }
 
-    /// The mirror has no room for a page-in, and will notify the shard of a grant.
-    pub(super) fn open_wait_list(&mut self) {
-        self.wait_list(Direction::In).is_open = true;
-    }
-
-    /// The op waits for room. If it is in the list already, it keeps its place.
+    /// The op waits for room, and the mirror will notify the shard of a grant. If it is in the list already,
+    /// it keeps its place.
     pub(super) fn join_wait_list(&mut self, direction: Direction, index: OpId) {
         self.ops[index].disk.stage = DiskStage::waiting(direction);
         // PANIC: never, as above.
-        let list = &mut self.wait_lists[direction as usize].ops;
-        list.push(&mut self.ops, index, |ops, id| {
+        let list = &mut self.wait_lists[direction as usize];
+        list.is_open = true;
+        list.ops.push(&mut self.ops, index, |ops, id| {
             ops[id].disk.place_mut(direction)
         });
     }
