@@ -18,6 +18,19 @@ pub use crate::linux::sched::NoPreemption;
 #[cfg(not(MODULE))]
 pub use host::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release, SetOnce};
 
+/// Replaces a word by the result of `change`, unless that is `None`. Returns what the word was. A full
+/// barrier if it is replaced.
+#[inline]
+pub fn update(word: &Atomic<u32>, mut change: impl FnMut(u32) -> Option<u32>) -> Option<u32> {
+    let mut old = word.load(Acquire);
+    loop {
+        match word.cmpxchg(old, change(old)?, Full) {
+            Ok(_) => return Some(old),
+            Err(seen) => old = seen,
+        }
+    }
+}
+
 #[cfg(not(MODULE))]
 mod host {
     extern crate std;

@@ -8,7 +8,7 @@ use core::ops::DerefMut;
 
 use super::ids::{PageIndex, SlotSet, Version};
 use super::page_map::PageMap;
-use crate::sync::{Atomic, Full, Relaxed};
+use crate::sync::{update, Atomic, Full, Relaxed};
 
 /// Copies of one page that servers may drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,19 +97,9 @@ impl<W: Words> DirtyChunks<W> {
     pub fn mark(&self, page: PageIndex) -> bool {
         let chunk = page.0 / CHUNK_PAGES;
         let bit = 1 << (chunk % 32);
-        let Some(word) = self.words.get((chunk / 32) as usize) else {
-            return false;
-        };
-        let mut old = word.load(Relaxed);
-        loop {
-            if old & bit != 0 {
-                return false;
-            }
-            match word.cmpxchg(old, old | bit, Full) {
-                Ok(_) => return true,
-                Err(seen) => old = seen,
-            }
-        }
+        let set = |old| (old & bit == 0).then_some(old | bit);
+        let word = self.words.get((chunk / 32) as usize);
+        word.is_some_and(|word| update(word, set).is_some())
     }
 
     /// Marks all chunks of a map of `pages` pages.
@@ -144,13 +134,7 @@ impl<W: Words> DirtyChunks<W> {
                 continue;
             }
             let bit = seen & seen.wrapping_neg();
-            let mut old = seen;
-            while old & bit != 0 {
-                match word.cmpxchg(old, old & !bit, Full) {
-                    Ok(_) => break,
-                    Err(changed) => old = changed,
-                }
-            }
+            update(word, |old| (old & bit != 0).then_some(old & !bit));
             // CAST: a map has fewer than 2^32 pages.
             let chunk = (index as u32)
                 .wrapping_mul(32)

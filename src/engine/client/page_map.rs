@@ -8,7 +8,7 @@
 
 use super::ids::{Generation, PageIndex, SlotSet, Version, SERVER_SLOTS};
 use super::storage::Words;
-use crate::sync::{Acquire, Atomic, Full};
+use crate::sync::{update, Acquire, Atomic, Full};
 
 /// The map's entry of one page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,15 +103,7 @@ impl<S: Words> PageMap<S> {
         page: PageIndex,
         mut change: impl FnMut(Entry) -> Option<Entry>,
     ) -> Option<Entry> {
-        let cell = self.cell(page)?;
-        let mut old = cell.load(Acquire);
-        loop {
-            let new = change(Entry(old))?;
-            match cell.cmpxchg(old, new.0, Full) {
-                Ok(_) => return Some(Entry(old)),
-                Err(seen) => old = seen,
-            }
-        }
+        update(self.cell(page)?, |old| Some(change(Entry(old))?.0)).map(Entry)
     }
 
     /// Takes the page's lock for a page-out. Returns the old entry. The caller must clear a

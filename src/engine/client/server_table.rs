@@ -8,7 +8,7 @@
 //! been notified ([`super::shard::Shard::servers_changed`]).
 
 use super::ids::{BySlot, ServerSlot, SlotSet, MAX_REPLICAS, SERVER_SLOTS};
-use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
+use crate::sync::{update, Acquire, Atomic, Full, Relaxed, Release};
 use crate::wire::{Fragmentation, MacAddress};
 
 /// One server, as seen by the data path.
@@ -91,22 +91,15 @@ fn mac_from_u64(number: u64) -> MacAddress {
 
 /// Returns whether the bit has changed.
 fn change(word: &Atomic<u32>, slot: ServerSlot, set: bool) -> bool {
-    let mut old = word.load(Relaxed);
-    loop {
+    let replaced = update(word, |old| {
         let mut new = SlotSet::from_bits(old);
-        if set {
-            new.insert(slot);
-        } else {
-            new.remove(slot);
+        match set {
+            true => new.insert(slot),
+            false => new.remove(slot),
         }
-        if new.bits() == old {
-            return false;
-        }
-        match word.cmpxchg(old, new.bits(), Full) {
-            Ok(_) => return true,
-            Err(seen) => old = seen,
-        }
-    }
+        (new.bits() != old).then_some(new.bits())
+    });
+    replaced.is_some()
 }
 
 impl Default for ServerTable {
