@@ -14,7 +14,7 @@ pub(super) mod jump;
 #[cfg(test)]
 mod tests;
 
-use super::ids::{Generation, ServerSlot, Version, SERVER_SLOTS};
+use super::ids::{BySlot, Generation, ServerSlot, Version, SERVER_SLOTS};
 use super::storage::Words;
 use crate::sync::{Acquire, Atomic, Full, Relaxed};
 use gaps::Gaps;
@@ -79,7 +79,7 @@ pub struct Versions<W> {
     chance: Atomic<u64>,
     /// How many jumps servers have caused.
     unannounced: Atomic<u32>,
-    words: [Word; SERVER_SLOTS],
+    words: BySlot<Word>,
     gaps: Gaps<W>,
     entered: [Entered; STRIPES],
 }
@@ -95,12 +95,14 @@ impl<W: Words> Versions<W> {
             jumps: Atomic::<u32>::new(0),
             chance: Atomic::<u64>::new(0),
             unannounced: Atomic::<u32>::new(0),
-            words: [const {
-                Word {
-                    incarnation: Atomic::<u64>::new(0),
-                    jumps: Atomic::<u32>::new(0),
-                }
-            }; SERVER_SLOTS],
+            words: BySlot(
+                [const {
+                    Word {
+                        incarnation: Atomic::<u64>::new(0),
+                        jumps: Atomic::<u32>::new(0),
+                    }
+                }; SERVER_SLOTS],
+            ),
             gaps: Gaps::new(),
             entered: [const { Entered(Atomic::<u64>::new(0)) }; STRIPES],
         }

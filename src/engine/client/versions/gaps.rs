@@ -115,12 +115,8 @@ impl<W: Words> Gaps<W> {
         let len = self.len();
         if let Some(last) = len.checked_sub(1) {
             if let Some((last_from, last_to)) = self.load(last) {
-                if last_to >= from {
-                    // No version was given out in between.
-                    self.store(last, last_from, to);
-                    return;
-                }
-                if self.words(len).is_none() {
+                // If they touch, no version was given out in between.
+                if last_to >= from || self.words(len).is_none() {
                     self.store(last, last_from, to);
                     return;
                 }
@@ -140,14 +136,12 @@ impl<W: Words> Gaps<W> {
 
     /// Adds room: as many zeros as [`Self::wanted_words`] returns; other sizes are ignored.
     pub(super) fn grow(&self, words: W) {
-        let growth = self.more.iter().position(|one| one.as_ref().is_none());
-        let Some(growth) =
-            growth.filter(|growth| (FIRST << growth).saturating_mul(GAP_WORDS) == words.len())
-        else {
-            return;
-        };
-        if let Some(place) = self.more.get(growth) {
-            place.populate(words);
+        let mut places = self.more.iter().enumerate();
+        let free = places.find(|(_, place)| place.as_ref().is_none());
+        if let Some((growth, place)) = free {
+            if (FIRST << growth).saturating_mul(GAP_WORDS) == words.len() {
+                place.populate(words);
+            }
         }
     }
 }

@@ -66,20 +66,18 @@ impl<W: Words> Versions<W> {
 
     /// How many jumps the server has caused in this incarnation.
     fn jumps_on_word_of(&self, witness: Witness) -> u32 {
-        match self.words.get(witness.slot.index()) {
-            Some(word) if word.incarnation.load(Relaxed) == witness.incarnation => {
-                word.jumps.load(Relaxed)
-            }
-            Some(_) | None => 0,
+        let word = &self.words[witness.slot];
+        match word.incarnation.load(Relaxed) == witness.incarnation {
+            true => word.jumps.load(Relaxed),
+            false => 0,
         }
     }
 
     fn note_word_of(&self, witness: Witness) {
         let jumps = self.jumps_on_word_of(witness).saturating_add(1);
-        if let Some(word) = self.words.get(witness.slot.index()) {
-            word.incarnation.store(witness.incarnation, Relaxed);
-            word.jumps.store(jumps, Relaxed);
-        }
+        let word = &self.words[witness.slot];
+        word.incarnation.store(witness.incarnation, Relaxed);
+        word.jumps.store(jumps, Relaxed);
         self.unannounced.fetch_add(1, Relaxed);
     }
 
