@@ -4,15 +4,13 @@
 //!
 //! C header: [`include/linux/suspend.h`](srctree/include/linux/suspend.h)
 
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use super::{
     helpers,
     notifier::{
         Chain,
+        ChangeChain,
         NotifierBlock, //
     },
 };
@@ -47,7 +45,7 @@ pub(crate) trait PmCallback: Send + Sync + 'static {
 }
 
 /// The chain of power management events.
-pub(crate) struct PmChain<C>(C);
+pub(crate) enum PmChain {}
 
 /// A block registered with the power management's chain.
 ///
@@ -71,33 +69,18 @@ pub(crate) struct PmChain<C>(C);
 /// let images = Images(Atomic::new(0));
 /// let notifier = KBox::pin_init(PmNotifier::new(images), GFP_KERNEL)?;
 /// ```
-pub(crate) type PmNotifier<C> = NotifierBlock<PmChain<C>>;
-
-impl<C: PmCallback> NotifierBlock<PmChain<C>> {
-    /// Registers `callback`. Neither this nor dropping the block may be done by the callback: both
-    /// take the chain's lock.
-    pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        Self::register(PmChain(callback))
-    }
-}
+pub(crate) type PmNotifier<C> = NotifierBlock<PmChain, C>;
 
 // SAFETY:
 // - `notify` has no requirements but that the chain calls it.
-// - The chain holds its lock during a call, and `unregister` takes it for writing.
-unsafe impl<C: PmCallback> Chain for PmChain<C> {
-    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: By the requirements of this function.
-        unsafe { helpers::register_pm_notifier(block) }
-    }
+// - The chain holds its lock during a call, and `UNREGISTER` takes it for writing.
+unsafe impl<C: PmCallback> Chain<C> for PmChain {
+    const REGISTER: ChangeChain = helpers::register_pm_notifier;
+    const UNREGISTER: ChangeChain = helpers::unregister_pm_notifier;
 
-    unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: By the requirements of this function.
-        unsafe { helpers::unregister_pm_notifier(block) }
-    }
-
-    unsafe fn notify(&self, event: c_ulong, _data: *mut c_void) {
+    unsafe fn notify(target: &C, event: c_ulong, _data: *mut c_void) {
         if let Some(event) = PmEvent::from_raw(event) {
-            self.0.event(event);
+            target.event(event);
         }
     }
 }

@@ -7,7 +7,7 @@ int rust_helper_register_vmfork_notifier(struct notifier_block *block)
 	return register_random_vmfork_notifier(block);
 }
 
-void rust_helper_unregister_vmfork_notifier(struct notifier_block *block)
+int rust_helper_unregister_vmfork_notifier(struct notifier_block *block)
 {
-	unregister_random_vmfork_notifier(block);
+	return unregister_random_vmfork_notifier(block);
 }

@@ -10,7 +10,7 @@ int rust_helper_register_pm_notifier(struct notifier_block *block)
 	return register_pm_notifier(block);
 }
 
-void rust_helper_unregister_pm_notifier(struct notifier_block *block)
+int rust_helper_unregister_pm_notifier(struct notifier_block *block)
 {
-	unregister_pm_notifier(block);
+	return unregister_pm_notifier(block);
 }

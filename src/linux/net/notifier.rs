@@ -7,7 +7,6 @@
 use core::mem::ManuallyDrop;
 
 use kernel::{
-    bindings,
     prelude::*,
     types::NotThreadSafe, //
 };
@@ -20,6 +19,7 @@ use crate::linux::{
     helpers,
     notifier::{
         Chain,
+        ChangeChain,
         NotifierBlock, //
     },
 };
@@ -81,7 +81,7 @@ pub(crate) trait NotifierCallback: Send + Sync + 'static {
 }
 
 /// The chain of events of network devices.
-pub(crate) struct DeviceChain<C>(C);
+pub(crate) enum DeviceChain {}
 
 /// A block registered with the chain of network devices.
 ///
@@ -106,30 +106,16 @@ pub(crate) struct DeviceChain<C>(C);
 ///
 /// let notifier = KBox::pin_init(Notifier::new(Watch), GFP_KERNEL)?;
 /// ```
-pub(crate) type Notifier<C> = NotifierBlock<DeviceChain<C>>;
-
-impl<C: NotifierCallback> NotifierBlock<DeviceChain<C>> {
-    /// Registers `callback`.
-    pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        Self::register(DeviceChain(callback))
-    }
-}
+pub(crate) type Notifier<C> = NotifierBlock<DeviceChain, C>;
 
 // SAFETY:
 // - The chain is called with the RTNL mutex held and with `struct netdev_notifier_info`.
 // - The chain is changed with the RTNL mutex held, so no call is under way then.
-unsafe impl<C: NotifierCallback> Chain for DeviceChain<C> {
-    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: By the requirements of this function.
-        unsafe { helpers::register_netdevice_notifier(block) }
-    }
+unsafe impl<C: NotifierCallback> Chain<C> for DeviceChain {
+    const REGISTER: ChangeChain = helpers::register_netdevice_notifier;
+    const UNREGISTER: ChangeChain = helpers::unregister_netdevice_notifier;
 
-    unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: By the requirements of this function.
-        unsafe { helpers::unregister_netdevice_notifier(block) };
-    }
-
-    unsafe fn notify(&self, event: c_ulong, info: *mut c_void) {
+    unsafe fn notify(target: &C, event: c_ulong, info: *mut c_void) {
         let Some(event) = Event::from_raw(event) else {
             return;
         };
@@ -139,6 +125,6 @@ unsafe impl<C: NotifierCallback> Chain for DeviceChain<C> {
         // INVARIANT: The chain's caller holds the RTNL mutex during this call, in this task. It also
         // releases the mutex, so the guard is not dropped.
         let rtnl = ManuallyDrop::new(Rtnl(NotThreadSafe));
-        self.0.event(event, device, &rtnl);
+        target.event(event, device, &rtnl);
     }
 }

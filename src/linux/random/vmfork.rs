@@ -4,15 +4,13 @@
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use crate::linux::{
     helpers,
     notifier::{
         Chain,
+        ChangeChain,
         NotifierBlock, //
     },
 };
@@ -28,7 +26,7 @@ pub(crate) trait VmforkCallback: Send + Sync + 'static {
 }
 
 /// The random number generator's chain.
-pub(crate) struct VmforkChain<C>(C);
+pub(crate) enum VmforkChain {}
 
 /// A block registered with the random number generator's chain.
 ///
@@ -51,31 +49,16 @@ pub(crate) struct VmforkChain<C>(C);
 /// let copies = Copies(Atomic::new(0));
 /// let notifier = KBox::pin_init(VmforkNotifier::new(copies), GFP_KERNEL)?;
 /// ```
-pub(crate) type VmforkNotifier<C> = NotifierBlock<VmforkChain<C>>;
-
-impl<C: VmforkCallback> NotifierBlock<VmforkChain<C>> {
-    /// Registers `callback`. Neither this nor dropping the block may be done by the callback: both
-    /// take the chain's lock.
-    pub(crate) fn new(callback: C) -> impl PinInit<Self, Error> {
-        Self::register(VmforkChain(callback))
-    }
-}
+pub(crate) type VmforkNotifier<C> = NotifierBlock<VmforkChain, C>;
 
 // SAFETY:
 // - `notify` has no requirements but that the chain calls it.
-// - The chain holds its lock during a call, and `unregister` takes it for writing.
-unsafe impl<C: VmforkCallback> Chain for VmforkChain<C> {
-    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: By the requirements of this function.
-        unsafe { helpers::register_vmfork_notifier(block) }
-    }
+// - The chain holds its lock during a call, and `UNREGISTER` takes it for writing.
+unsafe impl<C: VmforkCallback> Chain<C> for VmforkChain {
+    const REGISTER: ChangeChain = helpers::register_vmfork_notifier;
+    const UNREGISTER: ChangeChain = helpers::unregister_vmfork_notifier;
 
-    unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: By the requirements of this function.
-        unsafe { helpers::unregister_vmfork_notifier(block) }
-    }
-
-    unsafe fn notify(&self, _event: c_ulong, _data: *mut c_void) {
-        self.0.forked();
+    unsafe fn notify(target: &C, _event: c_ulong, _data: *mut c_void) {
+        target.forked();
     }
 }
