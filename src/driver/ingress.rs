@@ -121,8 +121,7 @@ impl Receiver for Entry {
 
 /// Returns whether a hook is for what comes in there.
 fn is_on(hook: &Hook<Entry>, lower: &Lower) -> bool {
-    hook.parts()
-        .is_some_and(|(device, entry)| *device == *lower.device && entry.tag() == lower.tag)
+    *hook.device() == *lower.device && hook.receiver().tag() == lower.tag
 }
 
 /// The hooks of the interface, and of the devices under it.
@@ -179,10 +178,8 @@ impl Ingress {
 
     /// The devices under it that have a hook, each with the tag of the interface's frames there.
     pub(crate) fn lower(&self) -> impl Iterator<Item = (&NetDevice, Option<VlanTag>)> {
-        self.lower
-            .iter()
-            .filter_map(|hook| hook.parts())
-            .map(|(device, entry)| (device, entry.tag()))
+        let hooks = self.lower.iter();
+        hooks.map(|hook| (hook.device(), hook.receiver().tag()))
     }
 
     /// Receives frames in the emergency reserve on these devices under the interface, and on no others.
@@ -217,10 +214,7 @@ impl Ingress {
 
     /// Removes the hooks of `device`, which was under the interface. Sleeps.
     pub(crate) fn forget(&mut self, device: &NetDevice, rtnl: &Rtnl) {
-        self.remove_lower(
-            |hook| hook.parts().is_some_and(|(other, _)| other == device),
-            rtnl,
-        );
+        self.remove_lower(|hook| hook.device() == device, rtnl);
     }
 
     /// Returns whether there were any.

@@ -52,55 +52,6 @@ enum Registration {
     PacketType(NonNull<helpers::packet_hook>),
 }
 
-/// A registered hook.
-///
-/// # Invariants
-///
-/// - `registration` is registered for `device`, with a callback that gets `receiver`.
-/// - `receiver` comes from `KBox::into_raw`, and is freed only after unregistering.
-struct Registered<R: Receiver> {
-    registration: Registration,
-    receiver: NonNull<R>,
-    device: ARef<NetDevice>,
-}
-
-impl<R: Receiver> Registered<R> {
-    /// Registers a hook by `register`, which gets the receiver.
-    fn new(
-        device: ARef<NetDevice>,
-        receiver: R,
-        register: impl FnOnce(&NetDevice, *mut c_void) -> Result<Registration>,
-    ) -> Result<Self> {
-        let receiver = NonNull::from(KBox::leak(KBox::new(receiver, GFP_KERNEL)?));
-        match register(&device, receiver.as_ptr().cast()) {
-            // INVARIANT: Registered above.
-            Ok(registration) => Ok(Self {
-                registration,
-                receiver,
-                device,
-            }),
-            Err(error) => {
-                // SAFETY: The receiver is leaked above, and no hook was registered that uses it.
-                drop(unsafe { KBox::from_raw(receiver.as_ptr()) });
-                Err(error)
-            }
-        }
-    }
-
-    fn unregister(self, _: &Rtnl) {
-        // SAFETY: By the type invariants the hook is registered, for a device that is live. The RTNL
-        // mutex is held. The functions wait until no callback is under way.
-        unsafe {
-            match self.registration {
-                Registration::Ingress(ops) => helpers::ingress_hook_unregister(ops.as_ptr()),
-                Registration::PacketType(hook) => helpers::packet_hook_unregister(hook.as_ptr()),
-            }
-        }
-        // SAFETY: By the type invariants the receiver comes from a box, and no callback uses it any more.
-        drop(unsafe { KBox::from_raw(self.receiver.as_ptr()) });
-    }
-}
-
 /// A hook that shows the frames of one device to a receiver.
 ///
 /// It must be removed when the device is unregistered or moves to another network namespace, as the
@@ -111,7 +62,7 @@ impl<R: Receiver> Registered<R> {
 ///
 /// # Invariants
 ///
-/// The hook is registered while `registered` is `Some`.
+/// While `registration` is `Some`, it is registered for `device`, with a callback that gets `receiver`.
 ///
 /// # Examples
 ///
@@ -133,7 +84,10 @@ impl<R: Receiver> Registered<R> {
 ///
 /// [`Notifier`]: super::notifier::Notifier
 pub(crate) struct Hook<R: Receiver> {
-    registered: Option<Registered<R>>,
+    /// `None` only while the hook is dropped.
+    registration: Option<Registration>,
+    receiver: KBox<R>,
+    device: ARef<NetDevice>,
 }
 
 // SAFETY: A hook may be unregistered by any thread, and `R` is `Send`.
@@ -151,18 +105,14 @@ impl<R: Receiver> Hook<R> {
         receiver: R,
         _: &Rtnl,
     ) -> Result<Self> {
-        let register = |device: &NetDevice, receiver| {
+        Self::new(device, receiver, |device, receiver| {
             let callback = receive_callback::<R>;
             // SAFETY: The device is live, and its reference is dropped after the hook is unregistered.
             // The RTNL mutex is held. `receiver` is an `R` and is freed after that as well.
             let ops = from_err_ptr(unsafe {
-                helpers::ingress_hook_register(device.as_ptr(), priority, callback, receiver)
+                helpers::ingress_hook_register(device, priority, callback, receiver)
             })?;
             NonNull::new(ops).map(Registration::Ingress).ok_or(ENOMEM)
-        };
-        // INVARIANT: Registered here.
-        Ok(Self {
-            registered: Some(Registered::new(device, receiver, register)?),
         })
     }
 
@@ -180,33 +130,59 @@ impl<R: Receiver> Hook<R> {
         if u32::from(ethertype) < bindings::ETH_P_802_3_MIN {
             return Err(EINVAL);
         }
-        let register = |device: &NetDevice, receiver| {
+        Self::new(device, receiver, |device, receiver| {
             let (ethertype, callback) = (ethertype.to_be(), receive_callback::<R>);
             // SAFETY: As in `ingress`.
             let hook = from_err_ptr(unsafe {
-                helpers::packet_hook_register(device.as_ptr(), ethertype, callback, receiver)
+                helpers::packet_hook_register(device, ethertype, callback, receiver)
             })?;
-            NonNull::new(hook)
-                .map(Registration::PacketType)
-                .ok_or(ENOMEM)
-        };
-        // INVARIANT: Registered here.
-        Ok(Self {
-            registered: Some(Registered::new(device, receiver, register)?),
+            let hook = NonNull::new(hook).ok_or(ENOMEM)?;
+            Ok(Registration::PacketType(hook))
         })
     }
 
-    /// Returns the device and the receiver.
-    pub(crate) fn parts(&self) -> Option<(&NetDevice, &R)> {
-        let registered = self.registered.as_ref()?;
-        // SAFETY: By the invariants of `Registered` the receiver is valid as long as it is registered.
-        Some((&registered.device, unsafe { registered.receiver.as_ref() }))
+    /// Registers a hook by `register`, which gets the device and the receiver.
+    fn new(
+        device: ARef<NetDevice>,
+        receiver: R,
+        register: impl FnOnce(*mut bindings::net_device, *mut c_void) -> Result<Registration>,
+    ) -> Result<Self> {
+        let receiver = KBox::new(receiver, GFP_KERNEL)?;
+        let private = core::ptr::from_ref(&*receiver).cast_mut().cast();
+        // INVARIANT: Registered here.
+        Ok(Self {
+            registration: Some(register(device.as_ptr(), private)?),
+            receiver,
+            device,
+        })
+    }
+
+    /// Returns the device.
+    pub(crate) fn device(&self) -> &NetDevice {
+        &self.device
+    }
+
+    /// Returns the receiver.
+    pub(crate) fn receiver(&self) -> &R {
+        &self.receiver
     }
 
     /// Removes the hook. When this returns, no call of the receiver is under way. This function sleeps.
     pub(crate) fn remove(mut self, rtnl: &Rtnl) {
-        if let Some(registered) = self.registered.take() {
-            registered.unregister(rtnl);
+        self.unregister(rtnl);
+    }
+
+    fn unregister(&mut self, _: &Rtnl) {
+        // SAFETY: By the type invariants the hook is registered, for a device that is live. The RTNL
+        // mutex is held. The functions wait until no callback is under way.
+        unsafe {
+            match self.registration.take() {
+                Some(Registration::Ingress(ops)) => helpers::ingress_hook_unregister(ops.as_ptr()),
+                Some(Registration::PacketType(hook)) => {
+                    helpers::packet_hook_unregister(hook.as_ptr());
+                }
+                None => {}
+            }
         }
     }
 }
@@ -214,8 +190,8 @@ impl<R: Receiver> Hook<R> {
 impl<R: Receiver> Drop for Hook<R> {
     /// Removes the hook, for which it locks the RTNL mutex. Sleeps.
     fn drop(&mut self) {
-        if let Some(registered) = self.registered.take() {
-            registered.unregister(&Rtnl::lock());
+        if self.registration.is_some() {
+            self.unregister(&Rtnl::lock());
         }
     }
 }
