@@ -21,14 +21,18 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Acquire,
-        Atomic,
-        Relaxed, //
+        Atomic, //
     },
 };
 
 use super::{
+    frags::{
+        self,
+        shared_info,
+        ATOMIC_RESERVE, //
+    },
     headers,
-    AllocCpu,
+    FramePolicy,
     Headers,
     ETH_HLEN, //
 };
@@ -36,49 +40,10 @@ use crate::linux::{
     helpers,
     mm::{
         alloc::RAW_MAY_FAIL,
-        block::{
-            Block,
-            Span, //
-        },
-        copy::copy, //
+        block::Block, //
     },
     net::device::NetDevice, //
 };
-
-/// What a driver decides about its frames.
-///
-/// # Examples
-///
-/// ```ignore
-/// struct Bulk;
-///
-/// static FREEING_CPU: AllocCpu = AllocCpu::new();
-///
-/// impl FramePolicy for Bulk {
-///     const HEADROOM: usize = 64;
-///     // `TC_PRIO_BULK`
-///     const PRIORITY: u32 = 2;
-///
-///     fn alloc_cpu() -> &'static AllocCpu {
-///         &FREEING_CPU
-///     }
-/// }
-/// ```
-pub(crate) trait FramePolicy: 'static {
-    /// Bytes before the Ethernet header, for headers that devices add. With fewer than a device wants
-    /// (`LL_RESERVED_SPACE`) the stack copies the frame.
-    const HEADROOM: usize;
-
-    /// The priority for the queueing discipline (`TC_PRIO_*`).
-    const PRIORITY: u32;
-
-    /// Returns the CPU that is to free frames.
-    fn alloc_cpu() -> &'static AllocCpu;
-}
-
-/// Without sleeping and without a warning, and from the emergency reserve if need be
-/// (`__GFP_MEMALLOC`): sending frees memory.
-const ATOMIC_RESERVE: bindings::gfp_t = bindings::GFP_ATOMIC | bindings::__GFP_NOWARN | 1 << 17;
 
 /// The bytes behind the header.
 #[derive(Clone, Copy)]
@@ -265,16 +230,16 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
     /// again.
     #[inline]
     pub(crate) fn release(&mut self) -> bool {
+        let skb = self.skb.as_ptr();
         // SAFETY: By the type invariants the skb is live.
-        let nr_frags = unsafe { (*shared_info(self.skb.as_ptr())).nr_frags };
-        if nr_frags == 0 {
+        if unsafe { (*shared_info(skb)).nr_frags } == 0 {
             return true;
         }
         if self.is_busy() {
             return false;
         }
-        // SAFETY: The frame is not busy.
-        unsafe { self.drop_frags() };
+        // SAFETY: The frame is not busy, so no other code uses its fragments, which hold references.
+        unsafe { frags::drop_all(skb) };
         true
     }
 
@@ -298,17 +263,18 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
             return Err(SendError::Busy);
         }
         let skb = self.skb.as_ptr();
-        // SAFETY: The frame is not busy, and stays so until the companion is made below. `linear` is at
-        // most `room`. The companion is free, and the last call consumes it.
+        // SAFETY: The frame is not busy, and stays so until the companion is made below: no other code uses
+        // its fragments, which hold references. `linear` is at most `room`. The companion is free, and the
+        // last call consumes it.
         unsafe {
-            self.drop_frags();
+            frags::drop_all(skb);
             self.write_headers(dev, destination, ethertype, write_header);
             let linear = match payload {
                 Payload::None => 0,
                 Payload::Bytes(bytes) => self.copy_bytes(bytes)?,
                 Payload::Block { block, offset, len } => {
                     for span in block.spans(offset, len) {
-                        self.add_span(span)?;
+                        frags::add(skb, span)?;
                     }
                     0
                 }
@@ -362,7 +328,7 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
             let headers = headers(skb);
             (*headers).protocol = ethertype;
             // CAST: There are fewer than 2^16 CPUs.
-            (*headers).alloc_cpu = P::alloc_cpu().0.load(Relaxed) as u16;
+            (*headers).alloc_cpu = P::alloc_cpu().number() as u16;
             // Frames to one station keep their order on a device with several queues, and the kernel
             // need not dissect them to find the queue.
             (*headers).hash = u32::from_ne_bytes(tail);
@@ -395,65 +361,6 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         // CAST: At most `room`.
         Ok(bytes.len() as u32)
     }
-
-    /// Adds a fragment.
-    ///
-    /// # Safety
-    ///
-    /// - The frame must not be busy.
-    #[inline]
-    unsafe fn add_span(&mut self, span: Span<'_>) -> Result<(), SendError> {
-        let skb = self.skb.as_ptr();
-        // SAFETY: By the type invariants the skb is live.
-        let info = unsafe { shared_info(skb) };
-        // SAFETY: As above.
-        let nr_frags = unsafe { (*info).nr_frags };
-        if u32::from(nr_frags) >= bindings::MAX_SKB_FRAGS {
-            return Err(SendError::TooLong);
-        }
-        let (mut page, mut offset, len) = span.parts();
-        // SAFETY: The page is a block's, which is borrowed.
-        if !unsafe { helpers::get_page_to_send(page) } {
-            page = copy_of(span)?;
-            offset = 0;
-        }
-        // INVARIANT: The reference taken above belongs to the fragment.
-        // SAFETY: There are `MAX_SKB_FRAGS` fragments. By the requirements of this function no other code
-        // uses them.
-        unsafe {
-            // As `skb_frag_fill_page_desc`.
-            let frag = (&raw mut (*info).frags)
-                .cast::<bindings::skb_frag_t>()
-                .add(usize::from(nr_frags));
-            (*frag).netmem = page as bindings::netmem_ref;
-            (*frag).offset = offset;
-            (*frag).len = len;
-            (*info).nr_frags = nr_frags.wrapping_add(1);
-            (*skb).data_len = (*skb).data_len.wrapping_add(len);
-        }
-        Ok(())
-    }
-
-    /// Drops all fragments.
-    ///
-    /// # Safety
-    ///
-    /// - The frame must not be busy.
-    #[inline]
-    unsafe fn drop_frags(&mut self) {
-        let skb = self.skb.as_ptr();
-        // SAFETY: By the type invariants each fragment holds a reference to its page, which is dropped
-        // here. By the requirements of this function no other code uses the fragments.
-        unsafe {
-            let info = shared_info(skb);
-            let frags = (&raw const (*info).frags).cast::<bindings::skb_frag_t>();
-            for index in 0..usize::from((*info).nr_frags) {
-                helpers::put_page((*frags.add(index)).netmem as *mut bindings::page);
-            }
-            (*info).nr_frags = 0;
-            (*skb).data_len = 0;
-        }
-    }
 }
 
 impl<P: FramePolicy, const HEADER: usize> Drop for TxFrame<P, HEADER> {
@@ -462,38 +369,6 @@ impl<P: FramePolicy, const HEADER: usize> Drop for TxFrame<P, HEADER> {
         // memory of the pair and the pages of the fragments until it is freed.
         unsafe { bindings::consume_skb(self.skb.as_ptr()) };
     }
-}
-
-/// Returns a new page with the bytes of `span` at its beginning.
-#[cold]
-fn copy_of(span: Span<'_>) -> Result<*mut bindings::page, SendError> {
-    // SAFETY: No requirements.
-    let page = unsafe { bindings::alloc_pages(ATOMIC_RESERVE, 0) };
-    if page.is_null() {
-        return Err(SendError::NoMemory);
-    }
-    let (_, _, len) = span.parts();
-    // SAFETY: The new page has room for any span, which lies within one page. `mm::copy` says why others
-    // may write to the span meanwhile.
-    unsafe {
-        copy(
-            span.data(),
-            helpers::page_address(page).cast(),
-            len as usize,
-        )
-    };
-    Ok(page)
-}
-
-/// Returns a pointer to the shared info, as `skb_shinfo` does.
-///
-/// # Safety
-///
-/// - `skb` must be live.
-#[inline]
-unsafe fn shared_info(skb: *mut bindings::sk_buff) -> *mut bindings::skb_shared_info {
-    // SAFETY: By the requirements of this function. The shared info is at the end of the linear part.
-    unsafe { (*skb).head.add((*skb).end as usize).cast() }
 }
 
 /// Reads a counter as `atomic_read_acquire` does.
