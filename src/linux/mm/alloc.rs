@@ -97,6 +97,18 @@ impl<T: ZeroValue> Table<T> {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
         Ok(len.checked_mul(size_of::<T>()).ok_or(ENOMEM)?.max(1))
     }
+
+    /// The table of `len` values in `data`, or an error if `data` is null.
+    ///
+    /// # Safety
+    ///
+    /// - `data` must be null, or memory of [`Self::bytes`] bytes, all zero, from `vmalloc` or `kvmalloc`,
+    ///   which belongs to the table from now on.
+    unsafe fn from_zeroed(data: *mut c_void, len: usize) -> Result<Self> {
+        let data = NonNull::new(data.cast()).ok_or(ENOMEM)?;
+        // INVARIANT: By the requirements of this function. `ZeroValue` says that zero bytes are values.
+        Ok(Self { data, len })
+    }
 }
 
 /// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
@@ -106,13 +118,8 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     if !is_available(bytes) {
         return Err(ENOMEM);
     }
-    // SAFETY: No requirements but process context.
-    let data = unsafe { helpers::vzalloc_huge(bytes) };
-    // INVARIANT: All bytes are zero, which `ZeroValue` says are values.
-    Ok(Table {
-        data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
-        len,
-    })
+    // SAFETY: No requirements but process context. The memory is new and zero.
+    unsafe { Table::from_zeroed(helpers::vzalloc_huge(bytes), len) }
 }
 
 /// A small one, for a task that must not wait for memory: the allocator reclaims nothing for it.
@@ -130,13 +137,8 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
 /// ```
 pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
-    // SAFETY: No requirements.
-    let data = unsafe { helpers::kvzalloc_now(bytes) };
-    // INVARIANT: All bytes are zero, which `ZeroValue` says are values.
-    Ok(Table {
-        data: NonNull::new(data.cast()).ok_or(ENOMEM)?,
-        len,
-    })
+    // SAFETY: No requirements. The memory is new and zero.
+    unsafe { Table::from_zeroed(helpers::kvzalloc_now(bytes), len) }
 }
 
 impl<T: ZeroValue> Deref for Table<T> {
