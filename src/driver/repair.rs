@@ -14,7 +14,8 @@ use kernel::{
 use super::{
     callback::Timer,
     client::Client,
-    queue::Queue, //
+    queue::Queue,
+    storage::make_vec, //
 };
 use crate::{
     engine::client::{
@@ -38,10 +39,7 @@ pub(super) fn new_queue(
     let words = || zeroed_table(words_for(pages));
     let tables = [words()?, words()?, words()?, words()?];
     let repair = KBox::new(Repair::new(tables), GFP_KERNEL)?;
-    let mut own_pages = KVec::with_capacity(COPIES, GFP_KERNEL)?;
-    for _ in 0..COPIES {
-        own_pages.push(Page::new()?, GFP_KERNEL)?;
-    }
+    let own_pages = make_vec(COPIES, Page::new)?;
     Queue::for_repair(number, fragments, timer, repair, own_pages)
 }
 

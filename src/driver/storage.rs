@@ -2,9 +2,12 @@
 
 //! The engine's memory in the kernel, allocated when the module is loaded or a disk is attached.
 
-use kernel::alloc::{
-    KVVec,
-    KVec, //
+use kernel::{
+    alloc::{
+        Allocator,
+        Vec, //
+    },
+    prelude::*, //
 };
 
 use crate::{
@@ -18,7 +21,10 @@ use crate::{
         shard::Op,
         storage::Storage, //
     },
-    linux::mm::alloc::Table,
+    linux::mm::alloc::{
+        Table,
+        MAY_FAIL, //
+    },
     sync::Atomic, //
 };
 
@@ -36,4 +42,16 @@ impl Storage for KernelStorage {
     type Buffers = KVVec<Buffer>;
     type Heads = KVVec<Head>;
     type Ios = KVVec<Io>;
+}
+
+/// A vector of `len` values that `make` returns. Fails rather than have programs killed. Sleeps.
+pub(crate) fn make_vec<T, A: Allocator>(
+    len: usize,
+    mut make: impl FnMut() -> Result<T>,
+) -> Result<Vec<T, A>> {
+    let mut vec = Vec::with_capacity(len, MAY_FAIL)?;
+    for _ in 0..len {
+        vec.push(make()?, MAY_FAIL)?;
+    }
+    Ok(vec)
 }

@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 
+use super::storage::make_vec;
 use crate::{
     engine::client::{
         ids::MAX_REPLICAS,
@@ -105,12 +106,8 @@ impl OpFrames {
         let mut transfers = KVec::with_capacity(MAX_REPLICAS, MAY_FAIL)?;
         for transfer in 0..MAX_REPLICAS {
             let count = frame_count(transfer, replicas, fragments);
-            let mut frames = KVec::with_capacity(usize::from(count), MAY_FAIL)?;
-            for _ in 0..count {
-                frames.push(TxFrame::new(FILL_LEN)?, MAY_FAIL)?;
-            }
             let frames = TransferFrames {
-                frames,
+                frames: make_vec(count.into(), || TxFrame::new(FILL_LEN))?,
                 has_pages: false,
             };
             transfers.push(TryCell::new(frames), MAY_FAIL)?;

@@ -26,7 +26,10 @@ use crate::{
     driver::{
         callback::Timer,
         shared::Shared,
-        storage::KernelStorage, //
+        storage::{
+            make_vec,
+            KernelStorage, //
+        },
     },
     engine::client::{
         maintenance::detach::Detach,
@@ -105,22 +108,12 @@ impl Pool {
         if pages > ALWAYS_TRIED && !is_available(bytes) {
             return Err(ENOMEM);
         }
-        fn table<T: Default>(len: usize) -> Result<KVVec<T>> {
-            let mut table = KVVec::with_capacity(len, MAY_FAIL)?;
-            for _ in 0..len {
-                table.push(T::default(), MAY_FAIL)?;
-            }
-            Ok(table)
-        }
         let parts = Parts {
-            buffers: table(pages)?,
-            heads: table(pages)?,
-            ios: table(IOS)?,
+            buffers: make_vec(pages, || Ok(Default::default()))?,
+            heads: make_vec(pages, || Ok(Default::default()))?,
+            ios: make_vec(IOS, || Ok(Default::default()))?,
         };
-        let mut own_pages = KVVec::with_capacity(pages, MAY_FAIL)?;
-        for _ in 0..pages {
-            own_pages.push(Page::new()?, MAY_FAIL)?;
-        }
+        let pages = make_vec(pages, Page::new)?;
         let state = State {
             mirror: Mirror::new(config, parts),
             device: None,
@@ -132,7 +125,7 @@ impl Pool {
         KBox::pin_init(
             pin_init!(Self {
                 state <- kernel::new_spinlock_irq!(state, "anemone_disk"),
-                pages: own_pages,
+                pages,
                 bios,
             }),
             MAY_FAIL,
@@ -176,17 +169,12 @@ impl Pool {
     /// What is known of the disk.
     pub(super) fn report(&self, shared: &Shared) -> Report {
         let state = self.state.lock();
+        let device = state.device.as_ref();
         Report {
             health: state.mirror.health(&shared.device),
             policy: state.mirror.config().policy,
-            bytes: state
-                .device
-                .as_ref()
-                .map_or(0, |device| device.size_bytes()),
-            number: state
-                .device
-                .as_ref()
-                .map_or((0, 0), |device| device.number().major_minor()),
+            bytes: device.map_or(0, |device| device.size_bytes()),
+            number: device.map_or((0, 0), |device| device.number().major_minor()),
             buffered: state.mirror.buffered(),
             counters: *state.mirror.counters(),
         }

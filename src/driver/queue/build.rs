@@ -19,7 +19,10 @@ use crate::{
             RequestPart,
             MAX_REQUEST_PAGES, //
         },
-        storage::KernelStorage, //
+        storage::{
+            make_vec,
+            KernelStorage, //
+        },
         tx_frames::OpFrames,
     },
     engine::client::{
@@ -59,10 +62,7 @@ impl Queue {
         timer: Arc<Timer>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
-        let mut parts = KVVec::with_capacity(op_count, MAY_FAIL)?;
-        for _ in 0..op_count {
-            parts.push(None, MAY_FAIL)?;
-        }
+        let parts = make_vec(op_count, || Ok(None))?;
         Self::make(number, op_count, replicas, fragments, timer, parts, None)
     }
 
@@ -91,14 +91,9 @@ impl Queue {
         parts: KVVec<Option<RequestPart>>,
         own: Option<(KBox<Repair<KernelStorage>>, KVec<Page>)>,
     ) -> Result<Arc<Self>> {
-        let mut ops = KVVec::with_capacity(op_count, MAY_FAIL)?;
-        let mut frames = KVVec::with_capacity(op_count, MAY_FAIL)?;
-        for _ in 0..op_count {
-            ops.push(Op::default(), MAY_FAIL)?;
-            frames.push(OpFrames::new(replicas, fragments)?, MAY_FAIL)?;
-        }
+        let frames = make_vec(op_count, || OpFrames::new(replicas, fragments))?;
         let tables = Parts {
-            ops,
+            ops: make_vec(op_count, || Ok(Op::default()))?,
             buckets: [
                 KVec::from_elem(0, BUCKETS, MAY_FAIL)?,
                 KVec::from_elem(0, BUCKETS, MAY_FAIL)?,

@@ -17,12 +17,12 @@ use kernel::{
 
 use super::Queue;
 use crate::{
-    driver::tx_frames::OpFrames,
-    engine::client::shard::OpId,
-    linux::{
-        mm::alloc::MAY_FAIL,
-        time::hrtimer::now_ns, //
+    driver::{
+        storage::make_vec,
+        tx_frames::OpFrames, //
     },
+    engine::client::shard::OpId,
+    linux::time::hrtimer::now_ns, //
 };
 
 /// The time until the first check: about as long as a card coalesces interrupts.
@@ -59,17 +59,9 @@ pub(crate) struct Lingered {
 impl Lingering {
     /// No lingering ops, of `op_count`.
     pub(super) fn new(op_count: usize) -> Result<Self> {
-        let mut words = KVec::new();
-        for _ in 0..op_count.div_ceil(32) {
-            words.push(Atomic::new(0), MAY_FAIL)?;
-        }
-        let mut since_ns = KVec::new();
-        for _ in 0..op_count {
-            since_ns.push(Atomic::new(0), MAY_FAIL)?;
-        }
         Ok(Self {
-            words,
-            since_ns,
+            words: make_vec(op_count.div_ceil(32), || Ok(Atomic::new(0)))?,
+            since_ns: make_vec(op_count, || Ok(Atomic::new(0)))?,
             wait_ns: Atomic::new(FIRST_LOOK_NS),
             count: Atomic::new(0),
             sum_ns: Atomic::new(0),
