@@ -6,6 +6,7 @@
 //! Context: process, may sleep, unless stated otherwise.
 
 mod attach;
+mod attach_error;
 mod io;
 mod log;
 mod open;
@@ -13,7 +14,6 @@ mod pool;
 mod port;
 
 use kernel::{
-    fmt,
     new_mutex,
     prelude::*,
     sync::{
@@ -70,9 +70,9 @@ use crate::{
 pub(crate) use attach::{
     attach,
     attach_first,
-    look_up,
-    AttachError, //
+    look_up, //
 };
+pub(crate) use attach_error::AttachError;
 pub(crate) use pool::Pool;
 pub(crate) use port::LocalPort;
 
@@ -91,23 +91,6 @@ impl DetachError {
             Self::NotAttached => ENODEV,
             Self::OnlyCopies(_) | Self::TimedOut | Self::UnderWay => EBUSY,
             Self::Interrupted => EINTR,
-        }
-    }
-}
-
-impl fmt::Display for DetachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAttached => f.write_str("no local disk is attached"),
-            Self::OnlyCopies(pages) => write!(
-                f,
-                "local disk: it has the only copy of {pages} pages, which would be lost"
-            ),
-            Self::TimedOut => f.write_str("local disk: it does not answer and cannot be detached"),
-            Self::UnderWay => {
-                f.write_str("local disk: another attach or detach is under way; try again")
-            }
-            Self::Interrupted => f.write_str("local disk: still in use"),
         }
     }
 }
@@ -277,9 +260,4 @@ pub(crate) fn shut_down(client: &Client) {
     local.timer.cancel();
     local.submitter.drain();
     local.submitter.callback.disconnect();
-    if let Some(pool) = local.pool() {
-        // The device is closed without any spinlock.
-        let device = pool.state.lock().device.take();
-        drop(device);
-    }
 }

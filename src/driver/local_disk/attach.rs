@@ -11,10 +11,8 @@ use kernel::{
 };
 
 use super::{
-    open::{
-        self,
-        OpenError, //
-    },
+    open,
+    AttachError,
     LocalDisk,
     Pool, //
 };
@@ -34,67 +32,9 @@ use crate::{
     wire::PAGE_SIZE, //
 };
 
-/// Why a disk cannot be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttachError {
-    /// It cannot be opened.
-    Open(OpenError),
-    /// Another disk is attached.
-    Another,
-    /// It is attached, but has been removed from the machine since.
-    Gone,
-    /// It is attached, but does not answer.
-    TimedOut,
-    /// Another task is attaching or detaching a disk.
-    UnderWay,
-    /// There is no memory for the buffers of pages to be written.
-    NoMemory,
-}
-
-impl From<OpenError> for AttachError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
-}
-
-impl AttachError {
-    /// The error number for it.
-    pub(crate) fn to_error(self) -> Error {
-        match self {
-            Self::Open(error) => error.to_error(),
-            Self::Another => EEXIST,
-            Self::Gone => ENODEV,
-            Self::TimedOut | Self::UnderWay => EBUSY,
-            Self::NoMemory => ENOMEM,
-        }
-    }
-}
-
-/// The text follows the device's path.
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(error) => error.fmt(f),
-            Self::Another => f.write_str(": another disk is attached; detach it first"),
-            Self::Gone => {
-                f.write_str(": the attached disk was removed from the machine; detach it first")
-            }
-            Self::TimedOut => {
-                f.write_str(" is attached and does not answer; it will be used again when it does")
-            }
-            Self::UnderWay => f.write_str(": another attach or detach is under way; try again"),
-            Self::NoMemory => write!(
-                f,
-                ": no memory for the mirror's pool of {} MiB; reduce mirror_pool_mib=",
-                params::mirror_pool_mib.value()
-            ),
-        }
-    }
-}
-
 /// Attaches the disk at `path`, or logs why not. A disk that is attached already and is faulty is re-added.
 pub(crate) fn attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
-    try_attach(shared, path).inspect_err(|error| pr_warn!("{}{}\n", path, error))
+    try_attach(shared, path).inspect_err(|error| pr_warn!("{path}{error}\n"))
 }
 
 fn try_attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
@@ -106,12 +46,10 @@ fn try_attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
     let number = look_up(path)?;
     let own = local.own.as_ref().map(DiskRef::number);
     if own == Some(number) {
-        return Err(OpenError::Itself.into());
+        return Err(AttachError::Itself);
     }
-    let device = local
-        .opener
-        .open(number, Late::Close)
-        .map_err(OpenError::from)?;
+    let opened = local.opener.open(number, Late::Close)?;
+    let device = opened.ok_or(AttachError::Opening)?;
     open::check(&device, wanted_bytes(shared))?;
     if let Some(own) = own {
         open::check_below(&device, own)?;
@@ -131,13 +69,8 @@ pub(crate) fn attach_first(
     let mut attached = local.lock_attached().ok_or(AttachError::UnderWay)?;
     // The worker, which may attach it, must not wait for memory.
     local.make_pool()?;
-    let device = match local
-        .opener
-        .open(number, Late::Keep)
-        .map_err(OpenError::from)
-    {
-        Err(OpenError::UnderWay) => return Ok(false),
-        device => device?,
+    let Some(device) = local.opener.open(number, Late::Keep)? else {
+        return Ok(false);
     };
     open::check(&device, wanted_bytes(shared))?;
     use_device(shared, &mut attached, device, fmt!("{path}"))?;
@@ -158,11 +91,10 @@ pub(super) fn attach_late(shared: &Shared) {
     let refuse = |error: AttachError| pr_err!("local disk {major}:{minor}{error}\n");
     let device = match opened {
         Ok(device) => device,
-        Err(error) => return refuse(OpenError::from(error).into()),
+        Err(error) => return refuse(error.into()),
     };
     let name = fmt!("{major}:{minor}");
     let result = open::check(&device, wanted_bytes(shared))
-        .map_err(AttachError::from)
         .and_then(|()| use_device(shared, &mut attached, device.clone(), name));
     if let Err(error) = result {
         refuse(error);
@@ -178,7 +110,7 @@ fn wanted_bytes(shared: &Shared) -> u64 {
 /// The number of the device at `path`. The kernel waits for the path's file system without a bound; for a
 /// network's only until the task is killed.
 pub(crate) fn look_up(path: &CStr) -> Result<DeviceNumber, AttachError> {
-    DeviceNumber::look_up(path).map_err(|error| OpenError::from(error).into())
+    Ok(DeviceNumber::look_up(path)?)
 }
 
 /// Uses a device that has been opened and checked.
@@ -197,7 +129,7 @@ fn use_device(
         result
     })
     .map_err(|_| AttachError::TimedOut)?;
-    pr_info!("local disk {}: attached\n", name);
+    pr_info!("local disk {name}: attached\n");
     open::warn_of(&device, name);
     *attached = Some(device);
     Ok(())

@@ -64,15 +64,6 @@ impl DeviceNumber {
     }
 }
 
-/// Why a device was not opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OpenError {
-    /// It, or another device before it, is still being opened, or has not been taken yet.
-    UnderWay,
-    /// The kernel's error: `EBUSY` if something else has it opened exclusively.
-    Failed(Error),
-}
-
 /// What happens to a device when no caller waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {

@@ -176,6 +176,7 @@ impl<J: Job> JobWorker<J> {
             if output.is_some() || is_interrupted || begin.elapsed() >= wait {
                 return output;
             }
+            // It polls: the kernel crate has no wait for a time that a signal does not end.
             fsleep(Delta::from_millis(1));
         }
     }

@@ -28,7 +28,6 @@ use super::{
     BlockDevice,
     DeviceNumber,
     Event,
-    OpenError,
     Report, //
 };
 use crate::linux::module::ModuleRef;
@@ -93,10 +92,9 @@ pub(crate) enum Late {
 ///
 /// let opener = Opener::new(c"example", 1000, report)?;
 /// let number = DeviceNumber::look_up(c"/dev/vda")?;
-/// match opener.open(number, Late::Close) {
-///     Ok(device) => pr_info!("{} bytes\n", device.size_bytes()),
-///     Err(OpenError::UnderWay) => pr_info!("another program is opening it\n"),
-///     Err(OpenError::Failed(error)) => return Err(error),
+/// match opener.open(number, Late::Close)? {
+///     Some(device) => pr_info!("{} bytes\n", device.size_bytes()),
+///     None => pr_info!("another program is opening it\n"),
 /// }
 /// ```
 pub(crate) struct Opener {
@@ -114,34 +112,33 @@ impl Opener {
         })
     }
 
-    /// Opens a device. If it is not open in time, `late` says what becomes of it. For `Late::Close` a signal
-    /// ends the wait, too. Until the device is open the module is in use, and no other is opened; with
-    /// `Late::Keep` none until it is taken. Sleeps.
+    /// Opens a device. Returns `None` if it is not open in time, or if another device before it is still
+    /// being opened, or has not been taken yet. Fails with `EBUSY` if something else has it opened
+    /// exclusively.
+    ///
+    /// If it is not open in time, `late` says what becomes of it. For `Late::Close` a signal ends the wait,
+    /// too. Until the device is open the module is in use, and no other is opened; with `Late::Keep` none
+    /// until it is taken. Sleeps.
     pub(crate) fn open(
         &self,
         number: DeviceNumber,
         late: Late,
-    ) -> Result<Arc<BlockDevice>, OpenError> {
-        let module = ModuleRef::try_get().ok_or(OpenError::Failed(ENODEV))?;
+    ) -> Result<Option<Arc<BlockDevice>>> {
+        let module = ModuleRef::try_get().ok_or(ENODEV)?;
         let opening = Opening {
             number,
-            place: UniqueArc::new_uninit(GFP_KERNEL)
-                .map_err(|error| OpenError::Failed(error.into()))?,
-            closer: Arc::pin_init(Closer::new(self.queue.report), GFP_KERNEL)
-                .map_err(OpenError::Failed)?,
+            place: UniqueArc::new_uninit(GFP_KERNEL)?,
+            closer: Arc::pin_init(Closer::new(self.queue.report), GFP_KERNEL)?,
         };
-        self.worker
-            .begin(opening, Some(module), &self.queue)
-            .map_err(|_| OpenError::UnderWay)?;
+        let (worker, queue) = (&self.worker, &self.queue);
+        if worker.begin(opening, Some(module), queue).is_err() {
+            return Ok(None);
+        }
         let opened = match late {
-            Late::Close => self
-                .worker
-                .wait(&self.queue, true)
-                .or_else(|| self.worker.abandon()),
-            Late::Keep => self.worker.wait(&self.queue, false),
+            Late::Close => worker.wait(queue, true).or_else(|| worker.abandon()),
+            Late::Keep => worker.wait(queue, false),
         };
-        self.finish(opened.ok_or(OpenError::UnderWay)?)
-            .map_err(OpenError::Failed)
+        opened.map(|opened| self.finish(opened)).transpose()
     }
 
     /// The device that [`Self::open`] has kept, once it is open, or why it cannot be opened.
