@@ -4,6 +4,8 @@
 //!
 //! Context: process only. Frames are collected under the lock and sent without it.
 
+mod control_frames;
+
 use kernel::{
     new_condvar,
     new_mutex,
@@ -16,10 +18,11 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-use super::{
-    shared::Shared,
-    tx_frames::TxFrame, //
+use self::control_frames::{
+    Sender,
+    StagedFrames, //
 };
+use super::shared::Shared;
 use crate::{
     engine::client::{
         cluster::{
@@ -46,22 +49,10 @@ use crate::{
         ClientId,
         ClusterName,
         Fragmentation,
-        Header,
         MacAddress,
-        Status,
-        PAGE_SIZE, //
+        Status, //
     },
 };
-
-/// The most payload of a control frame, except for probes above the usual MTU of 1500 bytes: a
-/// fragment that fits it, or a full FREE.
-const PAYLOAD: usize = 1368;
-
-/// Control frames that may be sent at a time. Others are lost, and sent again later.
-const STAGED_FRAMES: usize = 48;
-
-/// The same for probes of jumbo frames.
-const LONG_FRAMES: usize = 4;
 
 /// The kernel's random numbers.
 pub(crate) struct Kernels;
@@ -75,34 +66,6 @@ impl Random for Kernels {
 /// The cluster, as the driver keeps it.
 pub(crate) type Servers = Cluster<KVVec<Peer>, Kernels>;
 
-/// A frame to be sent.
-struct Staged {
-    destination: MacAddress,
-    header: Header,
-    payload: [u8; PAYLOAD],
-    /// A length above the room stands for zeros: a probe.
-    len: usize,
-}
-
-/// Frames that the cluster wants sent.
-struct StagedFrames(KVVec<Staged>);
-
-impl Outbox for StagedFrames {
-    fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
-        let mut staged = Staged {
-            destination,
-            header: *header,
-            payload: [0; PAYLOAD],
-            len: payload.len(),
-        };
-        if let Some(bytes) = staged.payload.get_mut(..payload.len()) {
-            bytes.copy_from_slice(payload);
-        }
-        // A frame without room is lost.
-        let _ = self.0.push_within_capacity(staged);
-    }
-}
-
 /// The cluster, and the frames that it wants sent.
 pub(crate) struct ClusterState {
     pub(crate) cluster: Servers,
@@ -114,12 +77,6 @@ impl ClusterState {
     pub(crate) fn parts(&mut self) -> (&mut Servers, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
     }
-}
-
-/// Frames that are allocated for sending.
-struct Sender {
-    short: KVec<TxFrame>,
-    long: KVec<TxFrame>,
 }
 
 /// The cluster.
@@ -137,28 +94,21 @@ pub(crate) struct ClusterLock {
     pub(super) removal: Mutex<Removals>,
 }
 
+/// The servers, each with the number of its slot.
+fn reports(cluster: &Servers) -> impl Iterator<Item = (usize, Report)> + '_ {
+    SlotSet::ALL
+        .iter()
+        .filter_map(|slot| Some((slot.index(), cluster.report(slot)?)))
+}
+
 impl ClusterLock {
     /// A cluster without servers, for this client.
     pub(crate) fn new(client: ClientId, cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
         let state = ClusterState {
             cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
-            outbox: StagedFrames(KVVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?),
+            outbox: StagedFrames::new()?,
         };
-        let mut sender = Sender {
-            short: KVec::with_capacity(STAGED_FRAMES, GFP_KERNEL)?,
-            long: KVec::with_capacity(LONG_FRAMES, GFP_KERNEL)?,
-        };
-        for _ in 0..STAGED_FRAMES {
-            // CAST: both fit 16 bits.
-            sender
-                .short
-                .push(TxFrame::new(PAYLOAD as u16)?, GFP_KERNEL)?;
-        }
-        for _ in 0..LONG_FRAMES {
-            sender
-                .long
-                .push(TxFrame::new(PAGE_SIZE as u16)?, GFP_KERNEL)?;
-        }
+        let sender = Sender::new()?;
         Ok(try_pin_init!(Self {
             state <- new_mutex!(state, "anemone_cluster"),
             changed <- new_condvar!("anemone_changed"),
@@ -180,44 +130,12 @@ impl ClusterLock {
         let mut state = self.state.lock();
         let result = work(&mut state);
         shared.device.stations.publish(state.cluster.stations());
-        let frames = core::mem::replace(&mut state.outbox.0, KVVec::new());
+        let mut frames = state.outbox.take();
         drop(state);
-
-        let mut frames = self.send(shared, frames);
-
-        frames.clear();
-        let mut state = self.state.lock();
-        if state.outbox.0.capacity() < frames.capacity() {
-            for staged in state.outbox.0.drain_all() {
-                let _ = frames.push_within_capacity(staged);
-            }
-            state.outbox.0 = frames;
-        }
-        drop(state);
+        self.sender.lock().send(&shared.link, &mut frames);
+        self.state.lock().outbox.give_back(frames);
         self.changed.notify_all();
         result
-    }
-
-    fn send(&self, shared: &Shared, frames: KVVec<Staged>) -> KVVec<Staged> {
-        let mut sender = self.sender.lock();
-        for staged in &frames {
-            let (pool, payload) = match staged.payload.get(..staged.len) {
-                Some(payload) => (&mut sender.short, payload),
-                None => (
-                    &mut sender.long,
-                    PADDING.get(..staged.len).unwrap_or(&PADDING),
-                ),
-            };
-            // None is free only if the interface holds very many back: the frame is lost, as on the
-            // wire.
-            if let Some(frame) = pool.iter_mut().find(|frame| !frame.is_busy()) {
-                shared
-                    .link
-                    .send_control(frame, staged.destination, &staged.header, payload);
-            }
-        }
-        drop(sender);
-        frames
     }
 
     /// Reads the cluster.
@@ -267,21 +185,14 @@ impl ClusterLock {
 
     /// Every server, for status output.
     pub(crate) fn reports(&self, mut each: impl FnMut(usize, &Report)) {
-        let state = self.state.lock();
-        for slot in SlotSet::ALL.iter() {
-            if let Some(report) = state.cluster.report(slot) {
-                each(slot.index(), &report);
-            }
-        }
+        self.look(|cluster| reports(cluster).for_each(|(slot, report)| each(slot, &report)));
     }
 
     /// Whether a server has refused the session for this reason.
     pub(crate) fn is_refused(&self, why: Status) -> bool {
-        let mut is_refused = false;
-        self.reports(|_, report| {
-            is_refused |= report.health == Health::Connecting && report.refusal == Some(why);
-        });
-        is_refused
+        let refuses =
+            |report: Report| report.health == Health::Connecting && report.refusal == Some(why);
+        self.look(|cluster| reports(cluster).any(|(_, report)| refuses(report)))
     }
 
     /// Waits until all `wanted` servers are up, the time is over, or a signal arrives. Returns how
@@ -290,10 +201,8 @@ impl ClusterLock {
         let mut left = msecs_to_jiffies(timeout_ms);
         let mut state = self.state.lock();
         loop {
-            let up = SlotSet::ALL
-                .iter()
-                .filter_map(|slot| state.cluster.report(slot))
-                .filter(|report| report.health == Health::Up)
+            let up = reports(&state.cluster)
+                .filter(|(_, report)| report.health == Health::Up)
                 .count();
             if up >= wanted {
                 return Ok(up);
@@ -305,6 +214,7 @@ impl ClusterLock {
             }
         }
     }
+
     /// Sends a BYE to the servers, so that they drop our pages.
     pub(crate) fn say_bye(&self, shared: &Shared) {
         self.with(shared, |state| {
@@ -313,5 +223,3 @@ impl ClusterLock {
         });
     }
 }
-
-static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
