@@ -38,6 +38,9 @@ mod host {
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     use std::sync::OnceLock;
 
+    /// In the kernel each of these is a type, and an ordering that an access cannot have does not compile.
+    pub use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst as Full};
+
     /// A place that is filled at most once; see `kernel::sync::SetOnce`.
     #[derive(Debug)]
     pub struct SetOnce<T>(OnceLock<T>);
@@ -69,47 +72,12 @@ mod host {
         }
     }
 
-    /// Orders later accesses after this one.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Acquire;
-    /// Orders earlier accesses before this one.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Release;
-    /// Orders nothing else.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Relaxed;
-    /// Orders all accesses on both sides.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Full;
-
-    /// An ordering as `core` names it: for loads, for stores, for read-modify-writes.
-    pub trait Order {
-        /// For loads, and for a compare-and-exchange that fails.
-        const LOAD: Ordering;
-        /// For stores.
-        const STORE: Ordering;
-        /// For read-modify-writes.
-        const RMW: Ordering;
-    }
-    impl Order for Acquire {
-        const LOAD: Ordering = Ordering::Acquire;
-        const STORE: Ordering = Ordering::SeqCst;
-        const RMW: Ordering = Ordering::Acquire;
-    }
-    impl Order for Release {
-        const LOAD: Ordering = Ordering::Relaxed;
-        const STORE: Ordering = Ordering::Release;
-        const RMW: Ordering = Ordering::Release;
-    }
-    impl Order for Relaxed {
-        const LOAD: Ordering = Ordering::Relaxed;
-        const STORE: Ordering = Ordering::Relaxed;
-        const RMW: Ordering = Ordering::Relaxed;
-    }
-    impl Order for Full {
-        const LOAD: Ordering = Ordering::SeqCst;
-        const STORE: Ordering = Ordering::SeqCst;
-        const RMW: Ordering = Ordering::SeqCst;
+    /// The ordering of a compare-and-exchange that fails: that of its load.
+    const fn of_load(order: Ordering) -> Ordering {
+        match order {
+            Release => Relaxed,
+            order => order,
+        }
     }
 
     /// The `core` atomic that holds a `Self`.
@@ -136,37 +104,37 @@ mod host {
                     Self(<$cell>::new(value))
                 }
                 /// Reads the word.
-                pub fn load<O: Order>(&self, _: O) -> $word {
-                    self.0.load(O::LOAD)
+                pub fn load(&self, order: Ordering) -> $word {
+                    self.0.load(order)
                 }
                 /// Writes the word.
-                pub fn store<O: Order>(&self, value: $word, _: O) {
-                    self.0.store(value, O::STORE)
+                pub fn store(&self, value: $word, order: Ordering) {
+                    self.0.store(value, order)
                 }
                 /// Writes the word, returns what it was.
-                pub fn xchg<O: Order>(&self, value: $word, _: O) -> $word {
-                    self.0.swap(value, O::RMW)
+                pub fn xchg(&self, value: $word, order: Ordering) -> $word {
+                    self.0.swap(value, order)
                 }
                 /// Writes `new` if the word is `old`; `Ok` and `Err` hold what it was.
-                pub fn cmpxchg<O: Order>(
+                pub fn cmpxchg(
                     &self,
                     old: $word,
                     new: $word,
-                    _: O,
+                    order: Ordering,
                 ) -> Result<$word, $word> {
-                    self.0.compare_exchange(old, new, O::RMW, O::LOAD)
+                    self.0.compare_exchange(old, new, order, of_load(order))
                 }
                 /// Adds, wrapping.
-                pub fn add(&self, value: $word, _: Relaxed) {
-                    self.0.fetch_add(value, Ordering::Relaxed);
+                pub fn add(&self, value: $word, order: Ordering) {
+                    self.0.fetch_add(value, order);
                 }
                 /// Adds, wrapping; returns what it was.
-                pub fn fetch_add<O: Order>(&self, value: $word, _: O) -> $word {
-                    self.0.fetch_add(value, O::RMW)
+                pub fn fetch_add(&self, value: $word, order: Ordering) -> $word {
+                    self.0.fetch_add(value, order)
                 }
                 /// Subtracts, wrapping; returns what it was.
-                pub fn fetch_sub<O: Order>(&self, value: $word, _: O) -> $word {
-                    self.0.fetch_sub(value, O::RMW)
+                pub fn fetch_sub(&self, value: $word, order: Ordering) -> $word {
+                    self.0.fetch_sub(value, order)
                 }
             }
         };
