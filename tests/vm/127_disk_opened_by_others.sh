@@ -35,6 +35,8 @@ let_go() {
 # soon COMMAND...: it ends soon. Its status is STATUS, its output in $SCRATCH/soon.
 soon() {
     from=$(anemone_seconds)
+    # Otherwise the status of the command before may be found, as long as this one has not begun.
+    : >"$SCRATCH/soon"
     ("$@" >"$SCRATCH/soon" 2>&1; echo "status $?" >>"$SCRATCH/soon") &
     wait_for 20 "the end of $*" has_ended || fail "$*: it waits for the disk"
     STATUS=$(sed -n 's/^status //p' "$SCRATCH/soon")
