@@ -291,8 +291,8 @@ impl Model {
         match step {
             Step::Begin => {
                 let begun = map.begin_write(page);
-                assert_eq!(begun.is_err(), self.busy.is_some());
-                if let Ok(entry) = begun {
+                assert_eq!(begun.is_none(), self.busy.is_some());
+                if let Some(entry) = begun {
                     self.busy = Some(entry);
                 }
             }

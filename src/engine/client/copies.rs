@@ -59,21 +59,17 @@ fn cell_of(page: PageIndex) -> u64 {
 }
 
 impl Default for Copies {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Copies {
     /// No copies.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self {
             count: Atomic::<u32>::new(0),
             cells: [const { Atomic::<u64>::new(0) }; COPIES],
             entering: Atomic::<u64>::new(0),
         }
     }
+}
 
+impl Copies {
     /// Copy number `index` is of `page` from now on. The caller reads the page's map entry afterwards.
     pub(super) fn begin(&self, index: usize, page: PageIndex) {
         if let Some(cell) = self.cells.get(index) {
@@ -146,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_page_out_cancels_the_copy_of_its_page_only() {
-        let copies = Copies::new();
+        let copies = Copies::default();
         copies.begin(0, PageIndex(0));
         copies.begin(3, PageIndex(7));
         copies.cancel(PageIndex(7));

@@ -92,11 +92,6 @@ impl DiskState {
 pub struct DiskWord(Atomic<u32>);
 
 impl DiskWord {
-    /// No disk.
-    pub const fn new() -> Self {
-        Self(Atomic::<u32>::new(0))
-    }
-
     /// The current state. Costs one load.
     pub fn load(&self) -> DiskState {
         DiskState(self.0.load(Acquire))
@@ -113,7 +108,8 @@ impl DiskWord {
 }
 
 impl Default for DiskWord {
+    /// No disk.
     fn default() -> Self {
-        Self::new()
+        Self(Atomic::<u32>::new(0))
     }
 }

@@ -68,10 +68,6 @@ pub struct PageMap<S> {
     entries: S,
 }
 
-/// Another op is writing the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
-
 impl<S: Words> PageMap<S> {
     /// A map over `entries`, which are all zero: no page written.
     pub fn new(entries: S) -> Self {
@@ -106,13 +102,12 @@ impl<S: Words> PageMap<S> {
         update(self.cell(page)?, |old| Some(change(Entry(old))?.0)).map(Entry)
     }
 
-    /// Takes the page's lock for a page-out. Returns the old entry. The caller must clear a
-    /// server's bit with [`Self::forget`] before it sends to that server.
-    pub fn begin_write(&self, page: PageIndex) -> Result<Entry, Busy> {
+    /// Takes the page's lock for a page-out. Returns the old entry; `None` if another op is writing the
+    /// page. The caller must clear a server's bit with [`Self::forget`] before it sends to that server.
+    pub fn begin_write(&self, page: PageIndex) -> Option<Entry> {
         self.update(page, |entry| {
             (!entry.is_busy()).then_some(Entry(entry.0 | Entry::BUSY))
         })
-        .ok_or(Busy)
     }
 
     /// `slots` no longer count as holders of the page.
@@ -275,13 +270,13 @@ mod tests {
         let map = map(8);
         assert!(!map.load(PAGE).is_written());
         let begun = map.begin_write(PAGE).unwrap();
-        assert_eq!(map.begin_write(PAGE), Err(Busy));
+        assert_eq!(map.begin_write(PAGE), None);
         map.finish_write(PAGE, begun, Version(0x1234), slots(&[0, 19]), false);
         let entry = map.load(PAGE);
         assert!(entry.is_written() && !entry.is_busy());
         assert_eq!(entry.replicas(), slots(&[0, 19]));
         assert_eq!(entry.generation(), Generation(0x34));
-        assert!(map.begin_write(PAGE).is_ok());
+        assert!(map.begin_write(PAGE).is_some());
     }
 
     #[test]
@@ -356,7 +351,7 @@ mod tests {
     #[test]
     fn pages_past_the_end_change_nothing() {
         let map = map(1);
-        assert_eq!(map.begin_write(PageIndex(1)), Err(Busy));
+        assert_eq!(map.begin_write(PageIndex(1)), None);
         assert!(!map.set_free_pending(PageIndex(u32::MAX)));
         assert!(!map.load(PageIndex(9)).is_written());
     }

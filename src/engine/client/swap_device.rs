@@ -55,8 +55,8 @@ impl<S: Storage> SwapDevice<S> {
             map: PageMap::new(map),
             servers: ServerTable::default(),
             stations: Stations::default(),
-            disk: DiskWord::new(),
-            copies: Copies::new(),
+            disk: DiskWord::default(),
+            copies: Copies::default(),
             degraded: None,
             out_of_sync: None,
             versions: Versions::new(),
@@ -187,11 +187,8 @@ impl<S: Storage> SwapDevice<S> {
     /// The page's newest version should be on the local disk and is not: repair copies it later.
     /// The caller has changed its map entry already.
     pub fn mark_out_of_sync(&self, page: PageIndex) {
-        if let Some(out_of_sync) = self
-            .out_of_sync
-            .as_ref()
-            .filter(|_| !mutated!(LagForgotten))
-        {
+        let out_of_sync = self.out_of_sync.as_ref();
+        if let Some(out_of_sync) = out_of_sync.filter(|_| !mutated!(LagForgotten)) {
             out_of_sync.mark(page);
         }
     }

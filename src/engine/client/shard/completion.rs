@@ -62,12 +62,10 @@ impl<S: Storage> Shard<S> {
             return None;
         };
         op.stage = Stage::Free;
-        let settle = op.disk.settle.take();
+        self.settle = op.disk.settle.take();
         let wake = op.wake.then_some(op.page);
-        let is_background = op.is_background;
-        let (kind, latency_ns) = (op.kind, now_ns.saturating_sub(op.started_ns));
-        self.settle = settle;
-        if !is_background {
+        if !op.is_background {
+            let (kind, latency_ns) = (op.kind, now_ns.saturating_sub(op.started_ns));
             self.count_ended(kind, outcome, latency_ns);
         }
         Some(Completion {

@@ -91,15 +91,13 @@ impl<S: Storage> Shard<S> {
         }
         let op = &mut self.ops[id.op];
         let is_mixed = op.restarts == 0;
-        let assembly = op
-            .assembly
-            .filter(|assembly| assembly.transfer == id || is_mixed);
+        let assembly = op.assembly;
         if another && !device.servers.usable().contains(slot) {
             self.release(id);
             return;
         }
         let cut = self.ops[id].cut;
-        let have = assembly.filter(|assembly| assembly.cut == cut);
+        let have = assembly.filter(|one| one.cut == cut && (one.transfer == id || is_mixed));
         let have = have.map_or(FragmentMask::EMPTY, |assembly| assembly.have);
         self.resend(id, cut.all().without(have));
     }

@@ -45,7 +45,7 @@ impl<S: Storage> Shard<S> {
         }
         while self.ops[index].begun.is_none() {
             match device.map.begin_write(page) {
-                Ok(entry) => {
+                Some(entry) => {
                     // A copy that is not cancelled has a lower version than this page-out.
                     device.copies.cancel(page);
                     // The version is taken after the page was claimed, so that the versions of a
@@ -56,11 +56,8 @@ impl<S: Storage> Shard<S> {
                     op.version = version;
                     self.begin_put(index, device);
                 }
-                Err(_) => {
-                    if self.park(now_ns, index, device) {
-                        return;
-                    }
-                }
+                None if self.park(now_ns, index, device) => return,
+                None => {}
             }
         }
         self.continue_page_out(now_ns, index, device);

@@ -17,9 +17,7 @@ use crate::wire::Header;
 impl<S: Storage> Shard<S> {
     /// Nothing new waits for the server until it answers.
     pub(super) fn suspect(&mut self, slot: ServerSlot, device: &SwapDevice<S>) {
-        if device.servers.suspect(slot) {
-            self.suspicion = true;
-        }
+        self.suspicion |= device.servers.suspect(slot);
         self.usable = self.usable.without(SlotSet::one(slot));
     }
 

@@ -190,7 +190,7 @@ impl World {
     }
 
     fn begin(&mut self, page: u32, urgent: bool, collide: bool) {
-        let Ok(begun) = self.device.map.begin_write(PageIndex(page)) else {
+        let Some(begun) = self.device.map.begin_write(PageIndex(page)) else {
             return;
         };
         if let Some(copy) = self.copies.get_mut(&page) {
