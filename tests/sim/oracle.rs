@@ -6,14 +6,16 @@
 //! their beginnings and their ends (Herlihy and Wing, 1990). What a page may contain is the set
 //! of all contents that some order leaves there.
 
-mod judge;
+mod evidence;
 mod page;
+mod page_in;
+mod page_out;
 mod silence;
 mod time;
 
 use std::collections::BTreeMap;
 
-pub use judge::{Claim, Evidence};
+pub use evidence::{Claim, Evidence};
 use page::PageState;
 use silence::Silence;
 

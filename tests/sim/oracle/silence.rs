@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::Evidence;
+use super::evidence::Evidence;
 use super::CALM_NS;
 use crate::scenario::{MS, S};
 
