@@ -34,7 +34,10 @@ use super::{
 use crate::{
     engine::client::{
         repair::Repair,
-        shard::{OpId, Shard},
+        shard::{
+            OpId,
+            Shard, //
+        }, //
     },
     linux::{
         block::mq::RequestBlock,

@@ -148,6 +148,8 @@ impl<R: Receiver> Hook<R> {
         register: impl FnOnce(*mut bindings::net_device, *mut c_void) -> Result<Registration>,
     ) -> Result<Self> {
         let receiver = KBox::new(receiver, GFP_KERNEL)?;
+        // The box may be moved while callbacks have this pointer: the kernel's `Box` is a pointer, and does
+        // not assert that no other pointer is used, as `alloc`'s does.
         let private = core::ptr::from_ref(&*receiver).cast_mut().cast();
         // INVARIANT: Registered here.
         Ok(Self {

@@ -274,6 +274,7 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
                 Payload::Bytes(bytes) => self.copy_bytes(bytes)?,
                 Payload::Block { block, offset, len } => {
                     for span in block.spans(offset, len) {
+                        // INVARIANT: `add` takes a reference to the fragment's page.
                         frags::add(skb, span)?;
                     }
                     0
