@@ -7,7 +7,8 @@
 //! object that it wraps. `helpers/` has in C what exists only as macros and inline functions, as
 //! `rust/helpers` of the kernel does; [`helpers`] declares it for Rust.
 //!
-//! None of them is in a kernel release up to 7.3. What each could be dropped for says its documentation.
+//! None of them is in a kernel release up to 7.3. The documentation of each
+//! wrapper says what could replace it.
 //!
 //! A function sleeps, or needs a certain context, only if it says so. Others, and `drop`s, may be called in
 //! any context, with interrupts disabled too.

@@ -45,7 +45,7 @@ impl Client {
                 "no server has answered for {} s (io_timeout_s); requests that need one fail at once until one answers\n",
                 device.io_timeout_ns() / NS_PER_S
             ),
-            Event::Answered => pr_info!("a server answers again\n"),
+            Event::Answered => pr_info!("a server answers again: requests are served\n"),
             Event::Full => pr_warn!(
                 "the servers are full and refuse page-outs; add a server (anemonectl add) or attach a disk (anemonectl attach)\n"
             ),

@@ -101,7 +101,7 @@ mod switch {
         /// Page-ins are hedged whether there is credit or not.
         HedgesUnpaid,
         /// A page that is out of sync on the local disk is not copied there later.
-        LagForgotten,
+        OutOfSyncForgotten,
         /// A page read from the disk is copied to a server with the checksum of another page.
         CopyUnsummed,
         /// A write to the disk is not dropped when a newer version of the page arrives.
@@ -130,7 +130,7 @@ mod switch {
         LifeUnasked,
         /// The session of a client's former life continues beside the new one's.
         FormerLifeKept,
-        /// A client that is told to wait for the end of its former life does not ask again.
+        /// A client that must wait for the end of its former life does not ask again.
         WaitForgotten,
         /// Time for which a client was stopped counts as its servers' silence.
         StopCounted,

@@ -35,8 +35,8 @@ pub(crate) struct LocalBhDisabled(NotThreadSafe);
 
 /// Disables softirqs on the local CPU. Nests.
 ///
-/// Must be called with interrupts enabled, and not in hard interrupt context; so must the guard be
-/// dropped.
+/// Interrupts must be enabled when this is called and when the guard is dropped, and the context must not
+/// be a hard interrupt.
 #[inline]
 pub(crate) fn local_bh_disable() -> LocalBhDisabled {
     // SAFETY: The function has no requirements for memory safety.

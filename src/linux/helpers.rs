@@ -20,7 +20,7 @@ pub(super) struct packet_hook {
     _opaque: [u8; 0],
 }
 
-/// What netfilter tells a hook. Opaque, and named as in C: where the kernel checks the types of
+/// The state that netfilter passes to a hook. Opaque, and named as in C: where the kernel checks the types of
 /// indirect calls (CONFIG_CFI), the name is part of the callback's type.
 #[repr(C)]
 pub(super) struct nf_hook_state {

@@ -182,6 +182,10 @@ unsafe impl Param for Number {
 }
 
 /// One of several words.
+///
+/// # Invariants
+///
+/// `value` is an index of `words`.
 pub(crate) struct Choice {
     words: &'static [&'static str],
     value: Atomic<u32>,

@@ -62,6 +62,8 @@ unsafe impl Sync for OwnedQueue {}
 
 /// The options of a new work queue.
 ///
+/// Could be dropped with [`OwnedQueue`].
+///
 /// # Examples
 ///
 /// ```ignore

@@ -38,7 +38,7 @@ impl World {
             }
             let forgetful = self.clients[client].device.servers.forgetful();
             if !forgetful.is_empty() && !self.rewound.any() {
-                // Nor is a server.
+                // Only servers that were put back lack pages.
                 let why = format!("client {client} misses pages on {forgetful:?} that are there");
                 self.ctx.oracle.fail(|| why);
             }

@@ -43,7 +43,7 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
         // Servers have the version with the checksum. The disk may have either.
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
-        Mutation::LagForgotten => disk().is_some(),
+        Mutation::OutOfSyncForgotten => disk().is_some(),
         Mutation::ClosedOnePageEarly => enabled().remove,
         Mutation::RefusalForgotten => disk().is_some_and(|disk| disk.depth.is_some()),
         Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),

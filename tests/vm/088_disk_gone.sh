@@ -21,7 +21,7 @@ load_progress "$(scaled 300)" || fail "the load does not continue without the di
 disk_wait faulty 20 || fail "it is not left out"
 load_progress "$(scaled 300)" || fail "the load does not continue without the disk"
 anemonectl attach "$ANEMONE_DISK" 2>/dev/null && fail "a disk that is gone was taken back"
-# Nothing is lost that servers have.
+# Pages that servers have are not lost.
 wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 echo "$virtio" >$driver/bind || fail "bind"
 wait_for 20 "the disk" test -b "$ANEMONE_DISK" || fail "it does not come back"

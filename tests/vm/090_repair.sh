@@ -15,7 +15,7 @@ data_write "$(scaled 16 4)" || fail "write"
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 200)" || fail "the load does not begin"
 kill_copied 2 || fail "kill"
-wait_for 30 "server 2 taken to be dead" is_lost 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+wait_for 30 "server 2 is lost" is_lost 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 repaired 60 || fail "no repair"
 expect_more "pages repaired" 0 "$(counter pages_repaired)"
 load_progress "$(scaled 200)" || fail "the load does not continue without server 2"

@@ -15,7 +15,7 @@ incarnation() { sed -n "s/.* mac $(servers "$1") .* incarnation \([0-9a-f]*\).*/
 was=$(incarnation 2)
 disturb pause 2 || fail "pause"
 load_begin --threads 2 --blocks 512
-wait_for 30 "server 2 taken to be dead" is_lost 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+wait_for 30 "server 2 is lost" is_lost 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
 repaired 60 || fail "no repair"
 expect_more "pages repaired" 0 "$(counter pages_repaired)"
 data_is_right || fail "the data is not what was written, without server 2"

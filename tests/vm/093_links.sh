@@ -15,7 +15,7 @@ load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 100)" || fail "the load does not begin"
 for server in 1 2 3; do
     disturb link $server down || fail "link $server down"
-    wait_for 30 "server $server taken to be dead" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    wait_for 30 "server $server is lost" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
     load_progress "$(scaled 100)" || fail "the load does not continue without server $server"
     host link $server up || fail "link $server up"
     wait_for 30 "server $server is used again" is_healthy $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
@@ -25,7 +25,7 @@ for server in 1 2 3; do
     disturb link $server down || fail "link $server down"
 done
 for server in 1 2 3; do
-    wait_for 40 "server $server taken to be dead" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
+    wait_for 40 "server $server is lost" is_lost $server || fail "$(cat "$ANEMONE_DEBUG/servers")"
 done
 wait_for 20 "no progress" is_stalled || fail "there is progress without any server"
 for server in 1 2 3; do

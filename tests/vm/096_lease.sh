@@ -37,7 +37,7 @@ load_progress "$(scaled 200)" || fail "the load does not continue"
 data_is_right || fail "the pages are not what was written"
 load_end || fail "the load"
 nothing_failed || fail "some pages failed"
-# Nor is it asked when it has nothing to do: an idle client keeps its lease by itself.
+# An idle client keeps its lease by itself: no server asks it.
 from=$(anemone_seconds)
 wait_for 60 "three leases have passed" three_leases_over || fail "the clock is stopped"
 data_is_right || fail "the pages are not what was written, after three idle leases"

@@ -59,8 +59,8 @@ wait $program || fail "another program's memory: $(cat "$SCRATCH/dirty")"
 # Pages of the killed program may stay in the swap cache until their memory is needed, and keep their slots on the
 # device: 1314 of them were seen on a busy host. swapoff releases them.
 swapoff "$ANEMONE_DEVICE" && anemone_swapon || fail "swapoff and swapon"
-# So many frees follow half a million refused page-outs that some are dropped. The servers concerned are asked
-# for their inventory at once, before the regular round, which takes a minute.
+# Half a million refused page-outs cause so many frees that some are dropped. The client asks these servers for
+# their inventory at once, before the regular round, which takes a minute.
 has_room() { [ "$(server_field 1 free_pages)" -gt 2200 ] && [ "$(server_field 2 free_pages)" -gt 2200 ]; }
 from=$(anemone_seconds)
 wait_for 45 "room on the servers" has_room ||

@@ -162,7 +162,7 @@ begin() {
 step() {
     one_server
     set -- "$1" loss repeat reorder corrupt delay pause cut kill kill down mtu both silence reload
-    # Only with `strict` has the disk every page when all servers are gone.
+    # When all servers are gone, the disk has every page only with `strict`.
     [ "$MIRROR" != strict ] || set -- "$@" blackout
     [ "$MIRROR" = none ] || set -- "$@" slow hang break flaky take
     step_number=$1

@@ -346,9 +346,9 @@ mod tests {
 
     #[test]
     fn memory_is_divided_as_the_layout_says() {
-        let go_on = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         let layout = layout(2 * MIB, 2).unwrap();
-        let arena = Arena::new(3 * MIB, MIB, 2, &go_on).unwrap().unwrap();
+        let arena = Arena::new(3 * MIB, MIB, 2, &stop).unwrap().unwrap();
         assert_eq!(arena.layout, layout);
         assert_eq!(
             arena.arrays.store.pages.len(),
@@ -380,10 +380,10 @@ mod tests {
 
     #[test]
     fn too_little_memory_is_reported() {
-        let go_on = AtomicBool::new(false);
-        let failure = Arena::new(10_000, 1, 2, &go_on).err().unwrap();
+        let stop = AtomicBool::new(false);
+        let failure = Arena::new(10_000, 1, 2, &stop).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);
-        let failure = Arena::new(1 << 50, 0, 2, &go_on).err().unwrap();
+        let failure = Arena::new(1 << 50, 0, 2, &stop).err().unwrap();
         assert_eq!(failure.kind, Kind::Memory);
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn warn_of(device: &BlockDevice, name: fmt::Arguments<'_>) {
     // A device backed by memory answers at once.
     if device.is_synchronous() {
         pr_warn!(
-            "local disk {name}: if it is backed by this machine's memory, it needs memory when memory is short\n"
+            "local disk {name}: if it is backed by this machine's memory, it needs memory when memory is short; use a disk that is not\n"
         );
     }
 }

@@ -80,7 +80,7 @@ impl Queue {
         Self::make(number, op_count, 1, fragments, timer, KVVec::new(), own)
     }
 
-    // Never inlined, nor are its callers: a shard is large for a kernel stack.
+    // Neither this nor its callers are inlined: a shard is large for a kernel stack.
     #[inline(never)]
     fn make(
         number: u16,

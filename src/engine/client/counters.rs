@@ -108,7 +108,7 @@ counters! {
     /// Page-outs that found no buffer.
     pool_full,
     /// Pages that had a buffer, but whose newest version did not reach the disk.
-    lagged,
+    left_out_of_sync,
     /// Pages freed before they were written.
     freed_unwritten,
     /// I/Os that ended in an error.

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_server_only_a_disk_lets_loading_go_on() {
+    fn without_a_server_only_a_disk_lets_loading_continue() {
         let loading = Loading::new(2, 2, 700, 0);
         assert_eq!(loading.answered(0, false, false), Answered::Nobody);
         assert_eq!(loading.answered(0, false, true), Answered::InUse);

@@ -188,7 +188,7 @@ impl<S: Storage> SwapDevice<S> {
     /// The caller has changed its map entry already.
     pub fn mark_out_of_sync(&self, page: PageIndex) {
         let out_of_sync = self.out_of_sync.as_ref();
-        if let Some(out_of_sync) = out_of_sync.filter(|_| !mutated!(LagForgotten)) {
+        if let Some(out_of_sync) = out_of_sync.filter(|_| !mutated!(OutOfSyncForgotten)) {
             out_of_sync.mark(page);
         }
     }

@@ -112,7 +112,7 @@ struct Inner<T, const PAGES: usize> {
 /// (`CONFIG_PREEMPTION` without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have
 /// ended.
 ///
-/// Could be dropped when the kernel crate has `bio`, and bios that end without their owner.
+/// Could be dropped once the kernel crate has `bio`, and bios that end without their owner.
 ///
 /// # Invariants
 ///
@@ -150,7 +150,7 @@ unsafe impl<T: EndIo, const PAGES: usize> Send for BioSet<T, PAGES> {}
 // SAFETY: As above.
 unsafe impl<T: EndIo, const PAGES: usize> Sync for BioSet<T, PAGES> {}
 
-/// A bio that has been filled in. Dropping it gives it back to the set.
+/// A bio that has been filled in. Dropping it gives it back to the set. Could be dropped with [`BioSet`].
 ///
 /// # Invariants
 ///
@@ -218,7 +218,7 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
         inner.state.cmpxchg(IDLE, TAKEN, Acquire).ok()?;
         let bio = inner.bio.get();
         // SAFETY: By `Inner`'s invariants all of it is ours now. `vecs` has room for as many
-        // entries as the bio is told. The end callback fits the private pointer, which is to
+        // entries as the bio is initialised with. The end callback fits the private pointer, which is to
         // `inner`: it stays until the bio has ended, or for ever.
         unsafe {
             *inner.device.get() = Some(device.clone());
@@ -333,7 +333,7 @@ impl<T: EndIo, const PAGES: usize> Drop for Prepared<'_, T, PAGES> {
     }
 }
 
-/// For how long it is waited each time for a bio that cannot be disowned.
+/// The time between two attempts to disown a bio.
 const WAIT: Delta = Delta::from_millis(10);
 
 impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {

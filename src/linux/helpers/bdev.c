@@ -89,7 +89,7 @@ struct file *rust_helper_bdev_claim(dev_t dev, u32 *gone)
 				     &holder_ops);
 }
 
-/* Opens a device, whoever claims it. */
+/* Opens a device, even if someone else has claimed it. */
 struct file *rust_helper_bdev_open(dev_t dev)
 {
 	return bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);

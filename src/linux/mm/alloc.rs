@@ -30,13 +30,13 @@ pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
 /// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For what there
 /// may be much of.
 ///
-/// Could be dropped when the kernel crate has `__GFP_RETRY_MAYFAIL`.
+/// Could be dropped once the kernel crate has `__GFP_RETRY_MAYFAIL`.
 // SAFETY: `Flags` is a number of 32 bits, any of which it can be, and no more.
 pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
 
 /// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
 ///
-/// Could be dropped when the kernel crate has `si_mem_available`.
+/// Could be dropped once the kernel crate has `si_mem_available`.
 ///
 /// # Examples
 ///
@@ -68,7 +68,7 @@ unsafe impl ZeroValue for Atomic<u32> {}
 /// A table of fixed length, mapped with huge pages where there are some. It is dropped in process context.
 ///
 /// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
-/// larger than memory has other programs killed before its allocation fails. Could be dropped when
+/// larger than memory has other programs killed before its allocation fails. Could be dropped once
 /// `VVec` takes [`MAY_FAIL`], huge pages, and values of zero bytes.
 ///
 /// # Invariants
@@ -112,7 +112,7 @@ impl<T: ZeroValue> Table<T> {
 }
 
 /// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
-/// larger than the memory that is available.
+/// larger than the memory that is available. Could be dropped with [`Table`].
 pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
     if !is_available(bytes) {

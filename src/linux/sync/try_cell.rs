@@ -74,7 +74,7 @@ impl<T> TryCell<T> {
     }
 }
 
-/// Access to the value of a [`TryCell`]. Dropping it unlocks the cell.
+/// Access to the value of a [`TryCell`], with which it could be dropped. Dropping the guard unlocks the cell.
 ///
 /// # Invariants
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an administrator is told: each event once, when it happens.
+//! The events that are logged for the administrator: each once, when it happens.
 
 use super::super::cluster::Changes;
 use super::super::ids::{ServerSlot, SlotSet};

@@ -366,7 +366,7 @@ fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
     mirror.finish_detach(&device).unwrap();
     mirror.attach(&device).unwrap();
 
-    // Retired, and taken back in the middle: what is left is written after all.
+    // The disk is faulty and re-added in the middle: what is left is written after all.
     fill(&mut mirror);
     mirror.mark_faulty(&device);
     let left = mirror.buffered();

@@ -312,7 +312,7 @@ impl<S: Storage> Mirror<S> {
 
     /// The page's newest version will not be on the disk.
     pub(super) fn note_out_of_sync(&mut self, page: PageIndex, device: &SwapDevice<S>) {
-        self.counters.lagged = self.counters.lagged.wrapping_add(1);
+        self.counters.left_out_of_sync = self.counters.left_out_of_sync.wrapping_add(1);
         device.mark_out_of_sync(page);
     }
 }

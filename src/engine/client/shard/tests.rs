@@ -118,7 +118,7 @@ fn no_hedge_at_0_percent() {
 fn a_page_in_from_a_server_that_was_stopped_soon_asks_another_one() {
     let mut bench = Bench::new(2);
     bench.write(PAGE, &[0, 1]);
-    // So long are the timeouts of both servers.
+    // Both servers get long timeouts.
     warm_up(&mut bench, 8, 170 * MS);
     bench.start_page_in(0, PAGE);
     let first = bench.next_send();

@@ -343,7 +343,7 @@ fn one_address_does_not_take_all_sessions() {
     assert_eq!(claim(&mut bench, &more), Status::TooManyClients);
     let other = client(2);
     bench.open(&other);
-    // Nor by moving there.
+    // Moving there does not help.
     let moved = Client {
         mac: greedy.mac,
         ..other

@@ -64,7 +64,7 @@ fn a_new_session_ends_the_older_and_begins_empty() {
         assert_eq!(bench.hello(&old, cookie).0, Status::Cookie);
     }
     assert_eq!(bench.get(&new, 2, 11), Some(content(11)));
-    // Nor do they restore the older session when the newer one has ended.
+    // They do not restore the older session when the newer one has ended either.
     let bye = bench.status(&new, Header::new(Opcode::Bye), &[]);
     assert_eq!(bye, Status::Ok);
     for cookie in [0, old_cookie, new_cookie] {

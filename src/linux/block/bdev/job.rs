@@ -39,6 +39,8 @@ use crate::linux::{
 
 /// The work queue that does jobs.
 ///
+/// # Invariants
+///
 /// Only an [`Opener`](super::Opener) and the [`BlockDevice`](super::BlockDevice)s that it has opened refer to
 /// it, so it is destroyed with the last of them, after all its jobs. No job refers to it.
 pub(super) struct JobQueue {
@@ -49,7 +51,8 @@ pub(super) struct JobQueue {
     pub(super) report: Report,
 }
 
-/// Tasks that have told a claim that its device is gone. Dropped after the queue, so all claims have ended.
+/// Tasks that have notified a claim that its device is gone. Dropped after the queue, so all claims have
+/// ended.
 struct Holders;
 
 impl Drop for Holders {

@@ -66,7 +66,7 @@ const BLK_OPEN_WRITE: bindings::blk_mode_t = 1 << 1;
 
 /// The operations of a disk as a block device: `struct block_device_operations`.
 ///
-/// Could be dropped when [`Operations`] could, and the kernel crate lets a driver set these.
+/// Could be dropped once [`Operations`] could, and the kernel crate lets a driver set these.
 ///
 /// # Examples
 ///
@@ -159,9 +159,9 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
 }
 
 /// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks as long as a
-/// page, as those of the kernel crate's builder unless told otherwise.
+/// page, as those of the kernel crate's builder unless it is called with other values.
 ///
-/// Could be dropped when that of the kernel crate has these limits and features, and
+/// Could be dropped once that of the kernel crate has these limits and features, and
 /// [`Operations`] is its trait.
 ///
 /// # Examples
@@ -199,7 +199,7 @@ impl GenDiskBuilder {
         self
     }
 
-    /// The most sectors that a read or write may have: a block unless told otherwise.
+    /// The most sectors that a read or write may have: a block by default.
     pub(crate) fn max_hw_sectors(mut self, sectors: u32) -> Self {
         self.max_hw_sectors = sectors;
         self
@@ -322,7 +322,7 @@ impl GenDiskBuilder {
 ///
 /// It is dropped in process context, and sleeps.
 ///
-/// Could be dropped when [`GenDiskBuilder`] could.
+/// Could be dropped once [`GenDiskBuilder`] could.
 ///
 /// # Invariants
 ///
@@ -354,7 +354,7 @@ impl<T: Operations> GenDisk<T> {
 
 /// A reference to a disk, which may have been removed since. The last one is dropped in process context.
 ///
-/// Could be dropped when [`GenDisk`] could.
+/// Could be dropped once [`GenDisk`] could.
 ///
 /// # Invariants
 ///

@@ -23,6 +23,8 @@ use crate::linux::helpers;
 
 /// The tag of a VLAN.
 ///
+/// Could be dropped with [`NetDevice`], which returns it.
+///
 /// # Examples
 ///
 /// ```ignore

@@ -31,7 +31,7 @@ struct PageOut {
     version: Version,
     /// Its version in a buffer.
     put: Option<Version>,
-    /// Whom it waits as.
+    /// The token with which it waits.
     token: Option<Token>,
     written: bool,
 }
@@ -42,7 +42,7 @@ struct Copying {
     /// What the mirror knows it by, and what it is.
     version: Version,
     newest: Version,
-    /// Whom it waits as.
+    /// The token with which it waits.
     token: Option<Token>,
     /// A page-out of the page has begun since.
     is_cancelled: bool,

@@ -334,7 +334,7 @@ fn with_only_a_disk_that_hangs_requests_end_after_the_io_timeout() {
 
 #[test]
 fn a_page_changed_while_it_is_copied() {
-    // Two servers hold the old contents: the disk does without.
+    // Two servers hold the old contents, so the disk does not need them.
     let mut disked = Disked::new(2, Policy::Lag);
     disked.changed = Some(1);
     disked.page_out(0, PAGE);

@@ -284,7 +284,7 @@ fn a_server_that_is_back_is_asked_at_once_what_it_has_not_answered() {
     bench.shard.servers_changed(bench.now_ns, &bench.device);
     let send = bench.next_send();
     assert_eq!(send.destination, bench.mac(0));
-    // Its earlier silence does not count, nor is it asked again at each change.
+    // Its earlier silence does not count, and a change does not make the shard ask it again.
     assert!(bench.device.servers.usable().contains(slot));
     bench.shard.servers_changed(bench.now_ns, &bench.device);
     assert_eq!(bench.poll(), None);
