@@ -129,7 +129,7 @@ impl ClusterLock {
     pub(crate) fn with<R>(&self, shared: &Shared, work: impl FnOnce(&mut ClusterState) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
-        shared.device.stations.publish(state.cluster.stations());
+        shared.device.frame_filter.publish(state.cluster.stations());
         let mut frames = state.outbox.take();
         drop(state);
         self.sender.lock().send(&shared.link, &mut frames);

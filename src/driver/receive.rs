@@ -13,13 +13,13 @@ use super::{
 use crate::{
     engine::client::{
         cluster::LISTED_PAGES,
+        frame_filter::Destination,
         ids::shard_of_tag,
         inbox::{
             self,
             Waiting,
             INBOX_FRAMES, //
-        },
-        stations::Destination, //
+        }, //
     },
     linux::net::{
         hook::Verdict,
@@ -110,7 +110,7 @@ impl Client {
         if !self
             .shared
             .device
-            .stations
+            .frame_filter
             .concerns_us(MacAddress(frame.source()), &header)
         {
             if !path.may_be_second() {

@@ -241,7 +241,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     }
 
     /// The client's servers and the session with each, including servers that are being sent a BYE.
-    /// They must be published ([`super::stations`]) before frames are sent to them.
+    /// They must be published ([`super::frame_filter`]) before frames are sent to them.
     pub fn stations(&self) -> impl Iterator<Item = (MacAddress, u64)> + '_ {
         self.peers
             .iter()

@@ -5,11 +5,11 @@
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::copies::Copies;
 use super::disk::DiskWord;
+use super::frame_filter::FrameFilter;
 use super::free::DirtyChunks;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
-use super::stations::Stations;
 use super::storage::Storage;
 use super::versions::{Versions, Witness};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
@@ -21,8 +21,8 @@ pub struct SwapDevice<S: Storage> {
     pub map: PageMap<S::Words>,
     /// The servers.
     pub servers: ServerTable,
-    /// The stations whose frames are ours.
-    pub stations: Stations,
+    /// Which received frames are ours.
+    pub frame_filter: FrameFilter,
     /// The state of the local disk.
     pub disk: DiskWord,
     /// Pages that are being copied in the background.
@@ -54,7 +54,7 @@ impl<S: Storage> SwapDevice<S> {
         Self {
             map: PageMap::new(map),
             servers: ServerTable::default(),
-            stations: Stations::default(),
+            frame_filter: FrameFilter::default(),
             disk: DiskWord::default(),
             copies: Copies::default(),
             degraded: None,

@@ -2,8 +2,8 @@
 
 //! Frames that arrive at a client.
 
+use anemone::engine::client::frame_filter::Destination;
 use anemone::engine::client::ids::shard_of_tag;
-use anemone::engine::client::stations::Destination;
 
 use super::*;
 
@@ -39,7 +39,7 @@ impl Client {
                 }
             }
             Destination::Cluster | Destination::Everyone
-                if self.device.stations.concerns_us(wire.source, &header) =>
+                if self.device.frame_filter.concerns_us(wire.source, &header) =>
             {
                 self.working.inbox.put(wire.clone());
                 self.run_cluster(ctx);
@@ -55,7 +55,7 @@ impl Client {
             return;
         }
         self.note_answer(shard, header.tag);
-        if !self.device.stations.concerns_us(source, header) {
+        if !self.device.frame_filter.concerns_us(source, header) {
             self.pump(ctx, shard);
             return;
         }

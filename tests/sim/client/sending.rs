@@ -130,7 +130,7 @@ impl Client {
     }
 
     pub(super) fn transmit_all(&mut self, ctx: &mut Context, frames: Frames) {
-        self.device.stations.publish(self.cluster.stations());
+        self.device.frame_filter.publish(self.cluster.stations());
         for wire in frames.wires {
             if !self.is_up {
                 ctx.counts.fault(Fault::FrameInterfaceDown);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The stations whose frames are ours: the servers, and the session with each.
+//! Which received frames are the client's, and where each of them goes.
 //!
 //! A machine may serve other clients on the interface that its own client uses, and any station may
 //! send frames of the EtherType. So the sender of each frame is checked first: is it one of the
@@ -27,7 +27,7 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// The destination of a frame with this header that [concerns us](Stations::concerns_us).
+    /// The destination of a frame with this header that [concerns us](FrameFilter::concerns_us).
     #[inline]
     pub fn of(header: &Header) -> Self {
         match header.opcode {
@@ -45,18 +45,18 @@ struct Entry {
     session: Atomic<u64>,
 }
 
-/// All entries, without gaps.
+/// The servers whose frames are ours, and the session with each: all entries, without gaps.
 ///
 /// A reader may see the address of one entry beside the session of another, or miss an entry, while
 /// the list changes. A frame accepted this way is checked again by its receiver. A frame missed
 /// this way is lost, as on the wire.
-pub struct Stations {
+pub struct FrameFilter {
     entries: [Entry; SERVER_SLOTS],
     count: Atomic<u32>,
 }
 
-impl Default for Stations {
-    /// No stations.
+impl Default for FrameFilter {
+    /// No servers: no frame is ours.
     fn default() -> Self {
         Self {
             entries: [const {
@@ -70,11 +70,11 @@ impl Default for Stations {
     }
 }
 
-impl Stations {
+impl FrameFilter {
     /// Replaces the list. One writer at a time.
-    pub fn publish(&self, stations: impl Iterator<Item = (MacAddress, u64)>) {
+    pub fn publish(&self, servers: impl Iterator<Item = (MacAddress, u64)>) {
         let mut count = 0_u32;
-        for (entry, (mac, session)) in self.entries.iter().zip(stations) {
+        for (entry, (mac, session)) in self.entries.iter().zip(servers) {
             let mac = mac_to_u64(mac);
             // Usually nothing has changed, and the readers' cache lines stay shared.
             if entry.mac.load(Relaxed) != mac {
@@ -127,44 +127,44 @@ mod tests {
 
     #[test]
     fn only_our_servers_in_our_sessions() {
-        let stations = Stations::default();
+        let filter = FrameFilter::default();
         let pong = header(Opcode::Pong, 7);
-        assert!(!stations.concerns_us(mac(1), &pong));
-        stations.publish([(mac(1), 7), (mac(2), 8)].into_iter());
-        assert!(stations.concerns_us(mac(1), &pong));
+        assert!(!filter.concerns_us(mac(1), &pong));
+        filter.publish([(mac(1), 7), (mac(2), 8)].into_iter());
+        assert!(filter.concerns_us(mac(1), &pong));
         // Another session, another server, a stranger.
-        assert!(!stations.concerns_us(mac(1), &header(Opcode::Pong, 8)));
-        assert!(!stations.concerns_us(mac(2), &pong));
-        assert!(!stations.concerns_us(mac(3), &pong));
-        assert!(!stations.concerns_us(mac(1), &header(Opcode::Reject, 0)));
+        assert!(!filter.concerns_us(mac(1), &header(Opcode::Pong, 8)));
+        assert!(!filter.concerns_us(mac(2), &pong));
+        assert!(!filter.concerns_us(mac(3), &pong));
+        assert!(!filter.concerns_us(mac(1), &header(Opcode::Reject, 0)));
     }
 
     #[test]
     fn an_announcement_has_no_session_but_a_sender() {
-        let stations = Stations::default();
-        stations.publish([(mac(1), 7)].into_iter());
-        assert!(stations.concerns_us(mac(1), &header(Opcode::Announce, 0)));
-        assert!(!stations.concerns_us(mac(2), &header(Opcode::Announce, 0)));
+        let filter = FrameFilter::default();
+        filter.publish([(mac(1), 7)].into_iter());
+        assert!(filter.concerns_us(mac(1), &header(Opcode::Announce, 0)));
+        assert!(!filter.concerns_us(mac(2), &header(Opcode::Announce, 0)));
     }
 
     #[test]
     fn a_request_is_never_for_us() {
-        let stations = Stations::default();
-        stations.publish([(mac(1), 7)].into_iter());
+        let filter = FrameFilter::default();
+        filter.publish([(mac(1), 7)].into_iter());
         // One of the client's servers may itself be a client of a server on this machine.
         for opcode in [Opcode::Hello, Opcode::Write, Opcode::Read, Opcode::Ping] {
-            assert!(!stations.concerns_us(mac(1), &header(opcode, 7)));
+            assert!(!filter.concerns_us(mac(1), &header(opcode, 7)));
         }
     }
 
     #[test]
     fn a_removed_server_is_a_stranger() {
-        let stations = Stations::default();
-        stations.publish([(mac(1), 7), (mac(2), 8)].into_iter());
-        stations.publish([(mac(2), 9)].into_iter());
-        assert!(!stations.concerns_us(mac(1), &header(Opcode::Pong, 7)));
-        assert!(!stations.concerns_us(mac(2), &header(Opcode::Pong, 8)));
-        assert!(stations.concerns_us(mac(2), &header(Opcode::Pong, 9)));
+        let filter = FrameFilter::default();
+        filter.publish([(mac(1), 7), (mac(2), 8)].into_iter());
+        filter.publish([(mac(2), 9)].into_iter());
+        assert!(!filter.concerns_us(mac(1), &header(Opcode::Pong, 7)));
+        assert!(!filter.concerns_us(mac(2), &header(Opcode::Pong, 8)));
+        assert!(filter.concerns_us(mac(2), &header(Opcode::Pong, 9)));
     }
 
     #[test]
