@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Properties that hold for all values: of the wire format, the page map, the estimators, placement.
+//! Properties that hold for all values: of the wire format, the page map, the estimators,
+//! utilisation.
 
 use anemone::engine::client::free::{next_free, words_for, DirtyChunks};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use anemone::engine::client::page_map::{Entry, PageMap};
-use anemone::engine::client::placement::{least_utilised, Placed};
 use anemone::engine::client::rtt::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};
 use anemone::engine::client::server_table::Load;
+use anemone::engine::client::utilisation::{least_utilised, Placed};
 use anemone::engine::client::window::Window;
 use anemone::sync::Atomic;
 use anemone::wire::{

@@ -31,6 +31,7 @@ mod page_out;
 mod page_out_end;
 mod park;
 mod path;
+mod placement;
 mod read_reply;
 mod renewal;
 mod retransmit;

@@ -134,13 +134,4 @@ impl<S: Storage> Shard<S> {
     pub fn note_stale_copy(&mut self, page: PageIndex, slots: SlotSet, below: Version) {
         self.put_stale(StaleCopy { page, slots, below });
     }
-
-    /// The best of `candidates` for a new copy of a page.
-    pub fn emptiest(&mut self, candidates: SlotSet, device: &SwapDevice<S>) -> Option<ServerSlot> {
-        let paths = &mut self.paths;
-        super::super::placement::least_utilised(candidates, SlotSet::EMPTY, |slot| {
-            let load = device.servers.load(slot);
-            paths[slot].placed.utilisation(load, 1)
-        })
-    }
 }

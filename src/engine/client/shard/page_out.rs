@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-outs: one copy to each of the least utilised servers; complete when all of them have it.
+//! Page-outs: one copy to each of the least utilised servers (`placement.rs`); complete when all of
+//! them have it (`page_out_end.rs`).
 
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
-use super::super::placement;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
@@ -79,39 +79,6 @@ impl<S: Storage> Shard<S> {
             self.start_page_out_transfer(now_ns, id, slot, device);
         }
         self.finish_if_done(now_ns, index, device);
-    }
-
-    /// Chooses a server for another copy of the op's page.
-    fn place(&mut self, index: OpId, device: &SwapDevice<S>) -> Option<ServerSlot> {
-        let op = &self.ops[index];
-        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
-        // A full server still takes a newer version of a page that it holds.
-        let full = device.servers.full().without(holders);
-        let candidates = device
-            .servers
-            .usable()
-            .without(device.servers.quiescing())
-            .without(full)
-            .without(op.targets())
-            .without(op.tried);
-        // A draining server is used only if the page-out could not end otherwise.
-        let draining = device.servers.draining();
-        let staying = candidates.without(draining);
-        let must = op.targets().without(draining).len() < device.min_copies();
-        let candidates = match staying.is_empty() && must {
-            true => candidates,
-            false => staying,
-        };
-        let candidates = match mutated!(TwoCopiesOnOneServer) {
-            true => device.servers.usable(),
-            false => candidates,
-        };
-        let paths = &mut self.paths;
-        placement::least_utilised(candidates, holders, |slot| {
-            let load = device.servers.load(slot);
-            let placed = &mut paths[slot].placed;
-            placed.utilisation(load, device.shards())
-        })
     }
 
     fn start_page_out_transfer(

@@ -2,9 +2,9 @@
 
 //! What a shard has measured of the path to one server.
 
-use super::super::placement::Placed;
 use super::super::quantile::Quantile;
 use super::super::rtt::RttEstimator;
+use super::super::utilisation::Placed;
 use super::super::window::Window;
 use super::list::List;
 use super::ops::TransferId;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The least utilised of the servers that may take a page-out (`shard/page_out.rs` says which may).
+//! The least utilised of the servers that may take a page (`shard/placement.rs` says which may).
 //!
 //! Utilisation is what the server last reported, in an announcement or with its last acknowledgement,
 //! plus what this client has placed there since and has under way. So a burst does not go entirely to
