@@ -13,6 +13,7 @@
 
 mod active;
 mod answer;
+mod answer_timeout;
 mod assembly;
 mod completion;
 mod copy;
@@ -23,6 +24,9 @@ mod disk_part;
 mod disk_wait_list;
 mod fail_over;
 mod hedge;
+mod high_water;
+mod holder;
+mod io_timeout;
 mod list;
 mod op;
 mod ops;
@@ -39,7 +43,6 @@ mod round_trip;
 mod send;
 mod server_change;
 mod suspicion;
-mod timeout;
 mod transfer;
 mod write_ack;
 
@@ -199,11 +202,6 @@ impl<S: Storage> Shard<S> {
     /// When to call [`Self::handle_timeout`] next; `u64::MAX` for never. An earlier call does no harm.
     pub fn next_timeout_ns(&self) -> u64 {
         self.next_deadline_ns
-    }
-
-    /// A request has begun that must end within the I/O timeout.
-    fn note_begun(&mut self, now_ns: u64, io_timeout_ns: u64) {
-        self.note_deadline(now_ns.saturating_add(io_timeout_ns.min(LOOK_NS)));
     }
 
     fn note_deadline(&mut self, deadline_ns: u64) {
@@ -376,29 +374,21 @@ impl<S: Storage> Shard<S> {
         }
         let late_ns = now_ns.saturating_sub(self.next_deadline_ns);
         self.next_deadline_ns = u64::MAX;
-        if late_ns >= STOPPED_NS && !mutated!(StopCounted) {
+        if late_ns >= TIMER_LATE_NS && !mutated!(StopCounted) {
             self.postpone_io_timeout(now_ns, late_ns);
         }
-        let io_timeout_ns = device.io_timeout_ns();
         let given_up = !device.servers.given_up().is_empty() || device.disk.load().is_given_up();
-        // Applies the I/O timeout as it is now, also to requests that began under a longer one.
-        let look_ns = now_ns.saturating_add(LOOK_NS);
         let mut walk = self.walk();
         while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            let (stage, end_ns) = (op.stage, op.waits_from_ns.saturating_add(io_timeout_ns));
+            let stage = op.stage;
             if op.kind == Kind::Mirror {
                 // The disk's own timeout bounds it.
                 continue;
             }
-            if now_ns >= end_ns && !mutated!(IoTimeoutIgnored) {
-                match self.reads_disk_at_last(now_ns, index, device) {
-                    true => self.note_deadline(look_ns),
-                    false => self.give_up(index, device),
-                }
+            if self.check_io_timeout(now_ns, index, device) {
                 continue;
             }
-            self.note_deadline(end_ns.min(look_ns));
             match stage {
                 Stage::Active if given_up && self.is_in_vain(now_ns, index, device) => {
                     self.give_up(index, device);
@@ -413,25 +403,10 @@ impl<S: Storage> Shard<S> {
             }
         }
     }
-
-    /// The client was stopped for this long, so no answer could arrive. Ops that began since,
-    /// before this timer ran, have not waited at all.
-    fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
-        let mut walk = self.walk();
-        while let Some(index) = walk.next(&self.ops) {
-            let op = &mut self.ops[index];
-            let put_off_ns = op.waits_from_ns.saturating_add(stopped_ns);
-            op.waits_from_ns = put_off_ns.min(now_ns);
-        }
-    }
 }
 
-/// How often all ops are checked: no notification comes when the I/O timeout is shortened. Several
-/// times within the shortest I/O timeout.
-const LOOK_NS: u64 = 125_000_000;
-
 /// A timer that is this late indicates that the client was stopped, not that a server was silent.
-const STOPPED_NS: u64 = 250_000_000;
+const TIMER_LATE_NS: u64 = 250_000_000;
 
 /// How often parked and stalled ops are retried, in case a notification is missing.
 const SAFETY_NET_NS: u64 = 100_000_000;

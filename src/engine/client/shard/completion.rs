@@ -3,7 +3,6 @@
 //! How an op ends, completes, and is counted.
 
 use super::super::storage::Storage;
-use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::{Completion, Shard};
@@ -23,18 +22,6 @@ impl<S: Storage> Shard<S> {
         op.disk.settle = op.take_settle(outcome == Outcome::Done);
         self.unlink_active(index);
         self.link_ended(index);
-    }
-
-    /// The I/O timeout has passed, or every copy is known to be lost.
-    pub(super) fn give_up(&mut self, index: OpId, device: &SwapDevice<S>) {
-        let op = &mut self.ops[index];
-        if op.stage == Stage::Parked {
-            device.unpark();
-        }
-        match op.kind {
-            Kind::PageOut => self.finish_at_last(index, device),
-            Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
-        }
     }
 
     /// The op's page is no longer being sent or copied.

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A page-in whose server does not answer or does not hold the page: chooses another holder.
+//! A page-in whose server does not answer or does not hold the page: another holder is asked
+//! (`holder.rs` says which).
 
 use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
-use super::transfer::TransferStage;
-use super::{Shard, LOOK_NS};
+use super::Shard;
 use crate::wire::FragmentMask;
 
 impl<S: Storage> Shard<S> {
@@ -113,30 +112,6 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether a page-in that has timed out reads the disk before it fails: once, if it has not
-    /// asked the disk yet. The disk has [`LOOK_NS`] to answer, so the I/O timeout is exceeded by no
-    /// more than that.
-    pub(super) fn reads_disk_at_last(
-        &mut self,
-        now_ns: u64,
-        index: OpId,
-        device: &SwapDevice<S>,
-    ) -> bool {
-        let op = &self.ops[index];
-        let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
-        let may_ask =
-            op.kind == Kind::PageIn && !op.is_background && is_open && op.disk.may_ask_at_last();
-        let is_asked = may_ask && self.ask_disk(index, device).is_some();
-        if is_asked {
-            let op = &mut self.ops[index];
-            op.disk.is_last = true;
-            op.waits_from_ns = now_ns
-                .saturating_add(LOOK_NS)
-                .saturating_sub(device.io_timeout_ns());
-        }
-        is_asked
-    }
-
     /// All servers that were asked are silent. Another holder may be back, or repair may have
     /// copied the page to the disk meanwhile.
     pub(super) fn look_elsewhere(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
@@ -154,33 +129,5 @@ impl<S: Storage> Shard<S> {
             self.counters.failovers = self.counters.failovers.wrapping_add(1);
         }
         another
-    }
-
-    /// Asks a holder that is not being asked. Returns the transfer, if there was one.
-    pub(super) fn ask_another(
-        &mut self,
-        now_ns: u64,
-        index: OpId,
-        device: &SwapDevice<S>,
-    ) -> Option<TransferId> {
-        let op = &self.ops[index];
-        let entry = device.map.load(op.page);
-        if entry.generation() != op.generation || !entry.is_written() {
-            return None;
-        }
-        let candidates = entry
-            .replicas()
-            .intersection(device.servers.usable())
-            .without(op.targets())
-            .without(op.tried);
-        let is_idle = |&id: &TransferId| op.transfers[id].stage == TransferStage::Idle;
-        let free = index.transfers().find(is_idle);
-        let (Some(id), Some(slot)) = (free, self.soonest(candidates)) else {
-            return None;
-        };
-        let op = &mut self.ops[index];
-        op.hedge = op.hedge.filter(|&hedge| hedge != id);
-        self.start_transfer(now_ns, id, slot, device);
-        Some(id)
     }
 }

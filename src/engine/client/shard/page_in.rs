@@ -7,7 +7,7 @@
 //!
 //! The rules: `docs/protocol.md`, "READ".
 
-use super::super::ids::{PageIndex, ServerSlot, SlotSet};
+use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
@@ -17,11 +17,11 @@ use super::ops::OpId;
 use super::{OpInUse, Shard};
 
 /// How long a background page-in waits for a mirror buffer.
-const ROOM_NS: u64 = 200_000_000;
+const BUFFER_WAIT_NS: u64 = 200_000_000;
 
 /// Whether the page is on a disk that is being detached. If a server that holds the page is lost
 /// meanwhile, detaching is cancelled, and the page can be read again.
-fn may_be_on_disk_again<S: Storage>(entry: Entry, device: &SwapDevice<S>) -> bool {
+pub(super) fn may_be_on_disk_again<S: Storage>(entry: Entry, device: &SwapDevice<S>) -> bool {
     let state = device.disk.load();
     entry.is_on_disk() && !state.is_attached() && state.may_return()
 }
@@ -107,56 +107,6 @@ impl<S: Storage> Shard<S> {
         self.start_transfer(now_ns, id, slot, device);
     }
 
-    /// The server of `candidates` that is expected to answer first.
-    pub(super) fn soonest(&mut self, candidates: SlotSet) -> Option<ServerSlot> {
-        self.rotation = self.rotation.wrapping_add(1);
-        let odd = self.rotation & 1;
-        let mut best = None;
-        for slot in candidates.iter() {
-            let expected = self.paths[slot].expected();
-            let better = best.is_none_or(|(_, other)| {
-                // Equal servers take turns, so that both are measured.
-                expected < other || (expected == other && odd == 1)
-            });
-            if better {
-                best = Some((slot, expected));
-            }
-        }
-        best.map(|(slot, _)| slot)
-    }
-
-    /// Whether a page-in has nothing left to wait for: all holders of the page have been silent for
-    /// the I/O timeout, before it began or since.
-    pub(super) fn is_in_vain(&self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
-        let op = &self.ops[index];
-        let state = device.disk.load();
-        let is_reading = op.disk.is_in_hand() || op.disk.is_reading() && !state.is_given_up();
-        if op.kind != Kind::PageIn || is_reading || op.claimed {
-            return false;
-        }
-        let entry = device.map.load(op.page);
-        if entry.is_busy() || !entry.is_written() || entry.generation() != op.generation {
-            // The op reads the new entry soon.
-            return false;
-        }
-        let may_read =
-            entry.is_on_disk() && state.is_attached() && !state.is_given_up() && !op.disk.failed();
-        let holders = entry
-            .replicas()
-            .intersection(device.servers.valid())
-            .without(op.tried)
-            .union(op.targets());
-        let given_up = device.servers.given_up();
-        let io_timeout_ns = device.io_timeout_ns();
-        // A shard may have received a frame of which the cluster does not know yet.
-        let is_silent = |slot| {
-            let heard_ns = self.paths[slot].heard_ns;
-            let is_heard = heard_ns != 0 && now_ns.saturating_sub(heard_ns) < io_timeout_ns;
-            given_up.contains(slot) && !is_heard
-        };
-        !may_read && !may_be_on_disk_again(entry, device) && holders.iter().all(is_silent)
-    }
-
     fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let is_in_vain = self.is_in_vain(now_ns, index, device);
         let op = &mut self.ops[index];
@@ -167,7 +117,7 @@ impl<S: Storage> Shard<S> {
         }
         if op.is_background {
             // The mirror may only lack a free buffer. Searches for pages take longer than this wait.
-            let until_ns = op.started_ns.saturating_add(ROOM_NS);
+            let until_ns = op.started_ns.saturating_add(BUFFER_WAIT_NS);
             let waits = op.disk.is_put_off() && now_ns < until_ns;
             match waits {
                 true => self.note_deadline(until_ns),

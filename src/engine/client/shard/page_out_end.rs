@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a page-out ends: complete, refused for lack of room, or with an error.
+//! How a page-out ends: complete, refused for lack of room, or with an error. At the I/O timeout:
+//! `io_timeout.rs`.
 
 use super::super::free::StaleCopy;
 use super::super::ids::{SlotSet, Version};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_page_out::DiskVerdict;
-use super::disk_part::DiskStage;
 use super::op::{Op, Outcome, Stage};
 use super::ops::OpId;
 use super::transfer::{Transfer, TransferStage};
 use super::Shard;
 
 /// How long a refused page-out waits for servers to free pages.
-const ROOM_NS: u64 = 1_000_000_000;
+const FREED_WAIT_NS: u64 = 1_000_000_000;
 
 impl<S: Storage> Shard<S> {
     /// Ends the op if every transfer is answered and there are enough copies. An op that is being
@@ -61,7 +61,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The servers that hold the op's page.
-    fn acknowledged(op: &Op, device: &SwapDevice<S>) -> SlotSet {
+    pub(super) fn acknowledged(op: &Op, device: &SwapDevice<S>) -> SlotSet {
         let mut copies = SlotSet::EMPTY;
         for transfer in op.transfers.iter() {
             // A server that has restarted since holds nothing (docs/protocol.md, "Restart of a
@@ -79,26 +79,14 @@ impl<S: Storage> Shard<S> {
         copies
     }
 
-    /// The I/O timeout has passed: the page-out ends with the copies it has, or fails.
-    pub(super) fn finish_at_last(&mut self, index: OpId, device: &SwapDevice<S>) {
-        if self.end_after_put(index) {
-            return;
-        }
-        let op = &self.ops[index];
-        let copies = Self::acknowledged(op, device);
-        let on_disk = op.disk.stage == DiskStage::Written && device.disk.load().is_attached();
-        let is_enough = op.begun.is_some()
-            && copies.len().saturating_add(usize::from(on_disk)) >= device.min_copies()
-            && self.disk_knows(index, device)
-            && device.versions().enter(self.number, op.version);
-        match is_enough {
-            true => self.finish(index, copies, on_disk, device),
-            false => self.fail_page_out(index, Outcome::Failed, device),
-        }
-    }
-
     /// The page-out is complete.
-    fn finish(&mut self, index: OpId, copies: SlotSet, on_disk: bool, device: &SwapDevice<S>) {
+    pub(super) fn finish(
+        &mut self,
+        index: OpId,
+        copies: SlotSet,
+        on_disk: bool,
+        device: &SwapDevice<S>,
+    ) {
         let op = &self.ops[index];
         let (page, version, begun) = (op.page, op.version, op.begun.unwrap_or_default());
         let old = begun.replicas().union(op.sent_to).without(copies);
@@ -169,7 +157,7 @@ impl<S: Storage> Shard<S> {
         }
         // Other page-outs may take each page that is freed, again and again.
         let since_ns = *op.waits_for_room_ns.get_or_insert(now_ns);
-        now_ns.saturating_sub(since_ns) >= ROOM_NS
+        now_ns.saturating_sub(since_ns) >= FREED_WAIT_NS
     }
 
     /// Too few servers: waits for one, or for the disk. Acknowledged transfers stay so.

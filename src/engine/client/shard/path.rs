@@ -25,13 +25,6 @@ pub(super) struct Path {
     pub(super) waiting: List<TransferId>,
 }
 
-/// The shortest silence after which a server is suspected, however quick it was. It is longer than
-/// a stall of a busy machine, because page-outs then continue without the server. Page-ins ask
-/// another replica after one timeout already.
-const SUSPECT_MIN_NS: u64 = 250_000_000;
-/// The longest, however slow the server was.
-const SUSPECT_MAX_NS: u64 = 2_000_000_000;
-
 /// The number of attempts that fit at least into the I/O timeout.
 const TRIES: u64 = 8;
 
@@ -70,18 +63,6 @@ impl Path {
                 .clamp(HEDGE_MIN_NS, HEDGE_MAX_NS)
                 .min(timeout_ns / 2),
         }
-    }
-
-    /// How long the server may leave a request unanswered before it is suspected: three timeouts,
-    /// but soon enough that the I/O timeout allows another attempt. The cause may be that long
-    /// frames no longer cross the path.
-    pub(super) fn suspect_after_ns(&self, io_timeout_ns: u64) -> u64 {
-        self.rtt
-            .timeout_ns(0)
-            .saturating_mul(3)
-            .min(SUSPECT_MAX_NS)
-            .min(io_timeout_ns / 4)
-            .max(SUSPECT_MIN_NS)
     }
 
     /// The expected time until an answer, in units of 4 µs, coarse so that similar servers are

@@ -1,18 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! When a shard suspects a server, and what its requests do then.
-//!
-//! The rules for what a server reports: `docs/protocol.md`, "High water".
 
-use super::super::ids::{ServerSlot, SlotSet, Version};
+use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::super::versions::Witness;
 use super::op::{Kind, Outcome};
 use super::ops::TransferId;
+use super::path::Path;
 use super::transfer::Transfer;
-use super::Shard;
-use crate::wire::Header;
+use super::{Shard, TIMER_LATE_NS};
+
+/// The shortest silence after which a server is suspected, however quick it was. It is longer than
+/// a stall of a busy machine, because page-outs then continue without the server. Page-ins ask
+/// another replica after one timeout already.
+const SUSPECT_MIN_NS: u64 = 250_000_000;
+/// The longest, however slow the server was.
+const SUSPECT_MAX_NS: u64 = 2_000_000_000;
+
+impl Path {
+    /// How long the server may leave a request unanswered before it is suspected: three timeouts,
+    /// but soon enough that the I/O timeout allows another attempt. The cause may be that long
+    /// frames no longer cross the path.
+    fn suspect_after_ns(&self, io_timeout_ns: u64) -> u64 {
+        self.rtt
+            .timeout_ns(0)
+            .saturating_mul(3)
+            .min(SUSPECT_MAX_NS)
+            .min(io_timeout_ns / 4)
+            .max(SUSPECT_MIN_NS)
+    }
+}
 
 impl<S: Storage> Shard<S> {
     /// Nothing new waits for the server until it answers.
@@ -21,25 +39,24 @@ impl<S: Storage> Shard<S> {
         self.usable = self.usable.without(SlotSet::one(slot));
     }
 
-    /// A server reports which versions have been used. An answer that is not believed does not
-    /// count, and its transfer moves to another server.
-    #[inline]
-    pub(super) fn check_high_water(
+    /// The server has not answered in time. Suspects it if it has been silent for long, and this client
+    /// has not been stopped meanwhile.
+    pub(super) fn suspect_if_silent(
         &mut self,
         now_ns: u64,
         id: TransferId,
-        header: &Header,
+        transfer: Transfer,
         device: &SwapDevice<S>,
-    ) -> bool {
-        let (slot, incarnation) = (self.ops[id].slot, header.incarnation);
-        let was_usable = device.servers.usable().contains(slot);
-        let witness = Witness { slot, incarnation };
-        if device.note_high_water(witness, Version(header.low_water)) {
-            return true;
+    ) {
+        let slot = transfer.slot;
+        let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= TIMER_LATE_NS;
+        let path = &self.paths[slot];
+        let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
+        if was_stopped {
+            self.ops[id].began_ns = now_ns;
+        } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
+            self.suspect(slot, device);
         }
-        self.suspicion |= was_usable;
-        self.leave_server(now_ns, id, slot, device);
-        false
     }
 
     /// The server answers, but never has the page. After as long as a silent server is allowed, the

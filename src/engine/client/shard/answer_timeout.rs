@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens when no answer comes in time.
+//! What happens when no answer comes in time, after the retransmission timeout.
+//!
+//! When a server is suspected: `suspicion.rs`. When an op is given up: `io_timeout.rs`.
 
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
@@ -9,7 +11,7 @@ use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
 use super::path::Path;
 use super::transfer::{Transfer, TransferStage};
-use super::{Shard, STOPPED_NS};
+use super::Shard;
 
 impl<S: Storage> Shard<S> {
     /// Checks every transfer of an active op for timeouts.
@@ -60,17 +62,11 @@ impl<S: Storage> Shard<S> {
     ) {
         let slot = transfer.slot;
         self.counters.timeouts = self.counters.timeouts.wrapping_add(1);
-        let was_stopped = now_ns.saturating_sub(transfer.due_ns) >= STOPPED_NS;
         let path = &mut self.paths[slot];
         let rtt_ns = path.rtt.smoothed_ns();
         path.window.on_loss(now_ns, rtt_ns);
         path.overdue = true;
-        let silent_ns = now_ns.saturating_sub(path.heard_ns.max(transfer.began_ns));
-        if was_stopped {
-            self.ops[id].began_ns = now_ns;
-        } else if silent_ns >= path.suspect_after_ns(device.io_timeout_ns()) {
-            self.suspect(slot, device);
-        }
+        self.suspect_if_silent(now_ns, id, transfer, device);
         let transfer = &mut self.ops[id];
         transfer.tries = transfer.tries.saturating_add(1);
         self.ask_again(now_ns, id, slot, device);
