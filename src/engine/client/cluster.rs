@@ -14,6 +14,7 @@
 mod frees;
 mod inventory;
 mod io_timeout;
+mod liveness;
 mod path_mtu;
 mod peer;
 mod peers;
@@ -256,9 +257,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             State::Empty | State::Parting => return None,
             State::Connecting => Health::Connecting,
             State::Open if peer.draining => Health::Draining,
-            State::Open if peer.suspected && peer.suspected_ns >= self.loss_timeout_ns => {
-                Health::Lost
-            }
+            State::Open if peer.is_lost(self.loss_timeout_ns) => Health::Lost,
             State::Open if peer.suspected => Health::Suspected,
             State::Open => Health::Up,
             State::Sweeping { .. } => Health::Sweeping,

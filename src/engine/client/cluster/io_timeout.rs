@@ -63,9 +63,8 @@ impl Shortage {
 }
 
 impl Peer {
-    /// Counts how long the server has been silent; the client ran until `ran_ns`. Returns whether
-    /// that has reached `loss_timeout_ns`.
-    pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64, loss_timeout_ns: u64) -> bool {
+    /// Counts how long the server has been silent; the client ran until `ran_ns`.
+    pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64) {
         let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
         // An answer to a request under way is a sign of life, though not an answer to a ping.
         let since_ns = self.heard_ns.max(self.looked_ns);
@@ -87,7 +86,6 @@ impl Peer {
                 )
             }
         };
-        self.suspected && self.suspected_ns >= loss_timeout_ns
     }
 
     /// Whether requests no longer wait for it.

@@ -8,9 +8,9 @@ use core::ops::DerefMut;
 
 use zerocopy::FromBytes;
 
+use super::liveness::PING_EVERY_NS;
 use super::path_mtu::Cuts;
 use super::peer::State;
-use super::timers::PING_EVERY_NS;
 use super::{Cluster, Outbox, Peer, Random, CONTROL};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, Version};
@@ -247,7 +247,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.publish_load(slot, table);
     }
 
-    fn publish_load(&mut self, slot: ServerSlot, table: &ServerTable) {
+    pub(super) fn publish_load(&mut self, slot: ServerSlot, table: &ServerTable) {
         let peer = &self.peers[slot];
         let used = peer.capacity_pages.saturating_sub(peer.free_pages);
         let has_room = table.announce(
@@ -257,34 +257,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         );
         // Page-outs may be waiting for room.
         self.changes.servers_changed |= has_room;
-    }
-
-    /// The server has answered a ping, or a HELLO that continues the session.
-    fn note_alive(&mut self, now_ns: u64, slot: ServerSlot, header: &Header, table: &ServerTable) {
-        let is_narrow = self.is_narrow();
-        let peer = &mut self.peers[slot];
-        peer.heard_ns = now_ns;
-        peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
-        // It knows the session by our current address.
-        peer.hello.answered();
-        peer.note_utilisation(header);
-        let is_doubtful = peer.path_mtu.is_doubtful() && !peer.suspected;
-        if mutated!(SuspicionKept) {
-        } else if core::mem::take(&mut peer.suspected)
-            || !is_narrow && !table.usable().contains(slot)
-        {
-            peer.path_mtu.restart(now_ns);
-            // Frees of which it could not be notified meanwhile are found by an inventory.
-            peer.suspected_ns = 0;
-            peer.questions.begin(now_ns);
-            table.set_lost(slot, false);
-            table.set_usable(slot, !is_narrow);
-            self.changes.servers_changed = true;
-        }
-        if is_doubtful {
-            self.narrow(now_ns, slot, table);
-        }
-        self.publish_load(slot, table);
     }
 
     /// The server's pages are lost: it has restarted, or has ended our session.

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether a server is alive: when it is suspected, when it is lost, and when it is up again.
+//!
+//! A server is suspected when a shard suspects it, or when it leaves pings unanswered. It is lost when it has
+//! been suspected for the loss timeout, as far as our own clock ran. It is up again when it answers a ping,
+//! or a HELLO that continues the session. [`super::io_timeout`] counts the silence, and decides whether
+//! requests still wait.
+//!
+//! The rules: `docs/protocol.md`, "PING".
+
+use core::ops::DerefMut;
+
+use super::path_mtu::Cuts;
+use super::{Cluster, Outbox, Peer, Random};
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::ServerSlot;
+use crate::engine::client::server_table::ServerTable;
+use crate::wire::{Fragmentation, Header};
+
+/// How often a server that is otherwise silent is pinged.
+pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
+/// A timer that is this late indicates that the client was stopped, not that a server was silent.
+const STOPPED_NS: u64 = 500_000_000;
+/// Unanswered pings after which a server is suspected.
+const SUSPECT_TRIES: u32 = 3;
+
+impl Peer {
+    /// Whether it has been suspected for `loss_timeout_ns`.
+    pub(super) fn is_lost(&self, loss_timeout_ns: u64) -> bool {
+        self.suspected && self.suspected_ns >= loss_timeout_ns
+    }
+}
+
+impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+    /// Until when the client ran: if this check is late, until it was due.
+    pub(super) fn ran_until(&self, now_ns: u64) -> u64 {
+        match now_ns.saturating_sub(self.look_at_ns) >= STOPPED_NS {
+            true => self.look_at_ns,
+            false => now_ns,
+        }
+    }
+
+    /// A shard suspects the server.
+    pub(super) fn suspect(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        let peer = &mut self.peers[slot];
+        peer.suspected = true;
+        // An answer that arrived after the suspicion may have made it usable again.
+        table.set_usable(slot, false);
+        peer.ping.restart(now_ns);
+        if peer.path_mtu.cut() != Fragmentation::NARROWEST {
+            // Perhaps only long frames are lost.
+            self.narrow(now_ns, slot, table);
+        }
+        self.changes.servers_changed = true;
+    }
+
+    /// Pings the server when it is otherwise silent, suspects it when it leaves pings unanswered, and
+    /// publishes whether it is lost. Sends it what else is due: probes, frees and questions.
+    pub(super) fn look_after(
+        &mut self,
+        now_ns: u64,
+        ran_ns: u64,
+        slot: ServerSlot,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
+        let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
+            core::array::from_fn(|_| self.random());
+        let (cuts, loss_timeout_ns) = (Cuts::of_mtu(self.mtu), self.loss_timeout_ns);
+        let mut is_newly_suspected = false;
+        let peer = &mut self.peers[slot];
+        if !peer.suspected && !peer.ping.is_asking() && !peer.has_quota {
+            // A server that answers on the data path need not be pinged, unless for what is left of
+            // our quota.
+            peer.ping
+                .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
+        }
+        if now_ns.saturating_sub(peer.ping.due_ns()) >= STOPPED_NS && peer.ping.tries() > 0 {
+            // The client was stopped: missing answers mean nothing.
+            peer.ping.restart(now_ns);
+        }
+        peer.send_probes(now_ns, slot, probe_nonce, cuts, outbox);
+        if peer.ping.is_due(now_ns) {
+            if peer.ping.tries() >= SUSPECT_TRIES && !peer.suspected {
+                peer.suspected = true;
+                is_newly_suspected = true;
+                // Perhaps the server only does not know our current address.
+                peer.say_hello_again(now_ns);
+            }
+            peer.send_ping(now_ns, slot, ping_nonce, outbox);
+        }
+        if table.usable().contains(slot) {
+            peer.send_frees(now_ns, slot, free_nonce, outbox);
+        }
+        peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
+        table.set_freeing(slot, peer.frees.has_any());
+        peer.note_silence(now_ns, ran_ns);
+        let is_lost = peer.is_lost(loss_timeout_ns);
+        if is_lost != table.lost().contains(slot) {
+            table.set_lost(slot, is_lost);
+            self.changes.servers_changed = true;
+        }
+        if is_newly_suspected {
+            table.set_usable(slot, false);
+            self.changes.servers_changed = true;
+        }
+        self.check_io_timeout(slot, table);
+    }
+
+    /// The server has answered a ping, or a HELLO that continues the session.
+    pub(super) fn note_alive(
+        &mut self,
+        now_ns: u64,
+        slot: ServerSlot,
+        header: &Header,
+        table: &ServerTable,
+    ) {
+        let is_narrow = self.is_narrow();
+        let peer = &mut self.peers[slot];
+        peer.heard_ns = now_ns;
+        peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
+        // It knows the session by our current address.
+        peer.hello.answered();
+        peer.note_utilisation(header);
+        let is_doubtful = peer.path_mtu.is_doubtful() && !peer.suspected;
+        if mutated!(SuspicionKept) {
+        } else if core::mem::take(&mut peer.suspected)
+            || !is_narrow && !table.usable().contains(slot)
+        {
+            peer.path_mtu.restart(now_ns);
+            // Frees of which it could not be notified meanwhile are found by an inventory.
+            peer.suspected_ns = 0;
+            peer.questions.begin(now_ns);
+            table.set_lost(slot, false);
+            table.set_usable(slot, !is_narrow);
+            self.changes.servers_changed = true;
+        }
+        if is_doubtful {
+            self.narrow(now_ns, slot, table);
+        }
+        self.publish_load(slot, table);
+    }
+}
