@@ -326,24 +326,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.changes.servers_changed = true;
     }
 
-    /// `slot` has been swept: no page of the map names it.
-    pub fn swept(&mut self, now_ns: u64, slot: ServerSlot) {
-        let peer = &mut self.peers[slot];
-        let State::Sweeping { successor } = peer.state else {
-            return;
-        };
-        if successor {
-            // There was no other slot when the server restarted or was added again.
-            let mac = peer.mac;
-            peer.clear();
-            self.greet_again(now_ns, mac);
-        } else if peer.has_parted() {
-            peer.clear();
-        } else {
-            peer.state = State::Parting;
-        }
-    }
-
     /// Whether another stale copy can be noted for all of `slots`. Servers that are gone need no
     /// notification, and suspected ones are asked for their inventory when they return.
     pub fn has_room_to_free(&self, slots: SlotSet) -> bool {
@@ -367,18 +349,6 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             }
         }
         true
-    }
-
-    /// Sends a BYE to every server: it may drop the session's pages. It is sent once. A server that
-    /// misses it drops the pages when the lease expires and the room is needed.
-    pub fn say_bye(&mut self, outbox: &mut impl Outbox) {
-        let outbox = &mut self.settled(outbox);
-        for slot in SlotSet::ALL.iter() {
-            let peer = &mut self.peers[slot];
-            if peer.state == State::Open {
-                peer.send_bye(slot, outbox);
-            }
-        }
     }
 }
 

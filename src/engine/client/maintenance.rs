@@ -7,12 +7,11 @@
 //! the lock under which its owner carries out that step. The owner holds no other lock of the data path or
 //! the cluster meanwhile, and decides nothing. The driver and the simulator carry out the same steps.
 //!
-//! A step that checks the page map checks only a part of it, [`PART_PAGES`] in the driver. [`drain`] has
-//! the rule whether a page needs a server, and [`disk_drain`] the rule whether it needs the disk.
+//! A step that checks the page map checks only a part of it, [`PART_PAGES`] in the driver.
+//! [`super::server_need`] has the rule whether a page needs a server, and [`super::disk_need`] the rule
+//! whether it needs the disk.
 
 pub mod detach;
-pub mod disk_drain;
-pub mod drain;
 pub mod event_log;
 pub mod removal;
 pub mod round;

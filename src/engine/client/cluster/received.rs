@@ -258,28 +258,4 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         // Page-outs may be waiting for room.
         self.changes.servers_changed |= has_room;
     }
-
-    /// The server's pages are lost: it has restarted, or has ended our session.
-    fn restart_session(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        let peer = &mut self.peers[slot];
-        if mutated!(SlotReusedBeforeSweep) {
-            table.close(slot);
-            let mac = peer.mac;
-            let session = self.random();
-            self.peers[slot] = Peer::connecting(now_ns, mac, session);
-            self.changes.servers_changed = true;
-            return;
-        }
-        peer.state = State::Sweeping { successor: false };
-        // A draining server does not come back.
-        let (mac, stays) = (peer.mac, !peer.draining);
-        let successor = stays && self.greet_again(now_ns, mac).is_none();
-        self.peers[slot].state = State::Sweeping { successor };
-        // Before its pages are gone, so that a page-out finds the server in at least one state.
-        self.look_for_greeted(table);
-        table.close(slot);
-        self.changes.servers_changed = true;
-        self.changes.to_sweep.insert(slot);
-        self.changes.lost.insert(slot);
-    }
 }

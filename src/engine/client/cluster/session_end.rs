@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ending the session with a server that is removed.
+//! The end of a session: the server is removed, has restarted, or does not know the session any more; or the
+//! module is unloaded. The old slot is swept from the page map, and only then reused.
 //!
-//! A server that has pages *drains* first: no more pages are placed there, its pages can be read, and its
-//! copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
-//! page-out ends any more because of a copy there. After every shard has been notified, a page can only
-//! begin to need it when another copy is lost. The caller then checks the whole map. It closes the session
-//! if no page needs the server, and if no server with one of the other copies was lost meanwhile.
+//! A removed server that has pages *drains* first: no more pages are placed there, its pages can be read, and
+//! its copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
+//! page-out ends any more because of a copy there. After every shard has been notified, a page can only begin
+//! to need it when another copy is lost. The caller then checks the whole map. It closes the session if no
+//! page needs the server, and if no server with one of the other copies was lost meanwhile.
 //!
-//! The rules: `docs/protocol.md`, "BYE".
+//! The rules: `docs/protocol.md`, "BYE" and "Restart of a server".
 
 use core::ops::DerefMut;
 
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
 use crate::engine::client::disk::DiskState;
-use crate::engine::client::ids::ServerSlot;
-use crate::engine::client::maintenance::drain::Drain;
+use crate::engine::client::ids::{ServerSlot, SlotSet};
+use crate::engine::client::server_need::ServerNeed;
 use crate::engine::client::server_table::ServerTable;
 use crate::wire::{Header, MacAddress};
 
@@ -33,7 +34,7 @@ pub enum Removal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why<'a> {
     /// This check of the whole map found no page that needs it. The second value is the disk's state now.
-    NotNeeded(&'a Drain, DiskState),
+    NotNeeded(&'a ServerNeed, DiskState),
     /// It is closed whether pages need it or not.
     Regardless,
 }
@@ -152,8 +153,8 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let Some(peer) = self.draining_peer(slot, session) else {
             return Close::Gone;
         };
-        if let Why::NotNeeded(drain, disk) = why {
-            if !drain.is_valid(table, disk) {
+        if let Why::NotNeeded(need, disk) = why {
+            if !need.is_valid(table, disk) {
                 return Close::Outdated;
             }
         }
@@ -170,6 +171,48 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         self.slot_of(mac)
             .and_then(|slot| self.report(slot))
             .is_some_and(|report| report.health == Health::Draining)
+    }
+
+    /// The server's pages are lost: it has restarted, or has ended our session.
+    pub(super) fn restart_session(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        let peer = &mut self.peers[slot];
+        if mutated!(SlotReusedBeforeSweep) {
+            table.close(slot);
+            let mac = peer.mac;
+            let session = self.random();
+            self.peers[slot] = Peer::connecting(now_ns, mac, session);
+            self.changes.servers_changed = true;
+            return;
+        }
+        peer.state = State::Sweeping { successor: false };
+        // A draining server does not come back.
+        let (mac, stays) = (peer.mac, !peer.draining);
+        let successor = stays && self.greet_again(now_ns, mac).is_none();
+        self.peers[slot].state = State::Sweeping { successor };
+        // Before its pages are gone, so that a page-out finds the server in at least one state.
+        self.look_for_greeted(table);
+        table.close(slot);
+        self.changes.servers_changed = true;
+        self.changes.to_sweep.insert(slot);
+        self.changes.lost.insert(slot);
+    }
+
+    /// `slot` has been swept: no page of the map names it.
+    pub fn swept(&mut self, now_ns: u64, slot: ServerSlot) {
+        let peer = &mut self.peers[slot];
+        let State::Sweeping { successor } = peer.state else {
+            return;
+        };
+        if successor {
+            // There was no other slot when the server restarted or was added again.
+            let mac = peer.mac;
+            peer.clear();
+            self.greet_again(now_ns, mac);
+        } else if peer.has_parted() {
+            peer.clear();
+        } else {
+            peer.state = State::Parting;
+        }
     }
 
     pub(super) fn say_goodbye(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
@@ -193,6 +236,18 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             peer.bye.answered();
             if peer.state == State::Parting {
                 peer.clear();
+            }
+        }
+    }
+
+    /// Sends a BYE to every server: it may drop the session's pages. It is sent once. A server that
+    /// misses it drops the pages when the lease expires and the room is needed.
+    pub fn say_bye(&mut self, outbox: &mut impl Outbox) {
+        let outbox = &mut self.settled(outbox);
+        for slot in SlotSet::ALL.iter() {
+            let peer = &mut self.peers[slot];
+            if peer.state == State::Open {
+                peer.send_bye(slot, outbox);
             }
         }
     }

@@ -13,10 +13,10 @@
 use core::ops::Range;
 
 use super::super::config::NS_PER_S;
+use super::super::disk_need::{self, DiskNeed};
 use super::super::mirror::Mirror;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::disk_drain::{self, DiskDrain};
 
 /// The time between two checks whether the disk's I/O has ended.
 const LOOK_NS: u64 = 2_000_000;
@@ -242,12 +242,12 @@ impl Detach {
     /// Counts or forgets the pages of a part. Returns false, and forgets nothing, if a page turned out to
     /// need the disk.
     fn look_at<S: Storage>(&mut self, device: &SwapDevice<S>, part: Range<u32>) -> bool {
-        let drain = DiskDrain::new(&device.servers);
+        let need = DiskNeed::new(&device.servers);
         match (self.stage, self.force) {
-            (Stage::Forget, true) => disk_drain::forget(&device.map, part),
-            (Stage::Forget, false) => return drain.forget(&device.map, part).is_ok(),
+            (Stage::Forget, true) => disk_need::forget(&device.map, part),
+            (Stage::Forget, false) => return need.forget(&device.map, part).is_ok(),
             (Stage::CountNeeding, _) | (_, false) => {
-                let found = drain.count(&device.map, part);
+                let found = need.count(&device.map, part);
                 self.needing = self.needing.saturating_add(found);
             }
             (_, true) => {}

@@ -16,9 +16,9 @@ use core::ops::DerefMut;
 
 use super::super::cluster::{Close, Cluster, Peer, Random, Removal, Why};
 use super::super::ids::{BySlot, ServerSlot};
+use super::super::server_need::{Found, ServerNeed, Walk};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::drain::{Drain, Found, Walk};
 use crate::wire::MacAddress;
 
 /// The time until the worker checks the next part of the map.
@@ -141,7 +141,7 @@ struct Quiescing {
     stays: bool,
     stage: Stage,
     /// The rule of the check that is under way.
-    drain: Option<Drain>,
+    need: Option<ServerNeed>,
     /// The page that is checked next.
     next: u32,
     /// The number of pages before it that need the server.
@@ -153,19 +153,19 @@ struct Quiescing {
 
 impl Quiescing {
     fn look_again(&mut self) {
-        self.drain = None;
+        self.need = None;
         self.next = 0;
         self.needing = 0;
     }
 
     fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Stage {
         let (how, slot) = (self.how, self.slot);
-        let drain = self.drain.get_or_insert_with(|| drain(how, slot, device));
+        let need = self.need.get_or_insert_with(|| need(how, slot, device));
         // CAST: a map has fewer than 2^32 pages.
         let len = device.map.len() as u32;
         let end = self.next.saturating_add(pages).min(len);
         let mut part = self.next..end;
-        let found = drain.count(&device.map, &mut part, self.waits_left > 0);
+        let found = need.count(&device.map, &mut part, self.waits_left > 0);
         self.needing = self.needing.saturating_add(found);
         self.next = part.start;
         if self.next < end {
@@ -201,9 +201,9 @@ impl Quiescing {
             Stage::Close => {
                 // Under the cluster's lock no server is lost. A disk that fails from here on fails after the
                 // removal.
-                let why = match &self.drain {
-                    Some(drain) if self.how != How::Regardless => {
-                        Why::NotNeeded(drain, device.disk.load())
+                let why = match &self.need {
+                    Some(need) if self.how != How::Regardless => {
+                        Why::NotNeeded(need, device.disk.load())
                     }
                     _ => Why::Regardless,
                 };
@@ -233,11 +233,11 @@ impl Quiescing {
 }
 
 /// The rule for every page before a server is removed in the way `how`.
-fn drain<S: Storage>(how: How, slot: ServerSlot, device: &SwapDevice<S>) -> Drain {
+fn need<S: Storage>(how: How, slot: ServerSlot, device: &SwapDevice<S>) -> ServerNeed {
     let (table, disk) = (&device.servers, device.disk.load());
     match how {
-        How::Drained => Drain::draining(slot, table, device.replicas(), disk),
-        How::AtOnce | How::Regardless => Drain::at_once(slot, table, disk),
+        How::Drained => ServerNeed::draining(slot, table, device.replicas(), disk),
+        How::AtOnce | How::Regardless => ServerNeed::at_once(slot, table, disk),
     }
 }
 
@@ -283,7 +283,7 @@ impl Removals {
             how,
             stays,
             stage: Stage::Begin,
-            drain: None,
+            need: None,
             next: 0,
             needing: 0,
             looks_left: LOOKS,
@@ -301,9 +301,9 @@ impl Removals {
         let draining = device.servers.draining();
         for slot in draining.intersection(device.servers.valid()).iter() {
             let address = device.servers.address(slot);
-            let drain = drain(How::Drained, slot, device);
+            let need = need(How::Drained, slot, device);
             let walk = &mut self.walks[slot];
-            let wait_ns = match walk.advance(address.session, &drain, &device.map, pages) {
+            let wait_ns = match walk.advance(address.session, &need, &device.map, pages) {
                 Found::NotYet => WALK_NS,
                 Found::Needed => NEEDED_NS,
                 Found::None => {

@@ -5,8 +5,8 @@
 use super::*;
 use crate::engine::client::disk::{DiskState, Policy};
 use crate::engine::client::ids::{PageIndex, Version};
-use crate::engine::client::maintenance::drain::Drain;
 use crate::engine::client::page_map::PageMap;
+use crate::engine::client::server_need::ServerNeed;
 use crate::sync::Atomic;
 
 const NO_DISK: DiskState = DiskState::NONE;
@@ -119,12 +119,12 @@ impl Quiescing {
         );
     }
 
-    fn count(&self, drain: &Drain, mut pages: core::ops::Range<u32>) -> u64 {
-        drain.count(&self.map, &mut pages, false)
+    fn count(&self, need: &ServerNeed, mut pages: core::ops::Range<u32>) -> u64 {
+        need.count(&self.map, &mut pages, false)
     }
 
-    fn close(&mut self, drain: &Drain, disk: DiskState) -> Close {
-        let why = Why::NotNeeded(drain, disk);
+    fn close(&mut self, need: &ServerNeed, disk: DiskState) -> Close {
+        let why = Why::NotNeeded(need, disk);
         self.cluster
             .close(self.now_ns, self.slot, self.session, why, &self.table)
     }
@@ -135,11 +135,11 @@ fn a_server_is_not_removed_if_another_was_lost_during_the_walk() {
     let pages = [0b011, 0b110];
     for draining in [false, true] {
         let mut world = Quiescing::new(3, &pages, false);
-        let drain = |world: &Quiescing| match draining {
-            true => Drain::draining(world.slot, &world.table, 1, NO_DISK),
-            false => Drain::at_once(world.slot, &world.table, NO_DISK),
+        let need = |world: &Quiescing| match draining {
+            true => ServerNeed::draining(world.slot, &world.table, 1, NO_DISK),
+            false => ServerNeed::at_once(world.slot, &world.table, NO_DISK),
         };
-        let old = drain(&world);
+        let old = need(&world);
         assert_eq!(world.count(&old, 0..1), 0, "the second has it, too");
         world.restarts(1);
         assert_eq!(world.count(&old, 1..2), 0);
@@ -147,7 +147,7 @@ fn a_server_is_not_removed_if_another_was_lost_during_the_walk() {
         assert!(world.table.valid().contains(world.slot));
         // It is still quiescing, so that the map can be checked once more.
         assert!(world.table.quiescing().contains(world.slot));
-        let new = drain(&world);
+        let new = need(&world);
         assert_eq!(
             world.count(&new, 0..2),
             1,
@@ -163,11 +163,11 @@ fn a_server_is_not_removed_if_another_was_lost_during_the_walk() {
 #[test]
 fn a_server_is_closed_when_a_second_check_finds_no_page_that_needs_it() {
     let mut world = Quiescing::new(3, &[0b111, 0b110], false);
-    let old = Drain::at_once(world.slot, &world.table, NO_DISK);
+    let old = ServerNeed::at_once(world.slot, &world.table, NO_DISK);
     assert_eq!(world.count(&old, 0..1), 0);
     world.restarts(1);
     assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
-    let new = Drain::at_once(world.slot, &world.table, NO_DISK);
+    let new = ServerNeed::at_once(world.slot, &world.table, NO_DISK);
     assert_eq!(world.count(&new, 0..2), 0);
     assert_eq!(world.close(&new, NO_DISK), Close::Done);
     assert!(!world.table.valid().contains(world.slot));
@@ -178,11 +178,11 @@ fn a_server_is_not_removed_if_the_disk_failed_during_the_walk() {
     let mut world = Quiescing::new(2, &[0b01, 0b01], true);
     let usable = DiskState::new(true, true, true, Policy::Lag);
     let faulty = DiskState::new(true, true, false, Policy::Lag);
-    let old = Drain::at_once(world.slot, &world.table, usable);
+    let old = ServerNeed::at_once(world.slot, &world.table, usable);
     assert_eq!(world.count(&old, 0..2), 0, "the disk has them, too");
     assert_eq!(world.close(&old, faulty), Close::Outdated);
     assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
-    let new = Drain::at_once(world.slot, &world.table, faulty);
+    let new = ServerNeed::at_once(world.slot, &world.table, faulty);
     assert_eq!(world.count(&new, 0..2), 2);
     // The administrator knows what is lost.
     let lost = world.cluster.close(

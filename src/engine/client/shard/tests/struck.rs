@@ -168,18 +168,18 @@ fn the_bit_of_the_last_reachable_copy_is_never_cleared() {
 #[test]
 fn a_removal_walks_the_map_again_after_a_server_lacked_a_page() {
     use super::super::super::disk::DiskState;
-    use super::super::super::maintenance::drain::Drain;
+    use super::super::super::server_need::ServerNeed;
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);
     let missing = bench.slot_of(send.destination);
     let draining = BOTH.without(SlotSet::one(missing)).iter().next().unwrap();
     let servers = &bench.device.servers;
-    let drain = Drain::at_once(draining, servers, DiskState::NONE);
-    assert_eq!(drain.find(&bench.device.map, 0..16), None);
-    assert!(drain.is_valid(servers, DiskState::NONE));
+    let need = ServerNeed::at_once(draining, servers, DiskState::NONE);
+    assert_eq!(need.find(&bench.device.map, 0..16), None);
+    assert!(need.is_valid(servers, DiskState::NONE));
     bench.answer_missing(&send, 0);
     let servers = &bench.device.servers;
-    assert!(!drain.is_valid(servers, DiskState::NONE));
-    let drain = Drain::at_once(draining, servers, DiskState::NONE);
-    assert_eq!(drain.find(&bench.device.map, 0..16), Some(PAGE));
+    assert!(!need.is_valid(servers, DiskState::NONE));
+    let need = ServerNeed::at_once(draining, servers, DiskState::NONE);
+    assert_eq!(need.find(&bench.device.map, 0..16), Some(PAGE));
 }

@@ -4,20 +4,20 @@
 
 use core::ops::Range;
 
-use super::super::ids::{PageIndex, SlotSet};
-use super::super::page_map::{Entry, PageMap};
-use super::super::server_table::ServerTable;
-use super::super::storage::Words;
+use super::ids::{PageIndex, SlotSet};
+use super::page_map::{Entry, PageMap};
+use super::server_table::ServerTable;
+use super::storage::Words;
 
 /// The rule for every page that the disk has. It is valid until a server is lost: create one for each part
 /// of the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskDrain {
+pub struct DiskNeed {
     /// The servers whose copies count instead.
     others: SlotSet,
 }
 
-impl DiskDrain {
+impl DiskNeed {
     /// The rule for the current state of the servers. A quiescing server does not count: it may not be needed
     /// only because of the disk.
     pub fn new(table: &ServerTable) -> Self {
@@ -116,12 +116,12 @@ mod tests {
     fn a_server_that_restarts_between_two_parts_costs_the_disk_no_page() {
         let table = table();
         let map = map(&[0b01, 0b11, 0b10, 0b11]);
-        assert_eq!(DiskDrain::new(&table).count(&map, 0..4), 0);
-        assert_eq!(DiskDrain::new(&table).forget(&map, 0..2), Ok(()));
+        assert_eq!(DiskNeed::new(&table).count(&map, 0..4), 0);
+        assert_eq!(DiskNeed::new(&table).forget(&map, 0..2), Ok(()));
         table.close(slot(1));
-        assert_eq!(DiskDrain::new(&table).forget(&map, 2..4), Err(1));
+        assert_eq!(DiskNeed::new(&table).forget(&map, 2..4), Err(1));
         assert_eq!(on_disk(&map), [false, false, true, true]);
-        assert_eq!(DiskDrain::new(&table).count(&map, 0..4), 1);
+        assert_eq!(DiskNeed::new(&table).count(&map, 0..4), 1);
         // With force.
         forget(&map, 2..4);
         assert_eq!(on_disk(&map), [false; 4]);
@@ -131,7 +131,7 @@ mod tests {
     fn a_copy_on_a_server_that_is_dead_or_quiescing_does_not_count() {
         let table = table();
         let map = map(&[0b01, 0b10]);
-        let count = || DiskDrain::new(&table).count(&map, 0..2);
+        let count = || DiskNeed::new(&table).count(&map, 0..2);
         table.set_lost(slot(0), true);
         assert_eq!(count(), 1);
         table.set_draining(slot(1), true);
@@ -144,8 +144,8 @@ mod tests {
     fn what_a_page_was_that_is_being_written_does_not_count() {
         let table = table();
         let map = map(&[0, 0]);
-        assert_eq!(DiskDrain::new(&table).count(&map, 0..2), 2);
+        assert_eq!(DiskNeed::new(&table).count(&map, 0..2), 2);
         map.begin_write(PageIndex(0)).unwrap();
-        assert_eq!(DiskDrain::new(&table).count(&map, 0..2), 1);
+        assert_eq!(DiskNeed::new(&table).count(&map, 0..2), 1);
     }
 }

@@ -4,15 +4,15 @@
 
 use core::ops::Range;
 
-use super::super::disk::DiskState;
-use super::super::ids::{PageIndex, ServerSlot, SlotSet};
-use super::super::page_map::{Entry, PageMap};
-use super::super::server_table::ServerTable;
-use super::super::storage::Words;
+use super::disk::DiskState;
+use super::ids::{PageIndex, ServerSlot, SlotSet};
+use super::page_map::{Entry, PageMap};
+use super::server_table::ServerTable;
+use super::storage::Words;
 
 /// The rule for every page that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
+pub struct ServerNeed {
     slot: ServerSlot,
     /// The servers whose copies count instead.
     others: SlotSet,
@@ -24,7 +24,7 @@ pub struct Drain {
     changes: u32,
 }
 
-impl Drain {
+impl ServerNeed {
     /// The rule for a draining server: a page needs it until there are as many other copies as possible, up
     /// to `replicas`. The local disk counts as one while it can be read.
     pub fn draining(
@@ -129,7 +129,7 @@ impl Walk {
     pub fn advance<W: Words>(
         &mut self,
         session: u64,
-        drain: &Drain,
+        need: &ServerNeed,
         map: &PageMap<W>,
         pages: u32,
     ) -> Found {
@@ -142,7 +142,7 @@ impl Walk {
         // CAST: a map has fewer than 2^32 pages.
         let len = map.len() as u32;
         let end = self.next.saturating_add(pages).min(len);
-        if let Some(page) = drain.find(map, self.next..end) {
+        if let Some(page) = need.find(map, self.next..end) {
             self.next = page.0;
             self.seen = 0;
             return Found::Needed;
@@ -199,8 +199,8 @@ mod tests {
         map
     }
 
-    fn count(drain: Drain, map: &PageMap<Vec<Atomic<u32>>>) -> u64 {
-        drain.count(map, &mut (0..map.len() as u32), false)
+    fn count(need: ServerNeed, map: &PageMap<Vec<Atomic<u32>>>) -> u64 {
+        need.count(map, &mut (0..map.len() as u32), false)
     }
 
     #[test]
@@ -209,18 +209,27 @@ mod tests {
         table.set_draining(slot(0), true);
         // Replicas 0 and 1; 0, 1 and 2; 1 and 2; 0 only.
         let map = map(&[0b011, 0b111, 0b110, 0b001]);
-        let drain = Drain::draining(slot(0), &table, 2, NO_DISK);
-        assert_eq!(drain.find(&map, 0..4), Some(PageIndex(0)));
-        assert_eq!(drain.find(&map, 1..4), Some(PageIndex(3)));
-        assert_eq!(drain.find(&map, 1..3), None);
-        assert_eq!(count(drain, &map), 2);
+        let need = ServerNeed::draining(slot(0), &table, 2, NO_DISK);
+        assert_eq!(need.find(&map, 0..4), Some(PageIndex(0)));
+        assert_eq!(need.find(&map, 1..4), Some(PageIndex(3)));
+        assert_eq!(need.find(&map, 1..3), None);
+        assert_eq!(count(need, &map), 2);
         // Only one other server is left: one copy there is all that is possible.
         table.set_draining(slot(2), true);
-        assert_eq!(count(Drain::draining(slot(0), &table, 2, NO_DISK), &map), 1);
+        assert_eq!(
+            count(ServerNeed::draining(slot(0), &table, 2, NO_DISK), &map),
+            1
+        );
         // No other server is left: the last copy is not given up.
         table.set_draining(slot(1), true);
-        assert_eq!(count(Drain::draining(slot(0), &table, 2, NO_DISK), &map), 3);
-        assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK), &map), 1);
+        assert_eq!(
+            count(ServerNeed::draining(slot(0), &table, 2, NO_DISK), &map),
+            3
+        );
+        assert_eq!(
+            count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map),
+            1
+        );
     }
 
     #[test]
@@ -228,12 +237,12 @@ mod tests {
         let table = table(2);
         table.set_draining(slot(0), true);
         let map = map(&[0b001]);
-        let drain = Drain::draining(slot(0), &table, 1, NO_DISK);
+        let need = ServerNeed::draining(slot(0), &table, 1, NO_DISK);
         let begun = map.begin_write(PageIndex(0)).unwrap();
-        assert_eq!(drain.find(&map, 0..1), None);
-        assert_eq!(drain.count(&map, &mut (0..1), false), 1, "it never ends");
+        assert_eq!(need.find(&map, 0..1), None);
+        assert_eq!(need.count(&map, &mut (0..1), false), 1, "it never ends");
         let mut pages = 0..1;
-        assert_eq!(drain.count(&map, &mut pages, true), 0);
+        assert_eq!(need.count(&map, &mut pages, true), 0);
         assert_eq!(pages, 0..1, "it is left for later");
         map.finish_write(
             PageIndex(0),
@@ -242,7 +251,7 @@ mod tests {
             SlotSet::from_bits(0b10),
             false,
         );
-        assert_eq!(drain.count(&map, &mut pages, true), 0);
+        assert_eq!(need.count(&map, &mut pages, true), 0);
         assert_eq!(pages, 1..1);
     }
 
@@ -250,20 +259,20 @@ mod tests {
     fn a_walk_goes_all_round_from_where_a_page_was_found() {
         let table = table(2);
         let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10]);
-        let drain = Drain::at_once(slot(0), &table, NO_DISK);
+        let need = ServerNeed::at_once(slot(0), &table, NO_DISK);
         let mut walk = Walk::default();
-        assert_eq!(walk.advance(7, &drain, &map, 2), Found::NotYet);
-        assert_eq!(walk.advance(7, &drain, &map, 2), Found::Needed);
-        assert_eq!(walk.advance(7, &drain, &map, 2), Found::Needed);
+        assert_eq!(walk.advance(7, &need, &map, 2), Found::NotYet);
+        assert_eq!(walk.advance(7, &need, &map, 2), Found::Needed);
+        assert_eq!(walk.advance(7, &need, &map, 2), Found::Needed);
         map.set_free_pending(PageIndex(2));
         let mut parts = 1;
-        while walk.advance(7, &drain, &map, 2) == Found::NotYet {
+        while walk.advance(7, &need, &map, 2) == Found::NotYet {
             parts += 1;
         }
         assert_eq!(parts, 3, "two, one to the end, two from the beginning");
         // The search for another server begins at the first page.
-        walk.advance(7, &drain, &map, 2);
-        walk.advance(8, &drain, &map, 2);
+        walk.advance(7, &need, &map, 2);
+        walk.advance(8, &need, &map, 2);
         assert_eq!(walk.next, 2);
     }
 
@@ -275,22 +284,22 @@ mod tests {
         let begun = map.begin_write(PageIndex(0)).unwrap();
         map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
-        let count = |drain: Drain| count(drain, &map);
-        assert_eq!(count(Drain::at_once(slot(0), &table, disk)), 0);
-        assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK)), 1);
-        assert_eq!(count(Drain::draining(slot(0), &table, 1, disk)), 0);
+        let count = |need: ServerNeed| count(need, &map);
+        assert_eq!(count(ServerNeed::at_once(slot(0), &table, disk)), 0);
+        assert_eq!(count(ServerNeed::at_once(slot(0), &table, NO_DISK)), 1);
+        assert_eq!(count(ServerNeed::draining(slot(0), &table, 1, disk)), 0);
         assert_eq!(
-            count(Drain::draining(slot(0), &table, 2, disk)),
+            count(ServerNeed::draining(slot(0), &table, 2, disk)),
             1,
             "the other, too"
         );
         let faulty = DiskState::new(true, true, false, Policy::Lag);
         assert_eq!(
-            count(Drain::draining(slot(0), &table, 2, faulty)),
+            count(ServerNeed::draining(slot(0), &table, 2, faulty)),
             1,
             "the other has no copy, and the disk's cannot be read"
         );
-        assert_eq!(count(Drain::at_once(slot(0), &table, faulty)), 1);
+        assert_eq!(count(ServerNeed::at_once(slot(0), &table, faulty)), 1);
     }
 
     #[test]
@@ -299,7 +308,7 @@ mod tests {
         let map = map(&[0b011, 0b101]);
         table.suspect(slot(1));
         table.set_lost(slot(1), true);
-        let count = || count(Drain::at_once(slot(0), &table, NO_DISK), &map);
+        let count = || count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map);
         assert_eq!(count(), 1);
         table.set_lost(slot(1), false);
         assert_eq!(count(), 0);
@@ -313,31 +322,32 @@ mod tests {
         let faulty = DiskState::new(true, true, false, Policy::Lag);
         let both = || {
             [
-                Drain::draining(slot(0), &table, 2, disk),
-                Drain::at_once(slot(0), &table, disk),
+                ServerNeed::draining(slot(0), &table, 2, disk),
+                ServerNeed::at_once(slot(0), &table, disk),
             ]
         };
-        let all_hold = |drains: &[Drain], disk| drains.iter().all(|it| it.is_valid(&table, disk));
+        let all_hold =
+            |needs: &[ServerNeed], disk| needs.iter().all(|it| it.is_valid(&table, disk));
         let none_holds =
-            |drains: &[Drain], disk| !drains.iter().any(|it| it.is_valid(&table, disk));
-        let drains = both();
-        assert!(all_hold(&drains, disk));
-        assert!(none_holds(&drains, faulty));
-        assert!(none_holds(&drains, NO_DISK));
+            |needs: &[ServerNeed], disk| !needs.iter().any(|it| it.is_valid(&table, disk));
+        let needs = both();
+        assert!(all_hold(&needs, disk));
+        assert!(none_holds(&needs, faulty));
+        assert!(none_holds(&needs, NO_DISK));
         // First the server is silent, which may be temporary; then it is lost.
         table.suspect(slot(1));
-        assert!(all_hold(&drains, disk));
+        assert!(all_hold(&needs, disk));
         table.set_lost(slot(1), true);
-        assert!(none_holds(&drains, disk));
+        assert!(none_holds(&needs, disk));
         // The server is back, but a check that begins only now has missed the loss.
         table.set_lost(slot(1), false);
-        assert!(none_holds(&drains, disk));
-        let drains = both();
-        assert!(all_hold(&drains, disk));
+        assert!(none_holds(&needs, disk));
+        let needs = both();
+        assert!(all_hold(&needs, disk));
         table.close(slot(1));
-        assert!(none_holds(&drains, disk));
+        assert!(none_holds(&needs, disk));
         // The loss of a disk that did not count changes nothing.
-        assert!(Drain::at_once(slot(0), &table, faulty).is_valid(&table, NO_DISK));
+        assert!(ServerNeed::at_once(slot(0), &table, faulty).is_valid(&table, NO_DISK));
     }
 
     #[test]
@@ -345,6 +355,9 @@ mod tests {
         let table = table(2);
         let map = map(&[0b001]);
         map.set_free_pending(PageIndex(0));
-        assert_eq!(count(Drain::at_once(slot(0), &table, NO_DISK), &map), 0);
+        assert_eq!(
+            count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map),
+            0
+        );
     }
 }
