@@ -157,7 +157,7 @@ pub(crate) fn mirror_config() -> MirrorConfig {
             1 => Policy::Strict,
             _ => Policy::Off,
         },
-        io_timeout_ns: disk_timeout_s.value().saturating_mul(NS_PER_S),
+        disk_timeout_ns: disk_timeout_s.value().saturating_mul(NS_PER_S),
         ..MirrorConfig::default()
     }
 }

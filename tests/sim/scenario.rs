@@ -114,7 +114,7 @@ impl DiskScenario {
         };
         let config = mirror::Config {
             policy,
-            io_timeout_ns: pick(&[S, 3 * S, 10 * S]),
+            disk_timeout_ns: pick(&[S, 3 * S, 10 * S]),
             retries: pick(&[0, 2]) as u32,
             errors_max: pick(&[2, 16]) as u32,
             gather_ns: pick(&[0, 2 * MS]),

@@ -138,10 +138,10 @@ impl Pool {
         }
         guard.notifying = false;
         let change = guard.mirror.take_health_change(&client.shared.device);
-        let io_timeout_ns = guard.mirror.config().io_timeout_ns;
+        let disk_timeout_ns = guard.mirror.config().disk_timeout_ns;
         self.follow(&client.shared, guard, now_ns);
         if let Some((before, now)) = change {
-            log::health_changed(before, now, io_timeout_ns);
+            log::health_changed(before, now, disk_timeout_ns);
         }
     }
 

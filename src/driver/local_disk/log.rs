@@ -10,8 +10,8 @@ use crate::engine::client::{
 };
 
 /// Logs how the disk has changed.
-pub(super) fn health_changed(before: Health, now: Health, io_timeout_ns: u64) {
-    let timeout_s = io_timeout_ns / NS_PER_S;
+pub(super) fn health_changed(before: Health, now: Health, disk_timeout_ns: u64) {
+    let timeout_s = disk_timeout_ns / NS_PER_S;
     match (before, now) {
         (_, Health::TimedOut) => {
             pr_err!("local disk: no answer for {timeout_s} s; not written to until it answers\n")

@@ -38,12 +38,14 @@
 
 mod attachment;
 mod buffer;
-mod health;
+mod disk_timeout;
+mod event;
+mod fault;
 mod io;
 mod io_end;
-mod io_timeout;
 mod pool;
 mod read;
+mod reported_health;
 mod room;
 mod submit;
 #[cfg(test)]
@@ -56,13 +58,14 @@ pub use super::disk::Policy;
 use super::ids::{shard_of_tag, PageIndex, Version};
 use super::storage::Storage;
 
-pub use attachment::{InUse, TimedOut};
+pub use attachment::InUse;
 pub use buffer::Buffer;
-pub use health::Health;
+pub use fault::TimedOut;
 pub use io::Io;
 use io::Run;
 use pool::Pool;
 pub use pool::{BufferId, Head};
+pub use reported_health::Health;
 use submit::Submissions;
 pub use wait_list::Direction;
 use wait_list::WaitList;
@@ -89,7 +92,7 @@ pub struct Config {
     /// When page-outs that the servers hold go to the disk.
     pub policy: Policy,
     /// How long an I/O may take before it times out.
-    pub io_timeout_ns: u64,
+    pub disk_timeout_ns: u64,
     /// How often a page's I/O is tried again after an error.
     pub retries: u32,
     /// How many errors in a row make the disk faulty.
@@ -102,7 +105,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             policy: Policy::Lag,
-            io_timeout_ns: 10_000_000_000,
+            disk_timeout_ns: 10_000_000_000,
             retries: 2,
             errors_max: 16,
             gather_ns: 2_000_000,

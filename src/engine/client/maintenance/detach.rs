@@ -216,7 +216,7 @@ impl Detach {
 
     fn wait<S: Storage>(&mut self, now_ns: u64, mirror: &Mirror<S>, stage: Stage) {
         let more_ns = if self.is_last { 0 } else { NS_PER_S };
-        let timeout_ns = mirror.config().io_timeout_ns.saturating_add(more_ns);
+        let timeout_ns = mirror.config().disk_timeout_ns.saturating_add(more_ns);
         self.until_ns = now_ns.saturating_add(timeout_ns);
         self.stage = stage;
     }
@@ -293,14 +293,14 @@ mod tests {
             let mut detach = Detach::for_unload();
             assert_eq!(detach.next_step(), Step::Mirror);
             detach.with_mirror(0, &mut mirror, &device, false);
-            for now_ns in [1, config.io_timeout_ns - 1] {
+            for now_ns in [1, config.disk_timeout_ns - 1] {
                 assert_eq!(detach.next_step(), Step::Mirror);
                 detach.with_mirror(now_ns, &mut mirror, &device, false);
                 detach.interrupt();
                 assert_eq!(detach.next_step(), Step::Wait(LOOK_NS));
             }
             assert_eq!(detach.next_step(), Step::Mirror);
-            detach.with_mirror(config.io_timeout_ns, &mut mirror, &device, is_notified);
+            detach.with_mirror(config.disk_timeout_ns, &mut mirror, &device, is_notified);
             let result = match is_notified {
                 true => Ok(()),
                 false => Err(DetachError::TimedOut),

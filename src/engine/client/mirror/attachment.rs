@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether there is a disk, and whether it is used: it may be faulty, timed out, or about to be detached.
+//! Whether there is a disk, and whether it is used: it may be faulty ([`super::fault`]), timed out, or about
+//! to be detached.
 
 use super::super::disk::DiskState;
 use super::super::storage::Storage;
@@ -11,10 +12,6 @@ use super::{Config, Mirror};
 /// The mirror is in use: pages are in it, or with the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InUse;
-
-/// The disk is timed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimedOut;
 
 impl<S: Storage> Mirror<S> {
     /// Attaches a disk. No page is on it: the map's DISK bits must all be clear.
@@ -54,29 +51,6 @@ impl<S: Storage> Mirror<S> {
         }
         device.disk.store(DiskState::default());
         Ok(())
-    }
-
-    /// A faulty disk is used again.
-    pub fn re_add(&mut self, device: &SwapDevice<S>) -> Result<(), TimedOut> {
-        if self.has_timed_out() {
-            return Err(TimedOut);
-        }
-        self.is_faulty = false;
-        self.errors_in_a_row = 0;
-        self.publish(device);
-        Ok(())
-    }
-
-    /// The disk was removed from the machine: it is not used until [`Self::re_add`]. Returns whether that is
-    /// new.
-    pub fn mark_faulty(&mut self, device: &SwapDevice<S>) -> bool {
-        if !self.is_attached || self.is_faulty {
-            return false;
-        }
-        self.is_faulty = true;
-        self.drop_queued(device);
-        self.publish(device);
-        true
     }
 
     /// Changes how the disk is used, for I/O under way as well.
@@ -120,11 +94,6 @@ impl<S: Storage> Mirror<S> {
     /// being detached.
     pub fn is_usable(&self) -> bool {
         self.is_attached && !self.is_faulty && !self.is_paused && self.timed_out == 0
-    }
-
-    /// Whether the disk is faulty.
-    pub fn is_faulty(&self) -> bool {
-        self.is_faulty
     }
 
     /// Whether the disk is timed out: an I/O has not ended in time, and not since. The disk and the pool

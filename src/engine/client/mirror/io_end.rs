@@ -5,7 +5,6 @@
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::{Ended, Stage};
-use super::io::Io;
 use super::pool::Queue;
 use super::{BufferId, Mirror, ReadError};
 
@@ -45,20 +44,6 @@ impl<S: Storage> Mirror<S> {
         }
         self.publish(device);
         self.note_room();
-    }
-
-    fn note_error(&mut self, io: &Io, device: &SwapDevice<S>) {
-        self.counters.errors = self.counters.errors.wrapping_add(1);
-        if io.buffers().iter().any(|&id| self.pool[id].is_alone) {
-            // One bad place is retried several times, which is no sign of others.
-            return;
-        }
-        self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
-        if self.errors_in_a_row >= self.config.errors_max && !self.is_faulty {
-            self.counters.faulty = self.counters.faulty.wrapping_add(1);
-            self.is_faulty = true;
-            self.drop_queued(device);
-        }
     }
 
     fn write_ended(

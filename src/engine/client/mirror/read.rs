@@ -5,9 +5,8 @@
 use super::super::ids::{Generation, PageIndex};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::buffer::{Ended, Stage};
-use super::pool::Queue;
-use super::{BufferId, Direction, Event, Get, Mirror, Token};
+use super::buffer::Stage;
+use super::{BufferId, Direction, Get, Mirror, Token};
 
 impl<S: Storage> Mirror<S> {
     /// Starts reading the page in this generation, which the map said to be its newest. With
@@ -89,7 +88,7 @@ impl<S: Storage> Mirror<S> {
         Get::Queued
     }
 
-    /// The buffer of [`Get::Buffered`] or [`Event::Read`] has been copied from, or is not needed.
+    /// The buffer of [`Get::Buffered`] or [`super::Event::Read`] has been copied from, or is not needed.
     pub fn release(&mut self, id: BufferId) {
         let buffer = &mut self.pool[id];
         if buffer.stage != Stage::Lent {
@@ -99,46 +98,5 @@ impl<S: Storage> Mirror<S> {
             }
         }
         self.give(id);
-    }
-
-    /// Takes the next event of which shards must be notified; `None` if there is none.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        while let Some(id) = self.pool.pop(Queue::Notify) {
-            let buffer = &mut self.pool[id];
-            let (waiter, ended) = (buffer.waiter.take(), buffer.ended.take());
-            let is_read = ended == Some(Ended::Read(Ok(())));
-            if buffer.stage == Stage::Notify {
-                if is_read && waiter.is_some() {
-                    buffer.stage = Stage::Lent;
-                } else if buffer.pins != 0 {
-                    buffer.stage = Stage::Left;
-                } else {
-                    self.give(id);
-                }
-            }
-            if let (Some(waiter), Some(ended)) = (waiter, ended) {
-                return Some(match ended {
-                    Ended::Written(ok) => Event::Written(waiter, ok),
-                    Ended::Read(result) => Event::Read(waiter, result.map(|()| id)),
-                });
-            }
-        }
-        if core::mem::take(&mut self.state_changed) {
-            return Some(Event::StateChanged);
-        }
-        self.poll_grant()
-            .map(|(shard, direction)| Event::Granted(shard, direction))
-    }
-
-    /// The op that waits for the buffer is to be notified, and the buffer then freed. A buffer that the disk
-    /// has stays there.
-    pub(super) fn notify(&mut self, id: BufferId, ended: Ended) {
-        self.pool.unlink(id);
-        let buffer = &mut self.pool[id];
-        buffer.ended = Some(ended);
-        if !buffer.is_with_disk() {
-            buffer.stage = Stage::Notify;
-        }
-        self.pool.push(Queue::Notify, id);
     }
 }

@@ -224,7 +224,7 @@ fn an_io_that_does_not_end_times_out() {
     let io = mirror.poll(5 * MS, &device).unwrap();
     page_out(&mut mirror, 5 * MS, 30, &device);
     assert!(device.disk.load().is_usable());
-    let end_ns = 5 * MS + mirror.config().io_timeout_ns;
+    let end_ns = 5 * MS + mirror.config().disk_timeout_ns;
     assert_eq!(pass_until_timed_out(&mut mirror, &device), end_ns);
     assert!(!mirror.is_usable());
     assert!(!device.disk.load().is_usable());
@@ -383,7 +383,7 @@ fn a_large_pool_is_dropped_in_steps_that_a_disk_that_is_used_again_ends() {
 fn a_stop_is_not_taken_for_the_disks_silence() {
     let device = device(200);
     let (mut mirror, _, ios) = read_full(&device, 8);
-    let io_timeout_ns = mirror.config().io_timeout_ns;
+    let disk_timeout_ns = mirror.config().disk_timeout_ns;
     let mut now_ns = 0;
     while now_ns < 4_000 * MS {
         now_ns = mirror.next_timeout_ns();
@@ -397,7 +397,7 @@ fn a_stop_is_not_taken_for_the_disks_silence() {
     mirror.ended(now_ns, ios[0].id, true, &device);
     // What is not answered in the rest of its time, is given up.
     let rest_ns = pass_until_timed_out(&mut mirror, &device) - now_ns;
-    assert!(rest_ns > io_timeout_ns - 4_500 * MS && rest_ns < io_timeout_ns - 3_500 * MS);
+    assert!(rest_ns > disk_timeout_ns - 4_500 * MS && rest_ns < disk_timeout_ns - 3_500 * MS);
 }
 
 #[test]

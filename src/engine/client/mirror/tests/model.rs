@@ -22,7 +22,7 @@ mod steps;
 const PAGES: u32 = 4;
 const BUFFERS: usize = 8;
 const MS: u64 = 1_000_000;
-const IO_TIMEOUT_NS: u64 = 1000 * MS;
+const DISK_TIMEOUT_NS: u64 = 1000 * MS;
 
 /// A page-out under way.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ impl World {
         let device = SwapDevice::new(map, config::Config::new(2, 1, 60).unwrap(), 1);
         let config = Config {
             policy,
-            io_timeout_ns: IO_TIMEOUT_NS,
+            disk_timeout_ns: DISK_TIMEOUT_NS,
             retries: 1,
             errors_max: 8,
             gather_ns: 2 * MS,

@@ -26,7 +26,7 @@ impl<S: Storage> Mirror<S> {
         }
         let late_ns = now_ns.saturating_sub(self.look_at_ns);
         if late_ns >= STOPPED_NS {
-            self.postpone_io_timeout(now_ns, late_ns);
+            self.postpone_timeouts(now_ns, late_ns);
         }
         self.look_at_ns = u64::MAX;
         for id in 0..self.ios.len() {
@@ -34,7 +34,7 @@ impl<S: Storage> Mirror<S> {
             let Some(io) = io.filter(|io| !io.is_timed_out) else {
                 continue;
             };
-            let due_ns = io.began_ns.saturating_add(self.config.io_timeout_ns);
+            let due_ns = io.began_ns.saturating_add(self.config.disk_timeout_ns);
             if now_ns >= due_ns {
                 self.timed_out_since_ns.get_or_insert(now_ns);
                 self.io_timed_out(id, device);
@@ -71,8 +71,8 @@ impl<S: Storage> Mirror<S> {
         self.note_deadline(self.look_at_ns);
     }
 
-    /// The client was stopped for that long: the I/O timeouts are extended by as much.
-    fn postpone_io_timeout(&mut self, now_ns: u64, stopped_ns: u64) {
+    /// The client was stopped for that long: the timeouts are extended by as much.
+    fn postpone_timeouts(&mut self, now_ns: u64, stopped_ns: u64) {
         for io in self.ios.iter_mut() {
             io.began_ns = io.began_ns.saturating_add(stopped_ns).min(now_ns);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of the disk, for people and programs.
+//! What is reported of the disk, to people and programs: its state, and changes of it.
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
