@@ -12,22 +12,22 @@ mod challenge;
 mod hello;
 mod outbox;
 mod request;
-mod session;
+mod session_table;
 pub mod store;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
 pub use admission::{Admission, CookieClaim};
 pub use outbox::{Outbox, Payload};
-pub use session::Session;
+pub use session_table::Session;
 
 use crate::wire::{
     Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
     PROTOCOL_VERSION,
 };
 use acks::Acks;
-use challenge::Life;
-use session::Sessions;
+use session_table::Sessions;
 use store::{Arrays, Layout, Memory, Store};
 use zerocopy::IntoBytes;
 
@@ -37,9 +37,6 @@ const ANNOUNCE_INTERVAL_NS: u64 = 1_000_000_000;
 const SWEEP_INTERVAL_NS: u64 = 1_000_000;
 /// Pages of the arena checked in one step: about 40 µs, or three times that where all are dropped.
 const SWEEP_STEP: u32 = 16_384;
-
-/// The most clients that are challenged at a time.
-const MOST_ASKED: usize = 16;
 
 /// A server's configuration.
 #[derive(Clone, Copy, Debug)]
@@ -105,17 +102,6 @@ pub struct ServerArrays<M: Memory> {
 
 /// Bytes that a server needs for each owner of the layout, in addition to the store's.
 pub const BYTES_PER_OWNER: usize = size_of::<Session>() + size_of::<u16>();
-
-/// Whether room could be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
-    /// A session has ended.
-    Made,
-    /// Clients are being challenged.
-    Perhaps,
-    /// All clients are alive, as far as is known.
-    None,
-}
 
 /// A memory server without its sockets.
 pub struct Server<M: Memory, A: Admission> {
@@ -318,46 +304,6 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if self.store.is_sweeping() && self.sweep_at_ns.is_none() {
             self.sweep_at_ns = Some(now_ns);
         }
-    }
-
-    /// Makes room for session `number`: ends the session that has been silent longest, among those
-    /// at `from` or among all, if its lease has expired and its client does not answer. Challenges
-    /// clients whose lease has expired (`docs/protocol.md`, "Lease").
-    fn make_room(&mut self, now_ns: u64, number: u64, from: Option<MacAddress>) -> Room {
-        let lease_ns = u64::from(self.config.lease_s).saturating_mul(1_000_000_000);
-        let mut longest = None::<(u64, usize)>;
-        let mut asking = 0_usize;
-        for index in 0..self.sessions.places() {
-            let Some(session) = self.sessions.get(index) else {
-                continue;
-            };
-            let silent_ns = now_ns.saturating_sub(session.heard_ns);
-            let is_other = session.number != number && from.is_none_or(|mac| session.mac == mac);
-            if !is_other || (silent_ns <= lease_ns && !mutated!(LeaseEndsLiveClient)) {
-                continue;
-            }
-            match self.life(now_ns, index) {
-                Life::Silent => longest = longest.max(Some((silent_ns, index))),
-                _ if mutated!(LeaseEndsLiveClient) => {
-                    longest = longest.max(Some((silent_ns, index)))
-                }
-                Life::Unknown => asking = asking.saturating_add(1),
-                Life::Lives => {}
-            }
-            if asking >= MOST_ASKED {
-                break;
-            }
-        }
-        let Some((_, index)) = longest else {
-            return if asking > 0 {
-                Room::Perhaps
-            } else {
-                Room::None
-            };
-        };
-        self.end_session(now_ns, index);
-        self.counters.sessions_expired = self.counters.sessions_expired.wrapping_add(1);
-        Room::Made
     }
 
     /// Adds to `header` what every frame of this server states: its incarnation and, for the client

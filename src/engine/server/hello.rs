@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The handshake: how a session begins, moves to another address, and replaces an older one.
+//! The handshake: how a session begins, and moves to another address. [`super::takeover`] decides which older
+//! session ends for it.
 //!
 //! A HELLO alone changes nothing. The server answers it with a cookie that is valid for this
 //! client, session, address and incarnation, and only until a session of this client begins, moves
@@ -8,8 +9,7 @@
 //!
 //! The rules, in this order: `docs/protocol.md`, "HELLO".
 
-use super::challenge::Life;
-use super::{Admission, CookieClaim, Outbox, Payload, Room, Server, Session};
+use super::{Admission, CookieClaim, Outbox, Payload, Server, Session};
 use crate::engine::server::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
@@ -108,19 +108,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
             if self.sessions.find(number) == Some(index) {
                 return (self.move_session(now_ns, index, number, source), 0);
             }
-            // Its client has restarted, or two machines use the same client number.
-            match self.life(now_ns, index) {
-                Life::Unknown => return (Status::Wait, 0),
-                Life::Lives => {
-                    self.counters.sessions_in_use = self.counters.sessions_in_use.wrapping_add(1);
-                    return (Status::InUse, 0);
-                }
-                Life::Silent => {}
+            if let Err(status) = self.replace(now_ns, index) {
+                return (status, 0);
             }
-            if !mutated!(FormerLifeKept) {
-                self.end_session(now_ns, index);
-            }
-            self.counters.sessions_replaced = self.counters.sessions_replaced.wrapping_add(1);
         }
         (self.open_session(now_ns, source, header, hello), 0)
     }
@@ -147,7 +137,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
     }
 
     /// The most sessions of one hardware address, so that no address can use all of them.
-    fn most_at_an_address(&self) -> usize {
+    pub(super) fn most_at_an_address(&self) -> usize {
         (self.max_clients / 2).clamp(1, MOST_AT_AN_ADDRESS)
     }
 
@@ -210,27 +200,5 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.sessions.insert(owner.index(), session);
         self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);
         Status::Ok
-    }
-
-    /// Makes room for session `number` at an address where it is not yet.
-    fn need_room_at(&mut self, now_ns: u64, number: u64, source: MacAddress) -> Result<(), Status> {
-        if self.sessions.at(source) < self.most_at_an_address() {
-            return Ok(());
-        }
-        self.need_room(now_ns, number, Some(source))
-    }
-
-    /// Ends a session, among those at `from` or among all, to make room for session `number`.
-    fn need_room(
-        &mut self,
-        now_ns: u64,
-        number: u64,
-        from: Option<MacAddress>,
-    ) -> Result<(), Status> {
-        match self.make_room(now_ns, number, from) {
-            Room::Made => Ok(()),
-            Room::Perhaps => Err(Status::Wait),
-            Room::None => Err(Status::TooManyClients),
-        }
     }
 }

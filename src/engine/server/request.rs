@@ -4,7 +4,8 @@
 //!
 //! The rules: `docs/protocol.md`, "Other requests", "READ", "FREE" and "INVENTORY".
 
-use super::{Admission, Outbox, Payload, Room, Server};
+use super::takeover::Room;
+use super::{Admission, Outbox, Payload, Server};
 use crate::engine::server::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
 use crate::wire::{
     Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply, MacAddress,
