@@ -244,7 +244,8 @@ fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), Det
     }
 }
 
-/// The module is being unloaded: no request is under way, but the timer still works. Sleeps.
+/// The module is being unloaded: no request is under way, but the timer still works. Dropping the pool later
+/// waits once more, for at most a second, for bios that are under way even then. Sleeps.
 pub(crate) fn shut_down(client: &Client) {
     let local = &client.shared.local;
     // The worker, which may be attaching a disk that was opened late, attaches none after this.
