@@ -222,6 +222,12 @@ impl Oracle {
         }
     }
 
+    /// A client that detaches its disk relies on the servers for this page from now on, also if the rest of
+    /// the disk turns out to be needed, and stays.
+    pub fn forget_on_disk(&mut self, client: usize, page: u32) {
+        self.page(client, page).on_disk = false;
+    }
+
     /// Whether a page-out of the page is under way.
     fn is_written(&mut self, client: usize, page: u32) -> bool {
         self.requests_of(client, page)

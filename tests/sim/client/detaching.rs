@@ -87,6 +87,7 @@ impl Local {
         for page in before.into_iter().filter(|page| !on_disk(page)) {
             let entry = client.device.map.load(PageIndex(page));
             let is_kept = !client.counted(page, SlotSet::EMPTY).is_empty();
+            ctx.oracle.forget_on_disk(client.number, page);
             if entry.is_written() && !entry.is_busy() && !is_kept {
                 let number = client.number;
                 ctx.oracle.fail(|| {
