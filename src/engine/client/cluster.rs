@@ -225,7 +225,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         let has = |wanted: State| self.peers.find(|peer| peer.state == wanted);
         // A server that missed our BYE drops the pages when its lease expires.
         let slot = has(State::Empty).or_else(|| has(State::Parting))?;
-        self.peers[slot] = Peer::connecting(now_ns, mac, session);
+        self.peers[slot].connect(now_ns, mac, session);
         Some(slot)
     }
 

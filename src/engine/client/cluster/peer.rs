@@ -116,18 +116,17 @@ impl Peer {
         self.state == State::Open && self.incarnation == incarnation
     }
 
-    /// A server with which a session is to be opened.
-    pub(super) fn connecting(now_ns: u64, mac: MacAddress, session: u64) -> Self {
-        let mut peer = Self {
-            mac,
-            session,
-            state: State::Connecting,
-            suspected: true,
-            looked_ns: now_ns,
-            ..Self::default()
-        };
-        peer.hello.restart(now_ns);
-        peer
+    /// Becomes a server with which a session is to be opened.
+    // Changed in place: two peers are too large for a kernel stack.
+    #[inline(never)]
+    pub(super) fn connect(&mut self, now_ns: u64, mac: MacAddress, session: u64) {
+        self.clear();
+        self.mac = mac;
+        self.session = session;
+        self.state = State::Connecting;
+        self.suspected = true;
+        self.looked_ns = now_ns;
+        self.hello.restart(now_ns);
     }
 
     /// Sends a HELLO that continues the session, so that the server learns our current address.

@@ -180,7 +180,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
             table.close(slot);
             let mac = peer.mac;
             let session = self.random();
-            self.peers[slot] = Peer::connecting(now_ns, mac, session);
+            self.peers[slot].connect(now_ns, mac, session);
             self.changes.servers_changed = true;
             return;
         }
