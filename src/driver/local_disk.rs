@@ -254,9 +254,7 @@ pub(crate) fn shut_down(client: &Client) {
     drop(attached);
     if let Some(pool) = local.pool() {
         if carry_out(client, pool, Detach::for_unload()).is_err() {
-            pr_err!(
-                "local disk: it does not answer; its last I/O is abandoned, and it stays open until the machine restarts\n"
-            );
+            pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
         }
     }
     local.timer.disconnect();

@@ -48,7 +48,7 @@ pub(crate) enum Op {
 ///
 /// # Invariants
 ///
-/// The number is one of the `BLK_STS_…` that this type names.
+/// The number is one that the block layer has a meaning for; 18 is not ([`Self::from_raw`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct BlkStatus(bindings::blk_status_t);
