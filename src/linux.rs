@@ -17,7 +17,6 @@
 //! compiled into (`__this_module`). In the kernel crate each takes its user's `ThisModule`.
 
 pub(crate) mod block;
-pub(crate) mod bottom_half;
 pub(crate) mod capability;
 mod crc32c;
 pub(crate) mod debugfs;

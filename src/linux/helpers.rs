@@ -78,8 +78,6 @@ helpers! {
     fn preempt_disable();
     fn preempt_enable();
     fn synchronize_rcu_tasks();
-    fn local_bh_disable();
-    fn local_bh_enable();
     fn debugfs_create_dir(name: *const c_char) -> *mut bindings::dentry;
     fn debugfs_create_shown(
         name: *const c_char,

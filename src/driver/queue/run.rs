@@ -29,14 +29,8 @@ use crate::{
         },
         swap_device::SwapDevice,
     },
-    linux::{
-        block::mq::BlkStatus,
-        bottom_half::local_bh_disable, //
-    },
+    linux::block::mq::BlkStatus,
 };
-
-/// Transfers sent before this CPU handles softirqs again.
-const SENDS_WITHOUT_SOFTIRQS: u32 = 32;
 
 /// What is done without the lock when an op has ended.
 enum Todo {
@@ -69,8 +63,6 @@ impl Queue {
         now_ns: u64,
     ) {
         let mut port = LocalPort(shared);
-        let mut softirqs = None;
-        let mut sends = 0_u32;
         loop {
             let action = guard.shard.poll(now_ns, &mut port, &shared.device);
             let is_quiet = guard.shard.is_quiet();
@@ -91,9 +83,6 @@ impl Queue {
                         _ => None,
                     };
                     let_go(guard);
-                    // Otherwise, on a virtual device, the other end's softirq would run after each
-                    // frame.
-                    softirqs.get_or_insert_with(local_bh_disable);
                     let sent = match self.frames.get(send.id.op.index()) {
                         Some(frames) => {
                             let block = page.as_ref().map(Held::block);
@@ -102,10 +91,6 @@ impl Queue {
                         None => Sent::Done,
                     };
                     drop(page);
-                    sends = sends.wrapping_add(1);
-                    if sends % SENDS_WITHOUT_SOFTIRQS == 0 {
-                        softirqs = None;
-                    }
                     guard = self.state.lock();
                     if let Sent::Changed(crc) = sent {
                         guard.shard.page_changed(now_ns, &send, crc, &shared.device);
@@ -129,8 +114,6 @@ impl Queue {
                 Some(Action::FillBuffer(fill)) => {
                     let page = self.hold(&guard, fill.op);
                     let_go(guard);
-                    // Lets the servers receive what was sent, and work on it meanwhile.
-                    softirqs = None;
                     let crc = match (shared.local.pool(), &page) {
                         (Some(pool), Some(page)) => pool.fill(&fill, page.block()),
                         _ => None,
@@ -143,7 +126,6 @@ impl Queue {
                 Some(Action::ReadBuffer(read)) => {
                     let page = self.hold(&guard, read.op);
                     let_go(guard);
-                    softirqs = None;
                     let (copied, crc) =
                         match (shared.local.pool(), page.as_ref().and_then(Held::writer)) {
                             (Some(pool), Some(writer)) => pool.read(&read, &writer),

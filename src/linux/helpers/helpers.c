@@ -10,7 +10,6 @@
 
 #include "bdev.c"
 #include "blk.c"
-#include "bottom_half.c"
 #include "debugfs.c"
 #include "dmi.c"
 #include "mm.c"
