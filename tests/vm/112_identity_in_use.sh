@@ -62,4 +62,4 @@ for server in 1 2 3; do
 done
 same_as "$SCRATCH/random" 1 || fail "reading, with servers"
 nothing_failed || fail "some pages failed"
-anemone_unload || fail "unload"
+wait_for 20 "rmmod" anemone_unload || fail "unload"

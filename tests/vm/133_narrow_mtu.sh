@@ -60,7 +60,7 @@ anemone-test direct --blocks 256 --operations "$(scaled 100)" || fail "on the di
 ip link set eth0 mtu 1500 || fail "MTU"
 wait_for 20 "the servers again" mode_is network || fail "$(anemonectl status)"
 nothing_failed || fail "some pages failed"
-anemone_unload || fail "unload"
+wait_for 20 "rmmod" anemone_unload || fail "unload"
 
 # Created again with a small MTU: bound, and not used.
 anemone_load size_mib=64 || fail "load"

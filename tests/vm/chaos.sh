@@ -131,7 +131,7 @@ end() {
     load_end || fail "the load"
     nothing_failed || fail "some pages failed"
     [ "$LOAD_IS" != swap ] || swapoff "$ANEMONE_DEVICE" || fail "swapoff"
-    anemone_unload || fail "unload"
+    wait_for 20 "rmmod" anemone_unload || fail "unload"
 }
 
 begin() {
