@@ -47,12 +47,13 @@ fn wait_for_servers(params: &Params, client: &Arc<Client>, loading: &mut Loading
 #[inline(never)]
 pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Result {
     client.cluster.mtu_changed(&client.shared);
-    client.cluster.address_changed(&client.shared);
     client
         .cluster
         .add(&client.shared, &params.servers)
         .map_err(|_| EINVAL)?;
-    // Several machines may have one list, so this is no error.
+    // Not before the servers are added: several machines may have one list, so our own address in it is no
+    // error.
+    client.cluster.address_changed(&client.shared);
     let interface = &*params.interface;
     let own = client.shared.link.address();
     if let Some(own) = own.filter(|own| params.servers.contains(own)) {

@@ -41,9 +41,6 @@ use crate::{
 impl Client {
     /// Adds a server. The session is opened when it answers.
     pub(crate) fn add_server(&self, mac: MacAddress) -> Result<(), AddError> {
-        if self.shared.link.address() == Some(mac) {
-            return Err(AddError::NotUnicast);
-        }
         self.cluster.add(&self.shared, &[mac])?;
         pr_info!("server {mac}: added\n");
         self.shared.kick();

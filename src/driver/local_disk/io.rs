@@ -16,13 +16,12 @@ use crate::{
     driver::{
         block_device::PAGE_SECTORS,
         client::Client,
-        shared::Shared, //
+        shared::Shared,
+        storage::KernelStorage, //
     },
     engine::client::{
-        mirror::{
-            Event,
-            Token, //
-        }, //
+        mirror::Event,
+        shard::Shard, //
     },
     linux::{
         block::bio::OpfBit,
@@ -147,32 +146,17 @@ impl Pool {
 
     /// Notifies a queue, or all.
     fn notify(&self, client: &Client, event: Event) {
-        let queue = |token: Token| client.queues.get(token.shard());
-        match event {
-            Event::Written(token, ok) => {
-                if let Some(queue) = queue(token) {
-                    queue.drive(&client.shared, |shard, now_ns| {
-                        shard.disk_written(now_ns, token, ok, &client.shared.device)
-                    });
+        let shared = &client.shared;
+        let notify = |shard: &mut Shard<KernelStorage>, now_ns: u64| {
+            shard.disk_event(now_ns, event, &mut LocalPort(shared), &shared.device);
+        };
+        match event.shard() {
+            Some(number) => {
+                if let Some(queue) = client.queues.get(number) {
+                    queue.drive(shared, notify);
                 }
             }
-            Event::Read(token, result) => {
-                if let Some(queue) = queue(token) {
-                    let port = &mut LocalPort(&client.shared);
-                    queue.drive(&client.shared, |shard, now_ns| {
-                        shard.disk_read(now_ns, token, result, port, &client.shared.device)
-                    });
-                }
-            }
-            Event::Granted(shard, direction) => {
-                if let Some(queue) = client.queues.get(shard) {
-                    queue.drive(&client.shared, |shard, _| shard.disk_granted(direction));
-                }
-            }
-            Event::StateChanged => {
-                let device = &client.shared.device;
-                client.drive_queues(|shard, now_ns| shard.disk_changed(now_ns, device));
-            }
+            None => client.drive_queues(notify),
         }
     }
 }

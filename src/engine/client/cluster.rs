@@ -88,7 +88,7 @@ pub struct Changes {
 pub enum AddError {
     /// It exists already.
     Exists,
-    /// The address is not a station's.
+    /// The address is not another station's.
     NotUnicast,
     /// Every slot is in use or not swept yet.
     NoSlot,
@@ -196,14 +196,15 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
         core::mem::take(&mut self.changes)
     }
 
-    /// Adds a server. Its session is opened as soon as it answers. A draining server stays instead.
+    /// Adds a server. Its session is opened as soon as it answers. A draining server stays instead. Our own
+    /// address is not a server's.
     pub fn add(
         &mut self,
         now_ns: u64,
         mac: MacAddress,
         table: &ServerTable,
     ) -> Result<ServerSlot, AddError> {
-        if !mac.is_unicast() {
+        if !mac.is_unicast() || self.address == Some(mac) {
             return Err(AddError::NotUnicast);
         }
         if let Some(slot) = self.slot_of(mac) {

@@ -183,20 +183,29 @@ pub enum ReadError {
     Changed,
 }
 
-/// Something of which shards must be notified.
+/// Something of which shards must be notified: [`super::shard::Shard::disk_event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// [`super::shard::Shard::disk_written`] of the token's shard: the page that an op waits for is on the
-    /// disk (`true`), or will not be in time.
+    /// The page that an op waits for is on the disk (`true`), or will not be in time.
     Written(Token, bool),
-    /// [`super::shard::Shard::disk_read`] of the token's shard: a page has been read into a buffer, which
-    /// the shard releases ([`Mirror::release`]), or could not be read.
+    /// A page has been read into a buffer, which the shard releases ([`Mirror::release`]), or could not be
+    /// read.
     Read(Token, Result<BufferId, ReadError>),
-    /// [`super::shard::Shard::disk_granted`] of the shard with this number: a buffer is reserved for it, for
-    /// a page in this direction.
+    /// A buffer is reserved for the shard with this number, for a page in this direction.
     Granted(usize, Direction),
-    /// [`super::shard::Shard::disk_changed`] of every shard: what they may do with the disk has changed.
+    /// What shards may do with the disk has changed.
     StateChanged,
+}
+
+impl Event {
+    /// The number of the shard that is notified; `None` for all shards.
+    pub fn shard(self) -> Option<usize> {
+        match self {
+            Self::Written(token, _) | Self::Read(token, _) => Some(token.shard()),
+            Self::Granted(shard, _) => Some(shard),
+            Self::StateChanged => None,
+        }
+    }
 }
 
 /// I/O for the disk.

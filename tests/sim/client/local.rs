@@ -34,10 +34,10 @@ pub enum LocalEvent {
     Filled(usize, BufferFill, u32),
     /// A buffer is copied to the request's page.
     Read(usize, BufferRead, RequestId),
+    /// The shards of the mirror's event are to be notified.
+    Event(MirrorEvent),
     /// A shard is notified of the mirror's event.
-    Notify(MirrorEvent),
-    /// A shard is notified that the disk has become usable or unusable.
-    NotifyChange(usize),
+    Notify(usize, MirrorEvent),
     /// The disk ends an I/O.
     Ended(usize),
     /// The mirror is notified that the disk has refused an I/O.
@@ -148,14 +148,13 @@ impl Client {
                 self.pump(ctx, shard);
             }
             LocalEvent::Read(shard, read, id) => self.read(ctx, shard, &read, id),
-            LocalEvent::Notify(event) => {
+            LocalEvent::Event(event) => {
                 local.pending_events -= 1;
                 self.notify(ctx, event);
             }
-            LocalEvent::NotifyChange(shard) => {
+            LocalEvent::Notify(shard, event) => {
                 local.pending_events -= 1;
-                self.shards[shard].disk_changed(now_ns, &self.device);
-                self.pump(ctx, shard);
+                self.notify_shard(ctx, shard, event);
             }
             LocalEvent::Ended(id) => local.ended(self.number, now_ns, ctx, id, &self.device),
             LocalEvent::Refused(id) => local.mirror.refused(now_ns, id, &self.device),
@@ -234,35 +233,25 @@ impl Client {
     }
 
     fn notify(&mut self, ctx: &mut Context, event: MirrorEvent) {
-        let now_ns = self.clock_ns(ctx);
-        let shard = match event {
-            MirrorEvent::Written(token, ok) => {
-                self.shards[token.shard()].disk_written(now_ns, token, ok, &self.device);
-                token.shard()
-            }
-            MirrorEvent::Read(token, result) => {
-                if token.shard() == self.repair_shard() && result.is_ok() {
-                    ctx.counts.fault(Fault::CopiedFromDisk);
+        let Some(shard) = event.shard() else {
+            for shard in 0..self.shards.len() {
+                if let Some(local) = &mut self.local {
+                    local.pending_events += 1;
                 }
-                let port = &mut self.local.as_mut().map(|local| &mut local.mirror);
-                let shard = &mut self.shards[token.shard()];
-                shard.disk_read(now_ns, token, result, port, &self.device);
-                token.shard()
+                self.after_local(ctx, LocalEvent::Notify(shard, event));
             }
-            MirrorEvent::Granted(shard, direction) => {
-                self.shards[shard].disk_granted(direction);
-                shard
-            }
-            MirrorEvent::StateChanged => {
-                for shard in 0..self.shards.len() {
-                    if let Some(local) = &mut self.local {
-                        local.pending_events += 1;
-                    }
-                    self.after_local(ctx, LocalEvent::NotifyChange(shard));
-                }
-                return;
-            }
+            return;
         };
+        if shard == self.repair_shard() && matches!(event, MirrorEvent::Read(_, Ok(_))) {
+            ctx.counts.fault(Fault::CopiedFromDisk);
+        }
+        self.notify_shard(ctx, shard, event);
+    }
+
+    fn notify_shard(&mut self, ctx: &mut Context, shard: usize, event: MirrorEvent) {
+        let now_ns = self.clock_ns(ctx);
+        let port = &mut self.local.as_mut().map(|local| &mut local.mirror);
+        self.shards[shard].disk_event(now_ns, event, port, &self.device);
         self.pump(ctx, shard);
     }
 
@@ -335,7 +324,7 @@ impl Local {
         }
         while let Some(event) = self.mirror.poll_event() {
             self.pending_events += 1;
-            client.after_local(ctx, LocalEvent::Notify(event));
+            client.after_local(ctx, LocalEvent::Event(event));
         }
         let counters = self.mirror.counters();
         let seen = (counters.pool_full, counters.buffer_hits);

@@ -127,7 +127,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The disk has answered.
-    pub fn disk_read(
+    pub(super) fn disk_read(
         &mut self,
         now_ns: u64,
         token: Token,

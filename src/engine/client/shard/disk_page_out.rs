@@ -149,7 +149,13 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page that the op waits for is on the disk (`ok`), or will not be in time.
-    pub fn disk_written(&mut self, now_ns: u64, token: Token, ok: bool, device: &SwapDevice<S>) {
+    pub(super) fn disk_written(
+        &mut self,
+        now_ns: u64,
+        token: Token,
+        ok: bool,
+        device: &SwapDevice<S>,
+    ) {
         let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
         };

@@ -4,7 +4,7 @@
 
 use super::super::disk_port::DiskPort;
 use super::super::ids::{PageIndex, Version};
-use super::super::mirror::{BufferId, Direction, Token};
+use super::super::mirror::{BufferId, Direction, Event, Token};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::list::Place;
@@ -259,6 +259,22 @@ impl<S: Storage> Shard<S> {
             && op.disk.stage == stage
             && op.disk.attempt == token.attempt;
         waits.then_some(index)
+    }
+
+    /// The mirror has this event for the shard ([`Event::shard`]).
+    pub fn disk_event(
+        &mut self,
+        now_ns: u64,
+        event: Event,
+        port: &mut impl DiskPort<S>,
+        device: &SwapDevice<S>,
+    ) {
+        match event {
+            Event::Written(token, ok) => self.disk_written(now_ns, token, ok, device),
+            Event::Read(token, result) => self.disk_read(now_ns, token, result, port, device),
+            Event::Granted(_, direction) => self.disk_granted(direction),
+            Event::StateChanged => self.disk_changed(now_ns, device),
+        }
     }
 
     /// What the shard may do with the disk has changed.

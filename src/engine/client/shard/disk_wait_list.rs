@@ -67,7 +67,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The mirror has granted this shard a buffer.
-    pub fn disk_granted(&mut self, direction: Direction) {
+    pub(super) fn disk_granted(&mut self, direction: Direction) {
         self.wait_list(direction).has_grant = true;
     }
 

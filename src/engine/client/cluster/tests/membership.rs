@@ -16,6 +16,12 @@ fn servers_are_added_once_and_not_without_a_slot() {
         world.cluster.add(0, broadcast, &world.table),
         Err(AddError::NotUnicast)
     );
+    let own = MacAddress([2, 0, 0, 0, 9, 9]);
+    world.cluster.set_address(0, own);
+    assert_eq!(
+        world.cluster.add(0, own, &world.table),
+        Err(AddError::NotUnicast)
+    );
     for number in 2..=SERVER_SLOTS as u8 {
         assert!(world
             .cluster

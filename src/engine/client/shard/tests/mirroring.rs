@@ -72,12 +72,5 @@ pub fn notify(bench: &mut Bench, mirror: &mut Mirror<Heap>, event: Event) {
         shard,
         ..
     } = bench;
-    match event {
-        Event::Written(token, ok) => shard.disk_written(*now_ns, token, ok, device),
-        Event::Read(token, result) => {
-            shard.disk_read(*now_ns, token, result, &mut Some(mirror), device);
-        }
-        Event::StateChanged => shard.disk_changed(*now_ns, device),
-        Event::Granted(_, direction) => shard.disk_granted(direction),
-    }
+    shard.disk_event(*now_ns, event, &mut Some(mirror), device);
 }
