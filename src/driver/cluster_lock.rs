@@ -22,7 +22,10 @@ use self::control_frames::{
     Sender,
     StagedFrames, //
 };
-use super::shared::Shared;
+use super::{
+    shared::Shared,
+    storage::KernelStorage, //
+};
 use crate::{
     engine::client::{
         cluster::{
@@ -64,7 +67,7 @@ impl Random for Kernels {
 }
 
 /// The cluster, as the driver keeps it.
-pub(crate) type Servers = Cluster<KVVec<Peer>, Kernels>;
+pub(crate) type Servers = Cluster<KernelStorage, Kernels>;
 
 /// The cluster, and the frames that it wants sent.
 pub(crate) struct ClusterState {

@@ -12,6 +12,7 @@ use kernel::{
 
 use crate::{
     engine::client::{
+        cluster::Peer,
         free::StaleCopy,
         mirror::{
             Buffer,
@@ -38,6 +39,7 @@ impl Storage for KernelStorage {
     type Words = AtomicWords;
     type Ops = KVVec<Op>;
     type Buckets = KVec<u32>;
+    type Peers = KVVec<Peer>;
     type Stale = KVVec<StaleCopy>;
     type Buffers = KVVec<Buffer>;
     type Heads = KVVec<Head>;

@@ -100,6 +100,7 @@ impl Storage for Heap {
     type Ios = Vec<Io>;
     type Ops = Vec<Op>;
     type Buckets = Vec<u32>;
+    type Peers = Vec<Peer>;
     type Stale = Vec<StaleCopy>;
 }
 
@@ -140,7 +141,7 @@ pub struct Client {
     pub mac: MacAddress,
     pub device: SwapDevice<Heap>,
     shards: Vec<Shard<Heap>>,
-    cluster: Cluster<Vec<Peer>, SplitMix>,
+    cluster: Cluster<Heap, SplitMix>,
     chunks: DirtyChunks<AtomicWords>,
     repair: Repair<Heap>,
     /// Whether repair has changed the holders of pages since the oracle's last check.

@@ -23,11 +23,10 @@ mod received;
 mod session_end;
 mod timers;
 
-use core::ops::DerefMut;
-
 use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
+use super::storage::Storage;
 use super::versions::Witness;
 pub use crate::uapi::Health;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
@@ -120,10 +119,10 @@ pub fn is_control_tag(tag: u32) -> bool {
 }
 
 /// The servers of a device.
-pub struct Cluster<P, R> {
+pub struct Cluster<S: Storage, R> {
     client: ClientId,
     name: ClusterName,
-    peers: Peers<P>,
+    peers: Peers<S::Peers>,
     random: R,
     mtu: usize,
     /// The source address of our frames; `None` until the interface is known.
@@ -137,14 +136,14 @@ pub struct Cluster<P, R> {
     changes: Changes,
 }
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     /// A cluster without servers.
     pub fn new(
         client: ClientId,
         name: ClusterName,
         random: R,
         mtu: usize,
-        peers: Peers<P>,
+        peers: Peers<S::Peers>,
     ) -> Self {
         Self {
             client,

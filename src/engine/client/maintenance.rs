@@ -28,8 +28,6 @@ mod bench {
     use super::super::swap_device::SwapDevice;
     use crate::wire::{ClientId, ClusterName};
 
-    use std::vec::Vec;
-
     pub(super) struct Ones;
 
     impl Random for Ones {
@@ -39,7 +37,7 @@ mod bench {
     }
 
     /// A cluster without servers.
-    pub(super) fn cluster() -> Cluster<Vec<Peer>, Ones> {
+    pub(super) fn cluster() -> Cluster<Heap, Ones> {
         let (id, name) = (ClientId([1; 16]), ClusterName::default());
         let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
         Cluster::new(id, name, Ones, 1500, peers)

@@ -4,6 +4,7 @@
 
 use core::ops::{Deref, DerefMut};
 
+use super::cluster::Peer;
 use super::free::StaleCopy;
 use super::mirror::{Buffer, Head, Io};
 use super::shard::Op;
@@ -22,6 +23,8 @@ pub trait Storage {
     type Ops: DerefMut<Target = [Op]>;
     /// A histogram's buckets: [`super::histogram::BUCKETS`] of them.
     type Buckets: DerefMut<Target = [u32]>;
+    /// The cluster's servers: one for each slot.
+    type Peers: DerefMut<Target = [Peer]>;
     /// Copies that servers are to free.
     type Stale: DerefMut<Target = [StaleCopy]>;
     /// The mirror's buffers: one for each page of its pool.
@@ -46,6 +49,7 @@ pub mod heap {
         type Words = Vec<Atomic<u32>>;
         type Ops = Vec<Op>;
         type Buckets = Vec<u32>;
+        type Peers = Vec<Peer>;
         type Stale = Vec<StaleCopy>;
         type Buffers = Vec<Buffer>;
         type Heads = Vec<Head>;

@@ -9,15 +9,13 @@
 //!
 //! The rules: `docs/protocol.md`, "INVENTORY".
 
-use super::super::storage::Storage;
-use core::ops::DerefMut;
-
 use super::peer::State;
 use super::query::Query;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::free::StaleCopy;
 use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use crate::engine::client::storage::Storage;
 use crate::engine::client::swap_device::SwapDevice;
 use crate::wire::{Frame, Inventory, InventoryReply, Opcode, PageVersion};
 use zerocopy::byteorder::big_endian::U32;
@@ -219,7 +217,7 @@ impl Peer {
     }
 }
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     /// The versions have jumped: requests inventories at once, to find pages of another life.
     pub fn look_for_orphans(&mut self, now_ns: u64) {
         for peer in self.peers.iter_mut() {
@@ -242,7 +240,7 @@ impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
     /// Compares the pages that servers hold with the map, and notes those that are not needed to be
     /// freed. Returns their number. A page that cannot be decided yet, or noted for lack of room,
     /// is kept, and nothing more is requested of that server meanwhile.
-    pub fn free_orphans<S: Storage>(&mut self, now_ns: u64, device: &SwapDevice<S>) -> u64 {
+    pub fn free_orphans(&mut self, now_ns: u64, device: &SwapDevice<S>) -> u64 {
         let mut found: u64 = 0;
         for slot in SlotSet::ALL.iter() {
             let peer = &mut self.peers[slot];

@@ -7,13 +7,12 @@
 //! I/O timeout together, not one for each page. Only time in which our own clock ran counts: a
 //! client that was stopped gives no server up when it continues.
 
-use core::ops::DerefMut;
-
 use super::peer::State;
 use super::{Cluster, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::storage::Storage;
 
 /// The most that one check adds to a silence. A longer interval means that the client was stopped.
 /// A check that is moderately late shows this too: then only the time until it was due counts.
@@ -124,7 +123,7 @@ impl Peer {
     }
 }
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     /// Publishes whether requests still wait for the server in `slot`.
     pub(super) fn check_io_timeout(&mut self, slot: ServerSlot, table: &ServerTable) {
         let is_given_up = self.peers[slot].is_given_up(self.io_timeout_ns);

@@ -9,13 +9,12 @@
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
-use core::ops::DerefMut;
-
 use super::path_mtu::Cuts;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
 use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::storage::Storage;
 use crate::wire::{Fragmentation, Header};
 
 /// How often a server that is otherwise silent is pinged.
@@ -32,7 +31,7 @@ impl Peer {
     }
 }
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     /// Until when the client ran: if this check is late, until it was due.
     pub(super) fn ran_until(&self, now_ns: u64) -> u64 {
         match now_ns.saturating_sub(self.look_at_ns) >= STOPPED_NS {

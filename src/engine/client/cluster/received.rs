@@ -4,24 +4,23 @@
 //!
 //! The rules: `docs/protocol.md`, "Restart of a server", "CHALLENGE" and "ANNOUNCE".
 
-use core::ops::DerefMut;
-
 use zerocopy::FromBytes;
 
 use super::liveness::PING_EVERY_NS;
 use super::path_mtu::Cuts;
 use super::peer::State;
-use super::{Cluster, Outbox, Peer, Random, CONTROL};
+use super::{Cluster, Outbox, Random, CONTROL};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, Version};
 use crate::engine::client::server_table::{Address, ServerTable};
+use crate::engine::client::storage::Storage;
 use crate::engine::client::versions::{Witness, END};
 use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
 /// How soon a server that answered WAIT is asked again.
 const WAIT_NS: u64 = 200_000_000;
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     /// Handles a frame that does not answer a shard's request, or that rejects one.
     pub fn handle_frame(
         &mut self,

@@ -11,14 +11,13 @@
 //!
 //! The rules: `docs/protocol.md`, "BYE" and "Restart of a server".
 
-use core::ops::DerefMut;
-
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
 use crate::engine::client::disk::DiskState;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_need::ServerNeed;
 use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::storage::Storage;
 use crate::wire::{Header, MacAddress};
 
 /// The result of [`Cluster::remove`].
@@ -51,7 +50,7 @@ pub enum Close {
     Outdated,
 }
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     /// Begins to remove a server; `None` if there is no such server.
     pub fn remove(&mut self, now_ns: u64, mac: MacAddress, table: &ServerTable) -> Option<Removal> {
         let Some(slot) = self.slot_of(mac) else {

@@ -18,6 +18,7 @@ mod silence;
 use std::vec::Vec;
 
 use super::super::free::StaleCopy;
+use super::super::storage::heap::Heap;
 use super::*;
 use crate::wire::{Announce, Frame, HelloAck, Opcode};
 use zerocopy::IntoBytes;
@@ -47,7 +48,7 @@ impl Outbox for Sent {
 }
 
 struct World {
-    cluster: Cluster<Vec<Peer>, Counting>,
+    cluster: Cluster<Heap, Counting>,
     table: ServerTable,
     sent: Sent,
     now_ns: u64,

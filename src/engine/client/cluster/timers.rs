@@ -4,8 +4,6 @@
 //!
 //! The rules: `docs/protocol.md`, "HELLO" and "Change of address".
 
-use core::ops::DerefMut;
-
 use zerocopy::IntoBytes;
 
 use super::path_mtu::Cuts;
@@ -14,11 +12,12 @@ use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::storage::Storage;
 use crate::wire::{Hello, Opcode};
 /// Unanswered HELLOs after which a cookie is discarded.
 const COOKIE_TRIES: u32 = 5;
 
-impl<P: DerefMut<Target = [Peer]>, R: Random> Cluster<P, R> {
+impl<S: Storage, R: Random> Cluster<S, R> {
     pub(super) fn ping_now(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
         let nonce = self.random();
         let peer = &mut self.peers[slot];

@@ -12,9 +12,7 @@
 //! operator waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the
 //! worker removes no server.
 
-use core::ops::DerefMut;
-
-use super::super::cluster::{Close, Cluster, Peer, Random, Removal, Why};
+use super::super::cluster::{Close, Cluster, Random, Removal, Why};
 use super::super::ids::{BySlot, ServerSlot};
 use super::super::server_need::{Found, ServerNeed, Walk};
 use super::super::storage::Storage;
@@ -181,10 +179,10 @@ impl Quiescing {
         }
     }
 
-    fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+    fn with_cluster<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,
-        cluster: &mut Cluster<P, R>,
+        cluster: &mut Cluster<S, R>,
         device: &SwapDevice<S>,
     ) -> Stage {
         let (slot, session, table) = (self.slot, self.session, &device.servers);
@@ -252,12 +250,12 @@ pub struct Removals {
 
 impl Removals {
     /// Begins to remove a server. Call this under the cluster's lock.
-    pub fn remove<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+    pub fn remove<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,
         mac: MacAddress,
         how: How,
-        cluster: &mut Cluster<P, R>,
+        cluster: &mut Cluster<S, R>,
         device: &SwapDevice<S>,
     ) -> Result<Begun, RemoveError> {
         if self.quiescing.is_some() {
@@ -370,10 +368,10 @@ impl Removals {
     }
 
     /// Carries out [`Step::Cluster`].
-    pub fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+    pub fn with_cluster<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,
-        cluster: &mut Cluster<P, R>,
+        cluster: &mut Cluster<S, R>,
         device: &SwapDevice<S>,
     ) {
         if let Some(one) = &mut self.quiescing {

@@ -13,9 +13,7 @@
 //! While the machine hibernates, no copies to be freed are searched for or passed on, and no server is
 //! removed. Repair rests as well ([`Repair::drive`]).
 
-use core::ops::DerefMut;
-
-use super::super::cluster::{Changes, Cluster, Outbox, Peer, Random};
+use super::super::cluster::{Changes, Cluster, Outbox, Random};
 use super::super::free::{next_free, DirtyChunks, StaleCopy};
 use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet, Version};
 use super::super::inbox::INBOX_FRAMES;
@@ -290,10 +288,10 @@ impl Round {
     }
 
     /// Does what is next with the cluster.
-    pub fn with_cluster<S: Storage, P: DerefMut<Target = [Peer]>, R: Random>(
+    pub fn with_cluster<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,
-        cluster: &mut Cluster<P, R>,
+        cluster: &mut Cluster<S, R>,
         outbox: &mut impl Outbox,
         device: &SwapDevice<S>,
         chunks: &DirtyChunks<S::Words>,

@@ -30,7 +30,7 @@ fn mac(number: u8) -> MacAddress {
 
 /// Servers with sessions, the first of which is quiescing, and pages in the map.
 struct Quiescing {
-    cluster: Cluster<Vec<Peer>, Counting>,
+    cluster: Cluster<Heap, Counting>,
     table: ServerTable,
     map: PageMap<Vec<Atomic<u32>>>,
     sent: SentTo,
