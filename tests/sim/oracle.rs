@@ -93,7 +93,7 @@ const MARGIN_NS: u64 = 12 * HOST_DELAY_MAX_NS + 50 * MS;
 const UNNOTICED_NS: u64 = 500 * MS;
 
 /// How often a client checks how long its servers have been silent.
-const LOOK_NS: u64 = S;
+const CHECK_EVERY_NS: u64 = S;
 
 /// How long everything must have been healthy before an error of the engine counts as wrong.
 const CALM_NS: u64 = 6 * S;

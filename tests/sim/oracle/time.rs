@@ -85,7 +85,7 @@ impl Oracle {
                 request.until_ns = request.until_ns.max(end_ns);
             }
         }
-        self.silence.hurry(client, LOOK_NS + UNNOTICED_NS);
+        self.silence.hurry(client, CHECK_EVERY_NS + UNNOTICED_NS);
     }
 
     /// Checks that every wait is bounded.

@@ -16,7 +16,7 @@ use crate::engine::client::storage::Storage;
 
 /// The most that one check adds to a silence. A longer interval means that the client was stopped.
 /// A check that is moderately late shows this too: then only the time until it was due counts.
-pub(super) const LOOK_NS: u64 = 2 * NS_PER_S;
+const MOST_COUNTED_NS: u64 = 2 * NS_PER_S;
 
 /// For how long there have been too few servers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +36,7 @@ impl Shortage {
         usable: usize,
         io_timeout_ns: u64,
     ) -> usize {
-        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(MOST_COUNTED_NS);
         self.looked_ns = now_ns;
         for (others, fewer_ns) in self.fewer_ns.iter_mut().enumerate() {
             *fewer_ns = match (usable > others, *fewer_ns) {
@@ -64,7 +64,7 @@ impl Shortage {
 impl Peer {
     /// Counts how long the server has been silent; the client ran until `ran_ns`.
     pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64) {
-        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(LOOK_NS);
+        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(MOST_COUNTED_NS);
         // An answer to a request under way is a sign of life, though not an answer to a ping.
         let since_ns = self.heard_ns.max(self.looked_ns);
         let unheard_ns = match self.heard_ns > self.looked_ns {
@@ -78,7 +78,7 @@ impl Peer {
             // answer for a second.
             (true, 0) => (1, 1),
             (true, suspected_ns) => {
-                let unheard_for_ns = ran_ns.saturating_sub(since_ns).min(LOOK_NS);
+                let unheard_for_ns = ran_ns.saturating_sub(since_ns).min(MOST_COUNTED_NS);
                 (
                     suspected_ns.saturating_add(passed_ns),
                     unheard_ns.saturating_add(unheard_for_ns),

@@ -20,7 +20,7 @@ use crate::wire::{Fragmentation, Header};
 /// How often a server that is otherwise silent is pinged.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
 /// A timer that is this late indicates that the client was stopped, not that a server was silent.
-const STOPPED_NS: u64 = 500_000_000;
+const TIMER_LATE_NS: u64 = 500_000_000;
 /// Unanswered pings after which a server is suspected.
 const SUSPECT_TRIES: u32 = 3;
 
@@ -34,7 +34,7 @@ impl Peer {
 impl<S: Storage, R: Random> Cluster<S, R> {
     /// Until when the client ran: if this check is late, until it was due.
     pub(super) fn ran_until(&self, now_ns: u64) -> u64 {
-        match now_ns.saturating_sub(self.look_at_ns) >= STOPPED_NS {
+        match now_ns.saturating_sub(self.look_at_ns) >= TIMER_LATE_NS {
             true => self.look_at_ns,
             false => now_ns,
         }
@@ -75,7 +75,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             peer.ping
                 .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
         }
-        if now_ns.saturating_sub(peer.ping.due_ns()) >= STOPPED_NS && peer.ping.tries() > 0 {
+        if now_ns.saturating_sub(peer.ping.due_ns()) >= TIMER_LATE_NS && peer.ping.tries() > 0 {
             // The client was stopped: missing answers mean nothing.
             peer.ping.restart(now_ns);
         }

@@ -10,9 +10,9 @@ use super::pool::Queue;
 use super::{Mirror, ReadError};
 
 /// How often I/O is checked while the disk has any.
-const LOOK_NS: u64 = 250_000_000;
+const CHECK_EVERY_NS: u64 = 250_000_000;
 /// A check that comes this late means that the client was stopped, not that the disk was silent.
-const STOPPED_NS: u64 = 250_000_000;
+const TIMER_LATE_NS: u64 = 250_000_000;
 
 impl<S: Storage> Mirror<S> {
     /// Time has passed: I/O that has not ended times out, I/O that has failed is retried.
@@ -25,7 +25,7 @@ impl<S: Storage> Mirror<S> {
             self.drop_step(device);
         }
         let late_ns = now_ns.saturating_sub(self.look_at_ns);
-        if late_ns >= STOPPED_NS {
+        if late_ns >= TIMER_LATE_NS {
             self.postpone_timeouts(now_ns, late_ns);
         }
         self.look_at_ns = u64::MAX;
@@ -67,7 +67,7 @@ impl<S: Storage> Mirror<S> {
     /// The disk has I/O: it is checked at least so often, so that a stop of the client shows as a check that
     /// comes late.
     pub(super) fn look_again(&mut self, now_ns: u64) {
-        self.look_at_ns = self.look_at_ns.min(now_ns.saturating_add(LOOK_NS));
+        self.look_at_ns = self.look_at_ns.min(now_ns.saturating_add(CHECK_EVERY_NS));
         self.note_deadline(self.look_at_ns);
     }
 
