@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk: detaching and checking it. Attaching it is in `local_disk/attach.rs`, its I/O in
-//! `local_disk/io.rs`.
+//! The local disk: which one is attached, and its state. Its I/O is in `local_disk/io.rs`.
 //!
 //! Context: process, may sleep, unless stated otherwise.
 
 mod attach;
 mod attach_error;
+mod check;
+mod detach;
 mod io;
 mod log;
-mod open;
 mod pool;
 mod port;
 
@@ -35,35 +35,23 @@ use super::{
         Timer,
         WorkItem, //
     },
-    client::Client,
     params,
     shared::Shared, //
 };
 use crate::{
     engine::client::{
         counters::MirrorCounters,
-        maintenance::{
-            detach::{
-                Detach,
-                DetachError,
-                Step, //
-            },
-            PART_PAGES, //
-        },
         mirror::{
             Health,
             Policy, //
         },
     },
-    linux::{
-        block::{
-            bdev::{
-                BlockDevice,
-                Opener, //
-            },
-            mq::DiskRef, //
+    linux::block::{
+        bdev::{
+            BlockDevice,
+            Opener, //
         },
-        sched::cond_resched, //
+        mq::DiskRef, //
     }, //
 };
 
@@ -73,6 +61,10 @@ pub(crate) use attach::{
     look_up, //
 };
 pub(crate) use attach_error::AttachError;
+pub(crate) use detach::{
+    detach,
+    shut_down, //
+};
 pub(crate) use pool::Pool;
 pub(crate) use port::LocalPort;
 
@@ -83,17 +75,6 @@ const ATTACHED_WAIT_MS: i64 = 5;
 
 /// How long a task waits until a disk is opened or closed, and for other programs that open one.
 const OPEN_WAIT_MS: u32 = 1000;
-
-impl DetachError {
-    /// The error number for it.
-    pub(crate) fn to_error(self) -> Error {
-        match self {
-            Self::NotAttached => ENODEV,
-            Self::OnlyCopies(_) | Self::TimedOut | Self::UnderWay => EBUSY,
-            Self::Interrupted => EINTR,
-        }
-    }
-}
 
 /// The state of the local disk, for status output.
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,7 +117,7 @@ impl LocalDisk {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
         let submitter = WorkItem::new(c"anemone_disk", Target::Submitter)?;
-        let opener = Opener::new(c"anemone_open", OPEN_WAIT_MS, open::report)?;
+        let opener = Opener::new(c"anemone_open", OPEN_WAIT_MS, log::report)?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),
@@ -197,68 +178,4 @@ impl LocalDisk {
             pr_err!("local disk: removed from the machine, no longer used; detach it\n");
         }
     }
-}
-
-/// Detaches the disk; with `force` also if it has the only copy of some page. The disk can be read until
-/// this succeeds. If it fails, the disk is used as before. The engine's [`Detach`] decides. Sleeps.
-pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
-    let local = &client.shared.local;
-    let mut attached = local.lock_attached().ok_or(DetachError::UnderWay)?;
-    let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
-        return Err(DetachError::NotAttached);
-    };
-    carry_out(client, pool, Detach::new(force))?;
-    *attached = None;
-    pr_info!("local disk: detached\n");
-    Ok(())
-}
-
-/// Carries out the steps of a detach. Sleeps.
-fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), DetachError> {
-    let shared = &client.shared;
-    loop {
-        match detach.next_step() {
-            // The device that this returns is closed without any spinlock.
-            Step::Mirror => drop(pool.advance_detach(shared, &mut detach)),
-            Step::Shards => {
-                client.drive_queues(|shard, now_ns| shard.disk_changed(now_ns, &shared.device));
-            }
-            Step::Walk => {
-                detach.walk(&shared.device, PART_PAGES);
-                cond_resched();
-            }
-            Step::Cluster => {
-                client
-                    .cluster
-                    .look(|_| detach.walk(&shared.device, PART_PAGES));
-                cond_resched();
-            }
-            Step::Wait(wait_ns) => {
-                if kernel::current!().signal_pending() {
-                    detach.interrupt();
-                }
-                fsleep(Delta::from_nanos(wait_ns.cast_signed()));
-            }
-            Step::Done(result) => return result,
-        }
-    }
-}
-
-/// The module is being unloaded: no request is under way, but the timer still works. Dropping the pool later
-/// waits once more, for at most a second, for bios that are under way even then. Sleeps.
-pub(crate) fn shut_down(client: &Client) {
-    let local = &client.shared.local;
-    // The worker, which may be attaching a disk that was opened late, attaches none after this.
-    let attached = local.attached.lock();
-    local.opener.abandon();
-    drop(attached);
-    if let Some(pool) = local.pool() {
-        if carry_out(client, pool, Detach::for_unload()).is_err() {
-            pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
-        }
-    }
-    local.timer.disconnect();
-    local.timer.cancel();
-    local.submitter.drain();
-    local.submitter.callback.disconnect();
 }

@@ -11,7 +11,8 @@ use kernel::{
 };
 
 use super::{
-    open,
+    check,
+    log,
     AttachError,
     LocalDisk,
     Pool, //
@@ -50,9 +51,9 @@ fn try_attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
     }
     let opened = local.opener.open(number, Late::Close)?;
     let device = opened.ok_or(AttachError::Opening)?;
-    open::check(&device, wanted_bytes(shared))?;
+    check::check(&device, wanted_bytes(shared))?;
     if let Some(own) = own {
-        open::check_below(&device, own)?;
+        check::check_below(&device, own)?;
     }
     use_device(shared, &mut attached, device, fmt!("{path}"))
 }
@@ -72,7 +73,7 @@ pub(crate) fn attach_first(
     let Some(device) = local.opener.open(number, Late::Keep)? else {
         return Ok(false);
     };
-    open::check(&device, wanted_bytes(shared))?;
+    check::check(&device, wanted_bytes(shared))?;
     use_device(shared, &mut attached, device, fmt!("{path}"))?;
     Ok(true)
 }
@@ -94,7 +95,7 @@ pub(super) fn attach_late(shared: &Shared) {
         Err(error) => return refuse(error.into()),
     };
     let name = fmt!("{major}:{minor}");
-    let result = open::check(&device, wanted_bytes(shared))
+    let result = check::check(&device, wanted_bytes(shared))
         .and_then(|()| use_device(shared, &mut attached, device.clone(), name));
     if let Err(error) = result {
         refuse(error);
@@ -130,7 +131,7 @@ fn use_device(
     })
     .map_err(|_| AttachError::TimedOut)?;
     pr_info!("local disk {name}: attached\n");
-    open::warn_of(&device, name);
+    log::warn_of(&device, name);
     *attached = Some(device);
     Ok(())
 }

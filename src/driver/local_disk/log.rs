@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The text of each change of the local disk's state.
+//! The text of each change of the local disk's state, and of what happens while one is opened or closed.
 
-use kernel::prelude::*;
+use kernel::{
+    fmt,
+    prelude::*, //
+};
 
-use crate::engine::client::{
-    config::NS_PER_S,
-    mirror::Health, //
+use crate::{
+    engine::client::{
+        config::NS_PER_S,
+        mirror::Health, //
+    },
+    linux::block::bdev::{
+        BlockDevice,
+        DeviceNumber,
+        Event, //
+    },
+    wire::PAGE_SIZE, //
 };
 
 /// Logs how the disk has changed.
@@ -22,5 +33,44 @@ pub(super) fn health_changed(before: Health, now: Health, disk_timeout_ns: u64) 
         }
         (Health::Faulty, Health::Usable) => pr_info!("local disk: it is used again\n"),
         _ => {}
+    }
+}
+
+/// Logs what happens to a disk when no caller waits for it.
+pub(super) fn report(number: DeviceNumber, event: Event) {
+    let (major, minor) = number.major_minor();
+    match event {
+        Event::OpenedLate => {
+            pr_info!("block device {major}:{minor}: it was opened too late, and is not used\n");
+        }
+        Event::StillOpening => pr_err!(
+            "block device {major}:{minor}: it is still being opened, and loading, which has failed, waits for that\n"
+        ),
+        Event::StillClosing => pr_warn!(
+            "block device {major}:{minor}: it is still being closed, maybe until another opener has finished, or until data that others wrote to it is written back; the module is in use until then\n"
+        ),
+        Event::ClosedLate => pr_info!("block device {major}:{minor}: it is closed\n"),
+        Event::StaysOpen => pr_err!(
+            "block device {major}:{minor}: it has not completed I/O, so it stays open until this machine restarts; it can be used, but not removed\n"
+        ),
+        Event::HandedOver => pr_warn!(
+            "block device {major}:{minor}: the kernel has not closed it yet (another program is opening it, or an earlier disk, or data that others wrote to it is being written back); until it has, it may not be possible to mount or attach it\n"
+        ),
+    }
+}
+
+/// Logs the drawbacks of a device that can be used.
+pub(super) fn warn_of(device: &BlockDevice, name: fmt::Arguments<'_>) {
+    let block_bytes = device.physical_block_size();
+    if device.is_misaligned() || block_bytes as usize > PAGE_SIZE {
+        pr_warn!(
+            "local disk {name}: pages are not aligned to its blocks of {block_bytes} bytes, so each write makes it read first; align the partition\n"
+        );
+    }
+    // A device backed by memory answers at once.
+    if device.is_synchronous() {
+        pr_warn!(
+            "local disk {name}: if it is backed by this machine's memory, it needs memory when memory is short; use a disk that is not\n"
+        );
     }
 }
