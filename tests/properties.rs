@@ -3,7 +3,7 @@
 //! Properties that hold for all values: of the wire format, the page map, the estimators,
 //! utilisation.
 
-use anemone::engine::client::free::{next_free, words_for, DirtyChunks};
+use anemone::engine::client::dirty_chunks::{next_free, words_for, DirtyChunks};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use anemone::engine::client::page_map::{Entry, PageMap};
 use anemone::engine::client::rtt::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::client::{
         copies::COPIES,
-        free::words_for,
+        dirty_chunks::words_for,
         repair::Repair, //
     },
     linux::mm::{

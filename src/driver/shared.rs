@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     engine::client::{
-        free::{
+        dirty_chunks::{
             words_for,
             DirtyChunks, //
         },

@@ -13,13 +13,13 @@ use kernel::{
 use crate::{
     engine::client::{
         cluster::Peer,
-        free::StaleCopy,
         mirror::{
             Buffer,
             Head,
             Io, //
         },
         shard::Op,
+        stale_copies::StaleCopy,
         storage::Storage, //
     },
     linux::mm::alloc::{

@@ -26,7 +26,6 @@ use crate::{
         tx_frames::OpFrames,
     },
     engine::client::{
-        free::StaleCopy,
         histogram::BUCKETS,
         repair::Repair,
         shard::{
@@ -34,6 +33,7 @@ use crate::{
             Parts,
             Shard, //
         },
+        stale_copies::StaleCopy,
     },
     linux::mm::{
         alloc::MAY_FAIL,

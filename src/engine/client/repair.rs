@@ -22,7 +22,7 @@ mod search;
 use super::config::NS_PER_S;
 use super::copies::COPIES;
 use super::counters::RepairCounters;
-use super::free::DirtyChunks;
+use super::dirty_chunks::DirtyChunks;
 use super::ids::PageIndex;
 use super::shard::Shard;
 use super::storage::Storage;
@@ -87,7 +87,7 @@ pub struct Repair<S: Storage> {
 }
 
 impl<S: Storage> Repair<S> {
-    /// Nothing to repair. `words` are zeros, each as many as [`words_for`](super::free::words_for)
+    /// Nothing to repair. `words` are zeros, each as many as [`words_for`](super::dirty_chunks::words_for)
     /// returns.
     pub fn new(words: [S::Words; 4]) -> Self {
         let [first, second, third, fourth] = words;

@@ -48,9 +48,9 @@ mod write_ack;
 
 use super::counters::Counters;
 use super::disk_port::DiskPort;
-use super::free::{StaleCopies, StaleCopy};
 use super::histogram::Histogram;
 use super::ids::{shard_of_tag, BySlot, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use super::stale_copies::{StaleCopies, StaleCopy};
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};

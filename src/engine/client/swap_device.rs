@@ -4,9 +4,9 @@
 
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::copies::Copies;
+use super::dirty_chunks::DirtyChunks;
 use super::disk::DiskWord;
 use super::frame_filter::FrameFilter;
-use super::free::DirtyChunks;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
 use super::server_table::ServerTable;
@@ -75,7 +75,7 @@ impl<S: Storage> SwapDevice<S> {
     }
 
     /// Sets the bitmaps of pages with too few copies and of pages out of sync on the local disk.
-    /// Each has as many zero words as [`words_for`](super::free::words_for) returns.
+    /// Each has as many zero words as [`words_for`](super::dirty_chunks::words_for) returns.
     pub fn set_dirty_bitmaps(&mut self, degraded: S::Words, out_of_sync: S::Words) {
         self.degraded = Some(DirtyChunks::new(degraded));
         self.out_of_sync = Some(DirtyChunks::new(out_of_sync));

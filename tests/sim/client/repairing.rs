@@ -3,10 +3,10 @@
 //! A model of the driver's part for repair: a separate shard, whose ops have pages of the client.
 
 use anemone::engine::client::copies::COPIES;
-use anemone::engine::client::free::StaleCopy;
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::PageIndex;
 use anemone::engine::client::shard::{Completion, Op, Parts, Shard};
+use anemone::engine::client::stale_copies::StaleCopy;
 
 use super::requests::Request;
 use super::{Client, Heap};

@@ -14,11 +14,12 @@
 //! removed. Repair rests as well ([`Repair::drive`]).
 
 use super::super::cluster::{Changes, Cluster, Outbox, Random};
-use super::super::free::{next_free, DirtyChunks, StaleCopy};
+use super::super::dirty_chunks::{next_free, DirtyChunks};
 use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet, Version};
 use super::super::inbox::INBOX_FRAMES;
 use super::super::repair::Repair;
 use super::super::shard::Shard;
+use super::super::stale_copies::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::event_log::{Event, EventLog};

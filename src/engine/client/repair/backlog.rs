@@ -2,7 +2,7 @@
 
 //! Which parts of the map repair still has to check for one goal, now or later.
 
-use super::super::free::DirtyChunks;
+use super::super::dirty_chunks::DirtyChunks;
 use super::super::ids::PageIndex;
 use super::super::page_map::{Entry, PageMap};
 use super::super::storage::Words;

@@ -9,7 +9,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::engine::client::free::words_for;
+use crate::engine::client::dirty_chunks::words_for;
 use crate::engine::client::ids::{SlotSet, Version};
 use crate::engine::client::page_map::Entry;
 use crate::engine::client::shard::tests::bench::{Bench, MS, PAGES};

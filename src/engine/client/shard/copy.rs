@@ -6,8 +6,8 @@
 //! [`super::super::repair`] decides what to copy, where and when, and changes the map. To servers
 //! both look like any other request.
 
-use super::super::free::StaleCopy;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
+use super::super::stale_copies::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;

@@ -3,8 +3,8 @@
 //! How a page-out ends: complete, refused for lack of room, or with an error. At the I/O timeout:
 //! `io_timeout.rs`.
 
-use super::super::free::StaleCopy;
 use super::super::ids::{SlotSet, Version};
+use super::super::stale_copies::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_page_out::DiskVerdict;

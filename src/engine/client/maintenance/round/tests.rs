@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
-use crate::engine::client::free::words_for;
+use crate::engine::client::dirty_chunks::words_for;
 use crate::engine::client::maintenance::bench::{cluster, device};
 use crate::engine::client::storage::heap::words;
 use crate::wire::{Header, MacAddress};
