@@ -22,6 +22,7 @@ mod disk_page_in;
 mod disk_page_out;
 mod disk_part;
 mod disk_wait_list;
+mod disk_work;
 mod fail_over;
 mod hedge;
 mod high_water;
@@ -42,6 +43,7 @@ mod retransmit;
 mod round_trip;
 mod send;
 mod server_change;
+mod settle;
 mod suspicion;
 mod transfer;
 mod write_ack;
@@ -57,8 +59,8 @@ use crate::wire::{Header, MacAddress, Opcode};
 
 use active::ActiveOps;
 pub use copy::CopyOut;
-use disk_part::Settle;
-pub use disk_part::{BufferFill, BufferRead};
+pub use disk_page_in::BufferRead;
+pub use disk_page_out::BufferFill;
 use disk_wait_list::DiskWaitList;
 use hedge::HedgeBudget;
 use list::List;
@@ -68,6 +70,7 @@ use ops::Ops;
 pub use ops::{OpId, TransferId};
 use path::Path;
 pub use send::{Send, SendPayload};
+use settle::Settle;
 
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

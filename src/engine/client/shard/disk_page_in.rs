@@ -7,10 +7,22 @@ use super::super::mirror::{BufferId, Direction, Get, ReadError, Token};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::disk_part::{BufferRead, DiskStage};
+use super::disk_part::DiskStage;
 use super::op::{Outcome, Stage};
 use super::ops::OpId;
 use super::Shard;
+
+/// A buffer of the mirror to be copied to an op's page. The op does not end before
+/// [`Shard::buffer_read`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferRead {
+    /// Which op.
+    pub op: OpId,
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// Whether the page's checksum is needed: repair sends the page on.
+    pub wants_crc: bool,
+}
 
 impl<S: Storage> Shard<S> {
     /// A page-in that waited in vain asks the disk again, unless it is in the wait list.

@@ -4,13 +4,29 @@
 
 use super::super::disk::Policy;
 use super::super::disk_port::DiskPort;
-use super::super::mirror::{Direction, Put, Token, Write};
+use super::super::ids::Version;
+use super::super::mirror::{BufferId, Direction, Put, Token, Write};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::disk_part::{BufferFill, DiskStage};
+use super::disk_part::DiskStage;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::{Action, Shard};
+
+/// A buffer of the mirror to be filled from an op's page. The op does not end before
+/// [`Shard::buffer_filled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferFill {
+    /// Which op.
+    pub op: OpId,
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// The value that fills the page, if one does. Then the copy's checksum is `crc`.
+    pub fill: Option<u64>,
+    /// The checksum that the copy must have.
+    pub crc: u32,
+    pub(super) version: Version,
+}
 
 /// What the disk means for a page-out whose servers have answered.
 pub(super) enum DiskVerdict {
