@@ -13,8 +13,10 @@
 //! While the machine hibernates, no copies to be freed are searched for or passed on, and no server is
 //! removed. Repair rests as well ([`Repair::drive`]).
 
+mod copies_to_free;
+
 use super::super::cluster::{Changes, Cluster, Outbox, Random};
-use super::super::dirty_chunks::{next_free, DirtyChunks};
+use super::super::dirty_chunks::DirtyChunks;
 use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet, Version};
 use super::super::inbox::INBOX_FRAMES;
 use super::super::repair::Repair;
@@ -23,6 +25,7 @@ use super::super::stale_copies::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::event_log::{Event, EventLog};
+use copies_to_free::{CopiesToFree, BATCH};
 
 /// How long freed pages are collected before a round begins that notifies servers.
 pub const FREE_DELAY_NS: u64 = 2_000_000;
@@ -32,10 +35,6 @@ const IDLE_NS: u64 = 1_000_000_000;
 const FREEING_NS: u64 = 2_000_000;
 /// How soon it begins while there is something to repair: repair yields to requests that are under way.
 const REPAIR_NS: u64 = 20_000_000;
-/// Parts of the map, of 1024 pages each, that are searched for freed pages in one round.
-const CHUNKS: u32 = 256;
-/// Copies to be freed that shards pass on at a time.
-const BATCH: usize = 32;
 
 /// What is to be done next. Each step is carried out before the next is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +106,7 @@ pub struct Round {
     frees_lost: SlotSet,
     /// [`SwapDevice::frees_noted`] before the search for copies to be freed.
     noted: u32,
-    /// Copies to be freed that the cluster has not taken yet.
-    waiting: [StaleCopy; BATCH],
-    waiting_len: usize,
-    /// The position of the search for freed pages: the next page, and one past the last.
-    scan: Option<(PageIndex, PageIndex)>,
-    /// Pages that it has found and no shard has counted yet.
-    freed: u64,
+    to_free: CopiesToFree,
     /// Whether all copies to be freed have been found; `None` without a search.
     found_all: Option<bool>,
     /// The lowest version that may be under way.
@@ -249,13 +242,7 @@ impl Round {
                 if number == 0 {
                     self.noted = device.frees_noted();
                 }
-                while let Some(place) = self.waiting.get_mut(self.waiting_len) {
-                    let Some(copy) = shard.take_stale() else {
-                        break;
-                    };
-                    *place = copy;
-                    self.waiting_len = self.waiting_len.saturating_add(1);
-                }
+                self.to_free.take_from(shard);
                 self.stage = self.after(number, Stage::Stale, Stage::Free);
             }
             Stage::Oldest(number) => {
@@ -263,7 +250,7 @@ impl Round {
                     self.heard_ns[slot] = self.heard_ns[slot].max(shard.heard_ns(slot));
                 }
                 self.frees_lost = self.frees_lost.union(shard.take_frees_lost());
-                shard.count_freed(core::mem::take(&mut self.freed));
+                shard.count_freed(core::mem::take(&mut self.to_free.found));
                 let oldest = shard.oldest_version().unwrap_or(self.settled);
                 self.settled = self.settled.min(oldest);
                 self.is_busy |= shard.has_requests();
@@ -307,20 +294,16 @@ impl Round {
                 if !self.rests {
                     let found = cluster.free_orphans(now_ns, device);
                     self.orphans_found = self.orphans_found.saturating_add(found);
-                    let copies = self.waiting.get(..self.waiting_len).unwrap_or(&[]);
                     let mut free = |copy: &StaleCopy| cluster.free(now_ns, copy);
-                    let refused = copies.iter().position(|copy| !free(copy));
-                    let taken = refused.unwrap_or(copies.len());
-                    // PANIC: never; at most as many were taken as there is room for.
-                    self.waiting.rotate_left(taken);
-                    self.waiting_len = self.waiting_len.saturating_sub(taken);
-                    if taken == BATCH {
+                    self.found_all = Some(match self.to_free.pass_on(&mut free) {
                         // The shards may have more.
-                        self.stage = Stage::Stale(0);
-                        return;
-                    }
-                    self.found_all =
-                        Some(refused.is_none() && self.free_scanned(device, chunks, free));
+                        Some(BATCH) => {
+                            self.stage = Stage::Stale(0);
+                            return;
+                        }
+                        Some(_) => self.to_free.search(device, chunks, free),
+                        None => false,
+                    });
                 }
                 // All copies to be freed have versions. Those that are taken from now on are not below this.
                 if !mutated!(LowWaterBeforeFrees) {
@@ -359,40 +342,6 @@ impl Round {
                 self.stage = Stage::Over;
             }
             _ => {}
-        }
-    }
-
-    /// Searches the map for freed pages and passes them to `free` while that has room. Returns whether all
-    /// have been found.
-    fn free_scanned<S: Storage>(
-        &mut self,
-        device: &SwapDevice<S>,
-        chunks: &DirtyChunks<S::Words>,
-        mut free: impl FnMut(&StaleCopy) -> bool,
-    ) -> bool {
-        let mut chunks_left = CHUNKS;
-        loop {
-            let (mut next, end) = match self.scan.take() {
-                Some(scan) => scan,
-                None if chunks_left == 0 => return false,
-                None => match chunks.take(PageIndex(0)) {
-                    Some(chunk) => chunk,
-                    None => return true,
-                },
-            };
-            let found = next_free(&device.map, &mut next, end, || device.take_version());
-            let Some(copy) = found else {
-                chunks_left = chunks_left.saturating_sub(1);
-                continue;
-            };
-            self.scan = Some((next, end));
-            self.freed = self.freed.saturating_add(1);
-            if !free(&copy) {
-                if let Some(place) = self.waiting.first_mut() {
-                    (*place, self.waiting_len) = (copy, 1);
-                }
-                return false;
-            }
         }
     }
 
