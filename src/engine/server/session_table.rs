@@ -144,23 +144,14 @@ impl<M: Memory> Sessions<M> {
             return;
         };
         let bucket = self.bucket(number);
-        let Some(head) = self.heads.get_mut(bucket) else {
-            return;
-        };
-        if usize::from(*head) == index.saturating_add(1) {
-            *head = next;
-        } else {
-            let mut link = *head;
-            while let Some(before) = usize::from(link)
-                .checked_sub(1)
-                .and_then(|at| self.all.get_mut(at))
-            {
-                if usize::from(before.next) == index.saturating_add(1) {
-                    before.next = next;
-                    break;
-                }
-                link = before.next;
+        let mut link = self.heads.get_mut(bucket);
+        while let Some(to) = link {
+            if usize::from(*to) == index.saturating_add(1) {
+                *to = next;
+                break;
             }
+            let before = usize::from(*to).wrapping_sub(1);
+            link = self.all.get_mut(before).map(|session| &mut session.next);
         }
         if let Some(place) = self.all.get_mut(index) {
             // The address is still needed while the pages are dropped.

@@ -7,7 +7,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::Ended;
 use super::pool::Queue;
-use super::{Mirror, ReadError};
+use super::{Io, Mirror, ReadError};
 
 /// How often I/O is checked while the disk has any.
 const CHECK_EVERY_NS: u64 = 250_000_000;
@@ -30,8 +30,8 @@ impl<S: Storage> Mirror<S> {
         }
         self.look_at_ns = u64::MAX;
         for id in 0..self.ios.len() {
-            let io = self.ios.get(id).filter(|io| io.run.is_some());
-            let Some(io) = io.filter(|io| !io.is_timed_out) else {
+            let waits = |io: &&Io| io.run.is_some() && !io.is_timed_out;
+            let Some(io) = self.ios.get(id).filter(waits) else {
                 continue;
             };
             let due_ns = io.began_ns.saturating_add(self.config.disk_timeout_ns);
