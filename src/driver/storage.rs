@@ -19,7 +19,7 @@ use crate::{
             Io, //
         },
         shard::Op,
-        stale_copies::StaleCopy,
+        stale_copy::StaleCopy,
         storage::Storage, //
     },
     linux::mm::alloc::{

@@ -25,7 +25,7 @@ use anemone::engine::client::maintenance::round::Round;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
 use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard};
-use anemone::engine::client::stale_copies::StaleCopy;
+use anemone::engine::client::stale_copy::StaleCopy;
 use anemone::engine::client::storage::Storage;
 use anemone::engine::client::swap_device::SwapDevice;
 use anemone::sync::Atomic;

@@ -33,7 +33,7 @@ use crate::{
             Parts,
             Shard, //
         },
-        stale_copies::StaleCopy,
+        stale_copy::StaleCopy,
     },
     linux::mm::{
         alloc::MAY_FAIL,

@@ -337,7 +337,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
 
     /// Notes a stale copy for its servers to free. Returns false, and changes nothing, if there is
     /// no room now.
-    pub fn free(&mut self, now_ns: u64, copy: &super::stale_copies::StaleCopy) -> bool {
+    pub fn free(&mut self, now_ns: u64, copy: &super::stale_copy::StaleCopy) -> bool {
         if !self.has_room_to_free(copy.slots) {
             return false;
         }

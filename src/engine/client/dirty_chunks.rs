@@ -4,7 +4,7 @@
 
 use super::ids::{PageIndex, Version};
 use super::page_map::PageMap;
-use super::stale_copies::StaleCopy;
+use super::stale_copy::StaleCopy;
 use super::storage::Words;
 use crate::sync::{update, Atomic, Full, Relaxed};
 

@@ -9,6 +9,7 @@
 
 use core::ops::DerefMut;
 
+use super::ring::Ring;
 use crate::wire::MacAddress;
 
 /// Control frames that may wait.
@@ -25,9 +26,7 @@ pub trait Waiting {
 
 /// Received control frames.
 pub struct Inbox<S> {
-    frames: S,
-    first: usize,
-    len: usize,
+    frames: Ring<S>,
     announcements: usize,
 }
 
@@ -35,16 +34,9 @@ impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
     /// An empty inbox. `frames` has [`INBOX_FRAMES`] elements, all `None`.
     pub fn new(frames: S) -> Self {
         Self {
-            frames,
-            first: 0,
-            len: 0,
+            frames: Ring::new(frames),
             announcements: 0,
         }
-    }
-
-    /// The place of the frame that is the `nth` from the first; `None` if there are no places.
-    fn place(&self, nth: usize) -> Option<usize> {
-        self.first.wrapping_add(nth).checked_rem(self.frames.len())
     }
 
     /// Adds a frame. Returns whether there was room for its kind.
@@ -53,6 +45,7 @@ impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
         if source.is_some() {
             if let Some(older) = self
                 .frames
+                .places_mut()
                 .iter_mut()
                 .flatten()
                 .find(|older| older.announces() == source)
@@ -64,40 +57,25 @@ impl<T: Waiting, S: DerefMut<Target = [Option<T>]>> Inbox<S> {
                 return false;
             }
         }
-        if self.len >= self.frames.len() {
-            return false;
-        }
-        let Some(cell) = self.place(self.len).and_then(|at| self.frames.get_mut(at)) else {
-            return false;
-        };
-        *cell = Some(frame);
-        self.len = self.len.wrapping_add(1);
+        let has_room = self.frames.put(Some(frame));
         self.announcements = self
             .announcements
-            .wrapping_add(usize::from(source.is_some()));
-        true
+            .wrapping_add(usize::from(has_room && source.is_some()));
+        has_room
     }
 
     /// Whether no frame waits.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.frames.is_empty()
     }
 
     /// Takes the first frame.
     pub fn take(&mut self) -> Option<T> {
-        if self.len == 0 {
-            return None;
-        }
-        let frame = self.frames.get_mut(self.first)?.take();
-        self.first = self.place(1)?;
-        self.len = self.len.wrapping_sub(1);
-        if frame
-            .as_ref()
-            .is_some_and(|frame| frame.announces().is_some())
-        {
+        let frame = self.frames.take()??;
+        if frame.announces().is_some() {
             self.announcements = self.announcements.wrapping_sub(1);
         }
-        frame
+        Some(frame)
     }
 }
 

@@ -52,7 +52,8 @@ use super::counters::Counters;
 use super::disk_port::DiskPort;
 use super::histogram::Histogram;
 use super::ids::{shard_of_tag, BySlot, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
-use super::stale_copies::{StaleCopies, StaleCopy};
+use super::ring::Ring;
+use super::stale_copy::StaleCopy;
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
@@ -143,7 +144,8 @@ pub struct Shard<S: Storage> {
     counters: Counters,
     page_in_latency: Histogram<S::Buckets>,
     page_out_latency: Histogram<S::Buckets>,
-    stale: StaleCopies<S::Stale>,
+    /// Copies to be freed. One that does not fit occupies a server's memory until the next inventory.
+    stale: Ring<S::Stale>,
     /// Servers that will not be notified of some stale copy, because there was no room to note it.
     frees_lost: SlotSet,
 }
@@ -180,7 +182,7 @@ impl<S: Storage> Shard<S> {
             counters: Counters::default(),
             page_in_latency: Histogram::new(page_in),
             page_out_latency: Histogram::new(page_out),
-            stale: StaleCopies::new(parts.stale),
+            stale: Ring::new(parts.stale),
             frees_lost: SlotSet::EMPTY,
         }
     }

@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use super::cluster::Peer;
 use super::mirror::{Buffer, Head, Io};
 use super::shard::Op;
-use super::stale_copies::StaleCopy;
+use super::stale_copy::StaleCopy;
 use crate::sync::Atomic;
 
 /// Words of a table that all shards share: the page map, or a bitmap.

@@ -6,7 +6,7 @@ use anemone::engine::client::copies::COPIES;
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::PageIndex;
 use anemone::engine::client::shard::{Completion, Op, Parts, Shard};
-use anemone::engine::client::stale_copies::StaleCopy;
+use anemone::engine::client::stale_copy::StaleCopy;
 
 use super::requests::Request;
 use super::{Client, Heap};

@@ -9,7 +9,7 @@ use zerocopy_derive::FromZeros;
 
 use super::query::Query;
 use crate::engine::client::ids::ServerSlot;
-use crate::engine::client::stale_copies::StaleCopy;
+use crate::engine::client::stale_copy::StaleCopy;
 use crate::wire::{Header, Opcode, PageVersion, HEADER_LEN, MAX_PAGE_VERSIONS};
 
 /// How long a batch waits to be filled.

@@ -14,7 +14,7 @@ use super::query::Query;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version};
-use crate::engine::client::stale_copies::StaleCopy;
+use crate::engine::client::stale_copy::StaleCopy;
 use crate::engine::client::storage::Storage;
 use crate::engine::client::swap_device::SwapDevice;
 use crate::wire::{Frame, Inventory, InventoryReply, Opcode, PageVersion};

@@ -17,7 +17,7 @@ mod silence;
 
 use std::vec::Vec;
 
-use super::super::stale_copies::StaleCopy;
+use super::super::stale_copy::StaleCopy;
 use super::super::storage::heap::Heap;
 use super::*;
 use crate::wire::{Announce, Frame, HelloAck, Opcode};

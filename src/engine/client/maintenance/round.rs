@@ -21,7 +21,7 @@ use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet, Version};
 use super::super::inbox::INBOX_FRAMES;
 use super::super::repair::Repair;
 use super::super::shard::Shard;
-use super::super::stale_copies::StaleCopy;
+use super::super::stale_copy::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::event_log::{Event, EventLog};

@@ -7,7 +7,7 @@
 //! both look like any other request.
 
 use super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
-use super::super::stale_copies::StaleCopy;
+use super::super::stale_copy::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;

@@ -4,7 +4,7 @@
 //! `io_timeout.rs`.
 
 use super::super::ids::{SlotSet, Version};
-use super::super::stale_copies::StaleCopy;
+use super::super::stale_copy::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_page_out::DiskVerdict;

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn frees_are_sent_again_until_acknowledged() {
     use crate::engine::client::ids::{PageIndex, Version};
-    use crate::engine::client::stale_copies::StaleCopy;
+    use crate::engine::client::stale_copy::StaleCopy;
     let mut world = World::open(1500);
     let copy = StaleCopy {
         page: PageIndex(3),
@@ -62,7 +62,7 @@ fn frees_for_a_silent_server_delay_no_others() {
 #[test]
 fn frees_are_sent_at_once_when_a_silent_server_is_back() {
     use crate::engine::client::ids::{PageIndex, Version};
-    use crate::engine::client::stale_copies::StaleCopy;
+    use crate::engine::client::stale_copy::StaleCopy;
     let mut world = World::open(1500);
     while world.table.usable().contains(world.slot) {
         world.pass(MS);

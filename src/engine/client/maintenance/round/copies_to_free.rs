@@ -6,7 +6,7 @@
 use super::super::super::dirty_chunks::{next_free, DirtyChunks};
 use super::super::super::ids::PageIndex;
 use super::super::super::shard::Shard;
-use super::super::super::stale_copies::StaleCopy;
+use super::super::super::stale_copy::StaleCopy;
 use super::super::super::storage::Storage;
 use super::super::super::swap_device::SwapDevice;
 

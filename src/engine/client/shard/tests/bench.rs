@@ -12,7 +12,7 @@ use super::super::super::histogram::BUCKETS;
 use super::super::super::ids::{PageIndex, ServerSlot, SlotSet, Version};
 use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
-use super::super::super::stale_copies::StaleCopy;
+use super::super::super::stale_copy::StaleCopy;
 use super::super::super::swap_device::SwapDevice;
 use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard};
 use crate::crc::crc32c;
