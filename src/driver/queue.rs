@@ -60,14 +60,14 @@ use crate::{
 };
 
 /// An op's page, while its bytes are used without the queue's lock. The page stays until this is dropped.
-enum Held<'a> {
+enum OpPage<'a> {
     /// The page of a part of a request.
     Request(RequestBlock<AnemoneDevice>),
     /// A page of repair's queue.
     Own(&'a Page),
 }
 
-impl Held<'_> {
+impl OpPage<'_> {
     #[inline]
     fn block(&self) -> Block<'_> {
         match self {
@@ -172,13 +172,13 @@ impl Queue {
             self.run(shared, guard, now_ns);
             return;
         };
-        let page = self.hold(state, receive.id.op);
+        let page = self.page_of(state, receive.id.op);
         drop(guard);
 
         // The claim pins the op until it is returned.
         let mut crc = None;
         let mut copied = false;
-        if let Some(writer) = page.as_ref().and_then(Held::writer) {
+        if let Some(writer) = page.as_ref().and_then(OpPage::writer) {
             copied = frame
                 .copy_to_block(HEADER_LEN, &writer, receive.offset, receive.len)
                 .is_some();
@@ -231,10 +231,10 @@ impl Queue {
 
     /// Returns the page of an op in use.
     #[inline]
-    fn hold(&self, state: &State, op: OpId) -> Option<Held<'_>> {
+    fn page_of(&self, state: &State, op: OpId) -> Option<OpPage<'_>> {
         match state.parts.get(op.index()) {
-            Some(Some(part)) => Some(Held::Request(part.block().clone())),
-            _ => self.own_pages.get(op.index()).map(Held::Own),
+            Some(Some(part)) => Some(OpPage::Request(part.block().clone())),
+            _ => self.own_pages.get(op.index()).map(OpPage::Own),
         }
     }
 }

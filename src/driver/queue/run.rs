@@ -5,7 +5,7 @@
 use kernel::sync::SpinLockIrqGuard;
 
 use super::{
-    Held,
+    OpPage,
     Queue,
     State, //
 };
@@ -70,7 +70,7 @@ impl Queue {
                 self.timer.arm(guard.next_timeout_ns());
             }
             let suspicion = guard.shard.take_suspicion();
-            let let_go = |guard| {
+            let unlock = |guard| {
                 drop(guard);
                 if suspicion {
                     shared.kick();
@@ -79,13 +79,13 @@ impl Queue {
             match action {
                 Some(Action::Send(send)) => {
                     let page = match send.payload {
-                        SendPayload::Page { .. } => self.hold(&guard, send.id.op),
+                        SendPayload::Page { .. } => self.page_of(&guard, send.id.op),
                         _ => None,
                     };
-                    let_go(guard);
+                    unlock(guard);
                     let sent = match self.frames.get(send.id.op.index()) {
                         Some(frames) => {
-                            let block = page.as_ref().map(Held::block);
+                            let block = page.as_ref().map(OpPage::block);
                             shared.link.send(frames, &send, block)
                         }
                         None => Sent::Done,
@@ -101,7 +101,7 @@ impl Queue {
                     // Repair's next work is known only now.
                     let is_quiet = is_quiet && guard.repair.is_none();
                     let todo = guard.complete(now_ns, completion, &shared.device);
-                    let_go(guard);
+                    unlock(guard);
                     let woken = self.execute(shared, todo);
                     if is_quiet && woken.is_none() {
                         return;
@@ -112,8 +112,8 @@ impl Queue {
                     }
                 }
                 Some(Action::FillBuffer(fill)) => {
-                    let page = self.hold(&guard, fill.op);
-                    let_go(guard);
+                    let page = self.page_of(&guard, fill.op);
+                    unlock(guard);
                     let crc = match (shared.local.pool(), &page) {
                         (Some(pool), Some(page)) => pool.fill(&fill, page.block()),
                         _ => None,
@@ -124,10 +124,10 @@ impl Queue {
                     shard.buffer_filled(now_ns, &fill, crc, &mut port, &shared.device);
                 }
                 Some(Action::ReadBuffer(read)) => {
-                    let page = self.hold(&guard, read.op);
-                    let_go(guard);
+                    let page = self.page_of(&guard, read.op);
+                    unlock(guard);
                     let (copied, crc) =
-                        match (shared.local.pool(), page.as_ref().and_then(Held::writer)) {
+                        match (shared.local.pool(), page.as_ref().and_then(OpPage::writer)) {
                             (Some(pool), Some(writer)) => pool.read(&read, &writer),
                             _ => (false, None),
                         };
@@ -137,7 +137,7 @@ impl Queue {
                     shard.buffer_read(now_ns, &read, copied, crc, &mut port, &shared.device);
                 }
                 None => {
-                    let_go(guard);
+                    unlock(guard);
                     return;
                 }
             }
