@@ -18,10 +18,7 @@ use super::{
     link::Link,
     local_disk::LocalDisk,
     params::Params,
-    storage::{
-        AtomicWords,
-        KernelStorage, //
-    }, //
+    storage::KernelStorage, //
 };
 use crate::{
     engine::client::{
@@ -31,6 +28,7 @@ use crate::{
         },
         ids::PageIndex,
         maintenance::round::FREE_DELAY_NS, //
+        storage::Storage,
         swap_device::SwapDevice,
     },
     linux::{
@@ -45,7 +43,7 @@ pub(crate) struct Shared {
     /// The engine's shared state.
     pub(crate) device: SwapDevice<KernelStorage>,
     /// Which parts of the map have freed pages.
-    pub(crate) chunks: DirtyChunks<AtomicWords>,
+    pub(crate) chunks: DirtyChunks<<KernelStorage as Storage>::Words>,
     /// The network interface, if it is bound.
     #[pin]
     pub(crate) link: Link,

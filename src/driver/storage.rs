@@ -29,14 +29,11 @@ use crate::{
     sync::Atomic, //
 };
 
-/// Words of the page map, or of a dirty bitmap.
-pub(crate) type AtomicWords = Table<Atomic<u32>>;
-
 /// The types of the client's tables.
 pub(crate) struct KernelStorage;
 
 impl Storage for KernelStorage {
-    type Words = AtomicWords;
+    type Words = Table<Atomic<u32>>;
     type Ops = KVVec<Op>;
     type Buckets = KVec<u32>;
     type Peers = KVVec<Peer>;

@@ -95,7 +95,7 @@ pub enum ClientEvent {
 pub struct Heap;
 
 impl Storage for Heap {
-    type Words = AtomicWords;
+    type Words = Vec<Atomic<u32>>;
     type Buffers = Vec<Buffer>;
     type Heads = Vec<Head>;
     type Ios = Vec<Io>;
@@ -105,9 +105,7 @@ impl Storage for Heap {
     type Stale = Vec<StaleCopy>;
 }
 
-type AtomicWords = Vec<Atomic<u32>>;
-
-fn words(count: usize) -> AtomicWords {
+fn words(count: usize) -> Vec<Atomic<u32>> {
     (0..count).map(|_| Atomic::<u32>::new(0)).collect()
 }
 
@@ -143,7 +141,7 @@ pub struct Client {
     pub device: SwapDevice<Heap>,
     shards: Vec<Shard<Heap>>,
     cluster: Cluster<Heap, SplitMix>,
-    chunks: DirtyChunks<AtomicWords>,
+    chunks: DirtyChunks<Vec<Atomic<u32>>>,
     repair: Repair<Heap>,
     /// Whether repair has changed the holders of pages since the oracle's last check.
     pub has_repaired: bool,
