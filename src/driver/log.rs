@@ -22,11 +22,11 @@ impl Client {
         let device = &self.shared.device;
         let mac = |slot| device.servers.address(slot).mac;
         match event {
-            Event::Insane(slot) => pr_err!(
+            Event::Distrusted(slot) => pr_err!(
                 "server {}: it keeps reporting page-outs that this machine never made, and is no longer used; restart or remove it\n",
                 mac(slot)
             ),
-            Event::Forgetful(slot) => pr_warn!(
+            Event::LacksPage(slot) => pr_warn!(
                 "server {}: it lacks a page that it should have: it, or this machine, was put back to an earlier state; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
                 mac(slot)
             ),

@@ -36,10 +36,10 @@ impl World {
                 let why = format!("client {client} takes itself for one that was put back");
                 self.ctx.oracle.fail(|| why);
             }
-            let forgetful = self.clients[client].device.servers.forgetful();
-            if !forgetful.is_empty() && !self.rewound.any() {
+            let lacking = self.clients[client].device.servers.lacking();
+            if !lacking.is_empty() && !self.rewound.any() {
                 // Only servers that were put back lack pages.
-                let why = format!("client {client} misses pages on {forgetful:?} that are there");
+                let why = format!("client {client} misses pages on {lacking:?} that are there");
                 self.ctx.oracle.fail(|| why);
             }
             let sample = match self.ctx.scenario.course {

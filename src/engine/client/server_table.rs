@@ -73,8 +73,8 @@ pub struct ServerTable {
     freeing: Atomic<u32>,
     greeted: Atomic<u32>,
     suspected: Atomic<u32>,
-    insane: Atomic<u32>,
-    forgetful: Atomic<u32>,
+    distrusted: Atomic<u32>,
+    lacking: Atomic<u32>,
     losses: Atomic<u32>,
     missing: Atomic<u32>,
 }
@@ -119,8 +119,8 @@ impl Default for ServerTable {
             freeing: Atomic::<u32>::new(0),
             greeted: Atomic::<u32>::new(0),
             suspected: Atomic::<u32>::new(0),
-            insane: Atomic::<u32>::new(0),
-            forgetful: Atomic::<u32>::new(0),
+            distrusted: Atomic::<u32>::new(0),
+            lacking: Atomic::<u32>::new(0),
             losses: Atomic::<u32>::new(0),
             missing: Atomic::<u32>::new(0),
         }
@@ -174,13 +174,13 @@ impl ServerTable {
     }
 
     /// Slots of servers that report impossible versions: they stay suspected until they restart.
-    pub fn insane(&self) -> SlotSet {
-        SlotSet::from_bits(self.insane.load(Acquire))
+    pub fn distrusted(&self) -> SlotSet {
+        SlotSet::from_bits(self.distrusted.load(Acquire))
     }
 
     /// Slots of servers that lacked a page that they should hold.
-    pub fn forgetful(&self) -> SlotSet {
-        SlotSet::from_bits(self.forgetful.load(Acquire))
+    pub fn lacking(&self) -> SlotSet {
+        SlotSet::from_bits(self.lacking.load(Acquire))
     }
 
     /// Slots of servers that are being notified of freed pages.
@@ -203,7 +203,7 @@ impl ServerTable {
         let suspected = self.valid().without(usable).without(self.given_up());
         suspected
             .without(self.quiescing())
-            .without(self.insane())
+            .without(self.distrusted())
             .without(others)
             .union(self.greeted())
     }
@@ -227,7 +227,7 @@ impl ServerTable {
 
     /// The server lacks a page that it should hold. The caller has cleared its bit in the map.
     pub(super) fn note_missing(&self, slot: ServerSlot) {
-        change(&self.forgetful, slot, true);
+        change(&self.lacking, slot, true);
         self.missing.fetch_add(1, Full);
     }
 
@@ -308,8 +308,8 @@ impl ServerTable {
             &self.lost,
             &self.given_up,
             &self.freeing,
-            &self.insane,
-            &self.forgetful,
+            &self.distrusted,
+            &self.lacking,
         ] {
             change(word, slot, false);
         }
@@ -405,8 +405,8 @@ impl ServerTable {
     }
 
     /// The server reports impossible versions: it is not used again, whatever it answers.
-    pub(super) fn set_insane(&self, slot: ServerSlot) {
-        change(&self.insane, slot, true);
+    pub(super) fn distrust(&self, slot: ServerSlot) {
+        change(&self.distrusted, slot, true);
     }
 
     /// Takes the slots suspected since the last call.

@@ -144,7 +144,7 @@ impl<S: Storage> SwapDevice<S> {
     pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
         let is_believed = self.versions.note_high_water(witness, high);
         if !is_believed {
-            self.servers.set_insane(witness.slot);
+            self.servers.distrust(witness.slot);
             self.servers.suspect(witness.slot);
         }
         is_believed

@@ -47,7 +47,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             return;
         }
         let proves_life = matches!(header.opcode, Opcode::Pong | Opcode::HelloAck);
-        if proves_life && peer.is_at(header.incarnation) && table.insane().contains(slot) {
+        if proves_life && peer.is_at(header.incarnation) && table.distrusted().contains(slot) {
             return;
         }
         let reported = Version(header.low_water);

@@ -12,9 +12,9 @@ use super::super::swap_device::SwapDevice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A server keeps reporting page-outs that this machine never made, and is no longer used.
-    Insane(ServerSlot),
+    Distrusted(ServerSlot),
     /// A server lacks a page that it should have: it, or this machine, was put back to an earlier state.
-    Forgetful(ServerSlot),
+    LacksPage(ServerSlot),
     /// Servers know of page-outs that this machine has forgotten.
     Forgotten,
     /// The versions have jumped.
@@ -34,8 +34,8 @@ pub enum Event {
 /// What has been logged.
 #[derive(Default)]
 pub(super) struct EventLog {
-    insane: SlotSet,
-    forgetful: SlotSet,
+    distrusted: SlotSet,
+    lacking: SlotSet,
     /// How many jumps caused by servers.
     unannounced: u32,
     is_alone: bool,
@@ -62,8 +62,12 @@ impl EventLog {
         let mut fresh = |logged: &mut SlotSet, now: SlotSet, event| {
             each(now.without(core::mem::replace(logged, now)), event);
         };
-        fresh(&mut self.insane, servers.insane(), Event::Insane);
-        fresh(&mut self.forgetful, servers.forgetful(), Event::Forgetful);
+        fresh(
+            &mut self.distrusted,
+            servers.distrusted(),
+            Event::Distrusted,
+        );
+        fresh(&mut self.lacking, servers.lacking(), Event::LacksPage);
         each(changes.refused, Event::Refused);
         each(
             changes.to_sweep.intersection(changes.lost),
@@ -185,8 +189,8 @@ mod tests {
     fn a_server_is_named_once_for_each_time() {
         let (device, mut bench) = (device(), Bench::default());
         device.servers.note_missing(slot(1));
-        device.servers.set_insane(slot(0));
-        let both = [Event::Insane(slot(0)), Event::Forgetful(slot(1))];
+        device.servers.distrust(slot(0));
+        let both = [Event::Distrusted(slot(0)), Event::LacksPage(slot(1))];
         assert_eq!(bench.events(&device), both);
         assert_eq!(bench.events(&device), []);
         // A server that is removed has not restarted.

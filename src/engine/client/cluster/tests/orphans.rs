@@ -81,7 +81,7 @@ fn the_versions_that_servers_report_are_passed_on() {
 #[test]
 fn a_server_that_reports_impossible_versions_counts_as_silent_until_it_restarts() {
     let mut world = World::open(1500);
-    world.table.set_insane(world.slot);
+    world.table.distrust(world.slot);
     assert!(world.table.suspect(world.slot));
     for _ in 0..20 {
         answer_ping(&mut world);

@@ -435,7 +435,7 @@ fn a_page_that_a_server_put_back_lacks_is_read_from_another() {
     assert_eq!(holders(5), SlotSet::from_bits(0b11));
     assert_eq!(life.shard.counters().copies_missing, 2);
     assert_eq!(life.shard.counters().misses, 2);
-    assert_eq!(life.device.servers.forgetful(), SlotSet::from_bits(0b01));
+    assert_eq!(life.device.servers.lacking(), SlotSet::from_bits(0b01));
     assert!(life.device.degraded().unwrap().count() > 0, "for repair");
     assert_eq!(life.shard.take_frees_lost(), SlotSet::from_bits(0b01));
     // Once it is written again, it is an ordinary page.

@@ -26,7 +26,7 @@ fn a_server_without_the_page_loses_its_bit_and_another_is_asked() {
     bench.answer_missing(&first, version.0 - 1);
     let missing = bench.slot_of(first.destination);
     assert_eq!(holders(&bench), BOTH.without(SlotSet::one(missing)));
-    assert_eq!(bench.device.servers.forgetful(), SlotSet::one(missing));
+    assert_eq!(bench.device.servers.lacking(), SlotSet::one(missing));
     let second = bench.next_send();
     assert_ne!(second.destination, first.destination);
     // The same answer once more, late.
