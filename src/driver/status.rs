@@ -91,7 +91,7 @@ impl Client {
             DiskHealth::Faulty => uapi::disk::FAULTY,
             DiskHealth::TimedOut => uapi::disk::TIMED_OUT,
             DiskHealth::OutOfSync => uapi::disk::OUT_OF_SYNC,
-            DiskHealth::Usable => uapi::disk::ATTACHED,
+            DiskHealth::Attached => uapi::disk::ATTACHED,
         };
         if status.disk_state == uapi::disk::OUT_OF_SYNC {
             status.disk_out_of_sync = status.written.saturating_sub(status.on_disk);

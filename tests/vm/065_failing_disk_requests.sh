@@ -24,7 +24,7 @@ echo 1 >"$FAIL_DISK" && inject 10 || fail "fault injection"
 has_errors() { [ "$(disk_value errors)" -ge 1000 ]; }
 load_begin --blocks 2048 --threads 4
 wait_for 200 "1000 errors of the disk" has_errors || fail "too few errors: $(cat "$ANEMONE_DEBUG/disk")"
-disk_is usable || fail "it is not used any more: $(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "it is not used any more: $(cat "$ANEMONE_DEBUG/disk")"
 load_end || fail "data was wrong while requests failed"
 nothing_failed || fail "some pages failed"
 

@@ -13,7 +13,7 @@ needs_single
 requires fio anemone-test
 dm_linear || fail "dmsetup"
 anemone_load size_mib=64 servers="$(servers 1 2)" local_device="$DM_DISK" mirror_pool_mib=24 disk_timeout_s=600 || fail "load"
-disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "$(cat "$ANEMONE_DEBUG/disk")"
 pages=$(scaled 4096 4)
 random_file "$SCRATCH/random" $((pages * 4096))
 # The disk is held up meanwhile, so that its writes can be merged whatever the scheduling.

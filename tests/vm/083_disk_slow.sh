@@ -45,7 +45,7 @@ dm_delay 500 500 || fail "dmsetup"
 written=$(disk_value pages_written)
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 2000)" || fail "the load does not continue"
-disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "$(cat "$ANEMONE_DEBUG/disk")"
 expect_more pages_written "$written" "$(disk_value pages_written)"
 # A server dies: nothing changes.
 disturb kill 1 || fail "kill"

@@ -38,7 +38,7 @@ took=$(($(anemone_seconds) - from))
 [ "$took" -le 60 ] || fail "two requests with an I/O timeout of 4 s took $took s"
 # It answers.
 dm_resume || fail "resume"
-disk_wait usable 20 || fail "it is not used again"
+disk_wait attached 20 || fail "it is not used again"
 dmesg | grep -q "local disk: it answers again" || fail "not logged: $(dmesg | tail)"
 same_as "$SCRATCH/random" 32 || fail "reading from the disk that has come back"
 put "$SCRATCH/random" 12000 16 || fail "writing to the disk that has come back"

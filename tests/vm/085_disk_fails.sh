@@ -51,7 +51,7 @@ dm_linear || fail "dmsetup"
 load_progress "$(scaled 100)" || fail "the load"
 disk_is faulty || fail "it came back by itself"
 anemonectl attach "$DM_DISK" || fail "attach"
-disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
 written=$(disk_value pages_written)
 load_progress "$(scaled 300)" || fail "the load does not continue with the disk"
 expect_more pages_written "$written" "$(disk_value pages_written)"

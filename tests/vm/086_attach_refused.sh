@@ -58,7 +58,7 @@ dmsetup info "$DM" >/dev/null 2>&1 && fail "the device-mapper device is held"
 
 # One disk at a time.
 anemonectl attach "$ANEMONE_DISK" || fail "attach"
-disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "$(cat "$ANEMONE_DEBUG/disk")"
 big=$(loop 80) || fail "no loop device"
 anemonectl attach "$big" 2>/dev/null && fail "a second disk was attached"
 anemonectl attach "$ANEMONE_DISK" || fail "the disk that is attached, once more"

@@ -39,7 +39,7 @@ done
 same_as "$SCRATCH/random" || fail "reading from the disk"
 anemonectl detach 2>"$SCRATCH/refused" && fail "detached, and pages are lost"
 grep -q "only copy" "$SCRATCH/refused" || fail "refused with: $(cat "$SCRATCH/refused")"
-disk_is usable || fail "after a refusal: $(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "after a refusal: $(cat "$ANEMONE_DEBUG/disk")"
 same_as "$SCRATCH/random" || fail "reading after a refusal"
 echo 3 >/sys/module/anemone/parameters/io_timeout_s
 anemonectl detach --force || fail "detach --force"

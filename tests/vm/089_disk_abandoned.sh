@@ -33,7 +33,7 @@ until
 do
     dm_resume || fail "resume"
     if [ -d /sys/module/anemone ]; then
-        disk_wait usable 30 && disk_drain || fail "it is not used again"
+        disk_wait attached 30 && disk_drain || fail "it is not used again"
     else
         load
     fi

@@ -50,7 +50,7 @@ says_busy() {
 # The disk answers: all is there, and it can be detached.
 continues() {
     dm_resume || fail "resume"
-    disk_wait usable 30 || fail "it is not used again"
+    disk_wait attached 30 || fail "it is not used again"
     disk_up_to_date 60 || fail "not brought up to date"
     for page in 1 64 127; do
         get $((8192 + page * 2)) 1 | cmp -n 4096 - "$SCRATCH/random" || fail "page $page of the device"
@@ -84,7 +84,7 @@ filled local_device="$slow" disk_timeout_s=60
 says_busy anemonectl detach
 says_busy anemone_unload
 says_busy anemonectl detach
-disk_is usable || fail "it was not left as it was: $(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "it was not left as it was: $(cat "$ANEMONE_DEBUG/disk")"
 load_begin --threads 1 --blocks 256
 load_progress "$(scaled 200)" || fail "the load does not continue while the worker waits"
 load_end || fail "the load"

@@ -68,7 +68,7 @@ soon anemonectl attach "$loop"
 [ "$STATUS" != 0 ] || fail "attached what cannot be opened"
 said "$loop cannot be attached: .* is still being opened"
 let_go
-disk_wait usable || fail "it is not used when it is open: $(dmesg | tail)"
+disk_wait attached || fail "it is not used when it is open: $(dmesg | tail)"
 said "local disk [0-9:]*: attached"
 disk_up_to_date || fail "mirror"
 on_disk "$SCRATCH/random" 0 16 || fail "not on the disk"
@@ -100,7 +100,7 @@ wait_for 20 "the disk is being opened" is_opening || fail "load"
 kill -TERM $loading
 let_go
 wait $loading
-disk_wait usable || fail "it is not used: $(dmesg | tail)"
+disk_wait attached || fail "it is not used: $(dmesg | tail)"
 ! dmesg | grep -q "still being opened" || fail "loaded without the disk: $(dmesg | tail)"
 unloaded
 losetup -d "$loop" || fail "the loop device is held"
@@ -132,7 +132,7 @@ said "$upper cannot be attached: it, or a disk below it, is being opened"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 let_go
 anemonectl attach "$upper" || fail "attach"
-disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "$(cat "$ANEMONE_DEBUG/disk")"
 wait_for 30 "the disk detached" anemonectl detach || fail "detach"
 unloaded
 dmsetup remove upper && losetup -d "$loop" || fail "they are held"
@@ -165,6 +165,6 @@ said "the kernel has not closed it yet"
 let_go
 released() { anemone_load size_mib=64 local_device="$loop" 2>/dev/null; }
 wait_for 20 "the disk is released" released || fail "it is held: $(dmesg | tail)"
-disk_is usable || fail "$(cat "$ANEMONE_DEBUG/disk")"
+disk_is attached || fail "$(cat "$ANEMONE_DEBUG/disk")"
 unloaded
 losetup -d "$loop" || fail "the loop device is held"

@@ -92,7 +92,7 @@ reattached() {
     dm_linear || fail "dmsetup"
     wait_for 30 "the disk is attached again" anemonectl attach "$DM_DISK" ||
         fail "attach: $(cat "$ANEMONE_DEBUG/disk")"
-    disk_is usable || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
+    disk_is attached || fail "it is not used again: $(cat "$ANEMONE_DEBUG/disk")"
 }
 
 # The disk delays its I/O, which may be abandoned meanwhile.
@@ -101,7 +101,7 @@ disk_hangs() {
     for_a_while
     continues "while the disk hangs"
     dm_resume || fail "dmsetup"
-    disk_wait usable 30 || fail "it is not used again"
+    disk_wait attached 30 || fail "it is not used again"
 }
 
 disk_breaks() {

@@ -27,11 +27,11 @@ pub(super) fn health_changed(before: Health, now: Health, disk_timeout_ns: u64) 
         (_, Health::TimedOut) => {
             pr_err!("local disk: no answer for {timeout_s} s; not written to until it answers\n")
         }
-        (Health::TimedOut, Health::Usable) => pr_info!("local disk: it answers again\n"),
+        (Health::TimedOut, Health::Attached) => pr_info!("local disk: it answers again\n"),
         (_, Health::Faulty) => {
             pr_err!("local disk: faulty, no longer used; to use it again, attach it again\n")
         }
-        (Health::Faulty, Health::Usable) => pr_info!("local disk: it is used again\n"),
+        (Health::Faulty, Health::Attached) => pr_info!("local disk: it is used again\n"),
         _ => {}
     }
 }

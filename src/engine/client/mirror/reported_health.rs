@@ -15,7 +15,7 @@ pub enum Health {
     /// It is being detached.
     Detaching,
     /// It is read and written.
-    Usable,
+    Attached,
     /// It is read and written, and does not have every page yet that it should have.
     OutOfSync,
     /// It had too many errors, or is gone. It can be added again.
@@ -30,7 +30,7 @@ impl Health {
         match self {
             Self::Absent => "none",
             Self::Detaching => "detaching",
-            Self::Usable => "usable",
+            Self::Attached => "attached",
             Self::OutOfSync => "out_of_sync",
             Self::Faulty => "faulty",
             Self::TimedOut => "timed_out",
@@ -40,7 +40,7 @@ impl Health {
     /// The same, of a disk that lacks pages.
     pub fn lacking_pages(self, policy: Policy) -> Self {
         match self {
-            Self::Usable if policy != Policy::Off => Self::OutOfSync,
+            Self::Attached if policy != Policy::Off => Self::OutOfSync,
             health => health,
         }
     }
@@ -58,7 +58,7 @@ impl<S: Storage> Mirror<S> {
         } else if self.is_faulty {
             Health::Faulty
         } else {
-            Health::Usable
+            Health::Attached
         }
     }
 
