@@ -2,6 +2,8 @@
 
 //! The client: it keeps a device's pages on servers and on a local disk.
 
+#[cfg(test)]
+mod bench;
 pub mod cluster;
 pub mod config;
 pub mod copies;

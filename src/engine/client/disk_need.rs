@@ -70,42 +70,10 @@ pub fn forget<W: Words>(map: &PageMap<W>, pages: Range<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::client::ids::{ServerSlot, Version};
-    use crate::engine::client::server_table::Address;
-    use crate::engine::client::storage::heap::words;
+    use crate::engine::client::bench::{map, slot, table};
     use crate::sync::Atomic;
-    use crate::wire::{Fragmentation, MacAddress};
 
     use std::vec::Vec;
-
-    fn slot(number: usize) -> ServerSlot {
-        ServerSlot::new(number).unwrap()
-    }
-
-    fn table() -> ServerTable {
-        let table = ServerTable::default();
-        for number in 0..2 {
-            let address = Address {
-                mac: MacAddress([2, 0, 0, 0, 0, number]),
-                session: 1,
-                incarnation: 1,
-            };
-            table.open(slot(number.into()), address, Fragmentation::WHOLE);
-        }
-        table
-    }
-
-    /// A map of pages that have these replicas, and are on the disk.
-    fn map(pages: &[u32]) -> PageMap<Vec<Atomic<u32>>> {
-        let map = PageMap::new(words(pages.len()));
-        for (page, &replicas) in pages.iter().enumerate() {
-            let page = PageIndex(page as u32);
-            let begun = map.begin_write(page).unwrap();
-            let replicas = SlotSet::from_bits(replicas);
-            map.finish_write(page, begun, Version(1), replicas, true);
-        }
-        map
-    }
 
     fn on_disk(map: &PageMap<Vec<Atomic<u32>>>) -> Vec<bool> {
         let pages = (0..map.len() as u32).map(PageIndex);
@@ -114,8 +82,8 @@ mod tests {
 
     #[test]
     fn a_server_that_restarts_between_two_parts_costs_the_disk_no_page() {
-        let table = table();
-        let map = map(&[0b01, 0b11, 0b10, 0b11]);
+        let table = table(2);
+        let map = map(&[0b01, 0b11, 0b10, 0b11], true);
         assert_eq!(DiskNeed::new(&table).count(&map, 0..4), 0);
         assert_eq!(DiskNeed::new(&table).forget(&map, 0..2), Ok(()));
         table.close(slot(1));
@@ -129,8 +97,8 @@ mod tests {
 
     #[test]
     fn a_copy_on_a_server_that_is_dead_or_quiescing_does_not_count() {
-        let table = table();
-        let map = map(&[0b01, 0b10]);
+        let table = table(2);
+        let map = map(&[0b01, 0b10], true);
         let count = || DiskNeed::new(&table).count(&map, 0..2);
         table.set_lost(slot(0), true);
         assert_eq!(count(), 1);
@@ -142,8 +110,8 @@ mod tests {
 
     #[test]
     fn what_a_page_was_that_is_being_written_does_not_count() {
-        let table = table();
-        let map = map(&[0, 0]);
+        let table = table(2);
+        let map = map(&[0, 0], true);
         assert_eq!(DiskNeed::new(&table).count(&map, 0..2), 2);
         map.begin_write(PageIndex(0)).unwrap();
         assert_eq!(DiskNeed::new(&table).count(&map, 0..2), 1);

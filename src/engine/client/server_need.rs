@@ -160,44 +160,14 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::client::bench::{map, slot, table};
     use crate::engine::client::disk::Policy;
     use crate::engine::client::ids::Version;
-    use crate::engine::client::server_table::Address;
-    use crate::engine::client::storage::heap::words;
     use crate::sync::Atomic;
-    use crate::wire::{Fragmentation, MacAddress};
 
     use std::vec::Vec;
 
     const NO_DISK: DiskState = DiskState::NONE;
-
-    fn slot(number: usize) -> ServerSlot {
-        ServerSlot::new(number).unwrap()
-    }
-
-    fn table(servers: usize) -> ServerTable {
-        let table = ServerTable::default();
-        for number in 0..servers {
-            let address = Address {
-                mac: MacAddress([2, 0, 0, 0, 0, number as u8]),
-                session: 1,
-                incarnation: 1,
-            };
-            table.open(slot(number), address, Fragmentation::WHOLE);
-        }
-        table
-    }
-
-    /// A map whose pages have these replicas.
-    fn map(pages: &[u32]) -> PageMap<Vec<Atomic<u32>>> {
-        let map = PageMap::new(words(pages.len()));
-        for (page, &replicas) in pages.iter().enumerate() {
-            let page = PageIndex(page as u32);
-            let begun = map.begin_write(page).unwrap();
-            map.finish_write(page, begun, Version(1), SlotSet::from_bits(replicas), false);
-        }
-        map
-    }
 
     fn count(need: ServerNeed, map: &PageMap<Vec<Atomic<u32>>>) -> u64 {
         need.count(map, &mut (0..map.len() as u32), false)
@@ -208,7 +178,7 @@ mod tests {
         let table = table(3);
         table.set_draining(slot(0), true);
         // Replicas 0 and 1; 0, 1 and 2; 1 and 2; 0 only.
-        let map = map(&[0b011, 0b111, 0b110, 0b001]);
+        let map = map(&[0b011, 0b111, 0b110, 0b001], false);
         let need = ServerNeed::draining(slot(0), &table, 2, NO_DISK);
         assert_eq!(need.find(&map, 0..4), Some(PageIndex(0)));
         assert_eq!(need.find(&map, 1..4), Some(PageIndex(3)));
@@ -236,7 +206,7 @@ mod tests {
     fn a_page_that_is_being_written_is_looked_at_again() {
         let table = table(2);
         table.set_draining(slot(0), true);
-        let map = map(&[0b001]);
+        let map = map(&[0b001], false);
         let need = ServerNeed::draining(slot(0), &table, 1, NO_DISK);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         assert_eq!(need.find(&map, 0..1), None);
@@ -258,7 +228,7 @@ mod tests {
     #[test]
     fn a_walk_goes_all_round_from_where_a_page_was_found() {
         let table = table(2);
-        let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10]);
+        let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10], false);
         let need = ServerNeed::at_once(slot(0), &table, NO_DISK);
         let mut walk = Walk::default();
         assert_eq!(walk.advance(7, &need, &map, 2), Found::NotYet);
@@ -280,7 +250,7 @@ mod tests {
     fn a_copy_on_the_disk_counts_while_there_is_one() {
         let table = table(2);
         table.set_draining(slot(0), true);
-        let map = map(&[0b01]);
+        let map = map(&[0b01], false);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
@@ -305,7 +275,7 @@ mod tests {
     #[test]
     fn a_copy_on_a_dead_server_is_not_counted_on() {
         let table = table(3);
-        let map = map(&[0b011, 0b101]);
+        let map = map(&[0b011, 0b101], false);
         table.suspect(slot(1));
         table.set_lost(slot(1), true);
         let count = || count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map);
@@ -353,7 +323,7 @@ mod tests {
     #[test]
     fn a_freed_page_needs_no_server() {
         let table = table(2);
-        let map = map(&[0b001]);
+        let map = map(&[0b001], false);
         map.set_free_pending(PageIndex(0));
         assert_eq!(
             count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map),

@@ -93,10 +93,7 @@ pub fn least_utilised(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn slot(number: usize) -> ServerSlot {
-        ServerSlot::new(number).unwrap()
-    }
+    use crate::engine::client::bench::slot;
 
     #[test]
     fn a_burst_spreads_by_free_memory() {

@@ -99,6 +99,7 @@ impl EventLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::client::bench::slot;
     use crate::engine::client::config::Config;
     use crate::engine::client::ids::Version;
     use crate::engine::client::server_table::Address;
@@ -109,10 +110,6 @@ mod tests {
     use std::vec::Vec;
 
     const SLOTS: [usize; 2] = [0, 1];
-
-    fn slot(number: usize) -> ServerSlot {
-        ServerSlot::new(number).unwrap()
-    }
 
     fn device() -> SwapDevice<Heap> {
         let device = SwapDevice::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
