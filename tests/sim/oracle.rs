@@ -63,6 +63,17 @@ impl Request {
     fn out_ns(&self, io_timeout_ns: u64) -> u64 {
         (self.began_ns + io_timeout_ns).saturating_sub(self.ahead_ns)
     }
+
+    /// What a page-out writes, and whether others overlapped with it.
+    fn page_out(&self) -> Result<(&[Content], bool), String> {
+        match &self.kind {
+            Kind::PageOut {
+                contents,
+                overlapped,
+            } => Ok((contents, *overlapped)),
+            Kind::PageIn { .. } => Err("ended as something else".into()),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

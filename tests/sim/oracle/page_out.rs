@@ -5,7 +5,7 @@
 use super::evidence::{Claim, Evidence, Verdict};
 use super::page::PageState;
 use super::silence::is_too_long;
-use super::{Kind, Oracle, Request, CALM_NS, SOON_OUT_NS};
+use super::{Oracle, Request, CALM_NS, SOON_OUT_NS};
 use crate::content::{describe, Content};
 use crate::scenario::MS;
 use crate::server::Copy;
@@ -19,19 +19,13 @@ impl Oracle {
         request: &Request,
         evidence: &impl Evidence,
     ) -> Verdict {
-        let Kind::PageOut {
-            contents,
-            overlapped,
-        } = &request.kind
-        else {
-            return Err("ended as something else".into());
-        };
+        let (contents, overlapped) = request.page_out()?;
         let (client, page, began_ns) = (request.client, request.page, request.began_ns);
         let (replicas, min_copies) = (self.replicas, self.min_copies);
         let io_timeout_ns = self.io_timeout_least();
         let (began, step) = (request.began_step, self.step);
         let is_written = self.is_written(client, page);
-        let mut contents = contents.clone();
+        let mut contents = contents.to_vec();
         let block = evidence.on_disk(client, page);
         let on_disk = block.is_some();
         if let Some(block) = block.filter(|_| !is_written) {
@@ -40,7 +34,7 @@ impl Oracle {
             let there: Vec<Content> = contents.iter().filter(is_there).copied().collect();
             if !there.is_empty() {
                 contents = there;
-            } else if !*overlapped {
+            } else if !overlapped {
                 return Err(format!("the disk has {}", describe(&block[..])));
             }
         }
@@ -65,7 +59,7 @@ impl Oracle {
         if evidence.lease_ended_since(began_ns) {
             return Ok("written, and a lease has ended");
         }
-        if *overlapped {
+        if overlapped {
             return judge_overlapped(state, request, claims, evidence);
         }
         let mut servers: Vec<usize> = copies.iter().map(|(_, copy)| copy.server).collect();
@@ -138,13 +132,7 @@ impl Oracle {
         request: &Request,
         evidence: &impl Evidence,
     ) -> Verdict {
-        let Kind::PageOut {
-            contents,
-            overlapped,
-        } = &request.kind
-        else {
-            return Err("ended as something else".into());
-        };
+        let (contents, overlapped) = request.page_out()?;
         let (io_timeout_ns, min_copies, step) =
             (self.io_timeout_least(), self.min_copies, self.step);
         let state = self.page(request.client, request.page);
@@ -166,7 +154,7 @@ impl Oracle {
         let gone_ns = evidence.all_gone_since_ns(client);
         let has_disk = evidence.disk_well_since_ns(client).is_some()
             || evidence.disk_was_faulty_since(client, 0);
-        if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !*overlapped && !has_disk) {
+        if let Some(gone_ns) = gone_ns.filter(|_| self.is_swift && !overlapped && !has_disk) {
             if is_too_long(now_ns, request.began_ns, self.out_ns(gone_ns)) {
                 return Err(format!(
                     "failed after {after_ms} ms, while no server could be reached for longer"
@@ -200,13 +188,7 @@ impl Oracle {
         request: &Request,
         evidence: &impl Evidence,
     ) -> Verdict {
-        let Kind::PageOut {
-            contents,
-            overlapped,
-        } = &request.kind
-        else {
-            return Err("ended as something else".into());
-        };
+        let (contents, overlapped) = request.page_out()?;
         let (min_copies, step, client) = (self.min_copies, self.step, request.client);
         let state = self.page(client, request.page);
         state.fail(step, contents);
@@ -218,7 +200,7 @@ impl Oracle {
             return Err("refused for lack of room, and no server was full".into());
         }
         let could = evidence.usable_since(client, began_ns);
-        if !*overlapped && could.len() >= min_copies {
+        if !overlapped && could.len() >= min_copies {
             return Err(format!(
                 "refused for lack of room, while {could:?} had some"
             ));
@@ -238,7 +220,7 @@ impl Oracle {
                 evidence.has_had_room_since(client, server, since_ns) && !holds(server)
             })
         });
-        if let Some(server) = may_come.filter(|_| !*overlapped) {
+        if let Some(server) = may_come.filter(|_| !overlapped) {
             return Err(format!(
                 "refused for lack of room, while {server} had some and might have come back"
             ));
