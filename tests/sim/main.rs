@@ -15,6 +15,7 @@ mod context;
 mod course;
 mod crowd;
 mod disk;
+mod disturbance;
 mod event;
 mod faults;
 mod forger;
@@ -29,7 +30,6 @@ mod rewound;
 mod scenario;
 mod server;
 mod trace;
-mod trouble;
 mod watch;
 mod world;
 

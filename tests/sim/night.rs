@@ -10,11 +10,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::client::ClientEvent;
 use crate::context::Context;
+use crate::disturbance::Disturbance;
 use crate::event::{Event, Wire};
 use crate::faults::Fault;
 use crate::network::show;
 use crate::scenario::{MS, S};
-use crate::trouble::Trouble;
 use crate::world::{World, WorldEvent};
 
 /// Frames that are kept.
@@ -67,7 +67,7 @@ impl Context {
     pub fn put_off(&mut self, event: WorldEvent) -> bool {
         let until_ns = self.night.as_ref().and_then(Night::until_ns);
         if let Some(until_ns) = until_ns {
-            let delay_ns = self.scenario.trouble_ns;
+            let delay_ns = self.scenario.disturbance_ns;
             self.queue.put(until_ns + delay_ns, Event::World(event));
         }
         until_ns.is_some()
@@ -89,27 +89,27 @@ impl World {
         let lasts_ns = HOUR_NS + night.rng.random_range(0..HOUR_NS);
         let until_ns = now_ns + lasts_ns;
         night.until_ns = Some(until_ns);
-        let mut troubles = Vec::new();
+        let mut disturbances = Vec::new();
         for server in 0..servers {
             if night.rng.random_bool(0.4) {
                 let at_ns = night.rng.random_range(0..lasts_ns / 2);
-                troubles.push((at_ns, Trouble::Crash(server)));
-                troubles.push((at_ns + 10 * S, Trouble::Start(server)));
+                disturbances.push((at_ns, Disturbance::Crash(server)));
+                disturbances.push((at_ns + 10 * S, Disturbance::Start(server)));
             }
         }
         for client in 0..clients {
             if night.rng.random_bool(0.4) {
                 let at_ns = night.rng.random_range(0..lasts_ns / 2);
-                troubles.push((at_ns, Trouble::Die(client)));
-                troubles.push((at_ns + 20 * S, Trouble::Restart(client)));
+                disturbances.push((at_ns, Disturbance::Die(client)));
+                disturbances.push((at_ns + 20 * S, Disturbance::Restart(client)));
             }
         }
         night.kept.shuffle(&mut night.rng);
         let early = (0..BY_NIGHT).map(|_| night.rng.random_range(HOUR_NS / 2..lasts_ns));
         let early: Vec<u64> = early.collect();
         self.ctx.note(|| format!("night, for {} s", lasts_ns / S));
-        for (delay_ns, trouble) in troubles {
-            self.later(delay_ns, trouble);
+        for (delay_ns, disturbance) in disturbances {
+            self.later(delay_ns, disturbance);
         }
         for delay_ns in early {
             self.ctx.after(delay_ns, Event::World(WorldEvent::ComeLate));

@@ -93,7 +93,7 @@ pub struct DiskScenario {
     /// would not be well: requests would wait for too long.
     pub depth: Option<usize>,
     /// The time between two faults.
-    pub trouble_ns: u64,
+    pub disturbance_ns: u64,
 }
 
 impl DiskScenario {
@@ -106,7 +106,7 @@ impl DiskScenario {
         let mut pick = |choices: &[u64]| choices.choose(&mut rng).copied().unwrap_or_default();
         let buffers = pick(&[4, 8, 32, 256]) as usize;
         let latency_ns = pick(&[50_000, MS, 10 * MS]);
-        let trouble_ns = pick(&[200 * MS, S, 5 * S]);
+        let disturbance_ns = pick(&[200 * MS, S, 5 * S]);
         let policy = match pick(&[0, 0, 1, 2]) {
             0 => Policy::Lag,
             1 => Policy::Strict,
@@ -130,7 +130,7 @@ impl DiskScenario {
             detach: half(),
             configure: half(),
             depth: Some(pick(&[4, 6, 0, 0]) as usize).filter(|depth| *depth != 0),
-            trouble_ns,
+            disturbance_ns,
         })
     }
 }
@@ -170,7 +170,7 @@ pub struct Scenario {
     /// How many stale copies a shard can keep until the servers free them.
     pub stale: usize,
     /// The time between two faults.
-    pub trouble_ns: u64,
+    pub disturbance_ns: u64,
     pub rates: Rates,
     pub enabled: Enabled,
     pub disk: Option<DiskScenario>,
@@ -249,7 +249,7 @@ impl Scenario {
         let discards = pick(&[0, 3, 15]) as u32;
         let filled = pick(&[0, 10, 50]) as u32;
         let stale = pick(&[64, 1024, 1024, 2]) as usize;
-        let trouble_ns = pick(&[100 * MS, 500 * MS, 2 * S]);
+        let disturbance_ns = pick(&[100 * MS, 500 * MS, 2 * S]);
         let mut rate = |most: f64| match rng.random_bool(0.5) {
             true => most * rng.random_range(0.01_f64..1.0).powi(2),
             false => 0.0,
@@ -320,7 +320,7 @@ impl Scenario {
             discards,
             filled,
             stale,
-            trouble_ns,
+            disturbance_ns,
             rates,
             enabled,
             disk: DiskScenario::draw(seed),

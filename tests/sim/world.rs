@@ -11,6 +11,7 @@ use crate::client::{Client, ClientEvent, LocalEvent};
 use crate::content::{Bytes, Content};
 use crate::context::Context;
 use crate::course::Course;
+use crate::disturbance::Disturbance;
 use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
 use crate::full::{Fullness, FULL_NS};
@@ -20,7 +21,6 @@ use crate::oracle::{Claim, Ending, Evidence};
 use crate::rewound::Rewound;
 use crate::scenario::{Simplify, MS, S};
 use crate::server::{Copy, SimServer};
-use crate::trouble::Trouble;
 use witness::Witness;
 
 /// When programs begin requests.
@@ -40,7 +40,7 @@ pub enum WorldEvent {
     /// A server is removed.
     InjectMaintenance,
     /// A fault begins or ends.
-    Trouble(Trouble),
+    Disturbance(Disturbance),
     /// Programs become idle.
     Night,
     /// A frame that was sent hours ago is delivered.
@@ -163,14 +163,17 @@ impl World {
                 let event = ClientEvent::Local(LocalEvent::Attach);
                 ctx.after(0, Event::Client(number, event));
             }
-            ctx.after(disk.trouble_ns, Event::World(WorldEvent::InjectDiskFault));
+            ctx.after(
+                disk.disturbance_ns,
+                Event::World(WorldEvent::InjectDiskFault),
+            );
         }
         if ctx.scenario.course == (Course::Crowd { restart: true }) {
-            self.later(2 * S, Trouble::Crash(0));
-            self.later(2 * S + 100 * MS, Trouble::Start(0));
+            self.later(2 * S, Disturbance::Crash(0));
+            self.later(2 * S + 100 * MS, Disturbance::Start(0));
         }
         if self.ctx.scenario.course == Course::Rewound {
-            self.later(self.ctx.scenario.active_ns / 2, Trouble::PutBack(0));
+            self.later(self.ctx.scenario.active_ns / 2, Disturbance::PutBack(0));
         }
         let ctx = &mut self.ctx;
         if ctx.scenario.course == Course::Full {
@@ -179,16 +182,16 @@ impl World {
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::ChangeLinks));
         ctx.after(
-            ctx.scenario.trouble_ns,
+            ctx.scenario.disturbance_ns,
             Event::World(WorldEvent::InjectFault),
         );
         let enabled = ctx.scenario.enabled;
         if enabled.clock_steps || enabled.sleep {
-            let delay_ns = ctx.draw_clock(4 * ctx.scenario.trouble_ns);
+            let delay_ns = ctx.draw_clock(4 * ctx.scenario.disturbance_ns);
             ctx.after(delay_ns, Event::World(WorldEvent::InjectClockFault));
         }
         if enabled.remove {
-            let delay_ns = 10 * MS + ctx.draw_maintenance(4 * ctx.scenario.trouble_ns);
+            let delay_ns = 10 * MS + ctx.draw_maintenance(4 * ctx.scenario.disturbance_ns);
             ctx.after(delay_ns, Event::World(WorldEvent::InjectMaintenance));
         }
         let active_ns = ctx.scenario.active_ns;
@@ -312,7 +315,7 @@ impl World {
             WorldEvent::ComeLate => self.come_late(),
             WorldEvent::Dawn => self.dawn(),
             WorldEvent::ToggleDemand => self.toggle_demand(),
-            WorldEvent::Trouble(trouble) => self.trouble(trouble),
+            WorldEvent::Disturbance(disturbance) => self.disturb(disturbance),
             WorldEvent::Watch => {
                 self.ctx.oracle.check_waits(now_ns);
                 if !self.is_unloaded {

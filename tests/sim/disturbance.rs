@@ -18,7 +18,7 @@ use crate::world::{World, WorldEvent};
 
 /// The beginning or the end of a fault.
 #[derive(Clone, Debug)]
-pub enum Trouble {
+pub enum Disturbance {
     /// Cuts (true) or restores the paths from some stations to others.
     Block(Vec<(Node, Node)>, bool),
     /// Sets the length of the longest frames that the switch forwards.
@@ -87,9 +87,9 @@ enum Kind {
 const LIVES: usize = 24;
 
 impl World {
-    pub fn later(&mut self, delay_ns: u64, trouble: Trouble) {
+    pub fn later(&mut self, delay_ns: u64, disturbance: Disturbance) {
         self.ctx
-            .after(delay_ns, Event::World(WorldEvent::Trouble(trouble)));
+            .after(delay_ns, Event::World(WorldEvent::Disturbance(disturbance)));
     }
 
     /// A running client, if there is one.
@@ -128,52 +128,52 @@ impl World {
     }
 
     /// Carries out the beginning or the end of a fault.
-    pub fn trouble(&mut self, trouble: Trouble) {
+    pub fn disturb(&mut self, disturbance: Disturbance) {
         let ctx = &mut self.ctx;
         let now_ns = ctx.now_ns;
-        ctx.note(|| format!("trouble: {trouble:?}"));
-        match trouble {
-            Trouble::Block(ways, blocked) => {
+        ctx.note(|| format!("disturbance: {disturbance:?}"));
+        match disturbance {
+            Disturbance::Block(ways, blocked) => {
                 for (from, to) in ways {
                     ctx.network.set_blocked(now_ns, from, to, blocked);
                 }
             }
-            Trouble::Longest(longest) => {
+            Disturbance::Longest(longest) => {
                 if !self.is_calm {
                     ctx.network.set_longest(now_ns, longest);
                 }
             }
-            Trouble::Crash(server) => {
+            Disturbance::Crash(server) => {
                 ctx.counts.fault(Fault::ServerCrashed);
                 self.servers[server].crash(ctx);
             }
-            Trouble::Start(server) => {
+            Disturbance::Start(server) => {
                 if !self.servers[server].is_alive() {
                     ctx.counts.fault(Fault::ServerRestarted);
                     self.servers[server].start(ctx);
                 }
             }
-            Trouble::Pause(server) => {
+            Disturbance::Pause(server) => {
                 if self.servers[server].is_alive() {
                     ctx.counts.fault(Fault::ServerPaused);
                     self.servers[server].pause();
                 }
             }
-            Trouble::Suspend(server) => {
+            Disturbance::Suspend(server) => {
                 let state = &mut self.servers[server];
                 if state.is_alive() && !state.is_paused() {
                     ctx.counts.fault(Fault::ServerSuspended);
                     state.suspend(ctx);
                 }
             }
-            Trouble::Resume(server) => {
+            Disturbance::Resume(server) => {
                 if self.servers[server].is_paused() {
                     self.servers[server].resume(ctx);
                 }
             }
-            Trouble::PutBack(server) => self.put_back(server),
-            Trouble::Lie(server, free_pages) => self.servers[server].set_lie(free_pages),
-            Trouble::IoTimeout(io_timeout_s) => {
+            Disturbance::PutBack(server) => self.put_back(server),
+            Disturbance::Lie(server, free_pages) => self.servers[server].set_lie(free_pages),
+            Disturbance::IoTimeout(io_timeout_s) => {
                 ctx.counts.fault(Fault::IoTimeoutChanged);
                 for client in &self.clients {
                     client.device.set_io_timeout_ns(io_timeout_s * S);
@@ -181,9 +181,9 @@ impl World {
                 ctx.scenario.io_timeout_s = io_timeout_s as u32;
                 ctx.oracle.set_io_timeout(now_ns, io_timeout_s * S);
             }
-            Trouble::Die(client) => self.die(client),
-            Trouble::Restart(client) => self.restart(client),
-            Trouble::Disk(client, fault) => {
+            Disturbance::Die(client) => self.die(client),
+            Disturbance::Restart(client) => self.restart(client),
+            Disturbance::Disk(client, fault) => {
                 if let Some(local) = &mut self.clients[client].local {
                     match fault {
                         DiskFault::Slow => local.disk.slow(),
@@ -192,7 +192,7 @@ impl World {
                     }
                 }
             }
-            Trouble::Heal(client) => {
+            Disturbance::Heal(client) => {
                 if let Some(local) = &mut self.clients[client].local {
                     for (id, delay_ns) in local.disk.heal(ctx) {
                         let event = ClientEvent::Local(LocalEvent::Ended(id));
@@ -202,7 +202,7 @@ impl World {
                     ctx.after(S, Event::Client(client, event));
                 }
             }
-            Trouble::Interface(client, is_up) => {
+            Disturbance::Interface(client, is_up) => {
                 if !is_up {
                     ctx.counts.fault(Fault::InterfaceDown);
                 }
@@ -214,7 +214,7 @@ impl World {
                 state.is_up = is_up;
                 ctx.after(0, Event::Client(client, ClientEvent::Kick));
             }
-            Trouble::Sleep(client, lasts_ns) => {
+            Disturbance::Sleep(client, lasts_ns) => {
                 let state = &mut self.clients[client];
                 if !state.is_dead && state.frozen_until_ns <= now_ns {
                     ctx.counts.fault(Fault::ClientSuspended);
@@ -224,16 +224,16 @@ impl World {
                     ctx.oracle.freeze(now_ns, client, until_ns);
                 }
             }
-            Trouble::StepClock(Node::Client(client), by_ns) => {
+            Disturbance::StepClock(Node::Client(client), by_ns) => {
                 ctx.counts.fault(Fault::ClockStepped);
                 self.clients[client].step_clock(ctx, by_ns);
                 ctx.oracle.step_clock(now_ns, client);
             }
-            Trouble::StepClock(Node::Server(server), by_ns) => {
+            Disturbance::StepClock(Node::Server(server), by_ns) => {
                 ctx.counts.fault(Fault::ClockStepped);
                 self.servers[server].step_clock(ctx, by_ns);
             }
-            Trouble::Freeze(client, lasts_ns) => {
+            Disturbance::Freeze(client, lasts_ns) => {
                 ctx.counts.fault(Fault::ClientFrozen);
                 let frozen_until_ns = &mut self.clients[client].frozen_until_ns;
                 let until_ns = (*frozen_until_ns).max(now_ns + lasts_ns);
@@ -255,12 +255,12 @@ impl World {
             }
         }
         for client in 0..self.clients.len() {
-            self.trouble(Trouble::Heal(client));
-            self.trouble(Trouble::Interface(client, true));
+            self.disturb(Disturbance::Heal(client));
+            self.disturb(Disturbance::Interface(client, true));
         }
         for server in 0..self.servers.len() {
-            self.trouble(Trouble::Resume(server));
-            self.trouble(Trouble::Lie(server, None));
+            self.disturb(Disturbance::Resume(server));
+            self.disturb(Disturbance::Lie(server, None));
         }
     }
 }

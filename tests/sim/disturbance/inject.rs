@@ -13,7 +13,7 @@ impl World {
         if self.ctx.put_off(WorldEvent::InjectDiskFault) {
             return;
         }
-        let delay_ns = self.ctx.rng.random_range(0..2 * scenario.trouble_ns);
+        let delay_ns = self.ctx.rng.random_range(0..2 * scenario.disturbance_ns);
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::InjectDiskFault));
         let client = self.any_client();
@@ -43,8 +43,8 @@ impl World {
             }
             _ => return,
         };
-        self.trouble(Trouble::Disk(client, fault));
-        self.later(lasts_ns, Trouble::Heal(client));
+        self.disturb(Disturbance::Disk(client, fault));
+        self.later(lasts_ns, Disturbance::Heal(client));
     }
 
     /// Begins a fault of a host's clock, and schedules the next one. Drawn from separate random numbers.
@@ -54,8 +54,8 @@ impl World {
         if is_off || self.ctx.put_off(WorldEvent::InjectClockFault) {
             return;
         }
-        let trouble_ns = self.ctx.scenario.trouble_ns;
-        let delay_ns = S + self.ctx.draw_clock(4 * trouble_ns);
+        let disturbance_ns = self.ctx.scenario.disturbance_ns;
+        let delay_ns = S + self.ctx.draw_clock(4 * disturbance_ns);
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::InjectClockFault));
         let (clients, servers) = (self.clients.len(), self.servers.len());
@@ -64,13 +64,13 @@ impl World {
         let server = self.ctx.draw_clock(servers as u64) as usize;
         let most_ns = [4 * S, 20 * S, 600 * S, 5 * 3600 * S][self.ctx.draw_clock(4) as usize];
         let time_ns = S / 2 + self.ctx.draw_clock(most_ns);
-        let trouble = match self.ctx.draw_clock(3) {
-            0 if enabled.sleep => Trouble::Sleep(client, time_ns % (10 * S)),
-            1 if enabled.clock_steps => Trouble::StepClock(Node::Client(client), time_ns),
-            2 if enabled.clock_steps => Trouble::StepClock(Node::Server(server), time_ns),
+        let disturbance = match self.ctx.draw_clock(3) {
+            0 if enabled.sleep => Disturbance::Sleep(client, time_ns % (10 * S)),
+            1 if enabled.clock_steps => Disturbance::StepClock(Node::Client(client), time_ns),
+            2 if enabled.clock_steps => Disturbance::StepClock(Node::Server(server), time_ns),
             _ => return,
         };
-        self.trouble(trouble);
+        self.disturb(disturbance);
     }
 
     /// Removes a server, perhaps adds it again, and schedules the next removal. Drawn from separate random
@@ -80,8 +80,8 @@ impl World {
         if is_off || self.ctx.put_off(WorldEvent::InjectMaintenance) {
             return;
         }
-        let trouble_ns = self.ctx.scenario.trouble_ns;
-        let delay_ns = MS + self.ctx.draw_maintenance(4 * trouble_ns);
+        let disturbance_ns = self.ctx.scenario.disturbance_ns;
+        let delay_ns = MS + self.ctx.draw_maintenance(4 * disturbance_ns);
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::InjectMaintenance));
         let (clients, servers) = (self.clients.len(), self.servers.len());
@@ -115,8 +115,8 @@ impl World {
         if self.is_calm || self.ctx.put_off(WorldEvent::InjectFault) {
             return;
         }
-        let trouble_ns = self.ctx.scenario.trouble_ns;
-        let delay_ns = self.ctx.rng.random_range(0..2 * trouble_ns);
+        let disturbance_ns = self.ctx.scenario.disturbance_ns;
+        let delay_ns = self.ctx.rng.random_range(0..2 * disturbance_ns);
         self.ctx
             .after(delay_ns, Event::World(WorldEvent::InjectFault));
         let enabled = self.ctx.scenario.enabled;
@@ -155,8 +155,8 @@ impl World {
                     false => Fault::JumboLimit,
                 };
                 self.ctx.counts.fault(fault);
-                self.trouble(Trouble::Longest(longest));
-                self.later(lasts_ns, Trouble::Longest(usize::MAX));
+                self.disturb(Disturbance::Longest(longest));
+                self.later(lasts_ns, Disturbance::Longest(usize::MAX));
             }
             Kind::Mtu => {
                 self.ctx.counts.fault(Fault::MtuChanged);
@@ -165,28 +165,28 @@ impl World {
                 self.ctx.after(0, Event::Client(client, event));
             }
             Kind::Interface => {
-                self.trouble(Trouble::Interface(client, false));
-                self.later(lasts_ns, Trouble::Interface(client, true));
+                self.disturb(Disturbance::Interface(client, false));
+                self.later(lasts_ns, Disturbance::Interface(client, true));
             }
             Kind::Crash => {
                 // Rare enough that there are pages to lose.
                 if self.servers[server].is_alive() && self.ctx.rng.random_bool(0.5) {
-                    self.trouble(Trouble::Crash(server));
-                    self.later(lasts_ns, Trouble::Start(server));
+                    self.disturb(Disturbance::Crash(server));
+                    self.later(lasts_ns, Disturbance::Start(server));
                 }
             }
             Kind::Pause => {
-                self.trouble(Trouble::Pause(server));
-                self.later(lasts_ns, Trouble::Resume(server));
+                self.disturb(Disturbance::Pause(server));
+                self.later(lasts_ns, Disturbance::Resume(server));
             }
             Kind::Suspend => {
-                self.trouble(Trouble::Suspend(server));
-                self.later(lasts_ns, Trouble::Resume(server));
+                self.disturb(Disturbance::Suspend(server));
+                self.later(lasts_ns, Disturbance::Resume(server));
             }
             Kind::Lie => {
                 let free_pages = [0, 1, u64::MAX].choose(&mut self.ctx.rng).copied();
-                self.trouble(Trouble::Lie(server, free_pages));
-                self.later(lasts_ns, Trouble::Lie(server, None));
+                self.disturb(Disturbance::Lie(server, free_pages));
+                self.later(lasts_ns, Disturbance::Lie(server, None));
             }
             Kind::Add => {
                 let mac = self.servers[server].mac;
@@ -200,13 +200,13 @@ impl World {
             Kind::Die => {
                 // Rare enough that there are pages to lose, and that there are numbers for all lives.
                 if self.clients.len() < LIVES && self.ctx.rng.random_bool(0.3) {
-                    self.trouble(Trouble::Die(client));
-                    self.later(lasts_ns, Trouble::Restart(client));
+                    self.disturb(Disturbance::Die(client));
+                    self.later(lasts_ns, Disturbance::Restart(client));
                 }
             }
             Kind::IoTimeout => {
                 let io_timeout_s = [1, 2, 10, 60].choose(&mut self.ctx.rng).copied();
-                self.trouble(Trouble::IoTimeout(io_timeout_s.unwrap_or(1)));
+                self.disturb(Disturbance::IoTimeout(io_timeout_s.unwrap_or(1)));
             }
         }
     }
@@ -221,7 +221,7 @@ impl World {
             true => leases_ns + lasts_ns % S,
             false => lasts_ns,
         };
-        self.trouble(Trouble::Freeze(client, lasts_ns));
+        self.disturb(Disturbance::Freeze(client, lasts_ns));
     }
 
     fn inject_partition(&mut self, client: usize, server: usize, lasts_ns: u64) {
@@ -250,7 +250,7 @@ impl World {
                 }
             }
         }
-        self.trouble(Trouble::Block(ways.clone(), true));
-        self.later(lasts_ns, Trouble::Block(ways, false));
+        self.disturb(Disturbance::Block(ways.clone(), true));
+        self.later(lasts_ns, Disturbance::Block(ways, false));
     }
 }
