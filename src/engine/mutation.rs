@@ -142,6 +142,8 @@ mod switch {
         ClosedOnePageEarly,
         /// The disk is detached although it has the only copies of pages.
         DetachedWithOnlyCopy,
+        /// The disk is detached although servers have not confirmed that they still have their pages.
+        DetachedUnasked,
     }
 
     std::thread_local! {

@@ -233,10 +233,35 @@ impl Oracle {
         }
     }
 
-    /// A client that detaches its disk relies on the servers for this page from now on, also if the rest of
-    /// the disk turns out to be needed, and stays.
-    pub fn forget_on_disk(&mut self, client: usize, page: u32) {
-        self.page(client, page).on_disk = false;
+    /// A client gives up these pages of its disk. At `asked_ns` it began to ask the servers whether they have
+    /// their pages. A server that had lost a page before that does not count.
+    pub fn give_up_disk(
+        &mut self,
+        asked_ns: u64,
+        client: usize,
+        pages: &[u32],
+        evidence: &impl Evidence,
+    ) {
+        self.forget_disk(client);
+        for &page in pages {
+            let claims = evidence.claims(client, page).unwrap_or_default();
+            let state = self.page(client, page);
+            let contents = state.contents();
+            let is_held = claims.iter().any(|claim| {
+                let mut copies = contents
+                    .iter()
+                    .flat_map(|content| evidence.copies(client, page, *content));
+                copies.any(|copy| {
+                    (copy.server, copy.incarnation) == (claim.server, claim.incarnation)
+                        && copy.died_ns.is_none_or(|died_ns| died_ns >= asked_ns)
+                })
+            });
+            if !is_held && !state.may_fail {
+                self.fail(|| {
+                    format!("client {client} page {page}: only the disk has it, and is given up")
+                });
+            }
+        }
     }
 
     /// Whether a page-out of the page is under way.

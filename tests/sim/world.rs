@@ -424,6 +424,13 @@ impl World {
                 self.ctx.oracle.close(number, closed, &witness);
                 self.servers[server].note_close(self.ctx.now_ns, self.clients[number].mac);
             }
+            let local = self.clients[number].local.as_mut();
+            if let Some((asked_ns, pages)) = local.and_then(|local| local.given_up.take()) {
+                let witness = witness!(self);
+                self.ctx
+                    .oracle
+                    .give_up_disk(asked_ns, number, &pages, &witness);
+            }
             if std::mem::take(&mut self.clients[number].has_repaired) {
                 let witness = witness!(self);
                 self.ctx

@@ -23,7 +23,10 @@ use crate::{
         },
         PART_PAGES, //
     },
-    linux::sched::cond_resched, //
+    linux::{
+        sched::cond_resched,
+        time::hrtimer::now_ns, //
+    }, //
 };
 
 impl DetachError {
@@ -66,10 +69,11 @@ fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), Det
                 cond_resched();
             }
             Step::Cluster => {
-                client
-                    .cluster
-                    .look(|_| detach.walk(&shared.device, PART_PAGES));
-                cond_resched();
+                client.cluster.with(shared, |state| {
+                    let (cluster, outbox) = state.parts();
+                    detach.with_cluster(now_ns(), cluster, outbox, &shared.device);
+                });
+                shared.kick();
             }
             Step::Wait(wait_ns) => {
                 if kernel::current!().signal_pending() {

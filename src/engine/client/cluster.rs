@@ -11,6 +11,7 @@
 //! changes this state: after an unexpected incarnation, or a REJECT of our session, the cluster
 //! asks with a fresh nonce.
 
+mod confirmation;
 mod frees;
 mod inventory;
 mod io_timeout;
@@ -30,6 +31,7 @@ use super::storage::Storage;
 use super::versions::Witness;
 pub use crate::uapi::Health;
 use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
+pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
 use io_timeout::Shortage;
 use path_mtu::Cuts;

@@ -9,23 +9,27 @@ use super::page_map::{Entry, PageMap};
 use super::server_table::ServerTable;
 use super::storage::Words;
 
-/// The rule for every page that the disk has. It is valid until a server is lost: create one for each part
-/// of the map.
+/// The rule for every page that the disk has. If it is still the same after the whole map has been counted,
+/// the count is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskNeed {
     /// The servers whose copies count instead.
     others: SlotSet,
+    /// [`ServerTable::changes_against`], read before `others` was determined.
+    changes: u32,
 }
 
 impl DiskNeed {
-    /// The rule for the current state of the servers. A quiescing server does not count: it may not be needed
-    /// only because of the disk.
-    pub fn new(table: &ServerTable) -> Self {
+    /// The rule in the current state of the servers, if only copies on `slots` count. A quiescing server does
+    /// not count: it may not be needed only because of the disk.
+    pub fn new(table: &ServerTable, slots: SlotSet) -> Self {
+        let changes = table.changes_against();
         let others = table
             .valid()
             .without(table.lost())
-            .without(table.quiescing());
-        Self { others }
+            .without(table.quiescing())
+            .intersection(slots);
+        Self { others, changes }
     }
 
     /// Pages that are being paged out do not count, because their old contents are obsolete.
@@ -45,22 +49,9 @@ impl DiskNeed {
         // CAST: a part of the map has fewer than 2^32 pages.
         needing.count() as u64
     }
-
-    /// Clears the DISK bits of these pages. If some of them need the disk, changes nothing and returns their
-    /// number. The caller created this under the cluster's lock, and still holds it, so that no server is
-    /// lost in between.
-    pub fn forget<W: Words>(&self, map: &PageMap<W>, pages: Range<u32>) -> Result<(), u64> {
-        match self.count(map, pages.clone()) {
-            0 => {
-                forget(map, pages);
-                Ok(())
-            }
-            needing => Err(needing),
-        }
-    }
 }
 
-/// Clears the DISK bits of these pages, even of those that need the disk.
+/// Clears the DISK bits of these pages, also of those that need the disk.
 pub fn forget<W: Words>(map: &PageMap<W>, pages: Range<u32>) {
     for page in pages.map(PageIndex) {
         map.forget_disk(page);
@@ -81,25 +72,33 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_restarts_between_two_parts_costs_the_disk_no_page() {
+    fn a_count_is_valid_until_a_server_or_a_copy_is_lost() {
         let table = table(2);
-        let map = map(&[0b01, 0b11, 0b10, 0b11], true);
-        assert_eq!(DiskNeed::new(&table).count(&map, 0..4), 0);
-        assert_eq!(DiskNeed::new(&table).forget(&map, 0..2), Ok(()));
+        let map = map(&[0b01, 0b11, 0b10], true);
+        let need = |slots: u32| DiskNeed::new(&table, SlotSet::from_bits(slots));
+        let before = need(0b11);
+        assert_eq!(before.count(&map, 0..3), 0);
+        assert_eq!(need(0b10).count(&map, 0..3), 1);
+        assert_eq!(need(0b11), before);
+        table.note_missing(slot(0));
+        assert_ne!(need(0b11), before);
+        let before = need(0b11);
+        table.set_lost(slot(1), true);
+        table.set_lost(slot(1), false);
+        assert_ne!(need(0b11), before);
+        let before = need(0b11);
         table.close(slot(1));
-        assert_eq!(DiskNeed::new(&table).forget(&map, 2..4), Err(1));
-        assert_eq!(on_disk(&map), [false, false, true, true]);
-        assert_eq!(DiskNeed::new(&table).count(&map, 0..4), 1);
-        // With force.
-        forget(&map, 2..4);
-        assert_eq!(on_disk(&map), [false; 4]);
+        assert_ne!(need(0b11), before);
+        assert_eq!(need(0b11).count(&map, 0..3), 1);
+        forget(&map, 1..3);
+        assert_eq!(on_disk(&map), [true, false, false]);
     }
 
     #[test]
     fn a_copy_on_a_server_that_is_dead_or_quiescing_does_not_count() {
         let table = table(2);
         let map = map(&[0b01, 0b10], true);
-        let count = || DiskNeed::new(&table).count(&map, 0..2);
+        let count = || DiskNeed::new(&table, SlotSet::ALL).count(&map, 0..2);
         table.set_lost(slot(0), true);
         assert_eq!(count(), 1);
         table.set_draining(slot(1), true);
@@ -112,8 +111,8 @@ mod tests {
     fn what_a_page_was_that_is_being_written_does_not_count() {
         let table = table(2);
         let map = map(&[0, 0], true);
-        assert_eq!(DiskNeed::new(&table).count(&map, 0..2), 2);
+        assert_eq!(DiskNeed::new(&table, SlotSet::ALL).count(&map, 0..2), 2);
         map.begin_write(PageIndex(0)).unwrap();
-        assert_eq!(DiskNeed::new(&table).count(&map, 0..2), 1);
+        assert_eq!(DiskNeed::new(&table, SlotSet::ALL).count(&map, 0..2), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 //! Detaching the local disk, step by step, with delays between.
 
-use anemone::engine::client::ids::{PageIndex, SlotSet};
+use anemone::engine::client::ids::PageIndex;
 use anemone::engine::client::maintenance::detach::{Detach, DetachError, Step};
 use anemone::engine::client::mirror::Health;
 use rand::Rng;
@@ -42,13 +42,17 @@ impl Client {
 
 impl Local {
     /// Does the next step. Returns for how long to wait; `None` if it was the last.
-    fn step_detach(&mut self, client: &Client, ctx: &mut Context) -> Option<u64> {
+    fn step_detach(&mut self, client: &mut Client, ctx: &mut Context) -> Option<u64> {
         let mut detach = self.detach.take()?;
         let mut wait_ns = 0;
         match detach.next_step() {
             Step::Mirror => self.detach_mirror(client, ctx, &mut detach),
             Step::Shards => self.notifying = Some(0),
-            Step::Walk | Step::Cluster => self.forget_part(client, ctx, &mut detach),
+            Step::Cluster => self.detach_cluster(client, ctx, &mut detach),
+            Step::Walk => {
+                let part = 1 + ctx.draw_maintenance(1000) as u32;
+                detach.walk(&client.device, part);
+            }
             Step::Wait(ns) => wait_ns = ns,
             Step::Done(result) => {
                 self.end_detach(client, ctx, result);
@@ -74,26 +78,21 @@ impl Local {
         }
     }
 
-    /// Checks a part of the map. Unless by force, no page that only the disk has is forgotten.
-    fn forget_part(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
-        let pages = 0..client.device.map.len() as u32;
-        let on_disk = |page: &u32| client.device.map.load(PageIndex(*page)).is_on_disk();
-        let before: Vec<u32> = pages.filter(on_disk).collect();
-        let part = 1 + ctx.draw_maintenance(1000) as u32;
-        detach.walk(&client.device, part);
-        if self.is_forced || client.is_unloaded {
-            return;
-        }
-        for page in before.into_iter().filter(|page| !on_disk(page)) {
-            let entry = client.device.map.load(PageIndex(page));
-            let is_kept = !client.counted(page, SlotSet::EMPTY).is_empty();
-            ctx.oracle.forget_on_disk(client.number, page);
-            if entry.is_written() && !entry.is_busy() && !is_kept {
-                let number = client.number;
-                ctx.oracle.fail(|| {
-                    format!("client {number} page {page}: only the disk has it, and is detached")
-                });
-            }
+    /// Asks the servers whether they have their pages. If the disk is given up, the oracle checks that.
+    fn detach_cluster(&mut self, client: &mut Client, ctx: &mut Context, detach: &mut Detach) {
+        let clock_ns = client.clock_ns(ctx);
+        let asked_ns = *self.asked_ns.get_or_insert(ctx.now_ns);
+        let mut frames = client.frames();
+        let (cluster, device) = (&mut client.cluster, &client.device);
+        detach.with_cluster(clock_ns, cluster, &mut frames, device);
+        client.transmit_all(ctx, frames);
+        client.run_cluster(ctx);
+        if detach.has_given_up() {
+            let pages = (0..client.device.map.len() as u32).filter(|&page| {
+                let entry = client.device.map.load(PageIndex(page));
+                entry.is_written() && !entry.is_busy() && entry.is_on_disk()
+            });
+            self.given_up = Some((asked_ns, pages.collect()));
         }
     }
 

@@ -69,6 +69,10 @@ pub struct Local {
     /// The shard that is notified next that the disk is being detached.
     pub(super) notifying: Option<usize>,
     pub(super) is_forced: bool,
+    /// When the servers were first asked whether they have their pages.
+    pub(super) asked_ns: Option<u64>,
+    /// That time and the disk's pages, if the disk has been given up since the oracle's last check.
+    pub given_up: Option<(u64, Vec<u32>)>,
     /// Events of the mirror that have not reached their shards.
     pub(super) pending_events: usize,
     /// How often the mirror had no room, and how often it had a page-in's page, when last checked.
@@ -102,6 +106,8 @@ impl Local {
             detach: None,
             notifying: None,
             is_forced: false,
+            asked_ns: None,
+            given_up: None,
             pending_events: 0,
             seen: (0, 0),
             full_ns: None,
@@ -169,6 +175,7 @@ impl Client {
                     ctx.note(|| format!("client {}: detaches its disk", self.number));
                     local.detach = Some(Detach::new(force));
                     local.is_forced = force;
+                    local.asked_ns = None;
                     self.after_local(ctx, LocalEvent::DetachStep);
                 }
             }

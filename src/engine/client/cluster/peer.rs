@@ -43,6 +43,8 @@ pub struct Peer {
     pub(super) refusals: u32,
     /// When a frame of it was last received; 0 for never.
     pub(super) heard_ns: u64,
+    /// When the request was sent whose answer last confirmed the session and the incarnation.
+    pub(super) confirmed_ns: u64,
     /// Nothing new is sent to it until it answers a ping or opens the session.
     pub(super) suspected: bool,
     /// For how long it has been suspected, as far as our own clock ran.
@@ -80,6 +82,7 @@ impl Default for Peer {
             refusal: None,
             refusals: 0,
             heard_ns: 0,
+            confirmed_ns: 0,
             suspected: false,
             suspected_ns: 0,
             unheard_ns: 0,

@@ -70,6 +70,11 @@ impl Query {
         self.tries
     }
 
+    /// When the last attempt was sent.
+    pub(super) fn sent_ns(&self) -> u64 {
+        self.sent_ns
+    }
+
     /// Whether an answer is awaited.
     pub(super) fn is_asking(&self) -> bool {
         self.asking

@@ -80,6 +80,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                     return;
                 }
                 if header.opcode == Opcode::Pong && header.incarnation == peer.incarnation {
+                    peer.confirmed_ns = peer.ping.sent_ns();
                     self.note_alive(now_ns, slot, header, table);
                 } else {
                     self.restart_session(now_ns, slot, table);
@@ -147,6 +148,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             Status::Ok if peer.state == State::Open => {
                 peer.forget_refusals();
                 if header.incarnation == peer.incarnation {
+                    peer.confirmed_ns = peer.hello.sent_ns();
                     self.note_alive(now_ns, slot, header, table);
                 } else {
                     // It should have rejected the session.
@@ -160,6 +162,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 peer.forget_refusals();
                 peer.incarnation = header.incarnation;
                 peer.heard_ns = now_ns;
+                peer.confirmed_ns = peer.hello.sent_ns();
                 peer.quota_pages = ack.quota_pages.get();
                 peer.capacity_pages = ack.quota_pages.get();
                 peer.note_utilisation(header);

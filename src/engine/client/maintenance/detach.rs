@@ -4,22 +4,29 @@
 //!
 //! First the disk is paused: no new page-out relies on it, and those that do are waited for. If every page
 //! is on a server as well, the disk is no longer used, and each shard is notified: a page-out that waits for
-//! a server no longer counts the disk. The pages are then checked again, because servers may have been lost
-//! meanwhile, and the DISK bits are cleared from the map, part by part. If a page turns out to need the
-//! disk, the disk is kept, and the pages that it lacks are written to it.
+//! a server no longer counts the disk. Then the servers are asked whether they still have their pages,
+//! because one may have restarted unnoticed, and the pages are counted again. From here on only servers that
+//! have answered count. If no page needs the disk, and no server was lost since the count began, the disk is
+//! given up under the cluster's lock. Only after that are the DISK bits cleared from the map, part by part.
+//! So a disk that is kept has all the pages that it had.
 //!
 //! When the module is unloaded, only the I/O of the disk is waited for.
 
 use core::ops::Range;
 
+use super::super::cluster::{Cluster, Outbox, Random};
 use super::super::config::NS_PER_S;
 use super::super::disk_need::{self, DiskNeed};
+use super::super::ids::SlotSet;
 use super::super::mirror::Mirror;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 
-/// The time between two checks whether the disk's I/O has ended.
+/// The time between two checks whether the disk's I/O has ended, or the servers have answered.
 const LOOK_NS: u64 = 2_000_000;
+/// How long the servers are waited for, and the pages counted again if a server was lost meanwhile. A server
+/// that does not answer is suspected much sooner.
+const ANSWER_NS: u64 = 5 * NS_PER_S;
 
 /// Why the disk is not detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +50,7 @@ pub enum Step {
     Mirror,
     /// Call [`Detach::walk`] without a lock.
     Walk,
-    /// Call [`Detach::walk`] under the cluster's lock.
+    /// Call [`Detach::with_cluster`] under the cluster's lock, then wake the worker.
     Cluster,
     /// Call [`Shard::disk_changed`](super::super::shard::Shard::disk_changed) of every shard, under its lock.
     Shards,
@@ -64,12 +71,13 @@ enum Stage {
     /// All I/O of the disk is waited for.
     Idle,
     Announce,
-    /// The pages are counted once more, after every page-out has been notified.
+    /// The servers are asked whether they still have their pages. If the pages have been counted since, and
+    /// no server was lost, the disk is given up.
+    Ask,
+    /// The pages that need the disk are counted once more.
     Recount,
-    /// The DISK bits are cleared from the map.
+    /// The disk is given up: the DISK bits are cleared from the map.
     Forget,
-    /// A page needed the disk: the pages that need it are counted in the whole map.
-    CountNeeding,
     /// The disk is kept.
     Keep(DetachError),
     Finish,
@@ -84,8 +92,12 @@ pub struct Detach {
     stage: Stage,
     /// The last check of the mirror found I/O under way.
     waits: bool,
-    /// Until when the disk is waited for.
+    /// Until when the disk, or the servers, are waited for.
     until_ns: u64,
+    /// When the servers were first asked whether they have their pages.
+    asked_ns: Option<u64>,
+    /// The rule by which the pages are counted once more.
+    need: Option<DiskNeed>,
     /// The page that is checked next.
     next: u32,
     /// The number of pages before it that need the disk.
@@ -101,6 +113,8 @@ impl Detach {
             stage: Stage::Pause,
             waits: false,
             until_ns: 0,
+            asked_ns: None,
+            need: None,
             next: 0,
             needing: 0,
         }
@@ -119,15 +133,18 @@ impl Detach {
     /// Returns the next step. The caller carries it out before it calls this again.
     pub fn next_step(&mut self) -> Step {
         match self.stage {
-            Stage::Quiet | Stage::Idle if core::mem::take(&mut self.waits) => Step::Wait(LOOK_NS),
+            Stage::Quiet | Stage::Idle | Stage::Ask if core::mem::take(&mut self.waits) => {
+                Step::Wait(LOOK_NS)
+            }
             Stage::Pause | Stage::Quiet | Stage::Begin | Stage::Idle => Step::Mirror,
             Stage::Keep(_) | Stage::Finish => Step::Mirror,
-            Stage::Count | Stage::Recount | Stage::CountNeeding => Step::Walk,
-            Stage::Forget if self.force => Step::Walk,
-            // A server may have been lost since the pages were counted. Under the lock none is lost.
-            Stage::Forget => Step::Cluster,
+            Stage::Count | Stage::Recount | Stage::Forget => Step::Walk,
+            Stage::Ask => Step::Cluster,
             Stage::Announce => {
-                self.begin_walk(Stage::Recount);
+                match self.force {
+                    true => self.begin_walk(Stage::Forget),
+                    false => self.stage = Stage::Ask,
+                }
                 Step::Shards
             }
             Stage::Over(result) => Step::Done(result),
@@ -139,7 +156,15 @@ impl Detach {
         self.stage == Stage::Over(Ok(()))
     }
 
-    /// Stops waiting for the disk, unless the module is being unloaded.
+    /// Whether the disk is given up: servers have its pages, or these are lost by force.
+    pub fn has_given_up(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Forget | Stage::Finish | Stage::Over(Ok(()))
+        )
+    }
+
+    /// Stops waiting for the disk, or for servers, unless the module is being unloaded.
     pub fn interrupt(&mut self) {
         if !self.is_last {
             self.until_ns = 0;
@@ -163,9 +188,10 @@ impl Detach {
                 mirror.pause(device);
                 self.wait(now_ns, mirror, Stage::Quiet);
             }
-            Stage::Quiet if is_settled && !mirror.is_writing() => {
-                self.begin_walk(Stage::Count);
-            }
+            Stage::Quiet if is_settled && !mirror.is_writing() => match self.force {
+                true => self.stage = Stage::Begin,
+                false => self.begin_walk(Stage::Count),
+            },
             Stage::Idle if is_settled && mirror.is_idle() => {
                 self.stage = match self.is_last {
                     true => Stage::Over(Ok(())),
@@ -200,7 +226,38 @@ impl Detach {
         }
     }
 
-    /// Uses the disk as before. The pages whose DISK bits were cleared are written to it again.
+    /// Carries out [`Step::Cluster`].
+    pub fn with_cluster<S: Storage, R: Random>(
+        &mut self,
+        now_ns: u64,
+        cluster: &mut Cluster<S, R>,
+        outbox: &mut impl Outbox,
+        device: &SwapDevice<S>,
+    ) {
+        if self.stage != Stage::Ask {
+            return;
+        }
+        let since_ns = *self.asked_ns.get_or_insert_with(|| {
+            self.until_ns = now_ns.saturating_add(ANSWER_NS);
+            now_ns
+        });
+        let table = &device.servers;
+        let confirmed = cluster.confirm(now_ns, since_ns, table, outbox);
+        // Under the lock no server is lost.
+        let need = Some(DiskNeed::new(table, confirmed.slots));
+        if self.need == need {
+            self.begin_walk(Stage::Forget);
+        } else if now_ns >= self.until_ns {
+            self.stage = Stage::Keep(DetachError::Interrupted);
+        } else if confirmed.is_complete {
+            self.need = need;
+            self.begin_walk(Stage::Recount);
+        } else {
+            self.waits = true;
+        }
+    }
+
+    /// Uses the disk as before.
     fn keep<S: Storage>(
         &mut self,
         mirror: &mut Mirror<S>,
@@ -232,80 +289,33 @@ impl Detach {
         let end = self.next.saturating_add(pages).min(len);
         let part = self.next..end;
         self.next = end;
-        if !self.look_at(device, part) {
-            self.begin_walk(Stage::CountNeeding);
-        } else if end >= len {
+        self.look_at(device, part);
+        if end >= len {
             self.end_walk();
         }
     }
 
-    /// Counts or forgets the pages of a part. Returns false, and forgets nothing, if a page turned out to
-    /// need the disk.
-    fn look_at<S: Storage>(&mut self, device: &SwapDevice<S>, part: Range<u32>) -> bool {
-        let need = DiskNeed::new(&device.servers);
-        match (self.stage, self.force) {
-            (Stage::Forget, true) => disk_need::forget(&device.map, part),
-            (Stage::Forget, false) => return need.forget(&device.map, part).is_ok(),
-            (Stage::CountNeeding, _) | (_, false) => {
-                let found = need.count(&device.map, part);
-                self.needing = self.needing.saturating_add(found);
-            }
-            (_, true) => {}
+    /// Counts or forgets the pages of a part.
+    fn look_at<S: Storage>(&mut self, device: &SwapDevice<S>, part: Range<u32>) {
+        if self.stage == Stage::Forget {
+            disk_need::forget(&device.map, part);
+            return;
         }
-        true
+        let now = || DiskNeed::new(&device.servers, SlotSet::ALL);
+        let found = self.need.unwrap_or_else(now).count(&device.map, part);
+        self.needing = self.needing.saturating_add(found);
     }
 
     /// The whole map has been checked.
     fn end_walk(&mut self) {
-        let needing = self.needing;
-        match self.stage {
-            Stage::Forget => self.stage = Stage::Finish,
-            // A page that needed the disk may no longer need it. The next attempt clears its bit.
-            Stage::CountNeeding => {
-                self.stage = Stage::Keep(DetachError::OnlyCopies(needing.max(1)))
-            }
-            _ if needing != 0 => self.stage = Stage::Keep(DetachError::OnlyCopies(needing)),
-            Stage::Count => self.stage = Stage::Begin,
-            _ => self.begin_walk(Stage::Forget),
-        }
+        self.stage = match self.stage {
+            Stage::Forget => Stage::Finish,
+            _ if self.needing != 0 => Stage::Keep(DetachError::OnlyCopies(self.needing)),
+            Stage::Count => Stage::Begin,
+            _ => Stage::Ask,
+        };
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::client::config::Config;
-    use crate::engine::client::mirror::{self, Buffer, Head, Io};
-    use crate::engine::client::storage::heap::{words, Heap};
-
-    #[test]
-    fn an_unload_waits_for_the_disk_as_long_as_an_io_may_take() {
-        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
-        let parts = mirror::Parts {
-            buffers: std::vec![Buffer::default(); 64],
-            heads: std::vec![Head::default(); 64],
-            ios: std::vec![Io::default(); 4],
-        };
-        let config = mirror::Config::default();
-        let mut mirror = Mirror::<Heap>::new(config, parts);
-        mirror.attach(&device).unwrap();
-        for is_notified in [false, true] {
-            let mut detach = Detach::for_unload();
-            assert_eq!(detach.next_step(), Step::Mirror);
-            detach.with_mirror(0, &mut mirror, &device, false);
-            for now_ns in [1, config.disk_timeout_ns - 1] {
-                assert_eq!(detach.next_step(), Step::Mirror);
-                detach.with_mirror(now_ns, &mut mirror, &device, false);
-                detach.interrupt();
-                assert_eq!(detach.next_step(), Step::Wait(LOOK_NS));
-            }
-            assert_eq!(detach.next_step(), Step::Mirror);
-            detach.with_mirror(config.disk_timeout_ns, &mut mirror, &device, is_notified);
-            let result = match is_notified {
-                true => Ok(()),
-                false => Err(DetachError::TimedOut),
-            };
-            assert_eq!(detach.next_step(), Step::Done(result));
-        }
-    }
-}
+mod tests;

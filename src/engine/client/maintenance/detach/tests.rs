@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::super::bench::{cluster, Ones};
+use super::*;
+use crate::engine::client::config::Config;
+use crate::engine::client::ids::{PageIndex, ServerSlot};
+use crate::engine::client::mirror::{self, Buffer, Head, Io};
+use crate::engine::client::storage::heap::{words, Heap};
+use crate::wire::{Frame, Header, HelloAck, MacAddress, Opcode, Status};
+
+use zerocopy::IntoBytes;
+
+const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const PAGE: PageIndex = PageIndex(1);
+const INCARNATION: u64 = 5;
+
+/// The last frame that was sent.
+#[derive(Default)]
+struct Last(Option<Header>);
+
+impl Outbox for Last {
+    fn send(&mut self, _: MacAddress, header: &Header, payload: &[u8]) {
+        // A longer PING asks for the path MTU.
+        if header.opcode != Opcode::Ping || payload.is_empty() {
+            self.0 = Some(*header);
+        }
+    }
+}
+
+/// A disk and a server that both have one page.
+struct Bench {
+    cluster: Cluster<Heap, Ones>,
+    device: SwapDevice<Heap>,
+    mirror: Mirror<Heap>,
+    last: Last,
+    slot: ServerSlot,
+    now_ns: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (mut cluster, (device, mirror)) = (cluster(), disk());
+        let mut last = Last::default();
+        let slot = cluster.add(0, MAC, &device.servers).unwrap();
+        cluster.handle_timeout(0, &device.servers, |_| 0, &mut last);
+        let mut bench = Self {
+            cluster,
+            device,
+            mirror,
+            last,
+            slot,
+            now_ns: 1,
+        };
+        for status in [Status::Cookie, Status::Ok] {
+            bench.answer(Opcode::HelloAck, status, INCARNATION);
+        }
+        bench.now_ns += 1;
+        let map = &bench.device.map;
+        let begun = map.begin_write(PAGE).unwrap();
+        let version = bench.device.take_version();
+        map.finish_write(PAGE, begun, version, SlotSet::one(slot), true);
+        bench
+    }
+
+    /// The server answers the last frame that was sent.
+    fn answer(&mut self, opcode: Opcode, status: Status, incarnation: u64) {
+        let mut header = self.last.0.take().unwrap().answer(opcode, status);
+        header.incarnation = incarnation;
+        let ack = HelloAck {
+            cookie: 99.into(),
+            quota_pages: 1000.into(),
+            held_pages: 0.into(),
+            lease_s: 10.into(),
+            reserved: 0.into(),
+        };
+        let payload = match opcode {
+            Opcode::HelloAck => ack.as_bytes(),
+            _ => &[],
+        };
+        let (table, frame) = (&self.device.servers, Frame { header, payload });
+        self.cluster
+            .handle_frame(self.now_ns, MAC, &frame, table, &mut self.last);
+    }
+
+    /// Detaches the disk. `then` happens after each step.
+    fn detach(&mut self, mut then: impl FnMut(&mut Self, &mut Detach, Step)) -> Step {
+        let mut detach = Detach::new(false);
+        for _ in 0..10_000 {
+            let step = detach.next_step();
+            let (now_ns, device) = (self.now_ns, &self.device);
+            match step {
+                Step::Mirror => detach.with_mirror(now_ns, &mut self.mirror, device, true),
+                Step::Walk => detach.walk(device, 2),
+                Step::Cluster => {
+                    detach.with_cluster(now_ns, &mut self.cluster, &mut self.last, device);
+                }
+                Step::Shards => {}
+                Step::Wait(ns) => {
+                    self.now_ns += ns;
+                    let (table, last) = (&device.servers, &mut self.last);
+                    self.cluster.handle_timeout(self.now_ns, table, |_| 0, last);
+                }
+                Step::Done(_) => return step,
+            }
+            then(self, &mut detach, step);
+        }
+        panic!("no end");
+    }
+
+    /// The disk is kept with its page.
+    fn assert_kept(&self) {
+        assert!(self.mirror.is_attached() && self.mirror.is_usable());
+        assert!(self.device.map.load(PAGE).is_on_disk());
+    }
+}
+
+/// A device with an attached disk.
+fn disk() -> (SwapDevice<Heap>, Mirror<Heap>) {
+    let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+    let parts = mirror::Parts {
+        buffers: std::vec![Buffer::default(); 64],
+        heads: std::vec![Head::default(); 64],
+        ios: std::vec![Io::default(); 4],
+    };
+    let mut mirror = Mirror::<Heap>::new(mirror::Config::default(), parts);
+    mirror.attach(&device).unwrap();
+    (device, mirror)
+}
+
+#[test]
+fn a_disk_is_detached_when_the_server_has_confirmed_that_it_has_the_page() {
+    let mut bench = Bench::new();
+    let result = bench.detach(|bench, detach, step| {
+        let is_on_disk = bench.device.map.load(PAGE).is_on_disk();
+        assert!(is_on_disk || detach.has_given_up());
+        if matches!(step, Step::Wait(_)) {
+            assert!(!detach.has_given_up());
+            bench.answer(Opcode::Pong, Status::Ok, INCARNATION);
+        }
+    });
+    assert_eq!(result, Step::Done(Ok(())));
+    assert!(!bench.device.map.load(PAGE).is_on_disk());
+}
+
+#[test]
+fn a_restart_that_was_not_noticed_keeps_the_disk() {
+    let mut bench = Bench::new();
+    let result = bench.detach(|bench, _, step| {
+        if matches!(step, Step::Wait(_)) {
+            bench.answer(Opcode::Pong, Status::Ok, INCARNATION + 1);
+        }
+    });
+    assert_eq!(result, Step::Done(Err(DetachError::OnlyCopies(1))));
+    bench.assert_kept();
+}
+
+#[test]
+fn an_answer_to_an_earlier_request_does_not_count() {
+    let mut bench = Bench::new();
+    let mut early = None;
+    bench.now_ns += NS_PER_S;
+    let (table, last) = (&bench.device.servers, &mut bench.last);
+    bench
+        .cluster
+        .handle_timeout(bench.now_ns, table, |_| 0, last);
+    bench.now_ns += 1;
+    let result = bench.detach(|bench, detach, step| {
+        if matches!(step, Step::Wait(_)) {
+            let is_new = early.replace(bench.now_ns).is_some();
+            let incarnation = INCARNATION + u64::from(is_new);
+            bench.answer(Opcode::Pong, Status::Ok, incarnation);
+        }
+        assert!(!detach.has_given_up());
+    });
+    assert!(early.is_some());
+    assert_eq!(result, Step::Done(Err(DetachError::OnlyCopies(1))));
+    bench.assert_kept();
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_counted_on() {
+    let mut bench = Bench::new();
+    let result = bench.detach(|_, _, _| {});
+    assert_eq!(result, Step::Done(Err(DetachError::OnlyCopies(1))));
+    assert!(bench.now_ns < NS_PER_S);
+    bench.assert_kept();
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_servers() {
+    let mut bench = Bench::new();
+    let result = bench.detach(|_, detach, _| detach.interrupt());
+    assert_eq!(result, Step::Done(Err(DetachError::Interrupted)));
+    bench.assert_kept();
+}
+
+#[test]
+fn a_server_that_is_lost_after_the_count_keeps_the_disk() {
+    let mut bench = Bench::new();
+    let mut walks = 0;
+    let result = bench.detach(|bench, detach, step| {
+        assert!(!detach.has_given_up());
+        match step {
+            Step::Wait(_) => bench.answer(Opcode::Pong, Status::Ok, INCARNATION),
+            Step::Walk => walks += 1,
+            _ => {}
+        }
+        // Two steps for each count.
+        if walks == 4 {
+            bench.device.servers.close(bench.slot);
+        }
+    });
+    assert_eq!(result, Step::Done(Err(DetachError::OnlyCopies(1))));
+    bench.assert_kept();
+}
+
+#[test]
+fn an_unload_waits_for_the_disk_as_long_as_an_io_may_take() {
+    let (device, mut mirror) = disk();
+    let config = mirror.config();
+    for is_notified in [false, true] {
+        let mut detach = Detach::for_unload();
+        assert_eq!(detach.next_step(), Step::Mirror);
+        detach.with_mirror(0, &mut mirror, &device, false);
+        for now_ns in [1, config.disk_timeout_ns - 1] {
+            assert_eq!(detach.next_step(), Step::Mirror);
+            detach.with_mirror(now_ns, &mut mirror, &device, false);
+            detach.interrupt();
+            assert_eq!(detach.next_step(), Step::Wait(LOOK_NS));
+        }
+        assert_eq!(detach.next_step(), Step::Mirror);
+        detach.with_mirror(config.disk_timeout_ns, &mut mirror, &device, is_notified);
+        let result = match is_notified {
+            true => Ok(()),
+            false => Err(DetachError::TimedOut),
+        };
+        assert_eq!(detach.next_step(), Step::Done(result));
+    }
+}
