@@ -65,7 +65,7 @@ pub(crate) struct Client {
     /// Received control frames.
     #[pin]
     pub(crate) inbox: SpinLockIrq<Inbox>,
-    /// Frames that were short, damaged, malformed, or not from a server.
+    /// Frames that were short, damaged or malformed. Requests of other clients are not among them.
     pub(crate) frames_bad: Atomic<u64>,
     /// Frames of foreign servers, or of sessions that are not ours.
     pub(crate) frames_foreign: Atomic<u64>,
@@ -142,7 +142,7 @@ impl Client {
         Ok(sums)
     }
 
-    /// Counts a frame that is invalid, or not from a server.
+    /// Counts a frame that is invalid.
     pub(crate) fn count_bad_frame(&self) {
         self.frames_bad.fetch_add(1, Relaxed);
     }

@@ -23,7 +23,7 @@ pub(crate) enum Source {
     /// The interface's permanent hardware address.
     Interface,
     /// Random, because there was nothing to derive it from: it differs after the next start.
-    Chance,
+    Random,
 }
 
 impl Source {
@@ -33,7 +33,7 @@ impl Source {
             Self::Parameter => "client_id=",
             Self::Machine => "the machine's UUID",
             Self::Interface => "the interface's address",
-            Self::Chance => "chance",
+            Self::Random => "a random number",
         }
     }
 }
@@ -49,7 +49,7 @@ pub(crate) fn find(given: Option<ClientId>, device: &NetDevice) -> (ClientId, So
     let lasting = || (!device.has_random_address()).then(|| device.address());
     match device.perm_address().or_else(lasting) {
         Some(address) => (derive(b'i', &address), Source::Interface),
-        None => (ClientId(random::random_bytes()), Source::Chance),
+        None => (ClientId(random::random_bytes()), Source::Random),
     }
 }
 

@@ -191,7 +191,7 @@ impl kernel::Module for Anemone {
             params.queue_depth
         );
         pr_info!("client {id}, from {}\n", source.word());
-        if source == Source::Chance {
+        if source == Source::Random {
             pr_warn!(
                 "client {id}: its identity is random, and servers will not recognise it after a crash; set client_id=\n"
             );

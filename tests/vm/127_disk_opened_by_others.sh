@@ -161,7 +161,7 @@ hold
 soon anemone_unload
 [ "$STATUS" = 0 ] || fail "unload: $(cat "$SCRATCH/soon")"
 nothing_left || fail "something is left"
-said "the kernel has not closed it yet"
+said "not closed yet"
 let_go
 released() { anemone_load size_mib=64 local_device="$loop" 2>/dev/null; }
 wait_for 20 "the disk is released" released || fail "it is held: $(dmesg | tail)"

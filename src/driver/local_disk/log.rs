@@ -44,7 +44,7 @@ pub(super) fn report(number: DeviceNumber, event: Event) {
             pr_info!("block device {major}:{minor}: it was opened too late, and is not used\n");
         }
         Event::StillOpening => pr_err!(
-            "block device {major}:{minor}: it is still being opened, and loading, which has failed, waits for that\n"
+            "block device {major}:{minor}: it is still being opened; the failed load cannot finish before\n"
         ),
         Event::StillClosing => pr_warn!(
             "block device {major}:{minor}: it is still being closed, maybe until another opener has finished, or until data that others wrote to it is written back; the module is in use until then\n"
@@ -54,7 +54,7 @@ pub(super) fn report(number: DeviceNumber, event: Event) {
             "block device {major}:{minor}: it has not completed I/O, so it stays open until this machine restarts; it can be used, but not removed\n"
         ),
         Event::HandedOver => pr_warn!(
-            "block device {major}:{minor}: the kernel has not closed it yet (another program is opening it, or an earlier disk, or data that others wrote to it is being written back); until it has, it may not be possible to mount or attach it\n"
+            "block device {major}:{minor}: not closed yet (another program is opening it or an earlier disk, or data that others wrote to it is being written back); mounting or attaching it may fail until it is\n"
         ),
     }
 }
