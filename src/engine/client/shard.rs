@@ -11,7 +11,7 @@
 //! active list. Transfers to be sent are in the ready list, or wait in their server's list for room
 //! in its window.
 
-mod active;
+mod active_ops;
 mod answer;
 mod answer_timeout;
 mod assembly;
@@ -58,7 +58,7 @@ use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
 
-use active::ActiveOps;
+use active_ops::ActiveOps;
 pub use copy::CopyOut;
 pub use disk_page_in::BufferRead;
 pub use disk_page_out::BufferFill;

@@ -4,7 +4,7 @@
 
 use super::super::ids::{Generation, PageIndex, SlotSet, Version};
 use super::super::page_map::Entry;
-use super::active::ActivePlace;
+use super::active_ops::ActivePlace;
 use super::assembly::Assembly;
 use super::disk_part::DiskPart;
 use super::list::Place;
