@@ -2,7 +2,7 @@
 
 //! CRC32C.
 //!
-//! Could be dropped once the kernel crate has `crc32c`.
+//! Could be removed once the kernel crate has `crc32c`.
 //!
 //! C header: [`include/linux/crc32.h`](srctree/include/linux/crc32.h)
 

@@ -44,7 +44,7 @@ struct Entry<T> {
 /// module's `init` has succeeded: the module would be freed under an open file if `init` failed
 /// afterwards. An open file keeps the module.
 ///
-/// Could be dropped once the files of `kernel::debugfs::Dir` have an owner (they have none, so an open
+/// Could be removed once the files of `kernel::debugfs::Dir` have an owner (they have none, so an open
 /// one outlives the module's code), and cannot be opened while the module is being loaded.
 ///
 /// # Invariants

@@ -42,7 +42,7 @@ struct OpenFile<T>(PhantomData<T>);
 /// It cannot be opened before the module's `init` has succeeded: the module would be freed under an
 /// open file if `init` failed afterwards. An open file keeps the module, and `data`.
 ///
-/// Could be dropped once `kernel::miscdevice::MiscDeviceRegistration` holds data for `open`, and refuses
+/// Could be removed once `kernel::miscdevice::MiscDeviceRegistration` holds data for `open`, and refuses
 /// to open while the module is being loaded.
 ///
 /// # Invariants

@@ -11,7 +11,7 @@ use kernel::bindings;
 /// It does not delay that a module which fails to load is freed: nothing in C waits for references
 /// then. So an `init` that fails must end by itself what holds a reference.
 ///
-/// Could be dropped once `kernel::module::ThisModule` has `try_get`.
+/// Could be removed once `kernel::module::ThisModule` has `try_get`.
 ///
 /// # Invariants
 ///

@@ -7,7 +7,7 @@
 //! a number out of range is stored, and [`Number::check`], which `init` calls, reports and refuses it;
 //! later it is refused when it is written.
 //!
-//! Could be dropped once `module!` has parameters with ranges, with strings and with permissions. Those
+//! Could be removed once `module!` has parameters with ranges, with strings and with permissions. Those
 //! of `kernel::module_param` are numbers without a range, which cannot be seen in sysfs.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)

@@ -13,7 +13,7 @@ use super::helpers;
 ///
 /// As for any function that sleeps, the caller must hold no spinlock and not the RCU read lock.
 ///
-/// Could be dropped once the kernel crate has `cond_resched`.
+/// Could be removed once the kernel crate has `cond_resched`.
 ///
 /// # Examples
 ///
@@ -36,7 +36,7 @@ pub(crate) fn cond_resched() {
 ///
 /// The task must not sleep meanwhile. On PREEMPT_RT it must not take a spinlock either.
 ///
-/// Could be dropped once the kernel crate has a guard for `preempt_disable`; it has one for interrupts
+/// Could be removed once the kernel crate has a guard for `preempt_disable`; it has one for interrupts
 /// (`kernel::interrupt::LocalInterruptDisabled`).
 ///
 /// # Invariants

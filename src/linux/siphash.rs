@@ -2,7 +2,7 @@
 
 //! SipHash-2-4.
 //!
-//! Could be dropped once the kernel crate has `siphash`.
+//! Could be removed once the kernel crate has `siphash`.
 //!
 //! C header: [`include/linux/siphash.h`](srctree/include/linux/siphash.h)
 

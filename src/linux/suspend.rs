@@ -51,7 +51,7 @@ pub(crate) enum PmChain {}
 ///
 /// A kernel without sleep states (`CONFIG_PM_SLEEP`) never notifies it.
 ///
-/// Could be dropped once the kernel crate has `register_pm_notifier`.
+/// Could be removed once the kernel crate has `register_pm_notifier`.
 ///
 /// # Examples
 ///

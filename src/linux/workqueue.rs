@@ -23,7 +23,7 @@ use kernel::{
 /// It is not a [`Queue`], because a delayed work item whose time has not come is not cancelled when the
 /// queue is destroyed, and `Queue::enqueue_delayed` takes any queue.
 ///
-/// Could be dropped once `kernel::workqueue` makes queues; it has only the system's.
+/// Could be removed once `kernel::workqueue` makes queues; it has only the system's.
 ///
 /// # Invariants
 ///
@@ -62,7 +62,7 @@ unsafe impl Sync for OwnedQueue {}
 
 /// The options of a new work queue.
 ///
-/// Could be dropped with [`OwnedQueue`].
+/// Could be removed with [`OwnedQueue`].
 ///
 /// # Examples
 ///

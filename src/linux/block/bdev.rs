@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 //!
-//! Could be dropped once the kernel crate has `bdev_file_open_by_dev`.
+//! Could be removed once the kernel crate has `bdev_file_open_by_dev`.
 //!
 //! # Examples
 //!

@@ -112,7 +112,7 @@ struct Inner<T, const PAGES: usize> {
 /// (`CONFIG_PREEMPTION` without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have
 /// ended.
 ///
-/// Could be dropped once the kernel crate has `bio`, and bios that end without their owner.
+/// Could be removed once the kernel crate has `bio`, and bios that end without their owner.
 ///
 /// # Invariants
 ///
@@ -150,7 +150,7 @@ unsafe impl<T: EndIo, const PAGES: usize> Send for BioSet<T, PAGES> {}
 // SAFETY: As above.
 unsafe impl<T: EndIo, const PAGES: usize> Sync for BioSet<T, PAGES> {}
 
-/// A bio that has been filled in. Dropping it gives it back to the set. Could be dropped with [`BioSet`].
+/// A bio that has been filled in. Dropping it gives it back to the set. Could be removed with [`BioSet`].
 ///
 /// # Invariants
 ///

@@ -30,13 +30,13 @@ pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
 /// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For what there
 /// may be much of.
 ///
-/// Could be dropped once the kernel crate has `__GFP_RETRY_MAYFAIL`.
+/// Could be removed once the kernel crate has `__GFP_RETRY_MAYFAIL`.
 // SAFETY: `Flags` is a number of 32 bits, any of which it can be, and no more.
 pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
 
 /// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
 ///
-/// Could be dropped once the kernel crate has `si_mem_available`.
+/// Could be removed once the kernel crate has `si_mem_available`.
 ///
 /// # Examples
 ///
@@ -54,7 +54,7 @@ pub(crate) fn is_available(bytes: usize) -> bool {
 
 /// A type of which all zero bytes are a value.
 ///
-/// Could be dropped once `kernel::sync::atomic::Atomic` is `pin_init::Zeroable`.
+/// Could be removed once `kernel::sync::atomic::Atomic` is `pin_init::Zeroable`.
 ///
 /// # Safety
 ///
@@ -68,7 +68,7 @@ unsafe impl ZeroValue for Atomic<u32> {}
 /// A table of fixed length, mapped with huge pages where there are some. It is dropped in process context.
 ///
 /// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
-/// larger than memory has other programs killed before its allocation fails. Could be dropped once
+/// larger than memory has other programs killed before its allocation fails. Could be removed once
 /// `VVec` takes [`MAY_FAIL`], huge pages, and values of zero bytes.
 ///
 /// # Invariants
@@ -112,7 +112,7 @@ impl<T: ZeroValue> Table<T> {
 }
 
 /// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
-/// larger than the memory that is available. Could be dropped with [`Table`].
+/// larger than the memory that is available. Could be removed with [`Table`].
 pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
     if !is_available(bytes) {

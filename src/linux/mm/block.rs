@@ -41,7 +41,7 @@ pub(super) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 ///   [`mm::copy`](super::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
 ///   values: two concurrent writes leave a mixture of both.
 ///
-/// Could be dropped once the kernel crate has `bio` and its iterators (`bio_for_each_segment`).
+/// Could be removed once the kernel crate has `bio` and its iterators (`bio_for_each_segment`).
 ///
 /// # Examples
 ///
@@ -275,7 +275,7 @@ impl<'a> Block<'a> {
 }
 
 /// A block whose bytes may be written as well: a block of a request that reads, or an own page. Several
-/// contexts may write to the same block at a time. Could be dropped with [`Block`].
+/// contexts may write to the same block at a time. Could be removed with [`Block`].
 ///
 /// # Invariants
 ///

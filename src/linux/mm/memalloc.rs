@@ -14,7 +14,7 @@ use crate::linux::helpers;
 /// While this exists, the task that made it may allocate from the emergency reserve and does not wait for
 /// reclaim. For work that frees memory, such as writing swapped pages.
 ///
-/// Could be dropped once the kernel crate has a guard for `memalloc_noreclaim_save`.
+/// Could be removed once the kernel crate has a guard for `memalloc_noreclaim_save`.
 ///
 /// # Invariants
 ///

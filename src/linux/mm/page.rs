@@ -26,7 +26,7 @@ use crate::linux::helpers;
 /// A page of 4 KiB. Dropping it gives up one reference; a bio or a frame under way has one of its
 /// own.
 ///
-/// Could be dropped once the kernel crate's `Page` can be shared with a device, and lent to a bio
+/// Could be removed once the kernel crate's `Page` can be shared with a device, and lent to a bio
 /// and an skb, which needs a reference count: it owns its page alone.
 ///
 /// # Invariants

@@ -35,7 +35,7 @@ pub(crate) use stacking::VlanTag;
 /// Meanwhile no device is registered, unregistered, renamed, stacked, or moved to another network
 /// namespace, but by this task.
 ///
-/// Could be dropped once the kernel crate has the RTNL mutex.
+/// Could be removed once the kernel crate has the RTNL mutex.
 ///
 /// # Invariants
 ///
@@ -79,7 +79,7 @@ impl Drop for Rtnl {
 /// A reference delays the end of the device, and with it of the task that removes it, without a bound.
 /// So it must be dropped when a [`Notifier`] gets [`Event::Unregister`].
 ///
-/// Could be dropped once the kernel crate has network devices; `kernel::net` has only PHYs and netlink.
+/// Could be removed once the kernel crate has network devices; `kernel::net` has only PHYs and netlink.
 ///
 /// # Invariants
 ///

@@ -88,7 +88,7 @@ pub(crate) enum DeviceChain {}
 /// While it is being registered, it is notified of [`Event::Register`] of each device, and of
 /// [`Event::Up`] of each that is up; while it is being dropped, of the opposite. Both take the RTNL mutex.
 ///
-/// Could be dropped once the kernel crate has `register_netdevice_notifier`; `kernel::net` has only PHYs
+/// Could be removed once the kernel crate has `register_netdevice_notifier`; `kernel::net` has only PHYs
 /// and netlink.
 ///
 /// # Examples

@@ -33,7 +33,7 @@ pub(crate) enum VmforkChain {}
 /// It is never notified on a kernel without `CONFIG_VMGENID`, and if the host gives the machine no
 /// generation number.
 ///
-/// Could be dropped once the kernel crate has `register_random_vmfork_notifier`.
+/// Could be removed once the kernel crate has `register_random_vmfork_notifier`.
 ///
 /// # Examples
 ///

@@ -28,7 +28,7 @@ use kernel::{
 /// `rcu_assign_pointer`, pairs with `Acquire` in `read`, where C has an address dependency.
 ///
 /// `kernel::revocable::Revocable` can be revoked but not replaced, and costs the reader a flag besides.
-/// Could be dropped once the kernel crate has a pointer for RCU (`rcu_assign_pointer`); it has only guards
+/// Could be removed once the kernel crate has a pointer for RCU (`rcu_assign_pointer`); it has only guards
 /// and grace periods, which this type uses.
 ///
 /// # Invariants

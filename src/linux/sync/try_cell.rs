@@ -22,7 +22,7 @@ use kernel::sync::atomic::{
 /// A [`SpinLock`] differs in that it waits, and that it must be held for a short time and without
 /// sleeping. While a [`TryGuard`] exists, the task may sleep.
 ///
-/// Could be dropped once the kernel crate has a lock with `trylock` for all contexts; its
+/// Could be removed once the kernel crate has a lock with `trylock` for all contexts; its
 /// `Lock::try_lock` disables preemption or sleeps, as the lock's backend does.
 ///
 /// # Invariants
@@ -74,7 +74,7 @@ impl<T> TryCell<T> {
     }
 }
 
-/// Access to the value of a [`TryCell`], with which it could be dropped. Dropping the guard unlocks the cell.
+/// Access to the value of a [`TryCell`]. Dropping the guard unlocks the cell. Could be removed with the cell.
 ///
 /// # Invariants
 ///

@@ -23,7 +23,7 @@ use kernel::{
 /// A [`HrTimer`] runs on this clock, so a deadline has passed when its timer fires. The cheaper clocks
 /// differ from CPU to CPU (`local_clock`) or step by a tick (`ktime_get_coarse`).
 ///
-/// Could be dropped once `kernel::time::Instant::as_nanos` is public.
+/// Could be removed once `kernel::time::Instant::as_nanos` is public.
 ///
 /// # Examples
 ///
@@ -56,7 +56,7 @@ pub(crate) trait HrTimerCallback: Send + Sync + Sized + 'static {
 /// Dropping it cancels it and waits for the callback, so it must be dropped in process context. The value
 /// is dropped afterwards.
 ///
-/// Could be dropped once `kernel::time::hrtimer::HrTimer` can be started through a shared reference.
+/// Could be removed once `kernel::time::hrtimer::HrTimer` can be started through a shared reference.
 ///
 /// # Invariants
 ///

@@ -83,7 +83,7 @@ pub(crate) enum Late {
 ///
 /// No job of `queue` refers to the queue, as [`BlockDevice`] says.
 ///
-/// Could be dropped once the kernel can open and close a block device within a bounded time.
+/// Could be removed once the kernel can open and close a block device within a bounded time.
 ///
 /// # Examples
 ///

@@ -66,7 +66,7 @@ const BLK_OPEN_WRITE: bindings::blk_mode_t = 1 << 1;
 
 /// The operations of a disk as a block device: `struct block_device_operations`.
 ///
-/// Could be dropped once [`Operations`] could, and the kernel crate lets a driver set these.
+/// Could be removed with [`Operations`], once the kernel crate lets a driver set these.
 ///
 /// # Examples
 ///
@@ -161,7 +161,7 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
 /// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks as long as a
 /// page, as those of the kernel crate's builder unless it is called with other values.
 ///
-/// Could be dropped once that of the kernel crate has these limits and features, and
+/// Could be removed once that of the kernel crate has these limits and features, and
 /// [`Operations`] is its trait.
 ///
 /// # Examples
@@ -322,7 +322,7 @@ impl GenDiskBuilder {
 ///
 /// It is dropped in process context, and sleeps.
 ///
-/// Could be dropped once [`GenDiskBuilder`] could.
+/// Could be removed with [`GenDiskBuilder`].
 ///
 /// # Invariants
 ///
@@ -354,7 +354,7 @@ impl<T: Operations> GenDisk<T> {
 
 /// A reference to a disk, which may have been removed since. The last one is dropped in process context.
 ///
-/// Could be dropped once [`GenDisk`] could.
+/// Could be removed with [`GenDisk`].
 ///
 /// # Invariants
 ///

@@ -41,7 +41,7 @@ use crate::linux::mm::{
 /// A clone is another reference to the same block, for a context that uses the block while another may
 /// drop its own reference.
 ///
-/// Could be dropped once the kernel crate's `ARef<Request>` lends the request's data.
+/// Could be removed once the kernel crate's `ARef<Request>` lends the request's data.
 ///
 /// # Invariants
 ///

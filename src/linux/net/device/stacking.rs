@@ -23,7 +23,7 @@ use crate::linux::helpers;
 
 /// The tag of a VLAN.
 ///
-/// Could be dropped with [`NetDevice`], which returns it.
+/// Could be removed with [`NetDevice`], which returns it.
 ///
 /// # Examples
 ///

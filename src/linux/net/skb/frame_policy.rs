@@ -10,7 +10,7 @@ use kernel::{
     },
 };
 
-/// What a driver decides about its frames. Could be dropped with [`TxFrame`](super::TxFrame).
+/// What a driver decides about its frames. Could be removed with [`TxFrame`](super::TxFrame).
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ pub(crate) trait FramePolicy: 'static {
 ///
 /// A device driver that has sent a frame may leave freeing it to the CPU that allocated it, which does so
 /// when it next receives a frame (`skb_attempt_defer_free`). The CPU that allocates a [`TxFrame`] may
-/// receive none: frames would stay busy, and their pages in use, without end. Could be dropped with
+/// receive none: frames would stay busy, and their pages in use, without end. Could be removed with
 /// [`TxFrame`](super::TxFrame).
 ///
 /// # Invariants

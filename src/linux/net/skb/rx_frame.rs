@@ -39,7 +39,7 @@ const VLAN_ID: u16 = 0xfff;
 ///
 /// Offsets count from the first byte behind the Ethernet header.
 ///
-/// Could be dropped once the kernel crate has `struct sk_buff`.
+/// Could be removed once the kernel crate has `struct sk_buff`.
 ///
 /// # Invariants
 ///
