@@ -85,10 +85,11 @@ struct Openers;
 
 impl Drop for Openers {
     /// A task that was refused still reads the module's tables. It may have been preempted, but does not
-    /// sleep between being refused and its last read. The device is not registered any more.
+    /// sleep between being refused and its last read. The device is not registered any more. Sleeps, as
+    /// deregistering does.
     fn drop(&mut self) {
         if module::is_coming() {
-            // SAFETY: Process context, as deregistering sleeps.
+            // SAFETY: The function has no requirements for memory safety.
             unsafe { helpers::synchronize_rcu_tasks() };
         }
     }

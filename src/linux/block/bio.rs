@@ -75,24 +75,32 @@ pub(crate) trait EndIo: Send + Sync + 'static {
     fn bio_ended(&self);
 }
 
-/// It can be taken.
+/// The bio is not in use.
 const IDLE: u32 = 0;
-/// One context fills it in, or empties it.
+/// One context fills the bio in, or empties it.
 const TAKEN: u32 = 1;
-/// The block layer has it.
+/// The block layer has the bio.
 const SUBMITTED: u32 = 2;
-/// The block layer has given it back; its pages are still referred to.
+/// The block layer has given the bio back. It still refers to its pages.
 const ENDED: u32 = 3;
 
 /// A bio and what it refers to.
 ///
 /// # Invariants
 ///
-/// - `bio`, `vecs` and `device` are touched only by the context that brought `state` to [`TAKEN`],
-///   or, while it is [`SUBMITTED`], by the block layer.
-/// - While it is [`SUBMITTED`] or [`ENDED`], `bio` refers to `vecs`, each of its entries holds a
-///   page reference, and `device` is the device it was submitted to.
-/// - `handler` is that of the set that it belongs to.
+/// - While `state` is [`TAKEN`], only the context that brought it there accesses `bio`, `vecs` and `device`.
+///   From [`IDLE`] and [`ENDED`] any context may bring it there; until then none accesses them.
+/// - While `state` is [`SUBMITTED`], the block layer owns `bio` and `vecs`, until it has called
+///   `bio->bi_end_io`. The drop of the set, which begins when each `submit_bio` has returned, accesses two
+///   words of `bio` besides, both only by atomic operations. It changes `bi_end_io` from [`BioSet::end_io`]
+///   to `bio_put`: a driver that puts a callback of its own there does so before `submit_bio` returns, and
+///   puts ours back in the end. And it reads `__bi_cnt`, which C accesses only by atomic operations as well.
+/// - The drop of the set may access the `device` of a bio that stays [`SUBMITTED`]; the block layer does not.
+/// - While `state` is [`SUBMITTED`] or [`ENDED`], `bio` has an initialised status and refers to `vecs`. The
+///   first `bi_vcnt` entries of `vecs` each hold a reference to their page. `device` is the device of `bio`.
+/// - `bi_private` of a `bio` that was submitted points to the value, which is not freed before it has ended.
+/// - `handler` points to the handler of the set. It lives until the set's drop has waited for the calls of
+///   [`BioSet::end_io`].
 struct Inner<T, const PAGES: usize> {
     bio: Opaque<bindings::bio>,
     vecs: UnsafeCell<MaybeUninit<[bindings::bio_vec; PAGES]>>,
@@ -108,15 +116,15 @@ struct Inner<T, const PAGES: usize> {
 /// their callback, their memory is never used again, and their device stays open for ever, so that its
 /// driver does not free what they refer to. To avoid this, wait for them first
 /// ([`BioSet::has_submitted`]). A driver below may have put a callback of its own in the place of ours: then
-/// the drop waits until that bio has ended. A kernel whose preempted tasks cannot be waited for
-/// (`CONFIG_PREEMPTION` without `CONFIG_TASKS_RCU`) disowns nothing: there the drop waits until the bios have
-/// ended.
+/// the drop waits until that bio has ended.
 ///
 /// Could be removed once the kernel crate has `bio`, and bios that end without their owner.
 ///
 /// # Invariants
 ///
-/// The pointers are to values that are ours, made from boxes.
+/// - Each pointer of `bios` comes from [`KBox::leak`], and the set owns the value, which lives until its
+///   `drop`.
+/// - `used` is not 0 if any bio was ever submitted.
 ///
 /// # Examples
 ///
@@ -139,13 +147,13 @@ struct Inner<T, const PAGES: usize> {
 /// ```
 pub(crate) struct BioSet<T: EndIo, const PAGES: usize> {
     bios: KVec<NonNull<Inner<T, PAGES>>>,
-    /// Whether any was ever submitted.
     used: Atomic<u32>,
     /// What the bios refer to.
     _handler: Arc<T>,
 }
 
-// SAFETY: Bios belong to no thread; `state` says whose each is, and `T` is shared anyway.
+// SAFETY: Bios belong to no thread. By the invariants of `Inner` one context at a time accesses one, and `T`
+// is `Send` and `Sync`.
 unsafe impl<T: EndIo, const PAGES: usize> Send for BioSet<T, PAGES> {}
 // SAFETY: As above.
 unsafe impl<T: EndIo, const PAGES: usize> Sync for BioSet<T, PAGES> {}
@@ -154,8 +162,9 @@ unsafe impl<T: EndIo, const PAGES: usize> Sync for BioSet<T, PAGES> {}
 ///
 /// # Invariants
 ///
-/// The bio is [`TAKEN`] by this, and filled in; else as [`SUBMITTED`] says.
-pub(crate) struct Prepared<'a, T: EndIo, const PAGES: usize> {
+/// - `inner` is [`TAKEN`], and the context that owns this value is the one that may access it.
+/// - Except for its state it is as the invariants of `Inner` say of one that is [`SUBMITTED`].
+pub(crate) struct PreparedBio<'a, T: EndIo, const PAGES: usize> {
     inner: &'a Inner<T, PAGES>,
     used: &'a Atomic<u32>,
 }
@@ -181,12 +190,12 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
                     vecs: UnsafeCell::new(MaybeUninit::uninit()),
                     device: UnsafeCell::new(None),
                     state: Atomic::new(IDLE),
-                    // INVARIANT: Just that.
+                    // INVARIANT: The set has a reference to this handler.
                     handler: NonNull::from(&*handler),
                 },
                 GFP_KERNEL,
             )?;
-            // INVARIANT: Made from a box.
+            // INVARIANT: The pointer comes from `KBox::leak`.
             set.bios
                 .push(NonNull::from(KBox::leak(inner)), GFP_KERNEL)?;
         }
@@ -199,7 +208,7 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
     }
 
     fn get(&self, index: usize) -> Option<&Inner<T, PAGES>> {
-        // SAFETY: By the type invariant it is live; only `drop` frees it.
+        // SAFETY: By the type invariants of `BioSet` the value lives until `drop`.
         self.bios.get(index).map(|inner| unsafe { inner.as_ref() })
     }
 
@@ -213,13 +222,13 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
         opf: Opf,
         sector: u64,
         pages: impl Iterator<Item = &'p Page>,
-    ) -> Option<Prepared<'_, T, PAGES>> {
+    ) -> Option<PreparedBio<'_, T, PAGES>> {
         let inner = self.get(index)?;
         inner.state.cmpxchg(IDLE, TAKEN, Acquire).ok()?;
         let bio = inner.bio.get();
-        // SAFETY: By `Inner`'s invariants all of it is ours now. `vecs` has room for as many
-        // entries as the bio is initialised with. The end callback fits the private pointer, which is to
-        // `inner`: it stays until the bio has ended, or for ever.
+        // INVARIANT: `device` is that of the bio, and `bi_private` points to `inner`.
+        // SAFETY: This context has brought `state` to `TAKEN`, so by the invariants of `Inner` only it
+        // accesses these fields. `vecs` has room for `LIMIT` entries.
         unsafe {
             *inner.device.get() = Some(device.clone());
             bindings::bio_init(
@@ -240,15 +249,15 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
         let mut is_empty = true;
         for page in pages.take(PAGES) {
             is_empty = false;
-            // SAFETY: The bio is ours and has room; the page is live. The reference becomes the
-            // entry's.
+            // INVARIANT: The reference taken here belongs to the entry.
+            // SAFETY: As above. At most `PAGES` pages are added. The page is live while it is borrowed.
             unsafe {
                 helpers::get_page(page.as_ptr());
                 bindings::__bio_add_page(bio, page.as_ptr(), BLOCK_LEN, 0);
             }
         }
-        // INVARIANT: Filled in above.
-        let prepared = Prepared {
+        // INVARIANT: This context has brought `state` to `TAKEN`, and the bio is filled in above.
+        let prepared = PreparedBio {
             inner,
             used: &self.used,
         };
@@ -261,12 +270,13 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
     pub(crate) fn reap(&self, index: usize) -> Option<Result> {
         let inner = self.get(index)?;
         inner.state.cmpxchg(ENDED, TAKEN, Acquire).ok()?;
-        // SAFETY: The bio has ended and is ours, by `Inner`'s invariants.
+        // SAFETY: `state` was `ENDED`, so by the invariants of `Inner` the status is initialised. This
+        // context has brought `state` to `TAKEN`, so only it accesses the bio.
         let result = unsafe {
             let status = (*inner.bio.get()).bi_status;
             to_result(bindings::blk_status_to_errno(status))
         };
-        // SAFETY: As above.
+        // SAFETY: As above, and by the invariants of `Inner` the bio is filled in.
         unsafe { inner.give_back() };
         Some(result)
     }
@@ -275,15 +285,15 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
     ///
     /// - Only the block layer may call this, for a bio of a set.
     unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
-        // Keeps the set, and the handler, from being freed under us, once the bio is seen to have
-        // ended: `drop` waits for us.
+        // The drop of the set waits until this is released, also if it sees that the bio has ended.
         let _guard = rcu::read_lock();
-        // SAFETY: `prepare` has set it so, and it stays until the bio has ended.
+        // SAFETY: By the invariants of `Inner`; the bio has not ended yet.
         let inner = unsafe { &*(*bio).bi_private.cast::<Inner<T, PAGES>>() };
-        // SAFETY: By `Inner`'s invariant, and as said above.
+        // SAFETY: By the invariants of `Inner` the handler lives until the drop of the set has waited for
+        // this.
         let handler = unsafe { inner.handler.as_ref() };
-        // A full barrier: the handler looks whether a context will come by to reap, and that one
-        // looks at the state. One of them must see the other.
+        // A full barrier. The handler may read whether another context is going to reap; that context says so
+        // first, then reads the state. So one of the two sees the other.
         inner.state.xchg(ENDED, Full);
         handler.bio_ended();
     }
@@ -294,12 +304,13 @@ impl<T, const PAGES: usize> Inner<T, PAGES> {
     ///
     /// # Safety
     ///
-    /// - The caller must have brought the state to [`TAKEN`], with the bio filled in, and ended if
-    ///   it was submitted.
+    /// - The caller must be the context that has brought `state` to [`TAKEN`].
+    /// - The bio must be filled in, and must have ended if it was submitted.
     unsafe fn give_back(&self) {
         let bio = self.bio.get();
-        // SAFETY: By the requirements of this function all is ours, and each entry holds a page
-        // reference, which ends here. (The block layer changes the iterator, not the table.)
+        // SAFETY: By the requirements of this function and the invariants of `Inner` only this context
+        // accesses these fields. The first `bi_vcnt` entries each hold a reference to their page, which is
+        // dropped here. (The block layer changes the iterator, not the table.)
         unsafe {
             let count = usize::from((*bio).bi_vcnt);
             let vecs = self.vecs.get().cast::<bindings::bio_vec>();
@@ -313,7 +324,7 @@ impl<T, const PAGES: usize> Inner<T, PAGES> {
     }
 }
 
-impl<T: EndIo, const PAGES: usize> Prepared<'_, T, PAGES> {
+impl<T: EndIo, const PAGES: usize> PreparedBio<'_, T, PAGES> {
     /// Hands it to the block layer, which may wait, if that was not forbidden: for memory, or for
     /// a device that takes nothing now, without a bound. May end before this returns. Process context, also
     /// where waiting is forbidden.
@@ -321,14 +332,16 @@ impl<T: EndIo, const PAGES: usize> Prepared<'_, T, PAGES> {
         let this = core::mem::ManuallyDrop::new(self);
         this.used.store(1, Relaxed);
         this.inner.state.store(SUBMITTED, Release);
-        // SAFETY: The bio is filled in, and refers to what stays until it has ended.
+        // INVARIANT: By the type invariants the bio is as it must be while it is `SUBMITTED`.
+        // SAFETY: By the type invariants the bio is filled in. By those of `Inner` it stays until it has
+        // ended.
         unsafe { bindings::submit_bio(this.inner.bio.get()) };
     }
 }
 
-impl<T: EndIo, const PAGES: usize> Drop for Prepared<'_, T, PAGES> {
+impl<T: EndIo, const PAGES: usize> Drop for PreparedBio<'_, T, PAGES> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariants; the bio was not submitted, as `submit` does not drop this.
         unsafe { self.inner.give_back() };
     }
 }
@@ -347,28 +360,25 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
         (0..self.len()).any(|index| self.is_submitted(index))
     }
 
-    /// Has the block layer end bio `index` by a function of its own, which does nothing but
-    /// count. Returns whether that is set: not if a driver below has put another in place of ours.
+    /// Has the block layer end bio `index` by a function of its own, which does nothing but count. Returns
+    /// whether that is set: not if a driver below has put another in place of ours. Only for `drop`.
     fn disown(&self, index: usize) -> bool {
-        // A task may have been preempted between reading the callback and calling it.
-        if cfg!(all(CONFIG_PREEMPTION, not(CONFIG_TASKS_RCU))) {
-            return false;
-        }
         let Some(inner) = self.get(index) else {
             return true;
         };
         let ours: unsafe extern "C" fn(*mut bindings::bio) = Self::end_io;
         let theirs: unsafe extern "C" fn(*mut bindings::bio) = bindings::bio_put;
-        // SAFETY: The field is a pointer, aligned as one, and stays while the bio is ours. The
-        // block layer reads it once the bio has ended.
+        // SAFETY: The field is an aligned pointer, or null. By the invariants of `Inner` `drop` may change
+        // it.
         let end_io = unsafe { &*(&raw const (*inner.bio.get()).bi_end_io).cast::<Atomic<usize>>() };
         end_io.cmpxchg(ours as usize, theirs as usize, Full).is_ok()
     }
 
     /// Notes that a disowned bio has ended, if it has: `bio_put` has dropped its reference, and does no more.
+    /// Only for `drop`.
     fn note_put(&self, index: usize) {
         if let Some(inner) = self.get(index).filter(|_| self.is_submitted(index)) {
-            // SAFETY: The field is an atomic counter, and stays.
+            // SAFETY: The field is an atomic counter. By the invariants of `Inner` `drop` may read it.
             let count = unsafe { &*(&raw const (*inner.bio.get()).__bi_cnt).cast::<Atomic<i32>>() };
             if count.load(Acquire) == 1 {
                 inner.state.store(ENDED, Release);
@@ -386,9 +396,9 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
                 }
             }
             // Each context that has read our callback has left it afterwards: interrupts after the first,
-            // preempted tasks after the second.
+            // preempted tasks after the second. Both sleep.
             rcu::synchronize_rcu();
-            // SAFETY: Process context.
+            // SAFETY: The function has no requirements for memory safety.
             unsafe { helpers::synchronize_rcu_tasks() };
             for index in 0..self.len() {
                 self.note_put(index);
@@ -398,14 +408,15 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
             let _ = self.reap(index);
         }
         for inner in &self.bios {
-            // SAFETY: By the type invariant it is live.
+            // SAFETY: By the type invariants the value is live.
             let state = unsafe { inner.as_ref() }.state.load(Acquire);
             if state == IDLE {
-                // SAFETY: It was made from a box, and nothing else uses it.
+                // SAFETY: By the type invariants it comes from `KBox::leak`. The bio is idle, and no call of
+                // `end_io` is under way, so nothing else uses it.
                 drop(unsafe { KBox::from_raw(inner.as_ptr()) });
             } else {
                 // Disowned. Its memory and its pages stay for ever, and its device stays open.
-                // SAFETY: The block layer does not touch this field.
+                // SAFETY: By the invariants of `Inner` `drop` may access this field.
                 if let Some(device) = unsafe { (*inner.as_ref().device.get()).take() } {
                     device.keep_open();
                 }

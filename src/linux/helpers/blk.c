@@ -22,7 +22,7 @@ static_assert((__force u32)BLK_OPEN_WRITE == 1u << 1);
 
 /*
  * Waits until nothing has @disk open, which is removed, and the last closer does not read its operations any
- * more. With CONFIG_PREEMPTION and without CONFIG_TASKS_RCU a preempted closer is not waited for.
+ * more.
  */
 void rust_helper_disk_wait_closed(struct gendisk *disk)
 {

@@ -23,7 +23,7 @@ use crate::linux::helpers;
 /// # Examples
 ///
 /// ```ignore
-/// fn write<T: EndIo>(prepared: Prepared<'_, T, 1>) {
+/// fn write<T: EndIo>(prepared: PreparedBio<'_, T, 1>) {
 ///     let _reserve = NoReclaim::new();
 ///     prepared.submit();
 /// }

@@ -56,10 +56,10 @@ pub(super) struct JobQueue {
 struct Holders;
 
 impl Drop for Holders {
-    /// Such a task still returns from our callback. It may have been preempted, but does not sleep. With
-    /// `CONFIG_PREEMPTION` and without `CONFIG_TASKS_RCU` a preempted task is not waited for.
+    /// Such a task still returns from our callback. It may have been preempted, but does not sleep. This
+    /// sleeps, as destroying the queue does.
     fn drop(&mut self) {
-        // SAFETY: Process context, as destroying the queue sleeps.
+        // SAFETY: The function has no requirements for memory safety.
         unsafe { helpers::synchronize_rcu_tasks() };
     }
 }
