@@ -3,9 +3,9 @@
 //! A round of the worker: what is due for the servers, and what follows from their frames.
 //!
 //! The cluster handles the control frames that have arrived, and takes the copies to be freed. Only then is
-//! the low water raised, so that it is above the versions of these frees: a page-out that arrives late
-//! cannot restore what a server was told to free. Then the cluster does what is due, the shards and repair
-//! are notified of changes, and removals and sweeps continue.
+//! the low water raised ([`low_water`]), so that it is above the versions of these frees: a page-out that
+//! arrives late cannot restore what a server was told to free. Then the cluster does what is due, the shards
+//! and repair are notified of changes, and removals and sweeps continue.
 //!
 //! If the versions have jumped since the last round, the shards first restart what is under way with an
 //! earlier version, and the cluster asks what the servers hold.
@@ -14,10 +14,11 @@
 //! removed. Repair rests as well ([`Repair::drive`]).
 
 mod copies_to_free;
+mod low_water;
 
 use super::super::cluster::{Changes, Cluster, Outbox, Random};
 use super::super::dirty_chunks::DirtyChunks;
-use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet, Version};
+use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet};
 use super::super::inbox::INBOX_FRAMES;
 use super::super::repair::Repair;
 use super::super::shard::Shard;
@@ -26,6 +27,7 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::event_log::{Event, EventLog};
 use copies_to_free::{CopiesToFree, BATCH};
+use low_water::LowWater;
 
 /// How long freed pages are collected before a round begins that notifies servers.
 pub const FREE_DELAY_NS: u64 = 2_000_000;
@@ -109,8 +111,7 @@ pub struct Round {
     to_free: CopiesToFree,
     /// Whether all copies to be freed have been found; `None` without a search.
     found_all: Option<bool>,
-    /// The lowest version that may be under way.
-    settled: Version,
+    low_water: LowWater,
     /// Whether requests are under way.
     is_busy: bool,
     /// Page-outs that have been refused for lack of room, in all shards.
@@ -251,14 +252,13 @@ impl Round {
                 }
                 self.frees_lost = self.frees_lost.union(shard.take_frees_lost());
                 shard.count_freed(core::mem::take(&mut self.to_free.found));
-                let oldest = shard.oldest_version().unwrap_or(self.settled);
-                self.settled = self.settled.min(oldest);
+                self.low_water.look_at(shard);
                 self.is_busy |= shard.has_requests();
                 let no_space = shard.counters().pages_out_no_space;
                 self.no_space = self.no_space.wrapping_add(no_space);
                 self.stage = self.after(number, Stage::Oldest, Stage::Due);
                 if self.stage == Stage::Due {
-                    device.raise_low_water(self.settled);
+                    self.low_water.raise(device);
                 }
             }
             Stage::Notify(number) => {
@@ -287,7 +287,7 @@ impl Round {
         match self.stage {
             Stage::Free => {
                 if mutated!(LowWaterBeforeFrees) {
-                    self.settled = device.next_version();
+                    self.low_water.begin(device);
                 }
                 // Read under the lock: once the machine's notice has had the lock, nothing more is freed.
                 self.rests = device.is_hibernating();
@@ -305,9 +305,8 @@ impl Round {
                         None => false,
                     });
                 }
-                // All copies to be freed have versions. Those that are taken from now on are not below this.
                 if !mutated!(LowWaterBeforeFrees) {
-                    self.settled = device.next_version();
+                    self.low_water.begin(device);
                 }
                 self.stage = Stage::Oldest(0);
             }
