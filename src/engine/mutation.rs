@@ -127,10 +127,10 @@ mod switch {
         /// A server that was full still counts as full after it has reported room.
         RoomForgotten,
         /// A server does not challenge a silent client before it ends its session.
-        LifeUnasked,
-        /// The session of a client's former life continues beside the new one's.
-        FormerLifeKept,
-        /// A client that must wait for the end of its former life does not ask again.
+        ClientUnasked,
+        /// The session of a client's earlier instance continues beside the new one's.
+        EarlierInstanceKept,
+        /// A client that must wait for the end of its earlier instance does not ask again.
         WaitForgotten,
         /// Time for which a client was stopped counts as its servers' silence.
         StopCounted,

@@ -12,9 +12,9 @@ mod challenge;
 mod hello;
 mod outbox;
 mod request;
+mod session_eviction;
 mod session_table;
 pub mod store;
-mod takeover;
 #[cfg(test)]
 mod tests;
 

@@ -39,8 +39,8 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
     let (enabled, disk) = (|| scenario().enabled, || scenario().disk);
     match mutation {
         Mutation::HerdFollowed => matches!(Course::draw(seed), Course::Crowd { .. }),
-        Mutation::RoomForgotten | Mutation::LifeUnasked => Course::draw(seed) == Course::Full,
-        Mutation::FormerLifeKept | Mutation::WaitForgotten => enabled().rebirth,
+        Mutation::RoomForgotten | Mutation::ClientUnasked => Course::draw(seed) == Course::Full,
+        Mutation::EarlierInstanceKept | Mutation::WaitForgotten => enabled().rebirth,
         Mutation::CookieUnchecked => scenario().rates.forge + scenario().rates.replay > 0.0,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
         // Servers have the version with the checksum. The disk may have either.

@@ -41,9 +41,9 @@ pub(super) enum Challenge {
 
 /// The state of a session's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum Liveness {
     /// It answered recently.
-    Lives,
+    Alive,
     /// It is being challenged.
     Unknown,
     /// It was challenged often enough recently, and was silent.
@@ -63,12 +63,12 @@ impl Challenge {
     }
 
     /// What is known now.
-    fn life(&self, now_ns: u64) -> Option<Life> {
+    fn liveness(&self, now_ns: u64) -> Option<Liveness> {
         let is_good = |since_ns: u64| now_ns.saturating_sub(since_ns) <= GOOD_NS;
         match *self {
-            Self::Asking { .. } => Some(Life::Unknown),
-            Self::Alive { since_ns } => is_good(since_ns).then_some(Life::Lives),
-            Self::Silent { since_ns } => is_good(since_ns).then_some(Life::Silent),
+            Self::Asking { .. } => Some(Liveness::Unknown),
+            Self::Alive { since_ns } => is_good(since_ns).then_some(Liveness::Alive),
+            Self::Silent { since_ns } => is_good(since_ns).then_some(Liveness::Silent),
             Self::None => None,
         }
     }
@@ -76,15 +76,15 @@ impl Challenge {
 
 impl<M: Memory, A: Admission> Server<M, A> {
     /// Whether the client of the session at `index` is alive. If that is unknown, challenges it.
-    pub(super) fn life(&mut self, now_ns: u64, index: usize) -> Life {
+    pub(super) fn liveness(&mut self, now_ns: u64, index: usize) -> Liveness {
         let Some(session) = self.sessions.get_mut(index) else {
-            return Life::Silent;
+            return Liveness::Silent;
         };
-        if mutated!(LifeUnasked) {
-            return Life::Silent;
+        if mutated!(ClientUnasked) {
+            return Liveness::Silent;
         }
-        if let Some(life) = session.challenge.life(now_ns) {
-            return life;
+        if let Some(liveness) = session.challenge.liveness(now_ns) {
+            return liveness;
         }
         // The nonce may be 0: one frame in 2^64 would then match by chance, as for any other.
         session.challenge = Challenge::Asking {
@@ -93,7 +93,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             due_ns: now_ns,
         };
         self.challenge_at_ns = Some(now_ns);
-        Life::Unknown
+        Liveness::Unknown
     }
 
     /// An ALIVE frame has arrived, in answer to any challenge.

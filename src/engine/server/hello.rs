@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The handshake: how a session begins, and moves to another address. [`super::takeover`] decides which older
-//! session ends for it.
+//! The handshake: how a session begins, and moves to another address. [`super::session_eviction`] decides
+//! which older session ends for it.
 //!
 //! A HELLO alone changes nothing. The server answers it with a cookie that is valid for this
 //! client, session, address and incarnation, and only until a session of this client begins, moves
@@ -13,9 +13,6 @@ use super::{Admission, CookieClaim, Outbox, Payload, Server, Session};
 use crate::engine::server::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
-
-/// The most sessions of one hardware address: a machine has one for each device.
-const MOST_AT_AN_ADDRESS: usize = 4;
 
 impl<M: Memory, A: Admission> Server<M, A> {
     pub(super) fn handle_hello(
@@ -123,7 +120,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         number: u64,
         source: MacAddress,
     ) -> Status {
-        if let Err(status) = self.need_room_at(now_ns, number, source) {
+        if let Err(status) = self.evict_at(now_ns, number, source) {
             return status;
         }
         self.epoch = self.epoch.wrapping_add(1);
@@ -134,21 +131,6 @@ impl<M: Memory, A: Admission> Server<M, A> {
             session.challenge.note_frame();
         }
         Status::Ok
-    }
-
-    /// The most sessions of one hardware address, so that no address can use all of them.
-    pub(super) fn most_at_an_address(&self) -> usize {
-        (self.max_clients / 2).clamp(1, MOST_AT_AN_ADDRESS)
-    }
-
-    /// Owners in the store for sessions from this address: open ones, and ended ones until their pages
-    /// are dropped. An address may have as many ended as open ones. So its clients can restart at once,
-    /// but cannot use up all owners by ending sessions faster than pages are dropped.
-    fn owners_of(&self, mac: MacAddress) -> usize {
-        self.sessions
-            .places_of(mac)
-            .filter(|&index| !self.store.is_vacant(index))
-            .count()
     }
 
     fn cookie(&self, source: MacAddress, number: u64, hello: &Hello, epoch: u64) -> u64 {
@@ -171,16 +153,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
         header: &Header,
         hello: &Hello,
     ) -> Status {
-        if let Err(status) = self.need_room_at(now_ns, header.session, source) {
+        if let Err(status) = self.evict_for(now_ns, header.session, source) {
             return status;
-        }
-        if self.sessions.open() >= self.max_clients {
-            if let Err(status) = self.need_room(now_ns, header.session, None) {
-                return status;
-            }
-        }
-        if self.owners_of(source) >= self.most_at_an_address().saturating_mul(2) {
-            return Status::Wait;
         }
         let Some(owner) = self.store.open() else {
             // The pages of ended sessions are still being dropped.

@@ -4,7 +4,7 @@
 //!
 //! The rules: `docs/protocol.md`, "Other requests", "READ", "FREE" and "INVENTORY".
 
-use super::takeover::Room;
+use super::session_eviction::Eviction;
 use super::{Admission, Outbox, Payload, Server};
 use crate::engine::server::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
 use crate::wire::{
@@ -202,7 +202,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             // There is room, but no dropped page has been found yet. The client will ask again.
             return None;
         }
-        if written == Written::NoSpace && self.make_room(now_ns, header.session, None) == Room::Made
+        if written == Written::NoSpace && self.evict(now_ns, header.session, None) == Eviction::Done
         {
             if !self.store.is_ready() {
                 self.flush(out);

@@ -7,8 +7,8 @@ mod bench;
 #[cfg(not(MODULE))]
 mod chance;
 mod inventory;
-mod lives;
 mod session;
+mod session_eviction;
 mod space;
 mod versions;
 

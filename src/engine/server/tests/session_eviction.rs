@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Older lives of a client, and clients that do not answer: which session ends for which.
+//! Earlier instances of a client, and clients that do not answer: which session ends for which.
 
 use super::super::*;
 use super::bench::*;
@@ -391,11 +391,11 @@ fn a_dead_session_does_not_keep_a_live_one_from_moving_to_its_address() {
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
 
     // A session whose client answers stays, and the other one stays where it was.
-    let lives = client(3);
-    bench.open(&lives);
+    let survivor = client(3);
+    bench.open(&survivor);
     bench.hear_nothing(u64::from(LEASE_S) + 1);
     let here = Client {
-        mac: lives.mac,
+        mac: survivor.mac,
         ..me
     };
     assert_eq!(claim(&mut bench, &here), Status::Wait);
@@ -403,7 +403,7 @@ fn a_dead_session_does_not_keep_a_live_one_from_moving_to_its_address() {
     let [(_, _, nonce)] = asked[..] else {
         panic!("{asked:?}")
     };
-    alive(&mut bench, &lives, nonce);
+    alive(&mut bench, &survivor, nonce);
     assert_eq!(claim(&mut bench, &here), Status::TooManyClients);
     assert_eq!(bench.get(&moved, 1, 10), Some(content(10)));
 }
