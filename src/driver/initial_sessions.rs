@@ -21,9 +21,9 @@ use crate::{
             Answered,
             Loading, //
         },
-        room::{
+        server_room::{
             Fit,
-            Room, //
+            ServerRoom, //
         }, //
     },
     wire::Status,
@@ -94,7 +94,7 @@ fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool)
             *room = report.capacity_pages;
         }
     });
-    let room = Room::new(&rooms, params.config.replicas);
+    let room = ServerRoom::new(&rooms, params.config.replicas);
     let size_mib = params.size_mib();
     // PANIC: none; the divisor is a constant.
     let (fits_mib, offered_mib) = (room.fitting_pages >> 8, room.offered_pages >> 8);

@@ -38,6 +38,7 @@
 
 mod attachment;
 mod buffer;
+mod buffer_room;
 mod disk_timeout;
 mod event;
 mod fault;
@@ -46,7 +47,6 @@ mod io_end;
 mod pool;
 mod read;
 mod reported_health;
-mod room;
 mod submit;
 #[cfg(test)]
 mod tests;

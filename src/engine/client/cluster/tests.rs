@@ -10,10 +10,10 @@ mod liveness;
 mod membership;
 mod orphans;
 mod path_mtu;
-mod room;
 mod session_end;
 mod session_open;
 mod silence;
+mod utilisation;
 
 use std::vec::Vec;
 

@@ -11,8 +11,8 @@ use super::*;
 use std::vec::Vec;
 
 #[cfg(not(MODULE))]
+mod buffer_room;
 mod model;
-mod room;
 mod submit;
 
 const MS: u64 = 1_000_000;

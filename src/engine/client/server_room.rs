@@ -4,7 +4,7 @@
 
 /// The room of the servers that have answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct ServerRoom {
     /// How many servers these are.
     pub servers: usize,
     /// Pages that they have room for.
@@ -26,7 +26,7 @@ pub enum Fit {
     TooLarge,
 }
 
-impl Room {
+impl ServerRoom {
     /// The room of servers with this many pages each; 0 for a server that has not answered.
     pub fn new(rooms: &[u64], replicas: usize) -> Self {
         let servers = rooms.iter().filter(|room| **room > 0).count();
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn pages_fit_as_long_as_different_servers_have_room() {
-        let fits = |rooms: &[u64], replicas| Room::new(rooms, replicas).fitting_pages;
+        let fits = |rooms: &[u64], replicas| ServerRoom::new(rooms, replicas).fitting_pages;
         assert_eq!(fits(&[], 2), 0);
         assert_eq!(fits(&[100], 1), 100);
         assert_eq!(fits(&[100], 2), 100, "one server has them all");
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_device_that_is_much_larger_than_the_room_is_refused_unless_that_is_allowed() {
-        let room = Room::new(&[0, 1000, 0, 1000, 600], 2);
+        let room = ServerRoom::new(&[0, 1000, 0, 1000, 600], 2);
         assert_eq!((room.servers, room.copies), (3, 2));
         assert_eq!((room.offered_pages, room.fitting_pages), (2600, 1300));
         assert_eq!(room.fit(1300, true, false), Fit::Fits);
@@ -115,6 +115,6 @@ mod tests {
         assert_eq!(room.fit(1382, true, false), Fit::TooLarge);
         assert_eq!(room.fit(1 << 40, true, true), Fit::Exceeds);
         assert_eq!(room.fit(1 << 40, false, false), Fit::Exceeds);
-        assert_eq!(Room::new(&[0, 0], 2).fit(1, true, false), Fit::Fits);
+        assert_eq!(ServerRoom::new(&[0, 0], 2).fit(1, true, false), Fit::Fits);
     }
 }
