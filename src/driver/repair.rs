@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     engine::client::{
-        copies::COPIES,
         dirty_chunks::words_for,
-        repair::Repair, //
+        repair::Repair,
+        repair_copies::COPIES, //
     },
     linux::mm::{
         alloc::zeroed_table,

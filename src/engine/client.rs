@@ -6,7 +6,6 @@
 mod bench;
 pub mod cluster;
 pub mod config;
-pub mod copies;
 pub mod counters;
 pub mod dirty_chunks;
 pub mod disk;
@@ -24,6 +23,7 @@ pub mod page_map;
 pub mod page_statistics;
 pub mod quantile;
 pub mod repair;
+pub mod repair_copies;
 pub mod ring;
 pub mod rtt;
 pub mod server_need;

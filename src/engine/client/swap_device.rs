@@ -3,12 +3,12 @@
 //! What all shards of a swap device share.
 
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
-use super::copies::Copies;
 use super::dirty_chunks::DirtyChunks;
 use super::disk::DiskWord;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
+use super::repair_copies::RepairCopies;
 use super::server_table::ServerTable;
 use super::storage::Storage;
 use super::versions::{Versions, Witness};
@@ -26,7 +26,7 @@ pub struct SwapDevice<S: Storage> {
     /// The state of the local disk.
     pub disk: DiskWord,
     /// Pages that are being copied in the background.
-    pub copies: Copies,
+    pub copies: RepairCopies,
     /// Parts of the map with pages that recently lost copies; `None` on a device without repair.
     degraded: Option<DirtyChunks<S::Words>>,
     /// Parts of the map with pages that should be on the local disk and are not.
@@ -56,7 +56,7 @@ impl<S: Storage> SwapDevice<S> {
             servers: ServerTable::default(),
             frame_filter: FrameFilter::default(),
             disk: DiskWord::default(),
-            copies: Copies::default(),
+            copies: RepairCopies::default(),
             degraded: None,
             out_of_sync: None,
             versions: Versions::new(),

@@ -2,9 +2,9 @@
 
 //! A model of the driver's part for repair: a separate shard, whose ops have pages of the client.
 
-use anemone::engine::client::copies::COPIES;
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::PageIndex;
+use anemone::engine::client::repair_copies::COPIES;
 use anemone::engine::client::shard::{Completion, Op, Parts, Shard};
 use anemone::engine::client::stale_copy::StaleCopy;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that are being copied in the background: a small table that page-outs check.
+//! The pages that repair is copying: a small table that page-outs check.
 //!
 //! A copy does not lock its page. Repair notes the copy here before it reads the page's map entry.
 //! A page-out claims the page in the map, then cancels the copy here, and only then takes a
@@ -20,7 +20,7 @@ const CANCELLED: u64 = 1 << 63;
 const MOMENT_PAGE: u64 = (1 << 33) - 1;
 
 /// The table. Only repair begins and ends copies; any page-out may cancel them.
-pub struct Copies {
+pub struct RepairCopies {
     /// Number of copies. The fast path reads nothing else when there are none.
     count: Atomic<u32>,
     cells: [Atomic<u64>; COPIES],
@@ -29,10 +29,10 @@ pub struct Copies {
     entering: Atomic<u64>,
 }
 
-/// The moment in which a copy is entered in the map; see [`Copies::enter`]. Dropped after the page
+/// The moment in which a copy is entered in the map; see [`RepairCopies::enter`]. Dropped after the page
 /// has been unlocked.
 pub(super) struct Entering<'a> {
-    copies: &'a Copies,
+    copies: &'a RepairCopies,
     _undisturbed: NoPreemption,
 }
 
@@ -43,7 +43,7 @@ impl Drop for Entering<'_> {
     }
 }
 
-/// A result of [`Copies::moment`]. If it has changed, a moment has begun or ended since.
+/// A result of [`RepairCopies::moment`]. If it has changed, a moment has begun or ended since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment(u64);
 
@@ -58,7 +58,7 @@ fn cell_of(page: PageIndex) -> u64 {
     u64::from(page.0).wrapping_add(1)
 }
 
-impl Default for Copies {
+impl Default for RepairCopies {
     /// No copies.
     fn default() -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Default for Copies {
     }
 }
 
-impl Copies {
+impl RepairCopies {
     /// Copy number `index` is of `page` from now on. The caller reads the page's map entry afterwards.
     pub(super) fn begin(&self, index: usize, page: PageIndex) {
         if let Some(cell) = self.cells.get(index) {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_page_out_cancels_the_copy_of_its_page_only() {
-        let copies = Copies::default();
+        let copies = RepairCopies::default();
         copies.begin(0, PageIndex(0));
         copies.begin(3, PageIndex(7));
         copies.cancel(PageIndex(7));
