@@ -38,7 +38,7 @@ use path_mtu::Cuts;
 pub use peer::Peer;
 use peer::State;
 pub use peers::Peers;
-pub use session_end::{Close, Removal, Why};
+pub use session_end::{Close, Removal};
 
 /// A source of unpredictable numbers, for sessions and nonces.
 pub trait Random {

@@ -8,12 +8,14 @@
 //! the cluster meanwhile, and decides nothing. The driver and the simulator carry out the same steps.
 //!
 //! A step that checks the page map checks only a part of it, [`PART_PAGES`] in the driver.
-//! [`super::server_need`] has the rule whether a page needs a server, and [`super::disk_need`] the rule
-//! whether it needs the disk.
+//! [`removal_need`] has the rule whether a page needs a server, and [`detach_need`] the rule whether it needs
+//! the disk.
 
 pub mod detach;
+pub mod detach_need;
 pub mod event_log;
 pub mod removal;
+pub mod removal_need;
 pub mod round;
 
 /// Pages of the map that one step checks: about a millisecond of work.

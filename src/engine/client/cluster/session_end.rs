@@ -6,16 +6,14 @@
 //! A removed server that has pages *drains* first: no more pages are placed there, its pages can be read, and
 //! its copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
 //! page-out ends any more because of a copy there. After every shard has been notified, a page can only begin
-//! to need it when another copy is lost. The caller then checks the whole map. It closes the session if no
-//! page needs the server, and if no server with one of the other copies was lost meanwhile.
+//! to need it when another copy is lost. [`super::super::maintenance::removal`] then decides whether the session
+//! is closed.
 //!
 //! The rules: `docs/protocol.md`, "BYE" and "Restart of a server".
 
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
-use crate::engine::client::disk::DiskState;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
-use crate::engine::client::server_need::ServerNeed;
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
 use crate::wire::{Header, MacAddress};
@@ -27,15 +25,6 @@ pub enum Removal {
     Done,
     /// The server has a session in this slot, with this number, and is removed when no page needs it.
     Draining(ServerSlot, u64),
-}
-
-/// Why a quiescing server may be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why<'a> {
-    /// This check of the whole map found no page that needs it. The second value is the disk's state now.
-    NotNeeded(&'a ServerNeed, DiskState),
-    /// It is closed whether pages need it or not.
-    Regardless,
 }
 
 /// The result of [`Cluster::close`].
@@ -140,22 +129,21 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         }
     }
 
-    /// Closes the quiescing server's session, so that it drops its pages.
+    /// Closes the quiescing server's session, so that it drops its pages. `is_valid`: whether the check of the
+    /// map is still valid ([`super::super::maintenance::removal_need`]), or none is wanted.
     pub fn close(
         &mut self,
         now_ns: u64,
         slot: ServerSlot,
         session: u64,
-        why: Why<'_>,
+        is_valid: bool,
         table: &ServerTable,
     ) -> Close {
         let Some(peer) = self.draining_peer(slot, session) else {
             return Close::Gone;
         };
-        if let Why::NotNeeded(need, disk) = why {
-            if !need.is_valid(table, disk) {
-                return Close::Outdated;
-            }
+        if !is_valid {
+            return Close::Outdated;
         }
         peer.state = State::Sweeping { successor: false };
         peer.bye.restart(now_ns);

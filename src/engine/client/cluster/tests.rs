@@ -130,8 +130,7 @@ impl World {
     /// Closes the quiescing server, whatever it holds.
     fn close(&mut self, slot: ServerSlot, session: u64) -> Close {
         let (now_ns, table) = (self.now_ns, &self.table);
-        self.cluster
-            .close(now_ns, slot, session, Why::Regardless, table)
+        self.cluster.close(now_ns, slot, session, true, table)
     }
 
     /// Runs timers until a request with `opcode` is sent.

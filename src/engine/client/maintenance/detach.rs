@@ -16,11 +16,11 @@ use core::ops::Range;
 
 use super::super::cluster::{Cluster, Outbox, Random};
 use super::super::config::NS_PER_S;
-use super::super::disk_need::{self, DiskNeed};
 use super::super::ids::SlotSet;
 use super::super::mirror::Mirror;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::detach_need::{self, DiskNeed};
 
 /// The time between two checks whether the disk's I/O has ended, or the servers have answered.
 const LOOK_NS: u64 = 2_000_000;
@@ -298,7 +298,7 @@ impl Detach {
     /// Counts or forgets the pages of a part.
     fn look_at<S: Storage>(&mut self, device: &SwapDevice<S>, part: Range<u32>) {
         if self.stage == Stage::Forget {
-            disk_need::forget(&device.map, part);
+            detach_need::forget(&device.map, part);
             return;
         }
         let now = || DiskNeed::new(&device.servers, SlotSet::ALL);

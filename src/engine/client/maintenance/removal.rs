@@ -12,11 +12,11 @@
 //! operator waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the
 //! worker removes no server.
 
-use super::super::cluster::{Close, Cluster, Random, Removal, Why};
+use super::super::cluster::{Close, Cluster, Random, Removal};
 use super::super::ids::{BySlot, ServerSlot};
-use super::super::server_need::{Found, ServerNeed, Walk};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::removal_need::{Found, ServerNeed, Walk};
 use crate::wire::MacAddress;
 
 /// The time until the worker checks the next part of the map.
@@ -199,13 +199,13 @@ impl Quiescing {
             Stage::Close => {
                 // Under the cluster's lock no server is lost. A disk that fails from here on fails after the
                 // removal.
-                let why = match &self.need {
+                let is_valid = match &self.need {
                     Some(need) if self.how != How::Regardless => {
-                        Why::NotNeeded(need, device.disk.load())
+                        need.is_valid(table, device.disk.load())
                     }
-                    _ => Why::Regardless,
+                    _ => true,
                 };
-                match cluster.close(now_ns, slot, session, why, table) {
+                match cluster.close(now_ns, slot, session, is_valid, table) {
                     Close::Outdated => {
                         self.looks_left = self.looks_left.saturating_sub(1);
                         self.look_again();

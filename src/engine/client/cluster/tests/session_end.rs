@@ -5,8 +5,8 @@
 use super::*;
 use crate::engine::client::disk::{DiskState, Policy};
 use crate::engine::client::ids::{PageIndex, Version};
+use crate::engine::client::maintenance::removal_need::ServerNeed;
 use crate::engine::client::page_map::PageMap;
-use crate::engine::client::server_need::ServerNeed;
 use crate::sync::Atomic;
 
 const NO_DISK: DiskState = DiskState::NONE;
@@ -124,9 +124,9 @@ impl Quiescing {
     }
 
     fn close(&mut self, need: &ServerNeed, disk: DiskState) -> Close {
-        let why = Why::NotNeeded(need, disk);
+        let is_valid = need.is_valid(&self.table, disk);
         self.cluster
-            .close(self.now_ns, self.slot, self.session, why, &self.table)
+            .close(self.now_ns, self.slot, self.session, is_valid, &self.table)
     }
 }
 
@@ -185,12 +185,8 @@ fn a_server_is_not_removed_if_the_disk_failed_during_the_walk() {
     let new = ServerNeed::at_once(world.slot, &world.table, faulty);
     assert_eq!(world.count(&new, 0..2), 2);
     // The administrator knows what is lost.
-    let lost = world.cluster.close(
-        world.now_ns,
-        world.slot,
-        world.session,
-        Why::Regardless,
-        &world.table,
-    );
+    let lost = world
+        .cluster
+        .close(world.now_ns, world.slot, world.session, true, &world.table);
     assert_eq!(lost, Close::Done);
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether any page needs the local disk that is being detached.
+//! The rule whether the local disk may be detached: whether any page needs it.
 
 use core::ops::Range;
 
-use super::ids::{PageIndex, SlotSet};
-use super::page_map::{Entry, PageMap};
-use super::server_table::ServerTable;
-use super::storage::Words;
+use super::super::ids::{PageIndex, SlotSet};
+use super::super::page_map::{Entry, PageMap};
+use super::super::server_table::ServerTable;
+use super::super::storage::Words;
 
 /// The rule for every page that the disk has. If it is still the same after the whole map has been counted,
 /// the count is valid.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether any page needs a server that is being removed.
+//! The rule whether a server may be removed: whether any page needs it.
 
 use core::ops::Range;
 
-use super::disk::DiskState;
-use super::ids::{PageIndex, ServerSlot, SlotSet};
-use super::page_map::{Entry, PageMap};
-use super::server_table::ServerTable;
-use super::storage::Words;
+use super::super::disk::DiskState;
+use super::super::ids::{PageIndex, ServerSlot, SlotSet};
+use super::super::page_map::{Entry, PageMap};
+use super::super::server_table::ServerTable;
+use super::super::storage::Words;
 
 /// The rule for every page that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_holds_until_somebody_who_counted_is_lost() {
+    fn a_check_is_valid_until_a_server_or_disk_that_counted_is_lost() {
         let table = table(3);
         table.set_draining(slot(0), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
