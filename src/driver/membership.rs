@@ -50,34 +50,37 @@ impl Client {
     /// Removes a server. Sleeps.
     pub(crate) fn remove_server(&self, mac: MacAddress, how: How) -> Result<(), RemoveError> {
         let mut removals = self.cluster.removal.lock();
-        let begun = loop {
+        let result = loop {
             let begun = self.cluster.with(&self.shared, |state| {
                 removals.remove(now_ns(), mac, how, &mut state.cluster, &self.shared.device)
             });
             match begun {
-                Ok(Begun::Another) => self.end_removal(&mut removals),
-                begun => break begun,
-            };
-        };
-        let result = begun.and_then(|begun| {
-            match begun {
-                Begun::Gone => pr_info!("server {mac}: removed\n"),
-                Begun::Draining { is_new: true } => pr_info!("server {mac}: draining\n"),
-                Begun::Draining { is_new: false } => {}
-                Begun::Quiescing | Begun::Another => {
-                    if let Some(outcome) = self.end_removal(&mut removals) {
-                        let lost = outcome.result?;
-                        if lost > 0 {
-                            pr_warn!("server {mac}: {lost} pages lost: it had the only copy\n");
-                        }
-                    }
+                Ok(Begun::Another) => {
+                    self.end_removal(&mut removals);
                 }
+                Ok(Begun::Quiescing) => {
+                    let outcome = self.end_removal(&mut removals);
+                    break outcome.map_or(Ok(0), |outcome| outcome.result);
+                }
+                Ok(Begun::Gone) => {
+                    pr_info!("server {mac}: removed\n");
+                    break Ok(0);
+                }
+                Ok(Begun::Draining { is_new }) => {
+                    if is_new {
+                        pr_info!("server {mac}: draining\n");
+                    }
+                    break Ok(0);
+                }
+                Err(error) => break Err(error),
             }
-            Ok(())
-        });
+        };
+        if let Ok(lost @ 1..) = result {
+            pr_warn!("server {mac}: {lost} pages lost: it had the only copy\n");
+        }
         drop(removals);
         self.shared.kick();
-        result
+        result.map(|_| ())
     }
 
     /// Carries out the remaining steps for the quiescing server, if there is one. Sleeps.

@@ -47,7 +47,8 @@ pub enum RemoveError {
     NotThere,
     /// This many pages would be lost.
     Needed(u64),
-    /// Other copies were lost during each check of the map, so that the number of pages is unknown.
+    /// It is not known how many pages need it: other copies were lost during each check of the map, or the
+    /// machine hibernates.
     Unknown,
 }
 
