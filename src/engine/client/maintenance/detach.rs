@@ -88,7 +88,7 @@ enum Stage {
 pub struct Detach {
     force: bool,
     /// Whether the module is being unloaded.
-    is_last: bool,
+    is_unloading: bool,
     stage: Stage,
     /// The last check of the mirror found I/O under way.
     waits: bool,
@@ -109,7 +109,7 @@ impl Detach {
     pub fn new(force: bool) -> Self {
         Self {
             force,
-            is_last: false,
+            is_unloading: false,
             stage: Stage::Pause,
             waits: false,
             until_ns: 0,
@@ -124,7 +124,7 @@ impl Detach {
     /// not end in time, the disk is abandoned, and the result is [`DetachError::TimedOut`].
     pub fn for_unload() -> Self {
         Self {
-            is_last: true,
+            is_unloading: true,
             stage: Stage::Begin,
             ..Self::new(true)
         }
@@ -166,7 +166,7 @@ impl Detach {
 
     /// Stops waiting for the disk, or for servers, unless the module is being unloaded.
     pub fn interrupt(&mut self) {
-        if !self.is_last {
+        if !self.is_unloading {
             self.until_ns = 0;
         }
     }
@@ -193,12 +193,12 @@ impl Detach {
                 false => self.begin_walk(Stage::Count),
             },
             Stage::Idle if is_settled && mirror.is_idle() => {
-                self.stage = match self.is_last {
+                self.stage = match self.is_unloading {
                     true => Stage::Over(Ok(())),
                     false => Stage::Announce,
                 };
             }
-            Stage::Idle if self.is_last => {
+            Stage::Idle if self.is_unloading => {
                 self.waits = true;
                 if now_ns >= self.until_ns {
                     self.stage = Stage::Over(Err(DetachError::TimedOut));
@@ -272,7 +272,7 @@ impl Detach {
     }
 
     fn wait<S: Storage>(&mut self, now_ns: u64, mirror: &Mirror<S>, stage: Stage) {
-        let more_ns = if self.is_last { 0 } else { NS_PER_S };
+        let more_ns = if self.is_unloading { 0 } else { NS_PER_S };
         let timeout_ns = mirror.config().disk_timeout_ns.saturating_add(more_ns);
         self.until_ns = now_ns.saturating_add(timeout_ns);
         self.stage = stage;
