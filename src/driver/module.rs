@@ -39,6 +39,7 @@ use super::{
     },
 };
 use crate::{
+    engine::client::cluster::usual_cut,
     linux::{
         block::{
             bdev::DeviceNumber,
@@ -115,7 +116,7 @@ impl kernel::Module for Anemone {
             return Err(EINVAL);
         }
         let mtu = device.mtu();
-        let Some(cut) = Fragmentation::for_mtu((mtu as usize).min(1500)) else {
+        let Some(cut) = usual_cut(mtu as usize) else {
             let least = Fragmentation::MIN_MTU;
             pr_err!(
                 "interface={interface}: an MTU of {mtu} bytes is too small; the minimum is {least}\n"

@@ -30,11 +30,11 @@ use super::server_table::ServerTable;
 use super::storage::Storage;
 use super::versions::Witness;
 pub use crate::uapi::Health;
-use crate::wire::{ClientId, ClusterName, Fragmentation, Header, MacAddress, Status};
+use crate::wire::{ClientId, ClusterName, Header, MacAddress, Status};
 pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
 use io_timeout::Shortage;
-use path_mtu::Cuts;
+pub use path_mtu::usual_cut;
 pub use peer::Peer;
 use peer::State;
 pub use peers::Peers;
@@ -274,33 +274,6 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         })
     }
 
-    /// The interface's MTU has changed. Until probes show otherwise, pages are cut to cross 1500
-    /// bytes, or less if the interface carries less. If no page can cross, no server is usable, but
-    /// servers are still pinged.
-    pub fn set_mtu(&mut self, now_ns: u64, mtu: usize, table: &ServerTable) {
-        let was_narrow = self.is_narrow();
-        self.mtu = mtu;
-        let (cut, is_narrow) = (Cuts::of_mtu(mtu).usual, self.is_narrow());
-        for slot in SlotSet::ALL.iter() {
-            let peer = &mut self.peers[slot];
-            peer.path_mtu.begin(now_ns, cut);
-            if peer.state == State::Open {
-                table.set_fragmentation(slot, cut);
-                if is_narrow {
-                    table.set_usable(slot, false);
-                } else if was_narrow && !peer.suspected {
-                    table.set_usable(slot, true);
-                }
-                self.changes.servers_changed = true;
-            }
-        }
-    }
-
-    /// Whether no page can cross the interface: its MTU is below [`Fragmentation::MIN_MTU`].
-    pub fn is_narrow(&self) -> bool {
-        Fragmentation::for_mtu(self.mtu).is_none()
-    }
-
     /// Sets the source address of our frames. Servers know a session by it: after a change they get
     /// a HELLO, and drop our frames until then.
     pub fn set_address(&mut self, now_ns: u64, address: MacAddress) {
@@ -314,18 +287,6 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             // Requests sent from the old address say nothing about this one.
             peer.ping.restart(now_ns);
         }
-    }
-
-    /// Long frames seem not to cross the path to this server: pages are cut into the most fragments
-    /// until probes show otherwise.
-    fn narrow(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        if mutated!(PathMtuNeverLowered) {
-            return;
-        }
-        let path_mtu = &mut self.peers[slot].path_mtu;
-        path_mtu.begin(now_ns, Fragmentation::NARROWEST);
-        table.set_fragmentation(slot, path_mtu.cut());
-        self.changes.servers_changed = true;
     }
 
     /// Whether another stale copy can be noted for all of `slots`. Servers that are gone need no

@@ -15,7 +15,7 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
-use crate::wire::{Fragmentation, Header};
+use crate::wire::Header;
 
 /// How often a server that is otherwise silent is pinged.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
@@ -47,10 +47,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         // An answer that arrived after the suspicion may have made it usable again.
         table.set_usable(slot, false);
         peer.ping.restart(now_ns);
-        if peer.path_mtu.cut() != Fragmentation::NARROWEST {
-            // Perhaps only long frames are lost.
-            self.narrow(now_ns, slot, table);
-        }
+        self.narrow_suspected(now_ns, slot, table);
         self.changes.servers_changed = true;
     }
 
@@ -122,7 +119,8 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         // It knows the session by our current address.
         peer.hello.answered();
         peer.note_utilisation(header);
-        let is_doubtful = peer.path_mtu.is_doubtful() && !peer.suspected;
+        self.narrow_doubtful(now_ns, slot, table);
+        let peer = &mut self.peers[slot];
         if mutated!(SuspicionKept) {
         } else if core::mem::take(&mut peer.suspected)
             || !is_narrow && !table.usable().contains(slot)
@@ -134,9 +132,6 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             table.set_lost(slot, false);
             table.set_usable(slot, !is_narrow);
             self.changes.servers_changed = true;
-        }
-        if is_doubtful {
-            self.narrow(now_ns, slot, table);
         }
         self.publish_load(slot, table);
     }

@@ -12,11 +12,15 @@
 //! The rules: `docs/protocol.md`, "PING".
 
 use super::query::Query;
-use super::{Outbox, Peer};
+use super::{Cluster, Outbox, Peer, Random, State};
 use crate::engine::client::config::NS_PER_S;
-use crate::engine::client::ids::ServerSlot;
+use crate::engine::client::ids::{ServerSlot, SlotSet};
+use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::storage::Storage;
 use crate::wire::{Fragmentation, Header, Opcode, PAGE_SIZE};
 
+/// The MTU that a path is assumed to have until probes show more.
+const USUAL_MTU: usize = 1500;
 /// Lost probes of the length in use that are tolerated. After one more, an answer to a ping lowers
 /// the length.
 const LOST_TRIES: u32 = 3;
@@ -32,22 +36,27 @@ const JITTER: u64 = (1 << 30) - 1;
 /// The payload of a probe.
 static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
+/// How pages are cut until probes show otherwise, on an interface with this MTU; `None` if no page can cross
+/// it.
+pub fn usual_cut(mtu: usize) -> Option<Fragmentation> {
+    Fragmentation::for_mtu(mtu.min(USUAL_MTU))
+}
+
 /// The cuts that an interface allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cuts {
     /// According to the interface's MTU.
     pub(super) widest: Fragmentation,
-    /// The same, but at most for 1500 bytes.
+    /// The same, but at most for [`USUAL_MTU`].
     pub(super) usual: Fragmentation,
 }
 
 impl Cuts {
     /// The cuts for an interface with this MTU.
     pub(super) fn of_mtu(mtu: usize) -> Self {
-        let cut = |mtu| Fragmentation::for_mtu(mtu).unwrap_or(Fragmentation::NARROWEST);
         Self {
-            widest: cut(mtu),
-            usual: cut(mtu.min(1500)),
+            widest: Fragmentation::for_mtu(mtu).unwrap_or(Fragmentation::NARROWEST),
+            usual: usual_cut(mtu).unwrap_or(Fragmentation::NARROWEST),
         }
     }
 
@@ -115,7 +124,7 @@ impl PathMtu {
     }
 
     /// Whether probes were lost, so that a short frame that crosses now shows that long ones do not.
-    pub(super) fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&self) -> bool {
         !self.is_proven() && self.query.tries() > LOST_TRIES
     }
 
@@ -205,5 +214,60 @@ impl Peer {
             // The ping is short, and sent after the probes.
             self.ping.restart(now_ns);
         }
+    }
+}
+
+impl<S: Storage, R: Random> Cluster<S, R> {
+    /// The interface's MTU has changed. Until probes show otherwise, pages are cut by
+    /// [`usual_cut`]. If no page can cross, no server is usable, but servers are still pinged.
+    pub fn set_mtu(&mut self, now_ns: u64, mtu: usize, table: &ServerTable) {
+        let was_narrow = self.is_narrow();
+        self.mtu = mtu;
+        let (cut, is_narrow) = (Cuts::of_mtu(mtu).usual, self.is_narrow());
+        for slot in SlotSet::ALL.iter() {
+            let peer = &mut self.peers[slot];
+            peer.path_mtu.begin(now_ns, cut);
+            if peer.state == State::Open {
+                table.set_fragmentation(slot, cut);
+                if is_narrow {
+                    table.set_usable(slot, false);
+                } else if was_narrow && !peer.suspected {
+                    table.set_usable(slot, true);
+                }
+                self.changes.servers_changed = true;
+            }
+        }
+    }
+
+    /// Whether no page can cross the interface: its MTU is below [`Fragmentation::MIN_MTU`].
+    pub fn is_narrow(&self) -> bool {
+        Fragmentation::for_mtu(self.mtu).is_none()
+    }
+
+    /// A shard suspects the server: perhaps only long frames are lost.
+    pub(super) fn narrow_suspected(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        if self.peers[slot].path_mtu.cut() != Fragmentation::NARROWEST {
+            self.narrow(now_ns, slot, table);
+        }
+    }
+
+    /// The server has answered a short ping: if probes before it were lost, only long frames are.
+    pub(super) fn narrow_doubtful(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        let peer = &self.peers[slot];
+        if peer.path_mtu.is_doubtful() && !peer.suspected {
+            self.narrow(now_ns, slot, table);
+        }
+    }
+
+    /// Long frames seem not to cross the path to this server: pages are cut into the most fragments
+    /// until probes show otherwise.
+    fn narrow(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
+        if mutated!(PathMtuNeverLowered) {
+            return;
+        }
+        let path_mtu = &mut self.peers[slot].path_mtu;
+        path_mtu.begin(now_ns, Fragmentation::NARROWEST);
+        table.set_fragmentation(slot, path_mtu.cut());
+        self.changes.servers_changed = true;
     }
 }

@@ -3,7 +3,7 @@
 //! A path that lets pings pass and drops long frames.
 
 use super::*;
-use crate::wire::HEADER_LEN;
+use crate::wire::{Fragmentation, HEADER_LEN};
 
 /// A path that silently drops frames longer than its MTU. All other frames are answered at once.
 struct Path {
