@@ -353,7 +353,7 @@ pub enum Health {
     Draining = 4,
     /// Its pages are gone. Its bits are being cleared from the page map.
     Sweeping = 5,
-    /// It has been silent for the loss timeout, so others get its pages. It may still return with them.
+    /// It has been suspected for the loss timeout, so others get its pages. It may still return with them.
     Lost = 6,
 }
 

@@ -48,7 +48,7 @@ module_params! {
     number min_copies = 1 in 1..=3, READ, "Copies that a page-out needs to complete; at most replicas";
     number io_timeout_s = 60 in 1..=86400, READ_WRITE, "Seconds that a request waits for a copy that may still return";
     number hedge_percent = 5 in 0..=100, READ_WRITE, "Percentage of page-ins that may read from a second server when the first is slow";
-    number loss_timeout_s = 30 in 1..=86400, READ_WRITE, "Seconds of silence after which a server's pages are copied to others";
+    number loss_timeout_s = 30 in 1..=86400, READ_WRITE, "Seconds for which a server is suspected before its pages are copied to others";
     number repair_pages_per_s = 10000 in 0..=10000000, READ_WRITE, "Maximum number of pages that repair copies a second; 0 for none";
     number overcommit = 0 in 0..=1, READ, "1 accepts a device that is larger than the capacity of its servers; 0 refuses it";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for all servers to answer";

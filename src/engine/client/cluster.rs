@@ -168,7 +168,8 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         self.random.number().max(1)
     }
 
-    /// Sets the loss timeout: the silence after which a server's copies no longer count.
+    /// Sets the loss timeout: a server that has been suspected for so long is lost, and its copies no
+    /// longer count.
     pub fn set_loss_timeout_ns(&mut self, loss_timeout_ns: u64) {
         self.loss_timeout_ns = loss_timeout_ns;
     }

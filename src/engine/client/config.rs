@@ -14,7 +14,8 @@ pub const DEFAULT_HEDGE_PERCENT: u32 = 5;
 /// gigabit carries, for reading and writing each.
 pub const DEFAULT_REPAIR_PAGES_PER_S: u32 = 10_000;
 
-/// Default of the loss timeout: seconds of silence after which a server's copies no longer count.
+/// Default of the loss timeout: seconds for which a server has been suspected when its copies no
+/// longer count.
 pub const DEFAULT_LOSS_TIMEOUT_S: u32 = 30;
 
 /// Nanoseconds of a second.

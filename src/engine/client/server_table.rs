@@ -154,7 +154,7 @@ impl ServerTable {
         SlotSet::from_bits(self.quiescing.load(Acquire))
     }
 
-    /// Slots of servers that have been silent for the loss timeout, so that others get their pages.
+    /// Slots of servers that have been suspected for the loss timeout, so that others get their pages.
     /// They may return with theirs.
     pub fn lost(&self) -> SlotSet {
         SlotSet::from_bits(self.lost.load(Acquire))
@@ -341,7 +341,7 @@ impl ServerTable {
         change(&self.quiescing, slot, quiescing);
     }
 
-    /// Sets whether the server has been silent for the loss timeout.
+    /// Sets whether the server has been suspected for the loss timeout.
     pub(super) fn set_lost(&self, slot: ServerSlot, lost: bool) {
         let is_new = change(&self.lost, slot, lost);
         self.note_loss(is_new && lost);

@@ -4,19 +4,15 @@
 //!
 //! A request waits for the I/O timeout, counted from when the last server that could help fell
 //! silent, even if the request began later. So all requests to servers that are gone end within one
-//! I/O timeout together, not one for each page. Only time in which our own clock ran counts: a
-//! client that was stopped gives no server up when it continues.
+//! I/O timeout together, not one for each page. Only time in which the client ran counts: a client
+//! that was stopped gives no server up when it continues.
 
+use super::liveness::MOST_COUNTED_NS;
 use super::peer::State;
 use super::{Cluster, Peer, Random};
-use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet, MAX_REPLICAS};
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
-
-/// The most that one check adds to a silence. A longer interval means that the client was stopped.
-/// A check that is moderately late shows this too: then only the time until it was due counts.
-const MOST_COUNTED_NS: u64 = 2 * NS_PER_S;
 
 /// For how long there have been too few servers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,27 +58,22 @@ impl Shortage {
 }
 
 impl Peer {
-    /// Counts how long the server has been silent; the client ran until `ran_ns`.
-    pub(super) fn note_silence(&mut self, now_ns: u64, ran_ns: u64) {
-        let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(MOST_COUNTED_NS);
+    /// Counts for how long no frame of the suspected server has been received; the client ran until `ran_ns`.
+    pub(super) fn count_silence(&mut self, ran_ns: u64) {
         // An answer to a request under way is a sign of life, though not an answer to a ping.
         let since_ns = self.heard_ns.max(self.looked_ns);
         let unheard_ns = match self.heard_ns > self.looked_ns {
             true => 0,
             false => self.unheard_ns,
         };
-        self.looked_ns = now_ns;
-        (self.suspected_ns, self.unheard_ns) = match (self.suspected, self.suspected_ns) {
-            (false, _) => (0, 0),
+        self.unheard_ns = match (self.suspected, self.suspected_ns) {
+            (false, _) => 0,
             // It was not suspected at the last check, so the start is unknown. It may have had nothing to
             // answer for a second.
-            (true, 0) => (1, 1),
-            (true, suspected_ns) => {
-                let unheard_for_ns = ran_ns.saturating_sub(since_ns).min(MOST_COUNTED_NS);
-                (
-                    suspected_ns.saturating_add(passed_ns),
-                    unheard_ns.saturating_add(unheard_for_ns),
-                )
+            (true, 0) => 1,
+            (true, _) => {
+                let passed_ns = ran_ns.saturating_sub(since_ns).min(MOST_COUNTED_NS);
+                unheard_ns.saturating_add(passed_ns)
             }
         };
     }

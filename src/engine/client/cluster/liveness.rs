@@ -3,9 +3,9 @@
 //! Whether a server is alive: when it is suspected, when it is lost, and when it is up again.
 //!
 //! A server is suspected when a shard suspects it, or when it leaves pings unanswered. It is lost when it has
-//! been suspected for the loss timeout, as far as our own clock ran. It is up again when it answers a ping,
-//! or a HELLO that continues the session. [`super::io_timeout`] counts the silence, and decides whether
-//! requests still wait.
+//! been suspected for the loss timeout, counting only time in which the client ran. It is up again when it
+//! answers a ping, or a HELLO that continues the session. Other answers do not restart the count. They
+//! restart that of [`super::io_timeout`], which decides whether requests still wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
@@ -24,7 +24,26 @@ const TIMER_LATE_NS: u64 = 500_000_000;
 /// Unanswered pings after which a server is suspected.
 const SUSPECT_TRIES: u32 = 3;
 
+/// The most that one check adds to these times. A longer interval means that the client was stopped. A check
+/// that is moderately late shows this too: then only the time until it was due counts.
+pub(super) const MOST_COUNTED_NS: u64 = 2 * NS_PER_S;
+
 impl Peer {
+    /// Counts for how long the server has been suspected, and silent; the client ran until `ran_ns`.
+    pub(super) fn count_time(&mut self, now_ns: u64, ran_ns: u64) {
+        self.count_silence(ran_ns);
+        self.suspected_ns = match (self.suspected, self.suspected_ns) {
+            (false, _) => 0,
+            // It was not suspected at the last check, so the start is unknown.
+            (true, 0) => 1,
+            (true, suspected_ns) => {
+                let passed_ns = ran_ns.saturating_sub(self.looked_ns).min(MOST_COUNTED_NS);
+                suspected_ns.saturating_add(passed_ns)
+            }
+        };
+        self.looked_ns = now_ns;
+    }
+
     /// Whether it has been suspected for `loss_timeout_ns`.
     pub(super) fn is_lost(&self, loss_timeout_ns: u64) -> bool {
         self.suspected && self.suspected_ns >= loss_timeout_ns
@@ -91,7 +110,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         }
         peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
         table.set_freeing(slot, peer.frees.has_any());
-        peer.note_silence(now_ns, ran_ns);
+        peer.count_time(now_ns, ran_ns);
         let is_lost = peer.is_lost(loss_timeout_ns);
         if is_lost != table.lost().contains(slot) {
             table.set_lost(slot, is_lost);

@@ -47,7 +47,7 @@ pub struct Peer {
     pub(super) confirmed_ns: u64,
     /// Nothing new is sent to it until it answers a ping or opens the session.
     pub(super) suspected: bool,
-    /// For how long it has been suspected, as far as our own clock ran.
+    /// For how long it has been suspected, counting only time in which the client ran.
     pub(super) suspected_ns: u64,
     /// The same, but since any frame of it was last received.
     pub(super) unheard_ns: u64,

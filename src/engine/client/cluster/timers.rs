@@ -65,7 +65,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             let peer = &mut self.peers[slot];
             match peer.state {
                 State::Connecting => {
-                    peer.note_silence(now_ns, ran_ns);
+                    peer.count_time(now_ns, ran_ns);
                     self.repeat_hello(now_ns, slot, outbox);
                 }
                 State::Open => {
