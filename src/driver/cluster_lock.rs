@@ -31,7 +31,6 @@ use crate::{
         cluster::{
             AddError,
             Cluster,
-            Health,
             Outbox,
             Peer,
             Peers,
@@ -43,6 +42,10 @@ use crate::{
             SERVER_SLOTS, //
         },
         maintenance::removal::Removals,
+        server_wait::{
+            Answers,
+            Wait, //
+        }, //
     },
     linux::{
         random,
@@ -52,22 +55,21 @@ use crate::{
         ClientId,
         ClusterName,
         Fragmentation,
-        MacAddress,
-        Status, //
+        MacAddress, //
     },
 };
 
 /// The kernel's random numbers.
-pub(crate) struct Kernels;
+pub(crate) struct KernelRandom;
 
-impl Random for Kernels {
+impl Random for KernelRandom {
     fn number(&mut self) -> u64 {
         random::random_u64()
     }
 }
 
 /// The cluster, as the driver keeps it.
-pub(crate) type Servers = Cluster<KernelStorage, Kernels>;
+pub(crate) type Servers = Cluster<KernelStorage, KernelRandom>;
 
 /// The cluster, and the frames that it wants sent.
 pub(crate) struct ClusterState {
@@ -97,18 +99,11 @@ pub(crate) struct ClusterLock {
     pub(super) removal: Mutex<Removals>,
 }
 
-/// The servers, each with the number of its slot.
-fn reports(cluster: &Servers) -> impl Iterator<Item = (usize, Report)> + '_ {
-    SlotSet::ALL
-        .iter()
-        .filter_map(|slot| Some((slot.index(), cluster.report(slot)?)))
-}
-
 impl ClusterLock {
     /// A cluster without servers, for this client.
     pub(crate) fn new(client: ClientId, cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
         let state = ClusterState {
-            cluster: Cluster::new(client, cluster, Kernels, 1500, Self::peers()?),
+            cluster: Cluster::new(client, cluster, KernelRandom, 1500, Self::peers()?),
             outbox: StagedFrames::new()?,
         };
         let sender = Sender::new()?;
@@ -146,13 +141,24 @@ impl ClusterLock {
         look(&self.state.lock().cluster)
     }
 
-    /// Adds servers.
-    pub(crate) fn add(&self, shared: &Shared, servers: &[MacAddress]) -> Result<(), AddError> {
+    /// Adds a server.
+    pub(crate) fn add(&self, shared: &Shared, mac: MacAddress) -> Result<(), AddError> {
         self.with(shared, |state| {
-            servers.iter().try_for_each(|&mac| {
-                let servers = &shared.device.servers;
-                state.cluster.add(now_ns(), mac, servers).map(|_| ())
-            })
+            let table = &shared.device.servers;
+            state.cluster.add(now_ns(), mac, table).map(|_| ())
+        })
+    }
+
+    /// Adds the servers of the list. Returns whether `own`, our address, is in it.
+    pub(crate) fn add_listed(
+        &self,
+        shared: &Shared,
+        servers: &[MacAddress],
+        own: Option<MacAddress>,
+    ) -> Result<bool, AddError> {
+        self.with(shared, |state| {
+            let table = &shared.device.servers;
+            state.cluster.add_listed(now_ns(), servers, own, table)
         })
     }
 
@@ -188,30 +194,26 @@ impl ClusterLock {
 
     /// Every server, for status output.
     pub(crate) fn reports(&self, mut each: impl FnMut(usize, &Report)) {
-        self.look(|cluster| reports(cluster).for_each(|(slot, report)| each(slot, &report)));
+        self.look(|cluster| {
+            for slot in SlotSet::ALL.iter() {
+                if let Some(report) = cluster.report(slot) {
+                    each(slot.index(), &report);
+                }
+            }
+        });
     }
 
-    /// Whether a server has refused the session for this reason.
-    pub(crate) fn is_refused(&self, why: Status) -> bool {
-        let refuses =
-            |report: Report| report.health == Health::Connecting && report.refusal == Some(why);
-        self.look(|cluster| reports(cluster).any(|(_, report)| refuses(report)))
-    }
-
-    /// Waits until all `wanted` servers are up, the time is over, or a signal arrives. Returns how
-    /// many are up.
-    pub(crate) fn wait_for_servers(&self, wanted: usize, timeout_ms: u32) -> Result<usize> {
-        let mut left = msecs_to_jiffies(timeout_ms);
+    /// Waits for servers until the wait is over, or a signal arrives. Returns their answers.
+    pub(crate) fn wait_for_servers(&self, wait: Wait) -> Result<Answers> {
+        let mut left = msecs_to_jiffies(wait.timeout_ms);
         let mut state = self.state.lock();
         loop {
-            let up = reports(&state.cluster)
-                .filter(|(_, report)| report.health == Health::Up)
-                .count();
-            if up >= wanted {
-                return Ok(up);
+            let answers = Answers::of(&state.cluster);
+            if wait.is_over(answers) {
+                return Ok(answers);
             }
             match self.changed.wait_interruptible_timeout(&mut state, left) {
-                CondVarTimeoutResult::Timeout => return Ok(up),
+                CondVarTimeoutResult::Timeout => return Ok(answers),
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
             }

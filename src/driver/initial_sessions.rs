@@ -14,49 +14,48 @@ use super::{
     client::Client,
     params::Params, //
 };
-use crate::{
-    engine::client::{
-        ids::SERVER_SLOTS,
-        loading::{
-            Answered,
-            Loading, //
-        },
-        server_room::{
-            Fit,
-            ServerRoom, //
-        }, //
+use crate::engine::client::{
+    ids::SERVER_SLOTS,
+    server_room::{
+        Fit,
+        ServerRoom, //
     },
-    wire::Status,
+    server_wait::{
+        Answered,
+        Answers,
+        ServerWait, //
+    }, //
 };
 
-/// Waits for servers as long as the engine says. Returns how many are up.
-fn wait_for_servers(params: &Params, client: &Arc<Client>, loading: &mut Loading) -> Result<usize> {
-    let cluster = &client.cluster;
-    let mut up = 0;
-    while let Some(wait) = loading.next(up, cluster.is_refused(Status::Wait)) {
+/// Waits for servers as long as the engine says. Returns their answers.
+fn wait_for_servers(
+    params: &Params,
+    client: &Arc<Client>,
+    waits: &mut ServerWait,
+) -> Result<Answers> {
+    let mut answers = Answers::default();
+    while let Some(wait) = waits.next(answers) {
         if wait.is_extra {
-            let (wanted, wait_s, enough) = (params.servers.len(), params.wait_s, wait.servers);
+            let (up, wanted) = (answers.up, params.servers.len());
+            let (wait_s, enough) = (params.wait_s, wait.servers);
             pr_info!("{up} of {wanted} servers answered: waiting up to {wait_s} s for {enough}\n");
         }
-        up = cluster.wait_for_servers(wait.servers, wait.timeout_ms)?;
+        answers = client.cluster.wait_for_servers(wait)?;
     }
-    Ok(up)
+    Ok(answers)
 }
 
 /// Opens the sessions. Waits for a bounded time.
 #[inline(never)]
 pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Result {
     client.cluster.mtu_changed(&client.shared);
-    client
-        .cluster
-        .add(&client.shared, &params.servers)
-        .map_err(|_| EINVAL)?;
-    // Not before the servers are added: several machines may have one list, so our own address in it is no
-    // error.
-    client.cluster.address_changed(&client.shared);
     let interface = &*params.interface;
     let own = client.shared.link.address();
-    if let Some(own) = own.filter(|own| params.servers.contains(own)) {
+    let is_listed = client
+        .cluster
+        .add_listed(&client.shared, &params.servers, own)
+        .map_err(|_| EINVAL)?;
+    if let Some(own) = own.filter(|_| is_listed) {
         pr_warn!(
             "server {own}: is this machine's own address on {interface} and cannot answer; leave it out of servers=\n"
         );
@@ -64,9 +63,10 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
     client.shared.kick();
     let wanted = params.servers.len();
     let (replicas, connect_ms) = (params.config.replicas, params.connect_ms);
-    let mut loading = Loading::new(wanted, replicas, connect_ms, params.wait_s);
-    let up = wait_for_servers(params, client, &mut loading)?;
-    match loading.answered(up, has_local, client.cluster.is_refused(Status::InUse)) {
+    let mut waits = ServerWait::new(wanted, replicas, connect_ms, params.wait_s);
+    let answers = wait_for_servers(params, client, &mut waits)?;
+    let up = answers.up;
+    match waits.answered(answers, has_local) {
         Answered::InUse => {
             pr_err!("servers have a live session of a client with this identity; give this one another client_id=\n");
             return Err(EBUSY);
@@ -82,12 +82,12 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
         ),
         Answered::All => {}
     }
-    check_room(params, client, up, has_local)
+    check_room(params, client, waits.is_complete(answers), has_local)
 }
 
 /// Refuses a device that is too large for its servers.
 #[inline(never)]
-fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool) -> Result {
+fn check_room(params: &Params, client: &Arc<Client>, is_complete: bool, has_local: bool) -> Result {
     let mut rooms = [0; SERVER_SLOTS];
     client.cluster.reports(|slot, report| {
         if let Some(room) = rooms.get_mut(slot) {
@@ -99,7 +99,6 @@ fn check_room(params: &Params, client: &Arc<Client>, up: usize, has_local: bool)
     // PANIC: none; the divisor is a constant.
     let (fits_mib, offered_mib) = (room.fitting_pages >> 8, room.offered_pages >> 8);
     let (servers, copies) = (room.servers, room.copies);
-    let is_complete = up >= params.servers.len();
     let may_exceed = has_local || params.overcommit;
     match room.fit(params.pages as u64, is_complete, may_exceed) {
         Fit::Fits => Ok(()),

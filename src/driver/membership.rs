@@ -41,7 +41,7 @@ use crate::{
 impl Client {
     /// Adds a server. The session is opened when it answers.
     pub(crate) fn add_server(&self, mac: MacAddress) -> Result<(), AddError> {
-        self.cluster.add(&self.shared, &[mac])?;
+        self.cluster.add(&self.shared, mac)?;
         pr_info!("server {mac}: added\n");
         self.shared.kick();
         Ok(())

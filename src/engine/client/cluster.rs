@@ -222,6 +222,25 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             .ok_or(AddError::NoSlot)
     }
 
+    /// Adds the servers of the list with which the module is loaded, before our own address is known to the
+    /// cluster. Several machines may have one list, so our own address in it is no error. Returns whether it is
+    /// there.
+    pub fn add_listed(
+        &mut self,
+        now_ns: u64,
+        servers: &[MacAddress],
+        own: Option<MacAddress>,
+        table: &ServerTable,
+    ) -> Result<bool, AddError> {
+        for &mac in servers {
+            self.add(now_ns, mac, table)?;
+        }
+        if let Some(own) = own {
+            self.set_address(now_ns, own);
+        }
+        Ok(own.is_some_and(|own| servers.contains(&own)))
+    }
+
     /// Begins to open a session with `mac` in a free slot.
     fn greet(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let session = self.random();
