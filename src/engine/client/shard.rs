@@ -362,7 +362,7 @@ impl<S: Storage> Shard<S> {
         if !self.check_high_water(now_ns, id, header, device) {
             return None;
         }
-        self.note_heard(now_ns, id);
+        self.paths[self.ops[id].slot].note_heard(now_ns);
         match header.opcode {
             Opcode::WriteAck => {
                 self.handle_write_ack(now_ns, id, header, device);

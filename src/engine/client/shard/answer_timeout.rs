@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens when no answer comes in time, after the retransmission timeout.
+//! The retransmission timeout: how long a shard waits for an answer, and what happens when none comes.
 //!
 //! When a server is suspected: `suspicion.rs`. When an op is given up: `io_timeout.rs`.
 
@@ -12,6 +12,24 @@ use super::ops::{OpId, TransferId};
 use super::path::Path;
 use super::transfer::{Transfer, TransferStage};
 use super::Shard;
+
+/// The number of attempts that fit at least into the I/O timeout.
+const TRIES: u64 = 8;
+
+impl Path {
+    /// How long to wait for an answer after `tries` timeouts: however slow the path was, several
+    /// attempts fit into the I/O timeout.
+    pub(super) fn retry_after_ns(&self, tries: u32, io_timeout_ns: u64) -> u64 {
+        self.rtt
+            .timeout_ns(tries)
+            .min(Self::tries_within(io_timeout_ns))
+    }
+
+    /// The longest wait for an answer, so that several attempts fit into the I/O timeout.
+    fn tries_within(io_timeout_ns: u64) -> u64 {
+        io_timeout_ns / TRIES
+    }
+}
 
 impl<S: Storage> Shard<S> {
     /// Checks every transfer of an active op for timeouts.

@@ -8,16 +8,23 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::op::{Kind, Stage};
+use super::op::{Kind, Op, Stage};
 use super::ops::{OpId, TransferId};
+use super::path::Path;
 use super::Shard;
 
 /// In place of a time to hedge: set the time when the transfer is first sent.
-pub(super) const HEDGE_WHEN_SENT: u64 = u64::MAX - 1;
+const WHEN_SENT: u64 = u64::MAX - 1;
 
 /// When a page-in asks another replica at the latest, after its start. The retransmission timeout of a
 /// server that was stopped is longer, until that server has answered some more requests.
 const LATEST_NS: u64 = 80_000_000;
+
+/// The shortest time before a hedge: on a segment with quicker page-ins, a timer for each would
+/// cost more than waiting.
+const MIN_NS: u64 = 1_000_000;
+/// The longest, so that a server that once stalled does not delay hedges for long.
+const MAX_NS: u64 = 40_000_000;
 
 /// The price of one hedge: each page-in earns the percentage that is allowed.
 const COST: u32 = 100;
@@ -46,6 +53,41 @@ impl HedgeBudget {
     }
 }
 
+impl Path {
+    /// Records the duration of a page-in.
+    pub(super) fn note_page_in(&mut self, took_ns: u64) {
+        self.page_in.sample(took_ns.min(MAX_NS));
+    }
+
+    /// How long a page-in may take before another replica is asked as well: longer than nearly all
+    /// of this server's, and at most half the retransmission timeout.
+    pub(super) fn hedge_after_ns(&self) -> u64 {
+        let timeout_ns = self.rtt.timeout_ns(0);
+        match self.page_in.estimate_ns() {
+            0 => timeout_ns / 2,
+            slow_ns => slow_ns.clamp(MIN_NS, MAX_NS).min(timeout_ns / 2),
+        }
+    }
+}
+
+impl Op {
+    /// A page-in begins, whose page this many servers that answer hold: sets when it may be hedged.
+    pub(super) fn prepare_hedge(&mut self, holders: usize) {
+        self.hedge_ns = match holders {
+            0 | 1 => u64::MAX,
+            _ if self.is_background => u64::MAX,
+            _ => WHEN_SENT,
+        };
+    }
+}
+
+/// A transfer is first sent, along this path: sets when a page-in that may be hedged is hedged.
+pub(super) fn start_timer(hedge_ns: &mut u64, now_ns: u64, path: &Path) {
+    if *hedge_ns == WHEN_SENT {
+        *hedge_ns = now_ns.saturating_add(path.hedge_after_ns());
+    }
+}
+
 impl<S: Storage> Shard<S> {
     /// Asks another replica too, if the page-in has waited long enough and there is credit.
     pub(super) fn check_hedge(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
@@ -54,7 +96,7 @@ impl<S: Storage> Shard<S> {
             return;
         }
         if now_ns < op.hedge_ns {
-            if op.hedge_ns < HEDGE_WHEN_SENT {
+            if op.hedge_ns < WHEN_SENT {
                 self.note_deadline(op.hedge_ns);
             }
             return;

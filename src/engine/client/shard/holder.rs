@@ -6,8 +6,23 @@ use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::ops::{OpId, TransferId};
+use super::path::Path;
 use super::transfer::TransferStage;
 use super::Shard;
+
+impl Path {
+    /// The expected time until an answer, in units of 4 µs, coarse so that similar servers are
+    /// equal. A server that is overdue comes after all others.
+    fn expected(&self) -> u64 {
+        if self.overdue {
+            return u64::MAX;
+        }
+        self.rtt
+            .smoothed_ns()
+            .saturating_mul(u64::from(self.window.in_flight()).saturating_add(4))
+            >> 14
+    }
+}
 
 impl<S: Storage> Shard<S> {
     /// The server of `candidates` that is expected to answer first.

@@ -11,7 +11,6 @@ use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::hedge::HEDGE_WHEN_SENT;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::OpId;
 use super::{OpInUse, Shard};
@@ -98,11 +97,7 @@ impl<S: Storage> Shard<S> {
         };
         let op = &mut self.ops[index];
         op.stage = Stage::Active;
-        op.hedge_ns = match candidates.len() {
-            0 | 1 => u64::MAX,
-            _ if op.is_background => u64::MAX,
-            _ => HEDGE_WHEN_SENT,
-        };
+        op.prepare_hedge(candidates.len());
         let id = index.first_transfer();
         self.start_transfer(now_ns, id, slot, device);
     }

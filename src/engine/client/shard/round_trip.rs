@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a shard learns of the path to a server from an answer: that the server is alive, and the round
-//! trip.
+//! Measures round trips by the answers, timely and late.
 
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;
@@ -13,13 +12,6 @@ use super::Shard;
 use crate::wire::{Header, MacAddress};
 
 impl<S: Storage> Shard<S> {
-    /// A server has answered, so it is alive.
-    pub(super) fn note_heard(&mut self, now_ns: u64, id: TransferId) {
-        let path = &mut self.paths[self.ops[id].slot];
-        path.heard_ns = now_ns;
-        path.overdue = false;
-    }
-
     /// A late answer, which no transfer waits for, still shows that the server is alive.
     pub(super) fn note_late(
         &mut self,
@@ -35,9 +27,7 @@ impl<S: Storage> Shard<S> {
                 && address.incarnation == header.incarnation
         });
         if let Some(slot) = from {
-            let path = &mut self.paths[slot];
-            path.heard_ns = now_ns;
-            path.overdue = false;
+            self.paths[slot].note_heard(now_ns);
             self.measure_late(now_ns, slot, header);
         }
     }

@@ -6,7 +6,7 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::hedge::HEDGE_WHEN_SENT;
+use super::hedge;
 use super::op::{Kind, Stage};
 use super::ops::TransferId;
 use super::transfer::TransferStage;
@@ -90,9 +90,7 @@ impl<S: Storage> Shard<S> {
         let again = transfer.attempt != transfer.first_attempt;
         if !again {
             transfer.first_sent_ns = now_ns;
-            if op.hedge_ns == HEDGE_WHEN_SENT {
-                op.hedge_ns = now_ns.saturating_add(path.hedge_after_ns());
-            }
+            hedge::start_timer(&mut op.hedge_ns, now_ns, path);
         }
         let wait_ns = path.retry_after_ns(transfer.tries, device.io_timeout_ns());
         transfer.due_ns = now_ns.saturating_add(wait_ns);

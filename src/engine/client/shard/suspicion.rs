@@ -19,6 +19,12 @@ const SUSPECT_MIN_NS: u64 = 250_000_000;
 const SUSPECT_MAX_NS: u64 = 2_000_000_000;
 
 impl Path {
+    /// A frame of the server has been received: it is alive.
+    pub(super) fn note_heard(&mut self, now_ns: u64) {
+        self.heard_ns = now_ns;
+        self.overdue = false;
+    }
+
     /// How long the server may leave a request unanswered before it is suspected: three timeouts,
     /// but soon enough that the I/O timeout allows another attempt. The cause may be that long
     /// frames no longer cross the path.
