@@ -238,14 +238,6 @@ impl ServerTable {
         }
     }
 
-    /// Slots of servers that new copies may go to.
-    pub fn placeable(&self) -> SlotSet {
-        self.usable()
-            .intersection(self.counting())
-            .without(self.quiescing())
-            .without(self.full())
-    }
-
     /// The server in `slot`; valid only while the slot is.
     pub fn address(&self, slot: ServerSlot) -> Address {
         let view = &self.views[slot];

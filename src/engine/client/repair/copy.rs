@@ -176,7 +176,7 @@ impl<S: Storage> Repair<S> {
     ) -> Option<Job> {
         let Source { page, entry, goal } = source;
         let slot = match goal {
-            Goal::Server => Some(shard.emptiest(Self::targets(entry, device), device)?),
+            Goal::Server => Some(shard.place_copy(entry, device)?),
             Goal::Disk => None,
         };
         let version = device.take_version_of(entry.generation());

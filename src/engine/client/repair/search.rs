@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Searches for pages that need a copy, and for sources and targets.
+//! Searches for pages that need a copy, and tells whether each can be copied now.
 
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
@@ -123,19 +123,10 @@ impl<S: Storage> Repair<S> {
             return Help::Never;
         }
         let has_source = is_on_disk || !holders.intersection(device.servers.usable()).is_empty();
-        let has_target = goal == Goal::Disk || !Self::targets(entry, device).is_empty();
+        let has_target = goal == Goal::Disk || !Shard::copy_targets(entry, device).is_empty();
         match has_source && has_target {
             true => Help::Now,
             false => Help::Later,
         }
-    }
-
-    /// Servers that can take a copy of the page.
-    pub(super) fn targets(entry: Entry, device: &SwapDevice<S>) -> SlotSet {
-        let servers = &device.servers;
-        servers
-            .placeable()
-            .intersection(servers.counting())
-            .without(entry.replicas())
     }
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which server gets a page: another copy of a page-out, or repair's new copy.
+//! Which server gets a page: another copy of a page-out, or repair's new copy. Which servers may take
+//! it, and which of them does.
 //!
 //! How full a server is: [`super::super::utilisation`].
 
 use super::super::ids::{ServerSlot, SlotSet};
+use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::super::utilisation::least_utilised;
@@ -45,9 +47,21 @@ impl<S: Storage> Shard<S> {
         })
     }
 
-    /// The best of `candidates` for a new copy of a page.
-    pub fn emptiest(&mut self, candidates: SlotSet, device: &SwapDevice<S>) -> Option<ServerSlot> {
+    /// Servers that can take repair's copy of the page.
+    pub fn copy_targets(entry: Entry, device: &SwapDevice<S>) -> SlotSet {
+        let servers = &device.servers;
+        servers
+            .usable()
+            .intersection(servers.counting())
+            .without(servers.quiescing())
+            .without(servers.full())
+            .without(entry.replicas())
+    }
+
+    /// Chooses a server for repair's copy of the page.
+    pub fn place_copy(&mut self, entry: Entry, device: &SwapDevice<S>) -> Option<ServerSlot> {
         let paths = &mut self.paths;
+        let candidates = Self::copy_targets(entry, device);
         least_utilised(candidates, SlotSet::EMPTY, |slot| {
             let load = device.servers.load(slot);
             paths[slot].placed.utilisation(load, 1)
