@@ -25,8 +25,8 @@ mod disk_wait_list;
 mod disk_work;
 mod fail_over;
 mod hedge;
-mod high_water;
 mod holder;
+mod implausible_answer;
 mod io_timeout;
 mod list;
 mod op;
@@ -359,7 +359,7 @@ impl<S: Storage> Shard<S> {
             self.note_late(now_ns, source, header, device);
             return None;
         };
-        if !self.check_high_water(now_ns, id, header, device) {
+        if self.leave_if_implausible(now_ns, id, header, device) {
             return None;
         }
         self.paths[self.ops[id].slot].note_heard(now_ns);

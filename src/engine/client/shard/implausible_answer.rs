@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether an answer is believed, by what it reports of the versions that have been used.
+//! Answers that report impossible versions: they do not count, and their server is suspected.
 //!
 //! The rules: `docs/protocol.md`, "High water".
 
@@ -13,10 +13,10 @@ use super::Shard;
 use crate::wire::Header;
 
 impl<S: Storage> Shard<S> {
-    /// A server reports which versions have been used. An answer that is not believed does not
-    /// count, and its transfer moves to another server.
+    /// A server reports which versions have been used. If they are impossible, leaves the server.
+    /// Returns whether it did.
     #[inline]
-    pub(super) fn check_high_water(
+    pub(super) fn leave_if_implausible(
         &mut self,
         now_ns: u64,
         id: TransferId,
@@ -27,10 +27,10 @@ impl<S: Storage> Shard<S> {
         let was_usable = device.servers.usable().contains(slot);
         let witness = Witness { slot, incarnation };
         if device.note_high_water(witness, Version(header.low_water)) {
-            return true;
+            return false;
         }
         self.suspicion |= was_usable;
         self.leave_server(now_ns, id, slot, device);
-        false
+        true
     }
 }
