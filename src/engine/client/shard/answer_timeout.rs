@@ -55,10 +55,7 @@ impl<S: Storage> Shard<S> {
                 false => current,
             };
             if now_ns < current.due_ns {
-                let usable = device.servers.usable();
-                if op.kind == Kind::PageIn && op.targets().intersection(usable).is_empty() {
-                    self.look_elsewhere(now_ns, id, device);
-                }
+                self.turn_from_silent(now_ns, id, device);
                 self.note_deadline(current.due_ns);
                 continue;
             }
@@ -107,7 +104,11 @@ impl<S: Storage> Shard<S> {
         // The server that fills the window may be silent without being suspected yet.
         match self.ops[id.op].kind {
             Kind::PageOut => self.want_disk(id.op, device),
-            Kind::PageIn => self.page_in_waited(now_ns, id, device),
+            Kind::PageIn => {
+                if self.fail_over_or_ask_disk(now_ns, id.op, device) {
+                    self.release(id);
+                }
+            }
             Kind::Copy | Kind::Mirror => {}
         }
     }

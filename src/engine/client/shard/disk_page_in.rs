@@ -4,7 +4,6 @@
 
 use super::super::disk_port::DiskPort;
 use super::super::mirror::{BufferId, Direction, Get, ReadError, Token};
-use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;
@@ -33,23 +32,6 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether a page-in asks for a buffer first, because its page may be on its way to the disk. The
-    /// op must have nothing else under way.
-    pub(super) fn look_at_buffers(
-        &mut self,
-        index: OpId,
-        entry: Entry,
-        device: &SwapDevice<S>,
-    ) -> bool {
-        let looks = device.disk.load().is_tracked()
-            && !entry.is_on_disk()
-            && self.ops[index].disk.stage == DiskStage::Idle;
-        if looks {
-            self.begin_disk(index, DiskStage::LookQueued);
-        }
-        looks
-    }
-
     /// A fragment has been copied to the op's page: the op may ask for a buffer, if it waits to.
     pub(super) fn look_after_claim(&mut self, index: OpId) {
         let stage = self.ops[index].disk.stage;
@@ -59,7 +41,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// Queues the page-in for a request to the mirror.
-    fn begin_disk(&mut self, index: OpId, stage: DiskStage) {
+    pub(super) fn queue_read(&mut self, index: OpId, stage: DiskStage) {
         self.ops[index].stage = Stage::Active;
         self.push_disk(index, stage);
     }
@@ -86,7 +68,7 @@ impl<S: Storage> Shard<S> {
                 Some(false)
             }
             Idle | Looked => {
-                self.begin_disk(index, DiskStage::AskQueued);
+                self.queue_read(index, DiskStage::AskQueued);
                 Some(true)
             }
             DiskStage::Failed => None,

@@ -137,8 +137,7 @@ impl<S: Storage> Shard<S> {
                 }
                 (Stage::Active, DiskStage::Later) => {
                     // It waits for a server as well, which may answer late or never.
-                    self.retry_ask(index);
-                    self.ask_disk(index, device);
+                    self.ask_disk_again(index, device);
                 }
                 (Stage::Stalled, _) => self.retry_op(now_ns, index, device),
                 _ => {}

@@ -32,13 +32,12 @@ impl<S: Storage> Shard<S> {
         // Applies the I/O timeout as it is now, also to requests that began under a longer one.
         let waits_from_ns = self.ops[index].waits_from_ns;
         let end_ns = waits_from_ns.saturating_add(device.io_timeout_ns());
-        let check_ns = now_ns.saturating_add(CHECK_NS);
         if now_ns < end_ns || mutated!(IoTimeoutIgnored) {
-            self.note_deadline(end_ns.min(check_ns));
+            self.note_deadline(end_ns.min(now_ns.saturating_add(CHECK_NS)));
             return false;
         }
-        match self.reads_disk_at_last(now_ns, index, device) {
-            true => self.note_deadline(check_ns),
+        match self.ask_disk_at_last(index, device) {
+            true => self.wait_for_disk(now_ns, index, device),
             false => self.give_up(index, device),
         }
         true
@@ -106,23 +105,13 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// Whether a page-in that has timed out reads the disk before it fails: once, if it has not
-    /// asked the disk yet. The disk has [`CHECK_NS`] to answer, so the I/O timeout is exceeded by no
-    /// more than that.
-    fn reads_disk_at_last(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
-        let op = &self.ops[index];
-        let is_open = matches!(op.stage, Stage::Active | Stage::Stalled);
-        let may_ask =
-            op.kind == Kind::PageIn && !op.is_background && is_open && op.disk.may_ask_at_last();
-        let is_asked = may_ask && self.ask_disk(index, device).is_some();
-        if is_asked {
-            let op = &mut self.ops[index];
-            op.disk.is_last = true;
-            op.waits_from_ns = now_ns
-                .saturating_add(CHECK_NS)
-                .saturating_sub(device.io_timeout_ns());
-        }
-        is_asked
+    /// A page-in that has timed out has asked the disk, which has [`CHECK_NS`] to answer. So the I/O timeout
+    /// is exceeded by no more than that.
+    fn wait_for_disk(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
+        self.ops[index].waits_from_ns = now_ns
+            .saturating_add(CHECK_NS)
+            .saturating_sub(device.io_timeout_ns());
+        self.note_deadline(now_ns.saturating_add(CHECK_NS));
     }
 
     /// The client was stopped for this long, so no answer could arrive. Ops that began since,

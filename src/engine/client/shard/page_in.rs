@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-ins: from the replica that is expected to answer first, then from the next.
+//! Page-ins. From where: `page_in_source.rs`.
 //!
 //! Fragments with one checksum are assembled; after damage, those of one server only. The checksum
 //! is verified before the page is used.
 //!
 //! The rules: `docs/protocol.md`, "READ".
 
-use super::super::ids::{PageIndex, SlotSet};
+use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
-use super::ops::OpId;
+use super::ops::{OpId, TransferId};
 use super::{OpInUse, Shard};
+use crate::wire::FragmentMask;
 
 /// How long a background page-in waits for a mirror buffer.
 const BUFFER_WAIT_NS: u64 = 200_000_000;
@@ -76,33 +77,10 @@ impl<S: Storage> Shard<S> {
         op.generation = entry.generation();
         op.version = next;
         op.assembly = None;
-        let holders = entry
-            .replicas()
-            .intersection(device.servers.valid())
-            .without(op.tried);
-        if self.look_at_buffers(index, entry, device) {
-            return;
-        }
-        let candidates = holders.intersection(device.servers.usable());
-        let Some(slot) = self.soonest(candidates) else {
-            match self.ask_disk(index, device) {
-                Some(true) => {}
-                // Every copy is known to be lost.
-                None if holders.is_empty() && !may_be_on_disk_again(entry, device) => {
-                    self.end(index, Outcome::Failed);
-                }
-                _ => self.stall_page_in(now_ns, index, device),
-            }
-            return;
-        };
-        let op = &mut self.ops[index];
-        op.stage = Stage::Active;
-        op.prepare_hedge(candidates.len());
-        let id = index.first_transfer();
-        self.start_transfer(now_ns, id, slot, device);
+        self.ask_first_source(now_ns, index, entry, device);
     }
 
-    fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
+    pub(super) fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let is_in_vain = self.is_in_vain(now_ns, index, device);
         let op = &mut self.ops[index];
         op.stage = Stage::Stalled;
@@ -129,5 +107,36 @@ impl<S: Storage> Shard<S> {
         if !self.ops[index].is_waiting() {
             self.begin_page_in(now_ns, index, device);
         }
+    }
+
+    pub(super) fn page_in_timed_out(
+        &mut self,
+        now_ns: u64,
+        id: TransferId,
+        slot: ServerSlot,
+        device: &SwapDevice<S>,
+    ) {
+        let op = &self.ops[id.op];
+        let entry = device.map.load(op.page);
+        if entry.generation() != op.generation && !entry.is_busy() {
+            // It has been written since, so other servers hold it now.
+            for id in id.op.transfers() {
+                self.release(id);
+            }
+            self.continue_page_in(now_ns, id.op, device);
+            return;
+        }
+        let another = self.fail_over_or_ask_disk(now_ns, id.op, device);
+        let op = &mut self.ops[id.op];
+        let is_mixed = op.restarts == 0;
+        let assembly = op.assembly;
+        if another && !device.servers.usable().contains(slot) {
+            self.release(id);
+            return;
+        }
+        let cut = self.ops[id].cut;
+        let have = assembly.filter(|one| one.cut == cut && (one.transfer == id || is_mixed));
+        let have = have.map_or(FragmentMask::EMPTY, |assembly| assembly.have);
+        self.resend(id, cut.all().without(have));
     }
 }
