@@ -23,9 +23,9 @@ mod disk_page_out;
 mod disk_part;
 mod disk_wait_list;
 mod disk_work;
+mod give_up;
 mod hedge;
 mod implausible_answer;
-mod io_timeout;
 mod list;
 mod miss;
 mod op;
@@ -34,7 +34,6 @@ mod page_in;
 mod page_in_source;
 mod page_out;
 mod page_out_end;
-mod park;
 mod path;
 mod placement;
 mod read_reply;
@@ -46,6 +45,7 @@ mod server_change;
 mod settle;
 mod suspicion;
 mod transfer;
+mod waiting;
 mod write_ack;
 
 use super::counters::Counters;
@@ -391,13 +391,11 @@ impl<S: Storage> Shard<S> {
                 // The disk's own timeout bounds it.
                 continue;
             }
-            if self.check_io_timeout(now_ns, index, device) {
+            if self.end_if_timed_out(now_ns, index, device) {
                 continue;
             }
             match stage {
-                Stage::Active if given_up && self.is_in_vain(now_ns, index, device) => {
-                    self.give_up(index, device);
-                }
+                Stage::Active if given_up && self.end_if_in_vain(now_ns, index, device) => {}
                 Stage::Active => self.check_transfers(now_ns, index, device),
                 // Normally a freed page or a server that becomes usable wakes it; this is a fallback.
                 Stage::Parked | Stage::Stalled => {

@@ -2,7 +2,7 @@
 
 //! The retransmission timeout: how long a shard waits for an answer, and what happens when none comes.
 //!
-//! When a server is suspected: `suspicion.rs`. When an op is given up: `io_timeout.rs`.
+//! When a server is suspected: `suspicion.rs`. When an op is given up: `give_up.rs`.
 
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;

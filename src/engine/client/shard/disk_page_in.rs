@@ -196,10 +196,4 @@ impl<S: Storage> Shard<S> {
         }
         self.unpin(index);
     }
-
-    fn advance_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
-        if matches!(self.ops[index].stage, Stage::Active | Stage::Stalled) {
-            self.continue_page_in(now_ns, index, device);
-        }
-    }
 }

@@ -2,7 +2,6 @@
 
 //! The local disk's part in page-outs.
 
-use super::super::disk::Policy;
 use super::super::disk_port::DiskPort;
 use super::super::ids::Version;
 use super::super::mirror::{BufferId, Direction, Put, Token, Write};
@@ -26,16 +25,6 @@ pub struct BufferFill {
     /// The checksum that the copy must have.
     pub crc: u32,
     pub(super) version: Version,
-}
-
-/// What the disk means for a page-out whose servers have answered.
-pub(super) enum DiskVerdict {
-    /// The page is being copied to a buffer, or will be at once.
-    InHand,
-    /// The op waits for the disk, or for room.
-    Wait,
-    /// The page-out may complete; whether the disk holds the page.
-    Go(bool),
 }
 
 impl<S: Storage> Shard<S> {
@@ -189,14 +178,6 @@ impl<S: Storage> Shard<S> {
         self.advance_page_out(now_ns, index, device);
     }
 
-    /// Looks at the page-out again, unless servers are still to answer.
-    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
-        let op = &self.ops[index];
-        if matches!(op.stage, Stage::Active | Stage::Stalled) && !op.is_waiting() {
-            self.continue_page_out(now_ns, index, device);
-        }
-    }
-
     /// A page-out has its version: it goes to the disk as well as to servers.
     pub(super) fn begin_put(&mut self, index: OpId, device: &SwapDevice<S>) {
         let is_tracked = device.disk.load().is_tracked();
@@ -214,52 +195,6 @@ impl<S: Storage> Shard<S> {
         ) {
             self.push_disk(index, DiskStage::PutQueued);
         }
-    }
-
-    /// Whether a page-out whose servers have answered may complete as far as the disk is concerned.
-    /// `is_short`: whether too few servers hold it.
-    pub(super) fn judge_disk(
-        &mut self,
-        index: OpId,
-        is_short: bool,
-        device: &SwapDevice<S>,
-    ) -> DiskVerdict {
-        let state = device.disk.load();
-        let op = &self.ops[index];
-        match op.disk.stage {
-            DiskStage::Idle if state.is_tracked() => {
-                self.push_disk(index, DiskStage::PutQueued);
-                DiskVerdict::InHand
-            }
-            // It did not need the disk when it was refused.
-            DiskStage::Refused if is_short && state.is_usable() && !op.disk.was_urgent => {
-                self.push_disk(index, DiskStage::PutQueued);
-                DiskVerdict::InHand
-            }
-            DiskStage::PutQueued | DiskStage::Putting => DiskVerdict::InHand,
-            // The disk is asked only for an op that is still there, so this one need not wait for it.
-            DiskStage::WantQueued if is_short => DiskVerdict::InHand,
-            DiskStage::NoRoom if state.is_usable() => {
-                match is_short || state.policy() == Policy::Strict {
-                    true => DiskVerdict::Wait,
-                    false => DiskVerdict::Go(false),
-                }
-            }
-            DiskStage::Put if is_short && state.is_usable() => {
-                self.push_disk(index, DiskStage::WantQueued);
-                DiskVerdict::InHand
-            }
-            DiskStage::Wanted if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
-            DiskStage::Wanted if is_short => DiskVerdict::Wait,
-            DiskStage::Written if state.is_attached() => DiskVerdict::Go(true),
-            _ => DiskVerdict::Go(false),
-        }
-    }
-
-    /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
-    /// complete.
-    pub(super) fn disk_knows(&self, index: OpId, device: &SwapDevice<S>) -> bool {
-        !device.disk.load().is_tracked() || self.ops[index].disk.is_known
     }
 
     /// A page-out is to end now. Returns whether it has to wait because its page is being copied to a

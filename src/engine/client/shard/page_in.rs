@@ -8,23 +8,12 @@
 //! The rules: `docs/protocol.md`, "READ".
 
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
-use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
 use super::{OpInUse, Shard};
 use crate::wire::FragmentMask;
-
-/// How long a background page-in waits for a mirror buffer.
-const BUFFER_WAIT_NS: u64 = 200_000_000;
-
-/// Whether the page is on a disk that is being detached. If a server that holds the page is lost
-/// meanwhile, detaching is cancelled, and the page can be read again.
-pub(super) fn may_be_on_disk_again<S: Storage>(entry: Entry, device: &SwapDevice<S>) -> bool {
-    let state = device.disk.load();
-    entry.is_on_disk() && !state.is_attached() && state.may_return()
-}
 
 impl<S: Storage> Shard<S> {
     /// Begins a page-in. The page must stay where it is until the completion.
@@ -80,32 +69,17 @@ impl<S: Storage> Shard<S> {
         self.ask_first_source(now_ns, index, entry, device);
     }
 
-    pub(super) fn stall_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
-        let is_in_vain = self.is_in_vain(now_ns, index, device);
-        let op = &mut self.ops[index];
-        op.stage = Stage::Stalled;
-        if is_in_vain {
-            self.end(index, Outcome::Failed);
-            return;
-        }
-        if op.is_background {
-            // The mirror may only lack a free buffer. Searches for pages take longer than this wait.
-            let until_ns = op.started_ns.saturating_add(BUFFER_WAIT_NS);
-            let waits = op.disk.is_put_off() && now_ns < until_ns;
-            match waits {
-                true => self.note_deadline(until_ns),
-                false => self.end(index, Outcome::Failed),
-            }
-            return;
-        }
-        self.count_stalled(index);
-        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
-    }
-
     /// Restarts the page-in if nothing of it is under way any more.
     pub(super) fn continue_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         if !self.ops[index].is_waiting() {
             self.begin_page_in(now_ns, index, device);
+        }
+    }
+
+    /// Restarts the page-in, which may have ended, if nothing of it is under way any more.
+    pub(super) fn advance_page_in(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
+        if matches!(self.ops[index].stage, Stage::Active | Stage::Stalled) {
+            self.continue_page_in(now_ns, index, device);
         }
     }
 

@@ -12,9 +12,8 @@ use super::super::page_map::Entry;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;
-use super::op::{Kind, Outcome, Stage};
+use super::op::{Kind, Stage};
 use super::ops::{OpId, TransferId};
-use super::page_in::may_be_on_disk_again;
 use super::path::Path;
 use super::transfer::TransferStage;
 use super::Shard;
@@ -57,11 +56,10 @@ impl<S: Storage> Shard<S> {
         let Some(slot) = self.soonest(candidates) else {
             match self.ask_disk(index, device) {
                 Some(true) => {}
-                // Every copy is known to be lost.
-                None if holders.is_empty() && !may_be_on_disk_again(entry, device) => {
-                    self.end(index, Outcome::Failed);
+                other => {
+                    let lacks_disk = other.is_none();
+                    self.wait_or_fail_page_in(now_ns, index, entry, holders, lacks_disk, device);
                 }
-                _ => self.stall_page_in(now_ns, index, device),
             }
             return;
         };

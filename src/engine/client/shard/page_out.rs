@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-outs: one copy to each of the least utilised servers (`placement.rs`); complete when all of
-//! them have it (`page_out_end.rs`).
+//! Page-outs: one copy goes to each of the least utilised servers (`placement.rs`), and another server gets
+//! the copy of one that does not take it. How they end: `page_out_end.rs`.
 
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::storage::Storage;
@@ -79,6 +79,14 @@ impl<S: Storage> Shard<S> {
             self.start_page_out_transfer(now_ns, id, slot, device);
         }
         self.finish_if_done(now_ns, index, device);
+    }
+
+    /// Continues the page-out, unless servers are still to answer.
+    pub(super) fn advance_page_out(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
+        let op = &self.ops[index];
+        if matches!(op.stage, Stage::Active | Stage::Stalled) && !op.is_waiting() {
+            self.continue_page_out(now_ns, index, device);
+        }
     }
 
     fn start_page_out_transfer(

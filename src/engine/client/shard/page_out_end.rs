@@ -1,25 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a page-out ends: complete, refused for lack of room, or with an error. At the I/O timeout:
-//! `io_timeout.rs`.
+//! How a page-out ends, and with which copies it may: those that are wanted, or fewer, but no fewer than
+//! `min_copies`. When it fails instead of waiting for more: `give_up.rs`.
 
+use super::super::disk::Policy;
 use super::super::ids::{SlotSet, Version};
 use super::super::stale_copy::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::disk_page_out::DiskVerdict;
+use super::disk_part::DiskStage;
 use super::op::{Op, Outcome, Stage};
 use super::ops::OpId;
 use super::transfer::{Transfer, TransferStage};
-use super::Shard;
+use super::{Shard, SAFETY_NET_NS};
 
-/// How long a refused page-out waits for servers to free pages.
-const FREED_WAIT_NS: u64 = 1_000_000_000;
+/// What the disk means for a page-out whose servers have answered.
+enum DiskVerdict {
+    /// The page is being copied to a buffer, or will be at once.
+    InHand,
+    /// The op waits for the disk, or for room.
+    Wait,
+    /// The page-out may complete; whether the disk holds the page.
+    Go(bool),
+}
 
 impl<S: Storage> Shard<S> {
-    /// Ends the op if every transfer is answered and there are enough copies. An op that is being
-    /// sent cannot complete, and an acknowledgement counts only if its server still has the same
-    /// incarnation at completion, so [`Shard::sent`] checks again.
+    /// If every transfer is answered, the page-out completes if there are enough copies; else it waits or
+    /// fails. If its version can no longer count, it is sent again. An op that is being sent cannot
+    /// complete, and an acknowledgement counts only if its server still has the same incarnation at
+    /// completion, so [`Shard::sent`] checks again.
     pub(super) fn finish_if_done(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
@@ -34,13 +43,12 @@ impl<S: Storage> Shard<S> {
         }
         let (copies, version) = (Self::acknowledged(op, device), op.version);
         let is_short = copies.len() < device.replicas();
-        match self.judge_disk(index, is_short, device) {
+        match self.advance_disk_part(index, is_short, device) {
             DiskVerdict::InHand => {}
             DiskVerdict::Wait => self.wait_for_more(now_ns, index),
             DiskVerdict::Go(on_disk) => {
-                let held = copies.len().saturating_add(usize::from(on_disk));
-                if held < device.min_copies() && !mutated!(MinCopiesIgnored) {
-                    self.wait_or_fail(now_ns, index, on_disk, device);
+                if !Self::is_enough(copies, on_disk, device) {
+                    self.wait_or_fail_page_out(now_ns, index, on_disk, device);
                 } else if device.versions().enter(self.number, version) {
                     self.finish(index, copies, on_disk, device);
                 } else {
@@ -58,6 +66,82 @@ impl<S: Storage> Shard<S> {
         if op.pins == 0 && core::mem::take(&mut op.ends_when_sent) {
             self.advance_page_out(now_ns, index, device);
         }
+    }
+
+    /// The I/O timeout has passed: the page-out ends with the copies it has, or fails.
+    pub(super) fn finish_at_last(&mut self, index: OpId, device: &SwapDevice<S>) {
+        if self.end_after_put(index) {
+            return;
+        }
+        let op = &self.ops[index];
+        let copies = Self::acknowledged(op, device);
+        let on_disk = Self::is_on_disk(op, device);
+        let may_complete = op.begun.is_some()
+            && Self::is_enough(copies, on_disk, device)
+            && self.disk_knows(index, device)
+            && device.versions().enter(self.number, op.version);
+        match may_complete {
+            true => self.finish(index, copies, on_disk, device),
+            false => self.fail_page_out(index, Outcome::Failed, device),
+        }
+    }
+
+    /// The servers of a page-out have answered: asks the mirror for what the page-out still needs of the
+    /// disk, and tells whether it may complete without more. `is_short`: whether fewer servers than wanted
+    /// hold the page.
+    fn advance_disk_part(
+        &mut self,
+        index: OpId,
+        is_short: bool,
+        device: &SwapDevice<S>,
+    ) -> DiskVerdict {
+        let state = device.disk.load();
+        let op = &self.ops[index];
+        match op.disk.stage {
+            DiskStage::Idle if state.is_tracked() => {
+                self.push_disk(index, DiskStage::PutQueued);
+                DiskVerdict::InHand
+            }
+            // It did not need the disk when it was refused.
+            DiskStage::Refused if is_short && state.is_usable() && !op.disk.was_urgent => {
+                self.push_disk(index, DiskStage::PutQueued);
+                DiskVerdict::InHand
+            }
+            DiskStage::PutQueued | DiskStage::Putting => DiskVerdict::InHand,
+            // The disk is asked only for an op that is still there, so this one need not wait for it.
+            DiskStage::WantQueued if is_short => DiskVerdict::InHand,
+            DiskStage::NoRoom if state.is_usable() => {
+                match is_short || state.policy() == Policy::Strict {
+                    true => DiskVerdict::Wait,
+                    false => DiskVerdict::Go(false),
+                }
+            }
+            DiskStage::Put if is_short && state.is_usable() => {
+                self.push_disk(index, DiskStage::WantQueued);
+                DiskVerdict::InHand
+            }
+            DiskStage::Wanted if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
+            DiskStage::Wanted if is_short => DiskVerdict::Wait,
+            _ => DiskVerdict::Go(Self::is_on_disk(op, device)),
+        }
+    }
+
+    /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
+    /// complete.
+    fn disk_knows(&self, index: OpId, device: &SwapDevice<S>) -> bool {
+        !device.disk.load().is_tracked() || self.ops[index].disk.is_known
+    }
+
+    /// Whether a page-out may complete with these copies. It may have fewer than are wanted: repair makes the
+    /// others.
+    fn is_enough(copies: SlotSet, on_disk: bool, device: &SwapDevice<S>) -> bool {
+        let held = copies.len().saturating_add(usize::from(on_disk));
+        held >= device.min_copies() || mutated!(MinCopiesIgnored)
+    }
+
+    /// Whether the disk has the page-out's version.
+    fn is_on_disk(op: &Op, device: &SwapDevice<S>) -> bool {
+        op.disk.stage == DiskStage::Written && device.disk.load().is_attached()
     }
 
     /// The servers that hold the op's page.
@@ -114,59 +198,12 @@ impl<S: Storage> Shard<S> {
         self.end(index, Outcome::Done);
     }
 
-    /// Too few servers have the page and no other can be asked now: waits for one, unless no server
-    /// can be expected.
-    fn wait_or_fail(&mut self, now_ns: u64, index: OpId, on_disk: bool, device: &SwapDevice<S>) {
-        let may_take = on_disk || device.disk.load().may_return();
-        let expected = device
-            .servers
-            .expected()
-            .saturating_add(usize::from(may_take));
-        if expected < device.min_copies() {
-            self.fail_page_out(index, Outcome::Failed, device);
-        } else if self.is_refused(now_ns, index, device) {
-            self.counters.pages_out_no_space = self.counters.pages_out_no_space.wrapping_add(1);
-            self.fail_page_out(index, Outcome::NoSpace, device);
-        } else {
-            self.count_stalled(index);
-            self.wait_for_more(now_ns, index);
-        }
-    }
-
-    /// Whether every server that answers and does not hold the page has no room and will have none
-    /// soon, and no server with room is only temporarily out of reach.
-    fn is_refused(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) -> bool {
-        let op = &mut self.ops[index];
-        // A holder of an older version has room for this one, unless it has lost that version.
-        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
-        let full = device.servers.full().without(holders).union(op.refused);
-        let usable = device.servers.usable();
-        let others = usable
-            .without(device.servers.quiescing())
-            .without(op.targets());
-        if others.is_empty() || !others.without(full).is_empty() {
-            return false;
-        }
-        let awaited = device.servers.awaited(usable, full.union(op.targets()));
-        let may_come = !awaited.is_empty();
-        if may_come || device.disk.load().may_return() {
-            return false;
-        }
-        if !device.is_freeing() {
-            return true;
-        }
-        // Other page-outs may take each page that is freed, again and again.
-        let since_ns = *op.waits_for_room_ns.get_or_insert(now_ns);
-        now_ns.saturating_sub(since_ns) >= FREED_WAIT_NS
-    }
-
     /// Too few servers: waits for one, or for the disk. Acknowledged transfers stay so.
-    fn wait_for_more(&mut self, now_ns: u64, index: OpId) {
+    pub(super) fn wait_for_more(&mut self, now_ns: u64, index: OpId) {
         let op = &mut self.ops[index];
         // Servers that were tried may be asked again.
-        op.stage = Stage::Stalled;
         op.tried = op.targets();
-        self.note_deadline(now_ns.saturating_add(super::SAFETY_NET_NS));
+        self.stall(index, now_ns.saturating_add(SAFETY_NET_NS));
     }
 
     /// The page-out ends with an error. What is left of the older version stays.

@@ -120,11 +120,9 @@ impl<S: Storage> Shard<S> {
         self.usable = usable;
         let mut walk = self.walk();
         while let Some(index) = walk.next(&self.ops) {
-            let op = &self.ops[index];
-            match op.stage {
-                Stage::Active if self.is_in_vain(now_ns, index, device) => {
-                    self.give_up(index, device);
-                }
+            let stage = self.ops[index].stage;
+            match stage {
+                Stage::Active if self.end_if_in_vain(now_ns, index, device) => {}
                 Stage::Active => {
                     self.look_at_servers(now_ns, index, device);
                     self.retry_returned(now_ns, index, back, device);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ops that wait until another page-out of their page has ended, and the retry of an op.
+//! Ops that wait: parked until another page-out of their page has ended, or stalled until a server or the
+//! disk can help. And how they are retried.
 
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::storage::Storage;
@@ -40,6 +41,13 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// The op waits until a server or the disk may help, and is retried at `retry_ns` at the latest.
+    pub(super) fn stall(&mut self, index: OpId, retry_ns: u64) {
+        self.ops[index].stage = Stage::Stalled;
+        self.note_deadline(retry_ns);
+    }
+
+    /// Begins an op again that has waited.
     pub(super) fn retry_op(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         if op.stage == Stage::Parked {
