@@ -315,14 +315,14 @@ impl SimServer {
                 false => 1900 * MS,
             };
             let lease_ns = lease_ns.max(asked_ns);
-            if !self.watch.any_silent(ctx.now_ns, lease_ns) {
+            if !self.watch.any_silent(clock_ns, lease_ns) {
                 let server = self.number;
                 ctx.oracle.fail(|| {
                     format!("server {server} ended the lease of a client that sends frames")
                 });
             }
         }
-        self.watch.note(ctx.now_ns, &wire);
+        self.watch.note(clock_ns, &wire);
         if refused {
             self.check_refusal(ctx, &wire);
         }

@@ -13,7 +13,7 @@ use crate::scenario::S;
 /// A client's session, from its opening until its BYE.
 struct Session {
     number: u64,
-    /// When a frame of it was last received.
+    /// When a frame of it was last received, by the server's clock.
     heard_ns: u64,
     /// The highest low water that its frames stated.
     low_water: u64,
@@ -28,7 +28,7 @@ const LATE_NS: u64 = 25 * S;
 #[derive(Default)]
 pub struct Watch {
     sessions: BTreeMap<MacAddress, Session>,
-    /// When a client last asked for the session of this number.
+    /// When a client last asked for the session of this number, by the server's clock.
     greeted_ns: BTreeMap<(MacAddress, u64), u64>,
     /// When a client's power last failed, or it gave up its session. An earlier HELLO may still be under way.
     died_ns: BTreeMap<MacAddress, u64>,
@@ -44,11 +44,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether any client has sent nothing for longer than a lease.
-    pub fn any_silent(&self, now_ns: u64, lease_ns: u64) -> bool {
+    /// Whether any client has sent nothing for longer than a lease, by the server's clock.
+    pub fn any_silent(&self, clock_ns: u64, lease_ns: u64) -> bool {
         let mut sessions = self.sessions.values();
         sessions
-            .any(|session| session.is_over || now_ns.saturating_sub(session.heard_ns) > lease_ns)
+            .any(|session| session.is_over || clock_ns.saturating_sub(session.heard_ns) > lease_ns)
     }
 
     /// The client at this address has crashed.
@@ -97,7 +97,7 @@ impl Watch {
                 let greeted_ns = self.greeted_ns.get(&key).copied();
                 let session = Session {
                     number: header.session,
-                    heard_ns: greeted_ns.unwrap_or(now_ns),
+                    heard_ns: greeted_ns.unwrap_or_default(),
                     low_water: header.low_water,
                     is_over: false,
                 };
@@ -126,8 +126,8 @@ impl Watch {
         .map_err(|what: &str| format!("the client at {} {what}", wire.destination))
     }
 
-    /// The server receives a frame.
-    pub fn note(&mut self, now_ns: u64, wire: &Wire) {
+    /// The server receives a frame, at this time of its clock.
+    pub fn note(&mut self, clock_ns: u64, wire: &Wire) {
         let Ok(frame) = Frame::parse(&wire.bytes) else {
             return;
         };
@@ -137,13 +137,13 @@ impl Watch {
         }
         if header.opcode == Opcode::Hello {
             let key = (wire.source, header.session);
-            self.greeted_ns.insert(key, now_ns);
+            self.greeted_ns.insert(key, clock_ns);
         }
         let session = self.sessions.get_mut(&wire.source);
         let Some(session) = session.filter(|session| session.number == header.session) else {
             return;
         };
-        session.heard_ns = now_ns;
+        session.heard_ns = clock_ns;
         session.low_water = session.low_water.max(header.low_water);
         let low_water = session.low_water;
         match header.opcode {
