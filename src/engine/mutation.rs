@@ -144,6 +144,18 @@ mod switch {
         DetachedWithOnlyCopy,
         /// The disk is detached although servers have not confirmed that they still have their pages.
         DetachedUnasked,
+        /// A detach goes on waiting although a signal has arrived.
+        InterruptIgnored,
+        /// A disk whose detach was interrupted is not used again.
+        InterruptedDiskPaused,
+        /// Unloading does not wait for the disk's I/O.
+        UnloadedWithDiskIo,
+        /// Unloading waits for a disk that does not answer as long as that takes.
+        UnloadWaitsForever,
+        /// A disk that was taken out of the machine is still written to.
+        GoneDiskWritten,
+        /// Pages are freed on servers while the machine hibernates.
+        FreedWhileHibernating,
     }
 
     std::thread_local! {

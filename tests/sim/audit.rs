@@ -31,8 +31,9 @@ impl World {
                 }
                 continue;
             }
-            if self.clients[client].device.versions().jumps() != 0 {
-                // No client is put back to an earlier state here.
+            let hibernations = self.clients[client].hibernation.ended;
+            if u64::from(self.clients[client].device.versions().jumps()) > hibernations {
+                // No client is put back to an earlier state here without being notified.
                 let why = format!("client {client} takes itself for one that was put back");
                 self.ctx.oracle.fail(|| why);
             }

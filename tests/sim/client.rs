@@ -4,12 +4,14 @@
 //! preemption and interrupts cause.
 
 mod detaching;
+mod gone_disk;
 mod local;
 mod receiving;
 mod removing;
 mod repairing;
 mod requests;
 mod sending;
+mod unloading;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -37,6 +39,7 @@ use crate::clock::Clock;
 use crate::context::Context;
 use crate::event::{Event, Wire};
 use crate::faults::Fault;
+use crate::hibernation::Hibernation;
 use crate::network::show;
 use crate::oracle::{Claim, RequestId};
 use crate::random::SplitMix;
@@ -89,6 +92,8 @@ pub enum ClientEvent {
     Kick,
     /// The clock has changed since the timers were set.
     SetTimers,
+    /// The next check whether the module can be unloaded.
+    UnloadStep,
 }
 
 /// The engine's memory: `Vec`s.
@@ -175,6 +180,11 @@ pub struct Client {
     pub is_loaded: bool,
     /// Whether its device has been removed: only the disk's I/O continues.
     is_unloaded: bool,
+    /// Whether its module is being unloaded while others run: it is loaded again.
+    pub is_unloading: bool,
+    /// Whether that has just ended.
+    pub has_unloaded: bool,
+    pub hibernation: Hibernation,
     pub local: Option<Local>,
     pub removing: Removing,
 }
@@ -255,6 +265,9 @@ impl Client {
             opened_ns: BTreeMap::new(),
             is_loaded: true,
             is_unloaded: false,
+            is_unloading: false,
+            has_unloaded: false,
+            hibernation: Hibernation::default(),
             local: Local::new(ctx),
             removing: Removing::default(),
         }
@@ -315,6 +328,10 @@ impl Client {
         if self.is_unloaded && is_workers {
             return;
         }
+        let is_operators = matches!(event, ClientEvent::Add(_) | ClientEvent::Remove(..));
+        if self.is_unloading && is_operators {
+            return;
+        }
         match event {
             ClientEvent::Load => self.load(ctx),
             ClientEvent::DiscardMost => self.discard_most(ctx),
@@ -350,6 +367,7 @@ impl Client {
             ClientEvent::Local(event) => self.handle_local(ctx, event),
             ClientEvent::Kick => self.run_cluster(ctx),
             ClientEvent::SetTimers => self.set_timers(ctx),
+            ClientEvent::UnloadStep => self.continue_unload(ctx),
             ClientEvent::SetMtu(mtu) => {
                 ctx.note(|| format!("client {}: MTU {mtu}", self.number));
                 self.mtu = mtu;

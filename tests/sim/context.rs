@@ -31,6 +31,8 @@ pub struct Context {
     clocks: ChaCha8Rng,
     /// The random numbers for operators and maintenance.
     maintenance: ChaCha8Rng,
+    /// The random numbers for what happens to clients' hosts.
+    hosts: ChaCha8Rng,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             scenario,
             clocks: ChaCha8Rng::seed_from_u64(seed ^ 0x63_6c6f_636b),
             maintenance: ChaCha8Rng::seed_from_u64(seed ^ 0x6d_6169_6e74),
+            hosts: ChaCha8Rng::seed_from_u64(seed ^ 0x68_6f73_7473),
         }
     }
 
@@ -83,6 +86,11 @@ impl Context {
     /// Draws from the random numbers for maintenance.
     pub fn draw_maintenance(&mut self, below: u64) -> u64 {
         self.maintenance.random_range(0..below)
+    }
+
+    /// Draws from the random numbers for what happens to clients' hosts.
+    pub fn draw_host(&mut self, below: u64) -> u64 {
+        self.hosts.random_range(0..below)
     }
 
     /// Adds a line to the trace, if it is enabled.

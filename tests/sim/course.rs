@@ -91,7 +91,7 @@ impl Scenario {
         let enabled = &mut self.enabled;
         // The pages that fill the servers must not be lost.
         (enabled.crash, enabled.rebirth, enabled.add) = (false, false, false);
-        enabled.remove = false;
+        (enabled.remove, enabled.reload, enabled.hibernate) = (false, false, false);
     }
 
     /// Servers fill up to two thirds within some seconds, which is a few announcements.

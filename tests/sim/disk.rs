@@ -37,7 +37,11 @@ pub struct SimDisk {
     /// I/Os that will end when it answers again.
     held: BTreeSet<usize>,
     is_hung: bool,
+    /// Whether that lasts.
+    stays_hung: bool,
     is_slow: bool,
+    /// Whether it has been taken out of its machine.
+    is_gone: bool,
     /// How many of a hundred I/Os fail.
     failing: u32,
     /// Since when it has been healthy; `None` while it is not.
@@ -55,7 +59,9 @@ impl SimDisk {
             submitted: BTreeMap::new(),
             held: BTreeSet::new(),
             is_hung: false,
+            stays_hung: false,
             is_slow: false,
+            is_gone: false,
             failing: 0,
             well_since_ns: Some(0),
             faulty_ns: None,
@@ -190,8 +196,31 @@ impl SimDisk {
         self.well_since_ns = None;
     }
 
-    /// From now on it is healthy. Returns the I/Os that it had not answered, and when it will.
+    /// It is taken out of its machine: everything fails from now on. Returns the I/Os that it had not
+    /// answered, and when they fail.
+    pub fn take(&mut self, ctx: &mut Context) -> Vec<(usize, u64)> {
+        let held = self.heal(ctx);
+        self.is_gone = true;
+        self.fail(100);
+        held
+    }
+
+    /// Whether it has been taken out of its machine.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// If it does not answer, it never does.
+    pub fn stay_hung(&mut self) {
+        self.stays_hung = self.is_hung;
+    }
+
+    /// From now on it is healthy, unless it is gone. Returns the I/Os that it had not answered, and when it
+    /// will.
     pub fn heal(&mut self, ctx: &mut Context) -> Vec<(usize, u64)> {
+        if self.is_gone || self.stays_hung {
+            return Vec::new();
+        }
         if self.is_hung || self.failing > 0 {
             self.faulty_ns = Some(ctx.now_ns);
         }
@@ -204,8 +233,11 @@ impl SimDisk {
         held.into_iter().map(|id| (id, self.delay(ctx))).collect()
     }
 
-    /// Another user overwrites the whole disk, once it is detached.
+    /// Another user overwrites the whole disk, once it is detached. One that is gone is replaced by another.
     pub fn overwrite(&mut self, ctx: &mut Context) {
+        if std::mem::take(&mut self.is_gone) {
+            self.heal(ctx);
+        }
         for bytes in self.blocks.values_mut() {
             let byte: u8 = ctx.rng.random();
             bytes.fill(byte);

@@ -55,6 +55,18 @@ pub enum Disturbance {
     Disk(usize, DiskFault),
     /// A client's disk is healthy again.
     Heal(usize),
+    /// A client's disk is taken out of its machine.
+    TakeDisk(usize),
+    /// A client's module is to be unloaded.
+    Unload(usize),
+    /// A client's host is about to hibernate, and to be without power for this long.
+    Hibernate(usize, u64),
+    /// Its image is made.
+    MakeImage(usize, u64),
+    /// It has no power for this long.
+    PowerOff(usize, u64),
+    /// It runs again.
+    EndHibernation(usize),
 }
 
 /// A fault of a disk.
@@ -184,7 +196,8 @@ impl World {
             Disturbance::Die(client) => self.die(client),
             Disturbance::Restart(client) => self.restart(client),
             Disturbance::Disk(client, fault) => {
-                if let Some(local) = &mut self.clients[client].local {
+                let local = self.clients[client].local.as_mut();
+                if let Some(local) = local.filter(|local| !local.disk.is_gone()) {
                     match fault {
                         DiskFault::Slow => local.disk.slow(),
                         DiskFault::Fails(failing) => local.disk.fail(failing),
@@ -202,6 +215,12 @@ impl World {
                     ctx.after(S, Event::Client(client, event));
                 }
             }
+            Disturbance::TakeDisk(client) => self.clients[client].take_disk(ctx),
+            Disturbance::Unload(client) => self.clients[client].begin_unload(ctx),
+            Disturbance::Hibernate(client, lasts_ns) => self.begin_hibernation(client, lasts_ns),
+            Disturbance::MakeImage(client, lasts_ns) => self.make_image(client, lasts_ns),
+            Disturbance::PowerOff(client, lasts_ns) => self.power_off(client, lasts_ns),
+            Disturbance::EndHibernation(client) => self.end_hibernation(client),
             Disturbance::Interface(client, is_up) => {
                 if !is_up {
                     ctx.counts.fault(Fault::InterfaceDown);

@@ -132,6 +132,16 @@ faults! {
     DetachRefused,
     /// A disk was not detached for another reason.
     DetachInVain,
+    /// A signal ended a detach.
+    DetachInterrupted,
+    /// A disk was taken out of its machine.
+    DiskTaken,
+    /// A client's module was unloaded, to be loaded again.
+    ClientUnloaded,
+    /// The same, while its disk did not answer.
+    DiskAbandoned,
+    /// A client's host hibernated.
+    ClientHibernated,
     /// A mirror's configuration changed.
     DiskConfigured,
     /// A page was read from the buffer from which it was being written.

@@ -20,6 +20,7 @@ mod event;
 mod faults;
 mod forger;
 mod full;
+mod hibernation;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod network;

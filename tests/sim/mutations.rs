@@ -51,6 +51,14 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::DetachedWithOnlyCopy | Mutation::DetachedUnasked => {
             disk().is_some_and(|disk| disk.detach)
         }
+        Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
+        Mutation::InterruptIgnored | Mutation::InterruptedDiskPaused => {
+            enabled().signal && disk().is_some_and(|disk| disk.detach)
+        }
+        Mutation::UnloadedWithDiskIo => enabled().reload && disk().is_some(),
+        Mutation::UnloadWaitsForever => enabled().reload && disk().is_some_and(|disk| disk.hang),
+        Mutation::GoneDiskWritten => enabled().take_disk && disk().is_some(),
+        Mutation::FreedWhileHibernating => enabled().hibernate && scenario().discards > 0,
         // A stop as long as the I/O timeout, by the client's clock.
         Mutation::StopCounted => {
             (enabled().freeze || enabled().clock_steps) && scenario().io_timeout_s <= 2

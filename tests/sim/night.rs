@@ -131,7 +131,7 @@ impl World {
             self.ctx.after(delay_ns, Event::World(WorldEvent::ComeLate));
         }
         for (number, client) in self.clients.iter_mut().enumerate() {
-            client.is_loaded = !client.is_dead;
+            client.is_loaded = !client.is_dead && !client.is_unloading;
             let event = ClientEvent::Load;
             self.ctx.after(10 * MS, Event::Client(number, event));
         }

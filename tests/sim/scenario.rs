@@ -74,6 +74,21 @@ pub struct Enabled {
     pub slow_client: bool,
     /// Fragments that are copied while others are received.
     pub slow_copy: bool,
+    /// Signals to an operator who detaches a disk.
+    pub signal: bool,
+    /// Disks that are taken out of their machines.
+    pub take_disk: bool,
+    /// Clients that are unloaded while their disks have I/O, and loaded again.
+    pub reload: bool,
+    /// Clients whose hosts hibernate.
+    pub hibernate: bool,
+}
+
+impl Enabled {
+    /// Whether anything happens to a client's host that [`crate::world::World::inject_host_fault`] begins.
+    pub fn any_of_host(&self) -> bool {
+        self.take_disk || self.reload || self.hibernate
+    }
 }
 
 /// A client's local disk and its faults.
@@ -184,7 +199,11 @@ impl Scenario {
     /// Whether no frame or client is delayed, so that measurements of a path are right.
     pub fn is_swift(&self) -> bool {
         let enabled = self.enabled;
-        let is_slow = enabled.slow_client || enabled.slow_copy || enabled.freeze || enabled.sleep;
+        let is_slow = enabled.slow_client
+            || enabled.slow_copy
+            || enabled.freeze
+            || enabled.sleep
+            || enabled.hibernate;
         // A smaller path MTU takes time to detect.
         let is_narrow = enabled.jumbo_limit || enabled.mtu_change;
         self.rates.delay == 0.0
@@ -201,7 +220,7 @@ impl Scenario {
             [enabled.partition, enabled.interface, enabled.crash],
             [enabled.pause, enabled.suspend, enabled.freeze],
             [enabled.sleep, enabled.rebirth, enabled.send_failure],
-            [enabled.remove, false, false],
+            [enabled.remove, enabled.reload, false],
         ];
         !self.rates.any() && self.is_swift() && !fails.iter().flatten().any(|fails| *fails)
     }
@@ -288,6 +307,10 @@ impl Scenario {
             clock_steps: of_seventh(seed, 0x7374_6570),
             clock_rates: of_seventh(seed, 0x7261_7465),
             sleep: of_seventh(seed, 0x7a7a_7a7a),
+            signal: drawn(seed, 0x7369_676e_616c, 0.3),
+            take_disk: of_seventh(seed, 0x7461_6b65),
+            reload: of_seventh(seed, 0x7265_6c6f_6164),
+            hibernate: of_seventh(seed, 0x6869_6265_726e),
         };
         let (rates, enabled) = match rng.random_bool(0.25) {
             true => swift(seed, rates, enabled),
@@ -357,6 +380,7 @@ fn swift(seed: u64, rates: Rates, enabled: Enabled) -> (Rates, Enabled) {
         freeze: false,
         clock_steps: false,
         sleep: false,
+        hibernate: false,
         jumbo_limit: false,
         mtu_change: false,
         send_failure: false,
@@ -408,6 +432,15 @@ pub const SIMPLER: &[(&str, Simplify)] = &[
     ("clock-steps", |s| s.enabled.clock_steps = false),
     ("clock-rates", |s| s.enabled.clock_rates = false),
     ("sleep", |s| s.enabled.sleep = false),
+    ("hosts", |s| {
+        let enabled = &mut s.enabled;
+        (enabled.signal, enabled.take_disk) = (false, false);
+        (enabled.reload, enabled.hibernate) = (false, false);
+    }),
+    ("signal", |s| s.enabled.signal = false),
+    ("take-disk", |s| s.enabled.take_disk = false),
+    ("reload", |s| s.enabled.reload = false),
+    ("hibernate", |s| s.enabled.hibernate = false),
     ("slow-sweep", |s| s.enabled.slow_sweep = false),
     ("slow-client", |s| s.enabled.slow_client = false),
     ("slow-copy", |s| s.enabled.slow_copy = false),

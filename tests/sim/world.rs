@@ -39,6 +39,8 @@ pub enum WorldEvent {
     InjectClockFault,
     /// A server is removed.
     InjectMaintenance,
+    /// Something happens to a client's host.
+    InjectHostFault,
     /// A fault begins or ends.
     Disturbance(Disturbance),
     /// Programs become idle.
@@ -194,6 +196,10 @@ impl World {
             let delay_ns = 10 * MS + ctx.draw_maintenance(4 * ctx.scenario.disturbance_ns);
             ctx.after(delay_ns, Event::World(WorldEvent::InjectMaintenance));
         }
+        if enabled.any_of_host() {
+            let delay_ns = 100 * MS + ctx.draw_host(4 * ctx.scenario.disturbance_ns);
+            ctx.after(delay_ns, Event::World(WorldEvent::InjectHostFault));
+        }
         let active_ns = ctx.scenario.active_ns;
         match ctx.scenario.course {
             Course::Night => ctx.after(active_ns / 2, Event::World(WorldEvent::Night)),
@@ -220,6 +226,12 @@ impl World {
             return;
         }
         self.ctx.counts.fault(Fault::ClientDied);
+        self.end_life(number);
+    }
+
+    /// The life of a client is over.
+    fn end_life(&mut self, number: usize) {
+        let client = &mut self.clients[number];
         client.is_dead = true;
         client.done.clear();
         client.has_repaired = false;
@@ -311,6 +323,7 @@ impl World {
             WorldEvent::InjectDiskFault => self.inject_disk_fault(),
             WorldEvent::InjectClockFault => self.inject_clock_fault(),
             WorldEvent::InjectMaintenance => self.inject_maintenance(),
+            WorldEvent::InjectHostFault => self.inject_host_fault(),
             WorldEvent::Night => self.fall_night(),
             WorldEvent::ComeLate => self.come_late(),
             WorldEvent::Dawn => self.dawn(),
@@ -378,6 +391,11 @@ impl World {
 
     fn read_all(&mut self) {
         let ctx = &mut self.ctx;
+        let is_going = |client: &Client| client.is_unloading && !client.is_dead;
+        if self.clients.iter().any(is_going) {
+            ctx.after(5 * MS, Event::World(WorldEvent::ReadAll));
+            return;
+        }
         let to_read = self.to_read.get_or_insert_with(|| {
             let clients = 0..self.clients.len();
             clients
@@ -414,6 +432,11 @@ impl World {
     /// Lets the oracle check the requests that have ended.
     fn judge(&mut self) {
         for number in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[number].has_unloaded) {
+                self.end_life(number);
+                let delay_ns = self.ctx.draw_host(2 * S);
+                self.later(delay_ns, Disturbance::Restart(number));
+            }
             for (mac, incarnation) in std::mem::take(&mut self.clients[number].removing.closed) {
                 let witness = witness!(self);
                 let server = witness.server_of(mac);

@@ -3,9 +3,11 @@
 //! A model of the driver's part for the local disk: the mirror, its buffers, and the disk's I/O, with all
 //! delays between.
 
+use std::collections::BTreeSet;
+
 use anemone::crc::crc32c;
 use anemone::engine::client::ids::PageIndex;
-use anemone::engine::client::maintenance::detach::Detach;
+use anemone::engine::client::maintenance::detach::{Detach, DetachError};
 use anemone::engine::client::mirror::{
     self, Buffer, DiskIo, Event as MirrorEvent, Head, Io, Mirror,
 };
@@ -55,6 +57,10 @@ pub enum LocalEvent {
     ReAdd,
     /// The mirror's configuration changes.
     Configure(mirror::Config),
+    /// The worker checks whether the disk is gone.
+    LookAfter,
+    /// An operator replaces a disk that is gone: it is detached, by force if it must be.
+    Replace(bool),
 }
 
 /// A client's local disk.
@@ -73,6 +79,16 @@ pub struct Local {
     pub(super) asked_ns: Option<u64>,
     /// That time and the disk's pages, if the disk has been given up since the oracle's last check.
     pub given_up: Option<(u64, Vec<u32>)>,
+    /// How the last detach ended, until that has been handled.
+    pub(super) ended: Option<Result<(), DetachError>>,
+    /// How often the detach has waited since a signal arrived; `None` if none did.
+    pub(super) waits_since_signal: Option<u32>,
+    /// How often the detach has waited.
+    pub(super) waits: u64,
+    /// Whether the mirror was notified that the disk is gone.
+    pub(super) is_marked: bool,
+    /// I/Os that the disk has refused.
+    refused: BTreeSet<usize>,
     /// Events of the mirror that have not reached their shards.
     pub(super) pending_events: usize,
     /// How often the mirror had no room, and how often it had a page-in's page, when last checked.
@@ -108,6 +124,11 @@ impl Local {
             is_forced: false,
             asked_ns: None,
             given_up: None,
+            ended: None,
+            waits_since_signal: None,
+            waits: 0,
+            is_marked: false,
+            refused: BTreeSet::new(),
             pending_events: 0,
             seen: (0, 0),
             full_ns: None,
@@ -171,22 +192,22 @@ impl Client {
                 local.mirror.handle_timeout(now_ns, &self.device);
             }
             LocalEvent::Detach(force) => {
-                if local.mirror.is_attached() && local.detach.is_none() {
+                if local.mirror.is_attached() && local.detach.is_none() && !self.is_unloading {
                     ctx.note(|| format!("client {}: detaches its disk", self.number));
-                    local.detach = Some(Detach::new(force));
-                    local.is_forced = force;
-                    local.asked_ns = None;
+                    local.begin_detach(Detach::new(force), force);
                     self.after_local(ctx, LocalEvent::DetachStep);
                 }
             }
             LocalEvent::DetachStep => self.advance_detach(ctx),
+            LocalEvent::LookAfter => self.look_after_disk(ctx),
+            LocalEvent::Replace(force) => self.replace_disk(ctx, force),
             LocalEvent::Attach => {
-                if local.mirror.attach(&self.device).is_ok() {
+                if !self.is_unloading && local.mirror.attach(&self.device).is_ok() {
                     ctx.note(|| format!("client {}: attaches its disk", self.number));
                 }
             }
             LocalEvent::ReAdd => {
-                if local.mirror.re_add(&self.device).is_err() {
+                if !local.disk.is_gone() && local.mirror.re_add(&self.device).is_err() {
                     let event = ClientEvent::Local(LocalEvent::ReAdd);
                     ctx.after(S, Event::Client(self.number, event));
                 }
@@ -305,6 +326,20 @@ impl Local {
         self.mirror.ended(clock_ns, id, ended.ok, device);
     }
 
+    /// Begins to detach the disk.
+    pub(super) fn begin_detach(&mut self, detach: Detach, is_forced: bool) {
+        self.detach = Some(detach);
+        self.is_forced = is_forced;
+        self.asked_ns = None;
+        self.waits_since_signal = None;
+        self.waits = 0;
+    }
+
+    /// Whether the disk has I/O, or a shard is to be notified.
+    pub(super) fn has_io(&self) -> bool {
+        self.under_way.iter().any(Option::is_some) || self.pending_events != 0
+    }
+
     /// Carries out the mirror's actions.
     fn pump(&mut self, client: &mut Client, ctx: &mut Context) {
         while let Some(io) = self.mirror.poll(client.clock_ns(ctx), &client.device) {
@@ -315,7 +350,14 @@ impl Local {
                 format!("client {number}: begins I/O {id}, write {is_write}, {len} from {first:?}")
             });
             self.mirror.submitted();
+            let was_refused = self.refused.remove(&id);
+            if is_write && self.is_marked && !was_refused {
+                let number = client.number;
+                ctx.oracle
+                    .fail(|| format!("client {number}: writes {first:?} to a disk that is gone"));
+            }
             if self.disk.refuses(ctx, &io) {
+                self.refused.insert(id);
                 client.after_local(ctx, LocalEvent::Refused(id));
                 continue;
             }

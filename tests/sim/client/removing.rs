@@ -88,6 +88,11 @@ impl Client {
         self.removing.holder.get_or_insert(Holder::Worker);
     }
 
+    /// Whether an operator removes a server.
+    pub(super) fn has_operator(&self) -> bool {
+        matches!(self.removing.holder, Some(Holder::Operator(..)))
+    }
+
     /// Whether the worker holds the lock.
     pub(super) fn is_draining(&self) -> bool {
         self.removing.holder == Some(Holder::Worker)
@@ -294,7 +299,7 @@ impl Client {
         };
         let unneeded = slots.iter().find(|slot| !is_needed(slot));
         let running = self.frozen_until_ns.max(self.asleep_until_ns) <= ctx.now_ns;
-        let Some(slot) = unneeded.filter(|_| running && !self.is_unloaded) else {
+        let Some(slot) = unneeded.filter(|_| running && !self.is_resting()) else {
             self.removing.unneeded_ns = None;
             return;
         };

@@ -130,6 +130,7 @@ impl Client {
         let Some((shard, op)) = self.free_op(ctx) else {
             return;
         };
+        self.hibernation.note_page_out(page);
         let id = ctx.next_request();
         let content = self.content(ctx, page);
         let fill = content.fill();

@@ -110,6 +110,46 @@ impl World {
             .after(lasts_ns, Event::Client(client, ClientEvent::Add(mac)));
     }
 
+    /// Something happens to a client's host. Schedules the next time. Drawn from separate random numbers.
+    pub fn inject_host_fault(&mut self) {
+        let enabled = self.ctx.scenario.enabled;
+        let is_off = self.is_calm || !enabled.any_of_host();
+        if is_off || self.ctx.put_off(WorldEvent::InjectHostFault) {
+            return;
+        }
+        let delay_ns = 100 * MS + self.ctx.draw_host(8 * self.ctx.scenario.disturbance_ns);
+        self.ctx
+            .after(delay_ns, Event::World(WorldEvent::InjectHostFault));
+        // CAST: few.
+        let client = self.ctx.draw_host(self.clients.len() as u64) as usize;
+        let lasts_ns = self.ctx.draw_host(4 * S);
+        let may_go = self.clients.len() < LIVES;
+        let disturbance = match self.ctx.draw_host(3) {
+            _ if self.clients[client].is_dead => return,
+            0 if enabled.take_disk => Disturbance::TakeDisk(client),
+            1 if enabled.reload && may_go => {
+                self.inject_unload(client);
+                return;
+            }
+            2 if enabled.hibernate => Disturbance::Hibernate(client, lasts_ns),
+            _ => return,
+        };
+        self.disturb(disturbance);
+    }
+
+    /// Unloads a client's module, half of the time with a disk that has not answered for a while.
+    fn inject_unload(&mut self, client: usize) {
+        let may_hang = self.ctx.scenario.disk.is_some_and(|disk| disk.hang);
+        let mut delay_ns = 0;
+        if may_hang && self.ctx.draw_host(2) == 0 {
+            delay_ns = self.ctx.draw_host(500 * MS);
+            let lasts_ns = self.ctx.draw_host(20 * S);
+            self.disturb(Disturbance::Disk(client, DiskFault::Hangs));
+            self.later(lasts_ns, Disturbance::Heal(client));
+        }
+        self.later(delay_ns, Disturbance::Unload(client));
+    }
+
     /// Begins a fault, and schedules the next one.
     pub fn inject_fault(&mut self) {
         if self.is_calm || self.ctx.put_off(WorldEvent::InjectFault) {

@@ -166,7 +166,7 @@ impl Detach {
 
     /// Stops waiting for the disk, or for servers, unless the module is being unloaded.
     pub fn interrupt(&mut self) {
-        if !self.is_unloading {
+        if !self.is_unloading && !mutated!(InterruptIgnored) {
             self.until_ns = 0;
         }
     }
@@ -192,6 +192,9 @@ impl Detach {
                 true => self.stage = Stage::Begin,
                 false => self.begin_walk(Stage::Count),
             },
+            Stage::Idle if self.is_unloading && mutated!(UnloadedWithDiskIo) => {
+                self.stage = Stage::Over(Ok(()));
+            }
             Stage::Idle if is_settled && mirror.is_idle() => {
                 self.stage = match self.is_unloading {
                     true => Stage::Over(Ok(())),
@@ -200,7 +203,7 @@ impl Detach {
             }
             Stage::Idle if self.is_unloading => {
                 self.waits = true;
-                if now_ns >= self.until_ns {
+                if now_ns >= self.until_ns && !mutated!(UnloadWaitsForever) {
                     self.stage = Stage::Over(Err(DetachError::TimedOut));
                 }
             }
@@ -267,7 +270,9 @@ impl Detach {
         if !mirror.is_attached() {
             mirror.cancel_detach(device);
         }
-        mirror.resume(device);
+        if error != DetachError::Interrupted || !mutated!(InterruptedDiskPaused) {
+            mirror.resume(device);
+        }
         self.stage = Stage::Over(Err(error));
     }
 

@@ -290,7 +290,7 @@ impl Round {
                     self.low_water.begin(device);
                 }
                 // Read under the lock: once the machine's notice has had the lock, nothing more is freed.
-                self.rests = device.is_hibernating();
+                self.rests = device.is_hibernating() && !mutated!(FreedWhileHibernating);
                 if !self.rests {
                     let found = cluster.free_orphans(now_ns, device);
                     self.orphans_found = self.orphans_found.saturating_add(found);

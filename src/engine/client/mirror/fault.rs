@@ -34,6 +34,9 @@ impl<S: Storage> Mirror<S> {
         if !self.is_attached || self.is_faulty {
             return false;
         }
+        if mutated!(GoneDiskWritten) {
+            return true;
+        }
         self.is_faulty = true;
         self.drop_queued(device);
         self.publish(device);
