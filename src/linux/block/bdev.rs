@@ -89,7 +89,8 @@ pub(crate) type Report = fn(DeviceNumber, Event);
 ///
 /// # Invariants
 ///
-/// - `files` are there until this is dropped.
+/// - `files` is initialised until `drop` takes it. So the device is open, and `as_ptr` points to it, while
+///   the value exists.
 /// - No job of `queue` refers to the queue. So its last reference is not dropped, and the queue is not
 ///   destroyed, by its own worker.
 pub(crate) struct BlockDevice {
@@ -117,7 +118,7 @@ impl BlockDevice {
     /// it for long. The file of a loop device is looked up by its path as the calling process sees it: not in
     /// a kernel thread, whose root may be another. Sleeps.
     pub(crate) fn is_made_of(&self, disk: DeviceNumber) -> Result<bool> {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         let found = unsafe { helpers::bdev_is_made_of(self.as_ptr(), disk.0, self.queue.wait_ms) };
         to_result(found)?;
         Ok(found != 0)
@@ -125,37 +126,37 @@ impl BlockDevice {
 
     /// Whether it cannot be written to.
     pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_read_only(self.as_ptr()) }
     }
 
     /// Whether it has zones, which can only be written sequentially.
     pub(crate) fn is_zoned(&self) -> bool {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_is_zoned(self.as_ptr()) }
     }
 
     /// Bytes of its smallest unit of I/O.
     pub(crate) fn logical_block_size(&self) -> u32 {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_logical_block_size(self.as_ptr()) }
     }
 
     /// Bytes of what it writes at once: to write a part, it has to read the rest.
     pub(crate) fn physical_block_size(&self) -> u32 {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_physical_block_size(self.as_ptr()) }
     }
 
     /// Whether its first byte lies within a physical block.
     pub(crate) fn is_misaligned(&self) -> bool {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_is_misaligned(self.as_ptr()) }
     }
 
     /// Whether it ends I/O at once, in the context that submits it.
     pub(crate) fn is_synchronous(&self) -> bool {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_is_synchronous(self.as_ptr()) }
     }
 
@@ -163,7 +164,7 @@ impl BlockDevice {
     /// ends with `EAGAIN` rather than wait: not every device can, and none where it would have to
     /// be split.
     pub(crate) fn takes_nowait(&self, sector: u64, sectors: u32) -> bool {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_takes_nowait(self.as_ptr(), sector, sectors) }
     }
 
@@ -184,14 +185,14 @@ impl BlockDevice {
 
     /// Its size now.
     pub(crate) fn size_bytes(&self) -> u64 {
-        // SAFETY: The device is open.
+        // SAFETY: By the type invariants the device is open.
         unsafe { helpers::bdev_nr_bytes(self.as_ptr()) }
     }
 }
 
 impl Drop for BlockDevice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, and they are not used after this.
+        // SAFETY: By the type invariants it is initialised. It is not used after this.
         let files = unsafe { ManuallyDrop::take(&mut self.files) };
         let stays_open = self.stays_open.load(Relaxed) != 0;
         let waits = self.closes_later.load(Relaxed) == 0;

@@ -47,7 +47,7 @@ pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(R
 /// let table: Table<Atomic<u32>> = zeroed_table(1 << 28)?;
 /// ```
 pub(crate) fn is_available(bytes: usize) -> bool {
-    // SAFETY: No requirements.
+    // SAFETY: The function has no requirements.
     let pages = unsafe { bindings::si_mem_available() };
     bytes.div_ceil(PAGE_SIZE) <= usize::try_from(pages).unwrap_or(0)
 }
@@ -73,7 +73,8 @@ unsafe impl ZeroValue for Atomic<u32> {}
 ///
 /// # Invariants
 ///
-/// `data` points to `len` values in memory that is ours, from `vmalloc` or `kvmalloc`.
+/// `data` points to `len` initialised values. Their memory is from `vmalloc` or `kvmalloc`, and belongs to
+/// the table.
 ///
 /// # Examples
 ///
@@ -118,7 +119,7 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     if !is_available(bytes) {
         return Err(ENOMEM);
     }
-    // SAFETY: No requirements but process context. The memory is new and zero.
+    // SAFETY: The function returns null, or new memory of `bytes` bytes that is all zero, from `vmalloc`.
     unsafe { Table::from_zeroed(helpers::vzalloc_huge(bytes), len) }
 }
 
@@ -137,7 +138,7 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
 /// ```
 pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
-    // SAFETY: No requirements. The memory is new and zero.
+    // SAFETY: The function returns null, or new memory of `bytes` bytes that is all zero, from `kvmalloc`.
     unsafe { Table::from_zeroed(helpers::kvzalloc_now(bytes), len) }
 }
 
@@ -146,7 +147,7 @@ impl<T: ZeroValue> Deref for Table<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant there are `len` values, which are borrowed with the table.
         unsafe { slice::from_raw_parts(self.data.as_ptr(), self.len) }
     }
 }
@@ -154,15 +155,15 @@ impl<T: ZeroValue> Deref for Table<T> {
 impl<T: ZeroValue> DerefMut for Table<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: By the type invariant, and `self` is borrowed mutably.
+        // SAFETY: As in `deref`; the table is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
     }
 }
 
 impl<T: ZeroValue> Drop for Table<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; the values need no `Drop`. Tables are dropped in process
-        // context.
+        // SAFETY: By the type invariant the memory is from `vmalloc` or `kvmalloc`, and belongs to the table,
+        // which is gone. By the requirements of `ZeroValue` the values need no `Drop`.
         unsafe { bindings::kvfree(self.data.as_ptr().cast()) };
     }
 }

@@ -35,7 +35,8 @@ pub(super) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 ///
 /// # Invariants
 ///
-/// - The memory belongs to the request or the page during `'a`.
+/// - `place` is that of a block. Its memory belongs to the request, which does not end, or to the page during
+///   `'a`.
 /// - Others may write to it meanwhile: a user (O_DIRECT), a device, another CPU with a
 ///   [`BlockWriter`]. So there is no reference to a byte, bytes are accessed only as
 ///   [`mm::copy`](super::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
@@ -71,7 +72,8 @@ unsafe impl Sync for Block<'_> {}
 ///
 /// # Invariants
 ///
-/// The page is one of a block's, and is there during `'a`. The bytes lie within it.
+/// - `page` is a page of a block, and is there during `'a`.
+/// - The `len` bytes from `offset` on, at least one, lie within the page.
 #[derive(Clone, Copy)]
 pub(in crate::linux) struct Span<'a> {
     page: NonNull<bindings::page>,
@@ -89,12 +91,18 @@ impl Span<'_> {
 
     /// The first byte's address.
     pub(in crate::linux) fn data(&self) -> *const u8 {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `page` is a page of memory, and `offset` lies within it.
         unsafe { page_address(self.page).add(self.offset as usize) }
     }
 }
 
 /// Iterates over a part of a block, page by page.
+///
+/// # Invariants
+///
+/// - Unless `left` is 0, the place of `block` is at a byte of a block that [`Block::new`] was called for, and
+///   at least `left` bytes of that block come from there on.
+/// - The invariants of [`Block`] hold for these bytes.
 pub(in crate::linux) struct Spans<'a> {
     block: Block<'a>,
     left: u32,
@@ -114,28 +122,30 @@ impl<'a> Iterator for Spans<'a> {
                 (page, data.as_ptr() as u32 & OFFSET_MASK, self.left)
             }
             Place::Pieces(cursor) => {
-                // SAFETY: By the invariant of `Block` the request has not ended.
+                // SAFETY: By the type invariants the request has not ended.
                 let run = unsafe { cursor.run() };
                 (run.page, run.offset, run.len)
             }
         };
         let len = run.min(self.left).min(BLOCK_LEN.wrapping_sub(offset));
+        // INVARIANT: The place is advanced by `len` bytes as well, if any are left.
         self.left = self.left.wrapping_sub(len);
         if self.left != 0 {
             match &mut self.block.place {
                 Place::Whole { page, data } => {
-                    // SAFETY: Bytes of the block are left, so the next page belongs to it, and
-                    // is the next in the array of `struct page`s and in the linear map.
+                    // SAFETY: By the type invariants `left` bytes of the block follow, so the next page
+                    // belongs to it, and is the next in the array of `struct page`s and in the linear map.
                     unsafe {
                         *page = page.add(1);
                         *data = data.add(len as usize);
                     }
                 }
-                // SAFETY: As above.
+                // SAFETY: By the type invariants the request has not ended. `len` is at most the run's
+                // length.
                 Place::Pieces(cursor) => *cursor = unsafe { cursor.advance(len) }?,
             }
         }
-        // INVARIANT: By the invariants of `Block`.
+        // INVARIANT: By the type invariants; `len` is at most what the page has from `offset` on.
         Some(Span {
             page,
             offset,
@@ -150,8 +160,8 @@ impl<'a> Block<'a> {
     ///
     /// # Safety
     ///
-    /// - The memory of `place` must be there during `'a`; if it is a request's, the request must
-    ///   not end before.
+    /// - `place` must be that of a block, and its memory must be there during `'a`. If it is a request's, the
+    ///   request must not end before.
     /// - It must be memory that may be read, though others may write to it meanwhile.
     #[inline]
     pub(in crate::linux) unsafe fn new(place: Place) -> Self {
@@ -175,7 +185,8 @@ impl<'a> Block<'a> {
         let mut left = u32::from(len).min(BLOCK_LEN.wrapping_sub(skip));
         match self.place {
             Place::Whole { data, .. } => {
-                // SAFETY: `skip` is at most the block's size.
+                // SAFETY: By the type invariants `data` is the first byte of a block; `skip` is at most its
+                // size.
                 f(unsafe { data.as_ptr().add(skip as usize) }, left as usize);
             }
             Place::Pieces(cursor) => {
@@ -192,7 +203,7 @@ impl<'a> Block<'a> {
                         continue;
                     }
                     left = left.wrapping_sub(run.len);
-                    // SAFETY: `unwanted` is less than the run's length.
+                    // SAFETY: `unwanted` is less than the length of the run, which is memory of the block.
                     let data = unsafe { run.data().as_ptr().add(unwanted as usize) };
                     if !f(data, run.len as usize) {
                         return;
@@ -211,8 +222,9 @@ impl<'a> Block<'a> {
         let mut block = *self;
         match &mut block.place {
             Place::Whole { page, data } => {
-                // SAFETY: If bytes are left, the place is within the block: on this page or the
-                // next, which both belong to it.
+                // SAFETY: By the type invariants `data` is the first byte of a block, and `skip` is at most
+                // its size. If `left` is not 0, the place stays within the block: on this page or the next,
+                // which both belong to it.
                 unsafe {
                     let in_page = data.as_ptr() as u32 & OFFSET_MASK;
                     if in_page.wrapping_add(skip) >= BLOCK_LEN && left != 0 {
@@ -229,11 +241,13 @@ impl<'a> Block<'a> {
                     // SAFETY: As above.
                     match unsafe { cursor.advance(len) } {
                         Some(next) => *cursor = next,
+                        // INVARIANT: `left` is 0.
                         None => return Spans { block, left: 0 },
                     }
                 }
             }
         }
+        // INVARIANT: `skip` bytes were skipped, and `skip` and `left` together are at most the block's size.
         Spans { block, left }
     }
 
@@ -242,8 +256,8 @@ impl<'a> Block<'a> {
     pub(crate) fn crc32c(&self) -> u32 {
         let mut state = !0;
         self.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
-            // SAFETY: The run is memory of the block, by the type invariant. It is passed as an
-            // address, not as a slice, as `mm::copy` says.
+            // SAFETY: By the type invariants the run is memory of the block. It is passed as an address, not
+            // as a slice, as `mm::copy` says.
             state = unsafe { helpers::crc32c(state, data.cast(), len) };
             true
         });
@@ -263,8 +277,8 @@ impl<'a> Block<'a> {
                 same = false;
                 return false;
             }
-            // SAFETY: The run is memory of the block, by the type invariant, aligned and at
-            // least a word long. Volatile, as `mm::copy` says.
+            // SAFETY: By the type invariants the run is memory of the block. It is aligned and at least a
+            // word long. Volatile, as `mm::copy` says.
             let first = *fill.get_or_insert_with(|| unsafe { words.read_volatile() });
             // SAFETY: As above, and the words lie within the run.
             same = (0..count).all(|i| unsafe { words.add(i).read_volatile() } == first);
@@ -279,7 +293,7 @@ impl<'a> Block<'a> {
 ///
 /// # Invariants
 ///
-/// The memory may be written to.
+/// The memory of the block may be written to.
 ///
 /// # Examples
 ///
@@ -308,7 +322,7 @@ impl BlockWriter<'_> {
     /// Fills the block with a 64-bit value.
     pub(crate) fn fill(&self, value: u64) {
         self.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
-            // SAFETY: The run is memory of the block, by the type invariant.
+            // SAFETY: By the type invariants the run is memory of the block, which may be written to.
             unsafe { fill(data, value, len) };
             true
         });

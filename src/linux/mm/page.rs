@@ -31,8 +31,10 @@ use crate::linux::helpers;
 ///
 /// # Invariants
 ///
-/// - `page` is a page of order 0 that this holds a reference to, and `data` its address.
-/// - Others may write to its bytes at any time; the invariants of [`Block`] say what follows.
+/// - `page` is a page of order 0, to which the value owns a reference. `data` is its address in the linear
+///   map.
+/// - Its bytes may be written to, by others too and at any time; the invariants of [`Block`] say what
+///   follows.
 ///
 /// # Examples
 ///
@@ -79,6 +81,7 @@ impl Page {
 
     #[inline]
     fn place(&self) -> Place {
+        // INVARIANT: By the type invariants `data` is the address of a page, which is as long as a block.
         Place::Whole {
             page: self.page,
             data: self.data,
@@ -88,14 +91,14 @@ impl Page {
     /// Its bytes, for reading.
     #[inline]
     pub(crate) fn block(&self) -> Block<'_> {
-        // SAFETY: By the type invariant the page is there as long as `self` is borrowed.
+        // SAFETY: By the type invariants the page is there as long as `self` is borrowed.
         unsafe { Block::new(self.place()) }
     }
 
     /// Its bytes, for reading and writing.
     #[inline]
     pub(crate) fn writer(&self) -> BlockWriter<'_> {
-        // SAFETY: As for `block`; the memory is ours.
+        // SAFETY: As for `block`. The page was allocated here, and by the type invariants may be written to.
         unsafe { BlockWriter::new(self.place()) }
     }
 

@@ -24,6 +24,15 @@ use super::block::{
 use crate::linux::helpers;
 
 /// Where one block's bytes are.
+///
+/// # Invariants
+///
+/// As long as the request has not ended, or the page has a reference, what the place refers to is memory in
+/// the kernel's linear map:
+///
+/// - For [`Place::Whole`] at least one block from `data` on, which lies in `page`. The pages follow one
+///   another in the array of `struct page`s as well.
+/// - For [`Place::Pieces`] what the cursor reaches: a block, or less at the end of a malformed request.
 #[derive(Clone, Copy)]
 pub(in crate::linux) enum Place {
     /// All bytes follow one another in memory.
@@ -52,6 +61,11 @@ pub(in crate::linux) struct Cursor {
 }
 
 /// A run of bytes that follow one another in memory.
+///
+/// # Invariants
+///
+/// As long as the request has not ended, `page` is a page of memory in the kernel's linear map, and the `len`
+/// bytes from `offset` on belong to the request. `offset` lies within `page`.
 pub(super) struct Run {
     /// The page of the first byte.
     pub(super) page: NonNull<bindings::page>,
@@ -64,8 +78,8 @@ pub(super) struct Run {
 impl Run {
     /// The first byte's address.
     pub(super) fn data(&self) -> NonNull<u8> {
-        // SAFETY: The page is one of a bio, so it is in the linear map (the kernel is a 64-bit
-        // one) and its address is not null, nor is one within it.
+        // SAFETY: By the type invariants the page is in the linear map, and `offset` lies within it. So the
+        // address is not null.
         unsafe { NonNull::new_unchecked(page_address(self.page).add(self.offset as usize)) }
     }
 }
@@ -91,7 +105,7 @@ impl Cursor {
         // SAFETY: `bio` is live by the requirements of this function, and its iterator does not
         // change while the driver owns the request.
         let iter = unsafe { (*bio.as_ptr()).bi_iter };
-        // INVARIANT: The iterator of a bio with data says just this.
+        // INVARIANT: `bi_size` bytes are left of a bio, from `bi_offset` of entry `bi_idx` on.
         (iter.bi_size != 0).then_some(Self {
             bio,
             left: iter.bi_size,
@@ -107,7 +121,8 @@ impl Cursor {
     /// - The request must not have ended.
     #[inline]
     unsafe fn entry(&self) -> bindings::bio_vec {
-        // SAFETY: By the type invariant `index` is an entry of the bio's table.
+        // SAFETY: By the requirements of this function and the type invariants the bio is live, and `index`
+        // is an entry of its table.
         unsafe { *(*self.bio.as_ptr()).bi_io_vec.add(self.index as usize) }
     }
 
@@ -121,9 +136,11 @@ impl Cursor {
         // SAFETY: By the requirements of this function.
         let vec = unsafe { self.entry() };
         let offset = vec.bv_offset.wrapping_add(self.done);
+        // INVARIANT: The rest of a table entry is memory of the request. Each page of a 64-bit kernel is in
+        // the linear map.
         Run {
             // SAFETY: The pages of one table entry are consecutive, in memory and so in the
-            // array of `struct page`s, and `done` lies within the entry.
+            // array of `struct page`s. By the type invariants `done` lies within the entry.
             page: unsafe { NonNull::new_unchecked(vec.bv_page.add(offset as usize >> PAGE_SHIFT)) },
             offset: offset & OFFSET_MASK,
             len: vec.bv_len.wrapping_sub(self.done).min(self.left),
@@ -139,13 +156,14 @@ impl Cursor {
     pub(super) unsafe fn advance(mut self, len: u32) -> Option<Self> {
         self.left = self.left.wrapping_sub(len);
         if self.left == 0 {
-            // SAFETY: The bio is live, and the next one of the same request is so as well.
+            // SAFETY: By the requirements of this function and the type invariants the bio is live. The next
+            // one is null or belongs to the same request.
             return unsafe { Self::new((*self.bio.as_ptr()).bi_next) };
         }
         self.done = self.done.wrapping_add(len);
         // SAFETY: By the requirements of this function.
         if self.done >= unsafe { self.entry() }.bv_len {
-            // INVARIANT: Bytes are left, so the bio has a next entry.
+            // INVARIANT: Bytes of the bio are left, so it has a next entry.
             self.index = self.index.wrapping_add(1);
             self.done = 0;
         }
@@ -189,13 +207,15 @@ impl Iterator for Places {
     fn next(&mut self) -> Option<Place> {
         let cursor = self.cursor?;
         self.left = self.left.checked_sub(1)?;
-        // SAFETY: The request has not ended, as `new` requires; this holds for all calls below.
+        // SAFETY: The caller of `new` has promised that the request has not ended; this holds for all calls
+        // below.
         let run = unsafe { cursor.run() };
         if run.len >= BLOCK_LEN {
             if self.left != 0 {
                 // SAFETY: As above.
                 self.cursor = unsafe { cursor.advance(BLOCK_LEN) };
             }
+            // INVARIANT: By the invariants of `Run`; it has at least the bytes of a block.
             return Some(Place::Whole {
                 page: run.page,
                 data: run.data(),
@@ -209,6 +229,7 @@ impl Iterator for Places {
             // SAFETY: As above.
             self.cursor = unsafe { at.advance(len) };
         }
+        // INVARIANT: The cursor is where the block begins.
         Some(Place::Pieces(cursor))
     }
 

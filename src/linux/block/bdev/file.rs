@@ -24,6 +24,10 @@ use crate::linux::helpers;
 ///
 /// A claim is given up only when its file is closed, so there is another file for a device that is to stay
 /// open.
+///
+/// # Invariants
+///
+/// Both are files of the same device.
 pub(super) struct Files {
     pub(super) claim: Claim,
     pub(super) file: OpenFile,
@@ -38,6 +42,7 @@ impl Files {
         if file.device() != claim.file.device() {
             return Err(ENXIO);
         }
+        // INVARIANT: Compared above.
         Ok(Self { claim, file })
     }
 }
@@ -58,16 +63,16 @@ unsafe impl Sync for OpenFile {}
 
 impl OpenFile {
     fn new(number: DeviceNumber) -> Result<Self> {
-        // SAFETY: No requirements.
+        // SAFETY: The function has no requirements.
         let file = from_err_ptr(unsafe { helpers::bdev_open(number.0) })?;
-        // INVARIANT: Opened just now.
-        // SAFETY: It is neither an error nor null.
+        // INVARIANT: The file was opened above, and nothing else has a reference.
+        // SAFETY: The function returns an error or a file, never null.
         Ok(Self(unsafe { NonNull::new_unchecked(file) }))
     }
 
     /// The device, which there is as long as this value.
     pub(super) fn device(&self) -> *mut bindings::block_device {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant it is an open file of a block device.
         unsafe { bindings::file_bdev(self.0.as_ptr()) }
     }
 
@@ -83,7 +88,7 @@ impl OpenFile {
     /// Lets it stay open for ever.
     pub(super) fn leave_open(self) {
         let this = mem::ManuallyDrop::new(self);
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant it is an open file. Its reference is never dropped.
         unsafe { helpers::file_not_leak(this.0.as_ptr()) };
     }
 }
@@ -100,7 +105,8 @@ impl Drop for OpenFile {
 ///
 /// # Invariants
 ///
-/// `file` was made by `bdev_claim` with `gone`.
+/// - `file` was opened by `bdev_claim` with the address of `gone`.
+/// - `gone` is not freed before the claim is given up, or it is never freed.
 pub(super) struct Claim {
     // Closed before the flag is freed.
     file: OpenFile,
@@ -111,13 +117,14 @@ pub(super) struct Claim {
 impl Claim {
     fn new(number: DeviceNumber) -> Result<Self> {
         let gone = KBox::new(Atomic::new(0), GFP_KERNEL)?;
-        // SAFETY: The flag stays where it is until the claim is given up.
+        // SAFETY: The flag is a `u32` that C may write to. By the type invariants, or because the claim is
+        // not made, it is not freed before the claim is given up.
         let file = from_err_ptr(unsafe {
             helpers::bdev_claim(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
         })?;
-        // SAFETY: It is neither an error nor null.
+        // SAFETY: The function returns an error or a file, never null.
         let file = OpenFile(unsafe { NonNull::new_unchecked(file) });
-        // INVARIANT: Opened just now; that of `OpenFile` likewise.
+        // INVARIANT: The file was opened above, with this flag. Its fields are dropped in their order.
         Ok(Self { file, gone })
     }
 
@@ -132,11 +139,12 @@ impl Claim {
     #[must_use]
     pub(super) fn hand_over(self, wait_ms: u32) -> bool {
         let Self { file, gone } = self;
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariants it is an open file by which the device is claimed.
         unsafe { helpers::bdev_disown(file.0.as_ptr()) };
         let is_closed = file.hand_over(wait_ms);
         if !is_closed {
-            // The claim is known by this address, which must not become that of another.
+            // INVARIANT: Never freed: the claim is known by this address, which must not become that of
+            // another.
             mem::forget(gone);
         }
         is_closed

@@ -79,11 +79,11 @@ pub(crate) enum Late {
 ///
 /// It does not log. It reports what happens when no caller waits any more.
 ///
+/// Could be removed once the kernel can open and close a block device within a bounded time.
+///
 /// # Invariants
 ///
 /// No job of `queue` refers to the queue, as [`BlockDevice`] says.
-///
-/// Could be removed once the kernel can open and close a block device within a bounded time.
 ///
 /// # Examples
 ///
@@ -162,7 +162,8 @@ impl Opener {
             place,
             closer,
         } = opened.opening;
-        // INVARIANT: Opened just now.
+        // INVARIANT: `files` is initialised. No job of the queue refers to the queue, as `Opening` and
+        // `Closing` do not.
         let device = place.write(BlockDevice {
             files: ManuallyDrop::new(opened.files?),
             number,

@@ -85,8 +85,15 @@ const _: () = assert!(BlkStatus::from_raw(18).0 == BlkStatus::IOERR.0);
 
 /// What follows a `struct request` in memory: the driver's data, and the number of
 /// [`RequestBlock`](super::RequestBlock)s that refer to the request.
+///
+/// # Invariants
+///
+/// - `refs` is the number of references to the request that [`RequestBlock`](super::RequestBlock)s and
+///   [`RequestBlocks`] hold. The context that brings it to 0 owns the request. It cannot overflow: each
+///   reference takes memory, and 2^64 do not fit into it.
+/// - Once `init_request` has initialised the value, it stays until `exit_request`. Only `refs`, and what
+///   `data` itself allows to share, changes.
 pub(super) struct RequestDataWrapper<T: Operations> {
-    /// 0 while a [`Request`] owns it. 64 bits cannot overflow.
     pub(super) refs: Atomic<u64>,
     pub(super) data: T::RequestData,
 }
