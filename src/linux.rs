@@ -13,8 +13,8 @@
 //! A function sleeps, or needs a certain context, only if it says so. Others, and `drop`s, may be called in
 //! any context, with interrupts disabled too.
 //!
-//! Where C takes `THIS_MODULE`, files in debugfs, parameters and [`module`] name the module that they are
-//! compiled into (`__this_module`). In the kernel crate each takes its user's `ThisModule`.
+//! Where C takes `THIS_MODULE`, a wrapper takes its user's `ThisModule`, or the user's type names its module
+//! (`OwnerModule`, `ModuleMetadata`).
 
 pub(crate) mod block;
 pub(crate) mod capability;

@@ -50,6 +50,7 @@ use crate::{
 /// The device's name in `/dev`.
 pub(crate) const NAME: &CStr = c"anemone-control";
 
+#[vtable]
 impl MiscDevice for Client {
     fn ioctl(client: ArcBorrow<'_, Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         if !capable(Capability::SYS_ADMIN) {

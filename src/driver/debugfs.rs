@@ -20,12 +20,13 @@ use super::{
 };
 use crate::{
     engine::client::ids::ServerSlot,
-    linux::debugfs::Dir, //
+    linux::debugfs::Dir,
+    LocalModule, //
 };
 
 /// Creates the files of `client`.
 pub(crate) fn files(client: &Arc<Client>) -> Result<Dir<Client>> {
-    Dir::new(
+    Dir::new::<LocalModule>(
         c"anemone",
         client,
         &[

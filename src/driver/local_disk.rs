@@ -14,6 +14,7 @@ mod pool;
 mod port;
 
 use kernel::{
+    module::this_module,
     new_mutex,
     prelude::*,
     sync::{
@@ -52,7 +53,8 @@ use crate::{
             Opener, //
         },
         mq::DiskRef, //
-    }, //
+    },
+    LocalModule, //
 };
 
 pub(crate) use attach::{
@@ -117,7 +119,12 @@ impl LocalDisk {
     pub(crate) fn new(pool_pages: usize) -> Result<impl PinInit<Self>> {
         let timer = new_timer(Target::Pool)?;
         let submitter = WorkItem::new(c"anemone_disk", Target::Submitter)?;
-        let opener = Opener::new(c"anemone_open", OPEN_WAIT_MS, log::report)?;
+        let opener = Opener::new(
+            this_module::<LocalModule>(),
+            c"anemone_open",
+            OPEN_WAIT_MS,
+            log::report,
+        )?;
         Ok(pin_init!(Self {
             attached <- new_mutex!(None, "anemone_local"),
             own: SetOnce::new(),

@@ -6,33 +6,32 @@
 
 use core::{
     cell::Cell,
+    marker::PhantomData,
     ptr::null_mut, //
 };
 
 use kernel::{
     bindings,
     fmt,
+    module::this_module,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    sync::Arc, //
+    sync::Arc,
+    ModuleMetadata, //
 };
 
-use super::helpers;
+use super::{
+    helpers,
+    module, //
+};
 
 /// Writes the text of a file. Called in process context; may sleep. An error means that memory was
 /// short.
 pub(crate) type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 
 /// One file.
-///
-/// # Invariants
-///
-/// `head.show` is [`show`] of the same `T`.
-#[repr(C)]
 struct Entry<T> {
-    /// The private pointer of the file's `seq_file` is to this first field, and so to the entry.
-    head: helpers::shown,
     data: Arc<T>,
     show: Show<T>,
 }
@@ -50,7 +49,8 @@ struct Entry<T> {
 /// # Invariants
 ///
 /// - `dentry` is null, or what `debugfs_create_dir` returned, which may be an error.
-/// - The private data of each file below it is an element of `entries`.
+/// - The private data of each file below it is an element of `entries`, and its operations are a
+///   [`FileVTable`] of the same `T`.
 ///
 /// # Examples
 ///
@@ -64,7 +64,7 @@ struct Entry<T> {
 /// }
 ///
 /// fn files(counters: &Arc<Counters>) -> Result<Dir<Counters>> {
-///     Dir::new(c"cache", counters, &[(c"hits", hits)])
+///     Dir::new::<crate::LocalModule>(c"cache", counters, &[(c"hits", hits)])
 /// }
 /// ```
 pub(crate) struct Dir<T: Send + Sync + 'static> {
@@ -78,9 +78,13 @@ unsafe impl<T: Send + Sync> Send for Dir<T> {}
 unsafe impl<T: Send + Sync> Sync for Dir<T> {}
 
 impl<T: Send + Sync> Dir<T> {
-    /// Creates a directory, with a file of `data` for each of `files`. On a kernel without debugfs the
-    /// files do not exist, which is not an error.
-    pub(crate) fn new(name: &CStr, data: &Arc<T>, files: &[(&CStr, Show<T>)]) -> Result<Self> {
+    /// Creates a directory, with a file of `data` for each of `files`, which module `M` owns. On a kernel
+    /// without debugfs the files do not exist, which is not an error.
+    pub(crate) fn new<M: ModuleMetadata>(
+        name: &CStr,
+        data: &Arc<T>,
+        files: &[(&CStr, Show<T>)],
+    ) -> Result<Self> {
         let mut this = Self {
             dentry: null_mut(),
             entries: KVec::with_capacity(files.len(), GFP_KERNEL)?,
@@ -88,21 +92,27 @@ impl<T: Send + Sync> Dir<T> {
         // SAFETY: The name is terminated, and the kernel copies it.
         this.dentry = unsafe { helpers::debugfs_create_dir(name.as_char_ptr()) };
         for &(name, show_data) in files {
-            // INVARIANT: `show` of this `T`.
             let entry = Arc::new(
                 Entry {
-                    head: helpers::shown { show: show::<T> },
                     data: data.clone(),
                     show: show_data,
                 },
                 GFP_KERNEL,
             )?;
-            let head = Arc::as_ptr(&entry).cast_mut().cast();
+            let private = Arc::as_ptr(&entry).cast_mut().cast();
             // INVARIANT: The entry is an element before the file exists.
             this.entries.push(entry, GFP_KERNEL)?;
-            // SAFETY: The name is terminated, and the kernel copies it. `head` stays valid until `drop`
+            // SAFETY: The name is terminated, and the kernel copies it. `private` stays valid until `drop`
             // has removed the file. If the directory is an error, the function does nothing.
-            unsafe { helpers::debugfs_create_shown(name.as_char_ptr(), this.dentry, head) };
+            unsafe {
+                helpers::debugfs_create_file(
+                    name.as_char_ptr(),
+                    0o444,
+                    this.dentry,
+                    private,
+                    FileVTable::<T, M>::build(),
+                )
+            };
         }
         Ok(this)
     }
@@ -113,6 +123,42 @@ impl<T: Send + Sync> Drop for Dir<T> {
         // SAFETY: By the type invariants. The function waits for reads under way, and later ones fail,
         // so that `show` does not run any more when the entries are dropped.
         unsafe { helpers::debugfs_remove(self.dentry) };
+    }
+}
+
+/// The operations of a file that shows an [`Entry<T>`] and belongs to module `M`.
+///
+/// A file cannot seek. That would make the text again, with other numbers of other lengths, and a program
+/// that reads line by line (a shell) would continue in the middle of a line, or miss one.
+struct FileVTable<T, M>(PhantomData<(T, M)>);
+
+impl<T, M: ModuleMetadata> FileVTable<T, M> {
+    /// # Safety
+    ///
+    /// - Only debugfs may call this function, for a file of a live [`Dir`] of `T`.
+    unsafe extern "C" fn open_callback(
+        inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        // A module whose init fails is freed without waiting for the references of open files.
+        if !module::is_live(this_module::<M>()) {
+            return ENODEV.to_errno();
+        }
+        // SAFETY: Both are valid during this call. By the invariants of `Dir` the private data is an
+        // `Entry<T>`.
+        unsafe { bindings::single_open(file, Some(show::<T>), (*inode).i_private) }
+    }
+
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<M>().as_ptr(),
+        open: Some(Self::open_callback),
+        read: Some(bindings::seq_read),
+        release: Some(bindings::single_release),
+        ..pin_init::zeroed()
+    };
+
+    const fn build() -> &'static bindings::file_operations {
+        &Self::TABLE
     }
 }
 
@@ -134,8 +180,8 @@ impl<T> fmt::Display for Text<'_, T> {
 ///
 /// - Only `seq_file` may call this function, for a file of a live [`Dir`] of `T`.
 unsafe extern "C" fn show<T>(file: *mut bindings::seq_file, _: *mut c_void) -> c_int {
-    // SAFETY: By the invariants of `Entry` and `Dir` the private pointer is to an `Entry<T>`, which lives
-    // at least until this call has returned.
+    // SAFETY: `open_callback` has set the private pointer to an `Entry<T>`. By the invariants of `Dir` it
+    // lives at least until this call has returned.
     let entry = unsafe { &*(*file).private.cast::<Entry<T>>() };
     // SAFETY: The file is valid, and locked by the caller, during this call.
     let file = unsafe { SeqFile::from_raw(file) };

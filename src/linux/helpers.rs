@@ -37,12 +37,6 @@ pub(super) struct socket {
 pub(super) type ReceiveFn =
     unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
 
-/// As in `helpers/debugfs.c`.
-#[repr(C)]
-pub(super) struct shown {
-    pub(super) show: unsafe extern "C" fn(*mut bindings::seq_file, *mut c_void) -> c_int,
-}
-
 /// Declares functions of `helpers/`, where their names begin with `rust_helper_`.
 macro_rules! helpers {
     ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
@@ -79,10 +73,12 @@ helpers! {
     fn preempt_enable();
     fn synchronize_rcu_tasks();
     fn debugfs_create_dir(name: *const c_char) -> *mut bindings::dentry;
-    fn debugfs_create_shown(
+    fn debugfs_create_file(
         name: *const c_char,
+        mode: bindings::umode_t,
         dir: *mut bindings::dentry,
-        shown: *mut shown,
+        data: *mut c_void,
+        fops: *const bindings::file_operations,
     );
     fn debugfs_remove(dentry: *mut bindings::dentry);
     fn bdev_read_only(bdev: *mut bindings::block_device) -> bool;

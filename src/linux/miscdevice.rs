@@ -9,6 +9,7 @@ use core::marker::PhantomData;
 use kernel::{
     fs::File,
     miscdevice,
+    module::this_module,
     prelude::*,
     sync::{
         Arc,
@@ -24,6 +25,7 @@ use super::{
 };
 
 /// The value that the open files of a device share.
+#[vtable]
 pub(crate) trait MiscDevice: Send + Sync + 'static {
     /// Handles an ioctl. Called in process context; may sleep.
     ///
@@ -55,6 +57,7 @@ struct OpenFile<T>(PhantomData<T>);
 /// ```ignore
 /// struct Counter(Atomic<u64>);
 ///
+/// #[vtable]
 /// impl MiscDevice for Counter {
 ///     fn ioctl(device: ArcBorrow<'_, Self>, _file: &File, cmd: u32, _arg: usize) -> Result<isize> {
 ///         match cmd {
@@ -81,14 +84,14 @@ pub(crate) struct MiscDeviceRegistration<T: MiscDevice> {
 }
 
 /// Tasks that are opening the device, and have not got it because the module's `init` is under way.
-struct Openers;
+struct Openers(&'static ThisModule);
 
 impl Drop for Openers {
     /// A task that was refused still reads the module's tables. It may have been preempted, but does not
     /// sleep between being refused and its last read. The device is not registered any more. Sleeps, as
     /// deregistering does.
     fn drop(&mut self) {
-        if module::is_coming() {
+        if module::is_coming(self.0) {
             // SAFETY: The function has no requirements for memory safety.
             unsafe { helpers::synchronize_rcu_tasks() };
         }
@@ -101,7 +104,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
         // INVARIANT: `data` is initialised first.
         try_pin_init!(Self {
             data,
-            _openers: Openers,
+            _openers: Openers(this_module::<T::OwnerModule>()),
             registration <- miscdevice::MiscDeviceRegistration::register(opts),
         })
     }
@@ -109,13 +112,14 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
 
 #[vtable]
 impl<T: MiscDevice> miscdevice::MiscDevice for OpenFile<T> {
+    type OwnerModule = T::OwnerModule;
     type Ptr = Arc<T>;
 
     fn open(
         _file: &File,
         registration: &miscdevice::MiscDeviceRegistration<Self>,
     ) -> Result<Arc<T>> {
-        if !module::is_live() {
+        if !module::is_live(this_module::<T::OwnerModule>()) {
             return Err(ENODEV);
         }
         let registration: *const miscdevice::MiscDeviceRegistration<Self> = registration;

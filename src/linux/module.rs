@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! This module's reference count.
+//! A module's state and its reference count.
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    prelude::*, //
+};
 
-/// A reference to this module: the module is not unloaded while it exists.
+/// A reference to a module: the module is not unloaded while it exists.
 ///
 /// It does not delay that a module which fails to load is freed: nothing in C waits for references
 /// then. So an `init` that fails must end by itself what holds a reference.
@@ -15,7 +18,7 @@ use kernel::bindings;
 ///
 /// # Invariants
 ///
-/// One reference to the module belongs to this value.
+/// One reference to the module belongs to the value.
 ///
 /// # Examples
 ///
@@ -25,48 +28,51 @@ use kernel::bindings;
 ///     _module: ModuleRef,
 /// }
 ///
-/// let command = Command {
-///     _module: ModuleRef::try_get().ok_or(ENODEV)?,
-/// };
+/// fn begin(module: &'static ThisModule) -> Result<Command> {
+///     Ok(Command {
+///         _module: ModuleRef::try_get(module).ok_or(ENODEV)?,
+///     })
+/// }
 /// ```
-pub(crate) struct ModuleRef(());
+pub(crate) struct ModuleRef(&'static ThisModule);
 
 impl ModuleRef {
     /// Takes a reference. Returns `None` if the module is being unloaded. May be called in any context.
-    pub(crate) fn try_get() -> Option<Self> {
-        // SAFETY: The module exists: this is its code.
-        let taken = unsafe { bindings::try_module_get(Self::module()) };
+    pub(crate) fn try_get(module: &'static ThisModule) -> Option<Self> {
+        // SAFETY: A `ThisModule` is null, which the function allows, or refers to a module whose code runs.
+        let taken = unsafe { bindings::try_module_get(module.as_ptr()) };
         // INVARIANT: Taken above. Not `then_some`: a value that is dropped puts a reference, also one
         // that was not taken.
-        taken.then(|| Self(()))
-    }
-
-    fn module() -> *mut bindings::module {
-        (&raw const bindings::__this_module).cast_mut()
+        taken.then(|| Self(module))
     }
 }
 
 impl Drop for ModuleRef {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. The code that returns from here is not freed yet: unloading
-        // waits for all contexts in which the module runs (`exit` ends them).
-        unsafe { bindings::module_put(Self::module()) };
+        // SAFETY: By the type invariant the reference belongs to this value. The code that returns from here
+        // is not freed yet: unloading waits for all contexts in which the module runs (`exit` ends them).
+        unsafe { bindings::module_put(self.0.as_ptr()) };
     }
 }
 
 /// Returns whether the module's `init` has succeeded and unloading has not begun.
 #[inline]
-pub(in crate::linux) fn is_live() -> bool {
-    state() == bindings::module_state_MODULE_STATE_LIVE
+pub(in crate::linux) fn is_live(module: &ThisModule) -> bool {
+    state(module) == bindings::module_state_MODULE_STATE_LIVE
 }
 
 /// Returns whether the module's `init` is under way. References do not keep the module if that fails.
 #[inline]
-pub(in crate::linux) fn is_coming() -> bool {
-    state() == bindings::module_state_MODULE_STATE_COMING
+pub(in crate::linux) fn is_coming(module: &ThisModule) -> bool {
+    state(module) == bindings::module_state_MODULE_STATE_COMING
 }
 
-fn state() -> bindings::module_state {
-    // SAFETY: The module exists: this is its code. The state changes meanwhile, so it is read once.
-    unsafe { (&raw const bindings::__this_module.state).read_volatile() }
+fn state(module: &ThisModule) -> bindings::module_state {
+    if module.as_ptr().is_null() {
+        // It is built in.
+        return bindings::module_state_MODULE_STATE_LIVE;
+    }
+    // SAFETY: A `ThisModule` refers to a module whose code runs. The state changes meanwhile, so it is read
+    // once.
+    unsafe { (&raw const (*module.as_ptr()).state).read_volatile() }
 }

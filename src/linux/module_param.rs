@@ -81,8 +81,10 @@ unsafe extern "C" fn set<P: Param>(
         // A value that is written to sysfs ends in a newline.
         let text = text.to_bytes();
         let text = text.strip_suffix(b"\n").unwrap_or(text);
+        // SAFETY: The parameter belongs to this module.
+        let module = unsafe { ThisModule::from_ptr((*param).mod_) };
         // SAFETY: The kernel calls, and holds the lock of the module's parameters.
-        unsafe { this.set(BStr::from_bytes(text), module::is_live())? };
+        unsafe { this.set(BStr::from_bytes(text), module::is_live(&module))? };
         Ok(0)
     })
 }
@@ -374,14 +376,14 @@ macro_rules! module_param {
     };
     (@declare $type:ident, $name:ident, $perm:expr, $parmtype:literal, $text:expr) => {
         const _: () = {
-            use kernel::{bindings, module_param::KernelParam};
+            use kernel::{bindings, module::this_module, module_param::KernelParam};
             use $crate::linux::module_param::{text_bytes, Param, $type};
 
             #[link_section = "__param"]
             #[used(compiler)]
             static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
                 name: concat!(stringify!($name), "\0").as_ptr().cast(),
-                mod_: (&raw const bindings::__this_module).cast_mut(),
+                mod_: this_module::<crate::LocalModule>().as_ptr(),
                 ops: <$type as Param>::OPS,
                 perm: $perm,
                 level: -1,

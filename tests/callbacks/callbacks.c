@@ -108,6 +108,15 @@ const struct kernel_param_ops types_of_param = {
 	.get = type_of_param_get,
 };
 
+static int type_of_file_open(struct inode *inode, struct file *file)
+{
+	return 0;
+}
+
+const struct file_operations types_of_file = {
+	.open = type_of_file_open,
+};
+
 static int type_of_seq_show(struct seq_file *file, void *v)
 {
 	return 0;

@@ -2,7 +2,10 @@
 
 //! I/O of the pool: bios are submitted, end, and are abandoned; queues are notified of what follows.
 
-use kernel::prelude::*;
+use kernel::{
+    module::this_module,
+    prelude::*, //
+};
 
 use super::{
     log,
@@ -28,7 +31,8 @@ use crate::{
         mm::memalloc::NoReclaim,
         module::ModuleRef,
         time::hrtimer::now_ns, //
-    }, //
+    },
+    LocalModule, //
 };
 
 /// Events of which queues are notified in one run of the timer. Other softirqs must run, too.
@@ -53,7 +57,7 @@ impl Pool {
             // Submitting may wait without a bound, and the module must stay until it returns. A disk that
             // takes nothing ends a bio that may not wait. But not every driver keeps to that (nbd sends from
             // here, through a socket that may be full), and the block layer does not report which.
-            let Some(module) = ModuleRef::try_get() else {
+            let Some(module) = ModuleRef::try_get(this_module::<LocalModule>()) else {
                 // The module is being unloaded: nothing more is submitted.
                 mirror.begin_detach(now_ns, &shared.device);
                 mirror.ended(now_ns, io.id, false, &shared.device);
@@ -170,7 +174,7 @@ impl State {
         }
         if self.keeps_module.is_none() {
             // If the module is being unloaded already, dropping the bios takes care of it.
-            self.keeps_module = ModuleRef::try_get();
+            self.keeps_module = ModuleRef::try_get(this_module::<LocalModule>());
         }
         None
     }

@@ -86,7 +86,7 @@ impl Closer {
             wait_ms: queue.wait_ms,
             report: queue.report,
         };
-        let module = ModuleRef::try_get().filter(|_| !is_coming());
+        let module = ModuleRef::try_get(queue.module).filter(|_| !is_coming(queue.module));
         let is_kept = module.is_some();
         // The worker has no other job: a device is closed once.
         let _ = self.begin(closing, module, queue);

@@ -46,6 +46,8 @@ use crate::linux::{
 pub(super) struct JobQueue {
     queue: OwnedQueue,
     _holders: Holders,
+    /// The module that opens devices.
+    pub(super) module: &'static ThisModule,
     /// How long a task waits for a job, and for others that open a disk.
     pub(super) wait_ms: u32,
     pub(super) report: Report,
@@ -65,10 +67,16 @@ impl Drop for Holders {
 }
 
 impl JobQueue {
-    pub(super) fn new(name: &CStr, wait_ms: u32, report: Report) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        module: &'static ThisModule,
+        name: &CStr,
+        wait_ms: u32,
+        report: Report,
+    ) -> Result<Arc<Self>> {
         let queue = Self {
             queue: OwnedQueue::new_unbound().build(name)?,
             _holders: Holders,
+            module,
             wait_ms,
             report,
         };

@@ -92,7 +92,8 @@ pub(crate) enum Late {
 ///     pr_info!("{:?}: {event:?}\n", number.major_minor());
 /// }
 ///
-/// let opener = Opener::new(c"example", 1000, report)?;
+/// let module = this_module::<crate::LocalModule>();
+/// let opener = Opener::new(module, c"example", 1000, report)?;
 /// let number = DeviceNumber::look_up(c"/dev/vda")?;
 /// match opener.open(number, Late::Close)? {
 ///     Some(device) => pr_info!("{} bytes\n", device.size_bytes()),
@@ -106,11 +107,16 @@ pub(crate) struct Opener {
 
 impl Opener {
     /// Makes a work queue of this name. A task waits `wait_ms` milliseconds until a device is opened or
-    /// closed. Sleeps.
-    pub(crate) fn new(name: &CStr, wait_ms: u32, report: Report) -> Result<Self> {
+    /// closed. `module` is kept meanwhile. Sleeps.
+    pub(crate) fn new(
+        module: &'static ThisModule,
+        name: &CStr,
+        wait_ms: u32,
+        report: Report,
+    ) -> Result<Self> {
         Ok(Self {
             worker: Arc::pin_init(JobWorker::new(report), GFP_KERNEL)?,
-            queue: JobQueue::new(name, wait_ms, report)?,
+            queue: JobQueue::new(module, name, wait_ms, report)?,
         })
     }
 
@@ -126,7 +132,7 @@ impl Opener {
         number: DeviceNumber,
         late: Late,
     ) -> Result<Option<Arc<BlockDevice>>> {
-        let module = ModuleRef::try_get().ok_or(ENODEV)?;
+        let module = ModuleRef::try_get(self.queue.module).ok_or(ENODEV)?;
         let opening = Opening {
             number,
             place: UniqueArc::new_uninit(GFP_KERNEL)?,

@@ -401,7 +401,7 @@ impl<T: Operations> Drop for GenDisk<T> {
             bindings::del_gendisk(disk);
             let data = queue_data_of((*disk).queue).xchg(core::ptr::null_mut(), Full);
             rcu::synchronize_rcu();
-            if module::is_coming() {
+            if module::is_coming(this_module::<T::OwnerModule>()) {
                 helpers::disk_wait_closed(disk);
             }
             bindings::put_disk(disk);
