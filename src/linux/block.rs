@@ -5,3 +5,4 @@
 pub(crate) mod bdev;
 pub(crate) mod bio;
 pub(crate) mod mq;
+pub(in crate::linux) mod place;

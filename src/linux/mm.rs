@@ -7,4 +7,3 @@ pub(crate) mod block;
 pub(in crate::linux) mod copy;
 pub(crate) mod memalloc;
 pub(crate) mod page;
-pub(in crate::linux) mod place;

@@ -117,6 +117,10 @@ impl BlockDevice {
     /// Whether it is made of this disk, which there is. `EBUSY` if another task opens one of the disks below
     /// it for long. The file of a loop device is looked up by its path as the calling process sees it: not in
     /// a kernel thread, whose root may be another. Sleeps.
+    ///
+    /// The helper reads what sysfs shows: links, and for a loop device the driver's attribute, whose function
+    /// it calls. In the kernel it would be replaced by a function of the block layer's that walks the
+    /// holders, and one of the loop driver's that returns its file; neither exists.
     pub(crate) fn is_made_of(&self, disk: DeviceNumber) -> Result<bool> {
         // SAFETY: By the type invariants the device is open.
         let found = unsafe { helpers::bdev_is_made_of(self.as_ptr(), disk.0, self.queue.wait_ms) };

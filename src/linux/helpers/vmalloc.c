@@ -4,9 +4,6 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-/* Constants that bindgen does not see, as the wrappers spell them. */
-static_assert((__force u32)__GFP_MEMALLOC == 1u << 17);
-
 /* Fails rather than have programs killed. */
 void *rust_helper_vzalloc_huge(size_t size)
 {

@@ -31,8 +31,14 @@ pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
 /// may be much of.
 ///
 /// Could be removed once the kernel crate has `__GFP_RETRY_MAYFAIL`.
-// SAFETY: `Flags` is a number of 32 bits, any of which it can be, and no more.
+// SAFETY: `Flags` consists of one `u32`, which may have any value, and `transmute` checks that it has no
+// other bytes. The kernel crate does not promise that, so the value of another constant is checked below. Its
+// own constants cannot be combined to this one, and no function takes raw flags.
 pub(crate) const MAY_FAIL: Flags = unsafe { core::mem::transmute::<u32, Flags>(RAW_MAY_FAIL) };
+
+// SAFETY: A `u32` may have any value; `transmute` checks that `Flags` has as many bytes.
+const RAW_KERNEL: u32 = unsafe { core::mem::transmute::<Flags, u32>(GFP_KERNEL) };
+const _: () = assert!(RAW_KERNEL == bindings::GFP_KERNEL);
 
 /// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
 ///

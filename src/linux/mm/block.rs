@@ -13,14 +13,14 @@ use kernel::{
     page::PAGE_SIZE, //
 };
 
-use super::{
-    copy::fill,
-    place::{
+use super::copy::fill;
+use crate::linux::{
+    block::place::{
         page_address,
         Place, //
     },
+    helpers,
 };
-use crate::linux::helpers;
 
 /// Bytes of a block, and of a page.
 pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
@@ -28,7 +28,7 @@ pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
 /// The same, as the block layer counts.
 pub(in crate::linux) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
 
-pub(super) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
+pub(in crate::linux) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 
 /// The bytes of one block, for reading during `'a`. It borrows the request or the page that they
 /// belong to ([`RequestBlock::block`], [`Page::block`]).

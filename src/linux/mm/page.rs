@@ -18,10 +18,12 @@ use super::{
         BlockWriter,
         BLOCK_SIZE, //
     },
-    copy::copy,
-    place::Place, //
+    copy::copy, //
 };
-use crate::linux::helpers;
+use crate::linux::{
+    block::place::Place,
+    helpers, //
+};
 
 /// A page of 4 KiB. Dropping it gives up one reference; a bio or a frame under way has one of its
 /// own.

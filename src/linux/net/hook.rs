@@ -36,7 +36,8 @@ pub(crate) const HAS_INGRESS: bool = cfg!(CONFIG_NETFILTER_INGRESS);
 pub(crate) enum Verdict {
     /// It continues on its way through the stack (`NF_ACCEPT`).
     Accept,
-    /// It is freed, and the stack does not see it (`NF_STOLEN`).
+    /// The receiver has consumed it: its reference is dropped (`NF_STOLEN`). The stack does not see what an
+    /// ingress hook has consumed. Of a packet type others have references of their own.
     Stolen,
 }
 

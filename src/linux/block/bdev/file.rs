@@ -78,6 +78,9 @@ impl OpenFile {
 
     /// Has another kernel thread close it, and waits for that for a bounded time. Returns whether it is
     /// closed. To be called by a kernel thread.
+    ///
+    /// The helper polls the count of the file's dentry. In the kernel it would be replaced by a wait for
+    /// deferred `fput`s with a timeout; `flush_delayed_fput` has none.
     #[must_use]
     pub(super) fn hand_over(self, wait_ms: u32) -> bool {
         let this = mem::ManuallyDrop::new(self);

@@ -316,7 +316,9 @@ impl GenDiskBuilder {
 /// A disk. Dropping it waits until no request is under way, and removes the disk, also if it is open.
 ///
 /// An open file of the disk keeps the module, but not while the module's `init` fails. There the drop waits
-/// until nothing has the disk open, without a bound, because the module's code and tables are freed next.
+/// until nothing has the disk open, without a bound, because the module's code and tables are freed next. The
+/// helper polls the number of openers. In the kernel it would be replaced by a load that fails waiting for
+/// references to the module, as unloading does.
 ///
 /// # Context
 ///

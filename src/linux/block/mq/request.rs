@@ -19,12 +19,12 @@ use super::{
     operations::Operations,
     request_block::RequestBlocks, //
 };
-use crate::linux::mm::{
-    block::{
+use crate::linux::{
+    block::place::Places,
+    mm::block::{
         Block,
         BLOCK_LEN, //
     },
-    place::Places, //
 };
 
 /// What a request asks for: `enum req_op`.

@@ -24,14 +24,14 @@ use super::{
         RequestDataWrapper, //
     },
 };
-use crate::linux::mm::{
-    block::{
-        Block,
-        BlockWriter, //
-    },
-    place::{
+use crate::linux::{
+    block::place::{
         Place,
         Places, //
+    },
+    mm::block::{
+        Block,
+        BlockWriter, //
     },
 };
 

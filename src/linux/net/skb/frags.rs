@@ -21,7 +21,7 @@ use crate::linux::{
 /// Without sleeping and without a warning, and from the emergency reserve if need be
 /// (`__GFP_MEMALLOC`): sending frees memory.
 pub(super) const ATOMIC_RESERVE: bindings::gfp_t =
-    bindings::GFP_ATOMIC | bindings::__GFP_NOWARN | 1 << 17;
+    bindings::GFP_ATOMIC | bindings::__GFP_NOWARN | 1 << bindings::___GFP_MEMALLOC_BIT;
 
 /// Adds a fragment with the bytes of `span`. It holds a reference to its page.
 ///

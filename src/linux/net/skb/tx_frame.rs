@@ -70,9 +70,10 @@ pub(crate) enum SendError {
     Busy,
     /// There is no memory to copy a page that the network may not refer to.
     NoMemory,
-    /// The payload has more bytes or pieces than the frame has room for or the device sends, or the device
-    /// is not an Ethernet device.
+    /// The payload has more bytes or pieces than the frame has room for or the device sends.
     TooLong,
+    /// The device is not an Ethernet device.
+    NotEthernet,
     /// The device or its queue dropped the frame; the value is `__dev_queue_xmit`'s.
     Dropped(c_int),
 }
@@ -115,6 +116,7 @@ pub(crate) enum SendError {
 ///         SendError::Busy | SendError::Dropped(_) => EAGAIN,
 ///         SendError::NoMemory => ENOMEM,
 ///         SendError::TooLong => EMSGSIZE,
+///         SendError::NotEthernet => ENODEV,
 ///     })
 /// }
 /// ```
@@ -287,8 +289,12 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
             (*skb).tail = ((P::HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
             (*skb).len = len;
             (*skb).truesize = self.truesize.wrapping_add(data_len);
-            if !helpers::dev_takes_frame(dev.as_ptr(), len.wrapping_sub(ETH_HLEN as u32)) {
-                return Err(SendError::TooLong);
+            let len = len.wrapping_sub(ETH_HLEN as u32);
+            if !helpers::dev_takes_frame(dev.as_ptr(), len) {
+                return Err(match len > dev.mtu() {
+                    true => SendError::TooLong,
+                    false => SendError::NotEthernet,
+                });
             }
             let companion = bindings::skb_clone(skb, bindings::GFP_NOWAIT);
             if companion.is_null() {

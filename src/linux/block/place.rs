@@ -17,11 +17,13 @@ use kernel::{
     page::PAGE_SHIFT, //
 };
 
-use super::block::{
-    BLOCK_LEN,
-    OFFSET_MASK, //
+use crate::linux::{
+    helpers,
+    mm::block::{
+        BLOCK_LEN,
+        OFFSET_MASK, //
+    },
 };
-use crate::linux::helpers;
 
 /// Where one block's bytes are.
 ///
@@ -32,7 +34,7 @@ use crate::linux::helpers;
 ///
 /// - For [`Place::Whole`] at least one block from `data` on, which lies in `page`. The pages follow one
 ///   another in the array of `struct page`s as well.
-/// - For [`Place::Pieces`] what the cursor reaches: a block, or less at the end of a malformed request.
+/// - For [`Place::Pieces`] at least one block from the cursor on.
 #[derive(Clone, Copy)]
 pub(in crate::linux) enum Place {
     /// All bytes follow one another in memory.
@@ -66,18 +68,18 @@ pub(in crate::linux) struct Cursor {
 ///
 /// As long as the request has not ended, `page` is a page of memory in the kernel's linear map, and the `len`
 /// bytes from `offset` on belong to the request. `offset` lies within `page`.
-pub(super) struct Run {
+pub(in crate::linux) struct Run {
     /// The page of the first byte.
-    pub(super) page: NonNull<bindings::page>,
+    pub(in crate::linux) page: NonNull<bindings::page>,
     /// The first byte's place in that page.
-    pub(super) offset: u32,
+    pub(in crate::linux) offset: u32,
     /// How many bytes; they may go on into the next pages.
-    pub(super) len: u32,
+    pub(in crate::linux) len: u32,
 }
 
 impl Run {
     /// The first byte's address.
-    pub(super) fn data(&self) -> NonNull<u8> {
+    pub(in crate::linux) fn data(&self) -> NonNull<u8> {
         // SAFETY: By the type invariants the page is in the linear map, and `offset` lies within it. So the
         // address is not null.
         unsafe { NonNull::new_unchecked(page_address(self.page).add(self.offset as usize)) }
@@ -88,7 +90,7 @@ impl Run {
 ///
 /// - `page` must be a page of memory.
 #[inline]
-pub(super) unsafe fn page_address(page: NonNull<bindings::page>) -> *mut u8 {
+pub(in crate::linux) unsafe fn page_address(page: NonNull<bindings::page>) -> *mut u8 {
     // SAFETY: By the requirements of this function.
     unsafe { helpers::page_address(page.as_ptr()) }.cast()
 }
@@ -132,7 +134,7 @@ impl Cursor {
     ///
     /// - The request must not have ended.
     #[inline]
-    pub(super) unsafe fn run(&self) -> Run {
+    pub(in crate::linux) unsafe fn run(&self) -> Run {
         // SAFETY: By the requirements of this function.
         let vec = unsafe { self.entry() };
         let offset = vec.bv_offset.wrapping_add(self.done);
@@ -153,7 +155,7 @@ impl Cursor {
     ///
     /// - The request must not have ended.
     #[inline]
-    pub(super) unsafe fn advance(mut self, len: u32) -> Option<Self> {
+    pub(in crate::linux) unsafe fn advance(mut self, len: u32) -> Option<Self> {
         self.left = self.left.wrapping_sub(len);
         if self.left == 0 {
             // SAFETY: By the requirements of this function and the type invariants the bio is live. The next
@@ -229,7 +231,7 @@ impl Iterator for Places {
             // SAFETY: As above.
             self.cursor = unsafe { at.advance(len) };
         }
-        // INVARIANT: The cursor is where the block begins.
+        // INVARIANT: By the type invariants of `Places` a block was left from the cursor on.
         Some(Place::Pieces(cursor))
     }
 
