@@ -8,7 +8,7 @@ use rand::Rng;
 
 use crate::content::{describe, Content};
 use crate::course::Course;
-use crate::scenario::S;
+use crate::scenario::{DiskScenario, S};
 use crate::server::SimServer;
 use crate::world::World;
 
@@ -180,6 +180,14 @@ impl World {
         let ctx = &mut self.ctx;
         let (rate, pages) = (ctx.scenario.repair_pages_per_s, ctx.scenario.pages);
         if self.lease_ended_ns.is_some() || rate < 1000 || (rate < 10_000 && pages > 1000) {
+            return;
+        }
+        // Repair uses half of the buffers. A slow disk does not take all pages in time, two at a time.
+        let is_quick = |disk: DiskScenario| {
+            let at_once = (disk.buffers / 2) as u64;
+            2 * disk.latency_ns * u64::from(pages) <= at_once * 12 * S
+        };
+        if !ctx.scenario.disk.is_some_and(is_quick) {
             return;
         }
         let since_ns = ctx.now_ns.saturating_sub(12 * S);
