@@ -223,8 +223,8 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     }
 
     /// Adds the servers of the list with which the module is loaded, before our own address is known to the
-    /// cluster. Several machines may have one list, so our own address in it is no error. Returns whether it is
-    /// there.
+    /// cluster. Several machines may have one list, so our own address in it is no error. Returns whether it
+    /// is there.
     pub fn add_listed(
         &mut self,
         now_ns: u64,

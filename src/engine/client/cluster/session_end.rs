@@ -6,8 +6,8 @@
 //! A removed server that has pages *drains* first: no more pages are placed there, its pages can be read, and
 //! its copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
 //! page-out ends any more because of a copy there. After every shard has been notified, a page can only begin
-//! to need it when another copy is lost. [`super::super::maintenance::removal`] then decides whether the session
-//! is closed.
+//! to need it when another copy is lost. [`super::super::maintenance::removal`] then decides
+//! whether the session is closed.
 //!
 //! The rules: `docs/protocol.md`, "BYE" and "Restart of a server".
 
@@ -129,8 +129,8 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         }
     }
 
-    /// Closes the quiescing server's session, so that it drops its pages. `is_valid`: whether the check of the
-    /// map is still valid ([`super::super::maintenance::removal_need`]), or none is wanted.
+    /// Closes the quiescing server's session, so that it drops its pages. `is_valid`: whether the check of
+    /// the map is still valid ([`super::super::maintenance::removal_need`]), or none is wanted.
     pub fn close(
         &mut self,
         now_ns: u64,
