@@ -86,7 +86,7 @@ impl<S: Storage> Shard<S> {
         op.hedge = None;
         op.assembly = None;
         op.wake = false;
-        op.disk.renew();
+        op.disk.reset();
         self.link_active(index);
         Ok(index)
     }

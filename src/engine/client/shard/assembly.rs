@@ -44,14 +44,14 @@ impl<S: Storage> Shard<S> {
         if let Some(assembly) = fed {
             let transfer = &mut op.transfers[id];
             assembly.have.insert(receive.index);
-            let is_more = transfer.is_progress(assembly.have);
+            let is_more = transfer.note_progress(assembly.have);
             if is_more || transfer.in_vain <= MOST_IN_VAIN {
                 assembly.fed_ns = now_ns;
             }
             let assembly = *assembly;
             self.assembled(now_ns, receive, assembly, is_more, crc, device);
         }
-        self.look_after_claim(id.op);
+        self.requeue_after_claim(id.op);
         self.unpin(id.op);
     }
 

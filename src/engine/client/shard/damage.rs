@@ -14,7 +14,7 @@ use crate::wire::FragmentMask;
 const MOST_DAMAGED: u32 = 3;
 
 impl<S: Storage> Shard<S> {
-    /// The page has arrived damaged at a server. A server where this repeats is given up, however
+    /// The page has arrived damaged at a server. A server where this repeats is left, however
     /// well it answers other requests.
     #[cold]
     pub(super) fn damaged_out(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
@@ -48,12 +48,12 @@ impl<S: Storage> Shard<S> {
             let all = transfer.cut.all();
             self.resend(id, all);
         }
-        self.note_in_vain(now_ns, id, MOST_DAMAGED, device);
+        self.note_useless(now_ns, id, MOST_DAMAGED, device);
     }
 
     /// The server's answer is of no use. A server that repeats such answers is suspected.
     #[cold]
-    pub(super) fn note_in_vain(
+    pub(super) fn note_useless(
         &mut self,
         now_ns: u64,
         id: TransferId,
@@ -61,8 +61,8 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) {
         let transfer = &mut self.ops[id];
-        if !transfer.is_progress(FragmentMask::EMPTY) && transfer.in_vain > most {
-            self.give_up_on(now_ns, id, device);
+        if !transfer.note_progress(FragmentMask::EMPTY) && transfer.in_vain > most {
+            self.leave_if_useless(now_ns, id, device);
         }
     }
 }

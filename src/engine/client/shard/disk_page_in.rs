@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk's part in page-ins.
+//! The local disk's part in page-ins. When it is asked: `page_in_source.rs`.
 
 use super::super::disk_port::DiskPort;
 use super::super::mirror::{BufferId, Direction, Get, ReadError, Token};
@@ -24,8 +24,8 @@ pub struct BufferRead {
 }
 
 impl<S: Storage> Shard<S> {
-    /// A page-in that waited in vain asks the disk again, unless it is in the wait list.
-    pub(super) fn retry_ask(&mut self, index: OpId) {
+    /// A page-in that waited in vain may ask the disk again, unless it is in the wait list.
+    pub(super) fn allow_ask_again(&mut self, index: OpId) {
         let op = &mut self.ops[index];
         if op.disk.stage == DiskStage::Later {
             op.disk.stage = DiskStage::Looked;
@@ -33,7 +33,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// A fragment has been copied to the op's page: the op may ask for a buffer, if it waits to.
-    pub(super) fn look_after_claim(&mut self, index: OpId) {
+    pub(super) fn requeue_after_claim(&mut self, index: OpId) {
         let stage = self.ops[index].disk.stage;
         if matches!(stage, DiskStage::LookQueued | DiskStage::AskQueued) {
             self.push_disk(index, stage);
@@ -98,7 +98,7 @@ impl<S: Storage> Shard<S> {
         });
         op.disk.stage = match get.unwrap_or(Get::Absent) {
             Get::Buffered(buffer) if op.claimed => {
-                // A fragment is being copied to the page. [`Self::look_after_claim`] asks again.
+                // A fragment is being copied to the page. [`Self::requeue_after_claim`] asks again.
                 port.call(|mirror| mirror.release(buffer));
                 op.disk.stage = DiskStage::AskQueued;
                 return;

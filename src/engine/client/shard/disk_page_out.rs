@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk's part in page-outs.
+//! The local disk's part in page-outs. When one waits for it: `page_out_end.rs`.
 
 use super::super::disk_port::DiskPort;
 use super::super::ids::Version;
@@ -121,13 +121,13 @@ impl<S: Storage> Shard<S> {
             return;
         }
         if op.disk.is_last {
-            self.finish_at_last(index, device);
+            self.complete_or_fail(index, device);
         } else if op.version != filled.version {
             self.push_disk(index, DiskStage::PutQueued);
         } else if let Some(crc) = changed {
             // Servers may hold the page as it was; the disk can only have it as it is.
             op.disk.stage = DiskStage::Idle;
-            self.restart_page_out(now_ns, index, crc, device);
+            self.restart_changed(now_ns, index, crc, device);
         } else if is_put && is_urgent {
             self.want(now_ns, index, port, device);
         }
@@ -187,7 +187,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out has another version from now on.
-    pub(super) fn restage(&mut self, index: OpId) {
+    pub(super) fn put_again(&mut self, index: OpId) {
         let stage = self.ops[index].disk.stage;
         if matches!(
             stage,
@@ -197,15 +197,15 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A page-out is to end now. Returns whether it has to wait because its page is being copied to a
-    /// buffer.
-    pub(super) fn end_after_put(&mut self, index: OpId) -> bool {
+    /// A page-out is to end now. If its page is being copied to a buffer, it ends after that. Returns whether
+    /// this is so.
+    pub(super) fn delay_end(&mut self, index: OpId) -> bool {
         let op = &mut self.ops[index];
         op.disk.is_last = op.disk.stage == DiskStage::Putting;
         op.disk.is_last
     }
 
-    /// A server does not answer a page-out in time: the disk is wanted before the server is given up,
+    /// A server does not answer a page-out in time: the disk is wanted before the server is left,
     /// because the I/O timeout may be over sooner.
     pub(super) fn want_disk(&mut self, index: OpId, device: &SwapDevice<S>) {
         if !device.disk.load().is_usable() {
@@ -222,8 +222,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// A page-out that waited in vain asks the disk again.
-    pub(super) fn retry_put(&mut self, index: OpId) {
+    /// A page-out that waited in vain may ask the disk again.
+    pub(super) fn allow_put_again(&mut self, index: OpId) {
         let op = &mut self.ops[index];
         if op.disk.stage == DiskStage::Refused {
             op.disk.stage = DiskStage::Idle;

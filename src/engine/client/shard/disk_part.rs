@@ -89,7 +89,7 @@ pub(super) struct DiskPart {
 
 impl DiskPart {
     /// The op begins again. It keeps its places in lists.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self {
             place: self.place,
             places: self.places,

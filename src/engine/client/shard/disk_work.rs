@@ -66,7 +66,7 @@ impl<S: Storage> Shard<S> {
                 }
             }
             // A fragment that no longer matters is still being copied to its page.
-            // [`Self::look_after_claim`] queues the op again.
+            // [`Self::requeue_after_claim`] queues the op again.
             DiskStage::LookQueued if op.claimed => {}
             stage @ (DiskStage::LookQueued | DiskStage::AskQueued) => {
                 let buffers_only = stage == DiskStage::LookQueued;

@@ -112,7 +112,7 @@ impl<S: Storage> Shard<S> {
             device.unpark();
         }
         match op.kind {
-            Kind::PageOut => self.finish_at_last(index, device),
+            Kind::PageOut => self.complete_or_fail(index, device),
             Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
         }
     }

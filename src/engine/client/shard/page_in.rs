@@ -49,7 +49,7 @@ impl<S: Storage> Shard<S> {
                 return;
             }
             if self.park(now_ns, index, device) {
-                self.ops[index].disk.renew();
+                self.ops[index].disk.reset();
                 return;
             }
         };
@@ -61,7 +61,7 @@ impl<S: Storage> Shard<S> {
         if op.generation != entry.generation() {
             op.tried = SlotSet::EMPTY;
             op.doubted = SlotSet::EMPTY;
-            op.disk.renew();
+            op.disk.reset();
         }
         op.generation = entry.generation();
         op.version = next;

@@ -156,7 +156,7 @@ impl<S: Storage> Shard<S> {
 
     /// Asks the disk, also if it did not answer before.
     pub(super) fn ask_disk_again(&mut self, index: OpId, device: &SwapDevice<S>) {
-        self.retry_ask(index);
+        self.allow_ask_again(index);
         self.ask_disk(index, device);
     }
 

@@ -8,12 +8,8 @@ use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome, Stage};
 use super::ops::{OpId, TransferId};
-use super::send::Send;
 use super::transfer::TransferStage;
 use super::{OpInUse, Shard};
-
-/// How often a page may change during its page-out before that fails.
-const MAX_CHANGES: u32 = 16;
 
 impl<S: Storage> Shard<S> {
     /// Begins a page-out. `fill` is the page's value if it is same-filled. `crc` is the CRC32C of
@@ -78,7 +74,7 @@ impl<S: Storage> Shard<S> {
             };
             self.start_page_out_transfer(now_ns, id, slot, device);
         }
-        self.finish_if_done(now_ns, index, device);
+        self.decide_page_out(now_ns, index, device);
     }
 
     /// Continues the page-out, unless servers are still to answer.
@@ -109,45 +105,6 @@ impl<S: Storage> Shard<S> {
         }
         self.paths[slot].placed.add(device.servers.load(slot));
         self.start_transfer(now_ns, id, slot, device);
-    }
-
-    /// The page has changed since its checksum was computed. All copies must be of one version, so
-    /// the page-out restarts with the next one.
-    pub fn page_changed(&mut self, now_ns: u64, send: &Send, crc: u32, device: &SwapDevice<S>) {
-        let index = send.id.op;
-        let op = &mut self.ops[index];
-        if op.stage != Stage::Active
-            || op.kind != Kind::PageOut
-            || op.version.0 != send.header.version
-        {
-            return;
-        }
-        self.restart_page_out(now_ns, index, crc, device);
-    }
-
-    /// Restarts the page-out with the next version, because the page now has another checksum.
-    pub(super) fn restart_page_out(
-        &mut self,
-        now_ns: u64,
-        index: OpId,
-        crc: u32,
-        device: &SwapDevice<S>,
-    ) {
-        let op = &mut self.ops[index];
-        self.counters.pages_changed = self.counters.pages_changed.wrapping_add(1);
-        op.restarts = op.restarts.saturating_add(1);
-        if op.restarts > MAX_CHANGES {
-            if !self.end_after_put(index) {
-                self.fail_page_out(index, Outcome::Failed, device);
-            }
-            return;
-        }
-        op.crc = crc;
-        let version = match mutated!(ChangedPageSameVersion) {
-            true => op.version,
-            false => device.take_version(),
-        };
-        self.renew(now_ns, index, version, device);
     }
 
     pub(super) fn page_out_timed_out(

@@ -29,7 +29,7 @@ impl<S: Storage> Shard<S> {
     /// fails. If its version can no longer count, it is sent again. An op that is being sent cannot
     /// complete, and an acknowledgement counts only if its server still has the same incarnation at
     /// completion, so [`Shard::sent`] checks again.
-    pub(super) fn finish_if_done(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
+    pub(super) fn decide_page_out(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         let is_acknowledged = |one: &Transfer| one.stage == TransferStage::Acknowledged;
         let is_waiting = op.is_waiting()
@@ -50,11 +50,10 @@ impl<S: Storage> Shard<S> {
                 if !Self::is_enough(copies, on_disk, device) {
                     self.wait_or_fail_page_out(now_ns, index, on_disk, device);
                 } else if device.versions().enter(self.number, version) {
-                    self.finish(index, copies, on_disk, device);
+                    self.complete_page_out(index, copies, on_disk, device);
                 } else {
                     // At most once for each jump of the counter; no server can cause endless jumps.
-                    self.counters.versions_renewed = self.counters.versions_renewed.wrapping_add(1);
-                    self.renew(now_ns, index, device.take_version(), device);
+                    self.renew(now_ns, index, device);
                 }
             }
         }
@@ -69,8 +68,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The I/O timeout has passed: the page-out ends with the copies it has, or fails.
-    pub(super) fn finish_at_last(&mut self, index: OpId, device: &SwapDevice<S>) {
-        if self.end_after_put(index) {
+    pub(super) fn complete_or_fail(&mut self, index: OpId, device: &SwapDevice<S>) {
+        if self.delay_end(index) {
             return;
         }
         let op = &self.ops[index];
@@ -81,7 +80,7 @@ impl<S: Storage> Shard<S> {
             && self.disk_knows(index, device)
             && device.versions().enter(self.number, op.version);
         match may_complete {
-            true => self.finish(index, copies, on_disk, device),
+            true => self.complete_page_out(index, copies, on_disk, device),
             false => self.fail_page_out(index, Outcome::Failed, device),
         }
     }
@@ -164,7 +163,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The page-out is complete.
-    pub(super) fn finish(
+    fn complete_page_out(
         &mut self,
         index: OpId,
         copies: SlotSet,

@@ -78,13 +78,13 @@ impl<S: Storage> Shard<S> {
         let (offset, len) = cut.span(header.fragment_index)?;
         let asked = &mut op.transfers[id];
         if asked.cut != cut {
-            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            self.note_useless(now_ns, id, MOST_IN_VAIN, device);
             return None;
         }
         let (known, crc) = *asked.content.get_or_insert((version, header.payload_crc));
         if version < known {
             // A late answer: the server has a newer version by now.
-            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            self.note_useless(now_ns, id, MOST_IN_VAIN, device);
             return None;
         }
         if version == known && header.payload_crc != crc {
@@ -118,7 +118,7 @@ impl<S: Storage> Shard<S> {
             },
         };
         if assembly.have.contains(header.fragment_index) {
-            self.note_in_vain(now_ns, id, MOST_IN_VAIN, device);
+            self.note_useless(now_ns, id, MOST_IN_VAIN, device);
             return None;
         }
         op.assembly = Some(assembly);

@@ -14,7 +14,7 @@ use super::Shard;
 impl<S: Storage> Shard<S> {
     /// The set of servers or a path MTU has changed: ends transfers to servers that are gone, and
     /// advances the op.
-    pub(super) fn look_at_servers(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
+    pub(super) fn apply_server_change(&mut self, now_ns: u64, index: OpId, device: &SwapDevice<S>) {
         let mut dropped = false;
         for id in index.transfers() {
             dropped |= self.release_if_invalid(id, device);
@@ -124,7 +124,7 @@ impl<S: Storage> Shard<S> {
             match stage {
                 Stage::Active if self.end_if_in_vain(now_ns, index, device) => {}
                 Stage::Active => {
-                    self.look_at_servers(now_ns, index, device);
+                    self.apply_server_change(now_ns, index, device);
                     self.retry_returned(now_ns, index, back, device);
                 }
                 Stage::Stalled => self.retry_op(now_ns, index, device),

@@ -67,7 +67,7 @@ impl<S: Storage> Shard<S> {
 
     /// The server answers, but never has the page. After as long as a silent server is allowed, the
     /// op turns to others.
-    pub(super) fn give_up_on(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
+    pub(super) fn leave_if_useless(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let Transfer { slot, began_ns, .. } = self.ops[id];
         let since_ns = now_ns.saturating_sub(began_ns);
         if since_ns >= self.paths[slot].suspect_after_ns(device.io_timeout_ns()) {

@@ -78,9 +78,8 @@ impl Transfer {
         matches!(self.stage, TransferStage::Queued | TransferStage::Sent)
     }
 
-    /// Whether these fragments, which the server holds or has sent, are more than ever; counts it
-    /// if not.
-    pub(super) fn is_progress(&mut self, held: FragmentMask) -> bool {
+    /// Notes that the server holds or has sent these fragments. Returns whether they are more than ever.
+    pub(super) fn note_progress(&mut self, held: FragmentMask) -> bool {
         let count = held.bits().count_ones();
         let is_more = count > self.most_held;
         self.most_held = self.most_held.max(count);

@@ -56,11 +56,11 @@ impl<S: Storage> Shard<S> {
         op.stage = Stage::Stalled;
         match op.kind {
             Kind::PageOut => {
-                self.retry_put(index);
+                self.allow_put_again(index);
                 self.begin_page_out(now_ns, index, device);
             }
             Kind::PageIn => {
-                self.retry_ask(index);
+                self.allow_ask_again(index);
                 self.begin_page_in(now_ns, index, device);
             }
             Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),

@@ -41,7 +41,7 @@ impl<S: Storage> Shard<S> {
             Status::Incomplete => return self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => return self.damaged_out(now_ns, id, device),
             Status::NoSpace | Status::Quota => self.note_full(id, device),
-            Status::Stale if !is_copy && self.renew_once_more(now_ns, id.op, device) => return,
+            Status::Stale if !is_copy && self.renew_stale(now_ns, id.op, device) => return,
             // It holds a version newer than any that exists, or its answer makes no sense.
             _ => {}
         }
@@ -75,12 +75,12 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) {
         let transfer = &mut self.ops[id];
-        if transfer.is_progress(header.fragment_mask) {
+        if transfer.note_progress(header.fragment_mask) {
             if !transfer.was_damaged {
                 transfer.tries = 0;
             }
         } else if transfer.in_vain > MOST_IN_VAIN {
-            self.give_up_on(now_ns, id, device);
+            self.leave_if_useless(now_ns, id, device);
             return;
         }
         let transfer = &mut self.ops[id];
