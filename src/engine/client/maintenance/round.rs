@@ -3,7 +3,7 @@
 //! A round of the worker: what is due for the servers, and what follows from their frames.
 //!
 //! The cluster handles the control frames that have arrived, and takes the copies to be freed. Only then is
-//! the low water raised ([`low_water`]), so that it is above the versions of these frees: a page-out that
+//! the low water raised (`low_water.rs`), so that it is above the versions of these frees: a page-out that
 //! arrives late cannot restore what a server was told to free. Then the cluster does what is due, the shards
 //! and repair are notified of changes, and removals and sweeps continue.
 //!
