@@ -10,8 +10,8 @@ use super::*;
 
 use std::vec::Vec;
 
-#[cfg(not(MODULE))]
 mod buffer_room;
+#[cfg(not(MODULE))]
 mod model;
 mod submit;
 
