@@ -91,6 +91,8 @@ impl Client {
             match step {
                 Step::Wait(wait_ns) => fsleep(Delta::from_nanos(wait_ns.cast_signed())),
                 Step::Done(outcome) => return Some(outcome),
+                // The worker repeats pings that are not answered.
+                Step::Cluster => self.shared.kick(),
                 _ => cond_resched(),
             }
         }
@@ -114,7 +116,8 @@ impl Client {
         let device = &self.shared.device;
         match step {
             Step::Cluster => self.cluster.with(&self.shared, |state| {
-                removals.with_cluster(now_ns(), &mut state.cluster, device);
+                let (cluster, outbox) = state.parts();
+                removals.with_cluster(now_ns(), cluster, outbox, device);
             }),
             Step::Shards => self.drive_queues(|shard, now_ns| {
                 shard.servers_changed(now_ns, device);

@@ -156,6 +156,8 @@ mod switch {
         GoneDiskWritten,
         /// Pages are freed on servers while the machine hibernates.
         FreedWhileHibernating,
+        /// A server is removed although the others have not confirmed that they still have their pages.
+        ClosedUnasked,
     }
 
     std::thread_local! {

@@ -17,16 +17,17 @@ use crate::{run, threads};
 /// meaning of a seed changes with the simulator.
 fn bound(mutation: Mutation) -> u64 {
     match mutation {
-        // These need a restart, perhaps one just before a detach, a forged frame, a page-in of a page that is
-        // being written, an undisturbed run, a page-in that ends while it waits for a buffer, or a stop as
-        // long as an I/O timeout.
+        // These need a restart, perhaps one just before a detach or removal, a forged frame, a page-in of a
+        // page that is being written, an undisturbed run, a page-in that ends while it waits for a buffer, or
+        // a stop as long as an I/O timeout.
         Mutation::IncarnationUnchecked
         | Mutation::RejectBelieved
         | Mutation::CookieUnchecked
         | Mutation::WakeLost
         | Mutation::GrantKept
         | Mutation::StopCounted
-        | Mutation::DetachedUnasked => 400,
+        | Mutation::DetachedUnasked
+        | Mutation::ClosedUnasked => 400,
         // Each of these seeds takes long.
         Mutation::HerdFollowed => 12,
         _ => 120,
@@ -46,7 +47,7 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         // Servers have the version with the checksum. The disk may have either.
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),
         Mutation::OutOfSyncForgotten => disk().is_some(),
-        Mutation::ClosedOnePageEarly => enabled().remove,
+        Mutation::ClosedOnePageEarly | Mutation::ClosedUnasked => enabled().remove,
         Mutation::RefusalForgotten => disk().is_some_and(|disk| disk.depth.is_some()),
         Mutation::DetachedWithOnlyCopy | Mutation::DetachedUnasked => {
             disk().is_some_and(|disk| disk.detach)

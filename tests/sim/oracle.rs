@@ -233,16 +233,16 @@ impl Oracle {
         }
     }
 
-    /// A client gives up these pages of its disk. At `asked_ns` it began to ask the servers whether they have
-    /// their pages. A server that had lost a page before that does not count.
-    pub fn give_up_disk(
+    /// A client gives up the copies of these pages at `place`. At `asked_ns` or later it began to ask the
+    /// other servers whether they have their pages. A server that had lost a page before that does not count.
+    pub fn give_up(
         &mut self,
         asked_ns: u64,
         client: usize,
         pages: &[u32],
+        place: &str,
         evidence: &impl Evidence,
     ) {
-        self.forget_disk(client);
         for &page in pages {
             let claims = evidence.claims(client, page).unwrap_or_default();
             let state = self.page(client, page);
@@ -258,7 +258,7 @@ impl Oracle {
             });
             if !is_held && !state.may_fail {
                 self.fail(|| {
-                    format!("client {client} page {page}: only the disk has it, and is given up")
+                    format!("client {client} page {page}: only {place} has it, and is given up")
                 });
             }
         }

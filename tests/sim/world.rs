@@ -437,22 +437,25 @@ impl World {
                 let delay_ns = self.ctx.draw_host(2 * S);
                 self.later(delay_ns, Disturbance::Restart(number));
             }
-            for (mac, incarnation) in std::mem::take(&mut self.clients[number].removing.closed) {
+            for closed in std::mem::take(&mut self.clients[number].removing.closed) {
                 let witness = witness!(self);
-                let server = witness.server_of(mac);
-                let closed = Claim {
+                let server = witness.server_of(closed.mac);
+                let claim = Claim {
                     server,
-                    incarnation,
+                    incarnation: closed.incarnation,
                 };
-                self.ctx.oracle.close(number, closed, &witness);
+                let oracle = &mut self.ctx.oracle;
+                oracle.close(number, claim, &witness);
+                let (asked_ns, pages) = (closed.asked_ns, &closed.pages);
+                oracle.give_up(asked_ns, number, pages, "a closed server", &witness);
                 self.servers[server].note_close(self.ctx.now_ns, self.clients[number].mac);
             }
             let local = self.clients[number].local.as_mut();
             if let Some((asked_ns, pages)) = local.and_then(|local| local.given_up.take()) {
                 let witness = witness!(self);
-                self.ctx
-                    .oracle
-                    .give_up_disk(asked_ns, number, &pages, &witness);
+                let oracle = &mut self.ctx.oracle;
+                oracle.forget_disk(number);
+                oracle.give_up(asked_ns, number, &pages, "a detached disk", &witness);
             }
             if std::mem::take(&mut self.clients[number].has_repaired) {
                 let witness = witness!(self);

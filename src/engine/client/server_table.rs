@@ -219,8 +219,8 @@ impl ServerTable {
         self.losses.load(Acquire)
     }
 
-    /// How often a copy has ceased to count: all of a slot, as in [`Self::losses`], or one that was
-    /// found missing. Results of an earlier search of the map are then invalid.
+    /// How often a copy has ceased to count: all of a slot, as in [`Self::losses`], one that was found
+    /// missing, or all on a disk that was detached. Results of an earlier search of the map are then invalid.
     pub(super) fn changes_against(&self) -> u32 {
         self.losses().wrapping_add(self.missing.load(Acquire))
     }
@@ -228,6 +228,11 @@ impl ServerTable {
     /// The server lacks a page that it should hold. The caller has cleared its bit in the map.
     pub(super) fn note_missing(&self, slot: ServerSlot) {
         change(&self.lacking, slot, true);
+        self.missing.fetch_add(1, Full);
+    }
+
+    /// The disk has been detached. One that is attached later has none of its pages.
+    pub(super) fn note_disk_gone(&self) {
         self.missing.fetch_add(1, Full);
     }
 

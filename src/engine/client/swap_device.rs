@@ -7,7 +7,7 @@ use super::dirty_chunks::DirtyChunks;
 use super::disk::DiskWord;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, Version};
-use super::page_map::PageMap;
+use super::page_map::{Entry, PageMap};
 use super::repair_copies::RepairCopies;
 use super::server_table::ServerTable;
 use super::storage::Storage;
@@ -200,24 +200,31 @@ impl<S: Storage> SwapDevice<S> {
         }
     }
 
-    /// As [`PageMap::mark_on_disk`]. But if the page is locked only while a copy of it is entered
-    /// in the map, waits for that moment, which another CPU spends without being preempted.
-    /// Otherwise the disk would hold the page without its bit in the map.
-    pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
+    /// The entry of `page`. If the page is locked only while a copy of it is entered in the map, waits for
+    /// the end of that moment, which another CPU spends without being preempted.
+    pub(super) fn load_settled(&self, page: PageIndex) -> Entry {
         loop {
             let moment = self.copies.moment();
-            if self.map.mark_on_disk(page, generation) {
-                break;
-            }
             let entry = self.map.load(page);
-            let is_it = entry.is_written() && entry.generation() == generation;
             // No copy was being entered when the entry was read, if none was before and none has
             // begun since.
             let is_entering = moment.is_of(page) || self.copies.moment() != moment;
-            if !is_it || entry.is_busy() && !is_entering {
-                return false;
+            if !entry.is_busy() || !is_entering {
+                return entry;
             }
             core::hint::spin_loop();
+        }
+    }
+
+    /// As [`PageMap::mark_on_disk`], but waits while a copy of the page is entered in the map. Otherwise the
+    /// disk would hold the page without its bit in the map.
+    pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
+        while !self.map.mark_on_disk(page, generation) {
+            let entry = self.load_settled(page);
+            let is_it = entry.is_written() && entry.generation() == generation;
+            if !is_it || entry.is_busy() {
+                return false;
+            }
         }
         if self.is_short(page) {
             // Repair may have found no copy to copy from before.

@@ -21,6 +21,16 @@ enum Holder {
     Operator(MacAddress, How),
 }
 
+/// A server whose session was closed.
+pub struct Closed {
+    pub mac: MacAddress,
+    pub incarnation: u64,
+    /// Its pages that were on no disk, if none of them may be lost.
+    pub pages: Vec<u32>,
+    /// Not before this time the other servers were asked whether they have their pages.
+    pub asked_ns: u64,
+}
+
 /// The removals of a client.
 #[derive(Default)]
 pub struct Removing {
@@ -32,8 +42,10 @@ pub struct Removing {
     notifying: Option<usize>,
     /// Servers whose removal was begun at some time.
     removed: Vec<MacAddress>,
-    /// Servers whose session was closed since the oracle's last check: addresses, incarnations.
-    pub closed: Vec<(MacAddress, u64)>,
+    /// When shards were last notified. After that the other servers are asked whether they have their pages.
+    asked_ns: u64,
+    /// Servers whose session was closed since the oracle's last check.
+    pub closed: Vec<Closed>,
     /// Since when no page has needed a draining server.
     unneeded_ns: Option<(MacAddress, u64)>,
 }
@@ -71,7 +83,12 @@ impl Client {
                 return;
             }
             // The server may have opened a session.
-            Ok(Begun::Gone) => self.removing.closed.push((mac, 0)),
+            Ok(Begun::Gone) => self.removing.closed.push(Closed {
+                mac,
+                incarnation: 0,
+                pages: Vec::new(),
+                asked_ns: ctx.now_ns,
+            }),
             Ok(Begun::Draining { .. }) | Err(_) => {}
         }
         self.release_removals(ctx);
@@ -116,7 +133,12 @@ impl Client {
                     }
                     return;
                 }
-                Some(step) => self.carry_out_removal(ctx, step),
+                Some(step) => {
+                    self.carry_out_removal(ctx, step);
+                    if step == Step::Cluster {
+                        self.run_cluster(ctx);
+                    }
+                }
                 None => {
                     self.release_removals(ctx);
                     return;
@@ -158,7 +180,10 @@ impl Client {
         let mut part = || 1 + ctx.draw_maintenance(1000) as u32;
         match step {
             Step::Cluster => self.change_cluster(ctx),
-            Step::Shards => self.removing.notifying = Some(0),
+            Step::Shards => {
+                self.removing.notifying = Some(0);
+                self.removing.asked_ns = ctx.now_ns;
+            }
             Step::Walk => self.removing.removals.walk(&self.device, part()),
             Step::Look => self.removing.removals.look(&self.device, part()),
             Step::Done(outcome) => self.end_removal(ctx, outcome),
@@ -169,17 +194,22 @@ impl Client {
     fn change_cluster(&mut self, ctx: &mut Context) {
         let clock_ns = self.clock_ns(ctx);
         let before = self.device.servers.valid();
+        let mut frames = self.frames();
+        let (cluster, device) = (&mut self.cluster, &self.device);
         self.removing
             .removals
-            .with_cluster(clock_ns, &mut self.cluster, &self.device);
+            .with_cluster(clock_ns, cluster, &mut frames, device);
+        self.transmit_all(ctx, frames);
         for slot in before.without(self.device.servers.valid()).iter() {
-            self.audit_closed(ctx, slot);
+            let pages = self.audit_closed(ctx, slot);
             let address = self.device.servers.address(slot);
-            self.removing
-                .closed
-                .push((address.mac, address.incarnation));
+            self.removing.closed.push(Closed {
+                mac: address.mac,
+                incarnation: address.incarnation,
+                pages,
+                asked_ns: self.removing.asked_ns,
+            });
         }
-        self.run_cluster(ctx);
     }
 
     /// The slots that it counts as holding a page, except for `aside`.
@@ -204,19 +234,27 @@ impl Client {
     }
 
     /// A session has been closed, so that the copies there are dropped. Unless it was closed regardless, none
-    /// of them was the last copy of a page.
-    fn audit_closed(&self, ctx: &mut Context, slot: ServerSlot) {
+    /// of them was the last copy of a page. Returns those of which only servers have others.
+    fn audit_closed(&self, ctx: &mut Context, slot: ServerSlot) -> Vec<u32> {
+        let mut pages = Vec::new();
         if self.removing.quiescing == Some(How::Regardless) {
-            return;
+            return pages;
         }
         for page in 0..self.device.map.len() as u32 {
-            if self.others(page, slot, SlotSet::EMPTY) == Some(0) {
+            let Some(others) = self.others(page, slot, SlotSet::EMPTY) else {
+                continue;
+            };
+            if others == 0 {
                 let number = self.number;
                 ctx.oracle.fail(|| {
                     format!("client {number} page {page}: only {slot:?} has it, and is closed")
                 });
             }
+            if others == self.counted(page, SlotSet::one(slot)).len() {
+                pages.push(page);
+            }
         }
+        pages
     }
 
     fn end_removal(&mut self, ctx: &mut Context, outcome: Outcome) {
@@ -279,6 +317,16 @@ impl Client {
         self.removing.removed.contains(&mac)
     }
 
+    /// Whether a copy of the page counts that is on a disk, or on a server that answers, not on `aside`.
+    fn is_sure(&self, page: u32, aside: SlotSet) -> bool {
+        let servers = self.counted(page, aside);
+        let disk = self.device.disk.load().is_usable();
+        disk && self.device.map.load(PageIndex(page)).is_on_disk()
+            || !servers
+                .intersection(self.device.servers.usable())
+                .is_empty()
+    }
+
     /// Checks that no server continues to drain although no page needs it.
     pub fn check_draining(&mut self, ctx: &mut Context) {
         let draining = self.device.servers.draining();
@@ -294,7 +342,7 @@ impl Client {
                 is_written
                     || self
                         .others(page, *slot, draining)
-                        .is_some_and(|have| have < enough)
+                        .is_some_and(|have| have < enough || !self.is_sure(page, draining))
             })
         };
         let unneeded = slots.iter().find(|slot| !is_needed(slot));

@@ -15,14 +15,14 @@ use crate::engine::client::storage::Storage;
 pub struct Confirmed {
     /// The servers that have confirmed their session and incarnation.
     pub slots: SlotSet,
-    /// Whether every usable server has.
+    /// Whether every server has that is not suspected.
     pub is_complete: bool,
 }
 
 impl<S: Storage, R: Random> Cluster<S, R> {
     /// Which servers have confirmed their session and incarnation in the answer to a request that was sent
-    /// at `since_ns` or later. The others are asked. The caller calls this again until all usable servers
-    /// have answered. A server that does not answer is suspected, and then no longer usable.
+    /// at `since_ns` or later. The others are asked. The caller calls this again until all have
+    /// answered that are not suspected. A server that does not answer is soon suspected.
     pub fn confirm(
         &mut self,
         now_ns: u64,
@@ -31,19 +31,19 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         outbox: &mut impl Outbox,
     ) -> Confirmed {
         let outbox = &mut self.settled(outbox);
-        let mut slots = SlotSet::EMPTY;
+        let (mut slots, mut is_complete) = (SlotSet::EMPTY, true);
         for slot in table.valid().iter() {
             let peer = &self.peers[slot];
             if peer.confirmed_ns >= since_ns || mutated!(DetachedUnasked) {
                 slots.insert(slot);
-            } else if !peer.ping.is_asking() {
+                continue;
+            }
+            is_complete &= peer.suspected;
+            if !peer.ping.is_asking() {
                 // [`Self::handle_timeout`] repeats it.
                 self.ping_now(now_ns, slot, outbox);
             }
         }
-        Confirmed {
-            slots,
-            is_complete: table.usable().without(slots).is_empty(),
-        }
+        Confirmed { slots, is_complete }
     }
 }

@@ -307,7 +307,7 @@ impl Detach {
             return;
         }
         let now = || DiskNeed::new(&device.servers, SlotSet::ALL);
-        let found = self.need.unwrap_or_else(now).count(&device.map, part);
+        let found = self.need.unwrap_or_else(now).count(device, part);
         self.needing = self.needing.saturating_add(found);
     }
 

@@ -4,16 +4,19 @@
 //!
 //! The worker checks whether pages need a draining server ([`Removals::look`]). When no page seems to need
 //! it, or when it is to be removed at once, it quiesces: no page-out that ends relies on a copy there any
-//! more. After every shard has been notified, the whole map is checked. The server's session is closed if
-//! no page needs it and no other copy was lost meanwhile. Otherwise the map is checked again, or the server
-//! is kept.
+//! more. After every shard has been notified, the other servers are asked whether they still have their
+//! pages, because one may have restarted unnoticed. Then the whole map is checked. A page needs the server
+//! unless it is also on the disk or on a server that has answered. The session is closed if no page needs the
+//! server and no other copy was lost meanwhile. Otherwise the others are asked and the map is checked again,
+//! or the server is kept. If pages may be lost, no answer is waited for.
 //!
 //! The worker carries out some of the steps in each of its runs ([`Removals::next_step_of_run`]). An
 //! operator waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the
 //! worker removes no server.
 
-use super::super::cluster::{Close, Cluster, Random, Removal};
-use super::super::ids::{BySlot, ServerSlot};
+use super::super::cluster::{Close, Cluster, Outbox, Random, Removal};
+use super::super::config::NS_PER_S;
+use super::super::ids::{BySlot, ServerSlot, SlotSet};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::removal_need::{Found, ServerNeed, Walk};
@@ -26,6 +29,10 @@ const NEEDED_NS: u64 = 100_000_000;
 /// How long to wait for a page-out that is under way when its page is checked, and how often in all.
 const BUSY_NS: u64 = 1_000_000;
 const BUSY_WAITS: u32 = 100;
+/// The time between two checks whether the other servers have answered, and how long they are waited for. A
+/// server that does not answer is suspected much sooner.
+const ANSWER_LOOK_NS: u64 = 2_000_000;
+const ANSWER_NS: u64 = 5 * NS_PER_S;
 /// How often the whole map is checked if other copies are lost meanwhile.
 const LOOKS: u32 = 8;
 
@@ -116,6 +123,10 @@ enum Stage {
     Begin,
     /// The shards are notified of that.
     Announce,
+    /// The other servers are asked whether they have their pages.
+    Ask,
+    /// The removal waits for their answers.
+    Unanswered,
     /// The map is checked.
     Look,
     /// The removal waits for a page-out.
@@ -139,6 +150,11 @@ struct Quiescing {
     /// Whether it is kept if a page needs it. Otherwise it continues to drain.
     stays: bool,
     stage: Stage,
+    /// When the other servers were first asked whether they have their pages, and how often the versions had
+    /// jumped by then.
+    asked: Option<(u64, u32)>,
+    /// The servers that have answered.
+    confirmed: SlotSet,
     /// The rule of the check that is under way.
     need: Option<ServerNeed>,
     /// The page that is checked next.
@@ -152,14 +168,17 @@ struct Quiescing {
 
 impl Quiescing {
     fn look_again(&mut self) {
+        self.asked = None;
         self.need = None;
         self.next = 0;
         self.needing = 0;
     }
 
     fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Stage {
-        let (how, slot) = (self.how, self.slot);
-        let need = self.need.get_or_insert_with(|| need(how, slot, device));
+        let (how, slot, confirmed) = (self.how, self.slot, self.confirmed);
+        let need = self
+            .need
+            .get_or_insert_with(|| need(how, slot, confirmed, device));
         // CAST: a map has fewer than 2^32 pages.
         let len = device.map.len() as u32;
         let end = self.next.saturating_add(pages).min(len);
@@ -180,10 +199,37 @@ impl Quiescing {
         }
     }
 
+    /// Asks the other servers whether they have their pages. One that is silent is soon suspected, and then
+    /// not waited for.
+    fn ask<S: Storage, R: Random>(
+        &mut self,
+        now_ns: u64,
+        cluster: &mut Cluster<S, R>,
+        outbox: &mut impl Outbox,
+        device: &SwapDevice<S>,
+    ) -> Stage {
+        let jumps = device.versions().jumps();
+        let (since_ns, _) = *self.asked.get_or_insert((now_ns, jumps));
+        let confirmed = cluster.confirm(now_ns, since_ns, &device.servers, outbox);
+        self.confirmed = confirmed.slots;
+        let is_over = now_ns.saturating_sub(since_ns) >= ANSWER_NS;
+        match confirmed.is_complete || is_over {
+            true => Stage::Look,
+            false => Stage::Unanswered,
+        }
+    }
+
+    /// Whether the machine may have been put back to an earlier state, or off, since the servers were asked.
+    fn is_forgotten<S: Storage>(&self, device: &SwapDevice<S>) -> bool {
+        let jumps = device.versions().jumps();
+        self.asked.is_some_and(|(_, before)| before != jumps)
+    }
+
     fn with_cluster<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,
         cluster: &mut Cluster<S, R>,
+        outbox: &mut impl Outbox,
         device: &SwapDevice<S>,
     ) -> Stage {
         let (slot, session, table) = (self.slot, self.session, &device.servers);
@@ -192,6 +238,7 @@ impl Quiescing {
                 true => Stage::Announce,
                 false => Stage::Over(Ok(0)),
             },
+            Stage::Ask => self.ask(now_ns, cluster, outbox, device),
             // Read under the lock: once the machine's notice has had the lock, the worker closes no server.
             Stage::Close if self.how == How::Drained && device.is_hibernating() => {
                 cluster.cancel_quiescing(slot, session, self.stays, table);
@@ -206,13 +253,14 @@ impl Quiescing {
                     }
                     _ => true,
                 };
+                let is_valid = is_valid && !self.is_forgotten(device);
                 match cluster.close(now_ns, slot, session, is_valid, table) {
                     Close::Outdated => {
                         self.looks_left = self.looks_left.saturating_sub(1);
                         self.look_again();
                         match self.looks_left {
                             0 => Stage::Cancel(RemoveError::Unknown),
-                            _ => Stage::Look,
+                            _ => Stage::Ask,
                         }
                     }
                     Close::Gone => Stage::Notify(Ok(self.needing)),
@@ -231,12 +279,18 @@ impl Quiescing {
     }
 }
 
-/// The rule for every page before a server is removed in the way `how`.
-fn need<S: Storage>(how: How, slot: ServerSlot, device: &SwapDevice<S>) -> ServerNeed {
+/// The rule for every page before a server is removed in the way `how`, if one of the servers `sure` has to
+/// have it.
+fn need<S: Storage>(
+    how: How,
+    slot: ServerSlot,
+    sure: SlotSet,
+    device: &SwapDevice<S>,
+) -> ServerNeed {
     let (table, disk) = (&device.servers, device.disk.load());
     match how {
-        How::Drained => ServerNeed::draining(slot, table, device.replicas(), disk),
-        How::AtOnce | How::Regardless => ServerNeed::at_once(slot, table, disk),
+        How::Drained => ServerNeed::draining(slot, table, device.replicas(), disk, sure),
+        How::AtOnce | How::Regardless => ServerNeed::at_once(slot, table, disk, sure),
     }
 }
 
@@ -282,6 +336,8 @@ impl Removals {
             how,
             stays,
             stage: Stage::Begin,
+            asked: None,
+            confirmed: SlotSet::ALL,
             need: None,
             next: 0,
             needing: 0,
@@ -300,7 +356,9 @@ impl Removals {
         let draining = device.servers.draining();
         for slot in draining.intersection(device.servers.valid()).iter() {
             let address = device.servers.address(slot);
-            let need = need(How::Drained, slot, device);
+            // Others do not answer.
+            let usable = device.servers.usable();
+            let need = need(How::Drained, slot, usable, device);
             let walk = &mut self.walks[slot];
             let wait_ns = match walk.advance(address.session, &need, &device.map, pages) {
                 Found::NotYet => WALK_NS,
@@ -335,11 +393,18 @@ impl Removals {
     pub fn next_step(&mut self) -> Option<Step> {
         let one = self.quiescing.as_mut()?;
         Some(match one.stage {
-            Stage::Begin | Stage::Close | Stage::Cancel(_) => Step::Cluster,
+            Stage::Begin | Stage::Ask | Stage::Close | Stage::Cancel(_) => Step::Cluster,
             Stage::Look => Step::Walk,
             Stage::Announce => {
-                one.stage = Stage::Look;
+                one.stage = match one.how == How::Regardless || mutated!(ClosedUnasked) {
+                    true => Stage::Look,
+                    false => Stage::Ask,
+                };
                 Step::Shards
+            }
+            Stage::Unanswered => {
+                one.stage = Stage::Ask;
+                Step::Wait(ANSWER_LOOK_NS)
             }
             Stage::Busy => {
                 one.stage = Stage::Look;
@@ -373,79 +438,14 @@ impl Removals {
         &mut self,
         now_ns: u64,
         cluster: &mut Cluster<S, R>,
+        outbox: &mut impl Outbox,
         device: &SwapDevice<S>,
     ) {
         if let Some(one) = &mut self.quiescing {
-            one.stage = one.with_cluster(now_ns, cluster, device);
+            one.stage = one.with_cluster(now_ns, cluster, outbox, device);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::bench::{cluster, device};
-    use super::*;
-
-    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-
-    fn quiescing() -> Removals {
-        let mut removals = Removals::default();
-        let slot = ServerSlot::new(3).unwrap();
-        removals.quiesce(slot, 7, MAC, How::Drained, false);
-        removals
-    }
-
-    #[test]
-    fn a_removal_waits_for_the_one_under_way() {
-        let (mut cluster, device, mut removals) = (cluster(), device(), quiescing());
-        let other = MacAddress([2, 0, 0, 0, 0, 2]);
-        cluster.add(0, other, &device.servers).unwrap();
-        let mut remove =
-            |removals: &mut Removals| removals.remove(0, other, How::AtOnce, &mut cluster, &device);
-        assert_eq!(remove(&mut removals), Ok(Begun::Another));
-        assert_eq!(removals.quiescing.as_ref().map(|one| one.mac), Some(MAC));
-        removals.quiescing = None;
-        assert_eq!(remove(&mut removals), Ok(Begun::Gone));
-    }
-
-    #[test]
-    fn a_run_of_the_worker_checks_one_part_of_the_map() {
-        let (mut cluster, device, mut removals) = (cluster(), device(), quiescing());
-        for stage in [Stage::Look, Stage::Busy] {
-            removals.quiescing.as_mut().unwrap().stage = stage;
-            if stage == Stage::Look {
-                assert_eq!(removals.next_step_of_run(), Step::Walk);
-                assert_eq!(removals.next_step_of_run(), Step::Wait(0));
-            } else {
-                assert_eq!(removals.next_step_of_run(), Step::Wait(BUSY_NS));
-            }
-        }
-        // The server is gone.
-        removals.quiescing.as_mut().unwrap().stage = Stage::Begin;
-        assert_eq!(removals.next_step_of_run(), Step::Cluster);
-        removals.with_cluster(0, &mut cluster, &device);
-        assert!(matches!(removals.next_step_of_run(), Step::Done(_)));
-        assert_eq!(removals.next_step_of_run(), Step::Wait(WALK_NS));
-        assert_eq!(removals.next_step_of_run(), Step::Look);
-        removals.look(&device, 1);
-        assert_eq!(removals.next_step_of_run(), Step::Idle);
-        assert_eq!(removals.next_step_of_run(), Step::Look);
-    }
-
-    #[test]
-    fn the_worker_closes_no_server_while_the_machine_hibernates() {
-        let (mut cluster, device) = (cluster(), device());
-        for (how, stage) in [
-            (How::Drained, Stage::Notify(Err(RemoveError::Unknown))),
-            // The tasks of operators still run.
-            (How::AtOnce, Stage::Notify(Ok(0))),
-        ] {
-            let mut removals = quiescing();
-            device.begin_hibernation();
-            let one = removals.quiescing.as_mut().unwrap();
-            (one.how, one.stage) = (how, Stage::Close);
-            removals.with_cluster(0, &mut cluster, &device);
-            assert_eq!(removals.quiescing.unwrap().stage, stage);
-        }
-    }
-}
+mod tests;

@@ -16,6 +16,8 @@ pub struct ServerNeed {
     slot: ServerSlot,
     /// The servers whose copies count instead.
     others: SlotSet,
+    /// Those of them of which one has to have the page, unless the disk has it.
+    sure: SlotSet,
     /// Whether the local disk's copy counts too. A disk that is faulty or timed out does not count.
     disk: bool,
     /// How many of those copies are enough.
@@ -26,12 +28,14 @@ pub struct ServerNeed {
 
 impl ServerNeed {
     /// The rule for a draining server: a page needs it until there are as many other copies as possible, up
-    /// to `replicas`. The local disk counts as one while it can be read.
+    /// to `replicas`. The local disk counts as one while it can be read. One of these copies has to be on a
+    /// server of `sure`, or on the disk.
     pub fn draining(
         slot: ServerSlot,
         table: &ServerTable,
         replicas: usize,
         disk: DiskState,
+        sure: SlotSet,
     ) -> Self {
         let changes = table.changes_against();
         let others = table.counting().without(SlotSet::one(slot));
@@ -39,6 +43,7 @@ impl ServerNeed {
         Self {
             slot,
             others,
+            sure: others.intersection(sure),
             disk: disk.is_usable(),
             enough: replicas.min(possible).max(1),
             changes,
@@ -46,17 +51,21 @@ impl ServerNeed {
     }
 
     /// The rule for a server that is removed at once: a page needs it if no other copy counts. A server that
-    /// has long been silent does not count, because it may never come back.
-    pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState) -> Self {
+    /// has long been silent does not count, because it may never come back. Nor does one that is not of
+    /// `sure`.
+    pub fn at_once(slot: ServerSlot, table: &ServerTable, disk: DiskState, sure: SlotSet) -> Self {
         let changes = table.changes_against();
+        let others = table
+            .valid()
+            .without(table.quiescing())
+            .without(table.lost())
+            .without(SlotSet::one(slot))
+            .intersection(sure);
         Self {
             slot,
+            others,
+            sure: others,
             disk: disk.is_usable(),
-            others: table
-                .valid()
-                .without(table.quiescing())
-                .without(table.lost())
-                .without(SlotSet::one(slot)),
             enough: 1,
             changes,
         }
@@ -70,10 +79,11 @@ impl ServerNeed {
 
     fn is_needed_by(&self, entry: Entry) -> bool {
         let replicas = entry.replicas();
-        let copies = replicas.intersection(self.others).len();
+        let on_disk = usize::from(self.disk && entry.is_on_disk());
+        let copies = |slots| replicas.intersection(slots).len().saturating_add(on_disk);
         entry.is_written()
             && replicas.contains(self.slot)
-            && copies.saturating_add(usize::from(self.disk && entry.is_on_disk())) < self.enough
+            && (copies(self.others) < self.enough || copies(self.sure) == 0)
     }
 
     /// The first of `pages` that needs the server. Pages that are being written are skipped.
@@ -179,7 +189,7 @@ mod tests {
         table.set_draining(slot(0), true);
         // Replicas 0 and 1; 0, 1 and 2; 1 and 2; 0 only.
         let map = map(&[0b011, 0b111, 0b110, 0b001], false);
-        let need = ServerNeed::draining(slot(0), &table, 2, NO_DISK);
+        let need = ServerNeed::draining(slot(0), &table, 2, NO_DISK, SlotSet::ALL);
         assert_eq!(need.find(&map, 0..4), Some(PageIndex(0)));
         assert_eq!(need.find(&map, 1..4), Some(PageIndex(3)));
         assert_eq!(need.find(&map, 1..3), None);
@@ -187,17 +197,26 @@ mod tests {
         // Only one other server is left: one copy there is all that is possible.
         table.set_draining(slot(2), true);
         assert_eq!(
-            count(ServerNeed::draining(slot(0), &table, 2, NO_DISK), &map),
+            count(
+                ServerNeed::draining(slot(0), &table, 2, NO_DISK, SlotSet::ALL),
+                &map
+            ),
             1
         );
         // No other server is left: the last copy is not given up.
         table.set_draining(slot(1), true);
         assert_eq!(
-            count(ServerNeed::draining(slot(0), &table, 2, NO_DISK), &map),
+            count(
+                ServerNeed::draining(slot(0), &table, 2, NO_DISK, SlotSet::ALL),
+                &map
+            ),
             3
         );
         assert_eq!(
-            count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map),
+            count(
+                ServerNeed::at_once(slot(0), &table, NO_DISK, SlotSet::ALL),
+                &map
+            ),
             1
         );
     }
@@ -207,7 +226,7 @@ mod tests {
         let table = table(2);
         table.set_draining(slot(0), true);
         let map = map(&[0b001], false);
-        let need = ServerNeed::draining(slot(0), &table, 1, NO_DISK);
+        let need = ServerNeed::draining(slot(0), &table, 1, NO_DISK, SlotSet::ALL);
         let begun = map.begin_write(PageIndex(0)).unwrap();
         assert_eq!(need.find(&map, 0..1), None);
         assert_eq!(need.count(&map, &mut (0..1), false), 1, "it never ends");
@@ -229,7 +248,7 @@ mod tests {
     fn a_walk_goes_all_round_from_where_a_page_was_found() {
         let table = table(2);
         let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10], false);
-        let need = ServerNeed::at_once(slot(0), &table, NO_DISK);
+        let need = ServerNeed::at_once(slot(0), &table, NO_DISK, SlotSet::ALL);
         let mut walk = Walk::default();
         assert_eq!(walk.advance(7, &need, &map, 2), Found::NotYet);
         assert_eq!(walk.advance(7, &need, &map, 2), Found::Needed);
@@ -255,21 +274,39 @@ mod tests {
         map.finish_write(PageIndex(0), begun, Version(2), SlotSet::from_bits(1), true);
         let disk = DiskState::new(true, true, true, Policy::Lag);
         let count = |need: ServerNeed| count(need, &map);
-        assert_eq!(count(ServerNeed::at_once(slot(0), &table, disk)), 0);
-        assert_eq!(count(ServerNeed::at_once(slot(0), &table, NO_DISK)), 1);
-        assert_eq!(count(ServerNeed::draining(slot(0), &table, 1, disk)), 0);
         assert_eq!(
-            count(ServerNeed::draining(slot(0), &table, 2, disk)),
+            count(ServerNeed::at_once(slot(0), &table, disk, SlotSet::ALL)),
+            0
+        );
+        assert_eq!(
+            count(ServerNeed::at_once(slot(0), &table, NO_DISK, SlotSet::ALL)),
+            1
+        );
+        assert_eq!(
+            count(ServerNeed::draining(slot(0), &table, 1, disk, SlotSet::ALL)),
+            0
+        );
+        assert_eq!(
+            count(ServerNeed::draining(slot(0), &table, 2, disk, SlotSet::ALL)),
             1,
             "the other, too"
         );
         let faulty = DiskState::new(true, true, false, Policy::Lag);
         assert_eq!(
-            count(ServerNeed::draining(slot(0), &table, 2, faulty)),
+            count(ServerNeed::draining(
+                slot(0),
+                &table,
+                2,
+                faulty,
+                SlotSet::ALL
+            )),
             1,
             "the other has no copy, and the disk's cannot be read"
         );
-        assert_eq!(count(ServerNeed::at_once(slot(0), &table, faulty)), 1);
+        assert_eq!(
+            count(ServerNeed::at_once(slot(0), &table, faulty, SlotSet::ALL)),
+            1
+        );
     }
 
     #[test]
@@ -278,10 +315,34 @@ mod tests {
         let map = map(&[0b011, 0b101], false);
         table.suspect(slot(1));
         table.set_lost(slot(1), true);
-        let count = || count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map);
+        let count = || {
+            count(
+                ServerNeed::at_once(slot(0), &table, NO_DISK, SlotSet::ALL),
+                &map,
+            )
+        };
         assert_eq!(count(), 1);
         table.set_lost(slot(1), false);
         assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn the_only_other_copy_is_on_a_server_that_is_sure() {
+        let table = table(3);
+        table.set_draining(slot(0), true);
+        let map = map(&[0b011, 0b111], false);
+        for (sure, needing) in [(0b110, 0), (0b100, 1), (0b001, 2)] {
+            let sure = SlotSet::from_bits(sure);
+            for need in [
+                ServerNeed::draining(slot(0), &table, 1, NO_DISK, sure),
+                ServerNeed::at_once(slot(0), &table, NO_DISK, sure),
+            ] {
+                assert_eq!(count(need, &map), needing);
+            }
+        }
+        // Other copies count as before.
+        let need = ServerNeed::draining(slot(0), &table, 2, NO_DISK, SlotSet::from_bits(0b010));
+        assert_eq!(count(need, &map), 1);
     }
 
     #[test]
@@ -292,8 +353,8 @@ mod tests {
         let faulty = DiskState::new(true, true, false, Policy::Lag);
         let both = || {
             [
-                ServerNeed::draining(slot(0), &table, 2, disk),
-                ServerNeed::at_once(slot(0), &table, disk),
+                ServerNeed::draining(slot(0), &table, 2, disk, SlotSet::ALL),
+                ServerNeed::at_once(slot(0), &table, disk, SlotSet::ALL),
             ]
         };
         let all_hold =
@@ -317,7 +378,9 @@ mod tests {
         table.close(slot(1));
         assert!(none_holds(&needs, disk));
         // The loss of a disk that did not count changes nothing.
-        assert!(ServerNeed::at_once(slot(0), &table, faulty).is_valid(&table, NO_DISK));
+        assert!(
+            ServerNeed::at_once(slot(0), &table, faulty, SlotSet::ALL).is_valid(&table, NO_DISK)
+        );
     }
 
     #[test]
@@ -326,7 +389,10 @@ mod tests {
         let map = map(&[0b001], false);
         map.set_free_pending(PageIndex(0));
         assert_eq!(
-            count(ServerNeed::at_once(slot(0), &table, NO_DISK), &map),
+            count(
+                ServerNeed::at_once(slot(0), &table, NO_DISK, SlotSet::ALL),
+                &map
+            ),
             0
         );
     }

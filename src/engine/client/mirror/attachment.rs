@@ -49,6 +49,7 @@ impl<S: Storage> Mirror<S> {
         if self.is_attached || !self.is_idle() {
             return Err(InUse);
         }
+        device.servers.note_disk_gone();
         device.disk.store(DiskState::default());
         Ok(())
     }

@@ -136,8 +136,8 @@ fn a_server_is_not_removed_if_another_was_lost_during_the_walk() {
     for draining in [false, true] {
         let mut world = Quiescing::new(3, &pages, false);
         let need = |world: &Quiescing| match draining {
-            true => ServerNeed::draining(world.slot, &world.table, 1, NO_DISK),
-            false => ServerNeed::at_once(world.slot, &world.table, NO_DISK),
+            true => ServerNeed::draining(world.slot, &world.table, 1, NO_DISK, SlotSet::ALL),
+            false => ServerNeed::at_once(world.slot, &world.table, NO_DISK, SlotSet::ALL),
         };
         let old = need(&world);
         assert_eq!(world.count(&old, 0..1), 0, "the second has it, too");
@@ -163,11 +163,11 @@ fn a_server_is_not_removed_if_another_was_lost_during_the_walk() {
 #[test]
 fn a_server_is_closed_when_a_second_check_finds_no_page_that_needs_it() {
     let mut world = Quiescing::new(3, &[0b111, 0b110], false);
-    let old = ServerNeed::at_once(world.slot, &world.table, NO_DISK);
+    let old = ServerNeed::at_once(world.slot, &world.table, NO_DISK, SlotSet::ALL);
     assert_eq!(world.count(&old, 0..1), 0);
     world.restarts(1);
     assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
-    let new = ServerNeed::at_once(world.slot, &world.table, NO_DISK);
+    let new = ServerNeed::at_once(world.slot, &world.table, NO_DISK, SlotSet::ALL);
     assert_eq!(world.count(&new, 0..2), 0);
     assert_eq!(world.close(&new, NO_DISK), Close::Done);
     assert!(!world.table.valid().contains(world.slot));
@@ -178,11 +178,11 @@ fn a_server_is_not_removed_if_the_disk_failed_during_the_walk() {
     let mut world = Quiescing::new(2, &[0b01, 0b01], true);
     let usable = DiskState::new(true, true, true, Policy::Lag);
     let faulty = DiskState::new(true, true, false, Policy::Lag);
-    let old = ServerNeed::at_once(world.slot, &world.table, usable);
+    let old = ServerNeed::at_once(world.slot, &world.table, usable, SlotSet::ALL);
     assert_eq!(world.count(&old, 0..2), 0, "the disk has them, too");
     assert_eq!(world.close(&old, faulty), Close::Outdated);
     assert_eq!(world.close(&old, NO_DISK), Close::Outdated);
-    let new = ServerNeed::at_once(world.slot, &world.table, faulty);
+    let new = ServerNeed::at_once(world.slot, &world.table, faulty, SlotSet::ALL);
     assert_eq!(world.count(&new, 0..2), 2);
     // The administrator knows what is lost.
     let lost = world

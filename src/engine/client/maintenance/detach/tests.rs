@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::super::bench::{cluster, Ones};
+use super::super::removal_need::ServerNeed;
 use super::*;
 use crate::engine::client::config::Config;
 use crate::engine::client::ids::{PageIndex, ServerSlot};
@@ -130,6 +131,14 @@ fn disk() -> (SwapDevice<Heap>, Mirror<Heap>) {
 #[test]
 fn a_disk_is_detached_when_the_server_has_confirmed_that_it_has_the_page() {
     let mut bench = Bench::new();
+    let need = |bench: &Bench| {
+        let (table, disk) = (&bench.device.servers, bench.device.disk.load());
+        ServerNeed::at_once(bench.slot, table, disk, SlotSet::ALL)
+    };
+    let is_valid = |bench: &Bench, need: &ServerNeed| {
+        need.is_valid(&bench.device.servers, bench.device.disk.load())
+    };
+    let before = need(&bench);
     let result = bench.detach(|bench, detach, step| {
         let is_on_disk = bench.device.map.load(PAGE).is_on_disk();
         assert!(is_on_disk || detach.has_given_up());
@@ -140,6 +149,9 @@ fn a_disk_is_detached_when_the_server_has_confirmed_that_it_has_the_page() {
     });
     assert_eq!(result, Step::Done(Ok(())));
     assert!(!bench.device.map.load(PAGE).is_on_disk());
+    // A removal that has counted on the disk notices that it was detached.
+    bench.mirror.attach(&bench.device).unwrap();
+    assert!(is_valid(&bench, &need(&bench)) && !is_valid(&bench, &before));
 }
 
 #[test]

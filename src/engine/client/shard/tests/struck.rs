@@ -174,12 +174,12 @@ fn a_removal_walks_the_map_again_after_a_server_lacked_a_page() {
     let missing = bench.slot_of(send.destination);
     let draining = BOTH.without(SlotSet::one(missing)).iter().next().unwrap();
     let servers = &bench.device.servers;
-    let need = ServerNeed::at_once(draining, servers, DiskState::NONE);
+    let need = ServerNeed::at_once(draining, servers, DiskState::NONE, SlotSet::ALL);
     assert_eq!(need.find(&bench.device.map, 0..16), None);
     assert!(need.is_valid(servers, DiskState::NONE));
     bench.answer_missing(&send, 0);
     let servers = &bench.device.servers;
     assert!(!need.is_valid(servers, DiskState::NONE));
-    let need = ServerNeed::at_once(draining, servers, DiskState::NONE);
+    let need = ServerNeed::at_once(draining, servers, DiskState::NONE, SlotSet::ALL);
     assert_eq!(need.find(&bench.device.map, 0..16), Some(PAGE));
 }
