@@ -52,7 +52,6 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         Mutation::DetachedWithOnlyCopy | Mutation::DetachedUnasked => {
             disk().is_some_and(|disk| disk.detach)
         }
-        Mutation::DetachedWithOnlyCopy => disk().is_some_and(|disk| disk.detach),
         Mutation::InterruptIgnored | Mutation::InterruptedDiskPaused => {
             enabled().signal && disk().is_some_and(|disk| disk.detach)
         }
