@@ -50,6 +50,7 @@ mod reported_health;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod wait_list;
 mod write;
 
@@ -60,7 +61,7 @@ use super::storage::Storage;
 
 pub use attachment::InUse;
 pub use buffer::Buffer;
-pub use fault::TimedOut;
+pub use disk_timeout::TimedOut;
 pub use io::Io;
 use io::Run;
 use pool::Pool;

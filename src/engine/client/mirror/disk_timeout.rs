@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O that the disk does not end in time, and what else is due.
+//! When the disk is timed out: while I/O has not ended in time.
 
 use super::super::config::NS_PER_S;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::Ended;
-use super::pool::Queue;
 use super::{Io, Mirror, ReadError};
 
 /// How often I/O is checked while the disk has any.
@@ -14,16 +13,13 @@ const CHECK_EVERY_NS: u64 = 250_000_000;
 /// A check that comes this late means that the client was stopped, not that the disk was silent.
 const TIMER_LATE_NS: u64 = 250_000_000;
 
+/// The disk is timed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
 impl<S: Storage> Mirror<S> {
-    /// Time has passed: I/O that has not ended times out, I/O that has failed is retried.
-    pub fn handle_timeout(&mut self, now_ns: u64, device: &SwapDevice<S>) {
-        if now_ns < self.next_deadline_ns {
-            return;
-        }
-        self.next_deadline_ns = u64::MAX;
-        if self.is_dropping() {
-            self.drop_step(device);
-        }
+    /// Checks whether I/O has timed out, and for how long the disk has been timed out.
+    pub(super) fn check_timeouts(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let late_ns = now_ns.saturating_sub(self.look_at_ns);
         if late_ns >= TIMER_LATE_NS {
             self.postpone_timeouts(now_ns, late_ns);
@@ -45,23 +41,6 @@ impl<S: Storage> Mirror<S> {
         }
         self.note_submissions(now_ns);
         self.check_io_timeout(now_ns, device);
-        let mut next = self.pool.first(Queue::Retries);
-        while let Some(id) = next {
-            next = self.pool.next_in_list(id);
-            let at_ns = self.pool[id].at_ns;
-            if now_ns >= at_ns {
-                self.pool.unlink(id);
-                self.enqueue(id);
-            } else {
-                self.note_deadline(at_ns);
-            }
-        }
-        // Pages that have been gathered for long enough go with the next poll, or when an I/O has ended. The
-        // poll notes when the others are due.
-        let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));
-        if let Some(due_ns) = due_ns.filter(|&due_ns| due_ns > now_ns) {
-            self.note_deadline(due_ns);
-        }
     }
 
     /// The disk has I/O: it is checked at least so often, so that a stop of the client shows as a check that

@@ -5,12 +5,9 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
+use super::disk_timeout::TimedOut;
 use super::io::Io;
 use super::Mirror;
-
-/// The disk is timed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimedOut;
 
 impl<S: Storage> Mirror<S> {
     /// An I/O has ended with an error.
