@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The client's identity towards servers. It stays the same after a crash, so that the new life
+//! The client's identity towards servers. It stays the same after a crash, so that the new instance
 //! replaces the old one there, whose pages would otherwise take up room.
 
 use crate::{

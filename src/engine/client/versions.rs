@@ -3,8 +3,8 @@
 //! The version counter of a device, and which versions it has given out.
 //!
 //! A machine may be put back to an earlier state: a virtual machine to a snapshot, any machine to
-//! its hibernation image. Then the counter stands where it was, and a later life that is now
-//! forgotten has used versions above it. So the counter *jumps* past all that this life can have
+//! its hibernation image. Then the counter stands where it was, and a later instance that is now
+//! forgotten has used versions above it. So the counter *jumps* past all that this instance can have
 //! used. The versions jumped over are known not to be ours for as long as the device exists.
 //!
 //! The rules: `docs/protocol.md`, "High water".
@@ -142,7 +142,7 @@ impl<W: Words> Versions<W> {
 
     /// Shard `shard` is about to enter this version in the map. Returns whether it may: not if the
     /// counter has jumped since the version was given out, because answers about it may concern
-    /// another life. The caller then takes another version.
+    /// another instance. The caller then takes another version.
     ///
     /// This notes the version, then reads `jumps`; a jump is noted in `jumps` first, and then reads
     /// what was entered. Both are full barriers, so one sees the other.

@@ -218,7 +218,7 @@ impl Peer {
 }
 
 impl<S: Storage, R: Random> Cluster<S, R> {
-    /// The versions have jumped: requests inventories at once, to find pages of another life.
+    /// The versions have jumped: requests inventories at once, to find pages of another instance.
     pub fn look_for_orphans(&mut self, now_ns: u64) {
         for peer in self.peers.iter_mut() {
             if peer.state == State::Open {
@@ -293,7 +293,7 @@ pub(super) fn judge<S: Storage>(
         return Judgement::Unclear;
     }
     let entry = device.map.load(page);
-    // The map never names a version of another life, whatever its generation.
+    // The map never names a version of another instance, whatever its generation.
     let is_named = entry.replicas().contains(slot) && entry.generation() == version.generation();
     let is_held = is_named && is_ours;
     if entry.is_busy() {

@@ -183,7 +183,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 self.changes.opened.insert(slot);
             }
             Status::Wait => {
-                // The server challenges an older life of ours, or another client that is in the way.
+                // The server challenges an earlier instance of ours, or another client that is in the way.
                 peer.note_answering(now_ns);
                 peer.refusal = Some(Status::Wait);
                 let wait_ns = if mutated!(WaitForgotten) {

@@ -91,8 +91,8 @@ impl<S: Storage> Mirror<S> {
         self.leave(id, Ended::Read(result));
     }
 
-    /// Queues a page that has failed to be tried again by itself, unless it has been too often, or nothing
-    /// waits for it any more. Returns whether it is queued.
+    /// Queues a page whose I/O has failed, to be tried again in an I/O of its own. Not if that has been done
+    /// too often, or if nothing waits for the page any more. Returns whether it is queued.
     fn retry(&mut self, now_ns: u64, id: BufferId, was_alone: bool) -> bool {
         let retries = self.config.retries;
         let buffer = &mut self.pool[id];

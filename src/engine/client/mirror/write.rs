@@ -54,9 +54,9 @@ impl<S: Storage> Mirror<S> {
         Put::Buffer(id)
     }
 
-    /// Repair brings the page's newest version, which has completed, to the disk. [`Put::Closed`] if it is
-    /// not that version, is being written, or is there already or on its way. [`Put::Full`] if page-outs may
-    /// soon need the room; then no grant comes.
+    /// Repair brings the page's newest version, which has completed, to the disk. Returns [`Put::Closed`] if
+    /// the page has another generation than `version`, is being written, or is on the disk or on its way
+    /// there. Returns [`Put::Full`] if page-outs may soon need the room; then no grant comes.
     ///
     /// `version` is above all that page-outs of the page have had, and of the map's generation. The map has
     /// only those 8 bits, so the caller has noted the page where page-outs look before it read the map. When

@@ -109,7 +109,7 @@ impl<W: Words> Gaps<W> {
     }
 
     /// Adds a gap that begins behind all others, or touches the last one. Without room, the last
-    /// gap is extended: pages with the versions in between are lost, but no page of another life is
+    /// gap is extended: pages with the versions in between are lost, but no page of another instance is
     /// taken for ours.
     pub(super) fn note(&self, from: u64, to: u64) {
         let len = self.len();

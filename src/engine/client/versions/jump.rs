@@ -8,11 +8,11 @@ use super::super::storage::Words;
 use super::{Versions, Witness, END, NONE, NOTICED, ONE_JUMP, UNDER_WAY};
 use crate::sync::{Full, NoPreemption, Relaxed, Release};
 
-/// How far a jump goes past the highest version known to be used: more than any life uses, at a
+/// How far a jump goes past the highest version known to be used: more than any instance uses, at a
 /// million page-outs a second for 12 days.
 pub(crate) const JUMP: u64 = 1 << 40;
 
-/// The bound of the random number that a notice adds, so that two lives that begin with one
+/// The bound of the random number that a notice adds, so that two instances that begin with one
 /// snapshot do not use the same versions.
 pub(super) const CHANCE: u64 = 1 << 48;
 
@@ -25,7 +25,7 @@ pub(super) const UNANNOUNCED: u32 = 32;
 
 impl<W: Words> Versions<W> {
     /// The machine has been, or may have been, put back to an earlier state. `chance` is a number
-    /// that no other life of it has had. Any context.
+    /// that no other instance of it has had. Any context.
     ///
     /// The machine notifies only once. If another CPU jumps at that moment, perhaps for the state
     /// before, that CPU jumps once more: no version is entered in the map in between.
@@ -39,7 +39,7 @@ impl<W: Words> Versions<W> {
     }
 
     /// A server reports that all versions below `high` have been used. If that many have not been
-    /// given out, a forgotten life has used them: the counter jumps past them, once for all servers
+    /// given out, a forgotten instance has used them: the counter jumps past them, once for all servers
     /// that report it. Any context.
     ///
     /// Returns whether the server is believed. After a jump caused by it, it can know of no version
@@ -159,7 +159,7 @@ impl<W: Words> Versions<W> {
                 Err(seen) => from = seen,
             }
         };
-        // Ops under way restart, so versions that are not entered belong to other lives only.
+        // Ops under way restart, so versions that are not entered belong to other instances only.
         self.gaps.note(from.min(self.not_entered()), to);
         if let Some((witness, _)) = word {
             self.note_word_of(witness);

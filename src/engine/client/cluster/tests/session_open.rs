@@ -36,7 +36,7 @@ fn a_challenge_is_answered_for_the_open_session_only() {
         .unwrap()
         .answer(Opcode::Challenge, Status::Ok);
     challenge.incarnation = 5;
-    // Not for a session that is not open: the challenge may be for an older life.
+    // Not for a session that is not open: the challenge may be for an earlier instance.
     world.receive(challenge, &nonce);
     assert_eq!(world.last(Opcode::Alive), None);
     world.acknowledge_hello(Status::Cookie, 5);
