@@ -103,7 +103,7 @@ pub fn remove(device: &Device, remove: &Remove) -> Result<ExitCode, Failure> {
             None => draining.push(mac),
             Some(libc::ENOENT) => complain(&format!("{mac} is not a server of this device")),
             Some(libc::EBUSY) => complain(&format!(
-                "{mac} is kept: it has the only copy of {} pages; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
+                "{mac} is kept: it has the only copy of {} pages, apart from servers that do not answer; remove it without --force, so that they are copied, or lose them with --force --lose-pages",
                 argument.pages
             )),
             Some(libc::EAGAIN) => complain(&format!(
@@ -198,7 +198,7 @@ pub fn detach(device: &Device, force: bool) -> Result<ExitCode, Failure> {
         None => say("the local disk is detached"),
         Some(libc::ENODEV) => refuse("no local disk is attached".to_owned()),
         Some(libc::EBUSY) if argument.pages != 0 => refuse(format!(
-            "the local disk is kept: it has the only copy of {} pages; wait until servers have them, or lose them with --force",
+            "the local disk is kept: it has the only copy of {} pages, apart from servers that do not answer; wait until servers have them, or lose them with --force",
             argument.pages
         )),
         Some(libc::EBUSY) => refuse(

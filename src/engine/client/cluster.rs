@@ -206,7 +206,20 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         mac: MacAddress,
         table: &ServerTable,
     ) -> Result<ServerSlot, AddError> {
-        if !mac.is_unicast() || self.address == Some(mac) {
+        match self.address == Some(mac) {
+            true => Err(AddError::NotUnicast),
+            false => self.add_any(now_ns, mac, table),
+        }
+    }
+
+    /// The same, for our own address too.
+    fn add_any(
+        &mut self,
+        now_ns: u64,
+        mac: MacAddress,
+        table: &ServerTable,
+    ) -> Result<ServerSlot, AddError> {
+        if !mac.is_unicast() {
             return Err(AddError::NotUnicast);
         }
         if let Some(slot) = self.slot_of(mac) {
@@ -222,9 +235,8 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             .ok_or(AddError::NoSlot)
     }
 
-    /// Adds the servers of the list with which the module is loaded, before our own address is known to the
-    /// cluster. Several machines may have one list, so our own address in it is no error. Returns whether it
-    /// is there.
+    /// Adds the servers of the list with which the module is loaded, then sets our `own` address. Several
+    /// machines may have one list, so our own address in it is no error. Returns whether it is there.
     pub fn add_listed(
         &mut self,
         now_ns: u64,
@@ -233,7 +245,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         table: &ServerTable,
     ) -> Result<bool, AddError> {
         for &mac in servers {
-            self.add(now_ns, mac, table)?;
+            self.add_any(now_ns, mac, table)?;
         }
         if let Some(own) = own {
             self.set_address(now_ns, own);

@@ -2,10 +2,11 @@
 
 //! Whether a server is alive: when it is suspected, when it is lost, and when it is up again.
 //!
-//! A server is suspected when a shard suspects it, or when it leaves pings unanswered. It is lost when it has
-//! been suspected for the loss timeout, counting only time in which the client ran. It is up again when it
-//! answers a ping, or a HELLO that continues the session. Other answers do not restart the count. They
-//! restart that of [`super::io_timeout`], which decides whether requests still wait.
+//! A server is suspected when a shard suspects it, or when it leaves pings unanswered and sends nothing else
+//! meanwhile. It is lost when it has been suspected for the loss timeout, counting only time in which the
+//! client ran. It is up again when it answers a ping, or a HELLO that continues the session. Other answers do
+//! not restart the count. They restart that of [`super::io_timeout`], which decides whether requests still
+//! wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
@@ -97,7 +98,9 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         }
         peer.send_probes(now_ns, slot, probe_nonce, cuts, outbox);
         if peer.ping.is_due(now_ns) {
-            if peer.ping.tries() >= SUSPECT_TRIES && !peer.suspected {
+            // A server that answers on the data path is slow to answer pings, and not silent.
+            let is_heard = peer.heard_ns > peer.ping.sent_ns();
+            if peer.ping.tries() >= SUSPECT_TRIES && !peer.suspected && !is_heard {
                 peer.suspected = true;
                 is_newly_suspected = true;
                 // Perhaps the server only does not know our current address.

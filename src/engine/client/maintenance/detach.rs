@@ -94,8 +94,9 @@ pub struct Detach {
     waits: bool,
     /// Until when the disk, or the servers, are waited for.
     until_ns: u64,
-    /// When the servers were first asked whether they have their pages.
-    asked_ns: Option<u64>,
+    /// When the servers were first asked whether they have their pages, and how often the versions had jumped
+    /// by then.
+    asked: Option<(u64, u32)>,
     /// The rule by which the pages are counted once more.
     need: Option<DiskNeed>,
     /// The page that is checked next.
@@ -113,7 +114,7 @@ impl Detach {
             stage: Stage::Pause,
             waits: false,
             until_ns: 0,
-            asked_ns: None,
+            asked: None,
             need: None,
             next: 0,
             needing: 0,
@@ -240,9 +241,14 @@ impl Detach {
         if self.stage != Stage::Ask {
             return;
         }
-        let since_ns = *self.asked_ns.get_or_insert_with(|| {
+        let jumps = device.versions().jumps();
+        if self.asked.is_some_and(|(_, before)| before != jumps) {
+            // The machine may have been put back to an earlier state since the servers answered.
+            (self.asked, self.need) = (None, None);
+        }
+        let (since_ns, _) = *self.asked.get_or_insert_with(|| {
             self.until_ns = now_ns.saturating_add(ANSWER_NS);
-            now_ns
+            (now_ns, jumps)
         });
         let table = &device.servers;
         let confirmed = cluster.confirm(now_ns, since_ns, table, outbox);

@@ -57,3 +57,16 @@ fn a_server_that_does_not_answer_is_sent_the_new_address() {
     world.acknowledge_hello(Status::Ok, 5);
     assert!(world.table.usable().contains(world.slot));
 }
+
+#[test]
+fn our_own_address_is_added_as_a_server_only_with_a_list() {
+    let mut world = World::open(1500);
+    let own = MacAddress([2, 0, 0, 0, 7, 1]);
+    // The interface's address may be known before the list is added.
+    world.cluster.set_address(world.now_ns, own);
+    let (now_ns, table) = (world.now_ns, &world.table);
+    let added = world.cluster.add(now_ns, own, table);
+    assert_eq!(added, Err(AddError::NotUnicast));
+    let added = world.cluster.add_listed(now_ns, &[own], Some(own), table);
+    assert_eq!(added, Ok(true));
+}

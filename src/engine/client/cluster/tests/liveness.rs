@@ -93,3 +93,22 @@ fn a_client_that_was_stopped_finds_no_server_suspected_or_lost() {
     assert!(!world.table.lost().contains(world.slot));
     die(&mut world);
 }
+
+#[test]
+fn a_server_that_answers_on_the_data_path_is_not_suspected_for_a_slow_pong() {
+    let mut world = World::open(1500);
+    let since_ns = world.now_ns + 1;
+    for _ in 0..200 {
+        world.now_ns += MS;
+        let (now_ns, table, sent) = (world.now_ns, &world.table, &mut world.sent);
+        let confirmed = world.cluster.confirm(now_ns, since_ns, table, sent);
+        assert!(!confirmed.is_complete && confirmed.slots.is_empty());
+        let heard_ns = |_| now_ns.saturating_sub(50 * MS);
+        world.cluster.handle_timeout(now_ns, table, heard_ns, sent);
+        assert!(world.table.usable().contains(world.slot));
+    }
+    answer_ping(&mut world);
+    let (now_ns, table, sent) = (world.now_ns, &world.table, &mut world.sent);
+    let confirmed = world.cluster.confirm(now_ns, since_ns, table, sent);
+    assert!(confirmed.is_complete && confirmed.slots.contains(world.slot));
+}

@@ -227,6 +227,30 @@ fn a_server_that_is_lost_after_the_count_keeps_the_disk() {
 }
 
 #[test]
+fn servers_are_asked_again_if_the_machine_is_put_back_after_they_have_answered() {
+    let mut bench = Bench::new();
+    let (mut walks, mut answers) = (0, 0);
+    let result = bench.detach(|bench, _, step| match step {
+        // The server restarted in the time that is forgotten now.
+        Step::Wait(_) => {
+            bench.answer(Opcode::Pong, Status::Ok, INCARNATION + answers);
+            answers += 1;
+        }
+        Step::Walk => {
+            walks += 1;
+            if walks == 4 {
+                bench.device.end_hibernation(0);
+                bench.now_ns += 1;
+            }
+        }
+        _ => {}
+    });
+    assert_eq!(result, Step::Done(Err(DetachError::OnlyCopies(1))));
+    assert_eq!(answers, 2);
+    bench.assert_kept();
+}
+
+#[test]
 fn an_unload_waits_for_the_disk_as_long_as_an_io_may_take() {
     let (device, mut mirror) = disk();
     let config = mirror.config();
