@@ -30,6 +30,8 @@ mod bench {
     use super::super::swap_device::SwapDevice;
     use crate::wire::{ClientId, ClusterName};
 
+    use std::boxed::Box;
+
     pub(super) struct Ones;
 
     impl Random for Ones {
@@ -38,15 +40,15 @@ mod bench {
         }
     }
 
-    /// A cluster without servers.
-    pub(super) fn cluster() -> Cluster<Heap, Ones> {
+    /// A cluster without servers. Not on the stack, which is small in the kernel.
+    pub(super) fn cluster() -> Box<Cluster<Heap, Ones>> {
         let (id, name) = (ClientId([1; 16]), ClusterName::default());
         let peers = Peers::new(std::vec![Peer::default(); SERVER_SLOTS]).unwrap();
-        Cluster::new(id, name, Ones, 1500, peers)
+        Box::new(Cluster::new(id, name, Ones, 1500, peers))
     }
 
     /// A device of four pages, for one shard.
-    pub(super) fn device() -> SwapDevice<Heap> {
-        SwapDevice::new(words(4), Config::new(2, 1, 30).unwrap(), 1)
+    pub(super) fn device() -> Box<SwapDevice<Heap>> {
+        Box::new(SwapDevice::new(words(4), Config::new(2, 1, 30).unwrap(), 1))
     }
 }

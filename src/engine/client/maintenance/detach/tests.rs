@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::super::bench::{cluster, Ones};
+use super::super::bench::{cluster, device, Ones};
 use super::super::removal_need::ServerNeed;
 use super::*;
-use crate::engine::client::config::Config;
 use crate::engine::client::ids::{PageIndex, ServerSlot};
 use crate::engine::client::mirror::{self, Buffer, Head, Io};
-use crate::engine::client::storage::heap::{words, Heap};
+use crate::engine::client::storage::heap::Heap;
 use crate::wire::{Frame, Header, HelloAck, MacAddress, Opcode, Status};
+
+use std::boxed::Box;
 
 use zerocopy::IntoBytes;
 
@@ -30,9 +31,9 @@ impl Outbox for Last {
 
 /// A disk and a server that both have one page.
 struct Bench {
-    cluster: Cluster<Heap, Ones>,
-    device: SwapDevice<Heap>,
-    mirror: Mirror<Heap>,
+    cluster: Box<Cluster<Heap, Ones>>,
+    device: Box<SwapDevice<Heap>>,
+    mirror: Box<Mirror<Heap>>,
     last: Last,
     slot: ServerSlot,
     now_ns: u64,
@@ -116,14 +117,14 @@ impl Bench {
 }
 
 /// A device with an attached disk.
-fn disk() -> (SwapDevice<Heap>, Mirror<Heap>) {
-    let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+fn disk() -> (Box<SwapDevice<Heap>>, Box<Mirror<Heap>>) {
+    let device = device();
     let parts = mirror::Parts {
         buffers: std::vec![Buffer::default(); 64],
         heads: std::vec![Head::default(); 64],
         ios: std::vec![Io::default(); 4],
     };
-    let mut mirror = Mirror::<Heap>::new(mirror::Config::default(), parts);
+    let mut mirror = Box::new(Mirror::<Heap>::new(mirror::Config::default(), parts));
     mirror.attach(&device).unwrap();
     (device, mirror)
 }

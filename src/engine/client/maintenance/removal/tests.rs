@@ -6,6 +6,7 @@ use crate::engine::client::ids::PageIndex;
 use crate::engine::client::storage::heap::Heap;
 use crate::wire::{Frame, Header, HelloAck, Opcode, Status};
 
+use std::boxed::Box;
 use std::vec::Vec;
 use zerocopy::IntoBytes;
 
@@ -29,8 +30,8 @@ impl Outbox for Sent {
 
 /// Two servers that both have one page. The first is to be removed.
 struct Bench {
-    cluster: Cluster<Heap, Ones>,
-    device: SwapDevice<Heap>,
+    cluster: Box<Cluster<Heap, Ones>>,
+    device: Box<SwapDevice<Heap>>,
     removals: Removals,
     sent: Sent,
     now_ns: u64,
