@@ -196,7 +196,7 @@ pub struct Status {
     /// Pages freed.
     pub pages_freed: u64,
 
-    /// State of the local disk: one of [`disk`].
+    /// State of the local disk: a [`DiskHealth`].
     pub disk_state: u32,
     /// When page-outs that servers hold also go to it: a [`Policy`].
     pub disk_policy: u32,
@@ -254,18 +254,37 @@ impl Mode {
     }
 }
 
-/// States of the local disk.
-pub mod disk {
+/// The state of the local disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, TryFromBytes)]
+#[repr(u32)]
+pub enum DiskHealth {
     /// There is none.
-    pub const NONE: u32 = 0;
-    /// It has all pages, or will soon have them.
-    pub const ATTACHED: u32 = 1;
-    /// It lacks pages that are still to be written to it.
-    pub const OUT_OF_SYNC: u32 = 2;
-    /// It has failed too often, or is gone. It is not used until it is attached again.
-    pub const FAULTY: u32 = 3;
+    #[default]
+    Absent = 0,
+    /// It is read and written. It has all pages, or will soon have them.
+    Attached = 1,
+    /// It is read and written. It lacks pages that are still to be written to it.
+    OutOfSync = 2,
+    /// It had too many errors, or is gone. It is not used until it is attached again.
+    Faulty = 3,
     /// It does not answer. It is used again when it does.
-    pub const TIMED_OUT: u32 = 4;
+    TimedOut = 4,
+    /// It is being detached, if the servers can do without it.
+    Detaching = 5,
+}
+
+impl DiskHealth {
+    /// Its name, for people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "none",
+            Self::Attached => "attached",
+            Self::OutOfSync => "out_of_sync",
+            Self::Faulty => "faulty",
+            Self::TimedOut => "timed_out",
+            Self::Detaching => "detaching",
+        }
+    }
 }
 
 /// When page-outs that servers hold also go to the local disk.

@@ -41,11 +41,11 @@ use crate::{
             SlotSet,
             SERVER_SLOTS, //
         },
-        maintenance::removal::Removals,
-        server_wait::{
+        load_wait::{
             Answers,
             Wait, //
         }, //
+        maintenance::removal::Removals,
     },
     linux::{
         random,

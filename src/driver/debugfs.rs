@@ -43,10 +43,13 @@ fn counters(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     client.counters().for_each(|name, value| {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
     });
-    client.repair_counters(|name, value| {
+    let repair = client.repair_report();
+    repair.counters.for_each(|name, value| {
         result = result.and_then(|()| writeln!(f, "{name} {value}"));
     });
     result?;
+    writeln!(f, "repair_left {}", repair.left)?;
+    writeln!(f, "out_of_sync_left {}", repair.out_of_sync_left)?;
     writeln!(f, "in_flight {}", client.in_flight())?;
     writeln!(f, "frames_bad {}", client.frames_bad.load(Relaxed))?;
     writeln!(f, "frames_foreign {}", client.frames_foreign.load(Relaxed))?;

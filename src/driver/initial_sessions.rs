@@ -15,12 +15,12 @@ use super::{
     params::Params, //
 };
 use crate::engine::client::{
-    ids::SERVER_SLOTS,
-    server_room::{
+    device_fit::{
         Fit,
         ServerRoom, //
     },
-    server_wait::{
+    ids::SERVER_SLOTS,
+    load_wait::{
         Answered,
         Answers,
         ServerWait, //

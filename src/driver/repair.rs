@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     engine::client::{
+        counters::RepairCounters,
         dirty_chunks::words_for,
         repair::Repair,
         repair_copies::COPIES, //
@@ -43,25 +44,32 @@ pub(super) fn new_queue(
     Queue::for_repair(number, fragments, timer, repair, own_pages)
 }
 
+/// What is known of repair.
+#[derive(Default)]
+pub(super) struct RepairReport {
+    pub(super) counters: RepairCounters,
+    /// Parts of the map to be checked for servers, plus copies under way.
+    pub(super) left: u64,
+    /// The same, for the local disk.
+    pub(super) out_of_sync_left: u64,
+}
+
 impl Client {
     /// Repair's queue.
     pub(super) fn repair_queue(&self) -> Option<&Arc<Queue>> {
         self.queues.iter().find(|queue| queue.is_repairs())
     }
 
-    /// Calls `each` with the name and value of each counter of repair, and with what is left for
-    /// servers and for the local disk: parts of the map to be checked, plus copies under way.
-    pub(super) fn repair_counters(&self, each: impl FnMut(&'static str, u64)) {
-        let mut each = each;
+    /// What is known of repair.
+    pub(super) fn repair_report(&self) -> RepairReport {
+        let mut report = RepairReport::default();
         if let Some(queue) = self.repair_queue() {
             queue.with_repair(|repair| {
-                repair.counters().for_each(&mut each);
-                each("repair_left", repair.left(&self.shared.device));
-                each(
-                    "out_of_sync_left",
-                    repair.out_of_sync_left(&self.shared.device),
-                );
+                report.counters = *repair.counters();
+                report.left = repair.left(&self.shared.device);
+                report.out_of_sync_left = repair.out_of_sync_left(&self.shared.device);
             });
         }
+        report
     }
 }

@@ -16,15 +16,18 @@ use super::{
 };
 use crate::{
     engine::client::{
+        dirty_chunks::CHUNK_PAGES,
         ids::ServerSlot,
-        mirror::Health as DiskHealth,
         page_statistics::{
             PageStatistics,
             Standard, //
         }, //
     },
     linux::sched::cond_resched,
-    uapi, //
+    uapi::{
+        self,
+        DiskHealth, //
+    }, //
 };
 
 /// Pages counted between two checks for a signal.
@@ -66,34 +69,17 @@ impl Client {
         status.pages_in_failed = counters.pages_in_failed;
         status.pages_freed = counters.pages_freed;
         status.repair_pages_per_s = u64::from(device.repair_pages_per_s());
-        let mut out_of_sync_parts = 0;
-        self.repair_counters(|name, value| match name {
-            "pages_repaired" => status.repaired = value,
-            "repairs_cancelled" | "repairs_failed" => {
-                status.repair_cancelled = status.repair_cancelled.saturating_add(value);
-            }
-            // A part of the map has at most 1024 pages.
-            "repair_left" => status.repair_left = value.saturating_mul(1024),
-            "out_of_sync_left" => out_of_sync_parts = value,
-            _ => {}
-        });
+        let repair = self.repair_report();
+        status.repaired = repair.counters.pages_repaired;
+        status.repair_cancelled = repair
+            .counters
+            .repairs_cancelled
+            .saturating_add(repair.counters.repairs_failed);
+        status.repair_left = repair.left.saturating_mul(u64::from(CHUNK_PAGES));
         let disk = self.shared.local.report(&self.shared);
-        let lags = match flags & uapi::status::COUNT {
-            0 => out_of_sync_parts > 0,
-            _ => status.written > status.on_disk,
-        };
-        let health = match lags {
-            true => disk.health.lacking_pages(disk.policy),
-            false => disk.health,
-        };
-        status.disk_state = match health {
-            DiskHealth::Absent | DiskHealth::Detaching => uapi::disk::NONE,
-            DiskHealth::Faulty => uapi::disk::FAULTY,
-            DiskHealth::TimedOut => uapi::disk::TIMED_OUT,
-            DiskHealth::OutOfSync => uapi::disk::OUT_OF_SYNC,
-            DiskHealth::Attached => uapi::disk::ATTACHED,
-        };
-        if status.disk_state == uapi::disk::OUT_OF_SYNC {
+        let health = disk.health.with_left(repair.out_of_sync_left);
+        status.disk_state = health as u32;
+        if health == DiskHealth::OutOfSync {
             status.disk_out_of_sync = status.written.saturating_sub(status.on_disk);
         }
         status.disk_buffered = disk.buffered as u64;

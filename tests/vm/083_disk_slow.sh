@@ -28,6 +28,11 @@ lagging=$(anemonectl status --quick --json)
 dm_delay 0 0 || fail "dmsetup"
 disk_up_to_date 60 || fail "pages lag"
 expect_more "pages brought to the disk later" 0 "$(counter pages_mirrored)"
+for way in "" --quick; do
+    # shellcheck disable=SC2086
+    report=$(anemonectl status --json $way)
+    [ "$(echo "$report" | anemone-test json disk.state)" = attached ] || fail "$report"
+done
 [ "$(anemonectl status --json | anemone-test json disk.out_of_sync)" = 0 ] || fail "$(anemonectl status)"
 on_disk "$SCRATCH/random" 8192 "$pages" || fail "the disk holds something else"
 for server in 1 2 3; do disturb kill $server || fail "kill"; done

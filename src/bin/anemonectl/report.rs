@@ -2,7 +2,7 @@
 
 //! The state of the device, queried once, for both output formats.
 
-use anemone::uapi::{self, disk, Health, Mode, Policy};
+use anemone::uapi::{self, DiskHealth, Health, Mode, Policy};
 use anemone::wire::{self, MacAddress};
 use zerocopy::{FromZeros, IntoBytes, TryFromBytes};
 
@@ -88,14 +88,7 @@ pub fn mode_word(status: &uapi::Status) -> &'static str {
 
 /// The local disk's state in a word.
 pub fn disk_word(status: &uapi::Status) -> &'static str {
-    match status.disk_state {
-        disk::NONE => "none",
-        disk::ATTACHED => "attached",
-        disk::OUT_OF_SYNC => "out_of_sync",
-        disk::FAULTY => "faulty",
-        disk::TIMED_OUT => "timed_out",
-        _ => "unknown",
-    }
+    word(status.disk_state, DiskHealth::name)
 }
 
 /// The mirror's policy in a word.

@@ -11,10 +11,10 @@
 //! changes this state: after an unexpected incarnation, or a REJECT of our session, the cluster
 //! asks with a fresh nonce.
 
+mod awaited;
 mod confirmation;
 mod frees;
 mod inventory;
-mod io_timeout;
 mod liveness;
 mod path_mtu;
 mod peer;
@@ -31,9 +31,9 @@ use super::storage::Storage;
 use super::versions::Witness;
 pub use crate::uapi::Health;
 use crate::wire::{ClientId, ClusterName, Header, MacAddress, Status};
+use awaited::Shortage;
 pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
-use io_timeout::Shortage;
 pub use path_mtu::usual_cut;
 pub use peer::Peer;
 use peer::State;

@@ -9,7 +9,7 @@ use super::storage::Words;
 use crate::sync::{update, Atomic, Full, Relaxed};
 
 /// Pages of the map for each bit of [`DirtyChunks`].
-const CHUNK_PAGES: u32 = 1024;
+pub const CHUNK_PAGES: u32 = 1024;
 
 /// A dirty bitmap over the map, with a bit for each 1024 pages.
 pub struct DirtyChunks<W> {

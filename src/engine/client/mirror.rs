@@ -55,7 +55,7 @@ mod wait_list;
 mod write;
 
 use super::counters::MirrorCounters;
-pub use super::disk::Policy;
+pub use super::disk_word::Policy;
 use super::ids::{shard_of_tag, PageIndex, Version};
 use super::storage::Storage;
 

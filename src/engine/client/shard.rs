@@ -12,8 +12,7 @@
 //! in its window.
 
 mod active_ops;
-mod answer;
-mod answer_timeout;
+mod answer_match;
 mod assembly;
 mod completion;
 mod copy;
@@ -34,11 +33,13 @@ mod page_in;
 mod page_in_source;
 mod page_out;
 mod page_out_end;
+mod page_out_restart;
 mod path;
 mod placement;
 mod read_reply;
-mod renewal;
-mod retransmit;
+mod recut;
+mod resend;
+mod retransmission_timeout;
 mod round_trip;
 mod send;
 mod server_change;

@@ -4,7 +4,7 @@
 
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::dirty_chunks::DirtyChunks;
-use super::disk::DiskWord;
+use super::disk_word::DiskWord;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::{Entry, PageMap};
@@ -325,7 +325,7 @@ impl<S: Storage> SwapDevice<S> {
 mod tests {
     use super::*;
     use crate::engine::client::config::Config;
-    use crate::engine::client::disk::{DiskState, Policy};
+    use crate::engine::client::disk_word::{DiskState, Policy};
     use crate::engine::client::ids::{ServerSlot, SlotSet};
     use crate::engine::client::server_table::Address;
     use crate::engine::client::storage::heap::{words, Heap};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The handshake: how a session begins, and moves to another address. [`super::session_eviction`] decides
-//! which older session ends for it.
+//! The handshake: how a session begins, replaces that of an earlier instance of the same client, and moves to
+//! another address. [`super::session_eviction`] decides which session ends when there is no room for it.
 //!
 //! A HELLO alone changes nothing. The server answers it with a cookie that is valid for this
 //! client, session, address and incarnation, and only until a session of this client begins, moves
@@ -9,6 +9,7 @@
 //!
 //! The rules, in this order: `docs/protocol.md`, "HELLO".
 
+use super::challenge::Liveness;
 use super::{Admission, CookieClaim, Outbox, Payload, Server, Session};
 use crate::engine::server::store::Memory;
 use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
@@ -174,5 +175,24 @@ impl<M: Memory, A: Admission> Server<M, A> {
         self.sessions.insert(owner.index(), session);
         self.counters.sessions_opened = self.counters.sessions_opened.wrapping_add(1);
         Status::Ok
+    }
+
+    /// Ends the session at `index` for another session of the same client, if the earlier instance of that
+    /// client is silent.
+    fn replace(&mut self, now_ns: u64, index: usize) -> Result<(), Status> {
+        // Its client has restarted, or two machines use the same client number.
+        match self.liveness(now_ns, index) {
+            Liveness::Unknown => return Err(Status::Wait),
+            Liveness::Alive => {
+                self.counters.sessions_in_use = self.counters.sessions_in_use.wrapping_add(1);
+                return Err(Status::InUse);
+            }
+            Liveness::Silent => {}
+        }
+        if !mutated!(EarlierInstanceKept) {
+            self.end_session(now_ns, index);
+        }
+        self.counters.sessions_replaced = self.counters.sessions_replaced.wrapping_add(1);
+        Ok(())
     }
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which session ends for another one: that of an earlier instance of the same client, or, when there is no
-//! room for a session or a page, one whose lease has expired. Neither ends before its client was challenged
-//! and silent.
+//! Which session ends for another one when there is no room for a session or a page: one whose lease has
+//! expired. It does not end before its client was challenged and silent.
 //!
 //! The rules: `docs/protocol.md`, "HELLO" and "Lease".
 
@@ -28,25 +27,6 @@ pub(super) enum Eviction {
 }
 
 impl<M: Memory, A: Admission> Server<M, A> {
-    /// Ends the session at `index` for another session of the same client, if the earlier instance of that
-    /// client is silent.
-    pub(super) fn replace(&mut self, now_ns: u64, index: usize) -> Result<(), Status> {
-        // Its client has restarted, or two machines use the same client number.
-        match self.liveness(now_ns, index) {
-            Liveness::Unknown => return Err(Status::Wait),
-            Liveness::Alive => {
-                self.counters.sessions_in_use = self.counters.sessions_in_use.wrapping_add(1);
-                return Err(Status::InUse);
-            }
-            Liveness::Silent => {}
-        }
-        if !mutated!(EarlierInstanceKept) {
-            self.end_session(now_ns, index);
-        }
-        self.counters.sessions_replaced = self.counters.sessions_replaced.wrapping_add(1);
-        Ok(())
-    }
-
     /// Makes room for the new session `number` of a client at `source`.
     pub(super) fn evict_for(
         &mut self,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Notifies one server of pages to free: one batch is filled while another awaits its acknowledgement.
+//! Which pages: `maintenance/round/copies_to_free.rs`.
 //!
 //! The rules: `docs/protocol.md`, "FREE" and "Low water".
 

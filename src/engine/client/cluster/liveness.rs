@@ -2,11 +2,12 @@
 
 //! Whether a server is alive: when it is suspected, when it is lost, and when it is up again.
 //!
-//! A server is suspected when a shard suspects it, or when it leaves pings unanswered and sends nothing else
-//! meanwhile. It is lost when it has been suspected for the loss timeout, counting only time in which the
-//! client ran. It is up again when it answers a ping, or a HELLO that continues the session. Other answers do
-//! not restart the count. They restart that of [`super::io_timeout`], which decides whether requests still
-//! wait.
+//! A server is suspected when a shard suspects it, when it leaves pings unanswered and sends nothing
+//! else meanwhile, or when its answers contradict what the client knows
+//! (`SwapDevice::note_high_water`). It is lost when it has been suspected for the loss timeout,
+//! counting only time in which the client ran. It is up again when it answers a ping, or a HELLO that
+//! continues the session. Other answers do not restart the count. They restart that of
+//! [`super::awaited`], which decides whether requests still wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 

@@ -3,9 +3,9 @@
 //! The cluster against hand-made frames: which of them it accepts, and which it ignores.
 
 mod address;
+mod awaited;
 mod frees;
 mod inventory;
-mod io_timeout;
 mod liveness;
 mod membership;
 mod orphans;

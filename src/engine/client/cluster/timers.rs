@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repeats control frames until servers answer them, and knows when the next one is due.
+//! What the cluster does as time passes: repeats control frames until servers answer them, looks after each
+//! server (`liveness.rs`), and knows when the next of this is due.
 //!
 //! The rules: `docs/protocol.md`, "HELLO" and "Change of address".
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O for the disk: which pages it has. Adjacent pages are merged.
+//! I/O for the disk: which pages are written next, or read. Adjacent pages are merged.
 
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;

@@ -4,50 +4,23 @@
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::{Mirror, Policy};
-
-/// The state of the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// There is none.
-    #[default]
-    Absent,
-    /// It is being detached.
-    Detaching,
-    /// It is read and written.
-    Attached,
-    /// It is read and written, and does not have every page yet that it should have.
-    OutOfSync,
-    /// It had too many errors, or is gone. It can be added again.
-    Faulty,
-    /// It does not answer. It is used again when it does.
-    TimedOut,
-}
+use super::Mirror;
+pub use crate::uapi::DiskHealth as Health;
 
 impl Health {
-    /// Its name, for people and programs.
-    pub fn name(self) -> &'static str {
+    /// The state of a disk for which repair has so much left to copy ([`Repair::out_of_sync_left`]).
+    ///
+    /// [`Repair::out_of_sync_left`]: super::super::repair::Repair::out_of_sync_left
+    pub fn with_left(self, out_of_sync_left: u64) -> Self {
         match self {
-            Self::Absent => "none",
-            Self::Detaching => "detaching",
-            Self::Attached => "attached",
-            Self::OutOfSync => "out_of_sync",
-            Self::Faulty => "faulty",
-            Self::TimedOut => "timed_out",
-        }
-    }
-
-    /// The same, of a disk that lacks pages.
-    pub fn lacking_pages(self, policy: Policy) -> Self {
-        match self {
-            Self::Attached if policy != Policy::Off => Self::OutOfSync,
+            Self::Attached if out_of_sync_left > 0 => Self::OutOfSync,
             health => health,
         }
     }
 }
 
 impl<S: Storage> Mirror<S> {
-    /// The disk's state now. Whether it lacks pages is not known here ([`Health::lacking_pages`]).
+    /// The disk's state now. Whether it lacks pages is not known here ([`Health::with_left`]).
     pub fn health(&self, device: &SwapDevice<S>) -> Health {
         if !device.disk.load().is_tracked() {
             Health::Absent

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O on its way to the disk: what is submitted next, and again if the disk has refused it.
+//! I/O on its way to the disk: when it is submitted, and again if the disk has refused it.
 //!
 //! A disk whose queue is full refuses I/O that may not wait. Until it has accepted that I/O, no other is
 //! submitted.

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The local disk's part in page-outs. When one waits for it: `page_out_end.rs`.
+//! The local disk's part in page-outs: when one waits for a buffer of the mirror or for the disk, and when it
+//! may complete without.
 
 use super::super::disk_port::DiskPort;
+use super::super::disk_word::Policy;
 use super::super::ids::Version;
 use super::super::mirror::{BufferId, Direction, Put, Token, Write};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_part::DiskStage;
-use super::op::{Kind, Outcome, Stage};
+use super::op::{Kind, Op, Outcome, Stage};
 use super::ops::OpId;
 use super::{Action, Shard};
 
@@ -27,7 +29,68 @@ pub struct BufferFill {
     pub(super) version: Version,
 }
 
+/// What the disk means for a page-out whose servers have answered.
+pub(super) enum DiskVerdict {
+    /// The page is being copied to a buffer, or will be at once.
+    InHand,
+    /// The op waits for the disk, or for room.
+    Wait,
+    /// The page-out may complete; whether the disk holds the page.
+    Go(bool),
+}
+
 impl<S: Storage> Shard<S> {
+    /// The servers of a page-out have answered: asks the mirror for what the page-out still needs of the
+    /// disk, and tells whether it may complete without more. `is_short`: whether fewer servers than wanted
+    /// hold the page.
+    pub(super) fn advance_disk_part(
+        &mut self,
+        index: OpId,
+        is_short: bool,
+        device: &SwapDevice<S>,
+    ) -> DiskVerdict {
+        let state = device.disk.load();
+        let op = &self.ops[index];
+        match op.disk.stage {
+            DiskStage::Idle if state.is_tracked() => {
+                self.push_disk(index, DiskStage::PutQueued);
+                DiskVerdict::InHand
+            }
+            // It did not need the disk when it was refused.
+            DiskStage::Refused if is_short && state.is_usable() && !op.disk.was_urgent => {
+                self.push_disk(index, DiskStage::PutQueued);
+                DiskVerdict::InHand
+            }
+            DiskStage::PutQueued | DiskStage::Putting => DiskVerdict::InHand,
+            // The disk is asked only for an op that is still there, so this one need not wait for it.
+            DiskStage::WantQueued if is_short => DiskVerdict::InHand,
+            DiskStage::NoRoom if state.is_usable() => {
+                match is_short || state.policy() == Policy::Strict {
+                    true => DiskVerdict::Wait,
+                    false => DiskVerdict::Go(false),
+                }
+            }
+            DiskStage::Put if is_short && state.is_usable() => {
+                self.push_disk(index, DiskStage::WantQueued);
+                DiskVerdict::InHand
+            }
+            DiskStage::Wanted if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
+            DiskStage::Wanted if is_short => DiskVerdict::Wait,
+            _ => DiskVerdict::Go(Self::is_on_disk(op, device)),
+        }
+    }
+
+    /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
+    /// complete.
+    pub(super) fn disk_knows(&self, index: OpId, device: &SwapDevice<S>) -> bool {
+        !device.disk.load().is_tracked() || self.ops[index].disk.is_known
+    }
+
+    /// Whether the disk has the page-out's version.
+    pub(super) fn is_on_disk(op: &Op, device: &SwapDevice<S>) -> bool {
+        op.disk.stage == DiskStage::Written && device.disk.load().is_attached()
+    }
+
     /// Asks the mirror for a buffer for the op's page. With `grant`, the shard has a grant; its
     /// value is whether others wait behind the op.
     pub(super) fn put(

@@ -1,28 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! How a page-out ends, and with which copies it may: those that are wanted, or fewer, but no fewer than
-//! `min_copies`. When it fails instead of waiting for more: `give_up.rs`.
+//! `min_copies`. What the disk means for it: `disk_page_out.rs`. When it fails instead of waiting for more:
+//! `give_up.rs`.
 
-use super::super::disk::Policy;
 use super::super::ids::{SlotSet, Version};
 use super::super::stale_copy::StaleCopy;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::disk_part::DiskStage;
+use super::disk_page_out::DiskVerdict;
 use super::op::{Op, Outcome, Stage};
 use super::ops::OpId;
 use super::transfer::{Transfer, TransferStage};
 use super::{Shard, SAFETY_NET_NS};
-
-/// What the disk means for a page-out whose servers have answered.
-enum DiskVerdict {
-    /// The page is being copied to a buffer, or will be at once.
-    InHand,
-    /// The op waits for the disk, or for room.
-    Wait,
-    /// The page-out may complete; whether the disk holds the page.
-    Go(bool),
-}
 
 impl<S: Storage> Shard<S> {
     /// If every transfer is answered, the page-out completes if there are enough copies; else it waits or
@@ -85,62 +75,11 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    /// The servers of a page-out have answered: asks the mirror for what the page-out still needs of the
-    /// disk, and tells whether it may complete without more. `is_short`: whether fewer servers than wanted
-    /// hold the page.
-    fn advance_disk_part(
-        &mut self,
-        index: OpId,
-        is_short: bool,
-        device: &SwapDevice<S>,
-    ) -> DiskVerdict {
-        let state = device.disk.load();
-        let op = &self.ops[index];
-        match op.disk.stage {
-            DiskStage::Idle if state.is_tracked() => {
-                self.push_disk(index, DiskStage::PutQueued);
-                DiskVerdict::InHand
-            }
-            // It did not need the disk when it was refused.
-            DiskStage::Refused if is_short && state.is_usable() && !op.disk.was_urgent => {
-                self.push_disk(index, DiskStage::PutQueued);
-                DiskVerdict::InHand
-            }
-            DiskStage::PutQueued | DiskStage::Putting => DiskVerdict::InHand,
-            // The disk is asked only for an op that is still there, so this one need not wait for it.
-            DiskStage::WantQueued if is_short => DiskVerdict::InHand,
-            DiskStage::NoRoom if state.is_usable() => {
-                match is_short || state.policy() == Policy::Strict {
-                    true => DiskVerdict::Wait,
-                    false => DiskVerdict::Go(false),
-                }
-            }
-            DiskStage::Put if is_short && state.is_usable() => {
-                self.push_disk(index, DiskStage::WantQueued);
-                DiskVerdict::InHand
-            }
-            DiskStage::Wanted if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
-            DiskStage::Wanted if is_short => DiskVerdict::Wait,
-            _ => DiskVerdict::Go(Self::is_on_disk(op, device)),
-        }
-    }
-
-    /// Whether the mirror knows that what it holds of the page is older, so that the page-out may
-    /// complete.
-    fn disk_knows(&self, index: OpId, device: &SwapDevice<S>) -> bool {
-        !device.disk.load().is_tracked() || self.ops[index].disk.is_known
-    }
-
     /// Whether a page-out may complete with these copies. It may have fewer than are wanted: repair makes the
     /// others.
     fn is_enough(copies: SlotSet, on_disk: bool, device: &SwapDevice<S>) -> bool {
         let held = copies.len().saturating_add(usize::from(on_disk));
         held >= device.min_copies() || mutated!(MinCopiesIgnored)
-    }
-
-    /// Whether the disk has the page-out's version.
-    fn is_on_disk(op: &Op, device: &SwapDevice<S>) -> bool {
-        op.disk.stage == DiskStage::Written && device.disk.load().is_attached()
     }
 
     /// The servers that hold the op's page.

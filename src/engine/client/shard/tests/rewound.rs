@@ -129,8 +129,8 @@ impl Servers {
     }
 
     /// Delivers the frames and their answers.
-    fn serve(&mut self, life: &mut Bench, send: &Send, page: &mut [u8]) {
-        let number = life.slot_of(send.destination).index();
+    fn serve(&mut self, client: &mut Bench, send: &Send, page: &mut [u8]) {
+        let number = client.slot_of(send.destination).index();
         let mut header = send.header;
         let payload = match send.payload {
             SendPayload::Nothing => Vec::new(),
@@ -140,25 +140,26 @@ impl Servers {
         header.fragment_index = 0;
         for answer in self.ask(number, header, &payload) {
             let frame = Frame::parse(&answer).unwrap();
-            let (now_ns, device) = (life.now_ns, &life.device);
+            let (now_ns, device) = (client.now_ns, &client.device);
             let receive =
-                life.shard
+                client
+                    .shard
                     .handle_frame(now_ns, send.destination, &frame.header, None, device);
             if let Some(receive) = receive {
                 page.copy_from_slice(frame.payload);
                 let crc = Some(crc32c(page));
-                life.shard.received(now_ns, &receive, true, crc, device);
+                client.shard.received(now_ns, &receive, true, crc, device);
             }
         }
     }
 
     /// Runs until the op has ended.
-    fn finish(&mut self, life: &mut Bench, page: &mut [u8]) -> Outcome {
+    fn finish(&mut self, client: &mut Bench, page: &mut [u8]) -> Outcome {
         for _ in 0..100 {
-            match life.poll() {
+            match client.poll() {
                 Some(Action::Send(send)) => {
-                    let send = life.sent(send);
-                    self.serve(life, &send, page);
+                    let send = client.sent(send);
+                    self.serve(client, &send, page);
                 }
                 Some(Action::Complete(completion)) => return completion.outcome,
                 other => panic!("{other:?}"),
@@ -167,35 +168,36 @@ impl Servers {
         panic!("it never ends");
     }
 
-    fn page_out(&mut self, life: &mut Bench, page: u32, seed: u64) -> Outcome {
+    fn page_out(&mut self, client: &mut Bench, page: u32, seed: u64) -> Outcome {
         let mut bytes = content(seed);
-        start(life, page, seed);
-        self.finish(life, &mut bytes)
+        start(client, page, seed);
+        self.finish(client, &mut bytes)
     }
 
-    fn page_in(&mut self, life: &mut Bench, page: u32) -> Result<Vec<u8>, Outcome> {
+    fn page_in(&mut self, client: &mut Bench, page: u32) -> Result<Vec<u8>, Outcome> {
         let mut bytes = vec![0; PAGE_SIZE];
-        life.start_page_in(0, PageIndex(page));
-        match self.finish(life, &mut bytes) {
+        client.start_page_in(0, PageIndex(page));
+        match self.finish(client, &mut bytes) {
             Outcome::Done => Ok(bytes),
             other => Err(other),
         }
     }
 }
 
-fn start(life: &mut Bench, page: u32, seed: u64) {
+fn start(client: &mut Bench, page: u32, seed: u64) {
     let crc = crc32c(&content(seed));
-    life.shard
-        .start_page_out(life.now_ns, 0, PageIndex(page), None, crc, &life.device)
+    client
+        .shard
+        .start_page_out(client.now_ns, 0, PageIndex(page), None, crc, &client.device)
         .unwrap();
 }
 
-/// The number of pages that both lives know.
+/// The number of pages that both clients know.
 const KNOWN: u32 = 8;
 
-/// The servers, the first life, and a second life in the state that the first had after it had
+/// The servers, the first client, and a second client in the state that the first had after it had
 /// written the known pages.
-fn lives() -> (Servers, Bench, Bench) {
+fn clients() -> (Servers, Bench, Bench) {
     let mut servers = Servers::new();
     let (mut first, mut second) = (Bench::new(SERVERS), Bench::new(SERVERS));
     for page in 0..KNOWN {
@@ -217,7 +219,7 @@ fn lives() -> (Servers, Bench, Bench) {
     (servers, first, second)
 }
 
-/// The first life writes `page` in another version of the same generation, and then `more` pages.
+/// The first client writes `page` in another version of the same generation, and then `more` pages.
 fn resume(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
     let generation = first.device.map.load(PageIndex(page)).generation();
     let before = Generation(generation.0.wrapping_sub(1));
@@ -233,7 +235,7 @@ fn resume(servers: &mut Servers, first: &mut Bench, page: u32, more: u32) {
 
 #[test]
 fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
-    let (mut servers, mut first, mut second) = lives();
+    let (mut servers, mut first, mut second) = clients();
     resume(&mut servers, &mut first, 3, 20);
     // The server's first answer reports that it knows of later versions.
     assert_eq!(servers.page_in(&mut second, 3), Err(Outcome::Failed));
@@ -251,7 +253,7 @@ fn a_page_of_the_forgotten_life_is_an_error_and_the_others_are_right() {
 
 #[test]
 fn the_first_page_out_takes_a_version_that_servers_take() {
-    let (mut servers, mut first, mut second) = lives();
+    let (mut servers, mut first, mut second) = clients();
     resume(&mut servers, &mut first, 3, 20);
     // The machine's later activity is settled there.
     let low_water = first.device.next_version();
@@ -275,7 +277,7 @@ fn the_first_page_out_takes_a_version_that_servers_take() {
 
 #[test]
 fn a_jump_that_was_announced_keeps_the_lives_apart() {
-    let (mut servers, mut first, mut second) = lives();
+    let (mut servers, mut first, mut second) = clients();
     resume(&mut servers, &mut first, 3, 20);
     second.device.versions().jump(12345);
     // The counter has passed that version, which is of the requested generation.
@@ -288,13 +290,14 @@ fn a_jump_that_was_announced_keeps_the_lives_apart() {
 
 #[test]
 fn a_version_that_both_lives_gave_out_belongs_to_neither() {
-    let (mut servers, mut first, mut second) = lives();
+    let (mut servers, mut first, mut second) = clients();
     let generation = first.device.map.load(PageIndex(3)).generation();
-    for life in [&first, &second] {
-        life.device
+    for client in [&first, &second] {
+        client
+            .device
             .take_version_of(Generation(generation.0.wrapping_sub(1)));
     }
-    // The first life's next version belongs to page 3, in the generation that the map has. The
+    // The first client's next version belongs to page 3, in the generation that the map has. The
     // second's belongs to another page, and is not entered when the first answer arrives.
     assert_eq!(servers.page_out(&mut first, 3, 500), Outcome::Done);
     assert_eq!(servers.page_out(&mut first, 30, 501), Outcome::Done);
@@ -306,47 +309,47 @@ fn a_version_that_both_lives_gave_out_belongs_to_neither() {
 
 #[test]
 fn the_same_snapshot_again_and_again() {
-    let (mut servers, mut first, _) = lives();
+    let (mut servers, mut first, _) = clients();
     resume(&mut servers, &mut first, 3, 20);
     for round in 0..5 {
-        let mut life = Bench::new(SERVERS);
+        let mut client = Bench::new(SERVERS);
         for page in 0..KNOWN {
-            life.write(PageIndex(page), &[0, 1]);
+            client.write(PageIndex(page), &[0, 1]);
         }
         if round % 2 == 0 {
-            life.device.versions().jump(round * 1000);
+            client.device.versions().jump(round * 1000);
         }
         for page in [0, 5, 30] {
             let seed = 1000 * round + u64::from(page);
-            assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
-            assert_eq!(servers.page_in(&mut life, page), Ok(content(seed)));
+            assert_eq!(servers.page_out(&mut client, page, seed), Outcome::Done);
+            assert_eq!(servers.page_in(&mut client, page), Ok(content(seed)));
         }
-        assert_eq!(servers.page_in(&mut life, 3), Err(Outcome::Failed));
-        assert_eq!(servers.page_in(&mut life, 7), Ok(content(7)));
+        assert_eq!(servers.page_in(&mut client, 3), Err(Outcome::Failed));
+        assert_eq!(servers.page_in(&mut client, 7), Ok(content(7)));
     }
 }
 
 #[test]
 fn requests_under_way_when_the_versions_jump_restart() {
-    let (_, _, mut life) = lives();
-    start(&mut life, 3, 50);
-    let old: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
-    life.device.versions().jump(5);
-    life.shard.versions_jumped(life.now_ns, &life.device);
-    // Answers to another life, or to this one for versions that it no longer uses.
+    let (_, _, mut client) = clients();
+    start(&mut client, 3, 50);
+    let old: Vec<_> = (0..SERVERS).map(|_| client.next_send()).collect();
+    client.device.versions().jump(5);
+    client.shard.versions_jumped(client.now_ns, &client.device);
+    // Answers to the other client, or to this one for versions that it no longer uses.
     for send in &old {
-        life.acknowledge(send, Status::Ok);
+        client.acknowledge(send, Status::Ok);
     }
-    let new: Vec<_> = (0..SERVERS).map(|_| life.next_send()).collect();
-    assert_eq!(life.poll(), None);
+    let new: Vec<_> = (0..SERVERS).map(|_| client.next_send()).collect();
+    assert_eq!(client.poll(), None);
     for send in &new {
         assert!(
             send.header.version > old[0].header.version + super::super::super::versions::jump::JUMP
         );
-        life.acknowledge(send, Status::Ok);
+        client.acknowledge(send, Status::Ok);
     }
-    assert_eq!(life.next_completion().outcome, Outcome::Done);
-    let entry = life.device.map.load(PageIndex(3));
+    assert_eq!(client.next_completion().outcome, Outcome::Done);
+    let entry = client.device.map.load(PageIndex(3));
     assert_eq!(entry.replicas(), SlotSet::from_bits(0b11));
     assert_eq!(entry.generation().0, new[0].header.version as u8);
 }
@@ -417,53 +420,53 @@ fn a_server_that_reports_impossible_versions_is_not_used_and_loses_no_page() {
 
 #[test]
 fn a_page_that_a_server_put_back_lacks_is_read_from_another() {
-    let (mut servers, mut life, _) = lives();
+    let (mut servers, mut client, _) = clients();
     let snapshot = servers.snapshot();
     for (page, seed) in [(3, 41), (30, 42)] {
-        assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
+        assert_eq!(servers.page_out(&mut client, page, seed), Outcome::Done);
     }
     servers.put_back(0, &snapshot);
     // It holds page 3 in an older version, page 30 not at all, and page 5 as it should.
     for _ in 0..4 {
         for (page, seed) in [(3, 41), (30, 42), (5, 5)] {
-            assert_eq!(servers.page_in(&mut life, page), Ok(content(seed)));
+            assert_eq!(servers.page_in(&mut client, page), Ok(content(seed)));
         }
     }
-    let holders = |page| life.device.map.load(PageIndex(page)).replicas();
+    let holders = |page| client.device.map.load(PageIndex(page)).replicas();
     assert_eq!(holders(3), SlotSet::from_bits(0b10));
     assert_eq!(holders(30), SlotSet::from_bits(0b10));
     assert_eq!(holders(5), SlotSet::from_bits(0b11));
-    assert_eq!(life.shard.counters().copies_missing, 2);
-    assert_eq!(life.shard.counters().misses, 2);
-    assert_eq!(life.device.servers.lacking(), SlotSet::from_bits(0b01));
-    assert!(life.device.degraded().unwrap().count() > 0, "for repair");
-    assert_eq!(life.shard.take_frees_lost(), SlotSet::from_bits(0b01));
+    assert_eq!(client.shard.counters().copies_missing, 2);
+    assert_eq!(client.shard.counters().misses, 2);
+    assert_eq!(client.device.servers.lacking(), SlotSet::from_bits(0b01));
+    assert!(client.device.degraded().unwrap().count() > 0, "for repair");
+    assert_eq!(client.shard.take_frees_lost(), SlotSet::from_bits(0b01));
     // Once it is written again, it is an ordinary page.
-    assert_eq!(servers.page_out(&mut life, 30, 43), Outcome::Done);
+    assert_eq!(servers.page_out(&mut client, 30, 43), Outcome::Done);
     for _ in 0..2 {
-        assert_eq!(servers.page_in(&mut life, 30), Ok(content(43)));
+        assert_eq!(servers.page_in(&mut client, 30), Ok(content(43)));
     }
-    assert_eq!(life.shard.counters().misses, 2);
+    assert_eq!(client.shard.counters().misses, 2);
 }
 
 #[test]
 fn a_page_that_all_servers_have_lost_is_an_error_each_time() {
-    let (mut servers, mut life, _) = lives();
+    let (mut servers, mut client, _) = clients();
     let snapshot = servers.snapshot();
     for (page, seed) in [(3, 41), (30, 42)] {
-        assert_eq!(servers.page_out(&mut life, page, seed), Outcome::Done);
+        assert_eq!(servers.page_out(&mut client, page, seed), Outcome::Done);
     }
     for number in 0..SERVERS {
         servers.put_back(number, &snapshot);
     }
     for _ in 0..4 {
         for page in [3, 30] {
-            assert_eq!(servers.page_in(&mut life, page), Err(Outcome::Failed));
-            let entry = life.device.map.load(PageIndex(page));
+            assert_eq!(servers.page_in(&mut client, page), Err(Outcome::Failed));
+            let entry = client.device.map.load(PageIndex(page));
             assert!(entry.is_written());
             assert_eq!(entry.replicas().len(), 1, "the last one stays");
         }
-        assert_eq!(servers.page_in(&mut life, 5), Ok(content(5)));
+        assert_eq!(servers.page_in(&mut client, 5), Ok(content(5)));
     }
-    assert_eq!(life.shard.counters().copies_missing, 2);
+    assert_eq!(client.shard.counters().copies_missing, 2);
 }

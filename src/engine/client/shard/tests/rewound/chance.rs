@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random page-outs in two lives of one client.
+//! Random page-outs in two clients of one client.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn by_chance_no_life_reads_what_another_wrote() {
     let (mut lost, mut read) = (0, 0);
     for round in 0..60 {
         let mut chance = Chance(round);
-        let (mut servers, mut first, mut second) = lives();
+        let (mut servers, mut first, mut second) = clients();
         let mut expected: Vec<_> = (0..KNOWN).map(u64::from).collect();
         let mut is_lost = [false; KNOWN as usize];
         // Often enough that each generation comes again.

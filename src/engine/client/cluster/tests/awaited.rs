@@ -96,7 +96,7 @@ fn an_answer_to_a_request_under_way_is_a_sign_of_life() {
 
 #[test]
 fn a_page_out_does_not_wait_forever_for_too_few_servers() {
-    let mut shortage = super::super::io_timeout::Shortage::default();
+    let mut shortage = super::super::awaited::Shortage::default();
     let mut now_ns = 0;
     // `times` checks, a tenth of a second apart. The time counts from the first one.
     let mut look = |usable, times| {

@@ -98,7 +98,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The versions have jumped: restarts what is under way with an earlier version. An answer
-    /// about such a version may concern another life of the client.
+    /// about such a version may concern another incarnation of the client.
     pub fn versions_jumped(&mut self, now_ns: u64, device: &SwapDevice<S>) {
         let mut walk = self.walk();
         while let Some(index) = walk.next(&self.ops) {
