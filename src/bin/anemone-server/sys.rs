@@ -11,3 +11,11 @@ pub mod mapping;
 pub mod ring;
 pub mod socket;
 pub mod ticker;
+
+/// The error of a C function that has returned `result`, if that is negative.
+fn check(result: libc::c_int) -> std::io::Result<()> {
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use anemone::wire::MacAddress;
 use rustix::net::netdevice;
 
+use super::check;
+
 /// A network interface at the time of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -108,10 +110,7 @@ impl<F: AsFd> Request<F> {
         // CAST: these numbers are small; the C libraries differ in their type.
         // SAFETY: the descriptor is open for as long as `socket` is borrowed; these questions
         // read and write one ifreq, which lives through the call.
-        let result = unsafe { libc::ioctl(fd, question as libc::Ioctl, &mut request) };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        check(unsafe { libc::ioctl(fd, question as libc::Ioctl, &mut request) })?;
         Ok(request)
     }
 }

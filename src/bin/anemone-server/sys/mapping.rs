@@ -50,14 +50,9 @@ pub fn map_forever(len: usize) -> io::Result<(&'static mut [u8], Backing)> {
 
 /// Excludes memory from core dumps: it holds what other machines have swapped out.
 fn keep_out_of_dumps(memory: &mut [u8]) -> io::Result<()> {
+    let (start, len) = (memory.as_mut_ptr(), memory.len());
     // SAFETY: the range is that of a borrowed slice; the advice does not change what it holds.
-    unsafe {
-        mm::madvise(
-            memory.as_mut_ptr().cast(),
-            memory.len(),
-            Advice::LinuxDontDump,
-        )
-    }?;
+    unsafe { mm::madvise(start.cast(), len, Advice::LinuxDontDump) }?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 //! millisecond at least, and a page-in would wait for that.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr::{null_mut, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -93,18 +93,10 @@ impl Ring {
     /// Maps the ring that `socket` was given for `geometry`.
     pub(super) fn map(socket: BorrowedFd<'_>, geometry: Geometry) -> io::Result<Self> {
         let len = geometry.block * geometry.blocks;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing. The kernel
         // keeps the pages for as long as they are mapped, whether the socket is open or not.
-        let base = unsafe {
-            mm::mmap(
-                null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                socket.as_fd(),
-                0,
-            )
-        }?;
+        let base = unsafe { mm::mmap(null_mut(), len, access, MapFlags::SHARED, socket, 0) }?;
         // SAFETY: the range is the mapping just made; the advice does not change what it holds. It is
         // on top of the process being left out of dumps: pages pass through here.
         let _ = unsafe { mm::madvise(base, len, Advice::LinuxDontDump) };

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{socket_with, sockopt, AddressFamily, SocketFlags, SocketType};
 
+use super::check;
 use super::ring::{Geometry, Ring};
 
 /// The send buffer: some hundred frames.
@@ -41,14 +42,14 @@ impl PacketSocket {
     /// Begins to receive `ethertype`'s frames from the interface of this index, into a ring.
     pub fn listen(&self, index: u32, ethertype: u16, geometry: Geometry) -> io::Result<Ring> {
         let version: libc::c_int = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
-        self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &version)?;
+        self.set(libc::PACKET_VERSION, &version)?;
         let on: libc::c_int = 1;
-        self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)?;
+        self.set(libc::PACKET_IGNORE_OUTGOING, &on)?;
         // Beyond the ordinary limit if allowed, otherwise up to it.
         sockopt::set_socket_send_buffer_size_force(&self.fd, SEND_BUFFER)
             .or_else(|_| sockopt::set_socket_send_buffer_size(&self.fd, SEND_BUFFER))?;
         let request = geometry.request();
-        self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
+        self.set(libc::PACKET_RX_RING, &request)?;
         let ring = Ring::map(self.fd.as_fd(), geometry)?;
         // SAFETY: the address is integers: all zeros is one.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -60,24 +61,17 @@ impl PacketSocket {
         // CAST: a few bytes.
         let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: `address` is a whole sockaddr_ll that lives through the call.
-        let result = unsafe { libc::bind(self.fd.as_raw_fd(), address.cast(), len) };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        check(unsafe { libc::bind(self.fd.as_raw_fd(), address.cast(), len) })?;
         Ok(ring)
     }
 
-    fn set<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    fn set<T>(&self, name: libc::c_int, value: &T) -> io::Result<()> {
+        let (fd, level) = (self.fd.as_raw_fd(), libc::SOL_PACKET);
         let value: *const T = value;
         // CAST: an option is a few bytes.
         let len = size_of::<T>() as libc::socklen_t;
         // SAFETY: the kernel reads `len` bytes at `value`, which is a whole T.
-        let result =
-            unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, name, value.cast(), len) };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        check(unsafe { libc::setsockopt(fd, level, name, value.cast(), len) })
     }
 
     /// The interface that it receives from. `None` for good once that has disappeared: the kernel does not
@@ -90,10 +84,7 @@ impl PacketSocket {
         let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: the kernel writes at most `len` bytes at `place`, which is a whole sockaddr_ll that
         // lives through the call; any bytes are one.
-        let result = unsafe { libc::getsockname(self.fd.as_raw_fd(), place.cast(), &mut len) };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        check(unsafe { libc::getsockname(self.fd.as_raw_fd(), place.cast(), &mut len) })?;
         Ok(u32::try_from(address.sll_ifindex).ok())
     }
 
@@ -103,23 +94,13 @@ impl PacketSocket {
             tp_packets: 0,
             tp_drops: 0,
         };
-        let value: *mut libc::tpacket_stats = &mut statistics;
+        let (fd, level) = (self.fd.as_raw_fd(), libc::SOL_PACKET);
+        let (name, value) = (libc::PACKET_STATISTICS, &raw mut statistics);
         // CAST: a few bytes.
         let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
         // SAFETY: the kernel writes at most `len` bytes at `value`, which is a whole
         // tpacket_stats; any bytes are one.
-        let result = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                value.cast(),
-                &mut len,
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        check(unsafe { libc::getsockopt(fd, level, name, value.cast(), &mut len) })?;
         Ok(statistics.tp_drops)
     }
 

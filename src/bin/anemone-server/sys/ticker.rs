@@ -7,6 +7,8 @@ use std::io;
 use std::ptr::null_mut;
 use std::time::Duration;
 
+use super::check;
+
 /// Makes the kernel send SIGALRM to this process every `interval`. The caller has installed a handler.
 pub fn start(interval: Duration) -> io::Result<()> {
     // CAST: both are small.
@@ -20,9 +22,5 @@ pub fn start(interval: Duration) -> io::Result<()> {
     };
     // SAFETY: the kernel reads one itimerval, which lives through the call, and does not write the previous
     // one.
-    let result = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    check(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, null_mut()) })
 }
