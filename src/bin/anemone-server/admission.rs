@@ -6,7 +6,6 @@ use std::hash::Hasher;
 
 use anemone::engine::server::{Admission, CookieClaim};
 use anemone::wire::{ClientId, MacAddress};
-use rustix::rand::{getrandom, GetRandomFlags};
 use siphasher::sip::SipHasher24;
 use zerocopy::IntoBytes;
 
@@ -33,14 +32,7 @@ impl Admission for CookieAdmission {
     }
 
     fn nonce(&mut self) -> u64 {
-        let mut nonce = [0; 8];
-        let asked = getrandom(&mut nonce, GetRandomFlags::empty());
-        assert_eq!(
-            asked,
-            Ok(nonce.len()),
-            "the kernel gives 8 random bytes at once"
-        );
-        u64::from_ne_bytes(nonce)
+        crate::random().expect("the kernel gives 8 random bytes at once")
     }
 
     fn admits(&self, client: ClientId, mac: MacAddress) -> bool {

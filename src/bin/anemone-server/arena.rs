@@ -11,7 +11,7 @@ use anemone::engine::server::store::{Arrays, Assembly, Layout, Memory, Owner, Pa
 use anemone::engine::server::{ServerArrays, Session, BYTES_PER_OWNER};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tracing::{debug, info, warn};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::FromBytes;
 
 use crate::exit_status::{Failure, Kind};
 use crate::groups;
@@ -91,7 +91,12 @@ impl Display for Available {
 
 /// A number of /proc/meminfo.
 fn meminfo(name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    number("/proc/meminfo", name)
+}
+
+/// The number of the line that begins with `name`, in a file that counts in kB or pages.
+fn number(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
@@ -114,11 +119,9 @@ impl Arena {
             );
             Failure::new(Kind::Memory, text)
         })?;
+        let mib = given / MIB;
         let too_large = |why: &str| {
-            let text = format!(
-                "too little memory: {} MiB cannot be mapped{why}",
-                given / MIB
-            );
+            let text = format!("too little memory: {mib} MiB cannot be mapped{why}");
             Failure::new(Kind::Memory, text)
         };
         let len = usize::try_from(mapping_len(bytes, &layout)).map_err(|_| too_large(""))?;
@@ -128,9 +131,7 @@ impl Arena {
             let available = Available::now();
             if len as u64 > available.bytes {
                 let text = format!(
-                    "too little memory: {} MiB wanted, {available}: reduce --capacity, or \
-                     raise the limit",
-                    given / MIB
+                    "too little memory: {mib} MiB wanted, {available}: reduce --capacity, or raise the limit"
                 );
                 return Err(Failure::new(Kind::Memory, text));
             }
@@ -190,7 +191,7 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
     if let Err(error) = setrlimit(Resource::Memlock, raised) {
         debug!(%error, "cannot raise the limit of locked memory");
     }
-    let total = memory.len();
+    let total_mib = memory.len() as u64 / MIB;
     let mut reported = Instant::now();
     let mut done = 0;
     for part in memory.chunks_mut(LOCK_STEP) {
@@ -203,20 +204,16 @@ fn lock(memory: &mut [u8], stop: &AtomicBool) -> Result<bool, Failure> {
                 None => "unlimited".to_owned(),
             };
             let text = format!(
-                "cannot lock {} MiB of memory ({error}): raise the limit of locked memory (ulimit -l, \
-                 LimitMEMLOCK=; it is {limit}), grant CAP_IPC_LOCK, or reduce --capacity",
-                total as u64 / MIB
+                "cannot lock {total_mib} MiB of memory ({error}): raise the limit of locked memory (ulimit \
+                 -l, LimitMEMLOCK=; it is {limit}), grant CAP_IPC_LOCK, or reduce --capacity"
             );
             return Err(Failure::new(Kind::Memory, text));
         }
         done += part.len();
         if reported.elapsed() >= PROGRESS_INTERVAL {
             reported = Instant::now();
-            info!(
-                "locked {} of {} MiB of memory",
-                done as u64 / MIB,
-                total as u64 / MIB
-            );
+            let done_mib = done as u64 / MIB;
+            info!("locked {done_mib} of {total_mib} MiB of memory");
         }
     }
     Ok(true)
@@ -278,25 +275,18 @@ fn describe(backing: Backing) -> String {
         return "huge pages set aside".to_owned();
     }
     // The arena is nearly all of this process.
-    let huge_kib = std::fs::read_to_string("/proc/self/smaps_rollup")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("AnonHugePages:"))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        });
-    match huge_kib {
+    match number("/proc/self/smaps_rollup", "AnonHugePages:") {
         Some(kib) if kib > 0 => format!("{} MiB of transparent huge pages", kib / 1024),
         _ => "ordinary pages".to_owned(),
     }
 }
 
+/// The arrays of `layout` in `memory`. `None` if it is too short.
 fn divide(memory: &'static mut [u8], layout: &Layout) -> Option<ServerArrays<Forever>> {
     let count = usize::try_from(layout.pages).ok()?;
-    let (pages, rest) = take::<Page>(memory, count)?;
-    let (records, rest) = take::<Record>(rest, count)?;
-    let (heads, _) = take::<u32>(rest, count)?;
+    let (pages, rest) = <[Page]>::mut_from_prefix_with_elems(memory, count).ok()?;
+    let (records, rest) = <[Record]>::mut_from_prefix_with_elems(rest, count).ok()?;
+    let (heads, _) = <[u32]>::mut_from_prefix_with_elems(rest, count).ok()?;
     let owners = usize::from(layout.owners);
     Some(ServerArrays {
         store: Arrays {
@@ -309,14 +299,6 @@ fn divide(memory: &'static mut [u8], layout: &Layout) -> Option<ServerArrays<For
         sessions: defaults::<Session>(owners),
         session_heads: defaults(owners),
     })
-}
-
-/// The first `count` elements of `memory`, and the rest. `None` if it is too short.
-fn take<T>(memory: &'static mut [u8], count: usize) -> Option<(&'static mut [T], &'static mut [u8])>
-where
-    T: FromBytes + IntoBytes + Immutable + KnownLayout,
-{
-    <[T]>::mut_from_prefix_with_elems(memory, count).ok()
 }
 
 fn defaults<T: Clone + Default>(count: usize) -> &'static mut [T] {

@@ -6,9 +6,7 @@
 //! the host's. Limits above the root of a namespace cannot be seen from inside it, unless the hierarchy above
 //! is mounted there.
 
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What this process takes beside the requested memory: a fixed amount, and one byte of so many for page
@@ -45,7 +43,7 @@ fn limits_in(top: &Path, pid: u32) -> Limits {
     let (groups, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
     let mounts: Vec<_> = mounts.lines().filter_map(Mount::parse).collect();
     let groups: Vec<_> = groups.lines().filter_map(membership).collect();
-    let mut least: Option<Room> = None;
+    let mut rooms = Vec::new();
     let mut seen = Vec::new();
     for &(version, path) in &groups {
         for mount in mounts.iter().filter(|mount| mount.version == version) {
@@ -55,18 +53,14 @@ fn limits_in(top: &Path, pid: u32) -> Limits {
             };
             seen.push(version);
             let up = group.ancestors().take_while(|dir| dir.starts_with(&base));
-            for room in up.flat_map(|dir| version.rooms(dir)) {
-                if least.as_ref().is_none_or(|least| room.bytes < least.bytes) {
-                    least = Some(room);
-                }
-            }
+            rooms.extend(up.flat_map(|dir| version.rooms(dir)));
         }
     }
     // A controller is in one hierarchy: where version 1 has it, version 2 limits no memory.
     let is_old = |group: &&(Version, &Path)| group.0 == Version::One;
     let limiting = groups.iter().find(is_old).or(groups.first());
     Limits {
-        room: least,
+        room: rooms.into_iter().min_by_key(|room| room.bytes),
         is_hidden: limiting.is_some_and(|(version, _)| !seen.contains(version)),
     }
 }
@@ -159,26 +153,12 @@ fn search(dir: &Path, levels: usize, rest: &Path, pid: u32) -> Option<PathBuf> {
         .find_map(|entry| search(&entry.path(), levels, rest, pid))
 }
 
-/// A path of /proc/self/mountinfo, where some characters are a backslash and three octal digits.
+/// A path of /proc/self/mountinfo, in which the kernel writes these four characters as octal numbers.
 fn unescaped(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        let digits = behind
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.map(|digits| u8::from_str_radix(digits, 8)) {
-            Some(Ok(byte)) if first == b'\\' => {
-                bytes.push(byte);
-                rest = behind.get(3..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(first);
-                rest = behind;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
+    let text = text.replace(r"\040", " ").replace(r"\011", "\t");
+    // The backslash last: digits behind it belong to the name.
+    let text = text.replace(r"\012", "\n").replace(r"\134", r"\");
+    text.into()
 }
 
 impl Version {

@@ -103,7 +103,7 @@ impl Claim {
         let watch = Watch::new(interface.index)
             .inspect_err(|error| warn!(interface = name, %error, "cannot find out which interfaces are above it"))
             .ok();
-        if let Some(what) = watch.as_ref().and_then(Watch::unsuitable) {
+        if let Some(what) = watch.as_ref().and_then(|watch| watch.unsuitable) {
             let text = format!("network interface '{name}' is {what}");
             return Err(Failure::new(Kind::Interface, text));
         }
@@ -127,13 +127,10 @@ impl Claim {
 
     /// Begins to receive.
     pub fn listen(self, options: &LinkOptions) -> Result<Link, Failure> {
-        let Self {
-            socket,
-            interface,
-            watch,
-        } = self;
+        let interface = self.interface;
         let geometry = Geometry::new(options.ring_bytes, frame_len(&interface));
-        let ring = socket
+        let ring = self
+            .socket
             .listen(interface.index, options.ethertype, geometry)
             .map_err(|error| {
                 let kind = match error.raw_os_error() {
@@ -145,16 +142,16 @@ impl Claim {
                 let text = format!("cannot receive from '{}': {error}", interface.name);
                 Failure::new(kind, text)
             })?;
-        if !rival::is_ours(place(&interface, options), &socket).map_err(unknown_rivals)? {
+        if !rival::is_ours(place(&interface, options), &self.socket).map_err(unknown_rivals)? {
             return Err(busy(&interface, options));
         }
         tell_whether_it_carries(&interface);
         Ok(Link {
-            socket,
+            socket: self.socket,
             ring,
             interface,
             geometry,
-            watch,
+            watch: self.watch,
         })
     }
 }
@@ -181,7 +178,7 @@ fn unknown_rivals(error: io::Error) -> Failure {
 }
 
 fn upper(watch: &Option<Watch>) -> Option<&Upper> {
-    watch.as_ref().and_then(Watch::upper)
+    watch.as_ref()?.upper.as_ref()
 }
 
 /// Logs what keeps the interface from carrying frames, if anything does.

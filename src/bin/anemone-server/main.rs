@@ -107,17 +107,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         _ => failure,
     })?;
     debug!(bytes = capacity, "taking memory");
-    let arena = Arena::new(capacity, ring_bytes, arguments.max_clients, &stop)?;
-    let Some(arena) = arena else {
+    let Some(arena) = Arena::new(capacity, ring_bytes, arguments.max_clients, &stop)? else {
         info!("ended by a signal while memory was being taken");
         return Ok(());
     };
-    let Arena {
-        layout,
-        arrays,
-        backing,
-    } = arena;
-    let capacity_pages = u64::from(layout.capacity_pages);
+    let capacity_pages = u64::from(arena.layout.capacity_pages);
     let config = Config {
         // 0 stands for an unknown incarnation.
         incarnation: random::<u64>()?.max(1),
@@ -130,8 +124,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let admission = CookieAdmission::new(random::<u128>()?.to_ne_bytes(), arguments.allow);
     let now_ns = serve::now_ns();
-    let mut server = Server::<Forever, _>::new(config, &layout, arrays, admission, now_ns)
-        .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
+    let mut server =
+        Server::<Forever, _>::new(config, &arena.layout, arena.arrays, admission, now_ns)
+            .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
     let link = claim.listen(&options)?;
     // The server must not be paged out itself. Its arena is locked already; this locks the rest.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
@@ -151,7 +146,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         mac = %link.interface.mac,
         mtu = link.interface.mtu,
         pages = capacity_pages,
-        backing,
+        backing = arena.backing,
         oom_score_adj,
         incarnation = format_args!("{:016x}", config.incarnation),
         "ready"
@@ -184,7 +179,7 @@ fn those_there_are() -> String {
     }
 }
 
-/// A random number.
+/// A random number of at most 256 bytes: the kernel gives so many at once.
 fn random<T: zerocopy::FromBytes + zerocopy::IntoBytes>() -> Result<T, Failure> {
     let mut number = T::new_zeroed();
     getrandom(number.as_mut_bytes(), GetRandomFlags::empty()).map_err(other)?;

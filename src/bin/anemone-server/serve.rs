@@ -21,7 +21,10 @@ use crate::outbox::{Batch, Sender};
 /// Time between two checks of the interface.
 const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
 /// Time between two attempts to open an interface that is not there.
-const RETRY_INTERVAL_NS: u64 = 250_000_000;
+const RETRY_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
 /// A signal interrupts a sleep after this time. So timers may be late by as much.
 pub const TICK: Duration = Duration::from_millis(100);
 /// If a timer is due within this time, the sleep gets a timeout of its own.
@@ -166,23 +169,15 @@ fn spin(serving: &Serving<'_>, link: &Link) -> bool {
 /// Sleeps until a frame or a signal arrives, or a timer is due in `due_ns`. Returns whether the interface
 /// should be checked.
 fn sleep(link: &Link, due_ns: u64) -> bool {
-    let timeout = timespec(due_ns);
+    let timeout = Timespec::try_from(Duration::from_nanos(due_ns)).ok();
     // Without a timeout the kernel needs no timer, which saves 900 instructions of each page-in.
-    let timeout = (due_ns < SOON_NS).then_some(&timeout);
+    let timeout = timeout.as_ref().filter(|_| due_ns < SOON_NS);
     let socket = link.socket.as_fd();
     let mut fds = [PollFd::new(&socket, PollFlags::IN)];
     // After a signal, the loop finds `stop` set, or a timer due.
     match poll(&mut fds, timeout) {
         Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
         Err(_) => false,
-    }
-}
-
-fn timespec(ns: u64) -> Timespec {
-    // CAST: both are below the type's bounds.
-    Timespec {
-        tv_sec: (ns / 1_000_000_000) as i64,
-        tv_nsec: (ns % 1_000_000_000) as _,
     }
 }
 
@@ -217,7 +212,7 @@ fn reopen<M: Memory, A: Admission>(
                 server.handle_timeout(now_ns, &mut Nowhere);
             }
             // Signals interrupt the wait.
-            let _ = poll(&mut [], Some(&timespec(RETRY_INTERVAL_NS)));
+            let _ = poll(&mut [], Some(&RETRY_INTERVAL));
             None
         }
     }

@@ -89,8 +89,10 @@ impl Display for Upper {
 pub struct Watch {
     index: u32,
     controller: Option<u32>,
-    upper: Option<Upper>,
-    unsuitable: Option<&'static str>,
+    /// The interface above it at the last check.
+    pub upper: Option<Upper>,
+    /// If it never passes received frames up: what it is, and what the administrator should do.
+    pub unsuitable: Option<&'static str>,
     changes: Changes,
 }
 
@@ -107,16 +109,6 @@ impl Watch {
         };
         watch.list()?;
         Ok(watch)
-    }
-
-    /// The interface above it at the last check.
-    pub fn upper(&self) -> Option<&Upper> {
-        self.upper.as_ref()
-    }
-
-    /// If it never passes received frames up: what it is, and what the administrator should do.
-    pub fn unsuitable(&self) -> Option<&'static str> {
-        self.unsuitable
     }
 
     /// Checks again, if anything has changed.
@@ -312,6 +304,6 @@ mod tests {
         let lo = rustix::net::netdevice::name_to_index(&any, "lo").unwrap();
         let mut watch = Watch::new(lo).unwrap();
         watch.look().unwrap();
-        assert_eq!(watch.upper(), None);
+        assert_eq!(watch.upper, None);
     }
 }

@@ -68,10 +68,7 @@ pub fn health_word(server: &uapi::Server) -> &'static str {
 
 /// Why a server refused to open a session, if it did.
 pub fn refusal(server: &uapi::Server) -> Option<&'static str> {
-    let status = u8::try_from(server.refusal)
-        .ok()
-        .and_then(wire::Status::from_u8)?;
-    match status {
+    match wire::Status::from_u8(u8::try_from(server.refusal).ok()?)? {
         wire::Status::Ok => None,
         wire::Status::NotAdmitted => Some("not admitted"),
         wire::Status::TooManyClients => Some("too many clients"),
