@@ -62,7 +62,7 @@ module_params! {
 const PAGES_OF_MIB: usize = (1 << 20) / PAGE_SIZE;
 
 /// The mirror policies.
-const MIRROR_WORDS: [&str; 3] = ["lag", "strict", "off"];
+const MIRROR_WORDS: [&CStr; 3] = [c"lag", c"strict", c"off"];
 
 /// The checked parameters.
 pub(crate) struct Params {
@@ -113,10 +113,7 @@ impl Params {
         Ok(Self {
             interface: name.try_into()?,
             servers: read_servers()?,
-            local_device: match local.is_empty() {
-                true => None,
-                false => Some(local.try_into()?),
-            },
+            local_device: (!local.is_empty()).then(|| local.try_into()).transpose()?,
             cluster: read_cluster()?,
             // PANIC: none; the range's end is far below overflow.
             pages: (size_mib.value() as usize).wrapping_mul(PAGES_OF_MIB),
@@ -178,16 +175,11 @@ pub(super) fn narrow(number: u64) -> u32 {
 }
 
 fn read_cluster() -> Result<ClusterName> {
-    let mut name = ClusterName::default();
-    let text = cluster.value().to_bytes();
-    match name.0.get_mut(..text.len()) {
-        Some(bytes) => bytes.copy_from_slice(text),
-        None => {
-            pr_err!("cluster={} is longer than 32 bytes\n", cluster.value());
-            return Err(EINVAL);
-        }
-    }
-    Ok(name)
+    let name = cluster.value();
+    ClusterName::new(name.to_bytes()).ok_or_else(|| {
+        pr_err!("cluster={name} is longer than 32 bytes\n");
+        EINVAL
+    })
 }
 
 fn read_client_id() -> Result<Option<ClientId>> {

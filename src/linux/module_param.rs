@@ -17,6 +17,7 @@ use core::cell::UnsafeCell;
 use kernel::{
     bindings,
     error::from_result,
+    page::PAGE_SIZE,
     prelude::*,
     str::{
         parse_int::ParseInt,
@@ -111,6 +112,17 @@ const fn ops<P: Param>(flags: u32) -> bindings::kernel_param_ops {
     }
 }
 
+/// Writes `text` and a newline to `buffer`. Returns their length.
+///
+/// # Safety
+///
+/// - `buffer` must be valid for writes of a page.
+unsafe fn write_line(buffer: *mut c_char, text: &CStr) -> c_int {
+    let (format, text) = (c"%s\n".as_char_ptr(), text.as_char_ptr());
+    // SAFETY: By the requirements of this function. The format takes a terminated string.
+    unsafe { bindings::scnprintf(buffer, PAGE_SIZE, format, text) }
+}
+
 /// A number with a range.
 ///
 /// # Invariants
@@ -172,14 +184,7 @@ unsafe impl Param for Number {
 
     unsafe fn get(&self, buffer: *mut c_char) -> c_int {
         // SAFETY: By the requirements of this function. The format takes an `unsigned long long`.
-        unsafe {
-            bindings::scnprintf(
-                buffer,
-                bindings::PAGE_SIZE,
-                c"%llu\n".as_char_ptr(),
-                self.value(),
-            )
-        }
+        unsafe { bindings::scnprintf(buffer, PAGE_SIZE, c"%llu\n".as_char_ptr(), self.value()) }
     }
 }
 
@@ -189,13 +194,13 @@ unsafe impl Param for Number {
 ///
 /// `value` is an index of `words`.
 pub(crate) struct Choice {
-    words: &'static [&'static str],
+    words: &'static [&'static CStr],
     value: Atomic<u32>,
 }
 
 impl Choice {
     /// For [`module_params`].
-    pub(crate) const fn new(words: &'static [&'static str], default: u32) -> Self {
+    pub(crate) const fn new(words: &'static [&'static CStr], default: u32) -> Self {
         assert!((default as usize) < words.len());
         Self {
             words,
@@ -216,7 +221,7 @@ unsafe impl Param for Choice {
 
     unsafe fn set(&self, text: &BStr, _is_live: bool) -> Result {
         for (index, word) in (0..).zip(self.words) {
-            if word.as_bytes() == &**text {
+            if word.to_bytes() == &**text {
                 self.value.store(index, Relaxed);
                 return Ok(());
             }
@@ -225,19 +230,9 @@ unsafe impl Param for Choice {
     }
 
     unsafe fn get(&self, buffer: *mut c_char) -> c_int {
-        let word = self.words.get(self.value() as usize).unwrap_or(&"");
-        // SAFETY: By the requirements of this function. The format takes the length of a string, and a
-        // string that need not be terminated.
-        unsafe {
-            bindings::scnprintf(
-                buffer,
-                bindings::PAGE_SIZE,
-                c"%.*s\n".as_char_ptr(),
-                // CAST: A word.
-                word.len() as c_int,
-                word.as_ptr(),
-            )
-        }
+        let word = self.words.get(self.value() as usize).unwrap_or(&c"");
+        // SAFETY: By the requirements of this function.
+        unsafe { write_line(buffer, word) }
     }
 }
 
@@ -293,15 +288,8 @@ unsafe impl Param for Text {
     }
 
     unsafe fn get(&self, buffer: *mut c_char) -> c_int {
-        // SAFETY: By the requirements of this function. The format takes a terminated string.
-        unsafe {
-            bindings::scnprintf(
-                buffer,
-                bindings::PAGE_SIZE,
-                c"%s\n".as_char_ptr(),
-                self.value().as_char_ptr(),
-            )
-        }
+        // SAFETY: By the requirements of this function.
+        unsafe { write_line(buffer, self.value()) }
     }
 }
 
@@ -323,7 +311,7 @@ pub(crate) const fn text_bytes<const N: usize>(text: &str) -> [u8; N] {
 /// module_params! {
 ///     text interface, "Network device to listen on";
 ///     number queues = 2 in 1..=8, READ, "Number of queues";
-///     choice order = 0 of ["fifo", "lifo"], READ_WRITE, "Which entry is taken first";
+///     choice order = 0 of [c"fifo", c"lifo"], READ_WRITE, "Which entry is taken first";
 /// }
 ///
 /// check_parameters()?;

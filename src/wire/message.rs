@@ -54,6 +54,15 @@ impl core::str::FromStr for ClientId {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct ClusterName(pub [u8; 32]);
 
+impl ClusterName {
+    /// The name in `bytes`; `None` if they are more than 32.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut name = Self::default();
+        name.0.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(name)
+    }
+}
+
 /// Payload of HELLO: the client that opens the session that the header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

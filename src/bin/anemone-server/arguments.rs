@@ -104,19 +104,15 @@ fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 fn parse_quota(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        bytes if bytes < PAGE_SIZE as u64 => {
-            Err("less than a page; is the unit missing?".to_owned())
-        }
-        bytes => Ok(bytes),
+    let bytes = parse_size(text)?;
+    if bytes < PAGE_SIZE as u64 {
+        return Err("less than a page; is the unit missing?".to_owned());
     }
+    Ok(bytes)
 }
 
 fn parse_cluster(text: &str) -> Result<ClusterName, String> {
-    let mut name = ClusterName::default();
-    let room = name.0.get_mut(..text.len()).ok_or("longer than 32 bytes")?;
-    room.copy_from_slice(text.as_bytes());
-    Ok(name)
+    ClusterName::new(text.as_bytes()).ok_or_else(|| "longer than 32 bytes".to_owned())
 }
 
 fn parse_ethertype(text: &str) -> Result<u16, String> {
