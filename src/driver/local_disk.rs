@@ -59,8 +59,7 @@ use crate::{
 
 pub(crate) use attach::{
     attach,
-    attach_first,
-    look_up, //
+    attach_first, //
 };
 pub(crate) use attach_error::AttachError;
 pub(crate) use detach::{

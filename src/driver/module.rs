@@ -229,7 +229,7 @@ fn find_local(params: &Params) -> Result<Option<DeviceNumber>> {
     let Some(path) = params.local_device.as_deref() else {
         return Ok(None);
     };
-    let number = local_disk::look_up(path).map_err(|error| refuse_local(path, error))?;
+    let number = DeviceNumber::look_up(path).map_err(|error| refuse_local(path, error.into()))?;
     Ok(Some(number))
 }
 

@@ -61,13 +61,11 @@ static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 impl ControlFrame {
     /// The frame, in the engine's form.
     pub(crate) fn frame(&self) -> Frame<'_> {
-        let payload = match self.payload.get(..self.payload_len) {
-            Some(payload) => payload,
-            None => PADDING.get(..self.payload_len).unwrap_or(&PADDING),
-        };
+        let len = self.payload_len;
+        let payload = self.payload.get(..len).or_else(|| PADDING.get(..len));
         Frame {
             header: self.header,
-            payload,
+            payload: payload.unwrap_or(&PADDING),
         }
     }
 }
@@ -83,11 +81,8 @@ pub(crate) type Inbox = inbox::Inbox<KVVec<Option<ControlFrame>>>;
 
 /// An empty inbox.
 pub(super) fn empty_inbox() -> Result<Inbox> {
-    Ok(Inbox::new(KVVec::from_elem(
-        None,
-        INBOX_FRAMES,
-        GFP_KERNEL,
-    )?))
+    let frames = KVVec::from_elem(None, INBOX_FRAMES, GFP_KERNEL)?;
+    Ok(Inbox::new(frames))
 }
 
 impl Client {
@@ -106,13 +101,9 @@ impl Client {
             self.count_bad_header(path);
             return Verdict::Accept;
         };
+        let filter = &self.shared.device.frame_filter;
         // Checked before the frame takes time or room.
-        if !self
-            .shared
-            .device
-            .frame_filter
-            .concerns_us(MacAddress(frame.source()), &header)
-        {
+        if !filter.concerns_us(MacAddress(frame.source()), &header) {
             if !path.may_be_second() {
                 self.frames_foreign.fetch_add(1, Relaxed);
             }

@@ -91,14 +91,10 @@ impl Shared {
     }
 
     /// Frees the page. Any context, also under a spinlock.
-    pub(crate) fn note_free(&self, page: PageIndex) -> bool {
-        if !self.device.map.set_free_pending(page) {
-            return false;
-        }
-        if self.chunks.mark(page) {
+    pub(crate) fn note_free(&self, page: PageIndex) {
+        if self.device.map.set_free_pending(page) && self.chunks.mark(page) {
             self.device.note_frees();
             self.timer.arm(now_ns().saturating_add(FREE_DELAY_NS));
         }
-        true
     }
 }

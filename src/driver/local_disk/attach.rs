@@ -44,7 +44,7 @@ fn try_attach(shared: &Shared, path: &CStr) -> Result<(), AttachError> {
     if let (Some(device), Some(pool)) = (&*attached, local.pool()) {
         return re_add(shared, pool, device, path);
     }
-    let number = look_up(path)?;
+    let number = DeviceNumber::look_up(path)?;
     let own = local.own.as_ref().map(DiskRef::number);
     if own == Some(number) {
         return Err(AttachError::Itself);
@@ -108,12 +108,6 @@ fn wanted_bytes(shared: &Shared) -> u64 {
     (shared.device.map.len() as u64).saturating_mul(PAGE_SIZE as u64)
 }
 
-/// The number of the device at `path`. The kernel waits for the path's file system without a bound; for a
-/// network's only until the task is killed.
-pub(crate) fn look_up(path: &CStr) -> Result<DeviceNumber, AttachError> {
-    Ok(DeviceNumber::look_up(path)?)
-}
-
 /// Uses a device that has been opened and checked.
 fn use_device(
     shared: &Shared,
@@ -146,7 +140,7 @@ fn re_add(
     if device.is_gone() {
         return Err(AttachError::Gone);
     }
-    if look_up(path)? != device.number() {
+    if DeviceNumber::look_up(path)? != device.number() {
         return Err(AttachError::Another);
     }
     pool.with(shared, |state, _| state.mirror.re_add(&shared.device))

@@ -67,26 +67,18 @@ impl Pool {
             };
             let device = guard.device.clone();
             drop(guard);
-            let nowait = !io.may_wait
-                && device
-                    .as_ref()
-                    .is_some_and(|device| device.takes_nowait(sector, sectors));
-
             let op = match io.is_write {
                 true => OpfBit::Write,
                 false => OpfBit::Read,
             };
-            // As O_DIRECT does it, and for swapped pages.
-            let opf = op | OpfBit::Sync | OpfBit::Idle | OpfBit::Swap;
-            let opf = match nowait {
-                true => opf | OpfBit::Nowait,
-                false => opf,
-            };
             let prepared = device.as_ref().and_then(|device| {
-                let pages = io
-                    .buffers()
-                    .iter()
-                    .filter_map(|id| self.pages.get(id.index()));
+                // As O_DIRECT does it, and for swapped pages.
+                let mut opf = op | OpfBit::Sync | OpfBit::Idle | OpfBit::Swap;
+                if !io.may_wait && device.takes_nowait(sector, sectors) {
+                    opf |= OpfBit::Nowait;
+                }
+                let buffers = io.buffers().iter();
+                let pages = buffers.filter_map(|id| self.pages.get(id.index()));
                 self.bios.prepare(io.id, device, opf, sector, pages)
             });
             match prepared {
@@ -106,6 +98,8 @@ impl Pool {
 
     /// The timer has fired: bios have ended, or time has passed. Softirq.
     pub(crate) fn serve(&self, client: &Client) {
+        let shared = &client.shared;
+        let device = &shared.device;
         let mut now_ns = now_ns();
         let mut guard = self.state.lock();
         guard.notifying = true;
@@ -113,24 +107,17 @@ impl Pool {
             match self.bios.reap(id) {
                 None => {}
                 Some(Err(error)) if error == EAGAIN => {
-                    guard.mirror.refused(now_ns, id, &client.shared.device);
+                    guard.mirror.refused(now_ns, id, device);
                 }
                 // The mirror counts the error. The log names it if it has consequences.
-                Some(result) => {
-                    guard
-                        .mirror
-                        .ended(now_ns, id, result.is_ok(), &client.shared.device);
-                }
+                Some(result) => guard.mirror.ended(now_ns, id, result.is_ok(), device),
             }
         }
-        guard.mirror.handle_timeout(now_ns, &client.shared.device);
+        guard.mirror.handle_timeout(now_ns, device);
         // `follow` sets the timer for the events that are left.
         for _ in 0..EVENTS {
             let state = &mut *guard;
-            let next = match state.event.take() {
-                Some(event) => Some(event),
-                None => state.mirror.poll_event(),
-            };
+            let next = state.event.take().or_else(|| state.mirror.poll_event());
             let Some(event) = next else {
                 break;
             };
@@ -140,9 +127,9 @@ impl Pool {
             now_ns = crate::linux::time::hrtimer::now_ns();
         }
         guard.notifying = false;
-        let change = guard.mirror.take_health_change(&client.shared.device);
+        let change = guard.mirror.take_health_change(device);
         let disk_timeout_ns = guard.mirror.config().disk_timeout_ns;
-        self.follow(&client.shared, guard, now_ns);
+        self.follow(shared, guard, now_ns);
         if let Some((before, now)) = change {
             log::health_changed(before, now, disk_timeout_ns);
         }

@@ -22,7 +22,8 @@ use crate::{
         tx_frames::OpFrames, //
     },
     engine::client::shard::OpId,
-    linux::time::hrtimer::now_ns, //
+    linux::time::hrtimer::now_ns,
+    sync::update, //
 };
 
 /// The time until the first check: about as long as a card coalesces interrupts.
@@ -84,10 +85,7 @@ impl Lingering {
     fn keep(&self, op: usize) {
         if let Some(word) = self.words.get(op / 32) {
             let bit = 1_u32.wrapping_shl((op % 32) as u32);
-            let mut old = word.load(Relaxed);
-            while let Err(seen) = word.cmpxchg(old, old | bit, Full) {
-                old = seen;
-            }
+            update(word, |bits| Some(bits | bit));
         }
     }
 

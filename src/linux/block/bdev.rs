@@ -50,7 +50,8 @@ use crate::linux::helpers;
 pub(crate) struct DeviceNumber(pub(in crate::linux) bindings::dev_t);
 
 impl DeviceNumber {
-    /// The number of the device at `path`. Sleeps.
+    /// The number of the device at `path`. Sleeps: waits for the path's file system without a bound; for a
+    /// network's only until the task is killed.
     pub(crate) fn look_up(path: &CStr) -> Result<Self> {
         let mut dev = 0;
         // SAFETY: The path is terminated, and `dev` is valid for writes.
