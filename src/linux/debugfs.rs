@@ -91,14 +91,12 @@ impl<T: Send + Sync> Dir<T> {
         };
         // SAFETY: The name is terminated, and the kernel copies it.
         this.dentry = unsafe { helpers::debugfs_create_dir(name.as_char_ptr()) };
-        for &(name, show_data) in files {
-            let entry = Arc::new(
-                Entry {
-                    data: data.clone(),
-                    show: show_data,
-                },
-                GFP_KERNEL,
-            )?;
+        for &(name, show) in files {
+            let entry = Entry {
+                data: data.clone(),
+                show,
+            };
+            let entry = Arc::new(entry, GFP_KERNEL)?;
             let private = Arc::as_ptr(&entry).cast_mut().cast();
             // INVARIANT: The entry is an element before the file exists.
             this.entries.push(entry, GFP_KERNEL)?;

@@ -42,8 +42,6 @@ pub(crate) enum Event {
     ChangeMtu,
     /// Its hardware address has changed (`NETDEV_CHANGEADDR`).
     ChangeAddress,
-    /// It is about to be brought down (`NETDEV_GOING_DOWN`).
-    GoingDown,
     /// Its name has changed (`NETDEV_CHANGENAME`).
     ChangeName,
     /// Its features, such as scatter-gather, have changed (`NETDEV_FEAT_CHANGE`).
@@ -64,7 +62,6 @@ impl Event {
             6 => Self::Unregister,
             7 => Self::ChangeMtu,
             8 => Self::ChangeAddress,
-            10 => Self::GoingDown,
             11 => Self::ChangeName,
             12 => Self::ChangeFeatures,
             22 => Self::ChangeUpper,

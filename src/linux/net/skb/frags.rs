@@ -92,12 +92,9 @@ fn copy_of(span: Span<'_>) -> Result<*mut bindings::page, SendError> {
     // SAFETY: The new page has room for any span, which lies within one page. `mm::copy` says why others
     // may write to the span meanwhile.
     unsafe {
-        copy(
-            span.data(),
-            helpers::page_address(page).cast(),
-            len as usize,
-        )
-    };
+        let to = helpers::page_address(page).cast();
+        copy(span.data(), to, len as usize);
+    }
     Ok(page)
 }
 

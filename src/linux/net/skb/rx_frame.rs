@@ -137,9 +137,8 @@ impl RxFrame<'_> {
     fn mac_header(&self) -> *const u8 {
         // SAFETY: By the type invariants the frame is live, and its header lies there.
         unsafe {
-            (*self.skb)
-                .head
-                .add(usize::from((*self.headers()).mac_header))
+            let offset = (*self.headers()).mac_header;
+            (*self.skb).head.add(usize::from(offset))
         }
     }
 
@@ -173,14 +172,9 @@ impl RxFrame<'_> {
             // SAFETY: The linear part has `linear` bytes from `data` on.
             return NonNull::new(unsafe { (*self.skb).data.add(offset) });
         }
+        let (offset, len) = (u32::try_from(offset).ok()?, u32::try_from(len).ok()?);
         // SAFETY: By the type invariants the frame is live. The function checks the bounds.
-        let bytes = unsafe {
-            helpers::skb_pointer(
-                self.skb,
-                u32::try_from(offset).ok()?,
-                u32::try_from(len).ok()?,
-            )
-        };
+        let bytes = unsafe { helpers::skb_pointer(self.skb, offset, len) };
         NonNull::new(bytes.cast_mut().cast())
     }
 
