@@ -11,7 +11,11 @@
 //! wrapper says what could replace it.
 //!
 //! A function sleeps, or needs a certain context, only if it says so. Others, and `drop`s, may be called in
-//! any context, with interrupts disabled too.
+//! any context, with interrupts disabled too. A function that sleeps must not be called while preemption is
+//! disabled or the RCU read lock is held: where RCU is not preemptible, sleeping would end the read section.
+//! No type ensures this, here as in the kernel crate (`rcu::synchronize_rcu` is safe); the kernel's checks
+//! (`CONFIG_DEBUG_ATOMIC_SLEEP`, `CONFIG_PROVE_RCU`) report a caller that does it. The safety comments take
+//! it as given.
 //!
 //! Where C takes `THIS_MODULE`, a wrapper takes its user's `ThisModule`, or the user's type names its module
 //! (`OwnerModule`, `ModuleMetadata`).

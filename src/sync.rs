@@ -13,7 +13,7 @@ pub use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 pub use kernel::sync::SetOnce;
 
 #[cfg(MODULE)]
-pub use crate::linux::sched::NoPreemption;
+pub(crate) use crate::linux::sched::NoPreemption;
 
 #[cfg(not(MODULE))]
 pub use host::{Acquire, Atomic, Full, NoPreemption, Relaxed, Release, SetOnce};

@@ -2,7 +2,7 @@
 
 //! Capabilities of the calling task.
 //!
-//! Could be removed once the kernel crate has `capable`.
+//! Could be removed in a release after 7.3, once the kernel crate has `capable`.
 //!
 //! C header: [`include/linux/capability.h`](srctree/include/linux/capability.h)
 

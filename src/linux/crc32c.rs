@@ -2,7 +2,7 @@
 
 //! CRC32C.
 //!
-//! Could be removed once the kernel crate has `crc32c`.
+//! Could be removed in a release after 7.3, once the kernel crate has `crc32c`.
 //!
 //! C header: [`include/linux/crc32.h`](srctree/include/linux/crc32.h)
 

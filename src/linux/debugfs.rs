@@ -43,8 +43,9 @@ struct Entry<T> {
 /// module's `init` has succeeded: the module would be freed under an open file if `init` failed
 /// afterwards. An open file keeps the module.
 ///
-/// Could be removed once the files of `kernel::debugfs::Dir` have an owner (they have none, so an open
-/// one outlives the module's code), and cannot be opened while the module is being loaded.
+/// Could be removed in a release after 7.3, once the files of `kernel::debugfs::Dir` have an owner (they
+/// have none, so an open one outlives the module's code), and cannot be opened while the module is being
+/// loaded.
 ///
 /// # Invariants
 ///
@@ -90,7 +91,7 @@ impl<T: Send + Sync> Dir<T> {
             entries: KVec::with_capacity(files.len(), GFP_KERNEL)?,
         };
         // SAFETY: The name is terminated, and the kernel copies it.
-        this.dentry = unsafe { helpers::debugfs_create_dir(name.as_char_ptr()) };
+        this.dentry = unsafe { helpers::debugfs_create_dir(name.as_char_ptr(), null_mut()) };
         for &(name, show) in files {
             let entry = Entry {
                 data: data.clone(),

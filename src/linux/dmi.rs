@@ -2,7 +2,7 @@
 
 //! Information from the firmware (DMI).
 //!
-//! Could be removed once the kernel crate has `dmi_get_system_info`.
+//! Could be removed in a release after 7.3, once the kernel crate has `dmi_get_system_info`.
 //!
 //! C header: [`include/linux/dmi.h`](srctree/include/linux/dmi.h)
 

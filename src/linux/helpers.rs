@@ -72,7 +72,10 @@ helpers! {
     fn preempt_disable();
     fn preempt_enable();
     fn synchronize_rcu_tasks();
-    fn debugfs_create_dir(name: *const c_char) -> *mut bindings::dentry;
+    fn debugfs_create_dir(
+        name: *const c_char,
+        parent: *mut bindings::dentry,
+    ) -> *mut bindings::dentry;
     fn debugfs_create_file(
         name: *const c_char,
         mode: bindings::umode_t,
@@ -106,10 +109,10 @@ helpers! {
     fn disk_wait_closed(disk: *mut bindings::gendisk);
     fn disk_is_below_another(dev: *mut bindings::device) -> bool;
     fn dmi_product_uuid() -> *const c_char;
-    fn siphash(data: *const c_void, len: usize, key0: u64, key1: u64) -> u64;
-    fn dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
-    fn dev_get_sibling(
-        dev: *const bindings::net_device,
+    fn siphash(data: *const c_void, len: usize, key: *const [u64; 2]) -> u64;
+    fn current_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
+    fn cookie_dev_get_by_name(
+        net_cookie: u64,
         name: *const c_char,
     ) -> *mut bindings::net_device;
     fn dev_hold(dev: *mut bindings::net_device);

@@ -44,8 +44,8 @@ struct OpenFile<T>(PhantomData<T>);
 /// It cannot be opened before the module's `init` has succeeded: the module would be freed under an
 /// open file if `init` failed afterwards. An open file keeps the module, and `data`.
 ///
-/// Could be removed once `kernel::miscdevice::MiscDeviceRegistration` holds data for `open`, and refuses
-/// to open while the module is being loaded.
+/// Could be removed in a release after 7.3, once `kernel::miscdevice::MiscDeviceRegistration` holds data
+/// for `open`, and refuses to open while the module is being loaded.
 ///
 /// # Invariants
 ///
@@ -92,7 +92,7 @@ impl Drop for Openers {
     /// deregistering does.
     fn drop(&mut self) {
         if module::is_coming(self.0) {
-            // SAFETY: The function has no requirements for memory safety.
+            // SAFETY: The function sleeps, as this one says.
             unsafe { helpers::synchronize_rcu_tasks() };
         }
     }

@@ -14,7 +14,7 @@ use kernel::{
 /// It does not delay that a module which fails to load is freed: nothing in C waits for references
 /// then. So an `init` that fails must end by itself what holds a reference.
 ///
-/// Could be removed once `kernel::module::ThisModule` has `try_get`.
+/// Could be removed in a release after 7.3, once `kernel::module::ThisModule` has `try_get`.
 ///
 /// # Invariants
 ///
@@ -49,8 +49,9 @@ impl ModuleRef {
 
 impl Drop for ModuleRef {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the reference belongs to this value. The code that returns from here
-        // is not freed yet: unloading waits for all contexts in which the module runs (`exit` ends them).
+        // SAFETY: By the type invariant the reference belongs to this value. Code of the module still returns
+        // from here. That is no matter of the reference, which only delays `exit`: whatever calls the module
+        // (a work queue, a timer, an open file) is ended or waited for by the drop of its own wrapper.
         unsafe { bindings::module_put(self.0.as_ptr()) };
     }
 }

@@ -7,8 +7,9 @@
 //! a number out of range is stored, and [`Number::check`], which `init` calls, reports and refuses it;
 //! later it is refused when it is written.
 //!
-//! Could be removed once `module!` has parameters with ranges, with strings and with permissions. Those
-//! of `kernel::module_param` are numbers without a range, which cannot be seen in sysfs.
+//! Could be removed in a release after 7.3, once `module!` has parameters with ranges, with strings and
+//! with permissions. Those of `kernel::module_param` are numbers without a range, which cannot be seen in
+//! sysfs.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 

@@ -43,7 +43,7 @@ pub(crate) unsafe trait Chain<T>: 'static {
 /// A `struct notifier_block` that is registered with chain `C`, which notifies a `T`. It is made and dropped
 /// in process context, and both sleep.
 ///
-/// Could be removed once the kernel crate has notifier chains; it has none.
+/// Could be removed in a release after 7.3, once the kernel crate has notifier chains; it has none.
 ///
 /// # Invariants
 ///

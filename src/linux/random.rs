@@ -2,7 +2,7 @@
 
 //! Random numbers.
 //!
-//! Could be removed once the kernel crate has `get_random_bytes`.
+//! Could be removed in a release after 7.3, once the kernel crate has `get_random_bytes`.
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 

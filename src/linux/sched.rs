@@ -13,7 +13,7 @@ use super::helpers;
 ///
 /// As for any function that sleeps, the caller must hold no spinlock and not the RCU read lock.
 ///
-/// Could be removed once the kernel crate has `cond_resched`.
+/// Could be removed in a release after 7.3, once the kernel crate has `cond_resched`.
 ///
 /// # Examples
 ///
@@ -27,8 +27,10 @@ use super::helpers;
 ///     sum
 /// }
 /// ```
+///
+/// May sleep.
 pub(crate) fn cond_resched() {
-    // SAFETY: The function has no requirements for memory safety.
+    // SAFETY: The function may sleep, as this one may.
     unsafe { helpers::cond_resched() };
 }
 
@@ -36,8 +38,8 @@ pub(crate) fn cond_resched() {
 ///
 /// The task must not sleep meanwhile. On PREEMPT_RT it must not take a spinlock either.
 ///
-/// Could be removed once the kernel crate has a guard for `preempt_disable`; it has one for interrupts
-/// (`kernel::interrupt::LocalInterruptDisabled`).
+/// Could be removed in a release after 7.3, once the kernel crate has a guard for `preempt_disable`; it has
+/// one for interrupts (`kernel::interrupt::LocalInterruptDisabled`).
 ///
 /// # Invariants
 ///
@@ -53,13 +55,13 @@ pub(crate) fn cond_resched() {
 ///     busy.store(0, Relaxed);
 /// }
 /// ```
-pub struct NoPreemption(NotThreadSafe);
+pub(crate) struct NoPreemption(NotThreadSafe);
 
 impl NoPreemption {
     /// Disables preemption. May be called in any context, and nests.
     #[allow(clippy::new_without_default, reason = "a guard is not made by default")]
     #[inline]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: The function has no requirements.
         unsafe { helpers::preempt_disable() };
         // INVARIANT: Disabled above; the type is not `Send`.

@@ -2,7 +2,7 @@
 
 //! SipHash-2-4.
 //!
-//! Could be removed once the kernel crate has `siphash`.
+//! Could be removed in a release after 7.3, once the kernel crate has `siphash`.
 //!
 //! C header: [`include/linux/siphash.h`](srctree/include/linux/siphash.h)
 
@@ -18,7 +18,7 @@ use super::helpers;
 /// }
 /// ```
 pub(crate) fn siphash(bytes: &[u8], key: [u64; 2]) -> u64 {
-    let [key0, key1] = key;
-    // SAFETY: `bytes` is valid for reads of its length, and `siphash` needs no alignment.
-    unsafe { helpers::siphash(bytes.as_ptr().cast(), bytes.len(), key0, key1) }
+    // SAFETY: `bytes` is valid for reads of its length, and `siphash` needs no alignment. `siphash_key_t` is
+    // an array of two words.
+    unsafe { helpers::siphash(bytes.as_ptr().cast(), bytes.len(), &raw const key) }
 }

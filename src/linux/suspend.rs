@@ -38,6 +38,8 @@ impl PmEvent {
 }
 
 /// A value that is notified of hibernation.
+///
+/// [`PmNotifier`] has an example.
 pub(crate) trait PmCallback: Send + Sync + 'static {
     /// Handles an event. Called in process context, by the task that hibernates the machine, one event
     /// at a time. May sleep.
@@ -51,7 +53,7 @@ pub(crate) enum PmChain {}
 ///
 /// A kernel without sleep states (`CONFIG_PM_SLEEP`) never notifies it.
 ///
-/// Could be removed once the kernel crate has `register_pm_notifier`.
+/// Could be removed in a release after 7.3, once the kernel crate has `register_pm_notifier`.
 ///
 /// # Examples
 ///

@@ -23,7 +23,8 @@ use kernel::{
 /// It is not a [`Queue`], because a delayed work item whose time has not come is not cancelled when the
 /// queue is destroyed, and `Queue::enqueue_delayed` takes any queue.
 ///
-/// Could be removed once `kernel::workqueue` makes queues; it has only the system's.
+/// Could be removed in a release after 7.3, once `kernel::workqueue` makes queues; it has only the
+/// system's.
 ///
 /// # Invariants
 ///

@@ -30,7 +30,7 @@ struct Named {
 pub struct Hibernation {
     /// The pages that the image names, once it has been made.
     image: Option<Vec<Named>>,
-    /// The pages that were paged out since then. Servers have newer versions of them.
+    /// The pages whose page-outs ended since then or were under way. Servers may have newer versions of them.
     written: BTreeSet<u32>,
     /// How often it has ended.
     pub ended: u64,
@@ -77,8 +77,8 @@ impl World {
                 holders: slots.iter().map(|slot| servers.address(slot)).collect(),
             });
         }
+        client.hibernation.written = client.pages_going_out().collect();
         client.hibernation.image = Some(image);
-        client.hibernation.written.clear();
         let delay_ns = self.ctx.draw_host(2000 * MS);
         self.later(delay_ns, Disturbance::PowerOff(number, lasts_ns));
     }

@@ -11,10 +11,20 @@ requires anemone-test
 [ "$ANEMONE_SERVER" ] || skip "there is no memory server"
 ROOM_MIB=12
 
-# outgrow: runs a program that needs several times the available space. It must be killed.
+# was_killed WHERE: whether the OOM killer has reported it. What was logged since the program began is in the log.
+was_killed() {
+    sed "1,/;test: $1/d" "$SCRATCH/kmsg" >"$SCRATCH/log"
+    grep -q 'Memory cgroup out of memory: Killed process' "$SCRATCH/log"
+}
+
+# outgrow WHERE: runs a program that needs several times the available space. It must be killed.
 outgrow() {
     group=/sys/fs/cgroup/test-grows
     mkdir -p $group && echo 16M >$group/memory.max || fail "no cgroup"
+    # The kernel's buffer is too small for all that is logged until the program is killed.
+    echo "test: $1" >/dev/kmsg
+    cat /dev/kmsg >"$SCRATCH/kmsg" &
+    reader=$!
     from=$(anemone_seconds)
     sh -c 'echo $$ >"$0/cgroup.procs" && exec anemone-test pages --mib "$1" --passes 1' $group "$(scaled 64 2)" >"$SCRATCH/pages" 2>&1
     status=$?
@@ -23,8 +33,9 @@ outgrow() {
     # The killed program frees its memory and its swap.
     wait_for 20 "an empty cgroup" rmdir $group || fail "the group is not empty"
     # The OOM killer's report has a call trace. Nothing else may have one.
-    dmesg -c >"$SCRATCH/log"
-    grep -q 'Memory cgroup out of memory: Killed process' "$SCRATCH/log" || fail "$1: not for want of memory"
+    wait_for 20 "the OOM killer's report" was_killed "$1" || fail "$1: not for want of memory"
+    kill $reader
+    dmesg -c >/dev/null
     grep -E 'WARNING:|BUG:|blocked for more than|lockup' "$SCRATCH/log" && fail "$1: the kernel's log"
 }
 

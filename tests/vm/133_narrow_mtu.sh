@@ -39,7 +39,9 @@ for mtu in 599 100 68; do
     else
         stuck || fail "MTU $mtu: the load continues"
     fi
-    packets=$(($(sent packets) - packets)) bytes=$(($(sent bytes) - bytes))
+    # In this order: a frame that is sent meanwhile is counted, and its bytes are not.
+    bytes=$(($(sent bytes) - bytes))
+    packets=$(($(sent packets) - packets))
     [ $bytes -le $((packets * (mtu + 14))) ] || fail "MTU $mtu: $packets frames of $bytes bytes"
     [ $mtu -ge 100 ] || [ $packets = 0 ] || fail "MTU $mtu: $packets frames of $bytes bytes"
     ip link set eth0 mtu 600 || fail "MTU 600"

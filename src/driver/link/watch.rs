@@ -72,7 +72,7 @@ impl NotifierCallback for LinkWatch {
                     pr_warn!("interface {name}: gone; requests wait until it is back\n");
                     client.shared.kick();
                     // Another device may have got the name while this one had another.
-                    let other = device.sibling(name, rtnl);
+                    let other = NetDevice::by_name_in(self.namespace, name, rtnl);
                     if let Some(other) = other.filter(|other| link.is_called(other, rtnl)) {
                         self.bind(&other, rtnl);
                     }

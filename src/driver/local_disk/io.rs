@@ -28,7 +28,7 @@ use crate::{
     },
     linux::{
         block::bio::OpfBit,
-        mm::memalloc::NoReclaim,
+        mm::memalloc::noreclaim_scope,
         module::ModuleRef,
         time::hrtimer::now_ns, //
     },
@@ -82,10 +82,7 @@ impl Pool {
                 self.bios.prepare(io.id, device, opf, sector, pages)
             });
             match prepared {
-                Some(prepared) => {
-                    let _reserve = NoReclaim::new();
-                    prepared.submit();
-                }
+                Some(prepared) => noreclaim_scope(|| prepared.submit()),
                 None => self.with(shared, |state, now_ns| {
                     state.mirror.ended(now_ns, io.id, false, &shared.device);
                 }),

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 //!
-//! Could be removed once the kernel crate has `bdev_file_open_by_dev`.
+//! Could be removed in a release after 7.3, once the kernel crate has `bdev_file_open_by_dev`.
 //!
 //! # Examples
 //!
@@ -110,7 +110,7 @@ impl BlockDevice {
         self.stays_open.store(1, Relaxed);
     }
 
-    /// Closes it, but does not wait until it is closed.
+    /// Closes it, but does not wait until it is closed. Sleeps.
     pub(crate) fn close_later(self: Arc<Self>) {
         self.closes_later.store(1, Relaxed);
     }

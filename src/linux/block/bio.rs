@@ -69,6 +69,8 @@ kernel::impl_flags!(
 );
 
 /// The handler of a bio's end.
+///
+/// [`BioSet`] has an example.
 pub(crate) trait EndIo: Send + Sync + 'static {
     /// Some bio has ended: [`BioSet::reap`] says which. Any context, hard interrupt too: only
     /// note it.
@@ -95,7 +97,8 @@ const ENDED: u32 = 3;
 ///   words of `bio` besides, both only by atomic operations. It changes `bi_end_io` from [`BioSet::end_io`]
 ///   to `bio_put`: a driver that puts a callback of its own there does so before `submit_bio` returns, and
 ///   puts ours back in the end. And it reads `__bi_cnt`, which C accesses only by atomic operations as well.
-/// - The drop of the set may access the `device` of a bio that stays [`SUBMITTED`]; the block layer does not.
+/// - The drop of the set may access the `device` of a bio that stays [`SUBMITTED`], which the block layer
+///   does not, and of one that stays [`TAKEN`] because its [`PreparedBio`] was forgotten.
 /// - While `state` is [`SUBMITTED`] or [`ENDED`], `bio` has an initialised status and refers to `vecs`. The
 ///   first `bi_vcnt` entries of `vecs` each hold a reference to their page. `device` is the device of `bio`.
 /// - `bi_private` of a `bio` that was submitted points to the value, which is not freed before it has ended.
@@ -118,7 +121,8 @@ struct Inner<T, const PAGES: usize> {
 /// ([`BioSet::has_submitted`]). A driver below may have put a callback of its own in the place of ours: then
 /// the drop waits until that bio has ended.
 ///
-/// Could be removed once the kernel crate has `bio`, and bios that end without their owner.
+/// Could be removed in a release after 7.3, once the kernel crate has `bio`, and bios that end without
+/// their owner.
 ///
 /// # Invariants
 ///
@@ -327,7 +331,8 @@ impl<T, const PAGES: usize> Inner<T, PAGES> {
 impl<T: EndIo, const PAGES: usize> PreparedBio<'_, T, PAGES> {
     /// Hands it to the block layer, which may wait, if that was not forbidden: for memory, or for
     /// a device that takes nothing now, without a bound. May end before this returns. Process context, also
-    /// where waiting is forbidden.
+    /// where waiting is forbidden; but not where a driver handles a request or a bio, because the block
+    /// layer would only queue the bio until that driver returns.
     pub(crate) fn submit(self) {
         let this = core::mem::ManuallyDrop::new(self);
         this.used.store(1, Relaxed);
@@ -398,7 +403,7 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
             // Each context that has read our callback has left it afterwards: interrupts after the first,
             // preempted tasks after the second. Both sleep.
             rcu::synchronize_rcu();
-            // SAFETY: The function has no requirements for memory safety.
+            // SAFETY: The function sleeps, as dropping a set does.
             unsafe { helpers::synchronize_rcu_tasks() };
             for index in 0..self.len() {
                 self.note_put(index);
@@ -415,7 +420,8 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
                 // `end_io` is under way, so nothing else uses it.
                 drop(unsafe { KBox::from_raw(inner.as_ptr()) });
             } else {
-                // Disowned. Its memory and its pages stay for ever, and its device stays open.
+                // Disowned, or taken by a value that was forgotten. Its memory and its pages stay for ever,
+                // and its device stays open.
                 // SAFETY: By the invariants of `Inner` `drop` may access this field.
                 if let Some(device) = unsafe { (*inner.as_ref().device.get()).take() } {
                     device.keep_open();

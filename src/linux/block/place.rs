@@ -5,7 +5,8 @@
 //! Most blocks are one page. With O_DIRECT a block may begin at any multiple of 512 bytes and span two
 //! pages, or consist of pieces as short as 512 bytes, of several bios.
 //!
-//! Could be removed once the kernel crate has iterators over a request's data, as `rq_for_each_bvec` is.
+//! Could be removed in a release after 7.3, once the kernel crate has iterators over a request's data, as
+//! `rq_for_each_bvec` is.
 
 use core::{
     iter::FusedIterator,

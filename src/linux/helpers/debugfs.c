@@ -3,9 +3,9 @@
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 
-struct dentry *rust_helper_debugfs_create_dir(const char *name)
+struct dentry *rust_helper_debugfs_create_dir(const char *name, struct dentry *parent)
 {
-	return debugfs_create_dir(name, NULL);
+	return debugfs_create_dir(name, parent);
 }
 
 void rust_helper_debugfs_create_file(const char *name, umode_t mode, struct dentry *dir, void *data,

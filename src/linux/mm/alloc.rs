@@ -30,7 +30,7 @@ pub(in crate::linux) const RAW_MAY_FAIL: bindings::gfp_t =
 /// `GFP_KERNEL`, but fails where that would have programs killed, and does not complain. For what there
 /// may be much of.
 ///
-/// Could be removed once the kernel crate has `__GFP_RETRY_MAYFAIL`.
+/// Could be removed in a release after 7.3, once the kernel crate has `__GFP_RETRY_MAYFAIL`.
 // SAFETY: `Flags` consists of one `u32`, which may have any value, and `transmute` checks that it has no
 // other bytes. The kernel crate does not promise that, so the value of another constant is checked below. Its
 // own constants cannot be combined to this one, and no function takes raw flags.
@@ -42,7 +42,7 @@ const _: () = assert!(RAW_KERNEL == bindings::GFP_KERNEL);
 
 /// Whether `bytes` can be allocated without harm to others, as far as the kernel knows.
 ///
-/// Could be removed once the kernel crate has `si_mem_available`.
+/// Could be removed in a release after 7.3, once the kernel crate has `si_mem_available`.
 ///
 /// # Examples
 ///
@@ -60,7 +60,7 @@ pub(crate) fn is_available(bytes: usize) -> bool {
 
 /// A type of which all zero bytes are a value.
 ///
-/// Could be removed once `kernel::sync::atomic::Atomic` is `pin_init::Zeroable`.
+/// Could be removed in a release after 7.3, once `kernel::sync::atomic::Atomic` is `pin_init::Zeroable`.
 ///
 /// # Safety
 ///
@@ -73,9 +73,9 @@ unsafe impl ZeroValue for Atomic<u32> {}
 
 /// A table of fixed length, mapped with huge pages where there are some. It is dropped in process context.
 ///
-/// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table
-/// larger than memory has other programs killed before its allocation fails. Could be removed once
-/// `VVec` takes [`MAY_FAIL`], huge pages, and values of zero bytes.
+/// A `VVec` would do, but for how it fails: it is allocated with `GFP_KERNEL`, so that a table larger than
+/// memory has other programs killed before its allocation fails. Could be removed in a release after 7.3,
+/// once `VVec` takes [`MAY_FAIL`], huge pages, and values of zero bytes.
 ///
 /// # Invariants
 ///

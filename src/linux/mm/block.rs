@@ -42,7 +42,8 @@ pub(in crate::linux) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 ///   [`mm::copy`](super::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
 ///   values: two concurrent writes leave a mixture of both.
 ///
-/// Could be removed once the kernel crate has `bio` and its iterators (`bio_for_each_segment`).
+/// Could be removed in a release after 7.3, once the kernel crate has `bio` and its iterators
+/// (`bio_for_each_segment`).
 ///
 /// # Examples
 ///

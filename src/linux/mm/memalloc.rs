@@ -4,51 +4,26 @@
 //!
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 
-use kernel::{
-    prelude::*,
-    types::NotThreadSafe, //
-};
-
 use crate::linux::helpers;
 
-/// While this exists, the task that made it may allocate from the emergency reserve and does not wait for
-/// reclaim. For work that frees memory, such as writing swapped pages.
+/// Calls `f`, in which the task may allocate from the emergency reserve and does not wait for reclaim. For
+/// work that frees memory, such as writing swapped pages. Process context.
 ///
-/// Could be removed once the kernel crate has a guard for `memalloc_noreclaim_save`.
-///
-/// # Invariants
-///
-/// `flags` is what `memalloc_noreclaim_save` returned in this task.
+/// Could be removed in a release after 7.3, once the kernel crate has a scope for
+/// `memalloc_noreclaim_save`.
 ///
 /// # Examples
 ///
 /// ```ignore
 /// fn write<T: EndIo>(prepared: PreparedBio<'_, T, 1>) {
-///     let _reserve = NoReclaim::new();
-///     prepared.submit();
+///     noreclaim_scope(|| prepared.submit());
 /// }
 /// ```
-pub(crate) struct NoReclaim {
-    flags: c_uint,
-    _p: NotThreadSafe,
-}
-
-impl NoReclaim {
-    /// Begins the scope. Process context.
-    pub(crate) fn new() -> Self {
-        // SAFETY: The function has no requirements for memory safety.
-        let flags = unsafe { helpers::memalloc_noreclaim_save() };
-        // INVARIANT: Returned above; the type is not `Send`.
-        Self {
-            flags,
-            _p: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for NoReclaim {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant, in the same task.
-        unsafe { helpers::memalloc_noreclaim_restore(self.flags) };
-    }
+pub(crate) fn noreclaim_scope<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: The function changes a flag of the task, which is put back below.
+    let flags = unsafe { helpers::memalloc_noreclaim_save() };
+    let result = f();
+    // SAFETY: `flags` was returned above, in this task. Scopes nest, because calls do.
+    unsafe { helpers::memalloc_noreclaim_restore(flags) };
+    result
 }

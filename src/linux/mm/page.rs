@@ -28,8 +28,8 @@ use crate::linux::{
 /// A page of 4 KiB. Dropping it gives up one reference; a bio or a frame under way has one of its
 /// own.
 ///
-/// Could be removed once the kernel crate's `Page` can be shared with a device, and lent to a bio
-/// and an skb, which needs a reference count: it owns its page alone.
+/// Could be removed in a release after 7.3, once the kernel crate's `Page` can be shared with a device, and
+/// lent to a bio and an skb, which needs a reference count: it owns its page alone.
 ///
 /// # Invariants
 ///

@@ -35,7 +35,7 @@ pub(crate) use stacking::VlanTag;
 /// Meanwhile no device is registered, unregistered, renamed, stacked, or moved to another network
 /// namespace, but by this task.
 ///
-/// Could be removed once the kernel crate has the RTNL mutex.
+/// Could be removed in a release after 7.3, once the kernel crate has the RTNL mutex.
 ///
 /// # Invariants
 ///
@@ -56,7 +56,7 @@ impl Rtnl {
     ///
     /// [`Notifier`]: super::notifier::Notifier
     pub(crate) fn lock() -> Self {
-        // SAFETY: The function has no requirements for memory safety.
+        // SAFETY: The function sleeps, as this one says.
         unsafe { helpers::rtnl_lock() };
         // INVARIANT: Locked above; the type is not `Send`.
         Self(NotThreadSafe)
@@ -64,6 +64,7 @@ impl Rtnl {
 }
 
 impl Drop for Rtnl {
+    /// Sleeps: the devices that were unregistered meanwhile end now.
     fn drop(&mut self) {
         // SAFETY: By the type invariant this task holds the mutex.
         unsafe { helpers::rtnl_unlock() };
@@ -79,13 +80,14 @@ impl Drop for Rtnl {
 /// A reference delays the end of the device, and with it of the task that removes it, without a bound.
 /// So it must be dropped when a [`Notifier`] gets [`Event::Unregister`].
 ///
-/// Could be removed once the kernel crate has network devices; `kernel::net` has only PHYs and netlink.
+/// Could be removed in a release after 7.3, once the kernel crate has network devices; `kernel::net` has
+/// only PHYs and netlink.
 ///
 /// # Invariants
 ///
 /// - The device is live: it is initialised, and a reference to it is held.
-/// - Its network namespace, and the operations of its driver, exist as long as the device is live: both
-///   wait until it has no reference any more.
+/// - The operations of its driver exist as long as the device is live: the driver waits until it has no
+///   reference any more. Its network namespace exists as long as it is registered.
 ///
 /// # Examples
 ///
@@ -111,16 +113,16 @@ impl NetDevice {
     /// context.
     pub(crate) fn by_name(name: &CStr) -> Option<ARef<Self>> {
         // SAFETY: The name is terminated.
-        let device = unsafe { helpers::dev_get_by_name(name.as_char_ptr()) };
+        let device = unsafe { helpers::current_dev_get_by_name(name.as_char_ptr()) };
         // SAFETY: The device is live, and the function has taken a reference.
         Some(unsafe { ARef::from_raw(NonNull::new(device)?.cast()) })
     }
 
-    /// Looks up a name in the network namespace of this device. Alternative names count.
-    pub(crate) fn sibling(&self, name: &CStr, _: &Rtnl) -> Option<ARef<Self>> {
-        // SAFETY: By the type invariants the device and its namespace are live. With the RTNL mutex
-        // held the device stays in the namespace. The name is terminated.
-        let device = unsafe { helpers::dev_get_sibling(self.as_ptr(), name.as_char_ptr()) };
+    /// Looks up a name in the network namespace with this cookie ([`Self::namespace`]). Alternative names
+    /// count. This function sleeps.
+    pub(crate) fn by_name_in(namespace: u64, name: &CStr, _: &Rtnl) -> Option<ARef<Self>> {
+        // SAFETY: The RTNL mutex is held, and the name is terminated.
+        let device = unsafe { helpers::cookie_dev_get_by_name(namespace, name.as_char_ptr()) };
         // SAFETY: The device is live, and the function has taken a reference.
         Some(unsafe { ARef::from_raw(NonNull::new(device)?.cast()) })
     }
@@ -191,11 +193,11 @@ impl NetDevice {
         unsafe { helpers::dev_has_sg(self.as_ptr()) }
     }
 
-    /// Returns the cookie of the device's network namespace (`SO_NETNS_COOKIE`). No other namespace has
-    /// had it before.
+    /// Returns the cookie of the device's network namespace (`SO_NETNS_COOKIE`), or 0 if the device is not
+    /// registered. No other namespace has had it before.
     pub(crate) fn namespace(&self, _: &Rtnl) -> u64 {
-        // SAFETY: By the type invariants the device and its namespace are live. With the RTNL mutex
-        // held the device stays in the namespace.
+        // SAFETY: By the type invariants the device is live, and its namespace if it is registered. With
+        // the RTNL mutex held it stays so.
         unsafe { helpers::dev_net_cookie(self.as_ptr()) }
     }
 

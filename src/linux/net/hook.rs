@@ -58,8 +58,8 @@ enum Registration {
 /// It must be removed when the device is unregistered or moves to another network namespace, as the
 /// callback of a [`Notifier`] can do: it holds a reference to the device.
 ///
-/// Could be removed once the kernel crate has `nf_register_net_hook` and `dev_add_pack`; `kernel::net`
-/// has only PHYs and netlink.
+/// Could be removed in a release after 7.3, once the kernel crate has `nf_register_net_hook` and
+/// `dev_add_pack`; `kernel::net` has only PHYs and netlink.
 ///
 /// # Invariants
 ///

@@ -71,6 +71,8 @@ impl Event {
 }
 
 /// A value that is notified of what happens to network devices.
+///
+/// [`Notifier`] has an example.
 pub(crate) trait NotifierCallback: Send + Sync + 'static {
     /// Handles an event of `device`, which may be in any network namespace. Called in process context
     /// with the RTNL mutex held, one event at a time. May sleep.
@@ -85,8 +87,8 @@ pub(crate) enum DeviceChain {}
 /// While it is being registered, it is notified of [`Event::Register`] of each device, and of
 /// [`Event::Up`] of each that is up; while it is being dropped, of the opposite. Both take the RTNL mutex.
 ///
-/// Could be removed once the kernel crate has `register_netdevice_notifier`; `kernel::net` has only PHYs
-/// and netlink.
+/// Could be removed in a release after 7.3, once the kernel crate has `register_netdevice_notifier`;
+/// `kernel::net` has only PHYs and netlink.
 ///
 /// # Examples
 ///

@@ -18,8 +18,8 @@ use crate::linux::helpers;
 /// While one exists, network drivers may receive frames into the emergency reserve. Nothing is sent or
 /// received on the socket itself. Dropping it sleeps.
 ///
-/// Could be removed once the kernel crate has kernel sockets (`sock_create_kern`) and `sk_set_memalloc`. The
-/// helper calls both because the kernel's bindings have no `struct socket`.
+/// Could be removed in a release after 7.3, once the kernel crate has kernel sockets (`sock_create_kern`)
+/// and `sk_set_memalloc`. The helper calls both because the kernel's bindings have no `struct socket`.
 ///
 /// # Invariants
 ///

@@ -16,6 +16,8 @@ use crate::linux::{
 };
 
 /// A value that is notified when the virtual machine was restored or copied.
+///
+/// [`VmforkNotifier`] has an example.
 pub(crate) trait VmforkCallback: Send + Sync + 'static {
     /// Called when the machine's generation number has changed. The kernel's random number generator
     /// has been reseeded before.
@@ -33,7 +35,7 @@ pub(crate) enum VmforkChain {}
 /// It is never notified on a kernel without `CONFIG_VMGENID`, and if the host gives the machine no
 /// generation number.
 ///
-/// Could be removed once the kernel crate has `register_random_vmfork_notifier`.
+/// Could be removed in a release after 7.3, once the kernel crate has `register_random_vmfork_notifier`.
 ///
 /// # Examples
 ///

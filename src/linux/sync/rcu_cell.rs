@@ -28,8 +28,8 @@ use kernel::{
 /// `rcu_assign_pointer`, pairs with `Acquire` in `read`, where C has an address dependency.
 ///
 /// `kernel::revocable::Revocable` can be revoked but not replaced, and costs the reader a flag besides.
-/// Could be removed once the kernel crate has a pointer for RCU (`rcu_assign_pointer`); it has only guards
-/// and grace periods, which this type uses.
+/// Could be removed in a release after 7.3, once the kernel crate has a pointer for RCU
+/// (`rcu_assign_pointer`); it has only guards and grace periods, which this type uses.
 ///
 /// # Invariants
 ///
@@ -75,7 +75,9 @@ impl<T: Send + Sync> RcuCell<T> {
 
     /// Stores `value` in the cell. Returns the previous value when no reader has it any more.
     ///
-    /// Sleeps. The caller must not hold the RCU read lock, or it waits for itself.
+    /// Sleeps. So the caller must not hold the RCU read lock: it would wait for itself, or, where RCU is not
+    /// preemptible, end its own read section by sleeping. As for all functions that sleep, the kernel's
+    /// checks find a caller that does ([`crate::linux`]).
     pub(crate) fn replace(&self, value: Option<KBox<T>>) -> Option<KBox<T>> {
         // INVARIANT: By `into_raw`. The old box is returned only after the grace period below.
         let old = self.pointer.xchg(into_raw(value), Full);

@@ -22,8 +22,8 @@ use kernel::sync::atomic::{
 /// A [`SpinLock`] differs in that it waits, and that it must be held for a short time and without
 /// sleeping. While a [`TryGuard`] exists, the task may sleep.
 ///
-/// Could be removed once the kernel crate has a lock with `trylock` for all contexts; its
-/// `Lock::try_lock` disables preemption or sleeps, as the lock's backend does.
+/// Could be removed in a release after 7.3, once the kernel crate has a lock with `trylock` for all
+/// contexts; its `Lock::try_lock` disables preemption or sleeps, as the lock's backend does.
 ///
 /// # Invariants
 ///

@@ -23,7 +23,7 @@ use kernel::{
 /// A [`HrTimer`] runs on this clock, so a deadline has passed when its timer fires. The cheaper clocks
 /// differ from CPU to CPU (`local_clock`) or step by a tick (`ktime_get_coarse`).
 ///
-/// Could be removed once `kernel::time::Instant::as_nanos` is public.
+/// Could be removed in a release after 7.3, once `kernel::time::Instant::as_nanos` is public.
 ///
 /// # Examples
 ///
@@ -39,6 +39,8 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// The value of a [`HrTimer`].
+///
+/// [`HrTimer`] has an example.
 pub(crate) trait HrTimerCallback: Send + Sync + Sized + 'static {
     /// Called when the timer has fired. The timer is stopped then, unless another context has armed it
     /// again; the callback arms it for the next deadline with [`HrTimer::arm`].
@@ -56,7 +58,8 @@ pub(crate) trait HrTimerCallback: Send + Sync + Sized + 'static {
 /// Dropping it cancels it and waits for the callback, so it must be dropped in process context. The value
 /// is dropped afterwards.
 ///
-/// Could be removed once `kernel::time::hrtimer::HrTimer` can be started through a shared reference.
+/// Could be removed in a release after 7.3, once `kernel::time::hrtimer::HrTimer` can be started through a
+/// shared reference.
 ///
 /// # Invariants
 ///

@@ -125,6 +125,14 @@ impl Client {
         Content::new(self.number, page, self.next_write, filled)
     }
 
+    /// The pages of the page-outs under way, also of those that wait and have no version yet.
+    pub fn pages_going_out(&self) -> impl Iterator<Item = u32> + '_ {
+        let requests = self.requests.iter().flatten().flatten();
+        requests
+            .filter(|request| request.is_page_out)
+            .map(|request| request.page)
+    }
+
     /// Pages a page out, if an op is free.
     pub fn page_out(&mut self, ctx: &mut Context, page: u32) {
         let Some((shard, op)) = self.free_op(ctx) else {

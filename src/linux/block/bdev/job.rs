@@ -61,7 +61,7 @@ impl Drop for Holders {
     /// Such a task still returns from our callback. It may have been preempted, but does not sleep. This
     /// sleeps, as destroying the queue does.
     fn drop(&mut self) {
-        // SAFETY: The function has no requirements for memory safety.
+        // SAFETY: The function sleeps, as this one says.
         unsafe { helpers::synchronize_rcu_tasks() };
     }
 }

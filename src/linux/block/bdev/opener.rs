@@ -79,7 +79,8 @@ pub(crate) enum Late {
 ///
 /// It does not log. It reports what happens when no caller waits any more.
 ///
-/// Could be removed once the kernel can open and close a block device within a bounded time.
+/// Could be removed in a release after 7.3, once the kernel can open and close a block device within a
+/// bounded time.
 ///
 /// # Invariants
 ///
@@ -149,7 +150,7 @@ impl Opener {
         opened.map(|opened| self.finish(opened)).transpose()
     }
 
-    /// The device that [`Self::open`] has kept, once it is open, or why it cannot be opened.
+    /// The device that [`Self::open`] has kept, once it is open, or why it cannot be opened. Sleeps.
     pub(crate) fn take_late(&self) -> Option<(DeviceNumber, Result<Arc<BlockDevice>>)> {
         let opened = self.worker.take()?;
         Some((opened.opening.number, self.finish(opened)))

@@ -161,7 +161,8 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
 /// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks as long as a
 /// page, as those of the kernel crate's builder unless it is called with other values.
 ///
-/// Could be removed once that of the kernel crate has these limits and features, and
+/// Could be removed in a release after 7.3, once that of the kernel crate has these limits and features,
+/// and
 /// [`Operations`] is its trait.
 ///
 /// # Examples

@@ -35,8 +35,8 @@ pub(crate) type Refused<T> = (Request<T>, BlkStatus);
 /// There is no callback for blk-mq's own request timeout, so that blk-mq waits on: the driver
 /// bounds its waits itself, and ends each request.
 ///
-/// Could be removed once the kernel crate's trait of this name has data of hardware queues and of
-/// requests, and hands out requests that can end late, and with an error.
+/// Could be removed in a release after 7.3, once the kernel crate's trait of this name has data of hardware
+/// queues and of requests, and hands out requests that can end late, and with an error.
 ///
 /// # Examples
 ///

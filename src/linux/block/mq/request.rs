@@ -108,8 +108,8 @@ pub(super) fn wrapper_of<T: Operations>(rq: *mut bindings::request) -> *mut Requ
 /// A request that the driver owns, and ends once, at any time and in any context. Dropping it ends it
 /// with an I/O error.
 ///
-/// Could be removed once the kernel crate's `Request` has an operation, a sector, data, and an end
-/// with an error at any later time (its `ARef<Request>` ends only with success).
+/// Could be removed in a release after 7.3, once the kernel crate's `Request` has an operation, a sector,
+/// data, and an end with an error at any later time (its `ARef<Request>` ends only with success).
 ///
 /// # Invariants
 ///

@@ -41,7 +41,8 @@ use crate::linux::{
 /// A clone is another reference to the same block, for a context that uses the block while another may
 /// drop its own reference.
 ///
-/// Could be removed once the kernel crate's `ARef<Request>` lends the request's data.
+/// Could be removed in a release after 7.3, once the kernel crate's `ARef<Request>` lends the request's
+/// data.
 ///
 /// # Invariants
 ///

@@ -40,7 +40,8 @@ kernel::impl_flags!(
 
 /// A wrapper for `struct blk_mq_tag_set`. It is made and dropped in process context, and both sleep.
 ///
-/// Could be removed once that of the kernel crate takes flags, and [`Operations`] is its trait.
+/// Could be removed in a release after 7.3, once that of the kernel crate takes flags, and [`Operations`]
+/// is its trait.
 ///
 /// # Invariants
 ///

@@ -11,18 +11,30 @@
 #include <net/net_namespace.h>
 
 /* In the network namespace of the current task; a task that exits has none. */
-struct net_device *rust_helper_dev_get_by_name(const char *name)
+struct net_device *rust_helper_current_dev_get_by_name(const char *name)
 {
 	struct nsproxy *nsproxy = READ_ONCE(current->nsproxy);
 
 	return nsproxy ? dev_get_by_name(nsproxy->net_ns, name) : NULL;
 }
 
-/* In the network namespace of @dev. */
-struct net_device *rust_helper_dev_get_sibling(const struct net_device *dev, const char *name)
+/* In the network namespace with this cookie, if it still exists. */
+struct net_device *rust_helper_cookie_dev_get_by_name(u64 net_cookie, const char *name)
 {
+	struct net_device *dev = NULL;
+	struct net *net;
+
 	ASSERT_RTNL();
-	return dev_get_by_name(dev_net(dev), name);
+	/* A namespace that ends leaves the list before its devices' tables are freed. */
+	down_read(&net_rwsem);
+	for_each_net(net) {
+		if (net->net_cookie == net_cookie) {
+			dev = dev_get_by_name(net, name);
+			break;
+		}
+	}
+	up_read(&net_rwsem);
+	return dev;
 }
 
 void rust_helper_dev_hold(struct net_device *dev)
@@ -79,10 +91,11 @@ bool rust_helper_dev_has_sg(const struct net_device *dev)
 	return dev->features & NETIF_F_SG;
 }
 
+/* 0 of a device that is not registered: its namespace may be gone before it. */
 u64 rust_helper_dev_net_cookie(const struct net_device *dev)
 {
 	ASSERT_RTNL();
-	return dev_net(dev)->net_cookie;
+	return dev->reg_state == NETREG_REGISTERED ? dev_net(dev)->net_cookie : 0;
 }
 
 bool rust_helper_dev_is_registered(const struct net_device *dev)

@@ -39,13 +39,13 @@ const VLAN_ID: u16 = 0xfff;
 ///
 /// Offsets count from the first byte behind the Ethernet header.
 ///
-/// Could be removed once the kernel crate has `struct sk_buff`.
+/// Could be removed in a release after 7.3, once the kernel crate has `struct sk_buff`.
 ///
 /// # Invariants
 ///
 /// - `skb` is live during `'a`, and the fields of its structure do not change.
-/// - An Ethernet header, or a longer one that begins like it, lies at its `mac_header`, in its linear
-///   part.
+/// - At least the bytes of an Ethernet header can be read at its `mac_header`, in its linear part. They are
+///   one if the device that received the frame is an Ethernet device.
 /// - Its bytes may change: a sender on this machine (over a veth or macvlan, from a ring of
 ///   PACKET_TX_RING) may still write to them. So no reference to them exists, and they are only copied,
 ///   each once, as [`mm::copy`](crate::linux::mm::copy) says.
@@ -67,8 +67,8 @@ pub(crate) struct RxFrame<'a> {
 }
 
 impl RxFrame<'_> {
-    /// Wraps a frame that the network stack hands to a hook or to a packet type. Returns `None` if it has
-    /// no Ethernet header.
+    /// Wraps a frame that the network stack hands to a hook or to a packet type. Returns `None` if its
+    /// header is shorter than that of Ethernet.
     ///
     /// # Safety
     ///

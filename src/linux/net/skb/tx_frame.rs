@@ -81,7 +81,8 @@ pub(crate) enum SendError {
 /// A frame to send, with a protocol's header of `HEADER` bytes behind the Ethernet header. It is sent,
 /// renewed and dropped in process or softirq context with interrupts enabled.
 ///
-/// Could be removed once the kernel crate has `struct sk_buff` with `SKB_ALLOC_FCLONE`.
+/// Could be removed in a release after 7.3, once the kernel crate has `struct sk_buff` with
+/// `SKB_ALLOC_FCLONE`.
 ///
 /// # Invariants
 ///
