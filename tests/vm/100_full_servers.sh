@@ -11,18 +11,12 @@ requires anemone-test
 [ "$ANEMONE_SERVER" ] || skip "there is no memory server"
 ROOM_MIB=12
 
-# was_killed WHERE: whether the OOM killer has reported it. What was logged since the program began is in the log.
-was_killed() {
-    sed "1,/;test: $1/d" "$SCRATCH/kmsg" >"$SCRATCH/log"
-    grep -q 'Memory cgroup out of memory: Killed process' "$SCRATCH/log"
-}
-
 # outgrow WHERE: runs a program that needs several times the available space. It must be killed.
 outgrow() {
     group=/sys/fs/cgroup/test-grows
     mkdir -p $group && echo 16M >$group/memory.max || fail "no cgroup"
     # The kernel's buffer is too small for all that is logged until the program is killed.
-    echo "test: $1" >/dev/kmsg
+    echo "test: begins $1" >/dev/kmsg
     cat /dev/kmsg >"$SCRATCH/kmsg" &
     reader=$!
     from=$(anemone_seconds)
@@ -33,9 +27,12 @@ outgrow() {
     # The killed program frees its memory and its swap.
     wait_for 20 "an empty cgroup" rmdir $group || fail "the group is not empty"
     # The OOM killer's report has a call trace. Nothing else may have one.
-    wait_for 20 "the OOM killer's report" was_killed "$1" || fail "$1: not for want of memory"
+    echo "test: ends $1" >/dev/kmsg
+    wait_for 20 "the whole log" grep -q ";test: ends $1" "$SCRATCH/kmsg" || fail "$1: the log is not whole"
     kill $reader
     dmesg -c >/dev/null
+    sed "1,/;test: begins $1/d" "$SCRATCH/kmsg" >"$SCRATCH/log"
+    grep -q 'Memory cgroup out of memory: Killed process' "$SCRATCH/log" || fail "$1: not for want of memory"
     grep -E 'WARNING:|BUG:|blocked for more than|lockup' "$SCRATCH/log" && fail "$1: the kernel's log"
 }
 

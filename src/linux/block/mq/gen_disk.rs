@@ -162,8 +162,7 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
 /// page, as those of the kernel crate's builder unless it is called with other values.
 ///
 /// Could be removed in a release after 7.3, once that of the kernel crate has these limits and features,
-/// and
-/// [`Operations`] is its trait.
+/// and [`Operations`] is its trait.
 ///
 /// # Examples
 ///

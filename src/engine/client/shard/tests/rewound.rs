@@ -192,11 +192,11 @@ fn start(client: &mut Bench, page: u32, seed: u64) {
         .unwrap();
 }
 
-/// The number of pages that both clients know.
+/// The number of pages that were written before the client is put back.
 const KNOWN: u32 = 8;
 
-/// The servers, the first client, and a second client in the state that the first had after it had
-/// written the known pages.
+/// The servers, a client, and the same client put back to the state after it had written the known
+/// pages: the first and the second.
 fn clients() -> (Servers, Bench, Bench) {
     let mut servers = Servers::new();
     let (mut first, mut second) = (Bench::new(SERVERS), Bench::new(SERVERS));

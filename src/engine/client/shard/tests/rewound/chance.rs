@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random page-outs in two clients of one client.
+//! Random page-outs of a client, and of the same client after it was put back.
 
 use super::*;
 
@@ -15,7 +15,7 @@ impl Chance {
 }
 
 #[test]
-fn by_chance_no_life_reads_what_another_wrote() {
+fn by_chance_no_client_reads_what_the_other_wrote() {
     let (mut lost, mut read) = (0, 0);
     for round in 0..60 {
         let mut chance = Chance(round);
