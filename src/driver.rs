@@ -6,7 +6,6 @@
 //! held (`docs/locking.md`), in which context code runs, and in which order parts are made and freed.
 
 pub(crate) mod block_device;
-pub(crate) mod callback;
 pub(crate) mod client;
 pub(crate) mod cluster_lock;
 pub(crate) mod control_device;
@@ -28,6 +27,7 @@ pub(crate) mod shared;
 pub(crate) mod snapshot_restore;
 pub(crate) mod status;
 pub(crate) mod storage;
+pub(crate) mod timers_and_work;
 pub(crate) mod tx_frames;
 pub(crate) mod worker;
 

@@ -6,7 +6,7 @@
 use anemone::engine::client::dirty_chunks::{next_free, words_for, DirtyChunks};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use anemone::engine::client::page_map::{Entry, PageMap};
-use anemone::engine::client::rtt::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};
+use anemone::engine::client::retransmission_timeout::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};
 use anemone::engine::client::server_table::Load;
 use anemone::engine::client::utilisation::{least_utilised, Placed};
 use anemone::engine::client::window::Window;

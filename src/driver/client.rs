@@ -18,10 +18,6 @@ use kernel::{
 };
 
 use super::{
-    callback::{
-        new_timer,
-        Target, //
-    },
     cluster_lock::ClusterLock,
     local_disk,
     params::Params,
@@ -33,6 +29,10 @@ use super::{
     repair,
     shared::Shared,
     storage::KernelStorage, //
+    timers_and_work::{
+        new_timer,
+        Target, //
+    },
 };
 use crate::{
     engine::client::{

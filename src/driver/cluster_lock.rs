@@ -41,11 +41,11 @@ use crate::{
             SlotSet,
             SERVER_SLOTS, //
         },
-        load_wait::{
+        maintenance::removal::Removals,
+        startup_wait::{
             Answers,
             Wait, //
         }, //
-        maintenance::removal::Removals,
     },
     linux::{
         random,

@@ -20,7 +20,7 @@ use crate::engine::client::{
         ServerRoom, //
     },
     ids::SERVER_SLOTS,
-    load_wait::{
+    startup_wait::{
         Answered,
         Answers,
         ServerWait, //

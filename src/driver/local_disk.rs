@@ -10,7 +10,7 @@ mod check;
 mod detach;
 mod io;
 mod log;
-mod pool;
+mod mirror_lock;
 mod port;
 
 use kernel::{
@@ -30,14 +30,14 @@ use kernel::{
 };
 
 use super::{
-    callback::{
+    params,
+    shared::Shared, //
+    timers_and_work::{
         new_timer,
         Target,
         Timer,
         WorkItem, //
     },
-    params,
-    shared::Shared, //
 };
 use crate::{
     engine::client::{
@@ -66,7 +66,7 @@ pub(crate) use detach::{
     detach,
     shut_down, //
 };
-pub(crate) use pool::Pool;
+pub(crate) use mirror_lock::Pool;
 pub(crate) use port::LocalPort;
 
 /// How often, and for how long each time, a task waits to attach or detach a disk while another task

@@ -25,10 +25,10 @@ use lingering::Lingering;
 
 use super::{
     block_device::AnemoneDevice,
-    callback::Timer,
     request_part::RequestPart,
     shared::Shared,
     storage::KernelStorage, //
+    timers_and_work::Timer,
     tx_frames::OpFrames,
 };
 use crate::{

@@ -12,17 +12,17 @@ use kernel::{
 };
 
 use super::{
-    callback::Timer,
     client::Client,
     queue::Queue,
     storage::make_vec, //
+    timers_and_work::Timer,
 };
 use crate::{
     engine::client::{
         counters::RepairCounters,
         dirty_chunks::words_for,
+        pages_in_repair::COPIES, //
         repair::Repair,
-        repair_copies::COPIES, //
     },
     linux::mm::{
         alloc::zeroed_table,

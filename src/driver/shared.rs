@@ -9,16 +9,16 @@ use kernel::{
 };
 
 use super::{
-    callback::{
+    link::Link,
+    local_disk::LocalDisk,
+    params::Params,
+    storage::KernelStorage, //
+    timers_and_work::{
         new_timer,
         Target,
         Timer,
         WorkItem, //
     },
-    link::Link,
-    local_disk::LocalDisk,
-    params::Params,
-    storage::KernelStorage, //
 };
 use crate::{
     engine::client::{

@@ -13,8 +13,8 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tracing::{debug, info, warn};
 use zerocopy::FromBytes;
 
+use crate::cgroup_limits;
 use crate::exit_status::{Failure, Kind};
-use crate::groups;
 use crate::sys::checksum;
 use crate::sys::mapping::{self, Backing, HUGE_PAGE};
 
@@ -66,7 +66,7 @@ impl Available {
                 let info = rustix::system::sysinfo();
                 (info.freeram as u64).saturating_mul(info.mem_unit.into())
             });
-        let groups::Limits { room, is_hidden } = groups::limits();
+        let cgroup_limits::Limits { room, is_hidden } = cgroup_limits::limits();
         let (bytes, limit) = match room {
             Some(room) if room.bytes < machine => (room.bytes, Some(room.limit)),
             _ => (machine, None),

@@ -9,10 +9,10 @@
 mod admission;
 mod arena;
 mod arguments;
+mod cgroup_limits;
 mod exit_status;
 #[path = "../failure.rs"]
 mod failure;
-mod groups;
 mod link;
 mod oom;
 mod outbox;

@@ -9,7 +9,7 @@ use kernel::{
 
 use super::{
     log,
-    pool::{
+    mirror_lock::{
         Pool,
         State, //
     },

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     driver::{
-        callback::Timer,
         request_part::{
             RequestPart,
             MAX_REQUEST_PAGES, //
@@ -23,6 +22,7 @@ use crate::{
             make_vec,
             KernelStorage, //
         },
+        timers_and_work::Timer,
         tx_frames::OpFrames,
     },
     engine::client::{

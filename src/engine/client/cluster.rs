@@ -11,9 +11,8 @@
 //! changes this state: after an unexpected incarnation, or a REJECT of our session, the cluster
 //! asks with a fresh nonce.
 
-mod awaited;
 mod confirmation;
-mod frees;
+mod free_batch;
 mod inventory;
 mod liveness;
 mod path_mtu;
@@ -22,6 +21,7 @@ mod peers;
 mod query;
 mod received;
 mod session_end;
+mod silence;
 mod timers;
 
 use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
@@ -31,7 +31,6 @@ use super::storage::Storage;
 use super::versions::Witness;
 pub use crate::uapi::Health;
 use crate::wire::{ClientId, ClusterName, Header, MacAddress, Status};
-use awaited::Shortage;
 pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
 pub use path_mtu::usual_cut;
@@ -39,6 +38,7 @@ pub use peer::Peer;
 use peer::State;
 pub use peers::Peers;
 pub use session_end::{Close, Removal};
+use silence::Shortage;
 
 /// A source of unpredictable numbers, for sessions and nonces.
 pub trait Random {

@@ -5,7 +5,7 @@
 //!
 //! A copy is a page-in into a page of the module's own, then a page-out of that to one server that does
 //! not hold the page, or to the disk. Both run in repair's own shard. The page is not locked meanwhile:
-//! it is noted in [`RepairCopies`](super::repair_copies), and a page-out of it cancels the copy. The copy
+//! it is noted in [`PagesInRepair`](super::pages_in_repair), and a page-out of it cancels the copy. The copy
 //! has its own version, above all given out before, with the generation of the page. So the generation in
 //! the map is right for all holders, and servers and the mirror refuse the copy after a later page-out.
 //!
@@ -17,13 +17,13 @@
 mod backlog;
 mod commit;
 mod copy;
-mod search;
+mod need;
 
 use super::config::NS_PER_S;
 use super::counters::RepairCounters;
 use super::dirty_chunks::DirtyChunks;
 use super::ids::PageIndex;
-use super::repair_copies::COPIES;
+use super::pages_in_repair::COPIES;
 use super::shard::Shard;
 use super::storage::Storage;
 use super::swap_device::SwapDevice;

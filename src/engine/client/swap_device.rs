@@ -8,7 +8,7 @@ use super::disk_word::DiskWord;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::{Entry, PageMap};
-use super::repair_copies::RepairCopies;
+use super::pages_in_repair::PagesInRepair;
 use super::server_table::ServerTable;
 use super::storage::Storage;
 use super::versions::{Versions, Witness};
@@ -26,7 +26,7 @@ pub struct SwapDevice<S: Storage> {
     /// The state of the local disk.
     pub disk: DiskWord,
     /// Pages that are being copied in the background.
-    pub copies: RepairCopies,
+    pub copies: PagesInRepair,
     /// Parts of the map with pages that recently lost copies; `None` on a device without repair.
     degraded: Option<DirtyChunks<S::Words>>,
     /// Parts of the map with pages that should be on the local disk and are not.
@@ -56,7 +56,7 @@ impl<S: Storage> SwapDevice<S> {
             servers: ServerTable::default(),
             frame_filter: FrameFilter::default(),
             disk: DiskWord::default(),
-            copies: RepairCopies::default(),
+            copies: PagesInRepair::default(),
             degraded: None,
             out_of_sync: None,
             versions: Versions::new(),

@@ -4,7 +4,7 @@
 
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::PageIndex;
-use anemone::engine::client::repair_copies::COPIES;
+use anemone::engine::client::pages_in_repair::COPIES;
 use anemone::engine::client::shard::{Completion, Op, Parts, Shard};
 use anemone::engine::client::stale_copy::StaleCopy;
 

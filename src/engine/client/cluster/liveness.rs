@@ -7,7 +7,7 @@
 //! (`SwapDevice::note_high_water`). It is lost when it has been suspected for the loss timeout,
 //! counting only time in which the client ran. It is up again when it answers a ping, or a HELLO that
 //! continues the session. Other answers do not restart the count. They restart that of
-//! [`super::awaited`], which decides whether requests still wait.
+//! [`super::silence`], which decides whether requests still wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 

@@ -2,7 +2,7 @@
 
 //! One server, as seen by the cluster.
 
-use super::frees::Frees;
+use super::free_batch::Frees;
 use super::inventory::Questions;
 use super::path_mtu::PathMtu;
 use super::query::Query;

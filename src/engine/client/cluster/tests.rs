@@ -3,8 +3,7 @@
 //! The cluster against hand-made frames: which of them it accepts, and which it ignores.
 
 mod address;
-mod awaited;
-mod frees;
+mod free_batch;
 mod inventory;
 mod liveness;
 mod membership;
@@ -14,6 +13,7 @@ mod session_end;
 mod session_open;
 mod silence;
 mod utilisation;
+mod wake_ups;
 
 use std::vec::Vec;
 

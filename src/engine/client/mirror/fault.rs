@@ -6,7 +6,7 @@
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::disk_timeout::TimedOut;
-use super::io::Io;
+use super::next_io::Io;
 use super::Mirror;
 
 impl<S: Storage> Mirror<S> {

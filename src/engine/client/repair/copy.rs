@@ -7,7 +7,7 @@ use super::super::page_map::Entry;
 use super::super::shard::{Completion, CopyOut, Outcome, Shard};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::search::Help;
+use super::need::Help;
 use super::{Goal, Repair, FIRST_ROOM_NS, LAST_ROOM_NS};
 
 /// One copy under way.

@@ -3,7 +3,7 @@
 //! When a request fails instead of waiting: at the I/O timeout, or earlier if nothing can be expected to
 //! help it.
 //!
-//! How long servers and the disk have been silent: `cluster/awaited.rs` and `mirror/disk_timeout.rs`.
+//! How long servers and the disk have been silent: `cluster/silence.rs` and `mirror/disk_timeout.rs`.
 //! With which copies a page-out may end: `page_out_end.rs`.
 
 use super::super::ids::SlotSet;

@@ -3,7 +3,7 @@
 //! What a shard has measured of the path to one server.
 
 use super::super::quantile::Quantile;
-use super::super::rtt::RttEstimator;
+use super::super::retransmission_timeout::RttEstimator;
 use super::super::utilisation::Placed;
 use super::super::window::Window;
 use super::list::List;

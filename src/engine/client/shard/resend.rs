@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sends a transfer again. When: `retransmission_timeout.rs`.
+//! Sends a transfer again. When: `transfer_timeout.rs`.
 //!
 //! The rules: `docs/protocol.md`, "Pages" and "WRITE".
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O for the disk: which pages are written next, or read. Adjacent pages are merged.
+//! Which pages are written to the disk next, or read from it. Adjacent pages are merged into one I/O.
 
 use super::super::ids::PageIndex;
 use super::super::storage::Storage;

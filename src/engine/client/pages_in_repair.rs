@@ -20,7 +20,7 @@ const CANCELLED: u64 = 1 << 63;
 const MOMENT_PAGE: u64 = (1 << 33) - 1;
 
 /// The table. Only repair begins and ends copies; any page-out may cancel them.
-pub struct RepairCopies {
+pub struct PagesInRepair {
     /// Number of copies. The fast path reads nothing else when there are none.
     count: Atomic<u32>,
     cells: [Atomic<u64>; COPIES],
@@ -29,10 +29,10 @@ pub struct RepairCopies {
     entering: Atomic<u64>,
 }
 
-/// The moment in which a copy is entered in the map; see [`RepairCopies::enter`]. Dropped after the page
+/// The moment in which a copy is entered in the map; see [`PagesInRepair::enter`]. Dropped after the page
 /// has been unlocked.
 pub(super) struct Entering<'a> {
-    copies: &'a RepairCopies,
+    copies: &'a PagesInRepair,
     _undisturbed: NoPreemption,
 }
 
@@ -43,7 +43,7 @@ impl Drop for Entering<'_> {
     }
 }
 
-/// A result of [`RepairCopies::moment`]. If it has changed, a moment has begun or ended since.
+/// A result of [`PagesInRepair::moment`]. If it has changed, a moment has begun or ended since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment(u64);
 
@@ -58,7 +58,7 @@ fn cell_of(page: PageIndex) -> u64 {
     u64::from(page.0).wrapping_add(1)
 }
 
-impl Default for RepairCopies {
+impl Default for PagesInRepair {
     /// No copies.
     fn default() -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Default for RepairCopies {
     }
 }
 
-impl RepairCopies {
+impl PagesInRepair {
     /// Copy number `index` is of `page` from now on. The caller reads the page's map entry afterwards.
     pub(super) fn begin(&self, index: usize, page: PageIndex) {
         if let Some(cell) = self.cells.get(index) {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_page_out_cancels_the_copy_of_its_page_only() {
-        let copies = RepairCopies::default();
+        let copies = PagesInRepair::default();
         copies.begin(0, PageIndex(0));
         copies.begin(3, PageIndex(7));
         copies.cancel(PageIndex(7));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that the control groups of this process allow it.
+//! How much memory the control groups of this process allow it.
 //!
 //! Supports version 1, version 2, and both at once; nested groups; a control group namespace of its own and
 //! the host's. Limits above the root of a namespace cannot be seen from inside it, unless the hierarchy above

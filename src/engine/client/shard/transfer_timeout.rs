@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The retransmission timeout: how long a shard waits for an answer, and what happens when none comes.
+//! What happens when the answer to a transfer does not come within the retransmission timeout, which is
+//! capped here for the I/O timeout. Its formula: `client/retransmission_timeout.rs`.
 //!
 //! When a server is suspected: `suspicion.rs`. When an op is given up: `give_up.rs`.
 

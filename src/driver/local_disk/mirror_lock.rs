@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages on their way to the local disk and from it: the engine's mirror under its lock, its pages, and
-//! the bios that carry them.
+//! The engine's mirror under its lock, with what goes with it: its pages, and the bios that carry them to the
+//! local disk and from it.
 //!
 //! Contexts: queues call the mirror and copy pages in process context and softirq (`port.rs`). Bios end
 //! in hard interrupt, which only sets the timer. The timer's softirq notifies the mirror, and the queues
@@ -24,12 +24,12 @@ use kernel::{
 use super::Report;
 use crate::{
     driver::{
-        callback::Timer,
         shared::Shared,
         storage::{
             make_vec,
             KernelStorage, //
         },
+        timers_and_work::Timer,
     },
     engine::client::{
         maintenance::detach::Detach,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver's timers and work items: each of them runs a part of the client.
+//! The driver's timers and work items, and which part of the client each of them runs.
 
 use kernel::{
     prelude::*,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Background copies, for which no request waits: a page-in that yields to everything else, then a
+//! The ops of repair, for which no request waits: a page-in that yields to everything else, then a
 //! page-out of that page to one server, or to the local disk, under its own version.
 //!
 //! [`super::super::repair`] decides what to copy, where and when, and changes the map. To servers
