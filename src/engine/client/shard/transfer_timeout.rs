@@ -3,7 +3,7 @@
 //! What happens when the answer to a transfer does not come within the retransmission timeout, which is
 //! capped here for the I/O timeout. Its formula: `client/retransmission_timeout.rs`.
 //!
-//! When a server is suspected: `suspicion.rs`. When an op is given up: `give_up.rs`.
+//! When a server is suspected: `suspicion.rs`. When an op is given up: `io_timeout.rs`.
 
 use super::super::ids::ServerSlot;
 use super::super::storage::Storage;

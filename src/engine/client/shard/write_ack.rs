@@ -13,14 +13,6 @@ use super::Shard;
 use crate::wire::{FragmentMask, Header, Status};
 
 impl<S: Storage> Shard<S> {
-    /// The server has no room for the page.
-    fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
-        self.counters.no_space = self.counters.no_space.wrapping_add(1);
-        let slot = self.ops[id].slot;
-        device.servers.set_full(slot);
-        self.ops[id.op].refused.insert(slot);
-    }
-
     pub(super) fn handle_write_ack(
         &mut self,
         now_ns: u64,

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a page-out fails because no server has room, at once or after a wait for servers that free pages.
+
+use super::super::ids::SlotSet;
+use super::super::storage::Storage;
+use super::super::swap_device::SwapDevice;
+use super::ops::{OpId, TransferId};
+use super::Shard;
+
+/// How long a page-out for which no server has room waits for servers to free pages.
+const FREED_WAIT_NS: u64 = 1_000_000_000;
+
+impl<S: Storage> Shard<S> {
+    /// The server has no room for the page.
+    pub(super) fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
+        self.counters.no_space = self.counters.no_space.wrapping_add(1);
+        let slot = self.ops[id].slot;
+        device.servers.set_full(slot);
+        self.ops[id.op].refused.insert(slot);
+    }
+
+    /// Whether the page-out fails for lack of room.
+    pub(super) fn fails_for_room(
+        &mut self,
+        now_ns: u64,
+        index: OpId,
+        device: &SwapDevice<S>,
+    ) -> bool {
+        self.has_no_room(index, device)
+            && (!device.is_freeing() || self.room_wait_ns(now_ns, index) >= FREED_WAIT_NS)
+    }
+
+    /// Whether every server that answers and does not hold the page has no room, and no server or disk that
+    /// may have room is only temporarily out of reach.
+    fn has_no_room(&self, index: OpId, device: &SwapDevice<S>) -> bool {
+        let op = &self.ops[index];
+        // A holder of an older version has room for this one, unless it has lost that version.
+        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
+        let full = device.servers.full().without(holders).union(op.refused);
+        let usable = device.servers.usable();
+        let others = usable
+            .without(device.servers.quiescing())
+            .without(op.targets());
+        if others.is_empty() || !others.without(full).is_empty() {
+            return false;
+        }
+        let awaited = device.servers.awaited(usable, full.union(op.targets()));
+        awaited.is_empty() && !device.disk.load().may_return()
+    }
+
+    /// Servers are freeing pages: for how long the page-out has waited for them, from its first call on. The
+    /// wait is limited because other page-outs may take each page that is freed, again and again.
+    fn room_wait_ns(&mut self, now_ns: u64, index: OpId) -> u64 {
+        let since_ns = self.ops[index].waits_for_room_ns.get_or_insert(now_ns);
+        now_ns.saturating_sub(*since_ns)
+    }
+}
