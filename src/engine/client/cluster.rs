@@ -12,6 +12,7 @@
 //! asks with a fresh nonce.
 
 mod confirmation;
+mod control_answers;
 mod free_batch;
 mod inventory;
 mod liveness;
@@ -19,9 +20,11 @@ mod path_mtu;
 mod peer;
 mod peers;
 mod query;
-mod received;
+mod reported_health;
+mod server_restart;
 mod session_end;
 mod silence;
+mod suspicion;
 mod timers;
 
 use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
@@ -29,14 +32,14 @@ use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use super::storage::Storage;
 use super::versions::Witness;
-pub use crate::uapi::Health;
-use crate::wire::{ClientId, ClusterName, Header, MacAddress, Status};
+use crate::wire::{ClientId, ClusterName, Header, MacAddress};
 pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
 pub use path_mtu::usual_cut;
 pub use peer::Peer;
 use peer::State;
 pub use peers::Peers;
+pub use reported_health::{Health, Report};
 pub use session_end::{Close, Removal};
 use silence::Shortage;
 
@@ -76,7 +79,7 @@ pub struct Changes {
     /// Slots to be swept from the page map; then call [`Cluster::swept`].
     pub to_sweep: SlotSet,
     /// Those of them whose pages are lost because the server has restarted.
-    pub lost: SlotSet,
+    pub copies_lost: SlotSet,
     /// Slots whose servers refuse the session for a reason not reported before.
     pub refused: SlotSet,
     /// The highest reported version below which all have been used, and the server that reported
@@ -93,23 +96,6 @@ pub enum AddError {
     NotUnicast,
     /// Every slot is in use or not swept yet.
     NoSlot,
-}
-
-/// A server, for status output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Its hardware address.
-    pub mac: MacAddress,
-    /// Its state.
-    pub health: Health,
-    /// Its incarnation; 0 before the first session.
-    pub incarnation: u64,
-    /// Pages that it has for this client.
-    pub capacity_pages: u64,
-    /// Pages of them that are free.
-    pub free_pages: u64,
-    /// Why it refused the session last, if it did.
-    pub refusal: Option<Status>,
 }
 
 /// High half of the tags of control frames. No shard has this number.
@@ -282,28 +268,6 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             .iter()
             .filter(|peer| peer.state != State::Empty)
             .map(|peer| (peer.mac, peer.session))
-    }
-
-    /// The state of the server in `slot`; `None` if there is none.
-    pub fn report(&self, slot: ServerSlot) -> Option<Report> {
-        let peer = &self.peers[slot];
-        let health = match peer.state {
-            State::Empty | State::Parting => return None,
-            State::Connecting => Health::Connecting,
-            State::Open if peer.draining => Health::Draining,
-            State::Open if peer.is_lost(self.loss_timeout_ns) => Health::Lost,
-            State::Open if peer.suspected => Health::Suspected,
-            State::Open => Health::Up,
-            State::Sweeping { .. } => Health::Sweeping,
-        };
-        Some(Report {
-            mac: peer.mac,
-            health,
-            incarnation: peer.incarnation,
-            capacity_pages: peer.capacity_pages,
-            free_pages: peer.free_pages,
-            refusal: peer.refusal,
-        })
     }
 
     /// Sets the source address of our frames. Servers know a session by it: after a change they get

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a server is alive: when it is suspected, when it is lost, and when it is up again.
+//! When a suspected server is lost, and when it is up again. When it is suspected: `suspicion.rs`.
 //!
-//! A server is suspected when a shard suspects it, when it leaves pings unanswered and sends nothing
-//! else meanwhile, or when its answers contradict what the client knows
-//! (`SwapDevice::note_high_water`). It is lost when it has been suspected for the loss timeout,
-//! counting only time in which the client ran. It is up again when it answers a ping, or a HELLO that
-//! continues the session. Other answers do not restart the count. They restart that of
-//! [`super::silence`], which decides whether requests still wait.
+//! It is lost when it has been suspected for the loss timeout, counting only time in which the client ran. It
+//! is up again when it answers a ping, or a HELLO that continues the session. Other answers do not restart
+//! the count. They restart that of [`super::silence`], which decides whether requests still wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
-use super::path_mtu::Cuts;
-use super::{Cluster, Outbox, Peer, Random};
+use super::{Cluster, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
 use crate::engine::client::server_table::ServerTable;
@@ -22,9 +18,7 @@ use crate::wire::Header;
 /// How often a server that is otherwise silent is pinged.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
 /// A timer that is this late indicates that the client was stopped, not that a server was silent.
-const TIMER_LATE_NS: u64 = 500_000_000;
-/// Unanswered pings after which a server is suspected.
-const SUSPECT_TRIES: u32 = 3;
+pub(super) const TIMER_LATE_NS: u64 = 500_000_000;
 
 /// The most that one check adds to these times. A longer interval means that the client was stopped. A check
 /// that is moderately late shows this too: then only the time until it was due counts.
@@ -61,70 +55,13 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         }
     }
 
-    /// A shard suspects the server.
-    pub(super) fn suspect(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        let peer = &mut self.peers[slot];
-        peer.suspected = true;
-        // An answer that arrived after the suspicion may have made it usable again.
-        table.set_usable(slot, false);
-        peer.ping.restart(now_ns);
-        self.narrow_suspected(now_ns, slot, table);
-        self.changes.servers_changed = true;
-    }
-
-    /// Pings the server when it is otherwise silent, suspects it when it leaves pings unanswered, and
-    /// publishes whether it is lost. Sends it what else is due: probes, frees and questions.
-    pub(super) fn look_after(
-        &mut self,
-        now_ns: u64,
-        ran_ns: u64,
-        slot: ServerSlot,
-        table: &ServerTable,
-        outbox: &mut impl Outbox,
-    ) {
-        let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
-            core::array::from_fn(|_| self.random());
-        let (cuts, loss_timeout_ns) = (Cuts::of_mtu(self.mtu), self.loss_timeout_ns);
-        let mut is_newly_suspected = false;
-        let peer = &mut self.peers[slot];
-        if !peer.suspected && !peer.ping.is_asking() && !peer.has_quota {
-            // A server that answers on the data path need not be pinged, unless for what is left of
-            // our quota.
-            peer.ping
-                .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
-        }
-        if now_ns.saturating_sub(peer.ping.due_ns()) >= TIMER_LATE_NS && peer.ping.tries() > 0 {
-            // The client was stopped: missing answers mean nothing.
-            peer.ping.restart(now_ns);
-        }
-        peer.send_probes(now_ns, slot, probe_nonce, cuts, outbox);
-        if peer.ping.is_due(now_ns) {
-            // A server that answers on the data path is slow to answer pings, and not silent.
-            let is_heard = peer.heard_ns > peer.ping.sent_ns();
-            if peer.ping.tries() >= SUSPECT_TRIES && !peer.suspected && !is_heard {
-                peer.suspected = true;
-                is_newly_suspected = true;
-                // Perhaps the server only does not know our current address.
-                peer.say_hello_again(now_ns);
-            }
-            peer.send_ping(now_ns, slot, ping_nonce, outbox);
-        }
-        if table.usable().contains(slot) {
-            peer.send_frees(now_ns, slot, free_nonce, outbox);
-        }
-        peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
-        table.set_freeing(slot, peer.frees.has_any());
-        peer.count_time(now_ns, ran_ns);
-        let is_lost = peer.is_lost(loss_timeout_ns);
+    /// Publishes whether the server is lost.
+    pub(super) fn check_loss(&mut self, slot: ServerSlot, table: &ServerTable) {
+        let is_lost = self.peers[slot].is_lost(self.loss_timeout_ns);
         if is_lost != table.lost().contains(slot) {
             table.set_lost(slot, is_lost);
             self.changes.servers_changed = true;
         }
-        if is_newly_suspected {
-            table.set_usable(slot, false);
-            self.changes.servers_changed = true;
-        }
-        self.check_io_timeout(slot, table);
     }
 
     /// The server has answered a ping, or a HELLO that continues the session.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The end of a session: the server is removed, has restarted, or does not know the session any more; or the
-//! module is unloaded. The old slot is swept from the page map, and only then reused.
+//! The end of a session: the server is removed, or the module is unloaded. (When the server has restarted or does
+//! not know the session any more: `server_restart.rs`.) The old slot is swept from the page map, and only then reused.
 //!
 //! A removed server that has pages *drains* first: no more pages are placed there, its pages can be read, and
 //! its copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
@@ -9,7 +9,7 @@
 //! to need it when another copy is lost. [`super::super::maintenance::removal`] then decides
 //! whether the session is closed.
 //!
-//! The rules: `docs/protocol.md`, "BYE" and "Restart of a server".
+//! The rules: `docs/protocol.md`, "BYE".
 
 use super::peer::State;
 use super::{Cluster, Health, Outbox, Peer, Random};
@@ -158,30 +158,6 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         self.slot_of(mac)
             .and_then(|slot| self.report(slot))
             .is_some_and(|report| report.health == Health::Draining)
-    }
-
-    /// The server's pages are lost: it has restarted, or has ended our session.
-    pub(super) fn restart_session(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
-        let peer = &mut self.peers[slot];
-        if mutated!(SlotReusedBeforeSweep) {
-            table.close(slot);
-            let mac = peer.mac;
-            let session = self.random();
-            self.peers[slot].connect(now_ns, mac, session);
-            self.changes.servers_changed = true;
-            return;
-        }
-        peer.state = State::Sweeping { successor: false };
-        // A draining server does not come back.
-        let (mac, stays) = (peer.mac, !peer.draining);
-        let successor = stays && self.greet_again(now_ns, mac).is_none();
-        self.peers[slot].state = State::Sweeping { successor };
-        // Before its pages are gone, so that a page-out finds the server in at least one state.
-        self.look_for_greeted(table);
-        table.close(slot);
-        self.changes.servers_changed = true;
-        self.changes.to_sweep.insert(slot);
-        self.changes.lost.insert(slot);
     }
 
     /// `slot` has been swept: no page of the map names it.

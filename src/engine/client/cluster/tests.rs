@@ -20,7 +20,7 @@ use std::vec::Vec;
 use super::super::stale_copy::StaleCopy;
 use super::super::storage::heap::Heap;
 use super::*;
-use crate::wire::{Announce, Frame, HelloAck, Opcode};
+use crate::wire::{Announce, Frame, HelloAck, Opcode, Status};
 use zerocopy::IntoBytes;
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);

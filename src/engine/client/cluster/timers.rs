@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the cluster does as time passes: repeats control frames until servers answer them, looks after each
-//! server (`liveness.rs`), and knows when the next of this is due.
+//! What the cluster sends and checks as time passes, and when the next of this is due: it repeats control frames
+//! until servers answer them, pings servers, and sends them frees and requests for inventories.
 //!
 //! The rules: `docs/protocol.md`, "HELLO" and "Change of address".
 
 use zerocopy::IntoBytes;
 
+use super::liveness::{PING_EVERY_NS, TIMER_LATE_NS};
 use super::path_mtu::Cuts;
 use super::peer::State;
 use super::{Cluster, Outbox, Peer, Random};
@@ -15,6 +16,7 @@ use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
 use crate::wire::{Hello, Opcode};
+
 /// Unanswered HELLOs after which a cookie is discarded.
 const COOKIE_TRIES: u32 = 5;
 
@@ -48,6 +50,50 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             }
             self.send_hello(now_ns, slot, outbox);
         }
+    }
+
+    /// Pings the server when it is otherwise silent, suspects it when it leaves pings unanswered, and
+    /// publishes whether it is lost. Sends it what else is due: probes, frees and questions.
+    fn look_after(
+        &mut self,
+        now_ns: u64,
+        ran_ns: u64,
+        slot: ServerSlot,
+        table: &ServerTable,
+        outbox: &mut impl Outbox,
+    ) {
+        let [ping_nonce, probe_nonce, free_nonce, inventory_nonce] =
+            core::array::from_fn(|_| self.random());
+        let cuts = Cuts::of_mtu(self.mtu);
+        let mut is_newly_suspected = false;
+        let peer = &mut self.peers[slot];
+        if !peer.suspected && !peer.ping.is_asking() && !peer.has_quota {
+            // A server that answers on the data path need not be pinged, unless for what is left of
+            // our quota.
+            peer.ping
+                .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
+        }
+        if now_ns.saturating_sub(peer.ping.due_ns()) >= TIMER_LATE_NS && peer.ping.tries() > 0 {
+            // The client was stopped: missing answers mean nothing.
+            peer.ping.restart(now_ns);
+        }
+        peer.send_probes(now_ns, slot, probe_nonce, cuts, outbox);
+        if peer.ping.is_due(now_ns) {
+            is_newly_suspected = peer.suspect_if_silent(now_ns);
+            peer.send_ping(now_ns, slot, ping_nonce, outbox);
+        }
+        if table.usable().contains(slot) {
+            peer.send_frees(now_ns, slot, free_nonce, outbox);
+        }
+        peer.send_inventory(now_ns, slot, inventory_nonce, outbox);
+        table.set_freeing(slot, peer.frees.has_any());
+        peer.count_time(now_ns, ran_ns);
+        self.check_loss(slot, table);
+        if is_newly_suspected {
+            table.set_usable(slot, false);
+            self.changes.servers_changed = true;
+        }
+        self.check_io_timeout(slot, table);
     }
 
     /// Time has passed, or a shard suspects a server. `heard_ns` returns when the shards last

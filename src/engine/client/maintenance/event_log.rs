@@ -70,7 +70,7 @@ impl EventLog {
         fresh(&mut self.lacking, servers.lacking(), Event::LacksPage);
         each(changes.refused, Event::Refused);
         each(
-            changes.to_sweep.intersection(changes.lost),
+            changes.to_sweep.intersection(changes.copies_lost),
             Event::Restarted,
         );
         if has_jumped {
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(bench.events(&device), []);
         // A server that is removed has not restarted.
         bench.changes.to_sweep = SlotSet::from_bits(0b11);
-        bench.changes.lost = SlotSet::one(slot(0));
+        bench.changes.copies_lost = SlotSet::one(slot(0));
         bench.changes.refused = SlotSet::one(slot(1));
         let both = [Event::Refused(slot(1)), Event::Restarted(slot(0))];
         assert_eq!(bench.events(&device), both);

@@ -42,7 +42,11 @@ fn a_session_moves_to_another_address() {
     reject.attempt ^= 1;
     world.receive(reject, &[]);
     assert!(!world.table.valid().contains(world.slot));
-    assert!(world.cluster.take_changes().lost.contains(world.slot));
+    assert!(world
+        .cluster
+        .take_changes()
+        .copies_lost
+        .contains(world.slot));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_server_drains_until_it_is_closed_and_bye_is_repeated_until_it_answers() {
     assert_eq!(world.close(slot, session), Close::Done);
     assert!(!world.table.valid().contains(slot));
     let changes = world.cluster.take_changes();
-    assert!(changes.to_sweep.contains(slot) && !changes.lost.contains(slot));
+    assert!(changes.to_sweep.contains(slot) && !changes.copies_lost.contains(slot));
     assert_eq!(world.cluster.slot_of(MAC), None);
 
     let first = world.wait_for(Opcode::Bye);
@@ -137,7 +137,11 @@ fn a_server_that_is_added_again_while_it_drains_stays() {
     let ping = world.wait_for(Opcode::Ping);
     world.receive(ping.answer(Opcode::Reject, Status::NoSession), &[]);
     assert_eq!(world.cluster.slot_of(MAC), None);
-    assert!(world.cluster.take_changes().lost.contains(world.slot));
+    assert!(world
+        .cluster
+        .take_changes()
+        .copies_lost
+        .contains(world.slot));
 }
 
 #[test]

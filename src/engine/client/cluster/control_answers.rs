@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handles frames of servers: answers to a HELLO, announcements, and signs of life.
+//! What each control frame of a server means: answers to our control frames, announcements, challenges.
 //!
-//! The rules: `docs/protocol.md`, "Restart of a server", "CHALLENGE" and "ANNOUNCE".
+//! The rules: `docs/protocol.md`, "HELLO", "CHALLENGE" and "ANNOUNCE".
 
 use zerocopy::FromBytes;
 
@@ -72,18 +72,14 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 }
             }
             Opcode::Reject if peer.hello.answers(header) && peer.state == State::Open => {
-                self.restart_session(now_ns, slot, table);
+                let asked_ns = peer.hello.sent_ns();
+                self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);
             }
             Opcode::Pong | Opcode::Reject if peer.ping.answers(header) => {
                 peer.ping.answered();
-                if peer.state != State::Open {
-                    return;
-                }
-                if header.opcode == Opcode::Pong && header.incarnation == peer.incarnation {
-                    peer.confirmed_ns = peer.ping.sent_ns();
-                    self.note_alive(now_ns, slot, header, table);
-                } else {
-                    self.restart_session(now_ns, slot, table);
+                if peer.state == State::Open {
+                    let asked_ns = peer.ping.sent_ns();
+                    self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);
                 }
             }
             Opcode::Pong
@@ -147,13 +143,9 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             }
             Status::Ok if peer.state == State::Open => {
                 peer.forget_refusals();
-                if header.incarnation == peer.incarnation {
-                    peer.confirmed_ns = peer.hello.sent_ns();
-                    self.note_alive(now_ns, slot, header, table);
-                } else {
-                    // It should have rejected the session.
-                    self.restart_session(now_ns, slot, table);
-                }
+                // One that has restarted should have rejected the session.
+                let asked_ns = peer.hello.sent_ns();
+                self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);
             }
             Status::Ok => {
                 peer.hello.answered();
