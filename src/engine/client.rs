@@ -29,6 +29,7 @@ pub mod server_table;
 pub mod shard;
 pub mod stale_copy;
 pub mod startup_wait;
+mod stopped_client;
 pub mod storage;
 pub mod swap_device;
 pub mod utilisation;

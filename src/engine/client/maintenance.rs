@@ -18,8 +18,16 @@ pub mod removal;
 pub mod removal_need;
 pub mod round;
 
+use super::config::NS_PER_S;
+
 /// Pages of the map that one step checks: about a millisecond of work.
 pub const PART_PAGES: u32 = 1 << 18;
+
+/// The time between two checks whether servers have answered, or the disk's I/O has ended.
+const LOOK_NS: u64 = 2_000_000;
+
+/// How long servers are waited for. A server that does not answer is suspected much sooner.
+const ANSWER_NS: u64 = 5 * NS_PER_S;
 
 #[cfg(test)]
 mod bench {

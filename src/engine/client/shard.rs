@@ -57,6 +57,7 @@ use super::histogram::Histogram;
 use super::ids::{shard_of_tag, BySlot, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::ring::Ring;
 use super::stale_copy::StaleCopy;
+use super::stopped_client::TIMER_LATE_NS;
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
 use crate::wire::{Header, MacAddress, Opcode};
@@ -410,9 +411,6 @@ impl<S: Storage> Shard<S> {
         }
     }
 }
-
-/// A timer that is this late indicates that the client was stopped, not that a server was silent.
-const TIMER_LATE_NS: u64 = 250_000_000;
 
 /// How often parked and stalled ops are retried, in case a notification is missing.
 const SAFETY_NET_NS: u64 = 100_000_000;

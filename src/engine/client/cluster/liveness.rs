@@ -12,13 +12,12 @@ use super::{Cluster, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::ServerSlot;
 use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::stopped_client::WORKER_LATE_NS;
 use crate::engine::client::storage::Storage;
 use crate::wire::Header;
 
 /// How often a server that is otherwise silent is pinged.
 pub(super) const PING_EVERY_NS: u64 = NS_PER_S;
-/// A timer that is this late indicates that the client was stopped, not that a server was silent.
-pub(super) const TIMER_LATE_NS: u64 = 500_000_000;
 
 /// The most that one check adds to these times. A longer interval means that the client was stopped. A check
 /// that is moderately late shows this too: then only the time until it was due counts.
@@ -49,7 +48,7 @@ impl Peer {
 impl<S: Storage, R: Random> Cluster<S, R> {
     /// Until when the client ran: if this check is late, until it was due.
     pub(super) fn ran_until(&self, now_ns: u64) -> u64 {
-        match now_ns.saturating_sub(self.look_at_ns) >= TIMER_LATE_NS {
+        match now_ns.saturating_sub(self.look_at_ns) >= WORKER_LATE_NS {
             true => self.look_at_ns,
             false => now_ns,
         }

@@ -7,13 +7,14 @@
 
 use zerocopy::IntoBytes;
 
-use super::liveness::{PING_EVERY_NS, TIMER_LATE_NS};
+use super::liveness::PING_EVERY_NS;
 use super::path_mtu::Cuts;
 use super::peer::State;
 use super::{Cluster, Outbox, Peer, Random};
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
+use crate::engine::client::stopped_client::WORKER_LATE_NS;
 use crate::engine::client::storage::Storage;
 use crate::wire::{Hello, Opcode};
 
@@ -73,7 +74,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             peer.ping
                 .put_off(peer.heard_ns.saturating_add(PING_EVERY_NS));
         }
-        if now_ns.saturating_sub(peer.ping.due_ns()) >= TIMER_LATE_NS && peer.ping.tries() > 0 {
+        if now_ns.saturating_sub(peer.ping.due_ns()) >= WORKER_LATE_NS && peer.ping.tries() > 0 {
             // The client was stopped: missing answers mean nothing.
             peer.ping.restart(now_ns);
         }

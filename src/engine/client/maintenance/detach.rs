@@ -21,12 +21,7 @@ use super::super::mirror::Mirror;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::detach_need::{self, DiskNeed};
-
-/// The time between two checks whether the disk's I/O has ended, or the servers have answered.
-const LOOK_NS: u64 = 2_000_000;
-/// How long the servers are waited for, and the pages counted again if a server was lost meanwhile. A server
-/// that does not answer is suspected much sooner.
-const ANSWER_NS: u64 = 5 * NS_PER_S;
+use super::{ANSWER_NS, LOOK_NS};
 
 /// Why the disk is not detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! When the disk is timed out: while I/O has not ended in time.
 
 use super::super::config::NS_PER_S;
+use super::super::stopped_client::TIMER_LATE_NS;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::Ended;
@@ -10,8 +11,6 @@ use super::{Io, Mirror, ReadError};
 
 /// How often I/O is checked while the disk has any.
 const CHECK_EVERY_NS: u64 = 250_000_000;
-/// A check that comes this late means that the client was stopped, not that the disk was silent.
-const TIMER_LATE_NS: u64 = 250_000_000;
 
 /// The disk is timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

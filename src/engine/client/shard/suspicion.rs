@@ -3,13 +3,14 @@
 //! When a shard suspects a server, and what its requests do then.
 
 use super::super::ids::{ServerSlot, SlotSet};
+use super::super::stopped_client::TIMER_LATE_NS;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::op::{Kind, Outcome};
 use super::ops::TransferId;
 use super::path::Path;
 use super::transfer::Transfer;
-use super::{Shard, TIMER_LATE_NS};
+use super::Shard;
 
 /// The shortest silence after which a server is suspected, however quick it was. It is longer than
 /// a stall of a busy machine, because page-outs then continue without the server. Page-ins ask

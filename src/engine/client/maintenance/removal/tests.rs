@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::super::bench::{cluster, device, Ones};
+use super::quiescing::{Stage, BUSY_NS};
 use super::*;
-use crate::engine::client::ids::PageIndex;
+use crate::engine::client::config::NS_PER_S;
+use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet};
 use crate::engine::client::storage::heap::Heap;
 use crate::wire::{Frame, Header, HelloAck, Opcode, Status};
 
@@ -142,7 +144,7 @@ impl Bench {
 fn quiescing() -> Removals {
     let mut removals = Removals::default();
     let slot = ServerSlot::new(3).unwrap();
-    removals.quiesce(slot, 7, MAC, How::Drained, false);
+    removals.quiescing = Some(Quiescing::new(slot, 7, MAC, How::Drained, false));
     removals
 }
 
