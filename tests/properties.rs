@@ -3,8 +3,9 @@
 //! Properties that hold for all values: of the wire format, the page map, the estimators,
 //! utilisation.
 
-use anemone::engine::client::dirty_chunks::{next_free, words_for, DirtyChunks};
+use anemone::engine::client::dirty_chunks::{words_for, DirtyChunks};
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use anemone::engine::client::maintenance::round::copies_to_free::next_free;
 use anemone::engine::client::page_map::{Entry, PageMap};
 use anemone::engine::client::retransmission_timeout::{RttEstimator, MAX_RTO_NS, MIN_RTO_NS};
 use anemone::engine::client::server_table::Load;

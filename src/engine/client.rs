@@ -18,6 +18,7 @@ pub mod inbox;
 pub mod log_once;
 pub mod maintenance;
 pub mod mirror;
+mod out_of_sync;
 pub mod page_map;
 pub mod page_statistics;
 pub mod pages_in_repair;

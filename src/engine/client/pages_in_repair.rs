@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pages that repair is copying: a small table that page-outs check.
+//! The pages that repair is copying: a small table that page-outs check; and how others wait for the moment in
+//! which a copy is entered in the map.
 //!
 //! A copy does not lock its page. Repair notes the copy here before it reads the page's map entry.
 //! A page-out claims the page in the map, then cancels the copy here, and only then takes a
 //! version. So either repair sees that the page is being written, or the page-out sees the copy. A
 //! copy that was not cancelled when it took its version has a lower one than any later page-out.
 
-use super::ids::PageIndex;
+use super::ids::{Generation, PageIndex};
+use super::page_map::Entry;
+use super::storage::Storage;
+use super::swap_device::SwapDevice;
 use crate::sync::{Acquire, Atomic, Full, NoPreemption, Relaxed};
 
 /// The most copies under way.
@@ -136,8 +140,52 @@ impl PagesInRepair {
     }
 }
 
+impl<S: Storage> SwapDevice<S> {
+    /// The entry of `page`. If the page is locked only while a copy of it is entered in the map, waits for
+    /// the end of that moment, which another CPU spends without being preempted.
+    pub(super) fn load_settled(&self, page: PageIndex) -> Entry {
+        loop {
+            let moment = self.copies.moment();
+            let entry = self.map.load(page);
+            // No copy was being entered when the entry was read, if none was before and none has
+            // begun since.
+            let is_entering = moment.is_of(page) || self.copies.moment() != moment;
+            if !entry.is_busy() || !is_entering {
+                return entry;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// As [`PageMap::mark_on_disk`], but waits while a copy of the page is entered in the map. Otherwise the
+    /// disk would hold the page without its bit in the map.
+    pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
+        while !self.map.mark_on_disk(page, generation) {
+            let entry = self.load_settled(page);
+            let is_it = entry.is_written() && entry.generation() == generation;
+            if !is_it || entry.is_busy() {
+                return false;
+            }
+        }
+        if self.is_short(page) {
+            // Repair may have found no copy to copy from before.
+            self.note_degraded(page);
+        }
+        true
+    }
+
+    /// Whether fewer servers than wanted have the page.
+    fn is_short(&self, page: PageIndex) -> bool {
+        let replicas = self.map.load(page).replicas();
+        replicas.intersection(self.servers.counting()).len() < self.replicas()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::config::Config;
+    use super::super::ids::SlotSet;
+    use super::super::storage::heap::{words, Heap};
     use super::*;
 
     #[test]
@@ -165,5 +213,71 @@ mod tests {
         copies.end(0);
         copies.end(0);
         assert!(!copies.contains(PageIndex(0)));
+    }
+
+    #[test]
+    fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
+        const PAGE: PageIndex = PageIndex(1);
+        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+        let begun = device.map.begin_write(PAGE).unwrap();
+        let version = device.take_version();
+        let (none, generation) = (SlotSet::EMPTY, version.generation());
+        device.map.finish_write(PAGE, begun, version, none, false);
+        std::thread::scope(|scope| {
+            let entering = scope.spawn(|| {
+                for _ in 0..20_000 {
+                    let _moment = device.copies.enter(PAGE);
+                    assert!(device.map.begin_commit(PAGE, generation).is_some());
+                    device.map.end_commit(PAGE, none, false, none);
+                }
+            });
+            while !entering.is_finished() {
+                device.map.forget_disk(PAGE);
+                assert!(device.mark_on_disk(PAGE, generation));
+                assert!(device.map.load(PAGE).is_on_disk());
+            }
+        });
+        // It does not wait for a page-out.
+        device.map.begin_write(PAGE).unwrap();
+        assert!(!device.mark_on_disk(PAGE, generation));
+    }
+
+    /// What waits for a copy to be entered may be more urgent than what enters it, and run on the same CPU.
+    /// If it could preempt that, neither would go on until the kernel takes the CPU from the urgent one. In
+    /// the kernel this test would take minutes then, and no longer end in time.
+    #[test]
+    fn a_copy_is_entered_before_anything_more_urgent_runs() {
+        #[cfg(MODULE)]
+        use std::thread::run_on_first_cpu;
+        #[cfg(not(MODULE))]
+        fn run_on_first_cpu(_is_urgent: bool) {}
+
+        const PAGE: PageIndex = PageIndex(1);
+        const WAITS: u32 = 2000;
+        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
+        let begun = device.map.begin_write(PAGE).unwrap();
+        let version = device.take_version();
+        let (none, generation) = (SlotSet::EMPTY, version.generation());
+        device.map.finish_write(PAGE, begun, version, none, false);
+        let waits = Atomic::<u32>::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                run_on_first_cpu(false);
+                while waits.load(Acquire) < WAITS {
+                    let _moment = device.copies.enter(PAGE);
+                    assert!(device.map.begin_commit(PAGE, generation).is_some());
+                    device.map.end_commit(PAGE, none, false, none);
+                }
+            });
+            scope.spawn(|| {
+                run_on_first_cpu(true);
+                for _ in 0..WAITS {
+                    std::thread::sleep(core::time::Duration::from_micros(20));
+                    device.map.forget_disk(PAGE);
+                    assert!(device.mark_on_disk(PAGE, generation));
+                    waits.fetch_add(1, Full);
+                }
+            });
+        });
     }
 }

@@ -122,15 +122,10 @@ impl<S: Storage> Repair<S> {
             .saturating_add(self.under_way(Goal::Server))
     }
 
-    /// As [`Self::left`], of pages to be copied to the local disk. 0 if they should not be there.
-    pub fn out_of_sync_left(&self, device: &SwapDevice<S>) -> u64 {
-        if !device.disk.load().is_wanted() {
-            return 0;
-        }
-        let fresh = device.out_of_sync().map_or(0, DirtyChunks::count);
+    /// As [`Self::left`], of pages to be copied to the local disk that repair knows of.
+    pub(super) fn left_for_disk(&self) -> u64 {
         self.out_of_sync
             .count()
-            .saturating_add(fresh)
             .saturating_add(self.under_way(Goal::Disk))
     }
 

@@ -7,7 +7,7 @@ use super::dirty_chunks::DirtyChunks;
 use super::disk_word::DiskWord;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, Version};
-use super::page_map::{Entry, PageMap};
+use super::page_map::PageMap;
 use super::pages_in_repair::PagesInRepair;
 use super::server_table::ServerTable;
 use super::storage::Storage;
@@ -30,7 +30,7 @@ pub struct SwapDevice<S: Storage> {
     /// Parts of the map with pages that recently lost copies; `None` on a device without repair.
     degraded: Option<DirtyChunks<S::Words>>,
     /// Parts of the map with pages that should be on the local disk and are not.
-    out_of_sync: Option<DirtyChunks<S::Words>>,
+    pub(super) out_of_sync: Option<DirtyChunks<S::Words>>,
     /// The version counter.
     versions: Versions<S::Words>,
     low_water: Atomic<u64>,
@@ -98,17 +98,6 @@ impl<S: Storage> SwapDevice<S> {
     /// The bitmap of pages with too few copies.
     pub(super) fn degraded(&self) -> Option<&DirtyChunks<S::Words>> {
         self.degraded.as_ref()
-    }
-
-    /// Whether fewer servers than wanted have the page.
-    fn is_short(&self, page: PageIndex) -> bool {
-        let replicas = self.map.load(page).replicas();
-        replicas.intersection(self.servers.counting()).len() < self.replicas
-    }
-
-    /// The bitmap of pages that should be on the local disk and are not.
-    pub(super) fn out_of_sync(&self) -> Option<&DirtyChunks<S::Words>> {
-        self.out_of_sync.as_ref()
     }
 
     /// A page has fewer copies than wanted. The caller has changed its map entry already.
@@ -182,55 +171,6 @@ impl<S: Storage> SwapDevice<S> {
     /// Changes the I/O timeout, also for requests under way.
     pub fn set_io_timeout_ns(&self, io_timeout_ns: u64) {
         self.io_timeout_ns.store(io_timeout_ns, Relaxed);
-    }
-
-    /// The page's newest version should be on the local disk and is not: repair copies it later.
-    /// The caller has changed its map entry already.
-    pub fn mark_out_of_sync(&self, page: PageIndex) {
-        let out_of_sync = self.out_of_sync.as_ref();
-        if let Some(out_of_sync) = out_of_sync.filter(|_| !mutated!(OutOfSyncForgotten)) {
-            out_of_sync.mark(page);
-        }
-    }
-
-    /// Marks all pages as possibly out of sync on the local disk.
-    pub(super) fn mark_all_out_of_sync(&self) {
-        if let Some(out_of_sync) = &self.out_of_sync {
-            out_of_sync.mark_all(self.map.len());
-        }
-    }
-
-    /// The entry of `page`. If the page is locked only while a copy of it is entered in the map, waits for
-    /// the end of that moment, which another CPU spends without being preempted.
-    pub(super) fn load_settled(&self, page: PageIndex) -> Entry {
-        loop {
-            let moment = self.copies.moment();
-            let entry = self.map.load(page);
-            // No copy was being entered when the entry was read, if none was before and none has
-            // begun since.
-            let is_entering = moment.is_of(page) || self.copies.moment() != moment;
-            if !entry.is_busy() || !is_entering {
-                return entry;
-            }
-            core::hint::spin_loop();
-        }
-    }
-
-    /// As [`PageMap::mark_on_disk`], but waits while a copy of the page is entered in the map. Otherwise the
-    /// disk would hold the page without its bit in the map.
-    pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
-        while !self.map.mark_on_disk(page, generation) {
-            let entry = self.load_settled(page);
-            let is_it = entry.is_written() && entry.generation() == generation;
-            if !is_it || entry.is_busy() {
-                return false;
-            }
-        }
-        if self.is_short(page) {
-            // Repair may have found no copy to copy from before.
-            self.note_degraded(page);
-        }
-        true
     }
 
     /// How many of a hundred page-ins may ask a second replica before the first has timed out.
@@ -326,7 +266,7 @@ mod tests {
     use super::*;
     use crate::engine::client::config::Config;
     use crate::engine::client::disk_word::{DiskState, Policy};
-    use crate::engine::client::ids::{ServerSlot, SlotSet};
+    use crate::engine::client::ids::ServerSlot;
     use crate::engine::client::server_table::Address;
     use crate::engine::client::storage::heap::{words, Heap};
     use crate::wire::{Fragmentation, MacAddress};
@@ -354,71 +294,5 @@ mod tests {
             .servers
             .set_draining(ServerSlot::new(0).unwrap(), true);
         assert_eq!(device.mode(), Mode::Degraded);
-    }
-
-    #[test]
-    fn the_disk_is_noted_while_copies_are_entered_in_the_map() {
-        const PAGE: PageIndex = PageIndex(1);
-        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
-        let begun = device.map.begin_write(PAGE).unwrap();
-        let version = device.take_version();
-        let (none, generation) = (SlotSet::EMPTY, version.generation());
-        device.map.finish_write(PAGE, begun, version, none, false);
-        std::thread::scope(|scope| {
-            let entering = scope.spawn(|| {
-                for _ in 0..20_000 {
-                    let _moment = device.copies.enter(PAGE);
-                    assert!(device.map.begin_commit(PAGE, generation).is_some());
-                    device.map.end_commit(PAGE, none, false, none);
-                }
-            });
-            while !entering.is_finished() {
-                device.map.forget_disk(PAGE);
-                assert!(device.mark_on_disk(PAGE, generation));
-                assert!(device.map.load(PAGE).is_on_disk());
-            }
-        });
-        // It does not wait for a page-out.
-        device.map.begin_write(PAGE).unwrap();
-        assert!(!device.mark_on_disk(PAGE, generation));
-    }
-
-    /// What waits for a copy to be entered may be more urgent than what enters it, and run on the same CPU.
-    /// If it could preempt that, neither would go on until the kernel takes the CPU from the urgent one. In
-    /// the kernel this test would take minutes then, and no longer end in time.
-    #[test]
-    fn a_copy_is_entered_before_anything_more_urgent_runs() {
-        #[cfg(MODULE)]
-        use std::thread::run_on_first_cpu;
-        #[cfg(not(MODULE))]
-        fn run_on_first_cpu(_is_urgent: bool) {}
-
-        const PAGE: PageIndex = PageIndex(1);
-        const WAITS: u32 = 2000;
-        let device = SwapDevice::<Heap>::new(words(4), Config::new(2, 1, 30).unwrap(), 1);
-        let begun = device.map.begin_write(PAGE).unwrap();
-        let version = device.take_version();
-        let (none, generation) = (SlotSet::EMPTY, version.generation());
-        device.map.finish_write(PAGE, begun, version, none, false);
-        let waits = Atomic::<u32>::new(0);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                run_on_first_cpu(false);
-                while waits.load(Acquire) < WAITS {
-                    let _moment = device.copies.enter(PAGE);
-                    assert!(device.map.begin_commit(PAGE, generation).is_some());
-                    device.map.end_commit(PAGE, none, false, none);
-                }
-            });
-            scope.spawn(|| {
-                run_on_first_cpu(true);
-                for _ in 0..WAITS {
-                    std::thread::sleep(core::time::Duration::from_micros(20));
-                    device.map.forget_disk(PAGE);
-                    assert!(device.mark_on_disk(PAGE, generation));
-                    waits.fetch_add(1, Full);
-                }
-            });
-        });
     }
 }

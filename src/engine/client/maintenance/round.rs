@@ -13,7 +13,7 @@
 //! While the machine hibernates, no copies to be freed are searched for or passed on, and no server is
 //! removed. Repair rests as well ([`Repair::drive`]).
 
-mod copies_to_free;
+pub mod copies_to_free;
 mod low_water;
 
 use super::super::cluster::{Changes, Cluster, Outbox, Random};

@@ -7,20 +7,8 @@ use super::super::swap_device::SwapDevice;
 use super::Mirror;
 pub use crate::uapi::DiskHealth as Health;
 
-impl Health {
-    /// The state of a disk for which repair has so much left to copy ([`Repair::out_of_sync_left`]).
-    ///
-    /// [`Repair::out_of_sync_left`]: super::super::repair::Repair::out_of_sync_left
-    pub fn with_left(self, out_of_sync_left: u64) -> Self {
-        match self {
-            Self::Attached if out_of_sync_left > 0 => Self::OutOfSync,
-            health => health,
-        }
-    }
-}
-
 impl<S: Storage> Mirror<S> {
-    /// The disk's state now. Whether it lacks pages is not known here ([`Health::with_left`]).
+    /// The disk's state now. Whether it lacks pages is not known here (`client/out_of_sync.rs`).
     pub fn health(&self, device: &SwapDevice<S>) -> Health {
         if !device.disk.load().is_tracked() {
             Health::Absent

@@ -3,11 +3,12 @@
 //! Copies to be freed, on their way to the cluster: those that shards pass on, and those of freed pages,
 //! for which the map is searched. The cluster takes them while it has room.
 
-use super::super::super::dirty_chunks::{next_free, DirtyChunks};
-use super::super::super::ids::PageIndex;
+use super::super::super::dirty_chunks::DirtyChunks;
+use super::super::super::ids::{PageIndex, Version};
+use super::super::super::page_map::PageMap;
 use super::super::super::shard::Shard;
 use super::super::super::stale_copy::StaleCopy;
-use super::super::super::storage::Storage;
+use super::super::super::storage::{Storage, Words};
 use super::super::super::swap_device::SwapDevice;
 
 /// Parts of the map, of 1024 pages each, that are searched for freed pages in one round.
@@ -82,5 +83,57 @@ impl CopiesToFree {
                 return false;
             }
         }
+    }
+}
+
+/// Searches a dirty chunk of `map` for freed pages, from `*next` to `end`. `take_version` returns a
+/// version above all that were given out. `None` at the end of the chunk.
+pub fn next_free<W: Words>(
+    map: &PageMap<W>,
+    next: &mut PageIndex,
+    end: PageIndex,
+    mut take_version: impl FnMut() -> Version,
+) -> Option<StaleCopy> {
+    while next.0 < end.0 {
+        let page = *next;
+        next.0 = next.0.saturating_add(1);
+        if let Some((slots, below)) = map.take_free(page, &mut take_version) {
+            if !slots.is_empty() {
+                return Some(StaleCopy { page, slots, below });
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::ids::SlotSet;
+    use super::super::super::super::storage::heap::words;
+    use super::*;
+
+    #[test]
+    fn freed_pages_are_taken_and_others_left() {
+        let map = PageMap::new(words(1024));
+        for page in [3, 4, 5] {
+            let begun = map.begin_write(PageIndex(page)).unwrap();
+            map.finish_write(
+                PageIndex(page),
+                begun,
+                Version(7),
+                SlotSet::from_bits(1 << page),
+                false,
+            );
+        }
+        map.set_free_pending(PageIndex(3));
+        map.set_free_pending(PageIndex(5));
+        map.begin_write(PageIndex(5)).unwrap();
+        let (mut next, end) = (PageIndex(0), PageIndex(1024));
+        let found = next_free(&map, &mut next, end, || Version(8)).unwrap();
+        assert_eq!(found.page, PageIndex(3));
+        assert_eq!(found.slots, SlotSet::from_bits(1 << 3));
+        assert_eq!(next_free(&map, &mut next, end, || Version(9)), None);
+        assert!(map.load(PageIndex(4)).is_written());
+        assert!(map.load(PageIndex(5)).is_free_pending());
     }
 }
