@@ -47,6 +47,7 @@ mod next_io;
 mod pool;
 mod read;
 mod reported_health;
+mod retry;
 mod submit;
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,8 @@ mod backlog;
 mod commit;
 mod copy;
 mod need;
+mod pace;
 
-use super::config::NS_PER_S;
 use super::counters::RepairCounters;
 use super::dirty_chunks::DirtyChunks;
 use super::ids::PageIndex;
@@ -30,20 +30,6 @@ use super::swap_device::SwapDevice;
 use backlog::Backlog;
 use copy::Job;
 
-/// Pages of the map checked in one call, so that other work gets its turn.
-const SCAN_PAGES: u32 = 4096;
-/// The pause after that, if some of them could be copied.
-const SCAN_PAUSE_NS: u64 = 100_000;
-/// The pause otherwise.
-const IDLE_PAUSE_NS: u64 = 1_000_000;
-/// The longest lag behind the rate that is made up for.
-const BURST_NS: u64 = 5_000_000;
-/// While requests are under way, the rate and the number of copies under way are divided by this.
-/// Where a page takes long, the rate alone would limit nothing.
-const YIELD: u64 = 4;
-/// The share of the copies under way that may go to the disk: a slow disk leaves room for copies to
-/// servers.
-const DISK_SHARE: [u64; 2] = [3, 4];
 /// How long repair first waits before it tries the disk again when the mirror had no room.
 const FIRST_ROOM_NS: u64 = 10_000_000;
 /// The longest such wait. Meanwhile page-outs can use the room.
@@ -173,70 +159,6 @@ impl<S: Storage> Repair<S> {
         if now_ns >= self.wake_ns {
             self.drive(now_ns, None, shard, device);
         }
-    }
-
-    /// Begins as many copies as the rate allows; none while the machine hibernates. `is_busy` says whether
-    /// requests are under way, to which repair yields; `None` if the caller has not checked.
-    pub fn drive(
-        &mut self,
-        now_ns: u64,
-        is_busy: Option<bool>,
-        shard: &mut Shard<S>,
-        device: &SwapDevice<S>,
-    ) {
-        self.is_busy = is_busy.unwrap_or(self.is_busy);
-        self.wake_ns = u64::MAX;
-        self.look_at_disk(now_ns, device);
-        let rate = match device.is_hibernating() {
-            true => 0,
-            false => u64::from(device.repair_pages_per_s()),
-        };
-        let Some(cost_ns) = NS_PER_S.checked_div(rate) else {
-            return;
-        };
-        let cost_ns = match self.is_busy {
-            true => cost_ns.saturating_mul(YIELD),
-            false => cost_ns,
-        };
-        self.next_copy_ns = self.next_copy_ns.max(now_ns.saturating_sub(BURST_NS));
-        let mut budget = SCAN_PAGES;
-        let mut pause_ns = IDLE_PAUSE_NS;
-        while let Some(index) = self.idle_job() {
-            if self.next_copy_ns > now_ns {
-                self.wake_ns = self.next_copy_ns;
-                return;
-            }
-            let Some((page, goal)) = self.next_page(now_ns, &mut budget, shard, device) else {
-                if budget == 0 {
-                    self.wake_ns = now_ns.saturating_add(pause_ns);
-                }
-                return;
-            };
-            if self.begin(now_ns, index, page, goal, shard, device) {
-                self.next_copy_ns = self.next_copy_ns.saturating_add(cost_ns);
-                pause_ns = SCAN_PAUSE_NS;
-            }
-        }
-    }
-
-    /// The most copies that may be under way.
-    fn most(&self) -> u64 {
-        // CAST: a small constant.
-        match self.is_busy {
-            true => COPIES as u64 / YIELD,
-            false => COPIES as u64,
-        }
-    }
-
-    /// A job for another copy, if one more may be under way.
-    fn idle_job(&self) -> Option<usize> {
-        let under_way = self
-            .under_way(Goal::Server)
-            .saturating_add(self.under_way(Goal::Disk));
-        if under_way >= self.most() {
-            return None;
-        }
-        self.jobs.iter().position(|job| matches!(job, Job::Idle))
     }
 
     /// Retries what waited for the disk as soon as it accepts pages again.

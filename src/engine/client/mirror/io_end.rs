@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How an I/O of the disk ends, and what becomes of its pages.
+//! How an I/O of the disk ends, and what becomes of its pages. Whether one that failed is tried again: `retry.rs`.
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::buffer::{Ended, Stage};
-use super::pool::Queue;
 use super::{BufferId, Mirror, ReadError};
-
-/// How long to wait before an I/O that has failed is retried.
-const RETRY_NS: u64 = 50_000_000;
 
 impl<S: Storage> Mirror<S> {
     /// An I/O that [`Self::poll`] gave has ended, however late.
@@ -91,28 +87,6 @@ impl<S: Storage> Mirror<S> {
         self.leave(id, Ended::Read(result));
     }
 
-    /// Queues a page whose I/O has failed, to be tried again in an I/O of its own. Not if that has been done
-    /// too often, or if nothing waits for the page any more. Returns whether it is queued.
-    fn retry(&mut self, now_ns: u64, id: BufferId, was_alone: bool) -> bool {
-        let retries = self.config.retries;
-        let buffer = &mut self.pool[id];
-        if buffer.is_superseded || buffer.is_timed_out {
-            return false;
-        }
-        // It is not the page's fault if it failed together with others.
-        buffer.tries = buffer.tries.saturating_add(u32::from(was_alone));
-        if buffer.tries > retries {
-            return false;
-        }
-        let at_ns = now_ns.saturating_add(RETRY_NS);
-        buffer.is_alone = true;
-        buffer.at_ns = at_ns;
-        self.pool.push(Queue::Retries, id);
-        self.note_deadline(at_ns);
-        self.enqueue_others(id);
-        true
-    }
-
     /// The buffer has no more I/O. It is free once the op that waits for it has been notified, and nothing is
     /// copied from it any more.
     pub(super) fn leave(&mut self, id: BufferId, ended: Ended) {
@@ -131,7 +105,7 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Queues the other buffers of the page, which waited until this one left the disk.
-    fn enqueue_others(&mut self, id: BufferId) {
+    pub(super) fn enqueue_others(&mut self, id: BufferId) {
         let mut next = self.pool.find(self.pool[id].page, |_| true);
         while let Some(other) = next {
             next = self.pool.next_of(other);

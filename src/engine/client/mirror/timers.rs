@@ -18,17 +18,7 @@ impl<S: Storage> Mirror<S> {
             self.drop_step(device);
         }
         self.check_timeouts(now_ns, device);
-        let mut next = self.pool.first(Queue::Retries);
-        while let Some(id) = next {
-            next = self.pool.next_in_list(id);
-            let at_ns = self.pool[id].at_ns;
-            if now_ns >= at_ns {
-                self.pool.unlink(id);
-                self.enqueue(id);
-            } else {
-                self.note_deadline(at_ns);
-            }
-        }
+        self.queue_due_retries(now_ns);
         // Pages that have been gathered for long enough go with the next poll, or when an I/O has ended. The
         // poll notes when the others are due.
         let due_ns = self.pool.first(Queue::Ready).map(|id| self.gathered_ns(id));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Searches for pages that need a copy, and tells whether each can be copied now.
+//! Which page needs a copy next, and whether it can be copied now.
 
 use super::super::ids::{PageIndex, SlotSet};
 use super::super::page_map::Entry;
 use super::super::shard::Shard;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::{Goal, Repair, DISK_SHARE};
+use super::pace::DISK_SHARE;
+use super::{Goal, Repair};
 
 /// What a page needs from servers.
 enum Need {
