@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod cluster_lock;
 pub(crate) mod control_device;
 pub(crate) mod debugfs;
+mod frame_verdict;
 pub(crate) mod identity;
 mod ingress;
 mod initial_sessions;
@@ -29,6 +30,7 @@ pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod timers_and_work;
 pub(crate) mod tx_frames;
+mod unload;
 pub(crate) mod worker;
 
 impl kernel::fmt::Display for crate::wire::ClientId {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The client: it owns the queues, the cluster and what they share, and starts and stops what runs on its
-//! own.
+//! The client: it owns the queues, the cluster and what they share. What runs on its own is started and
+//! stopped by `unload.rs`.
 
 use kernel::{
     new_mutex,
@@ -19,7 +19,6 @@ use kernel::{
 
 use super::{
     cluster_lock::ClusterLock,
-    local_disk,
     params::Params,
     queue::Queue,
     receive::{
@@ -44,10 +43,7 @@ use crate::{
         maintenance::round::Round,
         shard::Shard, //
     },
-    linux::{
-        mm::alloc::is_available,
-        net::device::Rtnl, //
-    },
+    linux::mm::alloc::is_available,
     wire::ClientId, //
 };
 
@@ -190,46 +186,4 @@ fn try_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
     let queue = repair::new_queue(number, params.pages, fragments, timer)?;
     queues.push(queue, GFP_KERNEL)?;
     Ok(queues)
-}
-
-/// A client whose timers fire and whose work items run. Dropping it ends that, and the sessions.
-pub(crate) struct Running(Arc<Client>);
-
-impl Running {
-    /// Starts the client.
-    pub(crate) fn new(client: Arc<Client>) -> Self {
-        let shared = &client.shared;
-        for queue in &client.queues {
-            queue.timer.connect(client.clone());
-        }
-        for timer in [&shared.timer, &shared.local.timer] {
-            timer.connect(client.clone());
-        }
-        for item in [&shared.worker, &shared.local.submitter] {
-            item.callback.connect(client.clone());
-        }
-        Self(client)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let client = &self.0;
-        let shared = &client.shared;
-        local_disk::shut_down(client);
-        client.cluster.say_bye(shared);
-        shared.link.unbind(&Rtnl::lock());
-        // Frames are no longer received, and the timers and the worker find nothing to do. Each of them
-        // must end before the client is freed, because they hold references to it.
-        shared.timer.disconnect();
-        for queue in &client.queues {
-            queue.timer.disconnect();
-        }
-        shared.timer.cancel();
-        for queue in &client.queues {
-            queue.timer.cancel();
-        }
-        shared.worker.drain();
-        shared.worker.callback.disconnect();
-    }
 }

@@ -7,7 +7,7 @@
 //!   the emergency reserve only: the stack drops them there.
 //! - A packet type of the interface, for frames that bypass its hook (`ifb`), and for kernels without one.
 //!
-//! So a frame that is left to others may be seen twice.
+//! So a frame that is left to others may be seen twice. Which frames are taken: `frame_verdict.rs`.
 
 use kernel::{
     prelude::*,
@@ -19,7 +19,11 @@ use kernel::{
 
 use super::{
     client::Client,
-    tx_frames::RECEIVING_CPU, //
+    frame_verdict::{
+        Entry,
+        ReceivePath,
+        Under, //
+    }, //
 };
 use crate::linux::net::{
     device::{
@@ -29,33 +33,12 @@ use crate::linux::net::{
     },
     hook::{
         Hook,
-        Receiver,
-        Verdict,
         HAS_INGRESS, //
-    },
-    skb::RxFrame,
+    }, //
 };
 
 /// The priority of the hooks: another hook, which may drop or redirect frames, comes after them.
 const FIRST: i32 = i32::MIN;
-
-/// How a frame came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReceivePath {
-    /// By the interface's hook.
-    Hook,
-    /// By the hook of a device under it, from the emergency reserve.
-    Lower,
-    /// From the stack: it bypassed the hook, or was left to others there; or there is no hook.
-    Stack,
-}
-
-impl ReceivePath {
-    /// Returns whether the frame may have been seen before.
-    pub(crate) fn may_be_second(self) -> bool {
-        HAS_INGRESS && self == Self::Stack
-    }
-}
 
 /// A device on which no other is stacked, under the interface.
 pub(crate) struct Lower {
@@ -68,54 +51,6 @@ pub(crate) struct Lower {
 impl PartialEq for Lower {
     fn eq(&self, other: &Self) -> bool {
         *self.device == *other.device && self.tag == other.tag
-    }
-}
-
-/// Recognises the interface's frames on a device under it. Other frames go up by the rules of the devices
-/// between.
-struct Under {
-    interface: ARef<NetDevice>,
-    tag: Option<VlanTag>,
-}
-
-/// Receives the interface's frames by one of the ways.
-struct Entry {
-    client: Arc<Client>,
-    ethertype: u16,
-    path: ReceivePath,
-    /// On a device under the interface.
-    under: Option<Under>,
-}
-
-impl Entry {
-    #[inline]
-    fn is_for_us(&self, frame: &RxFrame<'_>) -> bool {
-        if frame.ethertype() != self.ethertype {
-            return false;
-        }
-        match &self.under {
-            None => frame.is_for_us() && frame.tag().is_none(),
-            Some(under) => {
-                frame.is_in_reserve()
-                    && frame.tag() == under.tag
-                    && frame.destination() == under.interface.address()
-            }
-        }
-    }
-
-    fn tag(&self) -> Option<VlanTag> {
-        self.under.as_ref().and_then(|under| under.tag)
-    }
-}
-
-impl Receiver for Entry {
-    #[inline]
-    fn receive(&self, frame: RxFrame<'_>) -> Verdict {
-        if !self.is_for_us(&frame) {
-            return Verdict::Accept;
-        }
-        RECEIVING_CPU.set_current();
-        self.client.receive(&frame, self.path)
     }
 }
 

@@ -63,8 +63,8 @@ pub(crate) use attach::{
 };
 pub(crate) use attach_error::AttachError;
 pub(crate) use detach::{
-    detach,
-    shut_down, //
+    carry_out_detach,
+    detach, //
 };
 pub(crate) use mirror_lock::Pool;
 pub(crate) use port::LocalPort;
@@ -99,7 +99,7 @@ pub(crate) struct Report {
 pub(crate) struct LocalDisk {
     /// Held while a disk is attached or detached, by ioctls and the worker, and when unloading begins.
     #[pin]
-    attached: Mutex<Option<Arc<BlockDevice>>>,
+    pub(super) attached: Mutex<Option<Arc<BlockDevice>>>,
     /// Our own block device, once it has been created.
     own: SetOnce<DiskRef>,
     /// Allocated when a disk is attached for the first time, or is to be attached by the worker.
@@ -110,7 +110,7 @@ pub(crate) struct LocalDisk {
     /// Submits bios.
     pub(super) submitter: Arc<WorkItem>,
     /// Opens and closes disks, however long that takes.
-    opener: Opener,
+    pub(super) opener: Opener,
 }
 
 impl LocalDisk {

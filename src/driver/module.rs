@@ -16,10 +16,7 @@ use super::{
         MAX_REQUEST_SECTORS,
         PAGE_SECTORS, //
     },
-    client::{
-        Client,
-        Running, //
-    },
+    client::Client,
     control_device,
     debugfs,
     identity::{
@@ -37,6 +34,7 @@ use super::{
         Fork,
         Sleep, //
     },
+    unload::Running, //
 };
 use crate::{
     engine::client::cluster::usual_cut,

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks received frames, and passes them to the queue or to the cluster.
+//! Checks the bytes of received frames that are ours, and passes them to the queue or to the cluster.
 //!
 //! Context: softirq, on any CPU, on several at the same time.
 
 use kernel::prelude::*;
 
-use super::{
-    client::Client,
-    ingress::ReceivePath, //
-};
+use super::client::Client;
 use crate::{
     engine::client::{
         cluster::LISTED_PAGES,
-        frame_filter::Destination,
         ids::shard_of_tag,
         inbox::{
             self,
@@ -21,10 +17,7 @@ use crate::{
             INBOX_FRAMES, //
         }, //
     },
-    linux::net::{
-        hook::Verdict,
-        skb::RxFrame, //
-    },
+    linux::net::skb::RxFrame,
     wire::{
         self,
         Ack,
@@ -86,62 +79,8 @@ pub(super) fn empty_inbox() -> Result<Inbox> {
 }
 
 impl Client {
-    /// Takes a frame of the EtherType if only this client can want it: if one of its servers sends it, in
-    /// its session. Others see the rest, a server on this machine among them: requests, announcements, and
-    /// frames that cannot be parsed.
     #[inline]
-    pub(super) fn receive(&self, frame: &RxFrame<'_>, path: ReceivePath) -> Verdict {
-        let mut buffer = [0; HEADER_LEN];
-        let bytes = frame.header(&mut buffer);
-        if bytes.is_some_and(wire::is_request) {
-            return Verdict::Accept;
-        }
-        let Some((header, payload_len)) = bytes.and_then(|bytes| wire::parse_header(bytes).ok())
-        else {
-            self.count_bad_header(path);
-            return Verdict::Accept;
-        };
-        let filter = &self.shared.device.frame_filter;
-        // Checked before the frame takes time or room.
-        if !filter.concerns_us(MacAddress(frame.source()), &header) {
-            if !path.may_be_second() {
-                self.frames_foreign.fetch_add(1, Relaxed);
-            }
-            return Verdict::Accept;
-        }
-        if frame.is_in_reserve() {
-            self.frames_from_reserve.fetch_add(1, Relaxed);
-            if path == ReceivePath::Lower {
-                self.frames_from_below.fetch_add(1, Relaxed);
-            }
-        }
-        let payload_len = usize::from(payload_len);
-        if frame.len() < HEADER_LEN.wrapping_add(payload_len) {
-            self.count_bad_frame();
-            return Verdict::Stolen;
-        }
-        match Destination::of(&header) {
-            Destination::Shard => self.handle_data(frame, &header),
-            Destination::Shards => self.handle_acks(frame, &header, payload_len),
-            Destination::Cluster => self.handle_control(frame, header, payload_len),
-            Destination::Everyone => {
-                self.handle_control(frame, header, payload_len);
-                return Verdict::Accept;
-            }
-        }
-        Verdict::Stolen
-    }
-
-    /// Counts a frame with an invalid header. It is left to the stack, and may arrive a second time.
-    #[cold]
-    fn count_bad_header(&self, path: ReceivePath) {
-        if !path.may_be_second() {
-            self.count_bad_frame();
-        }
-    }
-
-    #[inline]
-    fn handle_data(&self, frame: &RxFrame<'_>, header: &Header) {
+    pub(super) fn handle_data(&self, frame: &RxFrame<'_>, header: &Header) {
         let mut fill = None;
         if header.flags.contains(Flags::SAME_FILLED) {
             let mut bytes = [0; 8];
@@ -159,7 +98,7 @@ impl Client {
         }
     }
 
-    fn handle_acks(&self, frame: &RxFrame<'_>, header: &Header, payload_len: usize) {
+    pub(super) fn handle_acks(&self, frame: &RxFrame<'_>, header: &Header, payload_len: usize) {
         let mut buffer = [0; size_of::<Ack>() * MAX_ACKS];
         let acks = buffer
             .get_mut(..payload_len)
@@ -192,7 +131,7 @@ impl Client {
         }
     }
 
-    fn handle_control(&self, frame: &RxFrame<'_>, header: Header, payload_len: usize) {
+    pub(super) fn handle_control(&self, frame: &RxFrame<'_>, header: Header, payload_len: usize) {
         let mut control = ControlFrame {
             source: MacAddress(frame.source()),
             header,

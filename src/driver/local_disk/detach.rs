@@ -48,14 +48,18 @@ pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
     let (true, Some(pool)) = (attached.is_some(), local.pool()) else {
         return Err(DetachError::NotAttached);
     };
-    carry_out(client, pool, Detach::new(force))?;
+    carry_out_detach(client, pool, Detach::new(force))?;
     *attached = None;
     pr_info!("local disk: detached\n");
     Ok(())
 }
 
 /// Carries out the steps of a detach. Sleeps.
-fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), DetachError> {
+pub(crate) fn carry_out_detach(
+    client: &Client,
+    pool: &Pool,
+    mut detach: Detach,
+) -> Result<(), DetachError> {
     let shared = &client.shared;
     loop {
         match detach.next_step() {
@@ -84,23 +88,4 @@ fn carry_out(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), Det
             Step::Done(result) => return result,
         }
     }
-}
-
-/// The module is being unloaded: no request is under way, but the timer still works. Dropping the pool later
-/// waits once more, for at most a second, for bios that are under way even then. Sleeps.
-pub(crate) fn shut_down(client: &Client) {
-    let local = &client.shared.local;
-    // The worker, which may be attaching a disk that was opened late, attaches none after this.
-    let attached = local.attached.lock();
-    local.opener.abandon();
-    drop(attached);
-    if let Some(pool) = local.pool() {
-        if carry_out(client, pool, Detach::for_unload()).is_err() {
-            pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
-        }
-    }
-    local.timer.disconnect();
-    local.timer.cancel();
-    local.submitter.drain();
-    local.submitter.callback.disconnect();
 }

@@ -4,7 +4,10 @@
 
 use kernel::prelude::*;
 
-use super::Queue;
+use super::{
+    page_content::PageContent,
+    Queue, //
+};
 use crate::{
     driver::{
         block_device::AnemoneDevice,
@@ -24,30 +27,10 @@ use crate::{
     },
     linux::{
         block::mq::Request,
-        mm::block::Block,
         time::hrtimer::now_ns, //
     },
     wire::PAGE_SIZE,
 };
-
-/// What a page-out writes.
-struct PageOut {
-    /// The value that fills the page, if one does.
-    fill: Option<u64>,
-    crc: u32,
-}
-
-impl PageOut {
-    #[inline]
-    fn new(block: Block<'_>) -> Self {
-        let fill = block.same_fill();
-        let crc = match fill {
-            Some(value) => crate::crc::crc32c(&value.to_ne_bytes()),
-            None => block.crc32c(),
-        };
-        Self { fill, crc }
-    }
-}
 
 impl Queue {
     /// Accepts a request that writes pages from `first` on, at most [`MAX_REQUEST_PAGES`]. Its work
@@ -67,7 +50,7 @@ impl Queue {
         let tag = request.tag();
         // Before the lock is taken, because this is most of the work.
         let part = RequestPart::divide(request).next().map(|part| {
-            let page = PageOut::new(part.block().block());
+            let page = PageContent::new(part.block().block());
             (page, part)
         });
         self.start_page_outs(shared, tag, first, part, at_once);
@@ -83,7 +66,7 @@ impl Queue {
         at_once: bool,
     ) {
         let tag = request.tag();
-        let mut blocks = request.blocks().map(PageOut::new);
+        let mut blocks = request.blocks().map(PageContent::new);
         let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| blocks.next());
         drop(blocks);
         let pages = pages.into_iter().flatten();
@@ -97,10 +80,10 @@ impl Queue {
         shared: &Shared,
         tag: u32,
         first: PageIndex,
-        parts: impl IntoIterator<Item = (PageOut, RequestPart)>,
+        parts: impl IntoIterator<Item = (PageContent, RequestPart)>,
         at_once: bool,
     ) {
-        let start = |shard: &mut Shard<_>, op, page, now_ns, content: PageOut| {
+        let start = |shard: &mut Shard<_>, op, page, now_ns, content: PageContent| {
             shard.start_page_out(now_ns, op, page, content.fill, content.crc, &shared.device)
         };
         self.start(shared, tag, first, parts, at_once, start);

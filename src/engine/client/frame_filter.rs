@@ -7,9 +7,9 @@
 //! client's servers, in the client's session? The list is updated before a frame is sent to a new
 //! server. Received frames read it on any CPU without a lock.
 //!
-//! Then `cluster/control_answers.rs` checks control frames, and a shard checks answers: whether one belongs to a
-//! transfer (`shard/answer_match.rs`), what a page that was read is (`shard/read_reply.rs`), and whether a
-//! version can be one of ours (`shard/implausible_answer.rs`).
+//! Then `cluster/control_answers.rs` checks control frames, and a shard checks answers: whether one belongs
+//! to a transfer (`shard/answer_match.rs`), what a page that was read is (`shard/read_reply.rs`), and whether
+//! a version can be one of ours (`shard/implausible_answer.rs`).
 
 use super::cluster::is_control_tag;
 use super::ids::SERVER_SLOTS;

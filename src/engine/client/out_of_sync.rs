@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the local disk is out of sync: which pages are marked as missing there, and how much is left to copy.
+//! Whether the local disk is out of sync: which pages are marked as missing there, and how much is left to
+//! copy.
 
 use super::dirty_chunks::DirtyChunks;
 use super::ids::PageIndex;

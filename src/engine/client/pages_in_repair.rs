@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pages that repair is copying: a small table that page-outs check; and how others wait for the moment in
-//! which a copy is entered in the map.
+//! The pages that repair is copying: a small table that page-outs check; and how others wait for the moment
+//! in which a copy is entered in the map.
 //!
 //! A copy does not lock its page. Repair notes the copy here before it reads the page's map entry.
 //! A page-out claims the page in the map, then cancels the copy here, and only then takes a
@@ -157,8 +157,8 @@ impl<S: Storage> SwapDevice<S> {
         }
     }
 
-    /// As [`PageMap::mark_on_disk`], but waits while a copy of the page is entered in the map. Otherwise the
-    /// disk would hold the page without its bit in the map.
+    /// As [`mark_on_disk`](super::page_map::PageMap::mark_on_disk) of the map, but waits while a copy of the
+    /// page is entered in the map. Otherwise the disk would hold the page without its bit in the map.
     pub(super) fn mark_on_disk(&self, page: PageIndex, generation: Generation) -> bool {
         while !self.map.mark_on_disk(page, generation) {
             let entry = self.load_settled(page);

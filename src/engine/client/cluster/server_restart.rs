@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a server has restarted, or does not know our session any more, and what follows: its pages are lost.
+//! Whether a server has restarted, or does not know our session any more. Then its pages are lost.
 //!
 //! Only the answer to a fresh nonce shows it. Other signs, a rejected frame or an announcement in another
 //! incarnation, only cause a ping (`control_answers.rs`).
@@ -15,8 +15,8 @@ use crate::engine::client::storage::Storage;
 use crate::wire::{Header, Opcode};
 
 impl<S: Storage, R: Random> Cluster<S, R> {
-    /// The server has answered what it was asked at `asked_ns`, with that nonce. A session is open: the server
-    /// is alive in it, or has restarted.
+    /// The server has answered what it was asked at `asked_ns`, with that nonce. A session is open: the
+    /// server is alive in it, or has restarted.
     pub(super) fn note_alive_or_restarted(
         &mut self,
         now_ns: u64,

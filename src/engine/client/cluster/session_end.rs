@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The end of a session: the server is removed, or the module is unloaded. (When the server has restarted or does
-//! not know the session any more: `server_restart.rs`.) The old slot is swept from the page map, and only then reused.
+//! The end of a session: the server is removed, or the module is unloaded. (When the server has restarted or
+//! does not know the session any more: `server_restart.rs`.) The old slot is swept from the page map, and
+//! only then reused.
 //!
 //! A removed server that has pages *drains* first: no more pages are placed there, its pages can be read, and
 //! its copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no

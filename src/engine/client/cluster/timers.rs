@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the cluster sends and checks as time passes, and when the next of this is due: it repeats control frames
-//! until servers answer them, pings servers, and sends them frees and requests for inventories.
+//! What the cluster sends and checks as time passes, and when the next of this is due: it repeats control
+//! frames until servers answer them, pings servers, and sends them frees and requests for inventories.
 //!
 //! The rules: `docs/protocol.md`, "HELLO" and "Change of address".
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Removing servers, one at a time: which draining server quiesces next, and which steps belong to one run of the
-//! worker. The steps of a quiescing server: `removal/quiescing.rs`.
+//! Removing servers, one at a time: which draining server quiesces next, and which steps belong to one run of
+//! the worker. The steps of a quiescing server: `removal/quiescing.rs`.
 //!
 //! The worker checks whether pages need a draining server ([`Removals::look`]). When no page seems to need
 //! it, or when it is to be removed at once, it quiesces.

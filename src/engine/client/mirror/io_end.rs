@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How an I/O of the disk ends, and what becomes of its pages. Whether one that failed is tried again: `retry.rs`.
+//! How an I/O of the disk ends, and what becomes of its pages. Whether one that failed is tried again:
+//! `retry.rs`.
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;

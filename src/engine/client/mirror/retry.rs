@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a page whose I/O has failed is tried again, and when. (I/O that the disk refused to take: `submit.rs`.)
+//! Whether a page whose I/O has failed is tried again, and when. (I/O that the disk refused to take:
+//! `submit.rs`.)
 
 use super::super::storage::Storage;
 use super::pool::Queue;

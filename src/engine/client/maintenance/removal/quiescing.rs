@@ -2,11 +2,12 @@
 
 //! A quiescing server: the steps until its session is closed, or until it is kept.
 //!
-//! No page-out that ends relies on a copy there any more. After every shard has been notified, the other servers
-//! are asked whether they still have their pages, because one may have restarted unnoticed. Then the whole map is
-//! checked. A page needs the server unless it is also on the disk or on a server that has answered. The session is
-//! closed if no page needs the server and no other copy was lost meanwhile. Otherwise the others are asked and the
-//! map is checked again, or the server is kept. If pages may be lost, no answer is waited for.
+//! No page-out that ends relies on a copy there any more. After every shard has been notified, the other
+//! servers are asked whether they still have their pages, because one may have restarted unnoticed. Then the
+//! whole map is checked. A page needs the server unless it is also on the disk or on a server that has
+//! answered. The session is closed if no page needs the server and no other copy was lost meanwhile.
+//! Otherwise the others are asked and the map is checked again, or the server is kept. If pages may be lost,
+//! no answer is waited for.
 
 use super::super::super::cluster::{Close, Cluster, Outbox, Random};
 use super::super::super::ids::{ServerSlot, SlotSet};
