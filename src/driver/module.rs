@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loading and unloading: the order in which things are made and removed.
+//! Loading and unloading: the order in which things are made and removed. What an unload waits for:
+//! `unload.rs`.
 
 use kernel::{
     prelude::*,
