@@ -284,7 +284,7 @@ fn the_log_names_why_an_interface_carries_no_frames() {
         await_log v0 'WARN.*the interface is down: .*ip link set v0 up' && echo down
         ip link set v1 down; ip link set v0 up
         begin v1; other=$!; await_log v1 'WARN.*the interface is down'
-        ip link set v0 mtu 500; await_log v0 'WARN.*so small an MTU' && echo mtu
+        ip link set v0 mtu 500; await_log v0 'WARN.*MTU is too small' && echo mtu
         ip link set v1 up
         await_log v0 'the interface carries frames again' && echo again
         ip link set v1 down

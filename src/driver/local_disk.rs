@@ -175,13 +175,12 @@ impl LocalDisk {
             return;
         };
         let config = params::mirror_config();
-        let is_gone = pool.with(shared, |state, _| {
+        pool.with(shared, |state, _| {
             state.mirror.set_config(config, &shared.device);
-            let is_gone = state.device.as_ref().is_some_and(|device| device.is_gone());
-            is_gone && state.mirror.mark_faulty(&shared.device)
+            if state.is_gone() {
+                // The change is logged when the timer notifies the queues of it.
+                state.mirror.mark_faulty(&shared.device);
+            }
         });
-        if is_gone {
-            pr_err!("local disk: removed from the machine, no longer used; detach it\n");
-        }
     }
 }

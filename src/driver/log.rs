@@ -23,19 +23,20 @@ impl Client {
         let mac = |slot| device.servers.address(slot).mac;
         match event {
             Event::Distrusted(slot) => pr_err!(
-                "server {}: it keeps reporting page-outs that this machine never made, and is no longer used; restart or remove it\n",
+                "server {}: keeps reporting page-outs that this machine never made; no longer used; restart or remove it\n",
                 mac(slot)
             ),
             Event::LacksPage(slot) => pr_warn!(
-                "server {}: it lacks a page that it should have: it, or this machine, was put back to an earlier state; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
+                "server {}: is missing a page it should hold; it or this machine was rolled back; lost copies are replaced when they are read; to replace all of them now, remove the server and add it again\n",
                 mac(slot)
             ),
             Event::Forgotten => pr_warn!(
-                "servers know of page-outs that this machine has forgotten: it was put back to an earlier state, and pages that were paged out since then are lost\n"
+                "servers know of page-outs that this machine does not: it was rolled back, and pages that were paged out since then are lost\n"
             ),
-            Event::Jumped => {
-                pr_info!("versions continue from {}\n", device.next_version().0)
-            }
+            Event::Jumped => pr_info!(
+                "rollback handled: page versions now start at {}\n",
+                device.next_version().0
+            ),
             Event::Refused(slot) => self.log_refusal(slot),
             Event::Restarted(slot) => pr_warn!(
                 "server {}: restarted, or dropped the session; its copies are lost, repairing\n",

@@ -147,7 +147,7 @@ impl kernel::Module for Anemone {
         // Also for errors from here on: it is declared later, so it is dropped earlier.
         let unfollow = Unfollow(client.clone());
         if !client.shared.link.is_there(namespace, &Rtnl::lock()) {
-            pr_err!("interface={interface}: it disappeared during loading\n");
+            pr_err!("interface={interface}: disappeared during loading\n");
             return Err(ENODEV);
         }
         initial_sessions::open(&params, &client, local.is_some())?;
@@ -193,7 +193,7 @@ impl kernel::Module for Anemone {
         pr_info!("client {id}, from {}\n", source.word());
         if source == Source::Random {
             pr_warn!(
-                "client {id}: its identity is random, and servers will not recognise it after a crash; set client_id=\n"
+                "client {id}: this identity is random, so servers will not recognise this machine after a crash; set client_id=\n"
             );
         }
         Ok(Self {
@@ -215,7 +215,7 @@ fn bind(client: &Arc<Client>, device: ARef<NetDevice>) -> Result<u64> {
     let rtnl = Rtnl::lock();
     if !device.is_registered(&rtnl) {
         let interface = device.name(&rtnl);
-        pr_err!("interface={interface}: it disappeared during loading\n");
+        pr_err!("interface={interface}: disappeared during loading\n");
         return Err(ENODEV);
     }
     let namespace = device.namespace(&rtnl);
@@ -242,7 +242,7 @@ fn attach_local(params: &Params, client: &Client, local: Option<DeviceNumber>) -
         .map_err(|error| refuse_local(path, error))?;
     if !is_attached {
         pr_warn!(
-            "local_device={path}: it is still being opened: its driver waits for it, or another program is opening it; it is used when it is open, and the module is in use while it is being opened\n"
+            "local_device={path}: still being opened; it will be attached when open, and until then the module is in use\n"
         );
     }
     Ok(())

@@ -57,7 +57,7 @@ impl VmforkCallback for Fork {
         let client = &self.0;
         client.shared.device.versions().jump(random_u64());
         pr_warn!(
-            "this virtual machine was put back to an earlier state, or copied; pages that were paged out since then are lost\n"
+            "this virtual machine was rolled back or copied; pages that were paged out since then are lost\n"
         );
         client.shared.kick();
     }

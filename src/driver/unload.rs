@@ -69,7 +69,7 @@ fn shut_down_disk(client: &Client) {
     drop(attached);
     if let Some(pool) = local.pool() {
         if carry_out_detach(client, pool, Detach::for_unload()).is_err() {
-            pr_err!("local disk: it does not answer; its last I/O is abandoned\n");
+            pr_err!("local disk: does not answer; its last I/O is abandoned\n");
         }
     }
     local.timer.disconnect();

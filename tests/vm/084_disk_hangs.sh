@@ -39,7 +39,7 @@ took=$(($(anemone_seconds) - from))
 # It answers.
 dm_resume || fail "resume"
 disk_wait attached 20 || fail "it is not used again"
-dmesg | grep -q "local disk: it answers again" || fail "not logged: $(dmesg | tail)"
+dmesg | grep -q "local disk: answers again" || fail "not logged: $(dmesg | tail)"
 same_as "$SCRATCH/random" 32 || fail "reading from the disk that has come back"
 put "$SCRATCH/random" 12000 16 || fail "writing to the disk that has come back"
 on_disk "$SCRATCH/random" 12000 16 || fail "not on the disk"

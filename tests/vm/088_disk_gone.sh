@@ -16,9 +16,13 @@ driver=/sys/bus/virtio/drivers/virtio_blk
 anemone_load size_mib=64 local_device="$ANEMONE_DISK" || fail "load"
 load_begin --threads 2 --blocks 1024
 load_progress "$(scaled 300)" || fail "the load does not begin"
+dmesg -c >/dev/null
 echo "$virtio" >$driver/unbind || fail "unbind"
 load_progress "$(scaled 300)" || fail "the load does not continue without the disk"
 disk_wait faulty 20 || fail "it is not left out"
+said() { [ "$(dmesg | grep -c 'anemone: local disk: .*, no longer used')" = 1 ]; }
+wait_for 20 "one message about the disk" said || fail "not one message: $(dmesg | tail)"
+dmesg | grep -q 'anemone: local disk: removed from the machine' || fail "not logged as removed: $(dmesg | tail)"
 load_progress "$(scaled 300)" || fail "the load does not continue without the disk"
 anemonectl attach "$ANEMONE_DISK" 2>/dev/null && fail "a disk that is gone was taken back"
 # Pages that servers have are not lost.

@@ -25,7 +25,7 @@ hibernate() {
     wait_for 20 "the ports to the host" test -e /run/reconnected || fail "the ports to the host"
     return $hibernated
 }
-resumed() { dmesg | sed -n 's/.*anemone: versions continue from \([0-9]*\)$/\1/p' | tail -n 1; }
+resumed() { dmesg | sed -n 's/.*anemone: rollback handled: page versions now start at \([0-9]*\)$/\1/p' | tail -n 1; }
 
 for name in kept again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$name"; done
 anemone_load size_mib=64 min_copies=2 || fail "load"

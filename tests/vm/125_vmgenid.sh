@@ -11,7 +11,7 @@
 . "$(dirname "$0")/rewound.sh"
 
 rewound
-is_detected() { dmesg | grep -q 'anemone: this virtual machine was put back to an earlier state, or copied'; }
+is_detected() { dmesg | grep -q 'anemone: this virtual machine was rolled back or copied'; }
 wait_for 30 "the log reports the rewind" is_detected || fail "the log does not report the rewind"
 continues
 # It did not need a server's answer.

@@ -12,6 +12,6 @@ rewound
 # The first thing that happens: here page-outs of pages of which the servers have seen newer versions.
 write_part 2 "$SCRATCH/kept" || fail "the first page-outs: $(cat "$SCRATCH/dd")"
 read_part 2 | cmp - "$SCRATCH/kept" || fail "part 2"
-says_so() { dmesg | grep -q 'anemone: servers know of page-outs that this machine has forgotten'; }
+says_so() { dmesg | grep -q 'anemone: servers know of page-outs that this machine does not'; }
 wait_for 30 "that it is said" says_so || fail "nothing is said"
 continues

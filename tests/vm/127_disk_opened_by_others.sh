@@ -49,7 +49,7 @@ is_in_use() {
     [ "$STATUS" != 0 ] || fail "unloaded while a disk is being $1"
     grep -qi -e "in use" -e busy -e "temporarily unavailable" "$SCRATCH/soon" || fail "rmmod: $(cat "$SCRATCH/soon")"
 }
-closed() { dmesg | grep -q "block device [0-9:]*: it is closed"; }
+closed() { dmesg | grep -q "block device [0-9:]*: closed"; }
 unloaded() { wait_for 20 "rmmod" anemone_unload && nothing_left || fail "unload"; }
 
 # Loading. A load that fails for another reason fails at once.
@@ -60,13 +60,13 @@ soon insmod "$ANEMONE_MODULE" interface=nowhere0 servers="$ANEMONE_SERVERS" loca
 nothing_left || fail "something is left"
 soon anemone_load size_mib=64 local_device="$loop"
 [ "$STATUS" = 0 ] || fail "load: $(cat "$SCRATCH/soon")"
-said "local_device=$loop: it is still being opened"
+said "local_device=$loop: still being opened"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
 put_all "$SCRATCH/random" || fail "writing without the disk"
 is_in_use opened
 soon anemonectl attach "$loop"
 [ "$STATUS" != 0 ] || fail "attached what cannot be opened"
-said "$loop cannot be attached: .* is still being opened"
+said "$loop cannot be attached: a disk is still being opened"
 let_go
 disk_wait attached || fail "it is not used when it is open: $(dmesg | tail)"
 said "local disk [0-9:]*: attached"
@@ -145,7 +145,7 @@ hold
 soon anemonectl detach
 [ "$STATUS" = 0 ] || fail "detach: $(cat "$SCRATCH/soon")"
 disk_is none || fail "$(cat "$ANEMONE_DEBUG/disk")"
-said "it is still being closed"
+said "still being closed"
 is_in_use closed
 same_as "$SCRATCH/random" || fail "reading without the disk"
 let_go

@@ -49,7 +49,7 @@ continues() {
     read_part 0 | cmp - "$SCRATCH/kept" || fail "part 0"
     [ "$(counter pages_out_failed)" = 0 ] || fail "$(counter pages_out_failed) page-outs failed"
     say "$(counter versions_renewed) page-outs took another version"
-    version=$(dmesg | sed -n 's/.*anemone: versions continue from \([0-9]*\)$/\1/p' | head -n 1)
+    version=$(dmesg | sed -n 's/.*anemone: rollback handled: page versions now start at \([0-9]*\)$/\1/p' | head -n 1)
     [ "$version" ] && [ "$version" -gt $((1 << 40)) ] || fail "the versions did not jump: ${version:-nothing was said}"
     [ "$(counter pages_in_failed)" -eq $PART ] || fail "$(counter pages_in_failed) page-ins failed"
 }

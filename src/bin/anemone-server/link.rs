@@ -235,7 +235,7 @@ impl Link {
         if self.socket.bound_to().is_ok_and(|to| to != Some(now.index)) {
             info!(
                 interface = now.name,
-                "the interface was away and is back: receiving from it again"
+                "the interface reappeared: receiving from it again"
             );
             return Health::Lost;
         }
@@ -264,7 +264,7 @@ impl Link {
             );
             if Fragmentation::for_mtu(now.mtu).is_none() {
                 let least = Fragmentation::MIN_MTU;
-                warn!(interface, least, "no page can be sent with so small an MTU: raise it (ip link set {interface} mtu 1500)");
+                warn!(interface, least, "the MTU is too small to send a page: raise it (ip link set {interface} mtu 1500)");
             }
         }
         match (before.carries(), now.carries()) {

@@ -84,7 +84,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(bytes) => bytes,
         None => {
             let available = Available::now();
-            info!("no --capacity is given: half of the available memory is taken: {available}");
+            info!("no --capacity; using half of the available memory ({available})");
             if available.is_hidden {
                 warn!(
                     "no control group file system shows this process's group, so its limit cannot be seen, \

@@ -100,8 +100,8 @@ impl fmt::Display for AttachError {
             Self::TooSmall { have, want } => {
                 return write!(f, " is too small: {have} bytes, {want} are needed")
             }
-            Self::Opening => " cannot be attached: it, or a disk before it, is still being opened, maybe until its driver or another program has finished, or waits to be attached; try again. While a disk is being opened the module is in use",
-            Self::BusyBelow => " cannot be attached: it, or a disk below it, is being opened or closed by another program, or removed, which takes long; try again",
+            Self::Opening => " cannot be attached: a disk is still being opened; try again (the module is in use until then)",
+            Self::BusyBelow => " cannot be attached: it, or a disk below it, is being opened, closed or removed by another program; try again",
             Self::Other(error) => return write!(f, " cannot be opened: {error:?}"),
             Self::Another => ": another disk is attached; detach it first",
             Self::Gone => ": the attached disk was removed from the machine; detach it first",

@@ -125,10 +125,11 @@ impl Pool {
         }
         guard.notifying = false;
         let change = guard.mirror.take_health_change(device);
+        let is_gone = change.is_some() && guard.is_gone();
         let disk_timeout_ns = guard.mirror.config().disk_timeout_ns;
         self.follow(shared, guard, now_ns);
         if let Some((before, now)) = change {
-            log::health_changed(before, now, disk_timeout_ns);
+            log::health_changed(before, now, is_gone, disk_timeout_ns);
         }
     }
 

@@ -20,18 +20,21 @@ use crate::{
     wire::PAGE_SIZE, //
 };
 
-/// Logs how the disk has changed.
-pub(super) fn health_changed(before: Health, now: Health, disk_timeout_ns: u64) {
+/// Logs how the disk has changed. `is_gone`: it was removed from the machine.
+pub(super) fn health_changed(before: Health, now: Health, is_gone: bool, disk_timeout_ns: u64) {
     let timeout_s = disk_timeout_ns / NS_PER_S;
     match (before, now) {
         (_, Health::TimedOut) => {
             pr_err!("local disk: no answer for {timeout_s} s; not written to until it answers\n")
         }
-        (Health::TimedOut, Health::Attached) => pr_info!("local disk: it answers again\n"),
+        (Health::TimedOut, Health::Attached) => pr_info!("local disk: answers again\n"),
+        (_, Health::Faulty) if is_gone => {
+            pr_err!("local disk: removed from the machine, no longer used; detach it\n")
+        }
         (_, Health::Faulty) => {
             pr_err!("local disk: faulty, no longer used; to use it again, attach it again\n")
         }
-        (Health::Faulty, Health::Attached) => pr_info!("local disk: it is used again\n"),
+        (Health::Faulty, Health::Attached) => pr_info!("local disk: used again\n"),
         _ => {}
     }
 }
@@ -41,17 +44,17 @@ pub(super) fn report(number: DeviceNumber, event: Event) {
     let (major, minor) = number.major_minor();
     match event {
         Event::OpenedLate => {
-            pr_info!("block device {major}:{minor}: it was opened too late, and is not used\n");
+            pr_info!("block device {major}:{minor}: opened too late, not used\n");
         }
         Event::StillOpening => pr_err!(
-            "block device {major}:{minor}: it is still being opened; the failed load cannot finish before\n"
+            "block device {major}:{minor}: still being opened; the failed load waits for it\n"
         ),
         Event::StillClosing => pr_warn!(
-            "block device {major}:{minor}: it is still being closed, maybe until another opener has finished, or until data that others wrote to it is written back; the module is in use until then\n"
+            "block device {major}:{minor}: still being closed (another program is opening it, or data that others wrote to it is being written back); the module is in use until it is closed\n"
         ),
-        Event::ClosedLate => pr_info!("block device {major}:{minor}: it is closed\n"),
+        Event::ClosedLate => pr_info!("block device {major}:{minor}: closed\n"),
         Event::StaysOpen => pr_err!(
-            "block device {major}:{minor}: it has not completed I/O, so it stays open until this machine restarts; it can be used, but not removed\n"
+            "block device {major}:{minor}: has not completed I/O and stays open until this machine restarts; others can use it, but it cannot be removed\n"
         ),
         Event::HandedOver => pr_warn!(
             "block device {major}:{minor}: not closed yet (another program is opening it or an earlier disk, or data that others wrote to it is being written back); mounting or attaching it may fail until it is\n"
@@ -70,7 +73,7 @@ pub(super) fn warn_of(device: &BlockDevice, name: fmt::Arguments<'_>) {
     // A device backed by memory answers at once.
     if device.is_synchronous() {
         pr_warn!(
-            "local disk {name}: if it is backed by this machine's memory, it needs memory when memory is short; use a disk that is not\n"
+            "local disk {name}: if it is backed by this machine's memory, it takes memory when memory is short; use another disk\n"
         );
     }
 }

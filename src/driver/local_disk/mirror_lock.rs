@@ -81,6 +81,11 @@ impl State {
     fn is_notifying(&self) -> bool {
         self.notifying || self.event.is_some()
     }
+
+    /// Whether the disk was removed from the machine.
+    pub(super) fn is_gone(&self) -> bool {
+        self.device.as_ref().is_some_and(|device| device.is_gone())
+    }
 }
 
 /// Pages of a pool that is allocated however little memory there is: attaching a disk helps a machine that
@@ -190,10 +195,7 @@ impl Pool {
         self.with(shared, |state, now_ns| {
             let is_notified = !state.is_notifying();
             detach.with_mirror(now_ns, &mut state.mirror, &shared.device, is_notified);
-            match detach.has_detached() {
-                true => state.device.take(),
-                false => None,
-            }
+            state.device.take_if(|_| detach.has_detached())
         })
     }
 }
