@@ -42,7 +42,7 @@ class HostPort:
         if line in ("snapshot", "rewind"):
             snapshots = self._snapshots()
             if snapshots is None:
-                self._answer("error: the servers would be put back as well: not with --single")
+                self._answer("error: the servers would be rolled back as well: not with --single")
             else:
                 (snapshots.take if verb == "snapshot" else snapshots.rewind)(self._answer)
             return

@@ -54,7 +54,7 @@ class Specification:
     disks: list = dataclasses.field(default_factory=list)
     # Arguments of the network, and the sockets that they name.
     network: list = dataclasses.field(default_factory=list)
-    # Whether it has a generation number, which changes each time it is put back to a snapshot.
+    # Whether it has a generation number, which changes each time it is rolled back to a snapshot.
     generation: bool = False
     # What its firmware states.
     uuid: str | None = None

@@ -3,7 +3,7 @@
 //! Adding and removing servers while the device is in use.
 //!
 //! The engine's [`Removals`] decides; its steps are carried out here, under `ClusterLock::removal`: by the
-//! worker for servers that drain, by an ioctl for a server that is to go at once.
+//! worker for servers that drain, by an ioctl for a server that is removed at once.
 //!
 //! Context: process.
 

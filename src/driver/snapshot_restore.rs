@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Detects that the machine was put back to an earlier state: hibernation, or a virtual machine's
-//! snapshot.
+//! Detects that the machine was rolled back: hibernation, or a virtual machine's snapshot.
 //!
 //! The engine decides what that means: for versions ([`crate::engine::client::versions`]), and for the worker
 //! while the machine hibernates ([`crate::engine::client::maintenance::round`]).

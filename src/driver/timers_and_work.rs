@@ -30,7 +30,7 @@ use crate::linux::{
 pub(crate) enum Target {
     /// Wakes the worker.
     WakeWorker,
-    /// The worker that tends the servers.
+    /// The main worker.
     Worker,
     /// Timeouts of the queue with this number.
     Queue(usize),

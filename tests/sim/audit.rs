@@ -33,13 +33,13 @@ impl World {
             }
             let hibernations = self.clients[client].hibernation.ended;
             if u64::from(self.clients[client].device.versions().jumps()) > hibernations {
-                // No client is put back to an earlier state here without being notified.
-                let why = format!("client {client} takes itself for one that was put back");
+                // No client is rolled back here without being notified.
+                let why = format!("client {client} takes itself for one that was rolled back");
                 self.ctx.oracle.fail(|| why);
             }
             let lacking = self.clients[client].device.servers.lacking();
             if !lacking.is_empty() && !self.rewound.any() {
-                // Only servers that were put back lack pages.
+                // Only servers that were rolled back lack pages.
                 let why = format!("client {client} misses pages on {lacking:?} that are there");
                 self.ctx.oracle.fail(|| why);
             }
@@ -151,8 +151,8 @@ impl World {
             let has_disk = client.has_readable_disk(since_ns);
             for page in ctx.oracle.written_pages(number) {
                 let entry = client.entry(page);
-                // A server that was put back may lack the page, if the other copies were lost in a page-out
-                // that failed.
+                // A server that was rolled back may lack the page, if the other copies were lost in a
+                // page-out that failed.
                 let is_well = |slot| {
                     let mac = client.device.servers.address(slot).mac;
                     let found = self.servers.iter().position(|server| server.mac == mac);

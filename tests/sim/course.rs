@@ -20,7 +20,7 @@ pub enum Course {
     Night,
     /// Servers with room for half of the clients' pages, for a long time. Sometimes there is plenty of room.
     Full,
-    /// A server is put back to an earlier state: not drawn, see [`crate::rewound`].
+    /// A server is rolled back: not drawn, see [`crate::rewound`].
     Rewound,
 }
 

@@ -33,7 +33,7 @@ pub enum Disturbance {
     Suspend(usize),
     /// A server continues.
     Resume(usize),
-    /// A server is put back to an earlier state.
+    /// A server is rolled back.
     PutBack(usize),
     /// A server announces this many free pages; the true number for `None`.
     Lie(usize, Option<u64>),

@@ -176,7 +176,7 @@ pub struct Counts {
     pub repaired: u64,
     /// Pages that an inventory listed and no client needed.
     pub orphans_found: u64,
-    /// Copies lost by a server that was put back, and the number of them that were noticed.
+    /// Copies lost by a server that was rolled back, and the number of them that were noticed.
     pub lost: u64,
     pub missed: u64,
 }

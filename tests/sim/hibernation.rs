@@ -100,7 +100,7 @@ impl World {
         self.later(delay_ns, Disturbance::EndHibernation(number));
     }
 
-    /// The host runs again. It may have been put back.
+    /// The host runs again. It may have been rolled back.
     pub fn end_hibernation(&mut self, number: usize) {
         let client = &mut self.clients[number];
         client.hibernation.ended += 1;

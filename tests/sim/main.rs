@@ -231,7 +231,7 @@ fn regressions() {
     check(&failures, cases.len());
 }
 
-/// The least and the most seeds with a server that is put back to an earlier state. Between these bounds
+/// The least and the most seeds with a server that is rolled back. Between these bounds
 /// it is a tenth of the other seeds.
 const REWOUND: [u64; 2] = [20, 60];
 
@@ -253,7 +253,7 @@ fn seeds_with_a_server_that_is_put_back() {
             for line in &trace[trace.len().saturating_sub(SHOWN as usize)..] {
                 println!("{line}");
             }
-            panic!("seed {seed} with a server that is put back fails: {failure}");
+            panic!("seed {seed} with a server that is rolled back fails: {failure}");
         }
     }
     let Counts { lost, missed, .. } = counts;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A server that is put back to an earlier state: it suddenly lacks pages that it had.
+//! A server that is rolled back: it suddenly lacks pages that it had.
 //!
 //! These runs are separate from the others. Nothing else removes copies in them, so that every page must be
 //! read as it was written.
@@ -37,7 +37,7 @@ impl Rewound {
     }
 }
 
-/// Makes a scenario one in which a server is put back.
+/// Makes a scenario one in which a server is rolled back.
 pub fn arrange(scenario: &mut Scenario) {
     scenario.course = Course::Rewound;
     scenario.clients = scenario.clients.min(2);

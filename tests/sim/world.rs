@@ -103,7 +103,7 @@ pub struct World {
     pub is_calm: bool,
     /// Since when servers have been full.
     pub fullness: Fullness,
-    /// The server that was put back to an earlier state, and the pages that it lost.
+    /// The server that was rolled back, and the pages that it lost.
     pub rewound: Rewound,
     /// Whether a crowd's restarted server is as full as the others.
     pub has_caught_up: bool,

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a virtual machine with a generation number is put back to a snapshot: it is notified, no page of the forgotten time is read, and page-outs continue
+# what: a virtual machine with a generation number is rolled back to a snapshot: it is notified, no page of the rolled-back interval is read, and page-outs continue
 # machine: rewound
 # vm: --disk 0 --vmgenid
 # bound: 240

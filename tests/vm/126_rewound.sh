@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# what: a virtual machine without a generation number is put back to a snapshot: its servers' answers reveal it, no page of the forgotten time is read, and page-outs continue
+# what: a virtual machine without a generation number is rolled back to a snapshot: its servers' answers reveal it, no page of the rolled-back interval is read, and page-outs continue
 # machine: rewound
 # bound: 240
 # debug: yes

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2015
 # SPDX-License-Identifier: GPL-2.0
-# A machine that is put back to an earlier state while its servers continue. Sourced after common.sh.
+# A machine that is rolled back while its servers continue. Sourced after common.sh.
 
 needs_machines
 requires anemone-test
@@ -12,8 +12,8 @@ PART=256
 write_part() { dd if="$2" of="$ANEMONE_DEVICE" bs=4k seek=$(($1 * PART)) oflag=direct conv=notrunc 2>"$SCRATCH/dd"; }
 read_part() { dd if="$ANEMONE_DEVICE" bs=4k skip=$(($1 * PART)) count=$PART iflag=direct 2>/dev/null; }
 
-# rewound: writes, and is put back to a state with two parts written, of which the forgotten time has written the
-# second one again.
+# rewound: writes, and is rolled back to a state with two parts written, of which the rolled-back interval
+# has written the second one again.
 rewound() {
     for name in kept lost again; do head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/$name"; done
     cat "$SCRATCH/kept" "$SCRATCH/lost" >"$SCRATCH/both"
@@ -24,7 +24,7 @@ rewound() {
     IFS= read -r life <"$ANEMONE_HOST"
     case $life in
     ok)
-        write_part 1 "$SCRATCH/again" && write_part 2 "$SCRATCH/again" || fail "the life to be forgotten: $(cat "$SCRATCH/dd")"
+        write_part 1 "$SCRATCH/again" && write_part 2 "$SCRATCH/again" || fail "the life to be rolled back: $(cat "$SCRATCH/dd")"
         [ "$(counter pages_out)" = $((out + 2 * PART)) ] || fail "not one version a page"
         echo rewind >"$ANEMONE_HOST"
         IFS= read -r life <"$ANEMONE_HOST"
@@ -33,12 +33,12 @@ rewound() {
     rewound) ;;
     *) fail "$life" ;;
     esac
-    [ "$(counter pages_out)" = "$out" ] || fail "nothing was put back"
+    [ "$(counter pages_out)" = "$out" ] || fail "nothing was rolled back"
 }
 
 # continues: existing pages are right or errors, and new ones are kept.
 continues() {
-    found=$(anemone-test survey --pages $((2 * PART)) "$SCRATCH/both") || fail "a page of the forgotten life was read: $found"
+    found=$(anemone-test survey --pages $((2 * PART)) "$SCRATCH/both") || fail "a page of the rolled-back interval was read: $found"
     say "$found"
     [ "$found" = "equal $PART errors $PART other 0" ] || fail "$found"
     head -c $((PART * 4096)) /dev/urandom >"$SCRATCH/new"

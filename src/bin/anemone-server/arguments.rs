@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     pub interface: String,
 
-    /// Memory to take in all: bytes, or a number with K, M, G or T [default: half of the available
+    /// Total memory to take: bytes, or a number with K, M, G or T [default: half of the available
     /// memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub capacity: Option<u64>,

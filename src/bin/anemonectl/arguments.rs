@@ -89,7 +89,7 @@ pub struct Remove {
     #[arg(long)]
     pub force: bool,
 
-    /// With --force: even if pages are lost
+    /// With --force, remove them even if pages are lost
     #[arg(long, requires = "force")]
     pub lose_pages: bool,
 

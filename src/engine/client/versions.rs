@@ -2,9 +2,9 @@
 
 //! The version counter of a device, and which versions it has given out.
 //!
-//! A machine may be put back to an earlier state: a virtual machine to a snapshot, any machine to
-//! its hibernation image. Then the counter stands where it was, and a later instance that is now
-//! forgotten has used versions above it. So the counter *jumps* past all that this instance can have
+//! A machine may be rolled back: a virtual machine to a snapshot, any machine to
+//! its hibernation image. Then the counter has its old value, and an instance that no longer
+//! exists has used versions above it. So the counter *jumps* past all that this instance can have
 //! used. The versions jumped over are known not to be ours for as long as the device exists.
 //!
 //! The rules: `docs/protocol.md`, "High water".
@@ -45,7 +45,7 @@ struct Entered(Atomic<u64>);
 
 /// Of [`Versions::jumps`]: a jump is under way.
 const UNDER_WAY: u32 = 1;
-/// The machine was put back meanwhile: the CPU that jumps repeats the jump.
+/// The machine was rolled back meanwhile: the CPU that jumps repeats the jump.
 const NOTICED: u32 = 2;
 /// The bits above count the jumps.
 const ONE_JUMP: u32 = 4;

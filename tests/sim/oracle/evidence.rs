@@ -21,7 +21,7 @@ pub trait Evidence {
     /// being written.
     fn claims(&self, client: usize, page: u32) -> Option<Vec<Claim>>;
 
-    /// Whether a server has been put back to an earlier state, in which it may lack pages that it had.
+    /// Whether a server has been rolled back, in which it may lack pages that it had.
     fn was_put_back(&self, server: usize) -> bool;
 
     /// Since when a server has been running with an undisturbed link to the client; `None` if one of these is

@@ -238,7 +238,7 @@ impl Detach {
         }
         let jumps = device.versions().jumps();
         if self.asked.is_some_and(|(_, before)| before != jumps) {
-            // The machine may have been put back to an earlier state since the servers answered.
+            // The machine may have been rolled back since the servers answered.
             (self.asked, self.need) = (None, None);
         }
         let (since_ns, _) = *self.asked.get_or_insert_with(|| {

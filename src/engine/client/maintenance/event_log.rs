@@ -13,9 +13,9 @@ use super::super::swap_device::SwapDevice;
 pub enum Event {
     /// A server keeps reporting page-outs that this machine never made, and is no longer used.
     Distrusted(ServerSlot),
-    /// A server lacks a page that it should have: it, or this machine, was put back to an earlier state.
+    /// A server lacks a page that it should have: it, or this machine, was rolled back.
     LacksPage(ServerSlot),
-    /// Servers know of page-outs that this machine has forgotten.
+    /// Servers know of page-outs that this machine does not.
     Forgotten,
     /// The versions have jumped.
     Jumped,

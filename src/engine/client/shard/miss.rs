@@ -34,7 +34,7 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The map says that the server holds the page, but the server holds no version or another
-    /// version of it: the server or this machine was put back to an earlier state. Removes the
+    /// version of it: the server or this machine was rolled back. Removes the
     /// server from the map entry, so that the copy is made again, but only if the entry is as it
     /// was when the server was asked, and another holder can be read that has not answered the
     /// same. So no such answer, however late or wrong, removes the last copy.

@@ -48,7 +48,7 @@ impl<S: Storage> Shard<S> {
         match device.versions().is_ours(version) {
             Some(true) => {}
             _ if mutated!(StaleReplyAccepted) => {}
-            // Of the wanted generation, but of a forgotten life of the client: other bytes.
+            // Of the wanted generation, but of a rolled-back interval: other bytes.
             Some(false) => {
                 self.handle_miss(now_ns, id, true, device);
                 return None;

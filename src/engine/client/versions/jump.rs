@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Jumps of the version counter: because the machine has been put back, or because a server knows of higher
+//! Jumps of the version counter: because the machine was rolled back, or because a server knows of higher
 //! versions than have been given out.
 
 use super::super::ids::Version;
@@ -16,15 +16,15 @@ pub(crate) const JUMP: u64 = 1 << 40;
 /// snapshot do not use the same versions.
 pub(super) const CHANCE: u64 = 1 << 48;
 
-/// Jumps caused by one server in one incarnation: one for each time that the machine is put back to
-/// a state after the last jump. A server that lies causes no more.
+/// Jumps caused by one server in one incarnation: one for each time that the machine is rolled back
+/// to a state after the last jump. A server that lies causes no more.
 pub(super) const WORDS: u32 = 4;
 
 /// Jumps caused by all servers, so that lies leave versions for the jumps that the machine announces.
 pub(super) const UNANNOUNCED: u32 = 32;
 
 impl<W: Words> Versions<W> {
-    /// The machine has been, or may have been, put back to an earlier state. `chance` is a number
+    /// The machine has been, or may have been, rolled back. `chance` is a number
     /// that no other instance of it has had. Any context.
     ///
     /// The machine notifies only once. If another CPU jumps at that moment, perhaps for the state
@@ -39,11 +39,11 @@ impl<W: Words> Versions<W> {
     }
 
     /// A server reports that all versions below `high` have been used. If that many have not been
-    /// given out, a forgotten instance has used them: the counter jumps past them, once for all servers
+    /// given out, a rolled-back instance has used them: the counter jumps past them, once for all servers
     /// that report it. Any context.
     ///
     /// Returns whether the server is believed. After a jump caused by it, it can know of no version
-    /// above the counter unless the machine is put back again. So a server that reports this too
+    /// above the counter unless the machine is rolled back again. So a server that reports this too
     /// often is not believed.
     pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
         if high.0 <= self.counter.next.load(Relaxed) || high.0 >= END {

@@ -46,7 +46,7 @@ fn a_notice_that_comes_while_another_cpu_jumps_is_made_up_for() {
             false => versions.pass(None, JUMP),
         };
         assert_eq!(made, 1);
-        // The machine is put back once more, to this very moment; another life of it continues
+        // The machine is rolled back once more, to this very moment; another life of it continues
         // here.
         let lost = versions.take();
         for chance in [3, 5] {

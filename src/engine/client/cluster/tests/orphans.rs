@@ -48,7 +48,7 @@ fn pages_that_the_map_names_are_kept_and_others_are_freed() {
     assert_eq!(judge(0, 8, old), Judgement::Needed);
     assert_eq!(judge(0, 1 << 40, old), Judgement::Needed);
     assert_eq!(judge(0, 4, device.next_version()), Judgement::Needed);
-    // A version of a forgotten life, of the generation that the map names.
+    // A version of a rolled-back interval, of the generation that the map names.
     let forgotten = Version(new.0 + (1 << 16));
     assert_eq!(forgotten.generation(), new.generation());
     assert_eq!(judge(0, 3, forgotten), Judgement::Needed);

@@ -232,7 +232,7 @@ fn servers_are_asked_again_if_the_machine_is_put_back_after_they_have_answered()
     let mut bench = Bench::new();
     let (mut walks, mut answers) = (0, 0);
     let result = bench.detach(|bench, _, step| match step {
-        // The server restarted in the time that is forgotten now.
+        // The server restarted in the rolled-back interval.
         Step::Wait(_) => {
             bench.answer(Opcode::Pong, Status::Ok, INCARNATION + answers);
             answers += 1;

@@ -188,7 +188,7 @@ impl Quiescing {
         }
     }
 
-    /// Whether the machine may have been put back to an earlier state, or off, since the servers were asked.
+    /// Whether the machine may have been rolled back, or off, since the servers were asked.
     fn is_forgotten<S: Storage>(&self, device: &SwapDevice<S>) -> bool {
         let jumps = device.versions().jumps();
         self.asked.is_some_and(|(_, before)| before != jumps)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A client that is put back to an earlier state while its servers are not. Two shards use the same
+//! A client that is rolled back while its servers are not. Two shards use the same
 //! real servers; the second begins in the state that the first had before it continued.
 
 mod chance;
@@ -52,7 +52,7 @@ impl Outbox for Wire {
     }
 }
 
-/// Servers that are not put back together with a client.
+/// Servers that are not rolled back together with a client.
 struct Servers {
     servers: Vec<Server<Heap, AdmitAll>>,
     /// What each has received, which determines its state.
@@ -192,10 +192,10 @@ fn start(client: &mut Bench, page: u32, seed: u64) {
         .unwrap();
 }
 
-/// The number of pages that were written before the client is put back.
+/// The number of pages that were written before the client is rolled back.
 const KNOWN: u32 = 8;
 
-/// The servers, a client, and the same client put back to the state after it had written the known
+/// The servers, a client, and the same client rolled back to the state after it had written the known
 /// pages: the first and the second.
 fn clients() -> (Servers, Bench, Bench) {
     let mut servers = Servers::new();

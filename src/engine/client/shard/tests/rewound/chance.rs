@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random page-outs of a client, and of the same client after it was put back.
+//! Random page-outs of a client, and of the same client after it was rolled back.
 
 use super::*;
 
