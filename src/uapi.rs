@@ -61,7 +61,8 @@ pub const REMOVE_SERVER: u32 = number::<RemoveServer>(READ_WRITE, 2);
 pub const ATTACH_DISK: u32 = number::<AttachDisk>(WRITE, 3);
 
 /// Detaches the local disk ([`DetachDisk`]). `ENODEV`: there is none. `EBUSY`: I/O that does not end is
-/// under way, or pages would be lost.
+/// under way, or pages would be lost. `ETIMEDOUT`: the disk's I/O went on, or servers kept being lost, for
+/// too long. `EINTR`: a signal arrived. The disk is then used as before.
 pub const DETACH_DISK: u32 = number::<DetachDisk>(READ_WRITE, 4);
 
 /// The state of the device ([`Status`]). `EINTR`: a signal arrived while pages were being counted.

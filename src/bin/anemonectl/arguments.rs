@@ -46,7 +46,7 @@ pub enum Command {
         /// An unused block device, at least as large as the Anemone device
         path: PathBuf,
     },
-    /// Detaches the local disk
+    /// Detaches the local disk; if that is refused or takes too long, the disk is used as before
     Detach {
         /// Detach it even if it has the only copy of some pages, which are then lost
         #[arg(long)]

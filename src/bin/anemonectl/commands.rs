@@ -87,10 +87,7 @@ pub fn add(device: &Device, add: &Add) -> Result<ExitCode, Failure> {
 
 /// Removes servers.
 pub fn remove(device: &Device, remove: &Remove) -> Result<ExitCode, Failure> {
-    let mut flags = 0;
-    if remove.force {
-        flags |= uapi::remove::FORCE;
-    }
+    let mut flags = if remove.force { uapi::remove::FORCE } else { 0 };
     if remove.lose_pages {
         flags |= uapi::remove::LOSE_PAGES;
     }
@@ -190,22 +187,22 @@ pub fn attach(device: &Device, path: &Path) -> Result<ExitCode, Failure> {
 /// Detaches the local disk.
 pub fn detach(device: &Device, force: bool) -> Result<ExitCode, Failure> {
     let mut argument = uapi::DetachDisk::new_zeroed();
-    if force {
-        argument.flags = uapi::detach::FORCE;
-    }
-    let refuse = |why: String| Err(Failure::new(Kind::Other, why));
+    argument.flags = if force { uapi::detach::FORCE } else { 0 };
+    let refuse = |why: &str| Err(Failure::new(Kind::Other, why));
     match device.call(&mut argument)? {
         None => say("the local disk is detached"),
-        Some(libc::ENODEV) => refuse("no local disk is attached".to_owned()),
-        Some(libc::EBUSY) if argument.pages != 0 => refuse(format!(
+        Some(libc::ENODEV) => refuse("no local disk is attached"),
+        Some(libc::EBUSY) if argument.pages != 0 => refuse(&format!(
             "the local disk is kept: it has the only copy of {} pages, apart from servers that do not answer; wait until servers have them, or lose them with --force",
             argument.pages
         )),
         Some(libc::EBUSY) => refuse(
-            "the local disk is kept: I/O that does not end is under way; try again when the disk answers"
-                .to_owned(),
+            "the local disk is kept: I/O that does not end is under way; try again when the disk answers",
         ),
-        Some(number) => refuse(format!("the local disk cannot be detached: {}", words(number))),
+        Some(libc::ETIMEDOUT) => refuse(
+            "the local disk is kept: its I/O went on, or servers kept being lost, for too long; try again",
+        ),
+        Some(number) => refuse(&format!("the local disk cannot be detached: {}", words(number))),
     }
 }
 

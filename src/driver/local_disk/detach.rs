@@ -36,6 +36,7 @@ impl DetachError {
             Self::NotAttached => ENODEV,
             Self::OnlyCopies(_) | Self::TimedOut | Self::UnderWay => EBUSY,
             Self::Interrupted => EINTR,
+            Self::TookTooLong => ETIMEDOUT,
         }
     }
 }

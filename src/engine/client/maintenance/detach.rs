@@ -34,8 +34,10 @@ pub enum DetachError {
     TimedOut,
     /// A disk is being attached or detached already.
     UnderWay,
-    /// A signal arrived, or it took too long.
+    /// A signal arrived.
     Interrupted,
+    /// The disk's I/O went on, or servers kept being lost, for too long.
+    TookTooLong,
 }
 
 /// The next step.
@@ -87,7 +89,7 @@ pub struct Detach {
     stage: Stage,
     /// The last check of the mirror found I/O under way.
     waits: bool,
-    /// Until when the disk, or the servers, are waited for.
+    /// Until when the disk, or the servers, are waited for; 0 after a signal.
     until_ns: u64,
     /// When the servers were first asked whether they have their pages, and how often the versions had jumped
     /// by then.
@@ -167,6 +169,14 @@ impl Detach {
         }
     }
 
+    /// Why a wait is over before its aim is reached.
+    fn why_over(&self) -> DetachError {
+        match self.until_ns {
+            0 => DetachError::Interrupted,
+            _ => DetachError::TookTooLong,
+        }
+    }
+
     /// Carries out [`Step::Mirror`]. `is_notified`: whether all shards have received the mirror's events.
     pub fn with_mirror<S: Storage>(
         &mut self,
@@ -208,7 +218,7 @@ impl Detach {
                 if is_stuck || now_ns >= self.until_ns {
                     self.stage = Stage::Keep(match is_timed_out {
                         true => DetachError::TimedOut,
-                        false => DetachError::Interrupted,
+                        false => self.why_over(),
                     });
                 }
             }
@@ -219,7 +229,7 @@ impl Detach {
             Stage::Keep(error) => self.keep(mirror, device, error),
             Stage::Finish => match mirror.finish_detach(device) {
                 Ok(()) => self.stage = Stage::Over(Ok(())),
-                Err(_) => self.keep(mirror, device, DetachError::Interrupted),
+                Err(_) => self.keep(mirror, device, DetachError::TookTooLong),
             },
             _ => {}
         }
@@ -252,7 +262,7 @@ impl Detach {
         if self.need == need {
             self.begin_walk(Stage::Forget);
         } else if now_ns >= self.until_ns {
-            self.stage = Stage::Keep(DetachError::Interrupted);
+            self.stage = Stage::Keep(self.why_over());
         } else if confirmed.is_complete {
             self.need = need;
             self.begin_walk(Stage::Recount);

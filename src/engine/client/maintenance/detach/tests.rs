@@ -208,6 +208,23 @@ fn a_signal_ends_the_wait_for_servers() {
 }
 
 #[test]
+fn servers_that_keep_changing_are_not_waited_for_without_end() {
+    let mut bench = Bench::new();
+    let begin_ns = bench.now_ns;
+    let result = bench.detach(|bench, _, step| match step {
+        Step::Wait(_) => bench.answer(Opcode::Pong, Status::Ok, INCARNATION),
+        Step::Walk => {
+            bench.device.servers.note_missing(bench.slot);
+            bench.now_ns += LOOK_NS;
+        }
+        _ => {}
+    });
+    assert_eq!(result, Step::Done(Err(DetachError::TookTooLong)));
+    assert!(bench.now_ns - begin_ns < 2 * ANSWER_NS);
+    bench.assert_kept();
+}
+
+#[test]
 fn a_server_that_is_lost_after_the_count_keeps_the_disk() {
     let mut bench = Bench::new();
     let mut walks = 0;
