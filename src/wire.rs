@@ -70,8 +70,11 @@ pub struct MacAddressError;
 /// Bytes of a page, which is the device's logical block.
 pub const PAGE_SIZE: usize = 4096;
 
-/// The default EtherType: IEEE 802 Local Experimental 1.
-pub const ETHERTYPE: u16 = 0x88b5;
+/// Bytes of the value that represents a same-filled page.
+pub const FILL_LEN: u16 = 8;
+
+/// The payload of a probe.
+pub static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Bytes of an Ethernet header without a VLAN tag.
 pub const ETHERNET_LEN: usize = 14;

@@ -382,7 +382,7 @@ proptest! {
             chunks.mark(PageIndex(page));
         }
         let mut found = Vec::new();
-        while let Some((mut next, end)) = chunks.take(PageIndex(0)) {
+        while let Some((mut next, end)) = chunks.take() {
             while let Some(copy) = next_free(&map, &mut next, end, || Version(2)) {
                 found.push(copy.page.0);
             }

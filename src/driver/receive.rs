@@ -28,6 +28,7 @@ use crate::{
         Opcode,
         HEADER_LEN,
         MAX_ACKS,
+        PADDING,
         PAGE_SIZE, //
     },
 };
@@ -48,11 +49,8 @@ pub(crate) struct ControlFrame {
     payload_len: usize,
 }
 
-/// The payload of a PONG to a long PING, which is not kept.
-static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
-
 impl ControlFrame {
-    /// The frame, in the engine's form.
+    /// The frame, in the engine's form. A payload that was not kept is that of a PONG to a probe.
     pub(crate) fn frame(&self) -> Frame<'_> {
         let len = self.payload_len;
         let payload = self.payload.get(..len).or_else(|| PADDING.get(..len));

@@ -31,6 +31,7 @@ use crate::{
     },
     wire::{
         Header,
+        FILL_LEN,
         HEADER_LEN, //
     },
 };
@@ -56,9 +57,6 @@ impl FramePolicy for Policy {
 
 /// A frame with a protocol header.
 pub(crate) type TxFrame = skb::TxFrame<Policy, HEADER_LEN>;
-
-/// The payload of a SAME_FILLED frame.
-const FILL_LEN: u16 = 8;
 
 /// The frames of one transfer.
 struct TransferFrames {

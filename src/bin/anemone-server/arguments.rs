@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn ethertypes() {
         let default = Arguments::parse_from(["anemone-server", "--interface", "x"]).ethertype;
-        assert_eq!(default, anemone::wire::ETHERTYPE);
+        assert_eq!(default, 0x88b5);
         assert_eq!(parse_ethertype("0x88b5"), Ok(0x88b5));
         assert_eq!(parse_ethertype("34997"), Ok(0x88b5));
         for text in ["", "0x5ff", "46", "0x10000", "x"] {

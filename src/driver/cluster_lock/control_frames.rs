@@ -16,6 +16,7 @@ use crate::{
     wire::{
         Header,
         MacAddress,
+        PADDING,
         PAGE_SIZE, //
     },
 };
@@ -115,5 +116,3 @@ impl Sender {
         frames.0.clear();
     }
 }
-
-static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];

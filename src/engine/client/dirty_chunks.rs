@@ -57,11 +57,9 @@ impl<W: Words> DirtyChunks<W> {
         self.words.iter().map(bits).sum()
     }
 
-    /// Takes the lowest dirty chunk, beginning with the word of `from`: clears its bit, and returns
-    /// its first page and one past its last.
-    pub fn take(&self, from: PageIndex) -> Option<(PageIndex, PageIndex)> {
-        let first = (from.0 / CHUNK_PAGES / 32) as usize;
-        for (index, word) in self.words.iter().enumerate().skip(first) {
+    /// Takes the lowest dirty chunk: clears its bit, and returns its first page and one past its last.
+    pub fn take(&self) -> Option<(PageIndex, PageIndex)> {
+        for (index, word) in self.words.iter().enumerate() {
             let seen = word.load(Relaxed);
             if seen == 0 {
                 continue;
@@ -69,14 +67,10 @@ impl<W: Words> DirtyChunks<W> {
             let bit = seen & seen.wrapping_neg();
             update(word, |old| (old & bit != 0).then_some(old & !bit));
             // CAST: a map has fewer than 2^32 pages.
-            let chunk = (index as u32)
-                .wrapping_mul(32)
-                .wrapping_add(bit.trailing_zeros());
+            let chunk = (index as u32) << 5 | bit.trailing_zeros();
             let start = chunk.saturating_mul(CHUNK_PAGES);
-            return Some((
-                PageIndex(start),
-                PageIndex(start.saturating_add(CHUNK_PAGES)),
-            ));
+            let end = start.saturating_add(CHUNK_PAGES);
+            return Some((PageIndex(start), PageIndex(end)));
         }
         None
     }
@@ -90,20 +84,14 @@ mod tests {
     #[test]
     fn dirty_chunks_are_found_once() {
         let chunks = DirtyChunks::new(words(words_for(100_000)));
-        assert_eq!(chunks.take(PageIndex(0)), None);
+        assert_eq!(chunks.take(), None);
         assert!(chunks.mark(PageIndex(99_999)));
         assert!(chunks.mark(PageIndex(5)));
         assert!(!chunks.mark(PageIndex(1023)));
         assert!(!chunks.mark(PageIndex(u32::MAX)), "past the end");
-        assert_eq!(
-            chunks.take(PageIndex(0)),
-            Some((PageIndex(0), PageIndex(1024)))
-        );
-        assert_eq!(
-            chunks.take(PageIndex(0)),
-            Some((PageIndex(99_328), PageIndex(100_352)))
-        );
-        assert_eq!(chunks.take(PageIndex(0)), None);
+        assert_eq!(chunks.take(), Some((PageIndex(0), PageIndex(1024))));
+        assert_eq!(chunks.take(), Some((PageIndex(99_328), PageIndex(100_352))));
+        assert_eq!(chunks.take(), None);
     }
 
     #[test]
@@ -115,10 +103,10 @@ mod tests {
             assert_eq!(marked.count(), chunks, "{pages} pages");
             marked.mark_all(pages);
             for _ in 0..chunks {
-                let (first, _) = marked.take(PageIndex(0)).unwrap();
+                let (first, _) = marked.take().unwrap();
                 assert!((first.0 as usize) < pages);
             }
-            assert_eq!(marked.take(PageIndex(0)), None);
+            assert_eq!(marked.take(), None);
         }
     }
 }

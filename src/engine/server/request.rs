@@ -9,7 +9,7 @@ use super::{Admission, Outbox, Payload, Server};
 use crate::engine::server::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
 use crate::wire::{
     Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply, MacAddress,
-    Opcode, PageVersion, Stats, Status, MAX_PAGE_VERSIONS,
+    Opcode, PageVersion, Stats, Status, FILL_LEN, MAX_PAGE_VERSIONS,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -19,8 +19,6 @@ const LIST_STEPS: u32 = 4096;
 const LISTING_HEAD: usize = size_of::<InventoryReply>();
 /// The longest INVENTORY_REPLY.
 const LISTING: usize = LISTING_HEAD + MAX_PAGE_VERSIONS * size_of::<PageVersion>();
-/// Bytes of a same-filled page.
-const FILL_LEN: u16 = 8;
 
 impl<M: Memory, A: Admission> Server<M, A> {
     pub(super) fn handle_request(

@@ -17,7 +17,7 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
-use crate::wire::{Fragmentation, Header, Opcode, PAGE_SIZE};
+use crate::wire::{Fragmentation, Header, Opcode, PADDING};
 
 /// The MTU that a path is assumed to have until probes show more.
 const USUAL_MTU: usize = 1500;
@@ -32,9 +32,6 @@ const SLOW_TRIES: u32 = 2;
 const ROUND_NS: u64 = 10 * NS_PER_S;
 /// Mask of the random number for that tenth.
 const JITTER: u64 = (1 << 30) - 1;
-
-/// The payload of a probe.
-static PADDING: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// How pages are cut until probes show otherwise, on an interface with this MTU; `None` if no page can cross
 /// it.

@@ -103,15 +103,14 @@ impl<W: Words> Backlog<W> {
         now_ns: u64,
         fresh: Option<&DirtyChunks<W>>,
     ) -> Option<(PageIndex, PageIndex)> {
-        let first = PageIndex(0);
-        let fresh = fresh.and_then(|chunks| chunks.take(first));
-        if let Some(chunk) = fresh.or_else(|| self.now.take(first)) {
+        let fresh = fresh.and_then(DirtyChunks::take);
+        if let Some(chunk) = fresh.or_else(|| self.now.take()) {
             return Some(chunk);
         }
         if now_ns < self.retry_ns {
             return None;
         }
-        let chunk = self.later.take(first)?;
+        let chunk = self.later.take()?;
         core::mem::swap(&mut self.now, &mut self.later);
         self.retry_ns = now_ns.saturating_add(self.backoff_ns);
         self.backoff_ns = self.backoff_ns.saturating_mul(2).min(LAST_RETRY_NS);

@@ -9,7 +9,7 @@ use super::assembly::Progress;
 use super::owner::OwnerState;
 use super::table::{Key, Place};
 use super::{ArenaPage, Held, Memory, OwnerId, Store};
-use crate::wire::{FragmentMask, Fragmentation, PAGE_SIZE};
+use crate::wire::{FragmentMask, Fragmentation, FILL_LEN, PAGE_SIZE};
 
 /// A page, or a fragment of one, that a client writes.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +53,6 @@ pub enum Written {
     /// The checksum does not match. None of the bytes are kept.
     Corrupt,
 }
-
-/// Bytes that represent a same-filled page.
-const FILL_LEN: usize = 8;
 
 impl<M: Memory> Store<M> {
     /// Receives a page or a fragment of one. A page that `owner` does not hold yet needs space and
@@ -106,7 +103,11 @@ impl<M: Memory> Store<M> {
         place: Option<Place>,
         fragment: &Fragment<'_>,
     ) -> Written {
-        let len = if fragment.filled { FILL_LEN } else { PAGE_SIZE };
+        let len = if fragment.filled {
+            FILL_LEN.into()
+        } else {
+            PAGE_SIZE
+        };
         let is_damaged = M::crc32c(fragment.bytes) != fragment.crc && !mutated!(CrcUncheckedOut);
         if fragment.bytes.len() != len || is_damaged {
             return Written::Corrupt;

@@ -64,7 +64,7 @@ impl CopiesToFree {
             let (mut next, end) = match self.scan.take() {
                 Some(scan) => scan,
                 None if chunks_left == 0 => return false,
-                None => match chunks.take(PageIndex(0)) {
+                None => match chunks.take() {
                     Some(chunk) => chunk,
                     None => return true,
                 },
