@@ -24,14 +24,17 @@ DEBUG_KERNEL=$([ "$ANEMONE_KERNEL" = debug ] && echo yes)
 trap 'common_end $?' EXIT
 trap 'exit 143' TERM INT
 
-# The factor by which loads are smaller on the debug kernel, on which a request costs twenty times as much.
-scaled() { if [ "$DEBUG_KERNEL" ]; then echo $(($1 / ${2:-10})); else echo "$1"; fi; }
+# The factor by which loads are smaller on the debug kernel, on which a request costs twenty times as much. Rounded
+# up: fio takes a size of 0 for the whole device.
+scaled() { if [ "$DEBUG_KERNEL" ]; then echo $((($1 + ${2:-10} - 1) / ${2:-10})); else echo "$1"; fi; }
 
 common_end() {
     common_status=$1
     trap - EXIT
     common_restore || common_status=1
     if [ "$common_status" -ne 0 ] && [ "$common_status" -ne 4 ]; then
+        # Where the memory was, if it was used up.
+        dmesg | sed -n '/invoked oom-killer/,/Killed process/p' | sed 's/^/kernel: /' >&2
         dmesg | tail -n 60 | sed 's/^/kernel: /' >&2
     elif ! kernel_log_clean; then
         common_status=1
