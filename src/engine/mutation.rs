@@ -126,6 +126,8 @@ mod switch {
         HerdFollowed,
         /// A server that was full still counts as full after it has reported room.
         RoomForgotten,
+        /// A server that has refused a page is not asked again before it reports room.
+        FullNeverAsked,
         /// A server does not challenge a silent client before it ends its session.
         ClientUnasked,
         /// The session of a client's earlier instance continues beside the new one's.

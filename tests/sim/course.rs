@@ -19,7 +19,8 @@ pub enum Course {
     /// Hours without requests, and frames that are delivered after them.
     Night,
     /// Servers with room for half of the clients' pages, for a long time. Sometimes there is plenty of room.
-    Full,
+    /// A client may die for good meanwhile.
+    Full { death: bool },
     /// A server is rolled back: not drawn, see [`crate::rewound`].
     Rewound,
 }
@@ -35,7 +36,9 @@ impl Course {
             number @ 0..6 => Self::Crowd {
                 restart: number % 2 == 1,
             },
-            10..30 => Self::Full,
+            number @ 10..30 => Self::Full {
+                death: number % 4 == 1,
+            },
             30..40 => Self::Night,
             _ => Self::Usual,
         }
@@ -50,7 +53,15 @@ impl Scenario {
             Course::Usual | Course::Rewound => {}
             Course::Crowd { .. } => self.arrange_crowd(&mut rng),
             Course::Night => self.arrange_night(),
-            Course::Full => self.arrange_full(&mut rng),
+            Course::Full { death } => {
+                if death {
+                    self.clients = self.clients.max(2);
+                }
+                self.arrange_full(&mut rng);
+                if death {
+                    self.arrange_death(&mut rng);
+                }
+            }
         }
     }
 
@@ -92,6 +103,13 @@ impl Scenario {
         // The pages that fill the servers must not be lost.
         (enabled.crash, enabled.rebirth, enabled.add) = (false, false, false);
         (enabled.remove, enabled.reload, enabled.hibernate) = (false, false, false);
+    }
+
+    /// The clients that stay need the room of the one that dies.
+    fn arrange_death(&mut self, rng: &mut ChaCha8Rng) {
+        self.gap_ns = 10 * MS;
+        self.lease_s = [1, 3][rng.random_range(0..2)];
+        self.active_ns = 45 * S;
     }
 
     /// Servers fill up to two thirds within some seconds, which is a few announcements.

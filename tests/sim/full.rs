@@ -6,12 +6,20 @@ use crate::client::ClientEvent;
 use crate::course::Course;
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::scenario::S;
+use crate::scenario::{Scenario, S};
 use crate::server::SimServer;
 use crate::world::{World, WorldEvent};
 
 /// How long programs need more memory than there is.
 pub const FULL_NS: u64 = 12 * S;
+/// The same if a client dies meanwhile, and when it does.
+pub const FULL_AFTER_DEATH_NS: u64 = 30 * S;
+pub const DEATH_NS: u64 = 6 * S;
+
+/// How long after the end of a dead client's lease its pages may be in the way of others: until a full server is
+/// asked again, and for the challenges.
+const IN_THE_WAY_NS: u64 = 9 * S;
+
 /// How long they need little: long enough that the oracle allows no error for lack of room.
 const ROOMY_NS: u64 = 9 * S;
 
@@ -33,6 +41,16 @@ pub struct Fullness {
     frames: u64,
     ended: u64,
     freed: u64,
+}
+
+impl Scenario {
+    /// When servers have dropped the pages of a client that has died, at the latest, if others need their room
+    /// and nothing disturbs them.
+    pub fn dead_until_ns(&self) -> Option<u64> {
+        let lease_ns = u64::from(self.lease_s) * S;
+        let is_sure = self.course == (Course::Full { death: true }) && self.is_undisturbed();
+        is_sure.then_some(DEATH_NS + lease_ns + IN_THE_WAY_NS)
+    }
 }
 
 impl World {
@@ -89,7 +107,7 @@ impl World {
 
     /// Checks whether servers are full, and whether they have room again.
     pub fn watch_full(&mut self) {
-        if self.ctx.scenario.course != Course::Full {
+        if !matches!(self.ctx.scenario.course, Course::Full { .. }) {
             return;
         }
         let now_ns = self.ctx.now_ns;

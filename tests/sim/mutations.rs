@@ -40,7 +40,10 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
     let (enabled, disk) = (|| scenario().enabled, || scenario().disk);
     match mutation {
         Mutation::HerdFollowed => matches!(Course::draw(seed), Course::Crowd { .. }),
-        Mutation::RoomForgotten | Mutation::ClientUnasked => Course::draw(seed) == Course::Full,
+        Mutation::RoomForgotten | Mutation::ClientUnasked => {
+            matches!(Course::draw(seed), Course::Full { .. })
+        }
+        Mutation::FullNeverAsked => Course::draw(seed) == Course::Full { death: true },
         Mutation::EarlierInstanceKept | Mutation::WaitForgotten => enabled().rebirth,
         Mutation::CookieUnchecked => scenario().rates.forge + scenario().rates.replay > 0.0,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,

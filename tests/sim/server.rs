@@ -229,6 +229,11 @@ impl SimServer {
             .map_or(0, |engine| engine.counters().pages_freed)
     }
 
+    /// Clients that have a session.
+    pub fn open_sessions(&self) -> usize {
+        self.alive().map_or(0, Server::open_sessions)
+    }
+
     /// The number of pages that clients can still write.
     pub fn free_pages(&self) -> u64 {
         self.alive().map_or(0, |engine| engine.store().free_pages())

@@ -14,7 +14,7 @@ use crate::course::Course;
 use crate::disturbance::Disturbance;
 use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
-use crate::full::{Fullness, FULL_NS};
+use crate::full::{Fullness, DEATH_NS, FULL_AFTER_DEATH_NS, FULL_NS};
 use crate::network::Network;
 use crate::night::Night;
 use crate::oracle::{Claim, Ending, Evidence};
@@ -72,6 +72,7 @@ macro_rules! witness {
             servers: &$world.servers,
             network: &$world.ctx.network,
             lease_ended_ns: $world.lease_ended_ns,
+            dead_until_ns: $world.ctx.scenario.dead_until_ns(),
             rewound: &$world.rewound,
             greeting_ns: $world.ctx.scenario.greeting_ns(),
             admits_all: $world.clients.len() <= usize::from($world.ctx.scenario.max_clients),
@@ -178,9 +179,14 @@ impl World {
             self.later(self.ctx.scenario.active_ns / 2, Disturbance::PutBack(0));
         }
         let ctx = &mut self.ctx;
-        if ctx.scenario.course == Course::Full {
-            ctx.after(FULL_NS, Event::World(WorldEvent::ToggleDemand));
+        if let Course::Full { death } = ctx.scenario.course {
+            let lasts_ns = if death { FULL_AFTER_DEATH_NS } else { FULL_NS };
+            ctx.after(lasts_ns, Event::World(WorldEvent::ToggleDemand));
         }
+        if ctx.scenario.course == (Course::Full { death: true }) {
+            self.later(DEATH_NS, Disturbance::Die(0));
+        }
+        let ctx = &mut self.ctx;
         ctx.after(100 * MS, Event::World(WorldEvent::Watch));
         ctx.after(S, Event::World(WorldEvent::ChangeLinks));
         ctx.after(

@@ -387,9 +387,9 @@ impl ServerTable {
         has_room && change(&self.full, slot, false)
     }
 
-    /// The server refused a page for lack of room.
-    pub fn set_full(&self, slot: ServerSlot) {
-        change(&self.full, slot, true);
+    /// The server refused a page for lack of room, or may have room again.
+    pub fn set_full(&self, slot: ServerSlot, full: bool) {
+        change(&self.full, slot, full);
     }
 
     /// The server does not answer a shard: nothing new waits for it until it answers. Returns

@@ -196,16 +196,23 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
         let quota = self.config.quota_pages;
         let mut written = self.store.write(owner, &fragment, quota);
-        if written == Written::NoSpace && !self.store.is_ready() && self.store.is_sweeping() {
+        if written == Written::NoSpace && !self.is_dropping() {
+            match self.evict(now_ns, header.session, None) {
+                Eviction::Done => {
+                    if !self.store.is_ready() {
+                        self.flush(out);
+                    }
+                    written = self.store.write(owner, &fragment, quota);
+                }
+                Eviction::Challenging => {
+                    return Some((Status::Wait, FragmentMask::EMPTY));
+                }
+                Eviction::NoneSilent => {}
+            }
+        }
+        if written == Written::NoSpace && self.is_dropping() {
             // There is room, but no dropped page has been found yet. The client will ask again.
             return None;
-        }
-        if written == Written::NoSpace && self.evict(now_ns, header.session, None) == Eviction::Done
-        {
-            if !self.store.is_ready() {
-                self.flush(out);
-            }
-            written = self.store.write(owner, &fragment, quota);
         }
         let (counters, none) = (&mut self.counters, FragmentMask::EMPTY);
         let (count, status, held) = match written {
@@ -225,6 +232,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
         };
         *count = count.wrapping_add(1);
         Some((status, held))
+    }
+
+    /// Whether no page is free yet, but those of ended sessions are being dropped.
+    fn is_dropping(&self) -> bool {
+        !self.store.is_ready() && self.store.is_sweeping()
     }
 
     /// Returns whether `payload` was well formed.

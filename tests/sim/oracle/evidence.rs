@@ -74,6 +74,9 @@ pub trait Evidence {
     /// Whether the client's page-outs may wait for its disk although the servers have the pages.
     fn is_held_back(&self, client: usize) -> bool;
 
+    /// A server that still keeps the session of a dead client, long after others have needed its room.
+    fn keeps_dead(&self) -> Option<usize>;
+
     /// Whether a server has ended a session since then because its lease had expired.
     fn lease_ended_since(&self, since_ns: u64) -> bool;
 }

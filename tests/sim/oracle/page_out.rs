@@ -199,6 +199,11 @@ impl Oracle {
         if !evidence.any_full_since(client, began_ns) {
             return Err("refused for lack of room, and no server was full".into());
         }
+        if let Some(server) = evidence.keeps_dead() {
+            return Err(format!(
+                "refused for lack of room, and {server} keeps the pages of a dead client"
+            ));
+        }
         let could = evidence.usable_since(client, began_ns);
         if !overlapped && could.len() >= min_copies {
             return Err(format!(

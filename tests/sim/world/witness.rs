@@ -11,6 +11,8 @@ pub(super) struct Witness<'a> {
     pub(super) servers: &'a [SimServer],
     pub(super) network: &'a Network,
     pub(super) lease_ended_ns: Option<u64>,
+    /// When servers have dropped a dead client's pages at the latest.
+    pub(super) dead_until_ns: Option<u64>,
     pub(super) rewound: &'a Rewound,
     /// How long a client may take to open a session with a server.
     pub(super) greeting_ns: u64,
@@ -183,6 +185,13 @@ impl Evidence for Witness<'_> {
 
     fn servers(&self) -> usize {
         self.servers.len()
+    }
+
+    fn keeps_dead(&self) -> Option<usize> {
+        let live = self.clients.iter().filter(|client| !client.is_dead).count();
+        let keeps = |server: &SimServer| server.open_sessions() > live;
+        let is_late = self.dead_until_ns.is_some_and(|ns| self.now_ns > ns);
+        self.servers.iter().position(keeps).filter(|_| is_late)
     }
 
     fn lease_ended_since(&self, since_ns: u64) -> bool {

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn full_servers_are_logged_once_they_refuse() {
         let (device, mut bench) = (device(), Bench::default());
-        device.servers.set_full(slot(0));
+        device.servers.set_full(slot(0), true);
         assert_eq!(bench.events(&device), []);
         bench.no_space = 3;
         assert_eq!(bench.events(&device), [Event::Full]);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a page-out fails because no server has room, at once or after a wait for servers that free pages.
+//! When a page-out fails because no server has room, at once or after a wait for servers that free pages,
+//! and when a full server is asked again.
 
-use super::super::ids::SlotSet;
+use super::super::ids::{ServerSlot, SlotSet};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::ops::{OpId, TransferId};
@@ -11,12 +12,16 @@ use super::Shard;
 /// How long a page-out for which no server has room waits for servers to free pages.
 const FREED_WAIT_NS: u64 = 1_000_000_000;
 
+/// How long a refusal for lack of room holds. After that a page-out that finds no other server asks again:
+/// a server ends the session of a silent client only for a page that needs its room.
+const REFUSAL_NS: u64 = 5_000_000_000;
+
 impl<S: Storage> Shard<S> {
     /// The server has no room for the page.
     pub(super) fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
         self.counters.no_space = self.counters.no_space.wrapping_add(1);
         let slot = self.ops[id].slot;
-        device.servers.set_full(slot);
+        device.servers.set_full(slot, true);
         self.ops[id.op].refused.insert(slot);
     }
 
@@ -54,5 +59,18 @@ impl<S: Storage> Shard<S> {
     fn room_wait_ns(&mut self, now_ns: u64, index: OpId) -> u64 {
         let since_ns = self.ops[index].waits_for_room_ns.get_or_insert(now_ns);
         now_ns.saturating_sub(*since_ns)
+    }
+    /// Chooses one of these full servers, if it has not been asked lately.
+    pub(super) fn ask_full(&mut self, now_ns: u64, full: SlotSet) -> Option<ServerSlot> {
+        if mutated!(FullNeverAsked) {
+            return None;
+        }
+        let paths = &mut self.paths;
+        let slot = full.iter().find(|&slot| {
+            let asked_ns = *paths[slot].asked_full_ns.get_or_insert(now_ns);
+            now_ns.saturating_sub(asked_ns) >= REFUSAL_NS
+        })?;
+        paths[slot].asked_full_ns = Some(now_ns);
+        Some(slot)
     }
 }

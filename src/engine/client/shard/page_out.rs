@@ -68,7 +68,7 @@ impl<S: Storage> Shard<S> {
                 continue;
             }
             op.stage = Stage::Active;
-            let Some(slot) = self.place(index, device) else {
+            let Some(slot) = self.place(now_ns, index, device) else {
                 // The next transfer may be invalid, and its slot another session's.
                 continue;
             };

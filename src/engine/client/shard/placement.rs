@@ -15,18 +15,23 @@ use super::Shard;
 
 impl<S: Storage> Shard<S> {
     /// Chooses a server for another copy of the op's page.
-    pub(super) fn place(&mut self, index: OpId, device: &SwapDevice<S>) -> Option<ServerSlot> {
+    pub(super) fn place(
+        &mut self,
+        now_ns: u64,
+        index: OpId,
+        device: &SwapDevice<S>,
+    ) -> Option<ServerSlot> {
         let op = &self.ops[index];
         let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
         // A full server still takes a newer version of a page that it holds.
         let full = device.servers.full().without(holders);
-        let candidates = device
+        let all = device
             .servers
             .usable()
             .without(device.servers.quiescing())
-            .without(full)
             .without(op.targets())
             .without(op.tried);
+        let candidates = all.without(full);
         // A draining server is used only if the page-out could not end otherwise.
         let draining = device.servers.draining();
         let staying = candidates.without(draining);
@@ -45,6 +50,7 @@ impl<S: Storage> Shard<S> {
             let placed = &mut paths[slot].placed;
             placed.utilisation(load, device.shards())
         })
+        .or_else(|| self.ask_full(now_ns, all.without(draining)))
     }
 
     /// Servers that can take repair's copy of the page.

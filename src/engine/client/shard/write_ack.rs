@@ -33,6 +33,8 @@ impl<S: Storage> Shard<S> {
             Status::Incomplete => return self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => return self.damaged_out(now_ns, id, device),
             Status::NoSpace | Status::Quota => self.note_full(id, device),
+            // It may have room shortly. The page-out asks it again, if no other server takes the page first.
+            Status::Wait => device.servers.set_full(self.ops[id].slot, false),
             Status::Stale if !is_copy && self.renew_stale(now_ns, id.op, device) => return,
             // It holds a version newer than any that exists, or its answer makes no sense.
             _ => {}

@@ -215,7 +215,7 @@ fn a_session_whose_client_does_not_answer_makes_room() {
     assert_eq!(pass(&mut bench, 1), []);
     // After that it is, and keeps its pages if it answers.
     bench.hear_nothing(1);
-    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(bench.put(&me, 0, 1), Status::Wait);
     let nonce = pass(&mut bench, 1)[0].2;
     alive(&mut bench, &dead, nonce);
     pass(&mut bench, 3000);
@@ -224,7 +224,8 @@ fn a_session_whose_client_does_not_answer_makes_room() {
     // It also keeps them as long as no client needs the room.
     bench.hear_nothing(50 * u64::from(LEASE_S));
     assert_eq!(pass(&mut bench, 1), []);
-    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(bench.put(&me, 0, 1), Status::Wait);
+    assert_eq!(bench.server.counters().pages_refused, 2);
     assert_eq!(pass(&mut bench, 2100).len(), 5);
     assert_eq!(bench.put(&me, 0, 1), Status::Ok);
     assert_eq!(bench.server.counters().sessions_expired, 1);
@@ -245,11 +246,11 @@ fn a_server_that_was_stopped_challenges_before_it_ends_a_session() {
     }
     // Several leases later, in the middle of the challenges.
     bench.hear_nothing(5 * u64::from(LEASE_S));
-    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(bench.put(&me, 0, 1), Status::Wait);
     let nonce = pass(&mut bench, 900)[0].2;
     bench.now_ns += 1000 * u64::from(LEASE_S) * SECOND;
     pass(&mut bench, 300);
-    assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+    assert_eq!(bench.put(&me, 0, 1), Status::Wait);
     alive(&mut bench, &quiet, nonce);
     pass(&mut bench, 2000);
     assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
@@ -268,13 +269,13 @@ fn a_server_that_was_stopped_after_its_last_challenge_receives_first() {
             assert_eq!(bench.put(&quiet, page, 1), Status::Ok);
         }
         bench.hear_nothing(u64::from(LEASE_S) + 1);
-        assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
+        assert_eq!(bench.put(&me, 0, 1), Status::Wait);
         let asked = pass(&mut bench, before_ms);
         assert_eq!(asked.len(), 5);
         // Timers run first, then the frames in the ring: the answer is not the first of them.
         bench.now_ns += stopped_ms * MS;
         pass(&mut bench, 1);
-        assert_eq!(bench.put(&me, 0, 1), Status::NoSpace, "{stopped_ms} ms");
+        assert_eq!(bench.put(&me, 0, 1), Status::Wait, "{stopped_ms} ms");
         alive(&mut bench, &quiet, asked[4].2);
         pass(&mut bench, 2000);
         assert_eq!(bench.put(&me, 0, 1), Status::NoSpace);
@@ -438,13 +439,13 @@ fn a_server_that_was_stopped_takes_no_client_for_silent() {
     assert_eq!(bench.put(&old, 1, 10), Status::Ok);
     // Its clock jumps ahead, and a page arrives before the timer runs.
     bench.now_ns += 100 * u64::from(LEASE_S) * 1000 * MS;
-    assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
+    assert_eq!(bench.put(&new, 2, 11), Status::Wait);
     pass(&mut bench, 4000);
     assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
     assert_eq!(bench.get(&old, 1, 10), Some(content(10)));
     // The lease still counts from the last frame.
     pass(&mut bench, u64::from(LEASE_S) * 1000 + 1000);
-    assert_eq!(bench.put(&new, 2, 11), Status::NoSpace);
+    assert_eq!(bench.put(&new, 2, 11), Status::Wait);
     pass(&mut bench, 4000);
     assert_eq!(bench.put(&new, 2, 11), Status::Ok);
 }

@@ -82,7 +82,7 @@ fn quota_and_expired_leases() {
     bench.hear_nothing(u64::from(LEASE_S));
     assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
     bench.now_ns += 1;
-    assert_eq!(bench.put(&other, 1, 1), Status::NoSpace);
+    assert_eq!(bench.put(&other, 1, 1), Status::Wait);
     bench.pass(2100);
     assert_eq!(bench.put(&other, 1, 1), Status::Ok);
     assert_eq!(bench.status(&me, read(0, 1), &[]), Status::NoSession);

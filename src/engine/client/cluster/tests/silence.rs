@@ -143,7 +143,7 @@ fn a_server_that_restarts_is_awaited_until_its_session_is_open() {
     assert!(awaits(&world));
     let next = world.cluster.slot_of(MAC).unwrap();
     // If another one was full, this one need not be.
-    world.table.set_full(next);
+    world.table.set_full(next, true);
     let usable = world.table.usable();
     assert!(!world.table.awaited(usable, world.table.full()).is_empty());
     world.pass(MS);

@@ -79,7 +79,7 @@ fn a_server_that_is_nearly_full_is_so_from_its_first_answer_on() {
 #[test]
 fn announcements_do_not_make_a_quota_that_is_used_up_look_empty() {
     let mut world = World::open_with(100, reported(100, 100));
-    world.table.set_full(world.slot);
+    world.table.set_full(world.slot, true);
     for _ in 0..5 {
         world.announce(1000, 900);
         assert_eq!(world.load(), (100, 100));
@@ -100,7 +100,7 @@ fn announcements_do_not_make_a_quota_that_is_used_up_look_empty() {
 #[test]
 fn a_server_that_has_freed_has_room_again_at_once() {
     let mut world = World::open_with(100, reported(100, 100));
-    world.table.set_full(world.slot);
+    world.table.set_full(world.slot, true);
     let copy = StaleCopy {
         page: super::super::super::ids::PageIndex(3),
         slots: SlotSet::one(world.slot),

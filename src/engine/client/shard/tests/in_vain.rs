@@ -55,6 +55,43 @@ fn a_page_out_that_every_server_refuses_ends_at_once() {
 }
 
 #[test]
+fn a_refusal_holds_for_five_seconds() {
+    let mut bench = Bench::new(2);
+    page_out(&mut bench, 0, Status::NoSpace);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+    for seconds in 0..12 {
+        bench.start_page_out(0, PAGE);
+        if seconds % 5 == 0 && seconds > 0 {
+            for _ in 0..2 {
+                let send = bench.next_send();
+                bench.acknowledge(&send, Status::NoSpace);
+            }
+        }
+        assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+        bench.advance(1000 * MS);
+    }
+}
+
+#[test]
+fn a_page_out_waits_while_a_server_checks_whether_a_client_is_alive() {
+    let mut bench = Bench::new(2);
+    page_out(&mut bench, 0, Status::Wait);
+    for _ in 0..20 {
+        assert_eq!(bench.poll(), None);
+        for _ in 0..2 {
+            let send = bench.wait_for_send();
+            bench.acknowledge(&send, Status::Wait);
+        }
+    }
+    // One client is alive; the other server has ended a session.
+    let send = bench.wait_for_send();
+    bench.acknowledge(&send, Status::NoSpace);
+    let send = bench.next_send();
+    bench.acknowledge(&send, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
 fn full_servers_take_pages_that_they_hold() {
     let mut bench = Bench::new(2);
     page_out(&mut bench, 0, Status::NoSpace);
@@ -102,7 +139,7 @@ fn a_refused_page_out_waits_for_what_is_being_freed_but_not_for_long() {
 fn silent_servers_do_not_count_as_full() {
     let mut bench = Bench::new(2);
     for number in 0..2 {
-        bench.device.servers.set_full(bench.slot(number));
+        bench.device.servers.set_full(bench.slot(number), true);
         bench.device.servers.set_usable(bench.slot(number), false);
     }
     bench.start_page_out(0, PAGE);
@@ -115,7 +152,7 @@ fn silent_servers_do_not_count_as_full() {
 /// One server is full, the other is out of reach for now: a page-out waits. It ends when `give_up`
 /// gives up the other server, or makes it usable.
 fn waits_for_the_other(bench: &mut Bench, give_up: impl Fn(&mut Bench)) {
-    bench.device.servers.set_full(bench.slot(0));
+    bench.device.servers.set_full(bench.slot(0), true);
     for op in 0..2 {
         bench.start_page_out(op, PageIndex(op as u32));
         for _ in 0..20 {
@@ -160,8 +197,8 @@ fn a_restarting_server_does_not_count_as_full() {
 #[test]
 fn a_silent_server_that_was_full_or_has_the_page_is_not_waited_for() {
     let mut bench = Bench::new(3);
-    bench.device.servers.set_full(bench.slot(0));
-    bench.device.servers.set_full(bench.slot(1));
+    bench.device.servers.set_full(bench.slot(0), true);
+    bench.device.servers.set_full(bench.slot(1), true);
     bench.device.servers.set_usable(bench.slot(1), false);
     bench.device.servers.close(bench.slot(2));
     bench.start_page_out(0, PAGE);

@@ -66,7 +66,11 @@ fn a_page_out_that_full_servers_refuse_does_not_wait_for_a_disk_that_is_faulty()
     let mut disked = Disked::new(1, Policy::Lag);
     disked.mirror.mark_faulty(&disked.bench.device);
     disked.run();
-    disked.bench.device.servers.set_full(disked.bench.slot(0));
+    disked
+        .bench
+        .device
+        .servers
+        .set_full(disked.bench.slot(0), true);
     disked.page_out(0, PAGE);
     assert_eq!(disked.ended(), [(0, Outcome::NoSpace)]);
 }
