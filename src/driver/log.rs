@@ -38,6 +38,13 @@ impl Client {
                 device.next_version().0
             ),
             Event::Refused(slot) => self.log_refusal(slot),
+            Event::Lost(slot) => pr_warn!(
+                "server {}: has not answered for the loss timeout (loss_timeout_s); its copies no longer count, repairing\n",
+                mac(slot)
+            ),
+            Event::Back(slot) => {
+                pr_info!("server {}: answers again, with its copies\n", mac(slot))
+            }
             Event::Restarted(slot) => pr_warn!(
                 "server {}: restarted, or dropped the session; its copies are lost, repairing\n",
                 mac(slot)

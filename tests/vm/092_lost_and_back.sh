@@ -16,12 +16,15 @@ was=$(incarnation 2)
 disturb pause 2 || fail "pause"
 load_begin --threads 2 --blocks 512
 wait_for 30 "server 2 is lost" is_lost 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+logged() { [ "$(dmesg | grep -c "anemone: server $(servers 2): $1")" = 1 ]; }
+wait_for 10 "a line in the log" logged "has not answered for the loss timeout" || fail "the loss is not logged: $(dmesg | tail)"
 repaired 60 || fail "no repair"
 expect_more "pages repaired" 0 "$(counter pages_repaired)"
 data_is_right || fail "the data is not what was written, without server 2"
 load_end || fail "the load"
 host resume 2 || fail "resume"
 wait_for 30 "server 2 is used again" is_healthy 2 || fail "$(cat "$ANEMONE_DEBUG/servers")"
+wait_for 10 "a line in the log" logged "answers again" || fail "the return is not logged: $(dmesg | tail)"
 [ "$(incarnation 2)" = "$was" ] || fail "it is another: $was, then $(incarnation 2)"
 # The others have all of its pages: it must free them.
 is_empty() { [ "$(server_field 2 free_pages)" -ge $(($(server_field 2 capacity_pages) - 64)) ]; }

@@ -21,6 +21,10 @@ pub enum Event {
     Jumped,
     /// A server refuses the session, for a reason that has not been reported.
     Refused(ServerSlot),
+    /// A server has been silent for the loss timeout: its copies no longer count, and are replaced.
+    Lost(ServerSlot),
+    /// After that it answers again, and has its copies.
+    Back(ServerSlot),
     /// A server has restarted, or dropped the session: its copies are lost.
     Restarted(ServerSlot),
     /// No server has answered for the I/O timeout: requests that need one fail at once.
@@ -36,6 +40,7 @@ pub enum Event {
 pub(super) struct EventLog {
     distrusted: SlotSet,
     lacking: SlotSet,
+    lost: SlotSet,
     /// How many jumps caused by servers.
     unannounced: u32,
     is_alone: bool,
@@ -69,10 +74,13 @@ impl EventLog {
         );
         fresh(&mut self.lacking, servers.lacking(), Event::LacksPage);
         each(changes.refused, Event::Refused);
-        each(
-            changes.to_sweep.intersection(changes.copies_lost),
-            Event::Restarted,
-        );
+        let restarted = changes.to_sweep.intersection(changes.copies_lost);
+        each(restarted, Event::Restarted);
+        let lost = servers.lost();
+        let was_lost = core::mem::replace(&mut self.lost, lost);
+        each(lost.without(was_lost), Event::Lost);
+        let usable = was_lost.without(lost).intersection(servers.usable());
+        each(usable.without(restarted), Event::Back);
         if has_jumped {
             let unannounced = device.versions().unannounced_jumps();
             if core::mem::replace(&mut self.unannounced, unannounced) != unannounced {
@@ -180,6 +188,32 @@ mod tests {
         assert!(device.note_high_water(witness, high));
         bench.has_jumped = true;
         assert_eq!(bench.events(&device), [Event::Forgotten, Event::Jumped]);
+    }
+
+    #[test]
+    fn a_lost_server_is_logged_and_so_is_its_return() {
+        let (device, mut bench) = (device(), Bench::default());
+        let set_lost = |number, lost: bool| {
+            device.servers.set_usable(slot(number), !lost);
+            device.servers.set_lost(slot(number), lost);
+        };
+        set_lost(0, true);
+        set_lost(1, true);
+        let both = [Event::Lost(slot(0)), Event::Lost(slot(1))];
+        assert_eq!(bench.events(&device), both);
+        assert_eq!(bench.events(&device), []);
+        // One of them has restarted: it has no copies.
+        set_lost(0, false);
+        set_lost(1, false);
+        bench.changes.to_sweep = SlotSet::one(slot(1));
+        bench.changes.copies_lost = SlotSet::one(slot(1));
+        let both = [Event::Restarted(slot(1)), Event::Back(slot(0))];
+        assert_eq!(bench.events(&device), both);
+        // One that is removed does not return.
+        set_lost(0, true);
+        assert_eq!(bench.events(&device), [Event::Lost(slot(0))]);
+        device.servers.set_lost(slot(0), false);
+        assert_eq!(bench.events(&device), []);
     }
 
     #[test]
