@@ -182,6 +182,8 @@ pub struct Client {
     is_unloaded: bool,
     /// Whether its module is being unloaded while others run: it is loaded again.
     pub is_unloading: bool,
+    /// Nothing can refer to the module any more.
+    is_going: bool,
     /// Whether that has just ended.
     pub has_unloaded: bool,
     pub hibernation: Hibernation,
@@ -266,6 +268,7 @@ impl Client {
             is_loaded: true,
             is_unloaded: false,
             is_unloading: false,
+            is_going: false,
             has_unloaded: false,
             hibernation: Hibernation::default(),
             local: Local::new(ctx),

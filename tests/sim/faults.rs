@@ -122,6 +122,8 @@ faults! {
     DiskTorn,
     /// A disk did not answer.
     DiskHung,
+    /// An I/O was not submitted because its client's module was being unloaded.
+    DiskIoWithdrawn,
     /// A disk refused an I/O that may not wait.
     DiskRefused,
     /// A disk was detached, and servers had each of its pages.

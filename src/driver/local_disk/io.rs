@@ -58,10 +58,7 @@ impl Pool {
             // takes nothing ends a bio that may not wait. But not every driver keeps to that (nbd sends from
             // here, through a socket that may be full), and the block layer does not report which.
             let Some(module) = ModuleRef::try_get(this_module::<LocalModule>()) else {
-                // The module is being unloaded: nothing more is submitted.
-                mirror.begin_detach(now_ns, &shared.device);
-                mirror.ended(now_ns, io.id, false, &shared.device);
-                mirror.submitted();
+                mirror.cannot_submit(now_ns, io.id, &shared.device);
                 self.follow(shared, guard, now_ns);
                 return;
             };

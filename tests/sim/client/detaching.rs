@@ -37,7 +37,7 @@ impl Client {
             self.pump(ctx, shard);
         }
         let ended = self.local.as_mut().and_then(|local| local.ended.take());
-        if let Some(result) = ended.filter(|_| self.is_unloading) {
+        if let Some(result) = ended.filter(|_| self.is_going) {
             self.end_unload(ctx, result);
         }
         if let Some(wait_ns) = wait_ns {

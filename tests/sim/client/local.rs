@@ -349,6 +349,12 @@ impl Local {
                 let number = client.number;
                 format!("client {number}: begins I/O {id}, write {is_write}, {len} from {first:?}")
             });
+            if client.is_going {
+                ctx.counts.fault(Fault::DiskIoWithdrawn);
+                let now_ns = client.clock_ns(ctx);
+                self.mirror.cannot_submit(now_ns, id, &client.device);
+                continue;
+            }
             self.mirror.submitted();
             let was_refused = self.refused.remove(&id);
             if is_write && self.is_marked && !was_refused {

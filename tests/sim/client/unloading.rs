@@ -41,6 +41,11 @@ impl Client {
             return;
         }
         ctx.note(|| format!("client {}: is unloaded", self.number));
+        if !std::mem::replace(&mut self.is_going, true) && self.local.is_some() {
+            let delay_ns = ctx.draw_host(2 * MS);
+            self.after(ctx, delay_ns, ClientEvent::UnloadStep);
+            return;
+        }
         match &mut self.local {
             Some(local) => {
                 local.begin_detach(Detach::for_unload(), true);
