@@ -73,7 +73,8 @@ kernel::impl_flags!(
 /// [`BioSet`] has an example.
 pub(crate) trait EndIo: Send + Sync + 'static {
     /// Some bio has ended: [`BioSet::reap`] says which. Any context, hard interrupt too: only
-    /// note it.
+    /// note it. It is called within an RCU read-side section. So it may take a spinlock, if that is taken
+    /// with interrupts disabled everywhere, but nothing that sleeps; on PREEMPT_RT it may wait for the lock.
     fn bio_ended(&self);
 }
 
@@ -400,10 +401,15 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
                     fsleep(WAIT);
                 }
             }
-            // Each context that has read our callback has left it afterwards: interrupts after the first,
-            // preempted tasks after the second. Both sleep.
-            rcu::synchronize_rcu();
+            // Each context that has read our callback has left it afterwards. A task may be preempted before,
+            // in or behind the read-side section of the callback; it blocks only within, on a spinlock of
+            // PREEMPT_RT, which `synchronize_rcu_tasks` takes for its end. So: until each has begun the
+            // section, until it has ended it, and until it has returned. The second waits for interrupts.
+            // All three sleep.
             // SAFETY: The function sleeps, as dropping a set does.
+            unsafe { helpers::synchronize_rcu_tasks() };
+            rcu::synchronize_rcu();
+            // SAFETY: As above.
             unsafe { helpers::synchronize_rcu_tasks() };
             for index in 0..self.len() {
                 self.note_put(index);

@@ -191,7 +191,8 @@ impl Places {
     ///
     /// - `bio` must be null, or the first bio of a request that the driver owns.
     /// - The request must have at least `count` blocks of data.
-    /// - The result may be iterated over only as long as the request has not ended.
+    /// - The result may be iterated over only as long as the request has not ended. Once it has returned all
+    ///   places, it does not access the request.
     #[inline]
     pub(in crate::linux) unsafe fn new(bio: *mut bindings::bio, count: u32) -> Self {
         // INVARIANT: By the requirements of this function.

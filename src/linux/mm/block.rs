@@ -22,8 +22,9 @@ use crate::linux::{
     helpers,
 };
 
-/// Bytes of a block, and of a page.
+/// Bytes of a block, and of a page. Lengths within a block are `u16`.
 pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
+const _: () = assert!(BLOCK_SIZE <= u16::MAX as usize);
 
 /// The same, as the block layer counts.
 pub(in crate::linux) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;

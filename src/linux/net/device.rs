@@ -77,8 +77,10 @@ impl Drop for Rtnl {
 /// into a word, are read with an [`Rtnl`]; the others are read as the network stack reads them, by C
 /// functions.
 ///
-/// A reference delays the end of the device, and with it of the task that removes it, without a bound.
-/// So it must be dropped when a [`Notifier`] gets [`Event::Unregister`].
+/// A reference delays the end of the device, and with it of the task that removes it, without a bound. Its
+/// network namespace does not wait for that. So a reference must be dropped when a [`Notifier`] gets
+/// [`Event::Unregister`], and a [`Hook`] before it, which needs the namespace. No type ensures this: the
+/// owner of the hook also owns a notifier, and does it there. The safety comments take it as given.
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has network devices; `kernel::net` has
 /// only PHYs and netlink.
@@ -100,6 +102,7 @@ impl Drop for Rtnl {
 ///
 /// [`Notifier`]: super::notifier::Notifier
 /// [`Event::Unregister`]: super::notifier::Event::Unregister
+/// [`Hook`]: super::hook::Hook
 #[repr(transparent)]
 pub(crate) struct NetDevice(Opaque<bindings::net_device>);
 

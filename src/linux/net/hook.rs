@@ -55,8 +55,9 @@ enum Registration {
 
 /// A hook that shows the frames of one device to a receiver.
 ///
-/// It must be removed when the device is unregistered or moves to another network namespace, as the
-/// callback of a [`Notifier`] can do: it holds a reference to the device.
+/// The owner must remove it in the callback of a [`Notifier`] when the device is unregistered or moves to another
+/// network namespace ([`Event::Unregister`]). It holds a reference to the device, and an ingress hook is found by
+/// the namespace, which may be freed before the device. No type ensures this: see [`NetDevice`].
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has `nf_register_net_hook` and
 /// `dev_add_pack`; `kernel::net` has only PHYs and netlink.
@@ -84,6 +85,7 @@ enum Registration {
 /// ```
 ///
 /// [`Notifier`]: super::notifier::Notifier
+/// [`Event::Unregister`]: super::notifier::Event::Unregister
 pub(crate) struct Hook<R: Receiver> {
     /// `None` only while the hook is dropped.
     registration: Option<Registration>,
@@ -98,8 +100,8 @@ unsafe impl<R: Receiver> Sync for Hook<R> {}
 
 impl<R: Receiver> Hook<R> {
     /// Shows all frames that come in through `device` to `receiver`, before the stack sees them. Hooks of a
-    /// lower `priority` come before. Fails with `EOPNOTSUPP` if the kernel has no ingress hook. This function
-    /// sleeps.
+    /// lower `priority` come before. Fails with `EOPNOTSUPP` if the kernel has no ingress hook, and with
+    /// `ENODEV` if the device is not registered. This function sleeps.
     pub(crate) fn ingress(
         device: ARef<NetDevice>,
         priority: i32,
@@ -108,8 +110,9 @@ impl<R: Receiver> Hook<R> {
     ) -> Result<Self> {
         Self::new(device, receiver, |device, receiver| {
             let callback = receive_callback::<R>;
-            // SAFETY: The device is live, and its reference is dropped after the hook is unregistered.
-            // The RTNL mutex is held. `receiver` is an `R` and is freed after that as well.
+            // SAFETY: The device is live, and its reference is dropped after the hook is unregistered. The
+            // function checks that it is registered, so that its namespace is live. The RTNL mutex is
+            // held. `receiver` is an `R` and is freed after that as well.
             let ops = from_err_ptr(unsafe {
                 helpers::ingress_hook_register(device, priority, callback, receiver)
             })?;
@@ -176,7 +179,8 @@ impl<R: Receiver> Hook<R> {
     }
 
     fn unregister(&mut self, _: &Rtnl) {
-        // SAFETY: By the type invariants the hook is registered, for a device that is live. The RTNL
+        // SAFETY: By the type invariants the hook is registered, for a device that is live. The device is
+        // registered, or in its `Event::Unregister`, as `Hook` says, so its namespace is live too. The RTNL
         // mutex is held. The functions wait until no callback is under way.
         unsafe {
             match self.registration.take() {

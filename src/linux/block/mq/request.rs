@@ -208,19 +208,27 @@ impl<T: Operations> Request<T> {
     /// Its blocks, in order, for reading; none unless it is a read or a write.
     #[inline]
     pub(crate) fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
-        // SAFETY: The request is owned, and does not end while it is borrowed.
-        self.places().map(|place| unsafe { Block::new(place) })
+        // SAFETY: The result borrows the request, which is owned and does not end meanwhile.
+        let places = unsafe { self.places() };
+        // SAFETY: As above, and it is the place of a block of the request, which may be read.
+        places.map(|place| unsafe { Block::new(place) })
     }
 
     /// Where its blocks are.
+    ///
+    /// # Safety
+    ///
+    /// - The result may be iterated over only as long as the request has not ended. Once it has returned all
+    ///   places, it does not access the request.
     #[inline]
-    pub(super) fn places(&self) -> Places {
+    pub(super) unsafe fn places(&self) -> Places {
         let count = match self.op() {
             Op::Read | Op::Write => self.bytes() / BLOCK_LEN,
             _ => 0,
         };
-        // SAFETY: By the type invariant the request is owned by us. A read or a write has bios with
-        // `bytes()` bytes of data.
+        // SAFETY: By the type invariant the request is owned by us. Its first bio is null, or has with those
+        // behind it `bytes()` bytes of data if it is a read or a write. The caller iterates over the result
+        // only as long as the request has not ended.
         unsafe { Places::new((*self.0.as_ptr()).bio, count) }
     }
 

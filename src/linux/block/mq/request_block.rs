@@ -154,7 +154,8 @@ impl<T: Operations> RequestBlocks<T> {
     #[inline]
     pub(super) fn new(request: Request<T>) -> Self {
         let is_read = request.op() == Op::Read;
-        let places = request.places();
+        // SAFETY: By the invariants of `RequestBlocks` the request does not end while a place is left.
+        let places = unsafe { request.places() };
         let count = places.len() as u64;
         let request = request.into_raw();
         // SAFETY: By the invariant of `Request` it is ours, and its data is initialised.

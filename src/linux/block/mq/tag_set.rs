@@ -64,10 +64,12 @@ unsafe impl<T: Operations> Send for TagSet<T> {}
 unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
-    /// Data of a request is aligned as the request itself.
-    const DATA_IS_ALIGNED: () = assert!(
+    /// Data of a request is aligned as the request itself. blk-mq can allocate both: it has at most 64 KiB at
+    /// a time for them, and does not check that one request fits.
+    const DATA_FITS: () = assert!(
         align_of::<RequestDataWrapper<T>>() <= align_of::<bindings::request>()
             && size_of::<bindings::request>() % align_of::<RequestDataWrapper<T>>() == 0
+            && size_of::<RequestDataWrapper<T>>() <= (1 << 15) - size_of::<bindings::request>()
     );
 
     /// Allocates `num_tags` requests for each of `nr_hw_queues` hardware queues. `num_maps` must be 1:
@@ -78,13 +80,13 @@ impl<T: Operations> TagSet<T> {
         num_maps: u32,
         flags: TagSetFlags,
     ) -> impl PinInit<Self, Error> {
-        let () = Self::DATA_IS_ALIGNED;
+        let () = Self::DATA_FITS;
         let set = bindings::blk_mq_tag_set {
             ops: OperationsVTable::<T>::build(),
             nr_hw_queues,
             nr_maps: num_maps,
             queue_depth: num_tags,
-            // CAST: Small and known at compile time.
+            // CAST: Less than 2^15, by `DATA_FITS`.
             cmd_size: size_of::<RequestDataWrapper<T>>() as u32,
             numa_node: bindings::NUMA_NO_NODE,
             flags: flags.0,

@@ -13,7 +13,10 @@
  */
 typedef unsigned int receive_fn(void *priv, struct sk_buff *skb, const struct nf_hook_state *state);
 
-/* Under RTNL, as unregistering: the hook is found by the device's network namespace. */
+/*
+ * Under RTNL, as unregistering: the hook is found by the device's network namespace, which may be freed before
+ * a device that is not registered any more.
+ */
 struct nf_hook_ops *rust_helper_ingress_hook_register(struct net_device *dev, int priority,
 						      receive_fn *receive, void *priv)
 {
@@ -22,6 +25,8 @@ struct nf_hook_ops *rust_helper_ingress_hook_register(struct net_device *dev, in
 	int err;
 
 	ASSERT_RTNL();
+	if (dev->reg_state != NETREG_REGISTERED)
+		return ERR_PTR(-ENODEV);
 	ops = kzalloc(sizeof(*ops), GFP_KERNEL);
 	if (!ops)
 		return ERR_PTR(-ENOMEM);
