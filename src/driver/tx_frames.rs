@@ -53,6 +53,12 @@ impl FramePolicy for Policy {
     fn alloc_cpu() -> &'static AllocCpu {
         &RECEIVING_CPU
     }
+
+    /// Frames to one station keep their order on a device with several queues.
+    #[inline]
+    fn hash([_, _, tail @ ..]: [u8; 6]) -> u32 {
+        u32::from_ne_bytes(tail)
+    }
 }
 
 /// A frame with a protocol header.

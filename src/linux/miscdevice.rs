@@ -124,7 +124,8 @@ impl<T: MiscDevice> miscdevice::MiscDevice for OpenFile<T> {
         }
         let registration: *const miscdevice::MiscDeviceRegistration<Self> = registration;
         // SAFETY: By the type invariants `registration` is a field of a `MiscDeviceRegistration<T>`
-        // whose `data` is initialised. While a file is being opened, the device is not deregistered.
+        // whose `data` is initialised. It is not deregistered meanwhile: `misc_open` holds `misc_mtx`, which
+        // `misc_deregister` takes.
         let data = unsafe {
             let this = kernel::container_of!(registration, MiscDeviceRegistration<T>, registration);
             &(*this).data

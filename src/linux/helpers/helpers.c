@@ -2,8 +2,11 @@
 /*
  * Kernel interfaces that exist only as macros and inline functions, or whose structures the
  * kernel's Rust bindings do not cover, as rust/helpers of the kernel has them. Each function does
- * one thing that src/linux/ wraps: no policy and no state is here. src/linux/helpers.rs declares
- * them again by hand, for bindgen runs only for the kernel's own headers: change both together.
+ * one thing that src/linux/ wraps. Some are more than one call: callbacks that C needs (note_dead,
+ * packet_hook_rcv, with its struct packet_hook), loops that poll until a device is closed, a check of a
+ * queue's limits (bdev_takes_nowait), and the search of bdev_is_made_of. No policy of a driver is here.
+ * src/linux/helpers.rs declares them again by hand, for bindgen runs only for the kernel's own headers:
+ * change both together.
  *
  * Sorted alphabetically.
  */

@@ -195,19 +195,19 @@ impl<'a> Block<'a> {
                 let mut next = Some(cursor);
                 while let Some(at) = next.filter(|_| left != 0) {
                     // SAFETY: By the type invariant the request has not ended.
-                    let mut run = unsafe { at.run() };
+                    let run = unsafe { at.run() };
                     // SAFETY: As above.
                     next = unsafe { at.advance(run.len) };
                     let unwanted = run.len.min(skip);
                     skip = skip.wrapping_sub(unwanted);
-                    run.len = run.len.wrapping_sub(unwanted).min(left);
-                    if run.len == 0 {
+                    let len = run.len.wrapping_sub(unwanted).min(left);
+                    if len == 0 {
                         continue;
                     }
-                    left = left.wrapping_sub(run.len);
+                    left = left.wrapping_sub(len);
                     // SAFETY: `unwanted` is less than the length of the run, which is memory of the block.
                     let data = unsafe { run.data().as_ptr().add(unwanted as usize) };
-                    if !f(data, run.len as usize) {
+                    if !f(data, len as usize) {
                         return;
                     }
                 }

@@ -64,7 +64,7 @@ impl Page {
     /// Allocates one, full of zeros. May sleep.
     pub(crate) fn new() -> Result<Self> {
         let flags = RAW_MAY_FAIL | bindings::__GFP_ZERO;
-        // SAFETY: No requirements.
+        // SAFETY: The function has no requirements.
         let page = unsafe { bindings::alloc_pages(flags, 0) };
         let page = NonNull::new(page).ok_or(ENOMEM)?;
         // SAFETY: The page is live, and its memory is in the linear map.

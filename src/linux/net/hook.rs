@@ -55,9 +55,9 @@ enum Registration {
 
 /// A hook that shows the frames of one device to a receiver.
 ///
-/// The owner must remove it in the callback of a [`Notifier`] when the device is unregistered or moves to another
-/// network namespace ([`Event::Unregister`]). It holds a reference to the device, and an ingress hook is found by
-/// the namespace, which may be freed before the device. No type ensures this: see [`NetDevice`].
+/// The owner must remove it in the callback of a [`Notifier`] when the device is unregistered or moves to
+/// another network namespace ([`Event::Unregister`]). It holds a reference to the device, and an ingress hook
+/// is found by the namespace, which may be freed before the device. No type ensures this: see [`NetDevice`].
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has `nf_register_net_hook` and
 /// `dev_add_pack`; `kernel::net` has only PHYs and netlink.

@@ -80,7 +80,8 @@ pub(crate) trait BlockDeviceOperations: Operations {
     }
 
     /// Page `slot` of the device, used as swap space, is needed no longer. Called under a
-    /// spinlock: only note it.
+    /// spinlock: only note it. On a partition `slot` counts from its beginning, so the disk must be built with
+    /// [`GenDiskBuilder::no_partitions`].
     fn swap_slot_free_notify(queue_data: ForeignBorrowed<'_, Self::QueueData>, slot: u64) {
         let _ = (queue_data, slot);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)

@@ -83,7 +83,7 @@ pub(super) unsafe fn drop_all(skb: *mut bindings::sk_buff) {
 /// Returns a new page with the bytes of `span` at its beginning.
 #[cold]
 fn copy_of(span: Span<'_>) -> Result<*mut bindings::page, SendError> {
-    // SAFETY: No requirements.
+    // SAFETY: The function has no requirements.
     let page = unsafe { bindings::alloc_pages(ATOMIC_RESERVE, 0) };
     if page.is_null() {
         return Err(SendError::NoMemory);

@@ -27,6 +27,11 @@ use kernel::{
 ///     fn alloc_cpu() -> &'static AllocCpu {
 ///         &FREEING_CPU
 ///     }
+///
+///     fn hash(_destination: [u8; 6]) -> u32 {
+///         // All frames keep their order.
+///         1
+///     }
 /// }
 /// ```
 pub(crate) trait FramePolicy: 'static {
@@ -39,6 +44,10 @@ pub(crate) trait FramePolicy: 'static {
 
     /// Returns the CPU that is to free frames.
     fn alloc_cpu() -> &'static AllocCpu;
+
+    /// Returns the hash of a frame to `destination`: frames of the same hash leave through one queue of the
+    /// device, and so keep their order.
+    fn hash(destination: [u8; 6]) -> u32;
 }
 
 /// The CPU that is entered as a sent frame's allocating CPU.

@@ -224,7 +224,8 @@ impl RxFrame<'_> {
     ///
     /// # Safety
     ///
-    /// - `to` must be valid for writes of `len` bytes, which are not the frame's.
+    /// - `to` must be valid for writes of `len` bytes. If they are the frame's, `to` gets a mixture, as
+    ///   [`mm::copy`](crate::linux::mm::copy) says.
     #[inline]
     unsafe fn copy_to_raw(&self, offset: usize, to: *mut u8, len: usize) -> Option<()> {
         if let Some(from) = self.in_one_piece(offset, len) {
@@ -235,7 +236,8 @@ impl RxFrame<'_> {
         }
         let offset = c_int::try_from(offset).ok()?;
         let len = c_int::try_from(len).ok()?;
-        // SAFETY: By the type invariants the frame is live. The function checks the bounds.
+        // SAFETY: By the type invariants the frame is live. The function checks the bounds, and by the
+        // requirements of this one `to` has room for `len` bytes.
         let status = unsafe { bindings::skb_copy_bits(self.skb, offset, to.cast(), len) };
         (status == 0).then_some(())
     }

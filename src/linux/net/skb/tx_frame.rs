@@ -107,6 +107,10 @@ pub(crate) enum SendError {
 ///     fn alloc_cpu() -> &'static AllocCpu {
 ///         &FREEING_CPU
 ///     }
+///
+///     fn hash([.., a, b]: [u8; 6]) -> u32 {
+///         u16::from_ne_bytes([a, b]).into()
+///     }
 /// }
 ///
 /// fn greet(device: &NetDevice, sequence: u32) -> Result {
@@ -166,7 +170,7 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
 
     fn with_flags(room: u16, flags: bindings::gfp_t) -> Result<Self> {
         let size = P::HEADROOM + Self::HEADERS_LEN + usize::from(room);
-        // SAFETY: No requirements.
+        // SAFETY: The function has no requirements.
         let skb = unsafe {
             bindings::__alloc_skb(
                 // CAST: Less than 70,000.
@@ -267,22 +271,25 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         }
         let skb = self.skb.as_ptr();
         // SAFETY: The frame is not busy, and stays so until the companion is made below: no other code uses
-        // its fragments, which hold references. `linear` is at most `room`. The companion is free, and the
-        // last call consumes it.
-        unsafe {
-            frags::drop_all(skb);
-            self.write_headers(dev, destination, ethertype, write_header);
-            let linear = match payload {
-                Payload::None => 0,
-                Payload::Bytes(bytes) => self.copy_bytes(bytes)?,
-                Payload::Block { block, offset, len } => {
-                    for span in block.spans(offset, len) {
-                        // INVARIANT: `add` takes a reference to the fragment's page.
-                        frags::add(skb, span)?;
-                    }
-                    0
+        // its fragments, which hold references.
+        unsafe { frags::drop_all(skb) };
+        // SAFETY: As above.
+        write_header(unsafe { self.write_headers(dev, destination, ethertype) });
+        let linear = match payload {
+            Payload::None => 0,
+            // SAFETY: As above.
+            Payload::Bytes(bytes) => unsafe { self.copy_bytes(bytes)? },
+            Payload::Block { block, offset, len } => {
+                for span in block.spans(offset, len) {
+                    // INVARIANT: `add` takes a reference to the fragment's page.
+                    // SAFETY: As above.
+                    unsafe { frags::add(skb, span)? };
                 }
-            };
+                0
+            }
+        };
+        // SAFETY: As above; `linear` is at most `room`.
+        let len = unsafe {
             let data_len = (*skb).data_len;
             let len = (Self::HEADERS_LEN as u32)
                 .wrapping_add(linear)
@@ -290,41 +297,44 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
             (*skb).tail = ((P::HEADROOM + Self::HEADERS_LEN) as u32).wrapping_add(linear);
             (*skb).len = len;
             (*skb).truesize = self.truesize.wrapping_add(data_len);
-            let len = len.wrapping_sub(ETH_HLEN as u32);
-            if !helpers::dev_takes_frame(dev.as_ptr(), len) {
-                return Err(match len > dev.mtu() {
-                    true => SendError::TooLong,
-                    false => SendError::NotEthernet,
-                });
-            }
-            let companion = bindings::skb_clone(skb, bindings::GFP_NOWAIT);
-            if companion.is_null() {
-                return Err(SendError::NoMemory);
-            }
-            match helpers::__dev_queue_xmit(companion, null_mut()) {
-                // `NET_XMIT_CN` says that another frame of the queue was dropped for this one.
-                0 | 2 => Ok(()),
-                code => Err(SendError::Dropped(code)),
-            }
+            len.wrapping_sub(ETH_HLEN as u32)
+        };
+        // SAFETY: By the type invariants of `NetDevice` the device is live.
+        if !unsafe { helpers::dev_takes_frame(dev.as_ptr(), len) } {
+            return Err(match len > dev.mtu() {
+                true => SendError::TooLong,
+                false => SendError::NotEthernet,
+            });
+        }
+        // SAFETY: By the type invariants the skb is live. Its companion is free, as the frame is not busy.
+        let companion = unsafe { bindings::skb_clone(skb, bindings::GFP_NOWAIT) };
+        if companion.is_null() {
+            return Err(SendError::NoMemory);
+        }
+        // SAFETY: The companion is a whole Ethernet frame for `dev`, which is live. The function consumes
+        // it, and may be called in the contexts in which a frame is sent.
+        match unsafe { helpers::__dev_queue_xmit(companion, null_mut()) } {
+            // `NET_XMIT_CN` says that another frame of the queue was dropped for this one.
+            0 | 2 => Ok(()),
+            code => Err(SendError::Dropped(code)),
         }
     }
 
-    /// Writes both headers, and the fields of the skb that describe them.
+    /// Writes the Ethernet header, and the fields of the skb that describe the headers. Returns the
+    /// protocol's header.
     ///
     /// # Safety
     ///
-    /// - The frame must not be busy.
+    /// - The frame must not be busy, nor be sent as long as the result is used.
     #[inline]
     unsafe fn write_headers(
         &mut self,
         dev: &NetDevice,
         destination: [u8; 6],
         ethertype: u16,
-        write_header: impl FnOnce(&mut [u8; HEADER]),
-    ) {
+    ) -> &mut [u8; HEADER] {
         let skb = self.skb.as_ptr();
         let ethertype = ethertype.to_be();
-        let [_, _, tail @ ..] = destination;
         // SAFETY: By the type invariants the skb belongs to this value, its headers lie behind `data`,
         // and are initialised. By the requirements of this function no other code uses them.
         unsafe {
@@ -337,9 +347,8 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
             (*headers).protocol = ethertype;
             // CAST: There are fewer than 2^16 CPUs.
             (*headers).alloc_cpu = P::alloc_cpu().number() as u16;
-            // Frames to one station keep their order on a device with several queues, and the kernel
-            // need not dissect them to find the queue.
-            (*headers).hash = u32::from_ne_bytes(tail);
+            // The kernel need not dissect the frame to find the queue.
+            (*headers).hash = P::hash(destination);
             Headers::set_sw_hash_raw(headers, 1);
             let data = (*skb).data;
             data.cast::<[u8; 6]>().write(destination);
@@ -347,7 +356,7 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
             data.add(12)
                 .cast::<[u8; 2]>()
                 .write(ethertype.to_ne_bytes());
-            write_header(&mut *data.add(ETH_HLEN).cast());
+            &mut *data.add(ETH_HLEN).cast()
         }
     }
 
