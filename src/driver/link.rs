@@ -40,7 +40,7 @@ use super::{
 use crate::{
     engine::client::shard::Send,
     linux::{
-        mm::block::Block,
+        block::Block,
         net::{
             device::{
                 NetDevice,

@@ -41,13 +41,13 @@ use crate::{
     engine::client::cluster::usual_cut,
     linux::{
         block::{
-            bdev::DeviceNumber,
             mq::{
                 GenDisk,
                 GenDiskBuilder,
                 TagSet,
                 TagSetFlag, //
-            }, //
+            },
+            DeviceNumber, //
         },
         debugfs::Dir,
         miscdevice::{

@@ -42,13 +42,11 @@ use crate::{
         }, //
     },
     linux::{
-        block::mq::RequestBlock,
-        mm::{
-            block::{
-                Block,
-                BlockWriter, //
-            },
-            page::Page, //
+        block::{
+            mq::RequestBlock,
+            Block,
+            BlockWriter,
+            Page, //
         },
         time::hrtimer::now_ns,
     },

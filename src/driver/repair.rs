@@ -24,9 +24,9 @@ use crate::{
         pages_in_repair::COPIES, //
         repair::Repair,
     },
-    linux::mm::{
-        alloc::zeroed_table,
-        page::Page, //
+    linux::{
+        block::Page,
+        mm::alloc::zeroed_table, //
     },
 };
 

@@ -14,10 +14,8 @@ use crate::{
         },
     },
     linux::{
-        mm::{
-            alloc::MAY_FAIL,
-            block::Block, //
-        },
+        block::Block,
+        mm::alloc::MAY_FAIL,
         net::{
             device::NetDevice,
             skb::{

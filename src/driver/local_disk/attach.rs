@@ -25,10 +25,10 @@ use crate::{
     linux::block::{
         bdev::{
             BlockDevice,
-            DeviceNumber,
             Late, //
         },
-        mq::DiskRef, //
+        mq::DiskRef,
+        DeviceNumber, //
     },
     wire::PAGE_SIZE, //
 };

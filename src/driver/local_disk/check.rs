@@ -6,8 +6,8 @@ use kernel::prelude::*;
 
 use super::AttachError;
 use crate::{
-    linux::block::bdev::{
-        BlockDevice,
+    linux::block::{
+        bdev::BlockDevice,
         DeviceNumber, //
     },
     wire::PAGE_SIZE, //

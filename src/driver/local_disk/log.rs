@@ -12,10 +12,12 @@ use crate::{
         config::NS_PER_S,
         mirror::Health, //
     },
-    linux::block::bdev::{
-        BlockDevice,
-        DeviceNumber,
-        Event, //
+    linux::block::{
+        bdev::{
+            BlockDevice,
+            Event, //
+        },
+        DeviceNumber, //
     },
     wire::PAGE_SIZE, //
 };

@@ -44,14 +44,12 @@ use crate::{
     linux::{
         block::{
             bdev::BlockDevice,
-            bio::BioSet, //
+            bio::BioSet,
+            Page, //
         },
-        mm::{
-            alloc::{
-                is_available,
-                MAY_FAIL, //
-            },
-            page::Page, //
+        mm::alloc::{
+            is_available,
+            MAY_FAIL, //
         },
         module::ModuleRef,
         time::hrtimer::now_ns, //

@@ -18,7 +18,7 @@ use crate::{
             BufferRead, //
         },
     },
-    linux::mm::block::{
+    linux::block::{
         Block,
         BlockWriter, //
     }, //

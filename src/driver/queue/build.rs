@@ -35,9 +35,9 @@ use crate::{
         },
         stale_copy::StaleCopy,
     },
-    linux::mm::{
-        alloc::MAY_FAIL,
-        page::Page, //
+    linux::{
+        block::Page,
+        mm::alloc::MAY_FAIL, //
     },
 };
 

@@ -2,7 +2,7 @@
 
 //! What a page-out writes: a whole page, or the value that fills it if it is same-filled.
 
-use crate::linux::mm::block::Block;
+use crate::linux::block::Block;
 
 /// What a page-out writes.
 pub(super) struct PageContent {

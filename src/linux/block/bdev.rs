@@ -43,27 +43,8 @@ use self::{
     file::Files,
     job::JobQueue, //
 };
+use super::DeviceNumber;
 use crate::linux::helpers;
-
-/// The number of a block device: its major and minor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeviceNumber(pub(in crate::linux) bindings::dev_t);
-
-impl DeviceNumber {
-    /// The number of the device at `path`. Sleeps: waits for the path's file system without a bound; for a
-    /// network's only until the task is killed.
-    pub(crate) fn look_up(path: &CStr) -> Result<Self> {
-        let mut dev = 0;
-        // SAFETY: The path is terminated, and `dev` is valid for writes.
-        to_result(unsafe { bindings::lookup_bdev(path.as_char_ptr(), &mut dev) })?;
-        Ok(Self(dev))
-    }
-
-    /// Both parts, as `MKDEV` puts them together.
-    pub(crate) fn major_minor(self) -> (u32, u32) {
-        (self.0 >> 20, self.0 & ((1 << 20) - 1))
-    }
-}
 
 /// What happens to a device when no caller waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,14 +35,12 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::bdev::BlockDevice;
-use crate::linux::{
-    helpers,
-    mm::{
-        block::BLOCK_LEN,
-        page::Page, //
-    },
+use super::{
+    bdev::BlockDevice,
+    place::BLOCK_LEN,
+    Page, //
 };
+use crate::linux::helpers;
 
 kernel::impl_flags!(
     /// The operation and flags of a bio: `blk_opf_t`.

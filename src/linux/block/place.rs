@@ -15,16 +15,23 @@ use core::{
 
 use kernel::{
     bindings,
-    page::PAGE_SHIFT, //
-};
-
-use crate::linux::{
-    helpers,
-    mm::block::{
-        BLOCK_LEN,
-        OFFSET_MASK, //
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
     },
 };
+
+use crate::linux::helpers;
+
+/// Bytes of a block, and of a page. Lengths within a block are `u16`.
+pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
+const _: () = assert!(BLOCK_SIZE <= u16::MAX as usize);
+
+/// The same, as the block layer counts.
+pub(in crate::linux) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
+
+/// The part of an address, or of an offset, that lies within a page.
+pub(in crate::linux) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 
 /// Where one block's bytes are.
 ///

@@ -49,9 +49,11 @@ use super::{
     tag_set::TagSet, //
 };
 use crate::linux::{
-    block::bdev::DeviceNumber,
+    block::{
+        place::BLOCK_LEN,
+        DeviceNumber, //
+    },
     helpers,
-    mm::block::BLOCK_LEN,
     module, //
 };
 

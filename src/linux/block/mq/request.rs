@@ -19,12 +19,12 @@ use super::{
     operations::Operations,
     request_block::RequestBlocks, //
 };
-use crate::linux::{
-    block::place::Places,
-    mm::block::{
-        Block,
+use crate::linux::block::{
+    place::{
+        Places,
         BLOCK_LEN, //
     },
+    Block, //
 };
 
 /// What a request asks for: `enum req_op`.

@@ -24,15 +24,13 @@ use super::{
         RequestDataWrapper, //
     },
 };
-use crate::linux::{
-    block::place::{
+use crate::linux::block::{
+    place::{
         Place,
         Places, //
     },
-    mm::block::{
-        Block,
-        BlockWriter, //
-    },
+    Block,
+    BlockWriter, //
 };
 
 /// A block of a request that the driver owns. The request stays until all its blocks have been

@@ -11,11 +11,9 @@ use kernel::{
 
 use super::SendError;
 use crate::linux::{
+    block::bytes::Span,
     helpers,
-    mm::{
-        block::Span,
-        copy::copy, //
-    },
+    mm::copy::copy, //
 };
 
 /// Without sleeping and without a warning, and from the emergency reserve if need be

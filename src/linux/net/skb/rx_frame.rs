@@ -18,13 +18,11 @@ use super::{
     ETH_HLEN, //
 };
 use crate::linux::{
+    block::BlockWriter,
     helpers,
-    mm::{
-        block::BlockWriter,
-        copy::{
-            copy,
-            take, //
-        },
+    mm::copy::{
+        copy,
+        take, //
     },
     net::{
         device::VlanTag,

@@ -37,11 +37,9 @@ use super::{
     ETH_HLEN, //
 };
 use crate::linux::{
+    block::Block,
     helpers,
-    mm::{
-        alloc::RAW_MAY_FAIL,
-        block::Block, //
-    },
+    mm::alloc::RAW_MAY_FAIL,
     net::device::NetDevice, //
 };
 

@@ -12,17 +12,19 @@ use kernel::{
 };
 
 use super::{
-    alloc::RAW_MAY_FAIL,
-    block::{
-        Block,
-        BlockWriter,
+    place::{
+        Place,
         BLOCK_SIZE, //
     },
-    copy::copy, //
+    Block,
+    BlockWriter, //
 };
 use crate::linux::{
-    block::place::Place,
-    helpers, //
+    helpers,
+    mm::{
+        alloc::RAW_MAY_FAIL,
+        copy::copy, //
+    },
 };
 
 /// A page of 4 KiB. Dropping it gives up one reference; a bio or a frame under way has one of its

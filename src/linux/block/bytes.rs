@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Blocks as long as a page: reading their bytes, and filling them.
+//! The bytes of blocks as long as a page: reading and filling them.
 
 use core::{
     marker::PhantomData,
@@ -8,28 +8,19 @@ use core::{
     ptr::NonNull, //
 };
 
-use kernel::{
-    bindings,
-    page::PAGE_SIZE, //
-};
+use kernel::bindings;
 
-use super::copy::fill;
+use super::place::{
+    page_address,
+    Place,
+    BLOCK_LEN,
+    BLOCK_SIZE,
+    OFFSET_MASK, //
+};
 use crate::linux::{
-    block::place::{
-        page_address,
-        Place, //
-    },
     helpers,
+    mm::copy::fill, //
 };
-
-/// Bytes of a block, and of a page. Lengths within a block are `u16`.
-pub(in crate::linux) const BLOCK_SIZE: usize = PAGE_SIZE;
-const _: () = assert!(BLOCK_SIZE <= u16::MAX as usize);
-
-/// The same, as the block layer counts.
-pub(in crate::linux) const BLOCK_LEN: u32 = BLOCK_SIZE as u32;
-
-pub(in crate::linux) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 
 /// The bytes of one block, for reading during `'a`. It borrows the request or the page that they
 /// belong to ([`RequestBlock::block`], [`Page::block`]).
@@ -40,7 +31,7 @@ pub(in crate::linux) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 ///   `'a`.
 /// - Others may write to it meanwhile: a user (O_DIRECT), a device, another CPU with a
 ///   [`BlockWriter`]. So there is no reference to a byte, bytes are accessed only as
-///   [`mm::copy`](super::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
+///   [`mm::copy`](crate::linux::mm::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
 ///   values: two concurrent writes leave a mixture of both.
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has `bio` and its iterators
@@ -58,7 +49,7 @@ pub(in crate::linux) const OFFSET_MASK: u32 = BLOCK_LEN - 1;
 /// ```
 ///
 /// [`RequestBlock::block`]: crate::linux::block::mq::RequestBlock::block
-/// [`Page::block`]: super::page::Page::block
+/// [`Page::block`]: super::Page::block
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a> {
     place: Place,
