@@ -55,13 +55,9 @@ macro_rules! helpers {
 
 // Documented in `helpers/`.
 helpers! {
-    fn vzalloc_huge(size: usize) -> *mut c_void;
-    fn kvzalloc_now(size: usize) -> *mut c_void;
-    fn skb_pointer(
-        skb: *const bindings::sk_buff,
-        offset: c_uint,
-        len: c_uint,
-    ) -> *const c_void;
+    fn vmalloc_huge(size: usize, flags: bindings::gfp_t) -> *mut c_void;
+    fn kvzalloc(size: usize, flags: bindings::gfp_t) -> *mut c_void;
+    fn skb_pointer(skb: *const bindings::sk_buff, offset: c_uint, len: c_uint) -> *const c_void;
     fn page_address(page: *const bindings::page) -> *mut c_void;
     fn get_page_to_send(page: *mut bindings::page) -> bool;
     fn get_page(page: *mut bindings::page);
@@ -72,10 +68,7 @@ helpers! {
     fn preempt_disable();
     fn preempt_enable();
     fn synchronize_rcu_tasks();
-    fn debugfs_create_dir(
-        name: *const c_char,
-        parent: *mut bindings::dentry,
-    ) -> *mut bindings::dentry;
+    fn debugfs_create_dir(name: *const c_char, parent: *mut bindings::dentry) -> *mut bindings::dentry;
     fn debugfs_create_file(
         name: *const c_char,
         mode: bindings::umode_t,
@@ -91,30 +84,20 @@ helpers! {
     fn bdev_physical_block_size(bdev: *mut bindings::block_device) -> c_uint;
     fn bdev_is_misaligned(bdev: *mut bindings::block_device) -> bool;
     fn bdev_is_synchronous(bdev: *mut bindings::block_device) -> bool;
-    fn bdev_takes_nowait(
-        bdev: *mut bindings::block_device,
-        sector: u64,
-        sectors: c_uint,
-    ) -> bool;
+    fn bdev_takes_nowait(bdev: *mut bindings::block_device, sector: u64, sectors: c_uint) -> bool;
     fn bdev_claim(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
     fn bdev_open(dev: bindings::dev_t) -> *mut bindings::file;
     fn bdev_disown(file: *mut bindings::file);
     fn file_not_leak(file: *mut bindings::file);
     fn fput_wait(file: *mut bindings::file, wait_ms: c_uint) -> bool;
-    fn bdev_is_made_of(
-        bdev: *mut bindings::block_device,
-        dev: bindings::dev_t,
-        wait_ms: c_uint,
-    ) -> c_int;
+    fn bdev_is_made_of(bdev: *mut bindings::block_device, dev: bindings::dev_t, wait_ms: c_uint) -> c_int;
     fn disk_wait_closed(disk: *mut bindings::gendisk);
+    fn put_disk_last(disk: *mut bindings::gendisk);
     fn disk_is_below_another(dev: *mut bindings::device) -> bool;
     fn dmi_product_uuid() -> *const c_char;
     fn siphash(data: *const c_void, len: usize, key: *const [u64; 2]) -> u64;
     fn current_dev_get_by_name(name: *const c_char) -> *mut bindings::net_device;
-    fn cookie_dev_get_by_name(
-        net_cookie: u64,
-        name: *const c_char,
-    ) -> *mut bindings::net_device;
+    fn cookie_dev_get_by_name(net_cookie: u64, name: *const c_char) -> *mut bindings::net_device;
     fn dev_hold(dev: *mut bindings::net_device);
     fn dev_put(dev: *mut bindings::net_device);
     fn dev_name(dev: *const bindings::net_device) -> *const c_char;
@@ -131,11 +114,7 @@ helpers! {
         dev: *mut bindings::net_device,
         position: *mut *mut bindings::list_head,
     ) -> *mut bindings::net_device;
-    fn dev_vlan(
-        dev: *const bindings::net_device,
-        protocol: *mut u16,
-        id: *mut u16,
-    ) -> bool;
+    fn dev_vlan(dev: *const bindings::net_device, protocol: *mut u16, id: *mut u16) -> bool;
     fn netif_is_lag_master(dev: *const bindings::net_device) -> bool;
     fn netif_is_bridge_master(dev: *const bindings::net_device) -> bool;
     fn netif_is_macvlan(dev: *const bindings::net_device) -> bool;

@@ -98,7 +98,8 @@ impl BlockDevice {
 
     /// Whether it is made of this disk, which there is. `EBUSY` if another task opens one of the disks below
     /// it for long. The file of a loop device is looked up by its path as the calling process sees it: not in
-    /// a kernel thread, whose root may be another. Sleeps.
+    /// a kernel thread, whose root may be another. Sleeps: that look-up waits for the path's file system
+    /// without a bound, as [`DeviceNumber::look_up`] does.
     ///
     /// The helper reads what sysfs shows: links, and for a loop device the driver's attribute, whose function
     /// it calls. In the kernel it would be replaced by a function of the block layer's that walks the

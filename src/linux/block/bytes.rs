@@ -31,8 +31,8 @@ use crate::linux::{
 ///   `'a`.
 /// - Others may write to it meanwhile: a user (O_DIRECT), a device, another CPU with a
 ///   [`BlockWriter`]. So there is no reference to a byte, bytes are accessed only as
-///   [`mm::copy`](crate::linux::mm::copy) says, and nothing relies on a byte not changing. Bytes have no invalid
-///   values: two concurrent writes leave a mixture of both.
+///   [`mm::copy`](crate::linux::mm::copy) says, and nothing relies on a byte not changing. Bytes have no
+///   invalid values: two concurrent writes leave a mixture of both.
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has `bio` and its iterators
 /// (`bio_for_each_segment`).

@@ -34,6 +34,17 @@ void rust_helper_disk_wait_closed(struct gendisk *disk)
 	synchronize_rcu_tasks();
 }
 
+/*
+ * Puts a disk that could not be added, once nothing else holds it: a later holder would end the queue, which uses
+ * the tag set and the driver's data. None comes: nothing finds the device, which add_disk() has deleted.
+ */
+void rust_helper_put_disk_last(struct gendisk *disk)
+{
+	while (kref_read(&disk_to_dev(disk)->kobj.kref) != 1)
+		msleep(10);
+	put_disk(disk);
+}
+
 /* Whether another disk (dm, md) is made, among others, of a disk. Sleeps. */
 bool rust_helper_disk_is_below_another(struct device *dev)
 {

@@ -62,6 +62,8 @@ pub(crate) fn is_available(bytes: usize) -> bool {
 ///
 /// Could be removed in a release after 7.3, once `kernel::sync::atomic::Atomic` is `pin_init::Zeroable`.
 ///
+/// [`Table`] has an example.
+///
 /// # Safety
 ///
 /// - All zero bytes must be a value.
@@ -120,17 +122,20 @@ impl<T: ZeroValue> Table<T> {
 
 /// A table of `len` zero values. Sleeps. Fails, at once and without harm to others, if it is
 /// larger than the memory that is available. Could be removed with [`Table`].
+///
+/// [`Table`] has an example.
 pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
     if !is_available(bytes) {
         return Err(ENOMEM);
     }
+    let flags = RAW_MAY_FAIL | bindings::__GFP_ZERO;
     // SAFETY: The function returns null, or new memory of `bytes` bytes that is all zero, from `vmalloc`.
-    unsafe { Table::from_zeroed(helpers::vzalloc_huge(bytes), len) }
+    unsafe { Table::from_zeroed(helpers::vmalloc_huge(bytes, flags), len) }
 }
 
 /// A small one, for a task that must not wait for memory: the allocator reclaims nothing for it.
-/// Process context.
+/// Process context. Could be removed with [`Table`].
 ///
 /// # Examples
 ///
@@ -144,8 +149,9 @@ pub(crate) fn zeroed_table<T: ZeroValue>(len: usize) -> Result<Table<T>> {
 /// ```
 pub(crate) fn zeroed_table_now<T: ZeroValue>(len: usize) -> Result<Table<T>> {
     let bytes = Table::<T>::bytes(len)?;
+    let flags = bindings::GFP_NOWAIT | bindings::__GFP_NOWARN;
     // SAFETY: The function returns null, or new memory of `bytes` bytes that is all zero, from `kvmalloc`.
-    unsafe { Table::from_zeroed(helpers::kvzalloc_now(bytes), len) }
+    unsafe { Table::from_zeroed(helpers::kvzalloc(bytes, flags), len) }
 }
 
 impl<T: ZeroValue> Deref for Table<T> {

@@ -82,8 +82,8 @@ pub(crate) trait BlockDeviceOperations: Operations {
     }
 
     /// Page `slot` of the device, used as swap space, is needed no longer. Called under a
-    /// spinlock: only note it. On a partition `slot` counts from its beginning, so the disk must be built with
-    /// [`GenDiskBuilder::no_partitions`].
+    /// spinlock: only note it. On a partition `slot` counts from its beginning, so the disk must be built
+    /// with [`GenDiskBuilder::no_partitions`].
     fn swap_slot_free_notify(queue_data: ForeignBorrowed<'_, Self::QueueData>, slot: u64) {
         let _ = (queue_data, slot);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
@@ -280,11 +280,11 @@ impl GenDiskBuilder {
         })?;
         drop_data.dismiss();
         let put = ScopeGuard::new_with_data(disk, |disk| {
-            // SAFETY: `disk` has been made above and not been added; `put_disk` ends the queue, unless
-            // something in C still holds the disk, as for C drivers. Nothing uses `data` then, which was
-            // made by `into_foreign` above.
+            // SAFETY: `disk` has been made above and not been added. The function puts the last reference,
+            // which ends the queue. (With CONFIG_DEBUG_KOBJECT_RELEASE that is later, for C drivers too.)
+            // Nothing uses `data` then, which was made by `into_foreign` above.
             unsafe {
-                bindings::put_disk(disk);
+                helpers::put_disk_last(disk);
                 drop(T::QueueData::from_foreign(data));
             }
         });

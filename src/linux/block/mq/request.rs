@@ -2,6 +2,8 @@
 
 //! A wrapper for `struct request`.
 //!
+//! What is here could be removed with [`Request`], which says when.
+//!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use core::{
@@ -28,6 +30,8 @@ use crate::linux::block::{
 };
 
 /// What a request asks for: `enum req_op`.
+///
+/// [`Request`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// Fill the request's blocks.
@@ -45,6 +49,8 @@ pub(crate) enum Op {
 }
 
 /// How a request, or a part of one, ended: `blk_status_t`.
+///
+/// [`Request`] has an example.
 ///
 /// # Invariants
 ///
@@ -208,10 +214,9 @@ impl<T: Operations> Request<T> {
     /// Its blocks, in order, for reading; none unless it is a read or a write.
     #[inline]
     pub(crate) fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
-        // SAFETY: The result borrows the request, which is owned and does not end meanwhile.
-        let places = unsafe { self.places() };
-        // SAFETY: As above, and it is the place of a block of the request, which may be read.
-        places.map(|place| unsafe { Block::new(place) })
+        // SAFETY: The result borrows the request, which is owned and does not end meanwhile. A place is that
+        // of one of its blocks, which may be read.
+        unsafe { self.places() }.map(|place| unsafe { Block::new(place) })
     }
 
     /// Where its blocks are.
