@@ -13,6 +13,8 @@ use kernel::{
 
 /// A capability.
 ///
+/// [`capable`] has an example.
+///
 /// # Invariants
 ///
 /// The value is one of the kernel's `CAP_` constants.

@@ -2,6 +2,8 @@
 
 //! Read-only debugfs files that show text.
 //!
+//! What is here could be removed with [`Dir`], which says when.
+//!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
 use core::{
@@ -28,6 +30,8 @@ use super::{
 
 /// Writes the text of a file. Called in process context; may sleep. An error means that memory was
 /// short.
+///
+/// [`Dir`] has an example.
 pub(crate) type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 
 /// One file.

@@ -2,6 +2,8 @@
 
 //! Miscellaneous character devices whose files share a value.
 //!
+//! What is here could be removed with [`MiscDeviceRegistration`], which says when.
+//!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
 use core::marker::PhantomData;
@@ -25,6 +27,8 @@ use super::{
 };
 
 /// The value that the open files of a device share.
+///
+/// [`MiscDeviceRegistration`] has an example.
 #[vtable]
 pub(crate) trait MiscDevice: Send + Sync + 'static {
     /// Handles an ioctl. Called in process context; may sleep.

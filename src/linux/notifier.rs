@@ -2,6 +2,8 @@
 
 //! Notifier chains.
 //!
+//! What is here could be removed with [`NotifierBlock`], which says when.
+//!
 //! C header: [`include/linux/notifier.h`](srctree/include/linux/notifier.h)
 
 use core::marker::PhantomData;

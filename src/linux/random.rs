@@ -25,6 +25,8 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
 }
 
 /// Returns a number that cannot be guessed. May be called in any context.
+///
+/// [`random_bytes`] has an example.
 pub(crate) fn random_u64() -> u64 {
     u64::from_ne_bytes(random_bytes())
 }

@@ -2,6 +2,8 @@
 
 //! Notification of hibernation.
 //!
+//! What is here could be removed with [`PmNotifier`], which says when.
+//!
 //! C header: [`include/linux/suspend.h`](srctree/include/linux/suspend.h)
 
 use kernel::prelude::*;
@@ -16,6 +18,8 @@ use super::{
 };
 
 /// What the machine is about to do, or has done.
+///
+/// [`PmNotifier`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PmEvent {
     /// The machine is going to hibernate (`PM_HIBERNATION_PREPARE`). Tasks are still running.

@@ -5,6 +5,8 @@
 //! A bio may never end. Its memory and pages stay, but a task need not wait for it, and the module can be
 //! unloaded (see [`BioSet`]).
 //!
+//! What is here could be removed with [`BioSet`], which says when.
+//!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
 use core::{
@@ -162,6 +164,8 @@ unsafe impl<T: EndIo, const PAGES: usize> Send for BioSet<T, PAGES> {}
 unsafe impl<T: EndIo, const PAGES: usize> Sync for BioSet<T, PAGES> {}
 
 /// A bio that has been filled in. Dropping it gives it back to the set. Could be removed with [`BioSet`].
+///
+/// [`BioSet`] has an example.
 ///
 /// # Invariants
 ///

@@ -7,6 +7,8 @@
 //! EtherType that are left. Frames that an ingress shaper has delayed with an `ifb` device do not pass
 //! the hook again.
 //!
+//! What is here could be removed with [`Hook`], which says when.
+//!
 //! C headers: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h),
 //! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
@@ -32,6 +34,8 @@ use crate::linux::helpers;
 pub(crate) const HAS_INGRESS: bool = cfg!(CONFIG_NETFILTER_INGRESS);
 
 /// What happens to a frame that was received.
+///
+/// [`Hook`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It continues on its way through the stack (`NF_ACCEPT`).
@@ -42,6 +46,8 @@ pub(crate) enum Verdict {
 }
 
 /// A value that receives frames.
+///
+/// [`Hook`] has an example.
 pub(crate) trait Receiver: Send + Sync + 'static {
     /// Handles a frame. Called in softirq context, on any CPU and on several at once.
     fn receive(&self, frame: RxFrame<'_>) -> Verdict;

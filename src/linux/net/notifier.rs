@@ -2,6 +2,8 @@
 
 //! Notification of what happens to network devices.
 //!
+//! What is here could be removed with [`Notifier`], which says when.
+//!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use core::mem::ManuallyDrop;
@@ -25,6 +27,8 @@ use crate::linux::{
 };
 
 /// What has happened to a device, or is about to (`enum netdev_cmd`).
+///
+/// [`Notifier`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// It is up (`NETDEV_UP`).

@@ -2,6 +2,8 @@
 
 //! Notification that this virtual machine was restored from a snapshot, or copied.
 //!
+//! What is here could be removed with [`VmforkNotifier`], which says when.
+//!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 
 use kernel::prelude::*;

@@ -76,6 +76,8 @@ impl<T> TryCell<T> {
 
 /// Access to the value of a [`TryCell`]. Dropping the guard unlocks the cell. Could be removed with the cell.
 ///
+/// [`TryCell`] has an example.
+///
 /// # Invariants
 ///
 /// The cell is locked, by this guard.

@@ -40,7 +40,7 @@ pub(crate) fn now_ns() -> u64 {
 
 /// The value of a [`HrTimer`].
 ///
-/// [`HrTimer`] has an example.
+/// Could be removed with [`HrTimer`], which has an example.
 pub(crate) trait HrTimerCallback: Send + Sync + Sized + 'static {
     /// Called when the timer has fired. The timer is stopped then, unless another context has armed it
     /// again; the callback arms it for the next deadline with [`HrTimer::arm`].

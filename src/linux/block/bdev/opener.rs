@@ -2,6 +2,8 @@
 
 //! Opening a block device. This may wait without a bound: for its driver, which may wait for the disk,
 //! and for another opener.
+//!
+//! What is here could be removed with [`Opener`], which says when.
 
 use core::mem::{
     ManuallyDrop,
@@ -66,6 +68,8 @@ impl Job for Opening {
 }
 
 /// What becomes of a device that is not open in time.
+///
+/// [`Opener`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Late {
     /// It is closed when it is open.

@@ -2,6 +2,8 @@
 
 //! What a blk-mq driver implements, and the table of C callbacks made from it.
 //!
+//! What is here could be removed with [`Operations`], which says when.
+//!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use core::{
@@ -28,6 +30,8 @@ use super::request::{
 pub(super) type ForeignBorrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
 
 /// A request that a driver does not accept, and why.
+///
+/// The [module](super) has an example.
 pub(crate) type Refused<T> = (Request<T>, BlkStatus);
 
 /// A block device driver: `struct blk_mq_ops`.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The blocks of a request, each of which keeps the request from ending.
+//!
+//! What is here could be removed with [`RequestBlock`], which says when.
 
 use core::{
     marker::PhantomData,
@@ -136,6 +138,8 @@ unsafe fn put<T: Operations>(request: NonNull<bindings::request>, count: u64) {
 }
 
 /// Iterates over the blocks of a request. Dropping it drops those that it has not returned.
+///
+/// The [module](super) has an example.
 ///
 /// # Invariants
 ///

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Devices that are stacked on others, and what kind of device each is.
+//!
+//! What is here could be removed with [`NetDevice`], which says when.
 
 use core::{
     marker::PhantomData,
@@ -41,7 +43,7 @@ pub(crate) struct VlanTag {
     pub(crate) id: u16,
 }
 
-/// Iterates over the devices directly below another.
+/// Iterates over the devices directly below another. [`NetDevice::lower`] has an example.
 ///
 /// # Invariants
 ///

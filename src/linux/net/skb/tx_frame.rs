@@ -6,6 +6,8 @@
 //! stays here. The second, its companion, shares the bytes and pages of the first, and is given to the
 //! network for each transmission. So sending allocates nothing, and the reference count of the pair says
 //! when the companion has left this host.
+//!
+//! What is here could be removed with [`TxFrame`], which says when.
 
 use core::{
     marker::PhantomData,
@@ -44,6 +46,8 @@ use crate::linux::{
 };
 
 /// The bytes behind the header.
+///
+/// [`TxFrame`] has an example.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
     /// Nothing.
@@ -62,6 +66,8 @@ pub(crate) enum Payload<'a> {
 }
 
 /// Why a frame was not given to the network. Another attempt may succeed.
+///
+/// [`TxFrame`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendError {
     /// The frame is still in this host since it was last sent.
