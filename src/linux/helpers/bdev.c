@@ -8,6 +8,7 @@
 #include <linux/jiffies.h>
 #include <linux/kmemleak.h>
 #include <linux/math64.h>
+#include <linux/rcupdate.h>
 
 bool rust_helper_bdev_read_only(struct block_device *bdev)
 {
@@ -88,10 +89,7 @@ struct file *rust_helper_bdev_open(dev_t dev)
 	return bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
 }
 
-/*
- * After this the kernel begins no call for a claim, and uses its flag only as a number. A task that has
- * unlocked the mutex in note_dead may still have to return from it: see `Holders` in block/bdev/job.rs.
- */
+/* After this no call for a claim is under way, and none begins: the kernel uses its flag only as a number. */
 void rust_helper_bdev_disown(struct file *file)
 {
 	struct block_device *bdev = file_bdev(file);
@@ -101,6 +99,9 @@ void rust_helper_bdev_disown(struct file *file)
 	mutex_lock(&bdev->bd_holder_lock);
 	bdev->bd_holder_ops = NULL;
 	mutex_unlock(&bdev->bd_holder_lock);
+	/* A task that has unlocked the mutex in note_dead may still have to return from it. */
+	if (READ_ONCE(*(u32 *)bdev->bd_holder))
+		synchronize_rcu_tasks();
 }
 
 /* A file that stays open for ever. */

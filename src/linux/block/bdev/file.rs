@@ -104,26 +104,41 @@ impl Drop for OpenFile {
     }
 }
 
+/// Set by our callback when a claim's device is taken away. Dropped when no call for the claim begins any
+/// more, and each that has begun has set it.
+struct Gone(Atomic<u32>);
+
+impl Drop for Gone {
+    /// A task that has set it may still have to return from our callback. It may have been preempted there,
+    /// but does not sleep. This sleeps, as closing the device does.
+    fn drop(&mut self) {
+        if self.0.load(Relaxed) != 0 {
+            // SAFETY: The function sleeps, as this one says.
+            unsafe { helpers::synchronize_rcu_tasks() };
+        }
+    }
+}
+
 /// A file by which a device is claimed: others cannot open it exclusively. The claim ends when it is closed.
+/// Dropping it closes it, and waits until no call for the claim is under way.
 ///
 /// # Invariants
 ///
-/// - `file` was opened by `bdev_claim` with the address of `gone`.
+/// - `file` was opened by `bdev_claim` with the address of the flag in `gone`.
 /// - `gone` is not freed before the claim is given up, or it is never freed.
 pub(super) struct Claim {
-    // Closed before the flag is freed.
+    // Closed before the flag is dropped.
     file: OpenFile,
-    /// Set when the device is taken away.
-    gone: KBox<Atomic<u32>>,
+    gone: KBox<Gone>,
 }
 
 impl Claim {
     fn new(number: DeviceNumber) -> Result<Self> {
-        let gone = KBox::new(Atomic::new(0), GFP_KERNEL)?;
+        let gone = KBox::new(Gone(Atomic::new(0)), GFP_KERNEL)?;
         // SAFETY: The flag is a `u32` that C may write to. By the type invariants, or because the claim is
         // not made, it is not freed before the claim is given up.
         let file = from_err_ptr(unsafe {
-            helpers::bdev_claim(number.0, core::ptr::from_ref(&*gone).cast_mut().cast())
+            helpers::bdev_claim(number.0, core::ptr::from_ref(&gone.0).cast_mut().cast())
         })?;
         // SAFETY: The function returns an error or a file, never null.
         let file = OpenFile(unsafe { NonNull::new_unchecked(file) });
@@ -133,12 +148,12 @@ impl Claim {
 
     /// Whether the device has been taken away.
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed) != 0
+        self.gone.0.load(Relaxed) != 0
     }
 
     /// Has another kernel thread give it up, and waits for that for a bounded time. Returns whether it is
-    /// given up. No call of this module for it begins any more, and one that has begun ends without sleeping.
-    /// To be called by a kernel thread.
+    /// given up. Either way no call for it is under way then, and none begins any more. To be called by a
+    /// kernel thread.
     #[must_use]
     pub(super) fn hand_over(self, wait_ms: u32) -> bool {
         let Self { file, gone } = self;

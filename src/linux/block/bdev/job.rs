@@ -32,7 +32,6 @@ use super::{
     Report, //
 };
 use crate::linux::{
-    helpers,
     module::ModuleRef,
     workqueue::OwnedQueue, //
 };
@@ -45,25 +44,11 @@ use crate::linux::{
 /// it, so it is destroyed with the last of them, after all its jobs. No job refers to it.
 pub(super) struct JobQueue {
     queue: OwnedQueue,
-    _holders: Holders,
     /// The module that opens devices.
     pub(super) module: &'static ThisModule,
     /// How long a task waits for a job, and for others that open a disk.
     pub(super) wait_ms: u32,
     pub(super) report: Report,
-}
-
-/// Tasks that have notified a claim that its device is gone. Dropped after the queue, so all claims have
-/// ended.
-struct Holders;
-
-impl Drop for Holders {
-    /// Such a task still returns from our callback. It may have been preempted, but does not sleep. This
-    /// sleeps, as destroying the queue does.
-    fn drop(&mut self) {
-        // SAFETY: The function sleeps, as this one says.
-        unsafe { helpers::synchronize_rcu_tasks() };
-    }
 }
 
 impl JobQueue {
@@ -75,7 +60,6 @@ impl JobQueue {
     ) -> Result<Arc<Self>> {
         let queue = Self {
             queue: OwnedQueue::new_unbound().build(name)?,
-            _holders: Holders,
             module,
             wait_ms,
             report,
