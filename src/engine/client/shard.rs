@@ -284,7 +284,7 @@ impl<S: Storage> Shard<S> {
         while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
             // A copy has a version from the start.
-            if op.kind == Kind::Copy || op.kind == Kind::PageOut && op.begun.is_some() {
+            if op.kind == Kind::RepairToServer || op.kind == Kind::PageOut && op.begun.is_some() {
                 oldest = Some(oldest.map_or(op.version, |other: Version| other.min(op.version)));
             }
         }
@@ -391,7 +391,7 @@ impl<S: Storage> Shard<S> {
         while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
             let stage = op.stage;
-            if op.kind == Kind::Mirror {
+            if op.kind == Kind::RepairToDisk {
                 // The disk's own timeout bounds it.
                 continue;
             }

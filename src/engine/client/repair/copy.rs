@@ -192,11 +192,11 @@ impl<S: Storage> Repair<S> {
             crc: shard.copied_crc(index),
         };
         let Some(slot) = slot else {
-            shard.start_mirror(now_ns, index, &copy).ok()?;
+            shard.start_copy_to_disk(now_ns, index, &copy).ok()?;
             return Some(Job::Mirroring { page, entry });
         };
         let session = device.servers.address(slot).session;
-        let begun = shard.start_copy_out(now_ns, index, &copy, slot, device);
+        let begun = shard.start_copy_to_server(now_ns, index, &copy, slot, device);
         begun.ok().map(|()| Job::Writing {
             copy,
             slot,

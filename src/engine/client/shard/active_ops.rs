@@ -63,7 +63,7 @@ impl<S: Storage> Shard<S> {
             return Err(OpInUse);
         }
         op.kind = kind;
-        op.is_background = matches!(kind, Kind::Copy | Kind::Mirror);
+        op.is_background = matches!(kind, Kind::RepairToServer | Kind::RepairToDisk);
         op.stage = Stage::Stalled;
         op.page = page;
         op.version = Version::default();

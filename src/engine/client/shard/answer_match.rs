@@ -22,8 +22,8 @@ impl<S: Storage> Shard<S> {
         let index = self.op_of_tag(header.tag)?;
         let op = &self.ops[index];
         let expected = match op.kind {
-            Kind::PageOut | Kind::Copy | Kind::Mirror => Opcode::WriteAck,
             Kind::PageIn => Opcode::ReadReply,
+            _ => Opcode::WriteAck,
         };
         if mutated!(StaleReplyAccepted) && op.stage == Stage::Active && header.opcode == expected {
             let asked = |transfer: &Transfer| transfer.incarnation == header.incarnation;

@@ -65,14 +65,7 @@ impl<S: Storage> Shard<S> {
     fn count_ended(&mut self, kind: Kind, outcome: Outcome, latency_ns: u64) {
         let counters = &mut self.counters;
         let counter = match (kind, outcome) {
-            (Kind::PageOut | Kind::Copy | Kind::Mirror, Outcome::Failed | Outcome::NoSpace) => {
-                &mut counters.pages_out_failed
-            }
             (Kind::PageIn, Outcome::Failed) => &mut counters.pages_in_failed,
-            (Kind::PageOut | Kind::Copy | Kind::Mirror, _) => {
-                self.page_out_latency.record(latency_ns);
-                &mut counters.pages_out
-            }
             (Kind::PageIn, _) => {
                 if outcome == Outcome::Zeros {
                     counters.unwritten_in = counters.unwritten_in.wrapping_add(1);
@@ -80,6 +73,11 @@ impl<S: Storage> Shard<S> {
                     self.page_in_latency.record(latency_ns);
                 }
                 &mut counters.pages_in
+            }
+            (_, Outcome::Failed | Outcome::NoSpace) => &mut counters.pages_out_failed,
+            _ => {
+                self.page_out_latency.record(latency_ns);
+                &mut counters.pages_out
             }
         };
         *counter = counter.wrapping_add(1);

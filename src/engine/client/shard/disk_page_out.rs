@@ -103,7 +103,7 @@ impl<S: Storage> Shard<S> {
     ) -> Option<Action> {
         let shard = usize::from(self.number);
         let op = &mut self.ops[index];
-        let (page, version, is_copy) = (op.page, op.version, op.kind == Kind::Mirror);
+        let (page, version, is_copy) = (op.page, op.version, op.kind == Kind::RepairToDisk);
         op.disk.was_urgent = op.disk.is_wanted || op.targets().len() < device.replicas();
         op.disk.is_known = true;
         let write = Write {
@@ -175,7 +175,7 @@ impl<S: Storage> Shard<S> {
         let is_put = op.disk.stage == DiskStage::Put;
         let is_short = op.targets().len() < device.replicas();
         let changed = crc.filter(|_| !is_put && is_short);
-        if op.kind == Kind::Mirror {
+        if op.kind == Kind::RepairToDisk {
             match is_put {
                 true => self.want(now_ns, index, port, device),
                 false => self.end(index, Outcome::Failed),
@@ -227,7 +227,7 @@ impl<S: Storage> Shard<S> {
         let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
             return;
         };
-        if self.ops[index].kind == Kind::Mirror {
+        if self.ops[index].kind == Kind::RepairToDisk {
             self.copy_written(index, ok);
             return;
         }

@@ -109,7 +109,7 @@ impl<S: Storage> Shard<S> {
         let mut walk = self.walk();
         while let Some(index) = walk.next(&self.ops) {
             let op = &self.ops[index];
-            if op.kind == Kind::Mirror {
+            if op.kind == Kind::RepairToDisk {
                 // The mirror notifies it in any case.
                 continue;
             }

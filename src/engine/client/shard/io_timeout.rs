@@ -51,7 +51,7 @@ impl<S: Storage> Shard<S> {
         }
         match op.kind {
             Kind::PageOut => self.complete_or_fail(index, device),
-            Kind::PageIn | Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
+            _ => self.end(index, Outcome::Failed),
         }
     }
 

@@ -44,9 +44,9 @@ pub(super) enum Kind {
     PageIn,
     PageOut,
     /// A background page-out to one server.
-    Copy,
-    /// A background page-out to the local disk.
-    Mirror,
+    RepairToServer,
+    /// A background page-out to the local disk. It has no transfers.
+    RepairToDisk,
 }
 
 /// How far the op has come.

@@ -110,8 +110,8 @@ impl<S: Storage> Shard<S> {
                     self.advance_page_out(now_ns, index, device);
                 }
                 // Repair tries again.
-                Kind::Copy if is_under_way => self.end(index, Outcome::Failed),
-                Kind::PageOut | Kind::PageIn | Kind::Copy | Kind::Mirror => {}
+                Kind::RepairToServer if is_under_way => self.end(index, Outcome::Failed),
+                _ => {}
             }
         }
     }

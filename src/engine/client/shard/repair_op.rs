@@ -54,7 +54,7 @@ impl<S: Storage> Shard<S> {
 
     /// Begins a page-out to one server that does not change the map. It fails if the server refuses
     /// it or falls silent.
-    pub fn start_copy_out(
+    pub fn start_copy_to_server(
         &mut self,
         now_ns: u64,
         index: usize,
@@ -62,7 +62,7 @@ impl<S: Storage> Shard<S> {
         slot: ServerSlot,
         device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
-        let index = self.claim_copy(now_ns, index, Kind::Copy, copy)?;
+        let index = self.claim_copy(now_ns, index, Kind::RepairToServer, copy)?;
         self.note_begun(now_ns, device.io_timeout_ns());
         self.paths[slot].placed.add(device.servers.load(slot));
         self.start_transfer(now_ns, index.first_transfer(), slot, device);
@@ -71,13 +71,13 @@ impl<S: Storage> Shard<S> {
 
     /// Begins to copy a page to the local disk, without changing the map. It fails if the disk does
     /// not accept it.
-    pub fn start_mirror(
+    pub fn start_copy_to_disk(
         &mut self,
         now_ns: u64,
         index: usize,
         copy: &CopyOut,
     ) -> Result<(), OpInUse> {
-        let index = self.claim_copy(now_ns, index, Kind::Mirror, copy)?;
+        let index = self.claim_copy(now_ns, index, Kind::RepairToDisk, copy)?;
         self.push_disk(index, DiskStage::PutQueued);
         Ok(())
     }
@@ -98,7 +98,7 @@ impl<S: Storage> Shard<S> {
         Ok(index)
     }
 
-    /// The page of [`Self::start_mirror`] is on the disk (`ok`), or will not be in time.
+    /// The page of [`Self::start_copy_to_disk`] is on the disk (`ok`), or will not be in time.
     pub(super) fn copy_written(&mut self, index: OpId, ok: bool) {
         let op = &mut self.ops[index];
         op.disk.stage = match ok {

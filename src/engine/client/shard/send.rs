@@ -103,9 +103,7 @@ impl<S: Storage> Shard<S> {
                 let generation = u64::from(op.generation.0);
                 (Opcode::Read, transfer.pending, generation, 0)
             }
-            Kind::PageOut | Kind::Copy | Kind::Mirror => {
-                (Opcode::Write, FragmentMask::EMPTY, op.version.0, op.crc)
-            }
+            _ => (Opcode::Write, FragmentMask::EMPTY, op.version.0, op.crc),
         };
         // A page-in has no fill value yet.
         let (flags, fragment_count) = match op.fill {

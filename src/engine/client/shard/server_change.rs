@@ -27,8 +27,8 @@ impl<S: Storage> Shard<S> {
         match self.ops[index].kind {
             Kind::PageOut => self.continue_page_out(now_ns, index, device),
             Kind::PageIn => self.continue_page_in(now_ns, index, device),
-            Kind::Copy => self.continue_copy(index),
-            Kind::Mirror => {}
+            Kind::RepairToServer => self.continue_copy(index),
+            Kind::RepairToDisk => {}
         }
     }
 
@@ -63,8 +63,8 @@ impl<S: Storage> Shard<S> {
         let op = &self.ops[id.op];
         let transfer = &op.transfers[id];
         let quiescing = match op.kind {
-            Kind::PageOut | Kind::Copy | Kind::Mirror => device.servers.quiescing(),
             Kind::PageIn => SlotSet::EMPTY,
+            _ => device.servers.quiescing(),
         };
         let slot = transfer.slot;
         let is_gone = transfer.stage != TransferStage::Idle

@@ -91,9 +91,9 @@ impl<S: Storage> Shard<S> {
                 self.want_disk(id.op, device);
                 self.move_page_out(now_ns, id, device);
             }
-            Kind::Copy => self.end(id.op, Outcome::Failed),
+            Kind::RepairToServer => self.end(id.op, Outcome::Failed),
             // It asks others when it times out, or has done so already.
-            Kind::PageIn | Kind::Mirror => {}
+            Kind::PageIn | Kind::RepairToDisk => {}
         }
     }
 }

@@ -110,7 +110,7 @@ impl<S: Storage> Shard<S> {
                     self.release(id);
                 }
             }
-            Kind::Copy | Kind::Mirror => {}
+            Kind::RepairToServer | Kind::RepairToDisk => {}
         }
     }
 
@@ -119,9 +119,11 @@ impl<S: Storage> Shard<S> {
         match self.ops[id.op].kind {
             Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
             Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-            Kind::Copy if device.servers.usable().contains(slot) => self.resend_missing(id),
-            Kind::Copy => self.end(id.op, Outcome::Failed),
-            Kind::Mirror => {}
+            Kind::RepairToServer if device.servers.usable().contains(slot) => {
+                self.resend_missing(id)
+            }
+            Kind::RepairToServer => self.end(id.op, Outcome::Failed),
+            Kind::RepairToDisk => {}
         }
     }
 }

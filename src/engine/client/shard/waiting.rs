@@ -63,7 +63,7 @@ impl<S: Storage> Shard<S> {
                 self.allow_ask_again(index);
                 self.begin_page_in(now_ns, index, device);
             }
-            Kind::Copy | Kind::Mirror => self.end(index, Outcome::Failed),
+            Kind::RepairToServer | Kind::RepairToDisk => self.end(index, Outcome::Failed),
         }
     }
 

@@ -20,7 +20,7 @@ impl<S: Storage> Shard<S> {
         header: &Header,
         device: &SwapDevice<S>,
     ) {
-        let is_copy = self.ops[id.op].kind == Kind::Copy;
+        let is_copy = self.ops[id.op].kind == Kind::RepairToServer;
         match header.status {
             Status::Ok => {
                 let slot = self.ops[id].slot;
