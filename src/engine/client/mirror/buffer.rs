@@ -19,15 +19,15 @@ pub(super) enum Stage {
     /// With the disk.
     Writing,
     /// To be filled from the disk. In a list, unless other I/O of its page has to end first.
-    Wanted,
+    ToRead,
     /// With the disk.
     Reading,
     /// The I/O is over, or was never begun: the op that waits is to be notified.
     Notify,
     /// Lent to copy from it what has been read.
-    Lent,
+    ReadDone,
     /// Superseded while it is copied from: free when that is done.
-    Left,
+    Outdated,
 }
 
 /// The result that is to be reported to the op that waits.

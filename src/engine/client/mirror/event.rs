@@ -17,9 +17,9 @@ impl<S: Storage> Mirror<S> {
             let is_read = ended == Some(Ended::Read(Ok(())));
             if buffer.stage == Stage::Notify {
                 if is_read && waiter.is_some() {
-                    buffer.stage = Stage::Lent;
+                    buffer.stage = Stage::ReadDone;
                 } else if buffer.pins != 0 {
-                    buffer.stage = Stage::Left;
+                    buffer.stage = Stage::Outdated;
                 } else {
                     self.give(id);
                 }

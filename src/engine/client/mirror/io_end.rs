@@ -74,7 +74,7 @@ impl<S: Storage> Mirror<S> {
     fn read_ended(&mut self, now_ns: u64, id: BufferId, ok: bool, was_alone: bool) {
         let may_retry = !ok && self.is_attached;
         let buffer = &mut self.pool[id];
-        buffer.stage = Stage::Wanted;
+        buffer.stage = Stage::ToRead;
         let is_superseded = buffer.is_superseded;
         if may_retry && self.retry(now_ns, id, was_alone) {
             return;
@@ -98,7 +98,7 @@ impl<S: Storage> Mirror<S> {
         } else if buffer.waiter.is_some() {
             self.notify(id, ended);
         } else if buffer.pins != 0 {
-            buffer.stage = Stage::Left;
+            buffer.stage = Stage::Outdated;
             self.pool.unlink(id);
         } else {
             self.pool.give(id);
@@ -110,7 +110,7 @@ impl<S: Storage> Mirror<S> {
         let mut next = self.pool.find(self.pool[id].page, |_| true);
         while let Some(other) = next {
             next = self.pool.next_of(other);
-            let waits = matches!(self.pool[other].stage, Stage::Ready | Stage::Wanted);
+            let waits = matches!(self.pool[other].stage, Stage::Ready | Stage::ToRead);
             if waits && other != id {
                 self.enqueue(other);
             }

@@ -194,7 +194,7 @@ impl<S: Storage> Mirror<S> {
         let stage = if is_write {
             Stage::Ready
         } else {
-            Stage::Wanted
+            Stage::ToRead
         };
         let id = self
             .pool
@@ -211,7 +211,7 @@ impl<S: Storage> Mirror<S> {
 
     fn give_to_disk(&mut self, id: BufferId, device: &SwapDevice<S>) {
         let buffer = &mut self.pool[id];
-        if buffer.stage == Stage::Wanted {
+        if buffer.stage == Stage::ToRead {
             buffer.stage = Stage::Reading;
             return;
         }

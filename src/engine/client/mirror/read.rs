@@ -81,7 +81,7 @@ impl<S: Storage> Mirror<S> {
             return Get::Full;
         };
         let buffer = &mut self.pool[id];
-        buffer.stage = Stage::Wanted;
+        buffer.stage = Stage::ToRead;
         buffer.generation = generation;
         buffer.waiter = Some(reader);
         self.enqueue(id);
@@ -91,9 +91,9 @@ impl<S: Storage> Mirror<S> {
     /// The buffer of [`Get::Buffered`] or [`super::Event::Read`] has been copied from, or is not needed.
     pub fn release(&mut self, id: BufferId) {
         let buffer = &mut self.pool[id];
-        if buffer.stage != Stage::Lent {
+        if buffer.stage != Stage::ReadDone {
             buffer.pins = buffer.pins.saturating_sub(1);
-            if buffer.stage != Stage::Left || buffer.pins != 0 {
+            if buffer.stage != Stage::Outdated || buffer.pins != 0 {
                 return;
             }
         }

@@ -204,7 +204,7 @@ impl<S: Storage> Mirror<S> {
         }
         let buffer = &self.pool[id];
         let queue = match (buffer.stage, buffer.waiter) {
-            (Stage::Wanted, _) => Queue::Reads,
+            (Stage::ToRead, _) => Queue::Reads,
             (_, Some(_)) if !buffer.is_copy => Queue::Urgent,
             _ => Queue::Ready,
         };
@@ -227,7 +227,7 @@ impl<S: Storage> Mirror<S> {
                 Stage::Ready if buffer.version < version && !mutated!(OldMirrorWriteKept) => {
                     self.drop_ready(id);
                 }
-                Stage::Wanted => self.notify(id, Ended::Read(Err(ReadError::Changed))),
+                Stage::ToRead => self.notify(id, Ended::Read(Err(ReadError::Changed))),
                 // It may still be right, but is not tried again: the newer version may be there then.
                 Stage::Reading => buffer.is_superseded = true,
                 _ => {}
@@ -292,7 +292,7 @@ impl<S: Storage> Mirror<S> {
                     }
                 }
                 // A disk that has only failed may still be read.
-                Stage::Wanted if !self.is_attached => {
+                Stage::ToRead if !self.is_attached => {
                     self.notify(id, Ended::Read(Err(ReadError::Failed)));
                 }
                 _ => {}

@@ -74,8 +74,8 @@ impl<S: Storage> Shard<S> {
                 self.push_disk(index, DiskStage::WantQueued);
                 DiskVerdict::InHand
             }
-            DiskStage::Wanted if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
-            DiskStage::Wanted if is_short => DiskVerdict::Wait,
+            DiskStage::Awaited if is_short && mutated!(DiskNotAwaited) => DiskVerdict::Go(true),
+            DiskStage::Awaited if is_short => DiskVerdict::Wait,
             _ => DiskVerdict::Go(Self::is_on_disk(op, device)),
         }
     }
@@ -209,7 +209,7 @@ impl<S: Storage> Shard<S> {
         let tag = self.tag(index);
         let op = &mut self.ops[index];
         let (page, version, token) = (op.page, op.version, op.disk_token(tag));
-        op.disk.stage = DiskStage::Wanted;
+        op.disk.stage = DiskStage::Awaited;
         let is_awaited = port.call(|mirror| mirror.want(now_ns, page, version, token));
         if is_awaited != Some(true) {
             self.disk_written(now_ns, token, false, device);
@@ -224,7 +224,7 @@ impl<S: Storage> Shard<S> {
         ok: bool,
         device: &SwapDevice<S>,
     ) {
-        let Some(index) = self.find_waiter(token, DiskStage::Wanted) else {
+        let Some(index) = self.find_waiter(token, DiskStage::Awaited) else {
             return;
         };
         if self.ops[index].kind == Kind::RepairToDisk {
@@ -254,7 +254,7 @@ impl<S: Storage> Shard<S> {
         let stage = self.ops[index].disk.stage;
         if matches!(
             stage,
-            DiskStage::Put | DiskStage::WantQueued | DiskStage::Wanted | DiskStage::Written
+            DiskStage::Put | DiskStage::WantQueued | DiskStage::Awaited | DiskStage::Written
         ) {
             self.push_disk(index, DiskStage::PutQueued);
         }

@@ -25,7 +25,7 @@ pub(super) enum DiskStage {
     /// Page-out: the op waits for the disk, and the mirror is to be notified of that.
     WantQueued,
     /// Page-out: the op waits for the disk.
-    Wanted,
+    Awaited,
     /// Page-out: the page is on the disk.
     Written,
     /// Page-out: the op gives its buffer up.

@@ -121,7 +121,7 @@ impl<S: Storage> Shard<S> {
                     }
                     self.advance_page_out(now_ns, index, device);
                 }
-                (_, DiskStage::Put | DiskStage::WantQueued | DiskStage::Wanted)
+                (_, DiskStage::Put | DiskStage::WantQueued | DiskStage::Awaited)
                     if !state.is_attached() =>
                 {
                     self.push_disk(index, DiskStage::DropQueued);
