@@ -10,7 +10,7 @@ pub mod counters;
 pub mod device_fit;
 pub mod dirty_chunks;
 pub mod disk_port;
-pub mod disk_word;
+pub mod disk_state;
 pub mod frame_filter;
 pub mod histogram;
 pub mod ids;

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// What is done without the lock when an op has ended.
-enum Todo {
+enum EndAction {
     /// Release the page from the op's frames, then end its part of the request.
     End {
         op: OpId,
@@ -100,9 +100,9 @@ impl Queue {
                 Some(Action::Complete(completion)) => {
                     // Repair's next work is known only now.
                     let is_quiet = is_quiet && guard.repair.is_none();
-                    let todo = guard.complete(now_ns, completion, &shared.device);
+                    let end = guard.complete(now_ns, completion, &shared.device);
                     unlock(guard);
-                    let woken = self.execute(shared, todo);
+                    let woken = self.execute(shared, end);
                     if is_quiet && woken.is_none() {
                         return;
                     }
@@ -145,9 +145,9 @@ impl Queue {
     }
 
     /// Does one item. Returns a page that requests may be waiting for.
-    fn execute(&self, shared: &Shared, todo: Todo) -> Option<PageIndex> {
-        let wake = match todo {
-            Todo::End {
+    fn execute(&self, shared: &Shared, end: EndAction) -> Option<PageIndex> {
+        let wake = match end {
+            EndAction::End {
                 op,
                 part,
                 status,
@@ -165,7 +165,7 @@ impl Queue {
                 }
                 wake
             }
-            Todo::Fill { part, value } => {
+            EndAction::Fill { part, value } => {
                 if let Some(part) = part {
                     if let Some(writer) = part.block().writer() {
                         writer.fill(value);
@@ -174,7 +174,7 @@ impl Queue {
                 }
                 None
             }
-            Todo::Copied { wake } => wake,
+            EndAction::Copied { wake } => wake,
         };
         if wake.is_some() {
             // Requests of other queues may be waiting too: the worker checks.
@@ -192,7 +192,7 @@ impl State {
         now_ns: u64,
         completion: Completion,
         device: &SwapDevice<KernelStorage>,
-    ) -> Todo {
+    ) -> EndAction {
         if self.repair.is_some() {
             return self.end_copy(now_ns, &completion, device);
         }
@@ -203,10 +203,10 @@ impl State {
             Outcome::Failed => BlkStatus::IOERR,
             // The kernel keeps the page in memory.
             Outcome::NoSpace => BlkStatus::NOSPC,
-            Outcome::Zeros => return Todo::Fill { part, value: 0 },
-            Outcome::Filled(value) => return Todo::Fill { part, value },
+            Outcome::Zeros => return EndAction::Fill { part, value: 0 },
+            Outcome::Filled(value) => return EndAction::Fill { part, value },
         };
-        Todo::End {
+        EndAction::End {
             op,
             part,
             status,
@@ -221,10 +221,10 @@ impl State {
         now_ns: u64,
         completion: &Completion,
         device: &SwapDevice<KernelStorage>,
-    ) -> Todo {
+    ) -> EndAction {
         let shard = &mut self.shard;
         let repair = self.repair.as_deref_mut();
-        Todo::Copied {
+        EndAction::Copied {
             wake: repair.and_then(|repair| repair.completed(now_ns, completion, shard, device)),
         }
     }

@@ -56,7 +56,7 @@ mod wait_list;
 mod write;
 
 use super::counters::MirrorCounters;
-pub use super::disk_word::Policy;
+pub use super::disk_state::Policy;
 use super::ids::{shard_of_tag, PageIndex, Version};
 use super::storage::Storage;
 

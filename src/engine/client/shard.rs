@@ -43,13 +43,13 @@ mod resend;
 mod round_trip;
 mod send;
 mod server_change;
-mod settle;
 mod suspicion;
 mod transfer;
 mod transfer_timeout;
 mod wait_or_fail;
 mod waiting;
 mod write_ack;
+mod write_outcome;
 
 use super::counters::Counters;
 use super::disk_port::DiskPort;
@@ -75,7 +75,7 @@ pub use ops::{OpId, TransferId};
 use path::Path;
 pub use repair_op::CopyOut;
 pub use send::{Send, SendPayload};
-use settle::Settle;
+use write_outcome::WriteOutcome;
 
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub struct Shard<S: Storage> {
     /// Ops that wait for room in the mirror, by direction.
     wait_lists: [DiskWaitList; 2],
     /// What to report to the mirror about the op that ended last.
-    settle: Option<Settle>,
+    write_outcome: Option<WriteOutcome>,
     active: ActiveOps,
     next_deadline_ns: u64,
     /// Breaks ties between equal servers.
@@ -176,7 +176,7 @@ impl<S: Storage> Shard<S> {
             ended: List::default(),
             disk_work: List::default(),
             wait_lists: [DiskWaitList::default(); 2],
-            settle: None,
+            write_outcome: None,
             active: ActiveOps::default(),
             next_deadline_ns: u64::MAX,
             rotation: 0,
@@ -316,8 +316,8 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) -> Option<Action> {
         // After the completion of its op, which does not wait for it.
-        if let Some(settle) = self.settle.take() {
-            settle.report(now_ns, port, device);
+        if let Some(outcome) = self.write_outcome.take() {
+            outcome.report(now_ns, port, device);
         }
         loop {
             if let Some(completion) = self.poll_ended(now_ns) {

@@ -4,7 +4,7 @@
 
 use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::dirty_chunks::DirtyChunks;
-use super::disk_word::DiskWord;
+use super::disk_state::AtomicDiskState;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, Version};
 use super::page_map::PageMap;
@@ -24,7 +24,7 @@ pub struct SwapDevice<S: Storage> {
     /// Which received frames are ours.
     pub frame_filter: FrameFilter,
     /// The state of the local disk.
-    pub disk: DiskWord,
+    pub disk: AtomicDiskState,
     /// Pages that are being copied in the background.
     pub copies: PagesInRepair,
     /// Parts of the map with pages that recently lost copies; `None` on a device without repair.
@@ -55,7 +55,7 @@ impl<S: Storage> SwapDevice<S> {
             map: PageMap::new(map),
             servers: ServerTable::default(),
             frame_filter: FrameFilter::default(),
-            disk: DiskWord::default(),
+            disk: AtomicDiskState::default(),
             copies: PagesInRepair::default(),
             degraded: None,
             out_of_sync: None,
@@ -265,7 +265,7 @@ impl<S: Storage> SwapDevice<S> {
 mod tests {
     use super::*;
     use crate::engine::client::config::Config;
-    use crate::engine::client::disk_word::{DiskState, Policy};
+    use crate::engine::client::disk_state::{DiskState, Policy};
     use crate::engine::client::ids::ServerSlot;
     use crate::engine::client::server_table::Address;
     use crate::engine::client::storage::heap::{words, Heap};

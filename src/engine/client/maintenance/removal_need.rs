@@ -4,7 +4,7 @@
 
 use core::ops::Range;
 
-use super::super::disk_word::DiskState;
+use super::super::disk_state::DiskState;
 use super::super::ids::{PageIndex, ServerSlot, SlotSet};
 use super::super::page_map::{Entry, PageMap};
 use super::super::server_table::ServerTable;
@@ -171,7 +171,7 @@ impl Walk {
 mod tests {
     use super::*;
     use crate::engine::client::bench::{map, slot, table};
-    use crate::engine::client::disk_word::Policy;
+    use crate::engine::client::disk_state::Policy;
     use crate::engine::client::ids::Version;
     use crate::sync::Atomic;
 

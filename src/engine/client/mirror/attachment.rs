@@ -3,7 +3,7 @@
 //! Whether there is a disk, and whether it is used: it may be faulty ([`super::fault`]), timed out, or about
 //! to be detached.
 
-use super::super::disk_word::DiskState;
+use super::super::disk_state::DiskState;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::pool::Queue;

@@ -19,7 +19,7 @@ impl<S: Storage> Shard<S> {
         }
         op.stage = Stage::Ended(outcome);
         op.assembly = None;
-        op.disk.settle = op.take_settle(outcome == Outcome::Done);
+        op.disk.write_outcome = op.take_write_outcome(outcome == Outcome::Done);
         self.unlink_active(index);
         self.link_ended(index);
     }
@@ -49,7 +49,7 @@ impl<S: Storage> Shard<S> {
             return None;
         };
         op.stage = Stage::Free;
-        self.settle = op.disk.settle.take();
+        self.write_outcome = op.disk.write_outcome.take();
         let wake = op.wake.then_some(op.page);
         if !op.is_background {
             let (kind, latency_ns) = (op.kind, now_ns.saturating_sub(op.started_ns));

@@ -4,7 +4,7 @@
 //! may complete without.
 
 use super::super::disk_port::DiskPort;
-use super::super::disk_word::Policy;
+use super::super::disk_state::Policy;
 use super::super::ids::Version;
 use super::super::mirror::{BufferId, Direction, Put, Token, Write};
 use super::super::storage::Storage;
@@ -164,8 +164,8 @@ impl<S: Storage> Shard<S> {
             op.disk.stage = DiskStage::Refused;
             // It was not the disk that refused: if too few servers hold the page, it is put again.
             op.disk.was_urgent = false;
-            if let Some(settle) = op.take_settle(false) {
-                settle.report(now_ns, port, device);
+            if let Some(outcome) = op.take_write_outcome(false) {
+                outcome.report(now_ns, port, device);
             }
         }
         if is_over {

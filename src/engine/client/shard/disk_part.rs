@@ -6,7 +6,7 @@ use super::super::ids::Version;
 use super::super::mirror::{BufferId, Direction, Token};
 use super::list::Place;
 use super::ops::OpId;
-use super::settle::Settle;
+use super::write_outcome::WriteOutcome;
 
 /// How far the local disk's part in an op has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(super) struct DiskPart {
     /// Page-out: the version in a buffer. The mirror will get a report of the page-out's end.
     pub(super) put: Option<Version>,
     /// Page-out that has ended: the report to the mirror.
-    pub(super) settle: Option<Settle>,
+    pub(super) write_outcome: Option<WriteOutcome>,
     /// Page-in: the buffer to be copied to its page.
     pub(super) buffer: Option<BufferId>,
     /// In the list of ops for which the mirror is to be called.

@@ -23,7 +23,7 @@ impl<S: Storage> Shard<S> {
     /// Whether the mirror is to be called.
     #[inline]
     pub(super) fn has_disk_work(&self) -> bool {
-        self.settle.is_some()
+        self.write_outcome.is_some()
             || !self.disk_work.is_empty()
             || self.wait_lists.iter().any(|list| list.has_grant)
     }
@@ -61,8 +61,8 @@ impl<S: Storage> Shard<S> {
             DiskStage::WantQueued => self.want(now_ns, index, port, device),
             DiskStage::DropQueued => {
                 op.disk.stage = DiskStage::Refused;
-                if let Some(settle) = op.take_settle(false) {
-                    settle.report(now_ns, port, device);
+                if let Some(outcome) = op.take_write_outcome(false) {
+                    outcome.report(now_ns, port, device);
                 }
             }
             // A fragment that no longer matters is still being copied to its page.

@@ -3,7 +3,7 @@
 //! A server is removed while another loses its pages.
 
 use super::*;
-use crate::engine::client::disk_word::{DiskState, Policy};
+use crate::engine::client::disk_state::{DiskState, Policy};
 use crate::engine::client::ids::{PageIndex, Version};
 use crate::engine::client::maintenance::removal_need::ServerNeed;
 use crate::engine::client::page_map::PageMap;

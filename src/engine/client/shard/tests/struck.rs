@@ -167,7 +167,7 @@ fn the_bit_of_the_last_reachable_copy_is_never_cleared() {
 
 #[test]
 fn a_removal_walks_the_map_again_after_a_server_lacked_a_page() {
-    use super::super::super::disk_word::DiskState;
+    use super::super::super::disk_state::DiskState;
     use super::super::super::maintenance::removal_need::ServerNeed;
     let mut bench = Bench::new(3);
     let (_, send) = asked(&mut bench);

@@ -89,9 +89,9 @@ impl DiskState {
 }
 
 /// The published state.
-pub struct DiskWord(Atomic<u32>);
+pub struct AtomicDiskState(Atomic<u32>);
 
-impl DiskWord {
+impl AtomicDiskState {
     /// The current state. Costs one load.
     pub fn load(&self) -> DiskState {
         DiskState(self.0.load(Acquire))
@@ -107,7 +107,7 @@ impl DiskWord {
     }
 }
 
-impl Default for DiskWord {
+impl Default for AtomicDiskState {
     /// No disk.
     fn default() -> Self {
         Self(Atomic::<u32>::new(0))

@@ -9,14 +9,14 @@ use super::super::swap_device::SwapDevice;
 
 /// How a page-out ended whose version is in a buffer: a report to the mirror.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settle {
+pub(super) struct WriteOutcome {
     page: PageIndex,
     version: Version,
     /// Whether the version is the page's newest now.
     completed: bool,
 }
 
-impl Settle {
+impl WriteOutcome {
     pub(super) fn report<S: Storage>(
         self,
         now_ns: u64,
@@ -32,9 +32,9 @@ impl Settle {
 impl super::Op {
     /// The report to the mirror about the version that it holds, if it holds one. `is_done`: whether the
     /// page-out has succeeded.
-    pub(super) fn take_settle(&mut self, is_done: bool) -> Option<Settle> {
+    pub(super) fn take_write_outcome(&mut self, is_done: bool) -> Option<WriteOutcome> {
         let version = self.disk.put.take()?;
-        Some(Settle {
+        Some(WriteOutcome {
             page: self.page,
             version,
             completed: is_done && version == self.version,
