@@ -32,8 +32,8 @@ use super::{
     },
     params::Params, //
     snapshot_restore::{
-        Fork,
-        Sleep, //
+        OnHibernation, //
+        OnVmFork,
     },
     unload::Running, //
 };
@@ -78,8 +78,8 @@ pub(crate) struct Anemone {
     _unfollow: Unfollow,
     _files: Dir<Client>,
     _watch: Pin<KBox<Notifier<LinkWatch>>>,
-    _sleep: Pin<KBox<PmNotifier<Sleep>>>,
-    _fork: Pin<KBox<VmforkNotifier<Fork>>>,
+    _hibernation: Pin<KBox<PmNotifier<OnHibernation>>>,
+    _vm_fork: Pin<KBox<VmforkNotifier<OnVmFork>>>,
     _running: Running,
     _socket: MemallocSocket,
 }
@@ -138,8 +138,8 @@ impl kernel::Module for Anemone {
         let socket = MemallocSocket::new()?;
         let running = Running::new(client.clone());
         let namespace = bind(&client, device)?;
-        let fork = KBox::pin_init(VmforkNotifier::new(Fork(client.clone())), GFP_KERNEL)?;
-        let sleep = KBox::pin_init(PmNotifier::new(Sleep(client.clone())), GFP_KERNEL)?;
+        let fork = KBox::pin_init(VmforkNotifier::new(OnVmFork(client.clone())), GFP_KERNEL)?;
+        let pm = KBox::pin_init(PmNotifier::new(OnHibernation(client.clone())), GFP_KERNEL)?;
         let watch = KBox::pin_init(
             Notifier::new(LinkWatch::new(client.clone(), namespace)),
             GFP_KERNEL,
@@ -202,8 +202,8 @@ impl kernel::Module for Anemone {
             _unfollow: unfollow,
             _files: files,
             _watch: watch,
-            _sleep: sleep,
-            _fork: fork,
+            _hibernation: pm,
+            _vm_fork: fork,
             _running: running,
             _socket: socket,
         })

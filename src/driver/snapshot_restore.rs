@@ -23,9 +23,9 @@ use crate::linux::{
 };
 
 /// Power management notifier.
-pub(crate) struct Sleep(pub(crate) Arc<Client>);
+pub(crate) struct OnHibernation(pub(crate) Arc<Client>);
 
-impl PmCallback for Sleep {
+impl PmCallback for OnHibernation {
     fn event(&self, event: PmEvent) {
         let client = &self.0;
         match event {
@@ -49,9 +49,9 @@ impl PmCallback for Sleep {
 }
 
 /// The random generator's fork notifier.
-pub(crate) struct Fork(pub(crate) Arc<Client>);
+pub(crate) struct OnVmFork(pub(crate) Arc<Client>);
 
-impl VmforkCallback for Fork {
+impl VmforkCallback for OnVmFork {
     fn forked(&self) {
         let client = &self.0;
         client.shared.device.versions().jump(random_u64());

@@ -31,7 +31,7 @@ use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};
 use super::server_table::ServerTable;
 use super::storage::Storage;
-use super::versions::Witness;
+use super::versions::Reporter;
 use crate::wire::{ClientId, ClusterName, Header, MacAddress};
 pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
@@ -84,7 +84,7 @@ pub struct Changes {
     pub refused: SlotSet,
     /// The highest reported version below which all have been used, and the server that reported
     /// it: call [`super::swap_device::SwapDevice::note_high_water`].
-    pub high_water: Option<(Version, Witness)>,
+    pub high_water: Option<(Version, Reporter)>,
 }
 
 /// Why a server cannot be added.

@@ -37,7 +37,7 @@ mod page_out_restart;
 mod path;
 mod placement;
 mod read_reply;
-mod recut;
+mod refragment;
 mod repair_op;
 mod resend;
 mod round_trip;

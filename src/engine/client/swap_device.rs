@@ -11,7 +11,7 @@ use super::page_map::PageMap;
 use super::pages_in_repair::PagesInRepair;
 use super::server_table::ServerTable;
 use super::storage::Storage;
-use super::versions::{Versions, Witness};
+use super::versions::{Reporter, Versions};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::uapi::Mode;
 
@@ -130,11 +130,11 @@ impl<S: Storage> SwapDevice<S> {
     /// A server reports that all versions below `high` have been used; see [`Versions::note_high_water`]. A
     /// server that is not believed is suspected until it restarts.
     #[inline]
-    pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
-        let is_believed = self.versions.note_high_water(witness, high);
+    pub fn note_high_water(&self, reporter: Reporter, high: Version) -> bool {
+        let is_believed = self.versions.note_high_water(reporter, high);
         if !is_believed {
-            self.servers.distrust(witness.slot);
-            self.servers.suspect(witness.slot);
+            self.servers.distrust(reporter.slot);
+            self.servers.suspect(reporter.slot);
         }
         is_believed
     }
@@ -202,9 +202,9 @@ impl<S: Storage> SwapDevice<S> {
     }
 
     /// The machine has come back, or did not hibernate. What it did after its image was made is unknown.
-    /// `chance` as in [`Versions::jump`].
-    pub fn end_hibernation(&self, chance: u64) {
-        self.versions.jump(chance);
+    /// `entropy` as in [`Versions::jump`].
+    pub fn end_hibernation(&self, entropy: u64) {
+        self.versions.jump(entropy);
         self.hibernating.store(0, Release);
     }
 

@@ -27,7 +27,7 @@ pub struct Placed {
     /// Pages placed since that announcement and not acknowledged.
     pages: u16,
     /// The utilisation reported since, in 1/65535; 0 if none was.
-    said: u16,
+    reported: u16,
 }
 
 impl Placed {
@@ -42,7 +42,7 @@ impl Placed {
         self.renew(load);
         self.pages = self.pages.saturating_sub(1);
         if !mutated!(HerdFollowed) {
-            self.said = utilisation.max(1);
+            self.reported = utilisation.max(1);
         }
     }
 
@@ -51,7 +51,7 @@ impl Placed {
             *self = Self {
                 announcement: load.announcement,
                 pages: 0,
-                said: 0,
+                reported: 0,
             };
         }
     }
@@ -60,7 +60,7 @@ impl Placed {
     pub fn utilisation(&mut self, load: Load, shards: u32) -> u64 {
         self.renew(load);
         let capacity_pages = u64::from(load.capacity_pages);
-        let used_pages = match self.said {
+        let used_pages = match self.reported {
             0 => load.used_pages,
             _ => 0,
         };
@@ -70,7 +70,9 @@ impl Placed {
         used_pages
             .saturating_mul(ONE)
             .checked_div(capacity_pages)
-            .map_or(ONE, |placed| placed.saturating_add(u64::from(self.said)))
+            .map_or(ONE, |placed| {
+                placed.saturating_add(u64::from(self.reported))
+            })
     }
 }
 

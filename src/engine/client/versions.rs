@@ -58,7 +58,7 @@ struct Word {
 
 /// A server that reports which versions have been used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub struct Reporter {
     /// Its slot.
     pub slot: ServerSlot,
     /// Its incarnation.
@@ -76,7 +76,7 @@ pub struct Versions<W> {
     /// Whether a jump is under way, and how many have been made.
     jumps: Atomic<u32>,
     /// The random number of the machine's last notice.
-    chance: Atomic<u64>,
+    entropy: Atomic<u64>,
     /// How many jumps servers have caused.
     unannounced: Atomic<u32>,
     words: BySlot<Word>,
@@ -93,7 +93,7 @@ impl<W: Words> Versions<W> {
                 since: Atomic::<u64>::new(0),
             },
             jumps: Atomic::<u32>::new(0),
-            chance: Atomic::<u64>::new(0),
+            entropy: Atomic::<u64>::new(0),
             unannounced: Atomic::<u32>::new(0),
             words: BySlot(
                 [const {

@@ -14,7 +14,7 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, Version};
 use crate::engine::client::server_table::{Address, ServerTable};
 use crate::engine::client::storage::Storage;
-use crate::engine::client::versions::{Witness, END};
+use crate::engine::client::versions::{Reporter, END};
 use crate::wire::{Announce, Frame, Header, HelloAck, MacAddress, Nonce, Opcode, Status};
 
 /// How soon a server that answered WAIT is asked again.
@@ -55,7 +55,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             let incarnation = peer.incarnation;
             let high_water = &mut self.changes.high_water;
             if high_water.is_none_or(|(high, _)| high < reported) {
-                *high_water = Some((reported, Witness { slot, incarnation }));
+                *high_water = Some((reported, Reporter { slot, incarnation }));
             }
         }
         let cuts = Cuts::of_mtu(self.mtu);

@@ -112,7 +112,7 @@ mod tests {
     use crate::engine::client::ids::Version;
     use crate::engine::client::server_table::Address;
     use crate::engine::client::storage::heap::{words, Heap};
-    use crate::engine::client::versions::Witness;
+    use crate::engine::client::versions::Reporter;
     use crate::wire::{Fragmentation, MacAddress};
 
     use std::vec::Vec;
@@ -181,11 +181,11 @@ mod tests {
         bench.has_jumped = true;
         assert_eq!(bench.events(&device), [Event::Jumped]);
         let (slot, high) = (slot(0), Version(device.next_version().0 + 1));
-        let witness = Witness {
+        let reporter = Reporter {
             slot,
             incarnation: 1,
         };
-        assert!(device.note_high_water(witness, high));
+        assert!(device.note_high_water(reporter, high));
         bench.has_jumped = true;
         assert_eq!(bench.events(&device), [Event::Forgotten, Event::Jumped]);
     }

@@ -331,8 +331,8 @@ impl Round {
                     .min(now_ns.saturating_add(most_ns));
                 self.changes = cluster.take_changes();
                 self.to_sweep = self.to_sweep.union(self.changes.to_sweep);
-                if let Some((high, witness)) = self.changes.high_water {
-                    device.note_high_water(witness, high);
+                if let Some((high, reporter)) = self.changes.high_water {
+                    device.note_high_water(reporter, high);
                 }
                 self.stage = Stage::Notify(0);
             }

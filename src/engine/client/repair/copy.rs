@@ -7,7 +7,7 @@ use super::super::page_map::Entry;
 use super::super::shard::{Completion, CopyOut, Outcome, Shard};
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::need::Help;
+use super::need::Copyable;
 use super::{Goal, Repair, FIRST_ROOM_NS, LAST_ROOM_NS};
 
 /// One copy under way.
@@ -67,13 +67,13 @@ impl<S: Storage> Repair<S> {
         device.copies.begin(index, page);
         // Only now. If this load does not see that a page-out is under way, the page-out sees the copy.
         let entry = device.map.load(page);
-        let help = match Self::is_wanted(entry, goal, device) {
-            true => Self::help(entry, goal, device),
-            false => Help::Never,
+        let copyable = match Self::is_wanted(entry, goal, device) {
+            true => Self::copyable(entry, goal, device),
+            false => Copyable::Never,
         };
-        if help != Help::Now || shard.start_copy_in(now_ns, index, page, device).is_err() {
+        if copyable != Copyable::Now || shard.start_copy_in(now_ns, index, page, device).is_err() {
             device.copies.end(index);
-            if help != Help::Never {
+            if copyable != Copyable::Never {
                 self.put_off(page, goal);
             }
             return false;

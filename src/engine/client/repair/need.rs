@@ -21,7 +21,7 @@ enum Need {
 
 /// Whether a page can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Help {
+pub(super) enum Copyable {
     /// Now.
     Now,
     /// Maybe later.
@@ -114,20 +114,20 @@ impl<S: Storage> Repair<S> {
 
     /// Whether the page can be copied. A page that is only on its way to the disk is noted by the
     /// mirror when it is there.
-    pub(super) fn help(entry: Entry, goal: Goal, device: &SwapDevice<S>) -> Help {
+    pub(super) fn copyable(entry: Entry, goal: Goal, device: &SwapDevice<S>) -> Copyable {
         let holders = entry.replicas().intersection(device.servers.valid());
         let disk = device.disk.load();
         let is_on_disk = entry.is_on_disk() && disk.is_attached();
         // A disk that is being detached may stay.
         let may_be_on_disk = entry.is_on_disk() && disk.is_tracked();
         if holders.is_empty() && !may_be_on_disk {
-            return Help::Never;
+            return Copyable::Never;
         }
         let has_source = is_on_disk || !holders.intersection(device.servers.usable()).is_empty();
         let has_target = goal == Goal::Disk || !Shard::copy_targets(entry, device).is_empty();
         match has_source && has_target {
-            true => Help::Now,
-            false => Help::Later,
+            true => Copyable::Now,
+            false => Copyable::Later,
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Assembly {
     pub(super) cut: Fragmentation,
     pub(super) have: FragmentMask,
     /// When a useful fragment last arrived.
-    pub(super) fed_ns: u64,
+    pub(super) last_fragment_ns: u64,
 }
 
 impl<S: Storage> Shard<S> {
@@ -46,7 +46,7 @@ impl<S: Storage> Shard<S> {
             assembly.have.insert(receive.index);
             let is_more = transfer.note_progress(assembly.have);
             if is_more || transfer.in_vain <= MOST_IN_VAIN {
-                assembly.fed_ns = now_ns;
+                assembly.last_fragment_ns = now_ns;
             }
             let assembly = *assembly;
             self.assembled(now_ns, receive, assembly, is_more, crc, device);
@@ -118,6 +118,6 @@ impl<S: Storage> Shard<S> {
             return 0;
         }
         let answer_ns = self.paths[asked.slot].hedge_after_ns();
-        assembly.fed_ns.saturating_add(answer_ns)
+        assembly.last_fragment_ns.saturating_add(answer_ns)
     }
 }

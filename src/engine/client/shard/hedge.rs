@@ -105,7 +105,7 @@ impl<S: Storage> Shard<S> {
         let again_ns = op.assembly.map_or(0, |assembly| {
             let slot = op.transfers[assembly.transfer].slot;
             let answer_ns = self.paths[slot].hedge_after_ns();
-            assembly.fed_ns.saturating_add(answer_ns)
+            assembly.last_fragment_ns.saturating_add(answer_ns)
         });
         if now_ns < again_ns {
             self.ops[index].hedge_ns = again_ns;

@@ -7,7 +7,7 @@
 use super::super::ids::Version;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::super::versions::Witness;
+use super::super::versions::Reporter;
 use super::ops::TransferId;
 use super::Shard;
 use crate::wire::Header;
@@ -25,8 +25,8 @@ impl<S: Storage> Shard<S> {
     ) -> bool {
         let (slot, incarnation) = (self.ops[id].slot, header.incarnation);
         let was_usable = device.servers.usable().contains(slot);
-        let witness = Witness { slot, incarnation };
-        if device.note_high_water(witness, Version(header.low_water)) {
+        let reporter = Reporter { slot, incarnation };
+        if device.note_high_water(reporter, Version(header.low_water)) {
             return false;
         }
         self.suspicion |= was_usable;

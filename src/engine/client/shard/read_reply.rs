@@ -114,7 +114,7 @@ impl<S: Storage> Shard<S> {
                 crc: header.payload_crc,
                 cut,
                 have: FragmentMask::EMPTY,
-                fed_ns: now_ns,
+                last_fragment_ns: now_ns,
             },
         };
         if assembly.have.contains(header.fragment_index) {

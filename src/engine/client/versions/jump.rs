@@ -5,7 +5,7 @@
 
 use super::super::ids::Version;
 use super::super::storage::Words;
-use super::{Versions, Witness, END, NONE, NOTICED, ONE_JUMP, UNDER_WAY};
+use super::{Reporter, Versions, END, NONE, NOTICED, ONE_JUMP, UNDER_WAY};
 use crate::sync::{Full, NoPreemption, Relaxed, Release};
 
 /// How far a jump goes past the highest version known to be used: more than any instance uses, at a
@@ -14,7 +14,7 @@ pub(crate) const JUMP: u64 = 1 << 40;
 
 /// The bound of the random number that a notice adds, so that two instances that begin with one
 /// snapshot do not use the same versions.
-pub(super) const CHANCE: u64 = 1 << 48;
+pub(super) const ENTROPY_BOUND: u64 = 1 << 48;
 
 /// Jumps caused by one server in one incarnation: one for each time that the machine is rolled back
 /// to a state after the last jump. A server that lies causes no more.
@@ -24,16 +24,16 @@ pub(super) const WORDS: u32 = 4;
 pub(super) const UNANNOUNCED: u32 = 32;
 
 impl<W: Words> Versions<W> {
-    /// The machine has been, or may have been, rolled back. `chance` is a number
+    /// The machine has been, or may have been, rolled back. `entropy` is a number
     /// that no other instance of it has had. Any context.
     ///
     /// The machine notifies only once. If another CPU jumps at that moment, perhaps for the state
     /// before, that CPU jumps once more: no version is entered in the map in between.
-    pub fn jump(&self, chance: u64) {
+    pub fn jump(&self, entropy: u64) {
         let _guard = NoPreemption::new();
-        self.chance.store(chance, Relaxed);
+        self.entropy.store(entropy, Relaxed);
         if self.begin_jump(true) {
-            let made = self.pass_by_chance(chance);
+            let made = self.pass_with_entropy(entropy);
             self.end_jump(made);
         }
     }
@@ -45,7 +45,7 @@ impl<W: Words> Versions<W> {
     /// Returns whether the server is believed. After a jump caused by it, it can know of no version
     /// above the counter unless the machine is rolled back again. So a server that reports this too
     /// often is not believed.
-    pub fn note_high_water(&self, witness: Witness, high: Version) -> bool {
+    pub fn note_high_water(&self, reporter: Reporter, high: Version) -> bool {
         if high.0 <= self.counter.next.load(Relaxed) || high.0 >= END {
             return true;
         }
@@ -59,24 +59,24 @@ impl<W: Words> Versions<W> {
             // Another CPU is jumping. The server will report again.
             return true;
         }
-        let (is_believed, made) = self.pass(Some((witness, high)), JUMP);
+        let (is_believed, made) = self.pass(Some((reporter, high)), JUMP);
         self.end_jump(made);
         is_believed
     }
 
     /// How many jumps the server has caused in this incarnation.
-    fn jumps_on_word_of(&self, witness: Witness) -> u32 {
-        let word = &self.words[witness.slot];
-        match word.incarnation.load(Relaxed) == witness.incarnation {
+    fn jumps_for(&self, reporter: Reporter) -> u32 {
+        let word = &self.words[reporter.slot];
+        match word.incarnation.load(Relaxed) == reporter.incarnation {
             true => word.jumps.load(Relaxed),
             false => 0,
         }
     }
 
-    fn note_word_of(&self, witness: Witness) {
-        let jumps = self.jumps_on_word_of(witness).saturating_add(1);
-        let word = &self.words[witness.slot];
-        word.incarnation.store(witness.incarnation, Relaxed);
+    fn note_jump_for(&self, reporter: Reporter) {
+        let jumps = self.jumps_for(reporter).saturating_add(1);
+        let word = &self.words[reporter.slot];
+        word.incarnation.store(reporter.incarnation, Relaxed);
         word.jumps.store(jumps, Relaxed);
         self.unannounced.fetch_add(1, Relaxed);
     }
@@ -125,25 +125,25 @@ impl<W: Words> Versions<W> {
                 return;
             }
             // Of several notices, the last number counts; any of them would do.
-            let chance = self.chance.load(Relaxed);
-            made = made.wrapping_add(self.pass_by_chance(chance));
+            let entropy = self.entropy.load(Relaxed);
+            made = made.wrapping_add(self.pass_with_entropy(entropy));
         }
     }
 
     /// Passes all versions given out, because of the machine's notice. Returns how many jumps that is.
-    fn pass_by_chance(&self, chance: u64) -> u32 {
-        let (_, made) = self.pass(None, JUMP.saturating_add(chance % CHANCE));
+    fn pass_with_entropy(&self, entropy: u64) -> u32 {
+        let (_, made) = self.pass(None, JUMP.saturating_add(entropy % ENTROPY_BOUND));
         made
     }
 
-    /// Moves the counter `by` past what has been given out and past the witness's version, if that
-    /// is above the counter. It does not move if the witness has caused too many jumps, or if its
-    /// version is no longer above. Returns whether the witness is believed, and how many jumps were
+    /// Moves the counter `by` past what has been given out and past the reporter's version, if that
+    /// is above the counter. It does not move if the reporter has caused too many jumps, or if its
+    /// version is no longer above. Returns whether the reporter is believed, and how many jumps were
     /// made: 1 or none. For the CPU that has begun a jump.
-    pub(super) fn pass(&self, word: Option<(Witness, Version)>, by: u64) -> (bool, u32) {
+    pub(super) fn pass(&self, word: Option<(Reporter, Version)>, by: u64) -> (bool, u32) {
         let high = word.map_or(0, |(_, high)| high.0);
-        let is_worn_out = word.is_some_and(|(witness, _)| {
-            self.jumps_on_word_of(witness) >= WORDS || self.unannounced.load(Relaxed) >= UNANNOUNCED
+        let is_worn_out = word.is_some_and(|(reporter, _)| {
+            self.jumps_for(reporter) >= WORDS || self.unannounced.load(Relaxed) >= UNANNOUNCED
         });
         let mut from = self.counter.next.load(Relaxed);
         let to = loop {
@@ -161,8 +161,8 @@ impl<W: Words> Versions<W> {
         };
         // Ops under way restart, so versions that are not entered belong to other instances only.
         self.gaps.note(from.min(self.not_entered()), to);
-        if let Some((witness, _)) = word {
-            self.note_word_of(witness);
+        if let Some((reporter, _)) = word {
+            self.note_jump_for(reporter);
         }
         (true, 1)
     }

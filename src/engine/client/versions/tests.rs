@@ -42,20 +42,20 @@ fn a_notice_that_comes_while_another_cpu_jumps_is_made_up_for() {
         // Another CPU jumps for the state before.
         assert!(versions.begin_jump(!is_evidence));
         let (_, made) = match is_evidence {
-            true => versions.pass(Some((witness(0, 7), Version(5000))), JUMP),
+            true => versions.pass(Some((reporter(0, 7), Version(5000))), JUMP),
             false => versions.pass(None, JUMP),
         };
         assert_eq!(made, 1);
         // The machine is rolled back once more, to this very moment; another life of it continues
         // here.
         let lost = versions.take();
-        for chance in [3, 5] {
-            versions.jump(chance);
+        for entropy in [3, 5] {
+            versions.jump(entropy);
             let next = versions.take();
             assert!(next.0 < lost.0 + 10, "the CPU that jumps does so once more");
             // And nothing is entered before.
             assert_eq!(versions.is_ours(next), None);
-            assert!(versions.note_high_water(witness(1, 7), Version(next.0 + 1000)));
+            assert!(versions.note_high_water(reporter(1, 7), Version(next.0 + 1000)));
         }
         versions.end_jump(made);
         assert_eq!(versions.jumps(), 2);
@@ -126,10 +126,10 @@ fn evidence_counts_once_and_versions_given_out_are_none() {
     for _ in 0..100 {
         assert!(versions.enter(3, versions.take()));
     }
-    assert!(versions.note_high_water(witness(0, 7), versions.next()));
+    assert!(versions.note_high_water(reporter(0, 7), versions.next()));
     assert_eq!(versions.jumps(), 0);
     for number in 0..1000 {
-        assert!(versions.note_high_water(witness(number % SERVER_SLOTS, 7), Version(5000)));
+        assert!(versions.note_high_water(reporter(number % SERVER_SLOTS, 7), Version(5000)));
     }
     assert_eq!(versions.jumps(), 1);
     assert_eq!(versions.next(), Version(5000 + JUMP));
@@ -137,13 +137,13 @@ fn evidence_counts_once_and_versions_given_out_are_none() {
     assert_eq!(versions.is_ours(Version(101)), Some(false));
     // No life has used that many.
     for absurd in [END, u64::MAX] {
-        assert!(versions.note_high_water(witness(1, 7), Version(absurd)));
+        assert!(versions.note_high_water(reporter(1, 7), Version(absurd)));
     }
     assert_eq!(versions.jumps(), 1);
 }
 
-fn witness(number: usize, incarnation: u64) -> Witness {
-    Witness {
+fn reporter(number: usize, incarnation: u64) -> Reporter {
+    Reporter {
         slot: ServerSlot::new(number).unwrap(),
         incarnation,
     }
@@ -154,25 +154,25 @@ fn a_server_that_lies_is_believed_so_often_only_and_takes_no_page_away() {
     let versions = Versions::new();
     let old = versions.take();
     assert!(versions.enter(0, old));
-    let lie = |witness: Witness| {
+    let lie = |reporter: Reporter| {
         let version = versions.take();
         assert!(versions.enter(0, version));
-        versions.note_high_water(witness, Version(version.0 + 2))
+        versions.note_high_water(reporter, Version(version.0 + 2))
     };
     for round in 0..1000 {
-        assert_eq!(lie(witness(0, 7)), round < WORDS, "{round}");
+        assert_eq!(lie(reporter(0, 7)), round < WORDS, "{round}");
     }
     assert_eq!(versions.jumps(), WORDS);
     // Another server, and the same one after restarts, in other slots too: not for ever.
-    assert!(lie(witness(1, 7)));
-    assert!(lie(witness(0, 8)));
+    assert!(lie(reporter(1, 7)));
+    assert!(lie(reporter(0, 8)));
     for round in 0..1000 {
-        lie(witness(round % SERVER_SLOTS, round as u64));
+        lie(reporter(round % SERVER_SLOTS, round as u64));
     }
     assert_eq!(versions.jumps(), UNANNOUNCED);
     assert_eq!(versions.is_ours(old), Some(true));
     // A report that is not above the counter is not wrong for that.
-    assert!(versions.note_high_water(witness(0, 7), versions.next()));
+    assert!(versions.note_high_water(reporter(0, 7), versions.next()));
     // The machine's own notice counts.
     versions.jump(5);
     assert_eq!(versions.jumps(), UNANNOUNCED + 1);

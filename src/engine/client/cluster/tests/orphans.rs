@@ -6,7 +6,7 @@ use super::super::super::config::Config;
 use super::super::super::ids::{PageIndex, Version};
 use super::super::super::storage::heap::Heap;
 use super::super::super::swap_device::SwapDevice;
-use super::super::super::versions::Witness;
+use super::super::super::versions::Reporter;
 use super::super::inventory::{judge, Judgement};
 use super::*;
 use crate::sync::Atomic;
@@ -68,11 +68,11 @@ fn the_versions_that_servers_report_are_passed_on() {
     answer.incarnation = 5;
     answer.low_water = 5000;
     world.receive(answer, &[]);
-    let witness = Witness {
+    let reporter = Reporter {
         slot: world.slot,
         incarnation: 5,
     };
-    let said = Some((Version(5000), witness));
+    let said = Some((Version(5000), reporter));
     assert_eq!(world.cluster.take_changes().high_water, said);
     world.cluster.look_for_orphans(world.now_ns);
     world.wait_for(Opcode::Inventory);
