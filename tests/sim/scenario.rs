@@ -227,7 +227,7 @@ impl Scenario {
 
     /// How long an undisturbed client may take to open a session. A quick client has done so before programs
     /// begin requests.
-    pub fn greeting_ns(&self) -> u64 {
+    pub fn opening_ns(&self) -> u64 {
         match self.enabled.slow_client {
             true => 500 * MS,
             false => 0,

@@ -29,7 +29,7 @@ const LATE_NS: u64 = 25 * S;
 pub struct Watch {
     sessions: BTreeMap<MacAddress, Session>,
     /// When a client last asked for the session of this number, by the server's clock.
-    greeted_ns: BTreeMap<(MacAddress, u64), u64>,
+    hello_ns: BTreeMap<(MacAddress, u64), u64>,
     /// When a client's power last failed, or it gave up its session. An earlier HELLO may still be under way.
     died_ns: BTreeMap<MacAddress, u64>,
     /// Whether the server has ended a lease, so that sessions may be gone.
@@ -94,10 +94,10 @@ impl Watch {
             (Opcode::HelloAck, Status::Ok) => {
                 // Not the time of the answer: the server had received the HELLO before.
                 let key = (wire.destination, header.session);
-                let greeted_ns = self.greeted_ns.get(&key).copied();
+                let hello_ns = self.hello_ns.get(&key).copied();
                 let session = Session {
                     number: header.session,
-                    heard_ns: greeted_ns.unwrap_or_default(),
+                    heard_ns: hello_ns.unwrap_or_default(),
                     low_water: header.low_water,
                     is_over: false,
                 };
@@ -137,7 +137,7 @@ impl Watch {
         }
         if header.opcode == Opcode::Hello {
             let key = (wire.source, header.session);
-            self.greeted_ns.insert(key, clock_ns);
+            self.hello_ns.insert(key, clock_ns);
         }
         let session = self.sessions.get_mut(&wire.source);
         let Some(session) = session.filter(|session| session.number == header.session) else {

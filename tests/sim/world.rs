@@ -74,7 +74,7 @@ macro_rules! witness {
             lease_ended_ns: $world.lease_ended_ns,
             dead_until_ns: $world.ctx.scenario.dead_until_ns(),
             rewound: &$world.rewound,
-            greeting_ns: $world.ctx.scenario.greeting_ns(),
+            opening_ns: $world.ctx.scenario.opening_ns(),
             admits_all: $world.clients.len() <= usize::from($world.ctx.scenario.max_clients),
         }
     };

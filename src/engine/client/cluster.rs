@@ -216,7 +216,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         if self.successor(mac).is_some() {
             return Err(AddError::Exists);
         }
-        self.greet(now_ns, mac)
+        self.connect(now_ns, mac)
             .or_else(|| self.succeed(mac))
             .ok_or(AddError::NoSlot)
     }
@@ -240,18 +240,18 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     }
 
     /// Begins to open a session with `mac` in a free slot.
-    fn greet(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
+    fn connect(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
         let session = self.random();
         let has = |wanted: State| self.peers.find(|peer| peer.state == wanted);
         // A server that missed our BYE drops the pages when its lease expires.
-        let slot = has(State::Empty).or_else(|| has(State::Parting))?;
+        let slot = has(State::Empty).or_else(|| has(State::Closing))?;
         self.peers[slot].connect(now_ns, mac, session);
         Some(slot)
     }
 
     /// The same, for a server that had a session before.
-    fn greet_again(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
-        let slot = self.greet(now_ns, mac)?;
+    fn connect_again(&mut self, now_ns: u64, mac: MacAddress) -> Option<ServerSlot> {
+        let slot = self.connect(now_ns, mac)?;
         self.peers[slot].note_answering(now_ns);
         Some(slot)
     }

@@ -20,8 +20,8 @@ pub const COPIES: usize = 16;
 /// Set in a cell whose copy was cancelled. The bits below are the page's index plus one.
 const CANCELLED: u64 = 1 << 63;
 
-/// The bits of `entering` that name the page.
-const MOMENT_PAGE: u64 = (1 << 33) - 1;
+/// The bits of `commit` that name the page.
+const COMMIT_PAGE: u64 = (1 << 33) - 1;
 
 /// The table. Only repair begins and ends copies; any page-out may cancel them.
 pub struct PagesInRepair {
@@ -30,31 +30,31 @@ pub struct PagesInRepair {
     cells: [Atomic<u64>; COPIES],
     /// In the low bits, the page of which a copy is being entered in the map, encoded as in a cell without
     /// CANCELLED, or 0; in the high bits, how many copies have been entered.
-    entering: Atomic<u64>,
+    commit: Atomic<u64>,
 }
 
-/// The moment in which a copy is entered in the map; see [`PagesInRepair::enter`]. Dropped after the page
-/// has been unlocked.
-pub(super) struct Entering<'a> {
+/// Lives while a copy is entered in the map, a commit; see [`PagesInRepair::guard_commit`]. Dropped after the
+/// page has been unlocked.
+pub(super) struct CommitGuard<'a> {
     copies: &'a PagesInRepair,
     _undisturbed: NoPreemption,
 }
 
-impl Drop for Entering<'_> {
+impl Drop for CommitGuard<'_> {
     fn drop(&mut self) {
-        let moments = self.copies.entering.load(Relaxed) & !MOMENT_PAGE;
-        self.copies.entering.xchg(moments, Full);
+        let count = self.copies.commit.load(Relaxed) & !COMMIT_PAGE;
+        self.copies.commit.xchg(count, Full);
     }
 }
 
-/// A result of [`PagesInRepair::moment`]. If it has changed, a moment has begun or ended since.
+/// A result of [`PagesInRepair::commit_seq`]. If it has changed, a commit has begun or ended since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(u64);
+pub(super) struct CommitSeq(u64);
 
-impl Moment {
-    /// Whether it is a moment of `page`.
+impl CommitSeq {
+    /// Whether a commit of `page` was under way.
     pub(super) fn is_of(self, page: PageIndex) -> bool {
-        self.0 & MOMENT_PAGE == cell_of(page)
+        self.0 & COMMIT_PAGE == cell_of(page)
     }
 }
 
@@ -68,7 +68,7 @@ impl Default for PagesInRepair {
         Self {
             count: Atomic::<u32>::new(0),
             cells: [const { Atomic::<u64>::new(0) }; COPIES],
-            entering: Atomic::<u64>::new(0),
+            commit: Atomic::<u64>::new(0),
         }
     }
 }
@@ -114,20 +114,20 @@ impl PagesInRepair {
 
     /// While the result lives, the page's lock in the map is held for a moment only: the caller is
     /// not preempted, does not wait, takes no lock, and accesses no other page.
-    pub(super) fn enter(&self, page: PageIndex) -> Entering<'_> {
+    pub(super) fn guard_commit(&self, page: PageIndex) -> CommitGuard<'_> {
         let undisturbed = NoPreemption::new();
         // Only repair writes it.
-        let begun = (self.entering.load(Relaxed) & !MOMENT_PAGE).wrapping_add(MOMENT_PAGE + 1);
-        self.entering.xchg(begun | cell_of(page), Full);
-        Entering {
+        let begun = (self.commit.load(Relaxed) & !COMMIT_PAGE).wrapping_add(COMMIT_PAGE + 1);
+        self.commit.xchg(begun | cell_of(page), Full);
+        CommitGuard {
             copies: self,
             _undisturbed: undisturbed,
         }
     }
 
-    /// The current moment.
-    pub(super) fn moment(&self) -> Moment {
-        Moment(self.entering.load(Acquire))
+    /// Which commit is under way, if one is, and how many there have been.
+    pub(super) fn commit_seq(&self) -> CommitSeq {
+        CommitSeq(self.commit.load(Acquire))
     }
 
     /// Whether `page` is being copied, cancelled or not.
@@ -142,15 +142,15 @@ impl PagesInRepair {
 
 impl<S: Storage> SwapDevice<S> {
     /// The entry of `page`. If the page is locked only while a copy of it is entered in the map, waits for
-    /// the end of that moment, which another CPU spends without being preempted.
+    /// the end of that commit, which another CPU spends without being preempted.
     pub(super) fn load_settled(&self, page: PageIndex) -> Entry {
         loop {
-            let moment = self.copies.moment();
+            let seq = self.copies.commit_seq();
             let entry = self.map.load(page);
             // No copy was being entered when the entry was read, if none was before and none has
             // begun since.
-            let is_entering = moment.is_of(page) || self.copies.moment() != moment;
-            if !entry.is_busy() || !is_entering {
+            let is_committing = seq.is_of(page) || self.copies.commit_seq() != seq;
+            if !entry.is_busy() || !is_committing {
                 return entry;
             }
             core::hint::spin_loop();
@@ -203,13 +203,13 @@ mod tests {
         copies.begin(3, PageIndex(8));
         assert!(!copies.is_cancelled(3));
         copies.end(3);
-        let before = copies.moment();
-        let entering = copies.enter(PageIndex(0));
-        let moment = copies.moment();
-        assert!(moment.is_of(PageIndex(0)) && !moment.is_of(PageIndex(1)));
-        drop(entering);
-        assert!(!copies.moment().is_of(PageIndex(0)));
-        assert_ne!(copies.moment(), before);
+        let before = copies.commit_seq();
+        let guard = copies.guard_commit(PageIndex(0));
+        let seq = copies.commit_seq();
+        assert!(seq.is_of(PageIndex(0)) && !seq.is_of(PageIndex(1)));
+        drop(guard);
+        assert!(!copies.commit_seq().is_of(PageIndex(0)));
+        assert_ne!(copies.commit_seq(), before);
         copies.end(0);
         copies.end(0);
         assert!(!copies.contains(PageIndex(0)));
@@ -226,7 +226,7 @@ mod tests {
         std::thread::scope(|scope| {
             let entering = scope.spawn(|| {
                 for _ in 0..20_000 {
-                    let _moment = device.copies.enter(PAGE);
+                    let _guard = device.copies.guard_commit(PAGE);
                     assert!(device.map.begin_commit(PAGE, generation).is_some());
                     device.map.end_commit(PAGE, none, false, none);
                 }
@@ -264,7 +264,7 @@ mod tests {
             scope.spawn(|| {
                 run_on_first_cpu(false);
                 while waits.load(Acquire) < WAITS {
-                    let _moment = device.copies.enter(PAGE);
+                    let _guard = device.copies.guard_commit(PAGE);
                     assert!(device.map.begin_commit(PAGE, generation).is_some());
                     device.map.end_commit(PAGE, none, false, none);
                 }

@@ -34,9 +34,9 @@ use copy::Job;
 const FIRST_ROOM_NS: u64 = 10_000_000;
 /// The longest such wait. Meanwhile page-outs can use the room.
 const LAST_ROOM_NS: u64 = 640_000_000;
-/// How long copies to servers wait for a restarted server that is being greeted: it is empty, so most of
+/// How long copies to servers wait while a session with a restarted server is opened: it is empty, so most of
 /// them should go there. This is enough for a HELLO that is lost three times.
-const GREETING_NS: u64 = 200_000_000;
+const OPENING_NS: u64 = 200_000_000;
 
 /// The target of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub struct Repair<S: Storage> {
     room_pause_ns: u64,
     /// The last seen count of servers that ceased to count.
     losses: u32,
-    /// Until when copies to servers wait for servers that are being greeted.
-    greeting_until_ns: u64,
+    /// Until when copies to servers wait while sessions are being opened.
+    opening_until_ns: u64,
     /// Whether the disk accepted pages when last checked.
     had_disk: bool,
     /// Whether requests were under way when last checked.
@@ -85,7 +85,7 @@ impl<S: Storage> Repair<S> {
             room_ns: 0,
             room_pause_ns: FIRST_ROOM_NS,
             losses: 0,
-            greeting_until_ns: 0,
+            opening_until_ns: 0,
             had_disk: false,
             is_busy: false,
             wake_ns: u64::MAX,
@@ -133,8 +133,8 @@ impl<S: Storage> Repair<S> {
         if core::mem::replace(&mut self.losses, losses) != losses {
             self.look_at_everything(device);
             // As long without a pause follows, however often servers restart.
-            if now_ns >= self.greeting_until_ns.saturating_add(GREETING_NS) {
-                self.greeting_until_ns = now_ns.saturating_add(GREETING_NS);
+            if now_ns >= self.opening_until_ns.saturating_add(OPENING_NS) {
+                self.opening_until_ns = now_ns.saturating_add(OPENING_NS);
             }
         }
         self.short.retry(now_ns);

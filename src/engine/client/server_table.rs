@@ -71,7 +71,7 @@ pub struct ServerTable {
     given_up: Atomic<u32>,
     expected: Atomic<u32>,
     freeing: Atomic<u32>,
-    greeted: Atomic<u32>,
+    opening: Atomic<u32>,
     suspected: Atomic<u32>,
     distrusted: Atomic<u32>,
     lacking: Atomic<u32>,
@@ -117,7 +117,7 @@ impl Default for ServerTable {
             // CAST: at most three.
             expected: Atomic::<u32>::new(MAX_REPLICAS as u32),
             freeing: Atomic::<u32>::new(0),
-            greeted: Atomic::<u32>::new(0),
+            opening: Atomic::<u32>::new(0),
             suspected: Atomic::<u32>::new(0),
             distrusted: Atomic::<u32>::new(0),
             lacking: Atomic::<u32>::new(0),
@@ -190,8 +190,8 @@ impl ServerTable {
 
     /// Slots of servers with which a session is being opened, or will be when the slot has been swept:
     /// they have answered, refuse nothing, and have not ignored requests for the I/O timeout.
-    pub fn greeted(&self) -> SlotSet {
-        SlotSet::from_bits(self.greeted.load(Acquire))
+    pub fn opening(&self) -> SlotSet {
+        SlotSet::from_bits(self.opening.load(Acquire))
     }
 
     /// Slots of servers that are not usable but may soon be: suspected ones that are not in
@@ -199,13 +199,13 @@ impl ServerTable {
     /// for the I/O timeout. `usable` must have been read before this call, so that a server that
     /// becomes usable meanwhile is not missed.
     pub fn awaited(&self, usable: SlotSet, others: SlotSet) -> SlotSet {
-        // In this order: a server that restarts is greeted before its slot is closed.
+        // In this order: a session with a server that restarts is being opened before its slot is closed.
         let suspected = self.valid().without(usable).without(self.given_up());
         suspected
             .without(self.quiescing())
             .without(self.distrusted())
             .without(others)
-            .union(self.greeted())
+            .union(self.opening())
     }
 
     /// Slots whose copies count towards the wanted replicas of a page.
@@ -361,14 +361,14 @@ impl ServerTable {
         change(&self.freeing, slot, freeing);
     }
 
-    /// Sets which servers are being greeted. Returns whether one has been removed.
-    pub(super) fn set_greeted(&self, greeted: SlotSet) -> bool {
-        let old = self.greeted.load(Relaxed);
-        if old == greeted.bits() {
+    /// Sets with which servers a session is being opened. Returns whether one has been removed.
+    pub(super) fn set_opening(&self, opening: SlotSet) -> bool {
+        let old = self.opening.load(Relaxed);
+        if old == opening.bits() {
             return false;
         }
-        let old = self.greeted.xchg(greeted.bits(), Full);
-        !SlotSet::from_bits(old).without(greeted).is_empty()
+        let old = self.opening.xchg(opening.bits(), Full);
+        !SlotSet::from_bits(old).without(opening).is_empty()
     }
 
     /// The path MTU to the server has changed.

@@ -294,7 +294,7 @@ impl Client {
         if was_draining && added.is_ok() {
             ctx.counts.fault(Fault::RemovalCancelled);
         }
-        // A removed server is not greeted before its old slot has been swept.
+        // No session with a removed server is opened before its old slot has been swept.
         if added.is_ok() && (was_draining || !self.removing.removed.contains(&mac)) {
             self.added_ns.insert(mac, ctx.now_ns);
         }

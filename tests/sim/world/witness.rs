@@ -15,7 +15,7 @@ pub(super) struct Witness<'a> {
     pub(super) dead_until_ns: Option<u64>,
     pub(super) rewound: &'a Rewound,
     /// How long a client may take to open a session with a server.
-    pub(super) greeting_ns: u64,
+    pub(super) opening_ns: u64,
     /// Whether servers have a place for every client that there has ever been.
     pub(super) admits_all: bool,
 }
@@ -154,13 +154,13 @@ impl Evidence for Witness<'_> {
             let slow = &self.clients[client];
             let is_known =
                 !slow.has_pending_changes() || slow.has_open(state.mac, state.incarnation());
-            // A greeting may be lost, so in the first seconds only servers with a session count.
+            // A HELLO may be lost, so in the first seconds only servers with a session count.
             let opened_ns = slow.opened_ns.get(&state.mac);
-            let is_greeted =
+            let has_opened =
                 since_ns > 0 || opened_ns.is_some_and(|opened_ns| *opened_ns <= LOAD_NS);
             is_known
-                && is_greeted
-                && added.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
+                && has_opened
+                && added.is_some_and(|added_ns| *added_ns + self.opening_ns <= since_ns)
                 && calm.is_some_and(|calm_ns| calm_ns <= since_ns)
                 && state.full_ns.is_none_or(|full_ns| full_ns < since_ns)
                 && !state.denied_since(since_ns)
@@ -175,7 +175,7 @@ impl Evidence for Witness<'_> {
         let added_ns = of.added_ns.get(&state.mac);
         // A running server that has opened no session with the client may have refused it.
         let is_known = !state.is_alive() || of.has_open(state.mac, state.incarnation());
-        added_ns.is_some_and(|added_ns| *added_ns + self.greeting_ns <= since_ns)
+        added_ns.is_some_and(|added_ns| *added_ns + self.opening_ns <= since_ns)
             && (is_known || self.admits_all)
             && state.last_full_ns.is_none_or(|full_ns| full_ns < since_ns)
             && !state.denied_since(since_ns)

@@ -93,13 +93,13 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             Opcode::FreeAck if header.incarnation == peer.incarnation => {
                 let is_new = peer.frees.acknowledged(now_ns, header);
                 if is_new {
-                    peer.questions.note_room(now_ns);
+                    peer.inventory.note_room(now_ns);
                     table.set_freeing(slot, peer.frees.has_any());
                     self.note_utilisation(slot, header, table);
                 }
             }
             Opcode::InventoryReply if header.incarnation == peer.incarnation => {
-                peer.questions.answered(now_ns, frame);
+                peer.inventory.answered(now_ns, frame);
             }
             Opcode::Challenge
                 if peer.is_at(header.incarnation) && frame.payload.len() == size_of::<Nonce>() =>
@@ -160,7 +160,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 peer.note_utilisation(header);
                 peer.path_mtu.begin(now_ns, cut);
                 peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
-                peer.questions.begin_slowly(now_ns);
+                peer.inventory.begin_slowly(now_ns);
                 let address = Address {
                     mac: peer.mac,
                     session: peer.session,
@@ -195,7 +195,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 }
             }
         }
-        self.look_for_greeted(table);
+        self.publish_opening(table);
     }
 
     fn handle_announce(

@@ -44,7 +44,7 @@ const UNCLEAR_NS: u64 = 50_000_000;
 
 /// The inventory of one server.
 #[derive(Clone, Debug)]
-pub(super) struct Questions {
+pub(super) struct InventoryQuery {
     query: Query,
     cursor: u64,
     /// Whether requests follow at once, because the server has returned or frees were dropped.
@@ -61,7 +61,7 @@ pub(super) struct Questions {
     len: usize,
 }
 
-impl Questions {
+impl InventoryQuery {
     pub(super) fn new(query: Query) -> Self {
         Self {
             query,
@@ -191,24 +191,24 @@ impl Peer {
         nonce: u64,
         outbox: &mut impl Outbox,
     ) {
-        if now_ns < self.questions.due_ns() {
+        if now_ns < self.inventory.due_ns() {
             return;
         }
-        self.questions.look_for_forgotten(now_ns);
-        if self.suspected || self.questions.len == 0 && !self.frees.has_room_for(LISTED_PAGES) {
-            self.questions.put_off(now_ns);
+        self.inventory.look_for_forgotten(now_ns);
+        if self.suspected || self.inventory.len == 0 && !self.frees.has_room_for(LISTED_PAGES) {
+            self.inventory.put_off(now_ns);
             return;
         }
-        if self.questions.len != 0 {
-            let query = &mut self.questions.query;
+        if self.inventory.len != 0 {
+            let query = &mut self.inventory.query;
             query.put_off(now_ns.saturating_add(UNCLEAR_NS));
             return;
         }
-        self.questions.put_off = 0;
-        let query = &mut self.questions.query;
+        self.inventory.put_off = 0;
+        let query = &mut self.inventory.query;
         let header = query.ask(now_ns, slot, nonce, Opcode::Inventory);
         let question = Inventory {
-            cursor: self.questions.cursor.into(),
+            cursor: self.inventory.cursor.into(),
             // CAST: a small constant.
             max_pages: (LISTED_PAGES as u32).into(),
             reserved: U32::ZERO,
@@ -222,7 +222,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     pub fn look_for_orphans(&mut self, now_ns: u64) {
         for peer in self.peers.iter_mut() {
             if peer.state == State::Open {
-                peer.questions.begin(now_ns);
+                peer.inventory.begin(now_ns);
             }
         }
     }
@@ -232,7 +232,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         for slot in slots.iter() {
             let peer = &mut self.peers[slot];
             if peer.state == State::Open {
-                peer.questions.note_forgotten(now_ns);
+                peer.inventory.note_forgotten(now_ns);
             }
         }
     }
@@ -248,7 +248,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 continue;
             }
             let frees = &mut peer.frees;
-            peer.questions.retain(|one| match judge(slot, one, device) {
+            peer.inventory.retain(|one| match judge(slot, one, device) {
                 Judgement::Needed => false,
                 Judgement::Orphan(copy) if frees.has_room() => {
                     frees.put(now_ns, &copy);
@@ -315,19 +315,19 @@ mod tests {
 
     #[test]
     fn a_cursor_that_rises_for_ever_is_followed_slowly_after_a_while() {
-        let mut questions = Questions::new(Query::new(1));
+        let mut inventory = InventoryQuery::new(Query::new(1));
         let (slot, now_ns) = (ServerSlot::new(3).unwrap(), 1_000_000_000);
-        questions.begin(now_ns);
+        inventory.begin(now_ns);
         let mut answers: u64 = 0;
-        while questions.due_ns() <= now_ns {
+        while inventory.due_ns() <= now_ns {
             answers += 1;
             assert!(answers <= u64::from(QUICK_ANSWERS), "for ever");
-            let question = questions
+            let question = inventory
                 .query
                 .ask(now_ns, slot, answers, Opcode::Inventory);
             let header = question.answer(Opcode::InventoryReply, crate::wire::Status::Ok);
             let payload = answers.to_be_bytes();
-            questions.answered(
+            inventory.answered(
                 now_ns,
                 &Frame {
                     header,
@@ -336,6 +336,6 @@ mod tests {
             );
         }
         assert!(answers > 1_000_000, "{answers}");
-        assert_eq!(questions.due_ns(), now_ns + SLOW_NS);
+        assert_eq!(inventory.due_ns(), now_ns + SLOW_NS);
     }
 }

@@ -87,7 +87,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             peer.path_mtu.restart(now_ns);
             // Frees of which it could not be notified meanwhile are found by an inventory.
             peer.suspected_ns = 0;
-            peer.questions.begin(now_ns);
+            peer.inventory.begin(now_ns);
             table.set_lost(slot, false);
             table.set_usable(slot, !is_narrow);
             self.changes.servers_changed = true;

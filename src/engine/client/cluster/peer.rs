@@ -3,7 +3,7 @@
 //! One server, as seen by the cluster.
 
 use super::free_batch::Frees;
-use super::inventory::Questions;
+use super::inventory::InventoryQuery;
 use super::path_mtu::PathMtu;
 use super::query::Query;
 use super::{Outbox, CONTROL};
@@ -22,11 +22,11 @@ pub(super) enum State {
     Open,
     /// The pages are gone, but the map still names the slot.
     Sweeping {
-        /// Whether the same server is greeted in this slot afterwards.
+        /// Whether a session with the same server is opened in this slot afterwards.
         successor: bool,
     },
     /// The server was removed and the map no longer names it; it is being sent a BYE.
-    Parting,
+    Closing,
 }
 
 /// One server.
@@ -68,7 +68,7 @@ pub struct Peer {
     pub(super) draining: bool,
     /// The BYE for its removal.
     pub(super) bye: Query,
-    pub(super) questions: Questions,
+    pub(super) inventory: InventoryQuery,
 }
 
 impl Default for Peer {
@@ -97,7 +97,7 @@ impl Default for Peer {
             frees: Frees::new(Query::new(Query::FREE)),
             draining: false,
             bye: Query::new(Query::BYE),
-            questions: Questions::new(Query::new(Query::INVENTORY)),
+            inventory: InventoryQuery::new(Query::new(Query::INVENTORY)),
         }
     }
 }
@@ -192,7 +192,7 @@ impl Peer {
     }
 
     /// Whether the BYE is no longer repeated.
-    pub(super) fn has_parted(&self) -> bool {
+    pub(super) fn is_bye_over(&self) -> bool {
         self.bye.due_ns() == u64::MAX
     }
 

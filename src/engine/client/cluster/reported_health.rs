@@ -31,7 +31,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     pub fn report(&self, slot: ServerSlot) -> Option<Report> {
         let peer = &self.peers[slot];
         let health = match peer.state {
-            State::Empty | State::Parting => return None,
+            State::Empty | State::Closing => return None,
             State::Connecting => Health::Connecting,
             State::Open if peer.draining => Health::Draining,
             State::Open if peer.is_lost(self.loss_timeout_ns) => Health::Lost,

@@ -48,10 +48,10 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         peer.state = State::Sweeping { successor: false };
         // A draining server does not come back.
         let (mac, stays) = (peer.mac, !peer.draining);
-        let successor = stays && self.greet_again(now_ns, mac).is_none();
+        let successor = stays && self.connect_again(now_ns, mac).is_none();
         self.peers[slot].state = State::Sweeping { successor };
         // Before its pages are gone, so that a page-out finds the server in at least one state.
-        self.look_for_greeted(table);
+        self.publish_opening(table);
         table.close(slot);
         self.changes.servers_changed = true;
         self.changes.to_sweep.insert(slot);

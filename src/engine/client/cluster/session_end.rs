@@ -49,9 +49,9 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         let peer = &mut self.peers[slot];
         if peer.state != State::Open {
             // The server may have opened the session although its answer has not arrived yet.
-            peer.state = State::Parting;
+            peer.state = State::Closing;
             peer.bye.restart(now_ns);
-            self.look_for_greeted(table);
+            self.publish_opening(table);
             return Some(Removal::Done);
         }
         peer.draining = true;
@@ -61,21 +61,21 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         Some(Removal::Draining(slot, session))
     }
 
-    /// A server whose old slot is being swept is not greeted afterwards.
+    /// No session is opened afterwards with a server whose old slot is being swept.
     fn forget_successor(&mut self, mac: MacAddress, table: &ServerTable) -> Option<Removal> {
         self.successor(mac)?.state = State::Sweeping { successor: false };
-        self.look_for_greeted(table);
+        self.publish_opening(table);
         Some(Removal::Done)
     }
 
-    /// The slot that is being swept before this server is greeted in it.
+    /// The slot that is being swept before a session with this server is opened in it.
     pub(super) fn successor(&mut self, mac: MacAddress) -> Option<&mut Peer> {
         self.peers.iter_mut().find(|peer| {
             peer.mac == mac && matches!(peer.state, State::Sweeping { successor: true })
         })
     }
 
-    /// A removed server is greeted again once its old slot has been swept, because no other slot is free.
+    /// A session with a removed server is opened again once its old slot has been swept: no other slot is free.
     pub(super) fn succeed(&mut self, mac: MacAddress) -> Option<ServerSlot> {
         let slot = self.peers.find(|peer| {
             peer.mac == mac && matches!(peer.state, State::Sweeping { successor: false })
@@ -171,19 +171,19 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             // There was no other slot when the server restarted or was added again.
             let mac = peer.mac;
             peer.clear();
-            self.greet_again(now_ns, mac);
-        } else if peer.has_parted() {
+            self.connect_again(now_ns, mac);
+        } else if peer.is_bye_over() {
             peer.clear();
         } else {
-            peer.state = State::Parting;
+            peer.state = State::Closing;
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
+    pub(super) fn repeat_bye(&mut self, now_ns: u64, slot: ServerSlot, outbox: &mut impl Outbox) {
         let nonce = self.random();
         let peer = &mut self.peers[slot];
         peer.repeat_bye(now_ns, slot, nonce, outbox);
-        if peer.state == State::Parting && peer.has_parted() {
+        if peer.state == State::Closing && peer.is_bye_over() {
             peer.clear();
         }
     }
@@ -191,14 +191,14 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     /// A server reports that it has dropped our pages.
     pub(super) fn handle_bye_ack(&mut self, source: MacAddress, header: &Header) {
         let peer = self.peers.iter_mut().find(|peer| {
-            matches!(peer.state, State::Sweeping { .. } | State::Parting)
+            matches!(peer.state, State::Sweeping { .. } | State::Closing)
                 && peer.mac == source
                 && peer.session == header.session
                 && peer.bye.answers(header)
         });
         if let Some(peer) = peer {
             peer.bye.answered();
-            if peer.state == State::Parting {
+            if peer.state == State::Closing {
                 peer.clear();
             }
         }

@@ -85,18 +85,18 @@ impl Peer {
 
     /// Whether a session with it is being opened, or will be when its slot has been swept, and
     /// requests wait for that. It has answered before, so a wrong address makes no request wait.
-    pub(super) fn is_greeted(&self, io_timeout_ns: u64) -> bool {
+    pub(super) fn is_opening(&self, io_timeout_ns: u64) -> bool {
         match self.state {
             State::Connecting => {
                 self.heard_ns != 0 && self.refusals == 0 && !self.is_given_up(io_timeout_ns)
             }
             State::Sweeping { successor } => successor,
-            State::Empty | State::Open | State::Parting => false,
+            State::Empty | State::Open | State::Closing => false,
         }
     }
 
-    /// A server that is being greeted has answered. Only the first answer counts: requests do not
-    /// wait for ever for a server that never opens a session.
+    /// A server with which a session is being opened has answered. Only the first answer counts: requests do
+    /// not wait for ever for a server that never opens a session.
     pub(super) fn note_answering(&mut self, now_ns: u64) {
         if self.state == State::Connecting && self.heard_ns == 0 {
             self.heard_ns = now_ns.max(1);
@@ -130,15 +130,15 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         self.changes.servers_changed |= table.set_expected(expected);
     }
 
-    /// Publishes which servers are being greeted.
-    pub(super) fn look_for_greeted(&mut self, table: &ServerTable) {
-        let mut greeted = SlotSet::EMPTY;
+    /// Publishes with which servers a session is being opened.
+    pub(super) fn publish_opening(&mut self, table: &ServerTable) {
+        let mut opening = SlotSet::EMPTY;
         for slot in SlotSet::ALL.iter() {
-            if self.peers[slot].is_greeted(self.io_timeout_ns) {
-                greeted.insert(slot);
+            if self.peers[slot].is_opening(self.io_timeout_ns) {
+                opening.insert(slot);
             }
         }
-        self.changes.servers_changed |= table.set_greeted(greeted);
+        self.changes.servers_changed |= table.set_opening(opening);
     }
 
     /// When the next check is due.

@@ -54,7 +54,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     }
 
     /// Pings the server when it is otherwise silent, suspects it when it leaves pings unanswered, and
-    /// publishes whether it is lost. Sends it what else is due: probes, frees and questions.
+    /// publishes whether it is lost. Sends it what else is due: probes, frees and requests for inventories.
     fn look_after(
         &mut self,
         now_ns: u64,
@@ -124,11 +124,11 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                     self.look_after(now_ns, ran_ns, slot, table, outbox);
                     self.repeat_hello(now_ns, slot, outbox);
                 }
-                State::Sweeping { .. } | State::Parting => self.say_goodbye(now_ns, slot, outbox),
+                State::Sweeping { .. } | State::Closing => self.repeat_bye(now_ns, slot, outbox),
                 State::Empty => {}
             }
         }
-        self.look_for_greeted(table);
+        self.publish_opening(table);
         self.count_expected(now_ns, ran_ns, table);
         self.look_at_ns = now_ns.saturating_add(NS_PER_S).min(self.next_timeout_ns());
     }
@@ -149,11 +149,11 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                     true => u64::MAX,
                     false => peer.frees.due_ns(),
                 };
-                let questions = peer.questions.due_ns();
+                let inventory = peer.inventory.due_ns();
                 let asked = peer.ping.due_ns().min(peer.hello.due_ns());
-                asked.min(probe).min(frees).min(questions)
+                asked.min(probe).min(frees).min(inventory)
             }
-            State::Sweeping { .. } | State::Parting => peer.bye.due_ns(),
+            State::Sweeping { .. } | State::Closing => peer.bye.due_ns(),
             State::Empty => u64::MAX,
         };
         let due_ns = self.peers.iter().map(due).min().unwrap_or(u64::MAX);

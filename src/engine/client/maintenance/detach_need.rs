@@ -136,7 +136,7 @@ mod tests {
         std::thread::scope(|scope| {
             let entering = scope.spawn(|| {
                 for _ in 0..20_000 {
-                    let _moment = device.copies.enter(page);
+                    let _guard = device.copies.guard_commit(page);
                     assert!(device.map.begin_commit(page, generation).is_some());
                     // A page-out has cancelled the copy, and has failed.
                     device.map.end_commit(page, none, false, none);

@@ -57,7 +57,7 @@ impl<S: Storage> Repair<S> {
             // The versions have jumped: the copy is made again.
             return false;
         }
-        let moment = device.copies.enter(page);
+        let guard = device.copies.guard_commit(page);
         let Some(begun) = device.map.begin_commit(page, entry.generation()) else {
             return false;
         };
@@ -76,7 +76,7 @@ impl<S: Storage> Repair<S> {
         };
         let below = Version(copy.version.0.saturating_add(1));
         let is_freed = device.map.end_commit(page, add, false, remove);
-        drop(moment);
+        drop(guard);
         if is_freed {
             Self::free(page, shard, device);
         }
@@ -105,7 +105,7 @@ impl<S: Storage> Repair<S> {
         shard: &mut Shard<S>,
         device: &SwapDevice<S>,
     ) -> bool {
-        let moment = device.copies.enter(page);
+        let guard = device.copies.guard_commit(page);
         if device.map.begin_commit(page, entry.generation()).is_none() {
             return false;
         }
@@ -113,7 +113,7 @@ impl<S: Storage> Repair<S> {
         let is_true = !device.copies.is_cancelled(index) && device.disk.load().is_attached();
         let none = SlotSet::EMPTY;
         let is_freed = device.map.end_commit(page, none, is_true, none);
-        drop(moment);
+        drop(guard);
         if is_freed {
             Self::free(page, shard, device);
         }

@@ -65,8 +65,8 @@ impl<S: Storage> Repair<S> {
         device: &SwapDevice<S>,
     ) -> Option<(PageIndex, Goal)> {
         let usable = device.servers.usable().len();
-        if now_ns < self.greeting_until_ns && !device.servers.greeted().is_empty() {
-            self.wake_ns = self.wake_ns.min(self.greeting_until_ns);
+        if now_ns < self.opening_until_ns && !device.servers.opening().is_empty() {
+            self.wake_ns = self.wake_ns.min(self.opening_until_ns);
         } else if usable >= 2 || (usable == 1 && device.disk.load().is_attached()) {
             // A source and a target are needed. Repair is notified when there are.
             while let Some((page, entry)) =

@@ -120,20 +120,20 @@ impl Rig {
         self.servers_changed();
     }
 
-    /// The server's pages are lost, and it is greeted in the slot of `successor`.
+    /// The server's pages are lost, and a session is being opened in the slot of `successor`.
     fn restart(&mut self, server: usize, successor: usize) {
         let servers = &self.bench.device.servers;
-        servers.set_greeted(SlotSet::one(self.bench.slot(successor)));
+        servers.set_opening(SlotSet::one(self.bench.slot(successor)));
         servers.close(self.bench.slot(server));
         self.servers_changed();
     }
 
-    /// The server in this slot has been greeted.
+    /// The session with the server in this slot is open.
     fn open(&mut self, server: usize) {
         let servers = &self.bench.device.servers;
         let slot = self.bench.slot(server);
         servers.open(slot, servers.address(slot), Fragmentation::WHOLE);
-        servers.set_greeted(SlotSet::EMPTY);
+        servers.set_opening(SlotSet::EMPTY);
         self.servers_changed();
     }
 
@@ -195,14 +195,14 @@ fn copies_wait_for_the_session_with_a_restarted_server() {
         }
         servers.close(rig.bench.slot(3));
         rig.servers_changed();
-        rig.bench.advance(2 * GREETING_NS);
+        rig.bench.advance(2 * OPENING_NS);
         rig.bench.write(PageIndex(5), &[0, 1]);
         rig.restart(1, 3);
         rig.drive();
         assert_eq!(rig.next_send(), None);
         let until_ns = rig.repair.next_timeout_ns();
-        assert_eq!(until_ns, rig.bench.now_ns + GREETING_NS);
-        rig.bench.advance(GREETING_NS / 2);
+        assert_eq!(until_ns, rig.bench.now_ns + OPENING_NS);
+        rig.bench.advance(OPENING_NS / 2);
         // That the same server restarts once more does not prolong it.
         rig.open(3);
         if answers {
@@ -214,7 +214,7 @@ fn copies_wait_for_the_session_with_a_restarted_server() {
         rig.drive();
         assert_eq!(rig.next_send(), None);
         assert_eq!(rig.repair.next_timeout_ns(), until_ns);
-        rig.bench.advance(GREETING_NS / 2);
+        rig.bench.advance(OPENING_NS / 2);
         assert_eq!(rig.settle(&[]).len(), 1);
         assert_eq!(rig.holders(5), [0, 2]);
     }

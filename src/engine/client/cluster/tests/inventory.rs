@@ -7,7 +7,7 @@ use super::*;
 fn listed(world: &mut World) -> Vec<(u64, u64)> {
     let mut all = Vec::new();
     let peer = &mut world.cluster.peers[world.slot];
-    peer.questions.retain(|one| {
+    peer.inventory.retain(|one| {
         all.push((one.page.get(), one.version.get()));
         false
     });

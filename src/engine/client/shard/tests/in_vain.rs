@@ -186,11 +186,11 @@ fn a_silent_server_does_not_count_as_full() {
 #[test]
 fn a_restarting_server_does_not_count_as_full() {
     let mut bench = Bench::new(2);
-    let greeted = SlotSet::one(bench.slot(2));
-    bench.device.servers.set_greeted(greeted);
+    let opening = SlotSet::one(bench.slot(2));
+    bench.device.servers.set_opening(opening);
     bench.device.servers.close(bench.slot(1));
     waits_for_the_other(&mut bench, |bench| {
-        bench.device.servers.set_greeted(SlotSet::EMPTY);
+        bench.device.servers.set_opening(SlotSet::EMPTY);
     });
 }
 
