@@ -31,7 +31,7 @@ use crate::{
         maintenance::{
             detach::DetachError,
             removal::{
-                How,
+                RemovalMode,
                 RemoveError, //
             }, //
         }, //
@@ -142,9 +142,9 @@ fn remove_server(client: &Client, arg: UserPtr) -> Result {
     const FORCE: u32 = uapi::remove::FORCE;
     const LOSE_PAGES: u32 = FORCE | uapi::remove::LOSE_PAGES;
     let how = match asked.flags {
-        0 => How::Drained,
-        FORCE => How::AtOnce,
-        LOSE_PAGES => How::Regardless,
+        0 => RemovalMode::Drained,
+        FORCE => RemovalMode::AtOnce,
+        LOSE_PAGES => RemovalMode::Regardless,
         _ => return Err(EINVAL),
     };
     let mac = MacAddress(asked.mac);

@@ -22,11 +22,11 @@ use crate::{
         maintenance::{
             removal::{
                 Begun,
-                How,
                 Outcome,
+                RemovalMode,
+                RemovalStep, //
                 Removals,
                 RemoveError,
-                Step, //
             },
             PART_PAGES, //
         },
@@ -48,11 +48,15 @@ impl Client {
     }
 
     /// Removes a server. Sleeps.
-    pub(crate) fn remove_server(&self, mac: MacAddress, how: How) -> Result<(), RemoveError> {
+    pub(crate) fn remove_server(
+        &self,
+        mac: MacAddress,
+        mode: RemovalMode,
+    ) -> Result<(), RemoveError> {
         let mut removals = self.cluster.removal.lock();
         let result = loop {
             let begun = self.cluster.with(&self.shared, |state| {
-                removals.remove(now_ns(), mac, how, &mut state.cluster, &self.shared.device)
+                removals.remove(now_ns(), mac, mode, &mut state.cluster, &self.shared.device)
             });
             match begun {
                 Ok(Begun::Another) => {
@@ -89,10 +93,10 @@ impl Client {
             let step = removals.next_step()?;
             self.carry_out(removals, step);
             match step {
-                Step::Wait(wait_ns) => fsleep(Delta::from_nanos(wait_ns.cast_signed())),
-                Step::Done(outcome) => return Some(outcome),
+                RemovalStep::Wait(wait_ns) => fsleep(Delta::from_nanos(wait_ns.cast_signed())),
+                RemovalStep::Done(outcome) => return Some(outcome),
                 // The worker repeats pings that are not answered.
-                Step::Cluster => self.shared.kick(),
+                RemovalStep::Cluster => self.shared.kick(),
                 _ => cond_resched(),
             }
         }
@@ -105,29 +109,29 @@ impl Client {
         let mut removals = self.cluster.removal.try_lock()?;
         loop {
             match removals.next_step_of_run() {
-                Step::Wait(wait_ns) => return Some(wait_ns),
-                Step::Idle => return None,
+                RemovalStep::Wait(wait_ns) => return Some(wait_ns),
+                RemovalStep::Idle => return None,
                 step => self.carry_out(&mut removals, step),
             }
         }
     }
 
-    fn carry_out(&self, removals: &mut Removals, step: Step) {
+    fn carry_out(&self, removals: &mut Removals, step: RemovalStep) {
         let device = &self.shared.device;
         match step {
-            Step::Cluster => self.cluster.with(&self.shared, |state| {
+            RemovalStep::Cluster => self.cluster.with(&self.shared, |state| {
                 let (cluster, outbox) = state.parts();
                 removals.with_cluster(now_ns(), cluster, outbox, device);
             }),
-            Step::Shards => self.drive_queues(|shard, now_ns| {
+            RemovalStep::Shards => self.drive_queues(|shard, now_ns| {
                 shard.servers_changed(now_ns, device);
             }),
-            Step::Walk => removals.walk(device, PART_PAGES),
-            Step::Look => removals.look(device, PART_PAGES),
-            Step::Done(outcome) if outcome.is_closed => {
+            RemovalStep::VerifyQuiescing => removals.verify_quiescing(device, PART_PAGES),
+            RemovalStep::ScanDraining => removals.scan_draining(device, PART_PAGES),
+            RemovalStep::Done(outcome) if outcome.is_closed => {
                 pr_info!("server {}: removed\n", outcome.mac);
             }
-            Step::Done(_) | Step::Wait(_) | Step::Idle => {}
+            RemovalStep::Done(_) | RemovalStep::Wait(_) | RemovalStep::Idle => {}
         }
     }
 }

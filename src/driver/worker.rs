@@ -45,7 +45,7 @@ impl Client {
                     let (cluster, outbox) = state.parts();
                     round.with_cluster(now_ns(), cluster, outbox, device, &shared.chunks);
                 }),
-                Step::Look(number) => {
+                Step::Inspect(number) => {
                     if let Some(queue) = self.queues.get(number) {
                         queue.with_shard(|shard| round.with_shard(now_ns(), shard, device));
                     }

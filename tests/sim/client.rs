@@ -22,7 +22,7 @@ use anemone::engine::client::config::Config;
 use anemone::engine::client::dirty_chunks::{words_for, DirtyChunks};
 use anemone::engine::client::histogram::BUCKETS;
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet, SERVER_SLOTS};
-use anemone::engine::client::maintenance::removal::How;
+use anemone::engine::client::maintenance::removal::RemovalMode;
 use anemone::engine::client::maintenance::round::Round;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
@@ -81,7 +81,7 @@ pub enum ClientEvent {
     /// A server is added.
     Add(MacAddress),
     /// The removal of a server begins.
-    Remove(MacAddress, How),
+    Remove(MacAddress, RemovalMode),
     /// The next step of a removal by an operator.
     RemovalStep,
     /// The interface's MTU changes.
@@ -365,7 +365,7 @@ impl Client {
             }
             ClientEvent::Work => self.work(ctx),
             ClientEvent::Add(mac) => self.add(ctx, mac),
-            ClientEvent::Remove(mac, how) => self.remove(ctx, mac, how),
+            ClientEvent::Remove(mac, mode) => self.remove(ctx, mac, mode),
             ClientEvent::RemovalStep => self.continue_removal(ctx),
             ClientEvent::Local(event) => self.handle_local(ctx, event),
             ClientEvent::Kick => self.run_cluster(ctx),

@@ -7,7 +7,7 @@ mod inject;
 use rand::seq::IndexedRandom;
 use rand::Rng;
 
-use anemone::engine::client::maintenance::removal::How;
+use anemone::engine::client::maintenance::removal::RemovalMode;
 use anemone::engine::client::mirror::Policy;
 
 use crate::client::{ClientEvent, LocalEvent};

@@ -24,7 +24,7 @@ use super::config::NS_PER_S;
 pub const PART_PAGES: u32 = 1 << 18;
 
 /// The time between two checks whether servers have answered, or the disk's I/O has ended.
-const LOOK_NS: u64 = 2_000_000;
+const RECHECK_NS: u64 = 2_000_000;
 
 /// How long servers are waited for. A server that does not answer is suspected much sooner.
 const ANSWER_NS: u64 = 5 * NS_PER_S;

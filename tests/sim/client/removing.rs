@@ -4,7 +4,7 @@
 
 use anemone::engine::client::ids::{PageIndex, ServerSlot, SlotSet};
 use anemone::engine::client::maintenance::removal::{
-    Begun, How, Outcome, Removals, RemoveError, Step,
+    Begun, Outcome, RemovalMode, RemovalStep, Removals, RemoveError,
 };
 use anemone::wire::MacAddress;
 
@@ -18,7 +18,7 @@ use crate::scenario::{MS, S};
 enum Holder {
     Worker,
     /// An operator, who removes this server.
-    Operator(MacAddress, How),
+    Operator(MacAddress, RemovalMode),
 }
 
 /// A server whose session was closed.
@@ -37,7 +37,7 @@ pub struct Removing {
     removals: Removals,
     holder: Option<Holder>,
     /// How the quiescing server is removed, if an operator has begun that.
-    quiescing: Option<How>,
+    quiescing: Option<RemovalMode>,
     /// The shard that is notified next.
     notifying: Option<usize>,
     /// Servers whose removal was begun at some time.
@@ -55,29 +55,29 @@ const UNNEEDED_NS: [u64; 2] = [3 * S, 10 * S];
 
 impl Client {
     /// An operator removes a server.
-    pub(super) fn remove(&mut self, ctx: &mut Context, mac: MacAddress, how: How) {
+    pub(super) fn remove(&mut self, ctx: &mut Context, mac: MacAddress, mode: RemovalMode) {
         if self.removing.holder.is_some() {
-            self.after(ctx, MS, ClientEvent::Remove(mac, how));
+            self.after(ctx, MS, ClientEvent::Remove(mac, mode));
             return;
         }
-        self.removing.holder = Some(Holder::Operator(mac, how));
-        self.begin_removal(ctx, mac, how);
+        self.removing.holder = Some(Holder::Operator(mac, mode));
+        self.begin_removal(ctx, mac, mode);
     }
 
-    fn begin_removal(&mut self, ctx: &mut Context, mac: MacAddress, how: How) {
+    fn begin_removal(&mut self, ctx: &mut Context, mac: MacAddress, mode: RemovalMode) {
         let clock_ns = self.clock_ns(ctx);
         let begun =
             self.removing
                 .removals
-                .remove(clock_ns, mac, how, &mut self.cluster, &self.device);
-        ctx.note(|| format!("client {} removes {mac}, {how:?}: {begun:?}", self.number));
+                .remove(clock_ns, mac, mode, &mut self.cluster, &self.device);
+        ctx.note(|| format!("client {} removes {mac}, {mode:?}: {begun:?}", self.number));
         if begun != Ok(Begun::Another) && begun != Err(RemoveError::NotThere) {
             self.added_ns.remove(&mac);
             self.removing.removed.push(mac);
         }
         match begun {
             Ok(Begun::Another | Begun::Quiescing) => {
-                self.removing.quiescing = Some(how).filter(|_| begun == Ok(Begun::Quiescing));
+                self.removing.quiescing = Some(mode).filter(|_| begun == Ok(Begun::Quiescing));
                 let delay_ns = ctx.host_delay();
                 self.after(ctx, delay_ns, ClientEvent::RemovalStep);
                 return;
@@ -117,25 +117,25 @@ impl Client {
 
     /// The operator carries out the next step.
     pub(super) fn continue_removal(&mut self, ctx: &mut Context) {
-        let Some(Holder::Operator(mac, how)) = self.removing.holder else {
+        let Some(Holder::Operator(mac, mode)) = self.removing.holder else {
             return;
         };
         let mut delay_ns = ctx.host_delay();
         if !self.notify_of_removal(ctx) {
             match self.removing.removals.next_step() {
-                Some(Step::Wait(wait_ns)) => delay_ns += wait_ns,
-                Some(step @ Step::Done(_)) => {
+                Some(RemovalStep::Wait(wait_ns)) => delay_ns += wait_ns,
+                Some(step @ RemovalStep::Done(_)) => {
                     let was_own = self.removing.quiescing.is_some();
                     self.carry_out_removal(ctx, step);
                     match was_own {
                         true => self.release_removals(ctx),
-                        false => self.begin_removal(ctx, mac, how),
+                        false => self.begin_removal(ctx, mac, mode),
                     }
                     return;
                 }
                 Some(step) => {
                     self.carry_out_removal(ctx, step);
-                    if step == Step::Cluster {
+                    if step == RemovalStep::Cluster {
                         self.run_cluster(ctx);
                     }
                 }
@@ -155,11 +155,11 @@ impl Client {
         }
         let clock_ns = self.clock_ns(ctx);
         match self.removing.removals.next_step_of_run() {
-            Step::Wait(wait_ns) => {
+            RemovalStep::Wait(wait_ns) => {
                 self.round.look_again_at(clock_ns.saturating_add(wait_ns));
                 self.removing.holder = None;
             }
-            Step::Idle => self.removing.holder = None,
+            RemovalStep::Idle => self.removing.holder = None,
             step => self.carry_out_removal(ctx, step),
         }
     }
@@ -176,18 +176,21 @@ impl Client {
         true
     }
 
-    fn carry_out_removal(&mut self, ctx: &mut Context, step: Step) {
+    fn carry_out_removal(&mut self, ctx: &mut Context, step: RemovalStep) {
         let mut part = || 1 + ctx.draw_maintenance(1000) as u32;
         match step {
-            Step::Cluster => self.change_cluster(ctx),
-            Step::Shards => {
+            RemovalStep::Cluster => self.change_cluster(ctx),
+            RemovalStep::Shards => {
                 self.removing.notifying = Some(0);
                 self.removing.asked_ns = ctx.now_ns;
             }
-            Step::Walk => self.removing.removals.walk(&self.device, part()),
-            Step::Look => self.removing.removals.look(&self.device, part()),
-            Step::Done(outcome) => self.end_removal(ctx, outcome),
-            Step::Wait(_) | Step::Idle => {}
+            RemovalStep::VerifyQuiescing => self
+                .removing
+                .removals
+                .verify_quiescing(&self.device, part()),
+            RemovalStep::ScanDraining => self.removing.removals.scan_draining(&self.device, part()),
+            RemovalStep::Done(outcome) => self.end_removal(ctx, outcome),
+            RemovalStep::Wait(_) | RemovalStep::Idle => {}
         }
     }
 
@@ -237,7 +240,7 @@ impl Client {
     /// of them was the last copy of a page. Returns those of which only servers have others.
     fn audit_closed(&self, ctx: &mut Context, slot: ServerSlot) -> Vec<u32> {
         let mut pages = Vec::new();
-        if self.removing.quiescing == Some(How::Regardless) {
+        if self.removing.quiescing == Some(RemovalMode::Regardless) {
             return pages;
         }
         for page in 0..self.device.map.len() as u32 {
@@ -258,19 +261,19 @@ impl Client {
     }
 
     fn end_removal(&mut self, ctx: &mut Context, outcome: Outcome) {
-        let how = self.removing.quiescing.take();
+        let mode = self.removing.quiescing.take();
         ctx.note(|| format!("client {} has removed: {outcome:?}", self.number));
-        match (how, outcome.result) {
+        match (mode, outcome.result) {
             (None, Ok(_)) if outcome.is_closed => {
                 ctx.counts.fault(Fault::ServerDrained);
             }
-            (Some(How::AtOnce), Ok(_)) if outcome.is_closed => {
+            (Some(RemovalMode::AtOnce), Ok(_)) if outcome.is_closed => {
                 ctx.counts.fault(Fault::ServerRemoved);
             }
-            (Some(How::Regardless), Ok(1..)) if outcome.is_closed => {
+            (Some(RemovalMode::Regardless), Ok(1..)) if outcome.is_closed => {
                 ctx.counts.fault(Fault::ServerForced);
             }
-            (Some(How::AtOnce), Err(RemoveError::Needed(_))) => {
+            (Some(RemovalMode::AtOnce), Err(RemoveError::Needed(_))) => {
                 ctx.counts.fault(Fault::RemovalRefused);
             }
             _ => {}

@@ -86,7 +86,7 @@ impl Client {
                     self.device.versions().give_room(words(count));
                 }
             }
-            Step::Look(shard) => {
+            Step::Inspect(shard) => {
                 if shard == 0 {
                     self.working.is_held = false;
                 }

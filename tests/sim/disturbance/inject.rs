@@ -89,18 +89,18 @@ impl World {
         let client = self.ctx.draw_maintenance(clients as u64) as usize;
         let server = self.ctx.draw_maintenance(servers as u64) as usize;
         let mac = self.servers[server].mac;
-        let how = match self.ctx.draw_maintenance(10) {
-            0..6 => How::Drained,
-            6..9 => How::AtOnce,
-            _ => How::Regardless,
+        let mode = match self.ctx.draw_maintenance(10) {
+            0..6 => RemovalMode::Drained,
+            6..9 => RemovalMode::AtOnce,
+            _ => RemovalMode::Regardless,
         };
         let added_ns = &self.clients[client].added_ns;
         let is_last = added_ns.len() <= 1 || !added_ns.contains_key(&mac);
-        if is_last && how == How::Regardless {
+        if is_last && mode == RemovalMode::Regardless {
             return;
         }
         self.ctx
-            .after(0, Event::Client(client, ClientEvent::Remove(mac, how)));
+            .after(0, Event::Client(client, ClientEvent::Remove(mac, mode)));
         let lasts_ns = match self.ctx.draw_maintenance(8) {
             0 => return,
             1..4 => self.ctx.draw_maintenance(100 * MS),

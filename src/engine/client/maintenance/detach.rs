@@ -21,7 +21,7 @@ use super::super::mirror::Mirror;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::detach_need::{self, DiskNeed};
-use super::{ANSWER_NS, LOOK_NS};
+use super::{ANSWER_NS, RECHECK_NS};
 
 /// Why the disk is not detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Detach {
     pub fn next_step(&mut self) -> Step {
         match self.stage {
             Stage::Quiet | Stage::Idle | Stage::Ask if core::mem::take(&mut self.waits) => {
-                Step::Wait(LOOK_NS)
+                Step::Wait(RECHECK_NS)
             }
             Stage::Pause | Stage::Quiet | Stage::Begin | Stage::Idle => Step::Mirror,
             Stage::Keep(_) | Stage::Finish => Step::Mirror,

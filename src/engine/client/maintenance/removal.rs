@@ -3,8 +3,8 @@
 //! Removing servers, one at a time: which draining server quiesces next, and which steps belong to one run of
 //! the worker. The steps of a quiescing server: `removal/quiescing.rs`.
 //!
-//! The worker checks whether pages need a draining server ([`Removals::look`]). When no page seems to need
-//! it, or when it is to be removed at once, it quiesces.
+//! The worker checks whether pages need a draining server ([`Removals::scan_draining`]). When none seems to
+//! need it, or when it is to be removed at once, it quiesces.
 //!
 //! The worker carries out some of the steps in each of its runs ([`Removals::next_step_of_run`]). An
 //! operator waits until all are carried out ([`Removals::next_step`]). While the machine hibernates, the
@@ -16,18 +16,18 @@ use super::super::cluster::{Cluster, Outbox, Random, Removal};
 use super::super::ids::BySlot;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
-use super::removal_need::{Found, Walk};
+use super::removal_need::{Found, Scan};
 use crate::wire::MacAddress;
 use quiescing::{need, Quiescing};
 
 /// The time until the worker checks the next part of the map.
-const WALK_NS: u64 = 2_000_000;
+const SCAN_NS: u64 = 2_000_000;
 /// The time until it checks again after a page needed the server.
 const NEEDED_NS: u64 = 100_000_000;
 
 /// How a server is to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum RemovalMode {
     /// As soon as no page needs it.
     Drained,
     /// At once, unless that loses pages.
@@ -58,24 +58,24 @@ pub enum Begun {
         /// Whether it begins to drain now.
         is_new: bool,
     },
-    /// Carry out the steps until [`Step::Done`].
+    /// Carry out the steps until [`RemovalStep::Done`].
     Quiescing,
-    /// Another server is quiescing. Carry out the steps until [`Step::Done`], then begin again.
+    /// Another server is quiescing. Carry out the steps until [`RemovalStep::Done`], then begin again.
     Another,
 }
 
 /// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RemovalStep {
     /// Call [`Removals::with_cluster`] under the cluster's lock.
     Cluster,
     /// Call [`Shard::servers_changed`](super::super::shard::Shard::servers_changed) of every shard, under
     /// its lock.
     Shards,
-    /// Call [`Removals::walk`] without a lock.
-    Walk,
-    /// Call [`Removals::look`] without a lock.
-    Look,
+    /// Call [`Removals::verify_quiescing`] without a lock.
+    VerifyQuiescing,
+    /// Call [`Removals::scan_draining`] without a lock.
+    ScanDraining,
     /// Wait for this many nanoseconds. In a run of the worker it is the last step: the next run is due then.
     Wait(u64),
     /// The last step for the quiescing server was carried out: the result.
@@ -100,7 +100,7 @@ impl Outcome {
     /// The time in nanoseconds until the worker checks the draining servers again.
     fn again_ns(&self) -> u64 {
         match self.result {
-            Ok(_) => WALK_NS,
+            Ok(_) => SCAN_NS,
             Err(_) => NEEDED_NS,
         }
     }
@@ -109,10 +109,10 @@ impl Outcome {
 /// The draining servers, and the quiescing one.
 #[derive(Default)]
 pub struct Removals {
-    walks: BySlot<Walk>,
+    scans: BySlot<Scan>,
     quiescing: Option<Quiescing>,
     /// How the worker's run ends, if it has done its part.
-    end: Option<Step>,
+    end: Option<RemovalStep>,
 }
 
 impl Removals {
@@ -121,7 +121,7 @@ impl Removals {
         &mut self,
         now_ns: u64,
         mac: MacAddress,
-        how: How,
+        mode: RemovalMode,
         cluster: &mut Cluster<S, R>,
         device: &SwapDevice<S>,
     ) -> Result<Begun, RemoveError> {
@@ -132,51 +132,54 @@ impl Removals {
         match cluster.remove(now_ns, mac, &device.servers) {
             None => Err(RemoveError::NotThere),
             Some(Removal::Done) => Ok(Begun::Gone),
-            Some(Removal::Draining(_, _)) if how == How::Drained => Ok(Begun::Draining { is_new }),
+            Some(Removal::Draining(_, _)) if mode == RemovalMode::Drained => {
+                Ok(Begun::Draining { is_new })
+            }
             Some(Removal::Draining(slot, session)) => {
-                self.quiescing = Some(Quiescing::new(slot, session, mac, how, is_new));
+                self.quiescing = Some(Quiescing::new(slot, session, mac, mode, is_new));
                 Ok(Begun::Quiescing)
             }
         }
     }
 
-    /// Carries out [`Step::Look`]: checks `pages` more of the map for each draining server. A server that no
-    /// page seems to need begins to quiesce.
-    pub fn look<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
-        self.end = Some(Step::Idle);
-        let mut again_ns = u64::MAX;
+    /// Carries out [`RemovalStep::ScanDraining`]: checks `pages` more of the map for each draining server. A
+    /// server that no page seems to need begins to quiesce.
+    pub fn scan_draining<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
+        self.end = Some(RemovalStep::Idle);
+        let (mode, mut again_ns) = (RemovalMode::Drained, u64::MAX);
         // A slot keeps its draining bit until it belongs to another server.
         let draining = device.servers.draining();
         for slot in draining.intersection(device.servers.valid()).iter() {
             let address = device.servers.address(slot);
             // Others do not answer.
             let usable = device.servers.usable();
-            let need = need(How::Drained, slot, usable, device);
-            let walk = &mut self.walks[slot];
-            let wait_ns = match walk.advance(address.session, &need, &device.map, pages) {
-                Found::NotYet => WALK_NS,
+            let need = need(mode, slot, usable, device);
+            let scan = &mut self.scans[slot];
+            let wait_ns = match scan.advance(address.session, &need, &device.map, pages) {
+                Found::NotYet => SCAN_NS,
                 Found::Needed => NEEDED_NS,
                 Found::None => {
                     let (session, mac) = (address.session, address.mac);
-                    self.quiescing = Some(Quiescing::new(slot, session, mac, How::Drained, false));
+                    self.quiescing = Some(Quiescing::new(slot, session, mac, mode, false));
                     self.end = None;
                     return;
                 }
             };
             again_ns = again_ns.min(wait_ns);
-            self.end = Some(Step::Wait(again_ns));
+            self.end = Some(RemovalStep::Wait(again_ns));
         }
     }
 
-    /// As [`Self::next_step`], for a run of the worker. [`Step::Wait`] or [`Step::Idle`] is the last.
-    pub fn next_step_of_run(&mut self) -> Step {
+    /// As [`Self::next_step`], for a run of the worker. [`RemovalStep::Wait`] or [`RemovalStep::Idle`] is the
+    /// last.
+    pub fn next_step_of_run(&mut self) -> RemovalStep {
         if let Some(end) = self.end.take() {
             return end;
         }
-        let step = self.next_step().unwrap_or(Step::Look);
+        let step = self.next_step().unwrap_or(RemovalStep::ScanDraining);
         self.end = match step {
-            Step::Walk => Some(Step::Wait(0)),
-            Step::Done(outcome) => Some(Step::Wait(outcome.again_ns())),
+            RemovalStep::VerifyQuiescing => Some(RemovalStep::Wait(0)),
+            RemovalStep::Done(outcome) => Some(RemovalStep::Wait(outcome.again_ns())),
             _ => None,
         };
         step
@@ -184,22 +187,22 @@ impl Removals {
 
     /// Returns the next step; `None` if no server quiesces. The caller carries it out before it calls this
     /// again.
-    pub fn next_step(&mut self) -> Option<Step> {
+    pub fn next_step(&mut self) -> Option<RemovalStep> {
         let step = self.quiescing.as_mut()?.next_step();
-        if matches!(step, Step::Done(_)) {
+        if matches!(step, RemovalStep::Done(_)) {
             self.quiescing = None;
         }
         Some(step)
     }
 
-    /// Checks `pages` more of the map.
-    pub fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
+    /// Carries out [`RemovalStep::VerifyQuiescing`]: checks `pages` more of the map.
+    pub fn verify_quiescing<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
         if let Some(one) = &mut self.quiescing {
-            one.stage = one.walk(device, pages);
+            one.stage = one.verify(device, pages);
         }
     }
 
-    /// Carries out [`Step::Cluster`].
+    /// Carries out [`RemovalStep::Cluster`].
     pub fn with_cluster<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,

@@ -116,14 +116,14 @@ impl ServerNeed {
 /// Searches the whole map for a page that needs a server, a part at a time. The search begins where the
 /// last such page was found.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Walk {
+pub struct Scan {
     /// The server's session. For another session the search restarts.
     session: u64,
     next: u32,
     seen: u32,
 }
 
-/// The progress of a [`Walk`].
+/// The progress of a [`Scan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A page needs the server.
@@ -134,7 +134,7 @@ pub enum Found {
     None,
 }
 
-impl Walk {
+impl Scan {
     /// Checks `pages` more, for the server with `session`.
     pub fn advance<W: Words>(
         &mut self,
@@ -245,24 +245,24 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_goes_all_round_from_where_a_page_was_found() {
+    fn a_scan_goes_all_round_from_where_a_page_was_found() {
         let table = table(2);
         let map = map(&[0b10, 0b10, 0b01, 0b10, 0b10], false);
         let need = ServerNeed::at_once(slot(0), &table, NO_DISK, SlotSet::ALL);
-        let mut walk = Walk::default();
-        assert_eq!(walk.advance(7, &need, &map, 2), Found::NotYet);
-        assert_eq!(walk.advance(7, &need, &map, 2), Found::Needed);
-        assert_eq!(walk.advance(7, &need, &map, 2), Found::Needed);
+        let mut scan = Scan::default();
+        assert_eq!(scan.advance(7, &need, &map, 2), Found::NotYet);
+        assert_eq!(scan.advance(7, &need, &map, 2), Found::Needed);
+        assert_eq!(scan.advance(7, &need, &map, 2), Found::Needed);
         map.set_free_pending(PageIndex(2));
         let mut parts = 1;
-        while walk.advance(7, &need, &map, 2) == Found::NotYet {
+        while scan.advance(7, &need, &map, 2) == Found::NotYet {
             parts += 1;
         }
         assert_eq!(parts, 3, "two, one to the end, two from the beginning");
         // The search for another server begins at the first page.
-        walk.advance(7, &need, &map, 2);
-        walk.advance(8, &need, &map, 2);
-        assert_eq!(walk.next, 2);
+        scan.advance(7, &need, &map, 2);
+        scan.advance(8, &need, &map, 2);
+        assert_eq!(scan.next, 2);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub enum Step {
     /// delay the other steps. Then call [`Round::with_cluster`].
     Cluster(usize),
     /// Call [`Round::with_shard`] with the shard of this number, under its lock.
-    Look(usize),
+    Inspect(usize),
     /// The same, and carry out the shard's work.
     Notify(usize),
     /// Call [`Round::report`] without a lock.
@@ -171,7 +171,7 @@ impl Round {
                 self.stage = self.first();
                 Step::Allocate(words)
             }
-            Stage::Stale(shard) | Stage::Oldest(shard) => Step::Look(shard),
+            Stage::Stale(shard) | Stage::Oldest(shard) => Step::Inspect(shard),
             // Also if the shards have more copies than are passed on at a time.
             Stage::Free => match core::mem::replace(&mut self.has_taken_frames, true) {
                 true => Step::Cluster(0),

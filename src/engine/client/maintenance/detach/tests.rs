@@ -215,7 +215,7 @@ fn servers_that_keep_changing_are_not_waited_for_without_end() {
         Step::Wait(_) => bench.answer(Opcode::Pong, Status::Ok, INCARNATION),
         Step::Walk => {
             bench.device.servers.note_missing(bench.slot);
-            bench.now_ns += LOOK_NS;
+            bench.now_ns += RECHECK_NS;
         }
         _ => {}
     });
@@ -280,7 +280,7 @@ fn an_unload_waits_for_the_disk_as_long_as_an_io_may_take() {
             assert_eq!(detach.next_step(), Step::Mirror);
             detach.with_mirror(now_ns, &mut mirror, &device, false);
             detach.interrupt();
-            assert_eq!(detach.next_step(), Step::Wait(LOOK_NS));
+            assert_eq!(detach.next_step(), Step::Wait(RECHECK_NS));
         }
         assert_eq!(detach.next_step(), Step::Mirror);
         detach.with_mirror(config.disk_timeout_ns, &mut mirror, &device, is_notified);

@@ -14,15 +14,15 @@ use super::super::super::ids::{ServerSlot, SlotSet};
 use super::super::super::storage::Storage;
 use super::super::super::swap_device::SwapDevice;
 use super::super::removal_need::ServerNeed;
-use super::super::{ANSWER_NS, LOOK_NS};
-use super::{How, Outcome, RemoveError, Step};
+use super::super::{ANSWER_NS, RECHECK_NS};
+use super::{Outcome, RemovalMode, RemovalStep, RemoveError};
 use crate::wire::MacAddress;
 
 /// How long to wait for a page-out that is under way when its page is checked, and how often in all.
 pub(super) const BUSY_NS: u64 = 1_000_000;
 const BUSY_WAITS: u32 = 100;
 /// How often the whole map is checked if other copies are lost meanwhile.
-const LOOKS: u32 = 8;
+const VERIFICATIONS: u32 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -35,7 +35,7 @@ pub(super) enum Stage {
     /// The removal waits for their answers.
     Unanswered,
     /// The map is checked.
-    Look,
+    Verify,
     /// The removal waits for a page-out.
     Busy,
     /// The whole map has been checked: the server is closed if the result is still valid.
@@ -53,7 +53,7 @@ pub(super) struct Quiescing {
     slot: ServerSlot,
     session: u64,
     pub(super) mac: MacAddress,
-    pub(super) how: How,
+    pub(super) mode: RemovalMode,
     /// Whether it is kept if a page needs it. Otherwise it continues to drain.
     stays: bool,
     pub(super) stage: Stage,
@@ -68,7 +68,7 @@ pub(super) struct Quiescing {
     next: u32,
     /// The number of pages before it that need the server.
     needing: u64,
-    looks_left: u32,
+    verifications_left: u32,
     waits_left: u32,
     is_closed: bool,
 }
@@ -79,14 +79,14 @@ impl Quiescing {
         slot: ServerSlot,
         session: u64,
         mac: MacAddress,
-        how: How,
+        mode: RemovalMode,
         stays: bool,
     ) -> Self {
         Self {
             slot,
             session,
             mac,
-            how,
+            mode,
             stays,
             stage: Stage::Begin,
             asked: None,
@@ -94,39 +94,39 @@ impl Quiescing {
             need: None,
             next: 0,
             needing: 0,
-            looks_left: LOOKS,
+            verifications_left: VERIFICATIONS,
             waits_left: BUSY_WAITS,
             is_closed: false,
         }
     }
 
-    /// The next step. After [`Step::Done`] there is none.
-    pub(super) fn next_step(&mut self) -> Step {
+    /// The next step. After [`RemovalStep::Done`] there is none.
+    pub(super) fn next_step(&mut self) -> RemovalStep {
         match self.stage {
-            Stage::Begin | Stage::Ask | Stage::Close | Stage::Cancel(_) => Step::Cluster,
-            Stage::Look => Step::Walk,
+            Stage::Begin | Stage::Ask | Stage::Close | Stage::Cancel(_) => RemovalStep::Cluster,
+            Stage::Verify => RemovalStep::VerifyQuiescing,
             Stage::Announce => {
-                self.stage = match self.how == How::Regardless || mutated!(ClosedUnasked) {
-                    true => Stage::Look,
+                self.stage = match self.mode == RemovalMode::Regardless || mutated!(ClosedUnasked) {
+                    true => Stage::Verify,
                     false => Stage::Ask,
                 };
-                Step::Shards
+                RemovalStep::Shards
             }
             Stage::Unanswered => {
                 self.stage = Stage::Ask;
-                Step::Wait(LOOK_NS)
+                RemovalStep::Wait(RECHECK_NS)
             }
             Stage::Busy => {
-                self.stage = Stage::Look;
-                Step::Wait(BUSY_NS)
+                self.stage = Stage::Verify;
+                RemovalStep::Wait(BUSY_NS)
             }
             Stage::Notify(result) => {
                 self.stage = Stage::Over(result);
-                Step::Shards
+                RemovalStep::Shards
             }
             Stage::Over(result) => {
                 let (mac, is_closed) = (self.mac, self.is_closed);
-                Step::Done(Outcome {
+                RemovalStep::Done(Outcome {
                     mac,
                     is_closed,
                     result,
@@ -135,7 +135,7 @@ impl Quiescing {
         }
     }
 
-    fn look_again(&mut self) {
+    fn restart_verification(&mut self) {
         self.asked = None;
         self.need = None;
         self.next = 0;
@@ -143,11 +143,11 @@ impl Quiescing {
     }
 
     /// Checks `pages` more of the map. Returns the next stage.
-    pub(super) fn walk<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Stage {
-        let (how, slot, confirmed) = (self.how, self.slot, self.confirmed);
+    pub(super) fn verify<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) -> Stage {
+        let (mode, slot, confirmed) = (self.mode, self.slot, self.confirmed);
         let need = self
             .need
-            .get_or_insert_with(|| need(how, slot, confirmed, device));
+            .get_or_insert_with(|| need(mode, slot, confirmed, device));
         // CAST: a map has fewer than 2^32 pages.
         let len = device.map.len() as u32;
         let end = self.next.saturating_add(pages).min(len);
@@ -160,9 +160,9 @@ impl Quiescing {
             return Stage::Busy;
         }
         match self.needing {
-            _ if end < len => Stage::Look,
+            _ if end < len => Stage::Verify,
             0 => Stage::Close,
-            _ if how == How::Regardless => Stage::Close,
+            _ if mode == RemovalMode::Regardless => Stage::Close,
             1 if mutated!(ClosedOnePageEarly) => Stage::Close,
             needing => Stage::Cancel(RemoveError::Needed(needing)),
         }
@@ -183,7 +183,7 @@ impl Quiescing {
         self.confirmed = confirmed.slots;
         let is_over = now_ns.saturating_sub(since_ns) >= ANSWER_NS;
         match confirmed.is_complete || is_over {
-            true => Stage::Look,
+            true => Stage::Verify,
             false => Stage::Unanswered,
         }
     }
@@ -194,7 +194,7 @@ impl Quiescing {
         self.asked.is_some_and(|(_, before)| before != jumps)
     }
 
-    /// Carries out [`Step::Cluster`]. Returns the next stage.
+    /// Carries out [`RemovalStep::Cluster`]. Returns the next stage.
     pub(super) fn with_cluster<S: Storage, R: Random>(
         &mut self,
         now_ns: u64,
@@ -210,7 +210,7 @@ impl Quiescing {
             },
             Stage::Ask => self.ask(now_ns, cluster, outbox, device),
             // Read under the lock: once the machine's notice has had the lock, the worker closes no server.
-            Stage::Close if self.how == How::Drained && device.is_hibernating() => {
+            Stage::Close if self.mode == RemovalMode::Drained && device.is_hibernating() => {
                 cluster.cancel_quiescing(slot, session, self.stays, table);
                 Stage::Notify(Err(RemoveError::Unknown))
             }
@@ -218,7 +218,7 @@ impl Quiescing {
                 // Under the cluster's lock no server is lost. A disk that fails from here on fails after the
                 // removal.
                 let is_valid = match &self.need {
-                    Some(need) if self.how != How::Regardless => {
+                    Some(need) if self.mode != RemovalMode::Regardless => {
                         need.is_valid(table, device.disk.load())
                     }
                     _ => true,
@@ -226,9 +226,9 @@ impl Quiescing {
                 let is_valid = is_valid && !self.is_forgotten(device);
                 match cluster.close(now_ns, slot, session, is_valid, table) {
                     Close::Outdated => {
-                        self.looks_left = self.looks_left.saturating_sub(1);
-                        self.look_again();
-                        match self.looks_left {
+                        self.verifications_left = self.verifications_left.saturating_sub(1);
+                        self.restart_verification();
+                        match self.verifications_left {
                             0 => Stage::Cancel(RemoveError::Unknown),
                             _ => Stage::Ask,
                         }
@@ -249,17 +249,17 @@ impl Quiescing {
     }
 }
 
-/// The rule for every page before a server is removed in the way `how`, if one of the servers `sure` has to
+/// The rule for every page before a server is removed in this `mode`, if one of the servers `sure` has to
 /// have it.
 pub(super) fn need<S: Storage>(
-    how: How,
+    mode: RemovalMode,
     slot: ServerSlot,
     sure: SlotSet,
     device: &SwapDevice<S>,
 ) -> ServerNeed {
     let (table, disk) = (&device.servers, device.disk.load());
-    match how {
-        How::Drained => ServerNeed::draining(slot, table, device.replicas(), disk, sure),
-        How::AtOnce | How::Regardless => ServerNeed::at_once(slot, table, disk, sure),
+    match mode {
+        RemovalMode::Drained => ServerNeed::draining(slot, table, device.replicas(), disk, sure),
+        _ => ServerNeed::at_once(slot, table, disk, sure),
     }
 }

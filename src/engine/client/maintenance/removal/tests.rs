@@ -96,34 +96,38 @@ impl Bench {
     }
 
     /// Removes the first server. `then` happens after each step.
-    fn remove(&mut self, how: How, then: impl FnMut(&mut Self, Step)) -> Outcome {
+    fn remove(&mut self, mode: RemovalMode, then: impl FnMut(&mut Self, RemovalStep)) -> Outcome {
         let (cluster, device) = (&mut self.cluster, &self.device);
         let begun = self
             .removals
-            .remove(self.now_ns, MAC, how, cluster, device)
+            .remove(self.now_ns, MAC, mode, cluster, device)
             .unwrap();
-        assert_eq!(how == How::Drained, begun != Begun::Quiescing);
+        assert_eq!(mode == RemovalMode::Drained, begun != Begun::Quiescing);
         self.sent.0.clear();
-        self.carry_out(how, then)
+        self.carry_out(mode, then)
     }
 
-    fn carry_out(&mut self, how: How, mut then: impl FnMut(&mut Self, Step)) -> Outcome {
+    fn carry_out(
+        &mut self,
+        mode: RemovalMode,
+        mut then: impl FnMut(&mut Self, RemovalStep),
+    ) -> Outcome {
         for _ in 0..10_000 {
-            let step = match how {
-                How::Drained => self.removals.next_step_of_run(),
+            let step = match mode {
+                RemovalMode::Drained => self.removals.next_step_of_run(),
                 _ => self.removals.next_step().unwrap(),
             };
             match step {
-                Step::Cluster => {
+                RemovalStep::Cluster => {
                     let (cluster, sent) = (&mut self.cluster, &mut self.sent);
                     self.removals
                         .with_cluster(self.now_ns, cluster, sent, &self.device);
                 }
-                Step::Walk => self.removals.walk(&self.device, 2),
-                Step::Look => self.removals.look(&self.device, 2),
-                Step::Wait(wait_ns) => self.wait(wait_ns),
-                Step::Done(outcome) => return outcome,
-                Step::Shards | Step::Idle => {}
+                RemovalStep::VerifyQuiescing => self.removals.verify_quiescing(&self.device, 2),
+                RemovalStep::ScanDraining => self.removals.scan_draining(&self.device, 2),
+                RemovalStep::Wait(wait_ns) => self.wait(wait_ns),
+                RemovalStep::Done(outcome) => return outcome,
+                RemovalStep::Shards | RemovalStep::Idle => {}
             }
             then(self, step);
         }
@@ -144,7 +148,7 @@ impl Bench {
 fn quiescing() -> Removals {
     let mut removals = Removals::default();
     let slot = ServerSlot::new(3).unwrap();
-    removals.quiescing = Some(Quiescing::new(slot, 7, MAC, How::Drained, false));
+    removals.quiescing = Some(Quiescing::new(slot, 7, MAC, RemovalMode::Drained, false));
     removals
 }
 
@@ -153,8 +157,9 @@ fn a_removal_waits_for_the_one_under_way() {
     let (mut cluster, device, mut removals) = (cluster(), device(), quiescing());
     let other = MacAddress([2, 0, 0, 0, 0, 2]);
     cluster.add(0, other, &device.servers).unwrap();
-    let mut remove =
-        |removals: &mut Removals| removals.remove(0, other, How::AtOnce, &mut cluster, &device);
+    let mut remove = |removals: &mut Removals| {
+        removals.remove(0, other, RemovalMode::AtOnce, &mut cluster, &device)
+    };
     assert_eq!(remove(&mut removals), Ok(Begun::Another));
     assert_eq!(removals.quiescing.as_ref().map(|one| one.mac), Some(MAC));
     removals.quiescing = None;
@@ -164,54 +169,57 @@ fn a_removal_waits_for_the_one_under_way() {
 #[test]
 fn a_run_of_the_worker_checks_one_part_of_the_map() {
     let (mut cluster, device, mut removals) = (cluster(), device(), quiescing());
-    for stage in [Stage::Look, Stage::Busy] {
+    for stage in [Stage::Verify, Stage::Busy] {
         removals.quiescing.as_mut().unwrap().stage = stage;
-        if stage == Stage::Look {
-            assert_eq!(removals.next_step_of_run(), Step::Walk);
-            assert_eq!(removals.next_step_of_run(), Step::Wait(0));
+        if stage == Stage::Verify {
+            assert_eq!(removals.next_step_of_run(), RemovalStep::VerifyQuiescing);
+            assert_eq!(removals.next_step_of_run(), RemovalStep::Wait(0));
         } else {
-            assert_eq!(removals.next_step_of_run(), Step::Wait(BUSY_NS));
+            assert_eq!(removals.next_step_of_run(), RemovalStep::Wait(BUSY_NS));
         }
     }
     // The server is gone.
     removals.quiescing.as_mut().unwrap().stage = Stage::Begin;
-    assert_eq!(removals.next_step_of_run(), Step::Cluster);
+    assert_eq!(removals.next_step_of_run(), RemovalStep::Cluster);
     removals.with_cluster(0, &mut cluster, &mut Sent::default(), &device);
-    assert!(matches!(removals.next_step_of_run(), Step::Done(_)));
-    assert_eq!(removals.next_step_of_run(), Step::Wait(WALK_NS));
-    assert_eq!(removals.next_step_of_run(), Step::Look);
-    removals.look(&device, 1);
-    assert_eq!(removals.next_step_of_run(), Step::Idle);
-    assert_eq!(removals.next_step_of_run(), Step::Look);
+    assert!(matches!(removals.next_step_of_run(), RemovalStep::Done(_)));
+    assert_eq!(removals.next_step_of_run(), RemovalStep::Wait(SCAN_NS));
+    assert_eq!(removals.next_step_of_run(), RemovalStep::ScanDraining);
+    removals.scan_draining(&device, 1);
+    assert_eq!(removals.next_step_of_run(), RemovalStep::Idle);
+    assert_eq!(removals.next_step_of_run(), RemovalStep::ScanDraining);
 }
 
 #[test]
 fn the_worker_closes_no_server_while_the_machine_hibernates() {
     let (mut cluster, device) = (cluster(), device());
-    for (how, stage) in [
-        (How::Drained, Stage::Notify(Err(RemoveError::Unknown))),
+    for (mode, stage) in [
+        (
+            RemovalMode::Drained,
+            Stage::Notify(Err(RemoveError::Unknown)),
+        ),
         // The tasks of operators still run.
-        (How::AtOnce, Stage::Notify(Ok(0))),
+        (RemovalMode::AtOnce, Stage::Notify(Ok(0))),
     ] {
         let mut removals = quiescing();
         device.begin_hibernation();
         let one = removals.quiescing.as_mut().unwrap();
-        (one.how, one.stage) = (how, Stage::Close);
+        (one.mode, one.stage) = (mode, Stage::Close);
         removals.with_cluster(0, &mut cluster, &mut Sent::default(), &device);
         assert_eq!(removals.quiescing.unwrap().stage, stage);
     }
 }
 
-const ASKING: [How; 2] = [How::Drained, How::AtOnce];
+const ASKING: [RemovalMode; 2] = [RemovalMode::Drained, RemovalMode::AtOnce];
 
 #[test]
 fn a_server_is_closed_when_the_other_has_confirmed_that_it_has_the_page() {
-    for how in ASKING {
+    for mode in ASKING {
         let mut bench = Bench::new();
         let mut has_answered = false;
-        let outcome = bench.remove(how, |bench, step| {
+        let outcome = bench.remove(mode, |bench, step| {
             assert!(has_answered || bench.is_there());
-            if matches!(step, Step::Wait(_)) && !bench.sent.0.is_empty() {
+            if matches!(step, RemovalStep::Wait(_)) && !bench.sent.0.is_empty() {
                 bench.confirm(INCARNATION);
                 has_answered = true;
             }
@@ -223,10 +231,10 @@ fn a_server_is_closed_when_the_other_has_confirmed_that_it_has_the_page() {
 
 #[test]
 fn a_server_is_kept_if_the_other_has_restarted_unnoticed() {
-    for how in ASKING {
+    for mode in ASKING {
         let mut bench = Bench::new();
-        let outcome = bench.remove(how, |bench, step| {
-            if matches!(step, Step::Wait(_)) {
+        let outcome = bench.remove(mode, |bench, step| {
+            if matches!(step, RemovalStep::Wait(_)) {
                 bench.confirm(INCARNATION + 1);
             }
         });
@@ -236,26 +244,26 @@ fn a_server_is_kept_if_the_other_has_restarted_unnoticed() {
 
 #[test]
 fn a_server_is_kept_while_the_other_does_not_answer() {
-    for how in ASKING {
+    for mode in ASKING {
         let mut bench = Bench::new();
         let began_ns = bench.now_ns;
-        let outcome = bench.remove(how, |_, _| {});
+        let outcome = bench.remove(mode, |_, _| {});
         assert_eq!(outcome.result, Err(RemoveError::Needed(1)));
         assert!(bench.now_ns < began_ns + NS_PER_S);
         assert!(bench.is_there());
-        if how == How::AtOnce {
+        if mode == RemovalMode::AtOnce {
             continue;
         }
         // The worker does not try again before the other server has answered.
         for _ in 0..100 {
             match bench.removals.next_step_of_run() {
-                Step::Look => bench.removals.look(&bench.device, 4),
-                Step::Wait(wait_ns) => bench.wait(wait_ns),
+                RemovalStep::ScanDraining => bench.removals.scan_draining(&bench.device, 4),
+                RemovalStep::Wait(wait_ns) => bench.wait(wait_ns),
                 step => panic!("{step:?}"),
             }
         }
-        let outcome = bench.carry_out(how, |bench, step| {
-            if matches!(step, Step::Wait(_)) {
+        let outcome = bench.carry_out(mode, |bench, step| {
+            if matches!(step, RemovalStep::Wait(_)) {
                 bench.confirm(INCARNATION);
             }
         });
@@ -266,8 +274,8 @@ fn a_server_is_kept_while_the_other_does_not_answer() {
 #[test]
 fn a_server_that_is_removed_regardless_of_pages_waits_for_no_answer() {
     let mut bench = Bench::new();
-    let outcome = bench.remove(How::Regardless, |_, step| {
-        assert!(!matches!(step, Step::Wait(_)));
+    let outcome = bench.remove(RemovalMode::Regardless, |_, step| {
+        assert!(!matches!(step, RemovalStep::Wait(_)));
     });
     assert!(outcome.is_closed);
     assert_eq!(outcome.result, Ok(0));
@@ -275,12 +283,12 @@ fn a_server_that_is_removed_regardless_of_pages_waits_for_no_answer() {
 
 #[test]
 fn an_answer_from_before_a_hibernation_does_not_count() {
-    for how in ASKING {
+    for mode in ASKING {
         let mut bench = Bench::new();
         let mut incarnation = INCARNATION;
-        let outcome = bench.remove(how, |bench, step| match step {
-            Step::Wait(_) => bench.confirm(incarnation),
-            Step::Walk if incarnation == INCARNATION => {
+        let outcome = bench.remove(mode, |bench, step| match step {
+            RemovalStep::Wait(_) => bench.confirm(incarnation),
+            RemovalStep::VerifyQuiescing if incarnation == INCARNATION => {
                 incarnation += 1;
                 bench.device.begin_hibernation();
                 bench.device.end_hibernation(0);

@@ -41,7 +41,7 @@ fn a_round_follows_each_jump_of_the_versions_once() {
     round.begin(&device);
     assert_eq!(round.next_step(), Step::Notify(0));
     round.begin(&device);
-    assert_eq!(round.next_step(), Step::Look(0));
+    assert_eq!(round.next_step(), Step::Inspect(0));
 }
 
 #[test]
@@ -57,13 +57,13 @@ fn a_round_takes_one_inbox_however_many_copies_are_to_be_freed() {
     let (device, mut round) = (device(), Round::new(1));
     for _ in 0..2 {
         round.begin(&device);
-        assert_eq!(round.next_step(), Step::Look(0));
+        assert_eq!(round.next_step(), Step::Inspect(0));
         round.stage = Stage::Free;
         assert_eq!(round.next_step(), Step::Cluster(INBOX_FRAMES));
         for _ in 0..3 {
             // As after a full batch.
             round.stage = Stage::Stale(0);
-            assert_eq!(round.next_step(), Step::Look(0));
+            assert_eq!(round.next_step(), Step::Inspect(0));
             round.stage = Stage::Free;
             assert_eq!(round.next_step(), Step::Cluster(0));
         }
