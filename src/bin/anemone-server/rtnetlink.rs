@@ -26,14 +26,7 @@ const DATAGRAM: usize = 64 << 10;
 const HEADER_LEN: usize = 16;
 const INFO_LEN: usize = 16;
 
-// linux/if_link.h
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_LINK_NETNSID: u16 = 37;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+// linux/if_link.h, beside those of the libc crate
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_PASSTHRU: u32 = 8;
 
@@ -88,14 +81,6 @@ pub struct Changes {
     buffer: Vec<u8>,
 }
 
-/// Received notifications.
-pub enum Heard {
-    /// Interfaces that have appeared, changed or disappeared.
-    Interfaces(Vec<Interface>),
-    /// The socket overflowed: anything may have changed.
-    TooMuch,
-}
-
 impl Changes {
     /// Starts to receive notifications.
     pub fn new() -> io::Result<Self> {
@@ -105,14 +90,15 @@ impl Changes {
         })
     }
 
-    /// The notifications since the last call. Does not wait.
-    pub fn take(&mut self) -> io::Result<Heard> {
+    /// The interfaces that have appeared, changed or disappeared since the last call. `None` if the socket
+    /// overflowed: anything may have changed. Does not wait.
+    pub fn take(&mut self) -> io::Result<Option<Vec<Interface>>> {
         let mut interfaces = Vec::new();
         loop {
             let len = match recv(&self.socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((len, _)) => len,
-                Err(Errno::AGAIN) => return Ok(Heard::Interfaces(interfaces)),
-                Err(Errno::NOBUFS) => return Ok(Heard::TooMuch),
+                Err(Errno::AGAIN) => return Ok(Some(interfaces)),
+                Err(Errno::NOBUFS) => return Ok(None),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -172,12 +158,12 @@ impl Interface {
         for (kind, value) in attributes(rest) {
             let number = || parse_u32(value).ok().filter(|&index| index != 0);
             match kind {
-                IFLA_IFNAME => interface.name = parse_string(value).unwrap_or_default(),
-                IFLA_MASTER => interface.controller = number(),
-                IFLA_LINK => interface.below = number(),
+                libc::IFLA_IFNAME => interface.name = parse_string(value).unwrap_or_default(),
+                libc::IFLA_MASTER => interface.controller = number(),
+                libc::IFLA_LINK => interface.below = number(),
                 // The index belongs to another namespace.
-                IFLA_LINK_NETNSID => is_elsewhere = true,
-                IFLA_LINKINFO => interface.parse_kind(value),
+                libc::IFLA_LINK_NETNSID => is_elsewhere = true,
+                libc::IFLA_LINKINFO => interface.parse_kind(value),
                 _ => {}
             }
         }
@@ -190,9 +176,9 @@ impl Interface {
     fn parse_kind(&mut self, info: &[u8]) {
         for (kind, value) in attributes(info) {
             match kind {
-                IFLA_INFO_KIND => self.kind = parse_string(value).unwrap_or_default(),
+                libc::IFLA_INFO_KIND => self.kind = parse_string(value).unwrap_or_default(),
                 // The kernel puts the kind before the data.
-                IFLA_INFO_DATA if matches!(&self.kind[..], "macvlan" | "macvtap") => {
+                libc::IFLA_INFO_DATA if matches!(&self.kind[..], "macvlan" | "macvtap") => {
                     self.is_passthru = attributes(value).any(|(kind, mode)| {
                         kind == IFLA_MACVLAN_MODE
                             && parse_u32(mode).ok() == Some(MACVLAN_MODE_PASSTHRU)
@@ -228,15 +214,15 @@ mod tests {
     fn only_the_needed_attributes_are_read() {
         let data = attribute(IFLA_MACVLAN_MODE, &MACVLAN_MODE_PASSTHRU.to_ne_bytes());
         let info = [
-            attribute(IFLA_INFO_KIND, b"macvlan\0"),
-            attribute(IFLA_INFO_DATA, &data),
+            attribute(libc::IFLA_INFO_KIND, b"macvlan\0"),
+            attribute(libc::IFLA_INFO_DATA, &data),
         ];
         let mut parts = vec![
             attribute(999, b"something new"),
-            attribute(IFLA_IFNAME, b"eth1\0"),
-            attribute(IFLA_MASTER, &9_u32.to_ne_bytes()),
-            attribute(IFLA_LINK, &5_u32.to_ne_bytes()),
-            attribute(IFLA_LINKINFO, &info.concat()),
+            attribute(libc::IFLA_IFNAME, b"eth1\0"),
+            attribute(libc::IFLA_MASTER, &9_u32.to_ne_bytes()),
+            attribute(libc::IFLA_LINK, &5_u32.to_ne_bytes()),
+            attribute(libc::IFLA_LINKINFO, &info.concat()),
         ];
         let expected = Interface {
             index: 7,
@@ -248,7 +234,7 @@ mod tests {
             is_passthru: true,
         };
         assert_eq!(Interface::parse(&payload(&parts)), Some(expected.clone()));
-        parts.push(attribute(IFLA_LINK_NETNSID, &0_u32.to_ne_bytes()));
+        parts.push(attribute(libc::IFLA_LINK_NETNSID, &0_u32.to_ne_bytes()));
         let elsewhere = Interface {
             below: None,
             ..expected
@@ -259,7 +245,7 @@ mod tests {
     #[test]
     fn a_truncated_message_is_not_parsed() {
         assert_eq!(Interface::parse(&[0; INFO_LEN - 1]), None);
-        let whole = payload(&[attribute(IFLA_MASTER, &9_u32.to_ne_bytes())]);
+        let whole = payload(&[attribute(libc::IFLA_MASTER, &9_u32.to_ne_bytes())]);
         for len in INFO_LEN..whole.len() {
             let cut = Interface::parse(&whole[..len]).unwrap();
             assert_eq!(cut.controller, None, "{len}");

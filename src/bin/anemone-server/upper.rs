@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
-use crate::rtnetlink::{self, Changes, Heard, Interface};
+use crate::rtnetlink::{self, Changes, Interface};
 
 /// An interface that takes the frames of the one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,10 +114,8 @@ impl Watch {
     /// Checks again, if anything has changed.
     pub fn look(&mut self) -> io::Result<()> {
         // The list is read only after a relevant change: other interfaces may change often.
-        if match self.changes.take()? {
-            Heard::TooMuch => true,
-            Heard::Interfaces(those) => those.iter().any(|one| self.concerns(one)),
-        } {
+        let changed = self.changes.take()?;
+        if changed.is_none_or(|those| those.iter().any(|one| self.concerns(one))) {
             self.list()?;
         }
         Ok(())
