@@ -11,7 +11,7 @@ use rustix::net::sockopt;
 use tracing::{info, warn};
 
 use crate::exit_status::{Failure, Kind};
-use crate::rival::{self, Place};
+use crate::rival;
 use crate::sys::interface::Interface;
 use crate::sys::ring::{Geometry, Ring};
 use crate::sys::socket::PacketSocket;
@@ -87,35 +87,34 @@ impl Claim {
             Failure::new(Kind::Interface, text)
         })?;
         let name = &interface.name;
+        let refuse = |why: String| Err(Failure::new(Kind::Interface, why));
         if !interface.is_ethernet || !interface.mac.is_unicast() {
-            let text = format!("network interface '{name}' is not an Ethernet interface");
-            return Err(Failure::new(Kind::Interface, text));
+            return refuse(format!(
+                "network interface '{name}' is not an Ethernet interface"
+            ));
         }
         if Fragmentation::for_mtu(interface.mtu).is_none() {
-            let text = format!(
+            return refuse(format!(
                 "the MTU of network interface '{name}' is {}: the minimum is {} (ip link set \
                  {name} mtu 1500)",
                 interface.mtu,
                 Fragmentation::MIN_MTU
-            );
-            return Err(Failure::new(Kind::Interface, text));
+            ));
         }
         let watch = Watch::new(interface.index)
             .inspect_err(|error| warn!(interface = name, %error, "cannot find out which interfaces are above it"))
             .ok();
         if let Some(what) = watch.as_ref().and_then(|watch| watch.unsuitable) {
-            let text = format!("network interface '{name}' is {what}");
-            return Err(Failure::new(Kind::Interface, text));
+            return refuse(format!("network interface '{name}' is {what}"));
         }
         if let Some(upper) = upper(&watch) {
-            let text = format!(
+            return refuse(format!(
                 "network interface '{name}' is {upper}, which takes its frames: {}",
                 upper.remedy()
-            );
-            return Err(Failure::new(Kind::Interface, text));
+            ));
         }
         // A first check, before the memory is taken. The decisive one follows when the socket receives.
-        if rival::is_taken(place(&interface, options), &socket).map_err(unknown_rivals)? {
+        if rival::is_taken(interface.index, options.ethertype, &socket).map_err(unknown_rivals)? {
             return Err(busy(&interface, options));
         }
         Ok(Self {
@@ -142,7 +141,9 @@ impl Claim {
                 let text = format!("cannot receive from '{}': {error}", interface.name);
                 Failure::new(kind, text)
             })?;
-        if !rival::is_ours(place(&interface, options), &self.socket).map_err(unknown_rivals)? {
+        if !rival::is_ours(interface.index, options.ethertype, &self.socket)
+            .map_err(unknown_rivals)?
+        {
             return Err(busy(&interface, options));
         }
         tell_whether_it_carries(&interface);
@@ -153,13 +154,6 @@ impl Claim {
             geometry,
             watch: self.watch,
         })
-    }
-}
-
-fn place(interface: &Interface, options: &LinkOptions) -> Place {
-    Place {
-        index: interface.index,
-        ethertype: options.ethertype,
     }
 }
 

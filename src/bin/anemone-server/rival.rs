@@ -7,9 +7,9 @@
 //! works across containers that share an interface.
 
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{poll, Timespec};
 use rustix::fs::fstat;
 
 use crate::sys::socket::PacketSocket;
@@ -19,19 +19,7 @@ const LIST: &str = "/proc/net/packet";
 /// How long a server that starts at the same time may take to notice this one and give way.
 const GIVE_WAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two readings of the list.
-const PAUSE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 20_000_000,
-};
-
-/// What a server receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The interface.
-    pub index: u32,
-    /// The EtherType.
-    pub ethertype: u16,
-}
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The position of another server's socket in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +30,24 @@ enum Rival {
     Younger,
 }
 
-/// Whether another server has the place. `socket` is ours and does not receive there yet.
-pub fn is_taken(place: Place, socket: &PacketSocket) -> io::Result<bool> {
-    Ok(find(&list()?, place, inode(socket)?).is_some())
+/// Whether another server receives this EtherType from the interface with this index. `socket` is ours and
+/// does not receive there yet.
+pub fn is_taken(index: u32, ethertype: u16, socket: &PacketSocket) -> io::Result<bool> {
+    Ok(find(&list()?, index, ethertype, inode(socket)?).is_some())
 }
 
-/// Whether the place is ours. `socket` already receives there.
+/// Whether no other server receives there. `socket` is ours and already does.
 ///
 /// A second server sees the first one's socket, because each begins to receive before it reads the list. If
 /// two start at the same time, each may see the other. Then the one with the younger socket gives way, and
 /// the other waits for that.
-pub fn is_ours(place: Place, socket: &PacketSocket) -> io::Result<bool> {
+pub fn is_ours(index: u32, ethertype: u16, socket: &PacketSocket) -> io::Result<bool> {
     let own = inode(socket)?;
     let began = Instant::now();
     loop {
-        match find(&list()?, place, own) {
+        match find(&list()?, index, ethertype, own) {
             None => return Ok(true),
-            Some(Rival::Younger) if began.elapsed() < GIVE_WAY_TIMEOUT => {
-                // A signal may end the wait early.
-                let _ = poll(&mut [], Some(&PAUSE));
-            }
+            Some(Rival::Younger) if began.elapsed() < GIVE_WAY_TIMEOUT => thread::sleep(PAUSE),
             Some(_) => return Ok(false),
         }
     }
@@ -77,20 +63,20 @@ fn list() -> io::Result<String> {
 }
 
 /// The oldest socket that receives there and is not ours.
-fn find(list: &str, place: Place, own: u64) -> Option<Rival> {
+fn find(list: &str, index: u32, ethertype: u16, own: u64) -> Option<Rival> {
     let mut ours_seen = false;
     for line in list.lines().skip(1) {
         // sk RefCnt Type Proto Iface R Rmem User Inode
         let mut fields = line.split_ascii_whitespace().skip(2);
-        let (kind, protocol, index) = (fields.next(), fields.next(), fields.next());
+        let (kind, protocol, interface) = (fields.next(), fields.next(), fields.next());
         let inode = fields.nth(3).and_then(|inode| inode.parse().ok());
         if inode == Some(own) {
             ours_seen = true;
             continue;
         }
         let receives = kind == Some("3")
-            && protocol.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(place.ethertype)
-            && index.and_then(|index| index.parse().ok()) == Some(place.index);
+            && protocol.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(ethertype)
+            && interface.and_then(|index| index.parse().ok()) == Some(index);
         if receives {
             return Some(if ours_seen {
                 Rival::Younger
@@ -106,17 +92,13 @@ fn find(list: &str, place: Place, own: u64) -> Option<Rival> {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place {
-        index: 3,
-        ethertype: 0x88b5,
-    };
     const HEADER: &str = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n";
     const OURS: &str = "00000000e7a1c0de 3      3    88b5   3     1 0      0      4711  \n";
     const OTHER: &str = "0000000000000000 3      3    88b5   3     0 0      100    4712  \n";
 
     fn found(lines: &[&str]) -> Option<Rival> {
         let list = HEADER.to_owned() + &lines.concat();
-        find(&list, PLACE, 4711)
+        find(&list, 3, 0x88b5, 4711)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anemone::engine::server::store::Memory;
-use anemone::engine::server::{Admission, Outbox, Server};
+use anemone::engine::server::{Admission, Outbox, Payload, Server};
 use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::time::{clock_gettime, ClockId};
@@ -222,11 +222,5 @@ fn reopen<M: Memory, A: Admission>(
 struct Nowhere;
 
 impl Outbox for Nowhere {
-    fn send(
-        &mut self,
-        _: MacAddress,
-        _: &[u8; HEADER_LEN],
-        _: anemone::engine::server::Payload<'_>,
-    ) {
-    }
+    fn send(&mut self, _: MacAddress, _: &[u8; HEADER_LEN], _: Payload<'_>) {}
 }

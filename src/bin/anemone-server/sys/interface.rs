@@ -49,18 +49,18 @@ impl Interface {
     }
 
     fn of(socket: impl AsFd, index: u32, name: &str) -> io::Result<Self> {
-        let mut request = Request::new(&socket, name)?;
-        let hardware = request.ask(libc::SIOCGIFHWADDR)?;
+        let query = query(name)?;
+        let hardware = ask(&socket, libc::SIOCGIFHWADDR, query)?;
         // SAFETY: SIOCGIFHWADDR has filled in this member of the union, which is plain integers.
         let address = unsafe { hardware.ifr_ifru.ifru_hwaddr };
         let mut mac = [0; 6];
         for (to, from) in mac.iter_mut().zip(address.sa_data) {
             *to = from.to_ne_bytes()[0];
         }
-        let mtu = request.ask(libc::SIOCGIFMTU)?;
+        let mtu = ask(&socket, libc::SIOCGIFMTU, query)?;
         // SAFETY: SIOCGIFMTU has filled in this member of the union, an integer.
         let mtu = unsafe { mtu.ifr_ifru.ifru_mtu };
-        let flags = request.ask(libc::SIOCGIFFLAGS)?;
+        let flags = ask(&socket, libc::SIOCGIFFLAGS, query)?;
         // SAFETY: SIOCGIFFLAGS has filled in this member of the union, an integer.
         let flags = unsafe { flags.ifr_ifru.ifru_flags };
         Ok(Self {
@@ -80,37 +80,30 @@ impl Interface {
     }
 }
 
-/// A query about one interface.
-struct Request<F> {
-    socket: F,
-    name: [libc::c_char; libc::IFNAMSIZ],
+/// A query about the interface with this name.
+fn query(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: an ifreq is integers and a union of integers: all zeros is one.
+    let mut query: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero.
+    if name.len() >= query.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, &from) in query.ifr_name.iter_mut().zip(name.as_bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    Ok(query)
 }
 
-impl<F: AsFd> Request<F> {
-    fn new(socket: F, name: &str) -> io::Result<Self> {
-        let mut bytes = [0; libc::IFNAMSIZ];
-        // The last one stays zero.
-        if name.len() >= bytes.len() {
-            return Err(io::Error::from_raw_os_error(libc::ENODEV));
-        }
-        for (to, &from) in bytes.iter_mut().zip(name.as_bytes()) {
-            *to = libc::c_char::from_ne_bytes([from]);
-        }
-        Ok(Self {
-            socket,
-            name: bytes,
-        })
-    }
-
-    fn ask(&mut self, question: libc::c_ulong) -> io::Result<libc::ifreq> {
-        // SAFETY: an ifreq is integers and a union of integers: all zeros is one.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        request.ifr_name = self.name;
-        let fd = self.socket.as_fd().as_raw_fd();
-        // CAST: these numbers are small; the C libraries differ in their type.
-        // SAFETY: the descriptor is open for as long as `socket` is borrowed; these questions
-        // read and write one ifreq, which lives through the call.
-        check(unsafe { libc::ioctl(fd, question as libc::Ioctl, &mut request) })?;
-        Ok(request)
-    }
+/// The query with the answer to this question.
+fn ask(
+    socket: impl AsFd,
+    question: libc::c_ulong,
+    mut query: libc::ifreq,
+) -> io::Result<libc::ifreq> {
+    let fd = socket.as_fd().as_raw_fd();
+    // CAST: these numbers are small; the C libraries differ in their type.
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; these questions
+    // read and write one ifreq, which lives through the call.
+    check(unsafe { libc::ioctl(fd, question as libc::Ioctl, &mut query) })?;
+    Ok(query)
 }
