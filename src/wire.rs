@@ -47,20 +47,22 @@ impl core::str::FromStr for MacAddress {
 
     /// Parses six two-digit hexadecimal numbers with colons between them.
     fn from_str(text: &str) -> Result<Self, MacAddressError> {
-        let mut octets = [0; 6];
-        let mut parts = text.split(':');
-        for octet in &mut octets {
-            let part = parts.next().ok_or(MacAddressError)?;
-            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(MacAddressError);
-            }
-            *octet = u8::from_str_radix(part, 16).map_err(|_| MacAddressError)?;
+        if text.split(':').any(|octet| octet.len() != 2) {
+            return Err(MacAddressError);
         }
-        match parts.next() {
-            None => Ok(Self(octets)),
-            Some(_) => Err(MacAddressError),
-        }
+        let digits = text.bytes().filter(|&byte| byte != b':');
+        from_hex(digits).map(Self).ok_or(MacAddressError)
     }
+}
+
+/// The bytes that the digits are, two for each; `None` if there are more or fewer, or others than digits.
+fn from_hex<const N: usize>(mut digits: impl Iterator<Item = u8>) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut digit = || char::from(digits.next()?).to_digit(16);
+    for byte in &mut bytes {
+        *byte = u8::try_from(digit()? << 4 | digit()?).ok()?;
+    }
+    digits.next().is_none().then_some(bytes)
 }
 
 /// The text is not a hardware address.

@@ -4,7 +4,7 @@
 //!
 //! The fields: `docs/protocol.md`, "Opcodes".
 
-use super::{FragmentMask, Fragmentation, Header, Opcode, Status, HEADER_LEN};
+use super::{from_hex, FragmentMask, Fragmentation, Header, Opcode, Status, HEADER_LEN};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -29,22 +29,8 @@ impl core::str::FromStr for ClientId {
 
     /// Parses 32 hexadecimal digits. Hyphens between them are ignored.
     fn from_str(text: &str) -> Result<Self, NotAClientId> {
-        let mut id = [0; 16];
-        let mut digits = text.bytes().filter(|&byte| byte != b'-');
-        let mut digit = || {
-            let digit = char::from(digits.next()?).to_digit(16)?;
-            u8::try_from(digit).ok()
-        };
-        for byte in &mut id {
-            let (Some(high), Some(low)) = (digit(), digit()) else {
-                return Err(NotAClientId);
-            };
-            *byte = high << 4 | low;
-        }
-        match digits.next() {
-            None => Ok(Self(id)),
-            Some(_) => Err(NotAClientId),
-        }
+        let digits = text.bytes().filter(|&byte| byte != b'-');
+        from_hex(digits).map(Self).ok_or(NotAClientId)
     }
 }
 
