@@ -8,6 +8,9 @@
 
 use kernel::prelude::*;
 
+use zerocopy::try_transmute;
+use zerocopy_derive::TryFromBytes;
+
 use super::{
     helpers,
     notifier::{
@@ -20,25 +23,16 @@ use super::{
 /// What the machine is about to do, or has done.
 ///
 /// [`PmNotifier`] has an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
+#[repr(usize)]
+#[expect(dead_code, reason = "made from their numbers")]
 pub(crate) enum PmEvent {
+    // The numbers are checked in `helpers/suspend.c`.
     /// The machine is going to hibernate (`PM_HIBERNATION_PREPARE`). Tasks are still running.
-    HibernationPrepare,
+    HibernationPrepare = 1,
     /// The machine has come back with its memory as it was when the image was made, or the
     /// hibernation failed (`PM_POST_HIBERNATION`). Tasks are running again.
-    PostHibernation,
-}
-
-impl PmEvent {
-    /// Returns `None` for the other events of the chain: those of suspending to memory.
-    fn from_raw(event: c_ulong) -> Option<Self> {
-        // The constants are checked in `helpers/suspend.c`.
-        match event {
-            1 => Some(Self::HibernationPrepare),
-            2 => Some(Self::PostHibernation),
-            _ => None,
-        }
-    }
+    PostHibernation = 2,
 }
 
 /// A value that is notified of hibernation.
@@ -85,7 +79,8 @@ unsafe impl<C: PmCallback> Chain<C> for PmChain {
     const UNREGISTER: ChangeChain = helpers::unregister_pm_notifier;
 
     unsafe fn notify(target: &C, event: c_ulong, _data: *mut c_void) {
-        if let Some(event) = PmEvent::from_raw(event) {
+        // The other events of the chain are those of suspending to memory.
+        if let Ok(event) = try_transmute!(event) {
             target.event(event);
         }
     }

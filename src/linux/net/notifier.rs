@@ -13,6 +13,9 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
+use zerocopy::try_transmute;
+use zerocopy_derive::TryFromBytes;
+
 use super::device::{
     NetDevice,
     Rtnl, //
@@ -29,49 +32,32 @@ use crate::linux::{
 /// What has happened to a device, or is about to (`enum netdev_cmd`).
 ///
 /// [`Notifier`] has an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
+#[repr(usize)]
+#[expect(dead_code, reason = "made from their numbers")]
 pub(crate) enum Event {
+    // The numbers are checked in `helpers/net/notifier.c`.
     /// It is up (`NETDEV_UP`).
-    Up,
+    Up = 1,
     /// It is down (`NETDEV_DOWN`).
-    Down,
+    Down = 2,
     /// Its carrier or flags have changed (`NETDEV_CHANGE`).
-    Change,
+    Change = 4,
     /// It was registered, or moved to its network namespace (`NETDEV_REGISTER`).
-    Register,
+    Register = 5,
     /// It is being unregistered, or leaves its network namespace: references to it must be dropped
     /// (`NETDEV_UNREGISTER`).
-    Unregister,
+    Unregister = 6,
     /// Its MTU has changed (`NETDEV_CHANGEMTU`).
-    ChangeMtu,
+    ChangeMtu = 7,
     /// Its hardware address has changed (`NETDEV_CHANGEADDR`).
-    ChangeAddress,
+    ChangeAddress = 8,
     /// Its name has changed (`NETDEV_CHANGENAME`).
-    ChangeName,
+    ChangeName = 11,
     /// Its features, such as scatter-gather, have changed (`NETDEV_FEAT_CHANGE`).
-    ChangeFeatures,
+    ChangeFeatures = 12,
     /// Another device was stacked on it, or removed from it (`NETDEV_CHANGEUPPER`).
-    ChangeUpper,
-}
-
-impl Event {
-    /// Returns `None` for events that have no name here.
-    fn from_raw(event: c_ulong) -> Option<Self> {
-        // The constants are checked in `helpers/net/notifier.c`.
-        Some(match event {
-            1 => Self::Up,
-            2 => Self::Down,
-            4 => Self::Change,
-            5 => Self::Register,
-            6 => Self::Unregister,
-            7 => Self::ChangeMtu,
-            8 => Self::ChangeAddress,
-            11 => Self::ChangeName,
-            12 => Self::ChangeFeatures,
-            22 => Self::ChangeUpper,
-            _ => return None,
-        })
-    }
+    ChangeUpper = 22,
 }
 
 /// A value that is notified of what happens to network devices.
@@ -119,7 +105,8 @@ unsafe impl<C: NotifierCallback> Chain<C> for DeviceChain {
     const UNREGISTER: ChangeChain = helpers::unregister_netdevice_notifier;
 
     unsafe fn notify(target: &C, event: c_ulong, info: *mut c_void) {
-        let Some(event) = Event::from_raw(event) else {
+        // Other events have no name here.
+        let Ok(event) = try_transmute!(event) else {
             return;
         };
         // SAFETY: By the requirements of this function `info` is the chain's; it names a device that is
