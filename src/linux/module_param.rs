@@ -4,7 +4,7 @@
 //! changed, in `/sys/module/NAME/parameters`.
 //!
 //! The kernel's parser refuses and reports a value of the wrong form. While the module is being loaded,
-//! a number out of range is stored, and [`Number::check`], which `init` calls, reports and refuses it;
+//! a number out of range is stored, and [`Param::check`], which `init` calls, reports and refuses it;
 //! later it is refused when it is written.
 //!
 //! Could be removed in a release after 7.3, once `module!` has parameters with ranges, with strings and
@@ -38,13 +38,11 @@ pub(crate) const READ: u16 = 0o444;
 pub(crate) const READ_WRITE: u16 = 0o644;
 
 /// The type of a parameter that [`module_params`] declares.
-///
-/// # Safety
-///
-/// - `OPS` must be [`ops`] of `Self`.
-pub(crate) unsafe trait Param: Sync + Sized + 'static {
-    /// The functions that set and show a parameter whose `arg` is a `Self`.
-    const OPS: &'static bindings::kernel_param_ops;
+pub(crate) trait Param: Sync + Sized + 'static {
+    /// Reports an error in the log if the parameter was set to a value out of its range.
+    fn check(&self) -> Result {
+        Ok(())
+    }
 
     /// Sets the parameter to `text`, which has no terminator.
     ///
@@ -104,12 +102,14 @@ unsafe extern "C" fn get<P: Param>(
 }
 
 /// The functions of a parameter whose `arg` is a static `P`.
-const fn ops<P: Param>(flags: u32) -> bindings::kernel_param_ops {
-    bindings::kernel_param_ops {
-        flags,
-        set: Some(set::<P>),
-        get: Some(get::<P>),
-        free: None,
+pub(crate) const fn ops<P: Param>() -> &'static bindings::kernel_param_ops {
+    const {
+        &bindings::kernel_param_ops {
+            flags: 0,
+            set: Some(set::<P>),
+            get: Some(get::<P>),
+            free: None,
+        }
     }
 }
 
@@ -155,11 +155,6 @@ impl Number {
         self.value.load(Relaxed).clamp(self.min, self.max)
     }
 
-    /// Reports an error in the log if the parameter was set to a value out of its range.
-    pub(crate) fn check(&self) -> Result {
-        self.check_value(self.value.load(Relaxed))
-    }
-
     fn check_value(&self, value: u64) -> Result {
         if (self.min..=self.max).contains(&value) {
             return Ok(());
@@ -170,9 +165,10 @@ impl Number {
     }
 }
 
-// SAFETY: `OPS` is `ops` of this type.
-unsafe impl Param for Number {
-    const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
+impl Param for Number {
+    fn check(&self) -> Result {
+        self.check_value(self.value.load(Relaxed))
+    }
 
     unsafe fn set(&self, text: &BStr, is_live: bool) -> Result {
         let value = u64::from_str(text)?;
@@ -216,10 +212,7 @@ impl Choice {
     }
 }
 
-// SAFETY: `OPS` is `ops` of this type.
-unsafe impl Param for Choice {
-    const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
-
+impl Param for Choice {
     unsafe fn set(&self, text: &BStr, _is_live: bool) -> Result {
         for (index, word) in (0..).zip(self.words) {
             if word.to_bytes() == &**text {
@@ -267,10 +260,7 @@ impl Text {
     }
 }
 
-// SAFETY: `OPS` is `ops` of this type.
-unsafe impl Param for Text {
-    const OPS: &'static bindings::kernel_param_ops = &ops::<Self>(0);
-
+impl Param for Text {
     unsafe fn set(&self, text: &BStr, is_live: bool) -> Result {
         if is_live {
             return Err(EPERM);
@@ -328,7 +318,7 @@ macro_rules! module_params {
 
         /// Checks the range of each number. The log names the first that is wrong.
         pub(crate) fn check_parameters() -> kernel::error::Result {
-            $($crate::linux::module_param::module_param!(check $kind $name);)*
+            $($crate::linux::module_param::Param::check(&$name)?;)*
             Ok(())
         }
     };
@@ -336,10 +326,6 @@ macro_rules! module_params {
 
 /// One parameter of [`module_params`].
 macro_rules! module_param {
-    (check number $name:ident) => {
-        $name.check()?
-    };
-    (check $kind:ident $name:ident) => {};
     (number $name:ident = $default:literal in $min:literal..=$max:literal, $perm:expr,
      $text:literal) => {
         #[doc = $text]
@@ -366,14 +352,14 @@ macro_rules! module_param {
     (@declare $type:ident, $name:ident, $perm:expr, $parmtype:literal, $text:expr) => {
         const _: () = {
             use kernel::{bindings, module::this_module, module_param::KernelParam};
-            use $crate::linux::module_param::{text_bytes, Param, $type};
+            use $crate::linux::module_param::{ops, text_bytes, $type};
 
             #[link_section = "__param"]
             #[used(compiler)]
             static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
                 name: concat!(stringify!($name), "\0").as_ptr().cast(),
                 mod_: this_module::<crate::LocalModule>().as_ptr(),
-                ops: <$type as Param>::OPS,
+                ops: ops::<$type>(),
                 perm: $perm,
                 level: -1,
                 flags: 0,
