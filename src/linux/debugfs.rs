@@ -113,7 +113,7 @@ impl<T: Send + Sync> Dir<T> {
                     0o444,
                     this.dentry,
                     private,
-                    FileVTable::<T, M>::build(),
+                    FileVTable::<T, M>::TABLE,
                 )
             };
         }
@@ -152,17 +152,13 @@ impl<T, M: ModuleMetadata> FileVTable<T, M> {
         unsafe { bindings::single_open(file, Some(show::<T>), (*inode).i_private) }
     }
 
-    const TABLE: bindings::file_operations = bindings::file_operations {
+    const TABLE: &'static bindings::file_operations = &bindings::file_operations {
         owner: this_module::<M>().as_ptr(),
         open: Some(Self::open_callback),
         read: Some(bindings::seq_read),
         release: Some(bindings::single_release),
         ..pin_init::zeroed()
     };
-
-    const fn build() -> &'static bindings::file_operations {
-        &Self::TABLE
-    }
 }
 
 /// The text of a file, for the kernel's formatting.

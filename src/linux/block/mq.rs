@@ -100,11 +100,6 @@ pub(crate) use request::{
     Request, //
 };
 pub(crate) use request_block::RequestBlock;
-#[expect(
-    unused_imports,
-    reason = "the type that `Request::into_blocks` returns"
-)]
-pub(crate) use request_block::RequestBlocks;
 pub(crate) use tag_set::{
     TagSet,
     TagSetFlag, //

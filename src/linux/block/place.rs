@@ -8,10 +8,7 @@
 //! Could be removed in a release after 7.3, once the kernel crate has iterators over a request's data, as
 //! `rq_for_each_bvec` is.
 
-use core::{
-    iter::FusedIterator,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
@@ -251,4 +248,3 @@ impl Iterator for Places {
 }
 
 impl ExactSizeIterator for Places {}
-impl FusedIterator for Places {}

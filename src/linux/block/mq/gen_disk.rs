@@ -141,7 +141,7 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
     }
 
     /// Its owner is this module, which therefore stays while the disk is open.
-    const TABLE: bindings::block_device_operations = bindings::block_device_operations {
+    const TABLE: &'static bindings::block_device_operations = &bindings::block_device_operations {
         open: if T::HAS_OPEN {
             Some(Self::open_callback)
         } else {
@@ -155,10 +155,6 @@ impl<T: BlockDeviceOperations> DeviceVTable<T> {
         owner: this_module::<<T as BlockDeviceOperations>::OwnerModule>().as_ptr(),
         ..pin_init::zeroed()
     };
-
-    const fn build() -> &'static bindings::block_device_operations {
-        &Self::TABLE
-    }
 }
 
 /// A builder for [`GenDisk`]. Disks are not rotational, have no volatile cache, and blocks as long as a
@@ -291,7 +287,7 @@ impl GenDiskBuilder {
 
         // SAFETY: The disk is not added yet, so nothing else uses it.
         let disk_name = unsafe {
-            (*disk).fops = DeviceVTable::<T>::build();
+            (*disk).fops = DeviceVTable::<T>::TABLE;
             (*disk).flags |= self.flags as i32;
             &mut (*disk).disk_name
         };

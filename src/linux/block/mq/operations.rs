@@ -222,7 +222,8 @@ impl<T: Operations> OperationsVTable<T> {
         unsafe { core::ptr::drop_in_place(wrapper_of::<T>(rq)) };
     }
 
-    const VTABLE: bindings::blk_mq_ops = bindings::blk_mq_ops {
+    /// For the tag set.
+    pub(super) const TABLE: &'static bindings::blk_mq_ops = &bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq_callback),
         commit_rqs: Some(Self::commit_rqs_callback),
         init_hctx: Some(Self::init_hctx_callback),
@@ -231,9 +232,4 @@ impl<T: Operations> OperationsVTable<T> {
         exit_request: Some(Self::exit_request_callback),
         ..pin_init::zeroed()
     };
-
-    /// For the tag set.
-    pub(super) const fn build() -> &'static bindings::blk_mq_ops {
-        &Self::VTABLE
-    }
 }

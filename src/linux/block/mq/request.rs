@@ -19,7 +19,10 @@ use kernel::{
 
 use super::{
     operations::Operations,
-    request_block::RequestBlocks, //
+    request_block::{
+        RequestBlock,
+        RequestBlocks, //
+    }, //
 };
 use crate::linux::block::{
     place::{
@@ -240,7 +243,7 @@ impl<T: Operations> Request<T> {
     /// Divides a read or a write into its blocks, in order. [`Operations::end_rq`] ends it when the last
     /// of them has been dropped; at once if it has none, as any other request.
     #[inline]
-    pub(crate) fn into_blocks(self) -> RequestBlocks<T> {
+    pub(crate) fn into_blocks(self) -> impl ExactSizeIterator<Item = RequestBlock<T>> {
         RequestBlocks::new(self)
     }
 

@@ -145,7 +145,7 @@ unsafe fn put<T: Operations>(request: NonNull<bindings::request>, count: u64) {
 ///
 /// Unless no block is left, `request` is as a [`RequestBlock`] has it, and `places` are places of
 /// its blocks, for each of which one reference is counted.
-pub(crate) struct RequestBlocks<T: Operations> {
+pub(super) struct RequestBlocks<T: Operations> {
     request: NonNull<bindings::request>,
     places: Places,
     is_read: bool,

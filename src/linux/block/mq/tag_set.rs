@@ -82,7 +82,7 @@ impl<T: Operations> TagSet<T> {
     ) -> impl PinInit<Self, Error> {
         let () = Self::DATA_FITS;
         let set = bindings::blk_mq_tag_set {
-            ops: OperationsVTable::<T>::build(),
+            ops: OperationsVTable::<T>::TABLE,
             nr_hw_queues,
             nr_maps: num_maps,
             queue_depth: num_tags,
