@@ -110,7 +110,7 @@ impl Client {
     /// Calls `change` with the shard of each queue, under its lock, and carries out what follows.
     pub(super) fn drive_queues(&self, change: impl Fn(&mut Shard<KernelStorage>, u64)) {
         for queue in &self.queues {
-            queue.drive(&self.shared, &change);
+            queue.drive_shard(&self.shared, &change);
         }
     }
 
@@ -118,7 +118,7 @@ impl Client {
     pub(crate) fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         for queue in &self.queues {
-            queue.with_shard(|shard| sum.merge(shard.counters()));
+            queue.lock_shard(|shard| sum.merge(shard.counters()));
         }
         sum
     }
@@ -129,7 +129,7 @@ impl Client {
             || -> Result<_> { Ok(Histogram::new(KVec::from_elem(0, BUCKETS, GFP_KERNEL)?)) };
         let mut sums = [empty()?, empty()?];
         for queue in &self.queues {
-            queue.with_shard(|shard| {
+            queue.lock_shard(|shard| {
                 let [page_in, page_out] = &mut sums;
                 page_in.merge(shard.page_in_latency());
                 page_out.merge(shard.page_out_latency());

@@ -102,7 +102,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Accesses the shard, for statistics and the worker.
-    pub(crate) fn with_shard<R>(&self, look: impl FnOnce(&mut Shard<KernelStorage>) -> R) -> R {
+    pub(crate) fn lock_shard<R>(&self, look: impl FnOnce(&mut Shard<KernelStorage>) -> R) -> R {
         look(&mut self.state.lock().shard)
     }
 
@@ -112,7 +112,7 @@ impl Queue {
     }
 
     /// Reads the repair state, in repair's queue.
-    pub(super) fn with_repair(&self, look: impl FnOnce(&Repair<KernelStorage>)) {
+    pub(super) fn lock_repair(&self, look: impl FnOnce(&Repair<KernelStorage>)) {
         if let Some(repair) = &self.state.lock().repair {
             look(repair);
         }
@@ -134,7 +134,7 @@ impl Queue {
     }
 
     /// Changes the shard, and does the resulting work.
-    pub(crate) fn drive(
+    pub(crate) fn drive_shard(
         &self,
         shared: &Shared,
         change: impl FnOnce(&mut Shard<KernelStorage>, u64),
@@ -148,7 +148,7 @@ impl Queue {
     /// Handles timers. Softirq context.
     pub(super) fn expired(&self, shared: &Shared) {
         self.release_lingering();
-        self.drive(shared, |shard, now_ns| {
+        self.drive_shard(shared, |shard, now_ns| {
             shard.handle_timeout(now_ns, &shared.device)
         });
         if self.is_repairs() {

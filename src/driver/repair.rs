@@ -64,7 +64,7 @@ impl Client {
     pub(super) fn repair_report(&self) -> RepairReport {
         let mut report = RepairReport::default();
         if let Some(queue) = self.repair_queue() {
-            queue.with_repair(|repair| {
+            queue.lock_repair(|repair| {
                 report.counters = *repair.counters();
                 report.left = repair.left(&self.shared.device);
                 report.out_of_sync_left = repair.out_of_sync_left(&self.shared.device);

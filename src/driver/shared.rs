@@ -27,7 +27,6 @@ use crate::{
             DirtyChunks, //
         },
         ids::PageIndex,
-        maintenance::round::FREE_DELAY_NS, //
         storage::Storage,
         swap_device::SwapDevice,
     },
@@ -92,9 +91,8 @@ impl Shared {
 
     /// Frees the page. Any context, also under a spinlock.
     pub(crate) fn note_free(&self, page: PageIndex) {
-        if self.device.map.set_free_pending(page) && self.chunks.mark(page) {
-            self.device.note_frees();
-            self.timer.arm(now_ns().saturating_add(FREE_DELAY_NS));
+        if let Some(delay_ns) = self.device.note_free(page, &self.chunks) {
+            self.timer.arm(now_ns().saturating_add(delay_ns));
         }
     }
 }

@@ -146,7 +146,7 @@ impl Client {
     /// The longest round trip to a server measured by any queue.
     pub(crate) fn round_trip_ns(&self, slot: ServerSlot) -> u64 {
         let queues = self.queues.iter();
-        let of = queues.map(|queue| queue.with_shard(|shard| shard.round_trip_ns(slot)));
+        let of = queues.map(|queue| queue.lock_shard(|shard| shard.round_trip_ns(slot)));
         of.max().unwrap_or(0)
     }
 
@@ -154,7 +154,7 @@ impl Client {
     pub(crate) fn in_flight(&self) -> usize {
         let queues = self.queues.iter().filter(|queue| !queue.is_repairs());
         queues
-            .map(|queue| queue.with_shard(|shard| shard.in_flight()))
+            .map(|queue| queue.lock_shard(|shard| shard.in_flight()))
             .sum()
     }
 }

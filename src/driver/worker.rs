@@ -47,12 +47,12 @@ impl Client {
                 }),
                 Step::Inspect(number) => {
                     if let Some(queue) = self.queues.get(number) {
-                        queue.with_shard(|shard| round.with_shard(now_ns(), shard, device));
+                        queue.lock_shard(|shard| round.with_shard(now_ns(), shard, device));
                     }
                 }
                 Step::Notify(number) => {
                     if let Some(queue) = self.queues.get(number) {
-                        queue.drive(shared, |shard, now_ns| {
+                        queue.drive_shard(shared, |shard, now_ns| {
                             round.with_shard(now_ns, shard, device);
                         });
                     }

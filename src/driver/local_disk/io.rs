@@ -139,7 +139,7 @@ impl Pool {
         match event.shard() {
             Some(number) => {
                 if let Some(queue) = client.queues.get(number) {
-                    queue.drive(shared, notify);
+                    queue.drive_shard(shared, notify);
                 }
             }
             None => client.drive_queues(notify),

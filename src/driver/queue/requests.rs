@@ -109,7 +109,7 @@ impl Queue {
 
     /// Does the work of requests that were accepted without `at_once`.
     pub(crate) fn resume(&self, shared: &Shared) {
-        self.drive(shared, |_, _| {});
+        self.drive_shard(shared, |_, _| {});
     }
 
     /// Begins an op for each part. A part whose op does not begin ends with an error.

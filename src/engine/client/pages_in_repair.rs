@@ -167,17 +167,12 @@ impl<S: Storage> SwapDevice<S> {
                 return false;
             }
         }
-        if self.is_short(page) {
+        let holders = self.map.load(page).replicas();
+        if !self.is_replicated(holders, self.servers.counting()) {
             // Repair may have found no copy to copy from before.
             self.note_degraded(page);
         }
         true
-    }
-
-    /// Whether fewer servers than wanted have the page.
-    fn is_short(&self, page: PageIndex) -> bool {
-        let replicas = self.map.load(page).replicas();
-        replicas.intersection(self.servers.counting()).len() < self.replicas()
     }
 }
 

@@ -157,7 +157,7 @@ impl<S: Storage> Repair<S> {
     /// Does what is due at this time.
     pub fn handle_timeout(&mut self, now_ns: u64, shard: &mut Shard<S>, device: &SwapDevice<S>) {
         if now_ns >= self.wake_ns {
-            self.drive(now_ns, None, shard, device);
+            self.begin_copies(now_ns, None, shard, device);
         }
     }
 

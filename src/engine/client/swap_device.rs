@@ -6,7 +6,7 @@ use super::config::{Config, DEFAULT_HEDGE_PERCENT, DEFAULT_REPAIR_PAGES_PER_S};
 use super::dirty_chunks::DirtyChunks;
 use super::disk_state::AtomicDiskState;
 use super::frame_filter::FrameFilter;
-use super::ids::{Generation, PageIndex, Version};
+use super::ids::{Generation, PageIndex, SlotSet, Version};
 use super::page_map::PageMap;
 use super::pages_in_repair::PagesInRepair;
 use super::server_table::ServerTable;
@@ -14,6 +14,9 @@ use super::storage::Storage;
 use super::versions::{Reporter, Versions};
 use crate::sync::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::uapi::Mode;
+
+/// How long freed pages are collected before a round begins that notifies servers.
+const FREE_DELAY_NS: u64 = 2_000_000;
 
 /// A swap device: its map, its servers, its versions.
 pub struct SwapDevice<S: Storage> {
@@ -84,7 +87,7 @@ impl<S: Storage> SwapDevice<S> {
     /// Where pages are kept now.
     pub fn mode(&self) -> Mode {
         let usable = self.servers.usable();
-        if usable.intersection(self.servers.counting()).len() >= self.replicas {
+        if self.is_replicated(usable, self.servers.counting()) {
             Mode::Network
         } else if !usable.is_empty() {
             Mode::Degraded
@@ -158,6 +161,12 @@ impl<S: Storage> SwapDevice<S> {
         self.replicas
     }
 
+    /// Whether `holders` are as many servers as wanted, of those in `counting`
+    /// ([`ServerTable::counting`]).
+    pub(super) fn is_replicated(&self, holders: SlotSet, counting: SlotSet) -> bool {
+        holders.intersection(counting).len() >= self.replicas
+    }
+
     /// Copies that a page-out needs to complete.
     pub fn min_copies(&self) -> usize {
         self.min_copies
@@ -218,9 +227,15 @@ impl<S: Storage> SwapDevice<S> {
         self.shards
     }
 
-    /// A chunk of the map in which no page was freed has a freed page now.
-    pub fn note_frees(&self) {
-        self.frees_noted.fetch_add(1, Full);
+    /// Frees the page: marks it in the map, and then its chunk in `chunks`, so that the search for freed pages
+    /// finds it. Returns in how many nanoseconds a round must begin, if the chunk had no freed page before. Any
+    /// context, also under a spinlock.
+    pub fn note_free(&self, page: PageIndex, chunks: &DirtyChunks<S::Words>) -> Option<u64> {
+        let is_first = self.map.set_free_pending(page) && chunks.mark(page);
+        is_first.then(|| {
+            self.frees_noted.fetch_add(1, Full);
+            FREE_DELAY_NS
+        })
     }
 
     /// How often frees were noted. Read before the map is searched for freed pages, and passed to

@@ -223,11 +223,10 @@ impl Client {
     fn discard(&mut self, ctx: &mut Context, page: u32) {
         ctx.note(|| format!("client {}: discard page {page}", self.number));
         ctx.counts.discards += 1;
-        if self.device.map.set_free_pending(PageIndex(page)) {
-            self.shards[0].count_freed(1);
-            if self.chunks.mark(PageIndex(page)) {
-                self.note_frees(ctx);
-            }
+        if let Some(delay_ns) = self.device.note_free(PageIndex(page), &self.chunks) {
+            // The worker notifies servers soon.
+            let due_ns = self.clock_ns(ctx) + delay_ns;
+            self.set_worker_timer(ctx, due_ns);
         }
         ctx.oracle.discard(self.number, page);
     }

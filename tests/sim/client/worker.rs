@@ -6,7 +6,7 @@
 
 use anemone::engine::client::ids::{ServerSlot, Version};
 use anemone::engine::client::inbox::{Inbox, Waiting, INBOX_FRAMES};
-use anemone::engine::client::maintenance::round::{Step, FREE_DELAY_NS};
+use anemone::engine::client::maintenance::round::Step;
 use anemone::wire::{Frame, MacAddress, Opcode, PageVersion};
 use rand::Rng;
 use zerocopy::FromBytes;
@@ -209,13 +209,6 @@ impl Client {
         if std::mem::take(&mut self.working.is_kicked) {
             self.run_cluster(ctx);
         }
-        self.set_worker_timer(ctx, due_ns);
-    }
-
-    /// Pages have been freed: the worker notifies servers soon.
-    pub(super) fn note_frees(&mut self, ctx: &mut Context) {
-        self.device.note_frees();
-        let due_ns = self.clock_ns(ctx) + FREE_DELAY_NS;
         self.set_worker_timer(ctx, due_ns);
     }
 

@@ -132,13 +132,11 @@ impl Removals {
         match cluster.remove(now_ns, mac, &device.servers) {
             None => Err(RemoveError::NotThere),
             Some(Removal::Done) => Ok(Begun::Gone),
-            Some(Removal::Draining(_, _)) if mode == RemovalMode::Drained => {
-                Ok(Begun::Draining { is_new })
-            }
-            Some(Removal::Draining(slot, session)) => {
+            Some(Removal::Draining(slot, session)) if mode != RemovalMode::Drained => {
                 self.quiescing = Some(Quiescing::new(slot, session, mac, mode, is_new));
                 Ok(Begun::Quiescing)
             }
+            Some(Removal::Draining(..)) => Ok(Begun::Draining { is_new }),
         }
     }
 

@@ -11,7 +11,7 @@
 //! earlier version, and the cluster asks what the servers hold.
 //!
 //! While the machine hibernates, no copies to be freed are searched for or passed on, and no server is
-//! removed. Repair rests as well ([`Repair::drive`]).
+//! removed. Repair rests as well ([`Repair::begin_copies`]).
 
 pub mod copies_to_free;
 mod low_water;
@@ -29,8 +29,6 @@ use super::event_log::{Event, EventLog};
 use copies_to_free::{CopiesToFree, BATCH};
 use low_water::LowWater;
 
-/// How long freed pages are collected before a round begins that notifies servers.
-pub const FREE_DELAY_NS: u64 = 2_000_000;
 /// How often a round begins when nothing happens, to raise the low water.
 const IDLE_NS: u64 = 1_000_000_000;
 /// How soon the next round begins while there are pages to free.
@@ -367,7 +365,7 @@ impl Round {
         if self.changes.servers_changed {
             repair.servers_changed(now_ns, device);
         }
-        repair.drive(now_ns, Some(self.is_busy), shard, device);
+        repair.begin_copies(now_ns, Some(self.is_busy), shard, device);
         if repair.next_timeout_ns() != u64::MAX {
             self.look_again_at(now_ns.saturating_add(REPAIR_NS));
         }

@@ -50,9 +50,4 @@ impl<S: Storage> Mirror<S> {
         self.publish(device);
         Ok(())
     }
-
-    /// Whether the disk is faulty.
-    pub fn is_faulty(&self) -> bool {
-        self.is_faulty
-    }
 }

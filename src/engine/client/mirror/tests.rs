@@ -331,7 +331,7 @@ fn errors_in_a_row_make_the_disk_faulty_until_it_is_re_added() {
         assert!(mirror.is_usable());
         mirror.ended(now_ns + 4 * MS, io.id, false, &device);
     }
-    assert!(mirror.is_faulty() && !device.disk.load().is_usable());
+    assert!(mirror.is_faulty && !device.disk.load().is_usable());
     assert!(device.disk.load().is_attached());
     assert!(mirror.is_idle(), "nothing is tried again");
     mirror.re_add(&device).unwrap();

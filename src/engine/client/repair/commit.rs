@@ -69,7 +69,7 @@ impl<S: Storage> Repair<S> {
         };
         let counting = device.servers.counting();
         let holders = begun.replicas().union(add);
-        let is_whole = holders.intersection(counting).len() >= device.replicas();
+        let is_whole = device.is_replicated(holders, counting);
         let remove = match is_whole {
             true => holders.without(counting).without(add),
             false => SlotSet::EMPTY,

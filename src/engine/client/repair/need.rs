@@ -38,7 +38,7 @@ impl<S: Storage> Repair<S> {
             return Need::Nothing;
         }
         let counting = device.servers.counting();
-        if entry.replicas().intersection(counting).len() < device.replicas() {
+        if !device.is_replicated(entry.replicas(), counting) {
             return Need::Copy;
         }
         let more = entry.replicas().without(counting);

@@ -28,7 +28,7 @@ pub(super) const DISK_SHARE: [u64; 2] = [3, 4];
 impl<S: Storage> Repair<S> {
     /// Begins as many copies as the rate allows; none while the machine hibernates. `is_busy` says whether
     /// requests are under way, to which repair yields; `None` if the caller has not checked.
-    pub fn drive(
+    pub fn begin_copies(
         &mut self,
         now_ns: u64,
         is_busy: Option<bool>,

@@ -54,7 +54,8 @@ impl Rig {
             shard,
             ..
         } = &mut self.bench;
-        self.repair.drive(*now_ns, Some(false), shard, device);
+        self.repair
+            .begin_copies(*now_ns, Some(false), shard, device);
     }
 
     /// The next frames to be sent, after repair has handled completions. Requests may end.
@@ -332,7 +333,8 @@ fn the_rate_is_kept_and_less_of_it_beside_requests() {
                 shard,
                 ..
             } = &mut rig.bench;
-            rig.repair.drive(*now_ns, Some(is_busy), shard, device);
+            rig.repair
+                .begin_copies(*now_ns, Some(is_busy), shard, device);
             while let Some(send) = rig.next_send() {
                 match send.header.opcode {
                     Opcode::Read => rig.bench.answer_page(&send, &[0]),
@@ -364,7 +366,8 @@ fn few_copies_are_under_way_beside_requests() {
                 shard,
                 ..
             } = &mut rig.bench;
-            rig.repair.drive(*now_ns, Some(is_busy), shard, device);
+            rig.repair
+                .begin_copies(*now_ns, Some(is_busy), shard, device);
             while rig.next_send().is_some() {
                 asked += 1;
             }

@@ -118,7 +118,7 @@ impl<S: Storage> Shard<S> {
         let counters = &mut self.counters;
         // CAST: at most three.
         counters.copies_out = counters.copies_out.wrapping_add(copies.len() as u64);
-        if copies.intersection(device.servers.counting()).len() < device.replicas() {
+        if !device.is_replicated(copies, device.servers.counting()) {
             counters.pages_out_degraded = counters.pages_out_degraded.wrapping_add(1);
             device.note_degraded(page);
         }

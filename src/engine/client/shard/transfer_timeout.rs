@@ -119,11 +119,8 @@ impl<S: Storage> Shard<S> {
         match self.ops[id.op].kind {
             Kind::PageOut => self.page_out_timed_out(now_ns, id, slot, device),
             Kind::PageIn => self.page_in_timed_out(now_ns, id, slot, device),
-            Kind::RepairToServer if device.servers.usable().contains(slot) => {
-                self.resend_missing(id)
-            }
-            Kind::RepairToServer => self.end(id.op, Outcome::Failed),
-            Kind::RepairToDisk => {}
+            _ if device.servers.usable().contains(slot) => self.resend_missing(id),
+            _ => self.end(id.op, Outcome::Failed),
         }
     }
 }
