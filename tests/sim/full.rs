@@ -16,9 +16,9 @@ pub const FULL_NS: u64 = 12 * S;
 pub const FULL_AFTER_DEATH_NS: u64 = 30 * S;
 pub const DEATH_NS: u64 = 6 * S;
 
-/// How long after the end of a dead client's lease its pages may be in the way of others: until a full server is
-/// asked again, and for the challenges.
-const IN_THE_WAY_NS: u64 = 9 * S;
+/// How long after the end of a dead client's lease its pages may be on a full server, and in the way of others:
+/// until the server is asked again, and for the challenges.
+pub const IN_THE_WAY_NS: u64 = 9 * S;
 
 /// How long they need little: long enough that the oracle allows no error for lack of room.
 const ROOMY_NS: u64 = 9 * S;
@@ -44,12 +44,11 @@ pub struct Fullness {
 }
 
 impl Scenario {
-    /// When servers have dropped the pages of a client that has died, at the latest, if others need their room
-    /// and nothing disturbs them.
-    pub fn dead_until_ns(&self) -> Option<u64> {
+    /// When the lease of a client that has died for good is over, if nothing disturbs the others.
+    pub fn dead_ns(&self) -> Option<u64> {
         let lease_ns = u64::from(self.lease_s) * S;
         let is_sure = self.course == (Course::Full { death: true }) && self.is_undisturbed();
-        is_sure.then_some(DEATH_NS + lease_ns + IN_THE_WAY_NS)
+        is_sure.then_some(DEATH_NS + lease_ns)
     }
 }
 

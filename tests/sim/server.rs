@@ -102,6 +102,8 @@ pub struct SimServer {
     backlog: VecDeque<Wire>,
     kept: Vec<Kept>,
     timer_ns: u64,
+    /// When it last had room.
+    pub roomy_ns: u64,
     /// When it last had no room, or none for some client.
     pub full_ns: Option<u64>,
     /// The same for any of its starts, because a client may not know of the last one yet.
@@ -128,6 +130,7 @@ impl SimServer {
             backlog: VecDeque::new(),
             kept: Vec::new(),
             timer_ns: u64::MAX,
+            roomy_ns: 0,
             full_ns: None,
             last_full_ns: None,
             lie: None,
@@ -301,6 +304,9 @@ impl SimServer {
             self.full_ns = Some(ctx.now_ns);
             self.last_full_ns = Some(ctx.now_ns);
             refused = true;
+        }
+        if last.engine.store().free_pages() != 0 {
+            self.roomy_ns = ctx.now_ns;
         }
         if was_full || last.engine.store().free_pages() == 0 {
             self.full_ns = Some(ctx.now_ns);

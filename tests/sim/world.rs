@@ -14,7 +14,7 @@ use crate::course::Course;
 use crate::disturbance::Disturbance;
 use crate::event::{Event, Node};
 use crate::faults::{Counts, Fault};
-use crate::full::{Fullness, DEATH_NS, FULL_AFTER_DEATH_NS, FULL_NS};
+use crate::full::{Fullness, DEATH_NS, FULL_AFTER_DEATH_NS, FULL_NS, IN_THE_WAY_NS};
 use crate::network::Network;
 use crate::night::Night;
 use crate::oracle::{Claim, Ending, Evidence};
@@ -72,7 +72,7 @@ macro_rules! witness {
             servers: &$world.servers,
             network: &$world.ctx.network,
             lease_ended_ns: $world.lease_ended_ns,
-            dead_until_ns: $world.ctx.scenario.dead_until_ns(),
+            dead_ns: $world.ctx.scenario.dead_ns(),
             rewound: &$world.rewound,
             opening_ns: $world.ctx.scenario.opening_ns(),
             admits_all: $world.clients.len() <= usize::from($world.ctx.scenario.max_clients),

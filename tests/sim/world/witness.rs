@@ -11,8 +11,8 @@ pub(super) struct Witness<'a> {
     pub(super) servers: &'a [SimServer],
     pub(super) network: &'a Network,
     pub(super) lease_ended_ns: Option<u64>,
-    /// When servers have dropped a dead client's pages at the latest.
-    pub(super) dead_until_ns: Option<u64>,
+    /// When the lease of a client that has died for good is over.
+    pub(super) dead_ns: Option<u64>,
     pub(super) rewound: &'a Rewound,
     /// How long a client may take to open a session with a server.
     pub(super) opening_ns: u64,
@@ -188,10 +188,14 @@ impl Evidence for Witness<'_> {
     }
 
     fn keeps_dead(&self) -> Option<usize> {
-        let live = self.clients.iter().filter(|client| !client.is_dead).count();
-        let keeps = |server: &SimServer| server.open_sessions() > live;
-        let is_late = self.dead_until_ns.is_some_and(|ns| self.now_ns > ns);
-        self.servers.iter().position(keeps).filter(|_| is_late)
+        let dead_ns = self.dead_ns?;
+        let live = self.clients.iter().filter(|client| !client.is_dead);
+        let live = live.count();
+        let keeps = |server: &SimServer| {
+            let since_ns = dead_ns.max(server.roomy_ns);
+            server.open_sessions() > live && self.now_ns > since_ns + IN_THE_WAY_NS
+        };
+        self.servers.iter().position(keeps)
     }
 
     fn lease_ended_since(&self, since_ns: u64) -> bool {
