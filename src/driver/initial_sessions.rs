@@ -15,11 +15,11 @@ use super::{
     params::Params, //
 };
 use crate::engine::client::{
-    device_fit::{
+    ids::SERVER_SLOTS,
+    server_room::{
         Fit,
         ServerRoom, //
     },
-    ids::SERVER_SLOTS,
     startup_wait::{
         Answered,
         Answers,

@@ -8,9 +8,9 @@ mod attach;
 mod attach_error;
 mod check;
 mod detach;
+mod disk_pool;
 mod io;
 mod log;
-mod mirror_lock;
 mod port;
 
 use kernel::{
@@ -66,7 +66,7 @@ pub(crate) use detach::{
     carry_out_detach,
     detach, //
 };
-pub(crate) use mirror_lock::Pool;
+pub(crate) use disk_pool::Pool;
 pub(crate) use port::LocalPort;
 
 /// How often, and for how long each time, a task waits to attach or detach a disk while another task

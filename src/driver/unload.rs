@@ -2,6 +2,8 @@
 
 //! What an unload waits for, and in which order: the local disk, the timers and the worker. They are started
 //! here as well. The rest of unloading is the order of the fields of `module.rs`.
+//! How long the disk is waited for: `engine/client/maintenance/detach.rs`, then a second in
+//! `local_disk/disk_pool.rs`.
 
 use kernel::{
     prelude::*,

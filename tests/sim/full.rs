@@ -16,8 +16,8 @@ pub const FULL_NS: u64 = 12 * S;
 pub const FULL_AFTER_DEATH_NS: u64 = 30 * S;
 pub const DEATH_NS: u64 = 6 * S;
 
-/// How long after the end of a dead client's lease its pages may be on a full server, and in the way of others:
-/// until the server is asked again, and for the challenges.
+/// How long after the end of a dead client's lease its pages may be on a full server, and in the way of
+/// others: until the server is asked again, and for the challenges.
 pub const IN_THE_WAY_NS: u64 = 9 * S;
 
 /// How long they need little: long enough that the oracle allows no error for lack of room.

@@ -8,11 +8,11 @@ use kernel::{
 };
 
 use super::{
-    log,
-    mirror_lock::{
+    disk_pool::{
         Pool,
         State, //
     },
+    log,
     port::LocalPort, //
 };
 use crate::{

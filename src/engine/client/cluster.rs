@@ -15,7 +15,7 @@ mod confirmation;
 mod control_answers;
 mod free_batch;
 mod inventory;
-mod liveness;
+mod loss_timeout;
 mod path_mtu;
 mod peer;
 mod peers;
@@ -24,8 +24,8 @@ mod reported_health;
 mod server_restart;
 mod session_end;
 mod silence;
-mod suspicion;
 mod timers;
+mod unanswered_pings;
 
 use super::config::{DEFAULT_IO_TIMEOUT_S, DEFAULT_LOSS_TIMEOUT_S, NS_PER_S};
 use super::ids::{ServerSlot, SlotSet, Version, SERVER_SLOTS};

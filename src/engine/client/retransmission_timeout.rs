@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The retransmission timeout of one path: its formula after RFC 6298, and how it doubles.
+//! `shard/transfer_timeout.rs` limits it to a part of the I/O timeout.
 //!
 //! The RFC's constants, with bounds for a local segment instead of the Internet: no timeout below
 //! [`MIN_RTO_NS`], none above [`MAX_RTO_NS`]. Every answer names the attempt that it answers, so

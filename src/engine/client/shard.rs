@@ -21,10 +21,12 @@ mod disk_page_out;
 mod disk_part;
 mod disk_wait_list;
 mod disk_work;
+mod fail_at_once;
 mod hedge;
 mod implausible_answer;
 mod io_timeout;
 mod list;
+mod mirror_report;
 mod miss;
 mod no_room;
 mod op;
@@ -46,10 +48,8 @@ mod server_change;
 mod suspicion;
 mod transfer;
 mod transfer_timeout;
-mod wait_or_fail;
 mod waiting;
 mod write_ack;
-mod write_outcome;
 
 use super::counters::Counters;
 use super::disk_port::DiskPort;
@@ -68,6 +68,7 @@ pub use disk_page_out::BufferFill;
 use disk_wait_list::DiskWaitList;
 use hedge::HedgeBudget;
 use list::List;
+use mirror_report::WriteOutcome;
 use op::{Kind, Stage};
 pub use op::{Op, Outcome};
 use ops::Ops;
@@ -75,7 +76,6 @@ pub use ops::{OpId, TransferId};
 use path::Path;
 pub use repair_op::CopyOut;
 pub use send::{Send, SendPayload};
-use write_outcome::WriteOutcome;
 
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

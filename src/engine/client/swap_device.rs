@@ -227,9 +227,9 @@ impl<S: Storage> SwapDevice<S> {
         self.shards
     }
 
-    /// Frees the page: marks it in the map, and then its chunk in `chunks`, so that the search for freed pages
-    /// finds it. Returns in how many nanoseconds a round must begin, if the chunk had no freed page before. Any
-    /// context, also under a spinlock.
+    /// Frees the page: marks it in the map, and then its chunk in `chunks`, so that the search for freed
+    /// pages finds it. Returns in how many nanoseconds a round must begin, if the chunk had no freed page
+    /// before. Any context, also under a spinlock.
     pub fn note_free(&self, page: PageIndex, chunks: &DirtyChunks<S::Words>) -> Option<u64> {
         let is_first = self.map.set_free_pending(page) && chunks.mark(page);
         is_first.then(|| {

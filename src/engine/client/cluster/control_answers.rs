@@ -6,7 +6,7 @@
 
 use zerocopy::FromBytes;
 
-use super::liveness::PING_EVERY_NS;
+use super::loss_timeout::PING_EVERY_NS;
 use super::path_mtu::Cuts;
 use super::peer::State;
 use super::{Cluster, Outbox, Random, CONTROL};

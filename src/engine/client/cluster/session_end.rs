@@ -75,8 +75,8 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         })
     }
 
-    /// A session with a removed server is opened again once its old slot has been swept, because no other slot
-    /// is free.
+    /// A session with a removed server is opened again once its old slot has been swept, because no other
+    /// slot is free.
     pub(super) fn succeed(&mut self, mac: MacAddress) -> Option<ServerSlot> {
         let slot = self.peers.find(|peer| {
             peer.mac == mac && matches!(peer.state, State::Sweeping { successor: false })

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long servers have been silent, and whether requests still wait for them.
+//! How long servers have been silent, and whether requests still wait for them (the I/O timeout). When the
+//! copies of a silent server no longer count: `loss_timeout.rs`.
 //!
 //! A request waits for the I/O timeout, counted from when the last server that could help fell
 //! silent, even if the request began later. So all requests to servers that are gone end within one
 //! I/O timeout together, not one for each page. Only time in which the client ran counts: a client
 //! that was stopped gives no server up when it continues.
 
-use super::liveness::MOST_COUNTED_NS;
+use super::loss_timeout::MOST_COUNTED_NS;
 use super::peer::State;
 use super::{Cluster, Peer, Random};
 use crate::engine::client::ids::{ServerSlot, SlotSet, MAX_REPLICAS};

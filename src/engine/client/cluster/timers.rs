@@ -7,7 +7,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::liveness::PING_EVERY_NS;
+use super::loss_timeout::PING_EVERY_NS;
 use super::path_mtu::Cuts;
 use super::peer::State;
 use super::{Cluster, Outbox, Peer, Random};

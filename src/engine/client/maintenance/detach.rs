@@ -154,8 +154,8 @@ impl Detach {
         self.stage == Stage::Over(Ok(()))
     }
 
-    /// Whether the disk is given up: servers have its pages, or these are lost by force. The simulator's oracle
-    /// then checks that.
+    /// Whether the disk is given up: servers have its pages, or these are lost by force. The simulator's
+    /// oracle then checks that.
     pub fn has_given_up(&self) -> bool {
         matches!(
             self.stage,

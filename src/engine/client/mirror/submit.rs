@@ -102,8 +102,8 @@ impl<S: Storage> Mirror<S> {
         self.submissions.submitting_since_ns = None;
     }
 
-    /// The caller cannot submit the I/O that [`Self::poll`] returned, because the client is being unloaded: nothing
-    /// more is submitted.
+    /// The caller cannot submit the I/O that [`Self::poll`] returned, because the client is being unloaded:
+    /// nothing more is submitted.
     pub fn cannot_submit(&mut self, now_ns: u64, id: usize, device: &SwapDevice<S>) {
         self.begin_detach(now_ns, device);
         self.ended(now_ns, id, false, device);

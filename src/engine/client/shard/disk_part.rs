@@ -5,8 +5,8 @@
 use super::super::ids::Version;
 use super::super::mirror::{BufferId, Direction, Token};
 use super::list::Place;
+use super::mirror_report::WriteOutcome;
 use super::ops::OpId;
-use super::write_outcome::WriteOutcome;
 
 /// How far the local disk's part in an op has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The I/O timeout of a request: when it has waited that long, and how it ends then.
 //!
 //! How long servers and the disk have been silent: `cluster/silence.rs` and `mirror/disk_timeout.rs`.
-//! Which requests fail earlier: `wait_or_fail.rs`.
+//! Which requests fail earlier: `fail_at_once.rs`.
 
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;

@@ -60,6 +60,7 @@ impl<S: Storage> Shard<S> {
         let since_ns = self.ops[index].waits_for_room_ns.get_or_insert(now_ns);
         now_ns.saturating_sub(*since_ns)
     }
+
     /// Chooses one of these full servers, if it has not been asked lately.
     pub(super) fn ask_full(&mut self, now_ns: u64, full: SlotSet) -> Option<ServerSlot> {
         if mutated!(FullNeverAsked) {

@@ -2,7 +2,7 @@
 
 //! How a page-out ends, and with which copies it may: those that are wanted, or fewer, but no fewer than
 //! `min_copies`. What the disk means for it: `disk_page_out.rs`. When it fails instead of waiting for more:
-//! `wait_or_fail.rs`.
+//! `fail_at_once.rs`.
 
 use super::super::ids::{SlotSet, Version};
 use super::super::stale_copy::StaleCopy;

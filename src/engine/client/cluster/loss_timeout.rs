@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a suspected server is lost, and when it is up again. When it is suspected: `suspicion.rs`.
+//! When a suspected server is lost, and when it is up again. When it is suspected: `unanswered_pings.rs`.
 //!
 //! It is lost when it has been suspected for the loss timeout, counting only time in which the client ran. It
 //! is up again when it answers a ping, or a HELLO that continues the session. Other answers do not restart
