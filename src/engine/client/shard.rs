@@ -143,6 +143,8 @@ pub struct Shard<S: Storage> {
     /// Servers that were usable at the last notification of a change, without those suspected here
     /// since.
     usable: SlotSet,
+    /// Servers without room that check whether a client is alive which has some.
+    checking: SlotSet,
     suspicion: bool,
     hedges: HedgeBudget,
     counters: Counters,
@@ -181,6 +183,7 @@ impl<S: Storage> Shard<S> {
             next_deadline_ns: u64::MAX,
             rotation: 0,
             usable: SlotSet::EMPTY,
+            checking: SlotSet::EMPTY,
             suspicion: false,
             hedges: HedgeBudget::default(),
             counters: Counters::default(),
@@ -275,6 +278,7 @@ impl<S: Storage> Shard<S> {
     pub fn reset_path(&mut self, slot: ServerSlot) {
         self.flush_waiting(slot);
         self.paths[slot] = Path::default();
+        self.checking.remove(slot);
     }
 
     /// The lowest version of any page-out or copy under way here.

@@ -16,13 +16,36 @@ const FREED_WAIT_NS: u64 = 1_000_000_000;
 /// a server ends the session of a silent client only for a page that needs its room.
 const REFUSAL_NS: u64 = 5_000_000_000;
 
+/// How soon one page-out of a shard asks again a server that checks whether a client is alive. That takes two
+/// seconds (`docs/protocol.md`, "Lease"); the other page-outs that need its room wait meanwhile.
+const CHECKING_NS: u64 = 250_000_000;
+
 impl<S: Storage> Shard<S> {
     /// The server has no room for the page.
-    pub(super) fn note_full(&mut self, id: TransferId, device: &SwapDevice<S>) {
+    pub(super) fn note_full(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.counters.no_space = self.counters.no_space.wrapping_add(1);
         let slot = self.ops[id].slot;
         device.servers.set_full(slot, true);
         self.ops[id.op].refused.insert(slot);
+        self.checking.remove(slot);
+        self.paths[slot].ask_full_ns = Some(now_ns.saturating_add(REFUSAL_NS));
+    }
+
+    /// The server has no room for the page, but checks whether a client is alive that has some. To other
+    /// shards it is not full: their page-outs are to wait as well.
+    pub(super) fn note_checking(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
+        let slot = self.ops[id].slot;
+        device.servers.set_full(slot, false);
+        self.checking.insert(slot);
+        self.paths[slot].ask_full_ns = Some(now_ns.saturating_add(CHECKING_NS));
+    }
+
+    /// The server has taken the page. If it did not hold it before, it has room.
+    pub(super) fn note_room(&mut self, id: TransferId) {
+        let slot = self.ops[id].slot;
+        if !self.ops[id.op].holders().contains(slot) {
+            self.checking.remove(slot);
+        }
     }
 
     /// Whether the page-out fails for lack of room.
@@ -41,8 +64,8 @@ impl<S: Storage> Shard<S> {
     fn has_no_room(&self, index: OpId, device: &SwapDevice<S>) -> bool {
         let op = &self.ops[index];
         // A holder of an older version has room for this one, unless it has lost that version.
-        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
-        let full = device.servers.full().without(holders).union(op.refused);
+        let full = device.servers.full().without(op.holders());
+        let full = full.union(op.refused).without(self.checking);
         let usable = device.servers.usable();
         let others = usable
             .without(device.servers.quiescing())
@@ -61,17 +84,35 @@ impl<S: Storage> Shard<S> {
         now_ns.saturating_sub(*since_ns)
     }
 
+    /// Servers that check whether a client is alive, and have been asked lately.
+    pub(super) fn asked_lately(&self, now_ns: u64) -> SlotSet {
+        let mut asked = self.checking;
+        for slot in self.checking.iter() {
+            if now_ns >= self.paths[slot].ask_full_ns.unwrap_or(0) {
+                asked.remove(slot);
+            }
+        }
+        asked
+    }
+
     /// Chooses one of these full servers, if it has not been asked lately.
     pub(super) fn ask_full(&mut self, now_ns: u64, full: SlotSet) -> Option<ServerSlot> {
         if mutated!(FullNeverAsked) {
             return None;
         }
+        let again_ns = now_ns.saturating_add(REFUSAL_NS);
         let paths = &mut self.paths;
-        let slot = full.iter().find(|&slot| {
-            let asked_ns = *paths[slot].asked_full_ns.get_or_insert(now_ns);
-            now_ns.saturating_sub(asked_ns) >= REFUSAL_NS
-        })?;
-        paths[slot].asked_full_ns = Some(now_ns);
+        let slot = full
+            .iter()
+            .find(|&slot| now_ns >= *paths[slot].ask_full_ns.get_or_insert(again_ns))?;
+        paths[slot].ask_full_ns = Some(again_ns);
         Some(slot)
+    }
+
+    /// The server gets a page that it does not hold.
+    pub(super) fn note_asked(&mut self, now_ns: u64, slot: ServerSlot) {
+        if self.checking.contains(slot) {
+            self.paths[slot].ask_full_ns = Some(now_ns.saturating_add(CHECKING_NS));
+        }
     }
 }

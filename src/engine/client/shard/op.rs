@@ -133,6 +133,11 @@ impl Op {
         attempt
     }
 
+    /// Page-out: servers that held an older version of the page when it began.
+    pub(super) fn holders(&self) -> SlotSet {
+        self.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas())
+    }
+
     /// Servers that have a transfer.
     pub(super) fn targets(&self) -> SlotSet {
         let mut targets = SlotSet::EMPTY;

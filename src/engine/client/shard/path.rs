@@ -21,8 +21,8 @@ pub(super) struct Path {
     pub(super) overdue: bool,
     /// When a frame of it was last received.
     pub(super) heard_ns: u64,
-    /// When a page-out last asked it although it was full.
-    pub(super) asked_full_ns: Option<u64>,
+    /// When a page-out may ask it although it is full.
+    pub(super) ask_full_ns: Option<u64>,
     /// Transfers that wait for room in the window.
     pub(super) waiting: List<TransferId>,
 }

@@ -22,9 +22,10 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) -> Option<ServerSlot> {
         let op = &self.ops[index];
-        let holders = op.begun.map_or(SlotSet::EMPTY, |entry| entry.replicas());
+        let holders = op.holders();
         // A full server still takes a newer version of a page that it holds.
-        let full = device.servers.full().without(holders);
+        let full = device.servers.full().union(self.asked_lately(now_ns));
+        let full = full.without(holders);
         let all = device
             .servers
             .usable()
@@ -45,12 +46,16 @@ impl<S: Storage> Shard<S> {
             false => candidates,
         };
         let paths = &mut self.paths;
-        least_utilised(candidates, holders, |slot| {
+        let slot = least_utilised(candidates, holders, |slot| {
             let load = device.servers.load(slot);
             let placed = &mut paths[slot].placed;
             placed.utilisation(load, device.shards())
         })
-        .or_else(|| self.ask_full(now_ns, all.without(draining)))
+        .or_else(|| self.ask_full(now_ns, all.without(draining)))?;
+        if !holders.contains(slot) {
+            self.note_asked(now_ns, slot);
+        }
+        Some(slot)
     }
 
     /// Servers that can take repair's copy of the page.

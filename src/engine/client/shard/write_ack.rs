@@ -29,12 +29,12 @@ impl<S: Storage> Shard<S> {
                     .placed
                     .acknowledged(load, header.utilisation);
                 self.note_success(now_ns, id, header.attempt);
+                self.note_room(id);
             }
             Status::Incomplete => return self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => return self.damaged_out(now_ns, id, device),
-            Status::NoSpace | Status::Quota => self.note_full(id, device),
-            // It may have room shortly. The page-out asks it again, if no other server takes the page first.
-            Status::Wait => device.servers.set_full(self.ops[id].slot, false),
+            Status::NoSpace | Status::Quota => self.note_full(now_ns, id, device),
+            Status::Wait => self.note_checking(now_ns, id, device),
             Status::Stale if !is_copy && self.renew_stale(now_ns, id.op, device) => return,
             // It holds a version newer than any that exists, or its answer makes no sense.
             _ => {}

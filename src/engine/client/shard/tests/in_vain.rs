@@ -72,23 +72,121 @@ fn a_refusal_holds_for_five_seconds() {
     }
 }
 
-#[test]
-fn a_page_out_waits_while_a_server_checks_whether_a_client_is_alive() {
-    let mut bench = Bench::new(2);
-    page_out(&mut bench, 0, Status::Wait);
-    for _ in 0..20 {
-        assert_eq!(bench.poll(), None);
+/// Two page-outs wait for full servers that check whether clients are alive. In each second four questions go
+/// to each server, whatever waits.
+fn wait_for_checks(bench: &mut Bench) {
+    for op in 0..2 {
+        bench.start_page_out(op, PageIndex(op as u32));
+    }
+    for _ in 0..4 {
+        let send = bench.next_send();
+        bench.acknowledge(&send, Status::Wait);
+    }
+    for round in 0..6 {
+        assert_eq!(bench.poll(), None, "{round}");
         for _ in 0..2 {
             let send = bench.wait_for_send();
             bench.acknowledge(&send, Status::Wait);
         }
+        assert!(bench.now_ns <= 1_000_000_000 + (round + 1) * 350 * MS);
+        assert!(
+            bench.device.servers.full().is_empty(),
+            "another shard's page-outs wait as well"
+        );
     }
+    assert!(bench.now_ns >= 1_000_000_000 + 6 * 250 * MS);
+}
+
+#[test]
+fn page_outs_wait_while_servers_check_whether_clients_are_alive() {
+    let mut bench = Bench::new(2);
+    wait_for_checks(&mut bench);
     // One client is alive; the other server has ended a session.
+    let sends = [bench.wait_for_send(), bench.next_send()];
+    bench.acknowledge(&sends[0], Status::NoSpace);
+    assert_eq!(bench.poll(), None);
+    bench.acknowledge(&sends[1], Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+    // There is room for the other page-out as well.
     let send = bench.wait_for_send();
-    bench.acknowledge(&send, Status::NoSpace);
-    let send = bench.next_send();
+    assert_eq!(send.destination, sends[1].destination);
     bench.acknowledge(&send, Status::Ok);
     assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn page_outs_end_when_all_clients_have_been_found_alive() {
+    let mut bench = Bench::new(2);
+    wait_for_checks(&mut bench);
+    for send in [bench.wait_for_send(), bench.next_send()] {
+        bench.acknowledge(&send, Status::NoSpace);
+    }
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+    bench.advance(100 * MS);
+    assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+}
+
+#[test]
+fn a_page_out_asks_a_draining_server_again_if_no_other_may_have_room() {
+    let mut bench = Bench::new(1);
+    bench.device.servers.set_draining(bench.slot(0), true);
+    bench.start_page_out(0, PAGE);
+    let send = bench.next_send();
+    bench.acknowledge(&send, Status::Wait);
+    assert_eq!(bench.poll(), None);
+    let send = bench.wait_for_send();
+    bench.acknowledge(&send, Status::Ok);
+    assert_eq!(bench.next_completion().outcome, Outcome::Done);
+}
+
+#[test]
+fn a_draining_server_does_not_take_the_place_of_one_that_checks() {
+    let mut bench = Bench::with_min_copies(3, 2);
+    bench.device.servers.set_draining(bench.slot(0), true);
+    for op in 0..3 {
+        bench.start_page_out(op, PAGE);
+        let sends = [bench.next_send(), bench.next_send()];
+        for send in sends {
+            let status = match bench.slot_of(send.destination) == bench.slot(1) {
+                true => Status::Wait,
+                false => Status::Ok,
+            };
+            bench.acknowledge(&send, status);
+        }
+        let send = bench.next_send();
+        assert_eq!(bench.slot_of(send.destination), bench.slot(0));
+        bench.acknowledge(&send, Status::Ok);
+        assert_eq!(bench.next_completion().outcome, Outcome::Done);
+        bench.advance(300 * MS);
+    }
+}
+
+#[test]
+fn a_server_that_was_asked_while_it_checks_and_did_not_answer_is_asked_again() {
+    let mut bench = Bench::new(1);
+    bench.start_page_out(0, PAGE);
+    let send = bench.next_send();
+    bench.acknowledge(&send, Status::Wait);
+    bench.wait_for_send();
+    bench.device.servers.set_usable(bench.slot(0), false);
+    for _ in 0..20 {
+        bench.advance(100 * MS);
+        bench.discard_sends();
+    }
+    bench.device.servers.set_usable(bench.slot(0), true);
+    notify(&mut bench);
+    bench.next_send();
+}
+
+#[test]
+fn another_server_in_the_slot_of_one_that_checks_is_asked_at_once() {
+    let mut bench = Bench::new(1);
+    bench.start_page_out(0, PAGE);
+    let send = bench.next_send();
+    bench.acknowledge(&send, Status::Wait);
+    bench.shard.reset_path(bench.slot(0));
+    notify(&mut bench);
+    bench.next_send();
 }
 
 #[test]
