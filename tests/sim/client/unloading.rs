@@ -42,7 +42,7 @@ impl Client {
         }
         ctx.note(|| format!("client {}: is unloaded", self.number));
         if !std::mem::replace(&mut self.is_going, true) && self.local.is_some() {
-            let delay_ns = ctx.draw_host(2 * MS);
+            let delay_ns = ctx.draw_host(200 * MS);
             self.after(ctx, delay_ns, ClientEvent::UnloadStep);
             return;
         }
