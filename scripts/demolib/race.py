@@ -14,8 +14,8 @@ PAGE = 4096
 SERVERS = 2
 # The kernel, the programs in memory, and enough besides: only the sort's memory is limited.
 CLIENT_OVERHEAD_MIB = 256
-# A group may exceed its limit by this much for a moment, while pages are being written.
-MEMORY_TOLERANCE = 0.05
+# A group may exceed its limit by this much for a moment, before it is reclaimed.
+MEMORY_TOLERANCE = 0.02
 CONSOLE = "[client] "
 NAMES = {"anemone": "Anemone", "disk": "disk"}
 

@@ -69,6 +69,11 @@ limit_memory() { mkdir "$group" && echo "${memory_mib}M" >"$group/memory.high"; 
 # shellcheck disable=SC2016 # for the shell that becomes the command
 in_group() { sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
 
+# Reclaim decides by statistics of the group that the kernel renews every two seconds (docs/administration.md,
+# "Programs with a memory limit"). By old ones it finds nothing to reclaim, and the kernel stops the sort for an excess,
+# for a second of this race or not at all. To read the statistics renews them.
+renew_statistics() { while sleep 0.1; do read -r _ <"$group/memory.stat"; done; }
+
 # shellcheck disable=SC2016 # variables of the tracer's, not of the shell's
 # Measures the time of each fault that reads a page.
 trace_faults() {
@@ -107,6 +112,9 @@ trace_faults || fail "faults cannot be traced"
 values_of before
 limit_memory || fail "memory cannot be limited"
 
+renew_statistics &
+renewing=$!
+
 # The programs' addresses are the same each time, because read-ahead depends on them.
 echo 0 >/proc/sys/kernel/randomize_va_space
 # The sort has no place for temporary files: it holds the whole text in memory, or fails.
@@ -119,6 +127,7 @@ seed=$seed text_mib=$text_mib begin_at_s=$begin_at_s LC_ALL=C in_group /bin/busy
 echo "digest $(cat /run/digest)"
 while read -r line; do problem "$line"; done </run/errors
 
+kill "$renewing" || problem "the group's statistics were not renewed"
 echo "memory $(cat "$group/memory.peak")"
 values_of after
 show_faults
