@@ -8,11 +8,14 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 from .report import TOP, log_path
 
 # Seeds of one batch on a processor, between two checks whether to continue: less than a minute.
 BATCH = 1000
+# Between two reports of progress.
+PROGRESS_S = 300
 FAULT = re.compile(r"^  ([A-Z]\w+) +(\d+)$")
 GROUNDS = re.compile(r"^  +(\d+) ([a-z].*)$")
 SUM = re.compile(r"(\d+) (page-outs|page-ins|discards|rightful errors|copies repaired|frames)")
@@ -67,6 +70,7 @@ class Simulator:
 
     def _run(self):
         log = log_path("soak-simulator")
+        noted = time.monotonic()
         batch = BATCH * self._processors
         while not self._stopped.is_set() and self.seeds < self._most:
             environment = {**os.environ, "ANEMONE_SIM_THREADS": str(self._processors)}
@@ -81,6 +85,9 @@ class Simulator:
                 file.seek(0)
                 self._take(file.read().splitlines())
             self.seeds += batch
+            if time.monotonic() - noted >= PROGRESS_S:
+                noted = time.monotonic()
+                self._report.note(f"simulator: {self.seeds} seeds, {len(self._failed)} failed")
             if status != 0:
                 if not self._failed:
                     self._failed.append(None)
