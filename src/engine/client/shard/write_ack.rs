@@ -69,7 +69,9 @@ impl<S: Storage> Shard<S> {
         device: &SwapDevice<S>,
     ) {
         let transfer = &mut self.ops[id];
-        if transfer.note_progress(header.fragment_mask) {
+        // A server may claim to hold fragments that do not exist.
+        let reported = header.fragment_mask.intersection(transfer.cut.all());
+        if transfer.note_progress(reported) {
             if !transfer.was_damaged {
                 transfer.tries = 0;
             }
@@ -79,13 +81,13 @@ impl<S: Storage> Shard<S> {
         }
         let transfer = &mut self.ops[id];
         if transfer.stage != TransferStage::Sent || header.attempt != transfer.attempt {
-            transfer.held = transfer.held.union(header.fragment_mask);
+            transfer.held = transfer.held.union(reported);
             return;
         }
         let (slot, cut) = (transfer.slot, transfer.cut);
-        let dropped = !transfer.held.without(header.fragment_mask).is_empty();
-        transfer.held = header.fragment_mask;
-        let held = header.fragment_mask.bits();
+        let dropped = !transfer.held.without(reported).is_empty();
+        transfer.held = reported;
+        let held = reported.bits();
         // CAST: below 256; the mask of all below the highest that is held.
         let below_highest = (1_u32 << (u8::BITS - held.leading_zeros())).wrapping_sub(1) as u8;
         let gap = FragmentMask::from_bits(below_highest & !held);

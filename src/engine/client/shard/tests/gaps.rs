@@ -3,7 +3,7 @@
 //! Servers that keep reporting that fragments are missing, or that the page is damaged.
 
 use super::super::super::ids::PageIndex;
-use super::super::{Action, Outcome};
+use super::super::{Action, Outcome, SendPayload};
 use super::bench::{Bench, MS, US};
 use crate::wire::{FragmentMask, Fragmentation, Status};
 
@@ -106,4 +106,20 @@ fn a_page_in_leaves_a_server_that_always_sends_the_page_damaged() {
     assert!(took_ns < 1000 * MS, "{took_ns} ns");
     let holders = bench.device.map.load(PageIndex(3)).replicas();
     assert!(!holders.contains(bench.slot(0)));
+}
+
+#[test]
+fn a_server_cannot_have_fragments_sent_that_do_not_exist() {
+    let mut bench = Bench::new(1);
+    let cut = Fragmentation::from_count(3).unwrap();
+    bench.device.servers.set_fragmentation(bench.slot(0), cut);
+    bench.start_page_out(0, PageIndex(3));
+    for mask in [0x80, 0xf0, 0xff, 0x82] {
+        let send = bench.wait_for_send();
+        let SendPayload::Page { fragments, .. } = send.payload else {
+            panic!("{send:?}");
+        };
+        assert!(fragments.without(cut.all()).is_empty(), "{fragments:?}");
+        bench.acknowledge_part(&send, Status::Incomplete, FragmentMask::from_bits(mask));
+    }
 }
