@@ -53,6 +53,10 @@ profile: setup kernel modules server ## Count instructions by function and layer
 sim: ## Run the simulator over SEEDS seeds
 	scripts/sim --seeds $(SEEDS)
 
+.PHONY: fuzz
+fuzz: setup ## Run the fuzz targets (FUZZ=options of scripts/fuzz)
+	scripts/fuzz $(FUZZ)
+
 .PHONY: soak
 soak: KINDS := release cfi rt debug
 soak: setup kernel modules kunit server programs ## Disturb the module at random for long (SOAK=--minutes 60 …)

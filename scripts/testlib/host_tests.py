@@ -14,6 +14,8 @@ from .report import TOP, log_path
 # happens, and seeds that are new with this commit.
 KNOWN_SEEDS = "200"
 NEW_SEEDS = os.environ.get("SEEDS", "2000")
+# Seconds for each fuzz target.
+FUZZ_S = "15"
 # cargo has no tests that skip themselves. A test that cannot run here appends `NAME: REASON` to this file, and ends
 # as if it had passed (tests/server_program.rs).
 SKIPPED = log_path("tests-that-skipped-themselves")
@@ -28,7 +30,7 @@ RUNNER_LINE = re.compile(r"^(ok|FAIL) (\S+)\s*(.*)$")
 
 
 def run(report, pattern):
-    """Units and properties, the instruction counter, the simulator, and whether it finds planted bugs."""
+    """Units and properties, the instruction counter, the simulator, whether it finds planted bugs, and fuzzing."""
     if shutil.which("cargo") is None:
         report.failed("host", 0, "cargo was not found: run `make setup`")
         return
@@ -51,6 +53,8 @@ def run(report, pattern):
         report.note(_first_line(log))
     if os.path.exists(simulator) and wanted.search("mutations"):
         _whole(report, "mutations", [simulator, "--mutations"])
+    if wanted.search("fuzz"):
+        _whole(report, "fuzz", [os.path.join(TOP, "scripts", "fuzz"), "--seconds", FUZZ_S])
 
 
 def _first_line(path):
