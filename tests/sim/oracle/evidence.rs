@@ -68,6 +68,9 @@ pub trait Evidence {
     /// Whether the client's disk has been detached since then.
     fn disk_gone_since(&self, client: usize, since_ns: u64) -> bool;
 
+    /// Whether the client's disk is out of its machine.
+    fn is_disk_taken(&self, client: usize) -> bool;
+
     /// Whether there was no buffer for a page for the disk since then.
     fn disk_full_since(&self, client: usize, since_ns: u64) -> bool;
 

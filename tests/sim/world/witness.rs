@@ -69,6 +69,11 @@ impl Evidence for Witness<'_> {
         local.is_some_and(|local| local.detached_ns.is_some_and(|gone_ns| gone_ns >= since_ns))
     }
 
+    fn is_disk_taken(&self, client: usize) -> bool {
+        let local = self.clients[client].local.as_ref();
+        local.is_some_and(|local| local.disk.is_gone())
+    }
+
     fn disk_full_since(&self, client: usize, since_ns: u64) -> bool {
         let local = self.clients[client].local.as_ref();
         local.is_some_and(|local| local.full_ns.is_some_and(|full_ns| full_ns >= since_ns))
