@@ -197,8 +197,10 @@ impl World {
             }
             let is_well = |slot| {
                 let mac = client.device.servers.address(slot).mac;
-                let server = self.servers.iter().find(|server| server.mac == mac);
-                let running_ns = server.and_then(|server| server.running_since_ns());
+                let found = self.servers.iter().position(|server| server.mac == mac);
+                // One that was rolled back may lack the page.
+                let kept = found.filter(|&one| !self.rewound.is(one));
+                let running_ns = kept.and_then(|one| self.servers[one].running_since_ns());
                 running_ns.is_some_and(|running_ns| running_ns <= since_ns)
             };
             for page in ctx.oracle.written_pages(number) {
