@@ -70,8 +70,8 @@ limit_memory() { mkdir "$group" && echo "${memory_mib}M" >"$group/memory.high"; 
 in_group() { sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
 
 # Reclaim decides by statistics of the group that the kernel renews every two seconds (docs/administration.md,
-# "Programs with a memory limit"). By old ones it finds nothing to reclaim, and the kernel stops the sort for an excess,
-# for a second of this race or not at all. To read the statistics renews them.
+# "Programs with a memory limit"). With old ones it may find nothing to reclaim, and then the kernel stops the sort for
+# up to a second. Reading the statistics renews them.
 renew_statistics() { while sleep 0.1; do read -r _ <"$group/memory.stat"; done; }
 
 # shellcheck disable=SC2016 # variables of the tracer's, not of the shell's

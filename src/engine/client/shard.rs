@@ -143,7 +143,7 @@ pub struct Shard<S: Storage> {
     /// Servers that were usable at the last notification of a change, without those suspected here
     /// since.
     usable: SlotSet,
-    /// Servers without room that check whether a client is alive which has some.
+    /// Servers that have no room and check whether a client that holds some is alive.
     checking: SlotSet,
     suspicion: bool,
     hedges: HedgeBudget,

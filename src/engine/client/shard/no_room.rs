@@ -31,7 +31,7 @@ impl<S: Storage> Shard<S> {
         self.paths[slot].ask_full_ns = Some(now_ns.saturating_add(REFUSAL_NS));
     }
 
-    /// The server has no room for the page, but checks whether a client is alive that has some. To other
+    /// The server has no room for the page, but checks whether a client that holds some is alive. To other
     /// shards it is not full: their page-outs are to wait as well.
     pub(super) fn note_checking(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let slot = self.ops[id].slot;

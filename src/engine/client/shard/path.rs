@@ -21,7 +21,7 @@ pub(super) struct Path {
     pub(super) overdue: bool,
     /// When a frame of it was last received.
     pub(super) heard_ns: u64,
-    /// When a page-out may ask it although it is full.
+    /// When a page-out may ask it although it is full, or checks whether a client is alive.
     pub(super) ask_full_ns: Option<u64>,
     /// Transfers that wait for room in the window.
     pub(super) waiting: List<TransferId>,
