@@ -15,7 +15,7 @@ def title_of_race(screen, plan):
     screen.line("Anemone: GNU sort over more text than the machine has memory")
     screen.line()
     screen.line("1. The race, in counted time: an instruction takes a nanosecond, and waiting takes the time of the disk or")
-    screen.line("   the wire. No other program runs. So every machine gives the same result, within about 3%.")
+    screen.line("   the wire. No other program runs. So every machine gives the same result, within about 5%.")
     screen.line(f"   {plan.text_mib} MiB of text (seed {plan.seed}), {plan.memory_mib} MiB of memory for the sort. Swap is on")
     screen.line(f"   Anemone: {race.SERVERS} servers, two copies of every page, wires of 1 Gbit/s; or on")
     screen.line("   a disk: 7200 rpm, with a write cache and no other load (docs/performance.md)")
