@@ -71,7 +71,7 @@ pub(super) struct State {
     pub(super) event: Option<Event>,
     /// The timer is notifying queues of an event that the mirror no longer has.
     pub(super) notifying: bool,
-    /// Held while the disk is stuck or timed out: our memory and code must stay.
+    /// Held while the disk has I/O: our memory and code must stay.
     pub(super) keeps_module: Option<ModuleRef>,
 }
 
@@ -160,7 +160,7 @@ impl Pool {
             Some(_) => now_ns,
             None => state.mirror.next_timeout_ns(),
         };
-        let unneeded = state.keep_module(now_ns);
+        let unneeded = state.release_module();
         drop(guard);
         drop(unneeded);
         shared.local.timer.arm(next_ns);

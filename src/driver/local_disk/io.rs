@@ -54,14 +54,13 @@ impl Pool {
             let sector = u64::from(io.first.0).wrapping_mul(PAGE_SECTORS);
             // CAST: At most `MERGE` pages.
             let sectors = (io.buffers().len() as u32).wrapping_mul(PAGE_SECTORS as u32);
-            // Submitting may wait without a bound, and the module must stay until it returns. A disk that
-            // takes nothing ends a bio that may not wait. But not every driver keeps to that (nbd sends from
-            // here, through a socket that may be full), and the block layer does not report which.
-            let Some(module) = ModuleRef::try_get(this_module::<LocalModule>()) else {
-                mirror.cannot_submit(now_ns, io.id, &shared.device);
+            // Submitting may wait without a bound, and the I/O may never end. So the module stays until both
+            // are over: unloading could wait for them, but no longer be refused.
+            if !guard.keep_module() {
+                guard.mirror.cannot_submit(now_ns, io.id, &shared.device);
                 self.follow(shared, guard, now_ns);
                 return;
-            };
+            }
             let device = guard.device.clone();
             drop(guard);
             let op = match io.is_write {
@@ -86,7 +85,6 @@ impl Pool {
             }
             // Dropped before the mirror is notified: detaching then closes the disk, and may open it again.
             drop(device);
-            drop(module);
         }
     }
 
@@ -148,16 +146,16 @@ impl Pool {
 }
 
 impl State {
-    /// Keeps the module loaded while the disk has I/O that may not end soon. Returns a reference that is no
-    /// longer needed.
-    pub(super) fn keep_module(&mut self, now_ns: u64) -> Option<ModuleRef> {
-        if !self.mirror.must_stay(now_ns) {
-            return self.keeps_module.take();
-        }
+    /// Keeps the module loaded as long as the disk has I/O. Returns false if the module is being unloaded.
+    fn keep_module(&mut self) -> bool {
         if self.keeps_module.is_none() {
-            // If the module is being unloaded already, dropping the bios takes care of it.
             self.keeps_module = ModuleRef::try_get(this_module::<LocalModule>());
         }
-        None
+        self.keeps_module.is_some()
+    }
+
+    /// The reference to the module, if the disk has no more I/O.
+    pub(super) fn release_module(&mut self) -> Option<ModuleRef> {
+        self.keeps_module.take_if(|_| !self.mirror.must_stay())
     }
 }

@@ -95,25 +95,27 @@ fn a_disk_that_is_detached_gets_no_refused_io() {
 fn a_disk_is_stuck_until_its_io_ends_and_the_submission_returns() {
     let device = device(100);
     let mut mirror = with_pages(2, &device);
+    assert!(!mirror.must_stay());
     let begun_ns = 2 * MS;
     let stuck_ns = begun_ns + 500 * MS;
     assert!(mirror.stage_io(begun_ns, &device) && mirror.is_submitting());
     let io = mirror.poll(begun_ns, &device).unwrap();
     while mirror.next_timeout_ns() < stuck_ns {
         let due_ns = mirror.next_timeout_ns();
-        assert!(!mirror.is_stuck(due_ns) && !mirror.must_stay(due_ns));
+        assert!(!mirror.is_stuck(due_ns) && mirror.must_stay());
         mirror.handle_timeout(due_ns, &device);
     }
     assert_eq!(mirror.next_timeout_ns(), stuck_ns);
-    assert!(mirror.is_stuck(stuck_ns) && mirror.must_stay(stuck_ns));
+    assert!(mirror.is_stuck(stuck_ns) && mirror.must_stay());
     // A driver may end I/O before it returns from its submission.
     mirror.ended(stuck_ns, io.id, true, &device);
-    assert!(mirror.must_stay(stuck_ns), "it is still being submitted");
+    assert!(mirror.must_stay(), "it is still being submitted");
     mirror.submitted();
-    assert!(!mirror.is_stuck(stuck_ns) && !mirror.must_stay(stuck_ns));
+    assert!(!mirror.is_stuck(stuck_ns) && !mirror.must_stay());
     // Each I/O that ends shows that the disk is not stuck.
     let io = mirror.poll(stuck_ns, &device).unwrap();
     mirror.submitted();
+    assert!(mirror.must_stay(), "the disk has it");
     assert!(!mirror.is_stuck(stuck_ns + 499 * MS));
     assert!(mirror.is_stuck(stuck_ns + 500 * MS));
     mirror.ended(stuck_ns + 600 * MS, io.id, true, &device);
