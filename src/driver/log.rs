@@ -13,7 +13,10 @@ use crate::{
         ids::ServerSlot,
         maintenance::event_log::Event, //
     },
-    wire::Status, //
+    wire::{
+        Fragmentation,
+        Status, //
+    },
 };
 
 impl Client {
@@ -41,6 +44,11 @@ impl Client {
             Event::Lost(slot) => pr_warn!(
                 "server {}: has not answered for the loss timeout (loss_timeout_s); its copies no longer count, repairing\n",
                 mac(slot)
+            ),
+            Event::TooNarrow(slot) => pr_warn!(
+                "server {}: answers, but frames of {} bytes do not cross the path to it and back for the loss timeout (loss_timeout_s); pages need that MTU on all of the path; its copies no longer count, repairing\n",
+                mac(slot),
+                Fragmentation::MIN_MTU
             ),
             Event::Back(slot) => {
                 pr_info!("server {}: answers again, with its copies\n", mac(slot))

@@ -35,7 +35,7 @@ use super::versions::Reporter;
 use crate::wire::{ClientId, ClusterName, Header, MacAddress};
 pub use confirmation::Confirmed;
 pub use inventory::LISTED_PAGES;
-pub use path_mtu::usual_cut;
+pub use path_mtu::{usual_cut, PING_LEN};
 pub use peer::Peer;
 use peer::State;
 pub use peers::Peers;
@@ -80,6 +80,8 @@ pub struct Changes {
     pub to_sweep: SlotSet,
     /// Those of them whose pages are lost because the server has restarted.
     pub copies_lost: SlotSet,
+    /// Slots whose servers are lost although short frames cross the path to them.
+    pub too_narrow: SlotSet,
     /// Slots whose servers refuse the session for a reason not reported before.
     pub refused: SlotSet,
     /// The highest reported version below which all have been used, and the server that reported

@@ -143,9 +143,17 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             }
             Status::Ok if peer.state == State::Open => {
                 peer.forget_refusals();
-                // One that has restarted should have rejected the session.
+                peer.hello.answered();
                 let asked_ns = peer.hello.sent_ns();
-                self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);
+                if peer.suspected && peer.incarnation == header.incarnation {
+                    // It knows our current address. Whether pages cross the path is shown by a ping.
+                    peer.confirmed_ns = asked_ns;
+                    peer.answers_hello_only = true;
+                    peer.ping.restart(now_ns);
+                } else {
+                    // One that has restarted should have rejected the session.
+                    self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);
+                }
             }
             Status::Ok => {
                 peer.hello.answered();

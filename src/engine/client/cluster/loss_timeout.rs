@@ -3,7 +3,7 @@
 //! When a suspected server is lost, and when it is up again. When it is suspected: `unanswered_pings.rs`.
 //!
 //! It is lost when it has been suspected for the loss timeout, counting only time in which the client ran. It
-//! is up again when it answers a ping, or a HELLO that continues the session. Other answers do not restart
+//! is up again when it answers a ping, which is as long as the shortest fragments. Other answers do not restart
 //! the count. They restart that of [`super::silence`], which decides whether requests still wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
@@ -58,6 +58,9 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     pub(super) fn check_loss(&mut self, slot: ServerSlot, table: &ServerTable) {
         let is_lost = self.peers[slot].is_lost(self.loss_timeout_ns);
         if is_lost != table.lost().contains(slot) {
+            if is_lost && self.peers[slot].answers_hello_only {
+                self.changes.too_narrow.insert(slot);
+            }
             table.set_lost(slot, is_lost);
             self.changes.servers_changed = true;
         }
@@ -74,6 +77,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         let is_narrow = self.is_narrow();
         let peer = &mut self.peers[slot];
         peer.heard_ns = now_ns;
+        peer.answers_hello_only = false;
         peer.ping.restart(now_ns.saturating_add(PING_EVERY_NS));
         // It knows the session by our current address.
         peer.hello.answered();

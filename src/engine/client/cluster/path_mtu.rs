@@ -4,8 +4,8 @@
 //!
 //! A switch or a tunnel may drop long frames silently and let pings pass. So the cluster sends PINGs as
 //! long as fragments; those that return have crossed. A path is assumed to have the interface's MTU,
-//! but at most the usual 1500 bytes, until there is doubt: probes are lost while a short ping sent
-//! after them is answered, or a shard suspects the server. Then pages are cut into the most fragments,
+//! but at most the usual 1500 bytes, until there is doubt: probes are lost while a ping sent
+//! after them is answered, which is only as long as the shortest fragments, or a shard suspects the server. Then pages are cut into the most fragments,
 //! which needs no probe, and longer fragments are probed. Every ten seconds the length in use and the
 //! next longer ones are probed again, because a path's MTU may change at any time.
 //!
@@ -17,7 +17,13 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
-use crate::wire::{Fragmentation, Header, Opcode, PADDING};
+use crate::wire::{Fragmentation, Header, Opcode, HEADER_LEN, PADDING, PAGE_SIZE};
+
+/// Bytes of a ping's payload: as many as the shortest fragments have. A server whose answer does not cross the
+/// path cannot be used, though shorter frames may cross.
+pub const PING_LEN: usize = PAGE_SIZE / 8;
+
+const _: () = assert!(HEADER_LEN + PING_LEN == Fragmentation::MIN_MTU);
 
 /// The MTU that a path is assumed to have until probes show more.
 const USUAL_MTU: usize = 1500;
@@ -208,7 +214,7 @@ impl Peer {
             }
         }
         if self.path_mtu.is_doubtful() && !self.ping.is_asking() {
-            // The ping is short, and sent after the probes.
+            // The ping is shorter, and sent after the probes.
             self.ping.restart(now_ns);
         }
     }
@@ -216,7 +222,7 @@ impl Peer {
 
 impl<S: Storage, R: Random> Cluster<S, R> {
     /// The interface's MTU has changed. Until probes show otherwise, pages are cut by
-    /// [`usual_cut`]. If no page can cross, no server is usable, but servers are still pinged.
+    /// [`usual_cut`]. If no page can cross, no ping does either, so that no server is usable, then suspected.
     pub fn set_mtu(&mut self, now_ns: u64, mtu: usize, table: &ServerTable) {
         let was_narrow = self.is_narrow();
         self.mtu = mtu;
@@ -248,7 +254,7 @@ impl<S: Storage, R: Random> Cluster<S, R> {
         }
     }
 
-    /// The server has answered a short ping: if probes before it were lost, only long frames are.
+    /// The server has answered a ping: if probes before it were lost, only long frames are.
     pub(super) fn narrow_doubtful(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
         let peer = &self.peers[slot];
         if peer.path_mtu.is_doubtful() && !peer.suspected {

@@ -4,11 +4,11 @@
 
 use super::free_batch::Frees;
 use super::inventory::InventoryQuery;
-use super::path_mtu::PathMtu;
+use super::path_mtu::{PathMtu, PING_LEN};
 use super::query::Query;
 use super::{Outbox, CONTROL};
 use crate::engine::client::ids::ServerSlot;
-use crate::wire::{Header, MacAddress, Opcode, Status};
+use crate::wire::{Header, MacAddress, Opcode, Status, PADDING};
 
 /// The state of a server's slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Peer {
     pub(super) confirmed_ns: u64,
     /// Nothing new is sent to it until it answers a ping or opens the session.
     pub(super) suspected: bool,
+    /// Since it was suspected it has answered a HELLO, which is shorter than a ping.
+    pub(super) answers_hello_only: bool,
     /// For how long it has been suspected, counting only time in which the client ran.
     pub(super) suspected_ns: u64,
     /// The same, but since any frame of it was last received.
@@ -84,6 +86,7 @@ impl Default for Peer {
             heard_ns: 0,
             confirmed_ns: 0,
             suspected: false,
+            answers_hello_only: false,
             suspected_ns: 0,
             unheard_ns: 0,
             looked_ns: 0,
@@ -146,7 +149,7 @@ impl Peer {
         outbox: &mut impl Outbox,
     ) {
         let header = self.ping.ask(now_ns, slot, nonce, Opcode::Ping);
-        self.send(header, &[], outbox);
+        self.send(header, PADDING.get(..PING_LEN).unwrap_or_default(), outbox);
     }
 
     /// Sends the next batch of frees, if it is due.

@@ -83,10 +83,9 @@ impl World {
 
     /// The last frame sent with this opcode, except for probes of the path MTU.
     fn last(&self, opcode: Opcode) -> Option<Header> {
-        let found =
-            self.sent.0.iter().rev().find(|(header, len)| {
-                header.opcode == opcode && (opcode != Opcode::Ping || *len == 0)
-            });
+        let found = self.sent.0.iter().rev().find(|(header, len)| {
+            header.opcode == opcode && (opcode != Opcode::Ping || *len == PING_LEN)
+        });
         found.map(|(header, _)| *header)
     }
 

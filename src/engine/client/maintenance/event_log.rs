@@ -23,6 +23,8 @@ pub enum Event {
     Refused(ServerSlot),
     /// A server has been silent for the loss timeout: its copies no longer count, and are replaced.
     Lost(ServerSlot),
+    /// The same, but it answers frames that are shorter than the shortest fragments.
+    TooNarrow(ServerSlot),
     /// After that it answers again, and has its copies.
     Back(ServerSlot),
     /// A server has restarted, or dropped the session: its copies are lost.
@@ -78,7 +80,12 @@ impl EventLog {
         each(restarted, Event::Restarted);
         let lost = servers.lost();
         let was_lost = core::mem::replace(&mut self.lost, lost);
-        each(lost.without(was_lost), Event::Lost);
+        let newly_lost = lost.without(was_lost);
+        each(newly_lost.without(changes.too_narrow), Event::Lost);
+        each(
+            newly_lost.intersection(changes.too_narrow),
+            Event::TooNarrow,
+        );
         let usable = was_lost.without(lost).intersection(servers.usable());
         each(usable.without(restarted), Event::Back);
         if has_jumped {
@@ -214,6 +221,12 @@ mod tests {
         assert_eq!(bench.events(&device), [Event::Lost(slot(0))]);
         device.servers.set_lost(slot(0), false);
         assert_eq!(bench.events(&device), []);
+        // Short frames cross the path to one of two.
+        set_lost(0, true);
+        set_lost(1, true);
+        bench.changes.too_narrow = SlotSet::one(slot(1));
+        let both = [Event::Lost(slot(0)), Event::TooNarrow(slot(1))];
+        assert_eq!(bench.events(&device), both);
     }
 
     #[test]

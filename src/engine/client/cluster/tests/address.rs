@@ -58,7 +58,14 @@ fn a_server_that_does_not_answer_is_sent_the_new_address() {
         !world.table.usable().contains(world.slot),
         "only one that is silent"
     );
+    // A HELLO is shorter than a fragment: the answer to a ping shows that pages cross as well.
     world.acknowledge_hello(Status::Ok, 5);
+    assert!(!world.table.usable().contains(world.slot));
+    world.pass(0);
+    let ping = world.last(Opcode::Ping).unwrap();
+    let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[0; PING_LEN]);
     assert!(world.table.usable().contains(world.slot));
 }
 

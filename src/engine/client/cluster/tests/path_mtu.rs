@@ -52,7 +52,7 @@ impl Path {
     /// How many probes were sent, and the length of the longest in bytes.
     fn probes(&self) -> (usize, usize) {
         let lengths = self.world.sent.0.iter().map(|(_, len)| *len);
-        let probes = lengths.filter(|len| *len > 100);
+        let probes = lengths.filter(|len| *len > PING_LEN);
         (probes.clone().count(), probes.max().unwrap_or(0))
     }
 }
@@ -198,23 +198,23 @@ fn an_interface_too_narrow_for_pages_makes_servers_unusable_and_not_dead() {
     set_mtu(&mut world, 599);
     assert!(world.cluster.is_narrow() && !is_usable(&world));
     assert!(world.cluster.take_changes().servers_changed);
-    // It answers pings, but cannot be used.
-    for _ in 0..3 {
-        let ping = world.wait_for(Opcode::Ping);
-        let mut pong = ping.answer(Opcode::Pong, Status::Ok);
-        pong.incarnation = 5;
-        world.receive(pong, &[]);
-        assert!(!is_usable(&world));
-    }
+    // An answer that was under way does not make it usable.
+    let ping = world.wait_for(Opcode::Ping);
+    let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[]);
+    assert!(!is_usable(&world));
     assert_eq!(world.cluster.report(world.slot).unwrap().health, Health::Up);
     set_mtu(&mut world, 600);
     assert!(!world.cluster.is_narrow() && is_usable(&world));
     assert_eq!(world.table.fragmentation(world.slot).count(), 8);
     // A server that was suspected meanwhile has to answer first.
     set_mtu(&mut world, 100);
-    for _ in 0..20_000 {
+    for _ in 0..80_000 {
         world.pass(MS);
     }
+    // Requests no longer wait for it.
+    assert!(world.table.given_up().contains(world.slot));
     set_mtu(&mut world, 1500);
     assert!(!is_usable(&world));
     let mut pong = world
@@ -236,4 +236,33 @@ fn a_session_opened_over_a_narrow_interface_is_not_used() {
     world.cluster.set_mtu(now_ns, 1500, table);
     assert!(world.table.usable().contains(world.slot));
     assert_eq!(world.table.fragmentation(world.slot).count(), 3);
+}
+
+#[test]
+fn a_path_too_narrow_for_any_page_makes_its_server_silent_though_it_answers_short_frames() {
+    let mut world = World::open(1500);
+    let mut seen = 0;
+    let mut too_narrow = false;
+    for _ in 0..100_000 {
+        world.pass(MS);
+        while let Some((header, len)) = world.sent.0.get(seen).copied() {
+            seen += 1;
+            if header.opcode == Opcode::Hello && HEADER_LEN + len < Fragmentation::MIN_MTU {
+                world.acknowledge_hello(Status::Ok, 5);
+            }
+        }
+        too_narrow |= world.cluster.take_changes().too_narrow.contains(world.slot);
+    }
+    assert!(!world.table.usable().contains(world.slot));
+    assert!(world.table.lost().contains(world.slot) && too_narrow);
+    // Requests no longer wait for it.
+    assert!(world.table.given_up().contains(world.slot));
+    assert_eq!(world.table.expected(), 0);
+    // The path is wide again.
+    let ping = world.wait_for(Opcode::Ping);
+    let mut pong = ping.answer(Opcode::Pong, Status::Ok);
+    pong.incarnation = 5;
+    world.receive(pong, &[0; PING_LEN]);
+    assert!(world.table.usable().contains(world.slot));
+    assert!(!world.table.lost().contains(world.slot));
 }

@@ -17,7 +17,7 @@ struct SentTo(Vec<(MacAddress, Header)>);
 
 impl Outbox for SentTo {
     fn send(&mut self, destination: MacAddress, header: &Header, payload: &[u8]) {
-        let is_probe = header.opcode == Opcode::Ping && !payload.is_empty();
+        let is_probe = header.opcode == Opcode::Ping && payload.len() != PING_LEN;
         if !is_probe {
             self.0.push((destination, *header));
         }

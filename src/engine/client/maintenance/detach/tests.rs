@@ -3,6 +3,7 @@
 use super::super::bench::{cluster, device, Ones};
 use super::super::removal_need::ServerNeed;
 use super::*;
+use crate::engine::client::cluster::PING_LEN;
 use crate::engine::client::ids::{PageIndex, ServerSlot};
 use crate::engine::client::mirror::{self, Buffer, Head, Io};
 use crate::engine::client::storage::heap::Heap;
@@ -23,7 +24,7 @@ struct Last(Option<Header>);
 impl Outbox for Last {
     fn send(&mut self, _: MacAddress, header: &Header, payload: &[u8]) {
         // A longer PING asks for the path MTU.
-        if header.opcode != Opcode::Ping || payload.is_empty() {
+        if header.opcode != Opcode::Ping || payload.len() == PING_LEN {
             self.0 = Some(*header);
         }
     }

@@ -3,6 +3,7 @@
 use super::super::bench::{cluster, device, Ones};
 use super::quiescing::{Stage, BUSY_NS};
 use super::*;
+use crate::engine::client::cluster::PING_LEN;
 use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{PageIndex, ServerSlot, SlotSet};
 use crate::engine::client::storage::heap::Heap;
@@ -24,7 +25,7 @@ struct Sent(Vec<(MacAddress, Header)>);
 impl Outbox for Sent {
     fn send(&mut self, mac: MacAddress, header: &Header, payload: &[u8]) {
         // A longer PING asks for the path MTU.
-        if header.opcode != Opcode::Ping || payload.is_empty() {
+        if header.opcode != Opcode::Ping || payload.len() == PING_LEN {
             self.0.push((mac, *header));
         }
     }
