@@ -6,7 +6,8 @@
 #   race.sh anemone|disk SEED TEXT_MIB DEVICE_MIB MEMORY_MIB
 #
 # From the first byte to the last no task waits for anything outside this machine, because such a wait would take an
-# arbitrary amount of its time. So the programs of the sort are in memory, and nothing else runs.
+# arbitrary amount of its time. So the programs of the sort are in memory, and nothing else runs but
+# what reads the statistics of its memory (renew_statistics).
 #
 # It reports to scripts/demo in lines of a word and values. Times are nanoseconds since the boot:
 #   made|sorted BYTES TIME        progress, on the console
