@@ -44,6 +44,20 @@ truncate -s 80M "$SCRATCH/page" && page=$(losetup --show --sector-size 4096 -f "
 used "local disk $page: attached" "$page"
 losetup -d "$page"
 
+# A partition that begins at the second sector, so that no page of it is aligned with one of the disk, and another that
+# is aligned. The table is written by hand: first sector and number of sectors, little-endian.
+truncate -s 140M "$SCRATCH/parts" && { head -c 446 /dev/zero
+    printf '\000\000\002\000\203\000\000\000\001\000\000\000\000\040\002\000'
+    printf '\000\000\002\000\203\000\000\000\010\040\002\000\000\040\002\000'
+    head -c 32 /dev/zero
+    printf '\125\252'; } | dd of="$SCRATCH/parts" conv=notrunc 2>/dev/null && parts=$(losetup --show -P -f "$SCRATCH/parts") || fail "no loop device"
+for part in 1 2; do
+    has_part() { [ -b "${parts}p$part" ]; }
+    wait_for 10 "partition $part" has_part || fail "there is no ${parts}p$part: $(dmesg | tail -n 3)"
+    used "local disk ${parts}p$part: attached" "${parts}p$part"
+done
+losetup -d "$parts"
+
 # Zones.
 modprobe null_blk nr_devices=0 && [ -d /sys/kernel/config/nullb ] || mount -t configfs none /sys/kernel/config || fail "no null_blk"
 zoned=nullzoned null=/sys/kernel/config/nullb/nullzoned

@@ -51,6 +51,20 @@ for kind in bridge bond team; do
 done
 case $kinds in *bridge*bond*) ;; *) fail "only tried:$kinds" ;; esac
 
+# A switch of Open vSwitch, which has a netlink interface of its own.
+if modprobe openvswitch 2>/dev/null || [ -d /sys/module/openvswitch ]; then
+    anemone-test switch up0 mem0 || fail "no switch"
+    own_server exec --capacity 8M && fail "it serves on a port of Open vSwitch"
+    own_server_says "ERROR.*'mem0' is a port of Open vSwitch ('up0'), .*: serve on an internal port of the switch" || fail "$(cat "$OWN_LOG")"
+    anemone-test switch up0 || fail "the switch is held"
+    own_server exec --capacity 8M || fail "it does not serve after the switch"
+    anemone-test switch up0 mem0 || fail "no switch"
+    wait_for 20 "a warning" own_server_says "WARN.*the interface is now a port of Open vSwitch" || fail "$(cat "$OWN_LOG")"
+    anemone-test switch up0 || fail "the switch is held"
+    wait_for 20 "an end of it" own_server_says "INFO.*no longer a port of Open vSwitch" || fail "$(cat "$OWN_LOG")"
+    own_server_end || fail "it ended with $OWN_STATUS"
+fi
+
 ip link add up0 link mem0 type macvlan mode passthru || fail "no macvlan"
 refused_at "below the macvlan 'up0' in passthru mode"
 up0_away
