@@ -9,6 +9,7 @@
 . "$(dirname "$0")/own_server.sh"
 
 needs_single
+requires anemone-test
 own_interface
 up0_away() { ip link del up0 2>/dev/null; ip link set mem0 down && ip link set mem0 up; }
 # make KIND [OPTION...]: creates up0 of that kind, if the kernel supports it; a module may have to be loaded.
