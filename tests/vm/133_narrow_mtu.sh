@@ -13,13 +13,14 @@ requires anemone-test anemonectl fio
 mode() { anemonectl status --json --quick | anemone-test json device.mode; }
 mode_is() { [ "$(mode)" = "$1" ]; }
 sent() { cat "/sys/class/net/eth0/statistics/tx_$1"; }
-is_suspected() { grep -q "health suspected" "$ANEMONE_DEBUG/servers"; }
+is_suspected() { grep -q -e "health suspected" -e "health lost" "$ANEMONE_DEBUG/servers"; }
 
 ip link set eth0 mtu 599 || fail "MTU"
 refused EINVAL "an MTU of 599 bytes is too small; the minimum is 600" interface=eth0 servers="$(servers 1 3)" size_mib=64
 ip link set eth0 mtu 1500 || fail "MTU"
 
-anemone_load size_mib=64 || fail "load"
+# The load waits for as long as the steps below take.
+anemone_load size_mib=64 io_timeout_s=600 || fail "load"
 load_begin --threads 2 --blocks 512
 load_progress "$(scaled 200)" || fail "the load does not begin"
 for mtu in 599 100 68; do
