@@ -144,14 +144,13 @@ impl<S: Storage, R: Random> Cluster<S, R> {
             Status::Ok if peer.state == State::Open => {
                 peer.forget_refusals();
                 peer.hello.answered();
-                let asked_ns = peer.hello.sent_ns();
                 if peer.suspected && peer.incarnation == header.incarnation {
                     // It knows our current address. Whether pages cross the path is shown by a ping.
-                    peer.confirmed_ns = asked_ns;
                     peer.answers_hello_only = true;
                     peer.ping.restart(now_ns);
                 } else {
                     // One that has restarted should have rejected the session.
+                    let asked_ns = peer.hello.sent_ns();
                     self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);
                 }
             }

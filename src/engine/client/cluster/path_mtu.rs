@@ -234,7 +234,9 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                 table.set_fragmentation(slot, cut);
                 if is_narrow {
                     table.set_usable(slot, false);
-                } else if was_narrow && !peer.suspected {
+                } else if was_narrow && peer.suspected {
+                    peer.ping.restart(now_ns);
+                } else if was_narrow {
                     table.set_usable(slot, true);
                 }
                 self.changes.servers_changed = true;

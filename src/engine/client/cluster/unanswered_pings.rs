@@ -32,7 +32,10 @@ impl<S: Storage, R: Random> Cluster<S, R> {
     /// A shard suspects the server.
     pub(super) fn suspect(&mut self, now_ns: u64, slot: ServerSlot, table: &ServerTable) {
         let peer = &mut self.peers[slot];
-        peer.suspected = true;
+        if !core::mem::replace(&mut peer.suspected, true) && !peer.hello.is_asking() {
+            // Perhaps the server only does not know our current address.
+            peer.say_hello_again(now_ns);
+        }
         // An answer that arrived after the suspicion may have made it usable again.
         table.set_usable(slot, false);
         peer.ping.restart(now_ns);

@@ -70,6 +70,25 @@ fn a_server_that_does_not_answer_is_sent_the_new_address() {
 }
 
 #[test]
+fn a_server_that_a_shard_suspects_is_sent_the_address_too() {
+    let mut world = World::open(1500);
+    world.pass(MS);
+    let (now_ns, slot) = (world.now_ns, world.slot);
+    world.cluster.suspect(now_ns, slot, &world.table);
+    world.pass(0);
+    assert_eq!(world.last(Opcode::Hello).unwrap().incarnation, 5);
+    // Its answer does not show that it can be relied on.
+    let since_ns = world.now_ns;
+    world.pass(MS);
+    world.acknowledge_hello(Status::Ok, 5);
+    let (now_ns, table) = (world.now_ns, &world.table);
+    let confirmed = world
+        .cluster
+        .confirm(now_ns, since_ns, table, &mut world.sent);
+    assert!(!confirmed.slots.contains(slot));
+}
+
+#[test]
 fn our_own_address_is_added_as_a_server_only_with_a_list() {
     let mut world = World::open(1500);
     let own = MacAddress([2, 0, 0, 0, 7, 1]);
