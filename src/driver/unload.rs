@@ -2,8 +2,9 @@
 
 //! What an unload waits for, and in which order: the local disk, the timers and the worker. They are started
 //! here as well. The rest of unloading is the order of the fields of `module.rs`.
-//! The disk has no I/O then: the pool keeps the module as long as it has some. An unload by force may find some. How
-//! long that is waited for: `engine/client/maintenance/detach.rs`, then a second in `local_disk/disk_pool.rs`.
+//! The disk has no I/O then: the pool keeps the module as long as it has some. An unload by force may find
+//! some. How long that is waited for: `engine/client/maintenance/detach.rs`, then a second in
+//! `local_disk/disk_pool.rs`.
 
 use kernel::{
     prelude::*,

@@ -3,8 +3,8 @@
 //! When a suspected server is lost, and when it is up again. When it is suspected: `unanswered_pings.rs`.
 //!
 //! It is lost when it has been suspected for the loss timeout, counting only time in which the client ran. It
-//! is up again when it answers a ping, which is as long as the shortest fragments. Other answers do not restart
-//! the count. They restart that of [`super::silence`], which decides whether requests still wait.
+//! is up again when it answers a ping, which is as long as the shortest fragments. Other answers do not
+//! restart the count. They restart that of [`super::silence`], which decides whether requests still wait.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 

@@ -4,10 +4,10 @@
 //!
 //! A switch or a tunnel may drop long frames silently and let pings pass. So the cluster sends PINGs as
 //! long as fragments; those that return have crossed. A path is assumed to have the interface's MTU,
-//! but at most the usual 1500 bytes, until there is doubt: probes are lost while a ping sent
-//! after them is answered, which is only as long as the shortest fragments, or a shard suspects the server. Then pages are cut into the most fragments,
-//! which needs no probe, and longer fragments are probed. Every ten seconds the length in use and the
-//! next longer ones are probed again, because a path's MTU may change at any time.
+//! but at most the usual 1500 bytes, until there is doubt: probes are lost while a ping sent after them is
+//! answered, which is only as long as the shortest fragments, or a shard suspects the server. Then pages are
+//! cut into the most fragments, which needs no probe, and longer fragments are probed. Every ten seconds the
+//! length in use and the next longer ones are probed again, because a path's MTU may change at any time.
 //!
 //! The rules: `docs/protocol.md`, "PING".
 
@@ -19,8 +19,8 @@ use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
 use crate::wire::{Fragmentation, Header, Opcode, HEADER_LEN, PADDING, PAGE_SIZE};
 
-/// Bytes of a ping's payload: as many as the shortest fragments have. A server whose answer does not cross the
-/// path cannot be used, though shorter frames may cross.
+/// Bytes of a ping's payload: as many as the shortest fragments have. A server whose answer does not cross
+/// the path cannot be used, though shorter frames may cross.
 pub const PING_LEN: usize = PAGE_SIZE / 8;
 
 const _: () = assert!(HEADER_LEN + PING_LEN == Fragmentation::MIN_MTU);

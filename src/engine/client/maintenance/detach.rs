@@ -118,9 +118,9 @@ impl Detach {
         }
     }
 
-    /// The module is being unloaded, and no request is under way. The disk's I/O, which only an unload by force
-    /// leaves, is waited for. If it does
-    /// not end in time, the disk is abandoned, and the result is [`DetachError::TimedOut`].
+    /// The module is being unloaded, and no request is under way. The disk's I/O, which only an unload by
+    /// force leaves, is waited for. If it does not end in time, the disk is abandoned, and the result is
+    /// [`DetachError::TimedOut`].
     pub fn for_unload() -> Self {
         Self {
             is_unloading: true,

@@ -208,8 +208,8 @@ impl<S: Storage> Mirror<S> {
         self.stuck_from_ns() <= now_ns
     }
 
-    /// Whether the caller's pages and code must stay: the disk has I/O, which may never end, or is being passed
-    /// some.
+    /// Whether the caller's pages and code must stay: the disk has I/O, which may never end, or is being
+    /// passed some.
     pub fn must_stay(&self) -> bool {
         self.is_submitting() || self.submissions.accepted != 0 || self.has_timed_out()
     }
