@@ -17,13 +17,11 @@ use crate::engine::client::config::NS_PER_S;
 use crate::engine::client::ids::{ServerSlot, SlotSet};
 use crate::engine::client::server_table::ServerTable;
 use crate::engine::client::storage::Storage;
-use crate::wire::{Fragmentation, Header, Opcode, HEADER_LEN, PADDING, PAGE_SIZE};
+use crate::wire::{Fragmentation, Header, Opcode, HEADER_LEN, PADDING};
 
 /// Bytes of a ping's payload: as many as the shortest fragments have. A server whose answer does not cross
 /// the path cannot be used, though shorter frames may cross.
-pub const PING_LEN: usize = PAGE_SIZE / 8;
-
-const _: () = assert!(HEADER_LEN + PING_LEN == Fragmentation::MIN_MTU);
+pub const PING_LEN: usize = Fragmentation::MIN_MTU - HEADER_LEN;
 
 /// The MTU that a path is assumed to have until probes show more.
 const USUAL_MTU: usize = 1500;
