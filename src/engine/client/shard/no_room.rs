@@ -20,9 +20,18 @@ const REFUSAL_NS: u64 = 5_000_000_000;
 /// seconds (`docs/protocol.md`, "Lease"); the other page-outs that need its room wait meanwhile.
 const CHECKING_NS: u64 = 250_000_000;
 
+/// How long a server may go on checking and take no page, until it counts as full.
+const MOST_CHECKING_NS: u64 = 10_000_000_000;
+
 impl<S: Storage> Shard<S> {
-    /// The server has no room for the page.
-    pub(super) fn note_full(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
+    /// The server has refused the page for lack of room.
+    pub(super) fn note_refusal(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
+        let slot = self.ops[id].slot;
+        self.paths[slot].checks_since_ns = None;
+        self.note_full(now_ns, id, device);
+    }
+
+    fn note_full(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         self.counters.no_space = self.counters.no_space.wrapping_add(1);
         let slot = self.ops[id].slot;
         device.servers.set_full(slot, true);
@@ -35,6 +44,11 @@ impl<S: Storage> Shard<S> {
     /// shards it is not full: their page-outs are to wait as well.
     pub(super) fn note_checking(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let slot = self.ops[id].slot;
+        let since_ns = *self.paths[slot].checks_since_ns.get_or_insert(now_ns);
+        if now_ns.saturating_sub(since_ns) >= MOST_CHECKING_NS {
+            self.note_full(now_ns, id, device);
+            return;
+        }
         device.servers.set_full(slot, false);
         self.checking.insert(slot);
         self.paths[slot].ask_full_ns = Some(now_ns.saturating_add(CHECKING_NS));
@@ -45,6 +59,7 @@ impl<S: Storage> Shard<S> {
         let slot = self.ops[id].slot;
         if !self.ops[id.op].holders().contains(slot) {
             self.checking.remove(slot);
+            self.paths[slot].checks_since_ns = None;
         }
     }
 
@@ -111,8 +126,13 @@ impl<S: Storage> Shard<S> {
 
     /// The server gets a page that it does not hold.
     pub(super) fn note_asked(&mut self, now_ns: u64, slot: ServerSlot) {
+        let path = &mut self.paths[slot];
+        // What it did long ago says nothing about now.
+        let asked_ns = path.ask_full_ns.unwrap_or(0);
+        path.checks_since_ns
+            .take_if(|_| now_ns.saturating_sub(asked_ns) > REFUSAL_NS);
         if self.checking.contains(slot) {
-            self.paths[slot].ask_full_ns = Some(now_ns.saturating_add(CHECKING_NS));
+            path.ask_full_ns = Some(now_ns.saturating_add(CHECKING_NS));
         }
     }
 }

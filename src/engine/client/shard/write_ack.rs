@@ -33,7 +33,7 @@ impl<S: Storage> Shard<S> {
             }
             Status::Incomplete => return self.handle_gap(now_ns, id, header, device),
             Status::Corrupt => return self.damaged_out(now_ns, id, device),
-            Status::NoSpace | Status::Quota => self.note_full(now_ns, id, device),
+            Status::NoSpace | Status::Quota => self.note_refusal(now_ns, id, device),
             Status::Wait => self.note_checking(now_ns, id, device),
             Status::Stale if !is_copy && self.renew_stale(now_ns, id.op, device) => return,
             // It holds a version newer than any that exists, or its answer makes no sense.

@@ -3,7 +3,7 @@
 //! Requests that no server can serve: servers are full, or have been silent for long.
 
 use super::super::super::ids::{PageIndex, SlotSet};
-use super::super::Outcome;
+use super::super::{Action, Outcome};
 use super::bench::{Bench, MS};
 use super::PAGE;
 use crate::wire::Status;
@@ -124,6 +124,50 @@ fn page_outs_end_when_all_clients_have_been_found_alive() {
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
     bench.advance(100 * MS);
     assert_eq!(bench.next_completion().outcome, Outcome::NoSpace);
+}
+
+#[test]
+fn a_server_that_checks_without_end_counts_as_full() {
+    let mut bench = Bench::new(1);
+    let began_ns = bench.now_ns;
+    bench.start_page_out(0, PAGE);
+    let completion = loop {
+        match bench.poll() {
+            Some(Action::Send(send)) => {
+                let send = bench.sent(send);
+                bench.acknowledge(&send, Status::Wait);
+            }
+            Some(Action::Complete(completion)) => break completion,
+            Some(other) => panic!("{other:?}"),
+            None => bench.advance(50 * MS),
+        }
+    };
+    assert_eq!(completion.outcome, Outcome::NoSpace);
+    let took_ns = bench.now_ns - began_ns;
+    assert!((10_000 * MS..11_000 * MS).contains(&took_ns), "{took_ns}");
+    // Later ones end at once, until it takes a page.
+    bench.advance(6000 * MS);
+    for status in [Status::Wait, Status::Ok] {
+        bench.start_page_out(0, PAGE);
+        let send = bench.next_send();
+        bench.acknowledge(&send, status);
+        let outcome = match status {
+            Status::Ok => Outcome::Done,
+            _ => Outcome::NoSpace,
+        };
+        assert_eq!(bench.next_completion().outcome, outcome);
+        bench.advance(6000 * MS);
+    }
+    for op in 0..2 {
+        bench.start_page_out(op, PageIndex(PAGE.0 + 1 + op as u32));
+        let send = bench.wait_for_send();
+        bench.acknowledge(&send, Status::Wait);
+        assert_eq!(bench.poll(), None, "it checks again");
+        // Nobody asks for an hour.
+        bench.device.servers.set_usable(bench.slot(0), false);
+        bench.advance(3_600_000 * MS);
+        bench.device.servers.set_usable(bench.slot(0), true);
+    }
 }
 
 #[test]
