@@ -85,7 +85,8 @@ enum Kind {
         overlapped: bool,
         /// Whether an error is allowed at any time.
         may_fail: bool,
-        /// Whether a page-out has begun since: it may be asking for a version that is gone.
+        /// Whether a page-out has begun since, or had begun and not reached the map: it may be asking for a
+        /// version that is gone.
         outdated: bool,
     },
     PageOut {
@@ -276,23 +277,31 @@ impl Oracle {
         self.requests.range_mut(of_page).map(|(_, request)| request)
     }
 
-    /// A page-in begins.
-    pub fn begin_page_in(&mut self, now_ns: u64, id: RequestId, client: usize, page: u32) {
+    /// A page-in begins. `is_busy`: whether the map says that the page is being written.
+    pub fn begin_page_in(
+        &mut self,
+        now_ns: u64,
+        id: RequestId,
+        client: usize,
+        page: u32,
+        is_busy: bool,
+    ) {
         let state = self.page(client, page);
         let mut allowed = state.contents();
         let may_fail = state.may_fail;
-        let mut overlapped = false;
+        let mut page_outs = 0;
         for request in self.requests_of(client, page) {
             if let Kind::PageOut { contents, .. } = &request.kind {
                 allowed.extend(contents);
-                overlapped = true;
+                page_outs += 1;
             }
         }
         let kind = Kind::PageIn {
             allowed,
-            overlapped,
+            overlapped: page_outs > 0,
             may_fail,
-            outdated: false,
+            // One of them has reached the map, if any has.
+            outdated: page_outs > usize::from(is_busy),
         };
         self.insert(now_ns, id, client, page, kind);
     }

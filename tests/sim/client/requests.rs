@@ -204,7 +204,9 @@ impl Client {
         };
         let id = ctx.next_request();
         ctx.note(|| format!("client {} request {id}: in page {page}", self.number));
-        ctx.oracle.begin_page_in(ctx.now_ns, id, self.number, page);
+        let is_busy = self.device.map.load(PageIndex(page)).is_busy();
+        ctx.oracle
+            .begin_page_in(ctx.now_ns, id, self.number, page, is_busy);
         let mut bytes = zeros();
         // The page's old contents must not be read.
         bytes.fill(0xee);
