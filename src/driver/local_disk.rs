@@ -62,10 +62,7 @@ pub(crate) use attach::{
     attach_first, //
 };
 pub(crate) use attach_error::AttachError;
-pub(crate) use detach::{
-    carry_out_detach,
-    detach, //
-};
+pub(crate) use detach::detach;
 pub(crate) use disk_pool::Pool;
 pub(crate) use port::LocalPort;
 

@@ -2,23 +2,15 @@
 
 //! What an unload waits for, and in which order: the local disk, the timers and the worker. They are started
 //! here as well. The rest of unloading is the order of the fields of `module.rs`.
-//! The disk has no I/O then: the pool keeps the module as long as it has some. An unload by force may find
-//! some. How long that is waited for: `engine/client/maintenance/detach.rs`, then a second in
-//! `local_disk/disk_pool.rs`.
+//! The disk has no I/O then: the pool keeps the module as long as it has some.
 
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
-use super::{
-    client::Client,
-    local_disk::carry_out_detach, //
-};
-use crate::{
-    engine::client::maintenance::detach::Detach,
-    linux::net::device::Rtnl, //
-};
+use super::client::Client;
+use crate::linux::net::device::Rtnl;
 
 /// A client whose timers fire and whose work items run. Dropping it ends that, and the sessions.
 pub(crate) struct Running(Arc<Client>);
@@ -62,21 +54,19 @@ impl Drop for Running {
     }
 }
 
-/// The module is being unloaded: no request is under way, but the timer still works. Dropping the pool later
-/// waits once more, for at most a second, for bios that are under way even then. Sleeps.
+/// The module is being unloaded: no request is under way. After this no bio is submitted. If the unload was
+/// forced, the disk may have some: dropping the pool waits for them. Sleeps.
 fn shut_down_disk(client: &Client) {
     let local = &client.shared.local;
     // The worker, which may be attaching a disk that was opened late, attaches none after this.
     let attached = local.attached.lock();
     local.opener.abandon();
     drop(attached);
-    if let Some(pool) = local.pool() {
-        if carry_out_detach(client, pool, Detach::for_unload()).is_err() {
-            pr_err!("local disk: does not answer; its last I/O is abandoned\n");
-        }
-    }
     local.timer.disconnect();
     local.timer.cancel();
     local.submitter.drain();
     local.submitter.callback.disconnect();
+    if local.pool().is_some_and(|pool| pool.has_io()) {
+        pr_warn!("local disk: unloading was forced while it has I/O, and waits until that has ended\n");
+    }
 }

@@ -150,10 +150,8 @@ mod switch {
         InterruptIgnored,
         /// A disk whose detach was interrupted is not used again.
         InterruptedDiskPaused,
-        /// Unloading does not wait for the disk's I/O.
+        /// The module may be unloaded although its disk has I/O.
         UnloadedWithDiskIo,
-        /// Unloading waits for a disk that does not answer as long as that takes.
-        UnloadWaitsForever,
         /// A disk that was taken out of the machine is still written to.
         GoneDiskWritten,
         /// Pages are freed on servers while the machine hibernates.

@@ -86,9 +86,7 @@ helpers! {
     fn bdev_is_synchronous(bdev: *mut bindings::block_device) -> bool;
     fn bdev_takes_nowait(bdev: *mut bindings::block_device, sector: u64, sectors: c_uint) -> bool;
     fn bdev_claim(dev: bindings::dev_t, gone: *mut u32) -> *mut bindings::file;
-    fn bdev_open(dev: bindings::dev_t) -> *mut bindings::file;
     fn bdev_disown(file: *mut bindings::file);
-    fn file_not_leak(file: *mut bindings::file);
     fn fput_wait(file: *mut bindings::file, wait_ms: c_uint) -> bool;
     fn bdev_is_made_of(bdev: *mut bindings::block_device, dev: bindings::dev_t, wait_ms: c_uint) -> c_int;
     fn disk_wait_closed(disk: *mut bindings::gendisk);

@@ -37,8 +37,6 @@ pub struct SimDisk {
     /// I/Os that will end when it answers again.
     held: BTreeSet<usize>,
     is_hung: bool,
-    /// Whether that lasts.
-    stays_hung: bool,
     is_slow: bool,
     /// Whether it has been taken out of its machine.
     is_gone: bool,
@@ -59,7 +57,6 @@ impl SimDisk {
             submitted: BTreeMap::new(),
             held: BTreeSet::new(),
             is_hung: false,
-            stays_hung: false,
             is_slow: false,
             is_gone: false,
             failing: 0,
@@ -210,15 +207,10 @@ impl SimDisk {
         self.is_gone
     }
 
-    /// If it does not answer, it never does.
-    pub fn stay_hung(&mut self) {
-        self.stays_hung = self.is_hung;
-    }
-
     /// From now on it is healthy, unless it is gone. Returns the I/Os that it had not answered, and when it
     /// will.
     pub fn heal(&mut self, ctx: &mut Context) -> Vec<(usize, u64)> {
-        if self.is_gone || self.stays_hung {
+        if self.is_gone {
             return Vec::new();
         }
         if self.is_hung || self.failing > 0 {

@@ -140,8 +140,8 @@ faults! {
     DiskTaken,
     /// A client's module was unloaded, to be loaded again.
     ClientUnloaded,
-    /// The same, while its disk did not answer.
-    DiskAbandoned,
+    /// It was not, because its disk had I/O.
+    UnloadRefused,
     /// A client's host hibernated.
     ClientHibernated,
     /// A mirror's configuration changed.

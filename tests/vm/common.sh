@@ -73,10 +73,8 @@ common_restore() {
         grep -q "^$ANEMONE_DEVICE " /proc/swaps && swapoff "$ANEMONE_DEVICE"
         anemone_unload || wait_for 20 "rmmod of what a failed test left" anemone_unload || return 1
     fi
-    if ! dmsetup remove testdisk 2>/dev/null && dmsetup info testdisk >/dev/null 2>&1; then
-        # It had I/O when the module was unloaded, and stays open: what is below it is given back.
-        dmsetup remove --force --noudevsync --noudevrules testdisk 2>/dev/null
-        dmsetup rename --noudevsync --noudevrules testdisk "open$$" || return 1
+    if dmsetup info testdisk >/dev/null 2>&1; then
+        wait_for 20 "the end of the test's disk" dmsetup remove testdisk || return 1
     fi
     rm -f /dev/mapper/testdisk
     [ "$SINGLE" ] || return 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Detaching the local disk, also when the module is unloaded.
+//! Detaching the local disk.
 //!
 //! Context: process, may sleep.
 
@@ -56,7 +56,7 @@ pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
 }
 
 /// Carries out the steps of a detach. Sleeps.
-pub(crate) fn carry_out_detach(
+fn carry_out_detach(
     client: &Client,
     pool: &Pool,
     mut detach: Detach,

@@ -14,10 +14,6 @@ use kernel::{
         Arc,
         SpinLockIrq,
         SpinLockIrqGuard, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
     }, //
 };
 
@@ -60,9 +56,6 @@ use crate::{
 /// I/Os that may be under way at a time.
 const IOS: usize = 32;
 
-/// How often dropping a pool checks for bios that are under way.
-const WAIT_MS: i64 = 2;
-
 pub(super) struct State {
     pub(super) mirror: Mirror<KernelStorage>,
     /// Open while the mirror is attached.
@@ -90,12 +83,9 @@ impl State {
 /// has run out of memory.
 const ALWAYS_TRIED: usize = (4 << 20) / PAGE_SIZE;
 
-/// How long dropping a pool waits for bios that are under way.
-const LAST_WAIT_NS: u64 = 1_000_000_000;
-
 /// The buffers, their bios and what they wait for, allocated when a disk is first attached.
-/// Dropping it waits a moment for bios under way, and disowns those that have not ended then.
-#[pin_data(PinnedDrop)]
+/// Dropping it waits for bios under way.
+#[pin_data]
 pub(crate) struct Pool {
     #[pin]
     pub(super) state: SpinLockIrq<State>,
@@ -169,6 +159,11 @@ impl Pool {
         }
     }
 
+    /// Whether the block layer has bios of ours.
+    pub(crate) fn has_io(&self) -> bool {
+        self.bios.has_submitted()
+    }
+
     /// What is known of the disk.
     pub(super) fn report(&self, shared: &Shared) -> Report {
         let state = self.state.lock();
@@ -195,15 +190,5 @@ impl Pool {
             detach.with_mirror(now_ns, &mut state.mirror, &shared.device, is_notified);
             state.device.take_if(|_| detach.has_detached())
         })
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Pool {
-    fn drop(self: Pin<&mut Self>) {
-        let end_ns = now_ns().saturating_add(LAST_WAIT_NS);
-        while self.bios.has_submitted() && now_ns() < end_ns {
-            fsleep(Delta::from_millis(WAIT_MS));
-        }
     }
 }

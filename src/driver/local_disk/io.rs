@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O of the pool: bios are submitted, end, and are abandoned; queues are notified of what follows.
+//! I/O of the pool: bios are submitted and end; queues are notified of what follows.
 
 use kernel::{
     module::this_module,

@@ -55,9 +55,6 @@ pub(super) fn report(number: DeviceNumber, event: Event) {
             "block device {major}:{minor}: still being closed (another program is opening it, or data that others wrote to it is being written back); the module is in use until it is closed\n"
         ),
         Event::ClosedLate => pr_info!("block device {major}:{minor}: closed\n"),
-        Event::StaysOpen => pr_err!(
-            "block device {major}:{minor}: has not completed I/O and stays open until this machine restarts; others can use it, but it cannot be removed\n"
-        ),
         Event::HandedOver => pr_warn!(
             "block device {major}:{minor}: not closed yet (another program is opening it or an earlier disk, or data that others wrote to it is being written back); mounting or attaching it may fail until it is\n"
         ),

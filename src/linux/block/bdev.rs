@@ -40,7 +40,7 @@ pub(crate) use self::opener::{
 };
 use self::{
     closer::Closer,
-    file::Files,
+    file::Claim,
     job::JobQueue, //
 };
 use super::DeviceNumber;
@@ -57,8 +57,6 @@ pub(crate) enum Event {
     StillClosing,
     /// It is closed at last.
     ClosedLate,
-    /// It is not claimed any more, but stays open for ever: see [`BlockDevice::keep_open`].
-    StaysOpen,
     /// The module is being unloaded. The kernel closes the device later, and until then it may be claimed.
     HandedOver,
 }
@@ -71,26 +69,19 @@ pub(crate) type Report = fn(DeviceNumber, Event);
 ///
 /// # Invariants
 ///
-/// - `files` is initialised until `drop` takes it. So the device is open, and `as_ptr` points to it, while
+/// - `claim` is initialised until `drop` takes it. So the device is open, and `as_ptr` points to it, while
 ///   the value exists.
 /// - No job of `queue` refers to the queue. So its last reference is not dropped, and the queue is not
 ///   destroyed, by its own worker.
 pub(crate) struct BlockDevice {
-    files: ManuallyDrop<Files>,
+    claim: ManuallyDrop<Claim>,
     number: DeviceNumber,
-    stays_open: Atomic<u32>,
     closes_later: Atomic<u32>,
     closer: Arc<Closer>,
     queue: Arc<JobQueue>,
 }
 
 impl BlockDevice {
-    /// Lets the device stay open for ever: dropping it gives up only the claim on it. For a device that
-    /// will not return a bio: while it is open, its driver does not free what the bio refers to.
-    pub(in crate::linux) fn keep_open(&self) {
-        self.stays_open.store(1, Relaxed);
-    }
-
     /// Closes it, but does not wait until it is closed. Sleeps.
     pub(crate) fn close_later(self: Arc<Self>) {
         self.closes_later.store(1, Relaxed);
@@ -162,12 +153,12 @@ impl BlockDevice {
 
     /// Whether it has been taken away: it may only be closed.
     pub(crate) fn is_gone(&self) -> bool {
-        self.files.claim.is_gone()
+        self.claim.is_gone()
     }
 
     /// The device, for kernel functions.
     pub(in crate::linux) fn as_ptr(&self) -> *mut bindings::block_device {
-        self.files.file.device()
+        self.claim.device()
     }
 
     /// Its size now.
@@ -180,10 +171,8 @@ impl BlockDevice {
 impl Drop for BlockDevice {
     fn drop(&mut self) {
         // SAFETY: By the type invariants it is initialised. It is not used after this.
-        let files = unsafe { ManuallyDrop::take(&mut self.files) };
-        let stays_open = self.stays_open.load(Relaxed) != 0;
+        let claim = unsafe { ManuallyDrop::take(&mut self.claim) };
         let waits = self.closes_later.load(Relaxed) == 0;
-        self.closer
-            .close(files, self.number, stays_open, waits, &self.queue);
+        self.closer.close(claim, self.number, waits, &self.queue);
     }
 }

@@ -2,8 +2,7 @@
 
 //! I/O on block devices, with pages of one's own and bios that were allocated beforehand.
 //!
-//! A bio may never end. Its memory and pages stay, but a task need not wait for it, and the module can be
-//! unloaded (see [`BioSet`]).
+//! A bio may never end. No task needs to wait for it but the one that drops its [`BioSet`].
 //!
 //! What is here could be removed with [`BioSet`], which says when.
 //!
@@ -92,14 +91,10 @@ const ENDED: u32 = 3;
 /// # Invariants
 ///
 /// - While `state` is [`TAKEN`], only the context that brought it there accesses `bio`, `vecs` and `device`.
-///   From [`IDLE`] and [`ENDED`] any context may bring it there; until then none accesses them.
+///   From [`IDLE`] and [`ENDED`] any context may bring it there; until then none accesses them, except the
+///   drop of the set.
 /// - While `state` is [`SUBMITTED`], the block layer owns `bio` and `vecs`, until it has called
-///   `bio->bi_end_io`. The drop of the set, which begins when each `submit_bio` has returned, accesses two
-///   words of `bio` besides, both only by atomic operations. It changes `bi_end_io` from [`BioSet::end_io`]
-///   to `bio_put`: a driver that puts a callback of its own there does so before `submit_bio` returns, and
-///   puts ours back in the end. And it reads `__bi_cnt`, which C accesses only by atomic operations as well.
-/// - The drop of the set may access the `device` of a bio that stays [`SUBMITTED`], which the block layer
-///   does not, and of one that stays [`TAKEN`] because its [`PreparedBio`] was forgotten.
+///   `bio->bi_end_io`.
 /// - While `state` is [`SUBMITTED`] or [`ENDED`], `bio` has an initialised status and refers to `vecs`. The
 ///   first `bi_vcnt` entries of `vecs` each hold a reference to their page. `device` is the device of `bio`.
 /// - `bi_private` of a `bio` that was submitted points to the value, which is not freed before it has ended.
@@ -116,11 +111,7 @@ struct Inner<T, const PAGES: usize> {
 /// Bios, each with room for `PAGES` pages. They are a set so that its drop waits once, not for each bio,
 /// until no callback is under way.
 ///
-/// Dropping it, in process context, disowns bios that are under way: the block layer ends them without
-/// their callback, their memory is never used again, and their device stays open for ever, so that its
-/// driver does not free what they refer to. To avoid this, wait for them first
-/// ([`BioSet::has_submitted`]). A driver below may have put a callback of its own in the place of ours: then
-/// the drop waits until that bio has ended.
+/// Dropping it, in process context, waits until all bios have ended, however long that takes.
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has `bio`, and bios that end without
 /// their owner.
@@ -248,10 +239,6 @@ impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
             (*bio).bi_iter.bi_sector = sector;
             (*bio).bi_private = core::ptr::from_ref(inner).cast_mut().cast();
             (*bio).bi_end_io = Some(Self::end_io);
-            // So that `bio_put` may stand in for the end callback: it drops a reference that is
-            // not the last, and does no more.
-            (*bio).bi_flags |= 1 << bindings::BIO_REFFED;
-            (*bio).__bi_cnt.counter = 2;
         }
         let mut is_empty = true;
         for page in pages.take(PAGES) {
@@ -311,7 +298,7 @@ impl<T, const PAGES: usize> Inner<T, PAGES> {
     ///
     /// # Safety
     ///
-    /// - The caller must be the context that has brought `state` to [`TAKEN`].
+    /// - The caller must be the context that has brought `state` to [`TAKEN`], or the set's drop.
     /// - The bio must be filled in, and must have ended if it was submitted.
     unsafe fn give_back(&self) {
         let bio = self.bio.get();
@@ -354,54 +341,22 @@ impl<T: EndIo, const PAGES: usize> Drop for PreparedBio<'_, T, PAGES> {
     }
 }
 
-/// The time between two attempts to disown a bio.
+/// How often the drop of a set checks for bios that are under way.
 const WAIT: Delta = Delta::from_millis(10);
 
 impl<T: EndIo, const PAGES: usize> BioSet<T, PAGES> {
-    fn is_submitted(&self, index: usize) -> bool {
-        self.get(index)
-            .is_some_and(|inner| inner.state.load(Acquire) == SUBMITTED)
-    }
-
     /// Whether the block layer has any.
     pub(crate) fn has_submitted(&self) -> bool {
-        (0..self.len()).any(|index| self.is_submitted(index))
-    }
-
-    /// Has the block layer end bio `index` by a function of its own, which does nothing but count. Returns
-    /// whether that is set: not if a driver below has put another in place of ours. Only for `drop`.
-    fn disown(&self, index: usize) -> bool {
-        let Some(inner) = self.get(index) else {
-            return true;
-        };
-        let ours: unsafe extern "C" fn(*mut bindings::bio) = Self::end_io;
-        let theirs: unsafe extern "C" fn(*mut bindings::bio) = bindings::bio_put;
-        // SAFETY: The field is an aligned pointer, or null. By the invariants of `Inner` `drop` may change
-        // it.
-        let end_io = unsafe { &*(&raw const (*inner.bio.get()).bi_end_io).cast::<Atomic<usize>>() };
-        end_io.cmpxchg(ours as usize, theirs as usize, Full).is_ok()
-    }
-
-    /// Notes that a disowned bio has ended, if it has: `bio_put` has dropped its reference, and does no more.
-    /// Only for `drop`.
-    fn note_put(&self, index: usize) {
-        if let Some(inner) = self.get(index).filter(|_| self.is_submitted(index)) {
-            // SAFETY: The field is an atomic counter. By the invariants of `Inner` `drop` may read it.
-            let count = unsafe { &*(&raw const (*inner.bio.get()).__bi_cnt).cast::<Atomic<i32>>() };
-            if count.load(Acquire) == 1 {
-                inner.state.store(ENDED, Release);
-            }
-        }
+        let mut bios = (0..self.len()).filter_map(|index| self.get(index));
+        bios.any(|inner| inner.state.load(Acquire) == SUBMITTED)
     }
 }
 
 impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
     fn drop(&mut self) {
         if self.used.load(Relaxed) != 0 {
-            for index in 0..self.len() {
-                while self.is_submitted(index) && !self.disown(index) {
-                    fsleep(WAIT);
-                }
+            while self.has_submitted() {
+                fsleep(WAIT);
             }
             // Each context that has read our callback has left it afterwards. A task may be preempted before,
             // in or behind the read-side section of the callback; it blocks only within, on a spinlock of
@@ -413,28 +368,18 @@ impl<T: EndIo, const PAGES: usize> Drop for BioSet<T, PAGES> {
             rcu::synchronize_rcu();
             // SAFETY: As above.
             unsafe { helpers::synchronize_rcu_tasks() };
-            for index in 0..self.len() {
-                self.note_put(index);
-            }
         }
-        for index in 0..self.len() {
-            let _ = self.reap(index);
-        }
-        for inner in &self.bios {
+        for &place in &self.bios {
             // SAFETY: By the type invariants the value is live.
-            let state = unsafe { inner.as_ref() }.state.load(Acquire);
-            if state == IDLE {
-                // SAFETY: By the type invariants it comes from `KBox::leak`. The bio is idle, and no call of
-                // `end_io` is under way, so nothing else uses it.
-                drop(unsafe { KBox::from_raw(inner.as_ptr()) });
-            } else {
-                // Disowned, or taken by a value that was forgotten. Its memory and its pages stay for ever,
-                // and its device stays open.
-                // SAFETY: By the invariants of `Inner` `drop` may access this field.
-                if let Some(device) = unsafe { (*inner.as_ref().device.get()).take() } {
-                    device.keep_open();
-                }
+            let inner = unsafe { place.as_ref() };
+            if inner.state.load(Acquire) != IDLE {
+                // SAFETY: The bio has ended, or its `PreparedBio` was forgotten: there is none, as each
+                // borrows the set. So only this context accesses it, and it is filled in.
+                unsafe { inner.give_back() };
             }
+            // SAFETY: By the type invariants it comes from `KBox::leak`. The bio is idle, and no call of
+            // `end_io` is under way, so nothing else uses it.
+            drop(unsafe { KBox::from_raw(place.as_ptr()) });
         }
     }
 }

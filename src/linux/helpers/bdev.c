@@ -83,12 +83,6 @@ struct file *rust_helper_bdev_claim(dev_t dev, u32 *gone)
 				     &holder_ops);
 }
 
-/* Opens a device, even if someone else has claimed it. */
-struct file *rust_helper_bdev_open(dev_t dev)
-{
-	return bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
-}
-
 /* After this no call for a claim is under way, and none begins: the kernel uses its flag only as a number. */
 void rust_helper_bdev_disown(struct file *file)
 {
@@ -102,12 +96,6 @@ void rust_helper_bdev_disown(struct file *file)
 	/* A task that has unlocked the mutex in note_dead may still have to return from it. */
 	if (READ_ONCE(*(u32 *)bdev->bd_holder))
 		synchronize_rcu_tasks();
-}
-
-/* A file that stays open for ever. */
-void rust_helper_file_not_leak(struct file *file)
-{
-	kmemleak_not_leak(file);
 }
 
 /*

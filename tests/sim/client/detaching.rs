@@ -13,9 +13,6 @@ use crate::context::Context;
 use crate::faults::Fault;
 use crate::scenario::MS;
 
-/// The least time that a detach waits at a time.
-const WAIT_NS: u64 = 2 * MS;
-
 impl Client {
     /// The next step of detaching the disk.
     pub(super) fn advance_detach(&mut self, ctx: &mut Context) {
@@ -35,10 +32,6 @@ impl Client {
         if let Some(shard) = notifying {
             self.shards[shard].disk_changed(now_ns, &self.device);
             self.pump(ctx, shard);
-        }
-        let ended = self.local.as_mut().and_then(|local| local.ended.take());
-        if let Some(result) = ended.filter(|_| self.is_going) {
-            self.end_unload(ctx, result);
         }
         if let Some(wait_ns) = wait_ns {
             let event = ClientEvent::Local(LocalEvent::DetachStep);
@@ -75,7 +68,6 @@ impl Local {
 
     /// The detach is about to wait. A signal may have arrived; it stays pending.
     fn wait(&mut self, client: &Client, ctx: &mut Context, detach: &mut Detach) {
-        self.waits += 1;
         let is_new = self.waits_since_signal.is_none() && ctx.scenario.enabled.signal;
         if is_new && ctx.draw_host(3) == 0 {
             ctx.note(|| format!("client {}: a signal, to a detach", client.number));
@@ -85,17 +77,10 @@ impl Local {
             *waits += 1;
             detach.interrupt();
             // Three things are waited for: the writes, all I/O, and the servers' answers.
-            if *waits > 3 && !client.is_unloading {
+            if *waits > 3 {
                 let why = || format!("client {}: a detach goes on after a signal", client.number);
                 ctx.oracle.fail(why);
             }
-        }
-        let timeout_ns = self.mirror.config().disk_timeout_ns;
-        let most = timeout_ns / WAIT_NS + timeout_ns / WAIT_NS / 100 + 10;
-        if client.is_unloading && self.waits > most {
-            let number = client.number;
-            let why = || format!("client {number}: unloading waits for too long for the disk");
-            ctx.oracle.fail(why);
         }
     }
 
@@ -134,10 +119,6 @@ impl Local {
 
     fn end_detach(&mut self, client: &Client, ctx: &mut Context, result: Result<(), DetachError>) {
         ctx.note(|| format!("client {}: its disk is detached: {result:?}", client.number));
-        self.ended = Some(result);
-        if client.is_unloading {
-            return;
-        }
         if result.is_err() && self.mirror.health(&client.device) == Health::Detaching {
             let number = client.number;
             ctx.oracle.fail(|| {

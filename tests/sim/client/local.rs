@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anemone::crc::crc32c;
 use anemone::engine::client::ids::PageIndex;
-use anemone::engine::client::maintenance::detach::{Detach, DetachError};
+use anemone::engine::client::maintenance::detach::Detach;
 use anemone::engine::client::mirror::{
     self, Buffer, DiskIo, Event as MirrorEvent, Head, Io, Mirror,
 };
@@ -79,12 +79,8 @@ pub struct Local {
     pub(super) asked_ns: Option<u64>,
     /// That time and the disk's pages, if the disk has been given up since the oracle's last check.
     pub given_up: Option<(u64, Vec<u32>)>,
-    /// How the last detach ended, until that has been handled.
-    pub(super) ended: Option<Result<(), DetachError>>,
     /// How often the detach has waited since a signal arrived; `None` if none did.
     pub(super) waits_since_signal: Option<u32>,
-    /// How often the detach has waited.
-    pub(super) waits: u64,
     /// Whether the mirror was notified that the disk is gone.
     pub(super) is_marked: bool,
     /// I/Os that the disk has refused.
@@ -124,9 +120,7 @@ impl Local {
             is_forced: false,
             asked_ns: None,
             given_up: None,
-            ended: None,
             waits_since_signal: None,
-            waits: 0,
             is_marked: false,
             refused: BTreeSet::new(),
             pending_events: 0,
@@ -332,12 +326,11 @@ impl Local {
         self.is_forced = is_forced;
         self.asked_ns = None;
         self.waits_since_signal = None;
-        self.waits = 0;
     }
 
-    /// Whether the disk has I/O, or a shard is to be notified.
+    /// Whether the disk has I/O.
     pub(super) fn has_io(&self) -> bool {
-        self.under_way.iter().any(Option::is_some) || self.pending_events != 0
+        self.under_way.iter().any(Option::is_some)
     }
 
     /// Carries out the mirror's actions.

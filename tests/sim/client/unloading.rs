@@ -2,9 +2,7 @@
 
 //! Unloading a client's module while others run.
 
-use anemone::engine::client::maintenance::detach::{Detach, DetachError};
-
-use super::local::LocalEvent;
+use super::local::Local;
 use super::{Client, ClientEvent};
 use crate::context::Context;
 use crate::faults::Fault;
@@ -19,9 +17,6 @@ impl Client {
         ctx.counts.fault(Fault::ClientUnloaded);
         self.is_loaded = false;
         self.is_unloading = true;
-        if let Some(local) = self.local.as_mut().filter(|_| ctx.draw_host(2) == 0) {
-            local.disk.stay_hung();
-        }
         self.after(ctx, 0, ClientEvent::UnloadStep);
     }
 
@@ -30,7 +25,7 @@ impl Client {
         self.is_unloaded || self.device.is_hibernating()
     }
 
-    /// Waits for requests and operators, then for the disk's I/O.
+    /// Waits for requests and operators. As long as the disk has I/O, unloading is refused, and tried again.
     pub(super) fn continue_unload(&mut self, ctx: &mut Context) {
         let shards = self.requests[..self.repair_shard()].iter();
         let has_requests = shards.flatten().any(Option::is_some);
@@ -40,36 +35,30 @@ impl Client {
             self.after(ctx, MS, ClientEvent::UnloadStep);
             return;
         }
-        ctx.note(|| format!("client {}: is unloaded", self.number));
-        if !std::mem::replace(&mut self.is_going, true) && self.local.is_some() {
-            let delay_ns = ctx.draw_host(200 * MS);
-            self.after(ctx, delay_ns, ClientEvent::UnloadStep);
+        if self.is_going {
+            self.end_unload(ctx);
             return;
         }
-        match &mut self.local {
-            Some(local) => {
-                local.begin_detach(Detach::for_unload(), true);
-                self.after(ctx, 0, ClientEvent::Local(LocalEvent::DetachStep));
-            }
-            None => self.end_unload(ctx, Ok(())),
+        let is_refused = local.is_some_and(|local| local.mirror.must_stay());
+        if is_refused && !local.is_some_and(Local::has_io) {
+            let number = self.number;
+            ctx.oracle
+                .fail(|| format!("client {number}: unloading is refused, and its disk has no I/O"));
         }
+        match is_refused {
+            true => ctx.counts.fault(Fault::UnloadRefused),
+            false => self.is_going = true,
+        }
+        let delay_ns = ctx.draw_host(200 * MS);
+        self.after(ctx, delay_ns, ClientEvent::UnloadStep);
     }
 
-    /// The disk has no more I/O, or is abandoned.
-    pub(super) fn end_unload(&mut self, ctx: &mut Context, result: Result<(), DetachError>) {
-        match result {
-            Ok(()) if self.local.as_ref().is_some_and(|local| local.has_io()) => {
-                let number = self.number;
-                ctx.oracle
-                    .fail(|| format!("client {number}: unloaded, and its disk has I/O"));
-            }
-            Ok(()) => {}
-            Err(DetachError::TimedOut) => ctx.counts.fault(Fault::DiskAbandoned),
-            Err(error) => {
-                let number = self.number;
-                ctx.oracle
-                    .fail(|| format!("client {number}: {error:?} does not end unloading"));
-            }
+    /// The module is gone.
+    fn end_unload(&mut self, ctx: &mut Context) {
+        if self.local.as_ref().is_some_and(Local::has_io) {
+            let number = self.number;
+            ctx.oracle
+                .fail(|| format!("client {number}: unloaded, and its disk has I/O"));
         }
         self.unload(ctx);
         self.has_unloaded = true;

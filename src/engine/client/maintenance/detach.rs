@@ -9,8 +9,6 @@
 //! have answered count. If no page needs the disk, and no server was lost since the count began, the disk is
 //! given up under the cluster's lock. Only after that are the DISK bits cleared from the map, part by part.
 //! So a disk that is kept has all the pages that it had.
-//!
-//! When the module is unloaded, only the I/O of the disk is waited for.
 
 use core::ops::Range;
 
@@ -84,8 +82,6 @@ enum Stage {
 /// A disk that is being detached.
 pub struct Detach {
     force: bool,
-    /// Whether the module is being unloaded.
-    is_unloading: bool,
     stage: Stage,
     /// The last check of the mirror found I/O under way.
     waits: bool,
@@ -107,7 +103,6 @@ impl Detach {
     pub fn new(force: bool) -> Self {
         Self {
             force,
-            is_unloading: false,
             stage: Stage::Pause,
             waits: false,
             until_ns: 0,
@@ -115,17 +110,6 @@ impl Detach {
             need: None,
             next: 0,
             needing: 0,
-        }
-    }
-
-    /// The module is being unloaded, and no request is under way. The disk's I/O, which only an unload by
-    /// force leaves, is waited for. If it does not end in time, the disk is abandoned, and the result is
-    /// [`DetachError::TimedOut`].
-    pub fn for_unload() -> Self {
-        Self {
-            is_unloading: true,
-            stage: Stage::Begin,
-            ..Self::new(true)
         }
     }
 
@@ -164,9 +148,9 @@ impl Detach {
         )
     }
 
-    /// Stops waiting for the disk, or for servers, unless the module is being unloaded.
+    /// Stops waiting for the disk, or for servers.
     pub fn interrupt(&mut self) {
-        if !self.is_unloading && !mutated!(InterruptIgnored) {
+        if !mutated!(InterruptIgnored) {
             self.until_ns = 0;
         }
     }
@@ -200,21 +184,7 @@ impl Detach {
                 true => self.stage = Stage::Begin,
                 false => self.begin_walk(Stage::Count),
             },
-            Stage::Idle if self.is_unloading && mutated!(UnloadedWithDiskIo) => {
-                self.stage = Stage::Over(Ok(()));
-            }
-            Stage::Idle if is_settled && mirror.is_idle() => {
-                self.stage = match self.is_unloading {
-                    true => Stage::Over(Ok(())),
-                    false => Stage::Announce,
-                };
-            }
-            Stage::Idle if self.is_unloading => {
-                self.waits = true;
-                if now_ns >= self.until_ns && !mutated!(UnloadWaitsForever) {
-                    self.stage = Stage::Over(Err(DetachError::TimedOut));
-                }
-            }
+            Stage::Idle if is_settled && mirror.is_idle() => self.stage = Stage::Announce,
             Stage::Quiet | Stage::Idle => {
                 self.waits = true;
                 if is_stuck || now_ns >= self.until_ns {
@@ -290,8 +260,7 @@ impl Detach {
     }
 
     fn wait<S: Storage>(&mut self, now_ns: u64, mirror: &Mirror<S>, stage: Stage) {
-        let more_ns = if self.is_unloading { 0 } else { NS_PER_S };
-        let timeout_ns = mirror.config().disk_timeout_ns.saturating_add(more_ns);
+        let timeout_ns = mirror.config().disk_timeout_ns.saturating_add(NS_PER_S);
         self.until_ns = now_ns.saturating_add(timeout_ns);
         self.stage = stage;
     }

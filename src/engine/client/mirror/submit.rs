@@ -211,6 +211,7 @@ impl<S: Storage> Mirror<S> {
     /// Whether the caller's pages and code must stay: the disk has I/O, which may never end, or is being
     /// passed some.
     pub fn must_stay(&self) -> bool {
-        self.is_submitting() || self.submissions.accepted != 0 || self.has_timed_out()
+        let has_io = self.submissions.accepted != 0 || self.has_timed_out();
+        !mutated!(UnloadedWithDiskIo) && (self.is_submitting() || has_io)
     }
 }

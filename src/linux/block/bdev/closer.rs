@@ -7,7 +7,7 @@
 use kernel::sync::Arc;
 
 use super::{
-    file::Files,
+    file::Claim,
     job::{
         Job,
         JobQueue,
@@ -24,10 +24,8 @@ use crate::linux::module::{
 
 /// A device that is to be closed.
 pub(super) struct Closing {
-    files: Files,
+    claim: Claim,
     number: DeviceNumber,
-    /// Only the claim on the device is given up.
-    stays_open: bool,
     wait_ms: u32,
     report: Report,
 }
@@ -43,20 +41,9 @@ impl Job for Closing {
     }
 
     fn run(self, keeps_module: bool) {
-        let Files { claim, file } = self.files;
-        let is_released = if keeps_module {
-            drop(claim);
-            true
-        } else {
-            claim.hand_over(self.wait_ms)
-        };
-        let wait_ms = if is_released { self.wait_ms } else { 0 };
-        if self.stays_open {
-            file.leave_open();
-            (self.report)(self.number, Event::StaysOpen);
-        } else if keeps_module {
-            drop(file);
-        } else if !file.hand_over(wait_ms) || !is_released {
+        if keeps_module {
+            drop(self.claim);
+        } else if !self.claim.hand_over(self.wait_ms) {
             (self.report)(self.number, Event::HandedOver);
         }
     }
@@ -68,21 +55,18 @@ impl Job for Closing {
 
 impl Closer {
     /// Closes a device on `queue`, and if `waits`, waits for that, unless it takes long or a signal arrives.
-    /// If `stays_open`, only the claim on it is given up. A module that is being unloaded, or fails to load,
-    /// cannot be kept. Then a thread of the kernel's closes the device, and the end of the queue waits for
-    /// that for a bounded time.
+    /// A module that is being unloaded, or fails to load, cannot be kept. Then a thread of the kernel's closes
+    /// the device, and the end of the queue waits for that for a bounded time.
     pub(super) fn close(
         self: &Arc<Self>,
-        files: Files,
+        claim: Claim,
         number: DeviceNumber,
-        stays_open: bool,
         waits: bool,
         queue: &JobQueue,
     ) {
         let closing = Closing {
-            files,
+            claim,
             number,
-            stays_open,
             wait_ms: queue.wait_ms,
             report: queue.report,
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files by which a block device is open.
+//! The file by which a block device is open.
 
 use core::{
     mem,
@@ -20,40 +20,13 @@ use kernel::{
 use super::DeviceNumber;
 use crate::linux::helpers;
 
-/// What keeps a device open, and claimed. Dropping it closes the device.
-///
-/// A claim is given up only when its file is closed, so there is another file for a device that is to stay
-/// open.
-///
-/// # Invariants
-///
-/// Both are files of the same device.
-pub(super) struct Files {
-    pub(super) claim: Claim,
-    pub(super) file: OpenFile,
-}
-
-impl Files {
-    /// Opens the device. Sleeps, maybe without a bound.
-    pub(super) fn open(number: DeviceNumber) -> Result<Self> {
-        let claim = Claim::new(number)?;
-        let file = OpenFile::new(number)?;
-        // A device that is taken away gives up its number, which another may get.
-        if file.device() != claim.file.device() {
-            return Err(ENXIO);
-        }
-        // INVARIANT: Compared above.
-        Ok(Self { claim, file })
-    }
-}
-
 /// A file of a block device. Dropping it closes it, which may wait without a bound: for another opener of the
 /// device, and until what others have written to its cache is on the disk.
 ///
 /// # Invariants
 ///
 /// It is an open file of a block device, and the only reference to it belongs to this value.
-pub(super) struct OpenFile(NonNull<bindings::file>);
+struct OpenFile(NonNull<bindings::file>);
 
 // SAFETY: A file may be closed by any thread.
 unsafe impl Send for OpenFile {}
@@ -62,16 +35,8 @@ unsafe impl Send for OpenFile {}
 unsafe impl Sync for OpenFile {}
 
 impl OpenFile {
-    fn new(number: DeviceNumber) -> Result<Self> {
-        // SAFETY: The function has no requirements.
-        let file = from_err_ptr(unsafe { helpers::bdev_open(number.0) })?;
-        // INVARIANT: The file was opened above, and nothing else has a reference.
-        // SAFETY: The function returns an error or a file, never null.
-        Ok(Self(unsafe { NonNull::new_unchecked(file) }))
-    }
-
     /// The device, which there is as long as this value.
-    pub(super) fn device(&self) -> *mut bindings::block_device {
+    fn device(&self) -> *mut bindings::block_device {
         // SAFETY: By the type invariant it is an open file of a block device.
         unsafe { bindings::file_bdev(self.0.as_ptr()) }
     }
@@ -82,17 +47,10 @@ impl OpenFile {
     /// The helper polls the count of the file's dentry. In the kernel it would be replaced by a wait for
     /// deferred `fput`s with a timeout; `flush_delayed_fput` has none.
     #[must_use]
-    pub(super) fn hand_over(self, wait_ms: u32) -> bool {
+    fn hand_over(self, wait_ms: u32) -> bool {
         let this = mem::ManuallyDrop::new(self);
         // SAFETY: By the type invariant this is the last reference, and the file is not used after this.
         unsafe { helpers::fput_wait(this.0.as_ptr(), wait_ms) }
-    }
-
-    /// Lets it stay open for ever.
-    pub(super) fn leave_open(self) {
-        let this = mem::ManuallyDrop::new(self);
-        // SAFETY: By the type invariant it is an open file. Its reference is never dropped.
-        unsafe { helpers::file_not_leak(this.0.as_ptr()) };
     }
 }
 
@@ -133,7 +91,8 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    fn new(number: DeviceNumber) -> Result<Self> {
+    /// Opens and claims the device. Sleeps, maybe without a bound.
+    pub(super) fn new(number: DeviceNumber) -> Result<Self> {
         let gone = KBox::new(Gone(Atomic::new(0)), GFP_KERNEL)?;
         // SAFETY: The flag is a `u32` that C may write to. By the type invariants, or because the claim is
         // not made, it is not freed before the claim is given up.
@@ -144,6 +103,11 @@ impl Claim {
         let file = OpenFile(unsafe { NonNull::new_unchecked(file) });
         // INVARIANT: The file was opened above, with this flag. Its fields are dropped in their order.
         Ok(Self { file, gone })
+    }
+
+    /// The device, which there is as long as this value.
+    pub(super) fn device(&self) -> *mut bindings::block_device {
+        self.file.device()
     }
 
     /// Whether the device has been taken away.

@@ -21,7 +21,7 @@ use kernel::{
 
 use super::{
     closer::Closer,
-    file::Files,
+    file::Claim,
     job::{
         Job,
         JobQueue,
@@ -44,7 +44,7 @@ struct Opening {
 
 /// A device that has been opened, if that did not fail.
 struct Opened {
-    files: Result<Files>,
+    claim: Result<Claim>,
     opening: Opening,
 }
 
@@ -57,13 +57,13 @@ impl Job for Opening {
 
     fn run(self, _keeps_module: bool) -> Opened {
         Opened {
-            files: Files::open(self.number),
+            claim: Claim::new(self.number),
             opening: self,
         }
     }
 
     fn late(output: &Opened) -> Option<Event> {
-        output.files.is_ok().then_some(Event::OpenedLate)
+        output.claim.is_ok().then_some(Event::OpenedLate)
     }
 }
 
@@ -173,12 +173,11 @@ impl Opener {
             place,
             closer,
         } = opened.opening;
-        // INVARIANT: `files` is initialised. No job of the queue refers to the queue, as `Opening` and
+        // INVARIANT: `claim` is initialised. No job of the queue refers to the queue, as `Opening` and
         // `Closing` do not.
         let device = place.write(BlockDevice {
-            files: ManuallyDrop::new(opened.files?),
+            claim: ManuallyDrop::new(opened.claim?),
             number,
-            stays_open: Atomic::new(0),
             closes_later: Atomic::new(0),
             closer,
             queue: self.queue.clone(),

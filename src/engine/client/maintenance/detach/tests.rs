@@ -268,27 +268,3 @@ fn servers_are_asked_again_if_the_machine_is_put_back_after_they_have_answered()
     assert_eq!(answers, 2);
     bench.assert_kept();
 }
-
-#[test]
-fn an_unload_waits_for_the_disk_as_long_as_an_io_may_take() {
-    let (device, mut mirror) = disk();
-    let config = mirror.config();
-    for is_notified in [false, true] {
-        let mut detach = Detach::for_unload();
-        assert_eq!(detach.next_step(), Step::Mirror);
-        detach.with_mirror(0, &mut mirror, &device, false);
-        for now_ns in [1, config.disk_timeout_ns - 1] {
-            assert_eq!(detach.next_step(), Step::Mirror);
-            detach.with_mirror(now_ns, &mut mirror, &device, false);
-            detach.interrupt();
-            assert_eq!(detach.next_step(), Step::Wait(RECHECK_NS));
-        }
-        assert_eq!(detach.next_step(), Step::Mirror);
-        detach.with_mirror(config.disk_timeout_ns, &mut mirror, &device, is_notified);
-        let result = match is_notified {
-            true => Ok(()),
-            false => Err(DetachError::TimedOut),
-        };
-        assert_eq!(detach.next_step(), Step::Done(result));
-    }
-}
