@@ -174,6 +174,8 @@ pub struct Client {
     pub is_up: bool,
     /// When servers were added.
     pub added_ns: BTreeMap<MacAddress, u64>,
+    /// When a frame from each server last came to it, also one that was sent again by somebody else.
+    pub heard_ns: BTreeMap<MacAddress, u64>,
     /// When the first session with a server was opened.
     pub opened_ns: BTreeMap<MacAddress, u64>,
     /// Whether programs begin more requests.
@@ -264,6 +266,7 @@ impl Client {
             mtu_set_ns: ctx.now_ns,
             is_up: true,
             added_ns: BTreeMap::new(),
+            heard_ns: BTreeMap::new(),
             opened_ns: BTreeMap::new(),
             is_loaded: true,
             is_unloaded: false,

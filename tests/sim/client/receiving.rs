@@ -28,6 +28,9 @@ impl Client {
             return;
         };
         ctx.note(|| format!("client {} gets {}", self.number, show(wire)));
+        if wire.destination == self.mac {
+            self.heard_ns.insert(wire.source, ctx.now_ns);
+        }
         let header = frame.header;
         match Destination::of(&header) {
             Destination::Shard => self.deliver_to_shard(ctx, wire.source, &frame),

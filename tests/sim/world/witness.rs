@@ -120,7 +120,10 @@ impl Evidence for Witness<'_> {
         let died_ns = self.servers[server].died_ns(incarnation);
         // Either is enough. A server that runs again in another start notifies the client.
         let died_ns = died_ns.filter(|_| !self.servers[server].is_alive());
-        [cut_ns, died_ns].into_iter().flatten().min()
+        let gone_ns = [cut_ns, died_ns].into_iter().flatten().min()?;
+        // A frame of the server's that is late, or sent again by somebody else, is a sign of life.
+        let heard_ns = self.clients[client].heard_ns.get(&self.servers[server].mac);
+        Some(gone_ns.max(heard_ns.copied().unwrap_or(0)))
     }
 
     fn all_gone_since_ns(&self, client: usize) -> Option<u64> {
