@@ -68,7 +68,7 @@ impl<S: Storage> Repair<S> {
         // Only now. If this load does not see that a page-out is under way, the page-out sees the copy.
         let entry = device.map.load(page);
         let copyable = match Self::is_wanted(entry, goal, device) {
-            true => Self::copyable(entry, goal, device),
+            true => Self::copyable(now_ns, entry, goal, shard, device),
             false => Copyable::Never,
         };
         if copyable != Copyable::Now || shard.start_copy_in(now_ns, index, page, device).is_err() {
@@ -176,7 +176,7 @@ impl<S: Storage> Repair<S> {
     ) -> Option<Job> {
         let Source { page, entry, goal } = source;
         let slot = match goal {
-            Goal::Server => Some(shard.place_copy(entry, device)?),
+            Goal::Server => Some(shard.place_copy(now_ns, entry, device)?),
             Goal::Disk => None,
         };
         let version = device.take_version_of(entry.generation());

@@ -114,7 +114,13 @@ impl<S: Storage> Repair<S> {
 
     /// Whether the page can be copied. A page that is only on its way to the disk is noted by the
     /// mirror when it is there.
-    pub(super) fn copyable(entry: Entry, goal: Goal, device: &SwapDevice<S>) -> Copyable {
+    pub(super) fn copyable(
+        now_ns: u64,
+        entry: Entry,
+        goal: Goal,
+        shard: &Shard<S>,
+        device: &SwapDevice<S>,
+    ) -> Copyable {
         let holders = entry.replicas().intersection(device.servers.valid());
         let disk = device.disk.load();
         let is_on_disk = entry.is_on_disk() && disk.is_attached();
@@ -124,7 +130,8 @@ impl<S: Storage> Repair<S> {
             return Copyable::Never;
         }
         let has_source = is_on_disk || !holders.intersection(device.servers.usable()).is_empty();
-        let has_target = goal == Goal::Disk || !Shard::copy_targets(entry, device).is_empty();
+        let targets = || shard.copy_targets(now_ns, entry, device);
+        let has_target = goal == Goal::Disk || !targets().is_empty();
         match has_source && has_target {
             true => Copyable::Now,
             false => Copyable::Later,

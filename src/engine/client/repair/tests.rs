@@ -306,6 +306,37 @@ fn a_full_server_or_one_that_dies_is_not_forced() {
     assert!(!rig.holders(5).contains(&target));
 }
 
+#[test]
+fn a_server_that_checks_whether_clients_are_alive_gets_few_copies() {
+    let mut rig = Rig::new(3);
+    for page in 0..200 {
+        rig.bench.write(PageIndex(page), &[0, 1]);
+    }
+    rig.kill(1);
+    let (began_ns, mut asked) = (rig.bench.now_ns, 0);
+    while rig.bench.now_ns < began_ns + 2000 * MS {
+        rig.drive();
+        while let Some(send) = rig.next_send() {
+            if send.header.opcode == Opcode::Read {
+                rig.bench.answer_page(&send, &[0]);
+            } else {
+                asked += 1;
+                rig.bench.acknowledge(&send, Status::Wait);
+            }
+        }
+        rig.bench.advance(10 * MS);
+    }
+    assert!((2..=COPIES + 8).contains(&asked), "{asked} copies");
+    // It has found a client dead. Pages were put off, for seconds.
+    let mut copied = 0;
+    while rig.left() != 0 {
+        rig.bench.advance(1000 * MS);
+        copied += rig.settle(&[1]).len();
+        assert!(rig.bench.now_ns < began_ns + 20_000 * MS, "{copied}");
+    }
+    assert_eq!(copied, 200);
+}
+
 /// As [`copy_under_way`], to any server.
 fn copy_under_way_to(rig: &mut Rig) -> Send {
     rig.bench.write(PageIndex(5), &[0, 1]);

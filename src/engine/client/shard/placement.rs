@@ -58,24 +58,32 @@ impl<S: Storage> Shard<S> {
         Some(slot)
     }
 
-    /// Servers that can take repair's copy of the page.
-    pub fn copy_targets(entry: Entry, device: &SwapDevice<S>) -> SlotSet {
+    /// Servers that can take repair's copy of the page now.
+    pub fn copy_targets(&self, now_ns: u64, entry: Entry, device: &SwapDevice<S>) -> SlotSet {
         let servers = &device.servers;
         servers
             .usable()
             .intersection(servers.counting())
             .without(servers.quiescing())
             .without(servers.full())
+            .without(self.asked_lately(now_ns))
             .without(entry.replicas())
     }
 
     /// Chooses a server for repair's copy of the page.
-    pub fn place_copy(&mut self, entry: Entry, device: &SwapDevice<S>) -> Option<ServerSlot> {
+    pub fn place_copy(
+        &mut self,
+        now_ns: u64,
+        entry: Entry,
+        device: &SwapDevice<S>,
+    ) -> Option<ServerSlot> {
+        let candidates = self.copy_targets(now_ns, entry, device);
         let paths = &mut self.paths;
-        let candidates = Self::copy_targets(entry, device);
-        least_utilised(candidates, SlotSet::EMPTY, |slot| {
+        let slot = least_utilised(candidates, SlotSet::EMPTY, |slot| {
             let load = device.servers.load(slot);
             paths[slot].placed.utilisation(load, 1)
-        })
+        })?;
+        self.note_asked(now_ns, slot);
+        Some(slot)
     }
 }
