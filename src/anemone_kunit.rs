@@ -13,14 +13,33 @@ extern crate test;
 #[macro_use]
 extern crate std;
 
+pub mod aead;
 #[macro_use]
 mod bit_set;
 pub mod crc;
 pub mod engine;
-// What `crc` and `sync` use of the wrappers.
+// What `aead`, `crc` and `sync` use of the wrappers.
 mod linux {
+    mod block {
+        pub(in crate::linux) mod bytes;
+        mod page;
+        pub(in crate::linux) mod place;
+
+        pub(crate) use self::{
+            bytes::{
+                Block,
+                BlockWriter, //
+            },
+            page::Page, //
+        };
+    }
     mod crc32c;
+    pub(crate) mod crypto;
     mod helpers;
+    mod mm {
+        pub(crate) mod alloc;
+        pub(in crate::linux) mod copy;
+    }
     pub(crate) mod sched;
 
     pub(crate) use crc32c::crc32c;

@@ -19,6 +19,7 @@ pub(crate) mod local_disk;
 mod log;
 pub(crate) mod membership;
 pub(crate) mod module;
+mod page_seal;
 pub(crate) mod params;
 pub(crate) mod queue;
 pub(crate) mod receive;

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod aead;
 #[macro_use]
 mod bit_set;
 pub mod crc;

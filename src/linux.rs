@@ -23,6 +23,7 @@
 pub(crate) mod block;
 pub(crate) mod capability;
 mod crc32c;
+pub(crate) mod crypto;
 pub(crate) mod debugfs;
 pub(crate) mod dmi;
 mod helpers;

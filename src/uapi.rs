@@ -219,8 +219,13 @@ pub struct Status {
     /// The most pages that repair has still to check.
     pub repair_left: u64,
 
+    /// What pages are sealed with, as `/proc/crypto` names it, zero-terminated; empty if they are not.
+    pub cipher: [u8; 64],
+    /// Pages that arrived from servers damaged or altered, since the module was loaded.
+    pub pages_in_corrupt: u64,
+
     /// Zeros.
-    pub reserved: [u64; 16],
+    pub reserved: [u64; 7],
 }
 
 /// Flags of [`Status`] and [`Servers`].

@@ -15,7 +15,7 @@ pub use fragment::{FragmentMask, Fragmentation};
 #[cfg(MODULE)]
 pub(crate) use frame::parse_header;
 pub use frame::{is_request, Frame, FrameError};
-pub use header::{Flags, Header, Opcode, Status, HEADER_LEN, PROTOCOL_VERSION};
+pub use header::{Flags, Header, Opcode, PageSum, PageTag, Status, HEADER_LEN, PROTOCOL_VERSION};
 pub use message::{
     Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, Nonce,
     NotAClientId, PageVersion, Stats, MAX_ACKS, MAX_PAGE_VERSIONS,

@@ -13,8 +13,8 @@ use anemone::engine::client::utilisation::{least_utilised, Placed};
 use anemone::engine::client::window::Window;
 use anemone::sync::Atomic;
 use anemone::wire::{
-    Flags, FragmentMask, Fragmentation, Frame, FrameError, Header, Opcode, Status, HEADER_LEN,
-    PAGE_SIZE,
+    Flags, FragmentMask, Fragmentation, Frame, FrameError, Header, Opcode, PageTag, Status,
+    HEADER_LEN, PAGE_SIZE,
 };
 use proptest::prelude::*;
 
@@ -49,6 +49,7 @@ prop_compose! {
         (tag, attempt, payload_crc) in any::<(u32, u32, u32)>(),
         (fragment_index, fragment_count, mask) in any::<(u8, u8, u8)>(),
         utilisation in any::<u16>(),
+        page_tag in any::<[u8; 16]>(),
         (session, incarnation, page, version, low_water) in any::<(u64, u64, u64, u64, u64)>(),
     ) -> Header {
         Header {
@@ -66,6 +67,7 @@ prop_compose! {
             incarnation,
             page,
             version,
+            page_tag: PageTag(page_tag),
             low_water,
         }
     }

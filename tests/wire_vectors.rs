@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use anemone::aead::Key;
 use anemone::crc::crc32c;
+use anemone::engine::client::ids::{PageIndex, Version};
+use anemone::engine::client::page_keys::page_nonce;
 use anemone::wire::{
     Announce, Flags, FragmentMask, Frame, FrameError, Header, Hello, HelloAck, Inventory,
-    InventoryReply, Nonce, Opcode, PageVersion, Stats, Status, HEADER_LEN, PAGE_SIZE,
+    InventoryReply, Nonce, Opcode, PageTag, PageVersion, Stats, Status, HEADER_LEN, PAGE_SIZE,
 };
 use zerocopy::FromBytes;
 
@@ -47,6 +50,18 @@ fn page() -> Vec<u8> {
         .collect()
 }
 
+/// The page sealed, as the document does, and its tag.
+fn sealed_page() -> (Vec<u8>, [u8; 16]) {
+    let mut bytes = page();
+    let tag = sealing_key().seal(&page_nonce(PageIndex(77), Version(5001)), &mut bytes);
+    (bytes, tag)
+}
+
+/// The key of the document.
+fn sealing_key() -> Key {
+    Key::new(&std::array::from_fn(|at| at as u8))
+}
+
 fn hex(text: &str) -> Vec<u8> {
     assert_eq!(text.len() % 2, 0, "{text}");
     (0..text.len())
@@ -69,16 +84,16 @@ fn number(vector: &Vector, field: &str) -> u64 {
 
 fn payload(vector: &Vector) -> Vec<u8> {
     let text = vector.get("payload").map_or("", String::as_str);
-    match text
-        .strip_prefix("page[")
-        .and_then(|text| text.strip_suffix(']'))
-    {
-        Some(range) => {
-            let (from, to) = range.split_once("..").unwrap();
-            page()[from.parse().unwrap()..to.parse().unwrap()].to_vec()
-        }
-        None => hex(text),
-    }
+    let Some((name, range)) = text.split_once('[') else {
+        return hex(text);
+    };
+    let bytes = match name {
+        "page" => page(),
+        "sealed" => sealed_page().0,
+        _ => panic!("{name}"),
+    };
+    let (from, to) = range.strip_suffix(']').unwrap().split_once("..").unwrap();
+    bytes[from.parse().unwrap()..to.parse().unwrap()].to_vec()
 }
 
 fn opcode(name: &str) -> Opcode {
@@ -145,6 +160,7 @@ fn header(vector: &Vector) -> Header {
         "page",
         "version",
         "low_water",
+        "page_tag",
         "payload_crc",
         "payload",
         "header",
@@ -175,7 +191,27 @@ fn header(vector: &Vector) -> Header {
     header.page = number(vector, "page");
     header.version = number(vector, "version");
     header.low_water = number(vector, "low_water");
+    if let Some(tag) = vector.get("page_tag") {
+        header.page_tag = PageTag(hex(tag).try_into().unwrap());
+    }
     header
+}
+
+#[test]
+fn sealed_pages_match_the_document() {
+    let (sealed, tag) = sealed_page();
+    let all = vectors();
+    for name in ["write-sealed", "read-reply-sealed"] {
+        let header = header(&all[name]);
+        assert_eq!(header.page_tag.0, tag, "{name}");
+        assert_eq!(header.payload_crc, crc32c(&sealed), "{name}");
+    }
+    let filled = &all["write-sealed-same-filled"];
+    let (header, mut value) = (header(filled), payload(filled));
+    assert_eq!(header.payload_crc, crc32c(&value));
+    let nonce = page_nonce(PageIndex(78), Version(5002));
+    assert!(sealing_key().open(&nonce, &header.page_tag.0, &mut value));
+    assert_eq!(value, hex("deadbeefcafef00d"));
 }
 
 #[test]
@@ -217,7 +253,7 @@ fn bad_frames_are_refused_for_the_documented_reason() {
             "short" => FrameError::Short,
             "checksum" => FrameError::Checksum,
             "malformed" => FrameError::Malformed,
-            "version 2" => FrameError::Version(2),
+            "version 1" => FrameError::Version(1),
             _ => panic!("{reason}"),
         };
         assert_eq!(
@@ -229,7 +265,7 @@ fn bad_frames_are_refused_for_the_documented_reason() {
     }
     reasons.sort();
     reasons.dedup();
-    assert_eq!(reasons, ["checksum", "malformed", "short", "version 2"]);
+    assert_eq!(reasons, ["checksum", "malformed", "short", "version 1"]);
 }
 
 #[test]

@@ -15,21 +15,20 @@ use anemone::engine::client::mirror::{Buffer, Head, Io, Mirror};
 use anemone::engine::client::pages_in_repair::COPIES;
 use anemone::engine::client::repair::Repair;
 use anemone::engine::client::shard::{
-    Action, Op, Outcome, Parts, Receive, Send, SendPayload, Shard,
+    Action, Op, Outcome, Parts, Receive, Seal, Sealed, Send, SendPayload, Shard,
 };
 use anemone::engine::client::stale_copy::StaleCopy;
 use anemone::engine::client::storage::Storage;
 use anemone::engine::client::swap_device::SwapDevice;
 use anemone::sync::Atomic;
-use anemone::wire::{
-    Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode, PAGE_SIZE,
-};
+use anemone::wire::{Ack, ClientId, ClusterName, Frame, Header, MacAddress, PAGE_SIZE};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use zerocopy::FromBytes;
 
 use crate::host::Wire;
 use crate::mutation::emit;
+use crate::sealing::Sealing;
 use crate::MS;
 
 /// Pages of the device.
@@ -118,19 +117,33 @@ pub struct Client {
     round: Round,
     /// The pages of ops in use, by shard.
     memory: [Vec<Option<Memory>>; 2],
+    /// Those that are sent, if they are sealed.
+    sealed: [Vec<Memory>; 2],
+    sealing: Sealing,
     inbox: Vec<Wire>,
     out: Outgoing,
     pub ended: Vec<Ended>,
 }
 
 impl Client {
-    /// A client of these servers.
-    pub fn new(mac: MacAddress, mtu: usize, servers: &[MacAddress], now_ns: u64) -> Self {
+    /// A client of these servers, which seals its pages or not.
+    pub fn new(
+        mac: MacAddress,
+        mtu: usize,
+        servers: &[MacAddress],
+        seals: bool,
+        now_ns: u64,
+    ) -> Self {
         let config = Config::new(2, 1, IO_TIMEOUT_S).expect("the values are in their ranges");
         let chunk_words = || words(words_for(PAGES));
         let mut device = SwapDevice::new(words(PAGES), config, 1);
         device.set_dirty_bitmaps(chunk_words(), chunk_words());
         device.set_repair_pages_per_s(1000);
+        let mut sealing = Sealing::default();
+        if seals {
+            device.set_sealed();
+            sealing.add_key();
+        }
         let peers = Peers::new(vec![Peer::default(); SERVER_SLOTS]).expect("one for each slot");
         let dice = Dice(StdRng::seed_from_u64(1));
         let (id, name) = (ClientId([1; 16]), ClusterName::default());
@@ -141,7 +154,7 @@ impl Client {
                 .add(now_ns, server, &device.servers)
                 .expect("there are slots");
         }
-        let page = || Some(Box::new([0; PAGE_SIZE]));
+        let page = || Box::new([0; PAGE_SIZE]);
         Self {
             mac,
             device,
@@ -150,7 +163,9 @@ impl Client {
             chunks: DirtyChunks::new(chunk_words()),
             repair: Repair::new([(); 4].map(|()| chunk_words())),
             round: Round::new(2),
-            memory: [vec![None; OPS], (0..COPIES).map(|_| page()).collect()],
+            memory: [vec![None; OPS], vec![Some(page()); COPIES]],
+            sealed: [vec![page(); OPS], vec![page(); COPIES]],
+            sealing,
             inbox: Vec::new(),
             out: Outgoing {
                 source: mac,
@@ -190,8 +205,8 @@ impl Client {
         bytes: Memory,
     ) {
         let crc = match fill {
-            Some(value) => crc32c(&value.to_be_bytes()),
-            None => crc32c(&bytes[..]),
+            Some(value) => Some(crc32c(&value.to_be_bytes())),
+            None => (!self.device.seals()).then(|| crc32c(&bytes[..])),
         };
         self.memory[PROGRAMS][op] = Some(bytes);
         let shard = &mut self.shards[PROGRAMS];
@@ -246,27 +261,47 @@ impl Client {
         let Some(shard) = self.shards.get_mut(number).filter(|_| is_ours) else {
             return;
         };
-        let is_filled = header.opcode == Opcode::ReadReply
-            && header.flags.contains(Flags::SAME_FILLED)
-            && crc32c(frame.payload) == header.payload_crc;
-        let fill = frame.payload.try_into().ok().filter(|_| is_filled);
-        let fill = fill.map(u64::from_be_bytes);
-        let receive = shard.handle_frame(now_ns, source, header, fill, &self.device);
+        let receive = shard.handle_frame(now_ns, source, header, &self.device);
         if let Some(receive) = receive {
             self.copy(now_ns, number, &receive, frame.payload);
         }
         self.pump(now_ns, number);
     }
 
-    /// Copies a fragment into its request's page.
+    /// Copies a fragment into its request's page, and opens the page when it is complete.
     fn copy(&mut self, now_ns: u64, shard: usize, receive: &Receive, bytes: &[u8]) {
         let page = self.memory[shard][receive.id.op.index()]
             .as_mut()
             .expect("a claim is on an op in use");
-        let from = usize::from(receive.offset);
-        page[from..from + usize::from(receive.len)].copy_from_slice(bytes);
-        let crc = receive.completes.then(|| crc32c(&page[..]));
-        self.shards[shard].received(now_ns, receive, true, crc, &self.device);
+        let received = match receive.filled {
+            true => self.sealing.verify(receive, &mut bytes.to_vec()),
+            false => {
+                let from = usize::from(receive.offset);
+                page[from..from + usize::from(receive.len)].copy_from_slice(bytes);
+                self.sealing.verify(receive, &mut page[..])
+            }
+        };
+        self.shards[shard].received(now_ns, receive, received, &self.device);
+    }
+
+    /// Seals an op's page.
+    fn seal(&mut self, now_ns: u64, shard: usize, seal: &Seal) {
+        let op = seal.op.index();
+        let page = self.memory[shard][op]
+            .as_ref()
+            .expect("a page is sealed for an op in use");
+        let crc = seal.wants_crc.then(|| crc32c(&page[..]));
+        let mut value = seal.fill.unwrap_or(0).to_be_bytes();
+        let sum = match seal.fill {
+            Some(_) => self.sealing.seal(seal, &mut value),
+            None => {
+                self.sealed[shard][op].clone_from(page);
+                self.sealing.seal(seal, &mut self.sealed[shard][op][..])
+            }
+        };
+        let fill = u64::from_be_bytes(value);
+        let sealed = Some(Sealed { sum, fill, crc });
+        self.shards[shard].sealed(now_ns, seal, sealed, &self.device);
     }
 
     /// Carries out a shard's actions.
@@ -283,6 +318,7 @@ impl Client {
                 "a shard goes on for ever: {action:?}"
             );
             match action {
+                Action::Seal(seal) => self.seal(now_ns, number, &seal),
                 Action::Send(send) => self.send(now_ns, number, &send),
                 Action::Complete(completion) => {
                     let mut wake = completion.wake;
@@ -312,9 +348,14 @@ impl Client {
     fn send(&mut self, now_ns: u64, shard: usize, send: &Send) {
         use cluster::Outbox;
 
-        let page = self.memory[shard][send.id.op.index()]
+        let op = send.id.op.index();
+        let page = self.memory[shard][op]
             .as_ref()
             .expect("frames are sent for an op in use");
+        let page = match self.device.seals() {
+            true => &self.sealed[shard][op],
+            false => page,
+        };
         let mut header = send.header;
         match send.payload {
             SendPayload::Nothing => self.out.send(send.destination, &header, &[]),
@@ -347,6 +388,11 @@ impl Client {
         self.round.begin(&self.device);
         loop {
             match self.round.next_step() {
+                Step::TakeKey => {
+                    let jumps = self.device.versions().jumps();
+                    self.sealing.add_key();
+                    self.device.begin_key(jumps);
+                }
                 Step::Allocate(count) => self.device.versions().give_room(words(count)),
                 Step::Inspect(number) | Step::Notify(number) => {
                     let shard = &mut self.shards[number];

@@ -4,7 +4,7 @@
 //! often, and altered how.
 //!
 //! Whatever happens, nothing panics and every request ends. As long as no frame was altered, a page-in reads
-//! what was written last, or fails.
+//! what was written last, or fails. If pages are sealed, it never reads what was not written to that page.
 
 use anemone::engine::client::shard::Outcome;
 use anemone::engine::server::Server;
@@ -57,6 +57,10 @@ struct World {
     requests: [Option<Request>; OPS],
     /// What each page may contain; 0 for zeros.
     may_be: Vec<Vec<u64>>,
+    /// What each page may ever have contained.
+    has_been: Vec<Vec<u64>>,
+    /// Whether pages are sealed.
+    is_sealed: bool,
     contents: u64,
     /// Whether a frame has been altered.
     is_altered: bool,
@@ -64,7 +68,14 @@ struct World {
 
 impl World {
     fn of(u: &mut Unstructured<'_>) -> Result<Self> {
-        let mtu = *u.choose(&[600, 1500, 9000])?;
+        let (is_sealed, mtu) = *u.choose(&[
+            (false, 600),
+            (false, 1500),
+            (false, 9000),
+            (true, 600),
+            (true, 1500),
+            (true, 9000),
+        ])?;
         let size = Size {
             capacity_pages: u.int_in_range(2..=10)?,
             quota_pages: u.int_in_range(2..=10)?,
@@ -74,12 +85,14 @@ impl World {
         let mut world = Self {
             now_ns,
             size,
-            client: Client::new(CLIENT, mtu, &SERVERS, now_ns),
+            client: Client::new(CLIENT, mtu, &SERVERS, is_sealed, now_ns),
             servers: (0..2).map(|n| host::start(size, 1 + n, now_ns)).collect(),
             incarnation: 2,
             on_the_way: Vec::new(),
             requests: [None; OPS],
             may_be: vec![vec![0]; PAGES],
+            has_been: vec![vec![0]; PAGES],
+            is_sealed,
             contents: 0,
             is_altered: false,
         };
@@ -148,6 +161,7 @@ impl World {
         };
         self.contents += 1;
         let number = self.contents;
+        self.has_been[page as usize].push(number);
         self.requests[op] = Some(Request {
             page,
             content: Some(number),
@@ -232,8 +246,12 @@ impl World {
                     assert_eq!(ended.outcome, Outcome::Done);
                     *known = vec![number];
                 }
-                None if is_error || self.is_altered => {}
+                None if is_error || (self.is_altered && !self.is_sealed) => {}
                 None => {
+                    let known = match self.is_altered {
+                        true => &self.has_been[request.page as usize],
+                        false => known,
+                    };
                     let found = read(ended.outcome, &ended.bytes);
                     let is_right = |&number: &u64| match number {
                         0 => found.iter().all(|&byte| byte == 0),

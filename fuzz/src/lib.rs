@@ -10,6 +10,7 @@ mod client;
 mod content;
 mod host;
 mod mutation;
+mod sealing;
 
 /// Nanoseconds of a millisecond.
 const MS: u64 = 1_000_000;

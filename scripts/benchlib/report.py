@@ -9,6 +9,8 @@ BUDGETS = {
     (1500, "page-in", 1): 35, (1500, "page-out", 1): 58, (1500, "page-in", 16): 25, (1500, "page-out", 16): 36,
     (9000, "page-in", 1): 28, (9000, "page-out", 1): 46, (9000, "page-in", 16): 18, (9000, "page-out", 16): 25,
 }
+# What sealing and authenticated frames may add to the client's instructions: by MTU and operation.
+SEALING = {(1500, "page-in"): 17000, (1500, "page-out"): 30000, (9000, "page-in"): 13000, (9000, "page-out"): 20000}
 NAMES = {"page-in": "page-in", "page-out": "page-out, two copies"}
 FIO = {"page-in": "randread", "page-out": "randwrite"}
 # The budgets of a page-out with the mirror against without; of a mirrored page; of a page-in while a server dies.
@@ -48,6 +50,27 @@ def two_processors(paths):
             rows.append({"mtu": profile["mtu"], "operation": row["operation"], "depth": row["depth"],
                          "counted_us": cost, "budget_us": budget, "client_instructions": sides["client"],
                          "servers_instructions": sides["servers"]})
+    print()
+    return rows
+
+
+def sealing(pairs):
+    """What sealing adds to each side's instructions, from the outputs of scripts/profile without it and with it."""
+    rows = []
+    print("what sealing adds, in instructions an operation:")
+    print(f"{'MTU':>5}  {'operation':<22}{'depth':>5}{'client':>10}{'budget':>8}{'servers':>10}")
+    for plain, sealed in pairs:
+        with open(plain, encoding="utf-8") as first, open(sealed, encoding="utf-8") as second:
+            plain, sealed = json.load(first), json.load(second)
+        for before, after in zip(plain["operations"], sealed["operations"]):
+            mtu, operation, depth = plain["mtu"], before["operation"], before["depth"]
+            client, servers = (after["instructions"][side] - before["instructions"][side]
+                               for side in ("client", "servers"))
+            budget = SEALING[mtu, operation]
+            print(f"{mtu:>5}  {NAMES[operation]:<22}{depth:>5}{client:>10,.0f}{budget:>8,}{servers:>10,.0f}"
+                  f"{mark(client, budget)}")
+            rows.append({"mtu": mtu, "operation": operation, "depth": depth, "budget": budget,
+                         "client_instructions": client, "servers_instructions": servers})
     print()
     return rows
 
@@ -114,8 +137,9 @@ def histogram(file, name, counts):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         lines = [line.split() for line in file]
-    result = {"one_processor": one_processor(lines), "two_processors": two_processors(sys.argv[2:]),
-              "mirror": mirror(lines), "failover": failover(lines, "build/failover.txt")}
+    profiles = sys.argv[2:]
+    result = {"one_processor": one_processor(lines), "two_processors": two_processors(profiles[::2]),
+              "sealing": sealing(zip(profiles[::2], profiles[1::2])), "mirror": mirror(lines), "failover": failover(lines, "build/failover.txt")}
     with open("build/bench.json", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
         file.write("\n")

@@ -19,6 +19,7 @@ use kernel::{
 
 use super::{
     cluster_lock::ClusterLock,
+    page_seal::Sealer,
     params::Params,
     queue::Queue,
     receive::{
@@ -79,14 +80,23 @@ pub(crate) struct Client {
 impl Client {
     /// A client with this identity. A page is cut into at most `fragments` frames.
     pub(crate) fn new(params: &Params, id: ClientId, fragments: u8) -> Result<Arc<Self>> {
-        let queues = queues(params, fragments)?;
-        Self::with_queues(params, id, queues)
+        let sealer = match params.encrypt {
+            true => Some(Sealer::new()?),
+            false => None,
+        };
+        let queues = queues(params, fragments, sealer.as_deref())?;
+        Self::with_queues(params, id, sealer, queues)
     }
 
     // Never inlined: together with what makes the queues it would take half of a kernel stack.
     #[inline(never)]
-    fn with_queues(params: &Params, id: ClientId, queues: KVec<Arc<Queue>>) -> Result<Arc<Self>> {
-        let shared = Shared::new(params)?;
+    fn with_queues(
+        params: &Params,
+        id: ClientId,
+        sealer: Option<Pin<KBox<Sealer>>>,
+        queues: KVec<Arc<Queue>>,
+    ) -> Result<Arc<Self>> {
+        let shared = Shared::new(params, sealer)?;
         let cluster = ClusterLock::new(id, params.cluster)?;
         let inbox = receive::empty_inbox()?;
         let round = new_round(queues.len())?;
@@ -151,12 +161,12 @@ fn new_round(shards: usize) -> Result<KBox<Round>> {
 }
 
 /// The data path's queues, and repair's.
-fn queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
+fn queues(params: &Params, fragments: u8, sealer: Option<&Sealer>) -> Result<KVec<Arc<Queue>>> {
     let (hw_queues, depth) = (params.hw_queues, params.queue_depth);
-    let bytes = Queue::bytes(depth, params.config.replicas, fragments)
+    let bytes = Queue::bytes(depth, params.config.replicas, fragments, params.encrypt)
         .saturating_mul(usize::from(hw_queues));
     let queues = match is_available(bytes) {
-        true => try_queues(params, fragments),
+        true => try_queues(params, fragments, sealer),
         false => Err(ENOMEM),
     };
     queues.inspect_err(|_| {
@@ -168,7 +178,7 @@ fn queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
 }
 
 #[inline(never)]
-fn try_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
+fn try_queues(params: &Params, fragments: u8, sealer: Option<&Sealer>) -> Result<KVec<Arc<Queue>>> {
     let mut queues = KVec::with_capacity(usize::from(params.hw_queues) + 1, GFP_KERNEL)?;
     for number in 0..params.hw_queues {
         let timer = new_timer(Target::Queue(usize::from(number)))?;
@@ -178,12 +188,13 @@ fn try_queues(params: &Params, fragments: u8) -> Result<KVec<Arc<Queue>>> {
             params.config.replicas,
             fragments,
             timer,
+            sealer,
         )?;
         queues.push(queue, GFP_KERNEL)?;
     }
     let number = params.hw_queues;
     let timer = new_timer(Target::Queue(usize::from(number)))?;
-    let queue = repair::new_queue(number, params.pages, fragments, timer)?;
+    let queue = repair::new_queue(number, params.pages, fragments, timer, sealer)?;
     queues.push(queue, GFP_KERNEL)?;
     Ok(queues)
 }

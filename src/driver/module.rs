@@ -190,6 +190,7 @@ impl kernel::Module for Anemone {
             params.hw_queues,
             params.queue_depth
         );
+        report_encryption(&client, params.local_device.is_some());
         pr_info!("client {id}, from {}\n", source.word());
         if source == Source::Random {
             pr_warn!(
@@ -207,6 +208,21 @@ impl kernel::Module for Anemone {
             _running: running,
             _socket: socket,
         })
+    }
+}
+
+/// Logs what protects pages.
+fn report_encryption(client: &Client, has_disk: bool) {
+    let sealer = client.shared.sealer.as_ref();
+    let disk = match has_disk {
+        true => "; the local disk gets them as they are",
+        false => "",
+    };
+    match sealer.and_then(|sealer| sealer.driver_name()) {
+        Some(name) => pr_info!("pages are sealed with {name}{disk}\n"),
+        None => {
+            pr_warn!("encrypt=0: servers, and whoever sees the frames, can read the pages\n");
+        }
     }
 }
 

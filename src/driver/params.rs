@@ -51,6 +51,9 @@ module_params! {
     number loss_timeout_s = 30 in 1..=86400, READ_WRITE, "Seconds for which a server is suspected before its pages are copied to others";
     number repair_pages_per_s = 10000 in 0..=10000000, READ_WRITE, "Maximum number of pages that repair copies a second; 0 for none";
     number overcommit = 0 in 0..=1, READ, "1 accepts a device that is larger than the capacity of its servers; 0 refuses it";
+    number encrypt = 1 in 0..=1, READ, "1 seals pages, so that servers can neither read nor change them; 0 sends them as they are";
+    number detect_rollback = 0 in 0..=1, READ, "1 notices that a server returns an older version of a page, for 4 bytes of memory a page more";
+    number hide_filled = 0 in 0..=1, READ, "1 sends pages that are filled with one value as whole pages, so that servers do not learn which are";
     number connect_ms = 3000 in 100..=60000, READ, "Milliseconds that loading waits for all servers to answer";
     number wait = 0 in 0..=86400, READ, "Seconds that loading waits, beyond connect_ms, until as many servers answer as there are replicas; 0 refuses the load if none does";
     number hw_queues = 0 in 0..=64, READ, "Hardware queues; 0 is one for each CPU, at most 8";
@@ -73,6 +76,9 @@ pub(crate) struct Params {
     pub(crate) pages: usize,
     pub(crate) config: Config,
     pub(crate) overcommit: bool,
+    pub(crate) encrypt: bool,
+    pub(crate) detect_rollback: bool,
+    pub(crate) hide_filled: bool,
     pub(crate) client_id: Option<ClientId>,
     pub(crate) connect_ms: u32,
     pub(crate) wait_s: u32,
@@ -105,6 +111,15 @@ impl Params {
         }
         let config =
             Config::new(wanted, least, narrow(io_timeout_s.value())).map_err(|_| EINVAL)?;
+        for (name, option) in [
+            ("detect_rollback", &detect_rollback),
+            ("hide_filled", &hide_filled),
+        ] {
+            if option.value() == 1 && encrypt.value() == 0 {
+                pr_err!("{name}=1 protects nothing with encrypt=0\n");
+                return Err(EINVAL);
+            }
+        }
         let local = local_device.value();
         let wanted_queues = match hw_queues.value() {
             0 => u64::from(nr_cpu_ids()).min(MAX_DEFAULT_QUEUES),
@@ -119,6 +134,9 @@ impl Params {
             pages: (size_mib.value() as usize).wrapping_mul(PAGES_OF_MIB),
             config,
             overcommit: overcommit.value() == 1,
+            encrypt: encrypt.value() == 1,
+            detect_rollback: detect_rollback.value() == 1,
+            hide_filled: hide_filled.value() == 1,
             client_id: read_client_id()?,
             connect_ms: narrow(connect_ms.value()),
             wait_s: narrow(wait.value()),

@@ -27,6 +27,10 @@ use lingering::Lingering;
 
 use super::{
     block_device::AnemoneDevice,
+    page_seal::{
+        OpSeal,
+        Sealer, //
+    },
     request_part::RequestPart,
     shared::Shared,
     storage::KernelStorage, //
@@ -98,6 +102,8 @@ pub(crate) struct Queue {
     pub(crate) timer: Arc<Timer>,
     /// In repair's queue: the page of each op.
     own_pages: KVec<Page>,
+    /// By op; empty if pages are not sealed.
+    seals: KVVec<OpSeal>,
 }
 
 impl Queue {
@@ -156,6 +162,13 @@ impl Queue {
                 repair.handle_timeout(now_ns, shard, &shared.device);
             });
         }
+    }
+
+    /// What the op's page is sealed with; `None` if pages are not sealed.
+    #[inline]
+    fn sealing<'a>(&'a self, shared: &'a Shared, op: OpId) -> Option<(&'a Sealer, &'a OpSeal)> {
+        let sealer = shared.sealer.as_deref()?;
+        Some((sealer, self.seals.get(op.index())?))
     }
 
     /// Returns the page of an op in use.

@@ -21,7 +21,6 @@ use crate::{
     wire::{
         self,
         Ack,
-        Flags,
         Frame,
         Header,
         MacAddress,
@@ -79,19 +78,8 @@ pub(super) fn empty_inbox() -> Result<Inbox> {
 impl Client {
     #[inline]
     pub(super) fn handle_data(&self, frame: &RxFrame<'_>, header: &Header) {
-        let mut fill = None;
-        if header.flags.contains(Flags::SAME_FILLED) {
-            let mut bytes = [0; 8];
-            if frame.copy_bytes(HEADER_LEN, &mut bytes).is_none()
-                || crate::crc::crc32c(&bytes) != header.payload_crc
-            {
-                self.count_bad_frame();
-                return;
-            }
-            fill = Some(u64::from_ne_bytes(bytes));
-        }
         match self.queues.get(shard_of_tag(header.tag)) {
-            Some(queue) => queue.receive(&self.shared, frame, header, fill),
+            Some(queue) => queue.receive(&self.shared, frame, header),
             None => self.count_bad_frame(),
         }
     }

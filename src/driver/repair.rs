@@ -13,6 +13,7 @@ use kernel::{
 
 use super::{
     client::Client,
+    page_seal::Sealer,
     queue::Queue,
     storage::make_vec, //
     timers_and_work::Timer,
@@ -36,12 +37,13 @@ pub(super) fn new_queue(
     pages: usize,
     fragments: u8,
     timer: Arc<Timer>,
+    sealer: Option<&Sealer>,
 ) -> Result<Arc<Queue>> {
     let words = || zeroed_table(words_for(pages));
     let tables = [words()?, words()?, words()?, words()?];
     let repair = KBox::new(Repair::new(tables), GFP_KERNEL)?;
     let own_pages = make_vec(COPIES, Page::new)?;
-    Queue::for_repair(number, fragments, timer, repair, own_pages)
+    Queue::for_repair(number, fragments, timer, repair, own_pages, sealer)
 }
 
 /// What is known of repair.

@@ -11,6 +11,7 @@ use kernel::{
 use super::{
     link::Link,
     local_disk::LocalDisk,
+    page_seal::Sealer,
     params::Params,
     storage::KernelStorage, //
     timers_and_work::{
@@ -49,6 +50,10 @@ pub(crate) struct Shared {
     /// The local disk, if there is one.
     #[pin]
     pub(crate) local: LocalDisk,
+    /// The keys with which pages are sealed, if they are.
+    pub(crate) sealer: Option<Pin<KBox<Sealer>>>,
+    /// Whether servers are not to learn which pages are same-filled.
+    pub(crate) hides_filled: bool,
     /// The worker.
     pub(crate) worker: Arc<WorkItem>,
     /// Wakes the worker when the cluster has something due.
@@ -57,7 +62,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The shared part of a client with these parameters.
-    pub(super) fn new(params: &Params) -> Result<impl PinInit<Self, Error> + use<'_>> {
+    pub(super) fn new(
+        params: &Params,
+        sealer: Option<Pin<KBox<Sealer>>>,
+    ) -> Result<impl PinInit<Self, Error> + use<'_>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
             let map_mib = (params.pages >> 18).max(1);
             let size_mib = params.size_mib();
@@ -65,6 +73,12 @@ impl Shared {
                 "no memory for the page map: {map_mib} MiB for a device of {size_mib} MiB; reduce size_mib=\n"
             );
         })?;
+        let newest = match params.detect_rollback {
+            true => Some(zeroed_table(params.pages).inspect_err(|_| {
+                pr_err!("no memory for detect_rollback=1, which takes as much as the page map\n");
+            })?),
+            false => None,
+        };
         let words = words_for(params.pages);
         let (degraded, out_of_sync) = (zeroed_table(words)?, zeroed_table(words)?);
         let chunks = DirtyChunks::new(zeroed_table(words)?);
@@ -75,13 +89,30 @@ impl Shared {
         Ok(try_pin_init!(Self {
             // Made in place: it is large, and each move takes stack.
             device: SwapDevice::new(map, params.config, u32::from(params.hw_queues)),
-            _: { device.set_dirty_bitmaps(degraded, out_of_sync) },
+            _: {
+                device.set_dirty_bitmaps(degraded, out_of_sync);
+                if sealer.is_some() {
+                    device.set_sealed();
+                }
+                if let Some(words) = newest {
+                    device.set_newest_versions(words);
+                }
+            },
             chunks,
             link <- link,
             local <- local,
+            sealer,
+            hides_filled: params.hide_filled,
             worker,
             timer,
         }))
+    }
+
+    /// Takes another key, if pages are sealed. Sleeps.
+    pub(super) fn take_key(&self) {
+        if let Some(sealer) = &self.sealer {
+            sealer.take_key(&self.device);
+        }
     }
 
     /// Wakes the worker. Any context.

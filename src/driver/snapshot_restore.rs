@@ -13,7 +13,7 @@ use kernel::{
 use super::client::Client;
 use crate::linux::{
     random::{
-        random_u64,
+        fresh_u64,
         vmfork::VmforkCallback, //
     },
     suspend::{
@@ -41,7 +41,9 @@ impl PmCallback for OnHibernation {
                 client.cluster.look(|_| ());
             }
             PmEvent::PostHibernation => {
-                client.shared.device.end_hibernation(random_u64());
+                // The jump first, because it waits for nothing: after it this instance's versions differ.
+                client.shared.device.end_hibernation(fresh_u64());
+                client.shared.take_key();
                 client.shared.kick();
             }
         }
@@ -54,7 +56,8 @@ pub(crate) struct OnVmFork(pub(crate) Arc<Client>);
 impl VmforkCallback for OnVmFork {
     fn forked(&self) {
         let client = &self.0;
-        client.shared.device.versions().jump(random_u64());
+        client.shared.device.versions().jump(fresh_u64());
+        client.shared.take_key();
         pr_warn!(
             "this virtual machine was rolled back or copied; pages that were paged out since then are lost\n"
         );

@@ -33,6 +33,14 @@ use crate::{
 /// Pages counted between two checks for a signal.
 const STATISTICS_PAGES: u32 = 1 << 20;
 
+/// Puts a name where zeros are. The last byte stays zero.
+fn put_name(to: &mut [u8], name: &CStr) {
+    let most = to.len().saturating_sub(1);
+    for (to, from) in to.iter_mut().zip(name.to_bytes()).take(most) {
+        *to = *from;
+    }
+}
+
 impl Client {
     /// The device's state.
     pub(crate) fn status(&self, flags: u32) -> Result<uapi::Status> {
@@ -49,10 +57,10 @@ impl Client {
         let mtu = self.shared.link.mtu();
         status.mtu = params::narrow(mtu.unwrap_or(0) as u64);
         status.in_flight = params::narrow(self.in_flight() as u64);
-        // The last byte stays zero.
-        let interface = self.shared.link.name().to_bytes().iter().take(15);
-        for (to, from) in status.interface.iter_mut().zip(interface) {
-            *to = *from;
+        put_name(&mut status.interface, self.shared.link.name());
+        let sealer = self.shared.sealer.as_ref();
+        if let Some(name) = sealer.and_then(|sealer| sealer.driver_name()) {
+            put_name(&mut status.cipher, name);
         }
         status.size_pages = device.map.len() as u64;
         if flags & uapi::status::COUNT != 0 {
@@ -68,6 +76,7 @@ impl Client {
         status.pages_out_failed = counters.pages_out_failed;
         status.pages_in_failed = counters.pages_in_failed;
         status.pages_freed = counters.pages_freed;
+        status.pages_in_corrupt = counters.corrupt_in.saturating_add(counters.outdated_in);
         status.repair_pages_per_s = u64::from(device.repair_pages_per_s());
         let repair = self.repair_report();
         status.repaired = repair.counters.pages_repaired;

@@ -67,6 +67,8 @@ fn shut_down_disk(client: &Client) {
     local.submitter.drain();
     local.submitter.callback.disconnect();
     if local.pool().is_some_and(|pool| pool.has_io()) {
-        pr_warn!("local disk: unloading was forced while it has I/O, and waits until that has ended\n");
+        pr_warn!(
+            "local disk: unloading was forced while it has I/O, and waits until that has ended\n"
+        );
     }
 }

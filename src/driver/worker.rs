@@ -3,7 +3,7 @@
 //! The worker: it carries out the engine's rounds ([`crate::engine::client::maintenance`]).
 //!
 //! Context: process, on the module's own WQ_MEM_RECLAIM queue. It allocates only the table for jumps of
-//! the versions, and does not wait for that memory.
+//! the versions and keys, and does not wait for that memory.
 
 use super::{
     client::Client,
@@ -35,6 +35,7 @@ impl Client {
         round.begin(device);
         loop {
             match round.next_step() {
+                Step::TakeKey => shared.take_key(),
                 Step::Allocate(words) => {
                     if let Ok(room) = zeroed_table_now(words) {
                         device.versions().give_room(room);

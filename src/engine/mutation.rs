@@ -66,6 +66,8 @@ mod switch {
         CrcUncheckedOut,
         /// A client does not verify the checksum of what it reads.
         CrcUncheckedIn,
+        /// A page is sent before it has been sealed.
+        SentUnsealed,
         /// A same-filled page is not distinguished from one that begins with the same value.
         FilledFlagLost,
         /// A server refuses a newer version of a page that it holds, for lack of room.

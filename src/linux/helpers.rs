@@ -33,6 +33,18 @@ pub(super) struct socket {
     _opaque: [u8; 0],
 }
 
+/// A transform of the kernel's AEAD interface. Opaque.
+#[repr(C)]
+pub(super) struct crypto_aead {
+    _opaque: [u8; 0],
+}
+
+/// `struct aead_scratch` of `helpers/crypto.c`. Opaque.
+#[repr(C)]
+pub(super) struct aead_scratch {
+    _opaque: [u8; 0],
+}
+
 /// `receive_fn` of `helpers/net/hook.c`.
 pub(super) type ReceiveFn =
     unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
@@ -139,6 +151,48 @@ helpers! {
     fn unregister_pm_notifier(block: *mut bindings::notifier_block) -> c_int;
     fn register_vmfork_notifier(block: *mut bindings::notifier_block) -> c_int;
     fn unregister_vmfork_notifier(block: *mut bindings::notifier_block) -> c_int;
+    fn memzero_explicit(data: *mut c_void, len: usize);
+    fn fresh_bytes(out: *mut u8);
+    fn aead_alloc(name: *const c_char) -> *mut crypto_aead;
+    fn aead_set_key(tfm: *mut crypto_aead, key: *const u8, key_len: c_uint) -> c_int;
+    fn aead_free(tfm: *mut crypto_aead);
+    fn aead_driver_name(tfm: *mut crypto_aead) -> *const c_char;
+    fn aead_reqsize(tfm: *mut crypto_aead) -> c_uint;
+    fn aead_scratch_alloc(reqsize: c_uint) -> *mut aead_scratch;
+    fn aead_scratch_free(scratch: *mut aead_scratch);
+    fn aead_seal(
+        scratch: *mut aead_scratch,
+        tfm: *mut crypto_aead,
+        nonce: *const u8,
+        runs: *const bindings::kvec,
+        count: c_uint,
+        to: *mut c_void,
+        tag: *mut u8,
+    ) -> c_int;
+    fn aead_open(
+        scratch: *mut aead_scratch,
+        tfm: *mut crypto_aead,
+        nonce: *const u8,
+        tag: *const u8,
+        runs: *const bindings::kvec,
+        count: c_uint,
+    ) -> c_int;
+    fn aead_seal_bytes(
+        scratch: *mut aead_scratch,
+        tfm: *mut crypto_aead,
+        nonce: *const u8,
+        bytes: *mut u8,
+        len: c_uint,
+        tag: *mut u8,
+    ) -> c_int;
+    fn aead_open_bytes(
+        scratch: *mut aead_scratch,
+        tfm: *mut crypto_aead,
+        nonce: *const u8,
+        tag: *const u8,
+        bytes: *mut u8,
+        len: c_uint,
+    ) -> c_int;
     fn memalloc_socket() -> *mut socket;
     fn memalloc_socket_release(sock: *mut socket);
 }

@@ -8,7 +8,13 @@
 
 pub(crate) mod vmfork;
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    error::to_result,
+    prelude::*, //
+};
+
+use super::helpers;
 
 /// Returns `N` bytes that cannot be guessed. May be called in any context.
 ///
@@ -22,6 +28,46 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     // SAFETY: `bytes` is valid for writes of `N` bytes.
     unsafe { bindings::get_random_bytes(bytes.as_mut_ptr().cast(), N) };
     bytes
+}
+
+/// Waits until the kernel's random generator has been seeded: what [`random_bytes`] returns before that may
+/// be guessed. Sleeps. A signal ends the wait (`ERESTARTSYS`).
+///
+/// # Examples
+///
+/// ```ignore
+/// wait_for_random_bytes()?;
+/// let key: [u8; 32] = random_bytes();
+/// ```
+pub(crate) fn wait_for_random_bytes() -> Result {
+    // SAFETY: The function has no requirements. It sleeps, as this one says.
+    to_result(unsafe { bindings::wait_for_random_bytes() })
+}
+
+/// Bytes of [`fresh_bytes`].
+pub(crate) const FRESH_LEN: usize = 32;
+
+/// Fills `bytes` with what cannot be guessed, and what no other instance of this machine gets: one that was
+/// made from the same snapshot or hibernation image has the random generator in the same state. May be called
+/// in any context but hard interrupt.
+///
+/// # Examples
+///
+/// ```ignore
+/// let mut key = [0; FRESH_LEN];
+/// fresh_bytes(&mut key);
+/// ```
+pub(crate) fn fresh_bytes(bytes: &mut [u8; FRESH_LEN]) {
+    // SAFETY: `bytes` is valid for writes of as many bytes as the helper writes.
+    unsafe { helpers::fresh_bytes(bytes.as_mut_ptr()) };
+}
+
+/// Returns a number of [`fresh_bytes`].
+pub(crate) fn fresh_u64() -> u64 {
+    let mut bytes = [0; FRESH_LEN];
+    fresh_bytes(&mut bytes);
+    let [a, b, c, d, e, f, g, h, ..] = bytes;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Returns a number that cannot be guessed. May be called in any context.

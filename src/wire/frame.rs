@@ -212,10 +212,10 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_from_damage() {
         let mut bytes = frame(&Header::new(Opcode::Stats), &[]);
-        bytes[0] = 2;
+        bytes[0] = 3;
         assert_eq!(Frame::parse(&bytes), Err(FrameError::Checksum));
         let crc = crate::crc::crc32c(&bytes[..HEADER_LEN - 4]).to_be_bytes();
         bytes[HEADER_LEN - 4..].copy_from_slice(&crc);
-        assert_eq!(Frame::parse(&bytes), Err(FrameError::Version(2)));
+        assert_eq!(Frame::parse(&bytes), Err(FrameError::Version(3)));
     }
 }

@@ -12,7 +12,7 @@ use super::fragment::FragmentMask;
 use super::frame::FrameError;
 
 /// The version of the protocol.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// Bytes of a header on the wire.
 pub const HEADER_LEN: usize = core::mem::size_of::<RawHeader>();
@@ -21,6 +21,22 @@ const _: () = assert!(HEADER_LEN == 88);
 
 /// Bytes of a header that its checksum covers: all before it.
 const CHECKED_LEN: usize = HEADER_LEN - 4;
+
+/// The tag of a sealed page, which proves its contents to the client that sealed it. Zeros for a page
+/// that is not sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct PageTag(pub [u8; 16]);
+
+/// What the bytes of a page are checked against: by whom says `docs/protocol.md`, "Pages".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageSum {
+    /// CRC32C of the page's bytes as they are sent; of a same-filled page, of the 8 bytes sent for it.
+    pub crc: u32,
+    /// The tag, if they are sealed.
+    pub tag: PageTag,
+}
 
 /// A header as it is in a frame.
 #[repr(C)]
@@ -44,7 +60,7 @@ struct RawHeader {
     page: U64,
     version: U64,
     low_water: U64,
-    authentication: [u8; 16],
+    page_tag: PageTag,
     reserved1: U32,
     header_crc: U32,
 }
@@ -208,6 +224,8 @@ pub struct Header {
     pub page: u64,
     /// The page's version; in a READ, its low 8 bits are the generation wanted.
     pub version: u64,
+    /// WRITE, READ_REPLY: the tag of the sealed page. Zeros in others.
+    pub page_tag: PageTag,
     /// From a client: low water. All versions below it are settled, and the server refuses WRITEs of them.
     /// From a server: high water. All versions that it knows of in this session are below it.
     pub low_water: u64,
@@ -231,6 +249,7 @@ impl Header {
             incarnation: 0,
             page: 0,
             version: 0,
+            page_tag: PageTag([0; 16]),
             low_water: 0,
         }
     }
@@ -243,8 +262,18 @@ impl Header {
             flags: Flags::default(),
             fragment_mask: FragmentMask::EMPTY,
             payload_crc: 0,
+            page_tag: PageTag::default(),
             low_water: 0,
             ..*self
+        }
+    }
+
+    /// The checksum and the tag of the page that the frame belongs to.
+    #[inline]
+    pub fn page_sum(&self) -> PageSum {
+        PageSum {
+            crc: self.payload_crc,
+            tag: self.page_tag,
         }
     }
 
@@ -282,7 +311,7 @@ impl Header {
         raw.page = self.page.into();
         raw.version = self.version.into();
         raw.low_water = self.low_water.into();
-        raw.authentication = [0; 16];
+        raw.page_tag = self.page_tag;
         raw.reserved1 = 0.into();
         raw.header_crc = crc32c(raw.checked()).into();
     }
@@ -319,6 +348,7 @@ impl Header {
             incarnation: raw.incarnation.get(),
             page: raw.page.get(),
             version: raw.version.get(),
+            page_tag: raw.page_tag,
             low_water: raw.low_water.get(),
         };
         Ok((header, raw.payload_len.get()))

@@ -4,7 +4,7 @@
 //!
 //! The fields: `docs/protocol.md`, "Opcodes".
 
-use super::{from_hex, FragmentMask, Fragmentation, Header, Opcode, Status, HEADER_LEN};
+use super::{from_hex, FragmentMask, Fragmentation, Header, Opcode, PageTag, Status, HEADER_LEN};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -176,6 +176,7 @@ impl Ack {
             fragment_count: self.fragment_count,
             fragment_mask: FragmentMask::from_bits(self.fragment_mask),
             payload_crc: 0,
+            page_tag: PageTag::default(),
             page: self.page.get(),
             version: self.version.get(),
             ..*of_all

@@ -27,7 +27,7 @@ show() {
 }
 
 requires fio
-anemone_load size_mib="$SIZE_MIB" || fail "load"
+anemone_load encrypt=0 size_mib="$SIZE_MIB" || fail "load"
 dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=256k oflag=direct 2>/dev/null
 page_ins undisturbed
 page_ins killed &

@@ -29,7 +29,7 @@ measure() {
 requires fio modprobe
 modprobe brd rd_nr=1 rd_size=$((SIZE_MIB * 1024)) || fail "no RAM disk"
 measure ram0
-anemone_load size_mib="$SIZE_MIB" || fail "load"
+anemone_load encrypt=0 size_mib="$SIZE_MIB" || fail "load"
 measure anemone
 # A lost frame would be a figure of the timer's, not of the path's.
 [ "$(counter timeouts)" -eq 0 ] || fail "frames were lost: $(counter timeouts) timeouts"

@@ -39,8 +39,8 @@ requires fio modprobe
 modprobe brd rd_nr=1 rd_size=$((DISK_MIB * 1024)) || fail "no RAM disk"
 # Its pages are there before anything is measured.
 dd if=/dev/zero of=/dev/ram0 bs=1M count="$DISK_MIB" oflag=direct 2>/dev/null
-anemone_load size_mib="$SIZE_MIB" || fail "load"
+anemone_load encrypt=0 size_mib="$SIZE_MIB" || fail "load"
 measure off
-anemone_load size_mib="$SIZE_MIB" local_device=/dev/ram0 mirror_pool_mib=32 || fail "load"
+anemone_load encrypt=0 size_mib="$SIZE_MIB" local_device=/dev/ram0 mirror_pool_mib=32 || fail "load"
 measure on
 kernel_log_clean

@@ -78,7 +78,7 @@ impl World {
                 continue;
             }
             for page in 0..self.ctx.scenario.pages {
-                let mut held = server.held(page).into_iter();
+                let mut held = server.held(&self.ctx.seals, page).into_iter();
                 if let Some((copy, _)) = held.find(|(_, word)| word >> 56 == dead as u64 + 1) {
                     self.ctx
                         .oracle
@@ -230,7 +230,9 @@ impl World {
                 continue;
             }
             let server = found.map(|server| &self.servers[server]);
-            let held = server.map(|server| server.held(page)).unwrap_or_default();
+            let held = server
+                .map(|server| server.held(&self.ctx.seals, page))
+                .unwrap_or_default();
             let server_is_same =
                 server.and_then(|server| server.incarnation()) == Some(address.incarnation);
             let holds = held
@@ -255,7 +257,7 @@ impl World {
                 let address = self.clients[client].device.servers.address(slot);
                 address.mac == server.mac
             });
-            for (copy, word) in server.held(page) {
+            for (copy, word) in server.held(&self.ctx.seals, page) {
                 if !is_of(client, word) || (word == 0 && self.clients.len() > 1) {
                     continue;
                 }

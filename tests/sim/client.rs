@@ -10,13 +10,13 @@ mod receiving;
 mod removing;
 mod repairing;
 mod requests;
+mod sealing;
 mod sending;
 mod unloading;
 mod worker;
 
 use std::collections::BTreeMap;
 
-use anemone::crc::crc32c;
 use anemone::engine::client::cluster::{self, Cluster, Peer, Peers};
 use anemone::engine::client::config::Config;
 use anemone::engine::client::dirty_chunks::{words_for, DirtyChunks};
@@ -26,12 +26,12 @@ use anemone::engine::client::maintenance::removal::RemovalMode;
 use anemone::engine::client::maintenance::round::Round;
 use anemone::engine::client::mirror::{Buffer, Head, Io};
 use anemone::engine::client::repair::Repair;
-use anemone::engine::client::shard::{Action, Op, Parts, Receive, Shard};
+use anemone::engine::client::shard::{Action, Op, Parts, Receive, Seal, Sealed, Shard};
 use anemone::engine::client::stale_copy::StaleCopy;
 use anemone::engine::client::storage::Storage;
 use anemone::engine::client::swap_device::SwapDevice;
 use anemone::sync::Atomic;
-use anemone::wire::{Ack, ClientId, ClusterName, Flags, Frame, Header, MacAddress, Opcode};
+use anemone::wire::{Ack, ClientId, ClusterName, Frame, Header, MacAddress};
 use rand::Rng;
 use zerocopy::FromBytes;
 
@@ -49,6 +49,7 @@ pub use local::LocalEvent;
 use removing::Removing;
 pub use requests::Done;
 use requests::Request;
+use sealing::Sealing;
 use sending::Sending;
 use worker::Working;
 
@@ -66,6 +67,10 @@ pub enum ClientEvent {
     ShardTimer(usize),
     /// The cluster's timer is due.
     ClusterTimer,
+    /// A page is sealed.
+    Seal(usize, Seal, RequestId),
+    /// A shard is notified of that.
+    Sealed(usize, Seal, Sealed),
     /// Frames that a shard asked for earlier are sent.
     Send(Sending),
     /// The shard is notified that they have been sent.
@@ -190,6 +195,7 @@ pub struct Client {
     pub has_unloaded: bool,
     pub hibernation: Hibernation,
     pub local: Option<Local>,
+    sealing: Sealing,
     pub removing: Removing,
 }
 
@@ -228,6 +234,12 @@ impl Client {
         let mut device = SwapDevice::new(words(pages), config, shards as u32);
         device.set_dirty_bitmaps(chunk_words(), chunk_words());
         device.set_repair_pages_per_s(scenario.repair_pages_per_s);
+        if scenario.sealed {
+            device.set_sealed();
+        }
+        if scenario.newest {
+            device.set_newest_versions(words(pages));
+        }
         let mut requests: Vec<Vec<Option<Request>>> = (0..shards)
             .map(|_| (0..ops).map(|_| None).collect())
             .collect();
@@ -275,6 +287,7 @@ impl Client {
             has_unloaded: false,
             hibernation: Hibernation::default(),
             local: Local::new(ctx),
+            sealing: Sealing::new(ctx),
             removing: Removing::default(),
         }
     }
@@ -353,6 +366,10 @@ impl Client {
                 self.pump(ctx, shard);
             }
             ClientEvent::ClusterTimer => self.fire_worker_timer(ctx),
+            ClientEvent::Seal(shard, seal, id) => self.seal(ctx, shard, &seal, id),
+            ClientEvent::Sealed(shard, seal, sealed) => {
+                self.end_seal(ctx, shard, &seal, sealed);
+            }
             ClientEvent::Send(sending) => self.send(ctx, sending),
             ClientEvent::Sent(sending) => self.end_send(ctx, &sending),
             ClientEvent::Copy(shard, receive, request, bytes, then_ns) => {
@@ -398,6 +415,7 @@ impl Client {
                 break;
             };
             match action {
+                Action::Seal(seal) => self.seal_later(ctx, shard, seal),
                 Action::Send(send) => {
                     self.note_send(shard, send.id.op.index());
                     let delay_ns = ctx.host_delay();

@@ -12,6 +12,7 @@ use crate::network::Network;
 use crate::night::Night;
 use crate::oracle::{Oracle, RequestId};
 use crate::scenario::{Scenario, Simplify};
+use crate::seals::Seals;
 use crate::trace::Trace;
 
 /// Everything except the stations.
@@ -24,6 +25,8 @@ pub struct Context {
     pub counts: Counts,
     pub trace: Trace,
     pub scenario: Scenario,
+    /// What clients have sealed.
+    pub seals: Seals,
     requests: RequestId,
     /// The frames that the network delays for hours, if it does.
     pub night: Option<Night>,
@@ -33,6 +36,8 @@ pub struct Context {
     maintenance: ChaCha8Rng,
     /// The random numbers for what happens to clients' hosts.
     hosts: ChaCha8Rng,
+    /// The random numbers for keys.
+    keys: ChaCha8Rng,
 }
 
 impl Context {
@@ -54,12 +59,14 @@ impl Context {
             queue: Queue::default(),
             counts: Counts::default(),
             trace,
+            seals: Seals::default(),
             requests: 0,
             night: (scenario.course == Course::Night).then(|| Night::new(seed)),
             scenario,
             clocks: ChaCha8Rng::seed_from_u64(seed ^ 0x63_6c6f_636b),
             maintenance: ChaCha8Rng::seed_from_u64(seed ^ 0x6d_6169_6e74),
             hosts: ChaCha8Rng::seed_from_u64(seed ^ 0x68_6f73_7473),
+            keys: ChaCha8Rng::seed_from_u64(seed ^ 0x6b65_7973),
         }
     }
 
@@ -91,6 +98,11 @@ impl Context {
     /// Draws from the random numbers for what happens to clients' hosts.
     pub fn draw_host(&mut self, below: u64) -> u64 {
         self.hosts.random_range(0..below)
+    }
+
+    /// Draws a part of a key.
+    pub fn draw_key(&mut self) -> u64 {
+        self.keys.random()
     }
 
     /// Adds a line to the trace, if it is enabled.

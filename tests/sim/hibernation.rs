@@ -105,6 +105,7 @@ impl World {
         let client = &mut self.clients[number];
         client.hibernation.ended += 1;
         client.device.end_hibernation(self.ctx.draw_host(u64::MAX));
+        client.add_key(&mut self.ctx);
         self.ctx.after(0, Event::Client(number, ClientEvent::Kick));
     }
 
@@ -130,7 +131,7 @@ impl World {
                 let server = self.servers.iter().find(|server| server.mac == mac);
                 let incarnation = server.and_then(|server| server.incarnation());
                 let is_same = is_open && incarnation == Some(address.incarnation);
-                let held = server.map(|server| server.held(named.page));
+                let held = server.map(|server| server.held(&self.ctx.seals, named.page));
                 let mut held = held.iter().flatten();
                 if is_same && !held.any(|(copy, _)| copy.version as u8 == named.generation) {
                     let page = named.page;

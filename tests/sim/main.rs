@@ -29,6 +29,7 @@ mod oracle;
 mod random;
 mod rewound;
 mod scenario;
+mod seals;
 mod server;
 mod trace;
 mod watch;

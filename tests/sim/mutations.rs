@@ -59,6 +59,7 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
             enabled().signal && disk().is_some_and(|disk| disk.detach)
         }
         Mutation::UnloadedWithDiskIo => enabled().reload && disk().is_some(),
+        Mutation::SentUnsealed => scenario().sealed,
         Mutation::GoneDiskWritten => enabled().take_disk && disk().is_some(),
         Mutation::FreedWhileHibernating => enabled().hibernate && scenario().discards > 0,
         // A stop as long as the I/O timeout, by the client's clock.

@@ -189,6 +189,10 @@ pub struct Scenario {
     pub rates: Rates,
     pub enabled: Enabled,
     pub disk: Option<DiskScenario>,
+    /// Whether pages are sealed.
+    pub sealed: bool,
+    /// Whether older versions of pages are noticed.
+    pub newest: bool,
     /// Seconds of silence after which a server's copies no longer count.
     pub loss_timeout_s: u64,
     /// Pages that repair copies in a second.
@@ -347,6 +351,8 @@ impl Scenario {
             rates,
             enabled,
             disk: DiskScenario::draw(seed),
+            sealed: drawn(seed, 0x7365_616c, 0.7),
+            newest: drawn(seed, 0x6e65_7765, 0.5),
             loss_timeout_s,
             repair_pages_per_s,
         }
@@ -394,6 +400,8 @@ pub type Simplify = fn(&mut Scenario);
 
 /// Ways to make a scenario simpler, because parts that a failure does not need hide its cause.
 pub const SIMPLER: &[(&str, Simplify)] = &[
+    ("sealed", |s| s.sealed = false),
+    ("newest", |s| s.newest = false),
     ("course", |s| s.course = Course::Usual),
     ("clients", |s| s.clients = 1),
     ("shards", |s| s.shards = 1),

@@ -29,6 +29,7 @@ use crate::event::{Event, Node, Wire};
 use crate::faults::Fault;
 use crate::network::show;
 use crate::scenario::{MS, S};
+use crate::seals::Seals;
 use crate::watch::Watch;
 use ring::{Kept, Ring};
 
@@ -360,7 +361,11 @@ impl SimServer {
             return;
         };
         let of_client = |word: u64| word >> 56 == client as u64 + 1;
-        if self.held(page).iter().any(|(_, word)| of_client(*word)) {
+        if self
+            .held(&ctx.seals, page)
+            .iter()
+            .any(|(_, word)| of_client(*word))
+        {
             let server = self.number;
             ctx.oracle.fail(|| {
                 format!(

@@ -71,6 +71,7 @@ macro_rules! witness {
             clients: &$world.clients,
             servers: &$world.servers,
             network: &$world.ctx.network,
+            seals: &$world.ctx.seals,
             lease_ended_ns: $world.lease_ended_ns,
             dead_ns: $world.ctx.scenario.dead_ns(),
             rewound: &$world.rewound,

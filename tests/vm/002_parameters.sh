@@ -42,6 +42,7 @@ refused EINVAL "min_copies=3 is more than replicas=2" "$@" min_copies=3 replicas
 refused EINVAL "io_timeout_s=0 is out of range" "$@" io_timeout_s=0
 refused EINVAL "io_timeout_s=86401 is out of range" "$@" io_timeout_s=86401
 refused EINVAL "overcommit=2 is out of range" "$@" overcommit=2
+refused EINVAL "encrypt=2 is out of range" "$@" encrypt=2
 refused EINVAL "connect_ms=99 is out of range" "$@" connect_ms=99
 refused EINVAL "connect_ms=60001 is out of range" "$@" connect_ms=60001
 refused EINVAL "hw_queues=65 is out of range" "$@" hw_queues=65

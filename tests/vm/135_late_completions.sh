@@ -13,7 +13,8 @@ none_lingers() { [ "$(counter pages_lingering)" = 0 ]; }
 # Each frame is sent twice, each after a delay of its own. The second copy, which holds the same pages, mostly
 # leaves after the first has been answered.
 netem 0 delay 2ms 2ms duplicate 100% || fail "netem"
-anemone_load size_mib=104 || fail "load"
+# A sealed page is not the program's.
+anemone_load encrypt=0 size_mib=104 || fail "load"
 anemone_swapon || fail "swapon"
 scan=$(vmstat_value pgscan_anon) steal=$(vmstat_value pgsteal_anon)
 within 32 anemone-test pages --mib "$(scaled 96 2)" --passes 1 >"$SCRATCH/pages" 2>&1 || fail "$(cat "$SCRATCH/pages")"

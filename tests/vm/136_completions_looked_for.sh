@@ -12,7 +12,7 @@ needs_single
 none_lingers() { [ "$(counter pages_lingering)" = 0 ] && idle; }
 # Each frame is sent twice, each within two milliseconds: the second copy keeps the page for that long at most.
 netem 0 delay 1ms 1ms duplicate 100% || fail "netem"
-anemone_load size_mib=64 || fail "load"
+anemone_load encrypt=0 size_mib=64 || fail "load"
 head -c 4096 /dev/urandom >"$SCRATCH/page"
 # One at a time: otherwise one page's check finds what another's should find. Time is counted in instructions.
 for page in $(seq 1 60); do
@@ -26,3 +26,8 @@ say "$lingered of $(counter pages_out) page-outs were kept, $((mean / 1000)) us 
 # Checks come 0.1, 0.3, 0.7, 1.5 and 3.1 ms after the end: the mean is 1.1 to 1.4 ms. With one every 10 ms it was 6.8.
 [ "$mean" -lt 3500000 ] || fail "they were kept $mean ns each"
 nothing_failed || fail "some pages failed"
+
+# Frames keep sealed pages, which are the module's own.
+anemone_unload && anemone_load size_mib=64 || fail "load"
+dd if=/dev/urandom of="$ANEMONE_DEVICE" bs=4k count=60 oflag=direct 2>/dev/null || fail "writing"
+[ "$(counter pages_lingered)" = 0 ] || fail "$(counter pages_lingered) pages were kept"

@@ -30,6 +30,7 @@ pub fn report(report: &Report) -> Value {
             "min_copies": status.min_copies,
             "io_timeout_s": status.io_timeout_s,
             "in_flight": status.in_flight,
+            "cipher": report.cipher(),
         },
         "interface": {
             "name": report.interface(),
@@ -49,6 +50,7 @@ pub fn report(report: &Report) -> Value {
             "pages_out_degraded": status.pages_out_degraded,
             "pages_out_failed": status.pages_out_failed,
             "pages_in_failed": status.pages_in_failed,
+            "pages_in_corrupt": status.pages_in_corrupt,
             "pages_freed": status.pages_freed,
         },
         "disk": {
@@ -93,6 +95,7 @@ mod tests {
         let value = super::report(&example());
         assert_eq!(value["device"]["mode"], "degraded");
         assert_eq!(value["device"]["size_bytes"], 64 << 20);
+        assert_eq!(value["device"]["cipher"], "generic-gcm-aesni");
         let interface = json!({"name": "eth0", "mtu": 1500, "mtu_needed": 600});
         assert_eq!(value["interface"], interface);
         assert_eq!(value["pages"]["degraded"], 7);

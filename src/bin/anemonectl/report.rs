@@ -35,9 +35,19 @@ impl Report {
 
     /// The network interface's name.
     pub fn interface(&self) -> String {
-        let name = self.status.interface.split(|byte| *byte == 0).next();
-        String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
+        name(&self.status.interface)
     }
+
+    /// What pages are sealed with; `None` if they are not.
+    pub fn cipher(&self) -> Option<String> {
+        Some(name(&self.status.cipher)).filter(|name| !name.is_empty())
+    }
+}
+
+/// A zero-terminated name.
+fn name(bytes: &[u8]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next();
+    String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
 }
 
 /// The servers.
@@ -104,6 +114,8 @@ pub fn example() -> Report {
     status.io_timeout_s = 60;
     status.mtu = 1500;
     status.interface[..4].copy_from_slice(b"eth0");
+    status.cipher[..18].copy_from_slice(b"generic-gcm-aesni\0");
+    status.pages_in_corrupt = 3;
     status.size_pages = 16384;
     status.written = 100;
     status.degraded = 7;

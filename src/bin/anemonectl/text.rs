@@ -55,6 +55,10 @@ impl Display for Text<'_> {
             )?,
             mtu => writeln!(f, "interface     {}, MTU {mtu}", report.interface())?,
         }
+        match report.cipher() {
+            Some(cipher) => writeln!(f, "encryption    {cipher}")?,
+            None => writeln!(f, "encryption    none: servers can read the pages")?,
+        }
         if report.counted {
             writeln!(
                 f,
@@ -64,12 +68,13 @@ impl Display for Text<'_> {
         }
         writeln!(
             f,
-            "since load    {} out ({} with too few copies, {} failed), {} in ({} failed), {} freed",
+            "since load    {} out ({} with too few copies, {} failed), {} in ({} failed, {} corrupt), {} freed",
             status.pages_out,
             status.pages_out_degraded,
             status.pages_out_failed,
             status.pages_in,
             status.pages_in_failed,
+            status.pages_in_corrupt,
             status.pages_freed
         )?;
         writeln!(
@@ -140,6 +145,22 @@ mod tests {
         let text = Text(&report).to_string();
         assert!(
             text.contains("eth0, MTU 599: no server is used, pages need at least 600"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_device_that_does_not_encrypt_says_so() {
+        let mut report = example();
+        let text = Text(&report).to_string();
+        assert!(
+            text.contains("\nencryption    generic-gcm-aesni\n"),
+            "{text}"
+        );
+        report.status.cipher[0] = 0;
+        let text = Text(&report).to_string();
+        assert!(
+            text.contains("\nencryption    none: servers can read the pages\n"),
             "{text}"
         );
     }

@@ -56,11 +56,7 @@ pub(crate) fn detach(client: &Client, force: bool) -> Result<(), DetachError> {
 }
 
 /// Carries out the steps of a detach. Sleeps.
-fn carry_out_detach(
-    client: &Client,
-    pool: &Pool,
-    mut detach: Detach,
-) -> Result<(), DetachError> {
+fn carry_out_detach(client: &Client, pool: &Pool, mut detach: Detach) -> Result<(), DetachError> {
     let shared = &client.shared;
     loop {
         match detach.next_step() {

@@ -40,7 +40,7 @@ impl Pool {
         let page = self.pages.get(fill.buffer.index())?;
         if let Some(value) = fill.fill {
             page.writer().fill(value);
-            return Some(fill.crc);
+            return fill.crc;
         }
         page.copy_from(&block);
         Some(page.block().crc32c())

@@ -7,8 +7,14 @@ use super::{
     Queue, //
 };
 use crate::{
+    crc::crc32c,
     driver::shared::Shared,
+    engine::client::shard::{
+        Receive,
+        Received, //
+    },
     linux::{
+        block::BlockWriter,
         net::skb::RxFrame,
         time::hrtimer::now_ns, //
     },
@@ -23,20 +29,14 @@ use crate::{
 impl Queue {
     /// Handles a frame with a page's bytes, or an acknowledgement.
     #[inline]
-    pub(crate) fn receive(
-        &self,
-        shared: &Shared,
-        frame: &RxFrame<'_>,
-        header: &Header,
-        fill: Option<u64>,
-    ) {
+    pub(crate) fn receive(&self, shared: &Shared, frame: &RxFrame<'_>, header: &Header) {
         let now_ns = now_ns();
         let source = MacAddress(frame.source());
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let receive = state
             .shard
-            .handle_frame(now_ns, source, header, fill, &shared.device);
+            .handle_frame(now_ns, source, header, &shared.device);
         let Some(receive) = receive else {
             self.run(shared, guard, now_ns);
             return;
@@ -45,23 +45,58 @@ impl Queue {
         drop(guard);
 
         // The claim pins the op until it is returned.
-        let mut crc = None;
-        let mut copied = false;
-        if let Some(writer) = page.as_ref().and_then(OpPage::writer) {
-            copied = frame
-                .copy_to_block(HEADER_LEN, &writer, receive.offset, receive.len)
-                .is_some();
-            if copied && receive.completes {
-                crc = Some(writer.crc32c());
-            }
-        }
+        let received = match page.as_ref().and_then(OpPage::writer) {
+            Some(_) if receive.filled => self.take_value(shared, frame, &receive),
+            Some(writer) => self.take_fragment(shared, frame, &receive, &writer),
+            None => Received::Lost,
+        };
         drop(page);
 
         let mut guard = self.state.lock();
         guard
             .shard
-            .received(now_ns, &receive, copied, crc, &shared.device);
+            .received(now_ns, &receive, received, &shared.device);
         self.run(shared, guard, now_ns);
+    }
+
+    /// Copies a fragment to the op's page, and verifies or opens the page if it is complete.
+    #[inline]
+    fn take_fragment(
+        &self,
+        shared: &Shared,
+        frame: &RxFrame<'_>,
+        receive: &Receive,
+        writer: &BlockWriter<'_>,
+    ) -> Received {
+        if frame
+            .copy_to_block(HEADER_LEN, writer, receive.offset, receive.len)
+            .is_none()
+        {
+            return Received::Lost;
+        }
+        let Some(verify) = &receive.verify else {
+            return Received::Copied;
+        };
+        match self.sealing(shared, receive.id.op) {
+            Some((sealer, own)) => own.open(sealer, verify, writer),
+            None => verify.compare(writer.crc32c(), None),
+        }
+    }
+
+    /// Takes the value that fills the op's page.
+    #[cold]
+    fn take_value(&self, shared: &Shared, frame: &RxFrame<'_>, receive: &Receive) -> Received {
+        let mut bytes = [0; 8];
+        let (Some(()), Some(verify)) = (
+            frame.copy_bytes(HEADER_LEN, &mut bytes),
+            receive.verify.as_ref(),
+        ) else {
+            return Received::Lost;
+        };
+        match self.sealing(shared, receive.id.op) {
+            Some((sealer, own)) => own.open_value(sealer, verify, bytes),
+            None => verify.compare(crc32c(&bytes), Some(u64::from_ne_bytes(bytes))),
+        }
     }
 
     /// Handles a frame of acknowledgements, with its `header`.
@@ -79,7 +114,7 @@ impl Queue {
                 // An acknowledgement has nothing to copy.
                 let _ = guard
                     .shard
-                    .handle_frame(now_ns, source, &header, None, &shared.device);
+                    .handle_frame(now_ns, source, &header, &shared.device);
             }
         }
         self.run(shared, guard, now_ns);

@@ -14,6 +14,10 @@ use super::{
 };
 use crate::{
     driver::{
+        page_seal::{
+            OpSeal,
+            Sealer, //
+        },
         request_part::{
             RequestPart,
             MAX_REQUEST_PAGES, //
@@ -44,10 +48,18 @@ use crate::{
 /// Stale copies that a shard can note.
 const STALE_COPIES: usize = 1024;
 
+/// The requests of the ops, and in repair's queue its state and the ops' pages.
+type Own = (
+    KVVec<Option<RequestPart>>,
+    Option<(KBox<Repair<KernelStorage>>, KVec<Page>)>,
+);
+
 impl Queue {
     /// Approximate size in bytes.
-    pub(crate) fn bytes(depth: usize, replicas: usize, fragments: u8) -> usize {
+    pub(crate) fn bytes(depth: usize, replicas: usize, fragments: u8, is_sealed: bool) -> usize {
+        let seal = if is_sealed { OpSeal::BYTES } else { 0 };
         let op = size_of::<Op>()
+            .saturating_add(seal)
             .saturating_add(size_of::<Option<RequestPart>>())
             .saturating_add(OpFrames::bytes(replicas, fragments));
         op.saturating_mul(MAX_REQUEST_PAGES).saturating_mul(depth)
@@ -60,10 +72,12 @@ impl Queue {
         replicas: usize,
         fragments: u8,
         timer: Arc<Timer>,
+        sealer: Option<&Sealer>,
     ) -> Result<Arc<Self>> {
         let op_count = depth.checked_mul(MAX_REQUEST_PAGES).ok_or(EINVAL)?;
         let parts = make_vec(op_count, || Ok(None))?;
-        Self::make(number, op_count, replicas, fragments, timer, parts, None)
+        let own = (parts, None);
+        Self::make(number, op_count, replicas, fragments, timer, own, sealer)
     }
 
     /// Repair's queue, with an op for each of `own_pages`.
@@ -73,11 +87,12 @@ impl Queue {
         timer: Arc<Timer>,
         repair: KBox<Repair<KernelStorage>>,
         own_pages: KVec<Page>,
+        sealer: Option<&Sealer>,
     ) -> Result<Arc<Self>> {
         let op_count = own_pages.len();
-        let own = Some((repair, own_pages));
+        let own = (KVVec::new(), Some((repair, own_pages)));
         // A copy goes to one server.
-        Self::make(number, op_count, 1, fragments, timer, KVVec::new(), own)
+        Self::make(number, op_count, 1, fragments, timer, own, sealer)
     }
 
     // Neither this nor its callers are inlined: a shard is large for a kernel stack.
@@ -88,9 +103,10 @@ impl Queue {
         replicas: usize,
         fragments: u8,
         timer: Arc<Timer>,
-        parts: KVVec<Option<RequestPart>>,
-        own: Option<(KBox<Repair<KernelStorage>>, KVec<Page>)>,
+        (parts, own): Own,
+        sealer: Option<&Sealer>,
     ) -> Result<Arc<Self>> {
+        let seals = op_seals(op_count, sealer)?;
         let frames = make_vec(op_count, || OpFrames::new(replicas, fragments))?;
         let tables = Parts {
             ops: make_vec(op_count, || Ok(Op::default()))?,
@@ -114,8 +130,19 @@ impl Queue {
                 lingering,
                 timer,
                 own_pages: own_pages.unwrap_or_default(),
+                seals,
             }),
             MAY_FAIL,
         )
+    }
+}
+
+/// What ops are sealed with: nothing, if pages are not sealed.
+// Not inlined into what has a shard on its stack.
+#[inline(never)]
+fn op_seals(count: usize, sealer: Option<&Sealer>) -> Result<KVVec<OpSeal>> {
+    match sealer {
+        Some(sealer) => make_vec(count, || OpSeal::new(sealer)),
+        None => Ok(KVVec::new()),
     }
 }

@@ -50,7 +50,7 @@ impl Queue {
         let tag = request.tag();
         // Before the lock is taken, because this is most of the work.
         let part = RequestPart::divide(request).next().map(|part| {
-            let page = PageContent::new(part.block().block());
+            let page = PageContent::new(part.block().block(), shared);
             (page, part)
         });
         self.start_page_outs(shared, tag, first, part, at_once);
@@ -66,7 +66,9 @@ impl Queue {
         at_once: bool,
     ) {
         let tag = request.tag();
-        let mut blocks = request.blocks().map(PageContent::new);
+        let mut blocks = request
+            .blocks()
+            .map(|block| PageContent::new(block, shared));
         let pages: [_; MAX_REQUEST_PAGES] = core::array::from_fn(|_| blocks.next());
         drop(blocks);
         let pages = pages.into_iter().flatten();

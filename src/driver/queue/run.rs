@@ -77,15 +77,32 @@ impl Queue {
                 }
             };
             match action {
+                Some(Action::Seal(seal)) => {
+                    let page = self.page_of(&guard, seal.op);
+                    unlock(guard);
+                    let sealed = match (self.sealing(shared, seal.op), &page) {
+                        (Some((sealer, own)), Some(page)) => own.seal(sealer, &seal, page.block()),
+                        _ => None,
+                    };
+                    drop(page);
+                    guard = self.state.lock();
+                    guard.shard.sealed(now_ns, &seal, sealed, &shared.device);
+                }
                 Some(Action::Send(send)) => {
+                    let own = self.seals.get(send.id.op.index());
                     let page = match send.payload {
-                        SendPayload::Page { .. } => self.page_of(&guard, send.id.op),
+                        SendPayload::Page { .. } if own.is_none() => {
+                            self.page_of(&guard, send.id.op)
+                        }
                         _ => None,
                     };
                     unlock(guard);
                     let sent = match self.frames.get(send.id.op.index()) {
                         Some(frames) => {
-                            let block = page.as_ref().map(OpPage::block);
+                            let block = match own {
+                                Some(own) => Some(own.block()),
+                                None => page.as_ref().map(OpPage::block),
+                            };
                             shared.link.send(frames, &send, block)
                         }
                         None => Sent::Done,
@@ -153,11 +170,12 @@ impl Queue {
                 status,
                 wake,
             } => {
-                if self
+                // Sealed pages are our own: a frame that is still queued may keep one.
+                let frames = self
                     .frames
                     .get(op.index())
-                    .is_some_and(|frames| !frames.release())
-                {
+                    .filter(|_| self.seals.is_empty());
+                if frames.is_some_and(|frames| !frames.release()) {
                     self.linger(op);
                 }
                 if let Some(part) = part {

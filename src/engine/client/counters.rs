@@ -67,8 +67,10 @@ counters! {
     misses,
     /// Copies that a server was found to lack. They were removed from the map, and made again.
     copies_missing,
-    /// Pages received that did not match their checksum.
+    /// Pages received that did not match their checksum, or were not as they were sealed.
     corrupt_in,
+    /// Pages that a server returned in an older version.
+    outdated_in,
     /// Pages sent that the server found not to match their checksum.
     corrupt_out,
     /// Page-outs restarted because the page changed while it was sent.

@@ -43,6 +43,7 @@ mod refragment;
 mod repair_op;
 mod resend;
 mod round_trip;
+mod seal;
 mod send;
 mod server_change;
 mod suspicion;
@@ -55,12 +56,13 @@ use super::counters::Counters;
 use super::disk_port::DiskPort;
 use super::histogram::Histogram;
 use super::ids::{shard_of_tag, BySlot, PageIndex, ServerSlot, SlotSet, Version, SERVER_SLOTS};
+use super::page_keys::KeyNumber;
 use super::ring::Ring;
 use super::stale_copy::StaleCopy;
 use super::stopped_client::TIMER_LATE_NS;
 use super::storage::Storage;
 use super::swap_device::SwapDevice;
-use crate::wire::{Header, MacAddress, Opcode};
+use crate::wire::{Header, MacAddress, Opcode, PageSum};
 
 use active_ops::ActiveOps;
 pub use disk_page_in::BufferRead;
@@ -75,11 +77,14 @@ use ops::Ops;
 pub use ops::{OpId, TransferId};
 use path::Path;
 pub use repair_op::CopyOut;
+pub use seal::{Seal, Sealed};
 pub use send::{Send, SendPayload};
 
 /// What is to be done without the shard's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Seal an op's page; then call [`Shard::sealed`].
+    Seal(Seal),
     /// Send these frames; then call [`Shard::sent`].
     Send(Send),
     /// Complete the request for the page; the op is free again.
@@ -114,8 +119,58 @@ pub struct Receive {
     pub offset: u16,
     /// Length in bytes.
     pub len: u16,
-    /// Whether the page is then complete, so that its checksum must be computed.
-    pub completes: bool,
+    /// Whether the page is same-filled: the bytes are its value, and are not copied to the page.
+    pub filled: bool,
+    /// How the page is verified, if it is complete then.
+    pub verify: Option<Verify>,
+}
+
+/// How a page that is complete is verified: if pages are sealed, it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// The page.
+    pub page: PageIndex,
+    /// The version under which it was sealed.
+    pub version: Version,
+    /// The key with which it was.
+    pub key: KeyNumber,
+    /// What its bytes must agree with.
+    pub sum: PageSum,
+    /// Whether the checksum of the opened page is needed: repair sends the page on.
+    pub wants_crc: bool,
+}
+
+impl Verify {
+    /// What the page is, if pages are not sealed and its checksum is `crc`. `fill`: the value that fills it,
+    /// if it is same-filled.
+    #[inline]
+    pub fn compare(&self, crc: u32, fill: Option<u64>) -> Received {
+        match crc == self.sum.crc {
+            true => Received::Whole {
+                crc: Some(crc),
+                fill,
+            },
+            false => Received::Wrong,
+        }
+    }
+}
+
+/// What came of a [`Receive`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The fragment could not be copied.
+    Lost,
+    /// It has been copied, and does not complete the page.
+    Copied,
+    /// The page is complete and not what it should be.
+    Wrong,
+    /// The page is complete, and right.
+    Whole {
+        /// Its checksum; of a same-filled page, that of its 8 bytes. If pages are sealed, only if wanted.
+        crc: Option<u32>,
+        /// The value that fills it, if it is same-filled.
+        fill: Option<u64>,
+    },
 }
 
 /// The op asked for is in use, or does not exist.
@@ -328,9 +383,14 @@ impl<S: Storage> Shard<S> {
                 return Some(Action::Complete(completion));
             }
             while let Some(id) = self.pop_ready() {
-                if let Some(send) = self.begin_send(now_ns, id, device) {
-                    return Some(Action::Send(send));
+                let action = self.begin_send(now_ns, id, device);
+                if action.is_some() {
+                    return action;
                 }
+            }
+            if !self.ended.is_empty() {
+                // A transfer that could not be sent has ended its op.
+                continue;
             }
             // Last, so that pages are copied while servers store what they have been sent.
             if !self.has_disk_work() {
@@ -349,9 +409,8 @@ impl<S: Storage> Shard<S> {
         self.end_if_sent(now_ns, id.op, device);
     }
 
-    /// A frame has arrived for one of this shard's tags: a WRITE_ACK or a READ_REPLY. `fill` is the
-    /// payload of a SAME_FILLED frame whose checksum has been verified. Returns a claim if the payload is to
-    /// be copied into the op's page.
+    /// A frame has arrived for one of this shard's tags: a WRITE_ACK or a READ_REPLY. Returns a claim if the
+    /// payload is wanted: to be copied into the op's page, or as the value that fills it.
     // Always inlined: the one caller that receives pages calls it for each of their frames.
     #[inline(always)]
     pub fn handle_frame(
@@ -359,7 +418,6 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         source: MacAddress,
         header: &Header,
-        fill: Option<u64>,
         device: &SwapDevice<S>,
     ) -> Option<Receive> {
         let Some(id) = self.find_transfer(source, header, device) else {
@@ -376,7 +434,7 @@ impl<S: Storage> Shard<S> {
                 self.handle_write_ack(now_ns, id, header, device);
                 None
             }
-            _ => self.handle_read_reply(now_ns, id, header, fill, device),
+            _ => self.handle_read_reply(now_ns, id, header, device),
         }
     }
 

@@ -7,6 +7,8 @@ use super::dirty_chunks::DirtyChunks;
 use super::disk_state::AtomicDiskState;
 use super::frame_filter::FrameFilter;
 use super::ids::{Generation, PageIndex, SlotSet, Version};
+use super::newest_versions::{Forgetting, NewestVersions};
+use super::page_keys::{KeyNumber, PageKeys};
 use super::page_map::PageMap;
 use super::pages_in_repair::PagesInRepair;
 use super::server_table::ServerTable;
@@ -41,6 +43,10 @@ pub struct SwapDevice<S: Storage> {
     min_copies: usize,
     io_timeout_ns: Atomic<u64>,
     hedge_percent: Atomic<u32>,
+    seals: bool,
+    newest: Option<NewestVersions<S::Words>>,
+    /// Which key seals which version.
+    pub keys: PageKeys,
     repair_pages_per_s: Atomic<u32>,
     shards: u32,
     /// Requests that wait for a page-out of their page.
@@ -68,6 +74,9 @@ impl<S: Storage> SwapDevice<S> {
             min_copies: config.min_copies,
             io_timeout_ns: Atomic::<u64>::new(config.io_timeout_ns),
             hedge_percent: Atomic::<u32>::new(DEFAULT_HEDGE_PERCENT),
+            seals: false,
+            newest: None,
+            keys: PageKeys::new(),
             repair_pages_per_s: Atomic::<u32>::new(DEFAULT_REPAIR_PAGES_PER_S),
             shards,
             parked: Atomic::<u32>::new(0),
@@ -82,6 +91,97 @@ impl<S: Storage> SwapDevice<S> {
     pub fn set_dirty_bitmaps(&mut self, degraded: S::Words, out_of_sync: S::Words) {
         self.degraded = Some(DirtyChunks::new(degraded));
         self.out_of_sync = Some(DirtyChunks::new(out_of_sync));
+    }
+
+    /// Pages are sealed before servers get them.
+    pub fn set_sealed(&mut self) {
+        self.seals = true;
+    }
+
+    /// More of each page's version is kept than the map has, in as many zero words as there are pages: so an
+    /// older version that a server returns is noticed.
+    pub fn set_newest_versions(&mut self, words: S::Words) {
+        self.newest = Some(NewestVersions::new(words));
+    }
+
+    /// Shard `shard` is about to enter this version of a page in the map. Returns whether it may
+    /// ([`Versions::enter`]).
+    #[inline]
+    pub(super) fn enter(&self, shard: u16, page: PageIndex, version: Version) -> bool {
+        // Before it is entered: what a jump makes wrong is forgotten after the jump.
+        if let Some(newest) = &self.newest {
+            newest.note(page, version);
+        }
+        let may_enter = self.versions.enter(shard, version);
+        if let Some(newest) = self.newest.as_ref().filter(|_| !may_enter) {
+            newest.forget_page(page);
+        }
+        may_enter
+    }
+
+    /// Whether a server that returns this version of a page has rolled the page back: it is known to be older
+    /// than the newest version, and the page has not been written since `asked` was the next version.
+    #[inline]
+    pub(super) fn is_rolled_back(&self, page: PageIndex, version: Version, asked: Version) -> bool {
+        let Some(newest) = &self.newest else {
+            return false;
+        };
+        let entry = self.map.load(page);
+        let newest_of = (page, entry.generation());
+        newest.is_rolled_back(newest_of, version, asked, self.versions.announced_jumps())
+            && !entry.is_busy()
+            && self.map.load(page) == entry
+    }
+
+    /// Whether what is known of the newest versions is to be forgotten.
+    pub(super) fn must_forget_newest(&self) -> bool {
+        let newest = self.newest.as_ref();
+        newest.is_some_and(|newest| {
+            newest.must_forget(self.next_version(), self.versions.announced_jumps())
+        })
+    }
+
+    /// Forgets it of so many more pages ([`NewestVersions::forget`]).
+    pub(super) fn forget_newest(
+        &self,
+        begun: Option<Forgetting>,
+        pages: u32,
+    ) -> Option<Forgetting> {
+        let jumps = self.versions.announced_jumps();
+        let settled = self.low_water().max(self.versions.after_last_jump());
+        let newest = self.newest.as_ref()?;
+        newest.forget(begun, pages as usize, settled, jumps)
+    }
+
+    /// Whether pages are sealed before servers get them.
+    #[inline]
+    pub fn seals(&self) -> bool {
+        self.seals
+    }
+
+    /// The key that a page of this version is sealed with, if it is.
+    #[inline]
+    pub fn page_key(&self, version: Version) -> KeyNumber {
+        match self.seals {
+            true => self.keys.key_of(version),
+            false => KeyNumber::default(),
+        }
+    }
+
+    /// Whether another key should be taken: so many pages have been sealed, or the machine was rolled back.
+    pub fn wants_key(&self) -> bool {
+        self.seals && self.keys.is_due(self.next_version(), self.versions.jumps())
+    }
+
+    /// The next key is used from now on. The caller has put it where pages are sealed. `jumps`: how often the
+    /// versions had jumped before the key was made; a later jump leads to another key. While the versions
+    /// jump, nothing is done: the key remains due.
+    pub fn begin_key(&self, jumps: u32) {
+        self.versions.without_jumps(|| {
+            let first = self.keys.begin(self.next_version(), jumps);
+            // Whoever takes a version of the key has seen this, and so the key.
+            self.versions.raise(first);
+        });
     }
 
     /// Where pages are kept now.

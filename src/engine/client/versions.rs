@@ -135,6 +135,17 @@ impl<W: Words> Versions<W> {
         }
     }
 
+    /// No version below `first` is given out from now on.
+    pub fn raise(&self, first: Version) {
+        let mut next = self.counter.next.load(Relaxed);
+        while next < first.0 {
+            match self.counter.next.cmpxchg(next, first.0, Full) {
+                Ok(_) => break,
+                Err(seen) => next = seen,
+            }
+        }
+    }
+
     /// The next version to be given out.
     pub fn next(&self) -> Version {
         Version(self.counter.next.load(Relaxed))
@@ -214,6 +225,20 @@ impl<W: Words> Versions<W> {
     /// How often the counter has jumped.
     pub fn jumps(&self) -> u32 {
         self.jumps.load(Acquire) / ONE_JUMP
+    }
+
+    /// How many of these jumps the machine has announced; `None` while it jumps. The others keep the order of
+    /// the low bits of versions.
+    pub fn announced_jumps(&self) -> Option<u32> {
+        let jumps = self.jumps.load(Acquire);
+        let unannounced = self.unannounced.load(Acquire);
+        let is_settled = jumps & UNDER_WAY == 0 && self.jumps.load(Acquire) == jumps;
+        is_settled.then(|| (jumps / ONE_JUMP).wrapping_sub(unannounced))
+    }
+
+    /// No version below this is given out any more, nor entered, since the last jump.
+    pub fn after_last_jump(&self) -> Version {
+        Version(self.gaps.end())
     }
 
     /// How many of these jumps were caused by servers only.

@@ -138,7 +138,8 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let mut reply = self.signed(Header {
             flags,
             fragment_count: cut.count(),
-            payload_crc: page.crc,
+            payload_crc: page.sum.crc,
+            page_tag: page.sum.tag,
             version: page.version,
             ..header.answer(Opcode::ReadReply, Status::Ok)
         });
@@ -183,7 +184,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let fragment = Fragment {
             page: header.page,
             version: header.version,
-            crc: header.payload_crc,
+            sum: header.page_sum(),
             attempt: header.attempt,
             cut,
             index: header.fragment_index,

@@ -21,7 +21,7 @@ pub use owner::{Owner, OwnerId};
 pub use table::{Record, PAGE_BITS};
 pub use write::{Fragment, Written};
 
-use crate::wire::PAGE_SIZE;
+use crate::wire::{PageSum, PAGE_SIZE};
 use assembly::Assemblies;
 use owner::OwnerState;
 use table::{Key, Table};
@@ -93,8 +93,8 @@ pub struct Held {
     pub at: ArenaPage,
     /// Its version.
     pub version: u64,
-    /// CRC32C of the whole page; with `filled`, of its first 8 bytes.
-    pub crc: u32,
+    /// Checksum and tag of the whole page; with `filled`, of its first 8 bytes.
+    pub sum: PageSum,
     /// Whether the page is same-filled: it repeats its first 8 bytes, and the others are not valid.
     pub filled: bool,
 }

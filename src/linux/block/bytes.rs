@@ -165,6 +165,16 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// The address of the first byte, if all bytes follow one another in memory. Otherwise there are at least
+    /// two runs.
+    #[inline]
+    pub(in crate::linux) fn whole(&self) -> Option<*mut u8> {
+        match self.place {
+            Place::Whole { data, .. } => Some(data.as_ptr()),
+            Place::Pieces(_) => None,
+        }
+    }
+
     /// Calls `f` with address and length of each run of bytes from `offset` on, `len` bytes in
     /// all, until it returns false. Bytes outside of the block are left out.
     #[inline]

@@ -83,6 +83,12 @@ impl Page {
         self.page.as_ptr()
     }
 
+    /// Its address in the linear map.
+    #[inline]
+    pub(in crate::linux) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
     #[inline]
     fn place(&self) -> Place {
         // INVARIANT: By the type invariants `data` is the address of a page, which is as long as a block.

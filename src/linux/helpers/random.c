@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <asm/archrandom.h>
+#include <crypto/blake2s.h>
+#include <linux/array_size.h>
 #include <linux/random.h>
+#include <linux/string.h>
+#include <linux/timekeeping.h>
+#include <linux/timex.h>
 
 int rust_helper_register_vmfork_notifier(struct notifier_block *block)
 {
@@ -10,4 +16,27 @@ int rust_helper_register_vmfork_notifier(struct notifier_block *block)
 int rust_helper_unregister_vmfork_notifier(struct notifier_block *block)
 {
 	return unregister_random_vmfork_notifier(block);
+}
+
+/*
+ * Fills @out with bytes that cannot be guessed, and that no other instance of this machine gets: one that continues
+ * from the same image has the generator in the same state, but not the same time, nor what the processor draws.
+ */
+void rust_helper_fresh_bytes(u8 out[BLAKE2S_HASH_SIZE])
+{
+	struct {
+		u8 random[BLAKE2S_HASH_SIZE];
+		unsigned long drawn[4];
+		size_t count;
+		unsigned long cycles;
+		u64 real_ns;
+	} in = {};
+
+	get_random_bytes(in.random, sizeof(in.random));
+	for (int i = 0; i < ARRAY_SIZE(in.drawn); i++)
+		in.count += arch_get_random_seed_longs(&in.drawn[i], 1);
+	in.cycles = random_get_entropy();
+	in.real_ns = ktime_get_real_ns();
+	blake2s(NULL, 0, (const u8 *)&in, sizeof(in), out, BLAKE2S_HASH_SIZE);
+	memzero_explicit(&in, sizeof(in));
 }

@@ -14,7 +14,7 @@ use anemone::wire::{Frame, Header, MacAddress, Opcode, Status, ETHERNET_LEN};
 use crate::sys::PacketSocket;
 
 /// The module's default EtherType.
-const ETHERTYPE: u16 = 0x88b5;
+pub const ETHERTYPE: u16 = 0x88b5;
 
 /// Options of `listen`.
 #[derive(clap::Args)]

@@ -16,6 +16,7 @@ mod json;
 mod memalloc;
 mod pages;
 mod random;
+mod rogue;
 mod scan;
 mod storm;
 mod survey;
@@ -60,6 +61,8 @@ enum Command {
     Forge(frames::Forge),
     /// Answers the challenges of servers, as a client that is alive.
     Alive(frames::Alive),
+    /// Serves memory, looks into the pages and returns others.
+    Rogue(rogue::Options),
     /// Prints a part of JSON on standard input.
     Json(json::Options),
 }
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Listen(options) => frames::listen(&options),
         Command::Forge(options) => frames::forge(&options),
         Command::Alive(options) => frames::alive(&options),
+        Command::Rogue(options) => rogue::run(&options),
         Command::Json(options) => json::run(&options),
     };
     match done {

@@ -33,7 +33,7 @@ pub enum LocalEvent {
     /// A page is copied to a buffer.
     Fill(usize, BufferFill),
     /// A shard is notified that a page with this checksum has been copied to a buffer.
-    Filled(usize, BufferFill, u32),
+    Filled(usize, BufferFill, Option<u32>),
     /// A buffer is copied to the request's page.
     Read(usize, BufferRead, RequestId),
     /// The shards of the mirror's event are to be notified.
@@ -165,7 +165,7 @@ impl Client {
             LocalEvent::Fill(shard, fill) => self.fill(ctx, shard, fill),
             LocalEvent::Filled(shard, fill, crc) => {
                 let port = &mut self.local.as_mut().map(|local| &mut local.mirror);
-                self.shards[shard].buffer_filled(now_ns, &fill, Some(crc), port, &self.device);
+                self.shards[shard].buffer_filled(now_ns, &fill, crc, port, &self.device);
                 self.pump(ctx, shard);
             }
             LocalEvent::Read(shard, read, id) => self.read(ctx, shard, &read, id),
@@ -230,7 +230,7 @@ impl Client {
             }
             None => {
                 page.clone_from(&request.bytes);
-                crc32c(&page[..])
+                Some(crc32c(&page[..]))
             }
         };
         self.after_local(ctx, LocalEvent::Filled(shard, fill, crc));

@@ -4,8 +4,10 @@
 
 use anemone::engine::client::frame_filter::Destination;
 use anemone::engine::client::ids::shard_of_tag;
+use anemone::engine::client::shard::Received;
 
 use super::*;
+use crate::content::zeros;
 
 impl Client {
     /// Whether its network card keeps another frame while it is stopped.
@@ -62,15 +64,8 @@ impl Client {
             self.pump(ctx, shard);
             return;
         }
-        let mut fill = None;
-        if header.opcode == Opcode::ReadReply
-            && header.flags.contains(Flags::SAME_FILLED)
-            && crc32c(frame.payload) == header.payload_crc
-        {
-            fill = frame.payload.try_into().ok().map(u64::from_be_bytes);
-        }
         let clock_ns = self.clock_ns(ctx);
-        let receive = self.shards[shard].handle_frame(clock_ns, source, header, fill, &self.device);
+        let receive = self.shards[shard].handle_frame(clock_ns, source, header, &self.device);
         if let Some(receive) = receive {
             let request = self.requests[shard][receive.id.op.index()]
                 .as_ref()
@@ -115,19 +110,28 @@ impl Client {
         };
         let from = usize::from(receive.offset);
         let to = from + usize::from(receive.len);
-        let copied = !(ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.02));
-        if !copied {
+        let is_copied = !(ctx.scenario.enabled.send_failure && ctx.rng.random_bool(0.02));
+        let received = if !is_copied {
             ctx.counts.fault(Fault::CopyFailed);
-        } else if let (Some(place), true) = (
-            request.bytes.get_mut(from..to),
-            bytes.len() == usize::from(receive.len),
-        ) {
+            Received::Lost
+        } else if bytes.len() != usize::from(receive.len) {
+            ctx.oracle.fail(|| format!("{receive:?} does not fit"));
+            Received::Lost
+        } else if receive.filled {
+            self.verify(receive, &mut bytes.to_vec())
+        } else if let Some(place) = request.bytes.get_mut(from..to) {
             place.copy_from_slice(bytes);
+            let mut page = std::mem::replace(&mut request.bytes, zeros());
+            let received = self.verify(receive, &mut page[..]);
+            if let Some(request) = &mut self.requests[shard][receive.id.op.index()] {
+                request.bytes = page;
+            }
+            received
         } else {
             ctx.oracle.fail(|| format!("{receive:?} does not fit"));
-        }
-        let crc = receive.completes.then(|| crc32c(&request.bytes[..]));
-        self.shards[shard].received(then_ns, receive, copied, crc, &self.device);
+            Received::Lost
+        };
+        self.shards[shard].received(then_ns, receive, received, &self.device);
         self.pump_at(ctx, shard, then_ns);
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Request {
     pub is_page_out: bool,
     /// The program's page.
     pub bytes: Bytes,
+    /// What servers get, if pages are sealed.
+    pub sealed: Bytes,
     began_ns: u64,
     /// How many frames it has sent.
     sends: u64,
@@ -42,6 +44,7 @@ impl Request {
             page,
             is_page_out,
             bytes,
+            sealed: zeros(),
             began_ns: now_ns,
             sends: 0,
             answers: 0,
@@ -144,8 +147,8 @@ impl Client {
         let fill = content.fill();
         let bytes = content.bytes();
         let crc = match fill {
-            Some(value) => crc32c(&value.to_be_bytes()),
-            None => crc32c(&bytes[..]),
+            Some(value) => Some(crc32c(&value.to_be_bytes())),
+            None => (!self.device.seals()).then(|| crc32c(&bytes[..])),
         };
         ctx.note(|| format!("client {} request {id}: out {content}", self.number));
         ctx.oracle

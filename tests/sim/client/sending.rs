@@ -50,7 +50,11 @@ impl Client {
                 .fail(|| format!("{send:?} of a request that has ended"));
             return;
         };
-        let is_sent = self.send_bytes(ctx, &mut sending, &request.bytes);
+        let bytes = match self.device.seals() {
+            true => &request.sealed,
+            false => &request.bytes,
+        };
+        let is_sent = self.send_bytes(ctx, &mut sending, bytes, &request.bytes);
         self.requests[shard][op] = Some(request);
         if !is_sent {
             let delay_ns = ctx.host_delay();
@@ -63,8 +67,15 @@ impl Client {
         }
     }
 
-    /// Sends the frames of a page with these bytes. Returns whether all were sent.
-    fn send_bytes(&mut self, ctx: &mut Context, sending: &mut Sending, bytes: &Bytes) -> bool {
+    /// Sends the frames of a page with these bytes, which is `page` for programs. Returns whether all were
+    /// sent.
+    fn send_bytes(
+        &mut self,
+        ctx: &mut Context,
+        sending: &mut Sending,
+        bytes: &Bytes,
+        page: &Bytes,
+    ) -> bool {
         let send = &sending.send;
         let (to, mut header) = (send.destination, send.header);
         match send.payload {
@@ -88,6 +99,7 @@ impl Client {
                         };
                         let (from, end) = (usize::from(offset), usize::from(offset + len));
                         header.fragment_index = index;
+                        self.check_secrecy(ctx, &header, &bytes[from..end], page);
                         self.transmit(ctx, to, &header, &bytes[from..end]);
                         sending.done.insert(index);
                         if ctx.rng.random_bool(0.1) {

@@ -81,6 +81,7 @@ impl Client {
             return;
         }
         match self.round.next_step() {
+            Step::TakeKey => self.add_key(ctx),
             Step::Allocate(count) => {
                 if !ctx.scenario.enabled.send_failure || ctx.rng.random_bool(0.5) {
                     self.device.versions().give_room(words(count));

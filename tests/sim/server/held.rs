@@ -2,7 +2,17 @@
 
 //! What a server holds, as far as the oracle needs to know it.
 
+use anemone::crc::crc32c;
+use anemone::engine::server::store::{Held, Store};
+
 use super::*;
+
+/// The bytes of a page, or those that fill it.
+fn bytes_of<'a>(store: &'a Store<Heap>, held: &Held) -> Option<&'a [u8]> {
+    let page = &store.arena().get(held.at.index())?.0;
+    let len = if held.filled { 8 } else { page.len() };
+    page.get(..len)
+}
 
 impl SimServer {
     /// Suddenly lacks these pages of a client, as if they had never been received.
@@ -51,45 +61,44 @@ impl SimServer {
         self.watch.note_close(now_ns, client);
     }
 
-    /// The copies of `page` of any client that it holds now, and their first words.
-    pub fn held(&self, page: u32) -> Vec<(Copy, u64)> {
+    /// The copies of `page` of any client that it holds now, and their first words, unsealed.
+    pub fn held(&self, seals: &Seals, page: u32) -> Vec<(Copy, u64)> {
         let (Some(last), Some(engine)) = (self.incarnations.last(), self.alive()) else {
             return Vec::new();
         };
         let store = engine.store();
         let held = (0..last.owners).filter_map(|index| {
             let held = store.get(store.owner(index)?, page.into())?;
-            let word = store.arena().get(held.at.index())?.0.first_chunk()?;
+            let bytes = bytes_of(store, &held)?;
             let copy = Copy {
                 server: self.number,
                 incarnation: last.number,
                 version: held.version,
                 died_ns: None,
             };
-            Some((copy, u64::from_be_bytes(*word)))
+            Some((copy, seals.plain(&held.sum, bytes)?.word))
         });
         held.collect()
     }
 
     /// The copies of `client`'s page with this content, including those of earlier starts.
-    pub fn copies(&self, page: u32, content: Content) -> Vec<Copy> {
+    pub fn copies(&self, seals: &Seals, page: u32, content: Content) -> Vec<Copy> {
         let mut copies = Vec::new();
+        let whole = crc32c(&content.bytes()[..]);
+        let value = content.fill().map(|fill| crc32c(&fill.to_be_bytes()));
         for incarnation in &self.incarnations {
             let store = incarnation.engine.store();
             for owner in (0..incarnation.owners).filter_map(|index| store.owner(index)) {
                 let Some(held) = store.get(owner, page.into()) else {
                     continue;
                 };
-                let Some(bytes) = store.arena().get(held.at.index()) else {
-                    continue;
-                };
-                let same = match (held.filled, content.fill()) {
-                    (true, fill) => {
-                        fill.map(u64::to_be_bytes).as_ref().map(|f| &f[..]) == bytes.0.get(..8)
-                    }
-                    (false, _) => content.is(&bytes.0),
-                };
-                if same {
+                let is_same = bytes_of(store, &held)
+                    .and_then(|bytes| seals.plain(&held.sum, bytes))
+                    .is_some_and(|plain| match held.filled {
+                        true => value == Some(plain.crc),
+                        false => whole == plain.crc,
+                    });
+                if is_same {
                     copies.push(Copy {
                         server: self.number,
                         incarnation: incarnation.number,

@@ -3,6 +3,7 @@
 //! The parts of a world that the oracle may ask about.
 
 use super::*;
+use crate::seals::Seals;
 
 /// The state that the oracle may read.
 pub(super) struct Witness<'a> {
@@ -10,6 +11,7 @@ pub(super) struct Witness<'a> {
     pub(super) clients: &'a [Client],
     pub(super) servers: &'a [SimServer],
     pub(super) network: &'a Network,
+    pub(super) seals: &'a Seals,
     pub(super) lease_ended_ns: Option<u64>,
     /// When the lease of a client that has died for good is over.
     pub(super) dead_ns: Option<u64>,
@@ -31,7 +33,7 @@ impl Evidence for Witness<'_> {
     fn copies(&self, _: usize, page: u32, content: Content) -> Vec<Copy> {
         let servers = self.servers.iter();
         servers
-            .flat_map(|server| server.copies(page, content))
+            .flat_map(|server| server.copies(self.seals, page, content))
             .collect()
     }
 

@@ -20,6 +20,7 @@ use super::super::cluster::{Changes, Cluster, Outbox, Random};
 use super::super::dirty_chunks::DirtyChunks;
 use super::super::ids::{BySlot, PageIndex, ServerSlot, SlotSet};
 use super::super::inbox::INBOX_FRAMES;
+use super::super::newest_versions::Forgetting;
 use super::super::repair::Repair;
 use super::super::shard::Shard;
 use super::super::stale_copy::StaleCopy;
@@ -39,6 +40,9 @@ const REPAIR_NS: u64 = 20_000_000;
 /// What is to be done next. Each step is carried out before the next is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Make another key, and put it where pages are sealed; then call [`SwapDevice::begin_key`]. Without
+    /// memory the last key stays until a later round.
+    TakeKey,
     /// Allocate so many zero words without waiting, and pass them to
     /// [`Versions::give_room`](super::super::versions::Versions::give_room). Without memory there is still as
     /// much room as before.
@@ -65,6 +69,8 @@ pub enum Step {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
+    /// Another key is due.
+    Key,
     /// There is soon no room to record another jump of the versions.
     Room(usize),
     /// The versions have jumped: a shard restarts what is under way with an earlier one.
@@ -96,6 +102,8 @@ pub struct Round {
     stage: Stage,
     /// How many jumps of the versions the shards have been notified of.
     jumps: u32,
+    /// How many words are wanted to record jumps, if there is soon no room.
+    wanted_words: Option<usize>,
     /// Whether the versions have jumped before this round.
     has_jumped: bool,
     /// Whether received frames have been passed to the cluster in this round.
@@ -125,6 +133,9 @@ pub struct Round {
     to_sweep: SlotSet,
     /// The slot that is being swept. Its bit is clear in all pages before this one.
     sweep: Option<(ServerSlot, u32)>,
+    /// Whether what is known of the newest versions is to be forgotten, and how far that is.
+    forgets: bool,
+    forgetting: Option<Forgetting>,
     next_ns: u64,
 }
 
@@ -142,10 +153,12 @@ impl Round {
         let versions = device.versions();
         let jumps = versions.jumps();
         self.has_jumped = core::mem::replace(&mut self.jumps, jumps) != jumps;
-        self.stage = match versions.wanted_words() {
-            Some(words) => Stage::Room(words),
-            None => self.first(),
+        self.wanted_words = versions.wanted_words();
+        self.stage = match device.wants_key() {
+            true => Stage::Key,
+            false => self.first(),
         };
+        self.forgets = device.must_forget_newest();
         self.has_taken_frames = false;
         self.heard_ns = BySlot::default();
         self.found_all = None;
@@ -154,17 +167,22 @@ impl Round {
         self.changes = Changes::default();
     }
 
-    /// The first stage of every round.
-    fn first(&self) -> Stage {
-        match self.has_jumped {
-            true => Stage::Jumped(0),
-            false => Stage::Stale(0),
+    /// The first stage of every round, once another key has been taken.
+    fn first(&mut self) -> Stage {
+        match (self.wanted_words.take(), self.has_jumped) {
+            (Some(words), _) => Stage::Room(words),
+            (None, true) => Stage::Jumped(0),
+            (None, false) => Stage::Stale(0),
         }
     }
 
     /// What is to be done next.
     pub fn next_step(&mut self) -> Step {
         match self.stage {
+            Stage::Key => {
+                self.stage = self.first();
+                Step::TakeKey
+            }
             Stage::Room(words) => {
                 self.stage = self.first();
                 Step::Allocate(words)
@@ -197,9 +215,9 @@ impl Round {
         }
     }
 
-    /// Whether a slot has to be swept.
+    /// Whether a slot has to be swept, or the newest versions are to be forgotten.
     pub fn is_sweeping(&self) -> bool {
-        !self.to_sweep.is_empty()
+        !self.to_sweep.is_empty() || self.forgets
     }
 
     /// When the next round is due: at once if received frames have not been passed to the cluster
@@ -371,13 +389,17 @@ impl Round {
         }
     }
 
-    /// Clears the bit of a slot that is being swept in `pages` more of the map.
+    /// Clears the bit of a slot that is being swept in `pages` more of the map, or forgets the newest
+    /// versions of as many pages.
     pub fn sweep<S: Storage>(&mut self, device: &SwapDevice<S>, pages: u32) {
         self.stage = Stage::Over;
         // At once, for what is left to sweep, or for what the cluster does with a clean slot.
         self.next_ns = 0;
         let first = self.to_sweep.iter().next().map(|slot| (slot, 0));
         let Some((slot, next)) = self.sweep.take().or(first) else {
+            if self.forgets {
+                self.forgetting = device.forget_newest(self.forgetting.take(), pages);
+            }
             return;
         };
         // CAST: a map has fewer than 2^32 pages.

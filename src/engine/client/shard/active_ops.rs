@@ -6,6 +6,7 @@ use super::super::ids::{PageIndex, SlotSet, Version};
 use super::super::storage::Storage;
 use super::op::{Kind, Stage};
 use super::ops::{OpId, Ops};
+use super::seal::SealPart;
 use super::{OpInUse, Shard};
 
 /// The ops in use, by age. The links are in the ops.
@@ -68,6 +69,8 @@ impl<S: Storage> Shard<S> {
         op.page = page;
         op.version = Version::default();
         op.begun = None;
+        op.crc = None;
+        op.seal = SealPart::default();
         op.fill = None;
         op.started_ns = now_ns;
         op.waits_from_ns = now_ns;

@@ -38,11 +38,9 @@ impl<S: Storage> Shard<S> {
         }
         let found = index.transfers().find(|&id| {
             let transfer = &op.transfers[id];
-            let since_first = header.attempt.wrapping_sub(transfer.first_attempt);
-            let since_first_max = transfer.attempt.wrapping_sub(transfer.first_attempt);
             // One that is queued to be sent again may still be answered.
             transfer.is_asked()
-                && since_first <= since_first_max
+                && transfer.has_sent(header.attempt)
                 && transfer.session == header.session
                 && transfer.incarnation == header.incarnation
         })?;

@@ -184,7 +184,7 @@ impl<S: Storage> Shard<S> {
         op.claimed = false;
         op.disk.stage = DiskStage::Looked;
         if let Some(crc) = crc.filter(|_| !mutated!(CopyUnsummed)) {
-            op.crc = crc;
+            op.crc = Some(crc);
         }
         if op.stage == Stage::Active && copied && (crc.is_some() || !read.wants_crc) {
             if !op.is_background {

@@ -24,8 +24,8 @@ pub struct BufferFill {
     pub buffer: BufferId,
     /// The value that fills the page, if one does. Then the copy's checksum is `crc`.
     pub fill: Option<u64>,
-    /// The checksum that the copy must have.
-    pub crc: u32,
+    /// The checksum that the copy must have, if it is known.
+    pub crc: Option<u32>,
     pub(super) version: Version,
 }
 
@@ -160,7 +160,13 @@ impl<S: Storage> Shard<S> {
         op.disk.put = Some(filled.version);
         op.disk.stage = DiskStage::Put;
         let is_over = !matches!(op.stage, Stage::Active | Stage::Stalled);
-        if is_over || crc != Some(filled.crc) {
+        let is_current = op.version == filled.version;
+        if is_current && !op.is_sealed() && op.kind == Kind::PageOut {
+            // What is sealed after this must be equal to it.
+            op.crc = op.crc.or(crc);
+        }
+        let expected = if is_current { op.crc } else { filled.crc };
+        if is_over || crc.is_none() || crc != expected {
             op.disk.stage = DiskStage::Refused;
             // It was not the disk that refused: if too few servers hold the page, it is put again.
             op.disk.was_urgent = false;

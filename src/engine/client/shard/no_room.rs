@@ -27,7 +27,7 @@ impl<S: Storage> Shard<S> {
     /// The server has refused the page for lack of room.
     pub(super) fn note_refusal(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let slot = self.ops[id].slot;
-        self.paths[slot].checks_since_ns = None;
+        self.paths[slot].checks_since_ns = 0;
         self.note_full(now_ns, id, device);
     }
 
@@ -44,8 +44,11 @@ impl<S: Storage> Shard<S> {
     /// shards it is not full: their page-outs are to wait as well.
     pub(super) fn note_checking(&mut self, now_ns: u64, id: TransferId, device: &SwapDevice<S>) {
         let slot = self.ops[id].slot;
-        let since_ns = *self.paths[slot].checks_since_ns.get_or_insert(now_ns);
-        if now_ns.saturating_sub(since_ns) >= MOST_CHECKING_NS {
+        let path = &mut self.paths[slot];
+        if path.checks_since_ns == 0 {
+            path.checks_since_ns = now_ns;
+        }
+        if now_ns.saturating_sub(path.checks_since_ns) >= MOST_CHECKING_NS {
             self.note_full(now_ns, id, device);
             return;
         }
@@ -59,7 +62,7 @@ impl<S: Storage> Shard<S> {
         let slot = self.ops[id].slot;
         if !self.ops[id.op].holders().contains(slot) {
             self.checking.remove(slot);
-            self.paths[slot].checks_since_ns = None;
+            self.paths[slot].checks_since_ns = 0;
         }
     }
 
@@ -127,10 +130,10 @@ impl<S: Storage> Shard<S> {
     /// The server gets a page that it does not hold.
     pub(super) fn note_asked(&mut self, now_ns: u64, slot: ServerSlot) {
         let path = &mut self.paths[slot];
-        // What it did long ago says nothing about now.
-        let asked_ns = path.ask_full_ns.unwrap_or(0);
-        path.checks_since_ns
-            .take_if(|_| now_ns.saturating_sub(asked_ns) > REFUSAL_NS);
+        if now_ns.saturating_sub(path.ask_full_ns.unwrap_or(0)) > REFUSAL_NS {
+            // What it did long ago says nothing about now.
+            path.checks_since_ns = 0;
+        }
         if self.checking.contains(slot) {
             path.ask_full_ns = Some(now_ns.saturating_add(CHECKING_NS));
         }

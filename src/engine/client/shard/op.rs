@@ -9,6 +9,7 @@ use super::assembly::Assembly;
 use super::disk_part::DiskPart;
 use super::list::Place;
 use super::ops::{OpId, TransferId, Transfers};
+use super::seal::SealPart;
 use super::transfer::{Transfer, TransferStage};
 
 /// How a request for a page ended.
@@ -80,7 +81,10 @@ pub struct Op {
     pub(super) generation: Generation,
     /// Page-out: the entry when the page was claimed.
     pub(super) begun: Option<Entry>,
-    pub(super) crc: u32,
+    /// The page's checksum, or that of the value that fills it, if it is known. If pages are not sealed, a
+    /// page-out always knows it.
+    pub(super) crc: Option<u32>,
+    pub(super) seal: SealPart,
     pub(super) fill: Option<u64>,
     pub(super) started_ns: u64,
     /// When its I/O timeout began: later than its start if the client was stopped meanwhile.

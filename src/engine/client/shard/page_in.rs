@@ -108,8 +108,13 @@ impl<S: Storage> Shard<S> {
             self.release(id);
             return;
         }
-        let cut = self.ops[id].cut;
-        let have = assembly.filter(|one| one.cut == cut && (one.transfer == id || is_mixed));
+        let asked = &self.ops[id];
+        let (cut, content) = (asked.cut, asked.content);
+        // Sealed copies of two versions do not go together.
+        let is_same = |version| content.is_some_and(|(known, _)| known == version);
+        let fits_others = |version| is_mixed && (!device.seals() || is_same(version));
+        let have = assembly
+            .filter(|one| one.cut == cut && (one.transfer == id || fits_others(one.version)));
         let have = have.map_or(FragmentMask::EMPTY, |assembly| assembly.have);
         self.resend(id, cut.all().without(have));
     }

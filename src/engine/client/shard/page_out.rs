@@ -12,15 +12,16 @@ use super::transfer::TransferStage;
 use super::{OpInUse, Shard};
 
 impl<S: Storage> Shard<S> {
-    /// Begins a page-out. `fill` is the page's value if it is same-filled. `crc` is the CRC32C of
-    /// the page, or of those 8 bytes. The page must stay in place until the completion.
+    /// Begins a page-out. `fill` is the page's value if it is same-filled. `crc` is the CRC32C of the page,
+    /// or of those 8 bytes; `None` for a whole page that will be sealed. The page must stay in place until
+    /// the completion.
     pub fn start_page_out(
         &mut self,
         now_ns: u64,
         index: usize,
         page: PageIndex,
         fill: Option<u64>,
-        crc: u32,
+        crc: Option<u32>,
         device: &SwapDevice<S>,
     ) -> Result<(), OpInUse> {
         let index = self.claim_op(now_ns, index, Kind::PageOut, page)?;

@@ -39,7 +39,7 @@ impl<S: Storage> Shard<S> {
             DiskVerdict::Go(on_disk) => {
                 if !Self::is_enough(copies, on_disk, device) {
                     self.wait_or_fail_page_out(now_ns, index, on_disk, device);
-                } else if device.versions().enter(self.number, version) {
+                } else if device.enter(self.number, self.ops[index].page, version) {
                     self.complete_page_out(index, copies, on_disk, device);
                 } else {
                     // At most once for each jump of the counter; no server can cause endless jumps.
@@ -68,7 +68,7 @@ impl<S: Storage> Shard<S> {
         let may_complete = op.begun.is_some()
             && Self::is_enough(copies, on_disk, device)
             && self.disk_knows(index, device)
-            && device.versions().enter(self.number, op.version);
+            && device.enter(self.number, op.page, op.version);
         match may_complete {
             true => self.complete_page_out(index, copies, on_disk, device),
             false => self.fail_page_out(index, Outcome::Failed, device),

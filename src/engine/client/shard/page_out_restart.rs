@@ -66,7 +66,7 @@ impl<S: Storage> Shard<S> {
             }
             return;
         }
-        op.crc = crc;
+        op.crc = Some(crc);
         let version = match mutated!(ChangedPageSameVersion) {
             true => op.version,
             false => device.take_version(),
@@ -84,6 +84,10 @@ impl<S: Storage> Shard<S> {
     fn send_as(&mut self, now_ns: u64, index: OpId, version: Version, device: &SwapDevice<S>) {
         let op = &mut self.ops[index];
         op.version = version;
+        if device.seals() && op.fill.is_none() {
+            // The page is sealed, and copied for the mirror, again.
+            op.crc = None;
+        }
         // It may have been waiting for room in the mirror after its servers answered.
         op.stage = Stage::Active;
         self.put_again(index);

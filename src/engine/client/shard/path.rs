@@ -23,8 +23,9 @@ pub(super) struct Path {
     pub(super) heard_ns: u64,
     /// When a page-out may ask it although it is full, or checks whether a client is alive.
     pub(super) ask_full_ns: Option<u64>,
-    /// Since when it has been checking whether clients are alive, and has taken no page that it did not hold.
-    pub(super) checks_since_ns: Option<u64>,
+    /// Since when it has been checking whether clients are alive, and has taken no page that it did not
+    /// hold; 0 if it has not.
+    pub(super) checks_since_ns: u64,
     /// Transfers that wait for room in the window.
     pub(super) waiting: List<TransferId>,
 }

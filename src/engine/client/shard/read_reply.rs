@@ -8,11 +8,10 @@ use super::super::ids::Version;
 use super::super::storage::Storage;
 use super::super::swap_device::SwapDevice;
 use super::assembly::Assembly;
-use super::op::Outcome;
-use super::ops::TransferId;
+use super::ops::{OpId, TransferId};
 use super::transfer::MOST_IN_VAIN;
-use super::{Receive, Shard};
-use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status};
+use super::{Receive, Shard, Verify};
+use crate::wire::{Flags, FragmentMask, Fragmentation, Header, Status, FILL_LEN};
 
 impl<S: Storage> Shard<S> {
     pub(super) fn handle_read_reply(
@@ -20,7 +19,6 @@ impl<S: Storage> Shard<S> {
         now_ns: u64,
         id: TransferId,
         header: &Header,
-        fill: Option<u64>,
         device: &SwapDevice<S>,
     ) -> Option<Receive> {
         let others_until_ns = self.others_until_ns(id);
@@ -46,6 +44,11 @@ impl<S: Storage> Shard<S> {
             return None;
         }
         match device.versions().is_ours(version) {
+            Some(true) if device.is_rolled_back(op.page, version, op.version) => {
+                self.counters.outdated_in = self.counters.outdated_in.wrapping_add(1);
+                self.handle_miss(now_ns, id, true, device);
+                return None;
+            }
             Some(true) => {}
             _ if mutated!(StaleReplyAccepted) => {}
             // Of the wanted generation, but of a rolled-back interval: other bytes.
@@ -62,17 +65,26 @@ impl<S: Storage> Shard<S> {
             self.counters.claim_conflicts = self.counters.claim_conflicts.wrapping_add(1);
             return None;
         }
+        let sum = header.page_sum();
+        let (page, wants_crc) = (op.page, op.is_background);
+        let verify = || Verify {
+            page,
+            version,
+            key: device.page_key(version),
+            sum,
+            wants_crc,
+        };
         if header.flags.contains(Flags::SAME_FILLED) {
-            if let Some(value) = fill {
-                if !op.is_background {
-                    self.counters.same_filled_in = self.counters.same_filled_in.wrapping_add(1);
-                }
-                op.crc = header.payload_crc;
-                self.note_success(now_ns, id, header.attempt);
-                self.note_whole(id);
-                self.end(id.op, Outcome::Filled(value));
-            }
-            return None;
+            self.claim_page(id.op);
+            return Some(Receive {
+                id,
+                index: 0,
+                attempt: header.attempt,
+                offset: 0,
+                len: FILL_LEN,
+                filled: true,
+                verify: Some(verify()),
+            });
         }
         let cut = Fragmentation::from_count(header.fragment_count)?;
         let (offset, len) = cut.span(header.fragment_index)?;
@@ -81,59 +93,79 @@ impl<S: Storage> Shard<S> {
             self.note_useless(now_ns, id, MOST_IN_VAIN, device);
             return None;
         }
-        let (known, crc) = *asked.content.get_or_insert((version, header.payload_crc));
-        if version < known {
-            // A late answer: the server has a newer version by now.
-            self.note_useless(now_ns, id, MOST_IN_VAIN, device);
-            return None;
+        match &asked.content {
+            Some((known, _)) if version < *known => {
+                // A late answer: the server has a newer version by now.
+                self.note_useless(now_ns, id, MOST_IN_VAIN, device);
+                return None;
+            }
+            Some((known, known_sum)) if version == *known => {
+                if sum != *known_sum {
+                    // A server holds one page of that version, not two.
+                    self.damaged_in(now_ns, id, device);
+                    return None;
+                }
+            }
+            _ => asked.content = Some((version, sum)),
         }
-        if version == known && header.payload_crc != crc {
-            // A server holds one page of that version, not two.
-            self.damaged_in(now_ns, id, device);
-            return None;
-        }
-        asked.content = Some((version, header.payload_crc));
         // Copies of one generation on two servers are equal, even if repair wrote one of them under
         // another version; the checksum verifies this. So fragments of both are used, but not after
-        // a damaged page.
+        // a damaged page. Sealed copies of two versions are not equal.
         let is_mixed = op.restarts == 0;
-        let fits = |assembly: &Assembly| {
-            assembly.crc == header.payload_crc
-                && assembly.cut == cut
-                && (assembly.transfer == id || is_mixed)
-        };
-        let mut assembly = match op.assembly {
-            Some(assembly) if fits(&assembly) => Assembly {
-                transfer: id,
-                ..assembly
-            },
+        let mut have = match &mut op.assembly {
+            Some(assembly)
+                if assembly.sum == sum
+                    && assembly.cut == cut
+                    && (assembly.version == version || !device.seals())
+                    && (assembly.transfer == id || is_mixed) =>
+            {
+                if assembly.have.contains(header.fragment_index) {
+                    self.note_useless(now_ns, id, MOST_IN_VAIN, device);
+                    return None;
+                }
+                assembly.transfer = id;
+                assembly.have
+            }
             // One content at a time, until its server falls silent.
             Some(_) if now_ns < others_until_ns => return None,
-            _ => Assembly {
-                transfer: id,
-                crc: header.payload_crc,
-                cut,
-                have: FragmentMask::EMPTY,
-                last_fragment_ns: now_ns,
-            },
+            assembly => {
+                // A server that begins another page again and again keeps others away no longer than one that
+                // sends nothing.
+                let last_fragment_ns = match assembly {
+                    Some(old) if old.transfer == id => old.last_fragment_ns,
+                    _ => now_ns,
+                };
+                *assembly = Some(Assembly {
+                    transfer: id,
+                    version,
+                    sum,
+                    cut,
+                    have: FragmentMask::EMPTY,
+                    last_fragment_ns,
+                });
+                FragmentMask::EMPTY
+            }
         };
-        if assembly.have.contains(header.fragment_index) {
-            self.note_useless(now_ns, id, MOST_IN_VAIN, device);
-            return None;
-        }
-        op.assembly = Some(assembly);
-        op.claimed = true;
-        if !mutated!(ReceiveClaimIgnored) {
-            op.pins = op.pins.saturating_add(1);
-        }
-        assembly.have.insert(header.fragment_index);
+        self.claim_page(id.op);
+        have.insert(header.fragment_index);
         Some(Receive {
             id,
             index: header.fragment_index,
             attempt: header.attempt,
             offset,
             len,
-            completes: assembly.have == cut.all(),
+            filled: false,
+            verify: (have == cut.all()).then(verify),
         })
+    }
+
+    /// Claims the op's page, for a frame's payload.
+    #[inline]
+    fn claim_page(&mut self, index: OpId) {
+        let op = &mut self.ops[index];
+        op.claimed = true;
+        if !mutated!(ReceiveClaimIgnored) {
+            op.pins = op.pins.saturating_add(1);
+        }
     }
 }

@@ -25,8 +25,9 @@ pub struct CopyOut {
     pub version: Version,
     /// The value that fills the page, if it is same-filled.
     pub fill: Option<u64>,
-    /// The page's checksum, or that of the 8-byte fill value.
-    pub crc: u32,
+    /// The page's checksum, or that of the 8-byte fill value. Needed for a copy to the disk, or if pages are
+    /// not sealed.
+    pub crc: Option<u32>,
 }
 
 impl<S: Storage> Shard<S> {
@@ -48,8 +49,8 @@ impl<S: Storage> Shard<S> {
     }
 
     /// The checksum of the page that this op last read, or of its fill value.
-    pub fn copied_crc(&self, index: usize) -> u32 {
-        self.ops.get(index).map_or(0, |op| op.crc)
+    pub fn copied_crc(&self, index: usize) -> Option<u32> {
+        self.ops.get(index).and_then(|op| op.crc)
     }
 
     /// Begins a page-out to one server that does not change the map. It fails if the server refuses

@@ -10,8 +10,10 @@ use super::hedge;
 use super::op::{Kind, Stage};
 use super::ops::TransferId;
 use super::transfer::TransferStage;
-use super::Shard;
-use crate::wire::{Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status};
+use super::{Action, Shard};
+use crate::wire::{
+    Flags, FragmentMask, Fragmentation, Header, MacAddress, Opcode, PageSum, PageTag, Status,
+};
 
 /// Timeouts after which frames still queued in this host no longer hold back new ones.
 const FORCE_TRIES: u32 = 3;
@@ -37,9 +39,9 @@ pub struct Send {
 pub enum SendPayload {
     /// One frame without a payload: a READ.
     Nothing,
-    /// One frame with the fill value of the page.
+    /// One frame with the fill value of the page, or with the sealed value.
     Fill(u64),
-    /// Fragments of the page.
+    /// Fragments of the page, or of its sealed bytes.
     Page {
         /// Which fragments.
         fragments: FragmentMask,
@@ -53,14 +55,14 @@ pub enum SendPayload {
 
 impl<S: Storage> Shard<S> {
     /// Takes a transfer from the ready list and marks it as sent, if it is still wanted and the
-    /// window has room. Returns its frames.
+    /// window has room. Returns its frames, or what is to be done before they can be sent.
     #[inline]
     pub(super) fn begin_send(
         &mut self,
         now_ns: u64,
         id: TransferId,
         device: &SwapDevice<S>,
-    ) -> Option<Send> {
+    ) -> Option<Action> {
         let tag = self.tag(id.op);
         let op = &mut self.ops[id.op];
         if op.stage != Stage::Active {
@@ -71,6 +73,11 @@ impl<S: Storage> Shard<S> {
             // The CPU that sends it puts it back when it is done.
             return None;
         }
+        let is_sealed = device.seals() && op.kind != Kind::PageIn && !mutated!(SentUnsealed);
+        if is_sealed && !op.is_sealed() {
+            return self.begin_seal(now_ns, id.op, device);
+        }
+        let transfer = &mut op.transfers[id];
         let (slot, cut) = (transfer.slot, transfer.cut);
         let path = &mut self.paths[slot];
         if !transfer.in_window {
@@ -98,12 +105,24 @@ impl<S: Storage> Shard<S> {
         if !mutated!(SendPinIgnored) {
             op.pins = op.pins.saturating_add(1);
         }
-        let (opcode, fragment_mask, version, payload_crc) = match op.kind {
+        let sum = match is_sealed {
+            true => op.seal.sum,
+            false => PageSum {
+                crc: op.crc.unwrap_or(0),
+                tag: PageTag::default(),
+            },
+        };
+        let (opcode, fragment_mask, version, sum) = match op.kind {
             Kind::PageIn => {
                 let generation = u64::from(op.generation.0);
-                (Opcode::Read, transfer.pending, generation, 0)
+                (
+                    Opcode::Read,
+                    transfer.pending,
+                    generation,
+                    PageSum::default(),
+                )
             }
-            _ => (Opcode::Write, FragmentMask::EMPTY, op.version.0, op.crc),
+            _ => (Opcode::Write, FragmentMask::EMPTY, op.version.0, sum),
         };
         // A page-in has no fill value yet.
         let (flags, fragment_count) = match op.fill {
@@ -123,7 +142,8 @@ impl<S: Storage> Shard<S> {
                 fragment_count,
                 fragment_mask,
                 utilisation: 0,
-                payload_crc,
+                payload_crc: sum.crc,
+                page_tag: sum.tag,
                 session: transfer.session,
                 incarnation: transfer.incarnation,
                 page: u64::from(op.page.0),
@@ -132,19 +152,20 @@ impl<S: Storage> Shard<S> {
             },
             payload: match (op.kind, op.fill) {
                 (Kind::PageIn, _) => SendPayload::Nothing,
+                (_, Some(_)) if is_sealed => SendPayload::Fill(op.seal.fill),
                 (_, Some(value)) => SendPayload::Fill(value),
                 (_, None) => SendPayload::Page {
                     fragments: transfer.pending,
                     cut,
-                    // The page of a copy belongs to the module and does not change.
-                    verify: again && op.kind == Kind::PageOut,
+                    // The page of a copy belongs to the module and does not change, nor do sealed bytes.
+                    verify: again && op.kind == Kind::PageOut && !is_sealed,
                 },
             },
             force: !again || transfer.tries >= FORCE_TRIES,
         };
         self.note_deadline(due_ns);
         self.counters.transfers_sent = self.counters.transfers_sent.wrapping_add(1);
-        Some(send)
+        Some(Action::Send(send))
     }
 
     /// The frames of a transfer are free again. If it was queued meanwhile, it is ready now.

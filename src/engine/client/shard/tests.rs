@@ -12,6 +12,7 @@ pub mod mirroring;
 mod progress;
 mod removal;
 mod rewound;
+mod seal;
 mod struck;
 
 use super::super::ids::{PageIndex, SlotSet, Version};

@@ -8,7 +8,7 @@ use super::super::swap_device::SwapDevice;
 use super::list::Place;
 use super::ops::TransferId;
 use super::Shard;
-use crate::wire::{FragmentMask, Fragmentation};
+use crate::wire::{FragmentMask, Fragmentation, PageSum};
 
 /// After this many answers in a row without progress, missing fragments are sent again only after a
 /// timeout.
@@ -60,8 +60,8 @@ pub(super) struct Transfer {
     pub(super) missed: FragmentMask,
     /// Answers without progress since the last progress.
     pub(super) in_vain: u32,
-    /// Page-in: the version and checksum of the page that the server sends.
-    pub(super) content: Option<(Version, u32)>,
+    /// Page-in: the version and the sums of the page that the server sends.
+    pub(super) content: Option<(Version, PageSum)>,
     /// Whether the page has arrived damaged, at the server or from it.
     pub(super) was_damaged: bool,
     /// Whether it counts in the server's window.
@@ -76,6 +76,12 @@ impl Transfer {
     /// Whether the server is asked, or is about to be, and has not answered.
     pub(super) fn is_asked(&self) -> bool {
         matches!(self.stage, TransferStage::Queued | TransferStage::Sent)
+    }
+
+    /// Whether `attempt` is one of its sendings.
+    pub(super) fn has_sent(&self, attempt: u32) -> bool {
+        let since_first = attempt.wrapping_sub(self.first_attempt);
+        since_first <= self.attempt.wrapping_sub(self.first_attempt)
     }
 
     /// Notes that the server holds or has sent these fragments. Returns whether they are more than ever.

@@ -23,6 +23,11 @@ pub(super) const WORDS: u32 = 4;
 /// Jumps caused by all servers, so that lies leave versions for the jumps that the machine announces.
 pub(super) const UNANNOUNCED: u32 = 32;
 
+/// How far above the counter a version of another instance can be: it has jumped itself, perhaps often. A
+/// server that reports one above is not believed, so that lies do not use up the versions: all that may be
+/// believed are half of them together.
+const MOST_AHEAD: u64 = 1 << 57;
+
 impl<W: Words> Versions<W> {
     /// The machine has been, or may have been, rolled back. `entropy` is a number
     /// that no other instance of it has had. Any context.
@@ -35,6 +40,16 @@ impl<W: Words> Versions<W> {
         if self.begin_jump(true) {
             let made = self.pass_with_entropy(entropy);
             self.end_jump(made);
+        }
+    }
+
+    /// Calls `change`, while the counter does not jump. Does nothing while it does. A notice that comes
+    /// meanwhile leads to a jump afterwards.
+    pub fn without_jumps(&self, change: impl FnOnce()) {
+        let _guard = NoPreemption::new();
+        if self.begin_jump(false) {
+            change();
+            self.end_jump(0);
         }
     }
 
@@ -53,6 +68,10 @@ impl<W: Words> Versions<W> {
         // with a full barrier.
         if high.0 <= self.counter.next.fetch_add(0, Full) {
             return true;
+        }
+        let highest = self.counter.next.load(Relaxed).saturating_add(MOST_AHEAD);
+        if high.0 > highest {
+            return false;
         }
         let _guard = NoPreemption::new();
         if !self.begin_jump(false) {
@@ -147,7 +166,13 @@ impl<W: Words> Versions<W> {
         });
         let mut from = self.counter.next.load(Relaxed);
         let to = loop {
-            let to = from.max(high).saturating_add(by).min(END);
+            let mut past = from.max(high).saturating_add(by).saturating_sub(from);
+            if word.is_some() {
+                // The low bits keep their order, which `NewestVersions` compares: so no server's word makes
+                // the client forget which versions are the newest.
+                past = past.div_ceil(JUMP).saturating_mul(JUMP);
+            }
+            let to = from.saturating_add(past).min(END);
             if to <= from || word.is_some() && high <= from {
                 return (true, 0);
             }

@@ -7,14 +7,14 @@
 //! The rules: `docs/protocol.md`, "WRITE".
 
 use super::{ArenaPage, Fragment, Memory};
-use crate::wire::FragmentMask;
+use crate::wire::{FragmentMask, PageSum};
 
 /// A page of which some fragments have been received.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Assembly {
     page: u64,
     version: u64,
-    crc: u32,
+    sum: PageSum,
     attempt: u32,
     at: ArenaPage,
     count: u8,
@@ -46,7 +46,7 @@ impl Assembly {
         Self {
             page: fragment.page,
             version: fragment.version,
-            crc: fragment.crc,
+            sum: fragment.sum,
             attempt: fragment.attempt,
             at,
             count: fragment.cut.count(),
@@ -58,7 +58,7 @@ impl Assembly {
         // Attempts are numbered modulo 2^32.
         // CAST: the difference's sign says which is later.
         let newer = (fragment.attempt.wrapping_sub(self.attempt) as i32) > 0;
-        if self.crc != fragment.crc || self.count != fragment.cut.count() {
+        if self.sum != fragment.sum || self.count != fragment.cut.count() {
             // The client has cut the page differently, or the page has changed. What was received
             // before is of no use, unless this frame was overtaken by later ones.
             if !newer {

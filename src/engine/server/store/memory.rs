@@ -138,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn a_page_costs_at_most_32_bytes_beside_itself() {
-        assert!(size_of::<Record>() + size_of::<u32>() <= 32);
+    fn a_page_costs_at_most_48_bytes_beside_itself() {
+        assert!(size_of::<Record>() + size_of::<u32>() <= 48);
     }
 
     #[test]

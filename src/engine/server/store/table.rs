@@ -7,6 +7,7 @@
 //! or two records. The hash is keyed, so that clients cannot choose page numbers that share a chain.
 
 use super::{ArenaPage, Held, Memory};
+use crate::wire::{PageSum, PageTag};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a page of the arena holds. All zeros: nothing, and no link.
@@ -16,6 +17,8 @@ pub struct Record {
     /// The [`Key`] held here; 0 if the page is free or being assembled.
     key: u64,
     version: u64,
+    /// The two parts of a [`PageSum`].
+    tag: PageTag,
     crc: u32,
     /// Index of the next record in the chain or the free queue plus one, 0 at its end. The highest
     /// bit is [`FILLED`].
@@ -132,7 +135,10 @@ impl<M: Memory> Table<M> {
                     held: Held {
                         at: ArenaPage::from_link(link)?,
                         version: record.version,
-                        crc: record.crc,
+                        sum: PageSum {
+                            crc: record.crc,
+                            tag: record.tag,
+                        },
                         filled: record.next & FILLED != 0,
                     },
                     key,
@@ -183,7 +189,8 @@ impl<M: Memory> Table<M> {
             *record = Record {
                 key: key.0,
                 version: held.version,
-                crc: held.crc,
+                tag: held.sum.tag,
+                crc: held.sum.crc,
                 next: next | if held.filled { FILLED } else { 0 },
             };
         }

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::crc::crc32c;
-use crate::wire::{FragmentMask, Fragmentation};
+use crate::wire::{FragmentMask, Fragmentation, PageSum, PageTag};
 use std::vec::Vec;
 
 #[cfg(not(MODULE))]
@@ -51,11 +51,19 @@ pub(crate) fn content(seed: u64) -> Vec<u8> {
         .collect()
 }
 
+/// The sums of a page that is not sealed.
+fn sum_of(bytes: &[u8]) -> PageSum {
+    PageSum {
+        crc: crc32c(bytes),
+        tag: PageTag::default(),
+    }
+}
+
 fn whole(page: u64, version: u64, bytes: &[u8]) -> Fragment<'_> {
     Fragment {
         page,
         version,
-        crc: crc32c(bytes),
+        sum: sum_of(bytes),
         attempt: 0,
         cut: Fragmentation::WHOLE,
         index: 0,
@@ -95,7 +103,7 @@ fn bytes(store: &Store<Heap>, owner: OwnerId, page: u64) -> Option<(u64, Vec<u8>
         len,
     };
     let bytes = slice.bytes(store.arena()).to_vec();
-    assert_eq!(crc32c(&bytes), held.crc);
+    assert_eq!(sum_of(&bytes), held.sum);
     Some((held.version, bytes))
 }
 
@@ -237,15 +245,15 @@ fn damaged_pages_are_not_kept() {
     let page = content(1);
     let mut bad = page.clone();
     bad[4095] ^= 1;
-    let crc = crc32c(&page);
+    let sum = sum_of(&page);
     let damaged = Fragment {
-        crc,
+        sum,
         ..whole(7, 1, &bad)
     };
     assert_eq!(write(&mut store, owner, &damaged), Written::Corrupt);
     for index in 0..3 {
         let fragment = Fragment {
-            crc,
+            sum,
             ..part(7, 1, 0, index, &bad)
         };
         let last = if index == 2 {

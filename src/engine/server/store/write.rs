@@ -9,7 +9,7 @@ use super::assembly::Progress;
 use super::owner::OwnerState;
 use super::table::{Key, Place};
 use super::{ArenaPage, Held, Memory, OwnerId, Store};
-use crate::wire::{FragmentMask, Fragmentation, FILL_LEN, PAGE_SIZE};
+use crate::wire::{FragmentMask, Fragmentation, PageSum, FILL_LEN, PAGE_SIZE};
 
 /// A page, or a fragment of one, that a client writes.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,8 @@ pub struct Fragment<'a> {
     pub page: u64,
     /// Its version.
     pub version: u64,
-    /// CRC32C of the whole page; with `filled`, of `bytes`.
-    pub crc: u32,
+    /// Checksum and tag of the whole page; with `filled`, of `bytes`.
+    pub sum: PageSum,
     /// The attempt that it belongs to.
     pub attempt: u32,
     /// How the page is cut.
@@ -73,7 +73,7 @@ impl<M: Memory> Store<M> {
             Some(Place { held, .. }) if fragment.version == held.version => {
                 // One version never has two contents: a client whose page has changed takes a new
                 // version.
-                let same = fragment.crc == held.crc && fragment.filled == held.filled;
+                let same = fragment.sum == held.sum && fragment.filled == held.filled;
                 return if same { Written::Held } else { Written::Stale };
             }
             Some(Place { held, .. })
@@ -108,7 +108,8 @@ impl<M: Memory> Store<M> {
         } else {
             PAGE_SIZE
         };
-        let is_damaged = M::crc32c(fragment.bytes) != fragment.crc && !mutated!(CrcUncheckedOut);
+        let is_damaged =
+            M::crc32c(fragment.bytes) != fragment.sum.crc && !mutated!(CrcUncheckedOut);
         if fragment.bytes.len() != len || is_damaged {
             return Written::Corrupt;
         }
@@ -155,7 +156,7 @@ impl<M: Memory> Store<M> {
             part.copy_from_slice(fragment.bytes);
         }
         if held == fragment.cut.all() {
-            if M::crc32c(&page.0) != fragment.crc && !mutated!(CrcUncheckedOut) {
+            if M::crc32c(&page.0) != fragment.sum.crc && !mutated!(CrcUncheckedOut) {
                 self.drop_assemblies(owner, fragment.page, fragment.version);
                 return Written::Corrupt;
             }
@@ -202,7 +203,7 @@ impl<M: Memory> Store<M> {
         let held = Held {
             at,
             version: fragment.version,
-            crc: fragment.crc,
+            sum: fragment.sum,
             filled: fragment.filled,
         };
         match place {

@@ -6,7 +6,7 @@ use super::super::*;
 use super::bench::*;
 use crate::crc::crc32c;
 use crate::engine::server::store::tests::content;
-use crate::wire::{Flags, FragmentMask, PAGE_SIZE};
+use crate::wire::{Flags, FragmentMask, PageTag, PAGE_SIZE};
 use proptest::prelude::*;
 
 /// A frame that is often well formed: fields are small, so that they match.
@@ -46,6 +46,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
             incarnation: if right { INCARNATION } else { session },
             page,
             version,
+            page_tag: PageTag([low_water as u8; 16]),
             low_water,
         };
         let mut bytes = header.emit(payload.len() as u16).to_vec();

@@ -55,8 +55,8 @@ impl Job for Closing {
 
 impl Closer {
     /// Closes a device on `queue`, and if `waits`, waits for that, unless it takes long or a signal arrives.
-    /// A module that is being unloaded, or fails to load, cannot be kept. Then a thread of the kernel's closes
-    /// the device, and the end of the queue waits for that for a bounded time.
+    /// A module that is being unloaded, or fails to load, cannot be kept. Then a thread of the kernel's
+    /// closes the device, and the end of the queue waits for that for a bounded time.
     pub(super) fn close(
         self: &Arc<Self>,
         claim: Claim,

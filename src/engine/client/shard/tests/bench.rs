@@ -14,7 +14,7 @@ use super::super::super::mirror::Mirror;
 use super::super::super::server_table::Address;
 use super::super::super::stale_copy::StaleCopy;
 use super::super::super::swap_device::SwapDevice;
-use super::super::{Action, Completion, Op, Parts, Receive, Send, Shard};
+use super::super::{Action, Completion, Op, Parts, Receive, Received, Send, Shard};
 use crate::crc::crc32c;
 use crate::wire::{FragmentMask, Fragmentation, Header, MacAddress, Opcode, Status, PAGE_SIZE};
 
@@ -85,6 +85,21 @@ impl Bench {
         bench
     }
 
+    /// The same as [`Bench::new`], but pages are sealed.
+    pub fn sealed(servers: usize) -> Self {
+        let mut bench = Self::new(servers);
+        bench.device.set_sealed();
+        bench
+    }
+
+    /// The same, and older versions of pages are noticed.
+    pub fn with_newest_versions(servers: usize) -> Self {
+        let mut bench = Self::sealed(servers);
+        let pages = bench.device.map.len();
+        bench.device.set_newest_versions(words(pages));
+        bench
+    }
+
     /// Number of ops.
     pub fn ops(&self) -> usize {
         OPS
@@ -114,7 +129,7 @@ impl Bench {
         }
         let begun = self.device.map.begin_write(page).unwrap();
         let version = self.device.take_version();
-        assert!(self.device.versions().enter(0, version));
+        assert!(self.device.enter(0, page, version));
         self.device
             .map
             .finish_write(page, begun, version, holders, false);
@@ -131,7 +146,7 @@ impl Bench {
     /// Begins a page-out.
     pub fn start_page_out(&mut self, op: usize, page: PageIndex) {
         self.shard
-            .start_page_out(self.now_ns, op, page, None, page_crc(), &self.device)
+            .start_page_out(self.now_ns, op, page, None, Some(page_crc()), &self.device)
             .unwrap();
     }
 
@@ -267,18 +282,21 @@ impl Bench {
         let (version, count) = (self.newest(send), send.header.fragment_count);
         let header = Self::part_of_version(send, version, page_crc(), 0, count);
         self.shard
-            .handle_frame(self.now_ns, send.destination, &header, None, &self.device)
+            .handle_frame(self.now_ns, send.destination, &header, &self.device)
             .unwrap()
     }
 
     fn deliver(&mut self, source: MacAddress, header: &Header) {
         let receive = self
             .shard
-            .handle_frame(self.now_ns, source, header, None, &self.device);
+            .handle_frame(self.now_ns, source, header, &self.device);
         if let Some(receive) = receive {
-            let crc = receive.completes.then(page_crc);
+            let received = match receive.verify {
+                Some(verify) => verify.compare(page_crc(), None),
+                None => Received::Copied,
+            };
             self.shard
-                .received(self.now_ns, &receive, true, crc, &self.device);
+                .received(self.now_ns, &receive, received, &self.device);
         }
     }
 

@@ -6,7 +6,7 @@ use super::super::super::disk_port::DiskPort;
 use super::super::super::ids::PageIndex;
 use super::super::super::mirror::{Mirror, Policy, Put};
 use super::super::super::storage::heap::Heap;
-use super::super::{Action, Outcome};
+use super::super::{Action, Outcome, Received};
 use super::bench::Bench;
 use super::mirroring::{copy, new_mirror};
 use crate::wire::Fragmentation;
@@ -42,7 +42,7 @@ fn a_fragment_that_came_during_a_claim_is_requested_when_the_claim_ends() {
     assert_eq!(bench.poll(), None);
     bench
         .shard
-        .received(bench.now_ns, &receive, true, None, &bench.device);
+        .received(bench.now_ns, &receive, Received::Copied, &bench.device);
     let again = bench.next_send();
     assert_eq!(again.header.fragment_mask.bits(), 1 << 2);
     bench.answer_page(&send, &[1]);
@@ -73,7 +73,9 @@ fn a_buffer_for_a_claimed_op_is_asked_for_again_when_the_claim_ends() {
     bench.shard.servers_changed(now_ns, device);
     let port = &mut Counted { mirror, calls: 0 };
     assert_eq!(bench.shard.poll(now_ns, port, device), None);
-    bench.shard.received(now_ns, &receive, true, None, device);
+    bench
+        .shard
+        .received(now_ns, &receive, Received::Copied, device);
     let Some(read @ Action::ReadBuffer(_)) = bench.shard.poll(now_ns, port, device) else {
         panic!("the buffer is not copied");
     };

@@ -53,8 +53,8 @@ pub fn copy(
     let port = &mut Some(mirror);
     match action {
         Action::FillBuffer(fill) => {
-            let crc = changed.take().unwrap_or(fill.crc);
-            shard.buffer_filled(*now_ns, &fill, Some(crc), port, device);
+            let crc = changed.take().or(fill.crc);
+            shard.buffer_filled(*now_ns, &fill, crc, port, device);
         }
         Action::ReadBuffer(read) => {
             let crc = read.wants_crc.then(page_crc);

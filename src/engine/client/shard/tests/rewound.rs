@@ -144,11 +144,11 @@ impl Servers {
             let receive =
                 client
                     .shard
-                    .handle_frame(now_ns, send.destination, &frame.header, None, device);
+                    .handle_frame(now_ns, send.destination, &frame.header, device);
             if let Some(receive) = receive {
                 page.copy_from_slice(frame.payload);
-                let crc = Some(crc32c(page));
-                client.shard.received(now_ns, &receive, true, crc, device);
+                let received = receive.verify.unwrap().compare(crc32c(page), None);
+                client.shard.received(now_ns, &receive, received, device);
             }
         }
     }
@@ -185,7 +185,7 @@ impl Servers {
 }
 
 fn start(client: &mut Bench, page: u32, seed: u64) {
-    let crc = crc32c(&content(seed));
+    let crc = Some(crc32c(&content(seed)));
     client
         .shard
         .start_page_out(client.now_ns, 0, PageIndex(page), None, crc, &client.device)

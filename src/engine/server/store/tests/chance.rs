@@ -145,7 +145,7 @@ proptest! {
                     let bytes = content(seed);
                     let mut fragment = whole(page, version, &bytes);
                     if damaged {
-                        fragment.crc ^= 1;
+                        fragment.sum.crc ^= 1;
                     }
                     let got = store.write(owners[owner], &fragment, quota as u64);
                     let at = (owner, page);
