@@ -88,6 +88,9 @@ anemone_value() {
             return 0
         fi
     done <"$2"
+    # The shell's `read` may end in the middle of the file (seen once in pswpout of /proc/vmstat).
+    anemone_number=$(sed -n "/^$1 /{s/^[^ ]* *\([^ ]*\).*/\1/p;q}" "$2")
+    [ -z "$anemone_number" ] || { printf '%s\n' "$anemone_number"; return; }
     say "there is no '$1' in $2: $(cat "$2" 2>&1)"
     return 1
 }
