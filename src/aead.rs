@@ -7,7 +7,8 @@
 //! processor's instructions where there are some. Where there are none, the module takes ChaCha20-Poly1305
 //! (RFC 8439) for what only the module opens.
 //!
-//! A nonce must not be used for two texts of one key: whoever has both can then read them, and seal others.
+//! A nonce must not be used for two texts of one key: an attacker that has both can then read them, and seal
+//! others.
 
 /// Bytes of a key.
 pub const KEY_LEN: usize = 32;

@@ -179,7 +179,7 @@ impl<S: Storage> SwapDevice<S> {
     pub fn begin_key(&self, jumps: u32) {
         self.versions.without_jumps(|| {
             let first = self.keys.begin(self.next_version(), jumps);
-            // Whoever takes a version of the key has seen this, and so the key.
+            // A CPU that takes a version of the key has seen this, and so the key.
             self.versions.raise(first);
         });
     }

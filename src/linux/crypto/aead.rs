@@ -208,7 +208,8 @@ impl Aead {
 /// What sealing and opening need besides a key: one for each context that does so at a time. It is made in
 /// process context, and dropped in any. The [module](self) says where it may be used.
 ///
-/// A nonce must not be used for two texts of one key: whoever has both can then read them, and seal others.
+/// A nonce must not be used for two texts of one key: an attacker that has both can then read them, and seal
+/// others.
 ///
 /// Could be removed in a release after 7.3, once the kernel crate has `aead_request` and scatterlists that
 /// can be filled in any context.

@@ -309,8 +309,8 @@ fn a_value_is_taken_only_for_the_attempt_that_asked() {
     );
 }
 
-#[test]
-fn a_copy_of_repair_is_sealed_under_its_own_version() {
+/// A client that begins to copy a page to a server, as repair does, and the version of the copy.
+fn copying() -> (Bench, Version) {
     let mut bench = Bench::sealed(2);
     let old = bench.write(PAGE, &[0]);
     let version = bench.device.take_version_of(old.generation());
@@ -325,6 +325,12 @@ fn a_copy_of_repair_is_sealed_under_its_own_version() {
         .shard
         .start_copy_to_server(now_ns, 0, &copy, slot, &bench.device)
         .unwrap();
+    (bench, version)
+}
+
+#[test]
+fn a_copy_of_repair_is_sealed_under_its_own_version() {
+    let (mut bench, version) = copying();
     let seal = next_seal(&mut bench);
     assert_eq!((seal.version, seal.wants_crc), (version, false));
     end_seal(&mut bench, &seal, 0);
@@ -453,20 +459,7 @@ fn a_page_that_could_not_be_opened_for_a_local_reason_is_asked_for_as_a_whole() 
 
 #[test]
 fn a_copy_whose_version_is_from_before_a_key_ends_at_once() {
-    let mut bench = Bench::sealed(2);
-    let old = bench.write(PAGE, &[0]);
-    let version = bench.device.take_version_of(old.generation());
-    let copy = CopyOut {
-        page: PAGE,
-        version,
-        fill: None,
-        crc: None,
-    };
-    let (now_ns, slot) = (bench.now_ns, bench.slot(1));
-    bench
-        .shard
-        .start_copy_to_server(now_ns, 0, &copy, slot, &bench.device)
-        .unwrap();
+    let (mut bench, _) = copying();
     bench.device.begin_key(0);
     assert_eq!(bench.next_completion().outcome, Outcome::Failed);
 }
