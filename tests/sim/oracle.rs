@@ -257,12 +257,17 @@ impl Oracle {
                         && copy.died_ns.is_none_or(|died_ns| died_ns >= asked_ns)
                 })
             });
-            if !is_held && !state.may_fail {
+            if !is_held && state.failed_ns.is_none() {
                 self.fail(|| {
                     format!("client {client} page {page}: only {place} has it, and is given up")
                 });
             }
         }
+    }
+
+    /// Whether a page-out of the page has failed since then, so that the page may be gone.
+    pub fn has_failed_since(&mut self, client: usize, page: u32, since_ns: u64) -> bool {
+        self.page(client, page).failed_ns >= Some(since_ns)
     }
 
     /// Whether a page-out of the page is under way.
@@ -288,7 +293,7 @@ impl Oracle {
     ) {
         let state = self.page(client, page);
         let mut allowed = state.contents();
-        let may_fail = state.may_fail;
+        let may_fail = state.failed_ns.is_some();
         let mut page_outs = 0;
         for request in self.requests_of(client, page) {
             if let Kind::PageOut { contents, .. } = &request.kind {

@@ -237,7 +237,9 @@ impl Client {
     }
 
     /// A session has been closed, so that the copies there are dropped. Unless it was closed regardless, none
-    /// of them was the last copy of a page. Returns those of which only servers have others.
+    /// of them was the last copy of a page. A page does not count if a page-out of it has failed since the
+    /// other servers were asked, because those that were sent the new version have no copy of the old one.
+    /// Returns those of which only servers have others.
     fn audit_closed(&self, ctx: &mut Context, slot: ServerSlot) -> Vec<u32> {
         let mut pages = Vec::new();
         if self.removing.quiescing == Some(RemovalMode::Regardless) {
@@ -247,8 +249,8 @@ impl Client {
             let Some(others) = self.others(page, slot, SlotSet::EMPTY) else {
                 continue;
             };
-            if others == 0 {
-                let number = self.number;
+            let (number, asked_ns) = (self.number, self.removing.asked_ns);
+            if others == 0 && !ctx.oracle.has_failed_since(number, page, asked_ns) {
                 ctx.oracle.fail(|| {
                     format!("client {number} page {page}: only {slot:?} has it, and is closed")
                 });

@@ -10,8 +10,8 @@ use crate::content::Content;
 pub(super) struct PageState {
     /// The contents that it may have, each with the end of the operation that wrote it.
     contents: Vec<(Content, Step)>,
-    /// A page-out has failed since the last one that succeeded, so that an error is allowed.
-    pub may_fail: bool,
+    /// When a page-out last failed, if none has succeeded since: an error is allowed.
+    pub failed_ns: Option<u64>,
     /// When a page-out of it last ended.
     pub written_ns: u64,
     /// The holders of its newest version when its page-out ended; empty if they are not known, or if there is
@@ -27,7 +27,7 @@ impl Default for PageState {
     fn default() -> Self {
         Self {
             contents: vec![(Content::Zeros, 0)],
-            may_fail: false,
+            failed_ns: None,
             written_ns: 0,
             holders: Vec::new(),
             joined: Vec::new(),
@@ -47,13 +47,13 @@ impl PageState {
     pub fn write(&mut self, began: Step, ended: Step, contents: &[Content]) {
         self.contents.retain(|(_, put)| *put > began);
         self.add(ended, contents);
-        self.may_fail = false;
+        self.failed_ns = None;
     }
 
     /// A page-out has failed: a page-in may return the old contents, the new ones, or an error.
-    pub fn fail(&mut self, ended: Step, contents: &[Content]) {
+    pub fn fail(&mut self, now_ns: u64, ended: Step, contents: &[Content]) {
         self.add(ended, contents);
-        self.may_fail = true;
+        self.failed_ns = Some(now_ns);
     }
 
     fn add(&mut self, ended: Step, contents: &[Content]) {
@@ -66,7 +66,7 @@ impl PageState {
     /// The page is free.
     pub fn discard(&mut self, now: Step) {
         self.contents = vec![(Content::Zeros, now)];
-        self.may_fail = false;
+        self.failed_ns = None;
         self.forget_copies();
     }
 

@@ -111,7 +111,7 @@ impl Oracle {
         };
         let io_timeout_ns = self.io_timeout_least();
         let state = self.page(request.client, request.page);
-        if *may_fail || state.may_fail {
+        if *may_fail || state.failed_ns.is_some() {
             return Ok("an error after a failed page-out, or about a discard");
         }
         let waited = now_ns >= request.out_ns(io_timeout_ns) + request.stopped_ns;

@@ -136,7 +136,7 @@ impl Oracle {
         let (io_timeout_ns, min_copies, step) =
             (self.io_timeout_least(), self.min_copies, self.step);
         let state = self.page(request.client, request.page);
-        state.fail(step, contents);
+        state.fail(now_ns, step, contents);
         state.forget_copies();
         if contents.len() > 16 {
             return Ok("an error, the page changed again and again");
@@ -191,7 +191,7 @@ impl Oracle {
         let (contents, overlapped) = request.page_out()?;
         let (min_copies, step, client) = (self.min_copies, self.step, request.client);
         let state = self.page(client, request.page);
-        state.fail(step, contents);
+        state.fail(now_ns, step, contents);
         state.forget_copies();
         // A client that continues may refuse at once, because of what it knew before it was stopped.
         let began_ns = request.began_ns.saturating_sub(CALM_NS);
