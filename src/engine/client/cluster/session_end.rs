@@ -7,8 +7,8 @@
 //! A removed server that has pages *drains* first: no more pages are placed there, its pages can be read, and
 //! its copies no longer count, so that repair makes others. Once no page seems to need it, it *quiesces*: no
 //! page-out ends any more because of a copy there. After every shard has been notified, a page can only begin
-//! to need it when another copy is lost. [`super::super::maintenance::removal`] then decides
-//! whether the session is closed.
+//! to need it when another copy is lost, or when a page-out fails that has overwritten another copy. Such a
+//! page may be given up. [`super::super::maintenance::removal`] then decides whether the session is closed.
 //!
 //! The rules: `docs/protocol.md`, "BYE".
 
