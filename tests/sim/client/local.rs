@@ -85,6 +85,8 @@ pub struct Local {
     pub(super) is_marked: bool,
     /// I/Os that the disk has refused.
     refused: BTreeSet<usize>,
+    /// How many refusals the mirror has not been notified of.
+    pending_refusals: usize,
     /// Events of the mirror that have not reached their shards.
     pub(super) pending_events: usize,
     /// How often the mirror had no room, and how often it had a page-in's page, when last checked.
@@ -123,6 +125,7 @@ impl Local {
             waits_since_signal: None,
             is_marked: false,
             refused: BTreeSet::new(),
+            pending_refusals: 0,
             pending_events: 0,
             seen: (0, 0),
             full_ns: None,
@@ -178,7 +181,10 @@ impl Client {
                 self.notify_shard(ctx, shard, event);
             }
             LocalEvent::Ended(id) => local.ended(self.number, now_ns, ctx, id, &self.device),
-            LocalEvent::Refused(id) => local.mirror.refused(now_ns, id, &self.device),
+            LocalEvent::Refused(id) => {
+                local.pending_refusals -= 1;
+                local.mirror.refused(now_ns, id, &self.device);
+            }
             LocalEvent::Timer => {
                 if now_ns >= local.timer_ns {
                     local.timer_ns = u64::MAX;
@@ -328,9 +334,9 @@ impl Local {
         self.waits_since_signal = None;
     }
 
-    /// Whether the disk has I/O.
+    /// Whether the disk has I/O as far as the mirror can know: it learns late that the disk has refused some.
     pub(super) fn has_io(&self) -> bool {
-        self.under_way.iter().any(Option::is_some)
+        self.pending_refusals != 0 || self.under_way.iter().any(Option::is_some)
     }
 
     /// Carries out the mirror's actions.
@@ -357,6 +363,7 @@ impl Local {
             }
             if self.disk.refuses(ctx, &io) {
                 self.refused.insert(id);
+                self.pending_refusals += 1;
                 client.after_local(ctx, LocalEvent::Refused(id));
                 continue;
             }
