@@ -97,8 +97,8 @@ impl<S: Storage> Mirror<S> {
         self.is_attached && !self.is_faulty && !self.is_paused && self.timed_out == 0
     }
 
-    /// Whether the disk is timed out: an I/O has not ended in time, and not since. The disk and the pool
-    /// must stay.
+    /// Whether the disk is timed out: an I/O has not ended in time, and not since. The disk may have it, or
+    /// have refused it.
     pub fn has_timed_out(&self) -> bool {
         self.timed_out != 0
     }

@@ -209,9 +209,9 @@ impl<S: Storage> Mirror<S> {
     }
 
     /// Whether the caller's pages and code must stay: the disk has I/O, which may never end, or is being
-    /// passed some.
+    /// passed some. I/O that it has refused does not count, even if that has timed out.
     pub fn must_stay(&self) -> bool {
-        let has_io = self.submissions.accepted != 0 || self.has_timed_out();
+        let has_io = self.submissions.accepted != 0;
         !mutated!(UnloadedWithDiskIo) && (self.is_submitting() || has_io)
     }
 }

@@ -92,6 +92,28 @@ fn a_disk_that_is_detached_gets_no_refused_io() {
 }
 
 #[test]
+fn a_refused_io_that_has_timed_out_keeps_the_module_only_while_the_disk_has_it() {
+    let device = device(100);
+    let mut mirror = with_pages(2, &device);
+    let mut now_ns = 2 * MS;
+    let [refused, other] = [(); 2].map(|()| mirror.poll(now_ns, &device).unwrap().id);
+    mirror.submitted();
+    mirror.refused(now_ns, refused, &device);
+    while !mirror.has_timed_out() {
+        now_ns = mirror.next_timeout_ns();
+        mirror.handle_timeout(now_ns, &device);
+    }
+    assert!(mirror.must_stay(), "the disk has the other");
+    mirror.ended(now_ns, other, true, &device);
+    assert!(mirror.has_timed_out() && !mirror.must_stay());
+    let again = mirror.poll(now_ns, &device).map(|io| io.id);
+    mirror.submitted();
+    assert!(again == Some(refused) && mirror.must_stay());
+    mirror.ended(now_ns, refused, true, &device);
+    assert!(!mirror.has_timed_out() && !mirror.must_stay());
+}
+
+#[test]
 fn a_disk_is_stuck_until_its_io_ends_and_the_submission_returns() {
     let device = device(100);
     let mut mirror = with_pages(2, &device);
