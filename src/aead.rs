@@ -19,15 +19,36 @@ pub const NONCE_LEN: usize = 12;
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 16;
 
+/// An algorithm. Both sides of a session use the client's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cipher {
+    /// AES-256-GCM.
+    #[default]
+    AesGcm = 0,
+    /// ChaCha20-Poly1305.
+    ChaCha20Poly1305 = 1,
+}
+
+impl Cipher {
+    /// The algorithm with this number, if there is one.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::AesGcm),
+            1 => Some(Self::ChaCha20Poly1305),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(not(MODULE))]
 pub use host::Key;
-#[cfg(MODULE)]
+#[cfg(all(MODULE, test))]
 pub(crate) use module::{
     Key,
     Request, //
 };
 
-#[cfg(MODULE)]
+#[cfg(all(MODULE, test))]
 mod module {
     use super::{
         NONCE_LEN,
@@ -75,8 +96,10 @@ mod host {
         },
         Aes256Gcm,
     };
+    use chacha20poly1305::ChaCha20Poly1305;
 
     use super::{
+        Cipher,
         KEY_LEN,
         NONCE_LEN,
         TAG_LEN, //
@@ -84,12 +107,78 @@ mod host {
 
     /// A key. Dropping it wipes it.
     #[derive(Debug)]
-    pub struct Key(Aes256Gcm);
+    pub struct Key(Cipherer);
+
+    #[derive(Debug)]
+    #[expect(clippy::large_enum_variant, reason = "most keys are of the large one")]
+    enum Cipherer {
+        AesGcm(Aes256Gcm),
+        ChaCha20Poly1305(ChaCha20Poly1305),
+    }
 
     impl Key {
-        /// The key that consists of these secret bytes.
+        /// The key of AES-256-GCM that consists of these secret bytes.
         pub fn new(key: &[u8; KEY_LEN]) -> Self {
-            Self(Aes256Gcm::new(key.into()))
+            Self::with_cipher(Cipher::AesGcm, key)
+        }
+
+        /// The key that consists of these secret bytes.
+        pub fn with_cipher(cipher: Cipher, key: &[u8; KEY_LEN]) -> Self {
+            Self(match cipher {
+                Cipher::AesGcm => Cipherer::AesGcm(Aes256Gcm::new(key.into())),
+                Cipher::ChaCha20Poly1305 => {
+                    Cipherer::ChaCha20Poly1305(ChaCha20Poly1305::new(key.into()))
+                }
+            })
+        }
+
+        /// The tag of a text that is not secret. Its nonce must not be used for another text, nor to seal.
+        ///
+        /// # Panics
+        ///
+        /// If the text has more than 64 GiB.
+        pub fn mac(&self, nonce: &[u8; NONCE_LEN], text: &[u8]) -> [u8; TAG_LEN] {
+            self.encrypt(nonce, text, &mut [])
+        }
+
+        /// Whether the tag is that of the text.
+        #[must_use]
+        pub fn verify_mac(
+            &self,
+            nonce: &[u8; NONCE_LEN],
+            tag: &[u8; TAG_LEN],
+            text: &[u8],
+        ) -> bool {
+            self.decrypt(nonce, tag, text, &mut [])
+        }
+
+        fn encrypt(&self, nonce: &[u8; NONCE_LEN], text: &[u8], bytes: &mut [u8]) -> [u8; TAG_LEN] {
+            let nonce = nonce.into();
+            match &self.0 {
+                Cipherer::AesGcm(key) => key.encrypt_inout_detached(nonce, text, bytes.into()),
+                Cipherer::ChaCha20Poly1305(key) => {
+                    key.encrypt_inout_detached(nonce, text, bytes.into())
+                }
+            }
+            .expect("at most 64 GiB")
+            .into()
+        }
+
+        fn decrypt(
+            &self,
+            nonce: &[u8; NONCE_LEN],
+            tag: &[u8; TAG_LEN],
+            text: &[u8],
+            bytes: &mut [u8],
+        ) -> bool {
+            let (nonce, tag) = (nonce.into(), tag.into());
+            match &self.0 {
+                Cipherer::AesGcm(key) => key.decrypt_inout_detached(nonce, text, bytes.into(), tag),
+                Cipherer::ChaCha20Poly1305(key) => {
+                    key.decrypt_inout_detached(nonce, text, bytes.into(), tag)
+                }
+            }
+            .is_ok()
         }
 
         /// Seals the bytes where they are, and returns the tag.
@@ -98,19 +187,14 @@ mod host {
         ///
         /// If they are more than 64 GiB.
         pub fn seal(&self, nonce: &[u8; NONCE_LEN], bytes: &mut [u8]) -> [u8; TAG_LEN] {
-            self.0
-                .encrypt_inout_detached(nonce.into(), &[], bytes.into())
-                .expect("at most 64 GiB")
-                .into()
+            self.encrypt(nonce, &[], bytes)
         }
 
         /// Opens the bytes where they are. If they are not what was sealed with this key, `nonce` and `tag`,
         /// it returns false, and they stay as they are.
         #[must_use]
         pub fn open(&self, nonce: &[u8; NONCE_LEN], tag: &[u8; TAG_LEN], bytes: &mut [u8]) -> bool {
-            self.0
-                .decrypt_inout_detached(nonce.into(), &[], bytes.into(), tag.into())
-                .is_ok()
+            self.decrypt(nonce, tag, &[], bytes)
         }
     }
 }

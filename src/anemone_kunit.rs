@@ -18,6 +18,7 @@ pub mod aead;
 mod bit_set;
 pub mod crc;
 pub mod engine;
+pub mod hmac;
 // What `aead`, `crc` and `sync` use of the wrappers.
 mod linux {
     mod block {
@@ -44,6 +45,7 @@ mod linux {
 
     pub(crate) use crc32c::crc32c;
 }
+pub mod secret;
 pub mod sync;
 pub mod uapi;
 pub mod wire;

@@ -4,12 +4,15 @@
 //!
 //! The host root is `lib.rs`; both declare the same shared modules.
 
+pub mod aead;
 #[macro_use]
 mod bit_set;
 pub mod crc;
 mod driver;
 pub mod engine;
+pub mod hmac;
 mod linux;
+pub mod secret;
 pub mod sync;
 pub mod uapi;
 pub mod wire;

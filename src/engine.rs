@@ -9,6 +9,7 @@
 #[macro_use]
 pub mod mutation;
 
+pub mod channel;
 pub mod client;
 #[cfg(any(not(MODULE), test))]
 pub mod server;

@@ -45,7 +45,9 @@ pub const fn type_and_nr(number: u32) -> u32 {
 
 /// Adds a server ([`AddServer`]). The session is opened as soon as it answers. A server that is
 /// draining is kept. `EEXIST`: the server is there. `ENOSPC`: all slots are in use or not swept yet.
-/// `EINVAL`: the address is not unicast, or is the interface's own.
+/// `EINVAL`: the address is not unicast, or is the interface's own. If frames are signed, the key that is
+/// shared with it is read from the caller's keyrings. `ENOKEY`, `EKEYREVOKED`, `EKEYEXPIRED`, `EACCES`, or
+/// `EINVAL` if it has not 32 bytes: there is no such key.
 pub const ADD_SERVER: u32 = number::<AddServer>(WRITE, 1);
 
 /// Removes a server ([`RemoveServer`]). `ENOENT`: it is not there. `EBUSY`: pages would be lost; the
@@ -71,14 +73,21 @@ pub const STATUS: u32 = number::<Status>(READ_WRITE, 5);
 /// The servers and their state ([`Servers`]). `EINTR` as above.
 pub const SERVERS: u32 = number::<Servers>(READ_WRITE, 6);
 
+/// Reads the keys that are shared with the servers again, from the keyring of the calling task, and requests
+/// other keys of all sessions ([`Rekey`]). `EOPNOTSUPP`: frames are not signed. `ENOKEY`, `EKEYREVOKED`,
+/// `EACCES`, `EINVAL`: a key is not there, is revoked, may not be searched for, or has another length; the
+/// structure then has its server.
+pub const REKEY: u32 = number::<Rekey>(READ_WRITE, 7);
+
 /// All ioctls.
-pub const IOCTLS: [u32; 6] = [
+pub const IOCTLS: [u32; 7] = [
     ADD_SERVER,
     REMOVE_SERVER,
     ATTACH_DISK,
     DETACH_DISK,
     STATUS,
     SERVERS,
+    REKEY,
 ];
 
 /// Argument of [`ADD_SERVER`].
@@ -88,6 +97,18 @@ pub struct AddServer {
     /// None are known.
     pub flags: u32,
     /// The server's hardware address.
+    pub mac: [u8; 6],
+    /// Zeros.
+    pub reserved: [u8; 6],
+}
+
+/// Argument of [`REKEY`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Rekey {
+    /// None are known.
+    pub flags: u32,
+    /// Zeros; after an error the server whose key could not be read.
     pub mac: [u8; 6],
     /// Zeros.
     pub reserved: [u8; 6],
@@ -224,8 +245,11 @@ pub struct Status {
     /// Pages that arrived from servers damaged or altered, since the module was loaded.
     pub pages_in_corrupt: u64,
 
+    /// 1 if frames are signed.
+    pub is_signed: u64,
+
     /// Zeros.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 6],
 }
 
 /// Flags of [`Status`] and [`Servers`].

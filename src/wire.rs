@@ -10,16 +10,18 @@ mod fragment;
 mod frame;
 mod header;
 mod message;
+mod signature;
 
 pub use fragment::{FragmentMask, Fragmentation};
 #[cfg(MODULE)]
 pub(crate) use frame::parse_header;
-pub use frame::{is_request, Frame, FrameError};
+pub use frame::{is_request, payload_offset, Frame, FrameError};
 pub use header::{Flags, Header, Opcode, PageSum, PageTag, Status, HEADER_LEN, PROTOCOL_VERSION};
 pub use message::{
-    Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, Nonce,
-    NotAClientId, PageVersion, Stats, MAX_ACKS, MAX_PAGE_VERSIONS,
+    Ack, Announce, ClientId, ClusterName, Hello, HelloAck, Inventory, InventoryReply, KeyReply,
+    KeyRequest, Nonce, NotAClientId, PageVersion, Stats, MAX_ACKS, MAX_PAGE_VERSIONS,
 };
+pub use signature::{signature_len, Signature, SIGNATURE_LEN, SIGNED_HEAD_LEN};
 
 /// A hardware address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use anemone::aead::Key;
+use anemone::aead::{Cipher, Key};
 use anemone::crc::crc32c;
+use anemone::engine::channel::{Direction, FrameKeySeed, PairKey};
 use anemone::engine::client::ids::{PageIndex, Version};
 use anemone::engine::client::page_keys::page_nonce;
+use anemone::secret::Secret;
 use anemone::wire::{
     Announce, Flags, FragmentMask, Frame, FrameError, Header, Hello, HelloAck, Inventory,
-    InventoryReply, Nonce, Opcode, PageTag, PageVersion, Stats, Status, HEADER_LEN, PAGE_SIZE,
+    InventoryReply, KeyReply, KeyRequest, MacAddress, Nonce, Opcode, PageTag, PageVersion,
+    Signature, Stats, Status, HEADER_LEN, PAGE_SIZE,
 };
 use zerocopy::FromBytes;
 
@@ -119,6 +122,8 @@ fn opcode(name: &str) -> Opcode {
         "REJECT" => Opcode::Reject,
         "ALIVE" => Opcode::Alive,
         "CHALLENGE" => Opcode::Challenge,
+        "KEY_REQUEST" => Opcode::KeyRequest,
+        "KEY_REPLY" => Opcode::KeyReply,
         _ => panic!("{name}"),
     }
 }
@@ -139,6 +144,8 @@ fn status(name: &str) -> Status {
         "UNKNOWN_VERSION" => Status::UnknownVersion,
         "IN_USE" => Status::InUse,
         "WAIT" => Status::Wait,
+        "KEY_WANTED" => Status::KeyWanted,
+        "NO_KEYS" => Status::NoKeys,
         _ => panic!("{name}"),
     }
 }
@@ -212,6 +219,63 @@ fn sealed_pages_match_the_document() {
     let nonce = page_nonce(PageIndex(78), Version(5002));
     assert!(sealing_key().open(&nonce, &header.page_tag.0, &mut value));
     assert_eq!(value, hex("deadbeefcafef00d"));
+}
+
+/// The key that the document's client and server share.
+fn pair() -> PairKey {
+    PairKey::new(Secret::new(&std::array::from_fn(|at| at as u8))).unwrap()
+}
+
+#[test]
+fn key_exchange_matches_the_document() {
+    let all = vectors();
+    let client: MacAddress = "52:54:00:00:00:10".parse().unwrap();
+    let server: MacAddress = "52:54:00:00:00:01".parse().unwrap();
+    for name in ["key-request", "key-request-cookie"] {
+        let (header, payload) = (header(&all[name]), payload(&all[name]));
+        let request = KeyRequest::read_from_bytes(&payload).unwrap();
+        assert_eq!(request.pair, pair().id(), "{name}");
+        let proof = pair().prove_request(&header, &request, client, server);
+        assert_eq!(proof, Some(request.proof), "{name}");
+    }
+    for name in ["key-reply-cookie", "key-reply-ok"] {
+        let (header, payload) = (header(&all[name]), payload(&all[name]));
+        let reply = KeyReply::read_from_bytes(&payload).unwrap();
+        let proof = pair().prove_reply(&header, &reply, server, client);
+        assert_eq!(proof, Some(reply.proof), "{name}");
+    }
+}
+
+#[test]
+fn signatures_match_the_document() {
+    let all = vectors();
+    let reply = payload(&all["key-reply-ok"]);
+    let reply = KeyReply::read_from_bytes(&reply).unwrap();
+    let answer = header(&all["key-reply-ok"]);
+    let seed = FrameKeySeed {
+        cipher: Cipher::AesGcm,
+        session: answer.session,
+        incarnation: answer.incarnation,
+        key: reply.key,
+        nonce: reply.nonce,
+        cookie: reply.cookie,
+    };
+    let key = pair().frame_key(&seed, Direction::ToServer).unwrap();
+    let key = Key::new(key.bytes());
+    let bytes = hex(&all["signed-ping"]["frame"]);
+    let frame = Frame::parse(&bytes).unwrap();
+    let signature = frame.signature(&bytes).unwrap();
+    assert_eq!(
+        (frame.header.opcode, frame.payload),
+        (Opcode::Ping, &b"hello"[..])
+    );
+    assert_eq!(
+        (signature.key, signature.lane, signature.counter()),
+        (reply.key, 0, 7)
+    );
+    let head = Signature::head(bytes.first_chunk().unwrap());
+    let text = [&head[..], frame.payload].concat();
+    assert!(key.verify_mac(&signature.nonce(), &signature.tag, &text));
 }
 
 #[test]

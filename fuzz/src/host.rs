@@ -8,7 +8,7 @@ use anemone::engine::server::store::{Arrays, Assembly, Layout, Memory, Owner, Pa
 use anemone::engine::server::{
     Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
 };
-use anemone::wire::{ClientId, ClusterName, MacAddress, HEADER_LEN};
+use anemone::wire::{ClientId, ClusterName, MacAddress};
 use zerocopy::IntoBytes;
 
 /// A frame on its way.
@@ -71,7 +71,7 @@ impl Sent {
 }
 
 impl Outbox for Sent {
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+    fn send(&mut self, destination: MacAddress, header: &[u8], payload: Payload<'_>) {
         let mut bytes = header.to_vec();
         bytes.extend_from_slice(payload.bytes());
         self.wires.push(Wire {

@@ -3,12 +3,16 @@
 //! Frames that somebody has altered, whose checksums are right all the same.
 
 use anemone::crc::crc32c;
-use anemone::wire::{FragmentMask, Frame, Header, Opcode, Status, HEADER_LEN};
+use anemone::wire::{FragmentMask, Frame, Header, Opcode, Status, HEADER_LEN, SIGNATURE_LEN};
 use arbitrary::{Result, Unstructured};
+use zerocopy::IntoBytes;
 
-/// Where a header has its payload's length and checksum.
+/// Where a header has its flags, and its payload's length and checksum.
+const FLAGS: usize = 2;
 const PAYLOAD_LEN: usize = 16;
 const PAYLOAD_CRC: usize = 20;
+/// [`anemone::wire::Flags::SIGNED`].
+const IS_SIGNED: u8 = 2;
 
 /// Makes the checksums of a frame right, if it is long enough to have them.
 pub fn make_right(bytes: &mut [u8]) {
@@ -16,8 +20,11 @@ pub fn make_right(bytes: &mut [u8]) {
         return;
     }
     let len = u16::from_be_bytes([bytes[PAYLOAD_LEN], bytes[PAYLOAD_LEN + 1]]);
-    let end = HEADER_LEN + usize::from(len);
-    if let Some(payload) = bytes.get(HEADER_LEN..end) {
+    let begin = match bytes[FLAGS] & IS_SIGNED {
+        0 => HEADER_LEN,
+        _ => HEADER_LEN + SIGNATURE_LEN,
+    };
+    if let Some(payload) = bytes.get(begin..begin + usize::from(len)) {
         let crc = crc32c(payload).to_be_bytes();
         bytes[PAYLOAD_CRC..PAYLOAD_CRC + 4].copy_from_slice(&crc);
     }
@@ -31,6 +38,7 @@ pub fn alter(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>) -> Result<()> {
         return Ok(());
     };
     let (mut header, mut payload) = (frame.header, frame.payload.to_vec());
+    let signature = frame.signature(bytes).copied();
     let small = u64::from(u.int_in_range(0..=9_u8)?);
     match u.int_in_range(0..=14_u8)? {
         0 => header.opcode = any_opcode(u)?,
@@ -60,6 +68,10 @@ pub fn alter(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>) -> Result<()> {
         header.payload_crc = crc32c(&payload);
     }
     *bytes = emit(&header, &payload);
+    if let Some(signature) = signature {
+        let at = HEADER_LEN;
+        bytes.splice(at..at, signature.as_bytes().iter().copied());
+    }
     Ok(())
 }
 
@@ -73,7 +85,7 @@ pub fn emit(header: &Header, payload: &[u8]) -> Vec<u8> {
 
 /// Any opcode.
 pub fn any_opcode(u: &mut Unstructured<'_>) -> Result<Opcode> {
-    let number = u.int_in_range(0..=25_u8)?;
+    let number = u.int_in_range(0..=27_u8)?;
     Ok(Opcode::from_u8(number).unwrap_or(Opcode::Write))
 }
 

@@ -17,7 +17,7 @@ NEW_SEEDS = os.environ.get("SEEDS", "2000")
 # Seconds for each fuzz target.
 FUZZ_S = "15"
 # cargo has no tests that skip themselves. A test that cannot run here appends `NAME: REASON` to this file, and ends
-# as if it had passed (tests/server_program.rs).
+# as if it had passed (tests/server_program/).
 SKIPPED = log_path("tests-that-skipped-themselves")
 ENVIRONMENT = {**os.environ, "CARGO_TERM_COLOR": "never", "NO_COLOR": "1", "ANEMONE_SKIPPED": SKIPPED}
 

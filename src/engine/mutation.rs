@@ -80,6 +80,20 @@ mod switch {
         StaleReplyAccepted,
         /// A copy counts although its server has restarted since it acknowledged.
         IncarnationUnchecked,
+        /// A signed frame is accepted whatever its tag.
+        TagUnchecked,
+        /// A signed frame is accepted again.
+        WindowUnchecked,
+        /// A signed frame is accepted from another address than its session's.
+        SourceUnchecked,
+        /// A server signs two frames with one counter.
+        CounterRepeated,
+        /// A request for keys is answered without a proof.
+        KeyRequestUnproved,
+        /// A request for keys is accepted with any cookie.
+        KeyCookieUnchecked,
+        /// Keys are taken from anybody who claims to be the server.
+        KeyReplyUnproved,
         /// Any REJECT for an unknown session is believed, whichever session it is for.
         RejectBelieved,
         /// A server's slot is reused before it has been swept from the map.

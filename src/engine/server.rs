@@ -16,15 +16,15 @@ mod session_eviction;
 mod session_table;
 pub mod store;
 #[cfg(test)]
-mod tests;
+pub(in crate::engine) mod tests;
 
 pub use admission::{Admission, CookieClaim};
 pub use outbox::{Outbox, Payload};
 pub use session_table::Session;
 
 use crate::wire::{
-    Announce, ClusterName, Frame, FrameError, Header, MacAddress, Opcode, Status, HEADER_LEN,
-    PROTOCOL_VERSION,
+    Announce, ClientId, ClusterName, Flags, Frame, FrameError, Header, MacAddress, Opcode, Status,
+    HEADER_LEN, PROTOCOL_VERSION,
 };
 use acks::Acks;
 use session_table::Sessions;
@@ -167,6 +167,23 @@ impl<M: Memory, A: Admission> Server<M, A> {
         &self.store
     }
 
+    /// What the host decides. After a change of quotas, [`Server::update_quotas`] is called.
+    pub fn admission_mut(&mut self) -> &mut A {
+        &mut self.admission
+    }
+
+    /// Gives open sessions the quotas that their clients have now. Pages beyond a quota stay.
+    pub fn update_quotas(&mut self) {
+        for index in 0..self.sessions.places() {
+            let client = self.sessions.get(index).map(|session| session.client);
+            let quota_pages = client.map(|client| self.quota_pages_for(client));
+            if let (Some(session), Some(quota_pages)) = (self.sessions.get_mut(index), quota_pages)
+            {
+                session.quota_pages = quota_pages;
+            }
+        }
+    }
+
     /// Number of open sessions.
     pub fn open_sessions(&self) -> usize {
         self.sessions.open()
@@ -221,11 +238,55 @@ impl<M: Memory, A: Admission> Server<M, A> {
         if frame.header.opcode.is_from_server() {
             return;
         }
-        if frame.header.opcode == Opcode::Hello {
-            self.handle_hello(now_ns, source, &frame, out);
-        } else {
-            self.handle_request(now_ns, source, &frame, out);
+        let is_signed = frame.header.flags.contains(Flags::SIGNED);
+        if is_signed || frame.header.opcode == Opcode::KeyRequest {
+            // It cannot be verified here.
+            let header = frame.header.answer(Opcode::Reject, Status::NoKeys);
+            self.send(source, header, Payload::EMPTY, out);
+            return;
         }
+        self.handle_intact(now_ns, source, None, &frame, out);
+    }
+
+    /// Handles a frame whose signature was verified to be that of `client`.
+    pub fn handle_verified(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        client: ClientId,
+        frame: &Frame<'_>,
+        out: &mut impl Outbox,
+    ) {
+        self.counters.frames = self.counters.frames.wrapping_add(1);
+        self.handle_intact(now_ns, source, Some(client), frame, out);
+    }
+
+    /// `client` is known if frames are signed.
+    fn handle_intact(
+        &mut self,
+        now_ns: u64,
+        source: MacAddress,
+        client: Option<ClientId>,
+        frame: &Frame<'_>,
+        out: &mut impl Outbox,
+    ) {
+        if frame.header.opcode == Opcode::Hello {
+            self.handle_hello(now_ns, source, client, frame, out);
+        } else {
+            self.handle_request(now_ns, source, client, frame, out);
+        }
+    }
+
+    /// Whether this session is open.
+    pub fn has_session(&self, number: u64) -> bool {
+        self.sessions.find(number).is_some()
+    }
+
+    /// Whether this session is open, and the client's.
+    pub fn has_session_of(&self, client: ClientId, number: u64) -> bool {
+        let session = self.sessions.find(number);
+        let session = session.and_then(|index| self.sessions.get(index));
+        session.is_some_and(|session| session.client == client)
     }
 
     /// When to call [`Server::handle_timeout`] next.
@@ -308,8 +369,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
 
     /// Adds to `header` what every frame of this server states: its incarnation and, for the client
     /// that gets the frame, its utilisation and the high water.
-    fn signed(&self, header: Header) -> Header {
-        let session = self.sessions.find(header.session);
+    fn stamped(&self, header: Header) -> Header {
+        // With these the session is not the receiver's, or not any more.
+        let is_none = matches!(header.status, Status::NoSession | Status::NotAdmitted)
+            || header.opcode == Opcode::ByeAck;
+        let session = self.sessions.find(header.session).filter(|_| !is_none);
         let high_water = session
             .and_then(|index| self.sessions.get(index))
             .map_or(0, |session| session.high_water);
@@ -321,9 +385,15 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
+    /// Pages that the client of this session may keep.
+    fn quota_pages_of(&self, session: Option<usize>) -> u64 {
+        let session = session.and_then(|index| self.sessions.get(index));
+        session.map_or(self.config.quota_pages, |session| session.quota_pages)
+    }
+
     /// The server's utilisation for the client of this session (`docs/protocol.md`, "Utilisation").
     fn utilisation_for(&self, session: Option<usize>) -> u16 {
-        let quota_pages = self.config.quota_pages;
+        let quota_pages = self.quota_pages_of(session);
         if quota_pages >= self.store.capacity_pages() {
             return self.store.utilisation();
         }
@@ -333,7 +403,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         }
     }
 
-    /// Signs `header` and sends it with a payload whose checksum it has or does not need.
+    /// Completes `header` and sends it with a payload whose checksum it has or does not need.
     fn send(
         &self,
         destination: MacAddress,
@@ -341,11 +411,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
         payload: Payload<'_>,
         out: &mut impl Outbox,
     ) {
-        Self::send_signed(destination, &self.signed(header), payload, out);
+        Self::send_stamped(destination, &self.stamped(header), payload, out);
     }
 
-    /// Sends a header that is already signed.
-    fn send_signed(
+    /// Sends a header that is already complete.
+    fn send_stamped(
         destination: MacAddress,
         header: &Header,
         payload: Payload<'_>,

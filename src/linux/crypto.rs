@@ -3,6 +3,7 @@
 //! Cryptography.
 
 pub(crate) mod aead;
+pub(crate) mod hmac;
 
 use super::helpers;
 

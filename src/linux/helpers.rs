@@ -202,6 +202,15 @@ extern "C" {
     /// `lib/crc`: takes and returns the raw register.
     pub(super) fn crc32c(crc: u32, p: *const c_void, len: usize) -> u32;
 
+    /// `lib/crypto/sha256.c`: `out` has room for 32 bytes.
+    pub(super) fn hmac_sha256_usingrawkey(
+        raw_key: *const u8,
+        raw_key_len: usize,
+        data: *const u8,
+        data_len: usize,
+        out: *mut u8,
+    );
+
     /// `net/core/dev.c`: consumes the skb whatever it returns.
     pub(super) fn __dev_queue_xmit(
         skb: *mut bindings::sk_buff,

@@ -8,7 +8,7 @@
 //!
 //! The rules: `docs/protocol.md`, "Fragments".
 
-use super::{HEADER_LEN, PAGE_SIZE};
+use super::{signature_len, HEADER_LEN, PAGE_SIZE};
 
 /// The most fragments of a page: a mask has eight bits.
 const MAX_FRAGMENTS: usize = 8;
@@ -46,8 +46,13 @@ impl Fragmentation {
         count: MAX_FRAGMENTS as u8,
     };
 
-    /// The smallest MTU, in bytes, that a page can cross.
+    /// The smallest MTU, in bytes, that a page can cross, if frames are not signed.
     pub const MIN_MTU: usize = HEADER_LEN + PAGE_SIZE / MAX_FRAGMENTS;
+
+    /// The smallest MTU, in bytes, that a page can cross.
+    pub const fn min_mtu(is_signed: bool) -> usize {
+        Self::MIN_MTU + signature_len(is_signed)
+    }
 
     /// The fewest fragments that cross a path of `mtu` bytes; `None` below [`Self::MIN_MTU`].
     pub fn for_mtu(mtu: usize) -> Option<Self> {

@@ -4,7 +4,8 @@
 //!
 //! The checks, in this order: `docs/protocol.md`, "Frames".
 
-use super::{Flags, Fragmentation, Header, Opcode, Status, HEADER_LEN};
+use super::{Flags, Fragmentation, Header, Opcode, Signature, Status, HEADER_LEN, SIGNATURE_LEN};
+use zerocopy::FromBytes;
 
 /// A well-formed frame: header and payload agree with each other and with the opcode.
 ///
@@ -45,13 +46,23 @@ impl<'a> Frame<'a> {
     pub fn parse_with(bytes: &'a [u8], crc32c: impl Fn(&[u8]) -> u32) -> Result<Self, FrameError> {
         let (header, payload_len) = parse_header_with(bytes, &crc32c)?;
         let payload = bytes
-            .get(HEADER_LEN..)
+            .get(payload_offset(&header)..)
             .and_then(|rest| rest.get(..usize::from(payload_len)))
             .ok_or(FrameError::Short)?;
         if !carries_page(&header) && crc32c(payload) != header.payload_crc {
             return Err(FrameError::Checksum);
         }
         Ok(Self { header, payload })
+    }
+
+    /// The signature of the frame whose bytes are these, which has not been verified. `None` if it has none.
+    pub fn signature(&self, bytes: &'a [u8]) -> Option<&'a Signature> {
+        let rest = bytes.get(HEADER_LEN..)?;
+        let (signature, _) = Signature::ref_from_prefix(rest).ok()?;
+        self.header
+            .flags
+            .contains(Flags::SIGNED)
+            .then_some(signature)
     }
 }
 
@@ -82,6 +93,15 @@ fn parse_header_with(
     Ok((header, payload_len))
 }
 
+/// Where the payload of a frame with this header begins: behind the header, and its signature if it has one.
+#[inline]
+pub fn payload_offset(header: &Header) -> usize {
+    match header.flags.contains(Flags::SIGNED) {
+        true => HEADER_LEN + SIGNATURE_LEN,
+        false => HEADER_LEN,
+    }
+}
+
 /// Whether the payload is a page's bytes.
 fn carries_page(header: &Header) -> bool {
     match header.opcode {
@@ -93,6 +113,9 @@ fn carries_page(header: &Header) -> bool {
 
 fn shape_is_right(header: &Header, payload_len: u16) -> bool {
     if carries_page(header) {
+        if header.flags.contains(Flags::HEADER_ONLY) && header.opcode != Opcode::ReadReply {
+            return false;
+        }
         if header.flags.contains(Flags::SAME_FILLED) {
             return payload_len == 8 && header.fragment_index == 0 && header.fragment_count == 1;
         }
@@ -100,7 +123,11 @@ fn shape_is_right(header: &Header, payload_len: u16) -> bool {
             .and_then(|cut| cut.span(header.fragment_index))
             .is_some_and(|(_, len)| len == payload_len);
     }
-    if header.flags != Flags::default() {
+    let allowed = match header.opcode {
+        Opcode::Read => Flags::SIGNED.union(Flags::HEADER_ONLY),
+        _ => Flags::SIGNED,
+    };
+    if header.flags.without(allowed) != Flags::default() {
         return false;
     }
     match header.opcode {
@@ -212,10 +239,10 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_from_damage() {
         let mut bytes = frame(&Header::new(Opcode::Stats), &[]);
-        bytes[0] = 3;
+        bytes[0] = 9;
         assert_eq!(Frame::parse(&bytes), Err(FrameError::Checksum));
         let crc = crate::crc::crc32c(&bytes[..HEADER_LEN - 4]).to_be_bytes();
         bytes[HEADER_LEN - 4..].copy_from_slice(&crc);
-        assert_eq!(Frame::parse(&bytes), Err(FrameError::Version(3)));
+        assert_eq!(Frame::parse(&bytes), Err(FrameError::Version(9)));
     }
 }

@@ -12,7 +12,7 @@ use super::fragment::FragmentMask;
 use super::frame::FrameError;
 
 /// The version of the protocol.
-pub const PROTOCOL_VERSION: u8 = 2;
+pub const PROTOCOL_VERSION: u8 = 3;
 
 /// Bytes of a header on the wire.
 pub const HEADER_LEN: usize = core::mem::size_of::<RawHeader>();
@@ -110,14 +110,18 @@ pub enum Opcode {
     Inventory = 18,
     /// Server: the request has another protocol version, or no open session; see the status.
     Reject = 19,
-    /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
-    WriteAcks = 21,
     /// Client: the answer to a [`Opcode::Challenge`].
     Alive = 20,
+    /// Server: several WRITE_ACKs of one session: [`super::Ack`]s.
+    WriteAcks = 21,
+    /// Client: requests keys for signing frames.
+    KeyRequest = 22,
     /// Server: pages of the client and their versions.
     InventoryReply = 23,
     /// Server: checks whether the session's client is alive.
     Challenge = 25,
+    /// Server: a cookie for the KEY_REQUEST, or the number of the new key.
+    KeyReply = 27,
 }
 
 impl Opcode {
@@ -167,6 +171,10 @@ pub enum Status {
     InUse = 12,
     /// HELLO_ACK: the server is checking whether a client is alive; the client should repeat HELLO soon.
     Wait = 13,
+    /// REJECT: the server takes only signed frames, and this one is not signed.
+    KeyWanted = 14,
+    /// REJECT: the server has no keys, and the frame is signed.
+    NoKeys = 15,
 }
 
 impl Status {
@@ -185,7 +193,23 @@ impl Flags {
     /// The page is same-filled: one repeated 64-bit value. The payload is that value, 8 bytes.
     pub const SAME_FILLED: Self = Self(1);
 
-    const KNOWN: u8 = 1;
+    /// A signature follows the header.
+    pub const SIGNED: Self = Self(2);
+
+    /// READ: the answer's signature need not cover its payload. READ_REPLY with status OK: it does not.
+    pub const HEADER_ONLY: Self = Self(4);
+
+    const KNOWN: u8 = 7;
+
+    /// Both.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These without `other`.
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 
     /// Whether all of `other`'s flags are set.
     pub fn contains(self, other: Self) -> bool {
@@ -314,6 +338,21 @@ impl Header {
         raw.page_tag = self.page_tag;
         raw.reserved1 = 0.into();
         raw.header_crc = crc32c(raw.checked()).into();
+    }
+
+    /// The session of a frame with these bytes.
+    pub fn session_of(bytes: &[u8; HEADER_LEN]) -> Option<u64> {
+        let (raw, _) = RawHeader::ref_from_prefix(bytes).ok()?;
+        Some(raw.session.get())
+    }
+
+    /// Makes a header's bytes those of a signed frame of a session. Returns its flags.
+    pub fn mark_signed(bytes: &mut [u8; HEADER_LEN], session: u64) -> Flags {
+        let raw: &mut RawHeader = zerocopy::transmute_mut!(bytes);
+        raw.flags |= Flags::SIGNED.0;
+        raw.session = session.into();
+        raw.header_crc = crate::crc::crc32c(raw.checked()).into();
+        Flags(raw.flags)
     }
 
     /// Decodes a header. Returns it with its payload's length.

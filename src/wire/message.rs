@@ -88,6 +88,46 @@ pub struct Nonce {
     pub nonce: U64,
 }
 
+/// Payload of KEY_REQUEST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct KeyRequest {
+    /// Identifies the key that client and server share.
+    pub pair: [u8; 16],
+    /// Random, new for each change of keys.
+    pub nonce: [u8; 16],
+    /// The cookie of the server's KEY_REPLY; zeros at first.
+    pub cookie: [u8; 16],
+    /// The algorithm of the tags: a [`crate::aead::Cipher`].
+    pub cipher: u8,
+    /// The number of the new key: none of the session's that may still be in use has it.
+    pub key: u8,
+    /// Zeros.
+    pub reserved: [u8; 14],
+    /// Proves that the sender has the key.
+    pub proof: [u8; 16],
+}
+
+/// Payload of KEY_REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct KeyReply {
+    /// The request's.
+    pub nonce: [u8; 16],
+    /// The cookie for the next KEY_REQUEST, or that of the request.
+    pub cookie: [u8; 16],
+    /// With status OK: the number of the new key.
+    pub key: u8,
+    /// 1 if the request's signature was right: both sides have the session's keys.
+    pub is_known: u8,
+    /// Zeros.
+    pub reserved: [u8; 14],
+    /// Proves that the sender has the key.
+    pub proof: [u8; 16],
+}
+
 /// Payload of ANNOUNCE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

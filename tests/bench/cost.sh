@@ -58,7 +58,28 @@ run() {
         END { if (!iops) exit 1; printf "%.0f\n", 1e9 / iops }' /run/cost.json || fail "fio did nothing"
 }
 
+# keyed PARAMETER...: with keys= among them, servers that have keys take the place of the usual ones.
+keyed() {
+    case " $* " in *" keys=anemone "*) ;; *) return ;; esac
+    requires anemonectl
+    (umask 077 && anemonectl keygen master /run/master) || fail "no key"
+    number=0
+    for mac in $(echo "$ANEMONE_SERVERS" | tr , ' '); do
+        number=$((number + 1))
+        host kill $number || fail "server $number cannot be ended"
+        (umask 077 && anemonectl keygen server --master /run/master --name "server$number" --client client \
+            >"/run/keys$number") || fail "no keys for server $number"
+        anemonectl keygen pair --master /run/master --server "server$number" --client client |
+            anemonectl keyring add "$mac" || fail "no key in the keyring"
+        ip netns exec "server$number" "$ANEMONE_SERVER" --interface eth0 --capacity 80M --keys "/run/keys$number" \
+            >"/run/log$number" 2>&1 &
+        echo $! >"/run/server$number.pid"
+        wait_for 30 "server $number" grep -q ' ready ' "/run/log$number" || fail "$(cat "/run/log$number")"
+    done
+}
+
 requires fio taskset
+keyed "$@"
 [ "$(nproc)" -eq 1 ] || divide
 if [ "$disk_mib" -gt 0 ]; then
     modprobe brd rd_nr=1 rd_size=$((disk_mib * 1024)) || fail "no RAM disk"

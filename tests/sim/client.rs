@@ -3,6 +3,7 @@
 //! A client: the real engine, and a model of the driver around it, with all the delays that locks,
 //! preemption and interrupts cause.
 
+mod channel;
 mod detaching;
 mod gone_disk;
 mod local;
@@ -31,7 +32,7 @@ use anemone::engine::client::stale_copy::StaleCopy;
 use anemone::engine::client::storage::Storage;
 use anemone::engine::client::swap_device::SwapDevice;
 use anemone::sync::Atomic;
-use anemone::wire::{Ack, ClientId, ClusterName, Frame, Header, MacAddress};
+use anemone::wire::{Ack, ClientId, ClusterName, Frame, Header, MacAddress, SIGNATURE_LEN};
 use rand::Rng;
 use zerocopy::FromBytes;
 
@@ -43,7 +44,9 @@ use crate::hibernation::Hibernation;
 use crate::network::show;
 use crate::oracle::{Claim, RequestId};
 use crate::random::SplitMix;
-use crate::scenario::{MS, S};
+use crate::scenario::{Scenario, MS, S};
+use channel::Signing;
+pub use channel::{pair, KEYS_NS};
 use local::Local;
 pub use local::LocalEvent;
 use removing::Removing;
@@ -113,6 +116,14 @@ impl Storage for Heap {
     type Buckets = Vec<u32>;
     type Peers = Vec<Peer>;
     type Stale = Vec<StaleCopy>;
+}
+
+/// Bytes of a frame that the engine does not know of.
+pub fn overhead(scenario: &Scenario) -> usize {
+    match scenario.signed {
+        true => SIGNATURE_LEN,
+        false => 0,
+    }
 }
 
 fn words(count: usize) -> Vec<Atomic<u32>> {
@@ -196,6 +207,7 @@ pub struct Client {
     pub hibernation: Hibernation,
     pub local: Option<Local>,
     sealing: Sealing,
+    signing: Option<Signing>,
     pub removing: Removing,
 }
 
@@ -244,19 +256,25 @@ impl Client {
             .map(|_| (0..ops).map(|_| None).collect())
             .collect();
         requests.push(repairing::pages());
+        let mac = MacAddress([2, 0, 0, 0, 2, identity as u8]);
+        if scenario.signed {
+            device.set_signed();
+        }
+        let overhead = overhead(scenario);
         let mut cluster = Cluster::new(
             ClientId([identity as u8 + 1; 16]),
             ClusterName::default(),
             SplitMix(ctx.rng.random()),
-            mtu,
+            mtu - overhead,
             Peers::new(vec![Peer::default(); SERVER_SLOTS]).unwrap(),
         );
         cluster.set_loss_timeout_ns(scenario.loss_timeout_s * S);
+        let signing = Signing::new(identity, mac, ctx);
         Self {
             number,
             identity,
             is_dead: false,
-            mac: MacAddress([2, 0, 0, 0, 2, identity as u8]),
+            mac,
             device,
             shards: all,
             cluster,
@@ -288,6 +306,7 @@ impl Client {
             hibernation: Hibernation::default(),
             local: Local::new(ctx),
             sealing: Sealing::new(ctx),
+            signing,
             removing: Removing::default(),
         }
     }
@@ -396,6 +415,7 @@ impl Client {
                 self.mtu = mtu;
                 self.mtu_set_ns = ctx.now_ns;
                 let clock_ns = self.clock_ns(ctx);
+                let mtu = mtu - overhead(&ctx.scenario);
                 self.cluster.set_mtu(clock_ns, mtu, &self.device.servers);
                 self.run_cluster(ctx);
             }

@@ -5,6 +5,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::authentic::Authentic;
 use crate::course::Course;
 use crate::event::{Event, Queue};
 use crate::faults::{Counts, Fault};
@@ -27,6 +28,8 @@ pub struct Context {
     pub scenario: Scenario,
     /// What clients have sealed.
     pub seals: Seals,
+    /// The frames of stations, if they are signed.
+    pub authentic: Authentic,
     requests: RequestId,
     /// The frames that the network delays for hours, if it does.
     pub night: Option<Night>,
@@ -60,6 +63,7 @@ impl Context {
             counts: Counts::default(),
             trace,
             seals: Seals::default(),
+            authentic: Authentic::default(),
             requests: 0,
             night: (scenario.course == Course::Night).then(|| Night::new(seed)),
             scenario,

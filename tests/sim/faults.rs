@@ -42,6 +42,12 @@ faults! {
     FrameForged,
     /// A frame of another protocol, or of random bytes, was delivered.
     FrameForeign,
+    /// A client dropped a frame whose signature was wrong, or not new.
+    FrameUnverified,
+    /// A client had no keys for a frame.
+    FrameHeld,
+    /// A client got keys.
+    KeysChanged,
     /// A link between a client and a server was cut.
     Partition,
     /// A link was cut in one direction.

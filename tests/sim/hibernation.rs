@@ -106,6 +106,7 @@ impl World {
         client.hibernation.ended += 1;
         client.device.end_hibernation(self.ctx.draw_host(u64::MAX));
         client.add_key(&mut self.ctx);
+        client.discard_keys(&mut self.ctx);
         self.ctx.after(0, Event::Client(number, ClientEvent::Kick));
     }
 

@@ -7,7 +7,9 @@
 //! processors. `ANEMONE_SIM_SEED=S` runs one seed and shows its last events if it fails:
 //! `ANEMONE_SIM_EVENTS=N` of them. `ANEMONE_SIM_WITHOUT=A,B` runs it without those faults.
 
+mod attacker;
 mod audit;
+mod authentic;
 mod client;
 mod clock;
 mod content;

@@ -45,7 +45,19 @@ fn may_show(mutation: Mutation, seed: u64) -> bool {
         }
         Mutation::FullNeverAsked => Course::draw(seed) == Course::Full { death: true },
         Mutation::EarlierInstanceKept | Mutation::WaitForgotten => enabled().rebirth,
-        Mutation::CookieUnchecked => scenario().rates.forge + scenario().rates.replay > 0.0,
+        Mutation::CookieUnchecked => {
+            !scenario().signed && scenario().rates.forge + scenario().rates.replay > 0.0
+        }
+        // Only one of our servers could send it.
+        Mutation::RejectBelieved => !scenario().signed,
+        Mutation::CounterRepeated => scenario().signed,
+        Mutation::WindowUnchecked | Mutation::KeyCookieUnchecked => {
+            scenario().signed && scenario().rates.replay > 0.0
+        }
+        Mutation::TagUnchecked
+        | Mutation::SourceUnchecked
+        | Mutation::KeyRequestUnproved
+        | Mutation::KeyReplyUnproved => scenario().signed && scenario().rates.forge > 0.0,
         Mutation::PathMtuNeverLowered => enabled().jumbo_limit,
         // Servers have the version with the checksum. The disk may have either.
         Mutation::ChangedPageSameVersion => enabled().change_page && disk().is_some(),

@@ -114,6 +114,11 @@ impl Network {
 impl Context {
     /// Sends a frame.
     pub fn transmit(&mut self, wire: Wire) {
+        if self.scenario.signed {
+            if let Err(why) = self.authentic.note_sent(&wire) {
+                self.oracle.fail(|| why);
+            }
+        }
         if let Some(night) = self
             .night
             .as_mut()
@@ -225,12 +230,19 @@ impl Context {
                 self.carry(wire);
             }
         }
-        if self.chance(rates.forge) {
+        // An attacker looks out for exchanges of keys.
+        let is_key_reply = present.bytes.get(1) == Some(&(Opcode::KeyReply as u8));
+        let forges_reply = self.scenario.signed && is_key_reply && rates.forge > 0.0;
+        if self.chance(rates.forge) || (forges_reply && self.chance(0.2)) {
             let model = match self.chance(0.5) {
                 true => Some(present.clone()),
                 false => self.recorded(),
             };
-            if let Some(wire) = model.and_then(|wire| self.forge(wire)) {
+            let forged = match self.scenario.signed {
+                true => model.and_then(|wire| self.attack(wire, present)),
+                false => model.and_then(|wire| self.forge(wire)),
+            };
+            if let Some(wire) = forged {
                 self.counts.fault(Fault::FrameForged);
                 self.note(|| format!("forged {}", show(&wire)));
                 self.carry(wire);

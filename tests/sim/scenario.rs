@@ -193,6 +193,8 @@ pub struct Scenario {
     pub sealed: bool,
     /// Whether older versions of pages are noticed.
     pub newest: bool,
+    /// Whether frames are signed.
+    pub signed: bool,
     /// Seconds of silence after which a server's copies no longer count.
     pub loss_timeout_s: u64,
     /// Pages that repair copies in a second.
@@ -232,9 +234,13 @@ impl Scenario {
     /// How long an undisturbed client may take to open a session. A quick client has done so before programs
     /// begin requests.
     pub fn opening_ns(&self) -> u64 {
-        match self.enabled.slow_client {
-            true => 500 * MS,
+        let keys_ns = match self.signed {
+            true => crate::client::KEYS_NS,
             false => 0,
+        };
+        match self.enabled.slow_client {
+            true => 500 * MS + keys_ns,
+            false => keys_ns,
         }
     }
 
@@ -353,6 +359,7 @@ impl Scenario {
             disk: DiskScenario::draw(seed),
             sealed: drawn(seed, 0x7365_616c, 0.7),
             newest: drawn(seed, 0x6e65_7765, 0.5),
+            signed: drawn(seed, 0x7369_676e, 0.5),
             loss_timeout_s,
             repair_pages_per_s,
         }
@@ -402,6 +409,7 @@ pub type Simplify = fn(&mut Scenario);
 pub const SIMPLER: &[(&str, Simplify)] = &[
     ("sealed", |s| s.sealed = false),
     ("newest", |s| s.newest = false),
+    ("signed", |s| s.signed = false),
     ("course", |s| s.course = Course::Usual),
     ("clients", |s| s.clients = 1),
     ("shards", |s| s.shards = 1),

@@ -9,14 +9,16 @@ mod ring;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use anemone::engine::channel::server::{KeyedClient, ServerChannels, Signing};
 use anemone::engine::server::store::{
     Arrays, Assembly, Layout, Memory, Owner, Page, PageSlice, Record,
 };
 use anemone::engine::server::{
     Admission, Config, CookieClaim, Outbox, Payload, Server, ServerArrays, Session,
 };
+use anemone::secret::Secret;
 use anemone::wire::{
-    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, PageVersion, HEADER_LEN,
+    Announce, ClientId, ClusterName, Frame, Header, MacAddress, Opcode, PageVersion,
     MAX_PAGE_VERSIONS, PAGE_SIZE,
 };
 use rand::Rng;
@@ -69,6 +71,8 @@ impl Admission for AdmitAll {
 struct Incarnation {
     number: u64,
     engine: Server<Heap, AdmitAll>,
+    /// If frames are signed.
+    channels: Option<ServerChannels>,
     /// One more than the highest owner's index.
     owners: usize,
     /// When it crashed, if it has.
@@ -86,6 +90,11 @@ pub struct Copy {
     pub version: u64,
     /// When that incarnation crashed, if it has.
     pub died_ns: Option<u64>,
+}
+
+/// The address of a server.
+pub fn address(number: usize) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 1, number as u8])
 }
 
 /// A server and its host.
@@ -122,7 +131,7 @@ impl SimServer {
     pub fn new(number: usize, fast: i64) -> Self {
         Self {
             number,
-            mac: MacAddress([2, 0, 0, 0, 1, number as u8]),
+            mac: address(number),
             incarnations: Vec::new(),
             paused: false,
             suspended_ns: None,
@@ -172,7 +181,12 @@ impl SimServer {
         };
         let admission = AdmitAll(ctx.rng.random(), 0);
         let engine = Server::new(config, &layout, arrays, admission, self.clock_ns(ctx));
+        let channels = ctx
+            .scenario
+            .signed
+            .then(|| self.channels(ctx, config.incarnation));
         self.incarnations.push(Incarnation {
+            channels,
             number: config.incarnation,
             engine: engine.expect("the layout's arrays"),
             owners: owners.into(),
@@ -185,6 +199,20 @@ impl SimServer {
         // Clients regard the server as full, as before its restart, until they notice the restart.
         self.last_full_ns = self.last_full_ns.map(|_| ctx.now_ns);
         self.arm(ctx);
+    }
+
+    /// Its channels with all clients.
+    fn channels(&self, ctx: &mut Context, incarnation: u64) -> ServerChannels {
+        let keyed = |identity: usize| KeyedClient {
+            identity: ClientId([identity as u8 + 1; 16]),
+            keys: [Some(crate::client::pair(identity, self.mac)), None],
+        };
+        let clients = (0..ctx.scenario.clients).map(keyed).collect();
+        let secret: [u64; 4] = std::array::from_fn(|_| ctx.draw_key());
+        let secret = Secret::new(zerocopy::transmute_ref!(&secret));
+        let mut channels = ServerChannels::new(clients, secret, incarnation);
+        channels.set_address(self.mac);
+        channels
     }
 
     /// Crashes, and loses all its pages.
@@ -296,8 +324,23 @@ impl SimServer {
             kept: &mut self.kept,
             ready: Vec::new(),
         };
-        last.engine
-            .handle_frame(clock_ns, wire.source, &wire.bytes, &mut ring);
+        let (source, bytes) = (wire.source, &wire.bytes);
+        match &mut last.channels {
+            Some(channels) => {
+                let known = channels.counters();
+                channels.handle_frame(clock_ns, source, bytes, &mut last.engine, &mut ring);
+                let counted = channels.counters();
+                if counted.keys != known.keys || counted.verified != known.verified {
+                    let accepted = ctx.authentic.accept(self.mac, last.number, &wire);
+                    if let Err(why) = accepted {
+                        let server = self.number;
+                        ctx.oracle
+                            .fail(|| format!("server {server} {why}: {}", show(&wire)));
+                    }
+                }
+            }
+            None => last.engine.handle_frame(clock_ns, source, bytes, &mut ring),
+        }
         let ready = std::mem::take(&mut ring.ready);
         let after = last.engine.counters();
         if after.pages_refused != before.pages_refused {
@@ -334,7 +377,10 @@ impl SimServer {
                 });
             }
         }
-        self.watch.note(clock_ns, &wire);
+        // Frames that were dropped unverified are not heard.
+        if last.channels.is_none() || after.frames != before.frames {
+            self.watch.note(clock_ns, &wire);
+        }
         if refused {
             self.check_refusal(ctx, &wire);
         }
@@ -389,7 +435,10 @@ impl SimServer {
             kept: &mut self.kept,
             ready: Vec::new(),
         };
-        last.engine.flush(&mut ring);
+        match &mut last.channels {
+            Some(channels) => last.engine.flush(&mut Signing::new(channels, &mut ring)),
+            None => last.engine.flush(&mut ring),
+        }
         let ready = std::mem::take(&mut ring.ready);
         self.hand_over(ctx, ready);
     }
@@ -409,7 +458,13 @@ impl SimServer {
                 kept: &mut self.kept,
                 ready: Vec::new(),
             };
-            last.engine.handle_timeout(clock_ns, &mut ring);
+            match &mut last.channels {
+                Some(channels) => {
+                    let mut signing = Signing::new(channels, &mut ring);
+                    last.engine.handle_timeout(clock_ns, &mut signing);
+                }
+                None => last.engine.handle_timeout(clock_ns, &mut ring),
+            }
         }
         self.flush(ctx);
         self.arm(ctx);
@@ -430,7 +485,7 @@ impl SimServer {
 
     fn hand_over(&mut self, ctx: &mut Context, wires: Vec<Wire>) {
         for mut wire in wires {
-            if let Err(why) = self.watch.note_sent(ctx.now_ns, &wire) {
+            if let Err(why) = self.watch.note_sent(ctx.now_ns, &wire, ctx.scenario.signed) {
                 let server = self.number;
                 ctx.oracle.fail(|| format!("server {server}: {why}"));
             }
@@ -452,7 +507,8 @@ fn lie(wire: &mut Wire, free_pages: u64) -> bool {
     let Ok(frame) = Frame::parse(&wire.bytes) else {
         return false;
     };
-    if frame.header.opcode != Opcode::Announce {
+    // It lies before it signs; a changed frame would only be dropped.
+    if frame.header.opcode != Opcode::Announce || frame.signature(&wire.bytes).is_some() {
         return false;
     }
     let Ok(mut announce) = Announce::read_from_bytes(frame.payload) else {

@@ -2,6 +2,7 @@
 
 //! Which clients are admitted, and the cookies that prove that a client has its address.
 
+use std::collections::HashMap;
 use std::hash::Hasher;
 
 use anemone::engine::server::{Admission, CookieClaim};
@@ -11,16 +12,26 @@ use zerocopy::IntoBytes;
 
 use crate::arguments::Allowed;
 
-/// The list of admitted clients and the key of the cookies.
+/// The list of admitted clients, their quotas, and the key of the cookies.
 pub struct CookieAdmission {
     key: [u8; 16],
     allowed: Vec<Allowed>,
+    quotas: HashMap<ClientId, u64>,
 }
 
 impl CookieAdmission {
     /// Admits the clients on the list, or all if it is empty. The key is random.
     pub fn new(key: [u8; 16], allowed: Vec<Allowed>) -> Self {
-        Self { key, allowed }
+        Self {
+            key,
+            allowed,
+            quotas: HashMap::new(),
+        }
+    }
+
+    /// Sets the quotas, in pages, of clients that have their own.
+    pub fn set_quotas(&mut self, quotas: HashMap<ClientId, u64>) {
+        self.quotas = quotas;
     }
 }
 
@@ -33,6 +44,10 @@ impl Admission for CookieAdmission {
 
     fn nonce(&mut self) -> u64 {
         crate::random().expect("the kernel gives 8 random bytes at once")
+    }
+
+    fn quota_pages(&self, client: ClientId) -> Option<u64> {
+        self.quotas.get(&client).copied()
     }
 
     fn admits(&self, client: ClientId, mac: MacAddress) -> bool {

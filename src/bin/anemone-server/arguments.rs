@@ -2,12 +2,15 @@
 
 //! The command line.
 
-use anemone::wire::{ClientId, ClusterName, MacAddress, PAGE_SIZE};
+use std::path::PathBuf;
+
+use anemone::wire::{ClientId, ClusterName, MacAddress};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 use crate::exit_status::EXIT_STATUS;
+use crate::size::{parse_quota, parse_size};
 
 /// Serves this machine's idle memory to Anemone clients on the same Ethernet segment.
 ///
@@ -40,7 +43,13 @@ pub struct Arguments {
     #[arg(long, value_name = "CLIENT", value_parser = parse_allowed)]
     pub allow: Vec<Allowed>,
 
-    /// Memory that one client may use [default: all]
+    /// File with the keys and quotas of all clients, as 'anemonectl keygen server' prints it; only
+    /// frames that they have signed are taken. It is read again on SIGHUP [default: no keys, and
+    /// frames are not authenticated]
+    #[arg(long, value_name = "FILE", conflicts_with = "allow")]
+    pub keys: Option<PathBuf>,
+
+    /// Memory that one client may use, unless --keys has another quota for it [default: all]
     #[arg(long, value_name = "SIZE", value_parser = parse_quota)]
     pub quota: Option<u64>,
 
@@ -78,39 +87,6 @@ pub enum Allowed {
     Mac(MacAddress),
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.get(digits.len()..).unwrap_or_default();
-    let shift = match unit
-        .to_ascii_uppercase()
-        .trim_end_matches('B')
-        .trim_end_matches('I')
-    {
-        "" if !unit.to_ascii_uppercase().starts_with('I') => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(format!("unknown unit '{unit}': one of K, M, G, T")),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "not a number, with or without a unit".to_owned())?;
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("must not be 0".to_owned()),
-        Some(bytes) => Ok(bytes),
-        None => Err("too large".to_owned()),
-    }
-}
-
-fn parse_quota(text: &str) -> Result<u64, String> {
-    let bytes = parse_size(text)?;
-    if bytes < PAGE_SIZE as u64 {
-        return Err("less than a page; is the unit missing?".to_owned());
-    }
-    Ok(bytes)
-}
-
 fn parse_cluster(text: &str) -> Result<ClusterName, String> {
     ClusterName::new(text.as_bytes()).ok_or_else(|| "longer than 32 bytes".to_owned())
 }
@@ -144,37 +120,6 @@ mod tests {
     #[test]
     fn the_command_line_is_valid() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [
-            ("1", 1),
-            ("4096", 4096),
-            ("2K", 2048),
-            ("512M", 512 << 20),
-            ("512MiB", 512 << 20),
-            ("512mb", 512 << 20),
-            ("4G", 4 << 30),
-            ("1T", 1 << 40),
-            ("7B", 7),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in [
-            "",
-            "M",
-            "0",
-            "0G",
-            "-1",
-            "1.5G",
-            "12X",
-            "12iB",
-            "99999999999T",
-            "1 G",
-        ] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Kind {
     Memory,
     /// Another server serves on this interface.
     Busy,
+    /// The file with the keys is missing or wrong, or others may use it.
+    Keys,
 }
 
 impl From<Kind> for ExitCode {
@@ -32,6 +34,7 @@ impl From<Kind> for ExitCode {
             Kind::Privilege => 4,
             Kind::Memory => 5,
             Kind::Busy => 6,
+            Kind::Keys => 7,
         })
     }
 }
@@ -45,7 +48,8 @@ Exit status:
   3  the interface is missing, not Ethernet, or a port of another interface
   4  missing privilege: CAP_NET_RAW is needed
   5  too little memory, or it may not be locked
-  6  another server serves on this interface";
+  6  another server serves on this interface
+  7  the file with the keys is missing or wrong, or others may use it";
 
 /// A failure of this program.
 pub type Failure = failure::Failure<Kind>;

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use anemone::wire::{Fragmentation, ETHERNET_LEN, HEADER_LEN, PAGE_SIZE};
+use anemone::wire::{Fragmentation, ETHERNET_LEN, HEADER_LEN, PAGE_SIZE, SIGNATURE_LEN};
 use rustix::net::sockopt;
 use tracing::{info, warn};
 
@@ -28,6 +28,8 @@ pub struct LinkOptions {
     pub ethertype: u16,
     /// The approximate size of the receive ring.
     pub ring_bytes: usize,
+    /// Frames are signed.
+    pub is_signed: bool,
 }
 
 /// The right to serve on an interface.
@@ -59,6 +61,8 @@ pub struct Link {
     pub interface: Interface,
     geometry: Geometry,
     watch: Option<Watch>,
+    /// That a page can cross.
+    least_mtu: usize,
 }
 
 impl Claim {
@@ -93,12 +97,12 @@ impl Claim {
                 "network interface '{name}' is not an Ethernet interface"
             ));
         }
-        if Fragmentation::for_mtu(interface.mtu).is_none() {
+        let least = Fragmentation::min_mtu(options.is_signed);
+        if interface.mtu < least {
             return refuse(format!(
-                "the MTU of network interface '{name}' is {}: the minimum is {} (ip link set \
+                "the MTU of network interface '{name}' is {}: the minimum is {least} (ip link set \
                  {name} mtu 1500)",
                 interface.mtu,
-                Fragmentation::MIN_MTU
             ));
         }
         let watch = Watch::new(interface.index)
@@ -153,6 +157,7 @@ impl Claim {
             interface,
             geometry,
             watch: self.watch,
+            least_mtu: Fragmentation::min_mtu(options.is_signed),
         })
     }
 }
@@ -193,7 +198,7 @@ fn tell_whether_it_carries(now: &Interface) {
 
 /// Bytes of the longest frame of the protocol on this interface: a page at most, whatever the MTU.
 fn frame_len(interface: &Interface) -> usize {
-    interface.mtu.min(HEADER_LEN + PAGE_SIZE) + ETHERNET_LEN
+    interface.mtu.min(HEADER_LEN + SIGNATURE_LEN + PAGE_SIZE) + ETHERNET_LEN
 }
 
 impl Link {
@@ -256,8 +261,8 @@ impl Link {
                 before = before.mtu,
                 "the interface has a new MTU"
             );
-            if Fragmentation::for_mtu(now.mtu).is_none() {
-                let least = Fragmentation::MIN_MTU;
+            let least = self.least_mtu;
+            if now.mtu < least {
                 warn!(interface, least, "the MTU is too small to send a page: raise it (ip link set {interface} mtu 1500)");
             }
         }

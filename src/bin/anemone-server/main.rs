@@ -13,36 +13,47 @@ mod cgroup_limits;
 mod exit_status;
 #[path = "../failure.rs"]
 mod failure;
+mod key_file;
 mod link;
 mod oom;
 mod outbox;
 mod rival;
 mod rtnetlink;
+#[path = "../secret_file.rs"]
+mod secret_file;
 mod serve;
+mod service;
+#[path = "../size.rs"]
+mod size;
 mod sys;
 mod upper;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anemone::engine::server::{Config, Server};
+use anemone::secret::Secret;
 use anemone::wire::PAGE_SIZE;
 use clap::Parser;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{set_dumpable_behavior, DumpableBehavior};
 use rustix::rand::{getrandom, GetRandomFlags};
-use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM};
 use tracing::{debug, error, info, warn};
+use zeroize::Zeroizing;
 
 use admission::CookieAdmission;
 use arena::{Arena, Available, Forever};
 use arguments::Arguments;
 use exit_status::{Failure, Kind};
+use key_file::KeyFile;
 use link::{Claim, LinkOptions};
 use serve::Serving;
+use service::{Keys, Service};
 use sys::ticker;
 
 /// The receive ring's share of the capacity: one part of so many.
@@ -80,6 +91,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     // The signal only has to interrupt a sleep.
     signal_hook::flag::register(SIGALRM, Arc::default()).map_err(other)?;
+    let reload = Arc::new(AtomicBool::new(false));
+    let keys = match arguments.keys {
+        Some(path) => {
+            signal_hook::flag::register(SIGHUP, Arc::clone(&reload)).map_err(other)?;
+            Some(keys(path, arguments.max_clients)?)
+        }
+        None => None,
+    };
     let capacity = match arguments.capacity {
         Some(bytes) => bytes,
         None => {
@@ -101,6 +120,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         ethertype: arguments.ethertype,
         // CAST: at most 4 MiB.
         ring_bytes: ring_bytes as usize,
+        is_signed: keys.is_some(),
     };
     let claim = Claim::new(&options).map_err(|failure| match failure.kind {
         Kind::NoInterface => Failure::new(failure.kind, format!("{failure}{}", those_there_are())),
@@ -124,9 +144,26 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let admission = CookieAdmission::new(random::<u128>()?.to_ne_bytes(), arguments.allow);
     let now_ns = serve::now_ns();
-    let mut server =
-        Server::<Forever, _>::new(config, &arena.layout, arena.arrays, admission, now_ns)
-            .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
+    let server = Server::<Forever, _>::new(config, &arena.layout, arena.arrays, admission, now_ns)
+        .ok_or_else(|| Failure::new(Kind::Other, "the arrays do not fit the layout"))?;
+    let mut service = match keys {
+        Some(keys) => {
+            info!(
+                server = %keys.file.server,
+                clients = keys.file.len(),
+                "only frames that clients have signed are taken"
+            );
+            let secret = Zeroizing::new(random()?);
+            Service::keyed(server, keys, Secret::new(&secret), config.incarnation)
+        }
+        None => {
+            warn!(
+                "frames are not authenticated: any station on the segment can become a client, fill this server, \
+                 and take over or end sessions: give --keys FILE ('anemonectl keygen' makes the file)"
+            );
+            Service::open(server)
+        }
+    };
     let link = claim.listen(&options)?;
     // The server must not be paged out itself. Its arena is locked already; this locks the rest.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
@@ -156,12 +193,30 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         options,
         spin: Duration::from_micros(arguments.spin_us.into()),
         stop: &stop,
+        reload: &reload,
     };
-    serve::serve(&mut serving, &mut server, link);
+    serve::serve(&mut serving, &mut service, link);
+    let server = service.server();
     let held = capacity_pages - server.store().free_pages();
     let sessions = server.open_sessions();
-    info!(pages_held = held, sessions, counters = ?server.counters(), "ended by a signal");
+    info!(
+        pages_held = held,
+        sessions,
+        counters = ?server.counters(),
+        channel = service.channel_counters().map(tracing::field::debug),
+        "ended by a signal"
+    );
     Ok(())
+}
+
+/// Reads the file with the keys.
+fn keys(path: PathBuf, max_clients: u16) -> Result<Keys, Failure> {
+    let file = KeyFile::read(&path, max_clients).map_err(|why| Failure::new(Kind::Keys, why))?;
+    Ok(Keys {
+        path,
+        max_clients,
+        file,
+    })
 }
 
 /// Lists the existing interfaces, for a message that the named one does not exist.

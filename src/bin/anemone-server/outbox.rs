@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use anemone::engine::server::store::{Page, PageSlice};
 use anemone::engine::server::{Outbox, Payload};
-use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
+use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN, SIGNATURE_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::sys::socket::{PacketSocket, BATCH};
@@ -24,7 +24,9 @@ const SEND_TIMEOUT: Timespec = Timespec {
 /// A frame to be sent.
 #[derive(Clone)]
 struct Outgoing {
-    header: [u8; ETHERNET_LEN + HEADER_LEN],
+    /// The headers, and a signature if there is one.
+    head: [u8; ETHERNET_LEN + HEADER_LEN + SIGNATURE_LEN],
+    head_len: usize,
     payload: Kept,
 }
 
@@ -51,7 +53,8 @@ impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
         let none = Outgoing {
-            header: [0; ETHERNET_LEN + HEADER_LEN],
+            head: [0; ETHERNET_LEN + HEADER_LEN + SIGNATURE_LEN],
+            head_len: 0,
             payload: Kept::Here(0..0),
         };
         Self {
@@ -86,7 +89,7 @@ pub struct Sender<'a> {
 }
 
 impl Outbox for Sender<'_> {
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+    fn send(&mut self, destination: MacAddress, header: &[u8], payload: Payload<'_>) {
         let payload = match payload {
             Payload::Page(slice, _) => Kept::Arena(slice),
             Payload::Bytes(bytes) => {
@@ -99,10 +102,11 @@ impl Outbox for Sender<'_> {
         let Some(frame) = self.batch.frames.get_mut(self.batch.count) else {
             return;
         };
-        frame.header[..6].copy_from_slice(&destination.0);
-        frame.header[6..12].copy_from_slice(&self.source.0);
-        frame.header[12..ETHERNET_LEN].copy_from_slice(&self.ethertype.to_be_bytes());
-        frame.header[ETHERNET_LEN..].copy_from_slice(header);
+        frame.head[..6].copy_from_slice(&destination.0);
+        frame.head[6..12].copy_from_slice(&self.source.0);
+        frame.head[12..ETHERNET_LEN].copy_from_slice(&self.ethertype.to_be_bytes());
+        frame.head_len = ETHERNET_LEN + header.len();
+        frame.head[ETHERNET_LEN..frame.head_len].copy_from_slice(header);
         frame.payload = payload;
         self.batch.count += 1;
     }
@@ -122,7 +126,7 @@ impl Outbox for Sender<'_> {
                     Kept::Here(range) => bytes.get(range.clone()).unwrap_or_default(),
                     Kept::Arena(slice) => slice.bytes(arena),
                 };
-                (&frame.header[..], payload)
+                (&frame.head[..frame.head_len], payload)
             });
             let error = match self.socket.send(parts) {
                 Ok(sent) => {

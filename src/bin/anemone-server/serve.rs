@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anemone::engine::server::store::Memory;
-use anemone::engine::server::{Admission, Outbox, Payload, Server};
-use anemone::wire::{MacAddress, ETHERNET_LEN, HEADER_LEN};
+use anemone::engine::server::{Outbox, Payload};
+use anemone::wire::{MacAddress, ETHERNET_LEN};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::time::{clock_gettime, ClockId};
 use tracing::{debug, info, warn};
@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::exit_status::Kind;
 use crate::link::{Claim, Health, Link, LinkOptions};
 use crate::outbox::{Batch, Sender};
+use crate::service::Service;
 
 /// Time between two checks of the interface.
 const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
@@ -42,6 +43,8 @@ pub struct Serving<'a> {
     pub spin: Duration,
     /// Becomes true when the loop should end.
     pub stop: &'a AtomicBool,
+    /// Becomes true when the keys should be read again.
+    pub reload: &'a AtomicBool,
 }
 
 /// Nanoseconds of a monotonic clock with a resolution of a few milliseconds. Reading it takes no system
@@ -53,20 +56,20 @@ pub fn now_ns() -> u64 {
 }
 
 /// Serves until `stop` becomes true.
-pub fn serve<M: Memory, A: Admission>(
-    serving: &mut Serving<'_>,
-    server: &mut Server<M, A>,
-    first: Link,
-) {
+pub fn serve<M: Memory>(serving: &mut Serving<'_>, service: &mut Service<M>, first: Link) {
     let mut batch = Batch::new();
     let mut link = Some(first);
     let mut logged = String::new();
     let mut dropped = 0;
     let mut check_at_ns = now_ns() + CHECK_INTERVAL_NS;
     while !serving.stop.load(Ordering::Relaxed) {
+        if serving.reload.load(Ordering::Relaxed) {
+            serving.reload.store(false, Ordering::Relaxed);
+            service.reload();
+        }
         let now_ns = now_ns();
         let Some(open) = &mut link else {
-            link = reopen(serving, server, now_ns, &mut logged);
+            link = reopen(serving, service, now_ns, &mut logged);
             check_at_ns = now_ns + CHECK_INTERVAL_NS;
             continue;
         };
@@ -77,19 +80,21 @@ pub fn serve<M: Memory, A: Admission>(
             source: open.interface.mac,
             ethertype: serving.options.ethertype,
         };
-        if server.next_timeout_ns() <= now_ns {
-            server.handle_timeout(now_ns, &mut sender);
-            server.flush(&mut sender);
+        service.begin_round(open.interface.mac);
+        if service.server().next_timeout_ns() <= now_ns {
+            service.handle_timeout(now_ns, &mut sender);
+            service.flush(&mut sender);
         }
-        let handled = receive(server, &mut open.ring, &mut sender, now_ns);
+        let handled = receive(service, &mut open.ring, &mut sender, now_ns);
         if !handled.more && !spin(serving, open) {
-            let until_ns = server.next_timeout_ns().min(check_at_ns);
+            let until_ns = service.server().next_timeout_ns().min(check_at_ns);
             look |= sleep(open, until_ns.saturating_sub(now_ns));
         }
         if look || handled.truncated {
             check_at_ns = now_ns + CHECK_INTERVAL_NS;
             dropped += u64::from(open.socket.take_drops().unwrap_or(0));
-            server.set_frames_dropped(dropped);
+            service.server_mut().set_frames_dropped(dropped);
+            service.log_counters();
             serving.options.index = match open.check() {
                 Health::Usable => continue,
                 Health::Lost => Some(open.interface.index),
@@ -111,8 +116,8 @@ struct Round {
 }
 
 /// Passes frames to the server until there are none, or the clock must be read.
-fn receive<M: Memory, A: Admission>(
-    server: &mut Server<M, A>,
+fn receive<M: Memory>(
+    service: &mut Service<M>,
     ring: &mut crate::sys::ring::Ring,
     sender: &mut Sender<'_>,
     now_ns: u64,
@@ -120,14 +125,14 @@ fn receive<M: Memory, A: Admission>(
     let mut truncated = false;
     for _ in 0..ROUND {
         let Some(slot) = ring.next() else {
-            if sender.batch.is_empty() && !server.has_kept() {
+            if sender.batch.is_empty() && !service.server().has_kept() {
                 return Round {
                     more: false,
                     truncated,
                 };
             }
             // The next frame may arrive while this is being sent.
-            server.flush(sender);
+            service.flush(sender);
             continue;
         };
         truncated |= slot.len > slot.bytes.len();
@@ -138,13 +143,13 @@ fn receive<M: Memory, A: Admission>(
             continue;
         };
         let [_, _, _, _, _, _, source @ .., _, _] = *ethernet;
-        server.handle_frame(now_ns, MacAddress(source), frame, sender);
+        service.handle_frame(now_ns, MacAddress(source), frame, sender);
         drop(slot);
         if sender.batch.is_full() {
-            server.flush(sender);
+            service.flush(sender);
         }
     }
-    server.flush(sender);
+    service.flush(sender);
     Round {
         more: true,
         truncated,
@@ -183,9 +188,9 @@ fn sleep(link: &Link, due_ns: u64) -> bool {
 
 /// Tries once to open the link again, and otherwise waits a little. The server's own timers keep running.
 /// `logged` is the last logged reason of a failure.
-fn reopen<M: Memory, A: Admission>(
+fn reopen<M: Memory>(
     serving: &mut Serving<'_>,
-    server: &mut Server<M, A>,
+    service: &mut Service<M>,
     now_ns: u64,
     logged: &mut String,
 ) -> Option<Link> {
@@ -195,7 +200,7 @@ fn reopen<M: Memory, A: Admission>(
             let interface = &link.interface;
             info!(interface = interface.name, mac = %interface.mac, "serving on the interface again");
             logged.clear();
-            server.announce_now(now_ns);
+            service.server_mut().announce_now(now_ns);
             Some(link)
         }
         Err(failure) => {
@@ -208,8 +213,8 @@ fn reopen<M: Memory, A: Admission>(
                 warn!("cannot serve on the interface again: {text}");
                 *logged = text;
             }
-            if server.next_timeout_ns() <= now_ns {
-                server.handle_timeout(now_ns, &mut Nowhere);
+            if service.server().next_timeout_ns() <= now_ns {
+                service.handle_timeout(now_ns, &mut Nowhere);
             }
             // Signals interrupt the wait.
             let _ = poll(&mut [], Some(&RETRY_INTERVAL));
@@ -222,5 +227,5 @@ fn reopen<M: Memory, A: Admission>(
 struct Nowhere;
 
 impl Outbox for Nowhere {
-    fn send(&mut self, _: MacAddress, _: &[u8; HEADER_LEN], _: Payload<'_>) {}
+    fn send(&mut self, _: MacAddress, _: &[u8], _: Payload<'_>) {}
 }

@@ -4,12 +4,14 @@
 
 use std::path::PathBuf;
 
+use anemone::key_hierarchy::Name;
 use anemone::uapi;
 use anemone::wire::MacAddress;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::exit_status::EXIT_STATUS;
+use crate::server_client::ServerClient;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,11 +19,12 @@ Examples:
   anemonectl add 52:54:00:12:34:03
   anemonectl remove 52:54:00:12:34:01
   anemonectl attach /dev/sdb2
+  anemonectl keygen server --master master.key --name alpha --client web3 >alpha.toml
   anemonectl status --json | jq -r '.servers[] | select(.health != \"up\") | .mac'";
 
-/// Shows and changes the Anemone device of this machine while it is in use.
+/// Shows and changes the Anemone device of this machine while it is in use, and makes keys.
 ///
-/// The module anemone must be loaded. All commands need CAP_SYS_ADMIN.
+/// The module anemone must be loaded, and CAP_SYS_ADMIN is needed; 'keygen' and 'keyring' need neither.
 #[derive(Debug, Parser)]
 #[command(name = "anemonectl", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
 pub struct Arguments {
@@ -54,6 +57,15 @@ pub enum Command {
     },
     /// Shows the device, its servers and its disk
     Status(Status),
+    /// Has the module read the keys of its servers from the keyring again, and sign frames with what follows
+    /// from them
+    Rekey,
+    /// Makes keys: the administrator's, a server's, a client's
+    #[command(subcommand)]
+    Keygen(Keygen),
+    /// Puts keys into the kernel, from where the module takes them
+    #[command(subcommand)]
+    Keyring(Keyring),
     /// Prints the manual page
     #[command(hide = true)]
     Man,
@@ -111,6 +123,91 @@ pub struct Status {
     pub quick: bool,
 }
 
+/// What to make.
+#[derive(Debug, Subcommand)]
+pub enum Keygen {
+    /// Makes the key from which all others follow, in a new file that only you can read
+    Master {
+        /// The new file: keep it on the administrator's machine, with a copy, and nowhere else
+        file: PathBuf,
+    },
+    /// Prints the file for 'anemone-server --keys': the server's key and its clients
+    Server {
+        /// File with the administrator's key
+        #[arg(long, value_name = "FILE")]
+        master: PathBuf,
+
+        /// The server's name; never use a name for a second server
+        #[arg(long, value_name = "SERVER")]
+        name: Name,
+
+        /// A client, the generation of its key (1 without), and the memory that it may use; may be
+        /// repeated. Clients can also be added to the file by hand
+        #[arg(long, value_name = "NAME[=GENERATION][:QUOTA]")]
+        client: Vec<ServerClient>,
+    },
+    /// Writes the key that a client and a server share to standard output, 32 bytes
+    Pair(Pair),
+}
+
+/// Arguments of `keygen pair`.
+#[derive(Debug, Args)]
+pub struct Pair {
+    /// File with the administrator's key
+    #[arg(long, value_name = "FILE")]
+    pub master: PathBuf,
+
+    /// The server's name
+    #[arg(long, value_name = "SERVER")]
+    pub server: Name,
+
+    /// The client's name
+    #[arg(long, value_name = "CLIENT")]
+    pub client: Name,
+
+    /// The generation, as in the server's file
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub generation: u32,
+}
+
+/// What to do with the kernel's keyrings.
+#[derive(Debug, Subcommand)]
+pub enum Keyring {
+    /// Adds the key of a server, or replaces it: 32 bytes from standard input, which no program can
+    /// read afterwards
+    Add(AddKey),
+}
+
+/// Arguments of `keyring add`.
+#[derive(Debug, Args)]
+pub struct AddKey {
+    /// Hardware address of the server
+    #[arg(value_name = "MAC", value_parser = parse_mac)]
+    pub server: MacAddress,
+
+    /// Keyring that gets the key. The module looks in the session keyring of the process that loads
+    /// it, adds a server or has the keys changed, and in the keyrings to which that one is linked
+    #[arg(long, value_enum, default_value_t = InKeyring::User)]
+    pub keyring: InKeyring,
+
+    /// First part of the key's description, as in the module's parameter keys=; the address follows
+    /// after a colon
+    #[arg(long, value_name = "PREFIX", default_value = "anemone")]
+    pub prefix: Name,
+}
+
+/// A keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InKeyring {
+    /// This session's: the key is gone when the session ends
+    Session,
+    /// This user's: the key stays as long as the user has a process, root's until the machine is shut
+    /// down. It is found from sessions that are linked to it, as those of a login are (in a unit:
+    /// KeyringMode=shared)
+    User,
+}
+
 fn parse_mac(text: &str) -> Result<MacAddress, String> {
     text.parse::<MacAddress>()
         .ok()
@@ -151,6 +248,15 @@ mod tests {
         assert_eq!(arguments.device, PathBuf::from("/x"));
         let arguments = parse("status --quick --device /x").unwrap();
         assert_eq!(arguments.device, PathBuf::from("/x"));
+        let arguments = parse("keygen pair --master m --server a --client b").unwrap();
+        let Command::Keygen(Keygen::Pair(pair)) = arguments.command else {
+            panic!("{arguments:?}");
+        };
+        assert_eq!(pair.generation, 1);
+        assert!(parse("keygen master m").is_ok());
+        assert!(parse("keygen server --master m --name a").is_ok());
+        assert!(parse("keygen server --master m --name a --client b --client c=2:1G").is_ok());
+        assert!(parse("keyring add 52:54:00:12:34:01 --keyring session").is_ok());
         assert!(parse("attach /dev/sdb").is_ok());
         assert!(parse("detach --force").is_ok());
         assert_eq!(parse("status").unwrap().device, PathBuf::from(uapi::PATH));
@@ -177,6 +283,41 @@ mod tests {
             ("attach a b", ErrorKind::UnknownArgument),
             ("detach /dev/sdb", ErrorKind::UnknownArgument),
             ("status all", ErrorKind::UnknownArgument),
+            (
+                "keygen",
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            ),
+            ("keygen master", ErrorKind::MissingRequiredArgument),
+            (
+                "keygen server --master m",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "keygen server --master m --name a/b",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "keygen server --master m --name a --client b=0",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "keygen pair --master m --server a --client b --generation 0",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "keygen pair --master m --server a",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            ("keyring add", ErrorKind::MissingRequiredArgument),
+            ("keyring add 52:54:00:12:34", ErrorKind::ValueValidation),
+            (
+                "keyring add 52:54:00:12:34:01 --keyring thread",
+                ErrorKind::InvalidValue,
+            ),
+            (
+                "keyring add 52:54:00:12:34:01 --prefix a:b",
+                ErrorKind::ValueValidation,
+            ),
         ] {
             assert_eq!(parse(words).err(), Some(kind), "{words}");
         }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anemone::uapi::{self, Health};
+use anemone::wire::MacAddress;
 use zerocopy::FromZeros;
 
 use crate::arguments::{Add, Remove, Status};
@@ -53,6 +54,9 @@ pub fn add(device: &Device, add: &Add) -> Result<ExitCode, Failure> {
                 uapi::MAX_SERVERS
             )),
             Some(libc::EINVAL) => complain(&format!("{mac} is this machine's own address")),
+            Some(libc::ENOKEY) => complain(&format!(
+                "{mac} cannot be added: its key is not in the keyring of this session; add it with anemonectl keyring add {mac}"
+            )),
             Some(number) => complain(&format!("{mac} cannot be added: {}", words(number))),
         }
     }
@@ -83,6 +87,24 @@ pub fn add(device: &Device, add: &Add) -> Result<ExitCode, Failure> {
         added.len() == add.servers.len(),
         answered || add.wait.is_none(),
     ))
+}
+
+/// Has the keys read again.
+pub fn rekey(device: &Device) -> Result<ExitCode, Failure> {
+    let mut argument = uapi::Rekey::new_zeroed();
+    let Some(number) = device.call(&mut argument)? else {
+        return say("the keys were read again, and are being changed");
+    };
+    let mac = MacAddress(argument.mac);
+    match number {
+        libc::EOPNOTSUPP => complain("the module was loaded without keys="),
+        libc::ENOKEY => complain(&format!(
+            "no key of server {mac} is in the keyring of this session: anemonectl keyring add {mac}; nothing has changed"
+        )),
+        libc::EINVAL => complain(&format!("the key of server {mac} has not 32 bytes; nothing has changed")),
+        number => complain(&format!("the key of server {mac} cannot be read: {}; nothing has changed", words(number))),
+    }
+    Ok(exit_code(false, true))
 }
 
 /// Removes servers.

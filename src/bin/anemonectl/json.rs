@@ -31,11 +31,12 @@ pub fn report(report: &Report) -> Value {
             "io_timeout_s": status.io_timeout_s,
             "in_flight": status.in_flight,
             "cipher": report.cipher(),
+            "signed": status.is_signed != 0,
         },
         "interface": {
             "name": report.interface(),
             "mtu": (status.mtu != 0).then_some(status.mtu),
-            "mtu_needed": Fragmentation::MIN_MTU,
+            "mtu_needed": Fragmentation::min_mtu(status.is_signed != 0),
         },
         "pages": {
             "size": status.size_pages,

@@ -84,6 +84,8 @@ pub fn refusal(server: &uapi::Server) -> Option<&'static str> {
         wire::Status::TooManyClients => Some("too many clients"),
         wire::Status::Wait => Some("an older session is being ended"),
         wire::Status::InUse => Some("another machine has this identity"),
+        wire::Status::KeyWanted => Some("it takes only signed frames, and this device has no keys"),
+        wire::Status::NoKeys => Some("it has no keys, and this device signs its frames"),
         _ => Some("refused"),
     }
 }

@@ -41,23 +41,27 @@ impl Display for Text<'_> {
             status.replicas,
             status.min_copies
         )?;
+        let needed = Fragmentation::min_mtu(status.is_signed != 0);
         match status.mtu {
             0 => writeln!(
                 f,
                 "interface     {}, which does not exist",
                 report.interface()
             )?,
-            mtu if (mtu as usize) < Fragmentation::MIN_MTU => writeln!(
+            mtu if (mtu as usize) < needed => writeln!(
                 f,
-                "interface     {}, MTU {mtu}: no server is used, pages need at least {}",
+                "interface     {}, MTU {mtu}: no server is used, pages need at least {needed}",
                 report.interface(),
-                Fragmentation::MIN_MTU
             )?,
             mtu => writeln!(f, "interface     {}, MTU {mtu}", report.interface())?,
         }
         match report.cipher() {
             Some(cipher) => writeln!(f, "encryption    {cipher}")?,
             None => writeln!(f, "encryption    none: servers can read the pages")?,
+        }
+        match status.is_signed {
+            0 => writeln!(f, "signatures    none: any station on the segment can pose as a server or as this machine")?,
+            _ => writeln!(f, "signatures    yes, with keys of the keyring")?,
         }
         if report.counted {
             writeln!(

@@ -79,7 +79,7 @@ pub struct ServerTable {
     missing: Atomic<u32>,
 }
 
-pub(super) fn mac_to_u64(mac: MacAddress) -> u64 {
+pub(crate) fn mac_to_u64(mac: MacAddress) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }

@@ -44,6 +44,7 @@ pub struct SwapDevice<S: Storage> {
     io_timeout_ns: Atomic<u64>,
     hedge_percent: Atomic<u32>,
     seals: bool,
+    signs: bool,
     newest: Option<NewestVersions<S::Words>>,
     /// Which key seals which version.
     pub keys: PageKeys,
@@ -75,6 +76,7 @@ impl<S: Storage> SwapDevice<S> {
             io_timeout_ns: Atomic::<u64>::new(config.io_timeout_ns),
             hedge_percent: Atomic::<u32>::new(DEFAULT_HEDGE_PERCENT),
             seals: false,
+            signs: false,
             newest: None,
             keys: PageKeys::new(),
             repair_pages_per_s: Atomic::<u32>::new(DEFAULT_REPAIR_PAGES_PER_S),
@@ -96,6 +98,11 @@ impl<S: Storage> SwapDevice<S> {
     /// Pages are sealed before servers get them.
     pub fn set_sealed(&mut self) {
         self.seals = true;
+    }
+
+    /// Frames are signed.
+    pub fn set_signed(&mut self) {
+        self.signs = true;
     }
 
     /// More of each page's version is kept than the map has, in as many zero words as there are pages: so an
@@ -157,6 +164,13 @@ impl<S: Storage> SwapDevice<S> {
     #[inline]
     pub fn seals(&self) -> bool {
         self.seals
+    }
+
+    /// Whether a page that is read need not be covered by the signatures of its frames: it is sealed, and
+    /// that proves more.
+    #[inline]
+    pub(super) fn proves_pages(&self) -> bool {
+        self.seals && self.signs
     }
 
     /// The key that a page of this version is sealed with, if it is.

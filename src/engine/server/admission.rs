@@ -32,6 +32,12 @@ pub trait Admission {
     /// An unpredictable number.
     fn nonce(&mut self) -> u64;
 
+    /// Pages that this client may keep, if that is another number than for all.
+    fn quota_pages(&self, client: ClientId) -> Option<u64> {
+        let _ = client;
+        None
+    }
+
     /// Whether this client may have a session.
     fn admits(&self, client: ClientId, mac: MacAddress) -> bool;
 }

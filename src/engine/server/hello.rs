@@ -12,7 +12,7 @@
 use super::challenge::Liveness;
 use super::{Admission, CookieClaim, Outbox, Payload, Server, Session};
 use crate::engine::server::store::Memory;
-use crate::wire::{Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
+use crate::wire::{ClientId, Frame, Header, Hello, HelloAck, MacAddress, Opcode, Status};
 use zerocopy::{FromBytes, IntoBytes};
 
 impl<M: Memory, A: Admission> Server<M, A> {
@@ -20,15 +20,18 @@ impl<M: Memory, A: Admission> Server<M, A> {
         &mut self,
         now_ns: u64,
         source: MacAddress,
+        client: Option<ClientId>,
         frame: &Frame<'_>,
         out: &mut impl Outbox,
     ) {
         let number = frame.header.session;
         let hello = Hello::read_from_bytes(frame.payload).ok();
-        let Some(hello) = hello.filter(|_| number != 0) else {
+        let Some(mut hello) = hello.filter(|_| number != 0) else {
             self.count_bad();
             return;
         };
+        // Who has signed it is who it is.
+        hello.client = client.unwrap_or(hello.client);
         if self.resumes_without_session(&frame.header, &hello) {
             let header = frame.header.answer(Opcode::Reject, Status::NoSession);
             self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
@@ -46,8 +49,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let ack = HelloAck {
             cookie: cookie.into(),
             quota_pages: self
-                .config
-                .quota_pages
+                .quota_pages_for(hello.client)
                 .min(self.store.capacity_pages())
                 .into(),
             held_pages: held.into(),
@@ -56,6 +58,12 @@ impl<M: Memory, A: Admission> Server<M, A> {
         };
         let header = frame.header.answer(Opcode::HelloAck, status);
         self.send_message(source, header, ack.as_bytes(), out);
+    }
+
+    /// Pages that this client may keep.
+    pub(super) fn quota_pages_for(&self, client: ClientId) -> u64 {
+        let quota_pages = self.admission.quota_pages(client);
+        quota_pages.unwrap_or(self.config.quota_pages)
     }
 
     /// Whether a HELLO that names an incarnation, and so continues a session, finds none open. Its
@@ -165,6 +173,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let session = Session {
             number: header.session,
             client: hello.client,
+            quota_pages: self.quota_pages_for(hello.client),
             mac: source,
             epoch: self.epoch,
             low_water: header.low_water,

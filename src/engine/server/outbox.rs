@@ -3,7 +3,7 @@
 //! Where a server sends its answers.
 
 use crate::engine::server::store::{Page, PageSlice};
-use crate::wire::{MacAddress, HEADER_LEN};
+use crate::wire::MacAddress;
 
 /// What follows an answer's header.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +32,9 @@ pub trait Outbox {
     /// acknowledgements kept before.
     const MOST: usize = 9;
 
-    /// Sends a frame with this header to `destination`, or keeps it until [`Outbox::flush`].
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>);
+    /// Sends a frame with this header, and its signature if it has one, to `destination`, or keeps it until
+    /// [`Outbox::flush`].
+    fn send(&mut self, destination: MacAddress, header: &[u8], payload: Payload<'_>);
 
     /// Sends the kept frames. `arena` holds the bytes of their [`Payload::Page`]s, which may change
     /// after this call.

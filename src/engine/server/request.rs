@@ -8,8 +8,8 @@ use super::session_eviction::Eviction;
 use super::{Admission, Outbox, Payload, Server};
 use crate::engine::server::store::{Fragment, Memory, OwnerId, PageSlice, Written, PAGE_BITS};
 use crate::wire::{
-    Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply, MacAddress,
-    Opcode, PageVersion, Stats, Status, FILL_LEN, MAX_PAGE_VERSIONS,
+    ClientId, Flags, FragmentMask, Fragmentation, Frame, Header, Inventory, InventoryReply,
+    MacAddress, Opcode, PageVersion, Stats, Status, FILL_LEN, MAX_PAGE_VERSIONS,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -25,6 +25,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
         &mut self,
         now_ns: u64,
         source: MacAddress,
+        client: Option<ClientId>,
         frame: &Frame<'_>,
         out: &mut impl Outbox,
     ) {
@@ -33,7 +34,9 @@ impl<M: Memory, A: Admission> Server<M, A> {
         let found = self.sessions.find(header.session).filter(|_| ours);
         let open = found.and_then(|index| {
             let owner = self.store.owner(index)?;
-            Some((index, owner, self.sessions.get_mut(index)?))
+            let session = self.sessions.get_mut(index)?;
+            let is_theirs = client.is_none_or(|client| client == session.client);
+            is_theirs.then_some((index, owner, session))
         });
         let Some((index, owner, session)) = open else {
             self.counters.unknown_session = self.counters.unknown_session.wrapping_add(1);
@@ -135,7 +138,11 @@ impl<M: Memory, A: Admission> Server<M, A> {
             (cut, header.fragment_mask, Flags::default())
         };
         let Some(cut) = cut else { return };
-        let mut reply = self.signed(Header {
+        let flags = match header.flags.contains(Flags::HEADER_ONLY) {
+            true => flags.union(Flags::HEADER_ONLY),
+            false => flags,
+        };
+        let mut reply = self.stamped(Header {
             flags,
             fragment_count: cut.count(),
             payload_crc: page.sum.crc,
@@ -154,7 +161,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             };
             reply.fragment_index = fragment_index;
             let payload = Payload::Page(slice, slice.bytes(self.store.arena()));
-            Self::send_signed(source, &reply, payload, out);
+            Self::send_stamped(source, &reply, payload, out);
         }
     }
 
@@ -195,7 +202,7 @@ impl<M: Memory, A: Admission> Server<M, A> {
             // Answers not yet sent may still refer to pages dropped recently.
             self.flush(out);
         }
-        let quota = self.config.quota_pages;
+        let quota = self.quota_pages_of(Some(index));
         let mut written = self.store.write(owner, &fragment, quota);
         if written == Written::NoSpace && !self.is_dropping() {
             match self.evict(now_ns, header.session, None) {

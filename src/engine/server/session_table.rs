@@ -15,6 +15,8 @@ pub struct Session {
     /// The number that the client chose; 0 if no session is open here.
     pub(super) number: u64,
     pub(super) client: ClientId,
+    /// Pages that the client may keep.
+    pub(super) quota_pages: u64,
     pub(super) mac: MacAddress,
     /// The server's epoch when the session was opened or last moved.
     pub(super) epoch: u64,

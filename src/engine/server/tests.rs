@@ -3,7 +3,7 @@
 //! The server as clients, strangers and the network may treat it.
 
 mod acknowledgements;
-mod bench;
+pub(in crate::engine) mod bench;
 #[cfg(not(MODULE))]
 mod chance;
 mod inventory;
@@ -269,6 +269,7 @@ fn a_server_is_not_built_from_arrays_of_wrong_sizes() {
         let admission = CookieAdmission {
             banned: ClientId([0; 16]),
             nonces: 0,
+            own_quota: None,
         };
         Server::<Heap, _>::new(config, layout, arrays, admission, 0).is_some()
     };

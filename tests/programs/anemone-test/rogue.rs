@@ -17,7 +17,7 @@ use anemone::engine::server::{
 };
 use anemone::wire::{
     ClientId, Flags, Fragmentation, Frame, Header, MacAddress, Opcode, PageSum, Status,
-    ETHERNET_LEN, HEADER_LEN,
+    ETHERNET_LEN,
 };
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use zerocopy::IntoBytes;
@@ -100,8 +100,8 @@ impl Admission for Door {
 struct Sent(Vec<(MacAddress, Vec<u8>)>);
 
 impl Outbox for Sent {
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
-        let bytes = [&header[..], payload.bytes()].concat();
+    fn send(&mut self, destination: MacAddress, header: &[u8], payload: Payload<'_>) {
+        let bytes = [header, payload.bytes()].concat();
         self.0.push((destination, bytes));
     }
 }

@@ -30,6 +30,9 @@ impl Client {
             return;
         };
         ctx.note(|| format!("client {} gets {}", self.number, show(wire)));
+        if !self.verify_frame(ctx, wire, &frame) {
+            return;
+        }
         if wire.destination == self.mac {
             self.heard_ns.insert(wire.source, ctx.now_ns);
         }

@@ -76,11 +76,11 @@ impl Client {
         bytes: &Bytes,
         page: &Bytes,
     ) -> bool {
-        let send = &sending.send;
+        let (send, lane) = (&sending.send, sending.shard + 1);
         let (to, mut header) = (send.destination, send.header);
         match send.payload {
-            SendPayload::Nothing => self.transmit(ctx, to, &header, &[]),
-            SendPayload::Fill(value) => self.transmit(ctx, to, &header, &value.to_be_bytes()),
+            SendPayload::Nothing => self.transmit(ctx, lane, to, &header, &[]),
+            SendPayload::Fill(value) => self.transmit(ctx, lane, to, &header, &value.to_be_bytes()),
             SendPayload::Page {
                 fragments,
                 cut,
@@ -100,7 +100,7 @@ impl Client {
                         let (from, end) = (usize::from(offset), usize::from(offset + len));
                         header.fragment_index = index;
                         self.check_secrecy(ctx, &header, &bytes[from..end], page);
-                        self.transmit(ctx, to, &header, &bytes[from..end]);
+                        self.transmit(ctx, lane, to, &header, &bytes[from..end]);
                         sending.done.insert(index);
                         if ctx.rng.random_bool(0.1) {
                             return false;
@@ -125,13 +125,14 @@ impl Client {
     fn transmit(
         &mut self,
         ctx: &mut Context,
+        lane: usize,
         destination: MacAddress,
         header: &Header,
         payload: &[u8],
     ) {
         let mut frames = self.frames();
         frames.send(destination, header, payload);
-        self.transmit_all(ctx, frames);
+        self.transmit_from(ctx, frames, lane);
     }
 
     pub(super) fn frames(&self) -> Frames {
@@ -141,9 +142,18 @@ impl Client {
         }
     }
 
+    /// Sends the cluster's frames.
     pub(super) fn transmit_all(&mut self, ctx: &mut Context, frames: Frames) {
+        self.transmit_from(ctx, frames, 0);
+    }
+
+    /// Sends frames with the counters of a lane.
+    fn transmit_from(&mut self, ctx: &mut Context, frames: Frames, lane: usize) {
         self.device.frame_filter.publish(self.cluster.stations());
         for wire in frames.wires {
+            let Some(wire) = self.signed(ctx, lane, wire) else {
+                continue;
+            };
             if !self.is_up {
                 ctx.counts.fault(Fault::FrameInterfaceDown);
                 continue;

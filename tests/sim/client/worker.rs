@@ -132,6 +132,7 @@ impl Client {
     fn round_with_cluster(&mut self, ctx: &mut Context, most: usize) {
         let clock_ns = self.clock_ns(ctx);
         let mut frames = self.frames();
+        self.take_keys(ctx, &mut frames);
         for _ in 0..most {
             let Some(wire) = self.working.inbox.take() else {
                 break;
@@ -154,6 +155,7 @@ impl Client {
         for wire in &frames.wires {
             self.check_frees(ctx, wire);
         }
+        self.request_keys(ctx, &mut frames);
         self.transmit_all(ctx, frames);
         let changes = self.round.changes;
         self.note_opened(ctx, changes.opened);
@@ -203,7 +205,8 @@ impl Client {
         let clock_ns = self.clock_ns(ctx);
         self.working.is_running = false;
         let has_frames = !self.working.inbox.is_empty();
-        let mut due_ns = self.round.next_ns(has_frames).max(clock_ns);
+        let due_ns = self.round.next_ns(has_frames).min(self.keys_due_ns());
+        let mut due_ns = due_ns.max(clock_ns);
         if self.round.is_sweeping() && ctx.scenario.enabled.slow_sweep {
             due_ns = due_ns.max(self.working.sweep_ns.min(clock_ns + 20 * MS));
         }

@@ -2,7 +2,10 @@
 
 //! Draws faults, and plans when they begin and end.
 
+use anemone::wire::Fragmentation;
+
 use super::*;
+use crate::client::overhead;
 
 impl World {
     /// Begins a fault of a disk, and schedules the next one.
@@ -187,7 +190,8 @@ impl World {
         match kind {
             Kind::Partition => self.inject_partition(client, server, lasts_ns),
             Kind::Jumbo => {
-                let lengths = [1500, 1500, 4000, 1400, 1000, 600];
+                let least = Fragmentation::MIN_MTU + overhead(&self.ctx.scenario);
+                let lengths = [1500, 1500, 4000, 1400, 1000, least];
                 let longest = lengths.choose(&mut self.ctx.rng).copied();
                 let longest = longest.unwrap_or(1500);
                 let fault = match longest < 1500 {

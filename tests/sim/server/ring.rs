@@ -18,7 +18,7 @@ pub(super) struct Ring<'a> {
 }
 
 impl Outbox for Ring<'_> {
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+    fn send(&mut self, destination: MacAddress, header: &[u8], payload: Payload<'_>) {
         let payload_len = match &payload {
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Page(..) => PAGE_SIZE,
@@ -51,8 +51,8 @@ impl Outbox for Ring<'_> {
 }
 
 /// A header's bytes, with room for a payload.
-fn emitted(header: &[u8; HEADER_LEN], payload_len: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + payload_len);
+fn emitted(header: &[u8], payload_len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(header.len() + payload_len);
     bytes.extend_from_slice(header);
     bytes
 }

@@ -71,6 +71,14 @@ impl<S: Storage, R: Random> Cluster<S, R> {
                     self.handle_announce(now_ns, slot, header, &announce, table, outbox);
                 }
             }
+            // The HELLO is repeated: an administrator may change the server's configuration.
+            Opcode::Reject
+                if header.status == Status::KeyWanted
+                    && peer.state == State::Connecting
+                    && peer.note_refusal(header.status) =>
+            {
+                self.changes.refused.insert(slot);
+            }
             Opcode::Reject if peer.hello.answers(header) && peer.state == State::Open => {
                 let asked_ns = peer.hello.sent_ns();
                 self.note_alive_or_restarted(now_ns, slot, header, asked_ns, table);

@@ -23,6 +23,10 @@ impl<S: Storage> Shard<S> {
     ) -> Option<Receive> {
         let others_until_ns = self.others_until_ns(id);
         let op = &mut self.ops[id.op];
+        if op.restarts > 0 && header.flags.contains(Flags::HEADER_ONLY) {
+            // Asked before the page arrived damaged: it may have been changed on the path.
+            return None;
+        }
         let version = Version(header.version);
         let is_wanted = version.generation() == op.generation || mutated!(StaleReplyAccepted);
         if header.status != Status::Ok || !is_wanted {

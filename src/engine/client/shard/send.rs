@@ -127,6 +127,10 @@ impl<S: Storage> Shard<S> {
         // A page-in has no fill value yet.
         let (flags, fragment_count) = match op.fill {
             Some(_) => (Flags::SAME_FILLED, 1),
+            // After a page has arrived damaged, signatures show whether its server or the path is at fault.
+            None if op.kind == Kind::PageIn && op.restarts == 0 && device.proves_pages() => {
+                (Flags::HEADER_ONLY, cut.count())
+            }
             None => (Flags::default(), cut.count()),
         };
         let send = Send {

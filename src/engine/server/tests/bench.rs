@@ -6,38 +6,38 @@ use super::super::*;
 use crate::crc::crc32c;
 use crate::engine::server::store::tests::{arrays, content, small, Heap};
 use crate::engine::server::store::{Page, PageSlice};
-use crate::wire::{ClientId, FragmentMask, Hello, HelloAck, PageVersion, HEADER_LEN};
+use crate::wire::{ClientId, FragmentMask, Hello, HelloAck, PageVersion};
 use std::vec::Vec;
 use zerocopy::FromBytes;
 
-pub(super) const SECOND: u64 = 1_000_000_000;
-pub(super) const INCARNATION: u64 = 0xfeed;
-pub(super) const LEASE_S: u32 = 100;
+pub(in crate::engine) const SECOND: u64 = 1_000_000_000;
+pub(in crate::engine) const INCARNATION: u64 = 0xfeed;
+pub(in crate::engine) const LEASE_S: u32 = 100;
 
 /// An outbox that keeps slices of the arena until it is flushed, like the real one.
 #[derive(Default)]
-pub(super) struct Network {
-    kept: Vec<(MacAddress, [u8; HEADER_LEN], Kept)>,
-    sent: Vec<(MacAddress, Vec<u8>)>,
+pub(in crate::engine) struct Network {
+    kept: Vec<(MacAddress, Vec<u8>, Kept)>,
+    pub(in crate::engine) sent: Vec<(MacAddress, Vec<u8>)>,
 }
 
-pub(super) enum Kept {
+pub(in crate::engine) enum Kept {
     Bytes(Vec<u8>),
     Slice(PageSlice),
 }
 
 impl Outbox for Network {
-    fn send(&mut self, destination: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+    fn send(&mut self, destination: MacAddress, header: &[u8], payload: Payload<'_>) {
         let payload = match payload {
             Payload::Bytes(bytes) => Kept::Bytes(bytes.to_vec()),
             Payload::Page(slice, _) => Kept::Slice(slice),
         };
-        self.kept.push((destination, *header, payload));
+        self.kept.push((destination, header.to_vec(), payload));
     }
 
     fn flush(&mut self, arena: &[Page]) {
         for (destination, header, payload) in self.kept.drain(..) {
-            let mut bytes = header.to_vec();
+            let mut bytes = header;
             match payload {
                 Kept::Bytes(payload) => bytes.extend_from_slice(&payload),
                 Kept::Slice(slice) => bytes.extend_from_slice(slice.bytes(arena)),
@@ -48,9 +48,11 @@ impl Outbox for Network {
 }
 
 /// Not a good hash, but one over every byte.
-pub(super) struct CookieAdmission {
-    pub(super) banned: ClientId,
-    pub(super) nonces: u64,
+pub(in crate::engine) struct CookieAdmission {
+    pub(in crate::engine) banned: ClientId,
+    pub(in crate::engine) nonces: u64,
+    /// A client with a quota of its own.
+    pub(in crate::engine) own_quota: Option<(ClientId, u64)>,
 }
 
 impl Admission for CookieAdmission {
@@ -65,6 +67,11 @@ impl Admission for CookieAdmission {
         self.nonces
     }
 
+    fn quota_pages(&self, client: ClientId) -> Option<u64> {
+        let own = self.own_quota.filter(|(one, _)| *one == client);
+        own.map(|(_, pages)| pages)
+    }
+
     fn admits(&self, client: ClientId, _: MacAddress) -> bool {
         client != self.banned
     }
@@ -72,19 +79,19 @@ impl Admission for CookieAdmission {
 
 /// An answer, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) to: MacAddress,
-    pub(super) header: Header,
-    pub(super) payload: Vec<u8>,
+pub(in crate::engine) struct Answer {
+    pub(in crate::engine) to: MacAddress,
+    pub(in crate::engine) header: Header,
+    pub(in crate::engine) payload: Vec<u8>,
 }
 
-pub(super) struct Bench {
-    pub(super) server: Server<Heap, CookieAdmission>,
-    pub(super) network: Network,
-    pub(super) now_ns: u64,
+pub(in crate::engine) struct Bench {
+    pub(in crate::engine) server: Server<Heap, CookieAdmission>,
+    pub(in crate::engine) network: Network,
+    pub(in crate::engine) now_ns: u64,
 }
 
-pub(super) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
+pub(in crate::engine) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
     let layout = small(capacity_pages);
     let config = Config {
         incarnation: INCARNATION,
@@ -101,6 +108,7 @@ pub(super) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
     let admission = CookieAdmission {
         banned: ClientId([66; 16]),
         nonces: 7000,
+        own_quota: None,
     };
     Bench {
         server: Server::new(config, &layout, arrays, admission, 0).unwrap(),
@@ -110,21 +118,21 @@ pub(super) fn bench(capacity_pages: u32, quota_pages: u64) -> Bench {
 }
 
 impl Bench {
-    pub(super) fn raw(&mut self, from: MacAddress, bytes: &[u8]) -> Vec<Answer> {
+    pub(in crate::engine) fn raw(&mut self, from: MacAddress, bytes: &[u8]) -> Vec<Answer> {
         self.server
             .handle_frame(self.now_ns, from, bytes, &mut self.network);
         self.answers()
     }
 
     /// Handles a frame without flushing; returns how many frames the outbox got for it.
-    pub(super) fn take_in(&mut self, from: MacAddress, bytes: &[u8]) -> usize {
+    pub(in crate::engine) fn take_in(&mut self, from: MacAddress, bytes: &[u8]) -> usize {
         let before = self.network.kept.len();
         self.server
             .handle_frame(self.now_ns, from, bytes, &mut self.network);
         self.network.kept.len() - before
     }
 
-    pub(super) fn answers(&mut self) -> Vec<Answer> {
+    pub(in crate::engine) fn answers(&mut self) -> Vec<Answer> {
         self.server.flush(&mut self.network);
         let parse = |(to, bytes): (MacAddress, Vec<u8>)| {
             let frame = Frame::parse(&bytes).unwrap();
@@ -140,7 +148,7 @@ impl Bench {
     }
 
     /// Lets `ms` pass; returns what is sent meanwhile.
-    pub(super) fn pass(&mut self, ms: u64) -> Vec<Answer> {
+    pub(in crate::engine) fn pass(&mut self, ms: u64) -> Vec<Answer> {
         let mut sent = Vec::new();
         for _ in 0..ms {
             self.now_ns += SECOND / 1000;
@@ -153,7 +161,7 @@ impl Bench {
     }
 
     /// Lets `seconds` pass without frames, half a second at a time.
-    pub(super) fn hear_nothing(&mut self, seconds: u64) {
+    pub(in crate::engine) fn hear_nothing(&mut self, seconds: u64) {
         for _ in 0..2 * seconds {
             self.now_ns += SECOND / 2;
             self.server.handle_timeout(self.now_ns, &mut self.network);
@@ -161,11 +169,21 @@ impl Bench {
         self.answers();
     }
 
-    pub(super) fn ask(&mut self, from: MacAddress, header: Header, payload: &[u8]) -> Vec<Answer> {
+    pub(in crate::engine) fn ask(
+        &mut self,
+        from: MacAddress,
+        header: Header,
+        payload: &[u8],
+    ) -> Vec<Answer> {
         self.raw(from, &frame(header, payload))
     }
 
-    pub(super) fn one(&mut self, from: MacAddress, header: Header, payload: &[u8]) -> Answer {
+    pub(in crate::engine) fn one(
+        &mut self,
+        from: MacAddress,
+        header: Header,
+        payload: &[u8],
+    ) -> Answer {
         let answers = self.ask(from, header, payload);
         let [answer] = &answers[..] else {
             panic!("{answers:?}")
@@ -174,13 +192,18 @@ impl Bench {
         answer.clone()
     }
 
-    pub(super) fn status(&mut self, client: &Client, header: Header, payload: &[u8]) -> Status {
+    pub(in crate::engine) fn status(
+        &mut self,
+        client: &Client,
+        header: Header,
+        payload: &[u8],
+    ) -> Status {
         self.one(client.mac, client.of(header), payload)
             .header
             .status
     }
 
-    pub(super) fn hello(&mut self, client: &Client, cookie: u64) -> (Status, HelloAck) {
+    pub(in crate::engine) fn hello(&mut self, client: &Client, cookie: u64) -> (Status, HelloAck) {
         let hello = client.hello(cookie);
         let header = client.of(Header::new(Opcode::Hello));
         let answer = self.one(client.mac, header, hello.as_bytes());
@@ -193,7 +216,7 @@ impl Bench {
     }
 
     /// The whole handshake; returns the cookie that was accepted.
-    pub(super) fn open(&mut self, client: &Client) -> u64 {
+    pub(in crate::engine) fn open(&mut self, client: &Client) -> u64 {
         let (status, ack) = self.hello(client, 0);
         assert_eq!(status, Status::Cookie);
         let cookie = ack.cookie.get();
@@ -203,13 +226,18 @@ impl Bench {
         cookie
     }
 
-    pub(super) fn put(&mut self, client: &Client, page: u64, version: u64) -> Status {
+    pub(in crate::engine) fn put(&mut self, client: &Client, page: u64, version: u64) -> Status {
         let bytes = content(version);
         self.status(client, write(page, version, &bytes), &bytes)
     }
 
     /// The page's bytes, read in three fragments.
-    pub(super) fn get(&mut self, client: &Client, page: u64, version: u64) -> Option<Vec<u8>> {
+    pub(in crate::engine) fn get(
+        &mut self,
+        client: &Client,
+        page: u64,
+        version: u64,
+    ) -> Option<Vec<u8>> {
         let answers = self.ask(client.mac, client.of(read(page, version)), &[]);
         if answers[0].header.status == Status::Missing {
             return None;
@@ -227,13 +255,13 @@ impl Bench {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Client {
-    pub(super) id: ClientId,
-    pub(super) session: u64,
-    pub(super) mac: MacAddress,
+pub(in crate::engine) struct Client {
+    pub(in crate::engine) id: ClientId,
+    pub(in crate::engine) session: u64,
+    pub(in crate::engine) mac: MacAddress,
 }
 
-pub(super) fn client(number: u8) -> Client {
+pub(in crate::engine) fn client(number: u8) -> Client {
     Client {
         id: ClientId([number; 16]),
         session: 1000 + u64::from(number),
@@ -242,14 +270,14 @@ pub(super) fn client(number: u8) -> Client {
 }
 
 impl Client {
-    pub(super) fn of(&self, header: Header) -> Header {
+    pub(in crate::engine) fn of(&self, header: Header) -> Header {
         Header {
             session: self.session,
             ..header
         }
     }
 
-    pub(super) fn hello(&self, cookie: u64) -> Hello {
+    pub(in crate::engine) fn hello(&self, cookie: u64) -> Hello {
         Hello {
             client: self.id,
             cookie: cookie.into(),
@@ -258,7 +286,7 @@ impl Client {
     }
 }
 
-pub(super) fn frame(header: Header, payload: &[u8]) -> Vec<u8> {
+pub(in crate::engine) fn frame(header: Header, payload: &[u8]) -> Vec<u8> {
     let payload_crc = match header.opcode {
         Opcode::Write => header.payload_crc,
         _ => crc32c(payload),
@@ -272,7 +300,7 @@ pub(super) fn frame(header: Header, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn write(page: u64, version: u64, bytes: &[u8]) -> Header {
+pub(in crate::engine) fn write(page: u64, version: u64, bytes: &[u8]) -> Header {
     Header {
         tag: 77,
         attempt: 3,
@@ -284,7 +312,7 @@ pub(super) fn write(page: u64, version: u64, bytes: &[u8]) -> Header {
     }
 }
 
-pub(super) fn read(page: u64, version: u64) -> Header {
+pub(in crate::engine) fn read(page: u64, version: u64) -> Header {
     Header {
         tag: 78,
         attempt: 4,
@@ -296,7 +324,7 @@ pub(super) fn read(page: u64, version: u64) -> Header {
     }
 }
 
-pub(super) fn free(batch: &[(u64, u64)]) -> Vec<u8> {
+pub(in crate::engine) fn free(batch: &[(u64, u64)]) -> Vec<u8> {
     let element = |&(page, version): &(u64, u64)| PageVersion {
         page: page.into(),
         version: version.into(),
@@ -305,4 +333,4 @@ pub(super) fn free(batch: &[(u64, u64)]) -> Vec<u8> {
     batch.as_bytes().to_vec()
 }
 
-pub(super) const NO_QUOTA: u64 = u64::MAX;
+pub(in crate::engine) const NO_QUOTA: u64 = u64::MAX;

@@ -62,6 +62,29 @@ fn every_answer_says_how_full_the_server_is_for_its_client() {
 }
 
 #[test]
+fn a_client_may_have_a_quota_of_its_own() {
+    let mut bench = bench(8, 2);
+    let (me, other) = (client(1), client(2));
+    bench.server.admission_mut().own_quota = Some((me.id, 4));
+    bench.open(&me);
+    bench.open(&other);
+    let fill = |bench: &mut Bench, client: &Client| {
+        let pages = 0..8;
+        let taken = pages.take_while(|&page| bench.put(client, page, 1) == Status::Ok);
+        taken.count()
+    };
+    assert_eq!(fill(&mut bench, &me), 4);
+    assert_eq!(fill(&mut bench, &other), 2);
+    // It may change while the session is open. What is held beyond it stays.
+    for (quota, held) in [(5, 5), (1, 5), (6, 6)] {
+        bench.server.admission_mut().own_quota = Some((me.id, quota));
+        bench.server.update_quotas();
+        assert_eq!(fill(&mut bench, &me), held);
+    }
+    assert_eq!(fill(&mut bench, &other), 2);
+}
+
+#[test]
 fn quota_and_expired_leases() {
     let mut bench = bench(4, 3);
     let (me, other) = (client(1), client(2));

@@ -45,7 +45,7 @@ impl Admission for AdmitAll {
 struct Wire(Vec<Vec<u8>>);
 
 impl Outbox for Wire {
-    fn send(&mut self, _: MacAddress, header: &[u8; HEADER_LEN], payload: Payload<'_>) {
+    fn send(&mut self, _: MacAddress, header: &[u8], payload: Payload<'_>) {
         let mut bytes = header.to_vec();
         bytes.extend_from_slice(payload.bytes());
         self.0.push(bytes);

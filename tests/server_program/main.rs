@@ -5,10 +5,12 @@
 //! Tests that need an interface run in a network namespace of their own, made by `unshare` (as root, or in a
 //! user namespace). If that is not allowed they are skipped.
 
-use std::io::Write;
+mod keys;
+mod namespace;
+
 use std::process::{Command, Output};
 
-const SERVER: &str = env!("CARGO_BIN_EXE_anemone-server");
+use namespace::{in_namespace, skip, text, FUNCTIONS, SERVER, TOOL};
 
 fn server(arguments: &[&str]) -> Output {
     Command::new(SERVER)
@@ -16,43 +18,6 @@ fn server(arguments: &[&str]) -> Output {
         .env("NO_COLOR", "1")
         .output()
         .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Reports to `scripts/test` that this test cannot run here. cargo would count it as passed, so without
-/// `scripts/test` the test fails.
-fn skip(why: &str) {
-    let thread = std::thread::current();
-    let name = std::env::var("NEXTEST_TEST_NAME").ok();
-    let name = name.as_deref().or(thread.name()).unwrap();
-    let Ok(path) = std::env::var("ANEMONE_SKIPPED") else {
-        panic!("this test cannot run here, and only scripts/test counts skipped tests: {why}");
-    };
-    // One write, because other tests append as well.
-    let line = format!("{name}: {why}\n");
-    let file = std::fs::File::options().append(true).open(path);
-    file.unwrap().write_all(line.as_bytes()).unwrap();
-}
-
-/// Runs a shell script in a network namespace with the Ethernet interfaces `v0` and `v1`, a veth pair.
-/// `None` if that is not possible: the test is skipped.
-fn in_namespace(script: &str) -> Option<Output> {
-    let prepare = "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up";
-    let run = |script: &str| {
-        Command::new("unshare")
-            .args(["--map-root-user", "--net", "sh", "-c", script])
-            .env("NO_COLOR", "1")
-            .env("SERVER", SERVER)
-            .output()
-    };
-    if !run(prepare).is_ok_and(|output| output.status.success()) {
-        skip("no network namespace with a veth pair can be made here");
-        return None;
-    }
-    Some(run(&format!("{prepare} && {{ {script}\n}}")).unwrap())
 }
 
 #[test]
@@ -83,6 +48,15 @@ fn wrong_command_lines() {
         &["--interface", "x", "--max-clients", "0"],
         &["--interface", "x", "--quota", "4"],
         &["--interfaces", "x"],
+        &["--interface", "x", "--keys"],
+        &[
+            "--interface",
+            "x",
+            "--keys",
+            "x",
+            "--allow",
+            "02:00:00:00:00:01",
+        ],
     ] {
         let output = server(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -178,18 +152,6 @@ fn one_server_serves_an_interface_and_a_signal_ends_it() {
     assert_eq!(set <= -900, is_set, "{all}");
 }
 
-/// For scripts: `begin INTERFACE` runs a server in the background, `await_log FILE TEXT` waits.
-const FUNCTIONS: &str = "log=$(mktemp -d); trap 'rm -rf \"$log\"' EXIT
-    begin() { \"$SERVER\" --interface $1 --capacity 4M --max-clients 2 >\"$log/$1\" 2>&1 & }
-    await_log() {
-        tries=0
-        until grep -q -e \"$2\" \"$log/$1\"; do
-            [ $tries -lt 300 ] || { echo \"no '$2' in:\"; cat \"$log/$1\"; return 1; }
-            sleep 0.1
-            tries=$((tries + 1))
-        done
-    }";
-
 #[test]
 fn a_log_that_cannot_be_written_does_not_end_the_server() {
     let Some(output) = in_namespace(&format!(
@@ -224,7 +186,6 @@ fn a_log_that_cannot_be_written_does_not_end_the_server() {
 
 #[test]
 fn the_tools_status_shows_that_it_could_not_write() {
-    const TOOL: &str = env!("CARGO_BIN_EXE_anemonectl");
     let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
         skip("there is no /dev/full");
         return;
