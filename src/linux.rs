@@ -27,6 +27,7 @@ pub(crate) mod crypto;
 pub(crate) mod debugfs;
 pub(crate) mod dmi;
 mod helpers;
+pub(crate) mod keyring;
 pub(crate) mod miscdevice;
 pub(crate) mod mm;
 pub(crate) mod module;

@@ -19,6 +19,8 @@ use kernel::{
 
 use super::{
     cluster_lock::ClusterLock,
+    frame_keys::FrameKeys,
+    key_exchange::KeyExchange,
     page_seal::Sealer,
     params::Params,
     queue::Queue,
@@ -66,6 +68,8 @@ pub(crate) struct Client {
     pub(crate) frames_bad: Atomic<u64>,
     /// Frames of foreign servers, or of sessions that are not ours.
     pub(crate) frames_foreign: Atomic<u64>,
+    /// Frames of our servers' addresses that were not verified to be theirs, if frames are signed.
+    pub(crate) frames_unverified: Atomic<u64>,
     /// Frames that were in the emergency reserve.
     pub(crate) frames_from_reserve: Atomic<u64>,
     /// Frames of the reserve that were received on a device under the interface.
@@ -84,8 +88,9 @@ impl Client {
             true => Some(Sealer::new()?),
             false => None,
         };
+        let keys = frame_keys(params, sealer.as_deref())?;
         let queues = queues(params, fragments, sealer.as_deref())?;
-        Self::with_queues(params, id, sealer, queues)
+        Self::with_queues(params, id, sealer, keys, queues)
     }
 
     // Never inlined: together with what makes the queues it would take half of a kernel stack.
@@ -94,10 +99,12 @@ impl Client {
         params: &Params,
         id: ClientId,
         sealer: Option<Pin<KBox<Sealer>>>,
+        keys: Option<Pin<KBox<FrameKeys>>>,
         queues: KVec<Arc<Queue>>,
     ) -> Result<Arc<Self>> {
-        let shared = Shared::new(params, sealer)?;
-        let cluster = ClusterLock::new(id, params.cluster)?;
+        let exchange = keys.as_deref().map(KeyExchange::new).transpose()?;
+        let shared = Shared::new(params, sealer, keys)?;
+        let cluster = ClusterLock::new(id, params, exchange)?;
         let inbox = receive::empty_inbox()?;
         let round = new_round(queues.len())?;
         Arc::pin_init(
@@ -108,6 +115,7 @@ impl Client {
                 inbox <- kernel::new_spinlock_irq!(inbox, "anemone_inbox"),
                 frames_bad: Atomic::new(0),
                 frames_foreign: Atomic::new(0),
+                frames_unverified: Atomic::new(0),
                 frames_from_reserve: Atomic::new(0),
                 frames_from_below: Atomic::new(0),
                 frames_dropped: Atomic::new(0),
@@ -152,6 +160,19 @@ impl Client {
     pub(crate) fn count_bad_frame(&self) {
         self.frames_bad.fetch_add(1, Relaxed);
     }
+}
+
+/// The keys of frames, if they are signed: of the algorithm of the pages' keys.
+#[inline(never)]
+fn frame_keys(params: &Params, sealer: Option<&Sealer>) -> Result<Option<Pin<KBox<FrameKeys>>>> {
+    if params.keys.is_none() {
+        return Ok(None);
+    }
+    let cipher = match sealer {
+        Some(sealer) => sealer.another()?,
+        None => Sealer::new()?.another()?,
+    };
+    Ok(Some(FrameKeys::new(cipher)?))
 }
 
 // Never inlined, as the rounds would be on the stack of what makes the client.

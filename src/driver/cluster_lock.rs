@@ -10,6 +10,7 @@ use kernel::{
     new_condvar,
     new_mutex,
     prelude::*,
+    str::CString,
     sync::{
         CondVar,
         CondVarTimeoutResult,
@@ -23,13 +24,19 @@ use self::control_frames::{
     StagedFrames, //
 };
 use super::{
+    key_exchange::{
+        read_key,
+        KeyExchange, //
+    },
+    membership::AddServerError,
+    params::Params,
     shared::Shared,
     storage::KernelStorage, //
 };
 use crate::{
+    engine::channel::PairKey,
     engine::client::{
         cluster::{
-            AddError,
             Cluster,
             Outbox,
             Peer,
@@ -52,10 +59,11 @@ use crate::{
         time::hrtimer::now_ns, //
     },
     wire::{
+        signature_len,
         ClientId,
-        ClusterName,
         Fragmentation,
-        MacAddress, //
+        MacAddress,
+        Status, //
     },
 };
 
@@ -75,12 +83,52 @@ pub(crate) type Servers = Cluster<KernelStorage, KernelRandom>;
 pub(crate) struct ClusterState {
     pub(crate) cluster: Servers,
     outbox: StagedFrames,
+    /// If frames are signed.
+    exchange: Option<KBox<KeyExchange>>,
 }
 
 impl ClusterState {
     /// The cluster and its outbox.
     pub(crate) fn parts(&mut self) -> (&mut Servers, &mut impl Outbox) {
         (&mut self.cluster, &mut self.outbox)
+    }
+
+    /// Handles answers to requests for keys, after it has discarded all keys if the machine was rolled back.
+    /// Sleeps.
+    fn take_keys(&mut self, shared: &Shared) {
+        if let (Some(exchange), Some(keys)) = (&mut self.exchange, &shared.keys) {
+            if keys.take_stop() {
+                exchange.discard_all(keys);
+            }
+            exchange.take_replies(keys, &mut self.outbox);
+        }
+    }
+
+    /// Requests keys that are due. Sleeps.
+    fn request_keys(&mut self, shared: &Shared) {
+        if let (Some(exchange), Some(keys)) = (&mut self.exchange, &shared.keys) {
+            let cluster = &self.cluster;
+            exchange.request(keys, || cluster.stations(), &mut self.outbox);
+        }
+    }
+
+    /// Decides which frames are sent: without keys few are.
+    fn sort_frames(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            self.outbox
+                .sort(|server, header, payload| exchange.outgoing(server, header, payload));
+        }
+    }
+
+    /// Sets the keys that are shared with these servers. `ENOSPC` if there is no place for one: the worker
+    /// has not seen yet that other servers were removed.
+    fn set_keys(&mut self, keys: &[(MacAddress, PairKey)]) -> Result {
+        if let Some(exchange) = &mut self.exchange {
+            for (server, key) in keys {
+                exchange.set_key(*server, key.clone())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -94,24 +142,37 @@ pub(crate) struct ClusterLock {
     changed: CondVar,
     #[pin]
     sender: Mutex<Sender>,
+    /// Before the colon of the descriptions of the keys that are shared with servers, if frames are signed.
+    prefix: Option<CString>,
     /// Held while a server is removed.
     #[pin]
     pub(super) removal: Mutex<Removals>,
+    /// Held while shared keys are read and set, so that those that were read last are set last.
+    #[pin]
+    pub(super) reading: Mutex<()>,
 }
 
 impl ClusterLock {
     /// A cluster without servers, for this client.
-    pub(crate) fn new(client: ClientId, cluster: ClusterName) -> Result<impl PinInit<Self, Error>> {
+    pub(crate) fn new(
+        client: ClientId,
+        params: &Params,
+        exchange: Option<KBox<KeyExchange>>,
+    ) -> Result<impl PinInit<Self, Error>> {
         let state = ClusterState {
-            cluster: Cluster::new(client, cluster, KernelRandom, 1500, Self::peers()?),
+            exchange,
+            cluster: Cluster::new(client, params.cluster, KernelRandom, 1500, Self::peers()?),
             outbox: StagedFrames::new()?,
         };
         let sender = Sender::new()?;
+        let prefix = params.keys.as_deref().map(CString::try_from).transpose()?;
         Ok(try_pin_init!(Self {
             state <- new_mutex!(state, "anemone_cluster"),
+            prefix,
             changed <- new_condvar!("anemone_changed"),
             sender <- new_mutex!(sender, "anemone_sender"),
             removal <- new_mutex!(Removals::default(), "anemone_removal"),
+            reading <- new_mutex!((), "anemone_reading"),
         }))
     }
 
@@ -128,12 +189,29 @@ impl ClusterLock {
         let mut state = self.state.lock();
         let result = work(&mut state);
         shared.device.frame_filter.publish(state.cluster.stations());
+        state.sort_frames();
         let mut frames = state.outbox.take();
         drop(state);
-        self.sender.lock().send(&shared.link, &mut frames);
+        self.sender.lock().send(shared, &mut frames);
         self.state.lock().outbox.give_back(frames);
         self.changed.notify_all();
         result
+    }
+
+    /// For the worker: the same, and before it handles answers to requests for keys, and after it requests
+    /// the keys that are due. Both may wait for readers of old keys, so nobody does them who holds other
+    /// locks. Sleeps.
+    pub(crate) fn with_keys<R>(
+        &self,
+        shared: &Shared,
+        work: impl FnOnce(&mut ClusterState) -> R,
+    ) -> R {
+        self.with(shared, |state| {
+            state.take_keys(shared);
+            let result = work(state);
+            state.request_keys(shared);
+            result
+        })
     }
 
     /// Reads the cluster.
@@ -141,11 +219,19 @@ impl ClusterLock {
         look(&self.state.lock().cluster)
     }
 
-    /// Adds a server.
-    pub(crate) fn add(&self, shared: &Shared, mac: MacAddress) -> Result<(), AddError> {
+    /// Adds a server, with the key that is shared with it if frames are signed.
+    pub(crate) fn add(
+        &self,
+        shared: &Shared,
+        mac: MacAddress,
+        keys: &[(MacAddress, PairKey)],
+    ) -> Result<(), AddServerError> {
         self.with(shared, |state| {
             let table = &shared.device.servers;
-            state.cluster.add(now_ns(), mac, table).map(|_| ())
+            // A key without a server is forgotten in the worker's next round.
+            state.set_keys(keys).map_err(AddServerError::Key)?;
+            let added = state.cluster.add(now_ns(), mac, table);
+            added.map(|_| ()).map_err(AddServerError::Add)
         })
     }
 
@@ -154,17 +240,20 @@ impl ClusterLock {
         &self,
         shared: &Shared,
         servers: &[MacAddress],
+        keys: &[(MacAddress, PairKey)],
         own: Option<MacAddress>,
-    ) -> Result<bool, AddError> {
+    ) -> Result<bool> {
         self.with(shared, |state| {
             let table = &shared.device.servers;
-            state.cluster.add_listed(now_ns(), servers, own, table)
+            state.set_keys(keys)?;
+            let listed = state.cluster.add_listed(now_ns(), servers, own, table);
+            listed.map_err(|_| EINVAL)
         })
     }
 
     /// The interface's MTU has changed, or the interface has.
     pub(crate) fn mtu_changed(&self, shared: &Shared) {
-        let Some(mtu) = shared.link.mtu() else {
+        let Some(mtu) = shared.mtu() else {
             return;
         };
         let (was_narrow, is_narrow) = self.with(shared, |state| {
@@ -173,7 +262,9 @@ impl ClusterLock {
             cluster.set_mtu(now_ns(), mtu, &shared.device.servers);
             (was_narrow, cluster.is_narrow())
         });
-        let (interface, needed) = (shared.link.name(), Fragmentation::MIN_MTU);
+        let interface = shared.link.name();
+        let needed = Fragmentation::min_mtu(shared.is_signed());
+        let mtu = mtu.saturating_add(signature_len(shared.is_signed()));
         match (was_narrow, is_narrow) {
             (false, true) => pr_warn!(
                 "interface {interface}: no server is used: pages need an MTU of {needed} bytes and it has {mtu}; raise it\n"
@@ -188,8 +279,57 @@ impl ClusterLock {
     /// The interface's address has changed, or the interface has.
     pub(crate) fn address_changed(&self, shared: &Shared) {
         if let Some(address) = shared.link.address() {
-            self.with(shared, |state| state.cluster.set_address(now_ns(), address));
+            self.with(shared, |state| {
+                state.cluster.set_address(now_ns(), address);
+                if let Some(exchange) = &mut state.exchange {
+                    exchange.set_address(address);
+                }
+            });
         }
+    }
+
+    /// Reads the keys that are shared with these servers from the keyring of the calling task; none if frames
+    /// are not signed. On failure it returns the server whose key cannot be read. No lock is held, because it
+    /// may wait for other tasks. Sleeps.
+    pub(crate) fn read_keys(
+        &self,
+        servers: impl Iterator<Item = MacAddress>,
+    ) -> core::result::Result<KVec<(MacAddress, PairKey)>, (MacAddress, Error)> {
+        let mut keys = KVec::new();
+        if let Some(prefix) = &self.prefix {
+            for server in servers {
+                let key = read_key(prefix, server).map_err(|error| (server, error))?;
+                // All at first: what a growing vector leaves behind is not wiped.
+                let reserved = keys.reserve(SERVER_SLOTS.saturating_sub(keys.len()), GFP_KERNEL);
+                reserved.map_err(|error| (server, error.into()))?;
+                let pushed = keys.push((server, key), GFP_KERNEL);
+                pushed.map_err(|error| (server, error.into()))?;
+            }
+        }
+        Ok(keys)
+    }
+
+    /// These keys are shared with the servers from now on: requests others of all sessions.
+    pub(crate) fn change_keys(&self, shared: &Shared, keys: &[(MacAddress, PairKey)]) -> Result {
+        self.with(shared, |state| {
+            state.set_keys(keys)?;
+            if let Some(exchange) = &mut state.exchange {
+                exchange.change_all();
+            }
+            Ok(())
+        })
+    }
+
+    /// When requests for keys are due.
+    pub(crate) fn keys_due_ns(&self) -> u64 {
+        let state = self.state.lock();
+        let exchange = state.exchange.as_ref();
+        exchange.map_or(u64::MAX, |exchange| exchange.next_timeout_ns())
+    }
+
+    /// Why there are no keys of a session with this server, if frames are signed and there are none.
+    pub(crate) fn key_refusal(&self, server: MacAddress) -> Option<Status> {
+        self.state.lock().exchange.as_ref()?.refusal(server)
     }
 
     /// Every server, for status output.

@@ -23,7 +23,8 @@ use zerocopy::{
 
 use super::{
     client::Client,
-    local_disk, //
+    local_disk,
+    membership::AddServerError, //
 };
 use crate::{
     engine::client::{
@@ -64,6 +65,7 @@ impl MiscDevice for Client {
             uapi::DETACH_DISK => detach_disk(&client, arg)?,
             uapi::STATUS => status(&client, arg)?,
             uapi::SERVERS => servers(&client, arg)?,
+            uapi::REKEY => rekey(&client, arg)?,
             _ => {
                 // A known ioctl, with the structure of another version?
                 let is_ours = |ours: &u32| uapi::type_and_nr(*ours) == uapi::type_and_nr(cmd);
@@ -129,10 +131,25 @@ fn add_server(client: &Client, arg: UserPtr) -> Result {
     client
         .add_server(MacAddress(asked.mac))
         .map_err(|error| match error {
-            AddError::Exists => EEXIST,
-            AddError::NotUnicast => EINVAL,
-            AddError::NoSlot => ENOSPC,
+            AddServerError::Add(AddError::Exists) => EEXIST,
+            AddServerError::Add(AddError::NotUnicast) => EINVAL,
+            AddServerError::Add(AddError::NoSlot) => ENOSPC,
+            AddServerError::Key(error) => error,
         })
+}
+
+#[inline(never)]
+fn rekey(client: &Client, arg: UserPtr) -> Result {
+    let mut asked: uapi::Rekey = read(arg)?;
+    check(asked.flags == 0 && asked.mac == [0; 6] && is_zero(&asked.reserved))?;
+    if client.shared.keys.is_none() {
+        return Err(EOPNOTSUPP);
+    }
+    client.rekey().or_else(|(server, error)| {
+        asked.mac = server.0;
+        write(arg, &asked)?;
+        Err(error)
+    })
 }
 
 #[inline(never)]

@@ -53,6 +53,8 @@ fn counters(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "in_flight {}", client.in_flight())?;
     writeln!(f, "frames_bad {}", client.frames_bad.load(Relaxed))?;
     writeln!(f, "frames_foreign {}", client.frames_foreign.load(Relaxed))?;
+    let unverified = client.frames_unverified.load(Relaxed);
+    writeln!(f, "frames_unverified {unverified}")?;
     let from_reserve = client.frames_from_reserve.load(Relaxed);
     writeln!(f, "frames_from_reserve {from_reserve}")?;
     let from_below = client.frames_from_below.load(Relaxed);

@@ -12,6 +12,11 @@ use kernel::sync::{
 
 use super::{
     client::Client,
+    frame_keys::{
+        FrameKeys,
+        Unverified, //
+    },
+    queue::Content,
     tx_frames::RECEIVING_CPU, //
 };
 use crate::{
@@ -30,7 +35,11 @@ use crate::{
     },
     wire::{
         self,
+        Flags,
+        Header,
+        KeyReply,
         MacAddress,
+        Opcode,
         HEADER_LEN, //
     },
 };
@@ -132,12 +141,19 @@ impl Client {
             }
         }
         let payload_len = usize::from(payload_len);
-        if frame.len() < HEADER_LEN.wrapping_add(payload_len) {
+        let payload_at = wire::payload_offset(&header);
+        if frame.len() < payload_at.wrapping_add(payload_len) {
             self.count_bad_frame();
             return Verdict::Stolen;
         }
+        if self.shared.keys.is_some() || payload_at != HEADER_LEN {
+            return self.receive_signed(frame, &buffer, &header, payload_len);
+        }
         match Destination::of(&header) {
-            Destination::Shard => self.handle_data(frame, &header),
+            Destination::Shard => {
+                let content = Content::In(frame, HEADER_LEN);
+                self.handle_data(MacAddress(frame.source()), &header, content);
+            }
             Destination::Shards => self.handle_acks(frame, &header, payload_len),
             Destination::Cluster => self.handle_control(frame, header, payload_len),
             Destination::Everyone => {
@@ -146,6 +162,101 @@ impl Client {
             }
         }
         Verdict::Stolen
+    }
+
+    /// The same, if frames are signed: takes what one of our servers has sent just now. A frame without a
+    /// signature is at most a hint.
+    #[inline(never)]
+    fn receive_signed(
+        &self,
+        frame: &RxFrame<'_>,
+        head: &[u8; HEADER_LEN],
+        header: &Header,
+        payload_len: usize,
+    ) -> Verdict {
+        let Some(keys) = &self.shared.keys else {
+            // It cannot be verified.
+            self.frames_unverified.fetch_add(1, Relaxed);
+            return Verdict::Stolen;
+        };
+        let source = MacAddress(frame.source());
+        if !header.flags.contains(Flags::SIGNED) {
+            return self.take_hint(keys, frame, header, payload_len);
+        }
+        let taken = keys.verify(frame, head, header, payload_len, |payload| {
+            if header.opcode == Opcode::KeyReply {
+                return keys.keep_reply(source, header, payload, true);
+            }
+            match Destination::of(header) {
+                // It is not in `payload`, and proves itself. It is taken below.
+                Destination::Shard if header.flags.contains(Flags::HEADER_ONLY) => return true,
+                Destination::Shard => self.handle_data(source, header, Content::Bytes(payload)),
+                Destination::Shards => self.take_acks(source, header, payload),
+                Destination::Cluster | Destination::Everyone => {
+                    self.keep_control(source, *header, payload_len, |place| {
+                        place.copy_from_slice(payload.get(..place.len())?);
+                        Some(())
+                    });
+                }
+            }
+            false
+        });
+        match taken {
+            Ok(true) if header.opcode == Opcode::KeyReply => self.shared.kick(),
+            Ok(true) => {
+                let content = Content::In(frame, wire::payload_offset(header));
+                self.handle_data(source, header, content);
+            }
+            Ok(false) => {}
+            Err(why) => {
+                self.frames_unverified.fetch_add(1, Relaxed);
+                if why == Unverified::Unknown && keys.note_hint(source, header.session) {
+                    self.shared.kick();
+                }
+            }
+        }
+        Verdict::Stolen
+    }
+
+    /// A frame without a signature comes from the address of one of our servers.
+    #[cold]
+    fn take_hint(
+        &self,
+        keys: &FrameKeys,
+        frame: &RxFrame<'_>,
+        header: &Header,
+        payload_len: usize,
+    ) -> Verdict {
+        let source = MacAddress(frame.source());
+        let (is_news, verdict) = match header.opcode {
+            Opcode::Announce => {
+                let is_news = keys.note_announcement(source, header.incarnation);
+                (is_news, Verdict::Accept)
+            }
+            Opcode::Reject => {
+                let is_refusal = keys.note_refusal(source, header.status);
+                let is_hint = keys.note_hint(source, header.session);
+                (is_refusal || is_hint, Verdict::Stolen)
+            }
+            Opcode::KeyReply => {
+                let mut bytes = [0; size_of::<KeyReply>()];
+                let payload = bytes.get_mut(..payload_len).and_then(|payload| {
+                    frame.copy_bytes(HEADER_LEN, payload)?;
+                    Some(payload)
+                });
+                let is_news =
+                    payload.is_some_and(|payload| keys.keep_reply(source, header, payload, false));
+                (is_news, Verdict::Stolen)
+            }
+            _ => {
+                self.frames_unverified.fetch_add(1, Relaxed);
+                (false, Verdict::Stolen)
+            }
+        };
+        if is_news {
+            self.shared.kick();
+        }
+        verdict
     }
 
     /// Counts a frame with an invalid header. It is left to the stack, and may arrive a second time.

@@ -26,6 +26,10 @@ use crate::engine::client::{
         ServerWait, //
     }, //
 };
+use crate::{
+    engine::channel::PairKey,
+    wire::MacAddress, //
+};
 
 /// Waits for servers as long as the engine says. Returns their answers.
 fn wait_for_servers(
@@ -49,12 +53,13 @@ fn wait_for_servers(
 #[inline(never)]
 pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Result {
     client.cluster.mtu_changed(&client.shared);
+    client.cluster.address_changed(&client.shared);
     let interface = &*params.interface;
     let own = client.shared.link.address();
+    let keys = read_keys(params, client, own)?;
     let is_listed = client
         .cluster
-        .add_listed(&client.shared, &params.servers, own)
-        .map_err(|_| EINVAL)?;
+        .add_listed(&client.shared, &params.servers, &keys, own)?;
     if let Some(own) = own.filter(|_| is_listed) {
         pr_warn!(
             "server {own}: is this machine's own address on {interface} and cannot answer; leave it out of servers=\n"
@@ -73,7 +78,11 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
         }
         Answered::Nobody => {
             pr_err!(
-                "none of {wanted} servers answered on {interface} within {connect_ms} ms; check that they run and that the interface is up\n"
+                "none of {wanted} servers answered on {interface} within {connect_ms} ms; check that they run{} and that the interface is up\n",
+                match params.keys.is_some() {
+                    true => " with --keys and have keys of this client",
+                    false => "",
+                }
             );
             return Err(EHOSTUNREACH);
         }
@@ -83,6 +92,34 @@ pub(super) fn open(params: &Params, client: &Arc<Client>, has_local: bool) -> Re
         Answered::All => {}
     }
     check_room(params, client, waits.is_complete(answers), has_local)
+}
+
+/// Reads the keys that are shared with the servers, if frames are signed. This machine's `own` address may be
+/// listed.
+#[inline(never)]
+fn read_keys(
+    params: &Params,
+    client: &Client,
+    own: Option<MacAddress>,
+) -> Result<KVec<(MacAddress, PairKey)>> {
+    let servers = params.servers.iter().copied();
+    let others = servers.filter(|&server| Some(server) != own);
+    client.cluster.read_keys(others).map_err(|(server, error)| {
+        let why = match error {
+            error if error == EINVAL => "it has not 32 bytes",
+            error if error == EACCES => "it may not be searched for",
+            error if error == ENOMEM => "there is no memory to read it",
+            error if error == EKEYREVOKED => "it has been revoked",
+            error if error == EKEYEXPIRED => "it has expired",
+            _ => "there is none",
+        };
+        if let Some(prefix) = params.keys.as_deref() {
+            pr_err!(
+                "keys={prefix}: key {prefix}:{server} of type logon: {why} in the keyrings of this process; add it with anemonectl keyring add\n"
+            );
+        }
+        error
+    })
 }
 
 /// Refuses a device that is too large for its servers.

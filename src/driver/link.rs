@@ -27,13 +27,17 @@ use kernel::{
 
 pub(crate) use watch::LinkWatch;
 
+use zerocopy::IntoBytes;
+
 use super::{
     client::Client,
+    frame_keys::FrameKeys,
     ingress::Ingress,
     tx_frames::{
         OpFrames,
         Route,
         Sent,
+        Signer,
         TxFrame, //
     },
 };
@@ -54,7 +58,8 @@ use crate::{
     },
     wire::{
         Header,
-        MacAddress, //
+        MacAddress,
+        Opcode, //
     },
 };
 
@@ -110,38 +115,68 @@ impl Link {
 
     /// Sends an op's frames.
     #[inline]
-    pub(crate) fn send(&self, frames: &OpFrames, send: &Send, block: Option<Block<'_>>) -> Sent {
+    pub(crate) fn send(
+        &self,
+        frames: &OpFrames,
+        send: &Send,
+        block: Option<Block<'_>>,
+        signer: Option<Signer<'_>>,
+    ) -> Sent {
         self.with(|device| {
             let route = Route {
                 device,
                 ethertype: self.ethertype,
                 send,
+                signer,
             };
             frames.send(&route, block)
         })
         .unwrap_or(Sent::Done)
     }
 
-    /// Sends a control frame. `payload` must fit the room with which `frame` was made.
+    /// Sends a control frame, signed if there are keys. `payload` must fit the room with which `frame` was
+    /// made.
     pub(crate) fn send_control(
         &self,
         frame: &mut TxFrame,
         destination: MacAddress,
         header: &Header,
         payload: &[u8],
+        keys: Option<&FrameKeys>,
     ) {
         let Ok(len) = u16::try_from(payload.len()) else {
             return;
         };
+        // Lane 0 is the cluster's.
+        let signer = keys.map(|keys| Signer { keys, lane: 0 });
+        let signed = signer
+            .and_then(|signer| signer.sign(destination, header, len, &Payload::Bytes(payload)));
+        if signer.is_some() && signed.is_none() && header.opcode != Opcode::KeyRequest {
+            // The keys have been discarded since.
+            return;
+        }
         self.with(|device| {
+            let payload = Payload::Bytes(payload);
             // If it cannot be sent, the frame is lost as on the wire, and sent again.
-            let _ = frame.send(
-                device,
-                destination.0,
-                self.ethertype,
-                |bytes| header.emit_to(bytes, len, crate::crc::crc32c),
-                Payload::Bytes(payload),
-            );
+            let _ = match &signed {
+                Some((head, signature)) => frame.send(
+                    device,
+                    destination.0,
+                    self.ethertype,
+                    |bytes| *bytes = *head,
+                    signature.as_bytes(),
+                    payload,
+                ),
+                // A request for keys, or frames are not signed.
+                None => frame.send(
+                    device,
+                    destination.0,
+                    self.ethertype,
+                    |bytes| header.emit_to(bytes, len, crate::crc::crc32c),
+                    &[],
+                    payload,
+                ),
+            };
         });
     }
 

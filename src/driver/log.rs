@@ -48,7 +48,7 @@ impl Client {
             Event::TooNarrow(slot) => pr_warn!(
                 "server {}: answers, but frames of {} bytes do not cross the path to it and back for the loss timeout (loss_timeout_s); pages need that MTU on all of the path; its copies no longer count, repairing\n",
                 mac(slot),
-                Fragmentation::MIN_MTU
+                Fragmentation::min_mtu(self.shared.is_signed())
             ),
             Event::Back(slot) => {
                 pr_info!("server {}: answers again, with its copies\n", mac(slot))
@@ -80,6 +80,9 @@ impl Client {
             ),
             Some(Status::TooManyClients) => pr_warn!(
                 "server {mac}: refused: no room for another client, or for another from this address; raise its --max-clients\n"
+            ),
+            Some(Status::KeyWanted) => pr_warn!(
+                "server {mac}: it takes only signed frames; load the module with keys=, or start it without --keys\n"
             ),
             Some(Status::NotAdmitted) => pr_warn!(
                 "server {mac}: refused: this client is not admitted; check its --cluster and --allow\n"

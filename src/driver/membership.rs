@@ -19,6 +19,7 @@ use super::client::Client;
 use crate::{
     engine::client::{
         cluster::AddError,
+        ids::SERVER_SLOTS,
         maintenance::{
             removal::{
                 Begun,
@@ -38,11 +39,51 @@ use crate::{
     wire::MacAddress, //
 };
 
+/// Why a server is not added.
+pub(crate) enum AddServerError {
+    /// The cluster refuses it.
+    Add(AddError),
+    /// The key that is shared with it cannot be read.
+    Key(Error),
+}
+
 impl Client {
     /// Adds a server. The session is opened when it answers.
-    pub(crate) fn add_server(&self, mac: MacAddress) -> Result<(), AddError> {
-        self.cluster.add(&self.shared, mac)?;
+    ///
+    /// If frames are signed, the key that is shared with it is read from the keyring of the calling task.
+    pub(crate) fn add_server(&self, mac: MacAddress) -> Result<(), AddServerError> {
+        let reading = self.cluster.reading.lock();
+        let keys = self.cluster.read_keys(core::iter::once(mac));
+        let keys = keys.map_err(|(_, error)| AddServerError::Key(error))?;
+        self.cluster.add(&self.shared, mac, &keys)?;
+        drop(reading);
         pr_info!("server {mac}: added\n");
+        self.shared.kick();
+        Ok(())
+    }
+
+    /// Reads the keys that are shared with the servers again, and requests others of all sessions. Returns
+    /// the server whose key cannot be read; nothing has changed then. Sleeps.
+    pub(crate) fn rekey(&self) -> core::result::Result<(), (MacAddress, Error)> {
+        let mut servers = [MacAddress::default(); SERVER_SLOTS];
+        let mut count = 0_usize;
+        self.cluster.reports(|_, report| {
+            if let Some(place) = servers.get_mut(count) {
+                *place = report.mac;
+                count = count.saturating_add(1);
+            }
+        });
+        let own = self.shared.link.address();
+        let others = servers
+            .into_iter()
+            .take(count)
+            .filter(|&server| Some(server) != own);
+        let reading = self.cluster.reading.lock();
+        let keys = self.cluster.read_keys(others)?;
+        let changed = self.cluster.change_keys(&self.shared, &keys);
+        changed.map_err(|error| (MacAddress::default(), error))?;
+        drop(reading);
+        pr_info!("keys: read again, and requested of all servers\n");
         self.shared.kick();
         Ok(())
     }

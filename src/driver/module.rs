@@ -66,7 +66,10 @@ use crate::{
         random::vmfork::VmforkNotifier,
         suspend::PmNotifier, //
     },
-    wire::Fragmentation,
+    wire::{
+        signature_len,
+        Fragmentation, //
+    },
 };
 
 /// Everything that exists while the module is loaded. Dropped in the order of the fields.
@@ -115,8 +118,9 @@ impl kernel::Module for Anemone {
             return Err(EINVAL);
         }
         let mtu = device.mtu();
-        let Some(cut) = usual_cut(mtu as usize) else {
-            let least = Fragmentation::MIN_MTU;
+        let is_signed = params.keys.is_some();
+        let Some(cut) = usual_cut((mtu as usize).saturating_sub(signature_len(is_signed))) else {
+            let least = Fragmentation::min_mtu(is_signed);
             pr_err!(
                 "interface={interface}: an MTU of {mtu} bytes is too small; the minimum is {least}\n"
             );
@@ -223,6 +227,12 @@ fn report_encryption(client: &Client, has_disk: bool) {
         None => {
             pr_warn!("encrypt=0: servers, and whoever sees the frames, can read the pages\n");
         }
+    }
+    match &client.shared.keys {
+        Some(keys) => pr_info!("frames are signed with {}\n", keys.cipher().driver_name()),
+        None => pr_notice!(
+            "keys= is not given: any station on the segment can pose as a server or as this machine, and destroy pages\n"
+        ),
     }
 }
 

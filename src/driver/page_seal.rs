@@ -113,6 +113,13 @@ impl Sealer {
         )
     }
 
+    /// Another key of the same algorithm. Sleeps.
+    pub(super) fn another(&self) -> Result<Aead> {
+        let key = self.key(KeyNumber::default()).ok_or(EINVAL)?;
+        let spare = key.spare()?;
+        with_secret(|secret| spare.with_key(secret).map_err(|(_, error)| error))
+    }
+
     /// The implementation's name, for the log.
     pub(super) fn driver_name(&self) -> Option<&CStr> {
         let key = self.keys.first()?.as_ref()?;
@@ -141,7 +148,9 @@ impl Sealer {
                 return;
             };
             spares.jumps = jumps;
-            match noreclaim_scope(|| with_secret(|secret| spare.with_key(secret))) {
+            match noreclaim_scope(|| {
+                with_secret(|secret| spare.with_key(secret).map_err(|(_, error)| error))
+            }) {
                 Ok(key) => {
                     let _: bool = place.populate(key);
                 }

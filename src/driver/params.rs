@@ -42,6 +42,7 @@ module_params! {
     number mirror_pool_mib = 4 in 1..=1024, READ, "MiB of buffers for pages that are being written to the local device";
     number disk_timeout_s = 10 in 1..=3600, READ_WRITE, "Seconds without an answer after which the local device is not written to";
     text cluster, "Name of the cluster, at most 32 bytes; empty is the unnamed cluster";
+    text keys, "Before the colon of the descriptions of logon keys in the keyring, one for each server: keys=anemone takes anemone:52:54:00:12:34:56; empty is without keys: then any station on the segment can pose as a server, or as this client";
     text client_id, "Identity of this client, 32 hexadecimal digits; empty derives it from the machine's UUID or the interface's address";
     number size_mib = 1024 in 1..=16777215, READ, "Size of the device in MiB";
     number replicas = 2 in 1..=3, READ, "Copies wanted of each page, on different servers";
@@ -80,6 +81,7 @@ pub(crate) struct Params {
     pub(crate) detect_rollback: bool,
     pub(crate) hide_filled: bool,
     pub(crate) client_id: Option<ClientId>,
+    pub(crate) keys: Option<CString>,
     pub(crate) connect_ms: u32,
     pub(crate) wait_s: u32,
     pub(crate) hw_queues: u16,
@@ -138,6 +140,7 @@ impl Params {
             detect_rollback: detect_rollback.value() == 1,
             hide_filled: hide_filled.value() == 1,
             client_id: read_client_id()?,
+            keys: read_keys()?,
             connect_ms: narrow(connect_ms.value()),
             wait_s: narrow(wait.value()),
             // CAST: the ranges say that they fit.
@@ -198,6 +201,19 @@ fn read_cluster() -> Result<ClusterName> {
         pr_err!("cluster={name} is longer than 32 bytes\n");
         EINVAL
     })
+}
+
+fn read_keys() -> Result<Option<CString>> {
+    let text = keys.value();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_good = |byte: &u8| byte.is_ascii_graphic() && *byte != b':';
+    if text.to_bytes().len() > 32 || !text.to_bytes().iter().all(is_good) {
+        pr_err!("keys={text}: not a prefix of at most 32 printing characters without a colon\n");
+        return Err(EINVAL);
+    }
+    Ok(Some(text.try_into()?))
 }
 
 fn read_client_id() -> Result<Option<ClientId>> {

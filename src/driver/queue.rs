@@ -13,6 +13,7 @@ mod page_content;
 mod requests;
 mod run;
 
+pub(crate) use answers::Content;
 pub(crate) use lingering::Lingered;
 
 use kernel::{
@@ -102,6 +103,8 @@ pub(crate) struct Queue {
     pub(crate) timer: Arc<Timer>,
     /// In repair's queue: the page of each op.
     own_pages: KVec<Page>,
+    /// Whose counter its frames are signed with.
+    lane: usize,
     /// By op; empty if pages are not sealed.
     seals: KVVec<OpSeal>,
 }

@@ -6,7 +6,10 @@
 
 use kernel::prelude::*;
 
-use super::client::Client;
+use super::{
+    client::Client,
+    queue::Content, //
+};
 use crate::{
     engine::client::{
         cluster::LISTED_PAGES,
@@ -76,29 +79,36 @@ pub(super) fn empty_inbox() -> Result<Inbox> {
 }
 
 impl Client {
+    /// `payload` is what follows the frame's header.
     #[inline]
-    pub(super) fn handle_data(&self, frame: &RxFrame<'_>, header: &Header) {
+    pub(super) fn handle_data(&self, source: MacAddress, header: &Header, payload: Content<'_>) {
         match self.queues.get(shard_of_tag(header.tag)) {
-            Some(queue) => queue.receive(&self.shared, frame, header),
+            Some(queue) => queue.receive(&self.shared, source, header, payload),
             None => self.count_bad_frame(),
         }
     }
 
     pub(super) fn handle_acks(&self, frame: &RxFrame<'_>, header: &Header, payload_len: usize) {
         let mut buffer = [0; size_of::<Ack>() * MAX_ACKS];
-        let acks = buffer
-            .get_mut(..payload_len)
-            .filter(|payload| payload.len() % size_of::<Ack>() == 0)
-            .and_then(|payload| {
-                frame.copy_bytes(HEADER_LEN, payload)?;
-                (crate::crc::crc32c(payload) == header.payload_crc).then_some(payload)
-            })
-            .and_then(|payload| <[Ack]>::ref_from_bytes(payload).ok());
+        let payload = buffer.get_mut(..payload_len).and_then(|payload| {
+            frame.copy_bytes(HEADER_LEN, payload)?;
+            Some(payload)
+        });
+        match payload {
+            Some(payload) => self.take_acks(MacAddress(frame.source()), header, payload),
+            None => self.count_bad_frame(),
+        }
+    }
+
+    /// Passes acknowledgements to their queues.
+    pub(super) fn take_acks(&self, source: MacAddress, header: &Header, payload: &[u8]) {
+        let acks = (crate::crc::crc32c(payload) == header.payload_crc)
+            .then(|| <[Ack]>::ref_from_bytes(payload).ok())
+            .flatten();
         let Some(mut acks) = acks else {
             self.count_bad_frame();
             return;
         };
-        let source = MacAddress(frame.source());
         // Acknowledgements for one queue usually follow one another; its lock is taken once for them.
         while let Some(first) = acks.first() {
             let number = shard_of_tag(first.tag.get());
@@ -118,15 +128,27 @@ impl Client {
     }
 
     pub(super) fn handle_control(&self, frame: &RxFrame<'_>, header: Header, payload_len: usize) {
+        let copy = |payload: &mut [u8]| frame.copy_bytes(HEADER_LEN, payload);
+        self.keep_control(MacAddress(frame.source()), header, payload_len, copy);
+    }
+
+    /// Keeps a control frame for the worker. `copy` fills a buffer with its payload.
+    pub(super) fn keep_control(
+        &self,
+        source: MacAddress,
+        header: Header,
+        payload_len: usize,
+        copy: impl FnOnce(&mut [u8]) -> Option<()>,
+    ) {
         let mut control = ControlFrame {
-            source: MacAddress(frame.source()),
+            source,
             header,
             payload: [0; CONTROL_PAYLOAD],
             payload_len,
         };
         if let Some(payload) = control.payload.get_mut(..payload_len) {
-            let intact = frame.copy_bytes(HEADER_LEN, payload).is_some()
-                && crate::crc::crc32c(payload) == header.payload_crc;
+            let intact =
+                copy(payload).is_some() && crate::crc::crc32c(payload) == header.payload_crc;
             if !intact {
                 self.count_bad_frame();
                 return;

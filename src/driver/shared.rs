@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use super::{
+    frame_keys::FrameKeys,
     link::Link,
     local_disk::LocalDisk,
     page_seal::Sealer,
@@ -35,6 +36,7 @@ use crate::{
         mm::alloc::zeroed_table,
         time::hrtimer::now_ns, //
     },
+    wire::signature_len,
 };
 
 /// The shared part of the driver's state. It knows neither the queues nor the cluster.
@@ -52,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) local: LocalDisk,
     /// The keys with which pages are sealed, if they are.
     pub(crate) sealer: Option<Pin<KBox<Sealer>>>,
+    /// The keys with which frames are signed, if they are.
+    pub(crate) keys: Option<Pin<KBox<FrameKeys>>>,
     /// Whether servers are not to learn which pages are same-filled.
     pub(crate) hides_filled: bool,
     /// The worker.
@@ -65,6 +69,7 @@ impl Shared {
     pub(super) fn new(
         params: &Params,
         sealer: Option<Pin<KBox<Sealer>>>,
+        keys: Option<Pin<KBox<FrameKeys>>>,
     ) -> Result<impl PinInit<Self, Error> + use<'_>> {
         let map = zeroed_table(params.pages).inspect_err(|_| {
             let map_mib = (params.pages >> 18).max(1);
@@ -94,6 +99,9 @@ impl Shared {
                 if sealer.is_some() {
                     device.set_sealed();
                 }
+                if keys.is_some() {
+                    device.set_signed();
+                }
                 if let Some(words) = newest {
                     device.set_newest_versions(words);
                 }
@@ -102,10 +110,16 @@ impl Shared {
             link <- link,
             local <- local,
             sealer,
+            keys,
             hides_filled: params.hide_filled,
             worker,
             timer,
         }))
+    }
+
+    /// Whether frames are signed.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.keys.is_some()
     }
 
     /// Takes another key, if pages are sealed. Sleeps.
@@ -113,6 +127,12 @@ impl Shared {
         if let Some(sealer) = &self.sealer {
             sealer.take_key(&self.device);
         }
+    }
+
+    /// The longest frame that the engine may send, without its signature; `None` if there is no interface.
+    pub(crate) fn mtu(&self) -> Option<usize> {
+        let mtu = self.link.mtu()?;
+        Some(mtu.saturating_sub(signature_len(self.is_signed())))
     }
 
     /// Wakes the worker. Any context.

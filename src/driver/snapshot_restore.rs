@@ -43,8 +43,7 @@ impl PmCallback for OnHibernation {
             PmEvent::PostHibernation => {
                 // The jump first, because it waits for nothing: after it this instance's versions differ.
                 client.shared.device.end_hibernation(fresh_u64());
-                client.shared.take_key();
-                client.shared.kick();
+                client.note_rollback();
             }
         }
     }
@@ -57,10 +56,20 @@ impl VmforkCallback for OnVmFork {
     fn forked(&self) {
         let client = &self.0;
         client.shared.device.versions().jump(fresh_u64());
-        client.shared.take_key();
+        client.note_rollback();
         pr_warn!(
             "this virtual machine was rolled back or copied; pages that were paged out since then are lost\n"
         );
-        client.shared.kick();
+    }
+}
+
+impl Client {
+    /// The versions have jumped: no frame is signed any more with a key that this machine has, and the worker
+    /// takes other keys for pages and frames. Any context.
+    fn note_rollback(&self) {
+        if let Some(keys) = &self.shared.keys {
+            keys.stop();
+        }
+        self.shared.kick();
     }
 }

@@ -27,7 +27,8 @@ use crate::{
     uapi::{
         self,
         DiskHealth, //
-    }, //
+    },
+    wire::MacAddress,
 };
 
 /// Pages counted between two checks for a signal.
@@ -62,6 +63,7 @@ impl Client {
         if let Some(name) = sealer.and_then(|sealer| sealer.driver_name()) {
             put_name(&mut status.cipher, name);
         }
+        status.is_signed = self.shared.keys.is_some().into();
         status.size_pages = device.map.len() as u64;
         if flags & uapi::status::COUNT != 0 {
             let statistics = self.statistics()?;
@@ -146,6 +148,9 @@ impl Client {
             }
         });
         for server in servers.iter_mut().take(count as usize) {
+            if let Some(why) = self.cluster.key_refusal(MacAddress(server.mac)) {
+                server.refusal = why as u32;
+            }
             server.round_trip_ns =
                 ServerSlot::new(server.slot as usize).map_or(0, |slot| self.round_trip_ns(slot));
         }

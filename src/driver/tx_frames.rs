@@ -3,8 +3,12 @@
 //! The frames of an op, allocated at load, so that sending allocates nothing.
 
 use kernel::prelude::*;
+use zerocopy::IntoBytes;
 
-use super::storage::make_vec;
+use super::{
+    frame_keys::FrameKeys,
+    storage::make_vec, //
+};
 use crate::{
     engine::client::{
         ids::MAX_REPLICAS,
@@ -28,9 +32,13 @@ use crate::{
         sync::try_cell::TryCell, //
     },
     wire::{
+        Flags,
         Header,
+        MacAddress,
+        Signature,
         FILL_LEN,
-        HEADER_LEN, //
+        HEADER_LEN,
+        SIGNATURE_LEN, //
     },
 };
 
@@ -61,6 +69,10 @@ impl FramePolicy for Policy {
 
 /// A frame with a protocol header.
 pub(crate) type TxFrame = skb::TxFrame<Policy, HEADER_LEN>;
+
+/// Bytes that are copied behind a header: a signature, and the value that fills a page.
+// CAST: 28 bytes.
+const ROOM: u16 = SIGNATURE_LEN as u16 + FILL_LEN;
 
 /// The frames of one transfer.
 struct TransferFrames {
@@ -99,7 +111,7 @@ impl OpFrames {
             .map(|transfer| usize::from(frame_count(transfer, replicas, fragments)))
             .sum();
         frames
-            .saturating_mul(TxFrame::bytes(FILL_LEN))
+            .saturating_mul(TxFrame::bytes(ROOM))
             .saturating_add(size_of::<Self>())
     }
 
@@ -109,7 +121,7 @@ impl OpFrames {
         for transfer in 0..MAX_REPLICAS {
             let count = frame_count(transfer, replicas, fragments);
             let frames = TransferFrames {
-                frames: make_vec(count.into(), || TxFrame::new(FILL_LEN))?,
+                frames: make_vec(count.into(), || TxFrame::new(ROOM))?,
                 has_pages: false,
             };
             transfers.push(TryCell::new(frames), MAY_FAIL)?;
@@ -142,6 +154,8 @@ pub(crate) struct Route<'a> {
     pub(crate) device: &'a NetDevice,
     pub(crate) ethertype: u16,
     pub(crate) send: &'a Send,
+    /// If frames are signed.
+    pub(crate) signer: Option<Signer<'a>>,
 }
 
 impl Route<'_> {
@@ -162,13 +176,69 @@ impl Route<'_> {
             fragment_index,
             ..self.send.header
         };
+        if let Some(signer) = self.signer {
+            self.transmit_signed(signer, frame, &header, payload_len, payload);
+            return;
+        }
         let _ = frame.send(
             self.device,
             self.send.destination.0,
             self.ethertype,
             |bytes| header.emit_to(bytes, payload_len, crate::crc::crc32c),
+            &[],
             payload,
         );
+    }
+
+    /// The same, with a signature. Without keys the frame is lost as well.
+    #[inline(never)]
+    fn transmit_signed(
+        &self,
+        signer: Signer<'_>,
+        frame: &mut TxFrame,
+        header: &Header,
+        payload_len: u16,
+        payload: Payload<'_>,
+    ) {
+        let destination = self.send.destination;
+        let signed = signer.sign(destination, header, payload_len, &payload);
+        if let Some((head, signature)) = signed {
+            let _ = frame.send(
+                self.device,
+                destination.0,
+                self.ethertype,
+                |bytes| *bytes = head,
+                signature.as_bytes(),
+                payload,
+            );
+        }
+    }
+}
+
+/// With what frames are signed.
+#[derive(Clone, Copy)]
+pub(crate) struct Signer<'a> {
+    pub(crate) keys: &'a FrameKeys,
+    /// Whose counter is used.
+    pub(crate) lane: usize,
+}
+
+impl Signer<'_> {
+    /// The header's bytes, and the signature. `None` if there are no keys, or the frame cannot be signed now.
+    #[inline]
+    pub(super) fn sign(
+        &self,
+        server: MacAddress,
+        header: &Header,
+        payload_len: u16,
+        payload: &Payload<'_>,
+    ) -> Option<([u8; HEADER_LEN], Signature)> {
+        let header = Header {
+            flags: header.flags.union(Flags::SIGNED),
+            ..*header
+        };
+        self.keys
+            .sign(server, self.lane, &header, payload_len, payload)
     }
 }
 

@@ -41,7 +41,7 @@ impl Client {
                         device.versions().give_room(room);
                     }
                 }
-                Step::Cluster(frames) => self.cluster.with(shared, |state| {
+                Step::Cluster(frames) => self.cluster.with_keys(shared, |state| {
                     self.take_frames(state, frames);
                     let (cluster, outbox) = state.parts();
                     round.with_cluster(now_ns(), cluster, outbox, device, &shared.chunks);
@@ -78,7 +78,8 @@ impl Client {
         // The worker does not queue itself: when the module is unloaded, the timer queues nothing more, and
         // only this run is waited for.
         let has_frames = !self.inbox.lock().is_empty();
-        shared.timer.arm(round.next_ns(has_frames));
+        let due_ns = round.next_ns(has_frames);
+        shared.timer.arm(due_ns.min(self.cluster.keys_due_ns()));
     }
 
     /// Passes up to `most` received control frames to the cluster.

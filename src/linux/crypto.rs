@@ -4,6 +4,7 @@
 
 pub(crate) mod aead;
 pub(crate) mod hmac;
+pub(crate) mod mac;
 
 use super::helpers;
 

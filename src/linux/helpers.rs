@@ -45,6 +45,12 @@ pub(super) struct aead_scratch {
     _opaque: [u8; 0],
 }
 
+/// `struct mac_scratch` of `helpers/crypto.c`. Opaque.
+#[repr(C)]
+pub(super) struct mac_scratch {
+    _opaque: [u8; 0],
+}
+
 /// `receive_fn` of `helpers/net/hook.c`.
 pub(super) type ReceiveFn =
     unsafe extern "C" fn(*mut c_void, *mut bindings::sk_buff, *const nf_hook_state) -> c_uint;
@@ -153,6 +159,8 @@ helpers! {
     fn unregister_vmfork_notifier(block: *mut bindings::notifier_block) -> c_int;
     fn memzero_explicit(data: *mut c_void, len: usize);
     fn fresh_bytes(out: *mut u8);
+    fn burst_noise() -> u32;
+    fn cycles() -> u32;
     fn aead_alloc(name: *const c_char) -> *mut crypto_aead;
     fn aead_set_key(tfm: *mut crypto_aead, key: *const u8, key_len: c_uint) -> c_int;
     fn aead_free(tfm: *mut crypto_aead);
@@ -193,6 +201,26 @@ helpers! {
         bytes: *mut u8,
         len: c_uint,
     ) -> c_int;
+    fn mac_scratch_alloc(reqsize: c_uint, room: c_uint) -> *mut mac_scratch;
+    fn mac_scratch_text(scratch: *mut mac_scratch) -> *mut u8;
+    fn mac_scratch_free(scratch: *mut mac_scratch);
+    fn mac_tag(
+        scratch: *mut mac_scratch,
+        tfm: *mut crypto_aead,
+        nonce: *const u8,
+        len: c_uint,
+        runs: *const bindings::kvec,
+        count: c_uint,
+        tag: *mut u8,
+    ) -> c_int;
+    fn mac_verify(
+        scratch: *mut mac_scratch,
+        tfm: *mut crypto_aead,
+        nonce: *const u8,
+        tag: *const u8,
+        len: c_uint,
+    ) -> c_int;
+    fn logon_key(description: *const c_char, secret: *mut u8, len: usize) -> c_int;
     fn memalloc_socket() -> *mut socket;
     fn memalloc_socket_release(sock: *mut socket);
 }

@@ -70,6 +70,29 @@ pub(crate) fn fresh_u64() -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
+/// Returns a number that another instance of this machine, made from the same snapshot or hibernation image,
+/// hardly gets as well. It may be guessed. May be called in any context.
+///
+/// # Examples
+///
+/// ```ignore
+/// let nonce = (1_u64, burst_noise() ^ cycles());
+/// ```
+pub(crate) fn burst_noise() -> u32 {
+    // SAFETY: The helper has no requirements.
+    unsafe { helpers::burst_noise() }
+}
+
+/// Returns the low bits of the processor's cycle counter, or of another one if it has none. May be called in
+/// any context.
+///
+/// [`burst_noise`] has an example.
+#[inline]
+pub(crate) fn cycles() -> u32 {
+    // SAFETY: The helper has no requirements.
+    unsafe { helpers::cycles() }
+}
+
 /// Returns a number that cannot be guessed. May be called in any context.
 ///
 /// [`random_bytes`] has an example.

@@ -147,6 +147,7 @@ wait_moving() {
 # errno_text NAME: the text that insmod prints for an error. kmod has its own texts for some.
 errno_text() {
     case $1 in
+    ENOKEY) echo 'required key not available' ;;
     EINVAL) echo 'invalid \(argument\|parameters\)' ;;
     ENOENT) echo 'unknown symbol\|no such file' ;;
     ENXIO) echo 'no such device or address' ;;

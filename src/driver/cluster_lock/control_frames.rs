@@ -8,16 +8,20 @@ use kernel::prelude::*;
 
 use crate::{
     driver::{
-        link::Link,
+        shared::Shared,
         storage::make_vec,
         tx_frames::TxFrame, //
     },
-    engine::client::cluster::Outbox,
+    engine::{
+        channel::client::Outgoing,
+        client::cluster::Outbox, //
+    },
     wire::{
         Header,
         MacAddress,
         PADDING,
-        PAGE_SIZE, //
+        PAGE_SIZE,
+        SIGNATURE_LEN, //
     },
 };
 
@@ -38,6 +42,14 @@ struct Staged {
     payload: [u8; PAYLOAD],
     /// A length above the room stands for zeros: a probe.
     len: usize,
+    is_held: bool,
+}
+
+impl Staged {
+    fn payload(&self) -> &[u8] {
+        let payload = self.payload.get(..self.len);
+        payload.unwrap_or_else(|| PADDING.get(..self.len).unwrap_or(&PADDING))
+    }
 }
 
 /// Frames that the cluster wants sent.
@@ -52,6 +64,17 @@ impl StagedFrames {
     /// Takes the frames and their memory: until it is given back there is no room for others.
     pub(super) fn take(&mut self) -> Self {
         core::mem::replace(self, Self(KVVec::new()))
+    }
+
+    /// Decides of each frame whether it is sent.
+    pub(super) fn sort(
+        &mut self,
+        mut outgoing: impl FnMut(MacAddress, &Header, &[u8]) -> Outgoing,
+    ) {
+        for staged in &mut self.0 {
+            let decided = outgoing(staged.destination, &staged.header, staged.payload());
+            staged.is_held = decided == Outgoing::Held;
+        }
     }
 
     /// Gives the memory back that was taken.
@@ -72,6 +95,7 @@ impl Outbox for StagedFrames {
             header: *header,
             payload: [0; PAYLOAD],
             len: payload.len(),
+            is_held: false,
         };
         if let Some(bytes) = staged.payload.get_mut(..payload.len()) {
             bytes.copy_from_slice(payload);
@@ -92,25 +116,30 @@ impl Sender {
     pub(super) fn new() -> Result<Self> {
         // CAST: both fit 16 bits.
         Ok(Self {
-            short: make_vec(STAGED_FRAMES, || TxFrame::new(PAYLOAD as u16))?,
-            long: make_vec(LONG_FRAMES, || TxFrame::new(PAGE_SIZE as u16))?,
+            short: make_vec(STAGED_FRAMES, || {
+                TxFrame::new((PAYLOAD + SIGNATURE_LEN) as u16)
+            })?,
+            long: make_vec(LONG_FRAMES, || {
+                TxFrame::new((PAGE_SIZE + SIGNATURE_LEN) as u16)
+            })?,
         })
     }
 
     /// Sends the frames. None are left.
-    pub(super) fn send(&mut self, link: &Link, frames: &mut StagedFrames) {
-        for staged in &frames.0 {
-            let (pool, payload) = match staged.payload.get(..staged.len) {
-                Some(payload) => (&mut self.short, payload),
-                None => (
-                    &mut self.long,
-                    PADDING.get(..staged.len).unwrap_or(&PADDING),
-                ),
+    pub(super) fn send(&mut self, shared: &Shared, frames: &mut StagedFrames) {
+        for staged in frames.0.iter().filter(|staged| !staged.is_held) {
+            let pool = match staged.len <= PAYLOAD {
+                true => &mut self.short,
+                false => &mut self.long,
             };
             // None is free only if the interface holds very many back: the frame is lost, as on the
             // wire.
             if let Some(frame) = pool.iter_mut().find(|frame| !frame.is_busy()) {
-                link.send_control(frame, staged.destination, &staged.header, payload);
+                let (to, header) = (staged.destination, &staged.header);
+                let keys = shared.keys.as_deref();
+                shared
+                    .link
+                    .send_control(frame, to, header, staged.payload(), keys);
             }
         }
         frames.0.clear();

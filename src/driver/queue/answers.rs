@@ -21,17 +21,55 @@ use crate::{
     wire::{
         Ack,
         Header,
-        MacAddress,
-        HEADER_LEN, //
+        MacAddress, //
     },
 };
+
+/// The payload of a frame.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// In the frame, from there on.
+    In(&'a RxFrame<'a>, usize),
+    /// These bytes, which have been verified.
+    Bytes(&'a [u8]),
+}
+
+impl Content<'_> {
+    /// Copies it into a block. `None` if it has another length.
+    #[inline]
+    fn copy_to(&self, writer: &BlockWriter<'_>, offset: u16, len: u16) -> Option<()> {
+        match self {
+            Self::In(frame, at) => frame.copy_to_block(*at, writer, offset, len),
+            Self::Bytes(bytes) => {
+                writer.copy_from(offset, bytes.get(..usize::from(len))?);
+                Some(())
+            }
+        }
+    }
+
+    fn value(&self) -> Option<[u8; 8]> {
+        match self {
+            Self::In(frame, at) => {
+                let mut bytes = [0; 8];
+                frame.copy_bytes(*at, &mut bytes)?;
+                Some(bytes)
+            }
+            Self::Bytes(bytes) => bytes.first_chunk().copied(),
+        }
+    }
+}
 
 impl Queue {
     /// Handles a frame with a page's bytes, or an acknowledgement.
     #[inline]
-    pub(crate) fn receive(&self, shared: &Shared, frame: &RxFrame<'_>, header: &Header) {
+    pub(crate) fn receive(
+        &self,
+        shared: &Shared,
+        source: MacAddress,
+        header: &Header,
+        content: Content<'_>,
+    ) {
         let now_ns = now_ns();
-        let source = MacAddress(frame.source());
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let receive = state
@@ -46,8 +84,8 @@ impl Queue {
 
         // The claim pins the op until it is returned.
         let received = match page.as_ref().and_then(OpPage::writer) {
-            Some(_) if receive.filled => self.take_value(shared, frame, &receive),
-            Some(writer) => self.take_fragment(shared, frame, &receive, &writer),
+            Some(_) if receive.filled => self.take_value(shared, content, &receive),
+            Some(writer) => self.take_fragment(shared, content, &receive, &writer),
             None => Received::Lost,
         };
         drop(page);
@@ -64,12 +102,12 @@ impl Queue {
     fn take_fragment(
         &self,
         shared: &Shared,
-        frame: &RxFrame<'_>,
+        content: Content<'_>,
         receive: &Receive,
         writer: &BlockWriter<'_>,
     ) -> Received {
-        if frame
-            .copy_to_block(HEADER_LEN, writer, receive.offset, receive.len)
+        if content
+            .copy_to(writer, receive.offset, receive.len)
             .is_none()
         {
             return Received::Lost;
@@ -85,12 +123,8 @@ impl Queue {
 
     /// Takes the value that fills the op's page.
     #[cold]
-    fn take_value(&self, shared: &Shared, frame: &RxFrame<'_>, receive: &Receive) -> Received {
-        let mut bytes = [0; 8];
-        let (Some(()), Some(verify)) = (
-            frame.copy_bytes(HEADER_LEN, &mut bytes),
-            receive.verify.as_ref(),
-        ) else {
+    fn take_value(&self, shared: &Shared, content: Content<'_>, receive: &Receive) -> Received {
+        let (Some(bytes), Some(verify)) = (content.value(), receive.verify.as_ref()) else {
             return Received::Lost;
         };
         match self.sealing(shared, receive.id.op) {

@@ -130,6 +130,8 @@ impl Queue {
                 lingering,
                 timer,
                 own_pages: own_pages.unwrap_or_default(),
+                // The first lane is the cluster's.
+                lane: usize::from(number).wrapping_add(1),
                 seals,
             }),
             MAY_FAIL,

@@ -15,7 +15,10 @@ use crate::{
         request_part::RequestPart,
         shared::Shared,
         storage::KernelStorage, //
-        tx_frames::Sent,
+        tx_frames::{
+            Sent,
+            Signer, //
+        },
     },
     engine::client::{
         ids::PageIndex,
@@ -103,7 +106,11 @@ impl Queue {
                                 Some(own) => Some(own.block()),
                                 None => page.as_ref().map(OpPage::block),
                             };
-                            shared.link.send(frames, &send, block)
+                            let signer = shared.keys.as_deref().map(|keys| Signer {
+                                keys,
+                                lane: self.lane,
+                            });
+                            shared.link.send(frames, &send, block, signer)
                         }
                         None => Sent::Done,
                     };

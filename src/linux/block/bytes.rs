@@ -19,7 +19,10 @@ use super::place::{
 };
 use crate::linux::{
     helpers,
-    mm::copy::fill, //
+    mm::copy::{
+        copy,
+        fill, //
+    }, //
 };
 
 /// The bytes of one block, for reading during `'a`. It borrows the request or the page that they
@@ -327,6 +330,23 @@ impl BlockWriter<'_> {
         self.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
             // SAFETY: By the type invariants the run is memory of the block, which may be written to.
             unsafe { fill(data, value, len) };
+            true
+        });
+    }
+
+    /// Copies `bytes` into the block from `offset` on. Those that do not fit are left out.
+    pub(crate) fn copy_from(&self, offset: u16, bytes: &[u8]) {
+        // CAST: at most the length of a block.
+        let len = bytes.len().min(BLOCK_SIZE) as u16;
+        let mut rest = bytes;
+        self.for_each_run(offset, len, |data, len| {
+            let Some((these, others)) = rest.split_at_checked(len) else {
+                return false;
+            };
+            // SAFETY: By the type invariants the run is memory of the block, which may be written to. `these`
+            // are as many bytes, which may be read.
+            unsafe { copy(these.as_ptr(), data, len) };
+            rest = others;
             true
         });
     }

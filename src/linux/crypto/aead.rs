@@ -59,7 +59,7 @@ pub(crate) const NONCE_LEN: usize = 12;
 pub(crate) const TAG_LEN: usize = 16;
 
 /// A block has as many pieces as this at most: they are sectors. A helper has the same number, and checks it.
-const MAX_RUNS: usize = 8;
+pub(super) const MAX_RUNS: usize = 8;
 const _: () = assert!(BLOCK_SIZE / MAX_RUNS == 512);
 
 /// In the names of the template that makes the counter mode of any cipher. It writes the key stream to where
@@ -118,11 +118,16 @@ impl Transform {
         Ok(Self(NonNull::new(tfm).ok_or(ENOMEM)?))
     }
 
-    fn with_key(self, key: &[u8; KEY_LEN]) -> Result<Aead> {
+    /// On failure it comes back.
+    fn with_key(self, key: &[u8; KEY_LEN]) -> core::result::Result<Aead, (Self, Error)> {
         let tfm = self.0.as_ptr();
-        // SAFETY: By the type invariants the transform is live, and no request is under way with it: none has
-        // been made, because it has no key. `key` is valid for reads of its length.
-        to_result(unsafe { helpers::aead_set_key(tfm, key.as_ptr(), KEY_LEN as c_uint) })?;
+        // SAFETY: By the type invariants the transform is live. No request is under way with it: each borrows
+        // the `Aead` that had it before, if there was one, until it has completed. `key` is valid for reads
+        // of its length.
+        let set = to_result(unsafe { helpers::aead_set_key(tfm, key.as_ptr(), KEY_LEN as c_uint) });
+        if let Err(error) = set {
+            return Err((self, error));
+        }
         // INVARIANT: It has got a key, and gets no other.
         Ok(Aead {
             // SAFETY: `tfm` is live.
@@ -154,15 +159,19 @@ impl Drop for Transform {
 /// ```ignore
 /// let first = Aead::new(&[1; KEY_LEN])?;
 /// let spare = first.spare()?;
-/// let second = spare.with_key(&[2; KEY_LEN])?;
+/// let second = spare.with_key(&[2; KEY_LEN]).map_err(|(_, error)| error)?;
 /// ```
 pub(crate) struct SpareAead(Transform);
 
 impl SpareAead {
     /// Makes a key of 32 secret bytes. This function may allocate, as any task does: one that others wait for
     /// to get memory calls it in a [`noreclaim_scope`](crate::linux::mm::memalloc::noreclaim_scope).
-    pub(crate) fn with_key(self, key: &[u8; KEY_LEN]) -> Result<Aead> {
-        self.0.with_key(key)
+    ///
+    /// On failure the place comes back.
+    pub(crate) fn with_key(self, key: &[u8; KEY_LEN]) -> core::result::Result<Aead, (Self, Error)> {
+        self.0
+            .with_key(key)
+            .map_err(|(transform, error)| (Self(transform), error))
     }
 }
 
@@ -183,8 +192,25 @@ impl Aead {
         Ok(SpareAead(Transform::new(self.driver_name())?))
     }
 
-    fn with_algorithm(name: &CStr, key: &[u8; KEY_LEN]) -> Result<Self> {
-        Transform::new(name)?.with_key(key)
+    pub(super) fn with_algorithm(name: &CStr, key: &[u8; KEY_LEN]) -> Result<Self> {
+        Transform::new(name)?
+            .with_key(key)
+            .map_err(|(_, error)| error)
+    }
+
+    /// Bytes that a request must have for the implementation.
+    pub(super) fn reqsize(&self) -> u32 {
+        self.reqsize
+    }
+
+    /// The transform, for a request that has `room` bytes for the implementation. `EINVAL` if it needs more.
+    /// Between calls nothing of a key is in a request, so any other key will do.
+    #[inline]
+    pub(super) fn tfm(&self, room: u32) -> Result<*mut helpers::crypto_aead> {
+        if self.reqsize > room {
+            return Err(EINVAL);
+        }
+        Ok(self.transform.0.as_ptr())
     }
 
     /// Whether this is in the implementation's name. `aes-lib` is the kernel's library, which enciphers block
@@ -202,6 +228,16 @@ impl Aead {
     /// The implementation's name, for the log.
     pub(crate) fn driver_name(&self) -> &CStr {
         self.transform.driver_name()
+    }
+
+    /// Whether it is AES-GCM.
+    pub(crate) fn is_gcm(&self) -> bool {
+        self.has_in_name(b"gcm")
+    }
+
+    /// Makes a place for another key of one that is not needed any more.
+    pub(crate) fn into_spare(self) -> SpareAead {
+        SpareAead(self.transform)
     }
 }
 
@@ -260,16 +296,6 @@ impl AeadRequest {
         })
     }
 
-    /// The transform of `key`, unless it needs a larger request. Between calls nothing of a key is in a
-    /// request, so any other key will do.
-    #[inline]
-    fn tfm(&self, key: &Aead) -> Result<*mut helpers::crypto_aead> {
-        if key.reqsize > self.reqsize {
-            return Err(EINVAL);
-        }
-        Ok(key.transform.0.as_ptr())
-    }
-
     /// Seals a block into a page, which must not be the block's own, and returns the tag. Nothing is written
     /// to the page but what is sealed. `EINVAL` if the block has more pieces than sectors.
     ///
@@ -300,7 +326,7 @@ impl AeadRequest {
     ) -> Result<[u8; TAG_LEN]> {
         let mut runs = [NO_RUN; MAX_RUNS];
         // SAFETY: The runs are those of a block, which `from` borrows.
-        unsafe { self.seal(key, nonce, runs_of(from, &mut runs)?, to) }
+        unsafe { self.seal(key, nonce, runs_of(from, ALL, &mut runs)?, to) }
     }
 
     /// # Safety
@@ -315,7 +341,7 @@ impl AeadRequest {
         runs: &[bindings::kvec],
         to: &Page,
     ) -> Result<[u8; TAG_LEN]> {
-        let tfm = self.tfm(key)?;
+        let tfm = key.tfm(self.reqsize)?;
         let mut tag = [0; TAG_LEN];
         // SAFETY:
         // - By the type invariants the request is live, not under way, and large enough for `tfm`, which is
@@ -371,7 +397,7 @@ impl AeadRequest {
     ) -> Result {
         let mut runs = [NO_RUN; MAX_RUNS];
         // SAFETY: The runs are those of a block, which may be written to, and which `block` borrows.
-        unsafe { self.open(key, nonce, tag, runs_of(block, &mut runs)?) }
+        unsafe { self.open(key, nonce, tag, runs_of(block, ALL, &mut runs)?) }
     }
 
     /// # Safety
@@ -386,7 +412,7 @@ impl AeadRequest {
         tag: &[u8; TAG_LEN],
         runs: &[bindings::kvec],
     ) -> Result {
-        let tfm = self.tfm(key)?;
+        let tfm = key.tfm(self.reqsize)?;
         // SAFETY: As in `seal`; the runs are valid by the requirements of this function. The helper checks
         // how many they are.
         to_result(unsafe {
@@ -409,7 +435,7 @@ impl AeadRequest {
         nonce: &[u8; NONCE_LEN],
         bytes: &mut [u8],
     ) -> Result<[u8; TAG_LEN]> {
-        let tfm = self.tfm(key)?;
+        let tfm = key.tfm(self.reqsize)?;
         let len = c_uint::try_from(bytes.len()).map_err(|_| EINVAL)?;
         let mut tag = [0; TAG_LEN];
         // SAFETY: As in `seal`. `bytes` is valid for reads and writes of `len` bytes, which the helper
@@ -436,7 +462,7 @@ impl AeadRequest {
         tag: &[u8; TAG_LEN],
         bytes: &mut [u8],
     ) -> Result {
-        let tfm = self.tfm(key)?;
+        let tfm = key.tfm(self.reqsize)?;
         let len = c_uint::try_from(bytes.len()).map_err(|_| EINVAL)?;
         // SAFETY: As in `seal_bytes`.
         to_result(unsafe {
@@ -453,19 +479,30 @@ impl AeadRequest {
 }
 
 /// No bytes.
-const NO_RUN: bindings::kvec = bindings::kvec {
+pub(super) const NO_RUN: bindings::kvec = bindings::kvec {
     iov_base: core::ptr::null_mut(),
     iov_len: 0,
 };
 
-/// The runs of bytes of a block, in `runs`. `EINVAL` if they are too many.
-fn runs_of<'a>(
+/// All of a block: the first byte, and how many.
+const ALL: (u16, u16) = (0, BLOCK_SIZE as u16);
+
+/// The runs of bytes of a part of a block, in `runs`: `len` bytes from `offset` on. None of them is empty.
+/// `EINVAL` if they are too many, or the block ends before.
+pub(super) fn runs_of<'a>(
     block: &Block<'_>,
+    (offset, len): (u16, u16),
     runs: &'a mut [bindings::kvec; MAX_RUNS],
 ) -> Result<&'a [bindings::kvec]> {
+    if usize::from(offset).wrapping_add(len.into()) > BLOCK_SIZE {
+        return Err(EINVAL);
+    }
+    if len == 0 {
+        return Ok(&[]);
+    }
     let mut rest = runs.iter_mut();
     let mut fit = true;
-    block.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
+    block.for_each_run(offset, len, |data, len| {
         match rest.next() {
             Some(slot) => *slot = run(data, len),
             None => fit = false,
@@ -492,4 +529,4 @@ impl Drop for AeadRequest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

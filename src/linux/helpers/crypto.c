@@ -11,6 +11,10 @@
 #error "the kernel must have CONFIG_CRYPTO_AEAD, which CONFIG_CRYPTO_GCM selects"
 #endif
 
+#if !IS_ENABLED(CONFIG_CRYPTO_LIB_SHA256)
+#error "the kernel must have CONFIG_CRYPTO_LIB_SHA256, which CONFIG_CRYPTO_SHA256 selects, and CONFIG_NET as well"
+#endif
+
 /* As the wrapper spells them. */
 #define AEAD_NONCE_LEN 12
 #define AEAD_TAG_LEN 16
@@ -204,6 +208,108 @@ int rust_helper_aead_open_bytes(struct aead_scratch *scratch, struct crypto_aead
 		memcpy(bytes, scratch->bytes, len);
 	memzero_explicit(scratch->bytes, len);
 	return err;
+}
+
+/* A request for texts that are not encrypted, with all that its scatterlist refers to besides blocks. */
+struct mac_scratch {
+	/*
+	 * The text's own bytes, the runs of a block, the tag. The entries of a call are the last ones, so that the
+	 * end never moves. None of them is empty.
+	 */
+	struct scatterlist parts[1 + AEAD_MAX_RUNS + 1];
+	/* Behind the implementation's part. */
+	u8 *text;
+	unsigned int room;
+	u8 tag[AEAD_TAG_LEN];
+	u8 nonce[AEAD_NONCE_LEN];
+	/* Last: the implementation's part is behind it. */
+	struct aead_request req;
+};
+
+/* With @room bytes for a text, full of zeros, at a multiple of MAC_TEXT_ALIGN. */
+#define MAC_TEXT_ALIGN 16
+
+struct mac_scratch *rust_helper_mac_scratch_alloc(unsigned int reqsize, unsigned int room)
+{
+	size_t before_text = ALIGN(sizeof(struct mac_scratch) + reqsize, MAC_TEXT_ALIGN);
+	/* kmalloc() aligns memory to the largest power of two that divides its length. */
+	struct mac_scratch *scratch = kzalloc(before_text + ALIGN(room, MAC_TEXT_ALIGN),
+					      GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+
+	if (!scratch)
+		return NULL;
+	scratch->text = (u8 *)scratch + before_text;
+	scratch->room = room;
+	sg_init_table(scratch->parts, ARRAY_SIZE(scratch->parts));
+	sg_set_buf(&scratch->parts[1 + AEAD_MAX_RUNS], scratch->tag, AEAD_TAG_LEN);
+	/* As in aead_scratch_alloc(). */
+	aead_request_set_callback(&scratch->req, 0, NULL, NULL);
+	return scratch;
+}
+
+u8 *rust_helper_mac_scratch_text(struct mac_scratch *scratch)
+{
+	return scratch->text;
+}
+
+void rust_helper_mac_scratch_free(struct mac_scratch *scratch)
+{
+	kfree_sensitive(scratch);
+}
+
+/*
+ * A request for @len bytes of the text and @count runs of the linear map: all of it is associated data. Source and
+ * destination are the same, as then no implementation copies it. NULL if it is too much. @crypt_len is the tag's
+ * length for one that is verified.
+ */
+static struct aead_request *mac_prepare(struct mac_scratch *scratch, struct crypto_aead *tfm, const u8 *nonce,
+					unsigned int len, const struct kvec *runs, unsigned int count,
+					unsigned int crypt_len)
+{
+	struct scatterlist *sg = &scratch->parts[1 + AEAD_MAX_RUNS];
+	struct aead_request *req = &scratch->req;
+	unsigned int runs_len = 0;
+
+	if (len > scratch->room)
+		return NULL;
+	if (count) {
+		sg = aead_take_runs(&scratch->parts[1], runs, count, &runs_len);
+		if (!sg)
+			return NULL;
+	}
+	if (len)
+		sg_set_buf(--sg, scratch->text, len);
+	memcpy(scratch->nonce, nonce, AEAD_NONCE_LEN);
+	aead_request_set_tfm(req, tfm);
+	aead_request_set_ad(req, len + runs_len);
+	aead_request_set_crypt(req, sg, sg, crypt_len, scratch->nonce);
+	return req;
+}
+
+/* The tag of @len bytes of the text, and @count runs of bytes of the linear map behind them. */
+int rust_helper_mac_tag(struct mac_scratch *scratch, struct crypto_aead *tfm, const u8 *nonce, unsigned int len,
+			const struct kvec *runs, unsigned int count, u8 *tag)
+{
+	struct aead_request *req = mac_prepare(scratch, tfm, nonce, len, runs, count, 0);
+	int err;
+
+	if (!req)
+		return -EINVAL;
+	err = crypto_aead_encrypt(req);
+	memcpy(tag, scratch->tag, AEAD_TAG_LEN);
+	return err;
+}
+
+/* -EBADMSG if the tag of @len bytes of the text is another. */
+int rust_helper_mac_verify(struct mac_scratch *scratch, struct crypto_aead *tfm, const u8 *nonce, const u8 *tag,
+			   unsigned int len)
+{
+	struct aead_request *req = mac_prepare(scratch, tfm, nonce, len, NULL, 0, AEAD_TAG_LEN);
+
+	if (!req)
+		return -EINVAL;
+	memcpy(scratch->tag, tag, AEAD_TAG_LEN);
+	return crypto_aead_decrypt(req);
 }
 
 void rust_helper_memzero_explicit(void *data, size_t len)

@@ -4,7 +4,8 @@
  * kernel's Rust bindings do not cover, as rust/helpers of the kernel has them. Each function does
  * one thing that src/linux/ wraps. Some are more than one call: callbacks that C needs (note_dead,
  * packet_hook_rcv, with its struct packet_hook), loops that poll until a device is closed, a check of a
- * queue's limits (bdev_takes_nowait), the search in bdev_below.c, and the steps of one encryption in crypto.c.
+ * queue's limits (bdev_takes_nowait), the search in bdev_below.c, the steps of one encryption or tag in crypto.c,
+ * and the reading of a key in keyring.c.
  * No policy of a driver is here.
  * src/linux/helpers.rs declares them again by hand, for bindgen runs only for the kernel's own headers:
  * change both together.
@@ -18,6 +19,7 @@
 #include "crypto.c"
 #include "debugfs.c"
 #include "dmi.c"
+#include "keyring.c"
 #include "mm.c"
 #include "net/device.c"
 #include "net/hook.c"

@@ -3,6 +3,8 @@
 #include <asm/archrandom.h>
 #include <crypto/blake2s.h>
 #include <linux/array_size.h>
+#include <linux/bitops.h>
+#include <linux/hash.h>
 #include <linux/random.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
@@ -16,6 +18,24 @@ int rust_helper_register_vmfork_notifier(struct notifier_block *block)
 int rust_helper_unregister_vmfork_notifier(struct notifier_block *block)
 {
 	return unregister_random_vmfork_notifier(block);
+}
+
+u32 rust_helper_cycles(void)
+{
+	return random_get_entropy();
+}
+
+/*
+ * What the processor draws, if it can, and when. Hashed, so that the cycle is not undone by that of a later moment,
+ * with which callers combine it.
+ */
+u32 rust_helper_burst_noise(void)
+{
+	unsigned long drawn = 0;
+	u64 when = random_get_entropy() ^ rol64(ktime_get_real_fast_ns(), 32);
+
+	(void)arch_get_random_longs(&drawn, 1);
+	return hash_64(drawn ^ when, 32);
 }
 
 /*

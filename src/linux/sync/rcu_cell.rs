@@ -6,6 +6,7 @@
 
 use core::{
     marker::PhantomData,
+    mem::replace,
     ptr::null_mut, //
 };
 
@@ -24,7 +25,7 @@ use kernel::{
 /// At most one `T`, read under RCU.
 ///
 /// Any context may read, and any number of contexts may replace at a time, each of which gets another box
-/// back. A reader sees all that was written to the box before it was stored: `Full` in `replace`, as
+/// back. A reader sees all that was written to the box before it was stored: `Full` in `swap`, as
 /// `rcu_assign_pointer`, pairs with `Acquire` in `read`, where C has an address dependency.
 ///
 /// `kernel::revocable::Revocable` can be revoked but not replaced, and costs the reader a flag besides.
@@ -34,7 +35,8 @@ use kernel::{
 /// # Invariants
 ///
 /// - `pointer` is null or comes from `KBox::into_raw`, and is then owned by the cell.
-/// - A box that `pointer` does not refer to any more is freed only after an RCU grace period.
+/// - A box that `pointer` does not refer to any more is owned by a [`Retired`], and freed only after an RCU
+///   grace period.
 ///
 /// # Examples
 ///
@@ -48,6 +50,7 @@ use kernel::{
 /// drop(guard);
 ///
 /// let old = limit.replace(Some(KBox::new(8, GFP_KERNEL)?));
+/// Retired::reclaim([[limit.swap(None)]], |old| pr_info!("it was {old}\n"));
 /// ```
 pub(crate) struct RcuCell<T: Send + Sync> {
     pointer: Atomic<*mut T>,
@@ -75,19 +78,73 @@ impl<T: Send + Sync> RcuCell<T> {
 
     /// Stores `value` in the cell. Returns the previous value when no reader has it any more.
     ///
+    /// Sleeps, as [`Retired::reclaim`] does.
+    pub(crate) fn replace(&self, value: Option<KBox<T>>) -> Option<KBox<T>> {
+        let mut old = None;
+        Retired::reclaim([[self.swap(value)]], |value| old = Some(value));
+        old
+    }
+
+    /// Stores `value` in the cell. Returns the previous value, which readers may still have. Any context; the
+    /// result must be reclaimed or dropped where sleeping is allowed.
+    ///
+    /// For those who replace several values and wait once.
+    pub(crate) fn swap(&self, value: Option<KBox<T>>) -> Retired<T> {
+        // INVARIANT: By `into_raw`, for the cell. What the cell owned is owned by the result.
+        Retired(self.pointer.xchg(into_raw(value), Full), PhantomData)
+    }
+}
+
+/// What was taken out of an [`RcuCell`], or nothing. Dropping it waits until no reader has it any more.
+///
+/// Could be removed with [`RcuCell`], which has an example.
+///
+/// # Invariants
+///
+/// The pointer is null or comes from `KBox::into_raw`, and is then owned by this value. No later reader finds
+/// it.
+pub(crate) struct Retired<T: Send + Sync>(*mut T, PhantomData<KBox<T>>);
+
+impl<T: Send + Sync> Retired<T> {
+    /// Nothing.
+    pub(crate) fn nothing() -> Self {
+        // INVARIANT: It is null.
+        Self(null_mut(), PhantomData)
+    }
+
+    /// Waits until no reader has any of these values, and passes each to `each`.
+    ///
     /// Sleeps. So the caller must not hold the RCU read lock: it would wait for itself, or, where RCU is not
     /// preemptible, end its own read section by sleeping. As for all functions that sleep, the kernel's
     /// checks find a caller that does ([`crate::linux`]).
-    pub(crate) fn replace(&self, value: Option<KBox<T>>) -> Option<KBox<T>> {
-        // INVARIANT: By `into_raw`. The old box is returned only after the grace period below.
-        let old = self.pointer.xchg(into_raw(value), Full);
-        if old.is_null() {
-            return None;
+    pub(crate) fn reclaim<const N: usize, const M: usize>(
+        all: [[Self; N]; M],
+        mut each: impl FnMut(KBox<T>),
+    ) {
+        if all.as_flattened().iter().all(|one| one.0.is_null()) {
+            return;
         }
         rcu::synchronize_rcu();
-        // SAFETY: By the type invariants `old` comes from `into_raw` and was owned by the cell. Later
-        // readers do not find it, and earlier ones have released the read lock.
-        Some(unsafe { KBox::from_raw(old) })
+        for mut one in all.into_iter().flatten() {
+            let pointer = replace(&mut one.0, null_mut());
+            if !pointer.is_null() {
+                // SAFETY: By the type invariants the pointer comes from `into_raw`, was owned by `one`, and
+                // is not found by later readers. Earlier ones have released the read lock: `all` existed
+                // before the grace period.
+                each(unsafe { KBox::from_raw(pointer) });
+            }
+        }
+    }
+}
+
+impl<T: Send + Sync> Drop for Retired<T> {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            rcu::synchronize_rcu();
+            // SAFETY: By the type invariants the pointer comes from `into_raw`, is owned by this value, and
+            // is not found by later readers. Earlier ones have released the read lock.
+            drop(unsafe { KBox::from_raw(self.0) });
+        }
     }
 }
 

@@ -142,7 +142,7 @@ fn numbers(caller: &mut Caller) {
             caller.expect(what, wrong, buffer(), error);
         }
     }
-    for wrong in [0, 1, 0xa900, 0xa907, u32::MAX, 0x5401] {
+    for wrong in [0, 1, 0xa900, 0xa9ff, u32::MAX, 0x5401] {
         caller.expect("unknown number", wrong, buffer(), libc::ENOTTY);
     }
 }
@@ -203,6 +203,9 @@ fn contents(caller: &mut Caller) {
         uapi::AttachDisk::new_zeroed(),
         0..8,
     );
+    let rekey = uapi::Rekey::new_zeroed();
+    each_byte(caller, uapi::REKEY, rekey, 0..size_of::<uapi::Rekey>());
+    caller.expect("without keys", uapi::REKEY, rekey, libc::EOPNOTSUPP);
     let status = uapi::Status::new_zeroed();
     each_byte(caller, uapi::STATUS, status, 0..size_of::<uapi::Status>());
     let servers = uapi::Servers::new_zeroed();

@@ -6,6 +6,7 @@
 //! device. It prints one line about what it did, and ends with 1 if a byte is wrong.
 #![deny(unsafe_code)]
 
+mod attack;
 mod changing;
 mod content;
 mod control;
@@ -63,6 +64,8 @@ enum Command {
     Alive(frames::Alive),
     /// Serves memory, looks into the pages and returns others.
     Rogue(rogue::Options),
+    /// Sees all frames on a switch, and repeats, changes and forges them.
+    Attack(attack::Options),
     /// Prints a part of JSON on standard input.
     Json(json::Options),
 }
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Forge(options) => frames::forge(&options),
         Command::Alive(options) => frames::alive(&options),
         Command::Rogue(options) => rogue::run(&options),
+        Command::Attack(options) => attack::run(&options),
         Command::Json(options) => json::run(&options),
     };
     match done {

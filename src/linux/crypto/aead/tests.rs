@@ -21,17 +21,17 @@ const KEY: [u8; KEY_LEN] = [3; KEY_LEN];
 const NONCE: [u8; NONCE_LEN] = [5; NONCE_LEN];
 
 /// The processor's own, if it has one; a template of the kernel's, whose requests are larger; its library.
-const GCM: [&CStr; 3] = [
+pub(in crate::linux::crypto) const GCM: [&CStr; 3] = [
     c"gcm(aes)",
     c"gcm_base(ctr-aes-lib,ghash-lib)",
     c"gcm-aes-lib",
 ];
 
-fn pattern() -> Vec<u8> {
+pub(in crate::linux::crypto) fn pattern() -> Vec<u8> {
     (0..BLOCK_SIZE).map(|i| (i * 7 + i / 256) as u8).collect()
 }
 
-fn bytes_of(block: &Block<'_>) -> Vec<u8> {
+pub(in crate::linux::crypto) fn bytes_of(block: &Block<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     block.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
         // SAFETY: The run is memory of the block.
@@ -41,7 +41,7 @@ fn bytes_of(block: &Block<'_>) -> Vec<u8> {
     bytes
 }
 
-fn write(block: &BlockWriter<'_>, bytes: &[u8]) {
+pub(in crate::linux::crypto) fn write(block: &BlockWriter<'_>, bytes: &[u8]) {
     let mut from = bytes.iter();
     block.for_each_run(0, BLOCK_SIZE as u16, |data, len| {
         for (i, byte) in from.by_ref().take(len).enumerate() {
@@ -53,21 +53,21 @@ fn write(block: &BlockWriter<'_>, bytes: &[u8]) {
 }
 
 /// A page that holds the pattern.
-fn page() -> Result<Page> {
+pub(in crate::linux::crypto) fn page() -> Result<Page> {
     let page = Page::new()?;
     write(&page.writer(), &pattern());
     Ok(page)
 }
 
 /// A block in pieces. Each has a page of its own, begins at an offset there, and has a length.
-struct Pieces {
+pub(in crate::linux::crypto) struct Pieces {
     _pages: Vec<Page>,
     _table: Vec<bindings::bio_vec>,
     bio: Box<bindings::bio>,
 }
 
 impl Pieces {
-    fn new(pieces: &[(u32, u32)]) -> Result<Self> {
+    pub(in crate::linux::crypto) fn new(pieces: &[(u32, u32)]) -> Result<Self> {
         let mut pages = Vec::new();
         let mut table = Vec::new();
         for &(bv_offset, bv_len) in pieces {
@@ -89,7 +89,7 @@ impl Pieces {
         })
     }
 
-    fn writer(&mut self) -> Result<BlockWriter<'_>> {
+    pub(in crate::linux::crypto) fn writer(&mut self) -> Result<BlockWriter<'_>> {
         // SAFETY: The bio has a block of data, and no other bio behind it. It is there as long as `self`.
         let mut places = unsafe { Places::new(&raw mut *self.bio, 1) };
         let place = places.next().ok_or(EINVAL)?;

@@ -52,7 +52,7 @@ use crate::linux::{
 pub(crate) enum Payload<'a> {
     /// Nothing.
     None,
-    /// These bytes, which are copied; at most as many as the frame has room for.
+    /// These bytes, which are copied; at most as many as the frame has room for behind the lead.
     Bytes(&'a [u8]),
     /// A part of a block, whose pages the frame refers to.
     Block {
@@ -74,7 +74,7 @@ pub(crate) enum SendError {
     Busy,
     /// There is no memory to copy a page that the network may not refer to.
     NoMemory,
-    /// The payload has more bytes or pieces than the frame has room for or the device sends.
+    /// The lead and the payload have more bytes or pieces than the frame has room for or the device sends.
     TooLong,
     /// The device is not an Ethernet device.
     NotEthernet,
@@ -120,7 +120,7 @@ pub(crate) enum SendError {
 /// fn greet(device: &NetDevice, sequence: u32) -> Result {
 ///     let mut frame = TxFrame::<Policy, 4>::new(64)?;
 ///     let write = |header: &mut [u8; 4]| *header = sequence.to_be_bytes();
-///     let sent = frame.send(device, [0xff; 6], 0x88b5, write, Payload::Bytes(b"hello"));
+///     let sent = frame.send(device, [0xff; 6], 0x88b5, write, b"hello, ", Payload::Bytes(b"world"));
 ///     sent.map_err(|error| match error {
 ///         SendError::Busy | SendError::Dropped(_) => EAGAIN,
 ///         SendError::NoMemory => ENOMEM,
@@ -254,7 +254,8 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         true
     }
 
-    /// Sends the frame: the headers, then `payload`.
+    /// Sends the frame: the headers, then `lead`, which is copied and takes of the frame's room, then
+    /// `payload`.
     ///
     /// Allocates nothing, unless the network may not refer to a page of the block (slab memory), which is
     /// then copied. The caller must hold no lock that is taken to receive frames: on a virtual device the
@@ -268,6 +269,7 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         destination: [u8; 6],
         ethertype: u16,
         write_header: impl FnOnce(&mut [u8; HEADER]),
+        lead: &[u8],
         payload: Payload<'_>,
     ) -> Result<(), SendError> {
         if self.is_busy() {
@@ -279,19 +281,25 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         unsafe { frags::drop_all(skb) };
         // SAFETY: As above.
         write_header(unsafe { self.write_headers(dev, destination, ethertype) });
-        let linear = match payload {
-            Payload::None => 0,
+        let lead_len = match lead {
+            [] => 0,
             // SAFETY: As above.
-            Payload::Bytes(bytes) => unsafe { self.copy_bytes(bytes)? },
+            _ => unsafe { self.copy_bytes(0, lead)? },
+        };
+        let linear = match payload {
+            Payload::None => lead_len,
+            // SAFETY: As above.
+            Payload::Bytes(bytes) => unsafe { self.copy_bytes(lead_len, bytes)? },
             Payload::Block { block, offset, len } => {
                 for span in block.spans(offset, len) {
                     // INVARIANT: `add` takes a reference to the fragment's page.
                     // SAFETY: As above.
                     unsafe { frags::add(skb, span)? };
                 }
-                0
+                lead_len
             }
         };
+        let linear = u32::from(linear);
         // SAFETY: As above; `linear` is at most `room`.
         let len = unsafe {
             let data_len = (*skb).data_len;
@@ -364,23 +372,25 @@ impl<P: FramePolicy, const HEADER: usize> TxFrame<P, HEADER> {
         }
     }
 
-    /// Copies `bytes` behind the headers. Returns their number.
+    /// Copies `bytes` behind the headers and `before` bytes. Returns how many there are then.
     ///
     /// # Safety
     ///
     /// - The frame must not be busy.
-    unsafe fn copy_bytes(&mut self, bytes: &[u8]) -> Result<u32, SendError> {
-        if bytes.len() > usize::from(self.room) {
-            return Err(SendError::TooLong);
-        }
-        // SAFETY: By the type invariants there are `room` bytes behind the headers. By the requirements
-        // of this function no other code uses them.
+    unsafe fn copy_bytes(&mut self, before: u16, bytes: &[u8]) -> Result<u16, SendError> {
+        let after = u16::try_from(bytes.len())
+            .ok()
+            .and_then(|len| before.checked_add(len))
+            .filter(|after| *after <= self.room)
+            .ok_or(SendError::TooLong)?;
+        // SAFETY: By the type invariants there are `room` bytes behind the headers, of which `bytes` goes to
+        // those from `before` to `after`. By the requirements of this function no other code uses them.
         unsafe {
-            let to = (*self.skb.as_ptr()).data.add(Self::HEADERS_LEN);
+            let room = (*self.skb.as_ptr()).data.add(Self::HEADERS_LEN);
+            let to = room.add(before.into());
             to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
-        // CAST: At most `room`.
-        Ok(bytes.len() as u32)
+        Ok(after)
     }
 }
 
